@@ -1,0 +1,51 @@
+"""The one kind of error a user sees: a single message, no traceback at the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """Input that cannot be used as it is. ``fne`` prints the message and exits with status 2."""
+
+
+def bad_input(
+    problem: str,
+    *,
+    file: str | Path | None = None,
+    key: str | None = None,
+    value: Any = None,
+    allowed: Iterable[Any] | str | None = None,
+    hint: str | None = None,
+) -> UserError:
+    """Build a :class:`UserError` that names the file, the key, the value, what is allowed and the nearest match.
+
+    Args:
+        problem: What is wrong, in one clause.
+        file: The file that holds it.
+        key: Dotted key (or line, column, id) within the file.
+        value: The offending value; left out when ``None``.
+        allowed: The allowed values (the nearest one to ``value`` is suggested), or a phrase that describes them.
+        hint: What to do about it.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    where = ": ".join(str(part) for part in (file, key) if part is not None)
+    parts = [f"{where}: {problem}" if where else problem]
+    if value is not None:
+        parts.append(f"got {value!r}")
+    if isinstance(allowed, str):
+        parts.append(f"allowed: {allowed}")
+    elif allowed is not None:
+        options = [str(option) for option in allowed]
+        parts.append("allowed: " + (", ".join(options) if options else "nothing"))
+        near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5) if value is not None else []
+        if near:
+            parts.append(f"did you mean {near[0]!r}?")
+    if hint:
+        parts.append(hint)
+    return UserError("; ".join(parts))
