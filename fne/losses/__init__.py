@@ -1,0 +1,1 @@
+"""Losses: what is minimised once the negatives of an anchor are chosen."""
