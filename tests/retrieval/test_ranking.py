@@ -1,0 +1,122 @@
+"""Counted ranks against a plain loop, and the changes that must change nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from fne.retrieval.ranking import count_ranks, rank, validation_recalls
+
+
+def embeddings(rows: int, dim: int = 16, seed: int = 0) -> torch.Tensor:
+    values = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(values, dim=1)
+
+
+def all_pairs(rows: int, columns: int) -> np.ndarray:
+    return np.array(list(itertools.product(range(rows), range(columns))))
+
+
+def oracle(queries: torch.Tensor, gallery: torch.Tensor, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores = (queries.double().numpy() @ gallery.double().numpy().T).astype(np.float32)
+    greater = [sum(scores[q, j] > scores[q, i] for j in range(len(gallery))) for q, i in pairs]
+    ties = [sum(scores[q, j] == scores[q, i] for j in range(len(gallery)) if j != i) for q, i in pairs]
+    return np.array(greater), np.array(ties)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 4_000_000])
+def test_counts_equal_a_plain_loop_at_any_chunk(chunk: int) -> None:
+    queries, gallery = embeddings(9), torch.cat([embeddings(11, seed=1), embeddings(4, seed=1)])
+    pairs = np.random.default_rng(0).permutation(all_pairs(9, 15))
+    greater, ties = count_ranks(queries, gallery, pairs, chunk_elements=chunk)
+    expected = oracle(queries, gallery, pairs)
+    np.testing.assert_array_equal(greater, expected[0])
+    np.testing.assert_array_equal(ties, expected[1])
+    assert set(ties[pairs[:, 1] < 4]) == {1} and set(ties[(pairs[:, 1] >= 4) & (pairs[:, 1] < 11)]) == {0}
+    assert greater.dtype == ties.dtype == np.int32
+
+
+def test_equal_vectors_tie_exactly_wherever_they_stand() -> None:
+    """Float32 BLAS gives one vector different last bits in different columns; ranks must not see that."""
+    queries, one = embeddings(13, 257), embeddings(1, 257, seed=2)
+    greater, ties = count_ranks(queries, one.repeat(203, 1), all_pairs(13, 203))
+    assert (greater == 0).all() and (ties == 202).all()
+
+
+def test_shuffling_the_gallery_changes_no_rank() -> None:
+    queries, gallery = embeddings(17, 64), embeddings(101, 64, seed=1)
+    order = torch.randperm(101, generator=torch.Generator().manual_seed(3))
+    place = torch.argsort(order)
+    pairs = all_pairs(17, 101)
+    moved = np.stack([pairs[:, 0], place.numpy()[pairs[:, 1]]], 1)
+    for before, after in zip(
+        count_ranks(queries, gallery, pairs), count_ranks(queries, gallery[order], moved), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_duplicated_item_ties_with_its_twin_and_pushes_down_only_what_is_below_it() -> None:
+    queries, gallery = embeddings(6), embeddings(20, seed=1)
+    pairs = all_pairs(6, 20)
+    before, _ = count_ranks(queries, gallery, pairs)
+    greater, ties = count_ranks(queries, torch.cat([gallery, gallery[3:4]]), pairs)
+    twin = before[pairs[:, 1] == 3][pairs[:, 0]]
+    np.testing.assert_array_equal(greater, before + (before > twin))
+    np.testing.assert_array_equal(ties, pairs[:, 1] == 3)
+
+
+def test_top_holds_the_most_similar_items_with_ties_by_row() -> None:
+    queries, gallery = embeddings(5), embeddings(8, seed=1)
+    gallery = torch.cat([gallery, gallery])
+    ranks = rank(queries, gallery, np.empty((0, 2)), top=6)
+    scores = (queries.double() @ gallery.double().T).float().numpy()
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :6]
+    np.testing.assert_array_equal(ranks.top_ids, expected)
+    np.testing.assert_array_equal(ranks.top_scores, np.take_along_axis(scores, expected, 1))
+    assert rank(queries, gallery, np.empty((0, 2)), top=99).top_ids.shape == (5, 16)
+
+
+def test_a_nan_embedding_is_refused_and_a_pair_out_of_range_too() -> None:
+    queries, gallery = embeddings(3), embeddings(4)
+    broken = queries.clone()
+    broken[1, 0] = torch.nan
+    with pytest.raises(ValueError, match="not finite"):
+        count_ranks(broken, gallery, [[0, 0]])
+    for pair in ([0, 4], [3, 0], [-1, 0]):
+        with pytest.raises(ValueError, match="outside"):
+            count_ranks(queries, gallery, np.array([pair]))
+    with pytest.raises(ValueError, match="do not fit"):
+        count_ranks(queries, embeddings(4, 5), [[0, 0]])
+    recalls = validation_recalls(broken, gallery, np.array([0, 1, 2, 2]))
+    assert set(recalls) == {"r1_i2t", "r5_i2t", "r10_i2t", "r1_t2i", "r5_t2i", "r10_t2i", "rsum"}
+    assert all(np.isnan(value) for value in recalls.values())
+
+
+def recall_oracle(scores: np.ndarray, positive: np.ndarray, k: int) -> float:
+    hits = [own[np.argsort(-row)[:k]].any() for row, own in zip(scores, positive, strict=True)]
+    return float(np.mean(hits))
+
+
+def test_validation_recalls_with_unequal_caption_counts_and_different_directions() -> None:
+    images = embeddings(12)
+    caption_image = np.array([0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 11])
+    texts = torch.nn.functional.normalize(images[caption_image] + 1.4 * embeddings(18, seed=5), dim=1)
+    recalls = validation_recalls(images, texts, caption_image, ks=(1, 3))
+    scores = (images @ texts.T).numpy()
+    positive = caption_image[None] == np.arange(12)[:, None]
+    for k in (1, 3):
+        assert recalls[f"r{k}_i2t"] == pytest.approx(recall_oracle(scores, positive, k), abs=1e-12)
+        assert recalls[f"r{k}_t2i"] == pytest.approx(recall_oracle(scores.T, positive.T, k), abs=1e-12)
+    assert recalls["r1_i2t"] != recalls["r1_t2i"]
+    assert recalls["rsum"] == pytest.approx(sum(v for key, v in recalls.items() if key != "rsum"))
+
+
+def test_validation_recalls_of_a_collapsed_model_are_chance_level() -> None:
+    images, texts = torch.ones(10, 4) / 2, torch.ones(50, 4) / 2
+    recalls = validation_recalls(images, texts, np.repeat(np.arange(10), 5), ks=(1, 5))
+    assert recalls["r1_i2t"] == pytest.approx(5 / 50) and recalls["r1_t2i"] == pytest.approx(1 / 10)
+    miss = np.prod([(45 - i) / (50 - i) for i in range(5)])
+    assert recalls["r5_i2t"] == pytest.approx(1 - miss) and recalls["r5_t2i"] == pytest.approx(0.5)
