@@ -1,9 +1,9 @@
 """Ranks of known pairs, counted from two sets of embeddings in bounded memory; the last room with torch.
 
 Similarities are dot products of embeddings the model has already L2-normalised. They are accumulated in
-float64 and rounded once to float32, so that equal embeddings tie exactly and neither the order of the gallery,
-the chunk size, the number of threads nor TF32 on a GPU can change a rank: a plain float32 product gives one
-vector different last bits in different columns.
+float64 and rounded once to float32, so that equal embeddings tie exactly and neither the gallery's order, the
+chunk size, the number of threads nor TF32 on a GPU can change a rank: a plain float32 product gives one vector
+different last bits in different columns.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def rank(
         queries: (Nq, D) embeddings, on any device.
         gallery: (Ng, D) embeddings on the same device.
         pairs: (P, 2) integers, row of ``queries`` and row of ``gallery``, in any order.
-        top: How many leading gallery items to return per query; where several tie for the last place, which of
-            them is shown is arbitrary (the counts are not concerned).
+        top: How many leading gallery items to return per query; where several tie for the last place, which
+            of them is shown is arbitrary (the counts are not concerned).
         chunk_elements: Memory bound; see :data:`CHUNK_ELEMENTS`.
 
     Raises:
@@ -126,8 +126,8 @@ def validation_recalls(
 ) -> dict[str, float]:
     """Recall@K both ways and their sum, from one float32 similarity matrix: quick enough for every epoch.
 
-    Image to text, an image's best own caption counts; ties are broken at random in expectation, so a collapsed
-    model scores chance level. Differs from the test protocol only in the float32 product (see the module).
+    Image to text, an image's best own caption counts; ties are broken at random in expectation, so a
+    collapsed model scores chance level. Differs from the test protocol only in the float32 product (see the module).
 
     Args:
         image_emb: (N, D) embeddings.
@@ -136,8 +136,8 @@ def validation_recalls(
         ks: Cut-offs.
 
     Returns:
-        ``r<k>_i2t`` and ``r<k>_t2i`` for every k, and their sum ``rsum`` (at most 2 len(ks)), as fractions; all
-        are NaN where an embedding is not finite, so that a diverged model can never be selected.
+        ``r<k>_i2t`` and ``r<k>_t2i`` for every k, and their sum ``rsum`` (at most 2 len(ks)), as fractions;
+        all are NaN where an embedding is not finite, so that a diverged model can never be selected.
     """
     names = [f"r{k}_{direction}" for direction in ("i2t", "t2i") for k in ks]
     if not is_finite(image_emb, text_emb):
