@@ -1,1 +1,1 @@
-"""Losses: what is minimised once the negatives of an anchor are chosen."""
+"""What a selection costs: losses over the selected negatives, one small file each."""

@@ -1,1 +1,1 @@
-"""Negatives: the memory queue, the densities and posterior, and one small file per selection strategy."""
+"""Which negatives an anchor is trained against: the memory queue, the densities, and one small file per strategy."""

@@ -1,0 +1,18 @@
+"""Every negative: what the dense losses (sum of hinges, InfoNCE) are trained against."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fne.negatives.strategy import Selection, Strategy, usable
+
+
+class All(Strategy):
+    """Keep every j in N_i with weight 1: sum of hinges with the triplet loss, InfoNCE with the softmax loss.
+
+    *Source*: Kiros et al., 2014 (sum of hinges, VSE0 in Faghri et al. 2018); van den Oord et al., 2018 (InfoNCE).
+    """
+
+    def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
+        allowed = usable(similarities, excluded)
+        return Selection(index=None, weights=allowed.to(similarities.dtype), valid=allowed.any(dim=-1))

@@ -1,0 +1,20 @@
+"""The hardest negative: the baseline of VSE++, in the batch or in a memory queue."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fne.negatives.strategy import Selection, Strategy, hardest, usable
+
+
+class Hardest(Strategy):
+    """Pick argmax over j in N_i of s_ij.
+
+    *Differs from* FaceNet's semi-hard rule, which some papers call by this name: no candidate is too hard here.
+
+    *Source*: Faghri et al., VSE++, BMVC 2018 (the option ``max_violation``).
+    """
+
+    def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
+        allowed = usable(similarities, excluded)
+        return Selection(index=hardest(similarities, allowed), weights=None, valid=allowed.any(dim=-1))

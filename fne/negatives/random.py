@@ -1,0 +1,19 @@
+"""A random negative: the floor under every selection rule."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fne.negatives.strategy import Selection, Strategy, draw, usable
+
+
+class Random(Strategy):
+    """Pick j uniformly in N_i.
+
+    *Source*: the usual control in metric learning, e.g. Schroff et al., FaceNet, CVPR 2015.
+    """
+
+    def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
+        allowed = usable(similarities, excluded)
+        weights = allowed.float()
+        return Selection(index=draw(weights, uniform), weights=weights, valid=allowed.any(dim=-1))

@@ -1,0 +1,115 @@
+"""The seam between similarities and losses: what a negative-selection strategy is given and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a strategy selected for each anchor. Nothing here carries a gradient.
+
+    Args:
+        index: (..., B) int64, the picked candidate of each anchor; ``None`` for a strategy that keeps a weight on
+            every candidate (its loss is dense). Meaningless where ``valid`` is false.
+        weights: (..., B, C) >= 0, zero on every excluded candidate: the sampling weights of a pick-one strategy, the
+            loss weights of a dense one; ``None`` where the rule has none (hardest).
+        valid: (..., B) bool, false where every candidate is excluded; such an anchor contributes no loss.
+        posterior: (..., B, C) probability of being a false negative, or ``None`` where the strategy models none (yet).
+        overridden: (..., B, C) bool, the candidates whose weight was set by the posterior, or ``None``.
+        fallback: (..., B) bool, anchors whose weights were all zero and that took their hardest candidate; or ``None``.
+    """
+
+    index: Tensor | None
+    weights: Tensor | None
+    valid: Tensor
+    posterior: Tensor | None = None
+    overridden: Tensor | None = None
+    fallback: Tensor | None = None
+
+
+class Strategy:
+    """Base class of the strategies; holds no state.
+
+    A strategy is called under ``torch.no_grad`` once per direction and step. All tensors may carry any leading axes
+    (``...``, in training the replicate axis R); nothing is reduced over them.
+    """
+
+    def start_epoch(self) -> None:
+        """Called before the first step of every main epoch."""
+
+    def observe(self, similarities: Tensor, same_image: Tensor) -> None:
+        """Look at the batch before selecting from it.
+
+        Args:
+            similarities: (..., B, B) cosine of *online* image (row) and text (column) embeddings; the diagonal holds
+                the pairs.
+            same_image: (..., B, B) bool, row and column share an image id (the diagonal included).
+        """
+
+    def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
+        """Select negatives.
+
+        Args:
+            similarities: (..., B, C) cosine of each anchor with each candidate.
+            excluded: (..., B, C) bool, candidates that must not be selected: positives (same image id) and empty
+                slots of the queue.
+            positive: (..., B) cosine of each anchor with its own pair.
+            uniform: (..., B) draws in [0, 1), the only randomness a strategy gets.
+
+        Returns:
+            The :class:`Selection`; no selected candidate is excluded, whatever the input.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it selects")
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be saved for an exact resume: a flat dict of tensors."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what :meth:`state` returned."""
+        if state:
+            raise ValueError(f"{type(self).__name__} has no state, got {sorted(state)}")
+
+
+def usable(similarities: Tensor, excluded: Tensor) -> Tensor:
+    """(..., B, C) bool: candidates that may be selected. A NaN similarity never may."""
+    return ~(excluded | similarities.isnan())
+
+
+def hardest(similarities: Tensor, allowed: Tensor) -> Tensor:
+    """The most similar allowed candidate: argmax_j s_ij over ``allowed``; the first one on ties.
+
+    Args:
+        similarities: (..., B, C).
+        allowed: (..., B, C) bool.
+
+    Returns:
+        (..., B) int64; meaningless in rows that allow nothing.
+    """
+    return similarities.masked_fill(~allowed, -torch.inf).argmax(dim=-1)
+
+
+def draw(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Draw one candidate per anchor with probability w_ij / sum_j w_ij, by inverting the cumulative weights.
+
+    With W_j = w_1 + ... + w_j the draw is the first j with W_j > u W_C. Where rounding would land on a candidate of
+    weight zero (a parallel prefix sum need not be monotone), the heaviest candidate is taken instead, so that a weight
+    of zero is never drawn in a row that has a positive one.
+
+    Args:
+        weights: (..., B, C) >= 0, finite.
+        uniform: (..., B) in [0, 1).
+
+    Returns:
+        (..., B) int64; meaningless in rows whose weights are all zero.
+    """
+    weights = weights.float()
+    cumulative = weights.cumsum(dim=-1)
+    target = uniform.to(cumulative.dtype).unsqueeze(-1) * cumulative[..., -1:]
+    index = torch.searchsorted(cumulative, target, right=True).clamp_(max=weights.shape[-1] - 1)
+    landed = weights.gather(-1, index) > 0
+    return torch.where(landed, index, weights.argmax(dim=-1, keepdim=True)).squeeze(-1)

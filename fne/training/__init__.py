@@ -1,0 +1,1 @@
+"""One engine: batches, steps, validation, diagnostics, checkpoints, and the tuning protocol."""

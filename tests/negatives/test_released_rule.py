@@ -1,0 +1,71 @@
+"""`fne` reproduces what the released rule gives on the reference cases."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fne.negatives.fne import Fne
+
+SHARED = Path(os.environ.get("FNE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+CASES = SHARED / "reference" / "released_rule_cases.npz"
+FIELDS = ("pos_mean", "pos_var", "neg_mean", "neg_var", "pos_count", "neg_count")
+
+pytestmark = [
+    pytest.mark.needs_shared,
+    pytest.mark.skipif(not CASES.is_file(), reason="reference/released_rule_cases.npz is not at hand"),
+]
+
+
+def released(margin: float, min_positives: int) -> Fne:
+    return Fne(
+        tau=0.5, prior=1e-4, posterior_threshold=1e-3, min_positives=min_positives, elimination="released",
+        cut_down="global", margin=margin, statistics_mask="diagonal", statistics_reset="epoch",
+    )
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_statistics_and_weights_equal_the_release(number: int) -> None:
+    with np.load(CASES, allow_pickle=False) as archive:
+        assert int(archive["cases"]) == 4
+        case = {key.split("/")[1]: archive[key] for key in archive.files if key.startswith(f"case{number}/")}
+    strategy = released(float(case["margin"]), int(case["min_count"]))
+    before = dict(zip(FIELDS, torch.from_numpy(case["before"]), strict=True))
+    strategy.statistics.load_summary(before)
+    online = torch.from_numpy(case["image"]) @ torch.from_numpy(case["text"]).T
+    strategy.observe(online, torch.eye(len(online), dtype=torch.bool))
+    after = strategy.statistics.summary()
+    for field in FIELDS:
+        assert after[field].item() == pytest.approx(float(case[field]), abs=1e-5), field
+    excluded = torch.from_numpy(case["positive_mask"])
+    margin = float(case["margin"])
+    for direction in ("i2t", "t2i"):
+        similarities = torch.from_numpy(case[direction])
+        positive = similarities.diagonal()
+        weights, _, _ = strategy.weights(similarities, excluded, positive)
+        expected = torch.from_numpy(case[f"w_{direction}"])
+        hinge = (margin + similarities - positive.unsqueeze(-1)).clamp(min=0).masked_fill(excluded, 0)
+        empty = weights.sum(dim=-1) == 0
+        # Where every weight is zero the release puts 1 on the argmax of the masked hinge. If no candidate violates the
+        # margin that is column 0, a placeholder that costs nothing and may even be a positive; `fne` then picks its
+        # hardest negative, which costs nothing either.
+        weights[empty, hinge[empty].argmax(dim=-1)] = 1.0
+        assert (weights - expected).abs().max().item() <= 1e-5
+        selection = strategy.select(similarities, excluded, positive, torch.full((len(weights),), 0.5))
+        assert torch.equal(selection.fallback, empty)
+        picked = selection.index[empty]
+        violates = hinge[empty].amax(dim=-1) > 0
+        assert torch.equal(picked[violates], expected[empty].argmax(dim=-1)[violates])
+        assert (hinge[empty].gather(-1, picked.unsqueeze(-1)).squeeze(-1)[~violates] == 0).all()
+
+
+def test_the_reference_cases_exercise_every_branch() -> None:
+    with np.load(CASES, allow_pickle=False) as archive:
+        counts = [int(archive[f"case{number}/pos_count"]) for number in range(4)]
+        zero_rows = [int((archive[f"case{number}/w_i2t"] == 1).sum()) for number in range(4)]
+    assert min(counts) <= 200 < max(counts)
+    assert max(zero_rows) > 0
