@@ -2,8 +2,8 @@
 
 Similarities are dot products of embeddings the model has already L2-normalised. They are accumulated in
 float64 and rounded once to float32, so that equal embeddings tie exactly and neither the gallery's order, the
-chunk size, the number of threads nor TF32 on a GPU can change a rank: a plain float32 product gives one vector
-different last bits in different columns.
+chunk size, the number of threads nor TF32 on a GPU can change a rank: a plain float32 product gives one
+vector different last bits in different columns.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def validation_recalls(
     """Recall@K both ways and their sum, from one float32 similarity matrix: quick enough for every epoch.
 
     Image to text, an image's best own caption counts; ties are broken at random in expectation, so a
-    collapsed model scores chance level. Differs from the test protocol only in the float32 product (see the module).
+    collapsed model scores chance level. Differs from the test protocol only in the float32 product (see the
+    module).
 
     Args:
         image_emb: (N, D) embeddings.

@@ -1,0 +1,156 @@
+"""Metrics against rankings written out: every order of the ties enumerated, and the reference package."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fne.retrieval.metrics import best_rank, expected_hit, hits, map_at_r, r_precision, tie_groups
+
+KS = (1, 2, 3, 5, 10)
+
+
+def counts(scores: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Plain-loop (query, greater, ties) of every relevant pair."""
+    rows = [
+        (q, sum(s > scores[q, i] for s in scores[q]), sum(s == scores[q, i] for s in scores[q]) - 1)
+        for q, i in zip(*np.nonzero(relevant), strict=True)
+    ]
+    return tuple(np.array(rows).T)
+
+
+def all_metrics(scores: np.ndarray, relevant: np.ndarray, rule: str) -> dict[str, np.ndarray]:
+    groups = tie_groups(*counts(scores, relevant), len(scores), rule)
+    return {
+        **hits(groups, KS), "rank": best_rank(groups), "map_at_r": map_at_r(groups),
+        "r_precision": r_precision(groups),
+    }  # fmt: skip
+
+
+def of_ranking(flags: np.ndarray) -> dict[str, float]:
+    """The definitions, read off one ranked list of relevance flags."""
+    total = int(flags.sum())
+    precision = [flags[: r + 1].mean() for r in range(total)]
+    return {
+        **{f"r{k}": float(flags[:k].any()) for k in KS},
+        "rank": float(np.flatnonzero(flags)[0] + 1),
+        "map_at_r": sum(p * f for p, f in zip(precision, flags, strict=False)) / total,
+        "r_precision": float(flags[:total].mean()),
+    }
+
+
+def every_order(scores: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:
+    """The relevance flags of every ranking that agrees with the scores."""
+    levels = [np.flatnonzero(scores == value) for value in sorted(set(scores), reverse=True)]
+    orders = itertools.product(*(itertools.permutations(level) for level in levels))
+    return [flags[list(itertools.chain(*order))] for order in orders]
+
+
+CASES = [
+    (scores, relevant)
+    for seed in range(25)
+    for rng in [np.random.default_rng(seed)]
+    for scores in [rng.integers(0, 1 + seed % 4, (3, 7)).astype(float)]
+    for relevant in [rng.random((3, 7)) < 0.4]
+    if relevant.any(1).all()
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_expected_metrics_are_the_mean_over_every_order_of_the_ties(case: int) -> None:
+    scores, relevant = CASES[case]
+    found = all_metrics(scores, relevant, "expected")
+    for q in range(len(scores)):
+        orders = [of_ranking(flags) for flags in every_order(scores[q], relevant[q])]
+        for name, values in found.items():
+            mean = np.mean([order[name] for order in orders])
+            assert values[q] == pytest.approx(mean, abs=1e-12), name
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_pessimistic_metrics_are_the_worst_order_of_the_ties(case: int) -> None:
+    scores, relevant = CASES[case]
+    found = all_metrics(scores, relevant, "pessimistic")
+    for q in range(len(scores)):
+        orders = [of_ranking(flags) for flags in every_order(scores[q], relevant[q])]
+        for name, values in found.items():
+            worst = (max if name == "rank" else min)(order[name] for order in orders)
+            assert values[q] == pytest.approx(worst, abs=1e-12), name
+
+
+def test_the_cases_have_ties_across_every_cut_off() -> None:
+    assert len(CASES) > 15
+    assert any(len(set(row)) == 1 for scores, _ in CASES for row in scores)
+    assert any(1 < len(set(row)) < 7 for scores, _ in CASES for row in scores)
+
+
+def test_without_ties_the_reference_package_agrees() -> None:
+    reference = pytest.importorskip("eccv_caption._metrics")
+    rng = np.random.default_rng(7)
+    scores = rng.permuted(np.tile(np.arange(60.0), (40, 1)), axis=1)
+    relevant = rng.random((40, 60)) < 0.12
+    relevant[:, 0] |= ~relevant.any(1)
+    ranked = {q: list(np.argsort(-scores[q])) for q in range(40)}
+    truth = {q: list(np.flatnonzero(relevant[q])) for q in range(40)}
+    expected = reference.compute_eccv_metrics(ranked, truth)
+    for rule in ("expected", "pessimistic"):
+        found = all_metrics(scores, relevant, rule)
+        assert found["map_at_r"].mean() == pytest.approx(expected["eccv_map_at_r"], abs=1e-9)
+        assert found["r_precision"].mean() == pytest.approx(expected["eccv_rprecision"], abs=1e-9)
+        assert found["r1"].mean() == pytest.approx(expected["eccv_r1"], abs=1e-9)
+        for k in KS:
+            assert found[f"r{k}"].mean() == pytest.approx(
+                reference.compute_r_at_k(ranked, truth, k), abs=1e-9
+            )
+
+
+def test_all_equal_scores_give_exactly_chance_level() -> None:
+    relevant = np.zeros((20, 100), dtype=bool)
+    for q in range(20):
+        relevant[q, 5 * q : 5 * q + 5] = True
+    found = all_metrics(np.zeros((20, 100)), relevant, "expected")
+    np.testing.assert_allclose(found["r1"], 5 / 100, atol=1e-15)
+    np.testing.assert_allclose(found["r_precision"], 5 / 100, atol=1e-15)
+    np.testing.assert_allclose(found["rank"], 101 / 6, atol=1e-12)
+    rng = np.random.default_rng(0)
+    sampled = [of_ranking(rng.permutation(relevant[0])) for _ in range(4000)]
+    for name in ("r10", "map_at_r"):
+        values = [s[name] for s in sampled]
+        assert abs(found[name][0] - np.mean(values)) < 4 * np.std(values) / np.sqrt(4000), name
+    assert all_metrics(np.zeros((20, 100)), relevant, "pessimistic")["r10"].sum() == 0
+
+
+def test_large_tie_groups_keep_their_precision() -> None:
+    """Against exact rational arithmetic, at COCO's size."""
+    from fractions import Fraction
+    from math import comb
+
+    for total, positives, k in ((25_000, 5, 10), (25_000, 24_000, 10), (5_000, 1, 1000), (12, 5, 10)):
+        exact = 1 - Fraction(comb(total - positives, k), comb(total, k))
+        found = expected_hit(np.array([0]), np.array([total]), np.array([positives]), k)
+        assert found[0] == pytest.approx(float(exact), rel=1e-9, abs=1e-15)
+
+
+def test_order_of_the_pairs_does_not_matter() -> None:
+    scores, relevant = CASES[3]
+    query, greater, ties = counts(scores, relevant)
+    order = np.random.default_rng(1).permutation(len(query))
+    one = map_at_r(tie_groups(query, greater, ties, 3, "expected"))
+    other = map_at_r(tie_groups(query[order], greater[order], ties[order], 3, "expected"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    one = np.array([0, 0])
+    with pytest.raises(ValueError, match="needs a positive"):
+        tie_groups(one, one, one, 2, "expected")
+    with pytest.raises(ValueError, match="needs a positive"):
+        tie_groups(np.array([0, 2]), one, one, 2, "expected")
+    with pytest.raises(ValueError, match="contradict"):
+        tie_groups(one, np.array([3, 3]), np.array([1, 2]), 1, "expected")
+    with pytest.raises(ValueError, match="contradict"):
+        tie_groups(one, np.array([3, 3]), np.array([0, 0]), 1, "expected")
+    with pytest.raises(ValueError, match="tie_rule"):
+        tie_groups(one, one, np.array([1, 1]), 1, "optimistic")
