@@ -1,0 +1,57 @@
+"""Checkpoints of an unfinished run: one safetensors file, written under a temporary name and renamed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fne.errors import bad_input
+from fne.files import atomic_path
+from fne.training.engine import Engine
+
+NAME = "checkpoint.safetensors"
+
+
+def save(engine: Engine, folder: Path, identity: dict[str, Any]) -> None:
+    """Write the engine's whole state.
+
+    Args:
+        engine: Between two steps.
+        folder: Where ``checkpoint.safetensors`` goes.
+        identity: What a resume must agree with: digest of the config, seeds, fingerprints of the data.
+    """
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in engine.state().items()}
+    text = json.dumps({"identity": identity, "step": engine.step, "curves": engine.curves}, allow_nan=True)
+    with atomic_path(folder / NAME) as temporary:
+        save_file(tensors, temporary, metadata={"fne": text})
+
+
+def load(engine: Engine, folder: Path, identity: dict[str, Any]) -> bool:
+    """Resume the engine from a folder, if it holds a checkpoint.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        UserError: The checkpoint cannot be read, or belongs to another config, other seeds or other data.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return False
+    hint = "delete it to train from the start"
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["fne"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise bad_input(f"not a readable checkpoint ({error})", file=path, hint=hint) from None
+    for key, value in identity.items():
+        found = header["identity"].get(key)
+        if found != value:
+            raise bad_input("checkpoint of another run", file=path, key=key, value=found, allowed=[value], hint=hint)
+    engine.load_state(tensors, header["step"], header["curves"])
+    return True

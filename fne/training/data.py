@@ -1,0 +1,181 @@
+"""What training reads: a split's standardised features on the device, its pairs, its known truth, and epoch plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fne.data.manifest import Manifest
+from fne.data.truth import Truth
+from fne.features.store import Features
+from fne.seeding import torch_stream
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """``(x - shift) / scale`` per feature, fitted on the training split; saved with the weights.
+
+    Args:
+        shift, scale: (D,) float32; a constant feature has scale 1.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fit(cls, values: Tensor, mask: Tensor | None = None) -> Standardiser:
+        """Fit on (N, D) vectors, or on the tokens of (N, T, D) that ``mask`` (N, T) keeps."""
+        rows = values if mask is None else values[mask]
+        rows = rows.double()
+        scale = rows.std(dim=0, correction=0)
+        scale = torch.where(scale > 1e-6, scale, 1.0)
+        return cls(rows.mean(dim=0).float(), scale.float())
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return (values.float() - self.shift) / self.scale
+
+
+@dataclass(frozen=True)
+class Items:
+    """The features of one modality of one split.
+
+    Args:
+        values: (N, D) float32, or (N, T, D) at the token level.
+        mask: (N, T) bool at the token level, else None.
+    """
+
+    values: Tensor
+    mask: Tensor | None
+
+    @classmethod
+    def load(cls, features: Features, rows: Sequence[int]) -> Items:
+        """Read the rows of a split from a feature store."""
+        if features.offsets is None:
+            return cls(torch.from_numpy(features.rows(rows)), None)
+        values, mask = features.padded(rows)
+        return cls(torch.from_numpy(values), torch.from_numpy(mask))
+
+    def standardised(self, by: Standardiser, device: torch.device) -> Items:
+        """The same items, standardised and moved; padding stays zero."""
+        values = by(self.values)
+        if self.mask is not None:
+            values = values * self.mask.unsqueeze(-1)
+        return Items(values.to(device), None if self.mask is None else self.mask.to(device))
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Items at ``rows`` (R, B): values (R, B, ...) and their mask, if any."""
+        flat = rows.reshape(-1)
+        values = self.values.index_select(0, flat).reshape(*rows.shape, *self.values.shape[1:])
+        if self.mask is None:
+            return values, None
+        return values, self.mask.index_select(0, flat).reshape(*rows.shape, -1)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set, ready for the engine.
+
+    Args:
+        image, text: Features of its N images and M captions.
+        caption_image: (M,) int64, the image of each caption, 0..N-1; captions stand in image order.
+        first_caption, caption_count: (N,) int64.
+        truth: (M, ceil(N/8)) uint8 bit mask of the pairs known to be relevant (bit ``i % 8`` of byte ``i // 8``), or
+            None where nothing beyond the own pairs is looked up.
+    """
+
+    image: Items
+    text: Items
+    caption_image: Tensor
+    first_caption: Tensor
+    caption_count: Tensor
+    truth: Tensor | None
+
+    @classmethod
+    def load(cls, manifest: Manifest, name: str, image: Features, text: Features, truth: Truth | None) -> Split:
+        """Read a split from its manifest, its feature stores and (for training) its truth."""
+        view = manifest.split(name)
+        caption_image = torch.as_tensor(view.caption_image, dtype=torch.int64)
+        count = torch.bincount(caption_image, minlength=len(view.image_rows))
+        packed = None if truth is None else torch.from_numpy(truth.packed(len(view.image_rows), len(view.caption_rows)))
+        return cls(
+            image=Items.load(image, view.image_rows),
+            text=Items.load(text, view.caption_rows),
+            caption_image=caption_image,
+            first_caption=count.cumsum(0) - count,
+            caption_count=count,
+            truth=packed,
+        )
+
+    def standardised(self, image: Standardiser, text: Standardiser, device: torch.device) -> Split:
+        """The same split, standardised and on the device."""
+        return Split(
+            self.image.standardised(image, device),
+            self.text.standardised(text, device),
+            self.caption_image.to(device),
+            self.first_caption.to(device),
+            self.caption_count.to(device),
+            None if self.truth is None else self.truth.to(device),
+        )
+
+    def false_negative(self, image_row: Tensor, caption_row: Tensor) -> Tensor:
+        """Whether pairs known to be relevant stand at these positions (own pairs included; False for rows < 0).
+
+        Args:
+            image_row, caption_row: Any equal shape, int64, positions within the split.
+        """
+        if self.truth is None:
+            return torch.zeros_like(image_row, dtype=torch.bool)
+        image, caption = image_row.clamp(min=0), caption_row.clamp(min=0)
+        byte = self.truth.view(-1)[caption * self.truth.shape[1] + (image >> 3)]
+        return ((byte >> (image & 7).to(torch.uint8)) & 1).bool() & (image_row >= 0) & (caption_row >= 0)
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """Everything random about one epoch, drawn before it starts, each replicate from its own named streams.
+
+    Args:
+        image_row, caption_row: (R, steps, B) int64, the pairs of each batch.
+        uniform: (R, steps, 2, B) float32 in [0, 1), the draws of the sampler per direction.
+    """
+
+    image_row: Tensor
+    caption_row: Tensor
+    uniform: Tensor
+
+    @classmethod
+    def draw(cls, split: Split, seeds: Sequence[int], epoch: int, batch_size: int, unit: str) -> EpochPlan:
+        """Draw the plan of one epoch.
+
+        Args:
+            split: The training split.
+            seeds: One per replicate.
+            epoch: Its number, part of the streams' names; a resumed run draws the same plan again.
+            batch_size: B; the last, incomplete batch is dropped.
+            unit: ``images`` (every image once, with one of its captions at random) or ``captions`` (every caption once).
+        """
+        device = split.caption_image.device
+        owner, first, count = (x.cpu() for x in (split.caption_image, split.first_caption, split.caption_count))
+        images, captions, uniforms = [], [], []
+        for seed in seeds:
+            order = torch_stream(seed, "order", epoch)
+            if unit == "captions":
+                caption = torch.randperm(len(owner), generator=order)
+                image = owner[caption]
+            else:
+                image = torch.randperm(len(count), generator=order)
+                chance = torch.rand(len(count), generator=torch_stream(seed, "caption", epoch), dtype=torch.float64)
+                caption = first[image] + (chance * count[image]).long()
+            steps = len(image) // batch_size
+            images.append(image[: steps * batch_size].reshape(steps, batch_size))
+            captions.append(caption[: steps * batch_size].reshape(steps, batch_size))
+            uniforms.append(torch.rand(steps, 2, batch_size, generator=torch_stream(seed, "sampler", epoch)))
+        return cls(*(torch.stack(parts).to(device) for parts in (images, captions, uniforms)))
+
+
+def steps_per_epoch(split: Split, batch_size: int, unit: str) -> int:
+    """Full batches in one epoch."""
+    return (len(split.caption_image) if unit == "captions" else len(split.caption_count)) // batch_size

@@ -1,0 +1,115 @@
+"""What every variant is watched by: the same sums over the picks of every step, kept on the device until an epoch ends.
+
+The pick of a dense loss, which has none of its own, is one candidate drawn with probability proportional to its share
+of the loss's gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fne.negatives.strategy import Selection
+
+DIRECTIONS = ("i2t", "t2i")
+BIN_WIDTH = 0.05
+BINS = 40
+PICK_FIELDS = ("seed", "epoch", "step", "direction", "anchor", "candidate", "similarity", "positive_similarity",
+               "posterior", "weight", "from_queue", "false_negative")
+_SUMS = ("picks", "false_negatives", "hardness", "gap", "contributing", "anchors", "fallback", "loss", "at_collapse",
+         "ess", "override", "watched", "age", "from_queue")
+
+
+class Diagnostics:
+    """Sums of one epoch and histograms of the whole main phase.
+
+    Args:
+        replicates: R.
+        device: Where the sums live.
+    """
+
+    def __init__(self, replicates: int, device: torch.device) -> None:
+        self.sums = {f"{name}_{d}": torch.zeros(replicates, dtype=torch.float64, device=device)
+                     for name in _SUMS for d in DIRECTIONS}
+        self.histogram = {name: torch.zeros(2, replicates, BINS, dtype=torch.int64, device=device)
+                          for name in ("picks", "false_negatives", "candidates", "candidate_false_negatives")}
+
+    def reset(self) -> None:
+        """Start an epoch."""
+        for value in self.sums.values():
+            value.zero_()
+
+    def add(self, name: str, direction: int, value: Tensor) -> None:
+        """Add (R, B) values, summed over anchors."""
+        self.sums[f"{name}_{DIRECTIONS[direction]}"] += value.sum(dim=-1, dtype=torch.float64)
+
+    def add_picks(self, direction: int, similarity: Tensor, false_negative: Tensor, positive: Tensor, valid: Tensor) -> None:
+        """Add the picks of a step, each (R, B)."""
+        self.add("picks", direction, valid)
+        self.add("false_negatives", direction, false_negative & valid)
+        self.add("hardness", direction, similarity.masked_fill(~valid, 0))
+        self.add("gap", direction, (positive - similarity).masked_fill(~valid, 0))
+
+    def add_histogram(self, name: str, direction: int, similarity: Tensor, counted: Tensor) -> None:
+        """Count similarities (R, ...) in bins of 0.05 over [-1, 1] where ``counted`` (R, ...)."""
+        bins = ((similarity.float() + 1) / BIN_WIDTH).floor().nan_to_num(0).clamp(0, BINS - 1).long()
+        self.histogram[name][direction].scatter_add_(1, bins.flatten(1), counted.flatten(1).long())
+
+    def add_weights(self, direction: int, selection: Selection, excluded: Tensor) -> None:
+        """Add the effective sample size and the share overridden by the posterior, (R, B, C), of a watched step."""
+        if selection.weights is not None:
+            weights = selection.weights.float()
+            squares = weights.square().sum(dim=-1)
+            self.add("ess", direction, weights.sum(dim=-1).square() / squares.clamp(min=1e-30))
+        if selection.overridden is not None:
+            allowed = ~excluded
+            share = (selection.overridden & allowed).sum(dim=-1) / allowed.sum(dim=-1).clamp(min=1)
+            self.add("override", direction, share)
+        self.add("watched", direction, torch.ones_like(selection.valid))
+
+    def row(self, replicate: int, *, truth: bool, weights: bool, posterior: bool) -> dict[str, float | None]:
+        """The epoch's means of one replicate, as columns of ``curves.csv``; None where a quantity does not apply."""
+        out: dict[str, float | None] = {}
+        loss = collapse = age = queued = 0.0
+        for d in DIRECTIONS:
+            total = {name: float(self.sums[f"{name}_{d}"][replicate]) for name in _SUMS}
+            picks, anchors, watched = (total[key] for key in ("picks", "anchors", "watched"))
+            out[f"fn_share_{d}"] = total["false_negatives"] / picks if truth and picks else None
+            out[f"hardness_{d}"] = total["hardness"] / picks if picks else None
+            out[f"gap_{d}"] = total["gap"] / picks if picks else None
+            out[f"ess_{d}"] = total["ess"] / watched if weights and watched else None
+            out[f"override_share_{d}"] = total["override"] / watched if posterior and watched else None
+            out[f"fallback_share_{d}"] = total["fallback"] / anchors if anchors else None
+            out[f"contributing_{d}"] = total["contributing"] / anchors if anchors else None
+            loss += total["loss"] / max(anchors, 1)
+            collapse += total["at_collapse"] / max(anchors, 1)
+            age, queued = age + total["age"], queued + total["from_queue"]
+        out["loss"] = loss
+        out["queue_age"] = age / queued if queued else None
+        out["collapsed"] = int(abs(loss / collapse - 1) <= 0.05) if collapse else 0
+        return out
+
+    def audit_rows(self, replicate: int) -> list[dict[str, Any]]:
+        """Rows of ``audit.csv``: counts by similarity of the picked negative, over the main phase."""
+        rows = []
+        for index, d in enumerate(DIRECTIONS):
+            counts = {name: table[index, replicate].tolist() for name, table in self.histogram.items()}
+            for b in range(BINS):
+                if counts["picks"][b] or counts["candidates"][b]:
+                    low = round(b * BIN_WIDTH - 1, 2)
+                    rows.append({"direction": d, "bin_low": low, "bin_high": round(low + BIN_WIDTH, 2),
+                                 **{name: values[b] for name, values in counts.items()}})
+        return rows
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be saved for an exact resume."""
+        return {**{f"sum.{key}": value for key, value in self.sums.items()},
+                **{f"histogram.{key}": value for key, value in self.histogram.items()}}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what :meth:`state` returned."""
+        for key, value in {**{f"sum.{k}": v for k, v in self.sums.items()},
+                           **{f"histogram.{k}": v for k, v in self.histogram.items()}}.items():
+            value.copy_(state[key])

@@ -1,0 +1,229 @@
+"""The engine: epochs over pairs, a warm-up, the main phase, validation and selection; resumable at any step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fne.models.heads import DualEncoder, update_momentum
+from fne.negatives.memory import MemoryQueue
+from fne.retrieval.ranking import validation_recalls
+from fne.seeding import torch_stream
+from fne.training.data import EpochPlan, Items, Split, steps_per_epoch
+from fne.training.diagnostics import DIRECTIONS, Diagnostics
+from fne.training.step import Batch, Step, build_rule, clip_gradients, embed, gather_candidates, warmup_rule
+
+WATCH_EVERY = 16
+"""Every so many steps the weights of all candidates are looked at; the last step of an epoch always is."""
+
+
+class Engine:
+    """Trains R replicates of one variant side by side.
+
+    Args:
+        config: The resolved config of the variant.
+        seeds: R seeds; replicate r equals the same seed trained alone.
+        train, val: The splits, standardised and on the device.
+        device: Where everything lives.
+    """
+
+    def __init__(self, config: dict[str, Any], seeds: Sequence[int], train: Split, val: Split,
+                 device: torch.device) -> None:
+        self.config, self.seeds, self.train, self.val, self.device = config, list(seeds), train, val, device
+        settings, model = config["train"], config["model"]
+        self.batch_size, self.epochs = settings["batch_size"], settings["epochs"]
+        self.steps = steps_per_epoch(train, self.batch_size, settings["epoch_unit"])
+        generators = [torch_stream(seed, "init") for seed in self.seeds]
+        self.model = DualEncoder(model["head"], train.image.values.shape[-1], train.text.values.shape[-1],
+                                 model["hidden"], model["dim"], generators).to(device)
+        decayed = [p for p in self.model.parameters() if p.shape[1] > 1]
+        plain = [p for p in self.model.parameters() if p.shape[1] == 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
+            lr=settings["learning_rate"], fused=True,
+        )
+        self.rule, self.warmup = build_rule(config), warmup_rule(config)
+        memory = config["memory"]
+        self.momentum: DualEncoder | None = None
+        self.queue: MemoryQueue | None = None
+        if memory["kind"] == "momentum":
+            self.momentum = copy.deepcopy(self.model).requires_grad_(False)
+            self.queue = MemoryQueue(len(self.seeds), memory["size"], model["dim"], device,
+                                     [torch_stream(seed, "queue") for seed in self.seeds], memory["initial"])
+        self.diagnostics = Diagnostics(len(self.seeds), device)
+        self.step_of = Step(train, self.diagnostics)
+        self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.best_score = torch.full((len(self.seeds),), -math.inf, dtype=torch.float64)
+        self.best_epoch = torch.full((len(self.seeds),), -1, dtype=torch.int64)
+        self.step = 0
+        self.curves: list[dict[str, Any]] = []
+        self.picks: dict[str, list[Tensor]] = {}
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps
+
+    def run(self, after_step: Callable[[float | None], None]) -> None:
+        """Train from the current step to the end.
+
+        Args:
+            after_step: Called after every step with the mean validation rsum at the end of an epoch, else None;
+                this is where a caller checkpoints and reports.
+        """
+        while self.step < self.total_steps:
+            epoch, first = divmod(self.step, self.steps)
+            main = epoch >= self.config["warmup"]["epochs"]
+            if first == 0:
+                self.diagnostics.reset()
+                if main:
+                    self.rule.strategy.start_epoch()
+            plan = EpochPlan.draw(self.train, self.seeds, epoch, self.batch_size, self.config["train"]["epoch_unit"])
+            for at in range(first, self.steps):
+                last = at == self.steps - 1
+                batch = Batch(plan.image_row[:, at], plan.caption_row[:, at], plan.uniform[:, at])
+                self._step(batch, main=main, watch=last or at % WATCH_EVERY == 0, keep=last, epoch=epoch)
+                self.step += 1
+                after_step(self._end_epoch(epoch, main) if last else None)
+
+    def _step(self, batch: Batch, *, main: bool, watch: bool, keep: bool, epoch: int) -> None:
+        rate = learning_rate(self.config["train"], self.step, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        inputs = self.train.image.take(batch.image_row), self.train.text.take(batch.caption_row)
+        image, text = embed(self.model, *inputs)
+        use_memory = self.momentum is not None and (main or self.config["memory"]["fill"] == "always")
+        past_image = past_text = None
+        if use_memory:
+            with torch.no_grad():
+                past_image, past_text = embed(self.momentum, *inputs)
+        if main and use_memory:
+            candidates = gather_candidates(past_image, past_text, batch, self.queue)
+        else:
+            candidates = gather_candidates(image, text, batch, None)
+        losses, picks = self.step_of.losses(self.rule if main else self.warmup, image, text, candidates, batch,
+                                            step=self.step, main=main, watch=watch)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        clip_gradients(self.model, self.config["train"]["gradient_clip"])
+        self.optimizer.step()
+        if self.momentum is not None:
+            update_momentum(self.momentum, self.model, self.config["memory"]["momentum"])
+        if use_memory:
+            self.queue.push(past_image, past_text, batch.image_row, batch.caption_row, self.step)
+        if keep:
+            self._keep(picks, epoch)
+
+    def _keep(self, picks: list[dict[str, Tensor]], epoch: int) -> None:
+        """Keep the picks of one step an epoch, as flat columns."""
+        for found in picks:
+            kept = found.pop("picked")
+            seeds = torch.tensor(self.seeds, device=self.device).unsqueeze(-1).expand_as(kept)
+            columns = {"seed": seeds, "epoch": torch.full_like(seeds, epoch), "step": torch.full_like(seeds, self.step)}
+            for name, value in {**columns, **found}.items():
+                self.picks.setdefault(name, []).append(value[kept].cpu())
+
+    def _end_epoch(self, epoch: int, main: bool) -> float:
+        """Validate, select, and write a row of the curves per replicate. Returns the mean validation rsum."""
+        rule = self.rule if main else self.warmup
+        image, text = embed_split(self.model, self.val)
+        scores = []
+        weights = main and self.config["negatives"]["strategy"] != "all"
+        for r, seed in enumerate(self.seeds):
+            recalls = validation_recalls(image[r], text[r], self.val.caption_image)
+            scores.append(recalls["rsum"])
+            row = self.diagnostics.row(r, truth=self.train.truth is not None, weights=weights,
+                                       posterior=hasattr(rule.strategy, "statistics"))
+            rate = learning_rate(self.config["train"], self.step - 1, self.total_steps)
+            self.curves.append({"seed": seed, "epoch": epoch, "step": self.step, "phase": "main" if main else "warmup",
+                                "learning_rate": rate, "val_rsum": recalls["rsum"],
+                                **{f"val_r1_{d}": recalls[f"r1_{d}"] for d in DIRECTIONS}, **row})
+        self._select(epoch, main, torch.tensor(scores, dtype=torch.float64))
+        return sum(scores) / len(scores)
+
+    def _select(self, epoch: int, main: bool, scores: Tensor) -> None:
+        """Take over the weights of the replicates that this epoch is better for, by the config's rule."""
+        if not main and self.epochs > self.config["warmup"]["epochs"]:
+            return
+        better = scores > self.best_score
+        if self.config["train"]["selection"] == "last":
+            better = torch.full_like(better, epoch == self.epochs - 1)
+        self.best_score = torch.where(better, scores, self.best_score)
+        self.best_epoch = torch.where(better, epoch, self.best_epoch)
+        mask = better.to(self.device)
+        for name, value in self.model.state_dict().items():
+            self.best[name][mask] = value[mask]
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that an exact resume needs, by a flat name; curves and the step travel beside it."""
+        parts: dict[str, dict[str, Tensor]] = {
+            "model": self.model.state_dict(), "best": self.best, "strategy": self.rule.strategy.state(),
+            "diagnostics": self.diagnostics.state(),
+            "picks": {name: torch.cat(columns) for name, columns in self.picks.items()},
+            "selection": {"score": self.best_score, "epoch": self.best_epoch},
+        }
+        if self.momentum is not None and self.queue is not None:
+            parts["momentum"], parts["queue"] = self.momentum.state_dict(), self.queue.state()
+        for index, parameter in enumerate(self.model.parameters()):
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                parts.setdefault("optimizer", {})[f"{index}.{name}"] = value
+        return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+
+    def load_state(self, state: dict[str, Tensor], step: int, curves: list[dict[str, Any]]) -> None:
+        """Take over what :meth:`state` returned."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            part, name = key.split("/", 1)
+            parts.setdefault(part, {})[name] = value.to(self.device) if part not in ("picks", "selection") else value
+        self.model.load_state_dict(parts["model"], strict=True)
+        self.best = parts["best"]
+        self.rule.strategy.load_state(parts.get("strategy", {}))
+        self.diagnostics.load_state(parts["diagnostics"])
+        self.picks = {name: [column] for name, column in parts.get("picks", {}).items()}
+        self.best_score, self.best_epoch = parts["selection"]["score"], parts["selection"]["epoch"]
+        if self.momentum is not None and self.queue is not None:
+            self.momentum.load_state_dict(parts["momentum"], strict=True)
+            self.queue.load_state(parts["queue"])
+        for index, parameter in enumerate(self.model.parameters()):
+            prefix = f"{index}."
+            self.optimizer.state[parameter] = {
+                name.removeprefix(prefix): value for name, value in parts.get("optimizer", {}).items()
+                if name.startswith(prefix)
+            }
+        self.step, self.curves = step, curves
+
+
+def learning_rate(settings: dict[str, Any], step: int, total: int) -> float:
+    """Rate of a step: linear from 0 over ``lr_warmup_steps``, then constant or ``(1 + cos(pi t))/2`` down to 0."""
+    base, ramp = settings["learning_rate"], settings["lr_warmup_steps"]
+    if step < ramp:
+        return base * (step + 1) / ramp
+    if settings["schedule"] == "constant":
+        return base
+    return base * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
+
+
+@torch.no_grad()
+def embed_split(model: DualEncoder, split: Split, chunk: int = 4096) -> tuple[Tensor, Tensor]:
+    """Embeddings (R, N, D) of all images and (R, M, D) of all captions of a split.
+
+    Args:
+        model: The dual encoder, R replicates.
+        split: Standardised, on the model's device.
+        chunk: Items embedded at once.
+    """
+
+    def side(head: torch.nn.Module, items: Items) -> Tensor:
+        replicates = next(head.parameters()).shape[0]
+        parts = []
+        for start in range(0, len(items.values), chunk):
+            rows = torch.arange(start, min(start + chunk, len(items.values)), device=items.values.device)
+            parts.append(head(*items.take(rows.expand(replicates, -1))))
+        return torch.cat(parts, dim=1)
+
+    return side(model.image, split.image), side(model.text, split.text)

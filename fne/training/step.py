@@ -1,0 +1,224 @@
+"""One training step: embed, score, select, lose, update; R replicates at once, no host sync, no loop over anchors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fne.losses.loss import Loss, own_similarity
+from fne.models.heads import DualEncoder
+from fne.negatives.memory import EMPTY, MemoryQueue
+from fne.negatives.strategy import Selection, Strategy, draw
+from fne.training.data import Split
+from fne.training.diagnostics import Diagnostics
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of pairs: positions (R, B) in the training split, and the sampler's draws (R, 2, B)."""
+
+    image_row: Tensor
+    caption_row: Tensor
+    uniform: Tensor
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is selected and what it costs: a strategy and a loss."""
+
+    strategy: Strategy
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of both directions; the first B are the batch.
+
+    Args:
+        image, text: (R, C, D), the candidates of captions and of images.
+        image_row, caption_row: (R, C) positions in the training split, negative for slots that hold no pair.
+        entered: (R, C) step at which a candidate entered the queue, -1 for the batch; None without a queue.
+    """
+
+    image: Tensor
+    text: Tensor
+    image_row: Tensor
+    caption_row: Tensor
+    entered: Tensor | None
+
+
+def gather_candidates(image: Tensor, text: Tensor, batch: Batch, queue: MemoryQueue | None) -> Candidates:
+    """The batch's embeddings (R, B, D), followed by what the queue holds."""
+    if queue is None or queue.size == 0:
+        return Candidates(image, text, batch.image_row, batch.caption_row, None)
+    return Candidates(
+        torch.cat([image, queue.image], dim=1),
+        torch.cat([text, queue.text], dim=1),
+        torch.cat([batch.image_row, queue.image_row], dim=1),
+        torch.cat([batch.caption_row, queue.caption_row], dim=1),
+        torch.cat([torch.full_like(batch.image_row, -1), queue.entered], dim=1),
+    )
+
+
+def same_image(anchors: Tensor, candidates: Tensor) -> Tensor:
+    """(R, B, C) bool: anchor and candidate share an image id; ids (R, B) and (R, C)."""
+    return anchors.unsqueeze(-1) == candidates.unsqueeze(-2)
+
+
+class Step:
+    """The loss of a batch under a rule, with the diagnostics of its picks.
+
+    Args:
+        split: The training split, for the truth about picks.
+        diagnostics: Where the sums go.
+    """
+
+    def __init__(self, split: Split, diagnostics: Diagnostics) -> None:
+        self.split, self.diagnostics = split, diagnostics
+
+    def losses(self, rule: Rule, image: Tensor, text: Tensor, candidates: Candidates, batch: Batch, *, step: int,
+               main: bool, watch: bool) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Select and lose in both directions.
+
+        Args:
+            rule: The strategy and the loss.
+            image, text: (R, B, D) online embeddings, with gradient.
+            candidates: See :class:`Candidates`.
+            batch: The pairs and the draws.
+            step: The global step, for the age of queue picks.
+            main: Whether the main phase has begun (only then histograms count).
+            watch: Whether to look at all candidates' weights too, which costs a few passes over (R, B, C).
+
+        Returns:
+            The loss (R,), summed over both directions and divided by B, and, when watched, the picks per direction.
+        """
+        picks: list[dict[str, Tensor]] = []
+        with torch.no_grad():
+            excluded = same_image(batch.image_row, candidates.image_row)
+            if candidates.entered is not None:
+                excluded |= (candidates.image_row == EMPTY).unsqueeze(-2)
+            if main:
+                online = image @ text.transpose(-1, -2)
+                rule.strategy.observe(online, same_image(batch.image_row, batch.image_row))
+        total = torch.zeros(image.shape[0], device=image.device)
+        for direction, (anchors, others) in enumerate(((image, candidates.text), (text, candidates.image))):
+            with torch.no_grad():
+                similarities = anchors @ others.transpose(-1, -2)
+                positive = own_similarity(anchors, others)
+                uniform = batch.uniform[:, direction]
+                selection = rule.strategy.select(similarities, excluded, positive, uniform)
+            per_anchor = rule.loss(anchors, others, selection)
+            total = total + per_anchor.sum(dim=-1)
+            with torch.no_grad():
+                index, picked = selection.index, selection.valid
+                if index is None:
+                    shares = rule.loss.shares(similarities, positive, selection)
+                    index, picked = draw(shares, uniform), (shares > 0).any(dim=-1)
+                rows = self._rows(direction, index, candidates, batch)
+                chosen = similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+                false_negative = self.split.false_negative(*rows) & picked
+                self._record(direction, rule.loss, selection, per_anchor, chosen, positive, picked, false_negative,
+                             index, candidates, step)
+                if main:
+                    self.diagnostics.add_histogram("picks", direction, chosen, picked)
+                    self.diagnostics.add_histogram("false_negatives", direction, chosen, false_negative)
+                if watch:
+                    self._watch(direction, selection, similarities, excluded, candidates, batch, main)
+                    picks.append(self._picks(direction, selection, index, chosen, positive, picked, false_negative,
+                                             candidates, batch))
+        return total / image.shape[1], picks
+
+    def _rows(self, direction: int, index: Tensor, candidates: Candidates, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(image row, caption row) of each picked pair, (R, B) each."""
+        if direction == 0:
+            return batch.image_row, candidates.caption_row.gather(-1, index)
+        return candidates.image_row.gather(-1, index), batch.caption_row
+
+    def _record(self, direction: int, loss: Loss, selection: Selection, per_anchor: Tensor, chosen: Tensor,
+                positive: Tensor, picked: Tensor, false_negative: Tensor, index: Tensor, candidates: Candidates,
+                step: int) -> None:
+        add = self.diagnostics.add
+        self.diagnostics.add_picks(direction, chosen, false_negative, positive, picked)
+        add("loss", direction, per_anchor)
+        add("at_collapse", direction, loss.at_collapse(selection))
+        add("contributing", direction, per_anchor > 0)
+        add("anchors", direction, torch.ones_like(picked))
+        if selection.fallback is not None:
+            add("fallback", direction, selection.fallback)
+        if candidates.entered is not None:
+            entered = candidates.entered.gather(-1, index)
+            queued = picked & (entered >= 0)
+            add("from_queue", direction, queued)
+            add("age", direction, (step - entered).masked_fill(~queued, 0))
+
+    def _watch(self, direction: int, selection: Selection, similarities: Tensor, excluded: Tensor,
+               candidates: Candidates, batch: Batch, main: bool) -> None:
+        self.diagnostics.add_weights(direction, selection, excluded)
+        if main and self.split.truth is not None:
+            shape = similarities.shape
+            if direction == 0:
+                image, caption = batch.image_row.unsqueeze(-1), candidates.caption_row.unsqueeze(-2)
+            else:
+                image, caption = candidates.image_row.unsqueeze(-2), batch.caption_row.unsqueeze(-1)
+            known = self.split.false_negative(image.expand(shape), caption.expand(shape))
+            self.diagnostics.add_histogram("candidates", direction, similarities, ~excluded)
+            self.diagnostics.add_histogram("candidate_false_negatives", direction, similarities, known & ~excluded)
+
+    def _picks(self, direction: int, selection: Selection, index: Tensor, chosen: Tensor, positive: Tensor,
+               picked: Tensor, false_negative: Tensor, candidates: Candidates, batch: Batch) -> dict[str, Tensor]:
+        def at(values: Tensor | None) -> Tensor:
+            if values is None:
+                return torch.full_like(chosen, torch.nan)
+            return values.gather(-1, index.unsqueeze(-1)).squeeze(-1).float()
+
+        rows = self._rows(direction, index, candidates, batch)
+        anchor, candidate = rows if direction == 0 else rows[::-1]
+        known = false_negative.long() if self.split.truth is not None else torch.full_like(anchor, -1)
+        queued = torch.zeros_like(picked) if candidates.entered is None else candidates.entered.gather(-1, index) >= 0
+        return {"anchor": anchor, "candidate": candidate, "similarity": chosen, "positive_similarity": positive,
+                "posterior": at(selection.posterior), "weight": at(selection.weights), "from_queue": queued,
+                "false_negative": known.masked_fill(candidate < 0, 0), "picked": picked & (candidate >= 0),
+                "direction": torch.full_like(anchor, direction)}
+
+
+def clip_gradients(model: nn.Module, limit: float) -> None:
+    """Scale the gradient of each replicate to a norm of at most ``limit``, in place; 0 switches it off."""
+    if limit <= 0:
+        return
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0).sqrt()
+    scale = (limit / (norm + 1e-6)).clamp(max=1)
+    for g in gradients:
+        g.mul_(scale.reshape(-1, *[1] * (g.ndim - 1)))
+
+
+def build_rule(config: dict[str, Any]) -> Rule:
+    """The strategy and the loss that a resolved config names."""
+    from fne.losses.catalog import LOSSES
+    from fne.negatives.catalog import STRATEGIES
+
+    def build(entry: Any, section: dict[str, Any]) -> Any:
+        options = {key: section[key] for key in entry.options}
+        for shared in entry.shares:
+            other, key = shared.split(".")
+            options[key] = config[other][key]
+        return entry.load()(**options)
+
+    negatives, loss = config["negatives"], config["loss"]
+    return Rule(build(STRATEGIES[negatives["strategy"]], negatives), build(LOSSES[loss["kind"]], loss))
+
+
+def warmup_rule(config: dict[str, Any]) -> Rule:
+    """The rule of the warm-up epochs: sum of hinges on the batch, the same for every variant."""
+    from fne.losses.triplet import Triplet
+    from fne.negatives.all import All
+
+    return Rule(All(), Triplet(margin=config["warmup"]["margin"]))
+
+
+def embed(model: DualEncoder, image: tuple[Tensor, Tensor | None], text: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
+    """Online or momentum embeddings (R, B, D) of a batch's images and captions."""
+    return model.image(*image), model.text(*text)
