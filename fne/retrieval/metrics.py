@@ -6,8 +6,7 @@ are the exact expectation over a random order within each tie group (rule ``expe
 worst order (rule ``pessimistic``). All are fractions in 0..1 except ranks, which start at 1.
 
 Source: ties in closed form as in McSherry and Najork, ECIR 2008; mAP@R and R-Precision as in Musgrave et al.,
-    ECCV
-2020 and ECCV Caption (Chun et al., ECCV 2022).
+ECCV 2020 and ECCV Caption (Chun et al., ECCV 2022).
 """
 
 from __future__ import annotations
@@ -125,8 +124,8 @@ def map_at_r(groups: TieGroups) -> np.ndarray:
     """mAP@R per query, (Nq,): ``1/R sum_{r=1..R} precision@r [item r is relevant]``.
 
     In expectation the place g + j of a tie group with p of t positives, G positives above it, adds
-    ``p/t (G + 1 + (j - 1)(p - 1)/(t - 1)) / (g + j)``: it is a positive with probability p/t, and then the j
-    - 1 places of the group before it hold (j - 1)(p - 1)/(t - 1) positives.
+    ``p/t (G + 1 + (j - 1)(p - 1)/(t - 1)) / (g + j)``: it is a positive with probability p/t, and then the
+    ``j - 1`` places of the group before it hold ``(j - 1)(p - 1)/(t - 1)`` positives.
     """
     places = _places_within_r(groups)
     row = np.repeat(np.arange(len(places)), places)
