@@ -1,0 +1,191 @@
+"""The manifest: which images and captions a prepared data set holds, in which order, and in which split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fne.data.truth import Truth
+from fne.errors import bad_input
+from fne.files import read_json, sha256_file
+
+SCHEMA = 1
+SPLITS = ("train", "val", "test")
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SplitView:
+    """One split of a manifest.
+
+    Attributes:
+        name: ``train``, ``val`` or ``test``.
+        image_rows: int64 (n,), rows of the split's images in the manifest (and in every image feature store).
+        caption_rows: int64 (m,), rows of the split's captions in the manifest (and in every text feature store).
+        caption_image: int64 (m,), for every caption the position 0..n-1 of its image *within the split*.
+        texts: The m captions.
+        image_ids, caption_ids: Their ids.
+    """
+
+    name: str
+    image_rows: np.ndarray
+    caption_rows: np.ndarray
+    caption_image: np.ndarray
+    texts: list[str]
+    image_ids: list[str]
+    caption_ids: list[str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A prepared data set; rows are in manifest order: train, val, test, captions in image order.
+
+    Attributes:
+        folder: Where ``manifest.json`` lies.
+        dataset, data_id: Name of the data set, name of its prepared folder.
+        data: The resolved ``data`` section it was prepared from.
+        root: Folder of the images, absolute or relative to the working directory.
+        image_ids, image_files, image_splits: Per image: id, path relative to ``root``, split.
+        caption_ids, caption_image, texts: Per caption: id, row of its image (int64), text.
+        truth: Per split: file, kind, sha256, prevalence, number of queries per direction.
+        sha256: Digests: ``images`` (ids, files, splits), ``captions`` (ids, images, texts), ``pixels`` (file contents).
+    """
+
+    folder: Path
+    dataset: str
+    data_id: str
+    data: dict[str, Any]
+    root: Path
+    image_ids: list[str]
+    image_files: list[str]
+    image_splits: list[str]
+    caption_ids: list[str]
+    caption_image: np.ndarray
+    texts: list[str]
+    truth_files: dict[str, dict[str, Any]]
+    sha256: dict[str, str]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Manifest:
+        """Read and check ``folder/manifest.json``.
+
+        Raises:
+            UserError: The file is missing, of another schema, or does not agree with itself.
+        """
+        folder = Path(folder)
+        path = folder / NAME
+        if not path.exists():
+            raise bad_input("no manifest here", file=path, hint="run `fne prepare` first")
+        stored = read_json(path)
+        if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
+            found = stored.get("schema") if isinstance(stored, dict) else None
+            raise bad_input("another schema", file=path, key="schema", value=found, allowed=[SCHEMA],
+                            hint="prepare the data again with this version")
+        try:
+            images, captions = stored["images"], stored["captions"]
+            manifest = cls(
+                folder, stored["dataset"], stored["data_id"], stored["data"], folder / stored["root"],
+                images["id"], images["file"], images["split"],
+                captions["id"], np.asarray(captions["image"], np.int64), captions["text"],
+                stored["truth"], stored["sha256"],
+            )
+            counts = stored["splits"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise bad_input(f"missing or malformed entry ({error})", file=path) from None
+        manifest._check(path, counts)
+        return manifest
+
+    def _check(self, path: Path, counts: dict[str, dict[str, int]]) -> None:
+        n, m = len(self.image_ids), len(self.caption_ids)
+        if not (len(self.image_files) == len(self.image_splits) == n and len(self.texts) == len(self.caption_image) == m):
+            raise bad_input("columns have unequal lengths", file=path)
+        if m and (np.any(np.diff(self.caption_image) < 0) or self.caption_image[0] < 0 or self.caption_image[-1] >= n):
+            raise bad_input("captions are not in image order", file=path, key="captions.image")
+        ranks = [SPLITS.index(split) if split in SPLITS else -1 for split in self.image_splits]
+        if -1 in ranks:
+            value = self.image_splits[ranks.index(-1)]
+            raise bad_input("unknown split", file=path, key="images.split", value=value, allowed=SPLITS)
+        if ranks != sorted(ranks):
+            raise bad_input("images are not grouped as train, val, test", file=path, key="images.split")
+        if counts != count_splits(self.image_splits, self.caption_image):
+            raise bad_input("counts disagree with the rows", file=path, key="splits", value=counts)
+        for key, digest in (("images", self._images_digest()), ("captions", self._captions_digest())):
+            if self.sha256.get(key) != digest:
+                raise bad_input("contents disagree with the digest: edited or cut short", file=path, key=f"sha256.{key}",
+                                hint="prepare the data again")
+
+    def _images_digest(self) -> str:
+        return digest_rows(self.image_ids, self.image_files, self.image_splits)
+
+    def _captions_digest(self) -> str:
+        return digest_rows(self.caption_ids, self.caption_image.tolist(), self.texts)
+
+    def split(self, name: str) -> SplitView:
+        """The rows of one split.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        self._known(name)
+        first, last = self.image_splits.index(name), len(self.image_splits)
+        while self.image_splits[last - 1] != name:
+            last -= 1
+        low, high = np.searchsorted(self.caption_image, (first, last))
+        return SplitView(
+            name, np.arange(first, last), np.arange(low, high), self.caption_image[low:high] - first,
+            self.texts[low:high], self.image_ids[first:last], self.caption_ids[low:high],
+        )
+
+    def truth(self, name: str) -> Truth:
+        """The ground truth of one split, checked against the digest in the manifest.
+
+        Raises:
+            UserError: There is no such split, or its file is missing or was changed.
+        """
+        self._known(name)
+        path = self.folder / self.truth_files[name]["file"]
+        truth = Truth.load(path)
+        if sha256_file(path) != self.truth_files[name]["sha256"]:
+            raise bad_input("not the file the manifest was written with", file=path, hint="prepare the data again")
+        return truth
+
+    def image_paths(self) -> list[Path]:
+        """The image files, in manifest order."""
+        return [self.root / file for file in self.image_files]
+
+    def fingerprint(self, modality: str) -> str:
+        """Hex SHA-256 of the content one encoder sees, in order.
+
+        Args:
+            modality: ``image`` (ids, files, splits and the bytes of the files) or ``text`` (ids, images and captions).
+        """
+        keys = {"image": ("images", "pixels"), "text": ("captions",)}[modality]
+        return digest_rows([self.sha256[key] for key in keys])
+
+    def _known(self, name: str) -> None:
+        present = [split for split in SPLITS if split in self.image_splits]
+        if name not in present:
+            raise bad_input("unknown split", file=self.folder / NAME, key="split", value=name, allowed=present)
+
+
+def count_splits(image_splits: list[str], caption_image: Iterable[int]) -> dict[str, dict[str, int]]:
+    """Number of images and captions of every split that occurs."""
+    counts = {split: {"images": 0, "captions": 0} for split in SPLITS if split in image_splits}
+    for split in image_splits:
+        counts[split]["images"] += 1
+    for row in caption_image:
+        counts[image_splits[row]]["captions"] += 1
+    return counts
+
+
+def digest_rows(*columns: Iterable[Any]) -> str:
+    """Hex SHA-256 over the rows of equally long columns (fields and rows are separated by control characters)."""
+    digest = hashlib.sha256()
+    for row in zip(*columns, strict=True):
+        digest.update("\x1f".join(str(cell) for cell in row).encode("utf-8") + b"\x1e")
+    return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""Ground truth of one split: which (image, caption) pairs are known to be relevant, and which queries may be scored."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fne.errors import bad_input
+
+KINDS = ("exact", "judged", "equal_captions")
+"""``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs (the rest counts as not
+relevant, so scores are lower bounds). ``equal_captions``: own pairs and pairs provable by equal texts only."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The relevant pairs of one split.
+
+    Attributes:
+        kind: One of :data:`KINDS`.
+        pairs: int32 (P, 2), rows (image position, caption position) within the split, sorted, unique, own pairs included.
+        image_queries: int32, image positions whose relevant captions are known well enough to be scored.
+        caption_queries: int32, caption positions whose relevant images are known well enough to be scored.
+        extra: Further arrays: for ``judged`` ``judged_pairs`` (J, 2) int32, ``judged_share`` (J,) float32 in 0..1,
+            ``judged_positive`` (J,) uint8 and ``judged_source`` (J,) uint8 (0 crowd, 1 expert).
+    """
+
+    kind: str
+    pairs: np.ndarray
+    image_queries: np.ndarray
+    caption_queries: np.ndarray
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Truth:
+        """Read a ``truth.<split>.npz``.
+
+        Raises:
+            UserError: The file is missing, cut short, or not a truth file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except FileNotFoundError:
+            raise bad_input("no such file", file=path, hint="run `fne prepare` first") from None
+        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+            raise bad_input(f"not a readable truth file ({error})", file=path) from None
+        for name in ("kind", "pairs", "image_queries", "caption_queries"):
+            if name not in arrays:
+                raise bad_input("array is missing", file=path, key=name)
+        kind = str(arrays.pop("kind"))
+        if kind not in KINDS:
+            raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=KINDS)
+        truth = cls(kind, *(arrays.pop(name) for name in ("pairs", "image_queries", "caption_queries")), arrays)
+        truth.check(path)
+        return truth
+
+    def save(self, path: str | Path) -> None:
+        """Write the arrays; equal truths give equal bytes."""
+        arrays: dict[str, Any] = {"kind": np.array(self.kind), "pairs": self.pairs, **self.extra}
+        arrays |= {"image_queries": self.image_queries, "caption_queries": self.caption_queries}
+        with open(path, "wb") as handle:
+            np.savez(handle, **arrays)
+
+    def check(self, path: str | Path | None = None) -> None:
+        """Refuse pairs that are not int32 (P, 2), not sorted by image then caption, repeated, or negative.
+
+        Raises:
+            UserError: They are; the message names ``path``.
+        """
+        pairs = self.pairs
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != np.int32:
+            shape = f"{pairs.dtype} {pairs.shape}"
+            raise bad_input("wrong shape or type", file=path, key="pairs", value=shape, allowed="int32 (P, 2)")
+        if len(pairs) and pairs.min() < 0:
+            raise bad_input("negative position", file=path, key="pairs", value=int(pairs.min()))
+        step_image, step_caption = np.diff(pairs[:, 0]), np.diff(pairs[:, 1])
+        if not np.all((step_image > 0) | ((step_image == 0) & (step_caption > 0))):
+            raise bad_input("pairs are not sorted and unique", file=path, key="pairs")
+
+    def packed(self, n_images: int, n_captions: int) -> np.ndarray:
+        """The relevance matrix as bits, for look-ups inside training.
+
+        Args:
+            n_images: Images of the split.
+            n_captions: Captions of the split.
+
+        Returns:
+            uint8 (n_captions, ceil(n_images / 8)); bit ``i % 8`` (little) of byte ``i // 8`` of row ``c`` says whether
+            image ``i`` is relevant to caption ``c``. Memory is ``n_images * n_captions / 8`` bytes (22 MB for 6,000 x
+            30,000); for COCO's training split use :meth:`contains`.
+        """
+        bits = np.zeros((n_captions, -(-n_images // 8)), np.uint8)
+        images, captions = self.pairs[:, 0], self.pairs[:, 1]
+        np.bitwise_or.at(bits, (captions, images // 8), (1 << (images % 8)).astype(np.uint8))
+        return bits
+
+    def contains(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
+        """Whether each pair is known to be relevant (binary search in the sorted pairs).
+
+        Args:
+            images: Integer array of image positions within the split.
+            captions: Caption positions, broadcastable to ``images``.
+
+        Returns:
+            bool array of the broadcast shape.
+        """
+        base = np.int64(1) << 32
+        keys = self.pairs[:, 0].astype(np.int64) * base + self.pairs[:, 1]
+        wanted = np.asarray(images, np.int64) * base + np.asarray(captions, np.int64)
+        if not len(keys):
+            return np.zeros(wanted.shape, bool)
+        return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+
+
+def sorted_pairs(pairs: np.ndarray) -> np.ndarray:
+    """Sort rows (image, caption) by image then caption, drop repeats, and cast to int32 (P, 2)."""
+    return np.unique(np.asarray(pairs, np.int32).reshape(-1, 2), axis=0)
+
+
+def prevalence(n_pairs: int, n_images: int, n_captions: int) -> float:
+    """Share of the pairs that are not an image with its own caption which are relevant.
+
+    ``(P - C) / (C (N - 1))`` for P relevant pairs (own ones included), C captions and N images.
+    """
+    others = n_captions * (n_images - 1)
+    return (n_pairs - n_captions) / others if others else 0.0
