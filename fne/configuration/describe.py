@@ -1,0 +1,92 @@
+"""What ``fne describe`` says: a variant beside its parent and the released protocol, or a study with its variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.configuration.merge import keys_read
+from fne.configuration.study import Study, list_studies, load_study
+from fne.configuration.variants import Library, show
+from fne.errors import bad_input
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import STRATEGIES
+
+
+def describe(name: str, root: Path = Path(".")) -> str:
+    """Describe a variant (or a study) in plain text.
+
+    A variant: title, question, chain of parents, difference from the parent and from the release (``base.yaml``), and the
+    options that its strategy, memory and loss read.
+
+    Raises:
+        UserError: No such variant or study; or its file is not sound.
+    """
+    library = Library(root)
+    stems, studies = library.stems(), list_studies(root)
+    if name.partition("--")[0] in stems:
+        return "\n\n".join(_variant(library, member) for member in _ids(library, name)) + "\n"
+    if name in studies:
+        return _study(load_study(name, root=root, complete=False))
+    raise bad_input("no variant or study of this name", value=name, allowed=[*stems, *studies])
+
+
+def _ids(library: Library, name: str) -> list[str]:
+    return [name] if "--" in name else list(library.members(name))
+
+
+def _variant(library: Library, variant_id: str) -> str:
+    variant = library.variant(variant_id)
+    library.check(variant_id)
+    base, parent, merged = library.base, library.merged(variant.parent), library.merged(variant_id)
+    chain = " -> ".join(["base", *(ancestor.id for ancestor in library.chain(variant_id))])
+    lines = [
+        f"{variant.id}: {variant.title} ({variant.role})",
+        f"asks: {variant.asks}",
+        f"chain: {chain}",
+        "",
+        f"differs from its parent, {variant.parent}:",
+        *_difference(parent, merged),
+    ]
+    if variant.parent != "base":
+        lines += ["", "differs from the release (base):", *_difference(base, merged)]
+    return "\n".join([*lines, "", "reads:", *_reads(merged)])
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    old, new = keys_read(before), keys_read(after)
+    lines = [f"  {key}: {show(before[key])} -> {show(value)}" for key, value in after.items() if before[key] != value]
+    dropped = [key for key in before if key in old - new]
+    gained = [key for key in after if key in new - old and before[key] == after[key]]
+    lines += [f"  no longer read: {', '.join(dropped)}"] if dropped else []
+    lines += [f"  now read: {', '.join(gained)}"] if gained else []
+    return lines or ["  in nothing"]
+
+
+def _reads(merged: Mapping[str, Any]) -> list[str]:
+    read = keys_read(merged)
+    lines = []
+    summaries = {
+        "negatives.strategy": STRATEGIES[merged["negatives.strategy"]].summary,
+        "loss.kind": LOSSES[merged["loss.kind"]].summary,
+    }
+    for key, value in merged.items():
+        if key.partition(".")[0] in ("negatives", "memory", "loss", "warmup") and key in read:
+            lines.append(f"  {key}: {show(value)}" + (f"  ({summaries[key]})" if key in summaries else ""))
+    return lines
+
+
+def _study(study: Study) -> str:
+    width = max(map(len, study.variants))
+    protocol, metric = study.primary["protocol"], study.primary["metric"]
+    lines = [
+        f"{study.name}: {study.title}",
+        f"question: {study.question}",
+        f"data: {study.data['dataset']}; regime: {study.regime}; tuned: {study.tuned or 'no'}",
+        f"seeds: {', '.join(map(str, study.seeds))} ({study.block} to a job)",
+        f"primary metric: {metric} ({protocol} protocol, {study.primary['direction']}), against {study.baseline}",
+        "",
+        *(f"  {variant:<{width}}  {study.library[variant].title}" for variant in study.variants),
+    ]
+    return "\n".join(lines) + "\n"

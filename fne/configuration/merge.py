@@ -1,0 +1,149 @@
+"""What a merged config means: which keys are read, what fits together, and its digest. Works on flat dotted keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.configuration.problems import Problems
+from fne.configuration.schema import PATH_KEYS, flatten
+from fne.errors import bad_input
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+
+
+def keys_read(flat: Mapping[str, Any]) -> set[str]:
+    """The keys of a merged config that its strategy, loss, memory and warm-up read; the others are pruned.
+
+    The warm-up's own strategy and loss count while it has an epoch: ``loss.margin`` is read by a triplet warm-up even
+    where the main loss is a softmax.
+    """
+    warm = flat["warmup.epochs"] > 0
+    strategies = {flat["negatives.strategy"], *([flat["warmup.strategy"]] if warm else [])}
+    losses = {flat["loss.kind"], *([flat["warmup.loss"]] if warm else [])}
+    read = {"negatives.strategy", "loss.kind", "memory.kind", "warmup.epochs"}
+    for name in strategies:
+        read |= {f"negatives.{option}" for option in STRATEGIES[name].options} | set(STRATEGIES[name].shares)
+    for name in losses:
+        read |= {f"loss.{option}" for option in LOSSES[name].options} | set(LOSSES[name].shares)
+    read |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
+    if warm:
+        read |= {"warmup.strategy", "warmup.loss"}
+    optional = ("negatives.", "loss.", "memory.", "warmup.")
+    return {key for key in flat if key in read or not key.startswith(optional)}
+
+
+def prune(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the keys that are read, in their given order."""
+    read = keys_read(flat)
+    return {key: value for key, value in flat.items() if key in read}
+
+
+def why_unread(key: str, flat: Mapping[str, Any]) -> str:
+    """Say what ignores a key."""
+    section = key.partition(".")[0]
+    if section == "warmup":
+        return "warmup.epochs is 0"
+    chooser = {"negatives": "negatives.strategy", "loss": "loss.kind", "memory": "memory.kind"}[section]
+    readers = [f"{section}.{option}" for option in _options(section, flat[chooser])]
+    return f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
+
+
+def _options(section: str, name: str) -> tuple[str, ...]:
+    if section == "memory":
+        return MEMORY_OPTIONS[name]
+    return (STRATEGIES if section == "negatives" else LOSSES)[name].options
+
+
+def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
+    """Check what no single value can show: that the parts of a merged config fit together.
+
+    Raises:
+        UserError: Lists every misfit.
+    """
+    problems = Problems()
+
+    def misfit(key: str, problem: str, **more: Any) -> None:
+        problems.add(bad_input(problem, file=where, key=key, value=flat[key], **more))
+
+    pairs = [("loss.kind", "negatives.strategy")]
+    if flat["warmup.epochs"] > 0:
+        pairs.append(("warmup.loss", "warmup.strategy"))
+    for loss_key, strategy_key in pairs:
+        strategy, loss = flat[strategy_key], flat[loss_key]
+        if not set(STRATEGIES[strategy].negatives) & set(LOSSES[loss].negatives):
+            fitting = [name for name, entry in STRATEGIES.items() if set(entry.negatives) & set(LOSSES[loss].negatives)]
+            misfit(strategy_key, f"does not fit {loss_key} {loss!r}", allowed=fitting)
+    if flat["warmup.epochs"] >= flat["train.epochs"]:
+        misfit("warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs {flat['train.epochs']}")
+    if not {1, 5, 10} <= set(flat["evaluation.ks"]):
+        misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
+    for modality in ("image", "text"):
+        key = f"encoders.{modality}.checkpoint"
+        if flat[key] == "scenes" and flat["data.dataset"] != "scenes":
+            misfit(key, f"is pretrained on data.dataset 'scenes' only, not {flat['data.dataset']!r}",
+                   hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
+    if flat["model.head"] == "mlp":
+        for modality in ("image", "text"):
+            if flat[f"encoders.{modality}.level"] != "pooled":
+                misfit(f"encoders.{modality}.level", "model.head 'mlp' reads pooled features", allowed=["pooled"])
+    problems.raise_any(str(where))
+
+
+FLAT_KEYS = {
+    "images": "data.images",
+    "annotations": "data.annotations",
+    "crowdflower": "data.judgements.crowdflower",
+    "expert": "data.judgements.expert",
+    "image_encoder": "encoders.image.checkpoint",
+    "text_encoder": "encoders.text.checkpoint",
+}
+"""Short names for ``snakemake --config`` and the config keys they stand for."""
+
+
+def how_to_give(key: str) -> str:
+    """Tell how a value that only the user knows is given on either command line."""
+    short = next((name for name, dotted in FLAT_KEYS.items() if dotted == key), None)
+    snakemake = f"snakemake --config {short}=..., or " if short else ""
+    return f"{snakemake}fne ... --set {key}=..."
+
+
+def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
+    """Check that what only the user can know (paths of a corpus, encoder checkpoints) was given.
+
+    Raises:
+        UserError: Lists every missing value and how to give it.
+    """
+    problems = Problems()
+    needed = ["data.annotations", "data.images", "encoders.image.checkpoint", "encoders.text.checkpoint"]
+    for key in needed:
+        if key in flat and flat[key] is None:
+            what = "a folder or hub id" if key.startswith("encoders") else "a path"
+            problems.add(bad_input(f"not given: this study needs {what}", file=where, key=key, hint=how_to_give(key)))
+    problems.raise_any(str(where))
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """Sixteen hex digits over the values of a config, wherever its files lie.
+
+    Comments, order of keys and places on this machine change nothing; of an encoder given as a path only the folder's
+    name counts (its weights are fingerprinted by the feature store).
+    """
+    flat = {key: value for key, value in flatten(config).items() if key not in PATH_KEYS}
+    for key, value in flat.items():
+        if key.startswith("encoders.") and key.endswith(".checkpoint") and is_path(value):
+            flat[key] = Path(value).name
+    return hashlib.sha256(canonical(flat).encode()).hexdigest()[:16]
+
+
+def is_path(checkpoint: Any) -> bool:
+    """Is a checkpoint named by an absolute or explicitly relative path, and not by a hub id?"""
+    return isinstance(checkpoint, str) and checkpoint.startswith(("/", ".", "~"))
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

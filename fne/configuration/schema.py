@@ -1,0 +1,290 @@
+"""The one table of config keys: type, range and choices of every value; ``ablations/base.yaml`` holds the defaults."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fne.errors import UserError, bad_input
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a leaf value may be.
+
+    Args:
+        kind: ``int``, ``float``, ``text``, ``path``, ``choice`` or ``ints`` (a list of increasing integers).
+        low: Least value (``int``, ``float``, each of ``ints``).
+        high: Greatest value.
+        open_low: ``low`` itself is excluded.
+        open_high: ``high`` itself is excluded.
+        choices: The words a ``choice`` may be.
+        null: ``null`` is allowed.
+    """
+
+    kind: str
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    choices: tuple[str, ...] = ()
+    null: bool = False
+
+    def allowed(self) -> str | tuple[str, ...]:
+        """What the value may be, for an error message."""
+        if self.kind == "choice":
+            return self.choices + (("null",) if self.null else ())
+        words = {"int": "an integer", "float": "a number", "text": "text", "path": "a path",
+                 "ints": "a list of increasing integers"}[self.kind]
+        if self.low > -math.inf:
+            words += f" {'>' if self.open_low else '>='} {self.low:g}"
+        if self.high < math.inf:
+            words += f" and {'<' if self.open_high else '<='} {self.high:g}"
+        return words + (", or null" if self.null else "")
+
+    def inside(self, value: float) -> bool:
+        """Is a number finite and within the range?"""
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return abs(value) <= sys.float_info.max and above and below
+
+
+def _choice(*choices: str) -> Field:
+    return Field("choice", choices=choices)
+
+
+COUNT = Field("int", low=1)
+SHARE = Field("float", low=0, high=1)
+PATH = Field("path", null=True)
+
+DATASETS = {"scenes": "scenes", "flickr8k": "karpathy", "flickr30k": "karpathy", "coco": "karpathy", "custom": "karpathy"}
+"""Every data set and its kind; ``custom`` is any corpus of the user's in Karpathy's schema."""
+
+DATA_FIELDS: dict[str, dict[str, Field]] = {
+    "scenes": {
+        "seed": Field("int", low=0),
+        "train": COUNT,
+        "val": COUNT,
+        "test": COUNT,
+        "pretrain": COUNT,
+        "captions_per_image": COUNT,
+        "prevalence": Field("float", low=0, high=0.2, open_low=True),
+        "image_size": Field("int", low=16, high=512),
+    },
+    "karpathy": {
+        "annotations": PATH,
+        "images": PATH,
+        "judgements.crowdflower": PATH,
+        "judgements.expert": PATH,
+        "counts.train": Field("int", low=1, null=True),
+        "counts.val": Field("int", low=1, null=True),
+        "counts.test": Field("int", low=1, null=True),
+    },
+}
+
+PATH_KEYS = ("data.annotations", "data.images", "data.judgements.crowdflower", "data.judgements.expert")
+"""Where things lie on this machine; no part of a digest (their content is fingerprinted by the manifests)."""
+
+_ENCODER = {
+    "checkpoint": Field("text", null=True),
+    "revision": Field("text", null=True),
+    "level": _choice("pooled", "tokens"),
+    "pooling": _choice("mean", "cls", "pooler"),
+    "dtype": _choice("float32", "float16"),
+}
+
+_PLAIN_STRATEGIES = tuple(name for name, entry in STRATEGIES.items() if not entry.options)
+
+RUN_FIELDS: dict[str, Field] = {
+    **{f"encoders.image.{key}": field for key, field in _ENCODER.items()},
+    **{f"encoders.text.{key}": field for key, field in _ENCODER.items()},
+    "encoders.text.max_length": Field("int", low=2, high=8192),
+    "model.head": _choice("mlp"),
+    "model.hidden": COUNT,
+    "model.dim": COUNT,
+    "model.dropout": Field("float", low=0, high=1, open_high=True),
+    "train.epochs": COUNT,
+    "train.epoch_unit": _choice("images", "captions"),
+    "train.batch_size": Field("int", low=2),
+    "train.optimizer": _choice("adamw"),
+    "train.learning_rate": Field("float", low=0, open_low=True),
+    "train.weight_decay": Field("float", low=0),
+    "train.schedule": _choice("cosine", "constant"),
+    "train.lr_warmup_steps": Field("int", low=0),
+    "train.gradient_clip": Field("float", low=0, open_low=True, null=True),
+    "train.selection": _choice("best_val_rsum", "last"),
+    "warmup.epochs": Field("int", low=0),
+    "warmup.strategy": _choice(*_PLAIN_STRATEGIES),
+    "warmup.loss": _choice(*LOSSES),
+    "negatives.strategy": _choice(*STRATEGIES),
+    "negatives.tau": Field("float", low=0),
+    "negatives.prior": Field("float", low=0, high=1, open_low=True, open_high=True),
+    "negatives.posterior_threshold": SHARE,
+    "negatives.min_positives": Field("int", low=2),
+    "negatives.elimination": _choice("released", "complement", "none"),
+    "negatives.cut_down": _choice("global", "none"),
+    "negatives.statistics_mask": _choice("diagonal", "same_image"),
+    "negatives.statistics_reset": _choice("epoch", "never"),
+    "memory.kind": _choice(*MEMORY_OPTIONS),
+    "memory.size": Field("int", low=0),
+    "memory.momentum": Field("float", low=0, high=1, open_high=True),
+    "memory.initial": _choice("empty", "random"),
+    "memory.fill": _choice("after_warmup", "always"),
+    "loss.kind": _choice(*LOSSES),
+    "loss.margin": Field("float", low=0, high=2),
+    "loss.temperature": Field("float", low=0, open_low=True),
+    "evaluation.tie_rule": _choice("expected", "pessimistic"),
+    "evaluation.ks": Field("ints", low=1),
+}
+
+REGIMES = ("head",)
+VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss")
+"""Sections that a variant or a tuned file may set: data, encoders and evaluation belong to the study, so that every
+number of a study is comparable."""
+
+
+def data_fields(dataset: str) -> dict[str, Field]:
+    """The fields of ``data`` for one data set, dotted from ``data.``; ``data.dataset`` included."""
+    return {"data.dataset": _choice(*DATASETS)} | {
+        f"data.{key}": field for key, field in DATA_FIELDS[DATASETS[dataset]].items()
+    }
+
+
+def fields_for(dataset: str) -> dict[str, Field]:
+    """Every leaf key of a run config for one data set."""
+    return data_fields(dataset) | RUN_FIELDS
+
+
+def flatten(nested: Mapping[str, Any], file: str | Path | None = None, prefix: str = "") -> dict[str, Any]:
+    """Turn nested sections into dotted leaf keys; dotted keys in the input are welcome too.
+
+    Raises:
+        UserError: A key is reached twice, once nested and once dotted.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        dotted = f"{prefix}{key}"
+        items = flatten(value, file, f"{dotted}.") if isinstance(value, Mapping) else {dotted: value}
+        for leaf, item in items.items():
+            if leaf in flat:
+                raise bad_input("is given twice, nested and dotted", file=file, key=leaf)
+            flat[leaf] = item
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted leaf keys into nested sections."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, leaf = key.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = value
+    return nested
+
+
+def check_key(key: str, fields: Mapping[str, Field], file: str | Path | None, shown: str | None = None) -> Field:
+    """Find the field of a key.
+
+    Raises:
+        UserError: There is no such key; names the nearest one, or says that it is a section.
+    """
+    if key in fields:
+        return fields[key]
+    inside = [name.removeprefix(f"{key}.") for name in fields if name.startswith(f"{key}.")]
+    if inside:
+        raise bad_input("is a section, not a value", file=file, key=shown or key, hint=f"it holds {', '.join(inside)}")
+    parent = key.rpartition(".")[0]
+    while parent and parent not in fields and not any(name.startswith(f"{parent}.") for name in fields):
+        parent = parent.rpartition(".")[0]
+    if parent in fields:
+        raise bad_input("is a value, not a section", file=file, key=parent, allowed=fields[parent].allowed())
+    siblings = [name for name in fields if not parent or name.startswith(f"{parent}.")]
+    near = _nearest(key, siblings) or _nearest(key, list(fields))
+    names = list(dict.fromkeys(name[len(parent) + 1 if parent else 0 :].split(".")[0] for name in siblings))
+    error = f"unknown key; allowed: {', '.join(names)}" + (f"; did you mean {near!r}?" if near else "")
+    raise bad_input(error, file=file, key=shown or key)
+
+
+def _nearest(key: str, names: list[str]) -> str | None:
+    """The name closest to ``key``, by its last part first."""
+    import difflib
+
+    leaf = key.rpartition(".")[2]
+    by_leaf = {name.rpartition(".")[2]: name for name in reversed(names)}
+    near = difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)
+    if near:
+        return by_leaf[near[0]]
+    whole = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return whole[0] if whole else None
+
+
+def check_value(value: Any, field: Field, file: str | Path | None, key: str) -> Any:
+    """Check a value and return it in its one canonical type (an integer given for a number becomes a float).
+
+    Raises:
+        UserError: Wrong type, out of range, or not among the choices.
+    """
+    if value is None:
+        if field.null:
+            return None
+        raise bad_input("must not be null", file=file, key=key, allowed=field.allowed())
+    if isinstance(value, Mapping):
+        raise bad_input("is a value, not a section", file=file, key=key, allowed=field.allowed())
+
+    def wrong(problem: str, hint: str | None = None) -> UserError:
+        return bad_input(problem, file=file, key=key, value=value, allowed=field.allowed(), hint=hint)
+
+    if field.kind in ("int", "float"):
+        return _number(value, field, wrong)
+    if field.kind == "ints":
+        if not isinstance(value, list) or not value or any(type(item) is not int for item in value):
+            raise wrong("must be a list of integers")
+        if not all(field.inside(item) for item in value) or value != sorted(set(value)):
+            raise wrong("out of range")
+        return list(value)
+    if isinstance(value, bool):
+        raise wrong("must be text", "YAML reads an unquoted on/off/yes/no as a truth value: quote it")
+    if not isinstance(value, str):
+        raise wrong("must be text", "quote it" if isinstance(value, int | float) else None)
+    if field.kind == "choice":
+        if value not in field.choices:
+            raise wrong("not one of the choices")
+        return value
+    if not value.strip() or "\0" in value:
+        raise wrong("must not be empty")
+    return str(Path(value).expanduser()) if field.kind == "path" else value
+
+
+def _number(value: Any, field: Field, wrong: Any) -> int | float:
+    noun = "an integer" if field.kind == "int" else "a number"
+    if isinstance(value, str):
+        hint = None
+        try:
+            number = float(value)
+        except ValueError:
+            pass
+        else:
+            hint = f"YAML reads this as text: write {yaml_number(number)}" if math.isfinite(number) else None
+        raise wrong(f"must be {noun}, not text", hint)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong(f"must be {noun}")
+    if field.kind == "int" and isinstance(value, float):
+        raise wrong("must be an integer", f"write {int(value)}" if math.isfinite(value) and value == int(value) else None)
+    if not field.inside(value):
+        raise wrong("out of range")
+    return value if field.kind == "int" else float(value)
+
+
+def yaml_number(number: float) -> str:
+    """A float as YAML 1.1 reads it: with a point before any exponent."""
+    text = repr(number)
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text

@@ -1,0 +1,115 @@
+"""Where everything lies, relative to the project's folder (torch-free). Every other room asks here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fne.config import Study, data_section, resolve
+from fne.configuration.merge import canonical, is_path
+from fne.configuration.schema import PATH_KEYS, flatten
+from fne.files import sha256_text
+
+SPLITS = ("train", "val", "test")
+MODALITIES = ("image", "text")
+
+
+def data_id(study: Study) -> str:
+    """Name of the prepared data: ``<dataset>-<8 hex digits>`` of the data section, wherever its files lie.
+
+    Of a file of human judgements it counts whether one is given; corpora are told apart by their fingerprints.
+    """
+    flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
+    kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
+    kept |= {key: value is not None for key, value in flat.items() if key.startswith("data.judgements.")}
+    return f"{study.data['dataset']}-{sha256_text(canonical(kept))[:8]}"
+
+
+def data_folder(study: Study) -> Path:
+    """Prepared data: manifest, truth, pictures (of scenes), encoders and features."""
+    return Path("resources") / data_id(study)
+
+
+def manifest(study: Study) -> Path:
+    """Ids, captions and splits of the prepared data."""
+    return data_folder(study) / "manifest.json"
+
+
+def truth(study: Study, split: str) -> Path:
+    """What is known to be relevant in a split."""
+    return data_folder(study) / f"truth.{split}.npz"
+
+
+def encoder(study: Study, modality: str, root: Path = Path(".")) -> dict[str, Any]:
+    """The encoder's config section, its checkpoint ready for use.
+
+    ``"scenes"`` becomes the folder below ``root`` that the workflow pretrains; a folder or hub id stays as it is given.
+    """
+    section = dict(resolve(study, study.variants[0])["encoders"][modality])
+    if section["checkpoint"] == "scenes":
+        section["checkpoint"] = str(Path(root) / encoder_folder(study, modality))
+    return section
+
+
+def is_pretrained_here(study: Study, modality: str) -> bool:
+    """Does the workflow itself pretrain this encoder?"""
+    return resolve(study, study.variants[0])["encoders"][modality]["checkpoint"] == "scenes"
+
+
+def encoder_folder(study: Study, modality: str) -> Path:
+    """The checkpoint folder of an encoder that the workflow pretrains (data set ``scenes`` only)."""
+    return data_folder(study) / "encoders" / modality
+
+
+def encoder_slug(study: Study, modality: str) -> str:
+    """Name of an encoder: base name of its checkpoint and 8 hex digits of its config section."""
+    section = resolve(study, study.variants[0])["encoders"][modality]
+    name = str(section["checkpoint"]).rstrip("/")
+    name = Path(name).resolve().name if is_path(name) and Path(name).name in (".", "..") else Path(name).name
+    return f"{re.sub(r'[^A-Za-z0-9_.]+', '_', name)}-{sha256_text(canonical(section))[:8]}"
+
+
+def features_folder(study: Study, modality: str) -> Path:
+    """The feature store of one modality."""
+    return data_folder(study) / "features" / f"{modality}-{encoder_slug(study, modality)}"
+
+
+def results_folder(study: Study) -> Path:
+    """Tables over all runs of a study, and its training jobs."""
+    return Path("results") / study.name
+
+
+def run_folder(study: Study, variant: str, block: str) -> Path:
+    """One training job: one variant, one block of seeds."""
+    return results_folder(study) / variant / block
+
+
+def rankings(study: Study, variant: str, block: str, split: str) -> Path:
+    """Ranks of the relevant items of a split."""
+    return run_folder(study, variant, block) / f"rankings.{split}.npz"
+
+
+def metrics(study: Study, variant: str, block: str, split: str) -> Path:
+    """Metrics of a split."""
+    return run_folder(study, variant, block) / f"metrics.{split}.json"
+
+
+def queries(study: Study, variant: str, block: str, split: str) -> Path:
+    """Values per query and per image, for the statistics."""
+    return run_folder(study, variant, block) / f"queries.{split}.npz"
+
+
+def scratch_folder(study: Study, variant: str, block: str) -> Path:
+    """Resumable state of a training job that has not ended."""
+    return Path("scratch") / study.name / variant / block
+
+
+def reports_folder(study: Study) -> Path:
+    """Report, tables and figures."""
+    return Path("reports") / study.name
+
+
+def test_accesses(study: Study) -> Path:
+    """The append-only log of every reading of the test split."""
+    return results_folder(study) / "test_accesses.jsonl"
