@@ -1,0 +1,172 @@
+"""The contract of every registered strategy and loss; a new entry of the registries is tested without a new line here."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+
+import pytest
+import torch
+
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import STRATEGIES
+from fne.training.step import build_rule
+
+# For each option of a registered class: values that reach every branch. A new option must be named here.
+OPTIONS = {
+    "tau": [0.5], "prior": [1e-4, 0.2], "posterior_threshold": [1e-3], "min_positives": [0], "margin": [0.2],
+    "elimination": ["released", "complement", "none"], "cut_down": ["global", "none"],
+    "statistics_mask": ["diagonal", "same_image"], "statistics_reset": ["epoch", "never"], "temperature": [0.05],
+}
+LEADS = [(), (2,), (2, 3)]
+
+
+def variants(registry: dict, section: str) -> list:
+    cases = []
+    for name, entry in registry.items():
+        keys = list(entry.options) + [key.split(".")[1] for key in entry.shares]
+        for values in itertools.product(*(OPTIONS[key] for key in keys)):
+            chosen = dict(zip(keys, values, strict=True))
+            cases.append(pytest.param(entry, chosen, id="-".join([name, *(str(v) for v in values)])))
+    return cases
+
+
+def case(lead: tuple[int, ...], batch: int, count: int, dtype: torch.dtype, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    online = torch.rand(*lead, batch, batch, generator=generator) * 1.4 - 0.6
+    online = online + torch.eye(batch) * 0.3
+    similarities = (torch.rand(*lead, batch, count, generator=generator) * 1.6 - 0.6).to(dtype)
+    excluded = torch.rand(*lead, batch, count, generator=generator) < 0.4
+    positive = (torch.rand(*lead, batch, generator=generator) * 0.5 + 0.3).to(dtype)
+    uniform = torch.rand(*lead, batch, generator=generator)
+    return online, similarities, excluded, positive, uniform
+
+
+def ready(entry, options, lead, batch):
+    strategy = entry.load()(**options)
+    strategy.start_epoch()
+    online = case(lead, batch, batch, torch.float32, seed=9)[0]
+    strategy.observe(online, torch.eye(batch, dtype=torch.bool).expand(online.shape))
+    return strategy
+
+
+def assert_honest(selection, excluded, similarities) -> None:
+    allowed = ~(excluded | similarities.isnan())
+    assert torch.equal(selection.valid, allowed.any(dim=-1))
+    if selection.weights is not None:
+        assert selection.weights.shape == similarities.shape
+        assert not selection.weights.isnan().any()
+        assert (selection.weights >= 0).all()
+        assert (selection.weights[~allowed] == 0).all()
+    if selection.index is not None:
+        assert selection.index.dtype == torch.int64
+        assert selection.index.shape == similarities.shape[:-1]
+        assert ((selection.index >= 0) & (selection.index < similarities.shape[-1])).all()
+        picked = allowed.gather(-1, selection.index.unsqueeze(-1)).squeeze(-1)
+        assert picked[selection.valid].all()
+    else:
+        assert selection.weights is not None
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("lead", LEADS)
+def test_never_selects_an_excluded_candidate(entry, options, dtype, lead) -> None:
+    for batch, count in ((1, 1), (2, 2), (5, 5), (6, 40)):
+        strategy = ready(entry, options, lead, batch)
+        for seed in range(3):
+            _, similarities, excluded, positive, uniform = case(lead, batch, count, dtype, seed)
+            for mask in (excluded, torch.ones_like(excluded), torch.zeros_like(excluded)):
+                assert_honest(strategy.select(similarities, mask, positive, uniform), mask, similarities)
+            for edge in (0.0, 1 - 2**-24):
+                at_edge = torch.full_like(uniform, edge)
+                assert_honest(strategy.select(similarities, excluded, positive, at_edge), excluded, similarities)
+            tied = torch.full_like(similarities, 0.25)
+            assert_honest(strategy.select(tied, excluded, positive, uniform), excluded, tied)
+            holes = similarities.clone()
+            holes[..., 0] = torch.nan
+            assert_honest(strategy.select(holes, excluded, positive, uniform), excluded, holes)
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+def test_leading_axes_are_independent(entry, options) -> None:
+    """Each replicate selects as it would alone, so nothing is reduced over the leading axes."""
+    _, similarities, excluded, positive, uniform = case((3,), 6, 20, torch.float32)
+    together = ready(entry, options, (3,), 6).select(similarities, excluded, positive, uniform)
+    online = case((3,), 6, 6, torch.float32, seed=9)[0]
+    for r in range(3):
+        strategy = entry.load()(**options)
+        strategy.start_epoch()
+        strategy.observe(online[r], torch.eye(6, dtype=torch.bool))
+        alone = strategy.select(similarities[r], excluded[r], positive[r], uniform[r])
+        for name in ("index", "weights", "valid", "posterior"):
+            left, right = getattr(together, name), getattr(alone, name)
+            assert (left is None) == (right is None)
+            if left is not None:
+                torch.testing.assert_close(left[r], right)
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+def test_state_round_trip(entry, options) -> None:
+    strategy = ready(entry, options, (2,), 6)
+    _, similarities, excluded, positive, uniform = case((2,), 6, 20, torch.float32)
+    copy = entry.load()(**options)
+    copy.load_state({key: value.clone() for key, value in strategy.state().items()})
+    left = strategy.select(similarities, excluded, positive, uniform)
+    right = copy.select(similarities, excluded, positive, uniform)
+    for name in ("index", "weights"):
+        if getattr(left, name) is not None:
+            assert torch.equal(getattr(left, name), getattr(right, name))
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+def test_does_not_change_its_inputs(entry, options) -> None:
+    strategy = ready(entry, options, (2,), 6)
+    inputs = case((2,), 6, 20, torch.float32)[1:]
+    before = [value.clone() for value in inputs]
+    strategy.select(*inputs)
+    assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(LOSSES, "loss"))
+@pytest.mark.parametrize("lead", LEADS)
+def test_loss_gradient_is_finite_and_equals_a_finite_difference(entry, options, lead) -> None:
+    loss = entry.load()(**options)
+    generator = torch.Generator().manual_seed(3)
+    for kind in entry.negatives:
+        name = next(name for name, s in STRATEGIES.items() if kind in s.negatives)
+        strategy_entry = STRATEGIES[name]
+        keys = list(strategy_entry.options) + [key.split(".")[1] for key in strategy_entry.shares]
+        strategy = ready(strategy_entry, {key: OPTIONS[key][0] for key in keys}, lead, 4)
+        anchors, candidates = (
+            torch.nn.functional.normalize(torch.randn(*lead, n, 5, dtype=torch.float64, generator=generator), dim=-1)
+            for n in (4, 7)
+        )
+        similarities = anchors @ candidates.transpose(-1, -2)
+        excluded = torch.zeros_like(similarities, dtype=torch.bool)
+        excluded[..., range(4), range(4)] = True
+        excluded[..., 3, :] = True
+        selection = strategy.select(similarities, excluded, similarities.diagonal(dim1=-2, dim2=-1),
+                                    torch.rand(*lead, 4, generator=generator))
+        value = loss(anchors, candidates, selection)
+        assert value.shape == (*lead, 4)
+        assert (value[..., 3] == 0).all(), "an anchor without a negative costs nothing"
+        assert loss.at_collapse(selection).shape == (*lead, 4)
+        inputs = (anchors.requires_grad_(), candidates.requires_grad_())
+        assert torch.autograd.gradcheck(lambda a, c, s=selection: loss(a, c, s), inputs, eps=1e-6, atol=1e-4)
+
+
+def test_every_option_is_a_keyword_of_its_class() -> None:
+    for registry in (STRATEGIES, LOSSES):
+        for name, entry in registry.items():
+            expected = {*entry.options, *(key.split(".")[1] for key in entry.shares)}
+            parameters = inspect.signature(entry.load()).parameters
+            assert set(parameters) == expected, name
+            assert all(p.default is inspect.Parameter.empty for p in parameters.values()), "defaults stand in base.yaml"
+
+
+def test_build_rule_passes_every_option() -> None:
+    config = {"negatives": {"strategy": "fne", **{k: OPTIONS[k][0] for k in STRATEGIES["fne"].options}},
+              "loss": {"kind": "triplet", "margin": 0.3}}
+    rule = build_rule(config)
+    assert (rule.strategy.margin, rule.loss.margin, rule.strategy.tau) == (0.3, 0.3, 0.5)

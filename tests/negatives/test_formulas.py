@@ -1,0 +1,189 @@
+"""Every selection formula against plain loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fne.negatives.all import All
+from fne.negatives.densities import PairStatistics, false_negative_probability
+from fne.negatives.fne import Fne
+from fne.negatives.hardest import Hardest
+from fne.negatives.random import Random
+from fne.negatives.strategy import draw
+
+RELEASE = dict(tau=0.5, prior=1e-4, posterior_threshold=1e-3, min_positives=200, elimination="released",
+               cut_down="global", margin=0.2, statistics_mask="diagonal", statistics_reset="epoch")
+
+
+def normal(x: float, mean: float, var: float) -> float:
+    return math.exp(-((x - mean) ** 2) / (2 * var)) / math.sqrt(2 * math.pi * var)
+
+
+def scene(batch: int = 7, count: int = 60, seed: int = 1):
+    rng = np.random.default_rng(seed)
+    similarities = rng.uniform(-0.3, 0.9, (batch, count))
+    excluded = rng.random((batch, count)) < 0.15
+    excluded[range(batch), range(batch)] = True
+    return similarities, excluded, rng.uniform(0.3, 0.8, batch)
+
+
+def slow_weights(similarities, excluded, positive, summary, options) -> np.ndarray:
+    """The table of method and docstring, one number at a time."""
+    out = np.zeros_like(similarities)
+    for i in range(len(similarities)):
+        for j in range(similarities.shape[1]):
+            s = similarities[i, j]
+            base = math.exp(-options["tau"] * (s - positive[i]) ** 2)
+            weight = base
+            if options["elimination"] != "none" and summary["pos_count"] > options["min_positives"]:
+                pos = normal(s, summary["pos_mean"], summary["pos_var"])
+                neg = normal(s, summary["neg_mean"], summary["neg_var"])
+                p = pos / (pos + (1 / options["prior"] - 1) * neg)
+                if options["elimination"] == "released":
+                    weight = math.exp(-options["tau"] * p) if p > options["posterior_threshold"] else base
+                else:
+                    weight = base * (1 - p)
+            if options["cut_down"] == "global" and s <= summary["pos_mean"] - options["margin"]:
+                weight = 0.0
+            out[i, j] = 0.0 if excluded[i, j] else weight
+    return out
+
+
+@pytest.mark.parametrize("elimination", ["released", "complement", "none"])
+@pytest.mark.parametrize("cut_down", ["global", "none"])
+@pytest.mark.parametrize("count", [150, 201])
+def test_fne_weights(elimination: str, cut_down: str, count: int) -> None:
+    similarities, excluded, positive = scene()
+    options = {**RELEASE, "elimination": elimination, "cut_down": cut_down, "prior": 0.01}
+    summary = dict(pos_mean=0.55, pos_var=0.02, neg_mean=0.35, neg_var=0.03, pos_count=count, neg_count=2 * count)
+    strategy = Fne(**options)
+    strategy.statistics.load_summary({k: torch.tensor(float(v), dtype=torch.float64) for k, v in summary.items()})
+    weights, probability, overridden = strategy.weights(
+        torch.from_numpy(similarities), torch.from_numpy(excluded), torch.from_numpy(positive)
+    )
+    expected = slow_weights(similarities, excluded, positive, summary, options)
+    np.testing.assert_allclose(weights.numpy(), expected, atol=1e-12)
+    if elimination == "none":
+        assert probability is None and overridden is None
+    else:
+        assert bool((probability > 0).any()) == (count > 200)
+        assert torch.equal(overridden, probability > options["posterior_threshold"])
+
+
+def test_a_certain_false_negative_is_kept_by_the_release_and_eliminated_by_the_complement() -> None:
+    summary = dict(pos_mean=0.8, pos_var=0.001, neg_mean=0.2, neg_var=0.001, pos_count=500.0, neg_count=1000.0)
+    for elimination, expected in (("released", math.exp(-0.5)), ("complement", 0.0)):
+        strategy = Fne(**{**RELEASE, "elimination": elimination})
+        strategy.statistics.load_summary({k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()})
+        weights, probability, _ = strategy.weights(
+            torch.tensor([[0.8]], dtype=torch.float64), torch.tensor([[False]]), torch.tensor([0.8]).double()
+        )
+        assert probability.item() == pytest.approx(1.0, abs=1e-9)
+        assert weights.item() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_posterior_equals_bayes_rule_and_survives_underflow(dtype: torch.dtype) -> None:
+    summary = dict(pos_mean=0.7, pos_var=0.004, neg_mean=0.4, neg_var=0.002, pos_count=9.0, neg_count=9.0)
+    tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()}
+    grid = torch.linspace(-1, 1, 201, dtype=torch.float64)
+    found = false_negative_probability(grid.to(dtype).reshape(1, -1), tensors, 1e-3).double().flatten()
+    for s, p in zip(grid.tolist(), found.tolist(), strict=True):
+        log_odds = (
+            -((s - 0.7) ** 2) / 0.008 - math.log(0.004) / 2 + (s - 0.4) ** 2 / 0.004 + math.log(0.002) / 2
+            - math.log(999)
+        )
+        expected = 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
+        assert p == pytest.approx(expected, abs=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+def test_statistics_equal_plain_loops_over_two_batches_and_reset() -> None:
+    rng = np.random.default_rng(4)
+    statistics = PairStatistics()
+    sides = {"pos": [], "neg": []}
+    squares = {"pos": 0.0, "neg": 0.0}
+    for _ in range(2):
+        s = rng.uniform(-1, 1, (9, 9))
+        s[range(9), range(9)] += 1.2 * (rng.random(9) < 0.7)
+        statistics.update(torch.from_numpy(s), torch.eye(9, dtype=torch.bool))
+        new = {"pos": [], "neg": []}
+        for i in range(9):
+            if s[i].argmax() == i and s[:, i].argmax() == i:
+                new["pos"].append(s[i, i])
+                new["neg"].append(max(0.0 if j == i else s[i, j] for j in range(9)))
+                new["neg"].append(max(0.0 if j == i else s[j, i] for j in range(9)))
+        for side in sides:
+            sides[side] += new[side]
+            mean = np.mean(sides[side])
+            squares[side] += sum((x - mean) ** 2 for x in new[side])
+    summary = statistics.summary()
+    assert len(sides["pos"]) >= 4
+    for side in sides:
+        assert summary[f"{side}_count"].item() == len(sides[side])
+        assert summary[f"{side}_mean"].item() == pytest.approx(np.mean(sides[side]), abs=1e-12)
+        assert summary[f"{side}_var"].item() == pytest.approx(squares[side] / (len(sides[side]) - 1), abs=1e-12)
+    statistics.reset()
+    assert statistics.summary() is None
+
+
+def test_same_image_statistics_ignore_other_captions_of_the_image() -> None:
+    s = torch.tensor([[0.9, 0.8, 0.1], [0.8, 0.95, 0.2], [0.1, 0.2, 0.9]], dtype=torch.float64)
+    same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    found = {}
+    for mask in ("diagonal", "same_image"):
+        strategy = Fne(**{**RELEASE, "statistics_mask": mask})
+        strategy.observe(s, same)
+        found[mask] = strategy.statistics.summary()["neg_mean"].item()
+    assert found["diagonal"] == pytest.approx((0.8 * 4 + 0.2 * 2) / 6)
+    assert found["same_image"] == pytest.approx((0.1 * 2 + 0.2 * 4) / 6)
+
+
+def test_statistics_are_reset_each_epoch_only_where_asked() -> None:
+    s = torch.eye(3).double()
+    for reset, forgets in (("epoch", True), ("never", False)):
+        strategy = Fne(**{**RELEASE, "statistics_reset": reset})
+        strategy.observe(s, torch.eye(3, dtype=torch.bool))
+        strategy.start_epoch()
+        assert (strategy.statistics.summary() is None) == forgets
+
+
+def test_draw_follows_the_weights() -> None:
+    weights = torch.tensor([[0.0, 3.0, 1.0, 0.0, 4.0, 0.0]])
+    n = 80_000
+    uniform = (torch.arange(n, dtype=torch.float64) + 0.5).div(n).float()
+    index = draw(weights.expand(n, -1), uniform)
+    share = torch.bincount(index, minlength=6) / n
+    torch.testing.assert_close(share, weights[0] / 8, atol=1e-4, rtol=0)
+    assert draw(weights, torch.tensor([0.0])).item() == 1
+    assert draw(weights, torch.tensor([1 - 2**-24])).item() == 4
+
+
+def test_an_all_zero_row_of_fne_takes_its_hardest_negative() -> None:
+    strategy = Fne(**RELEASE)
+    strategy.statistics.load_summary({k: torch.tensor(v).double() for k, v in dict(
+        pos_mean=0.9, pos_var=0.01, neg_mean=0.3, neg_var=0.01, pos_count=300.0, neg_count=600.0).items()})
+    similarities = torch.tensor([[0.9, 0.2, 0.5, 0.4]])
+    excluded = torch.tensor([[True, False, False, False]])
+    selection = strategy.select(similarities, excluded, torch.tensor([0.9]), torch.tensor([0.3]))
+    assert selection.fallback.item() and selection.index.item() == 2
+
+
+def test_hardest_random_and_all_equal_their_definitions() -> None:
+    similarities, excluded, positive = scene(seed=5)
+    excluded[3] = True
+    tensors = [torch.from_numpy(x) for x in (similarities, excluded, positive)]
+    uniform = torch.linspace(0, 0.999, len(similarities))
+    picked = Hardest().select(*tensors, uniform)
+    dense = All().select(*tensors, uniform)
+    chance = Random().select(*tensors, uniform)
+    for i in range(len(similarities)):
+        allowed = [j for j in range(similarities.shape[1]) if not excluded[i, j]]
+        assert bool(picked.valid[i]) == bool(allowed)
+        assert [j for j in range(similarities.shape[1]) if dense.weights[i, j] == 1] == allowed
+        if allowed:
+            assert picked.index[i].item() == max(allowed, key=lambda j, i=i: similarities[i, j])
+            assert chance.index[i].item() == allowed[int(uniform[i].item() * len(allowed))]
