@@ -99,16 +99,13 @@ _ENCODER = {
     "dtype": _choice("float32", "float16"),
 }
 
-_PLAIN_STRATEGIES = tuple(name for name, entry in STRATEGIES.items() if not entry.options)
-
 RUN_FIELDS: dict[str, Field] = {
     **{f"encoders.image.{key}": field for key, field in _ENCODER.items()},
     **{f"encoders.text.{key}": field for key, field in _ENCODER.items()},
     "encoders.text.max_length": Field("int", low=2, high=8192),
-    "model.head": _choice("mlp"),
+    "model.head": _choice("mlp", "attention"),
     "model.hidden": COUNT,
     "model.dim": COUNT,
-    "model.dropout": Field("float", low=0, high=1, open_high=True),
     "train.epochs": COUNT,
     "train.epoch_unit": _choice("images", "captions"),
     "train.batch_size": Field("int", low=2),
@@ -120,8 +117,7 @@ RUN_FIELDS: dict[str, Field] = {
     "train.gradient_clip": Field("float", low=0, open_low=True, null=True),
     "train.selection": _choice("best_val_rsum", "last"),
     "warmup.epochs": Field("int", low=0),
-    "warmup.strategy": _choice(*_PLAIN_STRATEGIES),
-    "warmup.loss": _choice(*LOSSES),
+    "warmup.margin": Field("float", low=0, high=2),
     "negatives.strategy": _choice(*STRATEGIES),
     "negatives.tau": Field("float", low=0),
     "negatives.prior": Field("float", low=0, high=1, open_low=True, open_high=True),
