@@ -1,0 +1,2 @@
+"""Statistics over seeds and images: intervals, paired tests, multiplicity, equivalence, and the files of a
+study."""
