@@ -16,22 +16,14 @@ from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
 
 
 def keys_read(flat: Mapping[str, Any]) -> set[str]:
-    """The keys of a merged config that its strategy, loss, memory and warm-up read; the others are pruned.
-
-    The warm-up's own strategy and loss count while it has an epoch: ``loss.margin`` is read by a triplet warm-up even
-    where the main loss is a softmax.
-    """
-    warm = flat["warmup.epochs"] > 0
-    strategies = {flat["negatives.strategy"], *([flat["warmup.strategy"]] if warm else [])}
-    losses = {flat["loss.kind"], *([flat["warmup.loss"]] if warm else [])}
-    read = {"negatives.strategy", "loss.kind", "memory.kind", "warmup.epochs"}
-    for name in strategies:
-        read |= {f"negatives.{option}" for option in STRATEGIES[name].options} | set(STRATEGIES[name].shares)
-    for name in losses:
-        read |= {f"loss.{option}" for option in LOSSES[name].options} | set(LOSSES[name].shares)
+    """The keys of a merged config that its strategy, loss, memory and warm-up read; the others are pruned."""
+    strategy, loss = STRATEGIES[flat["negatives.strategy"]], LOSSES[flat["loss.kind"]]
+    read = {"negatives.strategy", "loss.kind", "memory.kind", "warmup.epochs", *strategy.shares, *loss.shares}
+    read |= {f"negatives.{option}" for option in strategy.options}
+    read |= {f"loss.{option}" for option in loss.options}
     read |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
-    if warm:
-        read |= {"warmup.strategy", "warmup.loss"}
+    if flat["warmup.epochs"] > 0:
+        read.add("warmup.margin")
     optional = ("negatives.", "loss.", "memory.", "warmup.")
     return {key for key in flat if key in read or not key.startswith(optional)}
 
@@ -69,14 +61,10 @@ def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
     def misfit(key: str, problem: str, **more: Any) -> None:
         problems.add(bad_input(problem, file=where, key=key, value=flat[key], **more))
 
-    pairs = [("loss.kind", "negatives.strategy")]
-    if flat["warmup.epochs"] > 0:
-        pairs.append(("warmup.loss", "warmup.strategy"))
-    for loss_key, strategy_key in pairs:
-        strategy, loss = flat[strategy_key], flat[loss_key]
-        if not set(STRATEGIES[strategy].negatives) & set(LOSSES[loss].negatives):
-            fitting = [name for name, entry in STRATEGIES.items() if set(entry.negatives) & set(LOSSES[loss].negatives)]
-            misfit(strategy_key, f"does not fit {loss_key} {loss!r}", allowed=fitting)
+    strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
+    if not set(STRATEGIES[strategy].negatives) & set(LOSSES[loss].negatives):
+        fitting = [name for name, entry in STRATEGIES.items() if set(entry.negatives) & set(LOSSES[loss].negatives)]
+        misfit("negatives.strategy", f"does not fit loss.kind {loss!r}", allowed=fitting)
     if flat["warmup.epochs"] >= flat["train.epochs"]:
         misfit("warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs {flat['train.epochs']}")
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
@@ -86,10 +74,10 @@ def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
         if flat[key] == "scenes" and flat["data.dataset"] != "scenes":
             misfit(key, f"is pretrained on data.dataset 'scenes' only, not {flat['data.dataset']!r}",
                    hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
-    if flat["model.head"] == "mlp":
-        for modality in ("image", "text"):
-            if flat[f"encoders.{modality}.level"] != "pooled":
-                misfit(f"encoders.{modality}.level", "model.head 'mlp' reads pooled features", allowed=["pooled"])
+    level = {"mlp": "pooled", "attention": "tokens"}[flat["model.head"]]
+    for modality in ("image", "text"):
+        if flat[f"encoders.{modality}.level"] != level:
+            misfit(f"encoders.{modality}.level", f"model.head {flat['model.head']!r} reads {level}", allowed=[level])
     problems.raise_any(str(where))
 
 
