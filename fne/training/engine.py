@@ -47,7 +47,8 @@ class Engine:
             [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
             lr=settings["learning_rate"], fused=True,
         )
-        self.rule, self.warmup = build_rule(config), warmup_rule(config)
+        self.rule = build_rule(config)
+        self.warmup = warmup_rule(config) if config["warmup"]["epochs"] else self.rule
         memory = config["memory"]
         self.momentum: DualEncoder | None = None
         self.queue: MemoryQueue | None = None

@@ -184,9 +184,9 @@ class Step:
                 "direction": torch.full_like(anchor, direction)}
 
 
-def clip_gradients(model: nn.Module, limit: float) -> None:
-    """Scale the gradient of each replicate to a norm of at most ``limit``, in place; 0 switches it off."""
-    if limit <= 0:
+def clip_gradients(model: nn.Module, limit: float | None) -> None:
+    """Scale the gradient of each replicate to a norm of at most ``limit``, in place; None switches it off."""
+    if limit is None:
         return
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0).sqrt()

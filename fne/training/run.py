@@ -1,0 +1,123 @@
+"""One training job: one variant, one block of seeds, from features to weights, curves, picks and records."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from fne import PROTOCOL, paths, provenance
+from fne.config import Study, digest, parse_block, resolve
+from fne.errors import UserError
+from fne.files import atomic_folder, write_csv, write_json
+from fne.progress import Progress
+from fne.training import checkpoint, distributions
+from fne.training.corpus import Corpus, torch_device
+from fne.training.data import Standardiser
+from fne.training.diagnostics import DIRECTIONS, PICK_FIELDS
+from fne.training.engine import Engine
+
+SCHEMA = 1
+CHECKPOINT_SECONDS = 30.0
+CURVES = ["seed", "epoch", "step", "seconds", "phase", "loss", "learning_rate", "val_rsum", "val_r1_i2t", "val_r1_t2i",
+          *(f"{name}_{d}" for name in ("fn_share", "hardness", "gap", "ess", "override_share", "fallback_share",
+                                       "contributing") for d in DIRECTIONS), "queue_age", "collapsed"]
+AUDIT = ["seed", "direction", "bin_low", "bin_high", "picks", "false_negatives", "candidates", "candidate_false_negatives"]
+_PICK_TYPES = {"seed": np.int32, "epoch": np.int16, "step": np.int32, "direction": np.int8, "anchor": np.int32,
+               "candidate": np.int32, "from_queue": np.int8, "false_negative": np.int8}
+
+
+def run(study: Study, variant: str, block: str, root: Path, threads: int, device: str,
+        checkpoint_every: int | None = None) -> None:
+    """Train a block of seeds of a variant and write ``results/<study>/<variant>/<block>/``.
+
+    A killed run continues from its last checkpoint in ``scratch/`` and gives bit-equal weights on the same machine.
+
+    Args:
+        study, variant, block: What to train.
+        root: The project's folder.
+        threads: CPU threads of torch.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        checkpoint_every: Steps between checkpoints; by default one every 30 seconds.
+
+    Raises:
+        UserError: The inputs do not fit, or every replicate diverged.
+    """
+    torch.set_num_threads(threads)
+    started, clock = provenance.now(), time.monotonic()
+    config, seeds, where = resolve(study, variant), parse_block(block), torch_device(device)
+    corpus = Corpus.open(study, root)
+    train, val, standardisers = corpus.training(where)
+    engine = Engine(config, seeds, train, val, where)
+    scratch = root / paths.scratch_folder(study, variant, block)
+    identity = {"digest": digest(config), "seeds": seeds, "protocol": PROTOCOL, **corpus.fingerprints}
+    checkpoint.load(engine, scratch, identity)
+    first, spent = engine.step, engine.curves[-1]["seconds"] if engine.curves else 0.0
+    progress = Progress(f"{variant} {block}", engine.total_steps, "steps", done=first)
+    saved = time.monotonic()
+
+    def after_step(score: float | None) -> None:
+        nonlocal saved
+        if score is not None:
+            for row in engine.curves[-len(seeds):]:
+                row["seconds"] = round(spent + time.monotonic() - clock, 3)
+        due = (engine.step % checkpoint_every == 0 if checkpoint_every
+               else time.monotonic() - saved > CHECKPOINT_SECONDS)
+        if due and engine.step < engine.total_steps:
+            checkpoint.save(engine, scratch, identity)
+            saved = time.monotonic()
+        progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
+
+    engine.run(after_step)
+    progress.close(_outcome(engine))
+    if (engine.best_epoch < 0).all():
+        raise UserError(f"{study.name}/{variant}/{block}: every replicate diverged (its validation score was never a "
+                        "number); lower train.learning_rate")
+    seconds = spent + time.monotonic() - clock
+    with atomic_folder(root / paths.run_folder(study, variant, block)) as folder:
+        _write(folder, engine, standardisers)
+        write_json(folder / "run.json", {
+            "schema": SCHEMA, "study": study.name, "variant": variant, "title": study.library[variant].title,
+            "seeds": seeds, "config": config, "digest": digest(config), "protocol_version": PROTOCOL,
+            "selection": {"rule": config["train"]["selection"], "per_seed": _selected(engine)},
+            "fingerprints": corpus.fingerprints,
+            "record": provenance.record(started, device=where.type, inputs=corpus.fingerprints),
+            "cost": {"seconds_total": round(seconds, 3), "steps": engine.total_steps,
+                     "seconds_per_step": round((time.monotonic() - clock) / max(1, engine.total_steps - first), 6)},
+        })
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _outcome(engine: Engine) -> str:
+    scores = [f"{100 * score:.1f}" for score in engine.best_score.tolist()]
+    return f"selected validation rsum {' '.join(scores)}"
+
+
+def _selected(engine: Engine) -> list[dict[str, Any]]:
+    chosen = zip(engine.seeds, engine.best_epoch.tolist(), engine.best_score.tolist(), strict=True)
+    return [{"seed": seed, "epoch": epoch, "val_rsum": score if epoch >= 0 else None} for seed, epoch, score in chosen]
+
+
+def _write(folder: Path, engine: Engine, standardisers: dict[str, Standardiser]) -> None:
+    """Everything that the run leaves behind except its record."""
+    tensors = {name: value.cpu().contiguous() for name, value in engine.best.items()}
+    for modality, by in standardisers.items():
+        tensors |= {f"{modality}.shift": by.shift, f"{modality}.scale": by.scale}
+    save_file(tensors, folder / "weights.safetensors", metadata={"seeds": json.dumps(engine.seeds)})
+    write_csv(folder / "curves.csv", engine.curves, CURVES)
+    rows = [{"seed": seed, **row} for r, seed in enumerate(engine.seeds) for row in engine.diagnostics.audit_rows(r)]
+    write_csv(folder / "audit.csv", rows, AUDIT)
+    columns = {name: torch.cat(engine.picks[name]).numpy() for name in PICK_FIELDS}
+    columns = {name: value.astype(_PICK_TYPES.get(name, np.float32)) for name, value in columns.items()}
+    with open(folder / "picks.npz", "wb") as handle:
+        np.savez(handle, **columns)
+    engine.model.load_state_dict(engine.best, strict=True)
+    prior = engine.config["negatives"].get("prior")
+    measured = distributions.measure(engine.model, engine.train, engine.seeds, engine.batch_size, prior)
+    write_json(folder / "distributions.json", measured, indent=None)
