@@ -1,0 +1,275 @@
+"""The engine: replicates, resume, what a step computes, selection, plans and diagnostics."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fne.errors import UserError
+from fne.models.heads import DualEncoder
+from fne.training import checkpoint
+from fne.training.data import EpochPlan, Standardiser
+from fne.training.engine import Engine, learning_rate
+from fne.training.step import clip_gradients
+from tests.training import toy
+
+CPU = torch.device("cpu")
+RULES = {
+    "fne": {},
+    "fne_released_queue": {"memory": {"initial": "random", "fill": "always"}},
+    "fne_no_buffer": {"memory": {"kind": "none"}},
+    "hardest_in_batch": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}},
+    "infonce": {"negatives": {"strategy": "all"}, "memory": {"kind": "none"}, "loss": {"kind": "infonce", "temperature": 0.1}},
+    "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
+}
+
+
+def trained(seeds, stop: int | None = None, **sections) -> Engine:
+    engine = Engine(toy.config(**sections), seeds, toy.split(), toy.split(seed=5), CPU)
+
+    class Stop(Exception):
+        pass
+
+    def after_step(score) -> None:
+        if stop is not None and engine.step == stop:
+            raise Stop
+
+    try:
+        engine.run(after_step)
+    except Stop:
+        pass
+    return engine
+
+
+def picks(engine: Engine) -> dict[str, torch.Tensor]:
+    return {name: torch.cat(columns) for name, columns in engine.picks.items()}
+
+
+@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
+def test_a_replicate_equals_its_seed_alone(sections) -> None:
+    block = trained([0, 3, 8], **sections)
+    together = picks(block)
+    for r, seed in enumerate(block.seeds):
+        alone = trained([seed], **sections)
+        for name, value in alone.model.state_dict().items():
+            torch.testing.assert_close(block.model.state_dict()[name][r], value[0], rtol=1e-3, atol=1e-5)
+        mine, own = together["seed"] == seed, picks(alone)
+        for name in ("anchor", "candidate", "direction", "step", "false_negative", "from_queue"):
+            assert torch.equal(together[name][mine], own[name]), name
+        assert block.best_epoch[r] == alone.best_epoch[0]
+
+
+@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
+def test_resume_is_bit_equal_at_any_step(sections, tmp_path) -> None:
+    whole = trained([1, 2], **sections)
+    for stop in (1, 5, 7, 11, whole.total_steps - 1):
+        part = trained([1, 2], stop=stop, **sections)
+        identity = {"digest": "x", "seeds": [1, 2]}
+        checkpoint.save(part, tmp_path, identity)
+        resumed = Engine(toy.config(**sections), [1, 2], toy.split(), toy.split(seed=5), CPU)
+        assert checkpoint.load(resumed, tmp_path, identity)
+        assert resumed.step == stop
+        resumed.run(lambda score: None)
+        left, right = whole.state(), resumed.state()
+        assert left.keys() == right.keys()
+        for name in left:
+            assert torch.equal(left[name], right[name]) or (left[name].isnan() == right[name].isnan()).all(), name
+        for name, value in whole.best.items():
+            assert torch.equal(value, resumed.best[name]), name
+        assert whole.curves == resumed.curves
+
+
+def test_same_seed_is_bit_equal_and_other_seeds_differ() -> None:
+    one, two, other = trained([4]), trained([4]), trained([5])
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, two.model.state_dict()[name])
+        assert not torch.equal(value, other.model.state_dict()[name])
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
+    engine = trained([1], stop=3)
+    checkpoint.save(engine, tmp_path, {"digest": "a", "seeds": [1]})
+    with pytest.raises(UserError, match="checkpoint of another run.*'a'"):
+        checkpoint.load(engine, tmp_path, {"digest": "b", "seeds": [1]})
+    path = tmp_path / checkpoint.NAME
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoint.load(engine, tmp_path, {"digest": "a", "seeds": [1]})
+
+
+def slow_hardest_step(engine: Engine) -> list[tuple[torch.Tensor, list[tuple[int, int]]]]:
+    """One replicate at a time, one anchor at a time, float64: hinge on the hardest in-batch negative, both ways."""
+    plan = EpochPlan.draw(engine.train, engine.seeds, 0, engine.batch_size, "images")
+    out = []
+    for r in range(len(engine.seeds)):
+        def head(side, x, r=r):
+            part = {name.split(".", 1)[1]: value[r].double() for name, value in engine.model.state_dict().items()
+                    if name.startswith(side)}
+            hidden = torch.nn.functional.gelu(x.double() @ part["first.weight"] + part["first.bias"])
+            y = hidden @ part["second.weight"] + part["second.bias"]
+            return y / y.norm(dim=-1, keepdim=True)
+
+        rows, captions = plan.image_row[r, 0].tolist(), plan.caption_row[r, 0].tolist()
+        image = head("image", engine.train.image.values[rows])
+        text = head("text", engine.train.text.values[captions])
+        loss, chosen = 0.0, []
+        for anchors, others in ((image, text), (text, image)):
+            for i in range(len(rows)):
+                best, at = -2.0, -1
+                for j in range(len(rows)):
+                    s = float(anchors[i] @ others[j])
+                    if rows[i] != rows[j] and s > best:
+                        best, at = s, j
+                chosen.append((i, at))
+                loss += max(0.0, 0.2 + best - float(anchors[i] @ others[i]))
+        out.append((loss / len(rows), chosen))
+    return out
+
+
+def test_the_loss_of_a_step_equals_plain_loops() -> None:
+    sections = {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}, "warmup": {"epochs": 0}}
+    engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
+    expected = slow_hardest_step(engine)
+    seen = []
+    original = engine.step_of.losses
+
+    def spy(*args, **kwargs):
+        losses, kept = original(*args, **{**kwargs, "watch": True})
+        seen.append((losses.detach().clone(), kept))
+        return losses, kept
+
+    engine.step_of.losses = spy
+    with pytest.raises(ZeroDivisionError):
+        engine.run(lambda score: 1 / 0)
+    losses, kept = seen[0]
+    plan = EpochPlan.draw(engine.train, engine.seeds, 0, engine.batch_size, "images")
+    for r, (loss, chosen) in enumerate(expected):
+        assert losses[r].item() == pytest.approx(loss, rel=1e-5)
+        for direction in range(2):
+            for i, j in chosen[direction * 16 : direction * 16 + 16]:
+                row = plan.caption_row if direction == 0 else plan.image_row
+                assert kept[direction]["candidate"][r, i] == row[r, 0, j]
+
+
+def test_no_pick_is_ever_of_the_anchors_own_image_and_the_truth_of_picks_is_looked_up() -> None:
+    for sections in RULES.values():
+        engine = trained([0, 1], **sections)
+        owner, found = engine.train.caption_image, picks(engine)
+        assert len(found["anchor"]) > 50
+        for direction in range(2):
+            of = found["direction"] == direction
+            anchor, candidate = found["anchor"][of], found["candidate"][of]
+            image, caption = (anchor, candidate) if direction == 0 else (candidate, anchor)
+            assert (owner[caption] != image).all()
+            for i, c, fn in zip(image.tolist(), caption.tolist(), found["false_negative"][of].tolist(), strict=True):
+                assert fn == int(engine.train.truth[c, i // 8]) >> (i % 8) & 1
+        assert found["false_negative"].sum() > 0
+
+
+def test_selection_keeps_the_best_main_epoch_of_each_replicate() -> None:
+    engine = trained([0, 1, 2])
+    for r, seed in enumerate(engine.seeds):
+        rows = [row for row in engine.curves if row["seed"] == seed and row["phase"] == "main"]
+        best = max(rows, key=lambda row: row["val_rsum"])
+        assert engine.best_epoch[r] == best["epoch"] and engine.best_score[r] == best["val_rsum"]
+    last = trained([0], train={"selection": "last"})
+    assert last.best_epoch[0] == 3
+    assert all(torch.equal(last.best[k], v) for k, v in last.model.state_dict().items())
+
+
+def test_a_diverged_replicate_is_never_selected_and_harms_no_other() -> None:
+    fine = trained([0, 1])
+    engine = Engine(toy.config(), [0, 1], toy.split(), toy.split(seed=5), CPU)
+    with torch.no_grad():
+        engine.model.image.first.weight[1].fill_(math.nan)
+    engine.run(lambda score: None)
+    assert engine.best_epoch.tolist()[1] == -1
+    for name, value in fine.best.items():
+        assert torch.equal(engine.best[name][0], value[0])
+
+
+def test_training_learns_and_the_alarm_is_silent() -> None:
+    engine = trained([0], train={"epochs": 8})
+    assert engine.curves[-1]["val_rsum"] > 2 * engine.curves[0]["val_rsum"] or engine.curves[-1]["val_rsum"] > 4
+    assert not any(row["collapsed"] for row in engine.curves)
+
+
+def test_the_collapse_alarm_rings_when_everything_looks_alike() -> None:
+    sections = toy.config(train={"learning_rate": 1e-12}, memory={"kind": "none"})
+    engine = Engine(sections, [0], toy.split(), toy.split(seed=5), CPU)
+    with torch.no_grad():
+        for side in (engine.model.image, engine.model.text):
+            side.second.weight.zero_()
+            side.second.bias.fill_(1.0)
+    engine.run(lambda score: None)
+    assert all(row["collapsed"] for row in engine.curves)
+
+
+def test_plans_cover_every_image_once_and_pair_variants() -> None:
+    split = toy.split()
+    plan = EpochPlan.draw(split, [0, 7], 2, 16, "images")
+    again = EpochPlan.draw(split, [7], 2, 16, "images")
+    assert torch.equal(plan.image_row[1], again.image_row[0]) and torch.equal(plan.uniform[1], again.uniform[0])
+    for r in range(2):
+        assert sorted(plan.image_row[r].flatten().tolist()) == list(range(80))
+        assert torch.equal(split.caption_image[plan.caption_row[r]], plan.image_row[r])
+    other = EpochPlan.draw(split, [0], 3, 16, "images")
+    assert not torch.equal(other.image_row[0], plan.image_row[0])
+    captions = EpochPlan.draw(split, [0], 0, 16, "captions")
+    rows = captions.caption_row.flatten().tolist()
+    assert len(set(rows)) == len(rows) == len(split.caption_image) // 16 * 16
+    assert torch.equal(split.caption_image[captions.caption_row], captions.image_row)
+
+
+def test_every_caption_of_an_image_is_drawn_in_time() -> None:
+    split = toy.split()
+    seen = set()
+    for epoch in range(60):
+        seen.update(EpochPlan.draw(split, [0], epoch, 16, "images").caption_row.flatten().tolist())
+    assert seen == set(range(len(split.caption_image)))
+
+
+def test_learning_rate_by_hand() -> None:
+    settings = {"learning_rate": 2.0, "lr_warmup_steps": 4, "schedule": "cosine"}
+    assert [learning_rate(settings, step, 12) for step in (0, 3)] == [0.5, 2.0]
+    assert learning_rate(settings, 8, 12) == pytest.approx(1.0)
+    assert learning_rate({**settings, "schedule": "constant"}, 8, 12) == 2.0
+    assert 0 < learning_rate(settings, 11, 12) < 0.1
+
+
+def test_clipping_is_per_replicate() -> None:
+    model = DualEncoder("mlp", 3, 4, 5, 6, [torch.Generator().manual_seed(s) for s in (1, 2)])
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.grad[1] *= 1e-3
+    before = [p.grad.clone() for p in model.parameters()]
+    clip_gradients(model, 2.0)
+    norms = [math.sqrt(sum(float(p.grad[r].double().square().sum()) for p in model.parameters())) for r in (0, 1)]
+    assert norms[0] == pytest.approx(2.0, rel=1e-4)
+    assert all(torch.equal(p.grad[1], g[1]) for p, g in zip(model.parameters(), before, strict=True))
+
+
+def test_standardiser_by_numpy_and_constant_features() -> None:
+    values = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 3 + 2
+    values[:, 2] = 7.0
+    found = Standardiser.fit(values)(values).numpy()
+    expected = (values.numpy() - values.numpy().mean(0)) / np.where(values.numpy().std(0) > 1e-6, values.numpy().std(0), 1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_attention_head_trains_and_ignores_padding() -> None:
+    sections = toy.config(model={"head": "attention"})
+    train, val = toy.split(tokens=True), toy.split(seed=5, tokens=True)
+    engine = Engine(sections, [0, 1], train, val, CPU)
+    engine.run(lambda score: None)
+    assert engine.curves[-1]["val_rsum"] > engine.curves[0]["val_rsum"]
+    x = torch.randn(2, 3, 4, 14, generator=torch.Generator().manual_seed(3))
+    mask = torch.tensor([True, True, False, False]).expand(2, 3, 4)
+    changed = x.clone()
+    changed[:, :, 2:] = 100.0
+    torch.testing.assert_close(engine.model.image(x, mask), engine.model.image(changed, mask))
+    torch.testing.assert_close(engine.model.image(x, mask), engine.model.image(x[:, :, :2], mask[:, :, :2]))
