@@ -1,0 +1,114 @@
+"""Protocols: what is retrieved, from what, and what counts as right; its fingerprint travels with every number.
+
+``own`` is the field's protocol: only an image's own captions are right (R@1, R@5, R@10, their sum, median
+rank). ``truth`` counts every pair that is known to be relevant (mAP@R, R-Precision, P@1), for the queries
+whose relevant items are known. Both search the whole other side of the split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fne.errors import bad_input
+
+DIRECTIONS = ("i2t", "t2i")
+OWN, TRUTH = "own", "truth"
+TRUTH_METRICS = ("map_at_r", "r_precision", "p1")
+RSUM_KS = (1, 5, 10)
+PRECISION = "float64 products rounded to float32"
+"""How similarities are made for ranking; see ``fne.retrieval.ranking``."""
+_NAMES = {("flickr8k", 1000): "flickr8k_1k", ("flickr30k", 1000): "flickr30k_1k", ("coco", 5000): "coco_5k"}
+
+
+def display_name(dataset: str, split: str, n_images: int) -> str:
+    """The field's name of protocol ``own`` (``flickr30k_1k``), else ``<dataset>_<split>_<images>``."""
+    known = _NAMES.get((dataset, n_images)) if split == "test" else None
+    return known or f"{dataset}_{split}_{n_images}"
+
+
+def describe(
+    protocol: str,
+    *,
+    dataset: str,
+    split: str,
+    image_ids: Sequence[str],
+    caption_ids: Sequence[str],
+    caption_image: np.ndarray,
+    pairs: np.ndarray,
+    queries: Mapping[str, np.ndarray],
+    relevance: str,
+) -> dict[str, Any]:
+    """Everything about a protocol that a model does not decide, short of the tie rule (see :func:`finish`).
+
+    Args:
+        protocol: ``own`` or ``truth``.
+        dataset, split: Names.
+        image_ids, caption_ids: Ids of the split, in order.
+        caption_image: (M,) position of every caption's image.
+        pairs: (P, 2) the pairs that count as right, (image position, caption position).
+        queries: Positions of the queries that are scored, per direction.
+        relevance: Where ``pairs`` come from: ``own``, or the kind of truth.
+    """
+    per_image = np.bincount(caption_image, minlength=len(image_ids))
+    name = display_name(dataset, split, len(image_ids))
+    content = [np.ascontiguousarray(part, dtype="<i4") for part in (pairs, *(queries[d] for d in DIRECTIONS))]
+    return {
+        "protocol": protocol,
+        "name": name if protocol == OWN else f"{name}_{protocol}",
+        "dataset": dataset,
+        "split": split,
+        "queries": {direction: len(queries[direction]) for direction in DIRECTIONS},
+        "gallery": {"i2t": len(caption_ids), "t2i": len(image_ids)},
+        "captions_per_image": [int(per_image.min()), int(per_image.max())],
+        "relevance": relevance,
+        "relevant_pairs": len(pairs),
+        "relevance_sha256": hashlib.sha256(b"".join(part.tobytes() for part in content)).hexdigest(),
+        "precision": PRECISION,
+        "ids_sha256": hashlib.sha256(json.dumps([list(image_ids), list(caption_ids)]).encode()).hexdigest(),
+    }
+
+
+def finish(description: Mapping[str, Any], tie_rule: str) -> dict[str, Any]:
+    """The fingerprint: a description, the tie rule and the id over both."""
+    content = {**description, "tie_rule": tie_rule}
+    return {**content, "id": fingerprint_id(content)}
+
+
+def fingerprint_id(fingerprint: Mapping[str, Any]) -> str:
+    """Twelve hex digits of SHA-256 over the canonical JSON of everything in a fingerprint but its id."""
+    content = {key: value for key, value in fingerprint.items() if key != "id"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def require_same(fingerprints: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse to put numbers side by side that were made under different protocols.
+
+    Args:
+        fingerprints: Where each one comes from (a file) -> the fingerprint of one protocol and split.
+
+    Raises:
+        UserError: Two differ, or an id does not belong to its content; names both sources and what differs.
+    """
+    first: tuple[str, Mapping[str, Any]] | None = None
+    for source, fingerprint in fingerprints.items():
+        if fingerprint.get("id") != fingerprint_id(fingerprint):
+            raise bad_input("the fingerprint does not belong to its content", file=source, key="fingerprint")
+        if first is None:
+            first = source, fingerprint
+        elif fingerprint["id"] != first[1]["id"]:
+            keys = sorted({*fingerprint, *first[1]} - {"id"})
+            differs = [key for key in keys if fingerprint.get(key) != first[1].get(key)]
+            words = "; ".join(f"{key} {first[1].get(key)!r} and {fingerprint.get(key)!r}" for key in differs)
+            raise bad_input(
+                f"protocol {fingerprint.get('protocol')!r} has another fingerprint than in {first[0]}",
+                file=source,
+                key="fingerprint",
+                value=fingerprint["id"],
+                allowed=[first[1]["id"]],
+                hint=f"numbers under different protocols are never mixed: they differ in {words}",
+            )
