@@ -96,11 +96,11 @@ class Fne(Strategy):
             if self.cut_down == "global":
                 easy = similarities <= (summary["pos_mean"] - self.margin).to(similarities.dtype)[..., None, None]
                 weights = weights.masked_fill(easy, 0)
-        return weights.masked_fill(~usable(similarities, excluded), 0), probability, overridden
+        return weights.masked_fill(excluded, 0), probability, overridden
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
-        weights, probability, overridden = self.weights(similarities, excluded, positive)
         allowed = usable(similarities, excluded)
+        weights, probability, overridden = self.weights(similarities, ~allowed, positive)
         valid = allowed.any(dim=-1)
         empty = ~(weights > 0).any(dim=-1)
         index = torch.where(empty, hardest(similarities, allowed), draw(weights, uniform))
