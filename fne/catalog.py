@@ -1,4 +1,4 @@
-"""Entries of the registries of strategies and losses: names and options only, so that a config is checked without torch."""
+"""Entries of the registries of strategies and losses: names and options, so that checking needs no torch."""
 
 from __future__ import annotations
 

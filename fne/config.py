@@ -1,8 +1,8 @@
 """Configuration of runs: load a study, resolve a variant, digest, blocks of seeds. Typed, strict, torch-free.
 
-``ablations/base.yaml`` states the whole protocol, a file of ``ablations/variants`` one difference from it, a file of
-``ablations/studies`` the data, encoders, variants and seeds that are compared. The rooms behind this one are in
-``fne.configuration``.
+``ablations/base.yaml`` states the whole protocol, a file of ``ablations/variants`` one difference from it,
+a file of ``ablations/studies`` the data, encoders, variants and seeds that are compared. The rooms behind
+this one are in ``fne.configuration``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.describe import describe
+from fne.configuration.library import Library
+from fne.configuration.loading import STUDY_LEVEL, list_studies, load_study
 from fne.configuration.merge import FLAT_KEYS, canonical, digest
 from fne.configuration.schema import flatten, yaml_number
 from fne.configuration.seeds import block_name, parse_block
-from fne.configuration.study import STUDY_LEVEL, Study, list_studies, load_study, resolve
-from fne.configuration.variants import Library, Variant
+from fne.configuration.study import Study, resolve
+from fne.configuration.variants import Variant
 from fne.configuration.yaml_file import parse
 from fne.errors import UserError, bad_input
 
@@ -68,7 +70,9 @@ def variant_of(study: Study, variant: str) -> Variant:
         UserError: The variant is not in the study.
     """
     if variant not in study.variants:
-        raise bad_input("is not a variant of this study", file=study.name, value=variant, allowed=study.variants)
+        raise bad_input(
+            "is not a variant of this study", file=study.name, value=variant, allowed=study.variants
+        )
     return study.library[variant]
 
 
@@ -87,13 +91,13 @@ def blocks(study: Study) -> list[str]:
 
 
 def training_digest(config: Mapping[str, Any]) -> str:
-    """The digest of what training reads: the config without its ``evaluation`` section and human judgements."""
+    """The digest of what training reads: the config without its ``evaluation`` section."""
     kept = {key: value for key, value in config.items() if key != "evaluation"}
     return digest(kept)
 
 
 def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Leaf keys in which two configs differ, with both values; ``None`` stands where a config has no such key."""
+    """Leaf keys in which two configs differ, with both values; ``None`` where a config has no such key."""
     a, b = flatten(first), flatten(second)
     keys = [*a, *(key for key in b if key not in a)]
     return {key: (a.get(key), b.get(key)) for key in keys if canonical(a.get(key)) != canonical(b.get(key))}
@@ -124,8 +128,8 @@ def from_snakemake(
 
     Args:
         config: Snakemake's config: ``study``, ``seeds``, ``block``, ``variants``, ``baseline``; ``images``,
-            ``annotations``, ``crowdflower``, ``expert``, ``image_encoder``, ``text_encoder``; and ``set``, a mapping of
-            dotted config keys to values.
+            ``annotations``, ``crowdflower``, ``expert``, ``image_encoder``, ``text_encoder``; and ``set``,
+            a mapping of dotted config keys to values.
         root: The project's folder.
         extra: Keys that the workflow itself reads; they are passed over.
         complete: As in :func:`load_study`.
@@ -151,7 +155,13 @@ def from_snakemake(
         overrides[key] = value
     name = config.get("study", DEFAULT_STUDY)
     if not isinstance(name, str):
-        raise bad_input("must be the name of a study", file="--config", key="study", value=name, allowed=list_studies(root))
+        raise bad_input(
+            "must be the name of a study",
+            file="--config",
+            key="study",
+            value=name,
+            allowed=list_studies(root),
+        )
     return load_study(name, overrides, root, complete=complete)
 
 
@@ -160,7 +170,8 @@ def arguments(study: Study, *, seeds: bool = False) -> str:
 
     Args:
         study: The study.
-        seeds: Also pass overridden ``seeds`` and ``block``, which only the verbs over a whole study read; without them
+        seeds: Also pass overridden ``seeds`` and ``block``, which only the verbs over a whole study read;
+        without them
             the text of a job stays the same when seeds are added.
     """
     words = ["--study", study.name]

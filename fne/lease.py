@@ -1,4 +1,4 @@
-"""A lease on a CUDA device, so that jobs side by side on one machine do not share one: a lock file per device."""
+"""A lease on a CUDA device, one lock file each, so that jobs side by side on a machine do not share one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "KUBERNET
 def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> Iterator[str]:
     """Hold the device that a job may use, and yield ``"cpu"`` or ``"cuda"``.
 
-    Where a scheduler has set ``CUDA_VISIBLE_DEVICES`` that is taken as it is. Otherwise the first free device of those
-    that the variable allows is locked for the life of the process (a killed process frees it) and the variable set to
-    it. Must run before torch is imported.
+    Where a scheduler has set ``CUDA_VISIBLE_DEVICES`` that is taken as it is. Otherwise the first free
+    device of those that the variable allows is locked for the life of the process (a killed process frees
+    it) and the variable set to it. Must run before torch is imported.
 
     Args:
         requested: ``cpu``, ``cuda``, or ``auto`` (``cuda`` where there is a device and torch can use it).
         poll: Seconds between looks while every device is taken.
-        folder: Where the lock files lie; a folder of this user's below the system's temporary folder by default.
+        folder: Where the lock files lie; a folder of this user's below the system's temporary folder by
+        default.
 
     Raises:
         UserError: ``cuda`` was asked for and there is none.
@@ -41,7 +42,9 @@ def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> 
     if not names:
         if requested == "cuda":
             shown = "there is none" if visible is None else f"CUDA_VISIBLE_DEVICES={visible!r} leaves none"
-            raise bad_input(f"no CUDA device: {shown}", key="--device", value=requested, allowed=["auto", "cpu"])
+            raise bad_input(
+                f"no CUDA device: {shown}", key="--device", value=requested, allowed=["auto", "cpu"]
+            )
         yield "cpu"
         return
     if visible and any(name in os.environ for name in SCHEDULERS):
@@ -60,7 +63,7 @@ def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> 
 
 
 def installed_devices() -> list[str]:
-    """Names of this machine's CUDA devices in the driver's order, MIG slices in place of their parent; often empty.
+    """This machine's CUDA devices in the driver's order, MIG slices in place of their parent; often none.
 
     UUIDs from ``nvidia-smi``; where that program is missing, the numbers of the device files.
     """
@@ -90,7 +93,7 @@ def parse_devices(listing: str) -> list[str]:
 
 
 def allowed_devices(installed: list[str], visible: str | None) -> list[str]:
-    """The devices that ``CUDA_VISIBLE_DEVICES`` leaves, as UUIDs; like CUDA, stop at the first name that is unknown."""
+    """The devices that ``CUDA_VISIBLE_DEVICES`` leaves; like CUDA, stop at the first unknown name."""
     if visible is None:
         return installed
     allowed: list[str] = []
@@ -128,7 +131,9 @@ def _take(names: list[str], folder: Path, poll: float) -> _Lock:
                 continue
             return _Lock(name, handle)
         if not told:
-            print(f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr)
+            print(
+                f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr
+            )
             told = True
         time.sleep(poll)
 
@@ -140,6 +145,11 @@ def _usable(requested: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if requested == "cuda":
-        raise bad_input("torch cannot use the CUDA device", key="--device", value=requested, allowed=["auto", "cpu"],
-                        hint=f"torch {torch.__version__} may be a build without CUDA")  # fmt: skip
+        raise bad_input(
+            "torch cannot use the CUDA device",
+            key="--device",
+            value=requested,
+            allowed=["auto", "cpu"],
+            hint=f"torch {torch.__version__} may be a build without CUDA",
+        )
     return "cpu"

@@ -18,7 +18,8 @@ MODALITIES = ("image", "text")
 def data_id(study: Study) -> str:
     """Name of the prepared data: ``<dataset>-<8 hex digits>`` of the data section, wherever its files lie.
 
-    Of a file of human judgements it counts whether one is given; corpora are told apart by their fingerprints.
+    Of a file of human judgements it counts whether one is given; corpora are told apart by their
+    fingerprints.
     """
     flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
     kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
@@ -44,7 +45,8 @@ def truth(study: Study, split: str) -> Path:
 def encoder(study: Study, modality: str, root: Path = Path(".")) -> dict[str, Any]:
     """The encoder's config section, its checkpoint ready for use.
 
-    ``"scenes"`` becomes the folder below ``root`` that the workflow pretrains; a folder or hub id stays as it is given.
+    ``"scenes"`` becomes the folder below ``root`` that the workflow pretrains; a folder or hub id stays as
+    it is given.
     """
     section = dict(resolve(study, study.variants[0])["encoders"][modality])
     if section["checkpoint"] == "scenes":

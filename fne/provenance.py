@@ -1,4 +1,4 @@
-"""Records of runs: with what code, packages, inputs and machine a result was made, and every reading of the test split."""
+"""Records of runs: code, packages, inputs and machine of a result; every reading of the test split."""
 
 from __future__ import annotations
 
@@ -17,8 +17,20 @@ from typing import Any
 from fne.errors import bad_input
 from fne.files import sha256_file
 
-PACKAGES = ("fne", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "matplotlib",
-            "seaborn", "pillow", "snakemake")  # fmt: skip
+PACKAGES = (
+    "fne",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "seaborn",
+    "pillow",
+    "snakemake",
+)
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 
 
@@ -39,13 +51,14 @@ def record(
     Args:
         started: When the work began, from :func:`now`.
         device: ``"cpu"`` or ``"cuda"``; for ``"cuda"`` the record names the model of the device.
-        inputs: Name -> file (a ``Path``, whose SHA-256 is taken) or a fingerprint that is already known (a ``str``).
-        test_accesses: What :func:`log_test_access` returned for each reading of the test split by this work.
+        inputs: Name -> file (a ``Path``, whose SHA-256 is taken) or a fingerprint that is already known (a
+        ``str``). test_accesses: What :func:`log_test_access` returned for each reading of the test split by
+        this work.
 
     Returns:
-        ``python``, ``packages``, ``commit`` and ``dirty`` (None outside git), ``source`` (digest of the package's own
-        files), ``platform``, ``cpu``, ``threads``, ``device``, ``started`` and ``finished`` (ISO 8601, UTC), ``seconds``,
-        ``peak_memory_mb``, ``inputs``, ``test_accesses``.
+        ``python``, ``packages``, ``commit`` and ``dirty`` (None outside git), ``source`` (digest of the
+        package's own files), ``platform``, ``cpu``, ``threads``, ``device``, ``started`` and ``finished``
+        (ISO 8601, UTC), ``seconds``, ``peak_memory_mb``, ``inputs``, ``test_accesses``.
     """
     finished = now()
     commit, dirty = git_state(PACKAGE_FOLDER)
@@ -64,14 +77,15 @@ def record(
         "seconds": round((finished - started).total_seconds(), 3),
         "peak_memory_mb": peak_memory_mb(),
         "inputs": {
-            name: sha256_file(value) if isinstance(value, Path) else value for name, value in (inputs or {}).items()
+            name: sha256_file(value) if isinstance(value, Path) else value
+            for name, value in (inputs or {}).items()
         },
         "test_accesses": [dict(access) for access in test_accesses],
     }
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that results depend on, without importing any; what is not installed is left out."""
+    """Versions of the installed packages that results depend on, without importing any."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -93,16 +107,23 @@ def source_digest(folder: Path = PACKAGE_FOLDER) -> str:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Commit of the repository that tracks ``folder`` and whether tracked files were edited since; None, None without one.
+    """Commit of the repository that tracks ``folder`` and whether it was edited since, or None twice.
 
-    A folder that merely lies inside a repository which does not track it (an installed package) has no commit.
+    A folder that merely lies inside a repository which does not track it (an installed package) has no
+    commit.
     """
 
     def git(*arguments: str) -> str | None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         try:
-            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20,
-                                  check=False, env=environment | {"GIT_OPTIONAL_LOCKS": "0"})  # fmt: skip
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+                env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
@@ -126,7 +147,7 @@ def cpu_model() -> str:
 
 
 def threads() -> int | None:
-    """Threads that arithmetic may use: torch's own count where torch is loaded, else ``OMP_NUM_THREADS``, else None."""
+    """Threads that arithmetic may use: torch's own count where it is loaded, else ``OMP_NUM_THREADS``."""
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
     text = os.environ.get("OMP_NUM_THREADS", "")
@@ -153,15 +174,20 @@ def peak_memory_mb() -> float | None:
 def log_test_access(log: Path, *, variant: str, block: str, purpose: str) -> dict[str, str]:
     """Note one reading of the test split: append a line to ``log`` and return it for the run's record.
 
-    The log only ever grows, through repeated and killed runs too: it tells how often a study has looked at its test
-    split. One short write in append mode, so that jobs side by side do not mix their lines.
+    The log only ever grows, through repeated and killed runs too: it tells how often a study has looked at
+    its test split. One short write in append mode, so that jobs side by side do not mix their lines.
 
     Args:
         log: ``root / fne.paths.test_accesses(study)``.
         variant, block: The run.
         purpose: The verb, ``rank`` or ``evaluate``.
     """
-    entry = {"time": now().isoformat(timespec="seconds"), "variant": variant, "block": block, "purpose": purpose}
+    entry = {
+        "time": now().isoformat(timespec="seconds"),
+        "variant": variant,
+        "block": block,
+        "purpose": purpose,
+    }
     log.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -187,6 +213,8 @@ def read_test_accesses(log: Path) -> list[dict[str, str]]:
         except json.JSONDecodeError:
             entry = None
         if not isinstance(entry, dict) or "time" not in entry:
-            raise bad_input("not an entry of the log of test accesses", file=log, key=f"line {number}", value=line[:80])
+            raise bad_input(
+                "not an entry of the log of test accesses", file=log, key=f"line {number}", value=line[:80]
+            )
         entries.append(entry)
     return entries

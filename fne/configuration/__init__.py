@@ -1,1 +1,1 @@
-"""The rooms behind ``fne.config``: YAML files, the table of fields, variants, studies, what Snakemake is told."""
+"""The rooms behind ``fne.config``: YAML files, the table of fields, variants, studies, merging."""

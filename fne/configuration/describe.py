@@ -1,4 +1,4 @@
-"""What ``fne describe`` says: a variant beside its parent and the released protocol, or a study with its variants."""
+"""What ``fne describe`` says: a variant beside its parent and the release, or a study with its variants."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.library import Library
+from fne.configuration.loading import list_studies, load_study
 from fne.configuration.merge import keys_read
-from fne.configuration.study import Study, list_studies, load_study
-from fne.configuration.variants import Library, show
+from fne.configuration.study import Study
+from fne.configuration.variants import show
 from fne.errors import bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import STRATEGIES
@@ -17,8 +19,8 @@ from fne.negatives.catalog import STRATEGIES
 def describe(name: str, root: Path = Path(".")) -> str:
     """Describe a variant (or a study) in plain text.
 
-    A variant: title, question, chain of parents, difference from the parent and from the release (``base.yaml``), and the
-    options that its strategy, memory and loss read.
+    A variant: title, question, chain of parents, difference from the parent and from the release
+    (``base.yaml``), and the options that its strategy, memory and loss read.
 
     Raises:
         UserError: No such variant or study; or its file is not sound.
@@ -56,7 +58,11 @@ def _variant(library: Library, variant_id: str) -> str:
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     old, new = keys_read(before), keys_read(after)
-    lines = [f"  {key}: {show(before[key])} -> {show(value)}" for key, value in after.items() if before[key] != value]
+    lines = [
+        f"  {key}: {show(before[key])} -> {show(value)}"
+        for key, value in after.items()
+        if before[key] != value
+    ]
     dropped = [key for key in before if key in old - new]
     gained = [key for key in after if key in new - old and before[key] == after[key]]
     lines += [f"  no longer read: {', '.join(dropped)}"] if dropped else []
@@ -79,13 +85,13 @@ def _reads(merged: Mapping[str, Any]) -> list[str]:
 
 def _study(study: Study) -> str:
     width = max(map(len, study.variants))
-    protocol, metric = study.primary["protocol"], study.primary["metric"]
+    protocol, metric, direction = (study.primary[key] for key in ("protocol", "metric", "direction"))
     lines = [
         f"{study.name}: {study.title}",
         f"question: {study.question}",
         f"data: {study.data['dataset']}; regime: {study.regime}; tuned: {study.tuned or 'no'}",
         f"seeds: {', '.join(map(str, study.seeds))} ({study.block} to a job)",
-        f"primary metric: {metric} ({protocol} protocol, {study.primary['direction']}), against {study.baseline}",
+        f"primary metric: {metric} ({protocol} protocol, {direction}), against {study.baseline}",
         "",
         *(f"  {variant:<{width}}  {study.library[variant].title}" for variant in study.variants),
     ]

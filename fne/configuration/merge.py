@@ -1,4 +1,4 @@
-"""What a merged config means: which keys are read, what fits together, and its digest. Works on flat dotted keys."""
+"""What a merged config means: which keys are read, what fits together, its digest. Keys are dotted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.problems import Problems
-from fne.configuration.schema import PATH_KEYS, flatten
+from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, flatten
 from fne.errors import bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
@@ -50,6 +50,20 @@ def _options(section: str, name: str) -> tuple[str, ...]:
     return (STRATEGIES if section == "negatives" else LOSSES)[name].options
 
 
+def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
+    """Check that the strategy gives an anchor as many negatives as the loss takes.
+
+    Raises:
+        UserError: It does not; names the strategies that do.
+    """
+    strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
+    takes = set(LOSSES[loss].negatives)
+    fitting = [name for name, entry in STRATEGIES.items() if takes & set(entry.negatives)]
+    if strategy not in fitting:
+        problem = f"does not fit loss.kind {loss!r}"
+        raise bad_input(problem, file=where, key="negatives.strategy", value=strategy, allowed=fitting)
+
+
 def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
     """Check what no single value can show: that the parts of a merged config fit together.
 
@@ -59,25 +73,28 @@ def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
     problems = Problems()
 
     def misfit(key: str, problem: str, **more: Any) -> None:
-        problems.add(bad_input(problem, file=where, key=key, value=flat[key], **more))
+        problems.report(problem, file=where, key=key, value=flat[key], **more)
 
-    strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
-    if not set(STRATEGIES[strategy].negatives) & set(LOSSES[loss].negatives):
-        fitting = [name for name, entry in STRATEGIES.items() if set(entry.negatives) & set(LOSSES[loss].negatives)]
-        misfit("negatives.strategy", f"does not fit loss.kind {loss!r}", allowed=fitting)
-    if flat["warmup.epochs"] >= flat["train.epochs"]:
-        misfit("warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs {flat['train.epochs']}")
+    with problems.collect():
+        check_selection(flat, where)
+    epochs = flat["train.epochs"]
+    if flat["warmup.epochs"] >= epochs:
+        misfit(
+            "warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs, which is {epochs}"
+        )
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
+    dataset, head = flat["data.dataset"], flat["model.head"]
+    level = HEAD_LEVELS[head]
     for modality in ("image", "text"):
         key = f"encoders.{modality}.checkpoint"
-        if flat[key] == "scenes" and flat["data.dataset"] != "scenes":
-            misfit(key, f"is pretrained on data.dataset 'scenes' only, not {flat['data.dataset']!r}",
-                   hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
-    level = {"mlp": "pooled", "attention": "tokens"}[flat["model.head"]]
-    for modality in ("image", "text"):
+        if flat[key] == "scenes" and dataset != "scenes":
+            problem = f"is pretrained on data.dataset 'scenes' only, not {dataset!r}"
+            misfit(key, problem, hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
         if flat[f"encoders.{modality}.level"] != level:
-            misfit(f"encoders.{modality}.level", f"model.head {flat['model.head']!r} reads {level}", allowed=[level])
+            misfit(
+                f"encoders.{modality}.level", f"model.head {head!r} reads {level} features", allowed=[level]
+            )
     problems.raise_any(str(where))
 
 
@@ -110,15 +127,16 @@ def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
     for key in needed:
         if key in flat and flat[key] is None:
             what = "a folder or hub id" if key.startswith("encoders") else "a path"
-            problems.add(bad_input(f"not given: this study needs {what}", file=where, key=key, hint=how_to_give(key)))
+            problem = f"not given: this study needs {what}"
+            problems.report(problem, file=where, key=key, hint=f"give it: {how_to_give(key)}")
     problems.raise_any(str(where))
 
 
 def digest(config: Mapping[str, Any]) -> str:
     """Sixteen hex digits over the values of a config, wherever its files lie.
 
-    Comments, order of keys and places on this machine change nothing; of an encoder given as a path only the folder's
-    name counts (its weights are fingerprinted by the feature store).
+    Comments, order of keys and places on this machine change nothing; of an encoder given as a path only the
+    folder's name counts (its weights are fingerprinted by the feature store).
     """
     flat = {key: value for key, value in flatten(config).items() if key not in PATH_KEYS}
     for key, value in flat.items():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from fne.errors import UserError
+from fne.errors import UserError, bad_input
 
 
 class SeveralErrors(UserError):
@@ -28,6 +29,10 @@ class Problems:
         for message in error.messages if isinstance(error, SeveralErrors) else [str(error)]:
             if message not in self.messages:
                 self.messages.append(message)
+
+    def report(self, problem: str, **where: Any) -> None:
+        """Keep the error that ``fne.errors.bad_input`` builds of the same arguments."""
+        self.add(bad_input(problem, **where))
 
     @contextmanager
     def collect(self) -> Iterator[None]:

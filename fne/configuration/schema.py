@@ -1,7 +1,8 @@
-"""The one table of config keys: type, range and choices of every value; ``ablations/base.yaml`` holds the defaults."""
+"""The one table of config keys: type, range, choices of every value; defaults stand in ``base.yaml``."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,14 @@ from typing import Any
 from fne.errors import UserError, bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+
+WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "text": "text",
+    "path": "a path",
+    "ints": "a list of increasing integers",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class Field:
         open_high: ``high`` itself is excluded.
         choices: The words a ``choice`` may be.
         null: ``null`` is allowed.
+        multiple: An ``int`` must be a multiple of it.
     """
 
     kind: str
@@ -35,24 +45,30 @@ class Field:
     open_high: bool = False
     choices: tuple[str, ...] = ()
     null: bool = False
+    multiple: int = 1
 
     def allowed(self) -> str | tuple[str, ...]:
         """What the value may be, for an error message."""
         if self.kind == "choice":
             return self.choices + (("null",) if self.null else ())
-        words = {"int": "an integer", "float": "a number", "text": "text", "path": "a path",
-                 "ints": "a list of increasing integers"}[self.kind]
+        words = WORDS[self.kind]
         if self.low > -math.inf:
             words += f" {'>' if self.open_low else '>='} {self.low:g}"
         if self.high < math.inf:
             words += f" and {'<' if self.open_high else '<='} {self.high:g}"
+        words += f", a multiple of {self.multiple}" if self.multiple > 1 else ""
         return words + (", or null" if self.null else "")
 
     def inside(self, value: float) -> bool:
         """Is a number finite and within the range?"""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return abs(value) <= sys.float_info.max and above and below
+        return (
+            abs(value) <= sys.float_info.max
+            and above
+            and below
+            and (self.multiple == 1 or value % self.multiple == 0)
+        )
 
 
 def _choice(*choices: str) -> Field:
@@ -63,7 +79,7 @@ COUNT = Field("int", low=1)
 SHARE = Field("float", low=0, high=1)
 PATH = Field("path", null=True)
 
-DATASETS = {"scenes": "scenes", "flickr8k": "karpathy", "flickr30k": "karpathy", "coco": "karpathy", "custom": "karpathy"}
+DATASETS = {"scenes": "scenes"} | dict.fromkeys(("flickr8k", "flickr30k", "coco", "custom"), "karpathy")
 """Every data set and its kind; ``custom`` is any corpus of the user's in Karpathy's schema."""
 
 DATA_FIELDS: dict[str, dict[str, Field]] = {
@@ -75,7 +91,7 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
         "pretrain": COUNT,
         "captions_per_image": COUNT,
         "prevalence": Field("float", low=0, high=0.2, open_low=True),
-        "image_size": Field("int", low=16, high=512),
+        "image_size": Field("int", low=24, high=510, multiple=3),
     },
     "karpathy": {
         "annotations": PATH,
@@ -91,6 +107,9 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
 PATH_KEYS = ("data.annotations", "data.images", "data.judgements.crowdflower", "data.judgements.expert")
 """Where things lie on this machine; no part of a digest (their content is fingerprinted by the manifests)."""
 
+HEAD_LEVELS = {"mlp": "pooled", "attention": "tokens"}
+"""Heads and the level of the features that each one reads."""
+
 _ENCODER = {
     "checkpoint": Field("text", null=True),
     "revision": Field("text", null=True),
@@ -103,7 +122,7 @@ RUN_FIELDS: dict[str, Field] = {
     **{f"encoders.image.{key}": field for key, field in _ENCODER.items()},
     **{f"encoders.text.{key}": field for key, field in _ENCODER.items()},
     "encoders.text.max_length": Field("int", low=2, high=8192),
-    "model.head": _choice("mlp", "attention"),
+    "model.head": _choice(*HEAD_LEVELS),
     "model.hidden": COUNT,
     "model.dim": COUNT,
     "train.epochs": COUNT,
@@ -141,8 +160,7 @@ RUN_FIELDS: dict[str, Field] = {
 
 REGIMES = ("head",)
 VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss")
-"""Sections that a variant or a tuned file may set: data, encoders and evaluation belong to the study, so that every
-number of a study is comparable."""
+"""Sections that a variant or a tuned file may set; the others belong to the study, so that its numbers compare."""
 
 
 def data_fields(dataset: str) -> dict[str, Field]:
@@ -186,7 +204,9 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def check_key(key: str, fields: Mapping[str, Field], file: str | Path | None, shown: str | None = None) -> Field:
+def check_key(
+    key: str, fields: Mapping[str, Field], file: str | Path | None, shown: str | None = None
+) -> Field:
     """Find the field of a key.
 
     Raises:
@@ -196,7 +216,8 @@ def check_key(key: str, fields: Mapping[str, Field], file: str | Path | None, sh
         return fields[key]
     inside = [name.removeprefix(f"{key}.") for name in fields if name.startswith(f"{key}.")]
     if inside:
-        raise bad_input("is a section, not a value", file=file, key=shown or key, hint=f"it holds {', '.join(inside)}")
+        hint = f"it holds {', '.join(inside)}"
+        raise bad_input("is a section, not a value", file=file, key=shown or key, hint=hint)
     parent = key.rpartition(".")[0]
     while parent and parent not in fields and not any(name.startswith(f"{parent}.") for name in fields):
         parent = parent.rpartition(".")[0]
@@ -211,8 +232,6 @@ def check_key(key: str, fields: Mapping[str, Field], file: str | Path | None, sh
 
 def _nearest(key: str, names: list[str]) -> str | None:
     """The name closest to ``key``, by its last part first."""
-    import difflib
-
     leaf = key.rpartition(".")[2]
     by_leaf = {name.rpartition(".")[2]: name for name in reversed(names)}
     near = difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)
@@ -273,7 +292,7 @@ def _number(value: Any, field: Field, wrong: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong(f"must be {noun}")
     if field.kind == "int" and isinstance(value, float):
-        raise wrong("must be an integer", f"write {int(value)}" if math.isfinite(value) and value == int(value) else None)
+        raise wrong("must be an integer", f"write {int(value)}" if value.is_integer() else None)
     if not field.inside(value):
         raise wrong("out of range")
     return value if field.kind == "int" else float(value)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.library import Library
 from fne.configuration.problems import Problems
 from fne.configuration.schema import check_value, flatten
-from fne.configuration.variants import Library, only_keys, text_of, variant_field
+from fne.configuration.variants import only_keys, text_of, variant_field
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
 
@@ -31,7 +32,8 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
     """Read and check a tuned file.
 
     Raises:
-        UserError: Lists every problem: an unknown variant or key, a value that is not allowed, a missing reason.
+        UserError: Lists every problem: an unknown variant or key, a value that is not allowed, a missing
+        reason.
     """
     folder = library.folder / "tuned"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
@@ -46,11 +48,11 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
     for key in ("protocol", "search", "values", "reasons"):
         section = content.get(key)
         if not isinstance(section, dict):
-            problems.add(bad_input("must be a mapping", file=file, key=key, value=section))
+            problems.report("must be a mapping", file=file, key=key, value=section)
         sections[key] = section if isinstance(section, dict) else {}
     for key in PROTOCOL_KEYS:
         if sections["protocol"].get(key) is None:
-            problems.add(bad_input("is missing", file=file, key=f"protocol.{key}"))
+            problems.report("is missing", file=file, key=f"protocol.{key}")
     values: dict[str, dict[str, Any]] = {}
     for variant, given in sections["values"].items():
         with problems.collect():
@@ -61,11 +63,18 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
             values[variant] = {}
             for key, value in flatten(given, file).items():
                 with problems.collect():
-                    values[variant][key] = check_value(value, variant_field(key, file, prefix), file, f"{prefix}{key}")
+                    values[variant][key] = check_value(
+                        value, variant_field(key, file, prefix), file, f"{prefix}{key}"
+                    )
             text_of({f"reasons.{variant}": sections["reasons"].get(variant)}, f"reasons.{variant}", file)
     for variant in sections["reasons"]:
         if variant not in sections["values"]:
-            problems.add(bad_input("a reason without values", file=file, key=f"reasons.{variant}", value=variant,
-                                   allowed=list(sections["values"])))
+            problems.report(
+                "a reason without values",
+                file=file,
+                key=f"reasons.{variant}",
+                value=variant,
+                allowed=list(sections["values"]),
+            )
     problems.raise_any(str(file))
     return Tuned(name=name, file=file, values=values, reasons=dict(sections["reasons"]))

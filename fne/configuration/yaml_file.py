@@ -20,7 +20,9 @@ class _Strict(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable):
                 if key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key!r} is given twice", key_node.start_mark
+                    )
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -64,8 +66,11 @@ def parse(text: str, source: str | Path) -> Any:
 def _text_keys(value: Mapping[Any, Any], path: Path, prefix: str) -> None:
     for key, item in value.items():
         if not isinstance(key, str):
-            hint = "YAML reads an unquoted on/off/yes/no as a truth value" if isinstance(key, bool) else "quote it"
+            hint = (
+                "YAML reads an unquoted on/off/yes/no as a truth value"
+                if isinstance(key, bool)
+                else "quote it"
+            )
             raise bad_input("a key must be text", file=path, key=f"{prefix}{key}", hint=hint)
         if isinstance(item, dict):
             _text_keys(item, path, f"{prefix}{key}.")
-

@@ -1,4 +1,4 @@
-"""The list of selection strategies: name, class, and the options of ``negatives`` that each one reads (torch-free)."""
+"""The list of selection strategies: class, and options of ``negatives`` that each one reads (torch-free)."""
 
 from __future__ import annotations
 

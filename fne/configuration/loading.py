@@ -1,0 +1,324 @@
+"""Loading a study: merge base, study, variants, tuned values and overrides; check all of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.configuration.library import Library
+from fne.configuration.merge import (
+    canonical,
+    check_given,
+    check_together,
+    keys_read,
+    prune,
+    why_unread,
+)
+from fne.configuration.problems import Problems
+from fne.configuration.schema import (
+    DATASETS,
+    REGIMES,
+    RUN_FIELDS,
+    Field,
+    check_key,
+    check_value,
+    data_fields,
+    fields_for,
+    flatten,
+    unflatten,
+)
+from fne.configuration.seeds import read_block_size, read_seeds
+from fne.configuration.study import Study
+from fne.configuration.tuned import Tuned, read_tuned
+from fne.configuration.variants import STEM, only_keys, text_of
+from fne.configuration.yaml_file import read_mapping
+from fne.errors import bad_input
+
+REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
+STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "set", "tuned")
+STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
+"""Study keys (beside config keys) that the command line may override."""
+PRIMARY_METRICS = {
+    "own": ("rsum", "r1", "r5", "r10"),
+    "truth": ("map_at_r", "r_precision", "p1"),
+}
+COMMAND_LINE = "command line"
+
+
+def list_studies(root: Path = Path(".")) -> list[str]:
+    """Names of all studies, in order."""
+    return sorted(path.stem for path in (Path(root) / "ablations" / "studies").glob("*.yaml"))
+
+
+def load_study(
+    name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path("."), *, complete: bool = True
+) -> Study:
+    """Load a study and check every merged variant of it before any work.
+
+    Merge order: base, the study's data, encoders and set, the variant chain (parent first), tuned values,
+    overrides.
+
+    Args:
+        name: File stem in ``ablations/studies``.
+        overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
+        root: The project's folder.
+        complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
+
+    Raises:
+        UserError: Lists everything that is wrong.
+    """
+    file = Path(root) / "ablations" / "studies" / f"{name}.yaml"
+    if name not in list_studies(root):
+        raise bad_input(
+            "unknown study", value=name, allowed=list_studies(root), hint=f"each is a file of {file.parent}"
+        )
+    if not STEM.fullmatch(name):
+        raise bad_input(
+            "not a study's name", file=file, value=name, allowed="lower-case letters, digits and _"
+        )
+    return _Loader(file, Library(root), overrides or {}).load(complete)
+
+
+class _Loader:
+    """One loading of one study. Problems of independent parts are collected; what builds on them waits."""
+
+    def __init__(self, file: Path, library: Library, overrides: Mapping[str, Any]) -> None:
+        self.file, self.library = file, library
+        self.problems = Problems()
+        self.content = read_mapping(file)
+        self.level = {key: overrides.get(key, self.content.get(key)) for key in STUDY_LEVEL}
+        self.overrides = {key: value for key, value in overrides.items() if key not in STUDY_LEVEL}
+
+    def load(self, complete: bool) -> Study:
+        self.library.base  # noqa: B018 - without a sound base nothing else can be judged
+        with self.problems.collect():
+            only_keys(self.content, STUDY_KEYS, self.file)
+        for key in REQUIRED_KEYS:
+            if key not in self.content:
+                self.problems.report("is missing", file=self.file, key=key)
+        self._stop()
+
+        texts = self._texts()
+        seeds, block = self._seeds()
+        primary = self._primary()
+        ids = self._variants(self.level["variants"])
+        baseline = self.level["baseline"]
+        if ids and baseline not in ids:
+            problem = "is not among the study's variants"
+            self.problems.report(problem, file=self.file, key="baseline", value=baseline, allowed=ids)
+        overrides = self._typed_overrides()
+        shared = self._shared(overrides)
+        tuned = self._tuned()
+        self._stop()
+
+        merged = {variant: self._merge(variant, shared, tuned, overrides) for variant in ids}
+        self._check_merged(merged, tuned, overrides, complete)
+        configs = {variant: prune(flat) for variant, flat in merged.items()}
+        self._distinct(configs)
+        self._stop()
+        data = {key: value for key, value in configs[ids[0]].items() if key.startswith("data.")}
+        return Study(
+            name=self.file.stem,
+            **texts,
+            variants=tuple(ids),
+            seeds=seeds,
+            block=block,
+            baseline=baseline,
+            primary=primary,
+            data=unflatten(data)["data"],
+            overrides=overrides | self._given_levels(),
+            configs=configs,
+            library={variant.id: variant for name in ids for variant in self.library.chain(name)},
+            tuned=tuned.name if tuned else None,
+        )
+
+    def _stop(self) -> None:
+        self.problems.raise_any(f"study {self.file.stem!r}")
+
+    def _given_levels(self) -> dict[str, Any]:
+        """Study-level values that the command line changed, lists as text."""
+        changed = {key: value for key, value in self.level.items() if value != self.content[key]}
+        return {
+            key: ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+            for key, value in changed.items()
+        }
+
+    def _texts(self) -> dict[str, str]:
+        texts = {}
+        for key in ("title", "question", "regime"):
+            with self.problems.collect():
+                texts[key] = text_of(self.content, key, self.file)
+        regime = texts.get("regime")
+        if regime and regime not in REGIMES:
+            self.problems.report("unknown", file=self.file, key="regime", value=regime, allowed=REGIMES)
+        return texts
+
+    def _seeds(self) -> tuple[tuple[int, ...], int]:
+        seeds, block = (), 1
+        with self.problems.collect():
+            seeds = read_seeds(self.level["seeds"], self._source("seeds"))
+        with self.problems.collect():
+            block = read_block_size(self.level["block"], self._source("block"))
+        return seeds, block
+
+    def _source(self, key: str) -> str | Path:
+        """Where the value of a study-level key stands."""
+        return self.file if self.level[key] == self.content.get(key) else COMMAND_LINE
+
+    def _primary(self) -> dict[str, str]:
+        file, given = self.file, self.content["primary"]
+        if not isinstance(given, dict):
+            allowed = "a mapping such as {metric: rsum, protocol: own}"
+            self.problems.report("must be a mapping", file=file, key="primary", value=given, allowed=allowed)
+            return {}
+
+        def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
+            if value not in list(allowed):
+                raise bad_input("unknown", file=file, key=f"primary.{key}", value=value, allowed=allowed)
+            return value
+
+        with self.problems.collect():
+            only_keys(given, ("metric", "protocol", "direction"), file, "primary.")
+            protocol = one_of("protocol", given.get("protocol"), PRIMARY_METRICS)
+            metric = one_of("metric", given.get("metric"), PRIMARY_METRICS[protocol])
+            whole = metric == "rsum"
+            direction = given.get("direction", "both" if whole else None)
+            one_of("direction", direction, ["both"] if whole else ["i2t", "t2i"])
+            return {"metric": metric, "protocol": protocol, "direction": direction}
+        return {}
+
+    def _variants(self, given: Any) -> list[str]:
+        """Ids in their order, sweeps expanded; each of them, and each ancestor, checked."""
+        where = self._source("variants")
+        names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+        if (
+            not isinstance(names, list | tuple)
+            or not names
+            or any(not isinstance(name, str) for name in names)
+        ):
+            self.problems.report("must be a list of variants", file=where, key="variants", value=given)
+            return []
+        ids: list[str] = []
+        for name in names:
+            if name.partition("--")[0] not in self.library.stems():
+                known = self.library.stems()
+                self.problems.report("unknown variant", file=where, key="variants", value=name, allowed=known)
+                continue
+            with self.problems.collect():
+                for member in [name] if "--" in name else list(self.library.members(name)):
+                    if member in ids:
+                        raise bad_input("is listed twice", file=where, key="variants", value=member)
+                    ids.append(member)
+                    for ancestor in self.library.chain(member):
+                        with self.problems.collect():
+                            self.library.check(ancestor.id)
+        return ids
+
+    def _section(self, key: str) -> dict[str, Any]:
+        section = self.content.get(key)
+        if section is not None and not isinstance(section, dict):
+            raise bad_input("must be a mapping", file=self.file, key=key, value=section)
+        return section or {}
+
+    def _typed_overrides(self) -> dict[str, Any]:
+        """The command line's config values; a whole section given as a mapping counts as its leaves."""
+        typed: dict[str, Any] = {}
+        with self.problems.collect():
+            flat = flatten(self.overrides, COMMAND_LINE)
+            dataset = flat.get("data.dataset", self._section("data").get("dataset", "scenes"))
+            fields = fields_for(dataset) if dataset in list(DATASETS) else RUN_FIELDS
+            for key, value in flat.items():
+                with self.problems.collect():
+                    if "." not in key and not any(name.startswith(f"{key}.") for name in fields):
+                        near = difflib.get_close_matches(key, [*STUDY_LEVEL, *fields], n=1, cutoff=0.4)
+                        hint = f"did you mean {near[0]!r}?" if near else None
+                        allowed = f"{', '.join(STUDY_LEVEL)}, or a dotted config key"
+                        raise bad_input("unknown key", file=COMMAND_LINE, key=key, allowed=allowed, hint=hint)
+                    typed[key] = check_value(value, check_key(key, fields, COMMAND_LINE), COMMAND_LINE, key)
+        return typed
+
+    def _shared(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Base with the study's data, encoders and set: what every variant starts from."""
+        shared = dict(self.library.base)
+        with self.problems.collect():
+            data = flatten(self._section("data"), self.file, "data.")
+            dataset = overrides.get("data.dataset", data.get("data.dataset", "scenes"))
+            if dataset not in list(DATASETS):
+                raise bad_input(
+                    "unknown", file=self.file, key="data.dataset", value=dataset, allowed=DATASETS
+                )
+            shared = self.library.data_template(dataset) | shared
+            self._lay(data, data_fields(dataset), shared)
+        with self.problems.collect():
+            self._lay(flatten(self._section("encoders"), self.file, "encoders."), RUN_FIELDS, shared)
+        with self.problems.collect():
+            allowed = {key: field for key, field in RUN_FIELDS.items() if not key.startswith("encoders.")}
+            self._lay(flatten(self._section("set"), self.file), allowed, shared, "set.")
+        return shared
+
+    def _lay(
+        self, given: Mapping[str, Any], fields: Mapping[str, Field], onto: dict[str, Any], prefix: str = ""
+    ) -> None:
+        for key, value in given.items():
+            shown = f"{prefix}{key}"
+            with self.problems.collect():
+                onto[key] = check_value(value, check_key(key, fields, self.file, shown), self.file, shown)
+
+    def _tuned(self) -> Tuned | None:
+        name = self.content.get("tuned")
+        with self.problems.collect():
+            return None if name is None else read_tuned(name, self.library, self.file)
+        return None
+
+    def _merge(
+        self, variant: str, shared: Mapping[str, Any], tuned: Tuned | None, overrides: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        flat = dict(shared)
+        for ancestor in self.library.chain(variant):
+            flat |= ancestor.set
+        flat |= tuned.values.get(variant, {}) if tuned else {}
+        return flat | overrides
+
+    def _check_merged(
+        self,
+        merged: Mapping[str, Mapping[str, Any]],
+        tuned: Tuned | None,
+        overrides: Mapping[str, Any],
+        complete: bool,
+    ) -> None:
+        """Check that parts fit, that every value is read, and that what only the user knows was given."""
+        for variant, flat in merged.items():
+            with self.problems.collect():
+                check_together(flat, f"{self.file} (variant {variant})")
+        if complete:
+            with self.problems.collect():
+                check_given(next(iter(merged.values())), self.file)
+        for variant, flat in merged.items():
+            read = keys_read(flat)
+            for key, value in (tuned.values.get(variant, {}) if tuned else {}).items():
+                if key not in read:
+                    at = {"file": tuned.file, "key": f"values.{variant}.{key}", "value": value}
+                    hint = why_unread(key, flat)
+                    self.problems.report(f"is not read by variant {variant}", hint=hint, **at)
+        read = set().union(*(keys_read(flat) for flat in merged.values()))
+        sources = [
+            (COMMAND_LINE, "", overrides),
+            (self.file, "set.", flatten(self._section("set"), self.file)),
+        ]
+        for where, prefix, given in sources:
+            for key, value in given.items():
+                if key not in read:
+                    at = {"file": where, "key": f"{prefix}{key}", "value": value}
+                    hint = f"variant {next(iter(merged))}: {why_unread(key, next(iter(merged.values())))}"
+                    self.problems.report("is read by no variant of this study", hint=hint, **at)
+
+    def _distinct(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
+        seen: dict[str, str] = {}
+        for variant, config in configs.items():
+            first = seen.setdefault(canonical(config), variant)
+            if first != variant:
+                problem = f"variants {first} and {variant} have equal resolved configs"
+                hint = "they would be compared with themselves"
+                self.problems.report(problem, file=self.file, key="variants", hint=hint)

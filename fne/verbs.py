@@ -1,0 +1,179 @@
+"""What each verb of the command line does: load the study, import the room that does it, call its ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fne.config import Study
+
+
+def load_study(arguments: argparse.Namespace, *, complete: bool = True) -> Study:
+    """Load the study that the arguments name, with their ``--set``; check ``--variant`` and ``--block``."""
+    from fne import config
+
+    study = config.load_study(
+        arguments.study, config.parse_set(arguments.set), arguments.root, complete=complete
+    )
+    if hasattr(arguments, "variant"):
+        config.variant_of(study, arguments.variant)
+    if hasattr(arguments, "block"):
+        config.parse_block(arguments.block)
+    return study
+
+
+def set_torch_threads(threads: int) -> None:
+    """Give torch its threads, if a verb has imported it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    from fne import config, paths
+    from fne.data.prepare import run
+
+    study = load_study(arguments)
+    run(config.data_section(study), arguments.root / paths.data_folder(study))
+
+
+def pretrain(arguments: argparse.Namespace) -> None:
+    from fne import config, paths
+    from fne.errors import bad_input
+
+    study = load_study(arguments)
+    if not paths.is_pretrained_here(study, arguments.modality):
+        key, section = f"encoders.{arguments.modality}.checkpoint", paths.encoder(study, arguments.modality)
+        raise bad_input("only checkpoint 'scenes' is pretrained here", key=key, value=section["checkpoint"])
+    from fne.features.pretrain import run
+
+    set_torch_threads(arguments.threads)
+    out = arguments.root / paths.encoder_folder(study, arguments.modality)
+    run(config.data_section(study), out, arguments.modality, arguments.threads)
+
+
+def extract(arguments: argparse.Namespace) -> None:
+    from fne import lease, paths
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.features.extract import run
+
+        set_torch_threads(arguments.threads)
+        data, modality = arguments.root / paths.data_folder(study), arguments.modality
+        out = arguments.root / paths.features_folder(study, modality)
+        run(data, paths.encoder(study, modality, arguments.root), modality, out, arguments.threads, device)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    from fne import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.training.run import run
+
+        set_torch_threads(arguments.threads)
+        run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
+
+
+def rank(arguments: argparse.Namespace) -> None:
+    from fne import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.retrieval.rank import run
+
+        set_torch_threads(arguments.threads)
+        run(
+            study,
+            arguments.variant,
+            arguments.block,
+            arguments.split,
+            arguments.root,
+            arguments.threads,
+            device,
+        )
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    from fne.retrieval.evaluate import run
+
+    run(load_study(arguments), arguments.variant, arguments.block, arguments.split, arguments.root)
+
+
+def aggregate(arguments: argparse.Namespace) -> None:
+    from fne.stats.aggregate import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    from fne.stats.compare import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    from fne.reporting.report import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
+def tune(arguments: argparse.Namespace) -> None:
+    from fne import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.training.tune import run
+
+        set_torch_threads(arguments.threads)
+        run(study, arguments.root, arguments.threads, device)
+
+
+def describe(arguments: argparse.Namespace) -> None:
+    from fne import config
+
+    print(config.describe(arguments.id, arguments.root), end="")
+
+
+def check(arguments: argparse.Namespace) -> None:
+    from fne import config
+    from fne.configuration.library import Library
+    from fne.configuration.problems import Problems
+
+    problems, library = Problems(), Library(arguments.root)
+    names = arguments.studies or config.list_studies(arguments.root)
+    overrides = config.parse_set(arguments.set)
+    with problems.collect():
+        library.base  # noqa: B018 - reading it checks it
+    for name in names:
+        with problems.collect():
+            config.load_study(name, overrides, arguments.root, complete=bool(arguments.studies))
+    variants = []
+    if not arguments.studies:
+        for stem in library.stems():
+            with problems.collect():
+                for variant in library.members(stem):
+                    library.check(variant)
+                    variants.append(variant)
+    problems.raise_any("the configuration")
+    print(
+        f"sound: {len(names)} studies ({', '.join(names)})"
+        + (f", {len(variants)} variants" if variants else "")
+    )
+
+
+def list_all(arguments: argparse.Namespace) -> None:
+    from fne import config
+    from fne.configuration.library import Library
+
+    library = Library(arguments.root)
+    print("studies")
+    for name in config.list_studies(arguments.root):
+        study = config.load_study(name, root=arguments.root, complete=False)
+        print(f"  {name:<20} {study.title} ({len(study.variants)} variants, {len(study.seeds)} seeds)")
+    print("variants")
+    for name in config.list_variants(arguments.root):
+        variant = library.variant(name)
+        print(f"  {name:<20} {variant.title} (parent {variant.parent}, {variant.role})")
