@@ -26,7 +26,7 @@ class SplitView:
     Attributes:
         name: ``train``, ``val`` or ``test``.
         image_rows: int64 (n,), rows of the split's images in the manifest (and in every image feature store).
-        caption_rows: int64 (m,), rows of the split's captions in the manifest (and in every text feature store).
+        caption_rows: int64 (m,), rows of the split's captions in the manifest (and in every text store).
         caption_image: int64 (m,), for every caption the position 0..n-1 of its image *within the split*.
         texts: The m captions.
         image_ids, caption_ids: Their ids.
@@ -53,7 +53,8 @@ class Manifest:
         image_ids, image_files, image_splits: Per image: id, path relative to ``root``, split.
         caption_ids, caption_image, texts: Per caption: id, row of its image (int64), text.
         truth: Per split: file, kind, sha256, prevalence, number of queries per direction.
-        sha256: Digests: ``images`` (ids, files, splits), ``captions`` (ids, images, texts), ``pixels`` (file contents).
+        sha256: Digests: ``images`` (ids, files, splits), ``captions`` (ids, images, texts), ``pixels``
+            (file contents).
     """
 
     folder: Path
@@ -84,15 +85,30 @@ class Manifest:
         stored = read_json(path)
         if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
             found = stored.get("schema") if isinstance(stored, dict) else None
-            raise bad_input("another schema", file=path, key="schema", value=found, allowed=[SCHEMA],
-                            hint="prepare the data again with this version")
+            raise bad_input(
+                "another schema",
+                file=path,
+                key="schema",
+                value=found,
+                allowed=[SCHEMA],
+                hint="prepare the data again with this version",
+            )
         try:
             images, captions = stored["images"], stored["captions"]
             manifest = cls(
-                folder, stored["dataset"], stored["data_id"], stored["data"], folder / stored["root"],
-                images["id"], images["file"], images["split"],
-                captions["id"], np.asarray(captions["image"], np.int64), captions["text"],
-                stored["truth"], stored["sha256"],
+                folder,
+                stored["dataset"],
+                stored["data_id"],
+                stored["data"],
+                folder / stored["root"],
+                images["id"],
+                images["file"],
+                images["split"],
+                captions["id"],
+                np.asarray(captions["image"], np.int64),
+                captions["text"],
+                stored["truth"],
+                stored["sha256"],
             )
             counts = stored["splits"]
         except (KeyError, TypeError, ValueError) as error:
@@ -102,9 +118,16 @@ class Manifest:
 
     def _check(self, path: Path, counts: dict[str, dict[str, int]]) -> None:
         n, m = len(self.image_ids), len(self.caption_ids)
-        if not (len(self.image_files) == len(self.image_splits) == n and len(self.texts) == len(self.caption_image) == m):
+        if not (
+            len(self.image_files) == len(self.image_splits) == n
+            and len(self.texts) == len(self.caption_image) == m
+        ):
             raise bad_input("columns have unequal lengths", file=path)
-        if m and (np.any(np.diff(self.caption_image) < 0) or self.caption_image[0] < 0 or self.caption_image[-1] >= n):
+        if m and (
+            np.any(np.diff(self.caption_image) < 0)
+            or self.caption_image[0] < 0
+            or self.caption_image[-1] >= n
+        ):
             raise bad_input("captions are not in image order", file=path, key="captions.image")
         ranks = [SPLITS.index(split) if split in SPLITS else -1 for split in self.image_splits]
         if -1 in ranks:
@@ -116,8 +139,12 @@ class Manifest:
             raise bad_input("counts disagree with the rows", file=path, key="splits", value=counts)
         for key, digest in (("images", self._images_digest()), ("captions", self._captions_digest())):
             if self.sha256.get(key) != digest:
-                raise bad_input("contents disagree with the digest: edited or cut short", file=path, key=f"sha256.{key}",
-                                hint="prepare the data again")
+                raise bad_input(
+                    "contents disagree with the digest: edited or cut short",
+                    file=path,
+                    key=f"sha256.{key}",
+                    hint="prepare the data again",
+                )
 
     def _images_digest(self) -> str:
         return digest_rows(self.image_ids, self.image_files, self.image_splits)
@@ -137,8 +164,13 @@ class Manifest:
             last -= 1
         low, high = np.searchsorted(self.caption_image, (first, last))
         return SplitView(
-            name, np.arange(first, last), np.arange(low, high), self.caption_image[low:high] - first,
-            self.texts[low:high], self.image_ids[first:last], self.caption_ids[low:high],
+            name,
+            np.arange(first, last),
+            np.arange(low, high),
+            self.caption_image[low:high] - first,
+            self.texts[low:high],
+            self.image_ids[first:last],
+            self.caption_ids[low:high],
         )
 
     def truth(self, name: str) -> Truth:
@@ -151,7 +183,9 @@ class Manifest:
         path = self.folder / self.truth_files[name]["file"]
         truth = Truth.load(path)
         if sha256_file(path) != self.truth_files[name]["sha256"]:
-            raise bad_input("not the file the manifest was written with", file=path, hint="prepare the data again")
+            raise bad_input(
+                "not the file the manifest was written with", file=path, hint="prepare the data again"
+            )
         return truth
 
     def image_paths(self) -> list[Path]:
@@ -162,7 +196,8 @@ class Manifest:
         """Hex SHA-256 of the content one encoder sees, in order.
 
         Args:
-            modality: ``image`` (ids, files, splits and the bytes of the files) or ``text`` (ids, images and captions).
+            modality: ``image`` (ids, files, splits and the bytes of the files) or ``text`` (ids, images and
+                captions).
         """
         keys = {"image": ("images", "pixels"), "text": ("captions",)}[modality]
         return digest_rows([self.sha256[key] for key in keys])
@@ -170,7 +205,9 @@ class Manifest:
     def _known(self, name: str) -> None:
         present = [split for split in SPLITS if split in self.image_splits]
         if name not in present:
-            raise bad_input("unknown split", file=self.folder / NAME, key="split", value=name, allowed=present)
+            raise bad_input(
+                "unknown split", file=self.folder / NAME, key="split", value=name, allowed=present
+            )
 
 
 def count_splits(image_splits: list[str], caption_image: Iterable[int]) -> dict[str, dict[str, int]]:
@@ -184,7 +221,7 @@ def count_splits(image_splits: list[str], caption_image: Iterable[int]) -> dict[
 
 
 def digest_rows(*columns: Iterable[Any]) -> str:
-    """Hex SHA-256 over the rows of equally long columns (fields and rows are separated by control characters)."""
+    """Hex SHA-256 over the rows of equally long columns (control characters part fields and rows)."""
     digest = hashlib.sha256()
     for row in zip(*columns, strict=True):
         digest.update("\x1f".join(str(cell) for cell in row).encode("utf-8") + b"\x1e")

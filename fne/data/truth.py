@@ -1,4 +1,4 @@
-"""Ground truth of one split: which (image, caption) pairs are known to be relevant, and which queries may be scored."""
+"""Ground truth of one split: which pairs are known to be relevant, and which queries may be scored."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from fne.errors import bad_input
 
 KINDS = ("exact", "judged", "equal_captions")
-"""``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs (the rest counts as not
-relevant, so scores are lower bounds). ``equal_captions``: own pairs and pairs provable by equal texts only."""
+"""``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs (the rest counts
+as not relevant, so scores are lower bounds). ``equal_captions``: own pairs and pairs provable by equal texts
+only."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,12 @@ class Truth:
 
     Attributes:
         kind: One of :data:`KINDS`.
-        pairs: int32 (P, 2), rows (image position, caption position) within the split, sorted, unique, own pairs included.
+        pairs: int32 (P, 2), rows (image position, caption position) within the split, sorted, unique, own
+            pairs included.
         image_queries: int32, image positions whose relevant captions are known well enough to be scored.
         caption_queries: int32, caption positions whose relevant images are known well enough to be scored.
-        extra: Further arrays: for ``judged`` ``judged_pairs`` (J, 2) int32, ``judged_share`` (J,) float32 in 0..1,
-            ``judged_positive`` (J,) uint8 and ``judged_source`` (J,) uint8 (0 crowd, 1 expert).
+        extra: Further arrays: for ``judged`` ``judged_pairs`` (J, 2) int32, ``judged_share`` (J,) float32
+            in 0..1, ``judged_positive`` (J,) uint8 and ``judged_source`` (J,) uint8 (0 crowd, 1 expert).
     """
 
     kind: str
@@ -55,7 +57,9 @@ class Truth:
         kind = str(arrays.pop("kind"))
         if kind not in KINDS:
             raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=KINDS)
-        truth = cls(kind, *(arrays.pop(name) for name in ("pairs", "image_queries", "caption_queries")), arrays)
+        truth = cls(
+            kind, *(arrays.pop(name) for name in ("pairs", "image_queries", "caption_queries")), arrays
+        )
         truth.check(path)
         return truth
 
@@ -75,7 +79,9 @@ class Truth:
         pairs = self.pairs
         if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != np.int32:
             shape = f"{pairs.dtype} {pairs.shape}"
-            raise bad_input("wrong shape or type", file=path, key="pairs", value=shape, allowed="int32 (P, 2)")
+            raise bad_input(
+                "wrong shape or type", file=path, key="pairs", value=shape, allowed="int32 (P, 2)"
+            )
         if len(pairs) and pairs.min() < 0:
             raise bad_input("negative position", file=path, key="pairs", value=int(pairs.min()))
         step_image, step_caption = np.diff(pairs[:, 0]), np.diff(pairs[:, 1])
@@ -90,9 +96,9 @@ class Truth:
             n_captions: Captions of the split.
 
         Returns:
-            uint8 (n_captions, ceil(n_images / 8)); bit ``i % 8`` (little) of byte ``i // 8`` of row ``c`` says whether
-            image ``i`` is relevant to caption ``c``. Memory is ``n_images * n_captions / 8`` bytes (22 MB for 6,000 x
-            30,000); for COCO's training split use :meth:`contains`.
+            uint8 (n_captions, ceil(n_images / 8)); bit ``i % 8`` (little) of byte ``i // 8`` of row ``c``
+            says whether image ``i`` is relevant to caption ``c``. Memory is ``n_images * n_captions / 8``
+            bytes (22 MB for 6,000 x 30,000); for COCO's training split use :meth:`contains`.
         """
         bits = np.zeros((n_captions, -(-n_images // 8)), np.uint8)
         images, captions = self.pairs[:, 0], self.pairs[:, 1]

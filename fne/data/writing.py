@@ -1,4 +1,4 @@
-"""Writing a prepared data set: everything into a hidden folder first, the manifest last, so nothing is half-written."""
+"""Writing a prepared data set: into a hidden folder first, the manifest last, nothing half-written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Corpus:
 
     Attributes:
         image_ids, image_files, image_splits: Per image, grouped as train, val, test.
-        caption_ids, caption_image, texts: Per caption, in image order; ``caption_image`` is the row of the image.
+        caption_ids, caption_image, texts: Per caption, in image order; ``caption_image`` is the row of the
+            image.
     """
 
     image_ids: list[str]
@@ -41,7 +42,8 @@ class Corpus:
 def staging(folder: str | Path) -> Iterator[Path]:
     """Yield a hidden folder; on success its entries take their places in ``folder``, the manifest last.
 
-    Other entries of ``folder`` (encoders, features) stay; an old manifest is removed before anything is replaced.
+    Other entries of ``folder`` (encoders, features) stay; an old manifest is removed before anything is
+    replaced.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +62,14 @@ def staging(folder: str | Path) -> Iterator[Path]:
 
 
 def write_prepared(
-    temporary: Path, folder: Path, data: dict[str, Any], root: str, corpus: Corpus, truths: dict[str, Truth],
-    pixels: str, notes: dict[str, dict[str, Any]] | None = None,
+    temporary: Path,
+    folder: Path,
+    data: dict[str, Any],
+    root: str,
+    corpus: Corpus,
+    truths: dict[str, Truth],
+    pixels: str,
+    notes: dict[str, dict[str, Any]] | None = None,
 ) -> None:
     """Write the truth files and the manifest into ``temporary``.
 
@@ -83,21 +91,30 @@ def write_prepared(
         truth.save(temporary / file)
         images, captions = counts[split]["images"], counts[split]["captions"]
         entries[split] = {
-            "file": file, "kind": truth.kind, "sha256": sha256_file(temporary / file),
+            "file": file,
+            "kind": truth.kind,
+            "sha256": sha256_file(temporary / file),
             "prevalence": prevalence(len(truth.pairs), images, captions),
             "queries": {"i2t": len(truth.image_queries), "t2i": len(truth.caption_queries)},
             **(notes or {}).get(split, {}),
         }
-    write_json(temporary / NAME, {
-        "schema": SCHEMA, "dataset": data["dataset"], "data_id": folder.name, "data": data, "root": root,
-        "splits": counts,
-        "images": {"id": corpus.image_ids, "file": corpus.image_files, "split": corpus.image_splits},
-        "captions": {"id": corpus.caption_ids, "image": corpus.caption_image, "text": corpus.texts},
-        "truth": entries,
-        "sha256": {
-            "images": digest_rows(corpus.image_ids, corpus.image_files, corpus.image_splits),
-            "captions": digest_rows(corpus.caption_ids, corpus.caption_image, corpus.texts),
-            "pixels": pixels,
+    write_json(
+        temporary / NAME,
+        {
+            "schema": SCHEMA,
+            "dataset": data["dataset"],
+            "data_id": folder.name,
+            "data": data,
+            "root": root,
+            "splits": counts,
+            "images": {"id": corpus.image_ids, "file": corpus.image_files, "split": corpus.image_splits},
+            "captions": {"id": corpus.caption_ids, "image": corpus.caption_image, "text": corpus.texts},
+            "truth": entries,
+            "sha256": {
+                "images": digest_rows(corpus.image_ids, corpus.image_files, corpus.image_splits),
+                "captions": digest_rows(corpus.caption_ids, corpus.caption_image, corpus.texts),
+                "pixels": pixels,
+            },
+            "created": {"fne": fne.__version__, "numpy": np.__version__, "pillow": PIL.__version__},
         },
-        "created": {"fne": fne.__version__, "numpy": np.__version__, "pillow": PIL.__version__},
-    })
+    )

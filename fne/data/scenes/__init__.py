@@ -1,1 +1,1 @@
-"""The embedded world: small pictures of coloured shapes whose captions are logical forms, so that truth is exact."""
+"""The embedded world: pictures of coloured shapes; captions are logical forms, so truth is exact."""

@@ -29,7 +29,8 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     angle = np.arctan2(x, -y)
     sector = np.abs((angle + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)
     radius = np.hypot(x, y)
-    # The edge from a tip (radius 1.15) to the neighbouring notch (radius .45, 36 degrees away) is a straight line.
+    # The edge from a tip (radius 1.15) to the neighbouring notch (radius .45, 36 degrees away) is a
+    # straight line.
     tip, notch = 1.15, np.array([0.45 * np.cos(np.pi / 5), 0.45 * np.sin(np.pi / 5)])
     normal = np.array([notch[1], tip - notch[0]]) / np.hypot(notch[1], tip - notch[0])
     return radius * (np.cos(sector) * normal[0] + np.sin(sector) * normal[1]) - tip * normal[0]
@@ -65,8 +66,12 @@ def render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
         UserError: ``size`` cannot be divided into the grid.
     """
     if size % GRID or size < 24:
-        raise bad_input("not a size scenes can be drawn at", key="data.image_size", value=size,
-                        allowed="multiples of 3 from 24")
+        raise bad_input(
+            "not a size scenes can be drawn at",
+            key="data.image_size",
+            value=size,
+            allowed="multiples of 3 from 24",
+        )
     pictures = np.empty((len(scenes), size, size, 3), np.uint8)
     for start in range(0, len(scenes), CHUNK):
         chunk = slice(start, start + CHUNK)
@@ -77,7 +82,9 @@ def render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
 def _render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
     n, cell = len(scenes), size // GRID
     ground = GROUND[scenes.background] + rng.normal(0, 5, (n, 3)).astype(np.float32)
-    coarse = rng.standard_normal((n, size // 3, size // 3), np.float32) * TEXTURE[scenes.background, None, None]
+    coarse = (
+        rng.standard_normal((n, size // 3, size // 3), np.float32) * TEXTURE[scenes.background, None, None]
+    )
     canvas = ground[:, None, None, :] + coarse.repeat(3, axis=1).repeat(3, axis=2)[..., None]
     # (n, 3, cell, 3, cell, 3): every cell of the grid is one block, so an object is pasted by plain indexing.
     blocks = canvas.reshape(n, GRID, cell, GRID, cell, 3)

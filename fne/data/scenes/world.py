@@ -20,7 +20,7 @@ CODES = len(SHAPES) * len(COLOURS) * len(SIZES)
 
 @dataclass(frozen=True)
 class Object:
-    """One object; every field is an index into the vocabularies above, ``row`` 0 is the top, ``col`` 0 the left."""
+    """One object; fields are indices into the vocabularies above, ``row`` 0 the top, ``col`` 0 the left."""
 
     size: int
     colour: int
@@ -95,7 +95,9 @@ def from_scene_list(scenes: list[Scene]) -> Scenes:
 
 def concatenate(parts: list[Scenes]) -> Scenes:
     """Join batches of scenes."""
-    return Scenes(np.concatenate([part.cells for part in parts]), np.concatenate([part.background for part in parts]))
+    return Scenes(
+        np.concatenate([part.cells for part in parts]), np.concatenate([part.background for part in parts])
+    )
 
 
 def sample_scenes(n: int, rng: np.random.Generator) -> Scenes:
