@@ -1,0 +1,71 @@
+"""A table as data: cells, columns, notes; how it looks in HTML, Markdown, CSV or LaTeX is decided in ``render``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Args:
+        text: What a reader sees, plain text.
+        sort: The number that the column is sorted by; ``None`` sorts by the text.
+        strong: Whether the cell is set bold.
+        note: A second, smaller line.
+        code: Whether ``note`` is an identifier (set in a fixed-width font, and kept in LaTeX).
+        absent: Whether the cell says that something is missing.
+    """
+
+    text: str
+    sort: float | None = None
+    strong: bool = False
+    note: str = ""
+    code: bool = False
+    absent: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its heading, the heading of its group, a longer explanation, and whether it holds numbers."""
+
+    name: str
+    group: str = ""
+    help: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption, notes below it and the same content as tidy records for the CSV file.
+
+    Args:
+        id: File stem.
+        title: Short heading.
+        caption: One paragraph that makes the table readable on its own.
+        columns: One per cell of a row.
+        rows: Cells; the first of a row is its heading.
+        notes: Sentences below the table.
+        records: Flat rows for the CSV file, numbers with every digit.
+        sortable: Whether a reader may sort it by a column on the page.
+    """
+
+    id: str
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    sortable: bool = False
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.id}: a row of {len(row)} cells under {len(self.columns)} columns")
+
+
+ABSENT = Cell("—", absent=True)
+"""A cell without a value; the notes of its table say why."""

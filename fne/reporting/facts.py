@@ -1,0 +1,132 @@
+"""What the figures, tables and sentences of a report agree on: shares of false negatives, cost, who is best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fne.study_results import StudyResults, Variant
+
+TRUTH_WORDS = {
+    "exact": "every relevant pair is known exactly",
+    "judged": "relevant pairs are those that people judged relevant; unjudged pairs count as not relevant",
+    "equal_captions": "only pairs provable by equal captions are known, so true shares are higher",
+}
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of false negatives among picks: pooled over seeds, with a 95 % interval, and the counts behind it."""
+
+    value: float
+    low: float
+    high: float
+    hits: int
+    total: int
+
+
+def truth_kind(study: StudyResults, split: str) -> str | None:
+    """How the relevant pairs of a split are known; ``None`` where the prepared data are not at hand."""
+    manifest = study.manifest
+    return manifest.truth_files[split]["kind"] if manifest is not None and split in manifest.truth_files else None
+
+
+def share(hits: np.ndarray, totals: np.ndarray) -> Share:
+    """Pooled share over seeds with an interval that respects that picks of one seed are alike.
+
+    The wider of two 95 % intervals: Wilson's for the pooled counts, and the ratio estimator's with seeds as clusters,
+    ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with two seeds or more).
+
+    Args:
+        hits: False negatives among the picks of each seed.
+        totals: Picks of each seed.
+
+    *Source*: Wilson 1927; Cochran 1977, section 3.12 (ratio estimator in cluster samples).
+    """
+    from scipy.special import stdtrit
+
+    hits, totals = np.asarray(hits, float), np.asarray(totals, float)
+    x, n = hits.sum(), totals.sum()
+    if n == 0:
+        return Share(math.nan, math.nan, math.nan, 0, 0)
+    p, z = x / n, 1.959963984540054
+    centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = centre - half, centre + half
+    groups = len(totals)
+    if groups > 1:
+        spread = math.sqrt(groups / (groups - 1) * float(((hits - p * totals) ** 2).sum())) / n
+        reach = float(stdtrit(groups - 1, 0.975)) * spread
+        low, high = min(low, p - reach), max(high, p + reach)
+    return Share(p, max(low, 0.0), min(high, 1.0), int(x), int(n))
+
+
+def pick_share(study: StudyResults, variant: str, direction: str | None = None) -> Share | None:
+    """Share of a variant's picked negatives, over the main phase, that are known to be relevant; ``None`` if unknown."""
+    rows = study.audit
+    rows = rows[rows["variant"] == variant]
+    if direction:
+        rows = rows[rows["direction"] == direction]
+    if not truth_is_known(study) or rows.empty or not rows["picks"].sum():
+        return None
+    sums = rows.groupby("seed", sort=True)[["false_negatives", "picks"]].sum()
+    return share(sums["false_negatives"].to_numpy(), sums["picks"].to_numpy())
+
+
+def truth_is_known(study: StudyResults) -> bool:
+    """Was any false negative of the train split known while training?"""
+    rows = study.audit
+    known = len(rows) and (rows["false_negatives"].fillna(0).sum() + rows["candidate_false_negatives"].fillna(0).sum()) > 0
+    return bool(known)
+
+
+def by_hardness(study: StudyResults, variant: str) -> pd.DataFrame:
+    """Counts of a variant by similarity bin and seed, directions pooled."""
+    rows = study.audit
+    rows = rows[rows["variant"] == variant]
+    counts = ["picks", "false_negatives", "candidates", "candidate_false_negatives"]
+    return rows.groupby(["bin_low", "bin_high", "seed"], sort=True)[counts].sum().reset_index()
+
+
+def seconds_per_run(variant: Variant) -> float:
+    """Training seconds of one seed: a block's seconds divided by the seeds that trained together."""
+    seeds = sum(len(run["seeds"]) for run in variant.runs)
+    return sum(run["cost"]["seconds_total"] for run in variant.runs) / seeds if seeds else math.nan
+
+
+def seconds_per_step(variant: Variant) -> float:
+    """Seconds of one step of one seed."""
+    steps = sum(run["cost"]["steps"] * len(run["seeds"]) for run in variant.runs)
+    return sum(run["cost"]["seconds_total"] for run in variant.runs) / steps if steps else math.nan
+
+
+def ranked(study: StudyResults, metric: str | None = None, direction: str | None = None,
+           protocol: str | None = None) -> list[tuple[str, float]]:  # fmt: skip
+    """Variants with their means, best first; ties in the order of the study."""
+    means = [(variant.id, float(np.mean(list(found.values())))) for variant in study.variants
+             if (found := study.values(variant.id, metric, direction, protocol))]  # fmt: skip
+    sign = 1 if metric == "median_rank" else -1
+    return sorted(means, key=lambda item: sign * item[1])
+
+
+def supported_best(study: StudyResults, metric: str | None = None, direction: str | None = None,
+                   protocol: str | None = None) -> str | None:  # fmt: skip
+    """The best variant, if the intervals support that it is better than the runner-up; otherwise ``None``.
+
+    Where one of the two is the baseline: the interval of their paired difference excludes zero. Otherwise: their
+    intervals do not overlap, which is stricter.
+    """
+    order = ranked(study, metric, direction, protocol)
+    if len(order) < 2:
+        return None
+    best, second = order[0][0], order[1][0]
+    if study.baseline in (best, second):
+        contrast = study.contrast(second if best == study.baseline else best, metric, direction, protocol)
+        return best if contrast is not None and contrast.separated else None
+    first, other = (study.estimate(name, metric, direction, protocol) for name in (best, second))
+    return best if first is not None and other is not None and first.low > other.high else None

@@ -1,0 +1,49 @@
+"""All figures of a study, as SVG and PNG, with their words beside them."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from fne.config import Study
+from fne.errors import bad_input
+from fne.files import write_json
+from fne.reporting.figure import Picture
+from fne.reporting.style import look
+from fne.study_results import StudyResults, load
+
+FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "curves", "cost")
+"""Names of the figures, in the order of the report."""
+WORDS = "captions.json"
+_MODULES = {"distributions_all": ("distributions", "draw_all")}
+
+
+def draw(study: StudyResults, name: str) -> Picture:
+    """Draw one figure.
+
+    Raises:
+        UserError: There is no figure of that name.
+    """
+    if name not in FIGURES:
+        raise bad_input("no such figure", value=name, allowed=FIGURES)
+    module, function = _MODULES.get(name, (name, "draw"))
+    with look():
+        return getattr(importlib.import_module(f"fne.reporting.plots.{module}"), function)(study)
+
+
+def run(study: str | Study, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<study>/figures``: every figure as SVG and PNG, and ``captions.json``.
+
+    Args:
+        study: Id of the study, or the study itself where the command line changed something of it.
+        root: Root of the project.
+
+    Returns:
+        The paths written.
+    """
+    results = load(study, root)
+    folder = Path(root) / "reports" / results.id / "figures"
+    pictures = [draw(results, name) for name in FIGURES]
+    paths = [path for picture in pictures for path in picture.save(folder)]
+    write_json(folder / WORDS, [picture.words() for picture in pictures])
+    return [*paths, folder / WORDS]

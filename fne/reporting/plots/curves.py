@@ -1,0 +1,145 @@
+"""Training curves: validation score, loss and share of false negatives per epoch, with the selected epochs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fne.reporting.facts import truth_is_known
+from fne.reporting.figure import Picture, canvas, notice
+from fne.reporting.style import GRID, INK, MUTED, PAPER, colours, end_labels
+from fne.reporting.wording import listing, seeds_phrase, short
+from fne.study_results import StudyResults
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+ID, TITLE = "curves", "Training curves"
+QUESTION = "Does every variant learn steadily to its selected epoch, or does one stall or collapse?"
+PANELS = (("val_rsum", "validation rsum", 100.0), ("loss", "loss (logarithmic)", 1.0), ("fn_share", "false negatives\namong picks (%)", 100.0))
+
+
+def draw(study: StudyResults) -> Picture:
+    """Draw three panels over one axis of epochs: the mean over seeds with the range of the seeds."""
+    curves = study.curves
+    if curves.empty:
+        return notice(ID, TITLE, QUESTION, "no run has a result")
+    curves = per_epoch(curves)
+    panels = [panel for panel in PANELS if panel[0] != "fn_share" or truth_is_known(study)]
+    height = 0.65 + 2.55 * len(panels)
+    figure = canvas(7.6, height)
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    figure.subplots_adjust(left=0.105, right=0.74, bottom=0.5 / height, top=1 - 0.2 / height, hspace=0.12)
+    colour = colours([variant.id for variant in study.variants], study.baseline)
+    last = int(curves["epoch"].max()) + 1
+    collapsed = []
+    for place, (panel, (column, label, scale)) in enumerate(zip(axes, panels, strict=True)):
+        warm(panel, curves, name_it=place == 0)
+        ends = []
+        for variant in study.variants:
+            rows = curves[(curves["variant"] == variant.id) & curves[column].notna()]
+            if rows.empty:
+                continue
+            grouped = rows.groupby("epoch", sort=True)[column]
+            epochs, mean = grouped.mean().index.to_numpy() + 1, scale * grouped.mean().to_numpy()
+            panel.plot(epochs, mean, color=colour[variant.id], lw=1.6, zorder=3)
+            panel.fill_between(epochs, scale * grouped.min(), scale * grouped.max(), color=colour[variant.id], alpha=0.13, lw=0)
+            ends.append((float(mean[-1]), short(variant.title, 27), colour[variant.id]))
+        panel.set_ylabel(label)
+        panel.grid(axis="y")
+        panel.set_xlim(0.6, last + 0.15)
+        if column == "loss" and min(end for end, _, _ in ends) > 0:
+            panel.set_yscale("log")
+            plain_ticks(panel)
+        if column == "fn_share":
+            panel.set_ylim(bottom=0)
+        panel.set_ylim(panel.get_ylim() if column != "val_rsum" else window(curves, scale))
+        if column == "val_rsum":
+            for variant in study.variants:
+                rows = curves[curves["variant"] == variant.id]
+                selected(panel, variant, rows, scale, colour[variant.id])
+                collapsed += collapse(panel, variant, rows, scale, colour[variant.id])
+        end_labels(panel, ends, x=1.04, size=8.5)
+    axes[-1].set_xlabel("epoch")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    rules = sorted({run["selection"]["rule"] for variant in study.variants for run in variant.runs})
+    caption = (
+        f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed. Shaded: warm-up. Circles: the epoch "
+        f"that each seed's checkpoint was taken from (rule: {listing(rules)}, on the validation split; the test split plays "
+        "no part). The axis of the score begins where the warm-up ends. " + collapse_sentence(collapsed) + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
+        "their shapes, not their heights."
+        + (" Bottom: share of picked negatives that are in truth relevant, both directions." if len(panels) > 2 else "")
+    )  # fmt: skip
+    finals = curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean() * 100
+    told = [f"{variant.title} {finals[variant.id]:.0f}" for variant in study.variants if variant.id in finals.index]
+    alt = f"Line plots over {last} epochs. Validation rsum at the last epoch: {'; '.join(told)}. {collapse_sentence(collapsed)}"
+    return Picture(ID, TITLE, QUESTION, caption, alt, figure)
+
+
+def per_epoch(curves: pd.DataFrame) -> pd.DataFrame:
+    """The last row of every epoch of every seed, with the two directions' false-negative shares averaged."""
+    rows = curves.sort_values(["variant", "seed", "epoch", "step"]).groupby(["variant", "seed", "epoch"], sort=False).last().reset_index()
+    rows["fn_share"] = rows[["fn_share_i2t", "fn_share_t2i"]].mean(axis=1)
+    return rows
+
+
+def warm(panel: Axes, curves: pd.DataFrame, *, name_it: bool) -> None:
+    """Shade the warm-up: dark where every variant is in it, light where only some are."""
+    ends = curves[curves["phase"] == "warmup"].groupby("variant", sort=True)["epoch"].max() + 1.5
+    if ends.empty:
+        return
+    absent = set(curves["variant"]) - set(ends.index)
+    panel.axvspan(0, ends.max(), color=GRID, alpha=0.35, lw=0, zorder=0)
+    if not absent and ends.min() == ends.max():
+        panel.axvspan(0, ends.max(), color=GRID, alpha=0.3, lw=0, zorder=0)
+    if name_it:
+        panel.text(0.75, 0.97, "warm-up", transform=panel.get_xaxis_transform(), va="top", color=MUTED, fontsize=9)
+
+
+def window(curves: pd.DataFrame, scale: float) -> tuple[float, float]:
+    """The heights that matter: from the end of the warm-up on, seeds that collapsed left out."""
+    sound = curves[(curves["collapsed"] != 1) & curves["val_rsum"].notna()]
+    last = sound[sound["phase"] == "warmup"].groupby(["variant", "seed"])["epoch"].transform("max")
+    late = sound[(sound["phase"] != "warmup") | (sound["epoch"] == last.reindex(sound.index))]
+    rows = late if len(late) else curves[curves["val_rsum"].notna()]
+    low, high = (rows["val_rsum"].min(), rows["val_rsum"].max()) if len(rows) else (0.0, 1.0)
+    pad = 0.06 * (high - low) + 1e-3
+    return scale * (low - pad), scale * (high + pad)
+
+
+def selected(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, colour: str) -> None:
+    """Circle each seed's selected epoch."""
+    for run in variant.runs:
+        for entry in run["selection"]["per_seed"]:
+            hit = rows[(rows["seed"] == entry["seed"]) & (rows["epoch"] == entry["epoch"])]
+            if len(hit):
+                panel.plot([entry["epoch"] + 1], [scale * hit["val_rsum"].iloc[0]], "o", ms=4.5, mfc=PAPER, mec=colour, mew=1.2, zorder=4)
+
+
+def collapse(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, colour: str) -> list[str]:
+    """Cross out the first collapsed epoch of every seed that has one, and say which."""
+    told = []
+    for seed, own in rows[rows["collapsed"] == 1].groupby("seed", sort=True):
+        first = own.sort_values("epoch").iloc[0]
+        height = max(scale * first["val_rsum"], panel.get_ylim()[0])
+        panel.plot([first["epoch"] + 1], [height], "X", clip_on=False, ms=9, color=colour, mec=INK, mew=0.8, zorder=5)
+        told.append(f"{variant.id} seed {seed} at epoch {int(first['epoch']) + 1}")
+    return told
+
+
+def collapse_sentence(collapsed: list[str]) -> str:
+    """Which seeds collapsed, or that none did."""
+    if not collapsed:
+        return "No seed set off the collapse alarm (a loss within 5 % of what equal similarities give)."
+    return f"Crosses: collapse alarm (a loss within 5 % of what equal similarities give): {listing(collapsed)}."
+
+
+def plain_ticks(panel: Axes) -> None:
+    """Plain numbers on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+

@@ -1,0 +1,157 @@
+"""Tables as HTML, Markdown, CSV and LaTeX (booktabs); every text is escaped for its format."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from fne.files import write_csv, write_text
+from fne.reporting.cells import Cell, Column, Table
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem;color-scheme:light dark}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;max-width:60rem}"
+    "th,td{padding:.3rem .6rem;text-align:right;vertical-align:top;border-bottom:1px solid #8886}"
+    "th[scope=row],.text{text-align:left}small{display:block;font-weight:normal;opacity:.75}"
+)
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': "''", "−": "$-$", "–": "--", "—": "---", "…": r"\ldots{}",
+    "→": r"$\rightarrow$", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "Δ": r"$\Delta$",
+    "μ": r"$\mu$", "σ": r"$\sigma$", "†": r"$\dagger$", "\u00a0": "~", "\u202f": r"\,",
+}  # fmt: skip
+_MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
+
+
+def to_html(table: Table) -> str:
+    """The ``<table>`` element and its notes; headings are buttons when the table can be sorted."""
+    parts = [f'<table id="table-{_text(table.id)}"' + (' class="sortable"' if table.sortable else "") + ">"]
+    parts.append(f"<caption>{_text(table.caption)}</caption>\n<thead>")
+    groups = _groups(table.columns)
+    if any(name for name, _ in groups):
+        cells = (
+            f'<th scope="colgroup" colspan="{span}">{_text(name)}</th>' if name else f'<td colspan="{span}"></td>'
+            for name, span in groups
+        )
+        parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
+    parts.append("<tr>" + "".join(_heading(column, table.sortable) for column in table.columns) + "</tr></thead>\n<tbody>")
+    for row in table.rows:
+        cells = (_html_cell(cell, column, first=place == 0) for place, (cell, column) in enumerate(zip(row, table.columns, strict=True)))
+        parts.append(f"<tr>{''.join(cells)}</tr>")
+    parts.append("</tbody></table>")
+    if table.notes:
+        parts.append('<ul class="notes">' + "".join(f"<li>{_text(note)}</li>" for note in table.notes) + "</ul>")
+    return "\n".join(parts)
+
+
+def to_html_document(table: Table) -> str:
+    """A whole small HTML document around the table, for a viewer that opens the file alone."""
+    plain = to_html(table).replace(' class="sortable"', "")
+    plain = re.sub(r"<button[^>]*>(.*?)</button>", r"\1", plain)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(table.title)}</title>'
+        f"<style>{_STYLE}</style></head><body>\n{plain}\n</body></html>\n"
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub-flavoured Markdown table with its caption above and its notes below."""
+    heads = [f"{column.group} {column.name}".strip() for column in table.columns]
+    lines = [f"**{_mark(table.title)}.** {_mark(table.caption)}", ""]
+    lines.append("| " + " | ".join(_mark(head) for head in heads) + " |")
+    lines.append("|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|")
+    for row in table.rows:
+        lines.append("| " + " | ".join(_markdown_cell(cell) for cell in row) + " |")
+    lines += ["", *(f"- {_mark(note)}" for note in table.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A ``table*`` with booktabs rules; needs ``\\usepackage{booktabs,graphicx}`` and a UTF-8 engine."""
+    numeric = ["r" if column.numeric else "l" for column in table.columns]
+    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{_tex(table.caption)}}}", rf"\label{{tab:{table.id}}}"]
+    lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{@{{}}{''.join(numeric)}@{{}}}}", r"\toprule"]
+    groups = _groups(table.columns)
+    if any(name for name, _ in groups):
+        lines.append(" & ".join(rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" if name else " & ".join([""] * span) for name, span in groups) + r" \\")
+        start, rules = 1, []
+        for name, span in groups:
+            rules += [rf"\cmidrule(lr){{{start}-{start + span - 1}}}"] if name else []
+            start += span
+        lines.append(" ".join(rules))
+    lines.append(" & ".join(_tex(column.name) for column in table.columns) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
+    lines += [r"\bottomrule", r"\end{tabular}}"]
+    if table.notes:
+        lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes))
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def save(table: Table, folder: Path) -> list[Path]:
+    """Write the table in all four formats and return the paths."""
+    paths = [folder / f"{table.id}.{suffix}" for suffix in ("html", "md", "tex", "csv")]
+    for path, text in zip(paths, (to_html_document(table), to_markdown(table), to_latex(table)), strict=False):
+        write_text(path, text)
+    columns = list(dict.fromkeys(key for record in table.records for key in record))
+    write_csv(paths[3], table.records, columns or [column.name for column in table.columns])
+    return paths
+
+
+def _groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
+    groups: list[tuple[str, int]] = []
+    for column in columns:
+        if groups and groups[-1][0] == column.group:
+            groups[-1] = (column.group, groups[-1][1] + 1)
+        else:
+            groups.append((column.group, 1))
+    return groups
+
+
+def _heading(column: Column, sortable: bool) -> str:
+    title = f' title="{_text(column.help)}"' if column.help else ""
+    kind = "" if column.numeric else ' class="text"'
+    name = f'<button type="button"{title}>{_text(column.name)}</button>' if sortable else f"<span{title}>{_text(column.name)}</span>"
+    return f'<th scope="col"{kind}>{name}</th>'
+
+
+def _html_cell(cell: Cell, column: Column, *, first: bool) -> str:
+    kinds = [*(["text"] if not column.numeric else []), *(["absent"] if cell.absent else [])]
+    attributes = f' class="{" ".join(kinds)}"' if kinds else ""
+    attributes += f' data-sort="{cell.sort!r}"' if cell.sort is not None else ""
+    text = f"<strong>{_text(cell.text)}</strong>" if cell.strong else _text(cell.text)
+    if cell.note:
+        note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note)
+        text += f"<small>{note}</small>"
+    return f'<th scope="row"{attributes}>{text}</th>' if first else f"<td{attributes}>{text}</td>"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{_mark(cell.text)}**" if cell.strong else _mark(cell.text)
+    if not cell.note:
+        return text
+    return f"{text} `{_one_line(cell.note).replace('`', '').replace('|', '')}`" if cell.code else f"{text} ({_mark(cell.note)})"
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)
+    return rf"{text} \texttt{{{_tex(cell.note)}}}" if cell.note and cell.code else text
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=True)
+
+
+def _one_line(value: str) -> str:
+    return " ".join(value.split())
+
+
+def _mark(value: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", _one_line(value))
+
+
+def _tex(value: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in _one_line(value))

@@ -1,0 +1,136 @@
+"""One look for every figure: fonts, inks, and a colour and marker that stay with a variant from figure to figure.
+
+The nine colours were chosen by search so that, together with the grey of the baseline, every two differ by at least 9
+in CIELAB for normal, red-blind and green-blind eyes, and each stands out from both a white and a near-black page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PALETTE = ("#0072B2", "#D55E00", "#117733", "#CC6677", "#6699CC", "#994455", "#40B0A6", "#E7298A", "#F28E2B")
+BASELINE = "#6B7280"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+INK, MUTED, GRID, PAPER = "#1C2128", "#59636E", "#D5DAE0", "#FFFFFF"
+"""Text, secondary text, grid lines and background; the page gives them other values in the dark."""
+POSITIVE, HARD, FALSE = "#117733", "#0072B2", "#D55E00"
+"""Populations, not variants: positives, hard negatives, true false negatives."""
+
+RC = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # titles are the user's own words: a dollar sign is a dollar sign
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": PAPER,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",  # words stay words: searchable, readable aloud, and small
+    "svg.hashsalt": "fne",  # with dates left out, the same numbers give the same bytes
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw with the project's settings, whatever the user's own are."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
+
+
+def colours(variants: Sequence[str], baseline: str) -> dict[str, str]:
+    """A colour for every variant: grey for the baseline, blue for ``fne``, the others in the order of the study.
+
+    Beyond ten variants colours repeat, with other markers (see :func:`markers`).
+    """
+    found = {baseline: BASELINE}
+    rest = list(PALETTE)
+    if "fne" in variants and baseline != "fne":
+        found["fne"] = rest.pop(0)
+    place = 0
+    for variant in variants:
+        if variant not in found:
+            found[variant] = rest[place % len(rest)]
+            place += 1
+    return found
+
+
+def markers(variants: Sequence[str]) -> dict[str, str]:
+    """A marker for every variant, so that colour is never the only sign."""
+    return {variant: MARKERS[place % len(MARKERS)] for place, variant in enumerate(variants)}
+
+
+def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move labels apart: positions as near to ``values`` as possible, at least ``gap`` apart, in ``[low, high]``.
+
+    The labels keep their order. When there is too little room for all of them they are spaced evenly.
+    """
+    order = sorted(range(len(values)), key=lambda place: (values[place], place))
+    if not order:
+        return []
+    if gap * (len(order) - 1) >= high - low:
+        gap = (high - low) / max(len(order) - 1, 1)
+    # Pools of touching labels: each pool sits at the mean of what its members want.
+    pools: list[list[float]] = []  # [sum of wanted starts, members]
+    for rank, place in enumerate(order):
+        pools.append([values[place] - rank * gap, 1.0])
+        while len(pools) > 1 and pools[-2][0] / pools[-2][1] >= pools[-1][0] / pools[-1][1]:
+            total, members = pools.pop()
+            pools[-1][0] += total
+            pools[-1][1] += members
+    starts = [min(max(total / members, low), high - gap * (len(order) - 1)) for total, members in pools for _ in range(int(members))]
+    found = [0.0] * len(values)
+    for rank, place in enumerate(order):
+        found[place] = starts[rank] + rank * gap
+    return found
+
+
+def end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, size: float = 9) -> None:
+    """Name lines at their right end instead of in a legend.
+
+    Args:
+        axes: Axes with their final limits.
+        ends: The height of each line's end in data units, its name and its colour.
+        x: Where the labels begin, in axes units (1 is the right edge).
+        size: Font size in points.
+    """
+    height = axes.get_position().height * axes.figure.get_size_inches()[1] * 72  # points
+    scale = axes.transScale + axes.transLimits
+    heights = [float(scale.transform((1.0, value))[1]) for value, _, _ in ends]
+    heights = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in heights]
+    placed = spread(heights, 1.25 * size / height, 0.0, 1.0)
+    for (_, name, colour), true, shown in zip(ends, heights, placed, strict=True):
+        axes.annotate(
+            name, (1.0, true), (x, shown), "axes fraction", textcoords="axes fraction", color=colour, fontsize=size,
+            va="center", ha="left", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
+        )  # fmt: skip
