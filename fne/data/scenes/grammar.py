@@ -79,7 +79,8 @@ def _say(form: Form, choose: Chooser) -> str:
         if choose.chance(0.3):
             return f"{choose.pick(_BEFORE[background[0]])} {body}"
         body += " " + choose.pick(_AFTER[background[0]])
-    return choose.pick(("", "", "", "there is ", "a picture of ")) + body
+    there = "there is " if body.startswith(("a ", "an ")) else "there are "
+    return choose.pick(("", "", "", there, "a picture of ")) + body
 
 
 def _claim(atom: Atom, choose: Chooser) -> str:

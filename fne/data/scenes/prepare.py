@@ -53,7 +53,7 @@ def pretrain_pictures(data: dict[str, Any]) -> np.ndarray:
 
 
 def pretrain_captions(data: dict[str, Any]) -> list[str]:
-    """``captions_per_image`` captions of each of :func:`pretrain_scenes`, in scene order, in varying detail."""
+    """``captions_per_image`` captions of every one of :func:`pretrain_scenes`, in scene order."""
     choose = Chooser(numpy_stream(data["seed"], "scenes", "pretrain", "captions"))
     return [
         caption_scene(scene, choose)[0]

@@ -26,7 +26,7 @@ _SECOND = np.array(
 
 
 class Evaluator:
-    """Answers of atoms and forms on a fixed batch of scenes, packed: scene ``i`` is bit ``i % 8`` of byte ``i // 8``.
+    """Answers of atoms and forms on a fixed batch of scenes, as bits: bit ``i % 8`` of byte ``i // 8``.
 
     Args:
         scenes: At most a few thousand scenes; every distinct atom keeps one bit per scene.
