@@ -1,0 +1,41 @@
+"""A whole small project in a folder: config, prepared scenes, and features that stand in for a frozen encoder's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from fne import paths
+from fne.config import Study, data_section, load_study
+from fne.data.manifest import Manifest
+from fne.data.prepare import run as prepare
+from fne.features.writer import writing
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def make(root: Path) -> Study:
+    """Prepare study ``smoke`` below ``root``. Features are bags of words, and their mean over an image's captions."""
+    shutil.copytree(REPOSITORY / "ablations", root / "ablations")
+    study = load_study("smoke", {}, root)
+    prepare(data_section(study), root / paths.data_folder(study))
+    manifest = Manifest.load(root / paths.data_folder(study))
+    words = sorted({word for text in manifest.texts for word in text.split()})
+    column = {word: number for number, word in enumerate(words)}
+    text = np.zeros((len(manifest.texts), len(words)), np.float32)
+    for row, sentence in enumerate(manifest.texts):
+        for word in sentence.split():
+            text[row, column[word]] = 1
+    image = np.zeros((len(manifest.image_ids), len(words)), np.float32)
+    np.add.at(image, manifest.caption_image, text)
+    for modality, values, ids in (("image", image, manifest.image_ids), ("text", text, manifest.caption_ids)):
+        header = {
+            "modality": modality, "encoder": {"checkpoint": "words"}, "preprocessing": {}, "level": "pooled",
+            "pooling": "mean", "dtype": "float32", "data_fingerprint": manifest.fingerprint(modality), "versions": {},
+        }
+        with writing(root / paths.features_folder(study, modality), header, ids) as writer:
+            writer.append(values)
+            writer.finish()
+    return study
