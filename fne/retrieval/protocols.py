@@ -1,4 +1,4 @@
-"""Protocols: what is retrieved, from what, and what counts as right; its fingerprint travels with every number.
+"""Protocols: what is retrieved, from what, and what counts as right; a fingerprint goes with every number.
 
 ``own`` is the field's protocol: only an image's own captions are right (R@1, R@5, R@10, their sum, median
 rank). ``truth`` counts every pair that is known to be relevant (mAP@R, R-Precision, P@1), for the queries

@@ -1,0 +1,147 @@
+"""What a study has and what it lacks: the metrics of every job it asks for, checked to be comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fne import paths
+from fne.config import Study, blocks, parse_block, resolve, training_digest
+from fne.errors import bad_input
+from fne.files import read_json
+from fne.retrieval import protocols
+from fne.retrieval.evaluate import SCHEMA, what_changed
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One block of seeds of one variant that has results under the study's present config.
+
+    Attributes:
+        variant, block: The job.
+        folder: Where its files lie.
+        metrics: The content of ``metrics.test.json``.
+        seeds: The seeds that have numbers (those that diverged have none).
+    """
+
+    variant: str
+    block: str
+    folder: Path
+    metrics: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Jobs with results in the study's order, a row per run without, and every protocol's fingerprint."""
+
+    jobs: tuple[Job, ...]
+    missing: tuple[dict[str, Any], ...]
+    fingerprints: Mapping[str, Mapping[str, Any]]
+
+    def of(self, variant: str) -> list[Job]:
+        """The jobs of one variant."""
+        return [job for job in self.jobs if job.variant == variant]
+
+
+def collect(study: Study, root: Path) -> Collected:
+    """Read the metrics of every variant and block of a study.
+
+    A job that is missing, or was trained or evaluated under another config than the present one (stale),
+    becomes one row (study, variant, seed, stage, reason) per seed.
+
+    Raises:
+        UserError: A file is damaged or of another schema, two fingerprints of one protocol differ, or there
+            is no result at all.
+    """
+    jobs: list[Job] = []
+    missing: list[dict[str, Any]] = []
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for variant in study.variants:
+        config = resolve(study, variant)
+        for block in blocks(study):
+            folder = root / paths.run_folder(study, variant, block)
+            file = root / paths.metrics(study, variant, block, SPLIT)
+            lacking = _lacking(folder, file)
+            metrics: dict[str, Any] = {}
+            if lacking is None:
+                metrics = read_metrics(file, parse_block(block))
+                lacking = _stale(metrics["config"], config)
+            reasons = dict.fromkeys(parse_block(block), lacking)
+            if lacking is None:
+                reasons |= {int(seed): ("train", why) for seed, why in metrics["failed"].items()}
+                seeds = tuple(seed for seed, reason in reasons.items() if reason is None)
+                jobs.append(Job(variant, block, folder, metrics, seeds))
+                for protocol, fingerprint in metrics["fingerprint"].items():
+                    found.setdefault(protocol, {})[str(file)] = fingerprint
+            missing += [
+                {"study": study.name, "variant": variant, "seed": seed, "stage": why[0], "reason": why[1]}
+                for seed, why in reasons.items()
+                if why is not None
+            ]
+    if not any(job.seeds for job in jobs):
+        reason = f"{missing[0]['variant']}, seed {missing[0]['seed']}: {missing[0]['reason']}"
+        raise bad_input(
+            "no run of this study has a result", file=root / paths.results_folder(study), hint=reason
+        )
+    for fingerprints in found.values():
+        protocols.require_same(fingerprints)
+    return Collected(
+        tuple(jobs), tuple(missing), {name: next(iter(by.values())) for name, by in found.items()}
+    )
+
+
+def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
+    """Read a ``metrics.<split>.json``.
+
+    Raises:
+        UserError: It is damaged, of another schema, or of other seeds than its folder says.
+    """
+    metrics = read_json(file)
+    if not isinstance(metrics, dict) or metrics.get("schema") != SCHEMA:
+        schema = metrics.get("schema") if isinstance(metrics, dict) else None
+        raise bad_input("another schema", file=file, key="schema", value=schema, allowed=[SCHEMA],
+                        hint="evaluate the run again")  # fmt: skip
+    keys = (
+        "seeds",
+        "failed",
+        "config",
+        "digest",
+        "fingerprint",
+        "rows",
+        "selected_epoch",
+        "title",
+        "dataset",
+        "regime",
+    )
+    absent = [key for key in keys if key not in metrics]
+    if absent:
+        raise bad_input("entry is missing", file=file, key=absent[0], hint="evaluate the run again")
+    if metrics["seeds"] != seeds:
+        raise bad_input("other seeds than its folder says", file=file, key="seeds", value=metrics["seeds"],
+                        allowed=[seeds])  # fmt: skip
+    return metrics
+
+
+def _lacking(folder: Path, file: Path) -> tuple[str, str] | None:
+    """The first stage of a job that left no file, and its reason."""
+    for stage, path in (
+        ("train", folder / "run.json"),
+        ("rank", folder / f"rankings.{SPLIT}.npz"),
+        ("evaluate", file),
+    ):
+        if not path.is_file():
+            return stage, f"{path.name} was not written: the run failed or was not started"
+    return None
+
+
+def _stale(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
+    if training_digest(then) != training_digest(now):
+        return "train", f"stale: {what_changed(then, now)}"
+    if then["evaluation"] != now["evaluation"]:
+        return "evaluate", f"stale: evaluation was {then['evaluation']} and is now {now['evaluation']}"
+    return None

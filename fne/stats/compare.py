@@ -1,0 +1,203 @@
+"""``compare``: values per seed and image -> means with intervals, and paired contrasts to the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fne import paths
+from fne.config import Study
+from fne.errors import bad_input
+from fne.files import write_csv
+from fne.stats import layout
+from fne.stats.collect import SPLIT, Collected, collect
+from fne.stats.intervals import LEVEL, RESAMPLES, Intervals, hierarchical_intervals
+from fne.stats.layout import Key, Layout
+from fne.stats.multiplicity import holm
+from fne.stats.permutation import FLIPS, image_p_values, seed_p_value
+
+INTERVALS = ["study", "dataset", "variant", "protocol", "direction", "metric", "n_seeds", "n_queries", "mean",
+             "sd_seeds", "low", "high", "level", "method"]  # fmt: skip
+CONTRASTS = ["study", "dataset", "variant", "baseline", "protocol", "direction", "metric", "n_seeds",
+             "difference", "low", "high", "p_query", "p_query_holm", "p_seed", "p_seed_floor",
+             "note"]  # fmt: skip
+MEDIAN = "median_rank"
+NAN = float("nan")
+
+
+def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FLIPS) -> None:
+    """Write ``intervals.csv`` and ``contrasts.csv``.
+
+    Args:
+        study: The study; its baseline and primary metric are declared there.
+        root: The project's folder.
+        resamples: Draws of the bootstrap.
+        flips: Random sign patterns of the permutation test over images.
+
+    Raises:
+        UserError: As :func:`fne.stats.collect.collect`; or the primary metric has no value.
+    """
+    collected = collect(study, root)
+    layouts = {}
+    for variant in study.variants:
+        files = [
+            root / paths.queries(study, variant, job.block, SPLIT)
+            for job in collected.of(variant)
+            if job.seeds
+        ]
+        if files:
+            layouts[variant] = layout.load(files)
+    primary = tuple(study.primary[key] for key in ("protocol", "direction", "metric"))
+    if not any(primary in found.keys for found in layouts.values()):
+        raise bad_input(
+            "the study's primary metric has no value",
+            file=root / paths.results_folder(study),
+            key="primary",
+            value=" ".join(primary),
+            allowed=[" ".join(key) for key in _any(layouts).keys],
+            hint="protocol truth needs data whose relevant pairs are known",
+        )
+    medians = _medians(collected)
+    folder = root / paths.results_folder(study)
+    shared = {"study": study.name, "dataset": study.data["dataset"]}
+    rows = _intervals(layouts, medians, resamples)
+    write_csv(folder / "intervals.csv", [{**shared, **row} for row in rows], INTERVALS)
+    rows = _contrasts(study, layouts, medians, primary, resamples, flips)
+    write_csv(folder / "contrasts.csv", [{**shared, **row} for row in rows], CONTRASTS)
+
+
+def _any(layouts: Mapping[str, Layout]) -> Layout:
+    return next(iter(layouts.values()))
+
+
+def _medians(collected: Collected) -> dict[str, dict[Key, dict[int, float]]]:
+    """Median ranks by variant, key and seed; a median is no mean over images, so it is not in the layouts."""
+    found: dict[str, dict[Key, dict[int, float]]] = {}
+    for job in collected.jobs:
+        for row in job.metrics["rows"]:
+            if row["metric"] == MEDIAN and row["seed"] in job.seeds:
+                key = (row["protocol"], row["direction"], MEDIAN)
+                found.setdefault(job.variant, {}).setdefault(key, {})[row["seed"]] = row["value"]
+    return found
+
+
+def _batched(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
+    """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
+    found: dict[str, Intervals] = {}
+    for n in sorted({len(part) for part in values.values()}):
+        names = [name for name, part in values.items() if len(part) == n]
+        ends = np.cumsum([values[name].shape[2] for name in names])
+        together = hierarchical_intervals(
+            np.concatenate([values[name] for name in names], axis=2), resamples=resamples
+        )
+        for name, end in zip(names, ends, strict=True):
+            cut = slice(end - values[name].shape[2], end)
+            arrays = (part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds))
+            found[name] = Intervals(*arrays, n, together.level, together.method)
+    return found
+
+
+def _intervals(
+    layouts: Mapping[str, Layout], medians: Mapping[str, Any], resamples: int
+) -> list[dict[str, Any]]:
+    found = _batched({variant: one.influence for variant, one in layouts.items()}, resamples)
+    rows = []
+    for variant, one in layouts.items():
+        interval = found[variant]
+        for c, key in enumerate(one.keys):
+            rows.append({
+                **_named(variant, key), "n_seeds": interval.n_seeds, "n_queries": one.queries[c],
+                "mean": interval.mean[c], "sd_seeds": interval.sd_seeds[c], "low": interval.low[c],
+                "high": interval.high[c], "level": LEVEL, "method": interval.method,
+            })  # fmt: skip
+        for key, by_seed in medians[variant].items():
+            values = np.array(list(by_seed.values()))
+            rows.append({
+                **_named(variant, key), "n_seeds": len(values), "mean": values.mean(), "level": LEVEL,
+                "n_queries": one.queries[one.keys.index((key[0], key[1], "r1"))],
+                "sd_seeds": values.std(ddof=1) if len(values) > 1 else NAN,
+                "method": "none: a median of ranks",
+            })  # fmt: skip
+    return rows
+
+
+def _contrasts(
+    study: Study,
+    layouts: Mapping[str, Layout],
+    medians: Mapping[str, Any],
+    primary: Key,
+    resamples: int,
+    flips: int,
+) -> list[dict[str, Any]]:
+    """Every variant against the baseline, paired by seed and image; Holm over the primary metric's."""
+    base = layouts.get(study.baseline)
+    others = [variant for variant in study.variants if variant != study.baseline]
+    shared = {v: sorted({*layouts[v].seeds} & {*base.seeds}) if base and v in layouts else [] for v in others}
+    paired = [variant for variant in others if shared[variant]]
+    influence, images = {}, {}
+    for variant in paired:
+        mine, its = layouts[variant].rows(shared[variant]), base.rows(shared[variant])
+        influence[variant] = layouts[variant].influence[mine] - base.influence[its]
+        difference = layouts[variant].contributions[mine] - base.contributions[its]
+        images[variant] = difference.mean(axis=0)
+    found = _batched(influence, resamples)
+    p_image: dict[str, np.ndarray] = {}
+    if paired:
+        together = image_p_values(
+            np.concatenate([images[variant] for variant in paired], axis=1), flips=flips
+        )
+        p_image = dict(zip(paired, np.split(together, len(paired)), strict=True))
+    rows = []
+    for variant in others:
+        few = _few(study, shared[variant], base is not None)
+        for c, key in enumerate(_any(layouts).keys):
+            row = {
+                **_named(variant, key),
+                "baseline": study.baseline,
+                "n_seeds": len(shared[variant]),
+                "note": few,
+            }
+            if shared[variant]:
+                interval = found[variant]
+                p_seed, floor = seed_p_value(influence[variant][:, :, c].mean(axis=1))
+                row |= {"difference": interval.mean[c], "low": interval.low[c], "high": interval.high[c],
+                        "p_query": p_image[variant][c], "p_seed": p_seed, "p_seed_floor": floor}  # fmt: skip
+            if key != primary:
+                row["note"] = _join(few, "exploratory: not in the family that Holm adjusts")
+            rows.append(row)
+        for key in (key for key in medians.get(variant, {}) if shared[variant]):
+            change = np.array(
+                [medians[variant][key][s] - medians[study.baseline][key][s] for s in shared[variant]]
+            )
+            p_seed, floor = seed_p_value(change)
+            rows.append({**_named(variant, key), "baseline": study.baseline, "n_seeds": len(change),
+                         "difference": change.mean(), "p_seed": p_seed, "p_seed_floor": floor,
+                         "note": _join(few, "no interval: a median of ranks")})  # fmt: skip
+    family = [row for row in rows if (row["protocol"], row["direction"], row["metric"]) == primary]
+    for row, adjusted in zip(
+        family, holm(np.array([row.get("p_query", NAN) for row in family])), strict=True
+    ):
+        row["p_query_holm"] = float(adjusted)
+    return rows
+
+
+def _few(study: Study, shared: Sequence[int], has_baseline: bool) -> str:
+    """What a reader must know about the seeds of a contrast; empty where nothing is wanting."""
+    if not has_baseline:
+        return "not compared: the baseline has no result"
+    if not shared:
+        return "not compared: no seed has a result of both"
+    if len(shared) < len(study.seeds):
+        return f"only seeds {', '.join(map(str, shared))} have results of both"
+    return ""
+
+
+def _named(variant: str, key: Key) -> dict[str, str]:
+    return {"variant": variant, "protocol": key[0], "direction": key[1], "metric": key[2]}
+
+
+def _join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

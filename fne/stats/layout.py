@@ -1,0 +1,103 @@
+"""Numbers per seed and image, laid out for the statistics: images are resampled, never captions.
+
+A metric is a ratio, summed over the images of the split: the sum of its values over an image's queries,
+divided by the number of queries (image to text: one; text to image: the image's captions, however many it
+has). For image i of N with sum S_i and count c_i, and C the sum of all c, a seed's value is the mean over
+images of its contributions
+
+    z_i = N S_i / C,
+
+and its influence values ``y_i = z_i + theta (1 - N c_i / C)`` have the same mean theta and the spread that
+resampling the images has (the ratio linearised; the two agree where all counts are equal). Captions of one
+image move together in both. ``rsum`` is the sum of six columns.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fne.errors import bad_input
+from fne.retrieval.protocols import OWN, RSUM_KS
+
+Key = tuple[str, str, str]
+"""(protocol, direction, metric)"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All metrics of one variant.
+
+    Attributes:
+        seeds: (n,) ascending.
+        keys: One per column.
+        contributions: z, (n, N, C).
+        influence: y, (n, N, C).
+        queries: Scored queries per column.
+    """
+
+    seeds: tuple[int, ...]
+    keys: tuple[Key, ...]
+    contributions: np.ndarray
+    influence: np.ndarray
+    queries: tuple[int, ...]
+
+    def rows(self, seeds: Sequence[int]) -> list[int]:
+        """Where these seeds stand in the first axis."""
+        return [self.seeds.index(seed) for seed in seeds]
+
+
+def load(files: Sequence[Path]) -> Layout:
+    """Read the ``queries.<split>.npz`` of all blocks of one variant.
+
+    Raises:
+        UserError: A file is missing or damaged, or the blocks do not agree on the images.
+    """
+    blocks = [_read(file) for file in files]
+    seeds = np.concatenate([block["seeds"] for block in blocks])
+    order = np.argsort(seeds, kind="stable")
+    names = [name for name in blocks[0] if name != "seeds" and not name.endswith(("/count", "/rank"))]
+    columns: dict[Key, tuple[np.ndarray, np.ndarray, int]] = {}
+    for name in names:
+        part = name.rpartition("/")[0]
+        count = blocks[0][f"{part}/count"]
+        for block, file in zip(blocks, files, strict=True):
+            if not np.array_equal(block.get(f"{part}/count"), count):
+                raise bad_input(
+                    "other images or queries than the other blocks'", file=file, key=f"{part}/count"
+                )
+        sums = np.concatenate([block[name] for block in blocks])[order]
+        protocol, direction, metric = name.split("/")
+        columns[protocol, direction, metric] = (*_contributions(sums, count), int(count.sum()))
+    parts = [columns[OWN, d, f"r{k}"] for d in ("i2t", "t2i") for k in RSUM_KS]
+    queries = sum(columns[OWN, d, "r1"][2] for d in ("i2t", "t2i"))
+    columns[OWN, "both", "rsum"] = (sum(p[0] for p in parts), sum(p[1] for p in parts), queries)
+    return Layout(
+        tuple(int(seed) for seed in seeds[order]),
+        tuple(columns),
+        np.stack([column[0] for column in columns.values()], axis=2),
+        np.stack([column[1] for column in columns.values()], axis=2),
+        tuple(column[2] for column in columns.values()),
+    )
+
+
+def _contributions(sums: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """z and y of one metric from its sums (n, N) and the counts (N,)."""
+    share = len(count) * count / count.sum()
+    contributions = len(count) * sums / count.sum()
+    theta = contributions.mean(axis=1, keepdims=True)
+    return contributions, contributions + theta * (1 - share)
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise bad_input("no such file", file=file, hint="run `fne evaluate` first") from None
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        raise bad_input(f"not a readable file ({error})", file=file, hint="evaluate the run again") from None

@@ -1,0 +1,114 @@
+"""A small study whose results are made up from embeddings through the real ranking and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fne import paths
+from fne.config import Study, blocks, digest, load_study, parse_block, resolve
+from fne.files import write_csv, write_json
+from fne.retrieval import protocols
+from fne.retrieval.evaluate import evaluate_replicates
+from fne.retrieval.rank import rank_replicates
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = 40
+COUNTS = np.random.default_rng(0).integers(1, 7, IMAGES)
+CAPTION_IMAGE = np.repeat(np.arange(IMAGES), COUNTS)
+SKILL = {"hardest_in_batch": 0.9, "fne": 1.4, "infonce": 0.9}
+
+
+def study(**changes: Any) -> Study:
+    """The smoke study with three seeds in blocks of two."""
+    return replace(load_study("smoke", root=ROOT), **{"seeds": (0, 1, 4), "block": 2, **changes})
+
+
+def relevant() -> tuple[np.ndarray, np.ndarray]:
+    """All relevant pairs (own ones and a few more), and which are own."""
+    rng = np.random.default_rng(1)
+    matrix = np.arange(IMAGES)[:, None] == CAPTION_IMAGE
+    own = matrix.copy()
+    matrix |= rng.random(matrix.shape) < 0.02
+    pairs = np.argwhere(matrix).astype(np.int32)
+    return pairs, own[pairs[:, 0], pairs[:, 1]]
+
+
+def embeddings(variant: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images, and captions that resemble theirs the more, the better the variant is."""
+    shared = torch.Generator().manual_seed(100)
+    images = torch.randn(IMAGES, 12, generator=shared)
+    noise = torch.randn(len(CAPTION_IMAGE), 12, generator=shared)
+    own = torch.Generator().manual_seed(1000 * (1 + sorted(SKILL).index(variant)) + seed)
+    noise = noise + 0.6 * torch.randn(len(CAPTION_IMAGE), 12, generator=own)
+    texts = SKILL[variant] * images[CAPTION_IMAGE] + noise
+    return torch.nn.functional.normalize(images, dim=1), torch.nn.functional.normalize(texts, dim=1)
+
+
+def arrays(variant: str, seeds: list[int]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What ``rank`` would have written."""
+    pairs, own = relevant()
+    ranked, failed = rank_replicates(((seed, *embeddings(variant, seed)) for seed in seeds), pairs)
+    scored = {
+        "image_queries": np.arange(0, IMAGES, 2),
+        "caption_queries": np.arange(5, len(CAPTION_IMAGE), 3),
+    }
+    return {"pairs": pairs, "own": own, "caption_image": CAPTION_IMAGE, **scored, **ranked}, failed
+
+
+def fingerprints(given: dict[str, np.ndarray], split: str = "test") -> dict[str, dict[str, Any]]:
+    """Of both protocols."""
+    ids: dict[str, Any] = {
+        "image_ids": [f"i{i}" for i in range(IMAGES)],
+        "caption_ids": [f"c{c}" for c in range(len(CAPTION_IMAGE))],
+    }
+    every = {"i2t": np.arange(IMAGES), "t2i": np.arange(len(CAPTION_IMAGE))}
+    scored = {"i2t": given["image_queries"], "t2i": given["caption_queries"]}
+    sides = {"own": (given["pairs"][given["own"]], every), "truth": (given["pairs"], scored)}
+    ids |= {"dataset": "scenes", "split": split, "caption_image": CAPTION_IMAGE}
+    described = {
+        name: protocols.describe(name, pairs=pairs, queries=queries, relevance=name, **ids)
+        for name, (pairs, queries) in sides.items()
+    }
+    return {name: protocols.finish(text, "expected") for name, text in described.items()}
+
+
+def write(root: Path, made: Study) -> None:
+    """Every job of the study, as train, rank and evaluate would leave it (rankings are an empty file)."""
+    for variant in made.variants:
+        for block in blocks(made):
+            write_job(root, made, variant, block)
+
+
+def write_job(root: Path, made: Study, variant: str, block: str, failed: tuple[int, ...] = ()) -> None:
+    """One job; ``failed`` seeds diverged."""
+    seeds, config = parse_block(block), resolve(made, variant)
+    given, _ = arrays(variant, seeds)
+    kept = [seed for seed in seeds if seed not in failed]
+    rows, values = evaluate_replicates(kept, given, True, "expected", [1, 5, 10])
+    folder = root / paths.run_folder(made, variant, block)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "queries.test.npz", seeds=np.array(kept), **values)
+    (folder / "rankings.test.npz").touch()
+    write_json(folder / "metrics.test.json", {
+        "schema": 1, "study": made.name, "variant": variant, "title": made.library[variant].title,
+        "block": block,
+        "dataset": "scenes", "regime": "head", "split": "test", "seeds": seeds,
+        "failed": {str(seed): "embeddings are not finite: training diverged" for seed in failed},
+        "selected_epoch": {str(seed): 2 + seed for seed in seeds}, "digest": digest(config), "config": config,
+        "fingerprint": fingerprints(given), "rows": rows, "record": {},
+    })  # fmt: skip
+    write_json(folder / "run.json", {
+        "seeds": seeds, "config": config, "record": {"peak_memory_mb": 500.0, "device": "cpu", "threads": 1},
+        "cost": {"seconds_total": 3.5, "steps": 21, "seconds_per_step": 0.1},
+    })  # fmt: skip
+    write_csv(
+        folder / "curves.csv",
+        [{"seed": s, "epoch": 0, "loss": 0.25} for s in seeds],
+        ["seed", "epoch", "loss"],
+    )
+    write_csv(folder / "audit.csv", [{"seed": s, "picks": 7 + s} for s in seeds], ["seed", "picks"])
