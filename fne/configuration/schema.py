@@ -160,7 +160,7 @@ RUN_FIELDS: dict[str, Field] = {
 
 REGIMES = ("head",)
 VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss")
-"""Sections that a variant or a tuned file may set; the others belong to the study, so that its numbers compare."""
+"""Sections that a variant or a tuned file may set; the study owns the others, so that its numbers compare."""
 
 
 def data_fields(dataset: str) -> dict[str, Field]:

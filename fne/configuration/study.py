@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,4 +59,4 @@ def resolve(study: Study, variant: str) -> dict[str, Any]:
         raise bad_input(
             "is not a variant of this study", file=study.name, value=variant, allowed=study.variants
         )
-    return {"regime": study.regime} | unflatten(study.configs[variant])
+    return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
