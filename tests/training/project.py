@@ -13,13 +13,14 @@ from fne.data.manifest import Manifest
 from fne.data.prepare import run as prepare
 from fne.features.writer import writing
 
+OVERRIDES = {"data.prevalence": 0.03}  # enough false negatives among few picks
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def make(root: Path) -> Study:
     """Prepare study ``smoke`` below ``root``. Features are bags of words, and their mean over an image's captions."""
     shutil.copytree(REPOSITORY / "ablations", root / "ablations")
-    study = load_study("smoke", {}, root)
+    study = load_study("smoke", OVERRIDES, root)
     prepare(data_section(study), root / paths.data_folder(study))
     manifest = Manifest.load(root / paths.data_folder(study))
     words = sorted({word for text in manifest.texts for word in text.split()})

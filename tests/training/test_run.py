@@ -102,7 +102,7 @@ def test_sigkill_at_a_random_step_and_resume_is_bit_equal(world, variant, tmp_pa
     folder = other / paths.run_folder(study, variant, "0-1")
     assert not folder.exists()
     assert list(scratch.glob("*/checkpoint.safetensors"))
-    job.run(load_study("smoke", {}, other), variant, "0-1", other, 1, "cpu")
+    job.run(load_study("smoke", project.OVERRIDES, other), variant, "0-1", other, 1, "cpu")
     assert (folder / "weights.safetensors").read_bytes() == expected
     assert (folder / "picks.npz").read_bytes() == picks
 
@@ -120,7 +120,7 @@ def test_picks_agree_with_the_logical_forms(world, finished) -> None:
     rng = np.random.default_rng(0)
     wrong = rng.permutation(np.flatnonzero(columns["false_negative"] == 1))[:200]
     right = rng.permutation(np.flatnonzero(columns["false_negative"] == 0))[:200]
-    assert len(wrong) >= 5 and len(right) == 200
+    assert len(wrong) >= 20 and len(right) == 200
     for row in [*wrong, *right]:
         anchor, candidate = int(columns["anchor"][row]), int(columns["candidate"][row])
         image, caption = (anchor, candidate) if columns["direction"][row] == 0 else (candidate, anchor)
