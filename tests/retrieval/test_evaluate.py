@@ -1,0 +1,336 @@
+"""From embeddings to metrics and files: definitions by loops, and changes that must change nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fne import paths
+from fne.config import load_study, resolve
+from fne.data.manifest import SplitView
+from fne.data.truth import Truth
+from fne.errors import UserError
+from fne.retrieval import evaluate, protocols
+from fne.retrieval.rank import rank_replicates, relevant_items
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNTS = np.array([1, 5, 2, 3, 1, 7, 4, 2, 1, 6, 3, 5])
+CAPTION_IMAGE = np.repeat(np.arange(len(COUNTS)), COUNTS)
+N, M = len(COUNTS), len(CAPTION_IMAGE)
+
+
+def embeddings(seed: int = 0, noise: float = 1.2) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(N, 8, generator=generator)
+    texts = images[CAPTION_IMAGE] + noise * torch.randn(M, 8, generator=generator)
+    return torch.nn.functional.normalize(images, dim=1), torch.nn.functional.normalize(texts, dim=1)
+
+
+def relevance() -> np.ndarray:
+    """(N, M) own pairs and some others."""
+    matrix = np.random.default_rng(4).random((N, M)) < 0.06
+    matrix[CAPTION_IMAGE, np.arange(M)] = True
+    return matrix
+
+
+def arrays_of(
+    images: torch.Tensor, texts: torch.Tensor, caption_image: np.ndarray, relevant: np.ndarray, seed: int = 0
+) -> dict[str, np.ndarray]:
+    pairs = np.argwhere(relevant).astype(np.int32)
+    ranked, failed = rank_replicates([(seed, images, texts)], pairs)
+    assert not failed
+    return {
+        "pairs": pairs,
+        "own": caption_image[pairs[:, 1]] == pairs[:, 0],
+        "caption_image": caption_image,
+        "image_queries": np.arange(len(images))[::2],
+        "caption_queries": np.arange(len(texts))[1::2],
+        **ranked,
+    }
+
+
+def metrics_of(arrays: dict[str, np.ndarray], rule: str = "expected") -> dict[tuple[str, str, str], float]:
+    rows, _ = evaluate.evaluate_replicates([0], arrays, True, rule, [1, 5, 10])
+    found = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
+    assert len(found) == len(rows) == 2 * 4 + 1 + 2 * 3
+    return found
+
+
+def test_every_metric_by_its_definition() -> None:
+    images, texts = embeddings()
+    arrays = arrays_of(images, texts, CAPTION_IMAGE, relevance())
+    found = metrics_of(arrays)
+    scores, own = (images @ texts.T).numpy(), np.arange(N)[:, None] == CAPTION_IMAGE
+    for direction in ("i2t", "t2i"):
+        turn = (lambda x: x) if direction == "i2t" else np.transpose
+        queries = arrays["image_queries" if direction == "i2t" else "caption_queries"]
+        order = np.argsort(-turn(scores), axis=1)
+        flags = np.take_along_axis(turn(own), order, 1)
+        truth = np.take_along_axis(turn(relevance()), order, 1)[queries]
+        for k in (1, 5, 10):
+            assert found["own", direction, f"r{k}"] == pytest.approx(
+                np.mean([row[:k].any() for row in flags])
+            )
+        ranks = [np.flatnonzero(row)[0] + 1 for row in flags]
+        assert found["own", direction, "median_rank"] == np.median(ranks)
+        total = [int(row.sum()) for row in truth]
+        at_r = [
+            sum(row[: r + 1].mean() for r in range(n) if row[r]) / n
+            for row, n in zip(truth, total, strict=True)
+        ]
+        assert found["truth", direction, "map_at_r"] == pytest.approx(np.mean(at_r), abs=1e-12)
+        precision = [row[:n].mean() for row, n in zip(truth, total, strict=True)]
+        assert found["truth", direction, "r_precision"] == pytest.approx(np.mean(precision), abs=1e-12)
+        assert found["truth", direction, "p1"] == pytest.approx(truth[:, 0].mean(), abs=1e-12)
+    recalls = [value for key, value in found.items() if key[2] in ("r1", "r5", "r10")]
+    assert len(recalls) == 6 and found["own", "both", "rsum"] == pytest.approx(sum(recalls))
+
+
+def test_values_per_image_sum_to_the_metrics() -> None:
+    arrays = {}
+    for seed in (0, 1):
+        arrays |= arrays_of(*embeddings(seed), CAPTION_IMAGE, relevance(), seed)
+    rows, values = evaluate.evaluate_replicates([0, 1], arrays, True, "expected", [1, 3, 5, 10])
+    np.testing.assert_array_equal(values["own/i2t/count"], np.ones(N))
+    np.testing.assert_array_equal(values["own/t2i/count"], COUNTS)
+    scored = np.bincount(CAPTION_IMAGE[1::2], minlength=N)
+    np.testing.assert_array_equal(values["truth/t2i/count"], scored)
+    np.testing.assert_array_equal(values["truth/i2t/count"], np.arange(N) % 2 == 0)
+    checked = 0
+    for row in rows:
+        part = f"{row['protocol']}/{row['direction']}"
+        if f"{part}/{row['metric']}" in values:
+            sums = values[f"{part}/{row['metric']}"]
+            assert sums.shape == (2, N)
+            mean = sums[row["seed"]].sum() / values[f"{part}/count"].sum()
+            assert mean == pytest.approx(row["value"], abs=1e-12)
+            checked += 1
+    assert checked == 2 * (2 * 4 + 2 * 3)
+    assert values["own/i2t/rank"].shape == (2, N) and values["own/t2i/rank"].shape == (2, M)
+    hits = values["own/t2i/rank"][0] <= 5
+    np.testing.assert_array_equal(values["own/t2i/r5"][0], np.bincount(CAPTION_IMAGE, hits, N))
+
+
+def reordered(images: np.ndarray, texts: np.ndarray) -> dict[tuple[str, str, str], float]:
+    """Metrics after the images and captions changed places; scored queries move along."""
+    arrays = arrays_of(*embeddings(), CAPTION_IMAGE, relevance())
+    place_of_image = np.argsort(images)
+    moved = arrays_of(
+        embeddings()[0][images], embeddings()[1][texts], place_of_image[CAPTION_IMAGE[texts]],
+        relevance()[np.ix_(images, texts)],
+    )  # fmt: skip
+    moved["image_queries"] = place_of_image[arrays["image_queries"]]
+    moved["caption_queries"] = np.argsort(texts)[arrays["caption_queries"]]
+    return metrics_of(moved)
+
+
+def test_shuffling_both_sides_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    before = metrics_of(arrays_of(*embeddings(), CAPTION_IMAGE, relevance()))
+    assert reordered(rng.permutation(N), rng.permutation(M)) == pytest.approx(before, abs=1e-12)
+    assert reordered(np.arange(N), rng.permutation(M)) == pytest.approx(before, abs=1e-12)
+
+
+def test_swapping_the_sides_swaps_the_directions() -> None:
+    """With one caption per image the two sides can change roles."""
+    images, texts = embeddings()
+    texts = texts[np.searchsorted(CAPTION_IMAGE, np.arange(N))]
+    own = np.arange(N)
+    relevant = np.eye(N, dtype=bool) | (np.random.default_rng(2).random((N, N)) < 0.1)
+    one = arrays_of(images, texts, own, relevant)
+    other = arrays_of(texts, images, own, relevant.T)
+    other["image_queries"], other["caption_queries"] = one["caption_queries"], one["image_queries"]
+    before, after = metrics_of(one), metrics_of(other)
+    swap = {"i2t": "t2i", "t2i": "i2t", "both": "both"}
+    assert {(p, swap[d], m): value for (p, d, m), value in after.items()} == pytest.approx(before, abs=1e-12)
+    assert before["own", "i2t", "r1"] != before["own", "t2i", "r1"]
+
+
+def test_a_second_copy_of_every_caption_ties_and_changes_no_image_to_text_hit_at_one() -> None:
+    images, texts = embeddings()
+    before = metrics_of(arrays_of(images, texts, CAPTION_IMAGE, relevance()))
+    twice = arrays_of(images, texts.repeat(2, 1), np.tile(CAPTION_IMAGE, 2), np.tile(relevance(), 2))
+    twice["caption_queries"] = np.concatenate([np.arange(1, M, 2), M + np.arange(1, M, 2)])
+    after = metrics_of(twice)
+    assert after["own", "i2t", "r1"] == pytest.approx(before["own", "i2t", "r1"])
+    for metric in ("r1", "r5", "r10", "median_rank"):
+        assert after["own", "t2i", metric] == pytest.approx(before["own", "t2i", metric])
+    assert after["truth", "t2i", "map_at_r"] == pytest.approx(before["truth", "t2i", "map_at_r"])
+
+
+@pytest.mark.parametrize("rule", ["expected", "pessimistic"])
+def test_all_equal_embeddings_give_chance_level(rule: str) -> None:
+    images, texts = torch.full((N, 8), 0.3), torch.full((M, 8), 0.3)
+    found = metrics_of(arrays_of(images, texts, CAPTION_IMAGE, relevance()), rule)
+    if rule == "pessimistic":
+        assert all(found["own", d, "r1"] == 0 for d in ("i2t", "t2i"))
+        assert found["own", "t2i", "median_rank"] == N
+        return
+    for k in (1, 5, 10):
+        assert found["own", "t2i", f"r{k}"] == pytest.approx(k / N, abs=1e-12)
+    assert found["own", "i2t", "r1"] == pytest.approx(np.mean(COUNTS / M), abs=1e-12)
+    share = relevance().mean(axis=1)[::2].mean()
+    assert found["truth", "i2t", "p1"] == pytest.approx(share, abs=1e-12)
+    assert found["truth", "i2t", "r_precision"] == pytest.approx(share, abs=1e-12)
+
+
+def test_a_diverged_replicate_fails_alone() -> None:
+    images, texts = embeddings()
+    broken = texts.clone()
+    broken[3, 2] = torch.inf
+    ranked, failed = rank_replicates([(7, images, broken), (8, images, texts)], np.array([[0, 0], [1, 1]]))
+    assert list(failed) == ["7"] and "not finite" in failed["7"]
+    assert {name.split("/")[0] for name in ranked} == {"8"}
+    assert ranked["8/i2t/top_ids"].shape == (N, 10) and ranked["8/t2i/top_ids"].shape == (M, 10)
+
+
+def view() -> SplitView:
+    ids = [f"i{i}" for i in range(N)], [f"c{c}" for c in range(M)]
+    return SplitView("test", np.arange(N), np.arange(M), CAPTION_IMAGE, [""] * M, *ids)
+
+
+class FakeManifest:
+    """As much of a manifest as is read."""
+
+    folder, dataset, truth_files = Path("resources/x"), "flickr8k", {"test": {"file": "truth.test.npz"}}
+
+
+def truth(matrix: np.ndarray, image_queries: list[int], caption_queries: list[int]) -> Truth:
+    queries = (np.array(part, dtype=np.int32) for part in (image_queries, caption_queries))
+    return Truth("judged", np.argwhere(matrix).astype(np.int32), *queries)
+
+
+def test_protocols_follow_from_what_is_known() -> None:
+    arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
+    assert arrays["own"].sum() == M and len(arrays["pairs"]) == relevance().sum()
+    own, known = described["own"], described["truth"]
+    assert own["queries"] == {"i2t": N, "t2i": M} and own["gallery"] == {"i2t": M, "t2i": N}
+    assert own["captions_per_image"] == [1, 7] and own["relevant_pairs"] == M
+    assert known["queries"] == {"i2t": 2, "t2i": 3} and known["relevance"] == "judged"
+    assert (own["name"], known["name"]) == (f"flickr8k_test_{N}", f"flickr8k_test_{N}_truth")
+    assert set(relevant_items(FakeManifest, view(), truth(relevance(), [], []))[1]) == {"own"}
+    one_way, described = relevant_items(FakeManifest, view(), truth(relevance(), [], [4]))
+    ranked, _ = rank_replicates([(0, *embeddings())], one_way["pairs"])
+    rows, values = evaluate.evaluate_replicates([0], {**one_way, **ranked}, True, "expected", [1, 5, 10])
+    assert {row["direction"] for row in rows if row["protocol"] == "truth"} == {"t2i"}
+    assert "truth/i2t/count" not in values
+
+
+def test_truth_that_does_not_fit_the_split_is_refused() -> None:
+    lacking = relevance()
+    lacking[CAPTION_IMAGE[4], 4] = False
+    with pytest.raises(UserError, match="own caption is not among"):
+        relevant_items(FakeManifest, view(), truth(lacking, [], []))
+    with pytest.raises(UserError, match="outside the split"):
+        relevant_items(FakeManifest, view(), truth(np.ones((N + 1, M), bool), [], []))
+
+
+def test_known_protocols_carry_the_fields_names() -> None:
+    assert protocols.display_name("flickr8k", "test", 1000) == "flickr8k_1k"
+    assert protocols.display_name("flickr30k", "test", 1000) == "flickr30k_1k"
+    assert protocols.display_name("coco", "test", 5000) == "coco_5k"
+    assert protocols.display_name("coco", "test", 1000) == "coco_test_1000"
+    assert protocols.display_name("flickr30k", "val", 1000) == "flickr30k_val_1000"
+
+
+CHANGES: dict[str, Callable[[dict], dict]] = {
+    "split": lambda a: {**a, "split": "val"},
+    "ids_sha256": lambda a: {**a, "image_ids": [*a["image_ids"][:-1], "another"]},
+    "relevance_sha256": lambda a: {**a, "pairs": a["pairs"][:-1]},
+    "queries": lambda a: {**a, "queries": {**a["queries"], "t2i": np.arange(3)}},
+    "captions_per_image": lambda a: {**a, "caption_image": np.minimum(a["caption_image"] + 1, N - 1)},
+}
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "tie_rule"])
+def test_a_fingerprint_tells_protocols_apart(change: str) -> None:
+    arguments = {
+        "dataset": "scenes", "split": "test",
+        "image_ids": view().image_ids, "caption_ids": view().caption_ids, "caption_image": CAPTION_IMAGE, "pairs": np.argwhere(relevance()), "relevance": "exact",
+        "queries": {"i2t": np.arange(N), "t2i": np.arange(M)},
+    }  # fmt: skip
+    one = protocols.finish(protocols.describe("truth", **arguments), "expected")
+    again = json.loads(json.dumps(protocols.finish(protocols.describe("truth", **arguments), "expected")))
+    protocols.require_same({"a.json": one, "b.json": again})
+    changed = CHANGES.get(change, lambda a: a)(arguments)
+    rule = "pessimistic" if change == "tie_rule" else "expected"
+    other = protocols.finish(protocols.describe("truth", **changed), rule)
+    assert len(one["id"]) == 12 and one["id"] != other["id"]
+    with pytest.raises(UserError) as caught:
+        protocols.require_same({"a.json": one, "b.json": other})
+    assert all(word in str(caught.value) for word in ("a.json", "b.json", one["id"], other["id"], change))
+    with pytest.raises(UserError, match="does not belong"):
+        protocols.require_same({"a.json": {**one, "split": "val"}})
+
+
+@pytest.fixture()
+def ranked(tmp_path: Path):
+    """A study with the rankings of one job, as ``rank`` writes them."""
+    study = load_study("smoke", root=ROOT)
+    arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
+    found, failed = rank_replicates(
+        [(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays["pairs"]
+    )
+    meta = {
+        "schema": 1, "study": "smoke", "variant": "fne", "title": "FNE", "block": "0-1",
+        "dataset": "flickr8k",
+        "regime": "head", "split": "test", "seeds": [0, 1], "failed": failed, "digest": "0" * 16,
+        "config": resolve(study, "fne"), "selected_epoch": {"0": 3, "1": 2}, "protocols": described,
+        "record": {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]},
+    }  # fmt: skip
+    file = tmp_path / paths.rankings(study, "fne", "0-1", "test")
+    file.parent.mkdir(parents=True)
+    np.savez(file, meta=np.array(json.dumps(meta)), **arrays, **found)
+    return study, file
+
+
+def test_evaluate_writes_metrics_and_queries(ranked, tmp_path: Path) -> None:
+    study, file = ranked
+    evaluate.run(study, "fne", "0-1", "test", tmp_path)
+    metrics = json.loads((file.parent / "metrics.test.json").read_text())
+    assert {row["seed"] for row in metrics["rows"]} == {0} and list(metrics["failed"]) == ["1"]
+    assert metrics["seeds"] == [0, 1] and metrics["config"] == resolve(study, "fne")
+    assert {name: text["tie_rule"] for name, text in metrics["fingerprint"].items()} == {
+        "own": "expected",
+        "truth": "expected",
+    }
+    protocols.require_same({"own": metrics["fingerprint"]["own"]})
+    assert len(metrics["record"]["test_accesses"]) == 1 and len(metrics["record"]["inputs"]["rankings"]) == 64
+    with np.load(file.parent / "queries.test.npz") as stored:
+        assert stored["seeds"].tolist() == [0] and stored["own/t2i/r1"].shape == (1, N)
+
+
+def test_evaluate_follows_the_tie_rule_of_the_study_but_no_other_training(ranked, tmp_path: Path) -> None:
+    study, file = ranked
+    flat = {**study.configs["fne"], "evaluation.tie_rule": "pessimistic"}
+    evaluate.run(replace(study, configs={**study.configs, "fne": flat}), "fne", "0-1", "test", tmp_path)
+    metrics = json.loads((file.parent / "metrics.test.json").read_text())
+    assert (
+        metrics["fingerprint"]["own"]["tie_rule"]
+        == metrics["config"]["evaluation"]["tie_rule"]
+        == "pessimistic"
+    )
+    flat = {**study.configs["fne"], "negatives.tau": 0.75}
+    with pytest.raises(UserError, match="negatives.tau was 0.5 and is now 0.75.*train the variant again"):
+        evaluate.run(replace(study, configs={**study.configs, "fne": flat}), "fne", "0-1", "test", tmp_path)
+
+
+def test_damaged_rankings_are_refused_and_leave_nothing(ranked, tmp_path: Path) -> None:
+    study, file = ranked
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="not a readable rankings file"):
+        evaluate.run(study, "fne", "0-1", "test", tmp_path)
+    file.unlink()
+    with pytest.raises(UserError, match="no such file"):
+        evaluate.run(study, "fne", "0-1", "test", tmp_path)
+    np.savez(file, meta=np.array(json.dumps({"schema": 99})))
+    with pytest.raises(UserError, match="another schema"):
+        evaluate.run(study, "fne", "0-1", "test", tmp_path)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]

@@ -1,0 +1,251 @@
+"""Intervals, tests and adjustments against plain loops, enumerations and worked numbers."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from fne.stats import intervals, layout
+from fne.stats.equivalence import VERDICTS, compare_with_published
+from fne.stats.intervals import hierarchical_intervals, variance_of_mean
+from fne.stats.multiplicity import holm
+from fne.stats.permutation import image_p_values, seed_p_value
+
+
+def values(n: int = 5, n_images: int = 60, columns: int = 3, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    both = rng.normal(0, 1, (n, n_images, columns))
+    return 3 + both + rng.normal(0, 0.5, (n, 1, columns)) + rng.normal(0, 1, (1, n_images, columns))
+
+
+def plain_mean_squares(y: np.ndarray) -> tuple[float, float, float]:
+    """The two-way table of one column, by loops."""
+    n, n_images = y.shape
+    grand = sum(y.flat) / y.size
+    seeds = [sum(row) / n_images for row in y]
+    images = [sum(row) / n for row in y.T]
+    rest = sum((y[s, i] - seeds[s] - images[i] + grand) ** 2 for s in range(n) for i in range(n_images))
+    return (
+        n_images * sum((m - grand) ** 2 for m in seeds) / (n - 1),
+        n * sum((m - grand) ** 2 for m in images) / (n_images - 1),
+        rest / ((n - 1) * (n_images - 1)),
+    )
+
+
+def test_variance_and_degrees_of_freedom_are_those_of_the_two_way_table() -> None:
+    y = values()
+    variance, freedom = variance_of_mean(y)
+    for c in range(3):
+        seeds, images, rest = plain_mean_squares(y[:, :, c])
+        assert seeds > rest
+        expected = (images + seeds - rest) / 300
+        assert variance[c] == pytest.approx(expected, rel=1e-12)
+        satterthwaite = (seeds**2 / 4 + images**2 / 59 + rest**2 / 236) / 300**2
+        assert freedom[c] == pytest.approx(expected**2 / satterthwaite, rel=1e-12)
+
+
+def test_seeds_that_vary_less_than_their_noise_add_nothing() -> None:
+    y = values(columns=1)
+    y -= y.mean(axis=1, keepdims=True)
+    variance, freedom = variance_of_mean(y)
+    _, images, _ = plain_mean_squares(y[:, :, 0])
+    assert variance[0] == pytest.approx(images / 300, rel=1e-12) and freedom[0] == pytest.approx(59)
+
+
+def test_interval_width_is_the_t_quantile_and_its_shape_the_bootstraps() -> None:
+    y = values()
+    y[..., 2] = np.exp(1.5 * y[..., 2] - 4.5)  # a skewed one
+    found = hierarchical_intervals(y, resamples=4000)
+    variance, freedom = variance_of_mean(y)
+    np.testing.assert_allclose(found.mean, y.mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(found.sd_seeds, y.mean(axis=1).std(axis=0, ddof=1), rtol=1e-12)
+    width = 2 * student.ppf(0.975, freedom) * np.sqrt(variance)
+    np.testing.assert_allclose(found.high - found.low, width, rtol=1e-9)
+    above = (found.high - found.mean) / (found.mean - found.low)
+    assert 0.9 < above[0] < 1.1 and above[2] > 1.1
+    assert (found.n_seeds, found.level) == (5, 0.95) and "hierarchical bootstrap" in found.method
+    narrower = hierarchical_intervals(y, resamples=4000, level=0.8)
+    assert (narrower.high - narrower.low < 0.75 * width).all()
+
+
+def test_the_bootstrap_draws_have_the_moments_of_plain_resampling() -> None:
+    """Image by image and seed by seed, against a loop that really draws indices."""
+    deviations = values(columns=1)[0] - 3.0
+    deviations -= deviations.mean()
+    rng = np.random.default_rng(5)
+    plain = [deviations[rng.integers(0, 60, 60), 0].mean() for _ in range(4000)]
+    draws = intervals._image_draws(deviations, 4000, 0)[:, 0]
+    assert draws.std() == pytest.approx(np.std(plain), rel=0.05)
+    assert abs(draws.mean()) < 4 * draws.std() / np.sqrt(4000)
+    seeds = np.array([[-1.0], [0.13], [0.87]])
+    draws = intervals._seed_draws(seeds, 20_000, 0)[:, 0]
+    assert draws.var() == pytest.approx(seeds.var(ddof=1) / 3, rel=0.05)
+    assert len(np.unique(draws.round(9))) == 10, "3 seeds have 10 resamples"
+
+
+def test_draws_are_shared_by_columns_and_repeat() -> None:
+    y = values()
+    found = hierarchical_intervals(y, resamples=700)
+    alone = hierarchical_intervals(y[:, :, 1:2], resamples=700)
+    assert found.low[1] == pytest.approx(alone.low[0], rel=1e-12)
+    np.testing.assert_array_equal(found.low, hierarchical_intervals(y, resamples=700).low)
+    assert (found.low != hierarchical_intervals(y, resamples=700, stream=1).low).all()
+
+
+def test_shift_scale_and_sign_move_the_interval_along() -> None:
+    y = values(columns=1)
+    one = hierarchical_intervals(y, resamples=500)
+    other = hierarchical_intervals(10 - 2 * y, resamples=500)
+    assert other.mean[0] == pytest.approx(10 - 2 * one.mean[0])
+    assert other.low[0] == pytest.approx(10 - 2 * one.high[0])
+    assert other.high[0] == pytest.approx(10 - 2 * one.low[0])
+
+
+def test_no_interval_is_made_up_where_there_is_none() -> None:
+    for n, why in ((1, "1 seed cannot"), (2, "2 seeds cannot")):
+        found = hierarchical_intervals(values(n))
+        assert np.isnan(found.low).all() and np.isnan(found.high).all() and why in found.method
+        assert np.isnan(found.sd_seeds).all() == (n == 1) and np.isfinite(found.mean).all()
+    assert "1 image" in hierarchical_intervals(values(n_images=1)).method
+    same = hierarchical_intervals(np.full((4, 10, 1), 0.25), resamples=50)
+    assert same.low[0] == same.mean[0] == same.high[0] == 0.25
+    broken = values()
+    broken[0, 0, 0] = np.nan
+    for bad in (broken, np.empty((0, 5, 1)), np.empty((3, 0, 1)), np.ones((3, 5))):
+        with pytest.raises(ValueError, match="finite"):
+            hierarchical_intervals(bad)
+
+
+def test_image_p_values_are_those_of_all_sign_patterns() -> None:
+    rng = np.random.default_rng(3)
+    differences = rng.normal([0.1, 0.5, 1.5], 1, (9, 3))
+    found = image_p_values(differences, flips=20_000)
+    signs = np.array(list(itertools.product((-1, 1), repeat=9)))
+    for c in range(3):
+        exact = np.mean(np.abs(signs @ differences[:, c]) >= abs(differences[:, c].sum()) - 1e-12)
+        assert found[c] == pytest.approx(exact, abs=4 * np.sqrt(exact / 20_000) + 1e-4)
+    assert found[2] < 0.1 < found[0]
+
+
+def test_image_p_value_is_never_zero_and_one_where_nothing_differs() -> None:
+    assert image_p_values(np.ones((200, 1)), flips=99)[0] == pytest.approx(0.01)
+    assert image_p_values(np.zeros((10, 2)), flips=99).tolist() == [1.0, 1.0]
+    thirds = np.array([[0.1], [0.2], [-0.3 + 1e-17]])  # sums that are equal but for rounding count as reached
+    assert image_p_values(thirds, flips=199)[0] == 1.0
+    whole, cut = (
+        image_p_values(values()[0] - 3, flips=1500),
+        image_p_values(values()[0][:, :1] - 3, flips=1500),
+    )
+    assert whole[0] == cut[0]
+
+
+def test_seed_p_value_is_exact_and_knows_its_floor() -> None:
+    assert seed_p_value(np.array([0.3, 0.1, 0.2, 0.4, 0.5])) == (2 / 32, 2 / 32)
+    assert seed_p_value(np.array([-0.1, 0.2, 0.3, 0.4, 0.5])) == (4 / 32, 2 / 32)
+    assert seed_p_value(np.array([0.3, 0.1, 0.2, 0.4, 0.5, 0.6]))[1] == pytest.approx(0.03125)
+    assert seed_p_value(np.array([0.7])) == (1.0, 1.0)
+    assert seed_p_value(np.zeros(4))[0] == 1.0
+    assert np.isnan(seed_p_value(np.array([]))).all()
+    rng = np.random.default_rng(1)
+    differences = rng.normal(0.6, 1, 7)
+    signs = itertools.product((-1, 1), repeat=7)
+    exact = np.mean([abs(np.dot(s, differences)) >= abs(differences.sum()) - 1e-12 for s in signs])
+    assert seed_p_value(differences)[0] == pytest.approx(exact, abs=1e-12)
+    p, floor = seed_p_value(np.ones(20), flips=999)
+    assert p == floor == pytest.approx(1 / 1000)
+
+
+def test_holm_on_worked_numbers() -> None:
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm(np.array([0.5, 0.6])), [1.0, 1.0])
+    adjusted = holm(np.array([np.nan, 0.01, 0.02]))
+    np.testing.assert_allclose(adjusted, [np.nan, 0.03, 0.04])
+    assert holm(np.array([])).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "reason"),
+    [
+        (40.1, 41.9, "reproduced", "within"),
+        (40.0, 42.0, "reproduced", "within"),
+        (37.0, 39.9, "not reproduced", "below"),
+        (42.1, 42.3, "not reproduced", "above"),
+        (39.5, 40.5, "inconclusive", "straddles"),
+        (38.0, 44.0, "inconclusive", "too_wide"),
+        (float("nan"), float("nan"), "inconclusive", "no_interval"),
+    ],
+)
+def test_equivalence_with_a_published_number(low: float, high: float, verdict: str, reason: str) -> None:
+    found = compare_with_published(low, high, 41.0, 1.0)
+    assert (found.verdict, found.reason) == (verdict, reason) and verdict in VERDICTS
+
+
+def test_equivalence_needs_a_tolerance_and_an_interval() -> None:
+    for arguments in ((1.0, 2.0, 1.5, 0.0), (2.0, 1.0, 1.5, 1.0)):
+        with pytest.raises(ValueError):
+            compare_with_published(*arguments)
+
+
+def write_queries(
+    path: Path, seeds: list[int], sums: dict[str, np.ndarray], counts: dict[str, np.ndarray]
+) -> Path:
+    np.savez(
+        path, seeds=np.array(seeds), **sums, **{f"{name}/count": count for name, count in counts.items()}
+    )
+    return path
+
+
+def test_contributions_and_influence_of_unequal_caption_counts(tmp_path: Path) -> None:
+    """Means are the ratios; the influence spreads as the ratio does when whole images are resampled."""
+    rng = np.random.default_rng(0)
+    n_images, seeds = 80, [3, 1]
+    counts = {"own/i2t": np.ones(n_images, int), "own/t2i": rng.integers(1, 9, n_images)}
+    counts["truth/t2i"] = counts["own/t2i"] * (rng.random(n_images) < 0.5)
+    sums = {}
+    for part, metrics in (
+        ("own/i2t", ("r1", "r5", "r10")),
+        ("own/t2i", ("r1", "r5", "r10")),
+        ("truth/t2i", ("p1",)),
+    ):
+        for metric in metrics:
+            chance = rng.random(n_images) * (
+                0.5 + 0.4 / counts["own/t2i"]
+            )  # images with few captions are easier
+            sums[f"{part}/{metric}"] = rng.binomial(counts[part], chance, (2, n_images)).astype(float)
+    one = layout.load([write_queries(tmp_path / "q.npz", seeds, sums, counts)])
+    assert one.seeds == (1, 3) and one.contributions.shape == one.influence.shape == (2, n_images, 8)
+    for c, (protocol, direction, metric) in enumerate(one.keys):
+        parts = [f"own/{d}/{m}" for d in ("i2t", "t2i") for m in ("r1", "r5", "r10")]
+        names = parts if metric == "rsum" else [f"{protocol}/{direction}/{metric}"]
+
+        def ratio(seed: int, images: np.ndarray, names: list[str] = names) -> float:
+            return sum(
+                sums[n][seed, images].sum() / counts[n.rpartition("/")[0]][images].sum() for n in names
+            )
+
+        everything = np.arange(n_images)
+        expected = [ratio(1, everything), ratio(0, everything)]
+        np.testing.assert_allclose(one.contributions[:, :, c].mean(1), expected, rtol=1e-12)
+        np.testing.assert_allclose(one.influence[:, :, c].mean(1), expected, rtol=1e-12)
+        draws = rng.integers(0, n_images, (3000, n_images))
+        real = np.std([ratio(1, images) for images in draws])
+        assert one.influence[0, draws, c].mean(axis=1).std() == pytest.approx(real, rel=0.05), metric
+    queries = dict(zip(one.keys, one.queries, strict=True))
+    assert queries["own", "t2i", "r1"] == counts["own/t2i"].sum()
+    assert queries["own", "both", "rsum"] == counts["own/t2i"].sum() + n_images
+    assert queries["truth", "t2i", "p1"] == counts["truth/t2i"].sum()
+
+
+def test_statistics_and_metrics_import_no_torch_and_no_pandas() -> None:
+    code = (
+        "import sys, fne.stats.compare, fne.stats.aggregate, fne.stats.equivalence, fne.retrieval.evaluate;"
+        "print([m for m in ('torch', 'pandas', 'scipy', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
