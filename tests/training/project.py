@@ -13,7 +13,7 @@ from fne.data.manifest import Manifest
 from fne.data.prepare import run as prepare
 from fne.features.writer import writing
 
-OVERRIDES = {"data.prevalence": 0.03}  # enough false negatives among few picks
+OVERRIDES = {"data.prevalence": 0.02}  # enough false negatives among few picks
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
