@@ -169,6 +169,7 @@ def list_all(arguments: argparse.Namespace) -> None:
     from fne.configuration.library import Library
 
     library = Library(arguments.root)
+    library.base  # noqa: B018 - reading it checks it
     print("studies")
     for name in config.list_studies(arguments.root):
         study = config.load_study(name, root=arguments.root, complete=False)

@@ -44,7 +44,14 @@ class Project:
         self.write(name, self.read(name) | changes)
 
     def variant(self, name: str, delta: dict, isolates: list[str], **more: object) -> None:
-        content = {"title": name, "asks": "?", "parent": "fne", "set": delta, "isolates": isolates, "role": "control"}
+        content = {
+            "title": name,
+            "asks": "?",
+            "parent": "fne",
+            "set": delta,
+            "isolates": isolates,
+            "role": "control",
+        }
         self.write(f"variants/{name}", content | more)
 
     def load(self, name: str = "paper", **overrides: object) -> config.Study:
@@ -120,7 +127,9 @@ def test_merge_order_is_base_study_chain_tuned_command_line(project: Project) ->
     project.variant("child", {"train.learning_rate": 0.5}, ["train.learning_rate"], parent="parent")
     project.edit("studies/paper", variants=["fne", "child"], baseline="fne")
     assert margin() == 0.3
-    project.edit("studies/paper", set={"loss": {"margin": 0.25}, "train": {"learning_rate": 0.4, "epochs": 9}})
+    project.edit(
+        "studies/paper", set={"loss": {"margin": 0.25}, "train": {"learning_rate": 0.4, "epochs": 9}}
+    )
     assert margin() == 0.3 and rate() == 0.5
     assert config.resolve(project.load(), "fne")["loss"]["margin"] == 0.25
     assert config.resolve(project.load(), "child")["train"]["epochs"] == 9
@@ -211,7 +220,11 @@ def test_places_on_this_machine_are_no_part_of_a_digest(project: Project) -> Non
     def digest(**changes: object) -> str:
         return config.digest(config.resolve(project.load("flickr8k", **(PATHS | ENCODERS | changes)), "fne"))
 
-    moved = {"data.images": "/b/pictures", "data.annotations": "/b/s.json", "encoders.image.checkpoint": "/n/vision"}
+    moved = {
+        "data.images": "/b/pictures",
+        "data.annotations": "/b/s.json",
+        "encoders.image.checkpoint": "/n/vision",
+    }
     assert digest(**moved) == digest()
     assert digest(**{"encoders.image.checkpoint": "/m/other"}) != digest()
     assert digest(**{"encoders.text.checkpoint": "org2/text"}) != digest()
@@ -253,7 +266,9 @@ def test_diff_names_what_differs(project: Project) -> None:
         ("0, 1", 2, ["0-1"]),
     ],
 )
-def test_seeds_are_cut_into_named_blocks(project: Project, seeds: object, block: int, names: list[str]) -> None:
+def test_seeds_are_cut_into_named_blocks(
+    project: Project, seeds: object, block: int, names: list[str]
+) -> None:
     study = project.load(seeds=seeds, block=block)
     assert config.blocks(study) == names
     assert list(itertools.chain(*map(config.parse_block, names))) == list(study.seeds)
@@ -271,13 +286,17 @@ def test_new_seeds_leave_earlier_blocks_and_all_other_paths_alone(project: Proje
     assert config.arguments(one) == config.arguments(more)
 
 
-@pytest.mark.parametrize("name", ["", "a", "4-0", "0-0", "01", "0_1_2", "1_0", "0_0", "-1", "0-4-5", "0,1", "0_", "00-4"])
+@pytest.mark.parametrize(
+    "name", ["", "a", "4-0", "0-0", "01", "0_1_2", "1_0", "0_0", "-1", "0-4-5", "0,1", "0_", "00-4"]
+)
 def test_only_the_one_name_of_a_block_is_a_block(name: str) -> None:
     with pytest.raises(UserError, match="block"):
         config.parse_block(name)
 
 
-@pytest.mark.parametrize("seeds", [[], [-1], [0, 0], [True], [0.0], ["0"], "", "a", "0--4", "4-0", "0-0", "-3", None, 1.5, {}])
+@pytest.mark.parametrize(
+    "seeds", [[], [-1], [0, 0], [True], [0.0], ["0"], "", "a", "0--4", "4-0", "0-0", "-3", None, 1.5, {}]
+)
 def test_bad_seeds(project: Project, seeds: object) -> None:
     project.edit("studies/paper", seeds=seeds)
     project.fails(saying=["paper.yaml", "seeds"])
@@ -584,7 +603,9 @@ def test_bad_study(project: Project, changes: dict, saying: list[str]) -> None:
     project.fails(saying=["paper.yaml", *saying])
 
 
-@pytest.mark.parametrize("key", ["title", "question", "regime", "variants", "seeds", "block", "baseline", "primary"])
+@pytest.mark.parametrize(
+    "key", ["title", "question", "regime", "variants", "seeds", "block", "baseline", "primary"]
+)
 def test_study_without_a_required_key(project: Project, key: str) -> None:
     content = project.read("studies/paper")
     del content[key]
@@ -597,7 +618,9 @@ def test_unknown_study(project: Project) -> None:
 
 
 def test_a_value_that_no_variant_of_the_study_reads(project: Project) -> None:
-    project.edit("studies/paper", set={"negatives": {"tau": 1.0}}, variants=["random", "infonce"], baseline="random")
+    project.edit(
+        "studies/paper", set={"negatives": {"tau": 1.0}}, variants=["random", "infonce"], baseline="random"
+    )
     project.fails(saying=["paper.yaml", "set.negatives.tau", "read by no variant"])
     project.edit("studies/paper", variants=["random", "fne"])
     assert config.resolve(project.load(), "fne")["negatives"]["tau"] == 1.0
@@ -622,7 +645,9 @@ def test_all_problems_are_told_together(project: Project) -> None:
     project.edit("variants/random", role="other")
     project.edit("studies/paper", seeds=[0, 0], baseline="nobody", set={"train": {"epochs": "2e-5"}},
                  data={"dataset": "scenes", "trian": 1}, primary={"metric": "rsum", "protocol": "x"})  # fmt: skip
-    message = project.fails(overrides={"loss.margn": 1, "train.optimizer": "sgd"}, saying=["problems in study 'paper'"])
+    message = project.fails(
+        overrides={"loss.margn": 1, "train.optimizer": "sgd"}, saying=["problems in study 'paper'"]
+    )
     for words in ("fne_no_cutdown.yaml", "random.yaml", "seeds", "baseline", "2e-5", "data.trian", "primary.protocol",
                   "loss.margn", "'sgd'"):  # fmt: skip
         assert words in message, words
@@ -637,9 +662,15 @@ def test_misfits_name_the_variant(project: Project) -> None:
 
 
 def test_text_that_looks_like_a_number_is_told_how_to_be_written(project: Project) -> None:
-    text = project.path("base").read_text(encoding="utf-8").replace("learning_rate: 1.0e-3", "learning_rate: 2e-5")
+    text = (
+        project.path("base")
+        .read_text(encoding="utf-8")
+        .replace("learning_rate: 1.0e-3", "learning_rate: 2e-5")
+    )
     project.write("base", text)
-    project.fails(saying=["base.yaml: train.learning_rate", "'2e-5'", "YAML reads this as text: write 2.0e-05"])
+    project.fails(
+        saying=["base.yaml: train.learning_rate", "'2e-5'", "YAML reads this as text: write 2.0e-05"]
+    )
     assert yaml.safe_load("2.0e-05") == 2e-5
     for number in (2e-5, 1e20, 0.1, 123456.789, 1e-300):
         assert yaml.safe_load(schema.yaml_number(number)) == number
@@ -672,7 +703,13 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
 
 
 def tuned_file(values: dict, **changes: object) -> dict:
-    protocol = {"metric": "val_rsum", "budget": 8, "seeds": [100], "date": "2026-01-01", "command": "fne tune"}
+    protocol = {
+        "metric": "val_rsum",
+        "budget": 8,
+        "seeds": [100],
+        "date": "2026-01-01",
+        "command": "fne tune",
+    }
     content = {"protocol": protocol, "search": {"loss.margin": [0.1, 0.2]}, "values": values, "trials": []}
     return content | {"reasons": {variant: "best of 8" for variant in values}} | changes
 
@@ -684,7 +721,10 @@ def tuned_file(values: dict, **changes: object) -> dict:
         (tuned_file({"fne": {"loss.margn": 0.1}}), ["values.fne.loss.margn", "did you mean 'loss.margin'"]),
         (tuned_file({"fne": {"loss.margin": "0.1"}}), ["values.fne.loss.margin", "not text"]),
         (tuned_file({"fne": {"data.seed": 1}}), ["values.fne.data.seed", "belongs to the study"]),
-        (tuned_file({"random": {"negatives.tau": 1.0}}), ["values.random.negatives.tau", "not read by variant random"]),
+        (
+            tuned_file({"random": {"negatives.tau": 1.0}}),
+            ["values.random.negatives.tau", "not read by variant random"],
+        ),
         (tuned_file({"fne": 3}), ["values.fne", "mapping"]),
         (tuned_file({"fne": {}}, reasons={}), ["reasons.fne", "non-empty"]),
         (tuned_file({}, reasons={"fne": "why"}), ["reasons.fne", "without values"]),
@@ -770,12 +810,20 @@ def test_arguments_load_the_very_same_study(project: Project) -> None:
     again = config.load_study(words[1], config.parse_set(words[3::2]), project.root)
     assert again == study
     without = shlex.split(config.arguments(study))
-    assert not any(word.startswith(("seeds=", "block=")) for word in without) and "variants=fne,random" in without
+    assert (
+        not any(word.startswith(("seeds=", "block=")) for word in without)
+        and "variants=fne,random" in without
+    )
 
 
 @pytest.mark.parametrize(
     ("items", "words"),
-    [(["train.epochs"], "key=value"), (["=3"], "key=value"), (["a.b=1", "a.b=2"], "twice"), (["a.b=[1"], "YAML")],
+    [
+        (["train.epochs"], "key=value"),
+        (["=3"], "key=value"),
+        (["a.b=1", "a.b=2"], "twice"),
+        (["a.b=[1"], "YAML"),
+    ],
 )
 def test_bad_set(items: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
@@ -862,6 +910,12 @@ def test_data_and_features_have_their_own_folders_per_content(project: Project) 
     assert paths.data_id(project.load(**{"train.epochs": 5})) == paths.data_id(project.load())
     assert paths.features_folder(one, "text").name.startswith("text-text-")
     assert paths.features_folder(one, "image").name.startswith("image-vision-")
-    assert paths.features_folder(flickr(**{"encoders.image.pooling": "cls"}), "image") != paths.features_folder(one, "image")
-    assert paths.features_folder(flickr(**{"encoders.image.pooling": "cls"}), "text") == paths.features_folder(one, "text")
-    assert paths.encoder(one, "text")["checkpoint"] == "org/text" and not paths.is_pretrained_here(one, "text")
+    assert paths.features_folder(
+        flickr(**{"encoders.image.pooling": "cls"}), "image"
+    ) != paths.features_folder(one, "image")
+    assert paths.features_folder(
+        flickr(**{"encoders.image.pooling": "cls"}), "text"
+    ) == paths.features_folder(one, "text")
+    assert paths.encoder(one, "text")["checkpoint"] == "org/text" and not paths.is_pretrained_here(
+        one, "text"
+    )

@@ -1,0 +1,161 @@
+"""What every file of ``ablations`` promises, whoever adds it: found by looking into the folders."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fne import config
+from fne.configuration import schema
+from fne.configuration.library import Library
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "ablations"
+VARIANTS = sorted(path.stem for path in (FOLDER / "variants").glob("*"))
+STUDIES = sorted(path.stem for path in (FOLDER / "studies").glob("*"))
+TUNED = sorted(path.stem for path in (FOLDER / "tuned").glob("*.yaml"))
+PAPER = {"fne", "fne_abstract", "fne_no_buffer", "fne_no_cutdown", "fne_no_elimination", "hardest_in_batch",
+         "hardest_buffer", "sum_of_hinges", "random", "infonce"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return Library(ROOT)
+
+
+def test_the_folders_hold_yaml_files_only_and_the_ten_variants_of_the_paper() -> None:
+    assert PAPER <= set(VARIANTS)
+    assert {"paper", "smoke", "flickr8k"} <= set(STUDIES)
+    for folder in ("variants", "studies"):
+        assert {path.suffix for path in (FOLDER / folder).iterdir()} == {".yaml"}
+
+
+@pytest.mark.parametrize("stem", VARIANTS)
+def test_variant_is_sound_and_isolates_what_it_says(library: Library, stem: str) -> None:
+    for identity in library.members(stem):
+        library.check(identity)
+        # The honest difference, worked out anew from the raw files.
+        parents = [variant.id for variant in library.chain(identity)][:-1]
+        assert (library.variant(identity).parent == "base") == (not parents)
+        before, after = library.merged(parents[-1] if parents else "base"), library.merged(identity)
+        differ = {key for key in after if before[key] != after[key]}
+        assert differ <= set(library.variant(identity).isolates)
+    stated = yaml.safe_load((FOLDER / "variants" / f"{stem}.yaml").read_text(encoding="utf-8"))
+    assert stated["asks"].rstrip().endswith((".", "?")) and "?" in stated["asks"]
+    assert not stated["title"].endswith(".")
+
+
+@pytest.mark.parametrize("stem", VARIANTS)
+def test_variant_is_described(stem: str) -> None:
+    text = config.describe(stem, ROOT)
+    assert "chain: base -> " in text and "reads:" in text
+
+
+def test_titles_tell_variants_apart(library: Library) -> None:
+    titles = [library.variant(identity).title for identity in config.list_variants(ROOT)]
+    assert len(titles) == len(set(titles))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_is_sound(name: str) -> None:
+    config.validate_study(name, root=ROOT)
+    study = config.load_study(name, root=ROOT, complete=False)
+    assert study.baseline in study.variants and study.question.strip() and "?" in study.question
+    assert [seed for block in config.blocks(study) for seed in config.parse_block(block)] == list(study.seeds)
+    digests = {config.digest(config.resolve(study, variant)) for variant in study.variants}
+    assert len(digests) == len(study.variants)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -> None:
+    study = config.load_study(name, root=ROOT, complete=False)
+    fields = schema.fields_for(study.data["dataset"])
+    for variant in study.variants:
+        flat = schema.flatten(config.resolve(study, variant))
+        assert flat.pop("regime") == study.regime
+        assert set(flat) <= set(fields)
+        for key, value in flat.items():
+            assert schema.check_value(value, fields[key], name, key) == value or value is None
+        needed = {f"negatives.{option}" for option in STRATEGIES[flat["negatives.strategy"]].options}
+        needed |= {f"loss.{option}" for option in LOSSES[flat["loss.kind"]].options}
+        needed |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
+        assert needed <= set(flat)
+        surplus = {key for key in flat if key.startswith(("negatives.", "memory."))} - needed
+        assert surplus == {"negatives.strategy", "memory.kind"}
+
+
+def test_the_study_of_the_paper() -> None:
+    study = config.load_study("paper", root=ROOT)
+    assert set(study.variants) == PAPER and study.baseline == "hardest_in_batch"
+    assert study.seeds == (0, 1, 2, 3, 4) and config.blocks(study) == ["0-4"]
+    assert study.primary == {"metric": "rsum", "protocol": "own", "direction": "both"}
+    assert study.data["dataset"] == "scenes"
+    flickr = config.load_study("flickr8k", root=ROOT, complete=False)
+    assert set(flickr.variants) == PAPER and flickr.seeds == study.seeds and flickr.primary == study.primary
+
+
+def test_released_values_of_fne() -> None:
+    """The values of the authors' code that this regime keeps."""
+    study = config.load_study("paper", root=ROOT)
+    base = Library(ROOT).base
+    assert {key: base[f"negatives.{key}"] for key in STRATEGIES["fne"].options} == {
+        "tau": 0.5,
+        "prior": 1e-4,
+        "posterior_threshold": 0.001,
+        "min_positives": 200,
+        "elimination": "released",
+        "cut_down": "global",
+        "statistics_mask": "diagonal",
+        "statistics_reset": "epoch",
+    }
+    assert base["memory.momentum"] == 0.995 and base["train.gradient_clip"] == 2.0
+    assert base["loss.margin"] == 0.2 and base["loss.kind"] == "triplet"
+    assert "fne" in study.variants
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES]
+)
+def test_catalog_entry_matches_its_class(kind: str, name: str) -> None:
+    """The options of the catalogue are the keyword arguments of the class, no more and no fewer."""
+    entry = (STRATEGIES if kind == "strategy" else LOSSES)[name]
+    module, _, attribute = entry.target.partition(":")
+    loaded = entry.load()
+    assert loaded is getattr(importlib.import_module(module), attribute)
+    parameters = inspect.signature(loaded).parameters
+    shared = {key.rpartition(".")[2] for key in entry.shares}
+    assert set(parameters) == set(entry.options) | shared
+    for parameter in parameters.values():
+        assert parameter.default is inspect.Parameter.empty, "defaults stand in base.yaml, not in code"
+    assert set(entry.negatives) <= {"one", "all"} and entry.summary
+
+
+def test_every_option_of_the_catalogues_is_a_key_of_the_base(library: Library) -> None:
+    keys = set(library.base)
+    for section, table in (("negatives", STRATEGIES), ("loss", LOSSES)):
+        options = {f"{section}.{option}" for entry in table.values() for option in entry.options}
+        chooser = {"negatives": "negatives.strategy", "loss": "loss.kind"}[section]
+        assert {key for key in keys if key.startswith(f"{section}.")} == options | {chooser}
+        assert {shared for entry in table.values() for shared in entry.shares} <= keys
+    options = {f"memory.{option}" for kinds in MEMORY_OPTIONS.values() for option in kinds}
+    assert {key for key in keys if key.startswith("memory.")} == options | {"memory.kind"}
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tuned_file_belongs_to_a_study_and_says_why(name: str) -> None:
+    content = yaml.safe_load((FOLDER / "tuned" / f"{name}.yaml").read_text(encoding="utf-8"))
+    users = [study for study in STUDIES
+             if yaml.safe_load((FOLDER / "studies" / f"{study}.yaml").read_text(encoding="utf-8")).get("tuned") == name]  # fmt: skip
+    assert users, "no study uses it"
+    for user in users:
+        study = config.load_study(user, root=ROOT, complete=False)
+        assert set(content["values"]) >= set(study.variants) & set(content["reasons"])
+        assert set(study.seeds).isdisjoint(content["protocol"]["seeds"]), (
+            "tuned on the seeds that are reported"
+        )

@@ -1,0 +1,287 @@
+"""The command line: each verb calls its one room with the right arguments; every mishap is one clear message."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from fne import cli, paths
+from fne.config import load_study
+from fne.errors import UserError
+from fne.failures import explain
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = ["--study", "smoke", "--root", str(ROOT)]
+JOB = ["--variant", "fne", "--block", "0-1"]
+HEAVY = ("torch", "pandas", "scipy", "matplotlib", "transformers", "seaborn", "snakemake")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple]]:
+    """Put a stand-in in the place of every room; collect what it is called with."""
+    made: list[tuple[str, tuple]] = []
+    rooms = ("data.prepare", "features.pretrain", "features.extract", "training.run", "training.tune", "retrieval.rank",
+             "retrieval.evaluate", "stats.aggregate", "stats.compare", "reporting.report")  # fmt: skip
+    for name in rooms:
+        room = types.ModuleType(f"fne.{name}")
+        room.run = lambda *given, name=name: made.append((name, given))  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, f"fne.{name}", room)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    return made
+
+
+def replace_room(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    def run(*given: object) -> None:
+        raise error
+
+    room = types.ModuleType(f"fne.{name}")
+    room.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, f"fne.{name}", room)
+
+
+def test_every_verb_calls_its_room(calls: list) -> None:
+    study = load_study("smoke", root=ROOT)
+    machine = ["--threads", "2", "--device", "cpu"]
+    data = ROOT / paths.data_folder(study)
+    encoder = study.configs["fne"]
+    expected = [
+        (["prepare", *STUDY], "data.prepare", (dict(study.data), data)),
+        (["pretrain", *STUDY, "--modality", "image", "--threads", "2"], "features.pretrain",
+         (dict(study.data), data / "encoders" / "image", "image", 2)),
+        (["extract", *STUDY, "--modality", "text", *machine], "features.extract",
+         (data, paths.encoder(study, "text", ROOT), "text", ROOT / paths.features_folder(study, "text"), 2, "cpu")),
+        (["train", *STUDY, *JOB, *machine], "training.run", (study, "fne", "0-1", ROOT, 2, "cpu")),
+        (["rank", *STUDY, *JOB, *machine], "retrieval.rank", (study, "fne", "0-1", "test", ROOT, 2, "cpu")),
+        (["rank", *STUDY, *JOB, *machine, "--split", "val"], "retrieval.rank", (study, "fne", "0-1", "val", ROOT, 2, "cpu")),
+        (["evaluate", *STUDY, *JOB], "retrieval.evaluate", (study, "fne", "0-1", "test", ROOT)),
+        (["aggregate", *STUDY], "stats.aggregate", (study, ROOT)),
+        (["compare", *STUDY], "stats.compare", (study, ROOT)),
+        (["report", *STUDY], "reporting.report", (study, ROOT)),
+        (["tune", *STUDY, *machine], "training.tune", (study, ROOT, 2, "cpu")),
+    ]  # fmt: skip
+    assert encoder["encoders.image.checkpoint"] == "scenes"
+    for argv, room, arguments in expected:
+        assert cli.main(argv) == 0
+        assert calls.pop() == (room, arguments) and not calls
+
+
+def test_the_scenes_checkpoint_is_the_folder_below_the_root(calls: list) -> None:
+    cli.main(["extract", *STUDY, "--modality", "image", "--device", "cpu"])
+    study = load_study("smoke", root=ROOT)
+    assert calls[0][1][1]["checkpoint"] == str(ROOT / paths.encoder_folder(study, "image"))
+
+
+def test_set_reaches_the_study(calls: list) -> None:
+    assert cli.main(["report", *STUDY, "--set", "train.epochs=2", "--set", "seeds=0-3"]) == 0
+    study = calls[0][1][0]
+    assert study.seeds == (0, 1, 2, 3) and study.configs["fne"]["train.epochs"] == 2
+
+
+def test_tables_of_a_real_corpus_need_no_paths_but_training_does(
+    calls: list, capsys: pytest.CaptureFixture
+) -> None:
+    flickr = ["--study", "flickr8k", "--root", str(ROOT)]
+    for verb in ("aggregate", "compare", "report"):
+        assert cli.main([verb, *flickr]) == 0
+    assert len(calls) == 3
+    assert cli.main(["train", *flickr, "--variant", "fne", "--block", "0"]) == 2
+    assert len(calls) == 3 and "image_encoder=" in capsys.readouterr().err
+
+
+def test_threads_are_set_before_any_room_is_entered(calls: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    room = types.ModuleType("fne.training.run")
+    room.run = lambda *given: seen.update(os.environ)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fne.training.run", room)
+    torch = types.SimpleNamespace(set_num_threads=lambda n: seen.update(torch=n))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert cli.main(["train", *STUDY, *JOB, "--threads", "3", "--device", "cpu"]) == 0
+    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3" and seen["torch"] == 3
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["train", *STUDY, "--variant", "fen", "--block", "0"], ["'fen'", "did you mean 'fne'"]),
+        (["train", *STUDY, "--variant", "fne", "--block", "0_1"], ["block", "write 0-1"]),
+        (["train", *STUDY, "--variant", "fne", "--block", "x"], ["block", "'x'"]),
+        (["prepare", "--study", "smok", "--root", str(ROOT)], ["'smok'", "did you mean 'smoke'"]),
+        (["prepare", *STUDY, "--set", "data.trian=3"], ["data.trian", "did you mean 'data.train'"]),
+        (["prepare", *STUDY, "--set", "data.train"], ["key=value"]),
+        (
+            ["pretrain", *STUDY, "--modality", "image", "--set", "encoders.image.checkpoint=/x"],
+            ["'/x'", "'scenes'"],
+        ),
+        (["describe", "papre", "--root", str(ROOT)], ["did you mean 'paper'"]),
+        (["check", "nope", "--root", str(ROOT)], ["'nope'"]),
+        (["check", "flickr8k", "--root", str(ROOT)], ["4 problems", "annotations"]),
+        (["list", "--root", "/nowhere"], ["base.yaml"]),
+    ],
+)
+def test_user_errors_are_one_message_and_status_2(calls: list, argv: list[str], words: list[str],
+                                                  capsys: pytest.CaptureFixture) -> None:  # fmt: skip
+    assert cli.main(argv) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ") and "Traceback" not in shown.err and not calls
+    for word in words:
+        assert word in shown.err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["trian"], ["train"], ["train", *STUDY, *JOB, "--threads", "0"], ["train", *STUDY, *JOB, "--device", "tpu"],
+     ["rank", *STUDY, *JOB, "--split", "dev"], ["extract", *STUDY, "--modality", "audio"], ["train", *STUDY, *JOB, "--thr", "1"]],
+)  # fmt: skip
+def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2 and "usage: fne" in capsys.readouterr().err
+
+
+def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    table = [
+        (UserError("a.yaml: b: wrong"), 2, "error: a.yaml: b: wrong"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/r/f.bin"),
+            2,
+            "error: /r/f.bin: the disk is full",
+        ),
+        (OSError(errno.EDQUOT, "Quota", "/r/f.bin"), 2, "error: /r/f.bin: your disk quota"),
+        (PermissionError(errno.EACCES, "Permission denied", "/r/f.bin"), 2, "error: /r/f.bin: no permission"),
+        (OSError(errno.EROFS, "Read-only", "/r/f.bin"), 2, "error: /r/f.bin: the file system is read-only"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/r/f.bin"), 2, "error: /r/f.bin: no such file"),
+        (OSError("1000 requested and 24 written"), 2, "error: the disk is full"),
+        (Exception("I/O error: No space left on device (os error 28)"), 2, "error: the disk is full"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
+            2,
+            "error: out of memory (CUDA out of memory.",
+        ),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            2,
+            "error: out of memory",
+        ),
+        (MemoryError(), 2, "error: out of memory; use fewer seeds"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ]
+    for error, status, words in table:
+        replace_room(monkeypatch, "stats.compare", error)
+        assert cli.main(["compare", *STUDY]) == status
+        shown = capsys.readouterr().err
+        assert shown.startswith(words) and shown.count("\n") == 1, shown
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), RuntimeError("memory of a shape"), KeyError("x"), AssertionError()]
+)
+def test_a_defect_of_the_program_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    replace_room(monkeypatch, "stats.compare", error)
+    assert explain(error) is None
+    with pytest.raises(type(error)):
+        cli.main(["compare", *STUDY])
+
+
+def test_signal_handlers_are_put_back(calls: list) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    cli.main(["compare", *STUDY])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+TERMINATED = """
+import sys, time, types
+from fne import cli, files
+room = types.ModuleType("fne.stats.compare")
+def run(study, root):
+    with files.atomic_path(sys.argv[1]) as path:
+        path.write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+room.run = run
+sys.modules["fne.stats.compare"] = room
+sys.exit(cli.main(["compare", "--study", "smoke"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_polite_kill_leaves_nothing_half_written(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    command = [sys.executable, "-c", TERMINATED, str(tmp_path / "a.csv")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == status and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m fne.cli describe fne | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.startswith("fne: FNE") and done.stderr == ""
+
+
+def test_no_permission(
+    tmp_path: Path, calls: list, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fne.files import write_text
+
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    room = types.ModuleType("fne.stats.compare")
+    room.run = lambda *given: write_text(locked / "a.csv", "x")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fne.stats.compare", room)
+    assert cli.main(["compare", *STUDY]) == 2
+    assert "no permission" in capsys.readouterr().err
+
+
+def test_light_imports() -> None:
+    """Snakemake imports these at every dry run; torch alone takes three seconds."""
+    code = (
+        "import sys\nimport fne, fne.config, fne.paths, fne.cli, fne.lease, fne.provenance\n"
+        "from fne.config import load_study\nload_study('paper')\nfne.cli.build_parser()\n"
+        f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_check_list_and_describe(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["check", "--root", str(ROOT)]) == 0
+    assert capsys.readouterr().out.startswith("sound: ")
+    assert cli.main(["check", "smoke", "--root", str(ROOT), "--set", "train.epochs=2"]) == 0
+    assert cli.main(["list", "--root", str(ROOT)]) == 0
+    listed = capsys.readouterr().out
+    assert "paper" in listed and "hardest_in_batch" in listed
+    assert cli.main(["describe", "fne_abstract", "--root", str(ROOT)]) == 0
+    assert "negatives.elimination: released -> complement" in capsys.readouterr().out
+
+    shutil.copytree(ROOT / "ablations", tmp_path / "ablations")
+    for name in ("random", "fne_no_buffer"):
+        with open(tmp_path / "ablations" / "variants" / f"{name}.yaml", "a", encoding="utf-8") as handle:
+            handle.write("extra: 1\n")
+    shutil.rmtree(tmp_path / "ablations" / "studies")
+    assert cli.main(["check", "--root", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "2 problems" in told and "random.yaml: extra" in told and "fne_no_buffer.yaml: extra" in told
+
+
+def test_version(capsys: pytest.CaptureFixture) -> None:
+    import fne
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0 and capsys.readouterr().out == f"fne {fne.__version__}\n"

@@ -1,0 +1,158 @@
+"""Files are whole or not there at all; errors name the file."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fne import files
+from fne.errors import UserError, bad_input
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "a.txt"
+    with files.atomic_path(target) as temporary:
+        assert temporary.parent == target.parent and temporary.suffix == ".txt" and temporary != target
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new" and left_in(target.parent) == ["a.txt"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    for error in (RuntimeError("x"), KeyboardInterrupt(), SystemExit(143)):
+        with pytest.raises(type(error)), files.atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise error
+        assert target.read_text() == "old" and left_in(tmp_path) == ["a.txt"]
+
+
+def test_a_file_gets_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(mask)
+        try:
+            files.write_text(tmp_path / "a", "x")
+            with files.atomic_folder(tmp_path / "f"):
+                pass
+            assert os.umask(mask) == mask, "the umask is put back"
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+        assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == mode | (mode >> 2 & 0o111)
+
+
+def test_a_folder_appears_whole_and_takes_the_old_ones_place(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    for round_ in ("one", "two"):
+        with files.atomic_folder(target) as temporary:
+            (temporary / round_).write_text(round_)
+            assert not (target / round_).exists()
+        assert left_in(target) == [round_] and left_in(tmp_path) == ["store"]
+    with pytest.raises(RuntimeError), files.atomic_folder(target) as temporary:
+        (temporary / "three").write_text("3")
+        raise RuntimeError
+    assert left_in(target) == ["two"] and left_in(tmp_path) == ["store"]
+
+
+def test_a_killed_writer_leaves_no_file_of_the_final_name(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom fne.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n    path.write_text('half')\n    print('ready', flush=True)\n    time.sleep(60)\n"
+    )
+    target = tmp_path / "a.txt"
+    writer = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    assert not target.exists()
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    for manager in (files.atomic_path, files.atomic_folder):
+        with pytest.raises(OSError, match="No space") as caught, manager(tmp_path / "a.bin"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert caught.value.filename == str(tmp_path / "a.bin") and left_in(tmp_path) == []
+    with pytest.raises(OSError) as caught, files.atomic_path(tmp_path / "a.bin"):
+        raise OSError(errno.ENOENT, "No such file", "input.txt")
+    assert caught.value.filename == "input.txt"
+
+
+def test_json_goes_round(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None, True, "ä ☃"], "b": {"c": 1e-300}}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json") == value
+    assert "☃" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError):
+            files.write_json(tmp_path / "b.json", {"a": bad})
+    assert left_in(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b'{"a": 1,\n "b" 2}', "line 2"), (b"\xff\xfe", "not UTF-8"), (b"", "not valid JSON")],
+)
+def test_bad_json(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        files.read_json(tmp_path / "a.json")
+    assert str(tmp_path / "a.json") in str(caught.value)
+
+
+def test_missing_json(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_csv_keeps_every_digit_and_quotes(tmp_path: Path) -> None:
+    import csv
+
+    rows = [{"a": 0.1 + 0.2, "b": 'x,"y"\nz'}, {"a": None, "b": float("nan")}, {"a": 0, "b": ""}]
+    files.write_csv(tmp_path / "a.csv", rows, ["a", "b"])
+    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as handle:
+        found = list(csv.DictReader(handle))
+    assert float(found[0]["a"]) == 0.1 + 0.2 and found[0]["b"] == 'x,"y"\nz'
+    assert found[1] == {"a": "", "b": ""} and found[2]["a"] == "0"
+    assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+    files.write_csv(tmp_path / "empty.csv", [], ["a", "b"])
+    assert (tmp_path / "empty.csv").read_text() == "a,b\n"
+
+
+def test_csv_refuses_other_columns(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        files.write_csv(tmp_path / "a.csv", [{"a": 1, "c": 2}], ["a"])
+    assert left_in(tmp_path) == []
+
+
+def test_checksums(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 1_000_001)
+    assert files.sha256_file(tmp_path / "a") == hashlib.sha256(b"x" * 1_000_001).hexdigest()
+    assert files.sha256_text("ä") == hashlib.sha256("ä".encode()).hexdigest()
+
+
+def test_an_error_names_file_key_value_allowed_and_the_nearest() -> None:
+    error = bad_input(
+        "unknown", file="a.yaml", key="b.c", value="hardst", allowed=["hardest", "random"], hint="mend it"
+    )
+    assert str(error) == (
+        "a.yaml: b.c: unknown; got 'hardst'; allowed: hardest, random; did you mean 'hardest'?; mend it"
+    )
+    assert str(bad_input("empty")) == "empty"
+    assert "did you mean" not in str(bad_input("x", value="zzz", allowed=["hardest"]))
+    assert str(bad_input("x", value=0, allowed=">= 1")) == "x; got 0; allowed: >= 1"
+    assert json.dumps(str(bad_input("x", allowed=[]))) == '"x; allowed: nothing"'
