@@ -28,7 +28,7 @@ EXPERT_SCORES = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Judgement:
-    """One judged pair: image, the caption's image and number, degree of agreement in 0..1, verdict, source."""
+    """One judged pair: image, the caption's image and number, agreement in 0..1, verdict, source."""
 
     image: str
     caption: tuple[str, int]

@@ -210,5 +210,5 @@ def equal_captions(items: list[Item], split: str) -> Truth:
 
 
 def normalise(text: str) -> str:
-    """Lower-case runs of ``[a-z0-9]`` joined by spaces; a text without any is kept as it is (other scripts)."""
+    """Lower-case runs of ``[a-z0-9]`` joined by spaces; a text without any stays as it is."""
     return " ".join(re.findall(r"[a-z0-9]+", text.lower())) or text.strip()

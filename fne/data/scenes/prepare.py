@@ -38,7 +38,7 @@ class Split:
 
 
 def pretrain_scenes(data: dict[str, Any]) -> Scenes:
-    """The ``data.pretrain`` scenes for the encoders, uniform over the world; no split contains any of them."""
+    """The ``data.pretrain`` scenes for the encoders, uniform over the world; no split has any of them."""
     rng = numpy_stream(data["seed"], "scenes", "pretrain")
     return sample_unique(data["pretrain"], lambda n: sample_scenes(n, rng), np.zeros(0, np.int64))
 

@@ -1,0 +1,247 @@
+"""The prepared world: exact truth, prevalence on target, disjoint splits, repeatable bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fne.data import prepare
+from fne.data.manifest import Manifest
+from fne.data.scenes import prepare as scenes_prepare
+from fne.data.scenes.draw import Chooser
+from fne.data.scenes.logic import evaluate, read_forms
+from fne.data.scenes.prepare import (
+    build_splits,
+    load_scenes,
+    pretrain_captions,
+    pretrain_pictures,
+    pretrain_scenes,
+)
+from fne.data.scenes.prevalence import draw_split_forms, order_situations
+from fne.data.scenes.relevance import count_matches, relevant_pairs
+from fne.data.scenes.situations import SHARES, Sampler, draw_situations, quotas
+from fne.data.truth import prevalence
+from fne.errors import UserError
+from tests.data.conftest import SMALL, scenes_section
+
+
+def test_truth_is_recomputed_from_the_stored_forms_and_scenes(prepared: Path) -> None:
+    """The whole relevance matrix of val, one pair at a time, from the files alone."""
+    manifest = Manifest.load(prepared)
+    truth = manifest.truth("val")
+    scenes, forms = list(load_scenes(prepared / "scenes.val.npz")), read_forms(prepared / "forms.val.json")
+    expected = [
+        [i, c] for i, scene in enumerate(scenes) for c, form in enumerate(forms) if evaluate(form, scene)
+    ]
+    assert truth.pairs.tolist() == expected
+    assert truth.kind == "exact"
+    assert truth.image_queries.tolist() == list(range(80)) and truth.caption_queries.tolist() == list(
+        range(240)
+    )
+    measured = prevalence(len(expected), 80, 240)
+    assert manifest.truth_files["val"]["prevalence"] == measured > 0
+    counts = np.sort(np.bincount([c for _, c in expected]))
+    said = manifest.truth_files["val"]["matches_per_caption"]
+    assert said == {"median": counts[120], "p90": counts[216], "p99": counts[237], "max": counts[-1]}
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_own_pairs_are_always_relevant(prepared: Path, split: str) -> None:
+    manifest = Manifest.load(prepared)
+    view = manifest.split(split)
+    assert manifest.truth(split).contains(view.caption_image, np.arange(len(view.texts))).all()
+
+
+def test_pictures_are_those_of_the_scenes(prepared: Path) -> None:
+    """Files are in scene order: the middle of every cell tells whether it is empty."""
+    manifest = Manifest.load(prepared)
+    cells = np.concatenate(
+        [load_scenes(prepared / f"scenes.{split}.npz").cells for split in ("train", "val", "test")]
+    )
+    for row in range(0, len(cells), 17):
+        picture = np.asarray(Image.open(manifest.image_paths()[row]), float)
+        assert picture.shape == (48, 48, 3)
+        blocks = picture.reshape(3, 16, 3, 16, 3).transpose(0, 2, 1, 3, 4).reshape(9, 16, 16, 3)
+        # Objects have edges, grounds only texture.
+        contrast = blocks.max(axis=(1, 2)) - blocks.min(axis=(1, 2))
+        assert contrast[cells[row] > 0].max(axis=1).min() > contrast[cells[row] == 0].max(axis=1).max()
+
+
+def test_splits_and_pretraining_share_no_scene(small_world) -> None:
+    keys = [split.scenes.keys() for split in small_world.values()] + [pretrain_scenes(SMALL).keys()]
+    everything = np.concatenate(keys)
+    assert len(np.unique(everything)) == len(everything) == 240 + 80 + 120 + 50
+
+
+def test_scenes_that_would_repeat_are_drawn_again() -> None:
+    situations = draw_situations(Chooser(np.random.default_rng(0)))
+    members = np.repeat(np.arange(len(situations)), quotas(300))
+    first = Sampler(situations, Chooser(np.random.default_rng(1))).draw(members)
+    again = scenes_prepare._draw_unique(
+        Sampler(situations, Chooser(np.random.default_rng(1))), members, first.keys()
+    )
+    assert not np.isin(again.keys(), first.keys()).any()
+    assert len(np.unique(again.keys())) == 300
+
+
+@pytest.mark.parametrize("target", [0.001, 0.003, 0.01, 0.03])
+def test_prevalence_meets_the_target(target: float) -> None:
+    data = scenes_section(train=1100, val=400, test=500, captions_per_image=5, prevalence=target, seed=1)
+    for split in build_splits(data).values():
+        pairs = relevant_pairs(split.scenes, split.forms)
+        n, m = len(split.scenes), len(split.forms)
+        assert prevalence(len(pairs), n, m) == pytest.approx(target, rel=0.1)
+        matches = np.bincount(pairs[:, 1], minlength=m) - 1
+        # Heavy-tailed: most captions match (nearly) nothing else, a minority matches many.
+        assert np.median(matches) <= 1
+        assert matches.max() > 3 * target * (n - 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_prevalence_zero_is_exactly_zero(seed: int) -> None:
+    data = scenes_section(train=1300, prevalence=0, seed=seed)  # more than one block
+    for split in build_splits(data).values():
+        assert (count_matches(split.scenes, split.forms) == 1).all()
+
+
+def test_a_low_target_in_a_large_split_is_met_too() -> None:
+    """More scenes than a block, so captions that tell apart within a block only would exceed the target."""
+    split = build_splits(scenes_section(train=1300, prevalence=0.00004))["train"]
+    measured = prevalence(len(relevant_pairs(split.scenes, split.forms)), 1300, 3900)
+    assert measured == pytest.approx(0.00004, rel=0.15)
+
+
+def test_the_order_of_situations_starts_at_the_fitting_size() -> None:
+    for target in (0.001, 0.003, 0.01):
+        order = order_situations(target)
+        assert sorted(order) == list(range(len(SHARES)))
+        # About five situations of the first one's size meet the target.
+        assert 3 < target / (0.75 * SHARES[order[0]] ** 2) < 8
+
+
+def test_a_target_out_of_reach_is_an_error() -> None:
+    situations = draw_situations(Chooser(np.random.default_rng(0)))
+    members = np.arange(400) % len(situations)  # equal shares: nobody is frequent
+    choose = Chooser(np.random.default_rng(1))
+    scenes = scenes_prepare._draw_unique(Sampler(situations, choose), members, np.zeros(0, np.int64))
+    with pytest.raises(UserError, match=r"data\.prevalence: the val split.*got 0\.03; allowed: at most 0\.0"):
+        draw_split_forms(scenes, members, situations, 5, 0.03, choose, "val")
+
+
+def test_the_same_seed_gives_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
+    again = tmp_path / prepared.name
+    prepare.run(dict(SMALL), again)
+    names = sorted(path.relative_to(prepared) for path in prepared.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert len(names) == 440 + 1 + 3 * 3
+    for name in names:
+        assert (prepared / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_another_seed_gives_another_world(small_world) -> None:
+    other = build_splits(scenes_section(seed=4))
+    mine, theirs = (set(world["train"].scenes.keys().tolist()) for world in (small_world, other))
+    assert len(mine & theirs) < 3
+    assert small_world["train"].texts != other["train"].texts
+
+
+def test_seed_zero_and_small_splits_work() -> None:
+    world = build_splits(scenes_section(seed=0, train=30, val=2, test=3, pretrain=0, captions_per_image=1))
+    assert [len(split.texts) for split in world.values()] == [30, 2, 3]
+
+
+def test_the_pictures_of_pretraining_are_those_of_its_scenes() -> None:
+    pictures, captions = pretrain_pictures(SMALL), pretrain_captions(SMALL)
+    assert pictures.shape == (50, 48, 48, 3) and len(captions) == 150
+    np.testing.assert_array_equal(pictures, pretrain_pictures(SMALL))
+    assert captions == pretrain_captions(SMALL)
+    assert len(set(captions)) > 140
+
+
+def test_texts_say_the_forms(small_world) -> None:
+    """Spot check in the other direction: every colour, number and ground of a form is a word of its text."""
+    words = {
+        "colour": [
+            {"red", "scarlet"},
+            {"orange"},
+            {"yellow", "golden"},
+            {"green"},
+            {"cyan", "turquoise"},
+            {"blue"},
+            {"purple", "violet"},
+            {"pink"},
+        ],
+        "on": [{"sand", "sandy", "beach"}, {"grass", "grassy", "lawn"}, {"snow", "snowy"}, {"night", "dark"}],
+    }
+    for split in small_world.values():
+        for form, text in zip(split.forms, split.texts, strict=True):
+            said = set(text.split())
+            colours = {part[1] for atom in form for part in atom if isinstance(part, tuple)} - {-1}
+            grounds = {atom[1] for atom in form if atom[0] == "on"}
+            for index, names in enumerate(words["colour"]):
+                assert bool(names & said) == (index in colours), (text, form)
+            for index, names in enumerate(words["on"]):
+                assert bool(names & said) == (index in grounds), (text, form)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": -1}, "data.seed"),
+        ({"seed": True}, "data.seed"),
+        ({"train": 0}, "data.train: not usable; got 0; allowed: whole numbers from 2"),
+        ({"test": 2.5}, "data.test"),
+        ({"val": "80"}, "data.val"),
+        ({"captions_per_image": 0}, "data.captions_per_image"),
+        ({"prevalence": 0.5}, "data.prevalence: not usable; got 0.5; allowed: 0 to 0.03"),
+        ({"prevalence": -0.001}, "data.prevalence"),
+        ({"prevalence": float("nan")}, "data.prevalence"),
+        ({"image_size": 50}, "data.image_size"),
+        ({"image_size": 12}, "data.image_size"),
+        ({"prevalance": 0.1}, "data.prevalance: unknown key.*did you mean 'prevalence'"),
+    ],
+)
+def test_values_that_make_no_world(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare.run(scenes_section(**change), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    data = scenes_section()
+    del data["pretrain"]
+    with pytest.raises(UserError, match="data.pretrain: missing"):
+        prepare.run(data, tmp_path / "out")
+
+
+def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scenes_prepare, "write_forms", fail)
+    with pytest.raises(OSError, match="No space"):
+        prepare.run(dict(SMALL), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_preparing_again_keeps_features_and_replaces_data(tmp_path: Path) -> None:
+    folder = tmp_path / "scenes-x"
+    data = scenes_section(train=20, val=5, test=5, pretrain=0)
+    prepare.run(data, folder)
+    (folder / "features").mkdir()
+    (folder / "features" / "store").write_text("kept")
+    prepare.run(data | {"train": 10}, folder)
+    assert len(list((folder / "images").iterdir())) == 20
+    assert Manifest.load(folder).data["train"] == 10
+    assert (folder / "features" / "store").read_text() == "kept"
+    assert json.loads((folder / "manifest.json").read_text())["data_id"] == "scenes-x"
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes-x"]
+
+
+def test_missing_scenes_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fne prepare"):
+        load_scenes(tmp_path / "scenes.train.npz")

@@ -1,0 +1,242 @@
+"""The world: codes, keys, uniqueness, situations, and the pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fne.data.scenes.captions import draw_form, full_form
+from fne.data.scenes.draw import Chooser
+from fne.data.scenes.grammar import MAX_WORDS, say
+from fne.data.scenes.logic import evaluate
+from fne.data.scenes.render import GROUND, PALETTE, render
+from fne.data.scenes.situations import (
+    NEAR_MISSES,
+    SHARES,
+    SITUATIONS,
+    Sampler,
+    draw_situations,
+    quotas,
+)
+from fne.data.scenes.world import (
+    CODES,
+    COLOURS,
+    SHAPES,
+    Object,
+    Scene,
+    Scenes,
+    concatenate,
+    decode,
+    encode,
+    from_scene_list,
+    sample_scenes,
+    sample_unique,
+)
+from fne.errors import UserError
+
+
+def test_codes_round_trip() -> None:
+    attributes = [decode(code) for code in range(1, CODES + 1)]
+    assert len(set(attributes)) == CODES == 6 * 8 * 2
+    assert [encode(*values) for values in attributes] == list(range(1, CODES + 1))
+
+
+def test_scenes_round_trip_through_single_scenes() -> None:
+    scenes = sample_scenes(50, np.random.default_rng(0))
+    again = from_scene_list(list(scenes))
+    np.testing.assert_array_equal(again.cells, scenes.cells)
+    np.testing.assert_array_equal(again.background, scenes.background)
+    assert scenes[3] == again.take(np.array([3]))[0]
+
+
+def test_sampled_scenes_cover_the_world() -> None:
+    scenes = sample_scenes(4000, np.random.default_rng(1))
+    counts = np.bincount((scenes.cells > 0).sum(axis=1), minlength=6)
+    assert counts[[0, 1, 5]].sum() == 0 and counts[2:5].min() > 1200
+    assert np.bincount(scenes.background).min() > 900
+    assert ((scenes.cells > 0).mean(axis=0) > 0.3).all()
+    assert set(np.unique(scenes.cells)) == set(range(CODES + 1))
+
+
+def test_keys_tell_scenes_apart() -> None:
+    base = Scene(0, (Object(0, 0, 0, 0, 0), Object(1, 7, 5, 2, 2)))
+    variants = [
+        base,
+        Scene(3, base.objects),
+        Scene(0, (Object(1, 0, 0, 0, 0), base.objects[1])),
+        Scene(0, (Object(0, 0, 0, 0, 1), base.objects[1])),
+        Scene(0, (*base.objects, Object(0, 0, 0, 0, 1))),
+        # The largest content there is: every digit of the key at its maximum.
+    ]
+    keys = from_scene_list([*variants, base]).keys()
+    assert len(set(keys[:-1].tolist())) == len(variants) and keys[-1] == keys[0]
+    top = Scenes(np.full((1, 9), CODES, np.uint8), np.array([3], np.uint8)).keys()
+    assert int(top[0]) == 3 * (CODES + 1) ** 9 + sum(CODES * (CODES + 1) ** i for i in range(9))
+
+
+def test_sample_unique_avoids_repeats_and_taken_scenes() -> None:
+    pool = sample_scenes(30, np.random.default_rng(2))
+    rng = np.random.default_rng(3)
+    drawn = sample_unique(20, lambda n: pool.take(rng.integers(0, 30, n)), pool.keys()[:10])
+    keys = drawn.keys()
+    assert len(drawn) == len(set(keys.tolist())) == 20
+    assert not set(keys.tolist()) & set(pool.keys()[:10].tolist())
+    assert len(sample_unique(0, lambda n: pool.take(slice(0, n)), pool.keys())) == 0
+
+
+def test_chooser_is_uniform_and_repeats() -> None:
+    choose = Chooser(np.random.default_rng(0))
+    counts = np.bincount([choose.below(5) for _ in range(20000)], minlength=5)
+    assert counts.min() > 3700 and counts.max() < 4300
+    firsts = np.bincount([choose.shuffled([0, 1, 2])[0] for _ in range(9000)])
+    assert firsts.min() > 2800
+    again = [Chooser(np.random.default_rng(4)).uniform() for _ in range(2)]
+    assert again[0] == again[1]
+    one, items = Chooser(np.random.default_rng(5)), list(range(9))
+    assert sorted(one.shuffled(items)) == items == list(range(9))
+
+
+def test_quotas_are_the_shares_rounded() -> None:
+    for n in (10, 500, 1000, 6001):
+        counts = quotas(n)
+        assert counts.sum() == n and len(counts) == SITUATIONS
+        assert np.abs(counts - SHARES * n).max() < 1
+    np.testing.assert_allclose(SHARES[0] / SHARES[1], 2.5 / 1.5)
+
+
+@pytest.fixture(scope="module")
+def situations():
+    return draw_situations(Chooser(np.random.default_rng(0)))
+
+
+def test_scenes_show_their_situation_and_no_other(situations) -> None:
+    members = np.repeat(np.arange(SITUATIONS), 20)
+    scenes = Sampler(situations, Chooser(np.random.default_rng(1))).draw(members)
+    own = [evaluate(situations[index].form, scene) for index, scene in zip(members, scenes, strict=True)]
+    assert 0.5 * NEAR_MISSES < 1 - np.mean(own) < 1.5 * NEAR_MISSES
+    for index, scene in zip(members, scenes, strict=True):
+        looks = {(item.colour, item.shape) for item in scene.objects}
+        marks = {number for number, situation in enumerate(situations) if situation.pair <= looks}
+        assert marks <= {index}
+        assert 2 <= len(scene.objects) <= 4
+
+
+def test_situations_have_different_marks(situations) -> None:
+    assert len({situation.pair for situation in situations}) == SITUATIONS
+    assert all(len(situation.pair) == 2 for situation in situations)
+
+
+def test_near_misses_break_every_kind_of_detail(situations) -> None:
+    situation = situations[0]
+    scenes = Sampler(situations, Chooser(np.random.default_rng(2))).draw(np.zeros(2000, int))
+    misses = [scene for scene in scenes if not evaluate(situation.form, scene)]
+    atoms = dict(zip(("standing", "objects", "ground"), situation.atoms((True, True)), strict=True))
+    ground = [not evaluate((atoms["ground"],), scene) for scene in misses]
+    first = [not evaluate((atoms["objects"][0],), scene) for scene in misses]
+    second = [not evaluate((atoms["objects"][1],), scene) for scene in misses]
+    standing = [not (g or f or s) for g, f, s in zip(ground, first, second, strict=True)]
+    assert min(sum(ground), sum(first), sum(second), sum(standing)) > 20
+    assert all(g + f + s + t == 1 for g, f, s, t in zip(ground, first, second, standing, strict=True))
+
+
+def test_sentences_fit_and_vary() -> None:
+    rng = np.random.default_rng(3)
+    scenes, choose = sample_scenes(600, rng), Chooser(rng)
+    texts = [say(draw_form(scene, level, choose), choose) for scene in scenes for level in range(5)]
+    assert max(len(text.split()) for text in texts) <= MAX_WORDS
+    assert all(text == " ".join(text.split()) and text.replace(" ", "").isalpha() for text in texts)
+    words = {word for text in texts for word in text.split()}
+    assert len(words) > 85
+    form = full_form(scenes[0])
+    assert len({say(form, choose) for _ in range(50)}) > 40
+
+
+def test_sentences_by_hand() -> None:
+    """Every phrase of a form is said, and converses turn the order round."""
+    red_circle, blue_star = (1, 0, 0, -1, -1), (-1, 5, 5, 0, 2)
+    choose = Chooser(np.random.default_rng(0))
+    for _ in range(200):
+        text = say((("left", red_circle, blue_star), ("on", 2)), choose)
+        assert any(place in text for place in ("snow", "snowy")) and "star" in text
+        red = min(text.find(word) for word in ("red", "scarlet") if word in text)
+        blue = text.find("blue")
+        if "left of" in text:
+            assert red < blue
+        else:
+            assert "right of" in text and blue < red
+        assert "top right" in text
+        assert any(word in text for word in ("large", "big", "huge"))
+    plurals = {say((("number", (-1, 0, 4, -1, -1), 2),), choose) for _ in range(100)}
+    assert all("two" in text and ("crosses" in text or "pluses" in text) for text in plurals)
+    assert not any("there is two" in text for text in plurals)
+    assert any("an orange" in say((("some", (-1, 1, 0, -1, -1)),), choose) for _ in range(20))
+
+
+def test_pictures_are_repeatable_and_vary_with_the_stream() -> None:
+    scenes = sample_scenes(6, np.random.default_rng(0))
+    one, again, other = (render(scenes, np.random.default_rng(seed), 48) for seed in (1, 1, 2))
+    assert one.shape == (6, 48, 48, 3) and one.dtype == np.uint8
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).mean() > 0.5
+
+
+def hue(colour: np.ndarray) -> np.ndarray:
+    """Direction of a colour: the dark rim of an object does not change it."""
+    return colour / np.linalg.norm(colour, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("size", [24, 48, 96])
+def test_each_cell_shows_its_object(size: int) -> None:
+    """The middle of an occupied cell has the object's colour, an empty cell the ground's."""
+    rng = np.random.default_rng(0)
+    scenes = sample_scenes(300, rng)
+    pictures = render(scenes, rng, size).astype(float)
+    cell, right, objects = size // 3, 0, 0
+    for scene, picture in zip(scenes, pictures, strict=True):
+        taken = {(item.row, item.col): item for item in scene.objects}
+        for row in range(3):
+            for col in range(3):
+                top, left = row * cell + cell // 2 - 1, col * cell + cell // 2 - 1
+                middle = picture[top : top + 2, left : left + 2].mean(axis=(0, 1))
+                item = taken.get((row, col))
+                if item is None:
+                    assert np.abs(middle - GROUND[scene.background]).max() < 80, (row, col)
+                else:
+                    objects += 1
+                    right += np.linalg.norm(hue(PALETTE) - hue(middle), axis=1).argmin() == item.colour
+    assert right / objects > (0.85 if size == 24 else 0.97)
+
+
+def test_large_objects_cover_more_and_shapes_differ() -> None:
+    """Mean pictures without noise: a large object covers over twice a small one; no two shapes look alike."""
+    covered = {}
+    for shape in range(len(SHAPES)):
+        for size in range(2):
+            # A red object on night, the darkest ground: covered pixels have a high red channel.
+            scene = Scene(3, (Object(size, 0, shape, 1, 1), Object(0, 0, 0, 0, 0)))
+            pictures = render(from_scene_list([scene] * 40), np.random.default_rng(0), 48)
+            covered[shape, size] = (pictures[:, 16:32, 16:32, 0] > 80).mean(axis=0)
+    for shape in range(len(SHAPES)):
+        assert covered[shape, 1].sum() > 1.7 * covered[shape, 0].sum() > 20
+        for other in range(shape):
+            for size in range(2):
+                assert np.abs(covered[shape, size] - covered[other, size]).sum() > 6
+
+
+def test_colours_and_grounds_are_far_apart() -> None:
+    assert len(PALETTE) == len(COLOURS)
+    everything = np.concatenate([PALETTE, GROUND])
+    distance = np.linalg.norm(everything[:, None] - everything[None], axis=2) + 999 * np.eye(len(everything))
+    assert distance.min() > 60
+
+
+@pytest.mark.parametrize("size", [0, 21, 50])
+def test_sizes_that_have_no_grid_are_refused(size: int) -> None:
+    with pytest.raises(UserError, match="data.image_size"):
+        render(sample_scenes(2, np.random.default_rng(0)), np.random.default_rng(0), size)
+
+
+def test_no_scenes_no_pictures() -> None:
+    scenes = sample_scenes(0, np.random.default_rng(0))
+    assert render(scenes, np.random.default_rng(0), 48).shape == (0, 48, 48, 3)
+    assert len(concatenate([scenes, scenes])) == 0
