@@ -71,7 +71,8 @@ def test_a_folder_appears_whole_and_takes_the_old_ones_place(tmp_path: Path) -> 
 def test_a_killed_writer_leaves_no_file_of_the_final_name(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom fne.files import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as path:\n    path.write_text('half')\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "with atomic_path(sys.argv[1]) as path:\n    path.write_text('half')\n"
+        "    print('ready', flush=True)\n    time.sleep(60)\n"
     )
     target = tmp_path / "a.txt"
     writer = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""Run records: true to the machine, the code and the inputs; the log of readings of the test split only grows."""
+"""Run records: true to machine, code and inputs; the log of readings of the test split only grows."""
 
 from __future__ import annotations
 

@@ -150,8 +150,7 @@ def test_every_option_of_the_catalogues_is_a_key_of_the_base(library: Library) -
 @pytest.mark.parametrize("name", TUNED)
 def test_tuned_file_belongs_to_a_study_and_says_why(name: str) -> None:
     content = yaml.safe_load((FOLDER / "tuned" / f"{name}.yaml").read_text(encoding="utf-8"))
-    users = [study for study in STUDIES
-             if yaml.safe_load((FOLDER / "studies" / f"{study}.yaml").read_text(encoding="utf-8")).get("tuned") == name]  # fmt: skip
+    users = [study for study in STUDIES if config.load_study(study, root=ROOT, complete=False).tuned == name]
     assert users, "no study uses it"
     for user in users:
         study = config.load_study(user, root=ROOT, complete=False)

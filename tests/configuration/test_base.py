@@ -1,0 +1,130 @@
+"""YAML files, the base protocol and the table of types: one clear error for everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fne.configuration import schema
+from fne.errors import UserError
+from tests.projects import ROOT, Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["base", "variants/fne", "studies/paper"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"# only a comment\n", "empty"),
+        (b"title: caf\xe9\n", "not UTF-8"),
+        (b"- a\n- b\n", "mapping"),
+        (b"a: [1\n", "line 2"),
+        (b"title: 1\ntitle: 2\n", "'title' is given twice"),
+        (b"set: {a: 1, a: 2}\n", "'a' is given twice"),
+        (b"on: 1\n", "must be text"),
+        (b"1: 1\n", "must be text"),
+        (b"a: !!python/object:os.system {}\n", "not valid YAML"),
+        (b"a: &x {b: *x}\n", "not valid YAML|contains itself"),
+        (b"a: 2020-99-99\n", "not valid YAML"),
+        (b"? [1, 2]\n: 3\n", "must be text|not valid YAML"),
+        (b"a: \x00\n", "not valid YAML"),
+    ],
+)
+def test_unreadable_yaml(project: Project, name: str, content: bytes, words: str) -> None:
+    project.path(name).write_bytes(content)
+    message = project.fails(saying=[f"{name}.yaml"])
+    assert any(word in message for word in words.split("|")), message
+
+
+def test_missing_base(project: Project) -> None:
+    project.path("base").unlink()
+    project.fails(saying=["base.yaml", "no such file"])
+
+
+def test_base_and_the_table_of_fields_hold_the_same_keys(project: Project) -> None:
+    base = project.read("base")
+    run = {key: value for key, value in base.items() if key not in ("datasets", "regime")}
+    assert set(schema.flatten(run)) == set(schema.RUN_FIELDS)
+    for dataset, section in base["datasets"].items():
+        kind = schema.DATASETS[dataset]
+        assert set(schema.flatten(section)) == set(schema.DATA_FIELDS[kind])
+
+
+def test_every_value_of_the_base_has_a_comment() -> None:
+    lines = (ROOT / "ablations" / "base.yaml").read_text(encoding="utf-8").splitlines()
+    templates = {"flickr30k", "coco", "custom"}  # as flickr8k above them
+    section = ""
+    for line in lines:
+        key, colon, value = line.partition(":")
+        if line.startswith("  ") and not line.startswith("   ") and not value.strip():
+            section = key.strip()
+        if colon and value.strip() and not line.lstrip().startswith("#") and section not in templates:
+            assert "#" in value or key.strip() in {"revision", "level", "dtype"}, f"no reason given: {line}"
+
+
+def test_base_with_a_missing_and_a_surplus_key(project: Project) -> None:
+    base = project.read("base")
+    del base["loss"]["margin"]
+    base["loss"]["margn"] = 0.2
+    del base["datasets"]["coco"]["images"]
+    project.write("base", base)
+    project.fails(saying=["base.yaml: loss.margin: is missing", "base.yaml: loss.margn: unknown key",
+                          "did you mean 'loss.margin'", "images: is missing"])  # fmt: skip
+
+
+def test_base_without_a_data_set(project: Project) -> None:
+    base = project.read("base")
+    del base["datasets"]["coco"]
+    project.write("base", base)
+    project.fails(saying=["datasets", "coco"])
+
+
+@pytest.mark.parametrize("key", sorted(schema.RUN_FIELDS))
+def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
+    """A value of a wrong type, and one out of range, are refused for each single key."""
+    field = schema.RUN_FIELDS[key]
+    wrong: list[object] = [True, {"a": 1}, []]
+    wrong += [] if field.null else [None]
+    if field.kind in ("int", "float"):
+        wrong += ["text", "2e-5", float("nan"), float("inf"), -1, 10**400]
+        wrong += [1.5] if field.kind == "int" else []
+    elif field.kind == "ints":
+        wrong += [1, [0], [5, 1], [1, 1], [1.0], ["1"]]
+    else:
+        wrong += [1, 0.5, "" if field.kind == "text" else "nonsense"]
+    for value in wrong:
+        with pytest.raises(UserError, match=key):
+            schema.check_value(value, field, "file", key)
+
+
+@pytest.mark.parametrize(
+    ("key", "inside", "outside"),
+    [
+        ("negatives.prior", [1e-9, 0.5, 0.999], [0, 1, 1.5]),
+        ("negatives.posterior_threshold", [0, 1], [-0.001, 1.001]),
+        ("memory.momentum", [0, 0.999], [1, -0.1]),
+        ("train.learning_rate", [1e-12, 10], [0]),
+        ("train.batch_size", [2], [1, 0]),
+        ("train.epochs", [1], [0]),
+        ("warmup.epochs", [0], [-1]),
+        ("memory.size", [0, 1], [-1]),
+        ("loss.margin", [0, 2], [2.01]),
+        ("train.gradient_clip", [None, 0.1], [0]),
+        ("data.prevalence", [0.003, 0.2], [0, 0.21]),
+        ("data.image_size", [24, 48], [21, 49, 513]),
+        ("data.seed", [0], [-1]),
+    ],
+)
+def test_ranges(key: str, inside: list, outside: list) -> None:
+    field = schema.fields_for("scenes")[key]
+    for value in inside:
+        assert schema.check_value(value, field, "file", key) == value
+    for value in outside:
+        with pytest.raises(UserError, match="out of range"):
+            schema.check_value(value, field, "file", key)

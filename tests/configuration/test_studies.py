@@ -1,0 +1,190 @@
+"""Studies and tuned files: one clear error for everything that is wrong, all of them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fne import config
+from fne.configuration import schema
+from tests.projects import ENCODERS, PATHS, Project, digests, tuned_file
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "saying"),
+    [
+        ({"variants": ["fne", "fen"]}, ["variants", "'fen'", "did you mean 'fne'"]),
+        ({"variants": ["fne", "fne"], "baseline": "fne"}, ["variants", "'fne'", "twice"]),
+        ({"variants": []}, ["variants", "list"]),
+        ({"variants": [1]}, ["variants", "list"]),
+        ({"variants": {"fne": 1}}, ["variants", "list"]),
+        ({"baseline": "vsepp"}, ["baseline", "'vsepp'", "hardest_in_batch"]),
+        ({"baseline": ["fne"]}, ["baseline", "not among"]),
+        ({"regime": "finetune"}, ["regime", "'finetune'", "head"]),
+        ({"title": 3}, ["title", "3"]),
+        ({"primary": "rsum"}, ["primary", "mapping"]),
+        ({"primary": {"metric": "rsm", "protocol": "own"}},
+         ["primary.metric", "'rsm'", "did you mean 'rsum'"]),
+        ({"primary": {"metric": "map_at_r", "protocol": "own"}}, ["primary.metric", "map_at_r", "rsum"]),
+        ({"primary": {"metric": "rsum", "protocol": "mine"}}, ["primary.protocol", "'mine'", "own, truth"]),
+        ({"primary": {"metric": "rsum", "protocol": ["own"]}}, ["primary.protocol"]),
+        ({"primary": {"metric": "r1", "protocol": "own"}}, ["primary.direction", "i2t, t2i"]),
+        ({"primary": {"metric": "rsum", "protocol": "own", "x": 1}}, ["primary.x", "unknown"]),
+        ({"data": {"dataset": "scnes"}}, ["data.dataset", "'scnes'", "did you mean 'scenes'"]),
+        ({"data": {"dataset": ["scenes"]}}, ["data.dataset"]),
+        ({"data": {"dataset": "scenes", "trian": 5}}, ["data.trian", "did you mean 'data.train'"]),
+        ({"data": {"dataset": "scenes", "images": "/x"}}, ["data.images", "unknown key"]),
+        ({"data": "scenes"}, ["data", "mapping"]),
+        ({"encoders": {"image": {"poling": "cls"}}},
+         ["encoders.image.poling", "did you mean 'encoders.image.pooling'"]),
+        ({"encoders": {"image": {"level": "tokens"}}}, ["encoders.image.level", "'mlp' reads pooled"]),
+        ({"encoders": {"image": {"checkpoint": None}}},
+         ["encoders.image.checkpoint", "image_encoder=", "--set"]),
+        ({"set": {"train": {"epoch": 3}}}, ["set.train.epoch", "did you mean 'train.epochs'"]),
+        ({"set": {"encoders": {"image": {"pooling": "cls"}}}}, ["set.encoders.image.pooling", "unknown key"]),
+        ({"set": {"warmup": {"epochs": 16}}}, ["warmup.epochs", "no epoch", "16"]),
+        ({"set": {"evaluation": {"ks": [1, 5]}}}, ["evaluation.ks", "1, 5 and 10"]),
+        ({"set": []}, ["set", "mapping"]),
+        ({"tuned": "none_such"}, ["tuned", "'none_such'"]),
+        ({"tuned": ["a"]}, ["tuned"]),
+        ({"sets": {}}, ["sets", "unknown key", "did you mean 'set'"]),
+    ],
+)  # fmt: skip
+def test_bad_study(project: Project, changes: dict, saying: list[str]) -> None:
+    project.edit("studies/paper", **changes)
+    project.fails(saying=["paper.yaml", *saying])
+
+
+@pytest.mark.parametrize(
+    "key", ["title", "question", "regime", "variants", "seeds", "block", "baseline", "primary"]
+)
+def test_study_without_a_required_key(project: Project, key: str) -> None:
+    content = project.read("studies/paper")
+    del content[key]
+    project.write("studies/paper", content)
+    project.fails(saying=["paper.yaml", key, "is missing"])
+
+
+def test_unknown_study(project: Project) -> None:
+    project.fails("papr", saying=["'papr'", "did you mean 'paper'", "flickr8k"])
+
+
+def test_a_value_that_no_variant_of_the_study_reads(project: Project) -> None:
+    project.edit(
+        "studies/paper", set={"negatives": {"tau": 1.0}}, variants=["random", "infonce"], baseline="random"
+    )
+    project.fails(saying=["paper.yaml", "set.negatives.tau", "read by no variant"])
+    project.edit("studies/paper", variants=["random", "fne"])
+    assert config.resolve(project.load(), "fne")["negatives"]["tau"] == 1.0
+
+
+def test_equal_variants_are_refused(project: Project) -> None:
+    project.variant("twin", {"negatives": {"strategy": "hardest"}}, ["negatives.strategy"])
+    project.edit("studies/paper", variants=["hardest_buffer", "twin"], baseline="twin")
+    project.fails(saying=["hardest_buffer", "twin", "equal resolved configs"])
+
+
+def test_variants_that_differ_only_in_what_nothing_reads_are_equal(project: Project) -> None:
+    """The unread parent value (here the queue's size) is pruned before the comparison."""
+    project.variant("small", {"memory": {"size": 7}}, ["memory.size"])
+    project.variant("twin", {"memory": {"kind": "none"}}, ["memory.kind"], parent="small")
+    project.edit("studies/paper", variants=["fne_no_buffer", "twin"], baseline="twin")
+    project.fails(saying=["fne_no_buffer", "twin", "equal resolved configs"])
+
+
+def test_all_problems_are_told_together(project: Project) -> None:
+    project.edit("variants/fne_no_cutdown", isolates=[])
+    project.edit("variants/random", role="other")
+    project.edit("studies/paper", seeds=[0, 0], baseline="nobody", set={"train": {"epochs": "2e-5"}})
+    project.edit("studies/paper", data={"trian": 1}, primary={"metric": "rsum", "protocol": "x"})
+    message = project.fails(
+        overrides={"loss.margn": 1, "train.optimizer": "sgd"}, saying=["problems in study 'paper'"]
+    )
+    files = ("fne_no_cutdown.yaml", "random.yaml")
+    keys = ("seeds", "baseline", "2e-5", "data.trian", "primary.protocol", "loss.margn", "'sgd'")
+    for words in files + keys:
+        assert words in message, words
+    lines = message.splitlines()[1:]
+    assert len(lines) == len(set(lines)) == 9 and message.startswith("9 problems")
+
+
+def test_misfits_name_the_variant(project: Project) -> None:
+    project.variant("long", {"warmup": {"epochs": 8}}, ["warmup.epochs"])
+    project.edit("studies/paper", variants=["fne", "long"], baseline="fne", set={"train": {"epochs": 6}})
+    project.fails(saying=["paper.yaml (variant long)", "warmup.epochs", "train.epochs, which is 6"])
+
+
+def test_text_that_looks_like_a_number_is_told_how_to_be_written(project: Project) -> None:
+    text = (
+        project.path("base")
+        .read_text(encoding="utf-8")
+        .replace("learning_rate: 1.0e-3", "learning_rate: 2e-5")
+    )
+    project.write("base", text)
+    project.fails(
+        saying=["base.yaml: train.learning_rate", "'2e-5'", "YAML reads this as text: write 2.0e-05"]
+    )
+    assert yaml.safe_load("2.0e-05") == 2e-5
+    for number in (2e-5, 1e20, 0.1, 123456.789, 1e-300):
+        assert yaml.safe_load(schema.yaml_number(number)) == number
+
+
+def test_what_only_the_user_knows_is_asked_for_at_once(project: Project) -> None:
+    message = project.fails("flickr8k", saying=["4 problems"])
+    for short in ("annotations=", "images=", "image_encoder=", "text_encoder="):
+        assert f"snakemake --config {short}" in message
+    assert "--set data.images=" in message
+    study = config.load_study("flickr8k", {}, project.root, complete=False)
+    assert len(study.variants) == 10
+
+
+def test_scenes_encoders_serve_scenes_only(project: Project) -> None:
+    overrides = PATHS | ENCODERS | {"encoders.image.checkpoint": "scenes"}
+    project.fails("flickr8k", overrides, saying=["encoders.image.checkpoint", "'scenes' only", "'flickr8k'"])
+
+
+def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    study = project.load("flickr8k", **(PATHS | ENCODERS | {"data.images": "~/pictures"}))
+    assert config.data_section(study)["images"] == "/home/me/pictures"
+
+
+@pytest.mark.parametrize(
+    ("content", "saying"),
+    [
+        (tuned_file({"fen": {"loss.margin": 0.1}}), ["'fen'", "did you mean 'fne'"]),
+        (tuned_file({"fne": {"loss.margn": 0.1}}), ["values.fne.loss.margn", "did you mean 'loss.margin'"]),
+        (tuned_file({"fne": {"loss.margin": "0.1"}}), ["values.fne.loss.margin", "not text"]),
+        (tuned_file({"fne": {"data.seed": 1}}), ["values.fne.data.seed", "belongs to the study"]),
+        (
+            tuned_file({"random": {"negatives.tau": 1.0}}),
+            ["values.random.negatives.tau", "not read by variant random"],
+        ),
+        (tuned_file({"fne": 3}), ["values.fne", "mapping"]),
+        (tuned_file({"fne": {}}, reasons={}), ["reasons.fne", "non-empty"]),
+        (tuned_file({}, reasons={"fne": "why"}), ["reasons.fne", "without values"]),
+        (tuned_file({}, protocol={"metric": "x"}), ["protocol.budget", "is missing", "protocol.command"]),
+        (tuned_file({}, search=None), ["search", "mapping"]),
+        (tuned_file({}, valus={}), ["valus", "did you mean 'values'"]),
+    ],
+)
+def test_bad_tuned_file(project: Project, content: dict, saying: list[str]) -> None:
+    project.write("tuned/t", content)
+    project.edit("studies/paper", tuned="t")
+    project.fails(saying=["t.yaml" if "'fen'" not in saying else "", *saying])
+
+
+def test_tuned_values_reach_their_variant_only(project: Project) -> None:
+    before = digests(project.load())
+    project.write("tuned/t", tuned_file({"fne": {"memory": {"size": 77}}, "random": {}}))
+    project.edit("studies/paper", tuned="t")
+    study = project.load()
+    assert study.tuned == "t" and config.resolve(study, "fne")["memory"]["size"] == 77
+    assert {variant for variant in before if before[variant] != digests(study)[variant]} == {"fne"}

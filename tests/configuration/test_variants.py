@@ -1,0 +1,147 @@
+"""Variant files and sweeps: one clear error for everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fne import config, paths
+from tests.projects import Project, sweep
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "saying"),
+    [
+        ({"set": {"negatives": {"tua": 1.0}}},
+         ["set.negatives.tua", "unknown key", "did you mean 'negatives.tau'"]),
+        ({"set": {"negativs": {"tau": 1.0}}}, ["set.negativs.tau", "unknown key", "negatives"]),
+        ({"set": {"negatives": 3}}, ["set.negatives", "is a section"]),
+        ({"set": {"negatives": {"tau": {"x": 1}}}}, ["negatives.tau", "is a value, not a section"]),
+        ({"set": {"negatives": {"tau": "0.5"}}}, ["set.negatives.tau", "not text", "'0.5'", "write 0.5"]),
+        ({"set": {"negatives": {"tau": True}}}, ["set.negatives.tau", "must be a number", "True"]),
+        ({"set": {"negatives": {"tau": -1}}}, ["set.negatives.tau", "out of range", "-1", ">= 0"]),
+        ({"set": {"negatives": {"tau": None}}}, ["set.negatives.tau", "must not be null"]),
+        ({"set": {"train": {"epochs": 2.0}}}, ["set.train.epochs", "must be an integer", "write 2"]),
+        ({"set": {"negatives": {"cut_down": "globl"}}},
+         ["cut_down", "'globl'", "global, none", "did you mean 'global'"]),
+        ({"set": {"negatives": {"cut_down": False}}}, ["cut_down", "must be text", "quote it"]),
+        ({"set": {"negatives": {"strategy": "hardst"}}}, ["strategy", "'hardst'", "did you mean 'hardest'"]),
+        ({"set": {"memory": {"kind": "queue"}}}, ["memory.kind", "'queue'", "none, momentum"]),
+        ({"set": {"loss": {"kind": "infonce"}}},
+         ["negatives.strategy", "does not fit loss.kind 'infonce'", "allowed: all"]),
+        ({"set": {"data": {"seed": 1}}}, ["set.data.seed", "belongs to the study"]),
+        ({"set": {"encoders": {"image": {"pooling": "cls"}}}},
+         ["set.encoders.image.pooling", "belongs to the study"]),
+        ({"set": {"evaluation": {"tie_rule": "pessimistic"}}},
+         ["evaluation.tie_rule", "belongs to the study"]),
+        ({"set": {"negatives.tau": 1.0, "negatives": {"tau": 2.0}}}, ["negatives.tau", "given twice"]),
+        ({"set": {"negatives": {"tau": 0.5}}}, ["set.negatives.tau", "changes nothing"]),
+        ({"set": {"negatives": {"strategy": "random", "tau": 1.0}}},
+         ["set.negatives.tau", "is not read", "'random' reads no"]),
+        ({"set": {"memory": {"kind": "none", "size": 9}}},
+         ["set.memory.size", "is not read", "memory.kind 'none'"]),
+        ({"set": {"loss": {"temperature": 0.1}}},
+         ["set.loss.temperature", "is not read", "reads loss.margin"]),
+        ({"set": {"warmup": {"epochs": 0, "margin": 0.1}}},
+         ["set.warmup.margin", "is not read", "warmup.epochs is 0"]),
+        ({"set": 3}, ["set", "must be a mapping"]),
+        ({"parent": "fen"}, ["parent", "unknown parent", "'fen'", "did you mean 'fne'"]),
+        ({"parent": "random--x-1"}, ["parent", "unknown parent"]),
+        ({"parent": "fne_no_cutdown"}, ["cycle", "fne_no_cutdown -> fne_no_cutdown"]),
+        ({"role": "sientific"}, ["role", "'sientific'", "did you mean 'scientific'"]),
+        ({"title": ""}, ["title", "non-empty"]),
+        ({"asks": None}, ["asks", "non-empty"]),
+        ({"isolates": "negatives.cut_down"}, ["isolates", "list"]),
+        ({"isolates": ["negatives.cut_down", "negatives.cut_down"]}, ["isolates", "distinct"]),
+        ({"isolates": ["negatives.cutdown"]},
+         ["isolates.negatives.cutdown", "did you mean 'negatives.cut_down'"]),
+        ({"isolates": []}, ["isolates", "differs but is not listed: negatives.cut_down"]),
+        ({"isolates": ["negatives.cut_down", "memory.size"]},
+         ["isolates", "listed but does not differ: memory.size"]),
+        ({"isolates": ["memory.size"]}, ["not listed: negatives.cut_down", "does not differ: memory.size"]),
+        ({"iolates": []}, ["iolates", "unknown key", "did you mean 'isolates'"]),
+        ({"sweep": {}}, ["sweep", "mapping"]),
+        ({"sweep": {"memory.size": 5}}, ["sweep.memory.size", "list of values"]),
+        ({"sweep": {"memory.size": []}}, ["sweep.memory.size", "list of values"]),
+        ({"sweep": {"memory.siz": [1]}}, ["sweep.memory.siz", "did you mean 'memory.size'"]),
+        ({"sweep": {"memory.size": [1, "2"]}}, ["sweep.memory.size", "not text"]),
+        ({"sweep": {"negatives.cut_down": ["none"]}}, ["sweep.negatives.cut_down", "in set and in sweep"]),
+        ({"sweep": {"memory.size": [7, 7]}, "isolates": ["negatives.cut_down", "memory.size"]},
+         ["sweep", "equal"]),
+        ({"sweep": {"negatives.tau": [1, 1.0]}, "isolates": ["negatives.cut_down", "negatives.tau"]},
+         ["sweep", "equal"]),
+        ({"sweep": {"loss.temperature": [0.1]}}, ["sweep.loss.temperature", "is not read"]),
+    ],
+)  # fmt: skip
+def test_bad_variant(project: Project, changes: dict, saying: list[str]) -> None:
+    project.edit("variants/fne_no_cutdown", **changes)
+    project.fails(saying=["fne_no_cutdown.yaml", *saying])
+
+
+@pytest.mark.parametrize("key", ["title", "asks", "parent", "isolates", "role"])
+def test_variant_without_a_required_key(project: Project, key: str) -> None:
+    content = project.read("variants/fne_no_cutdown")
+    del content[key]
+    project.write("variants/fne_no_cutdown", content)
+    project.fails(saying=["fne_no_cutdown.yaml", key])
+
+
+def test_a_longer_cycle_of_parents_is_told_whole(project: Project) -> None:
+    project.edit("variants/fne", parent="fne_abstract")
+    message = project.fails(saying=["a cycle of parents"])
+    assert "fne_abstract -> fne -> fne_abstract" in message or "fne -> fne_abstract -> fne" in message
+
+
+def test_a_dishonest_ancestor_is_found_through_its_descendant(project: Project) -> None:
+    project.edit("variants/hardest_buffer", isolates=["negatives.strategy", "memory.size"])
+    project.edit("studies/paper", variants=["random", "fne"], baseline="random")
+    project.fails(saying=["hardest_buffer.yaml", "does not differ: memory.size"])
+
+
+def test_a_variant_file_with_a_name_that_is_no_path(project: Project) -> None:
+    project.path("variants/fne").rename(project.path("variants/Fne-1"))
+    project.edit("studies/paper", variants=["Fne-1"], baseline="Fne-1")
+    project.fails(saying=["Fne-1", "not a variant's name"])
+
+
+def test_a_sweep_becomes_slugged_variants(project: Project) -> None:
+    sweep(project)
+    project.edit("studies/paper", variants=["fne", "queue"], baseline="fne")
+    study = project.load()
+    assert study.variants == (
+        "fne",
+        "queue--memory_size-512--negatives_prior-1e-05",
+        "queue--memory_size-512--negatives_prior-0.01",
+        "queue--memory_size-2048--negatives_prior-1e-05",
+        "queue--memory_size-2048--negatives_prior-0.01",
+    )
+    resolved = config.resolve(study, study.variants[3])
+    assert resolved["memory"]["size"] == 2048 and resolved["negatives"]["prior"] == 1e-5
+    assert config.variant_of(study, study.variants[1]).title == "queue (size 512, prior 1e-05)"
+    assert all(paths.run_folder(study, variant, "0-4").name == "0-4" for variant in study.variants)
+    assert set(study.variants[1:]) <= set(config.list_variants(project.root))
+
+
+def test_one_member_of_a_sweep_may_be_named_and_be_a_parent(project: Project) -> None:
+    sweep(project)
+    member = "queue--memory_size-512--negatives_prior-0.01"
+    project.variant("below", {"negatives": {"tau": 5.0}}, ["negatives.tau"], parent=member)
+    project.edit("studies/paper", variants=["fne", member, "below"], baseline="fne")
+    assert config.resolve(project.load(), "below")["memory"]["size"] == 512
+    project.edit("studies/paper", variants=["fne", member.replace("512", "513")], baseline="fne")
+    project.fails(saying=["513", "did you mean", member])
+
+
+def test_a_sweep_through_the_parents_own_value_is_fair_alone_but_not_beside_it(project: Project) -> None:
+    size = project.read("base")["memory"]["size"]
+    project.variant("queue", {}, ["memory.size"], sweep={"memory.size": [size, 2 * size]})
+    project.edit("studies/paper", variants=["queue"], baseline=f"queue--memory_size-{size}")
+    assert len(project.load().variants) == 2
+    project.edit("studies/paper", variants=["fne", "queue"], baseline="fne")
+    project.fails(saying=["paper.yaml", "fne", f"queue--memory_size-{size}", "equal resolved configs"])

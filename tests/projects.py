@@ -1,0 +1,84 @@
+"""A project whose configuration a test may damage, and pieces of configuration that several tests need."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fne import config
+from fne.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = {"data.annotations": "/a/split.json", "data.images": "/a/images"}
+ENCODERS = {"encoders.image.checkpoint": "/m/vision", "encoders.text.checkpoint": "org/text"}
+
+
+class Project:
+    """A copy of the repository's ablations that a test may damage."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(ROOT / "ablations", root / "ablations")
+        shutil.rmtree(root / "ablations" / "tuned", ignore_errors=True)
+        for name in ("paper", "smoke", "flickr8k"):
+            self.edit(f"studies/{name}", tuned=None)
+
+    def path(self, name: str) -> Path:
+        return self.root / "ablations" / f"{name}.yaml"
+
+    def write(self, name: str, content: object) -> None:
+        self.path(name).parent.mkdir(exist_ok=True)
+        text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+        self.path(name).write_text(text, encoding="utf-8")
+
+    def read(self, name: str) -> dict:
+        return yaml.safe_load(self.path(name).read_text(encoding="utf-8"))
+
+    def edit(self, name: str, **changes: object) -> None:
+        self.write(name, self.read(name) | changes)
+
+    def variant(self, name: str, delta: dict, isolates: list[str], **more: object) -> None:
+        content = {
+            "title": name,
+            "asks": "?",
+            "parent": "fne",
+            "set": delta,
+            "isolates": isolates,
+            "role": "control",
+        }
+        self.write(f"variants/{name}", content | more)
+
+    def load(self, name: str = "paper", **overrides: object) -> config.Study:
+        return config.load_study(name, overrides, self.root)
+
+    def fails(self, name: str = "paper", overrides: dict | None = None, *, saying: list[str]) -> str:
+        with pytest.raises(UserError) as caught:
+            config.load_study(name, overrides or {}, self.root)
+        message = str(caught.value)
+        for words in saying:
+            assert words in message, f"{words!r} is not in: {message}"
+        return message
+
+
+def digests(study: config.Study) -> dict[str, str]:
+    return {variant: config.digest(config.resolve(study, variant)) for variant in study.variants}
+
+
+def tuned_file(values: dict, **changes: object) -> dict:
+    protocol = {
+        "metric": "val_rsum",
+        "budget": 8,
+        "seeds": [100],
+        "date": "2026-01-01",
+        "command": "fne tune",
+    }
+    content = {"protocol": protocol, "search": {"loss.margin": [0.1, 0.2]}, "values": values, "trials": []}
+    return content | {"reasons": {variant: "best of 8" for variant in values}} | changes
+
+
+def sweep(project: Project) -> None:
+    project.variant("queue", {}, ["memory.size", "negatives.prior"], role="nuisance",
+                    sweep={"memory.size": [512, 2048], "negatives.prior": [1.0e-5, 0.01]})  # fmt: skip
