@@ -79,6 +79,6 @@ def _concatenate(collected: Collected, name: str, target: Path) -> None:
 def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
     for job in collected.jobs:
         trained = read_json(job.folder / "run.json")
-        record = {key: trained["record"].get(key) for key in ("peak_memory_mb", "device", "threads")}
+        told = trained["record"] | trained["cost"]
         named = {"study": study.name, "variant": job.variant, "block": job.block}
-        yield {**named, "n_seeds": len(trained["seeds"]), **trained["cost"], **record}
+        yield {**named, "n_seeds": len(trained["seeds"]), **{key: told.get(key) for key in COST[4:]}}

@@ -129,11 +129,10 @@ def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
 
 def _lacking(folder: Path, file: Path) -> tuple[str, str] | None:
     """The first stage of a job that left no file, and its reason."""
-    for stage, path in (
-        ("train", folder / "run.json"),
-        ("rank", folder / f"rankings.{SPLIT}.npz"),
-        ("evaluate", file),
-    ):
+    stages = {"train": folder / "run.json", "rank": folder / f"rankings.{SPLIT}.npz", "evaluate": file}
+    if file.is_file():
+        del stages["rank"]  # whoever has the metrics needs no rankings
+    for stage, path in stages.items():
         if not path.is_file():
             return stage, f"{path.name} was not written: the run failed or was not started"
     return None

@@ -251,9 +251,9 @@ CHANGES: dict[str, Callable[[dict], dict]] = {
 @pytest.mark.parametrize("change", [*CHANGES, "tie_rule"])
 def test_a_fingerprint_tells_protocols_apart(change: str) -> None:
     arguments = {
-        "dataset": "scenes", "split": "test",
-        "image_ids": view().image_ids, "caption_ids": view().caption_ids, "caption_image": CAPTION_IMAGE, "pairs": np.argwhere(relevance()), "relevance": "exact",
-        "queries": {"i2t": np.arange(N), "t2i": np.arange(M)},
+        "dataset": "scenes", "split": "test", "caption_image": CAPTION_IMAGE, "relevance": "exact",
+        "image_ids": view().image_ids, "caption_ids": view().caption_ids,
+        "pairs": np.argwhere(relevance()), "queries": {"i2t": np.arange(N), "t2i": np.arange(M)},
     }  # fmt: skip
     one = protocols.finish(protocols.describe("truth", **arguments), "expected")
     again = json.loads(json.dumps(protocols.finish(protocols.describe("truth", **arguments), "expected")))

@@ -104,7 +104,7 @@ def write_job(root: Path, made: Study, variant: str, block: str, failed: tuple[i
     })  # fmt: skip
     write_json(folder / "run.json", {
         "seeds": seeds, "config": config, "record": {"peak_memory_mb": 500.0, "device": "cpu", "threads": 1},
-        "cost": {"seconds_total": 3.5, "steps": 21, "seconds_per_step": 0.1},
+        "cost": {"seconds_total": 3.5, "steps": 21, "seconds_per_step": 0.1, "seeds": len(seeds)},
     })  # fmt: skip
     write_csv(
         folder / "curves.csv",

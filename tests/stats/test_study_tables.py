@@ -163,6 +163,8 @@ def test_what_is_missing_is_a_row_and_never_a_smaller_n_in_silence(made, tmp_pat
     folder = tmp_path / "results/smoke"
     (folder / "fne/4/run.json").unlink()
     (folder / "infonce/0-1/rankings.test.npz").unlink()
+    (folder / "infonce/0-1/metrics.test.json").unlink()
+    (folder / "infonce/4/rankings.test.npz").unlink()
     studies.write_job(tmp_path, made, "hardest_in_batch", "0-1", failed=(1,))
     runs, missing, intervals, contrasts = run(made, tmp_path)
     assert [(row["variant"], row["seed"], row["stage"]) for row in missing] == [
