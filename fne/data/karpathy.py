@@ -21,6 +21,9 @@ from fne.files import read_json
 SPLIT_OF = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 """COCO's ``restval`` images are training images, as in every paper that uses the Karpathy split."""
 
+CUSTOM = "custom"
+"""The name of any corpus of a user's own: its file may name itself as it likes."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -73,7 +76,8 @@ def read_annotations(path: Path, dataset: str) -> list[Item]:
 
     Args:
         path: The file.
-        dataset: The name the configuration gives the corpus; a file that names itself must agree.
+        dataset: The name the configuration gives the corpus; a file that names itself must agree, except with
+            :data:`CUSTOM`.
 
     Returns:
         All images, grouped as train, val, test, in the file's order within a split.
@@ -89,7 +93,7 @@ def read_annotations(path: Path, dataset: str) -> list[Item]:
         raise bad_input("is a folder, not a file", file=path, key="data.annotations") from None
     if not isinstance(stored, dict) or not isinstance(stored.get("images"), list) or not stored["images"]:
         raise bad_input("not in Karpathy's schema", file=path, key="images", allowed="a list of images")
-    if stored.get("dataset", dataset) != dataset:
+    if dataset != CUSTOM and stored.get("dataset", dataset) != dataset:
         raise bad_input(
             "names another data set", file=path, key="dataset", value=stored["dataset"], allowed=[dataset]
         )

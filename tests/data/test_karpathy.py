@@ -173,6 +173,11 @@ def test_annotations_of_another_data_set(corpus: Corpus) -> None:
     refused(corpus, "dataset: names another data set; got 'flickr30k'; allowed: tiny")
 
 
+def test_a_corpus_of_ones_own_may_name_itself(corpus: Corpus) -> None:
+    corpus.data["dataset"] = "custom"
+    assert prepared(corpus).dataset == "custom"
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", '{"images": {}}', '{"images": []}'])
 def test_not_the_schema(corpus: Corpus, content: str) -> None:
     corpus.file.write_text(content)
