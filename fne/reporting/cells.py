@@ -1,4 +1,4 @@
-"""A table as data: cells, columns, notes; how it looks in HTML, Markdown, CSV or LaTeX is decided in ``render``."""
+"""A table as data: cells, columns, notes. How it looks in each format is decided in ``render``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, the heading of its group, a longer explanation, and whether it holds numbers."""
+    """One column: its heading, its group's heading, an explanation, and whether it holds numbers."""
 
     name: str
     group: str = ""
@@ -64,7 +64,9 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"table {self.id}: a row of {len(row)} cells under {len(self.columns)} columns")
+                raise ValueError(
+                    f"table {self.id}: a row of {len(row)} cells under {len(self.columns)} columns"
+                )
 
 
 ABSENT = Cell("—", absent=True)

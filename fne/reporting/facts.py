@@ -1,4 +1,4 @@
-"""What the figures, tables and sentences of a report agree on: shares of false negatives, cost, who is best."""
+"""What figures, tables and sentences agree on: shares of false negatives, cost, who is best."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUTH_WORDS = {
 
 @dataclass(frozen=True)
 class Share:
-    """A share of false negatives among picks: pooled over seeds, with a 95 % interval, and the counts behind it."""
+    """A share pooled over seeds, with its 95 % interval and the counts behind it."""
 
     value: float
     low: float
@@ -34,14 +34,18 @@ class Share:
 def truth_kind(study: StudyResults, split: str) -> str | None:
     """How the relevant pairs of a split are known; ``None`` where the prepared data are not at hand."""
     manifest = study.manifest
-    return manifest.truth_files[split]["kind"] if manifest is not None and split in manifest.truth_files else None
+    return (
+        manifest.truth_files[split]["kind"]
+        if manifest is not None and split in manifest.truth_files
+        else None
+    )
 
 
 def share(hits: np.ndarray, totals: np.ndarray) -> Share:
     """Pooled share over seeds with an interval that respects that picks of one seed are alike.
 
-    The wider of two 95 % intervals: Wilson's for the pooled counts, and the ratio estimator's with seeds as clusters,
-    ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with two seeds or more).
+    The wider of two 95 % intervals: Wilson's for the pooled counts, and the ratio estimator's with seeds as
+    clusters, ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with two seeds or more).
 
     Args:
         hits: False negatives among the picks of each seed.
@@ -56,7 +60,10 @@ def share(hits: np.ndarray, totals: np.ndarray) -> Share:
     if n == 0:
         return Share(math.nan, math.nan, math.nan, 0, 0)
     p, z = x / n, 1.959963984540054
-    centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    centre, half = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
+    )
     low, high = centre - half, centre + half
     groups = len(totals)
     if groups > 1:
@@ -67,7 +74,7 @@ def share(hits: np.ndarray, totals: np.ndarray) -> Share:
 
 
 def pick_share(study: StudyResults, variant: str, direction: str | None = None) -> Share | None:
-    """Share of a variant's picked negatives, over the main phase, that are known to be relevant; ``None`` if unknown."""
+    """Share of a variant's picks of the main phase that are known to be relevant; ``None`` if unknown."""
     rows = study.audit
     rows = rows[rows["variant"] == variant]
     if direction:
@@ -81,7 +88,10 @@ def pick_share(study: StudyResults, variant: str, direction: str | None = None) 
 def truth_is_known(study: StudyResults) -> bool:
     """Was any false negative of the train split known while training?"""
     rows = study.audit
-    known = len(rows) and (rows["false_negatives"].fillna(0).sum() + rows["candidate_false_negatives"].fillna(0).sum()) > 0
+    known = (
+        len(rows)
+        and (rows["false_negatives"].fillna(0).sum() + rows["candidate_false_negatives"].fillna(0).sum()) > 0
+    )
     return bool(known)
 
 
@@ -105,28 +115,52 @@ def seconds_per_step(variant: Variant) -> float:
     return sum(run["cost"]["seconds_total"] for run in variant.runs) / steps if steps else math.nan
 
 
-def ranked(study: StudyResults, metric: str | None = None, direction: str | None = None,
-           protocol: str | None = None) -> list[tuple[str, float]]:  # fmt: skip
+def ranked(
+    study: StudyResults, metric: str | None = None, direction: str | None = None, protocol: str | None = None
+) -> list[tuple[str, float]]:
     """Variants with their means, best first; ties in the order of the study."""
-    means = [(variant.id, float(np.mean(list(found.values())))) for variant in study.variants
-             if (found := study.values(variant.id, metric, direction, protocol))]  # fmt: skip
+    means = [
+        (variant.id, float(np.mean(list(found.values()))))
+        for variant in study.variants
+        if (found := study.values(variant.id, metric, direction, protocol))
+    ]
     sign = 1 if metric == "median_rank" else -1
     return sorted(means, key=lambda item: sign * item[1])
 
 
-def supported_best(study: StudyResults, metric: str | None = None, direction: str | None = None,
-                   protocol: str | None = None) -> str | None:  # fmt: skip
-    """The best variant, if the intervals support that it is better than the runner-up; otherwise ``None``.
-
-    Where one of the two is the baseline: the interval of their paired difference excludes zero. Otherwise: their
-    intervals do not overlap, which is stricter.
-    """
+def supported_best(
+    study: StudyResults, metric: str | None = None, direction: str | None = None, protocol: str | None = None
+) -> str | None:
+    """The best variant, if the interval of its paired lead over the runner-up excludes zero, or ``None``."""
     order = ranked(study, metric, direction, protocol)
     if len(order) < 2:
         return None
-    best, second = order[0][0], order[1][0]
-    if study.baseline in (best, second):
-        contrast = study.contrast(second if best == study.baseline else best, metric, direction, protocol)
-        return best if contrast is not None and contrast.separated else None
-    first, other = (study.estimate(name, metric, direction, protocol) for name in (best, second))
-    return best if first is not None and other is not None and first.low > other.high else None
+    low, high = paired_interval(study, order[0][0], order[1][0], metric, direction, protocol)
+    return order[0][0] if low > 0 or high < 0 else None
+
+
+def paired_interval(
+    study: StudyResults,
+    first: str,
+    second: str,
+    metric: str | None = None,
+    direction: str | None = None,
+    protocol: str | None = None,
+) -> tuple[float, float]:
+    """Interval of the difference of two variants, paired by seed and image, made as the contrasts' are.
+
+    Returns:
+        Its ends, as fractions; NaN where the variants share too few seeds for an interval.
+    """
+    from fne.stats.intervals import hierarchical_intervals
+
+    wanted = study.key(metric, direction, protocol)
+    layouts = study.layout(first), study.layout(second)
+    if layouts[0] is None or layouts[1] is None or wanted not in layouts[0].keys:
+        return math.nan, math.nan
+    shared = sorted({*layouts[0].seeds} & {*layouts[1].seeds})
+    if not shared:
+        return math.nan, math.nan
+    mine, its = (one.influence[one.rows(shared)][:, :, [one.keys.index(wanted)]] for one in layouts)
+    found = hierarchical_intervals(mine - its)
+    return float(found.low[0]), float(found.high[0])

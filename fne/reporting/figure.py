@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.files import atomic_path
-from fne.reporting.style import look
+from fne.reporting.style import WIDTH, look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def canvas(width: float, height: float) -> Figure:
 
 
 def notice(identity: str, title: str, question: str, reason: str) -> Picture:
-    """A figure that says why there is nothing to draw: declared outputs exist, and nobody is left guessing."""
-    figure = canvas(7.2, 1.6)
+    """A figure that says why there is nothing to draw, so that nobody is left guessing."""
+    figure = canvas(WIDTH, 1.4)
     figure.text(0.5, 0.5, f"Nothing to draw: {reason}", ha="center", va="center", wrap=True)
     return Picture(identity, title, question, f"Nothing to draw: {reason}.", f"Empty: {reason}.", figure)

@@ -11,40 +11,77 @@ from fne.reporting.cells import Cell, Column, Table
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem;color-scheme:light dark}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;max-width:60rem}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "caption{text-align:left;font-weight:bold}p,ul{max-width:60rem}"
     "th,td{padding:.3rem .6rem;text-align:right;vertical-align:top;border-bottom:1px solid #8886}"
     "th[scope=row],.text{text-align:left}small{display:block;font-weight:normal;opacity:.75}"
 )
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "−": "$-$", "–": "--", "—": "---", "…": r"\ldots{}",
-    "→": r"$\rightarrow$", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "Δ": r"$\Delta$",
-    "μ": r"$\mu$", "σ": r"$\sigma$", "†": r"$\dagger$", "\u00a0": "~", "\u202f": r"\,",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "−": "$-$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "→": r"$\rightarrow$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "Δ": r"$\Delta$",
+    "μ": r"$\mu$",
+    "σ": r"$\sigma$",
+    "†": r"$\dagger$",
+    "\u00a0": "~",
+    "\u202f": r"\,",
+}
 _MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
 
 
 def to_html(table: Table) -> str:
-    """The ``<table>`` element and its notes; headings are buttons when the table can be sorted."""
+    """The ``<table>`` element; headings are buttons when the table can be sorted."""
     parts = [f'<table id="table-{_text(table.id)}"' + (' class="sortable"' if table.sortable else "") + ">"]
-    parts.append(f"<caption>{_text(table.caption)}</caption>\n<thead>")
+    parts.append(f"<caption>{_text(table.title)}</caption>\n<thead>")
     groups = _groups(table.columns)
     if any(name for name, _ in groups):
         cells = (
-            f'<th scope="colgroup" colspan="{span}">{_text(name)}</th>' if name else f'<td colspan="{span}"></td>'
+            f'<th scope="colgroup" colspan="{span}">{_text(name)}</th>'
+            if name
+            else f'<td colspan="{span}"></td>'
             for name, span in groups
         )
         parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
-    parts.append("<tr>" + "".join(_heading(column, table.sortable) for column in table.columns) + "</tr></thead>\n<tbody>")
+    parts.append(
+        "<tr>"
+        + "".join(_heading(column, table.sortable) for column in table.columns)
+        + "</tr></thead>\n<tbody>"
+    )
     for row in table.rows:
-        cells = (_html_cell(cell, column, first=place == 0) for place, (cell, column) in enumerate(zip(row, table.columns, strict=True)))
+        cells = (
+            _html_cell(cell, column, first=place == 0)
+            for place, (cell, column) in enumerate(zip(row, table.columns, strict=True))
+        )
         parts.append(f"<tr>{''.join(cells)}</tr>")
-    parts.append("</tbody></table>")
-    if table.notes:
-        parts.append('<ul class="notes">' + "".join(f"<li>{_text(note)}</li>" for note in table.notes) + "</ul>")
-    return "\n".join(parts)
+    return "\n".join([*parts, "</tbody></table>"])
+
+
+def notes_html(table: Table) -> str:
+    """The caption and the notes, to stand below the table."""
+    notes = "".join(f"<li>{_text(note)}</li>" for note in table.notes)
+    return f'<p class="how">{_text(table.caption)}</p>' + (f'<ul class="notes">{notes}</ul>' if notes else "")
 
 
 def to_html_document(table: Table) -> str:
@@ -53,7 +90,7 @@ def to_html_document(table: Table) -> str:
     plain = re.sub(r"<button[^>]*>(.*?)</button>", r"\1", plain)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(table.title)}</title>'
-        f"<style>{_STYLE}</style></head><body>\n{plain}\n</body></html>\n"
+        f"<style>{_STYLE}</style></head><body>\n{plain}\n{notes_html(table)}\n</body></html>\n"
     )
 
 
@@ -72,11 +109,26 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """A ``table*`` with booktabs rules; needs ``\\usepackage{booktabs,graphicx}`` and a UTF-8 engine."""
     numeric = ["r" if column.numeric else "l" for column in table.columns]
-    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{_tex(table.caption)}}}", rf"\label{{tab:{table.id}}}"]
-    lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{@{{}}{''.join(numeric)}@{{}}}}", r"\toprule"]
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{_tex(table.caption)}}}",
+        rf"\label{{tab:{table.id}}}",
+    ]
+    lines += [
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{@{{}}{''.join(numeric)}@{{}}}}",
+        r"\toprule",
+    ]
     groups = _groups(table.columns)
     if any(name for name, _ in groups):
-        lines.append(" & ".join(rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" if name else " & ".join([""] * span) for name, span in groups) + r" \\")
+        lines.append(
+            " & ".join(
+                rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" if name else " & ".join([""] * span)
+                for name, span in groups
+            )
+            + r" \\"
+        )
         start, rules = 1, []
         for name, span in groups:
             rules += [rf"\cmidrule(lr){{{start}-{start + span - 1}}}"] if name else []
@@ -87,14 +139,18 @@ def to_latex(table: Table) -> str:
     lines += [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
-        lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes))
+        lines.append(
+            r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes)
+        )
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
 def save(table: Table, folder: Path) -> list[Path]:
     """Write the table in all four formats and return the paths."""
     paths = [folder / f"{table.id}.{suffix}" for suffix in ("html", "md", "tex", "csv")]
-    for path, text in zip(paths, (to_html_document(table), to_markdown(table), to_latex(table)), strict=False):
+    for path, text in zip(
+        paths, (to_html_document(table), to_markdown(table), to_latex(table)), strict=False
+    ):
         write_text(path, text)
     columns = list(dict.fromkeys(key for record in table.records for key in record))
     write_csv(paths[3], table.records, columns or [column.name for column in table.columns])
@@ -114,7 +170,11 @@ def _groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
 def _heading(column: Column, sortable: bool) -> str:
     title = f' title="{_text(column.help)}"' if column.help else ""
     kind = "" if column.numeric else ' class="text"'
-    name = f'<button type="button"{title}>{_text(column.name)}</button>' if sortable else f"<span{title}>{_text(column.name)}</span>"
+    name = (
+        f'<button type="button"{title}>{_text(column.name)}</button>'
+        if sortable
+        else f"<span{title}>{_text(column.name)}</span>"
+    )
     return f'<th scope="col"{kind}>{name}</th>'
 
 
@@ -133,12 +193,20 @@ def _markdown_cell(cell: Cell) -> str:
     text = f"**{_mark(cell.text)}**" if cell.strong else _mark(cell.text)
     if not cell.note:
         return text
-    return f"{text} `{_one_line(cell.note).replace('`', '').replace('|', '')}`" if cell.code else f"{text} ({_mark(cell.note)})"
+    if cell.code:
+        return f"{text} `{_one_line(cell.note).replace('`', '').replace('|', '')}`"
+    return f"{text} {_mark(cell.note)}" if cell.note.startswith("[") else f"{text} ({_mark(cell.note)})"
 
 
 def _latex_cell(cell: Cell) -> str:
     text = rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)
-    return rf"{text} \texttt{{{_tex(cell.note)}}}" if cell.note and cell.code else text
+    if not cell.note or cell.absent:  # what is absent is told in full in the notes
+        return text
+    return (
+        rf"{text} \texttt{{{_tex(cell.note)}}}"
+        if cell.code
+        else rf"{text} {{\footnotesize {_tex(cell.note)}}}"
+    )
 
 
 def _text(value: str) -> str:

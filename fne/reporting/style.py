@@ -1,7 +1,8 @@
-"""One look for every figure: fonts, inks, and a colour and marker that stay with a variant from figure to figure.
+"""One look for every figure: fonts, inks, and a colour that stays with a variant from figure to figure.
 
-The nine colours were chosen by search so that, together with the grey of the baseline, every two differ by at least 9
-in CIELAB for normal, red-blind and green-blind eyes, and each stands out from both a white and a near-black page.
+The nine colours were chosen by search so that, together with the grey of the baseline, every two differ by at
+least 9 in CIELAB for normal, red-blind and green-blind eyes, and each stands out from a white and a
+near-black page.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ BASELINE = "#6B7280"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 INK, MUTED, GRID, PAPER = "#1C2128", "#59636E", "#D5DAE0", "#FFFFFF"
 """Text, secondary text, grid lines and background; the page gives them other values in the dark."""
-POSITIVE, HARD, FALSE = "#117733", "#0072B2", "#D55E00"
-"""Populations, not variants: positives, hard negatives, true false negatives."""
+WIDTH = 5.5
+"""Inches of every figure: with letters of 9 points it can still be read on a phone, and it fits a column."""
+POSITIVE, HARD, FALSE = "#126B36", "#0B5F9E", "#B54708"
+"""Populations, not variants: positives, hard negatives, true false negatives; dark enough to write in."""
 
 RC = {
     "font.family": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.titlesize": 10,
+    "font.size": 9.5,
+    "axes.titlesize": 9,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 10,
+    "axes.labelsize": 9.5,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -68,7 +71,7 @@ def look() -> Iterator[None]:
 
 
 def colours(variants: Sequence[str], baseline: str) -> dict[str, str]:
-    """A colour for every variant: grey for the baseline, blue for ``fne``, the others in the order of the study.
+    """A colour for every variant: grey for the baseline, blue for ``fne``, the others in the study's order.
 
     Beyond ten variants colours repeat, with other markers (see :func:`markers`).
     """
@@ -90,7 +93,7 @@ def markers(variants: Sequence[str]) -> dict[str, str]:
 
 
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart: positions as near to ``values`` as possible, at least ``gap`` apart, in ``[low, high]``.
+    """Move labels apart: as near to ``values`` as possible, at least ``gap`` apart, in ``[low, high]``.
 
     The labels keep their order. When there is too little room for all of them they are spaced evenly.
     """
@@ -107,7 +110,11 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
             total, members = pools.pop()
             pools[-1][0] += total
             pools[-1][1] += members
-    starts = [min(max(total / members, low), high - gap * (len(order) - 1)) for total, members in pools for _ in range(int(members))]
+    starts = [
+        min(max(total / members, low), high - gap * (len(order) - 1))
+        for total, members in pools
+        for _ in range(int(members))
+    ]
     found = [0.0] * len(values)
     for rank, place in enumerate(order):
         found[place] = starts[rank] + rank * gap
@@ -130,7 +137,22 @@ def end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, 
     placed = spread(heights, 1.25 * size / height, 0.0, 1.0)
     for (_, name, colour), true, shown in zip(ends, heights, placed, strict=True):
         axes.annotate(
-            name, (1.0, true), (x, shown), "axes fraction", textcoords="axes fraction", color=colour, fontsize=size,
-            va="center", ha="left", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
-        )  # fmt: skip
+            name,
+            (1.0, true),
+            (x, shown),
+            "axes fraction",
+            textcoords="axes fraction",
+            color=INK,
+            fontsize=size,
+            va="center",
+            ha="left",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 1.1,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )

@@ -1,4 +1,4 @@
-"""Numbers as words: percent, differences, p values, seeds, and the sentences about how an interval was made."""
+"""Numbers as words: percent, differences, p values, seeds, protocols, and how an interval was made."""
 
 from __future__ import annotations
 
@@ -12,16 +12,26 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 METRICS = {
-    "r1": "R@1", "r5": "R@5", "r10": "R@10", "rsum": "rsum", "median_rank": "median rank",
-    "map_at_r": "mAP@R", "r_precision": "R-Precision", "p1": "P@1",
-}  # fmt: skip
+    "r1": "R@1",
+    "r5": "R@5",
+    "r10": "R@10",
+    "rsum": "rsum",
+    "median_rank": "median rank",
+    "map_at_r": "mAP@R",
+    "r_precision": "R-Precision",
+    "p1": "P@1",
+}
 DIRECTION_NAMES = {"i2t": "image → text", "t2i": "text → image", "both": "both directions"}
-UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of the six recalls, runs from 0 to 600."
+UNITS = (
+    "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
+)
 
 
 def clean(text: str) -> str:
     """The user's own words on one line, without control characters (they are not allowed in XML)."""
-    return " ".join("".join(letter if unicodedata.category(letter) != "Cc" else " " for letter in text).split())
+    return " ".join(
+        "".join(letter if unicodedata.category(letter) != "Cc" else " " for letter in text).split()
+    )
 
 
 def short(text: str, limit: int) -> str:
@@ -112,27 +122,49 @@ def seeds_phrase(study: StudyResults) -> str:
     """How many seeds stand behind the numbers, naming the variants that have fewer."""
     wanted = len(study.seeds)
     words = f"{wanted} seed{'s' if wanted != 1 else ''} per variant"
-    fewer = [f"{variant.id} has {len(study.values(variant.id))}" for variant in study.variants
-             if len(study.values(variant.id)) < wanted]  # fmt: skip
-    return words + (f" (fewer: {', '.join(fewer)})" if fewer else "")
+    fewer = [
+        f"{variant.id}: {done}"
+        for variant in study.variants
+        if (done := len(study.values(variant.id))) < wanted
+    ]
+    return words + (f" ({', '.join(fewer)})" if fewer else "")
 
 
 def protocol_phrase(study: StudyResults) -> str:
-    """The primary metric, its split and its protocol."""
+    """The primary metric, its split and its protocol: what is searched for in what."""
     what = METRICS.get(study.metric, study.metric)
-    queries = sorted({int(count) for count in study.intervals["n_queries"].dropna()}) if len(study.intervals) else []
-    size = f", {count(queries[-1])} test queries" if queries else ""
-    return f"{what}, {DIRECTION_NAMES[study.direction]}, test split of {study.dataset}, protocol “{study.protocol}”{size}"
+    where = "" if study.direction == "both" else f", {DIRECTION_NAMES[study.direction]},"
+    return f"{what}{where} on {protocol_words(study, study.protocol)}"
+
+
+def protocol_words(study: StudyResults, protocol: str) -> str:
+    """A protocol in words, as its fingerprint says."""
+    found = study.protocols.get(protocol)
+    if found is None:
+        return f"the test split of {study.dataset}, protocol “{protocol}”"
+    low, high = found["captions_per_image"]
+    captions = str(low) if low == high else f"{low} to {high}"
+    right = (
+        "only the image's own captions are right"
+        if protocol == "own"
+        else "every known relevant pair is right"
+    )
+    return (
+        f"the {found['split']} split of {found['dataset']} ({found['name']}: "
+        f"{count(found['queries']['i2t'])} image and "
+        f"{count(found['queries']['t2i'])} caption queries, {captions} captions an image, {right}, ties at "
+        "their "
+        f"{found['tie_rule']} rank)"
+    )
 
 
 def interval_phrase(study: StudyResults) -> str:
     """How the intervals of the primary metric were made, as ``intervals.csv`` says."""
-    methods, levels = set(), set()
+    told = set()
     for variant in study.variants:
         estimate = study.estimate(variant.id)
         if estimate is not None and math.isfinite(estimate.low):
-            methods.add(estimate.method)
-            levels.add(f"{100 * estimate.level:g} %")
-    if not methods:
-        return "No intervals were computed"
-    return f"{listing(sorted(levels))} intervals by {listing(sorted(methods))}"
+            told.add(f"{100 * estimate.level:g} % interval by {estimate.method}")
+        elif estimate is not None:
+            told.add(estimate.method.replace("none:", "no interval:"))
+    return "; ".join(sorted(told)) or "no interval"

@@ -8,8 +8,16 @@ import numpy as np
 
 from fne.reporting.facts import seconds_per_run, seconds_per_step
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import INK, PAPER, colours, spread
-from fne.reporting.wording import METRICS, duration, interval_phrase, listing, protocol_phrase, seeds_phrase, short
+from fne.reporting.style import INK, PAPER, WIDTH, colours, spread
+from fne.reporting.wording import (
+    METRICS,
+    duration,
+    interval_phrase,
+    listing,
+    protocol_phrase,
+    seeds_phrase,
+    short,
+)
 from fne.study_results import StudyResults
 
 ID, TITLE, QUESTION = "cost", "Cost and score", "What does a better score cost in training time?"
@@ -21,32 +29,53 @@ def draw(study: StudyResults) -> Picture:
     for variant in study.variants:
         values, seconds = study.values(variant.id), seconds_per_run(variant)
         if values and math.isfinite(seconds):
-            shown.append((variant, seconds, 100 * float(np.mean(list(values.values()))), study.estimate(variant.id)))
+            shown.append(
+                (variant, seconds, 100 * float(np.mean(list(values.values()))), study.estimate(variant.id))
+            )
     if not shown:
         return notice(ID, TITLE, QUESTION, "no run has both a score and a measured time")
     colour = colours([variant.id for variant in study.variants], study.baseline)
-    figure = canvas(7.6, 4.6)
-    axes = figure.add_axes((0.09, 0.12, 0.62, 0.83))
+    figure = canvas(WIDTH, 3.9)
+    axes = figure.add_axes((0.12, 0.13, 0.5, 0.83))
     for variant, seconds, mean, estimate in shown:
         ink = colour[variant.id]
         if estimate is not None and math.isfinite(estimate.low):
-            axes.plot([seconds] * 2, [100 * estimate.low, 100 * estimate.high], color=ink, lw=1.6, alpha=0.7, zorder=2)
+            axes.plot(
+                [seconds] * 2,
+                [100 * estimate.low, 100 * estimate.high],
+                color=ink,
+                lw=1.6,
+                alpha=0.7,
+                zorder=2,
+            )
         axes.scatter([seconds], [mean], s=64, marker="D", color=ink, edgecolor=PAPER, linewidth=1.1, zorder=3)
     axes.set_xlim(0, 1.08 * max(seconds for _, seconds, _, _ in shown))
     axes.set_ylim(axes.get_ylim())
     labels(axes, shown, colour)
     axes.grid()
     what = METRICS.get(study.metric, study.metric)
-    axes.set_xlabel("training time of one run (seconds)")
+    axes.set_xlabel("training time of one run (s)")
     axes.set_ylabel(f"test {what}" + ("" if study.metric == "rsum" else " (%)"))
-    machines = sorted({str(run["record"].get("device") or "unknown device") for variant in study.variants for run in variant.runs})
+    machines = sorted(
+        {
+            str(run["record"].get("device") or "unknown device")
+            for variant in study.variants
+            for run in variant.runs
+        }
+    )
     blocks = sorted({len(run["seeds"]) for variant in study.variants for run in variant.runs})
     caption = (
-        f"Up and to the left is better. Time of one run: the wall-clock time of a training job (blocks of {listing(map(str, blocks))} "
-        f"seeds), divided by its seeds, on {listing(machines)}; features were extracted before and are not counted. Other work on the machine moves these times: small differences mean nothing. {protocol_phrase(study)}; "
+        "Up and to the left is better. Time of one run: the wall-clock time of a training job (blocks of "
+        f"{listing(map(str, blocks))} "
+        f"seeds), divided by its seeds, on {listing(machines)}; features were extracted before and are not "
+        "counted. Other work on the machine moves these times: small differences mean nothing. "
+        f"{protocol_phrase(study)}; "
         f"{seeds_phrase(study)}; bars: {interval_phrase(study)}."
     )
-    told = [f"{variant.title} {mean:.1f} in {duration(seconds)} ({duration(seconds_per_step(variant))} a step)" for variant, seconds, mean, _ in shown]
+    told = [
+        f"{variant.title} {mean:.1f} in {duration(seconds)} ({duration(seconds_per_step(variant))} a step)"
+        for variant, seconds, mean, _ in shown
+    ]
     return Picture(ID, TITLE, QUESTION, caption, f"Scatter plot: {'; '.join(told)}.", figure)
 
 
@@ -54,12 +83,24 @@ def labels(axes: object, shown: list, colour: dict[str, str]) -> None:
     """Name the points in a column on the right, each tied to its point by a thin line."""
     low, high = axes.get_ylim()
     heights = [(mean - low) / (high - low) for _, _, mean, _ in shown]
-    for (variant, seconds, mean, _), y in zip(shown, spread(heights, 0.062, 0.02, 0.98), strict=True):
+    for (variant, seconds, mean, _), y in zip(shown, spread(heights, 0.066, 0.02, 0.98), strict=True):
         axes.annotate(
-            short(variant.title, 28), (seconds, mean), (1.03, y), textcoords="axes fraction", va="center", ha="left",
-            fontsize=9, color=INK, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour[variant.id], "linewidth": 0.8, "shrinkA": 2, "shrinkB": 5, "alpha": 0.8,
-                        "relpos": (0, 0.5)},
-        )  # fmt: skip
-
-
+            short(variant.title, 28),
+            (seconds, mean),
+            (1.03, y),
+            textcoords="axes fraction",
+            va="center",
+            ha="left",
+            fontsize=9,
+            color=INK,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour[variant.id],
+                "linewidth": 0.8,
+                "shrinkA": 2,
+                "shrinkB": 5,
+                "alpha": 0.8,
+                "relpos": (0, 0.5),
+            },
+        )

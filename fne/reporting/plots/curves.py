@@ -1,4 +1,4 @@
-"""Training curves: validation score, loss and share of false negatives per epoch, with the selected epochs."""
+"""Training curves: validation score, loss, share of false negatives; selected epochs and collapses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fne.reporting.facts import truth_is_known
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import GRID, INK, MUTED, PAPER, colours, end_labels
+from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours, end_labels
 from fne.reporting.wording import listing, seeds_phrase, short
 from fne.study_results import StudyResults
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 ID, TITLE = "curves", "Training curves"
 QUESTION = "Does every variant learn steadily to its selected epoch, or does one stall or collapse?"
-PANELS = (("val_rsum", "validation rsum", 100.0), ("loss", "loss (logarithmic)", 1.0), ("fn_share", "false negatives\namong picks (%)", 100.0))
+PANELS = (
+    ("val_rsum", "validation rsum", 100.0),
+    ("loss", "loss (logarithmic)", 1.0),
+    ("fn_share", "false negatives\namong picks (%)", 100.0),
+)
 
 
 def draw(study: StudyResults) -> Picture:
@@ -26,10 +30,10 @@ def draw(study: StudyResults) -> Picture:
         return notice(ID, TITLE, QUESTION, "no run has a result")
     curves = per_epoch(curves)
     panels = [panel for panel in PANELS if panel[0] != "fn_share" or truth_is_known(study)]
-    height = 0.65 + 2.55 * len(panels)
-    figure = canvas(7.6, height)
+    height = 0.65 + 2.2 * len(panels)
+    figure = canvas(WIDTH, height)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    figure.subplots_adjust(left=0.105, right=0.74, bottom=0.5 / height, top=1 - 0.2 / height, hspace=0.12)
+    figure.subplots_adjust(left=0.135, right=0.64, bottom=0.5 / height, top=1 - 0.2 / height, hspace=0.12)
     colour = colours([variant.id for variant in study.variants], study.baseline)
     last = int(curves["epoch"].max()) + 1
     collapsed = []
@@ -43,8 +47,15 @@ def draw(study: StudyResults) -> Picture:
             grouped = rows.groupby("epoch", sort=True)[column]
             epochs, mean = grouped.mean().index.to_numpy() + 1, scale * grouped.mean().to_numpy()
             panel.plot(epochs, mean, color=colour[variant.id], lw=1.6, zorder=3)
-            panel.fill_between(epochs, scale * grouped.min(), scale * grouped.max(), color=colour[variant.id], alpha=0.13, lw=0)
-            ends.append((float(mean[-1]), short(variant.title, 27), colour[variant.id]))
+            panel.fill_between(
+                epochs,
+                scale * grouped.min(),
+                scale * grouped.max(),
+                color=colour[variant.id],
+                alpha=0.13,
+                lw=0,
+            )
+            ends.append((float(mean[-1]), short(variant.title, 28), colour[variant.id]))
         panel.set_ylabel(label)
         panel.grid(axis="y")
         panel.set_xlim(0.6, last + 0.15)
@@ -64,21 +75,42 @@ def draw(study: StudyResults) -> Picture:
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     rules = sorted({run["selection"]["rule"] for variant in study.variants for run in variant.runs})
     caption = (
-        f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed. Shaded: warm-up. Circles: the epoch "
-        f"that each seed's checkpoint was taken from (rule: {listing(rules)}, on the validation split; the test split plays "
-        "no part). The axis of the score begins where the warm-up ends. " + collapse_sentence(collapsed) + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
+        f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed. Shaded: warm-up. "
+        "Circles: the epoch "
+        f"that each seed's checkpoint was taken from (rule: {listing(rules)}, on the validation split; the "
+        "test split plays "
+        "no part). The axis of the score begins where the warm-up ends. "
+        + collapse_sentence(collapsed)
+        + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
         "their shapes, not their heights."
-        + (" Bottom: share of picked negatives that are in truth relevant, both directions." if len(panels) > 2 else "")
-    )  # fmt: skip
-    finals = curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean() * 100
-    told = [f"{variant.title} {finals[variant.id]:.0f}" for variant in study.variants if variant.id in finals.index]
-    alt = f"Line plots over {last} epochs. Validation rsum at the last epoch: {'; '.join(told)}. {collapse_sentence(collapsed)}"
+        + (
+            " Bottom: share of picked negatives that are in truth relevant, both directions."
+            if len(panels) > 2
+            else ""
+        )
+    )
+    finals = (
+        curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean()
+        * 100
+    )
+    told = [
+        f"{variant.title} {finals[variant.id]:.0f}"
+        for variant in study.variants
+        if variant.id in finals.index
+    ]
+    alt = f"Line plots over {last} epochs. Validation rsum at the last epoch: {'; '.join(told)}. "
+    alt += collapse_sentence(collapsed)
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
 
 def per_epoch(curves: pd.DataFrame) -> pd.DataFrame:
     """The last row of every epoch of every seed, with the two directions' false-negative shares averaged."""
-    rows = curves.sort_values(["variant", "seed", "epoch", "step"]).groupby(["variant", "seed", "epoch"], sort=False).last().reset_index()
+    rows = (
+        curves.sort_values(["variant", "seed", "epoch", "step"])
+        .groupby(["variant", "seed", "epoch"], sort=False)
+        .last()
+        .reset_index()
+    )
     rows["fn_share"] = rows[["fn_share_i2t", "fn_share_t2i"]].mean(axis=1)
     return rows
 
@@ -93,7 +125,9 @@ def warm(panel: Axes, curves: pd.DataFrame, *, name_it: bool) -> None:
     if not absent and ends.min() == ends.max():
         panel.axvspan(0, ends.max(), color=GRID, alpha=0.3, lw=0, zorder=0)
     if name_it:
-        panel.text(0.75, 0.97, "warm-up", transform=panel.get_xaxis_transform(), va="top", color=MUTED, fontsize=9)
+        panel.text(
+            0.75, 0.97, "warm-up", transform=panel.get_xaxis_transform(), va="top", color=MUTED, fontsize=9
+        )
 
 
 def window(curves: pd.DataFrame, scale: float) -> tuple[float, float]:
@@ -113,7 +147,16 @@ def selected(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, col
         for entry in run["selection"]["per_seed"]:
             hit = rows[(rows["seed"] == entry["seed"]) & (rows["epoch"] == entry["epoch"])]
             if len(hit):
-                panel.plot([entry["epoch"] + 1], [scale * hit["val_rsum"].iloc[0]], "o", ms=4.5, mfc=PAPER, mec=colour, mew=1.2, zorder=4)
+                panel.plot(
+                    [entry["epoch"] + 1],
+                    [scale * hit["val_rsum"].iloc[0]],
+                    "o",
+                    ms=4.5,
+                    mfc=PAPER,
+                    mec=colour,
+                    mew=1.2,
+                    zorder=4,
+                )
 
 
 def collapse(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, colour: str) -> list[str]:
@@ -122,7 +165,9 @@ def collapse(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, col
     for seed, own in rows[rows["collapsed"] == 1].groupby("seed", sort=True):
         first = own.sort_values("epoch").iloc[0]
         height = max(scale * first["val_rsum"], panel.get_ylim()[0])
-        panel.plot([first["epoch"] + 1], [height], "X", clip_on=False, ms=9, color=colour, mec=INK, mew=0.8, zorder=5)
+        panel.plot(
+            [first["epoch"] + 1], [height], "X", clip_on=False, ms=9, color=colour, mec=INK, mew=0.8, zorder=5
+        )
         told.append(f"{variant.id} seed {seed} at epoch {int(first['epoch']) + 1}")
     return told
 
@@ -131,7 +176,9 @@ def collapse_sentence(collapsed: list[str]) -> str:
     """Which seeds collapsed, or that none did."""
     if not collapsed:
         return "No seed set off the collapse alarm (a loss within 5 % of what equal similarities give)."
-    return f"Crosses: collapse alarm (a loss within 5 % of what equal similarities give): {listing(collapsed)}."
+    return (
+        f"Crosses: collapse alarm (a loss within 5 % of what equal similarities give): {listing(collapsed)}."
+    )
 
 
 def plain_ticks(panel: Axes) -> None:
@@ -141,5 +188,3 @@ def plain_ticks(panel: Axes) -> None:
     panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
-
-

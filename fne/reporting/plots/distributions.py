@@ -1,4 +1,4 @@
-"""Where similarities lie: positives, hard negatives, true false negatives; the fitted normals and their posterior."""
+"""Where positives, hard negatives and true false negatives lie; the fitted normals and their posterior."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, share, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import FALSE, HARD, INK, MUTED, POSITIVE, spread
+from fne.reporting.style import FALSE, HARD, INK, MUTED, POSITIVE, WIDTH, spread
 from fne.reporting.wording import name, number, seed_list
 from fne.study_results import StudyResults, Variant
 
@@ -51,15 +51,19 @@ def populations(study: StudyResults, variant: str) -> Populations | None:
     entries = study.distributions(variant)
     if not entries:
         return None
-    counts = {kind: np.array([entry[kind] for entry in entries], float)
-              for kind in ("positives", "hard_negatives", "false_negatives", "all_negatives")}  # fmt: skip
+    counts = {
+        kind: np.array([entry[kind] for entry in entries], float)
+        for kind in ("positives", "hard_negatives", "false_negatives", "all_negatives")
+    }
     fits = [entry["fit"] for entry in entries if usable(entry["fit"])]
     return Populations(np.array(entries[0]["bins"], float), counts, fits, entries[0]["prior"])
 
 
 def usable(fit: dict[str, Any] | None) -> bool:
     """Are there two normals with a positive spread?"""
-    return bool(fit) and all(np.isfinite(fit[key] or np.nan) and fit[key] > 0 for key in ("pos_var", "neg_var"))
+    return bool(fit) and all(
+        np.isfinite(fit[key] or np.nan) and fit[key] > 0 for key in ("pos_var", "neg_var")
+    )
 
 
 def normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
@@ -68,8 +72,11 @@ def normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
 
 
 def posterior(x: np.ndarray, fit: dict[str, float], prior: float) -> np.ndarray:
-    """Probability of a false negative at similarity x: ``N+ / (N+ + (1/prior - 1) N-)``, computed from log densities."""
-    logs = [-0.5 * np.log(fit[f"{side}_var"]) - (x - fit[f"{side}_mean"]) ** 2 / (2 * fit[f"{side}_var"]) for side in ("pos", "neg")]
+    """Probability of a false negative at x, ``N+ / (N+ + (1/prior - 1) N-)``, from log densities."""
+    logs = [
+        -0.5 * np.log(fit[f"{side}_var"]) - (x - fit[f"{side}_mean"]) ** 2 / (2 * fit[f"{side}_var"])
+        for side in ("pos", "neg")
+    ]
     odds = np.clip(logs[0] - logs[1] - np.log(1 / prior - 1), -700, 700)
     return 1 / (1 + np.exp(-odds))
 
@@ -91,9 +98,9 @@ def draw(study: StudyResults) -> Picture:
         return notice(ID, TITLE, QUESTION, "no variant of this study with a finished run fits a posterior")
     found = populations(study, variant.id)
     assert found is not None and found.prior is not None
-    figure = canvas(7.6, 6.4)
-    top = figure.add_axes((0.135, 0.5, 0.845, 0.48))
-    low = figure.add_axes((0.135, 0.085, 0.845, 0.37), sharex=top)
+    figure = canvas(WIDTH, 5.6)
+    top = figure.add_axes((0.165, 0.5, 0.815, 0.485))
+    low = figure.add_axes((0.165, 0.09, 0.815, 0.375), sharex=top)
     window = visible(found)
     densities(top, found, window)
     top.set_ylabel("density")
@@ -105,16 +112,33 @@ def draw(study: StudyResults) -> Picture:
     mean = curves.mean(axis=0)
     low.plot(x, np.where(mean >= LEAST, mean, np.nan), color=INK, lw=2, label="posterior that FNE computes")
     if len(curves) > 1:
-        low.fill_between(x, np.clip(curves.min(axis=0), LEAST, 1), np.clip(curves.max(axis=0), LEAST, 1), color=INK, alpha=0.12, lw=0)
+        low.fill_between(
+            x,
+            np.clip(curves.min(axis=0), LEAST, 1),
+            np.clip(curves.max(axis=0), LEAST, 1),
+            color=INK,
+            alpha=0.12,
+            lw=0,
+        )
     known = true_share(low, found)
     threshold = variant.config["negatives"].get("posterior_threshold")
     if threshold and variant.config["negatives"].get("elimination") == "released":
         low.axhline(threshold, color=MUTED, lw=1, ls=(0, (4, 3)))
-        low.text(0.985, threshold * 0.75, f"above {threshold:.1%} the posterior sets the weight", fontsize=8.5, color=MUTED,
-                 transform=low.get_yaxis_transform(), ha="right", va="top")  # fmt: skip
+        low.text(
+            0.985,
+            threshold * 0.75,
+            f"used above {100 * threshold:g} %",
+            fontsize=8.5,
+            color=MUTED,
+            transform=low.get_yaxis_transform(),
+            ha="right",
+            va="top",
+        )
     low.set_yscale("log")
     low.set_ylim(LEAST, 1.6)
-    low.set_yticks([10.0**power for power in range(-6, 1)], [f"{100 * 10.0**power:g} %" for power in range(-6, 1)])
+    low.set_yticks(
+        [10.0**power for power in range(-6, 1)], [f"{100 * 10.0**power:g} %" for power in range(-6, 1)]
+    )
     low.minorticks_off()
     low.set_ylabel("chance of a false negative")
     low.set_xlabel("similarity of an anchor and a negative (cosine)")
@@ -122,18 +146,30 @@ def draw(study: StudyResults) -> Picture:
     low.legend(loc="lower right", handlelength=1.6, borderaxespad=0.6)
     where = x[np.argmax(curves.mean(axis=0))]
     caption = (
-        f"Above: similarities of pairs of random training batches under the selected weights of {variant.title}, seeds "
-        f"{seed_list(variant.seeds)} pooled: each anchor's own positive, the hardest other item of its row or column "
-        "(hard negative, true or not), and pairs of different images that are relevant all the same (false negative); "
-        "each filled area is 1. Dashed: the two normals that FNE fits, one pair per seed. Below, on a logarithmic axis: "
-        f"the posterior they imply with the prior {found.prior:g} (line: mean of the seeds; band: their range)"
-        + (", and the share of pairs at that similarity that truly are false negatives (points, with 95 % intervals; bins "
-           "of 0.02)." if known else ". The true share cannot be shown: no false negative of this split is known.")
+        "Above: similarities of pairs of random training batches under the selected weights of "
+        f"{variant.title}, seeds "
+        f"{seed_list(variant.seeds)} pooled: each anchor's own positive, the hardest other item of its row "
+        "or column "
+        "(hard negative, true or not), and pairs of different images that are relevant all the same (false "
+        "negative); "
+        "each filled area is 1. Dashed: the two normals that FNE fits, one pair per seed. Below, on a "
+        "logarithmic axis: "
+        f"the posterior they imply with the prior {found.prior:g} (line: mean of the seeds; band: their "
+        "range)"
+        + (
+            ", and the share of pairs at that similarity that truly are false negatives (points, with 95 % "
+            "intervals; bins "
+            "of 0.02)."
+            if known
+            else ". The true share cannot be shown: no false negative of this split is known."
+        )
         + truth_sentence(study)
-    )  # fmt: skip
+    )
     alt = (
-        f"Upper panel: densities of similarity for {variant.title}: positives around {centre(found, 'positives')}, hard negatives "
-        f"around {centre(found, 'hard_negatives')}, false negatives around {centre(found, 'false_negatives')}. Lower panel: the "
+        f"Upper panel: densities of similarity for {variant.title}: positives around "
+        f"{centre(found, 'positives')}, hard negatives "
+        f"around {centre(found, 'hard_negatives')}, false negatives around "
+        f"{centre(found, 'false_negatives')}. Lower panel: the "
         f"posterior reaches at most {curves.mean(axis=0).max():.2g} at similarity {number(float(where), 2)}."
     )
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
@@ -146,17 +182,34 @@ def draw_all(study: StudyResults) -> Picture:
         return notice(ALL_ID, ALL_TITLE, ALL_QUESTION, "no run has a result")
     columns = min(2, len(found))
     rows = -(-len(found) // columns)
-    figure = canvas(7.6, 0.9 + 1.35 * rows)
+    height = 0.95 + 1.2 * rows
+    figure = canvas(WIDTH, height)
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    figure.subplots_adjust(left=0.03, right=0.975, bottom=0.55 / (0.9 + 1.35 * rows), top=1 - 0.5 / (0.9 + 1.35 * rows), wspace=0.06, hspace=0.42)
+    figure.subplots_adjust(
+        left=0.03,
+        right=0.975,
+        bottom=0.5 / height,
+        top=1 - 0.52 / height,
+        wspace=0.06,
+        hspace=0.42,
+    )
     windows = [visible(one) for one in found.values() if one is not None]
     for panel, variant in zip(axes.flat, study.variants, strict=False):
         one = found[variant.id]
-        panel.set_title(name(variant, 40))
+        panel.set_title(name(variant, 29))
         panel.set_yticks([])
         panel.spines["left"].set_visible(False)
         if one is None:
-            panel.text(0.5, 0.5, "no result", transform=panel.transAxes, ha="center", va="center", color=MUTED, style="italic")
+            panel.text(
+                0.5,
+                0.5,
+                "no result",
+                transform=panel.transAxes,
+                ha="center",
+                va="center",
+                color=MUTED,
+                style="italic",
+            )
             continue
         densities(panel, one, (min(low for low, _ in windows), max(high for _, high in windows)))
     for panel in axes.flat[len(study.variants) :]:
@@ -167,16 +220,30 @@ def draw_all(study: StudyResults) -> Picture:
     seeds = sorted({seed for variant in study.variants for seed in variant.seeds})
     caption = (
         "Similarities of pairs of random training batches under each variant's selected weights, seeds "
-        f"{seed_list(seeds)} pooled: positives, hard negatives (the hardest other item of a row or column) and true false "
-        "negatives (relevant pairs of different images). Each area is 1. Dashed: the two normals that FNE fits, or would "
-        "fit, to them, one pair per seed. The further the filled areas lie apart, the easier the elimination." + truth_sentence(study)
+        f"{seed_list(seeds)} pooled: positives, hard negatives (the hardest other item of a row or column) "
+        "and true false "
+        "negatives (relevant pairs of different images). Each area is 1. Dashed: the two normals that FNE "
+        "fits, or would "
+        "fit, to them, one pair per seed. The further the filled areas lie apart, the easier the elimination."
+        + truth_sentence(study)
     )
-    told = [f"{variant.title}: positives {centre(one, 'positives')}, hard negatives {centre(one, 'hard_negatives')}, false "
-            f"negatives {centre(one, 'false_negatives')}" for variant in study.variants if (one := found[variant.id])]  # fmt: skip
-    return Picture(ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(told) + ".", figure)
+    told = [
+        f"{variant.title}: positives {centre(one, 'positives')}, hard negatives "
+        f"{centre(one, 'hard_negatives')}, false "
+        f"negatives {centre(one, 'false_negatives')}"
+        for variant in study.variants
+        if (one := found[variant.id])
+    ]
+    return Picture(
+        ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(told) + ".", figure
+    )
 
 
-KINDS = (("positives", POSITIVE, "positives"), ("hard_negatives", HARD, "hard negatives"), ("false_negatives", FALSE, "true false negatives"))
+KINDS = (
+    ("positives", POSITIVE, "positives"),
+    ("hard_negatives", HARD, "hard negatives"),
+    ("false_negatives", FALSE, "true false negatives"),
+)
 
 
 def densities(axes: Axes, found: Populations, window: tuple[float, float]) -> None:
@@ -188,7 +255,9 @@ def densities(axes: Axes, found: Populations, window: tuple[float, float]) -> No
     x = np.linspace(*window, 160)
     for fit in found.fits:
         for side, colour in (("pos", POSITIVE), ("neg", HARD)):
-            axes.plot(x, normal(x, fit[f"{side}_mean"], fit[f"{side}_var"]), color=colour, lw=1, ls=(0, (4, 2)))
+            axes.plot(
+                x, normal(x, fit[f"{side}_mean"], fit[f"{side}_var"]), color=colour, lw=1, ls=(0, (4, 2))
+            )
     axes.set_xlim(*window)
     axes.set_ylim(bottom=0)
 
@@ -199,8 +268,10 @@ def name_peaks(axes: Axes, found: Populations) -> None:
     low, high = axes.get_xlim()
     shown = [entry for entry in KINDS if found.counts[entry[0]].sum()]
     wanted = [(float(middles[found.density(kind).argmax()]) - low) / (high - low) for kind, _, _ in shown]
-    for (_, colour, label), x in zip(shown, spread(wanted, 0.26, 0.12, 0.87), strict=True):
-        axes.text(x, 0.985, label, transform=axes.transAxes, ha="center", va="top", color=colour, fontweight="bold")
+    for (_, colour, label), x in zip(shown, spread(wanted, 0.33, 0.14, 0.9), strict=True):
+        axes.text(
+            x, 0.985, label, transform=axes.transAxes, ha="center", va="top", color=colour, fontweight="bold"
+        )
 
 
 def legend(figure: Any) -> None:
@@ -222,7 +293,14 @@ def true_share(axes: Axes, found: Populations) -> bool:
         if one.hits == 0:
             continue
         axes.plot([middles[place]] * 2, [max(one.low, LEAST), one.high], color=FALSE, lw=1, alpha=0.6)
-        axes.plot([middles[place]], [one.value], "o", color=FALSE, ms=3.6, label=None if drawn else "true share of false negatives")
+        axes.plot(
+            [middles[place]],
+            [one.value],
+            "o",
+            color=FALSE,
+            ms=3.6,
+            label=None if drawn else "true share of false negatives",
+        )
         drawn = True
     return True
 
@@ -252,5 +330,3 @@ def truth_sentence(study: StudyResults) -> str:
     """How false negatives of the train split are known."""
     kind = truth_kind(study, "train")
     return f" In the train split {TRUTH_WORDS[kind]}." if kind else ""
-
-

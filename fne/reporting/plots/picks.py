@@ -8,7 +8,7 @@ import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, Share, by_hardness, pick_share, share, truth_is_known, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import GRID, INK, MUTED, PAPER, colours
+from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours
 from fne.reporting.wording import count, name, seeds_phrase
 from fne.study_results import StudyResults, Variant
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ID, TITLE = "picks", "False negatives among the picks"
-QUESTION = "How often is the negative that training picks in truth a match, and does that happen where picks are hardest?"
+QUESTION = "How often is a picked negative in truth a match, and does that happen where picks are hardest?"
 FEW = 30
 """A bin with fewer picks than this is not drawn: its rate would be noise."""
 
@@ -30,10 +30,12 @@ def draw(study: StudyResults) -> Picture:
         return notice(ID, TITLE, QUESTION, "no false negative of the train split is known for this data set")
     columns = min(2, len(study.variants))
     rows = -(-len(study.variants) // columns)
-    height = 1.05 + 1.5 * rows
-    figure = canvas(7.6, height)
+    height = 1.0 + 1.3 * rows
+    figure = canvas(WIDTH, height)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    figure.subplots_adjust(left=0.095, right=0.985, bottom=0.55 / height, top=1 - 0.62 / height, wspace=0.06, hspace=0.42)
+    figure.subplots_adjust(
+        left=0.125, right=0.985, bottom=0.55 / height, top=1 - 0.62 / height, wspace=0.06, hspace=0.42
+    )
     counts = {variant.id: by_hardness(study, variant.id) for variant in study.variants}
     curves = {variant.id: rates(counts[variant.id], "false_negatives", "picks") for variant in study.variants}
     colour = colours([variant.id for variant in study.variants], study.baseline)
@@ -41,50 +43,94 @@ def draw(study: StudyResults) -> Picture:
     for panel, variant in zip(axes.flat, study.variants, strict=False):
         one_panel(panel, variant, counts[variant.id], curves[variant.id], colour[variant.id])
         whole = pick_share(study, variant.id)
-        panel.set_title(name(variant, 32))
+        panel.set_title(name(variant, 29))
         if whole is not None:
-            panel.set_title(f"{percent_of(whole.value)} of all picks", loc="right", fontweight="normal", fontsize=9)
+            panel.text(
+                0.03,
+                0.93,
+                f"{percent_of(whole.value)} of all picks",
+                transform=panel.transAxes,
+                va="top",
+                fontsize=9,
+            )
     axes.flat[0].set_ylim(0, min(1.0, max(1.12 * top, 0.01)))
     axes.flat[0].set_xlim(*window(counts))
     axes.flat[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     for panel in axes.flat[len(study.variants) :]:
         panel.set_visible(False)
     for panel in axes[-1]:
-        panel.set_xlabel("similarity of anchor and picked negative (cosine)", fontsize=9)
-    figure.supylabel("true false negatives", fontsize=10, x=0.005)
+        panel.set_xlabel("similarity of the picked negative")
+    figure.supylabel("true false negatives", fontsize=9.5, x=0.005)
     legend(figure)
     kind = truth_kind(study, "train")
     known = f" In the train split {TRUTH_WORDS[kind]}." if kind else ""
     caption = (
-        "Every negative picked in the main phase of training, by its similarity to the anchor (bins of 0.05, both "
-        f"directions pooled, {seeds_phrase(study)}). Line: share of the picks in a bin that are in truth relevant to the "
-        f"anchor; bins with fewer than {FEW} picks are left out. Bars: 95 % intervals, the wider of Wilson's and one that "
+        "Every negative picked in the main phase of training, by its similarity to the anchor (bins of 0.05, "
+        "both "
+        f"directions pooled, {seeds_phrase(study)}). Line: share of the picks in a bin that are in truth "
+        "relevant to the "
+        f"anchor; bins with fewer than {FEW} picks are left out. Bars: 95 % intervals, the wider of Wilson's "
+        "and one that "
         "takes the seeds as clusters. Dashed: the same share among all candidates of that "
-        "similarity, which is what a draw by similarity alone would give. Grey area: where the picks lie. Top right: share over all picks." + known
+        "similarity, which is what a draw by similarity alone would give. Grey area: where the picks lie. "
+        "Number: share over all picks." + known
     )
-    told = [f"{variant.title} {percent_of(whole.value)} of {count(whole.total)} picks" for variant in study.variants
-            if (whole := pick_share(study, variant.id)) is not None]  # fmt: skip
-    return Picture(ID, TITLE, QUESTION, caption, f"Share of true false negatives among picks: {'; '.join(told)}.", figure)
+    told = [
+        f"{variant.title} {percent_of(whole.value)} of {count(whole.total)} picks"
+        for variant in study.variants
+        if (whole := pick_share(study, variant.id)) is not None
+    ]
+    return Picture(
+        ID, TITLE, QUESTION, caption, f"Share of true false negatives among picks: {'; '.join(told)}.", figure
+    )
 
 
-def one_panel(panel: Axes, variant: Variant, counts: pd.DataFrame, curve: list[tuple[float, Share]],
-              colour: str) -> None:  # fmt: skip
+def one_panel(
+    panel: Axes, variant: Variant, counts: pd.DataFrame, curve: list[tuple[float, Share]], colour: str
+) -> None:
     """Draw one variant: where its picks lie, the candidates' rate, its own rate."""
     panel.grid(axis="y")
     if counts.empty:
-        panel.text(0.5, 0.5, "no result", transform=panel.transAxes, ha="center", va="center", color=MUTED, style="italic")
+        panel.text(
+            0.5,
+            0.5,
+            "no result",
+            transform=panel.transAxes,
+            ha="center",
+            va="center",
+            color=MUTED,
+            style="italic",
+        )
         return
     totals = counts.groupby("bin_low", sort=True)["picks"].sum()
     edges = np.append(totals.index.to_numpy(), counts["bin_high"].max())
     # The area's height is relative: it takes the upper 55 % of the panel whatever the scale of the rates is.
     heights = 0.55 * totals.to_numpy() / max(totals.max(), 1)
-    panel.fill_between(np.repeat(edges, 2)[1:-1], np.repeat(heights, 2), color=GRID, alpha=0.75, lw=0, zorder=0,
-                       transform=panel.get_xaxis_transform())  # fmt: skip
+    panel.fill_between(
+        np.repeat(edges, 2)[1:-1],
+        np.repeat(heights, 2),
+        color=GRID,
+        alpha=0.75,
+        lw=0,
+        zorder=0,
+        transform=panel.get_xaxis_transform(),
+    )
     base = rates(counts, "candidate_false_negatives", "candidates")
-    panel.plot([x for x, _ in base], [one.value for _, one in base], color=MUTED, lw=1.1, ls=(0, (4, 2)), zorder=2)
+    panel.plot(
+        [x for x, _ in base], [one.value for _, one in base], color=MUTED, lw=1.1, ls=(0, (4, 2)), zorder=2
+    )
     for x, one in curve:
         panel.plot([x, x], [one.low, one.high], color=colour, lw=1.1, zorder=3)
-    panel.plot([x for x, _ in curve], [one.value for _, one in curve], color=colour, marker="o", ms=3.8, mec=PAPER, mew=0.6, zorder=4)
+    panel.plot(
+        [x for x, _ in curve],
+        [one.value for _, one in curve],
+        color=colour,
+        marker="o",
+        ms=3.8,
+        mec=PAPER,
+        mew=0.6,
+        zorder=4,
+    )
 
 
 def rates(counts: pd.DataFrame, hits: str, totals: str) -> list[tuple[float, Share]]:
@@ -119,7 +165,14 @@ def legend(figure: object) -> None:
 
     handles = [
         Line2D([], [], color=INK, marker="o", ms=4, label="among picks"),
-        Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 2)), label="among all its candidates"),
+        Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 2)), label="among all candidates"),
         Patch(color=GRID, label="where the picks lie"),
     ]
-    figure.legend(handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.08, 1.0), borderaxespad=0.3)
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        ncols=3,
+        bbox_to_anchor=(0.01, 1.0),
+        borderaxespad=0.3,
+        columnspacing=1.2,
+    )

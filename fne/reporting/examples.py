@@ -1,0 +1,166 @@
+"""Picks as a person can judge them: an anchor, the negative picked for it, whether they match in truth."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fne.reporting.wording import clean
+from fne.seeding import numpy_stream
+from fne.study_results import StudyResults
+
+if TYPE_CHECKING:
+    from fne.data.manifest import Manifest, SplitView
+
+AT_RANDOM, FALSE_ONES = 3, 3
+"""Examples per variant: drawn from all picks, and from those that are known false negatives."""
+SIDE = 112
+"""Longest side of a picture, in pixels."""
+TRUTH = {1: "in truth a match: a false negative", 0: "a true negative", -1: "truth not known"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image with a caption; ``asked`` says which of the two took part in the pick."""
+
+    image: Path
+    caption: str
+    asked: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pick.
+
+    Args:
+        kind: ``random`` or ``false``: what it was drawn from.
+        anchor: The anchor with its own positive.
+        picked: The picked negative with its own partner.
+        similarity: Between anchor and picked negative.
+        positive_similarity: Between the anchor and its own positive.
+        posterior: Probability of a false negative that the strategy computed; NaN where it computes none.
+        weight: Sampling weight of the pick.
+        from_queue: Whether it came out of the memory.
+        truth: 1 a false negative, 0 a true negative, -1 not known.
+        seed: Seed of the run.
+        epoch: Epoch, counted from 1.
+    """
+
+    kind: str
+    anchor: Item
+    picked: Item
+    similarity: float
+    positive_similarity: float
+    posterior: float
+    weight: float
+    from_queue: bool
+    truth: int
+    seed: int
+    epoch: int
+
+    @property
+    def verdict(self) -> str:
+        """The truth in words."""
+        return TRUTH[self.truth]
+
+
+def sample(
+    study: StudyResults, variant: str, at_random: int = AT_RANDOM, false_ones: int = FALSE_ONES
+) -> list[Example]:
+    """Draw picks of the main phase, some from all, some from the known false negatives; always the same.
+
+    Raises:
+        UserError: The prepared data are not at hand (there are no captions or images to show).
+    """
+    picks = study.picks(variant)
+    if picks.empty or study.manifest is None:
+        return []
+    warm = study[variant].config["warmup"]["epochs"]
+    picks = picks[picks["epoch"] >= warm].sort_values(
+        ["seed", "step", "direction", "anchor", "candidate"], kind="stable"
+    )
+    view = study.manifest.split("train")
+    chosen = []
+    for kind, rows, size in (
+        ("random", picks, at_random),
+        ("false", picks[picks["false_negative"] == 1], false_ones),
+    ):
+        draw = numpy_stream(0, "report", "picks", kind)
+        places = np.sort(draw.choice(len(rows), size=min(size, len(rows)), replace=False))
+        chosen += [_example(study.manifest, view, row, kind) for row in rows.iloc[places].to_dict("records")]
+    return chosen
+
+
+def _example(manifest: Manifest, view: SplitView, row: dict, kind: str) -> Example:
+    if row["direction"] == 0:  # image -> text: the anchor is an image, the candidate a caption
+        anchor = _pair(manifest, view, int(row["anchor"]), None, "image")
+        picked = _pair(manifest, view, None, int(row["candidate"]), "caption")
+    else:
+        anchor = _pair(manifest, view, None, int(row["anchor"]), "caption")
+        picked = _pair(manifest, view, int(row["candidate"]), None, "image")
+    return Example(
+        kind,
+        anchor,
+        picked,
+        float(row["similarity"]),
+        float(row["positive_similarity"]),
+        float(row["posterior"]),
+        float(row["weight"]),
+        bool(row["from_queue"]),
+        int(row["false_negative"]),
+        int(row["seed"]),
+        int(row["epoch"]) + 1,
+    )
+
+
+def _pair(manifest: Manifest, view: SplitView, image: int | None, caption: int | None, asked: str) -> Item:
+    """An image with its first caption, or a caption with its image; positions within the split."""
+    if image is None:
+        image = int(view.caption_image[caption])
+    elif caption is None:
+        caption = int(np.searchsorted(view.caption_image, image))
+    file = manifest.root / manifest.image_files[view.image_rows[image]]
+    return Item(file, clean(view.texts[caption]), asked)
+
+
+class Thumbnails:
+    """Small pictures as ``data:`` addresses within a budget; ``None`` once it is spent, or for a bad file.
+
+    Args:
+        budget: Greatest sum of all addresses, in bytes.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.left, self.spent_out = budget, False
+        self._made: dict[Path, str | None] = {}
+
+    def __call__(self, file: Path) -> str | None:
+        """The picture of a file; counted anew each time it is shown."""
+        if file not in self._made:
+            self._made[file] = thumbnail(file)
+        address = self._made[file]
+        if address is None or len(address) > self.left:
+            self.spent_out = self.spent_out or address is not None
+            return None
+        self.left -= len(address)
+        return address
+
+
+def thumbnail(file: Path) -> str | None:
+    """A small JPEG as a ``data:`` address, or ``None`` where the file cannot be read."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return None
+    picture.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

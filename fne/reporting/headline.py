@@ -1,0 +1,104 @@
+"""The report's first sentences, made from the numbers: does FNE beat the baseline, and who is best."""
+
+from __future__ import annotations
+
+import math
+
+from fne.reporting.facts import pick_share, ranked, supported_best
+from fne.reporting.plots.picks import percent_of
+from fne.reporting.wording import METRICS, clean, number, p_value, percent, signed, span
+from fne.study_results import Contrast, StudyResults
+
+FNE = "fne"
+
+
+def headline(study: StudyResults) -> tuple[str, ...]:
+    """One to four plain sentences; the first answers the study's question as far as its numbers can."""
+    order = ranked(study)
+    if not order:
+        return ("No run of this study has a result yet.",)
+    sentences = [*_fne(study, dict(order)), _best(study, order)]
+    sentences += _picks(study)
+    gone = sum(
+        1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id)
+    )
+    if gone:
+        asked = len(study.variants) * len(study.seeds)
+        sentences.append(
+            f"{gone} of {asked} runs {'has' if gone == 1 else 'have'} no result; the main table says which, "
+            "and why."
+        )
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
+    what = METRICS[study.metric]
+    (best, mean), rest = order[0], order[1:]
+    estimate = study.estimate(best)
+    interval = f" {span(estimate.low, estimate.high)}" if estimate and math.isfinite(estimate.low) else ""
+    first = f"Best mean {what}: {_name(study, best)} with {percent(mean)}{interval}"
+    if not rest:
+        return first + ", the only variant with a result."
+    second = f"{_name(study, rest[0][0])} ({percent(rest[0][1])})"
+    if supported_best(study) == best:
+        return f"{first}; it is ahead of the runner-up, {second}, beyond what seeds and images explain."
+    lead = f"its lead over the runner-up, {second}"
+    return f"{first}; {lead}, is not supported by the interval of their difference."
+
+
+def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
+    base = _name(study, study.baseline)
+    if FNE not in study.definition.variants or study.baseline == FNE:
+        return []
+    if FNE not in means or study.baseline not in means:
+        lacking = _name(study, FNE if FNE not in means else study.baseline)
+        return [f"Whether FNE beats the baseline cannot be said: {lacking} has no result."]
+    contrast = study.contrast(FNE)
+    what, fne = METRICS[study.metric], _name(study, FNE)
+    if contrast is None:
+        return [f"Whether {fne} beats the baseline, {base}, cannot be said: they share no finished seed."]
+    if not math.isfinite(contrast.low):
+        direction = (
+            "higher" if contrast.difference > 0 else "lower" if contrast.difference < 0 else "different"
+        )
+        return [
+            f"{fne} is {number(abs(100 * contrast.difference))} {what} points {direction} than the baseline, "
+            f"{base}, "
+            f"but {_seeds(contrast)} cannot show whether that is chance."
+        ]
+    interval = span(contrast.low, contrast.high, sign=True)
+    told = f"{signed(contrast.difference)} {what} {interval}{_p(contrast)}, {_seeds(contrast)}"
+    if contrast.low > 0:
+        return [f"{fne} beats the baseline, {base}: {told}."]
+    if contrast.high < 0:
+        return [f"{fne} does not win: it is worse than the baseline, {base}: {told}."]
+    return [f"{fne} does not win: no difference to the baseline, {base}, is shown: {told}."]
+
+
+def _picks(study: StudyResults) -> list[str]:
+    shares = {
+        name: share
+        for name in (FNE, study.baseline)
+        if name in study.definition.variants and (share := pick_share(study, name)) is not None
+    }
+    if len(shares) < 2:
+        return []
+    mine, its = shares[FNE], shares[study.baseline]
+    return [
+        f"Of the negatives picked in training, {percent_of(mine.value)} are in truth matches under "
+        f"{_name(study, FNE)}, "
+        f"against {percent_of(its.value)} under {_name(study, study.baseline)}."
+    ]
+
+
+def _name(study: StudyResults, variant: str) -> str:
+    return clean(study.definition.library[variant].title)
+
+
+def _p(contrast: Contrast) -> str:
+    shown = p_value(contrast.p_holm)
+    return "" if shown == "—" else f", p {'' if shown[0] == '<' else '= '}{shown} after Holm"
+
+
+def _seeds(contrast: Contrast) -> str:
+    return f"{contrast.n_seeds} seed{'s' if contrast.n_seeds != 1 else ''}"

@@ -1,0 +1,279 @@
+"""The main table: per variant recalls, rsum with its interval, difference to the baseline, true matches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fne.reporting.cells import ABSENT, Cell, Column, Table
+from fne.reporting.facts import TRUTH_WORDS, pick_share, supported_best, truth_is_known, truth_kind
+from fne.reporting.wording import (
+    ALPHA,
+    METRICS,
+    UNITS,
+    clean,
+    interval_phrase,
+    listing,
+    number,
+    p_value,
+    percent,
+    protocol_phrase,
+    seed_list,
+    signed,
+    span,
+)
+from fne.study_results import DIRECTIONS, Contrast, StudyResults, Variant
+
+RECALLS = ("r1", "r5", "r10")
+TRUTH = ("map_at_r", "r_precision", "p1")
+GROUPS = {"i2t": "Image → text", "t2i": "Text → image"}
+STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
+
+
+def main_table(study: StudyResults) -> Table:
+    """Build the main table of a study, its rows in the order of the study."""
+    truth = [
+        metric
+        for metric in TRUTH
+        if any(_truth_values(study, variant.id, metric) for variant in study.variants)
+    ]
+    columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
+    columns += [
+        Column(METRICS[metric], GROUPS[direction], f"{METRICS[metric]}, {direction}, mean over seeds")
+        for direction in DIRECTIONS
+        for metric in RECALLS
+    ]
+    what = METRICS[study.metric]
+    primary = (
+        "Primary metric"
+        if study.metric == "rsum"
+        else f"Primary metric ({study.direction}, {study.protocol})"
+    )
+    columns += [
+        Column(what, primary, "mean over seeds, with its interval"),
+        Column("Δ baseline", primary, "paired difference to the baseline, with its interval"),
+        Column("p (Holm)", primary, "query-level p value, corrected over the variants"),
+    ]
+    columns += [
+        Column(METRICS[metric], "All true matches (i2t / t2i)", "image to text / text to image")
+        for metric in truth
+    ]
+    known = truth_is_known(study)
+    if known:
+        columns.append(
+            Column("False picks", "Training", "share of picked negatives that are true false negatives")
+        )
+    best = {
+        (direction, metric): supported_best(study, metric, direction, "own")
+        for direction in DIRECTIONS
+        for metric in RECALLS
+    }
+    best["primary"] = supported_best(study)
+    rows, records = [], []
+    for variant in study.variants:
+        row = [_name_cell(variant), _seeds_cell(study, variant)]
+        row += [
+            _mean_cell(study, variant.id, metric, direction, best[direction, metric])
+            for direction in DIRECTIONS
+            for metric in RECALLS
+        ]
+        row += [_primary_cell(study, variant.id, best["primary"]), *_contrast_cells(study, variant.id)]
+        row += [_truth_cell(study, variant.id, metric) for metric in truth]
+        row += [_share_cell(study, variant.id)] if known else []
+        rows.append(tuple(row))
+        records.append(record(study, variant))
+    caption = (
+        f"{clean(study.title)}. {UNITS} Means over seeds on the test split of {study.dataset}. Primary "
+        "metric: "
+        f"{protocol_phrase(study)}, with {interval_phrase(study)}; Δ is the paired difference to the "
+        "baseline, "
+        f"{clean(study[study.baseline].title)}."
+    )
+    return Table(
+        "main",
+        "Main table",
+        caption,
+        tuple(columns),
+        tuple(rows),
+        tuple(_notes(study, bool(truth), known)),
+        tuple(records),
+        sortable=True,
+    )
+
+
+def stars(study: StudyResults, contrast: Contrast) -> str:
+    """Stars for a corrected p, only where enough seeds stand behind it and the interval excludes zero."""
+    if not may_star(study, contrast) or not contrast.separated or not math.isfinite(contrast.p_holm):
+        return ""
+    return next((mark for level, mark in STARS if contrast.p_holm < level), "")
+
+
+def may_star(study: StudyResults, contrast: Contrast) -> bool:
+    """Could an exact test over the seeds alone reach the level at all, after Holm over the variants?"""
+    return contrast.p_floor * max(len(study.variants) - 1, 1) <= ALPHA
+
+
+def missing_seeds(study: StudyResults, variant: str) -> dict[int, tuple[str, str]]:
+    """Stage and reason of every seed of a variant that has no result."""
+    rows = study.missing[study.missing["variant"] == variant]
+    told = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
+    done = study.values(variant)
+    return {
+        seed: told.get(seed, ("unknown", "no reason was recorded"))
+        for seed in study.seeds
+        if seed not in done
+    }
+
+
+def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
+    """One flat row for the CSV file: fractions with every digit."""
+    estimate, contrast, share = (
+        study.estimate(variant.id),
+        study.contrast(variant.id),
+        pick_share(study, variant.id),
+    )
+    row: dict[str, Any] = {
+        "variant": variant.id,
+        "title": variant.title,
+        "baseline": variant.id == study.baseline,
+        "n_seeds": len(study.values(variant.id)),
+        "n_seeds_wanted": len(study.seeds),
+        "missing": "; ".join(
+            f"seed {seed}: {why} ({stage})" for seed, (stage, why) in missing_seeds(study, variant.id).items()
+        ),
+    }
+    for direction in DIRECTIONS:
+        for metric in (*RECALLS, "median_rank"):
+            row[f"own_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, "own"))
+    name = f"{study.protocol}_{study.direction}_{study.metric}"
+    for key in ("mean", "low", "high"):
+        row[f"{name}_{key}"] = getattr(estimate, key) if estimate else None
+    for key in ("difference", "low", "high", "p_query", "p_holm", "p_seed", "p_floor"):
+        row[f"contrast_{key}"] = getattr(contrast, key) if contrast else None
+    for metric in TRUTH:
+        for direction in DIRECTIONS:
+            row[f"truth_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, "truth"))
+    for key in ("value", "low", "high"):
+        row[f"false_picks_{key}"] = getattr(share, key) if share else None
+    return row
+
+
+def _name_cell(variant: Variant) -> Cell:
+    return Cell(clean(variant.title), note=variant.id, code=True)
+
+
+def _seeds_cell(study: StudyResults, variant: Variant) -> Cell:
+    done, gone = len(study.values(variant.id)), missing_seeds(study, variant.id)
+    if not gone:
+        return Cell(str(done), float(done))
+    reasons: dict[str, list[int]] = {}
+    for seed, (stage, why) in gone.items():
+        reasons.setdefault(f"{why} ({stage})", []).append(seed)
+    note = "; ".join(f"missing seed {seed_list(seeds)}: {reason}" for reason, seeds in reasons.items())
+    return Cell(f"{done} of {len(study.seeds)}", float(done), note=note, absent=True)
+
+
+def _mean_cell(study: StudyResults, variant: str, metric: str, direction: str, best: str | None) -> Cell:
+    value = _mean(study.values(variant, metric, direction, "own"))
+    return ABSENT if value is None else Cell(percent(value, metric), 100 * value, strong=variant == best)
+
+
+def _primary_cell(study: StudyResults, variant: str, best: str | None) -> Cell:
+    value, estimate = _mean(study.values(variant)), study.estimate(variant)
+    if value is None:
+        return ABSENT
+    return Cell(
+        percent(value),
+        100 * value,
+        strong=variant == best,
+        note=span(estimate.low, estimate.high) if estimate else "",
+    )
+
+
+def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
+    if variant == study.baseline:
+        return Cell("baseline", 0.0), Cell("")
+    contrast = study.contrast(variant)
+    if contrast is None:
+        return ABSENT, ABSENT
+    difference = Cell(
+        signed(contrast.difference),
+        100 * contrast.difference,
+        note=span(contrast.low, contrast.high, sign=True),
+    )
+    p = contrast.p_holm
+    return difference, Cell(p_value(p) + stars(study, contrast), p if math.isfinite(p) else None)
+
+
+def _truth_cell(study: StudyResults, variant: str, metric: str) -> Cell:
+    values = [_mean(found) for found in _truth_values(study, variant, metric).values()]
+    if not any(value is not None for value in values):
+        return ABSENT
+    text = " / ".join("—" if value is None else percent(value) for value in values)
+    return Cell(text, 100 * float(np.mean([value for value in values if value is not None])))
+
+
+def _share_cell(study: StudyResults, variant: str) -> Cell:
+    share = pick_share(study, variant)
+    if share is None:
+        return ABSENT
+    digits = 1 if share.value >= 0.01 else 2
+    return Cell(f"{number(100 * share.value, digits)} %", 100 * share.value)
+
+
+def _truth_values(study: StudyResults, variant: str, metric: str) -> dict[str, dict[int, float]]:
+    found = {direction: study.values(variant, metric, direction, "truth") for direction in DIRECTIONS}
+    return found if any(found.values()) else {}
+
+
+def _mean(values: dict[int, float]) -> float | None:
+    return float(np.mean(list(values.values()))) if values else None
+
+
+def _notes(study: StudyResults, truth: bool, known: bool) -> list[str]:
+    notes = [
+        "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
+        "runner-up (the same "
+        "seeds and images) excludes zero."
+    ]
+    contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
+    if contrasts:
+        family = len(study.variants) - 1
+        if all(may_star(study, contrast) for contrast in contrasts):
+            notes.append(
+                "Stars: corrected p below 0.05 (*), 0.01 (**), 0.001 (***), where the interval excludes zero."
+            )
+        else:
+            floor = max(contrast.p_floor for contrast in contrasts)
+            seeds = min(contrast.n_seeds for contrast in contrasts)
+            notes.append(
+                f"No stars: with {seeds} seed{'s' if seeds != 1 else ''} an exact test over seeds cannot "
+                f"give a p below {floor:.3g} "
+                f"({min(floor * family, 1):.3g} after Holm over {family} comparisons), so read the intervals "
+                "and the points. "
+                "The p shown is over queries, given these seeds."
+            )
+    if truth:
+        kind = truth_kind(study, "test")
+        words = f" On the test split {TRUTH_WORDS[kind]}." if kind else ""
+        notes.append(
+            "Against all true matches: every relevant item counts, not only the image's own captions; i2t / "
+            f"t2i.{words}"
+        )
+    if known:
+        kind = truth_kind(study, "train")
+        words = f"; {TRUTH_WORDS[kind]}" if kind else ""
+        notes.append(
+            "False picks: share of the negatives picked in the main phase that are in truth relevant to "
+            f"their anchor{words}."
+        )
+    gone = [
+        f"{variant.id} seed {seed}: {why} ({stage})"
+        for variant in study.variants
+        for seed, (stage, why) in missing_seeds(study, variant.id).items()
+    ]
+    if gone:
+        notes.append(f"Missing runs ({len(gone)}): {listing(gone)}.")
+    return notes

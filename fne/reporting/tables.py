@@ -1,0 +1,57 @@
+"""All tables of a study, each as HTML, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fne.config import Study
+from fne.errors import bad_input
+from fne.reporting.cells import Table
+from fne.reporting.render import save
+from fne.study_results import StudyResults, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = ("main", "contrasts", "configs", "record")
+"""Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
+
+
+def build(study: StudyResults, name: str) -> Table:
+    """Build one table.
+
+    Raises:
+        UserError: There is no table of that name.
+    """
+    if name not in TABLES:
+        raise bad_input("no such table", value=name, allowed=TABLES)
+    return getattr(importlib.import_module(f"fne.reporting.table_{name}"), f"{name}_table")(study)
+
+
+def run(study: str | Study, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<study>/tables``.
+
+    Args:
+        study: Id of the study, or the study itself where the command line changed something of it.
+        root: Root of the project.
+
+    Returns:
+        The paths written.
+    """
+    results = load(study, root)
+    folder = Path(root) / "reports" / results.id / "tables"
+    return [path for name in TABLES for path in save(build(results, name), folder)]
+
+
+def to_frame(table: Table) -> pd.DataFrame:
+    """The table as text in a data frame, for a notebook."""
+    import pandas as pd
+
+    names = [f"{column.group} {column.name}".strip() for column in table.columns]
+    rows = [
+        [f"{cell.text} {cell.note}".strip() if not cell.code else cell.text for cell in row]
+        for row in table.rows
+    ]
+    return pd.DataFrame(rows, columns=names, index=[row[0].note or row[0].text for row in table.rows])
