@@ -1,0 +1,45 @@
+# From raw pairs to tables, figures and a report: `snakemake --cores all`. The README says how to ask for other
+# studies, data and encoders; the Python that the rules need is in workflow/rules/common.smk.
+from snakemake.utils import min_version
+
+min_version("9.10")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    smoke,
+    tables,
+    figures,
+
+
+rule all:
+    input:
+        f"reports/{STUDY}/report.html",
+    default_target: True
+
+
+rule smoke:
+    input:
+        "reports/smoke/report.html",
+
+
+rule tables:
+    input:
+        outputs_of("make_tables", STUDY),
+
+
+rule figures:
+    input:
+        outputs_of("make_figures", STUDY),
+
+
+onsuccess:
+    tell_where_the_reports_are()

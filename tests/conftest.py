@@ -1,0 +1,50 @@
+"""Fixtures and rules for every test: no network, one thread, and shared data only where it lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before anything imports torch or transformers.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_folder() -> Path | None:
+    """The folder of development data: the environment variable FNE_SHARED, or ``shared`` beside the repository."""
+    named = os.environ.get("FNE_SHARED")
+    folder = Path(named) if named else ROOT.parent / "shared"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development data; tests that use it carry the mark ``needs_shared``."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("needs_shared: no development data (set FNE_SHARED)")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip by name what this machine cannot run."""
+    no_shared = pytest.mark.skip(reason="needs_shared: no development data (set FNE_SHARED)")
+    for item in items:
+        if "needs_shared" in item.keywords and shared_folder() is None:
+            item.add_marker(no_shared)
+        if "gpu" in item.keywords:
+            import torch
+
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device"))

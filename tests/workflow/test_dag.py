@@ -1,0 +1,152 @@
+"""The graph of jobs of every study: nothing declared twice, everything where fne.paths says, no work before the check."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake_project import ROOT, Job, Project
+
+from fne import paths
+from fne.config import blocks, load_study
+
+RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project.copy_of(ROOT, tmp_path_factory.mktemp("dag") / "project")
+    (project.folder / "corpus").mkdir()
+    (project.folder / "corpus/dataset.json").write_text("{}")
+    return project
+
+
+FLICKR8K = {
+    "study": "flickr8k",
+    "images": "corpus/images",
+    "annotations": "corpus/dataset.json",
+    "image_encoder": "some/vit",
+    "text_encoder": "some/bert",
+}
+
+
+def given(options: dict[str, str]) -> list[str]:
+    return ["--config", *(f"{key}={value}" for key, value in options.items())]
+
+
+def check_whole(jobs: list[Job], root: Path, study_name: str, overrides: dict) -> None:
+    study = load_study(study_name, overrides, root)
+    outputs = Counter(name for job in jobs for name in job.outputs)
+    assert not [name for name, times in outputs.items() if times > 1]
+    produced = set(outputs)
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    assert {Path(name).parts[0] for name in produced} <= ignored | {"reports"}
+    assert not [name for name in produced if name.startswith("scratch/")], "resumable state must survive a new start"
+    expected = {paths.manifest(study), paths.truth(study, "train"), paths.truth(study, "val"), paths.truth(study, "test")}
+    expected |= {paths.features_folder(study, modality) / "values.bin" for modality in paths.MODALITIES}
+    for variant in study.variants:
+        for block in blocks(study):
+            expected |= {paths.run_folder(study, variant, block) / "weights.safetensors"}
+            expected |= {make(study, variant, block, "test") for make in (paths.rankings, paths.metrics, paths.queries)}
+    expected |= {paths.results_folder(study) / "runs.csv", paths.reports_folder(study) / "report.html"}
+    assert {str(path) for path in expected} <= produced
+    trains = [job for job in jobs if job.rule == "train"]
+    assert len(trains) == len(study.variants) * len(blocks(study))
+    assert all(job.threads == 1 for job in trains)
+    assert not [name for job in trains for name in job.inputs if "truth.test" in name], "training never sees the test split"
+
+
+@pytest.mark.parametrize("study", ["paper", "smoke"])
+def test_embedded_studies(project: Project, study: str) -> None:
+    jobs = project.planned("smoke") if study == "smoke" else project.planned()
+    check_whole(jobs, project.folder, study, {})
+    assert Counter(job.rule for job in jobs)["pretrain"] == 2
+
+
+def test_corpus(project: Project) -> None:
+    jobs = project.planned(*given(FLICKR8K))
+    overrides = {"data.images": "corpus/images", "data.annotations": "corpus/dataset.json",
+                 "encoders.image.checkpoint": "some/vit", "encoders.text.checkpoint": "some/bert"}  # fmt: skip
+    check_whole(jobs, project.folder, "flickr8k", overrides)
+    (prepare,) = [job for job in jobs if job.rule == "prepare"]
+    assert prepare.inputs == ("corpus/dataset.json",)
+    assert "pretrain" not in {job.rule for job in jobs}
+
+
+def test_targets(project: Project) -> None:
+    assert "make_tables" in {job.rule for job in project.planned("tables")}
+    assert {"make_figures", "make_tables"} & {job.rule for job in project.planned("figures")} == {"make_figures"}
+
+
+def test_gpu_jobs_ask_for_one_only_on_cuda(project: Project) -> None:
+    jobs = project.planned("--config", "device=cuda", "--resources", "gpu=1")
+    assert {job.rule for job in jobs if job.resources.get("gpu") == "1"} == {"extract", "train", "rank"}
+    jobs = project.planned("--config", "device=cpu")
+    assert not [job for job in jobs if job.resources.get("gpu", "0") != "0"]
+
+
+@pytest.mark.parametrize("profile", ["local", "ci"])
+def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
+    folder = f"workflow/profiles/{profile}"
+    assert yaml.safe_load((project.folder / folder / "config.yaml").read_text())["rerun-incomplete"] is True
+    done = project.snakemake("smoke", "--profile", folder, "--dry-run", "--quiet", "host")
+    assert done.returncode == 0, done.stderr
+    assert "fne train --study smoke --variant fne" in done.stdout + done.stderr, "the profile prints shell commands"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--config", "studdy=paper"], ["studdy", "did you mean 'study'?"]),
+        (["--config", "study=papier"], ["papier", "did you mean 'paper'?"]),
+        (["--config", "device=gpu"], ["device", "'gpu'", "auto, cpu, cuda"]),
+        (["--config", "set={negatives.taus: 1.0}"], ["negatives.taus", "negatives.tau"]),
+        (["--config", "study=flickr8k"], ["images=", "annotations=", "image_encoder=", "text_encoder="]),
+    ],
+)
+def test_bad_config_is_one_clear_message(project: Project, arguments: list[str], expected: list[str]) -> None:
+    done = project.snakemake("--dry-run", *arguments)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert [text for text in expected if text not in said] == []
+    assert "Traceback" not in said and "rule train" not in said
+
+
+def test_all_bad_variants_are_told_at_once_before_the_dag(project: Project, tmp_path: Path) -> None:
+    broken = Project.copy_of(project.folder, tmp_path / "broken")
+    broken.edit("ablations/variants/infonce.yaml", "loss: {", "losss: {")
+    broken.edit("ablations/variants/fne_no_cutdown.yaml", "isolates: [negatives.cut_down]", "isolates: []")
+    done = broken.snakemake("--dry-run")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "infonce.yaml" in said and "fne_no_cutdown.yaml" in said
+    assert "Traceback" not in said and "Building DAG" not in said
+
+
+def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:
+    text = "\n".join(path.read_text() for path in RULES)
+    found = re.split(r"^(?:rule|checkpoint) (\w+):$", text, flags=re.MULTILINE)[1:]
+    assert len(found) >= 20
+    for name, body in zip(found[::2], found[1::2], strict=True):
+        for part in ("log:", "benchmark:", "shell:", "output:"):
+            assert f"    {part}" in body, f"rule {name} has no {part}"
+        assert not re.search(r"^    (run|script|notebook):", body, flags=re.MULTILINE)
+        assert "> {log} 2>&1" in body
+
+
+def test_snakefile_holds_no_functions() -> None:
+    text = (ROOT / "Snakefile").read_text()
+    assert "def " not in text and "lambda" not in text
+    assert len(text.splitlines()) <= 60
+    for path in RULES:
+        if path.name != "common.smk":
+            assert "def " not in path.read_text()
+
+
+def test_dry_runs_import_no_torch(project: Project) -> None:
+    code = "import fne, fne.config, fne.paths, fne.reporting.figures, sys; print(sorted({'torch', 'pandas', 'scipy', 'matplotlib', 'transformers'} & set(sys.modules)))"
+    done = project.run("python", "-c", code)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

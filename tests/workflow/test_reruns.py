@@ -1,0 +1,137 @@
+"""What runs again after an edit: exactly what the edit can change. Dry runs over a finished (fabricated) study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from snakemake_project import ROOT, Job, Project
+
+STUDY = """
+title: Three variants
+question: Does an edit run again what it must, and nothing else?
+regime: head
+data: {dataset: scenes, train: 40, val: 20, test: 20, pretrain: 20}
+variants: [hardest_in_batch, fne, infonce]
+seeds: [0, 1]
+block: 2
+baseline: hardest_in_batch
+primary: {metric: rsum, protocol: own}
+"""
+THREE = ("--config", "study=three")
+AFTERWARDS = {"aggregate", "compare", "make_tables", "make_figures", "make_report"}
+PER_JOB = {"train", "rank", "evaluate"}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose study `three` is finished, its files empty."""
+    project = Project.copy_of(ROOT, tmp_path_factory.mktemp("reruns") / "finished")
+    (project.folder / "ablations/studies/three.yaml").write_text(STUDY)
+    project.finish(*THREE)
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    return Project.copy_of(finished.folder, tmp_path / "project", made=True)
+
+
+def rules(jobs: list[Job]) -> set[str]:
+    return {job.rule for job in jobs}
+
+
+def trained(jobs: list[Job]) -> Counter:
+    """(variant, block) of the training jobs."""
+    return Counter((job.wildcards["variant"], job.wildcards["block"]) for job in jobs if job.rule == "train")
+
+
+def test_comments_readme_and_plumbing_run_nothing(project: Project) -> None:
+    project.edit("README.md", "\n", "\nAn edit.\n")
+    for name in ("base.yaml", "variants/fne.yaml", "studies/three.yaml"):
+        path = project.folder / "ablations" / name
+        path.write_text("# a comment\n" + path.read_text())
+    for name in ("fne/config.py", "fne/files.py", "fne/training/engine.py", "workflow/rules/train.smk", "Snakefile"):
+        path = project.folder / name
+        path.write_text(path.read_text() + "\n# a comment\n")
+    assert project.planned(*THREE) == []
+
+
+def test_a_value_of_one_variant_runs_that_variant_only(project: Project) -> None:
+    project.edit("ablations/variants/infonce.yaml", "set: {", "set: {train: {weight_decay: 0.5}, ")
+    project.edit("ablations/variants/infonce.yaml", "isolates: [", "isolates: [train.weight_decay, ")
+    jobs = project.planned(*THREE)
+    assert trained(jobs) == {("infonce", "0-1"): 1}
+    assert rules(jobs) == PER_JOB | AFTERWARDS
+    assert {job.wildcards["variant"] for job in jobs if job.rule in PER_JOB} == {"infonce"}
+
+
+def test_a_value_of_the_base_runs_the_variants_that_read_it(project: Project) -> None:
+    project.edit("ablations/base.yaml", "tau: 0.5", "tau: 0.75")
+    assert trained(project.planned(*THREE)) == {("fne", "0-1"): 1}
+
+
+def test_a_value_for_all_runs_all_and_extracts_nothing(project: Project) -> None:
+    jobs = project.planned("--config", "study=three", "set={train.learning_rate: 0.002}")
+    assert set(trained(jobs)) == {(name, "0-1") for name in ("hardest_in_batch", "fne", "infonce")}
+    assert rules(jobs) == PER_JOB | AFTERWARDS
+
+
+def test_a_new_variant_trains_itself_only(project: Project) -> None:
+    (project.folder / "ablations/variants/fne_strong.yaml").write_text(
+        "title: FNE, stronger\nasks: Is more better?\nparent: fne\nset: {negatives: {tau: 5.0}}\n"
+        "isolates: [negatives.tau]\nrole: scientific\n"
+    )
+    project.edit("ablations/studies/three.yaml", "infonce]", "infonce, fne_strong]")
+    jobs = project.planned(*THREE)
+    assert trained(jobs) == {("fne_strong", "0-1"): 1}
+    assert rules(jobs) == PER_JOB | AFTERWARDS
+
+
+def test_a_new_block_of_seeds_trains_itself_only(project: Project) -> None:
+    jobs = project.planned("--config", "study=three", "seeds=0-3")
+    assert trained(jobs) == {(name, "2-3"): 1 for name in ("hardest_in_batch", "fne", "infonce")}
+    assert {job.wildcards["block"] for job in jobs if job.rule in PER_JOB} == {"2-3"}
+
+
+def test_a_new_figure_or_its_code_draws_and_trains_nothing(project: Project) -> None:
+    plots = sorted((project.folder / "fne/reporting/plots").glob("[a-z]*.py"))
+    plots[0].write_text(plots[0].read_text() + "\n# another colour\n")
+    assert rules(project.planned(*THREE)) == {"make_figures", "make_report"}
+    path = project.folder / "fne/reporting/figures.py"
+    path.write_text(path.read_text().replace('FIGURES = ("', 'FIGURES = ("another_figure", "'))
+    jobs = project.planned(*THREE)
+    assert rules(jobs) == {"make_tables", "make_figures", "make_report"}
+    assert any("reports/three/figures/another_figure.svg" in job.outputs for job in jobs)
+
+
+def test_code_of_the_metrics_evaluates_anew_and_trains_nothing(project: Project) -> None:
+    path = project.folder / "fne/retrieval/metrics.py"
+    path.write_text(path.read_text() + "\n# another formula\n")
+    assert rules(project.planned(*THREE)) == {"rank", "evaluate"} | AFTERWARDS
+
+
+def test_code_of_the_statistics_compares_anew_only(project: Project) -> None:
+    path = project.folder / "fne/stats/permutation.py"
+    path.write_text(path.read_text() + "\n# another formula\n")
+    assert rules(project.planned(*THREE)) == AFTERWARDS - {"aggregate"}
+
+
+def test_a_title_is_told_anew_and_trains_nothing(project: Project) -> None:
+    path = project.folder / "ablations/variants/infonce.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join("title: Another name\n" if line.startswith("title:") else line for line in lines))
+    assert rules(project.planned(*THREE)) == AFTERWARDS
+
+
+def test_the_tie_rule_evaluates_anew_and_trains_nothing(project: Project) -> None:
+    jobs = project.planned("--config", "study=three", "set={evaluation.tie_rule: pessimistic}")
+    assert rules(jobs) == {"evaluate"} | AFTERWARDS
+
+
+def test_protocol_trains_everything_anew(project: Project) -> None:
+    project.edit("fne/__init__.py", "PROTOCOL = 1", "PROTOCOL = 999")
+    jobs = project.planned(*THREE)
+    assert len(trained(jobs)) == 3
+    assert rules(jobs) == {"pretrain", "extract"} | PER_JOB | AFTERWARDS

@@ -1,0 +1,180 @@
+# All Python that the rules need: the studies (checked before the DAG is built), where things lie, what triggers a run.
+# The package answers every question of substance (fne.config, fne.paths); nothing here imports torch.
+import ast
+import functools
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+import fne
+from fne import paths
+from fne.config import arguments, blocks, from_snakemake, load_study, resolve, training_digest
+from fne.errors import UserError
+from fne.reporting.figures import FIGURES
+
+STARTED = time.time()
+DEVICES = ("auto", "cpu", "cuda")
+TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json")
+# Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
+# inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).
+ROOMS = ("fne.retrieval", "fne.stats", "fne.reporting", "fne.study_results", "fne.seeding")
+
+# A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
+shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+
+def load_studies():
+    """The study that `--config` asks for, and `smoke`, whose target is always there.
+
+    Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
+    """
+    try:
+        asked = from_snakemake(config, extra=["device"])
+        studies = {asked.name: asked}
+        if "smoke" not in studies:
+            studies["smoke"] = load_study("smoke")
+        if DEVICE not in DEVICES:
+            raise UserError(f"--config: device: got {DEVICE!r}; allowed: {', '.join(DEVICES)}")
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return asked.name, studies
+
+
+DEVICE = config.get("device", "auto")
+GPUS = int(DEVICE == "cuda")
+STUDY, STUDIES = load_studies()
+BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
+
+
+wildcard_constraints:
+    study="|".join(STUDIES),
+    variant="[a-z0-9_.+-]+",
+    block="[0-9_-]+",
+    split="|".join(paths.SPLITS),
+    data="|".join(BY_DATA),
+    modality="|".join(paths.MODALITIES),
+    encoder=r"[A-Za-z0-9_.]+-[0-9a-f]{8}",
+
+
+def of_data(wildcards):
+    """The study whose data a rule of workflow/rules/{data,features}.smk is about."""
+    return BY_DATA[wildcards.data]
+
+
+def of_study(wildcards):
+    return STUDIES[wildcards.study]
+
+
+def data_arguments(wildcards, output):
+    """How the CLI is told which study. Functions of `output` are no triggers: what counts is said by the digests."""
+    return arguments(of_data(wildcards))
+
+
+def study_arguments(wildcards, output):
+    return arguments(of_study(wildcards))
+
+
+def whole_study_arguments(wildcards, output):
+    return arguments(of_study(wildcards), seeds=True)
+
+
+def corpus_files(wildcards):
+    """What `prepare` reads besides the pictures: nothing for `scenes`, the user's files for a corpus."""
+    data = of_data(wildcards).data
+    files = [data.get("annotations"), *data.get("judgements", {}).values()]
+    return [file for file in files if file]
+
+
+def encoder_files(wildcards):
+    """The checkpoint, where the workflow itself makes it."""
+    study = of_data(wildcards)
+    if not paths.is_pretrained_here(study, wildcards.modality):
+        return []
+    return paths.encoder_folder(study, wildcards.modality) / "model.safetensors"
+
+
+def features(modality):
+    """Input function: the feature store that a study's heads read."""
+    return lambda wildcards: paths.features_folder(of_study(wildcards), modality) / "manifest.json"
+
+
+def truths(*splits):
+    """Input function: what is known to be relevant. Training sees none of the test split."""
+    return lambda wildcards: [paths.truth(of_study(wildcards), split) for split in splits or [wildcards.split]]
+
+
+def prepared(wildcards):
+    return paths.manifest(of_study(wildcards))
+
+
+def trained_config(wildcards):
+    """Digest of what training reads: a changed value re-trains the variants that inherit it, a comment none."""
+    return training_digest(resolve(of_study(wildcards), wildcards.variant))
+
+
+def evaluation_config(wildcards):
+    return resolve(of_study(wildcards), wildcards.variant)["evaluation"]
+
+
+def runs(wildcards, pattern):
+    """A file of every job of a study."""
+    study = of_study(wildcards)
+    jobs = [(variant, block) for variant in study.variants for block in blocks(study)]
+    return [str(paths.run_folder(study, *job) / pattern) for job in jobs]
+
+
+def asked(wildcards):
+    """What a study asks, in words and by names: its titles stand in the tables."""
+    study = of_study(wildcards)
+    told = [(name, study.library[name].title, study.library[name].asks) for name in study.variants]
+    return [study.title, study.question, study.baseline, sorted(study.primary.items()), told]
+
+
+def module_files(module):
+    """Files of one module of fne, found without importing it; of a package, all modules in it."""
+    place = Path(fne.__file__).parents[1].joinpath(*module.split("."))
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_name(f"{place.name}.py")]
+    return [file for file in files if file.is_file()]
+
+
+@functools.cache
+def imported_modules(file):
+    """Modules of fne that a file imports, at its top or within a function."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except SyntaxError:  # the job that imports it will say so, and better
+        return set()
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{name.name}" for name in node.names}
+            found |= {name for name in inside if module_files(name)} or {node.module}
+    return {name for name in found if name.startswith(ROOMS)}
+
+
+def sources(*modules):
+    """Source files of fne that make a cheap result: `modules` and what they import. They are inputs of its rule."""
+    waiting, found = list(modules), set()
+    while waiting:
+        for file in set(module_files(waiting.pop())) - found:
+            found.add(file)
+            waiting += imported_modules(file)
+    here = Path(workflow.basedir)
+    return sorted(str(file.relative_to(here)) if file.is_relative_to(here) else str(file) for file in found)
+
+
+def outputs_of(rule, study):
+    """The files that a rule makes of a study."""
+    return [str(file).format(study=study) for file in getattr(rules, rule).output]
+
+
+def tell_where_the_reports_are():
+    for study in STUDIES.values():
+        page = paths.reports_folder(study) / "report.html"
+        if page.exists() and page.stat().st_mtime >= STARTED:
+            print(f"The report of study {study.name}: {page}")

@@ -1,0 +1,16 @@
+# Raw pairs to manifest, splits and known truth.
+rule prepare:
+    input:
+        corpus_files,
+    output:
+        "resources/{data}/manifest.json",
+        expand("resources/{{data}}/truth.{split}.npz", split=paths.SPLITS),
+    params:
+        images=lambda wildcards: of_data(wildcards).data.get("images"),
+        study=data_arguments,
+    log:
+        "logs/{data}/prepare.log",
+    benchmark:
+        "benchmarks/{data}/prepare.tsv"
+    shell:
+        "fne prepare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

@@ -1,0 +1,81 @@
+# From weights to the numbers of a study. Torch ends with `rank`. These rules are cheap and list their own source files as inputs.
+rule rank:
+    input:
+        weights="results/{study}/{variant}/{block}/weights.safetensors",
+        manifest=prepared,
+        truth=truths(),
+        image=features("image"),
+        text=features("text"),
+        sources=sources("fne.retrieval.rank"),
+    output:
+        "results/{study}/{variant}/{block}/rankings.{split}.npz",
+    params:
+        protocol=fne.PROTOCOL,
+        study=study_arguments,
+    log:
+        "logs/{study}/rank/{variant}.{block}.{split}.log",
+    benchmark:
+        "benchmarks/{study}/rank/{variant}.{block}.{split}.tsv"
+    threads: 1
+    resources:
+        gpu=GPUS,
+    shell:
+        "fne rank {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
+        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule evaluate:
+    input:
+        "results/{study}/{variant}/{block}/rankings.{split}.npz",
+        sources("fne.retrieval.evaluate"),
+    output:
+        metrics="results/{study}/{variant}/{block}/metrics.{split}.json",
+        queries="results/{study}/{variant}/{block}/queries.{split}.npz",
+    params:
+        evaluation=evaluation_config,
+        study=study_arguments,
+    log:
+        "logs/{study}/evaluate/{variant}.{block}.{split}.log",
+    benchmark:
+        "benchmarks/{study}/evaluate/{variant}.{block}.{split}.tsv"
+    shell:
+        "fne evaluate {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
+        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule aggregate:
+    input:
+        lambda wildcards: runs(wildcards, "metrics.test.json"),
+        lambda wildcards: runs(wildcards, "run.json"),
+        sources("fne.stats.aggregate"),
+    output:
+        "results/{study}/runs.csv",
+        "results/{study}/missing.csv",
+    params:
+        asked=asked,
+        study=whole_study_arguments,
+    log:
+        "logs/{study}/aggregate.log",
+    benchmark:
+        "benchmarks/{study}/aggregate.tsv"
+    shell:
+        "fne aggregate {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule compare:
+    input:
+        lambda wildcards: runs(wildcards, "queries.test.npz"),
+        "results/{study}/runs.csv",
+        sources("fne.stats.compare"),
+    output:
+        "results/{study}/intervals.csv",
+        "results/{study}/contrasts.csv",
+    params:
+        asked=asked,
+        study=whole_study_arguments,
+    log:
+        "logs/{study}/compare.log",
+    benchmark:
+        "benchmarks/{study}/compare.tsv"
+    shell:
+        "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

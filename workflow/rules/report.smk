@@ -1,0 +1,69 @@
+# Tables, figures and the page: nothing here computes a result. `report()` puts them into `snakemake --report` as well.
+rule make_tables:
+    input:
+        multiext("results/{study}/", "runs.csv", "missing.csv", "intervals.csv", "contrasts.csv"),
+        sources("fne.reporting.tables"),
+    output:
+        report(
+            "reports/{study}/tables/main.html",
+            caption="../report/main_table.rst",
+            category="Tables",
+            labels={"table": "main"},
+        ),
+        multiext("reports/{study}/tables/main.", "csv", "md", "tex"),
+    params:
+        asked=asked,
+        study=whole_study_arguments,
+    log:
+        "logs/{study}/tables.log",
+    benchmark:
+        "benchmarks/{study}/tables.tsv"
+    shell:
+        "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule make_figures:
+    input:
+        multiext("results/{study}/", "runs.csv", "missing.csv", "intervals.csv", "contrasts.csv"),
+        lambda wildcards: runs(wildcards, "run.json"),
+        sources("fne.reporting.figures", "fne.reporting.plots"),
+    output:
+        [
+            report(
+                f"reports/{{study}}/figures/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category="Figures",
+                labels={"figure": name},
+            )
+            for name in FIGURES
+        ],
+        expand("reports/{{study}}/figures/{name}.png", name=FIGURES),
+        "reports/{study}/figures/captions.json",
+    params:
+        asked=asked,
+        study=whole_study_arguments,
+    log:
+        "logs/{study}/figures.log",
+    benchmark:
+        "benchmarks/{study}/figures.tsv"
+    shell:
+        "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule make_report:
+    input:
+        lambda wildcards: outputs_of("make_tables", wildcards.study),
+        lambda wildcards: outputs_of("make_figures", wildcards.study),
+        sources("fne.reporting.report"),
+    output:
+        "reports/{study}/report.html",
+        "reports/{study}/record.json",
+    params:
+        asked=asked,
+        study=whole_study_arguments,
+    log:
+        "logs/{study}/report.log",
+    benchmark:
+        "benchmarks/{study}/report.tsv"
+    shell:
+        "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

@@ -1,0 +1,24 @@
+# One job trains one variant with one block of seeds. One thread each, so that jobs run side by side: two threads that
+# share a core with another job are slower than one. Its resumable state lies in scratch/, which is no output.
+rule train:
+    input:
+        manifest=prepared,
+        truth=truths("train", "val"),
+        image=features("image"),
+        text=features("text"),
+    output:
+        expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=TRAINED),
+    params:
+        protocol=fne.PROTOCOL,
+        digest=trained_config,
+        study=study_arguments,
+    log:
+        "logs/{study}/train/{variant}.{block}.log",
+    benchmark:
+        "benchmarks/{study}/train/{variant}.{block}.tsv"
+    threads: 1
+    resources:
+        gpu=GPUS,
+    shell:
+        "fne train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
