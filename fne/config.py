@@ -152,7 +152,8 @@ def from_snakemake(
     for key, value in flatten(given, "--config set").items():
         if key in overrides:
             raise bad_input("is given twice, by its short name and in set", file="--config", key=key)
-        overrides[key] = value
+        # Snakemake reads the values inside a mapping as text.
+        overrides[key] = parse(value, f"--config set: {key}") if isinstance(value, str) else value
     name = config.get("study", DEFAULT_STUDY)
     if not isinstance(name, str):
         raise bad_input(
