@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,14 +133,15 @@ def run(data: dict[str, Any], folder: Path) -> None:
             pictures = render(
                 split.scenes, numpy_stream(data["seed"], "scenes", name, "pictures"), data["image_size"]
             )
-            for index, picture in enumerate(pictures):
-                ids.append(f"{name}-{index:06d}")
-                files.append(f"{ids[-1]}.png")
-                path = temporary / "images" / files[-1]
-                # Fast compression: noise does not shrink, and thousands of files are written.
-                Image.fromarray(picture).save(path, compress_level=1)
-                pixels.update(picture.tobytes())
-                progress.add()
+            new = [f"{name}-{index:06d}" for index in range(len(pictures))]
+            ids += new
+            files += [f"{one}.png" for one in new]
+            pixels.update(pictures.tobytes())
+            paths = [temporary / "images" / f"{one}.png" for one in new]
+            # Threads: compressing releases the interpreter lock, and creating a file waits for the disk.
+            with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+                for _ in pool.map(_save, paths, pictures):
+                    progress.add()
             names += [name] * len(pictures)
             pairs = relevant_pairs(split.scenes, split.forms)
             everything = (
@@ -166,6 +169,11 @@ def run(data: dict[str, Any], folder: Path) -> None:
             [text for split in splits.values() for text in split.texts],
         )
         write_prepared(temporary, folder, data, "images", corpus, truths, pixels.hexdigest(), notes)
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    # Fast compression: noise does not shrink.
+    Image.fromarray(picture).save(path, compress_level=1)
 
 
 def _quantiles(captions: np.ndarray, n: int) -> dict[str, int]:
