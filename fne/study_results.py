@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne import paths
-from fne.config import Study, blocks, load_study, resolve, training_digest
+from fne.config import DEFAULT_STUDY, Study, blocks, load_study, resolve, training_digest
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
@@ -21,6 +21,7 @@ from fne.stats.layout import load as load_layout
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fne.reporting.examples import Gallery
     from fne.reporting.figure import Picture
 
 DIRECTIONS = ("i2t", "t2i")
@@ -218,6 +219,21 @@ class StudyResults:
             self._layouts[variant] = load_layout(files) if files else None
         return self._layouts[variant]
 
+    def by_seed(
+        self, metric: str | None = None, direction: str | None = None, protocol: str | None = None
+    ) -> pd.DataFrame:
+        """Test values as a frame, one row per variant and one column per seed; NaN where a run is missing."""
+        import pandas as pd
+
+        rows = {variant.id: self.values(variant.id, metric, direction, protocol) for variant in self.variants}
+        return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(self.seeds))
+
+    def show_picks(self, variant: str) -> Gallery:
+        """A few picks of a variant with their pictures, for a notebook."""
+        from fne.reporting.examples import Gallery, sample
+
+        return Gallery(self[variant].title, tuple(sample(self, variant)))
+
     def key(
         self, metric: str | None = None, direction: str | None = None, protocol: str | None = None
     ) -> tuple[str, str, str]:
@@ -262,17 +278,19 @@ class StudyResults:
         return read_table(self.folder / name)
 
 
-def load(study: str | Study = "paper", root: str | Path | None = None) -> StudyResults:
+def load(study: str | Study | None = None, root: str | Path | None = None) -> StudyResults:
     """Open a study's results.
 
     Args:
-        study: Id of the study, or the study itself where the command line changed something of it.
+        study: Id of the study, or the study itself where the command line changed something of it; unless given
+            here or in ``FNE_STUDY``, it is ``paper``.
         root: Root of the project; unless given here or in ``FNE_ROOT``, found by walking up from here.
 
     Raises:
         UserError: There is no such study, or it has no results yet.
     """
     home = Path(root or os.environ.get("FNE_ROOT") or find_root())
+    study = study or os.environ.get("FNE_STUDY") or DEFAULT_STUDY
     definition = load_study(study, root=home, complete=False) if isinstance(study, str) else study
     results = StudyResults(definition, home)
     if not (results.folder / "runs.csv").is_file():

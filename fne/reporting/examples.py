@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,3 +166,33 @@ def thumbnail(file: Path) -> str | None:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Picks that a notebook shows as pictures and captions."""
+
+    title: str
+    examples: tuple[Example, ...]
+
+    def _repr_html_(self) -> str:
+        cards = "".join(_card(example) for example in self.examples) or "<p>No picks to show.</p>"
+        grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:.8rem"
+        return f'<h4>{html.escape(self.title)}</h4><div style="{grid}">{cards}</div>'
+
+
+def _card(example: Example) -> str:
+    sides = []
+    for role, item in (("Anchor", example.anchor), ("Picked", example.picked)):
+        address, faint = thumbnail(item.image), "opacity:.5;"
+        style = "width:100%;max-width:8rem;" + (faint if item.asked == "caption" else "")
+        picture = f'<img src="{address}" alt="" style="{style}">' if address else ""
+        words = f'<div style="{faint if item.asked == "image" else ""}">{html.escape(item.caption)}</div>'
+        sides.append(f"<div>{role}: {item.asked}<br>{picture}{words}</div>")
+    posterior = "" if math.isnan(example.posterior) else f", posterior {example.posterior:.4f}"
+    told = f"similarity {example.similarity:.2f}{posterior}; seed {example.seed}, epoch {example.epoch}"
+    return (
+        '<div style="border:1px solid #8888;border-radius:.4rem;padding:.6rem;line-height:1.35">'
+        f"<b>{example.verdict}</b><br><small>{told}</small>"
+        f'<div style="display:grid;grid-template-columns:1fr 1fr;gap:.6rem">{"".join(sides)}</div></div>'
+    )
