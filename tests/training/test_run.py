@@ -88,15 +88,15 @@ def test_sigkill_at_a_random_step_and_resume_is_bit_equal(world, variant, tmp_pa
         "slow = engine.Engine._step\n"
         "def step(self, *a, **k):\n    slow(self, *a, **k); time.sleep(0.05)\n"
         "engine.Engine._step = step\nroot = Path(sys.argv[1])\n"
-        f"run.run(load_study('smoke', {{}}, root), '{variant}', '0-1', root, 1, 'cpu', checkpoint_every=2)\n"
+        f"run.run(load_study('smoke', {project.OVERRIDES}, root), '{variant}', '0-1', root, 1, 'cpu', checkpoint_every=2)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(other)], cwd=project.REPOSITORY, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code, str(other)], cwd=project.REPOSITORY, stderr=subprocess.PIPE)
     scratch = other / paths.scratch_folder(study, variant, "0-1")
     deadline = time.monotonic() + 120
-    while not list(scratch.glob("*/checkpoint.safetensors")) and time.monotonic() < deadline:
+    while process.poll() is None and not list(scratch.glob("*/checkpoint.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(float(np.random.default_rng().uniform(0, 1.2)))
-    assert process.poll() is None, "the run ended before it could be killed"
+    assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[1].decode()}"
     process.send_signal(signal.SIGKILL)
     process.wait()
     folder = other / paths.run_folder(study, variant, "0-1")
@@ -120,7 +120,7 @@ def test_picks_agree_with_the_logical_forms(world, finished) -> None:
     rng = np.random.default_rng(0)
     wrong = rng.permutation(np.flatnonzero(columns["false_negative"] == 1))[:200]
     right = rng.permutation(np.flatnonzero(columns["false_negative"] == 0))[:200]
-    assert len(wrong) >= 20 and len(right) == 200
+    assert len(wrong) >= 15 and len(right) == 200
     for row in [*wrong, *right]:
         anchor, candidate = int(columns["anchor"][row]), int(columns["candidate"][row])
         image, caption = (anchor, candidate) if columns["direction"][row] == 0 else (candidate, anchor)
