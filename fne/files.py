@@ -97,7 +97,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
-    """Write a CSV atomically with exactly ``columns``; ``None`` and NaN become empty cells, floats keep every digit."""
+    """Write a CSV atomically with exactly ``columns``; ``None``, NaN become empty; floats keep all digits."""
 
     def cell(value: Any) -> Any:
         return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

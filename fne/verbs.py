@@ -114,6 +114,18 @@ def compare(arguments: argparse.Namespace) -> None:
     run(load_study(arguments, complete=False), arguments.root)
 
 
+def tables(arguments: argparse.Namespace) -> None:
+    from fne.reporting.tables import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
+def figures(arguments: argparse.Namespace) -> None:
+    from fne.reporting.figures import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
 def report(arguments: argparse.Namespace) -> None:
     from fne.reporting.report import run
 

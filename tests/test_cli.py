@@ -190,7 +190,8 @@ def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), RuntimeError("memory of a shape"), KeyError("x"), AssertionError()]
+    "error",
+    [ValueError("x"), RuntimeError("memory of a shape"), ValueError("out of memory"), AssertionError()],
 )
 def test_a_defect_of_the_program_keeps_its_traceback(
     monkeypatch: pytest.MonkeyPatch, error: Exception

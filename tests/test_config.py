@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from fne import config, paths
 from fne.errors import UserError
+from fne.negatives.catalog import STRATEGIES
 from tests.projects import ENCODERS, PATHS, Project, digests, sweep, tuned_file
 
 
@@ -59,6 +61,16 @@ def test_options_that_nothing_reads_are_pruned(project: Project) -> None:
     assert config.resolve(study, "infonce")["loss"] == {"kind": "infonce", "temperature": 0.05}
     assert "temperature" not in config.resolve(study, "fne")["loss"]
     assert config.resolve(project.load("smoke", **{"warmup.epochs": 0}), "fne")["warmup"] == {"epochs": 0}
+
+
+def test_what_a_strategy_shares_with_the_loss_is_kept(
+    monkeypatch: pytest.MonkeyPatch, project: Project
+) -> None:
+    """``loss.margin`` is no option of the softmax, but stays where the strategy reads it."""
+    assert STRATEGIES["fne"].shares == ("loss.margin",)
+    sharing = dataclasses.replace(STRATEGIES["all"], shares=("loss.margin",))
+    monkeypatch.setitem(STRATEGIES, "all", sharing)
+    assert "margin" in config.resolve(project.load(), "infonce")["loss"]
 
 
 def test_merge_order_is_base_study_chain_tuned_command_line(project: Project) -> None:
@@ -257,6 +269,19 @@ def test_snakemake_config_becomes_overrides(project: Project) -> None:
     assert resolved["encoders"]["text"]["checkpoint"] == "org/t"
     assert resolved["loss"]["margin"] == 0.3 and config.blocks(study) == ["0-4", "5-6"]
     assert config.from_snakemake({}, project.root).name == "paper"
+
+
+def test_values_inside_snakemakes_set_may_come_as_text(project: Project) -> None:
+    """``snakemake --config 'set={train.epochs: 3}'`` hands over the text "3"."""
+    given = {
+        "train.epochs": "6",
+        "loss.margin": "0.3",
+        "train.gradient_clip": "null",
+        "train.schedule": "constant",
+    }
+    resolved = config.resolve(config.from_snakemake({"set": given}, project.root), "fne")
+    assert resolved["train"]["epochs"] == 6 and resolved["loss"]["margin"] == 0.3
+    assert resolved["train"]["gradient_clip"] is None and resolved["train"]["schedule"] == "constant"
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_source_digest_sees_every_edit_addition_and_rename(tmp_path: Path) -> No
     seen.append(digest())
     (tmp_path / "c.py").rename(tmp_path / "d.py")
     seen.append(digest())
-    (tmp_path / "room" / "b.py").rename(tmp_path / "b.py")
+    (tmp_path / "room").rename(tmp_path / "rooms")
     seen.append(digest())
     assert len(set(seen)) == 5
 

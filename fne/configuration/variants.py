@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.configuration.merge import canonical
 from fne.configuration.problems import Problems
 from fne.configuration.schema import (
     RUN_FIELDS,
@@ -97,23 +96,14 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
     problems.raise_any(str(file))
 
     variants: dict[str, Variant] = {}
-    values: dict[str, str] = {}
     for point in itertools.product(*axes.values()):
         swept = dict(zip(axes, point, strict=True))
         identity = "--".join(
             [stem, *(f"{key.replace('.', '_')}-{slug(value)}" for key, value in swept.items())]
         )
-        same = canonical(swept)
-        if identity in variants or same in values:
-            other = values.get(same, identity)
-            raise bad_input(
-                "two members of the sweep are equal",
-                file=file,
-                key="sweep",
-                value=swept,
-                hint=f"the other is {other}",
-            )
-        values[same] = identity
+        if identity in variants:
+            hint = f"both would be called {identity}"
+            raise bad_input("two members are equal", file=file, key="sweep", value=swept, hint=hint)
         title = texts["title"]
         if swept:
             title += f" ({', '.join(f'{_leaf(key)} {show(value)}' for key, value in swept.items())})"
