@@ -1,8 +1,11 @@
 # From raw pairs to tables, figures and a report: `snakemake --cores all`. The README says how to ask for other
-# studies, data and encoders; the Python that the rules need is in workflow/rules/common.smk.
+# studies, data and encoders; the Python that the rules need stands in workflow/rules/common.smk.
 from snakemake.utils import min_version
 
 min_version("9.10")
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
@@ -21,9 +24,9 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         f"reports/{STUDY}/report.html",
-    default_target: True
 
 
 rule smoke:

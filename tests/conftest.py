@@ -11,12 +11,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests import smoke_run
+from tests.snakemake_project import ROOT, Project
 
 
 def shared_folder() -> Path | None:
-    """The folder of development data: the environment variable FNE_SHARED, or ``shared`` beside the repository."""
+    """The folder of development data: variable FNE_SHARED, or ``shared`` beside the repository."""
     named = os.environ.get("FNE_SHARED")
     folder = Path(named) if named else ROOT.parent / "shared"
     return folder if folder.is_dir() else None
@@ -35,6 +35,13 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("needs_shared: no development data (set FNE_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
+    """The finished smoke study in a copy of the project, shared by all tests: copy it to change anything."""
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "master")
+    return smoke_run.run_once(tmp_path_factory, worker)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

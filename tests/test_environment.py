@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-CONDA_LINE = re.compile(r"[a-z0-9][a-z0-9_.-]*((=|==|>=|<=|>|<|~=|!=)[0-9][0-9a-z.*]*(,(>=|<=|>|<|!=)[0-9][0-9a-z.*]*)*)?")
+CONDA_LINE = re.compile(r"[a-z0-9][a-z0-9_.-]*((=|==|>=|<=|>|<|!=)[0-9][0-9a-z.*]*)?")
 PIN = re.compile(r"(?P<name>[a-z0-9][a-z0-9.-]*)==(?P<version>[0-9][0-9a-z.]*)( ; (?P<marker>.+))?")
 
 
@@ -62,18 +63,18 @@ def test_every_dependency_is_pinned_inside_its_range(pins: list[re.Match], root:
     from packaging.requirements import Requirement
 
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + [line for group in project["optional-dependencies"].values() for line in group]
+    wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     versions = {normal(pin["name"]): pin["version"] for pin in pins if pin["marker"] is None}
     for line in wanted:
         requirement = Requirement(line)
         version = versions.get(normal(requirement.name))
         assert version is not None, f"{requirement.name} has no pin"
-        assert requirement.specifier.contains(version), f"{requirement.name}: {version} is outside {requirement.specifier}"
+        assert requirement.specifier.contains(version), f"{line}: the pin {version} is outside"
 
 
 def test_constraints_hold_no_address_and_no_local_build(root: Path) -> None:
     text = (root / "constraints.txt").read_text()
-    assert not re.search(r"://|@|--|\+cpu|file:|/", text.replace("python_full_version", ""))
+    assert not re.search(r"://|@|--|\+cpu|file:|/", text)
 
 
 def test_a_name_is_pinned_once_per_marker(pins: list[re.Match]) -> None:
@@ -96,4 +97,9 @@ def test_licence_and_citation_agree_with_the_package(root: Path) -> None:
     assert project["version"] == citation["version"] == fne.__version__
     assert project["license"] == citation["license"] == "MIT"
     assert (root / "LICENSE").read_text().startswith("MIT License")
-    assert citation["cff-version"] == "1.2.0" and citation["authors"] and citation["title"] and citation["message"]
+    assert (
+        citation["cff-version"] == "1.2.0"
+        and citation["authors"]
+        and citation["title"]
+        and citation["message"]
+    )

@@ -1,4 +1,4 @@
-"""What runs again after an edit: exactly what the edit can change. Dry runs over a finished (fabricated) study."""
+"""What runs again after an edit: exactly what it can change. Dry runs over a finished (fabricated) study."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from snakemake_project import ROOT, Job, Project
+from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
 title: Three variants
@@ -52,7 +52,8 @@ def test_comments_readme_and_plumbing_run_nothing(project: Project) -> None:
     for name in ("base.yaml", "variants/fne.yaml", "studies/three.yaml"):
         path = project.folder / "ablations" / name
         path.write_text("# a comment\n" + path.read_text())
-    for name in ("fne/config.py", "fne/files.py", "fne/training/engine.py", "workflow/rules/train.smk", "Snakefile"):
+    plumbing = ("fne/config.py", "fne/files.py", "fne/training/engine.py")
+    for name in (*plumbing, "workflow/rules/train.smk", "Snakefile"):
         path = project.folder / name
         path.write_text(path.read_text() + "\n# a comment\n")
     assert project.planned(*THREE) == []
@@ -134,4 +135,4 @@ def test_protocol_trains_everything_anew(project: Project) -> None:
     project.edit("fne/__init__.py", "PROTOCOL = 1", "PROTOCOL = 999")
     jobs = project.planned(*THREE)
     assert len(trained(jobs)) == 3
-    assert rules(jobs) == {"pretrain", "extract"} | PER_JOB | AFTERWARDS
+    assert rules(jobs) == {"prepare", "pretrain", "extract"} | PER_JOB | AFTERWARDS

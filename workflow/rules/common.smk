@@ -14,10 +14,13 @@ from fne import paths
 from fne.config import arguments, blocks, from_snakemake, load_study, resolve, training_digest
 from fne.errors import UserError
 from fne.reporting.figures import FIGURES
+from fne.reporting.tables import TABLES
 
 STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
 TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json")
+AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
+COMPARED = ("intervals.csv", "contrasts.csv")
 # Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
 # inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).
 ROOMS = ("fne.retrieval", "fne.stats", "fne.reporting", "fne.study_results", "fne.seeding")
@@ -103,7 +106,9 @@ def features(modality):
 
 def truths(*splits):
     """Input function: what is known to be relevant. Training sees none of the test split."""
-    return lambda wildcards: [paths.truth(of_study(wildcards), split) for split in splits or [wildcards.split]]
+    return lambda wildcards: [
+        paths.truth(of_study(wildcards), split) for split in splits or [wildcards.split]
+    ]
 
 
 def prepared(wildcards):
@@ -134,15 +139,17 @@ def asked(wildcards):
 
 
 def module_files(module):
-    """Files of one module of fne, found without importing it; of a package, all modules in it."""
+    """Files of one module of fne, found without importing it; of a folder, all files in it."""
     place = Path(fne.__file__).parents[1].joinpath(*module.split("."))
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_name(f"{place.name}.py")]
-    return [file for file in files if file.is_file()]
+    files = sorted(place.rglob("*.*")) if place.is_dir() else [place.with_name(f"{place.name}.py")]
+    return [file for file in files if file.is_file() and file.suffix != ".pyc"]
 
 
 @functools.cache
 def imported_modules(file):
     """Modules of fne that a file imports, at its top or within a function."""
+    if file.suffix != ".py":
+        return set()
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except SyntaxError:  # the job that imports it will say so, and better

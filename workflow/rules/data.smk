@@ -5,12 +5,13 @@ rule prepare:
     output:
         "resources/{data}/manifest.json",
         expand("resources/{{data}}/truth.{split}.npz", split=paths.SPLITS),
-    params:
-        images=lambda wildcards: of_data(wildcards).data.get("images"),
-        study=data_arguments,
     log:
         "logs/{data}/prepare.log",
     benchmark:
         "benchmarks/{data}/prepare.tsv"
+    params:
+        protocol=fne.PROTOCOL,
+        images=lambda wildcards: of_data(wildcards).data.get("images"),
+        study=data_arguments,
     shell:
         "fne prepare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

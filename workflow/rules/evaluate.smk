@@ -9,9 +9,6 @@ rule rank:
         sources=sources("fne.retrieval.rank"),
     output:
         "results/{study}/{variant}/{block}/rankings.{split}.npz",
-    params:
-        protocol=fne.PROTOCOL,
-        study=study_arguments,
     log:
         "logs/{study}/rank/{variant}.{block}.{split}.log",
     benchmark:
@@ -19,6 +16,9 @@ rule rank:
     threads: 1
     resources:
         gpu=GPUS,
+    params:
+        protocol=fne.PROTOCOL,
+        study=study_arguments,
     shell:
         "fne rank {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
         " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -31,13 +31,13 @@ rule evaluate:
     output:
         metrics="results/{study}/{variant}/{block}/metrics.{split}.json",
         queries="results/{study}/{variant}/{block}/queries.{split}.npz",
-    params:
-        evaluation=evaluation_config,
-        study=study_arguments,
     log:
         "logs/{study}/evaluate/{variant}.{block}.{split}.log",
     benchmark:
         "benchmarks/{study}/evaluate/{variant}.{block}.{split}.tsv"
+    params:
+        evaluation=evaluation_config,
+        study=study_arguments,
     shell:
         "fne evaluate {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
         " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -49,15 +49,14 @@ rule aggregate:
         lambda wildcards: runs(wildcards, "run.json"),
         sources("fne.stats.aggregate"),
     output:
-        "results/{study}/runs.csv",
-        "results/{study}/missing.csv",
-    params:
-        asked=asked,
-        study=whole_study_arguments,
+        expand("results/{{study}}/{file}", file=AGGREGATED),
     log:
         "logs/{study}/aggregate.log",
     benchmark:
         "benchmarks/{study}/aggregate.tsv"
+    params:
+        asked=asked,
+        study=whole_study_arguments,
     shell:
         "fne aggregate {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
@@ -68,14 +67,13 @@ rule compare:
         "results/{study}/runs.csv",
         sources("fne.stats.compare"),
     output:
-        "results/{study}/intervals.csv",
-        "results/{study}/contrasts.csv",
-    params:
-        asked=asked,
-        study=whole_study_arguments,
+        expand("results/{{study}}/{file}", file=COMPARED),
     log:
         "logs/{study}/compare.log",
     benchmark:
         "benchmarks/{study}/compare.tsv"
+    params:
+        asked=asked,
+        study=whole_study_arguments,
     shell:
         "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

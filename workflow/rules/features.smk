@@ -3,14 +3,14 @@ rule pretrain:
     output:
         "resources/{data}/encoders/{modality}/model.safetensors",
         "resources/{data}/encoders/{modality}/config.json",
-    params:
-        protocol=fne.PROTOCOL,
-        study=data_arguments,
     log:
         "logs/{data}/pretrain.{modality}.log",
     benchmark:
         "benchmarks/{data}/pretrain.{modality}.tsv"
     threads: 1
+    params:
+        protocol=fne.PROTOCOL,
+        study=data_arguments,
     shell:
         "fne pretrain {params.study} --modality {wildcards.modality} --threads {threads}"
         " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -23,9 +23,6 @@ rule extract:
     output:
         "resources/{data}/features/{modality}-{encoder}/manifest.json",
         "resources/{data}/features/{modality}-{encoder}/values.bin",
-    params:
-        protocol=fne.PROTOCOL,
-        study=data_arguments,
     log:
         "logs/{data}/extract.{modality}-{encoder}.log",
     benchmark:
@@ -33,6 +30,9 @@ rule extract:
     threads: 1
     resources:
         gpu=GPUS,
+    params:
+        protocol=fne.PROTOCOL,
+        study=data_arguments,
     shell:
         "fne extract {params.study} --modality {wildcards.modality} --threads {threads} --device {DEVICE}"
         " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

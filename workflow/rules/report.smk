@@ -1,7 +1,7 @@
 # Tables, figures and the page: nothing here computes a result. `report()` puts them into `snakemake --report` as well.
 rule make_tables:
     input:
-        multiext("results/{study}/", "runs.csv", "missing.csv", "intervals.csv", "contrasts.csv"),
+        expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED),
         sources("fne.reporting.tables"),
     output:
         report(
@@ -10,21 +10,26 @@ rule make_tables:
             category="Tables",
             labels={"table": "main"},
         ),
-        multiext("reports/{study}/tables/main.", "csv", "md", "tex"),
-    params:
-        asked=asked,
-        study=whole_study_arguments,
+        [
+            f"reports/{{study}}/tables/{name}.{kind}"
+            for name in TABLES
+            for kind in ("html", "csv", "md", "tex")
+            if (name, kind) != ("main", "html")
+        ],
     log:
         "logs/{study}/tables.log",
     benchmark:
         "benchmarks/{study}/tables.tsv"
+    params:
+        asked=asked,
+        study=whole_study_arguments,
     shell:
         "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
 rule make_figures:
     input:
-        multiext("results/{study}/", "runs.csv", "missing.csv", "intervals.csv", "contrasts.csv"),
+        expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED),
         lambda wildcards: runs(wildcards, "run.json"),
         sources("fne.reporting.figures", "fne.reporting.plots"),
     output:
@@ -39,13 +44,13 @@ rule make_figures:
         ],
         expand("reports/{{study}}/figures/{name}.png", name=FIGURES),
         "reports/{study}/figures/captions.json",
-    params:
-        asked=asked,
-        study=whole_study_arguments,
     log:
         "logs/{study}/figures.log",
     benchmark:
         "benchmarks/{study}/figures.tsv"
+    params:
+        asked=asked,
+        study=whole_study_arguments,
     shell:
         "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
@@ -54,16 +59,16 @@ rule make_report:
     input:
         lambda wildcards: outputs_of("make_tables", wildcards.study),
         lambda wildcards: outputs_of("make_figures", wildcards.study),
-        sources("fne.reporting.report"),
+        sources("fne.reporting.report", "fne.reporting.template"),
     output:
         "reports/{study}/report.html",
         "reports/{study}/record.json",
-    params:
-        asked=asked,
-        study=whole_study_arguments,
     log:
         "logs/{study}/report.log",
     benchmark:
         "benchmarks/{study}/report.tsv"
+    params:
+        asked=asked,
+        study=whole_study_arguments,
     shell:
         "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

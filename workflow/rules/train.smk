@@ -8,10 +8,6 @@ rule train:
         text=features("text"),
     output:
         expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=TRAINED),
-    params:
-        protocol=fne.PROTOCOL,
-        digest=trained_config,
-        study=study_arguments,
     log:
         "logs/{study}/train/{variant}.{block}.log",
     benchmark:
@@ -19,6 +15,10 @@ rule train:
     threads: 1
     resources:
         gpu=GPUS,
+    params:
+        protocol=fne.PROTOCOL,
+        digest=trained_config,
+        study=study_arguments,
     shell:
         "fne train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
         " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

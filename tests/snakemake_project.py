@@ -10,9 +10,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "workflow", "fne", "ablations", "README.md", "pyproject.toml")
 MADE = ("results", "resources", "reports", ".snakemake/metadata")
+TARGETS = ("all", "smoke", "tables", "figures")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
 
 
@@ -36,7 +37,7 @@ class Project:
 
     @classmethod
     def copy_of(cls, source: Path, folder: Path, *, made: bool = False) -> Project:
-        """Copy a project, with what was made in it if asked; times of change are kept, as Snakemake compares them."""
+        """Copy a project, with what was made in it if asked, times of change included."""
         folder.mkdir(parents=True)
         for part in PARTS + (MADE if made else ()):
             if (source / part).is_dir():
@@ -53,8 +54,15 @@ class Project:
 
     def run(self, *command: str, timeout: float = 240) -> subprocess.CompletedProcess:
         """Run a command in the project's folder."""
-        return subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True,
-                              timeout=timeout, check=False)  # fmt: skip
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     def snakemake(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess:
         """Run Snakemake."""
@@ -64,10 +72,10 @@ class Project:
         """The jobs of a dry run, the target rule left out."""
         done = self.snakemake(*arguments, "--dry-run", "--quiet", "host")
         assert done.returncode == 0, done.stdout + done.stderr
-        return [job for job in parse_jobs(done.stdout + done.stderr) if job.rule not in ("all", "smoke", "tables", "figures")]
+        return [job for job in parse_jobs(done.stdout + done.stderr) if job.rule not in TARGETS]
 
     def finish(self, *arguments: str) -> None:
-        """Make every file of the DAG (empty) and record it as the result of the present parameters and inputs."""
+        """Make every file of the DAG (empty), recorded as the result of the present parameters and inputs."""
         for job in self.planned("--forceall", *arguments):
             for name in job.outputs:
                 path = self.folder / name
@@ -92,9 +100,15 @@ def parse_jobs(text: str) -> list[Job]:
         if not head:
             continue
         fields = dict(re.findall(r"^    (\w+): (.*)$", block, flags=re.MULTILINE))
-        pairs = {key: dict(item.split("=", 1) for item in fields.get(key, "").split(", ") if item)
-                 for key in ("wildcards", "resources")}  # fmt: skip
-        names = {key: tuple(item for item in fields.get(key, "").split(", ") if item) for key in ("output", "input")}
-        jobs.append(Job(head[1], pairs["wildcards"], names["output"], names["input"], pairs["resources"],
-                        int(fields.get("threads", 1))))  # fmt: skip
+        items = {key: [item for item in text.split(", ") if item] for key, text in fields.items()}
+        jobs.append(
+            Job(
+                rule=head[1],
+                wildcards=dict(item.split("=", 1) for item in items.get("wildcards", [])),
+                outputs=tuple(items.get("output", [])),
+                inputs=tuple(items.get("input", [])),
+                resources=dict(item.split("=", 1) for item in items.get("resources", [])),
+                threads=int(fields.get("threads", 1)),
+            )
+        )
     return jobs
