@@ -149,7 +149,7 @@ def test_every_option_of_the_catalogues_is_a_key_of_the_base(library: Library) -
 
 @pytest.mark.parametrize("name", TUNED)
 def test_tuned_file_belongs_to_a_study_and_covers_it(name: str) -> None:
-    """Values found by a search are used, cover every variant of the study, and come from other seeds than its own."""
+    """Values found by a search are used, cover every variant, and come from other seeds than the study's."""
     content = yaml.safe_load((FOLDER / "tuned" / f"{name}.yaml").read_text(encoding="utf-8"))
     studies = [config.load_study(study, root=ROOT, complete=False) for study in STUDIES]
     users = [study for study in studies if study.tuned == name]
