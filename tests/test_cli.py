@@ -29,7 +29,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple]]:
     """Put a stand-in in the place of every room; collect what it is called with."""
     made: list[tuple[str, tuple]] = []
     rooms = "data.prepare features.pretrain features.extract training.run training.tune retrieval.rank"
-    rooms += " retrieval.evaluate stats.aggregate stats.compare reporting.report"
+    rooms += " retrieval.evaluate stats.aggregate stats.compare reporting.tables"
+    rooms += " reporting.figures reporting.report"
     for name in rooms.split():
         room = types.ModuleType(f"fne.{name}")
         room.run = lambda *given, name=name: made.append((name, given))  # type: ignore[attr-defined]
@@ -66,6 +67,8 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         (["evaluate", *STUDY, *JOB], "retrieval.evaluate", (study, "fne", "0-1", "test", ROOT)),
         (["aggregate", *STUDY], "stats.aggregate", (study, ROOT)),
         (["compare", *STUDY], "stats.compare", (study, ROOT)),
+        (["tables", *STUDY], "reporting.tables", (study, ROOT)),
+        (["figures", *STUDY], "reporting.figures", (study, ROOT)),
         (["report", *STUDY], "reporting.report", (study, ROOT)),
         (["tune", *STUDY, *machine], "training.tune", (study, ROOT, 2, "cpu")),
     ]  # fmt: skip
