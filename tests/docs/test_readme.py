@@ -54,7 +54,7 @@ PYTHON = [block for block in blocks() if block.language == "python"]
 
 @pytest.fixture(scope="module")
 def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the finished smoke study, the README's YAML files in it, and a `snakemake` that holds back."""
+    """A copy of the finished smoke study, the README's YAML files in it, and a `snakemake` held back."""
     project = Project.copy_of(smoke.folder, tmp_path_factory.mktemp("readme") / "project", made=True)
     for block in blocks():
         if block.language == "yaml":

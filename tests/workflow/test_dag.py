@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.snakemake_project import ROOT, Job, Project
 
 from fne import paths
 from fne.config import blocks, load_study
+from tests.snakemake_project import ROOT, Job, Project
 
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 

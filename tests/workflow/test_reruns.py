@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
