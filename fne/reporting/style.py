@@ -8,16 +8,16 @@ near-black page.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PALETTE = ("#0072B2", "#D55E00", "#117733", "#CC6677", "#6699CC", "#994455", "#40B0A6", "#E7298A", "#F28E2B")
 BASELINE = "#6B7280"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)))
 INK, MUTED, GRID, PAPER = "#1C2128", "#59636E", "#D5DAE0", "#FFFFFF"
 """Text, secondary text, grid lines and background; the page gives them other values in the dark."""
 WIDTH = 5.5
@@ -73,7 +73,7 @@ def look() -> Iterator[None]:
 def colours(variants: Sequence[str], baseline: str) -> dict[str, str]:
     """A colour for every variant: grey for the baseline, blue for ``fne``, the others in the study's order.
 
-    Beyond ten variants colours repeat, with other markers (see :func:`markers`).
+    Beyond ten variants colours repeat; lines then differ by their dashes (see :func:`dashes`).
     """
     found = {baseline: BASELINE}
     rest = list(PALETTE)
@@ -87,9 +87,14 @@ def colours(variants: Sequence[str], baseline: str) -> dict[str, str]:
     return found
 
 
-def markers(variants: Sequence[str]) -> dict[str, str]:
-    """A marker for every variant, so that colour is never the only sign."""
-    return {variant: MARKERS[place % len(MARKERS)] for place, variant in enumerate(variants)}
+def dashes(colour: Mapping[str, str]) -> dict[str, Any]:
+    """A line style for every variant: where a colour is used again, its lines are broken differently."""
+    used: dict[str, int] = {}
+    found = {}
+    for variant, ink in colour.items():
+        found[variant] = DASHES[used.get(ink, 0) % len(DASHES)]
+        used[ink] = used.get(ink, 0) + 1
+    return found
 
 
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:

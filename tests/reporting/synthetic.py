@@ -423,7 +423,8 @@ def _write_block(
             "selection": {"rule": "best_val_rsum", "per_seed": selection},
             "fingerprints": {"manifest": "9f" * 8, "image_features": "1c" * 8, "text_features": "2d" * 8},
             "record": {
-                "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
+                "python": "3.11.7",
+                "packages": {"torch": "2.13.0", "numpy": "2.4.6"},
                 "commit": "0123abc",
                 "source": "77" * 8,
                 "device": "cpu",

@@ -11,6 +11,7 @@ from fne.reporting.wording import METRICS, p_value, protocol_phrase, seeds_phras
 from fne.study_results import StudyResults
 
 ID, TITLE = "contrasts", "Differences to the baseline"
+BOTH = "← worse | better →"
 QUESTION = "Which variants are better or worse than the baseline, and by how much?"
 
 
@@ -48,7 +49,12 @@ def draw(study: StudyResults) -> Picture:
     low, high = axes.get_xlim()
     pad = 0.06 * max(abs(low), abs(high))
     axes.set_xlim(min(low, -pad), max(high, pad))
-    axes.text(0, -0.62, "← worse | better →", ha="center", va="bottom", fontsize=8.5, color=MUTED)
+    left, right = axes.get_xlim()
+    middle = -left / (right - left)
+    words, side = BOTH, "center"
+    if not 0.2 <= middle <= 0.8:
+        words, side = ("better →", "left") if middle < 0.2 else ("← worse", "right")
+    axes.text(0, -0.62, words, ha=side, va="bottom", fontsize=8.5, color=MUTED)
     what = METRICS.get(study.metric, study.metric)
     base = study[study.baseline].title
     axes.set_xlabel(f"difference in test {what} to the baseline")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fne.reporting.facts import truth_is_known
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours, end_labels
+from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours, dashes, end_labels
 from fne.reporting.wording import listing, seeds_phrase, short
 from fne.study_results import StudyResults
 
@@ -35,6 +35,7 @@ def draw(study: StudyResults) -> Picture:
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.135, right=0.64, bottom=0.5 / height, top=1 - 0.2 / height, hspace=0.12)
     colour = colours([variant.id for variant in study.variants], study.baseline)
+    dash = dashes(colour)
     last = int(curves["epoch"].max()) + 1
     collapsed = []
     for place, (panel, (column, label, scale)) in enumerate(zip(axes, panels, strict=True)):
@@ -46,7 +47,7 @@ def draw(study: StudyResults) -> Picture:
                 continue
             grouped = rows.groupby("epoch", sort=True)[column]
             epochs, mean = grouped.mean().index.to_numpy() + 1, scale * grouped.mean().to_numpy()
-            panel.plot(epochs, mean, color=colour[variant.id], lw=1.6, zorder=3)
+            panel.plot(epochs, mean, color=colour[variant.id], ls=dash[variant.id], lw=1.6, zorder=3)
             panel.fill_between(
                 epochs,
                 scale * grouped.min(),
@@ -59,7 +60,7 @@ def draw(study: StudyResults) -> Picture:
         panel.set_ylabel(label)
         panel.grid(axis="y")
         panel.set_xlim(0.6, last + 0.15)
-        if column == "loss" and min(end for end, _, _ in ends) > 0:
+        if column == "loss" and ends and min(end for end, _, _ in ends) > 0:
             panel.set_yscale("log")
             plain_ticks(panel)
         if column == "fn_share":

@@ -1,0 +1,113 @@
+"""Shares, costs and who is best, against plain loops and against a score equation solved by bisection."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from fne.reporting import facts
+from fne.reporting.facts import paired_interval, pick_share, ranked, share, supported_best, truth_kind
+from fne.stats.intervals import hierarchical_intervals
+from tests.reporting.conftest import Made
+
+
+def wilson_by_bisection(hits: int, total: int) -> tuple[float, float]:
+    """Both p with |x/n - p| = z sqrt(p (1-p) / n), found without the closed form."""
+    z, rate = 1.959963984540054, hits / total
+
+    def beyond(p: float) -> bool:
+        return abs(rate - p) > z * math.sqrt(p * (1 - p) / total)
+
+    ends = []
+    for inside, outside in ((rate, 0.0), (rate, 1.0)):
+        if not beyond(outside) and outside == rate:
+            ends.append(outside)
+            continue
+        for _ in range(200):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if beyond(middle) else (middle, outside)
+        ends.append(inside)
+    return ends[0], ends[1]
+
+
+@pytest.mark.parametrize(("hits", "total"), [(3, 50), (0, 40), (40, 40), (500, 1000), (1, 7)])
+def test_one_seed_gives_wilsons_interval(hits: int, total: int) -> None:
+    found = share(np.array([hits]), np.array([total]))
+    low, high = wilson_by_bisection(hits, total)
+    assert found.value == hits / total and (found.hits, found.total) == (hits, total)
+    assert found.low == pytest.approx(low, abs=1e-9)
+    assert found.high == pytest.approx(high, abs=1e-9)
+
+
+def test_unequal_seeds_widen_the_interval() -> None:
+    hits, totals = [10, 60, 30], [1000, 1200, 800]
+    found = share(np.array(hits), np.array(totals))
+    p = sum(hits) / sum(totals)
+    squares = sum((x - p * n) ** 2 for x, n in zip(hits, totals, strict=True))
+    reach = 4.302652729911275 * math.sqrt(3 / 2 * squares) / sum(totals)  # t quantile, 2 degrees of freedom
+    assert found.value == pytest.approx(p)
+    assert found.high == pytest.approx(p + reach, rel=1e-9)
+    assert found.low == max(0.0, p - reach)
+    low, high = wilson_by_bisection(sum(hits), sum(totals))
+    assert found.high > high and found.low < low
+
+
+def test_equal_seeds_keep_wilsons_interval() -> None:
+    found = share(np.array([20, 20]), np.array([100, 100]))
+    assert (found.low, found.high) == pytest.approx(wilson_by_bisection(40, 200), abs=1e-9)
+
+
+def test_nothing_picked_is_no_share() -> None:
+    found = share(np.array([0, 0]), np.array([0, 0]))
+    assert math.isnan(found.value) and found.total == 0
+
+
+def test_pick_share_equals_a_loop_over_the_file(paper: Made) -> None:
+    with open(paper.root / "results/paper/audit.csv", encoding="utf-8") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["variant"] == "hardest_buffer"]
+    for direction in (None, "t2i"):
+        kept = [row for row in rows if direction in (None, row["direction"])]
+        hits, total = (sum(int(row[key]) for row in kept) for key in ("false_negatives", "picks"))
+        found = pick_share(paper.results, "hardest_buffer", direction)
+        assert found is not None and (found.hits, found.total) == (hits, total)
+
+
+def test_an_unknown_truth_is_not_a_share_of_zero(lonely: Made) -> None:
+    assert pick_share(lonely.results, "hardest_in_batch") is None
+    assert truth_kind(lonely.results, "train") is None
+
+
+def test_cost_is_that_of_one_seed(paper: Made) -> None:
+    variant = paper.results["hardest_buffer"]  # four seeds of one block are left
+    assert facts.seconds_per_run(variant) == pytest.approx(0.012 * 16 * 47)
+    assert facts.seconds_per_step(variant) == pytest.approx(0.012)
+
+
+def test_ranking_is_by_mean_and_low_ranks_are_good(paper: Made) -> None:
+    order = ranked(paper.results)
+    means = {v.id: np.mean(list(paper.results.values(v.id).values())) for v in paper.results.variants}
+    assert [name for name, _ in order] == sorted(means, key=lambda name: -means[name])
+    ranks = ranked(paper.results, "median_rank", "i2t", "own")
+    assert [value for _, value in ranks] == sorted(value for _, value in ranks)
+
+
+def test_the_lead_is_judged_by_paired_seeds_and_images(paper: Made) -> None:
+    study = paper.results
+    first, second = study.layout("fne_abstract"), study.layout("fne")
+    column = first.keys.index(("own", "both", "rsum"))
+    found = hierarchical_intervals((first.influence - second.influence)[:, :, [column]])
+    assert paired_interval(study, "fne_abstract", "fne") == (float(found.low[0]), float(found.high[0]))
+    assert paired_interval(study, "hardest_buffer", "fne") != paired_interval(study, "fne", "hardest_buffer")
+    assert supported_best(study) == ("fne_abstract" if found.low[0] > 0 else None)
+
+
+def test_two_seeds_support_no_winner(hostile: Made) -> None:
+    assert all(math.isnan(end) for end in paired_interval(hostile.results, "fne", "hardest_in_batch"))
+    assert supported_best(hostile.results) is None
+
+
+def test_a_variant_alone_is_no_winner(lonely: Made) -> None:
+    assert supported_best(lonely.results) is None

@@ -1,0 +1,92 @@
+"""The first sentence says what the numbers say, also when they say no."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from fne.reporting.headline import headline
+from fne.study_results import Contrast, StudyResults
+from tests.reporting.conftest import Made
+
+NAN = math.nan
+
+
+def told(
+    made: Made, monkeypatch: pytest.MonkeyPatch, difference: float, low: float, high: float, p: float = 0.02
+) -> str:
+    found = Contrast("fne", "hardest_in_batch", difference, low, high, p, p, 0.0625, 0.0625, 5, "")
+    monkeypatch.setattr(StudyResults, "contrast", lambda self, variant, *rest: found)
+    return headline(made.results)[0]
+
+
+def test_fne_wins(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = told(paper, monkeypatch, 0.081, 0.037, 0.125)
+    assert words == (
+        "FNE (as released) beats the baseline, Hardest in batch (VSE++): "
+        "+8.1 rsum [+3.7, +12.5], p = 0.020 after Holm, 5 seeds."
+    )
+
+
+def test_fne_loses(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = told(paper, monkeypatch, -0.081, -0.125, -0.037, 0.0001)
+    assert words.startswith(
+        "FNE (as released) does not win: it is worse than the baseline, Hardest in batch (VSE++): −8.1"
+    )
+    assert "p < 0.001 after Holm" in words
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.01, 0.17), (0.0, 0.16)])
+def test_nothing_is_shown(paper: Made, monkeypatch: pytest.MonkeyPatch, low: float, high: float) -> None:
+    words = told(paper, monkeypatch, 0.081, low, high)
+    assert words.startswith("FNE (as released) does not win: no difference to the baseline")
+    assert "beats" not in words
+
+
+def test_no_interval_is_no_claim(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = told(paper, monkeypatch, 0.081, NAN, NAN, NAN)
+    assert words == (
+        "FNE (as released) is 8.1 rsum points higher than the baseline, Hardest in batch (VSE++), "
+        "but 5 seeds cannot show whether that is chance."
+    )
+
+
+def test_the_best_variant_and_its_picks(paper: Made) -> None:
+    sentences = headline(paper.results)
+    assert sentences[0].startswith("FNE (as released) beats")
+    assert sentences[1].startswith("Best mean rsum: FNE (as its abstract says) with 46")
+    assert "are in truth matches under FNE (as released), against" in sentences[2]
+    assert sentences[3] == "1 of 50 runs has no result; the main table says which, and why."
+
+
+def test_an_unsupported_lead_is_called_so(hostile: Made) -> None:
+    assert "is not supported by the interval of their difference" in headline(hostile.results)[1]
+
+
+def test_studies_without_fne_or_with_fne_as_baseline_make_no_claim_about_it(
+    lonely: Made, paper: Made
+) -> None:
+    assert headline(lonely.results) == (headline(lonely.results)[0],)
+    assert headline(lonely.results)[0].endswith("the only variant with a result.")
+    other = StudyResults(replace(paper.study, baseline="fne"), paper.root)
+    assert headline(other)[0].startswith("Best mean rsum")
+
+
+def test_fne_without_a_result(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = StudyResults.values
+    monkeypatch.setattr(
+        StudyResults,
+        "values",
+        lambda self, variant, *rest: {} if variant == "fne" else original(self, variant, *rest),
+    )
+    assert (
+        headline(paper.results)[0]
+        == "Whether FNE beats the baseline cannot be said: FNE (as released) has no result."
+    )
+
+
+def test_no_run_at_all(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StudyResults, "values", lambda self, variant, *rest: {})
+    assert headline(paper.results) == ("No run of this study has a result yet.",)
