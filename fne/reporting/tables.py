@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,22 @@ from fne.config import Study
 from fne.errors import bad_input
 from fne.reporting.cells import Table
 from fne.reporting.render import save
+from fne.reporting.table_configs import configs_table
+from fne.reporting.table_contrasts import contrasts_table
+from fne.reporting.table_main import main_table
+from fne.reporting.table_record import record_table
 from fne.study_results import StudyResults, load
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("main", "contrasts", "configs", "record")
+_BUILDERS = {
+    "main": main_table,
+    "contrasts": contrasts_table,
+    "configs": configs_table,
+    "record": record_table,
+}
+TABLES = tuple(_BUILDERS)
 """Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
 
 
@@ -27,7 +36,7 @@ def build(study: StudyResults, name: str) -> Table:
     """
     if name not in TABLES:
         raise bad_input("no such table", value=name, allowed=TABLES)
-    return getattr(importlib.import_module(f"fne.reporting.table_{name}"), f"{name}_table")(study)
+    return _BUILDERS[name](study)
 
 
 def run(study: str | Study, root: str | Path = ".") -> list[Path]:

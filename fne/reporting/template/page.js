@@ -2,7 +2,8 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.querySelectorAll("thead tr:last-child th")];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") === "descending";
+    const before = head.getAttribute("aria-sort");
+    const up = before ? before === "descending" : head.classList.contains("text");
     const key = (row) => {
       const cell = row.cells[column];
       return "sort" in cell.dataset ? Number(cell.dataset.sort) : head.classList.contains("text") ? cell.textContent : null;
