@@ -22,7 +22,9 @@ from fne.seeding import numpy_stream
 LEVEL = 0.95
 RESAMPLES = 10_000
 MIN_SEEDS = 3
-"""With two seeds no rule tried here covers (87 to 97 %): two points are shown as two points."""
+"""In simulations 95 % intervals cover 93.7 to 95.9 % with five and ten seeds, and 92 % at worst with three (97 % at
+most, where seeds differ by nothing but noise). With two, no rule tried covers: two points are shown as two
+points."""
 _CHUNK = 500
 
 

@@ -76,6 +76,8 @@ def test_top_holds_the_most_similar_items_with_ties_by_row() -> None:
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :6]
     np.testing.assert_array_equal(ranks.top_ids, expected)
     np.testing.assert_array_equal(ranks.top_scores, np.take_along_axis(scores, expected, 1))
+    same = rank(queries, gallery[:1].repeat(200, 1), np.empty((0, 2)), top=200)
+    np.testing.assert_array_equal(same.top_ids, np.tile(np.arange(200), (5, 1)))
     assert rank(queries, gallery, np.empty((0, 2)), top=99).top_ids.shape == (5, 16)
 
 
@@ -128,3 +130,15 @@ def test_validation_recalls_of_a_collapsed_model_are_chance_level() -> None:
     assert recalls["r1_i2t"] == pytest.approx(5 / 50) and recalls["r1_t2i"] == pytest.approx(1 / 10)
     miss = np.prod([(45 - i) / (50 - i) for i in range(5)])
     assert recalls["r5_i2t"] == pytest.approx(1 - miss) and recalls["r5_t2i"] == pytest.approx(0.5)
+
+
+@pytest.mark.gpu
+def test_a_gpu_counts_the_same_ranks_and_recalls() -> None:
+    images, texts = embeddings(300, 64), embeddings(1500, 64, seed=1)
+    texts[700:] = texts[:800]
+    pairs = np.stack([np.repeat(np.arange(300), 5), np.arange(1500)], 1)
+    host, device = rank(images, texts, pairs, top=5), rank(images.cuda(), texts.cuda(), pairs, top=5)
+    for name in ("greater", "ties", "top_scores"):
+        np.testing.assert_array_equal(getattr(host, name), getattr(device, name))
+    one = validation_recalls(images, texts, pairs[:, 0])
+    assert validation_recalls(images.cuda(), texts.cuda(), pairs[:, 0]) == pytest.approx(one, abs=0.01)

@@ -14,6 +14,8 @@ import stats_study as studies
 from fne.errors import UserError
 from fne.retrieval.protocols import fingerprint_id
 from fne.stats import aggregate, compare
+from fne.stats.intervals import hierarchical_intervals
+from fne.stats.permutation import image_p_values, seed_p_value
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -99,6 +101,36 @@ def test_means_and_differences_are_those_of_the_runs(made, tmp_path: Path) -> No
     assert queries["own", "i2t"] == "40" and queries["own", "t2i"] == str(captions)
     assert queries["own", "both"] == str(40 + captions)
     assert queries["truth", "i2t"] == "20" and queries["truth", "t2i"] == str(len(range(5, captions, 3)))
+
+
+def test_contrasts_are_paired_by_seed_and_image(tmp_path: Path) -> None:
+    """Recomputed from the embeddings, where the baseline lacks a seed in the middle."""
+    study = studies.study(seeds=(0, 1, 4, 6), block=2)
+    studies.write(tmp_path, study)
+    studies.write_job(tmp_path, study, "hardest_in_batch", "0-1", failed=(1,))
+    *_, contrasts = run(study, tmp_path)
+    own = np.arange(studies.IMAGES)[:, None] == studies.CAPTION_IMAGE
+    share = studies.COUNTS / studies.COUNTS.mean()
+
+    def per_image(variant: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Hits at 1 of every image's captions, scaled so that their mean is R@1, and the influence values."""
+        images, texts = (side.double().numpy() for side in studies.embeddings(variant, seed))
+        hit = own[(images @ texts.T).argmax(axis=0), np.arange(len(texts))]
+        value = np.bincount(studies.CAPTION_IMAGE, hit) / studies.COUNTS.mean()
+        return value, value + value.mean() * (1 - share)
+
+    for variant in ("fne", "infonce"):
+        pairs = [(per_image(variant, seed), per_image("hardest_in_batch", seed)) for seed in (0, 4, 6)]
+        plain = np.array([mine[0] - base[0] for mine, base in pairs])
+        influence = np.array([mine[1] - base[1] for mine, base in pairs])
+        interval = hierarchical_intervals(influence[:, :, None], resamples=500)
+        (row,) = pick(contrasts, variant=variant, direction="t2i", metric="r1")
+        assert row["n_seeds"] == "3" and row["note"].startswith("only seeds 0, 4, 6 have results of both; ")
+        assert float(row["difference"]) == pytest.approx(plain.mean(), abs=1e-12)
+        assert float(row["low"]) == pytest.approx(interval.low[0], abs=1e-9)
+        assert float(row["high"]) == pytest.approx(interval.high[0], abs=1e-9)
+        assert float(row["p_query"]) == image_p_values(plain.mean(axis=0)[:, None], flips=999)[0]
+        assert float(row["p_seed"]) == seed_p_value(plain.mean(axis=1))[0]
 
 
 def test_holm_runs_over_the_primary_metric_only(made, tmp_path: Path) -> None:
