@@ -6,7 +6,7 @@ import math
 
 from fne.reporting.facts import pick_share, ranked, supported_best
 from fne.reporting.plots.picks import percent_of
-from fne.reporting.wording import METRICS, clean, number, p_value, percent, signed, span
+from fne.reporting.wording import clean, metric_name, number, p_value, percent, signed, span
 from fne.study_results import Contrast, StudyResults
 
 FNE = "fne"
@@ -32,7 +32,7 @@ def headline(study: StudyResults) -> tuple[str, ...]:
 
 
 def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
-    what = METRICS[study.metric]
+    what = metric_name(study)
     (best, mean), rest = order[0], order[1:]
     estimate = study.estimate(best)
     interval = f" {span(estimate.low, estimate.high)}" if estimate and math.isfinite(estimate.low) else ""
@@ -54,7 +54,7 @@ def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
         lacking = _name(study, FNE if FNE not in means else study.baseline)
         return [f"Whether FNE beats the baseline cannot be said: {lacking} has no result."]
     contrast = study.contrast(FNE)
-    what, fne = METRICS[study.metric], _name(study, FNE)
+    what, fne = metric_name(study), _name(study, FNE)
     if contrast is None:
         return [f"Whether {fne} beats the baseline, {base}, cannot be said: they share no finished seed."]
     if not math.isfinite(contrast.low):

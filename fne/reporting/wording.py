@@ -132,9 +132,13 @@ def seeds_phrase(study: StudyResults) -> str:
 
 def protocol_phrase(study: StudyResults) -> str:
     """The primary metric, its split and its protocol: what is searched for in what."""
+    return f"{metric_name(study)} on {protocol_words(study, study.protocol)}"
+
+
+def metric_name(study: StudyResults) -> str:
+    """The primary metric, with its direction where it has one."""
     what = METRICS.get(study.metric, study.metric)
-    where = "" if study.direction == "both" else f", {DIRECTION_NAMES[study.direction]},"
-    return f"{what}{where} on {protocol_words(study, study.protocol)}"
+    return what if study.direction == "both" else f"{what} ({study.direction})"
 
 
 def protocol_words(study: StudyResults, protocol: str) -> str:

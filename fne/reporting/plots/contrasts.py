@@ -7,7 +7,7 @@ import math
 from fne.reporting.figure import Picture, notice
 from fne.reporting.plots.scores import name_row, no_result, rows_of_names, why_missing
 from fne.reporting.style import BASELINE, MUTED, PAPER, colours
-from fne.reporting.wording import METRICS, p_value, protocol_phrase, seeds_phrase, signed, span
+from fne.reporting.wording import metric_name, p_value, protocol_phrase, seeds_phrase, signed, span
 from fne.study_results import StudyResults
 
 ID, TITLE = "contrasts", "Differences to the baseline"
@@ -55,7 +55,7 @@ def draw(study: StudyResults) -> Picture:
     if not 0.2 <= middle <= 0.8:
         words, side = ("better →", "left") if middle < 0.2 else ("← worse", "right")
     axes.text(0, -0.62, words, ha=side, va="bottom", fontsize=8.5, color=MUTED)
-    what = METRICS.get(study.metric, study.metric)
+    what = metric_name(study)
     base = study[study.baseline].title
     axes.set_xlabel(f"difference in test {what} to the baseline")
     caption = (

@@ -10,10 +10,10 @@ from fne.reporting.facts import seconds_per_run, seconds_per_step
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.style import INK, PAPER, WIDTH, colours, spread
 from fne.reporting.wording import (
-    METRICS,
     duration,
     interval_phrase,
     listing,
+    metric_name,
     protocol_phrase,
     seeds_phrase,
     short,
@@ -35,8 +35,9 @@ def draw(study: StudyResults) -> Picture:
     if not shown:
         return notice(ID, TITLE, QUESTION, "no run has both a score and a measured time")
     colour = colours([variant.id for variant in study.variants], study.baseline)
-    figure = canvas(WIDTH, 3.9)
-    axes = figure.add_axes((0.12, 0.13, 0.5, 0.83))
+    height = max(3.9, 0.8 + 0.17 * len(shown))  # room for every label
+    figure = canvas(WIDTH, height)
+    axes = figure.add_axes((0.12, 0.5 / height, 0.5, 1 - 0.65 / height))
     for variant, seconds, mean, estimate in shown:
         ink = colour[variant.id]
         if estimate is not None and math.isfinite(estimate.low):
@@ -53,7 +54,7 @@ def draw(study: StudyResults) -> Picture:
     axes.set_ylim(axes.get_ylim())
     labels(axes, shown, colour)
     axes.grid()
-    what = METRICS.get(study.metric, study.metric)
+    what = metric_name(study)
     axes.set_xlabel("training time of one run (s)")
     axes.set_ylabel(f"test {what}" + ("" if study.metric == "rsum" else " (%)"))
     machines = sorted(
@@ -83,7 +84,8 @@ def labels(axes: object, shown: list, colour: dict[str, str]) -> None:
     """Name the points in a column on the right, each tied to its point by a thin line."""
     low, high = axes.get_ylim()
     heights = [(mean - low) / (high - low) for _, _, mean, _ in shown]
-    for (variant, seconds, mean, _), y in zip(shown, spread(heights, 0.066, 0.02, 0.98), strict=True):
+    places = spread(heights, min(0.066, 0.96 / len(shown)), 0.02, 0.98)
+    for (variant, seconds, mean, _), y in zip(shown, places, strict=True):
         axes.annotate(
             short(variant.title, 28),
             (seconds, mean),

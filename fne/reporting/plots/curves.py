@@ -30,7 +30,7 @@ def draw(study: StudyResults) -> Picture:
         return notice(ID, TITLE, QUESTION, "no run has a result")
     curves = per_epoch(curves)
     panels = [panel for panel in PANELS if panel[0] != "fn_share" or truth_is_known(study)]
-    height = 0.65 + 2.2 * len(panels)
+    height = 0.65 + max(2.2, 0.3 + 0.16 * len(study.variants)) * len(panels)  # room for every label
     figure = canvas(WIDTH, height)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.135, right=0.64, bottom=0.5 / height, top=1 - 0.2 / height, hspace=0.12)

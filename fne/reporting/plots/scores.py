@@ -11,8 +11,8 @@ import numpy as np
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.style import MUTED, PAPER, WIDTH, colours
 from fne.reporting.wording import (
-    METRICS,
     interval_phrase,
+    metric_name,
     name,
     percent,
     protocol_phrase,
@@ -73,7 +73,7 @@ def draw(study: StudyResults) -> Picture:
             fontsize=8.5,
             color=MUTED,
         )
-    what = METRICS.get(study.metric, study.metric)
+    what = metric_name(study)
     axes.set_xlabel(
         f"test {what}" + (" (sum of six recalls in %, 0 to 600)" if study.metric == "rsum" else " (%)")
     )
