@@ -78,7 +78,7 @@ def fits(spec: Spec, item: Object) -> bool:
 
 
 def holds(kind: str, one: Object, other: Object) -> bool:
-    """Whether two objects stand in a relation."""
+    """Whether two objects stand in a relation; none stands so to itself."""
     if kind == "left":
         return one.col < other.col
     if kind == "above":
@@ -106,7 +106,7 @@ def _true(atom: Atom, scene: Scene) -> bool:
     if kind == "number":
         return sum(fits(atom[1], item) for item in scene.objects) == atom[2]
     return any(
-        one is not other and fits(atom[1], one) and fits(atom[2], other) and holds(kind, one, other)
+        fits(atom[1], one) and fits(atom[2], other) and holds(kind, one, other)
         for one in scene.objects
         for other in scene.objects
     )

@@ -78,15 +78,14 @@ def draw_split_forms(
     """
     n = len(scenes)
     target = round(prevalence * n * per_image * (n - 1))
-    block = BLOCK if target else n
+    block = BLOCK
     while True:
         forms = _tell_apart(scenes, per_image, block, choose)
         extra = count_matches(scenes, forms) - 1
-        # A low target in a large split: what matches across blocks would already exceed it, so more must be
-        # said.
+        # No target, or a low one in a large split: what matches across blocks exceeds it, so say more.
         if extra.sum() <= target / 2 or block >= n:
             break
-        block *= 2
+        block *= 4
     missing = target - int(extra.sum())
     for index in order_situations(prevalence) if target else []:
         drawn = _shared_captions(

@@ -52,7 +52,7 @@ class Evaluator:
         self._present = present @ weights.astype(np.uint8)
         self._background = scenes.background
         self._count = present.sum(axis=1)
-        both = present[:, :, None] & present[:, None, :] & ~np.eye(MAX_OBJECTS, dtype=bool)
+        both = present[:, :, None] & present[:, None, :]
         down, right = row[:, None, :] - row[:, :, None], col[:, None, :] - col[:, :, None]
         stands = {"left": right > 0, "above": down > 0, "beside": abs(down) + abs(right) == 1}
         pair_weights = (1 << np.arange(16)).astype(np.uint16)
