@@ -23,7 +23,7 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 MIN_SEEDS = 3
 """In simulations 95 % intervals cover 93.7 to 95.9 % with five and ten seeds, and 92 % at worst with three;
-97 % at most, where seeds differ by nothing but noise. With two, no rule tried covers: they stay two points."""
+97 % at most, where seeds differ by nothing but noise. With two, no rule tried covers: they stay points."""
 _CHUNK = 500
 
 
