@@ -125,6 +125,7 @@ RUN_FIELDS: dict[str, Field] = {
     "model.head": _choice(*HEAD_LEVELS),
     "model.hidden": COUNT,
     "model.dim": COUNT,
+    "model.dropout": Field("float", low=0, high=1, open_high=True),
     "train.epochs": COUNT,
     "train.epoch_unit": _choice("images", "captions"),
     "train.batch_size": Field("int", low=2),

@@ -140,11 +140,13 @@ class EpochPlan:
     Args:
         image_row, caption_row: (R, steps, B) int64, the pairs of each batch.
         uniform: (R, steps, 2, B) float32 in [0, 1), the draws of the sampler per direction.
+        noise: (R, steps, 2, B) int64, the keys of the dropout of images and of captions.
     """
 
     image_row: Tensor
     caption_row: Tensor
     uniform: Tensor
+    noise: Tensor
 
     @classmethod
     def draw(cls, split: Split, seeds: Sequence[int], epoch: int, batch_size: int, unit: str) -> EpochPlan:
@@ -159,7 +161,7 @@ class EpochPlan:
         """
         device = split.caption_image.device
         owner, first, count = (x.cpu() for x in (split.caption_image, split.first_caption, split.caption_count))
-        images, captions, uniforms = [], [], []
+        images, captions, uniforms, noises = [], [], [], []
         for seed in seeds:
             order = torch_stream(seed, "order", epoch)
             if unit == "captions":
@@ -173,7 +175,9 @@ class EpochPlan:
             images.append(image[: steps * batch_size].reshape(steps, batch_size))
             captions.append(caption[: steps * batch_size].reshape(steps, batch_size))
             uniforms.append(torch.rand(steps, 2, batch_size, generator=torch_stream(seed, "sampler", epoch)))
-        return cls(*(torch.stack(parts).to(device) for parts in (images, captions, uniforms)))
+            keys = torch_stream(seed, "dropout", epoch)
+            noises.append(torch.randint(-(2**63), 2**63 - 1, (steps, 2, batch_size), generator=keys))
+        return cls(*(torch.stack(parts).to(device) for parts in (images, captions, uniforms, noises)))
 
 
 def steps_per_epoch(split: Split, batch_size: int, unit: str) -> int:

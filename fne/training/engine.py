@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fne.models.dropout import dropout
 from fne.models.heads import DualEncoder, update_momentum
 from fne.negatives.memory import MemoryQueue
 from fne.retrieval.ranking import validation_recalls
@@ -87,7 +88,7 @@ class Engine:
             plan = EpochPlan.draw(self.train, self.seeds, epoch, self.batch_size, self.config["train"]["epoch_unit"])
             for at in range(first, self.steps):
                 last = at == self.steps - 1
-                batch = Batch(plan.image_row[:, at], plan.caption_row[:, at], plan.uniform[:, at])
+                batch = Batch(plan.image_row[:, at], plan.caption_row[:, at], plan.uniform[:, at], plan.noise[:, at])
                 self._step(batch, main=main, watch=last or at % WATCH_EVERY == 0, keep=last, epoch=epoch)
                 self.step += 1
                 after_step(self._end_epoch(epoch, main) if last else None)
@@ -97,7 +98,9 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         inputs = self.train.image.take(batch.image_row), self.train.text.take(batch.caption_row)
-        image, text = embed(self.model, *inputs)
+        share = self.config["model"]["dropout"]
+        noisy = [(dropout(values, batch.noise[:, side], share), mask) for side, (values, mask) in enumerate(inputs)]
+        image, text = embed(self.model, *noisy)
         use_memory = self.momentum is not None and (main or self.config["memory"]["fill"] == "always")
         past_image = past_text = None
         if use_memory:

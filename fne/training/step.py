@@ -18,11 +18,12 @@ from fne.training.diagnostics import Diagnostics
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of pairs: positions (R, B) in the training split, and the sampler's draws (R, 2, B)."""
+    """A batch of pairs: positions (R, B) in the training split, draws of the sampler and keys of the dropout (R, 2, B)."""
 
     image_row: Tensor
     caption_row: Tensor
     uniform: Tensor
+    noise: Tensor
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def slow_hardest_step(engine: Engine) -> list[tuple[torch.Tensor, list[tuple[int
 
 
 def test_the_loss_of_a_step_equals_plain_loops() -> None:
-    sections = {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}, "warmup": {"epochs": 0}}
+    sections = {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}, "warmup": {"epochs": 0}, "model": {"dropout": 0.0}}
     engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
     expected = slow_hardest_step(engine)
     seen = []

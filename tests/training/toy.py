@@ -7,7 +7,7 @@ import torch
 from fne.training.data import Items, Split
 
 CONFIG = {
-    "model": {"head": "mlp", "hidden": 24, "dim": 12},
+    "model": {"head": "mlp", "hidden": 24, "dim": 12, "dropout": 0.1},
     "train": {"epochs": 4, "epoch_unit": "images", "batch_size": 16, "optimizer": "adamw", "learning_rate": 3e-3,
               "weight_decay": 1e-4, "schedule": "cosine", "lr_warmup_steps": 3, "gradient_clip": 2.0,
               "selection": "best_val_rsum"},
