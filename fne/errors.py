@@ -43,7 +43,7 @@ def bad_input(
     elif allowed is not None:
         options = [str(option) for option in allowed]
         parts.append("allowed: " + (", ".join(options) if options else "nothing"))
-        near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5) if value is not None else []
+        near = difflib.get_close_matches(value, options, n=1, cutoff=0.5) if isinstance(value, str) else []
         if near:
             parts.append(f"did you mean {near[0]!r}?")
     if hint:
