@@ -139,13 +139,17 @@ def _scores(jobs: dict[tuple[str, int], dict[str, Any]], seeds: list[int], study
     progress = Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores))
     workers = 1 if device == "cuda" else threads
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _open, (study, root, device)) as pool:
+    pool = ProcessPoolExecutor(workers, context, _open, (study, root, device))
+    try:
         futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
         for future in as_completed(futures):
             key, path = futures[future]
             scores[key] = future.result()
             write_json(path, {"variant": key[0], "score": scores[key]})
             progress.add(1, f"{key[0]} {100 * scores[key]:.1f}")
+    finally:
+        # after Ctrl-C or a failed trial the trials that have not begun must not run
+        pool.shutdown(wait=False, cancel_futures=True)
     progress.close()
     return scores
 
