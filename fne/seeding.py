@@ -15,7 +15,7 @@ def stream_seed(seed: int, *names: str | int) -> int:
     """Derive the 63-bit seed of a named stream.
 
     The first eight bytes of SHA-256 over ``seed`` and ``names``, so that streams are independent of each other, of the
-    order in which they are asked for, and of every config value that is not in ``names``. Zero is a seed like any other.
+    order in which they are asked for, and of every config value that is not in ``names``. Zero is a seed.
 
     Args:
         seed: The run's integer seed, >= 0.

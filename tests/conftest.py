@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 import pytest
+
 from tests import smoke_run
 from tests.snakemake_project import ROOT, Project
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
 from tests.snakemake_project import ROOT, Project
 
 

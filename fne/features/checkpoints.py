@@ -74,12 +74,14 @@ def find(section: Mapping[str, Any], modality: str, prepared: Path) -> Checkpoin
     folder = prepared / "encoders" / modality if name == SCENES else Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise bad_input("a local folder has no revisions", key=f"encoders.{modality}.revision", value=revision,
-                            allowed="null")
+            raise bad_input(
+                "a local folder has no revisions", key=f"encoders.{modality}.revision", value=revision, allowed="null"
+            )
         found = Checkpoint(folder, SCENES if name == SCENES else folder.resolve().name, None)
     elif name == SCENES:
-        raise bad_input("the tiny encoder has not been pretrained yet", file=folder, key=key,
-                        hint="run the pretraining step first")
+        raise bad_input(
+            "the tiny encoder has not been pretrained yet", file=folder, key=key, hint="run the pretraining step first"
+        )
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise bad_input("no such folder", key=key, value=name, hint=_FOLDER_HINT)
     else:
@@ -97,15 +99,23 @@ def _from_hub(name: str, revision: str | None, key: str) -> Checkpoint:
 
     try:
         # weights as safetensors only, and nothing from sub-folders (other formats, other frameworks)
-        folder = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
-                                   ignore_patterns=["*/*"])
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+            ignore_patterns=["*/*"],
+        )
     except HFValidationError:
         raise bad_input("neither a folder nor the form of a hub id", key=key, value=name, hint=_FOLDER_HINT) from None
     except Exception as error:  # the hub's client raises many kinds: no network, no such id, no such revision, gated
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         wanted = name if revision is None else f"{name} at revision {revision}"
-        raise bad_input(f"no such folder, and the hub gave no checkpoint of that name ({reason})", key=key, value=wanted,
-                        hint=f"without a network: {_FOLDER_HINT}") from None
+        raise bad_input(
+            f"no such folder, and the hub gave no checkpoint of that name ({reason})",
+            key=key,
+            value=wanted,
+            hint=f"without a network: {_FOLDER_HINT}",
+        ) from None
     return Checkpoint(Path(folder), name, Path(folder).name)
 
 
@@ -114,8 +124,12 @@ def _shards(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
-        raise bad_input("no safetensors weights", file=folder, allowed=f"{WEIGHTS}, or shards with {INDEX}",
-                        hint="pickled weights (pytorch_model.bin) are never loaded: convert them")
+        raise bad_input(
+            "no safetensors weights",
+            file=folder,
+            allowed=f"{WEIGHTS}, or shards with {INDEX}",
+            hint="pickled weights (pytorch_model.bin) are never loaded: convert them",
+        )
     index = read_json(folder / INDEX)
     try:
         names = sorted(set(index["weight_map"].values()))

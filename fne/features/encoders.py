@@ -78,7 +78,10 @@ class _Encoder:
         try:
             config = AutoConfig.from_pretrained(self.checkpoint.folder)
             model, report = AutoModel.from_pretrained(
-                self.checkpoint.folder, config=config, use_safetensors=True, dtype=torch.float32,
+                self.checkpoint.folder,
+                config=config,
+                use_safetensors=True,
+                dtype=torch.float32,
                 output_loading_info=True,
             )
         except _LOAD_ERRORS as error:
@@ -89,8 +92,9 @@ class _Encoder:
             if model is None:
                 raise bad_input(f"the two-tower model has no {side} tower of its own", file=self.where)
         elif model.main_input_name != ("pixel_values" if self.modality == "image" else "input_ids"):
-            raise bad_input(f"not an encoder of {self.modality}s", file=self.where, key="model_type",
-                            value=config.model_type)
+            raise bad_input(
+                f"not an encoder of {self.modality}s", file=self.where, key="model_type", value=config.model_type
+            )
         elif config.is_encoder_decoder:
             model = model.get_encoder()
         self._check_weights(report)
@@ -103,8 +107,12 @@ class _Encoder:
             missing = {key for key in missing if "pooler" not in key.split(".")}
         if missing:
             first = sorted(missing)[0]
-            raise bad_input(f"the checkpoint lacks weights of its own model ({len(missing)} in all)", file=self.where,
-                            key=first, hint="with pooling 'pooler' the pooler itself must have been trained")
+            raise bad_input(
+                f"the checkpoint lacks weights of its own model ({len(missing)} in all)",
+                file=self.where,
+                key=first,
+                hint="with pooling 'pooler' the pooler itself must have been trained",
+            )
 
     def record(self) -> dict[str, Any]:
         """Checkpoint, checksums, class of the configuration."""
@@ -131,8 +139,19 @@ class ImageEncoder(_Encoder):
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a picture, for the manifest."""
-        keys = ("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor",
-                "do_normalize", "image_mean", "image_std", "do_pad")
+        keys = (
+            "do_resize",
+            "size",
+            "resample",
+            "do_center_crop",
+            "crop_size",
+            "do_rescale",
+            "rescale_factor",
+            "do_normalize",
+            "image_mean",
+            "image_std",
+            "do_pad",
+        )
         settings = self.processor.to_dict()
         kept = {key: settings[key] for key in keys if settings.get(key) is not None}
         return {"processor": type(self.processor).__name__, "backend": "pil", "mode": "RGB", **kept}
@@ -202,22 +221,35 @@ class TextEncoder(_Encoder):
         limit = min(value for value in limits if value)
         self.max_length = section.get("max_length") or limit
         if not isinstance(self.max_length, int) or not 3 <= self.max_length <= limit:
-            raise bad_input("more or fewer tokens than the encoder takes", key="encoders.text.max_length",
-                            value=self.max_length, allowed=f"3 to {limit}")
+            raise bad_input(
+                "more or fewer tokens than the encoder takes",
+                key="encoders.text.max_length",
+                value=self.max_length,
+                allowed=f"3 to {limit}",
+            )
         # SigLIP was trained on texts padded to the full length, which its attention sees
         self.padding = "max_length" if self.config.model_type.startswith("siglip") else "longest"
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a caption, for the manifest."""
-        return {"tokenizer": type(self.tokenizer).__name__, "vocabulary": len(self.tokenizer),
-                "max_length": self.max_length, "padding": self.padding}
+        return {
+            "tokenizer": type(self.tokenizer).__name__,
+            "vocabulary": len(self.tokenizer),
+            "max_length": self.max_length,
+            "padding": self.padding,
+        }
 
     def count(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
         """Tokens of each text before truncation (special ones included), and how many of them are unknown words."""
         lengths, unknown = [], []
         for start in range(0, len(texts), 4096):
-            encoded = self.tokenizer(list(texts[start : start + 4096]), truncation=False, padding=False, verbose=False,
-                                     return_attention_mask=False)["input_ids"]
+            encoded = self.tokenizer(
+                list(texts[start : start + 4096]),
+                truncation=False,
+                padding=False,
+                verbose=False,
+                return_attention_mask=False,
+            )["input_ids"]
             lengths += [len(ids) for ids in encoded]
             unknown += [ids.count(self.tokenizer.unk_token_id) for ids in encoded]
         return lengths, unknown
@@ -234,8 +266,15 @@ class TextEncoder(_Encoder):
         import torch
 
         length = self.max_length if self.padding == "max_length" else None
-        batch = self.tokenizer(list(texts), truncation=True, max_length=self.max_length, padding=self.padding,
-                               return_attention_mask=True, return_tensors="pt", verbose=False).to(self.device)
+        batch = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.max_length,
+            padding=self.padding,
+            return_attention_mask=True,
+            return_tensors="pt",
+            verbose=False,
+        ).to(self.device)
         assert length is None or batch["input_ids"].shape[1] == length
         mask = batch["attention_mask"]
         with torch.inference_mode():

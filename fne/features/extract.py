@@ -28,8 +28,9 @@ TEXT_BATCH = 64
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pillow")
 
 
-def run(manifest_folder: Path, encoder: Mapping[str, Any], modality: str, out: Path, threads: int,
-        device: str = "cpu") -> None:
+def run(
+    manifest_folder: Path, encoder: Mapping[str, Any], modality: str, out: Path, threads: int, device: str = "cpu"
+) -> None:
     """Extract the features of all images, or of all captions, of a prepared data set.
 
     Rows are written in the order of the manifest. Batches are the same however often the work is interrupted, so a
@@ -111,8 +112,12 @@ def _texts(model: TextEncoder, texts: Sequence[str], ids: Sequence[str], writer:
     """Embed every different caption once, where it first occurs; later rows copy it from the store."""
     lengths, unknown = model.count(texts)
     if 0 in lengths:
-        raise bad_input("the tokenizer finds no word in this caption", file=model.where, key=ids[lengths.index(0)],
-                        value=texts[lengths.index(0)])
+        raise bad_input(
+            "the tokenizer finds no word in this caption",
+            file=model.where,
+            key=ids[lengths.index(0)],
+            value=texts[lengths.index(0)],
+        )
     first: dict[str, int] = {}
     source = [first.setdefault(text, row) for row, text in enumerate(texts)]
     progress = Progress("extract captions", len(texts), "captions", done=writer.done)

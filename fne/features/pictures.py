@@ -1,4 +1,4 @@
-"""Decoding images in a few threads ahead of the encoder (Pillow lets go of Python's lock while it decodes and resizes)."""
+"""Decoding images in a few threads ahead of the encoder; Pillow lets go of the interpreter lock meanwhile."""
 
 from __future__ import annotations
 

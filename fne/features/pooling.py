@@ -1,4 +1,4 @@
-"""What is taken from an encoder's output: patch or word tokens, their mean, the class token, or the model's own pooler."""
+"""What is taken from an encoder's output: tokens, their mean, the class token, or the model's own pooler."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def masked_mean(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (tokens * weights).sum(1) / weights.sum(1)
 
 
-def pooled(output: object, kind: str, special: int | None, tokens: torch.Tensor, mask: torch.Tensor | None,
-           where: str) -> torch.Tensor:
+def pooled(
+    output: object, kind: str, special: int | None, tokens: torch.Tensor, mask: torch.Tensor | None, where: str
+) -> torch.Tensor:
     """One vector per item.
 
     Args:
@@ -65,8 +66,9 @@ def pooled(output: object, kind: str, special: int | None, tokens: torch.Tensor,
         return tokens.mean(1) if mask is None else masked_mean(tokens, mask)
     if kind == "cls":
         if special == 0:
-            raise bad_input("the encoder has no class token", file=where, key="pooling", value=kind,
-                            allowed=["mean", "pooler"])
+            raise bad_input(
+                "the encoder has no class token", file=where, key="pooling", value=kind, allowed=["mean", "pooler"]
+            )
         return output.last_hidden_state[:, 0]
     vector = getattr(output, "pooler_output", None)
     if vector is None:

@@ -90,14 +90,24 @@ class Features:
             raise bad_input("no such feature store", file=folder, hint=f"{unfinished}run the extraction")
         manifest = _manifest(folder / MANIFEST)
         if modality is not None and manifest["modality"] != modality:
-            raise bad_input("features of the other modality", file=folder / MANIFEST, key="modality",
-                            value=manifest["modality"], allowed=[modality])
+            raise bad_input(
+                "features of the other modality",
+                file=folder / MANIFEST,
+                key="modality",
+                value=manifest["modality"],
+                allowed=[modality],
+            )
         if encoder is not None:
             _check_encoder(manifest, encoder, folder / MANIFEST)
         if data_fingerprint is not None and manifest["data_fingerprint"] != data_fingerprint:
-            raise bad_input("features of other data: its rows are not the rows of this data set",
-                            file=folder / MANIFEST, key="data_fingerprint", value=manifest["data_fingerprint"][:16],
-                            allowed=f"{data_fingerprint[:16]} (first 16 digits)", hint=AGAIN)
+            raise bad_input(
+                "features of other data: its rows are not the rows of this data set",
+                file=folder / MANIFEST,
+                key="data_fingerprint",
+                value=manifest["data_fingerprint"][:16],
+                allowed=f"{data_fingerprint[:16]} (first 16 digits)",
+                hint=AGAIN,
+            )
         values = _values(folder, manifest, checksums)
         offsets = _offsets(folder, manifest, checksums) if manifest["level"] == "tokens" else None
         return cls(folder, manifest, values, offsets)
@@ -168,12 +178,17 @@ def _manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise bad_input("not the manifest of a feature store", file=path, hint=AGAIN)
     if manifest.get("schema") != SCHEMA:
-        raise bad_input("a feature store of another schema", file=path, key="schema", value=manifest.get("schema"),
-                        allowed=[SCHEMA], hint=AGAIN)
+        raise bad_input(
+            "a feature store of another schema",
+            file=path,
+            key="schema",
+            value=manifest.get("schema"),
+            allowed=[SCHEMA],
+            hint=AGAIN,
+        )
     for key, kind in _KEYS.items():
         if not isinstance(manifest.get(key), kind) or isinstance(manifest[key], bool):
-            raise bad_input(f"must be of type {kind.__name__}", file=path, key=key, value=manifest.get(key),
-                            hint=AGAIN)
+            raise bad_input(f"must be of type {kind.__name__}", file=path, key=key, value=manifest.get(key), hint=AGAIN)
     for key, allowed in (("level", LEVELS), ("dtype", tuple(DTYPES)), ("modality", MODALITIES)):
         if manifest[key] not in allowed:
             raise bad_input("not known", file=path, key=key, value=manifest[key], allowed=allowed)
@@ -186,8 +201,14 @@ def _check_encoder(manifest: Mapping[str, Any], wanted: Mapping[str, Any], path:
         # folders may move between machines: of a checkpoint only its own name counts here
         same = Path(str(made.get(key))).name == Path(str(value)).name if key == "checkpoint" else made.get(key) == value
         if not same:
-            raise bad_input("features of another encoder", file=path, key=f"encoder.{key}", value=made.get(key),
-                            allowed=[value], hint=AGAIN)
+            raise bad_input(
+                "features of another encoder",
+                file=path,
+                key=f"encoder.{key}",
+                value=made.get(key),
+                allowed=[value],
+                hint=AGAIN,
+            )
 
 
 def _values(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.ndarray:
@@ -227,5 +248,9 @@ def _check_file(path: Path, size: int | None, sha256: str | None, checksums: boo
         problem = "a feature file cut short" if found < size else "a feature file longer than its manifest says"
         raise bad_input(problem, file=path, key="bytes", value=found, allowed=[size], hint=AGAIN)
     if checksums and sha256_file(path) != sha256:
-        raise bad_input("a feature file that is not the one its manifest describes (SHA-256 differs): altered, "
-                        "damaged, or from another encoder", file=path, hint=AGAIN)
+        raise bad_input(
+            "a feature file that is not the one its manifest describes (SHA-256 differs): altered, "
+            "damaged, or from another encoder",
+            file=path,
+            hint=AGAIN,
+        )

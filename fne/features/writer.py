@@ -83,8 +83,9 @@ class StoreWriter:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             # after a SIGKILL of a scheduler its orphaned job may still be at work on the very same files
-            raise bad_input("another process is extracting into this folder", file=self.folder,
-                            hint="wait for it, or end it") from None
+            raise bad_input(
+                "another process is extracting into this folder", file=self.folder, hint="wait for it, or end it"
+            ) from None
 
     def _restore(self) -> None:
         lines = self._journal_lines()
@@ -150,8 +151,13 @@ class StoreWriter:
         self._values.write(data)
         self._values.flush()
         os.fsync(self._values.fileno())
-        line = {"rows": len(rows), "bytes": len(data), "dim": int(block.shape[1]),
-                "sha256": hashlib.sha256(data).hexdigest(), "lengths": lengths if self.tokens else None}
+        line = {
+            "rows": len(rows),
+            "bytes": len(data),
+            "dim": int(block.shape[1]),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "lengths": lengths if self.tokens else None,
+        }
         self._journal.write(json.dumps(line) + "\n")
         self._journal.flush()
         os.fsync(self._journal.fileno())
@@ -168,8 +174,12 @@ class StoreWriter:
             return
         row = int(np.searchsorted(np.cumsum(lengths), int(np.argmin(finite)), side="right"))
         narrow = self.dtype.itemsize == 2
-        raise bad_input("its feature is not finite (NaN or infinite)", file=self.out, key=self.ids[self.done + row],
-                        hint="values beyond 65504 do not fit float16: set dtype to float32" if narrow else None)
+        raise bad_input(
+            "its feature is not finite (NaN or infinite)",
+            file=self.out,
+            key=self.ids[self.done + row],
+            hint="values beyond 65504 do not fit float16: set dtype to float32" if narrow else None,
+        )
 
     def read(self, row: int) -> np.ndarray:
         """A row that is already on disk: (D,) at the pooled level, (t, D) at the token level."""
@@ -193,8 +203,15 @@ class StoreWriter:
             np.save(self.folder / OFFSETS, np.array(self._ends, dtype=np.int64), allow_pickle=False)
             sums["offsets"] = sha256_file(self.folder / OFFSETS)
         total = self._ends[-1] if self.tokens else self.done
-        manifest = {"schema": SCHEMA, **self.header, "rows": self.done, "dim": self.dim, "tokens_total": total,
-                    "sha256": sums, **(extra or {})}
+        manifest = {
+            "schema": SCHEMA,
+            **self.header,
+            "rows": self.done,
+            "dim": self.dim,
+            "tokens_total": total,
+            "sha256": sums,
+            **(extra or {}),
+        }
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         (self.folder / MANIFEST).write_text(text, encoding="utf-8")
         self._values.close()

@@ -97,8 +97,9 @@ class DualEncoder(nn.Module):
         generators: One CPU generator per replicate.
     """
 
-    def __init__(self, head: str, image_inputs: int, text_inputs: int, hidden: int, dim: int,
-                 generators: list[torch.Generator]) -> None:
+    def __init__(
+        self, head: str, image_inputs: int, text_inputs: int, hidden: int, dim: int, generators: list[torch.Generator]
+    ) -> None:
         super().__init__()
         self.image = HEADS[head](image_inputs, hidden, dim, generators)
         self.text = HEADS[head](text_inputs, hidden, dim, generators)

@@ -63,7 +63,7 @@ class PairStatistics:
         ).sum(dim=-1)
 
     def summary(self) -> dict[str, Tensor] | None:
-        """``pos_count, pos_mean, pos_var, neg_count, neg_mean, neg_var``, each of shape ``...``; None before any batch."""
+        """``pos_count, pos_mean, pos_var`` and the same of ``neg``, each of shape ``...``; None before any batch."""
         if self._state is None:
             return None
         out = {}

@@ -26,8 +26,15 @@ class MemoryQueue:
         entered: (R, Q) int64, the step at which the slot was filled.
     """
 
-    def __init__(self, replicates: int, size: int, dim: int, device: torch.device,
-                 generators: list[torch.Generator], initial: str) -> None:
+    def __init__(
+        self,
+        replicates: int,
+        size: int,
+        dim: int,
+        device: torch.device,
+        generators: list[torch.Generator],
+        initial: str,
+    ) -> None:
         shape = (replicates, size, dim)
         if initial == "random":
             draws = [torch.randn(2, size, dim, generator=generator) for generator in generators]
@@ -53,16 +60,26 @@ class MemoryQueue:
             return
         count = min(image.shape[1], self.size)
         slots = (torch.arange(count, device=self.image.device) + self.next) % self.size
-        for slot, value in ((self.image, image), (self.text, text), (self.image_row, image_row),
-                            (self.caption_row, caption_row)):
+        for slot, value in (
+            (self.image, image),
+            (self.text, text),
+            (self.image_row, image_row),
+            (self.caption_row, caption_row),
+        ):
             slot[:, slots] = value[:, -count:].detach()
         self.entered[:, slots] = step
         self.next = (self.next + count) % self.size
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved for an exact resume."""
-        return {"image": self.image, "text": self.text, "image_row": self.image_row, "caption_row": self.caption_row,
-                "entered": self.entered, "next": torch.tensor(self.next)}
+        return {
+            "image": self.image,
+            "text": self.text,
+            "image_row": self.image_row,
+            "caption_row": self.caption_row,
+            "entered": self.entered,
+            "next": torch.tensor(self.next),
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what :meth:`state` returned."""

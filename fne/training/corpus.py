@@ -49,7 +49,10 @@ class Corpus:
         """The training split with its truth, the validation split, and the standardisers fitted on the former."""
         train = Split.load(self.manifest, "train", self.image, self.text, self.manifest.truth("train"))
         val = Split.load(self.manifest, "val", self.image, self.text, None)
-        by = {name: Standardiser.fit(items.values, items.mask) for name, items in (("image", train.image), ("text", train.text))}
+        by = {
+            name: Standardiser.fit(items.values, items.mask)
+            for name, items in (("image", train.image), ("text", train.text))
+        }
         return train.standardised(**by, device=device), val.standardised(**by, device=device), by
 
     def split(self, name: str, by: dict[str, Standardiser], device: torch.device) -> Split:

@@ -157,7 +157,7 @@ class EpochPlan:
             seeds: One per replicate.
             epoch: Its number, part of the streams' names; a resumed run draws the same plan again.
             batch_size: B; the last, incomplete batch is dropped.
-            unit: ``images`` (every image once, with one of its captions at random) or ``captions`` (every caption once).
+            unit: ``images`` (every image once, with a random caption of its own) or ``captions`` (every caption once).
         """
         device = split.caption_image.device
         owner, first, count = (x.cpu() for x in (split.caption_image, split.first_caption, split.caption_count))

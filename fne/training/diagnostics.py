@@ -16,10 +16,36 @@ from fne.negatives.strategy import Selection
 DIRECTIONS = ("i2t", "t2i")
 BIN_WIDTH = 0.05
 BINS = 40
-PICK_FIELDS = ("seed", "epoch", "step", "direction", "anchor", "candidate", "similarity", "positive_similarity",
-               "posterior", "weight", "from_queue", "false_negative")
-_SUMS = ("picks", "false_negatives", "hardness", "gap", "contributing", "anchors", "fallback", "loss", "at_collapse",
-         "ess", "override", "watched", "age", "from_queue")
+PICK_FIELDS = (
+    "seed",
+    "epoch",
+    "step",
+    "direction",
+    "anchor",
+    "candidate",
+    "similarity",
+    "positive_similarity",
+    "posterior",
+    "weight",
+    "from_queue",
+    "false_negative",
+)
+_SUMS = (
+    "picks",
+    "false_negatives",
+    "hardness",
+    "gap",
+    "contributing",
+    "anchors",
+    "fallback",
+    "loss",
+    "at_collapse",
+    "ess",
+    "override",
+    "watched",
+    "age",
+    "from_queue",
+)
 
 
 class Diagnostics:
@@ -31,10 +57,15 @@ class Diagnostics:
     """
 
     def __init__(self, replicates: int, device: torch.device) -> None:
-        self.sums = {f"{name}_{d}": torch.zeros(replicates, dtype=torch.float64, device=device)
-                     for name in _SUMS for d in DIRECTIONS}
-        self.histogram = {name: torch.zeros(2, replicates, BINS, dtype=torch.int64, device=device)
-                          for name in ("picks", "false_negatives", "candidates", "candidate_false_negatives")}
+        self.sums = {
+            f"{name}_{d}": torch.zeros(replicates, dtype=torch.float64, device=device)
+            for name in _SUMS
+            for d in DIRECTIONS
+        }
+        self.histogram = {
+            name: torch.zeros(2, replicates, BINS, dtype=torch.int64, device=device)
+            for name in ("picks", "false_negatives", "candidates", "candidate_false_negatives")
+        }
 
     def reset(self) -> None:
         """Start an epoch."""
@@ -45,7 +76,9 @@ class Diagnostics:
         """Add (R, B) values, summed over anchors."""
         self.sums[f"{name}_{DIRECTIONS[direction]}"] += value.sum(dim=-1, dtype=torch.float64)
 
-    def add_picks(self, direction: int, similarity: Tensor, false_negative: Tensor, positive: Tensor, valid: Tensor) -> None:
+    def add_picks(
+        self, direction: int, similarity: Tensor, false_negative: Tensor, positive: Tensor, valid: Tensor
+    ) -> None:
         """Add the picks of a step, each (R, B)."""
         self.add("picks", direction, valid)
         self.add("false_negatives", direction, false_negative & valid)
@@ -99,17 +132,27 @@ class Diagnostics:
             for b in range(BINS):
                 if counts["picks"][b] or counts["candidates"][b]:
                     low = round(b * BIN_WIDTH - 1, 2)
-                    rows.append({"direction": d, "bin_low": low, "bin_high": round(low + BIN_WIDTH, 2),
-                                 **{name: values[b] for name, values in counts.items()}})
+                    rows.append(
+                        {
+                            "direction": d,
+                            "bin_low": low,
+                            "bin_high": round(low + BIN_WIDTH, 2),
+                            **{name: values[b] for name, values in counts.items()},
+                        }
+                    )
         return rows
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved for an exact resume."""
-        return {**{f"sum.{key}": value for key, value in self.sums.items()},
-                **{f"histogram.{key}": value for key, value in self.histogram.items()}}
+        return {
+            **{f"sum.{key}": value for key, value in self.sums.items()},
+            **{f"histogram.{key}": value for key, value in self.histogram.items()},
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what :meth:`state` returned."""
-        for key, value in {**{f"sum.{k}": v for k, v in self.sums.items()},
-                           **{f"histogram.{k}": v for k, v in self.histogram.items()}}.items():
+        for key, value in {
+            **{f"sum.{k}": v for k, v in self.sums.items()},
+            **{f"histogram.{k}": v for k, v in self.histogram.items()},
+        }.items():
             value.copy_(state[key])

@@ -19,7 +19,9 @@ KINDS = ("positives", "hard_negatives", "false_negatives", "all_negatives")
 
 
 @torch.no_grad()
-def measure(model: DualEncoder, train: Split, seeds: Sequence[int], batch_size: int, prior: float | None) -> list[dict[str, Any]]:
+def measure(
+    model: DualEncoder, train: Split, seeds: Sequence[int], batch_size: int, prior: float | None
+) -> list[dict[str, Any]]:
     """Histograms of similarities over random training batches, and the two normals that FNE would fit on them.
 
     Hard negatives are the hardest of each row and column that do not share the image; false negatives are all pairs of
@@ -60,8 +62,13 @@ def measure(model: DualEncoder, train: Split, seeds: Sequence[int], batch_size: 
     summary = {key: value.tolist() for key, value in (statistics.summary() or {}).items()}
     edges = torch.linspace(-1, 1, BINS + 1, dtype=torch.float64).round(decimals=4).tolist()
     return [
-        {"seed": seed, "bins": edges, **{kind: counts[kind][r].tolist() for kind in KINDS},
-         "fit": {key: values[r] for key, values in summary.items()}, "prior": prior}
+        {
+            "seed": seed,
+            "bins": edges,
+            **{kind: counts[kind][r].tolist() for kind in KINDS},
+            "fit": {key: values[r] for key, values in summary.items()},
+            "prior": prior,
+        }
         for r, seed in enumerate(seeds)
     ]
 

@@ -20,8 +20,14 @@ from fne.training.corpus import Corpus, torch_device
 from fne.training.data import Standardiser
 
 
-def embed_split(study: Study, variant: str, block: str, split: str, root: Path, device: str = "cpu",
-                ) -> Iterator[tuple[int, Tensor, Tensor]]:
+def embed_split(
+    study: Study,
+    variant: str,
+    block: str,
+    split: str,
+    root: Path,
+    device: str = "cpu",
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield (seed, images (N, D), captions (M, D)) for every replicate that has selected weights.
 
     Args:
@@ -38,17 +44,26 @@ def embed_split(study: Study, variant: str, block: str, split: str, root: Path, 
     finished = read_json(folder / "run.json")
     for key, value in corpus.fingerprints.items():
         if finished["fingerprints"].get(key) != value:
-            raise bad_input("trained on other data or features", file=folder / "run.json", key=f"fingerprints.{key}",
-                            value=finished["fingerprints"].get(key), allowed=[value], hint="train it again")
-    model, standardisers = load_model(folder / "weights.safetensors", resolve(study, variant)["model"]["head"],
-                                      parse_block(block), where)
+            raise bad_input(
+                "trained on other data or features",
+                file=folder / "run.json",
+                key=f"fingerprints.{key}",
+                value=finished["fingerprints"].get(key),
+                allowed=[value],
+                hint="train it again",
+            )
+    model, standardisers = load_model(
+        folder / "weights.safetensors", resolve(study, variant)["model"]["head"], parse_block(block), where
+    )
     image, text = engine.embed_split(model, corpus.split(split, standardisers, where))
     for r, selected in enumerate(finished["selection"]["per_seed"]):
         if selected["epoch"] >= 0:
             yield selected["seed"], image[r], text[r]
 
 
-def load_model(path: Path, head: str, seeds: list[int], device: torch.device) -> tuple[DualEncoder, dict[str, Standardiser]]:
+def load_model(
+    path: Path, head: str, seeds: list[int], device: torch.device
+) -> tuple[DualEncoder, dict[str, Standardiser]]:
     """Read the heads of a block and the standardisers of their inputs.
 
     Raises:
@@ -62,7 +77,9 @@ def load_model(path: Path, head: str, seeds: list[int], device: torch.device) ->
         raise bad_input(f"not a readable weights file ({error})", file=path, hint="train it again") from None
     if held != seeds:
         raise bad_input("weights of other seeds", file=path, key="seeds", value=held, allowed=[seeds])
-    standardisers = {side: Standardiser(tensors.pop(f"{side}.shift"), tensors.pop(f"{side}.scale")) for side in paths.MODALITIES}
+    standardisers = {
+        side: Standardiser(tensors.pop(f"{side}.shift"), tensors.pop(f"{side}.scale")) for side in paths.MODALITIES
+    }
     mlp = "mlp." if head == "attention" else ""
     hidden, dim = tensors[f"image.{mlp}second.weight"].shape[1:]
     widths = [len(standardisers[side].shift) for side in paths.MODALITIES]

@@ -33,20 +33,28 @@ class Engine:
         device: Where everything lives.
     """
 
-    def __init__(self, config: dict[str, Any], seeds: Sequence[int], train: Split, val: Split,
-                 device: torch.device) -> None:
+    def __init__(
+        self, config: dict[str, Any], seeds: Sequence[int], train: Split, val: Split, device: torch.device
+    ) -> None:
         self.config, self.seeds, self.train, self.val, self.device = config, list(seeds), train, val, device
         settings, model = config["train"], config["model"]
         self.batch_size, self.epochs = settings["batch_size"], settings["epochs"]
         self.steps = steps_per_epoch(train, self.batch_size, settings["epoch_unit"])
         generators = [torch_stream(seed, "init") for seed in self.seeds]
-        self.model = DualEncoder(model["head"], train.image.values.shape[-1], train.text.values.shape[-1],
-                                 model["hidden"], model["dim"], generators).to(device)
+        self.model = DualEncoder(
+            model["head"],
+            train.image.values.shape[-1],
+            train.text.values.shape[-1],
+            model["hidden"],
+            model["dim"],
+            generators,
+        ).to(device)
         decayed = [p for p in self.model.parameters() if p.shape[1] > 1]
         plain = [p for p in self.model.parameters() if p.shape[1] == 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
-            lr=settings["learning_rate"], fused=True,
+            lr=settings["learning_rate"],
+            fused=True,
         )
         self.rule = build_rule(config)
         self.warmup = warmup_rule(config) if config["warmup"]["epochs"] else self.rule
@@ -55,8 +63,14 @@ class Engine:
         self.queue: MemoryQueue | None = None
         if memory["kind"] == "momentum":
             self.momentum = copy.deepcopy(self.model).requires_grad_(False)
-            self.queue = MemoryQueue(len(self.seeds), memory["size"], model["dim"], device,
-                                     [torch_stream(seed, "queue") for seed in self.seeds], memory["initial"])
+            self.queue = MemoryQueue(
+                len(self.seeds),
+                memory["size"],
+                model["dim"],
+                device,
+                [torch_stream(seed, "queue") for seed in self.seeds],
+                memory["initial"],
+            )
         self.diagnostics = Diagnostics(len(self.seeds), device)
         self.step_of = Step(train, self.diagnostics)
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -110,8 +124,9 @@ class Engine:
             candidates = gather_candidates(past_image, past_text, batch, self.queue)
         else:
             candidates = gather_candidates(image, text, batch, None)
-        losses, picks = self.step_of.losses(self.rule if main else self.warmup, image, text, candidates, batch,
-                                            step=self.step, main=main, watch=watch)
+        losses, picks = self.step_of.losses(
+            self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch
+        )
         self.optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
         clip_gradients(self.model, self.config["train"]["gradient_clip"])
@@ -141,12 +156,22 @@ class Engine:
         for r, seed in enumerate(self.seeds):
             recalls = validation_recalls(image[r], text[r], self.val.caption_image)
             scores.append(recalls["rsum"])
-            row = self.diagnostics.row(r, truth=self.train.truth is not None, weights=weights,
-                                       posterior=hasattr(rule.strategy, "statistics"))
+            row = self.diagnostics.row(
+                r, truth=self.train.truth is not None, weights=weights, posterior=hasattr(rule.strategy, "statistics")
+            )
             rate = learning_rate(self.config["train"], self.step - 1, self.total_steps)
-            self.curves.append({"seed": seed, "epoch": epoch, "step": self.step, "phase": "main" if main else "warmup",
-                                "learning_rate": rate, "val_rsum": recalls["rsum"],
-                                **{f"val_r1_{d}": recalls[f"r1_{d}"] for d in DIRECTIONS}, **row})
+            self.curves.append(
+                {
+                    "seed": seed,
+                    "epoch": epoch,
+                    "step": self.step,
+                    "phase": "main" if main else "warmup",
+                    "learning_rate": rate,
+                    "val_rsum": recalls["rsum"],
+                    **{f"val_r1_{d}": recalls[f"r1_{d}"] for d in DIRECTIONS},
+                    **row,
+                }
+            )
         self._select(epoch, main, torch.tensor(scores, dtype=torch.float64))
         return sum(scores) / len(scores)
 
@@ -166,7 +191,9 @@ class Engine:
     def state(self) -> dict[str, Tensor]:
         """Every tensor that an exact resume needs, by a flat name; curves and the step travel beside it."""
         parts: dict[str, dict[str, Tensor]] = {
-            "model": self.model.state_dict(), "best": self.best, "strategy": self.rule.strategy.state(),
+            "model": self.model.state_dict(),
+            "best": self.best,
+            "strategy": self.rule.strategy.state(),
             "diagnostics": self.diagnostics.state(),
             "picks": {name: torch.cat(columns) for name, columns in self.picks.items()},
             "selection": {"score": self.best_score, "epoch": self.best_epoch},
@@ -196,7 +223,8 @@ class Engine:
         for index, parameter in enumerate(self.model.parameters()):
             prefix = f"{index}."
             self.optimizer.state[parameter] = {
-                name.removeprefix(prefix): value for name, value in parts.get("optimizer", {}).items()
+                name.removeprefix(prefix): value
+                for name, value in parts.get("optimizer", {}).items()
                 if name.startswith(prefix)
             }
         self.step, self.curves = step, curves

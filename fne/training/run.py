@@ -25,16 +25,50 @@ from fne.training.engine import Engine
 
 SCHEMA = 1
 CHECKPOINT_SECONDS = 30.0
-CURVES = ["seed", "epoch", "step", "seconds", "phase", "loss", "learning_rate", "val_rsum", "val_r1_i2t", "val_r1_t2i",
-          *(f"{name}_{d}" for name in ("fn_share", "hardness", "gap", "ess", "override_share", "fallback_share",
-                                       "contributing") for d in DIRECTIONS), "queue_age", "collapsed"]
-AUDIT = ["seed", "direction", "bin_low", "bin_high", "picks", "false_negatives", "candidates", "candidate_false_negatives"]
-_PICK_TYPES = {"seed": np.int32, "epoch": np.int16, "step": np.int32, "direction": np.int8, "anchor": np.int32,
-               "candidate": np.int32, "from_queue": np.int8, "false_negative": np.int8}
+CURVES = [
+    "seed",
+    "epoch",
+    "step",
+    "seconds",
+    "phase",
+    "loss",
+    "learning_rate",
+    "val_rsum",
+    "val_r1_i2t",
+    "val_r1_t2i",
+    *(
+        f"{name}_{d}"
+        for name in ("fn_share", "hardness", "gap", "ess", "override_share", "fallback_share", "contributing")
+        for d in DIRECTIONS
+    ),
+    "queue_age",
+    "collapsed",
+]
+AUDIT = [
+    "seed",
+    "direction",
+    "bin_low",
+    "bin_high",
+    "picks",
+    "false_negatives",
+    "candidates",
+    "candidate_false_negatives",
+]
+_PICK_TYPES = {
+    "seed": np.int32,
+    "epoch": np.int16,
+    "step": np.int32,
+    "direction": np.int8,
+    "anchor": np.int32,
+    "candidate": np.int32,
+    "from_queue": np.int8,
+    "false_negative": np.int8,
+}
 
 
-def run(study: Study, variant: str, block: str, root: Path, threads: int, device: str,
-        checkpoint_every: int | None = None) -> None:
+def run(
+    study: Study, variant: str, block: str, root: Path, threads: int, device: str, checkpoint_every: int | None = None
+) -> None:
     """Train a block of seeds of a variant and write ``results/<study>/<variant>/<block>/``.
 
     On a GPU, which such small heads leave waiting for launches, the whole block trains as one engine along the replicate
@@ -67,21 +101,39 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
         _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
         engines.append(engine)
     if all((engine.best_epoch < 0).all() for engine in engines):
-        raise UserError(f"{study.name}/{variant}/{block}: every replicate diverged (its validation score was never a "
-                        "number); lower train.learning_rate")
+        raise UserError(
+            f"{study.name}/{variant}/{block}: every replicate diverged (its validation score was never a "
+            "number); lower train.learning_rate"
+        )
     steps = engines[0].total_steps
     seconds = sum(engine.curves[-1]["seconds"] for engine in engines)
     with atomic_folder(root / paths.run_folder(study, variant, block)) as folder:
         _write(folder, engines, standardisers)
-        write_json(folder / "run.json", {
-            "schema": SCHEMA, "study": study.name, "variant": variant, "title": study.library[variant].title,
-            "seeds": seeds, "config": config, "digest": digest(config), "protocol_version": PROTOCOL,
-            "selection": {"rule": config["train"]["selection"], "per_seed": [s for e in engines for s in _selected(e)]},
-            "fingerprints": corpus.fingerprints,
-            "record": provenance.record(started, device=where.type, inputs=corpus.fingerprints),
-            "cost": {"seconds_total": round(seconds, 3), "steps": steps, "seeds": len(seeds),
-                     "seconds_per_step": round(seconds / (steps * len(seeds)), 6)},
-        })
+        write_json(
+            folder / "run.json",
+            {
+                "schema": SCHEMA,
+                "study": study.name,
+                "variant": variant,
+                "title": study.library[variant].title,
+                "seeds": seeds,
+                "config": config,
+                "digest": digest(config),
+                "protocol_version": PROTOCOL,
+                "selection": {
+                    "rule": config["train"]["selection"],
+                    "per_seed": [s for e in engines for s in _selected(e)],
+                },
+                "fingerprints": corpus.fingerprints,
+                "record": provenance.record(started, device=where.type, inputs=corpus.fingerprints),
+                "cost": {
+                    "seconds_total": round(seconds, 3),
+                    "steps": steps,
+                    "seeds": len(seeds),
+                    "seconds_per_step": round(seconds / (steps * len(seeds)), 6),
+                },
+            },
+        )
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -95,7 +147,7 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
     def after_step(score: float | None) -> None:
         nonlocal saved
         if score is not None:
-            for row in engine.curves[-len(engine.seeds):]:
+            for row in engine.curves[-len(engine.seeds) :]:
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
         due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > CHECKPOINT_SECONDS
@@ -125,9 +177,19 @@ def _write(folder: Path, engines: list[Engine], standardisers: dict[str, Standar
         tensors |= {f"{modality}.shift": by.shift, f"{modality}.scale": by.scale}
     save_file(tensors, folder / "weights.safetensors", metadata={"seeds": json.dumps(seeds)})
     write_csv(folder / "curves.csv", [row for engine in engines for row in engine.curves], CURVES)
-    write_csv(folder / "audit.csv", [{"seed": seed, **row} for engine in engines for r, seed in enumerate(engine.seeds)
-                                     for row in engine.diagnostics.audit_rows(r)], AUDIT)
-    columns = {name: torch.cat([part for engine in engines for part in engine.picks[name]]).numpy() for name in PICK_FIELDS}
+    write_csv(
+        folder / "audit.csv",
+        [
+            {"seed": seed, **row}
+            for engine in engines
+            for r, seed in enumerate(engine.seeds)
+            for row in engine.diagnostics.audit_rows(r)
+        ],
+        AUDIT,
+    )
+    columns = {
+        name: torch.cat([part for engine in engines for part in engine.picks[name]]).numpy() for name in PICK_FIELDS
+    }
     columns = {name: value.astype(_PICK_TYPES.get(name, np.float32)) for name, value in columns.items()}
     with open(folder / "picks.npz", "wb") as handle:
         np.savez(handle, **columns)

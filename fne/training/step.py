@@ -18,7 +18,7 @@ from fne.training.diagnostics import Diagnostics
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of pairs: positions (R, B) in the training split, draws of the sampler and keys of the dropout (R, 2, B)."""
+    """A batch of pairs: positions (R, B) in the training split; sampler draws and dropout keys (R, 2, B)."""
 
     image_row: Tensor
     caption_row: Tensor
@@ -80,8 +80,18 @@ class Step:
     def __init__(self, split: Split, diagnostics: Diagnostics) -> None:
         self.split, self.diagnostics = split, diagnostics
 
-    def losses(self, rule: Rule, image: Tensor, text: Tensor, candidates: Candidates, batch: Batch, *, step: int,
-               main: bool, watch: bool) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    def losses(
+        self,
+        rule: Rule,
+        image: Tensor,
+        text: Tensor,
+        candidates: Candidates,
+        batch: Batch,
+        *,
+        step: int,
+        main: bool,
+        watch: bool,
+    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """Select and lose in both directions.
 
         Args:
@@ -121,15 +131,29 @@ class Step:
                 rows = self._rows(direction, index, candidates, batch)
                 chosen = similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
                 false_negative = self.split.false_negative(*rows) & picked
-                self._record(direction, rule.loss, selection, per_anchor, chosen, positive, picked, false_negative,
-                             index, candidates, step)
+                self._record(
+                    direction,
+                    rule.loss,
+                    selection,
+                    per_anchor,
+                    chosen,
+                    positive,
+                    picked,
+                    false_negative,
+                    index,
+                    candidates,
+                    step,
+                )
                 if main:
                     self.diagnostics.add_histogram("picks", direction, chosen, picked)
                     self.diagnostics.add_histogram("false_negatives", direction, chosen, false_negative)
                 if watch:
                     self._watch(direction, selection, similarities, excluded, candidates, batch, main)
-                    picks.append(self._picks(direction, selection, index, chosen, positive, picked, false_negative,
-                                             candidates, batch))
+                    picks.append(
+                        self._picks(
+                            direction, selection, index, chosen, positive, picked, false_negative, candidates, batch
+                        )
+                    )
         return total / image.shape[1], picks
 
     def _rows(self, direction: int, index: Tensor, candidates: Candidates, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -138,9 +162,20 @@ class Step:
             return batch.image_row, candidates.caption_row.gather(-1, index)
         return candidates.image_row.gather(-1, index), batch.caption_row
 
-    def _record(self, direction: int, loss: Loss, selection: Selection, per_anchor: Tensor, chosen: Tensor,
-                positive: Tensor, picked: Tensor, false_negative: Tensor, index: Tensor, candidates: Candidates,
-                step: int) -> None:
+    def _record(
+        self,
+        direction: int,
+        loss: Loss,
+        selection: Selection,
+        per_anchor: Tensor,
+        chosen: Tensor,
+        positive: Tensor,
+        picked: Tensor,
+        false_negative: Tensor,
+        index: Tensor,
+        candidates: Candidates,
+        step: int,
+    ) -> None:
         add = self.diagnostics.add
         self.diagnostics.add_picks(direction, chosen, false_negative, positive, picked)
         add("loss", direction, per_anchor)
@@ -155,8 +190,16 @@ class Step:
             add("from_queue", direction, queued)
             add("age", direction, (step - entered).masked_fill(~queued, 0))
 
-    def _watch(self, direction: int, selection: Selection, similarities: Tensor, excluded: Tensor,
-               candidates: Candidates, batch: Batch, main: bool) -> None:
+    def _watch(
+        self,
+        direction: int,
+        selection: Selection,
+        similarities: Tensor,
+        excluded: Tensor,
+        candidates: Candidates,
+        batch: Batch,
+        main: bool,
+    ) -> None:
         self.diagnostics.add_weights(direction, selection, excluded)
         if main and self.split.truth is not None:
             shape = similarities.shape
@@ -168,8 +211,18 @@ class Step:
             self.diagnostics.add_histogram("candidates", direction, similarities, ~excluded)
             self.diagnostics.add_histogram("candidate_false_negatives", direction, similarities, known & ~excluded)
 
-    def _picks(self, direction: int, selection: Selection, index: Tensor, chosen: Tensor, positive: Tensor,
-               picked: Tensor, false_negative: Tensor, candidates: Candidates, batch: Batch) -> dict[str, Tensor]:
+    def _picks(
+        self,
+        direction: int,
+        selection: Selection,
+        index: Tensor,
+        chosen: Tensor,
+        positive: Tensor,
+        picked: Tensor,
+        false_negative: Tensor,
+        candidates: Candidates,
+        batch: Batch,
+    ) -> dict[str, Tensor]:
         def at(values: Tensor | None) -> Tensor:
             if values is None:
                 return torch.full_like(chosen, torch.nan)
@@ -179,10 +232,18 @@ class Step:
         anchor, candidate = rows if direction == 0 else rows[::-1]
         known = false_negative.long() if self.split.truth is not None else torch.full_like(anchor, -1)
         queued = torch.zeros_like(picked) if candidates.entered is None else candidates.entered.gather(-1, index) >= 0
-        return {"anchor": anchor, "candidate": candidate, "similarity": chosen, "positive_similarity": positive,
-                "posterior": at(selection.posterior), "weight": at(selection.weights), "from_queue": queued,
-                "false_negative": known.masked_fill(candidate < 0, 0), "picked": picked & (candidate >= 0),
-                "direction": torch.full_like(anchor, direction)}
+        return {
+            "anchor": anchor,
+            "candidate": candidate,
+            "similarity": chosen,
+            "positive_similarity": positive,
+            "posterior": at(selection.posterior),
+            "weight": at(selection.weights),
+            "from_queue": queued,
+            "false_negative": known.masked_fill(candidate < 0, 0),
+            "picked": picked & (candidate >= 0),
+            "direction": torch.full_like(anchor, direction),
+        }
 
 
 def clip_gradients(model: nn.Module, limit: float | None) -> None:
@@ -220,6 +281,8 @@ def warmup_rule(config: dict[str, Any]) -> Rule:
     return Rule(All(), Triplet(margin=config["warmup"]["margin"]))
 
 
-def embed(model: DualEncoder, image: tuple[Tensor, Tensor | None], text: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
+def embed(
+    model: DualEncoder, image: tuple[Tensor, Tensor | None], text: tuple[Tensor, Tensor | None]
+) -> tuple[Tensor, Tensor]:
     """Online or momentum embeddings (R, B, D) of a batch's images and captions."""
     return model.image(*image), model.text(*text)

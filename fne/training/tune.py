@@ -24,8 +24,8 @@ from fne.training.corpus import Corpus, torch_device
 from fne.training.data import Split
 from fne.training.engine import Engine
 
-HEADER = """# How the values of this file were found: `protocol` and `search` are declared by hand before the search; everything
-# below them is written by the command, from validation scores alone. A value at the border of its range is flagged.
+HEADER = """# How the values of this file were found: `protocol` and `search` are declared by hand before the search; what follows
+# is written by the command, from validation scores alone. A value at the border of its range is flagged.
 """
 
 
@@ -47,8 +47,11 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     declared = read_mapping(file)
     budget, seeds, search = read_protocol(declared, file, study)
     plans = {variant: trials(flatten(resolve(study, variant)), search, budget) for variant in study.variants}
-    jobs = {(variant, number): unflatten({**flatten(resolve(study, variant)), **values})
-            for variant, plan in plans.items() for number, values in enumerate(plan)}
+    jobs = {
+        (variant, number): unflatten({**flatten(resolve(study, variant)), **values})
+        for variant, plan in plans.items()
+        for number, values in enumerate(plan)
+    }
     cache = root / "scratch" / "tune" / study.name
     scores = _scores(jobs, seeds, study, root, threads, device, cache)
     values, reasons, rows = {}, {}, []
@@ -57,10 +60,21 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
         best = max(range(len(plan)), key=lambda number, found=found: found[number])
         values[variant] = plan[best]
         reasons[variant] = reason(plan, found, best, search)
-        rows += [{"variant": variant, "val_rsum": round(100 * score, 2), **point} for point, score in zip(plan, found, strict=True)]
-    protocol = {**declared["protocol"], "date": datetime.now(UTC).date().isoformat(), "command": f"fne tune --study {study.name}"}
-    text = yaml.safe_dump({"protocol": protocol, "search": declared["search"], "values": values, "reasons": reasons,
-                           "trials": rows}, sort_keys=False, width=120, default_flow_style=None)
+        rows += [
+            {"variant": variant, "val_rsum": round(100 * score, 2), **point}
+            for point, score in zip(plan, found, strict=True)
+        ]
+    protocol = {
+        **declared["protocol"],
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": f"fne tune --study {study.name}",
+    }
+    text = yaml.safe_dump(
+        {"protocol": protocol, "search": declared["search"], "values": values, "reasons": reasons, "trials": rows},
+        sort_keys=False,
+        width=120,
+        default_flow_style=None,
+    )
     write_text(file, HEADER + text)
 
 
@@ -81,8 +95,13 @@ def read_protocol(declared: dict[str, Any], file: Path, study: Study) -> tuple[i
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
         raise bad_input("must be a list of seeds", file=file, key="protocol.seeds", value=seeds)
     if shared := sorted(set(seeds) & set(study.seeds)):
-        raise bad_input("are seeds of the study too", file=file, key="protocol.seeds", value=shared,
-                        hint="tune on other seeds than those that are reported")
+        raise bad_input(
+            "are seeds of the study too",
+            file=file,
+            key="protocol.seeds",
+            value=shared,
+            hint="tune on other seeds than those that are reported",
+        )
     ranges = {}
     for key, values in flatten(search).items():
         field = check_key(key, RUN_FIELDS, file, f"search.{key}")
@@ -124,8 +143,15 @@ def reason(plan: list[dict[str, Any]], scores: Sequence[float], best: int, searc
 _STATE: dict[str, Any] = {}
 
 
-def _scores(jobs: dict[tuple[str, int], dict[str, Any]], seeds: list[int], study: Study, root: Path, threads: int,
-            device: str, cache: Path) -> dict[tuple[str, int], float]:
+def _scores(
+    jobs: dict[tuple[str, int], dict[str, Any]],
+    seeds: list[int],
+    study: Study,
+    root: Path,
+    threads: int,
+    device: str,
+    cache: Path,
+) -> dict[tuple[str, int], float]:
     corpus = Corpus.open(study, root)
     scores: dict[tuple[str, int], float] = {}
     waiting = {}

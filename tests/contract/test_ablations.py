@@ -119,9 +119,7 @@ def test_released_values_of_fne() -> None:
     assert "fne" in study.variants
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES]
-)
+@pytest.mark.parametrize(("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES])
 def test_catalog_entry_matches_its_class(kind: str, name: str) -> None:
     """The options of the catalogue are the keyword arguments of the class, no more and no fewer."""
     entry = (STRATEGIES if kind == "strategy" else LOSSES)[name]
@@ -156,9 +154,7 @@ def test_tuned_file_belongs_to_a_study_and_covers_it(name: str) -> None:
     assert users or (name in STUDIES and not content["values"]), "values that no study uses"
     for study in users:
         assert set(content["values"]) >= set(study.variants)
-        assert set(study.seeds).isdisjoint(content["protocol"]["seeds"]), (
-            "tuned on the seeds that are reported"
-        )
+        assert set(study.seeds).isdisjoint(content["protocol"]["seeds"]), "tuned on the seeds that are reported"
         budget = content["protocol"]["budget"]
         tried = [trial["variant"] for trial in content["trials"]]
         assert all(1 <= tried.count(variant) <= budget for variant in study.variants)

@@ -1,4 +1,4 @@
-"""The contract of every registered strategy and loss; a new entry of the registries is tested without a new line here."""
+"""The contract of every registered strategy and loss; a new entry is tested without a new line here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from fne.training.step import build_rule
 
 # For each option of a registered class: values that reach every branch. A new option must be named here.
 OPTIONS = {
-    "tau": [0.5], "prior": [1e-4, 0.2], "posterior_threshold": [1e-3], "min_positives": [0], "margin": [0.2],
-    "elimination": ["released", "complement", "none"], "cut_down": ["global", "none"],
-    "statistics_mask": ["diagonal", "same_image"], "statistics_reset": ["epoch", "never"], "temperature": [0.05],
+    "tau": [0.5],
+    "prior": [1e-4, 0.2],
+    "posterior_threshold": [1e-3],
+    "min_positives": [0],
+    "margin": [0.2],
+    "elimination": ["released", "complement", "none"],
+    "cut_down": ["global", "none"],
+    "statistics_mask": ["diagonal", "same_image"],
+    "statistics_reset": ["epoch", "never"],
+    "temperature": [0.05],
 }
 LEADS = [(), (2,), (2, 3)]
 
@@ -146,8 +153,9 @@ def test_loss_gradient_is_finite_and_equals_a_finite_difference(entry, options, 
         excluded = torch.zeros_like(similarities, dtype=torch.bool)
         excluded[..., range(4), range(4)] = True
         excluded[..., 3, :] = True
-        selection = strategy.select(similarities, excluded, similarities.diagonal(dim1=-2, dim2=-1),
-                                    torch.rand(*lead, 4, generator=generator))
+        selection = strategy.select(
+            similarities, excluded, similarities.diagonal(dim1=-2, dim2=-1), torch.rand(*lead, 4, generator=generator)
+        )
         value = loss(anchors, candidates, selection)
         assert value.shape == (*lead, 4)
         assert (value[..., 3] == 0).all(), "an anchor without a negative costs nothing"
@@ -166,7 +174,9 @@ def test_every_option_is_a_keyword_of_its_class() -> None:
 
 
 def test_build_rule_passes_every_option() -> None:
-    config = {"negatives": {"strategy": "fne", **{k: OPTIONS[k][0] for k in STRATEGIES["fne"].options}},
-              "loss": {"kind": "triplet", "margin": 0.3}}
+    config = {
+        "negatives": {"strategy": "fne", **{k: OPTIONS[k][0] for k in STRATEGIES["fne"].options}},
+        "loss": {"kind": "triplet", "margin": 0.3},
+    }
     rule = build_rule(config)
     assert (rule.strategy.margin, rule.loss.margin, rule.strategy.tau) == (0.3, 0.3, 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,29 @@ def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space"):
         prepare.run(dict(SMALL), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("entries", range(8))
+def test_a_manifest_stands_only_beside_all_of_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int
+) -> None:
+    """Prepared over an older world and cut off between two entries, the folder has no manifest."""
+    data = scenes_section(train=20, val=5, test=5, pretrain=0)
+    prepare.run(data, tmp_path / "out")
+    moved = []
+
+    def replace(source: Path, target: Path, rename=os.replace) -> None:
+        if target.parent == tmp_path / "out":
+            if len(moved) == entries:
+                raise KeyboardInterrupt
+            moved.append(target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.run(data | {"train": 10}, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_preparing_again_keeps_features_and_replaces_data(tmp_path: Path) -> None:

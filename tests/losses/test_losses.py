@@ -86,7 +86,11 @@ def test_loss_of_a_collapsed_model_is_the_alarm_value() -> None:
     excluded[:, range(4), range(4)] = True
     _, _, selection = dense(anchors, candidates, excluded)
     one = Selection(torch.tensor([[1, 2, 3, 0]]), None, torch.ones(1, 4, dtype=torch.bool))
-    for loss, chosen in ((Triplet(margin=0.2), selection), (Triplet(margin=0.2), one), (InfoNCE(temperature=0.05), selection)):
+    for loss, chosen in (
+        (Triplet(margin=0.2), selection),
+        (Triplet(margin=0.2), one),
+        (InfoNCE(temperature=0.05), selection),
+    ):
         torch.testing.assert_close(loss(anchors, candidates, chosen), loss.at_collapse(chosen).double())
 
 

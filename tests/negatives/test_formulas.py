@@ -15,8 +15,17 @@ from fne.negatives.hardest import Hardest
 from fne.negatives.random import Random
 from fne.negatives.strategy import draw
 
-RELEASE = dict(tau=0.5, prior=1e-4, posterior_threshold=1e-3, min_positives=200, elimination="released",
-               cut_down="global", margin=0.2, statistics_mask="diagonal", statistics_reset="epoch")
+RELEASE = dict(
+    tau=0.5,
+    prior=1e-4,
+    posterior_threshold=1e-3,
+    min_positives=200,
+    elimination="released",
+    cut_down="global",
+    margin=0.2,
+    statistics_mask="diagonal",
+    statistics_reset="epoch",
+)
 
 
 def normal(x: float, mean: float, var: float) -> float:
@@ -94,7 +103,10 @@ def test_posterior_equals_bayes_rule_and_survives_underflow(dtype: torch.dtype) 
     found = false_negative_probability(grid.to(dtype).reshape(1, -1), tensors, 1e-3).double().flatten()
     for s, p in zip(grid.tolist(), found.tolist(), strict=True):
         log_odds = (
-            -((s - 0.7) ** 2) / 0.008 - math.log(0.004) / 2 + (s - 0.4) ** 2 / 0.004 + math.log(0.002) / 2
+            -((s - 0.7) ** 2) / 0.008
+            - math.log(0.004) / 2
+            + (s - 0.4) ** 2 / 0.004
+            + math.log(0.002) / 2
             - math.log(999)
         )
         expected = 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
@@ -164,8 +176,14 @@ def test_draw_follows_the_weights() -> None:
 
 def test_an_all_zero_row_of_fne_takes_its_hardest_negative() -> None:
     strategy = Fne(**RELEASE)
-    strategy.statistics.load_summary({k: torch.tensor(v).double() for k, v in dict(
-        pos_mean=0.9, pos_var=0.01, neg_mean=0.3, neg_var=0.01, pos_count=300.0, neg_count=600.0).items()})
+    strategy.statistics.load_summary(
+        {
+            k: torch.tensor(v).double()
+            for k, v in dict(
+                pos_mean=0.9, pos_var=0.01, neg_mean=0.3, neg_var=0.01, pos_count=300.0, neg_count=600.0
+            ).items()
+        }
+    )
     similarities = torch.tensor([[0.9, 0.2, 0.5, 0.4]])
     excluded = torch.tensor([[True, False, False, False]])
     selection = strategy.select(similarities, excluded, torch.tensor([0.9]), torch.tensor([0.3]))

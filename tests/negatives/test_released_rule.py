@@ -23,8 +23,15 @@ pytestmark = [
 
 def released(margin: float, min_positives: int) -> Fne:
     return Fne(
-        tau=0.5, prior=1e-4, posterior_threshold=1e-3, min_positives=min_positives, elimination="released",
-        cut_down="global", margin=margin, statistics_mask="diagonal", statistics_reset="epoch",
+        tau=0.5,
+        prior=1e-4,
+        posterior_threshold=1e-3,
+        min_positives=min_positives,
+        elimination="released",
+        cut_down="global",
+        margin=margin,
+        statistics_mask="diagonal",
+        statistics_reset="epoch",
     )
 
 

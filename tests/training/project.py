@@ -33,8 +33,14 @@ def make(root: Path) -> Study:
     np.add.at(image, manifest.caption_image, text)
     for modality, values, ids in (("image", image, manifest.image_ids), ("text", text, manifest.caption_ids)):
         header = {
-            "modality": modality, "encoder": {"checkpoint": "words"}, "preprocessing": {}, "level": "pooled",
-            "pooling": "mean", "dtype": "float32", "data_fingerprint": manifest.fingerprint(modality), "versions": {},
+            "modality": modality,
+            "encoder": {"checkpoint": "words"},
+            "preprocessing": {},
+            "level": "pooled",
+            "pooling": "mean",
+            "dtype": "float32",
+            "data_fingerprint": manifest.fingerprint(modality),
+            "versions": {},
         }
         with writing(root / paths.features_folder(study, modality), header, ids) as writer:
             writer.append(values)

@@ -22,7 +22,11 @@ RULES = {
     "fne_released_queue": {"memory": {"initial": "random", "fill": "always"}},
     "fne_no_buffer": {"memory": {"kind": "none"}},
     "hardest_in_batch": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}},
-    "infonce": {"negatives": {"strategy": "all"}, "memory": {"kind": "none"}, "loss": {"kind": "infonce", "temperature": 0.1}},
+    "infonce": {
+        "negatives": {"strategy": "all"},
+        "memory": {"kind": "none"},
+        "loss": {"kind": "infonce", "temperature": 0.1},
+    },
     "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
 }
 
@@ -105,9 +109,13 @@ def slow_hardest_step(engine: Engine) -> list[tuple[torch.Tensor, list[tuple[int
     plan = EpochPlan.draw(engine.train, engine.seeds, 0, engine.batch_size, "images")
     out = []
     for r in range(len(engine.seeds)):
+
         def head(side, x, r=r):
-            part = {name.split(".", 1)[1]: value[r].double() for name, value in engine.model.state_dict().items()
-                    if name.startswith(side)}
+            part = {
+                name.split(".", 1)[1]: value[r].double()
+                for name, value in engine.model.state_dict().items()
+                if name.startswith(side)
+            }
             hidden = torch.nn.functional.gelu(x.double() @ part["first.weight"] + part["first.bias"])
             y = hidden @ part["second.weight"] + part["second.bias"]
             return y / y.norm(dim=-1, keepdim=True)
@@ -130,7 +138,12 @@ def slow_hardest_step(engine: Engine) -> list[tuple[torch.Tensor, list[tuple[int
 
 
 def test_the_loss_of_a_step_equals_plain_loops() -> None:
-    sections = {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}, "warmup": {"epochs": 0}, "model": {"dropout": 0.0}}
+    sections = {
+        "negatives": {"strategy": "hardest"},
+        "memory": {"kind": "none"},
+        "warmup": {"epochs": 0},
+        "model": {"dropout": 0.0},
+    }
     engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
     expected = slow_hardest_step(engine)
     seen = []
@@ -257,7 +270,9 @@ def test_standardiser_by_numpy_and_constant_features() -> None:
     values = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 3 + 2
     values[:, 2] = 7.0
     found = Standardiser.fit(values)(values).numpy()
-    expected = (values.numpy() - values.numpy().mean(0)) / np.where(values.numpy().std(0) > 1e-6, values.numpy().std(0), 1)
+    expected = (values.numpy() - values.numpy().mean(0)) / np.where(
+        values.numpy().std(0) > 1e-6, values.numpy().std(0), 1
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -52,8 +52,10 @@ def test_a_job_writes_everything_and_leaves_no_checkpoint(world, finished) -> No
         rows = list(csv.DictReader(handle))
     assert [(row["seed"], row["epoch"]) for row in rows] == [(s, e) for s in "01" for e in "012"]
     for chosen in record["selection"]["per_seed"]:
-        best = max((row for row in rows if row["seed"] == str(chosen["seed"]) and row["phase"] == "main"),
-                   key=lambda row: float(row["val_rsum"]))
+        best = max(
+            (row for row in rows if row["seed"] == str(chosen["seed"]) and row["phase"] == "main"),
+            key=lambda row: float(row["val_rsum"]),
+        )
         assert int(best["epoch"]) == chosen["epoch"]
     distributions = read_json(finished / "distributions.json")
     for seed, entry in enumerate(distributions):
@@ -137,7 +139,9 @@ def test_embeddings_of_a_split_are_the_selected_ones(world, finished) -> None:
     seeds = []
     for entry, (seed, image, text) in zip(chosen, embed_split(study, "fne", "0-1", "val", root), strict=True):
         seeds.append(seed)
-        assert validation_recalls(image, text, split.caption_image)["rsum"] == pytest.approx(entry["val_rsum"], abs=1e-6)
+        assert validation_recalls(image, text, split.caption_image)["rsum"] == pytest.approx(
+            entry["val_rsum"], abs=1e-6
+        )
     assert seeds == [0, 1]
 
 

@@ -11,14 +11,23 @@ from fne.errors import UserError
 from fne.training import tune
 from tests.training import project
 
-SEARCH = {"train.learning_rate": [1e-3, 3e-3], "loss.margin": [0.1, 0.2], "loss.temperature": [0.05, 0.1],
-          "memory.size": [64, 128]}
+SEARCH = {
+    "train.learning_rate": [1e-3, 3e-3],
+    "loss.margin": [0.1, 0.2],
+    "loss.temperature": [0.05, 0.1],
+    "memory.size": [64, 128],
+}
 
 
 def test_every_variant_gets_the_same_budget_over_the_axes_it_reads() -> None:
     study = load_study("paper")
-    wide = {"train.learning_rate": [1e-4, 1e-3, 3e-3], "loss.margin": [0.1, 0.2], "loss.temperature": [0.05, 0.1],
-            "memory.size": [256, 1024], "memory.momentum": [0.9, 0.99]}
+    wide = {
+        "train.learning_rate": [1e-4, 1e-3, 3e-3],
+        "loss.margin": [0.1, 0.2],
+        "loss.temperature": [0.05, 0.1],
+        "memory.size": [256, 1024],
+        "memory.momentum": [0.9, 0.99],
+    }
     plans = {variant: tune.trials(flatten(resolve(study, variant)), wide, 6) for variant in study.variants}
     assert {len(plan) for plan in plans.values()} == {6}
     for variant, plan in plans.items():
@@ -40,14 +49,17 @@ def test_the_reason_names_scores_and_borders() -> None:
     assert text == "best of 2 trials: validation rsum 150.0 (next 125.0, worst 125.0); at the border: b"
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"protocol": {"budget": 0, "seeds": [9]}}, "protocol.budget"),
-    ({"protocol": {"budget": 2, "seeds": [0]}}, "seeds of the study too"),
-    ({"search": {"loss.margni": [0.1, 0.2]}}, "did you mean 'loss.margin'"),
-    ({"search": {"loss.margin": [0.1]}}, "at least two values"),
-    ({"search": {"loss.margin": [0.1, "wide"]}}, "loss.margin"),
-    ({"search": {}}, "must be a mapping"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocol": {"budget": 0, "seeds": [9]}}, "protocol.budget"),
+        ({"protocol": {"budget": 2, "seeds": [0]}}, "seeds of the study too"),
+        ({"search": {"loss.margni": [0.1, 0.2]}}, "did you mean 'loss.margin'"),
+        ({"search": {"loss.margin": [0.1]}}, "at least two values"),
+        ({"search": {"loss.margin": [0.1, "wide"]}}, "loss.margin"),
+        ({"search": {}}, "must be a mapping"),
+    ],
+)
 def test_a_faulty_declaration_is_one_clear_error(change, message, tmp_path) -> None:
     declared = {"protocol": {"budget": 2, "seeds": [9]}, "search": dict(SEARCH), **change}
     with pytest.raises(UserError, match=message):
@@ -59,7 +71,13 @@ def test_a_search_writes_values_that_the_study_then_uses(tmp_path) -> None:
     file = tmp_path / "ablations" / "tuned" / "smoke.yaml"
     file.parent.mkdir(exist_ok=True)
     protocol = {"metric": "validation rsum", "budget": 2, "seeds": [9], "date": "never", "command": "fne tune"}
-    declared = {"protocol": protocol, "search": {"train.learning_rate": [1e-7, 3e-3]}, "values": {}, "reasons": {}, "trials": []}
+    declared = {
+        "protocol": protocol,
+        "search": {"train.learning_rate": [1e-7, 3e-3]},
+        "values": {},
+        "reasons": {},
+        "trials": [],
+    }
     file.write_text(yaml.safe_dump(declared))
     tune.run(study, tmp_path, 2, "cpu")
     outcome = yaml.safe_load(file.read_text())
