@@ -64,9 +64,8 @@ class StudyResults:
         for block in blocks(self.definition):
             folder = self.root / paths.run_folder(self.definition, name, block)
             run = read_json(folder / "run.json") if (folder / "run.json").is_file() else None
-            if (
-                run is not None and training_digest(run["config"]) == wanted
-            ):  # others are stale: rows of missing.csv
+            # Runs of another config are stale: missing.csv says so, and nothing of theirs is shown.
+            if run is not None and training_digest(run["config"]) == wanted:
                 folders.append(folder)
                 runs.append(run)
         stated = self.definition.library[name]
@@ -76,9 +75,7 @@ class StudyResults:
         for entry in self.variants:
             if entry.id == variant:
                 return entry
-        raise bad_input(
-            "no such variant in this study", file=self.id, value=variant, allowed=self.definition.variants
-        )
+        raise bad_input("no such variant in this study", file=self.id, value=variant, allowed=self.definition.variants)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -155,9 +152,7 @@ class StudyResults:
 
     def distributions(self, variant: str) -> list[dict[str, Any]]:
         """Similarity histograms and fitted densities of a variant, one entry per seed."""
-        return [
-            entry for folder in self[variant].folders for entry in read_json(folder / "distributions.json")
-        ]
+        return [entry for folder in self[variant].folders for entry in read_json(folder / "distributions.json")]
 
     def values(
         self,
@@ -203,9 +198,7 @@ class StudyResults:
             return None
         names = ("difference", "low", "high", "p_query", "p_query_holm", "p_seed", "p_seed_floor")
         note = row["note"] if isinstance(row["note"], str) else ""
-        return Contrast(
-            variant, row["baseline"], *(float(row[name]) for name in names), int(row["n_seeds"]), note
-        )
+        return Contrast(variant, row["baseline"], *(float(row[name]) for name in names), int(row["n_seeds"]), note)
 
     def layout(self, variant: str) -> Layout | None:
         """Test metrics per seed and image, for paired differences; ``None`` where there is no result."""

@@ -64,9 +64,7 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(
-                    f"table {self.id}: a row of {len(row)} cells under {len(self.columns)} columns"
-                )
+                raise ValueError(f"table {self.id}: a row of {len(row)} cells under {len(self.columns)} columns")
 
 
 ABSENT = Cell("—", absent=True)

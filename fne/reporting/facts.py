@@ -34,11 +34,7 @@ class Share:
 def truth_kind(study: StudyResults, split: str) -> str | None:
     """How the relevant pairs of a split are known; ``None`` where the prepared data are not at hand."""
     manifest = study.manifest
-    return (
-        manifest.truth_files[split]["kind"]
-        if manifest is not None and split in manifest.truth_files
-        else None
-    )
+    return manifest.truth_files[split]["kind"] if manifest is not None and split in manifest.truth_files else None
 
 
 def share(hits: np.ndarray, totals: np.ndarray) -> Share:
@@ -89,8 +85,7 @@ def truth_is_known(study: StudyResults) -> bool:
     """Was any false negative of the train split known while training?"""
     rows = study.audit
     known = (
-        len(rows)
-        and (rows["false_negatives"].fillna(0).sum() + rows["candidate_false_negatives"].fillna(0).sum()) > 0
+        len(rows) and (rows["false_negatives"].fillna(0).sum() + rows["candidate_false_negatives"].fillna(0).sum()) > 0
     )
     return bool(known)
 

@@ -19,14 +19,11 @@ def headline(study: StudyResults) -> tuple[str, ...]:
         return ("No run of this study has a result yet.",)
     sentences = [*_fne(study, dict(order)), _best(study, order)]
     sentences += _picks(study)
-    gone = sum(
-        1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id)
-    )
+    gone = sum(1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id))
     if gone:
         asked = len(study.variants) * len(study.seeds)
         sentences.append(
-            f"{gone} of {asked} runs {'has' if gone == 1 else 'have'} no result; the main table says which, "
-            "and why."
+            f"{gone} of {asked} runs {'has' if gone == 1 else 'have'} no result; the main table says which, and why."
         )
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -58,13 +55,10 @@ def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
     if contrast is None:
         return [f"Whether {fne} beats the baseline, {base}, cannot be said: they share no finished seed."]
     if not math.isfinite(contrast.low):
-        direction = (
-            "higher" if contrast.difference > 0 else "lower" if contrast.difference < 0 else "different"
-        )
+        direction = "higher" if contrast.difference > 0 else "lower" if contrast.difference < 0 else "different"
         return [
             f"{fne} is {number(abs(100 * contrast.difference))} {what} points {direction} than the baseline, "
-            f"{base}, "
-            f"but {_seeds(contrast)} cannot show whether that is chance."
+            f"{base}, but {_seeds(contrast)} cannot show whether that is chance."
         ]
     interval = span(contrast.low, contrast.high, sign=True)
     told = f"{signed(contrast.difference)} {what} {interval}{_p(contrast)}, {_seeds(contrast)}"
@@ -86,8 +80,7 @@ def _picks(study: StudyResults) -> list[str]:
     mine, its = shares[FNE], shares[study.baseline]
     return [
         f"Of the negatives picked in training, {percent_of(mine.value)} are in truth matches under "
-        f"{_name(study, FNE)}, "
-        f"against {percent_of(its.value)} under {_name(study, study.baseline)}."
+        f"{_name(study, FNE)}, against {percent_of(its.value)} under {_name(study, study.baseline)}."
     ]
 
 

@@ -58,16 +58,12 @@ def to_html(table: Table) -> str:
     groups = _groups(table.columns)
     if any(name for name, _ in groups):
         cells = (
-            f'<th scope="colgroup" colspan="{span}">{_text(name)}</th>'
-            if name
-            else f'<td colspan="{span}"></td>'
+            f'<th scope="colgroup" colspan="{span}">{_text(name)}</th>' if name else f'<td colspan="{span}"></td>'
             for name, span in groups
         )
         parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
     parts.append(
-        "<tr>"
-        + "".join(_heading(column, table.sortable) for column in table.columns)
-        + "</tr></thead>\n<tbody>"
+        "<tr>" + "".join(_heading(column, table.sortable) for column in table.columns) + "</tr></thead>\n<tbody>"
     )
     for row in table.rows:
         cells = (
@@ -139,18 +135,14 @@ def to_latex(table: Table) -> str:
     lines += [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
-        lines.append(
-            r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes)
-        )
+        lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes))
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
 def save(table: Table, folder: Path) -> list[Path]:
     """Write the table in all four formats and return the paths."""
     paths = [folder / f"{table.id}.{suffix}" for suffix in ("html", "md", "tex", "csv")]
-    for path, text in zip(
-        paths, (to_html_document(table), to_markdown(table), to_latex(table)), strict=False
-    ):
+    for path, text in zip(paths, (to_html_document(table), to_markdown(table), to_latex(table)), strict=False):
         write_text(path, text)
     columns = list(dict.fromkeys(key for record in table.records for key in record))
     write_csv(paths[3], table.records, columns or [column.name for column in table.columns])
@@ -202,11 +194,7 @@ def _latex_cell(cell: Cell) -> str:
     text = rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)
     if not cell.note or cell.absent:  # what is absent is told in full in the notes
         return text
-    return (
-        rf"{text} \texttt{{{_tex(cell.note)}}}"
-        if cell.code
-        else rf"{text} {{\footnotesize {_tex(cell.note)}}}"
-    )
+    return rf"{text} \texttt{{{_tex(cell.note)}}}" if cell.code else rf"{text} {{\footnotesize {_tex(cell.note)}}}"
 
 
 def _text(value: str) -> str:

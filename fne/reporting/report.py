@@ -96,9 +96,7 @@ def record(study: StudyResults, folder: Path) -> dict[str, Any]:
     """What the report was made from, and what was made: SHA-256 of every file, no times of its own."""
     read = sorted(path for path in _inputs(study) if path.is_file())
     made = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != "record.json" and path.name[0] != "."
+        path for path in folder.rglob("*") if path.is_file() and path.name != "record.json" and path.name[0] != "."
     )
     return {
         "schema": 1,
@@ -108,9 +106,7 @@ def record(study: StudyResults, folder: Path) -> dict[str, Any]:
         "variants": [variant.id for variant in study.variants],
         "seeds": list(study.seeds),
         "runs": {variant.id: [run["record"] for run in variant.runs] for variant in study.variants},
-        "digests": {
-            variant.id: sorted({run["digest"] for run in variant.runs}) for variant in study.variants
-        },
+        "digests": {variant.id: sorted({run["digest"] for run in variant.runs}) for variant in study.variants},
         "fingerprints": fingerprints(study),
         "protocols": {name: facts["id"] for name, facts in sorted(study.protocols.items())},
         "test_readings": test_readings(study),
@@ -157,16 +153,12 @@ def _setting(study: StudyResults) -> str:
     asked = len(study.variants) * len(study.seeds)
     return (
         f"{len(study.variants)} variant{'s' if len(study.variants) != 1 else ''}, seeds "
-        f"{seed_list(study.seeds)}: "
-        f"{done} of {asked} runs have a result. Scores are on {protocol_words(study, 'own')}. Checkpoints "
-        "were chosen on the "
-        "validation split."
+        f"{seed_list(study.seeds)}: {done} of {asked} runs have a result. Scores are on "
+        f"{protocol_words(study, 'own')}. Checkpoints were chosen on the validation split."
     )
 
 
-def _picks(
-    study: StudyResults, variant: str, thumbnails: Thumbnails
-) -> list[tuple[str, list[dict[str, Any]]]]:
+def _picks(study: StudyResults, variant: str, thumbnails: Thumbnails) -> list[tuple[str, list[dict[str, Any]]]]:
     examples = [
         {
             **vars(example),
@@ -192,10 +184,9 @@ def _picks_note(study: StudyResults, any_shown: bool, cut: bool) -> str:
         return f"There are no examples to show: {why}."
     return (
         "A few negatives that training picked after the warm-up, drawn at random (always the same draw), not "
-        "chosen by hand. "
-        "Training compared the outlined image with the caption in bold, and pushed them apart. What stands "
-        "paler was not "
-        "compared: it is the partner of each, there so that you can judge for yourself whether image and "
+        "chosen by hand. Training compared the outlined image with the caption in bold, and pushed them "
+        "apart. What stands paler was not compared: it is the partner of each, there so that you can judge "
+        "for yourself whether image and "
         "caption fit." + (" Pictures beyond the page's budget are left out." if cut else "")
     )
 
@@ -203,9 +194,7 @@ def _picks_note(study: StudyResults, any_shown: bool, cut: bool) -> str:
 def _tuning(study: StudyResults) -> list[tuple[str, str]]:
     found = tuning(study)
     rows = [(key, clean(str(value))) for key, value in found.get("protocol", {}).items()]
-    rows += [
-        (f"searched {key}", clean(str(value))) for key, value in flatten(found.get("search", {})).items()
-    ]
+    rows += [(f"searched {key}", clean(str(value))) for key, value in flatten(found.get("search", {})).items()]
     return rows
 
 

@@ -25,9 +25,7 @@ def configs_table(study: StudyResults) -> Table:
         Column("What it asks", numeric=False),
     )
     tuned = tuning(study)
-    chosen = {
-        variant.id: flatten(tuned.get("values", {}).get(variant.id) or {}) for variant in study.variants
-    }
+    chosen = {variant.id: flatten(tuned.get("values", {}).get(variant.id) or {}) for variant in study.variants}
     reasons = {name: clean(str(text)) for name, text in tuned.get("reasons", {}).items()}
     rows = []
     for variant in study.variants:
@@ -46,13 +44,12 @@ def configs_table(study: StudyResults) -> Table:
         )
     caption = (
         "Each variant changes one thing in its parent (base is the protocol of ablations/base.yaml, which "
-        "does what the "
-        "authors' release does). Tuned values were chosen on the validation split, with the same budget for "
-        "every variant."
+        "does what the authors' release does). Tuned values were chosen on the validation split, with the "
+        "same budget for every variant."
         if study.definition.tuned
         else "Each variant changes one thing in its parent (base is the protocol of ablations/base.yaml, "
-        "which does what the "
-        "authors' release does). Nothing was tuned for single variants: all share the other values."
+        "which does what the authors' release does). Nothing was tuned for single variants: all share the "
+        "other values."
     )
     records = tuple(differences(study, chosen))
     return Table("configs", "What sets each variant apart", caption, columns, tuple(rows), (), records)

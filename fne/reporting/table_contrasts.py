@@ -78,18 +78,13 @@ def contrasts_table(study: StudyResults) -> Table:
         )
     caption = (
         f"Variant minus baseline ({clean(study[study.baseline].title)}), paired by seed and query; in "
-        "percent points (rsum in "
-        "points of 600). Bold: the primary metric, declared before the study ran; only its p values are one "
-        "family for "
-        "Holm's correction, the others are for orientation."
+        "percent points (rsum in points of 600). Bold: the primary metric, declared before the study ran; "
+        "only its p values are one family for Holm's correction, the others are for orientation."
     )
-    told = sorted(
-        {clean(str(row["note"])) for row in entries if isinstance(row["note"], str) and row["note"]}
-    )
+    told = sorted({clean(str(row["note"])) for row in entries if isinstance(row["note"], str) and row["note"]})
     notes = (
         "p (queries): given these seeds, over test images. p (seeds): given these queries, over seeds; it "
-        "cannot be "
-        "smaller than the least possible value, which the number of seeds sets.",
+        "cannot be smaller than the least possible value, which the number of seeds sets.",
         *told,
     )
     records = tuple(

@@ -34,11 +34,7 @@ STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
 
 def main_table(study: StudyResults) -> Table:
     """Build the main table of a study, its rows in the order of the study."""
-    truth = [
-        metric
-        for metric in TRUTH
-        if any(_truth_values(study, variant.id, metric) for variant in study.variants)
-    ]
+    truth = [metric for metric in TRUTH if any(_truth_values(study, variant.id, metric) for variant in study.variants)]
     columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
     columns += [
         Column(METRICS[metric], GROUPS[direction], f"{METRICS[metric]}, {direction}, mean over seeds")
@@ -46,25 +42,18 @@ def main_table(study: StudyResults) -> Table:
         for metric in RECALLS
     ]
     what = METRICS[study.metric]
-    primary = (
-        "Primary metric"
-        if study.metric == "rsum"
-        else f"Primary metric ({study.direction}, {study.protocol})"
-    )
+    primary = "Primary metric" if study.metric == "rsum" else f"Primary metric ({study.direction}, {study.protocol})"
     columns += [
         Column(what, primary, "mean over seeds, with its interval"),
         Column("Δ baseline", primary, "paired difference to the baseline, with its interval"),
         Column("p (Holm)", primary, "query-level p value, corrected over the variants"),
     ]
     columns += [
-        Column(METRICS[metric], "All true matches (i2t / t2i)", "image to text / text to image")
-        for metric in truth
+        Column(METRICS[metric], "All true matches (i2t / t2i)", "image to text / text to image") for metric in truth
     ]
     known = truth_is_known(study)
     if known:
-        columns.append(
-            Column("False picks", "Training", "share of picked negatives that are true false negatives")
-        )
+        columns.append(Column("False picks", "Training", "share of picked negatives that are true false negatives"))
     best = {
         (direction, metric): supported_best(study, metric, direction, "own")
         for direction in DIRECTIONS
@@ -86,10 +75,8 @@ def main_table(study: StudyResults) -> Table:
         records.append(record(study, variant))
     caption = (
         f"{clean(study.title)}. {UNITS} Means over seeds on the test split of {study.dataset}. Primary "
-        "metric: "
-        f"{protocol_phrase(study)}, with {interval_phrase(study)}; Δ is the paired difference to the "
-        "baseline, "
-        f"{clean(study[study.baseline].title)}."
+        f"metric: {protocol_phrase(study)}, with {interval_phrase(study)}; Δ is the paired difference to the "
+        f"baseline, {clean(study[study.baseline].title)}."
     )
     return Table(
         "main",
@@ -120,11 +107,7 @@ def missing_seeds(study: StudyResults, variant: str) -> dict[int, tuple[str, str
     rows = study.missing[study.missing["variant"] == variant]
     told = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
     done = study.values(variant)
-    return {
-        seed: told.get(seed, ("unknown", "no reason was recorded"))
-        for seed in study.seeds
-        if seed not in done
-    }
+    return {seed: told.get(seed, ("unknown", "no reason was recorded")) for seed in study.seeds if seed not in done}
 
 
 def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
@@ -235,25 +218,21 @@ def _mean(values: dict[int, float]) -> float | None:
 def _notes(study: StudyResults, truth: bool, known: bool) -> list[str]:
     notes = [
         "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
-        "runner-up (the same "
-        "seeds and images) excludes zero."
+        "runner-up (the same seeds and images) excludes zero."
     ]
     contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
     if contrasts:
         family = len(study.variants) - 1
         if all(may_star(study, contrast) for contrast in contrasts):
-            notes.append(
-                "Stars: corrected p below 0.05 (*), 0.01 (**), 0.001 (***), where the interval excludes zero."
-            )
+            notes.append("Stars: corrected p below 0.05 (*), 0.01 (**), 0.001 (***), where the interval excludes zero.")
         else:
             floor = max(contrast.p_floor for contrast in contrasts)
             seeds = min(contrast.n_seeds for contrast in contrasts)
             notes.append(
                 f"No stars: with {seeds} seed{'s' if seeds != 1 else ''} an exact test over seeds cannot "
-                f"give a p below {floor:.3g} "
-                f"({min(floor * family, 1):.3g} after Holm over {family} comparisons), so read the intervals "
-                "and the points. "
-                "The p shown is over queries, given these seeds."
+                f"give a p below {floor:.3g} ({min(floor * family, 1):.3g} after Holm over {family} "
+                "comparisons), so read the intervals and the points. The p shown is over queries, given "
+                "these seeds."
             )
     if truth:
         kind = truth_kind(study, "test")

@@ -55,12 +55,10 @@ def record_table(study: StudyResults) -> Table:
         records.append({"variant": variant.id, **entry})
     caption = (
         "What identifies the runs behind every number. Selected epochs: in the order of the seeds, counted "
-        "from 1. One run: "
-        "training time of one seed. Test readings: how often the test split was read for this variant."
+        "from 1. One run: training time of one seed. Test readings: how often the test split was read for "
+        "this variant."
     )
-    return Table(
-        "record", "Record of the runs", caption, columns, tuple(rows), tuple(_notes(study)), tuple(records)
-    )
+    return Table("record", "Record of the runs", caption, columns, tuple(rows), tuple(_notes(study)), tuple(records))
 
 
 def facts(study: StudyResults, variant: Variant) -> dict[str, Any]:
@@ -76,8 +74,7 @@ def facts(study: StudyResults, variant: Variant) -> dict[str, Any]:
             str(epoch + 1) if epoch >= 0 else "diverged" for _, epoch in sorted(chosen.items())
         ),
         "commit": _each(
-            str(entry.get("commit") or "not in git")[:10] + ("+" if entry.get("dirty") else "")
-            for entry in records
+            str(entry.get("commit") or "not in git")[:10] + ("+" if entry.get("dirty") else "") for entry in records
         ),
         "source": _each(str(entry.get("source") or "unknown")[:10] for entry in records),
         "device": _each(str(entry.get("device") or "unknown") for entry in records),

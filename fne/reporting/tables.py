@@ -59,8 +59,5 @@ def to_frame(table: Table) -> pd.DataFrame:
     import pandas as pd
 
     names = [f"{column.group} {column.name}".strip() for column in table.columns]
-    rows = [
-        [f"{cell.text} {cell.note}".strip() if not cell.code else cell.text for cell in row]
-        for row in table.rows
-    ]
+    rows = [[f"{cell.text} {cell.note}".strip() if not cell.code else cell.text for cell in row] for row in table.rows]
     return pd.DataFrame(rows, columns=names, index=[row[0].note or row[0].text for row in table.rows])

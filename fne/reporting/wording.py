@@ -22,16 +22,12 @@ METRICS = {
     "p1": "P@1",
 }
 DIRECTION_NAMES = {"i2t": "image → text", "t2i": "text → image", "both": "both directions"}
-UNITS = (
-    "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
-)
+UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
 
 
 def clean(text: str) -> str:
     """The user's own words on one line, without control characters (they are not allowed in XML)."""
-    return " ".join(
-        "".join(letter if unicodedata.category(letter) != "Cc" else " " for letter in text).split()
-    )
+    return " ".join("".join(letter if unicodedata.category(letter) != "Cc" else " " for letter in text).split())
 
 
 def short(text: str, limit: int) -> str:
@@ -122,11 +118,7 @@ def seeds_phrase(study: StudyResults) -> str:
     """How many seeds stand behind the numbers, naming the variants that have fewer."""
     wanted = len(study.seeds)
     words = f"{wanted} seed{'s' if wanted != 1 else ''} per variant"
-    fewer = [
-        f"{variant.id}: {done}"
-        for variant in study.variants
-        if (done := len(study.values(variant.id))) < wanted
-    ]
+    fewer = [f"{variant.id}: {done}" for variant in study.variants if (done := len(study.values(variant.id))) < wanted]
     return words + (f" ({', '.join(fewer)})" if fewer else "")
 
 
@@ -148,17 +140,11 @@ def protocol_words(study: StudyResults, protocol: str) -> str:
         return f"the test split of {study.dataset}, protocol “{protocol}”"
     low, high = found["captions_per_image"]
     captions = str(low) if low == high else f"{low} to {high}"
-    right = (
-        "only the image's own captions are right"
-        if protocol == "own"
-        else "every known relevant pair is right"
-    )
+    right = "only the image's own captions are right" if protocol == "own" else "every known relevant pair is right"
     return (
         f"the {found['split']} split of {found['dataset']} ({found['name']}: "
-        f"{count(found['queries']['i2t'])} image and "
-        f"{count(found['queries']['t2i'])} caption queries, {captions} captions an image, {right}, ties at "
-        "their "
-        f"{found['tie_rule']} rank)"
+        f"{count(found['queries']['i2t'])} image and {count(found['queries']['t2i'])} caption queries, "
+        f"{captions} captions an image, {right}, ties at their {found['tie_rule']} rank)"
     )
 
 

@@ -212,9 +212,7 @@ def write_study(
                     logs,
                 )
     for table, rows in logs.items():
-        write_csv(
-            root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else ["variant", "seed"]
-        )
+        write_csv(root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else ["variant", "seed"])
     _write_tables(root / "results" / name, study, fakes, values, missing)
     if resources:
         _write_resources(root, study, caption)
@@ -235,9 +233,7 @@ def _metrics(fake: Fake, seed: int) -> dict[tuple[str, str, str], float]:
         purity = level * (1 - fake.false_share)
         for metric, share in (("map_at_r", 0.52), ("r_precision", 0.58), ("p1", 0.8)):
             out["truth", direction, metric] = round(purity * share + shift / 2 + draw.normal(0, 0.003), 4)
-    out["own", "both", "rsum"] = sum(
-        value for (_, _, metric), value in out.items() if metric in ("r1", "r5", "r10")
-    )
+    out["own", "both", "rsum"] = sum(value for (_, _, metric), value in out.items() if metric in ("r1", "r5", "r10"))
     return out
 
 
@@ -317,10 +313,7 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
     )
     accesses = [{"study": study.name, "variant": fake.id, "block": "0-4", "stage": "rank"} for fake in fakes]
     write_text(folder / "test_accesses.jsonl", "".join(json.dumps(entry) + "\n" for entry in accesses))
-    rows = [
-        dict(zip(("variant", "seed", "stage", "reason"), row, strict=True), study=study.name)
-        for row in missing
-    ]
+    rows = [dict(zip(("variant", "seed", "stage", "reason"), row, strict=True), study=study.name) for row in missing]
     write_csv(folder / "missing.csv", rows, ["study", "variant", "seed", "stage", "reason"])
 
 
@@ -495,9 +488,7 @@ def _curves(fake: Fake, seed: int, truth_known: bool) -> tuple[list[dict[str, An
                 f"fallback_share_{direction}": 0.01,
                 f"contributing_{direction}": 0.5,
             }
-        rows.append(
-            row | {"queue_age": 4.0 if fake.memory else None, "collapsed": int(epoch >= collapsed_at)}
-        )
+        rows.append(row | {"queue_age": 4.0 if fake.memory else None, "collapsed": int(epoch >= collapsed_at)})
     best = max(range(WARMUP, EPOCHS), key=lambda epoch: rows[epoch]["val_rsum"])
     return rows, best
 
@@ -517,8 +508,7 @@ def _audit(fake: Fake, seed: int, truth_known: bool) -> list[dict[str, Any]]:
         false = draw.random(similarity.size) < np.clip(rate * fake.false_share / max(rate.mean(), 1e-9), 0, 1)
         other = draw.random(candidates.size) < _truth_rate(candidates)
         tables = [
-            np.histogram(x, AUDIT_BINS)[0]
-            for x in (similarity, similarity[false], candidates, candidates[other])
+            np.histogram(x, AUDIT_BINS)[0] for x in (similarity, similarity[false], candidates, candidates[other])
         ]
         for k, counts in enumerate(zip(*(table.tolist() for table in tables), strict=True)):
             if counts[0] or counts[2]:
@@ -604,17 +594,13 @@ def _write_resources(root: Path, study: Study, caption: str | None) -> None:
             Image.fromarray(pixels).save(folder / "images" / files[-1])
             for place in range(CAPTIONS):
                 owners.append(len(ids))
-                texts.append(
-                    caption or f"a small red square left of a blue disc, picture {number}, caption {place}"
-                )
+                texts.append(caption or f"a small red square left of a blue disc, picture {number}, caption {place}")
             ids.append(f"{split}-{number}")
             splits.append(split)
     caption_ids = [f"c{place}" for place in range(len(texts))]
     truth = {}
     for split, size in sizes.items():
-        own = sorted_pairs(
-            np.stack([np.arange(size * CAPTIONS) // CAPTIONS, np.arange(size * CAPTIONS)], axis=1)
-        )
+        own = sorted_pairs(np.stack([np.arange(size * CAPTIONS) // CAPTIONS, np.arange(size * CAPTIONS)], axis=1))
         queries = np.arange(size, dtype=np.int32), np.arange(size * CAPTIONS, dtype=np.int32)
         file = folder / f"truth.{split}.npz"
         Truth("exact", own, *queries).save(file)

@@ -55,10 +55,7 @@ def test_the_same_numbers_give_the_same_bytes(hostile: Made, tmp_path: Path) -> 
 
 
 def test_captions_tell_question_protocol_seeds_and_interval(paper: Made) -> None:
-    words = {
-        entry["id"]: entry
-        for entry in json.loads((paper.reports / "figures/captions.json").read_text("utf-8"))
-    }
+    words = {entry["id"]: entry for entry in json.loads((paper.reports / "figures/captions.json").read_text("utf-8"))}
     assert list(words) == list(figures.FIGURES)
     for entry in words.values():
         assert entry["question"].endswith("?") and entry["title"] and entry["alt"]
@@ -122,9 +119,7 @@ def test_posterior_never_divides_nothing_by_nothing() -> None:
     assert np.isfinite(found).all() and found[0] < 1e-300 and found[-1] == 1
 
 
-@pytest.mark.parametrize(
-    "fit", [None, {}, {"pos_var": 0.0, "neg_var": 1.0}, {"pos_var": None, "neg_var": 1.0}]
-)
+@pytest.mark.parametrize("fit", [None, {}, {"pos_var": 0.0, "neg_var": 1.0}, {"pos_var": None, "neg_var": 1.0}])
 def test_a_fit_without_spread_is_not_drawn(fit: dict | None) -> None:
     assert not usable(fit)
 
@@ -180,13 +175,9 @@ def test_curves_are_means_of_seeds_per_epoch(paper: Made) -> None:
     assert len(axes) == 3
     mine = curves[(curves["variant"] == "fne") & (curves["epoch"] == 7)]
     expected = 100 * mine["val_rsum"].mean()
-    assert any(
-        len(line.get_xdata()) == 16 and np.isclose(line.get_ydata()[7], expected) for line in axes[0].lines
-    )
+    assert any(len(line.get_xdata()) == 16 and np.isclose(line.get_ydata()[7], expected) for line in axes[0].lines)
     share = 100 * np.mean([*mine["fn_share_i2t"], *mine["fn_share_t2i"]])
-    assert any(
-        len(line.get_xdata()) == 16 and np.isclose(line.get_ydata()[7], share) for line in axes[2].lines
-    )
+    assert any(len(line.get_xdata()) == 16 and np.isclose(line.get_ydata()[7], share) for line in axes[2].lines)
 
 
 def test_the_window_leaves_out_collapsed_seeds_and_the_start(paper: Made) -> None:
@@ -200,9 +191,7 @@ def test_a_collapse_is_crossed_and_named(hostile: Made, paper: Made) -> None:
     assert "No seed set off the collapse alarm" in figures.draw(hostile.results, "curves").caption
     curves = paper.results.curves
     marked = curves.assign(
-        collapsed=((curves["variant"] == "random") & (curves["seed"] == 2) & (curves["epoch"] >= 9)).astype(
-            int
-        )
+        collapsed=((curves["variant"] == "random") & (curves["seed"] == 2) & (curves["epoch"] >= 9)).astype(int)
     )
     study = type(paper.results)(paper.study, paper.root)
     study.__dict__["curves"] = marked
@@ -212,10 +201,7 @@ def test_a_collapse_is_crossed_and_named(hostile: Made, paper: Made) -> None:
 
 
 def test_nothing_to_draw_is_said(lonely: Made) -> None:
-    words = {
-        entry["id"]: entry
-        for entry in json.loads((lonely.reports / "figures/captions.json").read_text("utf-8"))
-    }
+    words = {entry["id"]: entry for entry in json.loads((lonely.reports / "figures/captions.json").read_text("utf-8"))}
     assert "the study has one variant" in words["contrasts"]["caption"]
     assert "fits a posterior" in words["distributions"]["caption"]
     assert "no false negative of the train split is known" in words["picks"]["caption"]

@@ -25,8 +25,8 @@ def told(
 def test_fne_wins(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     words = told(paper, monkeypatch, 0.081, 0.037, 0.125)
     assert words == (
-        "FNE (as released) beats the baseline, Hardest in batch (VSE++): "
-        "+8.1 rsum [+3.7, +12.5], p = 0.020 after Holm, 5 seeds."
+        "FNE (as released) beats the baseline, Hardest in batch (VSE++): +8.1 rsum [+3.7, +12.5], p = 0.020 "
+        "after Holm, 5 seeds."
     )
 
 
@@ -48,8 +48,8 @@ def test_nothing_is_shown(paper: Made, monkeypatch: pytest.MonkeyPatch, low: flo
 def test_no_interval_is_no_claim(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     words = told(paper, monkeypatch, 0.081, NAN, NAN, NAN)
     assert words == (
-        "FNE (as released) is 8.1 rsum points higher than the baseline, Hardest in batch (VSE++), "
-        "but 5 seeds cannot show whether that is chance."
+        "FNE (as released) is 8.1 rsum points higher than the baseline, Hardest in batch (VSE++), but 5 "
+        "seeds cannot show whether that is chance."
     )
 
 
@@ -65,9 +65,7 @@ def test_an_unsupported_lead_is_called_so(hostile: Made) -> None:
     assert "is not supported by the interval of their difference" in headline(hostile.results)[1]
 
 
-def test_studies_without_fne_or_with_fne_as_baseline_make_no_claim_about_it(
-    lonely: Made, paper: Made
-) -> None:
+def test_studies_without_fne_or_with_fne_as_baseline_make_no_claim_about_it(lonely: Made, paper: Made) -> None:
     assert headline(lonely.results) == (headline(lonely.results)[0],)
     assert headline(lonely.results)[0].endswith("the only variant with a result.")
     other = StudyResults(replace(paper.study, baseline="fne"), paper.root)
@@ -82,8 +80,7 @@ def test_fne_without_a_result(paper: Made, monkeypatch: pytest.MonkeyPatch) -> N
         lambda self, variant, *rest: {} if variant == "fne" else original(self, variant, *rest),
     )
     assert (
-        headline(paper.results)[0]
-        == "Whether FNE beats the baseline cannot be said: FNE (as released) has no result."
+        headline(paper.results)[0] == "Whether FNE beats the baseline cannot be said: FNE (as released) has no result."
     )
 
 

@@ -120,14 +120,10 @@ def test_pictures_have_words(read: Page) -> None:
 
 def test_it_can_be_used_with_a_keyboard(read: Page) -> None:
     scrolling = [
-        found
-        for tag, found in read.seen
-        if tag == "div" and found.get("class") in ("scroll sticky", "drawing")
+        found for tag, found in read.seen if tag == "div" and found.get("class") in ("scroll sticky", "drawing")
     ]
     assert scrolling and all(found["tabindex"] == "0" and found["aria-label"] for found in scrolling)
-    assert len(read.all("button")) >= 15 and all(
-        found.get("type") == "button" for found in read.all("button")
-    )
+    assert len(read.all("button")) >= 15 and all(found.get("type") == "button" for found in read.all("button"))
     assert read.all("a")[0]["class"] == "skip"
     assert read.all("html")[0]["lang"] == "en"
 
@@ -168,9 +164,7 @@ def test_the_record_lists_every_file_with_its_digest(paper: Made) -> None:
     assert set(record["outputs"]) == made - {"record.json"}
     for name, digest in record["outputs"].items():
         assert sha256_file(paper.reports / name) == digest
-    assert record["missing"] == [
-        {"variant": "hardest_buffer", "seed": 3, "stage": "train", "reason": "out of memory"}
-    ]
+    assert record["missing"] == [{"variant": "hardest_buffer", "seed": 3, "stage": "train", "reason": "out of memory"}]
     assert len(record["test_readings"]) == 10 and record["protocols"]["own"] == "own-test-0a1b2c3d"
 
 

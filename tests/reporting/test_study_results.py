@@ -28,9 +28,7 @@ def test_three_lines(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(study.table()) == 10
 
 
-def test_the_environment_may_name_study_and_root(
-    paper: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_environment_may_name_study_and_root(paper: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FNE_ROOT", str(paper.root))
     assert load().id == "paper"
@@ -66,9 +64,7 @@ def test_values_are_those_of_the_file(paper: Made) -> None:
         assert len(wanted) == 5
         assert paper.results.values("fne", metric, direction, protocol) == wanted
     frame = paper.results.by_seed()
-    assert (
-        frame.shape == (10, 5) and np.isnan(frame.loc["hardest_buffer", 3]) and frame.isna().sum().sum() == 1
-    )
+    assert frame.shape == (10, 5) and np.isnan(frame.loc["hardest_buffer", 3]) and frame.isna().sum().sum() == 1
     assert paper.results.values("fne") == paper.results.values("fne", "rsum", "both", "own")
     assert paper.results.key() == ("own", "both", "rsum")
 
@@ -83,9 +79,7 @@ def test_nan_in_a_run_is_no_value(tmp_path: Path) -> None:
     study = write_study(tmp_path, fakes=SMALL[:2], seeds=(0, 1), resources=False)
     file = tmp_path / "results/paper/runs.csv"
     rows = list(csv.DictReader(file.read_text("utf-8").splitlines()))
-    row = next(
-        row for row in rows if row["split"] == "test" and row["metric"] == "rsum" and row["variant"] == "fne"
-    )
+    row = next(row for row in rows if row["split"] == "test" and row["metric"] == "rsum" and row["variant"] == "fne")
     row["value"] = ""
     with open(file, "w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, list(rows[0]))

@@ -72,9 +72,7 @@ def test_words_can_be_read_in_the_dark() -> None:
     css = page.text("page.css")
     dark = css[css.index("prefers-color-scheme: dark") :]
     values = dict(
-        pair.strip().split(": ")
-        for pair in dark[dark.index("--ink") : dark.index("}")].split(";")
-        if pair.strip()
+        pair.strip().split(": ") for pair in dark[dark.index("--ink") : dark.index("}")].split(";") if pair.strip()
     )
     assert values["--paper"] == DARK_PAGE
     for name in ("ink", "muted", "accent", "positive", "hard", "false"):

@@ -64,8 +64,7 @@ def test_truth_and_false_picks_are_shown_where_known(paper: Made, lonely: Made) 
     assert {"mAP@R", "R-Precision", "P@1", "False picks"} <= set(names)
     line = main_table(paper.results).rows[2]
     values = [
-        fmean(paper.results.values(line[0].note, "p1", direction, "truth").values())
-        for direction in ("i2t", "t2i")
+        fmean(paper.results.values(line[0].note, "p1", direction, "truth").values()) for direction in ("i2t", "t2i")
     ]
     assert line[names.index("P@1")].text == " / ".join(f"{100 * value:.1f}" for value in values)
     assert "False picks" not in [column.name for column in main_table(lonely.results).columns]
@@ -75,9 +74,7 @@ def test_a_missing_run_is_a_cell_that_says_so(paper: Made, hostile: Made) -> Non
     row = next(row for row in main_table(paper.results).rows if row[0].note == "hardest_buffer")
     assert row[1].text == "4 of 5" and row[1].absent
     assert row[1].note == "missing seed 3: out of memory (train)"
-    assert any(
-        "hardest_buffer seed 3: out of memory (train)" in note for note in main_table(paper.results).notes
-    )
+    assert any("hardest_buffer seed 3: out of memory (train)" in note for note in main_table(paper.results).notes)
     row = next(row for row in main_table(hostile.results).rows if row[0].note == "infonce")
     assert row[1].text == "0 of 2" and all(cell.absent for cell in row[1:])
     assert row[1].note == f"missing seed 0, 1: {HOSTILE} (train)"
@@ -87,15 +84,10 @@ def test_bold_needs_support(paper: Made, hostile: Made, monkeypatch: pytest.Monk
     assert not any(cell.strong for row in main_table(hostile.results).rows for cell in row)
     import fne.reporting.table_main as module
 
-    monkeypatch.setattr(
-        module, "supported_best", lambda study, metric=None, *rest: "fne" if metric == "r5" else None
-    )
+    monkeypatch.setattr(module, "supported_best", lambda study, metric=None, *rest: "fne" if metric == "r5" else None)
     table = main_table(paper.results)
     strong = [
-        (row[0].note, table.columns[place].name)
-        for row in table.rows
-        for place, cell in enumerate(row)
-        if cell.strong
+        (row[0].note, table.columns[place].name) for row in table.rows for place, cell in enumerate(row) if cell.strong
     ]
     assert strong == [("fne", "R@5"), ("fne", "R@5")]
 
@@ -119,10 +111,7 @@ def test_stars_only_above_the_floor_of_the_seeds(paper: Made) -> None:
 def test_many_seeds_get_stars(tmp_path: Path) -> None:
     study = write_study(tmp_path, fakes=SMALL, seeds=tuple(range(8)))
     table = main_table(load(study, tmp_path))
-    cells = {
-        row[0].note: row[[column.name for column in table.columns].index("p (Holm)")].text
-        for row in table.rows
-    }
+    cells = {row[0].note: row[[column.name for column in table.columns].index("p (Holm)")].text for row in table.rows}
     assert cells["fne"].endswith("*") and not cells["hardest_in_batch"]
     assert any(note.startswith("Stars:") for note in table.notes)
 
@@ -147,9 +136,7 @@ def test_numbers_that_cannot_be_compared_are_refused(tmp_path: Path, column: str
 def test_contrasts_hold_every_row_of_the_file_the_primary_ones_first(paper: Made) -> None:
     table = tables.build(paper.results, "contrasts")
     assert len(table.rows) == len(file_rows(paper, "contrasts.csv")) == len(table.records)
-    assert [row[0].note for row in table.rows[:9]] == [
-        v for v in paper.study.variants if v != paper.study.baseline
-    ]
+    assert [row[0].note for row in table.rows[:9]] == [v for v in paper.study.variants if v != paper.study.baseline]
     assert all(row[1].strong for row in table.rows[:9]) and not any(row[1].strong for row in table.rows[9:])
     assert primary_contrasts(paper.results).rows == table.rows[:9]
 
@@ -172,15 +159,12 @@ def test_configs_name_the_one_change_of_each_variant(paper: Made) -> None:
 
 def test_tuned_values_stand_with_their_reason(paper: Made, tmp_path: Path) -> None:
     (tmp_path / "ablations/tuned").mkdir(parents=True)
-    (tmp_path / "ablations/tuned/t.yaml").write_text(
-        "protocol: {budget: 9}\nsearch: {}\n"
-        "values: {fne: {loss: {margin: 0.1}}}\nreasons: {fne: best of 9 trials}\n",
-        "utf-8",
-    )
+    tuned = "protocol: {budget: 9}\nsearch: {}\nvalues: {fne: {loss: {margin: 0.1}}}\nreasons: {fne: best of 9}\n"
+    (tmp_path / "ablations/tuned/t.yaml").write_text(tuned, "utf-8")
     study = StudyResults(replace(paper.study, tuned="t"), tmp_path)
     study.__dict__["variants"] = paper.results.variants
     row = next(row for row in tables.build(study, "configs").rows if row[0].note == "fne")
-    assert row[3].text == "loss.margin = 0.1" and row[3].note == "best of 9 trials"
+    assert row[3].text == "loss.margin = 0.1" and row[3].note == "best of 9"
 
 
 def test_the_record_counts_test_readings_and_epochs_from_one(paper: Made) -> None:
@@ -198,9 +182,7 @@ def test_a_variant_without_runs_has_an_empty_record(hostile: Made) -> None:
 
 def test_all_files_are_written(paper: Made) -> None:
     names = {path.name for path in (paper.reports / "tables").iterdir()}
-    assert names == {
-        f"{table}.{suffix}" for table in tables.TABLES for suffix in ("html", "md", "tex", "csv")
-    }
+    assert names == {f"{table}.{suffix}" for table in tables.TABLES for suffix in ("html", "md", "tex", "csv")}
 
 
 def test_unknown_table(paper: Made) -> None:

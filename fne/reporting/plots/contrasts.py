@@ -19,9 +19,7 @@ def draw(study: StudyResults) -> Picture:
     """Draw the paired differences of the primary metric in the order of the study."""
     others = [variant for variant in study.variants if variant.id != study.baseline]
     if not others:
-        return notice(
-            ID, TITLE, QUESTION, "the study has one variant, so there is nothing to compare it with"
-        )
+        return notice(ID, TITLE, QUESTION, "the study has one variant, so there is nothing to compare it with")
     found = {variant.id: study.contrast(variant.id) for variant in others}
     if not any(found.values()):
         return notice(ID, TITLE, QUESTION, "no variant shares a finished seed with the baseline")
@@ -42,9 +40,7 @@ def draw(study: StudyResults) -> Picture:
         axes.scatter([100 * contrast.difference], [row + 0.1], s=50, **mark)
         p = p_value(contrast.p_holm)
         shown = f"{signed(contrast.difference)}  {span(contrast.low, contrast.high, sign=True)}"
-        name_row(
-            axes, row, variant, shown + ("" if p == "—" else f"   p {p}" if p[0] == "<" else f"   p = {p}")
-        )
+        name_row(axes, row, variant, shown + ("" if p == "—" else f"   p {p}" if p[0] == "<" else f"   p = {p}"))
     axes.axvline(0, color=BASELINE, lw=1.2, zorder=1)
     low, high = axes.get_xlim()
     pad = 0.06 * max(abs(low), abs(high))
@@ -60,20 +56,16 @@ def draw(study: StudyResults) -> Picture:
     axes.set_xlabel(f"difference in test {what} to the baseline")
     caption = (
         f"Variant minus baseline ({base}), paired by seed and query. {protocol_phrase(study)}; "
-        f"{seeds_phrase(study)}. Bar: "
-        f"{level(study)} interval of the paired difference. Filled diamond: the interval excludes zero; "
-        "hollow: it does "
-        "not, and nothing is shown either way. p: query-level test, corrected by Holm over the variants of "
-        "this figure."
+        f"{seeds_phrase(study)}. Bar: {level(study)} interval of the paired difference. Filled diamond: the "
+        "interval excludes zero; hollow: it does not, and nothing is shown either way. p: query-level test, "
+        "corrected by Holm over the variants of this figure."
     )
     told = [
         f"{variant.title} {signed(contrast.difference)} {span(contrast.low, contrast.high, sign=True)}"
         for variant in others
         if (contrast := found[variant.id])
     ]
-    return Picture(
-        ID, TITLE, QUESTION, caption, f"Forest plot of differences to {base}: {'; '.join(told)}.", figure
-    )
+    return Picture(ID, TITLE, QUESTION, caption, f"Forest plot of differences to {base}: {'; '.join(told)}.", figure)
 
 
 def level(study: StudyResults) -> str:

@@ -29,9 +29,7 @@ def draw(study: StudyResults) -> Picture:
     for variant in study.variants:
         values, seconds = study.values(variant.id), seconds_per_run(variant)
         if values and math.isfinite(seconds):
-            shown.append(
-                (variant, seconds, 100 * float(np.mean(list(values.values()))), study.estimate(variant.id))
-            )
+            shown.append((variant, seconds, 100 * float(np.mean(list(values.values()))), study.estimate(variant.id)))
     if not shown:
         return notice(ID, TITLE, QUESTION, "no run has both a score and a measured time")
     colour = colours([variant.id for variant in study.variants], study.baseline)
@@ -58,20 +56,15 @@ def draw(study: StudyResults) -> Picture:
     axes.set_xlabel("training time of one run (s)")
     axes.set_ylabel(f"test {what}" + ("" if study.metric == "rsum" else " (%)"))
     machines = sorted(
-        {
-            str(run["record"].get("device") or "unknown device")
-            for variant in study.variants
-            for run in variant.runs
-        }
+        {str(run["record"].get("device") or "unknown device") for variant in study.variants for run in variant.runs}
     )
     blocks = sorted({len(run["seeds"]) for variant in study.variants for run in variant.runs})
     caption = (
         "Up and to the left is better. Time of one run: the wall-clock time of a training job (blocks of "
-        f"{listing(map(str, blocks))} "
-        f"seeds), divided by its seeds, on {listing(machines)}; features were extracted before and are not "
-        "counted. Other work on the machine moves these times: small differences mean nothing. "
-        f"{protocol_phrase(study)}; "
-        f"{seeds_phrase(study)}; bars: {interval_phrase(study)}."
+        f"{listing(map(str, blocks))} seeds), divided by its seeds, on {listing(machines)}; features were "
+        "extracted before and are not counted. Other work on the machine moves these times: small "
+        f"differences mean nothing. {protocol_phrase(study)}; {seeds_phrase(study)}; bars: "
+        f"{interval_phrase(study)}."
     )
     told = [
         f"{variant.title} {mean:.1f} in {duration(seconds)} ({duration(seconds_per_step(variant))} a step)"

@@ -77,28 +77,16 @@ def draw(study: StudyResults) -> Picture:
     rules = sorted({run["selection"]["rule"] for variant in study.variants for run in variant.runs})
     caption = (
         f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed. Shaded: warm-up. "
-        "Circles: the epoch "
-        f"that each seed's checkpoint was taken from (rule: {listing(rules)}, on the validation split; the "
-        "test split plays "
-        "no part). The axis of the score begins where the warm-up ends. "
+        f"Circles: the epoch that each seed's checkpoint was taken from (rule: {listing(rules)}, on the "
+        "validation split; the test split plays no part). The axis of the score begins where the warm-up "
+        "ends. "
         + collapse_sentence(collapsed)
         + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
         "their shapes, not their heights."
-        + (
-            " Bottom: share of picked negatives that are in truth relevant, both directions."
-            if len(panels) > 2
-            else ""
-        )
+        + (" Bottom: share of picked negatives that are in truth relevant, both directions." if len(panels) > 2 else "")
     )
-    finals = (
-        curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean()
-        * 100
-    )
-    told = [
-        f"{variant.title} {finals[variant.id]:.0f}"
-        for variant in study.variants
-        if variant.id in finals.index
-    ]
+    finals = curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean() * 100
+    told = [f"{variant.title} {finals[variant.id]:.0f}" for variant in study.variants if variant.id in finals.index]
     alt = f"Line plots over {last} epochs. Validation rsum at the last epoch: {'; '.join(told)}. "
     alt += collapse_sentence(collapsed)
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
@@ -126,9 +114,7 @@ def warm(panel: Axes, curves: pd.DataFrame, *, name_it: bool) -> None:
     if not absent and ends.min() == ends.max():
         panel.axvspan(0, ends.max(), color=GRID, alpha=0.3, lw=0, zorder=0)
     if name_it:
-        panel.text(
-            0.75, 0.97, "warm-up", transform=panel.get_xaxis_transform(), va="top", color=MUTED, fontsize=9
-        )
+        panel.text(0.75, 0.97, "warm-up", transform=panel.get_xaxis_transform(), va="top", color=MUTED, fontsize=9)
 
 
 def window(curves: pd.DataFrame, scale: float) -> tuple[float, float]:
@@ -166,9 +152,7 @@ def collapse(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, col
     for seed, own in rows[rows["collapsed"] == 1].groupby("seed", sort=True):
         first = own.sort_values("epoch").iloc[0]
         height = max(scale * first["val_rsum"], panel.get_ylim()[0])
-        panel.plot(
-            [first["epoch"] + 1], [height], "X", clip_on=False, ms=9, color=colour, mec=INK, mew=0.8, zorder=5
-        )
+        panel.plot([first["epoch"] + 1], [height], "X", clip_on=False, ms=9, color=colour, mec=INK, mew=0.8, zorder=5)
         told.append(f"{variant.id} seed {seed} at epoch {int(first['epoch']) + 1}")
     return told
 
@@ -177,9 +161,7 @@ def collapse_sentence(collapsed: list[str]) -> str:
     """Which seeds collapsed, or that none did."""
     if not collapsed:
         return "No seed set off the collapse alarm (a loss within 5 % of what equal similarities give)."
-    return (
-        f"Crosses: collapse alarm (a loss within 5 % of what equal similarities give): {listing(collapsed)}."
-    )
+    return f"Crosses: collapse alarm (a loss within 5 % of what equal similarities give): {listing(collapsed)}."
 
 
 def plain_ticks(panel: Axes) -> None:

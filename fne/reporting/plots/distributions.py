@@ -61,9 +61,7 @@ def populations(study: StudyResults, variant: str) -> Populations | None:
 
 def usable(fit: dict[str, Any] | None) -> bool:
     """Are there two normals with a positive spread?"""
-    return bool(fit) and all(
-        np.isfinite(fit[key] or np.nan) and fit[key] > 0 for key in ("pos_var", "neg_var")
-    )
+    return bool(fit) and all(np.isfinite(fit[key] or np.nan) and fit[key] > 0 for key in ("pos_var", "neg_var"))
 
 
 def normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
@@ -136,9 +134,7 @@ def draw(study: StudyResults) -> Picture:
         )
     low.set_yscale("log")
     low.set_ylim(LEAST, 1.6)
-    low.set_yticks(
-        [10.0**power for power in range(-6, 1)], [f"{100 * 10.0**power:g} %" for power in range(-6, 1)]
-    )
+    low.set_yticks([10.0**power for power in range(-6, 1)], [f"{100 * 10.0**power:g} %" for power in range(-6, 1)])
     low.minorticks_off()
     low.set_ylabel("chance of a false negative")
     low.set_xlabel("similarity of an anchor and a negative (cosine)")
@@ -147,19 +143,14 @@ def draw(study: StudyResults) -> Picture:
     where = x[np.argmax(curves.mean(axis=0))]
     caption = (
         "Above: similarities of pairs of random training batches under the selected weights of "
-        f"{variant.title}, seeds "
-        f"{seed_list(variant.seeds)} pooled: each anchor's own positive, the hardest other item of its row "
-        "or column "
-        "(hard negative, true or not), and pairs of different images that are relevant all the same (false "
-        "negative); "
-        "each filled area is 1. Dashed: the two normals that FNE fits, one pair per seed. Below, on a "
-        "logarithmic axis: "
-        f"the posterior they imply with the prior {found.prior:g} (line: mean of the seeds; band: their "
-        "range)"
+        f"{variant.title}, seeds {seed_list(variant.seeds)} pooled: each anchor's own positive, the hardest "
+        "other item of its row or column (hard negative, true or not), and pairs of different images that "
+        "are relevant all the same (false negative); each filled area is 1. Dashed: the two normals that "
+        "FNE fits, one pair per seed. Below, on a logarithmic axis: the posterior they imply with the prior "
+        f"{found.prior:g} (line: mean of the seeds; band: their range)"
         + (
             ", and the share of pairs at that similarity that truly are false negatives (points, with 95 % "
-            "intervals; bins "
-            "of 0.02)."
+            "intervals; bins of 0.02)."
             if known
             else ". The true share cannot be shown: no false negative of this split is known."
         )
@@ -167,10 +158,9 @@ def draw(study: StudyResults) -> Picture:
     )
     alt = (
         f"Upper panel: densities of similarity for {variant.title}: positives around "
-        f"{centre(found, 'positives')}, hard negatives "
-        f"around {centre(found, 'hard_negatives')}, false negatives around "
-        f"{centre(found, 'false_negatives')}. Lower panel: the "
-        f"posterior reaches at most {curves.mean(axis=0).max():.2g} at similarity {number(float(where), 2)}."
+        f"{centre(found, 'positives')}, hard negatives around {centre(found, 'hard_negatives')}, false "
+        f"negatives around {centre(found, 'false_negatives')}. Lower panel: the posterior reaches at most "
+        f"{curves.mean(axis=0).max():.2g} at similarity {number(float(where), 2)}."
     )
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
@@ -221,22 +211,17 @@ def draw_all(study: StudyResults) -> Picture:
     caption = (
         "Similarities of pairs of random training batches under each variant's selected weights, seeds "
         f"{seed_list(seeds)} pooled: positives, hard negatives (the hardest other item of a row or column) "
-        "and true false "
-        "negatives (relevant pairs of different images). Each area is 1. Dashed: the two normals that FNE "
-        "fits, or would "
-        "fit, to them, one pair per seed. The further the filled areas lie apart, the easier the elimination."
-        + truth_sentence(study)
+        "and true false negatives (relevant pairs of different images). Each area is 1. Dashed: the two "
+        "normals that FNE fits, or would fit, to them, one pair per seed. The further the filled areas lie "
+        "apart, the easier the elimination." + truth_sentence(study)
     )
     told = [
         f"{variant.title}: positives {centre(one, 'positives')}, hard negatives "
-        f"{centre(one, 'hard_negatives')}, false "
-        f"negatives {centre(one, 'false_negatives')}"
+        f"{centre(one, 'hard_negatives')}, false negatives {centre(one, 'false_negatives')}"
         for variant in study.variants
         if (one := found[variant.id])
     ]
-    return Picture(
-        ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(told) + ".", figure
-    )
+    return Picture(ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(told) + ".", figure)
 
 
 KINDS = (
@@ -255,9 +240,7 @@ def densities(axes: Axes, found: Populations, window: tuple[float, float]) -> No
     x = np.linspace(*window, 160)
     for fit in found.fits:
         for side, colour in (("pos", POSITIVE), ("neg", HARD)):
-            axes.plot(
-                x, normal(x, fit[f"{side}_mean"], fit[f"{side}_var"]), color=colour, lw=1, ls=(0, (4, 2))
-            )
+            axes.plot(x, normal(x, fit[f"{side}_mean"], fit[f"{side}_var"]), color=colour, lw=1, ls=(0, (4, 2)))
     axes.set_xlim(*window)
     axes.set_ylim(bottom=0)
 
@@ -269,9 +252,7 @@ def name_peaks(axes: Axes, found: Populations) -> None:
     shown = [entry for entry in KINDS if found.counts[entry[0]].sum()]
     wanted = [(float(middles[found.density(kind).argmax()]) - low) / (high - low) for kind, _, _ in shown]
     for (_, colour, label), x in zip(shown, spread(wanted, 0.33, 0.14, 0.9), strict=True):
-        axes.text(
-            x, 0.985, label, transform=axes.transAxes, ha="center", va="top", color=colour, fontweight="bold"
-        )
+        axes.text(x, 0.985, label, transform=axes.transAxes, ha="center", va="top", color=colour, fontweight="bold")
 
 
 def legend(figure: Any) -> None:

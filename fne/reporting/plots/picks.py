@@ -65,14 +65,12 @@ def draw(study: StudyResults) -> Picture:
     kind = truth_kind(study, "train")
     known = f" In the train split {TRUTH_WORDS[kind]}." if kind else ""
     caption = (
-        "Every negative picked in the main phase of training, by its similarity to the anchor (bins of 0.05, "
-        "both "
-        f"directions pooled, {seeds_phrase(study)}). Line: share of the picks in a bin that are in truth "
-        "relevant to the "
-        f"anchor; bins with fewer than {FEW} picks are left out. Bars: 95 % intervals, the wider of Wilson's "
-        "and one that "
-        "takes the seeds as clusters. Dashed: the same share among all candidates of that "
-        "similarity, which is what a draw by similarity alone would give. Grey area: where the picks lie. "
+        "Every negative picked in the main phase of training, by its similarity to the anchor (bins of "
+        f"0.05, both directions pooled, {seeds_phrase(study)}). Line: share of the picks in a bin that are "
+        f"in truth relevant to the anchor; bins with fewer than {FEW} picks are left out. Bars: 95 % "
+        "intervals, the wider of Wilson's and one that takes the seeds as clusters. Dashed: the same share "
+        "among all candidates of that similarity, which is what a draw by similarity alone would give. Grey "
+        "area: where the picks lie. "
         "Number: share over all picks." + known
     )
     told = [
@@ -116,9 +114,7 @@ def one_panel(
         transform=panel.get_xaxis_transform(),
     )
     base = rates(counts, "candidate_false_negatives", "candidates")
-    panel.plot(
-        [x for x, _ in base], [one.value for _, one in base], color=MUTED, lw=1.1, ls=(0, (4, 2)), zorder=2
-    )
+    panel.plot([x for x, _ in base], [one.value for _, one in base], color=MUTED, lw=1.1, ls=(0, (4, 2)), zorder=2)
     for x, one in curve:
         panel.plot([x, x], [one.low, one.high], color=colour, lw=1.1, zorder=3)
     panel.plot(

@@ -56,9 +56,7 @@ def draw(study: StudyResults) -> Picture:
         points = [100 * value for value in values.values()]
         axes.scatter(points, places, s=13, color=ink, alpha=0.8, linewidths=0, zorder=3)
         axes.scatter([mean], [row], s=54, marker="D", color=ink, edgecolor=PAPER, linewidth=1.2, zorder=4)
-        shown = percent(mean / 100) + (
-            f"  {span(estimate.low, estimate.high)}" if estimate is not None else ""
-        )
+        shown = percent(mean / 100) + (f"  {span(estimate.low, estimate.high)}" if estimate is not None else "")
         name_row(axes, row, variant, shown, bold=variant.id == study.baseline)
     base = study.values(study.baseline)
     if base:
@@ -74,17 +72,12 @@ def draw(study: StudyResults) -> Picture:
             color=MUTED,
         )
     what = metric_name(study)
-    axes.set_xlabel(
-        f"test {what}" + (" (sum of six recalls in %, 0 to 600)" if study.metric == "rsum" else " (%)")
-    )
+    axes.set_xlabel(f"test {what}" + (" (sum of six recalls in %, 0 to 600)" if study.metric == "rsum" else " (%)"))
     caption = (
         f"{protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "
-        "Diamond: their "
-        f"mean. Bar: {interval_phrase(study)}. Dashed line: mean of the baseline, "
-        f"{study[study.baseline].title}. Variants "
-        "stand in the order of the study. Overlapping bars do not mean equal: the paired differences are in "
-        "the figure "
-        "of contrasts."
+        f"Diamond: their mean. Bar: {interval_phrase(study)}. Dashed line: mean of the baseline, "
+        f"{study[study.baseline].title}. Variants stand in the order of the study. Overlapping bars do not "
+        "mean equal: the paired differences are in the figure of contrasts."
     )
     told = [
         f"{variant.title} {percent(float(np.mean(list(found.values()))))}"
