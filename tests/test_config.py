@@ -316,7 +316,7 @@ def test_keys_of_the_workflow_itself_are_passed_over(project: Project) -> None:
 
 def test_arguments_load_the_very_same_study(project: Project) -> None:
     overrides = PATHS | ENCODERS | {
-        "data.images": "/with space/and 'quote'", "train.learning_rate": 2e-5, "train.epochs": 7,
+        "data.images": "/with space/and 'quote'", "train.learning_rate": 2e-5, "train.epochs": 37,
         "seeds": [0, 1, 5], "variants": ["fne", "random"], "baseline": "random",
         "train.gradient_clip": None, "evaluation.ks": [1, 5, 10, 50],
         "encoders.image.revision": "1.0", "encoders.text.revision": "null",

@@ -106,9 +106,7 @@ def features(modality):
 
 def truths(*splits):
     """Input function: what is known to be relevant. Training sees none of the test split."""
-    return lambda wildcards: [
-        paths.truth(of_study(wildcards), split) for split in splits or [wildcards.split]
-    ]
+    return lambda wildcards: [paths.truth(of_study(wildcards), split) for split in splits or [wildcards.split]]
 
 
 def prepared(wildcards):
