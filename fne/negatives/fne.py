@@ -56,6 +56,7 @@ class Fne(Strategy):
         self.elimination, self.cut_down, self.margin = elimination, cut_down, margin
         self.statistics_mask, self.statistics_reset = statistics_mask, statistics_reset
         self.statistics = PairStatistics()
+        self.models_posterior = elimination != "none"
 
     def start_epoch(self) -> None:
         if self.statistics_reset == "epoch":

@@ -36,7 +36,13 @@ class Strategy:
 
     A strategy is called under ``torch.no_grad`` once per direction and step. All tensors may carry any leading axes
     (``...``, in training the replicate axis R); nothing is reduced over them.
+
+    Attributes:
+        models_posterior: Whether it estimates the probability of a false negative, so that "share overridden by the
+            posterior" is a number (a silent posterior shows as 0) and not an empty cell.
     """
+
+    models_posterior = False
 
     def start_epoch(self) -> None:
         """Called before the first step of every main epoch."""

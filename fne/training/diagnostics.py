@@ -102,7 +102,7 @@ class Diagnostics:
             self.add("override", direction, share)
         self.add("watched", direction, torch.ones_like(selection.valid))
 
-    def row(self, replicate: int, *, truth: bool, weights: bool, posterior: bool) -> dict[str, float | None]:
+    def row(self, replicate: int, *, truth: bool, posterior: bool) -> dict[str, float | None]:
         """The epoch's means of one replicate, as columns of ``curves.csv``; None where a quantity does not apply."""
         out: dict[str, float | None] = {}
         loss = collapse = age = queued = 0.0
@@ -112,7 +112,7 @@ class Diagnostics:
             out[f"fn_share_{d}"] = total["false_negatives"] / picks if truth and picks else None
             out[f"hardness_{d}"] = total["hardness"] / picks if picks else None
             out[f"gap_{d}"] = total["gap"] / picks if picks else None
-            out[f"ess_{d}"] = total["ess"] / watched if weights and watched else None
+            out[f"ess_{d}"] = total["ess"] / watched if total["ess"] else None
             out[f"override_share_{d}"] = total["override"] / watched if posterior and watched else None
             out[f"fallback_share_{d}"] = total["fallback"] / anchors if anchors else None
             out[f"contributing_{d}"] = total["contributing"] / anchors if anchors else None

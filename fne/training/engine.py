@@ -152,12 +152,11 @@ class Engine:
         rule = self.rule if main else self.warmup
         image, text = embed_split(self.model, self.val)
         scores = []
-        weights = main and self.config["negatives"]["strategy"] != "all"
         for r, seed in enumerate(self.seeds):
             recalls = validation_recalls(image[r], text[r], self.val.caption_image)
             scores.append(recalls["rsum"])
             row = self.diagnostics.row(
-                r, truth=self.train.truth is not None, weights=weights, posterior=hasattr(rule.strategy, "statistics")
+                r, truth=self.train.truth is not None, posterior=rule.strategy.models_posterior
             )
             rate = learning_rate(self.config["train"], self.step - 1, self.total_steps)
             self.curves.append(
