@@ -6,6 +6,7 @@ and used through the path of any other encoder.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def run(data: dict[str, Any], out: Path, modality: str, threads: int) -> None:
         # transformers draws its first weights from the global stream, which is given back afterwards
         torch.manual_seed(stream_seed(data["seed"], "pretrain", modality, "weights"))
         scores = pretrain(data, folder)
+        shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors makes its file private
         record = provenance.record(started, device="cpu")
         write_json(
             folder / "pretraining.json",
