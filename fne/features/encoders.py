@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
-
 
 def load(section: Mapping[str, Any], modality: str, prepared: Path, device: str = "cpu") -> ImageEncoder | TextEncoder:
     """Load the frozen encoder that a config section names.
@@ -84,7 +82,7 @@ class _Encoder:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-        except _LOAD_ERRORS as error:
+        except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
             raise explain(error, self.checkpoint) from None
         if hasattr(config, "vision_config") and hasattr(config, "text_config"):
             side = "vision" if self.modality == "image" else "text"
@@ -134,7 +132,7 @@ class ImageEncoder(_Encoder):
         try:
             # the Pillow backend everywhere, so that pixels do not depend on whether torchvision is installed
             self.processor = AutoImageProcessor.from_pretrained(checkpoint.folder, backend="pil")
-        except _LOAD_ERRORS as error:
+        except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
             raise explain(error, checkpoint) from None
 
     def preprocessing(self) -> dict[str, Any]:
@@ -197,7 +195,7 @@ class ImageEncoder(_Encoder):
             self.encode(self.prepare(Image.new("RGB", (64, 48), (128, 128, 128)))[None])
         except UserError:
             raise
-        except _LOAD_ERRORS as error:
+        except Exception as error:
             raise explain(error, self.checkpoint) from None
 
 
@@ -212,7 +210,7 @@ class TextEncoder(_Encoder):
         super().__init__(section, checkpoint, device)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder)
-        except _LOAD_ERRORS as error:
+        except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
             raise explain(error, checkpoint) from None
         self.tokenizer.padding_side = "right"  # positions count from the first word, also in a padded batch
         if self.tokenizer.pad_token is None:
@@ -265,7 +263,6 @@ class TextEncoder(_Encoder):
         """
         import torch
 
-        length = self.max_length if self.padding == "max_length" else None
         batch = self.tokenizer(
             list(texts),
             truncation=True,
@@ -275,10 +272,9 @@ class TextEncoder(_Encoder):
             return_tensors="pt",
             verbose=False,
         ).to(self.device)
-        assert length is None or batch["input_ids"].shape[1] == length
         mask = batch["attention_mask"]
+        inputs = dict(batch) if self.padding == "longest" else {"input_ids": batch["input_ids"]}
         with torch.inference_mode():
-            inputs = dict(batch) if self.padding == "longest" else {"input_ids": batch["input_ids"]}
             output = self.model(**inputs)
             hidden = output.last_hidden_state
             if self.tokens:
@@ -291,5 +287,5 @@ class TextEncoder(_Encoder):
             self.encode(["a"])
         except UserError:
             raise
-        except _LOAD_ERRORS as error:
+        except Exception as error:
             raise explain(error, self.checkpoint) from None

@@ -27,9 +27,7 @@ def _all() -> list[Fact]:
         for a in values[i]
         for b in values[j]
     ]
-    facts += [
-        ("number", n, i, a) for n in range(2, MAX_OBJECTS + 1) for i in (_COLOUR, _SHAPE) for a in values[i]
-    ]
+    facts += [("number", n, i, a) for n in range(2, MAX_OBJECTS + 1) for i in (_COLOUR, _SHAPE) for a in values[i]]
     facts += [("count", n) for n in range(MIN_OBJECTS, MAX_OBJECTS + 1)]
     return facts + [("on", b) for b in range(len(BACKGROUNDS))]
 

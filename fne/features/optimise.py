@@ -27,9 +27,12 @@ def split_point(n: int) -> int:
 
 
 def shuffled_batches(n: int, size: int, epochs: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Batches of rows over ``epochs`` shuffles of ``n`` rows; what is left of an epoch over whole batches is dropped."""
-    count = max(1, n // size)
-    return [rows[i * size : (i + 1) * size] for _ in range(epochs) for rows in (rng.permutation(n),) for i in range(count)]
+    """Batches of rows over ``epochs`` shuffles of ``n`` rows; what an epoch has left over whole batches is dropped."""
+    batches = []
+    for _ in range(epochs):
+        rows = rng.permutation(n)
+        batches += [rows[start : start + size] for start in range(0, max(1, n - size + 1), size)]
+    return batches
 
 
 def optimise(

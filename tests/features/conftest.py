@@ -1,0 +1,96 @@
+"""A small prepared world and untrained encoders built from configs, saved as checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = {
+    "dataset": "scenes",
+    "seed": 0,
+    "train": 20,
+    "val": 6,
+    "test": 6,
+    "pretrain": 40,
+    "captions_per_image": 5,
+    "prevalence": 0.0,
+    "image_size": 48,
+}
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set of 32 pictures and 160 captions."""
+    from fne.data.scenes.prepare import run
+
+    folder = tmp_path_factory.mktemp("prepared") / "scenes"
+    run(DATA, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Callable[..., Path]:
+    """Save (once) a tiny untrained model of a family with its processor: ``checkpoint("vit")`` is its folder."""
+    base = tmp_path_factory.mktemp("checkpoints")
+
+    def make(family: str) -> Path:
+        folder = base / family
+        if not folder.exists():
+            from fne.data.manifest import Manifest
+            from fne.features.pretrain_image import _write_processor
+            from fne.features.pretrain_text import build_tokenizer
+
+            build_model(family).save_pretrained(folder)
+            _write_processor(folder, 48 if family != "swin" else 64)
+            build_tokenizer(Manifest.load(prepared).texts).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def build_model(family: str) -> Any:
+    """A tiny model with seeded random weights."""
+    import torch
+    import transformers as t
+
+    vision = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+              "image_size": 48, "patch_size": 16}  # fmt: skip
+    text = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+            "vocab_size": 120, "max_position_embeddings": 40, "pad_token_id": 0}  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        if family == "vit":
+            return t.ViTModel(t.ViTConfig(**vision))
+        if family == "vit-without-pooler":
+            return t.ViTModel(t.ViTConfig(**vision), add_pooling_layer=False)
+        if family == "dinov2-registers":
+            config = t.Dinov2WithRegistersConfig(**{**vision, "num_register_tokens": 3})
+            return t.Dinov2WithRegistersModel(config)
+        if family == "swin":
+            config = t.SwinConfig(image_size=64, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
+            return t.SwinModel(config)
+        if family == "resnet":
+            return t.ResNetModel(t.ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1]))
+        if family == "bert":
+            return t.BertModel(t.BertConfig(**text))
+        if family == "clip":
+            ends = {"bos_token_id": 2, "eos_token_id": 3}
+            return t.CLIPModel(t.CLIPConfig(vision_config=vision, text_config={**text, **ends}, projection_dim=8))
+        if family == "siglip":
+            return t.SiglipModel(t.SiglipConfig(vision_config=vision, text_config=text))
+    raise ValueError(family)
+
+
+def section(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A config section for an encoder."""
+    return {
+        "checkpoint": str(folder),
+        "revision": None,
+        "level": "pooled",
+        "pooling": "mean",
+        "dtype": "float32",
+        **changes,
+    }
