@@ -21,6 +21,9 @@ DATA = {
 }
 
 
+TEXTS = ["a red star", "two small blue circles left of a large green cross at the top left on snow", "a star"]
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared data set of 32 pictures and 160 captions."""
@@ -45,7 +48,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Call
 
             build_model(family).save_pretrained(folder)
             _write_processor(folder, 48 if family != "swin" else 64)
-            build_tokenizer(Manifest.load(prepared).texts).save_pretrained(folder)
+            build_tokenizer([*Manifest.load(prepared).texts, *TEXTS]).save_pretrained(folder)
         return folder
 
     return make
@@ -70,7 +73,9 @@ def build_model(family: str) -> Any:
             config = t.Dinov2WithRegistersConfig(**{**vision, "num_register_tokens": 3})
             return t.Dinov2WithRegistersModel(config)
         if family == "swin":
-            config = t.SwinConfig(image_size=64, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
+            config = t.SwinConfig(
+                image_size=64, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4
+            )
             return t.SwinModel(config)
         if family == "resnet":
             return t.ResNetModel(t.ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1]))

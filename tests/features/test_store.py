@@ -18,7 +18,11 @@ from fne.features import writer as writer_module
 from fne.features.store import Features, partial_folder
 from fne.features.writer import writing
 
-ENCODER = {"checkpoint": "tiny", "sha256": "0" * 64, "section": {"checkpoint": "tiny", "pooling": "mean", "level": "pooled"}}
+ENCODER = {
+    "checkpoint": "tiny",
+    "sha256": "0" * 64,
+    "section": {"checkpoint": "tiny", "pooling": "mean", "level": "pooled"},
+}
 
 
 def header(level: str = "pooled", dtype: str = "float32", **more: Any) -> dict[str, Any]:
