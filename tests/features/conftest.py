@@ -48,7 +48,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Call
 
             build_model(family).save_pretrained(folder)
             _write_processor(folder, 48 if family != "swin" else 64)
-            build_tokenizer([*Manifest.load(prepared).texts, *TEXTS]).save_pretrained(folder)
+            build_tokenizer([*Manifest.load(prepared).texts, *TEXTS, "blue circle two stars"]).save_pretrained(folder)
         return folder
 
     return make
