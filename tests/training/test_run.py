@@ -86,11 +86,13 @@ def test_sigkill_at_a_random_step_and_resume_is_bit_equal(world, variant, tmp_pa
     os.symlink(root / "resources", other / "resources")
     os.symlink(root / "ablations", other / "ablations")
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom fne.config import load_study\nfrom fne.training import engine, run\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from fne.config import load_study\nfrom fne.training import engine, run\n"
         "slow = engine.Engine._step\n"
         "def step(self, *a, **k):\n    slow(self, *a, **k); time.sleep(0.05)\n"
         "engine.Engine._step = step\nroot = Path(sys.argv[1])\n"
-        f"run.run(load_study('smoke', {project.OVERRIDES}, root), '{variant}', '0-1', root, 1, 'cpu', checkpoint_every=2)\n"
+        f"study = load_study('smoke', {project.OVERRIDES}, root)\n"
+        f"run.run(study, '{variant}', '0-1', root, 1, 'cpu', checkpoint_every=2)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(other)], cwd=project.REPOSITORY, stderr=subprocess.PIPE)
     scratch = other / paths.scratch_folder(study, variant, "0-1")
