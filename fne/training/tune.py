@@ -24,8 +24,8 @@ from fne.training.corpus import Corpus, torch_device
 from fne.training.data import Split
 from fne.training.engine import Engine
 
-HEADER = """# How the values of this file were found: `protocol` and `search` are declared by hand before the search; what
-# follows is written by the command, from validation scores alone. A value at the border of its range is flagged.
+HEADER = """# How the values of this file were found: `protocol` and `search` are declared by hand before the search;
+# what follows is written by the command, from validation scores alone. A value at the border of its range is flagged.
 """
 
 
