@@ -38,6 +38,7 @@ class Engine:
     ) -> None:
         self.config, self.seeds, self.train, self.val, self.device = config, list(seeds), train, val, device
         settings, model = config["train"], config["model"]
+        self.dropout = (model["dropout_image"], model["dropout_text"])
         self.batch_size, self.epochs = settings["batch_size"], settings["epochs"]
         self.steps = steps_per_epoch(train, self.batch_size, settings["epoch_unit"])
         generators = [torch_stream(seed, "init") for seed in self.seeds]
@@ -112,8 +113,10 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         inputs = self.train.image.take(batch.image_row), self.train.text.take(batch.caption_row)
-        share = self.config["model"]["dropout"]
-        noisy = [(dropout(values, batch.noise[:, side], share), mask) for side, (values, mask) in enumerate(inputs)]
+        noisy = [
+            (dropout(values, batch.noise[:, side], self.dropout[side]), mask)
+            for side, (values, mask) in enumerate(inputs)
+        ]
         image, text = embed(self.model, *noisy)
         use_memory = self.momentum is not None and (main or self.config["memory"]["fill"] == "always")
         past_image = past_text = None
@@ -155,9 +158,7 @@ class Engine:
         for r, seed in enumerate(self.seeds):
             recalls = validation_recalls(image[r], text[r], self.val.caption_image)
             scores.append(recalls["rsum"])
-            row = self.diagnostics.row(
-                r, truth=self.train.truth is not None, posterior=rule.strategy.models_posterior
-            )
+            row = self.diagnostics.row(r, truth=self.train.truth is not None, posterior=rule.strategy.models_posterior)
             rate = learning_rate(self.config["train"], self.step - 1, self.total_steps)
             self.curves.append(
                 {

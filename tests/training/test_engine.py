@@ -142,7 +142,7 @@ def test_the_loss_of_a_step_equals_plain_loops() -> None:
         "negatives": {"strategy": "hardest"},
         "memory": {"kind": "none"},
         "warmup": {"epochs": 0},
-        "model": {"dropout": 0.0},
+        "model": {"dropout_image": 0.0, "dropout_text": 0.0},
     }
     engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
     expected = slow_hardest_step(engine)

@@ -7,7 +7,7 @@ import torch
 from fne.training.data import Items, Split
 
 CONFIG = {
-    "model": {"head": "mlp", "hidden": 24, "dim": 12, "dropout": 0.1},
+    "model": {"head": "mlp", "hidden": 24, "dim": 12, "dropout_image": 0.1, "dropout_text": 0.2},
     "train": {
         "epochs": 4,
         "epoch_unit": "images",
