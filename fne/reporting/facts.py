@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fne.stats.intervals import MIN_SEEDS, hierarchical_intervals
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,7 +43,7 @@ def share(hits: np.ndarray, totals: np.ndarray) -> Share:
     """Pooled share over seeds with an interval that respects that picks of one seed are alike.
 
     The wider of two 95 % intervals: Wilson's for the pooled counts, and the ratio estimator's with seeds as
-    clusters, ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with two seeds or more).
+    clusters, ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with three seeds or more).
 
     Args:
         hits: False negatives among the picks of each seed.
@@ -62,7 +64,7 @@ def share(hits: np.ndarray, totals: np.ndarray) -> Share:
     )
     low, high = centre - half, centre + half
     groups = len(totals)
-    if groups > 1:
+    if groups >= MIN_SEEDS:
         spread = math.sqrt(groups / (groups - 1) * float(((hits - p * totals) ** 2).sum())) / n
         reach = float(stdtrit(groups - 1, 0.975)) * spread
         low, high = min(low, p - reach), max(high, p + reach)
@@ -147,8 +149,6 @@ def paired_interval(
     Returns:
         Its ends, as fractions; NaN where the variants share too few seeds for an interval.
     """
-    from fne.stats.intervals import hierarchical_intervals
-
     wanted = study.key(metric, direction, protocol)
     layouts = study.layout(first), study.layout(second)
     if layouts[0] is None or layouts[1] is None or wanted not in layouts[0].keys:

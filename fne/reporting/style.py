@@ -25,6 +25,9 @@ WIDTH = 5.5
 POSITIVE, HARD, FALSE = "#126B36", "#0B5F9E", "#B54708"
 """Populations, not variants: positives, hard negatives, true false negatives; dark enough to write in."""
 
+PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
+"""Behind words on a drawing, so that lines do not run through them."""
+
 RC = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,

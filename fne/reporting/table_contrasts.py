@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from fne.reporting.cells import Cell, Column, Table
 from fne.reporting.wording import DIRECTION_NAMES, METRICS, clean, p_value, percent, signed, span
@@ -54,13 +55,9 @@ def contrasts_table(study: StudyResults) -> Table:
     )
     rows = []
     for row in entries:
-        shift = row["metric"] == "median_rank"
-        difference = percent(row["difference"], row["metric"]) if shift else signed(row["difference"])
-        interval = (
-            f"[{percent(row['low'], row['metric'])}, {percent(row['high'], row['metric'])}]"
-            if shift
-            else span(row["low"], row["high"], sign=True)
-        )
+        rank = row["metric"] == "median_rank"  # a difference of ranks is no percentage
+        difference = percent(row["difference"], row["metric"]) if rank else signed(row["difference"])
+        interval = "" if rank else span(row["low"], row["high"], sign=True)
         rows.append(
             (
                 Cell(clean(study[row["variant"]].title), note=row["variant"], code=True),
@@ -69,7 +66,7 @@ def contrasts_table(study: StudyResults) -> Table:
                 Cell(row["protocol"]),
                 Cell(str(int(row["n_seeds"])), float(row["n_seeds"])),
                 Cell(difference, _finite(row["difference"])),
-                Cell(interval or "—"),
+                Cell(interval or "—", note=_remarks(row["note"])),
                 Cell(p_value(row["p_query"]), _finite(row["p_query"])),
                 Cell(p_value(row["p_query_holm"]), _finite(row["p_query_holm"])),
                 Cell(p_value(row["p_seed"]), _finite(row["p_seed"])),
@@ -77,15 +74,13 @@ def contrasts_table(study: StudyResults) -> Table:
             )
         )
     caption = (
-        f"Variant minus baseline ({clean(study[study.baseline].title)}), paired by seed and query; in "
+        f"Variant minus baseline ({clean(study[study.baseline].title)}), paired by seed and image; in "
         "percent points (rsum in points of 600). Bold: the primary metric, declared before the study ran; "
         "only its p values are one family for Holm's correction, the others are for orientation."
     )
-    told = sorted({clean(str(row["note"])) for row in entries if isinstance(row["note"], str) and row["note"]})
     notes = (
-        "p (queries): given these seeds, over test images. p (seeds): given these queries, over seeds; it "
-        "cannot be smaller than the least possible value, which the number of seeds sets.",
-        *told,
+        "p (queries): given these seeds, over test images. p (seeds): given these queries, over seeds; it cannot be "
+        "smaller than the least possible value, which the number of seeds sets.",
     )
     records = tuple(
         {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
@@ -100,6 +95,12 @@ def _is_primary(study: StudyResults, row: dict) -> bool:
         study.direction,
         study.protocol,
     )
+
+
+def _remarks(note: Any) -> str:
+    """What a reader must know about a row beyond the caption, which already says which rows are exploratory."""
+    parts = clean(note).split("; ") if isinstance(note, str) else []
+    return "; ".join(part for part in parts if not part.startswith("exploratory"))
 
 
 def _finite(value: float) -> float | None:

@@ -56,8 +56,13 @@ def test_unequal_seeds_widen_the_interval() -> None:
 
 
 def test_equal_seeds_keep_wilsons_interval() -> None:
-    found = share(np.array([20, 20]), np.array([100, 100]))
-    assert (found.low, found.high) == pytest.approx(wilson_by_bisection(40, 200), abs=1e-9)
+    found = share(np.array([20, 20, 20]), np.array([100, 100, 100]))
+    assert (found.low, found.high) == pytest.approx(wilson_by_bisection(60, 300), abs=1e-9)
+
+
+def test_two_seeds_say_nothing_about_seeds() -> None:
+    found = share(np.array([10, 60]), np.array([1000, 1200]))
+    assert (found.low, found.high) == pytest.approx(wilson_by_bisection(70, 2200), abs=1e-9)
 
 
 def test_nothing_picked_is_no_share() -> None:

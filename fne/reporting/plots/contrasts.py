@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from fne.reporting.entries import Contrast
 from fne.reporting.figure import Picture, notice
 from fne.reporting.plots.scores import name_row, no_result, rows_of_names, why_missing
 from fne.reporting.style import BASELINE, MUTED, PAPER, colours
@@ -55,10 +57,9 @@ def draw(study: StudyResults) -> Picture:
     base = study[study.baseline].title
     axes.set_xlabel(f"difference in test {what} to the baseline")
     caption = (
-        f"Variant minus baseline ({base}), paired by seed and query. {protocol_phrase(study)}; "
-        f"{seeds_phrase(study)}. Bar: {level(study)} interval of the paired difference. Filled diamond: the "
-        "interval excludes zero; hollow: it does not, and nothing is shown either way. p: query-level test, "
-        "corrected by Holm over the variants of this figure."
+        f"Variant minus baseline ({base}), paired by seed and image. {protocol_phrase(study)}; {seeds_phrase(study)}. "
+        f"{intervals_sentence(study, found.values())} p: query-level test, corrected by Holm over the variants of this "
+        "figure."
     )
     told = [
         f"{variant.title} {signed(contrast.difference)} {span(contrast.low, contrast.high, sign=True)}"
@@ -66,6 +67,17 @@ def draw(study: StudyResults) -> Picture:
         if (contrast := found[variant.id])
     ]
     return Picture(ID, TITLE, QUESTION, caption, f"Forest plot of differences to {base}: {'; '.join(told)}.", figure)
+
+
+def intervals_sentence(study: StudyResults, contrasts: Iterable[Contrast | None]) -> str:
+    """What bars and diamonds mean, or why there are no bars."""
+    made = [one for one in contrasts if one is not None]
+    if not any(math.isfinite(one.low) for one in made):
+        return f"No bars: {min(one.n_seeds for one in made)} seeds in common are too few for an interval."
+    return (
+        f"Bar: {level(study)} interval of the paired difference. Filled diamond: the interval excludes zero; "
+        "hollow: it does not, and nothing is shown either way."
+    )
 
 
 def level(study: StudyResults) -> str:

@@ -97,8 +97,8 @@ def draw(study: StudyResults) -> Picture:
     found = populations(study, variant.id)
     assert found is not None and found.prior is not None
     figure = canvas(WIDTH, 5.6)
-    top = figure.add_axes((0.165, 0.5, 0.815, 0.485))
-    low = figure.add_axes((0.165, 0.09, 0.815, 0.375), sharex=top)
+    top = figure.add_axes((0.165, 0.545, 0.815, 0.44))
+    low = figure.add_axes((0.165, 0.09, 0.815, 0.35), sharex=top)
     window = visible(found)
     densities(top, found, window)
     top.set_ylabel("density")
@@ -121,17 +121,8 @@ def draw(study: StudyResults) -> Picture:
     known = true_share(low, found)
     threshold = variant.config["negatives"].get("posterior_threshold")
     if threshold and variant.config["negatives"].get("elimination") == "released":
-        low.axhline(threshold, color=MUTED, lw=1, ls=(0, (4, 3)))
-        low.text(
-            0.985,
-            threshold * 0.75,
-            f"used above {100 * threshold:g} %",
-            fontsize=8.5,
-            color=MUTED,
-            transform=low.get_yaxis_transform(),
-            ha="right",
-            va="top",
-        )
+        label = f"threshold: FNE uses it above {100 * threshold:g} %"
+        low.axhline(threshold, color=MUTED, lw=1, ls=(0, (4, 3)), label=label)
     low.set_yscale("log")
     low.set_ylim(LEAST, 1.6)
     low.set_yticks([10.0**power for power in range(-6, 1)], [f"{100 * 10.0**power:g} %" for power in range(-6, 1)])
@@ -139,7 +130,9 @@ def draw(study: StudyResults) -> Picture:
     low.set_ylabel("chance of a false negative")
     low.set_xlabel("similarity of an anchor and a negative (cosine)")
     low.grid(axis="y")
-    low.legend(loc="lower right", handlelength=1.6, borderaxespad=0.6)
+    low.legend(
+        loc="lower left", bbox_to_anchor=(-0.17, 1.0), ncols=2, handlelength=1.6, columnspacing=1.2, fontsize=8.5
+    )
     where = x[np.argmax(curves.mean(axis=0))]
     caption = (
         "Above: similarities of pairs of random training batches under the selected weights of "

@@ -8,7 +8,7 @@ import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, Share, by_hardness, pick_share, share, truth_is_known, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours
+from fne.reporting.style import GRID, INK, MUTED, PAPER, PLATE, WIDTH, colours
 from fne.reporting.wording import count, name, seeds_phrase
 from fne.study_results import StudyResults, Variant
 
@@ -52,6 +52,7 @@ def draw(study: StudyResults) -> Picture:
                 transform=panel.transAxes,
                 va="top",
                 fontsize=9,
+                bbox=PLATE,
             )
     axes.flat[0].set_ylim(0, min(1.0, max(1.12 * top, 0.01)))
     axes.flat[0].set_xlim(*window(counts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import MUTED, PAPER, WIDTH, colours
+from fne.reporting.style import MUTED, PAPER, PLATE, WIDTH, colours
 from fne.reporting.wording import (
     interval_phrase,
     metric_name,
@@ -31,8 +31,6 @@ ID, TITLE, QUESTION = (
     "Score per variant",
     "Which variant retrieves best, and how much do its seeds vary?",
 )
-_PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
-"""Behind names and numbers, so that grid lines do not run through them."""
 
 
 def draw(study: StudyResults) -> Picture:
@@ -114,7 +112,7 @@ def name_row(axes: Axes, row: int, variant: Variant, shown: str, *, bold: bool =
         "transform": axes.get_yaxis_transform(),
         "va": "center",
         "fontsize": 9,
-        "bbox": _PLATE,
+        "bbox": PLATE,
         "zorder": 2.5,
     }
     axes.text(0.0, row - 0.29, name(variant, 40), ha="left", fontweight="bold" if bold else "normal", **place)
