@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
 from fne.negatives.strategy import Selection
 
 
-class Loss:
+class Loss(ABC):
     """Base class of the losses; holds no parameters."""
 
+    @abstractmethod
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
         """Loss of each anchor.
 
@@ -23,11 +26,10 @@ class Loss:
         Returns:
             (..., B), zero where the selection is not valid.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what a selection costs")
 
+    @abstractmethod
     def at_collapse(self, selection: Selection) -> Tensor:
         """(..., B): the loss of each anchor if all embeddings were equal, the value the collapse alarm looks for."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what a collapsed model costs")
 
     def shares(self, similarities: Tensor, positive: Tensor, selection: Selection) -> Tensor:
         """(..., B, C) >= 0: how the gradient of a dense loss falls on its negatives, up to a factor per anchor.
@@ -37,7 +39,7 @@ class Loss:
             positive: (..., B).
             selection: With weights (..., B, C).
         """
-        raise NotImplementedError(f"{type(self).__name__} is no dense loss")
+        raise TypeError(f"{type(self).__name__} is no dense loss")
 
 
 def own_similarity(anchors: Tensor, candidates: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +32,7 @@ class Selection:
     fallback: Tensor | None = None
 
 
-class Strategy:
+class Strategy(ABC):
     """Base class of the strategies; holds no state.
 
     A strategy is called under ``torch.no_grad`` once per direction and step. All tensors may carry any leading axes
@@ -56,6 +57,7 @@ class Strategy:
             same_image: (..., B, B) bool, row and column share an image id (the diagonal included).
         """
 
+    @abstractmethod
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         """Select negatives.
 
@@ -69,7 +71,6 @@ class Strategy:
         Returns:
             The :class:`Selection`; no selected candidate is excluded, whatever the input.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how it selects")
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved for an exact resume: a flat dict of tensors."""
