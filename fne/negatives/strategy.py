@@ -45,10 +45,10 @@ class Strategy(ABC):
 
     models_posterior = False
 
-    def start_epoch(self) -> None:
+    def start_epoch(self) -> None:  # noqa: B027 - most strategies have nothing to begin
         """Called before the first step of every main epoch."""
 
-    def observe(self, similarities: Tensor, same_image: Tensor) -> None:
+    def observe(self, similarities: Tensor, same_image: Tensor) -> None:  # noqa: B027 - nor to observe
         """Look at the batch before selecting from it.
 
         Args:
