@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 
-from fne.reporting.facts import pick_share, ranked, supported_best
+from fne.reporting.facts import paired_interval, pick_share, ranked, supported_best
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.wording import clean, metric_name, number, p_value, percent, signed, span
 from fne.study_results import Contrast, StudyResults
 
-FNE = "fne"
+FNE, WITHOUT = "fne", "fne_no_elimination"
 
 
 def headline(study: StudyResults) -> tuple[str, ...]:
-    """One to four plain sentences; the first answers the study's question as far as its numbers can."""
+    """One to five plain sentences; the first answers the study's question as far as its numbers can."""
     order = ranked(study)
     if not order:
         return ("No run of this study has a result yet.",)
     sentences = [*_fne(study, dict(order)), _best(study, order)]
-    sentences += _picks(study)
+    sentences += _elimination(study, dict(order)) + _picks(study)
     gone = sum(1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id))
     if gone:
         asked = len(study.variants) * len(study.seeds)
@@ -67,6 +67,20 @@ def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
     if contrast.high < 0:
         return [f"{fne} does not win: it is worse than the baseline, {base}: {told}."]
     return [f"{fne} does not win: no difference to the baseline, {base}, is shown: {told}."]
+
+
+def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
+    """What the elimination itself adds: the method against the method without it."""
+    if FNE not in means or WITHOUT not in means:
+        return []
+    shared = sorted(set(study.values(FNE)) & set(study.values(WITHOUT)))
+    low, high = paired_interval(study, FNE, WITHOUT)
+    if not shared or not math.isfinite(low):
+        return []
+    difference = sum(study.values(FNE)[seed] - study.values(WITHOUT)[seed] for seed in shared) / len(shared)
+    told = f"{signed(difference)} {metric_name(study)} {span(low, high, sign=True)}"
+    verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
+    return [f"What the elimination itself adds, {_name(study, FNE)} minus {_name(study, WITHOUT)}: {told}; {verdict}."]
 
 
 def _picks(study: StudyResults) -> list[str]:

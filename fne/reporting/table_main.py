@@ -60,6 +60,7 @@ def main_table(study: StudyResults) -> Table:
         for metric in RECALLS
     }
     best["primary"] = supported_best(study)
+    both = {metric: _best_both_ways(study, metric) for metric in truth}
     rows, records = [], []
     for variant in study.variants:
         row = [_name_cell(variant), _seeds_cell(study, variant)]
@@ -69,7 +70,7 @@ def main_table(study: StudyResults) -> Table:
             for metric in RECALLS
         ]
         row += [_primary_cell(study, variant.id, best["primary"]), *_contrast_cells(study, variant.id)]
-        row += [_truth_cell(study, variant.id, metric) for metric in truth]
+        row += [_truth_cell(study, variant.id, metric, both[metric]) for metric in truth]
         row += [_share_cell(study, variant.id)] if known else []
         rows.append(tuple(row))
         records.append(record(study, variant))
@@ -190,12 +191,18 @@ def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
     return difference, Cell(p_value(p) + stars(study, contrast), p if math.isfinite(p) else None)
 
 
-def _truth_cell(study: StudyResults, variant: str, metric: str) -> Cell:
+def _truth_cell(study: StudyResults, variant: str, metric: str, best: str | None) -> Cell:
     values = [_mean(found) for found in _truth_values(study, variant, metric).values()]
     if not any(value is not None for value in values):
         return ABSENT
     text = " / ".join("—" if value is None else percent(value) for value in values)
-    return Cell(text, 100 * float(np.mean([value for value in values if value is not None])))
+    mean = float(np.mean([value for value in values if value is not None]))
+    return Cell(text, 100 * mean, strong=variant == best)
+
+
+def _best_both_ways(study: StudyResults, metric: str) -> str | None:
+    found = {supported_best(study, metric, direction, "truth") for direction in DIRECTIONS}
+    return found.pop() if len(found) == 1 else None
 
 
 def _share_cell(study: StudyResults, variant: str) -> Cell:
@@ -218,7 +225,7 @@ def _mean(values: dict[int, float]) -> float | None:
 def _notes(study: StudyResults, truth: bool, known: bool) -> list[str]:
     notes = [
         "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
-        "runner-up (the same seeds and images) excludes zero."
+        "runner-up (the same seeds and images) excludes zero; of two numbers in one cell, that of both."
     ]
     contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
     if contrasts:

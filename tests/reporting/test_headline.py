@@ -57,8 +57,8 @@ def test_the_best_variant_and_its_picks(paper: Made) -> None:
     sentences = headline(paper.results)
     assert sentences[0].startswith("FNE (as released) beats")
     assert sentences[1].startswith("Best mean rsum: FNE (as its abstract says) with 46")
-    assert "are in truth matches under FNE (as released), against" in sentences[2]
-    assert sentences[3] == "1 of 50 runs has no result; the main table says which, and why."
+    assert "are in truth matches under FNE (as released), against" in sentences[3]
+    assert sentences[4] == "1 of 50 runs has no result; the main table says which, and why."
 
 
 def test_an_unsupported_lead_is_called_so(hostile: Made) -> None:
@@ -87,3 +87,19 @@ def test_fne_without_a_result(paper: Made, monkeypatch: pytest.MonkeyPatch) -> N
 def test_no_run_at_all(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StudyResults, "values", lambda self, variant, *rest: {})
     assert headline(paper.results) == ("No run of this study has a result yet.",)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.01, 0.05, "it helps"), (-0.05, -0.01, "it hurts"), (-0.01, 0.05, "no difference is shown")],
+)
+def test_what_the_elimination_adds(
+    paper: Made, monkeypatch: pytest.MonkeyPatch, low: float, high: float, verdict: str
+) -> None:
+    import fne.reporting.headline as module
+
+    monkeypatch.setattr(module, "paired_interval", lambda *given: (low, high))
+    mine, its = (paper.results.values(name) for name in ("fne", "fne_no_elimination"))
+    difference = sum(mine[seed] - its[seed] for seed in mine) / 5
+    words = next(words for words in headline(paper.results) if words.startswith("What the elimination itself adds"))
+    assert f": +{100 * difference:.1f} rsum [" in words and words.endswith(f"; {verdict}.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fne.reporting.facts import truth_is_known
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours, dashes, end_labels
-from fne.reporting.wording import listing, seeds_phrase, short
-from fne.study_results import StudyResults
+from fne.reporting.wording import listing, seed_list, seeds_phrase, short
+from fne.study_results import StudyResults, Variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,7 @@ def window(curves: pd.DataFrame, scale: float) -> tuple[float, float]:
     return scale * (low - pad), scale * (high + pad)
 
 
-def selected(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, colour: str) -> None:
+def selected(panel: Axes, variant: Variant, rows: pd.DataFrame, scale: float, colour: str) -> None:
     """Circle each seed's selected epoch."""
     for run in variant.runs:
         for entry in run["selection"]["per_seed"]:
@@ -146,15 +147,25 @@ def selected(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, col
                 )
 
 
-def collapse(panel: Axes, variant: object, rows: pd.DataFrame, scale: float, colour: str) -> list[str]:
-    """Cross out the first collapsed epoch of every seed that has one, and say which."""
-    told = []
-    for seed, own in rows[rows["collapsed"] == 1].groupby("seed", sort=True):
-        first = own.sort_values("epoch").iloc[0]
-        height = max(scale * first["val_rsum"], panel.get_ylim()[0])
-        panel.plot([first["epoch"] + 1], [height], "X", clip_on=False, ms=9, color=colour, mec=INK, mew=0.8, zorder=5)
-        told.append(f"{variant.id} seed {seed} at epoch {int(first['epoch']) + 1}")
-    return told
+def collapse(panel: Axes, variant: Variant, rows: pd.DataFrame, scale: float, colour: str) -> list[str]:
+    """Cross out the first collapsed epoch of every seed that has one; say when, and whether it recovered."""
+    seeds, epochs, recovered = [], [], 0
+    floor = panel.get_ylim()[0]
+    for seed, own in rows.sort_values("epoch", kind="stable").groupby("seed", sort=True):
+        alarms = own[own["collapsed"] == 1]
+        if alarms.empty:
+            continue
+        epoch, score = int(alarms["epoch"].iloc[0]) + 1, scale * float(alarms["val_rsum"].iloc[0])
+        height = max(score, floor) if math.isfinite(score) else floor
+        panel.plot([epoch], [height], "X", clip_on=False, ms=7, color=colour, mec=INK, mew=0.8, zorder=5)
+        seeds.append(int(seed))
+        epochs.append(epoch)
+        recovered += int(own["collapsed"].iloc[-1] != 1)
+    if not seeds:
+        return []
+    end = {0: "not recovered", len(seeds): "recovered"}.get(recovered, f"{recovered} of {len(seeds)} recovered")
+    when = f"epoch {min(epochs)}" if min(epochs) == max(epochs) else f"epochs {min(epochs)} to {max(epochs)}"
+    return [f"{variant.id} (seed{'s' if len(seeds) > 1 else ''} {seed_list(seeds)}, first at {when}, {end})"]
 
 
 def collapse_sentence(collapsed: list[str]) -> str:
