@@ -49,6 +49,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip by name what this machine cannot run."""
     no_shared = pytest.mark.skip(reason="needs_shared: no development data (set FNE_SHARED)")
     for item in items:
+        if "smoke" in getattr(item, "fixturenames", ()):
+            # The first of them waits for a whole study, half a minute on an idle machine.
+            item.add_marker(pytest.mark.timeout(1200))
         if "needs_shared" in item.keywords and shared_folder() is None:
             item.add_marker(no_shared)
         if "gpu" in item.keywords:

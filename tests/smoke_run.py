@@ -20,7 +20,7 @@ def run_once(tmp_path_factory: pytest.TempPathFactory, worker: str) -> Project:
         if not (shared / "smoke.log").exists():
             Project.copy_of(ROOT, project.folder)
             started = time.monotonic()
-            done = project.snakemake("--cores", "2", "smoke", timeout=280)
+            done = project.snakemake("--cores", "2", "smoke", timeout=1000)
             seconds = time.monotonic() - started
             text = f"{done.returncode}\n{seconds:.0f} s\n{done.stdout}{done.stderr}"
             (shared / "smoke.log").write_text(text)

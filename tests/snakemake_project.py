@@ -52,7 +52,7 @@ class Project:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return inherited | {"PATH": path, "PYTHONPATH": str(self.folder)}
 
-    def run(self, *command: str, timeout: float = 240) -> subprocess.CompletedProcess:
+    def run(self, *command: str, timeout: float = 280) -> subprocess.CompletedProcess:
         """Run a command in the project's folder."""
         return subprocess.run(
             command,
@@ -64,7 +64,7 @@ class Project:
             check=False,
         )
 
-    def snakemake(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess:
+    def snakemake(self, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess:
         """Run Snakemake."""
         return self.run(sys.executable, "-m", "snakemake", *arguments, timeout=timeout)
 
