@@ -14,8 +14,17 @@ from fne.errors import UserError
 from fne.reporting import figures
 from fne.reporting.facts import by_hardness
 from fne.reporting.plots.curves import per_epoch, window
-from fne.reporting.plots.distributions import Populations, normal, populations, posterior, usable, visible
 from fne.reporting.plots.picks import rates
+from fne.reporting.plots.populations import (
+    Populations,
+    drawn,
+    normal,
+    populations,
+    posterior,
+    too_few,
+    usable,
+    visible,
+)
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE
 
@@ -231,3 +240,19 @@ def test_drawing_leaves_the_users_settings_alone(paper: Made) -> None:
     before = dict(matplotlib.rcParams)
     figures.draw(paper.results, "cost")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_handful_of_known_false_negatives_is_no_density(paper: Made, lonely: Made) -> None:
+    found = populations(paper.results, "fne")
+    few = np.zeros_like(found.counts["false_negatives"])
+    few[0, 60] = 29
+    sparse = Populations(found.edges, {**found.counts, "false_negatives": few}, found.fits, found.prior)
+    assert [kind for kind, _, _ in drawn(found)] == ["positives", "hard_negatives", "false_negatives"]
+    assert [kind for kind, _, _ in drawn(sparse)] == ["positives", "hard_negatives"]
+    assert too_few([found]) == "" and "(here 29 to 29)" in too_few([sparse])
+    assert "(here 0 to 0)" in figures.draw(lonely.results, "distributions_all").caption
+
+
+def test_a_diverged_variant_has_the_whole_range() -> None:
+    nothing = {kind: np.zeros((1, 2)) for kind in ("positives", "hard_negatives", "false_negatives", "all_negatives")}
+    assert visible(Populations(np.array([-1.0, 0.0, 1.0]), nothing, [], None)) == (-1.0, 1.0)

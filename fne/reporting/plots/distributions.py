@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, share, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
+from fne.reporting.plots.populations import (
+    KINDS,
+    Populations,
+    centre,
+    drawn,
+    normal,
+    populations,
+    posterior,
+    too_few,
+    visible,
+)
 from fne.reporting.style import FALSE, HARD, INK, MUTED, POSITIVE, WIDTH, spread
 from fne.reporting.wording import name, number, seed_list
 from fne.study_results import StudyResults, Variant
@@ -22,61 +32,6 @@ ALL_ID, ALL_TITLE = "distributions_all", "Similarities under every variant"
 ALL_QUESTION = "How far apart does each variant keep positives, hard negatives and false negatives?"
 LEAST = 1e-6
 """Probabilities below this are drawn at the floor of the lower panel."""
-
-
-@dataclass(frozen=True)
-class Populations:
-    """Histograms of a variant summed over its seeds, and its seeds' fits.
-
-    Args:
-        edges: (K + 1,) bin edges.
-        counts: Per population (S, K), one row per seed.
-        fits: The fitted normals of every seed that has them.
-        prior: The prior that the variant's strategy uses, if it has one.
-    """
-
-    edges: np.ndarray
-    counts: dict[str, np.ndarray]
-    fits: list[dict[str, float]]
-    prior: float | None
-
-    def density(self, kind: str) -> np.ndarray:
-        """Probability density per bin, seeds pooled."""
-        total = self.counts[kind].sum(axis=0)
-        return total / max(total.sum(), 1) / np.diff(self.edges)
-
-
-def populations(study: StudyResults, variant: str) -> Populations | None:
-    """Read what ``distributions.json`` holds for a variant; ``None`` when it has no run."""
-    entries = study.distributions(variant)
-    if not entries:
-        return None
-    counts = {
-        kind: np.array([entry[kind] for entry in entries], float)
-        for kind in ("positives", "hard_negatives", "false_negatives", "all_negatives")
-    }
-    fits = [entry["fit"] for entry in entries if usable(entry["fit"])]
-    return Populations(np.array(entries[0]["bins"], float), counts, fits, entries[0]["prior"])
-
-
-def usable(fit: dict[str, Any] | None) -> bool:
-    """Are there two normals with a positive spread?"""
-    return bool(fit) and all(np.isfinite(fit[key] or np.nan) and fit[key] > 0 for key in ("pos_var", "neg_var"))
-
-
-def normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
-    """Density of the normal distribution."""
-    return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
-
-
-def posterior(x: np.ndarray, fit: dict[str, float], prior: float) -> np.ndarray:
-    """Probability of a false negative at x, ``N+ / (N+ + (1/prior - 1) N-)``, from log densities."""
-    logs = [
-        -0.5 * np.log(fit[f"{side}_var"]) - (x - fit[f"{side}_mean"]) ** 2 / (2 * fit[f"{side}_var"])
-        for side in ("pos", "neg")
-    ]
-    odds = np.clip(logs[0] - logs[1] - np.log(1 / prior - 1), -700, 700)
-    return 1 / (1 + np.exp(-odds))
 
 
 def chosen(study: StudyResults) -> Variant | None:
@@ -138,9 +93,9 @@ def draw(study: StudyResults) -> Picture:
         "Above: similarities of pairs of random training batches under the selected weights of "
         f"{variant.title}, seeds {seed_list(variant.seeds)} pooled: each anchor's own positive, the hardest "
         "other item of its row or column (hard negative, true or not), and pairs of different images that "
-        "are relevant all the same (false negative); each filled area is 1. Dashed: the two normals that "
-        "FNE fits, one pair per seed. Below, on a logarithmic axis: the posterior they imply with the prior "
-        f"{found.prior:g} (line: mean of the seeds; band: their range)"
+        f"are relevant all the same (false negative); each filled area is 1.{too_few([found])} Dashed: the two "
+        "normals that FNE fits, one pair per seed. Below, on a logarithmic axis: the posterior they imply with the "
+        f"prior {found.prior:g} (line: mean of the seeds; band: their range)"
         + (
             ", and the share of pairs at that similarity that truly are false negatives (points, with 95 % "
             "intervals; bins of 0.02)."
@@ -204,8 +159,9 @@ def draw_all(study: StudyResults) -> Picture:
     caption = (
         "Similarities of pairs of random training batches under each variant's selected weights, seeds "
         f"{seed_list(seeds)} pooled: positives, hard negatives (the hardest other item of a row or column) "
-        "and true false negatives (relevant pairs of different images). Each area is 1. Dashed: the two "
-        "normals that FNE fits, or would fit, to them, one pair per seed. The further the filled areas lie "
+        "and true false negatives (relevant pairs of different images). Each area is 1."
+        f"{too_few([one for one in found.values() if one is not None])} Dashed: the two normals that "
+        "FNE fits, or would fit, to them, one pair per seed. The further the filled areas lie "
         "apart, the easier the elimination." + truth_sentence(study)
     )
     told = [
@@ -217,19 +173,11 @@ def draw_all(study: StudyResults) -> Picture:
     return Picture(ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(told) + ".", figure)
 
 
-KINDS = (
-    ("positives", POSITIVE, "positives"),
-    ("hard_negatives", HARD, "hard negatives"),
-    ("false_negatives", FALSE, "true false negatives"),
-)
-
-
 def densities(axes: Axes, found: Populations, window: tuple[float, float]) -> None:
     """Fill the three histograms and draw the fitted normals over them."""
-    for kind, colour, _ in KINDS:
-        if found.counts[kind].sum():
-            axes.stairs(found.density(kind), found.edges, fill=True, color=colour, alpha=0.28, lw=0)
-            axes.stairs(found.density(kind), found.edges, color=colour, lw=1.3)
+    for kind, colour, _ in drawn(found):
+        axes.stairs(found.density(kind), found.edges, fill=True, color=colour, alpha=0.28, lw=0)
+        axes.stairs(found.density(kind), found.edges, color=colour, lw=1.3)
     x = np.linspace(*window, 160)
     for fit in found.fits:
         for side, colour in (("pos", POSITIVE), ("neg", HARD)):
@@ -242,7 +190,7 @@ def name_peaks(axes: Axes, found: Populations) -> None:
     """Write each population's name above its peak."""
     middles = (found.edges[:-1] + found.edges[1:]) / 2
     low, high = axes.get_xlim()
-    shown = [entry for entry in KINDS if found.counts[entry[0]].sum()]
+    shown = drawn(found)
     wanted = [(float(middles[found.density(kind).argmax()]) - low) / (high - low) for kind, _, _ in shown]
     for (_, colour, label), x in zip(shown, spread(wanted, 0.33, 0.14, 0.9), strict=True):
         axes.text(x, 0.985, label, transform=axes.transAxes, ha="center", va="top", color=colour, fontweight="bold")
@@ -261,7 +209,7 @@ def true_share(axes: Axes, found: Populations) -> bool:
     false, others = found.counts["false_negatives"], found.counts["all_negatives"]
     if not false.sum():
         return False
-    middles, drawn = (found.edges[:-1] + found.edges[1:]) / 2, False
+    middles, named = (found.edges[:-1] + found.edges[1:]) / 2, False
     for place in np.flatnonzero((false + others).sum(axis=0) > 0):
         one = share(false[:, place], (false + others)[:, place])
         if one.hits == 0:
@@ -273,31 +221,10 @@ def true_share(axes: Axes, found: Populations) -> bool:
             "o",
             color=FALSE,
             ms=3.6,
-            label=None if drawn else "true share of false negatives",
+            label=None if named else "true share of false negatives",
         )
-        drawn = True
+        named = True
     return True
-
-
-def visible(found: Populations) -> tuple[float, float]:
-    """The range that holds all but a thousandth of each population, with a margin."""
-    lows, highs = [], []
-    for kind, _, _ in KINDS:
-        total = found.counts[kind].sum(axis=0)
-        if total.sum():
-            cumulative = np.cumsum(total) / total.sum()
-            lows.append(found.edges[int(np.searchsorted(cumulative, 0.001))])
-            highs.append(found.edges[int(np.searchsorted(cumulative, 0.999)) + 1])
-    return max(min(lows) - 0.04, -1.0), min(max(highs) + 0.04, 1.0)
-
-
-def centre(found: Populations, kind: str) -> str:
-    """The median of a population, in words."""
-    total = found.counts[kind].sum(axis=0)
-    if not total.sum():
-        return "(none known)"
-    place = int(np.searchsorted(np.cumsum(total), total.sum() / 2))
-    return number(float(found.edges[place] + found.edges[place + 1]) / 2, 2)
 
 
 def truth_sentence(study: StudyResults) -> str:
