@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fne.config import Study, data_section, resolve
-from fne.configuration.merge import canonical, is_path
+from fne.configuration.merge import canonical, how_to_give, is_path
+from fne.configuration.problems import Problems
 from fne.configuration.schema import PATH_KEYS, flatten
 from fne.files import sha256_text
 
@@ -30,6 +31,25 @@ def data_id(study: Study) -> str:
 def data_folder(study: Study) -> Path:
     """Prepared data: manifest, truth, pictures (of scenes), encoders and features."""
     return Path("resources") / data_id(study)
+
+
+def check_given(study: Study) -> None:
+    """Check that the files and folders a user gave by path are there; what is in them is checked on reading.
+
+    Raises:
+        UserError: Lists everything that is not there.
+    """
+    problems = Problems()
+    flat = flatten(resolve(study, study.variants[0]))
+    for key in (*PATH_KEYS, *(f"encoders.{modality}.checkpoint" for modality in MODALITIES)):
+        value = flat.get(key)
+        if value is None or (key.startswith("encoders.") and not is_path(value)):
+            continue
+        place, folder = Path(value).expanduser(), key == "data.images" or key.startswith("encoders.")
+        if not (place.is_dir() if folder else place.is_file()):
+            what = "folder" if folder else "file"
+            problems.report(f"no such {what}", key=key, value=value, hint=f"give it: {how_to_give(key)}")
+    problems.raise_any(f"study {study.name!r}")
 
 
 def manifest(study: Study) -> Path:

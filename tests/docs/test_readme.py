@@ -62,7 +62,9 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
             assert place, "a YAML block of the README begins with the name of its file"
             (project.folder / place[1]).write_text(block.text)
     corpus = project.folder / "data" / "flickr8k"
-    corpus.mkdir(parents=True)
+    (corpus / "images").mkdir(parents=True)
+    for name in ("mobilenet_v2_1.0_224", "all-MiniLM-L6-v2"):
+        (project.folder / "data" / "encoders" / name).mkdir(parents=True)
     for name in ("dataset_flickr8k.json", "CrowdFlowerAnnotations.txt"):
         (corpus / name).write_text("{}")
     held = project.folder / "held"

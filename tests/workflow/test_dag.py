@@ -19,7 +19,7 @@ RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project.copy_of(ROOT, tmp_path_factory.mktemp("dag") / "project")
-    (project.folder / "corpus").mkdir()
+    (project.folder / "corpus/images").mkdir(parents=True)
     (project.folder / "corpus/dataset.json").write_text("{}")
     return project
 
@@ -116,6 +116,10 @@ def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
         (["--config", "device=gpu"], ["device", "'gpu'", "auto, cpu, cuda"]),
         (["--config", "set={negatives.taus: 1.0}"], ["negatives.taus", "negatives.tau"]),
         (["--config", "study=flickr8k"], ["images=", "annotations=", "image_encoder=", "text_encoder="]),
+        (
+            given({**FLICKR8K, "images": "nowhere", "crowdflower": "no.txt", "text_encoder": "./none"}),
+            ["3 problems", "'nowhere'; give it", "'no.txt'", "encoders.text.checkpoint: no such folder"],
+        ),
     ],
 )
 def test_bad_config_is_one_clear_message(project: Project, arguments: list[str], expected: list[str]) -> None:

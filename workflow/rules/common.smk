@@ -36,6 +36,7 @@ def load_studies():
     """
     try:
         asked = from_snakemake(config, extra=["device"])
+        paths.check_given(asked)
         studies = {asked.name: asked}
         if "smoke" not in studies:
             studies["smoke"] = load_study("smoke")
