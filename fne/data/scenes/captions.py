@@ -60,8 +60,6 @@ def draw_form(scene: Scene, level: int, choose: Chooser) -> Form:
                 spec_of(item, choose.chance(size), row=placed and only != 0, col=placed and only != 1)
             )
     specs = _told_apart(items, specs)
-    if group and any(not incompatible(group[1], spec) for spec in specs):
-        specs = []
     if len(specs) > 1 and choose.chance(0.85):
         atoms.append(_relation(items[0], items[1], specs[0], specs[1], choose))
         specs = specs[2:]
