@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 GALLERY = ROOT / "reports" / "gallery"
-PICTURES = {"scores": "score_by_variant"}
+PICTURES = {"scores": "score_by_variant", "picks": "false_negative_picks", "distributions": "posterior"}
 MARKS = re.compile(r"(<!-- results:begin -->\n).*(<!-- results:end -->)", re.DOTALL)
 
 
