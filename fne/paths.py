@@ -132,6 +132,11 @@ def reports_folder(study: Study) -> Path:
     return Path("reports") / study.name
 
 
+def tuned(study: Study) -> Path:
+    """The file that tells how a study's values were tuned."""
+    return Path("ablations", "tuned", f"{study.tuned or study.name}.yaml")
+
+
 def test_accesses(study: Study) -> Path:
     """The append-only log of every reading of the test split."""
     return results_folder(study) / "test_accesses.jsonl"

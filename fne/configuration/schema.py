@@ -125,6 +125,8 @@ RUN_FIELDS: dict[str, Field] = {
     "model.head": _choice(*HEAD_LEVELS),
     "model.hidden": COUNT,
     "model.dim": COUNT,
+    "model.rescale_image": _choice("none", "power"),
+    "model.rescale_text": _choice("none", "power"),
     "model.dropout_image": Field("float", low=0, high=1, open_high=True),
     "model.dropout_text": Field("float", low=0, high=1, open_high=True),
     "train.epochs": COUNT,

@@ -126,7 +126,7 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
     yield study.root / paths.test_accesses(study.definition)
     yield study.root / paths.manifest(study.definition)
     if study.definition.tuned is not None:
-        yield study.root / "ablations" / "tuned" / f"{study.definition.tuned}.yaml"
+        yield study.root / paths.tuned(study.definition)
     for variant in study.variants:
         for folder in variant.folders:
             for name in ("run.json", "picks.npz", "distributions.json", "queries.test.npz"):

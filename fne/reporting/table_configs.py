@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fne import paths
 from fne.config import diff, resolve
 from fne.configuration.schema import flatten
 from fne.configuration.yaml_file import read_mapping
@@ -80,7 +81,7 @@ def tuning(study: StudyResults) -> dict[str, Any]:
     """The study's tuned file as it stands, or an empty mapping."""
     if study.definition.tuned is None:
         return {}
-    return read_mapping(study.root / "ablations" / "tuned" / f"{study.definition.tuned}.yaml")
+    return read_mapping(study.root / paths.tuned(study.definition))
 
 
 def change(key: str, before: Any, after: Any) -> str:

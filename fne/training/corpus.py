@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,12 +46,19 @@ class Corpus:
         fingerprints |= {f"features.{modality}": store.fingerprint for modality, store in stores.items()}
         return cls(manifest, stores["image"], stores["text"], fingerprints)
 
-    def training(self, device: torch.device) -> tuple[Split, Split, dict[str, Standardiser]]:
-        """The training split with its truth, the validation split, and the standardisers fitted on the former."""
+    def training(
+        self, model: dict[str, Any], device: torch.device
+    ) -> tuple[Split, Split, dict[str, Standardiser]]:
+        """The training split with its truth, the validation split, and the standardisers fitted on the former.
+
+        Args:
+            model: The ``model`` section of a run config, which says how features are rescaled.
+            device: Where the splits go.
+        """
         train = Split.load(self.manifest, "train", self.image, self.text, self.manifest.truth("train"))
         val = Split.load(self.manifest, "val", self.image, self.text, None)
         by = {
-            name: Standardiser.fit(items.values, items.mask)
+            name: Standardiser.fit(items.values, items.mask, model[f"rescale_{name}"])
             for name, items in (("image", train.image), ("text", train.text))
         }
         return train.standardised(**by, device=device), val.standardised(**by, device=device), by

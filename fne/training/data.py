@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fne.data.manifest import Manifest
 from fne.data.truth import Truth
@@ -14,28 +14,47 @@ from fne.features.store import Features
 from fne.seeding import torch_stream
 
 
+def rescale(values: Tensor, rule: str) -> Tensor:
+    """Features before they are standardised.
+
+    ``none``: x. ``power``: ``y / ||y||`` with ``y = sign(x) sqrt(|x|)``, which evens out the few large activations of
+    a rectified network.
+
+    Args:
+        values: (..., D).
+        rule: ``none`` or ``power``.
+
+    *Source*: Perronnin et al., Improving the Fisher kernel for large-scale image classification, ECCV 2010.
+    """
+    if rule == "power":
+        return nn.functional.normalize(values.sign() * values.abs().sqrt(), dim=-1)
+    return values
+
+
 @dataclass(frozen=True)
 class Standardiser:
-    """``(x - shift) / scale`` per feature, fitted on the training split; saved with the weights.
+    """``(rescale(x) - shift) / scale`` per feature, fitted on the training split; saved with the weights.
 
     Args:
         shift, scale: (D,) float32; a constant feature has scale 1.
+        rule: Of :func:`rescale`.
     """
 
     shift: Tensor
     scale: Tensor
+    rule: str = "none"
 
     @classmethod
-    def fit(cls, values: Tensor, mask: Tensor | None = None) -> Standardiser:
+    def fit(cls, values: Tensor, mask: Tensor | None = None, rule: str = "none") -> Standardiser:
         """Fit on (N, D) vectors, or on the tokens of (N, T, D) that ``mask`` (N, T) keeps."""
         rows = values if mask is None else values[mask]
-        rows = rows.double()
+        rows = rescale(rows.double(), rule)
         scale = rows.std(dim=0, correction=0)
         scale = torch.where(scale > 1e-6, scale, 1.0)
-        return cls(rows.mean(dim=0).float(), scale.float())
+        return cls(rows.mean(dim=0).float(), scale.float(), rule)
 
     def __call__(self, values: Tensor) -> Tensor:
-        return (values.float() - self.shift) / self.scale
+        return (rescale(values.float(), self.rule) - self.shift) / self.scale
 
 
 @dataclass(frozen=True)

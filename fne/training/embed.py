@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -53,7 +54,7 @@ def embed_split(
                 hint="train it again",
             )
     model, standardisers = load_model(
-        folder / "weights.safetensors", resolve(study, variant)["model"]["head"], parse_block(block), where
+        folder / "weights.safetensors", resolve(study, variant)["model"], parse_block(block), where
     )
     image, text = engine.embed_split(model, corpus.split(split, standardisers, where))
     for r, selected in enumerate(finished["selection"]["per_seed"]):
@@ -62,9 +63,15 @@ def embed_split(
 
 
 def load_model(
-    path: Path, head: str, seeds: list[int], device: torch.device
+    path: Path, config: dict[str, Any], seeds: list[int], device: torch.device
 ) -> tuple[DualEncoder, dict[str, Standardiser]]:
     """Read the heads of a block and the standardisers of their inputs.
+
+    Args:
+        path: ``weights.safetensors`` of a finished job.
+        config: The ``model`` section of its config.
+        seeds: The seeds it must hold.
+        device: Where the heads go; the standardisers stay on the CPU.
 
     Raises:
         UserError: The file is missing, damaged, or holds other heads or other seeds.
@@ -78,11 +85,12 @@ def load_model(
     if held != seeds:
         raise bad_input("weights of other seeds", file=path, key="seeds", value=held, allowed=[seeds])
     standardisers = {
-        side: Standardiser(tensors.pop(f"{side}.shift"), tensors.pop(f"{side}.scale")) for side in paths.MODALITIES
+        side: Standardiser(tensors.pop(f"{side}.shift"), tensors.pop(f"{side}.scale"), config[f"rescale_{side}"])
+        for side in paths.MODALITIES
     }
-    mlp = "mlp." if head == "attention" else ""
+    mlp = "mlp." if config["head"] == "attention" else ""
     hidden, dim = tensors[f"image.{mlp}second.weight"].shape[1:]
     widths = [len(standardisers[side].shift) for side in paths.MODALITIES]
-    model = DualEncoder(head, *widths, hidden, dim, [torch.Generator() for _ in seeds])
+    model = DualEncoder(config["head"], *widths, hidden, dim, [torch.Generator() for _ in seeds])
     model.load_state_dict(tensors, strict=True)
     return model.to(device).requires_grad_(False), standardisers

@@ -90,7 +90,7 @@ def run(
     started = provenance.now()
     config, seeds, where = resolve(study, variant), parse_block(block), torch_device(device)
     corpus = Corpus.open(study, root)
-    train, val, standardisers = corpus.training(where)
+    train, val, standardisers = corpus.training(config["model"], where)
     scratch = root / paths.scratch_folder(study, variant, block)
     identity = {"digest": digest(config), "protocol": PROTOCOL, **corpus.fingerprints}
     groups = [seeds] if where.type == "cuda" else [[seed] for seed in seeds]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 
+from fne import paths
 from fne.config import Study, digest, resolve
 from fne.configuration.schema import RUN_FIELDS, check_key, check_value, flatten, unflatten
 from fne.configuration.yaml_file import read_mapping
@@ -43,7 +44,7 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     Raises:
         UserError: The file declares no valid protocol or search.
     """
-    file = root / "ablations" / "tuned" / f"{study.tuned or study.name}.yaml"
+    file = root / paths.tuned(study)
     declared = read_mapping(file)
     budget, seeds, search = read_protocol(declared, file, study)
     plans = {variant: trials(flatten(resolve(study, variant)), search, budget) for variant in study.variants}
@@ -183,14 +184,17 @@ def _scores(
 def _open(study: Study, root: Path, device: str) -> None:
     """Start a worker: one thread, the data once."""
     torch.set_num_threads(1)
-    where = torch_device(device)
-    train, val, _ = Corpus.open(study, root).training(where)
-    _STATE.update(train=train, val=val, device=where)
+    _STATE.update(corpus=Corpus.open(study, root), device=torch_device(device))
 
 
 def _trial(config: dict[str, Any], seeds: list[int]) -> float:
     """Mean selected validation rsum over the tuning seeds; a diverged seed counts 0."""
-    train, val, where = _STATE["train"], _STATE["val"], _STATE["device"]
+    where, model = _STATE["device"], config["model"]
+    inputs = tuple(model[f"rescale_{side}"] for side in paths.MODALITIES)
+    if _STATE.get("inputs") != inputs:
+        train, val, _ = _STATE["corpus"].training(model, where)
+        _STATE.update(inputs=inputs, train=train, val=val)
+    train, val = _STATE["train"], _STATE["val"]
     return sum(_score(config, [seed], train, val, where) for seed in seeds) / len(seeds)
 
 

@@ -11,7 +11,7 @@ import torch
 from fne.errors import UserError
 from fne.models.heads import DualEncoder
 from fne.training import checkpoint
-from fne.training.data import EpochPlan, Standardiser
+from fne.training.data import EpochPlan, Standardiser, rescale
 from fne.training.engine import Engine, learning_rate
 from fne.training.step import clip_gradients
 from tests.training import toy
@@ -274,6 +274,21 @@ def test_standardiser_by_numpy_and_constant_features() -> None:
         values.numpy().std(0) > 1e-6, values.numpy().std(0), 1
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_power_rescaling_by_loops_and_within_the_standardiser() -> None:
+    values = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)) * 3
+    values[3] = 0.0
+    expected = []
+    for row in values.tolist():
+        rooted = [math.copysign(math.sqrt(abs(x)), x) for x in row]
+        norm = math.sqrt(sum(x * x for x in rooted)) or 1.0
+        expected.append([x / norm for x in rooted])
+    np.testing.assert_allclose(rescale(values, "power").numpy(), expected, atol=1e-6)
+    plain = np.asarray(expected)
+    found = Standardiser.fit(values, rule="power")(values).numpy()
+    np.testing.assert_allclose(found, (plain - plain.mean(0)) / plain.std(0), atol=1e-5)
+    assert torch.equal(rescale(values, "none"), values)
 
 
 def test_attention_head_trains_and_ignores_padding() -> None:

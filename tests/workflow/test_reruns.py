@@ -15,6 +15,7 @@ question: Does an edit run again what it must, and nothing else?
 regime: head
 data: {dataset: scenes, train: 40, val: 20, test: 20, pretrain: 20}
 variants: [hardest_in_batch, fne, infonce]
+tuned: paper
 seeds: [0, 1]
 block: 2
 baseline: hardest_in_batch
@@ -125,6 +126,11 @@ def test_a_title_is_told_anew_and_trains_nothing(project: Project) -> None:
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join("title: Another name\n" if line.startswith("title:") else line for line in lines))
     assert rules(project.planned(*THREE)) == AFTERWARDS
+
+
+def test_a_reason_of_a_tuned_value_is_told_anew_only(project: Project) -> None:
+    project.edit("ablations/tuned/paper.yaml", "hardest_in_batch: 'best of", "hardest_in_batch: 'the best of")
+    assert rules(project.planned(*THREE)) == {"make_tables", "make_report"}
 
 
 def test_the_tie_rule_evaluates_anew_and_trains_nothing(project: Project) -> None:

@@ -130,6 +130,12 @@ def runs(wildcards, pattern):
     return [str(paths.run_folder(study, *job) / pattern) for job in jobs]
 
 
+def tuned_file(wildcards):
+    """How the values were found, which tables and record tell."""
+    study = of_study(wildcards)
+    return paths.tuned(study) if study.tuned else []
+
+
 def asked(wildcards):
     """What a study asks, in words and by names: its titles stand in the tables."""
     study = of_study(wildcards)

@@ -2,6 +2,7 @@
 rule make_tables:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED),
+        tuned_file,
         sources("fne.reporting.tables"),
     output:
         report(

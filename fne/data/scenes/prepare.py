@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from fne.data.manifest import SPLITS
-from fne.data.scenes.captions import caption_scene
 from fne.data.scenes.draw import Chooser
 from fne.data.scenes.grammar import say
 from fne.data.scenes.logic import Form, write_forms
@@ -52,16 +51,6 @@ def pretrain_pictures(data: dict[str, Any]) -> np.ndarray:
         numpy_stream(data["seed"], "scenes", "pretrain", "pictures"),
         data["image_size"],
     )
-
-
-def pretrain_captions(data: dict[str, Any]) -> list[str]:
-    """``captions_per_image`` captions of every one of :func:`pretrain_scenes`, in scene order."""
-    choose = Chooser(numpy_stream(data["seed"], "scenes", "pretrain", "captions"))
-    return [
-        caption_scene(scene, choose)[0]
-        for scene in pretrain_scenes(data)
-        for _ in range(data["captions_per_image"])
-    ]
 
 
 def build_splits(data: dict[str, Any]) -> dict[str, Split]:
