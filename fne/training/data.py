@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from fne.data.manifest import Manifest
+from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.features.store import Features
 from fne.seeding import torch_stream
+
+if TYPE_CHECKING:
+    from fne.training.learner import Learner
 
 
 def rescale(values: Tensor, rule: str) -> Tensor:
@@ -93,51 +97,38 @@ class Items:
         return values, self.mask.index_select(0, flat).reshape(*rows.shape, -1)
 
 
-@dataclass(frozen=True)
-class Split:
-    """One split of a data set, ready for the engine.
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Which image each caption of a split belongs to, and what is known to be relevant; the engine's view of a split.
 
     Args:
-        image, text: Features of its N images and M captions.
         caption_image: (M,) int64, the image of each caption, 0..N-1; captions stand in image order.
         first_caption, caption_count: (N,) int64.
         truth: (M, ceil(N/8)) uint8 bit mask of the pairs known to be relevant (bit ``i % 8`` of byte ``i // 8``), or
             None where nothing beyond the own pairs is looked up.
     """
 
-    image: Items
-    text: Items
     caption_image: Tensor
     first_caption: Tensor
     caption_count: Tensor
     truth: Tensor | None
 
-    @classmethod
-    def load(cls, manifest: Manifest, name: str, image: Features, text: Features, truth: Truth | None) -> Split:
-        """Read a split from its manifest, its feature stores and (for training) its truth."""
-        view = manifest.split(name)
+    @staticmethod
+    def fields(view: SplitView, truth: Truth | None, device: torch.device) -> dict[str, Tensor | None]:
+        """The four fields of a split of a manifest, on a device."""
         caption_image = torch.as_tensor(view.caption_image, dtype=torch.int64)
         count = torch.bincount(caption_image, minlength=len(view.image_rows))
         packed = None if truth is None else torch.from_numpy(truth.packed(len(view.image_rows), len(view.caption_rows)))
-        return cls(
-            image=Items.load(image, view.image_rows),
-            text=Items.load(text, view.caption_rows),
-            caption_image=caption_image,
-            first_caption=count.cumsum(0) - count,
-            caption_count=count,
-            truth=packed,
-        )
+        return {
+            "caption_image": caption_image.to(device),
+            "first_caption": (count.cumsum(0) - count).to(device),
+            "caption_count": count.to(device),
+            "truth": None if packed is None else packed.to(device),
+        }
 
-    def standardised(self, image: Standardiser, text: Standardiser, device: torch.device) -> Split:
-        """The same split, standardised and on the device."""
-        return Split(
-            self.image.standardised(image, device),
-            self.text.standardised(text, device),
-            self.caption_image.to(device),
-            self.first_caption.to(device),
-            self.caption_count.to(device),
-            None if self.truth is None else self.truth.to(device),
-        )
+    def learner(self, config: dict[str, Any], seeds: Sequence[int], device: torch.device) -> Learner:
+        """What a config of this split's regime trains on it."""
+        raise NotImplementedError
 
     def false_negative(self, image_row: Tensor, caption_row: Tensor) -> Tensor:
         """Whether pairs known to be relevant stand at these positions (own pairs included; False for rows < 0).
@@ -150,6 +141,37 @@ class Split:
         image, caption = image_row.clamp(min=0), caption_row.clamp(min=0)
         byte = self.truth.view(-1)[caption * self.truth.shape[1] + (image >> 3)]
         return ((byte >> (image & 7).to(torch.uint8)) & 1).bool() & (image_row >= 0) & (caption_row >= 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(Pairs):
+    """One split of a data set as features of frozen encoders.
+
+    Args:
+        image, text: Features of its N images and M captions.
+    """
+
+    image: Items
+    text: Items
+
+    @classmethod
+    def load(cls, manifest: Manifest, name: str, image: Features, text: Features, truth: Truth | None) -> Split:
+        """Read a split from its manifest, its feature stores and (for training) its truth."""
+        view = manifest.split(name)
+        items = {"image": Items.load(image, view.image_rows), "text": Items.load(text, view.caption_rows)}
+        return cls(**items, **cls.fields(view, truth, torch.device("cpu")))
+
+    def standardised(self, image: Standardiser, text: Standardiser, device: torch.device) -> Split:
+        """The same split, standardised and on the device."""
+        names = ("caption_image", "first_caption", "caption_count", "truth")
+        moved = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
+        items = {"image": self.image.standardised(image, device), "text": self.text.standardised(text, device)}
+        return Split(**items, **moved)
+
+    def learner(self, config: dict[str, Any], seeds: Sequence[int], device: torch.device) -> Learner:
+        from fne.training.learner import HeadLearner
+
+        return HeadLearner(config, seeds, self, device)
 
 
 @dataclass(frozen=True)
@@ -168,7 +190,7 @@ class EpochPlan:
     noise: Tensor
 
     @classmethod
-    def draw(cls, split: Split, seeds: Sequence[int], epoch: int, batch_size: int, unit: str) -> EpochPlan:
+    def draw(cls, split: Pairs, seeds: Sequence[int], epoch: int, batch_size: int, unit: str) -> EpochPlan:
         """Draw the plan of one epoch.
 
         Args:
@@ -199,6 +221,6 @@ class EpochPlan:
         return cls(*(torch.stack(parts).to(device) for parts in (images, captions, uniforms, noises)))
 
 
-def steps_per_epoch(split: Split, batch_size: int, unit: str) -> int:
+def steps_per_epoch(split: Pairs, batch_size: int, unit: str) -> int:
     """Full batches in one epoch."""
     return (len(split.caption_image) if unit == "captions" else len(split.caption_count)) // batch_size

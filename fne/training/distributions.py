@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from fne.models.heads import DualEncoder
 from fne.negatives.densities import PairStatistics
 from fne.seeding import torch_stream
-from fne.training.data import Split
-from fne.training.step import embed, same_image
+from fne.training.data import Pairs
+from fne.training.learner import Learner
+from fne.training.step import same_image
 
 BINS = 100
 BATCHES = 32
@@ -20,7 +20,7 @@ KINDS = ("positives", "hard_negatives", "false_negatives", "all_negatives")
 
 @torch.no_grad()
 def measure(
-    model: DualEncoder, train: Split, seeds: Sequence[int], batch_size: int, prior: float | None
+    learner: Learner, train: Pairs, seeds: Sequence[int], batch_size: int, prior: float | None
 ) -> list[dict[str, Any]]:
     """Histograms of similarities over random training batches, and the two normals that FNE would fit on them.
 
@@ -28,8 +28,8 @@ def measure(
     the batch known to be relevant without sharing the image; all negatives are the rest.
 
     Args:
-        model: R replicates with their selected weights.
-        train: The training split, on the model's device.
+        learner: Holds R replicates with their selected weights.
+        train: The training split, on the learner's device.
         seeds: R seeds.
         batch_size: B.
         prior: The prior that the variant's strategy uses, recorded beside the fit; None where it has none.
@@ -48,7 +48,7 @@ def measure(
     statistics = PairStatistics()
     for batch in range(BATCHES):
         image_row, caption_row = image_rows[:, batch], caption_rows[:, batch]
-        image, text = embed(model, train.image.take(image_row), train.text.take(caption_row))
+        image, text = learner.embed_rows(image_row, caption_row)
         similarities = image @ text.transpose(-1, -2)
         same = same_image(image_row, image_row)
         diagonal = torch.eye(batch_size, dtype=torch.bool, device=same.device)

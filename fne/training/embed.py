@@ -16,7 +16,7 @@ from fne.config import Study, parse_block, resolve
 from fne.errors import bad_input
 from fne.files import read_json
 from fne.models.heads import DualEncoder
-from fne.training import engine
+from fne.training import learner
 from fne.training.corpus import Corpus, torch_device
 from fne.training.data import Standardiser
 
@@ -56,7 +56,7 @@ def embed_split(
     model, standardisers = load_model(
         folder / "weights.safetensors", resolve(study, variant)["model"], parse_block(block), where
     )
-    image, text = engine.embed_split(model, corpus.split(split, standardisers, where))
+    image, text = learner.embed_split(model, corpus.split(split, standardisers, where))
     for r, selected in enumerate(finished["selection"]["per_seed"]):
         if selected["epoch"] >= 0:
             yield selected["seed"], image[r], text[r]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.models.dropout import dropout
-from fne.models.heads import DualEncoder, update_momentum
+from fne.models.heads import update_momentum
 from fne.negatives.memory import MemoryQueue
 from fne.retrieval.ranking import validation_recalls
 from fne.seeding import torch_stream
-from fne.training.data import EpochPlan, Items, Split, steps_per_epoch
+from fne.training.data import EpochPlan, Pairs, steps_per_epoch
 from fne.training.diagnostics import DIRECTIONS, Diagnostics
-from fne.training.step import Batch, Step, build_rule, clip_gradients, embed, gather_candidates, warmup_rule
+from fne.training.learner import Inputs
+from fne.training.step import Batch, Step, build_rule, gather_candidates, warmup_rule
 
 WATCH_EVERY = 16
 """Every so many steps the weights of all candidates are looked at; the last step of an epoch always is."""
@@ -29,45 +28,33 @@ class Engine:
     Args:
         config: The resolved config of the variant.
         seeds: R seeds; replicate r equals the same seed trained alone.
-        train, val: The splits, standardised and on the device.
+        train, val: The splits, on the device; they say what is trained (:meth:`Pairs.learner`).
         device: Where everything lives.
     """
 
     def __init__(
-        self, config: dict[str, Any], seeds: Sequence[int], train: Split, val: Split, device: torch.device
+        self, config: dict[str, Any], seeds: Sequence[int], train: Pairs, val: Pairs, device: torch.device
     ) -> None:
         self.config, self.seeds, self.train, self.val, self.device = config, list(seeds), train, val, device
-        settings, model = config["train"], config["model"]
-        self.dropout = (model["dropout_image"], model["dropout_text"])
+        settings = config["train"]
         self.batch_size, self.epochs = settings["batch_size"], settings["epochs"]
         self.steps = steps_per_epoch(train, self.batch_size, settings["epoch_unit"])
-        generators = [torch_stream(seed, "init") for seed in self.seeds]
-        self.model = DualEncoder(
-            model["head"],
-            train.image.values.shape[-1],
-            train.text.values.shape[-1],
-            model["hidden"],
-            model["dim"],
-            generators,
-        ).to(device)
-        decayed = [p for p in self.model.parameters() if p.shape[1] > 1]
-        plain = [p for p in self.model.parameters() if p.shape[1] == 1]
+        self.learner = train.learner(config, self.seeds, device)
+        self.model = self.learner.model
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
-            lr=settings["learning_rate"],
-            fused=True,
+            self.learner.parameter_groups(settings["weight_decay"]), lr=settings["learning_rate"], fused=True
         )
         self.rule = build_rule(config)
         self.warmup = warmup_rule(config) if config["warmup"]["epochs"] else self.rule
         memory = config["memory"]
-        self.momentum: DualEncoder | None = None
+        self.momentum: torch.nn.Module | None = None
         self.queue: MemoryQueue | None = None
         if memory["kind"] == "momentum":
-            self.momentum = copy.deepcopy(self.model).requires_grad_(False)
+            self.momentum = self.learner.momentum_copy()
             self.queue = MemoryQueue(
                 len(self.seeds),
                 memory["size"],
-                model["dim"],
+                self.learner.dim,
                 device,
                 [torch_stream(seed, "queue") for seed in self.seeds],
                 memory["initial"],
@@ -100,29 +87,24 @@ class Engine:
                 self.diagnostics.reset()
                 if main:
                     self.rule.strategy.start_epoch()
+            self.learner.start_epoch(epoch)
             plan = EpochPlan.draw(self.train, self.seeds, epoch, self.batch_size, self.config["train"]["epoch_unit"])
-            for at in range(first, self.steps):
+            for at, inputs in enumerate(self.learner.inputs(plan, first), start=first):
                 last = at == self.steps - 1
                 batch = Batch(plan.image_row[:, at], plan.caption_row[:, at], plan.uniform[:, at], plan.noise[:, at])
-                self._step(batch, main=main, watch=last or at % WATCH_EVERY == 0, keep=last, epoch=epoch)
+                self._step(inputs, batch, main=main, watch=last or at % WATCH_EVERY == 0, keep=last, epoch=epoch)
                 self.step += 1
                 after_step(self._end_epoch(epoch, main) if last else None)
 
-    def _step(self, batch: Batch, *, main: bool, watch: bool, keep: bool, epoch: int) -> None:
+    def _step(self, inputs: Inputs, batch: Batch, *, main: bool, watch: bool, keep: bool, epoch: int) -> None:
         rate = learning_rate(self.config["train"], self.step, self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        inputs = self.train.image.take(batch.image_row), self.train.text.take(batch.caption_row)
-        noisy = [
-            (dropout(values, batch.noise[:, side], self.dropout[side]), mask)
-            for side, (values, mask) in enumerate(inputs)
-        ]
-        image, text = embed(self.model, *noisy)
+            group["lr"] = rate * group["factor"]
+        image, text = self.learner.embed(inputs, batch, self.step)
         use_memory = self.momentum is not None and (main or self.config["memory"]["fill"] == "always")
         past_image = past_text = None
         if use_memory:
-            with torch.no_grad():
-                past_image, past_text = embed(self.momentum, *inputs)
+            past_image, past_text = self.learner.embed_past(self.momentum, inputs)
         if main and use_memory:
             candidates = gather_candidates(past_image, past_text, batch, self.queue)
         else:
@@ -131,8 +113,8 @@ class Engine:
             self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch
         )
         self.optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        clip_gradients(self.model, self.config["train"]["gradient_clip"])
+        self.learner.backward(losses)
+        self.learner.clip(self.config["train"]["gradient_clip"])
         self.optimizer.step()
         if self.momentum is not None:
             update_momentum(self.momentum, self.model, self.config["memory"]["momentum"])
@@ -153,7 +135,7 @@ class Engine:
     def _end_epoch(self, epoch: int, main: bool) -> float:
         """Validate, select, and write a row of the curves per replicate. Returns the mean validation rsum."""
         rule = self.rule if main else self.warmup
-        image, text = embed_split(self.model, self.val)
+        image, text = self.learner.embed_split(self.val)
         scores = []
         for r, seed in enumerate(self.seeds):
             recalls = validation_recalls(image[r], text[r], self.val.caption_image)
@@ -184,9 +166,7 @@ class Engine:
             better = torch.full_like(better, epoch == self.epochs - 1)
         self.best_score = torch.where(better, scores, self.best_score)
         self.best_epoch = torch.where(better, epoch, self.best_epoch)
-        mask = better.to(self.device)
-        for name, value in self.model.state_dict().items():
-            self.best[name][mask] = value[mask]
+        self.learner.keep(self.best, better)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that an exact resume needs, by a flat name; curves and the step travel beside it."""
@@ -238,24 +218,3 @@ def learning_rate(settings: dict[str, Any], step: int, total: int) -> float:
     if settings["schedule"] == "constant":
         return base
     return base * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
-
-
-@torch.no_grad()
-def embed_split(model: DualEncoder, split: Split, chunk: int = 4096) -> tuple[Tensor, Tensor]:
-    """Embeddings (R, N, D) of all images and (R, M, D) of all captions of a split.
-
-    Args:
-        model: The dual encoder, R replicates.
-        split: Standardised, on the model's device.
-        chunk: Items embedded at once.
-    """
-
-    def side(head: torch.nn.Module, items: Items) -> Tensor:
-        replicates = next(head.parameters()).shape[0]
-        parts = []
-        for start in range(0, len(items.values), chunk):
-            rows = torch.arange(start, min(start + chunk, len(items.values)), device=items.values.device)
-            parts.append(head(*items.take(rows.expand(replicates, -1))))
-        return torch.cat(parts, dim=1)
-
-    return side(model.image, split.image), side(model.text, split.text)

@@ -197,5 +197,5 @@ def _write(folder: Path, engines: list[Engine], standardisers: dict[str, Standar
     for engine in engines:
         engine.model.load_state_dict(engine.best, strict=True)
         prior = engine.config["negatives"].get("prior")
-        measured += distributions.measure(engine.model, engine.train, engine.seeds, engine.batch_size, prior)
+        measured += distributions.measure(engine.learner, engine.train, engine.seeds, engine.batch_size, prior)
     write_json(folder / "distributions.json", measured, indent=None)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fne.losses.loss import Loss, own_similarity
-from fne.models.heads import DualEncoder
 from fne.negatives.memory import EMPTY, MemoryQueue
 from fne.negatives.strategy import Selection, Strategy, draw
-from fne.training.data import Split
+from fne.training.data import Pairs
 from fne.training.diagnostics import Diagnostics
 
 
@@ -77,7 +76,7 @@ class Step:
         diagnostics: Where the sums go.
     """
 
-    def __init__(self, split: Split, diagnostics: Diagnostics) -> None:
+    def __init__(self, split: Pairs, diagnostics: Diagnostics) -> None:
         self.split, self.diagnostics = split, diagnostics
 
     def losses(
@@ -280,9 +279,3 @@ def warmup_rule(config: dict[str, Any]) -> Rule:
 
     return Rule(All(), Triplet(margin=config["warmup"]["margin"]))
 
-
-def embed(
-    model: DualEncoder, image: tuple[Tensor, Tensor | None], text: tuple[Tensor, Tensor | None]
-) -> tuple[Tensor, Tensor]:
-    """Online or momentum embeddings (R, B, D) of a batch's images and captions."""
-    return model.image(*image), model.text(*text)

@@ -63,4 +63,7 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
             many = values.unsqueeze(1) + 0.2 * torch.randn(len(values), 4, values.shape[1], generator=generator)
             mask = torch.arange(4) < torch.randint(1, 5, (len(values), 1), generator=generator)
             items.append(Items(many * mask.unsqueeze(-1), mask))
-    return Split(*items, caption_image=owner, first_caption=count.cumsum(0) - count, caption_count=count, truth=packed)
+    first = count.cumsum(0) - count
+    return Split(
+        image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count, truth=packed
+    )

@@ -1,0 +1,166 @@
+"""The seam between the engine and what it trains: heads on features here, whole encoders in :mod:`fne.finetune`."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fne.models.dropout import dropout
+from fne.models.heads import DualEncoder
+from fne.seeding import torch_stream
+from fne.training.step import Batch, clip_gradients
+
+if TYPE_CHECKING:
+    from fne.training.data import EpochPlan, Items, Pairs, Split
+
+Inputs = Any
+"""What a learner's batch is made of; only the learner that made it looks inside."""
+
+
+class Learner(ABC):
+    """A dual encoder in R replicates and how it is fed; the engine knows no more of it than this.
+
+    Attributes:
+        model: The online encoder, with an ``image`` and a ``text`` side.
+        dim: Width of an embedding.
+    """
+
+    model: nn.Module
+    dim: int
+
+    @abstractmethod
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for the optimiser: ``params``, ``weight_decay`` and ``factor``, by which the rate is multiplied."""
+
+    @abstractmethod
+    def inputs(self, plan: EpochPlan, first: int) -> Iterator[Inputs]:
+        """The inputs of the steps ``first``, ``first + 1``, ... of an epoch."""
+
+    @abstractmethod
+    def embed(self, inputs: Inputs, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Online embeddings (R, B, D) of images and captions in training mode, through which a loss is differentiated.
+
+        Args:
+            inputs: Of this step.
+            batch: The pairs and the noise of this step.
+            step: The global step, which names the streams of what draws inside an encoder.
+        """
+
+    @abstractmethod
+    def embed_past(self, momentum: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Embeddings (R, B, D) under the momentum encoder: no gradient, no noise."""
+
+    @abstractmethod
+    def embed_rows(self, image_row: Tensor, caption_row: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (R, B, D) of pairs (R, B) of the training split, in evaluation mode and without gradient."""
+
+    @abstractmethod
+    def embed_split(self, split: Pairs) -> tuple[Tensor, Tensor]:
+        """Embeddings (R, N, D) of all images and (R, M, D) of all captions of a split, in evaluation mode."""
+
+    def start_epoch(self, epoch: int) -> None:  # noqa: B027 - heads have nothing to begin
+        """Called before the first step of an epoch, and of a resumed one."""
+
+    def backward(self, losses: Tensor) -> None:
+        """Differentiate the losses (R,) of the last :meth:`embed` into the gradients of the parameters."""
+        losses.sum().backward()
+
+    @abstractmethod
+    def clip(self, limit: float | None) -> None:
+        """Scale the gradient of each replicate to a norm of at most ``limit``; None switches it off."""
+
+    @abstractmethod
+    def keep(self, best: dict[str, Tensor], better: Tensor) -> None:
+        """Copy the weights of the replicates ``better`` (R,) bool, on the CPU, into ``best``."""
+
+    def momentum_copy(self) -> nn.Module:
+        """A frozen copy of the online encoder."""
+        return copy.deepcopy(self.model).requires_grad_(False)
+
+
+class HeadLearner(Learner):
+    """R pairs of projection heads on frozen features.
+
+    Args:
+        config: The resolved config.
+        seeds: R seeds.
+        train: The training split, standardised and on the device.
+        device: Where everything lives.
+    """
+
+    def __init__(self, config: dict[str, Any], seeds: Sequence[int], train: Split, device: torch.device) -> None:
+        section = config["model"]
+        self.train, self.dim = train, section["dim"]
+        self.dropout = (section["dropout_image"], section["dropout_text"])
+        self.model = DualEncoder(
+            section["head"],
+            train.image.values.shape[-1],
+            train.text.values.shape[-1],
+            section["hidden"],
+            section["dim"],
+            [torch_stream(seed, "init") for seed in seeds],
+        ).to(device)
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        decayed = [p for p in self.model.parameters() if p.shape[1] > 1]
+        plain = [p for p in self.model.parameters() if p.shape[1] == 1]
+        return [
+            {"params": decayed, "weight_decay": weight_decay, "factor": 1.0},
+            {"params": plain, "weight_decay": 0.0, "factor": 1.0},
+        ]
+
+    def inputs(self, plan: EpochPlan, first: int) -> Iterator[Inputs]:
+        for at in range(first, plan.image_row.shape[1]):
+            yield self.train.image.take(plan.image_row[:, at]), self.train.text.take(plan.caption_row[:, at])
+
+    def embed(self, inputs: Inputs, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        noisy = [
+            (dropout(values, batch.noise[:, side], self.dropout[side]), mask)
+            for side, (values, mask) in enumerate(inputs)
+        ]
+        return self.model.image(*noisy[0]), self.model.text(*noisy[1])
+
+    @torch.no_grad()
+    def embed_past(self, momentum: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        return momentum.image(*inputs[0]), momentum.text(*inputs[1])
+
+    @torch.no_grad()
+    def embed_rows(self, image_row: Tensor, caption_row: Tensor) -> tuple[Tensor, Tensor]:
+        return self.embed_past(self.model, (self.train.image.take(image_row), self.train.text.take(caption_row)))
+
+    def embed_split(self, split: Split) -> tuple[Tensor, Tensor]:
+        return embed_split(self.model, split)
+
+    def clip(self, limit: float | None) -> None:
+        clip_gradients(self.model, limit)
+
+    def keep(self, best: dict[str, Tensor], better: Tensor) -> None:
+        mask = better.to(next(self.model.parameters()).device)
+        for name, value in self.model.state_dict().items():
+            best[name][mask] = value[mask]
+
+
+@torch.no_grad()
+def embed_split(model: DualEncoder, split: Split, chunk: int = 4096) -> tuple[Tensor, Tensor]:
+    """Embeddings (R, N, D) of all images and (R, M, D) of all captions of a split.
+
+    Args:
+        model: The heads, R replicates.
+        split: Standardised, on the model's device.
+        chunk: Items embedded at once.
+    """
+
+    def side(head: nn.Module, items: Items) -> Tensor:
+        replicates = next(head.parameters()).shape[0]
+        parts = []
+        for start in range(0, len(items.values), chunk):
+            rows = torch.arange(start, min(start + chunk, len(items.values)), device=items.values.device)
+            parts.append(head(*items.take(rows.expand(replicates, -1))))
+        return torch.cat(parts, dim=1)
+
+    return side(model.image, split.image), side(model.text, split.text)
