@@ -37,7 +37,7 @@ from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
-STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "set", "tuned")
+STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tuned")
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
 PRIMARY_METRICS = {
@@ -57,8 +57,8 @@ def load_study(
 ) -> Study:
     """Load a study and check every merged variant of it before any work.
 
-    Merge order: base, the study's data, encoders and set, the variant chain (parent first), tuned values,
-    overrides.
+    Merge order: base, the release's values (where ``as_released``), the study's data, encoders and set, the variant
+    chain (parent first), tuned values, overrides.
 
     Args:
         name: File stem in ``ablations/studies``.
@@ -115,7 +115,7 @@ class _Loader:
 
         merged = {variant: self._merge(variant, shared, tuned, overrides) for variant in ids}
         self._check_merged(merged, tuned, overrides, complete)
-        configs = {variant: prune(flat) for variant, flat in merged.items()}
+        configs = {variant: prune(flat, texts["regime"]) for variant, flat in merged.items()}
         self._distinct(configs)
         self._stop()
         data = {key: value for key, value in configs[ids[0]].items() if key.startswith("data.")}
@@ -252,11 +252,26 @@ class _Loader:
             shared = self.library.data_template(dataset) | shared
             self._lay(data, data_fields(dataset), shared)
         with self.problems.collect():
+            self._lay_released(shared)
+        with self.problems.collect():
             self._lay(flatten(self._section("encoders"), self.file, "encoders."), RUN_FIELDS, shared)
         with self.problems.collect():
             allowed = {key: field for key, field in RUN_FIELDS.items() if not key.startswith("encoders.")}
             self._lay(flatten(self._section("set"), self.file), allowed, shared, "set.")
         return shared
+
+    def _lay_released(self, onto: dict[str, Any]) -> None:
+        """With ``as_released: true``: every value of ``ablations/released.yaml``, quirks included."""
+        wanted = self.content.get("as_released", False)
+        if not isinstance(wanted, bool):
+            raise bad_input("must be true or false", file=self.file, key="as_released", value=wanted)
+        if not wanted:
+            return
+        if self.content["regime"] != "finetune":
+            raise bad_input("belongs to the regime finetune", file=self.file, key="as_released", value=wanted)
+        file = self.library.folder / "released.yaml"
+        for key, value in flatten(read_mapping(file), file).items():
+            onto[key] = check_value(value, check_key(key, RUN_FIELDS, file), file, key)
 
     def _lay(
         self, given: Mapping[str, Any], fields: Mapping[str, Field], onto: dict[str, Any], prefix: str = ""
@@ -289,20 +304,21 @@ class _Loader:
         complete: bool,
     ) -> None:
         """Check that parts fit, that every value is read, and that what only the user knows was given."""
+        regime = self.content["regime"]
         for variant, flat in merged.items():
             with self.problems.collect():
-                check_together(flat, f"{self.file} (variant {variant})")
+                check_together(flat, f"{self.file} (variant {variant})", regime)
         if complete:
             with self.problems.collect():
                 check_given(next(iter(merged.values())), self.file)
         for variant, flat in merged.items():
-            read = keys_read(flat)
+            read = keys_read(flat, regime)
             for key, value in (tuned.values.get(variant, {}) if tuned else {}).items():
                 if key not in read:
                     at = {"file": tuned.file, "key": f"values.{variant}.{key}", "value": value}
-                    hint = why_unread(key, flat)
+                    hint = why_unread(key, flat, regime)
                     self.problems.report(f"is not read by variant {variant}", hint=hint, **at)
-        read = set().union(*(keys_read(flat) for flat in merged.values()))
+        read = set().union(*(keys_read(flat, regime) for flat in merged.values()))
         sources = [
             (COMMAND_LINE, "", overrides),
             (self.file, "set.", flatten(self._section("set"), self.file)),
@@ -311,7 +327,7 @@ class _Loader:
             for key, value in given.items():
                 if key not in read:
                     at = {"file": where, "key": f"{prefix}{key}", "value": value}
-                    hint = f"variant {next(iter(merged))}: {why_unread(key, next(iter(merged.values())))}"
+                    hint = f"variant {next(iter(merged))}: {why_unread(key, next(iter(merged.values())), regime)}"
                     self.problems.report("is read by no variant of this study", hint=hint, **at)
 
     def _distinct(self, configs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -9,34 +9,66 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.problems import Problems
-from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, flatten
+from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, PROJECTIONS, flatten
 from fne.errors import bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
 
+HEAD_ONLY = ("model.", "encoders.image.level", "encoders.text.level", "encoders.image.dtype", "encoders.text.dtype")
 
-def keys_read(flat: Mapping[str, Any]) -> set[str]:
-    """The keys of a merged config that its strategy, loss, memory and warm-up read; the others are pruned."""
+
+def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
+    """The keys of a merged config that its regime, strategy, loss, memory and warm-up read; the others are pruned.
+
+    Args:
+        flat: The merged config.
+        regime: ``head`` or ``finetune``; None: what either of them reads, for a variant that belongs to no study yet.
+    """
+    if regime is None:
+        return keys_read(flat, "head") | keys_read(flat, "finetune")
     strategy, loss = STRATEGIES[flat["negatives.strategy"]], LOSSES[flat["loss.kind"]]
     read = {"negatives.strategy", "loss.kind", "memory.kind", "warmup.epochs", *strategy.shares, *loss.shares}
     read |= {f"negatives.{option}" for option in strategy.options}
     read |= {f"loss.{option}" for option in loss.options}
     read |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
     if flat["warmup.epochs"] > 0:
-        read.add("warmup.margin")
-    optional = ("negatives.", "loss.", "memory.", "warmup.")
-    return {key for key in flat if key in read or not key.startswith(optional)}
+        read |= {"warmup.rule", "warmup.mask", "warmup.margin"}
+    if flat["train.schedule"] == "milestones":
+        read |= {"train.milestones", "train.decay"}
+    optional = ["negatives.", "loss.", "memory.", "warmup.", "train.milestones", "train.decay"]
+    if regime == "finetune":
+        read |= {*PROJECTIONS[flat["finetune.projection"]]}
+        optional += HEAD_ONLY
+        if flat["finetune.projection"] == "none":
+            optional.append("finetune.projection_factor")
+        if flat["finetune.crop"] == "none":
+            optional.append("finetune.crop_area")
+        if flat["finetune.randaugment_operations"] == 0:
+            optional.append("finetune.randaugment_magnitude")
+    else:
+        optional.append("finetune.")
+    return {key for key in flat if key in read or not key.startswith(tuple(optional))}
 
 
-def prune(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Only the keys that are read, in their given order."""
-    read = keys_read(flat)
+def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
+    """Only the keys that are read in a regime, in their given order."""
+    read = keys_read(flat, regime)
     return {key: value for key, value in flat.items() if key in read}
 
 
-def why_unread(key: str, flat: Mapping[str, Any]) -> str:
+def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> str:
     """Say what ignores a key."""
     section = key.partition(".")[0]
+    if key in ("train.milestones", "train.decay"):
+        return f"train.schedule is {flat['train.schedule']!r}"
+    if section == "finetune" and regime == "head":
+        return "the regime is head: encoders are frozen"
+    if section == "model" and regime == "finetune":
+        wanted = ", ".join(PROJECTIONS[flat["finetune.projection"]]) or "none of them"
+        return f"finetune.projection {flat['finetune.projection']!r} reads {wanted}"
+    if section in ("finetune", "encoders", "model"):
+        chosen = ("projection", "crop", "randaugment_operations")
+        return "regime finetune with " + ", ".join(f"{name} {flat[f'finetune.{name}']!r}" for name in chosen)
     if section == "warmup":
         return "warmup.epochs is 0"
     chooser = {"negatives": "negatives.strategy", "loss": "loss.kind", "memory": "memory.kind"}[section]
@@ -64,7 +96,7 @@ def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
         raise bad_input(problem, file=where, key="negatives.strategy", value=strategy, allowed=fitting)
 
 
-def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
+def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "head") -> None:
     """Check what no single value can show: that the parts of a merged config fit together.
 
     Raises:
@@ -82,6 +114,8 @@ def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
         misfit(
             "warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs, which is {epochs}"
         )
+    if flat["train.schedule"] == "milestones" and flat["train.milestones"][-1] >= epochs:
+        misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
     dataset, head = flat["data.dataset"], flat["model.head"]
@@ -91,6 +125,14 @@ def check_together(flat: Mapping[str, Any], where: str | Path) -> None:
         if flat[key] == "scenes" and dataset != "scenes":
             problem = f"is pretrained on data.dataset 'scenes' only, not {dataset!r}"
             misfit(key, problem, hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
+        if regime == "finetune":
+            continue
+        if flat[f"encoders.{modality}.pooling"] == "mean_all":
+            misfit(
+                f"encoders.{modality}.pooling",
+                "lets a feature depend on how far its batch is padded, so it cannot be stored",
+                hint="it belongs to the regime finetune; mean leaves padding out",
+            )
         if flat[f"encoders.{modality}.level"] != level:
             misfit(
                 f"encoders.{modality}.level", f"model.head {head!r} reads {level} features", allowed=[level]

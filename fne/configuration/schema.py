@@ -20,6 +20,7 @@ WORDS = {
     "text": "text",
     "path": "a path",
     "ints": "a list of increasing integers",
+    "bool": "true or false",
 }
 
 
@@ -28,7 +29,7 @@ class Field:
     """What a leaf value may be.
 
     Args:
-        kind: ``int``, ``float``, ``text``, ``path``, ``choice`` or ``ints`` (a list of increasing integers).
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``choice`` or ``ints`` (a list of increasing integers).
         low: Least value (``int``, ``float``, each of ``ints``).
         high: Greatest value.
         open_low: ``low`` itself is excluded.
@@ -110,11 +111,14 @@ PATH_KEYS = ("data.annotations", "data.images", "data.judgements.crowdflower", "
 HEAD_LEVELS = {"mlp": "pooled", "attention": "tokens"}
 """Heads and the level of the features that each one reads."""
 
+PROJECTIONS = {"none": (), "linear": ("model.dim",), "mlp": ("model.dim", "model.hidden")}
+"""Projections on top of a fine-tuned backbone and the keys that each one reads."""
+
 _ENCODER = {
     "checkpoint": Field("text", null=True),
     "revision": Field("text", null=True),
     "level": _choice("pooled", "tokens"),
-    "pooling": _choice("mean", "cls", "pooler"),
+    "pooling": _choice("mean", "cls", "pooler", "mean_all"),
     "dtype": _choice("float32", "float16"),
 }
 
@@ -132,14 +136,19 @@ RUN_FIELDS: dict[str, Field] = {
     "train.epochs": COUNT,
     "train.epoch_unit": _choice("images", "captions"),
     "train.batch_size": Field("int", low=2),
-    "train.optimizer": _choice("adamw"),
+    "train.optimizer": _choice("adamw", "adam"),
     "train.learning_rate": Field("float", low=0, open_low=True),
     "train.weight_decay": Field("float", low=0),
-    "train.schedule": _choice("cosine", "constant"),
+    "train.schedule": _choice("cosine", "constant", "milestones"),
+    "train.milestones": Field("ints", low=1),
+    "train.decay": Field("float", low=0, high=1, open_low=True),
     "train.lr_warmup_steps": Field("int", low=0),
     "train.gradient_clip": Field("float", low=0, open_low=True, null=True),
+    "train.validations": COUNT,
     "train.selection": _choice("best_val_rsum", "last"),
     "warmup.epochs": Field("int", low=0),
+    "warmup.rule": _choice("all", "hardest"),
+    "warmup.mask": _choice("same_image", "diagonal"),
     "warmup.margin": Field("float", low=0, high=2),
     "negatives.strategy": _choice(*STRATEGIES),
     "negatives.tau": Field("float", low=0),
@@ -158,12 +167,29 @@ RUN_FIELDS: dict[str, Field] = {
     "loss.kind": _choice(*LOSSES),
     "loss.margin": Field("float", low=0, high=2),
     "loss.temperature": Field("float", low=0, open_low=True),
+    "finetune.image_size": Field("int", low=8),
+    "finetune.crop": _choice("random_resized", "none"),
+    "finetune.crop_area": Field("float", low=0, high=1, open_low=True),
+    "finetune.flip": Field("bool"),
+    "finetune.randaugment_operations": Field("int", low=0),
+    "finetune.randaugment_magnitude": Field("int", low=0, high=10),
+    "finetune.clean_captions": Field("bool"),
+    "finetune.projection": _choice(*PROJECTIONS),
+    "finetune.projection_factor": Field("float", low=0, open_low=True),
+    "finetune.trained": _choice("both", "image", "text", "none"),
+    "finetune.frozen_epochs": Field("int", low=0),
+    "finetune.norms": _choice("eval", "train"),
+    "finetune.dropout": _choice("always", "until_first_validation", "never"),
+    "finetune.precision": _choice("bfloat16", "float32"),
+    "finetune.attention": _choice("sdpa", "eager"),
+    "finetune.gradient_checkpointing": Field("bool"),
+    "finetune.chunk": Field("int", low=1, null=True),
     "evaluation.tie_rule": _choice("expected", "pessimistic"),
     "evaluation.ks": Field("ints", low=1),
 }
 
-REGIMES = ("head",)
-VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss")
+REGIMES = ("head", "finetune")
+VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss", "finetune")
 """Sections that a variant or a tuned file may set; the study owns the others, so that its numbers compare."""
 
 
@@ -269,6 +295,10 @@ def check_value(value: Any, field: Field, file: str | Path | None, key: str) -> 
         if not all(field.inside(item) for item in value) or value != sorted(set(value)):
             raise wrong("out of range")
         return list(value)
+    if field.kind == "bool":
+        if not isinstance(value, bool):
+            raise wrong("must be true or false")
+        return value
     if isinstance(value, bool):
         raise wrong("must be text", "YAML reads an unquoted on/off/yes/no as a truth value: quote it")
     if not isinstance(value, str):

@@ -18,6 +18,7 @@ from fne.training.diagnostics import DIRECTIONS, Diagnostics
 from fne.training.learner import Inputs
 from fne.training.step import Batch, Step, build_rule, gather_candidates, warmup_rule
 
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 WATCH_EVERY = 16
 """Every so many steps the weights of all candidates are looked at; the last step of an epoch always is."""
 
@@ -38,10 +39,11 @@ class Engine:
         self.config, self.seeds, self.train, self.val, self.device = config, list(seeds), train, val, device
         settings = config["train"]
         self.batch_size, self.epochs = settings["batch_size"], settings["epochs"]
+        self.validations = settings["validations"]
         self.steps = steps_per_epoch(train, self.batch_size, settings["epoch_unit"])
         self.learner = train.learner(config, self.seeds, device)
         self.model = self.learner.model
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = OPTIMIZERS[settings["optimizer"]](
             self.learner.parameter_groups(settings["weight_decay"]), lr=settings["learning_rate"], fused=True
         )
         self.rule = build_rule(config)
@@ -77,7 +79,7 @@ class Engine:
         """Train from the current step to the end.
 
         Args:
-            after_step: Called after every step with the mean validation rsum at the end of an epoch, else None;
+            after_step: Called after every step with the mean validation rsum where there was a validation, else None;
                 this is where a caller checkpoints and reports.
         """
         while self.step < self.total_steps:
@@ -90,11 +92,11 @@ class Engine:
             self.learner.start_epoch(epoch)
             plan = EpochPlan.draw(self.train, self.seeds, epoch, self.batch_size, self.config["train"]["epoch_unit"])
             for at, inputs in enumerate(self.learner.inputs(plan, first), start=first):
-                last = at == self.steps - 1
+                last, due = at == self.steps - 1, validates(at, self.steps, self.validations)
                 batch = Batch(plan.image_row[:, at], plan.caption_row[:, at], plan.uniform[:, at], plan.noise[:, at])
                 self._step(inputs, batch, main=main, watch=last or at % WATCH_EVERY == 0, keep=last, epoch=epoch)
                 self.step += 1
-                after_step(self._end_epoch(epoch, main) if last else None)
+                after_step(self._validate(epoch, main, last) if due else None)
 
     def _step(self, inputs: Inputs, batch: Batch, *, main: bool, watch: bool, keep: bool, epoch: int) -> None:
         rate = learning_rate(self.config["train"], self.step, self.total_steps)
@@ -110,8 +112,9 @@ class Engine:
         else:
             candidates = gather_candidates(image, text, batch, None)
         losses, picks = self.step_of.losses(
-            self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch
-        )
+            self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch,
+            own_pair_only=not main and self.config["warmup"].get("mask") == "diagonal",
+        )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
         self.learner.backward(losses)
         self.learner.clip(self.config["train"]["gradient_clip"])
@@ -132,14 +135,20 @@ class Engine:
             for name, value in {**columns, **found}.items():
                 self.picks.setdefault(name, []).append(value[kept].cpu())
 
-    def _end_epoch(self, epoch: int, main: bool) -> float:
-        """Validate, select, and write a row of the curves per replicate. Returns the mean validation rsum."""
+    def _validate(self, epoch: int, main: bool, last: bool) -> float:
+        """Validate, select, and at the end of an epoch write a row of the curves per replicate.
+
+        Returns:
+            The mean validation rsum.
+        """
         rule = self.rule if main else self.warmup
         image, text = self.learner.embed_split(self.val)
         scores = []
         for r, seed in enumerate(self.seeds):
             recalls = validation_recalls(image[r], text[r], self.val.caption_image)
             scores.append(recalls["rsum"])
+            if not last:
+                continue
             row = self.diagnostics.row(r, truth=self.train.truth is not None, posterior=rule.strategy.models_posterior)
             rate = learning_rate(self.config["train"], self.step - 1, self.total_steps)
             self.curves.append(
@@ -210,11 +219,22 @@ class Engine:
         self.step, self.curves = step, curves
 
 
+def validates(at: int, steps: int, times: int) -> bool:
+    """Whether a validation follows step ``at`` of an epoch's ``steps``, of which there are ``times``, evenly spaced."""
+    return (at + 1) * times // steps > at * times // steps
+
+
 def learning_rate(settings: dict[str, Any], step: int, total: int) -> float:
-    """Rate of a step: linear from 0 over ``lr_warmup_steps``, then constant or ``(1 + cos(pi t))/2`` down to 0."""
+    """Rate of a step: linear from 0 over ``lr_warmup_steps``, then by the schedule.
+
+    ``constant``; ``cosine``: ``(1 + cos(pi t))/2`` down to 0; ``milestones``: times ``decay`` at each of them.
+    """
     base, ramp = settings["learning_rate"], settings["lr_warmup_steps"]
     if step < ramp:
         return base * (step + 1) / ramp
     if settings["schedule"] == "constant":
         return base
+    if settings["schedule"] == "milestones":
+        epoch = step * settings["epochs"] // total
+        return base * settings["decay"] ** sum(milestone <= epoch for milestone in settings["milestones"])
     return base * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))

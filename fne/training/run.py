@@ -146,7 +146,7 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
 
     def after_step(score: float | None) -> None:
         nonlocal saved
-        if score is not None:
+        if score is not None and engine.curves and engine.curves[-1]["step"] == engine.step:
             for row in engine.curves[-len(engine.seeds) :]:
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")

@@ -90,6 +90,7 @@ class Step:
         step: int,
         main: bool,
         watch: bool,
+        own_pair_only: bool = False,
     ) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """Select and lose in both directions.
 
@@ -100,6 +101,7 @@ class Step:
             batch: The pairs and the draws.
             step: The global step, for the age of queue picks.
             main: Whether the main phase has begun (only then histograms count).
+            own_pair_only: Exclude the diagonal only, so that other captions of the same image count as negatives.
             watch: Whether to look at all candidates' weights too, which costs a few passes over (R, B, C).
 
         Returns:
@@ -108,6 +110,8 @@ class Step:
         picks: list[dict[str, Tensor]] = []
         with torch.no_grad():
             excluded = same_image(batch.image_row, candidates.image_row)
+            if own_pair_only:
+                excluded = torch.eye(*excluded.shape[1:], dtype=torch.bool, device=excluded.device).expand_as(excluded)
             if candidates.entered is not None:
                 excluded |= (candidates.image_row == EMPTY).unsqueeze(-2)
             if main:
@@ -273,9 +277,11 @@ def build_rule(config: dict[str, Any]) -> Rule:
 
 
 def warmup_rule(config: dict[str, Any]) -> Rule:
-    """The rule of the warm-up epochs: sum of hinges on the batch, the same for every variant."""
+    """The rule of the warm-up epochs, the same for every variant: hinges on the whole batch, or on its hardest."""
     from fne.losses.triplet import Triplet
     from fne.negatives.all import All
+    from fne.negatives.hardest import Hardest
 
-    return Rule(All(), Triplet(margin=config["warmup"]["margin"]))
+    strategy = {"all": All, "hardest": Hardest}[config["warmup"]["rule"]]()
+    return Rule(strategy, Triplet(margin=config["warmup"]["margin"]))
 

@@ -27,7 +27,7 @@ def project(tmp_path: Path) -> Project:
         ({"variants": {"fne": 1}}, ["variants", "list"]),
         ({"baseline": "vsepp"}, ["baseline", "'vsepp'", "hardest_in_batch"]),
         ({"baseline": ["fne"]}, ["baseline", "not among"]),
-        ({"regime": "finetune"}, ["regime", "'finetune'", "head"]),
+        ({"regime": "finetunes"}, ["regime", "'finetunes'", "head"]),
         ({"title": 3}, ["title", "3"]),
         ({"primary": "rsum"}, ["primary", "mapping"]),
         ({"primary": {"metric": "rsm", "protocol": "own"}},

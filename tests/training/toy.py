@@ -18,9 +18,10 @@ CONFIG = {
         "schedule": "cosine",
         "lr_warmup_steps": 3,
         "gradient_clip": 2.0,
+        "validations": 1,
         "selection": "best_val_rsum",
     },
-    "warmup": {"epochs": 1, "margin": 0.2},
+    "warmup": {"epochs": 1, "rule": "all", "mask": "same_image", "margin": 0.2},
     "negatives": {
         "strategy": "fne",
         "tau": 0.5,
