@@ -6,6 +6,7 @@ that depends on its own item only.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,7 @@ class _Encoder:
             model, report = AutoModel.from_pretrained(
                 self.checkpoint.folder,
                 config=config,
+                attn_implementation=self.section.get("attention"),
                 use_safetensors=True,
                 dtype=torch.float32,
                 output_loading_info=True,
@@ -127,6 +129,8 @@ class ImageEncoder(_Encoder):
         from transformers import AutoImageProcessor
 
         super().__init__(section, checkpoint, device)
+        knows = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
+        self.interpolates = knows and section.get("image_size") is not None
         # the convolutions of the CPU run 2 to 3 times as fast with the channels last
         self.model = self.model.to(memory_format=torch.channels_last)
         try:
@@ -176,16 +180,24 @@ class ImageEncoder(_Encoder):
         """
         import torch
 
+        with torch.inference_mode():
+            batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
+            return self.features(self.model, batch).float().cpu().numpy()
+
+    def features(self, model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        """Features (B, D), or (B, T, D) at the token level, of normalised pixels (B, 3, H, W) under such a model.
+
+        Where the section names an ``image_size`` other than the checkpoint's, positions are interpolated if the model
+        knows how.
+        """
         patch = getattr(self.config, "patch_size", None)
         sides = patch if isinstance(patch, (list, tuple)) else (patch, patch)
         grid = (pixels.shape[2] // sides[0]) * (pixels.shape[3] // sides[1]) if patch else 0
-        with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
-            output = self.model(pixel_values=batch)
-            regions, special = image_tokens(output.last_hidden_state, grid)
-            if not self.tokens:
-                regions = pooled(output, self.pooling, special, regions, None, self.where)
-            return regions.float().cpu().numpy()
+        native = getattr(self.config, "image_size", None) in (pixels.shape[2], list(pixels.shape[2:]))
+        other = {} if native or not self.interpolates else {"interpolate_pos_encoding": True}
+        output = model(pixel_values=pixels, **other)
+        regions, special = image_tokens(output.last_hidden_state, grid)
+        return regions if self.tokens else pooled(output, self.pooling, special, regions, None, self.where)
 
     def probe(self) -> None:
         """Run one grey picture, so that what does not fit together is said before any work."""
@@ -273,13 +285,18 @@ class TextEncoder(_Encoder):
             verbose=False,
         ).to(self.device)
         mask = batch["attention_mask"]
-        inputs = dict(batch) if self.padding == "longest" else {"input_ids": batch["input_ids"]}
         with torch.inference_mode():
-            output = self.model(**inputs)
-            hidden = output.last_hidden_state
+            found = self.features(self.model, batch["input_ids"], mask)
             if self.tokens:
-                return [row[kept].float().cpu().numpy() for row, kept in zip(hidden, mask.bool(), strict=True)]
-            return pooled(output, self.pooling, None, hidden, mask, self.where).float().cpu().numpy()
+                return [row[kept].float().cpu().numpy() for row, kept in zip(found, mask.bool(), strict=True)]
+            return found.float().cpu().numpy()
+
+    def features(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Features (B, D), or (B, T, D) at the token level, of tokens (B, T) under a model of this kind."""
+        inputs = {"input_ids": ids} | ({"attention_mask": mask} if self.padding == "longest" else {})
+        output = model(**inputs)
+        hidden = output.last_hidden_state
+        return hidden if self.tokens else pooled(output, self.pooling, None, hidden, mask, self.where)
 
     def probe(self) -> None:
         """Run one short text, so that what does not fit together is said before any work."""

@@ -9,7 +9,7 @@ from fne.errors import bad_input
 if TYPE_CHECKING:
     import torch
 
-POOLINGS = ("mean", "cls", "pooler")
+POOLINGS = ("mean", "cls", "pooler", "mean_all")
 
 
 def image_tokens(hidden: torch.Tensor, grid: int) -> tuple[torch.Tensor, int]:
@@ -50,7 +50,8 @@ def pooled(
 
     Args:
         output: What the model returned (``last_hidden_state``, ``pooler_output``).
-        kind: ``"mean"`` of ``tokens`` (under ``mask``), ``"cls"`` the first position, or ``"pooler"``.
+        kind: ``"mean"`` of ``tokens`` (under ``mask``), ``"cls"`` the first position, ``"pooler"``, or ``"mean_all"``
+            over every position, special ones and padding too, as FNE was released.
         special: Number of special tokens in front of the regions of an image; None for text.
         tokens: (B, T, D) the tokens to average.
         mask: (B, T) for text; None for images.
@@ -64,6 +65,9 @@ def pooled(
     """
     if kind == "mean":
         return tokens.mean(1) if mask is None else masked_mean(tokens, mask)
+    if kind == "mean_all":
+        hidden = output.last_hidden_state
+        return (hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden).mean(1)
     if kind == "cls":
         if special == 0:
             raise bad_input(

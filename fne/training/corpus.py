@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from fne import paths
 from fne.config import Study
 from fne.data.manifest import Manifest
 from fne.features.store import Features
 from fne.training.data import Split, Standardiser
+from fne.training.learner import embed_split
+from fne.training.weights import load_model
+
+if TYPE_CHECKING:
+    from fne.finetune.corpus import PixelCorpus
 
 
 @dataclass(frozen=True)
@@ -46,26 +53,51 @@ class Corpus:
         fingerprints |= {f"features.{modality}": store.fingerprint for modality, store in stores.items()}
         return cls(manifest, stores["image"], stores["text"], fingerprints)
 
-    def training(
-        self, model: dict[str, Any], device: torch.device
-    ) -> tuple[Split, Split, dict[str, Standardiser]]:
-        """The training split with its truth, the validation split, and the standardisers fitted on the former.
+    def training(self, config: dict[str, Any], device: torch.device) -> tuple[Split, Split, dict[str, Tensor]]:
+        """The training split with its truth, the validation split, and what was fitted on the former.
 
         Args:
-            model: The ``model`` section of a run config, which says how features are rescaled.
+            config: Of a run; its ``model`` section says how features are rescaled.
             device: Where the splits go.
+
+        Returns:
+            Both splits, standardised, and the standardisers' tensors, which are saved with the weights.
         """
         train = Split.load(self.manifest, "train", self.image, self.text, self.manifest.truth("train"))
         val = Split.load(self.manifest, "val", self.image, self.text, None)
         by = {
-            name: Standardiser.fit(items.values, items.mask, model[f"rescale_{name}"])
+            name: Standardiser.fit(items.values, items.mask, config["model"][f"rescale_{name}"])
             for name, items in (("image", train.image), ("text", train.text))
         }
-        return train.standardised(**by, device=device), val.standardised(**by, device=device), by
+        fitted = {f"{name}.{part}": getattr(one, part) for name, one in by.items() for part in ("shift", "scale")}
+        return train.standardised(**by, device=device), val.standardised(**by, device=device), fitted
 
-    def split(self, name: str, by: dict[str, Standardiser], device: torch.device) -> Split:
-        """Any split, standardised with saved standardisers, without truth."""
-        return Split.load(self.manifest, name, self.image, self.text, None).standardised(**by, device=device)
+    def embeddings(
+        self, config: dict[str, Any], weights: Path, seeds: list[int], split: str, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Embeddings (N, D) of images and (M, D) of captions of a split, for each seed of a weights file in turn.
+
+        Raises:
+            UserError: The file is missing, damaged, or holds other heads or other seeds.
+        """
+        model, by = load_model(weights, config["model"], seeds, device)
+        items = Split.load(self.manifest, split, self.image, self.text, None).standardised(**by, device=device)
+        yield from zip(*embed_split(model, items), strict=True)
+
+
+def open_corpus(study: Study, root: Path, workers: int = 0) -> Corpus | PixelCorpus:
+    """What a study's regime trains on: stored features, or pictures and captions.
+
+    Args:
+        study: The study.
+        root: The project's folder.
+        workers: Processes that decode pictures, where there are any to decode.
+    """
+    if study.regime == "finetune":
+        from fne.finetune.corpus import PixelCorpus
+
+        return PixelCorpus.open(study, root, workers)
+    return Corpus.open(study, root)
 
 
 def torch_device(name: str) -> torch.device:

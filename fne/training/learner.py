@@ -78,6 +78,10 @@ class Learner(ABC):
     def keep(self, best: dict[str, Tensor], better: Tensor) -> None:
         """Copy the weights of the replicates ``better`` (R,) bool, on the CPU, into ``best``."""
 
+    def stacked(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights with a leading replicate axis, as a weights file holds them."""
+        return weights
+
     def momentum_copy(self) -> nn.Module:
         """A frozen copy of the online encoder."""
         return copy.deepcopy(self.model).requires_grad_(False)

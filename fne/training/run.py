@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from fne import PROTOCOL, paths, provenance
 from fne.config import Study, digest, parse_block, resolve
@@ -18,13 +19,14 @@ from fne.errors import UserError
 from fne.files import atomic_folder, write_csv, write_json
 from fne.progress import Progress
 from fne.training import checkpoint, distributions
-from fne.training.corpus import Corpus, torch_device
-from fne.training.data import Standardiser
+from fne.training.corpus import open_corpus, torch_device
 from fne.training.diagnostics import DIRECTIONS, PICK_FIELDS
 from fne.training.engine import Engine
 
 SCHEMA = 1
 CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SHARE = 50
+"""A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
 CURVES = [
     "seed",
     "epoch",
@@ -81,7 +83,7 @@ def run(
         root: The project's folder.
         threads: CPU threads of torch.
         device: ``auto``, ``cpu`` or ``cuda``.
-        checkpoint_every: Steps between checkpoints; by default one every 30 seconds.
+        checkpoint_every: Steps between checkpoints; by default one every 30 seconds, fewer where they are large.
 
     Raises:
         UserError: The inputs do not fit, or every replicate diverged.
@@ -89,11 +91,11 @@ def run(
     torch.set_num_threads(threads)
     started = provenance.now()
     config, seeds, where = resolve(study, variant), parse_block(block), torch_device(device)
-    corpus = Corpus.open(study, root)
-    train, val, standardisers = corpus.training(config["model"], where)
+    corpus = open_corpus(study, root, workers=threads if where.type == "cuda" else 0)
+    train, val, fitted = corpus.training(config, where)
     scratch = root / paths.scratch_folder(study, variant, block)
-    identity = {"digest": digest(config), "protocol": PROTOCOL, **corpus.fingerprints}
-    groups = [seeds] if where.type == "cuda" else [[seed] for seed in seeds]
+    identity = {"regime": study.regime, "digest": digest(config), "protocol": PROTOCOL, **corpus.fingerprints}
+    groups = [seeds] if where.type == "cuda" and study.regime == "head" else [[seed] for seed in seeds]
     engines = []
     for group in groups:
         engine = Engine(config, group, train, val, where)
@@ -108,7 +110,7 @@ def run(
     steps = engines[0].total_steps
     seconds = sum(engine.curves[-1]["seconds"] for engine in engines)
     with atomic_folder(root / paths.run_folder(study, variant, block)) as folder:
-        _write(folder, engines, standardisers)
+        _write(folder, engines, fitted)
         write_json(
             folder / "run.json",
             {
@@ -142,18 +144,21 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
     checkpoint.load(engine, scratch, identity)
     spent = engine.curves[-1]["seconds"] if engine.curves else 0.0
     clock = saved = time.monotonic()
+    wait = CHECKPOINT_SECONDS
     progress = Progress(label, engine.total_steps, "steps", done=engine.step)
 
     def after_step(score: float | None) -> None:
-        nonlocal saved
+        nonlocal saved, wait
         if score is not None and engine.curves and engine.curves[-1]["step"] == engine.step:
             for row in engine.curves[-len(engine.seeds) :]:
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
-        due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > CHECKPOINT_SECONDS
+        due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > wait
         if due or engine.step == engine.total_steps:
+            began = time.monotonic()
             checkpoint.save(engine, scratch, identity)
             saved = time.monotonic()
+            wait = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (saved - began))
 
     engine.run(after_step)
     progress.close(_outcome(engine))
@@ -169,13 +174,12 @@ def _selected(engine: Engine) -> list[dict[str, Any]]:
     return [{"seed": seed, "epoch": epoch, "val_rsum": score if epoch >= 0 else None} for seed, epoch, score in chosen]
 
 
-def _write(folder: Path, engines: list[Engine], standardisers: dict[str, Standardiser]) -> None:
+def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> None:
     """Everything that a block leaves behind except its record; replicates in the order of the seeds."""
     seeds = [seed for engine in engines for seed in engine.seeds]
-    tensors = {name: torch.cat([engine.best[name] for engine in engines]).cpu() for name in engines[0].best}
-    for modality, by in standardisers.items():
-        tensors |= {f"{modality}.shift": by.shift, f"{modality}.scale": by.scale}
-    save_file(tensors, folder / "weights.safetensors", metadata={"seeds": json.dumps(seeds)})
+    best = [engine.learner.stacked(engine.best) for engine in engines]
+    tensors = {name: torch.cat([weights[name] for weights in best]).cpu() for name in best[0]}
+    save_file(tensors | fitted, folder / "weights.safetensors", metadata={"seeds": json.dumps(seeds)})
     write_csv(folder / "curves.csv", [row for engine in engines for row in engine.curves], CURVES)
     write_csv(
         folder / "audit.csv",

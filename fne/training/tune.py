@@ -21,7 +21,7 @@ from fne.errors import bad_input
 from fne.files import read_json, sha256_text, write_json, write_text
 from fne.progress import Progress
 from fne.seeding import numpy_stream
-from fne.training.corpus import Corpus, torch_device
+from fne.training.corpus import open_corpus, torch_device
 from fne.training.data import Split
 from fne.training.engine import Engine
 
@@ -153,7 +153,7 @@ def _scores(
     device: str,
     cache: Path,
 ) -> dict[tuple[str, int], float]:
-    corpus = Corpus.open(study, root)
+    corpus = open_corpus(study, root)
     scores: dict[tuple[str, int], float] = {}
     waiting = {}
     for key, config in jobs.items():
@@ -184,15 +184,15 @@ def _scores(
 def _open(study: Study, root: Path, device: str) -> None:
     """Start a worker: one thread, the data once."""
     torch.set_num_threads(1)
-    _STATE.update(corpus=Corpus.open(study, root), device=torch_device(device))
+    _STATE.update(corpus=open_corpus(study, root), device=torch_device(device))
 
 
 def _trial(config: dict[str, Any], seeds: list[int]) -> float:
     """Mean selected validation rsum over the tuning seeds; a diverged seed counts 0."""
-    where, model = _STATE["device"], config["model"]
-    inputs = tuple(model[f"rescale_{side}"] for side in paths.MODALITIES)
+    where, model = _STATE["device"], config.get("model", {})
+    inputs = {key: value for key, value in model.items() if key.startswith("rescale_")}
     if _STATE.get("inputs") != inputs:
-        train, val, _ = _STATE["corpus"].training(model, where)
+        train, val, _ = _STATE["corpus"].training(config, where)
         _STATE.update(inputs=inputs, train=train, val=val)
     train, val = _STATE["train"], _STATE["val"]
     return sum(_score(config, [seed], train, val, where) for seed in seeds) / len(seeds)

@@ -1,0 +1,103 @@
+"""What a run of the regime ``finetune`` reads: prepared data and two checkpoints, as splits of pixels and tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fne import paths
+from fne.config import Study
+from fne.data.manifest import Manifest
+from fne.errors import bad_input
+from fne.features.checkpoints import find
+from fne.features.encoders import load
+from fne.files import sha256_text
+from fne.finetune.learner import embed_split
+from fne.finetune.loading import PixelSplit
+from fne.finetune.pictures import Transform
+from fne.finetune.towers import Towers
+
+
+@dataclass(frozen=True)
+class PixelCorpus:
+    """The prepared data of a study with its checkpoints.
+
+    Args:
+        manifest: What it holds.
+        fingerprints: Of the data and of both checkpoints, for records and checkpoints of training.
+        workers: Processes that decode pictures.
+    """
+
+    manifest: Manifest
+    fingerprints: dict[str, str]
+    workers: int
+
+    @classmethod
+    def open(cls, study: Study, root: Path, workers: int = 0) -> PixelCorpus:
+        """Open and fingerprint.
+
+        Raises:
+            UserError: Something is missing, or is no checkpoint.
+        """
+        manifest = Manifest.load(root / paths.data_folder(study))
+        fingerprints = {f"data.{side}": manifest.fingerprint(side) for side in paths.MODALITIES}
+        for side in paths.MODALITIES:
+            record = find(paths.encoder(study, side, root), side, manifest.folder).record(side)
+            del record["revision"]  # names of places; the digests say what is in them
+            fingerprints[f"encoder.{side}"] = sha256_text(json.dumps(record, sort_keys=True))
+        return cls(manifest, fingerprints, workers)
+
+    def _common(self, config: dict[str, Any]) -> dict[str, Any]:
+        """What all splits share."""
+        sections = {
+            side: {**config["encoders"][side], "level": "pooled", "dtype": "float32"} for side in paths.MODALITIES
+        }
+        image = load(sections["image"], "image", self.manifest.folder)
+        return {
+            "encoder": load(sections["text"], "text", self.manifest.folder),
+            "cleaned": config["finetune"]["clean_captions"],
+            "padded": config["encoders"]["text"]["pooling"] == "mean_all",
+            "transform": Transform.of(config["finetune"]),
+            "mean": tuple(image.processor.image_mean),
+            "std": tuple(image.processor.image_std),
+            "data": self.manifest.folder,
+            "workers": self.workers,
+        }
+
+    def training(
+        self, config: dict[str, Any], device: torch.device
+    ) -> tuple[PixelSplit, PixelSplit, dict[str, Tensor]]:
+        """The training split with its truth, the validation split, and nothing that was fitted on them."""
+        common, truth = self._common(config), self.manifest.truth("train")
+        train = PixelSplit.load(self.manifest, "train", truth, device, **common)
+        return train, PixelSplit.load(self.manifest, "val", None, device, **common), {}
+
+    def embeddings(
+        self, config: dict[str, Any], weights: Path, seeds: list[int], split: str, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Embeddings (N, D) of images and (M, D) of captions of a split, for each seed of a weights file in turn.
+
+        Raises:
+            UserError: The file is missing, damaged, or holds other seeds.
+        """
+        loaded = PixelSplit.load(self.manifest, split, None, device, **self._common(config))
+        precision = torch.bfloat16 if config["finetune"]["precision"] == "bfloat16" else None
+        model = Towers(config, self.manifest.folder, seeds[0]).to(device).requires_grad_(False)
+        try:
+            with safe_open(weights, framework="pt") as file:
+                held = json.loads((file.metadata() or {}).get("seeds", "null"))
+                if held != seeds:
+                    raise bad_input("weights of other seeds", file=weights, key="seeds", value=held, allowed=[seeds])
+                for r in range(len(seeds)):
+                    state = {name: file.get_slice(name)[r] for name in file.keys()}  # noqa: SIM118 (no mapping)
+                    model.load_state_dict(state, strict=True)
+                    yield embed_split(model, loaded, device, precision)
+        except (OSError, SafetensorError) as error:
+            raise bad_input(f"not a readable weights file ({error})", file=weights, hint="train it again") from None

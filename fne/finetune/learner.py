@@ -1,0 +1,187 @@
+"""What the engine trains in the regime ``finetune``: two towers, from pixels and tokens, on one process or on several.
+
+The loss is computed on the embeddings of the whole global batch as leaves; their gradient is then carried into the
+encoders, at once or chunk by chunk. Both give the gradient of the whole batch (GradCache; Gao et al., RepL4NLP 2021).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fne.errors import bad_input
+from fne.finetune.loading import Job, Loaded, PixelSplit, sides
+from fne.finetune.towers import SIDES, Towers
+from fne.finetune.world import World
+from fne.seeding import stream_seed
+from fne.training.data import EpochPlan, steps_per_epoch
+from fne.training.learner import Learner
+from fne.training.step import Batch
+
+
+class FinetuneLearner(Learner):
+    """One pair of towers; the replicate axis has length 1.
+
+    Args:
+        config: The resolved config.
+        seeds: One seed.
+        train: The training split.
+        device: Where the towers live.
+
+    Raises:
+        UserError: More than one seed, or a batch that the processes cannot share equally.
+    """
+
+    def __init__(self, config: dict[str, Any], seeds: Sequence[int], train: PixelSplit, device: torch.device) -> None:
+        if len(seeds) != 1:
+            raise bad_input("end-to-end training takes one seed at a time", key="seeds", value=list(seeds))
+        self.train, self.device, self.world, self.seed = train, device, World.here(), seeds[0]
+        self.section, settings = config["finetune"], config["train"]
+        self.model = Towers(config, train.data, self.seed).to(device)
+        self.dim = self.model.dim
+        self.mine = self.world.share(settings["batch_size"])
+        part = settings["batch_size"] // self.world.size
+        self.chunk = min(self.section["chunk"] or part, part)
+        if part % self.chunk:
+            allowed = f"a part of {part}"
+            raise bad_input(
+                "does not divide the pairs of a process", key="finetune.chunk", value=self.chunk, allowed=allowed
+            )
+        self.steps = steps_per_epoch(train, settings["batch_size"], settings["epoch_unit"])
+        self.first_validation = -(-self.steps // settings["validations"])
+        self.precision = torch.bfloat16 if self.section["precision"] == "bfloat16" else None
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        groups = []
+        for part, factor in (("backbone", 1.0), ("projection", self.section.get("projection_factor", 1.0))):
+            found = [p for side in SIDES for p in getattr(getattr(self.model, side), part).parameters()]
+            decayed, plain = [p for p in found if p.ndim > 1], [p for p in found if p.ndim <= 1]
+            for parameters, decay in ((decayed, weight_decay), (plain, 0.0)):
+                if parameters:
+                    groups.append({"params": parameters, "weight_decay": decay, "factor": factor})
+        return groups
+
+    def start_epoch(self, epoch: int) -> None:
+        """Thaw the backbones once the epochs in which only the projections train are over."""
+        thawed = epoch >= self.section["frozen_epochs"]
+        for side in SIDES:
+            trained = thawed and self.section["trained"] in (side, "both")
+            getattr(self.model, side).backbone.requires_grad_(trained)
+
+    def inputs(self, plan: EpochPlan, first: int) -> Iterator[tuple[Loaded, Loaded | None]]:
+        images, captions, keys = (
+            part[0, first:, self.mine].tolist()
+            for part in (plan.image_row, plan.caption_row, plan.noise[:, :, 0] & (2**62 - 1))
+        )
+        jobs = [Job(i, k, c, False) for i, k, c in zip(images, keys, captions, strict=True)]
+        yield from self.train.batches(jobs, self.device)
+
+    def embed(self, inputs: Loaded, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        dropout = self.section["dropout"]
+        on = dropout == "always" or (dropout == "until_first_validation" and step < self.first_validation)
+        self.model.set_mode(training=on, norms=self.section["norms"], trained=self.section["trained"])
+        self.pending: list[tuple[Loaded, int]] = []
+        found: list[tuple[Tensor, Tensor]] = []
+        for at, chunk in enumerate(self._chunks(inputs)):
+            number = self.world.rank * (len(inputs.pixels) // self.chunk) + at
+            self.pending.append((chunk, stream_seed(self.seed, "backbone", step, number)))
+        self.graph = None
+        if len(self.pending) == 1:
+            self.graph = self._forward(self.model, *self.pending[0])
+            found = [self.graph]
+        else:
+            with torch.no_grad():
+                found = [self._forward(self.model, *chunk) for chunk in self.pending]
+        mine = [torch.cat(parts) for parts in zip(*found, strict=True)]
+        self.leaves = [self.world.gather(part).requires_grad_() for part in mine]
+        return self.leaves[0].unsqueeze(0), self.leaves[1].unsqueeze(0)
+
+    def backward(self, losses: Tensor) -> None:
+        losses.sum().backward()
+        part = len(self.leaves[0]) // self.world.size
+        gradients = [leaf.grad[self.world.rank * part : (self.world.rank + 1) * part] for leaf in self.leaves]
+        for at, chunk in enumerate(self.pending):
+            found = self.graph if self.graph is not None else self._forward(self.model, *chunk)
+            rows = slice(at * self.chunk, (at + 1) * self.chunk)
+            both = [(e, g[rows]) for e, g in zip(found, gradients, strict=True) if e.requires_grad]
+            if both:
+                torch.autograd.backward([e for e, _ in both], [g for _, g in both])
+        self.pending, self.graph, self.leaves = [], None, []
+        self.world.sum_gradients(self.model.parameters())
+
+    def _chunks(self, inputs: Loaded) -> list[Loaded]:
+        parts = (part.split(self.chunk) for part in (inputs.pixels, inputs.ids, inputs.mask))
+        return [Loaded(*chunk) for chunk in zip(*parts, strict=True)]
+
+    def _forward(self, model: nn.Module, batch: Loaded, seed: int | None = None) -> tuple[Tensor, Tensor]:
+        """Embeddings of a batch; what draws inside an encoder draws from ``seed``."""
+        if seed is not None:
+            torch.manual_seed(seed)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            return model.image(self.train.normalised(batch.pixels)), model.text(batch.ids, batch.mask)
+
+    @torch.no_grad()
+    def embed_past(self, momentum: nn.Module, inputs: Loaded) -> tuple[Tensor, Tensor]:
+        found = [self._forward(momentum, chunk) for chunk in self._chunks(inputs)]
+        image, text = (self.world.gather(torch.cat(parts)) for parts in zip(*found, strict=True))
+        return image.unsqueeze(0), text.unsqueeze(0)
+
+    @torch.no_grad()
+    def embed_rows(self, image_row: Tensor, caption_row: Tensor) -> tuple[Tensor, Tensor]:
+        self.model.eval()
+        job = Job.plain(image_row[0].tolist(), caption_row[0].tolist())
+        found = [
+            self._forward(self.model, chunk)
+            for batch in self.train.batches([job], self.device, workers=0)
+            for chunk in self._chunks(batch)
+        ]
+        image, text = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return image.unsqueeze(0), text.unsqueeze(0)
+
+    def embed_split(self, split: PixelSplit) -> tuple[Tensor, Tensor]:
+        image, text = embed_split(self.model, split, self.device, self.precision)
+        return image.unsqueeze(0), text.unsqueeze(0)
+
+    def clip(self, limit: float | None) -> None:
+        if limit is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+
+    def keep(self, best: dict[str, Tensor], better: Tensor) -> None:
+        if better[0]:
+            for name, value in self.model.state_dict().items():
+                best[name].copy_(value)
+
+    def stacked(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.unsqueeze(0) for name, value in weights.items()}
+
+    def momentum_copy(self) -> nn.Module:
+        return copy.deepcopy(self.model).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def embed_split(
+    model: Towers, split: PixelSplit, device: torch.device, precision: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    """Embeddings (N, D) of all pictures and (M, D) of all captions of a split, in evaluation mode, on every rank.
+
+    Args:
+        model: The towers.
+        split: Any split.
+        device: Theirs.
+        precision: Of the forward pass under autocast; None: float32.
+    """
+    model.eval()
+    world = World.here()
+    with torch.autocast(device.type, precision, enabled=precision is not None):
+        pictures, captions = sides(split, world.rank, world.size)
+        image = [model.image(split.normalised(batch.pixels)) for batch in split.batches(pictures, device)]
+        text = [model.text(batch.ids, batch.mask) for batch in split.batches(captions, device, workers=0)]
+    found = []
+    for parts, total in ((image, len(split.files)), (text, len(split.tokens.ids))):
+        mine = torch.cat(parts) if parts else torch.zeros(0, model.dim, device=device)
+        found.append(world.gather_rows(mine, total))
+    return found[0], found[1]

@@ -1,0 +1,198 @@
+"""Pixels and tokens of a split, made ahead of the encoders by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fne.data.manifest import Manifest
+from fne.data.truth import Truth
+from fne.features.encoders import TextEncoder
+from fne.features.pictures import read_rgb
+from fne.finetune.captions import clean
+from fne.finetune.pictures import Transform
+from fne.training.data import Pairs
+
+if TYPE_CHECKING:
+    from fne.training.learner import Learner
+
+CAPTIONS_AT_ONCE = 256
+PICTURES_AT_ONCE = 64
+EVALUATED = -1
+"""The key of a picture that is not augmented."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of every caption of a split, in order, without padding.
+
+    Args:
+        ids: Per caption int64 (t,).
+        pad: Id of the padding token.
+        longest: Length every caption is padded to at evaluation; None: that of the longest in its batch.
+        always: Pad to ``longest`` in training too, as SigLIP was trained.
+    """
+
+    ids: list[Tensor]
+    pad: int
+    longest: int | None
+    always: bool
+
+    @classmethod
+    def of(cls, texts: Sequence[str], encoder: TextEncoder, cleaned: bool, padded: bool) -> Tokens:
+        """Tokenise captions.
+
+        Args:
+            texts: The captions.
+            encoder: Its tokenizer, greatest length and padding.
+            cleaned: Whether to clean them first.
+            padded: Whether evaluation pads to the greatest length (an encoder that averages padding tells them apart).
+        """
+        texts = [clean(text) or text for text in texts] if cleaned else list(texts)
+        rows = encoder.tokenizer(texts, truncation=True, max_length=encoder.max_length, return_attention_mask=False)
+        always = encoder.padding == "max_length"
+        longest = encoder.max_length if padded or always else None
+        ids = [torch.tensor(row) for row in rows["input_ids"]]
+        return cls(ids, encoder.tokenizer.pad_token_id, longest, always)
+
+    def batch(self, rows: Sequence[int], evaluated: bool) -> tuple[Tensor, Tensor]:
+        """Ids and mask (B, T) of captions; padding stands on the right."""
+        chosen = [self.ids[row] for row in rows]
+        length = self.longest if self.longest and (evaluated or self.always) else max(len(ids) for ids in chosen)
+        ids = torch.full((len(chosen), length), self.pad)
+        mask = torch.zeros_like(ids)
+        for at, row in enumerate(chosen):
+            ids[at, : len(row)], mask[at, : len(row)] = row, 1
+        return ids, mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelSplit(Pairs):
+    """One split as picture files and tokens.
+
+    Args:
+        files: N picture files.
+        tokens: Of the M captions.
+        transform: How a picture becomes pixels.
+        mean, std: (3,) the encoder's, of pixels in [0, 1].
+        data: Folder of the prepared data.
+        workers: Processes that decode; 0: this one.
+    """
+
+    files: list[Path]
+    tokens: Tokens
+    transform: Transform
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    data: Path
+    workers: int
+
+    @classmethod
+    def load(
+        cls, manifest: Manifest, name: str, truth: Truth | None, device: torch.device, **common: Any
+    ) -> PixelSplit:
+        """Read a split of a manifest; ``common`` holds what all splits share: ``encoder`` and the other fields."""
+        view, encoder = manifest.split(name), common.pop("encoder")
+        files = [manifest.root / manifest.image_files[row] for row in view.image_rows]
+        tokens = Tokens.of(view.texts, encoder, common.pop("cleaned"), common.pop("padded"))
+        return cls(files=files, tokens=tokens, **common, **cls.fields(view, truth, device))
+
+    def learner(self, config: dict[str, Any], seeds: Sequence[int], device: torch.device) -> Learner:
+        from fne.finetune.learner import FinetuneLearner
+
+        return FinetuneLearner(config, seeds, self, device)
+
+    def batches(self, jobs: Iterable[Job], device: torch.device, workers: int | None = None) -> Iterator[Loaded]:
+        """Load jobs in order, ahead of their use, onto a device; pixels are still bytes there.
+
+        Args:
+            jobs: What to load.
+            device: Where to.
+            workers: Processes; by default the split's own number.
+        """
+        workers = self.workers if workers is None else workers
+        loader = DataLoader(
+            _Jobs(self, list(jobs)),
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=4 if workers else None,
+        )
+        for pixels, ids, mask in loader:
+            yield Loaded(*(part.to(device, non_blocking=True) for part in (pixels, ids, mask)))
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Bytes (B, 3, H, W) -> ``(x / 255 - mean) / std`` float32, channels last."""
+        mean, std = (torch.tensor(v, device=pixels.device).reshape(3, 1, 1) * 255 for v in (self.mean, self.std))
+        return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one batch is made of.
+
+    Args:
+        images: Positions of pictures in the split.
+        keys: The seed of each picture's augmentation, or :data:`EVALUATED`.
+        captions: Positions of captions in the split.
+        evaluated: Whether captions are padded as at evaluation.
+    """
+
+    images: Sequence[int]
+    keys: Sequence[int]
+    captions: Sequence[int]
+    evaluated: bool
+
+    @classmethod
+    def plain(cls, images: Sequence[int], captions: Sequence[int]) -> Job:
+        """A batch without augmentation."""
+        return cls(images, [EVALUATED] * len(images), captions, True)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A loaded batch: bytes (B, 3, H, W), tokens and their mask (B', T); an empty side has no rows."""
+
+    pixels: Tensor
+    ids: Tensor
+    mask: Tensor
+
+
+class _Jobs(Dataset):
+    """Jobs by number, as worker processes see them."""
+
+    def __init__(self, split: PixelSplit, jobs: list[Job]) -> None:
+        self.files, self.tokens, self.transform, self.jobs = split.files, split.tokens, split.transform, jobs
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        job, size = self.jobs[index], self.transform.size
+        pixels = np.empty((len(job.images), 3, size, size), np.uint8)
+        for at, (row, key) in enumerate(zip(job.images, job.keys, strict=True)):
+            image = read_rgb(self.files[row])
+            if key == EVALUATED:
+                pixels[at] = self.transform.evaluation(image)
+            else:
+                pixels[at] = self.transform.training(image, np.random.default_rng(key))
+        empty = torch.zeros((0, 1), dtype=torch.int64)
+        ids, mask = self.tokens.batch(job.captions, job.evaluated) if len(job.captions) else (empty, empty)
+        return torch.from_numpy(pixels), ids, mask
+
+
+def sides(split: PixelSplit, rank: int, size: int) -> tuple[list[Job], list[Job]]:
+    """Jobs that cover the pictures, and those that cover the captions, that a rank embeds at evaluation."""
+    images = range(len(split.files))[rank::size]
+    captions = range(len(split.tokens.ids))[rank::size]
+    return (
+        [Job.plain(images[at : at + PICTURES_AT_ONCE], ()) for at in range(0, len(images), PICTURES_AT_ONCE)],
+        [Job.plain((), captions[at : at + CAPTIONS_AT_ONCE]) for at in range(0, len(captions), CAPTIONS_AT_ONCE)],
+    )
