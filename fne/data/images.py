@@ -12,19 +12,18 @@ from pathlib import Path
 
 from PIL import Image
 
-from fne.errors import UserError, bad_input
+from fne.data.items import NAMED
+from fne.errors import bad_input
 from fne.progress import Progress
 
-NAMED = 5
-"""How many offending files a message names."""
 
-
-def verify_images(root: Path, files: Sequence[str]) -> str:
+def verify_images(root: Path, files: Sequence[str], where: str | None = None) -> str:
     """Decode every image file completely.
 
     Args:
         root: Folder of the images.
         files: Paths relative to ``root``.
+        where: Where the images are obtained, for the message about missing ones.
 
     Returns:
         Hex SHA-256 over the files' own digests, in order.
@@ -37,11 +36,13 @@ def verify_images(root: Path, files: Sequence[str]) -> str:
         raise bad_input("no such folder of images", file=root, key="data.images")
     if not os.access(root, os.R_OK | os.X_OK):
         raise bad_input("no permission to read the folder of images", file=root, key="data.images")
-    _refuse(root, "missing", [file for file in files if not (root / file).is_file()], len(files))
     digest, broken = hashlib.sha256(), []
-    progress = Progress("verify images", len(files), "images")
     # Decoding releases the interpreter lock, so threads use all cores.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        there = pool.map(Path.is_file, (root / file for file in files))
+        missing = [file for file, found in zip(files, there, strict=True) if not found]
+        _refuse(root, "missing", missing, len(files), _elsewhere(root, missing[0]) or where if missing else None)
+        progress = Progress("verify images", len(files), "images")
         for file, (checksum, problem) in zip(
             files, pool.map(_decode, (root / file for file in files)), strict=True
         ):
@@ -73,11 +74,15 @@ def _decode(path: Path) -> tuple[bytes, str]:
     return hashlib.sha256(content).digest(), ""
 
 
-def _refuse(root: Path, what: str, files: list[str], total: int) -> None:
+def _refuse(root: Path, what: str, files: list[str], total: int, hint: str | None = None) -> None:
     if files:
         more = ", ..." if len(files) > NAMED else ""
-        raise _error(root, f"{len(files)} of {total} images are {what}: {', '.join(files[:NAMED])}{more}")
+        problem = f"{len(files)} of {total} images are {what}: {', '.join(files[:NAMED])}{more}"
+        raise bad_input(problem, file=root, key="data.images", hint=hint)
 
 
-def _error(root: Path, problem: str) -> UserError:
-    return bad_input(problem, file=root, key="data.images")
+def _elsewhere(root: Path, file: str) -> str | None:
+    """Say that another folder was meant, where the file lies one level above or below."""
+    folders = [root.parent, *sorted(place for place in root.iterdir() if place.is_dir())]
+    meant = next((folder for folder in folders if (folder / file).is_file()), None)
+    return f"the first one lies in {meant}: give data.images={meant}" if meant else None

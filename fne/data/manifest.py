@@ -30,6 +30,7 @@ class SplitView:
         caption_image: int64 (m,), for every caption the position 0..n-1 of its image *within the split*.
         texts: The m captions.
         image_ids, caption_ids: Their ids.
+        sentids: The captions' ids in the annotation file, or None where it has none (see :class:`Manifest`).
     """
 
     name: str
@@ -39,6 +40,7 @@ class SplitView:
     texts: list[str]
     image_ids: list[str]
     caption_ids: list[str]
+    sentids: list[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Manifest:
         truth: Per split: file, kind, sha256, prevalence, number of queries per direction.
         sha256: Digests: ``images`` (ids, files, splits), ``captions`` (ids, images, texts), ``pixels``
             (file contents).
+        sentids: Per caption the annotation file's own id, in COCO's file the annotation id of COCO (no part of
+            any digest); None where the file has none.
     """
 
     folder: Path
@@ -70,6 +74,7 @@ class Manifest:
     texts: list[str]
     truth_files: dict[str, dict[str, Any]]
     sha256: dict[str, str]
+    sentids: list[Any] | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Manifest:
@@ -109,6 +114,7 @@ class Manifest:
                 captions["text"],
                 stored["truth"],
                 stored["sha256"],
+                captions.get("sentid"),
             )
             counts = stored["splits"]
         except (KeyError, TypeError, ValueError) as error:
@@ -121,6 +127,7 @@ class Manifest:
         if not (
             len(self.image_files) == len(self.image_splits) == n
             and len(self.texts) == len(self.caption_image) == m
+            and (self.sentids is None or len(self.sentids) == m)
         ):
             raise bad_input("columns have unequal lengths", file=path)
         if m and (
@@ -171,6 +178,7 @@ class Manifest:
             self.texts[low:high],
             self.image_ids[first:last],
             self.caption_ids[low:high],
+            None if self.sentids is None else self.sentids[low:high],
         )
 
     def truth(self, name: str) -> Truth:

@@ -18,7 +18,7 @@ SCENES = (
     "prevalence",
     "image_size",
 )
-KARPATHY = ("dataset", "annotations", "images", "judgements", "counts")
+CORPUS = ("dataset", "annotations", "images", "judgements", "counts")
 
 
 def run(data: dict[str, Any], folder: str | Path) -> None:
@@ -26,7 +26,7 @@ def run(data: dict[str, Any], folder: str | Path) -> None:
 
     Args:
         data: The resolved ``data`` section; ``dataset: scenes`` is drawn, any other name is read as a
-            corpus in Karpathy's schema from ``annotations`` and ``images``.
+            corpus from ``annotations`` and ``images``.
         folder: ``resources/<data_id>``; its name becomes the manifest's ``data_id``. Other entries of it
             stay.
 
@@ -34,7 +34,7 @@ def run(data: dict[str, Any], folder: str | Path) -> None:
         UserError: Something in the section or in the corpus cannot be used; nothing was written.
     """
     scenes = data.get("dataset") == "scenes"
-    keys = SCENES if scenes else KARPATHY
+    keys = SCENES if scenes else CORPUS
     for key in data:
         if key not in keys:
             raise bad_input("unknown key", key=f"data.{key}", value=key, allowed=keys)
@@ -44,5 +44,5 @@ def run(data: dict[str, Any], folder: str | Path) -> None:
     if scenes:
         from fne.data.scenes import prepare
     else:
-        from fne.data import karpathy as prepare
+        from fne.data import corpus as prepare
     prepare.run(data, Path(folder))

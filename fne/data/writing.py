@@ -28,6 +28,7 @@ class Corpus:
         image_ids, image_files, image_splits: Per image, grouped as train, val, test.
         caption_ids, caption_image, texts: Per caption, in image order; ``caption_image`` is the row of the
             image.
+        sentids: Per caption the annotation file's own id (COCO's annotation id), or None where it has none.
     """
 
     image_ids: list[str]
@@ -36,6 +37,7 @@ class Corpus:
     caption_ids: list[str]
     caption_image: list[int]
     texts: list[str]
+    sentids: list[Any] | None = None
 
 
 @contextmanager
@@ -108,7 +110,12 @@ def write_prepared(
             "root": root,
             "splits": counts,
             "images": {"id": corpus.image_ids, "file": corpus.image_files, "split": corpus.image_splits},
-            "captions": {"id": corpus.caption_ids, "image": corpus.caption_image, "text": corpus.texts},
+            "captions": {
+                "id": corpus.caption_ids,
+                "image": corpus.caption_image,
+                "text": corpus.texts,
+                **({"sentid": corpus.sentids} if corpus.sentids else {}),
+            },
             "truth": entries,
             "sha256": {
                 "images": digest_rows(corpus.image_ids, corpus.image_files, corpus.image_splits),

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.data import karpathy, prepare
+from fne.data import corpus, prepare
 from fne.data.images import verify_images
+from fne.data.items import normalise
 from fne.data.manifest import Manifest
 
 pytestmark = pytest.mark.needs_shared
@@ -17,17 +18,17 @@ pytestmark = pytest.mark.needs_shared
 @pytest.fixture(scope="module")
 def manifest(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """All of Flickr8k, its images listed but verified in a test of their own."""
-    corpus = shared / "data" / "flickr8k"
+    place = shared / "data" / "flickr8k"
     data = {
         "dataset": "flickr8k",
-        "annotations": str(corpus / "dataset_flickr8k.json"),
-        "images": str(corpus / "images"),
-        "judgements": {"crowdflower": str(corpus / "CrowdFlowerAnnotations.txt"), "expert": None},
+        "annotations": str(place / "dataset_flickr8k.json"),
+        "images": str(place / "images"),
+        "judgements": {"crowdflower": str(place / "CrowdFlowerAnnotations.txt"), "expert": None},
         "counts": {"train": 6000, "val": 1000, "test": 1000},
     }
     folder = tmp_path_factory.mktemp("resources") / "flickr8k-1"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(karpathy, "verify_images", lambda root, files: "")
+        patch.setattr(corpus, "verify_images", lambda root, files, where: "")
         prepare.run(data, folder)
     return Manifest.load(folder)
 
@@ -56,7 +57,7 @@ def test_equal_captions_of_train(manifest: Manifest) -> None:
     own = view.caption_image[truth.pairs[:, 1]] == truth.pairs[:, 0]
     extra = truth.pairs[~own]
     assert len(np.unique(extra[:, 0])) <= 302
-    assert len({karpathy.normalise(view.texts[caption]) for caption in extra[:, 1]}) == 143
+    assert len({normalise(view.texts[caption]) for caption in extra[:, 1]}) == 143
     assert truth.kind == "equal_captions" and len(truth.image_queries) == 0
 
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from fne.data import prepare
-from fne.data.karpathy import normalise, read_annotations
+from fne.data.corpus import read_annotations
+from fne.data.items import normalise
 from fne.data.manifest import Manifest
 from fne.errors import UserError
 from tests.data.conftest import Corpus
@@ -178,7 +179,7 @@ def test_a_corpus_of_ones_own_may_name_itself(corpus: Corpus) -> None:
     assert prepared(corpus).dataset == "custom"
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"images": {}}', '{"images": []}'])
+@pytest.mark.parametrize("content", ["{}", '{"images": {}}', '{"images": []}'])
 def test_not_the_schema(corpus: Corpus, content: str) -> None:
     corpus.file.write_text(content)
     refused(corpus, "images: not in Karpathy's schema", write=False)
@@ -203,7 +204,7 @@ def test_no_such_annotations(corpus: Corpus) -> None:
 
 def test_annotations_that_are_a_folder(corpus: Corpus) -> None:
     corpus.data["annotations"] = str(corpus.images)
-    refused(corpus, "data.annotations: is a folder", write=False)
+    refused(corpus, "data.annotations: not a folder of a data set", write=False)
 
 
 @pytest.mark.parametrize("key", ["annotations", "images"])

@@ -1,0 +1,224 @@
+"""The seam between annotation files and everything after them: images with file, split and captions."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from fne.data.manifest import SPLITS
+from fne.data.truth import Truth, sorted_pairs
+from fne.data.writing import Corpus
+from fne.errors import bad_input
+
+SPLIT_OF = {
+    "train": "train", "restval": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"
+}  # fmt: skip
+"""Names of splits in files. COCO's ``restval`` images are training images, as in every paper that uses the
+Karpathy split."""
+
+NAMED = 5
+"""How many offenders a message names."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image with its captions, in caption order.
+
+    Attributes:
+        filename: The image's id, its file name (its whole path where two folders hold the same name).
+        file: Path relative to the folder of images.
+        split: ``train``, ``val`` or ``test``.
+        captions: The texts.
+        sentids: The file's own id of every caption (in COCO's file the annotation id of COCO); None where it
+            has none.
+    """
+
+    filename: str
+    file: str
+    split: str
+    captions: list[str]
+    sentids: list[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a flat annotation file: an image and one or more of its captions.
+
+    Attributes:
+        place: File and row, for messages.
+        file, split, captions, sentids: As in :class:`Item`.
+        image_id: The row's own id of the image, or None.
+    """
+
+    place: tuple[Path, str]
+    file: str
+    split: str
+    captions: list[str]
+    sentids: list[Any] | None = None
+    image_id: Any = None
+
+
+def to_items(records: Iterable[Record]) -> list[Item]:
+    """Gather the rows of each image, in the order in which images and captions occur.
+
+    Raises:
+        UserError: An image is in several splits, or images and their ids do not belong together one to one.
+    """
+    rows: dict[str, list[Record]] = {}
+    for record in records:
+        rows.setdefault(record.file, []).append(record)
+    _refuse_mixed({file: {one.split for one in group} for file, group in rows.items()}, rows)
+    owner: dict[str, Record] = {}
+    for group in rows.values():
+        for record in group:
+            _check_id(record, group[0], owner)
+    names = [PurePosixPath(file).name for file in rows]
+    ids = names if len(set(names)) == len(names) else list(rows)
+    items = []
+    for name, (file, group) in zip(ids, rows.items(), strict=True):
+        known = all(record.sentids is not None for record in group)
+        items.append(
+            Item(
+                name,
+                file,
+                group[0].split,
+                [caption for record in group for caption in record.captions],
+                [sentid for record in group for sentid in record.sentids or ()] if known else None,
+            )
+        )
+    return items
+
+
+def _refuse_mixed(splits: Mapping[str, set[str]], rows: Mapping[str, list[Record]]) -> None:
+    mixed = [file for file, names in splits.items() if len(names) > 1]
+    if mixed:
+        shown = [f"{file} ({', '.join(sorted(splits[file], key=SPLITS.index))})" for file in mixed[:NAMED]]
+        problem = f"{len(mixed)} of {len(rows)} images are in more than one split: {', '.join(shown)}"
+        file, _ = rows[mixed[0]][0].place
+        raise bad_input(problem + (", ..." if len(mixed) > NAMED else ""), file=file, key="split")
+
+
+def _check_id(record: Record, first: Record, owner: dict[str, Record]) -> None:
+    if record.image_id is None and first.image_id is None:
+        return
+    file, where = record.place
+    if record.image_id != first.image_id:
+        raise bad_input(f"{record.file} has two ids", file=file, key=f"{where}.image_id",
+                        value=record.image_id, allowed=[first.image_id])  # fmt: skip
+    other = owner.setdefault(repr(record.image_id), first)
+    if other is not first:
+        problem = f"the id of {other.file} ({other.place[1]}) stands with {record.file}"
+        raise bad_input(problem, file=file, key=f"{where}.image_id", value=record.image_id)
+
+
+def by_split(items: Sequence[Item], path: Path) -> list[Item]:
+    """Group items as train, val, test, in the file's order within a split.
+
+    Raises:
+        UserError: A split has no image.
+    """
+    for split in SPLITS:
+        if not any(item.split == split for item in items):
+            raise bad_input("a split has no image", file=path, key="split", value=split)
+    return sorted(items, key=lambda item: SPLITS.index(item.split))
+
+
+def split_of(value: Any, name: str, path: Path, key: str) -> str:
+    """The split that a value of an annotation file names.
+
+    Raises:
+        UserError: It names none.
+    """
+    if not isinstance(value, str) or value not in SPLIT_OF:
+        raise bad_input(f"wrong split of {name}", file=path, key=key, value=value, allowed=SPLIT_OF)
+    return SPLIT_OF[value]
+
+
+def image_file(value: Any, path: Path, key: str, folder: Any = None) -> str:
+    """The path of an image below the folder of images, ``folder/value``.
+
+    Raises:
+        UserError: It is no path, or leads out of the folder.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise bad_input("no file name", file=path, key=key, value=value)
+    file = PurePosixPath(str(folder or ""), value)
+    if file.is_absolute() or ".." in file.parts or "\0" in value or not file.name:
+        raise bad_input("leaves the images folder", file=path, key=key, value=str(file),
+                        hint="give paths relative to data.images")  # fmt: skip
+    return str(file)
+
+
+def caption_text(value: Any, name: str, path: Path, key: str) -> str:
+    """One caption, without white space around it.
+
+    Raises:
+        UserError: It is not text, or empty.
+    """
+    if not isinstance(value, str):
+        raise bad_input("not a caption", file=path, key=key, value=value, allowed="text")
+    if not value.strip():
+        raise bad_input(f"empty caption of {name}", file=path, key=key, value=value)
+    return value.strip()
+
+
+def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None, path: Path) -> None:
+    """Refuse a corpus whose splits do not hold the number of images the configuration states.
+
+    Raises:
+        UserError: Naming the split, what it holds and what it should hold.
+    """
+    for split, wanted in (counts or {}).items():
+        if split not in SPLITS:
+            raise bad_input("unknown split", key="data.counts", value=split, allowed=SPLITS)
+        found = sum(item.split == split for item in items)
+        if wanted is not None and found != wanted:
+            raise bad_input(
+                f"the {split} split has another number of images than data.counts.{split} states",
+                file=path,
+                key=split,
+                value=found,
+                allowed=[wanted],
+            )
+
+
+def to_corpus(items: Sequence[Item]) -> Corpus:
+    """The manifest's columns: an image's id is its file name, its k-th caption's id ``<file name>#k``."""
+    known = all(item.sentids is not None for item in items)
+    return Corpus(
+        [item.filename for item in items],
+        [item.file for item in items],
+        [item.split for item in items],
+        [f"{item.filename}#{k}" for item in items for k in range(len(item.captions))],
+        [row for row, item in enumerate(items) for _ in item.captions],
+        [caption for item in items for caption in item.captions],
+        [sentid for item in items for sentid in item.sentids or ()] if known else None,
+    )
+
+
+def equal_captions(items: Sequence[Item], split: str) -> Truth:
+    """What can be proved from the texts alone: own pairs, and images of a split that share a caption.
+
+    Two captions are equal when their lower-case runs of ``[a-z0-9]`` are. A lower bound of the truth, so no
+    query may be scored by it.
+    """
+    chosen = [item for item in items if item.split == split]
+    texts = [normalise(caption) for item in chosen for caption in item.captions]
+    image = np.repeat(np.arange(len(chosen)), [len(item.captions) for item in chosen])
+    groups: dict[str, list[int]] = defaultdict(list)
+    for caption, text in enumerate(texts):
+        groups[text].append(caption)
+    pairs = [(int(image[one]), other) for group in groups.values() for one in group for other in group]
+    nobody = np.zeros(0, np.int32)
+    return Truth("equal_captions", sorted_pairs(np.array(pairs)), nobody, nobody)
+
+
+def normalise(text: str) -> str:
+    """Lower-case runs of ``[a-z0-9]`` joined by spaces; a text without any stays as it is."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower())) or text.strip()
