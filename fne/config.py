@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "diff",
     "digest",
+    "evaluation_digest",
     "from_snakemake",
     "list_studies",
     "list_variants",
@@ -96,6 +97,13 @@ def training_digest(config: Mapping[str, Any]) -> str:
     return digest(kept)
 
 
+def evaluation_digest(config: Mapping[str, Any]) -> str:
+    """The digest of what evaluation alone reads, the ``evaluation`` section; relevance files count as given or not."""
+    section = config["evaluation"]
+    given = sorted(name for name, folder in section.get("relevance", {}).items() if folder is not None)
+    return digest({"evaluation": section, "relevance": ",".join(given)})
+
+
 def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Leaf keys in which two configs differ, with both values; ``None`` where a config has no such key."""
     a, b = flatten(first), flatten(second)
@@ -128,8 +136,8 @@ def from_snakemake(
 
     Args:
         config: Snakemake's config: ``study``, ``seeds``, ``block``, ``variants``, ``baseline``; ``images``,
-            ``annotations``, ``crowdflower``, ``expert``, ``image_encoder``, ``text_encoder``; and ``set``,
-            a mapping of dotted config keys to values.
+            ``annotations``, ``crowdflower``, ``expert``, ``eccv``, ``cxc``, ``image_encoder``, ``text_encoder``;
+            and ``set``, a mapping of dotted config keys to values.
         root: The project's folder.
         extra: Keys that the workflow itself reads; they are passed over.
         complete: As in :func:`load_study`.

@@ -9,8 +9,9 @@ from typing import Any
 from fne.config import Study, data_section, resolve
 from fne.configuration.merge import canonical, how_to_give, is_path
 from fne.configuration.problems import Problems
-from fne.configuration.schema import PATH_KEYS, flatten
+from fne.configuration.schema import PATH_KEYS, RELEVANCE_KEYS, flatten
 from fne.files import sha256_text
+from fne.retrieval import relevance
 
 SPLITS = ("train", "val", "test")
 MODALITIES = ("image", "text")
@@ -45,10 +46,14 @@ def check_given(study: Study) -> None:
         value = flat.get(key)
         if value is None or (key.startswith("encoders.") and not is_path(value)):
             continue
-        place, folder = Path(value).expanduser(), key == "data.images" or key.startswith("encoders.")
+        place = Path(value).expanduser()
+        folder = key in ("data.images", *RELEVANCE_KEYS) or key.startswith("encoders.")
         if not (place.is_dir() if folder else place.is_file()):
             what = "folder" if folder else "file"
             problems.report(f"no such {what}", key=key, value=value, hint=f"give it: {how_to_give(key)}")
+    for file in relevance_files(study):
+        if not file.is_file() and file.parent.is_dir():
+            problems.report("no such file", file=file, key="evaluation.relevance", hint=relevance.SOURCE)
     problems.raise_any(f"study {study.name!r}")
 
 
@@ -60,6 +65,17 @@ def manifest(study: Study) -> Path:
 def truth(study: Study, split: str) -> Path:
     """What is known to be relevant in a split."""
     return data_folder(study) / f"truth.{split}.npz"
+
+
+def relevance_files(study: Study) -> list[Path]:
+    """The relevance files that a study gives, which ``rank`` reads for the test split."""
+    given = resolve(study, study.variants[0])["evaluation"]["relevance"]
+    return [
+        file
+        for protocol, folder in given.items()
+        if folder is not None
+        for file in relevance.files(folder, protocol).values()
+    ]
 
 
 def encoder(study: Study, modality: str, root: Path = Path(".")) -> dict[str, Any]:

@@ -35,15 +35,12 @@ from fne.configuration.tuned import Tuned, read_tuned
 from fne.configuration.variants import STEM, only_keys, text_of
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
+from fne.retrieval.protocols import METRICS as PROTOCOL_METRICS
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
 STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tuned")
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
-PRIMARY_METRICS = {
-    "own": ("rsum", "r1", "r5", "r10"),
-    "truth": ("map_at_r", "r_precision", "p1"),
-}
 COMMAND_LINE = "command line"
 
 
@@ -181,8 +178,8 @@ class _Loader:
 
         with self.problems.collect():
             only_keys(given, ("metric", "protocol", "direction"), file, "primary.")
-            protocol = one_of("protocol", given.get("protocol"), PRIMARY_METRICS)
-            metric = one_of("metric", given.get("metric"), PRIMARY_METRICS[protocol])
+            protocol = one_of("protocol", given.get("protocol"), PROTOCOL_METRICS)
+            metric = one_of("metric", given.get("metric"), PROTOCOL_METRICS[protocol])
             whole = metric == "rsum"
             direction = given.get("direction", "both" if whole else None)
             one_of("direction", direction, ["both"] if whole else ["i2t", "t2i"])

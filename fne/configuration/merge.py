@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.problems import Problems
-from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, PROJECTIONS, flatten
+from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, PROJECTIONS, RELEVANCE_KEYS, flatten
 from fne.errors import bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
@@ -119,6 +119,9 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
     dataset, head = flat["data.dataset"], flat["model.head"]
+    for key in RELEVANCE_KEYS:
+        if flat[key] is not None and dataset != "coco":
+            misfit(key, f"is about COCO's test split; data.dataset is {dataset!r}", allowed=["null"])
     level = HEAD_LEVELS[head]
     for modality in ("image", "text"):
         key = f"encoders.{modality}.checkpoint"
@@ -145,6 +148,8 @@ FLAT_KEYS = {
     "annotations": "data.annotations",
     "crowdflower": "data.judgements.crowdflower",
     "expert": "data.judgements.expert",
+    "eccv": "evaluation.relevance.eccv",
+    "cxc": "evaluation.relevance.cxc",
     "image_encoder": "encoders.image.checkpoint",
     "text_encoder": "encoders.text.checkpoint",
 }

@@ -105,8 +105,17 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
     },
 }
 
-PATH_KEYS = ("data.annotations", "data.images", "data.judgements.crowdflower", "data.judgements.expert")
-"""Where things lie on this machine; no part of a digest (their content is fingerprinted by the manifests)."""
+RELEVANCE_KEYS = ("evaluation.relevance.eccv", "evaluation.relevance.cxc")
+"""Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
+
+PATH_KEYS = (
+    "data.annotations",
+    "data.images",
+    "data.judgements.crowdflower",
+    "data.judgements.expert",
+    *RELEVANCE_KEYS,
+)
+"""Where things lie on this machine; no part of a digest (their content is fingerprinted by manifests and rankings)."""
 
 HEAD_LEVELS = {"mlp": "pooled", "attention": "tokens"}
 """Heads and the level of the features that each one reads."""
@@ -186,6 +195,8 @@ RUN_FIELDS: dict[str, Field] = {
     "finetune.chunk": Field("int", low=1, null=True),
     "evaluation.tie_rule": _choice("expected", "pessimistic"),
     "evaluation.ks": Field("ints", low=1),
+    "evaluation.relevance.eccv": PATH,
+    "evaluation.relevance.cxc": PATH,
 }
 
 REGIMES = ("head", "finetune")

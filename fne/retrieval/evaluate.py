@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from fne.config import Study, diff, digest, resolve, training_digest
 from fne.configuration.schema import PATH_KEYS
 from fne.errors import bad_input
 from fne.files import atomic_path, write_json
-from fne.retrieval import metrics, protocols
+from fne.retrieval import metrics, protocols, relevance
 
 SCHEMA = 1
 
@@ -29,11 +29,12 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
 
     Arrays of ``queries``: ``seeds`` (R,); per protocol and direction ``<protocol>/<direction>/count`` (N,),
     the scored queries of every *image* of the split, and ``<protocol>/<direction>/<metric>`` (R, N), the sum
-    of the metric over them; and ``own/<direction>/rank`` (R, queries), the rank of every query's best own
-    item.
+    of the metric over them; and ``<protocol>/<direction>/rank`` (R, queries), where only own items are right, the
+    rank of every query's best one.
 
     Raises:
-        UserError: The rankings are missing, damaged, or of a run trained with another config.
+        UserError: The rankings are missing, damaged, of a run trained with another config, or of other relevance
+            files.
     """
     started = provenance.now()
     file = root / paths.rankings(study, variant, block, split)
@@ -44,14 +45,15 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
         raise bad_input(f"ranked under another config ({what})", file=file, hint="train the variant again")
     rule, ks = config["evaluation"]["tie_rule"], config["evaluation"]["ks"]
     seeds = [seed for seed in meta["seeds"] if str(seed) not in meta["failed"]]
-    rows, values = evaluate_replicates(seeds, arrays, protocols.TRUTH in meta["protocols"], rule, ks)
+    scored = scored_protocols(meta, config["evaluation"]["relevance"] if split == "test" else {}, file)
+    rows, values = evaluate_replicates(seeds, arrays, scored, rule, ks)
     carried = ("study", "variant", "title", "block", "dataset", "regime", "split", "seeds", "failed")
     content = {
         "schema": SCHEMA,
         **{key: meta[key] for key in (*carried, "selected_epoch")},
         "digest": digest(config),
         "config": config,
-        "fingerprint": {name: protocols.finish(text, rule) for name, text in meta["protocols"].items()},
+        "fingerprint": {name: protocols.finish(meta["protocols"][name], rule) for name in scored},
         "rows": rows,
         "record": provenance.record(
             started, inputs={"rankings": file}, test_accesses=meta["record"]["test_accesses"]
@@ -60,6 +62,21 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     with atomic_path(root / paths.queries(study, variant, block, split)) as temporary:
         np.savez_compressed(temporary, seeds=np.array(seeds, dtype=np.int64), **values)
     write_json(root / paths.metrics(study, variant, block, split), content)
+
+
+def scored_protocols(meta: Mapping[str, Any], asked: Mapping[str, str | None], file: Path) -> list[str]:
+    """The protocols that were ranked, without those whose relevance files the study no longer gives.
+
+    Raises:
+        UserError: The study gives relevance files that were not ranked, or whose content has changed since.
+    """
+    for protocol, folder in asked.items():
+        if folder is not None:
+            now = f"files {relevance.digest(folder, protocol)}"
+            if meta["protocols"].get(protocol, {}).get("relevance") != now:
+                problem = f"ranked without the relevance files of protocol {protocol!r}, or with other ones"
+                raise bad_input(problem, file=file, hint="rank it again")
+    return [name for name in meta["protocols"] if name not in protocols.RELEVANCE or asked.get(name) is not None]
 
 
 def what_changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -95,7 +112,7 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def evaluate_replicates(
     seeds: Sequence[int],
     arrays: Mapping[str, np.ndarray],
-    truth_known: bool,
+    scored: Sequence[str],
     tie_rule: str,
     ks: Sequence[int],
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
@@ -104,14 +121,15 @@ def evaluate_replicates(
     Args:
         seeds: The replicates that were ranked.
         arrays: As ``rank`` writes them.
-        truth_known: Whether protocol ``truth`` is scored too.
+        scored: Protocols.
         tie_rule: ``expected`` or ``pessimistic``.
         ks: Cut-offs of recall; 1, 5 and 10 make ``rsum``.
 
     Returns:
         Rows (seed, protocol, direction, metric, value), and the arrays of the queries file.
     """
-    parts = _parts(arrays, truth_known)
+    parts = [_part(arrays, protocol, direction) for protocol in scored for direction in protocols.DIRECTIONS]
+    parts = [part for part in parts if len(part.image)]
     n_images = int(arrays["caption_image"].max()) + 1
     rows: list[dict[str, Any]] = []
     values: dict[str, np.ndarray] = {}
@@ -119,26 +137,19 @@ def evaluate_replicates(
         values[f"{part.name}/count"] = np.bincount(part.image, minlength=n_images).astype(np.int32)
     found: dict[str, list[np.ndarray]] = {}
     for seed in seeds:
-        rsum = 0.0
+        rsum = dict.fromkeys((name for name in protocols.WITH_RSUM if name in scored), 0.0)
         for part in parts:
-            ranks = (arrays[f"{seed}/{part.direction}/{kind}"][part.pairs] for kind in ("greater", "ties"))
-            groups = metrics.tie_groups(part.query, *ranks, len(part.image), tie_rule)
-            if part.protocol == protocols.OWN:
-                per_query = metrics.hits(groups, ks)
-                rsum += sum(float(per_query[f"r{k}"].mean()) for k in protocols.RSUM_KS)
+            groups = metrics.tie_groups(part.query, *part.counts(arrays, seed), len(part.image), tie_rule)
+            per_query = _per_query(groups, part.protocol, ks)
+            if part.protocol in rsum:
                 rank = metrics.best_rank(groups)
                 found.setdefault(f"{part.name}/rank", []).append(rank.astype(np.float32))
-                rows.append(_row(seed, part.protocol, part.direction, "median_rank", np.median(rank)))
-            else:
-                per_query = {
-                    "map_at_r": metrics.map_at_r(groups),
-                    "r_precision": metrics.r_precision(groups),
-                    "p1": metrics.hits(groups, [1])["r1"],
-                }
+                rows.append(_row(seed, part.protocol, part.direction, "median_rank", part.mean(rank, np.median)))
+                rsum[part.protocol] += sum(part.mean(per_query[f"r{k}"]) for k in protocols.RSUM_KS)
             for metric, value in per_query.items():
-                rows.append(_row(seed, part.protocol, part.direction, metric, value.mean()))
+                rows.append(_row(seed, part.protocol, part.direction, metric, part.mean(value)))
                 found.setdefault(f"{part.name}/{metric}", []).append(np.bincount(part.image, value, n_images))
-        rows.append(_row(seed, protocols.OWN, "both", "rsum", rsum))
+        rows += [_row(seed, protocol, "both", "rsum", value) for protocol, value in rsum.items()]
     return rows, values | {name: np.stack(stack) for name, stack in found.items()}
 
 
@@ -148,39 +159,66 @@ class _Part:
 
     Attributes:
         pairs: Rows of the relevant pairs that count.
-        query: (pairs,) the query 0..Nq-1 that each of them belongs to.
+        query: (positives,) the query 0..Nq-1 that each positive belongs to: the pairs', then those outside.
+        outside: How many other positives outside the gallery the query of each such positive has.
+        gallery: Items of the gallery.
         image: (Nq,) the image that each query is, or whose caption it is.
+        fold: (Nq,) the block that each query is searched in.
     """
 
     protocol: str
     direction: str
     pairs: np.ndarray
     query: np.ndarray
+    outside: np.ndarray
+    gallery: int
     image: np.ndarray
+    fold: np.ndarray
 
     @property
     def name(self) -> str:
         return f"{self.protocol}/{self.direction}"
 
+    def counts(self, arrays: Mapping[str, np.ndarray], seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """``greater`` and ``ties`` of every positive; those outside the gallery stand together behind all of it."""
+        place = f"{seed}/{self.direction}"
+        if self.protocol == protocols.FOLDED:
+            return arrays[f"{place}/folded_greater"], arrays[f"{place}/folded_ties"]
+        behind = np.full(len(self.outside), self.gallery)
+        return (
+            np.concatenate([arrays[f"{place}/greater"][self.pairs], behind]),
+            np.concatenate([arrays[f"{place}/ties"][self.pairs], self.outside]),
+        )
 
-def _parts(arrays: Mapping[str, np.ndarray], truth_known: bool) -> list[_Part]:
-    caption_image, pairs = arrays["caption_image"], arrays["pairs"]
-    images = np.arange(caption_image.max() + 1)
-    own = np.flatnonzero(arrays["own"])
-    parts = [
-        _Part(protocols.OWN, "i2t", own, pairs[own, 0], images),
-        _Part(protocols.OWN, "t2i", own, pairs[own, 1], caption_image),
-    ]
-    if truth_known:
-        sides = {"i2t": (arrays["image_queries"], images), "t2i": (arrays["caption_queries"], caption_image)}
-        for column, (direction, (queries, image_of)) in enumerate(sides.items()):
-            if len(queries):
-                place = np.full(len(image_of), -1)
-                place[queries] = np.arange(len(queries))
-                kept = np.flatnonzero(place[pairs[:, column]] >= 0)
-                query = place[pairs[kept, column]]
-                parts.append(_Part(protocols.TRUTH, direction, kept, query, image_of[queries]))
-    return parts
+    def mean(self, value: np.ndarray, of: Callable[[np.ndarray], float] = np.mean) -> float:
+        """The metric of all queries: within each fold the mean (or median), and the mean over the folds."""
+        return float(np.mean([of(value[self.fold == fold]) for fold in np.unique(self.fold)]))
+
+
+def _part(arrays: Mapping[str, np.ndarray], protocol: str, direction: str) -> _Part:
+    name, caption_image = f"{protocol}/{direction}", arrays["caption_image"]
+    rows, nobody = arrays[f"{name}/pairs"], np.zeros(0, dtype=np.int32)
+    lost = arrays.get(f"{name}/outside", nobody)
+    positions = arrays["pairs"][rows, protocols.DIRECTIONS.index(direction)]
+    queries, query = np.unique(np.concatenate([positions, lost]), return_inverse=True)
+    _, which, several = np.unique(lost, return_inverse=True, return_counts=True)
+    image = queries if direction == "i2t" else caption_image[queries]
+    n_images = int(caption_image.max()) + 1
+    bounds = protocols.fold_bounds(n_images) if protocol == protocols.FOLDED else [0]
+    fold = np.searchsorted(bounds, image, side="right")
+    gallery = len(caption_image) if direction == "i2t" else n_images
+    return _Part(protocol, direction, rows, query, several[which] - 1, gallery, image, fold)
+
+
+def _per_query(groups: metrics.TieGroups, protocol: str, ks: Sequence[int]) -> dict[str, np.ndarray]:
+    if protocol not in (protocols.TRUTH, protocols.ECCV):
+        return metrics.hits(groups, ks)
+    first = metrics.hits(groups, [1])["r1"]
+    return {
+        "map_at_r": metrics.map_at_r(groups),
+        "r_precision": metrics.r_precision(groups),
+        "p1" if protocol == protocols.TRUTH else "r1": first,
+    }
 
 
 def _row(seed: int, protocol: str, direction: str, metric: str, value: float) -> dict[str, Any]:

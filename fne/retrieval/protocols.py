@@ -1,8 +1,11 @@
 """Protocols: what is retrieved, from what, and what counts as right; a fingerprint goes with every number.
 
-``own`` is the field's protocol: only an image's own captions are right (R@1, R@5, R@10, their sum, median
-rank). ``truth`` counts every pair that is known to be relevant (mAP@R, R-Precision, P@1), for the queries
-whose relevant items are known. Both search the whole other side of the split.
+``own`` is the field's protocol (``flickr30k_1k``, ``coco_5k``): only an image's own captions are right (R@1, R@5,
+R@10, their sum, median rank). ``coco_1k_5fold`` is the same within each of five consecutive blocks of COCO's test
+split, queries and gallery, and then the mean of the five. ``truth`` counts every pair that is known to be relevant
+(mAP@R, R-Precision, P@1), for the queries whose relevant items are known; ``eccv`` (mAP@R, R-Precision, R@1) and
+``cxc`` (R@1, R@5, R@10) what a relevance file lists, for its queries. All but the blocks search the whole other side
+of the split.
 """
 
 from __future__ import annotations
@@ -17,18 +20,38 @@ import numpy as np
 from fne.errors import bad_input
 
 DIRECTIONS = ("i2t", "t2i")
-OWN, TRUTH = "own", "truth"
+OWN, TRUTH, FOLDED, ECCV, CXC = "own", "truth", "coco_1k_5fold", "eccv", "cxc"
+RELEVANCE = (ECCV, CXC)
+"""Protocols that are read from relevance files; see ``fne.retrieval.relevance``."""
+WITH_RSUM = (OWN, FOLDED)
 TRUTH_METRICS = ("map_at_r", "r_precision", "p1")
+METRICS = {
+    OWN: ("rsum", "r1", "r5", "r10"),
+    FOLDED: ("rsum", "r1", "r5", "r10"),
+    TRUTH: TRUTH_METRICS,
+    ECCV: ("map_at_r", "r_precision", "r1"),
+    CXC: ("r1", "r5", "r10"),
+}
+"""What a study may declare as its primary metric, per protocol."""
 RSUM_KS = (1, 5, 10)
+FOLDS = 5
 PRECISION = "float64 products rounded to float32"
 """How similarities are made for ranking; see ``fne.retrieval.ranking``."""
+FIRST_CAPTIONS = {"coco": 5}
+"""Captions per image that the field ranks: a few images of COCO have six or seven, and every published number on the
+25,000 captions of its test split is of the first five."""
 _NAMES = {("flickr8k", 1000): "flickr8k_1k", ("flickr30k", 1000): "flickr30k_1k", ("coco", 5000): "coco_5k"}
 
 
-def display_name(dataset: str, split: str, n_images: int) -> str:
+def display_name(dataset: str, split: str, n_images: int, n_captions: int) -> str:
     """The field's name of protocol ``own`` (``flickr30k_1k``), else ``<dataset>_<split>_<images>``."""
-    known = _NAMES.get((dataset, n_images)) if split == "test" else None
+    known = _NAMES.get((dataset, n_images)) if split == "test" and n_captions == 5 * n_images else None
     return known or f"{dataset}_{split}_{n_images}"
+
+
+def fold_bounds(n_images: int) -> np.ndarray:
+    """(6,) where each of the five consecutive blocks of images begins, and the last one ends."""
+    return np.arange(FOLDS + 1) * n_images // FOLDS
 
 
 def describe(
@@ -39,35 +62,42 @@ def describe(
     image_ids: Sequence[str],
     caption_ids: Sequence[str],
     caption_image: np.ndarray,
-    pairs: np.ndarray,
-    queries: Mapping[str, np.ndarray],
+    pairs: Mapping[str, np.ndarray],
     relevance: str,
+    outside: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Everything about a protocol that a model does not decide, short of the tie rule (see :func:`finish`).
 
     Args:
-        protocol: ``own`` or ``truth``.
+        protocol: One of :data:`METRICS`.
         dataset, split: Names.
         image_ids, caption_ids: Ids of the split, in order.
         caption_image: (M,) position of every caption's image.
-        pairs: (P, 2) the pairs that count as right, (image position, caption position).
-        queries: Positions of the queries that are scored, per direction.
-        relevance: Where ``pairs`` come from: ``own``, or the kind of truth.
+        pairs: Per direction (P, 2) the pairs that count as right, (image position, caption position); the queries
+            are those that occur in them.
+        relevance: Where ``pairs`` come from: ``own``, the kind of truth, or the digest of relevance files.
+        outside: Per direction the query of every positive that is not in the gallery.
     """
     per_image = np.bincount(caption_image, minlength=len(image_ids))
-    name = display_name(dataset, split, len(image_ids))
-    content = [np.ascontiguousarray(part, dtype="<i4") for part in (pairs, *(queries[d] for d in DIRECTIONS))]
+    name = display_name(dataset, split, len(image_ids), len(caption_ids))
+    folds = FOLDS if protocol == FOLDED else 1
+    beyond = outside or dict.fromkeys(DIRECTIONS, np.zeros(0))
+    content = [
+        np.ascontiguousarray(part[d], dtype="<i4").tobytes() for d in DIRECTIONS for part in (pairs, beyond)
+    ]
     return {
         "protocol": protocol,
-        "name": name if protocol == OWN else f"{name}_{protocol}",
+        "name": {OWN: name, TRUTH: f"{name}_{protocol}"}.get(protocol, protocol),
         "dataset": dataset,
         "split": split,
-        "queries": {direction: len(queries[direction]) for direction in DIRECTIONS},
-        "gallery": {"i2t": len(caption_ids), "t2i": len(image_ids)},
+        "folds": folds,
+        "queries": {d: len(np.unique(pairs[d][:, column])) for column, d in enumerate(DIRECTIONS)},
+        "gallery": {"i2t": len(caption_ids) // folds, "t2i": len(image_ids) // folds},
         "captions_per_image": [int(per_image.min()), int(per_image.max())],
         "relevance": relevance,
-        "relevant_pairs": len(pairs),
-        "relevance_sha256": hashlib.sha256(b"".join(part.tobytes() for part in content)).hexdigest(),
+        "relevant_pairs": {d: len(pairs[d]) for d in DIRECTIONS},
+        "outside_gallery": {d: len(beyond[d]) for d in DIRECTIONS},
+        "relevance_sha256": hashlib.sha256(b"|".join(content)).hexdigest(),
         "precision": PRECISION,
         "ids_sha256": hashlib.sha256(json.dumps([list(image_ids), list(caption_ids)]).encode()).hexdigest(),
     }

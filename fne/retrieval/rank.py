@@ -4,37 +4,39 @@ here."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fne import paths, provenance
-from fne.config import Study
+from fne.config import Study, resolve
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth, sorted_pairs
 from fne.errors import bad_input
 from fne.files import atomic_path, read_json
 from fne.progress import Progress
 from fne.retrieval import protocols
+from fne.retrieval.relevance import Relevance, files, read
 
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = 1
+SCHEMA = 2
 TOP = 10
 
 
 def run(study: Study, variant: str, block: str, split: str, root: Path, threads: int, device: str) -> None:
     """Rank a split with every replicate of one training job and write ``rankings.<split>.npz``.
 
-    Arrays: ``pairs`` (P, 2) of (image, caption) positions that are relevant and ``own`` (P,) which of them
-        are an image
-    with its own caption; ``caption_image`` (M,); ``image_queries`` and ``caption_queries`` of protocol
-    ``truth``; per seed and direction ``<seed>/<direction>/greater`` and ``ties`` (P,), ``top_ids`` and
-    ``top_scores`` (queries, 10); ``meta``, JSON. A replicate whose embeddings are not finite has no arrays
-    and stands in ``meta["failed"]``.
+    Arrays: ``pairs`` (P, 2) of (image, caption) positions that any protocol counts as right; ``caption_image`` (M,);
+    per protocol and direction ``<protocol>/<direction>/pairs``, the rows of ``pairs`` that count, whose queries are
+    scored, and ``outside``, the query of every positive that is not in the gallery; per seed and direction
+    ``<seed>/<direction>/greater`` and ``ties`` (P,), for COCO's five folds ``folded_greater`` and ``folded_ties``,
+    ``top_ids`` and ``top_scores`` (queries, 10); ``meta``, JSON. A replicate whose embeddings are not finite has no
+    arrays and stands in ``meta["failed"]``.
 
     Args:
         study, variant, block, split: The job and what to rank.
@@ -53,21 +55,25 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
     torch.set_num_threads(threads)
     started = provenance.now()
     manifest = Manifest.load(root / paths.data_folder(study))
-    view, truth = manifest.split(split), manifest.truth(split)
+    view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
+    asked = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
+    given = {protocol: folder for protocol, folder in asked.items() if folder is not None}
+    relevance = [read(folder, protocol, view) for protocol, folder in given.items()]
+    arrays, descriptions = relevant_items(manifest, view, truth, relevance)
     trained_file = root / paths.run_folder(study, variant, block) / "run.json"
     trained = read_json(trained_file)
     accesses = []
     if split == "test":
         log = root / paths.test_accesses(study)
         accesses = [provenance.log_test_access(log, variant=variant, block=block, purpose="rank")]
-    arrays, descriptions = relevant_items(manifest, view, truth)
     embedded = embed_split(study, variant, block, split, root, device)
     progress = Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds")
-    ranked, failed = rank_replicates(embedded, arrays["pairs"], progress)
+    ranked, failed = rank_replicates(((seed, image, text[kept]) for seed, image, text in embedded), arrays, progress)
     progress.close()
     for seed in trained["seeds"]:
         if f"{seed}/i2t/greater" not in ranked:
             failed.setdefault(str(seed), "no checkpoint was selected: training diverged")
+    read_files = {file.name: file for protocol, folder in given.items() for file in files(folder, protocol).values()}
     meta = {
         "schema": SCHEMA, "study": study.name, "variant": variant, "title": trained["title"], "block": block,
         "dataset": manifest.dataset, "regime": study.regime, "split": split, "seeds": trained["seeds"],
@@ -75,17 +81,35 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
         "selected_epoch": {str(row["seed"]): row["epoch"] for row in trained["selection"]["per_seed"]},
         "protocols": descriptions,
         "record": provenance.record(started, device=torch_device(device).type, test_accesses=accesses,
-                                    inputs={"weights": trained_file.with_name("weights.safetensors")}),
+                                    inputs={"weights": trained_file.with_name("weights.safetensors"), **read_files}),
     }  # fmt: skip
     with atomic_path(root / paths.rankings(study, variant, block, split)) as temporary:
         np.savez_compressed(temporary, meta=np.array(json.dumps(meta)), **arrays, **ranked)
 
 
+def first_captions(dataset: str, view: SplitView, truth: Truth) -> tuple[SplitView, Truth, np.ndarray]:
+    """A split with as many captions per image as the field ranks, its truth, and the captions (positions) kept."""
+    number = np.arange(len(view.caption_ids)) - np.searchsorted(view.caption_image, view.caption_image)
+    kept = np.flatnonzero(number < protocols.FIRST_CAPTIONS.get(dataset, len(number)))
+    if len(kept) == len(number):
+        return view, truth, kept
+    place = np.full(len(number), -1, dtype=np.int32)
+    place[kept] = np.arange(len(kept))
+    captions = {
+        "caption_rows": view.caption_rows[kept], "caption_image": view.caption_image[kept],
+        "texts": [view.texts[c] for c in kept], "caption_ids": [view.caption_ids[c] for c in kept],
+        "sentids": view.sentids and [view.sentids[c] for c in kept],
+    }  # fmt: skip
+    image, caption = truth.pairs[:, 0], place[truth.pairs[:, 1]]
+    pairs = np.stack([image, caption], axis=1)[caption >= 0]
+    scored = place[truth.caption_queries]
+    return replace(view, **captions), replace(truth, pairs=pairs, caption_queries=scored[scored >= 0]), kept
+
+
 def relevant_items(
-    manifest: Manifest, view: SplitView, truth: Truth
+    manifest: Manifest, view: SplitView, truth: Truth, relevance: Sequence[Relevance] = ()
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
-    """The relevant pairs of a split with the queries to score, and the descriptions of the protocols they
-    allow.
+    """The relevant pairs of a split by protocol and direction, and the descriptions of the protocols they allow.
 
     Raises:
         UserError: The truth lacks one of the split's own pairs, or points outside the split.
@@ -94,52 +118,61 @@ def relevant_items(
     file = manifest.folder / manifest.truth_files[view.name]["file"]
     if len(truth.pairs) and (truth.pairs.max(axis=0) >= (n_images, n_captions)).any():
         raise bad_input("a pair points outside the split", file=file, key="pairs")
-    own = truth.pairs[:, 0] == view.caption_image[truth.pairs[:, 1]]
-    if own.sum() != n_captions:
+    own = truth.pairs[truth.pairs[:, 0] == view.caption_image[truth.pairs[:, 1]]]
+    if len(own) != n_captions:
         raise bad_input("an image's own caption is not among the relevant pairs", file=file, key="pairs")
-    arrays = {
-        "pairs": truth.pairs, "own": own, "caption_image": view.caption_image.astype(np.int32),
-        "image_queries": truth.image_queries.astype(np.int32),
-        "caption_queries": truth.caption_queries.astype(np.int32),
-    }  # fmt: skip
-    shared: dict[str, Any] = {
-        "dataset": manifest.dataset, "split": view.name, "image_ids": view.image_ids,
-        "caption_ids": view.caption_ids, "caption_image": view.caption_image,
-    }  # fmt: skip
-    every = {"i2t": np.arange(n_images), "t2i": np.arange(n_captions)}
-    own_pairs = sorted_pairs(truth.pairs[own])
-    descriptions = {
-        protocols.OWN: protocols.describe(
-            protocols.OWN, pairs=own_pairs, queries=every, relevance="own", **shared
-        )
-    }
-    scored = {"i2t": arrays["image_queries"], "t2i": arrays["caption_queries"]}
-    if any(len(positions) for positions in scored.values()):
-        descriptions[protocols.TRUTH] = protocols.describe(
-            protocols.TRUTH, pairs=truth.pairs, queries=scored, relevance=truth.kind, **shared
-        )
+    found = {protocols.OWN: ("own", dict.fromkeys(protocols.DIRECTIONS, own))}
+    if protocols.display_name(manifest.dataset, view.name, n_images, n_captions) == "coco_5k":
+        found[protocols.FOLDED] = found[protocols.OWN]
+    if len(truth.image_queries) + len(truth.caption_queries):
+        scored = {"i2t": truth.image_queries, "t2i": truth.caption_queries}
+        known = {
+            direction: truth.pairs[np.isin(truth.pairs[:, column], scored[direction])]
+            for column, direction in enumerate(protocols.DIRECTIONS)
+        }
+        found[protocols.TRUTH] = truth.kind, known
+    found |= {one.protocol: (f"files {one.sha256}", one.pairs) for one in relevance}
+    outside = {one.protocol: one.outside for one in relevance}
+    pairs = sorted_pairs(np.concatenate([part for _, sides in found.values() for part in sides.values()]))
+    arrays, descriptions = {"pairs": pairs, "caption_image": view.caption_image.astype(np.int32)}, {}
+    places = pairs[:, 0].astype(np.int64) * n_captions + pairs[:, 1]
+    for protocol, (source, sides) in found.items():
+        descriptions[protocol] = protocols.describe(
+            protocol, dataset=manifest.dataset, split=view.name, image_ids=view.image_ids,
+            caption_ids=view.caption_ids, caption_image=view.caption_image, pairs=sides, relevance=source,
+            outside=outside.get(protocol),
+        )  # fmt: skip
+        for direction, part in sides.items():
+            rows = np.searchsorted(places, part[:, 0].astype(np.int64) * n_captions + part[:, 1])
+            arrays[f"{protocol}/{direction}/pairs"] = rows.astype(np.int32)
+            if protocol in outside:
+                arrays[f"{protocol}/{direction}/outside"] = outside[protocol][direction]
     return arrays, descriptions
 
 
 def rank_replicates(
     embedded: Iterable[tuple[int, torch.Tensor, torch.Tensor]],
-    pairs: np.ndarray,
+    relevant: Mapping[str, np.ndarray],
     progress: Progress | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Rank every replicate both ways.
 
     Args:
         embedded: (seed, image embeddings (N, D), caption embeddings (M, D)) per replicate.
-        pairs: (P, 2) of (image, caption).
+        relevant: Arrays as :func:`relevant_items` gives them.
         progress: Told about every replicate.
 
     Returns:
         Arrays by ``<seed>/<direction>/<name>``, and the reason per seed that could not be ranked.
     """
-    from fne.retrieval.ranking import is_finite, rank
+    from fne.retrieval.ranking import count_ranks_in_blocks, is_finite, rank
 
     arrays: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
+    pairs, caption_image = relevant["pairs"], relevant["caption_image"]
+    image_bounds = protocols.fold_bounds(int(caption_image.max()) + 1)
+    bounds = {"i2t": (image_bounds, np.searchsorted(caption_image, image_bounds))}
+    bounds["t2i"] = bounds["i2t"][::-1]
     for seed, image, text in embedded:
         if is_finite(image, text):
             sides = {"i2t": (image, text, pairs), "t2i": (text, image, pairs[:, ::-1].copy())}
@@ -147,6 +180,11 @@ def rank_replicates(
                 ranks = rank(queries, gallery, known, top=TOP)
                 for name in ("greater", "ties", "top_ids", "top_scores"):
                     arrays[f"{seed}/{direction}/{name}"] = getattr(ranks, name)
+                folded = relevant.get(f"{protocols.FOLDED}/{direction}/pairs")
+                if folded is not None:
+                    found = count_ranks_in_blocks(queries, gallery, known[folded], *bounds[direction])
+                    for name, counts in zip(("greater", "ties"), found, strict=True):
+                        arrays[f"{seed}/{direction}/folded_{name}"] = counts
         else:
             failed[str(seed)] = "embeddings are not finite: training diverged"
         if progress is not None:

@@ -87,12 +87,10 @@ def rank(
         stop = min(start + step, n_queries)
         scores = (queries[start:stop].double() @ wide).float()
         bounds = torch.searchsorted(rows, torch.tensor([start, stop], device=device)).tolist()
-        for low in range(bounds[0], bounds[1], step):
-            high = min(low + step, bounds[1])
-            block = scores[rows[low:high] - start]
-            own = block.gather(1, items[low:high, None])
-            greater[order[low:high]] = (block > own).sum(1, dtype=torch.int32)
-            ties[order[low:high]] = (block == own).sum(1, dtype=torch.int32) - 1
+        known = slice(*bounds)
+        if bounds[0] < bounds[1]:
+            greater[order[known]], equal = _counts(scores, rows[known] - start, items[known])
+            ties[order[known]] = equal - 1
         if top:
             top_scores[start:stop], top_ids[start:stop] = _top(scores, top)
     return Ranks(greater.cpu().numpy(), ties.cpu().numpy(), top_ids.cpu().numpy(), top_scores.cpu().numpy())
@@ -108,6 +106,52 @@ def count_ranks(
     """Count ``greater`` and ``ties`` of every pair, each (P,) int32 (see :func:`rank`)."""
     ranks = rank(queries, gallery, pairs, chunk_elements=chunk_elements)
     return ranks.greater, ranks.ties
+
+
+def count_ranks_in_blocks(
+    queries: torch.Tensor,
+    gallery: torch.Tensor,
+    pairs: np.ndarray,
+    query_bounds: np.ndarray,
+    gallery_bounds: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count ``greater`` and ``ties`` of every pair within its own block of queries and gallery only.
+
+    Args:
+        queries, gallery: As in :func:`rank`.
+        pairs: (P, 2), each within one block.
+        query_bounds, gallery_bounds: (B + 1,) where each block begins in either, and the last one ends.
+    """
+    block = np.searchsorted(query_bounds, pairs[:, 0], side="right") - 1
+    found = np.empty((2, len(pairs)), dtype=np.int32)
+    for number in range(len(query_bounds) - 1):
+        inside = np.flatnonzero(block == number)
+        first = np.array([query_bounds[number], gallery_bounds[number]])
+        sides = (queries[first[0] : query_bounds[number + 1]], gallery[first[1] : gallery_bounds[number + 1]])
+        found[:, inside] = count_ranks(*sides, pairs[inside] - first)
+    return found[0], found[1]
+
+
+def _counts(
+    scores: torch.Tensor, rows: torch.Tensor, items: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many entries of its row are greater than each chosen entry, and how many equal it (itself included).
+
+    One sort per row and two binary searches per entry: comparing every entry with its whole row costs more from a
+    few entries per row on.
+    """
+    per_row = torch.bincount(rows, minlength=len(scores))
+    slot = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
+    wanted = scores.new_zeros(len(scores), int(per_row.max()))
+    wanted[rows, slot] = scores[rows, items]
+    if scores.device.type == "cpu":
+        ordered = torch.from_numpy(np.sort(scores.numpy(), axis=1))  # vectorised, which torch's sort is not
+    else:
+        ordered = scores.sort(dim=1).values
+    below, up_to = (
+        torch.searchsorted(ordered, wanted, right=right, out_int32=True)[rows, slot] for right in (False, True)
+    )
+    return scores.shape[1] - up_to, up_to - below
 
 
 def _top(scores: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fne import paths
-from fne.config import Study, blocks, parse_block, resolve, training_digest
+from fne.config import Study, blocks, evaluation_digest, parse_block, resolve, training_digest
 from fne.errors import bad_input
 from fne.files import read_json
 from fne.retrieval import protocols
@@ -141,6 +141,6 @@ def _lacking(folder: Path, file: Path) -> tuple[str, str] | None:
 def _stale(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
     if training_digest(then) != training_digest(now):
         return "train", f"stale: {what_changed(then, now)}"
-    if then["evaluation"] != now["evaluation"]:
+    if evaluation_digest(then) != evaluation_digest(now):
         return "evaluate", f"stale: evaluation was {then['evaluation']} and is now {now['evaluation']}"
     return None

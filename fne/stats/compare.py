@@ -58,7 +58,8 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
             key="primary",
             value=" ".join(primary),
             allowed=[" ".join(key) for key in _any(layouts).keys],
-            hint="protocol truth needs data whose relevant pairs are known",
+            hint="truth needs data whose relevant pairs are known, coco_1k_5fold COCO's test split, eccv and cxc "
+            "their relevance files",
         )
     medians = _medians(collected)
     folder = root / paths.results_folder(study)

@@ -9,7 +9,9 @@ images of its contributions
 
 and its influence values ``y_i = z_i + theta (1 - N c_i / C)`` have the same mean theta and the spread that
 resampling the images has (the ratio linearised; the two agree where all counts are equal). Captions of one
-image move together in both. ``rsum`` is the sum of six columns.
+image move together in both. ``rsum`` is the sum of six columns. Blocks of images that are searched one by one have
+equally many queries each, so that the mean of their means is the mean over all queries, and their images are resampled
+like any others.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from fne.errors import bad_input
-from fne.retrieval.protocols import OWN, RSUM_KS
+from fne.retrieval.protocols import DIRECTIONS, RSUM_KS, WITH_RSUM
 
 Key = tuple[str, str, str]
 """(protocol, direction, metric)"""
@@ -73,9 +75,11 @@ def load(files: Sequence[Path]) -> Layout:
         sums = np.concatenate([block[name] for block in blocks])[order]
         protocol, direction, metric = name.split("/")
         columns[protocol, direction, metric] = (*_contributions(sums, count), int(count.sum()))
-    parts = [columns[OWN, d, f"r{k}"] for d in ("i2t", "t2i") for k in RSUM_KS]
-    queries = sum(columns[OWN, d, "r1"][2] for d in ("i2t", "t2i"))
-    columns[OWN, "both", "rsum"] = (sum(p[0] for p in parts), sum(p[1] for p in parts), queries)
+    for protocol in WITH_RSUM:
+        parts = [columns.get((protocol, d, f"r{k}")) for d in DIRECTIONS for k in RSUM_KS]
+        if None not in parts:
+            queries = sum(columns[protocol, d, "r1"][2] for d in DIRECTIONS)
+            columns[protocol, "both", "rsum"] = (sum(p[0] for p in parts), sum(p[1] for p in parts), queries)
     return Layout(
         tuple(int(seed) for seed in seeds[order]),
         tuple(columns),

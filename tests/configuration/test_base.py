@@ -97,7 +97,7 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
     elif field.kind == "ints":
         wrong += [1, [0], [5, 1], [1, 1], [1.0], ["1"]]
     else:
-        wrong += [1, 0.5, "" if field.kind == "text" else "nonsense"]
+        wrong += [1, 0.5, "" if field.kind in ("text", "path") else "nonsense"]
     for value in wrong:
         with pytest.raises(UserError, match=key):
             schema.check_value(value, field, "file", key)

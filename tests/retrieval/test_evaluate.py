@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COUNTS = np.array([1, 5, 2, 3, 1, 7, 4, 2, 1, 6, 3, 5])
 CAPTION_IMAGE = np.repeat(np.arange(len(COUNTS)), COUNTS)
 N, M = len(COUNTS), len(CAPTION_IMAGE)
+BOTH = ("own", "truth")
+SCORED = {"i2t": np.arange(N)[::2], "t2i": np.arange(M)[1::2]}
 
 
 def embeddings(seed: int = 0, noise: float = 1.2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,23 +42,26 @@ def relevance() -> np.ndarray:
 
 
 def arrays_of(
-    images: torch.Tensor, texts: torch.Tensor, caption_image: np.ndarray, relevant: np.ndarray, seed: int = 0
+    images: torch.Tensor,
+    texts: torch.Tensor,
+    caption_image: np.ndarray,
+    relevant: np.ndarray,
+    seed: int = 0,
+    queries: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
+    queries = queries or {"i2t": np.arange(len(images))[::2], "t2i": np.arange(len(texts))[1::2]}
     pairs = np.argwhere(relevant).astype(np.int32)
-    ranked, failed = rank_replicates([(seed, images, texts)], pairs)
+    known = {"pairs": pairs, "caption_image": caption_image}
+    for column, direction in enumerate(("i2t", "t2i")):
+        known[f"own/{direction}/pairs"] = np.flatnonzero(caption_image[pairs[:, 1]] == pairs[:, 0])
+        known[f"truth/{direction}/pairs"] = np.flatnonzero(np.isin(pairs[:, column], queries[direction]))
+    ranked, failed = rank_replicates([(seed, images, texts)], known)
     assert not failed
-    return {
-        "pairs": pairs,
-        "own": caption_image[pairs[:, 1]] == pairs[:, 0],
-        "caption_image": caption_image,
-        "image_queries": np.arange(len(images))[::2],
-        "caption_queries": np.arange(len(texts))[1::2],
-        **ranked,
-    }
+    return {**known, **ranked}
 
 
 def metrics_of(arrays: dict[str, np.ndarray], rule: str = "expected") -> dict[tuple[str, str, str], float]:
-    rows, _ = evaluate.evaluate_replicates([0], arrays, True, rule, [1, 5, 10])
+    rows, _ = evaluate.evaluate_replicates([0], arrays, BOTH, rule, [1, 5, 10])
     found = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
     assert len(found) == len(rows) == 2 * 4 + 1 + 2 * 3
     return found
@@ -69,7 +74,7 @@ def test_every_metric_by_its_definition() -> None:
     scores, own = (images @ texts.T).numpy(), np.arange(N)[:, None] == CAPTION_IMAGE
     for direction in ("i2t", "t2i"):
         turn = (lambda x: x) if direction == "i2t" else np.transpose
-        queries = arrays["image_queries" if direction == "i2t" else "caption_queries"]
+        queries = SCORED[direction]
         order = np.argsort(-turn(scores), axis=1)
         flags = np.take_along_axis(turn(own), order, 1)
         truth = np.take_along_axis(turn(relevance()), order, 1)[queries]
@@ -96,7 +101,7 @@ def test_values_per_image_sum_to_the_metrics() -> None:
     arrays = {}
     for seed in (0, 1):
         arrays |= arrays_of(*embeddings(seed), CAPTION_IMAGE, relevance(), seed)
-    rows, values = evaluate.evaluate_replicates([0, 1], arrays, True, "expected", [1, 3, 5, 10])
+    rows, values = evaluate.evaluate_replicates([0, 1], arrays, BOTH, "expected", [1, 3, 5, 10])
     np.testing.assert_array_equal(values["own/i2t/count"], np.ones(N))
     np.testing.assert_array_equal(values["own/t2i/count"], COUNTS)
     scored = np.bincount(CAPTION_IMAGE[1::2], minlength=N)
@@ -119,15 +124,12 @@ def test_values_per_image_sum_to_the_metrics() -> None:
 
 def reordered(images: np.ndarray, texts: np.ndarray) -> dict[tuple[str, str, str], float]:
     """Metrics after the images and captions changed places; scored queries move along."""
-    arrays = arrays_of(*embeddings(), CAPTION_IMAGE, relevance())
     place_of_image = np.argsort(images)
-    moved = arrays_of(
+    return metrics_of(arrays_of(
         embeddings()[0][images], embeddings()[1][texts], place_of_image[CAPTION_IMAGE[texts]],
         relevance()[np.ix_(images, texts)],
-    )  # fmt: skip
-    moved["image_queries"] = place_of_image[arrays["image_queries"]]
-    moved["caption_queries"] = np.argsort(texts)[arrays["caption_queries"]]
-    return metrics_of(moved)
+        queries={"i2t": place_of_image[SCORED["i2t"]], "t2i": np.argsort(texts)[SCORED["t2i"]]},
+    ))  # fmt: skip
 
 
 def test_shuffling_both_sides_changes_nothing() -> None:
@@ -143,9 +145,9 @@ def test_swapping_the_sides_swaps_the_directions() -> None:
     texts = texts[np.searchsorted(CAPTION_IMAGE, np.arange(N))]
     own = np.arange(N)
     relevant = np.eye(N, dtype=bool) | (np.random.default_rng(2).random((N, N)) < 0.1)
-    one = arrays_of(images, texts, own, relevant)
-    other = arrays_of(texts, images, own, relevant.T)
-    other["image_queries"], other["caption_queries"] = one["caption_queries"], one["image_queries"]
+    queries = {"i2t": np.arange(N)[::2], "t2i": np.arange(N)[1::2]}
+    one = arrays_of(images, texts, own, relevant, queries=queries)
+    other = arrays_of(texts, images, own, relevant.T, queries={"i2t": queries["t2i"], "t2i": queries["i2t"]})
     before, after = metrics_of(one), metrics_of(other)
     swap = {"i2t": "t2i", "t2i": "i2t", "both": "both"}
     assert {(p, swap[d], m): value for (p, d, m), value in after.items()} == pytest.approx(before, abs=1e-12)
@@ -155,8 +157,9 @@ def test_swapping_the_sides_swaps_the_directions() -> None:
 def test_a_second_copy_of_every_caption_ties_and_changes_no_image_to_text_hit_at_one() -> None:
     images, texts = embeddings()
     before = metrics_of(arrays_of(images, texts, CAPTION_IMAGE, relevance()))
-    twice = arrays_of(images, texts.repeat(2, 1), np.tile(CAPTION_IMAGE, 2), np.tile(relevance(), 2))
-    twice["caption_queries"] = np.concatenate([np.arange(1, M, 2), M + np.arange(1, M, 2)])
+    queries = SCORED | {"t2i": np.concatenate([np.arange(1, M, 2), M + np.arange(1, M, 2)])}
+    owners = np.tile(CAPTION_IMAGE, 2)
+    twice = arrays_of(images, texts.repeat(2, 1), owners, np.tile(relevance(), 2), queries=queries)
     after = metrics_of(twice)
     assert after["own", "i2t", "r1"] == pytest.approx(before["own", "i2t", "r1"])
     for metric in ("r1", "r5", "r10", "median_rank"):
@@ -180,11 +183,14 @@ def test_all_equal_embeddings_give_chance_level(rule: str) -> None:
     assert found["truth", "i2t", "r_precision"] == pytest.approx(share, abs=1e-12)
 
 
+KNOWN = {"pairs": np.array([[0, 0], [1, 1]]), "caption_image": CAPTION_IMAGE}
+
+
 def test_a_diverged_replicate_fails_alone() -> None:
     images, texts = embeddings()
     broken = texts.clone()
     broken[3, 2] = torch.inf
-    ranked, failed = rank_replicates([(7, images, broken), (8, images, texts)], np.array([[0, 0], [1, 1]]))
+    ranked, failed = rank_replicates([(7, images, broken), (8, images, texts)], KNOWN)
     assert list(failed) == ["7"] and "not finite" in failed["7"]
     assert {name.split("/")[0] for name in ranked} == {"8"}
     assert ranked["8/i2t/top_ids"].shape == (N, 10) and ranked["8/t2i/top_ids"].shape == (M, 10)
@@ -208,16 +214,17 @@ def truth(matrix: np.ndarray, image_queries: list[int], caption_queries: list[in
 
 def test_protocols_follow_from_what_is_known() -> None:
     arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
-    assert arrays["own"].sum() == M and len(arrays["pairs"]) == relevance().sum()
+    assert all(len(arrays[f"own/{direction}/pairs"]) == M for direction in ("i2t", "t2i"))
     own, known = described["own"], described["truth"]
     assert own["queries"] == {"i2t": N, "t2i": M} and own["gallery"] == {"i2t": M, "t2i": N}
-    assert own["captions_per_image"] == [1, 7] and own["relevant_pairs"] == M
+    assert own["captions_per_image"] == [1, 7] and own["relevant_pairs"] == {"i2t": M, "t2i": M}
     assert known["queries"] == {"i2t": 2, "t2i": 3} and known["relevance"] == "judged"
+    assert known["relevant_pairs"]["t2i"] == relevance()[:, [1, 2, 5]].sum() and own["folds"] == 1
     assert (own["name"], known["name"]) == (f"flickr8k_test_{N}", f"flickr8k_test_{N}_truth")
     assert set(relevant_items(FakeManifest, view(), truth(relevance(), [], []))[1]) == {"own"}
     one_way, described = relevant_items(FakeManifest, view(), truth(relevance(), [], [4]))
-    ranked, _ = rank_replicates([(0, *embeddings())], one_way["pairs"])
-    rows, values = evaluate.evaluate_replicates([0], {**one_way, **ranked}, True, "expected", [1, 5, 10])
+    ranked, _ = rank_replicates([(0, *embeddings())], one_way)
+    rows, values = evaluate.evaluate_replicates([0], {**one_way, **ranked}, BOTH, "expected", [1, 5, 10])
     assert {row["direction"] for row in rows if row["protocol"] == "truth"} == {"t2i"}
     assert "truth/i2t/count" not in values
 
@@ -232,18 +239,21 @@ def test_truth_that_does_not_fit_the_split_is_refused() -> None:
 
 
 def test_known_protocols_carry_the_fields_names() -> None:
-    assert protocols.display_name("flickr8k", "test", 1000) == "flickr8k_1k"
-    assert protocols.display_name("flickr30k", "test", 1000) == "flickr30k_1k"
-    assert protocols.display_name("coco", "test", 5000) == "coco_5k"
-    assert protocols.display_name("coco", "test", 1000) == "coco_test_1000"
-    assert protocols.display_name("flickr30k", "val", 1000) == "flickr30k_val_1000"
+    assert protocols.display_name("flickr8k", "test", 1000, 5000) == "flickr8k_1k"
+    assert protocols.display_name("flickr30k", "test", 1000, 5000) == "flickr30k_1k"
+    assert protocols.display_name("coco", "test", 5000, 25_000) == "coco_5k"
+    assert protocols.display_name("coco", "test", 5000, 25_010) == "coco_test_5000"
+    assert protocols.display_name("coco", "test", 1000, 5000) == "coco_test_1000"
+    assert protocols.display_name("flickr30k", "val", 1000, 5000) == "flickr30k_val_1000"
 
 
 CHANGES: dict[str, Callable[[dict], dict]] = {
     "split": lambda a: {**a, "split": "val"},
     "ids_sha256": lambda a: {**a, "image_ids": [*a["image_ids"][:-1], "another"]},
-    "relevance_sha256": lambda a: {**a, "pairs": a["pairs"][:-1]},
-    "queries": lambda a: {**a, "queries": {**a["queries"], "t2i": np.arange(3)}},
+    "relevance_sha256": lambda a: {**a, "pairs": {**a["pairs"], "t2i": a["pairs"]["t2i"][:-1]}},
+    "queries": lambda a: {**a, "pairs": {**a["pairs"], "t2i": a["pairs"]["t2i"][:3]}},
+    "outside_gallery": lambda a: {**a, "outside": {"i2t": np.array([3]), "t2i": np.array([])}},
+    "relevance": lambda a: {**a, "relevance": "judged"},
     "captions_per_image": lambda a: {**a, "caption_image": np.minimum(a["caption_image"] + 1, N - 1)},
 }
 
@@ -253,7 +263,7 @@ def test_a_fingerprint_tells_protocols_apart(change: str) -> None:
     arguments = {
         "dataset": "scenes", "split": "test", "caption_image": CAPTION_IMAGE, "relevance": "exact",
         "image_ids": view().image_ids, "caption_ids": view().caption_ids,
-        "pairs": np.argwhere(relevance()), "queries": {"i2t": np.arange(N), "t2i": np.arange(M)},
+        "pairs": dict.fromkeys(("i2t", "t2i"), np.argwhere(relevance())),
     }  # fmt: skip
     one = protocols.finish(protocols.describe("truth", **arguments), "expected")
     again = json.loads(json.dumps(protocols.finish(protocols.describe("truth", **arguments), "expected")))
@@ -275,10 +285,10 @@ def ranked(tmp_path: Path):
     study = load_study("smoke", root=ROOT)
     arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
     found, failed = rank_replicates(
-        [(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays["pairs"]
+        [(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays
     )
     meta = {
-        "schema": 1, "study": "smoke", "variant": "fne", "title": "FNE", "block": "0-1",
+        "schema": 2, "study": "smoke", "variant": "fne", "title": "FNE", "block": "0-1",
         "dataset": "flickr8k",
         "regime": "head", "split": "test", "seeds": [0, 1], "failed": failed, "digest": "0" * 16,
         "config": resolve(study, "fne"), "selected_epoch": {"0": 3, "1": 2}, "protocols": described,

@@ -52,12 +52,13 @@ def embeddings(variant: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def arrays(variant: str, seeds: list[int]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """What ``rank`` would have written."""
     pairs, own = relevant()
-    ranked, failed = rank_replicates(((seed, *embeddings(variant, seed)) for seed in seeds), pairs)
-    scored = {
-        "image_queries": np.arange(0, IMAGES, 2),
-        "caption_queries": np.arange(5, len(CAPTION_IMAGE), 3),
-    }
-    return {"pairs": pairs, "own": own, "caption_image": CAPTION_IMAGE, **scored, **ranked}, failed
+    scored = {"i2t": np.arange(0, IMAGES, 2), "t2i": np.arange(5, len(CAPTION_IMAGE), 3)}
+    known = {"pairs": pairs, "caption_image": CAPTION_IMAGE}
+    for column, direction in enumerate(("i2t", "t2i")):
+        known[f"own/{direction}/pairs"] = np.flatnonzero(own)
+        known[f"truth/{direction}/pairs"] = np.flatnonzero(np.isin(pairs[:, column], scored[direction]))
+    ranked, failed = rank_replicates(((seed, *embeddings(variant, seed)) for seed in seeds), known)
+    return known | ranked, failed
 
 
 def fingerprints(given: dict[str, np.ndarray], split: str = "test") -> dict[str, dict[str, Any]]:
@@ -66,14 +67,11 @@ def fingerprints(given: dict[str, np.ndarray], split: str = "test") -> dict[str,
         "image_ids": [f"i{i}" for i in range(IMAGES)],
         "caption_ids": [f"c{c}" for c in range(len(CAPTION_IMAGE))],
     }
-    every = {"i2t": np.arange(IMAGES), "t2i": np.arange(len(CAPTION_IMAGE))}
-    scored = {"i2t": given["image_queries"], "t2i": given["caption_queries"]}
-    sides = {"own": (given["pairs"][given["own"]], every), "truth": (given["pairs"], scored)}
     ids |= {"dataset": "scenes", "split": split, "caption_image": CAPTION_IMAGE}
-    described = {
-        name: protocols.describe(name, pairs=pairs, queries=queries, relevance=name, **ids)
-        for name, (pairs, queries) in sides.items()
-    }
+    described = {}
+    for name in ("own", "truth"):
+        pairs = {direction: given["pairs"][given[f"{name}/{direction}/pairs"]] for direction in ("i2t", "t2i")}
+        described[name] = protocols.describe(name, pairs=pairs, relevance=name, **ids)
     return {name: protocols.finish(text, "expected") for name, text in described.items()}
 
 
@@ -89,7 +87,7 @@ def write_job(root: Path, made: Study, variant: str, block: str, failed: tuple[i
     seeds, config = parse_block(block), resolve(made, variant)
     given, _ = arrays(variant, seeds)
     kept = [seed for seed in seeds if seed not in failed]
-    rows, values = evaluate_replicates(kept, given, True, "expected", [1, 5, 10])
+    rows, values = evaluate_replicates(kept, given, ["own", "truth"], "expected", [1, 5, 10])
     folder = root / paths.run_folder(made, variant, block)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "queries.test.npz", seeds=np.array(kept), **values)

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 import fne
 from fne import paths
-from fne.config import arguments, blocks, from_snakemake, load_study, resolve, training_digest
+from fne.config import arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve, training_digest
 from fne.errors import UserError
 from fne.reporting.figures import FIGURES
 from fne.reporting.tables import TABLES
@@ -119,8 +119,14 @@ def trained_config(wildcards):
     return training_digest(resolve(of_study(wildcards), wildcards.variant))
 
 
-def evaluation_config(wildcards):
-    return resolve(of_study(wildcards), wildcards.variant)["evaluation"]
+def evaluated_config(wildcards):
+    """Digest of what evaluation alone reads."""
+    return evaluation_digest(resolve(of_study(wildcards), wildcards.variant))
+
+
+def relevance_files(wildcards):
+    """Relevance files that the study gives: ranks of the pairs they list are counted on the test split."""
+    return paths.relevance_files(of_study(wildcards)) if wildcards.split == "test" else []
 
 
 def runs(wildcards, pattern):

@@ -6,6 +6,7 @@ rule rank:
         truth=truths(),
         image=features("image"),
         text=features("text"),
+        relevance=relevance_files,
         sources=sources("fne.retrieval.rank"),
     output:
         "results/{study}/{variant}/{block}/rankings.{split}.npz",
@@ -36,7 +37,7 @@ rule evaluate:
     benchmark:
         "benchmarks/{study}/evaluate/{variant}.{block}.{split}.tsv"
     params:
-        evaluation=evaluation_config,
+        evaluation=evaluated_config,
         study=study_arguments,
     shell:
         "fne evaluate {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
