@@ -11,6 +11,7 @@ from fne.configuration.library import Library
 from fne.configuration.merge import (
     canonical,
     check_given,
+    check_protocol,
     check_together,
     keys_read,
     prune,
@@ -305,6 +306,8 @@ class _Loader:
         for variant, flat in merged.items():
             with self.problems.collect():
                 check_together(flat, f"{self.file} (variant {variant})", regime)
+        with self.problems.collect():
+            check_protocol(self.content["primary"]["protocol"], next(iter(merged.values())), self.file, complete)
         if complete:
             with self.problems.collect():
                 check_given(next(iter(merged.values())), self.file)

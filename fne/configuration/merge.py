@@ -13,6 +13,7 @@ from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, PROJECTIONS, RELEVA
 from fne.errors import bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+from fne.retrieval.relevance import SOURCE
 
 HEAD_ONLY = ("model.", "encoders.image.level", "encoders.text.level", "encoders.image.dtype", "encoders.text.dtype")
 
@@ -177,6 +178,23 @@ def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
             problem = f"not given: this study needs {what}"
             problems.report(problem, file=where, key=key, hint=f"give it: {how_to_give(key)}")
     problems.raise_any(str(where))
+
+
+def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, complete: bool) -> None:
+    """Check that the primary metric's protocol can be scored on the study's data.
+
+    Raises:
+        UserError: It is about COCO's test split and the data are not; or (``complete``) it lacks its relevance files.
+    """
+    if protocol in ("own", "truth"):
+        return
+    if flat["data.dataset"] != "coco":
+        problem = f"is about COCO's test split; data.dataset is {flat['data.dataset']!r}"
+        raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=["own", "truth"])
+    key = f"evaluation.relevance.{protocol}"
+    if complete and key in RELEVANCE_KEYS and flat[key] is None:
+        hint = f"give it: {how_to_give(key)}; {SOURCE}"
+        raise bad_input("not given: the study's primary metric needs its folder", file=where, key=key, hint=hint)
 
 
 def digest(config: Mapping[str, Any]) -> str:
