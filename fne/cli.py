@@ -79,6 +79,7 @@ def _option(*names: str, **meaning: Any) -> argparse.ArgumentParser:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     from fne import __version__, paths
+    from fne.data.sources import SOURCES
 
     description = "From raw image-text pairs to a report, one verb per step."
     parser = argparse.ArgumentParser(prog="fne", description=description, allow_abbrev=False)
@@ -98,6 +99,10 @@ def build_parser() -> argparse.ArgumentParser:
     named = _option("studies", nargs="*", help="default: all")
     identity = _option("id", help="of a variant or a study")
 
+    corpus = _option("dataset", choices=tuple(SOURCES), help="a corpus of photographs")
+    corpus.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where it goes")
+    corpus.add_argument("--only", choices=("annotations", "images"), help="default: both")
+
     common, machine = [study, overrides], [threads, device]
     job = [*common, variant, block]
 
@@ -107,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
             name, help=summary, description=summary, parents=[root, *options], allow_abbrev=False
         ).set_defaults(handler=handler)
 
+    verb(verbs.fetch, "download what may be downloaded of a corpus, check it, unpack it", corpus)
     verb(verbs.prepare, "raw pairs -> manifest, splits, known truth", *common)
     verb(verbs.pretrain, "scenes -> a tiny encoder", *common, modality, threads)
     verb(verbs.extract, "manifest and encoder -> feature store", *common, modality, *machine)

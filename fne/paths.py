@@ -48,13 +48,24 @@ def check_given(study: Study) -> None:
             continue
         place = Path(value).expanduser()
         folder = key in ("data.images", *RELEVANCE_KEYS) or key.startswith("encoders.")
-        if not (place.is_dir() if folder else place.is_file()):
+        there = place.is_dir() if folder else place.is_file()
+        if key == "data.annotations":
+            there = all(file.exists() for file in annotation_files(value))
+        if not there:
             what = "folder" if folder else "file"
             problems.report(f"no such {what}", key=key, value=value, hint=f"give it: {how_to_give(key)}")
     for file in relevance_files(study):
         if not file.is_file() and file.parent.is_dir():
             problems.report("no such file", file=file, key="evaluation.relevance", hint=relevance.SOURCE)
     problems.raise_any(f"study {study.name!r}")
+
+
+def annotation_files(annotations: str) -> list[Path]:
+    """The file or folder of annotations that a user gave, or one file per split where it says ``{split}``."""
+    place = Path(annotations).expanduser()
+    if "{split}" not in place.name:
+        return [place]
+    return [place.with_name(place.name.replace("{split}", split)) for split in SPLITS]
 
 
 def manifest(study: Study) -> Path:

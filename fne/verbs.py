@@ -30,6 +30,12 @@ def set_torch_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
+def fetch(arguments: argparse.Namespace) -> None:
+    from fne.data.fetch import run
+
+    print(run(arguments.dataset, arguments.root / arguments.into, arguments.only))
+
+
 def prepare(arguments: argparse.Namespace) -> None:
     from fne import config, paths
     from fne.data.prepare import run
@@ -71,10 +77,12 @@ def train(arguments: argparse.Namespace) -> None:
 
     study = load_study(arguments)
     with lease.device(arguments.device) as device:
+        from fne.finetune.world import joined
         from fne.training.run import run
 
         set_torch_threads(arguments.threads)
-        run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
+        with joined(device):
+            run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
 
 
 def rank(arguments: argparse.Namespace) -> None:

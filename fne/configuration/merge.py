@@ -10,6 +10,7 @@ from typing import Any
 
 from fne.configuration.problems import Problems
 from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, PROJECTIONS, RELEVANCE_KEYS, flatten
+from fne.data.sources import SOURCES
 from fne.errors import bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
@@ -174,10 +175,20 @@ def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
     needed = ["data.annotations", "data.images", "encoders.image.checkpoint", "encoders.text.checkpoint"]
     for key in needed:
         if key in flat and flat[key] is None:
+            if key == "data.images" and may_hold_pictures(flat["data.annotations"]):
+                continue
             what = "a folder or hub id" if key.startswith("encoders") else "a path"
-            problem = f"not given: this study needs {what}"
-            problems.report(problem, file=where, key=key, hint=f"give it: {how_to_give(key)}")
+            problem, hint = f"not given: this study needs {what}", f"give it: {how_to_give(key)}"
+            if key == "data.images" and flat["data.dataset"] in SOURCES:
+                hint += f"; to get them: {SOURCES[flat['data.dataset']].pictures}"
+            problems.report(problem, file=where, key=key, hint=hint)
     problems.raise_any(str(where))
+
+
+def may_hold_pictures(annotations: str | None) -> bool:
+    """May the annotations hold the pictures themselves, as a Hugging Face data set does?"""
+    place = Path(annotations or "annotations.json").expanduser()
+    return place.is_dir() or place.suffix in (".parquet", ".arrow")
 
 
 def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, complete: bool) -> None:

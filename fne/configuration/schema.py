@@ -80,8 +80,8 @@ COUNT = Field("int", low=1)
 SHARE = Field("float", low=0, high=1)
 PATH = Field("path", null=True)
 
-DATASETS = {"scenes": "scenes"} | dict.fromkeys(("flickr8k", "flickr30k", "coco", "custom"), "karpathy")
-"""Every data set and its kind; ``custom`` is any corpus of the user's in Karpathy's schema."""
+DATASETS = {"scenes": "scenes"} | dict.fromkeys(("flickr8k", "flickr30k", "coco", "custom"), "corpus")
+"""Every data set and its kind; ``custom`` is any corpus of the user's."""
 
 DATA_FIELDS: dict[str, dict[str, Field]] = {
     "scenes": {
@@ -94,7 +94,7 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
         "prevalence": Field("float", low=0, high=0.2, open_low=True),
         "image_size": Field("int", low=24, high=510, multiple=3),
     },
-    "karpathy": {
+    "corpus": {
         "annotations": PATH,
         "images": PATH,
         "judgements.crowdflower": PATH,

@@ -16,6 +16,7 @@ from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
 from fne.errors import bad_input
 from fne.files import read_json
+from fne.paths import annotation_files
 
 FORMATS = (
     "one JSON object in Karpathy's schema, a JSON list of {image, caption}, a .csv or .tsv table, "
@@ -80,7 +81,7 @@ def read_annotations(path: Path, dataset: str) -> tuple[list[Item], bool]:
         records, inside = arrow.read(path)
         return by_split(to_items(records), path), inside
     if "{split}" in path.name:
-        parts = [(path.with_name(path.name.replace("{split}", split)), split) for split in SPLITS]
+        parts = zip(annotation_files(str(path)), SPLITS, strict=True)
         records = [record for part, split in parts for record in _read_flat(part, split)]
         return by_split(to_items(records), path), False
     if path.suffix in (".csv", ".tsv"):

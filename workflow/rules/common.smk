@@ -88,8 +88,8 @@ def whole_study_arguments(wildcards, output):
 def corpus_files(wildcards):
     """What `prepare` reads besides the pictures: nothing for `scenes`, the user's files for a corpus."""
     data = of_data(wildcards).data
-    files = [data.get("annotations"), *data.get("judgements", {}).values()]
-    return [file for file in files if file]
+    annotations = paths.annotation_files(data["annotations"]) if data.get("annotations") else []
+    return [*annotations, *(file for file in data.get("judgements", {}).values() if file)]
 
 
 def encoder_files(wildcards):

@@ -1,0 +1,116 @@
+"""Unpacking a zip file that nobody vouches for: every name and size is checked before anything is written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from fne.data.download import check_space, is_web_page, web_page
+from fne.errors import bad_input
+from fne.files import atomic_folder, atomic_path
+from fne.progress import Progress
+
+MAX_RATIO = 100
+"""Bytes out per byte in, of the whole and of each file above :data:`SMALL`. Pictures have 1, captions about 6."""
+SMALL = 1 << 20
+MAX_FILES = 1_000_000
+
+
+def unpack(archive: Path, member: str, target: Path) -> None:
+    """Unpack one file or one folder of a zip file; ``target`` appears when it is complete.
+
+    Args:
+        archive: The zip file.
+        member: Name of the file or folder within it.
+        target: Where it goes; must not exist.
+
+    Raises:
+        UserError: The archive is a web page, corrupted or hostile, does not hold ``member``, or the disk is too
+            small; nothing was written.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = opened.infolist()
+            check_members(archive, members)
+            files = [one for one in members if not one.is_dir()]
+            single = next((one for one in files if one.filename == member), None)
+            wanted = [single] if single else [one for one in files if one.filename.startswith(f"{member}/")]
+            if not wanted:
+                tops = sorted({one.filename.partition("/")[0] for one in files})
+                raise bad_input("is not in the archive", file=archive, value=member, allowed=tops[:10])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            check_space(target.parent, sum(one.file_size for one in wanted), f"what {archive.name} holds")
+            progress = Progress(f"unpack {archive.name}", len(wanted), "files")
+            if single:
+                with atomic_path(target) as place:
+                    _write(opened, single, place)
+            else:
+                with atomic_folder(target) as place:
+                    for one in wanted:
+                        _write(opened, one, place / one.filename[len(member) + 1 :])
+                        progress.add()
+            progress.close()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        with open(archive, "rb") as handle:
+            if is_web_page(handle.read(64)):
+                raise web_page(archive) from None
+        hint = "it is cut short or damaged: remove it and fetch it again"
+        raise bad_input(f"not a sound zip archive ({error})", file=archive, hint=hint) from None
+
+
+def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # zipfile itself stops at the size that was checked, and compares the CRC at the end.
+    with opened.open(member) as source, open(place, "wb") as handle:
+        shutil.copyfileobj(source, handle, 1 << 20)
+
+
+def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse an archive that could write outside its place or fill the disk, whatever of it is wanted.
+
+    Raises:
+        UserError: A name is absolute, contains ``..`` or a character no file should have, or occurs twice; a member
+            is a link, a device or encrypted; or there is far more in it than its size tells.
+    """
+    size = archive.stat().st_size
+    total, seen, files = 0, set(), set()
+    if len(members) > MAX_FILES:
+        raise bad_input("a hostile archive: too many files", file=archive, value=len(members))
+    for member in members:
+        for problem, found in PROBLEMS.items():
+            if found(member):
+                raise bad_input(f"a hostile archive: {problem}", file=archive, value=member.orig_filename)
+        # Names that differ in case only are one file on some systems.
+        key = member.filename.rstrip("/").casefold()
+        if key in seen:
+            raise bad_input("a hostile archive: a name occurs twice", file=archive, value=member.filename)
+        seen.add(key)
+        if not member.is_dir():
+            files.add(key)
+        total += member.file_size
+        if total > max(MAX_RATIO * size, SMALL):
+            problem = f"a hostile archive: more than {MAX_RATIO} times its own size is in it"
+            raise bad_input(problem, file=archive, value=member.filename)
+    for name in seen:
+        inside = next((place for place in map(str, PurePosixPath(name).parents) if place in files), None)
+        if inside:
+            raise bad_input(f"a hostile archive: {inside!r} is a file and a folder", file=archive, value=name)
+
+
+def _unpacks_hugely(member: zipfile.ZipInfo) -> bool:
+    return member.file_size > max(SMALL, MAX_RATIO * member.compress_size)
+
+
+PROBLEMS: dict[str, Callable[[zipfile.ZipInfo], object]] = {
+    "an absolute path": lambda one: re.match(r"[/\\]|[A-Za-z]:", one.orig_filename),
+    "a path that leads out of its place": lambda one: ".." in re.split(r"[/\\]", one.orig_filename),
+    "an impossible name": lambda one: not one.orig_filename or re.search(r"[\x00-\x1f\\]", one.orig_filename),
+    "a link or a device": lambda one: stat.S_IFMT(one.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR),
+    "an encrypted file": lambda one: one.flag_bits & 1,
+    f"a file that unpacks to more than {MAX_RATIO} times its size": _unpacks_hugely,
+}
