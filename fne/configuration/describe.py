@@ -9,6 +9,7 @@ from typing import Any
 from fne.configuration.library import Library
 from fne.configuration.loading import list_studies, load_study
 from fne.configuration.merge import keys_read
+from fne.configuration.published import Entry
 from fne.configuration.study import Study
 from fne.configuration.variants import show
 from fne.errors import bad_input
@@ -95,4 +96,27 @@ def _study(study: Study) -> str:
         "",
         *(f"  {variant:<{width}}  {study.library[variant].title}" for variant in study.variants),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_published(study)]) + "\n"
+
+
+def _published(study: Study) -> list[str]:
+    """The published results that a study is set against."""
+    against = study.published
+    if against is None:
+        return []
+    lines = ["", "set against published results:"]
+    for variant, entries in against.entries.items():
+        lines += [f"  {variant}: {_entry(entry)}" for entry in entries]
+    lines += [f"  beside them: {_entry(entry)}" for entry in against.context]
+    tolerance = ", ".join(f"{metric} {value:g}" for metric, value in against.tolerance.items())
+    lines += [f"tolerance: {tolerance} (percent points)"] if tolerance else []
+    called = [f"{one.name} where the checkpoint is {one.checkpoint}" for one in against.backbone.values()]
+    return lines + ([f"encoders: {'; '.join(called)}"] if called else [])
+
+
+def _entry(entry: Entry) -> str:
+    encoders = " + ".join(entry.backbone[side] or "not stated" for side in ("image", "text"))
+    score = "" if entry.available else f"; not available here, see doi {entry.doi}"
+    if (rsum := entry.values.get(("both", "rsum"))) is not None:
+        score = f"; rsum {rsum:g}"
+    return f"{entry.id} ({entry.method}; {encoders}; {entry.protocol}{score})"

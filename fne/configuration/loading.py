@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.against import Against, read_against
 from fne.configuration.library import Library
 from fne.configuration.merge import (
     canonical,
@@ -18,6 +19,7 @@ from fne.configuration.merge import (
     why_unread,
 )
 from fne.configuration.problems import Problems
+from fne.configuration.published import read_published
 from fne.configuration.schema import (
     DATASETS,
     REGIMES,
@@ -39,7 +41,7 @@ from fne.errors import bad_input
 from fne.retrieval.protocols import METRICS as PROTOCOL_METRICS
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
-STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tuned")
+STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tuned", "published")
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
 COMMAND_LINE = "command line"
@@ -109,6 +111,7 @@ class _Loader:
         overrides = self._typed_overrides()
         shared = self._shared(overrides)
         tuned = self._tuned()
+        published = self._published(ids)
         self._stop()
 
         merged = {variant: self._merge(variant, shared, tuned, overrides) for variant in ids}
@@ -130,6 +133,7 @@ class _Loader:
             configs=configs,
             library={variant.id: variant for name in ids for variant in self.library.chain(name)},
             tuned=tuned.name if tuned else None,
+            published=published,
         )
 
     def _stop(self) -> None:
@@ -283,6 +287,18 @@ class _Loader:
         name = self.content.get("tuned")
         with self.problems.collect():
             return None if name is None else read_tuned(name, self.library, self.file)
+        return None
+
+    def _published(self, ids: list[str]) -> Against | None:
+        """What the study is set against; its variants are those of the file, whatever the command line took."""
+        given = self.content.get("published")
+        if given is None or not ids:
+            return None
+        with self.problems.collect():
+            stated = ids if self._source("variants") == self.file else self._variants(self.content["variants"])
+            dataset = self._section("data").get("dataset", "scenes")
+            known = read_published(self.library.folder.parent)
+            return read_against(given, known, stated, ids, dataset, self.file)
         return None
 
     def _merge(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fne.configuration.against import Against
 from fne.configuration.schema import unflatten
 from fne.configuration.variants import Variant
 from fne.errors import bad_input
@@ -31,6 +32,7 @@ class Study:
         configs: The merged config of every variant, flat and pruned.
         library: The variant files behind it, by id, ancestors included.
         tuned: Name of the tuned file, or None.
+        published: The published results that it is set against, or None.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Study:
     configs: Mapping[str, Mapping[str, Any]] = field(repr=False)
     library: Mapping[str, Variant] = field(repr=False)
     tuned: str | None
+    published: Against | None = None
 
 
 def resolve(study: Study, variant: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Cell:
         note: A second, smaller line.
         code: Whether ``note`` is an identifier (set in a fixed-width font, and kept in LaTeX).
         absent: Whether the cell says that something is missing.
+        mark: A raised letter that leads to a note of the table.
     """
 
     text: str
@@ -25,6 +26,7 @@ class Cell:
     note: str = ""
     code: bool = False
     absent: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Table:
         rows: Cells; the first of a row is its heading.
         notes: Sentences below the table.
         records: Flat rows for the CSV file, numbers with every digit.
-        sortable: Whether a reader may sort it by a column on the page.
+        sortable: Whether a reader may sort it by a column on the page; not together with sections.
+        sections: Headings within the table: at which row each one stands, and its words.
     """
 
     id: str
@@ -60,11 +63,14 @@ class Table:
     notes: tuple[str, ...] = ()
     records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     sortable: bool = False
+    sections: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.id}: a row of {len(row)} cells under {len(self.columns)} columns")
+        if self.sortable and self.sections:
+            raise ValueError(f"table {self.id}: sorting would tear its sections apart")
 
 
 ABSENT = Cell("—", absent=True)

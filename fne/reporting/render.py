@@ -65,7 +65,11 @@ def to_html(table: Table) -> str:
     parts.append(
         "<tr>" + "".join(_heading(column, table.sortable) for column in table.columns) + "</tr></thead>\n<tbody>"
     )
-    for row in table.rows:
+    headings = dict(table.sections)
+    for number, row in enumerate(table.rows):
+        if number in headings:
+            inside = f'<th scope="rowgroup" colspan="{len(table.columns)}"><span>{_text(headings[number])}</span></th>'
+            parts.append(("</tbody><tbody>" if number else "") + f'<tr class="section">{inside}</tr>')
         cells = (
             _html_cell(cell, column, first=place == 0)
             for place, (cell, column) in enumerate(zip(row, table.columns, strict=True))
@@ -96,7 +100,10 @@ def to_markdown(table: Table) -> str:
     lines = [f"**{_mark(table.title)}.** {_mark(table.caption)}", ""]
     lines.append("| " + " | ".join(_mark(head) for head in heads) + " |")
     lines.append("|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|")
-    for row in table.rows:
+    headings = dict(table.sections)
+    for number, row in enumerate(table.rows):
+        if number in headings:
+            lines.append(f"| **{_mark(headings[number])}** |" + " |" * (len(table.columns) - 1))
         lines.append("| " + " | ".join(_markdown_cell(cell) for cell in row) + " |")
     lines += ["", *(f"- {_mark(note)}" for note in table.notes)]
     return "\n".join(lines).rstrip() + "\n"
@@ -132,7 +139,13 @@ def to_latex(table: Table) -> str:
         lines.append(" ".join(rules))
     lines.append(" & ".join(_tex(column.name) for column in table.columns) + r" \\")
     lines.append(r"\midrule")
-    lines += [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
+    headings = dict(table.sections)
+    for number, row in enumerate(table.rows):
+        if number in headings:
+            lines += [r"\midrule"] if number else []
+            inside = rf"\textit{{{_tex(headings[number])}}}"
+            lines.append(rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{{inside}}} \\")
+        lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
         lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes))
@@ -175,6 +188,7 @@ def _html_cell(cell: Cell, column: Column, *, first: bool) -> str:
     attributes = f' class="{" ".join(kinds)}"' if kinds else ""
     attributes += f' data-sort="{cell.sort!r}"' if cell.sort is not None else ""
     text = f"<strong>{_text(cell.text)}</strong>" if cell.strong else _text(cell.text)
+    text += f"<sup>{_text(cell.mark)}</sup>" if cell.mark else ""
     if cell.note:
         note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note)
         text += f"<small>{note}</small>"
@@ -183,6 +197,7 @@ def _html_cell(cell: Cell, column: Column, *, first: bool) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     text = f"**{_mark(cell.text)}**" if cell.strong else _mark(cell.text)
+    text += f"<sup>{_mark(cell.mark)}</sup>" if cell.mark else ""
     if not cell.note:
         return text
     if cell.code:
@@ -192,6 +207,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     text = rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)
+    text += rf"\textsuperscript{{{_tex(cell.mark)}}}" if cell.mark else ""
     if not cell.note or cell.absent:  # what is absent is told in full in the notes
         return text
     return rf"{text} \texttt{{{_tex(cell.note)}}}" if cell.code else rf"{text} {{\footnotesize {_tex(cell.note)}}}"

@@ -9,13 +9,16 @@ from typing import Any
 import fne
 from fne import paths
 from fne.config import Study
+from fne.configuration.published import FILE
 from fne.configuration.schema import flatten
 from fne.errors import bad_input
 from fne.files import read_json, sha256_file, write_json, write_text
 from fne.reporting import page, tables
+from fne.reporting.cells import Table
 from fne.reporting.examples import Thumbnails, sample
 from fne.reporting.figures import FIGURES, WORDS
 from fne.reporting.headline import headline
+from fne.reporting.published import comparisons, sentence
 from fne.reporting.table_configs import differences, tuning
 from fne.reporting.table_contrasts import primary_contrasts
 from fne.reporting.table_main import missing_seeds
@@ -71,6 +74,7 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         "headline": headline(study),
         "setting": _setting(study),
         "main": built["main"],
+        **_published(study, built),
         "figures": pictures,
         "contrasts": built["contrasts"],
         "primary": primary_contrasts(study),
@@ -127,6 +131,8 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
     yield study.root / paths.manifest(study.definition)
     if study.definition.tuned is not None:
         yield study.root / paths.tuned(study.definition)
+    if study.definition.published is not None:
+        yield study.root / FILE
     for variant in study.variants:
         for folder in variant.folders:
             for name in ("run.json", "picks.npz", "distributions.json", "queries.test.npz"):
@@ -189,6 +195,14 @@ def _picks_note(study: StudyResults, any_shown: bool, cut: bool) -> str:
         "for yourself whether image and "
         "caption fit." + (" Pictures beyond the page's budget are left out." if cut else "")
     )
+
+
+def _published(study: StudyResults, built: dict[str, Table]) -> dict[str, Any]:
+    """The section of what was published; nothing of it where the study is set against nothing."""
+    against = study.definition.published
+    words = sentence(comparisons(study, against)) if against and against.entries else ""
+    return {"published": built["published"] if against else None, "methods": built["methods"], "verdicts": words,
+            "ablation": built["ablation"]}  # fmt: skip
 
 
 def _tuning(study: StudyResults) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ from fne.reporting.render import save
 from fne.reporting.table_configs import configs_table
 from fne.reporting.table_contrasts import contrasts_table
 from fne.reporting.table_main import main_table
+from fne.reporting.table_paper import ablation_table, methods_table
+from fne.reporting.table_published import published_table
 from fne.reporting.table_record import record_table
 from fne.study_results import StudyResults, load
 
@@ -23,6 +25,9 @@ _BUILDERS = {
     "contrasts": contrasts_table,
     "configs": configs_table,
     "record": record_table,
+    "published": published_table,
+    "methods": methods_table,
+    "ablation": ablation_table,
 }
 TABLES = tuple(_BUILDERS)
 """Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
