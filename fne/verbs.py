@@ -161,6 +161,7 @@ def check(arguments: argparse.Namespace) -> None:
     from fne import config
     from fne.configuration.library import Library
     from fne.configuration.problems import Problems
+    from fne.configuration.published import read_published
 
     problems, library = Problems(), Library(arguments.root)
     names = arguments.studies or config.list_studies(arguments.root)
@@ -172,6 +173,8 @@ def check(arguments: argparse.Namespace) -> None:
             config.load_study(name, overrides, arguments.root, complete=bool(arguments.studies))
     variants = []
     if not arguments.studies:
+        with problems.collect():
+            read_published(arguments.root)
         for stem in library.stems():
             with problems.collect():
                 for variant in library.members(stem):
