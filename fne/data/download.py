@@ -64,18 +64,18 @@ def download(
     part.parent.mkdir(parents=True, exist_ok=True)
     with _locked(part, url) as handle:
         progress = Progress(f"download {target.name}", (size or 0) // 10**6, "MB", done=_megabytes(handle))
-        idle = 0
+        idle, most = 0, handle.tell()
         while True:
-            before = handle.seek(0, os.SEEK_END)
             try:
                 _attempt(url, handle, part, size, timeout, progress)
                 break
             except _Again as problem:
-                idle = 1 if handle.seek(0, os.SEEK_END) > before else idle + 1
+                got = handle.seek(0, os.SEEK_END)
+                idle, most = (0, got) if got > most else (idle + 1, most)
                 if idle >= tries:
-                    hint = f"{handle.tell()} bytes are kept in {part}: the same command continues"
+                    hint = f"{got} bytes are kept in {part}: the same command continues"
                     raise bad_input(f"cannot be downloaded: {problem}", file=url, hint=hint) from None
-                wait = problem.after if problem.after is not None else pause * 2 ** (idle - 1)
+                wait = problem.after if problem.after is not None else pause * 2 ** max(idle - 1, 0)
                 progress.add(0, f"{problem}; again in {wait:.0f} s")
                 sleep(min(wait, LONGEST_WAIT))
         progress.close()

@@ -1,0 +1,200 @@
+"""``fne fetch``: from a local server to a folder that `fne prepare` takes; every step may be interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shutil
+import zipfile
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fne import cli
+from fne.configuration.schema import DATASETS
+from fne.data import fetch
+from fne.data.sources import SOURCES, Archive, Source
+from fne.errors import UserError
+from tests.data.http_server import Server, properly, says, serve, until
+
+LONG = b"jpeg" * 5000
+
+
+def zipped(**members: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+    return made.getvalue()
+
+
+FILES = {
+    "caption_datasets.zip": zipped(dataset_coco_dot_json=b"{}", dataset_flickr8k_dot_json=b"[]"),
+    "train2014.zip": zipped(train2014__a_dot_jpg=LONG, train2014__b_dot_jpg=b"b"),
+    "val2014.zip": zipped(val2014__c_dot_jpg=b"c"),
+}
+
+
+class Corpus:
+    """The corpus ``coco`` on a local server, and a folder for it."""
+
+    def __init__(self, server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server, self.folder = server, folder
+        base = server.url.rpartition("/")[0]
+        archives = [
+            Archive(f"{base}/{one.name}", len(FILES[one.name]), hashlib.sha256(FILES[one.name]).hexdigest(),
+                    one.member, one.target)
+            for one in SOURCES["coco"].archives
+        ]  # fmt: skip
+        monkeypatch.setitem(fetch.SOURCES, "coco", Source("ask us", tuple(archives)))
+        self.archives = {one.name: one for one in archives}
+
+    def get(self, only: str | None = None) -> str:
+        return fetch.run("coco", self.folder, only)
+
+    def files(self) -> set[str]:
+        return {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
+
+    def asked(self) -> list[str]:
+        return [path.rpartition("/")[2] for path, _ in self.server.requests]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Corpus]:
+    monkeypatch.setenv("no_proxy", "*")
+    server = Server(acts=[lambda handler, _: properly(handler, FILES[handler.path.rpartition("/")[2]])])
+    http = serve(server)
+    yield Corpus(server, tmp_path / "coco", monkeypatch)
+    http.shutdown()
+    http.server_close()
+
+
+UNPACKED = {"dataset_coco.json", "images/train2014/a.jpg", "images/train2014/b.jpg", "images/val2014/c.jpg"}
+KEPT = {"downloads/SHA256SUMS", *(f"downloads/{name}" for name in FILES)}
+
+
+def test_everything_arrives(corpus: Corpus) -> None:
+    said = corpus.get()
+    assert said == f"annotations={corpus.folder}/dataset_coco.json\nimages={corpus.folder}/images"
+    assert corpus.files() == UNPACKED | KEPT
+    sums = fetch.recorded_sums(corpus.folder / "downloads/SHA256SUMS")
+    assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+
+
+def test_a_second_call_asks_for_nothing(corpus: Corpus) -> None:
+    corpus.get()
+    corpus.server.requests.clear()
+    shutil.rmtree(corpus.folder / "downloads")  # a user may remove them
+    assert "images=" in corpus.get() and not corpus.asked()
+
+
+def test_only_annotations(corpus: Corpus) -> None:
+    said = corpus.get("annotations")
+    assert said.endswith("dataset_coco.json\nimages: ask us; then give images=FOLDER")
+    assert corpus.asked() == ["caption_datasets.zip"]
+
+
+def test_only_images(corpus: Corpus) -> None:
+    assert corpus.get("images").startswith("annotations: not there yet")
+    assert corpus.asked() == ["train2014.zip", "val2014.zip"]
+
+
+@pytest.mark.parametrize("dataset", ["flickr8k", "flickr30k"])
+def test_images_that_may_not_be_downloaded(dataset: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{dataset}: its images may not be downloaded; .*University of Illinois"):
+        fetch.run(dataset, tmp_path, "images")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_fetch_continues(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = corpus.server.acts[0]
+    corpus.server.acts = [good, lambda handler, _: until(9000)(handler, FILES["train2014.zip"]), says(404)]
+    with pytest.raises(UserError, match="404"):
+        fetch_without_waiting(corpus, monkeypatch)
+    assert corpus.files() == {"dataset_coco.json", "downloads/caption_datasets.zip", "downloads/SHA256SUMS",
+                              "downloads/train2014.zip.part", "downloads/train2014.zip.part.version"}  # fmt: skip
+    corpus.server.requests.clear()
+    corpus.server.acts = [good]
+    corpus.get()
+    assert corpus.files() == UNPACKED | KEPT
+    assert corpus.server.ranges() == ["bytes=9000-", None]
+
+
+def fetch_without_waiting(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = fetch.download
+    monkeypatch.setattr(fetch, "download", lambda *given, **more: plain(*given, **more, sleep=lambda _: None))
+    corpus.get()
+
+
+def test_an_archive_that_was_put_there_is_used_and_checked(corpus: Corpus) -> None:
+    downloads = corpus.folder / "downloads"
+    downloads.mkdir(parents=True)
+    (downloads / "train2014.zip").write_bytes(FILES["train2014.zip"])
+    corpus.get()
+    assert corpus.asked() == ["caption_datasets.zip", "val2014.zip"] and corpus.files() == UNPACKED | KEPT
+
+
+def test_a_damaged_archive(corpus: Corpus) -> None:
+    damaged = bytearray(FILES["train2014.zip"])
+    damaged[5000] ^= 1
+    corpus.server.acts = [lambda handler, _: properly(handler, bytes(damaged))]
+    message = "train2014.zip: another SHA-256 than the one known; got .*fetch it again"
+    with pytest.raises(UserError, match=message) as error:
+        corpus.get("images")
+    assert hashlib.sha256(damaged).hexdigest() in str(error.value)
+    assert not (corpus.folder / "images").exists()
+
+
+def test_the_sum_recorded_at_first_use_holds(corpus: Corpus) -> None:
+    corpus.get("annotations")
+    record, place = corpus.folder / "downloads/SHA256SUMS", corpus.folder / "downloads/caption_datasets.zip"
+    record.write_text(f"{'0' * 64}  caption_datasets.zip\n{'1' * 64} *other.zip\n")
+    with pytest.raises(UserError, match="another SHA-256 than the one recorded in .*SHA256SUMS; got .*allowed: 000"):
+        fetch.verify(place, corpus.archives[place.name])
+    assert fetch.recorded_sums(record) == {"caption_datasets.zip": "0" * 64, "other.zip": "1" * 64}
+
+
+def test_a_record_of_sums_that_is_none(corpus: Corpus) -> None:
+    (corpus.folder / "downloads").mkdir(parents=True)
+    (corpus.folder / "downloads/SHA256SUMS").write_text("hello\n")
+    with pytest.raises(UserError, match="SHA256SUMS: line 1: not a line of sha256sum; got 'hello'"):
+        corpus.get("annotations")
+
+
+def test_a_page_in_the_place_of_an_archive(corpus: Corpus) -> None:
+    page = b"<!DOCTYPE html>".ljust(len(FILES["train2014.zip"]))
+    corpus.server.acts = [says(200, page, Content_Type="text/html")]
+    with pytest.raises(UserError, match=r"train2014.zip: is a web page \(HTML\)"):
+        corpus.get("images")
+    assert not (corpus.folder / "images").exists()
+
+
+def test_no_room_is_told_before_the_first_request(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage, needed = namedtuple("usage", "total used free"), 2 * sum(map(len, FILES.values()))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed - 1))
+    with pytest.raises(UserError, match="no room for coco and its archives"):
+        corpus.get()
+    assert not corpus.asked()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed))
+    corpus.get()
+
+
+def test_the_command(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fetch", "coco", "--into", str(corpus.folder), "--only", "annotations"]) == 0
+    assert capsys.readouterr().out.startswith(f"annotations={corpus.folder}/dataset_coco.json\n")
+    corpus.server.acts = [says(403)]
+    assert cli.main(["fetch", "coco", "--into", str(corpus.folder)]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: http://127.*/train2014.zip: the server answers 403", told)
+
+
+def test_the_table_of_sources() -> None:
+    assert set(SOURCES) == {name for name, kind in DATASETS.items() if kind == "corpus"} - {"custom"}
+    for dataset, source in SOURCES.items():
+        assert source.archives[0].target == f"dataset_{dataset}.json"
+        for archive in source.archives:
+            assert re.fullmatch(r"[0-9a-f]{64}", archive.sha256) and archive.url.endswith(f"/{archive.name}")
+            assert archive.url.startswith(("https://cs.stanford.edu/", "http://images.cocodataset.org/zips/"))
