@@ -12,7 +12,6 @@ import pytest
 from scipy.stats import t as student
 
 from fne.stats import intervals, layout
-from fne.stats.equivalence import VERDICTS, compare_with_published
 from fne.stats.intervals import hierarchical_intervals, variance_of_mean
 from fne.stats.multiplicity import holm
 from fne.stats.permutation import image_p_values, seed_p_value
@@ -167,29 +166,6 @@ def test_holm_on_worked_numbers() -> None:
     adjusted = holm(np.array([np.nan, 0.01, 0.02]))
     np.testing.assert_allclose(adjusted, [np.nan, 0.03, 0.04])
     assert holm(np.array([])).shape == (0,)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict", "reason"),
-    [
-        (40.1, 41.9, "reproduced", "within"),
-        (40.0, 42.0, "reproduced", "within"),
-        (37.0, 39.9, "not reproduced", "below"),
-        (42.1, 42.3, "not reproduced", "above"),
-        (39.5, 40.5, "inconclusive", "straddles"),
-        (38.0, 44.0, "inconclusive", "too_wide"),
-        (float("nan"), float("nan"), "inconclusive", "no_interval"),
-    ],
-)
-def test_equivalence_with_a_published_number(low: float, high: float, verdict: str, reason: str) -> None:
-    found = compare_with_published(low, high, 41.0, 1.0)
-    assert (found.verdict, found.reason) == (verdict, reason) and verdict in VERDICTS
-
-
-def test_equivalence_needs_a_tolerance_and_an_interval() -> None:
-    for arguments in ((1.0, 2.0, 1.5, 0.0), (2.0, 1.0, 1.5, 1.0)):
-        with pytest.raises(ValueError):
-            compare_with_published(*arguments)
 
 
 def write_queries(

@@ -1,0 +1,126 @@
+"""Published against reproduced: the verdict of an interval, and how often it is wrong."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fne.stats.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REASONS, REPRODUCED, VERDICTS, compare_with_published
+from fne.stats.intervals import hierarchical_intervals
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "reason"),
+    [
+        (40.1, 41.9, REPRODUCED, "interval_inside"),
+        (40.0, 42.0, REPRODUCED, "interval_inside"),
+        (41.0, 41.0, REPRODUCED, "interval_inside"),
+        (37.0, 39.9, NOT_REPRODUCED, "interval_outside_low"),
+        (42.1, 42.3, NOT_REPRODUCED, "interval_outside_high"),
+        (39.0, 40.0, INCONCLUSIVE, "interval_crosses"),
+        (41.5, 42.5, INCONCLUSIVE, "interval_crosses"),
+        (39.5, 42.5, INCONCLUSIVE, "interval_too_wide"),
+        (41.9, 44.0, INCONCLUSIVE, "interval_too_wide"),
+        (NAN, NAN, INCONCLUSIVE, "too_few_seeds"),
+        (NAN, 41.0, INCONCLUSIVE, "too_few_seeds"),
+    ],
+)
+def test_the_verdict_of_an_interval(low: float, high: float, verdict: str, reason: str) -> None:
+    found = compare_with_published(low, high, 41.0, 1.0)
+    assert (found.verdict, found.reason) == (verdict, reason)
+    assert verdict in VERDICTS and reason in REASONS
+
+
+def test_the_verdict_is_that_of_every_point_of_the_interval() -> None:
+    """Brute force on a grid: all points within the tolerance, none of them, or some."""
+    seen = set()
+    for published, tolerance in ((6, 2), (5, 3), (7, 1)):
+        for low, high in itertools.combinations_with_replacement(range(13), 2):
+            inside = [abs(point - published) <= tolerance for point in range(low, high + 1)]
+            # Between two grid points a narrow tolerance could be jumped over, but both its ends are grid points.
+            wanted = REPRODUCED if all(inside) else INCONCLUSIVE if any(inside) else NOT_REPRODUCED
+            found = compare_with_published(float(low), float(high), float(published), float(tolerance))
+            assert found.verdict == wanted, (low, high, published, tolerance)
+            seen.add(found.reason)
+    assert seen == set(REASONS) - {"too_few_seeds"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [(1.0, 2.0, 1.5, 0.0), (1.0, 2.0, 1.5, -1.0), (1.0, 2.0, 1.5, NAN), (2.0, 1.0, 1.5, 1.0)]
+)
+def test_a_tolerance_is_positive_and_an_interval_is_not_reversed(arguments: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError):
+        compare_with_published(*arguments)
+
+
+WORLDS = 2000
+
+
+@pytest.fixture(scope="module", params=[3, 5, 10], ids="{} seeds".format)
+def intervals(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
+    """95 % intervals of a mean that is truly 0, of many studies; seeds, images and their interaction vary."""
+    rng, n, images = np.random.default_rng(request.param), request.param, 120
+    values = rng.normal(0, 0.3, (n, 1, WORLDS)) + rng.normal(0, 1.0, (1, images, WORLDS))
+    found = hierarchical_intervals(values + rng.normal(0, 1.0, (n, images, WORLDS)), resamples=500)
+    return found.low, found.high
+
+
+def shares(intervals: tuple[np.ndarray, np.ndarray], published: float, tolerance: float) -> dict[str, float]:
+    verdicts = [
+        compare_with_published(low, high, published, tolerance).verdict for low, high in zip(*intervals, strict=True)
+    ]
+    return {verdict: verdicts.count(verdict) / WORLDS for verdict in VERDICTS}
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_mean_at_the_edge_of_the_tolerance_is_rarely_called_reproduced(
+    intervals: tuple[np.ndarray, np.ndarray], sign: int
+) -> None:
+    """The worst case of a wrong `reproduced`: the true difference is the tolerance itself; two and a half percent."""
+    found = shares(intervals, published=sign * 3.0, tolerance=3.0)
+    assert 0.005 <= found[REPRODUCED] <= 0.05, found
+    assert found[NOT_REPRODUCED] <= 0.05, found
+    beyond = shares(intervals, published=sign * 3.3, tolerance=3.0)
+    assert beyond[REPRODUCED] < found[REPRODUCED]
+
+
+def test_no_tolerance_makes_a_difference_of_its_size_reproduced_more_often(
+    intervals: tuple[np.ndarray, np.ndarray],
+) -> None:
+    for tolerance in (0.1, 0.3, 0.5, 1.0, 2.0):
+        assert shares(intervals, tolerance, tolerance)[REPRODUCED] <= 0.05
+
+
+def test_the_true_value_is_called_reproduced_when_the_interval_is_narrow(
+    intervals: tuple[np.ndarray, np.ndarray],
+) -> None:
+    width = float(np.median(intervals[1] - intervals[0]))
+    narrow = shares(intervals, published=0.0, tolerance=2 * width)
+    assert narrow[REPRODUCED] > 0.95 and narrow[NOT_REPRODUCED] == 0, narrow
+
+
+def test_a_wide_interval_is_inconclusive_whatever_is_true(intervals: tuple[np.ndarray, np.ndarray]) -> None:
+    width = float(np.min(intervals[1] - intervals[0]))
+    found = shares(intervals, published=0.0, tolerance=0.49 * width)
+    assert found[REPRODUCED] == 0 and found[INCONCLUSIVE] > 0.95, found
+
+
+def test_what_is_far_away_is_not_reproduced(intervals: tuple[np.ndarray, np.ndarray]) -> None:
+    found = shares(intervals, published=6.0, tolerance=1.0)
+    assert found[REPRODUCED] == 0 and found[NOT_REPRODUCED] > 0.95, found
+
+
+def test_the_usual_ninety_percent_interval_would_be_wrong_twice_as_often() -> None:
+    """Why the caption says 2.5 %: the same rule with 90 % intervals errs at five."""
+    rng = np.random.default_rng(4)
+    values = rng.normal(0, 0.3, (10, 1, WORLDS)) + rng.normal(0, 1.0, (1, 120, WORLDS))
+    wrong = {}
+    for level in (0.95, 0.9):
+        found = hierarchical_intervals(values, resamples=500, level=level)
+        wrong[level] = shares((found.low, found.high), 3.0, 3.0)[REPRODUCED]
+    assert 0.015 <= wrong[0.95] <= 0.035 and 0.035 <= wrong[0.9] <= 0.065, wrong
