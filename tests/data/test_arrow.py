@@ -1,0 +1,281 @@
+"""Hugging Face data sets, saved to disk or as parquet, pictures inside or beside: the manifest of Karpathy's json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fne.data import arrow, prepare
+from fne.data.manifest import Manifest
+from fne.errors import UserError
+from tests.data.conftest import Corpus
+
+FOLDER_OF = {"train": "train", "restval": "train", "val": "validation", "test": "test"}
+
+
+def table_of(corpus: Corpus, keep: str | None = None, bytes_inside: bool = True) -> list[dict[str, Any]]:
+    """Rows as of ``nlphuji/flickr30k``: picture, captions, their ids, file name, split."""
+    return [
+        {
+            "image": {
+                "bytes": (corpus.images / entry["filename"]).read_bytes() if bytes_inside else None,
+                "path": f"/cache/of/somebody/{entry['filename']}",
+            },
+            "caption": [one["raw"] for one in entry["sentences"]],
+            "sentids": [one["sentid"] for one in entry["sentences"]],
+            "filename": entry["filename"],
+            "split": entry["split"],
+        }
+        for entry in corpus.entries
+        if keep in (None, FOLDER_OF[entry["split"]])
+    ]
+
+
+def without(rows: list[dict[str, Any]], *names: str, **changed: Any) -> list[dict[str, Any]]:
+    return [{key: value for key, value in (row | changed).items() if key not in names} for row in rows]
+
+
+def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=2)
+    return path
+
+
+def saved(folder: Path, rows: list[dict[str, Any]], split: str | None = None, files: int = 1, **state: Any) -> Path:
+    """As ``save_to_disk`` leaves a data set: Arrow streams, named by ``state.json``."""
+    import pyarrow
+
+    folder.mkdir(parents=True)
+    names = [f"data-{number:05d}-of-{files:05d}.arrow" for number in range(files)]
+    whole = pyarrow.Table.from_pylist(rows)
+    for number, name in enumerate(names):
+        part = whole.slice(number * -(-len(rows) // files), -(-len(rows) // files))
+        with pyarrow.ipc.new_stream(folder / name, whole.schema) as stream:
+            stream.write_table(part, max_chunksize=2)
+    content = {"_data_files": [{"filename": name} for name in names], "_split": split, **state}
+    (folder / "state.json").write_text(json.dumps(content))
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+def hub(corpus: Corpus) -> Path:
+    """One parquet file per split, no column that names it."""
+    for split in ("train", "validation", "test"):
+        rows = without(table_of(corpus, split), "split")
+        parquet(corpus.folder / "hub" / "data" / f"{split}-00000-of-00001.parquet", rows)
+    return corpus.folder / "hub"
+
+
+def hub_of_one_name(corpus: Corpus) -> Path:
+    """All rows in files named ``test``; the column ``split`` is what counts, as in ``nlphuji/flickr30k``."""
+    rows = table_of(corpus)
+    parquet(corpus.folder / "hub" / "TEST" / "test-00000-of-00002.parquet", rows[:4])
+    parquet(corpus.folder / "hub" / "TEST" / "test-00001-of-00002.parquet", rows[4:])
+    return corpus.folder / "hub"
+
+
+def one_file(corpus: Corpus) -> Path:
+    return parquet(corpus.folder / "all.parquet", table_of(corpus))
+
+
+def dict_on_disk(corpus: Corpus) -> Path:
+    """A ``DatasetDict``, with an intermediate result of ``map`` left in it."""
+    for split in ("train", "validation", "test"):
+        saved(corpus.folder / "saved" / split, without(table_of(corpus, split), "split"), split, files=2)
+    (corpus.folder / "saved" / "train" / "cache-0123.arrow").write_bytes(b"not data")
+    (corpus.folder / "saved" / "dataset_dict.json").write_text('{"splits": ["train", "validation", "test"]}')
+    return corpus.folder / "saved"
+
+
+def three_on_disk(corpus: Corpus) -> Path:
+    """Three data sets saved apart; only ``state.json`` knows the split."""
+    for place, split in enumerate(("train", "validation", "test")):
+        saved(corpus.folder / "saved" / f"part{place}", without(table_of(corpus, split), "split"), split)
+    return corpus.folder / "saved"
+
+
+def caption_a_row(corpus: Corpus) -> Path:
+    """A row per caption, its picture repeated, as in ``phiyodr/flickr30k_long``; names only in the pictures."""
+    rows = [
+        row | {"caption": caption, "sentids": None}
+        for row in without(table_of(corpus), "filename", "sentids")
+        for caption in row["caption"]
+    ]
+    return parquet(corpus.folder / "long" / "data.parquet", rows)
+
+
+def structs(corpus: Corpus) -> Path:
+    """Captions as structs, as in COCO sets made of Karpathy's json; ``filepath`` names a folder of elsewhere."""
+    rows = []
+    for row in table_of(corpus):
+        sentences = [{"raw": one, "sentid": sentid} for one, sentid in zip(row["caption"], row["sentids"], strict=True)]
+        rows.append(without([row], "caption", "sentids")[0] | {"sentences": sentences, "filepath": "val2014"})
+    return parquet(corpus.folder / "structs" / "data.parquet", rows)
+
+
+def struct_a_row(corpus: Corpus) -> Path:
+    rows = []
+    for row in table_of(corpus):
+        for one, sentid in zip(row["caption"], row["sentids"], strict=True):
+            rows.append(without([row], "caption", "sentids")[0] | {"sentences": {"raw": one, "sentid": sentid}})
+    return parquet(corpus.folder / "struct" / "data.parquet", rows)
+
+
+def beside(corpus: Corpus) -> Path:
+    """No picture inside; files named in a column."""
+    return parquet(corpus.folder / "beside" / "data.parquet", without(table_of(corpus), "image"))
+
+
+INSIDE = [hub, hub_of_one_name, one_file, dict_on_disk, three_on_disk, caption_a_row, structs, struct_a_row]
+
+
+def prepared(corpus: Corpus, annotations: Path, images: Path | None, name: str = "tiny-2") -> Manifest:
+    folder = corpus.folder / "resources" / name
+    data = {"annotations": str(annotations), "images": str(images) if images else None}
+    prepare.run(corpus.data | data, folder)
+    return Manifest.load(folder)
+
+
+@pytest.mark.parametrize("make", [*INSIDE, beside])
+def test_every_layout_gives_the_manifest_of_karpathys(corpus: Corpus, make) -> None:
+    pytest.importorskip("pyarrow")
+    corpus.write()
+    expected = prepared(corpus, corpus.file, corpus.images, "tiny-1")
+    found = prepared(corpus, make(corpus), corpus.images if make is beside else None)
+    for modality in ("image", "text"):
+        assert found.fingerprint(modality) == expected.fingerprint(modality)
+    assert found.caption_ids == expected.caption_ids and found.texts == expected.texts
+    assert found.sentids == (None if make is caption_a_row else expected.sentids)
+    if make is not beside:
+        assert found.root == corpus.folder / "resources/tiny-2/images"
+        assert sorted(path.name for path in found.root.iterdir()) == sorted(expected.image_ids)
+        for path, original in zip(found.image_paths(), expected.image_paths(), strict=True):
+            assert path.read_bytes() == original.read_bytes()
+
+
+def refused(corpus: Corpus, annotations: Path, message: str, images: Path | None = None) -> None:
+    with pytest.raises(UserError, match=message):
+        prepared(corpus, annotations, images)
+    left = corpus.folder / "resources"
+    assert not left.exists() or not list(left.iterdir())
+
+
+def test_without_pyarrow_the_way_to_it_is_told(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    (corpus.folder / "hub").mkdir()
+    (corpus.folder / "hub" / "train.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    message = r"needs pyarrow, which is not installed; install it: pip install -e '.\[arrow\]' -c constraints.txt"
+    refused(corpus, corpus.folder / "hub", message)
+
+
+def test_a_folder_without_data(corpus: Corpus) -> None:
+    (corpus.folder / "empty").mkdir()
+    refused(corpus, corpus.folder / "empty", "empty: data.annotations: not a folder of a data set; allowed: state.json")
+
+
+def test_a_data_file_that_is_missing(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    folder = dict_on_disk(corpus)
+    (folder / "train" / "data-00001-of-00002.arrow").unlink()
+    refused(corpus, folder, "data-00001-of-00002.arrow: no such file; .*train/state.json names it")
+
+
+def test_indices_are_refused(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    folder = saved(corpus.folder / "saved", table_of(corpus), _indices_data_files=[{"filename": "indices.arrow"}])
+    refused(corpus, folder, "state.json: saved with indices, which are not read; .*flatten_indices")
+
+
+@pytest.mark.parametrize("make", [hub, dict_on_disk])
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_a_data_file_that_is_cut_short(corpus: Corpus, make, share: float) -> None:
+    pytest.importorskip("pyarrow")
+    folder = make(corpus)
+    path = arrow.data_files(folder)[0][0]
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    refused(corpus, folder, rf"{path.name}: not a readable data file \(.*\); is it complete\?")
+
+
+def test_captions_in_an_unexpected_column(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = [without([row], "caption")[0] | {"alt_text": row["caption"]} for row in table_of(corpus)]
+    path = parquet(corpus.folder / "p" / "x.parquet", rows)
+    refused(corpus, path.parent, "x.parquet: columns: no field holds the caption; got '.*alt_text.*'; allowed: caption")
+
+
+def test_no_column_of_images(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    path = parquet(corpus.folder / "p" / "x.parquet", without(table_of(corpus), "image", "filename"))
+    refused(corpus, path.parent, "x.parquet: columns: no field holds the image")
+
+
+def test_no_split(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    path = parquet(corpus.folder / "p" / "x.parquet", without(table_of(corpus), "split"))
+    refused(corpus, path.parent, "x.parquet: row 0: picture0.jpg has no split; add a field `split`")
+
+
+def test_a_file_name_that_speaks_of_two_splits_names_none(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    path = parquet(corpus.folder / "p" / "train-and-test.parquet", without(table_of(corpus), "split"))
+    refused(corpus, path.parent, "row 0: picture0.jpg has no split")
+
+
+def test_a_picture_without_a_name(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = without(table_of(corpus), "filename")
+    rows[3]["image"]["path"] = None
+    path = parquet(corpus.folder / "p" / "x.parquet", rows)
+    refused(corpus, path.parent, "row 3.image: a picture without a file name; give the pictures names in a")
+
+
+def test_a_row_without_a_picture(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = table_of(corpus)
+    rows[2]["image"]["bytes"] = None
+    path = parquet(corpus.folder / "p" / "x.parquet", rows)
+    refused(corpus, path.parent, "x.parquet: image: a row has no picture; got 'picture2.jpg'")
+
+
+def test_a_picture_that_does_not_decode(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = table_of(corpus)
+    rows[2]["image"]["bytes"] = rows[2]["image"]["bytes"][:300]
+    path = parquet(corpus.folder / "p" / "x.parquet", rows)
+    refused(corpus, path.parent, "1 of 6 images are unreadable or cut short: picture2.jpg")
+
+
+def test_a_hostile_name_of_a_picture_stays_in_its_folder(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = table_of(corpus)
+    rows[2]["filename"] = "../../../picture2.jpg"
+    manifest = prepared(corpus, parquet(corpus.folder / "p" / "x.parquet", rows), None)
+    assert "picture2.jpg" in manifest.image_files
+    rows[2]["filename"] = ".."
+    refused_name = parquet(corpus.folder / "q" / "x.parquet", rows)
+    with pytest.raises(UserError, match="row 2.image: leaves the images folder; got '..'"):
+        prepared(corpus, refused_name, None, "tiny-3")
+
+
+def test_pictures_inside_some_files_only(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = table_of(corpus)
+    parquet(corpus.folder / "p" / "a.parquet", rows[:3])
+    parquet(corpus.folder / "p" / "b.parquet", without(rows[3:], "image"))
+    refused(corpus, corpus.folder / "p", "p: data.annotations: some of its files hold pictures and some do not")
+
+
+def test_pictures_beside_need_their_folder(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    path = beside(corpus)
+    refused(corpus, path.parent, "data.images: not given")
+    Image.new("RGB", (8, 8)).save(corpus.images / "picture0.jpg")
+    assert prepared(corpus, path.parent, corpus.images).root == corpus.images.resolve()

@@ -1,0 +1,312 @@
+"""Lists like ALBEF's and tables: they say what Karpathy's json says, or are refused with file, row and value."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fne.data import prepare
+from fne.data.corpus import read_annotations
+from fne.data.manifest import Manifest
+from fne.errors import UserError
+from tests.data.conftest import Corpus
+
+NAMES = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+
+
+def rows(corpus: Corpus) -> list[tuple[str, str, list[str]]]:
+    """File, split and captions of every image."""
+    return [
+        (entry["filename"], NAMES[entry["split"]], [one["raw"] for one in entry["sentences"]])
+        for entry in corpus.entries
+    ]
+
+
+def manifest_of(corpus: Corpus, annotations: Path) -> Manifest:
+    folder = corpus.folder / "resources" / annotations.stem.replace("{split}", "split")
+    prepare.run(corpus.data | {"annotations": str(annotations)}, folder)
+    return Manifest.load(folder)
+
+
+def albef_per_split(corpus: Corpus) -> Path:
+    """A caption a row with ids in train, a list of captions an image in val and test, as ALBEF's files have it."""
+    for split in ("train", "val", "test"):
+        chosen = [(place, row) for place, row in enumerate(rows(corpus)) if row[1] == split]
+        entries: list[dict[str, Any]] = [
+            {"image": file, "caption": caption, "image_id": f"coco_{place}"}
+            for place, (file, _, captions) in chosen
+            for caption in captions
+        ]
+        if split != "train":
+            entries = [{"image": file, "caption": captions} for _, (file, _, captions) in chosen]
+        (corpus.folder / f"tiny_{split}.json").write_text(json.dumps(entries))
+    return corpus.folder / "tiny_{split}.json"
+
+
+def albef_in_one(corpus: Corpus) -> Path:
+    path = corpus.folder / "list.json"
+    path.write_text(json.dumps([{"image": file, "caption": all, "split": split} for file, split, all in rows(corpus)]))
+    return path
+
+
+def table(corpus: Corpus, name: str = "pairs.csv", split: str | None = None, **columns: str) -> Path:
+    """A row per caption; ``columns`` renames them."""
+    path = corpus.folder / name
+    header = [columns.get(column, column) for column in ("image", "caption", "split")]
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, "excel-tab" if path.suffix == ".tsv" else "excel")
+        writer.writerow(header if split is None else header[:2])
+        for file, named, captions in rows(corpus):
+            for caption in captions:
+                if split in (None, named):
+                    writer.writerow([file, caption, named] if split is None else [file, caption])
+    return path
+
+
+def tables(corpus: Corpus) -> Path:
+    for split in ("train", "val", "test"):
+        table(corpus, f"pairs.{split}.csv", split)
+    return corpus.folder / "pairs.{split}.csv"
+
+
+def json_cells(corpus: Corpus) -> Path:
+    """The table beside the pictures of nlphuji/flickr30k: captions and their ids as JSON lists."""
+    path = corpus.folder / "annotations.csv"
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["raw", "sentids", "split", "filename", "img_id"])
+        for place, (file, split, captions) in enumerate(rows(corpus)):
+            ids = [one["sentid"] for one in corpus.entries[place]["sentences"]]
+            writer.writerow([json.dumps(captions), json.dumps(ids), split, file, place])
+    return path
+
+
+MAKERS = [
+    albef_per_split,
+    albef_in_one,
+    table,
+    lambda corpus: table(corpus, "pairs.tsv"),
+    lambda corpus: table(corpus, "renamed.csv", image="file_name", caption="sentences"),
+    tables,
+    json_cells,
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_every_form_gives_the_manifest_of_karpathys(corpus: Corpus, make) -> None:
+    corpus.entries[1]["sentences"][0]["raw"] = 'Two "dogs", one\nball; ünï'
+    corpus.write()
+    expected, found = manifest_of(corpus, corpus.file), manifest_of(corpus, make(corpus))
+    for name in ("image_ids", "image_files", "image_splits", "caption_ids", "texts", "sha256"):
+        assert getattr(found, name) == getattr(expected, name), name
+    assert found.caption_image.tolist() == expected.caption_image.tolist()
+    for split in ("train", "val", "test"):
+        assert found.truth_files[split]["sha256"] == expected.truth_files[split]["sha256"]
+    assert found.sentids == (expected.sentids if make is json_cells else None)
+
+
+def test_ids_of_captions_are_kept_where_all_have_one(corpus: Corpus) -> None:
+    corpus.write()
+    manifest = manifest_of(corpus, corpus.file)
+    assert manifest.split("val").sentids == [3, 4, 5] and manifest.sentids[:3] == [1, 2, 6]
+    del corpus.entries[4]["sentences"][1]["sentid"]
+    corpus.write()
+    assert manifest_of(corpus, corpus.file).sentids is manifest_of(corpus, corpus.file).split("val").sentids is None
+
+
+def test_captions_of_an_image_may_stand_apart(corpus: Corpus) -> None:
+    path = table(corpus)
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *lines[::2], *lines[1::2]]) + "\n")
+    manifest = manifest_of(corpus, path)
+    assert sorted(manifest.caption_ids) == sorted(manifest_of(corpus, table(corpus, "whole.csv")).caption_ids)
+
+
+def test_one_name_in_two_folders_makes_the_path_the_id(corpus: Corpus) -> None:
+    (corpus.images / "more").mkdir()
+    (corpus.images / "picture3.jpg").rename(corpus.images / "more" / "picture1.jpg")
+    path = table(corpus)
+    path.write_text(path.read_text().replace("picture3.jpg", "more/picture1.jpg"))
+    manifest = manifest_of(corpus, path)
+    assert manifest.image_ids == manifest.image_files and "more/picture1.jpg#0" in manifest.caption_ids
+
+
+def refused(corpus: Corpus, path: Path, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        prepare.run(corpus.data | {"annotations": str(path)}, corpus.folder / "resources" / "tiny")
+    assert str(path.parent) in str(caught.value)
+    assert not (corpus.folder / "resources").exists()
+
+
+def entries(corpus: Corpus) -> list[dict[str, Any]]:
+    return json.loads(albef_in_one(corpus).read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"caption": None}, r"list.json: \[1\].caption: not a caption; allowed: text"),
+        ({"caption": 7}, r"\[1\].caption: not a caption; got 7"),
+        ({"caption": " "}, r"\[1\].caption: empty caption of picture1.jpg"),
+        ({"caption": ["fine", ""]}, r"\[1\].caption\[1\]: empty caption"),
+        ({"caption": ["fine", ["no"]]}, r"\[1\].caption\[1\]: not a caption; got \['no'\]"),
+        ({"caption": []}, r"\[1\].caption: image picture1.jpg has no caption"),
+        ({"image": ""}, r"\[1\].image: no file name"),
+        ({"image": 12}, r"\[1\].image: no file name; got 12"),
+        ({"image": "/data/picture1.jpg"}, "leaves the images folder; got '/data/pic.*paths relative to data.images"),
+        ({"image": "a/../../picture1.jpg"}, "leaves the images folder"),
+        ({"split": "tarin"}, r"\[1\].split: wrong split of picture1.jpg; got 'tarin'; .*did you mean 'train'"),
+        ({"split": None}, r"\[1\].split: wrong split"),
+        ({"split": ["val"]}, r"\[1\].split: wrong split"),
+        ({"image": "picture9.jpg"}, r"data.images: 1 of 6 images are missing: picture9.jpg"),
+    ],
+)
+def test_a_row_that_cannot_be_used(corpus: Corpus, change: dict[str, Any], message: str) -> None:
+    content = entries(corpus)
+    content[1] |= change
+    (corpus.folder / "list.json").write_text(json.dumps(content))
+    refused(corpus, corpus.folder / "list.json", message)
+
+
+@pytest.mark.parametrize(("old", "new"), [("caption", "text_en"), ("caption", "captoin"), ("image", "img")])
+def test_captions_or_images_in_an_unexpected_field(corpus: Corpus, old: str, new: str) -> None:
+    content = [{new if key == old else key: value for key, value in row.items()} for row in entries(corpus)]
+    (corpus.folder / "list.json").write_text(json.dumps(content))
+    message = rf"list.json: \[0\]: no field holds the {old}; got '.*{new}.*'; allowed: {old}, .*; rename"
+    refused(corpus, corpus.folder / "list.json", message)
+    path = table(corpus, **{old: new})
+    refused(corpus, path, rf"pairs.csv: line 1: no field holds the {old}; got '.*{new}.*'; allowed: {old}, ")
+
+
+def test_karpathys_captions_in_an_unexpected_field(corpus: Corpus) -> None:
+    for entry in corpus.entries:
+        entry["captions"] = entry.pop("sentences")
+    corpus.write()
+    refused(corpus, corpus.file, r"images\[0\].sentences: .*has no caption; .*its captions may lie in 'captions'")
+
+
+def test_images_in_two_splits(corpus: Corpus) -> None:
+    content = entries(corpus)
+    content += [row | {"split": "val"} for row in content if row["split"] != "val"]
+    (corpus.folder / "list.json").write_text(json.dumps(content))
+    message = (
+        r"list.json: split: 5 of 6 images are in more than one split: picture0.jpg \(val, test\), "
+        r"picture1.jpg \(train, val\), picture3.jpg \(train, val\), picture4.jpg \(train, val\), "
+        r"picture5.jpg \(val, test\)$"
+    )
+    refused(corpus, corpus.folder / "list.json", message)
+
+
+def test_many_images_in_two_splits(corpus: Corpus) -> None:
+    for number in range(7):
+        for split in ("train", "test"):
+            corpus.entries.append({"filename": f"x{number}.jpg", "split": split, "sentences": [{"raw": "x"}]})
+    refused(corpus, table(corpus), r"7 of 13 images are in more than one split: .*x4.jpg \(train, test\), \.\.\.$")
+
+
+def test_images_in_the_files_of_two_splits(corpus: Corpus) -> None:
+    path = albef_per_split(corpus)
+    test = corpus.folder / "tiny_test.json"
+    test.write_text(json.dumps([*json.loads(test.read_text()), {"image": "picture1.jpg", "caption": "x"}]))
+    refused(corpus, path, r"tiny_train.json: split: 1 of 6 images .* picture1.jpg \(train, test\)")
+
+
+def test_a_row_of_another_split_in_the_file_of_one(corpus: Corpus) -> None:
+    tables(corpus)
+    table(corpus, "pairs.val.csv")
+    message = r"pairs.val.csv: line 2.split: the file of split 'val' holds an image of another; got 'test'"
+    refused(corpus, corpus.folder / "pairs.{split}.csv", message)
+
+
+def test_one_id_for_two_images(corpus: Corpus) -> None:
+    content = [row | {"image_id": min(place, 4)} for place, row in enumerate(entries(corpus))]
+    (corpus.folder / "list.json").write_text(json.dumps(content))
+    message = r"\[5\].image_id: the id of picture4.jpg \(\[4\]\) stands with picture5.jpg; got 4"
+    refused(corpus, corpus.folder / "list.json", message)
+
+
+@pytest.mark.parametrize(("second", "shown"), [(7, "; got 7"), (None, "")])
+def test_two_ids_of_one_image(corpus: Corpus, second: int | None, shown: str) -> None:
+    content = [row | {"image_id": place} for place, row in enumerate(entries(corpus))]
+    content.append(content[0] | {"image_id": second})
+    (corpus.folder / "list.json").write_text(json.dumps(content))
+    refused(corpus, corpus.folder / "list.json", rf"\[6\].image_id: picture0.jpg has two ids{shown}; allowed: 0")
+
+
+def test_no_split_anywhere(corpus: Corpus) -> None:
+    content = [{key: row[key] for key in ("image", "caption")} for row in entries(corpus)]
+    (corpus.folder / "list.json").write_text(json.dumps(content))
+    refused(corpus, corpus.folder / "list.json", r"\[0\]: picture0.jpg has no split; .*one file per split.*{split}")
+    corpus.entries = [entry | {"split": "test"} for entry in corpus.entries]
+    refused(corpus, table(corpus, "all.csv", "test"), r"all.csv: line 2: picture0.jpg has no split")
+
+
+def test_wrong_counts(corpus: Corpus) -> None:
+    corpus.data["counts"]["train"] = 29_000
+    refused(corpus, table(corpus), "train: the train split has another number of images than.*got 3; allowed: 29000")
+
+
+def test_a_missing_file_of_a_split(corpus: Corpus) -> None:
+    path = albef_per_split(corpus)
+    (corpus.folder / "tiny_val.json").unlink()
+    refused(corpus, path, "tiny_val.json: no such file")
+    tables(corpus)
+    (corpus.folder / "pairs.train.csv").unlink()
+    refused(corpus, corpus.folder / "pairs.{split}.csv", "pairs.train.csv: data.annotations: no such file")
+
+
+def test_karpathys_json_per_split_is_refused(corpus: Corpus) -> None:
+    corpus.write()
+    for split in ("train", "val", "test"):
+        corpus.file.with_name(f"k_{split}.json").write_text(corpus.file.read_text())
+    refused(corpus, corpus.file.with_name("k_{split}.json"), "k_train.json: .*names its splits itself: give it alone")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: no field holds the image; got ''"),
+        ("image,caption,split\n", "data.annotations: holds no pair"),
+        ("image,caption,split\na.jpg,one, two,test\n", "line 2: 4 cells under 3 columns; .*must be quoted"),
+        ("image,caption,split\n\na.jpg,one\n", "line 3: 2 cells under 3 columns"),
+        ('image,caption,split\na.jpg,"one,test\n', "line 2: not a readable table"),
+        ("filename,raw,split\na.jpg,one,test\n", "line 2.raw: not a JSON list; got 'one'"),
+        ('filename,raw,split\na.jpg,"{""a"": 1}",test\n', "line 2.raw: not a JSON list"),
+        ("image;caption\na.jpg;one\n", "line 1: no field holds the image; got 'image;caption'"),
+    ],
+)
+def test_a_table_that_cannot_be_read(corpus: Corpus, text: str, message: str) -> None:
+    path = corpus.folder / "pairs.csv"
+    path.write_text(text)
+    refused(corpus, path, message)
+
+
+def test_a_table_that_is_not_utf8(corpus: Corpus) -> None:
+    path = table(corpus)
+    path.write_bytes(path.read_bytes().replace(b"Caption 0 of 2", "Bär".encode("latin-1")))
+    refused(corpus, path, r"pairs.csv: not UTF-8 text \(byte \d+\)")
+
+
+def test_a_table_with_a_byte_order_mark(corpus: Corpus) -> None:
+    path = table(corpus)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_annotations(path, "tiny")[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "holds no pair"),
+        ("[3]", r"\[0\]: not an entry; got 3"),
+        ('"x"', "not annotations of a known format"),
+        ("null", "not annotations of a known format"),
+    ],
+)
+def test_json_of_another_kind(corpus: Corpus, content: str, message: str) -> None:
+    path = corpus.folder / "other.json"
+    path.write_text(content)
+    refused(corpus, path, message)
