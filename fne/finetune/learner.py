@@ -53,6 +53,8 @@ class FinetuneLearner(Learner):
             )
         self.steps = steps_per_epoch(train, settings["batch_size"], settings["epoch_unit"])
         self.first_validation = -(-self.steps // settings["validations"])
+        self.frozen = [side for side in SIDES if self.section["trained"] not in (side, "both")]
+        self.kept: dict[int, dict[str, Tensor]] = {}
         self.precision = torch.bfloat16 if self.section["precision"] == "bfloat16" else None
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
@@ -72,7 +74,7 @@ class FinetuneLearner(Learner):
             trained = thawed and self.section["trained"] in (side, "both")
             getattr(self.model, side).backbone.requires_grad_(trained)
 
-    def inputs(self, plan: EpochPlan, first: int) -> Iterator[tuple[Loaded, Loaded | None]]:
+    def inputs(self, plan: EpochPlan, first: int) -> Iterator[Loaded]:
         images, captions, keys = (
             part[0, first:, self.mine].tolist()
             for part in (plan.image_row, plan.caption_row, plan.noise[:, :, 0] & (2**62 - 1))
@@ -86,7 +88,7 @@ class FinetuneLearner(Learner):
         self.model.set_mode(training=on, norms=self.section["norms"], trained=self.section["trained"])
         self.pending: list[tuple[Loaded, int]] = []
         found: list[tuple[Tensor, Tensor]] = []
-        for at, chunk in enumerate(self._chunks(inputs)):
+        for at, chunk in enumerate(inputs.chunks(self.chunk)):
             number = self.world.rank * (len(inputs.pixels) // self.chunk) + at
             self.pending.append((chunk, stream_seed(self.seed, "backbone", step, number)))
         self.graph = None
@@ -113,10 +115,6 @@ class FinetuneLearner(Learner):
         self.pending, self.graph, self.leaves = [], None, []
         self.world.sum_gradients(self.model.parameters())
 
-    def _chunks(self, inputs: Loaded) -> list[Loaded]:
-        parts = (part.split(self.chunk) for part in (inputs.pixels, inputs.ids, inputs.mask))
-        return [Loaded(*chunk) for chunk in zip(*parts, strict=True)]
-
     def _forward(self, model: nn.Module, batch: Loaded, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings of a batch; what draws inside an encoder draws from ``seed``."""
         if seed is not None:
@@ -126,7 +124,7 @@ class FinetuneLearner(Learner):
 
     @torch.no_grad()
     def embed_past(self, momentum: nn.Module, inputs: Loaded) -> tuple[Tensor, Tensor]:
-        found = [self._forward(momentum, chunk) for chunk in self._chunks(inputs)]
+        found = [self._forward(momentum, chunk) for chunk in inputs.chunks(self.chunk)]
         image, text = (self.world.gather(torch.cat(parts)) for parts in zip(*found, strict=True))
         return image.unsqueeze(0), text.unsqueeze(0)
 
@@ -137,13 +135,14 @@ class FinetuneLearner(Learner):
         found = [
             self._forward(self.model, chunk)
             for batch in self.train.batches([job], self.device, workers=0)
-            for chunk in self._chunks(batch)
+            for chunk in batch.chunks(self.chunk)
         ]
         image, text = (torch.cat(parts) for parts in zip(*found, strict=True))
         return image.unsqueeze(0), text.unsqueeze(0)
 
     def embed_split(self, split: PixelSplit) -> tuple[Tensor, Tensor]:
-        image, text = embed_split(self.model, split, self.device, self.precision)
+        kept = self.kept.setdefault(id(split), {})
+        image, text = embed_split(self.model, split, self.device, self.precision, self.frozen, kept)
         return image.unsqueeze(0), text.unsqueeze(0)
 
     def clip(self, limit: float | None) -> None:
@@ -164,7 +163,12 @@ class FinetuneLearner(Learner):
 
 @torch.no_grad()
 def embed_split(
-    model: Towers, split: PixelSplit, device: torch.device, precision: torch.dtype | None
+    model: Towers,
+    split: PixelSplit,
+    device: torch.device,
+    precision: torch.dtype | None,
+    frozen: Sequence[str] = (),
+    kept: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Embeddings (N, D) of all pictures and (M, D) of all captions of a split, in evaluation mode, on every rank.
 
@@ -173,15 +177,20 @@ def embed_split(
         split: Any split.
         device: Theirs.
         precision: Of the forward pass under autocast; None: float32.
+        frozen: Sides whose backbone never changes.
+        kept: Takes the pooled features of those sides, which are then computed once.
     """
     model.eval()
-    world = World.here()
+    world, found = World.here(), []
+    pictures, captions = sides(split, world.rank, world.size)
     with torch.autocast(device.type, precision, enabled=precision is not None):
-        pictures, captions = sides(split, world.rank, world.size)
-        image = [model.image(split.normalised(batch.pixels)) for batch in split.batches(pictures, device)]
-        text = [model.text(batch.ids, batch.mask) for batch in split.batches(captions, device, workers=0)]
-    found = []
-    for parts, total in ((image, len(split.files)), (text, len(split.tokens.ids))):
-        mine = torch.cat(parts) if parts else torch.zeros(0, model.dim, device=device)
-        found.append(world.gather_rows(mine, total))
+        for side, jobs, total in (("image", pictures, len(split.files)), ("text", captions, len(split.tokens.ids))):
+            tower, pooled = getattr(model, side), (kept or {}).get(side)
+            if pooled is None:
+                batches = split.batches(jobs, device, workers=None if side == "image" else 0)
+                inputs = ((split.normalised(b.pixels),) if side == "image" else (b.ids, b.mask) for b in batches)
+                pooled = torch.cat([tower.pool(*one) for one in inputs])
+            if kept is not None and side in frozen:
+                kept[side] = pooled
+            found.append(world.gather_rows(tower.project(pooled), total))
     return found[0], found[1]

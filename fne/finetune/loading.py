@@ -62,15 +62,18 @@ class Tokens:
         ids = [torch.tensor(row) for row in rows["input_ids"]]
         return cls(ids, encoder.tokenizer.pad_token_id, longest, always)
 
-    def batch(self, rows: Sequence[int], evaluated: bool) -> tuple[Tensor, Tensor]:
-        """Ids and mask (B, T) of captions; padding stands on the right."""
+    def batch(self, rows: Sequence[int], evaluated: bool) -> tuple[Tensor, Tensor, list[int]]:
+        """Ids and mask (B, T) of captions, padding on the right, and the lengths that must not be cut."""
         chosen = [self.ids[row] for row in rows]
-        length = self.longest if self.longest and (evaluated or self.always) else max(len(ids) for ids in chosen)
+        lengths = [len(ids) for ids in chosen]
+        if self.longest and (evaluated or self.always):
+            lengths = [self.longest] * len(chosen)
+        length = max(lengths, default=1)
         ids = torch.full((len(chosen), length), self.pad)
         mask = torch.zeros_like(ids)
         for at, row in enumerate(chosen):
             ids[at, : len(row)], mask[at, : len(row)] = row, 1
-        return ids, mask
+        return ids, mask, lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +128,8 @@ class PixelSplit(Pairs):
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if workers else None,
         )
-        for pixels, ids, mask in loader:
-            yield Loaded(*(part.to(device, non_blocking=True) for part in (pixels, ids, mask)))
+        for *parts, lengths in loader:
+            yield Loaded(*(part.to(device, non_blocking=True) for part in parts), lengths)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Bytes (B, 3, H, W) -> ``(x / 255 - mean) / std`` float32, channels last."""
@@ -158,11 +161,28 @@ class Job:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A loaded batch: bytes (B, 3, H, W), tokens and their mask (B', T); an empty side has no rows."""
+    """A loaded batch; an empty side has no rows.
+
+    Args:
+        pixels: (B, 3, H, W) bytes.
+        ids, mask: (B', T) tokens and which of them are there.
+        lengths: Of the captions, on the host; padding beyond them may be cut off.
+    """
 
     pixels: Tensor
     ids: Tensor
     mask: Tensor
+    lengths: list[int]
+
+    def chunks(self, size: int) -> list[Loaded]:
+        """Chunks of ``size`` pairs, the captions of each padded to its own longest: a chunk depends on itself only."""
+        found = []
+        for at in range(0, len(self.pixels), size):
+            rows = slice(at, at + size)
+            longest = max(self.lengths[rows])
+            parts = self.pixels[rows], self.ids[rows, :longest], self.mask[rows, :longest]
+            found.append(Loaded(*parts, self.lengths[rows]))
+        return found
 
 
 class _Jobs(Dataset):
@@ -174,7 +194,7 @@ class _Jobs(Dataset):
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
         job, size = self.jobs[index], self.transform.size
         pixels = np.empty((len(job.images), 3, size, size), np.uint8)
         for at, (row, key) in enumerate(zip(job.images, job.keys, strict=True)):
@@ -183,9 +203,7 @@ class _Jobs(Dataset):
                 pixels[at] = self.transform.evaluation(image)
             else:
                 pixels[at] = self.transform.training(image, np.random.default_rng(key))
-        empty = torch.zeros((0, 1), dtype=torch.int64)
-        ids, mask = self.tokens.batch(job.captions, job.evaluated) if len(job.captions) else (empty, empty)
-        return torch.from_numpy(pixels), ids, mask
+        return torch.from_numpy(pixels), *self.tokens.batch(job.captions, job.evaluated)
 
 
 def sides(split: PixelSplit, rank: int, size: int) -> tuple[list[Job], list[Job]]:

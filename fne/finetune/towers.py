@@ -41,7 +41,14 @@ class Tower(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Pixels (B, 3, H, W), or tokens (B, T) and their mask (B, T) -> (B, D) float32, L2-normalised."""
-        pooled = self.encoder.features(self.backbone, *inputs)
+        return self.project(self.pool(*inputs))
+
+    def pool(self, *inputs: Tensor) -> Tensor:
+        """Pooled features (B, W) of the backbone."""
+        return self.encoder.features(self.backbone, *inputs)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Pooled features (B, W) -> embeddings (B, D)."""
         return nn.functional.normalize(self.projection(pooled).float(), dim=-1)
 
 

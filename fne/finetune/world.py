@@ -8,7 +8,7 @@ slice only, and the gradients of the parameters are summed: the result is that o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -87,13 +87,15 @@ class World:
 
 
 @contextmanager
-def joined(device: str) -> Iterable[World]:
-    """Join the world that ``torchrun`` describes in the environment, for the life of a job."""
+def joined(device: str) -> Iterator[World]:
+    """Join the world that ``torchrun`` describes in the environment, for the life of a job.
+
+    Args:
+        device: ``cuda`` (each process holds a lease on a device of its own) or ``cpu``.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         yield World.here()

@@ -107,7 +107,7 @@ class DualEncoder(nn.Module):
 
 @torch.no_grad()
 def update_momentum(momentum: nn.Module, online: nn.Module, coefficient: float) -> None:
-    """``theta' <- c theta' + (1 - c) theta`` over all parameters at once.
+    """``theta' <- c theta' + (1 - c) theta`` over all parameters at once; buffers (statistics of norms) are copied.
 
     Args:
         momentum: Holds theta', changed in place.
@@ -115,3 +115,5 @@ def update_momentum(momentum: nn.Module, online: nn.Module, coefficient: float) 
         coefficient: c in [0, 1]; 0.995 as FNE was released.
     """
     torch._foreach_lerp_(list(momentum.parameters()), list(online.parameters()), 1 - coefficient)
+    if buffers := list(momentum.buffers()):
+        torch._foreach_copy_(buffers, list(online.buffers()))

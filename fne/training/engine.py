@@ -212,11 +212,16 @@ class Engine:
         for index, parameter in enumerate(self.model.parameters()):
             prefix = f"{index}."
             self.optimizer.state[parameter] = {
-                name.removeprefix(prefix): value
+                name.removeprefix(prefix): laid_out_as(parameter, value)
                 for name, value in parts.get("optimizer", {}).items()
                 if name.startswith(prefix)
             }
         self.step, self.curves = step, curves
+
+
+def laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """A tensor in the memory layout of a parameter: fused optimisers walk through both side by side in memory."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def validates(at: int, steps: int, times: int) -> bool:

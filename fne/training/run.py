@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import time
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from fne import PROTOCOL, paths, provenance
 from fne.config import Study, digest, parse_block, resolve
-from fne.errors import UserError
+from fne.errors import UserError, bad_input
 from fne.files import atomic_folder, write_csv, write_json
+from fne.finetune.world import World
 from fne.progress import Progress
 from fne.training import checkpoint, distributions
 from fne.training.corpus import open_corpus, torch_device
@@ -74,7 +76,8 @@ def run(
     """Train a block of seeds of a variant and write ``results/<study>/<variant>/<block>/``.
 
     On a GPU, which such small heads leave waiting for launches, the whole block trains as one engine along the
-    replicate axis. On a CPU, where five replicates at once fall out of the cache and take longer than five alone,
+    replicate axis. In the regime ``finetune`` one seed trains at a time, on all processes that ``torchrun`` started.
+    On a CPU, where five replicates at once fall out of the cache and take longer than five alone,
     the seeds train one after the other and share start-up and loading. A killed run continues from its last
     checkpoint in ``scratch/`` and gives bit-equal weights on the same machine.
 
@@ -94,7 +97,18 @@ def run(
     corpus = open_corpus(study, root, workers=threads if where.type == "cuda" else 0)
     train, val, fitted = corpus.training(config, where)
     scratch = root / paths.scratch_folder(study, variant, block)
-    identity = {"regime": study.regime, "digest": digest(config), "protocol": PROTOCOL, **corpus.fingerprints}
+    world = World.here()
+    if world.size > 1 and study.regime == "head":
+        raise bad_input(
+            "heads on frozen features train in one process", key="WORLD_SIZE", value=world.size, allowed=[1]
+        )
+    identity = {
+        "regime": study.regime,
+        "processes": world.size,
+        "digest": digest(config),
+        "protocol": PROTOCOL,
+        **corpus.fingerprints,
+    }
     groups = [seeds] if where.type == "cuda" and study.regime == "head" else [[seed] for seed in seeds]
     engines = []
     for group in groups:
@@ -102,6 +116,8 @@ def run(
         name = "-".join(str(seed) for seed in group)
         _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
         engines.append(engine)
+    if world.rank > 0:
+        return
     if all((engine.best_epoch < 0).all() for engine in engines):
         raise UserError(
             f"{study.name}/{variant}/{block}: every replicate diverged (its validation score was never a "
@@ -127,6 +143,7 @@ def run(
                     "per_seed": [s for e in engines for s in _selected(e)],
                 },
                 "fingerprints": corpus.fingerprints,
+                "processes": world.size,
                 "record": provenance.record(started, device=where.type, inputs=corpus.fingerprints),
                 "cost": {
                     "seconds_total": round(seconds, 3),
@@ -142,10 +159,12 @@ def run(
 def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, checkpoint_every: int | None) -> None:
     """Train an engine to its end, from its last checkpoint if there is one."""
     checkpoint.load(engine, scratch, identity)
+    first = World.here().rank == 0  # all ranks hold the same state: one of them tells and saves
     spent = engine.curves[-1]["seconds"] if engine.curves else 0.0
     clock = saved = time.monotonic()
     wait = CHECKPOINT_SECONDS
-    progress = Progress(label, engine.total_steps, "steps", done=engine.step)
+    stream = None if first else io.StringIO()
+    progress = Progress(label, engine.total_steps, "steps", done=engine.step, stream=stream)
 
     def after_step(score: float | None) -> None:
         nonlocal saved, wait
@@ -154,7 +173,7 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
         due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > wait
-        if due or engine.step == engine.total_steps:
+        if first and (due or engine.step == engine.total_steps):
             began = time.monotonic()
             checkpoint.save(engine, scratch, identity)
             saved = time.monotonic()

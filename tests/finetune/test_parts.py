@@ -1,0 +1,253 @@
+"""The parts of the regime ``finetune``, each against plain arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fne.config import resolve
+from fne.errors import UserError
+from fne.finetune.captions import clean
+from fne.finetune.learner import embed_split
+from fne.finetune.loading import EVALUATED, Job
+from fne.finetune.pictures import OPERATIONS, Transform, random_box
+from fne.finetune.world import World
+from fne.training.corpus import open_corpus
+from fne.training.engine import Engine, learning_rate, validates
+
+CPU = torch.device("cpu")
+
+
+def engine_of(study, variant, root) -> Engine:
+    config = resolve(study, variant)
+    train, val, _ = open_corpus(study, root).training(config, CPU)
+    return Engine(config, [0], train, val, CPU)
+
+
+def steps(engine: Engine, count: int) -> Engine:
+    def after(score: float | None) -> None:
+        if engine.step == count:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(after)
+    return engine
+
+
+def weights(engine: Engine) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in engine.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("variant", ["fne", "infonce", "hardest_in_batch"])
+def test_the_gradient_of_chunks_is_that_of_the_whole_batch(project, load, variant) -> None:
+    """Warm-up and main phase; without dropout, since chunks draw their own."""
+    whole = steps(engine_of(load(finetune__dropout="never"), variant, project), 6)
+    chunked = steps(engine_of(load(finetune__dropout="never", finetune__chunk=4), variant, project), 6)
+    start = engine_of(load(), variant, project)
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(chunked)[name], value, rtol=1e-3, atol=2e-5, msg=name)
+    assert any(not torch.equal(value, weights(start)[name]) for name, value in weights(whole).items())
+
+
+def test_gradient_checkpointing_changes_no_gradient(project, load) -> None:
+    plain = steps(engine_of(load(), "hardest_in_batch", project), 3)
+    saving = steps(engine_of(load(finetune__gradient_checkpointing=True), "hardest_in_batch", project), 3)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(saving)[name], value, msg=name)
+
+
+def test_eager_attention_agrees_with_fused(project, load) -> None:
+    fused = steps(engine_of(load(finetune__dropout="never"), "hardest_in_batch", project), 2)
+    eager = engine_of(load(finetune__attention="eager", finetune__dropout="never"), "hardest_in_batch", project)
+    assert eager.model.text.backbone.config._attn_implementation == "eager"
+    assert fused.model.text.backbone.config._attn_implementation == "sdpa"
+    for name, value in weights(steps(eager, 2)).items():
+        torch.testing.assert_close(weights(fused)[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_bfloat16_computes_and_keeps_weights_in_float32(project, load) -> None:
+    engine = steps(engine_of(load(finetune__precision="bfloat16"), "fne", project), 5)
+    assert {value.dtype for value in engine.model.parameters()} == {torch.float32}
+    image, text = engine.learner.embed_split(engine.val)
+    assert image.dtype == text.dtype == torch.float32 and image.isfinite().all()
+    plain = steps(engine_of(load(), "fne", project), 5)
+    assert not torch.equal(plain.learner.embed_split(plain.val)[0], image)
+
+
+@pytest.mark.parametrize(("trained", "moving"), [("image", {"image"}), ("text", {"text"}), ("none", set())])
+def test_frozen_backbones_do_not_move(project, load, trained, moving) -> None:
+    study = load(finetune__trained=trained, finetune__projection="linear")
+    before = weights(engine_of(study, "hardest_in_batch", project))
+    engine = steps(engine_of(study, "hardest_in_batch", project), 5)
+    moved = {name for name, value in weights(engine).items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in moved if ".backbone." in name} == moving
+    assert {name.split(".")[0] for name in moved if ".projection." in name} == {"image", "text"}
+    engine.learner.model.set_mode(training=True, norms="train", trained=trained)
+    assert {side for side in ("image", "text") if getattr(engine.model, side).backbone.training} == moving
+
+
+def test_kept_features_of_frozen_backbones_change_no_embedding(project, load) -> None:
+    study = load(finetune__trained="image", finetune__projection="linear")
+    engine = steps(engine_of(study, "hardest_in_batch", project), 5)  # one validation lies behind it
+    assert set(engine.learner.kept[id(engine.val)]) == {"text"}
+    found = engine.learner.embed_split(engine.val)
+    fresh = embed_split(engine.model, engine.val, CPU, None)
+    assert all(torch.equal(one[0], other) for one, other in zip(found, fresh, strict=True))
+
+
+def test_backbones_thaw_after_their_frozen_epochs(project, load) -> None:
+    study = load(finetune__projection="linear", finetune__frozen_epochs=1)
+    engine = engine_of(study, "hardest_in_batch", project)
+    before = weights(engine)
+    still = weights(steps(engine, 4))
+    assert all(torch.equal(still[name], before[name]) for name in before if ".backbone." in name)
+    steps(engine, 5)
+    assert any(not torch.equal(weights(engine)[name], before[name]) for name in before if ".backbone." in name)
+
+
+def test_projections_train_at_their_own_rate(project, load) -> None:
+    engine = steps(engine_of(load(finetune__projection="linear", finetune__projection_factor=7.0), "fne", project), 2)
+    rate = learning_rate(engine.config["train"], 1, engine.total_steps)
+    for group in engine.optimizer.param_groups:
+        assert group["lr"] == pytest.approx(rate * group["factor"])
+    factors = {id(p): group["factor"] for group in engine.optimizer.param_groups for p in group["params"]}
+    assert {factors[id(p)] for p in engine.model.image.projection.parameters()} == {7.0}
+    assert {factors[id(p)] for p in engine.model.text.backbone.parameters()} == {1.0}
+    decay = {id(p): group["weight_decay"] for group in engine.optimizer.param_groups for p in group["params"]}
+    assert all((decay[id(p)] > 0) == (p.ndim > 1) for p in engine.model.parameters())
+
+
+def test_batch_norms_keep_their_statistics_unless_asked(project, load) -> None:
+    resnet = {"encoders__image__checkpoint": str(project / "checkpoints" / "resnet"), "finetune__projection": "linear"}
+    kept = engine_of(load(**resnet), "hardest_in_batch", project)
+    before = weights(kept)
+    after = weights(steps(kept, 2))
+    running = [name for name in before if "running_mean" in name]
+    assert running and all(torch.equal(before[name], after[name]) for name in running)
+    moved = weights(steps(engine_of(load(**resnet, finetune__norms="train"), "fne", project), 2))
+    assert any(not torch.equal(before[name], moved[name]) for name in running)
+    engine = steps(engine_of(load(**resnet, finetune__norms="train"), "fne", project), 2)
+    for name, value in engine.momentum.state_dict().items():
+        if "running" in name:
+            assert torch.equal(value, engine.model.state_dict()[name]), "the momentum encoder's norms follow"
+
+
+@pytest.mark.parametrize("dropout", ["always", "never", "until_first_validation"])
+def test_when_dropout_is_on(project, load, dropout) -> None:
+    engine = engine_of(load(finetune__dropout=dropout, train__validations=2), "hardest_in_batch", project)
+    found = []
+    original = engine.learner.embed
+    engine.learner.embed = lambda *a: (original(*a), found.append(engine.model.text.backbone.training))[0]
+    engine.run(lambda score: None)
+    first = {"always": 12, "never": 0, "until_first_validation": 2}[dropout]
+    assert found == [True] * first + [False] * (12 - first)
+
+
+def test_validations_are_evenly_spaced() -> None:
+    assert [at for at in range(46) if validates(at, 46, 1)] == [45]
+    assert [at for at in range(46) if validates(at, 46, 3)] == [15, 30, 45]
+    assert [at for at in range(4) if validates(at, 4, 2)] == [1, 3]
+
+
+def test_milestones() -> None:
+    settings = {"learning_rate": 2e-5, "lr_warmup_steps": 0, "schedule": "milestones", "milestones": [5, 15],
+                "decay": 0.1, "epochs": 25}  # fmt: skip
+    rates = [learning_rate(settings, step, 250) for step in range(250)]
+    expected = [2e-5 * (1 if step < 50 else 0.1 if step < 150 else 0.01) for step in range(250)]
+    np.testing.assert_allclose(rates, expected)
+
+
+def test_evaluation_pads_only_where_padding_counts(project, load) -> None:
+    """Masked means do not depend on the batch; the release's mean over all positions does."""
+    masked = engine_of(load(), "fne", project)
+    short, long = masked.train.tokens.batch([0, 1], False), masked.train.tokens.batch(range(20), False)
+    assert long[0].shape[1] > max(long[2]) - 1 and long[1].sum(dim=1).tolist() == long[2]
+    masked.model.eval()
+    with torch.no_grad():
+        alone, among = masked.model.text(*short[:2]), masked.model.text(*long[:2])[:2]
+    torch.testing.assert_close(alone, among, atol=1e-5, rtol=1e-4)
+    released = engine_of(load(encoders__text__pooling="mean_all"), "fne", project)
+    limit = released.config["encoders"]["text"]["max_length"]
+    assert released.train.tokens.batch([0], True)[0].shape[1] == limit
+    assert released.train.tokens.batch([0], False)[0].shape[1] < limit
+    released.model.eval()
+    with torch.no_grad():
+        ids, mask, _ = released.train.tokens.batch([0], True)
+        hidden = released.model.text.backbone(input_ids=ids, attention_mask=mask).last_hidden_state[0].double()
+        expected = sum(hidden[t] for t in range(limit)) / limit
+        torch.testing.assert_close(released.model.text(ids, mask)[0].double(), expected / expected.norm(), atol=1e-5,
+                                   rtol=1e-4)  # fmt: skip
+
+
+def test_augmentation_is_a_function_of_its_key(project, load) -> None:
+    split = engine_of(load(finetune__randaugment_operations=2), "fne", project).train
+    jobs = [Job([0, 1], [5, 6], [0], False), Job([1, 0], [6, 5], [0], False), Job([0], [7], [0], False)]
+    first, second, third = split.batches(jobs, CPU, workers=0)
+    assert torch.equal(first.pixels, second.pixels.flip(0)) and not torch.equal(first.pixels[:1], third.pixels)
+    again = next(split.batches(jobs, CPU, workers=2))
+    assert torch.equal(first.pixels, again.pixels)
+    (plain,) = split.batches([Job.plain([0], [0])], CPU, workers=0)
+    image = Image.open(split.files[0]).convert("RGB").resize((48, 48), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(plain.pixels[0].permute(1, 2, 0).numpy(), np.asarray(image))
+    assert EVALUATED not in jobs[0].keys
+    expected = (plain.pixels[0].double() / 255 - torch.tensor(split.mean).reshape(3, 1, 1)) / torch.tensor(
+        split.std
+    ).reshape(3, 1, 1)
+    torch.testing.assert_close(split.normalised(plain.pixels)[0].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_random_boxes_lie_within_the_picture_and_keep_their_share() -> None:
+    draw = np.random.default_rng(0)
+    for size in ((100, 100), (30, 90), (640, 480)):
+        for least in (0.08, 0.5, 1.0):
+            for _ in range(50):
+                left, upper, right, lower = random_box(size, least, draw)
+                assert 0 <= left < right <= size[0] + 1e-9 and 0 <= upper < lower <= size[1] + 1e-9
+                share = (right - left) * (lower - upper) / (size[0] * size[1])
+                assert least - 1e-9 <= share <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("operation", range(len(OPERATIONS)))
+def test_operations_keep_size_and_mode_and_change_with_their_level(operation) -> None:
+    noise = np.random.default_rng(1).integers(0, 200, (40, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    found = [OPERATIONS[operation](image, level, np.random.default_rng(3)) for level in (0.0, 0.4, 1.0)]
+    assert all(one.size == image.size and one.mode == "RGB" for one in found)
+    levelled = operation >= 3  # identity, autocontrast and equalize have no level
+    assert levelled == (np.asarray(found[1]) != np.asarray(found[2])).any()
+    if operation == 0 or operation >= 5:
+        np.testing.assert_array_equal(np.asarray(found[0]), noise)
+
+
+def test_transforms_without_randomness_squash_only() -> None:
+    section = {"image_size": 32, "crop": "none", "flip": False, "randaugment_operations": 0}
+    transform = Transform.of(section)
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 255, (50, 70, 3), dtype=np.uint8))
+    np.testing.assert_array_equal(
+        transform.training(image, np.random.default_rng(0)), transform.evaluation(image)
+    )
+    flipped = Transform.of(section | {"flip": True})
+    seen = [flipped.training(image, np.random.default_rng(seed)) for seed in range(20)]
+    mirrored = sum((one == transform.evaluation(image)[:, :, ::-1]).all() for one in seen)
+    assert 4 < mirrored < 16
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A man's  hat , red-and-blue/green .", "a mans hat red and blue green"),
+        ("Two dogs\n\trun_away!", "two dogs runaway"),
+        ("Caf\u00e9 \u2014 na\u00efve", "caf\u00e9 na\u00efve"),
+        ("...", ""),
+    ],
+)
+def test_clean_captions(text, expected) -> None:
+    assert clean(text) == expected
+
+
+def test_a_batch_that_processes_cannot_share_is_refused() -> None:
+    assert [World(rank, 4).share(16) for rank in (0, 3)] == [slice(0, 4), slice(12, 16)]
+    with pytest.raises(UserError, match="train.batch_size.*3 processes.*15.*a multiple of 3".replace("15", "16")):
+        World(0, 3).share(16)
