@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 import fne
 from fne import paths
 from fne.config import arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve, training_digest
+from fne.configuration.published import FILE as PUBLISHED
 from fne.errors import UserError
 from fne.reporting.figures import FIGURES
 from fne.reporting.tables import TABLES
@@ -100,9 +101,18 @@ def encoder_files(wildcards):
     return paths.encoder_folder(study, wildcards.modality) / "model.safetensors"
 
 
-def features(modality):
-    """Input function: the feature store that a study's heads read."""
-    return lambda wildcards: paths.features_folder(of_study(wildcards), modality) / "manifest.json"
+def inputs_of(modality):
+    """Input function: what training reads of a modality beside the data: a feature store, or the encoder itself."""
+
+    def files(wildcards):
+        study = of_study(wildcards)
+        if study.regime == "head":
+            return paths.features_folder(study, modality) / "manifest.json"
+        if paths.is_pretrained_here(study, modality):
+            return paths.encoder_folder(study, modality) / "model.safetensors"
+        return []
+
+    return files
 
 
 def truths(*splits):
@@ -140,6 +150,17 @@ def tuned_file(wildcards):
     """How the values were found, which tables and record tell."""
     study = of_study(wildcards)
     return paths.tuned(study) if study.tuned else []
+
+
+def published_file(wildcards):
+    """The published results, where a study is set against some of them."""
+    return str(PUBLISHED) if of_study(wildcards).published else []
+
+
+def set_against(wildcards):
+    """Which published results a study is set against, and how."""
+    against = of_study(wildcards).published
+    return against.told() if against else None
 
 
 def asked(wildcards):

@@ -4,8 +4,8 @@ rule rank:
         weights="results/{study}/{variant}/{block}/weights.safetensors",
         manifest=prepared,
         truth=truths(),
-        image=features("image"),
-        text=features("text"),
+        image=inputs_of("image"),
+        text=inputs_of("text"),
         relevance=relevance_files,
         sources=sources("fne.retrieval.rank"),
     output:

@@ -4,8 +4,8 @@ rule train:
     input:
         manifest=prepared,
         truth=truths("train", "val"),
-        image=features("image"),
-        text=features("text"),
+        image=inputs_of("image"),
+        text=inputs_of("text"),
     output:
         expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=TRAINED),
     log:
