@@ -144,6 +144,38 @@ def test_csv_keeps_every_digit_and_every_key(tmp_path: Path) -> None:
     assert rows[1]["value"] == "" and rows[1]["more"] == 'a,"b"\nc'
 
 
+def sectioned() -> Table:
+    columns = (Column("Method", numeric=False), Column("rsum"))
+    marked = (Cell("B", strong=True, mark=HOSTILE), Cell("2.0"))
+    rows = ((Cell("A", mark="a"), Cell("1.0")), marked, (Cell("C"), ABSENT))
+    return Table("s", "S", "", columns, rows, sections=((0, "Published"), (2, HOSTILE)))
+
+
+def test_html_sections_are_groups_of_rows_with_a_heading() -> None:
+    html = to_html(sectioned())
+    read = Reader(html)
+    assert [row[0] for row in read.rows[1:]] == ["Published", "Aa", f"B{HOSTILE}", HOSTILE, "C"]
+    assert html.count("<tbody>") == html.count("</tbody>") == 2
+    assert html.count('<th scope="rowgroup" colspan="2">') == 2
+    assert "<sup>a</sup>" in html and "script" not in read.tags
+
+
+def test_markdown_and_latex_sections_keep_the_columns() -> None:
+    rows = [line for line in to_markdown(sectioned()).splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 3 + 2 and rows[2] == "| **Published** | |" and "A<sup>a</sup>" in rows[3]
+    for row in rows:
+        assert len(re.findall(r"(?<!\\)\|", row)) == 3, row
+    lines = to_latex(sectioned()).splitlines()
+    place = lines.index(r"\multicolumn{2}{@{}l}{\textit{Published}} \\")
+    assert lines[place - 1] == r"\midrule" and lines[place + 1] == r"A\textsuperscript{a} & 1.0 \\"
+    assert lines.count(r"\midrule") == 2 and sum(line.startswith(r"\multicolumn{2}{@{}l}") for line in lines) == 2
+
+
+def test_a_table_with_sections_cannot_be_sorted() -> None:
+    with pytest.raises(ValueError, match="tear its sections apart"):
+        Table("s", "S", "", (Column("a"),), ((Cell("1"),),), sortable=True, sections=((0, "x"),))
+
+
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="2 cells under 1 columns"):
         Table("t", "T", "", (Column("a"),), ((Cell("1"), Cell("2")),))
