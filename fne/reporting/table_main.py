@@ -1,4 +1,4 @@
-"""The main table: per variant recalls, rsum with its interval, difference to the baseline, true matches."""
+"""The main table: per variant recalls, rsum with its interval, difference to the baseline; other protocols apart."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fne.reporting.cells import ABSENT, Cell, Column, Table
 from fne.reporting.facts import TRUTH_WORDS, pick_share, supported_best, truth_is_known, truth_kind
 from fne.reporting.wording import (
     ALPHA,
+    DIRECTION_NAMES,
     METRICS,
     UNITS,
     clean,
@@ -27,14 +28,33 @@ from fne.reporting.wording import (
 from fne.study_results import DIRECTIONS, Contrast, StudyResults, Variant
 
 RECALLS = ("r1", "r5", "r10")
-TRUTH = ("map_at_r", "r_precision", "p1")
+BLOCKS = {
+    "coco_1k_5fold": ("COCO 1K, five folds (i2t / t2i)", (*RECALLS, "rsum")),
+    "truth": ("All true matches (i2t / t2i)", ("map_at_r", "r_precision", "p1")),
+    "eccv": ("ECCV Caption (i2t / t2i)", ("map_at_r", "r_precision", "r1")),
+    "cxc": ("CxC (i2t / t2i)", RECALLS),
+}
+"""Protocols beside the field's own one: each has a group of columns, and no column mixes two."""
+BLOCK_NOTES = {
+    "coco_1k_5fold": "COCO 1K: the mean over five consecutive blocks of 1,000 test images, each searched on its own. "
+    "The blocks are no seeds: their spread says nothing about training again",
+    "eccv": "ECCV Caption: every pair verified as a match is right (Chun et al. 2022), for its queries, in the whole "
+    "gallery of COCO 5K",
+    "cxc": "CxC: every pair that people rated as a match is right (Parekh et al. 2021), for its queries, in the whole "
+    "gallery of COCO 5K",
+}
 GROUPS = {"i2t": "Image → text", "t2i": "Text → image"}
 STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
 
 
 def main_table(study: StudyResults) -> Table:
     """Build the main table of a study, its rows in the order of the study."""
-    truth = [metric for metric in TRUTH if any(_truth_values(study, variant.id, metric) for variant in study.variants)]
+    further = [
+        (protocol, metric)
+        for protocol, (_, metrics) in BLOCKS.items()
+        for metric in metrics
+        if any(_both_ways(study, variant.id, protocol, metric) for variant in study.variants)
+    ]
     columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
     columns += [
         Column(METRICS[metric], GROUPS[direction], f"{METRICS[metric]}, {direction}, mean over seeds")
@@ -42,14 +62,17 @@ def main_table(study: StudyResults) -> Table:
         for metric in RECALLS
     ]
     what = METRICS[study.metric]
-    primary = "Primary metric" if study.metric == "rsum" else f"Primary metric ({study.direction}, {study.protocol})"
+    usual = (study.metric, study.protocol) == ("rsum", "own")
+    which = ", ".join(word for word in (study.direction, study.protocol) if word != "both")
+    primary = "Primary metric" if usual else f"Primary metric ({which})"
     columns += [
         Column(what, primary, "mean over seeds, with its interval"),
         Column("Δ baseline", primary, "paired difference to the baseline, with its interval"),
         Column("p (Holm)", primary, "query-level p value, corrected over the variants"),
     ]
     columns += [
-        Column(METRICS[metric], "All true matches (i2t / t2i)", "image to text / text to image") for metric in truth
+        Column(METRICS[metric], BLOCKS[protocol][0], " / ".join(DIRECTION_NAMES[d] for d in _directions(metric)))
+        for protocol, metric in further
     ]
     known = truth_is_known(study)
     if known:
@@ -60,7 +83,7 @@ def main_table(study: StudyResults) -> Table:
         for metric in RECALLS
     }
     best["primary"] = supported_best(study)
-    both = {metric: _best_both_ways(study, metric) for metric in truth}
+    both = {(protocol, metric): _best_both_ways(study, protocol, metric) for protocol, metric in further}
     rows, records = [], []
     for variant in study.variants:
         row = [_name_cell(variant), _seeds_cell(study, variant)]
@@ -70,7 +93,7 @@ def main_table(study: StudyResults) -> Table:
             for metric in RECALLS
         ]
         row += [_primary_cell(study, variant.id, best["primary"]), *_contrast_cells(study, variant.id)]
-        row += [_truth_cell(study, variant.id, metric, both[metric]) for metric in truth]
+        row += [_block_cell(study, variant.id, *place, both[place]) for place in further]
         row += [_share_cell(study, variant.id)] if known else []
         rows.append(tuple(row))
         records.append(record(study, variant))
@@ -85,7 +108,7 @@ def main_table(study: StudyResults) -> Table:
         caption,
         tuple(columns),
         tuple(rows),
-        tuple(_notes(study, bool(truth), known)),
+        tuple(_notes(study, list(dict.fromkeys(protocol for protocol, _ in further)), known)),
         tuple(records),
         sortable=True,
     )
@@ -136,9 +159,10 @@ def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
         row[f"{name}_{key}"] = getattr(estimate, key) if estimate else None
     for key in ("difference", "low", "high", "p_query", "p_holm", "p_seed", "p_floor"):
         row[f"contrast_{key}"] = getattr(contrast, key) if contrast else None
-    for metric in TRUTH:
-        for direction in DIRECTIONS:
-            row[f"truth_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, "truth"))
+    for protocol in (name for name in BLOCKS if name in study.protocols):
+        for metric in BLOCKS[protocol][1]:
+            for direction in _directions(metric):
+                row[f"{protocol}_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, protocol))
     for key in ("value", "low", "high"):
         row[f"false_picks_{key}"] = getattr(share, key) if share else None
     return row
@@ -191,8 +215,8 @@ def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
     return difference, Cell(p_value(p) + stars(study, contrast), p if math.isfinite(p) else None)
 
 
-def _truth_cell(study: StudyResults, variant: str, metric: str, best: str | None) -> Cell:
-    values = [_mean(found) for found in _truth_values(study, variant, metric).values()]
+def _block_cell(study: StudyResults, variant: str, protocol: str, metric: str, best: str | None) -> Cell:
+    values = [_mean(found) for found in _both_ways(study, variant, protocol, metric).values()]
     if not any(value is not None for value in values):
         return ABSENT
     text = " / ".join("—" if value is None else percent(value) for value in values)
@@ -200,8 +224,8 @@ def _truth_cell(study: StudyResults, variant: str, metric: str, best: str | None
     return Cell(text, 100 * mean, strong=variant == best)
 
 
-def _best_both_ways(study: StudyResults, metric: str) -> str | None:
-    found = {supported_best(study, metric, direction, "truth") for direction in DIRECTIONS}
+def _best_both_ways(study: StudyResults, protocol: str, metric: str) -> str | None:
+    found = {supported_best(study, metric, direction, protocol) for direction in _directions(metric)}
     return found.pop() if len(found) == 1 else None
 
 
@@ -213,16 +237,20 @@ def _share_cell(study: StudyResults, variant: str) -> Cell:
     return Cell(f"{number(100 * share.value, digits)} %", 100 * share.value)
 
 
-def _truth_values(study: StudyResults, variant: str, metric: str) -> dict[str, dict[int, float]]:
-    found = {direction: study.values(variant, metric, direction, "truth") for direction in DIRECTIONS}
+def _both_ways(study: StudyResults, variant: str, protocol: str, metric: str) -> dict[str, dict[int, float]]:
+    found = {direction: study.values(variant, metric, direction, protocol) for direction in _directions(metric)}
     return found if any(found.values()) else {}
+
+
+def _directions(metric: str) -> tuple[str, ...]:
+    return ("both",) if metric == "rsum" else DIRECTIONS
 
 
 def _mean(values: dict[int, float]) -> float | None:
     return float(np.mean(list(values.values()))) if values else None
 
 
-def _notes(study: StudyResults, truth: bool, known: bool) -> list[str]:
+def _notes(study: StudyResults, further: list[str], known: bool) -> list[str]:
     notes = [
         "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
         "runner-up (the same seeds and images) excludes zero; of two numbers in one cell, that of both."
@@ -241,7 +269,8 @@ def _notes(study: StudyResults, truth: bool, known: bool) -> list[str]:
                 "comparisons), so read the intervals and the points. The p shown is over queries, given "
                 "these seeds."
             )
-    if truth:
+    notes += [f"{BLOCK_NOTES[protocol]}; i2t / t2i." for protocol in further if protocol in BLOCK_NOTES]
+    if "truth" in further:
         kind = truth_kind(study, "test")
         words = f" On the test split {TRUTH_WORDS[kind]}." if kind else ""
         notes.append(

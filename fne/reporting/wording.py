@@ -22,6 +22,13 @@ METRICS = {
     "p1": "P@1",
 }
 DIRECTION_NAMES = {"i2t": "image → text", "t2i": "text → image", "both": "both directions"}
+RIGHT = {
+    "own": "only the image's own captions are right",
+    "coco_1k_5fold": "only the image's own captions are right, mean of five blocks of 1 000 images",
+    "eccv": "every pair that ECCV Caption lists is right",
+    "cxc": "every pair that Crisscrossed Captions lists is right",
+}
+"""What counts as right, by protocol; where relevance is otherwise known, every known pair."""
 UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
 
 
@@ -140,7 +147,7 @@ def protocol_words(study: StudyResults, protocol: str) -> str:
         return f"the test split of {study.dataset}, protocol “{protocol}”"
     low, high = found["captions_per_image"]
     captions = str(low) if low == high else f"{low} to {high}"
-    right = "only the image's own captions are right" if protocol == "own" else "every known relevant pair is right"
+    right = RIGHT.get(protocol, "every known relevant pair is right")
     return (
         f"the {found['split']} split of {found['dataset']} ({found['name']}: "
         f"{count(found['queries']['i2t'])} image and {count(found['queries']['t2i'])} caption queries, "

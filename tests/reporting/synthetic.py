@@ -308,7 +308,7 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
                 "precision": "float64 products rounded to float32",
                 "id": f"{protocol}-test-0a1b2c3d",
             }
-            for protocol in ("own", "truth")
+            for protocol in dict.fromkeys(key[0] for of in values.values() for found in of.values() for key in found)
         },
     )
     accesses = [{"study": study.name, "variant": fake.id, "block": "0-4", "stage": "rank"} for fake in fakes]

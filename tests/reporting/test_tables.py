@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from fne.errors import UserError
@@ -14,8 +15,9 @@ from fne.reporting import tables
 from fne.reporting.table_contrasts import primary_contrasts
 from fne.reporting.table_main import main_table, may_star, stars
 from fne.study_results import Contrast, StudyResults, load
+from tests.reporting import synthetic
 from tests.reporting.conftest import SMALL, Made
-from tests.reporting.synthetic import HOSTILE, study_of, write_study
+from tests.reporting.synthetic import HOSTILE, Fake, study_of, write_study
 
 
 def file_rows(made: Made, name: str) -> list[dict[str, str]]:
@@ -68,6 +70,64 @@ def test_truth_and_false_picks_are_shown_where_known(paper: Made, lonely: Made) 
     ]
     assert line[names.index("P@1")].text == " / ".join(f"{100 * value:.1f}" for value in values)
     assert "False picks" not in [column.name for column in main_table(lonely.results).columns]
+
+
+FURTHER = {
+    "coco_1k_5fold": ("COCO 1K, five folds (i2t / t2i)", {"r1": "R@1", "r5": "R@5", "r10": "R@10", "rsum": "rsum"}),
+    "eccv": ("ECCV Caption (i2t / t2i)", {"map_at_r": "mAP@R", "r_precision": "R-Precision", "r1": "R@1"}),
+    "cxc": ("CxC (i2t / t2i)", {"r1": "R@1", "r5": "R@5", "r10": "R@10"}),
+}
+
+
+@pytest.fixture
+def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
+    """A study with a result under every protocol of COCO, no two numbers equal."""
+
+    def more(fake: Fake, seed: int) -> dict[tuple[str, str, str], float]:
+        found, draw = metrics(fake, seed), np.random.default_rng(seed)
+        for protocol, (_, names) in FURTHER.items():
+            for metric in names:
+                for direction in ("both",) if metric == "rsum" else ("i2t", "t2i"):
+                    found[protocol, direction, metric] = float(draw.uniform(0.1, 0.9))
+            if protocol == "coco_1k_5fold":  # as the statistics have it
+                recalls = [found[protocol, d, r] for d in ("i2t", "t2i") for r in ("r1", "r5", "r10")]
+                found[protocol, "both", "rsum"] = sum(recalls)
+        return found
+
+    metrics = synthetic._metrics
+    monkeypatch.setattr(synthetic, "_metrics", more)
+    return load(write_study(tmp_path, fakes=SMALL, seeds=(0, 1, 2)), tmp_path)
+
+
+def test_every_protocol_has_a_block_of_its_own(coco: StudyResults, paper: Made) -> None:
+    table = main_table(coco)
+    names = [(column.group, column.name) for column in table.columns]
+    assert len(set(names)) == len(names)
+    for protocol, (group, metrics) in FURTHER.items():
+        assert [name for block, name in names if block == group] == list(metrics.values())
+        for row in table.rows:
+            for metric, label in metrics.items():
+                sides = ("both",) if metric == "rsum" else ("i2t", "t2i")
+                wanted = [fmean(coco.values(row[0].note, metric, side, protocol).values()) for side in sides]
+                assert row[names.index((group, label))].text == " / ".join(f"{100 * value:.1f}" for value in wanted)
+                for side, value in zip(sides, wanted, strict=True):
+                    record = next(one for one in table.records if one["variant"] == row[0].note)
+                    assert record[f"{protocol}_{side}_{metric}"] == pytest.approx(value, abs=1e-12)
+    told = " ".join(table.notes)
+    assert "five consecutive blocks" in told and "ECCV Caption:" in told and "CxC:" in told
+    assert not {group for group, _ in FURTHER.values()} & {column.group for column in main_table(paper.results).columns}
+
+
+def test_a_primary_metric_of_another_protocol_says_what_counts_as_right(coco: StudyResults) -> None:
+    for protocol, metric, words in (
+        ("eccv", "map_at_r", "every pair that ECCV Caption lists is right"),
+        ("coco_1k_5fold", "rsum", "mean of five blocks"),
+    ):
+        coco.protocol, coco.metric, coco.direction = protocol, metric, "both" if metric == "rsum" else "t2i"
+        table = main_table(coco)
+        assert words in table.caption
+        named = protocol if metric == "rsum" else f"t2i, {protocol}"
+        assert f"Primary metric ({named})" in [column.group for column in table.columns]
 
 
 def test_a_missing_run_is_a_cell_that_says_so(paper: Made, hostile: Made) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -136,6 +137,54 @@ def test_a_reason_of_a_tuned_value_is_told_anew_only(project: Project) -> None:
 def test_the_tie_rule_evaluates_anew_and_trains_nothing(project: Project) -> None:
     jobs = project.planned("--config", "study=three", "set={evaluation.tie_rule: pessimistic}")
     assert rules(jobs) == {"evaluate"} | AFTERWARDS
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose study of COCO is finished without relevance files; what a user gives are empty files."""
+    project = Project.copy_of(ROOT, tmp_path_factory.mktemp("reruns") / "pictures")
+    (project.folder / "ablations/studies/pairs.yaml").write_text(PAIRS)
+    for name in ("pictures", "vit", "bert", "files"):
+        (project.folder / name).mkdir()
+    (project.folder / "dataset_coco.json").touch()
+    for name in RELEVANCE_FILES:
+        (project.folder / "files" / name).write_text("{}")
+    project.finish(*COCO)
+    return project
+
+
+PAIRS = STUDY.replace("data: {dataset: scenes, train: 40, val: 20, test: 20, pretrain: 20}", "data: {dataset: coco}")
+COCO = ("--config", "study=pairs", "images=pictures", "annotations=dataset_coco.json", "image_encoder=./vit",
+        "text_encoder=./bert")  # fmt: skip
+RELEVANCE_FILES = [
+    f"{name}_{side}.json" for name in ("eccv", "cxc") for side in ("image_to_caption", "caption_to_image")
+]
+
+
+def test_relevance_files_rank_anew_and_train_nothing(pictures: Project) -> None:
+    given = (*COCO, "eccv=files")
+    assert pictures.planned(*COCO) == []
+    jobs = pictures.planned(*given)
+    assert rules(jobs) == {"rank", "evaluate"} | AFTERWARDS
+    assert {job.wildcards["variant"] for job in jobs if job.rule == "rank"} == {"hardest_in_batch", "fne", "infonce"}
+    pictures.finish(*given)
+    assert pictures.planned(*given) == []
+    assert rules(pictures.planned(*given, "cxc=files")) == {"rank", "evaluate"} | AFTERWARDS, "a further protocol"
+    time.sleep(1.1)  # Snakemake compares whole seconds
+    (pictures.folder / "files/cxc_image_to_caption.json").write_text('{"1": [2]}')
+    assert pictures.planned(*given) == [], "a file that no protocol of the study reads"
+    (pictures.folder / "files/eccv_image_to_caption.json").write_text('{"1": [2]}')
+    assert rules(pictures.planned(*given)) == {"rank", "evaluate"} | AFTERWARDS, "other content"
+
+
+def test_a_relevance_file_that_is_not_there_is_told_before_the_dag(project: Project) -> None:
+    (project.folder / "empty").mkdir()
+    (project.folder / "ablations/studies/pairs.yaml").write_text(PAIRS)
+    done = project.snakemake(*COCO, "eccv=empty", "cxc=nowhere", "--dry-run")
+    told = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in told
+    for words in ("eccv_caption_to_image.json", "evaluation.relevance.cxc", "PyPI package eccv_caption"):
+        assert words in told, told
 
 
 def test_protocol_trains_everything_anew(project: Project) -> None:
