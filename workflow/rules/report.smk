@@ -3,6 +3,7 @@ rule make_tables:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED),
         tuned_file,
+        published_file,
         sources("fne.reporting.tables"),
     output:
         report(
@@ -23,6 +24,7 @@ rule make_tables:
         "benchmarks/{study}/tables.tsv"
     params:
         asked=asked,
+        published=set_against,
         study=whole_study_arguments,
     shell:
         "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -70,6 +72,7 @@ rule make_report:
         "benchmarks/{study}/report.tsv"
     params:
         asked=asked,
+        published=set_against,
         study=whole_study_arguments,
     shell:
         "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
