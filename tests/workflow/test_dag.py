@@ -83,6 +83,24 @@ def test_corpus(project: Project) -> None:
     assert "pretrain" not in {job.rule for job in jobs}
 
 
+def test_published_results_are_read_by_the_tables_of_a_study_set_against_them(
+    project: Project, tmp_path: Path
+) -> None:
+    def readers(of: Project) -> set[str]:
+        jobs = of.planned("tables", *given(FLICKR8K))
+        return {job.rule for job in jobs if "ablations/published.yaml" in job.inputs}
+
+    assert readers(project) == set()
+    against = Project.copy_of(project.folder, tmp_path / "against")
+    (against.folder / "corpus").mkdir(exist_ok=True)
+    for name in ("corpus/images", "corpus/dataset.json"):
+        (against.folder / name).symlink_to(project.folder / name)
+    section = "published: {tolerance: {rsum: 6.0}, entries: {fne: [f30k-fne]}}\ntuned: flickr8k"
+    against.edit("ablations/studies/flickr8k.yaml", "tuned: flickr8k", section)
+    against.edit("ablations/studies/flickr8k.yaml", "dataset: flickr8k", "dataset: flickr30k")
+    assert readers(against) == {"make_tables"}
+
+
 def test_targets(project: Project) -> None:
     assert "make_tables" in {job.rule for job in project.planned("tables")}
     drawn = {job.rule for job in project.planned("figures")}
