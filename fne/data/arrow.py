@@ -102,7 +102,9 @@ def write_pictures(folder: Path, items: Sequence[Item], target: Path) -> None:
                 wanted.remove(name)
                 content = (row[picture] or {}).get("bytes")
                 if not content:
-                    raise bad_input("a row has no picture", file=path, key=picture, value=name)
+                    hint = "write the data set with save_to_disk or push_to_hub, which put the pictures in; or remove "
+                    hint += f"the column {picture!r}, keep the names in `filename` and give data.images"
+                    raise bad_input("a row has no picture", file=path, key=picture, value=name, hint=hint)
                 (target / name).write_bytes(content)
                 progress.add()
     progress.close()

@@ -101,6 +101,22 @@ def test_published_results_are_read_by_the_tables_of_a_study_set_against_them(
     assert readers(against) == {"make_tables"}
 
 
+def test_corpus_in_other_forms(project: Project) -> None:
+    lists = [f"corpus/tiny_{split}.json" for split in paths.SPLITS]
+    for name in lists:
+        (project.folder / name).write_text("[]")
+    (project.folder / "corpus/hub").mkdir()
+    for place, inputs in (("corpus/tiny_{split}.json", lists), ("corpus/hub", ["corpus/hub"])):
+        options = FLICKR8K | {"annotations": place}
+        if place == "corpus/hub":
+            del options["images"]  # it may hold the pictures
+        jobs = project.planned(*given(options))
+        assert [job.inputs for job in jobs if job.rule == "prepare"] == [tuple(inputs)]
+    (project.folder / lists[1]).unlink()
+    done = project.snakemake("--dry-run", *given(FLICKR8K | {"annotations": "corpus/tiny_{split}.json"}))
+    assert done.returncode != 0 and "data.annotations: no such file" in done.stdout + done.stderr
+
+
 def test_targets(project: Project) -> None:
     assert "make_tables" in {job.rule for job in project.planned("tables")}
     drawn = {job.rule for job in project.planned("figures")}
