@@ -81,7 +81,8 @@ class Reference:
         parameters = [*self.vit.parameters(), *self.bert.parameters()]
         self.adam = torch.optim.Adam(parameters, lr=1.0, foreach=False, fused=False)
         # a ring of (image, text, image id or None)
-        self.next, self.queue = 0, [(queue.image[0, slot].clone(), queue.text[0, slot].clone(), None) for slot in range(QUEUE)]
+        self.next = 0
+        self.queue = [(queue.image[0, slot].clone(), queue.text[0, slot].clone(), None) for slot in range(QUEUE)]
         self.new_epoch()
 
     def new_epoch(self) -> None:
