@@ -20,7 +20,7 @@ KINDS = ("positives", "hard_negatives", "false_negatives", "all_negatives")
 
 @torch.no_grad()
 def measure(
-    learner: Learner, train: Pairs, seeds: Sequence[int], batch_size: int, prior: float | None
+    learner: Learner, train: Pairs, seeds: Sequence[int], batch_size: int, prior: float | None, batches: int = BATCHES
 ) -> list[dict[str, Any]]:
     """Histograms of similarities over random training batches, and the two normals that FNE would fit on them.
 
@@ -33,6 +33,7 @@ def measure(
         seeds: R seeds.
         batch_size: B.
         prior: The prior that the variant's strategy uses, recorded beside the fit; None where it has none.
+        batches: How many.
 
     Returns:
         One dict per seed, as ``distributions.json`` holds them.
@@ -40,13 +41,13 @@ def measure(
     images, captions = [], []
     for seed in seeds:
         generator = torch_stream(seed, "distributions")
-        caption = torch.randint(len(train.caption_image), (BATCHES, batch_size), generator=generator)
+        caption = torch.randint(len(train.caption_image), (batches, batch_size), generator=generator)
         captions.append(caption)
         images.append(train.caption_image.cpu()[caption])
     image_rows, caption_rows = (torch.stack(rows).to(train.caption_image.device) for rows in (images, captions))
     counts = {kind: torch.zeros(len(seeds), BINS, dtype=torch.int64, device=image_rows.device) for kind in KINDS}
     statistics = PairStatistics()
-    for batch in range(BATCHES):
+    for batch in range(batches):
         image_row, caption_row = image_rows[:, batch], caption_rows[:, batch]
         image, text = learner.embed_rows(image_row, caption_row)
         similarities = image @ text.transpose(-1, -2)

@@ -109,9 +109,8 @@ def run(
         "protocol": PROTOCOL,
         **corpus.fingerprints,
     }
-    groups = [seeds] if where.type == "cuda" and study.regime == "head" else [[seed] for seed in seeds]
     engines = []
-    for group in groups:
+    for group in together(seeds, study.regime, where):
         engine = Engine(config, group, train, val, where)
         name = "-".join(str(seed) for seed in group)
         _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
@@ -154,6 +153,11 @@ def run(
             },
         )
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def together(seeds: list[int], regime: str, device: torch.device) -> list[list[int]]:
+    """The seeds of a block in the groups that train as one engine; see :func:`run`."""
+    return [seeds] if device.type == "cuda" and regime == "head" else [[seed] for seed in seeds]
 
 
 def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, checkpoint_every: int | None) -> None:
