@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +164,7 @@ class _Part:
         outside: How many other positives outside the gallery the query of each such positive has.
         gallery: Items of the gallery.
         image: (Nq,) the image that each query is, or whose caption it is.
-        fold: (Nq,) the block that each query is searched in.
+        folds: The blocks of queries that are searched one by one: where each begins, and the last one ends.
     """
 
     protocol: str
@@ -173,7 +174,7 @@ class _Part:
     outside: np.ndarray
     gallery: int
     image: np.ndarray
-    fold: np.ndarray
+    folds: np.ndarray
 
     @property
     def name(self) -> str:
@@ -192,7 +193,7 @@ class _Part:
 
     def mean(self, value: np.ndarray, of: Callable[[np.ndarray], float] = np.mean) -> float:
         """The metric of all queries: within each fold the mean (or median), and the mean over the folds."""
-        return float(np.mean([of(value[self.fold == fold]) for fold in np.unique(self.fold)]))
+        return float(np.mean([of(value[start:stop]) for start, stop in itertools.pairwise(self.folds)]))
 
 
 def _part(arrays: Mapping[str, np.ndarray], protocol: str, direction: str) -> _Part:
@@ -200,14 +201,17 @@ def _part(arrays: Mapping[str, np.ndarray], protocol: str, direction: str) -> _P
     rows, nobody = arrays[f"{name}/pairs"], np.zeros(0, dtype=np.int32)
     lost = arrays.get(f"{name}/outside", nobody)
     positions = arrays["pairs"][rows, protocols.DIRECTIONS.index(direction)]
-    queries, query = np.unique(np.concatenate([positions, lost]), return_inverse=True)
-    _, which, several = np.unique(lost, return_inverse=True, return_counts=True)
+    n_images, n_captions = int(caption_image.max()) + 1, len(caption_image)
+    n_queries, gallery = (n_images, n_captions) if direction == "i2t" else (n_captions, n_images)
+    scored = np.zeros(n_queries, dtype=bool)
+    scored[positions] = True
+    queries, place = np.flatnonzero(scored), np.cumsum(scored) - 1
     image = queries if direction == "i2t" else caption_image[queries]
-    n_images = int(caption_image.max()) + 1
-    bounds = protocols.fold_bounds(n_images) if protocol == protocols.FOLDED else [0]
-    fold = np.searchsorted(bounds, image, side="right")
-    gallery = len(caption_image) if direction == "i2t" else n_images
-    return _Part(protocol, direction, rows, query, several[which] - 1, gallery, image, fold)
+    folds = [0, n_images] if protocol != protocols.FOLDED else protocols.fold_bounds(n_images)
+    return _Part(
+        protocol, direction, rows, place[np.concatenate([positions, lost])], np.bincount(lost)[lost] - 1, gallery,
+        image, np.searchsorted(image, folds),
+    )  # fmt: skip
 
 
 def _per_query(groups: metrics.TieGroups, protocol: str, ks: Sequence[int]) -> dict[str, np.ndarray]:

@@ -62,9 +62,9 @@ def tie_groups(
     """
     if tie_rule not in TIE_RULES:
         raise ValueError(f"tie_rule is one of {', '.join(TIE_RULES)}, got {tie_rule!r}")
-    order = np.lexsort((greater, query))
-    query, greater, size = (np.asarray(part, dtype=np.int64)[order] for part in (query, greater, ties))
-    size = size + 1
+    query, greater, size = (np.asarray(part, dtype=np.int64) for part in (query, greater, ties))
+    order = np.argsort((query << 32) + greater)  # one key: several times as fast as a sort by two
+    query, greater, size = query[order], greater[order], size[order] + 1
     relevant = np.bincount(query, minlength=n_queries)
     if len(relevant) != n_queries or not relevant.all():
         raise ValueError("every query needs a positive, and every positive a query")
@@ -75,13 +75,12 @@ def tie_groups(
     if (np.repeat(size[start], positives) != size).any() or (positives > size[start]).any():
         raise ValueError("ranks contradict each other: equal ranks with different numbers of ties")
     query, greater, size = query[start], greater[start], size[start]
-    first_positive = np.concatenate([[0], np.cumsum(relevant)[:-1]])
+    first_positive, first_group = (
+        np.cumsum(per_query) - per_query for per_query in (relevant, np.bincount(query, minlength=n_queries))
+    )
     if tie_rule == "pessimistic":
         greater, size = greater + size - positives, positives
-    return TieGroups(
-        query, greater, size, positives, start - first_positive[query], relevant,
-        np.searchsorted(query, np.arange(n_queries)),
-    )  # fmt: skip
+    return TieGroups(query, greater, size, positives, start - first_positive[query], relevant, first_group)
 
 
 def expected_hit(greater: np.ndarray, group: np.ndarray, positives: np.ndarray, k: int) -> np.ndarray:
