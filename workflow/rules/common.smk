@@ -36,13 +36,18 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        asked = from_snakemake(config, extra=["device"])
+        asked = from_snakemake(config, extra=["device", "processes", "loaders"])
         paths.check_given(asked)
         studies = {asked.name: asked}
         if "smoke" not in studies:
             studies["smoke"] = load_study("smoke")
         if DEVICE not in DEVICES:
             raise UserError(f"--config: device: got {DEVICE!r}; allowed: {', '.join(DEVICES)}")
+        for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
+            if type(value) is not int or value < 1:
+                raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
+        if PROCESSES > 1 and asked.regime == "head":
+            raise UserError("--config: processes: heads on frozen features train in one process; got regime 'head'")
     except UserError as error:
         raise WorkflowError(str(error)) from None
     return asked.name, studies
@@ -50,6 +55,8 @@ def load_studies():
 
 DEVICE = config.get("device", "auto")
 GPUS = int(DEVICE == "cuda")
+# In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
+PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
 STUDY, STUDIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 
@@ -122,6 +129,16 @@ def truths(*splits):
 
 def prepared(wildcards):
     return paths.manifest(of_study(wildcards))
+
+
+def trains_whole_encoders(wildcards):
+    return of_study(wildcards).regime == "finetune"
+
+
+def trainer(wildcards):
+    """What starts a training job."""
+    together = trains_whole_encoders(wildcards) and PROCESSES > 1
+    return f"torchrun --standalone --nproc-per-node {PROCESSES} --no-python fne" if together else "fne"
 
 
 def trained_config(wildcards):

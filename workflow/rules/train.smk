@@ -1,5 +1,5 @@
 # One job trains one variant with one block of seeds. One thread each, so that jobs run side by side: two threads that
-# share a core with another job are slower than one. Its resumable state lies in scratch/, which is no output.
+# share a core with another job are slower than one. Whole encoders may train in several processes. Its resumable state lies in scratch/, which is no output.
 rule train:
     input:
         manifest=prepared,
@@ -12,13 +12,15 @@ rule train:
         "logs/{study}/train/{variant}.{block}.log",
     benchmark:
         "benchmarks/{study}/train/{variant}.{block}.tsv"
-    threads: 1
+    threads: lambda wildcards: LOADERS * PROCESSES if trains_whole_encoders(wildcards) else 1
     resources:
-        gpu=GPUS,
+        gpu=lambda wildcards: GPUS * PROCESSES if trains_whole_encoders(wildcards) else GPUS,
     params:
         protocol=fne.PROTOCOL,
         digest=trained_config,
         study=study_arguments,
+        trainer=lambda wildcards, output: trainer(wildcards),  # of `output`, so that it is no trigger
+        threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,
     shell:
-        "fne train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "{params.trainer} train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {params.threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

@@ -1,0 +1,62 @@
+"""The graph of jobs of a study that trains whole encoders: no feature store, several processes where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.snakemake_project import ROOT, Project
+
+STUDY = """
+title: End to end
+question: Does the graph hold?
+regime: finetune
+data: {dataset: scenes, train: 40, val: 20, test: 20, pretrain: 20}
+variants: [hardest_in_batch, fne]
+seeds: [0, 1]
+block: 1
+baseline: hardest_in_batch
+primary: {metric: rsum, protocol: own}
+"""
+WHOLE = ("--config", "study=whole")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project.copy_of(ROOT, tmp_path_factory.mktemp("whole") / "project")
+    (project.folder / "ablations/studies/whole.yaml").write_text(STUDY)
+    return project
+
+
+def test_it_reads_the_encoders_and_stores_no_features(project: Project) -> None:
+    jobs = project.planned(*WHOLE)
+    rules = [job.rule for job in jobs]
+    assert "extract" not in rules and rules.count("pretrain") == 2 and rules.count("train") == 4
+    for job in jobs:
+        if job.rule in ("train", "rank"):
+            names = {Path(name).name for name in job.inputs}
+            assert "model.safetensors" in names and "values.bin" not in names
+
+
+def test_several_processes_share_a_model_and_change_nothing_else(project: Project) -> None:
+    trains = [j for j in project.planned(*WHOLE, "processes=2", "loaders=3", "device=cuda") if j.rule == "train"]
+    assert {job.threads for job in trains} == {1}, "a dry run on one core is cut down to it"
+    assert {job.resources["gpu"] for job in trains} == {"2"}
+    done = project.snakemake(*WHOLE, "processes=2", "loaders=3", "--dry-run", "--printshellcmds", "--cores", "8")
+    commands = [line for line in done.stdout.splitlines() if " train --study" in line]
+    assert len(commands) == 4
+    for line in commands:
+        assert "torchrun --standalone --nproc-per-node 2 --no-python fne train" in line and "--threads 3" in line
+    project.finish(*WHOLE)
+    assert project.planned(*WHOLE, "processes=2", "loaders=3") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("processes=0", "processes"), ("loaders=many", "loaders"), ("processes=2 study=paper", "regime 'head'")],
+)
+def test_what_cannot_be_is_said_before_the_graph(project: Project, given: str, words: str) -> None:
+    done = project.snakemake("--config", "study=whole", *given.split(), "--dry-run")
+    assert done.returncode != 0 and words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
