@@ -42,22 +42,29 @@ primary: {{metric: rsum, protocol: own}}
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of the project; study ``tiny``."""
-    from fne.features.pretrain_image import _write_processor
-    from fne.features.pretrain_text import build_tokenizer
-
     root = tmp_path_factory.mktemp("finetune")
     shutil.copytree(ROOT / "ablations", root / "ablations")
     folders = {family: root / "checkpoints" / family for family in ("vit", "bert", "resnet")}
     text = STUDY.format(image=folders["vit"], text=folders["bert"])
     (root / "ablations" / "studies" / "tiny.yaml").write_text(text)
     study = load_study("tiny", root=root)
-    data = root / paths.data_folder(study)
-    prepare(data_section(study), data)
-    for family, folder in folders.items():
-        build_model(family).save_pretrained(folder)
-        _write_processor(folder, 48)
-        build_tokenizer(Manifest.load(data).texts).save_pretrained(folder)
+    prepare(data_section(study), root / paths.data_folder(study))
+    for family in folders:
+        save_checkpoint(root, family)
     return root
+
+
+def save_checkpoint(root: Path, family: str) -> None:
+    """Save a tiny model of a family, its image processor and a tokenizer of the project's words."""
+    from fne.features.pretrain_image import _write_processor
+    from fne.features.pretrain_text import build_tokenizer
+
+    folder = root / "checkpoints" / family
+    if not folder.exists():
+        data = root / paths.data_folder(load_study("tiny", root=root))
+        build_model(family).save_pretrained(folder)
+        _write_processor(folder, 48 if family != "swin" else 64)
+        build_tokenizer(Manifest.load(data).texts).save_pretrained(folder)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from fne.finetune.pictures import OPERATIONS, Transform, random_box
 from fne.finetune.world import World
 from fne.training.corpus import open_corpus
 from fne.training.engine import Engine, learning_rate, validates
+from tests.finetune.conftest import save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -251,3 +252,26 @@ def test_a_batch_that_processes_cannot_share_is_refused() -> None:
     assert [World(rank, 4).share(16) for rank in (0, 3)] == [slice(0, 4), slice(12, 16)]
     with pytest.raises(UserError, match="train.batch_size.*3 processes.*15.*a multiple of 3".replace("15", "16")):
         World(0, 3).share(16)
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [("swin", "bert"), ("resnet", "bert"), ("dinov2-registers", "bert"), ("clip", "clip"), ("siglip", "siglip")],
+)
+def test_backbones_of_every_family_train_through_one_seam(project, load, image, text) -> None:
+    """Also at another size than the checkpoint's: positions are interpolated where the model has any."""
+    for family in {image, text}:
+        save_checkpoint(project, family)
+    changes = {"encoders__image__checkpoint": str(project / "checkpoints" / image),
+               "encoders__text__checkpoint": str(project / "checkpoints" / text),
+               "finetune__projection": "linear", "finetune__image_size": 64}  # fmt: skip
+    engine = engine_of(load(**changes), "fne", project)
+    before = weights(engine)
+    after = weights(steps(engine, 6))
+    for side in ("image", "text"):
+        moved = [name for name in before if name.startswith(f"{side}.backbone") and (before[name] != after[name]).any()]
+        assert len(moved) > 3, side
+    found = engine.learner.embed_split(engine.val)
+    assert found[0].shape == (1, 24, 256) and found[1].shape == (1, 120, 256)
+    again = embed_split(engine.model, engine.val, CPU, None)
+    assert torch.equal(found[0][0], again[0]) and torch.equal(found[1][0], again[1])
