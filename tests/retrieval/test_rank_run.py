@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 
 from fne import paths
 from fne.config import Study
-from fne.data.manifest import Manifest
+from fne.data.manifest import Manifest, SplitView
 from fne.errors import UserError
+from fne.files import sha256_file
 from fne.provenance import read_test_accesses
 from fne.retrieval import evaluate, rank
 from fne.stats import aggregate, compare
 from fne.training import run as job
 from fne.training.embed import embed_split
+from tests.retrieval.coco import write_files
 from tests.training import project
 
 JOB = ("fne", "0-1")
@@ -125,3 +128,45 @@ def test_an_unknown_split_or_a_job_without_weights_is_one_clear_error(ranked) ->
     assert len(read_test_accesses(root / paths.test_accesses(study))) == 1, (
         "nothing was read, nothing is logged"
     )
+
+
+def test_relevance_files_are_ranked_on_the_test_split_and_named_in_the_record(
+    ranked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The last of this file: it reads the test split once more."""
+    root, study = ranked
+    whole = Manifest.split
+
+    def named_as_coco(manifest: Manifest, name: str) -> SplitView:
+        view = whole(manifest, name)
+        names = [f"COCO_val2014_{number:012d}.jpg" for number in range(len(view.image_ids))]
+        return replace(view, image_ids=names, sentids=list(range(1000, 1000 + len(view.caption_ids))))
+
+    folder = write_files(tmp_path / "files", "eccv", {3: [1015, 1016, 1400], 7: [1035]}, {1000: [0, 5], 1499: [99]})
+    flat = study.configs["fne"] | {"evaluation.relevance.eccv": str(folder)}
+    asked = replace(study, configs={**study.configs, "fne": flat})
+    with pytest.raises(UserError, match="image without a COCO id"):
+        rank.run(asked, *JOB, "test", root, 1, "cpu")
+    assert len(read_test_accesses(root / paths.test_accesses(study))) == 1, "refused before anything was read"
+    monkeypatch.setattr(Manifest, "split", named_as_coco)
+    for split in ("val", "test"):
+        rank.run(asked, *JOB, split, root, 1, "cpu")
+        evaluate.run(asked, *JOB, split, root)
+    results = root / paths.run_folder(study, *JOB)
+    assert set(meta_of(results / "metrics.val.json")["fingerprint"]) == {"own", "truth"}
+    metrics = meta_of(results / "metrics.test.json")
+    meta, arrays = evaluate.read_rankings(results / "rankings.test.npz")
+    assert metrics["fingerprint"]["eccv"]["queries"] == {"i2t": 2, "t2i": 2}
+    for file in folder.iterdir():
+        assert meta["record"]["inputs"][file.name] == sha256_file(file)
+    rows = arrays["eccv/i2t/pairs"]
+    assert arrays["pairs"][rows].tolist() == [[3, 15], [3, 16], [3, 400], [7, 35]]
+    aggregate.run(asked, root)
+    with open(root / paths.results_folder(study) / "runs.csv", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["protocol"] == "eccv"]
+    assert {(row["seed"], row["direction"], row["metric"]) for row in rows} == {
+        (seed, side, metric) for seed in "01" for side in ("i2t", "t2i") for metric in ("map_at_r", "r_precision", "r1")
+    }
+    assert {row["fingerprint"] for row in rows} == {metrics["fingerprint"]["eccv"]["id"]}
+    with pytest.raises(UserError, match="stale: evaluation was"):
+        aggregate.run(replace(study, variants=("fne",), baseline="fne"), root)

@@ -152,8 +152,8 @@ def main() -> None:
     ):
         other = ("", "") if theirs is None else (f"{theirs:.2f}", f"{theirs / mine:.0f}x")
         print(f"| {name} | {mine:.3f} | {other[0]} | {other[1]} |")
-    print(f"\nElapsed from embeddings to all protocols with {given.threads} threads: {elapsed:.1f} s. Largest difference "
-          f"of {len(expected)} metrics: {off:.1e}. Peak memory of this package's part: "
+    print(f"\nElapsed from embeddings to all protocols with {given.threads} threads: {elapsed:.1f} s. Largest "
+          f"difference of {len(expected)} metrics: {off:.1e}. Peak memory of this package's part: "
           f"{memory:.0f} MiB, of which {before:.0f} MiB were there before ranking (Python, torch, embeddings, files).")
 
 
