@@ -234,6 +234,15 @@ def test_a_study_carries_what_it_is_set_against(project: Project) -> None:
     assert against.backbone["image"].image_size == 384 and against.backbone["text"].image_size is None
 
 
+def test_the_section_that_the_readme_shows_is_sound(project: Project, root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    shown = yaml.safe_load(text[text.index("```text\npublished:") :].split("```")[1].removeprefix("text\n"))
+    (project.root / FILE).write_bytes((root / FILE).read_bytes())
+    project.edit("studies/flickr8k", **shown)
+    against = project.load("flickr8k", **GIVEN).published
+    assert against is not None and list(against.entries) == ["fne", "hardest_in_batch"] and against.context
+
+
 def test_without_the_section_nothing_is_read(project: Project) -> None:
     (project.root / FILE).unlink()
     assert project.load("paper").published is None
