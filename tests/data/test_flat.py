@@ -15,6 +15,7 @@ from fne.errors import UserError
 from tests.data.conftest import Corpus
 from tests.data.forms import MAKERS, albef_in_one, albef_per_split, json_cells, table, tables
 
+
 def manifest_of(corpus: Corpus, annotations: Path) -> Manifest:
     folder = corpus.folder / "resources" / annotations.stem.replace("{split}", "split")
     prepare.run(corpus.data | {"annotations": str(annotations)}, folder)
