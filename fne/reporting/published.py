@@ -25,7 +25,7 @@ NO_VERDICT = {
     "ensemble": "the published number is an ensemble's, the runs here are single models",
     "other_dataset": "another data set",
     "other_protocol": "no result here is on the published protocol",
-    "other_regime": "the encoders are frozen here",
+    "other_regime": "not both encoders are trained here",
     "other_backbone": "other encoders",
     "backbone_not_stated": "the source does not state the encoders",
     "no_result": "no run here has a result",
@@ -101,8 +101,12 @@ def setting(study: StudyResults, against: Against, variant: str, entry: Entry) -
     if protocol_of(study, entry) is None:
         here = listing(sorted(facts["name"] for facts in study.protocols.values()))
         found["other_protocol"] = f"published on {entry.protocol}, here {here}"
-    if study.definition.regime == "head":
-        found["other_regime"] = "encoders are frozen and only heads are trained here"
+    trained = study.definition.configs[variant].get("finetune.trained", "none")
+    if study.definition.regime == "head" or trained != "both":
+        which = (
+            "no encoder" if study.definition.regime == "head" or trained == "none" else f"only the {trained} encoder"
+        )
+        found["other_regime"] = f"{which} is trained here"
     apart = [words for side in ("image", "text") if (words := _backbone(study, against, variant, entry, side))]
     if apart:
         found["other_backbone"] = "; ".join(apart)

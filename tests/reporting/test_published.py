@@ -57,7 +57,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
 
 def write(folder: Path, study: object, **options: object) -> object:
     """The made-up results, as if they were on Flickr30K and from the regime ``finetune``."""
-    study = replace(study, regime="finetune", data={**study.data, "dataset": "flickr30k"})
+    configs = {name: {**flat, "finetune.trained": "both"} for name, flat in study.configs.items()}
+    study = replace(study, regime="finetune", data={**study.data, "dataset": "flickr30k"}, configs=configs)
     write_study(folder, fakes=options.pop("fakes", SMALL), study=study, **options)
     runs, protocols = (folder / "results" / study.name / name for name in ("runs.csv", "protocols.json"))
     runs.write_text(runs.read_text("utf-8").replace(",head,", ",finetune,"), "utf-8")
@@ -161,6 +162,14 @@ def test_another_setting_gets_no_verdict(made: StudyResults, changes: dict, reas
 def test_frozen_encoders_are_never_set_against_a_published_number(made: StudyResults) -> None:
     [one] = judged(made, against(entry(), rsum=600.0), regime="head")
     assert (one.verdict, one.reason) == ("not comparable", "other_regime")
+    assert one.setting == ("setting differs: no encoder is trained here",)
+
+
+@pytest.mark.parametrize(("trained", "words"), [("none", "no encoder"), ("image", "only the image encoder")])
+def test_nor_are_encoders_of_which_not_both_are_trained(made: StudyResults, trained: str, words: str) -> None:
+    configs = {name: {**flat, "finetune.trained": trained} for name, flat in made.definition.configs.items()}
+    [one] = judged(made, against(entry(), rsum=600.0), configs=configs)
+    assert (one.reason, one.setting) == ("other_regime", (f"setting differs: {words} is trained here",))
 
 
 def test_all_that_differs_is_named(made: StudyResults) -> None:
