@@ -40,6 +40,8 @@ PRECISION = "float64 products rounded to float32"
 FIRST_CAPTIONS = {"coco": 5}
 """Captions per image that the field ranks: a few images of COCO have six or seven, and every published number on the
 25,000 captions of its test split is of the first five."""
+_QUERIES = {ECCV: {"i2t": 1261, "t2i": 1332}, CXC: {"i2t": 5000, "t2i": 24_972}}
+"""Queries of the published relevance files: only such scores bear a protocol's bare name."""
 _NAMES = {("flickr8k", 1000): "flickr8k_1k", ("flickr30k", 1000): "flickr30k_1k", ("coco", 5000): "coco_5k"}
 
 
@@ -81,17 +83,19 @@ def describe(
     per_image = np.bincount(caption_image, minlength=len(image_ids))
     name = display_name(dataset, split, len(image_ids), len(caption_ids))
     folds = FOLDS if protocol == FOLDED else 1
+    queries = {d: len(np.unique(pairs[d][:, column])) for column, d in enumerate(DIRECTIONS)}
+    bare = protocol == FOLDED or (name == "coco_5k" and queries == _QUERIES.get(protocol))
     beyond = outside or dict.fromkeys(DIRECTIONS, np.zeros(0))
     content = [
         np.ascontiguousarray(part[d], dtype="<i4").tobytes() for d in DIRECTIONS for part in (pairs, beyond)
     ]
     return {
         "protocol": protocol,
-        "name": {OWN: name, TRUTH: f"{name}_{protocol}"}.get(protocol, protocol),
+        "name": name if protocol == OWN else protocol if bare else f"{name}_{protocol}",
         "dataset": dataset,
         "split": split,
         "folds": folds,
-        "queries": {d: len(np.unique(pairs[d][:, column])) for column, d in enumerate(DIRECTIONS)},
+        "queries": queries,
         "gallery": {"i2t": len(caption_ids) // folds, "t2i": len(image_ids) // folds},
         "captions_per_image": [int(per_image.min()), int(per_image.max())],
         "relevance": relevance,

@@ -7,14 +7,24 @@ are dropped without a word); and no list is shorter than R (its R-Precision divi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fne.retrieval.rank import relevant_items
 from fne.retrieval.relevance import read
-from tests.retrieval.coco import evaluated, evaluated_as_coco_5k, small_view, view_of, write_files
+from tests.retrieval.coco import (
+    CocoManifest,
+    evaluated,
+    evaluated_as_coco_5k,
+    own_truth,
+    small_view,
+    view_of,
+    write_files,
+)
 
 eccv_caption = pytest.importorskip("eccv_caption", reason="the reference package eccv_caption is not installed")
 DATA = Path(eccv_caption.__file__).parent / "data"
@@ -109,6 +119,10 @@ def test_queries_and_positives_are_those_of_the_papers(view) -> None:
     assert len(np.unique(eccv.outside["i2t"])) == 2
     shared = {tuple(pair) for pair in eccv.pairs["i2t"].tolist()} & {tuple(p) for p in eccv.pairs["t2i"].tolist()}
     assert len(shared) == 6089, "two query sets, no transposes"
+    described = relevant_items(CocoManifest, view, own_truth(view), (eccv, cxc))[1]
+    assert [text["name"] for text in described.values()] == ["coco_5k", "coco_1k_5fold", "eccv", "cxc"]
+    other = replace(eccv, pairs=eccv.pairs | {"t2i": eccv.pairs["t2i"][:5000]})
+    assert relevant_items(CocoManifest, view, own_truth(view), (other,))[1]["eccv"]["name"] == "coco_5k_eccv"
 
 
 @pytest.mark.parametrize("seed", [0, 1])
