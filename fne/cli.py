@@ -99,6 +99,16 @@ def build_parser() -> argparse.ArgumentParser:
     named = _option("studies", nargs="*", help="default: all")
     identity = _option("id", help="of a variant or a study")
 
+    costed = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    either = costed.add_mutually_exclusive_group(required=True)
+    either.add_argument("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
+    either.add_argument("--study", help=argparse.SUPPRESS)
+    meaning = "CPU threads of a job (default: 1, as in the workflow)"
+    costed.add_argument("--threads", type=_threads, default=1, help=meaning)
+    meaning = "jobs side by side (default: as many as there are cores for, or GPUs)"
+    costed.add_argument("--jobs", type=_threads, help=meaning)
+    costed.add_argument("--out", type=Path, metavar="FILE", help="also write the estimates as JSON")
+
     corpus = _option("dataset", choices=tuple(SOURCES), help="a corpus of photographs")
     corpus.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where it goes")
     corpus.add_argument("--only", choices=("annotations", "images"), help="default: both")
@@ -125,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.figures, "results of a study -> figures as SVG and PNG", *common)
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
     verb(verbs.tune, "search on validation, the same budget for every variant", *common, *machine)
+    verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
     verb(verbs.describe, "a variant beside its parent and the release, or a study", identity)
     verb(verbs.check, "check every study and variant, or the studies named", named, overrides)
     verb(verbs.list_all, "all studies and variants")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -149,6 +150,19 @@ def tune(arguments: argparse.Namespace) -> None:
 
         set_torch_threads(arguments.threads)
         run(study, arguments.root, arguments.threads, device)
+
+
+def estimate(arguments: argparse.Namespace) -> None:
+    from fne import lease
+
+    study = load_study(arguments)
+    devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    with lease.device(arguments.device) as device:
+        from fne.training.estimate import run
+
+        places = len(devices) if device == "cuda" else (os.cpu_count() or 1) // arguments.threads
+        jobs, out = arguments.jobs or max(1, places), arguments.out and arguments.root / arguments.out
+        run(study, arguments.root, arguments.threads, device, jobs, out)
 
 
 def describe(arguments: argparse.Namespace) -> None:
