@@ -30,8 +30,9 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
     strategy, loss = STRATEGIES[flat["negatives.strategy"]], LOSSES[flat["loss.kind"]]
     read = {"negatives.strategy", "loss.kind", "memory.kind", "warmup.epochs", *strategy.shares, *loss.shares}
-    read |= {f"negatives.{option}" for option in strategy.options}
-    read |= {f"loss.{option}" for option in loss.options}
+    for section, entry in (("negatives", strategy), ("loss", loss)):
+        values = {option: flat[f"{section}.{option}"] for option in entry.options}
+        read |= {f"{section}.{option}" for option in entry.reads(values)}
     read |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
     if flat["warmup.epochs"] > 0:
         read |= {"warmup.rule", "warmup.mask", "warmup.margin"}
@@ -74,14 +75,15 @@ def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> 
     if section == "warmup":
         return "warmup.epochs is 0"
     chooser = {"negatives": "negatives.strategy", "loss": "loss.kind", "memory": "memory.kind"}[section]
-    readers = [f"{section}.{option}" for option in _options(section, flat[chooser])]
+    readers = [f"{section}.{option}" for option in _options(section, flat[chooser], flat)]
     return f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
 
 
-def _options(section: str, name: str) -> tuple[str, ...]:
+def _options(section: str, name: str, flat: Mapping[str, Any]) -> tuple[str, ...]:
     if section == "memory":
         return MEMORY_OPTIONS[name]
-    return (STRATEGIES if section == "negatives" else LOSSES)[name].options
+    entry = (STRATEGIES if section == "negatives" else LOSSES)[name]
+    return entry.reads({option: flat[f"{section}.{option}"] for option in entry.options})
 
 
 def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:

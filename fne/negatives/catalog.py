@@ -19,6 +19,7 @@ STRATEGIES: dict[str, Entry] = {
         ),
         summary="draws one negative from weights lowered by the posterior of being a false negative",
         shares=("loss.margin",),
+        idle=(("elimination", "none", ("prior", "posterior_threshold", "min_positives")),),
     ),
     "hardest": Entry(
         target="fne.negatives.hardest:Hardest",

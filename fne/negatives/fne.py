@@ -25,7 +25,7 @@ class Fne(Strategy):
 
     Args:
         tau: Sharpness of the weights; 0.5 as released.
-        prior: Prior probability of a false negative; 1e-4 as released.
+        prior: Prior probability of a false negative; 1e-4 as released. None, as the next two, without elimination.
         posterior_threshold: See above; 0.001 as released.
         min_positives: See above; 200 as released.
         elimination: ``released``, ``complement`` or ``none``.
@@ -43,9 +43,9 @@ class Fne(Strategy):
         self,
         *,
         tau: float,
-        prior: float,
-        posterior_threshold: float,
-        min_positives: int,
+        prior: float | None,
+        posterior_threshold: float | None,
+        min_positives: int | None,
         elimination: str,
         cut_down: str,
         margin: float,

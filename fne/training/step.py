@@ -266,7 +266,7 @@ def build_rule(config: dict[str, Any]) -> Rule:
     from fne.negatives.catalog import STRATEGIES
 
     def build(entry: Any, section: dict[str, Any]) -> Any:
-        options = {key: section[key] for key in entry.options}
+        options = dict.fromkeys(entry.options) | {key: section[key] for key in entry.reads(section)}
         for shared in entry.shares:
             other, key = shared.split(".")
             options[key] = config[other][key]

@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Project:
         ({"primary": {"metric": "rsm", "protocol": "own"}},
          ["primary.metric", "'rsm'", "did you mean 'rsum'"]),
         ({"primary": {"metric": "map_at_r", "protocol": "own"}}, ["primary.metric", "map_at_r", "rsum"]),
-        ({"primary": {"metric": "rsum", "protocol": "mine"}}, ["primary.protocol", "'mine'", "own, truth"]),
+        ({"primary": {"metric": "rsum", "protocol": "mine"}}, ["primary.protocol", "'mine'", "own, coco_1k_5fold, truth"]),
         ({"primary": {"metric": "rsum", "protocol": ["own"]}}, ["primary.protocol"]),
         ({"primary": {"metric": "r1", "protocol": "own"}}, ["primary.direction", "i2t, t2i"]),
         ({"primary": {"metric": "rsum", "protocol": "own", "x": 1}}, ["primary.x", "unknown"]),

@@ -44,6 +44,8 @@ def project(tmp_path: Path) -> Project:
         ({"set": {"negatives": {"tau": 0.5}}}, ["set.negatives.tau", "changes nothing"]),
         ({"set": {"negatives": {"strategy": "random", "tau": 1.0}}},
          ["set.negatives.tau", "is not read", "'random' reads no"]),
+        ({"set": {"negatives": {"elimination": "none", "prior": 0.1}}},
+         ["set.negatives.prior", "is not read", "negatives.strategy 'fne' reads negatives.tau, negatives.elimination"]),
         ({"set": {"memory": {"kind": "none", "size": 9}}},
          ["set.memory.size", "is not read", "memory.kind 'none'"]),
         ({"set": {"loss": {"temperature": 0.1}}},

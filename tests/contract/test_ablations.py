@@ -82,8 +82,9 @@ def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -
         assert set(flat) <= set(fields)
         for key, value in flat.items():
             assert schema.check_value(value, fields[key], name, key) == value or value is None
-        needed = {f"negatives.{option}" for option in STRATEGIES[flat["negatives.strategy"]].options}
-        needed |= {f"loss.{option}" for option in LOSSES[flat["loss.kind"]].options}
+        resolved = config.resolve(study, variant)
+        needed = {f"negatives.{o}" for o in STRATEGIES[flat["negatives.strategy"]].reads(resolved["negatives"])}
+        needed |= {f"loss.{o}" for o in LOSSES[flat["loss.kind"]].reads(resolved["loss"])}
         needed |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
         assert needed <= set(flat)
         surplus = {key for key in flat if key.startswith(("negatives.", "memory."))} - needed
