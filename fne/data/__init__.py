@@ -1,1 +1,1 @@
-"""Data: the embedded world, corpora in Karpathy's schema, manifests, ground truth. No torch in this room."""
+"""Data: the embedded world, corpora and their downloads, manifests, ground truth. No torch in this room."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def to_items(records: Iterable[Record]) -> list[Item]:
     for group in rows.values():
         for record in group:
             _check_id(record, group[0], owner)
-    names = [PurePosixPath(file).name for file in rows]
+    names = [posixpath.basename(file) for file in rows]
     ids = names if len(set(names)) == len(names) else list(rows)
     items = []
     for name, (file, group) in zip(ids, rows.items(), strict=True):
@@ -148,11 +149,12 @@ def image_file(value: Any, path: Path, key: str, folder: Any = None) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise bad_input("no file name", file=path, key=key, value=value)
-    file = PurePosixPath(str(folder or ""), value)
-    if file.is_absolute() or ".." in file.parts or "\0" in value or not file.name:
-        raise bad_input("leaves the images folder", file=path, key=key, value=str(file),
+    # Not pathlib, which takes most of the time of half a million rows.
+    file = posixpath.join(str(folder or ""), value)
+    if file.startswith("/") or ".." in file.split("/") or "\0" in file or posixpath.normpath(file) == ".":
+        raise bad_input("leaves the images folder", file=path, key=key, value=file,
                         hint="give paths relative to data.images")  # fmt: skip
-    return str(file)
+    return posixpath.normpath(file)
 
 
 def caption_text(value: Any, name: str, path: Path, key: str) -> str:

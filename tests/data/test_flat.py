@@ -52,6 +52,13 @@ def test_captions_of_an_image_may_stand_apart(corpus: Corpus) -> None:
     assert sorted(manifest.caption_ids) == sorted(manifest_of(corpus, table(corpus, "whole.csv")).caption_ids)
 
 
+def test_one_file_written_in_two_ways_is_one_image(corpus: Corpus) -> None:
+    path = table(corpus)
+    path.write_text(path.read_text().replace("picture4.jpg,Caption 1", ".//picture4.jpg,Caption 1"))
+    corpus.write()
+    assert manifest_of(corpus, path).sha256 == manifest_of(corpus, corpus.file).sha256
+
+
 def test_one_name_in_two_folders_makes_the_path_the_id(corpus: Corpus) -> None:
     (corpus.images / "more").mkdir()
     (corpus.images / "picture3.jpg").rename(corpus.images / "more" / "picture1.jpg")
@@ -85,6 +92,9 @@ def entries(corpus: Corpus) -> list[dict[str, Any]]:
         ({"image": 12}, r"\[1\].image: no file name; got 12"),
         ({"image": "/data/picture1.jpg"}, "leaves the images folder; got '/data/pic.*paths relative to data.images"),
         ({"image": "a/../../picture1.jpg"}, "leaves the images folder"),
+        ({"image": "a/../picture1.jpg"}, "leaves the images folder"),
+        ({"image": "./"}, "leaves the images folder"),
+        ({"image": "picture1.jpg\0"}, "leaves the images folder"),
         ({"split": "tarin"}, r"\[1\].split: wrong split of picture1.jpg; got 'tarin'; .*did you mean 'train'"),
         ({"split": None}, r"\[1\].split: wrong split"),
         ({"split": ["val"]}, r"\[1\].split: wrong split"),
