@@ -101,11 +101,10 @@ def setting(study: StudyResults, against: Against, variant: str, entry: Entry) -
     if protocol_of(study, entry) is None:
         here = listing(sorted(facts["name"] for facts in study.protocols.values()))
         found["other_protocol"] = f"published on {entry.protocol}, here {here}"
-    trained = study.definition.configs[variant].get("finetune.trained", "none")
-    if study.definition.regime == "head" or trained != "both":
-        which = (
-            "no encoder" if study.definition.regime == "head" or trained == "none" else f"only the {trained} encoder"
-        )
+    head = study.definition.regime == "head"
+    trained = "none" if head else study.definition.configs[variant]["finetune.trained"]
+    if trained != "both":
+        which = "no encoder" if trained == "none" else f"only the {trained} encoder"
         found["other_regime"] = f"{which} is trained here"
     apart = [words for side in ("image", "text") if (words := _backbone(study, against, variant, entry, side))]
     if apart:

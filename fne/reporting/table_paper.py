@@ -29,7 +29,8 @@ PROTOCOL_WORDS = {
 }
 SETTING_WORDS = {
     "head": "This study: frozen encoders, trained heads (another setting than the published results')",
-    "finetune": "This study: encoders trained end to end",
+    "finetune": "This study: both encoders trained end to end",
+    "partly": "This study: not every variant trains both encoders",
 }
 SIX = tuple((direction, metric) for direction in DIRECTIONS for metric in RECALLS)
 SEVEN = (*SIX, ("both", "rsum"))
@@ -62,7 +63,7 @@ def methods_table(study: StudyResults) -> Table:
             rows.append(_own_row(study, variant, shown))
             records += [_own_record(study, variant, one) for one in shown if one.key is not None]
     sections = [(0, "Published")] if start else []
-    sections += [(start, SETTING_WORDS[study.definition.regime])] if len(rows) > start else []
+    sections += [(start, SETTING_WORDS[_regime(study)])] if len(rows) > start else []
     caption = (
         f"{clean(study.title)}. Recalls in percent; rsum from 0 to 600. Of this study: means over seeds on the test "
         f"split ({seeds_phrase(study)}), rsum with its interval. Published rows stand as their sources give them; what "
@@ -105,6 +106,12 @@ def ablation_table(study: StudyResults) -> Table:
     why = f"{FULL} is not among its variants" if FULL not in names else f"no variant of it starts from {FULL}"
     notes = () if rows and parts else (f"Nothing to take away in this study: {why}.",)
     return Table("ablation", "Ablation", caption, columns, tuple(rows), notes, tuple(records))
+
+
+def _regime(study: StudyResults) -> str:
+    """A key of :data:`SETTING_WORDS`."""
+    trained = {config.get("finetune.trained") for config in study.definition.configs.values()}
+    return "partly" if study.definition.regime == "finetune" and trained != {"both"} else study.definition.regime
 
 
 def _protocols(study: StudyResults, entries: Iterable[Entry]) -> list[_Shown]:

@@ -290,7 +290,7 @@ def test_methods_stand_apart_and_carry_their_sources(made: StudyResults) -> None
     second = entry("f30k-b", method="B", ensemble=True, backbone={"image": None, "text": "GRU"})
     wanted = against(gone(), entry(), second, context=(entry("f30k-c", method="C", source="Another"),))
     table = methods_table(results(made.definition, made.root, published=wanted))
-    assert table.sections == ((0, "Published"), (4, "This study: encoders trained end to end"))
+    assert table.sections == ((0, "Published"), (4, "This study: both encoders trained end to end"))
     names = [row[0].text for row in table.rows]
     assert names == ["FNE", "A method", "B", "C", *(fake.title for fake in SMALL)]
     assert [row[0].mark for row in table.rows] == ["a", "b", "b", "c", "", "", ""]
@@ -322,6 +322,10 @@ def test_a_method_on_two_protocols_is_one_row(made: StudyResults, monkeypatch: p
 def test_frozen_encoders_are_labelled_in_the_table_of_methods(made: StudyResults) -> None:
     table = methods_table(results(made.definition, made.root, published=against(entry()), regime="head"))
     assert "frozen encoders" in table.sections[1][1] and "another setting" in table.sections[1][1]
+    configs = dict(made.definition.configs)
+    configs["infonce"] = {**configs["infonce"], "finetune.trained": "image"}
+    table = methods_table(results(made.definition, made.root, published=against(entry()), configs=configs))
+    assert table.sections[1][1] == "This study: not every variant trains both encoders"
 
 
 def test_the_ablation_takes_one_thing_away_at_a_time(paper: Made) -> None:
