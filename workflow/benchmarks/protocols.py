@@ -1,10 +1,10 @@
 """COCO's protocols at full size: seconds and memory, beside the package ``eccv_caption`` on the same ranking.
 
 Synthetic embeddings of 5,000 images and 25,000 captions, the real relevance files (the package's own). Ratios are of
-processor seconds on one thread, which other work on the machine does not change much; ``--threads`` is for the elapsed
-time. What it prints is kept in ``protocols.md``:
+processor seconds on one thread, which other work on the machine changes little; ``--threads`` is for the elapsed time,
+which it does change: the load beside it is told. What it prints is kept in ``protocols.md``:
 
-    python workflow/benchmarks/protocols.py --threads 2 > workflow/benchmarks/protocols.md
+    python workflow/benchmarks/protocols.py > workflow/benchmarks/protocols.md
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -103,7 +104,7 @@ def peak_mib() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     given = parser.parse_args()
@@ -124,7 +125,7 @@ def main() -> None:
         timed(lambda: evaluate_replicates([0], arrays, ["eccv", "cxc"], "expected", KS))[0] for _ in range(3)
     )
     torch.set_num_threads(given.threads)
-    start = time.perf_counter()
+    start, load = time.perf_counter(), os.getloadavg()[0]
     again, _ = rank_replicates([(0, images.to(place), texts.to(place))], known)
     evaluate_replicates([0], known | again, list(described), "expected", KS)
     elapsed, memory = time.perf_counter() - start, peak_mib()
@@ -152,8 +153,9 @@ def main() -> None:
     ):
         other = ("", "") if theirs is None else (f"{theirs:.2f}", f"{theirs / mine:.0f}x")
         print(f"| {name} | {mine:.3f} | {other[0]} | {other[1]} |")
-    print(f"\nElapsed from embeddings to all protocols with {given.threads} threads: {elapsed:.1f} s. Largest "
-          f"difference of {len(expected)} metrics: {off:.1e}. Peak memory of this package's part: "
+    print(f"\nElapsed from embeddings to all protocols with {given.threads} thread(s): {elapsed:.1f} s at a load of "
+          f"{load:.1f} on {os.cpu_count()} processors. "
+          f"Largest difference of {len(expected)} metrics: {off:.1e}. Peak memory of this package's part: "
           f"{memory:.0f} MiB, of which {before:.0f} MiB were there before ranking (Python, torch, embeddings, files).")
 
 
