@@ -59,7 +59,7 @@ class World:
         if self.size == 1:
             return mine.detach()
         whole = mine.new_empty(self.size * mine.shape[0], *mine.shape[1:])
-        dist.all_gather_into_tensor(whole, mine.detach().contiguous())
+        dist.all_gather(list(whole.split(mine.shape[0])), mine.detach().contiguous())
         return whole
 
     def gather_rows(self, mine: Tensor, total: int) -> Tensor:
