@@ -237,6 +237,7 @@ class TextEncoder(_Encoder):
                 value=self.max_length,
                 allowed=f"3 to {limit}",
             )
+        self.whole_masks = False  # see find_out_about_masks
         # SigLIP was trained on texts padded to the full length, which its attention sees
         self.padding = "max_length" if self.config.model_type.startswith("siglip") else "longest"
 
@@ -293,10 +294,30 @@ class TextEncoder(_Encoder):
 
     def features(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Features (B, D), or (B, T, D) at the token level, of tokens (B, T) under a model of this kind."""
-        inputs = {"input_ids": ids} | ({"attention_mask": mask} if self.padding == "longest" else {})
-        output = model(**inputs)
+        seen = mask.bool()[:, None, None].expand(-1, -1, ids.shape[1], -1) if self.whole_masks else mask
+        output = model(input_ids=ids, **({"attention_mask": seen} if self.padding == "longest" else {}))
         hidden = output.last_hidden_state
         return hidden if self.tokens else pooled(output, self.pooling, None, hidden, mask, self.where)
+
+    def find_out_about_masks(self) -> None:
+        """Give the model its mask whole, (B, 1, T, T), from now on, if it computes the same with it.
+
+        From a mask (B, T) transformers asks whether any token is padding at all, which makes the host wait for a GPU
+        in every pass. A causal model, or one with eager attention, takes no such mask and keeps the other.
+        """
+        import torch
+
+        ids = torch.full((2, 5), self.tokenizer.pad_token_id, device=self.device)
+        ids[0, :2], ids[1, :4] = 1, torch.arange(1, 5)
+        mask = (torch.arange(5, device=self.device) < torch.tensor([[2], [4]], device=self.device)).long()
+        with torch.no_grad():
+            plain = self.features(self.model, ids, mask)
+            self.whole_masks = self.padding == "longest"
+            try:
+                same = torch.allclose(self.features(self.model, ids, mask), plain, atol=1e-5, rtol=1e-4)
+            except (RuntimeError, ValueError, IndexError):
+                same = False
+        self.whole_masks = self.whole_masks and same
 
     def probe(self) -> None:
         """Run one short text, so that what does not fit together is said before any work."""

@@ -54,7 +54,7 @@ class PixelCorpus:
             fingerprints[f"encoder.{side}"] = sha256_text(json.dumps(record, sort_keys=True))
         return cls(manifest, fingerprints, workers)
 
-    def _common(self, config: dict[str, Any]) -> dict[str, Any]:
+    def _common(self, config: dict[str, Any], device: torch.device) -> dict[str, Any]:
         """What all splits share."""
         sections = {
             side: {**config["encoders"][side], "level": "pooled", "dtype": "float32"} for side in paths.MODALITIES
@@ -65,8 +65,8 @@ class PixelCorpus:
             "cleaned": config["finetune"]["clean_captions"],
             "padded": config["encoders"]["text"]["pooling"] == "mean_all",
             "transform": Transform.of(config["finetune"]),
-            "mean": tuple(image.processor.image_mean),
-            "std": tuple(image.processor.image_std),
+            "mean": 255 * torch.tensor(image.processor.image_mean, device=device).reshape(3, 1, 1),
+            "std": 255 * torch.tensor(image.processor.image_std, device=device).reshape(3, 1, 1),
             "data": self.manifest.folder,
             "workers": self.workers,
         }
@@ -75,7 +75,7 @@ class PixelCorpus:
         self, config: dict[str, Any], device: torch.device
     ) -> tuple[PixelSplit, PixelSplit, dict[str, Tensor]]:
         """The training split with its truth, the validation split, and nothing that was fitted on them."""
-        common, truth = self._common(config), self.manifest.truth("train")
+        common, truth = self._common(config, device), self.manifest.truth("train")
         train = PixelSplit.load(self.manifest, "train", truth, device, **common)
         return train, PixelSplit.load(self.manifest, "val", None, device, **common), {}
 
@@ -87,7 +87,7 @@ class PixelCorpus:
         Raises:
             UserError: The file is missing, damaged, or holds other seeds.
         """
-        loaded = PixelSplit.load(self.manifest, split, None, device, **self._common(config))
+        loaded = PixelSplit.load(self.manifest, split, None, device, **self._common(config, device))
         precision = torch.bfloat16 if config["finetune"]["precision"] == "bfloat16" else None
         model = Towers(config, self.manifest.folder, seeds[0]).to(device).requires_grad_(False)
         try:

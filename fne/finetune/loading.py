@@ -84,7 +84,7 @@ class PixelSplit(Pairs):
         files: N picture files.
         tokens: Of the M captions.
         transform: How a picture becomes pixels.
-        mean, std: (3,) the encoder's, of pixels in [0, 1].
+        mean, std: (3, 1, 1) the encoder's, of pixels in [0, 255], on the device.
         data: Folder of the prepared data.
         workers: Processes that decode; 0: this one.
     """
@@ -92,8 +92,8 @@ class PixelSplit(Pairs):
     files: list[Path]
     tokens: Tokens
     transform: Transform
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Tensor
+    std: Tensor
     data: Path
     workers: int
 
@@ -132,9 +132,8 @@ class PixelSplit(Pairs):
             yield Loaded(*(part.to(device, non_blocking=True) for part in parts), lengths)
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Bytes (B, 3, H, W) -> ``(x / 255 - mean) / std`` float32, channels last."""
-        mean, std = (torch.tensor(v, device=pixels.device).reshape(3, 1, 1) * 255 for v in (self.mean, self.std))
-        return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        """Bytes (B, 3, H, W) -> ``(x - mean) / std`` float32, channels last."""
+        return ((pixels.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class Towers(nn.Module):
             if side == "image":
                 wanted["image_size"] = section["image_size"]
             encoder = load(wanted, side, data)
+            if side == "text":
+                encoder.find_out_about_masks()
             width = int(encoder.encode(_example(encoder, section["image_size"])).shape[-1])
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stream_seed(seed, "init", side))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,23 @@ def test_projections_train_at_their_own_rate(project, load) -> None:
     assert all((decay[id(p)] > 0) == (p.ndim > 1) for p in engine.model.parameters())
 
 
+def test_masks_are_given_whole_where_a_model_takes_them(project, load) -> None:
+    """A BERT under fused attention does; a causal text tower or eager attention keeps the plain mask."""
+    save_checkpoint(project, "clip")
+    plain = engine_of(load(), "fne", project)
+    assert plain.model.text.encoder.whole_masks
+    eager = engine_of(load(finetune__attention="eager"), "fne", project)
+    assert not eager.model.text.encoder.whole_masks
+    clip = {f"encoders__{side}__checkpoint": str(project / "checkpoints" / "clip") for side in ("image", "text")}
+    assert not engine_of(load(**clip), "fne", project).model.text.encoder.whole_masks
+    ids, mask, _ = plain.train.tokens.batch(range(6), False)
+    with torch.no_grad():
+        plain.model.eval()
+        whole = plain.model.text(ids, mask)
+        plain.model.text.encoder.whole_masks = False
+        torch.testing.assert_close(plain.model.text(ids, mask), whole, atol=1e-6, rtol=1e-5)
+
+
 def test_batch_norms_keep_their_statistics_unless_asked(project, load) -> None:
     resnet = {"encoders__image__checkpoint": str(project / "checkpoints" / "resnet"), "finetune__projection": "linear"}
     kept = engine_of(load(**resnet), "hardest_in_batch", project)
@@ -193,9 +212,9 @@ def test_augmentation_is_a_function_of_its_key(project, load) -> None:
     image = Image.open(split.files[0]).convert("RGB").resize((48, 48), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(plain.pixels[0].permute(1, 2, 0).numpy(), np.asarray(image))
     assert EVALUATED not in jobs[0].keys
-    expected = (plain.pixels[0].double() / 255 - torch.tensor(split.mean).reshape(3, 1, 1)) / torch.tensor(
-        split.std
-    ).reshape(3, 1, 1)
+    written = json.loads((project / "checkpoints" / "vit" / "preprocessor_config.json").read_text())
+    mean, std = (torch.tensor(written[key]).reshape(3, 1, 1) for key in ("image_mean", "image_std"))
+    expected = (plain.pixels[0].double() / 255 - mean) / std
     torch.testing.assert_close(split.normalised(plain.pixels)[0].double(), expected, atol=1e-5, rtol=1e-5)
 
 
