@@ -6,6 +6,11 @@ import errno
 
 from fne.errors import UserError
 
+LESS_MEMORY = (
+    "use fewer seeds per block (block), or a smaller train.batch_size or memory.size; in the regime finetune first "
+    "finetune.chunk (pairs per pass: the loss stays that of the whole batch) and finetune.gradient_checkpointing=true, "
+    "then a smaller finetune.image_size"
+)
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate")
 
 
@@ -23,9 +28,7 @@ def explain(error: BaseException) -> str | None:
         isinstance(error, RuntimeError) and any(w in text for w in OUT_OF_MEMORY)
     ):
         details = f" ({text})" if text else ""
-        return (
-            f"out of memory{details}; use fewer seeds per block, or a smaller train.batch_size or memory.size"
-        )
+        return f"out of memory{details}; {LESS_MEMORY}"
     return None
 
 

@@ -29,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple]]:
     """Put a stand-in in the place of every room; collect what it is called with."""
     made: list[tuple[str, tuple]] = []
     rooms = "data.prepare features.pretrain features.extract training.run training.tune retrieval.rank"
-    rooms += " retrieval.evaluate stats.aggregate stats.compare reporting.tables"
+    rooms += " training.estimate retrieval.evaluate stats.aggregate stats.compare reporting.tables"
     rooms += " reporting.figures reporting.report"
     for name in rooms.split():
         room = types.ModuleType(f"fne.{name}")
@@ -71,6 +71,9 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         (["figures", *STUDY], "reporting.figures", (study, ROOT)),
         (["report", *STUDY], "reporting.report", (study, ROOT)),
         (["tune", *STUDY, *machine], "training.tune", (study, ROOT, 2, "cpu")),
+        (["estimate", *STUDY, *machine, "--jobs", "3"], "training.estimate", (study, ROOT, 2, "cpu", 3, None)),
+        (["estimate", "smoke", *STUDY[2:], *machine, "--jobs", "1", "--out", "e.json"], "training.estimate",
+         (study, ROOT, 2, "cpu", 1, ROOT / "e.json")),
     ]  # fmt: skip
     for argv, room, arguments in expected:
         assert cli.main(argv) == 0
@@ -145,6 +148,9 @@ def test_user_errors_are_one_message_and_status_2(calls: list, argv: list[str], 
         [],
         ["trian"],
         ["train"],
+        ["estimate"],
+        ["estimate", "smoke", "--study", "smoke"],
+        ["estimate", "smoke", "--jobs", "0"],
         ["train", *STUDY, *JOB, "--threads", "0"],
         ["train", *STUDY, *JOB, "--device", "tpu"],
         ["train", *STUDY, *JOB, "--thr", "1"],
@@ -190,6 +196,19 @@ def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         assert cli.main(["compare", *STUDY]) == status
         shown = capsys.readouterr().err
         assert shown.startswith(words) and shown.count("\n") == 1, shown
+
+
+def test_out_of_gpu_memory_names_the_knobs_of_each_regime() -> None:
+    import torch
+
+    message = explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."))
+    assert message.startswith("out of memory (CUDA out of memory. Tried to allocate 2 GiB.)")
+    both, finetune = message.split("in the regime finetune")
+    study = load_study("flickr8k_finetune", root=ROOT, complete=False)
+    for key in ("train.batch_size", "memory.size", "block"):
+        assert key in both
+    for key in ("finetune.chunk", "finetune.gradient_checkpointing", "finetune.image_size"):
+        assert key in finetune and key in study.configs["fne"], "a knob that there is"
 
 
 @pytest.mark.parametrize(
