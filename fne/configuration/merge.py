@@ -29,7 +29,8 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     if regime is None:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
     strategy, loss = STRATEGIES[flat["negatives.strategy"]], LOSSES[flat["loss.kind"]]
-    read = {"negatives.strategy", "loss.kind", "memory.kind", "warmup.epochs", *strategy.shares, *loss.shares}
+    read = {"negatives.strategy", "negatives.oracle", "loss.kind", "memory.kind", "warmup.epochs"}
+    read |= {*strategy.shares, *loss.shares}
     for section, entry in (("negatives", strategy), ("loss", loss)):
         values = {option: flat[f"{section}.{option}"] for option in entry.options}
         read |= {f"{section}.{option}" for option in entry.reads(values)}

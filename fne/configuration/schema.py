@@ -12,7 +12,7 @@ from typing import Any
 
 from fne.errors import UserError, bad_input
 from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+from fne.negatives.catalog import MEMORY_OPTIONS, ORACLES, STRATEGIES
 
 WORDS = {
     "int": "an integer",
@@ -160,6 +160,7 @@ RUN_FIELDS: dict[str, Field] = {
     "warmup.mask": _choice("same_image", "diagonal"),
     "warmup.margin": Field("float", low=0, high=2),
     "negatives.strategy": _choice(*STRATEGIES),
+    "negatives.oracle": _choice(*ORACLES),
     "negatives.tau": Field("float", low=0),
     "negatives.prior": Field("float", low=0, high=1, open_low=True, open_high=True),
     "negatives.posterior_threshold": SHARE,

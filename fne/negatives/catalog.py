@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fne.catalog import Entry
 
+ORACLES = ("none", "remove", "only")
+"""What a strategy may be told of the truth; see :mod:`fne.negatives.oracle`."""
+
 STRATEGIES: dict[str, Entry] = {
     "fne": Entry(
         target="fne.negatives.fne:Fne",

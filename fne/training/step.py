@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fne.losses.loss import Loss, own_similarity
 from fne.negatives.memory import EMPTY, MemoryQueue
+from fne.negatives.oracle import exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, draw
 from fne.training.data import Pairs
 from fne.training.diagnostics import Diagnostics
@@ -27,10 +28,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rule:
-    """What is selected and what it costs: a strategy and a loss."""
+    """What is selected and what it costs: a strategy and a loss; an oracle may narrow the strategy's choice."""
 
     strategy: Strategy
     loss: Loss
+    oracle: str = "none"
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,11 @@ class Step:
                 similarities = anchors @ others.transpose(-1, -2)
                 positive = own_similarity(anchors, others)
                 uniform = batch.uniform[:, direction]
-                selection = rule.strategy.select(similarities, excluded, positive, uniform)
+                barred = excluded
+                if rule.oracle != "none":
+                    known = self._known(direction, similarities, candidates, batch)
+                    barred = exclude_by_truth(rule.oracle, excluded, known)
+                selection = rule.strategy.select(similarities, barred, positive, uniform)
             per_anchor = rule.loss(anchors, others, selection)
             total = total + per_anchor.sum(dim=-1)
             with torch.no_grad():
@@ -158,6 +164,14 @@ class Step:
                         )
                     )
         return total / image.shape[1], picks
+
+    def _known(self, direction: int, similarities: Tensor, candidates: Candidates, batch: Batch) -> Tensor:
+        """(R, B, C) bool: candidates known to be relevant to their anchor, own pairs included."""
+        if direction == 0:
+            image, caption = batch.image_row.unsqueeze(-1), candidates.caption_row.unsqueeze(-2)
+        else:
+            image, caption = candidates.image_row.unsqueeze(-2), batch.caption_row.unsqueeze(-1)
+        return self.split.false_negative(image.expand_as(similarities), caption.expand_as(similarities))
 
     def _rows(self, direction: int, index: Tensor, candidates: Candidates, batch: Batch) -> tuple[Tensor, Tensor]:
         """(image row, caption row) of each picked pair, (R, B) each."""
@@ -205,12 +219,7 @@ class Step:
     ) -> None:
         self.diagnostics.add_weights(direction, selection, excluded)
         if main and self.split.truth is not None:
-            shape = similarities.shape
-            if direction == 0:
-                image, caption = batch.image_row.unsqueeze(-1), candidates.caption_row.unsqueeze(-2)
-            else:
-                image, caption = candidates.image_row.unsqueeze(-2), batch.caption_row.unsqueeze(-1)
-            known = self.split.false_negative(image.expand(shape), caption.expand(shape))
+            known = self._known(direction, similarities, candidates, batch)
             self.diagnostics.add_histogram("candidates", direction, similarities, ~excluded)
             self.diagnostics.add_histogram("candidate_false_negatives", direction, similarities, known & ~excluded)
 
@@ -273,7 +282,8 @@ def build_rule(config: dict[str, Any]) -> Rule:
         return entry.load()(**options)
 
     negatives, loss = config["negatives"], config["loss"]
-    return Rule(build(STRATEGIES[negatives["strategy"]], negatives), build(LOSSES[loss["kind"]], loss))
+    built = build(STRATEGIES[negatives["strategy"]], negatives), build(LOSSES[loss["kind"]], loss)
+    return Rule(*built, negatives["oracle"])
 
 
 def warmup_rule(config: dict[str, Any]) -> Rule:

@@ -88,7 +88,7 @@ def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -
         needed |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
         assert needed <= set(flat)
         surplus = {key for key in flat if key.startswith(("negatives.", "memory."))} - needed
-        assert surplus == {"negatives.strategy", "memory.kind"}
+        assert surplus == {"negatives.strategy", "negatives.oracle", "memory.kind"}
 
 
 def test_the_study_of_the_paper() -> None:
@@ -140,7 +140,8 @@ def test_every_option_of_the_catalogues_is_a_key_of_the_base(library: Library) -
     for section, table in (("negatives", STRATEGIES), ("loss", LOSSES)):
         options = {f"{section}.{option}" for entry in table.values() for option in entry.options}
         chooser = {"negatives": "negatives.strategy", "loss": "loss.kind"}[section]
-        assert {key for key in keys if key.startswith(f"{section}.")} == options | {chooser}
+        shared = {"negatives.oracle"} if section == "negatives" else set()
+        assert {key for key in keys if key.startswith(f"{section}.")} == options | {chooser} | shared
         assert {shared for entry in table.values() for shared in entry.shares} <= keys
     options = {f"memory.{option}" for kinds in MEMORY_OPTIONS.values() for option in kinds}
     assert {key for key in keys if key.startswith("memory.")} == options | {"memory.kind"}

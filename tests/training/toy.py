@@ -24,6 +24,7 @@ CONFIG = {
     "warmup": {"epochs": 1, "rule": "all", "mask": "same_image", "margin": 0.2},
     "negatives": {
         "strategy": "fne",
+        "oracle": "none",
         "tau": 0.5,
         "prior": 0.01,
         "posterior_threshold": 0.001,
