@@ -114,10 +114,12 @@ def check_ready(study: Study, root: Path) -> None:
     """
     steps = [(paths.manifest(study), "prepare")]
     for side in paths.MODALITIES:
-        if paths.is_pretrained_here(study, side):
+        features = paths.features_folder(study, side) / "manifest.json"
+        encoder_is_read = study.regime == "finetune" or not (root / features).exists()
+        if encoder_is_read and paths.is_pretrained_here(study, side):
             steps.append((paths.encoder_folder(study, side) / "model.safetensors", f"pretrain --modality {side}"))
         if study.regime == "head":
-            steps.append((paths.features_folder(study, side) / "manifest.json", f"extract --modality {side}"))
+            steps.append((features, f"extract --modality {side}"))
     missing = [(file, verb) for file, verb in steps if not (root / file).exists()]
     if missing:
         commands = ", ".join(f"`fne {verb} {arguments(study)}`" for _, verb in missing)
