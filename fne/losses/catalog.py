@@ -17,4 +17,39 @@ LOSSES: dict[str, Entry] = {
         summary="softmax cross-entropy of the positive against every negative",
         negatives=("all",),
     ),
+    "dcl": Entry(
+        target="fne.losses.dcl:Dcl",
+        options=("temperature", "positive_prior"),
+        summary="InfoNCE less the false negatives that a known share of candidates must be",
+        negatives=("all",),
+    ),
+    "hcl": Entry(
+        target="fne.losses.hcl:Hcl",
+        options=("temperature", "positive_prior", "hardness"),
+        summary="debiased InfoNCE with negatives weighted by their own similarity",
+        negatives=("all",),
+    ),
+    "bcl": Entry(
+        target="fne.losses.bcl:Bcl",
+        options=("temperature", "positive_prior", "location", "concentration"),
+        summary="InfoNCE with negatives weighted by how likely their rank is for a hard true negative",
+        negatives=("all",),
+    ),
+    "pcmepp_pseudo": Entry(
+        target="fne.losses.pcmepp_pseudo:PcmeppPseudo",
+        options=("temperature", "shift", "pseudo_weight"),
+        summary="binary cross-entropy in which negatives above the positive are partly matches",
+        negatives=("all",),
+    ),
+    "selhn": Entry(
+        target="fne.losses.selhn:SelHN",
+        options=("margin", "epsilon"),
+        summary="hinge on the hardest negative, or on all where its gradient would vanish",
+        negatives=("all",),
+    ),
+    "sct": Entry(
+        target="fne.losses.sct:Sct",
+        options=("temperature", "hard_similarity", "hard_weight"),
+        summary="two-way softmax, or the negative's similarity alone where it is too hard",
+    ),
 }

@@ -24,6 +24,15 @@ OPTIONS = {
     "statistics_mask": ["diagonal", "same_image"],
     "statistics_reset": ["epoch", "never"],
     "temperature": [0.05],
+    "positive_prior": [0.1, 0.0],
+    "hardness": [1.0],
+    "location": [0.9, 0.5],
+    "concentration": [1.0, 0.5],
+    "shift": [0.5],
+    "pseudo_weight": [0.1],
+    "hard_similarity": [0.8, -0.5],
+    "hard_weight": [1.5],
+    "epsilon": [0.01, 0.5],
 }
 LEADS = [(), (2,), (2, 3)]
 

@@ -1,0 +1,71 @@
+"""The Bayesian contrastive loss: negatives reweighted by how likely their rank is for a hard true negative."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from fne.losses.dense import Dense, log_weights
+
+
+class Bcl(Dense):
+    """``-log e_+ / (e_+ + sum_j w_ij omega_ij e_j)``, ``e = e^{s/T}``, omega a function of the negative's rank only.
+
+    Model: a true and a false negative are two draws from an anchor's base distribution F (density f), the true one
+    the less similar with probability alpha, the encoder's AUC. So a true negative has the density
+    ``2 [alpha (1 - F) + (1 - alpha) F] f``, the lesser or the greater of two, a false one the same with alpha and
+    1 - alpha exchanged. With a share t+ of false negatives and t- = 1 - t+ the mixture has
+
+        u = a c^2 + b c,  c = F,  a = (1 - 2 alpha) (t- - t+),  b = 2 (alpha t- + (1 - alpha) t+),  a + b = 1,
+
+    and u is known: the empirical distribution function, rank_ij / N. Hence ``c = 2u / (b + sqrt(b^2 + 4 a u))``, the
+    usual root written so that a = 0 needs no case. Hard true negatives tilt the two components by 1 - beta and beta:
+
+        h(c) = 2 [alpha (1 - beta) (1 - c) + (1 - alpha) beta c] / [alpha (1 - beta) + (1 - alpha) beta],
+        omega = h(c) / (2 t- [alpha (1 - c) + (1 - alpha) c] + 2 t+ [(1 - alpha) (1 - c) + alpha c]).
+
+    The mean of omega over u is 1. With beta = 1/2 h is the density of true negatives, so omega only debiases; with
+    alpha = beta = 1/2 the loss is InfoNCE.
+
+    *Freedoms*: ranks are among the anchor's negatives (the release also counts the anchor itself and its positive);
+    ties rank in order of position, so that a collapsed model has the same weights as any other; ranks weigh w_ij.
+    No gradient through omega, as in the release, whose ranks have none either.
+
+    Args:
+        temperature: T > 0; 0.5.
+        positive_prior: t+, 0 <= t+ < 1; 0.1.
+        location: alpha, 0.5 <= alpha < 1; 0.9.
+        concentration: beta, 0 < beta <= 1; 1.
+
+    *Source*: Liu & Wang, Bayesian Self-Supervised Contrastive Learning, arXiv:2301.11673, and its release
+    (liubin06/BCL, the formula of its criterion); rederived.
+    """
+
+    def __init__(self, *, temperature: float, positive_prior: float, location: float, concentration: float) -> None:
+        self.temperature, self.positive_prior = temperature, positive_prior
+        self.location, self.concentration = location, concentration
+
+    def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+        gaps = (similarities - positive.unsqueeze(-1)) / self.temperature
+        importance = self.importance(_distribution(similarities.detach(), weights))
+        return softplus(torch.logsumexp(gaps + log_weights(weights) + importance.log(), dim=-1))
+
+    def importance(self, u: Tensor) -> Tensor:
+        """omega of a candidate that a share u of the negatives does not exceed, 0 < u <= 1; any shape."""
+        alpha, beta = self.location, self.concentration
+        false, true = self.positive_prior, 1 - self.positive_prior
+        a, b = (1 - 2 * alpha) * (true - false), 2 * (alpha * true + (1 - alpha) * false)
+        c = 2 * u / (b + (b * b + 4 * a * u).clamp(min=0).sqrt())
+        hard = (alpha * (1 - beta) * (1 - c) + (1 - alpha) * beta * c) / (alpha * (1 - beta) + (1 - alpha) * beta)
+        mixture = true * (alpha * (1 - c) + (1 - alpha) * c) + false * ((1 - alpha) * (1 - c) + alpha * c)
+        return hard / mixture
+
+
+def _distribution(similarities: Tensor, weights: Tensor) -> Tensor:
+    """(..., B, C) in (0, 1]: the empirical distribution function of an anchor's negatives at each of them."""
+    order = similarities.masked_fill(weights <= 0, math.inf).argsort(dim=-1, stable=True)
+    below = weights.gather(-1, order).cumsum(dim=-1)
+    return torch.empty_like(weights).scatter_(-1, order, below / below[..., -1:])

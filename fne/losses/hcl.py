@@ -1,0 +1,32 @@
+"""The hard contrastive loss: the debiased one with negatives weighted by their own similarity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fne.losses.dcl import Dcl
+
+
+class Hcl(Dcl):
+    """As :class:`~fne.losses.dcl.Dcl` with ``sum_j w_ij u_j e_j / mean_j(u_j)`` for ``sum_j w_ij e_j``, ``u = e^beta``.
+
+    The mean is over the negatives (weighted by w_ij). As released, the gradient passes through u: a negative so easy
+    that ``e_j < beta / (1 + beta)`` times the u-weighted mean of e is pulled a little closer. With beta = 0 it is DCL.
+
+    Args:
+        temperature: T > 0; 0.5.
+        positive_prior: t, see :class:`~fne.losses.dcl.Dcl`; 0.1.
+        hardness: beta >= 0; 1.
+
+    *Source*: Robinson et al., Contrastive Learning with Hard Negative Samples, ICLR 2021.
+    """
+
+    def __init__(self, *, temperature: float, positive_prior: float, hardness: float) -> None:
+        super().__init__(temperature=temperature, positive_prior=positive_prior)
+        self.hardness = hardness
+
+    def log_sum(self, gaps: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
+        """``log sum_j w_ij u_j e_j / (mean_j(u_j) e_+)``."""
+        tilted = torch.logsumexp((1 + self.hardness) * gaps + log_weights, dim=-1)
+        return tilted - torch.logsumexp(self.hardness * gaps + log_weights, dim=-1) + count.log()

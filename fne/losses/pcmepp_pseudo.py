@@ -1,0 +1,40 @@
+"""The matching loss of PCME++ with pseudo-positives, for embeddings without variances."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from fne.losses.dense import Dense
+
+
+class PcmeppPseudo(Dense):
+    """``(bce(l_+, 1) + sum_j w_ij [bce(l_j, 0)] + alpha (the same with target 1 where l_j >= l_+)) / (1 + N)``.
+
+    ``l = (s - shift) / T``, bce the binary cross-entropy of a logit, N = sum_j w_ij. A negative at least as similar as
+    the own pair is a pseudo-positive: of it both terms together are ``(1 + alpha) bce(l_j, alpha / (1 + alpha))``,
+    a soft target.
+
+    *Freedoms*: PCME++ takes ``l = -a d + b`` with d the distance of two Gaussians and learns a and b (5 and 5 at the
+    start). Without variances d = 2 - 2s on the unit sphere, so T = 1/(2a) and shift = 1 - b/(2a); both stay at their
+    starting values, because a loss here has no parameters. Left out: its variational bottleneck and mixed samples.
+    The mean is over an anchor's own pair and negatives, not over all pairs, same-image ones being neither.
+
+    Args:
+        temperature: T > 0; 0.1.
+        shift: Cosine at which a pair is as likely to match as not; 0.5.
+        pseudo_weight: alpha >= 0; 0.1.
+
+    *Source*: Chun, Improved Probabilistic Image-Text Representations, ICLR 2024, section 2.3.
+    """
+
+    def __init__(self, *, temperature: float, shift: float, pseudo_weight: float) -> None:
+        self.temperature, self.shift, self.pseudo_weight = temperature, shift, pseudo_weight
+
+    def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+        logits, own = ((values - self.shift) / self.temperature for values in (similarities, positive))
+        pseudo = similarities >= positive.unsqueeze(-1)
+        # bce(l, 0) = softplus(l) and bce(l, 1) = softplus(l) - l, so a pseudo-positive differs by a linear term.
+        negatives = (1 + self.pseudo_weight) * softplus(logits) - self.pseudo_weight * logits * pseudo
+        matched = (1 + self.pseudo_weight) * softplus(-own)
+        return (matched + (weights * negatives).sum(dim=-1)) / (1 + weights.sum(dim=-1))
