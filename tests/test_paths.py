@@ -9,6 +9,7 @@ import pytest
 from fne import config, paths
 from fne.configuration import merge
 from fne.configuration.library import Library
+from fne.configuration.schema import REGIMES
 from tests.projects import ENCODERS, PATHS, Project
 
 
@@ -17,14 +18,16 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def test_unread_keys_are_exactly_those_that_prune_removes(project: Project) -> None:
+@pytest.mark.parametrize("regime", REGIMES)
+def test_unread_keys_are_exactly_those_that_prune_removes(project: Project, regime: str) -> None:
     library = Library(project.root)
     for variant in config.list_variants(project.root):
         flat = library.merged(variant)
-        kept, read = merge.prune(flat), merge.keys_read(flat)
+        kept, read = merge.prune(flat, regime), merge.keys_read(flat, regime)
         assert set(kept) == read and all(kept[key] == flat[key] for key in kept)
         for key in set(flat) - read:
-            assert merge.why_unread(key, flat)
+            assert merge.why_unread(key, flat, regime)
+        assert read <= merge.keys_read(flat), "a variant may set what either regime reads"
 
 
 def test_paths_are_relative_and_named_as_promised(project: Project) -> None:
