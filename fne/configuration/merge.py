@@ -123,6 +123,15 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
+    strategy, projection = STRATEGIES[flat["negatives.strategy"]], flat["finetune.projection"]
+    high = flat["negatives.max_distance"]
+    if "max_distance" in strategy.options and flat["negatives.min_distance"] >= high:
+        allowed = f"< negatives.max_distance, which is {high:g}"
+        misfit("negatives.min_distance", "leaves nothing to draw", allowed=allowed)
+    if regime == "finetune" and "model.dim" in strategy.shares and "model.dim" not in PROJECTIONS[projection]:
+        problem = f"needs the width of the embedding, model.dim, which finetune.projection {projection!r} does not set"
+        fitting = [name for name, keys in PROJECTIONS.items() if "model.dim" in keys]
+        misfit("negatives.strategy", problem, hint=f"finetune.projection: {' or '.join(fitting)}")
     dataset, head = flat["data.dataset"], flat["model.head"]
     for key in RELEVANCE_KEYS:
         if flat[key] is not None and dataset != "coco":

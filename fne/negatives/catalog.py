@@ -40,6 +40,32 @@ STRATEGIES: dict[str, Entry] = {
         summary="keeps every negative",
         negatives=("all",),
     ),
+    "semi_hard": Entry(
+        target="fne.negatives.semi_hard:SemiHard",
+        options=(),
+        summary="takes the most similar negative that is less similar than the positive",
+    ),
+    "distance_weighted": Entry(
+        target="fne.negatives.distance_weighted:DistanceWeighted",
+        options=("min_distance", "max_distance"),
+        summary="draws one negative so that all distances are met equally often",
+        shares=("model.dim",),
+    ),
+    "simans": Entry(
+        target="fne.negatives.simans:SimAns",
+        options=("sharpness", "offset"),
+        summary="draws one negative, preferring those about as similar as the positive",
+    ),
+    "topk_perc": Entry(
+        target="fne.negatives.topk_perc:TopkPerc",
+        options=("relative_margin",),
+        summary="takes the most similar negative that stays a share of the positive's similarity below it",
+    ),
+    "topk_margin": Entry(
+        target="fne.negatives.topk_margin:TopkMargin",
+        options=("absolute_margin",),
+        summary="takes the most similar negative that stays a fixed distance below the positive",
+    ),
 }
 
 MEMORY_OPTIONS: dict[str, tuple[str, ...]] = {

@@ -12,6 +12,9 @@ class Hardest(Strategy):
 
     *Differs from* FaceNet's semi-hard rule, which some papers call by this name: no candidate is too hard here.
 
+    After the harness's warm-up, the sum of hinges, this is also the schedule of VSE-infinity (Chen et al., CVPR 2021),
+    which needs no rule of its own.
+
     *Source*: Faghri et al., VSE++, BMVC 2018 (the option ``max_violation``).
     """
 

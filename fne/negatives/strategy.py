@@ -21,7 +21,8 @@ class Selection:
         valid: (..., B) bool, false where every candidate is excluded; such an anchor contributes no loss.
         posterior: (..., B, C) probability of being a false negative, or ``None`` where the strategy models none (yet).
         overridden: (..., B, C) bool, the candidates whose weight was set by the posterior, or ``None``.
-        fallback: (..., B) bool, anchors whose weights were all zero and that took their hardest candidate; or ``None``.
+        fallback: (..., B) bool, anchors to which the rule left no candidate and that took what its docstring says
+            instead; or ``None`` for a rule that leaves every candidate.
     """
 
     index: Tensor | None
@@ -120,3 +121,40 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     index = torch.searchsorted(cumulative, target, right=True).clamp_(max=weights.shape[-1] - 1)
     landed = weights.gather(-1, index) > 0
     return torch.where(landed, index, weights.argmax(dim=-1, keepdim=True)).squeeze(-1)
+
+
+def hardest_kept(similarities: Tensor, allowed: Tensor, kept: Tensor) -> Selection:
+    """The hardest candidate that a rule keeps; where it keeps none, the easiest of all, which is nearest to being kept.
+
+    Args:
+        similarities: (..., B, C).
+        allowed: (..., B, C) bool.
+        kept: (..., B, C) bool, what the rule keeps; of it only what is also allowed.
+    """
+    kept = kept & allowed
+    found, valid = kept.any(dim=-1), allowed.any(dim=-1)
+    index = torch.where(found, hardest(similarities, kept), hardest(-similarities, allowed))
+    return Selection(index, weights=None, valid=valid, fallback=valid & ~found)
+
+
+def draw_kept(log_weights: Tensor, allowed: Tensor, kept: Tensor, uniform: Tensor) -> Selection:
+    """Draw a candidate that a rule keeps with probability w_ij / sum_j w_ij; where it keeps none, draw uniformly.
+
+    The logarithms are shifted by the largest kept one of each anchor, so that steep weights cannot vanish together.
+
+    Args:
+        log_weights: (..., B, C) log w_ij; NaN counts as not kept.
+        allowed: (..., B, C) bool.
+        kept: (..., B, C) bool, what the rule keeps; of it only what is also allowed.
+        uniform: (..., B) in [0, 1).
+    """
+    kept = kept & allowed & ~log_weights.isnan()
+    found, valid = kept.any(dim=-1), allowed.any(dim=-1)
+    shares = log_weights.masked_fill(~kept, -torch.inf).softmax(dim=-1)
+    weights = torch.where(found.unsqueeze(-1), shares, allowed.to(shares.dtype))
+    return Selection(draw(weights, uniform), weights, valid, fallback=valid & ~found)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision as float32, everything else as it is: just below 1, 0.05 is but 13 steps of bfloat16."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

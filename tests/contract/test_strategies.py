@@ -33,6 +33,13 @@ OPTIONS = {
     "hard_similarity": [0.8, -0.5],
     "hard_weight": [1.5],
     "epsilon": [0.01, 0.5],
+    "min_distance": [0.5],
+    "max_distance": [1.4],
+    "dim": [2, 256],
+    "sharpness": [0.5, 500.0],
+    "offset": [0.0, -0.1],
+    "relative_margin": [0.0, 0.05],
+    "absolute_margin": [0.0, 0.05],
 }
 LEADS = [(), (2,), (2, 3)]
 
@@ -142,6 +149,16 @@ def test_does_not_change_its_inputs(entry, options) -> None:
     before = [value.clone() for value in inputs]
     strategy.select(*inputs)
     assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+def test_never_waits_for_the_device(entry, options) -> None:
+    """A meta tensor has no values, so whatever would copy one from the device (``item``, ``nonzero``) fails here."""
+    strategy = entry.load()(**options)
+    strategy.start_epoch()
+    online, *inputs = (value.to("meta") for value in case((2,), 6, 20, torch.float32))
+    strategy.observe(online, torch.ones_like(online, dtype=torch.bool))
+    assert strategy.select(*inputs).valid.shape == (2, 6)
 
 
 @pytest.mark.parametrize(("entry", "options"), variants(LOSSES, "loss"))

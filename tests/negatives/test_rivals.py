@@ -1,0 +1,201 @@
+"""The rivals that pick one negative, against plain loops in float64, and what the config refuses of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fne import config
+from fne.negatives.distance_weighted import DistanceWeighted
+from fne.negatives.fne import Fne
+from fne.negatives.random import Random
+from fne.negatives.semi_hard import SemiHard
+from fne.negatives.simans import SimAns
+from fne.negatives.strategy import Strategy
+from fne.negatives.topk_margin import TopkMargin
+from fne.negatives.topk_perc import TopkPerc
+from fne.training.step import build_rule
+from tests.projects import Project
+
+THRESHOLDS = {
+    "semi_hard": (SemiHard(), lambda s, own: s < own),
+    "topk_margin": (TopkMargin(absolute_margin=0.05), lambda s, own: s <= own - 0.05),
+    "topk_perc": (TopkPerc(relative_margin=0.3), lambda s, own: s <= own - 0.3 * abs(own)),
+}
+
+
+def scene(dtype: torch.dtype, rows: int = 60, count: int = 9, seed: int = 2):
+    """Few candidates and positives of every height: some rows keep nothing, one row has no candidate at all."""
+    rng = np.random.default_rng(seed)
+    similarities = torch.from_numpy(rng.uniform(-0.9, 0.9, (rows, count))).to(dtype)
+    similarities[1, 0], similarities[2] = torch.nan, torch.nan
+    excluded = torch.from_numpy(rng.random((rows, count)) < 0.3)
+    excluded[0] = True
+    positive = torch.from_numpy(rng.uniform(-0.9, 0.9, rows)).to(dtype)
+    return similarities, excluded, positive, torch.from_numpy(rng.random(rows)).float()
+
+
+def loops(similarities: torch.Tensor, excluded: torch.Tensor, positive: torch.Tensor):
+    """Row number, allowed candidates, similarities and the positive's, as Python floats."""
+    for i, (row, out, own) in enumerate(zip(similarities.tolist(), excluded.tolist(), positive.tolist(), strict=True)):
+        yield i, [j for j, s in enumerate(row) if not out[j] and not math.isnan(s)], row, own
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_thresholds_equal_plain_loops(name: str, dtype: torch.dtype) -> None:
+    strategy, keeps = THRESHOLDS[name]
+    similarities, excluded, positive, uniform = scene(dtype, rows=400)
+    found = strategy.select(similarities, excluded, positive, uniform)
+    fallbacks = 0
+    for i, allowed, s, own in loops(similarities, excluded, positive):
+        kept = [j for j in allowed if keeps(s[j], own)]
+        assert found.valid[i].item() == bool(allowed)
+        assert found.fallback[i].item() == (bool(allowed) and not kept)
+        if kept:
+            assert found.index[i].item() == max(kept, key=lambda j, s=s: s[j])
+        elif allowed:
+            assert found.index[i].item() == min(allowed, key=lambda j, s=s: s[j])
+            fallbacks += 1
+    assert 10 < fallbacks < 200
+
+
+def picked(strategy: Strategy, similarities: list[float], positive: float) -> int:
+    """The pick among candidates of one anchor, none excluded."""
+    row = torch.tensor([similarities], dtype=torch.float64)
+    own, half = torch.tensor([positive], dtype=torch.float64), torch.tensor([0.5])
+    return strategy.select(row, torch.zeros_like(row, dtype=torch.bool), own, half).index.item()
+
+
+def test_a_candidate_on_the_limit_is_kept_by_nv_retriever_and_not_semi_hard() -> None:
+    assert picked(SemiHard(), [0.25, 0.5, 0.75], 0.5) == 0
+    assert picked(TopkMargin(absolute_margin=0.25), [0.125, 0.25, 0.375], 0.5) == 1
+    assert picked(TopkPerc(relative_margin=0.5), [0.125, 0.25, 0.375], 0.5) == 1
+    assert picked(TopkMargin(absolute_margin=0.0), [0.25, 0.5, 0.75], 0.5) == 1
+
+
+def test_a_negative_positive_lowers_the_limit_of_topk_perc() -> None:
+    """The plain product, -0.4 x 0.95 = -0.38, would keep a candidate that is more similar than the positive."""
+    assert picked(TopkPerc(relative_margin=0.05), [-0.39, -0.41, -0.43], -0.4) == 2
+
+
+def distance_weight(s: float, dim: int, low: float, high: float) -> float:
+    distance = max(math.sqrt(2 - 2 * s), low)
+    if distance >= high:
+        return 0.0
+    return distance ** (2 - dim) * (1 - distance**2 / 4) ** (-(dim - 3) / 2)
+
+
+WEIGHTS = {
+    "simans": (SimAns(sharpness=0.5, offset=0.0), lambda s, own: math.exp(-0.5 * (s - own) ** 2)),
+    "simans_below": (SimAns(sharpness=30.0, offset=-0.2), lambda s, own: math.exp(-30 * (s - own + 0.2) ** 2)),
+    "distance_2": (DistanceWeighted(min_distance=0.5, max_distance=1.4, dim=2),
+                   lambda s, own: distance_weight(s, 2, 0.5, 1.4)),
+    "distance_3": (DistanceWeighted(min_distance=0.5, max_distance=2.0, dim=3),
+                   lambda s, own: distance_weight(s, 3, 0.5, 2.0)),
+    "distance_256": (DistanceWeighted(min_distance=0.7, max_distance=1.2, dim=256),
+                     lambda s, own: distance_weight(s, 256, 0.7, 1.2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_and_draws_equal_plain_loops(name: str, dtype: torch.dtype) -> None:
+    strategy, weight = WEIGHTS[name]
+    similarities, excluded, positive, uniform = scene(dtype, count=7)
+    found = strategy.select(similarities, excluded, positive, uniform)
+    for i, allowed, s, own in loops(similarities, excluded, positive):
+        expected = np.array([weight(s[j], own) if j in allowed else 0.0 for j in range(len(s))])
+        assert found.valid[i].item() == bool(allowed)
+        assert found.fallback[i].item() == (bool(allowed) and not expected.any())
+        if not expected.any():
+            expected = np.array([float(j in allowed) for j in range(len(s))])
+        weights = found.weights[i].double().numpy()
+        tolerance = 1e-12 if dtype == torch.float64 else 1e-3  # log weights of up to 100 in float32
+        np.testing.assert_allclose(weights * expected.sum(), expected * weights.sum(), rtol=tolerance, atol=1e-30)
+        if allowed:
+            cumulative = np.cumsum(expected) / expected.sum()
+            drawn, u = found.index[i].item(), uniform[i].item()
+            assert expected[drawn] > 0
+            assert (cumulative[drawn - 1] if drawn else 0) - 1e-5 <= u <= cumulative[drawn] + 1e-5
+    assert found.fallback.any().item() == (name in ("distance_2", "distance_256"))
+
+
+def test_distance_weights_undo_the_density_of_distances_on_a_sphere() -> None:
+    """Points spread over a sphere: each interval of distances gets the same weight, however few points lie in it."""
+    dim = 6
+    points = torch.randn(400_000, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    similarities = torch.nn.functional.normalize(points, dim=-1)[:, :1].T
+    nothing = torch.zeros_like(similarities, dtype=torch.bool)
+    one = torch.ones(1, dtype=torch.float64)
+    strategy = DistanceWeighted(min_distance=0.5, max_distance=1.4, dim=dim)
+    weights = strategy.select(similarities, nothing, one, torch.tensor([0.5])).weights
+    bins, edges = np.histogram((2 - 2 * similarities).sqrt(), bins=np.linspace(0.5, 1.4, 10), weights=weights)
+    np.testing.assert_allclose(bins, bins.mean(), rtol=0.1)
+    counts, _ = np.histogram((2 - 2 * similarities).sqrt(), bins=edges)
+    assert counts.max() > 10 * counts.min()
+
+
+def test_simans_is_fne_without_elimination_and_cut_down() -> None:
+    similarities, excluded, positive, uniform = scene(torch.float64)
+    plain = Fne(tau=3.0, prior=None, posterior_threshold=None, min_positives=None, elimination="none", cut_down="none",
+                margin=0.2, statistics_mask="diagonal", statistics_reset="epoch")  # fmt: skip
+    left = SimAns(sharpness=3.0, offset=0.0).select(similarities, excluded, positive, uniform)
+    right = plain.select(similarities, excluded, positive, uniform)
+    shares = right.weights / right.weights.sum(dim=-1, keepdim=True)
+    torch.testing.assert_close(left.weights[left.valid], shares[left.valid])
+    assert torch.equal(left.index[left.valid], right.index[left.valid])
+
+
+def test_simans_lies_between_a_random_and_the_most_ambiguous_negative() -> None:
+    similarities, excluded, positive, uniform = scene(torch.float32)
+    flat = SimAns(sharpness=0.0, offset=0.3).select(similarities, excluded, positive, uniform)
+    chance = Random().select(similarities, excluded, positive, uniform)
+    torch.testing.assert_close(flat.weights[flat.valid], chance.weights[flat.valid] / chance.weights[flat.valid].sum(
+        dim=-1, keepdim=True))  # fmt: skip
+    steep = SimAns(sharpness=1e6, offset=-0.1).select(similarities, excluded, positive, uniform)
+    assert not steep.fallback.any(), "weights that are all tiny still say which is the largest"
+    for i, allowed, s, own in loops(similarities, excluded, positive):
+        if allowed:
+            assert steep.index[i].item() == min(allowed, key=lambda j, s=s, own=own: abs(s[j] - own + 0.1))
+
+
+@pytest.mark.parametrize("strategy", [s for s, _ in [*THRESHOLDS.values(), *WEIGHTS.values()]])
+def test_a_positive_without_a_value_spoils_no_pick(strategy: Strategy) -> None:
+    similarities, excluded, positive, uniform = scene(torch.float32)
+    found = strategy.select(similarities, excluded, torch.full_like(positive, torch.nan), uniform)
+    for i, allowed, *_ in loops(similarities, excluded, positive):
+        assert found.valid[i].item() == bool(allowed)
+        assert not allowed or found.index[i].item() in allowed
+    assert found.weights is None or not found.weights.isnan().any()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    project.edit("studies/paper", variants=["distance_weighted"], baseline="distance_weighted")
+    return project
+
+
+def test_distance_weighted_reads_the_width_of_the_embedding(project: Project) -> None:
+    for given in ({"model.dim": 48}, {"regime": "finetune", "finetune.projection": "linear", "model.dim": 48}):
+        regime = given.pop("regime", "head")
+        project.edit("studies/paper", regime=regime)
+        study = project.load(**given)
+        assert build_rule(config.resolve(study, "distance_weighted")).strategy.dim == 48
+
+
+def test_distance_weighted_is_refused_where_no_key_holds_the_width(project: Project) -> None:
+    project.edit("studies/paper", regime="finetune")
+    words = ["distance_weighted", "negatives.strategy", "model.dim", "finetune.projection 'none'", "linear or mlp"]
+    project.fails(saying=words)
+
+
+@pytest.mark.parametrize("nearest", [1.4, 1.5])
+def test_distances_that_leave_nothing_to_draw_are_refused(project: Project, nearest: float) -> None:
+    words = ["distance_weighted", "negatives.min_distance", "leaves nothing to draw", "< negatives.max_distance"]
+    project.fails(overrides={"negatives.min_distance": nearest}, saying=words)
