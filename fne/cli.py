@@ -107,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     costed.add_argument("--threads", type=_threads, default=1, help=meaning)
     meaning = "jobs side by side (default: as many as there are cores for, or GPUs)"
     costed.add_argument("--jobs", type=_threads, help=meaning)
+    costed.set_defaults(cores=_available())
     costed.add_argument("--out", type=Path, metavar="FILE", help="also write the estimates as JSON")
 
     corpus = _option("dataset", choices=tuple(SOURCES), help="a corpus of photographs")

@@ -160,7 +160,7 @@ def estimate(arguments: argparse.Namespace) -> None:
     with lease.device(arguments.device) as device:
         from fne.training.estimate import run
 
-        places = len(devices) if device == "cuda" else (os.cpu_count() or 1) // arguments.threads
+        places = len(devices) if device == "cuda" else arguments.cores // arguments.threads
         jobs, out = arguments.jobs or max(1, places), arguments.out and arguments.root / arguments.out
         run(study, arguments.root, arguments.threads, device, jobs, out)
 

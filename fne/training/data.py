@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
+from fne.errors import bad_input
 from fne.features.store import Features
 from fne.seeding import torch_stream
 
@@ -222,5 +223,14 @@ class EpochPlan:
 
 
 def steps_per_epoch(split: Pairs, batch_size: int, unit: str) -> int:
-    """Full batches in one epoch."""
-    return (len(split.caption_image) if unit == "captions" else len(split.caption_count)) // batch_size
+    """Full batches in one epoch.
+
+    Raises:
+        UserError: There is not even one.
+    """
+    pairs = len(split.caption_image) if unit == "captions" else len(split.caption_count)
+    if pairs < batch_size:
+        raise bad_input(
+            f"an epoch over {unit} has {pairs} pairs", key="train.batch_size", value=batch_size, allowed=f"1 to {pairs}"
+        )
+    return pairs // batch_size

@@ -249,6 +249,15 @@ def test_what_must_be_run_first_is_said_before_any_work(world, tmp_path, project
         estimate.check_ready(whole, tmp_path)
 
 
+def test_a_batch_larger_than_an_epoch_is_refused(world) -> None:
+    root, _ = world
+    study = load_study("smoke", heads.OVERRIDES | {"train.batch_size": 401}, root)
+    for refused in (lambda: measure(study, "fne", root, 1, "cpu", Clock(), 0.0),
+                    lambda: job.run(study, "fne", "0", root, 1, "cpu")):  # fmt: skip
+        with pytest.raises(UserError, match="train.batch_size: .* 400 pairs; got 401; allowed: 1 to 400"):
+            refused()
+
+
 def test_a_process_that_is_killed_is_one_clear_error(world, monkeypatch) -> None:
     root, study = world
     monkeypatch.setattr(estimate, "launch_seconds", lambda *given: 0.0)
