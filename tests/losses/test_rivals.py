@@ -1,0 +1,329 @@
+"""The losses of the literature against plain loops in float64, their limits, precision, and a short training each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from fne.configuration.library import Library
+from fne.losses.bcl import Bcl
+from fne.losses.catalog import LOSSES
+from fne.losses.dcl import Dcl
+from fne.losses.hcl import Hcl
+from fne.losses.infonce import InfoNCE
+from fne.losses.loss import Loss
+from fne.losses.pcmepp_pseudo import PcmeppPseudo
+from fne.losses.sct import Sct
+from fne.losses.selhn import SelHN
+from fne.negatives.strategy import Selection
+from fne.training.engine import Engine
+from tests.training import toy
+
+ROOT = Path(__file__).resolve().parents[2]
+RIVALS = ("dcl", "hcl", "bcl", "pcmepp_pseudo", "selhn", "sct")
+Plain = Callable[[float, list[float], list[float]], float]
+"""A loss of one anchor from its similarity to the own pair, those to its negatives, and their weights."""
+
+
+def plain_dcl(temperature: float, prior: float, beta: float = 0.0) -> Plain:
+    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
+        count, e = sum(weights), [math.exp(s / temperature) for s in negatives]
+        mean = sum(w * x**beta for w, x in zip(weights, e, strict=True)) / count
+        total = sum(w * x**beta * x for w, x in zip(weights, e, strict=True)) / mean
+        match = math.exp(own / temperature)
+        rest = max((total - count * prior * match) / (1 - prior), count * math.exp(-1 / temperature))
+        return -math.log(match / (match + rest))
+
+    return loss
+
+
+def plain_bcl(temperature: float, prior: float, alpha: float, beta: float) -> Plain:
+    def tilted(c: float, share: float) -> float:
+        return share * 2 * (1 - c) + (1 - share) * 2 * c
+
+    def importance(u: float) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):  # the base distribution's value at which the mixture has reached u
+            c = (low + high) / 2
+            true, false = (share * (2 * c - c * c) + (1 - share) * c * c for share in (alpha, 1 - alpha))
+            low, high = (c, high) if (1 - prior) * true + prior * false < u else (low, c)
+        hard = alpha * (1 - beta) * 2 * (1 - c) + (1 - alpha) * beta * 2 * c
+        hard /= alpha * (1 - beta) + (1 - alpha) * beta
+        return hard / ((1 - prior) * tilted(c, alpha) + prior * tilted(c, 1 - alpha))
+
+    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
+        total = 0.0
+        for s, w in zip(negatives, weights, strict=True):
+            below = sum(v for r, v in zip(negatives, weights, strict=True) if r <= s)
+            total += w * importance(below / sum(weights)) * math.exp(s / temperature)
+        match = math.exp(own / temperature)
+        return -math.log(match / (match + total))
+
+    return loss
+
+
+def plain_pcmepp(temperature: float, shift: float, alpha: float) -> Plain:
+    def bce(s: float, target: int) -> float:
+        chance = 1 / (1 + math.exp(-(s - shift) / temperature))
+        return -math.log(chance if target else 1 - chance)
+
+    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
+        matching, pseudo = bce(own, 1), bce(own, 1)
+        for s, w in zip(negatives, weights, strict=True):
+            matching += w * bce(s, 0)
+            pseudo += w * bce(s, 1 if s >= own else 0)
+        return (matching + alpha * pseudo) / (1 + sum(weights))
+
+    return loss
+
+
+def plain_selhn(margin: float, epsilon: float) -> Plain:
+    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
+        hinges = [max(0.0, margin + s - own) for s in negatives]
+        if abs(own - max(negatives)) < epsilon:
+            return sum(w * h for w, h in zip(weights, hinges, strict=True)) / sum(weights)
+        return max(hinges)
+
+    return loss
+
+
+CASES = {
+    "dcl": (Dcl(temperature=0.5, positive_prior=0.1), plain_dcl(0.5, 0.1)),
+    "dcl_on_its_floor": (Dcl(temperature=0.3, positive_prior=0.7), plain_dcl(0.3, 0.7)),
+    "hcl": (Hcl(temperature=0.5, positive_prior=0.1, hardness=1.0), plain_dcl(0.5, 0.1, 1.0)),
+    "hcl_harder": (Hcl(temperature=0.2, positive_prior=0.4, hardness=2.5), plain_dcl(0.2, 0.4, 2.5)),
+    "bcl": (Bcl(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0), plain_bcl(0.5, 0.1, 0.9, 1.0)),
+    "bcl_debiasing": (
+        Bcl(temperature=0.2, positive_prior=0.3, location=0.7, concentration=0.5),
+        plain_bcl(0.2, 0.3, 0.7, 0.5),
+    ),
+    "pcmepp_pseudo": (PcmeppPseudo(temperature=0.1, shift=0.5, pseudo_weight=0.1), plain_pcmepp(0.1, 0.5, 0.1)),
+    "pcmepp_heavy": (PcmeppPseudo(temperature=0.3, shift=0.1, pseudo_weight=2.0), plain_pcmepp(0.3, 0.1, 2.0)),
+    "selhn": (SelHN(margin=0.2, epsilon=0.15), plain_selhn(0.2, 0.15)),
+}
+
+
+def case(batch: int = 12, count: int = 17, dim: int = 5, seed: int = 4):
+    """Two replicates; one anchor in six has no negative, weights are 1 in the first replicate, any in the second."""
+    generator = torch.Generator().manual_seed(seed)
+    anchors, candidates = (
+        normalize(torch.randn(2, n, dim, generator=generator, dtype=torch.float64), dim=-1) for n in (batch, count)
+    )
+    anchors = normalize(anchors + 0.7 * candidates[:, :batch], dim=-1)
+    weights = (torch.rand(2, batch, count, generator=generator) > 0.2).double()
+    weights[1] *= torch.rand(batch, count, generator=generator, dtype=torch.float64)
+    weights[:, range(batch), range(batch)] = 0
+    weights[:, ::6] = 0
+    return anchors, candidates, Selection(None, weights, (weights > 0).any(dim=-1))
+
+
+def kept(similarities, weights, r: int, i: int) -> tuple[list[int], float, list[float], list[float]]:
+    columns = [j for j in range(weights.shape[-1]) if weights[r, i, j] > 0]
+    negatives = [similarities[r, i, j].item() for j in columns]
+    return columns, similarities[r, i, i].item(), negatives, [weights[r, i, j].item() for j in columns]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_dense_loss_and_its_shares_equal_plain_loops(name: str) -> None:
+    """Shares: the part of the loops' finite difference that pushes a negative away, and zero elsewhere."""
+    loss, plain = CASES[name]
+    anchors, candidates, selection = case()
+    similarities, weights = anchors @ candidates.transpose(-1, -2), selection.weights
+    positive = similarities.diagonal(dim1=-2, dim2=-1)
+    found = loss(anchors, candidates, selection)
+    shares = loss.shares(similarities, positive, selection)
+    step = 1e-6
+    for r in range(2):
+        for i in range(12):
+            if not selection.valid[r, i]:
+                assert found[r, i] == 0 and (shares[r, i] == 0).all()
+                continue
+            columns, own, negatives, weigh = kept(similarities, weights, r, i)
+            assert found[r, i].item() == pytest.approx(plain(own, negatives, weigh), rel=1e-9, abs=1e-12)
+            expected = torch.zeros(17, dtype=torch.float64)
+            for at, j in enumerate(columns):
+                moved = [[s + sign * step * (at == k) for k, s in enumerate(negatives)] for sign in (1, -1)]
+                difference = plain(own, moved[0], weigh) - plain(own, moved[1], weigh)
+                expected[j] = max(0.0, difference / (2 * step))
+            torch.testing.assert_close(shares[r, i], expected, atol=1e-7, rtol=1e-5)
+    assert (shares.sum(dim=-1) > 0).any()
+
+
+def test_the_cases_reach_every_branch() -> None:
+    anchors, candidates, selection = case()
+    similarities = anchors @ candidates.transpose(-1, -2)
+    positive = similarities.diagonal(dim1=-2, dim2=-1)
+    hardest = similarities.masked_fill(selection.weights <= 0, -2).amax(dim=-1)[selection.valid]
+    own = positive[selection.valid]
+    close = (own - hardest).abs() < 0.15
+    assert close.any() and (~close).any() and (hardest > own).any() and (hardest < own).any()
+    for name, some in (("dcl", False), ("dcl_on_its_floor", True)):
+        pushed = CASES[name][0].shares(similarities, positive, selection)[selection.valid].sum(dim=-1) > 0
+        assert pushed.any() and (~pushed).any().item() == some
+
+
+def test_sct_equals_plain_loops() -> None:
+    loss = Sct(temperature=0.1, hard_similarity=0.3, hard_weight=1.5)
+    anchors, candidates, _ = case()
+    index = torch.randint(12, 17, (2, 12), generator=torch.Generator().manual_seed(2))
+    valid = torch.ones(2, 12, dtype=torch.bool)
+    valid[1, 4] = False
+    found, branches = loss(anchors, candidates, Selection(index, None, valid)), set()
+    for r in range(2):
+        for i in range(12):
+            own = float(anchors[r, i] @ candidates[r, i])
+            negative = float(anchors[r, i] @ candidates[r, index[r, i]])
+            branches.add((negative > own, negative > 0.3))
+            expected = 1.5 * negative
+            if not (negative > own or negative > 0.3):
+                expected = -math.log(math.exp(own / 0.1) / (math.exp(own / 0.1) + math.exp(negative / 0.1)))
+            assert found[r, i].item() == pytest.approx(expected if valid[r, i] else 0.0, abs=1e-8)
+    assert len(branches) == 4
+
+
+def defaults(name: str) -> Loss:
+    """A loss with the values of its variant."""
+    merged, entry = Library(ROOT).merged(name), LOSSES[name]
+    return entry.load()(**{option: merged[f"loss.{option}"] for option in entry.options})
+
+
+def chosen(name: str, anchors, candidates, selection: Selection) -> Selection:
+    """The selection as the loss takes it: every negative, or the hardest."""
+    if "all" in LOSSES[name].negatives:
+        return selection
+    similarities = (anchors @ candidates.transpose(-1, -2)).masked_fill(selection.weights <= 0, -2)
+    return Selection(similarities.argmax(dim=-1), None, selection.valid)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_gradient_of_each_variant_equals_a_finite_difference(name: str) -> None:
+    loss, (anchors, candidates, selection) = defaults(name), case(batch=6, count=9)
+    selection = chosen(name, anchors, candidates, selection)
+    inputs = (anchors.requires_grad_(), candidates.requires_grad_())
+    assert torch.autograd.gradcheck(lambda a, c: loss(a, c, selection), inputs, eps=1e-6, atol=1e-6)
+    gradient = torch.autograd.grad(loss(*inputs, selection).sum(), inputs[0])[0]
+    assert (gradient[:, 0] == 0).all() and (gradient[:, 1:] != 0).any()
+
+
+@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("temperature", [None, 0.01])
+def test_low_precision_stays_near_float64_and_finite(name: str, temperature: float | None) -> None:
+    loss, (anchors, candidates, selection) = defaults(name), case(dim=3)
+    if temperature and name != "selhn":
+        loss.temperature = temperature
+    selection = chosen(name, anchors, candidates, selection)
+    exact = loss(anchors, candidates, selection)
+    # bfloat16 has eight bits: a cosine is off by up to 2^-8, a logit by that over T.
+    for dtype, off in ((torch.float32, 2e-6), (torch.bfloat16, 0.02)):
+        low = [values.to(dtype).requires_grad_() for values in (anchors, candidates)]
+        some = selection.weights
+        with_dtype = Selection(selection.index, None if some is None else some.to(dtype), selection.valid)
+        found = loss(*low, with_dtype)
+        assert found.isfinite().all() and (found[~selection.valid] == 0).all()
+        for gradient in torch.autograd.grad(found.sum(), low):
+            assert gradient.isfinite().all()
+        if dtype == torch.float32 or (temperature is None and name not in ("bcl", "selhn", "sct")):
+            # The others step: where eight bits tie or swap two cosines, another rank or branch is right.
+            torch.testing.assert_close(
+                found.double(), exact, rtol=0, atol=off * 2 / getattr(loss, "temperature", 1) + 1e-6
+            )
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_collapsed_model_costs_the_alarm_value(name: str) -> None:
+    loss = defaults(name)
+    anchors = normalize(torch.ones(1, 5, 4, dtype=torch.float64), dim=-1)
+    candidates = anchors[:, :1].expand(1, 8, 4)
+    weights = torch.ones(1, 5, 8, dtype=torch.float64)
+    weights[:, range(5), range(5)] = 0
+    weights[:, 2, 5:] = 0
+    weights[:, 4] = 0
+    selection = chosen(name, anchors, candidates, Selection(None, weights, (weights > 0).any(dim=-1)))
+    found = loss.at_collapse(selection).double()
+    torch.testing.assert_close(found, loss(anchors, candidates, selection), atol=1e-7, rtol=1e-6)
+    count = weights[0, 0].sum().item()
+    positive = {"dcl": math.log1p(count), "hcl": math.log1p(count), "selhn": 0.2, "sct": 1.0}
+    if name in positive:
+        assert found[0, 0].item() == pytest.approx(positive[name], abs=1e-9)
+    assert found[0, 4] == 0 and (found[0, :4] > 0).all()
+
+
+def test_one_negative_and_no_negative() -> None:
+    anchors, candidates, _ = case()
+    weights = torch.zeros(2, 12, 17, dtype=torch.float64)
+    weights[:, :6, 15] = 1
+    selection = Selection(None, weights, weights.any(dim=-1))
+    for name, (loss, plain) in CASES.items():
+        found = loss(anchors, candidates, selection)
+        for i in range(6):
+            own, other = float(anchors[0, i] @ candidates[0, i]), float(anchors[0, i] @ candidates[0, 15])
+            assert found[0, i].item() == pytest.approx(plain(own, [other], [1.0]), abs=1e-9), name
+        assert (found[:, 6:] == 0).all()
+
+
+def test_limits_that_tie_the_losses_together() -> None:
+    anchors, candidates, selection = case()
+    softmax = InfoNCE(temperature=0.2)(anchors, candidates, selection)
+    debiased = Dcl(temperature=0.2, positive_prior=0.2)(anchors, candidates, selection)
+    alike = {
+        "dcl": (Dcl(temperature=0.2, positive_prior=0.0), softmax),
+        "hcl": (Hcl(temperature=0.2, positive_prior=0.2, hardness=0.0), debiased),
+        "bcl": (Bcl(temperature=0.2, positive_prior=0.3, location=0.5, concentration=0.5), softmax),
+    }
+    for name, (loss, expected) in alike.items():
+        torch.testing.assert_close(loss(anchors, candidates, selection), expected, msg=name)
+    # What false negatives add is taken off: less loss exactly where the mean negative weighs less than the positive.
+    similarities, weights = anchors @ candidates.transpose(-1, -2), selection.weights
+    count, match = weights.sum(dim=-1), (similarities.diagonal(dim1=-2, dim2=-1) / 0.2).exp()
+    easier = ((similarities / 0.2).exp() * weights).sum(dim=-1) / count < match
+    valid = selection.valid
+    assert torch.equal(debiased[valid] < softmax[valid], easier[valid]) and 0 < easier[valid].sum() < valid.sum()
+    hard = Hcl(temperature=0.2, positive_prior=0.2, hardness=1.0)(anchors, candidates, selection)
+    floor = torch.log1p(count * math.exp(-5) / match)
+    assert torch.equal((hard > debiased)[valid], (hard > floor + 1e-9)[valid]) and (hard >= debiased)[valid].all()
+
+
+@pytest.mark.parametrize("location", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("prior", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("concentration", [0.5, 0.8, 1.0])
+def test_the_importance_of_bcl_has_mean_one(location: float, prior: float, concentration: float) -> None:
+    loss = Bcl(temperature=0.5, positive_prior=prior, location=location, concentration=concentration)
+    ranks = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    omega = loss.importance(ranks)
+    assert omega.mean().item() == pytest.approx(1, abs=1e-4) and (omega > 0).all()
+
+
+def test_bcl_ranks_ties_in_order_and_is_exact_otherwise() -> None:
+    """Equal similarities share the weights of the ranks they take up, so a collapsed model is weighted as any other."""
+    loss = Bcl(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0)
+    weights = torch.ones(1, 1, 6, dtype=torch.float64)
+    tied = torch.tensor([[[0.3, 0.1, 0.3, 0.3, 0.1, 0.6]]], dtype=torch.float64)
+    split = tied + torch.arange(6) * 1e-12
+    own = torch.tensor([[0.4]], dtype=torch.float64)
+    torch.testing.assert_close(loss.of(tied, own, weights), loss.of(split, own, weights))
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_two_epochs_of_training_lower_the_loss(name: str) -> None:
+    merged = Library(ROOT).merged(name)
+    entry = LOSSES[merged["loss.kind"]]
+    loss = {"kind": name} | {option: merged[f"loss.{option}"] for option in entry.options}
+    assert merged["memory.kind"] == "none"
+    config = toy.config(
+        train={"epochs": 2},
+        warmup={"epochs": 0},
+        negatives={"strategy": merged["negatives.strategy"]},
+        memory={"kind": "none"},
+        loss=loss,
+    )
+    engine = Engine(config, [0, 1, 2], toy.split(images=320), toy.split(images=80, seed=5), torch.device("cpu"))
+    engine.run(lambda score: None)
+    assert all(value.isfinite().all() for value in engine.model.state_dict().values())
+    for seed in (0, 1, 2):
+        first, second = (row for row in engine.curves if row["seed"] == seed)
+        assert math.isfinite(first["loss"]) and second["loss"] < first["loss"]
