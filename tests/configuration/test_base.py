@@ -92,7 +92,7 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
     wrong: list[object] = ["true" if field.kind == "bool" else True, {"a": 1}, []]
     wrong += [] if field.null else [None]
     if field.kind in ("int", "float"):
-        wrong += ["text", "2e-5", float("nan"), float("inf"), -1, 10**400]
+        wrong += ["text", "2e-5", float("nan"), float("inf"), field.low - 1, 10**400]
         wrong += [1.5] if field.kind == "int" else []
     elif field.kind == "ints":
         wrong += [1, [0], [5, 1], [1, 1], [1.0], ["1"]]
@@ -115,6 +115,10 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
         ("warmup.epochs", [0], [-1]),
         ("memory.size", [0, 1], [-1]),
         ("loss.margin", [0, 2], [2.01]),
+        ("negatives.offset", [-2, 0, 2], [-2.01]),
+        ("negatives.min_distance", [0.001, 2], [0]),
+        ("negatives.max_distance", [0.1, 2], [0, 2.01]),
+        ("negatives.relative_margin", [0, 1], [-0.01, 1.01]),
         ("train.gradient_clip", [None, 0.1], [0]),
         ("data.prevalence", [0.003, 0.2], [0, 0.21]),
         ("data.image_size", [24, 48], [21, 49, 513]),
