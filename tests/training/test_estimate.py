@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,15 @@ def test_what_must_be_run_first_is_said_before_any_work(world, tmp_path, project
     estimate.check_ready(whole, project)  # whole encoders train on pictures: no features are asked for
     with pytest.raises(UserError, match="run first: `fne prepare --study tiny`$"):
         estimate.check_ready(whole, tmp_path)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_seeds_of_a_block_are_measured_together(world) -> None:
+    root, study = world
+    m = measure(study, "fne", root, 1, "cuda", time.monotonic, 0.0)
+    assert m.together == 2 and 0 < m.device < 1e9
+    one = Estimate.of("fne", m, [2])
+    assert one.device_memory == m.device and one.scratch == m.scratch
 
 
 def test_a_batch_larger_than_an_epoch_is_refused(world) -> None:
