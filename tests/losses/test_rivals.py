@@ -11,6 +11,8 @@ import torch
 from torch.nn.functional import normalize
 
 from fne.configuration.library import Library
+from fne.configuration.schema import RUN_FIELDS, check_value
+from fne.errors import UserError
 from fne.losses.bcl import Bcl
 from fne.losses.catalog import LOSSES
 from fne.losses.dcl import Dcl
@@ -296,6 +298,38 @@ def test_the_importance_of_bcl_has_mean_one(location: float, prior: float, conce
     ranks = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     omega = loss.importance(ranks)
     assert omega.mean().item() == pytest.approx(1, abs=1e-4) and (omega > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "inside", "outside"),
+    [
+        ("positive_prior", [0, 0.999], [1, -0.1]),
+        ("location", [0.5, 0.999], [0.49, 1]),
+        ("concentration", [1e-3, 1], [0, 1.01]),
+        ("hardness", [0, 20], [-0.1]),
+        ("shift", [-1, 1], [1.01]),
+        ("pseudo_weight", [0, 10], [-0.1]),
+        ("hard_similarity", [-1, 1], [1.01]),
+        ("hard_weight", [1e-3, 10], [0]),
+        ("epsilon", [0, 2], [-0.1]),
+    ],
+)
+def test_an_option_is_finite_to_the_ends_of_its_range_and_refused_beyond(
+    key: str, inside: list[float], outside: list[float]
+) -> None:
+    field = RUN_FIELDS[f"loss.{key}"]
+    for value in outside:
+        with pytest.raises(UserError, match="out of range"):
+            check_value(value, field, "file", key)
+    anchors, candidates, selection = case()
+    anchors.requires_grad_()
+    merged = Library(ROOT).base
+    for name in (name for name in RIVALS if key in LOSSES[name].options):
+        for value in inside:
+            options = {option: merged[f"loss.{option}"] for option in LOSSES[name].options} | {key: value}
+            assert check_value(value, field, "file", key) == value
+            loss = LOSSES[name].load()(**options)(anchors, candidates, chosen(name, anchors, candidates, selection))
+            assert loss.isfinite().all() and torch.autograd.grad(loss.sum(), anchors)[0].isfinite().all()
 
 
 def test_bcl_ranks_ties_in_order_and_is_exact_otherwise() -> None:
