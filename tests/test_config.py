@@ -26,6 +26,8 @@ def test_fne_is_the_base_protocol(project: Project) -> None:
     base = project.read("base")
     for section in ("encoders", "model", "train", "warmup", "negatives", "memory", "evaluation"):
         unread = {"milestones", "decay"} if section == "train" else set()
+        if section == "negatives":
+            unread = set(base[section]) - {"strategy", "oracle", *STRATEGIES["fne"].options}
         assert resolved[section] == {key: value for key, value in base[section].items() if key not in unread}
     assert resolved["data"] == {"dataset": "scenes"} | base["datasets"]["scenes"]
     assert resolved["loss"] == {"kind": "triplet", "margin": base["loss"]["margin"]}
@@ -57,7 +59,7 @@ def test_every_variant_of_the_paper_is_the_delta_that_it_should_be(project: Proj
 
 def test_options_that_nothing_reads_are_pruned(project: Project) -> None:
     study = project.load()
-    assert config.resolve(study, "random")["negatives"] == {"strategy": "random"}
+    assert config.resolve(study, "random")["negatives"] == {"strategy": "random", "oracle": "none"}
     assert config.resolve(study, "random")["memory"] == {"kind": "none"}
     assert config.resolve(study, "infonce")["loss"] == {"kind": "infonce", "temperature": 0.05}
     assert "temperature" not in config.resolve(study, "fne")["loss"]

@@ -201,8 +201,9 @@ def test_every_option_is_a_keyword_of_its_class() -> None:
 
 def test_build_rule_passes_every_option() -> None:
     config = {
-        "negatives": {"strategy": "fne", **{k: OPTIONS[k][0] for k in STRATEGIES["fne"].options}},
+        "negatives": {"strategy": "fne", "oracle": "remove", **{k: OPTIONS[k][0] for k in STRATEGIES["fne"].options}},
         "loss": {"kind": "triplet", "margin": 0.3},
     }
     rule = build_rule(config)
     assert (rule.strategy.margin, rule.loss.margin, rule.strategy.tau) == (0.3, 0.3, 0.5)
+    assert rule.oracle == "remove"
