@@ -132,7 +132,8 @@ def run(
 ) -> list[Estimate]:
     """Measure every variant of a study, each in a process of its own, and print what the study will cost.
 
-    On a CPU with one thread a job the time is that of the processor, which other work on the machine does not stretch.
+    On a CPU with one thread a job the time is that of the processor, which waiting for other work does not stretch
+    (sharing caches with it does).
 
     Args:
         study: The study.
@@ -146,6 +147,7 @@ def run(
         UserError: Something is missing, or a variant needs more memory than there is.
     """
     check_ready(study, root)
+    load = os.getloadavg()[0]
     clock = time.process_time if device == "cpu" and threads == 1 else time.monotonic
     launch = launch_seconds(clock)
     seeds = [len(parse_block(block)) for block in blocks(study)]
@@ -163,7 +165,7 @@ def run(
                 ) from None
         progress.add(1, variant)
     progress.close()
-    print(table(study, found, threads, device, side_by_side), end="")
+    print(table(study, found, threads, device, side_by_side, load), end="")
     if out is not None:
         write_json(out, told(study, found, threads, device, side_by_side))
     return found
@@ -183,8 +185,15 @@ def told(study: Study, found: Sequence[Estimate], threads: int, device: str, sid
     }
 
 
-def table(study: Study, found: Sequence[Estimate], threads: int, device: str, side_by_side: int) -> str:
-    """The estimates as aligned plain text, one line a variant, and what the whole study costs."""
+def table(
+    study: Study, found: Sequence[Estimate], threads: int, device: str, side_by_side: int, load: float = 0.0
+) -> str:
+    """The estimates as aligned plain text, one line a variant, and what the whole study costs.
+
+    Args:
+        study, found, threads, device, side_by_side: As in :func:`run`.
+        load: Of the machine before anything was measured; other work slows what is measured beside it.
+    """
     on_gpu = device == "cuda"
     unit, share = ("GPU-hours", 1) if on_gpu else ("core-hours", threads)
     head = ["variant", "s/step", "validation", "one job", "jobs", unit, "memory"]
@@ -215,6 +224,9 @@ def table(study: Study, found: Sequence[Estimate], threads: int, device: str, si
         f"{whole}, on {device}, {threads} CPU thread{'s' * (threads > 1)} a job.",
         "Training and ranking, each job as if it had the machine to itself; jobs side by side share memory and disk.",
     ]
+    cores = os.cpu_count() or 1
+    if load > cores:
+        notes.append(f"The machine was busy (load {load:.1f}, {cores} cores): on an idle one it takes less time.")
     return "\n".join([*lines, "", *notes]) + "\n"
 
 

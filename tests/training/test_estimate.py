@@ -208,7 +208,8 @@ def test_the_verb_prints_a_table_and_leaves_nothing(world, capsys, tmp_path) -> 
     assert all(100e6 < e.memory < 10e9 and e.device_memory == 0 for e in found)
     shown = capsys.readouterr()
     assert "2/2 variants" in shown.err
-    head, *rows, blank, wall, _ = shown.out.splitlines()
+    *lines, wall, _ = (line for line in shown.out.splitlines() if "machine was busy" not in line)
+    head, *rows, blank = lines
     assert "core-hours" in head and [row.split()[0] for row in rows] == ["hardest_in_batch", "fne", "all"]
     assert blank == "" and "2 side by side" in wall and len({len(row) for row in [head, *rows]}) == 1
 
@@ -219,6 +220,8 @@ def test_hours_are_those_of_the_cores_or_of_the_gpus() -> None:
     hours = sum(Estimate.of("fne", m, [2]).jobs) / 3600
     cpu = estimate.table(study, [Estimate.of("fne", m, [2])], 4, "cpu", 1)
     assert f" {4 * hours:.3g} " in cpu and "core-hours" in cpu and "GPU" not in cpu
+    busy = estimate.table(study, [Estimate.of("fne", m, [2])], 4, "cpu", 1, load=999.0)
+    assert busy.startswith(cpu) and "machine was busy (load 999.0" in busy.removeprefix(cpu)
     gpu = estimate.table(study, [Estimate.of("fne", replace(m, device=79_900_000_000), [2])], 4, "cuda", 1)
     assert f" {hours:.3g} " in gpu and "GPU-hours" in gpu and "GPU memory" in gpu and "79.9 GB" in gpu
 
