@@ -225,7 +225,7 @@ def test_the_losses_of_fifty_steps_agree_with_a_plain_reference(project, release
     reference = Reference(project, config, copy.deepcopy(engine.queue))
     found: list[float] = []
     backward = engine.learner.backward
-    engine.learner.backward = lambda losses: (found.append(float(losses)), backward(losses))[1]
+    engine.learner.backward = lambda losses: (found.append(float(losses.detach())), backward(losses))[1]
 
     def after(score: float | None) -> None:
         if engine.step == STEPS:
