@@ -66,7 +66,8 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
     if split == "test":
         log = root / paths.test_accesses(study)
         accesses = [provenance.log_test_access(log, variant=variant, block=block, purpose="rank")]
-    embedded = embed_split(study, variant, block, split, root, device)
+    workers = threads if torch_device(device).type == "cuda" else 0
+    embedded = embed_split(study, variant, block, split, root, device, workers)
     progress = Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds")
     ranked, failed = rank_replicates(((seed, image, text[kept]) for seed, image, text in embedded), arrays, progress)
     progress.close()

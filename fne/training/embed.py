@@ -21,6 +21,7 @@ def embed_split(
     split: str,
     root: Path,
     device: str = "cpu",
+    workers: int = 0,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield (seed, images (N, D), captions (M, D)) for every replicate that has selected weights.
 
@@ -29,12 +30,13 @@ def embed_split(
         split: ``train``, ``val`` or ``test``.
         root: The project's folder.
         device: ``auto``, ``cpu`` or ``cuda``.
+        workers: Processes that decode pictures, where an encoder reads them.
 
     Raises:
         UserError: The job's results are missing, damaged, or were trained on other data or features.
     """
     folder, where = root / paths.run_folder(study, variant, block), torch_device(device)
-    corpus, config = open_corpus(study, root), resolve(study, variant)
+    corpus, config = open_corpus(study, root, workers), resolve(study, variant)
     finished = read_json(folder / "run.json")
     for key, value in corpus.fingerprints.items():
         if finished["fingerprints"].get(key) != value:

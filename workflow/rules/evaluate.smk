@@ -14,7 +14,7 @@ rule rank:
         "logs/{study}/rank/{variant}.{block}.{split}.log",
     benchmark:
         "benchmarks/{study}/rank/{variant}.{block}.{split}.tsv"
-    threads: 1
+    threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
     resources:
         gpu=GPUS,
     params:
