@@ -55,6 +55,7 @@ class FinetuneLearner(Learner):
         self.first_validation = -(-self.steps // settings["validations"])
         self.frozen = [side for side in SIDES if self.section["trained"] not in (side, "both")]
         self.kept: dict[int, dict[str, Tensor]] = {}
+        self.pooled: list[dict[str, Tensor]] = []
         self.precision = torch.bfloat16 if self.section["precision"] == "bfloat16" else None
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
@@ -87,17 +88,20 @@ class FinetuneLearner(Learner):
         on = dropout == "always" or (dropout == "until_first_validation" and step < self.first_validation)
         self.model.set_mode(training=on, norms=self.section["norms"], trained=self.section["trained"])
         self.pending: list[tuple[Loaded, int]] = []
+        self.pooled: list[dict[str, Tensor]] = []
         found: list[tuple[Tensor, Tensor]] = []
         for at, chunk in enumerate(inputs.chunks(self.chunk)):
             number = self.world.rank * (len(inputs.pixels) // self.chunk) + at
             self.pending.append((chunk, stream_seed(self.seed, "backbone", step, number)))
+            self.pooled.append({})
         self.graph = None
         if len(self.pending) == 1:
-            self.graph = self._forward(self.model, *self.pending[0])
+            self.graph = self._forward(self.model, *self.pending[0], self.pooled[0])
             found = [self.graph]
         else:
             with torch.no_grad():
-                found = [self._forward(self.model, *chunk) for chunk in self.pending]
+                both = zip(self.pending, self.pooled, strict=True)
+                found = [self._forward(self.model, *chunk, held) for chunk, held in both]
         mine = [torch.cat(parts) for parts in zip(*found, strict=True)]
         self.leaves = [self.world.gather(part).requires_grad_() for part in mine]
         return self.leaves[0].unsqueeze(0), self.leaves[1].unsqueeze(0)
@@ -107,24 +111,48 @@ class FinetuneLearner(Learner):
         part = len(self.leaves[0]) // self.world.size
         gradients = [leaf.grad[self.world.rank * part : (self.world.rank + 1) * part] for leaf in self.leaves]
         for at, chunk in enumerate(self.pending):
-            found = self.graph if self.graph is not None else self._forward(self.model, *chunk)
+            found = self.graph
+            if found is None:
+                found = self._forward(self.model, *chunk, self.pooled[at])
             rows = slice(at * self.chunk, (at + 1) * self.chunk)
             both = [(e, g[rows]) for e, g in zip(found, gradients, strict=True) if e.requires_grad]
             if both:
                 torch.autograd.backward([e for e, _ in both], [g for _, g in both])
-        self.pending, self.graph, self.leaves = [], None, []
+        self.pending, self.pooled, self.graph, self.leaves = [], [], None, []
         self.world.sum_gradients(self.model.parameters())
 
-    def _forward(self, model: nn.Module, batch: Loaded, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Embeddings of a batch; what draws inside an encoder draws from ``seed``."""
+    def _forward(
+        self, model: nn.Module, batch: Loaded, seed: int | None = None, pooled: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings of a batch.
+
+        Args:
+            model: The online or the momentum towers.
+            batch: A chunk.
+            seed: Of what draws inside an encoder.
+            pooled: Pooled features of sides whose backbone never changes; what it lacks of them is computed and put in.
+        """
         if seed is not None:
             torch.manual_seed(seed)
+        pooled = {} if pooled is None else pooled
+        found = []
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            return model.image(self.train.normalised(batch.pixels)), model.text(batch.ids, batch.mask)
+            for side in SIDES:
+                tower, features = getattr(model, side), pooled.get(side)
+                if features is None:
+                    image = side == "image"
+                    inputs = (self.train.normalised(batch.pixels),) if image else (batch.ids, batch.mask)
+                    features = tower.pool(*inputs)
+                    if side in self.frozen:
+                        pooled[side] = features
+                found.append(tower.project(features))
+        return found[0], found[1]
 
     @torch.no_grad()
     def embed_past(self, momentum: nn.Module, inputs: Loaded) -> tuple[Tensor, Tensor]:
-        found = [self._forward(momentum, chunk) for chunk in inputs.chunks(self.chunk)]
+        chunks = inputs.chunks(self.chunk)
+        pooled = self.pooled or [{} for _ in chunks]  # a frozen backbone and its average are one
+        found = [self._forward(momentum, chunk, None, held) for chunk, held in zip(chunks, pooled, strict=True)]
         image, text = (self.world.gather(torch.cat(parts)) for parts in zip(*found, strict=True))
         return image.unsqueeze(0), text.unsqueeze(0)
 

@@ -100,6 +100,23 @@ def test_kept_features_of_frozen_backbones_change_no_embedding(project, load) ->
     assert all(torch.equal(one[0], other) for one, other in zip(found, fresh, strict=True))
 
 
+@pytest.mark.parametrize("chunk", [None, 8])
+def test_features_of_frozen_backbones_are_computed_once_a_step(project, load, chunk) -> None:
+    """The momentum towers take them over; the result is that of computing them again, bit for bit."""
+    study = load(finetune__trained="image", finetune__projection="linear", finetune__chunk=chunk)
+    shared = engine_of(study, "fne", project)
+    calls = []
+    pool = shared.model.text.pool
+    shared.model.text.pool = lambda *inputs: (calls.append(1), pool(*inputs))[1]
+    again = engine_of(study, "fne", project)
+    again.learner.frozen = []
+    for engine in (shared, again):
+        steps(engine, 7)
+    assert len(calls) == 7 * (16 // (chunk or 16)) + 1 + 120 // 256  # and one validation
+    for name, value in weights(again).items():
+        assert torch.equal(value, weights(shared)[name]), name
+
+
 def test_backbones_thaw_after_their_frozen_epochs(project, load) -> None:
     study = load(finetune__projection="linear", finetune__frozen_epochs=1)
     engine = engine_of(study, "hardest_in_batch", project)
