@@ -23,8 +23,8 @@ class Project:
         self.root = root
         shutil.copytree(ROOT / "ablations", root / "ablations")
         shutil.rmtree(root / "ablations" / "tuned", ignore_errors=True)
-        for name in ("paper", "smoke", "flickr8k"):
-            self.edit(f"studies/{name}", tuned=None)
+        for file in (root / "ablations" / "studies").glob("*.yaml"):
+            self.edit(f"studies/{file.stem}", tuned=None)
 
     def path(self, name: str) -> Path:
         return self.root / "ablations" / f"{name}.yaml"
