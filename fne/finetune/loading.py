@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fne.data.manifest import Manifest
 from fne.data.truth import Truth
+from fne.errors import UserError
 from fne.features.encoders import TextEncoder
 from fne.features.pictures import read_rgb
 from fne.finetune.captions import clean
@@ -128,7 +129,10 @@ class PixelSplit(Pairs):
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if workers else None,
         )
-        for *parts, lengths in loader:
+        for loaded in loader:
+            if isinstance(loaded, UserError):
+                raise loaded
+            *parts, lengths = loaded
             yield Loaded(*(part.to(device, non_blocking=True) for part in parts), lengths)
 
     def normalised(self, pixels: Tensor) -> Tensor:
@@ -193,7 +197,13 @@ class _Jobs(Dataset):
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, list[int]] | UserError:
+        try:
+            return self._load(index)
+        except UserError as error:  # raised in a worker it would reach the user wrapped in a traceback
+            return error
+
+    def _load(self, index: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
         job, size = self.jobs[index], self.transform.size
         pixels = np.empty((len(job.images), 3, size, size), np.uint8)
         for at, (row, key) in enumerate(zip(job.images, job.keys, strict=True)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ class Items:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
+class Pairs(ABC):
     """Which image each caption of a split belongs to, and what is known to be relevant; the engine's view of a split.
 
     Args:
@@ -127,9 +128,9 @@ class Pairs:
             "truth": None if packed is None else packed.to(device),
         }
 
+    @abstractmethod
     def learner(self, config: dict[str, Any], seeds: Sequence[int], device: torch.device) -> Learner:
         """What a config of this split's regime trains on it."""
-        raise NotImplementedError
 
     def false_negative(self, image_row: Tensor, caption_row: Tensor) -> Tensor:
         """Whether pairs known to be relevant stand at these positions (own pairs included; False for rows < 0).

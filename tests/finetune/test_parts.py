@@ -235,6 +235,15 @@ def test_augmentation_is_a_function_of_its_key(project, load) -> None:
     torch.testing.assert_close(split.normalised(plain.pixels)[0].double(), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_is_gone_is_one_clear_error(project, load, tmp_path, workers) -> None:
+    split = engine_of(load(), "fne", project).train
+    split.files[0] = tmp_path / "gone.png"
+    with pytest.raises(UserError) as caught:
+        list(split.batches([Job.plain([0], [0])], CPU, workers=workers))
+    assert "gone.png" in str(caught.value) and "Traceback" not in str(caught.value)
+
+
 def test_random_boxes_lie_within_the_picture_and_keep_their_share() -> None:
     draw = np.random.default_rng(0)
     for size in ((100, 100), (30, 90), (640, 480)):
