@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fne.errors import bad_input
 from fne.finetune.loading import Job, Loaded, PixelSplit, sides
-from fne.finetune.towers import SIDES, Towers
+from fne.finetune.towers import SIDES, Tower, Towers
 from fne.finetune.world import World
 from fne.seeding import stream_seed
 from fne.training.data import EpochPlan, steps_per_epoch
@@ -54,6 +54,8 @@ class FinetuneLearner(Learner):
         self.steps = steps_per_epoch(train, settings["batch_size"], settings["epoch_unit"])
         self.first_validation = -(-self.steps // settings["validations"])
         self.frozen = [side for side in SIDES if self.section["trained"] not in (side, "both")]
+        # A text encoder that draws nothing and leaves padding out may take a batch in parts; on a GPU one is faster.
+        self.sorts_captions = "text" in self.frozen and train.tokens.longest is None and device.type == "cpu"
         self.kept: dict[int, dict[str, Tensor]] = {}
         self.pooled: list[dict[str, Tensor]] = []
         self.precision = torch.bfloat16 if self.section["precision"] == "bfloat16" else None
@@ -140,13 +142,20 @@ class FinetuneLearner(Learner):
             for side in SIDES:
                 tower, features = getattr(model, side), pooled.get(side)
                 if features is None:
-                    image = side == "image"
-                    inputs = (self.train.normalised(batch.pixels),) if image else (batch.ids, batch.mask)
-                    features = tower.pool(*inputs)
+                    features = self._pool(tower, side, batch)
                     if side in self.frozen:
                         pooled[side] = features
                 found.append(tower.project(features))
         return found[0], found[1]
+
+    def _pool(self, tower: Tower, side: str, batch: Loaded) -> Tensor:
+        """Pooled features (B, W); a frozen text encoder is spared most of the padding."""
+        if side == "image":
+            return tower.pool(self.train.normalised(batch.pixels))
+        if not self.sorts_captions:
+            return tower.pool(batch.ids, batch.mask)
+        places, parts = zip(*((at, tower.pool(ids, mask)) for at, ids, mask in batch.alike()), strict=True)
+        return torch.cat(parts)[torch.cat(places).argsort()]
 
     @torch.no_grad()
     def embed_past(self, momentum: nn.Module, inputs: Loaded) -> tuple[Tensor, Tensor]:
@@ -210,7 +219,7 @@ def embed_split(
     """
     model.eval()
     world, found = World.here(), []
-    pictures, captions = sides(split, world.rank, world.size)
+    pictures, captions, places = sides(split, world.rank, world.size)
     with torch.autocast(device.type, precision, enabled=precision is not None):
         for side, jobs, total in (("image", pictures, len(split.files)), ("text", captions, len(split.tokens.ids))):
             tower, pooled = getattr(model, side), (kept or {}).get(side)
@@ -218,6 +227,8 @@ def embed_split(
                 batches = split.batches(jobs, device, workers=None if side == "image" else 0)
                 inputs = ((split.normalised(b.pixels),) if side == "image" else (b.ids, b.mask) for b in batches)
                 pooled = torch.cat([tower.pool(*one) for one in inputs])
+                if side == "text":
+                    pooled = pooled[places.argsort().to(device)]
             if kept is not None and side in frozen:
                 kept[side] = pooled
             found.append(world.gather_rows(tower.project(pooled), total))

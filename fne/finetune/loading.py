@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fne.training.learner import Learner
 
 CAPTIONS_AT_ONCE = 256
+ALIKE = 32
+"""Captions of similar length that a frozen text encoder takes at once."""
 PICTURES_AT_ONCE = 64
 EVALUATED = -1
 """The key of a picture that is not augmented."""
@@ -188,6 +190,15 @@ class Loaded:
         return found
 
 
+    def alike(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The captions in groups of similar length: their places (b,), ids and mask (b, t), t the group's longest."""
+        order = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
+        for at in range(0, len(order), ALIKE):
+            group = order[at : at + ALIKE]
+            places, longest = torch.tensor(group, device=self.ids.device), self.lengths[group[-1]]
+            yield places, self.ids[places, :longest], self.mask[places, :longest]
+
+
 class _Jobs(Dataset):
     """Jobs by number, as worker processes see them."""
 
@@ -215,11 +226,18 @@ class _Jobs(Dataset):
         return torch.from_numpy(pixels), *self.tokens.batch(job.captions, job.evaluated)
 
 
-def sides(split: PixelSplit, rank: int, size: int) -> tuple[list[Job], list[Job]]:
-    """Jobs that cover the pictures, and those that cover the captions, that a rank embeds at evaluation."""
+def sides(split: PixelSplit, rank: int, size: int) -> tuple[list[Job], list[Job], Tensor]:
+    """What a rank embeds at evaluation: jobs that cover its pictures, jobs that cover its captions, and their places.
+
+    Captions come in order of length, so that a batch, padded to its longest, holds little padding: the i-th of them is
+    the rank's caption number ``places[i]``.
+    """
     images = range(len(split.files))[rank::size]
     captions = range(len(split.tokens.ids))[rank::size]
+    places = sorted(range(len(captions)), key=lambda place: len(split.tokens.ids[captions[place]]))
+    ordered = [captions[place] for place in places]
     return (
         [Job.plain(images[at : at + PICTURES_AT_ONCE], ()) for at in range(0, len(images), PICTURES_AT_ONCE)],
-        [Job.plain((), captions[at : at + CAPTIONS_AT_ONCE]) for at in range(0, len(captions), CAPTIONS_AT_ONCE)],
+        [Job.plain((), ordered[at : at + CAPTIONS_AT_ONCE]) for at in range(0, len(ordered), CAPTIONS_AT_ONCE)],
+        torch.tensor(places),
     )

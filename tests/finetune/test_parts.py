@@ -117,6 +117,28 @@ def test_features_of_frozen_backbones_are_computed_once_a_step(project, load, ch
         assert torch.equal(value, weights(shared)[name]), name
 
 
+def test_captions_sorted_by_length_give_the_features_of_one_padded_batch(project, load, monkeypatch) -> None:
+    monkeypatch.setattr("fne.finetune.loading.ALIKE", 5)
+    engine = engine_of(load(finetune__trained="image", finetune__projection="linear"), "fne", project)
+    learner, tower = engine.learner, engine.model.text
+    job = Job(range(16), [EVALUATED] * 16, range(3, 19), False)
+    (batch,) = engine.train.batches([job], CPU)
+    widths = [ids.shape[1] for _, ids, _ in batch.alike()]
+    assert learner.sorts_captions and widths == sorted(widths) and widths[0] < widths[-1] == batch.ids.shape[1]
+    with torch.no_grad():
+        torch.testing.assert_close(learner._pool(tower, "text", batch), tower.pool(batch.ids, batch.mask))
+    assert not engine_of(load(), "fne", project).learner.sorts_captions
+
+
+def test_evaluation_gives_every_caption_its_own_embedding(project, load) -> None:
+    """Captions are embedded in order of length; each must come back to its place."""
+    engine = engine_of(load(), "fne", project)
+    tokens, tower = engine.val.tokens, engine.model.text.eval()
+    with torch.no_grad():
+        alone = torch.cat([tower(*tokens.batch([row], True)[:2]) for row in range(len(tokens.ids))])
+    torch.testing.assert_close(engine.learner.embed_split(engine.val)[1][0], alone)
+
+
 def test_backbones_thaw_after_their_frozen_epochs(project, load) -> None:
     study = load(finetune__projection="linear", finetune__frozen_epochs=1)
     engine = engine_of(study, "hardest_in_batch", project)
