@@ -19,7 +19,8 @@ class Entry:
         shares: Keys of other sections that it reads too, dotted, e.g. ``"loss.margin"``.
         idle: (option, value, others): with that value of that option the others are not read; the class gets None.
         negatives: For a strategy, how many negatives an anchor gets: ``("one",)`` or ``("all",)``.
-            For a loss, which of the two it can take.
+            For a loss, which of the two it can take. ``attracted``: all, some of them as further positives.
+        needs: What of :data:`fne.negatives.strategy.NEEDS` it wants, whatever its options.
     """
 
     target: str
@@ -28,6 +29,7 @@ class Entry:
     shares: tuple[str, ...] = ()
     idle: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     negatives: tuple[str, ...] = ("one",)
+    needs: tuple[str, ...] = ()
 
     def reads(self, section: Mapping[str, Any]) -> tuple[str, ...]:
         """The options that are read, given the values of a config section."""

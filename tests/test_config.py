@@ -61,7 +61,7 @@ def test_options_that_nothing_reads_are_pruned(project: Project) -> None:
     study = project.load()
     assert config.resolve(study, "random")["negatives"] == {"strategy": "random", "oracle": "none"}
     assert config.resolve(study, "random")["memory"] == {"kind": "none"}
-    assert config.resolve(study, "infonce")["loss"] == {"kind": "infonce", "temperature": 0.05}
+    assert config.resolve(study, "infonce")["loss"] == {"kind": "infonce", "temperature": 0.05, "multi_positive": False}
     assert "temperature" not in config.resolve(study, "fne")["loss"]
     assert config.resolve(project.load("smoke", **{"warmup.epochs": 0}), "fne")["warmup"] == {"epochs": 0}
 

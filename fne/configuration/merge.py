@@ -124,6 +124,12 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
     strategy, projection = STRATEGIES[flat["negatives.strategy"]], flat["finetune.projection"]
+    for key, entry in (("negatives.strategy", strategy), ("loss.kind", LOSSES[flat["loss.kind"]])):
+        if "teacher" in entry.needs and flat["memory.kind"] != "momentum":
+            hint = "memory.kind: momentum (memory.size may be 0)"
+            misfit(key, f"needs a momentum encoder; memory.kind is {flat['memory.kind']!r}", hint=hint)
+        if "guide" in entry.needs and flat["warmup.epochs"] == 0:
+            misfit(key, "needs a guide, the encoder at the end of the warm-up, and warmup.epochs is 0")
     high = flat["negatives.max_distance"]
     if "max_distance" in strategy.options and flat["negatives.min_distance"] >= high:
         allowed = f"< negatives.max_distance, which is {high:g}"

@@ -177,9 +177,9 @@ class FinetuneLearner(Learner):
         image, text = (torch.cat(parts) for parts in zip(*found, strict=True))
         return image.unsqueeze(0), text.unsqueeze(0)
 
-    def embed_split(self, split: PixelSplit) -> tuple[Tensor, Tensor]:
+    def embed_split(self, split: PixelSplit, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         kept = self.kept.setdefault(id(split), {})
-        image, text = embed_split(self.model, split, self.device, self.precision, self.frozen, kept)
+        image, text = embed_split(model or self.model, split, self.device, self.precision, self.frozen, kept)
         return image.unsqueeze(0), text.unsqueeze(0)
 
     def clip(self, limit: float | None) -> None:

@@ -13,9 +13,16 @@ LOSSES: dict[str, Entry] = {
     ),
     "infonce": Entry(
         target="fne.losses.infonce:InfoNCE",
-        options=("temperature",),
+        options=("temperature", "multi_positive"),
         summary="softmax cross-entropy of the positive against every negative",
+        negatives=("all", "attracted"),
+    ),
+    "albef_distill": Entry(
+        target="fne.losses.albef_distill:AlbefDistill",
+        options=("temperature", "distillation"),
+        summary="InfoNCE whose target is partly what the momentum encoder would say",
         negatives=("all",),
+        needs=("teacher",),
     ),
     "dcl": Entry(
         target="fne.losses.dcl:Dcl",

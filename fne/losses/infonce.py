@@ -1,41 +1,73 @@
-"""The softmax loss of CLIP and ALBEF over every kept negative."""
+"""The softmax loss of CLIP and ALBEF over every kept negative, with one positive or several."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fne.losses.loss import Loss, own_similarity
+from fne.losses.loss import Loss, positive_similarity
 from fne.negatives.strategy import Selection
 
 
 class InfoNCE(Loss):
     """``-log e^{s_i+/T} / (e^{s_i+/T} + sum_j w_ij e^{s_ij/T})`` over the negatives j with weights w_ij.
 
-    Candidates of the anchor's own image have weight 0: they are masked, they do not share the target.
+    Candidates of the anchor's own image have weight 0: they are masked, unless ``multi_positive``.
+
+    With several positives P_i it is their mean, all of them in the denominator:
+
+        ``-1/|P_i| sum_{p in P_i} log e_p / (sum_{q in P_i} e_q + sum_j w_ij e_j)``, ``e = e^{s/T}``
+
+    P_i holds the own pair, what the strategy attracts, and with ``multi_positive`` every candidate of the anchor's
+    image (in a queue also older embeddings of the own pair; empty slots never).
 
     Args:
         temperature: T > 0, fixed; 0.05 by default in the field.
+        multi_positive: Candidates of the anchor's image share the target instead of being masked.
 
-    *Source*: van den Oord et al., 2018; Radford et al., CLIP, ICML 2021.
+    *Source*: van den Oord et al., 2018; Radford et al., CLIP, ICML 2021. Several positives: Khosla et al., Supervised
+    Contrastive Learning, NeurIPS 2020, its L_out; the mean of logarithms, not the logarithm of a mean.
     """
 
-    def __init__(self, *, temperature: float) -> None:
+    def __init__(self, *, temperature: float, multi_positive: bool) -> None:
         self.temperature = temperature
+        self.needs = ("same_image",) if multi_positive else ()
 
-    def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
-        positive = own_similarity(anchors, candidates) / self.temperature
+    def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
+        positive = positive_similarity(anchors, candidates, selection.positive_index) / self.temperature
         logits = (anchors @ candidates.transpose(-1, -2)) / self.temperature
-        logits = torch.where(selection.weights > 0, logits + selection.weights.clamp(min=1e-38).log(), -torch.inf)
-        both = torch.cat([positive.unsqueeze(-1), logits], dim=-1)
-        return torch.where(selection.valid, both.logsumexp(dim=-1) - positive, 0)
+        negatives = torch.where(selection.weights > 0, logits + selection.weights.clamp(min=1e-38).log(), -torch.inf)
+        own, further = positive.unsqueeze(-1), _further(selection, **context)
+        if further is None:
+            return torch.where(selection.valid, torch.cat([own, negatives], dim=-1).logsumexp(dim=-1) - positive, 0)
+        # The negatives and the further positives are disjoint, so one row holds both.
+        both = torch.cat([own, torch.where(further, logits, negatives)], dim=-1)
+        target = (positive + torch.where(further, logits, 0).sum(dim=-1)) / (1 + further.sum(dim=-1))
+        return torch.where(selection.valid, both.logsumexp(dim=-1) - target, 0)
 
-    def at_collapse(self, selection: Selection) -> Tensor:
-        """``log(1 + sum_j w_ij)``."""
-        return torch.log1p(selection.weights.sum(dim=-1))
+    def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
+        """``log(|P_i| + sum_j w_ij)``."""
+        further = _further(selection, **context)
+        total = selection.weights.sum(dim=-1) + (0 if further is None else further.sum(dim=-1))
+        return torch.log1p(total) * selection.valid
 
-    def shares(self, similarities: Tensor, positive: Tensor, selection: Selection) -> Tensor:
+    def shares(self, similarities: Tensor, positive: Tensor, selection: Selection, **context: Any) -> Tensor:
         """``w_ij e^{s_ij/T}``, scaled so that the largest of an anchor is w_ij."""
         logits = (similarities / self.temperature).masked_fill(selection.weights <= 0, -torch.inf)
         top = logits.amax(dim=-1, keepdim=True).clamp(min=-1e30)
         return selection.weights * torch.exp(logits - top)
+
+
+def _further(selection: Selection, same_image: Tensor | None = None) -> Tensor | None:
+    """(..., B, C) bool: the positives beside the anchor's one; None where there can be none."""
+    if selection.attracted is None and same_image is None:
+        return None
+    further = torch.zeros_like(selection.weights, dtype=torch.bool)
+    for some in (selection.attracted, same_image):
+        further = further if some is None else further | some
+    index = selection.positive_index
+    if index is None:
+        index = torch.arange(further.shape[-2], device=further.device).expand(further.shape[:-1])
+    return further.scatter(-1, index.unsqueeze(-1), False) & (selection.weights <= 0)

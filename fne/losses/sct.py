@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fne.losses.loss import Loss, own_similarity, pick
+from fne.losses.loss import Loss, pick, positive_similarity
 from fne.negatives.strategy import Selection
 
 
@@ -31,7 +31,7 @@ class Sct(Loss):
         self.temperature, self.hard_similarity, self.hard_weight = temperature, hard_similarity, hard_weight
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
-        positive = own_similarity(anchors, candidates)
+        positive = positive_similarity(anchors, candidates, selection.positive_index)
         negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)
         hard = (negative > positive) | (negative > self.hard_similarity)
         easy = softplus((negative - positive) / self.temperature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fne.losses.loss import Loss, own_similarity, pick
+from fne.losses.loss import Loss, pick, positive_similarity
 from fne.negatives.strategy import Selection
 
 
@@ -22,7 +22,7 @@ class Triplet(Loss):
         self.margin = margin
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
-        positive = own_similarity(anchors, candidates)
+        positive = positive_similarity(anchors, candidates, selection.positive_index)
         if selection.index is not None:
             negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)
             loss = (self.margin + negative - positive).clamp(min=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fne.catalog import Entry
 
-ORACLES = ("none", "remove", "only")
+ORACLES = ("none", "remove", "relabel", "only")
 """What a strategy may be told of the truth; see :mod:`fne.negatives.oracle`."""
 
 STRATEGIES: dict[str, Entry] = {
@@ -65,6 +65,34 @@ STRATEGIES: dict[str, Entry] = {
         target="fne.negatives.topk_margin:TopkMargin",
         options=("absolute_margin",),
         summary="takes the most similar negative that stays a fixed distance below the positive",
+    ),
+    "gist": Entry(
+        target="fne.negatives.gist:Gist",
+        options=("guide_margin",),
+        summary="keeps every negative that a frozen guide does not find nearer than the own pair",
+        negatives=("all",),
+        needs=("guide",),
+    ),
+    "fnc_eliminate": Entry(
+        target="fne.negatives.fnc:FncEliminate",
+        options=("top_k", "score_threshold"),
+        summary="keeps every negative but those that the momentum encoder scores high",
+        negatives=("all",),
+        needs=("teacher",),
+    ),
+    "fnc_attract": Entry(
+        target="fne.negatives.fnc:FncAttract",
+        options=("top_k", "score_threshold"),
+        summary="makes positives of the negatives that the momentum encoder scores high",
+        negatives=("attracted",),
+        needs=("teacher",),
+    ),
+    "glofnd": Entry(
+        target="fne.negatives.glofnd:GloFnd",
+        options=("filtered_share", "threshold_rate", "threshold_beta1", "threshold_beta2"),
+        summary="keeps every negative below a similarity that each anchor learns",
+        negatives=("all",),
+        needs=("anchor", "direction"),
     ),
 }
 

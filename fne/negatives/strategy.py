@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+NEEDS = ("teacher", "guide", "anchor", "direction", "same_image")
+"""What a strategy or a loss may want beside similarities; see :class:`Strategy`."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class Selection:
         overridden: (..., B, C) bool, the candidates whose weight was set by the posterior, or ``None``.
         fallback: (..., B) bool, anchors to which the rule left no candidate and that took what its docstring says
             instead; or ``None`` for a rule that leaves every candidate.
+        attracted: (..., B, C) bool, candidates that count as further positives, of weight 0; or ``None``. Only losses
+            whose catalog entry lists ``attracted`` take it.
+        positive_index: (..., B) int64, the candidate that serves as the anchor's positive; ``None``: its own pair. No
+            strategy sets it, the oracle ``relabel`` does.
     """
 
     index: Tensor | None
@@ -31,10 +39,25 @@ class Selection:
     posterior: Tensor | None = None
     overridden: Tensor | None = None
     fallback: Tensor | None = None
+    attracted: Tensor | None = None
+    positive_index: Tensor | None = None
 
 
 class Strategy(ABC):
     """Base class of the strategies; holds no state.
+
+    A rule that looks at more than similarities names what it wants in ``needs``; :meth:`select` is then called with
+    exactly these keyword arguments beside its four:
+
+    ==============  ==================================================================================================
+    ``teacher``     (..., B, C) cosine of anchor and candidate, both under the momentum encoder
+    ``guide``       (..., B, C) the same under the online encoder as it was when the warm-up ended, frozen
+    ``anchor``      (..., B) int64, position of the anchor in the training split (image row for i2t, caption row else)
+    ``direction``   int, 0 for i2t and 1 for t2i
+    ``same_image``  (..., B, C) bool, the candidate is of the anchor's image (the own pair included)
+    ==============  ==================================================================================================
+
+    The catalog entry names ``needs`` too, so that a config that cannot give them is refused before anything runs.
 
     A strategy is called under ``torch.no_grad`` once per direction and step. All tensors may carry any leading axes
     (``...``, in training the replicate axis R); nothing is reduced over them.
@@ -42,9 +65,22 @@ class Strategy(ABC):
     Attributes:
         models_posterior: Whether it estimates the probability of a false negative, so that "share overridden by the
             posterior" is a number (a silent posterior shows as 0) and not an empty cell.
+        needs: See above.
     """
 
     models_posterior = False
+    needs: tuple[str, ...] = ()
+
+    def prepare(  # noqa: B027 - most strategies keep nothing per item
+        self, sizes: tuple[int, int], lead: tuple[int, ...], device: torch.device
+    ) -> None:
+        """Make room for what is kept per training item; called once, before anything else.
+
+        Args:
+            sizes: Images and captions of the training split.
+            lead: The leading axes of every tensor to come, in training (R,).
+            device: Where the tensors live.
+        """
 
     def start_epoch(self) -> None:  # noqa: B027 - most strategies have nothing to begin
         """Called before the first step of every main epoch."""
@@ -59,7 +95,9 @@ class Strategy(ABC):
         """
 
     @abstractmethod
-    def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
+    def select(
+        self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor, **context: Any
+    ) -> Selection:
         """Select negatives.
 
         Args:
@@ -68,6 +106,7 @@ class Strategy(ABC):
                 slots of the queue.
             positive: (..., B) cosine of each anchor with its own pair.
             uniform: (..., B) draws in [0, 1), the only randomness a strategy gets.
+            context: What ``needs`` names; a rule writes these arguments out by name, and one without needs has none.
 
         Returns:
             The :class:`Selection`; no selected candidate is excluded, whatever the input.
@@ -153,6 +192,18 @@ def draw_kept(log_weights: Tensor, allowed: Tensor, kept: Tensor, uniform: Tenso
     shares = log_weights.masked_fill(~kept, -torch.inf).softmax(dim=-1)
     weights = torch.where(found.unsqueeze(-1), shares, allowed.to(shares.dtype))
     return Selection(draw(weights, uniform), weights, valid, fallback=valid & ~found)
+
+
+def kept_alike(allowed: Tensor, kept: Tensor, dtype: torch.dtype) -> Selection:
+    """Weight 1 on every candidate that a rule keeps; where it keeps none, none, which costs nothing, is a fallback.
+
+    Args:
+        allowed: (..., B, C) bool.
+        kept: (..., B, C) bool, what the rule keeps; of it only what is also allowed.
+        dtype: Of the weights.
+    """
+    kept, valid = kept & allowed, allowed.any(dim=-1)
+    return Selection(index=None, weights=kept.to(dtype), valid=valid, fallback=valid & ~kept.any(dim=-1))
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -184,12 +184,14 @@ class EpochPlan:
         image_row, caption_row: (R, steps, B) int64, the pairs of each batch.
         uniform: (R, steps, 2, B) float32 in [0, 1), the draws of the sampler per direction.
         noise: (R, steps, 2, B) int64, the keys of the dropout of images and of captions.
+        relabel: (R, steps, 2, B) float32 in [0, 1), the draws of the oracle ``relabel`` per direction.
     """
 
     image_row: Tensor
     caption_row: Tensor
     uniform: Tensor
     noise: Tensor
+    relabel: Tensor
 
     @classmethod
     def draw(cls, split: Pairs, seeds: Sequence[int], epoch: int, batch_size: int, unit: str) -> EpochPlan:
@@ -204,7 +206,7 @@ class EpochPlan:
         """
         device = split.caption_image.device
         owner, first, count = (x.cpu() for x in (split.caption_image, split.first_caption, split.caption_count))
-        images, captions, uniforms, noises = [], [], [], []
+        images, captions, uniforms, noises, relabels = [], [], [], [], []
         for seed in seeds:
             order = torch_stream(seed, "order", epoch)
             if unit == "captions":
@@ -220,7 +222,8 @@ class EpochPlan:
             uniforms.append(torch.rand(steps, 2, batch_size, generator=torch_stream(seed, "sampler", epoch)))
             keys = torch_stream(seed, "dropout", epoch)
             noises.append(torch.randint(-(2**63), 2**63 - 1, (steps, 2, batch_size), generator=keys))
-        return cls(*(torch.stack(parts).to(device) for parts in (images, captions, uniforms, noises)))
+            relabels.append(torch.rand(steps, 2, batch_size, generator=torch_stream(seed, "relabel", epoch)))
+        return cls(*(torch.stack(parts).to(device) for parts in (images, captions, uniforms, noises, relabels)))
 
 
 def steps_per_epoch(split: Pairs, batch_size: int, unit: str) -> int:

@@ -13,6 +13,7 @@ from fne.models.heads import update_momentum
 from fne.negatives.memory import MemoryQueue
 from fne.retrieval.ranking import validation_recalls
 from fne.seeding import torch_stream
+from fne.training.context import Guide
 from fne.training.data import EpochPlan, Pairs, steps_per_epoch
 from fne.training.diagnostics import DIRECTIONS, Diagnostics
 from fne.training.learner import Inputs
@@ -48,6 +49,9 @@ class Engine:
         )
         self.rule = build_rule(config)
         self.warmup = warmup_rule(config) if config["warmup"]["epochs"] else self.rule
+        self.rule.strategy.prepare((len(train.caption_count), len(train.caption_image)), (len(self.seeds),), device)
+        self.needs = {*self.rule.strategy.needs, *self.rule.loss.needs}
+        self.guide: Guide | None = None
         memory = config["memory"]
         self.momentum: torch.nn.Module | None = None
         self.queue: MemoryQueue | None = None
@@ -89,11 +93,13 @@ class Engine:
                 self.diagnostics.reset()
                 if main:
                     self.rule.strategy.start_epoch()
+                    if "guide" in self.needs and self.guide is None:
+                        self.guide = Guide(self.learner, self.train)
             self.learner.start_epoch(epoch)
             plan = EpochPlan.draw(self.train, self.seeds, epoch, self.batch_size, self.config["train"]["epoch_unit"])
             for at, inputs in enumerate(self.learner.inputs(plan, first), start=first):
                 last, due = at == self.steps - 1, validates(at, self.steps, self.validations)
-                batch = Batch(plan.image_row[:, at], plan.caption_row[:, at], plan.uniform[:, at], plan.noise[:, at])
+                batch = Batch(*(part[:, at] for part in vars(plan).values()))
                 self._step(inputs, batch, main=main, watch=last or at % WATCH_EVERY == 0, keep=last, epoch=epoch)
                 self.step += 1
                 after_step(self._validate(epoch, main, last) if due else None)
@@ -114,6 +120,7 @@ class Engine:
         losses, picks = self.step_of.losses(
             self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch,
             own_pair_only=not main and self.config["warmup"].get("mask") == "diagonal",
+            past=(past_image, past_text) if use_memory else None, guide=self.guide,
         )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
         self.learner.backward(losses)
@@ -189,6 +196,8 @@ class Engine:
         }
         if self.momentum is not None and self.queue is not None:
             parts["momentum"], parts["queue"] = self.momentum.state_dict(), self.queue.state()
+        if self.guide is not None:
+            parts["guide"] = self.guide.model.state_dict()
         for index, parameter in enumerate(self.model.parameters()):
             for name, value in self.optimizer.state.get(parameter, {}).items():
                 parts.setdefault("optimizer", {})[f"{index}.{name}"] = value
@@ -209,6 +218,8 @@ class Engine:
         if self.momentum is not None and self.queue is not None:
             self.momentum.load_state_dict(parts["momentum"], strict=True)
             self.queue.load_state(parts["queue"])
+        if "guide" in parts:
+            self.guide = Guide(self.learner, self.train, parts["guide"])
         for index, parameter in enumerate(self.model.parameters()):
             prefix = f"{index}."
             self.optimizer.state[parameter] = {

@@ -60,8 +60,13 @@ class Learner(ABC):
         """Embeddings (R, B, D) of pairs (R, B) of the training split, in evaluation mode and without gradient."""
 
     @abstractmethod
-    def embed_split(self, split: Pairs) -> tuple[Tensor, Tensor]:
-        """Embeddings (R, N, D) of all images and (R, M, D) of all captions of a split, in evaluation mode."""
+    def embed_split(self, split: Pairs, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Embeddings (R, N, D) of all images and (R, M, D) of all captions of a split, in evaluation mode.
+
+        Args:
+            split: Any split.
+            model: A copy of the online encoder; None: itself.
+        """
 
     def start_epoch(self, epoch: int) -> None:  # noqa: B027 - heads have nothing to begin
         """Called before the first step of an epoch, and of a resumed one."""
@@ -137,8 +142,8 @@ class HeadLearner(Learner):
     def embed_rows(self, image_row: Tensor, caption_row: Tensor) -> tuple[Tensor, Tensor]:
         return self.embed_past(self.model, (self.train.image.take(image_row), self.train.text.take(caption_row)))
 
-    def embed_split(self, split: Split) -> tuple[Tensor, Tensor]:
-        return embed_split(self.model, split)
+    def embed_split(self, split: Split, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        return embed_split(model or self.model, split)
 
     def clip(self, limit: float | None) -> None:
         clip_gradients(self.model, limit)

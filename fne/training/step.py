@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fne.losses.loss import Loss, own_similarity
+from fne.losses.loss import Loss, positive_similarity
 from fne.negatives.memory import EMPTY, MemoryQueue
-from fne.negatives.oracle import exclude_by_truth
+from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, draw
+from fne.training.context import Context, Guide
 from fne.training.data import Pairs
 from fne.training.diagnostics import Diagnostics
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of pairs: positions (R, B) in the training split; sampler draws and dropout keys (R, 2, B)."""
+    """A batch of pairs: positions (R, B) in the training split; draws of sampler and oracle, dropout keys (R, 2, B)."""
 
     image_row: Tensor
     caption_row: Tensor
     uniform: Tensor
     noise: Tensor
+    relabel: Tensor
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Step:
         main: bool,
         watch: bool,
         own_pair_only: bool = False,
+        past: tuple[Tensor, Tensor] | None = None,
+        guide: Guide | None = None,
     ) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """Select and lose in both directions.
 
@@ -105,6 +109,7 @@ class Step:
             main: Whether the main phase has begun (only then histograms count).
             own_pair_only: Exclude the diagonal only, so that other captions of the same image count as negatives.
             watch: Whether to look at all candidates' weights too, which costs a few passes over (R, B, C).
+            past, guide: See :class:`~fne.training.context.Context`.
 
         Returns:
             The loss (R,), summed over both directions and divided by B, and, when watched, the picks per direction.
@@ -119,30 +124,40 @@ class Step:
             if main:
                 online = image @ text.transpose(-1, -2)
                 rule.strategy.observe(online, same_image(batch.image_row, batch.image_row))
+        context = Context(batch, candidates, past, guide)
         total = torch.zeros(image.shape[0], device=image.device)
         for direction, (anchors, others) in enumerate(((image, candidates.text), (text, candidates.image))):
             with torch.no_grad():
                 similarities = anchors @ others.transpose(-1, -2)
-                positive = own_similarity(anchors, others)
                 uniform = batch.uniform[:, direction]
                 barred = excluded
                 if rule.oracle != "none":
                     known = self._known(direction, similarities, candidates, batch)
                     barred = exclude_by_truth(rule.oracle, excluded, known)
-                selection = rule.strategy.select(similarities, barred, positive, uniform)
-            per_anchor = rule.loss(anchors, others, selection)
+                match = None
+                if rule.oracle == "relabel":
+                    match = draw_positive(excluded, known, batch.relabel[:, direction])
+                positive = positive_similarity(anchors, others, match)
+                wanted = context.parts({*rule.strategy.needs, *rule.loss.needs}, direction)
+                for_loss = {name: wanted[name] for name in rule.loss.needs}
+                selection = rule.strategy.select(
+                    similarities, barred, positive, uniform, **{name: wanted[name] for name in rule.strategy.needs}
+                )
+                if match is not None:
+                    selection = replace(selection, positive_index=match)
+            per_anchor = rule.loss(anchors, others, selection, **for_loss)
             total = total + per_anchor.sum(dim=-1)
             with torch.no_grad():
                 index, picked = selection.index, selection.valid
                 if index is None:
-                    shares = rule.loss.shares(similarities, positive, selection)
+                    shares = rule.loss.shares(similarities, positive, selection, **for_loss)
                     index, picked = draw(shares, uniform), (shares > 0).any(dim=-1)
                 rows = self._rows(direction, index, candidates, batch)
                 chosen = similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
                 false_negative = self.split.false_negative(*rows) & picked
                 self._record(
                     direction,
-                    rule.loss,
+                    rule.loss.at_collapse(selection, **for_loss),
                     selection,
                     per_anchor,
                     chosen,
@@ -182,7 +197,7 @@ class Step:
     def _record(
         self,
         direction: int,
-        loss: Loss,
+        at_collapse: Tensor,
         selection: Selection,
         per_anchor: Tensor,
         chosen: Tensor,
@@ -196,7 +211,7 @@ class Step:
         add = self.diagnostics.add
         self.diagnostics.add_picks(direction, chosen, false_negative, positive, picked)
         add("loss", direction, per_anchor)
-        add("at_collapse", direction, loss.at_collapse(selection))
+        add("at_collapse", direction, at_collapse)
         add("contributing", direction, per_anchor > 0)
         add("anchors", direction, torch.ones_like(picked))
         if selection.fallback is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 
@@ -10,6 +11,7 @@ import torch
 
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import STRATEGIES
+from fne.negatives.strategy import NEEDS
 from fne.training.step import build_rule
 
 # For each option of a registered class: values that reach every branch. A new option must be named here.
@@ -40,6 +42,15 @@ OPTIONS = {
     "offset": [0.0, -0.1],
     "relative_margin": [0.0, 0.05],
     "absolute_margin": [0.0, 0.05],
+    "guide_margin": [0.0, 0.3],
+    "top_k": [1, 10],
+    "score_threshold": [0.7, -1.0],
+    "filtered_share": [1e-4, 0.2],
+    "threshold_rate": [0.05, 0.5],
+    "threshold_beta1": [0.9],
+    "threshold_beta2": [0.98],
+    "multi_positive": [False, True],
+    "distillation": [0.4, 0.0, 1.0],
 }
 LEADS = [(), (2,), (2, 3)]
 
@@ -65,11 +76,33 @@ def case(lead: tuple[int, ...], batch: int, count: int, dtype: torch.dtype, seed
     return online, similarities, excluded, positive, uniform
 
 
-def ready(entry, options, lead, batch):
+SIZES = (50, 90)
+
+
+def wanted(needs, lead, batch, count, excluded=None, *, direction=0, seed=0, dtype=torch.float32, device="cpu"):
+    """What ``needs`` names, at random; the first candidates are of the anchors' own images."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    same = torch.eye(batch, count, dtype=torch.bool).expand(*lead, batch, count)
+    if excluded is not None:
+        same = same | (excluded & (torch.rand(excluded.shape, generator=generator) < 0.5))
+    everything = {
+        "teacher": (torch.rand(*lead, batch, count, generator=generator) * 2 - 1).to(dtype),
+        "guide": (torch.rand(*lead, batch, count, generator=generator) * 2 - 1).to(dtype),
+        "anchor": torch.randint(SIZES[direction], (*lead, batch), generator=generator),
+        "direction": direction,
+        "same_image": same,
+    }
+    assert set(needs) <= set(everything) == set(NEEDS)
+    chosen = {name: everything[name] for name in needs}
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in chosen.items()}
+
+
+def ready(entry, options, lead, batch, device="cpu"):
     strategy = entry.load()(**options)
+    strategy.prepare(SIZES, lead, torch.device(device))
     strategy.start_epoch()
-    online = case(lead, batch, batch, torch.float32, seed=9)[0]
-    strategy.observe(online, torch.eye(batch, dtype=torch.bool).expand(online.shape))
+    online = case(lead, batch, batch, torch.float32, seed=9)[0].to(device)
+    strategy.observe(online, torch.eye(batch, dtype=torch.bool, device=device).expand(online.shape))
     return strategy
 
 
@@ -89,6 +122,10 @@ def assert_honest(selection, excluded, similarities) -> None:
         assert picked[selection.valid].all()
     else:
         assert selection.weights is not None
+    if selection.attracted is not None:
+        assert selection.attracted.dtype == torch.bool and not selection.attracted[~allowed].any()
+        assert (selection.weights[selection.attracted] == 0).all()
+    assert selection.positive_index is None, "only an oracle sets it"
 
 
 @pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
@@ -99,30 +136,37 @@ def test_never_selects_an_excluded_candidate(entry, options, dtype, lead) -> Non
         strategy = ready(entry, options, lead, batch)
         for seed in range(3):
             _, similarities, excluded, positive, uniform = case(lead, batch, count, dtype, seed)
+            context = wanted(strategy.needs, lead, batch, count, direction=seed % 2, seed=seed, dtype=dtype)
             for mask in (excluded, torch.ones_like(excluded), torch.zeros_like(excluded)):
-                assert_honest(strategy.select(similarities, mask, positive, uniform), mask, similarities)
+                assert_honest(strategy.select(similarities, mask, positive, uniform, **context), mask, similarities)
             for edge in (0.0, 1 - 2**-24):
-                at_edge = torch.full_like(uniform, edge)
-                assert_honest(strategy.select(similarities, excluded, positive, at_edge), excluded, similarities)
+                found = strategy.select(similarities, excluded, positive, torch.full_like(uniform, edge), **context)
+                assert_honest(found, excluded, similarities)
             tied = torch.full_like(similarities, 0.25)
-            assert_honest(strategy.select(tied, excluded, positive, uniform), excluded, tied)
+            assert_honest(strategy.select(tied, excluded, positive, uniform, **context), excluded, tied)
             holes = similarities.clone()
             holes[..., 0] = torch.nan
-            assert_honest(strategy.select(holes, excluded, positive, uniform), excluded, holes)
+            spoilt = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in context.items()}
+            for name in {"teacher", "guide"} & set(spoilt):
+                spoilt[name][..., 0] = torch.nan
+            assert_honest(strategy.select(holes, excluded, positive, uniform, **spoilt), excluded, holes)
 
 
 @pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
 def test_leading_axes_are_independent(entry, options) -> None:
     """Each replicate selects as it would alone, so nothing is reduced over the leading axes."""
     _, similarities, excluded, positive, uniform = case((3,), 6, 20, torch.float32)
-    together = ready(entry, options, (3,), 6).select(similarities, excluded, positive, uniform)
+    context = wanted(entry.needs, (3,), 6, 20)
+    together = ready(entry, options, (3,), 6).select(similarities, excluded, positive, uniform, **context)
     online = case((3,), 6, 6, torch.float32, seed=9)[0]
     for r in range(3):
         strategy = entry.load()(**options)
+        strategy.prepare(SIZES, (), torch.device("cpu"))
         strategy.start_epoch()
         strategy.observe(online[r], torch.eye(6, dtype=torch.bool))
-        alone = strategy.select(similarities[r], excluded[r], positive[r], uniform[r])
-        for name in ("index", "weights", "valid", "posterior"):
+        mine = {k: v[r] if isinstance(v, torch.Tensor) else v for k, v in context.items()}
+        alone = strategy.select(similarities[r], excluded[r], positive[r], uniform[r], **mine)
+        for name in ("index", "weights", "valid", "posterior", "attracted", "fallback"):
             left, right = getattr(together, name), getattr(alone, name)
             assert (left is None) == (right is None)
             if left is not None:
@@ -133,11 +177,18 @@ def test_leading_axes_are_independent(entry, options) -> None:
 def test_state_round_trip(entry, options) -> None:
     strategy = ready(entry, options, (2,), 6)
     _, similarities, excluded, positive, uniform = case((2,), 6, 20, torch.float32)
+    context = wanted(entry.needs, (2,), 6, 20)
+    strategy.select(similarities, excluded, positive, uniform, **context)  # what selecting itself changes is state too
     copy = entry.load()(**options)
+    copy.prepare(SIZES, (2,), torch.device("cpu"))
     copy.load_state({key: value.clone() for key, value in strategy.state().items()})
-    left = strategy.select(similarities, excluded, positive, uniform)
-    right = copy.select(similarities, excluded, positive, uniform)
-    for name in ("index", "weights"):
+    assert {key: value.shape for key, value in copy.state().items()} == {
+        key: value.shape for key, value in strategy.state().items()
+    }
+    left = strategy.select(similarities, excluded, positive, uniform, **context)
+    right = copy.select(similarities, excluded, positive, uniform, **context)
+    assert all(torch.equal(value, copy.state()[key]) for key, value in strategy.state().items())
+    for name in ("index", "weights", "attracted"):
         if getattr(left, name) is not None:
             assert torch.equal(getattr(left, name), getattr(right, name))
 
@@ -146,19 +197,47 @@ def test_state_round_trip(entry, options) -> None:
 def test_does_not_change_its_inputs(entry, options) -> None:
     strategy = ready(entry, options, (2,), 6)
     inputs = case((2,), 6, 20, torch.float32)[1:]
-    before = [value.clone() for value in inputs]
-    strategy.select(*inputs)
-    assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+    context = wanted(entry.needs, (2,), 6, 20)
+    given = [*inputs, *(value for value in context.values() if isinstance(value, torch.Tensor))]
+    before = [value.clone() for value in given]
+    strategy.select(*inputs, **context)
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+def test_the_same_inputs_give_the_same_selection(entry, options) -> None:
+    inputs, context = case((2,), 6, 20, torch.float32)[1:], wanted(entry.needs, (2,), 6, 20)
+    one, two = (ready(entry, options, (2,), 6).select(*inputs, **context) for _ in range(2))
+    for name in ("index", "weights", "posterior", "attracted"):
+        left, right = getattr(one, name), getattr(two, name)
+        assert (left is None and right is None) or torch.equal(left, right)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+def test_a_gpu_makes_the_same_picks(entry, options) -> None:
+    inputs, context = case((2,), 6, 40, torch.float32)[1:], wanted(entry.needs, (2,), 6, 40)
+    here = ready(entry, options, (2,), 6).select(*inputs, **context)
+    moved = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in context.items()}
+    there = ready(entry, options, (2,), 6, "cuda").select(*(value.cuda() for value in inputs), **moved)
+    assert torch.equal(here.valid, there.valid.cpu())
+    if here.index is not None:
+        assert torch.equal(here.index[here.valid], there.index.cpu()[here.valid])
+    for name in ("weights", "attracted"):
+        if getattr(here, name) is not None:
+            torch.testing.assert_close(getattr(there, name).cpu(), getattr(here, name))
 
 
 @pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
 def test_never_waits_for_the_device(entry, options) -> None:
     """A meta tensor has no values, so whatever would copy one from the device (``item``, ``nonzero``) fails here."""
     strategy = entry.load()(**options)
+    strategy.prepare(SIZES, (2,), torch.device("meta"))
     strategy.start_epoch()
     online, *inputs = (value.to("meta") for value in case((2,), 6, 20, torch.float32))
     strategy.observe(online, torch.ones_like(online, dtype=torch.bool))
-    assert strategy.select(*inputs).valid.shape == (2, 6)
+    context = wanted(entry.needs, (2,), 6, 20, device="meta")
+    assert strategy.select(*inputs, **context).valid.shape == (2, 6)
 
 
 @pytest.mark.parametrize(("entry", "options"), variants(LOSSES, "loss"))
@@ -179,15 +258,24 @@ def test_loss_gradient_is_finite_and_equals_a_finite_difference(entry, options, 
         excluded = torch.zeros_like(similarities, dtype=torch.bool)
         excluded[..., range(4), range(4)] = True
         excluded[..., 3, :] = True
-        selection = strategy.select(
-            similarities, excluded, similarities.diagonal(dim1=-2, dim2=-1), torch.rand(*lead, 4, generator=generator)
-        )
-        value = loss(anchors, candidates, selection)
-        assert value.shape == (*lead, 4)
-        assert (value[..., 3] == 0).all(), "an anchor without a negative costs nothing"
-        assert loss.at_collapse(selection).shape == (*lead, 4)
-        inputs = (anchors.requires_grad_(), candidates.requires_grad_())
-        assert torch.autograd.gradcheck(lambda a, c, s=selection: loss(a, c, s), inputs, eps=1e-6, atol=1e-4)
+        context = wanted({*strategy.needs, *loss.needs}, lead, 4, 7, excluded, dtype=torch.float64)
+        seen, told = ({name: context[name] for name in one.needs} for one in (strategy, loss))
+        positive, uniform = similarities.diagonal(dim1=-2, dim2=-1), torch.rand(*lead, 4, generator=generator)
+        selection = strategy.select(similarities, excluded, positive, uniform, **seen)
+        index = torch.tensor([2, 1, 6, 3]).expand(*lead, 4)  # what the oracle makes a positive is barred
+        barred = excluded.scatter(-1, index.unsqueeze(-1), True)
+        relabelled = strategy.select(similarities, barred, positive, uniform, **seen)
+        for given in (selection, dataclasses.replace(relabelled, positive_index=index)):
+            value = loss(anchors, candidates, given, **told)
+            assert value.shape == (*lead, 4)
+            assert (value[..., 3] == 0).all(), "an anchor without a negative costs nothing"
+            assert loss.at_collapse(given, **told).shape == (*lead, 4)
+            inputs = (anchors.requires_grad_(), candidates.requires_grad_())
+            assert torch.autograd.gradcheck(
+                lambda a, c, s=given, t=told: loss(a, c, s, **t), inputs, eps=1e-6, atol=1e-4
+            )
+        own = dataclasses.replace(selection, positive_index=torch.arange(4).expand(*lead, 4))
+        assert torch.equal(loss(anchors, candidates, own, **told), loss(anchors, candidates, selection, **told))
 
 
 def test_every_option_is_a_keyword_of_its_class() -> None:
@@ -197,6 +285,13 @@ def test_every_option_is_a_keyword_of_its_class() -> None:
             parameters = inspect.signature(entry.load()).parameters
             assert set(parameters) == expected, name
             assert all(p.default is inspect.Parameter.empty for p in parameters.values()), "defaults stand in base.yaml"
+
+
+def test_the_catalogs_name_what_the_classes_need() -> None:
+    for registry in (STRATEGIES, LOSSES):
+        for name, entry in registry.items():
+            assert tuple(entry.needs) == tuple(entry.load().needs), name
+            assert set(entry.needs) <= set(NEEDS), name
 
 
 def test_build_rule_passes_every_option() -> None:

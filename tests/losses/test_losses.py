@@ -49,7 +49,7 @@ def test_sum_of_hinges_and_infonce() -> None:
     anchors, candidates, excluded = embeddings()
     similarities, positive, selection = dense(anchors, candidates, excluded)
     hinges = Triplet(margin=0.3)(anchors, candidates, selection)
-    softmax = InfoNCE(temperature=0.1)(anchors, candidates, selection)
+    softmax = InfoNCE(temperature=0.1, multi_positive=False)(anchors, candidates, selection)
     for r in range(2):
         for i in range(5):
             own = positive[r, i].item()
@@ -59,7 +59,7 @@ def test_sum_of_hinges_and_infonce() -> None:
             assert softmax[r, i].item() == pytest.approx(-math.log(math.exp(own / 0.1) / total), abs=1e-10)
 
 
-@pytest.mark.parametrize("loss", [Triplet(margin=0.2), InfoNCE(temperature=0.07)])
+@pytest.mark.parametrize("loss", [Triplet(margin=0.2), InfoNCE(temperature=0.07, multi_positive=False)])
 def test_shares_are_the_gradient_on_each_negative(loss) -> None:
     """d loss / d s_ij up to a factor per anchor, from autograd over similarities that are free variables."""
     anchors, candidates, excluded = embeddings()
@@ -89,7 +89,7 @@ def test_loss_of_a_collapsed_model_is_the_alarm_value() -> None:
     for loss, chosen in (
         (Triplet(margin=0.2), selection),
         (Triplet(margin=0.2), one),
-        (InfoNCE(temperature=0.05), selection),
+        (InfoNCE(temperature=0.05, multi_positive=False), selection),
     ):
         torch.testing.assert_close(loss(anchors, candidates, chosen), loss.at_collapse(chosen).double())
 

@@ -270,7 +270,7 @@ def test_one_negative_and_no_negative() -> None:
 
 def test_limits_that_tie_the_losses_together() -> None:
     anchors, candidates, selection = case()
-    softmax = InfoNCE(temperature=0.2)(anchors, candidates, selection)
+    softmax = InfoNCE(temperature=0.2, multi_positive=False)(anchors, candidates, selection)
     debiased = Dcl(temperature=0.2, positive_prior=0.2)(anchors, candidates, selection)
     alike = {
         "dcl": (Dcl(temperature=0.2, positive_prior=0.0), softmax),

@@ -7,18 +7,25 @@ import dataclasses
 import pytest
 import torch
 
-from fne.negatives.oracle import exclude_by_truth
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import STRATEGIES
+from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.training.engine import Engine
 from tests.training import toy
 
 CPU = torch.device("cpu")
-BASES = ["hardest", "fne", "random"]
+BASES = ["hardest", "fne", "random", "all", "fnc_attract", "gist"]
+ORACLES = ["remove", "relabel", "only"]
 
 
-def engine_of(strategy: str, oracle: str, train=None) -> tuple[Engine, list[dict]]:
+def engine_of(
+    strategy: str | None, oracle: str, train=None, loss: str | None = None, images: int = 80
+) -> tuple[Engine, list[dict]]:
     """An engine, and the picks of every step of its main phase."""
-    base = toy.config(train={"batch_size": 40}, negatives={"strategy": strategy, "oracle": oracle})
-    engine = Engine(base, [0, 1], train or toy.split(seed=3), toy.split(seed=5), CPU)
+    rule = toy.rule(strategy, loss)
+    rule["negatives"]["oracle"] = oracle
+    config = toy.config(train={"batch_size": 40}, **rule)
+    engine = Engine(config, [0, 1], train or toy.split(images, seed=3), toy.split(seed=5), CPU)
     found: list[dict] = []
     losses = engine.step_of.losses
 
@@ -35,7 +42,7 @@ def engine_of(strategy: str, oracle: str, train=None) -> tuple[Engine, list[dict
     return engine, found
 
 
-@pytest.mark.parametrize("oracle", ["remove", "only"])
+@pytest.mark.parametrize("oracle", ORACLES)
 def test_masks_by_plain_loops(oracle: str) -> None:
     generator = torch.Generator().manual_seed(0)
     excluded = torch.rand(2, 5, 9, generator=generator) < 0.3
@@ -47,23 +54,41 @@ def test_masks_by_plain_loops(oracle: str) -> None:
         for i in range(5):
             false = [bool(known[r, i, j]) and not bool(excluded[r, i, j]) for j in range(9)]
             for j in range(9):
-                if oracle == "remove":
+                if oracle in ("remove", "relabel"):
                     expected = bool(excluded[r, i, j]) or bool(known[r, i, j])
                 else:
                     expected = not false[j] if any(false) else bool(excluded[r, i, j])
                 assert bool(found[r, i, j]) == expected
 
 
+def test_the_positive_is_drawn_uniformly_by_plain_loops() -> None:
+    generator = torch.Generator().manual_seed(1)
+    excluded = torch.rand(2, 4, 9, generator=generator) < 0.3
+    excluded[..., range(4), range(4)] = True
+    known = torch.rand(2, 4, 9, generator=generator) < 0.3
+    known[0, 0] = False
+    draws = torch.arange(840) / 840 + 1e-4
+    found = torch.stack([draw_positive(excluded, known, torch.full((2, 4), float(u))) for u in draws])
+    for r in range(2):
+        for i in range(4):
+            may = [j for j in range(9) if j == i or (bool(known[r, i, j]) and not bool(excluded[r, i, j]))]
+            counts = [int((found[:, r, i] == j).sum()) for j in range(9)]
+            assert sum(counts[j] for j in may) == 840
+            assert all(abs(counts[j] - 840 / len(may)) <= 1 for j in may)
+            assert may == [i] or (r, i) != (0, 0)
+
+
 @pytest.mark.parametrize("strategy", BASES)
-def test_remove_never_picks_a_true_false_negative(strategy: str) -> None:
+@pytest.mark.parametrize("oracle", ["remove", "relabel"])
+def test_remove_and_relabel_never_pick_a_true_false_negative(strategy: str, oracle: str) -> None:
     _, plain = engine_of(strategy, "none")
     assert sum(int((one["false_negative"] == 1)[one["picked"]].sum()) for one in plain) > 0
-    _, removed = engine_of(strategy, "remove")
+    _, removed = engine_of(strategy, oracle)
     assert sum(int(one["picked"].sum()) for one in removed) > 0
     assert not any((one["false_negative"] == 1)[one["picked"]].any() for one in removed)
 
 
-@pytest.mark.parametrize("strategy", BASES)
+@pytest.mark.parametrize("strategy", BASES[:4])  # the others may drop what the oracle leaves them
 def test_only_always_picks_one_where_there_is_one(strategy: str) -> None:
     engine, picks = engine_of(strategy, "only")
     dense = engine.train.truth
@@ -93,18 +118,68 @@ def picks_index(picks: list[dict], one: dict) -> int:
     return next(at for at, other in enumerate(picks) if other is one)
 
 
-@pytest.mark.parametrize("strategy", BASES)
-@pytest.mark.parametrize("oracle", ["remove", "only"])
-def test_without_false_negatives_nothing_changes(strategy: str, oracle: str) -> None:
-    """Prevalence 0: the same picks, the same weights, bit for bit."""
+def test_relabel_trains_on_drawn_positives() -> None:
+    """In a real step the loss of each anchor is the hinge between its drawn positive and its pick, by plain loops."""
+    rule = toy.rule("hardest")
+    rule["negatives"]["oracle"] = "relabel"
+    engine = Engine(toy.config(train={"batch_size": 40}, **rule), [0, 1], toy.split(seed=3), toy.split(seed=5), CPU)
+    losses, seen = engine.step_of.losses, []
+
+    def watched(rule, image, text, candidates, batch, **kwargs):
+        total, picks = losses(rule, image, text, candidates, batch, **{**kwargs, "watch": True})
+        if kwargs["main"]:
+            seen.append((total.detach(), picks, image.detach(), text.detach(), candidates, batch))
+        return total, picks
+
+    engine.step_of.losses = watched
+    engine.run(lambda score: None)
+    moved = 0
+    for total, picks, image, text, candidates, batch in seen:
+        for r in range(2):
+            expected = 0.0
+            for direction in range(2):
+                anchors, others = (image, candidates.text) if direction == 0 else (text, candidates.image)
+                for i in range(40):
+                    may = []
+                    for j in range(others.shape[1]):
+                        row = (int(batch.image_row[r, i]), int(candidates.caption_row[r, j]))
+                        if direction:
+                            row = (int(candidates.image_row[r, j]), int(batch.caption_row[r, i]))
+                        own_image = candidates.image_row[r, j] == batch.image_row[r, i]
+                        true = min(row) >= 0 and int(engine.train.truth[row[1], row[0] // 8]) >> (row[0] % 8) & 1
+                        if j == i or (true and not own_image):
+                            may.append(j)
+                    match = may[int(float(batch.relabel[r, direction, i]) * len(may))]
+                    moved += match != i
+                    positive = float(anchors[r, i].double() @ others[r, match].double())
+                    negative = float(picks[direction]["similarity"][r, i])
+                    assert picks[direction]["positive_similarity"][r, i].item() == pytest.approx(positive, abs=1e-5)
+                    expected += max(0.0, 0.2 + negative - positive)
+            assert total[r].item() == pytest.approx(expected / 40, abs=1e-4)
+    assert moved > 20
+
+
+RULES = [(name, None) for name in STRATEGIES] + [(None, name) for name in LOSSES]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[strategy or f"loss-{loss}" for strategy, loss in RULES])
+def test_without_false_negatives_nothing_changes(rule: tuple[str | None, str | None]) -> None:
+    """Prevalence 0: the same picks, the same weights, bit for bit, whatever the strategy, the loss and the oracle."""
+    strategy, loss = rule
     split = toy.split(seed=3)
     own = torch.zeros(len(split.caption_image), len(split.caption_count), dtype=torch.bool)
     own[torch.arange(len(split.caption_image)), split.caption_image] = True
     bits = torch.nn.functional.pad(own, (0, -own.shape[1] % 8)).reshape(len(own), -1, 8).long()
     bare = dataclasses.replace(split, truth=(bits << torch.arange(8)).sum(dim=-1).to(torch.uint8))
-    plain, first = engine_of(strategy, "none", bare)
-    wrapped, second = engine_of(strategy, oracle, bare)
-    for one, other in zip(first, second, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in ("candidate", "picked", "anchor"))
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, wrapped.model.state_dict()[name])
+    plain, first = engine_of(strategy, "none", bare, loss)
+    for oracle in ORACLES:
+        wrapped, second = engine_of(strategy, oracle, bare, loss)
+        for one, other in zip(first, second, strict=True):
+            for name in ("candidate", "picked", "anchor", "similarity", "positive_similarity"):
+                assert torch.equal(one[name], other[name]), (oracle, name)
+        for name, value in plain.model.state_dict().items():
+            assert torch.equal(value, wrapped.model.state_dict()[name]), (oracle, name)
+        keys = [key for key in plain.curves[0] if key.startswith("val_")]
+        assert [[row[key] for key in keys] for row in plain.curves] == [
+            [row[key] for key in keys] for row in wrapped.curves
+        ]

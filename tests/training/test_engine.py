@@ -25,7 +25,7 @@ RULES = {
     "infonce": {
         "negatives": {"strategy": "all"},
         "memory": {"kind": "none"},
-        "loss": {"kind": "infonce", "temperature": 0.1},
+        "loss": {"kind": "infonce", "temperature": 0.1, "multi_positive": False},
     },
     "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
 }

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from fne.configuration.library import Library
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import STRATEGIES
 from fne.training.data import Items, Split
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {
     "model": {"head": "mlp", "hidden": 24, "dim": 12, "dropout_image": 0.1, "dropout_text": 0.2},
     "train": {
@@ -42,6 +48,24 @@ CONFIG = {
 def config(**sections: dict) -> dict:
     """The toy config with some sections changed."""
     return {name: {**section, **sections.get(name, {})} for name, section in CONFIG.items()}
+
+
+def rule(strategy: str | None = None, loss: str | None = None) -> dict[str, dict]:
+    """Sections for a strategy and a loss with the values of the base; either alone gets a partner that fits it."""
+    base = Library(ROOT).base
+    if strategy is None:
+        strategy = "hardest" if "one" in LOSSES[loss].negatives else "all"
+    if loss is None:
+        loss = "triplet" if "one" in STRATEGIES[strategy].negatives else "infonce"
+    sections = {}
+    for section, chooser, name, entry in (
+        ("negatives", "strategy", strategy, STRATEGIES[strategy]),
+        ("loss", "kind", loss, LOSSES[loss]),
+    ):
+        sections[section] = {chooser: name} | {option: base[f"{section}.{option}"] for option in entry.options}
+    sections["negatives"] |= {key: CONFIG["negatives"][key] for key in ("prior", "min_positives")}
+    sections["loss"].setdefault("margin", 0.2)
+    return sections
 
 
 def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:

@@ -1,0 +1,72 @@
+"""False negative cancellation: what a momentum encoder finds too similar is dropped, or becomes a positive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fne.negatives.strategy import Selection, Strategy, kept_alike, usable
+
+
+class FncEliminate(Strategy):
+    """Keep every j in N_i with weight 1, except the false negatives: among the k of highest score, and score > t.
+
+    The score is the cosine of anchor and candidate, both under the momentum encoder. The k are the most similar among
+    N_i, the first ones on ties. An anchor to which this leaves nothing costs nothing; it is counted as a fallback.
+
+    Args:
+        top_k: k >= 1, the greatest number of false negatives of an anchor; 10 as released for ImageNet.
+        score_threshold: t, in units of cosine; 0.7 as released.
+
+    *Freedom*: the score is the greatest over a support set of further crops in the paper; a pair has no further views,
+    so the score is that of the anchor alone.
+
+    *Differs from* the paper: there one encoder of pictures scores pictures; here the anchor is of one modality and the
+    candidates are of the other.
+
+    *Source*: Huynh et al., Boosting Contrastive Self-Supervised Learning with False Negative Cancellation, WACV 2022,
+    arXiv 2011.11765, and its release (google-research/fnc).
+    """
+
+    needs = ("teacher",)
+
+    def __init__(self, *, top_k: int, score_threshold: float) -> None:
+        self.count, self.threshold = top_k, score_threshold
+
+    def suspects(self, teacher: Tensor, allowed: Tensor) -> Tensor:
+        """(..., B, C) bool: the false negatives among what is allowed."""
+        scores = teacher.masked_fill(~allowed | teacher.isnan(), -torch.inf)
+        order = scores.sort(dim=-1, descending=True, stable=True).indices[..., : self.count]
+        top = torch.zeros_like(allowed).scatter_(-1, order, True)
+        return top & (scores > self.threshold)
+
+    def select(
+        self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor, *, teacher: Tensor
+    ) -> Selection:
+        allowed = usable(similarities, excluded)
+        return kept_alike(allowed, ~self.suspects(teacher, allowed), similarities.dtype)
+
+
+class FncAttract(FncEliminate):
+    """As :class:`FncEliminate`, but its false negatives become further positives of the softmax.
+
+    With F_i the false negatives of anchor i the paper's loss is
+
+        ``-1/|P_i| sum_{p in P_i} log e_p / (sum_{q in P_i} e_q + sum_{j in N_i - F_i} e_j)``,  P_i = {own pair} + F_i,
+
+    which is what :class:`~fne.losses.infonce.InfoNCE` makes of ``attracted``.
+
+    *Source*: as :class:`FncEliminate`; the loss as released (google-research/fnc, its contrastive objective).
+    """
+
+    def select(
+        self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor, *, teacher: Tensor
+    ) -> Selection:
+        allowed = usable(similarities, excluded)
+        suspects = self.suspects(teacher, allowed)
+        return Selection(
+            index=None,
+            weights=(allowed & ~suspects).to(similarities.dtype),
+            valid=allowed.any(dim=-1),
+            attracted=suspects,
+        )

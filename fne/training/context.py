@@ -1,0 +1,94 @@
+"""What a strategy or a loss may want to see beside similarities: each part is worked out only where it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from fne.negatives.strategy import NEEDS
+
+if TYPE_CHECKING:
+    from fne.training.data import Pairs
+    from fne.training.learner import Learner
+    from fne.training.step import Batch, Candidates
+
+
+class Guide:
+    """A frozen encoder that judges pairs of the training split, all of which it has embedded once.
+
+    It is the online encoder as it was when the warm-up ended. Pictures and captions are embedded as at evaluation, in
+    either regime. The embeddings stay on the device: ``R (N + M) D`` numbers for N images and M captions.
+
+    *Freedom*: GISTEmbed takes an embedding model of its own as the guide; the frozen encoders of a dual encoder share
+    no space, so there is no other model here that could compare a picture with a caption.
+
+    Args:
+        learner: Embeds the split.
+        train: The training split.
+        weights: Of the guide; None: as the online encoder is now.
+    """
+
+    def __init__(self, learner: Learner, train: Pairs, weights: dict[str, Tensor] | None = None) -> None:
+        self.model: nn.Module = learner.momentum_copy()
+        if weights is not None:
+            self.model.load_state_dict(weights, strict=True)
+        self.image, self.text = learner.embed_split(train, self.model)
+
+    def similarities(self, direction: int, batch: Batch, candidates: Candidates) -> Tensor:
+        """(R, B, C) cosine of anchors and candidates; -1 where a candidate is no pair of the split."""
+        sides = ((self.image, batch.image_row), (self.text, candidates.caption_row))
+        if direction == 1:
+            sides = ((self.text, batch.caption_row), (self.image, candidates.image_row))
+        anchors, others = (_rows(embeddings, rows) for embeddings, rows in sides)
+        absent = (sides[1][1] < 0).unsqueeze(-2)
+        return (anchors @ others.transpose(-1, -2)).masked_fill(absent, -1)
+
+
+def _rows(embeddings: Tensor, rows: Tensor) -> Tensor:
+    """(R, K, D): the embeddings (R, N, D) at rows (R, K); any where a row is negative."""
+    return embeddings.gather(1, rows.clamp(min=0).unsqueeze(-1).expand(-1, -1, embeddings.shape[-1]))
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where the parts of one step come from.
+
+    Args:
+        batch: The pairs.
+        candidates: Of both directions.
+        past: Momentum embeddings (R, B, D) of the batch's images and captions; None without a momentum encoder.
+        guide: None where nothing wants one, and in the warm-up.
+    """
+
+    batch: Batch
+    candidates: Candidates
+    past: tuple[Tensor, Tensor] | None
+    guide: Guide | None
+
+    def parts(self, needs: Collection[str], direction: int) -> dict[str, Any]:
+        """The named parts for one direction; see :data:`fne.negatives.strategy.NEEDS`."""
+        return {name: getattr(self, f"_{name}")(direction) for name in NEEDS if name in needs}
+
+    def _direction(self, direction: int) -> int:
+        return direction
+
+    def _anchor(self, direction: int) -> Tensor:
+        return self.batch.caption_row if direction else self.batch.image_row
+
+    def _teacher(self, direction: int) -> Tensor:
+        if self.past is None:
+            raise ValueError("a teacher is a momentum encoder, and this step has none")
+        others = self.candidates.image if direction else self.candidates.text
+        return self.past[direction] @ others.transpose(-1, -2)
+
+    def _guide(self, direction: int) -> Tensor:
+        if self.guide is None:
+            raise ValueError("a guide is frozen when the warm-up ends, and this step has none")
+        return self.guide.similarities(direction, self.batch, self.candidates)
+
+    def _same_image(self, direction: int) -> Tensor:
+        return self.batch.image_row.unsqueeze(-1) == self.candidates.image_row.unsqueeze(-2)
+

@@ -1,0 +1,128 @@
+"""Softmax losses with several positives or a soft target, by plain loops in float64."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from fne.losses.albef_distill import AlbefDistill
+from fne.losses.infonce import InfoNCE
+from fne.losses.loss import own_similarity
+from fne.negatives.fnc import FncAttract
+from fne.negatives.strategy import Selection
+
+T = 0.2
+
+
+def case(batch: int = 5, count: int = 11):
+    generator = torch.Generator().manual_seed(4)
+    anchors, candidates, momentum, past = (
+        normalize(torch.randn(2, n, 6, generator=generator, dtype=torch.float64), dim=-1)
+        for n in (batch, count, count, batch)
+    )
+    rows = torch.tensor([[0, 1, 2, 3, 4, 0, -1, 7, 8, 2, 0], [5, 6, 7, 8, 9, 9, 1, -1, -2, 6, 5]])
+    same = rows[:, :batch].unsqueeze(-1) == rows.unsqueeze(-2)
+    excluded = same | (rows == -1).unsqueeze(-2)
+    excluded[1, 3] = True  # an anchor without a negative
+    weights = (~excluded).double() * (torch.rand(excluded.shape, generator=generator) + 0.5)
+    return anchors, candidates, past @ momentum.transpose(-1, -2), same, Selection(None, weights, ~excluded.all(dim=-1))
+
+
+def plain(logits: list[float], positives: set[int], weights: list[float]) -> float:
+    total = sum(math.exp(logits[p]) for p in positives)
+    total += sum(w * math.exp(x) for w, x in zip(weights, logits, strict=True))
+    return -sum(math.log(math.exp(logits[p]) / total) for p in positives) / len(positives)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("attracts", [False, True])
+@pytest.mark.parametrize("relabels", [False, True])
+def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: bool) -> None:
+    anchors, candidates, teacher, same, selection = case()
+    if attracts:
+        excluded = selection.weights <= 0
+        chosen = FncAttract(top_k=3, score_threshold=0.1).select(
+            anchors @ candidates.transpose(-1, -2), excluded, own_similarity(anchors, candidates),
+            torch.zeros(2, 5), teacher=teacher,
+        )  # fmt: skip
+        assert chosen.attracted.sum() > 5
+        weights = selection.weights * chosen.weights
+        selection = Selection(None, weights, selection.valid, attracted=chosen.attracted)
+    index = torch.arange(5).repeat(2, 1)
+    if relabels:
+        index[0, 1], index[1, 4] = 7, 3
+        weights = selection.weights.scatter(-1, index.unsqueeze(-1), 0)
+        selection = dataclasses.replace(selection, weights=weights, positive_index=index)
+    loss = InfoNCE(temperature=T, multi_positive=multi)
+    context = {"same_image": same} if multi else {}
+    assert set(loss.needs) == set(context)
+    found, several = loss(anchors, candidates, selection, **context), 0
+    collapse = loss.at_collapse(selection, **context)
+    for r in range(2):
+        for i in range(5):
+            logits = [float(anchors[r, i] @ candidates[r, j]) / T for j in range(11)]
+            positives = {int(index[r, i])}
+            for j in range(11):
+                if multi and same[r, i, j] or attracts and selection.attracted[r, i, j]:
+                    positives.add(j)
+            several += len(positives) > 1
+            weights = selection.weights[r, i].tolist()
+            expected = plain(logits, positives, weights) if selection.valid[r, i] else 0.0
+            assert found[r, i].item() == pytest.approx(expected, abs=1e-9)
+            alike = math.log(len(positives) + sum(weights)) if selection.valid[r, i] else 0.0
+            assert collapse[r, i].item() == pytest.approx(alike, abs=1e-9)
+    assert (several > 3) == (multi or attracts)
+
+
+def test_one_positive_is_plain_infonce() -> None:
+    anchors, candidates, _, same, selection = case()
+    alone = torch.eye(5, 11, dtype=torch.bool).expand_as(same)
+    one = InfoNCE(temperature=T, multi_positive=False)(anchors, candidates, selection)
+    several = InfoNCE(temperature=T, multi_positive=True)(anchors, candidates, selection, same_image=alone)
+    torch.testing.assert_close(several, one)
+
+
+def plain_albef(logits: list[float], taught: list[float], weights: list[float], own: int, alpha: float) -> float:
+    counts = [1.0 if j == own else w for j, w in enumerate(weights)]
+    total = sum(c * math.exp(x) for c, x in zip(counts, logits, strict=True))
+    told = sum(c * math.exp(x) for c, x in zip(counts, taught, strict=True))
+    loss = 0.0
+    for j, count in enumerate(counts):
+        if count:
+            q = alpha * count * math.exp(taught[j]) / told + (1 - alpha) * (j == own)
+            loss -= q * math.log(count * math.exp(logits[j]) / total)
+    return loss
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+def test_albef_distill(alpha: float) -> None:
+    anchors, candidates, teacher, _, selection = case()
+    loss = AlbefDistill(temperature=T, distillation=alpha)
+    found = loss(anchors, candidates, selection, teacher=teacher)
+    for r in range(2):
+        for i in range(5):
+            logits = [float(anchors[r, i] @ candidates[r, j]) / T for j in range(11)]
+            weights = selection.weights[r, i].tolist()
+            expected = plain_albef(logits, [float(x) / T for x in teacher[r, i]], weights, i, alpha)
+            assert found[r, i].item() == pytest.approx(expected if selection.valid[r, i] else 0.0, abs=1e-9)
+    if alpha == 0:
+        torch.testing.assert_close(found, InfoNCE(temperature=T, multi_positive=False)(anchors, candidates, selection))
+    alike = anchors[:, :1].expand(-1, 11, -1)
+    collapsed = loss(anchors[:, :1].expand(-1, 5, -1), alike, selection, teacher=teacher)
+    torch.testing.assert_close(loss.at_collapse(selection, teacher=teacher), collapsed)
+
+
+def test_distillation_spares_what_the_teacher_finds_similar() -> None:
+    anchors, candidates, teacher, _, selection = case()
+    loss = AlbefDistill(temperature=T, distillation=0.4)
+    similarities, positive = anchors @ candidates.transpose(-1, -2), own_similarity(anchors, candidates)
+    near = teacher.clone()
+    near[0, 0, 7] = 1.0
+    far = teacher.clone()
+    far[0, 0, 7] = -1.0
+    spared, pushed = (loss.shares(similarities, positive, selection, teacher=t)[0, 0, 7] for t in (near, far))
+    assert spared < pushed

@@ -1,0 +1,140 @@
+"""Rules that drop or relabel suspected false negatives, by plain loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from fne.negatives.fnc import FncAttract, FncEliminate
+from fne.negatives.gist import Gist
+from fne.negatives.glofnd import GloFnd
+
+
+def case(batch: int = 5, count: int = 12, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, batch, count)
+    found = {name: torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1 for name in ("s", "guide")}
+    found["excluded"] = torch.rand(shape, generator=generator) < 0.3
+    found["excluded"][..., range(batch), range(batch)] = True
+    found["excluded"][1, 2] = True
+    found["uniform"] = torch.rand(shape[:2], generator=generator)
+    found["positive"] = found["s"].diagonal(dim1=-2, dim2=-1)
+    return found
+
+
+def select(strategy, given, **context):
+    return strategy.select(given["s"], given["excluded"], given["positive"], given["uniform"], **context)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.4])
+def test_gist(margin: float) -> None:
+    given, dropped, bare = case(), 0, 0
+    given["guide"][0, 1] = 0.9
+    given["guide"][0, 1, 1] = -0.9  # every negative of this anchor is nearer to it than its own pair
+    found = select(Gist(guide_margin=margin), given, guide=given["guide"])
+    for r in range(2):
+        for i in range(5):
+            kept = []
+            for j in range(12):
+                near = float(given["guide"][r, i, j]) > float(given["guide"][r, i, i]) - margin
+                kept.append(not given["excluded"][r, i, j] and not near)
+                dropped += not given["excluded"][r, i, j] and near
+            assert found.weights[r, i].tolist() == [float(one) for one in kept]
+            allowed = not bool(given["excluded"][r, i].all())
+            assert bool(found.valid[r, i]) == allowed
+            assert bool(found.fallback[r, i]) == (allowed and not any(kept))
+            bare += allowed and not any(kept)
+    assert dropped > 5 and bare > 0 and found.index is None
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 40])
+@pytest.mark.parametrize("threshold", [0.5, -1.0])
+def test_fnc(top_k: int, threshold: float) -> None:
+    given = case(seed=1)
+    given["guide"][0, 0, 5:9] = 0.75  # ties
+    found = select(FncEliminate(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
+    attracting = select(FncAttract(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
+    total = 0
+    for r in range(2):
+        for i in range(5):
+            allowed = [j for j in range(12) if not given["excluded"][r, i, j]]
+            first = sorted(allowed, key=lambda j: (-float(given["guide"][r, i, j]), j))[:top_k]
+            false = {j for j in first if float(given["guide"][r, i, j]) > threshold}
+            total += len(false)
+            weights = [float(j in allowed and j not in false) for j in range(12)]
+            assert found.weights[r, i].tolist() == attracting.weights[r, i].tolist() == weights
+            assert attracting.attracted[r, i].tolist() == [j in false for j in range(12)]
+            assert bool(found.fallback[r, i]) == (bool(allowed) and not any(weights))
+    assert total > 3 and found.attracted is None and torch.equal(attracting.valid, found.valid)
+
+
+def test_glofnd_learns_each_threshold_by_adam() -> None:
+    share, rate, beta1, beta2 = 0.2, 0.05, 0.9, 0.98
+    options = {"filtered_share": share, "threshold_rate": rate, "threshold_beta1": beta1, "threshold_beta2": beta2}
+    strategy = GloFnd(**options)
+    strategy.prepare((4, 6), (2,), torch.device("cpu"))
+    mine = {(r, d, item): [1.0, 0.0, 0.0, 0] for r in range(2) for d in range(2) for item in range(6)}
+    dropped = 0
+    for step in range(60):
+        given, direction = case(seed=step), step % 2
+        generator = torch.Generator().manual_seed(step)
+        anchor = torch.randint((4, 6)[direction], (2, 5), generator=generator)
+        found = select(strategy, given, anchor=anchor, direction=direction)
+        for r in range(2):
+            gradients: dict[int, list[float]] = {}
+            for i in range(5):
+                threshold = mine[r, direction, int(anchor[r, i])][0]
+                allowed = [float(given["s"][r, i, j]) for j in range(12) if not given["excluded"][r, i, j]]
+                if allowed:
+                    above = sum(s > threshold for s in allowed)
+                    gradients.setdefault(int(anchor[r, i]), []).append(share - above / len(allowed))
+            for item, several in gradients.items():
+                threshold, mean, square, count = mine[r, direction, item]
+                g = sum(several) / len(several)
+                mean, square, count = beta1 * mean + (1 - beta1) * g, beta2 * square + (1 - beta2) * g * g, count + 1
+                move = mean / (1 - beta1**count) / (math.sqrt(square / (1 - beta2**count)) + 1e-8)
+                mine[r, direction, item] = [max(-1.0, min(1.0, threshold - rate * move)), mean, square, count]
+            for i in range(5):
+                threshold = mine[r, direction, int(anchor[r, i])][0]
+                for j in range(12):
+                    s, excluded = float(given["s"][r, i, j]), bool(given["excluded"][r, i, j])
+                    if abs(s - threshold) > 1e-4:
+                        assert found.weights[r, i, j] == float(not excluded and s <= threshold)
+                        dropped += not excluded and s > threshold
+        state = strategy.state()
+        for (r, d, item), (threshold, *_, count) in mine.items():
+            if item < (4, 6)[d]:
+                assert state[f"threshold_{d}"][r, item].item() == pytest.approx(threshold, abs=1e-5)
+                assert state[f"count_{d}"][r, item].item() == count
+    assert dropped > 50
+
+
+def test_glofnd_comes_near_the_share_that_it_is_told() -> None:
+    """On similarities of one distribution the learned threshold drops about the share alpha of them."""
+    strategy = GloFnd(filtered_share=0.1, threshold_rate=0.01, threshold_beta1=0.9, threshold_beta2=0.98)
+    strategy.prepare((8, 8), (), torch.device("cpu"))
+    generator, anchor = torch.Generator().manual_seed(0), torch.arange(8)
+    excluded, zeros = torch.zeros(8, 200, dtype=torch.bool), torch.zeros(8)
+    shares = []
+    for step in range(800):
+        s = torch.rand(8, 200, generator=generator) * 2 - 1
+        found = strategy.select(s, excluded, zeros, zeros, anchor=anchor, direction=0)
+        if step >= 400:
+            shares.append(1 - found.weights.mean().item())
+    assert sum(shares) / len(shares) == pytest.approx(0.1, abs=0.02)
+    assert (strategy.state()["threshold_1"] == 1).all()
+
+
+def test_on_a_small_share_glofnd_drops_almost_nothing() -> None:
+    """With alpha N far below 1 the threshold stays near the greatest similarity that came up: at most a few go."""
+    strategy = GloFnd(filtered_share=1e-4, threshold_rate=0.05, threshold_beta1=0.9, threshold_beta2=0.98)
+    strategy.prepare((4, 4), (), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    zeros, anchor = torch.zeros(4), torch.arange(4)
+    for _ in range(10):
+        s = torch.rand(4, 127, generator=generator) * 0.4
+        found = strategy.select(s, torch.zeros_like(s, dtype=torch.bool), zeros, zeros, anchor=anchor, direction=1)
+        assert found.weights.all()
+    torch.testing.assert_close(strategy.state()["threshold_1"], torch.full((4,), 0.5), atol=1e-2, rtol=0)

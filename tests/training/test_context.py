@@ -1,0 +1,193 @@
+"""What the engine gives to rules that ask for more than similarities, and what survives a checkpoint of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fne.configuration.library import Library
+from fne.configuration.merge import check_together
+from fne.errors import UserError
+from fne.losses.catalog import LOSSES
+from fne.negatives.catalog import STRATEGIES
+from fne.training import checkpoint
+from fne.training.engine import Engine
+from tests.training import toy
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[2]
+RULES = {
+    "gist": toy.rule("gist"),
+    "glofnd": toy.rule("glofnd"),
+    "fnc_attract": toy.rule("fnc_attract"),
+    "albef_distill": toy.rule("all", "albef_distill"),
+    "infonce_multi_positive": toy.rule("all", "infonce"),
+    "relabel": toy.rule("hardest"),
+}
+RULES["fnc_attract"]["negatives"]["score_threshold"] = 0.0
+RULES["glofnd"]["negatives"] |= {"filtered_share": 0.2, "threshold_rate": 0.4}
+RULES["infonce_multi_positive"]["loss"]["multi_positive"] = True
+RULES["relabel"]["negatives"]["oracle"] = "relabel"
+
+
+class Stop(Exception):
+    pass
+
+
+def engine_of(sections, seeds, stop: int | None = None) -> Engine:
+    engine = Engine(toy.config(**sections), seeds, toy.split(), toy.split(seed=5), CPU)
+
+    def after(score) -> None:
+        if engine.step == stop:
+            raise Stop
+
+    try:
+        engine.run(after)
+    except Stop:
+        pass
+    return engine
+
+
+@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
+def test_a_replicate_equals_its_seed_alone(sections) -> None:
+    block = engine_of(sections, [0, 3])
+    for r, seed in enumerate(block.seeds):
+        alone = engine_of(sections, [seed])
+        for name, value in alone.model.state_dict().items():
+            torch.testing.assert_close(block.model.state_dict()[name][r], value[0], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
+def test_resume_is_bit_equal(sections, tmp_path) -> None:
+    whole = engine_of(sections, [1, 2])
+    steps = whole.steps
+    for stop in (2, steps, steps + 1, 2 * steps, whole.total_steps - 1):
+        part = engine_of(sections, [1, 2], stop)
+        checkpoint.save(part, tmp_path, {"digest": "x"})
+        resumed = Engine(toy.config(**sections), [1, 2], toy.split(), toy.split(seed=5), CPU)
+        assert checkpoint.load(resumed, tmp_path, {"digest": "x"})
+        resumed.run(lambda score: None)
+        left, right = whole.state(), resumed.state()
+        assert left.keys() == right.keys()
+        for name in left:
+            assert torch.equal(left[name], right[name]) or (left[name].isnan() == right[name].isnan()).all(), name
+        assert whole.curves == resumed.curves
+
+
+def seen_by(sections) -> tuple[Engine, list]:
+    """An engine, and what its strategy and its loss were given in each main step, with what it came from."""
+    engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
+    losses, select, loss = engine.step_of.losses, engine.rule.strategy.select, type(engine.rule.loss).__call__
+    found: list[dict] = []
+
+    def spy_losses(rule, image, text, candidates, batch, **kwargs):
+        if kwargs["main"]:
+            weights = {k: v.clone() for k, v in engine.momentum.state_dict().items()} if engine.momentum else None
+            found.append({"batch": batch, "candidates": candidates, "given": [], "momentum": weights})
+        return losses(rule, image, text, candidates, batch, **kwargs)
+
+    def spy_select(*args, **kwargs):
+        found[-1]["given"].append(kwargs)
+        return select(*args, **kwargs)
+
+    class Spy(type(engine.rule.loss)):
+        def __call__(self, *args, **kwargs):
+            found[-1]["given"][-1].update(kwargs)
+            return loss(self, *args, **kwargs)
+
+    engine.step_of.losses, engine.rule.strategy.select = spy_losses, spy_select
+    engine.rule.loss.__class__ = Spy
+    engine.run(lambda score: None)
+    return engine, found
+
+
+@torch.no_grad()
+def embedded(engine: Engine, weights) -> tuple[torch.Tensor, torch.Tensor]:
+    model = engine.learner.momentum_copy()
+    model.load_state_dict(weights)
+    return engine.learner.embed_split(engine.train, model)
+
+
+def check_cosines(step, image, text, name: str, direction: int, queue: bool) -> None:
+    """By plain loops over one anchor in four: embeddings of the split, looked up by row."""
+    batch, candidates, given = step["batch"], step["candidates"], step["given"][direction][name]
+    for r in range(2):
+        for i in range(0, given.shape[1], 4):
+            for j in range(given.shape[2] if queue else given.shape[1]):
+                row = candidates.image_row[r, j] if direction else candidates.caption_row[r, j]
+                if row < 0:
+                    if name == "guide":
+                        assert given[r, i, j] == -1
+                    continue
+                anchor = text[r, batch.caption_row[r, i]] if direction else image[r, batch.image_row[r, i]]
+                other = image[r, row] if direction else text[r, row]
+                assert given[r, i, j].item() == pytest.approx(float(anchor.double() @ other.double()), abs=1e-5)
+
+
+def test_the_guide_is_the_encoder_at_the_end_of_the_warmup() -> None:
+    at_end = engine_of(RULES["gist"], [0, 1], stop=engine_of(RULES["gist"], [0, 1]).steps)
+    engine, found = seen_by(RULES["gist"])
+    image, text = embedded(at_end, at_end.model.state_dict())
+    for step in (found[0], found[-1]):
+        for direction in range(2):
+            check_cosines(step, image, text, "guide", direction, queue=True)
+    for name, value in at_end.model.state_dict().items():
+        assert torch.equal(engine.state()[f"guide/{name}"], value)
+        assert not torch.equal(engine.model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("name", ["fnc_attract", "albef_distill"])
+def test_the_teacher_is_the_momentum_encoder(name: str) -> None:
+    engine, found = seen_by(RULES[name])
+    for step in (found[0], found[-1]):
+        image, text = embedded(engine, step["momentum"])
+        for direction in range(2):
+            check_cosines(step, image, text, "teacher", direction, queue=False)
+    assert found[-1]["given"][0]["teacher"].shape == (2, 16, 56)
+
+
+def test_anchors_and_images_are_those_of_the_direction() -> None:
+    for step in seen_by(RULES["glofnd"])[1]:
+        for direction, given in enumerate(step["given"]):
+            assert given["direction"] == direction
+            expected = step["batch"].caption_row if direction else step["batch"].image_row
+            assert torch.equal(given["anchor"], expected)
+    own = 0
+    for step in seen_by(RULES["infonce_multi_positive"])[1]:
+        for given in step["given"]:
+            rows, others = step["batch"].image_row, step["candidates"].image_row
+            for r in range(2):
+                for i in range(0, 16, 3):
+                    same = [bool(others[r, j] == rows[r, i]) for j in range(others.shape[1])]
+                    assert given["same_image"][r, i].tolist() == same
+                    own += sum(same) > 1
+    assert own > 0
+
+
+def test_rules_without_needs_are_called_as_ever() -> None:
+    for step in seen_by(toy.rule("hardest"))[1]:
+        assert step["given"] == [{}, {}]
+
+
+@pytest.mark.parametrize("name", [n for n, e in {**STRATEGIES, **LOSSES}.items() if "teacher" in e.needs])
+def test_a_teacher_without_a_momentum_encoder_is_refused(name: str) -> None:
+    flat = Library(ROOT).merged(name) | {"data.dataset": "scenes"}
+    check_together(flat, "file")
+    with pytest.raises(UserError, match=f"needs a momentum encoder; memory.kind is 'none'.*{name}.*size may be 0"):
+        check_together(flat | {"memory.kind": "none"}, "file")
+
+
+def test_a_guide_without_a_warmup_is_refused() -> None:
+    flat = Library(ROOT).merged("gist") | {"data.dataset": "scenes"}
+    check_together(flat, "file")
+    check_together(flat, "file", "finetune")
+    with pytest.raises(UserError, match="needs a guide.*warmup.epochs is 0"):
+        check_together(flat | {"warmup.epochs": 0}, "file")
+
+
+def test_attracted_candidates_need_a_loss_that_takes_them() -> None:
+    flat = Library(ROOT).merged("fnc_attract") | {"data.dataset": "scenes"}
+    with pytest.raises(UserError, match="negatives.strategy.*does not fit loss.kind 'dcl'"):
+        check_together(flat | {"loss.kind": "dcl"}, "file")
