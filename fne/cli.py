@@ -110,6 +110,11 @@ def build_parser() -> argparse.ArgumentParser:
     costed.set_defaults(cores=_available())
     costed.add_argument("--out", type=Path, metavar="FILE", help="also write the estimates as JSON")
 
+    watched = _option("study", metavar="STUDY", help="a file stem of ablations/studies")
+    watched.add_argument("--once", action="store_true", help="look once, as where the output is no terminal")
+    meaning = "also write the curves as TensorBoard's event files, there"
+    watched.add_argument("--tensorboard", type=Path, metavar="FOLDER", help=meaning)
+
     corpus = _option("dataset", choices=tuple(SOURCES), help="a corpus of photographs")
     corpus.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where it goes")
     corpus.add_argument("--only", choices=("annotations", "images"), help="default: both")
@@ -137,6 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
     verb(verbs.tune, "search on validation, the same budget for every variant", *common, *machine)
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
+    verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
     verb(verbs.describe, "a variant beside its parent and the release, or a study", identity)
     verb(verbs.check, "check every study and variant, or the studies named", named, overrides)
     verb(verbs.list_all, "all studies and variants")

@@ -50,13 +50,14 @@ class Progress:
         seconds = max(now - self.start, 1e-9)
         rate = (self.done - self._first) / seconds
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
-        text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {_clock(left)} left"
+        text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {clock(left)} left"
         text += f", {note}" if note else ""
         self.stream.write(f"\r\x1b[K{text}" if self.live else f"{text}\n")
         self.stream.flush()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss; ``?`` where they are not known."""
     if seconds == float("inf"):
         return "?"
     minutes, rest = divmod(int(seconds + 0.5), 60)

@@ -165,6 +165,13 @@ def estimate(arguments: argparse.Namespace) -> None:
         run(study, arguments.root, arguments.threads, device, jobs, out)
 
 
+def watch(arguments: argparse.Namespace) -> None:
+    from fne.watch.run import run
+
+    events = arguments.tensorboard and arguments.root / arguments.tensorboard
+    run(load_study(arguments, complete=False), arguments.root, once=arguments.once, tensorboard=events)
+
+
 def describe(arguments: argparse.Namespace) -> None:
     from fne import config
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -24,11 +25,13 @@ from fne.training import checkpoint, distributions
 from fne.training.corpus import open_corpus, torch_device
 from fne.training.diagnostics import DIRECTIONS, PICK_FIELDS
 from fne.training.engine import Engine
+from fne.watch.state import PROGRESS
 
 SCHEMA = 1
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 50
 """A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
+TELL_SECONDS = 5.0
 CURVES = [
     "seed",
     "epoch",
@@ -169,13 +172,17 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
     wait = CHECKPOINT_SECONDS
     stream = None if first else io.StringIO()
     progress = Progress(label, engine.total_steps, "steps", done=engine.step, stream=stream)
+    told = 0.0
 
     def after_step(score: float | None) -> None:
-        nonlocal saved, wait
+        nonlocal saved, wait, told
         if score is not None and engine.curves and engine.curves[-1]["step"] == engine.step:
             for row in engine.curves[-len(engine.seeds) :]:
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
+        if first and (score is not None or engine.step == engine.total_steps or time.monotonic() - told > TELL_SECONDS):
+            told = time.monotonic()
+            _tell(engine, scratch, spent + told - clock)
         due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > wait
         if first and (due or engine.step == engine.total_steps):
             began = time.monotonic()
@@ -185,6 +192,16 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
 
     engine.run(after_step)
     progress.close(_outcome(engine))
+
+
+def _tell(engine: Engine, scratch: Path, seconds: float) -> None:
+    """How far the run is, for whoever watches; see :mod:`fne.watch`. A number that is none is written as null."""
+    curves = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        for row in engine.curves
+    ]
+    now = {"seeds": engine.seeds, "step": engine.step, "total": engine.total_steps, "seconds": round(seconds, 3)}
+    write_json(scratch / PROGRESS, {**now, "time": time.time(), "curves": curves}, indent=None)
 
 
 def _outcome(engine: Engine) -> str:
