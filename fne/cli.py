@@ -99,10 +99,12 @@ def build_parser() -> argparse.ArgumentParser:
     named = _option("studies", nargs="*", help="default: all")
     identity = _option("id", help="of a variant or a study")
 
-    costed = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    either = costed.add_mutually_exclusive_group(required=True)
+    place = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    either = place.add_mutually_exclusive_group(required=True)
     either.add_argument("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
     either.add_argument("--study", help=argparse.SUPPRESS)
+
+    costed = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[place])
     meaning = "CPU threads of a job (default: 1, as in the workflow)"
     costed.add_argument("--threads", type=_threads, default=1, help=meaning)
     meaning = "jobs side by side (default: as many as there are cores for, or GPUs)"
@@ -140,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
     verb(verbs.figures, "results of a study -> figures as SVG and PNG", *common)
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
-    verb(verbs.tune, "search on validation, the same budget for every variant", *common, *machine)
+    verb(verbs.tune, "search on validation, the same budget for every variant", place, overrides, *machine)
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
     verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
     verb(verbs.describe, "a variant beside its parent and the release, or a study", identity)

@@ -117,4 +117,9 @@ def sha256_file(path: str | Path) -> str:
 
 def sha256_text(text: str) -> str:
     """Hex SHA-256 of UTF-8 text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return sha256_bytes(text.encode("utf-8"))
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()

@@ -192,11 +192,12 @@ class StudyResults:
         direction: str | None = None,
         protocol: str | None = None,
     ) -> Contrast | None:
-        """Paired difference to the baseline, or ``None`` where there is none."""
+        """Paired difference to the baseline, or ``None``; ``p_holm`` is of the test that the study declares."""
         row = self._contrasts.get((variant, *self._which(metric, direction, protocol)))
         if row is None or not np.isfinite(row["difference"]):
             return None
-        names = ("difference", "low", "high", "p_query", "p_query_holm", "p_seed", "p_seed_floor")
+        held = "p_seed_holm" if self.definition.test == "seeds" else "p_query_holm"
+        names = ("difference", "low", "high", "p_query", held, "p_seed", "p_seed_floor")
         note = row["note"] if isinstance(row["note"], str) else ""
         return Contrast(variant, row["baseline"], *(float(row[name]) for name in names), int(row["n_seeds"]), note)
 

@@ -11,17 +11,24 @@ if TYPE_CHECKING:
     from fne.config import Study
 
 
-def load_study(arguments: argparse.Namespace, *, complete: bool = True) -> Study:
+def load_study(arguments: argparse.Namespace, *, complete: bool = True, tuned: bool = True) -> Study:
     """Load the study that the arguments name, with their ``--set``; check ``--variant`` and ``--block``."""
     from fne import config
 
     study = config.load_study(
-        arguments.study, config.parse_set(arguments.set), arguments.root, complete=complete
+        arguments.study, config.parse_set(arguments.set), arguments.root, complete=complete, tuned=tuned
     )
     if hasattr(arguments, "variant"):
         config.variant_of(study, arguments.variant)
     if hasattr(arguments, "block"):
         config.parse_block(arguments.block)
+    return study
+
+
+def tell(study: Study) -> Study:
+    """Say on stderr what a reader of the study's results must know."""
+    for note in study.notes:
+        print(f"note: study {study.name}: {note}", file=sys.stderr)
     return study
 
 
@@ -120,7 +127,7 @@ def aggregate(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     from fne.stats.compare import run
 
-    run(load_study(arguments, complete=False), arguments.root)
+    run(tell(load_study(arguments, complete=False)), arguments.root)
 
 
 def tables(arguments: argparse.Namespace) -> None:
@@ -144,7 +151,7 @@ def report(arguments: argparse.Namespace) -> None:
 def tune(arguments: argparse.Namespace) -> None:
     from fne import lease
 
-    study = load_study(arguments)
+    study = load_study(arguments, tuned=False)
     with lease.device(arguments.device) as device:
         from fne.training.tune import run
 
@@ -155,7 +162,7 @@ def tune(arguments: argparse.Namespace) -> None:
 def estimate(arguments: argparse.Namespace) -> None:
     from fne import lease
 
-    study = load_study(arguments)
+    study = tell(load_study(arguments))
     devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     with lease.device(arguments.device) as device:
         from fne.training.estimate import run
@@ -191,7 +198,7 @@ def check(arguments: argparse.Namespace) -> None:
         library.base  # noqa: B018 - reading it checks it
     for name in names:
         with problems.collect():
-            config.load_study(name, overrides, arguments.root, complete=bool(arguments.studies))
+            tell(config.load_study(name, overrides, arguments.root, complete=bool(arguments.studies)))
     variants = []
     if not arguments.studies:
         with problems.collect():

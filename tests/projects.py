@@ -24,7 +24,8 @@ class Project:
         shutil.copytree(ROOT / "ablations", root / "ablations")
         shutil.rmtree(root / "ablations" / "tuned", ignore_errors=True)
         for file in (root / "ablations" / "studies").glob("*.yaml"):
-            self.edit(f"studies/{file.stem}", tuned=None)
+            content = {key: value for key, value in self.read(f"studies/{file.stem}").items() if key != "tune"}
+            self.write(f"studies/{file.stem}", content | {"tuned": None})
 
     def path(self, name: str) -> Path:
         return self.root / "ablations" / f"{name}.yaml"
@@ -68,14 +69,9 @@ def digests(study: config.Study) -> dict[str, str]:
 
 
 def tuned_file(values: dict, **changes: object) -> dict:
-    protocol = {
-        "metric": "val_rsum",
-        "budget": 8,
-        "seeds": [100],
-        "date": "2026-01-01",
-        "command": "fne tune",
-    }
-    content = {"protocol": protocol, "search": {"loss.margin": [0.1, 0.2]}, "values": values, "trials": []}
+    protocol = {"metric": "val_rsum", "date": "2026-01-01", "command": "fne tune"}
+    declared = {"budget": 8, "seeds": [100], "search": {"loss.margin": [0.1, 0.2]}}
+    content = {"declared": declared, "protocol": protocol, "values": values, "border": {}, "trials": []}
     return content | {"reasons": {variant: "best of 8" for variant in values}} | changes
 
 

@@ -71,6 +71,7 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         (["figures", *STUDY], "reporting.figures", (study, ROOT)),
         (["report", *STUDY], "reporting.report", (study, ROOT)),
         (["tune", *STUDY, *machine], "training.tune", (study, ROOT, 2, "cpu")),
+        (["tune", "smoke", *STUDY[2:], *machine], "training.tune", (study, ROOT, 2, "cpu")),
         (["estimate", *STUDY, *machine, "--jobs", "3"], "training.estimate", (study, ROOT, 2, "cpu", 3, None)),
         (["estimate", "smoke", *STUDY[2:], *machine, "--jobs", "1", "--out", "e.json"], "training.estimate",
          (study, ROOT, 2, "cpu", 1, ROOT / "e.json")),
@@ -192,8 +193,8 @@ def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (KeyboardInterrupt(), 130, "interrupted"),
     ]
     for error, status, words in table:
-        replace_room(monkeypatch, "stats.compare", error)
-        assert cli.main(["compare", *STUDY]) == status
+        replace_room(monkeypatch, "stats.aggregate", error)
+        assert cli.main(["aggregate", *STUDY]) == status
         shown = capsys.readouterr().err
         assert shown.startswith(words) and shown.count("\n") == 1, shown
 

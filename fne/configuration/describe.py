@@ -96,7 +96,16 @@ def _study(study: Study) -> str:
         "",
         *(f"  {variant:<{width}}  {study.library[variant].title}" for variant in study.variants),
     ]
-    return "\n".join([*lines, *_published(study)]) + "\n"
+    notes = [f"note: {note}" for note in study.notes]
+    return "\n".join([*lines, *_searched(study), *_published(study), *([""] if notes else []), *notes]) + "\n"
+
+
+def _searched(study: Study) -> list[str]:
+    """The search that a study declares."""
+    if study.tune is None:
+        return []
+    lines = ["", f"searched on validation, {study.tune.budget} trials a variant, seeds {list(study.tune.seeds)}:"]
+    return lines + [f"  {key}: {list(values)}" for key, values in study.tune.search.items()]
 
 
 def _published(study: Study) -> list[str]:

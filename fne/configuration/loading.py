@@ -35,15 +35,19 @@ from fne.configuration.schema import (
 from fne.configuration.seeds import read_block_size, read_seeds
 from fne.configuration.study import Study
 from fne.configuration.tuned import Tuned, read_tuned
+from fne.configuration.tuning import Tuning, check_seeds, read_tuning
 from fne.configuration.variants import STEM, only_keys, text_of
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
 from fne.retrieval.protocols import METRICS as PROTOCOL_METRICS
+from fne.stats.needs import reachable, seed_note, seeds_needed
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
-STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tuned", "published")
+STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tune", "tuned", "test", "published")
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
+TESTS = ("images", "seeds")
+"""What the p values of a study's family are about: other test images, or training again."""
 COMMAND_LINE = "command line"
 
 
@@ -53,7 +57,12 @@ def list_studies(root: Path = Path(".")) -> list[str]:
 
 
 def load_study(
-    name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path("."), *, complete: bool = True
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    root: Path = Path("."),
+    *,
+    complete: bool = True,
+    tuned: bool = True,
 ) -> Study:
     """Load a study and check every merged variant of it before any work.
 
@@ -65,6 +74,7 @@ def load_study(
         overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
         root: The project's folder.
         complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
+        tuned: Lay the values that tuning chose; without, the study is as it is before it was tuned.
 
     Raises:
         UserError: Lists everything that is wrong.
@@ -78,15 +88,15 @@ def load_study(
         raise bad_input(
             "not a study's name", file=file, value=name, allowed="lower-case letters, digits and _"
         )
-    return _Loader(file, Library(root), overrides or {}).load(complete)
+    return _Loader(file, Library(root), overrides or {}, tuned).load(complete)
 
 
 class _Loader:
     """One loading of one study. Problems of independent parts are collected; what builds on them waits."""
 
-    def __init__(self, file: Path, library: Library, overrides: Mapping[str, Any]) -> None:
-        self.file, self.library = file, library
-        self.problems = Problems()
+    def __init__(self, file: Path, library: Library, overrides: Mapping[str, Any], tuned: bool) -> None:
+        self.file, self.library, self.lay_tuned = file, library, tuned
+        self.problems, self.notes = Problems(), []
         self.content = read_mapping(file)
         self.level = {key: overrides.get(key, self.content.get(key)) for key in STUDY_LEVEL}
         self.overrides = {key: value for key, value in overrides.items() if key not in STUDY_LEVEL}
@@ -108,14 +118,16 @@ class _Loader:
         if ids and baseline not in ids:
             problem = "is not among the study's variants"
             self.problems.report(problem, file=self.file, key="baseline", value=baseline, allowed=ids)
+        test = self._test(len(seeds), len(ids) - 1)
         overrides = self._typed_overrides()
         shared = self._shared(overrides)
-        tuned = self._tuned()
+        tune = self._tune(seeds)
+        tuned = self._tuned(tune, ids, seeds)
         published = self._published(ids)
         self._stop()
 
         merged = {variant: self._merge(variant, shared, tuned, overrides) for variant in ids}
-        self._check_merged(merged, tuned, overrides, complete)
+        self._check_merged(merged, tune, tuned, overrides, complete)
         configs = {variant: prune(flat, texts["regime"]) for variant, flat in merged.items()}
         self._distinct(configs)
         self._stop()
@@ -134,6 +146,9 @@ class _Loader:
             library={variant.id: variant for name in ids for variant in self.library.chain(name)},
             tuned=tuned.name if tuned else None,
             published=published,
+            test=test,
+            tune=tune,
+            notes=tuple(self.notes),
         )
 
     def _stop(self) -> None:
@@ -283,10 +298,51 @@ class _Loader:
             with self.problems.collect():
                 onto[key] = check_value(value, check_key(key, fields, self.file, shown), self.file, shown)
 
-    def _tuned(self) -> Tuned | None:
-        name = self.content.get("tuned")
+    def _test(self, n_seeds: int, comparisons: int) -> str:
+        """The test that the study's claims rest on. Too few seeds for it are refused, or else a note."""
+        test = self.content.get("test", TESTS[0])
+        if test not in TESTS:
+            self.problems.report("unknown", file=self.file, key="test", value=test, allowed=TESTS)
+        elif test == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
+            at = {"file": self._source("seeds"), "key": "seeds", "value": n_seeds}
+            allowed = f"at least {seeds_needed(comparisons)} seeds for {comparisons} comparisons, as test is 'seeds'"
+            self.problems.report("are fewer than the exact test over seeds needs", allowed=allowed, **at)
+        elif n_seeds and (note := seed_note(n_seeds, max(comparisons, 0))):
+            self.notes.append(note)
+        return test
+
+    def _tune(self, seeds: tuple[int, ...]) -> Tuning | None:
         with self.problems.collect():
-            return None if name is None else read_tuned(name, self.library, self.file)
+            if self.content.get("tune") is not None:
+                declared = read_tuning(self.content["tune"], self.file)
+                check_seeds(declared, seeds, self.file, "tune.seeds")
+                return declared
+        return None
+
+    def _tuned(self, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...]) -> Tuned | None:
+        """The outcome of the study's own search, or of the one that it names."""
+        own, declares = self.file.stem, self.content.get("tune") is not None
+        name = self.content.get("tuned", own if declares else None)
+        if name is None or not self.lay_tuned:
+            return None
+        with self.problems.collect():
+            if declares and name != own:
+                problem = "is another study's; this one declares a search of its own"
+                raise bad_input(problem, file=self.file, key="tuned", value=name, allowed=[own, "null"])
+            if declares and not (self.library.folder / "tuned" / f"{own}.yaml").is_file():
+                hint = f"run `fne tune {own}`, or write `tuned: null` to go without"
+                raise bad_input("this search was not made yet", file=self.file, key="tune", hint=hint)
+            tuned = read_tuned(name, self.library, self.file)
+            check_seeds(tuned.declared, seeds, self._source("seeds"), "seeds")
+            again = f"run `fne tune {own}`: it makes the trials that are missing"
+            if tune is not None and (changed := tune.changed(tuned.declared)):
+                raise bad_input("was made under another declaration", file=tuned.file, value=changed, hint=again)
+            if lacking := [variant for variant in ids if variant not in tuned.values]:
+                if tune is not None and self._source("variants") == self.file:
+                    problem = "lacks variants of the study"
+                    raise bad_input(problem, file=tuned.file, value=", ".join(lacking), hint=again)
+                self.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(lacking)}")
+            return tuned
         return None
 
     def _published(self, ids: list[str]) -> Against | None:
@@ -313,6 +369,7 @@ class _Loader:
     def _check_merged(
         self,
         merged: Mapping[str, Mapping[str, Any]],
+        tune: Tuning | None,
         tuned: Tuned | None,
         overrides: Mapping[str, Any],
         complete: bool,
@@ -339,6 +396,8 @@ class _Loader:
             (COMMAND_LINE, "", overrides),
             (self.file, "set.", flatten(self._section("set"), self.file)),
         ]
+        if tune is not None and self._source("variants") == self.file:
+            sources.append((self.file, "tune.search.", tune.plain()["search"]))
         for where, prefix, given in sources:
             for key, value in given.items():
                 if key not in read:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fne.configuration.against import Against
 from fne.configuration.schema import unflatten
+from fne.configuration.tuning import Tuning
 from fne.configuration.variants import Variant
 from fne.errors import bad_input
 
@@ -33,6 +34,9 @@ class Study:
         library: The variant files behind it, by id, ancestors included.
         tuned: Name of the tuned file, or None.
         published: The published results that it is set against, or None.
+        test: What the p values of its family are about: ``images``, or ``seeds``.
+        tune: The search that it declares, or None.
+        notes: What a reader of its results must know before it runs: seeds too few, variants without tuned values.
     """
 
     name: str
@@ -50,6 +54,9 @@ class Study:
     library: Mapping[str, Variant] = field(repr=False)
     tuned: str | None
     published: Against | None = None
+    test: str = "images"
+    tune: Tuning | None = None
+    notes: tuple[str, ...] = ()
 
 
 def resolve(study: Study, variant: str) -> dict[str, Any]:

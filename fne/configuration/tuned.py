@@ -1,4 +1,4 @@
-"""Outcomes of a tuning protocol: ``ablations/tuned/<name>.yaml``, values per variant with their reason."""
+"""Outcomes of tuning: ``ablations/tuned/<study>.yaml``, written by ``fne tune``; values and reasons by variant."""
 
 from __future__ import annotations
 
@@ -10,22 +10,34 @@ from typing import Any
 from fne.configuration.library import Library
 from fne.configuration.problems import Problems
 from fne.configuration.schema import check_value, flatten
+from fne.configuration.tuning import Tuning, read_tuning
 from fne.configuration.variants import only_keys, text_of, variant_field
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
 
-TUNED_KEYS = ("protocol", "search", "values", "reasons", "trials")
-PROTOCOL_KEYS = ("metric", "budget", "seeds", "date", "command")
+TUNED_KEYS = ("declared", "protocol", "values", "reasons", "border", "trials")
+PROTOCOL_KEYS = ("metric", "date", "command")
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Values chosen on validation, per variant, dotted keys."""
+    """Values chosen on validation, per variant, dotted keys.
+
+    Args:
+        name: File stem.
+        file: The file.
+        declared: A copy of the declaration that it was made under.
+        values: Per variant.
+        reasons: Per variant, in words.
+        border: Per variant the keys whose best value lies at the border of its range.
+    """
 
     name: str
     file: Path
+    declared: Tuning
     values: Mapping[str, Mapping[str, Any]]
     reasons: Mapping[str, str]
+    border: Mapping[str, tuple[str, ...]]
 
 
 def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
@@ -45,7 +57,7 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
     with problems.collect():
         only_keys(content, TUNED_KEYS, file)
     sections: dict[str, dict[str, Any]] = {}
-    for key in ("protocol", "search", "values", "reasons"):
+    for key in ("protocol", "values", "reasons", "border"):
         section = content.get(key)
         if not isinstance(section, dict):
             problems.report("must be a mapping", file=file, key=key, value=section)
@@ -53,6 +65,9 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
     for key in PROTOCOL_KEYS:
         if sections["protocol"].get(key) is None:
             problems.report("is missing", file=file, key=f"protocol.{key}")
+    declared = None
+    with problems.collect():
+        declared = read_tuning(content.get("declared"), file, "declared")
     values: dict[str, dict[str, Any]] = {}
     for variant, given in sections["values"].items():
         with problems.collect():
@@ -76,5 +91,10 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
                 value=variant,
                 allowed=list(sections["values"]),
             )
+    for variant, keys in sections["border"].items():
+        if not isinstance(keys, list) or not {*keys} <= {*values.get(variant, {})}:
+            allowed = "a list of keys of its values"
+            problems.report("must be", file=file, key=f"border.{variant}", value=keys, allowed=allowed)
     problems.raise_any(str(file))
-    return Tuned(name=name, file=file, values=values, reasons=dict(sections["reasons"]))
+    border = {variant: tuple(keys) for variant, keys in sections["border"].items() if keys}
+    return Tuned(name, file, declared, values, dict(sections["reasons"]), border)

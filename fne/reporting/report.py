@@ -19,7 +19,7 @@ from fne.reporting.examples import Thumbnails, sample
 from fne.reporting.figures import FIGURES, WORDS
 from fne.reporting.headline import headline
 from fne.reporting.published import comparisons, sentence
-from fne.reporting.table_configs import differences, tuning
+from fne.reporting.table_configs import border_note, differences, tuning
 from fne.reporting.table_contrasts import primary_contrasts
 from fne.reporting.table_main import missing_seeds
 from fne.reporting.table_record import fingerprints, test_readings, versions
@@ -161,6 +161,7 @@ def _setting(study: StudyResults) -> str:
         f"{len(study.variants)} variant{'s' if len(study.variants) != 1 else ''}, seeds "
         f"{seed_list(study.seeds)}: {done} of {asked} runs have a result. Scores are on "
         f"{protocol_words(study, 'own')}. Checkpoints were chosen on the validation split."
+        + "".join(f" Note: {note}." for note in study.definition.notes)
     )
 
 
@@ -207,9 +208,11 @@ def _published(study: StudyResults, built: dict[str, Table]) -> dict[str, Any]:
 
 def _tuning(study: StudyResults) -> list[tuple[str, str]]:
     found = tuning(study)
+    declared = found.get("declared", {})
     rows = [(key, clean(str(value))) for key, value in found.get("protocol", {}).items()]
-    rows += [(f"searched {key}", clean(str(value))) for key, value in flatten(found.get("search", {})).items()]
-    return rows
+    rows += [(key, clean(str(declared[key]))) for key in ("budget", "seeds") if key in declared]
+    rows += [(f"searched {key}", clean(str(value))) for key, value in flatten(declared.get("search", {})).items()]
+    return rows + ([("at the border", clean(border_note(study)))] if border_note(study) else [])
 
 
 def _protocol(name: str, facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:

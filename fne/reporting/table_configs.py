@@ -53,7 +53,8 @@ def configs_table(study: StudyResults) -> Table:
         "other values."
     )
     records = tuple(differences(study, chosen))
-    return Table("configs", "What sets each variant apart", caption, columns, tuple(rows), (), records)
+    notes = (border_note(study),) if border_note(study) else ()
+    return Table("configs", "What sets each variant apart", caption, columns, tuple(rows), notes, records)
 
 
 def differences(study: StudyResults, chosen: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -82,6 +83,14 @@ def tuning(study: StudyResults) -> dict[str, Any]:
     if study.definition.tuned is None:
         return {}
     return read_mapping(study.root / paths.tuned(study.definition))
+
+
+def border_note(study: StudyResults) -> str:
+    """Which variants' best values lie at the border of the range that was searched; empty where none does."""
+    border = tuning(study).get("border") or {}
+    flagged = [f"{variant.id} ({', '.join(keys)})" for variant in study.variants if (keys := border.get(variant.id))]
+    lead = "Best value at the border of the range that was searched, so that a wider range may hold a better one"
+    return f"{lead}: {'; '.join(flagged)}." if flagged else ""
 
 
 def change(key: str, before: Any, after: Any) -> str:

@@ -28,6 +28,8 @@ def primary_contrasts(study: StudyResults) -> Table:
 
 def contrasts_table(study: StudyResults) -> Table:
     """Build the table of contrasts, the primary metric first, then the order of the study."""
+    over_seeds = study.definition.test == "seeds"
+    held = "p_seed_holm" if over_seeds else "p_query_holm"
     columns = (
         Column("Variant", numeric=False),
         Column("Metric", numeric=False),
@@ -37,7 +39,7 @@ def contrasts_table(study: StudyResults) -> Table:
         Column("Δ baseline", help="paired difference to the baseline"),
         Column("Interval"),
         Column("p (queries)"),
-        Column("p (Holm)", help="corrected over the variants"),
+        Column("p (Holm)", help=f"over {'seeds' if over_seeds else 'queries'}, corrected over the variants"),
         Column("p (seeds)", help="exact sign flips over seeds"),
         Column("Least possible", help="the seed-level test's floor"),
     )
@@ -68,7 +70,7 @@ def contrasts_table(study: StudyResults) -> Table:
                 Cell(difference, _finite(row["difference"])),
                 Cell(interval or "—", note=_remarks(row["note"])),
                 Cell(p_value(row["p_query"]), _finite(row["p_query"])),
-                Cell(p_value(row["p_query_holm"]), _finite(row["p_query_holm"])),
+                Cell(p_value(row[held]), _finite(row[held])),
                 Cell(p_value(row["p_seed"]), _finite(row["p_seed"])),
                 Cell(p_value(row["p_seed_floor"]), _finite(row["p_seed_floor"])),
             )

@@ -10,7 +10,6 @@ import numpy as np
 from fne.reporting.cells import ABSENT, Cell, Column, Table
 from fne.reporting.facts import TRUTH_WORDS, pick_share, supported_best, truth_is_known, truth_kind
 from fne.reporting.wording import (
-    ALPHA,
     DIRECTION_NAMES,
     METRICS,
     UNITS,
@@ -25,6 +24,7 @@ from fne.reporting.wording import (
     signed,
     span,
 )
+from fne.stats.needs import ALPHA
 from fne.study_results import DIRECTIONS, Contrast, StudyResults, Variant
 
 RECALLS = ("r1", "r5", "r10")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fne.study_results import StudyResults, Variant
 
-ALPHA = 0.05
 METRICS = {
     "r1": "R@1",
     "r5": "R@5",

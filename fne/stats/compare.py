@@ -23,7 +23,7 @@ INTERVALS = ["study", "dataset", "variant", "protocol", "direction", "metric", "
              "sd_seeds", "low", "high", "level", "method"]  # fmt: skip
 CONTRASTS = ["study", "dataset", "variant", "baseline", "protocol", "direction", "metric", "n_seeds",
              "difference", "low", "high", "p_query", "p_query_holm", "p_seed", "p_seed_floor",
-             "note"]  # fmt: skip
+             "p_seed_holm", "note"]  # fmt: skip
 MEDIAN = "median_rank"
 NAN = float("nan")
 
@@ -178,10 +178,10 @@ def _contrasts(
                          "difference": change.mean(), "p_seed": p_seed, "p_seed_floor": floor,
                          "note": _join(few, "no interval: a median of ranks")})  # fmt: skip
     family = [row for row in rows if (row["protocol"], row["direction"], row["metric"]) == primary]
-    for row, adjusted in zip(
-        family, holm(np.array([row.get("p_query", NAN) for row in family])), strict=True
-    ):
-        row["p_query_holm"] = float(adjusted)
+    for test in ("p_query", "p_seed"):
+        adjusted = holm(np.array([row.get(test, NAN) for row in family]))
+        for row, p in zip(family, adjusted, strict=True):
+            row[f"{test}_holm"] = float(p)
     return rows
 
 

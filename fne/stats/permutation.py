@@ -39,6 +39,11 @@ def image_p_values(differences: np.ndarray, *, stream: int = 0, flips: int = FLI
     return (1 + reached) / (1 + flips)
 
 
+def seed_floor(n: int, flips: int = FLIPS) -> float:
+    """The least p value that the test over n seeds can give: ``2 / 2^n``, or one of the random patterns and itself."""
+    return 2.0 / 2.0**n if n <= EXACT_SEEDS else 1.0 / (1 + flips)
+
+
 def seed_p_value(differences: np.ndarray, *, stream: int = 0, flips: int = FLIPS) -> tuple[float, float]:
     """Two-sided p value of the sign-flip test over seeds, and the least value it can take, ``2 / 2^n``.
 
@@ -61,4 +66,4 @@ def seed_p_value(differences: np.ndarray, *, stream: int = 0, flips: int = FLIPS
         signs = np.concatenate([np.ones((1, n)), signs])
     bound = abs(differences.sum()) - _ROUNDING * np.abs(differences).sum()
     p = float((np.abs(signs @ differences) >= bound).mean())
-    return p, max(2.0 / 2.0**n, 1.0 / len(signs))
+    return p, seed_floor(n, flips)

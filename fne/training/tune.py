@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 import torch
 import yaml
 
+import fne
 from fne import paths
-from fne.config import Study, digest, resolve
-from fne.configuration.schema import RUN_FIELDS, check_key, check_value, flatten, unflatten
+from fne.config import Study, resolve, training_digest
+from fne.configuration.schema import flatten, unflatten
+from fne.configuration.tuning import Tuning
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
 from fne.files import read_json, sha256_text, write_json, write_text
@@ -25,94 +27,95 @@ from fne.training.corpus import open_corpus, torch_device
 from fne.training.data import Split
 from fne.training.engine import Engine
 
-HEADER = """# How the values of this file were found: `protocol` and `search` are declared by hand before the search;
-# what follows is written by the command, from validation scores alone. A value at the border of its range is flagged.
+HEADER = """# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
+# `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.
 """
+METRIC = "mean over the tuning seeds of the selected validation rsum"
 
 
 def run(study: Study, root: Path, threads: int, device: str) -> None:
-    """Search the declared ranges for every variant and write the outcome into ``ablations/tuned/<name>.yaml``.
+    """Search the ranges that a study declares for each of its variants; write ``ablations/tuned/<study>.yaml``.
 
-    Trials that were finished before a kill are not run again.
+    A trial whose resolved config, tuning seeds and data are those of one that the file records, or that was finished
+    before a kill, is not run again: a variant that is added runs its own trials and no others.
 
     Args:
-        study: Its ``tuned`` name (or its own) says which file declares protocol and search.
+        study: Loaded without tuned values (``load_study(..., tuned=False)``).
         root: The project's folder.
         threads: Trials run side by side on a CPU, one thread each.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: The file declares no valid protocol or search.
+        UserError: The study declares no search, or the command line chose among its variants.
     """
-    file = root / paths.tuned(study)
-    declared = read_mapping(file)
-    budget, seeds, search = read_protocol(declared, file, study)
-    plans = {variant: trials(flatten(resolve(study, variant)), search, budget) for variant in study.variants}
+    if study.tune is None:
+        allowed = "tune: {budget: 6, seeds: [1000], search: {train.learning_rate: [0.001, 0.002]}}"
+        raise bad_input("declares no search", file=study.name, key="tune", allowed=allowed)
+    if "variants" in study.overrides:
+        hint = "trials that were made are not made again"
+        raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
+    file, tune = root / paths.tuned(study), study.tune
+    plans = {v: trials(flatten(resolve(study, v)), tune.search, tune.budget) for v in study.variants}
     jobs = {
         (variant, number): unflatten({**flatten(resolve(study, variant)), **values})
         for variant, plan in plans.items()
         for number, values in enumerate(plan)
     }
-    cache = root / "scratch" / "tune" / study.name
-    scores = _scores(jobs, seeds, study, root, threads, device, cache)
-    values, reasons, rows = {}, {}, []
+    data = _data_fingerprint(study, root)
+    before = read_mapping(file) if file.is_file() else {}
+    scores = _scores(jobs, recorded(before, tune, data), study, root, threads, device)
+    values, reasons, border, rows = {}, {}, {}, []
     for variant, plan in plans.items():
         found = [scores[variant, number] for number in range(len(plan))]
         best = max(range(len(plan)), key=lambda number, found=found: found[number])
-        values[variant] = plan[best]
-        reasons[variant] = reason(plan, found, best, search)
+        values[variant], border[variant] = plan[best], at_border(plan[best], tune.search)
+        reasons[variant] = reason(found, border[variant])
         rows += [
-            {"variant": variant, "val_rsum": round(100 * score, 2), **point}
-            for point, score in zip(plan, found, strict=True)
+            {"variant": variant, "val_rsum": score, "digest": training_digest(jobs[variant, number]), **plan[number]}
+            for number, score in enumerate(found)
         ]
-    protocol = {
-        **declared["protocol"],
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": f"fne tune --study {study.name}",
+    outcome = {
+        "declared": tune.plain(),
+        "protocol": {
+            "metric": METRIC,
+            "date": datetime.now(UTC).date().isoformat(),
+            "command": f"fne tune {study.name}",
+            "version": fne.PROTOCOL,
+            "data": data,
+        },
+        "values": values,
+        "reasons": reasons,
+        "border": {variant: keys for variant, keys in border.items() if keys},
+        "trials": rows,
     }
-    text = yaml.safe_dump(
-        {"protocol": protocol, "search": declared["search"], "values": values, "reasons": reasons, "trials": rows},
-        sort_keys=False,
-        width=120,
-        default_flow_style=None,
-    )
-    write_text(file, HEADER + text)
+    if {**before, "protocol": None} != {**outcome, "protocol": None}:
+        write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
+    print("\n".join(told(outcome)))
 
 
-def read_protocol(declared: dict[str, Any], file: Path, study: Study) -> tuple[int, list[int], dict[str, list[Any]]]:
-    """Budget, tuning seeds and search ranges of a file, checked.
+def told(outcome: Mapping[str, Any]) -> list[str]:
+    """What the command says in the end: each variant's reason, and which ranges may be too narrow."""
+    lines = [f"{variant}: {text}" for variant, text in outcome["reasons"].items()]
+    if outcome["border"]:
+        flagged = ", ".join(outcome["border"])
+        lines.append(f"at the border of a range, where a wider one may hold better values: {flagged}")
+    return lines
 
-    Raises:
-        UserError: A missing or mistyped entry, an unknown key, a value that the key cannot take, or tuning seeds that
-            are the study's own.
+
+def recorded(before: Mapping[str, Any], tune: Tuning, data: str) -> dict[str, float]:
+    """Scores of an earlier outcome that still hold, by the digest of the trial's config.
+
+    They hold under the same tuning seeds, version of training and data (an outcome that does not say which version or
+    data it was made with is taken at its word).
     """
-    protocol, search = declared.get("protocol"), declared.get("search")
-    for key, value in (("protocol", protocol), ("search", search)):
-        if not isinstance(value, dict) or not value:
-            raise bad_input("must be a mapping", file=file, key=key, value=value)
-    budget, seeds = protocol.get("budget"), protocol.get("seeds")
-    if not isinstance(budget, int) or budget < 1:
-        raise bad_input("must be a number of trials", file=file, key="protocol.budget", value=budget, allowed=">= 1")
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
-        raise bad_input("must be a list of seeds", file=file, key="protocol.seeds", value=seeds)
-    if shared := sorted(set(seeds) & set(study.seeds)):
-        raise bad_input(
-            "are seeds of the study too",
-            file=file,
-            key="protocol.seeds",
-            value=shared,
-            hint="tune on other seeds than those that are reported",
-        )
-    ranges = {}
-    for key, values in flatten(search).items():
-        field = check_key(key, RUN_FIELDS, file, f"search.{key}")
-        if not isinstance(values, list) or len(values) < 2:
-            raise bad_input("must be a list of at least two values", file=file, key=f"search.{key}", value=values)
-        ranges[key] = [check_value(value, field, file, f"search.{key}") for value in values]
-    return budget, seeds, ranges
+    declared, protocol = before.get("declared") or {}, before.get("protocol") or {}
+    same = declared.get("seeds") == list(tune.seeds)
+    same &= protocol.get("version", fne.PROTOCOL) == fne.PROTOCOL and protocol.get("data", data) == data
+    trials = before.get("trials") or [] if same else []
+    return {row["digest"]: row["val_rsum"] for row in trials if {"digest", "val_rsum"} <= {*row}}
 
 
-def trials(config: dict[str, Any], search: dict[str, list[Any]], budget: int) -> list[dict[str, Any]]:
+def trials(config: Mapping[str, Any], search: Mapping[str, Sequence[Any]], budget: int) -> list[dict[str, Any]]:
     """The points that are tried for one variant: its own axes of the search, ``budget`` points of their grid.
 
     A grid larger than the budget is sampled without replacement from a stream named by its axes, so that variants with
@@ -131,11 +134,21 @@ def trials(config: dict[str, Any], search: dict[str, list[Any]], budget: int) ->
     return grid
 
 
-def reason(plan: list[dict[str, Any]], scores: Sequence[float], best: int, search: dict[str, list[Any]]) -> str:
-    """Why the best point was chosen, and which of its values lie at the border of their range."""
-    border = [key for key, value in plan[best].items() if value in (min(search[key]), max(search[key]))]
-    ranked = sorted((100 * score for score in scores), reverse=True)
-    text = f"best of {len(plan)} trials: validation rsum {ranked[0]:.1f}"
+def at_border(point: Mapping[str, Any], search: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The keys of a point whose value is the least or the greatest of its range of numbers."""
+    numbers = {key: search[key] for key in point if all(isinstance(value, int | float) for value in search[key])}
+    return [key for key, values in numbers.items() if point[key] in (min(values), max(values))]
+
+
+def reason(scores: Sequence[float], border: Sequence[str]) -> str:
+    """Why the best point was chosen, and which of its values lie at the border of their range.
+
+    Args:
+        scores: Of all trials, rsum of 600.
+        border: Keys.
+    """
+    ranked = sorted(scores, reverse=True)
+    text = f"best of {len(ranked)} trials: validation rsum {ranked[0]:.1f}"
     if len(ranked) > 1:
         text += f" (next {ranked[1]:.1f}, worst {ranked[-1]:.1f})"
     return text + (f"; at the border: {', '.join(border)}" if border else "")
@@ -144,23 +157,32 @@ def reason(plan: list[dict[str, Any]], scores: Sequence[float], best: int, searc
 _STATE: dict[str, Any] = {}
 
 
+def _data_fingerprint(study: Study, root: Path) -> str:
+    """Of pictures and captions; features are left out, because their last bits differ between machines."""
+    found = open_corpus(study, root).fingerprints
+    return sha256_text(str(sorted(item for item in found.items() if item[0].startswith("data."))))[:16]
+
+
 def _scores(
-    jobs: dict[tuple[str, int], dict[str, Any]],
-    seeds: list[int],
+    jobs: Mapping[tuple[str, int], dict[str, Any]],
+    known: Mapping[str, float],
     study: Study,
     root: Path,
     threads: int,
     device: str,
-    cache: Path,
 ) -> dict[tuple[str, int], float]:
-    corpus = open_corpus(study, root)
+    """rsum (of 600, two decimals, as it is recorded) of every trial: known, in the cache, or run now."""
+    seeds, corpus = list(study.tune.seeds), open_corpus(study, root)
+    cache = root / "scratch" / "tune" / study.name
     scores: dict[tuple[str, int], float] = {}
     waiting = {}
     for key, config in jobs.items():
-        name = sha256_text(f"{digest(config)} {seeds} {sorted(corpus.fingerprints.items())}")[:24]
+        name = sha256_text(f"{training_digest(config)} {seeds} {sorted(corpus.fingerprints.items())}")[:24]
         path = cache / f"{name}.json"
-        if path.exists():
-            scores[key] = read_json(path)["score"]
+        if (score := known.get(training_digest(config))) is not None:
+            scores[key] = score
+        elif path.exists():
+            scores[key] = _percent(read_json(path)["score"])
         else:
             waiting[key] = (config, path)
     progress = Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores))
@@ -171,14 +193,19 @@ def _scores(
         futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
         for future in as_completed(futures):
             key, path = futures[future]
-            scores[key] = future.result()
-            write_json(path, {"variant": key[0], "score": scores[key]})
-            progress.add(1, f"{key[0]} {100 * scores[key]:.1f}")
+            score = future.result()
+            scores[key] = _percent(score)
+            write_json(path, {"variant": key[0], "score": score})
+            progress.add(1, f"{key[0]} {scores[key]:.1f}")
     finally:
         # after Ctrl-C or a failed trial the trials that have not begun must not run
         pool.shutdown(wait=False, cancel_futures=True)
     progress.close()
     return scores
+
+
+def _percent(score: float) -> float:
+    return round(100 * score, 2)
 
 
 def _open(study: Study, root: Path, device: str) -> None:

@@ -171,8 +171,9 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
         (tuned_file({"fne": 3}), ["values.fne", "mapping"]),
         (tuned_file({"fne": {}}, reasons={}), ["reasons.fne", "non-empty"]),
         (tuned_file({}, reasons={"fne": "why"}), ["reasons.fne", "without values"]),
-        (tuned_file({}, protocol={"metric": "x"}), ["protocol.budget", "is missing", "protocol.command"]),
-        (tuned_file({}, search=None), ["search", "mapping"]),
+        (tuned_file({}, protocol={"metric": "x"}), ["protocol.date", "is missing", "protocol.command"]),
+        (tuned_file({}, declared=None), ["declared", "mapping"]),
+        (tuned_file({}, border={"fne": ["loss.margin"]}), ["border.fne", "a list of keys of its values"]),
         (tuned_file({}, valus={}), ["valus", "did you mean 'values'"]),
     ],
 )
@@ -180,6 +181,126 @@ def test_bad_tuned_file(project: Project, content: dict, saying: list[str]) -> N
     project.write("tuned/t", content)
     project.edit("studies/paper", tuned="t")
     project.fails(saying=["t.yaml" if "'fen'" not in saying else "", *saying])
+
+
+SEARCH = {"budget": 4, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}}
+
+
+def searched(project: Project, variants: list[str], declared: dict = SEARCH, **changes: object) -> None:
+    """The study `paper` declares a search, and an outcome lies there."""
+    content = project.read("studies/paper") | {"tune": SEARCH} | changes
+    project.write("studies/paper", {key: value for key, value in content.items() if key != "tuned"})
+    values = {variant: {} for variant in variants} | {"fne": {"loss.margin": 0.1}}
+    project.write("tuned/paper", tuned_file(values, declared=declared))
+
+
+def test_a_study_that_declares_a_search_uses_its_outcome(project: Project) -> None:
+    searched(project, project.read("studies/paper")["variants"])
+    study = project.load()
+    assert study.tuned == "paper" and study.configs["fne"]["loss.margin"] == 0.1
+    assert study.tune.budget == 4 and study.tune.search == {"loss.margin": (0.1, 0.2)}
+    bare = config.load_study("paper", root=project.root, tuned=False)
+    assert bare.tuned is None and bare.configs["fne"]["loss.margin"] == 0.2 and bare.tune == study.tune
+
+
+def test_a_search_that_was_not_made_or_is_another_studys(project: Project) -> None:
+    searched(project, project.read("studies/paper")["variants"])
+    project.path("tuned/paper").unlink()
+    project.fails(saying=["paper.yaml: tune", "not made yet", "fne tune paper", "tuned: null"])
+    project.edit("studies/paper", tuned="other")
+    project.fails(saying=["tuned", "'other'", "declares a search of its own"])
+    project.edit("studies/paper", tuned=None)
+    assert project.load().tuned is None
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        ({"budget": 6}, ["budget was 4 and is 6"]),
+        ({"seeds": [1001]}, ["seeds was [1000] and is [1001]"]),
+        ({"search": {"loss.margin": [0.1, 0.3]}}, ["search.loss.margin was [0.1, 0.2] and is [0.1, 0.3]"]),
+        ({"search": SEARCH["search"] | {"train.learning_rate": [0.1, 0.2]}}, ["train.learning_rate was not there"]),
+    ],
+)
+def test_an_outcome_of_another_declaration(project: Project, change: dict, saying: list[str]) -> None:
+    searched(project, project.read("studies/paper")["variants"])
+    project.edit("studies/paper", tune=SEARCH | change)
+    project.fails(saying=["tuned/paper.yaml", "another declaration", "fne tune paper", *saying])
+
+
+def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
+    searched(project, ["hardest_in_batch", "infonce"])
+    project.edit("studies/paper", variants=["hardest_in_batch", "fne", "random"])
+    project.fails(saying=["tuned/paper.yaml", "lacks variants", "'random'", "fne tune paper"])
+    given = project.load(variants=["hardest_in_batch", "fne", "sum_of_hinges"])
+    assert any("without tuned values in paper.yaml: sum_of_hinges" in note for note in given.notes)
+    covered = project.load(variants="hardest_in_batch,fne")
+    assert not any("without tuned values" in note for note in covered.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        ({"budget": 0}, ["tune.budget", ">= 1", "got 0"]),
+        ({"budget": True}, ["tune.budget"]),
+        ({"budget": "six"}, ["tune.budget", "'six'"]),
+        ({"seeds": [0, 1000]}, ["tune.seeds", "seeds of the study too", "[0]"]),
+        ({"seeds": []}, ["tune.seeds", "distinct seeds"]),
+        ({"seeds": [7, 7]}, ["tune.seeds", "distinct seeds"]),
+        ({"seeds": [-1]}, ["tune.seeds"]),
+        ({"seeds": 1000}, ["tune.seeds"]),
+        ({"search": {}}, ["tune.search", "mapping"]),
+        ({"search": {"loss.margni": [0.1, 0.2]}}, ["tune.search.loss.margni", "did you mean 'loss.margin'"]),
+        ({"search": {"loss.margin": [0.1]}}, ["tune.search.loss.margin", "at least two values"]),
+        ({"search": {"loss.margin": 0.1}}, ["tune.search.loss.margin", "at least two values"]),
+        ({"search": {"loss.margin": [0.1, 0.1]}}, ["tune.search.loss.margin", "twice"]),
+        ({"search": {"loss": {"margin": [0.1, 9]}}}, ["tune.search.loss.margin", "out of range"]),
+        ({"search": {"data.seed": [1, 2]}}, ["tune.search.data.seed", "belongs to the study"]),
+        ({"search": {"negatives.sharpness": [1.0, 2.0]}}, ["tune.search.negatives.sharpness", "read by no variant"]),
+        ({"trials": 3}, ["tune.trials", "unknown key"]),
+    ],
+)
+def test_a_faulty_search(project: Project, change: dict, saying: list[str]) -> None:
+    searched(project, project.read("studies/paper")["variants"])
+    project.edit("studies/paper", tune=SEARCH | change, tuned=None)
+    project.fails(saying=["paper.yaml", *saying])
+    project.edit("studies/paper", tune=3)
+    project.fails(saying=["paper.yaml: tune: must be a mapping"])
+
+
+def test_tuning_seeds_are_not_reported(project: Project) -> None:
+    searched(project, project.read("studies/paper")["variants"])
+    project.fails(overrides={"seeds": "998-1001"}, saying=["seeds of the study too", "[1000]"])
+    project.edit("studies/ceiling", tuned="paper")
+    project.fails("ceiling", {"seeds": "1000"}, saying=["command line: seeds", "seeds of the study too"])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "saying"),
+    [
+        ("0", "1 seed is too few for any interval or test over seeds: an interval needs 3, the exact test"),
+        ("0-1", "2 seeds are too few for any interval"),
+        ("0-4", "5 seeds are too few for the exact test over seeds: after Holm's correction for 9 comparisons its p is "
+                "never below 0.56; 9 seeds can reach 0.05"),
+        ("0-7", "p is never below 0.07;"),
+        ("0-8", None),
+    ],
+)  # fmt: skip
+def test_seeds_too_few_are_told_or_refused(project: Project, seeds: str, saying: str | None) -> None:
+    assert [note for note in project.load(seeds=seeds).notes if saying and saying in note] or saying is None
+    assert bool(project.load(seeds=seeds).notes) == (saying is not None)
+    project.edit("studies/paper", test="seeds")
+    if saying is None:
+        assert project.load(seeds=seeds).test == "seeds"
+    else:
+        words = ["seeds", "fewer than the exact test over seeds needs", "at least 9 seeds for 9 comparisons"]
+        project.fails(overrides={"seeds": seeds}, saying=words)
+    project.edit("studies/paper", test="rank")
+    project.fails(saying=["paper.yaml: test: unknown", "images, seeds"])
+
+
+def test_one_variant_needs_no_test(project: Project) -> None:
+    assert project.load(variants="fne", baseline="fne", seeds="0-2").notes == ()
 
 
 def test_tuned_values_reach_their_variant_only(project: Project) -> None:

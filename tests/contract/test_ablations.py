@@ -153,10 +153,20 @@ def test_tuned_file_belongs_to_a_study_and_covers_it(name: str) -> None:
     content = yaml.safe_load((FOLDER / "tuned" / f"{name}.yaml").read_text(encoding="utf-8"))
     studies = [config.load_study(study, root=ROOT, complete=False) for study in STUDIES]
     users = [study for study in studies if study.tuned == name]
-    assert users or (name in STUDIES and not content["values"]), "values that no study uses"
+    assert users, "values that no study uses"
+    searched = config.load_study(name, root=ROOT, complete=False, tuned=False)
+    declared = searched.tune
+    assert declared.plain() == content["declared"]
     for study in users:
         assert set(content["values"]) >= set(study.variants)
-        assert set(study.seeds).isdisjoint(content["protocol"]["seeds"]), "tuned on the seeds that are reported"
-        budget = content["protocol"]["budget"]
-        tried = [trial["variant"] for trial in content["trials"]]
-        assert all(1 <= tried.count(variant) <= budget for variant in study.variants)
+        assert set(study.seeds).isdisjoint(declared.seeds), "tuned on the seeds that are reported"
+    for variant, values in content["values"].items():
+        tried = [trial for trial in content["trials"] if trial["variant"] == variant]
+        points = [{key: trial[key] for key in trial if key not in ("variant", "val_rsum", "digest")} for trial in tried]
+        axes = [key for key in declared.search if key in searched.configs[variant]]
+        assert 1 <= len(tried) <= declared.budget and all(list(point) == axes for point in points)
+        assert all(point[key] in declared.search[key] for point in points for key in point)
+        best = max(range(len(tried)), key=lambda number: tried[number]["val_rsum"])  # noqa: B023
+        assert values == points[best], "not the best of the trials that are recorded"
+        border = [key for key in axes if values[key] in (min(declared.search[key]), max(declared.search[key]))]
+        assert content["border"].get(variant, []) == border

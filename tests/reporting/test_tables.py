@@ -218,12 +218,15 @@ def test_configs_name_the_one_change_of_each_variant(paper: Made) -> None:
 
 def test_tuned_values_stand_with_their_reason(paper: Made, tmp_path: Path) -> None:
     (tmp_path / "ablations/tuned").mkdir(parents=True)
-    tuned = "protocol: {budget: 9}\nsearch: {}\nvalues: {fne: {loss: {margin: 0.1}}}\nreasons: {fne: best of 9}\n"
+    tuned = "declared: {budget: 9}\nvalues: {fne: {loss: {margin: 0.1}}}\nreasons: {fne: best of 9}\n"
+    tuned += "border: {fne: [loss.margin]}\n"
     (tmp_path / "ablations/tuned/t.yaml").write_text(tuned, "utf-8")
     study = StudyResults(replace(paper.study, tuned="t"), tmp_path)
     study.__dict__["variants"] = paper.results.variants
-    row = next(row for row in tables.build(study, "configs").rows if row[0].note == "fne")
+    table = tables.build(study, "configs")
+    row = next(row for row in table.rows if row[0].note == "fne")
     assert row[3].text == "loss.margin = 0.1" and row[3].note == "best of 9"
+    assert len(table.notes) == 1 and table.notes[0].endswith("may hold a better one: fne (loss.margin).")
 
 
 def test_the_record_counts_test_readings_and_epochs_from_one(paper: Made) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import yaml
 
-from fne.config import load_study, resolve
+import fne
+from fne.config import Study, load_study, resolve, training_digest
 from fne.configuration.schema import flatten
+from fne.configuration.tuning import Tuning
 from fne.errors import UserError
 from fne.training import tune
 from tests.training import project
@@ -44,52 +49,94 @@ def test_a_small_grid_is_tried_whole() -> None:
 
 
 def test_the_reason_names_scores_and_borders() -> None:
-    plan = [{"a": 1, "b": 5}, {"a": 2, "b": 6}]
-    text = tune.reason(plan, [1.25, 1.5], 1, {"a": [1, 2, 3], "b": [5, 6]})
+    search = {"a": [1, 2, 3], "b": [5, 6], "c": ["global", "none"]}
+    assert tune.at_border({"a": 2, "b": 6, "c": "none"}, search) == ["b"]
+    assert tune.at_border({"a": 1, "b": 5, "c": "global"}, search) == ["a", "b"]
+    assert tune.at_border({"a": 2}, search) == []
+    text = tune.reason([125.0, 150.0], ["b"])
     assert text == "best of 2 trials: validation rsum 150.0 (next 125.0, worst 125.0); at the border: b"
+    assert tune.reason([150.0], []) == "best of 1 trials: validation rsum 150.0"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"protocol": {"budget": 0, "seeds": [9]}}, "protocol.budget"),
-        ({"protocol": {"budget": 2, "seeds": [0]}}, "seeds of the study too"),
-        ({"search": {"loss.margni": [0.1, 0.2]}}, "did you mean 'loss.margin'"),
-        ({"search": {"loss.margin": [0.1]}}, "at least two values"),
-        ({"search": {"loss.margin": [0.1, "wide"]}}, "loss.margin"),
-        ({"search": {}}, "must be a mapping"),
-    ],
-)
-def test_a_faulty_declaration_is_one_clear_error(change, message, tmp_path) -> None:
-    declared = {"protocol": {"budget": 2, "seeds": [9]}, "search": dict(SEARCH), **change}
-    with pytest.raises(UserError, match=message):
-        tune.read_protocol(declared, tmp_path / "tuned.yaml", load_study("smoke"))
+def test_recorded_trials_hold_under_the_same_seeds_version_and_data_only() -> None:
+    declared = Tuning(2, (9,), {"loss.margin": (0.1, 0.2)})
+    trials = [{"variant": "fne", "val_rsum": 300.5, "digest": "ab", "loss.margin": 0.1}, {"variant": "fne"}]
+    outcome = {"declared": declared.plain(), "protocol": {"version": fne.PROTOCOL, "data": "d"}, "trials": trials}
+    assert tune.recorded(outcome, declared, "d") == {"ab": 300.5}
+    assert tune.recorded({**outcome, "protocol": {}}, declared, "d") == {"ab": 300.5}
+    assert tune.recorded(outcome, Tuning(3, (9,), {"loss.margin": (0.1, 0.3)}), "d") == {"ab": 300.5}
+    assert tune.recorded(outcome, Tuning(2, (8,), declared.search), "d") == {}
+    assert tune.recorded(outcome, declared, "other") == {}
+    assert tune.recorded({**outcome, "protocol": {"version": 0, "data": "d"}}, declared, "d") == {}
+    assert tune.recorded({}, declared, "d") == {}
 
 
-def test_a_search_writes_values_that_the_study_then_uses(tmp_path) -> None:
-    study = project.make(tmp_path)
-    file = tmp_path / "ablations" / "tuned" / "smoke.yaml"
-    file.parent.mkdir(exist_ok=True)
-    protocol = {"metric": "validation rsum", "budget": 2, "seeds": [9], "date": "never", "command": "fne tune"}
-    declared = {
-        "protocol": protocol,
-        "search": {"train.learning_rate": [1e-7, 3e-3]},
-        "values": {},
-        "reasons": {},
-        "trials": [],
-    }
-    file.write_text(yaml.safe_dump(declared))
-    tune.run(study, tmp_path, 2, "cpu")
+@pytest.fixture
+def searched(tmp_path: Path) -> Path:
+    """A project whose study `smoke` declares a search."""
+    project.make(tmp_path)
+    file = tmp_path / "ablations" / "studies" / "smoke.yaml"
+    search = "tune: {budget: 2, seeds: [9], search: {train.learning_rate: [1.0e-7, 3.0e-3]}}"
+    file.write_text(file.read_text().replace("tuned: null", search))
+    return tmp_path
+
+
+def load(root: Path, *, tuned: bool = False, **overrides: object) -> Study:
+    return load_study("smoke", project.OVERRIDES | overrides, root, tuned=tuned)
+
+
+def test_a_search_writes_values_that_the_study_then_uses(searched: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(UserError, match="not made yet"):
+        load(searched, tuned=True)
+    study, file = load(searched), searched / "ablations" / "tuned" / "smoke.yaml"
+    tune.run(study, searched, 2, "cpu")
     outcome = yaml.safe_load(file.read_text())
     assert len(outcome["trials"]) == 2 * len(study.variants)
-    assert outcome["search"] == declared["search"] and outcome["protocol"]["budget"] == 2
+    assert outcome["declared"] == study.tune.plain() and outcome["protocol"]["command"] == "fne tune smoke"
     for variant in study.variants:
         assert outcome["values"][variant] == {"train.learning_rate": 3e-3}, "an untrained head cannot win"
         assert outcome["reasons"][variant].startswith("best of 2 trials")
-    text = tmp_path / "ablations" / "studies" / "smoke.yaml"
-    text.write_text(text.read_text().replace("tuned: null", "tuned: smoke"))
-    tuned = load_study("smoke", project.OVERRIDES, tmp_path)
+        assert outcome["border"][variant] == ["train.learning_rate"]
+    assert "at the border of a range, where a wider one may hold better values: hardest" in capsys.readouterr().out
+    tuned = load(searched, tuned=True)
     assert resolve(tuned, "fne")["train"]["learning_rate"] == 3e-3
+    for trial in outcome["trials"]:
+        config = resolve(study, trial["variant"])
+        config["train"]["learning_rate"] = trial["train.learning_rate"]
+        assert trial["digest"] == training_digest(config)
+
+
+def test_a_variant_that_is_added_runs_its_own_trials_only(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune.run(load(searched), searched, 2, "cpu")
+    file = searched / "ablations" / "tuned" / "smoke.yaml"
     before = file.read_text()
-    tune.run(study, tmp_path, 2, "cpu")
-    assert yaml.safe_load(file.read_text())["trials"] == yaml.safe_load(before)["trials"], "finished trials are kept"
+    shutil.rmtree(searched / "scratch")
+    pool = tune.ProcessPoolExecutor
+    submitted: list[dict] = []
+
+    class Counting(pool):
+        def submit(self, work: object, config: dict, *rest: object) -> object:
+            submitted.append(config)
+            return super().submit(work, config, *rest)
+
+    monkeypatch.setattr(tune, "ProcessPoolExecutor", Counting)
+    tune.run(load(searched), searched, 2, "cpu")
+    assert not submitted and file.read_text() == before
+    study = searched / "ablations" / "studies" / "smoke.yaml"
+    study.write_text(study.read_text().replace("fne, infonce]", "fne, infonce, random]"))
+    with pytest.raises(UserError, match="lacks variants"):
+        load(searched, tuned=True)
+    tune.run(load(searched), searched, 2, "cpu")
+    assert len(submitted) == 2 and {config["negatives"]["strategy"] for config in submitted} == {"random"}
+    after = yaml.safe_load(file.read_text())
+    assert after["trials"][:-2] == yaml.safe_load(before)["trials"]
+    assert list(after["values"]) == ["hardest_in_batch", "fne", "infonce", "random"]
+
+
+def test_what_cannot_be_tuned(searched: Path) -> None:
+    with pytest.raises(UserError, match="whole study"):
+        tune.run(load(searched, variants=["hardest_in_batch", "fne"]), searched, 1, "cpu")
+    with pytest.raises(UserError, match="flickr30k: tune: declares no search"):
+        tune.run(load_study("flickr30k", complete=False), searched, 1, "cpu")

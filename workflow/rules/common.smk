@@ -50,6 +50,9 @@ def load_studies():
             raise UserError("--config: processes: heads on frozen features train in one process; got regime 'head'")
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    if workflow.is_main_process:
+        for note in asked.notes:
+            print(f"note: study {asked.name}: {note}", file=sys.stderr)
     return asked.name, studies
 
 

@@ -1,0 +1,38 @@
+"""How many seeds a test needs, against plain counting of sign patterns."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fne.stats.multiplicity import holm
+from fne.stats.needs import ALPHA, reachable, seed_note, seeds_needed
+from fne.stats.permutation import FLIPS, seed_floor, seed_p_value
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
+def test_the_floor_is_what_the_most_extreme_result_reaches(n: int) -> None:
+    differences = np.arange(1, n + 1) / 10
+    patterns = [abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+                for signs in itertools.product((-1, 1), repeat=n)]  # fmt: skip
+    counted = sum(total >= sum(differences) - 1e-9 for total in patterns) / len(patterns)
+    assert seed_floor(n) == counted == seed_p_value(differences)[0]
+
+
+def test_the_floor_of_many_seeds_is_that_of_the_random_patterns() -> None:
+    assert seed_p_value(np.ones(17))[1] == seed_floor(17) == 1 / (1 + FLIPS)
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 5, 9, 21])
+def test_with_so_many_seeds_and_no_fewer_the_strongest_results_are_significant(comparisons: int) -> None:
+    needed = seeds_needed(comparisons)
+    for n, significant in ((needed, True), (needed - 1, False)):
+        p = seed_p_value(np.ones(n))[0]
+        assert (holm(np.full(comparisons, p)) <= ALPHA).all() == significant == reachable(n, comparisons)
+        assert bool(seed_note(n, comparisons)) == (not significant)
+
+
+def test_numbers_that_the_literature_of_this_project_quotes() -> None:
+    assert seeds_needed(1) == 6 and seeds_needed(9) == seeds_needed(10) == 9
