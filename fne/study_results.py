@@ -14,7 +14,7 @@ from fne.config import DEFAULT_STUDY, Study, blocks, load_study, resolve, traini
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
-from fne.reporting.entries import Contrast, Estimate, Variant, read_table
+from fne.reporting.entries import Contrast, Estimate, Variant, read_picks, read_run, read_table
 from fne.stats.layout import Layout
 from fne.stats.layout import load as load_layout
 
@@ -63,7 +63,7 @@ class StudyResults:
         folders, runs = [], []
         for block in blocks(self.definition):
             folder = self.root / paths.run_folder(self.definition, name, block)
-            run = read_json(folder / "run.json") if (folder / "run.json").is_file() else None
+            run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None
             # Runs of another config are stale: missing.csv says so, and nothing of theirs is shown.
             if run is not None and training_digest(run["config"]) == wanted:
                 folders.append(folder)
@@ -141,13 +141,14 @@ class StudyResults:
         return Manifest.load(folder) if (folder / "manifest.json").is_file() else None
 
     def picks(self, variant: str) -> pd.DataFrame:
-        """A sample of the negatives that a variant picked in training: positions within the train split."""
+        """A sample of the negatives that a variant picked in training: positions within the train split.
+
+        Raises:
+            UserError: A file of picks is missing or damaged.
+        """
         import pandas as pd
 
-        frames = []
-        for folder in self[variant].folders:
-            with np.load(folder / "picks.npz", allow_pickle=False) as arrays:
-                frames.append(pd.DataFrame({name: arrays[name] for name in arrays.files}))
+        frames = [read_picks(folder / "picks.npz") for folder in self[variant].folders]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def distributions(self, variant: str) -> list[dict[str, Any]]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fne.errors import bad_input
+from fne.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SCHEMA = 1
+"""Of ``run.json``."""
 TEXT_COLUMNS = (
     "study",
     "dataset",
@@ -94,6 +101,44 @@ class Variant:
     def config(self) -> dict[str, Any]:
         """The resolved config that was run; empty when nothing was."""
         return self.runs[0]["config"] if self.runs else {}
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read a ``run.json``.
+
+    Raises:
+        UserError: It is not sound, or of another schema than this version reads.
+    """
+    run = read_json(path)
+    found = run.get("schema") if isinstance(run, dict) else None
+    if found != SCHEMA:
+        raise bad_input(
+            "a run of another schema version stands among the results",
+            file=path,
+            key="schema",
+            value=found,
+            allowed=[SCHEMA],
+            hint="train this variant again with this version, or read it with the version that made it",
+        )
+    return run
+
+
+def read_picks(path: Path) -> pd.DataFrame:
+    """Read a ``picks.npz``.
+
+    Raises:
+        UserError: It is missing, cut short, or its columns are not equally long.
+    """
+    import pandas as pd
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return pd.DataFrame({name: arrays[name] for name in arrays.files})
+    except FileNotFoundError:
+        raise bad_input("no such file", file=path, hint="train this variant again") from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        problem = f"damaged or cut short ({error})"
+        raise bad_input(problem, file=path, hint="delete its folder and train this variant again") from None
 
 
 def read_table(path: Path) -> pd.DataFrame:

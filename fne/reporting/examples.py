@@ -130,29 +130,6 @@ def _pair(manifest: Manifest, view: SplitView, image: int | None, caption: int |
     return Item(file, clean(view.texts[caption]), asked)
 
 
-class Thumbnails:
-    """Small pictures as ``data:`` addresses within a budget; ``None`` once it is spent, or for a bad file.
-
-    Args:
-        budget: Greatest sum of all addresses, in bytes.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self.left, self.spent_out = budget, False
-        self._made: dict[Path, str | None] = {}
-
-    def __call__(self, file: Path) -> str | None:
-        """The picture of a file; counted anew each time it is shown."""
-        if file not in self._made:
-            self._made[file] = thumbnail(file)
-        address = self._made[file]
-        if address is None or len(address) > self.left:
-            self.spent_out = self.spent_out or address is not None
-            return None
-        self.left -= len(address)
-        return address
-
-
 def thumbnail(file: Path) -> str | None:
     """A small JPEG as a ``data:`` address, or ``None`` where the file cannot be read."""
     from PIL import Image, UnidentifiedImageError

@@ -26,6 +26,7 @@ class Picture:
         caption: How to read it: protocol, number of seeds, interval method; generated from the data.
         alt: What it shows, for somebody who cannot see it.
         drawing: The matplotlib figure.
+        empty: Whether there was nothing to draw; the page then tells the reason in a line instead.
     """
 
     id: str
@@ -34,10 +35,11 @@ class Picture:
     caption: str
     alt: str
     drawing: Figure
+    empty: bool = False
 
-    def words(self) -> dict[str, str]:
+    def words(self) -> dict[str, str | bool]:
         """Everything but the drawing."""
-        return {key: getattr(self, key) for key in ("id", "title", "question", "caption", "alt")}
+        return {key: getattr(self, key) for key in ("id", "title", "question", "caption", "alt", "empty")}
 
     def save(self, folder: Path) -> list[Path]:
         """Write SVG and PNG, the same bytes for the same numbers, and return the paths."""
@@ -77,4 +79,4 @@ def notice(identity: str, title: str, question: str, reason: str) -> Picture:
     """A figure that says why there is nothing to draw, so that nobody is left guessing."""
     figure = canvas(WIDTH, 1.4)
     figure.text(0.5, 0.5, f"Nothing to draw: {reason}", ha="center", va="center", wrap=True)
-    return Picture(identity, title, question, f"Nothing to draw: {reason}.", f"Empty: {reason}.", figure)
+    return Picture(identity, title, question, f"Nothing to draw: {reason}.", f"Empty: {reason}.", figure, empty=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fne.files import write_csv, write_text
@@ -51,8 +53,14 @@ _LATEX = {
 _MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
 
 
-def to_html(table: Table) -> str:
-    """The ``<table>`` element; headings are buttons when the table can be sorted."""
+def to_html(table: Table, links: Mapping[str, str] | None = None) -> str:
+    """The ``<table>`` element; every number of a table that can be sorted carries its sort key.
+
+    Args:
+        table: The table.
+        links: Where on the page an identifier below a row's heading leads to, by identifier.
+    """
+    links = links or {}
     parts = [f'<table id="table-{_text(table.id)}"' + (' class="sortable"' if table.sortable else "") + ">"]
     parts.append(f"<caption>{_text(table.title)}</caption>\n<thead>")
     groups = _groups(table.columns)
@@ -63,7 +71,7 @@ def to_html(table: Table) -> str:
         )
         parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
     parts.append(
-        "<tr>" + "".join(_heading(column, table.sortable) for column in table.columns) + "</tr></thead>\n<tbody>"
+        "<tr>" + "".join(_heading(column) for column in table.columns) + "</tr></thead>\n<tbody>"
     )
     headings = dict(table.sections)
     for number, row in enumerate(table.rows):
@@ -71,7 +79,7 @@ def to_html(table: Table) -> str:
             inside = f'<th scope="rowgroup" colspan="{len(table.columns)}"><span>{_text(headings[number])}</span></th>'
             parts.append(("</tbody><tbody>" if number else "") + f'<tr class="section">{inside}</tr>')
         cells = (
-            _html_cell(cell, column, first=place == 0)
+            _html_cell(cell, column, table.sortable, links if place == 0 else None)
             for place, (cell, column) in enumerate(zip(row, table.columns, strict=True))
         )
         parts.append(f"<tr>{''.join(cells)}</tr>")
@@ -86,8 +94,7 @@ def notes_html(table: Table) -> str:
 
 def to_html_document(table: Table) -> str:
     """A whole small HTML document around the table, for a viewer that opens the file alone."""
-    plain = to_html(table).replace(' class="sortable"', "")
-    plain = re.sub(r"<button[^>]*>(.*?)</button>", r"\1", plain)
+    plain = to_html(replace(table, sortable=False))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(table.title)}</title>'
         f"<style>{_STYLE}</style></head><body>\n{plain}\n{notes_html(table)}\n</body></html>\n"
@@ -172,27 +179,26 @@ def _groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
     return groups
 
 
-def _heading(column: Column, sortable: bool) -> str:
+def _heading(column: Column) -> str:
     title = f' title="{_text(column.help)}"' if column.help else ""
     kind = "" if column.numeric else ' class="text"'
-    name = (
-        f'<button type="button"{title}>{_text(column.name)}</button>'
-        if sortable
-        else f"<span{title}>{_text(column.name)}</span>"
-    )
-    return f'<th scope="col"{kind}>{name}</th>'
+    return f'<th scope="col"{kind}><span{title}>{_text(column.name)}</span></th>'
 
 
-def _html_cell(cell: Cell, column: Column, *, first: bool) -> str:
+def _html_cell(cell: Cell, column: Column, sortable: bool, links: Mapping[str, str] | None) -> str:
+    """One cell; ``links`` is given for the first of a row, which is its heading."""
     kinds = [*(["text"] if not column.numeric else []), *(["absent"] if cell.absent else [])]
     attributes = f' class="{" ".join(kinds)}"' if kinds else ""
-    attributes += f' data-sort="{cell.sort!r}"' if cell.sort is not None else ""
+    if sortable and column.numeric:  # a cell without a number has an empty key: it stays at the end
+        attributes += f' data-sort="{cell.sort!r}"' if cell.sort is not None else ' data-sort=""'
     text = f"<strong>{_text(cell.text)}</strong>" if cell.strong else _text(cell.text)
+    if links and cell.note in links:
+        text = f'<a href="#{_text(links[cell.note])}">{text}</a>'
     text += f"<sup>{_text(cell.mark)}</sup>" if cell.mark else ""
     if cell.note:
         note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note)
         text += f"<small>{note}</small>"
-    return f'<th scope="row"{attributes}>{text}</th>' if first else f"<td{attributes}>{text}</td>"
+    return f"<td{attributes}>{text}</td>" if links is None else f'<th scope="row"{attributes}>{text}</th>'
 
 
 def _markdown_cell(cell: Cell) -> str:

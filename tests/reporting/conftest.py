@@ -11,7 +11,7 @@ import pytest
 from fne.config import Study, load_study
 from fne.reporting import figures, report, tables
 from fne.study_results import StudyResults, load
-from tests.reporting.synthetic import HOSTILE, PAPER, write_study
+from tests.reporting.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME, PAPER, write_study
 
 BY_ID = {fake.id: fake for fake in PAPER}
 SMALL = tuple(BY_ID[name] for name in ("hardest_in_batch", "fne", "infonce"))
@@ -57,7 +57,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("hostile")
     fakes = tuple(replace(fake, title=f"{HOSTILE} {fake.id}") for fake in SMALL)
     gone = tuple(("infonce", seed, "train", HOSTILE) for seed in (0, 1))
-    return build(write_study(folder, fakes=fakes, seeds=(0, 1), missing=gone, caption=HOSTILE), folder)
+    made = write_study(folder, fakes=fakes, seeds=(0, 1), missing=gone, caption=HOSTILE_CAPTION, odd=HOSTILE_NAME)
+    return build(made, folder)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from fne.files import sha256_file, write_csv, write_json, write_text
 from fne.seeding import numpy_stream
 
 HOSTILE = '<script>alert("1")</script> & 50% of $x_1$ \\cmd{a} #3 ~ ^ | `c` *b*'
+HOSTILE_CAPTION = HOSTILE + "</script><script>alert(1)</script>\u2028<!--<script>"
+HOSTILE_NAME = """'"<b>ü 雪 &amp;\u2028"""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def write_study(
     resources: bool = True,
     truth_known: bool = True,
     caption: str | None = None,
+    odd: str = "",
 ) -> Study:
     """Write ``results/<name>`` and ``resources/<data_id>`` of a made-up study and return its definition.
 
@@ -190,6 +193,7 @@ def write_study(
         resources: Also write the data set, so that picks have images and captions.
         truth_known: Whether false negatives of the train split are known at all.
         caption: A text that stands in for every caption.
+        odd: Letters in the name of every picture's file, and in its id.
     """
     study = study or study_of(name, fakes, seeds, baseline)
     name, seeds = study.name, study.seeds
@@ -215,7 +219,7 @@ def write_study(
         write_csv(root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else ["variant", "seed"])
     _write_tables(root / "results" / name, study, fakes, values, missing)
     if resources:
-        _write_resources(root, study, caption)
+        _write_resources(root, study, caption, odd)
     return study
 
 
@@ -532,20 +536,26 @@ def _audit(fake: Fake, seed: int, truth_known: bool) -> list[dict[str, Any]]:
 
 
 def _picks(fake: Fake, seed: int, truth_known: bool) -> dict[str, np.ndarray]:
-    draw = numpy_stream(seed, "synthetic", "picks", fake.id)
+    """Picks for anchors that all variants of a seed share; a third of the candidates are the same for all, too."""
+    draw, shared = numpy_stream(seed, "synthetic", "picks", fake.id), numpy_stream(seed, "synthetic", "picks")
     n = 200
-    direction = draw.integers(0, 2, n).astype(np.int8)
-    image, caption = draw.integers(0, N_TRAIN, n), draw.integers(0, N_TRAIN * CAPTIONS, n)
+    direction = shared.integers(0, 2, n).astype(np.int8)
+    epoch = shared.integers(WARMUP, EPOCHS, n).astype(np.int16)
+    rows = [np.where(direction == way, rows, 0) for way, rows in enumerate(_rows(shared, n))]
+    common, own = _rows(shared, n), _rows(draw, n)
+    alike = shared.random(n) < 1 / 3
+    candidates = [np.where(alike, mine, other) for mine, other in zip(common, own, strict=True)]
     similarity = draw.normal(fake.hardness, 0.11, n).astype(np.float32)
-    false = (draw.random(n) < fake.false_share * 3).astype(np.int8)
+    # Whether a pair matches does not depend on who picked it.
+    false = np.where(alike, shared.random(n) < 0.05, draw.random(n) < fake.false_share * 3).astype(np.int8)
     posterior = 1 / (1 + np.exp(-(similarity - 0.6) / 0.04)) if fake.strategy == "fne" else np.full(n, np.nan)
     return {
         "seed": np.full(n, seed, np.int32),
-        "epoch": draw.integers(WARMUP, EPOCHS, n).astype(np.int16),
-        "step": draw.integers(200, 700, n).astype(np.int32),
+        "epoch": epoch,
+        "step": (47 * epoch.astype(np.int32) + shared.integers(0, 3, n)).astype(np.int32),
         "direction": direction,
-        "anchor": np.where(direction == 0, image, caption).astype(np.int32),
-        "candidate": np.where(direction == 0, caption, image).astype(np.int32),
+        "anchor": (rows[0] + rows[1]).astype(np.int32),
+        "candidate": np.where(direction == 0, candidates[1], candidates[0]).astype(np.int32),
         "similarity": similarity,
         "positive_similarity": draw.normal(0.6, 0.1, n).astype(np.float32),
         "posterior": posterior.astype(np.float32),
@@ -553,6 +563,11 @@ def _picks(fake: Fake, seed: int, truth_known: bool) -> dict[str, np.ndarray]:
         "from_queue": draw.integers(0, 2, n).astype(np.int8),
         "false_negative": false if truth_known else np.full(n, -1, np.int8),
     }
+
+
+def _rows(draw: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of images and of captions of the train split."""
+    return draw.integers(0, N_TRAIN, n), draw.integers(0, N_TRAIN * CAPTIONS, n)
 
 
 def _distributions(fake: Fake, seed: int, truth_known: bool) -> dict[str, Any]:
@@ -581,7 +596,7 @@ def _distributions(fake: Fake, seed: int, truth_known: bool) -> dict[str, Any]:
     }
 
 
-def _write_resources(root: Path, study: Study, caption: str | None) -> None:
+def _write_resources(root: Path, study: Study, caption: str | None, odd: str) -> None:
     folder = root / paths.data_folder(study)
     sizes = {"train": N_TRAIN, "val": 10, "test": N_TEST}
     (folder / "images").mkdir(parents=True)
@@ -590,12 +605,12 @@ def _write_resources(root: Path, study: Study, caption: str | None) -> None:
     for split, size in sizes.items():
         for number in range(size):
             pixels = np.kron(draw.integers(0, 256, (3, 3, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
-            files.append(f"{split}-{number}.png")
+            files.append(f"{split}-{number}{odd}.png")
             Image.fromarray(pixels).save(folder / "images" / files[-1])
             for place in range(CAPTIONS):
                 owners.append(len(ids))
                 texts.append(caption or f"a small red square left of a blue disc, picture {number}, caption {place}")
-            ids.append(f"{split}-{number}")
+            ids.append(f"{split}-{number}{odd}")
             splits.append(split)
     caption_ids = [f"c{place}" for place in range(len(texts))]
     truth = {}

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from fne.reporting.examples import SIDE, Gallery, Thumbnails, sample, thumbnail
+from fne.reporting.examples import SIDE, Gallery, sample, thumbnail
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE, WARMUP
 
@@ -67,19 +67,6 @@ def test_a_file_that_is_no_picture_is_left_out(tmp_path) -> None:
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     assert thumbnail(tmp_path / "bad.png") is None
     assert thumbnail(tmp_path / "absent.png") is None
-
-
-def test_the_budget_is_kept(tmp_path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    size = len(thumbnail(tmp_path / "a.png"))
-    made = Thumbnails(2 * size)
-    assert made(tmp_path / "a.png") and made(tmp_path / "a.png") and not made.spent_out
-    assert made(tmp_path / "a.png") is None and made.spent_out
-
-
-def test_a_missing_file_does_not_spend_the_budget(tmp_path) -> None:
-    made = Thumbnails(10_000)
-    assert made(tmp_path / "absent.png") is None and not made.spent_out
 
 
 def test_the_gallery_of_a_notebook_is_escaped(hostile: Made) -> None:

@@ -78,15 +78,21 @@ def test_html_rows_have_a_heading_and_sort_keys() -> None:
     html = to_html(table())
     assert html.count('<th scope="row"') == 2
     assert 'data-sort="1.0"' in html and 'data-sort="2.0"' in html
-    assert html.count("<button") == 3
+    assert html.count('data-sort=""') == 1  # the cell without a number; the first column holds words
     assert 'class="absent"' in html
-    assert "<button" not in to_html(table(sortable=False))
+    assert "data-sort" not in to_html(table(sortable=False))
 
 
-def test_the_document_alone_has_no_buttons_that_do_nothing() -> None:
+def test_a_row_heading_leads_to_its_part_of_the_page() -> None:
+    html = to_html(table(), {"an_id": "variant-an_id"})
+    assert html.count("<a ") == 1 and '<th scope="row" class="text"><a href="#variant-an_id">&lt;script' in html
+    assert "<a " not in to_html(table())
+
+
+def test_the_document_alone_promises_no_sorting() -> None:
     document = to_html_document(table())
     assert document.startswith("<!doctype html>")
-    assert "<button" not in document and "sortable" not in document
+    assert "data-sort" not in document and "sortable" not in document
     assert '<meta charset="utf-8">' in document
     assert HOSTILE not in document
 

@@ -1,17 +1,36 @@
-// Sort a table by the column whose heading is pressed; cells without a number stay at the end.
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.querySelectorAll("thead tr:last-child th")];
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const before = head.getAttribute("aria-sort");
-    const up = before ? before === "descending" : head.classList.contains("text");
-    const key = (row) => {
-      const cell = row.cells[column];
-      return "sort" in cell.dataset ? Number(cell.dataset.sort) : head.classList.contains("text") ? cell.textContent : null;
-    };
-    const compare = (a, b) => (a === null) - (b === null) || (typeof a === "string" ? a.localeCompare(b) : a - b) * (up ? 1 : -1);
-    const body = table.tBodies[0];
-    body.append(...[...body.rows].sort((first, second) => compare(key(first), key(second))));
-    heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  }));
+// Light or dark: as the system says, until the reader presses the button; kept where the browser lets a file keep something.
+const root = document.documentElement;
+const button = document.getElementById("theme");
+const system = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
+const tell = () => { button.textContent = isDark() ? "Light page" : "Dark page"; };
+const kept = (write) => { try { return write(localStorage); } catch { return null; } };
+const before = kept((store) => store.getItem("fne-theme"));
+if (before === "dark" || before === "light") root.dataset.theme = before;
+button.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  kept((store) => store.setItem("fne-theme", root.dataset.theme));
+  tell();
+});
+system.addEventListener("change", tell);
+button.hidden = false;
+tell();
+
+// A link to a part that is folded away opens it.
+function unfold() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target instanceof HTMLDetailsElement) {
+    target.open = true;
+    target.scrollIntoView();
+  }
 }
+addEventListener("hashchange", unfold);
+unfold();
+
+// What is folded away is printed too.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const part of opened) part.open = true;
+});
+addEventListener("afterprint", () => { for (const part of opened) part.open = false; });
