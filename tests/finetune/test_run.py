@@ -67,7 +67,7 @@ def test_the_selected_weights_are_those_of_the_best_validation(project, load) ->
     assert validation_recalls(image[0], text[0], engine.val.caption_image)["rsum"] == pytest.approx(max(scores[2:]))
 
 
-@pytest.mark.parametrize("variant", ["fne", "infonce"])
+@pytest.mark.parametrize("variant", ["fne", "infonce", "gist"])
 def test_resume_at_any_step_is_bit_equal(project, load, tmp_path, variant) -> None:
     """Dropout and augmentation included: both draw from streams that are named by the step."""
     study = load(finetune__chunk=8)
@@ -90,6 +90,24 @@ def test_resume_at_any_step_is_bit_equal(project, load, tmp_path, variant) -> No
         for name, value in whole.model.state_dict().items():
             assert torch.equal(value, again.model.state_dict()[name]), (stop, name)
         assert [row["val_rsum"] for row in again.curves] == [row["val_rsum"] for row in whole.curves]
+
+
+def test_the_guide_judges_plain_pictures_with_the_weights_of_the_warmups_end(project, load) -> None:
+    engine, at_end = engine_of(load(), "gist", project), {}
+
+    def after(score: float | None) -> None:
+        if engine.step == engine.steps:
+            at_end.update({name: value.clone() for name, value in engine.model.state_dict().items()})
+
+    engine.run(after)
+    moved = [name for name, value in engine.model.state_dict().items() if not torch.equal(value, at_end[name])]
+    assert moved and all(torch.equal(engine.state()[f"guide/{name}"], value) for name, value in at_end.items())
+    engine.model.load_state_dict(at_end)
+    rows = torch.tensor([[5, 0, 33, 60]])
+    captions = engine.train.first_caption[rows] + 2
+    image, text = engine.learner.embed_rows(rows, captions)
+    torch.testing.assert_close(engine.guide.image[:, rows[0]], image, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(engine.guide.text[:, captions[0]], text, atol=1e-5, rtol=1e-4)
 
 
 WORKER = """

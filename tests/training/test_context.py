@@ -146,6 +146,8 @@ def test_the_teacher_is_the_momentum_encoder(name: str) -> None:
         for direction in range(2):
             check_cosines(step, image, text, "teacher", direction, queue=False)
     assert found[-1]["given"][0]["teacher"].shape == (2, 16, 56)
+    alone = seen_by(RULES[name] | {"memory": {"size": 0}})[1]  # a momentum encoder without a queue
+    assert alone[-1]["given"][0]["teacher"].shape == (2, 16, 16)
 
 
 def test_anchors_and_images_are_those_of_the_direction() -> None:
