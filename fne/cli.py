@@ -121,6 +121,14 @@ def build_parser() -> argparse.ArgumentParser:
     corpus.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where it goes")
     corpus.add_argument("--only", choices=("annotations", "images"), help="default: both")
 
+    pair = _option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies")
+    pair.add_argument("--study", help="a study, whose intervals and contrasts are made")
+    pair.add_argument("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file")
+    pair.add_argument("--orderings", action="store_true", help="of A and B: compare the order of the variants alone")
+    bundle = _option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle")
+    meaning = "default: csv, and parquet where pyarrow is installed"
+    bundle.add_argument("--format", dest="form", choices=("csv", "parquet"), help=meaning)
+
     common, machine = [study, overrides], [threads, device]
     job = [*common, variant, block]
 
@@ -138,7 +146,8 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.rank, "weights and a split -> ranks of the relevant items", *job, split, *machine)
     verb(verbs.evaluate, "ranks -> metrics of every protocol", *job, split)
     verb(verbs.aggregate, "metrics of all runs -> runs.csv, missing.csv", *common)
-    verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv", *common)
+    verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides)
+    verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
     verb(verbs.figures, "results of a study -> figures as SVG and PNG", *common)
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)

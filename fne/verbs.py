@@ -125,9 +125,36 @@ def aggregate(arguments: argparse.Namespace) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
+    if arguments.bundles:
+        return side_by_side(arguments)
+    if not arguments.study:
+        from fne.errors import bad_input
+
+        raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
     from fne.stats.compare import run
 
     run(tell(load_study(arguments, complete=False)), arguments.root)
+
+
+def side_by_side(arguments: argparse.Namespace) -> None:
+    """``compare`` with two bundles or studies."""
+    from fne.errors import bad_input
+
+    given = list(arguments.bundles)
+    if len(given) != 2 or arguments.study or arguments.set:
+        allowed = "--study STUDY, or two bundles or studies without --study and --set"
+        raise bad_input("cannot be compared so", file="command line", value=" ".join(given), allowed=allowed)
+    from fne.sharing.side_by_side import run
+
+    out = arguments.out and arguments.root / arguments.out
+    print(run(*given, arguments.root, out, arguments.orderings))
+
+
+def export(arguments: argparse.Namespace) -> None:
+    from fne.sharing.export import run
+
+    out = arguments.out and arguments.root / arguments.out
+    print(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
 
 
 def tables(arguments: argparse.Namespace) -> None:

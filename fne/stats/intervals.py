@@ -72,10 +72,10 @@ def hierarchical_intervals(
             mean, nothing, nothing, sd, n, level, f"none: {why} cannot show how much a mean varies"
         )
     variance, freedom = variance_of_mean(values)
-    draws = _image_draws(values.mean(axis=0) - mean, resamples, stream)
-    draws += _seed_draws(seed_means - mean, resamples, stream)
+    draws = image_draws(values.mean(axis=0) - mean, resamples, stream)
+    draws += seed_draws(seed_means - mean, resamples, stream)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    scale = _width(variance, freedom, level) / np.where(high > low, high - low, 1.0)
+    scale = width_of_mean(variance, freedom, level) / np.where(high > low, high - low, 1.0)
     method = (
         f"hierarchical bootstrap over seeds and images ({resamples:,} resamples), "
         "its width from variance components and Student's t"
@@ -110,13 +110,14 @@ def variance_of_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return variance, np.maximum(freedom, n - 1)
 
 
-def _width(variance: np.ndarray, freedom: np.ndarray, level: float) -> np.ndarray:
+def width_of_mean(variance: np.ndarray, freedom: np.ndarray, level: float) -> np.ndarray:
+    """Width of a two-sided interval of a mean, ``2 t_df sqrt(Var)``."""
     from scipy.special import stdtrit
 
     return 2 * stdtrit(freedom, (1 + level) / 2) * np.sqrt(variance)
 
 
-def _image_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:
+def image_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:
     """Means of images drawn with replacement, (B, C); the draws depend on ``stream`` and N only."""
     n_images = len(deviations)
     draws = np.empty((resamples, deviations.shape[1]))
@@ -129,7 +130,7 @@ def _image_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndar
     return draws / n_images
 
 
-def _seed_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:
+def seed_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:
     """Means of seeds drawn with replacement, (B, C), rescaled to the unbiased variance of a mean of n."""
     n = len(deviations)
     rng = numpy_stream(stream, "bootstrap seeds", n)

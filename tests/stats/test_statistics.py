@@ -79,11 +79,11 @@ def test_the_bootstrap_draws_have_the_moments_of_plain_resampling() -> None:
     deviations -= deviations.mean()
     rng = np.random.default_rng(5)
     plain = [deviations[rng.integers(0, 60, 60), 0].mean() for _ in range(4000)]
-    draws = intervals._image_draws(deviations, 4000, 0)[:, 0]
+    draws = intervals.image_draws(deviations, 4000, 0)[:, 0]
     assert draws.std() == pytest.approx(np.std(plain), rel=0.05)
     assert abs(draws.mean()) < 4 * draws.std() / np.sqrt(4000)
     seeds = np.array([[-1.0], [0.13], [0.87]])
-    draws = intervals._seed_draws(seeds, 20_000, 0)[:, 0]
+    draws = intervals.seed_draws(seeds, 20_000, 0)[:, 0]
     assert draws.var() == pytest.approx(seeds.var(ddof=1) / 3, rel=0.05)
     assert len(np.unique(draws.round(9))) == 10, "3 seeds have 10 resamples"
 

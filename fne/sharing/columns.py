@@ -1,0 +1,171 @@
+"""The tables of a bundle and what each of their columns means: the one source of types, units and documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHARE = "fraction (0 to 1; rsum 0 to 6; median_rank: a rank)"
+KINDS = ("text", "int", "float", "bool")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Args:
+        kind: One of :data:`KINDS`.
+        meaning: One sentence.
+        unit: What a number counts; empty for text.
+    """
+
+    kind: str
+    meaning: str
+    unit: str = ""
+
+
+_STUDY = {
+    "study": Column("text", "Id of the study."),
+    "dataset": Column("text", "Data set of the study."),
+}
+_VARIANT = {"variant": Column("text", "Id of the variant; its title and config are in bundle.json.")}
+_SEED = {"seed": Column("int", "Training seed of the run; equal seeds are paired across variants.")}
+_KEY = {
+    "protocol": Column("text", "What is retrieved from what, and what counts as right: see protocols in bundle.json."),
+    "direction": Column("text", "i2t: an image is the query; t2i: a caption is; both: over the two."),
+    "metric": Column("text", "r1, r5, r10: recall; rsum: sum of six recalls; median_rank; map_at_r; r_precision; p1."),
+}
+_ENDS = {
+    "low": Column("float", "Lower end of the 95 % interval; empty where none could be made.", SHARE),
+    "high": Column("float", "Upper end of the 95 % interval.", SHARE),
+}
+_N_SEEDS = {"n_seeds": Column("int", "Seeds that have a result.", "runs")}
+_DIRECTION = {"direction": Column("text", "i2t: the anchor is an image; t2i: it is a caption.")}
+
+
+def _both_ways(name: str, meaning: str, unit: str) -> dict[str, Column]:
+    words = {"i2t": "image anchors", "t2i": "caption anchors"}
+    return {f"{name}_{way}": Column("float", f"{meaning}, {anchors}.", unit) for way, anchors in words.items()}
+
+
+TABLES: dict[str, tuple[str, dict[str, Column]]] = {
+    "runs": (
+        "One row per variant, seed, protocol, direction and metric.",
+        {
+            **_STUDY,
+            "regime": Column("text", "head: frozen encoders, trained heads; finetune: end to end."),
+            **_VARIANT,
+            "title": Column("text", "Title of the variant."),
+            **_SEED,
+            "split": Column("text", "The split that was scored."),
+            **_KEY,
+            "value": Column("float", "The score.", SHARE),
+            "fingerprint": Column("text", "Id of the protocol's fingerprint: only equal ones may be compared."),
+            "ensemble": Column("bool", "True where the score is of several models together."),
+            "selected_epoch": Column("int", "Epoch of the checkpoint that validation chose.", "epochs, from 0"),
+            "digest": Column("text", "Digest of the variant's resolved config."),
+        },
+    ),
+    "intervals": (
+        "One row per variant, protocol, direction and metric: the mean over seeds with its interval.",
+        {
+            **_STUDY,
+            **_VARIANT,
+            **_KEY,
+            **_N_SEEDS,
+            "n_queries": Column("int", "Scored queries of a run.", "queries"),
+            "mean": Column("float", "Mean over seeds.", SHARE),
+            "sd_seeds": Column("float", "Standard deviation over seeds.", SHARE),
+            **_ENDS,
+            "level": Column("float", "Nominal coverage of the interval.", "fraction"),
+            "method": Column("text", "How the interval was made, or why there is none."),
+        },
+    ),
+    "contrasts": (
+        "One row per variant but the baseline, protocol, direction and metric: the paired difference to the baseline.",
+        {
+            **_STUDY,
+            **_VARIANT,
+            "baseline": Column("text", "The variant that it is compared with."),
+            **_KEY,
+            **_N_SEEDS,
+            "difference": Column("float", "Variant minus baseline, mean over the seeds that both have.", SHARE),
+            **_ENDS,
+            "p_query": Column("float", "Two-sided p of the paired permutation test over test images.", "probability"),
+            "p_query_holm": Column("float", "The same after Holm's correction; primary metric only.", "probability"),
+            "p_seed": Column("float", "Two-sided p of the exact sign-flip test over seeds.", "probability"),
+            "p_seed_floor": Column("float", "The least value that it can take with so many seeds.", "probability"),
+            "p_seed_holm": Column("float", "p_seed after Holm's correction; primary metric only.", "probability"),
+            "note": Column("text", "What a reader must know about the row."),
+        },
+    ),
+    "curves": (
+        "One row per variant, seed and epoch: what training logged.",
+        {
+            **_VARIANT,
+            **_SEED,
+            "epoch": Column("int", "Epoch.", "epochs, from 0"),
+            "step": Column("int", "Optimiser steps at its end.", "steps"),
+            "seconds": Column("float", "Training time at its end, all seeds of the block together.", "seconds"),
+            "phase": Column("text", "warmup, or main: the strategy's own epochs."),
+            "loss": Column("float", "Mean loss of the epoch."),
+            "learning_rate": Column("float", "At its end."),
+            "val_rsum": Column("float", "Sum of six recalls on the validation split.", SHARE),
+            **_both_ways("val_r1", "R@1 on the validation split", SHARE),
+            **_both_ways("fn_share", "Share of picks that are true false negatives (where known)", "fraction"),
+            **_both_ways("hardness", "Mean similarity of the picks", "cosine"),
+            **_both_ways("gap", "Mean similarity of the positive minus that of the pick", "cosine"),
+            **_both_ways("ess", "Effective sample size of the weights", "candidates"),
+            **_both_ways("override_share", "Share of anchors whose pick the posterior changed", "fraction"),
+            **_both_ways("fallback_share", "Share of anchors without a weighted candidate", "fraction"),
+            **_both_ways("contributing", "Share of anchors with a loss above zero", "fraction"),
+            "queue_age": Column("float", "Mean age of the memory queue's entries.", "steps"),
+            "collapsed": Column("int", "1 where the loss says that the embeddings have collapsed."),
+        },
+    ),
+    "audit": (
+        "One row per variant, seed, direction and bin of similarity: what was picked, and what was there.",
+        {
+            **_VARIANT,
+            **_SEED,
+            **_DIRECTION,
+            "bin_low": Column("float", "Lower end of the bin.", "cosine"),
+            "bin_high": Column("float", "Upper end of the bin.", "cosine"),
+            "picks": Column("int", "Negatives picked.", "picks"),
+            "false_negatives": Column("int", "Picks that are in truth positives.", "picks"),
+            "candidates": Column("int", "Candidates.", "pairs"),
+            "candidate_false_negatives": Column("int", "Candidates that are in truth positives.", "pairs"),
+        },
+    ),
+    "missing": (
+        "One row per run that the study asks for and that has no result.",
+        {
+            "study": _STUDY["study"],
+            **_VARIANT,
+            **_SEED,
+            "stage": Column("text", "The first stage that left nothing."),
+            "reason": Column("text", "Why."),
+        },
+    ),
+    "images": (
+        "One row per variant, seed and test image: its part in the primary metric, for resampling images.",
+        {
+            **_VARIANT,
+            **_SEED,
+            "image": Column("int", "Position of the image in the test split.", "from 0"),
+            "influence": Column("float", "Its influence value; their mean over images is the run's score.", SHARE),
+        },
+    ),
+    "ranks": (
+        "One row per variant, seed, protocol, direction and query: the rank of its best right answer.",
+        {
+            **_VARIANT,
+            **_SEED,
+            "protocol": _KEY["protocol"],
+            "direction": _KEY["direction"],
+            "query": Column("int", "Position of the query among those of the protocol and direction.", "from 0"),
+            "rank": Column("float", "Rank of its best right answer; ties by the protocol's rule.", "ranks, from 1"),
+        },
+    ),
+}
+"""Name -> what a row is, and its columns in order. Columns that a study's tables have beyond these are kept as text or
+numbers, and said to be of a newer version."""
