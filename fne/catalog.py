@@ -9,6 +9,23 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Idle:
+    """Options that nothing reads while others have certain values.
+
+    Args:
+        when: Option to values; all of them must hold.
+        options: What is then not read.
+    """
+
+    when: Mapping[str, tuple[str, ...]]
+    options: tuple[str, ...]
+
+    def holds(self, section: Mapping[str, Any]) -> bool:
+        """Does every option have one of its values? One that was pruned has none; what switched it off lists all."""
+        return all(section.get(option) in values for option, values in self.when.items())
+
+
+@dataclass(frozen=True)
 class Entry:
     """One registered class and the config options it reads.
 
@@ -17,7 +34,8 @@ class Entry:
         options: Keys of its config section that it takes as keyword arguments; every other key is pruned.
         summary: What it does, in one clause.
         shares: Keys of other sections that it reads too, dotted, e.g. ``"loss.margin"``.
-        idle: (option, value, others): with that value of that option the others are not read; the class gets None.
+        idle: What other options switch off: while each option of ``when`` has one of its values, the others are not
+            read, and the class gets None for them.
         negatives: For a strategy, how many negatives an anchor gets: ``("one",)`` or ``("all",)``.
             For a loss, which of the two it can take. ``attracted``: all, some of them as further positives.
         needs: What of :data:`fne.negatives.strategy.NEEDS` it wants, whatever its options.
@@ -27,13 +45,13 @@ class Entry:
     options: tuple[str, ...]
     summary: str
     shares: tuple[str, ...] = ()
-    idle: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    idle: tuple[Idle, ...] = ()
     negatives: tuple[str, ...] = ("one",)
     needs: tuple[str, ...] = ()
 
     def reads(self, section: Mapping[str, Any]) -> tuple[str, ...]:
         """The options that are read, given the values of a config section."""
-        idle = {other for option, value, others in self.idle if section[option] == value for other in others}
+        idle = {option for rule in self.idle if rule.holds(section) for option in rule.options}
         return tuple(option for option in self.options if option not in idle)
 
     def load(self) -> type:

@@ -314,7 +314,7 @@ def test_check_list_and_describe(tmp_path: Path, capsys: pytest.CaptureFixture) 
     listed = capsys.readouterr().out
     assert "paper" in listed and "hardest_in_batch" in listed
     assert cli.main(["describe", "fne_abstract", "--root", str(ROOT)]) == 0
-    assert "negatives.elimination: released -> complement" in capsys.readouterr().out
+    assert "negatives.elimination: released -> power" in capsys.readouterr().out
 
     shutil.copytree(ROOT / "ablations", tmp_path / "ablations")
     for name in ("random", "fne_no_buffer"):

@@ -27,7 +27,7 @@ def test_fne_is_the_base_protocol(project: Project) -> None:
     for section in ("encoders", "model", "train", "warmup", "negatives", "memory", "evaluation"):
         unread = {"milestones", "decay"} if section == "train" else set()
         if section == "negatives":
-            unread = set(base[section]) - {"strategy", "oracle", *STRATEGIES["fne"].options}
+            unread = set(base[section]) - {"strategy", "oracle", *STRATEGIES["fne"].reads(base[section])}
         assert resolved[section] == {key: value for key, value in base[section].items() if key not in unread}
     assert resolved["data"] == {"dataset": "scenes"} | base["datasets"]["scenes"]
     assert resolved["loss"] == {"kind": "triplet", "margin": base["loss"]["margin"]}
@@ -38,7 +38,7 @@ def test_every_variant_of_the_paper_is_the_delta_that_it_should_be(project: Proj
     study = project.load()
     expected = {
         "fne": ("fne", "momentum", "triplet", "released", "global"),
-        "fne_abstract": ("fne", "momentum", "triplet", "complement", "global"),
+        "fne_abstract": ("fne", "momentum", "triplet", "power", "global"),
         "fne_no_buffer": ("fne", "none", "triplet", "released", "global"),
         "fne_no_cutdown": ("fne", "momentum", "triplet", "released", "none"),
         "fne_no_elimination": ("fne", "momentum", "triplet", "none", "global"),

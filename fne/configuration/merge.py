@@ -134,6 +134,11 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
     if "max_distance" in strategy.options and flat["negatives.min_distance"] >= high:
         allowed = f"< negatives.max_distance, which is {high:g}"
         misfit("negatives.min_distance", "leaves nothing to draw", allowed=allowed)
+    if "negatives.prior_rate" in keys_read(flat, regime):
+        low, high = flat["negatives.prior_floor"], flat["negatives.prior_ceiling"]
+        if not low <= flat["negatives.prior"] <= high:
+            allowed = f"from prior_floor to prior_ceiling, {low:g} to {high:g}"
+            misfit("negatives.prior", "is where em starts, outside its bounds", allowed=allowed)
     if regime == "finetune" and "model.dim" in strategy.shares and "model.dim" not in PROJECTIONS[projection]:
         problem = f"needs the width of the embedding, model.dim, which finetune.projection {projection!r} does not set"
         fitting = [name for name, keys in PROJECTIONS.items() if "model.dim" in keys]

@@ -12,7 +12,7 @@ from typing import Any
 
 from fne.errors import UserError, bad_input
 from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import MEMORY_OPTIONS, ORACLES, STRATEGIES
+from fne.negatives.catalog import DENSITIES, MEMORY_OPTIONS, ORACLES, STRATEGIES
 
 WORDS = {
     "int": "an integer",
@@ -78,6 +78,7 @@ def _choice(*choices: str) -> Field:
 
 COUNT = Field("int", low=1)
 SHARE = Field("float", low=0, high=1)
+OPEN_SHARE = Field("float", low=0, high=1, open_low=True, open_high=True)
 PATH = Field("path", null=True)
 
 DATASETS = {"scenes": "scenes"} | dict.fromkeys(("flickr8k", "flickr30k", "coco", "custom"), "corpus")
@@ -162,13 +163,22 @@ RUN_FIELDS: dict[str, Field] = {
     "negatives.strategy": _choice(*STRATEGIES),
     "negatives.oracle": _choice(*ORACLES),
     "negatives.tau": Field("float", low=0),
-    "negatives.prior": Field("float", low=0, high=1, open_low=True, open_high=True),
+    "negatives.prior": OPEN_SHARE,
+    "negatives.prior_rule": _choice("fixed", "em"),
+    "negatives.prior_rate": Field("float", low=0, high=1, open_low=True),
+    "negatives.prior_floor": OPEN_SHARE,
+    "negatives.prior_ceiling": OPEN_SHARE,
+    "negatives.density": _choice(*DENSITIES),
+    "negatives.population": _choice("hardest", "batch", "queue"),
     "negatives.posterior_threshold": SHARE,
     "negatives.min_positives": Field("int", low=2),
-    "negatives.elimination": _choice("released", "complement", "none"),
-    "negatives.cut_down": _choice("global", "none"),
+    "negatives.elimination": _choice("released", "power", "threshold", "none"),
+    "negatives.elimination_power": Field("float", low=0, open_low=True),
+    "negatives.elimination_threshold": SHARE,
+    "negatives.cut_down": _choice("global", "anchor", "none"),
     "negatives.statistics_mask": _choice("diagonal", "same_image"),
-    "negatives.statistics_reset": _choice("epoch", "never"),
+    "negatives.statistics_reset": _choice("epoch", "never", "ema"),
+    "negatives.statistics_decay": OPEN_SHARE,
     "negatives.min_distance": Field("float", low=1e-3, high=2),
     "negatives.max_distance": Field("float", low=0, high=2, open_low=True),
     "negatives.sharpness": Field("float", low=0),

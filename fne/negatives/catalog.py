@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
-from fne.catalog import Entry
+import importlib
+from typing import TYPE_CHECKING
+
+from fne.catalog import Entry, Idle
+
+if TYPE_CHECKING:
+    from fne.negatives.densities.density import Density
 
 ORACLES = ("none", "remove", "relabel", "only")
 """What a strategy may be told of the truth; see :mod:`fne.negatives.oracle`."""
+
+DENSITIES: dict[str, str] = {
+    "normal": "fne.negatives.densities.normal:Normal",
+    "tied": "fne.negatives.densities.tied:Tied",
+    "beta": "fne.negatives.densities.beta:Beta",
+    "kde": "fne.negatives.densities.kde:Kde",
+    "logistic": "fne.negatives.densities.logistic:Logistic",
+    "isotonic": "fne.negatives.densities.isotonic:Isotonic",
+}
+"""Families of densities of positives and negatives, by name."""
+
+_POSTERIOR = (
+    "prior",
+    "prior_rule",
+    "prior_rate",
+    "prior_floor",
+    "prior_ceiling",
+    "density",
+    "population",
+    "posterior_threshold",
+    "min_positives",
+    "elimination_power",
+    "elimination_threshold",
+    "statistics_mask",
+)
+"""Options of fne that only its posterior reads."""
 
 STRATEGIES: dict[str, Entry] = {
     "fne": Entry(
@@ -13,16 +45,34 @@ STRATEGIES: dict[str, Entry] = {
         options=(
             "tau",
             "prior",
+            "prior_rule",
+            "prior_rate",
+            "prior_floor",
+            "prior_ceiling",
+            "density",
+            "population",
             "posterior_threshold",
             "min_positives",
             "elimination",
+            "elimination_power",
+            "elimination_threshold",
             "cut_down",
             "statistics_mask",
             "statistics_reset",
+            "statistics_decay",
         ),
         summary="draws one negative from weights lowered by the posterior of being a false negative",
         shares=("loss.margin",),
-        idle=(("elimination", "none", ("prior", "posterior_threshold", "min_positives")),),
+        idle=(
+            Idle({"elimination": ("none",)}, _POSTERIOR),
+            Idle({"elimination": ("none",), "cut_down": ("none", "anchor")}, ("statistics_reset", "statistics_decay")),
+            Idle({"elimination": ("released", "power")}, ("elimination_threshold",)),
+            Idle({"elimination": ("released", "threshold")}, ("elimination_power",)),
+            Idle({"elimination": ("threshold",)}, ("posterior_threshold",)),
+            Idle({"prior_rule": ("fixed",)}, ("prior_rate", "prior_floor", "prior_ceiling")),
+            Idle({"population": ("queue",)}, ("statistics_mask",)),
+            Idle({"statistics_reset": ("epoch", "never")}, ("statistics_decay",)),
+        ),
     ),
     "hardest": Entry(
         target="fne.negatives.hardest:Hardest",
@@ -101,3 +151,9 @@ MEMORY_OPTIONS: dict[str, tuple[str, ...]] = {
     "momentum": ("size", "momentum", "initial", "fill"),
 }
 """Kinds of memory and the options of ``memory`` that each one reads."""
+
+
+def load_density(name: str) -> Density:
+    """Import a family of densities by its name."""
+    module, _, attribute = DENSITIES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)()

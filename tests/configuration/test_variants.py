@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Project:
         ({"set": {"negatives": {"tau": None}}}, ["set.negatives.tau", "must not be null"]),
         ({"set": {"train": {"epochs": 2.0}}}, ["set.train.epochs", "must be an integer", "write 2"]),
         ({"set": {"negatives": {"cut_down": "globl"}}},
-         ["cut_down", "'globl'", "global, none", "did you mean 'global'"]),
+         ["cut_down", "'globl'", "global, anchor, none", "did you mean 'global'"]),
         ({"set": {"negatives": {"cut_down": False}}}, ["cut_down", "must be text", "quote it"]),
         ({"set": {"negatives": {"strategy": "hardst"}}}, ["strategy", "'hardst'", "did you mean 'hardest'"]),
         ({"set": {"memory": {"kind": "queue"}}}, ["memory.kind", "'queue'", "none, momentum"]),

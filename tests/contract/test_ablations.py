@@ -105,9 +105,13 @@ def test_released_values_of_fne() -> None:
     """The values of the authors' code that this regime keeps."""
     study = config.load_study("paper", root=ROOT)
     base = Library(ROOT).base
-    assert {key: base[f"negatives.{key}"] for key in STRATEGIES["fne"].options} == {
+    read = STRATEGIES["fne"].reads({key: base[f"negatives.{key}"] for key in STRATEGIES["fne"].options})
+    assert {key: base[f"negatives.{key}"] for key in read} == {
         "tau": 0.5,
         "prior": 1e-4,
+        "prior_rule": "fixed",
+        "density": "normal",
+        "population": "hardest",
         "posterior_threshold": 0.001,
         "min_positives": 200,
         "elimination": "released",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import itertools
+import math
+import random
 
 import pytest
 import torch
 
 from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import STRATEGIES
+from fne.negatives.catalog import DENSITIES, STRATEGIES
 from fne.negatives.strategy import NEEDS
 from fne.training.step import build_rule
 
@@ -18,13 +20,22 @@ from fne.training.step import build_rule
 OPTIONS = {
     "tau": [0.5],
     "prior": [1e-4, 0.2],
+    "prior_rule": ["fixed", "em"],
+    "prior_rate": [0.05, 1.0],
+    "prior_floor": [1e-6],
+    "prior_ceiling": [0.5],
+    "density": list(DENSITIES),
+    "population": ["hardest", "batch", "queue"],
     "posterior_threshold": [1e-3],
     "min_positives": [0],
     "margin": [0.2],
-    "elimination": ["released", "complement", "none"],
-    "cut_down": ["global", "none"],
+    "elimination": ["released", "power", "threshold", "none"],
+    "elimination_power": [1.0, 4.0],
+    "elimination_threshold": [0.5, 0.0],
+    "cut_down": ["global", "anchor", "none"],
     "statistics_mask": ["diagonal", "same_image"],
-    "statistics_reset": ["epoch", "never"],
+    "statistics_reset": ["epoch", "never", "ema"],
+    "statistics_decay": [0.99],
     "temperature": [0.05],
     "positive_prior": [0.1, 0.0],
     "hardness": [1.0],
@@ -53,16 +64,43 @@ OPTIONS = {
     "distillation": [0.4, 0.0, 1.0],
 }
 LEADS = [(), (2,), (2, 3)]
+MANY = 64
+"""Up to so many combinations of an entry's options are all tested, else every two values of two options meet."""
 
 
 def variants(registry: dict, section: str) -> list:
-    cases = []
+    cases = {}
     for name, entry in registry.items():
         keys = list(entry.options) + [key.split(".")[1] for key in entry.shares]
-        for values in itertools.product(*(OPTIONS[key] for key in keys)):
-            chosen = dict(zip(keys, values, strict=True))
-            cases.append(pytest.param(entry, chosen, id="-".join([name, *(str(v) for v in values)])))
-    return cases
+        values = {key: OPTIONS[key] for key in keys}
+        few = math.prod(map(len, values.values())) <= MANY
+        every = (dict(zip(keys, row, strict=True)) for row in itertools.product(*values.values()))
+        for given in every if few else pairwise(entry, values):
+            chosen = {key: value if key in reads(entry, given) else None for key, value in given.items()}
+            label = "-".join([name, *(str(value) for value in chosen.values() if value is not None)])
+            cases[label] = pytest.param(entry, chosen, id=label)
+    return list(cases.values())
+
+
+def reads(entry, given: dict) -> set[str]:
+    """The options that are read; the others are None, as in a run."""
+    return {*entry.reads(given), *(key.split(".")[1] for key in entry.shares)}
+
+
+def pairwise(entry, values: dict[str, list]) -> list[dict]:
+    """Few rows in which every two values of two options meet where both are read (greedy, the same each time)."""
+    rng = random.Random(0)
+    pool = [{key: rng.choice(options) for key, options in values.items()} for _ in range(600)]
+    met = []
+    for row in pool:
+        read = sorted(reads(entry, row))
+        met.append({(i, row[i], j, row[j]) for i, j in itertools.combinations(read, 2)})
+    rows, left = [], set.union(*met)
+    while left:
+        best = max(range(len(pool)), key=lambda place: len(met[place] & left))
+        left -= met[best]
+        rows.append(pool[best])
+    return rows
 
 
 def case(lead: tuple[int, ...], batch: int, count: int, dtype: torch.dtype, seed: int = 0):

@@ -9,23 +9,12 @@ import pytest
 import torch
 
 from fne.negatives.all import All
-from fne.negatives.densities import PairStatistics, false_negative_probability
-from fne.negatives.fne import Fne
+from fne.negatives.densities.normal import Normal
 from fne.negatives.hardest import Hardest
 from fne.negatives.random import Random
+from fne.negatives.statistics import PairStatistics
 from fne.negatives.strategy import draw
-
-RELEASE = dict(
-    tau=0.5,
-    prior=1e-4,
-    posterior_threshold=1e-3,
-    min_positives=200,
-    elimination="released",
-    cut_down="global",
-    margin=0.2,
-    statistics_mask="diagonal",
-    statistics_reset="epoch",
-)
+from tests.negatives.released import RELEASE, fne
 
 
 def normal(x: float, mean: float, var: float) -> float:
@@ -54,39 +43,56 @@ def slow_weights(similarities, excluded, positive, summary, options) -> np.ndarr
                 p = pos / (pos + (1 / options["prior"] - 1) * neg)
                 if options["elimination"] == "released":
                     weight = math.exp(-options["tau"] * p) if p > options["posterior_threshold"] else base
+                elif options["elimination"] == "power":
+                    weight = base * (1 - p) ** options["elimination_power"]
                 else:
-                    weight = base * (1 - p)
-            if options["cut_down"] == "global" and s <= summary["pos_mean"] - options["margin"]:
+                    weight = 0.0 if p > options["elimination_threshold"] else base
+            if options["cut_down"] == "global" and s <= summary["pos_mean"] - 0.2:
+                weight = 0.0
+            if options["cut_down"] == "anchor" and s <= positive[i] - 0.2:
                 weight = 0.0
             out[i, j] = 0.0 if excluded[i, j] else weight
     return out
 
 
-@pytest.mark.parametrize("elimination", ["released", "complement", "none"])
-@pytest.mark.parametrize("cut_down", ["global", "none"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"elimination": "released"},
+        {"elimination": "none"},
+        *({"elimination": "power", "elimination_power": k} for k in (1.0, 2.0, 4.0)),
+        *({"elimination": "threshold", "elimination_threshold": t} for t in (0.02, 0.5)),
+    ],
+)
+@pytest.mark.parametrize("cut_down", ["global", "anchor", "none"])
 @pytest.mark.parametrize("count", [150, 201])
-def test_fne_weights(elimination: str, cut_down: str, count: int) -> None:
+def test_fne_weights(changed: dict, cut_down: str, count: int) -> None:
     similarities, excluded, positive = scene()
-    options = {**RELEASE, "elimination": elimination, "cut_down": cut_down, "prior": 0.01}
+    options = {**RELEASE, **changed, "cut_down": cut_down, "prior": 0.01}
     summary = dict(pos_mean=0.55, pos_var=0.02, neg_mean=0.35, neg_var=0.03, pos_count=count, neg_count=2 * count)
-    strategy = Fne(**options)
+    strategy = fne(**options)
     strategy.statistics.load_summary({k: torch.tensor(float(v), dtype=torch.float64) for k, v in summary.items()})
     weights, probability, overridden = strategy.weights(
         torch.from_numpy(similarities), torch.from_numpy(excluded), torch.from_numpy(positive)
     )
     expected = slow_weights(similarities, excluded, positive, summary, options)
     np.testing.assert_allclose(weights.numpy(), expected, atol=1e-12)
-    if elimination == "none":
+    if changed["elimination"] == "none":
         assert probability is None and overridden is None
     else:
         assert bool((probability > 0).any()) == (count > 200)
-        assert torch.equal(overridden, probability > options["posterior_threshold"])
+        hard = changed["elimination"] == "threshold"
+        assert torch.equal(
+            overridden, probability > options["elimination_threshold" if hard else "posterior_threshold"]
+        )
+        if count > 200 and options["elimination_threshold"] == 0.02:
+            assert 0 < overridden.sum() < overridden.numel(), "both branches were compared"
 
 
-def test_a_certain_false_negative_is_kept_by_the_release_and_eliminated_by_the_complement() -> None:
+def test_a_certain_false_negative_is_kept_by_the_release_and_eliminated_by_the_others() -> None:
     summary = dict(pos_mean=0.8, pos_var=0.001, neg_mean=0.2, neg_var=0.001, pos_count=500.0, neg_count=1000.0)
-    for elimination, expected in (("released", math.exp(-0.5)), ("complement", 0.0)):
-        strategy = Fne(**{**RELEASE, "elimination": elimination})
+    for elimination, expected in (("released", math.exp(-0.5)), ("power", 0.0), ("threshold", 0.0)):
+        strategy = fne(elimination=elimination)
         strategy.statistics.load_summary({k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()})
         weights, probability, _ = strategy.weights(
             torch.tensor([[0.8]], dtype=torch.float64), torch.tensor([[False]]), torch.tensor([0.8]).double()
@@ -100,7 +106,8 @@ def test_posterior_equals_bayes_rule_and_survives_underflow(dtype: torch.dtype) 
     summary = dict(pos_mean=0.7, pos_var=0.004, neg_mean=0.4, neg_var=0.002, pos_count=9.0, neg_count=9.0)
     tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()}
     grid = torch.linspace(-1, 1, 201, dtype=torch.float64)
-    found = false_negative_probability(grid.to(dtype).reshape(1, -1), tensors, 1e-3).double().flatten()
+    fitted = Normal().fit(tensors)
+    found = Normal().probability(grid.to(dtype).reshape(1, -1), fitted, 1e-3).double().flatten()
     for s, p in zip(grid.tolist(), found.tolist(), strict=True):
         log_odds = (
             -((s - 0.7) ** 2) / 0.008
@@ -147,7 +154,7 @@ def test_same_image_statistics_ignore_other_captions_of_the_image() -> None:
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
     found = {}
     for mask in ("diagonal", "same_image"):
-        strategy = Fne(**{**RELEASE, "statistics_mask": mask})
+        strategy = fne(statistics_mask=mask)
         strategy.observe(s, same)
         found[mask] = strategy.statistics.summary()["neg_mean"].item()
     assert found["diagonal"] == pytest.approx((0.8 * 4 + 0.2 * 2) / 6)
@@ -156,8 +163,8 @@ def test_same_image_statistics_ignore_other_captions_of_the_image() -> None:
 
 def test_statistics_are_reset_each_epoch_only_where_asked() -> None:
     s = torch.eye(3).double()
-    for reset, forgets in (("epoch", True), ("never", False)):
-        strategy = Fne(**{**RELEASE, "statistics_reset": reset})
+    for reset, forgets in (("epoch", True), ("never", False), ("ema", False)):
+        strategy = fne(statistics_reset=reset)
         strategy.observe(s, torch.eye(3, dtype=torch.bool))
         strategy.start_epoch()
         assert (strategy.statistics.summary() is None) == forgets
@@ -175,7 +182,7 @@ def test_draw_follows_the_weights() -> None:
 
 
 def test_an_all_zero_row_of_fne_takes_its_hardest_negative() -> None:
-    strategy = Fne(**RELEASE)
+    strategy = fne()
     strategy.statistics.load_summary(
         {
             k: torch.tensor(v).double()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fne.negatives.fne import Fne
+from tests.negatives.released import fne
 
 SHARED = Path(os.environ.get("FNE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 CASES = SHARED / "reference" / "released_rule_cases.npz"
@@ -21,26 +21,12 @@ pytestmark = [
 ]
 
 
-def released(margin: float, min_positives: int) -> Fne:
-    return Fne(
-        tau=0.5,
-        prior=1e-4,
-        posterior_threshold=1e-3,
-        min_positives=min_positives,
-        elimination="released",
-        cut_down="global",
-        margin=margin,
-        statistics_mask="diagonal",
-        statistics_reset="epoch",
-    )
-
-
 @pytest.mark.parametrize("number", range(4))
 def test_statistics_and_weights_equal_the_release(number: int) -> None:
     with np.load(CASES, allow_pickle=False) as archive:
         assert int(archive["cases"]) == 4
         case = {key.split("/")[1]: archive[key] for key in archive.files if key.startswith(f"case{number}/")}
-    strategy = released(float(case["margin"]), int(case["min_count"]))
+    strategy = fne(margin=float(case["margin"]), min_positives=int(case["min_count"]))
     before = dict(zip(FIELDS, torch.from_numpy(case["before"]), strict=True))
     strategy.statistics.load_summary(before)
     online = torch.from_numpy(case["image"]) @ torch.from_numpy(case["text"]).T

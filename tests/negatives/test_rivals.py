@@ -11,7 +11,6 @@ import torch
 
 from fne import config
 from fne.negatives.distance_weighted import DistanceWeighted
-from fne.negatives.fne import Fne
 from fne.negatives.random import Random
 from fne.negatives.semi_hard import SemiHard
 from fne.negatives.simans import SimAns
@@ -19,6 +18,7 @@ from fne.negatives.strategy import Strategy
 from fne.negatives.topk_margin import TopkMargin
 from fne.negatives.topk_perc import TopkPerc
 from fne.training.step import build_rule
+from tests.negatives.released import fne
 from tests.projects import Project
 
 THRESHOLDS = {
@@ -142,8 +142,7 @@ def test_distance_weights_undo_the_density_of_distances_on_a_sphere() -> None:
 
 def test_simans_is_fne_without_elimination_and_cut_down() -> None:
     similarities, excluded, positive, uniform = scene(torch.float64)
-    plain = Fne(tau=3.0, prior=None, posterior_threshold=None, min_positives=None, elimination="none", cut_down="none",
-                margin=0.2, statistics_mask="diagonal", statistics_reset="epoch")  # fmt: skip
+    plain = fne(tau=3.0, elimination="none", cut_down="none")
     left = SimAns(sharpness=3.0, offset=0.0).select(similarities, excluded, positive, uniform)
     right = plain.select(similarities, excluded, positive, uniform)
     shares = right.weights / right.weights.sum(dim=-1, keepdim=True)

@@ -115,10 +115,13 @@ def config_of(fake: Fake) -> dict[str, Any]:
         "evaluation": {"tie_rule": "expected", "ks": [1, 5, 10]},
     }
     if fake.strategy == "fne":
-        elimination = {"fne_abstract": "complement", "fne_no_elimination": "none"}.get(fake.id, "released")
+        elimination = {"fne_abstract": "power", "fne_no_elimination": "none"}.get(fake.id, "released")
         config["negatives"] |= {
             "tau": 0.5,
             "prior": 1e-4,
+            "prior_rule": "fixed",
+            "density": "normal",
+            "population": "hardest",
             "posterior_threshold": 0.001,
             "min_positives": 200,
             "elimination": elimination,

@@ -205,7 +205,7 @@ def test_configs_name_the_one_change_of_each_variant(paper: Made) -> None:
     rows = {row[0].note: row for row in tables.build(paper.results, "configs").rows}
     assert (rows["fne_abstract"][1].text, rows["fne_abstract"][2].text) == (
         "fne",
-        "negatives.elimination: released → complement",
+        "negatives.elimination: released → power",
     )
     assert rows["fne"][1].text == "base" and rows["fne"][2].text == "nothing"
     records = tables.build(paper.results, "configs").records
