@@ -36,9 +36,12 @@ class FncEliminate(Strategy):
     def suspects(self, teacher: Tensor, allowed: Tensor) -> Tensor:
         """(..., B, C) bool: the false negatives among what is allowed."""
         scores = teacher.masked_fill(~allowed | teacher.isnan(), -torch.inf)
-        order = scores.sort(dim=-1, descending=True, stable=True).indices[..., : self.count]
-        top = torch.zeros_like(allowed).scatter_(-1, order, True)
-        return top & (scores > self.threshold)
+        count = min(self.count, scores.shape[-1])
+        last = scores.topk(count, dim=-1).values[..., -1:]
+        above, tied = scores > last, scores == last
+        # Of those that tie with the last one the first are taken: what topk itself takes may differ between devices.
+        room = count - above.sum(dim=-1, keepdim=True)
+        return (above | (tied & (tied.cumsum(dim=-1) <= room))) & (scores > self.threshold)
 
     def select(
         self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor, *, teacher: Tensor
