@@ -112,6 +112,9 @@ def build_parser() -> argparse.ArgumentParser:
     costed.set_defaults(cores=_available())
     costed.add_argument("--out", type=Path, metavar="FILE", help="also write the estimates as JSON")
 
+    meaning = "instead, PDFs as wide as one column of a paper or as two, in figures/single or figures/double"
+    printed = _option("--paper", choices=("single", "double"), help=meaning)
+
     watched = _option("study", metavar="STUDY", help="a file stem of ablations/studies")
     watched.add_argument("--once", action="store_true", help="look once, as where the output is no terminal")
     meaning = "also write the curves as TensorBoard's event files, there"
@@ -149,7 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides)
     verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
-    verb(verbs.figures, "results of a study -> figures as SVG and PNG", *common)
+    verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common, printed)
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
     verb(verbs.tune, "search on validation, the same budget for every variant", place, overrides, *machine)
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)

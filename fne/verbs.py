@@ -164,9 +164,13 @@ def tables(arguments: argparse.Namespace) -> None:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    from fne.reporting.figures import run
+    from fne.reporting.figures import run, run_for_paper
 
-    run(load_study(arguments, complete=False), arguments.root)
+    study = load_study(arguments, complete=False)
+    if arguments.paper is None:
+        run(study, arguments.root)
+    else:
+        run_for_paper(study, arguments.paper, arguments.root)
 
 
 def report(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG_DPI = 160
+_SAVED: dict[str, dict[str, Any]] = {
+    "svg": {"metadata": {"Date": None, "Creator": None}},
+    "png": {"metadata": {"Software": None}, "dpi": PNG_DPI},
+    # Words may stand over the edge of a narrow figure: the page grows with them.
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}, "bbox_inches": "tight"},
+}
+"""Neither times nor versions, so that equal numbers give equal files."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +49,18 @@ class Picture:
         """Everything but the drawing."""
         return {key: getattr(self, key) for key in ("id", "title", "question", "caption", "alt", "empty")}
 
-    def save(self, folder: Path) -> list[Path]:
-        """Write SVG and PNG, the same bytes for the same numbers, and return the paths."""
-        paths = [folder / f"{self.id}.svg", folder / f"{self.id}.png"]
-        options: dict[str, dict[str, Any]] = {
-            "svg": {"metadata": {"Date": None, "Creator": None}},
-            "png": {"metadata": {"Software": None}, "dpi": PNG_DPI},
-        }
+    def save(self, folder: Path, kinds: Sequence[str] = ("svg", "png")) -> list[Path]:
+        """Write the figure, the same bytes for the same numbers, and return the paths.
+
+        Args:
+            folder: Where to.
+            kinds: Of ``svg``, ``png`` and ``pdf`` (fonts embedded).
+        """
+        paths = [folder / f"{self.id}.{kind}" for kind in kinds]
         with look():
-            for path in paths:
-                kind = path.suffix[1:]
+            for path, kind in zip(paths, kinds, strict=True):
                 with atomic_path(path) as temporary:
-                    self.drawing.savefig(temporary, format=kind, **options[kind])
+                    self.drawing.savefig(temporary, format=kind, **_SAVED[kind])
         return paths
 
     def _repr_png_(self) -> bytes:
@@ -66,11 +74,12 @@ class Picture:
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure that belongs to no global state; inches."""
+    """An empty figure that belongs to no global state; inches, for a paper narrower or wider (see ``style.look``)."""
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width * matplotlib.rcParams["figure.figsize"][0] / WIDTH, height))
     FigureCanvasAgg(figure)
     return figure
 

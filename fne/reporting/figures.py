@@ -18,8 +18,8 @@ WORDS = "captions.json"
 _MODULES = {"distributions_all": ("distributions", "draw_all")}
 
 
-def draw(study: StudyResults, name: str) -> Picture:
-    """Draw one figure.
+def draw(study: StudyResults, name: str, column: str | None = None) -> Picture:
+    """Draw one figure, for the report or for a column of a paper (``single``, ``double``).
 
     Raises:
         UserError: There is no figure of that name.
@@ -27,7 +27,7 @@ def draw(study: StudyResults, name: str) -> Picture:
     if name not in FIGURES:
         raise bad_input("no such figure", value=name, allowed=FIGURES)
     module, function = _MODULES.get(name, (name, "draw"))
-    with look():
+    with look(column):
         return getattr(importlib.import_module(f"fne.reporting.plots.{module}"), function)(study)
 
 
@@ -47,3 +47,16 @@ def run(study: str | Study, root: str | Path = ".") -> list[Path]:
     paths = [path for picture in pictures for path in picture.save(folder)]
     write_json(folder / WORDS, [picture.words() for picture in pictures])
     return [*paths, folder / WORDS]
+
+
+def run_for_paper(study: str | Study, column: str, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<study>/figures/<column>``: every figure as PDF, as wide as one column of a paper or as two.
+
+    Args:
+        study: As of :func:`run`.
+        column: ``single`` or ``double``.
+        root: Root of the project.
+    """
+    results = load(study, root)
+    folder = Path(root) / "reports" / results.id / "figures" / column
+    return [path for name in FIGURES for path in draw(results, name, column).save(folder, ["pdf"])]

@@ -21,7 +21,10 @@ DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)))
 INK, MUTED, GRID, PAPER = "#1C2128", "#59636E", "#D5DAE0", "#FFFFFF"
 """Text, secondary text, grid lines and background; the page gives them other values in the dark."""
 WIDTH = 5.5
-"""Inches of every figure: with letters of 9 points it can still be read on a phone, and it fits a column."""
+"""Inches of every figure of the report: with letters of 9 points it can still be read on a phone."""
+COLUMNS = {"single": 4.8, "double": 7.0}
+"""Inches of the figures for a paper. A column of 3.35 inches scales a single one by 0.7, so that letters of 9 points
+become 6.3; two columns of 7 inches take a double one as it is."""
 POSITIVE, HARD, FALSE = "#126B36", "#0B5F9E", "#B54708"
 """Populations, not variants: positives, hard negatives, true false negatives; dark enough to write in."""
 
@@ -58,18 +61,26 @@ RC = {
     "figure.facecolor": PAPER,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",  # words stay words: searchable, readable aloud, and small
+    "pdf.fonttype": 42,  # TrueType, embedded: publishers refuse Type 3
+    "figure.figsize": (WIDTH, WIDTH),
     "svg.hashsalt": "fne",  # with dates left out, the same numbers give the same bytes
 }
 
 
 @contextmanager
-def look() -> Iterator[None]:
-    """Draw with the project's settings, whatever the user's own are."""
+def look(column: str | None = None) -> Iterator[None]:
+    """Draw with the project's settings, whatever the user's own are.
+
+    Args:
+        column: Of :data:`COLUMNS`: draw for a paper; None: for the report.
+    """
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
+        if column is not None:
+            matplotlib.rcParams["figure.figsize"] = (COLUMNS[column], WIDTH)
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from fne.reporting.plots.populations import (
     usable,
     visible,
 )
+from fne.reporting.style import COLUMNS
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE
 
@@ -61,6 +63,19 @@ def test_the_same_numbers_give_the_same_bytes(hostile: Made, tmp_path: Path) -> 
     after = {path: path.read_bytes() for path in sorted(hostile.reports.rglob("*")) if path.is_file()}
     assert list(before) == list(after)
     assert [path.name for path in before if before[path] != after[path]] == []
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_figures_for_a_paper_repeat_and_embed_their_fonts(paper: Made, tmp_path: Path, column: str) -> None:
+    """About as wide as the column: without its white edge, with words that stand over it; the same bytes when drawn again."""
+    for name in ("scores", "curves"):
+        (file,) = figures.draw(paper.results, name, column).save(tmp_path / "one", ["pdf"])
+        (again,) = figures.draw(paper.results, name, column).save(tmp_path / "two", ["pdf"])
+        content = file.read_bytes()
+        assert content == again.read_bytes() and b"CreationDate" not in content and b"Matplotlib" not in content
+        assert b"/FontFile2" in content and b"/Type3" not in content
+        (left, bottom, right, top) = map(float, re.search(rb"/MediaBox \[([^]]*)\]", content).group(1).split())
+        assert 0.75 * COLUMNS[column] <= (right - left) / 72 <= 1.15 * COLUMNS[column] and top > bottom
 
 
 def test_captions_tell_question_protocol_seeds_and_interval(paper: Made) -> None:
