@@ -67,7 +67,7 @@ def test_the_same_numbers_give_the_same_bytes(hostile: Made, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_figures_for_a_paper_repeat_and_embed_their_fonts(paper: Made, tmp_path: Path, column: str) -> None:
-    """About as wide as the column: without its white edge, with words that stand over it; the same bytes when drawn again."""
+    """About as wide as the column: without its white edge, with words that stand over it; the same bytes again."""
     for name in ("scores", "curves"):
         (file,) = figures.draw(paper.results, name, column).save(tmp_path / "one", ["pdf"])
         (again,) = figures.draw(paper.results, name, column).save(tmp_path / "two", ["pdf"])
