@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne import paths
-from fne.config import DEFAULT_STUDY, Study, blocks, load_study, resolve, training_digest
+from fne.audit.runs import finished, picks_of
+from fne.config import DEFAULT_STUDY, Study, load_study
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
-from fne.reporting.entries import Contrast, Estimate, Variant, read_picks, read_run, read_table
+from fne.reporting.entries import Contrast, Estimate, Variant, read_table
 from fne.stats.layout import Layout
 from fne.stats.layout import load as load_layout
 
@@ -59,17 +60,9 @@ class StudyResults:
         return tuple(self._variant(name) for name in self.definition.variants)
 
     def _variant(self, name: str) -> Variant:
-        wanted = training_digest(resolve(self.definition, name))
-        folders, runs = [], []
-        for block in blocks(self.definition):
-            folder = self.root / paths.run_folder(self.definition, name, block)
-            run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None
-            # Runs of another config are stale: missing.csv says so, and nothing of theirs is shown.
-            if run is not None and training_digest(run["config"]) == wanted:
-                folders.append(folder)
-                runs.append(run)
-        stated = self.definition.library[name]
-        return Variant(name, stated.title, stated.asks, tuple(runs), tuple(folders))
+        found, stated = finished(self.definition, self.root, name), self.definition.library[name]
+        runs, folders = tuple(run for _, run in found), tuple(folder for folder, _ in found)
+        return Variant(name, stated.title, stated.asks, runs, folders)
 
     def __getitem__(self, variant: str) -> Variant:
         for entry in self.variants:
@@ -129,6 +122,10 @@ class StudyResults:
         """``audit.csv``: counts of picks and of candidates by similarity, per variant, seed and direction."""
         return self._csv("audit.csv")
 
+    def audited(self, table: str) -> pd.DataFrame:
+        """``audit_<table>.csv``, from the log of picks: one of ``fne.audit.tables.TABLES``."""
+        return self._csv(f"audit_{table}.csv")
+
     @cached_property
     def protocols(self) -> dict[str, dict[str, Any]]:
         """``protocols.json``: each protocol's fingerprint: queries, gallery, tie rule, digests of ids."""
@@ -141,15 +138,12 @@ class StudyResults:
         return Manifest.load(folder) if (folder / "manifest.json").is_file() else None
 
     def picks(self, variant: str) -> pd.DataFrame:
-        """A sample of the negatives that a variant picked in training: positions within the train split.
+        """The negatives that a variant picked in training, as many as its runs kept; see ``fne.audit.picks.COLUMNS``.
 
         Raises:
             UserError: A file of picks is missing or damaged.
         """
-        import pandas as pd
-
-        frames = [read_picks(folder / "picks.npz") for folder in self[variant].folders]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        return picks_of(self[variant].folders)
 
     def distributions(self, variant: str) -> list[dict[str, Any]]:
         """Similarity histograms and fitted densities of a variant, one entry per seed."""

@@ -157,6 +157,12 @@ def export(arguments: argparse.Namespace) -> None:
     print(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
 
 
+def audit(arguments: argparse.Namespace) -> None:
+    from fne.audit.run import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
 def tables(arguments: argparse.Namespace) -> None:
     from fne.reporting.tables import run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.problems import Problems
-from fne.configuration.schema import HEAD_LEVELS, PATH_KEYS, PROJECTIONS, RELEVANCE_KEYS, flatten
+from fne.configuration.schema import HEAD_LEVELS, KEPT_ONLY, PATH_KEYS, PROJECTIONS, RELEVANCE_KEYS, flatten
 from fne.data.sources import SOURCES
 from fne.errors import bad_input
 from fne.losses.catalog import LOSSES
@@ -235,9 +235,14 @@ def digest(config: Mapping[str, Any]) -> str:
     """Sixteen hex digits over the values of a config, wherever its files lie.
 
     Comments, order of keys and places on this machine change nothing; of an encoder given as a path only the
-    folder's name counts (its weights are fingerprinted by the feature store).
+    folder's name counts (its weights are fingerprinted by the feature store), and what a run keeps of its picks counts
+    for nothing.
     """
-    flat = {key: value for key, value in flatten(config).items() if key not in PATH_KEYS}
+    flat = {
+        key: value
+        for key, value in flatten(config).items()
+        if key not in PATH_KEYS and not key.startswith(KEPT_ONLY)
+    }
     for key, value in flat.items():
         if key.startswith("encoders.") and key.endswith(".checkpoint") and is_path(value):
             flat[key] = Path(value).name

@@ -228,11 +228,17 @@ RUN_FIELDS: dict[str, Field] = {
     "finetune.attention": _choice("sdpa", "eager"),
     "finetune.gradient_checkpointing": Field("bool"),
     "finetune.chunk": Field("int", low=1, null=True),
+    "audit.picks": _choice("sampled", "full", "none"),
+    "audit.steps": COUNT,
+    "audit.limit_mb": Field("float", low=0, open_low=True),
     "evaluation.tie_rule": _choice("expected", "pessimistic"),
     "evaluation.ks": Field("ints", low=1),
     "evaluation.relevance.eccv": PATH,
     "evaluation.relevance.cxc": PATH,
 }
+
+KEPT_ONLY = "audit."
+"""Keys that say what a run keeps and change none of its results: no part of a digest."""
 
 REGIMES = ("head", "finetune")
 VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss", "finetune")

@@ -140,7 +140,7 @@ def variant_field(key: str, file: Path | str, prefix: str = "") -> Any:
         UserError: Unknown key, or one that belongs to the study.
     """
     section = key.partition(".")[0]
-    if section in ("data", "encoders", "evaluation", "regime"):
+    if section in ("audit", "data", "encoders", "evaluation", "regime"):
         raise bad_input(
             "belongs to the study: all its variants share it",
             file=file,

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from fne.errors import bad_input
 from fne.files import read_json
@@ -35,6 +31,9 @@ TEXT_COLUMNS = (
     "reason",
     "method",
     "note",
+    "phase",
+    "other",
+    "id",
     "phase",
 )
 
@@ -121,24 +120,6 @@ def read_run(path: Path) -> dict[str, Any]:
             hint="train this variant again with this version, or read it with the version that made it",
         )
     return run
-
-
-def read_picks(path: Path) -> pd.DataFrame:
-    """Read a ``picks.npz``.
-
-    Raises:
-        UserError: It is missing, cut short, or its columns are not equally long.
-    """
-    import pandas as pd
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return pd.DataFrame({name: arrays[name] for name in arrays.files})
-    except FileNotFoundError:
-        raise bad_input("no such file", file=path, hint="train this variant again") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"damaged or cut short ({error})"
-        raise bad_input(problem, file=path, hint="delete its folder and train this variant again") from None
 
 
 def read_table(path: Path) -> pd.DataFrame:

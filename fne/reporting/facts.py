@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fne.stats.intervals import MIN_SEEDS, hierarchical_intervals
+from fne.stats.intervals import hierarchical_intervals
+from fne.stats.proportion import Share, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,53 +22,10 @@ TRUTH_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share pooled over seeds, with its 95 % interval and the counts behind it."""
-
-    value: float
-    low: float
-    high: float
-    hits: int
-    total: int
-
-
 def truth_kind(study: StudyResults, split: str) -> str | None:
     """How the relevant pairs of a split are known; ``None`` where the prepared data are not at hand."""
     manifest = study.manifest
     return manifest.truth_files[split]["kind"] if manifest is not None and split in manifest.truth_files else None
-
-
-def share(hits: np.ndarray, totals: np.ndarray) -> Share:
-    """Pooled share over seeds with an interval that respects that picks of one seed are alike.
-
-    The wider of two 95 % intervals: Wilson's for the pooled counts, and the ratio estimator's with seeds as
-    clusters, ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with three seeds or more).
-
-    Args:
-        hits: False negatives among the picks of each seed.
-        totals: Picks of each seed.
-
-    *Source*: Wilson 1927; Cochran 1977, section 3.12 (ratio estimator in cluster samples).
-    """
-    from scipy.special import stdtrit
-
-    hits, totals = np.asarray(hits, float), np.asarray(totals, float)
-    x, n = hits.sum(), totals.sum()
-    if n == 0:
-        return Share(math.nan, math.nan, math.nan, 0, 0)
-    p, z = x / n, 1.959963984540054
-    centre, half = (
-        (p + z * z / (2 * n)) / (1 + z * z / n),
-        z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
-    )
-    low, high = centre - half, centre + half
-    groups = len(totals)
-    if groups >= MIN_SEEDS:
-        spread = math.sqrt(groups / (groups - 1) * float(((hits - p * totals) ** 2).sum())) / n
-        reach = float(stdtrit(groups - 1, 0.975)) * spread
-        low, high = min(low, p - reach), max(high, p + reach)
-    return Share(p, max(low, 0.0), min(high, 1.0), int(x), int(n))
 
 
 def pick_share(study: StudyResults, variant: str, direction: str | None = None) -> Share | None:

@@ -16,20 +16,6 @@ from fne.negatives.strategy import Selection
 DIRECTIONS = ("i2t", "t2i")
 BIN_WIDTH = 0.05
 BINS = 40
-PICK_FIELDS = (
-    "seed",
-    "epoch",
-    "step",
-    "direction",
-    "anchor",
-    "candidate",
-    "similarity",
-    "positive_similarity",
-    "posterior",
-    "weight",
-    "from_queue",
-    "false_negative",
-)
 _SUMS = (
     "picks",
     "false_negatives",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fne.audit.log import PickLog, PickPlan
 from fne.models.heads import update_momentum
 from fne.negatives.memory import MemoryQueue
 from fne.retrieval.ranking import validation_recalls
@@ -72,7 +73,8 @@ class Engine:
         self.best_epoch = torch.full((len(self.seeds),), -1, dtype=torch.int64)
         self.step = 0
         self.curves: list[dict[str, Any]] = []
-        self.picks: dict[str, list[Tensor]] = {}
+        plan = PickPlan.of(config["audit"], epochs=self.epochs, steps=self.steps, batch_size=self.batch_size)
+        self.picks = PickLog(plan, self.seeds)
 
     @property
     def total_steps(self) -> int:
@@ -100,8 +102,11 @@ class Engine:
             for at, inputs in enumerate(self.learner.inputs(plan, first), start=first):
                 last, due = at == self.steps - 1, validates(at, self.steps, self.validations)
                 batch = Batch(*(part[:, at] for part in vars(plan).values()))
-                self._step(inputs, batch, main=main, watch=last or at % WATCH_EVERY == 0, keep=last, epoch=epoch)
+                watch, keep = last or at % WATCH_EVERY == 0, self.picks.plan.keeps(epoch, at)
+                self._step(inputs, batch, main=main, watch=watch, keep=keep, epoch=epoch)
                 self.step += 1
+                if last:
+                    self.picks.flush()
                 after_step(self._validate(epoch, main, last) if due else None)
 
     def _step(self, inputs: Inputs, batch: Batch, *, main: bool, watch: bool, keep: bool, epoch: int) -> None:
@@ -119,7 +124,7 @@ class Engine:
             candidates = gather_candidates(image, text, batch, None)
         losses, picks = self.step_of.losses(
             self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch,
-            own_pair_only=not main and self.config["warmup"].get("mask") == "diagonal",
+            keep=keep, own_pair_only=not main and self.config["warmup"].get("mask") == "diagonal",
             past=(past_image, past_text) if use_memory else None, guide=self.guide,
         )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
@@ -131,16 +136,7 @@ class Engine:
         if use_memory:
             self.queue.push(past_image, past_text, batch.image_row, batch.caption_row, self.step)
         if keep:
-            self._keep(picks, epoch)
-
-    def _keep(self, picks: list[dict[str, Tensor]], epoch: int) -> None:
-        """Keep the picks of one step an epoch, as flat columns."""
-        for found in picks:
-            kept = found.pop("picked")
-            seeds = torch.tensor(self.seeds, device=self.device).unsqueeze(-1).expand_as(kept)
-            columns = {"seed": seeds, "epoch": torch.full_like(seeds, epoch), "step": torch.full_like(seeds, self.step)}
-            for name, value in {**columns, **found}.items():
-                self.picks.setdefault(name, []).append(value[kept].cpu())
+            self.picks.keep(picks, epoch=epoch, step=self.step)
 
     def _validate(self, epoch: int, main: bool, last: bool) -> float:
         """Validate, select, and at the end of an epoch write a row of the curves per replicate.
@@ -191,7 +187,7 @@ class Engine:
             "best": self.best,
             "strategy": self.rule.strategy.state(),
             "diagnostics": self.diagnostics.state(),
-            "picks": {name: torch.cat(columns) for name, columns in self.picks.items()},
+            "picks": self.picks.state(),
             "selection": {"score": self.best_score, "epoch": self.best_epoch},
         }
         if self.momentum is not None and self.queue is not None:
@@ -213,7 +209,7 @@ class Engine:
         self.best = parts["best"]
         self.rule.strategy.load_state(parts.get("strategy", {}))
         self.diagnostics.load_state(parts["diagnostics"])
-        self.picks = {name: [column] for name, column in parts.get("picks", {}).items()}
+        self.picks.load_state(parts.get("picks", {}))
         self.best_score, self.best_epoch = parts["selection"]["score"], parts["selection"]["epoch"]
         if self.momentum is not None and self.queue is not None:
             self.momentum.load_state_dict(parts["momentum"], strict=True)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from fne import paths
+from fne.audit import picks
 from fne.config import Study, blocks, parse_block, resolve
 from fne.data.manifest import Manifest, count_splits
 from fne.retrieval.rank import first_captions, rank_replicates, relevant_items
@@ -221,7 +222,6 @@ def measure(
     on_device = torch.cuda.max_memory_allocated() if on_gpu else 0
     rank, ranks = _rank(engine, Manifest.load(root / paths.data_folder(study)), validation[0] / len(seeds))
     held = [*engine.state().values(), *(p.grad for p in engine.model.parameters() if p.grad is not None)]
-    picked = sum(4 * column[-1].numel() for column in engine.picks.values()) * engine.epochs
     return Measured(
         together=len(seeds),
         start=launch + loaded - began,
@@ -238,10 +238,20 @@ def measure(
         device=on_device,
         resident=sum(value.nbytes for value in held),
         weights=sum(value.nbytes for value in engine.best.values()) // len(seeds),
-        picks=picked // len(seeds),
+        picks=_picked(engine) // len(seeds),
         ranks=ranks,
         scratch=scratch,
     )
+
+
+def _picked(engine: _Rehearsal) -> int:
+    """Bytes of the picks that a run keeps, as well compressed as those kept so far."""
+    columns, wanted = engine.picks.columns(), engine.picks.plan.rows * len(engine.seeds)
+    if not (found := len(columns["seed"])):
+        return wanted * picks.ROW_BYTES
+    file = io.BytesIO()
+    picks.dump(file, columns)
+    return len(file.getvalue()) * wanted // found
 
 
 def _checkpoint(engine: _Rehearsal, scratch: Path) -> tuple[float, int]:

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fne import PROTOCOL, paths, provenance
+from fne.audit import picks
 from fne.config import Study, digest, parse_block, resolve
 from fne.errors import UserError, bad_input
 from fne.files import atomic_folder, write_csv, write_json
@@ -23,7 +23,7 @@ from fne.finetune.world import World
 from fne.progress import Progress
 from fne.training import checkpoint, distributions
 from fne.training.corpus import open_corpus, torch_device
-from fne.training.diagnostics import DIRECTIONS, PICK_FIELDS
+from fne.training.diagnostics import DIRECTIONS
 from fne.training.engine import Engine
 from fne.watch.state import PROGRESS
 
@@ -61,16 +61,6 @@ AUDIT = [
     "candidates",
     "candidate_false_negatives",
 ]
-_PICK_TYPES = {
-    "seed": np.int32,
-    "epoch": np.int16,
-    "step": np.int32,
-    "direction": np.int8,
-    "anchor": np.int32,
-    "candidate": np.int32,
-    "from_queue": np.int8,
-    "false_negative": np.int8,
-}
 
 
 def run(
@@ -109,6 +99,7 @@ def run(
         "regime": study.regime,
         "processes": world.size,
         "digest": digest(config),
+        "audit": config["audit"],
         "protocol": PROTOCOL,
         **corpus.fingerprints,
     }
@@ -128,7 +119,7 @@ def run(
     steps = engines[0].total_steps
     seconds = sum(engine.curves[-1]["seconds"] for engine in engines)
     with atomic_folder(root / paths.run_folder(study, variant, block)) as folder:
-        _write(folder, engines, fitted)
+        kept = _write(folder, engines, fitted)
         write_json(
             folder / "run.json",
             {
@@ -144,6 +135,7 @@ def run(
                     "rule": config["train"]["selection"],
                     "per_seed": [s for e in engines for s in _selected(e)],
                 },
+                "picks": kept,
                 "fingerprints": corpus.fingerprints,
                 "processes": world.size,
                 "record": provenance.record(started, device=where.type, inputs=corpus.fingerprints),
@@ -214,8 +206,12 @@ def _selected(engine: Engine) -> list[dict[str, Any]]:
     return [{"seed": seed, "epoch": epoch, "val_rsum": score if epoch >= 0 else None} for seed, epoch, score in chosen]
 
 
-def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> None:
-    """Everything that a block leaves behind except its record; replicates in the order of the seeds."""
+def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> dict[str, Any]:
+    """Everything that a block leaves behind except its record; replicates in the order of the seeds.
+
+    Returns:
+        What the record says about the picks.
+    """
     seeds = [seed for engine in engines for seed in engine.seeds]
     best = [engine.learner.stacked(engine.best) for engine in engines]
     tensors = {name: torch.cat([weights[name] for weights in best]).cpu() for name in best[0]}
@@ -231,15 +227,13 @@ def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> No
         ],
         AUDIT,
     )
-    columns = {
-        name: torch.cat([part for engine in engines for part in engine.picks[name]]).numpy() for name in PICK_FIELDS
-    }
-    columns = {name: value.astype(_PICK_TYPES.get(name, np.float32)) for name, value in columns.items()}
-    with open(folder / "picks.npz", "wb") as handle:
-        np.savez(handle, **columns)
+    parts = [engine.picks.columns() for engine in engines]
+    columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+    size = picks.write(folder / "picks.npz", columns)
     measured = []
     for engine in engines:
         engine.model.load_state_dict(engine.best, strict=True)
         prior = engine.config["negatives"].get("prior")
         measured += distributions.measure(engine.learner, engine.train, engine.seeds, engine.batch_size, prior)
     write_json(folder / "distributions.json", measured, indent=None)
+    return engines[0].picks.plan.told(len(columns["seed"]), size, len(seeds))

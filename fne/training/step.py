@@ -94,6 +94,7 @@ class Step:
         step: int,
         main: bool,
         watch: bool,
+        keep: bool = False,
         own_pair_only: bool = False,
         past: tuple[Tensor, Tensor] | None = None,
         guide: Guide | None = None,
@@ -110,9 +111,11 @@ class Step:
             own_pair_only: Exclude the diagonal only, so that other captions of the same image count as negatives.
             watch: Whether to look at all candidates' weights too, which costs a few passes over (R, B, C).
             past, guide: See :class:`~fne.training.context.Context`.
+            keep: Whether to return the picks.
 
         Returns:
-            The loss (R,), summed over both directions and divided by B, and, when watched, the picks per direction.
+            The loss (R,), summed over both directions and divided by B, and, when they are kept, the picks per
+            direction: every column of the log of picks but seed, epoch and step, and ``picked``; (R, B) each.
         """
         picks: list[dict[str, Tensor]] = []
         with torch.no_grad():
@@ -173,11 +176,9 @@ class Step:
                     self.diagnostics.add_histogram("false_negatives", direction, chosen, false_negative)
                 if watch:
                     self._watch(direction, selection, similarities, excluded, candidates, batch, main)
-                    picks.append(
-                        self._picks(
-                            direction, selection, index, chosen, positive, picked, false_negative, candidates, batch
-                        )
-                    )
+                if keep:
+                    found = (selection, index, chosen, positive, picked, false_negative)
+                    picks.append(self._picks(direction, *found, candidates, batch, step))
         return total / image.shape[1], picks
 
     def _known(self, direction: int, similarities: Tensor, candidates: Candidates, batch: Batch) -> Tensor:
@@ -249,6 +250,7 @@ class Step:
         false_negative: Tensor,
         candidates: Candidates,
         batch: Batch,
+        step: int,
     ) -> dict[str, Tensor]:
         def at(values: Tensor | None) -> Tensor:
             if values is None:
@@ -258,7 +260,8 @@ class Step:
         rows = self._rows(direction, index, candidates, batch)
         anchor, candidate = rows if direction == 0 else rows[::-1]
         known = false_negative.long() if self.split.truth is not None else torch.full_like(anchor, -1)
-        queued = torch.zeros_like(picked) if candidates.entered is None else candidates.entered.gather(-1, index) >= 0
+        entered = torch.full_like(anchor, -1) if candidates.entered is None else candidates.entered.gather(-1, index)
+        queued = entered >= 0
         return {
             "anchor": anchor,
             "candidate": candidate,
@@ -267,6 +270,7 @@ class Step:
             "posterior": at(selection.posterior),
             "weight": at(selection.weights),
             "from_queue": queued,
+            "age": (step - entered).masked_fill(~queued, -1),
             "false_negative": known.masked_fill(candidate < 0, 0),
             "picked": picked & (candidate >= 0),
             "direction": torch.full_like(anchor, direction),

@@ -30,12 +30,12 @@ def engine_of(
     losses = engine.step_of.losses
 
     def watched(*args, **kwargs):
-        total, picks = losses(*args, **{**kwargs, "watch": True})
+        total, picks = losses(*args, **{**kwargs, "keep": True})
         if kwargs["main"]:
             found.extend({name: value.clone() for name, value in one.items()} for one in picks)
             found[-1]["candidates"] = args[3]
             found[-1]["batch"] = args[4]
-        return total, picks
+        return total, picks if kwargs["keep"] else []
 
     engine.step_of.losses = watched
     engine.run(lambda score: None)
@@ -126,7 +126,7 @@ def test_relabel_trains_on_drawn_positives() -> None:
     losses, seen = engine.step_of.losses, []
 
     def watched(rule, image, text, candidates, batch, **kwargs):
-        total, picks = losses(rule, image, text, candidates, batch, **{**kwargs, "watch": True})
+        total, picks = losses(rule, image, text, candidates, batch, **{**kwargs, "keep": True})
         if kwargs["main"]:
             seen.append((total.detach(), picks, image.detach(), text.detach(), candidates, batch))
         return total, picks

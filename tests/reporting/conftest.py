@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fne.audit import run as audit
 from fne.config import Study, load_study
 from fne.reporting import figures, report, tables
 from fne.study_results import StudyResults, load
@@ -34,7 +35,8 @@ class Made:
 
 
 def build(study: Study, root: Path) -> Made:
-    """Run all three steps, as Snakemake does."""
+    """Run all steps behind the comparison, as Snakemake does."""
+    audit.run(study, root)
     tables.run(study, root)
     figures.run(study, root)
     report.run(study, root)

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fne import paths
+from fne.audit.picks import write as write_picks
 from fne.config import Study, Variant, blocks, digest, parse_block, resolve
 from fne.configuration.schema import flatten
 from fne.data.manifest import count_splits, digest_rows
@@ -406,7 +407,7 @@ def _write_block(
     logs["curves"] += [{"variant": fake.id, **row} for row in curves]
     logs["audit"] += [{"variant": fake.id, **row} for row in audit]
     np.savez(folder / "queries.test.npz", **_queries(values, seeds))
-    np.savez(folder / "picks.npz", **{key: np.concatenate([p[key] for p in picks]) for key in picks[0]})
+    write_picks(folder / "picks.npz", {key: np.concatenate([p[key] for p in picks]) for key in picks[0]})
     write_json(folder / "distributions.json", distributions)
     steps = EPOCHS * 47
     write_json(
@@ -563,7 +564,8 @@ def _picks(fake: Fake, seed: int, truth_known: bool) -> dict[str, np.ndarray]:
         "positive_similarity": draw.normal(0.6, 0.1, n).astype(np.float32),
         "posterior": posterior.astype(np.float32),
         "weight": draw.random(n).astype(np.float32),
-        "from_queue": draw.integers(0, 2, n).astype(np.int8),
+        "from_queue": (queued := draw.integers(0, 2, n)).astype(np.int8),
+        "age": np.where(queued == 1, 1 + np.arange(n) % 8, -1).astype(np.int32),
         "false_negative": false if truth_known else np.full(n, -1, np.int8),
     }
 

@@ -49,7 +49,7 @@ def trained(seeds, stop: int | None = None, **sections) -> Engine:
 
 
 def picks(engine: Engine) -> dict[str, torch.Tensor]:
-    return {name: torch.cat(columns) for name, columns in engine.picks.items()}
+    return engine.picks.columns()
 
 
 @pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
@@ -150,7 +150,7 @@ def test_the_loss_of_a_step_equals_plain_loops() -> None:
     original = engine.step_of.losses
 
     def spy(*args, **kwargs):
-        losses, kept = original(*args, **{**kwargs, "watch": True})
+        losses, kept = original(*args, **{**kwargs, "keep": True})
         seen.append((losses.detach().clone(), kept))
         return losses, kept
 
@@ -311,8 +311,8 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
     expected: dict[tuple[int, str, int], list[int]] = {}
     original = engine.step_of.losses
 
-    def spy(*args, main, watch, **kwargs):
-        losses, kept = original(*args, main=main, watch=True, **kwargs)
+    def spy(*args, main, keep, **kwargs):
+        losses, kept = original(*args, main=main, keep=True, **kwargs)
         for direction, found in enumerate(kept if main else []):
             for r in range(2):
                 for i in range(found["anchor"].shape[1]):
@@ -325,7 +325,7 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
                     count = expected.setdefault((r, ("i2t", "t2i")[direction], min(39, at)), [0, 0])
                     count[0] += 1
                     count[1] += truth
-        return losses, kept if watch else []
+        return losses, kept if keep else []
 
     engine.step_of.losses = spy
     engine.run(lambda score: None)

@@ -51,6 +51,7 @@ CONFIG = {
     },
     "memory": {"kind": "momentum", "size": 40, "momentum": 0.9, "initial": "empty", "fill": "after_warmup"},
     "loss": {"kind": "triplet", "margin": 0.2},
+    "audit": {"picks": "sampled", "steps": 1, "limit_mb": 20.0},
 }
 
 

@@ -67,7 +67,7 @@ def test_a_value_of_one_variant_runs_that_variant_only(project: Project) -> None
     project.edit("ablations/variants/infonce.yaml", "isolates: [", "isolates: [train.weight_decay, ")
     jobs = project.planned(*THREE)
     assert trained(jobs) == {("infonce", "0-1"): 1}
-    assert rules(jobs) == PER_JOB | AFTERWARDS
+    assert rules(jobs) == PER_JOB | AFTERWARDS | {"audit"}
     assert {job.wildcards["variant"] for job in jobs if job.rule in PER_JOB} == {"infonce"}
 
 
@@ -79,7 +79,7 @@ def test_a_value_of_the_base_runs_the_variants_that_read_it(project: Project) ->
 def test_a_value_for_all_runs_all_and_extracts_nothing(project: Project) -> None:
     jobs = project.planned("--config", "study=three", "set={train.learning_rate: 0.002}")
     assert set(trained(jobs)) == {(name, "0-1") for name in ("hardest_in_batch", "fne", "infonce")}
-    assert rules(jobs) == PER_JOB | AFTERWARDS
+    assert rules(jobs) == PER_JOB | AFTERWARDS | {"audit"}
 
 
 def test_a_new_variant_trains_itself_only(project: Project) -> None:
@@ -90,7 +90,7 @@ def test_a_new_variant_trains_itself_only(project: Project) -> None:
     project.edit("ablations/studies/three.yaml", "infonce]", "infonce, fne_strong]")
     jobs = project.planned(*THREE)
     assert trained(jobs) == {("fne_strong", "0-1"): 1}
-    assert rules(jobs) == PER_JOB | AFTERWARDS
+    assert rules(jobs) == PER_JOB | AFTERWARDS | {"audit"}
 
 
 def test_a_new_block_of_seeds_trains_itself_only(project: Project) -> None:
@@ -120,6 +120,16 @@ def test_code_of_the_statistics_compares_anew_only(project: Project) -> None:
     path = project.folder / "fne/stats/permutation.py"
     path.write_text(path.read_text() + "\n# another formula\n")
     assert rules(project.planned(*THREE)) == AFTERWARDS - {"aggregate"}
+
+
+def test_code_of_the_audit_audits_and_draws_anew_only(project: Project) -> None:
+    path = project.folder / "fne/audit/rates.py"
+    path.write_text(path.read_text() + "\n# another interval\n")
+    assert rules(project.planned(*THREE)) == {"audit", "make_figures", "make_report"}
+
+
+def test_what_is_kept_of_the_picks_trains_nothing(project: Project) -> None:
+    assert project.planned("--config", "study=three", "set={audit.picks: full}") == []
 
 
 def test_a_title_is_told_anew_and_trains_nothing(project: Project) -> None:
@@ -191,4 +201,4 @@ def test_protocol_trains_everything_anew(project: Project) -> None:
     project.edit("fne/__init__.py", "PROTOCOL = 1", "PROTOCOL = 999")
     jobs = project.planned(*THREE)
     assert len(trained(jobs)) == 3
-    assert rules(jobs) == {"prepare", "pretrain", "extract"} | PER_JOB | AFTERWARDS
+    assert rules(jobs) == {"prepare", "pretrain", "extract"} | PER_JOB | AFTERWARDS | {"audit"}

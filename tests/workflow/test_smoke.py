@@ -62,7 +62,7 @@ def project(smoke: Project, tmp_path) -> Project:
 
 def test_a_report_of_partial_results_names_what_is_missing(project: Project) -> None:
     (project.folder / "results/smoke/fne/0-1/metrics.test.json").unlink()
-    for verb in ("aggregate", "compare", "tables", "figures", "report"):
+    for verb in ("aggregate", "compare", "audit", "tables", "figures", "report"):
         done = project.run("fne", verb, "--study", "smoke")
         assert done.returncode == 0, f"{verb}: {done.stderr}"
     with open(project.folder / "results/smoke/missing.csv") as handle:

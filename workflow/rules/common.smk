@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 import fne
 from fne import paths
+from fne.audit.tables import TABLES as AUDIT_TABLES
 from fne.config import arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve, training_digest
 from fne.configuration.published import FILE as PUBLISHED
 from fne.errors import UserError
@@ -22,9 +23,10 @@ DEVICES = ("auto", "cpu", "cuda")
 TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json")
 AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
 COMPARED = ("intervals.csv", "contrasts.csv")
+AUDITED = tuple(AUDIT_TABLES)
 # Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
 # inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).
-ROOMS = ("fne.retrieval", "fne.stats", "fne.reporting", "fne.study_results", "fne.seeding")
+ROOMS = ("fne.audit", "fne.retrieval", "fne.stats", "fne.reporting", "fne.study_results", "fne.seeding")
 
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
 shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")

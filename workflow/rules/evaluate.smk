@@ -78,3 +78,21 @@ rule compare:
         study=whole_study_arguments,
     shell:
         "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule audit:
+    input:
+        lambda wildcards: runs(wildcards, "picks.npz"),
+        lambda wildcards: runs(wildcards, "run.json"),
+        prepared,
+        sources("fne.audit.run"),
+    output:
+        expand("results/{{study}}/{file}", file=AUDITED),
+    log:
+        "logs/{study}/audit.log",
+    benchmark:
+        "benchmarks/{study}/audit.tsv"
+    params:
+        study=whole_study_arguments,
+    shell:
+        "fne audit {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

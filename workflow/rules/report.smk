@@ -32,7 +32,7 @@ rule make_tables:
 
 rule make_figures:
     input:
-        expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED),
+        expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         lambda wildcards: runs(wildcards, "run.json"),
         sources("fne.reporting.figures", "fne.reporting.plots"),
     output:

@@ -1,0 +1,58 @@
+"""``audit``: the picks of all runs of a study -> tidy tables of what was picked and whether it was truly negative."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from fne import paths
+from fne.audit.agreement import Keyed, agreement, keyed
+from fne.audit.popular import concentration, popular
+from fne.audit.rates import ages, epochs, prepared, risk
+from fne.audit.runs import finished, picks_of
+from fne.audit.tables import TABLES
+from fne.config import Study, resolve
+from fne.data.manifest import Manifest
+from fne.files import write_csv
+
+
+def run(study: Study, root: Path) -> None:
+    """Write the tables of :data:`TABLES` into ``results/<study>/``.
+
+    Raises:
+        UserError: A file of picks is missing or damaged.
+    """
+    rows = tables(study, root)
+    for name, columns in TABLES.items():
+        write_csv(root / paths.results_folder(study) / name, rows[name], columns)
+
+
+def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every table, by its name."""
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    ids = _candidates(root / paths.data_folder(study))
+    items = {direction: len(names) for direction, names in ids.items()}
+    keys: dict[str, Keyed] = {}
+    for variant in study.variants:
+        found = picks_of([folder for folder, _ in finished(study, root, variant)])
+        if found.empty:
+            continue
+        picks = prepared(found, resolve(study, variant)["warmup"]["epochs"])
+        rows["audit_epochs.csv"] += epochs(variant, picks)
+        rows["audit_risk.csv"] += risk(variant, picks)
+        rows["audit_popular.csv"] += popular(variant, picks, ids)
+        rows["audit_concentration.csv"] += concentration(variant, picks, items)
+        rows["audit_ages.csv"] += ages(variant, picks)
+        keys[variant] = keyed(picks)
+    for first, second in combinations(keys, 2):
+        rows["audit_agreement.csv"] += agreement(first, second, keys[first], keys[second])
+    return rows
+
+
+def _candidates(data: Path) -> dict[str, list[str]]:
+    """Ids of the candidates of each direction in the training split; empty where the prepared data are not at hand."""
+    if not (data / "manifest.json").is_file():
+        return {}
+    view = Manifest.load(data).split("train")
+    return {"i2t": view.caption_ids, "t2i": view.image_ids}

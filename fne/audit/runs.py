@@ -1,0 +1,43 @@
+"""The training jobs of a study that have ended under its present config, and the picks that they kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fne import paths
+from fne.audit import picks
+from fne.config import Study, blocks, resolve, training_digest
+from fne.reporting.entries import read_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Folder and ``run.json`` of every block of a variant that was trained.
+
+    Runs of another config are stale: ``missing.csv`` says so, and nothing of theirs is shown.
+
+    Raises:
+        UserError: A ``run.json`` is damaged or of another schema.
+    """
+    wanted, found = training_digest(resolve(study, variant)), []
+    for block in blocks(study):
+        folder = root / paths.run_folder(study, variant, block)
+        run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None
+        if run is not None and training_digest(run["config"]) == wanted:
+            found.append((folder, run))
+    return found
+
+
+def picks_of(folders: list[Path] | tuple[Path, ...]) -> pd.DataFrame:
+    """The picks of some blocks, one after the other; empty where there is none.
+
+    Raises:
+        UserError: A file of picks is missing or damaged.
+    """
+    import pandas as pd
+
+    frames = [pd.DataFrame(picks.read(folder / "picks.npz")) for folder in folders]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -1,0 +1,17 @@
+"""The tables of the audit: their names and columns."""
+
+from __future__ import annotations
+
+from fne.audit.agreement import AGREEMENT
+from fne.audit.popular import CONCENTRATION, POPULAR
+from fne.audit.rates import AGES, EPOCHS, RISK
+
+TABLES = {
+    "audit_epochs.csv": EPOCHS,
+    "audit_risk.csv": RISK,
+    "audit_agreement.csv": AGREEMENT,
+    "audit_popular.csv": POPULAR,
+    "audit_concentration.csv": CONCENTRATION,
+    "audit_ages.csv": AGES,
+}
+"""What is written, and its columns; a variant without runs or picks has no row."""

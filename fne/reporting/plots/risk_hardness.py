@@ -1,0 +1,118 @@
+"""The risk-hardness curve: how often a pick is a false negative, by how it compares with the anchor's own pair."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fne.reporting.facts import TRUTH_WORDS, truth_kind
+from fne.reporting.figure import Picture, canvas, notice
+from fne.reporting.plots.false_negatives import logged, seeds
+from fne.reporting.plots.picks import FEW, percent_of
+from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours
+from fne.reporting.wording import listing, name
+from fne.study_results import StudyResults
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+ID, TITLE = "risk_hardness", "Risk against hardness"
+QUESTION = "How much risk of a false negative does a method take for negatives as hard as the positive?"
+
+
+def draw(study: StudyResults) -> Picture:
+    """Draw one panel per variant: the rate by gap, over where its picks lie."""
+    rows = study.audited("risk")
+    if rows.empty:
+        return notice(ID, TITLE, QUESTION, "no run has kept any pick")
+    rows = rows[(rows["direction"] == "both") & rows["rate"].notna()]
+    if not rows["false_negatives"].sum():
+        return notice(ID, TITLE, QUESTION, "no false negative of the train split is known for this data set")
+    columns = min(2, len(study.variants))
+    lines = -(-len(study.variants) // columns)
+    height = 1.0 + 1.3 * lines
+    figure = canvas(WIDTH, height)
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    figure.subplots_adjust(
+        left=0.125, right=0.985, bottom=0.55 / height, top=1 - 0.62 / height, wspace=0.06, hspace=0.42
+    )
+    colour = colours([variant.id for variant in study.variants], study.baseline)
+    drawn = rows[rows["picks"] >= FEW]
+    everyone = pooled(rows)
+    for panel, variant in zip(axes.flat, study.variants, strict=False):
+        panel.set_title(name(variant, 29))
+        one_panel(panel, rows[rows["variant"] == variant.id], everyone, colour[variant.id])
+    axes.flat[0].set_ylim(0, min(1.0, max(1.1 * float(drawn["rate"].max()), 0.01)) if len(drawn) else 1.0)
+    if len(drawn):
+        axes.flat[0].set_xlim(drawn["gap_low"].min() - 0.02, drawn["gap_high"].max() + 0.02)
+    axes.flat[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    for panel in axes.flat[len(study.variants) :]:
+        panel.set_visible(False)
+    for panel in axes[-1]:
+        panel.set_xlabel("similarity of pick − of own pair")
+    figure.supylabel("false negatives among picks", fontsize=9.5, x=0.005)
+    legend(figure)
+    kind = truth_kind(study, "train")
+    caption = (
+        "Logged picks of the main phase by the gap between the similarity of the picked negative and that of the "
+        f"anchor's own pair (bins of 0.05, both directions, {seeds(study)}; right of 0 the negative is more "
+        f"similar than the positive). Line: share that is in truth relevant; bins with fewer than {FEW} picks are "
+        "left out. "
+        f"Bars: 95 % intervals, {listing(sorted(set(rows['method'])))}. Dashed: the picks of all variants together, "
+        f"the same in every panel. Grey area: where the picks lie. {logged(study)}"
+        + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
+    )
+    told = []
+    for variant in study.variants:
+        own = drawn[drawn["variant"] == variant.id]
+        if len(own):
+            top = own.loc[own["rate"].idxmax()]
+            told.append(f"{variant.title} at most {percent_of(top['rate'])}, at a gap of {top['gap_low']:.2f}")
+    return Picture(ID, TITLE, QUESTION, caption, f"Share of false negatives by gap: {'; '.join(told)}.", figure)
+
+
+def pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rate by gap over the picks of all variants; bins with enough picks."""
+    sums = rows.groupby(["gap_low", "gap_high"], sort=True)[["picks", "false_negatives"]].sum().reset_index()
+    sums = sums[sums["picks"] >= FEW]
+    return sums.assign(rate=sums["false_negatives"] / sums["picks"])
+
+
+def one_panel(panel: Axes, rows: pd.DataFrame, everyone: pd.DataFrame, colour: str) -> None:
+    """Draw one variant."""
+    panel.grid(axis="y")
+    panel.axvline(0, color=MUTED, lw=0.8)
+    if rows.empty:
+        panel.text(0.5, 0.5, "no picks", transform=panel.transAxes, ha="center", va="center", color=MUTED)
+        return
+    # The area's height is relative, whatever the scale of the rates is.
+    heights = 0.55 * rows["picks"].to_numpy() / rows["picks"].max()
+    edges = np.stack([rows["gap_low"], rows["gap_high"]], axis=1).reshape(-1)
+    where = panel.get_xaxis_transform()
+    panel.fill_between(edges, np.repeat(heights, 2), color=GRID, alpha=0.75, lw=0, zorder=0, transform=where)
+    panel.plot(middle(everyone), everyone["rate"], color=MUTED, lw=1.1, ls=(0, (4, 2)), zorder=2)
+    shown = rows[rows["picks"] >= FEW]
+    panel.vlines(middle(shown), shown["low"], shown["high"], color=colour, lw=1.1, zorder=3)
+    panel.plot(middle(shown), shown["rate"], color=colour, marker="o", ms=3.8, mec=PAPER, mew=0.6, zorder=4)
+
+
+def middle(rows: pd.DataFrame) -> np.ndarray:
+    """The middle of every bin."""
+    return (rows["gap_low"].to_numpy() + rows["gap_high"].to_numpy()) / 2
+
+
+def legend(figure: object) -> None:
+    """Say once what the three marks mean."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles = [
+        Line2D([], [], color=INK, marker="o", ms=4, label="this variant"),
+        Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 2)), label="all variants together"),
+        Patch(color=GRID, label="where the picks lie"),
+    ]
+    figure.legend(
+        handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.01, 1.0), borderaxespad=0.3, columnspacing=1.2
+    )

@@ -1,0 +1,185 @@
+"""On scenes the whole audit, from training to tables and figures, recomputed from the logical forms by plain loops."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fne import paths
+from fne.audit import run as audit
+from fne.audit.tables import TABLES
+from fne.config import Study, load_study
+from fne.data.manifest import Manifest
+from fne.data.scenes.logic import evaluate, read_forms
+from fne.data.scenes.world import Scenes
+from fne.errors import UserError
+from fne.files import read_json
+from fne.reporting.figures import draw
+from fne.study_results import StudyResults
+from fne.training import run as job
+from tests.training import project
+
+KEPT = {"audit.picks": "sampled", "audit.steps": 2, "train.epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, Study, StudyResults]:
+    root = tmp_path_factory.mktemp("audited")
+    project.make(root)
+    study = load_study("smoke", project.OVERRIDES | KEPT, root)
+    for variant in ("hardest_in_batch", "fne"):
+        job.run(study, variant, "0-1", root, 1, "cpu")
+    audit.run(study, root)
+    return root, study, StudyResults(study, root)
+
+
+@pytest.fixture(scope="module")
+def truth(made):
+    """(image, caption) -> whether the caption is true of the scene, evaluated from its logical form, once each."""
+    root, study, _ = made
+    folder = root / paths.data_folder(study)
+    forms = read_forms(folder / "forms.train.json")
+    with np.load(folder / "scenes.train.npz", allow_pickle=False) as stored:
+        scenes = Scenes(stored["cells"], stored["background"])
+    known: dict[tuple[int, int], bool] = {}
+
+    def holds(image: int, caption: int) -> bool:
+        if (image, caption) not in known:
+            known[image, caption] = evaluate(forms[caption], scenes[image])
+        return known[image, caption]
+
+    return holds
+
+
+def table(root: Path, study: Study, name: str) -> list[dict]:
+    with open(root / paths.results_folder(study) / name, newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def logged(study: StudyResults, variant: str) -> list[dict]:
+    return study.picks(variant).to_dict("records")
+
+
+def false(row: dict, truth) -> bool:
+    image, caption = (row["anchor"], row["candidate"]) if row["direction"] == 0 else (row["candidate"], row["anchor"])
+    return truth(int(image), int(caption))
+
+
+def test_the_record_says_what_was_kept(made) -> None:
+    root, study, results = made
+    for variant in ("hardest_in_batch", "fne"):
+        folder = root / paths.run_folder(study, variant, "0-1")
+        told = read_json(folder / "run.json")["picks"]
+        rows = results.picks(variant)
+        assert told["rows"] == len(rows) and told["bytes"] == (folder / "picks.npz").stat().st_size
+        assert (told["steps_covered"], told["steps_total"], told["share_of_all_picks"]) == (6, 18, 6 / 18)
+        assert set(rows["step"] % 6) == set(told["steps_of_an_epoch"]) == {2, 5} and not told["limited"]
+
+
+def test_all_variants_have_the_same_anchors_at_the_same_step_and_seed(made) -> None:
+    _, _, results = made
+    keys = [
+        {(r["seed"], r["step"], r["direction"], r["anchor"]) for r in logged(results, variant)}
+        for variant in ("hardest_in_batch", "fne")
+    ]
+    assert keys[0] == keys[1] and len(keys[0]) == 2 * 6 * 2 * 64
+
+
+def test_rates_per_epoch_equal_a_recomputation_from_the_logical_forms(made, truth) -> None:
+    root, study, results = made
+    seen = 0
+    for row in table(root, study, "audit_epochs.csv"):
+        mine = [
+            r
+            for r in logged(results, row["variant"])
+            if (r["epoch"] == int(row["epoch"]) if row["epoch"] else r["epoch"] >= 1)
+            and (row["direction"] == "both" or r["direction"] == ("i2t", "t2i").index(row["direction"]))
+        ]
+        count = sum(false(r, truth) for r in mine)
+        assert (int(row["picks"]), int(row["false_negatives"])) == (len(mine), count)
+        assert float(row["rate"]) == pytest.approx(count / len(mine))
+        seen += count
+    assert seen > 100
+
+
+def test_the_risk_hardness_curve_and_its_figure_equal_the_recomputation(made, truth) -> None:
+    root, study, results = made
+    counts: dict[tuple, list[int]] = {}
+    for variant in ("hardest_in_batch", "fne"):
+        for r in logged(results, variant):
+            if r["epoch"] >= 1:
+                gap = float(r["similarity"]) - float(r["positive_similarity"])
+                place = -40
+                while not gap < (place + 1) * 0.05 - 1e-9 * 0.05:
+                    place += 1
+                found = counts.setdefault((variant, place), [0, 0])
+                found[0] += 1
+                found[1] += false(r, truth)
+    rows = [row for row in table(root, study, "audit_risk.csv") if row["direction"] == "both"]
+    told = {
+        (row["variant"], round(float(row["gap_low"]) / 0.05)): [int(row["picks"]), int(row["false_negatives"])]
+        for row in rows
+    }
+    assert told == counts
+    axes = draw(results, "risk_hardness").drawing.axes
+    for panel, variant in zip(axes, ("hardest_in_batch", "fne"), strict=False):
+        drawn = panel.lines[-1].get_xydata().tolist()
+        expected = [
+            [(place + 0.5) * 0.05, hits / total]
+            for (name, place), (total, hits) in sorted(counts.items(), key=lambda item: item[0][1])
+            if name == variant and total >= 30
+        ]
+        assert len(expected) > 2
+        np.testing.assert_allclose(drawn, expected, atol=1e-9)
+
+
+def test_agreement_and_its_figure_equal_a_plain_count(made) -> None:
+    root, study, results = made
+    one, two = (
+        {(r["seed"], r["step"], r["direction"], r["anchor"]): r["candidate"] for r in logged(results, variant)
+         if r["epoch"] >= 1}
+        for variant in ("hardest_in_batch", "fne")
+    )  # fmt: skip
+    same = sum(one[key] == two[key] for key in one if key in two)
+    (row,) = [row for row in table(root, study, "audit_agreement.csv") if row["direction"] == "both"]
+    assert int(row["anchors"]) == len(one.keys() & two.keys()) and int(row["same"]) == same > 0
+    texts = {text.get_text() for text in draw(results, "agreement").drawing.axes[0].texts}
+    assert f"{same / len(one):.2f}".replace("0.", ".", 1) in texts
+
+
+def test_the_figure_by_epoch_draws_the_table(made) -> None:
+    root, study, results = made
+    rows = table(root, study, "audit_epochs.csv")
+    axes = draw(results, "false_negatives").drawing.axes
+    for panel, direction in zip(axes, ("i2t", "t2i"), strict=True):
+        for line, variant in zip(panel.lines, ("hardest_in_batch", "fne"), strict=False):
+            wanted = [
+                [int(row["epoch"]) + 1, float(row["rate"])]
+                for row in rows
+                if (row["variant"], row["direction"]) == (variant, direction) and row["epoch"]
+            ]
+            np.testing.assert_allclose(line.get_xydata(), wanted)
+
+
+def test_popular_items_carry_their_ids_and_every_table_is_written(made) -> None:
+    root, study, results = made
+    view = Manifest.load(root / paths.data_folder(study)).split("train")
+    for row in table(root, study, "audit_popular.csv"):
+        names = view.caption_ids if row["direction"] == "i2t" else view.image_ids
+        assert row["id"] == names[int(row["candidate"])]
+    assert all(table(root, study, name) for name in TABLES)
+
+
+def test_a_truncated_file_of_picks_is_one_clear_error(made) -> None:
+    root, study, _ = made
+    file = root / paths.run_folder(study, "fne", "0-1") / "picks.npz"
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UserError, match=r"picks\.npz"):
+            audit.run(study, root)
+    finally:
+        file.write_bytes(whole)

@@ -1,0 +1,192 @@
+"""The audit's tables, recounted by plain loops from picks that hold every case."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fne.audit.agreement import agreement, keyed
+from fne.audit.popular import TOP, concentration, gini, poisson_gini, popular
+from fne.audit.rates import age_bins, ages, epochs, prepared, rate, risk
+from fne.stats.proportion import share
+
+WARMUP = 1
+
+
+def made(seed: int, seeds: int = 3, items: int = 40) -> pd.DataFrame:
+    """Picks of 4 epochs of 3 steps; every seed and step has the same anchors whatever ``seed`` is."""
+    draw, rows = random.Random(seed), []
+    for s in range(seeds):
+        for step in range(12):
+            for direction in (0, 1):
+                anchors = random.Random(1000 * s + 10 * step + direction).sample(range(items), 8)
+                if step % 4 == 0:
+                    anchors.append(anchors[0])  # met twice in a batch
+                for anchor in anchors:
+                    if draw.random() < 0.1:
+                        continue  # every candidate was excluded
+                    queued = draw.random() < 0.4
+                    rows.append(
+                        {"seed": s, "epoch": step // 3, "step": step, "direction": direction, "anchor": anchor,
+                         "candidate": draw.choice(range(12)), "similarity": draw.uniform(0, 0.9),
+                         "positive_similarity": draw.uniform(0.3, 0.9), "posterior": draw.random(), "weight": math.nan,
+                         "from_queue": int(queued), "age": draw.randrange(1, 20) if queued else -1,
+                         "false_negative": int(draw.random() < 0.3)}
+                    )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def raw() -> pd.DataFrame:
+    return made(1)
+
+
+@pytest.fixture(scope="module")
+def picks(raw) -> pd.DataFrame:
+    return prepared(raw, WARMUP)
+
+
+def chosen(raw: pd.DataFrame, direction: str, keep=lambda row: True) -> list[dict]:
+    wanted = {"i2t": (0,), "t2i": (1,), "both": (0, 1)}[direction]
+    return [row for row in raw.to_dict("records") if row["direction"] in wanted and keep(row)]
+
+
+def check_rate(found: dict, rows: list[dict]) -> None:
+    by_seed = {}
+    for row in rows:
+        hits, total = by_seed.get(row["seed"], (0, 0))
+        by_seed[row["seed"]] = hits + row["false_negative"], total + 1
+    assert found["picks"] == len(rows) and found["seeds"] == len(by_seed)
+    assert found["false_negatives"] == sum(hits for hits, _ in by_seed.values())
+    assert found["rate"] == pytest.approx(found["false_negatives"] / len(rows))
+    one = share(np.array([hits for hits, _ in by_seed.values()]), np.array([total for _, total in by_seed.values()]))
+    assert (found["low"], found["high"]) == (one.low, one.high) and one.low <= found["rate"] <= one.high
+    assert ("clusters" in found["method"]) == (len(by_seed) >= 3)
+
+
+def test_epochs(raw, picks) -> None:
+    found = epochs("v", picks)
+    assert len(found) == 5 * 3
+    for row in found:
+        epoch = row["epoch"]
+        inside = {1, 2, 3} if epoch is None else {epoch}
+        mine = [r for r in chosen(raw, row["direction"]) if r["epoch"] in inside]
+        check_rate(row, mine)
+        assert row["phase"] == ("warmup" if epoch == 0 else "main")
+        assert row["hardness"] == pytest.approx(sum(r["similarity"] for r in mine) / len(mine))
+        assert row["gap"] == pytest.approx(sum(r["similarity"] - r["positive_similarity"] for r in mine) / len(mine))
+        assert row["posterior"] == pytest.approx(sum(r["posterior"] for r in mine) / len(mine))
+        assert math.isnan(row["weight"])
+        queued = [r["age"] for r in mine if r["from_queue"]]
+        assert row["from_queue"] == pytest.approx(len(queued) / len(mine))
+        assert row["age"] == pytest.approx(sum(queued) / len(queued))
+
+
+def test_risk_against_hardness(raw, picks) -> None:
+    found = risk("v", picks)
+    for direction in ("i2t", "t2i", "both"):
+        counted = 0
+        for row in [row for row in found if row["direction"] == direction]:
+            assert row["gap_high"] == pytest.approx(row["gap_low"] + 0.05)
+            main = chosen(raw, direction, lambda r: r["epoch"] >= WARMUP)
+            gaps = [r["similarity"] - r["positive_similarity"] for r in main]
+            mine = [r for r, gap in zip(main, gaps, strict=True) if row["gap_low"] <= gap < row["gap_high"]]
+            check_rate(row, mine)
+            counted += len(mine)
+        assert counted == len(chosen(raw, direction, lambda r: r["epoch"] >= WARMUP))
+
+
+def test_ages(raw, picks) -> None:
+    found = ages("v", picks)
+    assert age_bins([3, -1, 9]) == [(-1, -1), (0, 0), (1, 1), (2, 3), (4, 7), (8, 15)]
+    for direction in ("i2t", "t2i", "both"):
+        main = chosen(raw, direction, lambda r: r["epoch"] >= WARMUP)
+        rows = [row for row in found if row["direction"] == direction]
+        assert sum(row["picks"] for row in rows) == len(main)
+        for row in rows:
+            check_rate(row, [r for r in main if row["age_low"] <= r["age"] <= row["age_high"]])
+            assert row["share_of_picks"] == pytest.approx(row["picks"] / len(main))
+
+
+def test_popular_and_concentration(raw, picks) -> None:
+    ids = {d: [f"{d}{k}" for k in range(40)] for d in ("i2t", "t2i")}
+    found = popular("v", picks, ids)
+    for direction in ("i2t", "t2i"):
+        main = chosen(raw, direction, lambda r: r["epoch"] >= WARMUP)
+        counts = {}
+        for r in main:
+            counts[r["candidate"]] = counts.get(r["candidate"], 0) + 1
+        order = sorted(counts, key=lambda c: (-counts[c], c))[:TOP]
+        rows = [row for row in found if row["direction"] == direction]
+        assert [row["candidate"] for row in rows] == order
+        for row in rows:
+            mine = [r for r in main if r["candidate"] == row["candidate"]]
+            assert row["id"] == f"{direction}{row['candidate']}" and row["picks"] == len(mine)
+            assert row["anchors"] == len({r["anchor"] for r in mine})
+            assert row["false_negatives"] == sum(r["false_negative"] for r in mine)
+    for row in concentration("v", picks, {"i2t": 40, "t2i": 40}):
+        main = chosen(raw, row["direction"], lambda r: r["epoch"] >= WARMUP)
+        per_item = [sum(r["candidate"] == item for r in main) for item in range(40)]
+        differences = [abs(a - b) for a in per_item for b in per_item]
+        assert row["gini"] == pytest.approx(sum(differences) / 40**2 / (2 * len(main) / 40))
+        assert row["items_picked"] == sum(count > 0 for count in per_item) and row["items"] == 40
+        assert row["top_share"] == pytest.approx(max(per_item) / len(main))
+        assert 0 < row["gini_by_chance"] < row["gini"] < 1
+
+
+def test_gini_by_chance_is_that_of_uniform_draws() -> None:
+    rng = np.random.default_rng(0)
+    for mean in (0.05, 1.0, 12.0):
+        drawn = np.mean([gini(np.bincount(rng.integers(0, 2000, int(2000 * mean)), minlength=2000)) for _ in range(20)])
+        assert poisson_gini(mean) == pytest.approx(drawn, abs=0.005)
+    assert gini(np.array([3.0, 3.0])) == 0 and math.isnan(gini(np.zeros(4)))
+
+
+def test_agreement(raw, picks) -> None:
+    other = made(2)
+    found = agreement("a", "b", keyed(picks), keyed(prepared(other, WARMUP)))
+    assert [row["direction"] for row in found] == ["i2t", "t2i", "both"]
+
+    def by_anchor(frame: pd.DataFrame) -> dict[tuple, list[int]]:
+        table: dict[tuple, list[int]] = {}
+        for r in frame.to_dict("records"):
+            if r["epoch"] >= WARMUP:
+                key = r["seed"], r["step"], r["direction"], r["anchor"]
+                table.setdefault(key, []).append(r["candidate"])
+        return {key: picked for key, picked in table.items() if len(picked) == 1}
+
+    one, two = by_anchor(raw), by_anchor(other)
+    for row in found:
+        wanted = {"i2t": (0,), "t2i": (1,), "both": (0, 1)}[row["direction"]]
+        common = [key for key in one if key in two and key[2] in wanted]
+        assert len(common) > 150
+        assert row["anchors"] == len(common)
+        assert row["same"] == sum(one[key] == two[key] for key in common)
+        expected = 0.0
+        for key in common:  # deal the picks of the step anew: any of its anchors may get any of them
+            step = [k for k in common if k[:3] == key[:3]]
+            expected += sum(one[a] == two[b] for a in step for b in step) / len(step) ** 2
+        assert row["expected"] == pytest.approx(expected / len(common))
+        assert row["kappa"] == pytest.approx((row["agreement"] - row["expected"]) / (1 - row["expected"]))
+        assert row["kappa_low"] < row["kappa"] < row["kappa_high"]
+        assert abs(row["kappa"]) < 0.1  # the picks were drawn independently
+
+
+def test_a_strategy_agrees_with_itself_and_with_nobody_who_picks_elsewhere(picks) -> None:
+    mine = keyed(picks)
+    assert {row["kappa"] for row in agreement("a", "a", mine, mine)} == {1.0}
+    apart = keyed(picks.assign(candidate=picks["candidate"] + 1000))
+    assert all(row["same"] == 0 and row["expected"] == 0 for row in agreement("a", "b", mine, apart))
+    assert agreement("a", "b", mine, keyed(picks.assign(step=picks["step"] + 99))) == []
+
+
+def test_without_truth_there_is_no_rate_and_one_seed_says_so(raw) -> None:
+    blind = rate(prepared(raw.assign(false_negative=-1), WARMUP))
+    assert math.isnan(blind["rate"]) and math.isnan(blind["false_negatives"]) and "not looked up" in blind["method"]
+    lonely = rate(prepared(raw[raw["seed"] == 0], WARMUP))
+    assert "1 seed" in lonely["method"] and lonely["low"] < lonely["rate"] < lonely["high"]
+    assert epochs("v", prepared(raw.iloc[:0], WARMUP)) == []
