@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from fne.reporting.facts import paired_interval, pick_share, ranked, supported_best
+from fne.reporting.answers import answer, attainable
+from fne.reporting.facts import paired_interval, pick_share, ranked
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.wording import clean, metric_name, number, p_value, percent, signed, span
 from fne.study_results import Contrast, StudyResults
@@ -13,11 +14,12 @@ FNE, WITHOUT = "fne", "fne_no_elimination"
 
 
 def headline(study: StudyResults) -> tuple[str, ...]:
-    """One to five plain sentences; the first answers the study's question as far as its numbers can."""
+    """Plain sentences; the first answers the study's question as far as its numbers can."""
     order = ranked(study)
     if not order:
         return ("No run of this study has a result yet.",)
-    sentences = [*_fne(study, dict(order)), _best(study, order)]
+    sentences = answer(study)
+    sentences += _fne(study, dict(order)) + ([] if sentences else [_best(study, attainable(study) or order)])
     sentences += _elimination(study, dict(order)) + _picks(study)
     gone = sum(1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id))
     if gone:
@@ -37,7 +39,8 @@ def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
     if not rest:
         return first + ", the only variant with a result."
     second = f"{_name(study, rest[0][0])} ({percent(rest[0][1])})"
-    if supported_best(study) == best:
+    low, _ = paired_interval(study, best, rest[0][0])
+    if low > 0:
         return f"{first}; it is ahead of the runner-up, {second}, beyond what seeds and images explain."
     lead = f"its lead over the runner-up, {second}"
     return f"{first}; {lead}, is not supported by the interval of their difference."

@@ -1,0 +1,165 @@
+"""One sentence that answers a study's question, by what kind of study it is: rivals, oracles or sweeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fne.reporting.facts import paired_interval, ranked
+from fne.reporting.table_configs import tuning
+from fne.reporting.wording import clean, listing, metric_name, p_value, percent, signed, span
+from fne.stats.needs import ALPHA
+from fne.study_results import StudyResults
+
+FNE = "fne"
+ORACLE = "negatives.oracle"
+ORACLES = {
+    "remove": "the ceiling, never picking a false negative",
+    "only": "the floor, always picking one where there is one",
+}
+"""What an oracle does, in words; others are named as the config names them."""
+MIN_RULES = 3
+"""Other rules beside FNE's that make a comparison of rivals."""
+
+
+def oracle_pairs(study: StudyResults) -> list[tuple[str, str, str]]:
+    """(variant, base, oracle): the base is the variant whose config is the same without the oracle.
+
+    Values that tuning chose are left out of the comparison of configs: base and oracle were tuned apart.
+    """
+    configs, chosen = study.definition.configs, tuning(study).get("values") or {}
+    tuned = {key for values in chosen.values() for key in values or {}}
+
+    def bare(variant: str) -> dict:
+        return {key: value for key, value in configs[variant].items() if key != ORACLE and key not in tuned}
+
+    return [
+        (variant, base, str(configs[variant][ORACLE]))
+        for variant in configs
+        if configs[variant].get(ORACLE, "none") != "none"
+        for base in configs
+        if configs[base].get(ORACLE, "none") == "none" and bare(base) == bare(variant)
+    ]
+
+
+def attainable(study: StudyResults) -> list[tuple[str, float]]:
+    """Variants with their means, best first, without those that know the truth."""
+    configs = study.definition.configs
+    return [(name, mean) for name, mean in ranked(study) if configs[name].get(ORACLE, "none") == "none"]
+
+
+def answer(study: StudyResults) -> list[str]:
+    """The sentence that answers the question of a study of rivals, oracles or sweeps; none for any other study."""
+    configs, variants = study.definition.configs, study.definition.variants
+    pairs = oracle_pairs(study)
+    swept = [variant for variant in variants if study.definition.library[variant].swept]
+    if pairs and {*variants} == {name for variant, base, _ in pairs for name in (variant, base)}:
+        return oracles(study, pairs)
+    if 2 * len(swept) >= len(variants):
+        return sweeps(study, swept)
+    plain = [variant for variant in variants if configs[variant].get(ORACLE, "none") == "none"]
+    rules = [(configs[v].get("negatives.strategy"), configs[v].get("loss.kind")) for v in plain]
+    own = [rule for rule in rules if FNE in configs and rule[0] == configs[FNE].get("negatives.strategy")]
+    if own and 2 * len(own) < len(rules) and len({*rules} - {*own}) >= MIN_RULES:
+        return ([rivals(study)] if attainable(study) else []) + oracles(study, pairs)
+    return []
+
+
+def rivals(study: StudyResults) -> str:
+    """Who is best, and where FNE ranks."""
+    order, what = attainable(study), metric_name(study)
+    names = [name for name, _ in order]
+    best = names[0]
+    text = f"Of {len(order)} rules, {_name(study, best)} retrieves best: {_mean(study, best)} {what}"
+    if len(names) > 1 and paired_interval(study, best, names[1])[0] > 0:
+        text += f", ahead of the runner-up, {_name(study, names[1])}, beyond what seeds and images explain"
+    if best == FNE or FNE not in names:
+        return f"{text}."
+    low, high = paired_interval(study, FNE, best)
+    gap = _gap(study, FNE, best)
+    behind = f"{signed(gap)} {span(low, high, sign=True)} from the best".replace("  ", " ")
+    verdict = "" if high < 0 else "; no difference to the best is shown"
+    rank = names.index(FNE) + 1
+    return f"{text}; {_name(study, FNE)} ranks {rank} of {len(order)}: {_mean(study, FNE)}, {behind}{verdict}."
+
+
+def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]]) -> list[str]:
+    """How much each oracle gains or loses over its base; the ceiling first."""
+    what, parts = metric_name(study), []
+    for oracle in [*ORACLES, *dict.fromkeys(oracle for *_, oracle in pairs if oracle not in ORACLES)]:
+        told = []
+        for variant, base, which in pairs:
+            if which != oracle or not study.values(variant) or not study.values(base):
+                continue
+            low, high = paired_interval(study, variant, base)
+            verdict = "no interval" if not math.isfinite(low) else "a gain" if low > 0 else "a loss" if high < 0 else (
+                "no difference is shown")  # fmt: skip
+            ends = f" {span(low, high, sign=True)}" if math.isfinite(low) else ""
+            change = f"{signed(_gap(study, variant, base))} {what}{ends} ({verdict})"
+            told.append(f"{_name(study, base)} by {change}")
+        if told:
+            parts.append(f"{ORACLES.get(oracle, f'the oracle {oracle}')}, changes {listing(told)}")
+    text = "; ".join(parts)
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
+
+
+def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
+    """Which axis moves the score most, the best point, and whether any point beats the baseline after Holm."""
+    library, done = study.definition.library, dict(ranked(study))
+    axes: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for variant in swept:
+        if variant in done:
+            stated = library[variant]
+            points = axes.setdefault((variant.partition("--")[0], tuple(stated.swept)), [])
+            if not points and stated.parent == study.baseline and study.baseline in done:
+                points.append(study.baseline)
+            points.append(variant)
+    wide = {axis: sorted(points, key=done.__getitem__) for axis, points in axes.items() if len(points) > 1}
+    if not wide:
+        return []
+    axis, points = max(wide.items(), key=lambda item: done[item[1][-1]] - done[item[1][0]])
+    keys, worst, best = " x ".join(axis[1]), points[0], points[-1]
+    low, high = paired_interval(study, best, worst)
+    apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {span(low, high, sign=True)}".rstrip()
+    lead = f"Of {len(wide)} axes, {keys} moves the score most" if len(wide) > 1 else f"{keys} moves the score"
+    text = f"{lead}: {apart} from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
+    return [f"{text}; {_beats(study, [variant for variant in swept if variant in done], done)}."]
+
+
+def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -> str:
+    base = _name(study, study.baseline)
+    ahead = [
+        (found, variant)
+        for variant in points
+        if (found := study.contrast(variant)) is not None and found.low > 0 and found.p_holm < ALPHA
+    ]
+    best = max(points, key=done.__getitem__)
+    if ahead:
+        found, best = max(ahead, key=lambda item: item[0].difference)
+        told = f"{signed(found.difference)} {span(found.low, found.high, sign=True)}, p {_p(found.p_holm)} after Holm"
+        return f"{len(ahead)} of {len(points)} points beat {base}, most {_name(study, best)}: {told}"
+    told = f"the best point, {_name(study, best)}, has {_mean(study, best)}"
+    return f"no point is shown to beat {base} after Holm; {told}"
+
+
+def _p(value: float) -> str:
+    shown = p_value(value)
+    return shown if shown[0] == "<" else f"= {shown}"
+
+
+def _gap(study: StudyResults, variant: str, base: str) -> float:
+    """Mean difference over the seeds that both have."""
+    mine, its = study.values(variant), study.values(base)
+    shared = sorted({*mine} & {*its})
+    return sum(mine[seed] - its[seed] for seed in shared) / len(shared) if shared else math.nan
+
+
+def _mean(study: StudyResults, variant: str) -> str:
+    estimate = study.estimate(variant)
+    mean = dict(ranked(study))[variant]
+    interval = f" {span(estimate.low, estimate.high)}" if estimate and math.isfinite(estimate.low) else ""
+    return f"{percent(mean)}{interval}"
+
+
+def _name(study: StudyResults, variant: str) -> str:
+    return clean(study.definition.library[variant].title)

@@ -1,0 +1,151 @@
+"""A study's first sentence answers its question, whatever kind of study it is, from its numbers and intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fne.config import Study, load_study
+from fne.reporting.answers import answer, attainable, oracle_pairs
+from fne.reporting.headline import headline
+from fne.study_results import StudyResults, load
+from tests.reporting.synthetic import PAPER, Fake, study_of, write_study
+
+SEEDS = (0, 1, 2, 3, 4)
+BY_ID = {fake.id: fake for fake in PAPER}
+
+
+def made(
+    root: Path, fakes: list[Fake], configs: dict[str, dict[str, Any]], swept: dict[str, dict[str, Any]] | None = None,
+    baseline: str = "hardest_in_batch", seeds: tuple[int, ...] = SEEDS,
+) -> StudyResults:  # fmt: skip
+    """A study of these variants, their configs changed and their sweeps named."""
+    study = study_of("kind", tuple(fakes), seeds, baseline)
+    changed = {name: {**flat, **configs.get(name, {})} for name, flat in study.configs.items()}
+    library = dict(study.library)
+    for name, values in (swept or {}).items():
+        library[name] = replace(library[name], parent=baseline, swept=values)
+    study = replace(study, configs=changed, library=library)
+    write_study(root, fakes=tuple(fakes), study=study, resources=False)
+    return load(study, root)
+
+
+def numbers(study: StudyResults, variant: str, base: str) -> str:
+    mine, its = study.values(variant), study.values(base)
+    value = 100 * sum(mine[seed] - its[seed] for seed in mine) / len(mine)
+    return f"{'+' if value > 0 else '−'}{abs(value):.1f} rsum ["
+
+
+def ceiling(root: Path, gain: float = 60.0, seeds: tuple[int, ...] = SEEDS) -> StudyResults:
+    base = BY_ID["hardest_in_batch"]
+    fakes = [base, replace(base, id="b_remove", title="B, oracle", rsum=base.rsum + gain),
+             replace(base, id="b_only", title="B, floor", rsum=base.rsum - gain)]  # fmt: skip
+    oracles = {"b_remove": {"negatives.oracle": "remove"}, "b_only": {"negatives.oracle": "only"}}
+    return made(root, fakes, {"hardest_in_batch": {"negatives.oracle": "none"}} | oracles, seeds=seeds)
+
+
+def test_a_ceiling_tells_what_oracles_gain_and_lose(tmp_path: Path) -> None:
+    study = ceiling(tmp_path)
+    first = headline(study)[0]
+    title = BY_ID["hardest_in_batch"].title
+    up, down = (numbers(study, name, "hardest_in_batch") for name in ("b_remove", "b_only"))
+    assert up[0] == "+" and down[0] == "−"
+    assert first.startswith(f"The ceiling, never picking a false negative, changes {title} by {up}")
+    assert f"] (a gain); the floor, always picking one where there is one, changes {title} by {down}" in first
+    assert first.endswith("] (a loss).")
+
+
+def test_a_ceiling_without_an_effect_claims_none(tmp_path: Path) -> None:
+    assert headline(ceiling(tmp_path, 0.0))[0].count("(no difference is shown)") == 2
+
+
+def test_a_ceiling_of_two_seeds_has_no_interval(tmp_path: Path) -> None:
+    first = headline(ceiling(tmp_path, seeds=(0, 1)))[0]
+    assert first.count("(no interval)") == 2 and "[" not in first
+
+
+def test_oracles_are_found_by_their_config_and_are_no_rivals(tmp_path: Path) -> None:
+    study = ceiling(tmp_path)
+    pairs = {("b_remove", "hardest_in_batch", "remove"), ("b_only", "hardest_in_batch", "only")}
+    assert set(oracle_pairs(study)) == pairs
+    assert [name for name, _ in attainable(study)] == ["hardest_in_batch"]
+
+
+@pytest.mark.parametrize("name", ["ceiling", "literature"])
+def test_the_oracles_of_the_studies_have_their_bases(name: str, root: Path) -> None:
+    """Also where tuning chose other values for the oracle than for its base."""
+    study: Study = load_study(name, root=root)
+    found = {(variant, base) for variant, base, _ in oracle_pairs(StudyResults(study, root))}
+    oracles = {variant for variant in study.variants if study.configs[variant]["negatives.oracle"] != "none"}
+    assert {variant for variant, _ in found} == oracles
+    assert all(variant.rpartition("_oracle_")[0] == base for variant, base in found)
+
+
+def rivals(root: Path, fne: float) -> StudyResults:
+    names = ("hardest_in_batch", "random", "infonce", "sum_of_hinges", "fne")
+    fakes = [replace(BY_ID[name], rsum=fne if name == "fne" else 400 + 20 * place) for place, name in enumerate(names)]
+    configs = {name: {"negatives.strategy": f"rule_{name}"} for name in names if name != "fne"}
+    return made(root, fakes, configs)
+
+
+def test_rivals_tell_the_best_and_where_fne_ranks(tmp_path: Path) -> None:
+    study = rivals(tmp_path, 430)
+    first = headline(study)[0]
+    mean = sum(study.values("sum_of_hinges").values()) * 20
+    assert first.startswith(f"Of 5 rules, {BY_ID['sum_of_hinges'].title} retrieves best: {mean:.1f} [")
+    assert "] rsum, ahead of the runner-up" in first or "] rsum; FNE" in first
+    assert "; FNE (as released) ranks 3 of 5: " in first or "; FNE (as released) ranks 2 of 5: " in first
+    gap = numbers(study, "fne", "sum_of_hinges").replace(" rsum", "")
+    assert f", {gap}" in first and first.endswith("from the best.")
+    assert not [words for words in headline(study) if words.startswith("Best mean")]
+
+
+def test_fne_may_be_the_best_rival(tmp_path: Path) -> None:
+    first = headline(rivals(tmp_path, 560))[0]
+    assert first.startswith("Of 5 rules, FNE (as released) retrieves best: ") and "ranks" not in first
+    assert "ahead of the runner-up" in first and first.endswith("beyond what seeds and images explain.")
+
+
+def sweep(root: Path, top: float, axes: dict[str, list[float]]) -> StudyResults:
+    base, fakes, swept = BY_ID["fne"], [BY_ID["fne"]], {}
+    configs = {}
+    for stem, scores in axes.items():
+        for place, score in enumerate(scores):
+            name = f"{stem}--x-{place}"
+            keys = ("memory.size", "memory.momentum") if stem == "grid" else (f"negatives.{stem}",)
+            swept[name] = {key: place for key in keys}
+            configs[name] = {key: place for key in keys}
+            fakes.append(replace(base, id=name, title=f"{stem} {place}", rsum=base.rsum + score + top * (place == 2)))
+    return made(root, fakes, configs, swept, baseline="fne")
+
+
+def test_a_sweep_tells_its_strongest_axis_and_whether_a_point_beats_the_default(tmp_path: Path) -> None:
+    study = sweep(tmp_path, 0.0, {"tau": [-90.0, -10.0, -2.0], "prior": [-8.0, -4.0, -3.0]})
+    first = headline(study)[0]
+    best = max(("fne", "tau--x-1", "tau--x-2"), key=lambda name: sum(study.values(name).values()))
+    title = study.definition.library[best].title
+    assert first.startswith(f"Of 2 axes, negatives.tau moves the score most: {numbers(study, best, 'tau--x-0')}")
+    assert f"] from tau 0 to {title}, the ends of 4 points; no point is shown to beat FNE (as released) after" in first
+
+
+def test_a_sweep_with_a_better_point_says_so_after_holm(tmp_path: Path) -> None:
+    study = sweep(tmp_path, 70.0, {"tau": [-9.0, 0.0, 0.0], "prior": [-8.0, -4.0, -60.0]})
+    first = headline(study)[0]
+    contrast = study.contrast("tau--x-2")
+    assert contrast.low > 0 and contrast.p_holm < 0.05
+    assert "points beat FNE (as released), most tau 2: +" in first and first.endswith("after Holm.")
+
+
+def test_a_grid_tells_its_best_point(tmp_path: Path) -> None:
+    study = sweep(tmp_path, 0.0, {"grid": [-40.0, -3.0, -20.0]})
+    first = answer(study)[0]
+    assert first.startswith("memory.size x memory.momentum moves the score: +")
+    assert "the best point, grid 1, has" in first
+
+
+def test_an_ablation_keeps_its_own_first_sentence(tmp_path: Path) -> None:
+    study = made(tmp_path, list(PAPER), {})
+    assert answer(study) == [] and headline(study)[0].startswith("FNE (as released) beats")
