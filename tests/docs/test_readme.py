@@ -145,7 +145,7 @@ def test_verbs_that_the_readme_names_exist() -> None:
     from fne.cli import build_parser
 
     (known,) = [action.choices for action in build_parser()._actions if action.choices]
-    assert named <= set(known) and set(known) - named == {"tune", "describe", "check", "list"}
+    assert named <= set(known) and set(known) - named == {"describe", "check", "list"}
 
 
 def test_config_keys_that_the_readme_names_exist() -> None:
