@@ -170,13 +170,13 @@ def tables(arguments: argparse.Namespace) -> None:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    from fne.reporting.figures import run, run_for_paper
+    from fne.reporting import figures as room
 
     study = load_study(arguments, complete=False)
     if arguments.paper is None:
-        run(study, arguments.root)
+        room.run(study, arguments.root)
     else:
-        run_for_paper(study, arguments.paper, arguments.root)
+        room.run_for_paper(study, arguments.paper, arguments.root)
 
 
 def report(arguments: argparse.Namespace) -> None:
