@@ -30,16 +30,22 @@ ID, TITLE = "distributions", "What the posterior sees"
 QUESTION = "Can similarity alone tell a false negative from a hard negative, as FNE assumes?"
 ALL_ID, ALL_TITLE = "distributions_all", "Similarities under every variant"
 ALL_QUESTION = "How far apart does each variant keep positives, hard negatives and false negatives?"
+AS_DRAWN = {"density": "normal", "population": "hardest", "prior_rule": "fixed"}
+"""What the recorded fit is of; other densities are not drawn."""
 LEAST = 1e-6
 """Probabilities below this are drawn at the floor of the lower panel."""
 
 
 def chosen(study: StudyResults) -> Variant | None:
-    """The variant whose posterior is shown: ``fne``, else the first that has a prior and a fit."""
+    """The variant whose posterior is shown: ``fne``, else the first that has a prior and a fit.
+
+    Only variants that fit what the figure draws: two normals on the hardest negatives, with a prior that is given.
+    """
     order = sorted(study.variants, key=lambda variant: variant.id != "fne")
     for variant in order:
         found = populations(study, variant.id)
-        if found is not None and found.prior is not None and found.fits:
+        as_drawn = all(variant.config["negatives"].get(key, value) == value for key, value in AS_DRAWN.items())
+        if found is not None and found.prior is not None and found.fits and as_drawn:
             return variant
     return None
 
@@ -161,7 +167,7 @@ def draw_all(study: StudyResults) -> Picture:
         f"{seed_list(seeds)} pooled: positives, hard negatives (the hardest other item of a row or column) "
         "and true false negatives (relevant pairs of different images). Each area is 1."
         f"{too_few([one for one in found.values() if one is not None])} Dashed: the two normals that "
-        "FNE fits, or would fit, to them, one pair per seed. The further the filled areas lie "
+        "FNE as released fits, or would fit, to them, one pair per seed. The further the filled areas lie "
         "apart, the easier the elimination." + truth_sentence(study)
     )
     told = [
