@@ -25,6 +25,8 @@ COLUMNS = 2
 DECADES = 20
 """A numeric axis whose greatest positive value is more than so many times its least one is logarithmic."""
 
+LETTERS = 28
+"""So many letters fit between the first and the last value of a panel."""
 CROWDED = 0.07
 """Numbers nearer to each other than this share of their axis have no room for their labels."""
 
@@ -186,9 +188,11 @@ def one_panel(axes: Axes, sweep: Sweep, marks: dict[str, Mark], line: Mark) -> N
 def label_values(axes: Axes, sweep: Sweep) -> None:
     """Write every value below its point, slanted where words would run into each other."""
     words = [f"{point.value:g}" if sweep.numeric else short(show(point.value), 12) for point in sweep.points]
-    slanted = sum(map(len, words)) > 22
+    x = places(sweep)
+    room = LETTERS / ((max(x) - min(x)) or 1.0)  # letters per unit of the axis
+    slanted = any(room * gap < (len(a) + len(b)) / 2 + 1 for gap, a, b in zip(np.diff(x), words, words[1:], strict=False))
     angle, side = (35, "right") if slanted else (0, "center")
-    axes.set_xticks(places(sweep), words, fontsize=8, rotation=angle, ha=side)
+    axes.set_xticks(x, words, fontsize=8, rotation=angle, ha=side)
     if slanted:
         for label in axes.get_xticklabels():
             label.set_rotation_mode("anchor")
