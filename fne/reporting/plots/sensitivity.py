@@ -190,7 +190,8 @@ def label_values(axes: Axes, sweep: Sweep) -> None:
     words = [f"{point.value:g}" if sweep.numeric else short(show(point.value), 12) for point in sweep.points]
     x = places(sweep)
     room = LETTERS / ((max(x) - min(x)) or 1.0)  # letters per unit of the axis
-    slanted = any(room * gap < (len(a) + len(b)) / 2 + 1 for gap, a, b in zip(np.diff(x), words, words[1:], strict=False))
+    neighbours = zip(np.diff(x), words, words[1:], strict=False)
+    slanted = any(room * gap < (len(left) + len(right)) / 2 + 1 for gap, left, right in neighbours)
     angle, side = (35, "right") if slanted else (0, "center")
     axes.set_xticks(x, words, fontsize=8, rotation=angle, ha=side)
     if slanted:
