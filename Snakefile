@@ -14,6 +14,7 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/series.smk"
 
 
 localrules:
@@ -26,7 +27,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"reports/{STUDY}/report.html",
+        reports_of(STUDY),
 
 
 rule smoke:

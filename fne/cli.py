@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     root = _option("--root", type=Path, default=Path("."), help="the project's folder (default: here)")
     meaning = "override a config key, e.g. --set train.epochs=3; may be repeated"
     overrides = _option("--set", action="append", default=[], metavar="KEY=VALUE", help=meaning)
-    study = _option("--study", required=True, help="a file stem of ablations/studies")
+    study = _option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
     variant = _option("--variant", required=True, help="an id of ablations/variants")
     block = _option("--block", required=True, help="the seeds that train together, e.g. 0-4")
     split = _option("--split", choices=paths.SPLITS, default="test", help="default: test")

@@ -15,16 +15,18 @@ from typing import Any
 
 from fne.configuration.describe import describe
 from fne.configuration.library import Library
-from fne.configuration.loading import STUDY_LEVEL, list_studies, load_study
+from fne.configuration.loading import STUDY_LEVEL, list_studies, load, load_study
 from fne.configuration.merge import FLAT_KEYS, canonical, digest
 from fne.configuration.schema import flatten, yaml_number
 from fne.configuration.seeds import block_name, parse_block
+from fne.configuration.series import Series
 from fne.configuration.study import Study, resolve
 from fne.configuration.variants import Variant
 from fne.configuration.yaml_file import parse
 from fne.errors import UserError, bad_input
 
 __all__ = [
+    "Series",
     "Study",
     "Variant",
     "arguments",
@@ -37,6 +39,7 @@ __all__ = [
     "from_snakemake",
     "list_studies",
     "list_variants",
+    "load",
     "load_study",
     "parse_block",
     "parse_set",
@@ -131,8 +134,8 @@ def parse_set(items: Collection[str]) -> dict[str, Any]:
 
 def from_snakemake(
     config: Mapping[str, Any], root: Path = Path("."), *, extra: Collection[str] = (), complete: bool = True
-) -> Study:
-    """Load the study that ``snakemake --config`` asks for.
+) -> Study | Series:
+    """Load the study or series that ``snakemake --config`` asks for.
 
     Args:
         config: Snakemake's config: ``study``, ``seeds``, ``block``, ``variants``, ``baseline``; ``images``,
@@ -171,14 +174,14 @@ def from_snakemake(
             value=name,
             allowed=list_studies(root),
         )
-    return load_study(name, overrides, root, complete=complete)
+    return load(name, overrides, root, complete=complete)
 
 
-def arguments(study: Study, *, seeds: bool = False) -> str:
+def arguments(study: Study | Series, *, seeds: bool = False) -> str:
     """The ``--study`` and ``--set`` arguments that make ``fne`` load this very study, quoted for a shell.
 
     Args:
-        study: The study.
+        study: The study or series.
         seeds: Also pass overridden ``seeds`` and ``block``, which only the verbs over a whole study read;
         without them
             the text of a job stays the same when seeds are added.

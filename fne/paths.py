@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fne.config import Study, data_section, resolve
+from fne.config import Series, Study, data_section, resolve
 from fne.configuration.merge import canonical, how_to_give, is_path
 from fne.configuration.problems import Problems
 from fne.configuration.schema import PATH_KEYS, RELEVANCE_KEYS, flatten
@@ -124,8 +124,8 @@ def features_folder(study: Study, modality: str) -> Path:
     return data_folder(study) / "features" / f"{modality}-{encoder_slug(study, modality)}"
 
 
-def results_folder(study: Study) -> Path:
-    """Tables over all runs of a study, and its training jobs."""
+def results_folder(study: Study | Series) -> Path:
+    """Tables over all runs of a study, and its training jobs; of a series, what compares its studies."""
     return Path("results") / study.name
 
 
@@ -154,7 +154,7 @@ def scratch_folder(study: Study, variant: str, block: str) -> Path:
     return Path("scratch") / study.name / variant / block
 
 
-def reports_folder(study: Study) -> Path:
+def reports_folder(study: Study | Series) -> Path:
     """Report, tables and figures."""
     return Path("reports") / study.name
 

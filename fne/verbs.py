@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fne.config import Study
+    from fne.config import Series, Study
 
 
 def load_study(arguments: argparse.Namespace, *, complete: bool = True, tuned: bool = True) -> Study:
@@ -25,11 +25,19 @@ def load_study(arguments: argparse.Namespace, *, complete: bool = True, tuned: b
     return study
 
 
-def tell(study: Study) -> Study:
+def tell(study: Study | Series) -> Study | Series:
     """Say on stderr what a reader of the study's results must know."""
     for note in study.notes:
         print(f"note: study {study.name}: {note}", file=sys.stderr)
     return study
+
+
+def load_any(arguments: argparse.Namespace) -> tuple[Study | Series, bool]:
+    """Load what the arguments name, for a verb that tells of finished runs; is it a series of studies?"""
+    from fne import config
+
+    found = config.load(arguments.study, config.parse_set(arguments.set), arguments.root, complete=False)
+    return found, isinstance(found, config.Series)
 
 
 def set_torch_threads(threads: int) -> None:
@@ -131,9 +139,13 @@ def compare(arguments: argparse.Namespace) -> None:
         from fne.errors import bad_input
 
         raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
-    from fne.stats.compare import run
+    asked, is_series = load_any(arguments)
+    if is_series:
+        from fne.stats.series import run
+    else:
+        from fne.stats.compare import run
 
-    run(tell(load_study(arguments, complete=False)), arguments.root)
+    run(tell(asked), arguments.root)
 
 
 def side_by_side(arguments: argparse.Namespace) -> None:
@@ -164,25 +176,42 @@ def audit(arguments: argparse.Namespace) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> None:
-    from fne.reporting.tables import run
+    asked, is_series = load_any(arguments)
+    if is_series:
+        from fne.reporting.series.tables import run
+    else:
+        from fne.reporting.tables import run
 
-    run(load_study(arguments, complete=False), arguments.root)
+    run(asked, arguments.root)
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    from fne.reporting import figures as room
+    asked, is_series = load_any(arguments)
+    if is_series and arguments.paper is not None:
+        from fne.errors import bad_input
 
-    study = load_study(arguments, complete=False)
-    if arguments.paper is None:
-        room.run(study, arguments.root)
+        members = [member.name for member in asked.members]
+        problem = "is drawn for a study, not for a series"
+        raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
+    if is_series:
+        from fne.reporting.series import figures as room
     else:
-        room.run_for_paper(study, arguments.paper, arguments.root)
+        from fne.reporting import figures as room
+
+    if arguments.paper is None:
+        room.run(asked, arguments.root)
+    else:
+        room.run_for_paper(asked, arguments.paper, arguments.root)
 
 
 def report(arguments: argparse.Namespace) -> None:
-    from fne.reporting.report import run
+    asked, is_series = load_any(arguments)
+    if is_series:
+        from fne.reporting.series.report import run
+    else:
+        from fne.reporting.report import run
 
-    run(load_study(arguments, complete=False), arguments.root)
+    run(asked, arguments.root)
 
 
 def tune(arguments: argparse.Namespace) -> None:
@@ -235,7 +264,7 @@ def check(arguments: argparse.Namespace) -> None:
         library.base  # noqa: B018 - reading it checks it
     for name in names:
         with problems.collect():
-            tell(config.load_study(name, overrides, arguments.root, complete=bool(arguments.studies)))
+            tell(config.load(name, overrides, arguments.root, complete=bool(arguments.studies)))
     variants = []
     if not arguments.studies:
         with problems.collect():

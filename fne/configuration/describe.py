@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.library import Library
-from fne.configuration.loading import list_studies, load_study
+from fne.configuration.loading import list_studies, load
 from fne.configuration.merge import keys_read
 from fne.configuration.published import Entry
+from fne.configuration.series import Series
 from fne.configuration.study import Study
 from fne.configuration.variants import show
 from fne.errors import bad_input
@@ -18,7 +19,7 @@ from fne.negatives.catalog import STRATEGIES
 
 
 def describe(name: str, root: Path = Path(".")) -> str:
-    """Describe a variant (or a study) in plain text.
+    """Describe a variant (or a study, or a series of studies) in plain text.
 
     A variant: title, question, chain of parents, difference from the parent and from the release
     (``base.yaml``), and the options that its strategy, memory and loss read.
@@ -30,8 +31,9 @@ def describe(name: str, root: Path = Path(".")) -> str:
     stems, studies = library.stems(), list_studies(root)
     if name.partition("--")[0] in stems:
         return "\n\n".join(_variant(library, member) for member in _ids(library, name)) + "\n"
-    if name in studies:
-        return _study(load_study(name, root=root, complete=False))
+    if name in {*studies, *(study.partition("--")[0] for study in studies)}:
+        found = load(name, root=root, complete=False)
+        return _series(found) if isinstance(found, Series) else _study(found)
     raise bad_input("no variant or study of this name", value=name, allowed=[*stems, *studies])
 
 
@@ -82,6 +84,13 @@ def _reads(merged: Mapping[str, Any]) -> list[str]:
         if key.partition(".")[0] in ("negatives", "memory", "loss", "warmup") and key in read:
             lines.append(f"  {key}: {show(value)}" + (f"  ({summaries[key]})" if key in summaries else ""))
     return lines
+
+
+def _series(series: Series) -> str:
+    """Its members by the value that sets them apart, then one of them, which tells the rest."""
+    lines = [f"{series.name}: {series.title}", f"question: {series.question}", f"a series over {series.key}:"]
+    lines += [f"  {show(value)}: {member.name}" for value, member in zip(series.values, series.members, strict=True)]
+    return "\n".join([*lines, "", "each of them as the first:", "", _study(series.shared)])
 
 
 def _study(study: Study) -> str:

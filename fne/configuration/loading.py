@@ -33,17 +33,18 @@ from fne.configuration.schema import (
     unflatten,
 )
 from fne.configuration.seeds import read_block_size, read_seeds
+from fne.configuration.series import Axis, Series, read_axis
 from fne.configuration.study import Study
 from fne.configuration.tuned import Tuned, read_tuned
 from fne.configuration.tuning import Tuning, check_seeds, read_tuning
-from fne.configuration.variants import STEM, only_keys, text_of
+from fne.configuration.variants import STEM, member_title, only_keys, text_of
 from fne.configuration.yaml_file import read_mapping
-from fne.errors import bad_input
+from fne.errors import UserError, bad_input
 from fne.retrieval.protocols import METRICS as PROTOCOL_METRICS
 from fne.stats.needs import reachable, seed_note, seeds_needed
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
-STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tune", "tuned", "test", "published")
+STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tune", "tuned", "test", "published", "series")
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
 TESTS = ("images", "seeds")
@@ -52,8 +53,20 @@ COMMAND_LINE = "command line"
 
 
 def list_studies(root: Path = Path(".")) -> list[str]:
-    """Names of all studies, in order."""
-    return sorted(path.stem for path in (Path(root) / "ablations" / "studies").glob("*.yaml"))
+    """Ids of all studies, series expanded, in order of file name."""
+    names: list[str] = []
+    for stem, file in _files(root).items():
+        try:
+            axis = read_axis(read_mapping(file), file)
+        except UserError:  # loading it by its stem says what is wrong
+            axis = None
+        names += list(axis.members) if axis else [stem]
+    return names
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Study files by stem, in order."""
+    return {path.stem: path for path in sorted((Path(root) / "ablations" / "studies").glob("*.yaml"))}
 
 
 def load_study(
@@ -70,7 +83,7 @@ def load_study(
     chain (parent first), tuned values, overrides.
 
     Args:
-        name: File stem in ``ablations/studies``.
+        name: File stem in ``ablations/studies``; of a member of a series, ``<stem>--<key>-<value>``.
         overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
         root: The project's folder.
         complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
@@ -79,23 +92,63 @@ def load_study(
     Raises:
         UserError: Lists everything that is wrong.
     """
-    file = Path(root) / "ablations" / "studies" / f"{name}.yaml"
-    if name not in list_studies(root):
+    found = load(name, overrides, root, complete=complete, tuned=tuned)
+    if isinstance(found, Series):
+        members = [member.name for member in found.members]
+        hint = "a series is run as a whole by snakemake, and told as a whole by compare, tables, figures, report"
+        raise bad_input("is a series: name one of its studies", value=name, allowed=members, hint=hint)
+    return found
+
+
+def load(
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    root: Path = Path("."),
+    *,
+    complete: bool = True,
+    tuned: bool = True,
+) -> Study | Series:
+    """Load a study, or all members of a series by its file stem; as :func:`load_study` otherwise.
+
+    Raises:
+        UserError: Lists everything that is wrong.
+    """
+    files, stem = _files(root), name.partition("--")[0]
+    if stem not in files or (name != stem and name not in list_studies(root)):
+        known, hint = sorted({*files, *list_studies(root)}), f"each is a file of {Path(root) / 'ablations' / 'studies'}"
+        raise bad_input("unknown study", value=name, allowed=known, hint=hint)
+    if not STEM.fullmatch(stem):
         raise bad_input(
-            "unknown study", value=name, allowed=list_studies(root), hint=f"each is a file of {file.parent}"
+            "not a study's name", file=files[stem], value=stem, allowed="lower-case letters, digits and _"
         )
-    if not STEM.fullmatch(name):
-        raise bad_input(
-            "not a study's name", file=file, value=name, allowed="lower-case letters, digits and _"
-        )
-    return _Loader(file, Library(root), overrides or {}, tuned).load(complete)
+    file, library = files[stem], Library(root)
+    axis = read_axis(read_mapping(file), file)
+    if axis is None or name in axis.members:
+        return _Loader(name, file, library, overrides or {}, axis, tuned).load(complete)
+    problems, members = Problems(), []
+    for member in axis.members:
+        with problems.collect():
+            members.append(_Loader(member, file, library, overrides or {}, axis, tuned).load(complete))
+    problems.raise_any(f"series {name!r}")
+    content = read_mapping(file)
+    texts = [text_of(content, key, file) for key in ("title", "question")]
+    return Series(name, *texts, axis.key, tuple(axis.members.values()), tuple(members))
 
 
 class _Loader:
     """One loading of one study. Problems of independent parts are collected; what builds on them waits."""
 
-    def __init__(self, file: Path, library: Library, overrides: Mapping[str, Any], tuned: bool) -> None:
-        self.file, self.library, self.lay_tuned = file, library, tuned
+    def __init__(
+        self,
+        name: str,
+        file: Path,
+        library: Library,
+        overrides: Mapping[str, Any],
+        axis: Axis | None,
+        tuned: bool,
+    ) -> None:
+        self.name, self.file, self.library, self.lay_tuned = name, file, library, tuned
+        self.point = {axis.key: axis.members[name]} if axis else {}
         self.problems, self.notes = Problems(), []
         self.content = read_mapping(file)
         self.level = {key: overrides.get(key, self.content.get(key)) for key in STUDY_LEVEL}
@@ -133,7 +186,7 @@ class _Loader:
         self._stop()
         data = {key: value for key, value in configs[ids[0]].items() if key.startswith("data.")}
         return Study(
-            name=self.file.stem,
+            name=self.name,
             **texts,
             variants=tuple(ids),
             seeds=seeds,
@@ -152,7 +205,7 @@ class _Loader:
         )
 
     def _stop(self) -> None:
-        self.problems.raise_any(f"study {self.file.stem!r}")
+        self.problems.raise_any(f"study {self.name!r}")
 
     def _given_levels(self) -> dict[str, Any]:
         """Study-level values that the command line changed, lists as text."""
@@ -167,6 +220,7 @@ class _Loader:
         for key in ("title", "question", "regime"):
             with self.problems.collect():
                 texts[key] = text_of(self.content, key, self.file)
+        texts["title"] = member_title(texts.get("title", ""), self.point)
         regime = texts.get("regime")
         if regime and regime not in REGIMES:
             self.problems.report("unknown", file=self.file, key="regime", value=regime, allowed=REGIMES)
@@ -248,6 +302,8 @@ class _Loader:
             fields = fields_for(dataset) if dataset in list(DATASETS) else RUN_FIELDS
             for key, value in flat.items():
                 with self.problems.collect():
+                    if key in self.point:
+                        raise bad_input("is what the series varies", file=COMMAND_LINE, key=key, value=value)
                     if "." not in key and not any(name.startswith(f"{key}.") for name in fields):
                         near = difflib.get_close_matches(key, [*STUDY_LEVEL, *fields], n=1, cutoff=0.4)
                         hint = f"did you mean {near[0]!r}?" if near else None
@@ -260,7 +316,7 @@ class _Loader:
         """Base with the study's data, encoders and set: what every variant starts from."""
         shared = dict(self.library.base)
         with self.problems.collect():
-            data = flatten(self._section("data"), self.file, "data.")
+            data = flatten(self._section("data"), self.file, "data.") | self.point
             dataset = overrides.get("data.dataset", data.get("data.dataset", "scenes"))
             if dataset not in list(DATASETS):
                 raise bad_input(

@@ -92,7 +92,7 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
         "test": COUNT,
         "pretrain": COUNT,
         "captions_per_image": COUNT,
-        "prevalence": Field("float", low=0, high=0.2, open_low=True),
+        "prevalence": Field("float", low=0, high=0.03),
         "image_size": Field("int", low=24, high=510, multiple=3),
     },
     "corpus": {

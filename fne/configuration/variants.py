@@ -98,18 +98,13 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
     variants: dict[str, Variant] = {}
     for point in itertools.product(*axes.values()):
         swept = dict(zip(axes, point, strict=True))
-        identity = "--".join(
-            [stem, *(f"{key.replace('.', '_')}-{slug(value)}" for key, value in swept.items())]
-        )
+        identity = member_id(stem, swept)
         if identity in variants:
             hint = f"both would be called {identity}"
             raise bad_input("two members are equal", file=file, key="sweep", value=swept, hint=hint)
-        title = texts["title"]
-        if swept:
-            title += f" ({', '.join(f'{_leaf(key)} {show(value)}' for key, value in swept.items())})"
         variants[identity] = Variant(
             id=identity,
-            title=title,
+            title=member_title(texts["title"], swept),
             asks=texts["asks"],
             parent=texts["parent"],
             role=texts["role"],
@@ -185,8 +180,15 @@ def _isolates(given: Any, file: Path, problems: Problems) -> tuple[str, ...]:
     return tuple(given)
 
 
-def _leaf(key: str) -> str:
-    return key.rpartition(".")[2]
+def member_id(stem: str, point: Mapping[str, Any]) -> str:
+    """The id of one member of a sweep or series: the file stem, with ``--<key>-<value>`` per varied key."""
+    return "--".join([stem, *(f"{key.replace('.', '_')}-{slug(value)}" for key, value in point.items())])
+
+
+def member_title(title: str, point: Mapping[str, Any]) -> str:
+    """The title of one member of a sweep or series."""
+    words = [f"{key.rpartition('.')[2]} {show(value)}" for key, value in point.items()]
+    return f"{title} ({', '.join(words)})" if words else title
 
 
 def slug(value: Any) -> str:

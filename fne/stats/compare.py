@@ -14,7 +14,7 @@ from fne.errors import bad_input
 from fne.files import write_csv
 from fne.stats import layout
 from fne.stats.collect import SPLIT, Collected, collect
-from fne.stats.intervals import LEVEL, RESAMPLES, Intervals, hierarchical_intervals
+from fne.stats.intervals import LEVEL, RESAMPLES, batched_intervals
 from fne.stats.layout import Key, Layout
 from fne.stats.multiplicity import holm
 from fne.stats.permutation import FLIPS, image_p_values, seed_p_value
@@ -41,15 +41,7 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
         UserError: As :func:`fne.stats.collect.collect`; or the primary metric has no value.
     """
     collected = collect(study, root)
-    layouts = {}
-    for variant in study.variants:
-        files = [
-            root / paths.queries(study, variant, job.block, SPLIT)
-            for job in collected.of(variant)
-            if job.seeds
-        ]
-        if files:
-            layouts[variant] = layout.load(files)
+    layouts = load_layouts(study, collected, root)
     primary = tuple(study.primary[key] for key in ("protocol", "direction", "metric"))
     if not any(primary in found.keys for found in layouts.values()):
         raise bad_input(
@@ -70,6 +62,20 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
     write_csv(folder / "contrasts.csv", [{**shared, **row} for row in rows], CONTRASTS)
 
 
+def load_layouts(study: Study, collected: Collected, root: Path) -> dict[str, Layout]:
+    """Test values per seed and image of every variant that has a result."""
+    layouts = {}
+    for variant in study.variants:
+        files = [
+            root / paths.queries(study, variant, job.block, SPLIT)
+            for job in collected.of(variant)
+            if job.seeds
+        ]
+        if files:
+            layouts[variant] = layout.load(files)
+    return layouts
+
+
 def _any(layouts: Mapping[str, Layout]) -> Layout:
     return next(iter(layouts.values()))
 
@@ -85,26 +91,10 @@ def _medians(collected: Collected) -> dict[str, dict[Key, dict[int, float]]]:
     return found
 
 
-def _batched(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
-    """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
-    found: dict[str, Intervals] = {}
-    for n in sorted({len(part) for part in values.values()}):
-        names = [name for name, part in values.items() if len(part) == n]
-        ends = np.cumsum([values[name].shape[2] for name in names])
-        together = hierarchical_intervals(
-            np.concatenate([values[name] for name in names], axis=2), resamples=resamples
-        )
-        for name, end in zip(names, ends, strict=True):
-            cut = slice(end - values[name].shape[2], end)
-            arrays = (part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds))
-            found[name] = Intervals(*arrays, n, together.level, together.method)
-    return found
-
-
 def _intervals(
     layouts: Mapping[str, Layout], medians: Mapping[str, Any], resamples: int
 ) -> list[dict[str, Any]]:
-    found = _batched({variant: one.influence for variant, one in layouts.items()}, resamples)
+    found = batched_intervals({variant: one.influence for variant, one in layouts.items()}, resamples)
     rows = []
     for variant, one in layouts.items():
         interval = found[variant]
@@ -144,7 +134,7 @@ def _contrasts(
         influence[variant] = layouts[variant].influence[mine] - base.influence[its]
         difference = layouts[variant].contributions[mine] - base.contributions[its]
         images[variant] = difference.mean(axis=0)
-    found = _batched(influence, resamples)
+    found = batched_intervals(influence, resamples)
     p_image: dict[str, np.ndarray] = {}
     if paired:
         together = image_p_values(

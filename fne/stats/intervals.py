@@ -13,6 +13,7 @@ is Owen, The pigeonhole bootstrap, 2007; degrees of freedom after Satterthwaite,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +83,22 @@ def hierarchical_intervals(
     )
     sd = seed_means.std(axis=0, ddof=1)
     return Intervals(mean, mean + scale * low, mean + scale * high, sd, n, level, method)
+
+
+def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
+    """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
+    found: dict[str, Intervals] = {}
+    for n in sorted({len(part) for part in values.values()}):
+        names = [name for name, part in values.items() if len(part) == n]
+        ends = np.cumsum([values[name].shape[2] for name in names])
+        together = hierarchical_intervals(
+            np.concatenate([values[name] for name in names], axis=2), resamples=resamples
+        )
+        for name, end in zip(names, ends, strict=True):
+            cut = slice(end - values[name].shape[2], end)
+            arrays = (part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds))
+            found[name] = Intervals(*arrays, n, together.level, together.method)
+    return found
 
 
 def variance_of_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fne.configuration import schema
+from fne.data.scenes.prevalence import MAX_PREVALENCE
 from fne.errors import UserError
 from tests.projects import ROOT, Project
 
@@ -120,7 +121,7 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
         ("negatives.max_distance", [0.1, 2], [0, 2.01]),
         ("negatives.relative_margin", [0, 1], [-0.01, 1.01]),
         ("train.gradient_clip", [None, 0.1], [0]),
-        ("data.prevalence", [0.003, 0.2], [0, 0.21]),
+        ("data.prevalence", [0, 0.003, MAX_PREVALENCE], [-0.001, MAX_PREVALENCE + 0.001]),
         ("data.image_size", [24, 48], [21, 49, 513]),
         ("data.seed", [0], [-1]),
     ],

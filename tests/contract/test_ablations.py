@@ -18,7 +18,7 @@ from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "ablations"
 VARIANTS = sorted(path.stem for path in (FOLDER / "variants").glob("*"))
-STUDIES = sorted(path.stem for path in (FOLDER / "studies").glob("*"))
+STUDIES = config.list_studies(ROOT)
 TUNED = sorted(path.stem for path in (FOLDER / "tuned").glob("*.yaml"))
 PAPER = {"fne", "fne_abstract", "fne_no_buffer", "fne_no_cutdown", "fne_no_elimination", "hardest_in_batch",
          "hardest_buffer", "sum_of_hinges", "random", "infonce"}  # fmt: skip

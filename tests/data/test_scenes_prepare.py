@@ -117,6 +117,24 @@ def test_prevalence_zero_is_exactly_zero(seed: int) -> None:
         assert (count_matches(split.scenes, split.forms) == 1).all()
 
 
+def test_at_prevalence_zero_no_other_images_caption_is_true() -> None:
+    """Every pair of every split, one at a time, from the logical forms."""
+    for split in build_splits(scenes_section(prevalence=0, captions_per_image=2)).values():
+        scenes = list(split.scenes)
+        for row, form in enumerate(split.forms):
+            assert [i for i, scene in enumerate(scenes) if evaluate(form, scene)] == [row // 2]
+
+
+def test_worlds_of_other_prevalence_hold_the_same_scenes() -> None:
+    """What is pictured, and what a caption says of which nothing had to change, stay the same."""
+    worlds = [build_splits(scenes_section(prevalence=target)) for target in (0, 0.003, 0.01)]
+    for name in ("train", "val", "test"):
+        splits = [world[name] for world in worlds]
+        assert len({split.scenes.keys().tobytes() for split in splits}) == 1
+        same = [sum(a == b for a, b in zip(splits[0].forms, split.forms, strict=True)) for split in splits]
+        assert len(splits[0].forms) == same[0] > same[1] > same[2] > 0
+
+
 def test_a_low_target_in_a_large_split_is_met_too() -> None:
     """More scenes than a block, so captions that tell apart within a block only would exceed the target."""
     split = build_splits(scenes_section(train=1300, prevalence=0.00004))["train"]

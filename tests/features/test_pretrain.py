@@ -167,6 +167,9 @@ def test_pretraining_twice_gives_the_same_weights_and_a_checkpoint_like_any_othe
     folders = [tmp_path / name / "encoders" / modality for name in ("one", "two")]
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert weights[0] == weights[1]
+    other = {**LEARN, "prevalence": 0.03, "train": 10}  # what the splits hold changes nothing
+    pretrain.run(other, folders[1], modality, 1)
+    assert (folders[1] / "model.safetensors").read_bytes() == weights[0]
     pretrain.run({**LEARN, "seed": 1}, folders[1], modality, 1)
     assert (folders[1] / "model.safetensors").read_bytes() != weights[0]
     told = json.loads((folders[0] / "pretraining.json").read_text())

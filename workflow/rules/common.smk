@@ -2,6 +2,7 @@
 # The package answers every question of substance (fne.config, fne.paths); nothing here imports torch.
 import ast
 import functools
+import re
 import shlex
 import sys
 import time
@@ -12,10 +13,13 @@ from snakemake.exceptions import WorkflowError
 import fne
 from fne import paths
 from fne.audit.tables import TABLES as AUDIT_TABLES
-from fne.config import arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve, training_digest
+from fne.config import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
+from fne.config import training_digest
 from fne.configuration.published import FILE as PUBLISHED
 from fne.errors import UserError
 from fne.reporting.figures import FIGURES
+from fne.reporting.series.names import FIGURE as SERIES_FIGURE
+from fne.reporting.series.names import TABLES as SERIES_TABLES
 from fne.reporting.tables import TABLES
 
 STARTED = time.time()
@@ -24,6 +28,7 @@ TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distr
 AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
 COMPARED = ("intervals.csv", "contrasts.csv")
 AUDITED = tuple(AUDIT_TABLES)
+COMPARED_SERIES = ("worlds.csv", "effects.csv", "picks.csv")
 # Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
 # inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).
 ROOMS = ("fne.audit", "fne.retrieval", "fne.stats", "fne.reporting", "fne.study_results", "fne.seeding")
@@ -33,14 +38,17 @@ shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executab
 
 
 def load_studies():
-    """The study that `--config` asks for, and `smoke`, whose target is always there.
+    """The study or series that `--config` asks for, and `smoke`, whose target is always there.
 
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
         asked = from_snakemake(config, extra=["device", "processes", "loaders"])
-        paths.check_given(asked)
-        studies = {asked.name: asked}
+        series = {asked.name: asked} if isinstance(asked, Series) else {}
+        members = asked.members if series else (asked,)
+        for member in members:
+            paths.check_given(member)
+        studies = {member.name: member for member in members}
         if "smoke" not in studies:
             studies["smoke"] = load_study("smoke")
         if DEVICE not in DEVICES:
@@ -48,26 +56,27 @@ def load_studies():
         for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
-        if PROCESSES > 1 and asked.regime == "head":
+        if PROCESSES > 1 and members[0].regime == "head":
             raise UserError("--config: processes: heads on frozen features train in one process; got regime 'head'")
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
         for note in asked.notes:
             print(f"note: study {asked.name}: {note}", file=sys.stderr)
-    return asked.name, studies
+    return asked.name, studies, series
 
 
 DEVICE = config.get("device", "auto")
 GPUS = int(DEVICE == "cuda")
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
-STUDY, STUDIES = load_studies()
+STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 
 
 wildcard_constraints:
-    study="|".join(STUDIES),
+    study="|".join(map(re.escape, STUDIES)),
+    series="|".join(map(re.escape, SERIES)) or "(?!)",
     variant="[a-z0-9_.+-]+",
     block="[0-9_-]+",
     split="|".join(paths.SPLITS),
@@ -85,6 +94,10 @@ def of_study(wildcards):
     return STUDIES[wildcards.study]
 
 
+def of_series(wildcards):
+    return SERIES[wildcards.series]
+
+
 def data_arguments(wildcards, output):
     """How the CLI is told which study. Functions of `output` are no triggers: what counts is said by the digests."""
     return arguments(of_data(wildcards))
@@ -96,6 +109,10 @@ def study_arguments(wildcards, output):
 
 def whole_study_arguments(wildcards, output):
     return arguments(of_study(wildcards), seeds=True)
+
+
+def series_arguments(wildcards, output):
+    return arguments(of_series(wildcards), seeds=True)
 
 
 def corpus_files(wildcards):
@@ -187,9 +204,18 @@ def set_against(wildcards):
 
 def asked(wildcards):
     """What a study asks, in words and by names: its titles stand in the tables."""
-    study = of_study(wildcards)
+    return asked_by(of_study(wildcards))
+
+
+def asked_by(study):
     told = [(name, study.library[name].title, study.library[name].asks) for name in study.variants]
     return [study.title, study.question, study.baseline, sorted(study.primary.items()), told]
+
+
+def asked_of_series(wildcards):
+    """What a series asks, and at which values."""
+    series = of_series(wildcards)
+    return [series.title, series.question, series.key, list(series.values), asked_by(series.shared)]
 
 
 def module_files(module):
@@ -230,12 +256,19 @@ def sources(*modules):
 
 
 def outputs_of(rule, study):
-    """The files that a rule makes of a study."""
-    return [str(file).format(study=study) for file in getattr(rules, rule).output]
+    """The files that a rule makes of a study, or its counterpart of a series."""
+    made = getattr(rules, f"{rule}_of_series" if study in SERIES else rule).output
+    return [str(file).format(study=study, series=study) for file in made]
+
+
+def reports_of(name):
+    """The report of a study; of a series, its members' as well."""
+    members = SERIES[name].members if name in SERIES else ()
+    return [f"reports/{each}/report.html" for each in (*(member.name for member in members), name)]
 
 
 def tell_where_the_reports_are():
-    for study in STUDIES.values():
-        page = paths.reports_folder(study) / "report.html"
+    for each in (*STUDIES.values(), *SERIES.values()):
+        page = paths.reports_folder(each) / "report.html"
         if page.exists() and page.stat().st_mtime >= STARTED:
-            print(f"The report of study {study.name}: {page}")
+            print(f"The report of {'series' if each.name in SERIES else 'study'} {each.name}: {page}")

@@ -1,0 +1,154 @@
+"""The figure of a series: scores, differences and false picks against the value that varies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fne import paths
+from fne.config import Series
+from fne.files import write_json
+from fne.reporting.figure import Picture, canvas
+from fne.reporting.figures import WORDS
+from fne.reporting.plots.picks import percent_of
+from fne.reporting.series.names import FIGURE
+from fne.reporting.series.results import MAP, Effect, Picked, SeriesResults, open_series
+from fne.reporting.series.tables import WITHIN
+from fne.reporting.style import BASELINE, INK, WIDTH, colours, dashes, end_labels, look
+from fne.reporting.wording import short, signed, span
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Point = Effect | Picked | None
+TOP, HEIGHT, GAP, BOTTOM = 0.35, 1.75, 0.42, 0.6
+"""Inches: above the first panel, of a panel, between two, below the last."""
+LEFT, RIGHT = 0.105, 0.66
+LABEL = 30
+DODGE = 0.012
+"""Bars of one world stand this much apart, as a share of the distance between worlds, so that none hides another."""
+
+
+def run(series: str | Series, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<series>/figures``: the figure as SVG and PNG, and ``captions.json``."""
+    results = open_series(series, root)
+    folder = Path(root) / paths.reports_folder(results.definition) / "figures"
+    with look():
+        picture = draw(results)
+    made = picture.save(folder)
+    write_json(folder / WORDS, [picture.words()])
+    return [*made, folder / WORDS]
+
+
+def draw(series: SeriesResults) -> Picture:
+    """Draw a panel each: the score, its difference to the baseline, that of mAP@R, the share of false picks."""
+    panels = _panels(series)
+    height = TOP + HEIGHT * len(panels) + GAP * (len(panels) - 1) + BOTTOM
+    figure = canvas(WIDTH, height)
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    figure.subplots_adjust(left=LEFT, right=RIGHT, top=1 - TOP / height, bottom=BOTTOM / height, hspace=GAP / HEIGHT)
+    for panel, (title, read) in zip(axes, panels, strict=True):
+        panel.set_title(title)
+        panel.grid(axis="y")
+        _lines(panel, series, read)
+    axes[-1].set_xticks(range(len(series.values)), [series.at(value) for value in series.values])
+    axes[-1].set_xlim(-0.12, len(series.values) - 0.88)
+    axes[-1].set_xlabel(f"{series.leaf} (one world each, evenly spaced)")
+    title = f"{series.metric(series.primary)} and false picks by {series.leaf}"
+    return Picture(FIGURE, title, series.question, _caption(series, len(panels)), _alt(series), figure)
+
+
+def _panels(series: SeriesResults) -> list[tuple[str, Callable[[float, str], Point]]]:
+    metric = series.metric(series.primary)
+
+    def score(value: float, variant: str) -> Point:
+        return series.effect(value, variant, series.primary)
+
+    def difference(which: tuple[str, str, str]) -> Callable[[float, str], Point]:
+        def read(value: float, variant: str) -> Point:
+            if variant == series.baseline:
+                found = series.effect(value, variant, which)
+                return found and Effect(0.0, 0.0, 0.0, found.n_seeds, found.level, found.method)
+            return series.effect(value, variant, which, series.baseline)
+
+        return read
+
+    panels = [(f"test {metric}", score), (f"difference in {metric} to the baseline", difference(series.primary))]
+    if MAP in series.scores:
+        panels.append((f"difference in {series.metric(MAP)} to the baseline", difference(MAP)))
+    if series.picks:
+        panels.append(("false negatives among the picks, %", series.picked))
+    return panels
+
+
+def _lines(panel: Axes, series: SeriesResults, read: Callable[[float, str], Point]) -> None:
+    """One line per variant with the band of its intervals; oracles in ink, apart from all strategies."""
+    ink = colours(series.variants, series.baseline)
+    broken, ends, shown = dashes(ink), [], {}
+    for variant in series.variants:
+        found = [(place, one) for place, value in enumerate(series.values) if (one := read(value, variant)) is not None]
+        shown[variant] = [(place, 100 * _middle(one), 100 * one.low, 100 * one.high) for place, one in found]
+    for order, variant in enumerate(series.variants):
+        if not shown[variant]:
+            continue
+        x, middle, low, high = (list(part) for part in zip(*shown[variant], strict=True))
+        oracle = variant not in series.strategies
+        colour = INK if oracle else ink[variant]
+        style = {"color": colour, "lw": 1.5, "marker": "o", "ms": 3.4, "ls": broken[variant], "zorder": 3}
+        if oracle:
+            ceiling = variant not in series.floors
+            style |= {"lw": 2.4, "marker": "^" if ceiling else "v", "ms": 5, "ls": "-" if ceiling else ":", "zorder": 4}
+        moved = [place + DODGE * (order - len(series.variants) / 2) for place in x]
+        if all(math.isfinite(one) for one in (*low, *high)):
+            panel.fill_between(moved, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
+        panel.plot(moved, middle, **style)
+        role = "" if not oracle else "▼ " if variant in series.floors else "▲ "
+        ends.append((middle[-1], role + short(series.title_of(variant), LABEL), colour))
+    if shown.get(series.baseline) and all(one[1] == 0 for one in shown[series.baseline]):
+        panel.axhline(0, color=BASELINE, lw=1, zorder=0)
+    panel.margins(y=0.06)
+    panel.autoscale_view()
+    end_labels(panel, ends, x=1.05, size=8)
+
+
+def _middle(one: Effect | Picked) -> float:
+    return one.value if isinstance(one, Picked) else one.estimate
+
+
+def _caption(series: SeriesResults, panels: int) -> str:
+    seeds = len(series.shared.seeds)
+    oracles = [
+        f"{series.title_of(variant)} ({'floor, ▼' if variant in series.floors else 'ceiling, ▲'})"
+        for variant in series.variants
+        if variant not in series.strategies
+    ]
+    known = f" Black: what knows the truth, {' and '.join(oracles)}." if oracles else ""
+    picked = (
+        " Last panel: share of the negatives picked in the main phase of training that are in truth relevant to their "
+        "anchor; 95 % interval, the wider of Wilson's and one that takes the seeds as clusters."
+        if series.picks
+        else ""
+    )
+    return (
+        f"{seeds} seed{'s' if seeds != 1 else ''} per variant and world. Bands: {series.intervals()}. {WITHIN}{known}"
+        f"{picked} Within a world points stand a little apart so that none hides another."
+    )
+
+
+def _alt(series: SeriesResults) -> str:
+    told = []
+    for variant in series.variants:
+        parts = []
+        for value in series.values:
+            effect = series.effect(value, variant, series.primary, series.baseline)
+            picked = series.picked(value, variant)
+            if effect is not None:
+                parts.append(f"{signed(effect.estimate)} {span(effect.low, effect.high, sign=True)}".strip())
+            if picked is not None:
+                parts.append(f"{percent_of(picked.value)} false picks")
+            if effect or picked:
+                parts[-1] += f" at {series.at(value)}"
+        told.append(f"{series.title_of(variant)}: {', '.join(parts) or 'no result'}")
+    return f"Differences to the baseline and false picks by {series.leaf}. {'; '.join(told)}."

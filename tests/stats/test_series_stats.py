@@ -1,0 +1,172 @@
+"""The comparison of a series against plain loops over the values that its members left."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fne.config import Series
+from fne.stats import aggregate, series
+from fne.stats.intervals import hierarchical_intervals
+from fne.stats.layout import load
+from tests.stats import stats_study
+
+VALUES = (0.0, 0.01, 0.03)
+RESAMPLES = 400
+AUDIT = ["seed", "direction", "picks", "false_negatives", "candidate_false_negatives"]
+
+
+def made_up(oracle: str = "remove") -> Series:
+    """Three worlds of the statistics' study; in it ``infonce`` plays the oracle over the baseline."""
+    plain = stats_study.study()
+    configs = {**plain.configs, "infonce": {**plain.configs["infonce"], "negatives.oracle": oracle}}
+    library = {**plain.library, "infonce": replace(plain.library["infonce"], parent=plain.baseline)}
+    members = [
+        replace(plain, name=f"worlds--data_prevalence-{value}", configs=configs, library=library,
+                data={**plain.data, "prevalence": value})
+        for value in VALUES
+    ]  # fmt: skip
+    return Series("worlds", "Worlds", "Who loses?", "data.prevalence", VALUES, tuple(members))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
+    root, made = tmp_path_factory.mktemp("series"), made_up()
+    with pytest.MonkeyPatch.context() as patch:
+        for world, member in enumerate(made.members):
+            patch.setattr(stats_study, "SKILL", {"hardest_in_batch": 0.9 - 0.2 * world, "fne": 1.4, "infonce": 0.9})
+            stats_study.write(root, member)
+            aggregate.run(member, root)
+            rows = [
+                {"variant": name, "seed": seed, "direction": d, "picks": 100 + seed,
+                 "false_negatives": 3 * world * place, "candidate_false_negatives": world}
+                for place, name in enumerate(member.variants) for seed in member.seeds for d in ("i2t", "t2i")
+            ]  # fmt: skip
+            with open(root / "results" / member.name / "audit.csv", "w", newline="") as handle:
+                writer = csv.DictWriter(handle, ["variant", *AUDIT])
+                writer.writeheader()
+                writer.writerows(rows)
+    series.run(made, root, resamples=RESAMPLES)
+    return made, root
+
+
+def rows_of(root: Path, name: str) -> list[dict[str, str]]:
+    with open(root / "results/worlds" / name, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def value_by_seed(root: Path, study: str, variant: str, key: tuple[str, str, str]) -> Mapping[int, float]:
+    """From the member's runs.csv; the mean of both directions where asked."""
+    with open(root / "results" / study / "runs.csv", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["variant"] == variant]
+    protocol, direction, metric = key
+    directions = ("i2t", "t2i") if direction == "mean" else (direction,)
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if (row["protocol"], row["metric"]) == (protocol, metric) and row["direction"] in directions:
+            found.setdefault(int(row["seed"]), []).append(float(row["value"]))
+    return {seed: sum(values) / len(values) for seed, values in found.items()}
+
+
+def test_scores_and_differences_are_means_over_seeds(compared: tuple[Series, Path]) -> None:
+    made, root = compared
+    rows = [row for row in rows_of(root, "effects.csv") if not row["since"]]
+    assert {row["reference"] for row in rows} == {"", "hardest_in_batch", "infonce"}
+    assert len(rows) == 3 * 4 * (3 + 2 + 2), "worlds x scores x (variants, and pairs with each reference)"
+    for row in rows:
+        key = (row["protocol"], row["direction"], row["metric"])
+        mine = value_by_seed(root, row["study"], row["variant"], key)
+        its = value_by_seed(root, row["study"], row["reference"], key) if row["reference"] else dict.fromkeys(mine, 0)
+        assert float(row["estimate"]) == pytest.approx(sum(mine[s] - its[s] for s in mine) / len(mine), abs=1e-9)
+        assert float(row["low"]) < float(row["estimate"]) < float(row["high"])
+        assert int(row["n_seeds"]) == 3 and made.values[made.members.index(_member(made, row))] == float(row["value"])
+
+
+def _member(made: Series, row: dict[str, str]):
+    return next(member for member in made.members if member.name == row["study"])
+
+
+def test_intervals_are_those_of_one_column_alone(compared: tuple[Series, Path]) -> None:
+    made, root = compared
+    wanted = {"variant": "fne", "reference": "infonce", "direction": "mean", "since": ""}
+    for row in rows_of(root, "effects.csv"):
+        if any(row[name] != value for name, value in wanted.items()):
+            continue
+        parts = []
+        for variant in ("fne", "infonce"):
+            folder = root / "results" / row["study"] / variant
+            one = load([folder / block / "queries.test.npz" for block in ("0-1", "4")])
+            both = [one.influence[:, :, one.keys.index(("truth", d, "map_at_r"))] for d in ("i2t", "t2i")]
+            parts.append((both[0] + both[1]) / 2)
+        alone = hierarchical_intervals((parts[0] - parts[1])[:, :, None], resamples=RESAMPLES)
+        np.testing.assert_allclose([float(row["low"]), float(row["high"])], [alone.low[0], alone.high[0]], atol=1e-9)
+
+
+def test_change_since_the_first_world(compared: tuple[Series, Path]) -> None:
+    _, root = compared
+    rows = rows_of(root, "effects.csv")
+
+    def find(value: float, row: dict[str, str]) -> dict[str, str]:
+        same = ("variant", "reference", "protocol", "direction", "metric")
+        (found,) = [one for one in rows if float(one["value"]) == value and not one["since"]
+                    and all(one[name] == row[name] for name in same)]  # fmt: skip
+        return found
+
+    changes = [row for row in rows if row["since"]]
+    assert len(changes) == 2 * 4 * (2 + 2) and {row["reference"] for row in changes} == {"hardest_in_batch", "infonce"}
+    for row in changes:
+        now, then = find(float(row["value"]), row), find(0.0, row)
+        d, low, high = (float(now[name]) for name in ("estimate", "low", "high"))
+        d0, low0, high0 = (float(then[name]) for name in ("estimate", "low", "high"))
+        assert float(row["since"]) == 0 and float(row["estimate"]) == pytest.approx(d - d0, abs=1e-9)
+        assert float(row["low"]) == pytest.approx(d - d0 - ((d - low) ** 2 + (high0 - d0) ** 2) ** 0.5, abs=1e-9)
+        assert float(row["high"]) == pytest.approx(d - d0 + ((high - d) ** 2 + (d0 - low0) ** 2) ** 0.5, abs=1e-9)
+    wanted = ("hardest_in_batch", "infonce", "rsum")
+    lost = {row["value"]: float(row["high"]) for row in changes
+            if (row["variant"], row["reference"], row["metric"]) == wanted}  # fmt: skip
+    assert lost["0.03"] < 0, "its captions resemble their images less and less, the oracle's as ever"
+
+
+def test_the_interval_of_a_change_covers_what_it_says() -> None:
+    """Two independent normal estimates with their 95 % intervals; the true change is 1."""
+    rng, inside, runs = np.random.default_rng(0), 0, 4000
+    for now, then in zip(rng.normal(3, 0.5, runs), rng.normal(2, 1.0, runs), strict=True):
+        rows = [{"estimate": one, "low": one - 1.96 * sd, "high": one + 1.96 * sd, "n_seeds": 3, "method": "m"}
+                for one, sd in ((now, 0.5), (then, 1.0))]  # fmt: skip
+        found = series.grown(rows[0], rows[1], 0.0)
+        inside += found["low"] <= 1 <= found["high"]
+    assert 0.94 < inside / runs < 0.96
+
+
+def test_a_change_without_intervals_has_none() -> None:
+    bare = {"estimate": 0.5, "low": math.nan, "high": math.nan, "n_seeds": 2, "method": "none: 2 seeds"}
+    found = series.grown({**bare, "estimate": 0.2}, bare, 0.0)
+    assert found["estimate"] == pytest.approx(-0.3) and math.isnan(found["low"]) and math.isnan(found["high"])
+
+
+def test_shares_of_false_picks(compared: tuple[Series, Path]) -> None:
+    _, root = compared
+    rows = rows_of(root, "picks.csv")
+    # Without the prepared data a world without any false negative cannot be told from one that does not know them.
+    assert {row["value"] for row in rows} == {"0.01", "0.03"}
+    for row in rows:
+        place, world = ("hardest_in_batch", "fne", "infonce").index(row["variant"]), VALUES.index(float(row["value"]))
+        hits, picks = 3 * 2 * 3 * world * place, 2 * (100 + 101 + 104)
+        assert (int(row["false_negatives"]), int(row["picks"])) == (hits, picks)
+        assert float(row["share"]) == pytest.approx(hits / picks)
+        assert float(row["low"]) <= float(row["share"]) <= float(row["high"])
+
+
+def test_the_ceiling_is_the_oracle_over_the_baseline() -> None:
+    study = made_up().members[0]
+    assert series.ceiling(study) == "infonce" and series.oracles(study) == ["infonce"]
+    assert series.ceiling(made_up("only").members[0]) is None and series.ceiling(stats_study.study()) is None
+    both = {**study.configs, "fne": {**study.configs["fne"], "negatives.oracle": "remove"}}
+    assert series.ceiling(replace(study, configs=both)) == "infonce", "that of the baseline, not the first"
+    assert series.oracles(replace(study, configs=both), "remove") == ["fne", "infonce"]

@@ -1,0 +1,197 @@
+"""A series in the workflow: its members' jobs, what an added value runs, and a tiny one really run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from fne import paths
+from fne.config import Series, load
+from fne.data.manifest import Manifest
+from tests.snakemake_project import ROOT, Job, Project
+
+STUDY = """
+title: Two worlds
+question: Does a series run as its members do?
+regime: head
+data: {dataset: scenes, train: 240, val: 100, test: 100, pretrain: 60}
+series: {data.prevalence: [0.0, 0.02]}
+set:
+  model: {hidden: 32, dim: 16}
+  train: {epochs: 3, batch_size: 48, lr_warmup_steps: 2}
+  warmup: {epochs: 1}
+tuned: null
+variants: [hardest_in_batch, hardest_in_batch_oracle_remove, infonce]
+seeds: [0, 1, 2]
+block: 3
+baseline: hardest_in_batch
+primary: {metric: rsum, protocol: own}
+"""
+WORLDS = ("--config", "study=worlds")
+MEMBERS = ("worlds--data_prevalence-0.0", "worlds--data_prevalence-0.02")
+OF_SERIES = {"compare_of_series", "make_tables_of_series", "make_figures_of_series", "make_report_of_series"}
+REPORTED = {"make_tables", "make_figures", "make_report"}
+
+
+def write(folder: Path) -> Project:
+    project = Project.copy_of(ROOT, folder)
+    (project.folder / "ablations/studies/worlds.yaml").write_text(STUDY)
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The series is finished, its files empty."""
+    project = write(tmp_path_factory.mktemp("series") / "finished")
+    project.finish(*WORLDS)
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    return Project.copy_of(finished.folder, tmp_path / "project", made=True)
+
+
+def of_study(jobs: list[Job]) -> Counter:
+    return Counter(job.wildcards["study"] for job in jobs if "study" in job.wildcards)
+
+
+def test_all_members_and_then_the_series(project: Project) -> None:
+    jobs = project.planned("--forceall", *WORLDS)
+    outputs = Counter(name for job in jobs for name in job.outputs)
+    assert not [name for name, times in outputs.items() if times > 1]
+    assert {f"reports/{name}/report.html" for name in (*MEMBERS, "worlds")} <= set(outputs)
+    assert {f"results/worlds/{name}.csv" for name in ("worlds", "effects", "picks")} <= set(outputs)
+    rules = Counter(job.rule for job in jobs)
+    assert all(rules[name] == 1 for name in OF_SERIES)
+    assert rules["prepare"] == 2 and rules["pretrain"] == rules["extract"] == 4 and rules["train"] == 6
+    counts = of_study(jobs)
+    assert set(counts) == set(MEMBERS) and len(set(counts.values())) == 1, "each member does the same work"
+    (compare,) = [job for job in jobs if job.rule == "compare_of_series"]
+    assert {f"results/{name}/{file}" for name in MEMBERS for file in ("runs.csv", "audit.csv")} <= set(compare.inputs)
+
+
+def test_finished_it_does_nothing_and_a_member_alone_is_a_study(project: Project) -> None:
+    assert project.planned(*WORLDS) == []
+    jobs = project.planned("--forceall", "--config", f"study={MEMBERS[1]}")
+    assert set(of_study(jobs)) == {MEMBERS[1]} and not OF_SERIES & {job.rule for job in jobs}
+
+
+def test_an_added_value_runs_its_own_member_and_tells_the_series_anew(project: Project) -> None:
+    project.edit("ablations/studies/worlds.yaml", "[0.0, 0.02]", "[0.0, 0.01, 0.02]")
+    jobs = project.planned(*WORLDS)
+    assert set(of_study(jobs)) == {"worlds--data_prevalence-0.01"}
+    rules = Counter(job.rule for job in jobs)
+    assert rules["prepare"] == 1 and rules["train"] == 3 and all(rules[name] == 1 for name in OF_SERIES)
+
+
+def test_seeds_and_variants_reach_every_member(project: Project) -> None:
+    jobs = project.planned("--config", "study=worlds", "seeds=0-5")
+    trained = Counter((job.wildcards["study"], job.wildcards["block"]) for job in jobs if job.rule == "train")
+    assert trained == {(name, "3-5"): 3 for name in MEMBERS}
+    jobs = project.planned("--config", "study=worlds", "variants=hardest_in_batch,infonce,random")
+    trained = Counter((job.wildcards["study"], job.wildcards["variant"]) for job in jobs if job.rule == "train")
+    assert trained == {(name, "random"): 1 for name in MEMBERS}
+
+
+def test_targets_and_code_of_the_series(project: Project) -> None:
+    done = project.snakemake("tables", "--dry-run", "--forceall", "--quiet", "host", *WORLDS)
+    assert "make_tables_of_series" in done.stdout + done.stderr
+    assert "make_report_of_series" not in done.stdout + done.stderr
+    path = project.folder / "fne/reporting/series/figures.py"
+    path.write_text(path.read_text() + "\n# another line\n")
+    assert {job.rule for job in project.planned(*WORLDS)} == {"make_figures_of_series", "make_report_of_series"}
+
+
+def test_a_bad_series_is_one_clear_message(project: Project) -> None:
+    project.edit("ablations/studies/worlds.yaml", "[0.0, 0.02]", "[0.0, 0.5]")
+    done = project.snakemake("--dry-run", *WORLDS)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "series.data.prevalence" in said and "got 0.5" in said
+    assert "Traceback" not in said and "Building DAG" not in said
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Series]:
+    """The series, really run up to its report; its members' own reports are left out."""
+    project = write(tmp_path_factory.mktemp("series_run") / "project")
+    done = project.snakemake("--cores", "2", *WORLDS, "--", "reports/worlds/report.html", timeout=900)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert "The report of series worlds: reports/worlds/report.html" in done.stdout + done.stderr
+    return project, load("worlds", root=project.folder)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.mark.timeout(1200)
+def test_the_report_is_there_and_names_every_world(ran: tuple[Project, Series]) -> None:
+    project, series = ran
+    page = (project.folder / "reports/worlds/report.html").read_text()
+    assert all(member.name in page for member in series.members) and "</html>" in page
+    told = rows(project.folder / "reports/worlds/tables/main.csv")
+    assert len(told) == 2 * 3 and all(row["score"] and row["false_picks"] for row in told)
+    left = project.planned(*WORLDS)
+    assert {job.rule for job in left} == REPORTED and set(of_study(left)) == set(MEMBERS)
+
+
+@pytest.mark.timeout(1200)
+def test_without_a_false_negative_the_oracle_is_its_base_in_every_number(ran: tuple[Project, Series]) -> None:
+    project, series = ran
+    base, oracle = "hardest_in_batch", "hardest_in_batch_oracle_remove"
+    scores: dict[str, list] = {}
+    for member in series.members:
+        found = {name: [] for name in (base, oracle)}
+        for row in rows(project.folder / paths.results_folder(member) / "runs.csv"):
+            if row["variant"] in found:
+                key = [row[name] for name in ("seed", "protocol", "direction", "metric", "value")]
+                found[row["variant"]].append(key)
+        scores[member.name] = [found[base] == found[oracle], len(found[base])]
+    assert scores[MEMBERS[0]][0] and scores[MEMBERS[0]][1] > 20 and not scores[MEMBERS[1]][0]
+    (same,) = [
+        row for row in rows(project.folder / "results/worlds/effects.csv")
+        if (row["value"], row["variant"], row["reference"], row["metric"]) == ("0.0", base, oracle, "rsum")
+    ]  # fmt: skip
+    assert (float(same["estimate"]), float(same["low"]), float(same["high"])) == (0, 0, 0)
+    picks = {(row["value"], row["variant"]): float(row["share"])
+             for row in rows(project.folder / "results/worlds/picks.csv")}  # fmt: skip
+    assert all(picks["0.0", name] == 0 for name in (base, oracle, "infonce"))
+    assert picks["0.02", oracle] == 0 and picks["0.02", base] > 0 and picks["0.02", "infonce"] > 0
+    assert "have equal scores, as they must" in (project.folder / "reports/worlds/report.html").read_text()
+
+
+@pytest.mark.timeout(1200)
+def test_only_prevalence_sets_the_worlds_apart(ran: tuple[Project, Series]) -> None:
+    """The same pictures and the same frozen encoders; measured prevalence is what was asked for."""
+    project, series = ran
+    folders = [project.folder / paths.data_folder(member) for member in series.members]
+    for modality in paths.MODALITIES:
+        first, second = (load_file(folder / "encoders" / modality / "model.safetensors") for folder in folders)
+        assert first.keys() == second.keys() and all((first[name] == second[name]).all() for name in first)
+    manifests = [Manifest.load(folder) for folder in folders]
+    assert manifests[0].sha256["pixels"] == manifests[1].sha256["pixels"]
+    assert manifests[0].sha256["captions"] != manifests[1].sha256["captions"]
+    for split in paths.SPLITS:
+        assert manifests[0].truth_files[split]["prevalence"] == 0
+        assert manifests[1].truth_files[split]["prevalence"] == pytest.approx(0.02, rel=0.1)
+    run = json.loads((project.folder / paths.run_folder(series.members[0], "infonce", "0-2") / "run.json").read_text())
+    assert run["config"]["data"]["prevalence"] == 0
+
+
+@pytest.mark.timeout(1200)
+def test_verbs_take_a_series_or_a_member(ran: tuple[Project, Series]) -> None:
+    project, _ = ran
+    for verb in ("compare", "tables", "figures", "report"):
+        for name in ("worlds", MEMBERS[1]):
+            done = project.run("fne", verb, "--study", name)
+            assert done.returncode == 0, f"{verb} {name}: {done.stderr}"
+    assert (project.folder / f"reports/{MEMBERS[1]}/report.html").is_file()
+    done = project.run("fne", "aggregate", "--study", "worlds")
+    assert done.returncode == 2 and "is a series: name one of its studies" in done.stderr

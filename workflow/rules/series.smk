@@ -1,0 +1,92 @@
+# A series: studies that differ in one value of their data. Each member is a study like any other; these rules compare them.
+rule compare_of_series:
+    input:
+        lambda wildcards: [
+            paths.results_folder(member) / file
+            for member in of_series(wildcards).members
+            for file in (*AGGREGATED, *COMPARED)
+        ],
+        lambda wildcards: [paths.manifest(member) for member in of_series(wildcards).members],
+        sources("fne.stats.series"),
+    output:
+        expand("results/{{series}}/{file}", file=COMPARED_SERIES),
+    log:
+        "logs/{series}/compare.log",
+    benchmark:
+        "benchmarks/{series}/compare.tsv"
+    params:
+        asked=asked_of_series,
+        study=series_arguments,
+    shell:
+        "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule make_tables_of_series:
+    input:
+        expand("results/{{series}}/{file}", file=COMPARED_SERIES),
+        sources("fne.reporting.series.tables"),
+    output:
+        report(
+            "reports/{series}/tables/main.html",
+            caption="../report/series_table.rst",
+            category="Tables",
+            labels={"table": "main"},
+        ),
+        [
+            f"reports/{{series}}/tables/{name}.{kind}"
+            for name in SERIES_TABLES
+            for kind in ("html", "csv", "md", "tex")
+            if (name, kind) != ("main", "html")
+        ],
+    log:
+        "logs/{series}/tables.log",
+    benchmark:
+        "benchmarks/{series}/tables.tsv"
+    params:
+        asked=asked_of_series,
+        study=series_arguments,
+    shell:
+        "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule make_figures_of_series:
+    input:
+        expand("results/{{series}}/{file}", file=COMPARED_SERIES),
+        sources("fne.reporting.series.figures"),
+    output:
+        report(
+            f"reports/{{series}}/figures/{SERIES_FIGURE}.svg",
+            caption="../report/series.rst",
+            category="Figures",
+            labels={"figure": SERIES_FIGURE},
+        ),
+        f"reports/{{series}}/figures/{SERIES_FIGURE}.png",
+        "reports/{series}/figures/captions.json",
+    log:
+        "logs/{series}/figures.log",
+    benchmark:
+        "benchmarks/{series}/figures.tsv"
+    params:
+        asked=asked_of_series,
+        study=series_arguments,
+    shell:
+        "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule make_report_of_series:
+    input:
+        lambda wildcards: outputs_of("make_tables", wildcards.series),
+        lambda wildcards: outputs_of("make_figures", wildcards.series),
+        sources("fne.reporting.series.report", "fne.reporting.template"),
+    output:
+        "reports/{series}/report.html",
+        "reports/{series}/record.json",
+    log:
+        "logs/{series}/report.log",
+    benchmark:
+        "benchmarks/{series}/report.tsv"
+    params:
+        asked=asked_of_series,
+        study=series_arguments,
+    shell:
+        "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
