@@ -197,6 +197,7 @@ RUN_FIELDS: dict[str, Field] = {
     "memory.momentum": Field("float", low=0, high=1, open_high=True),
     "memory.initial": _choice("empty", "random"),
     "memory.fill": _choice("after_warmup", "always"),
+    "memory.refresh": Field("int", low=1, null=True),
     "loss.kind": _choice(*LOSSES),
     "loss.margin": Field("float", low=0, high=2),
     "loss.temperature": Field("float", low=0, open_low=True),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fne.errors import bad_input
-from fne.finetune.loading import Job, Loaded, PixelSplit, sides
+from fne.finetune.loading import PICTURES_AT_ONCE, Job, Loaded, PixelSplit, sides
 from fne.finetune.towers import SIDES, Tower, Towers
 from fne.finetune.world import World
 from fne.seeding import stream_seed
@@ -167,15 +167,26 @@ class FinetuneLearner(Learner):
 
     @torch.no_grad()
     def embed_rows(self, image_row: Tensor, caption_row: Tensor) -> tuple[Tensor, Tensor]:
-        self.model.eval()
-        job = Job.plain(image_row[0].tolist(), caption_row[0].tolist())
-        found = [
-            self._forward(self.model, chunk)
-            for batch in self.train.batches([job], self.device, workers=0)
-            for chunk in batch.chunks(self.chunk)
-        ]
-        image, text = (torch.cat(parts) for parts in zip(*found, strict=True))
+        image, text = self._evaluated([Job.plain(image_row[0].tolist(), caption_row[0].tolist())], workers=0)
         return image.unsqueeze(0), text.unsqueeze(0)
+
+    @torch.no_grad()
+    def embed_pairs(
+        self, image_row: Tensor, caption_row: Tensor, chunk: int = PICTURES_AT_ONCE
+    ) -> tuple[Tensor, Tensor]:
+        total, mine = image_row.shape[1], slice(self.world.rank, None, self.world.size)
+        images, captions = image_row[0, mine].tolist(), caption_row[0, mine].tolist()
+        jobs = [Job.plain(images[at : at + chunk], captions[at : at + chunk]) for at in range(0, len(images), chunk)]
+        image, text = (self.world.gather_rows(part, total) for part in self._evaluated(jobs, workers=None))
+        return image.unsqueeze(0), text.unsqueeze(0)
+
+    def _evaluated(self, jobs: list[Job], workers: int | None) -> tuple[Tensor, Tensor]:
+        """Embeddings (N, D) of the pairs of all jobs in evaluation mode."""
+        self.model.eval()
+        loaded = self.train.batches(jobs, self.device, workers)
+        found = [self._forward(self.model, chunk) for batch in loaded for chunk in batch.chunks(self.chunk)]
+        image, text = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return image, text
 
     def embed_split(self, split: PixelSplit, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         kept = self.kept.setdefault(id(split), {})

@@ -146,10 +146,31 @@ STRATEGIES: dict[str, Entry] = {
     ),
 }
 
-MEMORY_OPTIONS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "momentum": ("size", "momentum", "initial", "fill"),
+MEMORIES: dict[str, Entry] = {
+    "none": Entry(
+        target="fne.negatives.memory.kind:Memory",
+        options=(),
+        summary="the batch alone",
+    ),
+    "momentum": Entry(
+        target="fne.negatives.memory.momentum:Momentum",
+        options=("size", "momentum", "initial", "fill"),
+        summary="a queue of embeddings of the momentum encoder",
+    ),
+    "xbm": Entry(
+        target="fne.negatives.memory.xbm:Xbm",
+        options=("size", "initial", "fill"),
+        summary="a queue of embeddings of the online encoder",
+    ),
+    "bank": Entry(
+        target="fne.negatives.memory.bank:Bank",
+        options=("refresh",),
+        summary="every pair of the epoch, embedded anew from time to time",
+    ),
 }
+"""Kinds of memory: what an anchor is set against beyond its batch."""
+
+MEMORY_OPTIONS: dict[str, tuple[str, ...]] = {kind: entry.options for kind, entry in MEMORIES.items()}
 """Kinds of memory and the options of ``memory`` that each one reads."""
 
 

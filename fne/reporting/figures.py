@@ -13,7 +13,7 @@ from fne.reporting.style import look
 from fne.study_results import StudyResults, load
 
 FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "false_negatives",
-           "risk_hardness", "agreement", "curves", "sensitivity", "cost")  # fmt: skip
+           "risk_hardness", "agreement", "curves", "sensitivity", "heatmap", "cost")  # fmt: skip
 """Names of the figures, in the order of the report."""
 WORDS = "captions.json"
 _MODULES = {"distributions_all": ("distributions", "draw_all")}

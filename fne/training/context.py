@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from fne.negatives.strategy import NEEDS
 
 if TYPE_CHECKING:
+    from fne.negatives.memory.kind import Candidates
     from fne.training.data import Pairs
     from fne.training.learner import Learner
-    from fne.training.step import Batch, Candidates
+    from fne.training.step import Batch
 
 
 class Guide:

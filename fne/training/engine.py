@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from fne.audit.log import PickLog, PickPlan
-from fne.models.heads import update_momentum
-from fne.negatives.memory import MemoryQueue
+from fne.negatives.memory.kind import build_memory
 from fne.retrieval.ranking import validation_recalls
-from fne.seeding import torch_stream
 from fne.training.context import Guide
 from fne.training.data import EpochPlan, Pairs, steps_per_epoch
 from fne.training.diagnostics import DIRECTIONS, Diagnostics
 from fne.training.learner import Inputs
-from fne.training.step import Batch, Step, build_rule, gather_candidates, warmup_rule
+from fne.training.step import Batch, Step, build_rule, warmup_rule
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 WATCH_EVERY = 16
@@ -53,19 +51,7 @@ class Engine:
         self.rule.strategy.prepare((len(train.caption_count), len(train.caption_image)), (len(self.seeds),), device)
         self.needs = {*self.rule.strategy.needs, *self.rule.loss.needs}
         self.guide: Guide | None = None
-        memory = config["memory"]
-        self.momentum: torch.nn.Module | None = None
-        self.queue: MemoryQueue | None = None
-        if memory["kind"] == "momentum":
-            self.momentum = self.learner.momentum_copy()
-            self.queue = MemoryQueue(
-                len(self.seeds),
-                memory["size"],
-                self.learner.dim,
-                device,
-                [torch_stream(seed, "queue") for seed in self.seeds],
-                memory["initial"],
-            )
+        self.memory = build_memory(config["memory"], self.learner, self.seeds, device)
         self.diagnostics = Diagnostics(len(self.seeds), device)
         self.step_of = Step(train, self.diagnostics)
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -103,6 +89,8 @@ class Engine:
                 last, due = at == self.steps - 1, validates(at, self.steps, self.validations)
                 batch = Batch(*(part[:, at] for part in vars(plan).values()))
                 watch, keep = last or at % WATCH_EVERY == 0, self.picks.plan.keeps(epoch, at)
+                if main:
+                    self.memory.prepare(plan, at, self.step)
                 self._step(inputs, batch, main=main, watch=watch, keep=keep, epoch=epoch)
                 self.step += 1
                 if last:
@@ -114,27 +102,17 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         image, text = self.learner.embed(inputs, batch, self.step)
-        use_memory = self.momentum is not None and (main or self.config["memory"]["fill"] == "always")
-        past_image = past_text = None
-        if use_memory:
-            past_image, past_text = self.learner.embed_past(self.momentum, inputs)
-        if main and use_memory:
-            candidates = gather_candidates(past_image, past_text, batch, self.queue)
-        else:
-            candidates = gather_candidates(image, text, batch, None)
+        candidates = self.memory.candidates(image, text, inputs, batch, main=main)
         losses, picks = self.step_of.losses(
             self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch,
             keep=keep, own_pair_only=not main and self.config["warmup"].get("mask") == "diagonal",
-            past=(past_image, past_text) if use_memory else None, guide=self.guide,
+            past=self.memory.past, guide=self.guide,
         )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
         self.learner.backward(losses)
         self.learner.clip(self.config["train"]["gradient_clip"])
         self.optimizer.step()
-        if self.momentum is not None:
-            update_momentum(self.momentum, self.model, self.config["memory"]["momentum"])
-        if use_memory:
-            self.queue.push(past_image, past_text, batch.image_row, batch.caption_row, self.step)
+        self.memory.after_step(batch, self.step)
         if keep:
             self.picks.keep(picks, epoch=epoch, step=self.step)
 
@@ -186,12 +164,11 @@ class Engine:
             "model": self.model.state_dict(),
             "best": self.best,
             "strategy": self.rule.strategy.state(),
+            "memory": self.memory.state(),
             "diagnostics": self.diagnostics.state(),
             "picks": self.picks.state(),
             "selection": {"score": self.best_score, "epoch": self.best_epoch},
         }
-        if self.momentum is not None and self.queue is not None:
-            parts["momentum"], parts["queue"] = self.momentum.state_dict(), self.queue.state()
         if self.guide is not None:
             parts["guide"] = self.guide.model.state_dict()
         for index, parameter in enumerate(self.model.parameters()):
@@ -211,11 +188,9 @@ class Engine:
         self.diagnostics.load_state(parts["diagnostics"])
         self.picks.load_state(parts.get("picks", {}))
         self.best_score, self.best_epoch = parts["selection"]["score"], parts["selection"]["epoch"]
-        if self.momentum is not None and self.queue is not None:
-            self.momentum.load_state_dict(parts["momentum"], strict=True)
-            self.queue.load_state(parts["queue"])
         if "guide" in parts:
             self.guide = Guide(self.learner, self.train, parts["guide"])
+        self.memory.load_state(parts.get("memory", {}))
         for index, parameter in enumerate(self.model.parameters()):
             prefix = f"{index}."
             self.optimizer.state[parameter] = {

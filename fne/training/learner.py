@@ -68,6 +68,17 @@ class Learner(ABC):
             model: A copy of the online encoder; None: itself.
         """
 
+    def embed_pairs(self, image_row: Tensor, caption_row: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
+        """As :meth:`embed_rows`, for many pairs (R, N), a chunk at a time; where several processes train, all call it.
+
+        Args:
+            image_row, caption_row: (R, N) positions in the training split.
+            chunk: Pairs embedded at once.
+        """
+        both = zip(image_row.split(chunk, dim=1), caption_row.split(chunk, dim=1), strict=True)
+        image, text = zip(*(self.embed_rows(*rows) for rows in both), strict=True)
+        return torch.cat(image, dim=1), torch.cat(text, dim=1)
+
     def start_epoch(self, epoch: int) -> None:  # noqa: B027 - heads have nothing to begin
         """Called before the first step of an epoch, and of a resumed one."""
 

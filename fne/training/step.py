@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fne.losses.loss import Loss, positive_similarity
-from fne.negatives.memory import EMPTY, MemoryQueue
+from fne.negatives.memory.kind import EMPTY, Candidates
 from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, draw
 from fne.training.context import Context, Guide
@@ -35,36 +35,6 @@ class Rule:
     strategy: Strategy
     loss: Loss
     oracle: str = "none"
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The candidates of both directions; the first B are the batch.
-
-    Args:
-        image, text: (R, C, D), the candidates of captions and of images.
-        image_row, caption_row: (R, C) positions in the training split, negative for slots that hold no pair.
-        entered: (R, C) step at which a candidate entered the queue, -1 for the batch; None without a queue.
-    """
-
-    image: Tensor
-    text: Tensor
-    image_row: Tensor
-    caption_row: Tensor
-    entered: Tensor | None
-
-
-def gather_candidates(image: Tensor, text: Tensor, batch: Batch, queue: MemoryQueue | None) -> Candidates:
-    """The batch's embeddings (R, B, D), followed by what the queue holds."""
-    if queue is None or queue.size == 0:
-        return Candidates(image, text, batch.image_row, batch.caption_row, None)
-    return Candidates(
-        torch.cat([image, queue.image], dim=1),
-        torch.cat([text, queue.text], dim=1),
-        torch.cat([batch.image_row, queue.image_row], dim=1),
-        torch.cat([batch.caption_row, queue.caption_row], dim=1),
-        torch.cat([torch.full_like(batch.image_row, -1), queue.entered], dim=1),
-    )
 
 
 def same_image(anchors: Tensor, candidates: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ set:
   negatives: {{min_positives: 5}}
   memory: {{size: 40, momentum: 0.9}}
 tuned: null
-variants: [hardest_in_batch, fne, infonce, gist]
+variants: [hardest_in_batch, fne, infonce, gist, hardest_xbm, hardest_bank]
 seeds: [0]
 block: 1
 baseline: hardest_in_batch

@@ -188,7 +188,7 @@ def test_batch_norms_keep_their_statistics_unless_asked(project, load) -> None:
     moved = weights(steps(engine_of(load(**resnet, finetune__norms="train"), "fne", project), 2))
     assert any(not torch.equal(before[name], moved[name]) for name in running)
     engine = steps(engine_of(load(**resnet, finetune__norms="train"), "fne", project), 2)
-    for name, value in engine.momentum.state_dict().items():
+    for name, value in engine.memory.encoder.state_dict().items():
         if "running" in name:
             assert torch.equal(value, engine.model.state_dict()[name]), "the momentum encoder's norms follow"
 

@@ -222,7 +222,7 @@ def test_the_losses_of_fifty_steps_agree_with_a_plain_reference(project, release
     config, train, val = released
     engine = Engine(config, [3], train, val, CPU)
     assert engine.steps == 10
-    reference = Reference(project, config, copy.deepcopy(engine.queue))
+    reference = Reference(project, config, copy.deepcopy(engine.memory.queue))
     found: list[float] = []
     backward = engine.learner.backward
     engine.learner.backward = lambda losses: (found.append(float(losses.detach())), backward(losses))[1]

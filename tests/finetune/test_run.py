@@ -67,7 +67,7 @@ def test_the_selected_weights_are_those_of_the_best_validation(project, load) ->
     assert validation_recalls(image[0], text[0], engine.val.caption_image)["rsum"] == pytest.approx(max(scores[2:]))
 
 
-@pytest.mark.parametrize("variant", ["fne", "infonce", "gist"])
+@pytest.mark.parametrize("variant", ["fne", "infonce", "gist", "hardest_xbm", "hardest_bank"])
 def test_resume_at_any_step_is_bit_equal(project, load, tmp_path, variant) -> None:
     """Dropout and augmentation included: both draw from streams that are named by the step."""
     study = load(finetune__chunk=8)
@@ -118,31 +118,31 @@ from fne.config import load_study, parse_set
 from fne.finetune.world import World, joined
 from fne.training import run as job
 root = Path(sys.argv[1])
-study = load_study("tiny", parse_set(sys.argv[3:]), root)
+study = load_study("tiny", parse_set(sys.argv[4:]), root)
 torch.set_num_threads(1)
 with joined("cpu"):
-    if sys.argv[2] == "queue":
+    if sys.argv[3] == "memory":
         from fne.training import engine
         last = {}
         original = engine.Engine._step
         def step(self, *a, **k):
             original(self, *a, **k)
-            last.update({n: v.clone() for n, v in self.queue.state().items()})
+            last.update({n: v.contiguous().clone() for n, v in self.memory.state().items()})
         engine.Engine._step = step
-    job.run(study, "fne", "0", root, 1, "cpu")
-    if sys.argv[2] == "queue":
+    job.run(study, sys.argv[2], "0", root, 1, "cpu")
+    if sys.argv[3] == "memory":
         from safetensors.torch import save_file
-        save_file(last, root / f"queue.{World.here().rank}.safetensors")
+        save_file(last, root / f"memory.{World.here().rank}.safetensors")
 """
 
 
-def launch(root: Path, processes: int, what: str, *overrides: str) -> subprocess.CompletedProcess:
+def launch(root: Path, processes: int, variant: str, what: str, *overrides: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     script = root / "worker.py"
     script.write_text(WORKER)
     repository = Path(__file__).resolve().parents[2]
     return subprocess.run(
-        [*command, str(script), str(root), what, *overrides],
+        [*command, str(script), str(root), variant, what, *overrides],
         capture_output=True,
         text=True,
         cwd=repository,
@@ -151,14 +151,15 @@ def launch(root: Path, processes: int, what: str, *overrides: str) -> subprocess
     )
 
 
-def test_two_processes_equal_one_with_the_same_global_batch(project, load, tmp_path) -> None:
-    """Gloo on two CPU processes: weights within rounding, the same picks, the same queue on every rank."""
+@pytest.mark.parametrize("variant", ["fne", "hardest_bank"])
+def test_two_processes_equal_one_with_the_same_global_batch(project, load, tmp_path, variant) -> None:
+    """Gloo on two CPU processes: weights within rounding, the same picks, the same memory on every rank."""
     study = load(finetune__chunk=8)
-    folder = project / paths.run_folder(study, "fne", "0")
-    job.run(study, "fne", "0", project, 1, "cpu")
+    folder = project / paths.run_folder(study, variant, "0")
+    job.run(study, variant, "0", project, 1, "cpu")
     alone = load_file(folder / "weights.safetensors")
     picks = dict(np.load(folder / "picks.npz"))
-    done = launch(project, 2, "queue", "finetune.chunk=8")
+    done = launch(project, 2, variant, "memory", "finetune.chunk=8")
     assert done.returncode == 0, done.stderr[-2000:]
     assert read_json(folder / "run.json")["processes"] == 2
     for name, value in load_file(folder / "weights.safetensors").items():
@@ -166,9 +167,10 @@ def test_two_processes_equal_one_with_the_same_global_batch(project, load, tmp_p
     together = np.load(folder / "picks.npz")
     for name in ("anchor", "candidate", "step", "false_negative", "from_queue"):
         np.testing.assert_array_equal(together[name], picks[name])
-    queues = [load_file(project / f"queue.{rank}.safetensors") for rank in (0, 1)]
-    for name, value in queues[0].items():
-        assert torch.equal(value, queues[1][name]), name
+    memories = [load_file(project / f"memory.{rank}.safetensors") for rank in (0, 1)]
+    assert memories[0]
+    for name, value in memories[0].items():
+        assert torch.equal(value, memories[1][name]), name
 
 
 def test_a_checkpoint_of_another_number_of_processes_or_regime_is_refused(project, load, tmp_path) -> None:

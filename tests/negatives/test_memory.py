@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fne.negatives.memory import EMPTY, RANDOM, MemoryQueue
+from fne.negatives.memory.kind import EMPTY, RANDOM
+from fne.negatives.memory.queue import MemoryQueue
 
 
 def queue(size: int, initial: str = "empty") -> MemoryQueue:

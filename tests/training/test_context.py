@@ -84,7 +84,8 @@ def seen_by(sections) -> tuple[Engine, list]:
 
     def spy_losses(rule, image, text, candidates, batch, **kwargs):
         if kwargs["main"]:
-            weights = {k: v.clone() for k, v in engine.momentum.state_dict().items()} if engine.momentum else None
+            encoder = getattr(engine.memory, "encoder", None)
+            weights = {k: v.clone() for k, v in encoder.state_dict().items()} if encoder else None
             found.append({"batch": batch, "candidates": candidates, "given": [], "momentum": weights})
         return losses(rule, image, text, candidates, batch, **kwargs)
 

@@ -28,6 +28,9 @@ RULES = {
         "loss": {"kind": "infonce", "temperature": 0.1, "multi_positive": False},
     },
     "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
+    "hardest_xbm": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "xbm", "fill": "always"}},
+    "hardest_bank": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "bank", "refresh": None}},
+    "fne_bank": {"memory": {"kind": "bank", "refresh": 3}},
 }
 
 

@@ -1,12 +1,11 @@
-"""The memory queue: momentum embeddings of past batches, first in, first out, per replicate."""
+"""The memory queue: embeddings of past batches, first in, first out, per replicate."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-EMPTY, RANDOM = -1, -2
-"""Image ids of slots that hold nothing, and of slots that hold the random unit vectors a queue may start from."""
+from fne.negatives.memory.kind import EMPTY, RANDOM, Candidates
 
 
 class MemoryQueue:
@@ -21,7 +20,7 @@ class MemoryQueue:
         initial: ``"empty"``, or ``"random"``: unit vectors that belong to no image (as released).
 
     Attributes:
-        image, text: (R, Q, D) float32, L2-normalised momentum embeddings; no gradient.
+        image, text: (R, Q, D) float32, L2-normalised embeddings; no gradient.
         image_row, caption_row: (R, Q) int64, positions in the training split; ``EMPTY`` or ``RANDOM`` before use.
         entered: (R, Q) int64, the step at which the slot was filled.
     """
@@ -69,6 +68,12 @@ class MemoryQueue:
             slot[:, slots] = value[:, -count:].detach()
         self.entered[:, slots] = step
         self.next = (self.next + count) % self.size
+
+    def behind(self, batch: Candidates) -> Candidates:
+        """The batch, followed by all slots."""
+        if self.size == 0:
+            return batch
+        return batch.followed_by(self.image, self.text, self.image_row, self.caption_row, self.entered)
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved for an exact resume."""

@@ -1,0 +1,114 @@
+"""The seam between the engine and what it remembers: the candidates of a step, before and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from fne.training.data import EpochPlan
+    from fne.training.learner import Inputs, Learner
+    from fne.training.step import Batch
+
+EMPTY, RANDOM = -1, -2
+"""Image ids of slots that hold nothing, and of slots that hold the random unit vectors a queue may start from."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of both directions; the first B are the batch.
+
+    Args:
+        image, text: (R, C, D), the candidates of captions and of images.
+        image_row, caption_row: (R, C) positions in the training split, negative for slots that hold no pair.
+        entered: (R, C) step at which a candidate was embedded, -1 for the batch; None where there is only the batch.
+    """
+
+    image: Tensor
+    text: Tensor
+    image_row: Tensor
+    caption_row: Tensor
+    entered: Tensor | None = None
+
+    def followed_by(
+        self, image: Tensor, text: Tensor, image_row: Tensor, caption_row: Tensor, entered: Tensor
+    ) -> Candidates:
+        """The batch with what a memory holds behind it: (R, Q, D) twice, then (R, Q) three times."""
+        return Candidates(
+            torch.cat([self.image, image], dim=1),
+            torch.cat([self.text, text], dim=1),
+            torch.cat([self.image_row, image_row], dim=1),
+            torch.cat([self.caption_row, caption_row], dim=1),
+            torch.cat([torch.full_like(self.image_row, -1), entered], dim=1),
+        )
+
+
+class Memory:
+    """The kind ``none``, and base class of the others: the candidates are the batch's own online embeddings.
+
+    In every step the engine calls :meth:`prepare` (main phase only), :meth:`candidates` and :meth:`after_step`, in
+    this order.
+
+    Args:
+        learner: What is trained; embeds what a memory holds.
+        seeds: R seeds.
+        device: Where everything lives.
+
+    Attributes:
+        past: Embeddings (R, B, D) of the step's images and captions under a momentum encoder, between
+            :meth:`candidates` and the next step; None where no such encoder embeds them.
+    """
+
+    past: tuple[Tensor, Tensor] | None = None
+
+    def __init__(self, learner: Learner, seeds: Sequence[int], device: torch.device) -> None:
+        self.learner, self.seeds, self.device = learner, seeds, device
+
+    def prepare(self, plan: EpochPlan, at: int, step: int) -> None:
+        """Called before a step of the main phase embeds its batch.
+
+        Args:
+            plan: Of the epoch.
+            at: Number of the step within it.
+            step: The global step.
+        """
+
+    def candidates(self, image: Tensor, text: Tensor, inputs: Inputs, batch: Batch, *, main: bool) -> Candidates:
+        """The candidates of a step.
+
+        Args:
+            image, text: (R, B, D) online embeddings of the batch, with gradient.
+            inputs: What they were made from.
+            batch: The pairs.
+            main: Whether the main phase has begun; in the warm-up the candidates are the batch for every kind.
+        """
+        return Candidates(image, text, batch.image_row, batch.caption_row)
+
+    def after_step(self, batch: Batch, step: int) -> None:
+        """Called once the parameters are updated.
+
+        Args:
+            batch: The pairs of the step.
+            step: Its number.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be saved for an exact resume: a flat dict of tensors."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what :meth:`state` returned."""
+        if state:
+            raise ValueError(f"{type(self).__name__} has no state, got {sorted(state)}")
+
+
+def build_memory(section: dict[str, Any], learner: Learner, seeds: Sequence[int], device: torch.device) -> Memory:
+    """The memory that a config's section ``memory`` names."""
+    from fne.negatives.catalog import MEMORIES
+
+    entry = MEMORIES[section["kind"]]
+    return entry.load()(learner, seeds, device, **{option: section[option] for option in entry.options})

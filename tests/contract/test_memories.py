@@ -1,0 +1,102 @@
+"""The contract of every registered kind of memory; a new entry is tested without a new line here."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+
+import pytest
+import torch
+
+from fne.negatives.catalog import MEMORIES
+from fne.training import checkpoint
+from fne.training.engine import Engine
+from tests.training import toy
+
+CPU = torch.device("cpu")
+# For each option of a registered class: values that reach every branch. A new option must be named here.
+OPTIONS = {
+    "size": [0, 40],
+    "momentum": [0.0, 0.9],
+    "initial": ["empty", "random"],
+    "fill": ["after_warmup", "always"],
+    "refresh": [None, 2],
+}
+CASES = [
+    {"kind": kind, **dict(zip(entry.options, values, strict=True))}
+    for kind, entry in MEMORIES.items()
+    for values in itertools.product(*(OPTIONS[option] for option in entry.options))
+]
+
+
+def named(memory: dict) -> str:
+    return "-".join(map(str, memory.values()))
+
+
+def engine_of(memory: dict) -> Engine:
+    config = toy.config(negatives={"strategy": "hardest"}, train={"epochs": 3}) | {"memory": memory}
+    return Engine(config, [0, 3], toy.split(), toy.split(seed=5), CPU)
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_entry_matches_its_class(kind: str) -> None:
+    """The options of the catalogue are the keyword-only arguments of the class, without defaults."""
+    entry = MEMORIES[kind]
+    stated = [p for p in inspect.signature(entry.load()).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert [p.name for p in stated] == list(entry.options) and entry.summary
+    assert all(p.default is p.empty for p in stated), "defaults stand in base.yaml, not in code"
+
+
+@pytest.mark.parametrize("memory", CASES, ids=named)
+def test_candidates_are_the_batch_first_and_then_what_is_remembered_without_gradient(memory: dict) -> None:
+    engine = engine_of(memory)
+    held, original = [], engine.memory.candidates
+
+    def spy(image, text, inputs, batch, *, main):
+        found = original(image, text, inputs, batch, main=main)
+        count = image.shape[1]
+        assert torch.equal(found.image_row[:, :count], batch.image_row)
+        assert torch.equal(found.caption_row[:, :count], batch.caption_row)
+        assert found.image.shape == found.text.shape == (*found.image_row.shape, image.shape[-1])
+        if not main:
+            assert found.image is image and found.text is text and found.entered is None
+        if found.entered is not None:
+            assert (found.entered[:, :count] == -1).all() and found.entered.shape == found.image_row.shape
+            assert (found.entered[:, count:] <= engine.step).all() and (found.entered[:, count:] >= 0).all()
+            full = found.image_row >= 0
+            owner = engine.train.caption_image[found.caption_row.clamp(min=0)]
+            assert (owner == found.image_row)[full].all() and (found.caption_row[~full] < 0).all()
+            present = torch.where(full, found.image.norm(dim=-1), 1.0)
+            torch.testing.assert_close(present, torch.ones_like(present))
+            if found.image.requires_grad:
+                behind = (found.image[:, count:].sum(), image), (found.text[:, count:].sum(), text)
+                for total, source in behind:
+                    (gradient,) = torch.autograd.grad(total, source, retain_graph=True)
+                    assert not gradient.any()
+        held.append(found.image_row.shape[1])
+        return found
+
+    engine.memory.candidates = spy
+    engine.run(lambda score: None)
+    assert held[0] == 16 and len(held) == engine.total_steps
+
+
+@pytest.mark.parametrize("memory", CASES, ids=named)
+def test_resume_is_bit_equal(memory: dict, tmp_path) -> None:
+    whole = engine_of(memory)
+    whole.run(lambda score: None)
+    for stop in (3, 5, 8):
+        part, again = engine_of(memory), engine_of(memory)
+
+        def after(score: float | None, part: Engine = part, stop: int = stop) -> None:
+            if part.step == stop:
+                checkpoint.save(part, tmp_path, {})
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            part.run(after)
+        assert checkpoint.load(again, tmp_path, {})
+        again.run(lambda score: None)
+        assert whole.state().keys() == again.state().keys()
+        for name, value in whole.state().items():
+            torch.testing.assert_close(again.state()[name], value, rtol=0, atol=0, equal_nan=True, msg=name)
