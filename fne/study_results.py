@@ -15,7 +15,7 @@ from fne.config import DEFAULT_STUDY, Study, load_study
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
-from fne.reporting.entries import Contrast, Estimate, Variant, read_table
+from fne.reporting.entries import Contrast, Estimate, Variant, check_one_protocol, read_table
 from fne.stats.layout import Layout
 from fne.stats.layout import load as load_layout
 
@@ -56,8 +56,14 @@ class StudyResults:
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """The variants in the order of the study, with what was run of them under its present config."""
-        return tuple(self._variant(name) for name in self.definition.variants)
+        """The variants in the order of the study, with what was run of them under its present config.
+
+        Raises:
+            UserError: A run is of another schema, or runs of several protocol versions stand side by side.
+        """
+        found = tuple(self._variant(name) for name in self.definition.variants)
+        check_one_protocol([(folder, run) for one in found for folder, run in zip(one.folders, one.runs, strict=True)])
+        return found
 
     def _variant(self, name: str) -> Variant:
         found, stated = finished(self.definition, self.root, name), self.definition.library[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 # Before anything imports torch or transformers.
@@ -54,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1200))
         if "needs_shared" in item.keywords and shared_folder() is None:
             item.add_marker(no_shared)
+        if "browser" in item.keywords and shutil.which("chromium") is None:
+            item.add_marker(pytest.mark.skip(reason="browser: no Chromium (apt-get install chromium)"))
         if "gpu" in item.keywords:
             import torch
 

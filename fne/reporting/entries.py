@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,29 @@ def read_run(path: Path) -> dict[str, Any]:
             hint="train this variant again with this version, or read it with the version that made it",
         )
     return run
+
+
+def check_one_protocol(runs: Iterable[tuple[Path, dict[str, Any]]]) -> None:
+    """Check that all runs were trained under one version of the training protocol (``fne.PROTOCOL``).
+
+    Args:
+        runs: Folder and ``run.json`` of each.
+
+    Raises:
+        UserError: They were not; the message names one folder of each version.
+    """
+    versions: dict[Any, Path] = {}
+    for folder, run in runs:
+        versions.setdefault(run["protocol_version"], folder)
+    if len(versions) > 1:
+        (version, folder), *others = sorted(versions.items(), key=lambda item: str(item[0]))
+        raise bad_input(
+            "runs of several protocol versions stand side by side: "
+            + ", ".join(f"{one} in {place}" for one, place in [(version, folder), *others]),
+            file=folder.parent.parent,
+            key="protocol_version",
+            hint="train the older ones again with this version",
+        )
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -145,3 +145,11 @@ def test_runs_of_another_schema_are_refused(hostile: Made, tmp_path: Path) -> No
     file.write_text(file.read_text("utf-8").replace('"schema": 1', '"schema": 0'), "utf-8")
     with pytest.raises(UserError, match=r"run\.json: schema: a run of another schema version .* got 0; allowed: 1"):
         _ = load(hostile.study, tmp_path / "old").variants
+
+
+def test_runs_of_two_protocols_are_refused(hostile: Made, tmp_path: Path) -> None:
+    shutil.copytree(hostile.root, tmp_path / "mixed")
+    file = next((tmp_path / "mixed" / "results").rglob("run.json"))
+    file.write_text(file.read_text("utf-8").replace('"protocol_version": 1', '"protocol_version": 0'), "utf-8")
+    with pytest.raises(UserError, match=r"runs of several protocol versions stand side by side: 0 in .*, 1 in "):
+        _ = load(hostile.study, tmp_path / "mixed").variants

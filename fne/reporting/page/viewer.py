@@ -162,7 +162,6 @@ class _Book:
         if not self.pictures.admit(_file(self.manifest, self.view, image) for image in sorted(images)):
             return None
         own, other = (self._image, self._caption) if direction == 0 else (self._caption, self._image)
-        age = rows["age"] if "age" in rows else [None] * len(rows)
         return {
             "seed": int(first["seed"]),
             "epoch": int(first["epoch"]) + 1,
@@ -176,10 +175,10 @@ class _Book:
                     other(int(row["candidate"])),
                     *(_rounded(row[name]) for name in NUMBERS),
                     int(row["from_queue"]),
-                    int(old) if row["from_queue"] and old is not None and old >= 0 else None,
+                    int(row["age"]) if row["from_queue"] else None,
                     int(row["false_negative"]),
                 ]
-                for row, old in zip(rows.to_dict("records"), age, strict=True)
+                for row in rows.to_dict("records")
             ],
         }
 

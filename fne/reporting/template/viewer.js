@@ -27,7 +27,7 @@ if (source && viewer) {
   const captionOf = (direction, item) => direction === IMAGE ? data.captions[item][0] : data.captions[data.images[item][1]][0];
   const anchorCaption = (anchor) => captionOf(1 - anchor.direction, anchor.anchor);
   for (const anchor of data.anchors) {
-    anchor.words = [anchorCaption(anchor), ...anchor.picks.map((pick) => captionOf(anchor.direction, pick[PICKED]))].join("\n").toLowerCase();
+    anchor.captions = [anchorCaption(anchor), ...anchor.picks.map((pick) => captionOf(anchor.direction, pick[PICKED]))].map((words) => words.toLowerCase());
     anchor.disagree = new Set(anchor.picks.map((pick) => pick[PICKED])).size > 1;
   }
 
@@ -114,7 +114,7 @@ if (source && viewer) {
         && (direction.value === "" || String(anchor.direction) === direction.value)
         && (!wrong.checked || picks.some((pick) => pick[FALSE] === 1))
         && (!disagree.checked || anchor.disagree)
-        && wanted.every((word) => anchor.words.includes(word));
+        && anchor.captions.some((caption) => wanted.every((word) => caption.includes(word)));
     });
     place = 0;
     show();
