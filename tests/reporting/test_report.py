@@ -15,7 +15,7 @@ import pytest
 from fne.errors import UserError
 from fne.files import sha256_file
 from fne.reporting import report
-from fne.reporting.figures import FIGURES
+from fne.reporting.figures import FIGURES, WORDS
 from fne.reporting.page import assets, svg
 from fne.reporting.wording import clean
 from tests.reporting.conftest import Made
@@ -129,12 +129,20 @@ def test_ids_are_unique_and_links_lead_somewhere(read: Page) -> None:
     assert inside <= set(ids)
 
 
-def test_pictures_have_words(read: Page) -> None:
+def test_pictures_have_words(paper: Made, read: Page) -> None:
+    told = json.loads((paper.reports / "figures" / WORDS).read_text("utf-8"))
+    drawn = {entry["id"] for entry in told if not entry["empty"]}
+    assert "scores" in drawn and len(told) == len(FIGURES)
+    shown = [found.get("id") for found in read.all("figure")]
+    assert set(shown) == {f"figure-{name}" for name in drawn} and len(read.all("figcaption")) == len(shown)
+    words = "\n".join(read.texts)
+    for entry in told:
+        if entry["empty"]:
+            assert f"{entry['title']}. Nothing to draw: " in words, "a figure that is not there is told of in a line"
     drawings = [found for found in read.all("svg") if found.get("role") == "img"]
-    assert len(drawings) > len(FIGURES)  # and the small charts of the variants
+    assert len(drawings) > len(drawn)  # and the small charts of the variants
     assert all(found.get("role") == "img" or found.get("aria-hidden") == "true" for found in read.all("svg"))
     assert all(len(found["aria-label"]) > 20 for found in drawings)
-    assert len(read.all("figcaption")) == len(FIGURES)
 
 
 def test_it_can_be_used_with_a_keyboard(read: Page) -> None:
