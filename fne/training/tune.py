@@ -36,6 +36,9 @@ METRIC = "mean over the tuning seeds of the selected validation rsum"
 def run(study: Study, root: Path, threads: int, device: str) -> None:
     """Search the ranges that a study declares for each of its variants; write ``ablations/tuned/<study>.yaml``.
 
+    A variant that differs from another one by its oracle alone takes over the latter's values: what the two differ in
+    is then what the truth is worth.
+
     A trial whose resolved config, tuning seeds and data are those of one that the file records, or that was finished
     before a kill, is not run again: a variant that is added runs its own trials and no others.
 
@@ -55,7 +58,9 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
         hint = "trials that were made are not made again"
         raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
     file, tune = root / paths.tuned(study), study.tune
-    plans = {v: trials(flatten(resolve(study, v)), tune.search, tune.budget) for v in study.variants}
+    bases = oracle_bases(study)
+    searched = [variant for variant in study.variants if variant not in bases]
+    plans = {v: trials(flatten(resolve(study, v)), tune.search, tune.budget) for v in searched}
     jobs = {
         (variant, number): unflatten({**flatten(resolve(study, variant)), **values})
         for variant, plan in plans.items()
@@ -74,6 +79,10 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
             {"variant": variant, "val_rsum": score, "digest": training_digest(jobs[variant, number]), **plan[number]}
             for number, score in enumerate(found)
         ]
+    for variant, base in bases.items():
+        values[variant], border[variant] = values[base], border[base]
+        reasons[variant] = f"those of {base}: only the oracle differs"
+    values, reasons, border = ({v: part[v] for v in study.variants} for part in (values, reasons, border))
     outcome = {
         "declared": tune.plain(),
         "protocol": {
@@ -91,6 +100,18 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     if {**before, "protocol": None} != {**outcome, "protocol": None}:
         write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
     print("\n".join(told(outcome)))
+
+
+def oracle_bases(study: Study) -> dict[str, str]:
+    """Variants with an oracle whose config without it is that of another variant of the study, and that variant."""
+    plain = {variant: dict(study.configs[variant]) for variant in study.variants}
+    found = {}
+    for variant, config in plain.items():
+        without = {**config, "negatives.oracle": "none"}
+        base = next((other for other, its in plain.items() if other != variant and its == without), None)
+        if base is not None:
+            found[variant] = base
+    return found
 
 
 def told(outcome: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,21 @@ def test_recorded_trials_hold_under_the_same_seeds_version_and_data_only() -> No
     assert tune.recorded({}, declared, "d") == {}
 
 
+def test_an_oracle_takes_over_the_values_of_its_base(searched: Path) -> None:
+    names = ["hardest_in_batch_oracle_remove", "hardest_in_batch", "fne_oracle_only"]
+    file = searched / "ablations" / "studies" / "smoke.yaml"
+    content = yaml.safe_load(file.read_text()) | {"variants": names}
+    file.write_text(yaml.safe_dump(content))
+    study = load(searched)
+    assert tune.oracle_bases(study) == {names[0]: names[1]}, "fne is not in this study: its oracle searches by itself"
+    tune.run(study, searched, 2, "cpu")
+    outcome = yaml.safe_load((searched / "ablations" / "tuned" / "smoke.yaml").read_text())
+    assert {trial["variant"] for trial in outcome["trials"]} == set(names[1:]) and list(outcome["values"]) == names
+    assert outcome["values"][names[0]] == outcome["values"][names[1]]
+    assert outcome["reasons"][names[0]] == "those of hardest_in_batch: only the oracle differs"
+    load(searched, tuned=True)
+
+
 @pytest.fixture
 def searched(tmp_path: Path) -> Path:
     """A project whose study `smoke` declares a search."""
