@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +71,16 @@ class StudyResults:
         found, stated = finished(self.definition, self.root, name), self.definition.library[name]
         runs, folders = tuple(run for _, run in found), tuple(folder for folder, _ in found)
         return Variant(name, stated.title, stated.asks, runs, folders)
+
+    def only(self, kept: Collection[str]) -> StudyResults:
+        """The same study as if it had these variants alone, in its own order."""
+        variants = tuple(variant for variant in self.variants if variant.id in kept)
+        few = StudyResults(replace(self.definition, variants=tuple(variant.id for variant in variants)), self.root)
+        few.__dict__["variants"] = variants
+        for name in ("runs", "intervals", "contrasts", "missing", "curves", "audit"):
+            rows = getattr(self, name)
+            few.__dict__[name] = rows[rows["variant"].isin(kept)]
+        return few
 
     def __getitem__(self, variant: str) -> Variant:
         for entry in self.variants:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 from fne.config import Study
 from fne.errors import bad_input
 from fne.files import write_json
+from fne.reporting.facts import ranked
 from fne.reporting.figure import Picture
 from fne.reporting.style import look
+from fne.reporting.wording import count
 from fne.study_results import StudyResults, load
 
 FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "false_negatives",
            "risk_hardness", "agreement", "curves", "sensitivity", "heatmap", "cost")  # fmt: skip
 """Names of the figures, in the order of the report."""
 WORDS = "captions.json"
+MOST = 60
+"""Variants that a figure has room for."""
+WHOLE = ("sensitivity",)
+"""Figures that show all variants, however many: they draw sweeps, not one mark or panel for each."""
 _MODULES = {"distributions_all": ("distributions", "draw_all")}
 
 
@@ -28,8 +35,25 @@ def draw(study: StudyResults, name: str, column: str | None = None) -> Picture:
     if name not in FIGURES:
         raise bad_input("no such figure", value=name, allowed=FIGURES)
     module, function = _MODULES.get(name, (name, "draw"))
+    few = study if name in WHOLE else shown(study)
     with look(column):
-        return getattr(importlib.import_module(f"fne.reporting.plots.{module}"), function)(study)
+        picture = getattr(importlib.import_module(f"fne.reporting.plots.{module}"), function)(few)
+    left = len(study.variants) - len(few.variants)
+    if not left or picture.empty:
+        return picture
+    note = (
+        f" Drawn are the baseline and the best by the primary metric, {len(few.variants)} variants; "
+        f"{count(left)} more are in the tables."
+    )
+    return replace(picture, caption=picture.caption + note)
+
+
+def shown(study: StudyResults) -> StudyResults:
+    """The study as its figures show it: of very many variants the baseline and the best by the primary metric."""
+    if len(study.variants) <= MOST:
+        return study
+    order = [study.baseline, *(variant for variant, _ in ranked(study)), *(variant.id for variant in study.variants)]
+    return study.only(list(dict.fromkeys(order))[:MOST])
 
 
 def run(study: str | Study, root: str | Path = ".") -> list[Path]:
