@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+NEEDS = ("teacher", "guide", "anchor", "direction", "same_image")
+"""What a strategy or a loss may want beside similarities; see :class:`fne.negatives.strategy.Strategy`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Entry:
             read, and the class gets None for them.
         negatives: For a strategy, how many negatives an anchor gets: ``("one",)`` or ``("all",)``.
             For a loss, which of the two it can take. ``attracted``: all, some of them as further positives.
-        needs: What of :data:`fne.negatives.strategy.NEEDS` it wants, whatever its options.
+        needs: What of :data:`NEEDS` it wants, whatever its options.
     """
 
     target: str
@@ -58,3 +64,14 @@ class Entry:
         """Import and return the class."""
         module, _, name = self.target.partition(":")
         return getattr(importlib.import_module(module), name)
+
+
+def installed(group: str) -> dict[str, str]:
+    """Entry points of a group among the installed packages: name to ``"module:Class"``."""
+    return _installed(group, tuple(sys.path))
+
+
+@functools.cache
+def _installed(group: str, path: tuple[str, ...]) -> dict[str, str]:
+    """The same, looked up once for a search path: it opens a file of every installed package."""
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=group)}

@@ -96,7 +96,9 @@ def build_parser() -> argparse.ArgumentParser:
     modality = _option("--modality", choices=paths.MODALITIES, required=True)
     threads = _option("--threads", type=_threads, default=_available(), help="CPU threads (default: all)")
     device = _option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    named = _option("studies", nargs="*", help="default: all")
+    meaning = "studies (default: all), or rules: a registered name, an entry point, or module:Class"
+    named = _option("names", nargs="*", metavar="NAME", help=meaning)
+    named.add_argument("--variant", action="append", default=[], metavar="ID", help="the rules of a variant")
     identity = _option("id", help="of a variant or a study")
 
     place = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -159,7 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
     verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
     verb(verbs.describe, "a variant beside its parent and the release, or a study", identity)
-    verb(verbs.check, "check every study and variant, or the studies named", named, overrides)
+    verb(verbs.check, "check every study and variant, or the studies or rules named", named, overrides)
     verb(verbs.list_all, "all studies and variants")
     return parser
 

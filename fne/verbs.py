@@ -256,17 +256,33 @@ def check(arguments: argparse.Namespace) -> None:
     from fne.configuration.library import Library
     from fne.configuration.problems import Problems
     from fne.configuration.published import read_published
+    from fne.rules import check_plugins, check_rule, check_variant, is_rule
 
     problems, library = Problems(), Library(arguments.root)
-    names = arguments.studies or config.list_studies(arguments.root)
     overrides = config.parse_set(arguments.set)
+    known = config.list_studies(arguments.root)
+    rules = [name for name in arguments.names if name not in known and is_rule(name)]
+    for name in rules:
+        with problems.collect():
+            print(check_rule(name, overrides, library), end="")
+    for variant in arguments.variant:
+        with problems.collect():
+            print(check_variant(variant, overrides, library), end="")
+    asked = [name for name in arguments.names if name not in rules]
+    if not asked and (rules or arguments.variant):
+        problems.raise_any("the rules")
+        print("sound")
+        return
+    names = asked or known
     with problems.collect():
         library.base  # noqa: B018 - reading it checks it
+    configs = []
     for name in names:
         with problems.collect():
-            tell(config.load(name, overrides, arguments.root, complete=bool(arguments.studies)))
+            found = tell(config.load(name, overrides, arguments.root, complete=bool(asked)))
+            configs += (found.shared if isinstance(found, config.Series) else found).configs.values()
     variants = []
-    if not arguments.studies:
+    if not asked:
         with problems.collect():
             read_published(arguments.root)
         for stem in library.stems():
@@ -274,10 +290,13 @@ def check(arguments: argparse.Namespace) -> None:
                 for variant in library.members(stem):
                     library.check(variant)
                     variants.append(variant)
+                    configs.append(library.merged(variant))
+    plugins = check_plugins(configs, problems)
     problems.raise_any("the configuration")
     print(
         f"sound: {len(names)} studies ({', '.join(names)})"
         + (f", {len(variants)} variants" if variants else "")
+        + (f", {plugins} rules from outside" if plugins else "")
     )
 
 

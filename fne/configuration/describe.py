@@ -9,13 +9,13 @@ from typing import Any
 from fne.configuration.library import Library
 from fne.configuration.loading import list_studies, load
 from fne.configuration.merge import keys_read
+from fne.configuration.plugins import find
 from fne.configuration.published import Entry
+from fne.configuration.schema import CHOOSERS
 from fne.configuration.series import Series
 from fne.configuration.study import Study
 from fne.configuration.variants import show
 from fne.errors import bad_input
-from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import STRATEGIES
 
 
 def describe(name: str, root: Path = Path(".")) -> str:
@@ -62,12 +62,12 @@ def _variant(library: Library, variant_id: str) -> str:
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     old, new = keys_read(before), keys_read(after)
     lines = [
-        f"  {key}: {show(before[key])} -> {show(value)}"
+        f"  {key}: {show(before[key]) if key in before else '-'} -> {show(value)}"
         for key, value in after.items()
-        if before[key] != value
+        if key not in before or before[key] != value
     ]
     dropped = [key for key in before if key in old - new]
-    gained = [key for key in after if key in new - old and before[key] == after[key]]
+    gained = [key for key in after if key in new - old and key in before and before[key] == after[key]]
     lines += [f"  no longer read: {', '.join(dropped)}"] if dropped else []
     lines += [f"  now read: {', '.join(gained)}"] if gained else []
     return lines or ["  in nothing"]
@@ -76,10 +76,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 def _reads(merged: Mapping[str, Any]) -> list[str]:
     read = keys_read(merged)
     lines = []
-    summaries = {
-        "negatives.strategy": STRATEGIES[merged["negatives.strategy"]].summary,
-        "loss.kind": LOSSES[merged["loss.kind"]].summary,
-    }
+    summaries = {chooser: find(section, merged[chooser]).summary for section, chooser in CHOOSERS.items()}
     for key, value in merged.items():
         if key.partition(".")[0] in ("negatives", "memory", "loss", "warmup") and key in read:
             lines.append(f"  {key}: {show(value)}" + (f"  ({summaries[key]})" if key in summaries else ""))

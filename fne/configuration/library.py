@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.merge import check_selection, keys_read, why_unread
+from fne.configuration.plugins import complete
 from fne.configuration.problems import Problems
 from fne.configuration.schema import (
     DATASETS,
+    OPTION,
     REGIMES,
     RUN_FIELDS,
     Field,
@@ -22,6 +24,9 @@ from fne.configuration.schema import (
 from fne.configuration.variants import Variant, read_variants
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
+
+ABSENT = object()
+"""An option that a plug-in's variant has and its parent has not."""
 
 
 class Library:
@@ -48,6 +53,8 @@ class Library:
         given = flatten(sections, file)
         flat = self._typed(given, RUN_FIELDS, file, problems)
         _missing(RUN_FIELDS, given, file, problems)
+        for key in filter(OPTION.fullmatch, given):
+            problems.report("belongs to a plug-in: set it in a variant", file=file, key=key)
         regime = content.get("regime")
         if regime not in REGIMES:
             problems.report("unknown", file=file, key="regime", value=regime, allowed=REGIMES)
@@ -148,12 +155,14 @@ class Library:
         return chain[::-1]
 
     def merged(self, variant_id: str) -> dict[str, Any]:
-        """Base and variant chain merged, flat and not pruned; ``"base"`` is the base itself."""
+        """Base and variant chain merged, flat, plug-ins completed, not pruned; ``"base"`` is the base itself."""
         flat = dict(self.base)
+        file = self._base_file[0]
         if variant_id != "base":
+            file = self.variant(variant_id).file
             for variant in self.chain(variant_id):
                 flat |= variant.set
-        return flat
+        return complete(flat, file, self.folder.parent)
 
     def check(self, variant_id: str) -> None:
         """Check what a variant's file claims against what merging gives.
@@ -175,7 +184,7 @@ class Library:
             }
             if key not in read:
                 problems.report("is not read by this variant", hint=why_unread(key, after), **at)
-            if key not in variant.swept and before[key] == value:
+            if key not in variant.swept and before.get(key, ABSENT) == value:
                 problems.report(
                     f"changes nothing: {variant.parent} has the same value", hint="leave it out", **at
                 )
@@ -186,7 +195,7 @@ class Library:
 
     def _check_isolates(self, variant: Variant, before: Mapping[str, Any], problems: Problems) -> None:
         members = self.members(variant.id.partition("--")[0]).values()
-        differ = {key for member in members for key, value in member.set.items() if before[key] != value}
+        differ = {key for member in members for key, value in member.set.items() if before.get(key, ABSENT) != value}
         stated = set(variant.isolates)
         parts = [
             ("differs but is not listed", differ - stated),

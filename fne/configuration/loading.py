@@ -18,10 +18,12 @@ from fne.configuration.merge import (
     prune,
     why_unread,
 )
+from fne.configuration.plugins import complete
 from fne.configuration.problems import Problems
 from fne.configuration.published import read_published
 from fne.configuration.schema import (
     DATASETS,
+    OPTION,
     REGIMES,
     RUN_FIELDS,
     Field,
@@ -179,7 +181,11 @@ class _Loader:
         published = self._published(ids)
         self._stop()
 
-        merged = {variant: self._merge(variant, shared, tuned, overrides) for variant in ids}
+        merged = {}
+        for variant in ids:
+            with self.problems.collect():
+                merged[variant] = self._merge(variant, shared, tuned, overrides)
+        self._stop()
         self._check_merged(merged, tune, tuned, overrides, complete)
         configs = {variant: prune(flat, texts["regime"]) for variant, flat in merged.items()}
         self._distinct(configs)
@@ -420,7 +426,7 @@ class _Loader:
         for ancestor in self.library.chain(variant):
             flat |= ancestor.set
         flat |= tuned.values.get(variant, {}) if tuned else {}
-        return flat | overrides
+        return complete(flat | overrides, f"{self.file} (variant {variant})", self.library.folder.parent)
 
     def _check_merged(
         self,
@@ -458,7 +464,9 @@ class _Loader:
             for key, value in given.items():
                 if key not in read:
                     at = {"file": where, "key": f"{prefix}{key}", "value": value}
-                    hint = f"variant {next(iter(merged))}: {why_unread(key, next(iter(merged.values())), regime)}"
+                    own = f"{key.partition('.')[0]}.source" if OPTION.fullmatch(key) else None
+                    told = next((variant for variant, flat in merged.items() if own in flat), next(iter(merged)))
+                    hint = f"variant {told}: {why_unread(key, merged[told], regime)}"
                     self.problems.report("is read by no variant of this study", hint=hint, **at)
 
     def _distinct(self, configs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.plugins import Plugin, find
 from fne.configuration.problems import Problems
-from fne.configuration.schema import HEAD_LEVELS, KEPT_ONLY, PATH_KEYS, PROJECTIONS, RELEVANCE_KEYS, flatten
+from fne.configuration.schema import (
+    CHOOSERS,
+    HEAD_LEVELS,
+    KEPT_ONLY,
+    OPTION,
+    PATH_KEYS,
+    PROJECTIONS,
+    REGISTRIES,
+    RELEVANCE_KEYS,
+    flatten,
+)
 from fne.data.sources import SOURCES
 from fne.errors import bad_input
-from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+from fne.negatives.catalog import MEMORY_OPTIONS
 from fne.retrieval.relevance import SOURCE
 
 HEAD_ONLY = ("model.", "encoders.image.level", "encoders.text.level", "encoders.image.dtype", "encoders.text.dtype")
@@ -28,10 +39,10 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     """
     if regime is None:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
-    strategy, loss = STRATEGIES[flat["negatives.strategy"]], LOSSES[flat["loss.kind"]]
+    rules = {section: find(section, flat[chooser]) for section, chooser in CHOOSERS.items()}
     read = {"negatives.strategy", "negatives.oracle", "loss.kind", "memory.kind", "warmup.epochs"}
-    read |= {*strategy.shares, *loss.shares}
-    for section, entry in (("negatives", strategy), ("loss", loss)):
+    for section, entry in rules.items():
+        read |= {*entry.shares, *(entry.keys() if isinstance(entry, Plugin) else ())}
         values = {option: flat[f"{section}.{option}"] for option in entry.options}
         read |= {f"{section}.{option}" for option in entry.reads(values)}
     read |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
@@ -75,15 +86,19 @@ def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> 
         return "regime finetune with " + ", ".join(f"{name} {flat[f'finetune.{name}']!r}" for name in chosen)
     if section == "warmup":
         return "warmup.epochs is 0"
-    chooser = {"negatives": "negatives.strategy", "loss": "loss.kind", "memory": "memory.kind"}[section]
+    chooser = CHOOSERS.get(section, "memory.kind")
     readers = [f"{section}.{option}" for option in _options(section, flat[chooser], flat)]
-    return f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
+    told = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
+    near = difflib.get_close_matches(key, readers, n=1) if OPTION.fullmatch(key) else []
+    return told + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _options(section: str, name: str, flat: Mapping[str, Any]) -> tuple[str, ...]:
     if section == "memory":
         return MEMORY_OPTIONS[name]
-    entry = (STRATEGIES if section == "negatives" else LOSSES)[name]
+    entry = find(section, name)
+    if isinstance(entry, Plugin):
+        return tuple(f"options.{option}" for option in entry.fields)
     return entry.reads({option: flat[f"{section}.{option}"] for option in entry.options})
 
 
@@ -94,9 +109,9 @@ def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
         UserError: It does not; names the strategies that do.
     """
     strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
-    takes = set(LOSSES[loss].negatives)
-    fitting = [name for name, entry in STRATEGIES.items() if takes & set(entry.negatives)]
-    if strategy not in fitting:
+    takes = set(find("loss", loss).negatives)
+    fitting = [name for name, entry in REGISTRIES["negatives"].items() if takes & set(entry.negatives)]
+    if not takes & set(find("negatives", strategy).negatives):
         problem = f"does not fit loss.kind {loss!r}"
         raise bad_input(problem, file=where, key="negatives.strategy", value=strategy, allowed=fitting)
 
@@ -123,8 +138,8 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
-    strategy, projection = STRATEGIES[flat["negatives.strategy"]], flat["finetune.projection"]
-    for key, entry in (("negatives.strategy", strategy), ("loss.kind", LOSSES[flat["loss.kind"]])):
+    strategy, projection = find("negatives", flat["negatives.strategy"]), flat["finetune.projection"]
+    for key, entry in (("negatives.strategy", strategy), ("loss.kind", find("loss", flat["loss.kind"]))):
         if "teacher" in entry.needs and flat["memory.kind"] != "momentum":
             hint = "memory.kind: momentum (memory.size may be 0)"
             misfit(key, f"needs a momentum encoder; memory.kind is {flat['memory.kind']!r}", hint=hint)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.catalog import installed
 from fne.errors import UserError, bad_input
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import DENSITIES, MEMORY_OPTIONS, ORACLES, STRATEGIES
@@ -21,7 +23,16 @@ WORDS = {
     "path": "a path",
     "ints": "a list of increasing integers",
     "bool": "true or false",
+    "scalar": "a number, text, true or false",
 }
+REGISTRIES = {"negatives": STRATEGIES, "loss": LOSSES}
+CHOOSERS = {"negatives": "negatives.strategy", "loss": "loss.kind"}
+"""Sections of the config that choose a rule, and the key that names it."""
+GROUPS = {"negatives": "fne.strategies", "loss": "fne.losses"}
+"""Groups of entry points by which installed packages offer rules."""
+OPTION = re.compile(r"(negatives|loss)\.options\.[A-Za-z_]\w*")
+"""Keys of the options of a rule from outside; which of them there are, its class says (:mod:`.plugins`)."""
+TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,14 @@ class Field:
     """What a leaf value may be.
 
     Args:
-        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``choice`` or ``ints`` (a list of increasing integers).
+        kind: ``int``, ``float``, ``bool``, ``text``, ``path``, ``choice``, ``ints`` (a list of increasing integers),
+            ``rule`` (a registered name, an entry point or ``module:Class``) or ``scalar`` (int, float, bool or text).
         low: Least value (``int``, ``float``, each of ``ints``).
         high: Greatest value.
         open_low: ``low`` itself is excluded.
         open_high: ``high`` itself is excluded.
-        choices: The words a ``choice`` may be.
+        choices: The words a ``choice`` may be, or the registered names of a ``rule``.
+        group: The group of entry points of a ``rule``.
         null: ``null`` is allowed.
         multiple: An ``int`` must be a multiple of it.
     """
@@ -47,11 +60,14 @@ class Field:
     choices: tuple[str, ...] = ()
     null: bool = False
     multiple: int = 1
+    group: str = ""
 
     def allowed(self) -> str | tuple[str, ...]:
         """What the value may be, for an error message."""
         if self.kind == "choice":
             return self.choices + (("null",) if self.null else ())
+        if self.kind == "rule":
+            return (*self.choices, *installed(self.group), "module:Class")
         words = WORDS[self.kind]
         if self.low > -math.inf:
             words += f" {'>' if self.open_low else '>='} {self.low:g}"
@@ -160,7 +176,7 @@ RUN_FIELDS: dict[str, Field] = {
     "warmup.rule": _choice("all", "hardest"),
     "warmup.mask": _choice("same_image", "diagonal"),
     "warmup.margin": Field("float", low=0, high=2),
-    "negatives.strategy": _choice(*STRATEGIES),
+    "negatives.strategy": Field("rule", choices=tuple(STRATEGIES), group=GROUPS["negatives"]),
     "negatives.oracle": _choice(*ORACLES),
     "negatives.tau": Field("float", low=0),
     "negatives.prior": OPEN_SHARE,
@@ -198,7 +214,7 @@ RUN_FIELDS: dict[str, Field] = {
     "memory.initial": _choice("empty", "random"),
     "memory.fill": _choice("after_warmup", "always"),
     "memory.refresh": Field("int", low=1, null=True),
-    "loss.kind": _choice(*LOSSES),
+    "loss.kind": Field("rule", choices=tuple(LOSSES), group=GROUPS["loss"]),
     "loss.margin": Field("float", low=0, high=2),
     "loss.temperature": Field("float", low=0, open_low=True),
     "loss.multi_positive": Field("bool"),
@@ -297,6 +313,8 @@ def check_key(
     """
     if key in fields:
         return fields[key]
+    if OPTION.fullmatch(key) and CHOOSERS[key.partition(".")[0]] in fields:
+        return Field("scalar", null=True)
     inside = [name.removeprefix(f"{key}.") for name in fields if name.startswith(f"{key}.")]
     if inside:
         hint = f"it holds {', '.join(inside)}"
@@ -340,6 +358,11 @@ def check_value(value: Any, field: Field, file: str | Path | None, key: str) -> 
     def wrong(problem: str, hint: str | None = None) -> UserError:
         return bad_input(problem, file=file, key=key, value=value, allowed=field.allowed(), hint=hint)
 
+    if field.kind == "scalar":
+        if not isinstance(value, int | float | str):
+            raise wrong("must be a scalar")
+        kind = {bool: "bool", int: "int", float: "float"}.get(type(value), "text")
+        return check_value(value, Field(kind), file, key)
     if field.kind in ("int", "float"):
         return _number(value, field, wrong)
     if field.kind == "ints":
@@ -359,6 +382,10 @@ def check_value(value: Any, field: Field, file: str | Path | None, key: str) -> 
     if field.kind == "choice":
         if value not in field.choices:
             raise wrong("not one of the choices")
+        return value
+    if field.kind == "rule":
+        if value not in field.choices and not TARGET.fullmatch(value) and value not in installed(field.group):
+            raise wrong("not a registered name, an entry point or module:Class")
         return value
     if not value.strip() or "\0" in value:
         raise wrong("must not be empty")

@@ -9,9 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NEEDS = ("teacher", "guide", "anchor", "direction", "same_image")
-"""What a strategy or a loss may want beside similarities; see :class:`Strategy`."""
-
 
 @dataclass(frozen=True)
 class Selection:

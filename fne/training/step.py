@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fne.configuration.plugins import Plugin, find, keywords
+from fne.configuration.schema import CHOOSERS
+from fne.contract import check_before_training
 from fne.losses.loss import Loss, positive_similarity
 from fne.negatives.memory.kind import EMPTY, Candidates
 from fne.negatives.oracle import draw_positive, exclude_by_truth
@@ -259,20 +262,19 @@ def clip_gradients(model: nn.Module, limit: float | None) -> None:
 
 
 def build_rule(config: dict[str, Any]) -> Rule:
-    """The strategy and the loss that a resolved config names."""
-    from fne.losses.catalog import LOSSES
-    from fne.negatives.catalog import STRATEGIES
+    """The strategy and the loss that a resolved config names.
 
-    def build(entry: Any, section: dict[str, Any]) -> Any:
-        options = dict.fromkeys(entry.options) | {key: section[key] for key in entry.reads(section)}
-        for shared in entry.shares:
-            other, key = shared.split(".")
-            options[key] = config[other][key]
-        return entry.load()(**options)
-
-    negatives, loss = config["negatives"], config["loss"]
-    built = build(STRATEGIES[negatives["strategy"]], negatives), build(LOSSES[loss["kind"]], loss)
-    return Rule(*built, negatives["oracle"])
+    Raises:
+        UserError: One of them is a plug-in that cannot be imported or breaks its contract.
+    """
+    built = []
+    for section, chooser in CHOOSERS.items():
+        entry = find(section, config[section][chooser.partition(".")[2]])
+        given = keywords(entry, section, config)
+        if isinstance(entry, Plugin):
+            check_before_training(entry, given, config[section]["source"])
+        built.append(entry.load()(**given))
+    return Rule(*built, config["negatives"]["oracle"])
 
 
 def warmup_rule(config: dict[str, Any]) -> Rule:

@@ -11,9 +11,10 @@ import random
 import pytest
 import torch
 
+from fne.catalog import NEEDS
+from fne.contract import check
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import DENSITIES, STRATEGIES
-from fne.negatives.strategy import NEEDS
 from fne.training.step import build_rule
 
 # For each option of a registered class: values that reach every branch. A new option must be named here.
@@ -314,6 +315,14 @@ def test_loss_gradient_is_finite_and_equals_a_finite_difference(entry, options, 
             )
         own = dataclasses.replace(selection, positive_index=torch.arange(4).expand(*lead, 4))
         assert torch.equal(loss(anchors, candidates, own, **told), loss(anchors, candidates, selection, **told))
+
+
+@pytest.mark.parametrize("name", [*STRATEGIES, *LOSSES])
+def test_every_registered_rule_keeps_the_contract_that_rules_from_outside_are_held_to(name: str) -> None:
+    section = "negatives" if name in STRATEGIES else "loss"
+    entry = {**STRATEGIES, **LOSSES}[name]
+    keys = [*entry.options, *(key.split(".")[1] for key in entry.shares)]
+    assert len(check(entry, section, {key: OPTIONS[key][0] for key in keys}, name)) >= 8
 
 
 def test_every_option_is_a_keyword_of_its_class() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -57,9 +59,9 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     """A copy of the finished smoke study, the README's YAML files in it, and a `snakemake` held back."""
     project = Project.copy_of(smoke.folder, tmp_path_factory.mktemp("readme") / "project", made=True)
     for block in blocks():
-        if block.language == "yaml":
-            place = re.match(r"# (\S+\.yaml)\n", block.text)
-            assert place, "a YAML block of the README begins with the name of its file"
+        place = re.match(r"# (\S+\.(?:yaml|py))\n", block.text)
+        assert place or block.language != "yaml", "a YAML block of the README begins with the name of its file"
+        if place:
             (project.folder / place[1]).write_text(block.text)
     corpus = project.folder / "data" / "flickr8k"
     (corpus / "images").mkdir(parents=True)
@@ -158,13 +160,36 @@ def test_config_keys_that_the_readme_names_exist() -> None:
     assert {"study", "images", "annotations", "image_encoder", "text_encoder", "seeds"} <= keys <= known
 
 
-def test_the_variant_of_the_readme_is_sound(project: Project) -> None:
+def test_the_variants_of_the_readme_are_sound(project: Project) -> None:
     done = project.run("fne", "check")
     assert done.returncode == 0 and "sound" in done.stdout, done.stderr
-    (block,) = [block for block in blocks() if block.language == "yaml"]
-    assert list(yaml.safe_load(block.text)) == ["title", "asks", "parent", "set", "isolates", "role"]
+    assert "1 rules from outside" in done.stdout
+    for block in (block for block in blocks() if block.language == "yaml"):
+        assert list(yaml.safe_load(block.text)) == ["title", "asks", "parent", "set", "isolates", "role"]
+
+
+def test_the_rule_of_the_readme_trains_and_stands_in_the_table(project: Project, tmp_path: Path) -> None:
+    """The rule from outside, really trained in the tiny study beside the baseline, which is not trained again."""
+    own = Project.copy_of(project.folder, tmp_path / "own", made=True)
+    for block in blocks():
+        if place := re.match(r"# (\S+\.py)\n", block.text):
+            (own.folder / place[1]).write_text(block.text)
+    done = own.run("fne", "check", "my_rules:SoftHard", "--set", "options.sharpness=20")
+    assert done.returncode == 0 and done.stdout.count("  holds: ") == 10, done.stderr
+    done = own.run("fne", "describe", "soft_hard")
+    assert done.returncode == 0 and "negatives.options.sharpness: - -> 20.0" in done.stdout, done.stderr
+    asked = ("--config", "study=smoke", "variants=hardest_in_batch,fne,soft_hard", "--cores", "2")
+    done = own.snakemake(*asked)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert [path.name for path in (own.folder / "logs/smoke/train").iterdir()] == ["soft_hard.0-1.log"]
+    settings = json.loads((own.folder / "results/smoke/soft_hard/0-1/run.json").read_text())["config"]["negatives"]
+    assert settings["options"] == {"sharpness": 20.0}
+    source = hashlib.sha256((own.folder / "my_rules.py").read_bytes()).hexdigest()
+    assert settings["source"] == source[:12]
+    table = (own.folder / "reports/smoke/tables/main.md").read_text()
+    assert re.search(r"\| Softly hard `soft_hard` \| 2 \| +\d", table), table
 
 
 def test_readme_shows_no_private_path() -> None:
     assert not re.search(r"/(home|root|work|tmp)/", README)
-    assert Path(ROOT / "README.md").stat().st_size < 27_000
+    assert Path(ROOT / "README.md").stat().st_size < 28_000

@@ -1,0 +1,95 @@
+"""``fne check`` of rules: what holds is printed, what does not is one clear message and status 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fne import cli
+from tests.plugin_files import LOSS, STRATEGY, clean_path, place
+from tests.projects import Project
+
+__all__ = ["clean_path"]
+pytestmark = pytest.mark.usefixtures("clean_path")
+RETURNED = "return draw_kept(self.sharpness * similarities, allowed, allowed, uniform)"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def check(project: Project, *words: str) -> int:
+    return cli.main(["check", "--root", str(project.root), *words])
+
+
+def test_a_plugin_that_keeps_its_contract(project: Project, capsys: pytest.CaptureFixture) -> None:
+    module = place(project.root, STRATEGY)
+    assert check(project, f"{module}:SoftHard", "--set", "options.sharpness=3") == 0
+    told = capsys.readouterr().out
+    assert f"strategy {module}:SoftHard" in told and "sharpness=3.0" in told and f"{module}.py, source " in told
+    assert told.count("  holds: ") == 10 and told.endswith("sound\n")
+
+
+def test_a_loss_and_its_shared_key(project: Project, capsys: pytest.CaptureFixture) -> None:
+    module = place(project.root, LOSS)
+    given = ["--set", "options.offset=0.1", "--set", "loss.temperature=0.5"]
+    assert check(project, f"{module}:Contrast", *given) == 0
+    told = capsys.readouterr().out
+    assert f"loss {module}:Contrast" in told and "offset=0.1, temperature=0.5" in told
+    assert check(project, f"{module}:Contrast") == 2
+    assert "loss.options.offset: is missing" in capsys.readouterr().err
+
+
+def test_registered_rules_and_a_variant(project: Project, capsys: pytest.CaptureFixture) -> None:
+    assert check(project, "simans", "triplet", "--set", "options.sharpness=2.0") == 2
+    assert "loss.sharpness" in capsys.readouterr().err, "no option of both"
+    assert check(project, "simans", "--set", "options.sharpness=2.0") == 0
+    assert "strategy simans: sharpness=2.0, offset=0.0" in capsys.readouterr().out
+    assert check(project, "--variant", "infonce") == 0
+    told = capsys.readouterr().out
+    assert "strategy all\n" in told and "loss infonce: temperature=" in told
+
+
+def test_studies_are_told_apart_from_rules(project: Project, capsys: pytest.CaptureFixture) -> None:
+    assert check(project, "smoke", "random") == 0
+    told = capsys.readouterr().out
+    assert "strategy random\n" in told and "sound: 1 studies (smoke)" in told
+    assert check(project, "smokes") == 2
+    assert "unknown study" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("import a_module_that_nobody_has\n", ["cannot be imported", "a_module_that_nobody_has"]),
+        ("class SoftHard:\n    pass\n", ["is neither a Strategy nor a Loss"]),
+        (STRATEGY.replace(RETURNED, "return Selection(similarities.argmax(-1), None, allowed.any(-1))"),
+         ["breaks the contract 'never picks an excluded candidate"]),
+        (STRATEGY.replace(RETURNED, "return Selection(None, similarities, allowed.any(-1))"),
+         ["breaks the contract 'its tensors have the right shapes and types'", "gives 'all'"]),
+        (STRATEGY.replace("self.sharpness = sharpness", "self.sharpness = sharpnes"),
+         ["breaks the contract 'answers every input", "__init__ raised NameError"]),
+    ],
+)  # fmt: skip
+def test_a_breach_exits_with_status_2(
+    project: Project, text: str, saying: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    module = place(project.root, text)
+    assert check(project, f"{module}:SoftHard") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and f"{module}:SoftHard" in told and "Traceback" not in told
+    for words in saying:
+        assert words in told, told
+
+
+def test_the_check_of_a_study_runs_the_contract_of_its_plugins(project: Project, capsys: pytest.CaptureFixture) -> None:
+    careless = STRATEGY.replace(RETURNED, "return Selection(similarities.argmax(-1), None, allowed.any(-1))")
+    for text, status in ((STRATEGY, 0), (careless, 2)):
+        module = place(project.root, text)
+        project.variant("own", {"negatives.strategy": f"{module}:SoftHard"}, ["negatives.strategy"])
+        project.edit("studies/smoke", variants=["hardest_in_batch", "fne", "own"])
+        assert check(project, "smoke") == status
+        told = capsys.readouterr()
+        assert "1 rules from outside" in told.out if status == 0 else "breaks the contract" in told.err
