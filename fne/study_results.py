@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fne.reporting.examples import Gallery
     from fne.reporting.figure import Picture
+    from fne.stats.slices import Rule
 
 DIRECTIONS = ("i2t", "t2i")
 KEY = ("variant", "metric", "direction", "protocol")
@@ -217,14 +218,24 @@ class StudyResults:
     def layout(self, variant: str) -> Layout | None:
         """Test metrics per seed and image, for paired differences; ``None`` where there is no result."""
         if variant not in self._layouts:
-            done = set(self.values(variant))
-            files = [
-                folder / "queries.test.npz"
-                for folder, run in zip(self[variant].folders, self[variant].runs, strict=True)
-                if done & set(run["seeds"])
-            ]
+            files = self.query_files(variant)
             self._layouts[variant] = load_layout(files) if files else None
         return self._layouts[variant]
+
+    def query_files(self, variant: str) -> list[Path]:
+        """``queries.test.npz`` of the variant's blocks of seeds that have a result."""
+        done, found = set(self.values(variant)), self[variant]
+        blocks = zip(found.folders, found.runs, strict=True)
+        return [folder / "queries.test.npz" for folder, run in blocks if done & set(run["seeds"])]
+
+    def slices(self, variant: str, by: str | Rule = "caption_length", **options: Any) -> pd.DataFrame:
+        """Where a variant differs from another: parts of the test queries; see :func:`fne.stats.slices.slices`.
+
+        Exploratory: read after the runs, not to select by.
+        """
+        from fne.stats.slices import slices
+
+        return slices(self, variant, by, **options)
 
     def by_seed(
         self, metric: str | None = None, direction: str | None = None, protocol: str | None = None

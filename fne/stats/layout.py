@@ -59,7 +59,7 @@ def load(files: Sequence[Path]) -> Layout:
     Raises:
         UserError: A file is missing or damaged, or the blocks do not agree on the images.
     """
-    blocks = [_read(file) for file in files]
+    blocks = [read(file) for file in files]
     seeds = np.concatenate([block["seeds"] for block in blocks])
     order = np.argsort(seeds, kind="stable")
     names = [name for name in blocks[0] if name != "seeds" and not name.endswith(("/count", "/rank"))]
@@ -74,7 +74,7 @@ def load(files: Sequence[Path]) -> Layout:
                 )
         sums = np.concatenate([block[name] for block in blocks])[order]
         protocol, direction, metric = name.split("/")
-        columns[protocol, direction, metric] = (*_contributions(sums, count), int(count.sum()))
+        columns[protocol, direction, metric] = (*per_image(sums, count), int(count.sum()))
     for protocol in WITH_RSUM:
         parts = [columns.get((protocol, d, f"r{k}")) for d in DIRECTIONS for k in RSUM_KS]
         if None not in parts:
@@ -89,7 +89,7 @@ def load(files: Sequence[Path]) -> Layout:
     )
 
 
-def _contributions(sums: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def per_image(sums: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """z and y of one metric from its sums (n, N) and the counts (N,)."""
     share = len(count) * count / count.sum()
     contributions = len(count) * sums / count.sum()
@@ -97,7 +97,12 @@ def _contributions(sums: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.
     return contributions, contributions + theta * (1 - share)
 
 
-def _read(file: Path) -> dict[str, np.ndarray]:
+def read(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of a ``queries.<split>.npz``.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
     try:
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

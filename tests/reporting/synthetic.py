@@ -457,6 +457,11 @@ def _queries(values: dict, seeds: list[int]) -> dict[str, np.ndarray]:
         arrays[f"{protocol}/{direction}/count"] = np.full(N_TEST, count, np.int32)
         level = np.array([values[seed][protocol, direction, metric] for seed in seeds])
         arrays[f"{protocol}/{direction}/{metric}"] = count * (level[:, None] + noise)
+    for direction, count in (("i2t", 1), ("t2i", CAPTIONS)):
+        luck = numpy_stream(0, "synthetic", "ranks", direction).random(N_TEST * count)
+        found = [[values[seed]["own", direction, f"r{k}"] for k in (1, 5, 10)] for seed in seeds]
+        beyond = [np.searchsorted(levels, luck) for levels in found]
+        arrays[f"own/{direction}/rank"] = np.array([1, 2, 6, 11], np.float32)[np.stack(beyond)]
     return arrays
 
 
@@ -614,16 +619,19 @@ def _write_resources(root: Path, study: Study, caption: str | None, odd: str) ->
             Image.fromarray(pixels).save(folder / "images" / files[-1])
             for place in range(CAPTIONS):
                 owners.append(len(ids))
-                texts.append(caption or f"a small red square left of a blue disc, picture {number}, caption {place}")
+                words = f"a small red square left of a blue disc, picture {number}, caption {place}"
+                texts.append(caption or words + " on grey" * ((number + place) % 3))
             ids.append(f"{split}-{number}{odd}")
             splits.append(split)
     caption_ids = [f"c{place}" for place in range(len(texts))]
     truth = {}
     for split, size in sizes.items():
-        own = sorted_pairs(np.stack([np.arange(size * CAPTIONS) // CAPTIONS, np.arange(size * CAPTIONS)], axis=1))
+        pairs = sorted_pairs(np.stack([np.arange(size * CAPTIONS) // CAPTIONS, np.arange(size * CAPTIONS)], axis=1))
+        other = np.arange(0, size - 1, 4)  # every fourth image also matches a caption of the next one
+        pairs = sorted_pairs(np.concatenate([pairs, np.stack([other, CAPTIONS * (other + 1)], axis=1)]))
         queries = np.arange(size, dtype=np.int32), np.arange(size * CAPTIONS, dtype=np.int32)
         file = folder / f"truth.{split}.npz"
-        Truth("exact", own, *queries).save(file)
+        Truth("exact", pairs, *queries).save(file)
         truth[split] = {
             "file": file.name,
             "kind": "exact",
