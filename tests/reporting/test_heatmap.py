@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from fne.config import load_study
 from fne.reporting import figures
@@ -92,6 +93,27 @@ def test_darker_is_higher(results: StudyResults) -> None:
         light = (mesh.get_facecolors()[:, :3] @ [0.2126, 0.7152, 0.0722])[~np.ma.getmaskarray(values)]
         order = np.argsort(values.compressed())
         assert len(order) == 4 and (np.diff(light[order]) < 0).all()
+
+
+def contrast(one: str, two: tuple) -> float:
+    """WCAG's contrast ratio of two sRGB colours."""
+    light = []
+    for colour in (to_rgb(one), two):
+        parts = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in colour]
+        light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05)
+    return max(light) / min(light)
+
+
+def test_numbers_stand_out_from_their_cells(results: StudyResults) -> None:
+    for axes in figures.draw(results, "heatmap").drawing.axes:
+        faces = axes.collections[0].get_facecolors()[:, :3].reshape(3, 2, 3)
+        inks = [
+            (text.get_color(), faces[int(y), int(x)])
+            for text in axes.texts
+            for x, y in [text.get_position()]
+            if text.get_text() != "—"
+        ]
+        assert len(inks) == 4 and all(contrast(ink, tuple(face)) > 4 for ink, face in inks)
 
 
 def test_words_name_the_ends_and_the_baseline(results: StudyResults) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ID, TITLE = "heatmap", "Two settings at once"
 QUESTION = "How do the score and the rate of false-negative picks depend on two settings together?"
-LIGHT, DARK = "#FDFDFC", "#14181D"
+LIGHT, DARK = "#FEFEFE", "#020304"
 """Inks of numbers within cells, whose colours stay the same in the dark: no ink of the page."""
 ROW, HEAD, FOOT = 0.34, 0.42, 0.62
 """Inches of a row of cells, of what stands above the cells and of what stands below them."""
@@ -138,9 +138,10 @@ def _panel(axes: Axes, plane: Plane, values: np.ndarray, bold: np.ndarray, headi
         xticklabels=columns,
         yticklabels=rows,
     )
+    cells = axes.collections[0].get_facecolors()[:, :3].reshape(*values.shape, 3)
     for text in axes.texts:
         column, row = (int(place) for place in text.get_position())
-        text.set_color(LIGHT if text.get_color() == "w" else DARK)
+        text.set_color(_ink(cells[row, column]))
         text.set_fontweight("bold" if bold[row, column] else "normal")
     for row, column in np.argwhere(np.isnan(values)):
         axes.text(column + 0.5, row + 0.5, "—", ha="center", va="center", color=MUTED)
@@ -150,6 +151,13 @@ def _panel(axes: Axes, plane: Plane, values: np.ndarray, bold: np.ndarray, headi
     axes.tick_params(length=0, labelrotation=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _ink(cell: np.ndarray) -> str:
+    """The ink that stands out more from a cell's sRGB colour, by the contrast ratio of WCAG 2."""
+    linear = np.where(cell <= 0.04045, cell / 12.92, ((cell + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return DARK if luminance + 0.05 > math.sqrt(1.05 * 0.05) else LIGHT
 
 
 def _told(plane: Plane, values: np.ndarray, heading: str) -> str:
