@@ -153,6 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.aggregate, "metrics of all runs -> runs.csv, missing.csv", *common)
     verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides)
     verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
+    verb(verbs.calibrate, "weights -> does a false-negative probability mean what it says", *job, *machine)
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
     verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common, printed)

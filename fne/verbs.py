@@ -169,6 +169,17 @@ def export(arguments: argparse.Namespace) -> None:
     print(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
 
 
+def calibrate(arguments: argparse.Namespace) -> None:
+    from fne import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.audit.calibration import run
+
+        set_torch_threads(arguments.threads)
+        run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
+
+
 def audit(arguments: argparse.Namespace) -> None:
     from fne.audit.run import run
 

@@ -30,7 +30,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple]]:
     made: list[tuple[str, tuple]] = []
     rooms = "data.prepare features.pretrain features.extract training.run training.tune retrieval.rank"
     rooms += " training.estimate retrieval.evaluate stats.aggregate stats.compare reporting.tables"
-    rooms += " reporting.figures reporting.report audit.run"
+    rooms += " reporting.figures reporting.report audit.run audit.calibration"
     for name in rooms.split():
         room = types.ModuleType(f"fne.{name}")
         room.run = lambda *given, name=name: made.append((name, given))  # type: ignore[attr-defined]
@@ -67,6 +67,7 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         (["evaluate", *STUDY, *JOB], "retrieval.evaluate", (study, "fne", "0-1", "test", ROOT)),
         (["aggregate", *STUDY], "stats.aggregate", (study, ROOT)),
         (["compare", *STUDY], "stats.compare", (study, ROOT)),
+        (["calibrate", *STUDY, *JOB, *machine], "audit.calibration", (study, "fne", "0-1", ROOT, 2, "cpu")),
         (["audit", *STUDY], "audit.run", (study, ROOT)),
         (["tables", *STUDY], "reporting.tables", (study, ROOT)),
         (["figures", *STUDY], "reporting.figures", (study, ROOT)),

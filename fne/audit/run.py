@@ -8,12 +8,15 @@ from typing import Any
 
 from fne import paths
 from fne.audit.agreement import Keyed, agreement, keyed
+from fne.audit.calibration_tables import rows_of
+from fne.audit.judged import judged
 from fne.audit.popular import concentration, popular
 from fne.audit.rates import ages, epochs, prepared, risk
 from fne.audit.runs import finished, picks_of
 from fne.audit.tables import TABLES
 from fne.config import Study, resolve
-from fne.data.manifest import Manifest
+from fne.data.manifest import Manifest, SplitView
+from fne.data.truth import Truth
 from fne.files import write_csv
 
 
@@ -31,11 +34,20 @@ def run(study: Study, root: Path) -> None:
 def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table, by its name."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    view, truth = _judged(root / paths.data_folder(study))
     ids = _candidates(root / paths.data_folder(study))
     items = {direction: len(names) for direction, names in ids.items()}
     keys: dict[str, Keyed] = {}
     for variant in study.variants:
-        found = picks_of([folder for folder, _ in finished(study, root, variant)])
+        folders = [folder for folder, _ in finished(study, root, variant)]
+        if truth is not None:
+            ranked = [file for folder in folders if (file := folder / "rankings.test.npz").is_file()]
+            rows["audit_judged.csv"] += judged(variant, ranked, view.caption_image, truth)
+        calibrated = [file for folder in folders if (file := folder / "calibration.npz").is_file()]
+        scores, bins = rows_of(variant, calibrated)
+        rows["calibration.csv"] += scores
+        rows["calibration_bins.csv"] += bins
+        found = picks_of(folders)
         if found.empty:
             continue
         picks = prepared(found, resolve(study, variant)["warmup"]["epochs"])
@@ -56,3 +68,13 @@ def _candidates(data: Path) -> dict[str, list[str]]:
         return {}
     view = Manifest.load(data).split("train")
     return {"i2t": view.caption_ids, "t2i": view.image_ids}
+
+
+def _judged(data: Path) -> tuple[SplitView | None, Truth | None]:
+    """The test split and what people judged of it, where anybody did."""
+    if not (data / "manifest.json").is_file():
+        return None, None
+    manifest = Manifest.load(data)
+    if manifest.truth_files["test"]["kind"] != "judged":
+        return None, None
+    return manifest.split("test"), manifest.truth("test")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fne.audit.agreement import AGREEMENT
+from fne.audit.calibrated import CALIBRATION, RELIABILITY
+from fne.audit.judged import JUDGED
 from fne.audit.popular import CONCENTRATION, POPULAR
 from fne.audit.rates import AGES, EPOCHS, RISK
 
@@ -13,5 +15,8 @@ TABLES = {
     "audit_popular.csv": POPULAR,
     "audit_concentration.csv": CONCENTRATION,
     "audit_ages.csv": AGES,
+    "audit_judged.csv": JUDGED,
+    "calibration.csv": CALIBRATION,
+    "calibration_bins.csv": RELIABILITY,
 }
 """What is written, and its columns; a variant without runs or picks has no row."""

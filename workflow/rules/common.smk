@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 import fne
 from fne import paths
+from fne.audit.calibrated import calibration_files
 from fne.audit.tables import TABLES as AUDIT_TABLES
 from fne.config import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
 from fne.config import training_digest
@@ -183,6 +184,11 @@ def runs(wildcards, pattern):
     study = of_study(wildcards)
     jobs = [(variant, block) for variant in study.variants for block in blocks(study)]
     return [str(paths.run_folder(study, *job) / pattern) for job in jobs]
+
+
+def is_judged(study):
+    """Have people judged pairs of the test split, so that what a model ranks highest there can be told?"""
+    return any(study.data.get("judgements", {}).values())
 
 
 def tuned_file(wildcards):

@@ -80,9 +80,36 @@ rule compare:
         "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
+rule calibrate:
+    input:
+        weights="results/{study}/{variant}/{block}/weights.safetensors",
+        manifest=prepared,
+        truth=truths("val", "test"),
+        image=inputs_of("image"),
+        text=inputs_of("text"),
+        sources=sources("fne.audit.calibration"),
+    output:
+        "results/{study}/{variant}/{block}/calibration.npz",
+    log:
+        "logs/{study}/calibrate/{variant}.{block}.log",
+    benchmark:
+        "benchmarks/{study}/calibrate/{variant}.{block}.tsv"
+    threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
+    resources:
+        gpu=GPUS,
+    params:
+        protocol=fne.PROTOCOL,
+        study=study_arguments,
+    shell:
+        "fne calibrate {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
 rule audit:
     input:
+        lambda wildcards: [str(file) for file in calibration_files(of_study(wildcards))],
         lambda wildcards: runs(wildcards, "picks.npz"),
+        lambda wildcards: runs(wildcards, "rankings.test.npz") if is_judged(of_study(wildcards)) else [],
         lambda wildcards: runs(wildcards, "run.json"),
         prepared,
         sources("fne.audit.run"),

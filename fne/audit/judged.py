@@ -1,0 +1,63 @@
+"""Negatives that a trained model ranks highest and that people judged: how many of them are matches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fne.data.truth import Truth
+from fne.stats.proportion import share
+
+DEPTHS = (1, 5, 10)
+JUDGED = ["variant", "direction", "depth", "seeds", "negatives", "judged", "judged_share", "true", "rate", "low",
+          "high", "method"]  # fmt: skip
+METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
+
+
+def judged(variant: str, rankings: list[Path], caption_image: np.ndarray, truth: Truth) -> list[dict[str, Any]]:
+    """A row per direction and depth: of the negatives among a query's first ``depth`` items, those that were judged.
+
+    A negative is what is not of the query's own image: what a hardest-negative rule would pick. The pairs were chosen
+    for judgement because they looked alike, and few of a model's are among them (``judged_share``): ``rate`` is a share
+    of *judged* pairs, conditional on that choice, and no prevalence.
+
+    Args:
+        variant: Its id.
+        rankings: Its files ``rankings.test.npz``.
+        caption_image: (M,) image of each caption of the test split.
+        truth: Of the test split, of kind ``judged``.
+    """
+    captions = len(caption_image)
+    places = truth.extra["judged_pairs"].astype(np.int64) @ np.array([captions, 1])
+    order = np.argsort(places)
+    places, verdict = places[order], truth.extra["judged_positive"][order] > 0
+    rows = []
+    for direction in ("i2t", "t2i"):
+        tops = []
+        for file in rankings:
+            with np.load(file, allow_pickle=False) as stored:
+                tops += [stored[name] for name in stored.files if name.endswith(f"/{direction}/top_ids")]
+        for depth in DEPTHS if tops else ():
+            clusters = int(caption_image.max()) + 1
+            hits, totals, negatives = np.zeros(clusters), np.zeros(clusters), 0
+            for top in tops:
+                ids = top[:, :depth].astype(np.int64)
+                query = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
+                image, caption = (query, ids) if direction == "i2t" else (ids, query)
+                other = (image != caption_image[caption]) & (ids >= 0)
+                wanted = (image * captions + caption)[other]
+                at = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
+                known = places[at] == wanted
+                owner = (query if direction == "i2t" else caption_image[query])[other][known]
+                hits += np.bincount(owner, verdict[at[known]], minlength=clusters)
+                totals += np.bincount(owner, minlength=clusters)
+                negatives += int(other.sum())
+            one = share(hits[totals > 0], totals[totals > 0])
+            rows.append(
+                {"variant": variant, "direction": direction, "depth": depth, "seeds": len(tops), "negatives": negatives,
+                 "judged": one.total, "judged_share": one.total / negatives if negatives else None, "true": one.hits,
+                 "rate": one.value, "low": one.low, "high": one.high, "method": METHOD}
+            )  # fmt: skip
+    return rows

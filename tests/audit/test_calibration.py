@@ -1,0 +1,204 @@
+"""Calibration of posteriors on a real tiny run, recomputed from similarities, logical forms and plain formulas."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fne import paths
+from fne.audit import calibration
+from fne.audit import run as audit
+from fne.audit.calibrated import calibration_files, estimates
+from fne.audit.calibration import Sample, sampled, val_batches
+from fne.audit.calibration_tables import read, rows_of
+from fne.audit.posteriors import posteriors
+from fne.audit.scores import METRICS, Scored
+from fne.config import Study, load_study, resolve
+from fne.data.manifest import Manifest
+from fne.data.scenes.logic import evaluate, read_forms
+from fne.data.scenes.world import Scenes
+from fne.data.truth import Truth
+from fne.errors import UserError
+from fne.negatives.catalog import DENSITIES
+from fne.provenance import read_test_accesses
+from fne.training import run as job
+from fne.training.embed import embed_split
+from tests.training import project, toy
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, Study]:
+    root = tmp_path_factory.mktemp("calibrated")
+    study = project.make(root)
+    job.run(study, "fne", "0-1", root, 1, "cpu")
+    calibration.run(study, "fne", "0-1", root, 1, "cpu")
+    return root, study
+
+
+def test_every_density_is_scored_raw_and_recalibrated_and_the_reading_of_test_is_recorded(made) -> None:
+    root, study = made
+    rows, draws = read(root / calibration_files(study)[0])
+    assert draws.shape == (len(rows), calibration.DRAWS, len(METRICS))
+    told = {(row["seed"], row["posterior"], row["recalibration"]) for row in rows}
+    assert told == {(s, f"fne:{d}", r) for s in (0, 1) for d in DENSITIES for r in ("none", "isotonic", "platt")}
+    assert {row["posterior"] for row in rows if row["own"]} == {"fne:normal"}
+    purposes = [entry["purpose"] for entry in read_test_accesses(root / paths.test_accesses(study))]
+    assert purposes == ["calibrate"]
+
+
+def test_the_scores_of_the_own_posterior_equal_a_recomputation_from_the_logical_forms(made) -> None:
+    root, study = made
+    folder = root / paths.data_folder(study)
+    forms = read_forms(folder / "forms.test.json")
+    with np.load(folder / "scenes.test.npz", allow_pickle=False) as stored:
+        scenes = Scenes(stored["cells"], stored["background"])
+    view, rows = Manifest.load(folder).split("test"), read(root / calibration_files(study)[0])[0]
+    ((source, sample),) = sampled(view, Manifest.load(folder).truth("test"))
+    assert source == "exact" and (view.caption_image[sample.caption] == sample.image).all()
+    val_view = Manifest.load(folder).split("val")
+    val = {seed: (i, t) for seed, i, t in embed_split(study, "fne", "0-1", "val", root)}
+    for seed, image, text in embed_split(study, "fne", "0-1", "test", root):
+        fit = moments([s.double().tolist() for s in val_batches(val_view, *val[seed], 64)])
+        p, y = [], []
+        for i in range(len(sample.image)):
+            for j in range(len(sample.image)):
+                if i != j:
+                    s = float(image[sample.image[i]] @ text[sample.caption[j]])
+                    p.append(by_bayes(s, *fit, prior=1e-4))
+                    y.append(evaluate(forms[sample.caption[j]], scenes[int(sample.image[i])]))
+        expected = Scored(np.array(p), np.array(y)).scores()
+        (row,) = [r for r in rows if (r["seed"], r["posterior"], r["recalibration"]) == (seed, "fne:normal", "none")]
+        assert row["positives"] == sum(y) > 20 and row["pairs"] == len(y)
+        found = [row["scores"][name] for name in METRICS]
+        assert found == pytest.approx(expected.tolist(), rel=2e-3, abs=1e-5)
+
+
+def moments(batches: list[list[list[float]]]) -> tuple[float, float, float, float]:
+    """Mean and variance of reliable positives and of their hardest negatives, as released, by plain loops."""
+    sums = {"pos": [0, 0.0, 0.0], "neg": [0, 0.0, 0.0]}
+    for s in batches:
+        n, new = len(s), {"pos": [], "neg": []}
+        for i in range(n):
+            column = [s[k][i] for k in range(n)]
+            if s[i].index(max(s[i])) == i and column.index(max(column)) == i:
+                new["pos"].append(s[i][i])
+                new["neg"].append(max(0.0 if k == i else s[i][k] for k in range(n)))
+                new["neg"].append(max(0.0 if k == i else column[k] for k in range(n)))
+        for side, values in new.items():
+            state = sums[side]
+            state[0], state[1] = state[0] + len(values), state[1] + sum(values)
+            mean = state[1] / max(state[0], 1)
+            state[2] += sum((value - mean) ** 2 for value in values)
+    (a, b, c), (d, e, f) = sums["pos"], sums["neg"]
+    assert a > 20
+    return b / a, c / (a - 1), e / d, f / (d - 1)
+
+
+def by_bayes(s: float, mean: float, variance: float, other: float, spread: float, *, prior: float) -> float:
+    ratio = math.log(variance / spread) / 2 + (s - mean) ** 2 / (2 * variance) - (s - other) ** 2 / (2 * spread)
+    return 1 / (1 + math.exp(min(700.0, ratio + math.log(1 / prior - 1))))
+
+
+def test_recalibration_lowers_the_error_and_the_tables_hold_means_with_intervals(made) -> None:
+    root, study = made
+    audit.run(study, root)
+    scores, bins = rows_of("fne", [root / calibration_files(study)[0]])
+    value = {(r["posterior"], r["recalibration"], r["metric"]): r for r in scores}
+    stored = read(root / calibration_files(study)[0])[0]
+    for row in scores:
+        mine = [
+            r["scores"][row["metric"]]
+            for r in stored
+            if (r["posterior"], r["recalibration"]) == (row["posterior"], row["recalibration"])
+        ]
+        assert row["value"] == pytest.approx(np.mean(mine)) and row["seeds"] == 2 and "2 seeds" in row["method"]
+        assert row["low"] <= row["high"]
+    for kind in ("isotonic", "platt"):
+        assert value["fne:normal", kind, "ece"]["value"] < value["fne:normal", "none", "ece"]["value"]
+        assert value["fne:normal", kind, "brier"]["value"] <= value["fne:normal", "none", "brier"]["value"] + 1e-4
+    own = [row for row in bins if row["posterior"] == "fne:normal" and row["recalibration"] == "none"]
+    assert sum(row["pairs"] for row in own) == 2 * 100 * 99
+    assert all(row["low"] <= row["observed"] <= row["high"] for row in own)
+
+
+def square(n: int = 9) -> torch.Tensor:
+    return torch.rand(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("strategy", ["semi_hard", "topk_perc", "topk_margin", "gist"])
+def test_thresholds_drop_what_their_formula_says(strategy: str) -> None:
+    options = {"semi_hard": {}, "topk_perc": {"relative_margin": 0.2}, "topk_margin": {"absolute_margin": 0.1},
+               "gist": {"guide_margin": 0.05}}[strategy]  # fmt: skip
+    config = toy.config(**toy.rule(strategy))
+    config["negatives"] |= options
+    assert estimates(config)
+    (posterior,) = posteriors(config)
+    s = square()
+    found = posterior.probability(s)
+    for side in (0, 1):
+        for i in range(9):
+            for j in range(9):
+                if i == j:
+                    continue
+                own, value = float(s[i, i] if side == 0 else s[j, j]), float(s[i, j])
+                limit = {"semi_hard": value >= own, "topk_perc": value > own - 0.2 * abs(own),
+                         "topk_margin": value > own - 0.1, "gist": value > own - 0.05}[strategy]  # fmt: skip
+                assert found[side, i, j] == float(limit)
+
+
+def test_the_posterior_of_bcl_is_bayes_rule_over_its_two_order_statistics() -> None:
+    config = toy.config(**toy.rule(None, "bcl"))
+    config["loss"] |= {"positive_prior": 0.2, "location": 0.8}
+    (posterior,) = posteriors(config)
+    s = square()
+    found = posterior.probability(s)[0]
+    for i in range(9):
+        negatives = [float(s[i, j]) for j in range(9) if j != i]
+        for j in range(9):
+            if i == j:
+                continue
+            u = sum(value <= float(s[i, j]) for value in negatives) / 8
+            low, high = 0.0, 1.0  # F with mixture distribution u, by bisection
+
+            def mixed(c: float) -> float:
+                def side(alpha: float) -> float:  # of the lesser of two draws with probability alpha
+                    return alpha * (1 - (1 - c) ** 2) + (1 - alpha) * c**2
+
+                return 0.8 * side(0.8) + 0.2 * side(0.2)
+
+            for _ in range(80):
+                middle = (low + high) / 2
+                low, high = (middle, high) if mixed(middle) < u else (low, middle)
+            true, false = 0.8 * (0.8 * (1 - low) + 0.2 * low), 0.2 * (0.2 * (1 - low) + 0.8 * low)
+            assert float(found[i, j]) == pytest.approx(false / (true + false), rel=1e-5)
+
+
+def test_judged_pairs_are_scored_once_each_whatever_captions_they_name() -> None:
+    class View:
+        name, image_ids, caption_image = "test", list("abcd"), np.repeat(np.arange(4), 3)
+
+    pairs = [(0, 4), (0, 5), (1, 0), (2, 0), (3, 4), (0, 1), (2, 11)]  # (0, 1) is the image's own
+    nobody = np.zeros(0, np.int32)
+    extra = {"judged_pairs": np.array(pairs, np.int32), "judged_positive": np.array([1, 0, 1, 0, 1, 1, 0], np.uint8)}
+    found = []
+    for source, sample in sampled(View(), Truth("judged", np.zeros((0, 2), np.int32), nobody, nobody, extra)):
+        assert source == "judged" and isinstance(sample, Sample)
+        for i, j in zip(*np.nonzero(sample.counted), strict=True):
+            found.append(((int(sample.image[i]), int(sample.caption[j])), int(sample.positive[i, j])))
+    expected = zip(pairs, [1, 0, 1, 0, 1, 1, 0], strict=True)
+    assert sorted(found) == sorted(one for one in expected if one[0] != (0, 1))
+
+
+def test_a_variant_that_estimates_nothing_and_a_damaged_file_are_clear_errors(made, tmp_path) -> None:
+    root, study = made
+    assert not estimates(resolve(study, "infonce")) and len(calibration_files(study)) == 1
+    with pytest.raises(UserError, match="estimates no false negatives"):
+        calibration.run(load_study("smoke", project.OVERRIDES, root), "infonce", "0-1", root, 1, "cpu")
+    whole = (root / calibration_files(study)[0]).read_bytes()
+    (tmp_path / "calibration.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="calibration.npz: damaged or cut short"):
+        read(tmp_path / "calibration.npz")

@@ -1,0 +1,153 @@
+"""Scores of a probability, its recalibration, and rates on judged pairs, each against plain loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fne.audit.judged import judged
+from fne.audit.recalibration import Isotonic, Platt, fit
+from fne.audit.scores import BINS, METRICS, Scored, bootstrap
+from fne.data.truth import Truth
+
+
+def by_loops(p: list[float], y: list[int]) -> dict[str, float]:
+    n = len(p)
+    groups: dict[int, list[int]] = {}
+    for i in range(n):
+        groups.setdefault(BINS * sum(p[j] < p[i] for j in range(n)) // n, []).append(i)
+    ece = sum(abs(sum(p[i] - y[i] for i in group)) for group in groups.values()) / n
+    brier = sum((p[i] - y[i]) ** 2 for i in range(n)) / n
+    kept = [min(max(value, 1e-7), 1 - 1e-7) for value in p]
+    loss = -sum(math.log(kept[i]) if y[i] else math.log(1 - kept[i]) for i in range(n)) / n
+    positive, negative = [i for i in range(n) if y[i]], [i for i in range(n) if not y[i]]
+    wins = sum((p[a] > p[b]) + 0.5 * (p[a] == p[b]) for a in positive for b in negative)
+    precision, recall = 0.0, 0.0
+    for level in sorted(set(p), reverse=True):
+        above = [i for i in range(n) if p[i] >= level]
+        hits = sum(y[i] for i in above)
+        precision += hits / len(above) * (hits / len(positive) - recall)
+        recall = hits / len(positive)
+    return {"ece": ece, "brier": brier, "log_loss": loss, "auroc": wins / len(positive) / len(negative),
+            "average_precision": precision}  # fmt: skip
+
+
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+def test_scores_equal_plain_loops_also_with_ties_and_weights(levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    p = rng.integers(0, levels + 1, 180) / levels
+    y = rng.random(180) < 0.2 + 0.5 * p
+    found = Scored(p, y).scores()
+    assert found == pytest.approx(list(by_loops(p.tolist(), y.astype(int).tolist()).values()), rel=1e-12)
+    weights = rng.integers(0, 4, 180)
+    many = np.repeat(np.arange(180), weights)
+    repeated, weighted = Scored(p[many], y[many]).scores(), Scored(p, y).scores(weights)
+    assert weighted[1:] == pytest.approx(repeated[1:], rel=1e-12)  # a weight is a repetition; bins stay where they were
+    bins = Scored(p, y).bin[np.argsort(Scored(p, y).order)]
+    gaps = [abs(sum(weights[i] * (p[i] - y[i]) for i in np.flatnonzero(bins == b))) for b in range(BINS)]
+    assert weighted[0] == pytest.approx(sum(gaps) / weights.sum())
+
+
+def test_reliability_and_degenerate_outcomes() -> None:
+    p, y = np.linspace(0, 1, 150), np.arange(150) % 3 == 0
+    rows = Scored(p, y).reliability()
+    assert len(rows) == BINS and {row["pairs"] for row in rows} == {10}
+    assert rows[0]["probability"] == pytest.approx(p[:10].mean()) and rows[0]["positives"] == 4
+    constant = Scored(np.zeros(9), np.ones(9, bool))
+    assert constant.reliability() == [{"bin": 0, "probability": 0.0, "positives": 9, "pairs": 9}]
+    scores = dict(zip(METRICS, constant.scores(), strict=True))
+    assert math.isnan(scores["auroc"]) and scores["log_loss"] == pytest.approx(-math.log(1e-7)) and scores["ece"] == 1
+    assert np.isnan(constant.scores(np.zeros(9))).all()
+
+
+def test_the_bootstrap_repeats_images_with_their_captions() -> None:
+    rng, n = np.random.default_rng(0), 12
+    image, caption = (side.ravel() for side in np.nonzero(~np.eye(n, dtype=bool)))
+    p, y = rng.random(len(image)), rng.random(len(image)) < 0.3
+    found = bootstrap(Scored(p, y), image, caption, n, 5, np.random.default_rng(7))
+    again = np.random.default_rng(7)
+    for row in found:
+        drawn = again.integers(0, n, n).tolist()
+        pairs = [k for a in drawn for b in drawn if a != b for k in np.flatnonzero((image == a) & (caption == b))]
+        assert row[1:] == pytest.approx(Scored(p[pairs], y[pairs]).scores()[1:])
+    wide = bootstrap(Scored(p, y), image, caption, n, 400, np.random.default_rng(1))
+    assert np.nanstd(wide[:, 1]) > 0
+
+
+def pooled(values: list[float], weights: list[float]) -> list[float]:
+    """The max-min formula of isotonic regression, by loops."""
+    n = len(values)
+
+    def mean(a: int, b: int) -> float:
+        return sum(values[i] * weights[i] for i in range(a, b + 1)) / sum(weights[a : b + 1])
+
+    return [max(min(mean(a, b) for b in range(k, n)) for a in range(k + 1)) for k in range(n)]
+
+
+def test_isotonic_equals_the_max_min_formula_and_never_falls() -> None:
+    rng = np.random.default_rng(3)
+    p = rng.integers(0, 15, 120) / 15
+    y = rng.random(120) < 0.1 + 0.6 * p
+    found = Isotonic.fit(p, y)
+    levels = sorted(set(p.tolist()))
+    counts = [int((p == level).sum()) for level in levels]
+    assert found.y == pytest.approx(pooled([float(y[p == level].mean()) for level in levels], counts))
+    grid = found(np.linspace(-0.1, 1.1, 50))
+    assert (np.diff(grid) >= 0).all() and found(p).mean() == pytest.approx(y.mean())
+
+
+def test_platt_recovers_a_known_map_is_a_maximum_and_survives_separable_or_silent_posteriors() -> None:
+    rng = np.random.default_rng(5)
+    p = rng.uniform(0.02, 0.98, 60_000)
+    logits = np.log(p / (1 - p))
+    y = rng.random(60_000) < 1 / (1 + np.exp(-(0.7 * logits - 1.0)))
+    found = Platt.fit(p, y)
+    assert (found.slope, found.offset) == pytest.approx((0.7, -1.0), abs=0.05)
+
+    def loss(slope: float, offset: float) -> float:
+        line = slope * logits + offset
+        target = np.where(y, (y.sum() + 1) / (y.sum() + 2), 1 / ((~y).sum() + 2))
+        return float((np.logaddexp(0, line) - target * line).mean())
+
+    best = loss(found.slope, found.offset)
+    assert all(best <= loss(found.slope + a, found.offset + b) for a in (-0.01, 0, 0.01) for b in (-0.01, 0, 0.01))
+    apart = Platt.fit(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
+    assert math.isfinite(apart.slope) and apart.slope > 0
+    silent = fit("platt", np.zeros(100), np.arange(100) < 10)(np.zeros(2))
+    assert silent == pytest.approx(0.1, abs=0.01)
+    assert fit("isotonic", np.zeros(100), np.arange(100) < 10)(np.zeros(2)) == pytest.approx(0.1)
+    assert Platt.fit(p, ~y).slope == 0  # the wrong way round: only the share is learnt
+
+
+def test_rates_on_judged_pairs_equal_plain_loops(tmp_path) -> None:
+    rng, images = np.random.default_rng(2), 30
+    owner = np.repeat(np.arange(images), 2)
+    pairs = sorted({(int(rng.integers(images)), int(rng.integers(60))) for _ in range(700)})
+    verdict = {pair: bool(rng.random() < 0.3) for pair in pairs}
+    nobody = np.zeros(0, np.int32)
+    extra = {"judged_pairs": np.array(pairs, np.int32),
+             "judged_positive": np.array([verdict[pair] for pair in pairs], np.uint8)}  # fmt: skip
+    truth = Truth("judged", np.zeros((0, 2), np.int32), nobody, nobody, extra)
+    files, tops = [], {"i2t": [], "t2i": []}
+    for seed in range(2):
+        arrays = {}
+        for direction, (queries, gallery) in {"i2t": (30, 60), "t2i": (60, 30)}.items():
+            top = np.stack([rng.permutation(gallery)[:10] for _ in range(queries)])
+            arrays[f"{seed}/{direction}/top_ids"] = top
+            tops[direction].append(top.tolist())
+        np.savez(tmp_path / f"{seed}.npz", **arrays)
+        files.append(tmp_path / f"{seed}.npz")
+    for row in judged("v", files, owner, truth):
+        negatives = found = true = 0
+        for top in tops[row["direction"]]:
+            for query, ids in enumerate(top):
+                for item in ids[: row["depth"]]:
+                    image, caption = (query, item) if row["direction"] == "i2t" else (item, query)
+                    if owner[caption] != image:
+                        negatives += 1
+                        found += (image, caption) in verdict
+                        true += verdict.get((image, caption), False)
+        assert (row["negatives"], row["judged"], row["true"], row["seeds"]) == (negatives, found, true, 2)
+        assert row["rate"] == pytest.approx(true / found) and row["low"] < row["rate"] < row["high"]
