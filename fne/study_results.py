@@ -146,6 +146,16 @@ class StudyResults:
         return self._csv(f"audit_{table}.csv")
 
     @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """``calibration.csv``: a row per posterior, recalibration, source of truth, direction and metric."""
+        return self._csv("calibration.csv")
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """``calibration_bins.csv``: mean probability and observed share of false negatives in bins of equal mass."""
+        return self._csv("calibration_bins.csv")
+
+    @cached_property
     def protocols(self) -> dict[str, dict[str, Any]]:
         """``protocols.json``: each protocol's fingerprint: queries, gallery, tie rule, digests of ids."""
         return read_json(self.folder / "protocols.json")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fne.audit.calibrated import THRESHOLDS
-from fne.losses.bcl import Bcl, _distribution
+from fne.losses.bcl import Bcl
 from fne.negatives.catalog import DENSITIES
 from fne.negatives.strategy import Strategy
 from fne.training.step import build_rule
@@ -77,21 +77,15 @@ class OfStrategy(Posterior):
 
 
 class OfBcl(Posterior):
-    """BCL's: ``t+ [(1 - alpha)(1 - c) + alpha c] / (mixture)``, c from the rank among the anchor's negatives."""
+    """BCL's, from the rank among the anchor's negatives; see :meth:`~fne.losses.bcl.Bcl.false_negative_probability`."""
 
     def __init__(self, loss: Bcl) -> None:
         super().__init__("bcl", True)
         self.loss = loss
 
     def anchored(self, similarities: Tensor) -> Tensor:
-        weights = (~_own(similarities)).to(similarities.dtype)
-        u = _distribution(similarities, weights)
-        alpha, false = self.loss.location, self.loss.positive_prior
-        true = 1 - false
-        a, b = (1 - 2 * alpha) * (true - false), 2 * (alpha * true + (1 - alpha) * false)
-        c = 2 * u / (b + (b * b + 4 * a * u).clamp(min=0).sqrt())
-        odd = false * ((1 - alpha) * (1 - c) + alpha * c)
-        return odd / (odd + true * (alpha * (1 - c) + (1 - alpha) * c))
+        negatives = (~_own(similarities)).to(similarities.dtype)
+        return self.loss.false_negative_probability(similarities, negatives)
 
 
 class OfThreshold(Posterior):

@@ -53,12 +53,28 @@ class Bcl(Dense):
         importance = self.importance(_distribution(similarities.detach(), weights))
         return softplus(torch.logsumexp(gaps + log_weights(weights) + importance.log(), dim=-1))
 
+    def _base(self, u: Tensor) -> Tensor:
+        """c = F, the base distribution function, where u is that of the mixture."""
+        alpha, false, true = self.location, self.positive_prior, 1 - self.positive_prior
+        a, b = (1 - 2 * alpha) * (true - false), 2 * (alpha * true + (1 - alpha) * false)
+        return 2 * u / (b + (b * b + 4 * a * u).clamp(min=0).sqrt())
+
+    def false_negative_probability(self, similarities: Tensor, weights: Tensor) -> Tensor:
+        """The model's posterior, ``t+ [(1 - alpha)(1 - c) + alpha c]`` over the mixture; the loss itself never forms it.
+
+        Args:
+            similarities: (..., B, C).
+            weights: (..., B, C) of the anchor's negatives, 0 for what is none.
+        """
+        c, alpha, false = self._base(_distribution(similarities, weights)), self.location, self.positive_prior
+        odd, even = false * ((1 - alpha) * (1 - c) + alpha * c), (1 - false) * (alpha * (1 - c) + (1 - alpha) * c)
+        return odd / (odd + even)
+
     def importance(self, u: Tensor) -> Tensor:
         """omega of a candidate that a share u of the negatives does not exceed, 0 < u <= 1; any shape."""
         alpha, beta = self.location, self.concentration
         false, true = self.positive_prior, 1 - self.positive_prior
-        a, b = (1 - 2 * alpha) * (true - false), 2 * (alpha * true + (1 - alpha) * false)
-        c = 2 * u / (b + (b * b + 4 * a * u).clamp(min=0).sqrt())
+        c = self._base(u)
         hard = (alpha * (1 - beta) * (1 - c) + (1 - alpha) * beta * c) / (alpha * (1 - beta) + (1 - alpha) * beta)
         mixture = true * (alpha * (1 - c) + (1 - alpha) * c) + false * ((1 - alpha) * (1 - c) + alpha * c)
         return hard / mixture

@@ -34,6 +34,9 @@ TEXT_COLUMNS = (
     "note",
     "phase",
     "other",
+    "posterior",
+    "recalibration",
+    "source",
     "id",
     "phase",
 )

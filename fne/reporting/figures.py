@@ -16,7 +16,7 @@ from fne.reporting.wording import count
 from fne.study_results import StudyResults, load
 
 FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "false_negatives",
-           "risk_hardness", "agreement", "curves", "sensitivity", "heatmap", "cost")  # fmt: skip
+           "risk_hardness", "agreement", "calibration", "curves", "sensitivity", "heatmap", "cost")  # fmt: skip
 """Names of the figures, in the order of the report."""
 WORDS = "captions.json"
 MOST = 60

@@ -79,7 +79,7 @@ def test_a_value_of_the_base_runs_the_variants_that_read_it(project: Project) ->
 def test_a_value_for_all_runs_all_and_extracts_nothing(project: Project) -> None:
     jobs = project.planned("--config", "study=three", "set={train.learning_rate: 0.002}")
     assert set(trained(jobs)) == {(name, "0-1") for name in ("hardest_in_batch", "fne", "infonce")}
-    assert rules(jobs) == PER_JOB | AFTERWARDS | {"audit"}
+    assert rules(jobs) == PER_JOB | AFTERWARDS | {"calibrate", "audit"}
 
 
 def test_a_new_variant_trains_itself_only(project: Project) -> None:
@@ -90,7 +90,7 @@ def test_a_new_variant_trains_itself_only(project: Project) -> None:
     project.edit("ablations/studies/three.yaml", "infonce]", "infonce, fne_strong]")
     jobs = project.planned(*THREE)
     assert trained(jobs) == {("fne_strong", "0-1"): 1}
-    assert rules(jobs) == PER_JOB | AFTERWARDS | {"audit"}
+    assert rules(jobs) == PER_JOB | AFTERWARDS | {"calibrate", "audit"}
 
 
 def test_a_new_block_of_seeds_trains_itself_only(project: Project) -> None:
@@ -201,4 +201,4 @@ def test_protocol_trains_everything_anew(project: Project) -> None:
     project.edit("fne/__init__.py", "PROTOCOL = 1", "PROTOCOL = 999")
     jobs = project.planned(*THREE)
     assert len(trained(jobs)) == 3
-    assert rules(jobs) == {"prepare", "pretrain", "extract"} | PER_JOB | AFTERWARDS | {"audit"}
+    assert rules(jobs) == {"prepare", "pretrain", "extract"} | PER_JOB | AFTERWARDS | {"calibrate", "audit"}
