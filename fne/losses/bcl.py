@@ -60,7 +60,7 @@ class Bcl(Dense):
         return 2 * u / (b + (b * b + 4 * a * u).clamp(min=0).sqrt())
 
     def false_negative_probability(self, similarities: Tensor, weights: Tensor) -> Tensor:
-        """The model's posterior, ``t+ [(1 - alpha)(1 - c) + alpha c]`` over the mixture; the loss itself never forms it.
+        """The model's posterior: ``t+ [(1 - alpha)(1 - c) + alpha c]`` over the mixture; the loss never forms it.
 
         Args:
             similarities: (..., B, C).

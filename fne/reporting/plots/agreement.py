@@ -28,11 +28,11 @@ def draw(study: StudyResults) -> Picture:
     for row in rows.to_dict("records"):
         first, second = sorted((place[row["variant"]], place[row["other"]]))
         table[second, first], table[first, second] = row["agreement"], row["kappa"]
-    cell = min(0.42, (WIDTH - 2.0) / len(names))
+    cell = min(0.5, (WIDTH - 2.6) / len(names))
     side = cell * len(names)
     height = side + 1.85
     figure = canvas(WIDTH, height)
-    axes = figure.add_axes((1.75 / WIDTH, 0.1 / height, side / WIDTH, side / height))
+    axes = figure.add_axes((1.85 / WIDTH, 0.1 / height, side / WIDTH, side / height))
     shades = LinearSegmentedColormap.from_list("agreement", [PAPER, "#9CC3E0", "#0B4F8A"])
     axes.imshow(np.clip(np.ma.masked_invalid(table), 0, 1), cmap=shades, vmin=0, vmax=1, aspect="equal")
     size = min(8.5, 26 * cell)
@@ -41,7 +41,7 @@ def draw(study: StudyResults) -> Picture:
             value = table[first, second]
             if np.isfinite(value):
                 ink = PAPER if value > 0.55 else INK
-                text = f"{value:.2f}".replace("0.", ".", 1).replace("-", "−") if value < 0.995 else "1"
+                text = f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1).replace("-", "−") if value < 0.995 else "1"
                 axes.text(second, first, text, ha="center", va="center", fontsize=size, color=ink)
     labels = [short(variant.title, 26) for variant in names]
     letters = min(9.0, 0.9 * cell * 72)

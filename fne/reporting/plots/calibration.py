@@ -45,20 +45,20 @@ def draw(study: StudyResults) -> Picture:
     figure = canvas(WIDTH, height)
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     figure.subplots_adjust(
-        left=0.145, right=0.985, bottom=0.55 / height, top=1 - 0.62 / height, wspace=0.08, hspace=0.32
+        left=0.175, right=0.97, bottom=0.55 / height, top=1 - 0.62 / height, wspace=0.08, hspace=0.32
     )
     scores = study.calibration
     told = []
     for panel, (variant, posterior, direction) in zip(axes.flat, panels, strict=False):
         mine = own[(own["variant"] == variant) & (own["posterior"] == posterior) & (own["direction"] == direction)]
         one_panel(panel, mine)
-        way = "" if direction == "both" else f", {direction}"
-        panel.set_title(short(f"{titles[variant]}{way}", 30))
+        way = "" if direction == "both" else f"{direction}: "
+        panel.set_title(short(titles[variant], 29))
         raw = scores[(scores["variant"] == variant) & (scores["posterior"] == posterior)]
         raw = raw[(raw["direction"] == direction) & (raw["recalibration"] == "none")].set_index("metric")
-        words = f"ECE {raw.loc['ece', 'value']:.3g}, AUROC {number(float(raw.loc['auroc', 'value']), 2)}"
+        words = f"{way}ECE {raw.loc['ece', 'value']:.3g}, AUROC {number(float(raw.loc['auroc', 'value']), 2)}"
         panel.text(0.04, 0.94, words, transform=panel.transAxes, va="top", fontsize=8.5)
-        told.append(f"{titles[variant]}{way}: {words}")
+        told.append(f"{titles[variant]}, {words}")
     ticks = [10.0**power for power in (-6, -4, -2, 0)]
     axes.flat[0].set(xscale="log", yscale="log", xlim=(FLOOR / 1.6, 1.6), ylim=(FLOOR / 1.6, 1.6))
     axes.flat[0].set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
@@ -93,7 +93,7 @@ def one_panel(panel: Axes, rows: pd.DataFrame) -> None:
             np.clip(some[name].to_numpy(), FLOOR, 1) for name in ("probability", "observed", "low", "high")
         )
         panel.vlines(x, low, high, color=colour, lw=0.9, alpha=0.7)
-        panel.plot(x, y, color=colour, marker=mark, ms=3.6, mec=PAPER, mew=0.5, lw=1, zorder=3)
+        panel.plot(x, y, color=colour, marker=mark, ms=3.8, mec=PAPER, mew=0.5, ls="", zorder=3)
 
 
 def legend(figure: object, kinds: set[str]) -> None:
@@ -101,7 +101,7 @@ def legend(figure: object, kinds: set[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=colour, marker=mark, ms=4, lw=1, label=label)
+        Line2D([], [], color=colour, marker=mark, ms=4, ls="", label=label)
         for kind, (colour, mark, label) in MAPS.items()
         if kind in kinds
     ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fne.reporting.facts import TRUTH_WORDS, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.plots.curves import warm
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.style import WIDTH, colours, dashes, end_labels
-from fne.reporting.wording import listing, seed_list, short
+from fne.reporting.wording import seed_list, short
 from fne.study_results import StudyResults
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ID, TITLE = "false_negatives", "False negatives among the picks, by epoch"
 QUESTION = "Does a method pick more or fewer false negatives as training goes on, and does the direction matter?"
@@ -52,7 +57,7 @@ def draw(study: StudyResults) -> Picture:
     kind = truth_kind(study, "train")
     caption = (
         f"Share of the logged picks that are in truth relevant to their anchor ({seeds(study)}). Bands: 95 % "
-        f"intervals, {listing(sorted(set(rows['method'])))}. Shaded: warm-up, in which all variants have the same "
+        f"intervals, {method_of(rows)}. Shaded: warm-up, in which all variants have the same "
         f"rule. {logged(study)}" + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
     whole = study.audited("epochs")
@@ -85,3 +90,8 @@ def seeds(study: StudyResults) -> str:
     """The seeds whose picks are shown."""
     found = sorted({seed for variant in study.variants for seed in variant.seeds})
     return f"seed{'s' if len(found) != 1 else ''} {seed_list(found)}"
+
+
+def method_of(rows: pd.DataFrame) -> str:
+    """How the intervals of a table were made, where all seeds stand behind them."""
+    return str(rows.loc[rows["seeds"].idxmax(), "method"])

@@ -8,10 +8,10 @@ import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.plots.false_negatives import logged, seeds
+from fne.reporting.plots.false_negatives import logged, method_of, seeds
 from fne.reporting.plots.picks import FEW, percent_of
 from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours
-from fne.reporting.wording import listing, name
+from fne.reporting.wording import name
 from fne.study_results import StudyResults
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw(study: StudyResults) -> Picture:
         f"anchor's own pair (bins of 0.05, both directions, {seeds(study)}; right of 0 the negative is more "
         f"similar than the positive). Line: share that is in truth relevant; bins with fewer than {FEW} picks are "
         "left out. "
-        f"Bars: 95 % intervals, {listing(sorted(set(rows['method'])))}. Dashed: the picks of all variants together, "
+        f"Bars: 95 % intervals, {method_of(rows)}. Dashed: the picks of all variants together, "
         f"the same in every panel. Grey area: where the picks lie. {logged(study)}"
         + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
