@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from fne.config import diff, resolve
+from fne.configuration.variants import show
 from fne.reporting.answers import answer, attainable
 from fne.reporting.facts import paired_interval, pick_share, ranked
 from fne.reporting.plots.picks import percent_of
@@ -83,7 +85,15 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
     difference = sum(study.values(FNE)[seed] - study.values(WITHOUT)[seed] for seed in shared) / len(shared)
     told = f"{signed(difference)} {metric_name(study)} {span(low, high, sign=True)}"
     verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
-    return [f"What the elimination itself adds, {_name(study, FNE)} minus {_name(study, WITHOUT)}: {told}; {verdict}."]
+    apart = [
+        f"{key} {show(its)} against {show(other)}"
+        for key, (its, other) in diff(*(resolve(study.definition, name) for name in (FNE, WITHOUT))).items()
+        if not key.startswith("negatives.")
+    ]
+    which = f"{_name(study, FNE)} minus {_name(study, WITHOUT)}"
+    if apart:  # tuned one by one
+        return [f"{which}: {told}; not the elimination's alone, for they were tuned apart ({', '.join(apart)})."]
+    return [f"What the elimination itself adds, {which}: {told}; {verdict}."]
 
 
 def _picks(study: StudyResults) -> list[str]:

@@ -80,7 +80,7 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
             for number, score in enumerate(found)
         ]
     for variant, base in bases.items():
-        values[variant], border[variant] = values[base], border[base]
+        values[variant], border[variant] = dict(values[base]), list(border[base])
         reasons[variant] = f"those of {base}: only the oracle differs"
     values, reasons, border = ({v: part[v] for v in study.variants} for part in (values, reasons, border))
     outcome = {

@@ -103,3 +103,18 @@ def test_what_the_elimination_adds(
     difference = sum(mine[seed] - its[seed] for seed in mine) / 5
     words = next(words for words in headline(paper.results) if words.startswith("What the elimination itself adds"))
     assert f": +{100 * difference:.1f} rsum [" in words and words.endswith(f"; {verdict}.")
+
+
+def test_two_variants_tuned_apart_do_not_show_what_the_elimination_adds(
+    paper: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fne.reporting.headline as module
+
+    def resolved(study: object, variant: str) -> dict:
+        margin = 0.2 if variant == "fne" else 0.1
+        return {"loss": {"margin": margin}, "negatives": {"elimination": variant}}
+
+    monkeypatch.setattr(module, "resolve", resolved)
+    words = next(words for words in headline(paper.results) if "minus FNE without elimination" in words)
+    told = "not the elimination's alone, for they were tuned apart (loss.margin 0.2 against 0.1)."
+    assert words.startswith("FNE (as released) minus") and words.endswith(told)
