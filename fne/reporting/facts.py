@@ -41,12 +41,11 @@ def pick_share(study: StudyResults, variant: str, direction: str | None = None) 
 
 
 def truth_is_known(study: StudyResults) -> bool:
-    """Was any false negative of the train split known while training?"""
+    """Are false negatives of the train split known: exactly (then there may be none), or was any met in training?"""
+    if truth_kind(study, "train") == "exact":
+        return True
     rows = study.audit
-    known = (
-        len(rows) and (rows["false_negatives"].fillna(0).sum() + rows["candidate_false_negatives"].fillna(0).sum()) > 0
-    )
-    return bool(known)
+    return bool(rows[["false_negatives", "candidate_false_negatives"]].fillna(0).to_numpy().sum() > 0)
 
 
 def by_hardness(study: StudyResults, variant: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fne.reporting import facts
 from fne.reporting.facts import paired_interval, pick_share, ranked, share, supported_best, truth_kind
 from fne.stats.intervals import hierarchical_intervals
+from fne.study_results import StudyResults
 from tests.reporting.conftest import Made
 
 
@@ -83,6 +85,19 @@ def test_pick_share_equals_a_loop_over_the_file(paper: Made) -> None:
 def test_an_unknown_truth_is_not_a_share_of_zero(lonely: Made) -> None:
     assert pick_share(lonely.results, "hardest_in_batch") is None
     assert truth_kind(lonely.results, "train") is None
+
+
+def test_where_the_truth_is_exact_no_false_negative_is_a_share_of_zero(paper: Made) -> None:
+    study = StudyResults(paper.results.definition, paper.root)
+    study.__dict__["audit"] = study.audit.assign(false_negatives=0, candidate_false_negatives=0)
+    for kind in ("exact", "equal_captions"):
+        truth = {split: {**entry, "kind": kind} for split, entry in study.manifest.truth_files.items()}
+        study.__dict__["manifest"] = replace(study.manifest, truth_files=truth)
+        found = pick_share(study, "hardest_buffer")
+        assert facts.truth_is_known(study) == (kind == "exact")
+        assert found is None if kind != "exact" else (found.value == 0 and found.total > 0 and found.high > 0)
+    study.__dict__["audit"] = study.audit.iloc[:0]
+    assert not facts.truth_is_known(study)
 
 
 def test_cost_is_that_of_one_seed(paper: Made) -> None:
