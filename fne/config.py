@@ -15,11 +15,12 @@ from typing import Any
 
 from fne.configuration.describe import describe
 from fne.configuration.library import Library
-from fne.configuration.loading import STUDY_LEVEL, list_studies, load, load_study
+from fne.configuration.loading import list_studies, load, load_study
 from fne.configuration.merge import FLAT_KEYS, canonical, digest
 from fne.configuration.schema import flatten, yaml_number
 from fne.configuration.seeds import block_name, parse_block
 from fne.configuration.series import Series
+from fne.configuration.stated import STUDY_LEVEL
 from fne.configuration.study import Study, resolve
 from fne.configuration.variants import Variant
 from fne.configuration.yaml_file import parse

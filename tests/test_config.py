@@ -12,7 +12,7 @@ import yaml
 
 from fne import config, paths
 from fne.errors import UserError
-from fne.negatives.catalog import STRATEGIES
+from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
 from tests.projects import ENCODERS, PATHS, Project, digests, sweep, tuned_file
 
 
@@ -28,6 +28,8 @@ def test_fne_is_the_base_protocol(project: Project) -> None:
         unread = {"milestones", "decay"} if section == "train" else set()
         if section == "negatives":
             unread = set(base[section]) - {"strategy", "oracle", *STRATEGIES["fne"].reads(base[section])}
+        if section == "memory":
+            unread = set(base[section]) - {"kind", *MEMORY_OPTIONS[base[section]["kind"]]}
         assert resolved[section] == {key: value for key, value in base[section].items() if key not in unread}
     assert resolved["data"] == {"dataset": "scenes"} | base["datasets"]["scenes"]
     assert resolved["loss"] == {"kind": "triplet", "margin": base["loss"]["margin"]}

@@ -73,6 +73,11 @@ def test_study_without_a_required_key(project: Project, key: str) -> None:
     project.fails(saying=["paper.yaml", key, "is missing"])
 
 
+def test_a_baseline_of_the_command_line_is_not_laid_to_the_file(project: Project) -> None:
+    message = project.fails(overrides={"baseline": "vsepp"}, saying=["not among the study's variants", "'vsepp'"])
+    assert message.startswith("command line: baseline:")
+
+
 def test_unknown_study(project: Project) -> None:
     project.fails("papr", saying=["'papr'", "did you mean 'paper'", "flickr8k"])
 
