@@ -22,6 +22,7 @@ localrules:
     smoke,
     tables,
     figures,
+    notebook,
 
 
 rule all:
@@ -43,6 +44,11 @@ rule tables:
 rule figures:
     input:
         outputs_of("make_figures", STUDY),
+
+
+rule notebook:
+    input:
+        [f"reports/{study}/explore.html" for study in studies_of(STUDY)],
 
 
 onsuccess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +14,7 @@ import numpy as np
 
 from fne import paths
 from fne.audit.runs import finished, picks_of
-from fne.config import DEFAULT_STUDY, Study, load_study
+from fne.config import DEFAULT_STUDY, Study, load_study, parse_set
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
@@ -24,6 +25,7 @@ from fne.stats.layout import load as load_layout
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fne.reporting.anchors import Comparison
     from fne.reporting.examples import Gallery
     from fne.reporting.figure import Picture
     from fne.stats.slices import Rule
@@ -268,18 +270,38 @@ class StudyResults:
         """(protocol, direction, metric), the order in which the statistics name a column."""
         return self._which(metric, direction, protocol)[::-1]
 
-    def table(self) -> pd.DataFrame:
-        """The study's main table as it stands in the report."""
-        from fne.reporting.table_main import main_table
-        from fne.reporting.tables import to_frame
+    def anchors(self, *variants: str) -> Comparison:
+        """Anchors with what several variants (unless named: all) picked for them; see ``fne.reporting.anchors``."""
+        from fne.reporting.anchors import Comparison
 
-        return to_frame(main_table(self))
+        return Comparison(self, variants)
 
-    def figure(self, name: str) -> Picture:
-        """One figure of the report, drawn anew; see ``fne.reporting.figures.FIGURES`` for the names."""
+    def table(self, name: str = "main") -> pd.DataFrame:
+        """A table as it stands in the report; see ``fne.reporting.tables.TABLES`` for the names."""
+        from fne.reporting.tables import build, to_frame
+
+        return to_frame(build(self, name))
+
+    def table_text(self, name: str = "main", form: str = "md") -> str:
+        """A table as Markdown (``md``) or LaTeX (``tex``, with booktabs)."""
+        from fne.reporting.render import to_latex, to_markdown
+        from fne.reporting.tables import build
+
+        forms = {"md": to_markdown, "tex": to_latex}
+        if form not in forms:
+            raise bad_input("no such form of a table", key="form", value=form, allowed=forms)
+        return forms[form](build(self, name))
+
+    def figure(self, name: str, column: str | None = None) -> Picture:
+        """One figure of the report, drawn anew; see ``fne.reporting.figures.FIGURES`` for the names.
+
+        Args:
+            name: Of the figure.
+            column: ``single`` or ``double``: as wide as a column of a paper; its ``save(folder, ["pdf"])`` writes it.
+        """
         from fne.reporting.figures import draw
 
-        return draw(self, name)
+        return draw(self, name, column)
 
     def _which(self, metric: str | None, direction: str | None, protocol: str | None) -> tuple[str, str, str]:
         if metric is None:
@@ -311,15 +333,15 @@ def load(study: str | Study | None = None, root: str | Path | None = None) -> St
 
     Args:
         study: Id of the study, or the study itself where the command line changed something of it; unless given
-            here or in ``FNE_STUDY``, it is ``paper``.
+            here or in ``FNE_STUDY`` (there with overrides, as ``paper --set memory.size=2048``), it is ``paper``.
         root: Root of the project; unless given here or in ``FNE_ROOT``, found by walking up from here.
 
     Raises:
         UserError: There is no such study, or it has no results yet.
     """
     home = Path(root or os.environ.get("FNE_ROOT") or find_root())
-    study = study or os.environ.get("FNE_STUDY") or DEFAULT_STUDY
-    definition = load_study(study, root=home, complete=False) if isinstance(study, str) else study
+    study, overrides = (study, {}) if study else _asked(os.environ.get("FNE_STUDY") or DEFAULT_STUDY)
+    definition = load_study(study, overrides, home, complete=False) if isinstance(study, str) else study
     results = StudyResults(definition, home)
     if not (results.folder / "runs.csv").is_file():
         raise bad_input(
@@ -328,6 +350,14 @@ def load(study: str | Study | None = None, root: str | Path | None = None) -> St
             hint=f"run the study first: snakemake --cores all --config study={results.id}",
         )
     return results
+
+
+def _asked(text: str) -> tuple[str, dict[str, Any]]:
+    """A study and its overrides from words like those of the command line: ``paper --set seeds=0-9``."""
+    name, *words = shlex.split(text)
+    if len(words) % 2 or any(word != "--set" for word in words[::2]):
+        raise bad_input("not understood", file="FNE_STUDY", value=text, allowed="STUDY --set KEY=VALUE ...")
+    return name, parse_set(words[1::2])
 
 
 def find_root() -> Path:

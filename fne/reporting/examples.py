@@ -99,16 +99,11 @@ def sample(
 
 
 def _example(manifest: Manifest, view: SplitView, row: dict, kind: str) -> Example:
-    if row["direction"] == 0:  # image -> text: the anchor is an image, the candidate a caption
-        anchor = _pair(manifest, view, int(row["anchor"]), None, "image")
-        picked = _pair(manifest, view, None, int(row["candidate"]), "caption")
-    else:
-        anchor = _pair(manifest, view, None, int(row["anchor"]), "caption")
-        picked = _pair(manifest, view, int(row["candidate"]), None, "image")
+    direction = int(row["direction"])
     return Example(
         kind,
-        anchor,
-        picked,
+        paired(manifest, view, direction, int(row["anchor"])),
+        paired(manifest, view, 1 - direction, int(row["candidate"])),
         float(row["similarity"]),
         float(row["positive_similarity"]),
         float(row["posterior"]),
@@ -120,14 +115,12 @@ def _example(manifest: Manifest, view: SplitView, row: dict, kind: str) -> Examp
     )
 
 
-def _pair(manifest: Manifest, view: SplitView, image: int | None, caption: int | None, asked: str) -> Item:
-    """An image with its first caption, or a caption with its image; positions within the split."""
-    if image is None:
-        image = int(view.caption_image[caption])
-    elif caption is None:
-        caption = int(np.searchsorted(view.caption_image, image))
+def paired(manifest: Manifest, view: SplitView, side: int, place: int) -> Item:
+    """An image (side 0) with its first caption, or a caption (side 1) with its image; positions within the split."""
+    image = place if side == 0 else int(view.caption_image[place])
+    caption = int(np.searchsorted(view.caption_image, image)) if side == 0 else place
     file = manifest.root / manifest.image_files[view.image_rows[image]]
-    return Item(file, clean(view.texts[caption]), asked)
+    return Item(file, clean(view.texts[caption]), ("image", "caption")[side])
 
 
 def thumbnail(file: Path) -> str | None:
@@ -166,7 +159,7 @@ def _card(example: Example) -> str:
         picture = f'<img src="{address}" alt="" style="{style}">' if address else ""
         words = f'<div style="{faint if item.asked == "image" else ""}">{html.escape(item.caption)}</div>'
         sides.append(f"<div>{role}: {item.asked}<br>{picture}{words}</div>")
-    posterior = "" if math.isnan(example.posterior) else f", posterior {example.posterior:.4f}"
+    posterior = "" if math.isnan(example.posterior) else f", posterior {example.posterior:.2g}"
     told = f"similarity {example.similarity:.2f}{posterior}; seed {example.seed}, epoch {example.epoch}"
     return (
         '<div style="border:1px solid #8888;border-radius:.4rem;padding:.6rem;line-height:1.35">'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +66,19 @@ class Picture:
                     self.drawing.savefig(temporary, format=kind, **_SAVED[kind])
         return paths
 
-    def _repr_png_(self) -> bytes:
-        """Let a notebook show the figure."""
-        import io
-
+    def _repr_html_(self) -> str:
+        """Let a notebook show the figure with its words; what is not drawn is told."""
+        caption = html.escape(self.caption)
+        if self.empty:
+            return f"<p>{html.escape(self.title)}. {caption}</p>"
         buffer = io.BytesIO()
         with look():
             self.drawing.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-        return buffer.getvalue()
+        address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        return (
+            f'<figure style="margin:0;max-width:60rem"><img src="{address}" alt="{html.escape(self.alt)}">'
+            f'<figcaption style="font-size:.85em;opacity:.8;line-height:1.4">{caption}</figcaption></figure>'
+        )
 
 
 def canvas(width: float, height: float) -> Figure:

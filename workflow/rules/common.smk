@@ -116,6 +116,11 @@ def series_arguments(wildcards, output):
     return arguments(of_series(wildcards), seeds=True)
 
 
+def notebook_study(wildcards, output):
+    """The same for ``FNE_STUDY``, which tells a notebook."""
+    return whole_study_arguments(wildcards, output).removeprefix("--study ")
+
+
 def corpus_files(wildcards):
     """What `prepare` reads besides the pictures: nothing for `scenes`, the user's files for a corpus."""
     data = of_data(wildcards).data
@@ -269,8 +274,12 @@ def outputs_of(rule, study):
 
 def reports_of(name):
     """The report of a study; of a series, its members' as well."""
-    members = SERIES[name].members if name in SERIES else ()
-    return [f"reports/{each}/report.html" for each in (*(member.name for member in members), name)]
+    return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+
+
+def studies_of(name):
+    """The study of that name, or the members of a series."""
+    return [member.name for member in SERIES[name].members] if name in SERIES else [name]
 
 
 def tell_where_the_reports_are():

@@ -76,3 +76,27 @@ rule make_report:
         study=whole_study_arguments,
     shell:
         "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+# The notebook, executed, as one page that opens offline. Nothing depends on it.
+rule make_notebook:
+    input:
+        notebook="workflow/notebooks/explore.ipynb",
+        template=expand("workflow/notebooks/page/{file}", file=("index.html.j2", "conf.json")),
+        tables=expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
+        runs=lambda wildcards: runs(wildcards, "queries.test.npz"),
+        sources=sources("fne.reporting.figures", "fne.reporting.tables", "fne.reporting.anchors", "fne.stats.slices"),
+    output:
+        "reports/{study}/explore.html",
+    log:
+        "logs/{study}/notebook.log",
+    benchmark:
+        "benchmarks/{study}/notebook.tsv"
+    params:
+        asked=asked,
+        study=notebook_study,
+    shell:
+        "FNE_STUDY={params.study:q} FNE_ROOT=$PWD jupyter nbconvert --execute --to html {input.notebook}"
+        " --TemplateExporter.extra_template_basedirs=$(dirname {input.notebook}) --template page"
+        " --output-dir $(dirname {output}) --output explore.html"
+        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
