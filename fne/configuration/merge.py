@@ -13,6 +13,8 @@ from fne.configuration.plugins import Plugin, find
 from fne.configuration.problems import Problems
 from fne.configuration.schema import (
     CHOOSERS,
+    DATASETS,
+    EXACT_TRUTH,
     HEAD_LEVELS,
     KEPT_ONLY,
     OPTION,
@@ -159,6 +161,9 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         fitting = [name for name, keys in PROJECTIONS.items() if "model.dim" in keys]
         misfit("negatives.strategy", problem, hint=f"finetune.projection: {' or '.join(fitting)}")
     dataset, head = flat["data.dataset"], flat["model.head"]
+    if "negatives.recalibration_images" in keys_read(flat, regime) and DATASETS[dataset] not in EXACT_TRUTH:
+        problem = f"is fitted where every relevant pair of the validation split is known; of {dataset!r} it is not"
+        misfit("negatives.recalibration", problem, allowed=["none"])
     for key in RELEVANCE_KEYS:
         if flat[key] is not None and dataset != "coco":
             misfit(key, f"is about COCO's test split; data.dataset is {dataset!r}", allowed=["null"])

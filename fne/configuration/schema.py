@@ -99,6 +99,8 @@ PATH = Field("path", null=True)
 
 DATASETS = {"scenes": "scenes"} | dict.fromkeys(("flickr8k", "flickr30k", "coco", "custom"), "corpus")
 """Every data set and its kind; ``custom`` is any corpus of the user's."""
+EXACT_TRUTH = ("scenes",)
+"""Kinds of data sets of which every relevant pair is known."""
 
 DATA_FIELDS: dict[str, dict[str, Field]] = {
     "scenes": {
@@ -195,6 +197,8 @@ RUN_FIELDS: dict[str, Field] = {
     "negatives.statistics_mask": _choice("diagonal", "same_image"),
     "negatives.statistics_reset": _choice("epoch", "never", "ema"),
     "negatives.statistics_decay": OPEN_SHARE,
+    "negatives.recalibration": _choice("none", "isotonic", "platt"),
+    "negatives.recalibration_images": Field("int", low=2),
     "negatives.min_distance": Field("float", low=1e-3, high=2),
     "negatives.max_distance": Field("float", low=0, high=2, open_low=True),
     "negatives.sharpness": Field("float", low=0),

@@ -196,6 +196,11 @@ class Manifest:
             )
         return truth
 
+    def exact_truth(self, name: str) -> Truth | None:
+        """The ground truth of a split in which every relevant pair is known; None where it is of another kind."""
+        self._known(name)
+        return self.truth(name) if self.truth_files[name]["kind"] == "exact" else None
+
     def image_paths(self) -> list[Path]:
         """The image files, in manifest order."""
         return [self.root / file for file in self.image_files]

@@ -74,10 +74,11 @@ class PixelCorpus:
     def training(
         self, config: dict[str, Any], device: torch.device
     ) -> tuple[PixelSplit, PixelSplit, dict[str, Tensor]]:
-        """The training split with its truth, the validation split, and nothing that was fitted on them."""
+        """The training split with its truth, the validation split with its own if exact, and nothing fitted on them."""
         common, truth = self._common(config, device), self.manifest.truth("train")
         train = PixelSplit.load(self.manifest, "train", truth, device, **common)
-        return train, PixelSplit.load(self.manifest, "val", None, device, **common), {}
+        exact = self.manifest.exact_truth("val")
+        return train, PixelSplit.load(self.manifest, "val", exact, device, **common), {}
 
     def embeddings(
         self, config: dict[str, Any], weights: Path, seeds: list[int], split: str, device: torch.device

@@ -36,6 +36,8 @@ _POSTERIOR = (
     "elimination_power",
     "elimination_threshold",
     "statistics_mask",
+    "recalibration",
+    "recalibration_images",
 )
 """Options of fne that only its posterior reads."""
 
@@ -60,6 +62,8 @@ STRATEGIES: dict[str, Entry] = {
             "statistics_mask",
             "statistics_reset",
             "statistics_decay",
+            "recalibration",
+            "recalibration_images",
         ),
         summary="draws one negative from weights lowered by the posterior of being a false negative",
         shares=("loss.margin",),
@@ -72,6 +76,7 @@ STRATEGIES: dict[str, Entry] = {
             Idle({"prior_rule": ("fixed",)}, ("prior_rate", "prior_floor", "prior_ceiling")),
             Idle({"population": ("queue",)}, ("statistics_mask",)),
             Idle({"statistics_reset": ("epoch", "never")}, ("statistics_decay",)),
+            Idle({"recalibration": ("none",)}, ("recalibration_images",)),
         ),
     ),
     "hardest": Entry(

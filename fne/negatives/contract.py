@@ -18,6 +18,8 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 SIZES = ((1, 1), (2, 2), (5, 5), (6, 40))
 ITEMS = (50, 90)
 """Images and captions of the training split that the inputs are said to be of."""
+RELEVANT = 0.5
+"""Cosine above which a pair is said to be relevant."""
 EDGES = (0.0, 1 - 2**-24)
 """The least and the greatest draw."""
 
@@ -108,7 +110,12 @@ def fresh(make: Callable[[], Strategy], given: Case) -> Strategy:
 
 
 def shown(strategy: Strategy, given: Case) -> Strategy:
-    """Let a strategy begin an epoch and see a batch."""
+    """Let a strategy begin an epoch and see a batch; before it one in which it is calibrated, if it wants to be."""
+    if strategy.calibration_images:
+        with calling("calibrate", given.label), torch.no_grad():
+            strategy.start_epoch()
+            strategy.observe(given.online, given.same_image)
+            strategy.calibrate(given.online, (given.online > RELEVANT) | given.same_image)
     with calling("observe", given.label), torch.no_grad():
         strategy.start_epoch()
         strategy.observe(given.online, given.same_image)

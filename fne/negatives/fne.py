@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fne.negatives.catalog import load_density
 from fne.negatives.prior import EmPrior
+from fne.negatives.recalibration import Recalibration
 from fne.negatives.statistics import PairStatistics
 from fne.negatives.strategy import Selection, Strategy, at_least_float32, draw, hardest, usable
 
@@ -49,6 +50,11 @@ class Fne(Strategy):
         statistics_mask: ``diagonal`` (as released: other captions of the image count as negatives) or ``same_image``.
         statistics_reset: ``epoch`` (as released), ``never``, or ``ema``: exponentially weighted, never reset.
         statistics_decay: Of ``ema``, a step; counts are then effective ones, also against ``min_positives``.
+        recalibration: ``none`` (as released), ``isotonic`` or ``platt``: p is passed through an increasing map, see
+            :class:`~fne.negatives.recalibration.Recalibration`, fitted at the start of each main epoch on the known
+            truth of validation pairs, p from the statistics of the epoch before. Until there are any, which is the
+            whole first main epoch, p stays as it is. EM learns from p before the map.
+        recalibration_images: How many validation images, with one caption each, the map is fitted on.
 
     *Differs from* the abstract of the paper: as released, a certain false negative keeps the weight exp(-tau) = 0.607.
 
@@ -76,6 +82,8 @@ class Fne(Strategy):
         statistics_mask: str | None,
         statistics_reset: str | None,
         statistics_decay: float | None,
+        recalibration: str | None,
+        recalibration_images: int | None,
     ) -> None:
         self.tau, self.min_positives, self.threshold = tau, min_positives, posterior_threshold
         self.elimination, self.power, self.hard_threshold = elimination, elimination_power, elimination_threshold
@@ -87,7 +95,16 @@ class Fne(Strategy):
         self.prior = prior
         self.em = EmPrior(prior, prior_rate, prior_floor, prior_ceiling) if prior_rule == "em" else None
         self.statistics = PairStatistics(histograms=self.density is not None and self.density.histograms)
+        self.map = Recalibration(recalibration) if recalibration not in (None, "none") else None
+        self.calibration_images = recalibration_images if self.map is not None else 0
         self._fitted: tuple[object, dict[str, Tensor]] | None = None
+
+    def calibrate(self, similarities: Tensor, truth: Tensor) -> None:
+        if self.map is None or (summary := self.statistics.summary()) is None:
+            return
+        raw, ready = self._raw(similarities, summary)
+        others = ~torch.eye(similarities.shape[-1], dtype=torch.bool, device=similarities.device)
+        self.map.fit(raw[..., others], truth[..., others], ready)
 
     def start_epoch(self) -> None:
         if self.statistics_reset == "epoch":
@@ -139,15 +156,20 @@ class Fne(Strategy):
 
     def _probability(self, similarities: Tensor, excluded: Tensor, summary: dict[str, Tensor]) -> Tensor:
         """p of every candidate, 0 where too few positives were counted; EM learns from it."""
-        if self._fitted is None or self._fitted[0] is not summary:
-            self._fitted = summary, self.density.fit(summary)
-        ready = summary["pos_count"] > self.min_positives
-        prior = self.prior if self.em is None else self.em.value(summary["pos_mean"])
-        probability = self.density.probability(similarities, self._fitted[1], prior)
-        probability = torch.where(ready[..., None, None], probability, 0)
+        probability, ready = self._raw(similarities, summary)
         if self.em is not None:
             self.em.learn(probability, ~excluded, ready)
-        return probability
+        if self.map is not None:
+            probability = self.map(probability)
+        return torch.where(ready[..., None, None], probability, 0)
+
+    def _raw(self, similarities: Tensor, summary: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """p before any map, and (...) bool, where enough positives were counted for it to mean something."""
+        if self._fitted is None or self._fitted[0] is not summary:
+            self._fitted = summary, self.density.fit(summary)
+        prior = self.prior if self.em is None else self.em.value(summary["pos_mean"])
+        probability = self.density.probability(similarities, self._fitted[1], prior)
+        return probability, summary["pos_count"] > self.min_positives
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
@@ -160,10 +182,12 @@ class Fne(Strategy):
         return Selection(index, weights, valid, probability, overridden, fallback=empty & valid)
 
     def state(self) -> dict[str, Tensor]:
-        return self.statistics.state() | (self.em.state() if self.em is not None else {})
+        parts = [part.state() for part in (self.statistics, self.em, self.map) if part is not None]
+        return {name: value for part in parts for name, value in part.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        if self.em is not None:
-            self.em.load_state(state)
-            state = {name: value for name, value in state.items() if name != "prior"}
+        for part in (self.em, self.map):
+            if part is not None:
+                part.load_state(state)
+                state = {name: value for name, value in state.items() if name not in part.state()}
         self.statistics.load_state(state)

@@ -63,10 +63,13 @@ class Strategy(ABC):
         models_posterior: Whether it estimates the probability of a false negative, so that "share overridden by the
             posterior" is a number (a silent posterior shows as 0) and not an empty cell.
         needs: See above.
+        calibration_images: How many images of the validation split, with one caption each, it wants to be calibrated
+            on; 0: it is not. The data's validation truth must be exact, or the run is refused.
     """
 
     models_posterior = False
     needs: tuple[str, ...] = ()
+    calibration_images: int = 0
 
     def prepare(  # noqa: B027 - most strategies keep nothing per item
         self, sizes: tuple[int, int], lead: tuple[int, ...], device: torch.device
@@ -81,6 +84,16 @@ class Strategy(ABC):
 
     def start_epoch(self) -> None:  # noqa: B027 - most strategies have nothing to begin
         """Called before the first step of every main epoch."""
+
+    def calibrate(self, similarities: Tensor, truth: Tensor) -> None:  # noqa: B027 - most have nothing to calibrate
+        """Learn from validation pairs whose truth is known; called right before :meth:`start_epoch`.
+
+        Args:
+            similarities: (..., n, n) cosine of validation images (rows) and captions under the online encoder as it
+                is; the own pairs stand on the diagonal, and no image stands twice. n: ``calibration_images``, or all
+                images where there are fewer.
+            truth: (..., n, n) bool, the pairs that are relevant.
+        """
 
     def observe(self, similarities: Tensor, same_image: Tensor) -> None:  # noqa: B027 - nor to observe
         """Look at the batch before selecting from it.

@@ -54,7 +54,7 @@ class Corpus:
         return cls(manifest, stores["image"], stores["text"], fingerprints)
 
     def training(self, config: dict[str, Any], device: torch.device) -> tuple[Split, Split, dict[str, Tensor]]:
-        """The training split with its truth, the validation split, and what was fitted on the former.
+        """Training split with its truth, validation split with its own if exact, and what was fitted on the former.
 
         Args:
             config: Of a run; its ``model`` section says how features are rescaled.
@@ -64,7 +64,7 @@ class Corpus:
             Both splits, standardised, and the standardisers' tensors, which are saved with the weights.
         """
         train = Split.load(self.manifest, "train", self.image, self.text, self.manifest.truth("train"))
-        val = Split.load(self.manifest, "val", self.image, self.text, None)
+        val = Split.load(self.manifest, "val", self.image, self.text, self.manifest.exact_truth("val"))
         by = {
             name: Standardiser.fit(items.values, items.mask, config["model"][f"rescale_{name}"])
             for name, items in (("image", train.image), ("text", train.text))

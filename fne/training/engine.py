@@ -12,6 +12,7 @@ from torch import Tensor
 from fne.audit.log import PickLog, PickPlan
 from fne.negatives.memory.kind import build_memory
 from fne.retrieval.ranking import validation_recalls
+from fne.training.calibration import check_known, known_pairs
 from fne.training.context import Guide
 from fne.training.data import EpochPlan, Pairs, steps_per_epoch
 from fne.training.diagnostics import DIRECTIONS, Diagnostics
@@ -47,6 +48,7 @@ class Engine:
             self.learner.parameter_groups(settings["weight_decay"]), lr=settings["learning_rate"], fused=True
         )
         self.rule = build_rule(config)
+        check_known(self.rule.strategy, config, val)
         self.warmup = warmup_rule(config) if config["warmup"]["epochs"] else self.rule
         self.rule.strategy.prepare((len(train.caption_count), len(train.caption_image)), (len(self.seeds),), device)
         self.needs = {*self.rule.strategy.needs, *self.rule.loss.needs}
@@ -80,6 +82,9 @@ class Engine:
             if first == 0:
                 self.diagnostics.reset()
                 if main:
+                    if wanted := self.rule.strategy.calibration_images:
+                        pairs = known_pairs(self.learner, self.val, self.seeds, epoch, wanted)
+                        self.rule.strategy.calibrate(*pairs)
                     self.rule.strategy.start_epoch()
                     if "guide" in self.needs and self.guide is None:
                         self.guide = Guide(self.learner, self.train)

@@ -119,6 +119,7 @@ def test_released_values_of_fne() -> None:
         "cut_down": "global",
         "statistics_mask": "diagonal",
         "statistics_reset": "epoch",
+        "recalibration": "none",
     }
     assert base["memory.momentum"] == 0.995 and base["train.gradient_clip"] == 2.0
     assert base["loss.margin"] == 0.2 and base["loss.kind"] == "triplet"

@@ -37,6 +37,8 @@ OPTIONS = {
     "statistics_mask": ["diagonal", "same_image"],
     "statistics_reset": ["epoch", "never", "ema"],
     "statistics_decay": [0.99],
+    "recalibration": ["none", "isotonic", "platt"],
+    "recalibration_images": [6],
     "temperature": [0.05],
     "positive_prior": [0.1, 0.0],
     "hardness": [1.0],
@@ -139,10 +141,19 @@ def wanted(needs, lead, batch, count, excluded=None, *, direction=0, seed=0, dty
 def ready(entry, options, lead, batch, device="cpu"):
     strategy = entry.load()(**options)
     strategy.prepare(SIZES, lead, torch.device(device))
-    strategy.start_epoch()
-    online = case(lead, batch, batch, torch.float32, seed=9)[0].to(device)
-    strategy.observe(online, torch.eye(batch, dtype=torch.bool, device=device).expand(online.shape))
+    taught(strategy, case(lead, batch, batch, torch.float32, seed=9)[0].to(device))
     return strategy
+
+
+def taught(strategy, online) -> None:
+    """One epoch of one batch, after one in which a strategy that wants to be calibrated was."""
+    own = torch.eye(online.shape[-1], dtype=torch.bool, device=online.device).expand(online.shape)
+    if strategy.calibration_images:
+        strategy.start_epoch()
+        strategy.observe(online, own)
+        strategy.calibrate(online, own | (online > 0.4))
+    strategy.start_epoch()
+    strategy.observe(online, own)
 
 
 def assert_honest(selection, excluded, similarities) -> None:
@@ -201,8 +212,7 @@ def test_leading_axes_are_independent(entry, options) -> None:
     for r in range(3):
         strategy = entry.load()(**options)
         strategy.prepare(SIZES, (), torch.device("cpu"))
-        strategy.start_epoch()
-        strategy.observe(online[r], torch.eye(6, dtype=torch.bool))
+        taught(strategy, online[r])
         mine = {k: v[r] if isinstance(v, torch.Tensor) else v for k, v in context.items()}
         alone = strategy.select(similarities[r], excluded[r], positive[r], uniform[r], **mine)
         for name in ("index", "weights", "valid", "posterior", "attracted", "fallback"):

@@ -25,6 +25,8 @@ RELEASE = dict(
     statistics_mask="diagonal",
     statistics_reset="epoch",
     statistics_decay=0.99,
+    recalibration="none",
+    recalibration_images=60,
 )
 
 

@@ -48,6 +48,8 @@ CONFIG = {
         "statistics_mask": "diagonal",
         "statistics_reset": "epoch",
         "statistics_decay": 0.99,
+        "recalibration": "none",
+        "recalibration_images": 60,
     },
     "memory": {"kind": "momentum", "size": 40, "momentum": 0.9, "initial": "empty", "fill": "after_warmup"},
     "loss": {"kind": "triplet", "margin": 0.2},

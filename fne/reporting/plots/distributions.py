@@ -30,7 +30,7 @@ ID, TITLE = "distributions", "What the posterior sees"
 QUESTION = "Can similarity alone tell a false negative from a hard negative, as FNE assumes?"
 ALL_ID, ALL_TITLE = "distributions_all", "Similarities under every variant"
 ALL_QUESTION = "How far apart does each variant keep positives, hard negatives and false negatives?"
-AS_DRAWN = {"density": "normal", "population": "hardest", "prior_rule": "fixed"}
+AS_DRAWN = {"density": "normal", "population": "hardest", "prior_rule": "fixed", "recalibration": "none"}
 """What the recorded fit is of; other densities are not drawn."""
 LEAST = 1e-6
 """Probabilities below this are drawn at the floor of the lower panel."""
