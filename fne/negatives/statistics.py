@@ -89,7 +89,7 @@ class PairStatistics:
         before, mean = self._state[f"{side}_count"], self._state[f"{side}_mean"]
         count = before + counted.sum(dim=-1)
         total = mean * before + (values * counted).sum(dim=-1)
-        mean = total / count.clamp(min=1)
+        mean = total / torch.where(count > 0, count, 1)  # faded counts may lie between 0 and 1
         self._state[f"{side}_count"], self._state[f"{side}_mean"] = count, mean
         self._state[f"{side}_squares"] = self._state[f"{side}_squares"] + (
             (values - mean.unsqueeze(-1)).square() * counted

@@ -95,6 +95,21 @@ def test_ema_weighs_each_step_by_its_age() -> None:
         torch.testing.assert_close(summary[f"{side}_histogram"], sum(w * h for w, _, _, h in rows))
 
 
+def test_fading_alone_moves_no_mean() -> None:
+    """Batches without a reliable positive: the faded count falls below 1, the mean of what was counted stays."""
+    statistics, eye = PairStatistics(), torch.eye(2, dtype=torch.bool)
+    statistics.update(torch.tensor([[0.5, 0.1], [0.4, 0.3]], dtype=torch.float64), eye)
+    assert statistics.summary()["pos_count"].item() == 1, "the second pair is not the maximum of its row"
+    before = statistics.summary()
+    for _ in range(3):
+        statistics.fade(0.9)
+        statistics.update(torch.tensor([[0.1, 0.5], [0.5, 0.1]], dtype=torch.float64), eye)
+    after = statistics.summary()
+    assert after["pos_count"].item() == pytest.approx(0.9**3)
+    for name in ("pos_mean", "neg_mean"):
+        assert after[name].item() == pytest.approx(before[name].item())
+
+
 def test_ema_variance_equals_plain_loops() -> None:
     """Squared deviations from the mean right after each batch, as released, faded with their counts."""
     statistics, squares, count, mean = PairStatistics(), 0.0, 0.0, 0.0

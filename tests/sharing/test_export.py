@@ -41,7 +41,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_bundle_holds_all_tables_and_documents_each_column(place: Path, study: Study, tmp_path: Path) -> None:
     made = content(run(study, place, tmp_path / "out"))
     facts = json.loads(made["bundle.json"])
-    assert set(facts["tables"]) == {"runs", "intervals", "contrasts", "curves", "audit", "missing", "images"}
+    assert set(facts["tables"]) == set(columns.TABLES) and not facts["left_out"]
     text = made["README.md"].decode()
     for name, entry in facts["tables"].items():
         written = pd.read_csv(tmp_path / "out" / f"{name}.csv", keep_default_na=False, na_values=[""])
@@ -58,7 +58,16 @@ def test_a_bundle_holds_all_tables_and_documents_each_column(place: Path, study:
     assert facts["question"] == study.question and facts["regime"] == "head" and facts["schema"] == 1
     assert facts["protocols"]["own"]["id"] and facts["fingerprints"]["manifest"] and facts["packages"]["torch"]
     assert facts["variants"]["fne"]["config"]["negatives"]["strategy"] == "fne" and facts["test_accesses"]
-    assert "ranks: the runs kept none" in facts["left_out"]
+
+
+def test_a_table_of_too_many_rows_is_left_out_and_said_to_be(
+    place: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = export.build(load(study, place)).tables["ranks"].rows
+    monkeypatch.setitem(export.MOST_ROWS, "ranks", rows - 1)
+    found = export.build(load(study, place))
+    assert "ranks" not in found.tables and "images" in found.tables
+    assert found.facts["left_out"] == [f"ranks: {rows:,} rows, more than {rows - 1:,}"]
 
 
 def test_single_images_average_to_the_scores(place: Path, study: Study) -> None:
@@ -78,9 +87,7 @@ def test_the_same_results_give_the_same_bytes(place: Path, study: Study, tmp_pat
 
 @pytest.mark.parametrize("form", ["csv", "parquet", None])
 @pytest.mark.parametrize("name", ["b.zip", "folder"])
-def test_what_was_written_is_read_again(
-    place: Path, study: Study, tmp_path: Path, form: str | None, name: str
-) -> None:
+def test_what_was_written_is_read_again(place: Path, study: Study, tmp_path: Path, form: str | None, name: str) -> None:
     found, built = bundle.read(run(study, place, tmp_path / name, form)), export.build(load(study, place))
     assert found.facts == json.loads(json.dumps(built.facts))
     for key, table in built.tables.items():
@@ -149,9 +156,7 @@ def test_results_of_another_config_are_refused(place: Path, study: Study, tmp_pa
         run(replace(study, configs=configs), place, tmp_path / "out")
 
 
-def test_parquet_needs_pyarrow(
-    place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parquet_needs_pyarrow(place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bundle, export):
         monkeypatch.setattr(module, "has_parquet", lambda: False)
     with pytest.raises(UserError, match="pyarrow"):
