@@ -21,7 +21,7 @@ from fne.configuration.schema import flatten, yaml_number
 from fne.configuration.seeds import block_name, parse_block
 from fne.configuration.series import Series
 from fne.configuration.stated import STUDY_LEVEL
-from fne.configuration.study import Study, resolve
+from fne.configuration.study import Study, oracle_bases, resolve
 from fne.configuration.variants import Variant
 from fne.configuration.yaml_file import parse
 from fne.errors import UserError, bad_input
@@ -42,6 +42,7 @@ __all__ = [
     "list_variants",
     "load",
     "load_study",
+    "oracle_bases",
     "parse_block",
     "parse_set",
     "resolve",

@@ -70,3 +70,14 @@ def resolve(study: Study, variant: str) -> dict[str, Any]:
             "is not a variant of this study", file=study.name, value=variant, allowed=study.variants
         )
     return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
+
+
+def oracle_bases(study: Study) -> dict[str, str]:
+    """Variants with an oracle whose config without it is that of another variant of the study, and that variant."""
+    found = {}
+    for variant in study.variants:
+        without = {**study.configs[variant], "negatives.oracle": "none"}
+        base = next((other for other in study.variants if other != variant and study.configs[other] == without), None)
+        if base is not None:
+            found[variant] = base
+    return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from fne.config import oracle_bases
 from fne.reporting.facts import paired_interval, ranked
-from fne.reporting.table_configs import tuning
 from fne.reporting.wording import clean, listing, metric_name, p_value, percent, signed, span
 from fne.stats.needs import ALPHA
 from fne.study_results import StudyResults
@@ -23,23 +23,9 @@ MIN_RULES = 3
 
 
 def oracle_pairs(study: StudyResults) -> list[tuple[str, str, str]]:
-    """(variant, base, oracle): the base is the variant whose config is the same without the oracle.
-
-    Values that tuning chose are left out of the comparison of configs: base and oracle were tuned apart.
-    """
-    configs, chosen = study.definition.configs, tuning(study).get("values") or {}
-    tuned = {key for values in chosen.values() for key in values or {}}
-
-    def bare(variant: str) -> dict:
-        return {key: value for key, value in configs[variant].items() if key != ORACLE and key not in tuned}
-
-    return [
-        (variant, base, str(configs[variant][ORACLE]))
-        for variant in configs
-        if configs[variant].get(ORACLE, "none") != "none"
-        for base in configs
-        if configs[base].get(ORACLE, "none") == "none" and bare(base) == bare(variant)
-    ]
+    """(variant, base, oracle): the base is the variant whose config, tuned values too, is the same without it."""
+    bases, configs = oracle_bases(study.definition), study.definition.configs
+    return [(variant, base, str(configs[variant][ORACLE])) for variant, base in bases.items()]
 
 
 def attainable(study: StudyResults) -> list[tuple[str, float]]:

@@ -15,7 +15,7 @@ import yaml
 
 import fne
 from fne import paths
-from fne.config import Study, resolve, training_digest
+from fne.config import Study, oracle_bases, resolve, training_digest
 from fne.configuration.schema import flatten, unflatten
 from fne.configuration.tuning import Tuning
 from fne.configuration.yaml_file import read_mapping
@@ -100,18 +100,6 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     if {**before, "protocol": None} != {**outcome, "protocol": None}:
         write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
     print("\n".join(told(outcome)))
-
-
-def oracle_bases(study: Study) -> dict[str, str]:
-    """Variants with an oracle whose config without it is that of another variant of the study, and that variant."""
-    plain = {variant: dict(study.configs[variant]) for variant in study.variants}
-    found = {}
-    for variant, config in plain.items():
-        without = {**config, "negatives.oracle": "none"}
-        base = next((other for other, its in plain.items() if other != variant and its == without), None)
-        if base is not None:
-            found[variant] = base
-    return found
 
 
 def told(outcome: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,6 @@ from fne.configuration import schema
 from fne.configuration.library import Library
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
-from fne.training.tune import oracle_bases
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "ablations"
@@ -166,7 +165,7 @@ def test_tuned_file_belongs_to_a_study_and_covers_it(name: str) -> None:
     for study in users:
         assert set(content["values"]) >= set(study.variants)
         assert set(study.seeds).isdisjoint(declared.seeds), "tuned on the seeds that are reported"
-    bases = oracle_bases(searched)
+    bases = config.oracle_bases(searched)
     for variant, values in content["values"].items():
         tried = [trial for trial in content["trials"] if trial["variant"] == bases.get(variant, variant)]
         points = [{key: trial[key] for key in trial if key not in ("variant", "val_rsum", "digest")} for trial in tried]

@@ -76,12 +76,20 @@ def test_oracles_are_found_by_their_config_and_are_no_rivals(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["ceiling", "literature"])
 def test_the_oracles_of_the_studies_have_their_bases(name: str, root: Path) -> None:
-    """Also where tuning chose other values for the oracle than for its base."""
+    """Tuned values are those of the base, so that what the two differ in is what the truth is worth."""
     study: Study = load_study(name, root=root)
     found = {(variant, base) for variant, base, _ in oracle_pairs(StudyResults(study, root))}
     oracles = {variant for variant in study.variants if study.configs[variant]["negatives.oracle"] != "none"}
     assert {variant for variant, _ in found} == oracles
     assert all(variant.rpartition("_oracle_")[0] == base for variant, base in found)
+
+
+def test_an_oracle_that_was_tuned_apart_says_nothing_of_the_truth(tmp_path: Path) -> None:
+    study = ceiling(tmp_path)
+    configs = {**study.definition.configs}
+    configs["b_only"] = {**configs["b_only"], "train.learning_rate": 0.5}
+    apart = StudyResults(replace(study.definition, configs=configs), tmp_path)
+    assert oracle_pairs(apart) == [("b_remove", "hardest_in_batch", "remove")]
 
 
 def rivals(root: Path, fne: float) -> StudyResults:

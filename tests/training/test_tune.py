@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import fne
-from fne.config import Study, load_study, resolve, training_digest
+from fne.config import Study, load_study, oracle_bases, resolve, training_digest
 from fne.configuration.schema import flatten
 from fne.configuration.tuning import Tuning
 from fne.errors import UserError
@@ -77,7 +77,7 @@ def test_an_oracle_takes_over_the_values_of_its_base(searched: Path) -> None:
     content = yaml.safe_load(file.read_text()) | {"variants": names}
     file.write_text(yaml.safe_dump(content))
     study = load(searched)
-    assert tune.oracle_bases(study) == {names[0]: names[1]}, "fne is not in this study: its oracle searches by itself"
+    assert oracle_bases(study) == {names[0]: names[1]}, "fne is not in this study: its oracle searches by itself"
     tune.run(study, searched, 2, "cpu")
     outcome = yaml.safe_load((searched / "ablations" / "tuned" / "smoke.yaml").read_text())
     assert {trial["variant"] for trial in outcome["trials"]} == set(names[1:]) and list(outcome["values"]) == names
