@@ -60,6 +60,9 @@ def test_the_first_to_lose_is_the_one_of_the_numbers(told: tuple[Path, SeriesRes
     held = said.split("Not shown to lose")[1].split(".  ")[0]
     assert "InfoNCE" in held and series.title_of(variant) not in held.split("At prevalence")[0]
     assert "false negatives, the most of all" in said
+    looked = (len(series.strategies) - (series.reference in series.strategies)) * (len(series.values) - 1)
+    assert f"These are {looked} changes, each judged by its own 95 % interval" in said
+    assert f"if no strategy lost, about {0.025 * looked:.1f} would look like a loss" in said
 
 
 def test_nothing_lost_and_nothing_known(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def losses(series: SeriesResults) -> list[Loss]:
 
 def answer(series: SeriesResults) -> tuple[str, ...]:
     """The first sentence answers the question; the others say who follows, who holds, and what was picked."""
-    return (_first(series), *_rest(series), *_picks(series), *_control(series))
+    return (_first(series), *_rest(series), *_chance(series), *_picks(series), *_control(series))
 
 
 def _first(series: SeriesResults) -> str:
@@ -80,6 +80,18 @@ def _rest(series: SeriesResults) -> list[str]:
     if found and held:
         sentences.append(f"Not shown to lose, with the change at {series.at(last)}: {listing(held)}.")
     return sentences
+
+
+def _chance(series: SeriesResults) -> list[str]:
+    """Many intervals were looked at, each with its own chance of excluding zero."""
+    looked = [effect for effect in _grown(series) if math.isfinite(effect.high)]
+    if not losses(series):
+        return []
+    by_chance = sum((1 - effect.level) / 2 for effect in looked)
+    return [
+        f"These are {len(looked)} changes, each judged by its own {100 * looked[0].level:g} % interval: if no strategy "
+        f"lost, about {by_chance:.1f} would look like a loss."
+    ]
 
 
 def _picks(series: SeriesResults) -> list[str]:
