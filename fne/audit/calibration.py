@@ -113,7 +113,7 @@ def scored(
     val: tuple[Tensor, Tensor],
     known: tuple[str, Sample] | None,
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Rows of one posterior and seed, with the scores of every bootstrap draw.
+    """Rows of one posterior and seed, with the scores of every bootstrap draw: NaN for a density not the variant's own.
 
     Args:
         posterior: Fitted.
@@ -123,12 +123,11 @@ def scored(
     """
     maps: dict[str, list[Any]] = {"none": [lambda p: p] * 2}
     if known is not None:
-        probability = posterior.probability(known[1].similarities(*val)).cpu().numpy()
+        probability = posterior.probability(known[1].similarities(*val)).cpu().numpy()[:, known[1].counted]
+        sides = probability[:1] if _alike(*probability) else probability
         for kind in recalibration.MAPS:
-            maps[kind] = [
-                recalibration.fit(kind, side[known[1].counted], known[1].positive[known[1].counted])
-                for side in probability
-            ]
+            fits = [recalibration.fit(kind, side, known[1].positive[known[1].counted]) for side in sides]
+            maps[kind] = [fits[0], fits[-1]]
     for source in dict.fromkeys(name for name, _ in samples):
         mine = [sample for name, sample in samples if name == source]
         found = [posterior.probability(sample.similarities(*test)).cpu().numpy() for sample in mine]
@@ -136,18 +135,24 @@ def scored(
         positive = np.concatenate([sample.positive[sample.counted] for sample in mine])
         # Places within the sample: all samples of one source have the same images.
         image, owner = (np.concatenate(side) for side in zip(*(np.nonzero(s.counted) for s in mine), strict=True))
-        alike = np.allclose(*sides, rtol=1e-4, atol=1e-7)  # a function of the similarity, whatever the anchor is
-        for side, direction in enumerate(("both",) if alike else ("i2t", "t2i")):
+        for side, direction in enumerate(("both",) if _alike(*sides) else ("i2t", "t2i")):
             for kind, fitted in maps.items():
                 one = Scored(np.clip(fitted[side](sides[side]), 0.0, 1.0), positive)
-                stream = numpy_stream(0, "calibration", source)  # the same images for every posterior and run
-                drawn = bootstrap(one, image, owner, len(mine[0].image), DRAWS, stream)
+                drawn = np.full((DRAWS, len(METRICS)), np.nan)
+                if posterior.own:  # drawing takes most of the time
+                    stream = numpy_stream(0, "calibration", source)  # the same images for every posterior and run
+                    drawn = bootstrap(one, image, owner, len(mine[0].image), DRAWS, stream)
                 yield {
                     "recalibration": kind, "source": source, "direction": direction, "pairs": len(positive),
                     "positives": int(positive.sum()), "bins": one.reliability(),
                     "scores": {name: None if np.isnan(value) else float(value)
                                for name, value in zip(METRICS, one.scores(), strict=True)},
                 }, drawn  # fmt: skip
+
+
+def _alike(first: np.ndarray, second: np.ndarray) -> bool:
+    """Is a posterior one of the similarity alone, whatever the anchor is?"""
+    return np.allclose(first, second, rtol=1e-4, atol=1e-7)
 
 
 def sampled(view: SplitView, truth: Truth) -> Iterator[tuple[str, Sample]]:

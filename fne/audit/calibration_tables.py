@@ -78,6 +78,9 @@ def rows_of(variant: str, files: list[Path]) -> tuple[list[dict[str, Any]], list
 def _interval(drawn: np.ndarray) -> tuple[list[float], list[float], str]:
     """Ends per metric of (seeds, draws, metrics), and how they were made."""
     seeds, draws, _ = drawn.shape
+    if np.isnan(drawn).all():
+        nothing = [math.nan] * drawn.shape[2]
+        return nothing, nothing, "no interval: a density that the variant does not use"
     method = f"percentiles of {draws} bootstrap draws of images with their captions"
     if seeds >= MIN_SEEDS:
         chosen = numpy_stream(0, "calibration", "seeds").integers(0, seeds, (draws, seeds))

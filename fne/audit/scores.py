@@ -13,7 +13,7 @@ CLIP = 1e-7
 
 
 class Scored:
-    """Probabilities with their outcomes, sorted once, so that weighted scores are cheap.
+    """Probabilities with their outcomes, sorted once, so that weighted scores are cheap: no pass sorts again.
 
     Weights are how often a pair is counted. With w = 1:
 
@@ -34,14 +34,20 @@ class Scored:
     """
 
     def __init__(self, probability: np.ndarray, positive: np.ndarray, bins: int = BINS) -> None:
-        self.order = np.argsort(probability, kind="stable")
-        self.p = probability[self.order].astype(np.float64)
-        self.y = positive[self.order].astype(np.float64)
-        first = np.concatenate([[True], self.p[1:] > self.p[:-1]])
-        self.starts = np.flatnonzero(first)
-        below = self.starts[np.cumsum(first) - 1]
-        self.bin = (bins * below) // max(len(self.p), 1)
-        self.bins = bins
+        self.p, self.y, self.bins = probability.astype(np.float64), positive.astype(np.float64), bins
+        order = np.argsort(probability)
+        ascending = self.p[order]
+        first = np.concatenate([[True], ascending[1:] > ascending[:-1]])
+        below = np.flatnonzero(first)[np.cumsum(first) - 1]
+        self.bin = np.empty(len(order), np.int64)
+        self.bin[order] = (bins * below) // max(len(order), 1)
+        # Ranks need the weight at each probability that a positive has (odd levels) and between two of them (even).
+        self.hits = np.flatnonzero(positive)
+        found = np.unique(self.p[self.hits])
+        place = np.searchsorted(found, ascending)
+        at = found[np.minimum(place, len(found) - 1)] == ascending if len(found) else np.zeros(len(order), bool)
+        self.level, self.levels = np.empty(len(order), np.int64), 2 * len(found) + 1
+        self.level[order] = 2 * place + at
         clipped = np.clip(self.p, CLIP, 1 - CLIP)
         self.squared = (self.p - self.y) ** 2
         self.surprise = -np.where(self.y == 1, np.log(clipped), np.log1p(-clipped))
@@ -52,21 +58,22 @@ class Scored:
         Args:
             weights: (N,) >= 0, in the order given at first; None counts every pair once.
         """
-        w = np.ones(len(self.p)) if weights is None else weights[self.order].astype(np.float64)
+        w = np.ones(len(self.p)) if weights is None else weights.astype(np.float64)
         total = w.sum()
         if not total:
             return np.full(len(METRICS), math.nan)
         gaps = np.bincount(self.bin, w * (self.p - self.y), minlength=self.bins)
-        hits = np.add.reduceat(w * self.y, self.starts)
-        misses = np.add.reduceat(w, self.starts) - hits
+        every = np.bincount(self.level, w, minlength=self.levels)
+        hits = np.bincount(self.level[self.hits], w[self.hits], minlength=self.levels)
+        misses = every - hits
         positives, negatives = hits.sum(), misses.sum()
         auroc = precision = math.nan
         if positives > 0 and negatives > 0:
             auroc = float((hits * (np.cumsum(misses) - misses / 2)).sum() / (positives * negatives))
-            above = np.cumsum(hits[::-1]), np.cumsum((hits + misses)[::-1])
+            above = np.cumsum(hits[::-1]), np.cumsum(every[::-1])
             at = np.divide(above[0], above[1], out=np.zeros_like(above[0]), where=above[1] > 0)
             precision = float((hits[::-1] * at).sum() / positives)
-        means = (w * self.squared).sum() / total, (w * self.surprise).sum() / total
+        means = w @ self.squared / total, w @ self.surprise / total
         return np.array([np.abs(gaps).sum() / total, *means, auroc, precision])
 
     def reliability(self) -> list[dict[str, float]]:
