@@ -9,6 +9,7 @@ from fne.config import Study
 from fne.errors import bad_input
 from fne.reporting.cells import Table
 from fne.reporting.render import save
+from fne.reporting.table_calibration import calibration_table
 from fne.reporting.table_configs import configs_table
 from fne.reporting.table_contrasts import contrasts_table
 from fne.reporting.table_main import main_table
@@ -28,6 +29,7 @@ _BUILDERS = {
     "published": published_table,
     "methods": methods_table,
     "ablation": ablation_table,
+    "calibration": calibration_table,
 }
 TABLES = tuple(_BUILDERS)
 """Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""

@@ -39,6 +39,13 @@ _ENDS = {
     "high": Column("float", "Upper end of the 95 % interval.", SHARE),
 }
 _N_SEEDS = {"n_seeds": Column("int", "Seeds that have a result.", "runs")}
+_POSTERIOR = {
+    "posterior": Column("text", "fne:<density>, bcl, threshold:<strategy>, or a strategy from outside."),
+    "own": Column("bool", "True where the variant itself uses it, and not another density in its place."),
+    "recalibration": Column("text", "none, or the map through which it went: isotonic, platt."),
+    "source": Column("text", "What is known of the pairs: exact, judged, equal_captions."),
+    "direction": Column("text", "i2t, t2i: images or captions as anchors; both: the two agree."),
+}
 _DIRECTION = {"direction": Column("text", "i2t: the anchor is an image; t2i: it is a caption.")}
 
 
@@ -134,6 +141,35 @@ TABLES: dict[str, tuple[str, dict[str, Column]]] = {
             "false_negatives": Column("int", "Picks that are in truth positives.", "picks"),
             "candidates": Column("int", "Candidates.", "pairs"),
             "candidate_false_negatives": Column("int", "Candidates that are in truth positives.", "pairs"),
+        },
+    ),
+    "calibration": (
+        "One row per variant, posterior, map, source of truth, direction and score of a false-negative probability.",
+        {
+            **_VARIANT,
+            **_POSTERIOR,
+            "metric": Column("text", "ece, brier, log_loss, auroc, average_precision."),
+            "value": Column("float", "Mean over seeds.", "score of a probability; log_loss: nats"),
+            "low": Column("float", "Lower end of the 95 % interval; empty where there is none.", "as value"),
+            "high": Column("float", "Upper end of the 95 % interval.", "as value"),
+            "seeds": Column("int", "Seeds that were scored.", "runs"),
+            "pairs": Column("int", "Scored pairs of a run.", "pairs"),
+            "positives": Column("int", "Those of them that are relevant.", "pairs"),
+            "method": Column("text", "How the interval was made, or why there is none."),
+        },
+    ),
+    "calibration_bins": (
+        "One row per bin of equal mass of a posterior: what a reliability diagram shows.",
+        {
+            **_VARIANT,
+            **_POSTERIOR,
+            "bin": Column("int", "Number of the bin, by rising probability.", "from 0"),
+            "probability": Column("float", "Mean probability, seeds pooled.", "probability"),
+            "observed": Column("float", "Share of the pairs that is relevant.", "fraction"),
+            "low": Column("float", "Lower end of its 95 % interval.", "fraction"),
+            "high": Column("float", "Upper end of its 95 % interval.", "fraction"),
+            "pairs": Column("int", "Pairs, seeds pooled.", "pairs"),
+            "positives": Column("int", "Those of them that are relevant.", "pairs"),
         },
     ),
     "missing": (

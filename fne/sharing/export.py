@@ -55,6 +55,11 @@ def build(study: StudyResults) -> Bundle:
     tables = {name: _table(study.folder / f"{name}.csv", name) for name in
               ("runs", "intervals", "contrasts", "curves", "audit", "missing")}  # fmt: skip
     left_out = []
+    for name in ("calibration", "calibration_bins"):
+        if (file := study.folder / f"{name}.csv").is_file():
+            tables[name] = _table(file, name)
+        else:
+            left_out.append(f"{name}: `fne audit` was not run")
     for name, made in (("images", _images(study)), ("ranks", _ranks(study))):
         rows = len(made["seed"])
         if 0 < rows <= MOST_ROWS[name]:

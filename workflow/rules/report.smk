@@ -2,6 +2,7 @@
 rule make_tables:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED),
+        "results/{study}/calibration.csv",
         tuned_file,
         published_file,
         sources("fne.reporting.tables"),
