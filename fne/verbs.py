@@ -205,14 +205,15 @@ def figures(arguments: argparse.Namespace) -> None:
         problem = "is drawn for a study, not for a series"
         raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
     if is_series:
-        from fne.reporting.series import figures as room
+        from fne.reporting.series.figures import run
+    elif arguments.paper is None:
+        from fne.reporting.figures import run
     else:
-        from fne.reporting import figures as room
+        from fne.reporting.figures import run_for_paper
 
-    if arguments.paper is None:
-        room.run(asked, arguments.root)
-    else:
-        room.run_for_paper(asked, arguments.paper, arguments.root)
+        run_for_paper(asked, arguments.paper, arguments.root)
+        return
+    run(asked, arguments.root)
 
 
 def report(arguments: argparse.Namespace) -> None:

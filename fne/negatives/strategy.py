@@ -164,7 +164,7 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         (..., B) int64; meaningless in rows whose weights are all zero.
     """
-    weights = weights.float()
+    weights = at_least_float32(weights)
     cumulative = weights.cumsum(dim=-1)
     target = uniform.to(cumulative.dtype).unsqueeze(-1) * cumulative[..., -1:]
     index = torch.searchsorted(cumulative, target, right=True).clamp_(max=weights.shape[-1] - 1)

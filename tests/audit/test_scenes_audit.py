@@ -170,7 +170,8 @@ def test_popular_items_carry_their_ids_and_every_table_is_written(made) -> None:
     for row in table(root, study, "audit_popular.csv"):
         names = view.caption_ids if row["direction"] == "i2t" else view.image_ids
         assert row["id"] == names[int(row["candidate"])]
-    assert all(table(root, study, name) for name in TABLES)
+    empty = {"audit_judged.csv", "calibration.csv", "calibration_bins.csv"}  # no judges; no run of calibrate
+    assert {name for name in TABLES if not table(root, study, name)} == empty
 
 
 def test_a_truncated_file_of_picks_is_one_clear_error(made) -> None:

@@ -125,7 +125,7 @@ def test_targets(project: Project) -> None:
 
 def test_gpu_jobs_ask_for_one_only_on_cuda(project: Project) -> None:
     jobs = project.planned("--config", "device=cuda", "--resources", "gpu=1")
-    assert {job.rule for job in jobs if job.resources.get("gpu") == "1"} == {"extract", "train", "rank"}
+    assert {job.rule for job in jobs if job.resources.get("gpu") == "1"} == {"extract", "train", "rank", "calibrate"}
     jobs = project.planned("--config", "device=cpu")
     assert not [job for job in jobs if job.resources.get("gpu", "0") != "0"]
 

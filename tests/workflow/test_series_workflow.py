@@ -35,7 +35,7 @@ primary: {metric: rsum, protocol: own}
 WORLDS = ("--config", "study=worlds")
 MEMBERS = ("worlds--data_prevalence-0.0", "worlds--data_prevalence-0.02")
 OF_SERIES = {"compare_of_series", "make_tables_of_series", "make_figures_of_series", "make_report_of_series"}
-REPORTED = {"make_tables", "make_figures", "make_report"}
+REPORTED = {"audit", "make_tables", "make_figures", "make_report"}
 
 
 def write(folder: Path) -> Project:
@@ -188,6 +188,7 @@ def test_only_prevalence_sets_the_worlds_apart(ran: tuple[Project, Series]) -> N
 @pytest.mark.timeout(1200)
 def test_verbs_take_a_series_or_a_member(ran: tuple[Project, Series]) -> None:
     project, _ = ran
+    assert project.run("fne", "audit", "--study", MEMBERS[1]).returncode == 0, "of a member alone"
     for verb in ("compare", "tables", "figures", "report"):
         for name in ("worlds", MEMBERS[1]):
             done = project.run("fne", verb, "--study", name)
