@@ -100,7 +100,7 @@ def put(a: Bundle, b: Bundle, orderings: bool) -> SideBySide:
     values = [_values(bundle, common) for bundle in (a, b)]
     same_images = not only_order and values[0].shape[1] == values[1].shape[1]
     found = agreements(*values, same_images=same_images)
-    names = (a.facts["study"], b.facts["study"])
+    names = (clean(a.facts["study"]), clean(b.facts["study"]))
     return SideBySide(tuple(_lines(a, b, only_order, common)), tuple(rows), tuple(found), names)
 
 
@@ -139,8 +139,8 @@ def _lines(a: Bundle, b: Bundle, only_order: bool, common: Sequence[str]) -> lis
         facts = bundle.facts
         found = facts["protocols"][facts["primary"]["protocol"]]
         lines.append(
-            f"{letter}: {facts['study']}, {clean(facts['title'])} ({found['name']}, fingerprint {found['id']}; regime "
-            f"{facts['regime']}; {len(facts['seeds'])} seeds; baseline {facts['baseline']})"
+            f"{letter}: {clean(facts['study'])}, {clean(facts['title'])} ({found['name']}, fingerprint {found['id']}; "
+            f"regime {facts['regime']}; {len(facts['seeds'])} seeds; baseline {facts['baseline']})"
         )
     primary = a.facts["primary"]
     metric = METRICS.get(primary["metric"], primary["metric"])

@@ -136,7 +136,7 @@ def test_a_sweep_tells_its_strongest_axis_and_whether_a_point_beats_the_default(
     best = max(("fne", "tau--x-1", "tau--x-2"), key=lambda name: sum(study.values(name).values()))
     title = study.definition.library[best].title
     assert first.startswith(f"Of 2 axes, negatives.tau moves the score most: {numbers(study, best, 'tau--x-0')}")
-    assert f"] from tau 0 to {title}, the ends of 4 points; no point is shown to beat FNE (as released) after" in first
+    assert f"] from tau 0 to {title}, the ends of 4 points, picked by these scores; no point is shown to beat" in first
 
 
 def test_a_sweep_with_a_better_point_says_so_after_holm(tmp_path: Path) -> None:
