@@ -108,8 +108,8 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
     low, high = paired_interval(study, best, worst)
     apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {span(low, high, sign=True)}".rstrip()
     lead = f"Of {len(wide)} axes, {keys} moves the score most" if len(wide) > 1 else f"{keys} moves the score"
-    ends = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points, picked by these scores"
-    text = f"{lead}: {apart} {ends}"
+    ends = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
+    text = f"{lead}: {apart} {ends}, picked by these scores"
     return [f"{text}; {_beats(study, [variant for variant in swept if variant in done], done)}."]
 
 
