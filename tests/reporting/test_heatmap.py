@@ -33,7 +33,7 @@ def swept(root: Path, repository: Path, truth_known: bool = True) -> StudyResult
     fakes += [Fake(member(*at), "x", "fne", 440.0 + 6 * k, 0.01 + 0.01 * k, 0.4) for k, at in enumerate(points)]
     study = load_study("memory", {"variants": ",".join(fake.id for fake in fakes)}, root)
     missing = tuple((member(*UNRUN), seed, "train", "out of memory") for seed in (0, 1, 2))
-    write_study(root, study=study, fakes=tuple(fakes), missing=missing, truth_known=truth_known)
+    write_study(root, study=study, fakes=tuple(fakes), missing=missing, truth_known=truth_known, resources=truth_known)
     return load(study, root)
 
 

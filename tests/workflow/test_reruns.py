@@ -122,10 +122,10 @@ def test_code_of_the_statistics_compares_anew_only(project: Project) -> None:
     assert rules(project.planned(*THREE)) == AFTERWARDS - {"aggregate"}
 
 
-def test_code_of_the_audit_audits_and_draws_anew_only(project: Project) -> None:
+def test_code_of_the_audit_audits_and_reports_anew_only(project: Project) -> None:
     path = project.folder / "fne/audit/rates.py"
     path.write_text(path.read_text() + "\n# another interval\n")
-    assert rules(project.planned(*THREE)) == {"audit", "make_figures", "make_report"}
+    assert rules(project.planned(*THREE)) == {"audit", "make_tables", "make_figures", "make_report"}
 
 
 def test_what_is_kept_of_the_picks_trains_nothing(project: Project) -> None:
