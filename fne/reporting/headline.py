@@ -7,7 +7,7 @@ import math
 from fne.config import diff, resolve
 from fne.configuration.variants import show
 from fne.reporting.answers import answer, attainable
-from fne.reporting.facts import paired_interval, pick_share, ranked
+from fne.reporting.facts import paired_interval, pick_share, ranked, truth_kind
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.wording import clean, metric_name, number, p_value, percent, signed, span
 from fne.study_results import Contrast, StudyResults
@@ -105,8 +105,11 @@ def _picks(study: StudyResults) -> list[str]:
     if len(shares) < 2:
         return []
     mine, its = shares[FNE], shares[study.baseline]
+    known = "are in truth matches"
+    if truth_kind(study, "train") != "exact":
+        known = "are known to be matches, as few of those that are can be,"
     return [
-        f"Of the negatives picked in training, {percent_of(mine.value)} are in truth matches under "
+        f"Of the negatives picked in training, {percent_of(mine.value)} {known} under "
         f"{_name(study, FNE)}, against {percent_of(its.value)} under {_name(study, study.baseline)}."
     ]
 

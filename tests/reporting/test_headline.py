@@ -118,3 +118,11 @@ def test_two_variants_tuned_apart_do_not_show_what_the_elimination_adds(
     words = next(words for words in headline(paper.results) if "minus FNE without elimination" in words)
     told = "not the elimination's alone, for they were tuned apart (loss.margin 0.2 against 0.1)."
     assert words.startswith("FNE (as released) minus") and words.endswith(told)
+
+
+def test_where_few_matches_are_known_the_picks_are_told_so(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fne.reporting.headline as module
+
+    monkeypatch.setattr(module, "truth_kind", lambda *given: "captions")
+    words = headline(paper.results)[3]
+    assert "are known to be matches, as few of those that are can be, under FNE" in words and "in truth" not in words
