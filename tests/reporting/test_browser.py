@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,44 +104,57 @@ def head(table: str, place: int) -> str:
     return f"#{table} thead tr:last-child > :nth-child({place})"
 
 
+def settles(tab: Tab, found: Callable[[], object], wanted: object) -> None:
+    """Assert that the page comes to show what is wanted; a table is drawn anew a moment after the press."""
+    for _ in range(100):
+        if found() == wanted:
+            return
+        tab.page.wait_for_timeout(50)
+    assert found() == wanted
+
+
 def test_columns_sort_by_their_numbers_with_a_mouse_and_with_keys(desktop: Tab) -> None:
     def scores() -> list[float]:
         return [float(text.split()[0].replace("−", "-")) for text in column(desktop, "table-main", 9)]
 
-    given = column(desktop, "table-main", 1)
-    assert scores() != sorted(scores(), reverse=True)
+    def names() -> list[str]:
+        return column(desktop, "table-main", 1)
+
+    given, ordered = names(), sorted(scores())
+    assert scores() != ordered[::-1] and given != sorted(given)
     desktop.page.click(head("table-main", 9))
-    assert scores() == sorted(scores(), reverse=True)
+    settles(desktop, scores, ordered[::-1])
     assert desktop.page.get_attribute(head("table-main", 9), "aria-sort") == "descending"
     desktop.page.focus(head("table-main", 9) + " [tabindex='0']")
     desktop.page.keyboard.press("Enter")
-    assert scores() == sorted(scores())
+    settles(desktop, scores, ordered)
     desktop.page.keyboard.press("Enter")
-    assert column(desktop, "table-main", 1) == given, "the third press gives the study's own order back"
+    settles(desktop, names, given)  # the third press gives the study's own order back
     desktop.page.click(head("table-main", 1))
-    assert column(desktop, "table-main", 1) == sorted(given)
+    settles(desktop, names, sorted(given))
 
 
 def test_a_cell_without_a_number_stays_at_the_end(attacked: Tab) -> None:
     for _ in range(2):
         attacked.page.click(head("table-main", 9))
-        assert column(attacked, "table-main", 9)[-1] == "—"
-        assert "infonce" in column(attacked, "table-main", 1)[-1]
+        settles(attacked, lambda: column(attacked, "table-main", 9)[-1], "—")
+        settles(attacked, lambda: "infonce" in column(attacked, "table-main", 1)[-1], True)
 
 
 def test_a_filter_keeps_the_rows_with_its_words(desktop: Tab) -> None:
     box = "#results input[type=search]"
     desktop.page.fill(box, "without elim")
-    assert column(desktop, "table-main", 1) == ["FNE without elimination\nfne_no_elimination"]
+    settles(desktop, lambda: column(desktop, "table-main", 1), ["FNE without elimination\nfne_no_elimination"])
     assert "(10 without the filter)" in desktop.page.inner_text("#results .dt-info")
     desktop.page.fill(box, "")
-    assert len(column(desktop, "table-main", 1)) == 10
+    settles(desktop, lambda: len(column(desktop, "table-main", 1)), 10)
 
 
 def test_a_long_table_is_paged(desktop: Tab) -> None:
     unfold(desktop)
     rows = desktop.texts("#table-contrasts tbody tr")
     desktop.page.click("#contrasts details .dt-paging-button:has-text('2')")
+    settles(desktop, lambda: desktop.texts("#table-contrasts tbody tr") == rows, False)
     second = desktop.texts("#table-contrasts tbody tr")
     assert len(rows) == len(second) == 25 and not set(rows) & set(second)
 
