@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration.describe import describe
+from fne.configuration.fields import flatten, yaml_number
 from fne.configuration.library import Library
 from fne.configuration.loading import list_studies, load, load_study
 from fne.configuration.merge import FLAT_KEYS, canonical, digest
-from fne.configuration.schema import flatten, yaml_number
 from fne.configuration.seeds import block_name, parse_block
 from fne.configuration.series import Series
 from fne.configuration.stated import STUDY_LEVEL

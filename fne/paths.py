@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.config import Series, Study, data_section, resolve
+from fne.configuration.fields import flatten
 from fne.configuration.merge import canonical, how_to_give, is_path
 from fne.configuration.problems import Problems
-from fne.configuration.schema import PATH_KEYS, RELEVANCE_KEYS, flatten
+from fne.configuration.schema import PATH_KEYS, RELEVANCE_KEYS
 from fne.files import sha256_text
 from fne.retrieval import relevance
 

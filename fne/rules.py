@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fne.catalog import installed
+from fne.configuration.fields import CHOOSERS, check_key, check_value, unflatten
 from fne.configuration.library import Library
 from fne.configuration.merge import keys_read, why_unread
 from fne.configuration.plugins import Plugin, complete, find, keywords, look_in, of_target
 from fne.configuration.problems import Problems
-from fne.configuration.schema import CHOOSERS, GROUPS, REGISTRIES, RUN_FIELDS, check_key, check_value, unflatten
+from fne.configuration.schema import GROUPS, REGISTRIES, RUN_FIELDS
 from fne.errors import bad_input
 
 NOUNS = {"negatives": "strategy", "loss": "loss"}

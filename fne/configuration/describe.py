@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.fields import CHOOSERS
 from fne.configuration.library import Library
 from fne.configuration.loading import list_studies, load
 from fne.configuration.merge import keys_read
 from fne.configuration.plugins import find
 from fne.configuration.published import Entry
-from fne.configuration.schema import CHOOSERS
 from fne.configuration.series import Series
 from fne.configuration.study import Study
 from fne.configuration.variants import show

@@ -7,18 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.configuration.against import Against, read_against
+from fne.configuration.fields import Field, check_key, check_value, flatten
 from fne.configuration.plugins import complete
 from fne.configuration.published import read_published
-from fne.configuration.schema import (
-    DATASETS,
-    RUN_FIELDS,
-    Field,
-    check_key,
-    check_value,
-    data_fields,
-    fields_for,
-    flatten,
-)
+from fne.configuration.schema import DATASETS, RUN_FIELDS, data_fields, fields_for
 from fne.configuration.stated import COMMAND_LINE, STUDY_LEVEL, Stated, read_ids
 from fne.configuration.tuned import Tuned, read_tuned
 from fne.configuration.tuning import Tuning, check_seeds, read_tuning

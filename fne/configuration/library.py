@@ -7,20 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.fields import OPTION, Field, check_key, check_value, flatten
 from fne.configuration.merge import check_selection, keys_read, why_unread
 from fne.configuration.plugins import complete
 from fne.configuration.problems import Problems
-from fne.configuration.schema import (
-    DATASETS,
-    OPTION,
-    REGIMES,
-    RUN_FIELDS,
-    Field,
-    check_key,
-    check_value,
-    data_fields,
-    flatten,
-)
+from fne.configuration.schema import DATASETS, REGIMES, RUN_FIELDS, data_fields
 from fne.configuration.variants import Variant, read_variants
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input

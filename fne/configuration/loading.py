@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.configuration import layers, merged, stated
+from fne.configuration.fields import unflatten
 from fne.configuration.library import Library
 from fne.configuration.merge import prune
 from fne.configuration.problems import Problems
-from fne.configuration.schema import unflatten
 from fne.configuration.series import Series, read_axis
 from fne.configuration.stated import Stated
 from fne.configuration.study import Study

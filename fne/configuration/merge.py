@@ -9,20 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.fields import CHOOSERS, OPTION, flatten
 from fne.configuration.plugins import Plugin, find
 from fne.configuration.problems import Problems
 from fne.configuration.schema import (
-    CHOOSERS,
     DATASETS,
     EXACT_TRUTH,
     HEAD_LEVELS,
     KEPT_ONLY,
-    OPTION,
     PATH_KEYS,
     PROJECTIONS,
     REGISTRIES,
     RELEVANCE_KEYS,
-    flatten,
 )
 from fne.data.sources import SOURCES
 from fne.errors import bad_input

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fne.configuration.fields import OPTION, flatten
 from fne.configuration.merge import canonical, check_given, check_protocol, check_together, keys_read, why_unread
-from fne.configuration.schema import OPTION, flatten
 from fne.configuration.stated import COMMAND_LINE, Stated
 from fne.configuration.tuned import Tuned
 from fne.configuration.tuning import Tuning

@@ -13,8 +13,9 @@ from typing import Any
 
 from fne.catalog import NEEDS, Entry, installed
 from fne.configuration import signature
+from fne.configuration.fields import CHOOSERS, Field, check_value
 from fne.configuration.problems import Problems
-from fne.configuration.schema import CHOOSERS, GROUPS, REGISTRIES, RUN_FIELDS, Field, check_value
+from fne.configuration.schema import GROUPS, REGISTRIES, RUN_FIELDS
 from fne.errors import UserError, bad_input
 
 NOUNS = {"negatives": "Strategy (fne.negatives.strategy)", "loss": "Loss (fne.losses.loss)"}

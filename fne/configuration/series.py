@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.fields import check_key, check_value, flatten
 from fne.configuration.problems import Problems
-from fne.configuration.schema import DATASETS, check_key, check_value, data_fields, flatten
+from fne.configuration.schema import DATASETS, data_fields
 from fne.configuration.study import Study
 from fne.configuration.variants import member_id
 from fne.errors import bad_input

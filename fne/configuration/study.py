@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fne.configuration.against import Against
-from fne.configuration.schema import unflatten
+from fne.configuration.fields import unflatten
 from fne.configuration.tuning import Tuning
 from fne.configuration.variants import Variant
 from fne.errors import bad_input

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.fields import check_value, flatten
 from fne.configuration.library import Library
 from fne.configuration.problems import Problems
-from fne.configuration.schema import check_value, flatten
 from fne.configuration.tuning import Tuning, read_tuning
 from fne.configuration.variants import only_keys, text_of, variant_field
 from fne.configuration.yaml_file import read_mapping

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.fields import check_value, flatten
 from fne.configuration.problems import Problems
-from fne.configuration.schema import check_value, flatten
 from fne.configuration.variants import only_keys, variant_field
 from fne.errors import bad_input
 

@@ -9,14 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.configuration.fields import check_key, check_value, flatten
 from fne.configuration.problems import Problems
-from fne.configuration.schema import (
-    RUN_FIELDS,
-    VARIANT_SECTIONS,
-    check_key,
-    check_value,
-    flatten,
-)
+from fne.configuration.schema import RUN_FIELDS, VARIANT_SECTIONS
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
 

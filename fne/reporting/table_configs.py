@@ -7,7 +7,7 @@ from typing import Any
 
 from fne import paths
 from fne.config import diff, resolve
-from fne.configuration.schema import flatten
+from fne.configuration.fields import flatten
 from fne.configuration.yaml_file import read_mapping
 from fne.reporting.cells import Cell, Column, Table
 from fne.reporting.wording import clean

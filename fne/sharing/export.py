@@ -12,8 +12,9 @@ import numpy as np
 import fne
 from fne import paths
 from fne.config import Study, digest, resolve
+from fne.configuration.fields import flatten, unflatten
 from fne.configuration.merge import is_path
-from fne.configuration.schema import PATH_KEYS, flatten, unflatten
+from fne.configuration.schema import PATH_KEYS
 from fne.errors import bad_input
 from fne.reporting.table_configs import tuning
 from fne.reporting.table_record import fingerprints, test_readings, versions

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fne.configuration.fields import CHOOSERS
 from fne.configuration.plugins import Plugin, find, keywords
-from fne.configuration.schema import CHOOSERS
 from fne.contract import check_before_training
 from fne.losses.loss import Loss, positive_similarity
 from fne.negatives.memory.kind import EMPTY, Candidates

@@ -16,7 +16,7 @@ import yaml
 import fne
 from fne import paths
 from fne.config import Study, oracle_bases, resolve, training_digest
-from fne.configuration.schema import flatten, unflatten
+from fne.configuration.fields import flatten, unflatten
 from fne.configuration.tuning import Tuning
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input

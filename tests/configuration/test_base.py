@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fne.configuration import schema
+from fne.configuration.fields import check_value, flatten
 from fne.data.scenes.prevalence import MAX_PREVALENCE
 from fne.errors import UserError
 from tests.projects import ROOT, Project
@@ -51,10 +52,10 @@ def test_missing_base(project: Project) -> None:
 def test_base_and_the_table_of_fields_hold_the_same_keys(project: Project) -> None:
     base = project.read("base")
     run = {key: value for key, value in base.items() if key not in ("datasets", "regime")}
-    assert set(schema.flatten(run)) == set(schema.RUN_FIELDS)
+    assert set(flatten(run)) == set(schema.RUN_FIELDS)
     for dataset, section in base["datasets"].items():
         kind = schema.DATASETS[dataset]
-        assert set(schema.flatten(section)) == set(schema.DATA_FIELDS[kind])
+        assert set(flatten(section)) == set(schema.DATA_FIELDS[kind])
 
 
 def test_every_value_of_the_base_has_a_comment() -> None:
@@ -101,7 +102,7 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
         wrong += [1, 0.5, "" if field.kind in ("text", "path") else "nonsense"]
     for value in wrong:
         with pytest.raises(UserError, match=key):
-            schema.check_value(value, field, "file", key)
+            check_value(value, field, "file", key)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
 def test_ranges(key: str, inside: list, outside: list) -> None:
     field = schema.fields_for("scenes")[key]
     for value in inside:
-        assert schema.check_value(value, field, "file", key) == value
+        assert check_value(value, field, "file", key) == value
     for value in outside:
         with pytest.raises(UserError, match="out of range"):
-            schema.check_value(value, field, "file", key)
+            check_value(value, field, "file", key)

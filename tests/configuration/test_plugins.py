@@ -10,8 +10,8 @@ import pytest
 
 from fne import config
 from fne.configuration import plugins
+from fne.configuration.fields import flatten
 from fne.configuration.library import Library
-from fne.configuration.schema import flatten
 from fne.errors import UserError
 from fne.training.step import build_rule
 from tests.plugin_files import LOSS, STRATEGY, clean_path, place

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fne import config
-from fne.configuration import schema
+from fne.configuration.fields import yaml_number
 from tests.projects import ENCODERS, PATHS, Project, digests, tuned_file
 
 
@@ -139,7 +139,7 @@ def test_text_that_looks_like_a_number_is_told_how_to_be_written(project: Projec
     )
     assert yaml.safe_load("2.0e-05") == 2e-5
     for number in (2e-5, 1e20, 0.1, 123456.789, 1e-300):
-        assert yaml.safe_load(schema.yaml_number(number)) == number
+        assert yaml.safe_load(yaml_number(number)) == number
 
 
 def test_what_only_the_user_knows_is_asked_for_at_once(project: Project) -> None:

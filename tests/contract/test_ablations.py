@@ -11,6 +11,7 @@ import yaml
 
 from fne import config
 from fne.configuration import schema
+from fne.configuration.fields import check_value, flatten
 from fne.configuration.library import Library
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
@@ -77,11 +78,11 @@ def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -
     study = config.load_study(name, root=ROOT, complete=False)
     fields = schema.fields_for(study.data["dataset"])
     for variant in study.variants:
-        flat = schema.flatten(config.resolve(study, variant))
+        flat = flatten(config.resolve(study, variant))
         assert flat.pop("regime") == study.regime
         assert set(flat) <= set(fields)
         for key, value in flat.items():
-            assert schema.check_value(value, fields[key], name, key) == value or value is None
+            assert check_value(value, fields[key], name, key) == value or value is None
         resolved = config.resolve(study, variant)
         needed = {f"negatives.{o}" for o in STRATEGIES[flat["negatives.strategy"]].reads(resolved["negatives"])}
         needed |= {f"loss.{o}" for o in LOSSES[flat["loss.kind"]].reads(resolved["loss"])}

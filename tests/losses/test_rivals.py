@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from fne.configuration.fields import check_value
 from fne.configuration.library import Library
-from fne.configuration.schema import RUN_FIELDS, check_value
+from fne.configuration.schema import RUN_FIELDS
 from fne.errors import UserError
 from fne.losses.bcl import Bcl
 from fne.losses.catalog import LOSSES

@@ -18,7 +18,7 @@ from PIL import Image
 from fne import paths
 from fne.audit.picks import write as write_picks
 from fne.config import Study, Variant, blocks, digest, parse_block, resolve
-from fne.configuration.schema import flatten
+from fne.configuration.fields import flatten
 from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
 from fne.files import sha256_file, write_csv, write_json, write_text

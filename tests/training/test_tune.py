@@ -10,7 +10,7 @@ import yaml
 
 import fne
 from fne.config import Study, load_study, oracle_bases, resolve, training_digest
-from fne.configuration.schema import flatten
+from fne.configuration.fields import flatten
 from fne.configuration.tuning import Tuning
 from fne.errors import UserError
 from fne.training import tune

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fne
-from fne.configuration.schema import flatten
+from fne.configuration.fields import flatten
 from fne.reporting import tables
 from fne.reporting.cells import Table
 from fne.reporting.headline import headline

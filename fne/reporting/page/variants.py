@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne import paths
-from fne.configuration.schema import flatten
+from fne.configuration.fields import flatten
 from fne.reporting.page.sparks import MEASURES, chart
 from fne.reporting.plots.curves import per_epoch
 from fne.reporting.style import colours
