@@ -167,7 +167,9 @@ def read_test(stated: Stated, n_seeds: int, comparisons: int) -> str:
         stated.problems.report("unknown", file=stated.file, key="test", value=test, allowed=TESTS)
     elif test == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
         at = {"file": stated.source("seeds"), "key": "seeds", "value": n_seeds}
-        allowed = f"at least {seeds_needed(comparisons)} seeds for {comparisons} comparisons, as test is 'seeds'"
+        needed = seeds_needed(comparisons)
+        allowed = f"at least {needed} seeds" if needed else "fewer variants: no number of seeds is enough"
+        allowed += f" for {comparisons} comparisons, as test is 'seeds'"
         stated.problems.report("are fewer than the exact test over seeds needs", allowed=allowed, **at)
     elif n_seeds and (note := seed_note(n_seeds, max(comparisons, 0))):
         stated.notes.append(note)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#117733", "#CC6677", "#6699CC", "#994455", "#40B0A6", "#E7298A", "#F28E2B")
 BASELINE = "#6B7280"
@@ -109,6 +110,26 @@ def dashes(colour: Mapping[str, str]) -> dict[str, Any]:
         found[variant] = DASHES[used.get(ink, 0) % len(DASHES)]
         used[ink] = used.get(ink, 0) + 1
     return found
+
+
+def panel_legend(figure: Figure, line: str, dashed: str, area: str) -> None:
+    """Say once, above all panels, what their three marks mean.
+
+    Args:
+        figure: Of the panels.
+        line, dashed, area: Words for the line with points, the dashed line and the grey area.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles = [
+        Line2D([], [], color=INK, marker="o", ms=4, label=line),
+        Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 2)), label=dashed),
+        Patch(color=GRID, label=area),
+    ]
+    figure.legend(
+        handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.01, 1.0), borderaxespad=0.3, columnspacing=1.2
+    )
 
 
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fne.stats.intervals import MIN_SEEDS
-from fne.stats.permutation import seed_floor
+from fne.stats.permutation import EXACT_SEEDS, seed_floor
 
 ALPHA = 0.05
 
@@ -13,9 +13,9 @@ def reachable(n_seeds: int, comparisons: int) -> bool:
     return comparisons * seed_floor(n_seeds) <= ALPHA
 
 
-def seeds_needed(comparisons: int) -> int:
-    """The least number of seeds with which it can."""
-    return next(n for n in range(1, 1000) if reachable(n, max(comparisons, 1)))
+def seeds_needed(comparisons: int) -> int | None:
+    """The least number of seeds with which it can; None where no number can, the family being too large."""
+    return next((n for n in range(1, EXACT_SEEDS + 1) if reachable(n, max(comparisons, 1))), None)
 
 
 def seed_note(n_seeds: int, comparisons: int) -> str:
@@ -27,9 +27,10 @@ def seed_note(n_seeds: int, comparisons: int) -> str:
     """
     seeds = f"{n_seeds} seed{'s' if n_seeds != 1 else ''}"
     few = f"{seeds} are" if n_seeds != 1 else f"{seeds} is"
+    needed = seeds_needed(comparisons)
     if n_seeds < MIN_SEEDS:
         return f"{few} too few for any interval or test over seeds: an interval needs {MIN_SEEDS}" + (
-            f", the exact test over seeds {seeds_needed(comparisons)}" if comparisons else ""
+            f", the exact test over seeds {needed or 'more than it can take'}" if comparisons else ""
         )
     if not comparisons or reachable(n_seeds, comparisons):
         return ""
@@ -37,5 +38,6 @@ def seed_note(n_seeds: int, comparisons: int) -> str:
     family = "its one comparison" if comparisons == 1 else f"{comparisons} comparisons"
     return (
         f"{few} too few for the exact test over seeds: after Holm's correction for {family} its p is never below "
-        f"{least:.2g}; {seeds_needed(comparisons)} seeds can reach {ALPHA:g}. Intervals and the test over images hold"
+        f"{least:.2g}; {f'{needed} seeds' if needed else 'no number of seeds'} can reach {ALPHA:g}. Intervals and the "
+        "test over images hold"
     )

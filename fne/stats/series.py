@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fne import paths
-from fne.config import Series, Study
+from fne.config import Series, Study, oracle_bases
 from fne.data.manifest import SPLITS, Manifest
 from fne.files import write_csv
 from fne.stats.collect import collect
@@ -67,8 +67,8 @@ def ceiling(study: Study) -> str | None:
 
     Where the baseline has no such variant, the first variant with this oracle; ``None`` where there is none.
     """
-    found = oracles(study, "remove")
-    own = [variant for variant in found if study.library[variant].parent == study.baseline]
+    found, bases = oracles(study, "remove"), oracle_bases(study)
+    own = [variant for variant in found if bases.get(variant) == study.baseline]
     return (own or found or [None])[0]
 
 

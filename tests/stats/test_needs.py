@@ -9,7 +9,7 @@ import pytest
 
 from fne.stats.multiplicity import holm
 from fne.stats.needs import ALPHA, reachable, seed_note, seeds_needed
-from fne.stats.permutation import FLIPS, seed_floor, seed_p_value
+from fne.stats.permutation import EXACT_SEEDS, FLIPS, seed_floor, seed_p_value
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
@@ -32,6 +32,13 @@ def test_with_so_many_seeds_and_no_fewer_the_strongest_results_are_significant(c
         p = seed_p_value(np.ones(n))[0]
         assert (holm(np.full(comparisons, p)) <= ALPHA).all() == significant == reachable(n, comparisons)
         assert bool(seed_note(n, comparisons)) == (not significant)
+
+
+def test_of_too_large_a_family_no_number_of_seeds_shows_anything() -> None:
+    assert seeds_needed(1638) == EXACT_SEEDS and seeds_needed(1639) is None
+    assert not any(reachable(n, 1639) for n in range(1, 40))
+    assert "no number of seeds can reach 0.05" in seed_note(5, 5000)
+    assert seed_note(1, 5000).endswith("the exact test over seeds more than it can take")
 
 
 def test_numbers_that_the_literature_of_this_project_quotes() -> None:

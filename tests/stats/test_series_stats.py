@@ -167,6 +167,8 @@ def test_the_ceiling_is_the_oracle_over_the_baseline() -> None:
     study = made_up().members[0]
     assert series.ceiling(study) == "infonce" and series.oracles(study) == ["infonce"]
     assert series.ceiling(made_up("only").members[0]) is None and series.ceiling(stats_study.study()) is None
-    both = {**study.configs, "fne": {**study.configs["fne"], "negatives.oracle": "remove"}}
+    told = {"negatives.oracle": "remove"}
+    bases = {"fne": "fne", "infonce": study.baseline}
+    both = {**study.configs, **{name: {**study.configs[base], **told} for name, base in bases.items()}}
     assert series.ceiling(replace(study, configs=both)) == "infonce", "that of the baseline, not the first"
     assert series.oracles(replace(study, configs=both), "remove") == ["fne", "infonce"]

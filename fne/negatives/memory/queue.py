@@ -22,7 +22,7 @@ class MemoryQueue:
     Attributes:
         image, text: (R, Q, D) float32, L2-normalised embeddings; no gradient.
         image_row, caption_row: (R, Q) int64, positions in the training split; ``EMPTY`` or ``RANDOM`` before use.
-        entered: (R, Q) int64, the step at which the slot was filled.
+        entered: (R, Q) int64, the step at which the slot was filled; -1 before, so that a random vector has no age.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class MemoryQueue:
         marker = RANDOM if initial == "random" else EMPTY
         self.image_row = torch.full(shape[:2], marker, dtype=torch.int64, device=device)
         self.caption_row = torch.full(shape[:2], marker, dtype=torch.int64, device=device)
-        self.entered = torch.zeros(shape[:2], dtype=torch.int64, device=device)
+        self.entered = torch.full(shape[:2], -1, dtype=torch.int64, device=device)
         self.size, self.next = size, 0
 
     def push(self, image: Tensor, text: Tensor, image_row: Tensor, caption_row: Tensor, step: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, Share, by_hardness, pick_share, share, truth_is_known, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import GRID, INK, MUTED, PAPER, PLATE, WIDTH, colours
+from fne.reporting.style import GRID, MUTED, PAPER, PLATE, WIDTH, colours, panel_legend
 from fne.reporting.wording import count, name, seeds_phrase
 from fne.study_results import StudyResults, Variant
 
@@ -62,7 +62,7 @@ def draw(study: StudyResults) -> Picture:
     for panel in axes[-1]:
         panel.set_xlabel("similarity of the picked negative")
     figure.supylabel("true false negatives", fontsize=9.5, x=0.005)
-    legend(figure)
+    panel_legend(figure, "among picks", "among all candidates", "where the picks lie")
     kind = truth_kind(study, "train")
     known = f" In the train split {TRUTH_WORDS[kind]}." if kind else ""
     caption = (
@@ -153,23 +153,3 @@ def window(counts: dict[str, pd.DataFrame]) -> tuple[float, float]:
 def percent_of(value: float) -> str:
     """A share in percent with two digits that matter."""
     return f"{100 * value:.1f} %" if value >= 0.01 or value == 0 else f"{100 * value:.2g} %"
-
-
-def legend(figure: object) -> None:
-    """Say once what the three marks mean."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles = [
-        Line2D([], [], color=INK, marker="o", ms=4, label="among picks"),
-        Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 2)), label="among all candidates"),
-        Patch(color=GRID, label="where the picks lie"),
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        ncols=3,
-        bbox_to_anchor=(0.01, 1.0),
-        borderaxespad=0.3,
-        columnspacing=1.2,
-    )

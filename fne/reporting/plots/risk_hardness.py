@@ -10,7 +10,7 @@ from fne.reporting.facts import TRUTH_WORDS, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.plots.false_negatives import logged, method_of, seeds
 from fne.reporting.plots.picks import FEW, percent_of
-from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours
+from fne.reporting.style import GRID, MUTED, PAPER, WIDTH, colours, panel_legend
 from fne.reporting.wording import name
 from fne.study_results import StudyResults
 
@@ -53,7 +53,7 @@ def draw(study: StudyResults) -> Picture:
     for panel in axes[-1]:
         panel.set_xlabel("similarity of pick − of own pair")
     figure.supylabel("false negatives among picks", fontsize=9.5, x=0.005)
-    legend(figure)
+    panel_legend(figure, "this variant", "all variants together", "where the picks lie")
     kind = truth_kind(study, "train")
     caption = (
         "Logged picks of the main phase by the gap between the similarity of the picked negative and that of the "
@@ -101,18 +101,3 @@ def one_panel(panel: Axes, rows: pd.DataFrame, everyone: pd.DataFrame, colour: s
 def middle(rows: pd.DataFrame) -> np.ndarray:
     """The middle of every bin."""
     return (rows["gap_low"].to_numpy() + rows["gap_high"].to_numpy()) / 2
-
-
-def legend(figure: object) -> None:
-    """Say once what the three marks mean."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles = [
-        Line2D([], [], color=INK, marker="o", ms=4, label="this variant"),
-        Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 2)), label="all variants together"),
-        Patch(color=GRID, label="where the picks lie"),
-    ]
-    figure.legend(
-        handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.01, 1.0), borderaxespad=0.3, columnspacing=1.2
-    )
