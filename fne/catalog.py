@@ -45,6 +45,8 @@ class Entry:
         negatives: For a strategy, how many negatives an anchor gets: ``("one",)`` or ``("all",)``.
             For a loss, which of the two it can take. ``attracted``: all, some of them as further positives.
         needs: What of :data:`NEEDS` it wants, whatever its options.
+        estimates: How it tells which candidates are false negatives: ``probability``, ``threshold`` (it drops what is
+            too similar), or not at all.
     """
 
     target: str
@@ -54,6 +56,7 @@ class Entry:
     idle: tuple[Idle, ...] = ()
     negatives: tuple[str, ...] = ("one",)
     needs: tuple[str, ...] = ()
+    estimates: str = ""
 
     def reads(self, section: Mapping[str, Any]) -> tuple[str, ...]:
         """The options that are read, given the values of a config section."""

@@ -8,9 +8,8 @@ from typing import Any
 
 from fne import paths
 from fne.config import Study, blocks, resolve
+from fne.configuration.plugins import find
 
-THRESHOLDS = ("semi_hard", "topk_perc", "topk_margin", "gist")
-"""Strategies that drop candidates as too similar: classifiers of false negatives without a probability."""
 CALIBRATION = ["variant", "posterior", "own", "recalibration", "source", "direction", "metric", "value", "low", "high",
                "seeds", "pairs", "positives", "method"]  # fmt: skip
 RELIABILITY = ["variant", "posterior", "own", "recalibration", "source", "direction", "bin", "probability", "observed",
@@ -19,9 +18,9 @@ RELIABILITY = ["variant", "posterior", "own", "recalibration", "source", "direct
 
 def estimates(config: Mapping[str, Any]) -> bool:
     """Does a variant estimate which candidates are false negatives?"""
-    negatives = config["negatives"]
-    eliminates = negatives["strategy"] == "fne" and negatives.get("elimination") != "none"
-    return eliminates or negatives["strategy"] in THRESHOLDS or config["loss"]["kind"] == "bcl"
+    strategy, loss = find("negatives", config["negatives"]["strategy"]), find("loss", config["loss"]["kind"])
+    used = config["negatives"].get("elimination") != "none"
+    return bool((strategy.estimates and used) or loss.estimates)
 
 
 def calibration_files(study: Study) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.audit.calibrated import THRESHOLDS
+from fne.configuration.plugins import find
 from fne.losses.bcl import Bcl
 from fne.negatives.catalog import DENSITIES
 from fne.negatives.strategy import Strategy
@@ -117,13 +117,13 @@ def posteriors(config: dict[str, Any]) -> list[Posterior]:
     negatives = config["negatives"]
     found: list[Posterior] = []
     rule = build_rule(config)
-    if rule.strategy.models_posterior and negatives["strategy"] == "fne":
+    if rule.strategy.models_posterior and "density" in negatives:
         for density in DENSITIES:
             strategy = build_rule({**config, "negatives": {**negatives, "density": density}}).strategy
             found.append(OfStrategy(f"fne:{density}", density == negatives["density"], strategy))
     elif rule.strategy.models_posterior:
         found.append(OfStrategy(negatives["strategy"], True, rule.strategy))
-    if negatives["strategy"] in THRESHOLDS:
+    if find("negatives", negatives["strategy"]).estimates == "threshold":
         found.append(OfThreshold(negatives["strategy"], rule.strategy))
     if isinstance(rule.loss, Bcl):
         found.append(OfBcl(rule.loss))

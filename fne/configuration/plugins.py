@@ -26,8 +26,9 @@ TYPES = {"float": "float", "int": "int", "bool": "bool", "str": "text"}
 class Plugin(Entry):
     """A strategy or loss from outside, as its class states it.
 
-    The class may set ``needs``; ``negatives``, as in :class:`~fne.catalog.Entry`, or a single word; and ``reads``:
-    keys of the config besides its options, which it gets as keywords of the same last name, e.g. ``("loss.margin",)``.
+    The class may set ``needs``; ``negatives``, as in :class:`~fne.catalog.Entry`, or a single word; ``reads``: keys of
+    the config besides its options, which it gets as keywords of the same last name, e.g. ``("loss.margin",)``; and
+    ``models_posterior``: true, and its false-negative probabilities are calibrated.
 
     Args:
         section: ``negatives`` or ``loss``.
@@ -126,6 +127,7 @@ def _read(target: str, file: str, stamp: tuple[int, int] | None) -> Plugin:
         shares=shares,
         negatives=_words(found, target, "negatives", "all" if found.dense else "one", ("one", "all", "attracted")),
         needs=_words(found, target, "needs", (), NEEDS),
+        estimates="probability" if found.attributes.get("models_posterior") is True else "",
         section=found.section,
         file=found.file,
         source=hashlib.sha256(found.file.read_bytes()).hexdigest()[:12],

@@ -20,7 +20,7 @@ BASES = {
     ("fne.losses.dense", "Dense"): "loss",
 }
 """The base classes of rules, and the section of the config that chooses them."""
-ATTRIBUTES = ("negatives", "reads", "needs")
+ATTRIBUTES = ("negatives", "reads", "needs", "models_posterior")
 """Class attributes that a plug-in may set; see :class:`fne.configuration.plugins.Plugin`."""
 NO_DEFAULT = object()
 
@@ -137,6 +137,8 @@ def _from_source(file: Path, name: str) -> Signature:
     if len(bases) != 1 or bases[0] not in BASES or node.decorator_list or node.keywords:
         raise Undecided
     attributes: dict[str, Any] = {"needs": ()}  # of the base class
+    if BASES[bases[0]] == "negatives":
+        attributes["models_posterior"] = False
     init: ast.FunctionDef | None = None
     for line in node.body:
         known = _binds(line) & {*ATTRIBUTES, "__init__"}

@@ -41,6 +41,7 @@ LOSSES: dict[str, Entry] = {
         options=("temperature", "positive_prior", "location", "concentration"),
         summary="InfoNCE with negatives weighted by how likely their rank is for a hard true negative",
         negatives=("all",),
+        estimates="probability",
     ),
     "pcmepp_pseudo": Entry(
         target="fne.losses.pcmepp_pseudo:PcmeppPseudo",

@@ -78,6 +78,7 @@ STRATEGIES: dict[str, Entry] = {
             Idle({"statistics_reset": ("epoch", "never")}, ("statistics_decay",)),
             Idle({"recalibration": ("none",)}, ("recalibration_images",)),
         ),
+        estimates="probability",
     ),
     "hardest": Entry(
         target="fne.negatives.hardest:Hardest",
@@ -99,6 +100,7 @@ STRATEGIES: dict[str, Entry] = {
         target="fne.negatives.semi_hard:SemiHard",
         options=(),
         summary="takes the most similar negative that is less similar than the positive",
+        estimates="threshold",
     ),
     "distance_weighted": Entry(
         target="fne.negatives.distance_weighted:DistanceWeighted",
@@ -115,11 +117,13 @@ STRATEGIES: dict[str, Entry] = {
         target="fne.negatives.topk_perc:TopkPerc",
         options=("relative_margin",),
         summary="takes the most similar negative that stays a share of the positive's similarity below it",
+        estimates="threshold",
     ),
     "topk_margin": Entry(
         target="fne.negatives.topk_margin:TopkMargin",
         options=("absolute_margin",),
         summary="takes the most similar negative that stays a fixed distance below the positive",
+        estimates="threshold",
     ),
     "gist": Entry(
         target="fne.negatives.gist:Gist",
@@ -127,6 +131,7 @@ STRATEGIES: dict[str, Entry] = {
         summary="keeps every negative that a frozen guide does not find nearer than the own pair",
         negatives=("all",),
         needs=("guide",),
+        estimates="threshold",
     ),
     "fnc_eliminate": Entry(
         target="fne.negatives.fnc:FncEliminate",

@@ -63,6 +63,18 @@ def test_a_module_in_a_folder_and_a_loss_that_shares_a_key(project: Project) -> 
     assert (rule.loss.temperature, rule.loss.offset) == (found["temperature"], 0.0)
 
 
+def test_a_rule_that_models_a_posterior_is_calibrated(project: Project) -> None:
+    """Scheduled from the source alone; a rule that says nothing of it is not."""
+    from fne.audit.calibrated import estimates
+
+    telling = STRATEGY.replace("    def __init__", "    models_posterior = True\n\n    def __init__", 1)
+    told = {}
+    for name, text in (("plain", STRATEGY), ("telling", telling)):
+        variant(project, place(project.root, text), name=name)
+        told[name] = estimates(resolved(project, name))
+    assert told == {"plain": False, "telling": True}
+
+
 def test_an_entry_point_of_an_installed_package(project: Project, tmp_path: Path, monkeypatch) -> None:
     packages = tmp_path / "packages"
     module = place(packages, STRATEGY)
