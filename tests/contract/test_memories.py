@@ -62,8 +62,9 @@ def test_candidates_are_the_batch_first_and_then_what_is_remembered_without_grad
             assert found.image is image and found.text is text and found.entered is None
         if found.entered is not None:
             assert (found.entered[:, :count] == -1).all() and found.entered.shape == found.image_row.shape
-            assert (found.entered[:, count:] <= engine.step).all() and (found.entered[:, count:] >= 0).all()
             full = found.image_row >= 0
+            assert torch.equal(found.entered[:, count:] >= 0, full[:, count:]), "an age only where a pair was entered"
+            assert (found.entered[:, count:] <= engine.step).all() and (found.entered >= -1).all()
             owner = engine.train.caption_image[found.caption_row.clamp(min=0)]
             assert (owner == found.image_row)[full].all() and (found.caption_row[~full] < 0).all()
             present = torch.where(full, found.image.norm(dim=-1), 1.0)
