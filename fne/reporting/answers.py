@@ -6,18 +6,21 @@ import math
 from collections.abc import Sequence
 
 from fne.config import oracle_bases
-from fne.reporting.facts import paired_interval, ranked
+from fne.reporting.facts import paired_interval, ranked, truth_kind
 from fne.reporting.wording import clean, listing, metric_name, p_value, percent, signed, span
+from fne.retrieval.protocols import OWN, TRUTH
+from fne.stats.layout import Key
 from fne.stats.needs import ALPHA
 from fne.study_results import StudyResults
 
 FNE = "fne"
 ORACLE = "negatives.oracle"
 ORACLES = {
-    "remove": "the ceiling, never picking a false negative",
-    "only": "the floor, always picking one where there is one",
+    "remove": ("the ceiling", "never picking a false negative"),
+    "only": ("the floor", "always picking one where there is one"),
+    "relabel": ("relabelling", "counting true matches as positives"),
 }
-"""What an oracle does, in words; others are named as the config names them."""
+"""An oracle's name and what it does, in words; others are named as the config names them."""
 MIN_RULES = 3
 """Other rules beside FNE's that make a comparison of rivals."""
 
@@ -70,23 +73,51 @@ def rivals(study: StudyResults) -> str:
 
 
 def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]]) -> list[str]:
-    """How much each oracle gains or loses over its base; the ceiling first."""
-    what, parts = metric_name(study), []
+    """How much each oracle gains or loses over its base, the ceiling first; then the same against all true matches."""
+    text = _changes(study, pairs, [(study.key(), f" {metric_name(study)}")], verdicts=True)
+    if not text:
+        return []
+    sentences = [f"{text[0].upper()}{text[1:]}."]
+    if study.key()[0] == OWN and truth_kind(study, "test") == "exact":
+        keys = [((TRUTH, direction, "map_at_r"), "") for direction in ("i2t", "t2i")]
+        if told := _changes(study, pairs, keys, verdicts=False):
+            sentences.append(
+                "Recalls on own captions count another image's true match as an error. Against all true matches, in "
+                f"points of mAP@R (image to text / text to image), {told}."
+            )
+    return sentences
+
+
+def _changes(
+    study: StudyResults, pairs: Sequence[tuple[str, str, str]], keys: Sequence[tuple[Key, str]], *, verdicts: bool
+) -> str:
+    """What each oracle changes in each of its bases; ``keys`` with the unit that is written behind a difference."""
+    parts = []
     for oracle in [*ORACLES, *dict.fromkeys(oracle for *_, oracle in pairs if oracle not in ORACLES)]:
         told = []
         for variant, base, which in pairs:
-            if which != oracle or not study.values(variant) or not study.values(base):
-                continue
-            low, high = paired_interval(study, variant, base)
-            verdict = "no interval" if not math.isfinite(low) else "a gain" if low > 0 else "a loss" if high < 0 else (
-                "no difference is shown")  # fmt: skip
-            ends = f" {span(low, high, sign=True)}" if math.isfinite(low) else ""
-            change = f"{signed(_gap(study, variant, base))} {what}{ends} ({verdict})"
-            told.append(f"{_name(study, base)} by {change}")
+            if which == oracle:
+                each = [found for key, unit in keys if (found := _change(study, variant, base, key, unit, verdicts))]
+                if each:
+                    told.append(f"{_name(study, base)} by {' / '.join(each)}")
         if told:
-            parts.append(f"{ORACLES.get(oracle, f'the oracle {oracle}')}, changes {listing(told)}")
-    text = "; ".join(parts)
-    return [f"{text[0].upper()}{text[1:]}."] if text else []
+            name, does = ORACLES.get(oracle, (f"the oracle {oracle}", ""))
+            parts.append(f"{name}{f', {does},' if does and verdicts else ''} changes {listing(told)}")
+    return "; ".join(parts)
+
+
+def _change(study: StudyResults, variant: str, base: str, key: Key, unit: str, verdict: bool) -> str:
+    """The difference with its interval; empty where the two share no seed with this metric."""
+    protocol, direction, metric = key
+    gap = _gap(study, variant, base, key)
+    if not math.isfinite(gap):
+        return ""
+    low, high = paired_interval(study, variant, base, metric, direction, protocol)
+    ends = f" {span(low, high, sign=True)}" if math.isfinite(low) else ""
+    if not verdict:
+        return f"{signed(gap)}{unit}{ends}"
+    shown = "a gain" if low > 0 else "a loss" if high < 0 else "no difference is shown"
+    return f"{signed(gap)}{unit}{ends} ({shown if ends else 'no interval'})"
 
 
 def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
@@ -134,9 +165,10 @@ def _p(value: float) -> str:
     return shown if shown[0] == "<" else f"= {shown}"
 
 
-def _gap(study: StudyResults, variant: str, base: str) -> float:
-    """Mean difference over the seeds that both have."""
-    mine, its = study.values(variant), study.values(base)
+def _gap(study: StudyResults, variant: str, base: str, key: Key | None = None) -> float:
+    """Mean difference of a metric, the primary one if not named, over the seeds that both have."""
+    protocol, direction, metric = key or study.key()
+    mine, its = (study.values(one, metric, direction, protocol) for one in (variant, base))
     shared = sorted({*mine} & {*its})
     return sum(mine[seed] - its[seed] for seed in shared) / len(shared) if shared else math.nan
 

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from fne.config import Study, load_study
+from fne.reporting import answers
 from fne.reporting.answers import answer, attainable, oracle_pairs
+from fne.reporting.facts import paired_interval
 from fne.reporting.headline import headline
+from fne.reporting.wording import signed, span
 from fne.study_results import StudyResults, load
 from tests.reporting.synthetic import PAPER, Fake, study_of, write_study
 
@@ -56,6 +59,28 @@ def test_a_ceiling_tells_what_oracles_gain_and_lose(tmp_path: Path) -> None:
     assert first.startswith(f"The ceiling, never picking a false negative, changes {title} by {up}")
     assert f"] (a gain); the floor, always picking one where there is one, changes {title} by {down}" in first
     assert first.endswith("] (a loss).")
+    assert not any("mAP@R" in sentence for sentence in headline(study)), "how truth is known stands with the data"
+
+
+@pytest.mark.parametrize("kind", ["exact", "equal_captions"])
+def test_a_ceiling_tells_what_all_true_matches_say_where_all_are_known(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = ceiling(tmp_path)
+    monkeypatch.setattr(answers, "truth_kind", lambda study, split: kind)
+    told = [sentence for sentence in answer(study) if "mAP@R" in sentence]
+    if kind != "exact":
+        assert not told
+        return
+    title = BY_ID["hardest_in_batch"].title
+    for variant in ("b_remove", "b_only"):
+        each = []
+        for direction in ("i2t", "t2i"):
+            mine, its = (study.values(one, "map_at_r", direction, "truth") for one in (variant, "hardest_in_batch"))
+            value = 100 * sum(mine[seed] - its[seed] for seed in mine) / len(mine)
+            low, high = paired_interval(study, variant, "hardest_in_batch", "map_at_r", direction, "truth")
+            each.append(f"{signed(value / 100)} {span(low, high, sign=True)}")
+        assert f"changes {title} by {' / '.join(each)}" in told[0]
 
 
 def test_a_ceiling_without_an_effect_claims_none(tmp_path: Path) -> None:
