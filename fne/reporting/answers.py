@@ -66,8 +66,9 @@ def rivals(study: StudyResults) -> str:
         return f"{text}."
     low, high = paired_interval(study, FNE, best)
     gap = _gap(study, FNE, best)
-    behind = f"{signed(gap)} {span(low, high, sign=True)} from the best".replace("  ", " ")
-    verdict = "" if high < 0 else "; no difference to the best is shown"
+    ends = f" {span(low, high, sign=True)}" if math.isfinite(low) else ""
+    behind = f"{signed(gap)}{ends} from the best"
+    verdict = "" if high < 0 else "; no difference to the best is shown" if ends else ", without an interval"
     rank = names.index(FNE) + 1
     return f"{text}; {_name(study, FNE)} ranks {rank} of {len(order)}: {_mean(study, FNE)}, {behind}{verdict}."
 

@@ -117,11 +117,16 @@ def test_an_oracle_that_was_tuned_apart_says_nothing_of_the_truth(tmp_path: Path
     assert oracle_pairs(apart) == [("b_remove", "hardest_in_batch", "remove")]
 
 
-def rivals(root: Path, fne: float) -> StudyResults:
+def rivals(root: Path, fne: float, seeds: tuple[int, ...] = SEEDS) -> StudyResults:
     names = ("hardest_in_batch", "random", "infonce", "sum_of_hinges", "fne")
     fakes = [replace(BY_ID[name], rsum=fne if name == "fne" else 400 + 20 * place) for place, name in enumerate(names)]
     configs = {name: {"negatives.strategy": f"rule_{name}"} for name in names if name != "fne"}
-    return made(root, fakes, configs)
+    return made(root, fakes, configs, seeds=seeds)
+
+
+def test_rivals_of_one_seed_have_a_gap_without_an_interval_and_no_verdict(tmp_path: Path) -> None:
+    first = headline(rivals(tmp_path, 430, seeds=(0,)))[0]
+    assert first.endswith(" from the best, without an interval.") and "no difference" not in first and "nan" not in first
 
 
 def test_rivals_tell_the_best_and_where_fne_ranks(tmp_path: Path) -> None:
