@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fne import paths, provenance
 from fne.audit import recalibration
+from fne.audit.calibration_tables import SCHEMA
 from fne.audit.posteriors import Posterior, posteriors
 from fne.audit.scores import METRICS, Scored, bootstrap
 from fne.config import Study, parse_block, resolve
@@ -25,7 +26,6 @@ from fne.seeding import numpy_stream
 from fne.training.corpus import torch_device
 from fne.training.embed import embed_split
 
-SCHEMA = 1
 IMAGES = 600
 """At most so many images with one caption each are looked at: 359,400 pairs, some 1,000 positives at .3 %."""
 BATCHES = 32

@@ -11,30 +11,47 @@ from typing import Any
 
 import numpy as np
 
+from fne.audit.runs import require_current
 from fne.audit.scores import METRICS
 from fne.errors import bad_input
 from fne.seeding import numpy_stream
 from fne.stats.intervals import MIN_SEEDS
 from fne.stats.proportion import share
 
+SCHEMA = 1
+"""Of ``calibration.npz``."""
 KEY = ("posterior", "own", "recalibration", "source", "direction")
 
 
-def read(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
+HINT = "run `fne calibrate` again"
+
+
+def read(path: Path, trained: str | None = None) -> tuple[list[dict[str, Any]], np.ndarray]:
     """The rows of a ``calibration.npz``, and of each the scores of every bootstrap draw (rows, draws, metrics).
 
+    Args:
+        path: The file.
+        trained: The digest of what training reads, of the runs that it must be of; None: of any.
+
     Raises:
-        UserError: It is damaged or cut short.
+        UserError: It is damaged or cut short, of another schema, or of other runs.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            rows, draws = json.loads(str(stored["meta"]))["rows"], stored["draws"].astype(np.float64)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise bad_input(f"damaged or cut short ({error})", file=path, hint="run `fne calibrate` again") from None
+            meta, draws = json.loads(str(stored["meta"])), stored["draws"].astype(np.float64)
+        found, rows, config = meta["schema"], meta["rows"], meta["config"]
+    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise bad_input(f"damaged or cut short ({error})", file=path, hint=HINT) from None
+    if found != SCHEMA:
+        raise bad_input("another schema", file=path, key="schema", value=found, allowed=[SCHEMA], hint=HINT)
+    if trained is not None:
+        require_current(path, config, trained, HINT)
     return rows, draws
 
 
-def rows_of(variant: str, files: list[Path]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def rows_of(
+    variant: str, files: list[Path], trained: str | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of ``calibration.csv`` and of ``calibration_bins.csv`` of one variant.
 
     Values are means over seeds. Their 95 % intervals are percentiles of means over drawn images, and with three seeds
@@ -44,10 +61,11 @@ def rows_of(variant: str, files: list[Path]) -> tuple[list[dict[str, Any]], list
     Args:
         variant: Its id.
         files: ``calibration.npz`` of its blocks.
+        trained: As of :func:`read`.
     """
     groups: dict[tuple, list[tuple[dict[str, Any], np.ndarray]]] = {}
     for file in files:
-        for row, drawn in zip(*read(file), strict=True):
+        for row, drawn in zip(*read(file, trained), strict=True):
             groups.setdefault(tuple(row[name] for name in KEY), []).append((row, drawn))
     scores, bins = [], []
     for key, found in groups.items():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fne.audit.runs import require_current
 from fne.data.truth import Truth
+from fne.errors import bad_input
 from fne.stats.proportion import share
 
 DEPTHS = (1, 5, 10)
@@ -16,7 +21,12 @@ JUDGED = ["variant", "direction", "depth", "seeds", "negatives", "judged", "judg
 METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
 
 
-def judged(variant: str, rankings: list[Path], caption_image: np.ndarray, truth: Truth) -> list[dict[str, Any]]:
+HINT = "rank it again"
+
+
+def judged(
+    variant: str, rankings: list[Path], caption_image: np.ndarray, truth: Truth, trained: str | None = None
+) -> list[dict[str, Any]]:
     """A row per direction and depth: of the negatives among a query's first ``depth`` items, those that were judged.
 
     A negative is what is not of the query's own image: what a hardest-negative rule would pick. The pairs were chosen
@@ -28,17 +38,18 @@ def judged(variant: str, rankings: list[Path], caption_image: np.ndarray, truth:
         rankings: Its files ``rankings.test.npz``.
         caption_image: (M,) image of each caption of the test split.
         truth: Of the test split, of kind ``judged``.
+        trained: The digest of what training reads, of the runs that the rankings must be of; None: of any.
+
+    Raises:
+        UserError: Rankings are damaged, of another split, or of other runs.
     """
     captions = len(caption_image)
     places = truth.extra["judged_pairs"].astype(np.int64) @ np.array([captions, 1])
     order = np.argsort(places)
     places, verdict = places[order], truth.extra["judged_positive"][order] > 0
-    rows = []
+    rows, ranked = [], [_ranked(file, caption_image, trained) for file in rankings]
     for direction in ("i2t", "t2i"):
-        tops = []
-        for file in rankings:
-            with np.load(file, allow_pickle=False) as stored:
-                tops += [stored[name] for name in stored.files if name.endswith(f"/{direction}/top_ids")]
+        tops = [top for one in ranked for name, top in one.items() if name.endswith(f"/{direction}/top_ids")]
         for depth in DEPTHS if tops else ():
             clusters = int(caption_image.max()) + 1
             hits, totals, negatives = np.zeros(clusters), np.zeros(clusters), 0
@@ -61,3 +72,18 @@ def judged(variant: str, rankings: list[Path], caption_image: np.ndarray, truth:
                  "rate": one.value, "low": one.low, "high": one.high, "method": METHOD}
             )  # fmt: skip
     return rows
+
+
+def _ranked(file: Path, caption_image: np.ndarray, trained: str | None) -> dict[str, np.ndarray]:
+    """The first items of every query, by seed and direction, of a ``rankings.test.npz``."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            tops = {name: stored[name] for name in stored.files if name.endswith("/top_ids")}
+            config, owner = json.loads(str(stored["meta"]))["config"], stored["caption_image"]
+    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise bad_input(f"damaged or cut short ({error})", file=file, hint=HINT) from None
+    if not np.array_equal(owner, caption_image):
+        raise bad_input("other captions than those of the prepared data", file=file, hint=HINT)
+    if trained is not None:
+        require_current(file, config, trained, HINT)
+    return tops

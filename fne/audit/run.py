@@ -14,7 +14,7 @@ from fne.audit.popular import concentration, popular
 from fne.audit.rates import ages, epochs, prepared, risk
 from fne.audit.runs import finished, picks_of
 from fne.audit.tables import TABLES
-from fne.config import Study, resolve
+from fne.config import Study, resolve, training_digest
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.files import write_csv
@@ -24,7 +24,7 @@ def run(study: Study, root: Path) -> None:
     """Write the tables of :data:`TABLES` into ``results/<study>/``.
 
     Raises:
-        UserError: A file of picks is missing or damaged.
+        UserError: A file of picks is missing; it, rankings or a calibration is damaged; or one of these is stale.
     """
     rows = tables(study, root)
     for name, columns in TABLES.items():
@@ -40,17 +40,19 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     keys: dict[str, Keyed] = {}
     for variant in study.variants:
         folders = [folder for folder, _ in finished(study, root, variant)]
+        config = resolve(study, variant)
+        trained = training_digest(config)
         if truth is not None:
             ranked = [file for folder in folders if (file := folder / "rankings.test.npz").is_file()]
-            rows["audit_judged.csv"] += judged(variant, ranked, view.caption_image, truth)
+            rows["audit_judged.csv"] += judged(variant, ranked, view.caption_image, truth, trained)
         calibrated = [file for folder in folders if (file := folder / "calibration.npz").is_file()]
-        scores, bins = rows_of(variant, calibrated)
+        scores, bins = rows_of(variant, calibrated, trained)
         rows["calibration.csv"] += scores
         rows["calibration_bins.csv"] += bins
         found = picks_of(folders)
         if found.empty:
             continue
-        picks = prepared(found, resolve(study, variant)["warmup"]["epochs"])
+        picks = prepared(found, config["warmup"]["epochs"])
         rows["audit_epochs.csv"] += epochs(variant, picks)
         rows["audit_risk.csv"] += risk(variant, picks)
         rows["audit_popular.csv"] += popular(variant, picks, ids)

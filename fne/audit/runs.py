@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne import paths
 from fne.audit import picks
 from fne.config import Study, blocks, resolve, training_digest
+from fne.errors import bad_input
 from fne.reporting.entries import read_run
 
 if TYPE_CHECKING:
@@ -41,3 +43,19 @@ def picks_of(folders: list[Path] | tuple[Path, ...]) -> pd.DataFrame:
 
     frames = [pd.DataFrame(picks.read(folder / "picks.npz")) for folder in folders]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def require_current(file: Path, config: Mapping[str, Any], trained: str, hint: str) -> None:
+    """Refuse a file that was made from weights of another config than those beside it now.
+
+    Args:
+        file: The file.
+        config: What it was made under.
+        trained: The digest of what training reads, of the runs that stand there now.
+        hint: How to make it again.
+
+    Raises:
+        UserError: It was.
+    """
+    if training_digest(config) != trained:
+        raise bad_input("made from runs of another config than those beside it", file=file, hint=hint)

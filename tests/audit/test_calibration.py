@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -205,3 +206,28 @@ def test_a_variant_that_estimates_nothing_and_a_damaged_file_are_clear_errors(ma
     (tmp_path / "calibration.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="calibration.npz: damaged or cut short"):
         read(tmp_path / "calibration.npz")
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ({"schema": 2}, r"another schema; got 2; allowed: 1; run `fne calibrate` again"),
+        ({"config": {"train": {"learning_rate": 0.5}}}, "made from runs of another config than those beside it"),
+        ({"config": None}, None),
+    ],
+)
+def test_a_calibration_of_another_schema_or_of_other_runs_is_never_shown(made, edit: dict, words: str | None) -> None:
+    root, study = made
+    file = root / calibration_files(study)[0]
+    whole = file.read_bytes()
+    with np.load(file, allow_pickle=False) as stored:
+        meta, draws = json.loads(str(stored["meta"])), stored["draws"]
+    meta |= edit
+    if words is None:
+        del meta["config"]
+    try:
+        np.savez(file, meta=np.array(json.dumps(meta)), draws=draws)
+        with pytest.raises(UserError, match=rf"calibration\.npz: .*{words or 'damaged or cut short'}"):
+            audit.run(study, root)
+    finally:
+        file.write_bytes(whole)

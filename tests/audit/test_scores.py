@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from fne.audit.judged import judged
 from fne.audit.recalibration import Isotonic, Platt, fit
 from fne.audit.scores import BINS, METRICS, Scored, bootstrap
+from fne.config import training_digest
 from fne.data.truth import Truth
+from fne.errors import UserError
 
 
 def by_loops(p: list[float], y: list[int]) -> dict[str, float]:
@@ -132,7 +135,7 @@ def test_rates_on_judged_pairs_equal_plain_loops(tmp_path) -> None:
     truth = Truth("judged", np.zeros((0, 2), np.int32), nobody, nobody, extra)
     files, tops = [], {"i2t": [], "t2i": []}
     for seed in range(2):
-        arrays = {}
+        arrays = {"caption_image": owner, "meta": np.array(json.dumps({"config": {"a": 1}}))}
         for direction, (queries, gallery) in {"i2t": (30, 60), "t2i": (60, 30)}.items():
             top = np.stack([rng.permutation(gallery)[:10] for _ in range(queries)])
             arrays[f"{seed}/{direction}/top_ids"] = top
@@ -151,3 +154,12 @@ def test_rates_on_judged_pairs_equal_plain_loops(tmp_path) -> None:
                         true += verdict.get((image, caption), False)
         assert (row["negatives"], row["judged"], row["true"], row["seeds"]) == (negatives, found, true, 2)
         assert row["rate"] == pytest.approx(true / found) and row["low"] < row["rate"] < row["high"]
+    with pytest.raises(UserError, match=r"1\.npz: other captions than those of the prepared data"):
+        judged("v", files[1:], owner[::-1], truth)
+    with pytest.raises(UserError, match=r"1\.npz: made from runs of another config.*rank it again"):
+        judged("v", files[1:], owner, truth, training_digest({"a": 2}))
+    assert judged("v", files, owner, truth, training_digest({"a": 1})) == judged("v", files, owner, truth)
+    whole = files[1].read_bytes()
+    files[1].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"1\.npz: damaged or cut short.*rank it again"):
+        judged("v", files, owner, truth)
