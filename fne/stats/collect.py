@@ -55,8 +55,8 @@ def collect(study: Study, root: Path) -> Collected:
     becomes one row (study, variant, seed, stage, reason) per seed.
 
     Raises:
-        UserError: A file is damaged or of another schema, two fingerprints of one protocol differ, or there
-            is no result at all.
+        UserError: A file is damaged or of another schema, two fingerprints of one protocol differ, a job lacks
+            a protocol that another has, or there is no result at all.
     """
     jobs: list[Job] = []
     missing: list[dict[str, Any]] = []
@@ -88,8 +88,13 @@ def collect(study: Study, root: Path) -> Collected:
         raise bad_input(
             "no run of this study has a result", file=root / paths.results_folder(study), hint=reason
         )
-    for fingerprints in found.values():
+    for protocol, fingerprints in found.items():
         protocols.require_same(fingerprints)
+        without = [file for job in jobs if (file := str(job.folder / f"metrics.{SPLIT}.json")) not in fingerprints]
+        if without:
+            problem = f"lacks protocol {protocol!r}, which {next(iter(fingerprints))} has"
+            hint = "the runs were ranked with other data or truth: rank and evaluate it again"
+            raise bad_input(problem, file=without[0], key="fingerprint", hint=hint)
     return Collected(
         tuple(jobs), tuple(missing), {name: next(iter(by.values())) for name, by in found.items()}
     )

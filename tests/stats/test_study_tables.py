@@ -279,6 +279,21 @@ def test_mixed_fingerprints_are_refused_naming_both_files(made, tmp_path: Path) 
         assert "infonce/4/metrics.test.json" in str(caught.value) and "relevance" not in str(caught.value)
 
 
+def test_runs_of_which_only_some_were_scored_against_all_true_matches_are_refused(made, tmp_path: Path) -> None:
+    """Their columns would not be those of the others, whether Snakemake or the user alone ran them."""
+    folder = tmp_path / "results/smoke/hardest_in_batch/4"
+    metrics = json.loads((folder / "metrics.test.json").read_text())
+    del metrics["fingerprint"]["truth"]
+    metrics["rows"] = [row for row in metrics["rows"] if row["protocol"] == "own"]
+    (folder / "metrics.test.json").write_text(json.dumps(metrics))
+    with np.load(folder / "queries.test.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files if not name.startswith("truth")}
+    np.savez(folder / "queries.test.npz", **arrays)
+    for step in (aggregate.run, compare.run):
+        with pytest.raises(UserError, match=r"hardest_in_batch/4/metrics.test.json.*lacks protocol 'truth', which .*0-1"):
+            step(made, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [({"schema": 2}, "another schema"), ({"seeds": [7]}, "other seeds"), ({"rows": None}, None)],
