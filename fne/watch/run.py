@@ -40,7 +40,8 @@ def run(
         if events is not None:
             events.add(runs)
         size = shutil.get_terminal_size() if live else None
-        lines = draw(study, runs, size.columns, size.lines) if size else draw(study, runs)
+        # The last line of the terminal is the cursor's: if a line stood there too, the first would scroll away.
+        lines = draw(study, runs, size.columns, size.lines - 1) if size else draw(study, runs)
         if live:  # home, each line with its rest cleared, then everything below: no flicker
             stream.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         else:

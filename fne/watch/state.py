@@ -99,15 +99,15 @@ def _runs(study: Study, variant: str, block: str, root: Path, now: float) -> Ite
     record = _json(folder / "run.json")
     if record is not None and isinstance(record.get("config"), dict):
         fresh = _same(record["config"], resolve(study, variant))
-        rows, cost = _rows(folder / "curves.csv"), record.get("cost", {})
+        rows, total = _rows(folder / "curves.csv"), _steps(record)
         for seed in seeds:
             curve = tuple(row for row in rows if row["seed"] == seed)
-            seconds, total = curve[-1]["seconds"] if curve else 0.0, cost.get("steps", 0)
+            seconds = curve[-1]["seconds"] if curve else 0.0
             yield Run(variant, seed, DONE if fresh else STALE, total, total, seconds, curve)
         return
     told = [_json(file) for file in sorted((root / paths.scratch_folder(study, variant, block)).glob(f"*/{PROGRESS}"))]
-    by_seed = {seed: progress for progress in told if progress for seed in progress.get("seeds", [])}
-    lately = max((progress.get("time", 0.0) for progress in by_seed.values()), default=0.0)
+    by_seed = {seed: progress for progress in told if progress and _tells(progress) for seed in progress["seeds"]}
+    lately = max((progress["time"] for progress in by_seed.values()), default=0.0)
     for seed in seeds:
         progress = by_seed.get(seed)
         if progress is None:
@@ -125,8 +125,31 @@ def _same(trained: dict[str, Any], wanted: dict[str, Any]) -> bool:
     wanted = copy.deepcopy(wanted)
     for side, section in wanted["encoders"].items():
         if section["checkpoint"] is None:
-            section["checkpoint"] = trained["encoders"][side]["checkpoint"]
+            try:
+                section["checkpoint"] = trained["encoders"][side]["checkpoint"]
+            except (KeyError, TypeError):
+                return False  # a run of another version
     return training_digest(trained) == training_digest(wanted)
+
+
+def _tells(progress: dict[str, Any]) -> bool:
+    """Is it what a job of this version tells?"""
+    numbers = all(_finite(progress.get(name)) for name in ("step", "total", "seconds", "time"))
+    return numbers and isinstance(progress.get("seeds"), list) and _are_rows(progress.get("curves"))
+
+
+def _are_rows(rows: Any) -> bool:
+    """Are they rows of curves with what every row is asked for?"""
+    wanted = ("seed", "epoch", "step", "seconds")
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and all(_finite(row.get(name)) for name in wanted) for row in rows
+    )
+
+
+def _steps(record: dict[str, Any]) -> int:
+    cost = record.get("cost")
+    steps = cost.get("steps") if isinstance(cost, dict) else None
+    return int(steps) if _finite(steps) else 0
 
 
 def _json(file: Path) -> dict[str, Any] | None:
@@ -141,12 +164,13 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     """Rows of a ``curves.csv`` with the columns that are looked at, as numbers."""
     try:
         with open(file, encoding="utf-8", newline="") as handle:
-            return [
+            rows = [
                 {key: value if key == "phase" else _number(value) for key, value in row.items()}
                 for row in csv.DictReader(handle)
             ]
-    except (OSError, ValueError, csv.Error):
+    except (OSError, ValueError, TypeError, csv.Error):
         return []
+    return rows if _are_rows(rows) else []
 
 
 def _number(text: str | None) -> float | int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -87,7 +88,13 @@ def test_alarms(files) -> None:
     assert "2 alarms" in text and "ALARM: collapsed, seed 0" in text and "ALARM: diverged, seed 0" in text
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"seeds": [0]}'[:9], "null"])
+ELSE = {"seeds": [0], "step": 1, "total": 2, "seconds": 1.0, "time": NOW}
+"""What another version might tell: no curves."""
+SHAPES = ["", "{", "[1]", '{"seeds": [0]}', "null", json.dumps(ELSE), json.dumps(ELSE | {"curves": [{"epoch": 0}]}),
+          json.dumps(ELSE | {"curves": [], "seeds": None}), json.dumps(ELSE | {"curves": [], "time": "now"})]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", SHAPES)
 def test_half_written_files_count_as_absent(files, content) -> None:
     folder = files.going(files.study.variants[0], "0-1", [0, 1], 15, [], NOW)
     (folder / PROGRESS).write_text(content)
@@ -99,6 +106,18 @@ def test_curves_that_are_missing_leave_a_finished_run_finished(files) -> None:
     (folder / "curves.csv").unlink()
     run = files.look()[files.study.variants[0], 0]
     assert run.state == DONE and run.scores == [] and not run.collapsed
+
+
+@pytest.mark.parametrize("table", ["", "seed,epoch\n0,0\n", "seed,epoch,step,seconds\n0,0,1,2,3\n", "a\nb\n"])
+def test_curves_and_records_of_another_shape_stop_nobody_from_watching(files, table) -> None:
+    first, second, _ = files.study.variants
+    folder = files.done(first, "0-1", [row(0, 0, 1.0)])
+    (folder / "curves.csv").write_text(table)
+    other = files.done(second, "0-1", [row(0, 0, 1.0)])
+    write_json(other / "run.json", {"config": {"encoders": None}, "cost": None})
+    found = files.look()
+    assert found[first, 0].state == DONE and found[first, 0].curve == () and found[second, 0].state == STALE
+    assert draw(files.study, list(found.values()))
 
 
 def test_time_left_by_hand() -> None:
@@ -146,6 +165,18 @@ def test_a_terminal_is_redrawn_until_the_study_has_ended(files, monkeypatch) -> 
     plain = io.StringIO()
     watching.run(files.study, files.root, stream=plain)
     assert "\x1b" not in plain.getvalue() and "12 of 12 runs done" in plain.getvalue()
+
+
+def test_the_first_line_does_not_scroll_away_in_a_small_terminal(files, monkeypatch) -> None:
+    """Lines and the cursor's own line fit: who writes as many lines as there are scrolls the summary away."""
+    size = os.terminal_size((200, 7))
+    monkeypatch.setattr(watching.shutil, "get_terminal_size", lambda: size)
+    for variant in files.study.variants:
+        for block in ("0-1", "2-3"):
+            files.done(variant, block, [row(seed, 0, 1.0) for seed in map(int, block.split("-"))])
+    stream = Terminal()
+    watching.run(files.study, files.root, stream=stream)
+    assert "12 of 12 runs done" in stream.getvalue() and stream.getvalue().count("\n") < size.lines
 
 
 def test_event_files_hold_the_curves(files, tmp_path) -> None:
