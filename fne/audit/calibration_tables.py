@@ -14,7 +14,6 @@ import numpy as np
 from fne.audit.runs import require_current
 from fne.audit.scores import METRICS
 from fne.errors import bad_input
-from fne.seeding import numpy_stream
 from fne.stats.intervals import MIN_SEEDS
 from fne.stats.proportion import share
 
@@ -54,9 +53,8 @@ def rows_of(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of ``calibration.csv`` and of ``calibration_bins.csv`` of one variant.
 
-    Values are means over seeds. Their 95 % intervals are percentiles of means over drawn images, and with three seeds
-    or more over drawn seeds too; those of a bin's share are as :func:`fne.stats.proportion.share` makes them from
-    seeds.
+    Values are means over seeds, their 95 % intervals those of :func:`intervals`; the intervals of a bin's share are as
+    :func:`fne.stats.proportion.share` makes them from seeds.
 
     Args:
         variant: Its id.
@@ -72,13 +70,12 @@ def rows_of(
         named = {"variant": variant, **dict(zip(KEY, key, strict=True))}
         told = [row for row, _ in found]
         drawn = np.stack([one for _, one in found])
-        low, high, method = _interval(drawn)
+        values = np.array([[row["scores"][metric] for metric in METRICS] for row in told], np.float64)  # None: NaN
+        low, high, method = intervals(values, drawn)
         for at, metric in enumerate(METRICS):
-            values = [row["scores"][metric] for row in told]
-            sound = all(value is not None for value in values)
             scores.append(
-                {**named, "metric": metric, "value": float(np.mean(values)) if sound else math.nan,
-                 "low": low[at] if sound else math.nan, "high": high[at] if sound else math.nan, "seeds": len(told),
+                {**named, "metric": metric, "value": float(values[:, at].mean()),
+                 "low": float(low[at]), "high": float(high[at]), "seeds": len(told),
                  "pairs": told[0]["pairs"], "positives": told[0]["positives"], "method": method}
             )  # fmt: skip
         for place in sorted({one["bin"] for row in told for one in row["bins"]}):
@@ -93,23 +90,42 @@ def rows_of(
     return scores, bins
 
 
-def _interval(drawn: np.ndarray) -> tuple[list[float], list[float], str]:
-    """Ends per metric of (seeds, draws, metrics), and how they were made."""
-    seeds, draws, _ = drawn.shape
+def intervals(values: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """95 % intervals of mean scores over seeds and images.
+
+    Of the images: the hull of the bootstrap's percentile interval and of its basic one (the percentiles reflected about
+    the mean), because an ECE is biased upwards, its draws are so once more, and percentiles alone lie above the truth.
+    Of the seeds, from three on: ``t_{n-1} sd / sqrt(n)``. The distances of both from the mean add in quadrature, and
+    scores between 0 and 1 stay there. The bootstrap itself is somewhat too wide (see :func:`fne.audit.scores.bootstrap`):
+    in the simulations of the tests 95 % intervals cover 95 to 100 %, and 90 % at worst where seeds differ by far more
+    than images.
+
+    Args:
+        values: (seeds, metrics), NaN where a score is not defined.
+        drawn: (seeds, draws, metrics).
+
+    Returns:
+        Ends, (metrics,) each, NaN where there are none, and how they were made.
+
+    *Source*: Davison and Hinkley, Bootstrap Methods and their Application, 1997, chapter 5.
+    """
+    from scipy.special import stdtrit
+
+    seeds, draws, metrics = drawn.shape
+    low, high = np.full(metrics, math.nan), np.full(metrics, math.nan)
     if np.isnan(drawn).all():
-        nothing = [math.nan] * drawn.shape[2]
-        return nothing, nothing, "no interval: a density that the variant does not use"
-    method = f"percentiles of {draws} bootstrap draws of images with their captions"
+        return low, high, "no interval: a density that the variant does not use"
+    method = f"percentile and basic intervals of {draws} bootstrap draws of images with their captions"
     if seeds >= MIN_SEEDS:
-        chosen = numpy_stream(0, "calibration", "seeds").integers(0, seeds, (draws, seeds))
-        means = drawn[chosen, np.arange(draws)[:, None]].mean(axis=1)
-        method += " and of seeds"
+        method += " and Student's t over seeds"
     else:
-        means = drawn.mean(axis=0)
         method += f" ({seeds} seed{'s' if seeds != 1 else ''}, as they are)"
-    enough = np.isfinite(means).sum(axis=0) >= draws // 2
-    ends = [
-        np.nanquantile(means[:, at], [0.025, 0.975]).tolist() if enough[at] else [math.nan, math.nan]
-        for at in range(means.shape[1])
-    ]
-    return [one[0] for one in ends], [one[1] for one in ends], method
+    means = drawn.mean(axis=0)
+    for at in np.flatnonzero(np.isfinite(values).all(axis=0) & (np.isfinite(means).sum(axis=0) >= draws // 2)):
+        mean, (first, last) = values[:, at].mean(), np.nanquantile(means[:, at], [0.025, 0.975])
+        over_images, over_seeds = max(mean - first, last - mean), 0.0  # the hull reaches equally far either way
+        if seeds >= MIN_SEEDS:
+            over_seeds = stdtrit(seeds - 1, 0.975) * values[:, at].std(ddof=1) / math.sqrt(seeds)
+        reach, top = math.hypot(over_images, over_seeds), math.inf if METRICS[at] == "log_loss" else 1.0
+        low[at], high[at] = max(mean - reach, 0.0), min(mean + reach, top)
+    return low, high, method
