@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,7 +144,7 @@ def to_latex(table: Table) -> str:
             rules += [rf"\cmidrule(lr){{{start}-{start + span - 1}}}"] if name else []
             start += span
         lines.append(" ".join(rules))
-    lines.append(" & ".join(_tex(column.name) for column in table.columns) + r" \\")
+    lines.append(_latex_row(_tex(column.name) for column in table.columns))
     lines.append(r"\midrule")
     headings = dict(table.sections)
     for number, row in enumerate(table.rows):
@@ -152,7 +152,7 @@ def to_latex(table: Table) -> str:
             lines += [r"\midrule"] if number else []
             inside = rf"\textit{{{_tex(headings[number])}}}"
             lines.append(rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{{inside}}} \\")
-        lines.append(" & ".join(_latex_cell(cell) for cell in row) + r" \\")
+        lines.append(_latex_row(map(_latex_cell, row)))
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
         lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes))
@@ -209,6 +209,12 @@ def _markdown_cell(cell: Cell) -> str:
     if cell.code:
         return f"{text} `{_one_line(cell.note).replace('`', '').replace('|', '')}`"
     return f"{text} {_mark(cell.note)}" if cell.note.startswith("[") else f"{text} ({_mark(cell.note)})"
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    """One row; a first word in brackets or a star would be read as an option of the line break above it."""
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.startswith(("[", "*")) else row
 
 
 def _latex_cell(cell: Cell) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import fne
 from fne import paths
+from fne.audit.tables import TABLES
 from fne.config import Study
 from fne.configuration.published import FILE
 from fne.errors import bad_input
@@ -68,6 +69,7 @@ def record(study: StudyResults, folder: Path) -> dict[str, Any]:
 def _inputs(study: StudyResults) -> Iterable[Path]:
     for name in ("runs", "intervals", "contrasts", "missing", "curves", "audit"):
         yield study.folder / f"{name}.csv"
+    yield from (study.folder / name for name in TABLES)
     yield study.folder / "protocols.json"
     yield study.root / paths.test_accesses(study.definition)
     yield study.root / paths.manifest(study.definition)

@@ -22,6 +22,13 @@ TRUTH = {
     "judged": "judged pairs",
     "equal_captions": "equal captions",
 }
+LIMITS = {
+    "judged": "Judged pairs were chosen because image and caption look alike: shares and scores are conditional on "
+    "that choice, and no prevalence.",
+    "equal_captions": "Equal captions: other relevant pairs are not known and count as not relevant, so true shares "
+    "are higher, and ECE, Brier score and log loss say little about the probability.",
+}
+"""What scores on pairs of a source cannot say."""
 KEY = ["variant", "posterior", "source", "direction", "recalibration"]
 
 TITLE = "Calibration"
@@ -73,7 +80,10 @@ def calibration_table(study: StudyResults) -> Table:
         "Does a false-negative probability mean what it says? Pairs of the test split, the posterior that each variant "
         "itself uses under its selected weights; means over seeds with 95 % intervals."
     )
-    notes = tuple(sorted({f"Intervals: {method}." for method in frame["method"].astype(str)}))
+    notes = (
+        *sorted({f"Intervals: {method}." for method in frame["method"].astype(str)}),
+        *(words for source, words in LIMITS.items() if source in set(frame["source"])),
+    )
     if not rows:
         caption = "No variant of this study with a finished run has a false-negative probability that was scored."
     return Table("calibration", TITLE, caption, COLUMNS, tuple(rows), notes, tuple(records), sortable=True)

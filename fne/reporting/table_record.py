@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from typing import Any
 
+from fne.provenance import read_test_accesses
 from fne.reporting.cells import ABSENT, Cell, Column, Table
 from fne.reporting.facts import seconds_per_run, seconds_per_step
 from fne.reporting.wording import clean, duration, seed_list
@@ -86,13 +86,14 @@ def facts(study: StudyResults, variant: Variant) -> dict[str, Any]:
 
 
 def test_readings(study: StudyResults) -> list[dict[str, Any]]:
-    """The log of every reading of the test split, oldest first; empty where none was written."""
+    """The log of every reading of the test split, oldest first; empty where none was written.
+
+    Raises:
+        UserError: A line of it is damaged.
+    """
     from fne import paths
 
-    file = study.root / paths.test_accesses(study.definition)
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return read_test_accesses(study.root / paths.test_accesses(study.definition))
 
 
 def protocols(study: StudyResults) -> list[dict[str, str]]:

@@ -319,7 +319,8 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
             for protocol in dict.fromkeys(key[0] for of in values.values() for found in of.values() for key in found)
         },
     )
-    accesses = [{"study": study.name, "variant": fake.id, "block": "0-4", "stage": "rank"} for fake in fakes]
+    shared = {"time": "2026-01-01T00:00:00+00:00", "block": "0-4", "purpose": "rank"}
+    accesses = [shared | {"variant": fake.id} for fake in fakes]
     write_text(folder / "test_accesses.jsonl", "".join(json.dumps(entry) + "\n" for entry in accesses))
     rows = [dict(zip(("variant", "seed", "stage", "reason"), row, strict=True), study=study.name) for row in missing]
     write_csv(folder / "missing.csv", rows, ["study", "variant", "seed", "stage", "reason"])

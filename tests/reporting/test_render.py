@@ -185,3 +185,11 @@ def test_a_table_with_sections_cannot_be_sorted() -> None:
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="2 cells under 1 columns"):
         Table("t", "T", "", (Column("a"),), ((Cell("1"), Cell("2")),))
+
+
+def test_a_title_in_brackets_or_with_a_star_is_no_option_of_the_line_break_above_it() -> None:
+    rows = tuple((Cell(title), Cell("1.0", 1.0)) for title in ("[old] FNE", "*FNE", "FNE [old]"))
+    text = to_latex(Table("t", "Title", "Caption", (Column("[V]", numeric=False), Column("rsum")), rows))
+    assert [line for line in text.splitlines() if line.endswith(r"\\")] == [
+        r"{}[V] & rsum \\", r"{}[old] FNE & 1.0 \\", r"{}*FNE & 1.0 \\", r"FNE [old] & 1.0 \\",
+    ]  # fmt: skip

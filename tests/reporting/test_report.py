@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fne.audit.tables import TABLES as AUDITED
 from fne.errors import UserError
 from fne.files import sha256_file
 from fne.reporting import report
@@ -185,6 +186,7 @@ def test_sections_and_sentences(paper: Made, read: Page) -> None:
 def test_the_record_lists_every_file_with_its_digest(paper: Made) -> None:
     record = json.loads((paper.reports / "record.json").read_text("utf-8"))
     assert "results/paper/runs.csv" in record["inputs"] and len(record["inputs"]) > 40
+    assert {f"results/paper/{name}" for name in AUDITED} <= set(record["inputs"]), "figures are drawn from these too"
     for name, digest in record["inputs"].items():
         assert sha256_file(paper.root / name) == digest
     made = {path.relative_to(paper.reports).as_posix() for path in paper.reports.rglob("*") if path.is_file()}
@@ -193,6 +195,15 @@ def test_the_record_lists_every_file_with_its_digest(paper: Made) -> None:
         assert sha256_file(paper.reports / name) == digest
     assert record["missing"] == [{"variant": "hardest_buffer", "seed": 3, "stage": "train", "reason": "out of memory"}]
     assert len(record["test_readings"]) == 10 and record["protocols"]["own"] == "own-test-0a1b2c3d"
+
+
+def test_a_damaged_log_of_test_readings_is_one_clear_error(lonely: Made, tmp_path: Path) -> None:
+    shutil.copytree(lonely.root / "results", tmp_path / "results")
+    shutil.copytree(lonely.reports / "figures", tmp_path / "reports" / lonely.study.name / "figures")
+    log = tmp_path / "results" / lonely.study.name / "test_accesses.jsonl"
+    log.write_text(log.read_text("utf-8") + '{"time": "2026-', "utf-8")
+    with pytest.raises(UserError, match=r"test_accesses\.jsonl: line \d+: not an entry of the log"):
+        report.run(lonely.study, tmp_path)
 
 
 def test_without_figures_it_says_which_command_draws_them(lonely: Made, tmp_path: Path) -> None:

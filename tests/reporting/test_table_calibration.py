@@ -38,3 +38,12 @@ def test_own_posteriors_stand_with_intervals_raw_first_and_what_is_undefined_is_
     assert raw["AUROC"].absent and raw["AP"].absent and raw["Positive pairs"].text == "31 of 9,900"
     assert {record["metric"] for record in table.records} == {"ece", "brier", "auroc"}
     assert table.notes == ("Intervals: percentiles of 200 bootstrap draws.",)
+
+
+def test_it_says_what_pairs_chosen_by_their_likeness_or_half_known_cannot_show(tmp_path: Path) -> None:
+    study = write_study(tmp_path, fakes=SMALL)
+    file = load(study, tmp_path).folder / "calibration.csv"
+    for source, words in (("judged", "no prevalence"), ("equal_captions", "true shares are higher"), ("exact", None)):
+        write_csv(file, [row("ece", 0.25) | {"source": source}], CALIBRATION)
+        notes = tables.build(load(study, tmp_path), "calibration").notes[1:]
+        assert [words in note for note in notes] == ([True] if words else [])

@@ -289,8 +289,9 @@ def test_runs_of_which_only_some_were_scored_against_all_true_matches_are_refuse
     with np.load(folder / "queries.test.npz") as stored:
         arrays = {name: stored[name] for name in stored.files if not name.startswith("truth")}
     np.savez(folder / "queries.test.npz", **arrays)
+    words = r"hardest_in_batch/4/metrics.test.json.*lacks protocol 'truth', which .*0-1"
     for step in (aggregate.run, compare.run):
-        with pytest.raises(UserError, match=r"hardest_in_batch/4/metrics.test.json.*lacks protocol 'truth', which .*0-1"):
+        with pytest.raises(UserError, match=words):
             step(made, tmp_path)
 
 

@@ -90,8 +90,9 @@ def test_alarms(files) -> None:
 
 ELSE = {"seeds": [0], "step": 1, "total": 2, "seconds": 1.0, "time": NOW}
 """What another version might tell: no curves."""
-SHAPES = ["", "{", "[1]", '{"seeds": [0]}', "null", json.dumps(ELSE), json.dumps(ELSE | {"curves": [{"epoch": 0}]}),
-          json.dumps(ELSE | {"curves": [], "seeds": None}), json.dumps(ELSE | {"curves": [], "time": "now"})]  # fmt: skip
+ODD = [{"curves": [{"epoch": 0}]}, {"seeds": None}, {"time": "now"}]
+OTHERS = [ELSE, *(ELSE | {"curves": [], **odd} for odd in ODD)]
+SHAPES = ["", "{", "[1]", '{"seeds": [0]}', "null", *map(json.dumps, OTHERS)]
 
 
 @pytest.mark.parametrize("content", SHAPES)
