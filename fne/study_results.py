@@ -14,7 +14,7 @@ import numpy as np
 
 from fne import paths
 from fne.audit.runs import finished, picks_of
-from fne.config import DEFAULT_STUDY, Study, load_study, parse_set
+from fne.config import DEFAULT_STUDY, Study, digest, load_study, parse_set, resolve
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
@@ -101,7 +101,8 @@ class StudyResults:
         """The rows of ``runs`` on the test split, checked to be comparable.
 
         Raises:
-            UserError: Two fingerprints of one protocol, two configs of one variant or two regimes are mixed.
+            UserError: Two fingerprints of one protocol, two configs of one variant or two regimes are mixed, or the
+                study now states another config than that of its numbers.
         """
         rows = self.runs[self.runs["split"] == "test"]
         for keys, column in ((["protocol"], "fingerprint"), (["variant"], "digest"), (["study"], "regime")):
@@ -116,7 +117,23 @@ class StudyResults:
                         value=", ".join(found),
                         hint="run the variants again under one config and protocol",
                     )
+        for variant, group in rows.groupby("variant", sort=True):
+            if variant in self.definition.variants:
+                self._check_config(str(variant), set(group["digest"].dropna()))
         return rows
+
+    def _check_config(self, variant: str, digests: set[str]) -> None:
+        now = digest(resolve(self.definition, variant))
+        if digests - {now}:
+            raise bad_input(
+                f"the numbers of variant {variant!r} are of another config than the study states now",
+                file=self.folder / "runs.csv",
+                key="digest",
+                value=", ".join(sorted(digests)),
+                allowed=now,
+                hint=f"run it again: snakemake --cores all --config study={self.id}; or, if the study was run with "
+                "--config KEY=VALUE, state the same here: --set KEY=VALUE, or FNE_STUDY='STUDY --set KEY=VALUE'",
+            )
 
     @cached_property
     def intervals(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fne.config import Study, load_study
+from fne.errors import UserError
 from fne.reporting import answers
 from fne.reporting.answers import answer, attainable, oracle_pairs
 from fne.reporting.facts import paired_interval
@@ -188,3 +189,13 @@ def test_a_grid_tells_its_best_point(tmp_path: Path) -> None:
 def test_an_ablation_keeps_its_own_first_sentence(tmp_path: Path) -> None:
     study = made(tmp_path, list(PAPER), {})
     assert answer(study) == [] and headline(study)[0].startswith("FNE (as released) beats")
+
+
+def test_numbers_of_another_config_are_refused_before_anything_is_said(tmp_path: Path) -> None:
+    study = rivals(tmp_path, 430)
+    changed = {**study.definition.configs}
+    changed["fne"] = {**changed["fne"], "negatives.tau": 7.0}
+    other = StudyResults(replace(study.definition, configs=changed), tmp_path)
+    told = r"runs\.csv: digest: the numbers of variant 'fne' are of another config .*--set"
+    with pytest.raises(UserError, match=told):
+        headline(other)
