@@ -9,6 +9,7 @@ from fne.config import Study
 from fne.errors import bad_input
 from fne.reporting.cells import Table
 from fne.reporting.render import save
+from fne.reporting.table_audit import ages_table, judged_table, popular_table
 from fne.reporting.table_calibration import calibration_table
 from fne.reporting.table_configs import configs_table
 from fne.reporting.table_contrasts import contrasts_table
@@ -30,6 +31,9 @@ _BUILDERS = {
     "methods": methods_table,
     "ablation": ablation_table,
     "calibration": calibration_table,
+    "judged": judged_table,
+    "popular": popular_table,
+    "ages": ages_table,
 }
 TABLES = tuple(_BUILDERS)
 """Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""

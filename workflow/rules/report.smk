@@ -1,8 +1,7 @@
 # Tables, figures and the page: nothing here computes a result. `report()` puts them into `snakemake --report` as well.
 rule make_tables:
     input:
-        expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED),
-        "results/{study}/calibration.csv",
+        expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         tuned_file,
         published_file,
         sources("fne.reporting.tables"),
