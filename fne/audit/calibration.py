@@ -52,11 +52,16 @@ class Sample:
         rows = [torch.as_tensor(side, device=image.device) for side in (self.image, self.caption)]
         return image[rows[0]] @ text[rows[1]].T
 
+    def known(self, device: torch.device) -> Tensor:
+        """(n, n) bool, the pairs known to be relevant."""
+        return torch.as_tensor(self.positive, device=device)
+
 
 def run(study: Study, variant: str, block: str, root: Path, threads: int, device: str) -> None:
     """Score every posterior of a variant with every replicate of one job and write ``calibration.npz``.
 
-    Statistics and priors are fitted on random validation batches, without their truth, as training fits them. Where
+    Statistics and priors are fitted on random validation batches, without their truth, as training fits them; a rule
+    that calibrates itself (``negatives.recalibration``) is given validation pairs whose truth is exact. Where
     the truth of the validation split is exact, an isotonic and Platt's map are fitted on it, and their result is scored
     too. Similarities are those of the trained encoder, without momentum encoder and queue.
 
@@ -86,13 +91,15 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
     }  # fmt: skip
     samples = list(sampled(views["test"], truths["test"]))
     known = next(iter(sampled(views["val"], truths["val"]))) if truths["val"].kind == "exact" else None
+    exact = next(sampled(views["val"], truths["val"]))[1] if truths["val"].kind == "exact" else None
     rows, draws = [], []
     for seed in parse_block(block):
         if seed not in embedded["val"]:
             continue  # it diverged: missing.csv says so
         batches = list(val_batches(views["val"], *embedded["val"][seed], config["train"]["batch_size"]))
+        pairs = exact and (exact.similarities(*embedded["val"][seed]), exact.known(embedded["val"][seed][0].device))
         for posterior in posteriors(config):
-            posterior.fit(batches)
+            posterior.fit(batches, pairs)
             for row, drawn in scored(posterior, embedded["test"][seed], samples, embedded["val"][seed], known):
                 rows.append({"seed": seed, "posterior": posterior.name, "own": posterior.own, **row})
                 draws.append(drawn)

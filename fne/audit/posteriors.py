@@ -32,8 +32,16 @@ class Posterior(ABC):
     def __init__(self, name: str, own: bool) -> None:
         self.name, self.own = name, own
 
-    def fit(self, batches: Sequence[Tensor]) -> None:  # noqa: B027 - most have nothing to fit
-        """Fit on validation data, without their truth, as training fits on its batches: (B, B) each."""
+    def fit(  # noqa: B027 - most have nothing to fit
+        self, batches: Sequence[Tensor], known: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """Fit on validation data as training fits.
+
+        Args:
+            batches: Similarities (B, B) each, whose truth is not looked at.
+            known: Similarities (n, n) and bool (n, n), which pairs are relevant, for a strategy that calibrates itself
+                on such pairs; None where the truth of the validation split is not exact.
+        """
 
     def probability(self, similarities: Tensor) -> Tensor:
         """(2, n, n): of pair (image, caption), anchors images, then anchors captions; meaningless on the diagonal."""
@@ -57,16 +65,20 @@ class OfStrategy(Posterior):
         super().__init__(name, own)
         self.strategy, self._state = strategy, {}
 
-    def fit(self, batches: Sequence[Tensor]) -> None:
+    def fit(self, batches: Sequence[Tensor], known: tuple[Tensor, Tensor] | None = None) -> None:
+        self.strategy.frozen = False
         self.strategy.start_epoch()
         for similarities in batches:
             self.strategy.observe(similarities, _own(similarities))
             for side in (similarities, similarities.T):
                 self._select(side)
+        if known is not None and self.strategy.calibration_images:
+            self.strategy.calibrate(*known)
         self._state = copy.deepcopy(self.strategy.state())
 
     def anchored(self, similarities: Tensor) -> Tensor:
-        # Selecting may learn (a prior, negatives of the queue): each time it starts from what validation taught.
+        # Nothing is learnt from the pairs that are scored, and a plug-in that learns all the same forgets it at once.
+        self.strategy.frozen = True
         self.strategy.load_state(copy.deepcopy(self._state))
         found = self._select(similarities).posterior
         return torch.zeros_like(similarities) if found is None else found

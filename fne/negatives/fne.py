@@ -157,7 +157,7 @@ class Fne(Strategy):
     def _probability(self, similarities: Tensor, excluded: Tensor, summary: dict[str, Tensor]) -> Tensor:
         """p of every candidate, 0 where too few positives were counted; EM learns from it."""
         probability, ready = self._raw(similarities, summary)
-        if self.em is not None:
+        if self.em is not None and not self.frozen:
             self.em.learn(probability, ~excluded, ready)
         if self.map is not None:
             probability = self.map(probability)
@@ -173,7 +173,7 @@ class Fne(Strategy):
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
-        if self.population == "queue":
+        if self.population == "queue" and not self.frozen:
             self.statistics.add_negatives(similarities, allowed)
         weights, probability, overridden = self.weights(similarities, ~allowed, positive)
         valid = allowed.any(dim=-1)

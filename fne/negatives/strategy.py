@@ -63,12 +63,14 @@ class Strategy(ABC):
         models_posterior: Whether it estimates the probability of a false negative, so that "share overridden by the
             posterior" is a number (a silent posterior shows as 0) and not an empty cell.
         needs: See above.
+        frozen: Set by whoever only asks what the posterior is: nothing may be learnt from the candidates then.
         calibration_images: How many images of the validation split, with one caption each, it wants to be calibrated
             on; 0: it is not. The data's validation truth must be exact, or the run is refused.
     """
 
     models_posterior = False
     needs: tuple[str, ...] = ()
+    frozen: bool = False
     calibration_images: int = 0
 
     def prepare(  # noqa: B027 - most strategies keep nothing per item

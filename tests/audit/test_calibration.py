@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fne import paths
-from fne.audit import calibration
+from fne.audit import calibration, recalibration
 from fne.audit import run as audit
 from fne.audit.calibrated import calibration_files, estimates
 from fne.audit.calibration import Sample, sampled, val_batches
@@ -131,6 +131,43 @@ def test_recalibration_lowers_the_error_and_the_tables_hold_means_with_intervals
 
 def square(n: int = 9) -> torch.Tensor:
     return torch.rand(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("changed", [{}, {"population": "batch"}, {"population": "queue"}, {"prior_rule": "em"}])
+def test_nothing_is_learnt_from_the_pairs_that_are_scored(changed: dict) -> None:
+    """A pair's probability is that of its similarity under what validation taught, whatever else is scored with it."""
+    config = toy.config(**toy.rule("fne"))
+    config["negatives"] |= {"min_positives": 2, "prior": 0.05, **changed}
+    draw = torch.Generator().manual_seed(3)
+    batches = [torch.rand(12, 12, generator=draw, dtype=torch.float64) + torch.eye(12) for _ in range(6)]
+    for posterior in posteriors(config):
+        posterior.fit(batches)
+        one, other = square(), square()
+        other[0, 1:] = 0.9
+        other[2:, 3:] -= 0.4
+        first, second = posterior.probability(one), posterior.probability(other)
+        assert torch.equal(first[:, 1, 2], second[:, 1, 2]) and torch.equal(first, posterior.probability(one))
+        assert (first != second).any() and (first > 0).any(), posterior.name
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "platt"])
+def test_a_variant_that_recalibrates_itself_is_scored_with_its_map(kind: str) -> None:
+    config = toy.config(**toy.rule("fne"))
+    config["negatives"] |= {"min_positives": 2, "prior": 0.05}
+    draw = torch.Generator().manual_seed(4)
+    batches = [torch.rand(12, 12, generator=draw, dtype=torch.float64) + torch.eye(12) for _ in range(6)]
+    known = torch.rand(40, 40, generator=draw, dtype=torch.float64)
+    truth = torch.rand(40, 40, generator=draw, dtype=torch.float64) < known / 3
+    raw, mapped = posteriors(config), posteriors({**config, "negatives": {
+        **config["negatives"], "recalibration": kind, "recalibration_images": 40}})  # fmt: skip
+    others = ~torch.eye(40, dtype=torch.bool)
+    for before, after in zip(raw, mapped, strict=True):
+        for posterior in (before, after):
+            posterior.fit(batches, (known, truth))
+        p = before.probability(known)[0][others].numpy()
+        wanted = recalibration.fit(kind, p, truth[others].numpy())(before.probability(square())[0].numpy())
+        found, apart = after.probability(square())[0].numpy(), ~np.eye(9, dtype=bool)
+        assert found[apart] == pytest.approx(wanted[apart], abs=1e-6), before.name
 
 
 @pytest.mark.parametrize("strategy", ["semi_hard", "topk_perc", "topk_margin", "gist"])
