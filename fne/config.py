@@ -141,8 +141,8 @@ def from_snakemake(
 
     Args:
         config: Snakemake's config: ``study``, ``seeds``, ``block``, ``variants``, ``baseline``; ``images``,
-            ``annotations``, ``crowdflower``, ``expert``, ``eccv``, ``cxc``, ``image_encoder``, ``text_encoder``;
-            and ``set``, a mapping of dotted config keys to values.
+            ``annotations``, ``crowdflower``, ``expert``, ``eccv``, ``cxc``, ``sits``, ``image_encoder``,
+            ``text_encoder``; and ``set``, a mapping of dotted config keys to values.
         root: The project's folder.
         extra: Keys that the workflow itself reads; they are passed over.
         complete: As in :func:`load_study`.

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fne.audit import sits
 from fne.config import Series, Study, data_section, resolve
 from fne.configuration.fields import flatten
 from fne.configuration.merge import canonical, how_to_give, is_path
 from fne.configuration.problems import Problems
-from fne.configuration.schema import PATH_KEYS, RELEVANCE_KEYS
+from fne.configuration.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.files import sha256_text
 from fne.retrieval import relevance
 
@@ -48,7 +49,7 @@ def check_given(study: Study) -> None:
         if value is None or (key.startswith("encoders.") and not is_path(value)):
             continue
         place = Path(value).expanduser()
-        folder = key in ("data.images", *RELEVANCE_KEYS) or key.startswith("encoders.")
+        folder = key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY) or key.startswith("encoders.")
         there = place.is_dir() if folder else place.is_file()
         if key == "data.annotations":
             there = all(file.exists() for file in annotation_files(value))
@@ -58,6 +59,9 @@ def check_given(study: Study) -> None:
     for file in relevance_files(study):
         if not file.is_file() and file.parent.is_dir():
             problems.report("no such file", file=file, key="evaluation.relevance", hint=relevance.SOURCE)
+    for file in ratings_files(study):
+        if not file.is_file() and file.parent.is_dir():
+            problems.report("no such file", file=file, key=RATINGS_KEY, hint=sits.SOURCE)
     problems.raise_any(f"study {study.name!r}")
 
 
@@ -88,6 +92,12 @@ def relevance_files(study: Study) -> list[Path]:
         if folder is not None
         for file in relevance.files(folder, protocol).values()
     ]
+
+
+def ratings_files(study: Study) -> list[Path]:
+    """The rating files that a study gives, which ``calibrate`` and ``audit`` read."""
+    folder = resolve(study, study.variants[0])["audit"]["sits"]
+    return [] if folder is None else list(sits.files(folder).values())
 
 
 def encoder(study: Study, modality: str, root: Path = Path(".")) -> dict[str, Any]:

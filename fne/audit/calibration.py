@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fne import paths, provenance
-from fne.audit import recalibration
+from fne.audit import recalibration, sits
 from fne.audit.calibration_tables import SCHEMA
 from fne.audit.posteriors import Posterior, posteriors
 from fne.audit.scores import METRICS, Scored, bootstrap
@@ -61,9 +61,9 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
     """Score every posterior of a variant with every replicate of one job and write ``calibration.npz``.
 
     Statistics and priors are fitted on random validation batches, without their truth, as training fits them; a rule
-    that calibrates itself (``negatives.recalibration``) is given validation pairs whose truth is exact. Where
-    the truth of the validation split is exact, an isotonic and Platt's map are fitted on it, and their result is scored
-    too. Similarities are those of the trained encoder, without momentum encoder and queue.
+    that calibrates itself (``negatives.recalibration``) is given validation pairs whose truth is exact. On the
+    validation pairs that are known (all of them, or those that people rated) an isotonic and Platt's map are fitted,
+    and their result is scored too. Similarities are those of the trained encoder, without momentum encoder and queue.
 
     Args:
         study, variant, block: The job.
@@ -80,7 +80,7 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
         raise bad_input("estimates no false negatives", file=study.name, key="variant", value=variant)
     manifest = Manifest.load(root / paths.data_folder(study))
     views = {split: manifest.split(split) for split in ("val", "test")}
-    truths = {split: manifest.truth(split) for split in views}
+    truths = {split: sits.known(config, views[split], manifest.truth(split)) for split in views}
     log = root / paths.test_accesses(study)
     access = provenance.log_test_access(log, variant=variant, block=block, purpose="calibrate")
     workers = threads if torch_device(device).type == "cuda" else 0
@@ -90,8 +90,8 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
         for split in views
     }  # fmt: skip
     samples = list(sampled(views["test"], truths["test"]))
-    known = next(iter(sampled(views["val"], truths["val"]))) if truths["val"].kind == "exact" else None
-    exact = next(sampled(views["val"], truths["val"]))[1] if truths["val"].kind == "exact" else None
+    known = [] if truths["val"].kind == "equal_captions" else list(sampled(views["val"], truths["val"]))
+    exact = known[0][1] if truths["val"].kind == "exact" else None
     rows, draws = [], []
     for seed in parse_block(block):
         if seed not in embedded["val"]:
@@ -106,7 +106,8 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
     meta = {
         "schema": SCHEMA, "study": study.name, "variant": variant, "block": block, "posteriors": names, "rows": rows,
         "config": config, "truth": {split: truth.kind for split, truth in truths.items()},
-        "record": provenance.record(started, device=torch_device(device).type, test_accesses=[access]),
+        "record": provenance.record(started, device=torch_device(device).type, test_accesses=[access],
+                                    inputs={file.name: file for file in paths.ratings_files(study)}),
     }  # fmt: skip
     with atomic_path(root / paths.run_folder(study, variant, block) / "calibration.npz") as temporary:
         np.savez_compressed(temporary, meta=np.array(json.dumps(meta)), draws=np.array(draws, np.float32))
@@ -118,7 +119,7 @@ def scored(
     test: tuple[Tensor, Tensor],
     samples: list[tuple[str, Sample]],
     val: tuple[Tensor, Tensor],
-    known: tuple[str, Sample] | None,
+    known: list[tuple[str, Sample]],
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Rows of one posterior and seed, with the scores of every bootstrap draw: NaN for a density not the variant's own.
 
@@ -126,20 +127,18 @@ def scored(
         posterior: Fitted.
         test, val: Embeddings of images and of captions.
         samples: Source of truth and pairs of the test split; those of one source are scored together.
-        known: The same of the validation split where its truth is exact.
+        known: The same of the validation split where its pairs are known, else empty.
     """
     maps: dict[str, list[Any]] = {"none": [lambda p: p] * 2}
-    if known is not None:
-        probability = posterior.probability(known[1].similarities(*val)).cpu().numpy()[:, known[1].counted]
+    if known:
+        probability, outcome = _counted(posterior, val, [sample for _, sample in known])
         sides = probability[:1] if _alike(*probability) else probability
         for kind in recalibration.MAPS:
-            fits = [recalibration.fit(kind, side, known[1].positive[known[1].counted]) for side in sides]
+            fits = [recalibration.fit(kind, side, outcome) for side in sides]
             maps[kind] = [fits[0], fits[-1]]
     for source in dict.fromkeys(name for name, _ in samples):
         mine = [sample for name, sample in samples if name == source]
-        found = [posterior.probability(sample.similarities(*test)).cpu().numpy() for sample in mine]
-        sides = [np.concatenate([p[side][s.counted] for p, s in zip(found, mine, strict=True)]) for side in (0, 1)]
-        positive = np.concatenate([sample.positive[sample.counted] for sample in mine])
+        sides, positive = _counted(posterior, test, mine)
         # Places within the sample: all samples of one source have the same images.
         image, owner = (np.concatenate(side) for side in zip(*(np.nonzero(s.counted) for s in mine), strict=True))
         for side, direction in enumerate(("both",) if _alike(*sides) else ("i2t", "t2i")):
@@ -155,6 +154,14 @@ def scored(
                     "scores": {name: None if np.isnan(value) else float(value)
                                for name, value in zip(METRICS, one.scores(), strict=True)},
                 }, drawn  # fmt: skip
+
+
+def _counted(
+    posterior: Posterior, embedded: tuple[Tensor, Tensor], samples: list[Sample]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (2, N) of the counted pairs of all samples, and (N,) bool which are relevant."""
+    found = [posterior.probability(one.similarities(*embedded)).cpu().numpy()[:, one.counted] for one in samples]
+    return np.concatenate(found, axis=1), np.concatenate([one.positive[one.counted] for one in samples])
 
 
 def _alike(first: np.ndarray, second: np.ndarray) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fne import paths
+from fne.audit import sits
 from fne.audit.agreement import Keyed, agreement, keyed
 from fne.audit.calibration_tables import rows_of
 from fne.audit.judged import judged
@@ -18,6 +19,7 @@ from fne.config import Study, resolve, training_digest
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.files import write_csv
+from fne.retrieval.rank import first_captions
 
 
 def run(study: Study, root: Path) -> None:
@@ -34,7 +36,7 @@ def run(study: Study, root: Path) -> None:
 def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table, by its name."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    view, truth = _judged(root / paths.data_folder(study))
+    view, truth = _judged(study, root)
     ids = _candidates(root / paths.data_folder(study))
     items = {direction: len(names) for direction, names in ids.items()}
     keys: dict[str, Keyed] = {}
@@ -72,11 +74,13 @@ def _candidates(data: Path) -> dict[str, list[str]]:
     return {"i2t": view.caption_ids, "t2i": view.image_ids}
 
 
-def _judged(data: Path) -> tuple[SplitView | None, Truth | None]:
-    """The test split and what people judged of it, where anybody did."""
+def _judged(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:
+    """The test split as it is ranked and what people judged of it, where anybody did."""
+    data = root / paths.data_folder(study)
     if not (data / "manifest.json").is_file():
         return None, None
     manifest = Manifest.load(data)
-    if manifest.truth_files["test"]["kind"] != "judged":
+    if not paths.ratings_files(study) and manifest.truth_files["test"]["kind"] != "judged":
         return None, None
-    return manifest.split("test"), manifest.truth("test")
+    view, truth, _ = first_captions(manifest.dataset, manifest.split("test"), manifest.truth("test"))
+    return view, sits.known(resolve(study, study.variants[0]), view, truth)

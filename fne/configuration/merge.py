@@ -19,9 +19,11 @@ from fne.configuration.schema import (
     KEPT_ONLY,
     PATH_KEYS,
     PROJECTIONS,
+    RATINGS_KEY,
     REGISTRIES,
     RELEVANCE_KEYS,
 )
+from fne.data.judgements import SOURCES as JUDGED
 from fne.data.sources import SOURCES
 from fne.errors import bad_input
 from fne.negatives.catalog import MEMORY_OPTIONS
@@ -162,9 +164,12 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
     if "negatives.recalibration_images" in keys_read(flat, regime) and DATASETS[dataset] not in EXACT_TRUTH:
         problem = f"is fitted where every relevant pair of the validation split is known; of {dataset!r} it is not"
         misfit("negatives.recalibration", problem, allowed=["none"])
-    for key in RELEVANCE_KEYS:
+    about = dict.fromkeys(RELEVANCE_KEYS, "test split") | {RATINGS_KEY: "val and test splits"}
+    for key, splits in about.items():
         if flat[key] is not None and dataset != "coco":
-            misfit(key, f"is about COCO's test split; data.dataset is {dataset!r}", allowed=["null"])
+            misfit(key, f"is about COCO's {splits}; data.dataset is {dataset!r}", allowed=["null"])
+    if flat[RATINGS_KEY] and any(flat.get(f"data.judgements.{source}") for source in JUDGED):
+        misfit(RATINGS_KEY, "is a second source of human judgements beside data.judgements", hint="give one of them")
     level = HEAD_LEVELS[head]
     for modality in ("image", "text"):
         key = f"encoders.{modality}.checkpoint"
@@ -193,6 +198,7 @@ FLAT_KEYS = {
     "expert": "data.judgements.expert",
     "eccv": "evaluation.relevance.eccv",
     "cxc": "evaluation.relevance.cxc",
+    "sits": "audit.sits",
     "image_encoder": "encoders.image.checkpoint",
     "text_encoder": "encoders.text.checkpoint",
 }

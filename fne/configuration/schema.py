@@ -50,12 +50,16 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
 RELEVANCE_KEYS = ("evaluation.relevance.eccv", "evaluation.relevance.cxc")
 """Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
 
+RATINGS_KEY = "audit.sits"
+"""Folder of ratings: ``calibrate`` and ``audit`` read them, nothing else does."""
+
 PATH_KEYS = (
     "data.annotations",
     "data.images",
     "data.judgements.crowdflower",
     "data.judgements.expert",
     *RELEVANCE_KEYS,
+    RATINGS_KEY,
 )
 """Where things lie on this machine; no part of a digest (their content is fingerprinted by manifests and rankings)."""
 
@@ -175,6 +179,8 @@ RUN_FIELDS: dict[str, Field] = {
     "audit.picks": _choice("sampled", "full", "none"),
     "audit.steps": COUNT,
     "audit.limit_mb": Field("float", low=0, open_low=True),
+    "audit.sits": PATH,
+    "audit.sits_match": Field("float", low=0, high=5, open_low=True),
     "evaluation.tie_rule": _choice("expected", "pessimistic"),
     "evaluation.ks": Field("ints", low=1),
     "evaluation.relevance.eccv": PATH,
@@ -182,7 +188,7 @@ RUN_FIELDS: dict[str, Field] = {
 }
 
 KEPT_ONLY = "audit."
-"""Keys that say what a run keeps and change none of its results: no part of a digest."""
+"""Keys that say what a run keeps and what its estimates are held against; its results stay: no part of a digest."""
 
 REGIMES = ("head", "finetune")
 VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss", "finetune")

@@ -21,6 +21,8 @@ from fne.data.truth import Truth, sorted_pairs
 from fne.errors import bad_input
 
 SOURCES = ("crowdflower", "expert")
+RATED = "sits"
+"""Ratings of Crisscrossed Captions, which :mod:`fne.audit.sits` reads."""
 CROWD_THRESHOLD = 0.5
 EXPERT_THRESHOLD = 3.0
 EXPERT_SCORES = (1, 2, 3, 4)
@@ -92,7 +94,7 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
             "judged_pairs": pairs,
             "judged_share": np.array([one.share for one in within], np.float32),
             "judged_positive": positive.astype(np.uint8),
-            "judged_source": np.array([one.source == "expert" for one in within], np.uint8),
+            "judged_source": np.array([(*SOURCES, RATED).index(one.source) for one in within], np.uint8),
         },
     )
 

@@ -28,7 +28,7 @@ class Truth:
         image_queries: int32, image positions whose relevant captions are known well enough to be scored.
         caption_queries: int32, caption positions whose relevant images are known well enough to be scored.
         extra: Further arrays: for ``judged`` ``judged_pairs`` (J, 2) int32, ``judged_share`` (J,) float32
-            in 0..1, ``judged_positive`` (J,) uint8 and ``judged_source`` (J,) uint8 (0 crowd, 1 expert).
+            in 0..1, ``judged_positive`` (J,) uint8 and ``judged_source`` (J,) uint8 (0 crowd, 1 expert, 2 SITS).
     """
 
     kind: str

@@ -37,7 +37,7 @@ COLUMNS = (
     Column("Posterior", numeric=False),
     Column("Truth", numeric=False, help="what is known of the scored pairs"),
     Column("Direction", numeric=False),
-    Column("Map", numeric=False, help="fitted on the exact truth of the validation split, where there is one"),
+    Column("Map", numeric=False, help="fitted on the known pairs of the validation split, all or the rated ones"),
     *(Column(name, help=words) for name, words in SCORES.values()),
     Column("Positive pairs"),
     Column("Seeds"),

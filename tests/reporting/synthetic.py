@@ -113,6 +113,7 @@ def config_of(fake: Fake) -> dict[str, Any]:
         "loss": {"kind": "infonce", "temperature": 0.05}
         if fake.id == "infonce"
         else {"kind": "triplet", "margin": 0.2},
+        "audit": {"sits": None, "sits_match": 3.0},
         "evaluation": {"tie_rule": "expected", "ks": [1, 5, 10]},
     }
     if fake.strategy == "fne":

@@ -21,6 +21,12 @@ def make(root: Path) -> Study:
     """Prepare study ``smoke`` below ``root``. Features are bags of words, and their mean over an image's captions."""
     shutil.copytree(REPOSITORY / "ablations", root / "ablations")
     study = load_study("smoke", OVERRIDES, root)
+    fill(study, root)
+    return study
+
+
+def fill(study: Study, root: Path) -> None:
+    """Prepare the data of a study below ``root``, with those features."""
     prepare(data_section(study), root / paths.data_folder(study))
     manifest = Manifest.load(root / paths.data_folder(study))
     words = sorted({word for text in manifest.texts for word in text.split()})
@@ -45,4 +51,3 @@ def make(root: Path) -> Study:
         with writing(root / paths.features_folder(study, modality), header, ids) as writer:
             writer.append(values)
             writer.finish()
-    return study

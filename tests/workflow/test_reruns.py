@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -185,6 +186,30 @@ def test_relevance_files_rank_anew_and_train_nothing(pictures: Project) -> None:
     assert pictures.planned(*given) == [], "a file that no protocol of the study reads"
     (pictures.folder / "files/eccv_image_to_caption.json").write_text('{"1": [2]}')
     assert rules(pictures.planned(*given)) == {"rank", "evaluate"} | AFTERWARDS, "other content"
+
+
+def test_ratings_calibrate_and_audit_anew_and_rank_nothing(pictures: Project, tmp_path: Path) -> None:
+    project = Project.copy_of(pictures.folder, tmp_path / "project", made=True)
+    for name in ("pictures", "vit", "bert", "files"):
+        shutil.copytree(pictures.folder / name, project.folder / name)
+    shutil.copy2(pictures.folder / "dataset_coco.json", project.folder)
+    for split in ("val", "test"):
+        (project.folder / f"files/sits_{split}.csv").touch()
+    given, anew = (*COCO, "sits=files"), {"calibrate", "audit", "make_tables", "make_figures", "make_report"}
+    jobs = project.planned(*given)
+    assert rules(jobs) == anew
+    assert [job.wildcards["variant"] for job in jobs if job.rule == "calibrate"] == ["fne"]
+    project.finish(*given)
+    assert project.planned(*given) == []
+    assert rules(project.planned(*given, "set={audit.sits_match: 4.0}")) == anew, "another score of a match"
+    assert rules(project.planned(*COCO)) == anew, "no ratings any more"
+    time.sleep(1.1)  # Snakemake compares whole seconds
+    (project.folder / "files/sits_val.csv").write_text("other")
+    assert rules(project.planned(*given)) == anew, "other content"
+    (project.folder / "files/sits_val.csv").unlink()
+    done = project.snakemake(*given, "--dry-run")
+    told = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in told and "sits_val.csv: audit.sits: no such file" in told, told
 
 
 def test_a_relevance_file_that_is_not_there_is_told_before_the_dag(project: Project) -> None:

@@ -193,7 +193,19 @@ def runs(wildcards, pattern):
 
 def is_judged(study):
     """Have people judged pairs of the test split, so that what a model ranks highest there can be told?"""
-    return any(study.data.get("judgements", {}).values())
+    return any(study.data.get("judgements", {}).values()) or bool(paths.ratings_files(study))
+
+
+def ratings_files(wildcards):
+    """Ratings of pairs that the study gives: estimates are calibrated and scored on them."""
+    return paths.ratings_files(of_study(wildcards))
+
+
+def rating_of_a_match(wildcards):
+    """From which rating on a pair is a match, where a study gives ratings; no digest holds it."""
+    study = of_study(wildcards)
+    given = paths.ratings_files(study)
+    return resolve(study, study.variants[0])["audit"]["sits_match"] if given else None
 
 
 def tuned_file(wildcards):

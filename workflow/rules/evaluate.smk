@@ -87,6 +87,7 @@ rule calibrate:
         truth=truths("val", "test"),
         image=inputs_of("image"),
         text=inputs_of("text"),
+        ratings=ratings_files,
         sources=sources("fne.audit.calibration"),
     output:
         "results/{study}/{variant}/{block}/calibration.npz",
@@ -99,6 +100,7 @@ rule calibrate:
         gpu=GPUS,
     params:
         protocol=fne.PROTOCOL,
+        match=rating_of_a_match,
         study=study_arguments,
     shell:
         "fne calibrate {params.study} --variant {wildcards.variant} --block {wildcards.block}"
@@ -112,6 +114,7 @@ rule audit:
         lambda wildcards: runs(wildcards, "rankings.test.npz") if is_judged(of_study(wildcards)) else [],
         lambda wildcards: runs(wildcards, "run.json"),
         prepared,
+        ratings_files,
         sources("fne.audit.run"),
     output:
         expand("results/{{study}}/{file}", file=AUDITED),
@@ -120,6 +123,7 @@ rule audit:
     benchmark:
         "benchmarks/{study}/audit.tsv"
     params:
+        match=rating_of_a_match,
         study=whole_study_arguments,
     shell:
         "fne audit {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

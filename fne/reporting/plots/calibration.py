@@ -75,7 +75,7 @@ def draw(study: StudyResults) -> Picture:
         "Pairs of the test split in 15 bins of equal mass by their probability of being a false negative: mean "
         "probability against the share that is one, with 95 % intervals; on the dashed line they agree. "
         f"{listing(SOURCES[source] for source in dict.fromkeys(own['source'])).capitalize()}. Statistics are fitted on "
-        "validation batches; maps, where drawn, on the exact truth of the validation split. Shares and probabilities "
+        "validation batches; maps, where drawn, on the known pairs of the validation split. Shares and probabilities "
         f"below {100 * FLOOR:g} % lie on the edge. Intervals of the scores in calibration.csv: {methods}."
     )
     return Picture(ID, TITLE, QUESTION, caption, f"Reliability diagrams. {'; '.join(told)}.", figure)
