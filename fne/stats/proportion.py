@@ -25,7 +25,9 @@ def share(hits: np.ndarray, totals: np.ndarray) -> Share:
     """Pooled share over seeds with an interval that respects that picks of one seed are alike.
 
     The wider of two 95 % intervals: Wilson's for the pooled counts, and the ratio estimator's with seeds as
-    clusters, ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with three seeds or more).
+    clusters, ``p +- t_{G-1} sqrt(G/(G-1) sum_g (x_g - p n_g)^2) / sum_g n_g`` (only with three seeds or more). The
+    wider of two covers more than 95 % where seeds are alike (up to 99 %), and in the simulations of the tests 92.5 % at
+    worst, where they lie very far apart.
 
     Args:
         hits: False negatives among the picks of each seed.

@@ -14,6 +14,7 @@ from scipy.stats import norm
 from fne.stats.intervals import hierarchical_intervals
 from fne.stats.multiplicity import holm
 from fne.stats.permutation import image_p_values, seed_p_value
+from fne.stats.proportion import share
 
 IMAGES, CAPTIONS = 150, 5
 
@@ -138,3 +139,18 @@ def test_holm_keeps_the_chance_of_any_false_rejection() -> None:
         shares[name] = np.mean([(holm(p_values[:, s]) <= 0.05).any() for s in range(studies)])
         assert np.mean((p_values <= 0.05).any(axis=0)) > 0.15, "unadjusted, the family must fail"
     assert shares["one"] <= 0.065 and 0.025 <= shares["independent"] <= 0.065, shares
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize(("rate", "spread", "low", "high"), [
+    (0.1, 0.0, 0.945, 0.995), (0.1, 0.1, 0.935, 0.975), (0.01, 0.3, 0.935, 0.975), (0.1, 0.5, 0.925, 0.965),
+])  # fmt: skip
+def test_intervals_of_a_share_of_picks_cover(n: int, rate: float, spread: float, low: float, high: float) -> None:
+    """3,000 worlds of 1,500 to 2,500 picks of each seed; ``spread``: of the seeds' log odds about those of ``rate``."""
+    rng, worlds, centre = np.random.default_rng(n), 3000, np.log(rate / (1 - rate))
+    truth = float(np.mean(1 / (1 + np.exp(-centre - spread * norm.ppf((np.arange(10_000) + 0.5) / 10_000)))))
+    chance = 1 / (1 + np.exp(-centre - spread * rng.normal(size=(worlds, n))))
+    picks = rng.integers(1500, 2500, (worlds, n))
+    found = [share(*world) for world in zip(rng.binomial(picks, chance), picks, strict=True)]
+    covers = float(np.mean([one.low <= truth <= one.high for one in found]))
+    assert low <= covers <= high, covers
