@@ -10,12 +10,17 @@ import math
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fne.errors import bad_input
+
+DAMAGED = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged ``.npz`` raises, by where the damage is."""
 
 
 @contextmanager

@@ -10,12 +10,18 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fne import files
+from fne.audit import calibration_tables, picks
+from fne.data.truth import Truth
 from fne.errors import UserError, bad_input
+from fne.retrieval.evaluate import read_rankings
+from fne.stats import layout
 
 
 def left_in(folder: Path) -> list[str]:
@@ -157,3 +163,20 @@ def test_an_error_names_file_key_value_allowed_and_the_nearest() -> None:
     assert "did you mean" not in str(bad_input("x", value="zzz", allowed=["hardest"]))
     assert str(bad_input("x", value=0, allowed=">= 1")) == "x; got 0; allowed: >= 1"
     assert json.dumps(str(bad_input("x", allowed=[]))) == '"x; allowed: nothing"'
+
+
+@pytest.mark.parametrize("read", [layout.read, read_rankings, Truth.load, picks.read, calibration_tables.read])
+def test_an_archive_damaged_anywhere_is_one_clear_error(read: Callable[[Path], object], tmp_path: Path) -> None:
+    """Bytes changed at random places: the zip, the compressed stream or an array's header notices."""
+    rng, file = np.random.default_rng(1), tmp_path / "arrays.npz"
+    np.savez_compressed(file, seeds=np.arange(5), x=rng.integers(0, 3, 40_000), meta=np.array("{}"), kind="exact")
+    whole, refused = file.read_bytes(), 0
+    for _ in range(150):
+        content, place = bytearray(whole), int(rng.integers(0, len(whole) - 8))
+        content[place : place + 6] = rng.bytes(6)
+        file.write_bytes(content)
+        try:
+            read(file)
+        except UserError as error:
+            refused += str(file) in str(error)
+    assert refused > 140, "a few bytes, as of the time of a member, mean nothing"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 from fne.audit.runs import require_current
 from fne.audit.scores import METRICS
 from fne.errors import bad_input
+from fne.files import DAMAGED
 from fne.stats.intervals import MIN_SEEDS
 from fne.stats.proportion import share
 
@@ -39,7 +38,7 @@ def read(path: Path, trained: str | None = None) -> tuple[list[dict[str, Any]], 
         with np.load(path, allow_pickle=False) as stored:
             meta, draws = json.loads(str(stored["meta"])), stored["draws"].astype(np.float64)
         found, rows, config = meta["schema"], meta["rows"], meta["config"]
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGED, TypeError) as error:
         raise bad_input(f"damaged or cut short ({error})", file=path, hint=HINT) from None
     if found != SCHEMA:
         raise bad_input("another schema", file=path, key="schema", value=found, allowed=[SCHEMA], hint=HINT)

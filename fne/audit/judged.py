@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from fne.audit.runs import require_current
 from fne.data.truth import Truth
 from fne.errors import bad_input
+from fne.files import DAMAGED
 from fne.stats.proportion import share
 
 DEPTHS = (1, 5, 10)
@@ -80,7 +79,7 @@ def _ranked(file: Path, caption_image: np.ndarray, trained: str | None) -> dict[
         with np.load(file, allow_pickle=False) as stored:
             tops = {name: stored[name] for name in stored.files if name.endswith("/top_ids")}
             config, owner = json.loads(str(stored["meta"]))["config"], stored["caption_image"]
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGED, TypeError) as error:
         raise bad_input(f"damaged or cut short ({error})", file=file, hint=HINT) from None
     if not np.array_equal(owner, caption_image):
         raise bad_input("other captions than those of the prepared data", file=file, hint=HINT)

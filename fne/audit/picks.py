@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -11,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from fne.errors import bad_input
-from fne.files import atomic_path
+from fne.files import DAMAGED, atomic_path
 
 COLUMNS: dict[str, type] = {
     "seed": np.int32,
@@ -70,7 +68,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             found = {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise bad_input("no such file", file=path, hint=hint) from None
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise bad_input(f"damaged or cut short ({error})", file=path, hint=hint) from None
     rows = len(found["seed"]) if "seed" in found and found["seed"].ndim == 1 else 0
     columns = {}

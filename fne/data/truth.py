@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fne.errors import bad_input
+from fne.files import DAMAGED
 
 KINDS = ("exact", "judged", "equal_captions")
 """``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs (the rest counts
@@ -49,7 +49,7 @@ class Truth:
                 arrays = {name: stored[name] for name in stored.files}
         except FileNotFoundError:
             raise bad_input("no such file", file=path, hint="run `fne prepare` first") from None
-        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        except DAMAGED as error:
             raise bad_input(f"not a readable truth file ({error})", file=path) from None
         for name in ("kind", "pairs", "image_queries", "caption_queries"):
             if name not in arrays:

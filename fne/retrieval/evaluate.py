@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from fne import paths, provenance
 from fne.config import Study, diff, digest, resolve, training_digest
 from fne.configuration.schema import PATH_KEYS
 from fne.errors import bad_input
-from fne.files import atomic_path, write_json
+from fne.files import DAMAGED, atomic_path, write_json
 from fne.retrieval import metrics, protocols, relevance
 
 SCHEMA = 1
@@ -103,7 +102,7 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta = json.loads(str(arrays.pop("meta")))
     except FileNotFoundError:
         raise bad_input("no such file", file=file, hint="run `fne rank` first") from None
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED as error:
         raise bad_input(f"not a readable rankings file ({error})", file=file, hint="rank it again") from None
     if meta.get("schema") != RANKED:
         raise bad_input("another schema", file=file, key="schema", value=meta.get("schema"), allowed=[RANKED])

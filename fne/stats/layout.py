@@ -16,7 +16,6 @@ like any others.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from fne.errors import bad_input
+from fne.files import DAMAGED
 from fne.retrieval.protocols import DIRECTIONS, RSUM_KS, WITH_RSUM
 
 Key = tuple[str, str, str]
@@ -108,5 +108,5 @@ def read(file: Path) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise bad_input("no such file", file=file, hint="run `fne evaluate` first") from None
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED as error:
         raise bad_input(f"not a readable file ({error})", file=file, hint="evaluate the run again") from None
