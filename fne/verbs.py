@@ -259,8 +259,9 @@ def watch(arguments: argparse.Namespace) -> None:
 
 def describe(arguments: argparse.Namespace) -> None:
     from fne import config
+    from fne.reporting.wording import harmless
 
-    print(config.describe(arguments.id, arguments.root), end="")
+    print(harmless(config.describe(arguments.id, arguments.root)), end="")
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -315,14 +316,15 @@ def check(arguments: argparse.Namespace) -> None:
 def list_all(arguments: argparse.Namespace) -> None:
     from fne import config
     from fne.configuration.library import Library
+    from fne.reporting.wording import clean
 
     library = Library(arguments.root)
     library.base  # noqa: B018 - reading it checks it
     print("studies")
     for name in config.list_studies(arguments.root):
         study = config.load_study(name, root=arguments.root, complete=False)
-        print(f"  {name:<20} {study.title} ({len(study.variants)} variants, {len(study.seeds)} seeds)")
+        print(f"  {name:<20} {clean(study.title)} ({len(study.variants)} variants, {len(study.seeds)} seeds)")
     print("variants")
     for name in config.list_variants(arguments.root):
         variant = library.variant(name)
-        print(f"  {name:<20} {variant.title} (parent {variant.parent}, {variant.role})")
+        print(f"  {name:<20} {clean(variant.title)} (parent {variant.parent}, {variant.role})")

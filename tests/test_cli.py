@@ -334,3 +334,17 @@ def test_version(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["--version"])
     assert caught.value.code == 0 and capsys.readouterr().out == f"fne {fne.__version__}\n"
+
+
+def test_words_of_a_variant_do_not_command_the_terminal(tmp_path: Path, capsys) -> None:
+    shutil.copytree(ROOT / "ablations", tmp_path / "ablations")
+    variant = (
+        r'title: "Odd \e[31mred\e]0;own\a"', r'asks: "Does \e[2J clear?"', "parent: fne",
+        "set: {negatives: {tau: 9.0}}", "isolates: [negatives.tau]", "role: scientific",
+    )  # fmt: skip
+    (tmp_path / "ablations/variants/odd.yaml").write_text("\n".join(variant) + "\n")
+    for verb in (["list"], ["describe", "odd"], ["describe", "paper"]):
+        assert cli.main([*verb, "--root", str(tmp_path)]) == 0
+        told = capsys.readouterr().out
+        assert all(letter.isprintable() or letter == "\n" for letter in told) and len(told.splitlines()) > 5
+        assert ("[31mred" in told) == (verb[-1] != "paper")

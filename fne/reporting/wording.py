@@ -36,6 +36,11 @@ def clean(text: str) -> str:
     return " ".join("".join(letter if unicodedata.category(letter) != "Cc" else " " for letter in text).split())
 
 
+def harmless(text: str) -> str:
+    """Lines of text for a terminal, without control characters: those could move its cursor or clear it."""
+    return "".join(letter if letter == "\n" or unicodedata.category(letter) != "Cc" else " " for letter in text)
+
+
 def short(text: str, limit: int) -> str:
     """At most ``limit`` characters, cut at a word where possible."""
     text = clean(text)
