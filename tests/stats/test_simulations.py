@@ -57,8 +57,8 @@ def test_intervals_of_a_mean_cover(n: int, world: str) -> None:
     assert 0.935 <= share <= 0.965, share
 
 
-@pytest.mark.parametrize("n", [5, 10])
-@pytest.mark.parametrize("world", ["images and seeds", "seeds dominate"])
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("world", MEANS)
 def test_intervals_of_a_paired_difference_cover(n: int, world: str) -> None:
     """Two variants that share images (how hard each is) and partly the seed (order, initial weights)."""
     rng, worlds, spread = np.random.default_rng(100 + n), 3000, MEANS[world]
