@@ -19,6 +19,8 @@ USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status: 0, 2 (something the user can mend), 130 (interrupted)."""
     arguments = build_parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
     if getattr(arguments, "threads", None):
         # Read once, when torch is first imported.
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(arguments.threads)

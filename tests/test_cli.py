@@ -348,3 +348,10 @@ def test_words_of_a_variant_do_not_command_the_terminal(tmp_path: Path, capsys) 
         told = capsys.readouterr().out
         assert all(letter.isprintable() or letter == "\n" for letter in told) and len(told.splitlines()) > 5
         assert ("[31mred" in told) == (verb[-1] != "paper")
+
+
+def test_a_terminal_without_unicode_shows_question_marks() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "fne.cli", "watch", "smoke", "--root", str(ROOT)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "? done" in done.stdout and "runs done" in done.stdout, done.stderr
