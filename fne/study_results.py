@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fne.reporting.anchors import Comparison
     from fne.reporting.examples import Gallery
     from fne.reporting.figure import Picture
+    from fne.reporting.looks import Look
     from fne.stats.slices import Rule
 
 DIRECTIONS = ("i2t", "t2i")
@@ -53,6 +54,7 @@ class StudyResults:
         self.direction = definition.primary["direction"]
         self.folder = root / paths.results_folder(definition)
         self._layouts: dict[str, Layout | None] = {}
+        self._kept: frozenset[str] | None = None
 
     def __repr__(self) -> str:
         done = sum(len(variant.seeds) for variant in self.variants)
@@ -79,11 +81,19 @@ class StudyResults:
         """The same study as if it had these variants alone, in its own order."""
         variants = tuple(variant for variant in self.variants if variant.id in kept)
         few = StudyResults(replace(self.definition, variants=tuple(variant.id for variant in variants)), self.root)
-        few.__dict__["variants"] = variants
+        few._kept = frozenset(variant.id for variant in variants)
+        few.__dict__ |= {"variants": variants, "looks": self.looks}
         for name in ("runs", "intervals", "contrasts", "missing", "curves", "audit"):
             rows = getattr(self, name)
-            few.__dict__[name] = rows[rows["variant"].isin(kept)]
+            few.__dict__[name] = rows[rows["variant"].isin(few._kept)]
         return few
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """How each variant looks, in a part of the study (see :meth:`only`) as in the whole."""
+        from fne.reporting.looks import looks
+
+        return looks(self.definition.variants, self.baseline)
 
     def __getitem__(self, variant: str) -> Variant:
         for entry in self.variants:
@@ -342,7 +352,11 @@ class StudyResults:
         return _by_key(self.contrasts)
 
     def _csv(self, name: str) -> pd.DataFrame:
-        return read_table(self.folder / name)
+        rows = read_table(self.folder / name)
+        if self._kept is not None:
+            for column in sorted({"variant", "other"} & set(rows.columns)):  # `other`: of a pair of variants
+                rows = rows[rows[column].isin(self._kept)]
+        return rows
 
 
 def load(study: str | Study | None = None, root: str | Path | None = None) -> StudyResults:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fne.errors import bad_input
 from fne.reporting.examples import TRUTH, Item, paired, thumbnail
+from fne.reporting.looks import Look
 from fne.reporting.page.viewer import KEY, KINDS, choose, shared_picks
-from fne.reporting.style import FALSE, MUTED, POSITIVE, colours
+from fne.reporting.style import FALSE, MUTED, POSITIVE
 from fne.reporting.wording import clean
 from fne.study_results import StudyResults
 
@@ -29,12 +30,12 @@ class Choice:
     Args:
         item: The candidate with its own partner.
         truth: 1 a false negative, 0 a true negative, -1 not known.
-        by: Per strategy its title, its colour, the similarity to the anchor and the posterior (NaN: none).
+        by: Per strategy its title, its look, the similarity to the anchor and the posterior (NaN: none).
     """
 
     item: Item
     truth: int
-    by: tuple[tuple[str, str, float, float], ...]
+    by: tuple[tuple[str, Look, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Comparison:
         self.study = study
         every = [variant.id for variant in study.variants]
         wanted = [study[name].id for name in variants or every]
-        self._titles, self._inks = [clean(one.title) for one in study.variants], colours(every, study.baseline)
+        self._titles = [clean(one.title) for one in study.variants]
         self._names = every
         picks = shared_picks(study) if study.manifest is not None else None
         self._groups: dict[tuple[int, ...], pd.DataFrame] = {}
@@ -112,7 +113,7 @@ class Comparison:
         choices = []
         for candidate, some in rows.groupby("candidate", sort=False):
             by = tuple(
-                (self._titles[number], self._inks[self._names[number]], float(similarity), float(posterior))
+                (self._titles[number], self.study.looks[self._names[number]], float(similarity), float(posterior))
                 for number, similarity, posterior in zip(
                     some["variant"], some["similarity"], some["posterior"], strict=True
                 )
@@ -172,8 +173,9 @@ def _tile(choice: Choice) -> str:
     )
 
 
-def _line(title: str, ink: str, similarity: float, posterior: float) -> str:
-    dot = f'<span style="display:inline-block;width:.65rem;height:.65rem;border-radius:50%;background:{ink}"></span>'
+def _line(title: str, look: Look, similarity: float, posterior: float) -> str:
+    shape = f"clip-path:{look.clip}" if look.clip else "border-radius:50%"
+    dot = f'<span style="display:inline-block;width:.65rem;height:.65rem;{shape};background:{look.colour}"></span>'
     told = f"similarity {similarity:.2f}" + ("" if math.isnan(posterior) else f", posterior {posterior:.2g}")
     return f"<div>{dot} {html.escape(title)}<br><small>{told}</small></div>"
 

@@ -1,4 +1,4 @@
-"""One look for every figure: fonts, inks, and a colour that stays with a variant from figure to figure.
+"""One look for every figure: fonts, inks, sizes, and labels that keep their distance.
 
 The nine colours were chosen by search so that, together with the grey of the baseline, every two differ by at
 least 9 in CIELAB for normal, red-blind and green-blind eyes, and each stands out from a white and a
@@ -8,17 +8,18 @@ near-black page.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fne.reporting.looks import Look
+
 PALETTE = ("#0072B2", "#D55E00", "#117733", "#CC6677", "#6699CC", "#994455", "#40B0A6", "#E7298A", "#F28E2B")
 BASELINE = "#6B7280"
-DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)))
 INK, MUTED, GRID, PAPER = "#1C2128", "#59636E", "#D5DAE0", "#FFFFFF"
 """Text, secondary text, grid lines and background; the page gives them other values in the dark."""
 WIDTH = 5.5
@@ -85,33 +86,6 @@ def look(column: str | None = None) -> Iterator[None]:
         yield
 
 
-def colours(variants: Sequence[str], baseline: str) -> dict[str, str]:
-    """A colour for every variant: grey for the baseline, blue for ``fne``, the others in the study's order.
-
-    Beyond ten variants colours repeat; lines then differ by their dashes (see :func:`dashes`).
-    """
-    found = {baseline: BASELINE}
-    rest = list(PALETTE)
-    if "fne" in variants and baseline != "fne":
-        found["fne"] = rest.pop(0)
-    place = 0
-    for variant in variants:
-        if variant not in found:
-            found[variant] = rest[place % len(rest)]
-            place += 1
-    return found
-
-
-def dashes(colour: Mapping[str, str]) -> dict[str, Any]:
-    """A line style for every variant: where a colour is used again, its lines are broken differently."""
-    used: dict[str, int] = {}
-    found = {}
-    for variant, ink in colour.items():
-        found[variant] = DASHES[used.get(ink, 0) % len(DASHES)]
-        used[ink] = used.get(ink, 0) + 1
-    return found
-
-
 def panel_legend(figure: Figure, line: str, dashed: str, area: str) -> None:
     """Say once, above all panels, what their three marks mean.
 
@@ -161,12 +135,12 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
     return found
 
 
-def end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, size: float = 9) -> None:
+def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float, size: float = 9) -> None:
     """Name lines at their right end instead of in a legend.
 
     Args:
         axes: Axes with their final limits.
-        ends: The height of each line's end in data units, its name and its colour.
+        ends: The height of each line's end in data units, its name and its look.
         x: Where the labels begin, in axes units (1 is the right edge).
         size: Font size in points.
     """
@@ -175,11 +149,12 @@ def end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, 
     heights = [float(scale.transform((1.0, value))[1]) for value, _, _ in ends]
     heights = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in heights]
     placed = spread(heights, 1.25 * size / height, 0.0, 1.0)
-    for (_, name, colour), true, shown in zip(ends, heights, placed, strict=True):
+    words = x + (0.03 if any(own.shape for _, _, own in ends) else 0.0)
+    for (_, name, own), true, shown in zip(ends, heights, placed, strict=True):
         axes.annotate(
             name,
             (1.0, true),
-            (x, shown),
+            (words, shown),
             "axes fraction",
             textcoords="axes fraction",
             color=INK,
@@ -189,10 +164,14 @@ def end_labels(axes: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, 
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": colour,
+                "color": own.colour,
+                "linestyle": own.dash,
                 "linewidth": 1.1,
                 "shrinkA": 1,
                 "shrinkB": 0,
                 "relpos": (0, 0.5),
             },
         )
+        if own.shape is not None:
+            where = {"transform": axes.transAxes, "clip_on": False}
+            axes.plot([x + 0.008], [shown], color=own.colour, marker=own.mark(""), ms=5, mew=0, ls="", **where)

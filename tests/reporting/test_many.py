@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from fne.reporting import figures
+import pytest
+from matplotlib.colors import to_hex
+
+from fne.audit import run as audit
+from fne.config import Study
+from fne.reporting import featured, figures, page
 from fne.reporting.facts import ranked
 from fne.reporting.page import content, variants
+from fne.reporting.style import MUTED
 from fne.reporting.tables import build
+from fne.study_results import StudyResults, load
 from tests.reporting.conftest import Made
+from tests.reporting.synthetic import PAPER, Fake, write_study
+
+STRATEGIES = ("fne", "hardest", "all", "random")
+
+
+def crowd(size: int) -> tuple[Fake, ...]:
+    """As many variants as asked for, the paper's first."""
+    more = (
+        Fake(f"v{place}", f"Variant {place}", STRATEGIES[place % 4], 400.0 + 60 * (place * 0.618 % 1),
+             0.002 + 0.1 * (place * 0.382 % 1), 0.3, 0.01, memory=False)
+        for place in range(size - len(PAPER))
+    )  # fmt: skip
+    return (*PAPER, *more)
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
+    """Thirty variants of two seeds, audited and with data."""
+    folder = tmp_path_factory.mktemp("crowded")
+    study: Study = write_study(folder, fakes=crowd(30), seeds=(0, 1), name="crowded")
+    audit.run(study, folder)
+    return load(study, folder)
 
 
 def test_figures_draw_the_baseline_and_the_best(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +73,53 @@ def test_a_table_that_is_too_long_is_cut_and_says_so(paper: Made, monkeypatch: p
     cut = content._cut(whole)
     assert cut.rows == whole.rows[:7] and cut.notes[-1].startswith("Here are the first 7 of 135 rows")
     assert content._cut(cut) is cut
+
+
+@pytest.mark.parametrize("name", ["curves", "false_negatives"])
+def test_of_a_crowd_a_few_lines_are_drawn_in_full_and_the_others_grey(crowded: StudyResults, name: str) -> None:
+    if name == "curves":
+        order = [variant for variant, _ in ranked(crowded)]
+    else:
+        rows = crowded.audited("epochs")
+        rows = rows[rows["epoch"].isna() & (rows["direction"] == "both")].sort_values("rate", ascending=False)
+        order = list(rows["variant"])
+    rest = [variant for variant in order if variant not in (crowded.baseline, "fne")]
+    wanted = {crowded.baseline, "fne", *rest[:6], *rest[-2:]}
+    picture = figures.draw(crowded, name)
+    for panel in picture.drawing.axes:
+        lines = [line for line in panel.lines if len(line.get_xdata()) > 1]
+        faint = [line for line in lines if line.get_color() == MUTED and line.get_alpha() is not None]
+        assert len(lines) == 30 and len(faint) == 20
+        seen = {(to_hex(line.get_color()).upper(), str(line.get_linestyle())) for line in lines if line not in faint}
+        assert {colour for colour, _ in seen} == {crowded.looks[variant].colour.upper() for variant in wanted}
+        names = {text.get_text() for text in panel.texts} & {variant.title for variant in crowded.variants}
+        assert names == {crowded[variant].title for variant in wanted}
+    assert "10 of 30 variants are drawn in full" in picture.caption
+    assert "thin and grey: 20 more" in {text.get_text() for text in picture.drawing.axes[-1].texts}
+    assert all(crowded[variant].title in picture.alt for variant in order), "the words leave out none"
+
+
+def test_up_to_twelve_lines_are_all_drawn(paper: Made) -> None:
+    assert featured.featured(paper.results) == set(paper.study.variants)
+    assert "in full" not in figures.draw(paper.results, "curves").caption
+
+
+def test_a_variant_looks_the_same_in_figures_of_some_and_on_the_page(
+    crowded: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "MOST", 20)
+    some = figures.shown(crowded)
+    assert len(some.variants) == 20 and some.looks == crowded.looks
+    picture = figures.draw(crowded, "cost")
+    drawn = [marks for marks in picture.drawing.axes[0].collections if len(marks.get_paths()) == 1]
+    seen = [(to_hex(marks.get_facecolor()[0]).upper(), len(marks.get_paths()[0].vertices)) for marks in drawn]
+    looks = [crowded.looks[variant.id] for variant in some.variants]
+    corners = [len(look.corners) + 1 if look.shape else 5 for look in looks]  # a diamond: four corners, closed
+    assert seen == [(look.colour.upper(), size) for look, size in zip(looks, corners, strict=True)]
+    html = page.build(content.content(crowded, []))
+    for dot, variant in zip(re.findall(r'<svg class="dot".*?</svg>', html), crowded.variants, strict=True):
+        look = crowded.looks[variant.id]
+        assert f'fill="{look.colour}"' in dot and ("<circle" in dot) == (look.shape is None)
+        points = re.search(r'points="([^"]*)"', dot)
+        assert (points.group(1).split() if points else []) == [f"{x},{y}" for x, y in look.corners]
+    assert '"polygon(' in html, "the viewer's swatches have shapes"

@@ -75,6 +75,22 @@ def test_missing_estimates_are_none(hostile: Made, lonely: Made) -> None:
     assert lonely.results.contrast("hardest_in_batch") is None
 
 
+def test_a_part_of_a_study_holds_nothing_of_the_others(paper: Made) -> None:
+    kept = {"fne", "infonce"}
+    few = paper.results.only([*kept, "not in this study"])
+    assert {variant.id for variant in few.variants} == kept == set(few.definition.variants)
+    frames = {name: getattr(few, name) for name in ("runs", "test", "intervals", "contrasts", "missing", "curves")}
+    frames |= {name: getattr(few, name) for name in ("audit", "calibration", "reliability")}
+    frames |= {name: few.audited(name) for name in ("epochs", "risk", "agreement", "popular", "concentration", "ages")}
+    for name, rows in frames.items():
+        assert set(rows["variant"]) <= kept, name
+        assert name in ("missing", "contrasts", "ages", "calibration", "reliability") or len(rows), name
+    pairs = paper.results.audited("agreement")
+    inside = pairs["variant"].isin(kept) & pairs["other"].isin(kept)
+    assert 0 < inside.sum() < len(pairs) and few.audited("agreement").equals(pairs[inside])
+    assert few.looks == paper.results.looks and set(few.looks) == set(paper.study.variants)
+
+
 def test_nan_in_a_run_is_no_value(tmp_path: Path) -> None:
     study = write_study(tmp_path, fakes=SMALL[:2], seeds=(0, 1), resources=False)
     file = tmp_path / "results/paper/runs.csv"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fne.reporting import page
+from fne.reporting.looks import SHAPES, Look, looks
 from fne.reporting.style import (
     BASELINE,
     FALSE,
@@ -18,8 +19,6 @@ from fne.reporting.style import (
     PALETTE,
     PAPER,
     POSITIVE,
-    colours,
-    dashes,
     spread,
 )
 
@@ -77,16 +76,40 @@ def test_words_can_be_read_in_the_dark() -> None:
 
 
 def test_colours_stay_with_their_variant() -> None:
-    found = colours(["a", "base", "fne", "b"], "base")
-    assert found == {"base": BASELINE, "fne": PALETTE[0], "a": PALETTE[1], "b": PALETTE[2]}
-    assert colours(["fne", "x"], "fne") == {"fne": BASELINE, "x": PALETTE[0]}
+    found = looks(["a", "base", "fne", "b"], "base")
+    assert {name: look.colour for name, look in found.items()} == {
+        "base": BASELINE, "fne": PALETTE[0], "a": PALETTE[1], "b": PALETTE[2]}  # fmt: skip
+    assert looks(["fne", "x"], "fne") == {"fne": Look(BASELINE), "x": Look(PALETTE[0])}
 
 
-def test_more_variants_than_colours_differ_by_their_lines() -> None:
-    names = [f"v{place}" for place in range(25)]
-    found = colours(names, "v0")
-    lines = dashes(found)
-    assert len({(found[name], str(lines[name])) for name in names}) == 25
+def test_ten_variants_have_whole_lines_and_the_marks_of_their_figure() -> None:
+    for names in (["fne", *map(str, range(9))], list(map(str, range(10)))):
+        found = looks(names, "0")
+        assert {(look.dash, look.shape) for look in found.values()} == {("-", None)}
+        assert len({look.colour for look in found.values()}) == 10
+
+
+@pytest.mark.parametrize(("size", "lines"), [(25, False), (66, False), (66, True), (194, True)])
+def test_more_variants_than_colours_differ_by_their_shapes_and_lines(size: int, lines: bool) -> None:
+    names = ["fne", *(f"v{place}" for place in range(size - 1))]
+    seen = [(look.colour, look.shape, look.dash if lines else "") for look in looks(names, "v0").values()]
+    assert len(seen) == size == len(set(seen))
+
+
+def test_a_look_does_not_depend_on_what_comes_after_it() -> None:
+    names = [f"v{place}" for place in range(47)]
+    whole = looks(names, "v3")
+    assert {name: whole[name] for name in names[:20]} == looks(names[:20], "v3")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_are_the_same_on_paper_and_on_the_page(shape: str) -> None:
+    look = Look(PALETTE[0], "-", shape)
+    drawn = look.mark("D").vertices
+    assert np.abs(drawn).max() <= 1 and (drawn[0] == drawn[-1]).all() and Look(PALETTE[0]).mark("D") == "D"
+    assert np.allclose(look.corners, np.stack([50 + 50 * drawn[:-1, 0], 50 - 50 * drawn[:-1, 1]], axis=1), atol=0.051)
+    numbers = [float(one) for one in re.findall(r"(-?[\d.]+)%", look.clip)]
+    assert np.allclose(numbers, np.array(look.corners).ravel()) and Look(PALETTE[0]).clip == ""
 
 
 @pytest.mark.parametrize("seed", range(20))

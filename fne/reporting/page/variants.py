@@ -9,7 +9,6 @@ from fne import paths
 from fne.configuration.fields import flatten
 from fne.reporting.page.sparks import MEASURES, chart
 from fne.reporting.plots.curves import per_epoch
-from fne.reporting.style import colours
 from fne.reporting.table_configs import differences, show, tuning
 from fne.reporting.table_main import missing_seeds
 from fne.reporting.table_record import facts
@@ -41,7 +40,6 @@ def sections(study: StudyResults) -> list[dict[str, Any]]:
     for row in differences(study, chosen):
         apart.setdefault(row["variant"], []).append(row)
     curves = per_epoch(study.curves) if len(study.curves) else study.curves
-    ink = colours([variant.id for variant in study.variants], study.baseline)
     found = []
     for variant in told(study):
         rows = curves[curves["variant"] == variant.id]
@@ -50,7 +48,7 @@ def sections(study: StudyResults) -> list[dict[str, Any]]:
             {
                 "id": anchor(variant.id),
                 "name": variant.id,
-                "ink": ink[variant.id],
+                "look": study.looks[variant.id],
                 "title": clean(variant.title),
                 "asks": clean(variant.asks),
                 "role": stated.role,

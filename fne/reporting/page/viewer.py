@@ -14,7 +14,6 @@ import numpy as np
 from fne.reporting.examples import SIDE
 from fne.reporting.facts import truth_kind
 from fne.reporting.page.pictures import Pictures
-from fne.reporting.style import colours
 from fne.reporting.wording import clean, count, seed_list
 from fne.seeding import numpy_stream
 from fne.study_results import StudyResults
@@ -80,13 +79,17 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
             full = True
             break
         anchors.append(made)
-    ink = colours(names, study.baseline)
     shown = sorted({pick[0] for anchor in anchors for pick in anchor["picks"]})
     place = {number: position for position, number in enumerate(shown)}
     for anchor in anchors:
         anchor["picks"] = [[place[first], *rest] for first, *rest in anchor["picks"]]
+
+    def strategy(number: int) -> list[str]:
+        look = study.looks[names[number]]
+        return [names[number], clean(study.variants[number].title), look.colour, look.clip]
+
     content = {
-        "strategies": [[names[number], clean(study.variants[number].title), ink[names[number]]] for number in shown],
+        "strategies": [strategy(number) for number in shown],
         "pictures": book.pictures.embedded,
         "images": book.images,
         "captions": book.captions,

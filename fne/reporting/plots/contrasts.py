@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from fne.reporting.entries import Contrast
 from fne.reporting.figure import Picture, notice
+from fne.reporting.looks import diamond
 from fne.reporting.plots.scores import name_row, no_result, rows_of_names, why_missing
-from fne.reporting.style import BASELINE, MUTED, PAPER, colours
+from fne.reporting.style import BASELINE, MUTED, PAPER
 from fne.reporting.wording import metric_name, p_value, protocol_phrase, seeds_phrase, signed, span
 from fne.study_results import StudyResults
 
@@ -25,7 +26,6 @@ def draw(study: StudyResults) -> Picture:
     found = {variant.id: study.contrast(variant.id) for variant in others}
     if not any(found.values()):
         return notice(ID, TITLE, QUESTION, "no variant shares a finished seed with the baseline")
-    colour = colours([variant.id for variant in study.variants], study.baseline)
     figure, axes = rows_of_names(others)
     for row, variant in enumerate(others):
         contrast = found[variant.id]
@@ -33,12 +33,12 @@ def draw(study: StudyResults) -> Picture:
             name_row(axes, row, variant, "")
             no_result(axes, row, why_missing(study, variant.id))
             continue
-        ink = colour[variant.id]
+        look = study.looks[variant.id]
         if math.isfinite(contrast.low):
             ends = [100 * contrast.low, 100 * contrast.high]
-            axes.plot(ends, [row + 0.1] * 2, color=ink, lw=2.4, solid_capstyle="butt", zorder=2)
-        fill = ink if contrast.separated else PAPER
-        mark = {"marker": "D", "color": fill, "edgecolor": ink, "linewidth": 1.6, "zorder": 3}
+            axes.plot(ends, [row + 0.1] * 2, color=look.colour, lw=2.4, solid_capstyle="butt", zorder=2)
+        fill = look.colour if contrast.separated else PAPER
+        mark = {"marker": look.mark("D"), "color": fill, "edgecolor": look.colour, "linewidth": 1.6, "zorder": 3}
         axes.scatter([100 * contrast.difference], [row + 0.1], s=50, **mark)
         p = p_value(contrast.p_holm)
         shown = f"{signed(contrast.difference)}  {span(contrast.low, contrast.high, sign=True)}"
@@ -75,8 +75,8 @@ def intervals_sentence(study: StudyResults, contrasts: Iterable[Contrast | None]
     if not any(math.isfinite(one.low) for one in made):
         return f"No bars: {min(one.n_seeds for one in made)} seeds in common are too few for an interval."
     return (
-        f"Bar: {level(study)} interval of the paired difference. Filled diamond: the interval excludes zero; "
-        "hollow: it does not, and nothing is shown either way."
+        f"Bar: {level(study)} interval of the paired difference. Filled {diamond(study.looks)}: the interval "
+        "excludes zero; hollow: it does not, and nothing is shown either way."
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from fne.reporting.facts import seconds_per_run, seconds_per_step
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import INK, PAPER, WIDTH, colours, spread
+from fne.reporting.looks import Look
+from fne.reporting.style import INK, PAPER, WIDTH, spread
 from fne.reporting.wording import (
     duration,
     interval_phrase,
@@ -32,25 +33,25 @@ def draw(study: StudyResults) -> Picture:
             shown.append((variant, seconds, 100 * float(np.mean(list(values.values()))), study.estimate(variant.id)))
     if not shown:
         return notice(ID, TITLE, QUESTION, "no run has both a score and a measured time")
-    colour = colours([variant.id for variant in study.variants], study.baseline)
     height = max(3.9, 0.8 + 0.17 * len(shown))  # room for every label
     figure = canvas(WIDTH, height)
     axes = figure.add_axes((0.12, 0.5 / height, 0.5, 1 - 0.65 / height))
     for variant, seconds, mean, estimate in shown:
-        ink = colour[variant.id]
+        look = study.looks[variant.id]
         if estimate is not None and math.isfinite(estimate.low):
             axes.plot(
                 [seconds] * 2,
                 [100 * estimate.low, 100 * estimate.high],
-                color=ink,
+                color=look.colour,
                 lw=1.6,
                 alpha=0.7,
                 zorder=2,
             )
-        axes.scatter([seconds], [mean], s=64, marker="D", color=ink, edgecolor=PAPER, linewidth=1.1, zorder=3)
+        mark = {"s": 64, "marker": look.mark("D"), "color": look.colour, "edgecolor": PAPER, "linewidth": 1.1}
+        axes.scatter([seconds], [mean], **mark, zorder=3)
     axes.set_xlim(0, 1.08 * max(seconds for _, seconds, _, _ in shown))
     axes.set_ylim(axes.get_ylim())
-    labels(axes, shown, colour)
+    labels(axes, shown, study.looks)
     axes.grid()
     what = metric_name(study)
     axes.set_xlabel("training time of one run (s)")
@@ -73,7 +74,7 @@ def draw(study: StudyResults) -> Picture:
     return Picture(ID, TITLE, QUESTION, caption, f"Scatter plot: {'; '.join(told)}.", figure)
 
 
-def labels(axes: object, shown: list, colour: dict[str, str]) -> None:
+def labels(axes: object, shown: list, looks: dict[str, Look]) -> None:
     """Name the points in a column on the right, each tied to its point by a thin line."""
     low, high = axes.get_ylim()
     heights = [(mean - low) / (high - low) for _, _, mean, _ in shown]
@@ -91,7 +92,7 @@ def labels(axes: object, shown: list, colour: dict[str, str]) -> None:
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": colour[variant.id],
+                "color": looks[variant.id].colour,
                 "linewidth": 0.8,
                 "shrinkA": 2,
                 "shrinkB": 5,

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from fne.reporting.facts import truth_is_known
+from fne.reporting.featured import featured, line, others, sentence
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, colours, dashes, end_labels
-from fne.reporting.wording import listing, seed_list, seeds_phrase, short
+from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, end_labels
+from fne.reporting.wording import listing, metric_name, seed_list, seeds_phrase, short
 from fne.study_results import StudyResults, Variant
 
 if TYPE_CHECKING:
@@ -31,37 +32,31 @@ def draw(study: StudyResults) -> Picture:
         return notice(ID, TITLE, QUESTION, "no run has a result")
     curves = per_epoch(curves)
     panels = [panel for panel in PANELS if panel[0] != "fn_share" or truth_is_known(study)]
-    height = 0.65 + max(2.2, 0.3 + 0.16 * len(study.variants)) * len(panels)  # room for every label
+    full = featured(study)
+    height = 0.65 + max(2.2, 0.3 + 0.16 * len(full)) * len(panels)  # room for every label
     figure = canvas(WIDTH, height)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.135, right=0.64, bottom=0.5 / height, top=1 - 0.2 / height, hspace=0.12)
-    colour = colours([variant.id for variant in study.variants], study.baseline)
-    dash = dashes(colour)
     last = int(curves["epoch"].max()) + 1
     collapsed = []
     for place, (panel, (column, label, scale)) in enumerate(zip(axes, panels, strict=True)):
         warm(panel, curves, name_it=place == 0)
-        ends = []
+        ends, lowest = [], math.inf
         for variant in study.variants:
             rows = curves[(curves["variant"] == variant.id) & curves[column].notna()]
             if rows.empty:
                 continue
             grouped = rows.groupby("epoch", sort=True)[column]
             epochs, mean = grouped.mean().index.to_numpy() + 1, scale * grouped.mean().to_numpy()
-            panel.plot(epochs, mean, color=colour[variant.id], ls=dash[variant.id], lw=1.6, zorder=3)
-            panel.fill_between(
-                epochs,
-                scale * grouped.min(),
-                scale * grouped.max(),
-                color=colour[variant.id],
-                alpha=0.13,
-                lw=0,
-            )
-            ends.append((float(mean[-1]), short(variant.title, 28), colour[variant.id]))
+            look, band = study.looks[variant.id], (scale * grouped.min(), scale * grouped.max())
+            line(panel, epochs, mean, *band, look, full=variant.id in full)
+            lowest = min(lowest, float(mean[-1]))
+            if variant.id in full:
+                ends.append((float(mean[-1]), short(variant.title, 28), look))
         panel.set_ylabel(label)
         panel.grid(axis="y")
         panel.set_xlim(0.6, last + 0.15)
-        if column == "loss" and ends and min(end for end, _, _ in ends) > 0:
+        if column == "loss" and math.inf > lowest > 0:
             panel.set_yscale("log")
             plain_ticks(panel)
         if column == "fn_share":
@@ -70,9 +65,12 @@ def draw(study: StudyResults) -> Picture:
         if column == "val_rsum":
             for variant in study.variants:
                 rows = curves[curves["variant"] == variant.id]
-                selected(panel, variant, rows, scale, colour[variant.id])
-                collapsed += collapse(panel, variant, rows, scale, colour[variant.id])
+                ink = study.looks[variant.id].colour if variant.id in full else MUTED
+                if variant.id in full:
+                    selected(panel, variant, rows, scale, ink)
+                collapsed += collapse(panel, variant, rows, scale, ink)
         end_labels(panel, ends, x=1.04, size=8.5)
+    others(axes[-1], len({*curves["variant"]} - full))
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     rules = sorted({run["selection"]["rule"] for variant in study.variants for run in variant.runs})
@@ -85,6 +83,7 @@ def draw(study: StudyResults) -> Picture:
         + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
         "their shapes, not their heights."
         + (" Bottom: share of picked negatives that are in truth relevant, both directions." if len(panels) > 2 else "")
+        + sentence(study, full, metric_name(study))
     )
     finals = curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean() * 100
     told = [f"{variant.title} {finals[variant.id]:.0f}" for variant in study.variants if variant.id in finals.index]

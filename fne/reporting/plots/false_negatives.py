@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fne.reporting.facts import TRUTH_WORDS, truth_kind
+from fne.reporting.featured import featured, line, others, sentence
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.plots.curves import warm
 from fne.reporting.plots.picks import percent_of
-from fne.reporting.style import WIDTH, colours, dashes, end_labels
+from fne.reporting.style import WIDTH, end_labels
 from fne.reporting.wording import seed_list, short
 from fne.study_results import StudyResults
 
@@ -25,15 +26,15 @@ def draw(study: StudyResults) -> Picture:
     rows = study.audited("epochs")
     if rows.empty:
         return notice(ID, TITLE, QUESTION, "no run has kept any pick")
+    whole = rows[rows["epoch"].isna() & (rows["direction"] == "both") & rows["rate"].notna()]
     rows = rows[rows["epoch"].notna() & rows["rate"].notna()]
     if not rows["false_negatives"].sum():
         return notice(ID, TITLE, QUESTION, "no false negative of the train split is known for this data set")
-    height = 0.75 + 2 * max(2.2, 0.3 + 0.16 * len(study.variants))
+    full = featured(study, dict(zip(whole["variant"], whole["rate"], strict=True)))
+    height = 0.75 + 2 * max(2.2, 0.3 + 0.16 * len(full))
     figure = canvas(WIDTH, height)
     axes = figure.subplots(2, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.12, right=0.64, bottom=0.5 / height, top=1 - 0.3 / height, hspace=0.16)
-    colour = colours([variant.id for variant in study.variants], study.baseline)
-    dash = dashes(colour)
     last = int(rows["epoch"].max()) + 1
     axes[0].set_ylim(0, min(1.0, 1.08 * float(rows["high"].quantile(0.98))))
     for place, (panel, (direction, words)) in enumerate(zip(axes, PANELS.items(), strict=True)):
@@ -45,13 +46,15 @@ def draw(study: StudyResults) -> Picture:
             if own.empty:
                 continue
             epochs = own["epoch"].to_numpy() + 1
-            panel.plot(epochs, own["rate"], color=colour[variant.id], ls=dash[variant.id], lw=1.6, zorder=3)
-            panel.fill_between(epochs, own["low"], own["high"], color=colour[variant.id], alpha=0.13, lw=0)
-            ends.append((float(own["rate"].iloc[-1]), short(variant.title, 28), colour[variant.id]))
+            look = study.looks[variant.id]
+            line(panel, epochs, own["rate"], own["low"], own["high"], look, full=variant.id in full)
+            if variant.id in full:
+                ends.append((float(own["rate"].iloc[-1]), short(variant.title, 28), look))
         panel.grid(axis="y")
         panel.set_xlim(0.6, last + 0.15)
         panel.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
         end_labels(panel, ends, x=1.04, size=8.5)
+    others(axes[-1], len({*rows["variant"]} - full))
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     kind = truth_kind(study, "train")
@@ -60,8 +63,8 @@ def draw(study: StudyResults) -> Picture:
         f"intervals, {method_of(rows)}. Shaded: warm-up, in which all variants have the same "
         f"rule. {logged(study)}" + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
-    whole = study.audited("epochs")
-    whole = whole[whole["epoch"].isna() & (whole["direction"] == "both")].set_index("variant")
+    caption += sentence(study, full, "share over the main phase")
+    whole = whole.set_index("variant")
     told = [
         f"{variant.title} {percent_of(whole.loc[variant.id, 'rate'])}"
         for variant in study.variants

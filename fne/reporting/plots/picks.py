@@ -8,7 +8,8 @@ import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, Share, by_hardness, pick_share, share, truth_is_known, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import GRID, MUTED, PAPER, PLATE, WIDTH, colours, panel_legend
+from fne.reporting.looks import Look
+from fne.reporting.style import GRID, MUTED, PAPER, PLATE, WIDTH, panel_legend
 from fne.reporting.wording import count, name, seeds_phrase
 from fne.study_results import StudyResults, Variant
 
@@ -38,10 +39,9 @@ def draw(study: StudyResults) -> Picture:
     )
     counts = {variant.id: by_hardness(study, variant.id) for variant in study.variants}
     curves = {variant.id: rates(counts[variant.id], "false_negatives", "picks") for variant in study.variants}
-    colour = colours([variant.id for variant in study.variants], study.baseline)
     top = max([one.value for curve in curves.values() for _, one in curve], default=0.0)
     for panel, variant in zip(axes.flat, study.variants, strict=False):
-        one_panel(panel, variant, counts[variant.id], curves[variant.id], colour[variant.id])
+        one_panel(panel, variant, counts[variant.id], curves[variant.id], study.looks[variant.id])
         whole = pick_share(study, variant.id)
         panel.set_title(name(variant, 29))
         if whole is not None:
@@ -85,7 +85,7 @@ def draw(study: StudyResults) -> Picture:
 
 
 def one_panel(
-    panel: Axes, variant: Variant, counts: pd.DataFrame, curve: list[tuple[float, Share]], colour: str
+    panel: Axes, variant: Variant, counts: pd.DataFrame, curve: list[tuple[float, Share]], look: Look
 ) -> None:
     """Draw one variant: where its picks lie, the candidates' rate, its own rate."""
     panel.grid(axis="y")
@@ -117,12 +117,12 @@ def one_panel(
     base = rates(counts, "candidate_false_negatives", "candidates")
     panel.plot([x for x, _ in base], [one.value for _, one in base], color=MUTED, lw=1.1, ls=(0, (4, 2)), zorder=2)
     for x, one in curve:
-        panel.plot([x, x], [one.low, one.high], color=colour, lw=1.1, zorder=3)
+        panel.plot([x, x], [one.low, one.high], color=look.colour, lw=1.1, zorder=3)
     panel.plot(
         [x for x, _ in curve],
         [one.value for _, one in curve],
-        color=colour,
-        marker="o",
+        color=look.colour,
+        marker=look.mark("o"),
         ms=3.8,
         mec=PAPER,
         mew=0.6,

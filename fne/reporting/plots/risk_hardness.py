@@ -8,9 +8,10 @@ import numpy as np
 
 from fne.reporting.facts import TRUTH_WORDS, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
+from fne.reporting.looks import Look
 from fne.reporting.plots.false_negatives import logged, method_of, seeds
 from fne.reporting.plots.picks import FEW, percent_of
-from fne.reporting.style import GRID, MUTED, PAPER, WIDTH, colours, panel_legend
+from fne.reporting.style import GRID, MUTED, PAPER, WIDTH, panel_legend
 from fne.reporting.wording import name
 from fne.study_results import StudyResults
 
@@ -38,12 +39,11 @@ def draw(study: StudyResults) -> Picture:
     figure.subplots_adjust(
         left=0.125, right=0.985, bottom=0.55 / height, top=1 - 0.62 / height, wspace=0.06, hspace=0.42
     )
-    colour = colours([variant.id for variant in study.variants], study.baseline)
     drawn = rows[rows["picks"] >= FEW]
     everyone = pooled(rows)
     for panel, variant in zip(axes.flat, study.variants, strict=False):
         panel.set_title(name(variant, 29))
-        one_panel(panel, rows[rows["variant"] == variant.id], everyone, colour[variant.id])
+        one_panel(panel, rows[rows["variant"] == variant.id], everyone, study.looks[variant.id])
     axes.flat[0].set_ylim(0, min(1.0, max(1.1 * float(drawn["rate"].max()), 0.01)) if len(drawn) else 1.0)
     if len(drawn):
         axes.flat[0].set_xlim(drawn["gap_low"].min() - 0.02, drawn["gap_high"].max() + 0.02)
@@ -80,7 +80,7 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
     return sums.assign(rate=sums["false_negatives"] / sums["picks"])
 
 
-def one_panel(panel: Axes, rows: pd.DataFrame, everyone: pd.DataFrame, colour: str) -> None:
+def one_panel(panel: Axes, rows: pd.DataFrame, everyone: pd.DataFrame, look: Look) -> None:
     """Draw one variant."""
     panel.grid(axis="y")
     panel.axvline(0, color=MUTED, lw=0.8)
@@ -94,8 +94,9 @@ def one_panel(panel: Axes, rows: pd.DataFrame, everyone: pd.DataFrame, colour: s
     panel.fill_between(edges, np.repeat(heights, 2), color=GRID, alpha=0.75, lw=0, zorder=0, transform=where)
     panel.plot(middle(everyone), everyone["rate"], color=MUTED, lw=1.1, ls=(0, (4, 2)), zorder=2)
     shown = rows[rows["picks"] >= FEW]
-    panel.vlines(middle(shown), shown["low"], shown["high"], color=colour, lw=1.1, zorder=3)
-    panel.plot(middle(shown), shown["rate"], color=colour, marker="o", ms=3.8, mec=PAPER, mew=0.6, zorder=4)
+    panel.vlines(middle(shown), shown["low"], shown["high"], color=look.colour, lw=1.1, zorder=3)
+    mark = {"marker": look.mark("o"), "ms": 3.8, "mec": PAPER, "mew": 0.6}
+    panel.plot(middle(shown), shown["rate"], color=look.colour, **mark, zorder=4)
 
 
 def middle(rows: pd.DataFrame) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.style import MUTED, PAPER, PLATE, WIDTH, colours
+from fne.reporting.looks import diamond
+from fne.reporting.style import MUTED, PAPER, PLATE, WIDTH
 from fne.reporting.wording import (
     interval_phrase,
     metric_name,
@@ -37,11 +38,10 @@ def draw(study: StudyResults) -> Picture:
     """Draw the primary metric of every variant in the order of the study."""
     if not any(study.values(variant.id) for variant in study.variants):
         return notice(ID, TITLE, QUESTION, "no run has a result")
-    colour = colours([variant.id for variant in study.variants], study.baseline)
     figure, axes = rows_of_names(study.variants)
     for row, variant in enumerate(study.variants):
         values, estimate = study.values(variant.id), study.estimate(variant.id)
-        ink = colour[variant.id]
+        look = study.looks[variant.id]
         if not values:
             name_row(axes, row, variant, "", bold=variant.id == study.baseline)
             no_result(axes, row, why_missing(study, variant.id))
@@ -49,11 +49,12 @@ def draw(study: StudyResults) -> Picture:
         mean = 100 * float(np.mean(list(values.values())))
         if estimate is not None and math.isfinite(estimate.low):
             ends = [100 * estimate.low, 100 * estimate.high]
-            axes.plot(ends, [row, row], color=ink, lw=2.4, solid_capstyle="butt")
+            axes.plot(ends, [row, row], color=look.colour, lw=2.4, solid_capstyle="butt")
         places = row + 0.17 + offsets(len(values), 0.05)
         points = [100 * value for value in values.values()]
-        axes.scatter(points, places, s=13, color=ink, alpha=0.8, linewidths=0, zorder=3)
-        axes.scatter([mean], [row], s=54, marker="D", color=ink, edgecolor=PAPER, linewidth=1.2, zorder=4)
+        axes.scatter(points, places, s=13, color=look.colour, alpha=0.8, linewidths=0, zorder=3)
+        mark = {"s": 54, "marker": look.mark("D"), "color": look.colour, "edgecolor": PAPER, "linewidth": 1.2}
+        axes.scatter([mean], [row], **mark, zorder=4)
         shown = percent(mean / 100) + (f"  {span(estimate.low, estimate.high)}" if estimate is not None else "")
         name_row(axes, row, variant, shown, bold=variant.id == study.baseline)
     base = study.values(study.baseline)
@@ -73,9 +74,9 @@ def draw(study: StudyResults) -> Picture:
     axes.set_xlabel(f"test {what}" + (" (sum of six recalls in %, 0 to 600)" if study.metric == "rsum" else " (%)"))
     caption = (
         f"{protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "
-        f"Diamond: their mean. Bar: {interval_phrase(study)}. Dashed line: mean of the baseline, "
-        f"{study[study.baseline].title}. Variants stand in the order of the study. Overlapping bars do not "
-        "mean equal: the paired differences are in the figure of contrasts."
+        f"{diamond(study.looks).capitalize()}: their mean. Bar: {interval_phrase(study)}. "
+        f"Dashed line: mean of the baseline, {study[study.baseline].title}. Variants stand in the order of "
+        "the study. Overlapping bars do not mean equal: the paired differences are in the figure of contrasts."
     )
     told = [
         f"{variant.title} {percent(float(np.mean(list(found.values()))))}"

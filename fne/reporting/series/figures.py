@@ -12,11 +12,12 @@ from fne.config import Series
 from fne.files import write_json
 from fne.reporting.figure import Picture, canvas
 from fne.reporting.figures import WORDS
+from fne.reporting.looks import Look, looks
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.series.names import FIGURE
 from fne.reporting.series.results import MAP, Effect, Picked, SeriesResults, open_series
 from fne.reporting.series.tables import WITHIN
-from fne.reporting.style import BASELINE, INK, WIDTH, colours, dashes, end_labels, look
+from fne.reporting.style import BASELINE, INK, WIDTH, end_labels, look
 from fne.reporting.wording import short, signed, span
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def _panels(series: SeriesResults) -> list[tuple[str, Callable[[float, str], Poi
 
 def _lines(panel: Axes, series: SeriesResults, read: Callable[[float, str], Point]) -> None:
     """One line per variant with the band of its intervals; oracles in ink, apart from all strategies."""
-    ink = colours(series.variants, series.baseline)
-    broken, ends, shown = dashes(ink), [], {}
+    own, ends, shown = looks(series.variants, series.baseline), [], {}
     for variant in series.variants:
         found = [(place, one) for place, value in enumerate(series.values) if (one := read(value, variant)) is not None]
         shown[variant] = [(place, 100 * _middle(one), 100 * one.low, 100 * one.high) for place, one in found]
@@ -95,17 +95,17 @@ def _lines(panel: Axes, series: SeriesResults, read: Callable[[float, str], Poin
             continue
         x, middle, low, high = (list(part) for part in zip(*shown[variant], strict=True))
         oracle = variant not in series.strategies
-        colour = INK if oracle else ink[variant]
-        style = {"color": colour, "lw": 1.5, "marker": "o", "ms": 3.4, "ls": broken[variant], "zorder": 3}
+        look = Look(INK) if oracle else own[variant]
+        style = {"color": look.colour, "lw": 1.5, "marker": look.mark("o"), "ms": 3.4, "ls": look.dash, "zorder": 3}
         if oracle:
             ceiling = variant not in series.floors
             style |= {"lw": 2.4, "marker": "^" if ceiling else "v", "ms": 5, "ls": "-" if ceiling else ":", "zorder": 4}
         moved = [place + DODGE * (order - len(series.variants) / 2) for place in x]
         if all(math.isfinite(one) for one in (*low, *high)):
-            panel.fill_between(moved, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
+            panel.fill_between(moved, low, high, color=look.colour, alpha=0.13, lw=0, zorder=1)
         panel.plot(moved, middle, **style)
         role = "" if not oracle else "▼ " if variant in series.floors else "▲ "
-        ends.append((middle[-1], role + short(series.title_of(variant), LABEL), colour))
+        ends.append((middle[-1], role + short(series.title_of(variant), LABEL), look))
     if shown.get(series.baseline) and all(one[1] == 0 for one in shown[series.baseline]):
         panel.axhline(0, color=BASELINE, lw=1, zorder=0)
     panel.margins(y=0.06)
