@@ -18,6 +18,7 @@ from fne.config import DEFAULT_STUDY, Study, digest, load_study, parse_set, reso
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
+from fne.provenance import read_test_accesses
 from fne.reporting.entries import Contrast, Estimate, Variant, check_one_protocol, read_table
 from fne.stats.layout import Layout
 from fne.stats.layout import load as load_layout
@@ -55,6 +56,7 @@ class StudyResults:
         self.folder = root / paths.results_folder(definition)
         self._layouts: dict[str, Layout | None] = {}
         self._kept: frozenset[str] | None = None
+        self._audits: tuple[pd.DataFrame | None, dict[str, pd.DataFrame]] = (None, {})
 
     def __repr__(self) -> str:
         done = sum(len(variant.seeds) for variant in self.variants)
@@ -96,10 +98,16 @@ class StudyResults:
         return looks(self.definition.variants, self.baseline)
 
     def __getitem__(self, variant: str) -> Variant:
-        for entry in self.variants:
-            if entry.id == variant:
-                return entry
-        raise bad_input("no such variant in this study", file=self.id, value=variant, allowed=self.definition.variants)
+        found = self._by_id.get(variant)
+        if found is None:
+            raise bad_input(
+                "no such variant in this study", file=self.id, value=variant, allowed=self.definition.variants
+            )
+        return found
+
+    @cached_property
+    def _by_id(self) -> dict[str, Variant]:
+        return {entry.id: entry for entry in self.variants}
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -169,6 +177,28 @@ class StudyResults:
     def audit(self) -> pd.DataFrame:
         """``audit.csv``: counts of picks and of candidates by similarity, per variant, seed and direction."""
         return self._csv("audit.csv")
+
+    def audit_of(self, variant: str) -> pd.DataFrame:
+        """The rows of ``audit`` of one variant."""
+        if self._audits[0] is not self.audit:
+            self._audits = (self.audit, dict(iter(self.audit.groupby("variant", sort=False))))
+        found = self._audits[1].get(variant)
+        return self.audit.iloc[:0] if found is None else found
+
+    @cached_property
+    def measured(self) -> dict[str, frozenset[int]]:
+        """The seeds of every variant that have any row on the test split."""
+        by = self.test.groupby("variant", sort=False)["seed"]
+        return {variant: frozenset(seeds.astype(int)) for variant, seeds in by}
+
+    @cached_property
+    def test_readings(self) -> list[dict[str, str]]:
+        """The log of every reading of the test split, oldest first; empty where none was written.
+
+        Raises:
+            UserError: A line of it is damaged.
+        """
+        return read_test_accesses(self.root / paths.test_accesses(self.definition))
 
     def audited(self, table: str) -> pd.DataFrame:
         """``audit_<table>.csv``, from the log of picks: one of ``fne.audit.tables.TABLES``."""
@@ -258,7 +288,8 @@ class StudyResults:
         """Test metrics per seed and image, for paired differences; ``None`` where there is no result."""
         if variant not in self._layouts:
             files = self.query_files(variant)
-            self._layouts[variant] = load_layout(files) if files else None
+            found = load_layout(files) if files else None
+            self._layouts[variant] = found if found is not None and found.seeds else None
         return self._layouts[variant]
 
     def query_files(self, variant: str) -> list[Path]:

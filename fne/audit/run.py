@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from fne import paths
 from fne.audit import sits
-from fne.audit.agreement import Keyed, agreement, keyed
+from fne.audit.agreement import Keyed, agreement, keyed, pairs
 from fne.audit.calibration_tables import rows_of
 from fne.audit.judged import judged
 from fne.audit.popular import concentration, popular
@@ -61,7 +60,7 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
         rows["audit_concentration.csv"] += concentration(variant, picks, items)
         rows["audit_ages.csv"] += ages(variant, picks)
         keys[variant] = keyed(picks)
-    for first, second in combinations(keys, 2):
+    for first, second in pairs(list(keys), study.baseline):
         rows["audit_agreement.csv"] += agreement(first, second, keys[first], keys[second])
     return rows
 

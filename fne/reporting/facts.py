@@ -30,11 +30,10 @@ def truth_kind(study: StudyResults, split: str) -> str | None:
 
 def pick_share(study: StudyResults, variant: str, direction: str | None = None) -> Share | None:
     """Share of a variant's picks of the main phase that are known to be relevant; ``None`` if unknown."""
-    rows = study.audit
-    rows = rows[rows["variant"] == variant]
+    rows = study.audit_of(variant)
     if direction:
         rows = rows[rows["direction"] == direction]
-    if not truth_is_known(study) or rows.empty or not rows["picks"].sum():
+    if rows.empty or not rows["picks"].sum() or not truth_is_known(study):
         return None
     sums = rows.groupby("seed", sort=True)[["false_negatives", "picks"]].sum()
     return share(sums["false_negatives"].to_numpy(), sums["picks"].to_numpy())
@@ -45,13 +44,12 @@ def truth_is_known(study: StudyResults) -> bool:
     if truth_kind(study, "train") == "exact":
         return True
     rows = study.audit
-    return bool(rows[["false_negatives", "candidate_false_negatives"]].fillna(0).to_numpy().sum() > 0)
+    return any(bool((rows[name] > 0).any()) for name in ("false_negatives", "candidate_false_negatives"))
 
 
 def by_hardness(study: StudyResults, variant: str) -> pd.DataFrame:
     """Counts of a variant by similarity bin and seed, directions pooled."""
-    rows = study.audit
-    rows = rows[rows["variant"] == variant]
+    rows = study.audit_of(variant)
     counts = ["picks", "false_negatives", "candidates", "candidate_false_negatives"]
     return rows.groupby(["bin_low", "bin_high", "seed"], sort=True)[counts].sum().reset_index()
 
@@ -107,7 +105,7 @@ def paired_interval(
     """
     wanted = study.key(metric, direction, protocol)
     layouts = study.layout(first), study.layout(second)
-    if layouts[0] is None or layouts[1] is None or wanted not in layouts[0].keys:
+    if layouts[0] is None or layouts[1] is None or not all(wanted in one.keys for one in layouts):
         return math.nan, math.nan
     shared = sorted({*layouts[0].seeds} & {*layouts[1].seeds})
     if not shared:

@@ -17,7 +17,7 @@ from fne.reporting import page
 from fne.reporting.figures import FIGURES, WORDS
 from fne.reporting.page.content import content
 from fne.reporting.page.svg import inline_svg
-from fne.reporting.table_record import fingerprints, test_readings
+from fne.reporting.table_record import fingerprints
 from fne.study_results import StudyResults, load
 
 
@@ -56,7 +56,7 @@ def record(study: StudyResults, folder: Path) -> dict[str, Any]:
         "digests": {variant.id: sorted({run["digest"] for run in variant.runs}) for variant in study.variants},
         "fingerprints": fingerprints(study),
         "protocols": {name: facts["id"] for name, facts in sorted(study.protocols.items())},
-        "test_readings": test_readings(study),
+        "test_readings": study.test_readings,
         "missing": [
             {key: row[key] for key in ("variant", "seed", "stage", "reason")}
             for row in study.missing.to_dict("records")

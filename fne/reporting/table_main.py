@@ -14,6 +14,7 @@ from fne.reporting.wording import (
     METRICS,
     UNITS,
     clean,
+    count,
     interval_phrase,
     listing,
     number,
@@ -44,6 +45,8 @@ BLOCK_NOTES = {
     "gallery of COCO 5K",
 }
 GROUPS = {"i2t": "Image → text", "t2i": "Text → image"}
+MOST_TOLD = 100
+"""Missing runs that a note names; all are in the table's CSV file and in ``missing.csv``."""
 STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
 
 
@@ -128,10 +131,16 @@ def may_star(study: StudyResults, contrast: Contrast) -> bool:
 
 def missing_seeds(study: StudyResults, variant: str) -> dict[int, tuple[str, str]]:
     """Stage and reason of every seed of a variant that has no result."""
+    done = study.values(variant)
+    gone = [seed for seed in study.seeds if seed not in done]
+    if not gone:
+        return {}
     rows = study.missing[study.missing["variant"] == variant]
     told = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
-    done = study.values(variant)
-    return {seed: told.get(seed, ("unknown", "no reason was recorded")) for seed in study.seeds if seed not in done}
+    lacking = ("evaluate", f"{' '.join(study.key())} has no finite value")
+    odd = dict.fromkeys(study.measured.get(variant, ()), lacking)  # there are results, but not of the primary metric
+    unknown = ("unknown", "no reason was recorded")
+    return {seed: told.get(seed) or odd.get(seed, unknown) for seed in gone}
 
 
 def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
@@ -284,11 +293,28 @@ def _notes(study: StudyResults, further: list[str], known: bool) -> list[str]:
             "False picks: share of the negatives picked in the main phase that are in truth relevant to "
             f"their anchor{words}."
         )
+    lacking = [
+        f"{variant.id} ({listing(names)})"
+        for variant in study.variants
+        if study.values(variant.id) and (names := [name for name in further if not _has_any(study, variant.id, name)])
+    ]
+    if lacking:
+        notes.append(f"Dashes: no values under a protocol that others have: {_some(lacking)}.")
     gone = [
         f"{variant.id} seed {seed}: {why} ({stage})"
         for variant in study.variants
         for seed, (stage, why) in missing_seeds(study, variant.id).items()
     ]
     if gone:
-        notes.append(f"Missing runs ({len(gone)}): {listing(gone)}.")
+        notes.append(f"Missing runs ({count(len(gone))}): {_some(gone)}.")
     return notes
+
+
+def _has_any(study: StudyResults, variant: str, protocol: str) -> bool:
+    return any(_both_ways(study, variant, protocol, metric) for metric in BLOCKS[protocol][1])
+
+
+def _some(told: list[str]) -> str:
+    """The first of a list that may be long, and how many more there are."""
+    left = len(told) - MOST_TOLD
+    return listing(told) if left <= 0 else f"{', '.join(told[:MOST_TOLD])} and {count(left)} more"

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from fne.provenance import read_test_accesses
 from fne.reporting.cells import ABSENT, Cell, Column, Table
 from fne.reporting.facts import seconds_per_run, seconds_per_step
 from fne.reporting.wording import clean, duration, seed_list
@@ -81,19 +80,8 @@ def facts(study: StudyResults, variant: Variant) -> dict[str, Any]:
         "peak_memory_mb": max(peaks) if peaks else None,
         "seconds_per_run": round(seconds_per_run(variant), 3),
         "seconds_per_step": round(seconds_per_step(variant), 6),
-        "test_readings": sum(entry.get("variant") == variant.id for entry in test_readings(study)),
+        "test_readings": sum(entry.get("variant") == variant.id for entry in study.test_readings),
     }
-
-
-def test_readings(study: StudyResults) -> list[dict[str, Any]]:
-    """The log of every reading of the test split, oldest first; empty where none was written.
-
-    Raises:
-        UserError: A line of it is damaged.
-    """
-    from fne import paths
-
-    return read_test_accesses(study.root / paths.test_accesses(study.definition))
 
 
 def protocols(study: StudyResults) -> list[dict[str, str]]:

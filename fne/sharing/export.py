@@ -17,7 +17,7 @@ from fne.configuration.merge import is_path
 from fne.configuration.schema import PATH_KEYS
 from fne.errors import bad_input
 from fne.reporting.table_configs import tuning
-from fne.reporting.table_record import fingerprints, test_readings, versions
+from fne.reporting.table_record import fingerprints, versions
 from fne.sharing.bundle import FORMATS, SCHEMA, Bundle, Table, has_parquet, parse, write
 from fne.sharing.columns import TABLES, Column
 from fne.sharing.readme import readme
@@ -89,7 +89,7 @@ def build(study: StudyResults) -> Bundle:
         "variants": {variant.id: _variant(study, variant.id) for variant in study.variants},
         "tuning": {key: tuned[key] for key in ("declared", "protocol", "values", "border") if key in tuned},
         "records": {variant.id: [run["record"] for run in variant.runs] for variant in study.variants},
-        "test_accesses": test_readings(study),
+        "test_accesses": study.test_readings,
         "left_out": left_out,
     }
     return Bundle(facts, tables, f"study {study.id}")

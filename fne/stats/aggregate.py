@@ -47,6 +47,8 @@ def _runs(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
     for job in collected.jobs:
         metrics = job.metrics
         for row in metrics["rows"]:
+            if row["seed"] not in job.seeds:  # told in missing.csv
+                continue
             yield {
                 "study": study.name, "dataset": metrics["dataset"], "regime": metrics["regime"],
                 "variant": job.variant, "title": metrics["title"], "split": SPLIT, **row,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Job:
         variant, block: The job.
         folder: Where its files lie.
         metrics: The content of ``metrics.test.json``.
-        seeds: The seeds that have numbers (those that diverged have none).
+        seeds: The seeds that have numbers (those that diverged, or have a number that is not finite, have none).
     """
 
     variant: str
@@ -73,6 +74,7 @@ def collect(study: Study, root: Path) -> Collected:
                 lacking = _stale(metrics["config"], config)
             reasons = dict.fromkeys(parse_block(block), lacking)
             if lacking is None:
+                reasons |= _not_finite(metrics["rows"])
                 reasons |= {int(seed): ("train", why) for seed, why in metrics["failed"].items()}
                 seeds = tuple(seed for seed, reason in reasons.items() if reason is None)
                 jobs.append(Job(variant, block, folder, metrics, seeds))
@@ -141,6 +143,17 @@ def _lacking(folder: Path, file: Path) -> tuple[str, str] | None:
         if not path.is_file():
             return stage, f"{path.name} was not written: the run failed or was not started"
     return None
+
+
+def _not_finite(rows: Iterable[Mapping[str, Any]]) -> dict[int, tuple[str, str]]:
+    """Stage and reason of every seed that has a number that is none: it would stand in every mean it enters."""
+    found: dict[int, tuple[str, str]] = {}
+    for row in rows:
+        value = row["value"]
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            which = f"{row['protocol']} {row['direction']} {row['metric']} is {value}"
+            found.setdefault(int(row["seed"]), ("evaluate", f"no finite number: {which}"))
+    return found
 
 
 def _stale(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -63,16 +63,28 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
 
 
 def load_layouts(study: Study, collected: Collected, root: Path) -> dict[str, Layout]:
-    """Test values per seed and image of every variant that has a result."""
-    layouts = {}
+    """Test values per seed and image of every variant that has a result.
+
+    Raises:
+        UserError: A file is damaged, has other seeds than the metrics beside it, or lacks a metric that others have.
+    """
+    layouts: dict[str, Layout] = {}
     for variant in study.variants:
-        files = [
-            root / paths.queries(study, variant, job.block, SPLIT)
-            for job in collected.of(variant)
-            if job.seeds
-        ]
-        if files:
-            layouts[variant] = layout.load(files)
+        jobs = [job for job in collected.of(variant) if job.seeds]
+        files = [root / paths.queries(study, variant, job.block, SPLIT) for job in jobs]
+        if not files:
+            continue
+        one = layouts[variant] = layout.load(files)
+        wanted = sorted(seed for job in jobs for seed in job.seeds)
+        if list(one.seeds) != wanted:
+            has = f"metrics.{SPLIT}.json beside it has those of {_list(wanted)}"
+            problem = f"finite numbers of seeds {_list(one.seeds)} alone, while {has}"
+            raise bad_input(problem, file=files[0], key="seeds", hint="evaluate the run again")
+        lacking = [key for key in _any(layouts).keys if key not in one.keys]
+        lacking += [key for key in one.keys if key not in _any(layouts).keys]
+        if lacking:
+            problem = f"not the same metrics as of {next(iter(layouts))}"
+            raise bad_input(problem, file=files[0], key=" ".join(lacking[0]), hint="evaluate both again")
     return layouts
 
 
@@ -184,6 +196,10 @@ def _few(study: Study, shared: Sequence[int], has_baseline: bool) -> str:
     if len(shared) < len(study.seeds):
         return f"only seeds {', '.join(map(str, shared))} have results of both"
     return ""
+
+
+def _list(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds)) or "none"
 
 
 def _named(variant: str, key: Key) -> dict[str, str]:

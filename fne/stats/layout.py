@@ -54,7 +54,7 @@ class Layout:
 
 
 def load(files: Sequence[Path]) -> Layout:
-    """Read the ``queries.<split>.npz`` of all blocks of one variant.
+    """Read the ``queries.<split>.npz`` of all blocks of one variant, without seeds whose numbers are not all finite.
 
     Raises:
         UserError: A file is missing or damaged, or the blocks do not agree on the images.
@@ -80,11 +80,13 @@ def load(files: Sequence[Path]) -> Layout:
         if None not in parts:
             queries = sum(columns[protocol, d, "r1"][2] for d in DIRECTIONS)
             columns[protocol, "both", "rsum"] = (sum(p[0] for p in parts), sum(p[1] for p in parts), queries)
+    contributions, influence = (np.stack([one[part] for one in columns.values()], axis=2) for part in (0, 1))
+    sound = np.isfinite(contributions).all(axis=(1, 2))
     return Layout(
-        tuple(int(seed) for seed in seeds[order]),
+        tuple(int(seed) for seed in seeds[order][sound]),
         tuple(columns),
-        np.stack([column[0] for column in columns.values()], axis=2),
-        np.stack([column[1] for column in columns.values()], axis=2),
+        contributions[sound],
+        influence[sound],
         tuple(column[2] for column in columns.values()),
     )
 

@@ -59,7 +59,7 @@ class Queries:
 
 
 def load(files: Sequence[Path], protocol: str, direction: str, metric: str) -> PerQuery:
-    """Read one metric from the ``queries.<split>.npz`` of all blocks of one variant.
+    """Read one metric from the ``queries.<split>.npz`` of all blocks of one variant, seeds with finite numbers alone.
 
     An image is one query, so its sum is its value. Of captions only the rank is kept: ``r<k> = [rank <= k]``.
 
@@ -81,12 +81,14 @@ def load(files: Sequence[Path], protocol: str, direction: str, metric: str) -> P
     seeds = np.concatenate([block["seeds"] for block in blocks])
     order = np.argsort(seeds, kind="stable")
     values = np.concatenate([block[name] for block in blocks])[order].astype(np.float64)
+    sound = np.isfinite(values).all(axis=1)
+    values, seeds = values[sound], seeds[order][sound]
     count = blocks[0][f"{part}/count"]
     if ranked:
         values = (values <= int(metric[1:])).astype(np.float64)
     else:
         values = values[:, count > 0]
-    return PerQuery(tuple(int(seed) for seed in seeds[order]), values, np.repeat(np.arange(len(count)), count))
+    return PerQuery(tuple(int(seed) for seed in seeds), values, np.repeat(np.arange(len(count)), count))
 
 
 def describe(manifest: Manifest, split: str, direction: str, image: np.ndarray) -> Queries:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fne.audit.agreement import agreement, keyed
+from fne.audit.agreement import agreement, keyed, pairs
 from fne.audit.popular import TOP, concentration, gini, poisson_gini, popular
 from fne.audit.rates import age_bins, ages, epochs, prepared, rate, risk
 from fne.stats.proportion import share
@@ -144,6 +144,17 @@ def test_gini_by_chance_is_that_of_uniform_draws() -> None:
         drawn = np.mean([gini(np.bincount(rng.integers(0, 2000, int(2000 * mean)), minlength=2000)) for _ in range(20)])
         assert poisson_gini(mean) == pytest.approx(drawn, abs=0.005)
     assert gini(np.array([3.0, 3.0])) == 0 and math.isnan(gini(np.zeros(4)))
+
+
+def test_pairs_grow_with_the_square_up_to_a_hundred_variants_only() -> None:
+    names = [f"v{place}" for place in range(103)]
+    assert pairs(names[:3], "v9") == [("v0", "v1"), ("v0", "v2"), ("v1", "v2")]
+    for baseline in ("v0", "v50", "v99", "v101"):
+        found = pairs(names, baseline)
+        wanted = {frozenset((a, b)) for a in names for b in names if a != b and (baseline in (a, b) or
+                  max(names.index(a), names.index(b)) < 100)}  # fmt: skip
+        assert len(found) == len(wanted) and {frozenset(pair) for pair in found} == wanted
+    assert len(pairs(names, "gone")) == 4950
 
 
 def test_agreement(raw, picks) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -333,3 +334,64 @@ def test_a_primary_metric_without_values_is_an_error(made, tmp_path: Path) -> No
     aggregate.run(study, tmp_path)
     with pytest.raises(UserError, match="primary metric has no value.*own i2t r1"):
         compare.run(study, tmp_path)
+
+
+def spoil(root: Path, variant: str, block: str, seed: int, value: object = math.nan, *, queries: bool = True) -> None:
+    """Put a number that is none where a run's r1 of texts was: in its metrics and in its sums per image."""
+    folder = root / f"results/smoke/{variant}/{block}"
+    metrics = json.loads((folder / "metrics.test.json").read_text())
+    for row in metrics["rows"]:
+        if row["seed"] == seed and (row["protocol"], row["direction"], row["metric"]) == ("own", "i2t", "r1"):
+            row["value"] = value
+    (folder / "metrics.test.json").write_text(json.dumps(metrics))
+    if queries:
+        with np.load(folder / "queries.test.npz") as stored:
+            arrays = {name: stored[name].copy() for name in stored.files}
+        arrays["own/i2t/r1"][list(arrays["seeds"]).index(seed)] = math.nan
+        np.savez(folder / "queries.test.npz", **arrays)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_a_number_that_is_none_is_a_missing_run_and_spoils_no_other(made, tmp_path: Path, value: object) -> None:
+    before = run(made, tmp_path)
+    spoil(tmp_path, "fne", "0-1", 1, value)
+    runs, missing, intervals, contrasts = run(made, tmp_path)
+    (row,) = missing
+    assert (row["variant"], row["seed"], row["stage"]) == ("fne", "1", "evaluate")
+    assert row["reason"] == f"no finite number: own i2t r1 is {value}"
+    assert runs == [row for row in before[0] if (row["variant"], row["seed"]) != ("fne", "1")]
+    for old, new in ((before[2], intervals), (before[3], contrasts)):
+        fixed = [[row for row in rows if row["variant"] != "fne"] for rows in (old, new)]
+        for row in (row for rows in fixed for row in rows):
+            row.pop("p_query_holm", None), row.pop("p_seed_holm", None)  # the family holds the spoilt variant too
+        assert fixed[0] == fixed[1]
+    (mine,) = pick(intervals, variant="fne", metric="rsum")
+    kept = [float(row["value"]) for row in pick(runs, variant="fne", metric="rsum")]
+    assert mine["n_seeds"] == "2" and float(mine["mean"]) == pytest.approx(np.mean(kept))
+    (difference,) = pick(contrasts, variant="fne", metric="rsum")
+    assert difference["n_seeds"] == "2" and difference["note"] == "only seeds 0, 4 have results of both"
+
+
+def test_a_variant_of_which_no_run_has_numbers_is_missing_as_a_whole(made, tmp_path: Path) -> None:
+    for block, seed in (("0-1", 0), ("0-1", 1), ("4", 4)):
+        spoil(tmp_path, "hardest_in_batch", block, seed)
+    runs, missing, intervals, contrasts = run(made, tmp_path)
+    assert len(missing) == 3 and not pick(runs, variant="hardest_in_batch")
+    assert not pick(intervals, variant="hardest_in_batch") and pick(intervals, variant="fne")
+    assert {row["note"].split(";")[0] for row in contrasts} == {"not compared: the baseline has no result"}
+
+
+def test_queries_and_metrics_that_disagree_are_refused(made, tmp_path: Path) -> None:
+    spoil(tmp_path, "fne", "0-1", 1, 0.5)
+    with pytest.raises(UserError, match=r"fne/0-1/queries.test.npz.*seeds 0, 4 alone.*those of 0, 1, 4"):
+        compare.run(made, tmp_path)
+
+
+def test_a_metric_that_one_variant_lacks_is_refused_by_name(made, tmp_path: Path) -> None:
+    for block in ("0-1", "4"):
+        file = tmp_path / f"results/smoke/fne/{block}/queries.test.npz"
+        with np.load(file) as stored:
+            arrays = {name: stored[name] for name in stored.files if name != "truth/t2i/p1"}
+        np.savez(file, **arrays)
+    with pytest.raises(UserError, match=r"fne/0-1/queries.test.npz: truth t2i p1.*not the same metrics as of hardest"):
+        compare.run(made, tmp_path)

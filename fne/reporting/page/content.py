@@ -15,7 +15,7 @@ from fne.reporting.published import comparisons, sentence
 from fne.reporting.table_configs import border_note, tuning
 from fne.reporting.table_contrasts import primary_contrasts
 from fne.reporting.table_main import missing_seeds
-from fne.reporting.table_record import fingerprints, test_readings, versions
+from fne.reporting.table_record import fingerprints, versions
 from fne.reporting.wording import clean, count, duration, protocol_words, seed_list
 from fne.study_results import StudyResults
 
@@ -24,7 +24,7 @@ PLACED = ("main", "contrasts", "configs", "record", "published", "methods", "abl
 MOST_ROWS = 3000
 """A longer table is on the page up to here only, and says so."""
 MOST_READINGS = 500
-"""Readings of the test split that the page lists."""
+"""Readings of the test split, and missing runs, that the page lists."""
 
 
 def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, Any]:
@@ -36,7 +36,12 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
     """
     built = {name: _cut(tables.build(study, name)) for name in tables.TABLES}
     parts = variants.sections(study)
-    readings = test_readings(study)
+    readings = study.test_readings
+    missing = [
+        {"variant": variant.id, "seed": seed, "reason": why, "stage": stage}
+        for variant in study.variants
+        for seed, (stage, why) in missing_seeds(study, variant.id).items()
+    ]
     return {
         "study": study.id,
         "version": fne.__version__,
@@ -57,11 +62,8 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         "links": {part["name"]: part["id"] for part in parts},
         "picks": viewer(study),
         "pixelated": study.dataset == "scenes",
-        "missing": [
-            {"variant": variant.id, "seed": seed, "reason": why, "stage": stage}
-            for variant in study.variants
-            for seed, (stage, why) in missing_seeds(study, variant.id).items()
-        ],
+        "missing": missing[:MOST_READINGS],
+        "missing_all": len(missing),
         "tuning": _tuning(study),
         "protocols": [_protocol(name, facts) for name, facts in sorted(study.protocols.items())],
         "record": built["record"],

@@ -13,6 +13,7 @@ import numpy as np
 
 from fne.reporting.examples import SIDE
 from fne.reporting.facts import truth_kind
+from fne.reporting.figures import shown as shown_of
 from fne.reporting.page.pictures import Pictures
 from fne.reporting.wording import clean, count, seed_list
 from fne.seeding import numpy_stream
@@ -64,6 +65,7 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
     Raises:
         UserError: A file of picks is damaged.
     """
+    whole, study = study, shown_of(study)
     if study.manifest is None:
         return _none("the prepared data (images and captions) are not on this machine")
     picks = shared_picks(study)
@@ -97,7 +99,14 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
         "exact": truth_kind(study, "train") == "exact",
         "anchors": anchors,
     }
-    return Viewer(_rule(study, picks, anchors, book.pictures, full), safe_json(content), len(anchors))
+    rule = _rule(study, picks, anchors, book.pictures, full)
+    left = len(whole.variants) - len(study.variants)
+    if left:
+        rule += (
+            f" Only the {len(study.variants)} variants that the figures show take part, the baseline and the best by "
+            f"the primary metric; {count(left)} do not."
+        )
+    return Viewer(rule, safe_json(content), len(anchors))
 
 
 def shared_picks(study: StudyResults) -> pd.DataFrame:

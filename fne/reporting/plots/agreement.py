@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fne.audit.agreement import MOST
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.plots.false_negatives import logged, seeds
 from fne.reporting.style import INK, PAPER, WIDTH
@@ -56,6 +57,11 @@ def draw(study: StudyResults) -> Picture:
         "identical, 0 no more than if each variant's picks of a step were dealt to its anchors anew). Variants with a "
         f"memory queue may also pick what is not in the batch ({seeds(study)}). {logged(study)}"
     )
+    if len(study.looks) > MOST and 2 * len(rows) < len(names) * (len(names) - 1):
+        caption += (
+            f" Empty: in a study of more than {MOST} variants, only pairs of its first {MOST} ones, and of the "
+            "baseline with every other, are counted."
+        )
     most = rows.loc[rows["kappa"].fillna(-2).idxmax()]
     least = rows.loc[rows["kappa"].fillna(2).idxmin()]
     told = [

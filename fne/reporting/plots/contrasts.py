@@ -73,7 +73,8 @@ def intervals_sentence(study: StudyResults, contrasts: Iterable[Contrast | None]
     """What bars and diamonds mean, or why there are no bars."""
     made = [one for one in contrasts if one is not None]
     if not any(math.isfinite(one.low) for one in made):
-        return f"No bars: {min(one.n_seeds for one in made)} seeds in common are too few for an interval."
+        seeds = min(one.n_seeds for one in made)
+        return f"No bars: {seeds} seed{'s are' if seeds != 1 else ' is'} too few in common for an interval."
     return (
         f"Bar: {level(study)} interval of the paired difference. Filled {diamond(study.looks)}: the interval "
         "excludes zero; hollow: it does not, and nothing is shown either way."

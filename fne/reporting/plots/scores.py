@@ -11,6 +11,7 @@ import numpy as np
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.looks import diamond
 from fne.reporting.style import MUTED, PAPER, PLATE, WIDTH
+from fne.reporting.table_main import missing_seeds
 from fne.reporting.wording import (
     interval_phrase,
     metric_name,
@@ -141,7 +142,6 @@ def offsets(count: int, reach: float) -> np.ndarray:
 
 
 def why_missing(study: StudyResults, variant: str) -> str:
-    """The reasons that ``missing.csv`` gives, each once."""
-    rows = study.missing[study.missing["variant"] == variant]
-    reasons = sorted({f"{row.reason} ({row.stage})" for row in rows.itertuples()})
-    return "; ".join(reasons) or "it was not run"
+    """The reasons why a variant's seeds have no result, each once."""
+    reasons = {f"{why} ({stage})" for stage, why in missing_seeds(study, variant).values()}
+    return "; ".join(sorted(reasons))
