@@ -32,6 +32,8 @@ and ``weight`` are NaN where the rule has none. ``age``: steps since the candida
 batch. ``false_negative``: 1 known to be relevant to its anchor, 0 not known to be, -1: nothing is looked up."""
 ROW_BYTES = sum(np.dtype(kind).itemsize for kind in COLUMNS.values())
 """Bytes of a row before compression."""
+BOUNDS = {"direction": (0, 1), "anchor": (0, None), "candidate": (0, None), "false_negative": (-1, 1)}
+"""Least and greatest value of some columns."""
 ADDED = {"age": -1}
 """Columns that older files lack, and what stands for them."""
 
@@ -60,7 +62,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Read a file of picks, column by column, in the order of :data:`COLUMNS`.
 
     Raises:
-        UserError: It is missing, cut short or damaged, lacks a column, or its columns differ in length.
+        UserError: It is missing, cut short or damaged, lacks a column, or its columns differ in length or hold values
+            that cannot be.
     """
     hint = "delete its folder and train this variant again"
     try:
@@ -82,4 +85,9 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         if not np.can_cast(found[name].dtype, kind, "same_kind"):
             raise bad_input("wrong type", file=path, key=name, value=str(found[name].dtype), hint=hint)
         columns[name] = found[name].astype(kind, copy=False)
+    for name, (least, greatest) in BOUNDS.items():
+        odd = columns[name][(columns[name] < least) | (columns[name] > (greatest if greatest is not None else np.inf))]
+        if len(odd):
+            allowed = f"{least} to {greatest}" if greatest is not None else f">= {least}"
+            raise bad_input("impossible value", file=path, key=name, value=int(odd[0]), allowed=allowed, hint=hint)
     return columns

@@ -97,12 +97,13 @@ def epochs(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
 def risk(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
     """The risk-hardness curve: how often a pick of the main phase is a false negative, by its gap s - s+.
 
-    Bins of 0.05, ``gap_low <= s - s+ < gap_high``, only those that hold a pick.
+    Bins of 0.05, ``gap_low <= s - s+ < gap_high``, only those that hold a pick; a diverging run's picks without a gap
+    are in none.
 
     Args:
         variant, picks: As :func:`epochs`.
     """
-    main = picks[picks["phase"] == "main"]
+    main = picks[(picks["phase"] == "main") & np.isfinite(picks["gap"])]
     main = main.assign(bin=np.floor(main["gap"] / GAP_WIDTH + 1e-9).astype(int)) if len(main) else main
     return [
         {"variant": variant, "direction": direction, "gap_low": round(place * GAP_WIDTH, 2),

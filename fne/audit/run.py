@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fne import paths
 from fne.audit import sits
@@ -17,8 +17,12 @@ from fne.audit.tables import TABLES
 from fne.config import Study, resolve, training_digest
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
+from fne.errors import bad_input
 from fne.files import write_csv
 from fne.retrieval.rank import first_captions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def run(study: Study, root: Path) -> None:
@@ -54,6 +58,7 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
         if found.empty:
             continue
         picks = prepared(found, config["warmup"]["epochs"])
+        _check_items(picks, items, root / paths.results_folder(study) / variant)
         rows["audit_epochs.csv"] += epochs(variant, picks)
         rows["audit_risk.csv"] += risk(variant, picks)
         rows["audit_popular.csv"] += popular(variant, picks, ids)
@@ -63,6 +68,19 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     for first, second in pairs(list(keys), study.baseline):
         rows["audit_agreement.csv"] += agreement(first, second, keys[first], keys[second])
     return rows
+
+
+def _check_items(picks: pd.DataFrame, items: dict[str, int], folder: Path) -> None:
+    """Refuse picks of items that the prepared data do not have.
+
+    Raises:
+        UserError: There are some.
+    """
+    for direction, last in picks.groupby("direction")["candidate"].max().items():
+        if last >= items.get(direction, last + 1):
+            problem, hint = "picks of items that the prepared data do not have", "train this variant again"
+            raise bad_input(problem, file=folder, key=f"candidate ({direction})", value=int(last),
+                            allowed=f"below {items[direction]}", hint=hint)  # fmt: skip
 
 
 def _candidates(data: Path) -> dict[str, list[str]]:

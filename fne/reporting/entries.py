@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Of ``run.json``."""
+KEYS = ("seeds", "config", "digest", "protocol_version", "fingerprints", "selection", "cost", "record")
+"""What every ``run.json`` holds."""
 TEXT_COLUMNS = (
     "study",
     "dataset",
@@ -123,6 +125,8 @@ def read_run(path: Path) -> dict[str, Any]:
             allowed=[SCHEMA],
             hint="train this variant again with this version, or read it with the version that made it",
         )
+    if absent := [key for key in KEYS if key not in run]:
+        raise bad_input("entry is missing", file=path, key=absent[0], hint="train this variant again")
     return run
 
 

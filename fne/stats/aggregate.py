@@ -11,7 +11,8 @@ from typing import Any
 from fne import paths
 from fne.config import Study
 from fne.errors import bad_input
-from fne.files import read_json, write_csv, write_json
+from fne.files import write_csv, write_json
+from fne.reporting.entries import read_run
 from fne.stats.collect import SPLIT, Collected, collect
 
 RUNS = ["study", "dataset", "regime", "variant", "title", "seed", "split", "protocol", "direction", "metric",
@@ -80,7 +81,7 @@ def _concatenate(collected: Collected, name: str, target: Path) -> None:
 
 def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
     for job in collected.jobs:
-        trained = read_json(job.folder / "run.json")
+        trained = read_run(job.folder / "run.json")
         told = trained["record"] | trained["cost"]
         named = {"study": study.name, "variant": job.variant, "block": job.block}
         yield {**named, "n_seeds": len(trained["seeds"]), **{key: told.get(key) for key in COST[4:]}}

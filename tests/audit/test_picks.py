@@ -111,7 +111,8 @@ def test_what_is_kept_is_no_part_of_a_digest() -> None:
 @pytest.fixture
 def columns() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    return {name: rng.integers(0, 100, 300).astype(kind) for name, kind in picks.COLUMNS.items()}
+    made = {name: rng.integers(0, 100, 300).astype(kind) for name, kind in picks.COLUMNS.items()}
+    return made | {name: (made[name] % 2).astype(picks.COLUMNS[name]) for name in ("direction", "false_negative")}
 
 
 def test_a_file_reads_back_and_equal_picks_are_equal_bytes(columns, tmp_path: Path) -> None:
@@ -158,3 +159,12 @@ def test_missing_uneven_and_wrongly_typed_columns_are_named(columns, tmp_path: P
     np.savez(path, **columns | {"anchor": np.array(["x"] * 300)})
     with pytest.raises(UserError, match="anchor: wrong type"):
         picks.read(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("direction", 5), ("direction", -1), ("false_negative", 2), ("anchor", -1),
+                                             ("candidate", -3)])  # fmt: skip
+def test_values_that_cannot_be_are_named(columns, tmp_path: Path, name: str, value: int) -> None:
+    columns[name][7] = value
+    picks.write(tmp_path / "odd.npz", columns)
+    with pytest.raises(UserError, match=rf"odd\.npz: {name}: impossible value; got {value}"):
+        picks.read(tmp_path / "odd.npz")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fne import paths
+from fne.audit import picks
 from fne.audit import run as audit
 from fne.audit.tables import TABLES
 from fne.config import Study, load_study
@@ -181,6 +182,19 @@ def test_a_truncated_file_of_picks_is_one_clear_error(made) -> None:
     try:
         file.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(UserError, match=r"picks\.npz"):
+            audit.run(study, root)
+    finally:
+        file.write_bytes(whole)
+
+
+def test_picks_of_items_that_the_data_do_not_have_are_refused(made) -> None:
+    root, study, _ = made
+    file = root / paths.run_folder(study, "fne", "0-1") / "picks.npz"
+    whole, columns = file.read_bytes(), picks.read(file)
+    columns["candidate"][columns["direction"] == 1] += 10_000
+    try:
+        picks.write(file, columns)
+        with pytest.raises(UserError, match=r"smoke/fne: candidate \(t2i\): picks of items.*allowed: below \d+;"):
             audit.run(study, root)
     finally:
         file.write_bytes(whole)

@@ -201,3 +201,13 @@ def test_without_truth_there_is_no_rate_and_one_seed_says_so(raw) -> None:
     lonely = rate(prepared(raw[raw["seed"] == 0], WARMUP))
     assert "1 seed" in lonely["method"] and lonely["low"] < lonely["rate"] < lonely["high"]
     assert epochs("v", prepared(raw.iloc[:0], WARMUP)) == []
+
+
+def test_a_pick_of_a_diverging_run_has_no_gap_and_is_in_no_bin(raw) -> None:
+    broken = raw.copy()
+    broken.loc[broken.index[::7], "positive_similarity"] = math.nan
+    whole = broken[broken["positive_similarity"].notna()]
+    assert risk("v", prepared(broken, WARMUP)) == risk("v", prepared(whole, WARMUP))
+    assert sum(row["picks"] for row in epochs("v", prepared(broken, WARMUP)) if row["epoch"] is None) == 2 * len(
+        broken[broken["epoch"] >= WARMUP]
+    )

@@ -280,6 +280,15 @@ def test_mixed_fingerprints_are_refused_naming_both_files(made, tmp_path: Path) 
         assert "infonce/4/metrics.test.json" in str(caught.value) and "relevance" not in str(caught.value)
 
 
+def test_a_run_without_its_record_is_named(made, tmp_path: Path) -> None:
+    file = tmp_path / "results/smoke/fne/4/run.json"
+    run_of = json.loads(file.read_text())
+    del run_of["record"]
+    file.write_text(json.dumps(run_of))
+    with pytest.raises(UserError, match=r"fne/4/run.json: record: entry is missing; train this variant again"):
+        aggregate.run(made, tmp_path)
+
+
 def test_runs_of_which_only_some_were_scored_against_all_true_matches_are_refused(made, tmp_path: Path) -> None:
     """Their columns would not be those of the others, whether Snakemake or the user alone ran them."""
     folder = tmp_path / "results/smoke/hardest_in_batch/4"
