@@ -125,12 +125,12 @@ def paired(manifest: Manifest, view: SplitView, side: int, place: int) -> Item:
 
 def thumbnail(file: Path) -> str | None:
     """A small JPEG as a ``data:`` address, or ``None`` where the file cannot be read."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(file) as opened:
             picture = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow calls a broken PNG a SyntaxError
         return None
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()

@@ -119,6 +119,21 @@ def test_a_picture_is_embedded_once_and_all_of_an_anchor_or_none(tmp_path: Path)
     assert not tight.admit([a, b]) and tight.used == 0 and tight.embedded == []
 
 
+def test_pictures_damaged_within_or_too_large_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.png"
+    Image.effect_noise((400, 400), 50).save(file, compress_level=1)
+    content = file.read_bytes()
+    damaged = bytearray(content)
+    damaged[content.index(b"IDAT") - 1] ^= 0x10  # the length of the first part of its pixels: no second one follows
+    for odd in (damaged, content[: len(content) // 2]):
+        file.write_bytes(odd)
+        assert thumbnail(file) is None
+    file.write_bytes(content)
+    assert thumbnail(file) is not None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert thumbnail(file) is None
+
+
 def test_json_cannot_end_its_element() -> None:
     told = ["</script><!--<script>", "\u2028\u2029 & 'ü\"", "\ud800"]
     text = safe_json(told)
