@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 from fne.audit import run as audit
 from fne.config import Study
-from fne.reporting import featured, figures, page
+from fne.reporting import featured, figures, page, report, tables
 from fne.reporting.facts import ranked
 from fne.reporting.page import content, variants
 from fne.reporting.style import MUTED
@@ -67,12 +67,11 @@ def test_parts_are_of_the_first_variants_and_of_the_baseline(paper: Made, monkey
     assert made["variants_left"] == 7 and list(made["links"]) == ids
 
 
-def test_a_table_that_is_too_long_is_cut_and_says_so(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "MOST_ROWS", 7)
+def test_a_table_that_is_too_long_is_cut_and_says_so(paper: Made) -> None:
     whole = build(paper.results, "contrasts")
-    cut = content._cut(whole)
+    cut = content._cut(whole, 7)
     assert cut.rows == whole.rows[:7] and cut.notes[-1].startswith("Here are the first 7 of 135 rows")
-    assert content._cut(cut) is cut
+    assert content._cut(cut, 7) is cut
 
 
 @pytest.mark.parametrize("name", ["curves", "false_negatives"])
@@ -123,3 +122,20 @@ def test_a_variant_looks_the_same_in_figures_of_some_and_on_the_page(
         points = re.search(r'points="([^"]*)"', dot)
         assert (points.group(1).split() if points else []) == [f"{x},{y}" for x, y in look.corners]
     assert '"polygon(' in html, "the viewer's swatches have shapes"
+
+
+def test_a_study_of_very_many_variants_has_a_page(crowded: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (figures, variants):
+        monkeypatch.setattr(module, "MOST", 6)
+    monkeypatch.setattr(content, "FEW_ROWS", 50)
+    for step in (tables, figures, report):
+        step.run(crowded.definition, crowded.root)
+    text = (crowded.root / "reports/crowded/report.html").read_text("utf-8")
+    assert text.count('class="variant"') == 6 and 'id="table-contrasts"' not in text
+    for table, rows in (("main", 30), ("contrasts-primary", 29), ("record", 30), ("popular", 50)):
+        found = re.search(rf'<table id="table-{table}".*?<tbody>(.*?)</table>', text, re.DOTALL)
+        assert found is not None and found.group(1).count("<tr") == rows, table
+    assert f"Those of all metrics, {len(crowded.contrasts)} rows, are in <code>tables/contrasts.csv</code>" in text
+    assert "6 variants; 24 more are in the tables" in text
+    assert "Only the 6 variants that the figures show take part" in text
+    assert "Below are the first 6 variants; 24 more are in the tables" in text

@@ -23,6 +23,10 @@ PLACED = ("main", "contrasts", "configs", "record", "published", "methods", "abl
 """Tables that have a place of their own on the page; every other one with rows stands among the further tables."""
 MOST_ROWS = 3000
 """A longer table is on the page up to here only, and says so."""
+FEW_ROWS = 1000
+"""The same for tables of several rows a variant, where variants are more than have a part of their own."""
+WHOLE = ("main", "configs", "record")
+"""Tables of one row a variant."""
 MOST_READINGS = 500
 """Readings of the test split, and missing runs, that the page lists."""
 
@@ -34,7 +38,11 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         study: A finished study.
         pictures: The drawn figures: their words, ``svg``, and ``empty`` where there was nothing to draw.
     """
-    built = {name: _cut(tables.build(study, name)) for name in tables.TABLES}
+    crowded = len(study.variants) > variants.MOST
+    built = {
+        name: _cut(tables.build(study, name), MOST_ROWS if name in WHOLE or not crowded else FEW_ROWS)
+        for name in tables.TABLES
+    }
     parts = variants.sections(study)
     readings = study.test_readings
     missing = [
@@ -53,8 +61,9 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         **_published(study, built),
         "figures": [picture for picture in pictures if not picture["empty"]],
         "not_drawn": [picture for picture in pictures if picture["empty"]],
-        "contrasts": built["contrasts"],
-        "primary": _cut(primary_contrasts(study)),
+        "contrasts": None if crowded else built["contrasts"],
+        "contrasts_all": len(study.contrasts),
+        "primary": _cut(primary_contrasts(study), MOST_ROWS),
         "further": [built[name] for name in tables.TABLES if name not in PLACED and built[name].rows],
         "configs": built["configs"],
         "variants": parts,
@@ -74,20 +83,20 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
     }
 
 
-def _cut(table: Table) -> Table:
+def _cut(table: Table, most: int) -> Table:
     """The first rows of a table that is too long for a page, with a note that says so."""
     from dataclasses import replace
 
-    if len(table.rows) <= MOST_ROWS:
+    if len(table.rows) <= most:
         return table
     note = (
-        f"Here are the first {count(MOST_ROWS)} of {count(len(table.rows))} rows; all of them are in "
+        f"Here are the first {count(most)} of {count(len(table.rows))} rows; all of them are in "
         f"tables/{table.id}.csv."
     )
     return replace(
         table,
-        rows=table.rows[:MOST_ROWS],
-        sections=tuple(section for section in table.sections if section[0] < MOST_ROWS),
+        rows=table.rows[:most],
+        sections=tuple(section for section in table.sections if section[0] < most),
         notes=(*table.notes, note),
     )
 

@@ -32,6 +32,8 @@ QUOTA = 20
 """Anchors of each kind and direction."""
 BUDGET = 6_000_000
 """Bytes of pictures on the page."""
+CROWDED_BUDGET = 4_000_000
+"""The same in a study of more variants than figures show."""
 KINDS = {
     "false": "from anchors for which some strategy picked a known false negative",
     "disagree": "from anchors for which the strategies picked different negatives",
@@ -66,6 +68,8 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
         UserError: A file of picks is damaged.
     """
     whole, study = study, shown_of(study)
+    if len(study.variants) < len(whole.variants):  # their tables take the room
+        budget = min(budget, CROWDED_BUDGET)
     if study.manifest is None:
         return _none("the prepared data (images and captions) are not on this machine")
     picks = shared_picks(study)
