@@ -14,12 +14,13 @@ import numpy as np
 
 from fne import paths
 from fne.audit.runs import finished, picks_of
-from fne.config import DEFAULT_STUDY, Study, digest, load_study, parse_set, resolve
+from fne.config import DEFAULT_STUDY, Study, load_study, parse_set
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
 from fne.provenance import read_test_accesses
-from fne.reporting.entries import Contrast, Estimate, Variant, check_one_protocol, read_table
+from fne.reporting.comparable import check_comparable, check_one_protocol
+from fne.reporting.entries import Contrast, Estimate, Variant, read_table
 from fne.stats.layout import Layout
 from fne.stats.layout import load as load_layout
 
@@ -123,35 +124,8 @@ class StudyResults:
                 study now states another config than that of its numbers.
         """
         rows = self.runs[self.runs["split"] == "test"]
-        for keys, column in ((["protocol"], "fingerprint"), (["variant"], "digest"), (["study"], "regime")):
-            for key, group in rows.groupby(keys, sort=True):
-                found = sorted(set(group[column].dropna()))
-                if len(found) > 1:
-                    raise bad_input(
-                        f"numbers that cannot be compared stand side by side: {keys[0]} {key[0]!r} has "
-                        f"several {column}s",
-                        file=self.folder / "runs.csv",
-                        key=column,
-                        value=", ".join(found),
-                        hint="run the variants again under one config and protocol",
-                    )
-        for variant, group in rows.groupby("variant", sort=True):
-            if variant in self.definition.variants:
-                self._check_config(str(variant), set(group["digest"].dropna()))
+        check_comparable(rows, self.definition, self.folder / "runs.csv")
         return rows
-
-    def _check_config(self, variant: str, digests: set[str]) -> None:
-        now = digest(resolve(self.definition, variant))
-        if digests - {now}:
-            raise bad_input(
-                f"the numbers of variant {variant!r} are of another config than the study states now",
-                file=self.folder / "runs.csv",
-                key="digest",
-                value=", ".join(sorted(digests)),
-                allowed=now,
-                hint=f"run it again: snakemake --cores all --config study={self.id}; or, if the study was run with "
-                "--config KEY=VALUE, state the same here: --set KEY=VALUE, or FNE_STUDY='STUDY --set KEY=VALUE'",
-            )
 
     @cached_property
     def intervals(self) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,6 @@ TEXT_COLUMNS = (
     "reason",
     "method",
     "note",
-    "phase",
     "other",
     "posterior",
     "recalibration",
@@ -128,29 +126,6 @@ def read_run(path: Path) -> dict[str, Any]:
     if absent := [key for key in KEYS if key not in run]:
         raise bad_input("entry is missing", file=path, key=absent[0], hint="train this variant again")
     return run
-
-
-def check_one_protocol(runs: Iterable[tuple[Path, dict[str, Any]]]) -> None:
-    """Check that all runs were trained under one version of the training protocol (``fne.PROTOCOL``).
-
-    Args:
-        runs: Folder and ``run.json`` of each.
-
-    Raises:
-        UserError: They were not; the message names one folder of each version.
-    """
-    versions: dict[Any, Path] = {}
-    for folder, run in runs:
-        versions.setdefault(run["protocol_version"], folder)
-    if len(versions) > 1:
-        (version, folder), *others = sorted(versions.items(), key=lambda item: str(item[0]))
-        raise bad_input(
-            "runs of several protocol versions stand side by side: "
-            + ", ".join(f"{one} in {place}" for one, place in [(version, folder), *others]),
-            file=folder.parent.parent,
-            key="protocol_version",
-            hint="train the older ones again with this version",
-        )
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from fne.reporting.answers import answer, attainable
 from fne.reporting.facts import paired_interval, pick_share, ranked, truth_kind
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.wording import clean, metric_name, number, p_value, percent, signed, span
+from fne.stats.needs import ALPHA
 from fne.study_results import Contrast, StudyResults
 
 FNE, WITHOUT = "fne", "fne_no_elimination"
@@ -67,10 +68,12 @@ def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
         ]
     interval = span(contrast.low, contrast.high, sign=True)
     told = f"{signed(contrast.difference)} {what} {interval}{_p(contrast)}, {_seeds(contrast)}"
+    narrow = contrast.p_holm >= ALPHA  # NaN: no test at hand
+    how = ", by this interval alone and not after Holm's correction" if narrow else ""
     if contrast.low > 0:
-        return [f"{fne} beats the baseline, {base}: {told}."]
+        return [f"{fne} {'is ahead of' if narrow else 'beats'} the baseline, {base}{how}: {told}."]
     if contrast.high < 0:
-        return [f"{fne} does not win: it is worse than the baseline, {base}: {told}."]
+        return [f"{fne} does not win: it is {'behind' if narrow else 'worse than'} the baseline, {base}{how}: {told}."]
     return [f"{fne} does not win: no difference to the baseline, {base}, is shown: {told}."]
 
 

@@ -38,6 +38,16 @@ def test_fne_loses(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "p < 0.001 after Holm" in words
 
 
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "is ahead of"), (-1, "does not win: it is behind")])
+def test_an_interval_that_holm_does_not_follow_is_no_win(
+    paper: Made, monkeypatch: pytest.MonkeyPatch, sign: int, verdict: str
+) -> None:
+    words = told(paper, monkeypatch, sign * 0.081, *sorted((sign * 0.037, sign * 0.125)), 0.81)
+    start = f"FNE (as released) {verdict} the baseline, Hardest in batch (VSE++), by this interval alone and not "
+    assert words.startswith(start)
+    assert "beats" not in words and "p = 0.810 after Holm" in words
+
+
 @pytest.mark.parametrize(("low", "high"), [(-0.01, 0.17), (0.0, 0.16)])
 def test_nothing_is_shown(paper: Made, monkeypatch: pytest.MonkeyPatch, low: float, high: float) -> None:
     words = told(paper, monkeypatch, 0.081, low, high)
