@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fne.config import diff, list_studies
+from fne.configuration.schema import KEPT_ONLY
 from fne.errors import bad_input
 from fne.files import write_text
 from fne.reporting.wording import METRICS, clean, percent, signed, span
@@ -23,8 +24,8 @@ from fne.study_results import load
 
 DEFINITION = ("protocol", "folds", "tie_rule", "precision", "relevance")
 """What of a protocol's fingerprint defines its metrics, whatever the data set."""
-OWNED = ("data.", "encoders.", "evaluation.")
-"""Parts of a config that belong to the study and not to a variant."""
+OWNED = ("data.", "encoders.", "evaluation.", KEPT_ONLY)
+"""Parts of a config that belong to the study, or to what a run keeps of its picks, and not to a variant."""
 SIDE = ("score", "low", "high", "difference", "difference_low", "difference_high", "rank")
 COLUMNS = ["variant", "title", *(f"{side}_{key}" for side in ("a", "b") for key in SIDE), "config_differs"]
 NAN = float("nan")

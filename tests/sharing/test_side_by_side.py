@@ -140,10 +140,11 @@ def test_regimes_metrics_and_strangers(first: Path, second: Path) -> None:
 def test_configs_that_differ_are_told(first: Path, second: Path) -> None:
     a, b = opened(first, second)
     variants = {name: {**entry, "config": {**entry["config"], "train": {"learning_rate": 9.0},
-                                           "data": {"dataset": "other"}}}
+                                           "data": {"dataset": "other"}, "audit": {"picks": "none"}}}
                 for name, entry in b.facts["variants"].items()}  # fmt: skip
     rows = put(a, replace(b, facts={**b.facts, "variants": variants}), orderings=False).rows
     assert all("train.learning_rate" in row["config_differs"] and "data" not in row["config_differs"] for row in rows)
+    assert not any("audit" in row["config_differs"] for row in rows), "what a run keeps of its picks"
     assert all(row["config_differs"] == "" for row in put(a, b, orderings=False).rows)
 
 
