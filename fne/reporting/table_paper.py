@@ -86,20 +86,25 @@ def ablation_table(study: StudyResults) -> Table:
     columns += tuple(
         Column("Δ rsum", one.name, "paired difference to the full method, with its interval") for one in shown
     )
-    rows, records = [], []
+    rows, records, tuned = [], [], False
     full = [variant for variant in study.variants if variant.id == FULL]
     for variant in [*full, *parts] if full else []:
         stated = study.definition.library[variant.id]
-        base = study.definition.configs[FULL]
+        base, own = study.definition.configs[FULL], study.definition.configs[variant.id]
         changes = [change(key, base.get(key), value) for key, value in stated.set.items()] if variant.id != FULL else []
-        row = [Cell(clean(variant.title), note=variant.id, code=True), Cell("; ".join(changes) or "full method")]
+        apart = [change(key, base[key], own[key]) for key in sorted({*base} & {*own} - {*stated.set})
+                 if base[key] != own[key]]  # fmt: skip
+        tuned |= bool(apart)
+        told = Cell("; ".join(changes) or "full method", note=f"tuned apart: {'; '.join(apart)}" if apart else "")
+        row = [Cell(clean(variant.title), note=variant.id, code=True), told]
         row += [_own_cell(study, variant.id, one, key) for one in shown for key in SEVEN]
         row += [_difference_cell(study, variant.id, one) for one in shown]
         rows.append(tuple(row))
         records += [_own_record(study, variant, one) | _difference_record(study, variant.id, one) for one in shown]
+    also = ", and was tuned for itself" if tuned else ""
     caption = (
         f"{clean(study.title)}. What each part of the full method ({FULL}) contributes: every other row changes one "
-        f"thing in it. Means over seeds on the test split; recalls in percent, rsum from 0 to 600, with "
+        f"thing in it{also}. Means over seeds on the test split; recalls in percent, rsum from 0 to 600, with "
         f"{interval_phrase(study)}; Δ is the paired difference to the full method, the same seeds and images. "
         "Intervals are not corrected for the number of rows."
     )

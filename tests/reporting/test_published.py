@@ -14,6 +14,7 @@ import pytest
 
 from fne.configuration.against import Against, Backbone
 from fne.configuration.published import FILE, Entry
+from fne.configuration.yaml_file import read_mapping
 from fne.files import read_json, sha256_file, write_json
 from fne.reporting import published as room
 from fne.reporting import tables
@@ -348,6 +349,17 @@ def test_the_ablation_takes_one_thing_away_at_a_time(paper: Made) -> None:
     assert len(shared) == 4 and record["rsum_difference"] == pytest.approx(wanted)
     low, high = record["rsum_difference_low"], record["rsum_difference_high"]
     assert low < record["rsum_difference"] < high
+
+
+def test_the_ablation_tells_what_was_tuned_apart(paper: Made, root: Path) -> None:
+    tuned = read_mapping(root / "ablations" / "tuned" / "paper.yaml")["values"]
+    notes = {row[0].note: row[1].note for row in ablation_table(paper.results).rows}
+    for name, note in notes.items():
+        apart = [key for key in sorted({*tuned[name]} & {*tuned["fne"]}) if tuned[name][key] != tuned["fne"][key]]
+        assert re.findall(r"[\w.]+(?=: )", note.removeprefix("tuned apart: ")) == apart
+        assert note.startswith("tuned apart: ") or not apart
+    assert any(notes.values()) and not notes["fne"]
+    assert "and was tuned for itself" in ablation_table(paper.results).caption
 
 
 def test_variants_that_are_ablations_stay_out_of_the_table_of_methods(paper: Made) -> None:
