@@ -139,26 +139,32 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
     keys, worst, best = " x ".join(axis[1]), points[0], points[-1]
     low, high = paired_interval(study, best, worst)
     apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {span(low, high, sign=True)}".rstrip()
-    lead = f"Of {len(wide)} axes, {keys} moves the score most" if len(wide) > 1 else f"{keys} moves the score"
+    sure = not low <= 0 <= high
+    if len(wide) > 1:
+        lead = f"Of {len(wide)} axes, {keys} {'moves' if sure else 'spreads'} the score most"
+        lead += "" if sure else ", but not beyond what seeds and images can do"
+    else:
+        lead = f"{keys} {'moves' if sure else 'is not shown to move'} the score"
     ends = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
     text = f"{lead}: {apart} {ends}, picked by these scores"
     return [f"{text}; {_beats(study, [variant for variant in swept if variant in done], done)}."]
 
 
 def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -> str:
-    base = _name(study, study.baseline)
-    ahead = [
-        (found, variant)
-        for variant in points
-        if (found := study.contrast(variant)) is not None and found.low > 0 and found.p_holm < ALPHA
-    ]
-    best = max(points, key=done.__getitem__)
+    base, total = _name(study, study.baseline), len(points)
+    found = {variant: contrast for variant in points if (contrast := study.contrast(variant)) is not None}
+    shown = {variant: contrast for variant, contrast in found.items() if contrast.p_holm < ALPHA}
+    ahead = [variant for variant, contrast in shown.items() if contrast.low > 0]
+    behind = sum(contrast.high < 0 for contrast in shown.values())
     if ahead:
-        found, best = max(ahead, key=lambda item: item[0].difference)
-        told = f"{signed(found.difference)} {span(found.low, found.high, sign=True)}, p {_p(found.p_holm)} after Holm"
-        return f"{len(ahead)} of {len(points)} points beat {base}, most {_name(study, best)}: {told}"
+        best = max(ahead, key=lambda variant: shown[variant].difference)
+        most = shown[best]
+        told = f"{signed(most.difference)} {span(most.low, most.high, sign=True)}, p {_p(most.p_holm)} after Holm"
+        return f"{len(ahead)} of {total} points beat {base}, most {_name(study, best)}: {told}"
+    best = max(points, key=done.__getitem__)
+    worse = f", and {behind} of {total} are shown to be worse" if behind else ""
     told = f"the best point, {_name(study, best)}, has {_mean(study, best)}"
-    return f"no point is shown to beat {base} after Holm; {told}"
+    return f"no point is shown to beat {base} after Holm{worse}; {told}"
 
 
 def _p(value: float) -> str:

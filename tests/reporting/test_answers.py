@@ -184,6 +184,21 @@ def test_a_grid_tells_its_best_point(tmp_path: Path) -> None:
     first = answer(study)[0]
     assert first.startswith("memory.size x memory.momentum moves the score: +")
     assert "the best point, grid 1, has" in first
+    found = [study.contrast(f"grid--x-{place}") for place in range(3)]
+    behind = sum(one.high < 0 and one.p_holm < 0.05 for one in found)
+    assert behind and f"after Holm, and {behind} of 3 are shown to be worse; the best" in first
+
+
+@pytest.mark.parametrize(("axes", "words"), [
+    ({"grid": [0.0, 0.1, 0.0]}, "memory.size x memory.momentum is not shown to move the score: +"),
+    ({"tau": [0.0, 0.1], "prior": [0.0, 0.0]}, " spreads the score most, but not beyond what seeds and images can do: +"),
+])  # fmt: skip
+def test_a_sweep_that_moves_nothing_says_so(
+    axes: dict[str, list[float]], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "paired_interval", lambda *which: (-0.01, 0.02))
+    first = answer(sweep(tmp_path, 0.0, axes))[0]
+    assert words in first and "[−1.0, +2.0] from " in first and "moves" not in first
 
 
 def test_an_ablation_keeps_its_own_first_sentence(tmp_path: Path) -> None:
