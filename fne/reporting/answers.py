@@ -142,7 +142,7 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
     sure = not low <= 0 <= high
     if len(wide) > 1:
         lead = f"Of {len(wide)} axes, {keys} {'moves' if sure else 'spreads'} the score most"
-        lead += "" if sure else ", but not beyond what seeds and images can do"
+        lead += "" if sure else ", but not beyond what seeds and images explain"
     else:
         lead = f"{keys} {'moves' if sure else 'is not shown to move'} the score"
     ends = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
