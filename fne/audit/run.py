@@ -19,7 +19,7 @@ from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.errors import bad_input
 from fne.files import write_csv
-from fne.retrieval.rank import first_captions
+from fne.retrieval.captions import first_captions
 
 if TYPE_CHECKING:
     import pandas as pd

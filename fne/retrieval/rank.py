@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from fne.errors import bad_input
 from fne.files import atomic_path, read_json
 from fne.progress import Progress
 from fne.retrieval import protocols
+from fne.retrieval.captions import first_captions
 from fne.retrieval.relevance import Relevance, files, read
 
 if TYPE_CHECKING:
@@ -86,25 +86,6 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
     }  # fmt: skip
     with atomic_path(root / paths.rankings(study, variant, block, split)) as temporary:
         np.savez_compressed(temporary, meta=np.array(json.dumps(meta)), **arrays, **ranked)
-
-
-def first_captions(dataset: str, view: SplitView, truth: Truth) -> tuple[SplitView, Truth, np.ndarray]:
-    """A split with as many captions per image as the field ranks, its truth, and the captions (positions) kept."""
-    number = np.arange(len(view.caption_ids)) - np.searchsorted(view.caption_image, view.caption_image)
-    kept = np.flatnonzero(number < protocols.FIRST_CAPTIONS.get(dataset, len(number)))
-    if len(kept) == len(number):
-        return view, truth, kept
-    place = np.full(len(number), -1, dtype=np.int32)
-    place[kept] = np.arange(len(kept))
-    captions = {
-        "caption_rows": view.caption_rows[kept], "caption_image": view.caption_image[kept],
-        "texts": [view.texts[c] for c in kept], "caption_ids": [view.caption_ids[c] for c in kept],
-        "sentids": view.sentids and [view.sentids[c] for c in kept],
-    }  # fmt: skip
-    image, caption = truth.pairs[:, 0], place[truth.pairs[:, 1]]
-    pairs = np.stack([image, caption], axis=1)[caption >= 0]
-    scored = place[truth.caption_queries]
-    return replace(view, **captions), replace(truth, pairs=pairs, caption_queries=scored[scored >= 0]), kept
 
 
 def relevant_items(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fne.errors import bad_input
+from fne.retrieval.captions import first_captions
 from fne.retrieval.protocols import OWN, RSUM_KS
-from fne.retrieval.rank import first_captions
 from fne.stats import layout
 
 if TYPE_CHECKING:

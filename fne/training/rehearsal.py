@@ -18,7 +18,8 @@ from fne import paths
 from fne.audit import picks
 from fne.config import Study, blocks, parse_block, resolve
 from fne.data.manifest import Manifest, count_splits
-from fne.retrieval.rank import first_captions, rank_replicates, relevant_items
+from fne.retrieval.captions import first_captions
+from fne.retrieval.rank import rank_replicates, relevant_items
 from fne.training import checkpoint, distributions
 from fne.training.corpus import open_corpus, torch_device
 from fne.training.data import Pairs

@@ -12,7 +12,8 @@ import torch
 from fne.data.manifest import SplitView
 from fne.data.truth import Truth, sorted_pairs
 from fne.retrieval import protocols
-from fne.retrieval.rank import first_captions, relevant_items
+from fne.retrieval.captions import first_captions
+from fne.retrieval.rank import relevant_items
 from fne.retrieval.relevance import read
 from fne.stats import layout
 from tests.retrieval.coco import (

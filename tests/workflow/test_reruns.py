@@ -78,7 +78,7 @@ def test_a_value_of_the_base_runs_the_variants_that_read_it(project: Project) ->
 
 
 def test_a_value_for_all_runs_all_and_extracts_nothing(project: Project) -> None:
-    jobs = project.planned("--config", "study=three", "set={train.learning_rate: 0.002}")
+    jobs = project.planned("--config", "study=three", "set={train.weight_decay: 0.5}")
     assert set(trained(jobs)) == {(name, "0-1") for name in ("hardest_in_batch", "fne", "infonce")}
     assert rules(jobs) == PER_JOB | AFTERWARDS | {"calibrate", "audit"}
 
@@ -151,7 +151,7 @@ def test_the_tie_rule_evaluates_anew_and_trains_nothing(project: Project) -> Non
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def finished_pairs(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose study of COCO is finished without relevance files; what a user gives are empty files."""
     project = Project.copy_of(ROOT, tmp_path_factory.mktemp("reruns") / "pictures")
     (project.folder / "ablations/studies/pairs.yaml").write_text(PAIRS)
@@ -161,6 +161,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for name in RELEVANCE_FILES:
         (project.folder / "files" / name).write_text("{}")
     project.finish(*COCO)
+    return project
+
+
+@pytest.fixture
+def pictures(finished_pairs: Project, tmp_path: Path) -> Project:
+    project = Project.copy_of(finished_pairs.folder, tmp_path / "pairs", made=True)
+    for name in ("pictures", "vit", "bert", "files"):
+        shutil.copytree(finished_pairs.folder / name, project.folder / name)
+    shutil.copy2(finished_pairs.folder / "dataset_coco.json", project.folder)
     return project
 
 
@@ -188,11 +197,8 @@ def test_relevance_files_rank_anew_and_train_nothing(pictures: Project) -> None:
     assert rules(pictures.planned(*given)) == {"rank", "evaluate"} | AFTERWARDS, "other content"
 
 
-def test_ratings_calibrate_and_audit_anew_and_rank_nothing(pictures: Project, tmp_path: Path) -> None:
-    project = Project.copy_of(pictures.folder, tmp_path / "project", made=True)
-    for name in ("pictures", "vit", "bert", "files"):
-        shutil.copytree(pictures.folder / name, project.folder / name)
-    shutil.copy2(pictures.folder / "dataset_coco.json", project.folder)
+def test_ratings_calibrate_and_audit_anew_and_rank_nothing(pictures: Project) -> None:
+    project = pictures
     for split in ("val", "test"):
         (project.folder / f"files/sits_{split}.csv").touch()
     given, anew = (*COCO, "sits=files"), {"calibrate", "audit", "make_tables", "make_figures", "make_report"}
