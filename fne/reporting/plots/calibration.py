@@ -41,11 +41,11 @@ def draw(study: StudyResults) -> Picture:
     ]
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    height = 1.0 + 1.9 * lines
+    height = 1.05 + 2.1 * lines
     figure = canvas(WIDTH, height)
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     figure.subplots_adjust(
-        left=0.175, right=0.97, bottom=0.55 / height, top=1 - 0.62 / height, wspace=0.08, hspace=0.32
+        left=0.175, right=0.97, bottom=0.55 / height, top=1 - 0.8 / height, wspace=0.08, hspace=0.42
     )
     scores = study.calibration
     told = []
@@ -53,21 +53,24 @@ def draw(study: StudyResults) -> Picture:
         mine = own[(own["variant"] == variant) & (own["posterior"] == posterior) & (own["direction"] == direction)]
         one_panel(panel, mine)
         way = "" if direction == "both" else f"{direction}: "
-        panel.set_title(short(titles[variant], 29))
+        panel.set_title(short(titles[variant], 29), pad=18)
         raw = scores[(scores["variant"] == variant) & (scores["posterior"] == posterior)]
         raw = raw[(raw["direction"] == direction) & (raw["recalibration"] == "none")].set_index("metric")
         words = f"{way}ECE {raw.loc['ece', 'value']:.3g}, AUROC {number(float(raw.loc['auroc', 'value']), 2)}"
-        panel.text(0.04, 0.94, words, transform=panel.transAxes, va="top", fontsize=8.5)
+        panel.text(0, 1.03, words, transform=panel.transAxes, color=MUTED, fontsize=8.5)
         told.append(f"{titles[variant]}, {words}")
     ticks = [10.0**power for power in (-6, -4, -2, 0)]
     axes.flat[0].set(xscale="log", yscale="log", xlim=(FLOOR / 1.6, 1.6), ylim=(FLOOR / 1.6, 1.6))
-    axes.flat[0].set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    few = [1e-6, 1e-3, 1.0]
+    axes.flat[0].set_xticks(few, [f"{100 * tick:g} %" for tick in few])
     axes.flat[0].set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     axes.flat[0].minorticks_off()
     for panel in axes.flat[len(panels) :]:
         panel.set_visible(False)
     for panel in axes[-1]:
         panel.set_xlabel("probability")
+        panel.get_xticklabels()[0].set_ha("left")  # centred, the ends of neighbouring panels touch
+        panel.get_xticklabels()[-1].set_ha("right")
     figure.supylabel("share of false negatives", fontsize=9.5, x=0.005)
     legend(figure, set(own["recalibration"]))
     methods = listing(sorted(set(scores["method"].astype(str))))
