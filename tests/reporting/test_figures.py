@@ -8,13 +8,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from fne.errors import UserError
 from fne.reporting import figures
 from fne.reporting.facts import by_hardness
-from fne.reporting.plots.curves import per_epoch, window
+from fne.reporting.plots.curves import per_epoch, shaded, window
 from fne.reporting.plots.picks import rates
 from fne.reporting.plots.populations import (
     Populations,
@@ -271,3 +272,21 @@ def test_a_handful_of_known_false_negatives_is_no_density(paper: Made, lonely: M
 def test_a_diverged_variant_has_the_whole_range() -> None:
     nothing = {kind: np.zeros((1, 2)) for kind in ("positives", "hard_negatives", "false_negatives", "all_negatives")}
     assert visible(Populations(np.array([-1.0, 0.0, 1.0]), nothing, [], None)) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "words"),
+    [
+        ({"a": 0, "b": 0}, ""),
+        ({"a": 1, "b": 1}, " Shaded: warm-up of all variants (1 epoch), before their own rule."),
+        ({"a": 4, "b": 0, "c": 4}, " Shaded: warm-up of 2 of 3 variants (4 epochs), before their own rule."),
+        ({"a": 1, "b": 4, "c": 0}, " Shaded: warm-up of 2 of 3 variants (1 to 4 epochs), before their own rule."),
+    ],
+)
+def test_captions_say_whose_warm_up_is_shaded(epochs: dict[str, int], words: str) -> None:
+    rows = [
+        {"variant": variant, "epoch": epoch, "phase": "warmup" if epoch < length else "main"}
+        for variant, length in epochs.items()
+        for epoch in range(6)
+    ]
+    assert shaded(pd.DataFrame(rows)) == words

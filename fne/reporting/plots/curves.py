@@ -75,10 +75,10 @@ def draw(study: StudyResults) -> Picture:
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     rules = sorted({run["selection"]["rule"] for variant in study.variants for run in variant.runs})
     caption = (
-        f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed. Shaded: warm-up. "
+        f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed.{shaded(curves)} "
         f"Circles: the epoch that each seed's checkpoint was taken from (rule: {listing(rules)}, on the "
-        "validation split; the test split plays no part). The axis of the score begins where the warm-up "
-        "ends. "
+        "validation split; the test split plays no part). The axis of the score begins at the lowest "
+        "score after a warm-up. "
         + collapse_sentence(collapsed)
         + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
         "their shapes, not their heights."
@@ -104,17 +104,33 @@ def per_epoch(curves: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def warm_ends(curves: pd.DataFrame) -> pd.Series:
+    """The last epoch of warm-up of every variant that has one, counted from one."""
+    return curves[curves["phase"] == "warmup"].groupby("variant", sort=True)["epoch"].max() + 1
+
+
 def warm(panel: Axes, curves: pd.DataFrame, *, name_it: bool) -> None:
     """Shade the warm-up: dark where every variant is in it, light where only some are."""
-    ends = curves[curves["phase"] == "warmup"].groupby("variant", sort=True)["epoch"].max() + 1.5
+    ends = warm_ends(curves) + 0.5
     if ends.empty:
         return
-    absent = set(curves["variant"]) - set(ends.index)
-    panel.axvspan(0, ends.max(), color=GRID, alpha=0.35, lw=0, zorder=0)
-    if not absent and ends.min() == ends.max():
-        panel.axvspan(0, ends.max(), color=GRID, alpha=0.3, lw=0, zorder=0)
+    alike = set(curves["variant"]) == set(ends.index) and ends.min() == ends.max()
+    for alpha in (0.35, 0.3) if alike else (0.35,):
+        panel.axvspan(0, ends.max(), color=GRID, alpha=alpha, lw=0, zorder=0)
     if name_it:
-        panel.text(0.75, 0.97, "warm-up", transform=panel.get_xaxis_transform(), va="top", color=MUTED, fontsize=9)
+        words = "warm-up" if alike else "warm-up of some"
+        panel.text(0.75, 0.97, words, transform=panel.get_xaxis_transform(), va="top", color=MUTED, fontsize=9)
+
+
+def shaded(curves: pd.DataFrame) -> str:
+    """What the shading means, for a caption; empty without a warm-up."""
+    ends, variants = warm_ends(curves), curves["variant"].nunique()
+    if ends.empty:
+        return ""
+    whose = "all variants" if len(ends) == variants else f"{len(ends)} of {variants} variants"
+    least, most = int(ends.min()), int(ends.max())
+    length = f"{least} to {most} epochs" if least < most else f"{most} epoch{'s' if most != 1 else ''}"
+    return f" Shaded: warm-up of {whose} ({length}), before their own rule."
 
 
 def window(curves: pd.DataFrame, scale: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fne.reporting.facts import TRUTH_WORDS, truth_kind
 from fne.reporting.featured import featured, line, others, sentence
 from fne.reporting.figure import Picture, canvas, notice
-from fne.reporting.plots.curves import warm
+from fne.reporting.plots.curves import shaded, warm
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.style import WIDTH, end_labels
 from fne.reporting.wording import seed_list, short
@@ -60,8 +60,8 @@ def draw(study: StudyResults) -> Picture:
     kind = truth_kind(study, "train")
     caption = (
         f"Share of the logged picks that are in truth relevant to their anchor ({seeds(study)}). Bands: 95 % "
-        f"intervals, {method_of(rows)}. Shaded: warm-up, in which all variants have the same "
-        f"rule. {logged(study)}" + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
+        f"intervals, {method_of(rows)}.{shaded(rows)} {logged(study)}"
+        + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
     caption += sentence(study, full, "share over the main phase")
     whole = whole.set_index("variant")
