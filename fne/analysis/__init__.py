@@ -1,0 +1,1 @@
+"""Statistics that take arrays and give numbers: no files, no configuration."""
