@@ -31,6 +31,14 @@ PACKAGES = (
     "pillow",
     "snakemake",
 )
+KERNEL_SWITCHES = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+)
+"""Environment variables by which torch, oneDNN and MKL choose among kernels, which round differently."""
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 
 
@@ -58,7 +66,8 @@ def record(
     Returns:
         ``python``, ``packages``, ``commit`` and ``dirty`` (None outside git), ``source`` (digest of the
         package's own files), ``platform``, ``cpu``, ``threads``, ``device``, ``started`` and ``finished``
-        (ISO 8601, UTC), ``seconds``, ``peak_memory_mb``, ``inputs``, ``test_accesses``.
+        (ISO 8601, UTC), ``seconds``, ``peak_memory_mb``, ``inputs``, ``test_accesses``; ``cpu_capability`` and
+        ``kernel_switches``, which say which kernels the arithmetic used.
     """
     finished = now()
     commit, dirty = git_state(PACKAGE_FOLDER)
@@ -70,6 +79,8 @@ def record(
         "source": source_digest(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
+        "cpu_capability": cpu_capability(),
+        "kernel_switches": {name: os.environ[name] for name in KERNEL_SWITCHES if os.environ.get(name)},
         "threads": threads(),
         "device": device_name(device),
         "started": started.isoformat(timespec="seconds"),
@@ -144,6 +155,11 @@ def cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def cpu_capability() -> str | None:
+    """The instruction set that torch's CPU kernels use (``AVX2``, ...); None where torch is not loaded."""
+    return sys.modules["torch"].backends.cpu.get_cpu_capability() if "torch" in sys.modules else None
 
 
 def threads() -> int | None:

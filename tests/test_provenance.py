@@ -49,6 +49,22 @@ def test_record_holds_what_it_promises_and_is_json(tmp_path: Path) -> None:
     assert 5 < found["peak_memory_mb"] < 1_000_000
 
 
+def test_record_says_which_kernels_computed() -> None:
+    """``ATEN_CPU_CAPABILITY=default`` is one that every processor has."""
+    code = (
+        "import json\nfrom fne import provenance\nbare = provenance.record(provenance.now())\nimport torch\n"
+        "loaded = provenance.record(provenance.now())\n"
+        "print(json.dumps([bare['cpu_capability'], loaded['cpu_capability'], loaded['kernel_switches']]))"
+    )
+    clean = {key: value for key, value in os.environ.items() if key not in provenance.KERNEL_SWITCHES}
+    for switches in ({}, {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=clean | switches, cwd=ROOT, capture_output=True, text=True, check=True)
+        bare, loaded, found = json.loads(done.stdout)
+        assert bare is None and found == switches
+        assert loaded == "DEFAULT" if switches else isinstance(loaded, str) and loaded
+
+
 def test_record_names_neither_host_nor_user() -> None:
     text = json.dumps(provenance.record(provenance.now()))
     assert socket.gethostname() not in text
