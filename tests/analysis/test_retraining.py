@@ -1,0 +1,233 @@
+"""Welch's interval against plain loops; the rule of the tolerance; verdicts over whole studies, by simulation."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from fne.analysis.retraining import Change, K, Tolerance, compare, overall, tolerance_of, welch
+from fne.stats.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, VERDICTS
+
+
+def quantile_of_t(share: float, freedom: float) -> float:
+    """Where Student's distribution function reaches a share above one half: Simpson's rule and bisection."""
+    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - 0.5 * math.log(freedom * math.pi)
+
+    def mass(end: float) -> float:
+        steps, total = 4000, 0.0
+        for k in range(steps + 1):
+            weight = 1 if k in (0, steps) else 4 if k % 2 else 2
+            x = end * k / steps
+            total += weight * math.exp(log_scale - (freedom + 1) / 2 * math.log1p(x * x / freedom))
+        return 0.5 + total * end / steps / 3
+
+    low, high = 0.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mass(middle) < share else (low, middle)
+    return low
+
+
+def plain(here: list[float], reference: list[float]) -> tuple[float, float, float, float]:
+    means, parts = [], []
+    for side in (here, reference):
+        mean = 0.0
+        for value in side:
+            mean += value / len(side)
+        square = 0.0
+        for value in side:
+            square += (value - mean) ** 2
+        means.append(mean)
+        parts.append((square / (len(side) - 1) / len(side), len(side) - 1))
+    variance = parts[0][0] + parts[1][0]
+    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    half, difference = quantile_of_t(0.975, freedom) * math.sqrt(variance), means[0] - means[1]
+    return difference, difference - half, difference + half, freedom
+
+
+@pytest.mark.parametrize(("m", "n", "spread"), [(5, 5, 1.0), (5, 5, 2.0), (2, 5, 3.0), (3, 10, 0.1), (2, 2, 1.0)])
+def test_welch_is_what_plain_loops_give(m: int, n: int, spread: float) -> None:
+    rng = np.random.default_rng(m * n)
+    here, reference = rng.normal(4.3, 0.01, m), rng.normal(4.31, 0.01 * spread, n)
+    found = [float(value) for value in welch(here, reference)]
+    assert found == pytest.approx(plain(here.tolist(), reference.tolist()), rel=1e-6, abs=1e-12)
+    theirs = ttest_ind(here, reference, equal_var=False)
+    assert found[3] == pytest.approx(theirs.df, rel=1e-9)
+    assert found[1:3] == pytest.approx(list(theirs.confidence_interval(0.95)), rel=1e-9, abs=1e-12)
+    low, high = min(m, n) - 1, m + n - 2
+    assert low <= found[3] <= high + 1e-9
+
+
+def test_welch_of_many_at_once_is_that_of_each() -> None:
+    rng = np.random.default_rng(0)
+    here, reference = rng.normal(size=(4, 3, 5)), rng.normal(size=(4, 3, 6))
+    together = welch(here, reference)
+    for place in itertools.product(range(4), range(3)):
+        alone = welch(here[place], reference[place])
+        assert [float(part[place]) for part in together] == pytest.approx([float(part) for part in alone], rel=1e-12)
+
+
+def test_sides_change_places_and_neither_order_nor_level_matters() -> None:
+    rng = np.random.default_rng(1)
+    here, reference = rng.normal(size=5), rng.normal(size=7)
+    difference, low, high, freedom = map(float, welch(here, reference))
+    assert list(map(float, welch(reference, here))) == pytest.approx([-difference, -high, -low, freedom])
+    assert list(map(float, welch(here[::-1] + 4, reference + 4))) == pytest.approx([difference, low, high, freedom])
+    narrow = list(map(float, welch(here, reference, 0.5)))
+    assert low < narrow[1] < difference < narrow[2] < high
+
+
+def test_where_nothing_varies_the_interval_is_a_point() -> None:
+    difference, low, high, freedom = map(float, welch(np.full(5, 4.5), np.full(4, 4.25)))
+    assert (difference, low, high, freedom) == (0.25, 0.25, 0.25, 7)
+    with pytest.raises(ValueError, match="two seeds on each side, got 1 and 4"):
+        welch(np.ones(1), np.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("here", "reference", "verdict", "reason"),
+    [
+        ([4.30, 4.31, 4.29], [4.30, 4.31, 4.29], REPRODUCED, "interval_inside"),
+        ([4.60, 4.61, 4.59], [4.30, 4.31, 4.29], NOT_REPRODUCED, "interval_outside_high"),
+        ([4.00, 4.01, 3.99], [4.30, 4.31, 4.29], NOT_REPRODUCED, "interval_outside_low"),
+        ([4.38, 4.41, 4.35], [4.30, 4.31, 4.29], INCONCLUSIVE, "interval_crosses"),
+        ([4.10, 4.50, 4.30], [4.30, 4.31, 4.29], INCONCLUSIVE, "interval_too_wide"),
+        ([4.30], [4.30, 4.31, 4.29], INCONCLUSIVE, "too_few_seeds"),
+        ([4.30, 4.31, 4.29], [4.30], INCONCLUSIVE, "too_few_seeds"),
+    ],
+)
+def test_verdicts(here: list[float], reference: list[float], verdict: str, reason: str) -> None:
+    change = compare(np.array(here), np.array(reference), 0.1)
+    assert (change.verdict.verdict, change.verdict.reason) == (verdict, reason)
+    assert (change.n_here, change.n_reference) == (len(here), len(reference))
+    assert change.change == pytest.approx(sum(here) / len(here) - sum(reference) / len(reference))
+    if min(len(here), len(reference)) > 1:
+        assert (change.low, change.high) == pytest.approx(plain(here, reference)[1:3], rel=1e-6)
+        assert change.within_noise == (change.low <= 0 <= change.high)
+    else:
+        assert math.isnan(change.low) and math.isnan(change.high) and not change.within_noise
+
+
+def test_a_side_without_a_result_has_no_mean() -> None:
+    change = compare(np.zeros(0), np.ones(5), 0.1)
+    assert math.isnan(change.here) and change.reference == 1 and change.verdict.verdict == INCONCLUSIVE
+    assert isinstance(change, Change)
+
+
+def test_overall_verdict() -> None:
+    for size in (1, 2, 3):
+        for verdicts in itertools.product(VERDICTS, repeat=size):
+            expected = REPRODUCED if all(one == REPRODUCED for one in verdicts) else INCONCLUSIVE
+            assert overall(verdicts) == (NOT_REPRODUCED if NOT_REPRODUCED in verdicts else expected)
+    assert overall([]) == INCONCLUSIVE
+
+
+@pytest.mark.parametrize("baseline", [0, 2])
+def test_the_rule_is_what_plain_loops_give(baseline: int) -> None:
+    scores = np.random.default_rng(3).normal(4.3, 0.02, (4, 6))
+
+    def variance(values: list[float]) -> float:
+        mean = sum(values) / len(values)
+        return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+    of_scores, of_differences = [], []
+    for row in range(4):
+        of_scores.append(variance(list(scores[row])))
+        if row != baseline:
+            of_differences.append(variance([float(scores[row, s] - scores[baseline, s]) for s in range(6)]))
+    expected = [9 * math.sqrt(sum(each) / len(each)) * math.sqrt(2 / 6) for each in (of_scores, of_differences)]
+    assert tolerance_of(scores, baseline) == Tolerance(*map(pytest.approx, expected))
+
+
+WORLDS, VARIANTS, SEEDS = 20_000, 10, 5
+SPREADS = {
+    "one sd": np.ones(VARIANTS),
+    "from 1 to 2": np.linspace(1, 2, VARIANTS),
+    "the baseline doubly": np.r_[2, np.ones(VARIANTS - 1)],
+    "one variant doubly": np.r_[1, 2, np.ones(VARIANTS - 2)],
+    "half of them doubly": np.r_[np.ones(VARIANTS // 2), np.full(VARIANTS // 2, 2)],
+}
+
+
+def two_sides(spread: np.ndarray, worlds: int, common: float) -> list[np.ndarray]:
+    """Scores of the reference and of an honest retraining, each (worlds, V, n).
+
+    Args:
+        spread: (V,) standard deviation of each variant over seeds.
+        worlds: Studies.
+        common: Standard deviation of what a seed does to all variants alike.
+    """
+    rng = np.random.default_rng(7)
+    return [
+        rng.normal(0, 1, (worlds, len(spread), SEEDS)) * spread[:, None] + rng.normal(0, common, (worlds, 1, SEEDS))
+        for _ in range(2)
+    ]
+
+
+def margins(spread: np.ndarray, shift: float = 0.0, worlds: int = WORLDS, common: float = 0.0) -> np.ndarray:
+    """Low and high ends of all intervals over their tolerance, (2, worlds, 2 V - 1): variant 0 is the baseline.
+
+    Args:
+        spread, worlds, common: As of :func:`two_sides`.
+        shift: Of variant 1 here, in tolerances of a score.
+    """
+    sides = two_sides(spread, worlds, common)
+    pairs = [sides, [side[:, 1:] - side[:, :1] for side in sides]]
+    sizes = [K * np.sqrt(reference.var(axis=2, ddof=1).mean(axis=1) * 2 / SEEDS)[:, None] for reference, _ in pairs]
+    found = []
+    for (reference, here), size, moved in zip(pairs, sizes, (1, 0), strict=True):
+        here[:, moved] += shift * sizes[0]
+        _, low, high, _ = welch(here, reference)
+        found.append(np.stack([low / size, high / size]))
+    return np.concatenate(found, axis=2)
+
+
+def test_the_simulation_is_of_the_rule() -> None:
+    spread = np.arange(1.0, 5.0)
+    found = margins(spread, worlds=3)
+    for world, (reference, here) in enumerate(zip(*two_sides(spread, 3, 0.0), strict=True)):
+        tolerance = tolerance_of(reference, 0)
+        changes = [compare(here[v], reference[v], tolerance.score) for v in range(4)]
+        gaps = [side[1:] - side[0] for side in (here, reference)]
+        changes += [compare(gaps[0][v], gaps[1][v], tolerance.difference) for v in range(3)]
+        ends = np.array([(change.low / change.tolerance, change.high / change.tolerance) for change in changes])
+        assert found[:, world].T == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_an_honest_retraining_is_reproduced_as_a_whole(spread: str, common: float) -> None:
+    """Also where seeds move all variants alike, so that differences vary less than scores."""
+    low, high = margins(SPREADS[spread], common=common)
+    reproduced = ((low >= -1) & (high <= 1)).all(axis=1).mean()
+    assert reproduced >= 0.97, reproduced
+    assert not ((low > 1) | (high < -1)).any(), "no honest retraining is called not reproduced"
+
+
+def test_a_smaller_tolerance_would_not_do() -> None:
+    low, high = margins(SPREADS["one variant doubly"])
+    smaller = (K - 0.5) / K
+    assert ((low >= -smaller) & (high <= smaller)).all(axis=1).mean() < 0.97
+
+
+@pytest.mark.parametrize(("shift", "share"), [(2.0, 0.985), (3.0, 0.9999), (-3.0, 0.9999)])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_a_shift_of_a_few_tolerances_is_flagged(spread: str, shift: float, share: float) -> None:
+    low, high = margins(SPREADS[spread], shift)
+    flagged = ((low > 1) | (high < -1)).any(axis=1)
+    assert flagged.mean() >= share, flagged.mean()
+    assert not ((low >= -1) & (high <= 1)).all(axis=1).any(), "none passes as reproduced"
+
+
+def test_a_reference_of_three_seeds_would_need_a_larger_one() -> None:
+    """Why a reference needs five."""
+    rng, spread = np.random.default_rng(5), SPREADS["one variant doubly"]
+    its, mine = (rng.normal(0, 1, (WORLDS, VARIANTS, 3)) * spread[:, None] for _ in range(2))
+    size = np.sqrt(its.var(axis=2, ddof=1).mean(axis=1) * 2 / 3)[:, None]
+    _, low, high, _ = welch(mine, its)
+    needed = np.quantile(np.maximum(-low, high).max(axis=1) / size[:, 0], 0.97)
+    assert 1.3 * K < needed < 1.6 * K, needed
