@@ -97,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     split = _option("--split", choices=paths.SPLITS, default="test", help="default: test")
     modality = _option("--modality", choices=paths.MODALITIES, required=True)
     threads = _option("--threads", type=_threads, default=_available(), help="CPU threads (default: all)")
+    folder = _option("--out", type=Path, metavar="FOLDER", help="default: where the workflow looks for it")
     device = _option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     meaning = "studies (default: all), or rules: a registered name, an entry point, or module:Class"
     named = _option("names", nargs="*", metavar="NAME", help=meaning)
@@ -136,6 +137,9 @@ def build_parser() -> argparse.ArgumentParser:
     meaning = "default: csv, and parquet where pyarrow is installed"
     bundle.add_argument("--format", dest="form", choices=("csv", "parquet"), help=meaning)
 
+    meaning = "instead, make the reference from these results: ablations/reference/STUDY.json"
+    recorded = _option("--record", action="store_true", help=meaning)
+
     common, machine = [study, overrides], [threads, device]
     job = [*common, variant, block]
 
@@ -147,7 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb(verbs.fetch, "download what may be downloaded of a corpus, check it, unpack it", corpus)
     verb(verbs.prepare, "raw pairs -> manifest, splits, known truth", *common)
-    verb(verbs.pretrain, "scenes -> a tiny encoder", *common, modality, threads)
+    verb(verbs.pretrain, "a draw of the encoders of scenes -> a tiny encoder", *common, modality, threads, folder)
     verb(verbs.extract, "manifest and encoder -> feature store", *common, modality, *machine)
     verb(verbs.train, "features -> weights, curves, picks of one block of seeds", *job, *machine)
     verb(verbs.rank, "weights and a split -> ranks of the relevant items", *job, split, *machine)
@@ -155,6 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.aggregate, "metrics of all runs -> runs.csv, missing.csv", *common)
     verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides)
     verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
+    verb(verbs.verify, "results of a study set against its recorded reference -> verify.csv", place, overrides, recorded)
     verb(verbs.calibrate, "weights -> does a false-negative probability mean what it says", *job, *machine)
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
@@ -163,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.tune, "search on validation, the same budget for every variant", place, overrides, *machine)
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
     verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
-    verb(verbs.describe, "a variant beside its parent and the release, or a study", identity)
+    verb(verbs.describe, "a variant beside its parent and the base, or a study", identity)
     verb(verbs.check, "check every study and variant, or the studies or rules named", named, overrides)
     verb(verbs.list_all, "all studies and variants")
     return parser

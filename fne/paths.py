@@ -14,6 +14,7 @@ from fne.configuration.problems import Problems
 from fne.configuration.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.files import sha256_text
 from fne.retrieval import relevance
+from fne.scenes.pair import GRID, Recipe, folder
 
 SPLITS = ("train", "val", "test")
 MODALITIES = ("image", "text")
@@ -22,17 +23,17 @@ MODALITIES = ("image", "text")
 def data_id(study: Study) -> str:
     """Name of the prepared data: ``<dataset>-<8 hex digits>`` of the data section, wherever its files lie.
 
-    Of a file of human judgements it counts whether one is given; corpora are told apart by their
-    fingerprints.
+    What encoders are pretrained on counts for nothing: it changes no split. Of a file of human judgements it counts
+    whether one is given; corpora are distinguished by their fingerprints.
     """
     flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
-    kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
+    kept = {key: value for key, value in flat.items() if key not in (*PATH_KEYS, "data.pretrain")}
     kept |= {key: value is not None for key, value in flat.items() if key.startswith("data.judgements.")}
     return f"{study.data['dataset']}-{sha256_text(canonical(kept))[:8]}"
 
 
 def data_folder(study: Study) -> Path:
-    """Prepared data: manifest, truth, pictures (of scenes), encoders and features."""
+    """Prepared data: manifest, truth, pictures (of scenes) and features."""
     return Path("resources") / data_id(study)
 
 
@@ -103,31 +104,40 @@ def ratings_files(study: Study) -> list[Path]:
 def encoder(study: Study, modality: str, root: Path = Path(".")) -> dict[str, Any]:
     """The encoder's config section, its checkpoint ready for use.
 
-    ``"scenes"`` becomes the folder below ``root`` that the workflow pretrains; a folder or hub id stays as
-    it is given.
+    ``"scenes"`` becomes the folder of that pair and the grid its features are rounded onto (key ``grid``); a folder or
+    hub id stays as it is given.
     """
     section = dict(resolve(study, study.variants[0])["encoders"][modality])
     if section["checkpoint"] == "scenes":
-        section["checkpoint"] = str(Path(root) / encoder_folder(study, modality))
+        section |= {"checkpoint": str(Path(root) / encoder_folder(study, modality)), "grid": GRID}
     return section
+
+
+def recipe(study: Study) -> Recipe:
+    """What the pair of encoders of `scenes` that a study reads was, or is to be, pretrained on."""
+    return Recipe.of(resolve(study, study.variants[0])["encoders"]["draw"], study.data)
 
 
 def is_pretrained_here(study: Study, modality: str) -> bool:
     """Does the workflow itself pretrain this encoder?"""
-    return resolve(study, study.variants[0])["encoders"][modality]["checkpoint"] == "scenes"
+    encoders = resolve(study, study.variants[0])["encoders"]
+    return encoders[modality]["checkpoint"] == "scenes" and encoders["draw"] > 0
 
 
 def encoder_folder(study: Study, modality: str) -> Path:
-    """The checkpoint folder of an encoder that the workflow pretrains (data set ``scenes`` only)."""
-    return data_folder(study) / "encoders" / modality
+    """The checkpoint folder of an encoder of `scenes`: in the package, or where the workflow pretrains it."""
+    return folder(recipe(study), modality)
 
 
 def encoder_slug(study: Study, modality: str) -> str:
     """Name of an encoder: base name of its checkpoint and 8 hex digits of its config section."""
     section = resolve(study, study.variants[0])["encoders"][modality]
     name = str(section["checkpoint"]).rstrip("/")
+    if name == "scenes":
+        name = f"scenes-{recipe(study).slug}"
+        section |= {"checkpoint": name, "grid": GRID}
     name = Path(name).resolve().name if is_path(name) and Path(name).name in (".", "..") else Path(name).name
-    return f"{re.sub(r'[^A-Za-z0-9_.]+', '_', name)}-{sha256_text(canonical(section))[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{sha256_text(canonical(section))[:8]}"
 
 
 def features_folder(study: Study, modality: str) -> Path:
@@ -178,3 +188,8 @@ def tuned(study: Study) -> Path:
 def test_accesses(study: Study) -> Path:
     """The append-only log of every reading of the test split."""
     return results_folder(study) / "test_accesses.jsonl"
+
+
+def reference(study: Study) -> Path:
+    """Scores that a finished run of the study is set against, where some are recorded."""
+    return Path("ablations", "reference", f"{study.name}.json")

@@ -57,22 +57,28 @@ def prepare(arguments: argparse.Namespace) -> None:
     from fne.data.prepare import run
 
     study = load_study(arguments)
-    run(config.data_section(study), arguments.root / paths.data_folder(study))
+    section = config.data_section(study)
+    section.pop("pretrain", None)  # of the encoders
+    run(section, arguments.root / paths.data_folder(study))
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
-    from fne import config, paths
+    from fne import paths
     from fne.errors import bad_input
 
-    study = load_study(arguments)
-    if not paths.is_pretrained_here(study, arguments.modality):
-        key, section = f"encoders.{arguments.modality}.checkpoint", paths.encoder(study, arguments.modality)
+    study, modality = load_study(arguments), arguments.modality
+    key, section = f"encoders.{modality}.checkpoint", paths.encoder(study, modality)
+    if "grid" not in section:
         raise bad_input("only checkpoint 'scenes' is pretrained here", key=key, value=section["checkpoint"])
+    recipe = paths.recipe(study)
+    if recipe.draw == 0 and arguments.out is None:
+        hint = "--set encoders.draw=1 makes another pair; --out FOLDER makes this one again"
+        raise bad_input("the pair of draw 0 is shipped with the package", key="encoders.draw", value=0, hint=hint)
     from fne.features.pretrain import run
 
     set_torch_threads(arguments.threads)
-    out = arguments.root / paths.encoder_folder(study, arguments.modality)
-    run(config.data_section(study), out, arguments.modality, arguments.threads)
+    out = arguments.root / (arguments.out or paths.encoder_folder(study, modality))
+    run(recipe, out, modality, arguments.threads)
 
 
 def extract(arguments: argparse.Namespace) -> None:
@@ -167,6 +173,12 @@ def export(arguments: argparse.Namespace) -> None:
 
     out = arguments.out and arguments.root / arguments.out
     print(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from fne.steps.verify import run
+
+    print(run(load_study(arguments, complete=False), arguments.root, arguments.record))
 
 
 def calibrate(arguments: argparse.Namespace) -> None:
@@ -286,7 +298,7 @@ def check(arguments: argparse.Namespace) -> None:
         problems.raise_any("the rules")
         print("sound")
         return
-    names = asked or known
+    names = asked or list(config.study_files(arguments.root))
     with problems.collect():
         library.base  # noqa: B018 - reading it checks it
     configs = []
@@ -321,9 +333,13 @@ def list_all(arguments: argparse.Namespace) -> None:
     library = Library(arguments.root)
     library.base  # noqa: B018 - reading it checks it
     print("studies")
-    for name in config.list_studies(arguments.root):
-        study = config.load_study(name, root=arguments.root, complete=False)
-        print(f"  {name:<20} {clean(study.title)} ({len(study.variants)} variants, {len(study.seeds)} seeds)")
+    for name in config.study_files(arguments.root):
+        found = config.load(name, root=arguments.root, complete=False)
+        members, study = "", found
+        if isinstance(found, config.Series):
+            members, study = f"{len(found.members)} studies, ", found.shared
+        sizes = f"{members}{len(study.variants)} variants, {len(study.seeds)} seeds"
+        print(f"  {name:<20} {clean(found.title)} ({sizes})")
     print("variants")
     for name in config.list_variants(arguments.root):
         variant = library.variant(name)

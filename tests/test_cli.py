@@ -17,6 +17,7 @@ from fne import cli, paths
 from fne.config import load_study
 from fne.errors import UserError
 from fne.failures import explain
+from fne.scenes.pair import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ["--study", "smoke", "--root", str(ROOT)]
@@ -56,8 +57,10 @@ def test_every_verb_calls_its_room(calls: list) -> None:
     text, store = paths.encoder(study, "text", ROOT), ROOT / paths.features_folder(study, "text")
     expected = [
         (["prepare", *STUDY], "data.prepare", (dict(study.data), data)),
-        (["pretrain", *STUDY, "--modality", "image", "--threads", "2"], "features.pretrain",
-         (dict(study.data), data / "encoders" / "image", "image", 2)),
+        (["pretrain", *STUDY, "--modality", "image", "--threads", "2", "--out", "again"], "features.pretrain",
+         (Recipe(0), ROOT / "again", "image", 2)),
+        (["pretrain", *STUDY, "--modality", "image", "--threads", "2", "--set", "encoders.draw=2"], "features.pretrain",
+         (Recipe(2), ROOT / "resources" / "encoders" / Recipe(2).slug / "image", "image", 2)),
         (["extract", *STUDY, "--modality", "text", *machine], "features.extract",
          (data, text, "text", store, 2, "cpu")),
         (["train", *STUDY, *JOB, *machine], "training.run", (study, "fne", "0-1", ROOT, 2, "cpu")),
@@ -83,9 +86,10 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         assert calls.pop() == (room, arguments) and not calls
 
 
-def test_the_scenes_checkpoint_is_the_folder_below_the_root(calls: list) -> None:
-    cli.main(["extract", *STUDY, "--modality", "image", "--device", "cpu"])
-    study = load_study("smoke", root=ROOT)
+def test_the_checkpoint_of_a_draw_is_the_folder_below_the_root(calls: list) -> None:
+    drawn = {"encoders.draw": 1}
+    cli.main(["extract", *STUDY, "--modality", "image", "--device", "cpu", "--set", "encoders.draw=1"])
+    study = load_study("smoke", drawn, ROOT)
     assert calls[0][1][1]["checkpoint"] == str(ROOT / paths.encoder_folder(study, "image"))
 
 
@@ -130,6 +134,7 @@ def test_threads_are_set_before_any_room_is_entered(calls: list, monkeypatch: py
             ["pretrain", *STUDY, "--modality", "image", "--set", "encoders.image.checkpoint=/x"],
             ["'/x'", "'scenes'"],
         ),
+        (["pretrain", *STUDY, "--modality", "image"], ["encoders.draw", "is shipped", "--out"]),
         (["describe", "papre", "--root", str(ROOT)], ["did you mean 'paper'"]),
         (["check", "nope", "--root", str(ROOT)], ["'nope'"]),
         (["check", "flickr8k", "--root", str(ROOT)], ["4 problems", "annotations"]),

@@ -10,6 +10,8 @@ from fne import config, paths
 from fne.configuration import merge
 from fne.configuration.library import Library
 from fne.configuration.schema import REGIMES
+from fne.errors import UserError
+from fne.scenes import pair
 from tests.projects import ENCODERS, PATHS, Project
 
 
@@ -36,7 +38,7 @@ def test_paths_are_relative_and_named_as_promised(project: Project) -> None:
     assert folder.parent == Path("resources") and folder.name.startswith("scenes-") and len(folder.name) == 15
     assert paths.manifest(study) == folder / "manifest.json"
     assert paths.truth(study, "val") == folder / "truth.val.npz"
-    assert paths.encoder_folder(study, "text") == folder / "encoders" / "text"
+    assert paths.encoder_folder(study, "text") == pair.SHIPPED / "text"
     assert paths.features_folder(study, "image").parent == folder / "features"
     assert paths.features_folder(study, "image").name.startswith("image-scenes-")
     run = Path("results/paper/fne/0-4")
@@ -46,8 +48,30 @@ def test_paths_are_relative_and_named_as_promised(project: Project) -> None:
     assert paths.queries(study, "fne", "0-4", "test") == run / "queries.test.npz"
     assert paths.scratch_folder(study, "fne", "0-4") == Path("scratch/paper/fne/0-4")
     assert paths.reports_folder(study) == Path("reports/paper")
-    assert paths.encoder(study, "image", Path("/r"))["checkpoint"] == f"/r/{folder}/encoders/image"
-    assert paths.is_pretrained_here(study, "image")
+    section = paths.encoder(study, "image", Path("/r"))
+    assert section["checkpoint"] == str(pair.SHIPPED / "image") and section["grid"] == pair.GRID
+    assert not paths.is_pretrained_here(study, "image")
+
+
+def test_a_draw_of_the_encoders_is_one_for_all_worlds_and_its_features_have_their_own_folder(project: Project) -> None:
+    shipped, drawn = project.load(), project.load(**{"encoders.draw": 3})
+    elsewhere = project.load(**{"encoders.draw": 3, "data.seed": 7, "data.prevalence": 0.01, "data.train": 300})
+    folder = paths.encoder_folder(drawn, "text")
+    assert folder == paths.encoder_folder(elsewhere, "text") == Path("resources/encoders", folder.parts[2], "text")
+    assert folder.parts[2].startswith("draw3-") and paths.is_pretrained_here(drawn, "text")
+    assert paths.encoder(drawn, "image", Path("/r"))["checkpoint"] == f"/r/{folder.parent}/image"
+    assert paths.data_id(shipped) == paths.data_id(drawn) != paths.data_id(elsewhere)
+    slugs = {paths.encoder_slug(one, "image") for one in (shipped, drawn, elsewhere)}
+    more = project.load(**{"encoders.draw": 3, "data.pretrain": 9000})
+    assert len(slugs) == 2 and paths.encoder_slug(more, "image") not in slugs
+    assert paths.data_id(more) == paths.data_id(shipped) and paths.encoder_folder(more, "text") != folder
+
+
+def test_what_only_a_draw_reads_is_refused_without_one(project: Project) -> None:
+    with pytest.raises(UserError, match="data.pretrain: is read by no variant.*encoders.draw is 0: the shipped pair"):
+        project.load(**{"data.pretrain": 9000})
+    with pytest.raises(UserError, match="encoders.draw: is read by no variant.*no encoder's checkpoint is 'scenes'"):
+        project.load("flickr8k", **(PATHS | ENCODERS | {"encoders.draw": 1}))
 
 
 def test_data_and_features_have_their_own_folders_per_content(project: Project) -> None:

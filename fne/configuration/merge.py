@@ -64,7 +64,16 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
             optional.append("finetune.randaugment_magnitude")
     else:
         optional.append("finetune.")
+    if not reads_scenes_encoders(flat):
+        optional += ["encoders.draw", "data.pretrain"]
+    elif flat["encoders.draw"] == 0:
+        optional.append("data.pretrain")
     return {key for key in flat if key in read or not key.startswith(tuple(optional))}
+
+
+def reads_scenes_encoders(flat: Mapping[str, Any]) -> bool:
+    """Is an encoder of `scenes` used, the shipped one or one that the workflow pretrains?"""
+    return "scenes" in (flat["encoders.image.checkpoint"], flat["encoders.text.checkpoint"])
 
 
 def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
@@ -76,6 +85,10 @@ def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
 def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> str:
     """Say what ignores a key."""
     section = key.partition(".")[0]
+    if key in ("encoders.draw", "data.pretrain"):
+        if reads_scenes_encoders(flat):
+            return "encoders.draw is 0: the shipped pair of encoders is used, nothing is pretrained"
+        return "no encoder's checkpoint is 'scenes'"
     if key in ("train.milestones", "train.decay"):
         return f"train.schedule is {flat['train.schedule']!r}"
     if section == "finetune" and regime == "head":

@@ -81,6 +81,7 @@ RUN_FIELDS: dict[str, Field] = {
     **{f"encoders.image.{key}": field for key, field in _ENCODER.items()},
     **{f"encoders.text.{key}": field for key, field in _ENCODER.items()},
     "encoders.text.max_length": Field("int", low=2, high=8192),
+    "encoders.draw": Field("int", low=0),
     "model.head": _choice(*HEAD_LEVELS),
     "model.hidden": COUNT,
     "model.dim": COUNT,

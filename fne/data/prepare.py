@@ -13,7 +13,6 @@ SCENES = (
     "train",
     "val",
     "test",
-    "pretrain",
     "captions_per_image",
     "prevalence",
     "image_size",

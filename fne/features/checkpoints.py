@@ -1,4 +1,4 @@
-"""Where an encoder's checkpoint lies and what it is: a local folder, a hub id, or the tiny encoders of the scenes.
+"""Where an encoder's checkpoint lies and what it is: a local folder or a hub id.
 
 Torch-free. Whatever the origin, the result is a local folder in the layout of ``transformers`` whose weights are
 safetensors, and a record of what exactly it holds.
@@ -14,8 +14,8 @@ from typing import Any
 
 from fne.errors import UserError, bad_input
 from fne.files import read_json, sha256_file, sha256_text
+from fne.scenes.pair import SHIPPED, check_shipped
 
-SCENES = "scenes"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PROCESSORS = {
     "image": ("preprocessor_config.json", "processor_config.json"),
@@ -30,7 +30,7 @@ class Checkpoint:
 
     Attributes:
         folder: The folder ``from_pretrained`` is given.
-        name: Hub id, name of the folder, or ``"scenes"``.
+        name: Hub id, or name of the folder.
         revision: Commit of the hub; None for a folder.
     """
 
@@ -56,32 +56,32 @@ class Checkpoint:
         }
 
 
-def find(section: Mapping[str, Any], modality: str, prepared: Path) -> Checkpoint:
+def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
     """Find the checkpoint a config section names, from the hub's cache or the hub itself where it is a hub id.
 
     Args:
         section: Keys ``checkpoint`` and ``revision`` of ``encoders.image`` or ``encoders.text``.
         modality: ``"image"`` or ``"text"``.
-        prepared: Folder of the prepared data, which holds the tiny encoders of the scenes.
 
     Raises:
         UserError: There is no such folder or hub id, or it is not a safetensors checkpoint of that modality.
     """
     key, name = f"encoders.{modality}.checkpoint", section.get("checkpoint")
     if not isinstance(name, str) or not name:
-        raise bad_input("no encoder is named", key=key, value=name, allowed="a folder, a hub id, or 'scenes'")
+        raise bad_input("no encoder is named", key=key, value=name, allowed="a folder or a hub id")
     revision = section.get("revision")
-    folder = prepared / "encoders" / modality if name == SCENES else Path(name).expanduser()
+    folder = Path(name).expanduser()
+    if folder.is_relative_to(SHIPPED):
+        check_shipped()
     if folder.is_dir():
         if revision is not None:
             raise bad_input(
                 "a local folder has no revisions", key=f"encoders.{modality}.revision", value=revision, allowed="null"
             )
-        found = Checkpoint(folder, SCENES if name == SCENES else folder.resolve().name, None)
-    elif name == SCENES:
-        raise bad_input(
-            "the tiny encoder has not been pretrained yet", file=folder, key=key, hint="run the pretraining step first"
-        )
+        found = Checkpoint(folder, folder.resolve().name, None)
+    elif "grid" in section:
+        hint = "run `fne pretrain` first"
+        raise bad_input("has not been pretrained yet", file=folder, key="encoders.draw", hint=hint)
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise bad_input("no such folder", key=key, value=name, hint=_FOLDER_HINT)
     else:

@@ -1,14 +1,14 @@
 """Frozen encoders through ``transformers``: any checkpoint of images or texts becomes pictures or texts -> features.
 
 Eval mode, no gradient, float32, whatever the checkpoint was saved in: frozen batch norms and no dropout, and a feature
-that depends on its own item only.
+that depends on its own item only. With a ``grid`` in its section an encoder computes in float64 and rounds its features
+onto that grid, so that they are the same on every machine.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def load(section: Mapping[str, Any], modality: str, prepared: Path, device: str = "cpu") -> ImageEncoder | TextEncoder:
+def load(section: Mapping[str, Any], modality: str, device: str = "cpu") -> ImageEncoder | TextEncoder:
     """Load the frozen encoder that a config section names.
 
     Args:
-        section: ``encoders.image`` or ``encoders.text`` of a resolved config.
+        section: What :func:`fne.paths.encoder` gives: ``encoders.image`` or ``encoders.text``, its checkpoint a folder
+            or hub id, perhaps with a ``grid``.
         modality: ``"image"`` or ``"text"``.
-        prepared: Folder of the prepared data.
         device: Where to compute, ``"cpu"`` or ``"cuda"``.
 
     Raises:
@@ -39,7 +39,7 @@ def load(section: Mapping[str, Any], modality: str, prepared: Path, device: str 
         if section.get(key) not in allowed:
             raise bad_input("not known", key=f"encoders.{modality}.{key}", value=section.get(key), allowed=allowed)
     _check_device(device)
-    checkpoint = find(section, modality, prepared)
+    checkpoint = find(section, modality)
     encoder = (ImageEncoder if modality == "image" else TextEncoder)(section, checkpoint, device)
     encoder.probe()
     return encoder
@@ -64,6 +64,7 @@ class _Encoder:
         self.section, self.checkpoint, self.device = section, checkpoint, device
         self.where = str(checkpoint.folder)
         self.tokens, self.pooling = section["level"] == "tokens", section["pooling"]
+        self.grid = section.get("grid")
         self.model, self.config = self._model()
 
     def _model(self) -> tuple[torch.nn.Module, Any]:
@@ -81,7 +82,7 @@ class _Encoder:
                 config=config,
                 attn_implementation=self.section.get("attention"),
                 use_safetensors=True,
-                dtype=torch.float32,
+                dtype=torch.float64 if self.grid else torch.float32,
                 output_loading_info=True,
             )
         except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
@@ -113,6 +114,12 @@ class _Encoder:
                 key=first,
                 hint="with pooling 'pooler' the pooler itself must have been trained",
             )
+
+    def _stored(self, features: torch.Tensor) -> np.ndarray:
+        """Features as the store takes them: float32, on the grid where there is one."""
+        if self.grid:
+            features = (features / self.grid).round() * self.grid
+        return features.float().cpu().numpy()
 
     def record(self) -> dict[str, Any]:
         """Checkpoint, checksums, class of the configuration."""
@@ -181,8 +188,8 @@ class ImageEncoder(_Encoder):
         import torch
 
         with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
-            return self.features(self.model, batch).float().cpu().numpy()
+            batch = torch.from_numpy(pixels).to(self.device, self.model.dtype, memory_format=torch.channels_last)
+            return self._stored(self.features(self.model, batch))
 
     def features(self, model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         """Features (B, D), or (B, T, D) at the token level, of normalised pixels (B, 3, H, W) under such a model.
@@ -289,8 +296,8 @@ class TextEncoder(_Encoder):
         with torch.inference_mode():
             found = self.features(self.model, batch["input_ids"], mask)
             if self.tokens:
-                return [row[kept].float().cpu().numpy() for row, kept in zip(found, mask.bool(), strict=True)]
-            return found.float().cpu().numpy()
+                return [self._stored(row[kept]) for row, kept in zip(found, mask.bool(), strict=True)]
+            return self._stored(found)
 
     def features(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Features (B, D), or (B, T, D) at the token level, of tokens (B, T) under a model of this kind."""

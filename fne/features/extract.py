@@ -17,6 +17,7 @@ from fne.features.pictures import decoded
 from fne.features.store import MODALITIES
 from fne.features.writer import StoreWriter, writing
 from fne.progress import Progress
+from fne.scenes.pair import check_unseen
 
 if TYPE_CHECKING:
     from fne.features.encoders import ImageEncoder, TextEncoder
@@ -50,6 +51,8 @@ def run(
     if modality not in MODALITIES:
         raise bad_input("no such modality", key="modality", value=modality, allowed=MODALITIES)
     manifest = Manifest.load(manifest_folder)
+    if "grid" in encoder:
+        check_unseen(manifest_folder)
     paths = manifest.image_paths()
     if modality == "image":
         for path in paths:
@@ -61,7 +64,7 @@ def run(
     from fne.features.encoders import load
 
     torch.set_num_threads(threads)
-    model = load(encoder, modality, Path(manifest_folder), device)
+    model = load(encoder, modality, device)
     header = {
         "modality": modality,
         "encoder": {**model.record(), "section": canonical(encoder, model.checkpoint)},

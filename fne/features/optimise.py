@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fne.data.scenes.world import Scenes, sample_reserved
 from fne.progress import Progress
+from fne.scenes.pair import Recipe
+from fne.seeding import numpy_stream
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,6 +22,11 @@ WIDTH, HEADS, FEED_FORWARD, BATCH = 128, 4, 256, 32
 """Of both encoders. Small batches: at this size the number of steps decides, not the number of examples in each."""
 FACT_SCALE = 3.0
 """Factor on the pooled vector before facts are read from it: a mean over tokens is smaller than a token."""
+
+
+def pretrain_scenes(recipe: Recipe) -> Scenes:
+    """The scenes a pair is pretrained on, uniform over those set aside for it: no split of any world has one."""
+    return sample_reserved(recipe.scenes, numpy_stream(recipe.draw, "scenes", "pretrain"))
 
 
 def split_point(n: int) -> int:

@@ -1,46 +1,44 @@
 """The verb *pretrain*: the tiny encoders of `scenes`, a ViT and a BERT, each from its own modality alone.
 
 Neither ever sees a picture with its caption, nor a scene of any split. They are saved as ordinary transformers folders
-and used through the path of any other encoder.
+and used through the path of any other encoder. The pair of draw 0 is shipped (:mod:`fne.scenes.pair`).
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from fne import provenance
 from fne.errors import bad_input
 from fne.features.store import MODALITIES
 from fne.files import atomic_folder, write_json
+from fne.scenes.pair import Recipe
 from fne.seeding import stream_seed
 
 LEAST_SCENES = 20
 
 
-def run(data: dict[str, Any], out: Path, modality: str, threads: int) -> None:
+def run(recipe: Recipe, out: Path, modality: str, threads: int) -> None:
     """Pretrain the encoder of one modality; ``pretraining.json`` in its folder tells what it learned.
 
-    The weights are a function of ``data``, bit for bit on the same machine with the same number of threads.
+    The weights are a function of the recipe, bit for bit on the same machine with the same number of threads.
 
     Args:
-        data: The resolved ``data`` section of `scenes`.
+        recipe: What it is pretrained on.
         out: The checkpoint folder to make.
         modality: ``"image"`` or ``"text"``.
         threads: CPU threads.
 
     Raises:
-        UserError: The data set has no pretraining scenes, or too few, or there is no such modality.
+        UserError: Too few scenes, or there is no such modality.
     """
     if modality not in MODALITIES:
         raise bad_input("no such modality", key="modality", value=modality, allowed=MODALITIES)
-    if data.get("dataset") != "scenes":
-        raise bad_input("only the encoders of scenes are pretrained here", key="data.dataset",
-                        value=data.get("dataset"), allowed=["scenes"])  # fmt: skip
-    if data["pretrain"] < LEAST_SCENES:
-        raise bad_input("too few scenes to learn from", key="data.pretrain", value=data["pretrain"],
+    if recipe.scenes < LEAST_SCENES:
+        raise bad_input("too few scenes to learn from", key="data.pretrain", value=recipe.scenes,
                         allowed=f"whole numbers from {LEAST_SCENES}")  # fmt: skip
     started = provenance.now()
 
@@ -56,13 +54,13 @@ def run(data: dict[str, Any], out: Path, modality: str, threads: int) -> None:
     logging.disable_progress_bar()
     with atomic_folder(out) as folder, torch.random.fork_rng(devices=[]):
         # transformers draws its first weights from the global stream, which is given back afterwards
-        torch.manual_seed(stream_seed(data["seed"], "pretrain", modality, "weights"))
-        scores = pretrain(data, folder)
+        torch.manual_seed(stream_seed(recipe.draw, "pretrain", modality, "weights"))
+        scores = pretrain(recipe, folder)
         shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors makes its file private
         record = provenance.record(started, device="cpu")
         write_json(
             folder / "pretraining.json",
-            {"schema": 1, "modality": modality, "data": data, "held_out": scores, "record": record},
+            {"schema": 2, "modality": modality, "recipe": asdict(recipe), "held_out": scores, "record": record},
         )
     told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
     print(f"pretrain {modality}: on held-out scenes {told}", file=sys.stderr)

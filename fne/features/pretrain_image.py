@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.data.scenes.prepare import pretrain_pictures, pretrain_scenes
+from fne.data.scenes.render import render
 from fne.data.scenes.world import BACKGROUNDS, CODES, COLOURS, GRID, SHAPES, SIZES, Scenes, decode
 from fne.features.facts import FACTS, scene_facts, table
 from fne.features.optimise import (
@@ -20,9 +20,11 @@ from fne.features.optimise import (
     fact_loss,
     fact_scores,
     optimise,
+    pretrain_scenes,
     shuffled_batches,
     split_point,
 )
+from fne.scenes.pair import Recipe
 from fne.seeding import numpy_stream
 
 if TYPE_CHECKING:
@@ -39,14 +41,14 @@ def cell_classes(scenes: Scenes) -> np.ndarray:
     return np.array(rows, np.int64)[scenes.cells]
 
 
-def pretrain(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+def pretrain(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Train a ViT whose patches are the cells of the grid, and save it as a checkpoint.
 
     From every patch token it must tell what stands in its cell; from the mean over the patch tokens, which is the
     feature, the background and the facts that hold of the whole scene.
 
     Args:
-        data: The ``data`` section of scenes.
+        recipe: What it is pretrained on.
         folder: Where the checkpoint goes.
 
     Returns:
@@ -56,9 +58,10 @@ def pretrain(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     from torch import nn
     from transformers import ViTConfig, ViTModel
 
-    scenes, size = pretrain_scenes(data), data["image_size"]
+    scenes, size = pretrain_scenes(recipe), recipe.image_size
     kept = split_point(len(scenes))
-    pixels = torch.from_numpy(pretrain_pictures(data)).permute(0, 3, 1, 2)
+    pictures = render(scenes, numpy_stream(recipe.draw, "scenes", "pretrain", "pictures"), size)
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     cells = torch.from_numpy(cell_classes(scenes))
     background = torch.from_numpy(scenes.background.astype(np.int64))
     facts = torch.from_numpy(table(scene_facts(scene) for scene in scenes))
@@ -91,7 +94,7 @@ def pretrain(data: dict[str, Any], folder: Path) -> dict[str, Any]:
             loss = loss + nn.functional.cross_entropy(logits.flatten(0, 1), cells[rows][..., part].flatten())
         return loss
 
-    batches = shuffled_batches(kept, BATCH, EPOCHS, numpy_stream(data["seed"], "pretrain", "image", "order"))
+    batches = shuffled_batches(kept, BATCH, EPOCHS, numpy_stream(recipe.draw, "pretrain", "image", "order"))
     optimise(loss_of, (model, of_cell, of_ground, of_scene), batches, RATE, "pretrain image")
     model.eval()
     with torch.inference_mode():

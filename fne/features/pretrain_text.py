@@ -11,7 +11,6 @@ import numpy as np
 
 from fne.data.scenes.captions import caption_scene
 from fne.data.scenes.draw import Chooser
-from fne.data.scenes.prepare import pretrain_scenes
 from fne.features.facts import FACTS, form_facts, table
 from fne.features.optimise import (
     BATCH,
@@ -22,10 +21,12 @@ from fne.features.optimise import (
     fact_loss,
     fact_scores,
     optimise,
+    pretrain_scenes,
     shuffled_batches,
     split_point,
 )
 from fne.features.pooling import masked_mean
+from fne.scenes.pair import Recipe
 from fne.seeding import numpy_stream, torch_stream
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def build_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **names)
 
 
-def pretrain(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+def pretrain(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Train a BERT on captions of scenes that no split holds, and save it as a checkpoint.
 
     It must tell masked words from their token, the words around a word from a token of the middle (which teaches
@@ -66,18 +67,18 @@ def pretrain(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     caption's own logical form states.
 
     Args:
-        data: The ``data`` section of scenes.
+        recipe: What it is pretrained on.
         folder: Where the checkpoint goes.
 
     Returns:
-        Accuracies on the captions of held-out scenes.
+        Accuracies on the captions of held-out scenes, and the cross-entropy of a masked word in nats.
     """
     import torch
     from torch import nn
     from transformers import BertConfig, BertModel
 
-    scenes, each = pretrain_scenes(data), data["captions_per_image"]
-    choose = Chooser(numpy_stream(data["seed"], "pretrain", "text", "captions"))
+    scenes, each = pretrain_scenes(recipe), recipe.captions_per_image
+    choose = Chooser(numpy_stream(recipe.draw, "pretrain", "text", "captions"))
     texts, forms = zip(*(caption_scene(scene, choose) for scene in scenes for _ in range(each)), strict=True)
     kept = split_point(len(scenes)) * each
     tokenizer = build_tokenizer(texts[:kept])
@@ -100,7 +101,7 @@ def pretrain(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     of_word, of_caption = nn.Linear(WIDTH, len(tokenizer)), nn.Linear(WIDTH, len(FACTS))
     of_neighbours = nn.Linear(WIDTH, len(NEIGHBOURS) * len(tokenizer))
     nn.init.constant_(of_caption.bias, -4.0)  # a caption states few facts
-    noise = torch_stream(data["seed"], "pretrain", "text", "masks")
+    noise = torch_stream(recipe.draw, "pretrain", "text", "masks")
 
     def hide(inputs: Tensor) -> Tensor:
         return (torch.rand(inputs.shape, generator=noise) < MASKED_WORDS) & (inputs >= len(SPECIAL))
@@ -125,17 +126,18 @@ def pretrain(data: dict[str, Any], folder: Path) -> dict[str, Any]:
             loss = loss + FACT_WEIGHT * fact_loss(of_caption(pooled[~masked] * FACT_SCALE), facts[rows][~masked])
         return loss
 
-    order = numpy_stream(data["seed"], "pretrain", "text", "order")
+    order = numpy_stream(recipe.draw, "pretrain", "text", "order")
     batches = by_length(shuffled_batches(kept, BATCH, EPOCHS, order), lengths.numpy(), order)
     optimise(loss_of, (model, of_word, of_caption, of_neighbours), batches, RATE, "pretrain text")
     model.eval()
     with torch.inference_mode():
         inputs, present, hidden = words[kept:], mask[kept:], hide(words[kept:])
         _, tokens, _ = forward(inputs.masked_fill(hidden, tokenizer.mask_token_id), present)
-        guessed = of_word(tokens[hidden]).argmax(-1) == inputs[hidden]
+        logits, wanted = of_word(tokens[hidden]), inputs[hidden]
         _, _, pooled = forward(inputs, present)
         scores = {
-            "masked_word_accuracy": float(guessed.float().mean()),
+            "masked_word_accuracy": float((logits.argmax(-1) == wanted).float().mean()),
+            "masked_word_loss": float(nn.functional.cross_entropy(logits, wanted)),
             **fact_scores(of_caption(pooled * FACT_SCALE), facts[kept:]),
         }
     model.save_pretrained(folder)

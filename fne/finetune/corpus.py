@@ -23,6 +23,7 @@ from fne.finetune.learner import embed_split
 from fne.finetune.loading import PixelSplit
 from fne.finetune.pictures import Transform
 from fne.finetune.towers import Towers
+from fne.scenes.pair import check_unseen
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class PixelCorpus:
 
     Args:
         manifest: What it holds.
+        encoders: Config section of each side's encoder, its checkpoint ready for use.
         fingerprints: Of the data and of both checkpoints, for records and checkpoints of training.
         workers: Processes that decode pictures.
     """
 
     manifest: Manifest
+    encoders: dict[str, dict[str, Any]]
     fingerprints: dict[str, str]
     workers: int
 
@@ -48,26 +51,27 @@ class PixelCorpus:
         """
         manifest = Manifest.load(root / paths.data_folder(study))
         fingerprints = {f"data.{side}": manifest.fingerprint(side) for side in paths.MODALITIES}
-        for side in paths.MODALITIES:
-            record = find(paths.encoder(study, side, root), side, manifest.folder).record(side)
+        encoders = {side: paths.encoder(study, side, root) for side in paths.MODALITIES}
+        for side, section in encoders.items():
+            record = find(section, side).record(side)
+            if section.pop("grid", None):  # of stored features: here they are computed anew, in float32
+                check_unseen(manifest.folder)
             del record["revision"]  # names of places; the digests say what is in them
             fingerprints[f"encoder.{side}"] = sha256_text(json.dumps(record, sort_keys=True))
-        return cls(manifest, fingerprints, workers)
+        return cls(manifest, encoders, fingerprints, workers)
 
     def _common(self, config: dict[str, Any], device: torch.device) -> dict[str, Any]:
         """What all splits share."""
-        sections = {
-            side: {**config["encoders"][side], "level": "pooled", "dtype": "float32"} for side in paths.MODALITIES
-        }
-        image = load(sections["image"], "image", self.manifest.folder)
+        sections = {side: {**self.encoders[side], "level": "pooled", "dtype": "float32"} for side in paths.MODALITIES}
+        image = load(sections["image"], "image")
         return {
-            "encoder": load(sections["text"], "text", self.manifest.folder),
+            "encoder": load(sections["text"], "text"),
             "cleaned": config["finetune"]["clean_captions"],
-            "padded": config["encoders"]["text"]["pooling"] == "mean_all",
+            "padded": sections["text"]["pooling"] == "mean_all",
             "transform": Transform.of(config["finetune"]),
             "mean": 255 * torch.tensor(image.processor.image_mean, device=device).reshape(3, 1, 1),
             "std": 255 * torch.tensor(image.processor.image_std, device=device).reshape(3, 1, 1),
-            "data": self.manifest.folder,
+            "encoders": self.encoders,
             "workers": self.workers,
         }
 
@@ -90,7 +94,7 @@ class PixelCorpus:
         """
         loaded = PixelSplit.load(self.manifest, split, None, device, **self._common(config, device))
         precision = torch.bfloat16 if config["finetune"]["precision"] == "bfloat16" else None
-        model = Towers(config, self.manifest.folder, seeds[0]).to(device).requires_grad_(False)
+        model = Towers(config, self.encoders, seeds[0]).to(device).requires_grad_(False)
         try:
             with safe_open(weights, framework="pt") as file:
                 held = json.loads((file.metadata() or {}).get("seeds", "null"))

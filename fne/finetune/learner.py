@@ -41,7 +41,7 @@ class FinetuneLearner(Learner):
             raise bad_input("end-to-end training takes one seed at a time", key="seeds", value=list(seeds))
         self.train, self.device, self.world, self.seed = train, device, World.here(), seeds[0]
         self.section, settings = config["finetune"], config["train"]
-        self.model = Towers(config, train.data, self.seed).to(device)
+        self.model = Towers(config, train.encoders, self.seed).to(device)
         self.dim = self.model.dim
         self.mine = self.world.share(settings["batch_size"])
         part = settings["batch_size"] // self.world.size

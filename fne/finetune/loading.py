@@ -88,7 +88,7 @@ class PixelSplit(Pairs):
         tokens: Of the M captions.
         transform: How a picture becomes pixels.
         mean, std: (3, 1, 1) the encoder's, of pixels in [0, 255], on the device.
-        data: Folder of the prepared data.
+        encoders: Config section of each side's encoder, its checkpoint ready for use.
         workers: Processes that decode; 0: this one.
     """
 
@@ -97,7 +97,7 @@ class PixelSplit(Pairs):
     transform: Transform
     mean: Tensor
     std: Tensor
-    data: Path
+    encoders: dict[str, dict[str, Any]]
     workers: int
 
     @classmethod

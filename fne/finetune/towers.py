@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -57,27 +57,27 @@ class Towers(nn.Module):
 
     Args:
         config: A resolved config of the regime ``finetune``.
-        data: Folder of the prepared data, for encoders pretrained by the workflow.
+        encoders: Config section of each side's encoder, its checkpoint ready for use.
         seed: Of the projections' initial weights.
 
     Raises:
         UserError: A checkpoint cannot be used, or the embeddings of the two sides have different widths.
     """
 
-    def __init__(self, config: dict[str, Any], data: Path, seed: int) -> None:
+    def __init__(self, config: dict[str, Any], encoders: Mapping[str, Mapping[str, Any]], seed: int) -> None:
         super().__init__()
         section, model = config["finetune"], config.get("model", {})
         widths = {}
         for side in SIDES:
             wanted = {
-                **config["encoders"][side],
+                **encoders[side],
                 "level": "pooled",
                 "dtype": "float32",
                 "attention": None if section["attention"] == "sdpa" else "eager",
             }
             if side == "image":
                 wanted["image_size"] = section["image_size"]
-            encoder = load(wanted, side, data)
+            encoder = load(wanted, side)
             if side == "text":
                 encoder.find_out_about_masks()
             width = int(encoder.encode(_example(encoder, section["image_size"])).shape[-1])

@@ -48,7 +48,10 @@ class Corpus:
         stores = {}
         for modality in paths.MODALITIES:
             folder = root / paths.features_folder(study, modality)
-            stores[modality] = Features.open(folder, manifest.fingerprint(modality), modality=modality)
+            encoder = paths.encoder(study, modality, root)
+            stores[modality] = Features.open(
+                folder, manifest.fingerprint(modality), modality=modality, encoder=encoder
+            )
         fingerprints = {f"data.{modality}": manifest.fingerprint(modality) for modality in paths.MODALITIES}
         fingerprints |= {f"features.{modality}": store.fingerprint for modality, store in stores.items()}
         return cls(manifest, stores["image"], stores["text"], fingerprints)

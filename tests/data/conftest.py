@@ -13,7 +13,7 @@ from PIL import Image
 from fne.data.scenes.prepare import build_splits, run
 
 SMALL = {
-    "dataset": "scenes", "seed": 3, "train": 240, "val": 80, "test": 120, "pretrain": 50,
+    "dataset": "scenes", "seed": 3, "train": 240, "val": 80, "test": 120,
     "captions_per_image": 3, "prevalence": 0.003, "image_size": 48,
 }  # fmt: skip
 

@@ -18,12 +18,11 @@ from fne.data.scenes.logic import evaluate, read_forms
 from fne.data.scenes.prepare import (
     build_splits,
     load_scenes,
-    pretrain_pictures,
-    pretrain_scenes,
 )
 from fne.data.scenes.prevalence import draw_split_forms, order_situations
 from fne.data.scenes.relevance import count_matches, relevant_pairs
 from fne.data.scenes.situations import SHARES, Sampler, draw_situations, quotas
+from fne.data.scenes.world import reserved
 from fne.data.truth import prevalence
 from fne.errors import UserError
 from tests.data.conftest import SMALL, scenes_section
@@ -71,10 +70,10 @@ def test_pictures_are_those_of_the_scenes(prepared: Path) -> None:
         assert contrast[cells[row] > 0].max(axis=1).min() > contrast[cells[row] == 0].max(axis=1).max()
 
 
-def test_splits_and_pretraining_share_no_scene(small_world) -> None:
-    keys = [split.scenes.keys() for split in small_world.values()] + [pretrain_scenes(SMALL).keys()]
-    everything = np.concatenate(keys)
-    assert len(np.unique(everything)) == len(everything) == 240 + 80 + 120 + 50
+def test_splits_share_no_scene_and_hold_none_that_is_reserved(small_world) -> None:
+    everything = np.concatenate([split.scenes.keys() for split in small_world.values()])
+    assert len(np.unique(everything)) == len(everything) == 240 + 80 + 120
+    assert not reserved(everything).any()
 
 
 def test_scenes_that_would_repeat_are_drawn_again() -> None:
@@ -177,14 +176,8 @@ def test_another_seed_gives_another_world(small_world) -> None:
 
 
 def test_seed_zero_and_small_splits_work() -> None:
-    world = build_splits(scenes_section(seed=0, train=30, val=2, test=3, pretrain=0, captions_per_image=1))
+    world = build_splits(scenes_section(seed=0, train=30, val=2, test=3, captions_per_image=1))
     assert [len(split.texts) for split in world.values()] == [30, 2, 3]
-
-
-def test_the_pictures_of_pretraining_are_those_of_its_scenes() -> None:
-    pictures = pretrain_pictures(SMALL)
-    assert pictures.shape == (50, 48, 48, 3)
-    np.testing.assert_array_equal(pictures, pretrain_pictures(SMALL))
 
 
 def test_texts_say_the_forms(small_world) -> None:
@@ -238,8 +231,8 @@ def test_values_that_make_no_world(tmp_path: Path, change: dict, message: str) -
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     data = scenes_section()
-    del data["pretrain"]
-    with pytest.raises(UserError, match="data.pretrain: missing"):
+    del data["prevalence"]
+    with pytest.raises(UserError, match="data.prevalence: missing"):
         prepare.run(data, tmp_path / "out")
 
 
@@ -258,7 +251,7 @@ def test_a_manifest_stands_only_beside_all_of_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int
 ) -> None:
     """Prepared over an older world and cut off between two entries, the folder has no manifest."""
-    data = scenes_section(train=20, val=5, test=5, pretrain=0)
+    data = scenes_section(train=20, val=5, test=5)
     prepare.run(data, tmp_path / "out")
     moved = []
 
@@ -278,7 +271,7 @@ def test_a_manifest_stands_only_beside_all_of_its_data(
 
 def test_preparing_again_keeps_features_and_replaces_data(tmp_path: Path) -> None:
     folder = tmp_path / "scenes-x"
-    data = scenes_section(train=20, val=5, test=5, pretrain=0)
+    data = scenes_section(train=20, val=5, test=5)
     prepare.run(data, folder)
     (folder / "features").mkdir()
     (folder / "features" / "store").write_text("kept")

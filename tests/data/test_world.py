@@ -21,6 +21,7 @@ from fne.data.scenes.situations import (
 from fne.data.scenes.world import (
     CODES,
     COLOURS,
+    RESERVED,
     SHAPES,
     Object,
     Scene,
@@ -29,8 +30,9 @@ from fne.data.scenes.world import (
     decode,
     encode,
     from_scene_list,
+    reserved,
+    sample_reserved,
     sample_scenes,
-    sample_unique,
 )
 from fne.errors import UserError
 
@@ -74,14 +76,27 @@ def test_keys_tell_scenes_apart() -> None:
     assert int(top[0]) == 3 * (CODES + 1) ** 9 + sum(CODES * (CODES + 1) ** i for i in range(9))
 
 
-def test_sample_unique_avoids_repeats_and_taken_scenes() -> None:
-    pool = sample_scenes(30, np.random.default_rng(2))
-    rng = np.random.default_rng(3)
-    drawn = sample_unique(20, lambda n: pool.take(rng.integers(0, 30, n)), pool.keys()[:10])
+def test_one_scene_in_eight_is_reserved_by_its_content_alone() -> None:
+    scenes = sample_scenes(40_000, np.random.default_rng(2))
+    keys = scenes.keys()
+    found = reserved(keys)
+    assert abs(found.mean() - 1 / RESERVED) < 0.006
+    for key, one in zip(keys[:300].tolist(), found[:300].tolist(), strict=True):
+        mixed = key
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> shift)) * factor % 2**64
+        assert one == ((mixed ^ (mixed >> 31)) % 8 == 0)
+    # an attribute says nothing about it
+    for background in range(4):
+        assert abs(found[scenes.background == background].mean() - 1 / RESERVED) < 0.012
+
+
+def test_reserved_scenes_are_drawn_without_repeats() -> None:
+    drawn = sample_reserved(500, np.random.default_rng(3))
     keys = drawn.keys()
-    assert len(drawn) == len(set(keys.tolist())) == 20
-    assert not set(keys.tolist()) & set(pool.keys()[:10].tolist())
-    assert len(sample_unique(0, lambda n: pool.take(slice(0, n)), pool.keys())) == 0
+    assert len(drawn) == len(set(keys.tolist())) == 500 and reserved(keys).all()
+    assert len(sample_reserved(0, np.random.default_rng(3))) == 0
+    np.testing.assert_array_equal(keys, sample_reserved(500, np.random.default_rng(3)).keys())
 
 
 def test_chooser_is_uniform_and_repeats() -> None:

@@ -14,7 +14,6 @@ DATA = {
     "train": 20,
     "val": 6,
     "test": 6,
-    "pretrain": 40,
     "captions_per_image": 5,
     "prevalence": 0.0,
     "image_size": 48,

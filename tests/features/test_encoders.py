@@ -27,7 +27,7 @@ def pictures(n: int = 3) -> list[Image.Image]:
 
 
 def encode_pictures(folder: Path, **changes: Any) -> np.ndarray:
-    encoder = load(section(folder, **changes), "image", Path("nowhere"))
+    encoder = load(section(folder, **changes), "image")
     return encoder.encode(np.stack([encoder.prepare(picture) for picture in pictures()]))
 
 
@@ -91,7 +91,7 @@ def test_two_towers(checkpoint: Callable[..., Path], family: str) -> None:
     close(encode_pictures(folder), patches.mean(1))
     close(encode_pictures(folder, pooling="pooler"), output.pooler_output)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    encoder = load(section(folder, pooling="pooler", max_length=40), "text", Path("nowhere"))
+    encoder = load(section(folder, pooling="pooler", max_length=40), "text")
     for text, got in zip(TEXTS, encoder.encode(TEXTS), strict=True):
         if family == "clip":
             alone = tokenizer([text], return_tensors="pt")
@@ -106,7 +106,7 @@ def test_text_poolings_do_not_see_padding(checkpoint: Callable[..., Path]) -> No
     folder = checkpoint("bert")
     model, tokenizer = plain(folder), transformers.AutoTokenizer.from_pretrained(folder)
     made = {
-        (level, pooling): load(section(folder, level=level, pooling=pooling, max_length=40), "text", Path(".")).encode(
+        (level, pooling): load(section(folder, level=level, pooling=pooling, max_length=40), "text").encode(
             TEXTS
         )
         for level, pooling in (("pooled", "mean"), ("pooled", "cls"), ("pooled", "pooler"), ("tokens", "mean"))
@@ -122,7 +122,7 @@ def test_text_poolings_do_not_see_padding(checkpoint: Callable[..., Path]) -> No
 
 
 def test_texts_are_cut_at_max_length(checkpoint: Callable[..., Path]) -> None:
-    encoder = load(section(checkpoint("bert"), max_length=6, level="tokens"), "text", Path("."))
+    encoder = load(section(checkpoint("bert"), max_length=6, level="tokens"), "text")
     assert [len(tokens) for tokens in encoder.encode(TEXTS)] == [5, 6, 4]
     assert encoder.count([*TEXTS, "a zebra"]) == ([5, 18, 4, 4], [0, 0, 0, 1])
 
@@ -140,7 +140,7 @@ def test_masked_mean_is_the_mean_over_the_words_that_are_there() -> None:
 
 
 def test_a_frozen_encoder_is_in_eval_mode_without_gradients(checkpoint: Callable[..., Path]) -> None:
-    encoder = load(section(checkpoint("resnet")), "image", Path("."))
+    encoder = load(section(checkpoint("resnet")), "image")
     assert not any(module.training for module in encoder.model.modules())
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
     assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float32}
@@ -148,28 +148,41 @@ def test_a_frozen_encoder_is_in_eval_mode_without_gradients(checkpoint: Callable
 
 def test_the_record_names_weights_and_configuration(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     folder = checkpoint("vit")
-    record = load(section(folder), "image", Path(".")).record()
+    record = load(section(folder), "image").record()
     assert (record["checkpoint"], record["revision"], record["config_class"]) == ("vit", None, "ViTConfig")
     assert record["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     model = plain(folder)
     model.save_pretrained(tmp_path / "vit", max_shard_size="10KB")
     shutil.copy(folder / "preprocessor_config.json", tmp_path / "vit")
     assert len(list((tmp_path / "vit").glob("*.safetensors"))) > 1
-    sharded = load(section(tmp_path / "vit"), "image", Path("."))
+    sharded = load(section(tmp_path / "vit"), "image")
     assert sharded.record()["sha256"] != record["sha256"]
     np.testing.assert_array_equal(encode_pictures(tmp_path / "vit"), encode_pictures(folder))
 
 
-def test_the_scenes_encoder_lies_with_the_prepared_data(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not been pretrained"):
-        load(section("scenes"), "image", tmp_path)
-    shutil.copytree(checkpoint("vit"), tmp_path / "encoders" / "image")
-    assert load(section("scenes"), "image", tmp_path).record()["checkpoint"] == "scenes"
+def test_features_on_a_grid_are_float64_results_rounded(checkpoint: Callable[..., Path]) -> None:
+    grid = 2.0**-12
+    for family, modality in (("vit", "image"), ("bert", "text")):
+        found = load(section(checkpoint(family), grid=grid), modality)
+        assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float64}
+        model = plain(checkpoint(family)).double()
+        if modality == "image":
+            pictures = np.stack([found.prepare(Image.new("RGB", (60, 50), (value, 99, 3))) for value in (0, 77, 255)])
+            wanted = model(pixel_values=torch.from_numpy(pictures).double()).last_hidden_state[:, 1:].mean(1)
+            made = found.encode(pictures)
+        else:
+            rows = [found.tokenizer(text, return_tensors="pt") for text in ("a red star", "a star")]
+            wanted = torch.stack([model(**row).last_hidden_state[0].mean(0) for row in rows])
+            made = found.encode(["a red star", "a star"])
+        assert made.dtype == np.float32
+        for row, exact in zip(made, wanted.detach().numpy(), strict=True):
+            for value, other in zip(row.tolist(), exact.tolist(), strict=True):
+                assert value == round(other / grid) * grid
 
 
 def refusal(settings: dict[str, Any], modality: str = "image", **options: Any) -> str:
     with pytest.raises(UserError) as caught:
-        load(settings, modality, Path("nowhere"), **options)
+        load(settings, modality, **options)
     return str(caught.value)
 
 
@@ -204,7 +217,7 @@ def test_an_encoder_of_the_other_modality_is_refused(checkpoint: Callable[..., P
 
 def test_a_pooler_that_was_never_trained_is_refused(checkpoint: Callable[..., Path]) -> None:
     folder = checkpoint("vit-without-pooler")
-    load(section(folder), "image", Path("."))
+    load(section(folder), "image")
     assert "lacks weights" in refusal(section(folder, pooling="pooler"))
 
 
@@ -256,7 +269,7 @@ def test_mobilenet_of_real_pictures_equals_a_direct_forward_pass(shared: Path) -
     folder = shared / "encoders" / "mobilenet_v2_1.0_224"
     paths = sorted((shared / "data" / "flickr8k" / "images").glob("*.jpg"))[:4]
     images = [Image.open(path).convert("RGB") for path in paths]
-    encoder = load(section(folder), "image", Path("."))
+    encoder = load(section(folder), "image")
     got = encoder.encode(np.stack([encoder.prepare(image) for image in images]))
     model = transformers.MobileNetV2Model.from_pretrained(folder).eval()
     scaled = np.stack([np.asarray(image, np.float32) for image in images]) / 127.5 - 1  # they are 224 x 224

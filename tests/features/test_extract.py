@@ -93,7 +93,7 @@ def test_text_rows_are_the_features_of_their_own_captions(
     folder = checkpoint("bert")
     calls: list[str] = []
     settings = section(folder, level=level, max_length=6)
-    plain = load(settings, "text", small.folder)
+    plain = load(settings, "text")
     kind = type(plain)
     made = kind.encode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,17 @@ import transformers
 from fne.data.scenes.captions import caption_scene, full_form
 from fne.data.scenes.draw import Chooser
 from fne.data.scenes.logic import FIELDS
-from fne.data.scenes.prepare import pretrain_scenes
 from fne.data.scenes.world import Object, Scene
 from fne.errors import UserError
 from fne.features import pretrain, pretrain_text
 from fne.features.encoders import load
 from fne.features.facts import FACTS, INDEX, form_facts, scene_facts, table
-from fne.features.optimise import fact_loss, fact_scores, shuffled_batches, split_point
+from fne.features.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
 from fne.features.pretrain_image import cell_classes
-from tests.features.conftest import DATA, section
+from fne.scenes.pair import GRID, Recipe
+from tests.features.conftest import section
 
-LEARN = {**DATA, "pretrain": 120}
+FEW, LEARN = Recipe(0, 40), Recipe(0, 120)
 
 
 def true_of(fact: tuple[Any, ...], scene: Scene) -> bool:
@@ -46,7 +47,7 @@ def test_scene_facts_are_exactly_the_true_ones() -> None:
     assert len(set(FACTS)) == len(FACTS)
     pairs = sum(len(a) * len(b) for i, a in enumerate(FIELDS) for b in FIELDS[i + 1 :])
     assert len(FACTS) == sum(map(len, FIELDS)) + pairs + 3 * (8 + 6) + 3 + 4
-    for scene in pretrain_scenes(DATA):
+    for scene in pretrain_scenes(FEW):
         facts = scene_facts(scene)
         assert facts == {fact for fact in FACTS if true_of(fact, scene)}
 
@@ -85,7 +86,7 @@ def test_the_table_has_one_column_per_fact() -> None:
 
 
 def test_cell_classes_say_what_stands_where() -> None:
-    scenes = pretrain_scenes(DATA)
+    scenes = pretrain_scenes(FEW)
     classes = cell_classes(scenes)
     for number, scene in enumerate(scenes):
         wanted = np.zeros((9, 3), int)
@@ -161,34 +162,30 @@ def test_pretraining_twice_gives_the_same_weights_and_a_checkpoint_like_any_othe
     tmp_path: Path, modality: str
 ) -> None:
     before = torch.random.get_rng_state()
-    for name in ("one", "two"):
-        pretrain.run(LEARN, tmp_path / name / "encoders" / modality, modality, 1)
+    folders = [tmp_path / name / modality for name in ("one", "two")]
+    for folder in folders:
+        pretrain.run(LEARN, folder, modality, 1)
     assert torch.equal(before, torch.random.get_rng_state())
-    folders = [tmp_path / name / "encoders" / modality for name in ("one", "two")]
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert weights[0] == weights[1]
-    other = {**LEARN, "prevalence": 0.03, "train": 10}  # what the splits hold changes nothing
-    pretrain.run(other, folders[1], modality, 1)
-    assert (folders[1] / "model.safetensors").read_bytes() == weights[0]
-    pretrain.run({**LEARN, "seed": 1}, folders[1], modality, 1)
+    pretrain.run(replace(LEARN, draw=1), folders[1], modality, 1)
     assert (folders[1] / "model.safetensors").read_bytes() != weights[0]
     told = json.loads((folders[0] / "pretraining.json").read_text())
-    assert told["modality"] == modality and told["data"] == LEARN
-    assert all(0 <= value <= 1 for value in told["held_out"].values())
+    assert told["modality"] == modality and Recipe(**told["recipe"]) == LEARN
+    assert all(0 <= value <= 1 for name, value in told["held_out"].items() if name != "masked_word_loss")
     model = transformers.AutoModel.from_pretrained(folders[0])
     assert type(model) is (transformers.ViTModel if modality == "image" else transformers.BertModel)
     assert not any((folder / "pytorch_model.bin").exists() for folder in folders)
-    encoder = load(section("scenes", max_length=32), modality, tmp_path / "one")
-    assert encoder.record()["checkpoint"] == "scenes"
+    encoder = load(section(folders[0], max_length=32, grid=GRID), modality)
+    assert encoder.record()["checkpoint"] == modality
     modes = {path.stat().st_mode & 0o777 for path in folders[0].iterdir()}
     assert len(modes) == 1
 
 
 def test_the_encoders_learn_something(tmp_path: Path) -> None:
     """With a sixteenth of the usual scenes: better than naming the most frequent class."""
-    data = {**DATA, "pretrain": 500}
     for modality in ("image", "text"):
-        pretrain.run(data, tmp_path / modality, modality, 1)
+        pretrain.run(Recipe(0, 500), tmp_path / modality, modality, 1)
     image, text = (
         json.loads((tmp_path / name / "pretraining.json").read_text())["held_out"] for name in ("image", "text")
     )
@@ -200,14 +197,13 @@ def test_the_encoders_learn_something(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "modality", "said"),
+    ("recipe", "modality", "said"),
     [
         (LEARN, "images", "did you mean 'image'"),
-        ({**LEARN, "pretrain": 3}, "image", "too few scenes"),
-        ({**LEARN, "dataset": "flickr8k"}, "image", "only the encoders of scenes"),
+        (replace(LEARN, scenes=3), "image", "too few scenes"),
     ],
 )
-def test_what_cannot_be_pretrained_is_refused(tmp_path: Path, data: dict[str, Any], modality: str, said: str) -> None:
+def test_what_cannot_be_pretrained_is_refused(tmp_path: Path, recipe: Recipe, modality: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        pretrain.run(data, tmp_path / "out", modality, 1)
+        pretrain.run(recipe, tmp_path / "out", modality, 1)
     assert not (tmp_path / "out").exists()

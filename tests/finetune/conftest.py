@@ -20,7 +20,7 @@ STUDY = """
 title: Tiny, end to end
 question: Does the path run?
 regime: finetune
-data: {{dataset: scenes, train: 64, val: 24, test: 24, pretrain: 20, prevalence: 0.005}}
+data: {{dataset: scenes, train: 64, val: 24, test: 24, prevalence: 0.005}}
 encoders:
   image: {{checkpoint: {image}, pooling: mean}}
   text: {{checkpoint: {text}, pooling: mean}}

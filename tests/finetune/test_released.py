@@ -29,7 +29,7 @@ title: As released, tiny
 question: Is it the release?
 regime: finetune
 as_released: true
-data: {{dataset: scenes, train: 64, val: 24, test: 24, pretrain: 20, prevalence: 0.005}}
+data: {{dataset: scenes, train: 64, val: 24, test: 24, prevalence: 0.005}}
 encoders: {{image: {{checkpoint: {root}/aligned/vit}}, text: {{checkpoint: {root}/aligned/bert}}}}
 set:
   finetune: {{image_size: 48}}

@@ -237,8 +237,9 @@ def test_sizes(count: float, text: str) -> None:
 def test_what_must_be_run_first_is_said_before_any_work(world, tmp_path, project, load) -> None:  # noqa: F811
     root, study = world
     estimate.check_ready(study, root)  # features are there: nobody asks for the encoders that made them
+    drawn = load_study("smoke", heads.OVERRIDES | {"encoders.draw": 1}, root)
     with pytest.raises(UserError) as caught:
-        estimate.run(study, tmp_path, 1, "cpu", 1)
+        estimate.run(drawn, tmp_path, 1, "cpu", 1)
     words = str(caught.value)
     order = ["prepare", "pretrain --modality image", "extract --modality image", "pretrain --modality text"]
     assert all(f"`fne {verb} --study smoke --set" in words for verb in [*order, "extract --modality text"]), words

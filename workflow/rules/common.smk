@@ -19,9 +19,9 @@ from fne.config import training_digest
 from fne.configuration.published import FILE as PUBLISHED
 from fne.errors import UserError
 from fne.reporting.figures import FIGURES
-from fne.reporting.series.names import FIGURE as SERIES_FIGURE
-from fne.reporting.series.names import TABLES as SERIES_TABLES
+from fne.reporting.series import names as series_files
 from fne.reporting.tables import TABLES
+from fne.sharing import reference
 
 STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,10 +29,20 @@ TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distr
 AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
 COMPARED = ("intervals.csv", "contrasts.csv")
 AUDITED = tuple(AUDIT_TABLES)
-COMPARED_SERIES = ("worlds.csv", "effects.csv", "picks.csv")
+VERIFIED = ("verify.csv", "verify.json")
 # Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
 # inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).
-ROOMS = ("fne.audit", "fne.retrieval", "fne.stats", "fne.reporting", "fne.study_results", "fne.seeding")
+ROOMS = (
+    "fne.analysis",
+    "fne.audit",
+    "fne.reporting",
+    "fne.retrieval",
+    "fne.seeding",
+    "fne.sharing",
+    "fne.stats",
+    "fne.steps",
+    "fne.study_results",
+)
 
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
 shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
@@ -52,6 +62,8 @@ def load_studies():
         studies = {member.name: member for member in members}
         if "smoke" not in studies:
             studies["smoke"] = load_study("smoke")
+        for study in studies.values():
+            reference.find(study, Path("."))  # one that is damaged is an error now, not after hours of training
         if DEVICE not in DEVICES:
             raise UserError(f"--config: device: got {DEVICE!r}; allowed: {', '.join(DEVICES)}")
         for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
@@ -73,6 +85,16 @@ GPUS = int(DEVICE == "cuda")
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
+BY_FEATURES = {
+    (paths.data_id(study), modality, paths.encoder_slug(study, modality)): study
+    for study in reversed(STUDIES.values())
+    for modality in paths.MODALITIES
+}
+BY_PAIR = {
+    paths.recipe(study).slug: study
+    for study in STUDIES.values()
+    if any(paths.is_pretrained_here(study, modality) for modality in paths.MODALITIES)
+}
 
 
 wildcard_constraints:
@@ -83,12 +105,18 @@ wildcard_constraints:
     split="|".join(paths.SPLITS),
     data="|".join(BY_DATA),
     modality="|".join(paths.MODALITIES),
-    encoder=r"[A-Za-z0-9_.]+-[0-9a-f]{8}",
+    encoder=r"[A-Za-z0-9_.-]+-[0-9a-f]{8}",
+    pair="|".join(BY_PAIR) or "(?!)",
 
 
 def of_data(wildcards):
     """The study whose data a rule of workflow/rules/{data,features}.smk is about."""
     return BY_DATA[wildcards.data]
+
+
+def of_features(wildcards):
+    """The study whose features a job extracts."""
+    return BY_FEATURES[wildcards.data, wildcards.modality, wildcards.encoder]
 
 
 def of_study(wildcards):
@@ -102,6 +130,14 @@ def of_series(wildcards):
 def data_arguments(wildcards, output):
     """How the CLI is told which study. Functions of `output` are no triggers: what counts is said by the digests."""
     return arguments(of_data(wildcards))
+
+
+def features_arguments(wildcards, output):
+    return arguments(of_features(wildcards))
+
+
+def pair_arguments(wildcards, output):
+    return arguments(BY_PAIR[wildcards.pair])
 
 
 def study_arguments(wildcards, output):
@@ -130,7 +166,7 @@ def corpus_files(wildcards):
 
 def encoder_files(wildcards):
     """The checkpoint, where the workflow itself makes it."""
-    study = of_data(wildcards)
+    study = of_features(wildcards)
     if not paths.is_pretrained_here(study, wildcards.modality):
         return []
     return paths.encoder_folder(study, wildcards.modality) / "model.safetensors"
@@ -219,6 +255,13 @@ def published_file(wildcards):
     return str(PUBLISHED) if of_study(wildcards).published else []
 
 
+def verified(wildcards):
+    """How the study compares with its reference, where one of its variants is recorded."""
+    study = of_study(wildcards)
+    has_one = reference.find(study, Path(".")) is not None
+    return [str(paths.results_folder(study) / file) for file in VERIFIED] if has_one else []
+
+
 def set_against(wildcards):
     """Which published results a study is set against, and how."""
     against = of_study(wildcards).published
@@ -236,9 +279,9 @@ def asked_by(study):
 
 
 def asked_of_series(wildcards):
-    """What a series asks, and at which values."""
+    """What a series asks, and at which points."""
     series = of_series(wildcards)
-    return [series.title, series.question, series.key, list(series.values), asked_by(series.shared)]
+    return [series.title, series.question, [list(point.items()) for point in series.points], asked_by(series.shared)]
 
 
 def module_files(module):

@@ -1,16 +1,17 @@
-# The two frozen encoders: pretrained here for `scenes`, given by the user for a corpus; their features, once for all runs.
+# The two frozen encoders: shipped for `scenes` (further draws are pretrained here), given by the user for a corpus; their
+# features, once for all runs.
 rule pretrain:
     output:
-        "resources/{data}/encoders/{modality}/model.safetensors",
-        "resources/{data}/encoders/{modality}/config.json",
+        "resources/encoders/{pair}/{modality}/model.safetensors",
+        "resources/encoders/{pair}/{modality}/config.json",
     log:
-        "logs/{data}/pretrain.{modality}.log",
+        "logs/encoders/{pair}.{modality}.log",
     benchmark:
-        "benchmarks/{data}/pretrain.{modality}.tsv"
+        "benchmarks/encoders/{pair}.{modality}.tsv"
     threads: 1
     params:
         protocol=fne.PROTOCOL,
-        study=data_arguments,
+        study=pair_arguments,
     shell:
         "fne pretrain {params.study} --modality {wildcards.modality} --threads {threads}"
         " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -32,7 +33,7 @@ rule extract:
         gpu=GPUS,
     params:
         protocol=fne.PROTOCOL,
-        study=data_arguments,
+        study=features_arguments,
     shell:
         "fne extract {params.study} --modality {wildcards.modality} --threads {threads} --device {DEVICE}"
         " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

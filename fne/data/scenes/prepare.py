@@ -20,7 +20,7 @@ from fne.data.scenes.prevalence import MAX_PREVALENCE, draw_split_forms
 from fne.data.scenes.relevance import relevant_pairs
 from fne.data.scenes.render import render
 from fne.data.scenes.situations import Sampler, draw_situations, quotas
-from fne.data.scenes.world import Scenes, sample_scenes, sample_unique
+from fne.data.scenes.world import Scenes, reserved
 from fne.data.truth import Truth
 from fne.data.writing import Corpus, staging, write_prepared
 from fne.errors import bad_input
@@ -38,21 +38,6 @@ class Split:
     texts: list[str]
 
 
-def pretrain_scenes(data: dict[str, Any]) -> Scenes:
-    """The ``data.pretrain`` scenes for the encoders, uniform over the world; no split has any of them."""
-    rng = numpy_stream(data["seed"], "scenes", "pretrain")
-    return sample_unique(data["pretrain"], lambda n: sample_scenes(n, rng), np.zeros(0, np.int64))
-
-
-def pretrain_pictures(data: dict[str, Any]) -> np.ndarray:
-    """Pictures of :func:`pretrain_scenes`: uint8 (n, image_size, image_size, 3)."""
-    return render(
-        pretrain_scenes(data),
-        numpy_stream(data["seed"], "scenes", "pretrain", "pictures"),
-        data["image_size"],
-    )
-
-
 def build_splits(data: dict[str, Any]) -> dict[str, Split]:
     """Draw the scenes and captions of train, val and test; nothing is written.
 
@@ -65,7 +50,7 @@ def build_splits(data: dict[str, Any]) -> dict[str, Split]:
     check_section(data)
     seed = data["seed"]
     situations = draw_situations(Chooser(numpy_stream(seed, "scenes", "situations")))
-    taken = pretrain_scenes(data).keys()
+    taken = np.zeros(0, np.int64)
     splits = {}
     for name in SPLITS:
         members = np.repeat(np.arange(len(situations)), quotas(data[name]))
@@ -88,13 +73,13 @@ def build_splits(data: dict[str, Any]) -> dict[str, Split]:
 
 
 def _draw_unique(sampler: Sampler, members: np.ndarray, taken: np.ndarray) -> Scenes:
-    """Draw a scene for every member; those that repeat a scene, here or among ``taken``, are drawn again."""
+    """Draw a scene for every member; one that repeats, here or among ``taken``, or is reserved is drawn again."""
     scenes = sampler.draw(members)
     while True:
         keys = scenes.keys()
         again = np.ones(len(keys), bool)
         again[np.unique(keys, return_index=True)[1]] = False
-        again |= np.isin(keys, taken)
+        again |= np.isin(keys, taken) | reserved(keys)
         if not again.any():
             return scenes
         redrawn = sampler.draw(members[again])
@@ -105,7 +90,7 @@ def run(data: dict[str, Any], folder: Path) -> None:
     """Write pictures, manifest, exact truth, scenes and logical forms of the embedded world into ``folder``.
 
     Args:
-        data: ``{dataset, seed, train, val, test, pretrain, captions_per_image, prevalence, image_size}``.
+        data: ``{dataset, seed, train, val, test, captions_per_image, prevalence, image_size}``.
         folder: The prepared data set's folder; its name is the ``data_id``.
 
     Raises:
@@ -198,7 +183,6 @@ def check_section(data: dict[str, Any]) -> None:
         "train": 2,
         "val": 2,
         "test": 2,
-        "pretrain": 0,
         "captions_per_image": 1,
         "image_size": 24,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,28 @@ class Scenes:
         return keys
 
 
+RESERVED = 8
+"""One scene in so many, by a hash of its content, is set aside for pretraining encoders."""
+
+
+def reserved(keys: np.ndarray) -> np.ndarray:
+    """Which scenes are set aside for pretraining: no split of any world holds one, and encoders see no other.
+
+    ``mix(key) mod 8 = 0`` with the finaliser of SplitMix64 (Steele et al., OOPSLA 2014), so that an encoder of any draw
+    is disjoint from every split of every world, whatever their seeds and sizes.
+
+    Args:
+        keys: int64 (n,), see :meth:`Scenes.keys`.
+
+    Returns:
+        bool (n,).
+    """
+    mixed = keys.astype(np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return (mixed ^ (mixed >> np.uint64(31))) % np.uint64(RESERVED) == 0
+
+
 def encode(size: int, colour: int, shape: int) -> int:
     """The code of an object in a cell (1..96)."""
     return 1 + (shape * len(COLOURS) + colour) * len(SIZES) + size
@@ -117,24 +139,18 @@ def sample_scenes(n: int, rng: np.random.Generator) -> Scenes:
     return Scenes(cells, rng.integers(0, len(BACKGROUNDS), n, dtype=np.uint8))
 
 
-def sample_unique(n: int, draw: Callable[[int], Scenes], taken: np.ndarray) -> Scenes:
-    """Draw ``n`` scenes that differ from each other and from all those already ``taken``.
+def sample_reserved(n: int, rng: np.random.Generator) -> Scenes:
+    """Draw ``n`` different scenes uniformly among the :func:`reserved` ones.
 
     Args:
         n: How many.
-        draw: Draws a given number of scenes.
-        taken: int64 keys of the scenes that may not occur.
+        rng: The stream that draws them.
     """
-    parts: list[Scenes] = []
-    taken = np.sort(taken)
-    missing = n
-    while missing:
-        drawn = draw(missing)
-        keys = drawn.keys()
+    found = sample_scenes(0, rng)
+    while len(found) < n:
+        found = concatenate([found, sample_scenes(RESERVED * n, rng)])
+        keys = found.keys()
         first = np.zeros(len(keys), bool)
         first[np.unique(keys, return_index=True)[1]] = True
-        kept = drawn.take(first & ~np.isin(keys, taken))
-        parts.append(kept)
-        taken = np.concatenate([taken, kept.keys()])
-        missing -= len(kept)
-    return concatenate(parts) if parts else draw(0)
+        found = found.take(first & reserved(keys))
+    return found.take(slice(n))
