@@ -316,39 +316,31 @@ class _Fit:
             if free[-1]:
                 step[-1] = max(step[-1], _LEAST - at[-1])
             expected = -gradient @ step
-            while self._cost(at + step) > cost - 1e-4 * expected and expected > _GAIN:
+            found = self._costs(at + step)
+            while found[0] > cost - 1e-4 * expected and expected > _GAIN:
                 step, expected = step / 2, expected / 2
+                found = self._costs(at + step)
             if expected <= _GAIN:
                 return at, cost
             at = at + step
-            cost, gradient, information = self._costs(at)
+            cost, gradient, information = found
         raise ArithmeticError("the likelihood of the components of variance has no maximum within reach")
-
-    def _cost(self, variances: np.ndarray) -> float:
-        return float(np.mean([_projected(part, self.unit, variances)[0] for part in self.parts]))
 
     def _costs(self, variances: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Minus the mean log-likelihood without its constant, its gradient, and its expected second derivatives."""
         cost, gradient, information = 0.0, np.zeros(self.count), np.zeros((self.count, self.count))
         for part in self.parts:
-            own, projector, means = _projected(part, self.unit, variances)
-            spread = projector @ part.bases
-            weighted = part.bases @ (projector @ means)
-            cost += own
-            gradient += (np.trace(spread, axis1=1, axis2=2) - weighted @ (projector @ means)) / 2
+            means = (part.means - part.means.mean()) / np.sqrt(self.unit)
+            covariance = np.tensordot(variances, part.bases, 1) + part.images / self.unit
+            inverse = np.linalg.inv(covariance)
+            rows = inverse.sum(axis=1)
+            projector = inverse - np.outer(rows, rows) / rows.sum()
+            cost += (np.linalg.slogdet(covariance)[1] + np.log(rows.sum()) + means @ projector @ means) / 2
+            cost += (part.freedom * np.log(variances[-1]) + part.within / self.unit / variances[-1]) / 2
+            spread, weighted = projector @ part.bases, projector @ means
+            gradient += (np.trace(spread, axis1=1, axis2=2) - (part.bases @ weighted) @ weighted) / 2
             gradient[-1] += (part.freedom - part.within / self.unit / variances[-1]) / variances[-1] / 2
             information += np.einsum("kij,lji->kl", spread, spread) / 2
             information[-1, -1] += part.freedom / variances[-1] ** 2 / 2
         return cost / len(self.parts), gradient / len(self.parts), information / len(self.parts)
 
-
-def _projected(part: _Part, unit: float, variances: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Minus one part's log-likelihood, P, and the means; all in ``unit``, the data's variance."""
-    means = (part.means - part.means.mean()) / np.sqrt(unit)
-    covariance = np.tensordot(variances, part.bases, 1) + part.images / unit
-    inverse = np.linalg.inv(covariance)
-    rows = inverse.sum(axis=1)
-    projector = inverse - np.outer(rows, rows) / rows.sum()
-    cost = np.linalg.slogdet(covariance)[1] + np.log(rows.sum()) + means @ projector @ means
-    cost += part.freedom * np.log(variances[-1]) + part.within / unit / variances[-1]
-    return float(cost / 2), projector, means
