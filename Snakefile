@@ -1,5 +1,4 @@
-# From raw pairs to tables, figures and a report: `snakemake --cores all`. The README says how to ask for other
-# studies, data and encoders; the Python that the rules need stands in workflow/rules/common.smk.
+# From raw pairs to a report: `snakemake --cores all`; the README says more. The rules' Python: workflow/rules/common.smk.
 from snakemake.utils import min_version
 
 min_version("9.10")
@@ -27,6 +26,7 @@ localrules:
 
 rule all:
     default_target: True
+    verify,
     input:
         reports_of(STUDY),
 
@@ -53,3 +53,8 @@ rule notebook:
 
 onsuccess:
     tell_where_the_reports_are()
+rule verify:
+    input:
+        [f"results/{study}/verify.json" for study in studies_of(STUDY)],
+
+

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "workflow", "fne", "ablations", "README.md", "pyproject.toml")
 MADE = ("results", "resources", "reports", ".snakemake/metadata")
-TARGETS = ("all", "smoke", "tables", "figures")
+TARGETS = ("all", "smoke", "tables", "figures", "verify")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
 
 

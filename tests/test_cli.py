@@ -31,7 +31,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple]]:
     made: list[tuple[str, tuple]] = []
     rooms = "data.prepare features.pretrain features.extract training.run training.tune retrieval.rank"
     rooms += " training.estimate retrieval.evaluate stats.aggregate stats.compare reporting.tables"
-    rooms += " reporting.figures reporting.report audit.run audit.calibration"
+    rooms += " reporting.figures reporting.report audit.run audit.calibration steps.verify"
     for name in rooms.split():
         room = types.ModuleType(f"fne.{name}")
         room.run = lambda *given, name=name: made.append((name, given))  # type: ignore[attr-defined]
@@ -70,6 +70,8 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         (["evaluate", *STUDY, *JOB], "retrieval.evaluate", (study, "fne", "0-1", "test", ROOT)),
         (["aggregate", *STUDY], "stats.aggregate", (study, ROOT)),
         (["compare", *STUDY], "stats.compare", (study, ROOT)),
+        (["verify", *STUDY], "steps.verify", (study, ROOT, False)),
+        (["verify", "smoke", *STUDY[2:], "--record"], "steps.verify", (study, ROOT, True)),
         (["calibrate", *STUDY, *JOB, *machine], "audit.calibration", (study, "fne", "0-1", ROOT, 2, "cpu")),
         (["audit", *STUDY], "audit.run", (study, ROOT)),
         (["tables", *STUDY], "reporting.tables", (study, ROOT)),
@@ -158,6 +160,7 @@ def test_user_errors_are_one_message_and_status_2(calls: list, argv: list[str], 
         ["train"],
         ["estimate"],
         ["estimate", "smoke", "--study", "smoke"],
+        ["verify"],
         ["estimate", "smoke", "--jobs", "0"],
         ["train", *STUDY, *JOB, "--threads", "0"],
         ["train", *STUDY, *JOB, "--device", "tpu"],

@@ -18,6 +18,7 @@ from fne.reporting.figures import FIGURES, WORDS
 from fne.reporting.page.content import content
 from fne.reporting.page.svg import inline_svg
 from fne.reporting.table_record import fingerprints
+from fne.sharing import reference
 from fne.study_results import StudyResults, load
 
 
@@ -77,6 +78,8 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
         yield study.root / paths.tuned(study.definition)
     if study.definition.published is not None:
         yield study.root / FILE
+    if reference.find(study.definition, study.root) is not None:
+        yield from (study.root / paths.reference(study.definition), study.folder / "verify.json")
     for variant in study.variants:
         for folder in variant.folders:
             for name in ("run.json", "picks.npz", "distributions.json", "queries.test.npz"):

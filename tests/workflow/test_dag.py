@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from fne import paths
+from fne.analysis.retraining import tolerance_of
 from fne.config import blocks, load_study
 from tests.snakemake_project import ROOT, Job, Project
 
@@ -66,7 +69,15 @@ def check_whole(jobs: list[Job], root: Path, study_name: str, overrides: dict) -
 def test_embedded_studies(project: Project, study: str) -> None:
     jobs = project.planned("smoke") if study == "smoke" else project.planned()
     check_whole(jobs, project.folder, study, {})
-    assert Counter(job.rule for job in jobs)["pretrain"] == 2
+    assert "pretrain" not in {job.rule for job in jobs}, "the pair of encoders is shipped"
+
+
+def test_a_draw_of_the_encoders_is_pretrained_once_for_all_worlds(project: Project) -> None:
+    jobs = project.planned("--config", "set={encoders.draw: 2, data.seed: 1}")
+    made = [job for job in jobs if job.rule == "pretrain"]
+    assert len(made) == 2 and all(name.startswith("resources/encoders/draw2-") for job in made for name in job.outputs)
+    readers = [job.rule for job in jobs if any(name.startswith("resources/encoders") for name in job.inputs)]
+    assert readers.count("extract") == 2
 
 
 def test_corpus(project: Project) -> None:
@@ -99,6 +110,72 @@ def test_published_results_are_read_by_the_tables_of_a_study_set_against_them(
     against.edit("ablations/studies/flickr8k.yaml", "tune:", section)
     against.edit("ablations/studies/flickr8k.yaml", "dataset: flickr8k", "dataset: flickr30k")
     assert readers(against) == {"make_tables"}
+
+
+def reference_of(folder: Path, study: str, **changes: object) -> Path:
+    """A made-up reference of a study as a project states it."""
+    loaded = load_study(study, root=folder)
+    rng = np.random.default_rng(0)
+    scores = rng.normal(4.3, 0.01, (len(loaded.variants), 5))
+    tolerance = tolerance_of(scores, loaded.variants.index(loaded.baseline))
+    content = {
+        "schema": 1,
+        "study": study,
+        "primary": dict(loaded.primary),
+        "baseline": loaded.baseline,
+        "tolerance": {"rule": "retraining", "score": tolerance.score, "difference": tolerance.difference},
+        "seeds": [0, 1, 2, 3, 4],
+        "variants": {
+            variant: {"scores": list(row), "training": "", "evaluation": ""}
+            for variant, row in zip(loaded.variants, scores, strict=True)
+        },
+        "fingerprints": {"data.image": ""},
+        "versions": {"python": ""},
+        "machine": {"cpu": ""},
+        "date": "2026-05-01",
+        "commit": "",
+    }
+    file = folder / paths.reference(loaded)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content | changes))
+    return file
+
+
+def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(project: Project, tmp_path: Path) -> None:
+    with_one = Project.copy_of(project.folder, tmp_path / "with_one")
+    file = str(reference_of(with_one.folder, "smoke").relative_to(with_one.folder))
+    made = ("results/smoke/verify.csv", "results/smoke/verify.json")
+
+    def verifying(*options: str) -> list[Job]:
+        jobs = with_one.planned("smoke", *options)
+        (report,) = [job for job in jobs if job.rule == "make_report" and job.wildcards["study"] == "smoke"]
+        found = [job for job in jobs if job.rule == "set_against_reference"]
+        assert set(made) <= set(report.inputs) if found else not set(made) & set(report.inputs)
+        return found
+
+    (job,) = verifying()
+    assert job.outputs == made
+    code = {f"fne/{module}.py" for module in ("steps/verify", "analysis/retraining", "sharing/reference")}
+    assert {file, "results/smoke/runs.csv", "results/smoke/protocols.json", *code} <= set(job.inputs)
+    study = load_study("smoke", root=with_one.folder)
+    runs = {str(paths.run_folder(study, v, b) / "run.json") for v in study.variants for b in blocks(study)}
+    assert runs <= set(job.inputs)
+    assert not verifying("--config", "study=smoke", "variants=[hardest_in_batch,fne]"), "not all of its variants"
+    assert verifying("--config", "study=smoke", "seeds=5-9"), "other seeds are what it is for"
+    (target,) = [job for job in with_one.planned("verify", "--config", "study=smoke") if "reference" in job.rule]
+    assert target.outputs == made and "make_report" not in {job.rule for job in with_one.planned("verify")}
+
+    reference_of(with_one.folder, "smoke", schema=2)
+    done = with_one.snakemake("smoke", "--dry-run")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "smoke.json: schema: another schema; got 2" in said
+    assert "Traceback" not in said and "Building DAG" not in said
+
+
+def test_the_target_verify_names_the_reference_that_is_not_there(project: Project) -> None:
+    done = project.snakemake("verify", "--dry-run", "--config", "study=smoke")
+    assert done.returncode != 0 and "ablations/reference/smoke.json" in done.stdout + done.stderr
+    assert "set_against_reference" not in {job.rule for job in project.planned("smoke")}
 
 
 def test_corpus_in_other_forms(project: Project) -> None:

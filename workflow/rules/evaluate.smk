@@ -80,6 +80,27 @@ rule compare:
         "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
+# The study against its recorded reference, where there is one: `snakemake verify`.
+rule set_against_reference:
+    input:
+        lambda wildcards: runs(wildcards, "run.json"),
+        "results/{study}/runs.csv",
+        "results/{study}/protocols.json",
+        lambda wildcards: paths.reference(of_study(wildcards)),
+        sources("fne.steps.verify"),
+    output:
+        expand("results/{{study}}/{file}", file=VERIFIED),
+    log:
+        "logs/{study}/verify.log",
+    benchmark:
+        "benchmarks/{study}/verify.tsv"
+    params:
+        asked=asked,
+        study=whole_study_arguments,
+    shell:
+        "fne verify {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
 rule calibrate:
     input:
         weights="results/{study}/{variant}/{block}/weights.safetensors",

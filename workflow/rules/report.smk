@@ -62,6 +62,7 @@ rule make_report:
     input:
         lambda wildcards: outputs_of("make_tables", wildcards.study),
         lambda wildcards: outputs_of("make_figures", wildcards.study),
+        verified,
         sources("fne.reporting.report", "fne.reporting.template"),
     output:
         "reports/{study}/report.html",

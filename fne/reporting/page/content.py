@@ -6,7 +6,7 @@ from typing import Any
 
 import fne
 from fne.configuration.fields import flatten
-from fne.reporting import tables
+from fne.reporting import tables, verified
 from fne.reporting.cells import Table
 from fne.reporting.headline import headline
 from fne.reporting.page import variants
@@ -57,6 +57,7 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         "question": clean(study.question),
         "headline": headline(study),
         "setting": _setting(study),
+        "verified": verified.line(study),
         "main": built["main"],
         **_published(study, built),
         "figures": [picture for picture in pictures if not picture["empty"]],

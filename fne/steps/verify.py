@@ -1,0 +1,205 @@
+"""``verify``: a finished study set against its reference: is every score, and every difference, reproduced?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fne import paths
+from fne.analysis.retraining import Change, compare, overall
+from fne.config import Study
+from fne.files import write_csv, write_json
+from fne.reporting.verified import SCHEMA, made_from, sentence
+from fne.reporting.wording import harmless, percent, signed, span
+from fne.sharing import reference
+from fne.stats.equivalence import INCONCLUSIVE, REPRODUCED, VERDICTS, Verdict
+from fne.stats.intervals import LEVEL
+from fne.study_results import StudyResults, load
+
+SCORE, DIFFERENCE = "score", "difference"
+COLUMNS = ["study", "quantity", "variant", "baseline", "protocol", "direction", "metric", "n_reference", "n_here",
+           "reference", "here", "change", "low", "high", "level", "tolerance", "reasons", "verdict"]  # fmt: skip
+REASONS = {
+    "within_noise": "the interval holds no change at all, so retraining explains what there is",
+    "no_result": "no seed has a result here",
+    "other_protocol": "the test queries, or what counts as right, differ from the reference's; the interval leaves the "
+    "noise of test images out, so that such a row is never called reproduced",
+    "other_data": "the data differ",
+    "other_features": "the features (or encoders) differ",
+    "other_config": "the config of the variant, or of the baseline, differs",
+    "other_versions": "versions of Python, of packages or of the training protocol differ",
+    "other_machine": "processor, kernels, threads or device differ",
+}
+"""Why a row may be what it is, beside :data:`fne.stats.equivalence.REASONS`: none of them decides its verdict but
+``other_protocol``."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One verdict: of a variant's score, or of its difference to the baseline; reasons by name."""
+
+    quantity: str
+    variant: str
+    change: Change
+    reasons: tuple[str, ...]
+    verdict: str
+
+
+def run(study: Study, root: Path, record: bool = False) -> str:
+    """Write ``verify.csv`` and ``verify.json``, or the study's reference, and return what a terminal shows.
+
+    Args:
+        study: The study.
+        root: The project's folder.
+        record: Make the reference from the finished study instead.
+
+    Raises:
+        UserError: As :func:`fne.sharing.reference.require`, or :func:`fne.sharing.reference.build` and ``write``; or
+            the study has no results.
+    """
+    if record:
+        content, file = reference.build(load(study, root)), root / paths.reference(study)
+        reference.write(content, file)
+        return f"{file}: {_tolerances(content)}"
+    known = reference.require(study, root)
+    results = load(study, root)
+    differs = _differs(known, results)
+    rows = _rows(known, results, differs)
+    names = {"study": study.name, **study.primary}
+    write_csv(results.folder / "verify.csv", [names | _cells(row, study) for row in rows], COLUMNS)
+    found = _summary(known, results, differs, rows)
+    write_json(results.folder / "verify.json", found)
+    return _text(known, found, rows)
+
+
+def _differs(known: Mapping[str, Any], study: StudyResults) -> dict[str, dict[str, list[str]]]:
+    """What is known on both sides and differs, by reason: name -> there, here."""
+    here = reference.made_by(study)
+    digests = {variant: reference.digests(study.definition, variant) for variant in known["variants"]}
+    there: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], str] = {}
+    for part, reason in (("fingerprints", ""), ("versions", "other_versions"), ("machine", "other_machine")):
+        for side, values in ((there, known[part]), (found, here[part])):
+            side |= {(reason or _kind(name), name): value for name, value in values.items()}
+    for side, values in ((there, known["variants"]), (found, digests)):
+        for variant, entry in values.items():
+            side |= {("other_config", f"{variant}.{kind}"): entry[kind] for kind in ("training", "evaluation")}
+    apart: dict[str, dict[str, list[str]]] = {}
+    for (reason, name), value in there.items():
+        if value and (its := found.get((reason, name), "")) and its != value:
+            apart.setdefault(reason, {})[name] = [value, its]
+    return {reason: apart[reason] for reason in REASONS if reason in apart}
+
+
+def _kind(fingerprint: str) -> str:
+    first = fingerprint.partition(".")[0]
+    return f"other_{first}" if first in ("data", "protocol") else "other_features"
+
+
+def _rows(known: Mapping[str, Any], study: StudyResults, differs: Mapping[str, Any]) -> list[Row]:
+    """The scores of all variants of the reference, then their differences to the baseline."""
+    base, tolerance = known["baseline"], known["tolerance"]
+    there = {name: dict(zip(known["seeds"], entry["scores"], strict=True)) for name, entry in known["variants"].items()}
+    here = {name: study.values(name) for name in there}
+    rows = [_row(SCORE, name, here[name], there[name], tolerance[SCORE], differs, base) for name in there]
+    for name in (name for name in there if name != base):
+        sides = [_paired(side[name], side[base]) for side in (here, there)]
+        rows.append(_row(DIFFERENCE, name, *sides, tolerance[DIFFERENCE], differs, base))
+    return rows
+
+
+def _paired(variant: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:
+    """Differences of the seeds that both have."""
+    return {seed: variant[seed] - baseline[seed] for seed in variant if seed in baseline}
+
+
+def _row(
+    quantity: str,
+    variant: str,
+    here: Mapping[int, float],
+    there: Mapping[int, float],
+    tolerance: float,
+    differs: Mapping[str, Mapping[str, Any]],
+    baseline: str,
+) -> Row:
+    change = compare(*(np.array(list(side.values()), dtype=np.float64) for side in (here, there)), tolerance)
+    found = change.verdict if here else Verdict(INCONCLUSIVE, "no_result")
+    counted = {variant} | ({baseline} if quantity == DIFFERENCE else set())
+    other = [
+        reason
+        for reason, names in differs.items()
+        if reason != "other_config" or counted & {name.rpartition(".")[0] for name in names}
+    ]
+    reasons = (found.reason, *(["within_noise"] if change.within_noise else []), *other)
+    verdict = INCONCLUSIVE if found.verdict == REPRODUCED and "other_protocol" in other else found.verdict
+    return Row(quantity, variant, change, reasons, verdict)
+
+
+def _cells(row: Row, study: Study) -> dict[str, Any]:
+    change = row.change
+    return {
+        "quantity": row.quantity, "variant": row.variant,
+        "baseline": study.baseline if row.quantity == DIFFERENCE else None,
+        "n_reference": change.n_reference, "n_here": change.n_here, "reference": change.reference,
+        "here": change.here, "change": change.change, "low": change.low, "high": change.high, "level": LEVEL,
+        "tolerance": change.tolerance, "reasons": " ".join(row.reasons), "verdict": row.verdict,
+    }  # fmt: skip
+
+
+def _summary(
+    known: Mapping[str, Any], study: StudyResults, differs: Mapping[str, Any], rows: list[Row]
+) -> dict[str, Any]:
+    """The content of ``verify.json``."""
+    counts = {
+        quantity: {name: sum(row.quantity == quantity and row.verdict == name for row in rows) for name in VERDICTS}
+        for quantity in (SCORE, DIFFERENCE)
+    }
+    return {
+        "schema": SCHEMA,
+        "study": study.id,
+        "primary": known["primary"],
+        "verdict": overall(row.verdict for row in rows),
+        "counts": counts,
+        "reasons": dict(Counter(reason for row in rows for reason in row.reasons)),
+        "differs": differs,
+        "tolerance": known["tolerance"],
+        "reference": {key: known[key] for key in ("date", "commit", "machine", "versions", "seeds")},
+        "not_in_reference": [name for name in study.definition.variants if name not in known["variants"]],
+        "made_from": made_from(study),
+    }
+
+
+def _text(known: Mapping[str, Any], summary: Mapping[str, Any], rows: list[Row]) -> str:
+    """The rows as a table, the verdict over all of them, and what differs."""
+    cells = [["", "reference", "here", "change [95 %]", "tolerance", "reasons", "verdict"]]
+    for row in rows:
+        change = row.change
+        show = percent if row.quantity == SCORE else signed
+        name = row.variant if row.quantity == SCORE else f"{row.variant} - {known['baseline']}"
+        ends = f"{signed(change.change)} {span(change.low, change.high, sign=True)}".rstrip()
+        cells.append([name, show(change.reference), show(change.here), ends, f"±{percent(change.tolerance)}",
+                      ", ".join(row.reasons), row.verdict])  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines += ["", sentence(summary), f"Study {summary['study']}: {summary['verdict']}."]
+    for reason, names in summary["differs"].items():
+        apart = "; ".join(f"{name}: {there} there, {here} here" for name, (there, here) in names.items())
+        lines.append(f"{reason}: {apart}")
+    if summary["not_in_reference"]:
+        lines.append(f"Not in the reference: {', '.join(summary['not_in_reference'])}.")
+    if "other_protocol" not in summary["differs"]:
+        lines.append("The test queries are the same on both sides, so that the intervals count seeds alone.")
+    return "\n".join(map(harmless, lines))
+
+
+def _tolerances(content: Mapping[str, Any]) -> str:
+    tolerance = content["tolerance"]
+    return (
+        f"{len(content['variants'])} variants, {len(content['seeds'])} seeds; by the rule {tolerance['rule']} a score "
+        f"is reproduced within ±{percent(tolerance[SCORE])}, a difference within ±{percent(tolerance[DIFFERENCE])}"
+    )
