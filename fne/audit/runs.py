@@ -36,13 +36,19 @@ def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[st
 def picks_of(folders: list[Path] | tuple[Path, ...]) -> pd.DataFrame:
     """The picks of some blocks, one after the other; empty where there is none.
 
+    ``false_negative`` is missing (``pandas.NA``) where it is not known.
+
     Raises:
         UserError: A file of picks is missing or damaged.
     """
     import pandas as pd
 
     frames = [pd.DataFrame(picks.read(folder / "picks.npz")) for folder in folders]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if not frames:
+        return pd.DataFrame()
+    every = pd.concat(frames, ignore_index=True)
+    truth = every["false_negative"].astype("Int8")
+    return every.assign(false_negative=truth.mask(truth < 0))
 
 
 def require_current(file: Path, config: Mapping[str, Any], trained: str, hint: str) -> None:

@@ -65,8 +65,8 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
 
     Relevant are own pairs, pairs judged relevant, and pairs with equal captions unless people judged them
     otherwise. Scored queries are the images and the captions with at least one judged pair; pairs nobody
-    judged count as not relevant for them, so scores are lower bounds (``judged_pairs`` allows scores on
-    judged pairs only).
+    judged count as not relevant for them (``judged_pairs`` allows scores on judged pairs only); what that
+    does to each score: :data:`fne.data.truth.KINDS`.
 
     Args:
         judgements: All judgements; those that are not within the split are left out.

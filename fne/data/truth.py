@@ -12,9 +12,12 @@ from fne.errors import bad_input
 from fne.files import DAMAGED
 
 KINDS = ("exact", "judged", "equal_captions")
-"""``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs (the rest counts
-as not relevant, so scores are lower bounds). ``equal_captions``: own pairs and pairs provable by equal texts
-only."""
+"""``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs; the rest count as not
+relevant. ``equal_captions``: own pairs and pairs provable by equal texts only.
+
+Where some relevant pairs are not known, a hit can only be missed: R@K, rsum and P@1 are lower bounds, the median rank
+an upper one. mAP@R and R-Precision divide by the number of relevant items as well, so they may lie too high or too
+low."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +91,30 @@ class Truth:
         if not np.all((step_image > 0) | ((step_image == 0) & (step_caption > 0))):
             raise bad_input("pairs are not sorted and unique", file=path, key="pairs")
 
-    def packed(self, n_images: int, n_captions: int) -> np.ndarray:
-        """The relevance matrix as bits, for look-ups inside training.
+    @property
+    def known(self) -> np.ndarray | None:
+        """int32 (K, 2), the pairs whose relevance is known, either way; None: that of every pair is (``exact``)."""
+        if self.kind == "exact":
+            return None
+        judged = self.extra.get("judged_pairs", np.zeros((0, 2), np.int32))
+        return sorted_pairs(np.concatenate([self.pairs, judged]))
+
+    @staticmethod
+    def packed(pairs: np.ndarray, n_images: int, n_captions: int) -> np.ndarray:
+        """Pairs of a split as bits, for look-ups inside training.
 
         Args:
+            pairs: (P, 2), as :attr:`pairs`.
             n_images: Images of the split.
             n_captions: Captions of the split.
 
         Returns:
             uint8 (n_captions, ceil(n_images / 8)); bit ``i % 8`` (little) of byte ``i // 8`` of row ``c``
-            says whether image ``i`` is relevant to caption ``c``. Memory is ``n_images * n_captions / 8``
+            says whether image ``i`` and caption ``c`` are among the pairs. Memory is ``n_images * n_captions / 8``
             bytes (22 MB for 6,000 x 30,000); for COCO's training split use :meth:`contains`.
         """
         bits = np.zeros((n_captions, -(-n_images // 8)), np.uint8)
-        images, captions = self.pairs[:, 0], self.pairs[:, 1]
+        images, captions = pairs[:, 0], pairs[:, 1]
         np.bitwise_or.at(bits, (captions, images // 8), (1 << (images % 8)).astype(np.uint8))
         return bits
 

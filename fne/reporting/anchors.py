@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fne.errors import bad_input
-from fne.reporting.examples import TRUTH, Item, paired, thumbnail
+from fne.reporting.examples import TRUTH, Item, paired, thumbnail, truth_of
 from fne.reporting.looks import Look
 from fne.reporting.page.viewer import KEY, KINDS, choose, shared_picks
 from fne.reporting.style import FALSE, MUTED, POSITIVE
@@ -119,7 +119,7 @@ class Comparison:
                 )
             )
             item = paired(self.study.manifest, view, 1 - direction, int(candidate))
-            choices.append(Choice(item, int(some["false_negative"].max()), by))
+            choices.append(Choice(item, truth_of(some["false_negative"].max()), by))
         own = paired(self.study.manifest, view, direction, int(first["anchor"]))
         return Anchor(int(first["seed"]), int(first["epoch"]) + 1, own, tuple(choices))
 

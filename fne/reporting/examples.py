@@ -8,7 +8,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ AT_RANDOM, FALSE_ONES = 3, 3
 SIDE = 112
 """Longest side of a picture, in pixels."""
 TRUTH = {1: "in truth a match: a false negative", 0: "a true negative", -1: "truth not known"}
+"""What is known of a pick, in words."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,19 @@ def sample(
     chosen = []
     for kind, rows, size in (
         ("random", picks, at_random),
-        ("false", picks[picks["false_negative"] == 1], false_ones),
+        ("false", picks[(picks["false_negative"] == 1).fillna(False)], false_ones),
     ):
         draw = numpy_stream(0, "report", "picks", kind)
         places = np.sort(draw.choice(len(rows), size=min(size, len(rows)), replace=False))
         chosen += [_example(study.manifest, view, row, kind) for row in rows.iloc[places].to_dict("records")]
     return chosen
+
+
+def truth_of(false_negative: Any) -> int:
+    """A key of :data:`TRUTH` from a value of the column ``false_negative``, in which what is not known is missing."""
+    import pandas as pd
+
+    return -1 if pd.isna(false_negative) else int(false_negative)
 
 
 def _example(manifest: Manifest, view: SplitView, row: dict, kind: str) -> Example:
@@ -109,7 +117,7 @@ def _example(manifest: Manifest, view: SplitView, row: dict, kind: str) -> Examp
         float(row["posterior"]),
         float(row["weight"]),
         bool(row["from_queue"]),
-        int(row["false_negative"]),
+        truth_of(row["false_negative"]),
         int(row["seed"]),
         int(row["epoch"]) + 1,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -108,24 +109,34 @@ class Pairs(ABC):
         first_caption, caption_count: (N,) int64.
         truth: (M, ceil(N/8)) uint8 bit mask of the pairs known to be relevant (bit ``i % 8`` of byte ``i // 8``), or
             None where nothing beyond the own pairs is looked up.
+        known: The same of the pairs whose relevance is known, either way; None: that of every pair is, as far as
+            anything is looked up.
     """
 
     caption_image: Tensor
     first_caption: Tensor
     caption_count: Tensor
     truth: Tensor | None
+    known: Tensor | None = None
 
     @staticmethod
     def fields(view: SplitView, truth: Truth | None, device: torch.device) -> dict[str, Tensor | None]:
-        """The four fields of a split of a manifest, on a device."""
+        """The fields of a split of a manifest, on a device."""
         caption_image = torch.as_tensor(view.caption_image, dtype=torch.int64)
         count = torch.bincount(caption_image, minlength=len(view.image_rows))
-        packed = None if truth is None else torch.from_numpy(truth.packed(len(view.image_rows), len(view.caption_rows)))
+        relevant = known = None
+        if truth is not None:
+            size = len(view.image_rows), len(view.caption_rows)
+            relevant = torch.from_numpy(truth.packed(truth.pairs, *size)).to(device)
+            if truth.known is not None:
+                alike = np.array_equal(truth.known, truth.pairs)  # such a mask may take gigabytes: not twice
+                known = relevant if alike else torch.from_numpy(truth.packed(truth.known, *size)).to(device)
         return {
             "caption_image": caption_image.to(device),
             "first_caption": (count.cumsum(0) - count).to(device),
             "caption_count": count.to(device),
-            "truth": None if packed is None else packed.to(device),
+            "truth": relevant,
+            "known": known,
         }
 
     @abstractmethod
@@ -138,11 +149,27 @@ class Pairs(ABC):
         Args:
             image_row, caption_row: Any equal shape, int64, positions within the split.
         """
-        if self.truth is None:
-            return torch.zeros_like(image_row, dtype=torch.bool)
-        image, caption = image_row.clamp(min=0), caption_row.clamp(min=0)
-        byte = self.truth.view(-1)[caption * self.truth.shape[1] + (image >> 3)]
-        return ((byte >> (image & 7).to(torch.uint8)) & 1).bool() & (image_row >= 0) & (caption_row >= 0)
+        return _among(self.truth, image_row, caption_row)
+
+    def verdict(self, image_row: Tensor, caption_row: Tensor) -> Tensor:
+        """What is known of pairs: 1 relevant, 0 not relevant, -1 not known (int64; -1 for rows < 0).
+
+        Args:
+            image_row, caption_row: As of :meth:`false_negative`.
+        """
+        relevant, known = self.false_negative(image_row, caption_row), (image_row >= 0) & (caption_row >= 0)
+        if self.truth is None or self.known is not None:
+            known = _among(self.known, image_row, caption_row)
+        return torch.where(relevant, 1, known.long() - 1)
+
+
+def _among(mask: Tensor | None, image_row: Tensor, caption_row: Tensor) -> Tensor:
+    """Whether pairs stand in a bit mask, see :class:`Pairs`; no pair does where there is none."""
+    if mask is None:
+        return torch.zeros_like(image_row, dtype=torch.bool)
+    image, caption = image_row.clamp(min=0), caption_row.clamp(min=0)
+    byte = mask.view(-1)[caption * mask.shape[1] + (image >> 3)]
+    return ((byte >> (image & 7).to(torch.uint8)) & 1).bool() & (image_row >= 0) & (caption_row >= 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +192,7 @@ class Split(Pairs):
 
     def standardised(self, image: Standardiser, text: Standardiser, device: torch.device) -> Split:
         """The same split, standardised and on the device."""
-        names = ("caption_image", "first_caption", "caption_count", "truth")
+        names = ("caption_image", "first_caption", "caption_count", "truth", "known")
         moved = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
         items = {"image": self.image.standardised(image, device), "text": self.text.standardised(text, device)}
         return Split(**items, **moved)

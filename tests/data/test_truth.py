@@ -19,7 +19,7 @@ def random_truth(n_images: int, n_captions: int, seed: int) -> tuple[Truth, np.n
 @pytest.mark.parametrize("n_images", [1, 7, 8, 9, 20])
 def test_packed_bits_equal_the_matrix(n_images: int) -> None:
     truth, matrix = random_truth(n_images, 13, n_images)
-    bits = truth.packed(n_images, 13)
+    bits = truth.packed(truth.pairs, n_images, 13)
     assert bits.shape == (13, (n_images + 7) // 8) and bits.dtype == np.uint8
     for caption in range(13):
         for image in range(8 * bits.shape[1]):

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.reporting.examples import SIDE
-from fne.reporting.facts import truth_kind
+from fne.reporting.examples import SIDE, truth_of
 from fne.reporting.figures import shown as shown_of
 from fne.reporting.page.pictures import Pictures
 from fne.reporting.wording import clean, count, seed_list
@@ -100,7 +99,6 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
         "images": book.images,
         "captions": book.captions,
         "kinds": KINDS,
-        "exact": truth_kind(study, "train") == "exact",
         "anchors": anchors,
     }
     rule = _rule(study, picks, anchors, book.pictures, full)
@@ -143,7 +141,7 @@ def choose(picks: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
     grouped = picks.groupby(KEY, sort=True)
     found = grouped.agg(n=("variant", "size"), candidates=("candidate", "nunique"), truth=("false_negative", "max"))
     found = found[found["n"] >= min(2, picks["variant"].nunique())].reset_index()
-    kept = {"false": found["truth"] == 1, "disagree": found["candidates"] > 1, "random": found["n"] > 0}
+    kept = {"false": (found["truth"] == 1).fillna(False), "disagree": found["candidates"] > 1, "random": found["n"] > 0}
     queues = []
     for kind in KINDS:
         for direction in (0, 1):
@@ -192,7 +190,7 @@ class _Book:
                     *(_rounded(row[name]) for name in NUMBERS),
                     int(row["from_queue"]),
                     int(row["age"]) if row["from_queue"] else None,
-                    int(row["false_negative"]),
+                    truth_of(row["false_negative"]),
                 ]
                 for row in rows.to_dict("records")
             ],

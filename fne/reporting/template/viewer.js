@@ -19,7 +19,7 @@ if (source && viewer) {
   const [stage, state] = [viewer.querySelector(".stage"), viewer.querySelector("output")];
   const [first, back, on, last] = ["first", "back", "on", "last"].map((name) => viewer.querySelector(`[data-go=${name}]`));
   const IMAGE = 0; // direction: the anchor is an image and picks are captions; otherwise the other way round
-  const TRUTH = { "1": "false negative", "0": data.exact ? "true negative" : "not known to match", "-1": "truth not known" };
+  const TRUTH = { "1": "false negative", "0": "true negative", "-1": "truth not known" };
   const [STRATEGY, PICKED, SIMILARITY, POSITIVE, POSTERIOR, WEIGHT, QUEUED, AGE, FALSE] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   let found = [];
   let place = 0;
