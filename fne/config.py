@@ -16,12 +16,12 @@ from typing import Any
 from fne.configuration.describe import describe
 from fne.configuration.fields import flatten, yaml_number
 from fne.configuration.library import Library
-from fne.configuration.loading import list_studies, load, load_study
+from fne.configuration.loading import list_studies, load, load_study, study_files
 from fne.configuration.merge import FLAT_KEYS, canonical, digest
 from fne.configuration.seeds import block_name, parse_block
 from fne.configuration.series import Series
 from fne.configuration.stated import STUDY_LEVEL
-from fne.configuration.study import Study, oracle_bases, resolve
+from fne.configuration.study import Study, oracle_bases, resolve, shared_epochs
 from fne.configuration.variants import Variant
 from fne.configuration.yaml_file import parse
 from fne.errors import UserError, bad_input
@@ -46,6 +46,8 @@ __all__ = [
     "parse_block",
     "parse_set",
     "resolve",
+    "shared_epochs",
+    "study_files",
     "training_digest",
     "validate_study",
     "variant_of",

@@ -25,7 +25,7 @@ MOST = 100
 
 @dataclass(frozen=True)
 class Keyed:
-    """Picks of the main phase, by anchor.
+    """Picks of the shared epochs, by anchor.
 
     Args:
         group: (P,) int64: seed, direction and step.
@@ -38,15 +38,15 @@ class Keyed:
 
 
 def keyed(picks: pd.DataFrame) -> Keyed:
-    """The picks of the main phase by seed, direction, step and anchor; anchors met twice in a batch are left out.
+    """The picks of the shared epochs by seed, direction, step and anchor; anchors met twice in a batch are left out.
 
     Args:
         picks: As :func:`fne.audit.rates.prepared`.
     """
-    main = picks[picks["phase"] == "main"]
-    main = main.drop_duplicates(["seed", "direction", "step", "anchor"], keep=False)
-    seed, step, anchor, candidate = (main[name].to_numpy(np.int64) for name in ("seed", "step", "anchor", "candidate"))
-    backwards = (main["direction"] == "t2i").to_numpy(np.int64)
+    some = picks[picks["shared"]]
+    some = some.drop_duplicates(["seed", "direction", "step", "anchor"], keep=False)
+    seed, step, anchor, candidate = (some[name].to_numpy(np.int64) for name in ("seed", "step", "anchor", "candidate"))
+    backwards = (some["direction"] == "t2i").to_numpy(np.int64)
     return Keyed((seed << 32) | (step << 1) | backwards, anchor, candidate)
 
 

@@ -16,7 +16,7 @@ CONCENTRATION = ["variant", "direction", "picks", "items", "items_picked", "gini
 
 
 def popular(variant: str, picks: pd.DataFrame, ids: dict[str, Any]) -> list[dict[str, Any]]:
-    """The most-picked candidates of the main phase per direction, seeds pooled; ties in order of position.
+    """The most-picked candidates of the shared epochs per direction, seeds pooled; ties in order of position.
 
     Args:
         variant: Its id.
@@ -25,12 +25,11 @@ def popular(variant: str, picks: pd.DataFrame, ids: dict[str, Any]) -> list[dict
             prepared data are not at hand.
     """
     rows = []
-    main = picks[picks["phase"] == "main"]
-    for direction, some in main.groupby("direction", sort=True):
+    for direction, some in picks[picks["shared"]].groupby("direction", sort=True):
         counts = some.groupby("candidate").agg(
             picks=("candidate", "size"),
             anchors=("anchor", "nunique"),
-            false_negatives=("false_negative", lambda known: int((known == 1).sum())),
+            false_negatives=("false_negative", lambda truth: int((truth == 1).sum())),
         )
         counts = counts.sort_values("picks", ascending=False, kind="stable").head(TOP)
         for place, row in enumerate(counts.itertuples(), start=1):
@@ -44,7 +43,7 @@ def popular(variant: str, picks: pd.DataFrame, ids: dict[str, Any]) -> list[dict
 
 
 def concentration(variant: str, picks: pd.DataFrame, items: dict[str, int]) -> list[dict[str, Any]]:
-    """How unevenly the picks of the main phase fall on the items of the training split, per direction.
+    """How unevenly the picks of the shared epochs fall on the items of the training split, per direction.
 
     ``gini``: Gini's coefficient of the picks per item, items never picked included, seeds pooled; 0: all alike.
     ``gini_by_chance``: what as many picks fall to if each is drawn uniformly (so that few picks do not pass for
@@ -55,8 +54,7 @@ def concentration(variant: str, picks: pd.DataFrame, items: dict[str, int]) -> l
         items: Items of the training split by direction.
     """
     rows = []
-    main = picks[picks["phase"] == "main"]
-    for direction, some in main.groupby("direction", sort=True):
+    for direction, some in picks[picks["shared"]].groupby("direction", sort=True):
         total = items.get(direction, 0)
         counts = np.bincount(some["candidate"].to_numpy(), minlength=total).astype(np.float64)
         most = np.sort(counts)[::-1][: max(1, round(len(counts) / 100))]

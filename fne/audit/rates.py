@@ -24,21 +24,24 @@ AGES = ["variant", "direction", "age_low", "age_high", "seeds", "picks", "share_
         "low", "high", "method"]  # fmt: skip
 
 
-def prepared(picks: pd.DataFrame, warmup_epochs: int) -> pd.DataFrame:
+def prepared(picks: pd.DataFrame, warmup_epochs: int, shared: range) -> pd.DataFrame:
     """The picks of one variant with what the tables group by.
 
     Args:
         picks: As ``StudyResults.picks`` gives them.
-        warmup_epochs: Epochs before the main phase.
+        warmup_epochs: Epochs before the variant's main phase.
+        shared: The epochs that variants are compared over, see :func:`fne.config.shared_epochs`.
 
     Returns:
-        The same rows with ``phase``, ``gap`` (s - s+, similarity of the pick minus that of the anchor's own pair) and
-        ``looked`` (whether the truth was looked up).
+        The same rows with ``phase``, ``shared`` (whether the epoch is one of those), ``gap`` (s - s+, similarity of the
+        pick minus that of the anchor's own pair) and ``looked`` (whether the truth of any pick of the variant is
+        known).
     """
     return picks.assign(
         phase=np.where(picks["epoch"] < warmup_epochs, "warmup", "main"),
+        shared=picks["epoch"].isin(shared),
         gap=picks["similarity"].astype(np.float64) - picks["positive_similarity"].astype(np.float64),
-        looked=picks["false_negative"] >= 0,
+        looked=picks["false_negative"].notna().any(),
         direction=np.asarray(DIRECTIONS, dtype=object)[picks["direction"]],
     )
 
@@ -51,15 +54,17 @@ def both_ways(picks: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def rate(picks: pd.DataFrame) -> dict[str, Any]:
     """Counts of some picks, and the rate of known false negatives among them with its 95 % interval.
 
-    The rate is NaN where the truth of any pick was not looked up. See :func:`fne.stats.proportion.share`.
+    Where the truth is known in part only, so is the rate: it counts the known ones among all picks, whatever is not
+    known of the others. It is NaN where nothing is known of any pick of the variant. See
+    :func:`fne.stats.proportion.share`.
     """
     by_seed = picks["seed"].to_numpy()
     seeds = np.unique(by_seed)
     told = {"seeds": len(seeds), "picks": len(picks), "false_negatives": math.nan, "rate": math.nan, "low": math.nan}
-    told |= {"high": math.nan, "method": "none: the truth was not looked up" if len(picks) else "none: no pick"}
+    told |= {"high": math.nan, "method": "none: the truth of no pick is known" if len(picks) else "none: no pick"}
     if not len(picks) or not picks["looked"].all():
         return told
-    found = picks["false_negative"].to_numpy() == 1
+    found = (picks["false_negative"] == 1).fillna(False).to_numpy(bool)
     hits = [found[by_seed == seed].sum() for seed in seeds]
     one = share(np.array(hits), np.array([(by_seed == seed).sum() for seed in seeds]))
     return told | {"false_negatives": one.hits, "rate": one.value, "low": one.low, "high": one.high,
@@ -67,7 +72,7 @@ def rate(picks: pd.DataFrame) -> dict[str, Any]:
 
 
 def epochs(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row per epoch and direction, and one for the whole main phase (its epoch is empty).
+    """A row per epoch and direction, and one for all epochs that variants are compared over (its epoch is empty).
 
     ``hardness``, ``gap``, ``posterior`` and ``weight`` are means over the picks (NaN where the rule has none);
     ``from_queue`` the share of them that came out of the queue, ``age`` the mean age of those in steps.
@@ -77,7 +82,7 @@ def epochs(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
         picks: As :func:`prepared`.
     """
     parts = [(epoch, part) for epoch, part in picks.groupby("epoch", sort=True)]
-    parts.append((None, picks[picks["phase"] == "main"]))
+    parts.append((None, picks[picks["shared"]]))
     rows = []
     for epoch, part in parts:
         for direction, some in both_ways(part):
@@ -95,7 +100,7 @@ def epochs(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def risk(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
-    """The risk-hardness curve: how often a pick of the main phase is a false negative, by its gap s - s+.
+    """The risk-hardness curve: how often a pick of the shared epochs is a false negative, by its gap s - s+.
 
     Bins of 0.05, ``gap_low <= s - s+ < gap_high``, only those that hold a pick; a diverging run's picks without a gap
     are in none.
@@ -103,26 +108,25 @@ def risk(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
     Args:
         variant, picks: As :func:`epochs`.
     """
-    main = picks[(picks["phase"] == "main") & np.isfinite(picks["gap"])]
-    main = main.assign(bin=np.floor(main["gap"] / GAP_WIDTH + 1e-9).astype(int)) if len(main) else main
+    some = picks[picks["shared"] & np.isfinite(picks["gap"])]
+    some = some.assign(bin=np.floor(some["gap"] / GAP_WIDTH + 1e-9).astype(int)) if len(some) else some
     return [
         {"variant": variant, "direction": direction, "gap_low": round(place * GAP_WIDTH, 2),
          "gap_high": round((place + 1) * GAP_WIDTH, 2), **rate(part)}
-        for direction, some in both_ways(main)
-        if len(some)
-        for place, part in some.groupby("bin", sort=True)
+        for direction, side in both_ways(some)
+        if len(side)
+        for place, part in side.groupby("bin", sort=True)
     ]  # fmt: skip
 
 
 def ages(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
-    """Picks of the main phase by the age of the candidate: of the batch (-1), then 1, 2-3, 4-7, 8-15, ... steps.
+    """Picks of the shared epochs by the age of the candidate: of the batch (-1), then 1, 2-3, 4-7, 8-15, ... steps.
 
     Args:
         variant, picks: As :func:`epochs`.
     """
-    main = picks[picks["phase"] == "main"]
     rows = []
-    for direction, some in both_ways(main):
+    for direction, some in both_ways(picks[picks["shared"]]):
         for low, high in age_bins(some["age"]):
             part = some[(some["age"] >= low) & (some["age"] <= high)]
             if len(part):

@@ -14,7 +14,7 @@ from fne.audit.popular import concentration, popular
 from fne.audit.rates import ages, epochs, prepared, risk
 from fne.audit.runs import finished, picks_of
 from fne.audit.tables import TABLES
-from fne.config import Study, resolve, training_digest
+from fne.config import Study, resolve, shared_epochs, training_digest
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.errors import bad_input
@@ -42,6 +42,7 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     view, truth = _judged(study, root)
     ids = _candidates(root / paths.data_folder(study))
     items = {direction: len(names) for direction, names in ids.items()}
+    shared = shared_epochs(study)
     keys: dict[str, Keyed] = {}
     for variant in study.variants:
         folders = [folder for folder, _ in finished(study, root, variant)]
@@ -57,7 +58,7 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
         found = picks_of(folders)
         if found.empty:
             continue
-        picks = prepared(found, config["warmup"]["epochs"])
+        picks = prepared(found, config["warmup"]["epochs"], shared)
         _check_items(picks, items, root / paths.results_folder(study) / variant)
         rows["audit_epochs.csv"] += epochs(variant, picks)
         rows["audit_risk.csv"] += risk(variant, picks)

@@ -36,6 +36,7 @@ class Study:
         published: The published results that it is set against, or None.
         test: What the p values of its family are about: ``images``, or ``seeds``.
         tune: The search that it declares, or None.
+        released: What of its FNE is the authors' release, in a sentence; empty without FNE.
         notes: What a reader of its results must know before it runs: seeds too few, variants without tuned values.
     """
 
@@ -56,6 +57,7 @@ class Study:
     published: Against | None = None
     test: str = "images"
     tune: Tuning | None = None
+    released: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -70,6 +72,15 @@ def resolve(study: Study, variant: str) -> dict[str, Any]:
             "is not a variant of this study", file=study.name, value=variant, allowed=study.variants
         )
     return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
+
+
+def shared_epochs(*studies: Study) -> range:
+    """The epochs, from 0, that are of the main phase in every variant of some studies; empty where none is.
+
+    What is picked changes as training goes on, so shares of picks are compared over these alone.
+    """
+    configs = [study.configs[variant] for study in studies for variant in study.variants]
+    return range(max(one["warmup.epochs"] for one in configs), min(one["train.epochs"] for one in configs))
 
 
 def oracle_bases(study: Study) -> dict[str, str]:

@@ -35,21 +35,23 @@ _SUMS = (
 
 
 class Diagnostics:
-    """Sums of one epoch and histograms of the whole main phase.
+    """Sums of one epoch, and histograms of every epoch of the main phase.
 
     Args:
         replicates: R.
+        epochs: Of the run.
         device: Where the sums live.
     """
 
-    def __init__(self, replicates: int, device: torch.device) -> None:
+    def __init__(self, replicates: int, epochs: int, device: torch.device) -> None:
+        self.epoch = 0
         self.sums = {
             f"{name}_{d}": torch.zeros(replicates, dtype=torch.float64, device=device)
             for name in _SUMS
             for d in DIRECTIONS
         }
         self.histogram = {
-            name: torch.zeros(2, replicates, BINS, dtype=torch.int64, device=device)
+            name: torch.zeros(epochs, 2, replicates, BINS, dtype=torch.int64, device=device)
             for name in ("picks", "false_negatives", "candidates", "candidate_false_negatives")
         }
 
@@ -74,7 +76,7 @@ class Diagnostics:
     def add_histogram(self, name: str, direction: int, similarity: Tensor, counted: Tensor) -> None:
         """Count similarities (R, ...) in bins of 0.05 over [-1, 1] where ``counted`` (R, ...)."""
         bins = ((similarity.float() + 1) / BIN_WIDTH).floor().nan_to_num(0).clamp(0, BINS - 1).long()
-        self.histogram[name][direction].scatter_add_(1, bins.flatten(1), counted.flatten(1).long())
+        self.histogram[name][self.epoch, direction].scatter_add_(1, bins.flatten(1), counted.flatten(1).long())
 
     def add_weights(self, direction: int, selection: Selection, excluded: Tensor) -> None:
         """Add the effective sample size and the share overridden by the posterior, (R, B, C), of a watched step."""
@@ -111,21 +113,24 @@ class Diagnostics:
         return out
 
     def audit_rows(self, replicate: int) -> list[dict[str, Any]]:
-        """Rows of ``audit.csv``: counts by similarity of the picked negative, over the main phase."""
+        """Rows of ``audit.csv``: counts by epoch of the main phase and similarity of the picked negative."""
         rows = []
-        for index, d in enumerate(DIRECTIONS):
-            counts = {name: table[index, replicate].tolist() for name, table in self.histogram.items()}
-            for b in range(BINS):
-                if counts["picks"][b] or counts["candidates"][b]:
-                    low = round(b * BIN_WIDTH - 1, 2)
-                    rows.append(
-                        {
-                            "direction": d,
-                            "bin_low": low,
-                            "bin_high": round(low + BIN_WIDTH, 2),
-                            **{name: values[b] for name, values in counts.items()},
-                        }
-                    )
+        tables = {name: table[:, :, replicate].tolist() for name, table in self.histogram.items()}
+        for epoch in range(len(tables["picks"])):
+            for index, d in enumerate(DIRECTIONS):
+                counts = {name: table[epoch][index] for name, table in tables.items()}
+                for b in range(BINS):
+                    if counts["picks"][b] or counts["candidates"][b]:
+                        low = round(b * BIN_WIDTH - 1, 2)
+                        rows.append(
+                            {
+                                "epoch": epoch,
+                                "direction": d,
+                                "bin_low": low,
+                                "bin_high": round(low + BIN_WIDTH, 2),
+                                **{name: values[b] for name, values in counts.items()},
+                            }
+                        )
         return rows
 
     def state(self) -> dict[str, Tensor]:

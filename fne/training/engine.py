@@ -54,7 +54,7 @@ class Engine:
         self.needs = {*self.rule.strategy.needs, *self.rule.loss.needs}
         self.guide: Guide | None = None
         self.memory = build_memory(config["memory"], self.learner, self.seeds, device)
-        self.diagnostics = Diagnostics(len(self.seeds), device)
+        self.diagnostics = Diagnostics(len(self.seeds), self.epochs, device)
         self.step_of = Step(train, self.diagnostics)
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.best_score = torch.full((len(self.seeds),), -math.inf, dtype=torch.float64)
@@ -79,6 +79,7 @@ class Engine:
         while self.step < self.total_steps:
             epoch, first = divmod(self.step, self.steps)
             main = epoch >= self.config["warmup"]["epochs"]
+            self.diagnostics.epoch = epoch
             if first == 0:
                 self.diagnostics.reset()
                 if main:

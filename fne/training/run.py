@@ -53,6 +53,7 @@ CURVES = [
 ]
 AUDIT = [
     "seed",
+    "epoch",
     "direction",
     "bin_low",
     "bin_high",

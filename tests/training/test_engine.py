@@ -311,11 +311,11 @@ def test_attention_head_trains_and_ignores_padding() -> None:
 def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> None:
     """What the figure of false-negative picks is drawn from, recounted from the picks of every step."""
     engine = Engine(toy.config(), [0, 1], toy.split(), toy.split(seed=5), CPU)
-    expected: dict[tuple[int, str, int], list[int]] = {}
+    expected: dict[tuple[int, int, str, int], list[int]] = {}
     original = engine.step_of.losses
 
-    def spy(*args, main, keep, **kwargs):
-        losses, kept = original(*args, main=main, keep=True, **kwargs)
+    def spy(*args, main, keep, step, **kwargs):
+        losses, kept = original(*args, main=main, keep=True, step=step, **kwargs)
         for direction, found in enumerate(kept if main else []):
             for r in range(2):
                 for i in range(found["anchor"].shape[1]):
@@ -325,7 +325,8 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
                     image, caption = (anchor, candidate) if direction == 0 else (candidate, anchor)
                     truth = int(engine.train.truth[caption, image // 8]) >> (image % 8) & 1
                     at = math.floor((float(found["similarity"][r, i]) + 1) / 0.05)
-                    count = expected.setdefault((r, ("i2t", "t2i")[direction], min(39, at)), [0, 0])
+                    epoch = step // engine.steps
+                    count = expected.setdefault((r, epoch, ("i2t", "t2i")[direction], min(39, at)), [0, 0])
                     count[0] += 1
                     count[1] += truth
         return losses, kept if keep else []
@@ -333,7 +334,7 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
     engine.step_of.losses = spy
     engine.run(lambda score: None)
     found = {
-        (r, row["direction"], round((row["bin_low"] + 1) / 0.05)): [row["picks"], row["false_negatives"]]
+        (r, row["epoch"], row["direction"], round((row["bin_low"] + 1) / 0.05)): [row["picks"], row["false_negatives"]]
         for r in range(2)
         for row in engine.diagnostics.audit_rows(r)
         if row["picks"]
