@@ -85,8 +85,8 @@ def variant_of(study: Study, variant: str) -> Variant:
 
 
 def data_section(study: Study) -> dict[str, Any]:
-    """The resolved ``data`` section, shared by every variant of the study."""
-    return copy.deepcopy(dict(study.data))
+    """What ``prepare`` reads: the resolved ``data`` section without what encoders alone are pretrained on."""
+    return {key: copy.deepcopy(value) for key, value in study.data.items() if key != "pretrain"}
 
 
 def blocks(study: Study) -> list[str]:

@@ -23,11 +23,10 @@ MODALITIES = ("image", "text")
 def data_id(study: Study) -> str:
     """Name of the prepared data: ``<dataset>-<8 hex digits>`` of the data section, wherever its files lie.
 
-    What encoders are pretrained on counts for nothing: it changes no split. Of a file of human judgements it counts
-    whether one is given; corpora are distinguished by their fingerprints.
+    Of a file of human judgements it counts whether one is given; corpora are distinguished by their fingerprints.
     """
     flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
-    kept = {key: value for key, value in flat.items() if key not in (*PATH_KEYS, "data.pretrain")}
+    kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
     kept |= {key: value is not None for key, value in flat.items() if key.startswith("data.judgements.")}
     return f"{study.data['dataset']}-{sha256_text(canonical(kept))[:8]}"
 

@@ -57,9 +57,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     from fne.data.prepare import run
 
     study = load_study(arguments)
-    section = config.data_section(study)
-    section.pop("pretrain", None)  # of the encoders
-    run(section, arguments.root / paths.data_folder(study))
+    run(config.data_section(study), arguments.root / paths.data_folder(study))
 
 
 def pretrain(arguments: argparse.Namespace) -> None:

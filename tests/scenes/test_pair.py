@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from fne import paths
-from fne.config import load_study
+from fne.config import data_section, load_study
 from fne.data import prepare
 from fne.data.scenes.prepare import build_splits
 from fne.data.scenes.world import reserved
@@ -41,7 +41,7 @@ FEATURES = {
 
 
 def world(name: str = "smoke", **overrides: Any) -> dict[str, Any]:
-    return dict(load_study(name, overrides, ROOT).data)
+    return data_section(load_study(name, overrides, ROOT))
 
 
 def test_every_shipped_file_is_the_one_in_the_code() -> None:
@@ -65,7 +65,7 @@ def test_an_altered_file_is_one_clear_error_before_any_work(
     (copy / name).write_bytes(content) if damage == "altered" else (copy / name).unlink()
     study = load_study("smoke", root=ROOT)
     data = tmp_path / "data"
-    prepare.run(dict(study.data) | {"train": 4, "val": 2, "test": 2, "prevalence": 0.0}, data)
+    prepare.run(data_section(study) | {"train": 4, "val": 2, "test": 2, "prevalence": 0.0}, data)
     said = "was altered" if damage == "altered" else "is missing"
     with pytest.raises(UserError, match=f"{name}.*{said}|{said}.*{name}|{said}"):
         extract.run(data, paths.encoder(study, "image"), "image", tmp_path / "out", 1)
@@ -79,9 +79,9 @@ def test_the_scenes_of_the_pair_ship_with_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("changes", [{}, {"prevalence": 0.0}, {"prevalence": 0.03}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"prevalence": 0.0}, {"prevalence": 0.03, "val": 400, "test": 400}], ids=str)
 def test_no_split_of_any_world_holds_a_scene_of_any_pair(seed: int, changes: dict[str, Any]) -> None:
-    """Of the sizes of `smoke`; the scenes of a split do not depend on its captions, nor on its neighbours' sizes."""
+    """At the sizes of `smoke`, but for a prevalence that needs larger splits."""
     keys = np.concatenate([split.scenes.keys() for split in build_splits(world() | {"seed": seed} | changes).values()])
     assert not reserved(keys).any()
     assert not np.isin(keys, np.load(pair.SHIPPED / pair.KEYS)).any()
@@ -97,7 +97,7 @@ def test_the_default_world_holds_no_scene_of_the_shipped_pair() -> None:
 def test_a_world_that_holds_scenes_of_pretraining_is_refused(tmp_path: Path) -> None:
     study = load_study("smoke", root=ROOT)
     data = tmp_path / "data"
-    prepare.run(dict(study.data) | {"train": 4, "val": 2, "test": 2, "prevalence": 0.0}, data)
+    prepare.run(data_section(study) | {"train": 4, "val": 2, "test": 2, "prevalence": 0.0}, data)
     seen = pretrain_scenes(Recipe(0)).take(slice(2))
     np.savez(data / "scenes.val.npz", cells=seen.cells, background=seen.background, situation=np.zeros(2))
     with pytest.raises(UserError, match=r"scenes.val.npz: scenes: holds scenes that are set aside.*got 2"):
@@ -107,7 +107,7 @@ def test_a_world_that_holds_scenes_of_pretraining_is_refused(tmp_path: Path) -> 
 def test_a_draw_that_was_not_pretrained_says_what_to_run(tmp_path: Path) -> None:
     study = load_study("smoke", {"encoders.draw": 1}, ROOT)
     data = tmp_path / "data"
-    prepare.run(dict(study.data) | {"train": 4, "val": 2, "test": 2, "prevalence": 0.0}, data)
+    prepare.run(data_section(study) | {"train": 4, "val": 2, "test": 2, "prevalence": 0.0}, data)
     with pytest.raises(UserError, match="draw1-.*has not been pretrained yet.*fne pretrain"):
         extract.run(data, paths.encoder(study, "image", tmp_path), "image", tmp_path / "out", 1)
 
@@ -118,6 +118,7 @@ def test_a_draw_that_cannot_be_is_refused(draw: Any) -> None:
         load_study("smoke", {"encoders.draw": draw}, ROOT)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_a_pair_made_again_is_as_good(tmp_path: Path, modality: str) -> None:
     """Not the same weights: those are shipped because other processors give others."""
@@ -131,7 +132,7 @@ def test_a_pair_made_again_is_as_good(tmp_path: Path, modality: str) -> None:
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The world of `smoke` with its features, made in the ordinary way."""
     root, study = tmp_path_factory.mktemp("features"), load_study("smoke", root=ROOT)
-    prepare.run(dict(study.data), root / paths.data_folder(study))
+    prepare.run(data_section(study), root / paths.data_folder(study))
     for modality in paths.MODALITIES:
         place = root / paths.features_folder(study, modality)
         extract.run(root / paths.data_folder(study), paths.encoder(study, modality), modality, place, 1)
