@@ -5,6 +5,6 @@ Importing this package, ``fne.config`` or ``fne.paths`` imports no torch: Snakem
 
 __version__ = "0.1.0"
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of what a training run means. Raised by hand whenever an edit of the code changes training results;
 every training rule carries it in its ``params``, so that raising it re-trains everything."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fne.contract import Breach, Promise, calling, demand, same
-from fne.losses.loss import Loss, own_similarity
+from fne.losses.loss import Loss, positive_of
 from fne.negatives.all import All
 from fne.negatives.contract import context
 from fne.negatives.random import Random
@@ -69,7 +69,7 @@ def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 
     excluded[..., 0, -1] = True  # may serve as the positive
     uniform = torch.rand(*lead, batch, generator=generator)
     strategy = Random() if negatives == "one" else All()
-    selection = strategy.select(similarities, excluded, own_similarity(anchors, candidates), uniform)
+    selection = strategy.select(similarities, excluded, positive_of(similarities, None), uniform)
     if negatives == "attracted":
         suspects = (similarities > 0.3) & (selection.weights > 0)
         selection = replace(selection, weights=selection.weights.masked_fill(suspects, 0), attracted=suspects)
@@ -170,8 +170,7 @@ def _collapse(loss: Loss, given: Case) -> None:
 def _shares(loss: Loss, given: Case) -> None:
     similarities = given.anchors @ given.candidates.transpose(-1, -2)
     with calling("shares", given.label):
-        positive = own_similarity(given.anchors, given.candidates)
-        found = loss.shares(similarities, positive, given.selection, **given.told(loss))
+        found = loss.shares(similarities, positive_of(similarities, None), given.selection, **given.told(loss))
     demand(found.shape == similarities.shape, f"has shape {tuple(found.shape)}", given.label)
     demand(found.isfinite() & (found >= 0), "a share is NaN, infinite or negative", given.label)
     demand((found == 0) | (given.selection.weights > 0), "a candidate without weight has a share", given.label)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.losses.loss import Loss, positive_similarity
+from fne.losses.loss import Loss, positive_of
 from fne.negatives.strategy import Selection
 
 
@@ -24,7 +24,8 @@ class Dense(Loss):
 
         Args:
             similarities: (..., B, C), in float32 or float64.
-            positive: (..., B) similarity to the own pair.
+            positive: (..., B) similarity to the positive; what depends on its order among the others allows for
+                :data:`~fne.negatives.strategy.TIE`.
             weights: (..., B, C) >= 0, zero on what is no negative of the anchor; no row is all zero.
             context: What ``needs`` names.
 
@@ -34,7 +35,7 @@ class Dense(Loss):
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
         similarities = _precise(anchors @ candidates.transpose(-1, -2))
-        positive = _precise(positive_similarity(anchors, candidates, selection.positive_index))
+        positive = positive_of(similarities, selection.positive_index)
         weights, some = _weights(selection)
         return torch.where(some, self.of(similarities, positive, weights, **context), 0)
 

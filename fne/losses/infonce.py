@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.losses.loss import Loss, positive_similarity
+from fne.losses.loss import Loss, positive_of
 from fne.negatives.strategy import Selection
 
 
@@ -36,8 +36,8 @@ class InfoNCE(Loss):
         self.needs = ("same_image",) if multi_positive else ()
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
-        positive = positive_similarity(anchors, candidates, selection.positive_index) / self.temperature
         logits = (anchors @ candidates.transpose(-1, -2)) / self.temperature
+        positive = positive_of(logits, selection.positive_index)
         negatives = torch.where(selection.weights > 0, logits + selection.weights.clamp(min=1e-38).log(), -torch.inf)
         own, further = positive.unsqueeze(-1), _further(selection, **context)
         if further is None:

@@ -52,19 +52,28 @@ class Loss(ABC):
         raise TypeError(f"{type(self).__name__} is no dense loss")
 
 
-def own_similarity(anchors: Tensor, candidates: Tensor) -> Tensor:
-    """(..., B) cosine of each anchor with its own pair, the first B candidates."""
-    return (anchors * candidates[..., : anchors.shape[-2], :]).sum(dim=-1)
+def positive_of(similarities: Tensor, index: Tensor | None) -> Tensor:
+    """(..., B) the entry of each anchor's positive: candidate ``index`` (..., B), or, for None, its own pair.
+
+    What is compared with other entries of ``similarities`` comes from here: another way of summing rounds otherwise,
+    and an exact twin of the positive would seem more or less similar at random.
+
+    Args:
+        similarities: (..., B, C), with or without gradient.
+        index: (..., B) int64, a selection's ``positive_index``, so that an oracle may relabel the positive; or None.
+    """
+    if index is None:
+        return similarities.diagonal(dim1=-2, dim2=-1).clone()
+    return similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 def positive_similarity(anchors: Tensor, candidates: Tensor, index: Tensor | None) -> Tensor:
-    """(..., B) cosine of each anchor with its positive: candidate ``index`` (..., B), or, for None, its own pair.
+    """(..., B) cosine of each anchor with its positive, as :func:`positive_of`, without a matrix of similarities.
 
-    Every loss takes its positive from here with ``selection.positive_index``, so that an oracle may relabel it.
+    For a loss of one negative, whose similarity is the same sum of products: ``(anchors * pick(...)).sum(dim=-1)``.
     """
-    if index is None:
-        return own_similarity(anchors, candidates)
-    return (anchors * pick(candidates, index)).sum(dim=-1)
+    positives = candidates[..., : anchors.shape[-2], :] if index is None else pick(candidates, index)
+    return (anchors * positives).sum(dim=-1)
 
 
 def pick(candidates: Tensor, index: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from fne.losses.dense import Dense
+from fne.negatives.strategy import TIE
 
 
 class PcmeppPseudo(Dense):
@@ -33,7 +34,7 @@ class PcmeppPseudo(Dense):
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
         logits, own = ((values - self.shift) / self.temperature for values in (similarities, positive))
-        pseudo = similarities >= positive.unsqueeze(-1)
+        pseudo = similarities >= positive.unsqueeze(-1) - TIE
         # bce(l, 0) = softplus(l) and bce(l, 1) = softplus(l) - l, so a pseudo-positive differs by a linear term.
         negatives = (1 + self.pseudo_weight) * softplus(logits) - self.pseudo_weight * logits * pseudo
         matched = (1 + self.pseudo_weight) * softplus(-own)

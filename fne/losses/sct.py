@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from fne.losses.loss import Loss, pick, positive_similarity
-from fne.negatives.strategy import Selection
+from fne.negatives.strategy import TIE, Selection
 
 
 class Sct(Loss):
@@ -33,7 +33,7 @@ class Sct(Loss):
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
         positive = positive_similarity(anchors, candidates, selection.positive_index)
         negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)
-        hard = (negative > positive) | (negative > self.hard_similarity)
+        hard = (negative > positive + TIE) | (negative > self.hard_similarity)
         easy = softplus((negative - positive) / self.temperature)
         return torch.where(selection.valid, torch.where(hard, self.hard_weight * negative, easy), 0)
 

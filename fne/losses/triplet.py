@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fne.losses.loss import Loss, pick, positive_similarity
+from fne.losses.loss import Loss, pick, positive_of, positive_similarity
 from fne.negatives.strategy import Selection
 
 
@@ -22,12 +22,13 @@ class Triplet(Loss):
         self.margin = margin
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
-        positive = positive_similarity(anchors, candidates, selection.positive_index)
         if selection.index is not None:
+            positive = positive_similarity(anchors, candidates, selection.positive_index)
             negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)
             loss = (self.margin + negative - positive).clamp(min=0)
         else:
             similarities = anchors @ candidates.transpose(-1, -2)
+            positive = positive_of(similarities, selection.positive_index)
             hinge = (self.margin + similarities - positive.unsqueeze(-1)).clamp(min=0)
             loss = (hinge * selection.weights).sum(dim=-1)
         return torch.where(selection.valid, loss, 0)

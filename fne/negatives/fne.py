@@ -9,7 +9,7 @@ from fne.negatives.catalog import load_density
 from fne.negatives.prior import EmPrior
 from fne.negatives.recalibration import Recalibration
 from fne.negatives.statistics import PairStatistics
-from fne.negatives.strategy import Selection, Strategy, at_least_float32, draw, hardest, usable
+from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, draw, hardest, usable
 
 
 class Fne(Strategy):
@@ -147,7 +147,7 @@ class Fne(Strategy):
             else:
                 weights = weights.masked_fill(overridden, 0)
         if self.cut_down == "anchor":
-            limit = at_least_float32(positive) - self.margin
+            limit = at_least_float32(positive) - self.margin + TIE
             weights = weights.masked_fill(similarities <= limit.unsqueeze(-1), 0)
         elif self.cut_down == "global" and summary is not None:
             limit = (summary["pos_mean"] - self.margin).to(similarities.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, kept_alike, usable
+from fne.negatives.strategy import TIE, Selection, Strategy, kept_alike, usable
 
 
 class Gist(Strategy):
@@ -33,4 +33,4 @@ class Gist(Strategy):
         self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor, *, guide: Tensor
     ) -> Selection:
         own = guide.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
-        return kept_alike(usable(similarities, excluded), ~(guide > own - self.margin), similarities.dtype)
+        return kept_alike(usable(similarities, excluded), ~(guide > own - self.margin + TIE), similarities.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, hardest_kept, usable
+from fne.negatives.strategy import TIE, Selection, Strategy, hardest_kept, usable
 
 
 class SemiHard(Strategy):
@@ -21,4 +21,4 @@ class SemiHard(Strategy):
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
-        return hardest_kept(similarities, allowed, similarities < positive.unsqueeze(-1))
+        return hardest_kept(similarities, allowed, similarities < positive.unsqueeze(-1) - TIE)

@@ -9,6 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+TIE = 1e-6
+"""Cosines no further apart than this are equal; whatever compares a candidate with the positive allows for it.
+
+The same embedding gets other last bits at another place of a matrix product (the ragged edge of a tile), and the same
+features at another place of a batch: up to 4e-7 where the embeddings have 768 dimensions, so that without it an exact
+twin of the positive would lie below or above it at random. Sharper limits mean nothing in float32.
+"""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -116,7 +124,8 @@ class Strategy(ABC):
             similarities: (..., B, C) cosine of each anchor with each candidate.
             excluded: (..., B, C) bool, candidates that must not be selected: positives (same image id) and empty
                 slots of the queue.
-            positive: (..., B) cosine of each anchor with its own pair.
+            positive: (..., B) cosine of each anchor with its positive, an entry of its row of ``similarities``; only
+                candidates further than :data:`TIE` from it are more or less similar.
             uniform: (..., B) draws in [0, 1), the only randomness a strategy gets.
             context: What ``needs`` names; a rule writes these arguments out by name, and one without needs has none.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, at_least_float32, hardest_kept, usable
+from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, hardest_kept, usable
 
 
 class TopkMargin(Strategy):
@@ -28,5 +28,5 @@ class TopkMargin(Strategy):
         self.margin = absolute_margin
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
-        limit = at_least_float32(positive) - self.margin
+        limit = at_least_float32(positive) - self.margin + TIE
         return hardest_kept(similarities, usable(similarities, excluded), similarities <= limit.unsqueeze(-1))

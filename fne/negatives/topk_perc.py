@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, at_least_float32, hardest_kept, usable
+from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, hardest_kept, usable
 
 
 class TopkPerc(Strategy):
@@ -30,5 +30,5 @@ class TopkPerc(Strategy):
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         own = at_least_float32(positive)
-        limit = own - self.margin * own.abs()
+        limit = own - self.margin * own.abs() + TIE
         return hardest_kept(similarities, usable(similarities, excluded), similarities <= limit.unsqueeze(-1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fne.configuration.fields import CHOOSERS
 from fne.configuration.plugins import Plugin, find, keywords
 from fne.contract import check_before_training
-from fne.losses.loss import Loss, positive_similarity
+from fne.losses.loss import Loss, positive_of
 from fne.negatives.memory.kind import EMPTY, Candidates
 from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, draw
@@ -113,7 +113,7 @@ class Step:
                 match = None
                 if rule.oracle == "relabel":
                     match = draw_positive(excluded, known, batch.relabel[:, direction])
-                positive = positive_similarity(anchors, others, match)
+                positive = positive_of(similarities, match)
                 wanted = context.parts({*rule.strategy.needs, *rule.loss.needs}, direction)
                 for_loss = {name: wanted[name] for name in rule.loss.needs}
                 selection = rule.strategy.select(
@@ -150,7 +150,7 @@ class Step:
                 if watch:
                     self._watch(direction, selection, similarities, excluded, candidates, batch, main)
                 if keep:
-                    found = (selection, index, chosen, positive, picked, false_negative)
+                    found = (selection, index, chosen, positive, picked)
                     picks.append(self._picks(direction, *found, candidates, batch, step))
         return total / image.shape[1], picks
 
@@ -220,7 +220,6 @@ class Step:
         chosen: Tensor,
         positive: Tensor,
         picked: Tensor,
-        false_negative: Tensor,
         candidates: Candidates,
         batch: Batch,
         step: int,
@@ -232,7 +231,6 @@ class Step:
 
         rows = self._rows(direction, index, candidates, batch)
         anchor, candidate = rows if direction == 0 else rows[::-1]
-        known = false_negative.long() if self.split.truth is not None else torch.full_like(anchor, -1)
         entered = torch.full_like(anchor, -1) if candidates.entered is None else candidates.entered.gather(-1, index)
         queued = entered >= 0
         return {
@@ -244,7 +242,7 @@ class Step:
             "weight": at(selection.weights),
             "from_queue": queued,
             "age": (step - entered).masked_fill(~queued, -1),
-            "false_negative": known.masked_fill(candidate < 0, 0),
+            "false_negative": self.split.verdict(*rows),
             "picked": picked & (candidate >= 0),
             "direction": torch.full_like(anchor, direction),
         }

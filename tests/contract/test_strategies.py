@@ -15,6 +15,7 @@ from fne.catalog import NEEDS
 from fne.contract import check
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import DENSITIES, STRATEGIES
+from fne.negatives.strategy import Selection
 from fne.training.step import build_rule
 
 # For each option of a registered class: values that reach every branch. A new option must be named here.
@@ -325,6 +326,76 @@ def test_loss_gradient_is_finite_and_equals_a_finite_difference(entry, options, 
             )
         own = dataclasses.replace(selection, positive_index=torch.arange(4).expand(*lead, 4))
         assert torch.equal(loss(anchors, candidates, own, **told), loss(anchors, candidates, selection, **told))
+
+
+ROUNDING = 4e-7
+"""The most by which two places of a product or a batch were seen to round the same embedding otherwise."""
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(STRATEGIES, "negatives"))
+def test_rounding_does_not_decide_about_an_exact_twin_of_the_positive(entry, options) -> None:
+    """Each anchor has one candidate with its positive's embedding, some in the batch and some in the queue."""
+    _, similarities, excluded, positive, uniform = case((2,), 6, 40, torch.float32)
+    context = wanted(entry.needs, (2,), 6, 40)
+    columns = torch.tensor([3, 4, 10, 20, 30, 39]).expand(2, 6).unsqueeze(-1)
+    excluded[..., range(6), range(6)] = True
+    excluded.scatter_(-1, columns, False)
+    similarities.diagonal(dim1=-2, dim2=-1).copy_(positive)
+    found = []
+    for off in (0.0, ROUNDING, -ROUNDING):
+        twins = similarities.scatter(-1, columns, (positive + off).unsqueeze(-1))
+        seen = dict(context)
+        for name in {"teacher", "guide"} & set(seen):
+            own = seen[name].diagonal(dim1=-2, dim2=-1)
+            seen[name] = seen[name].scatter(-1, columns, (own + off).unsqueeze(-1))
+        strategy = ready(entry, options, (2,), 6)
+        found.append(strategy.select(twins, excluded, positive, uniform, **seen))
+    exact, *others = found
+    for other in others:
+        for name in ("index", "weights", "valid", "attracted", "fallback"):
+            left, right = getattr(exact, name), getattr(other, name)
+            assert (left is None) == (right is None)
+            if left is not None:
+                torch.testing.assert_close(left, right, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(("entry", "options"), variants(LOSSES, "loss"))
+def test_rounding_does_not_decide_what_an_exact_twin_of_the_positive_costs(entry, options) -> None:
+    """Value and gradient of a loss, each anchor with one such candidate, some in the batch and some in the queue."""
+    loss, generator = entry.load()(**options), torch.Generator().manual_seed(4)
+    anchors, candidates = (
+        torch.nn.functional.normalize(torch.randn(2, n, 24, generator=generator), dim=-1) for n in (6, 40)
+    )
+    columns = torch.tensor([3, 10, 11, 0, 30, 39])
+    candidates[:, 3] = candidates[:, 0]
+    candidates[:, columns] = candidates[:, :6].clone()
+    anchors = torch.nn.functional.normalize(anchors + candidates[:, :6], dim=-1)
+    excluded = torch.eye(6, 40, dtype=torch.bool).expand(2, 6, 40)
+    context = wanted(loss.needs, (2,), 6, 40)
+    for kind in entry.negatives:
+        if kind == "one":
+            found = Selection(columns.expand(2, 6), None, torch.ones(2, 6, dtype=torch.bool))
+        else:
+            attracted = (torch.rand(2, 6, 40, generator=generator) < 0.2) & ~excluded if kind == "attracted" else None
+            weights = (~excluded if attracted is None else ~(excluded | attracted)).float()
+            found = Selection(None, weights, torch.ones(2, 6, dtype=torch.bool), attracted=attracted)
+        costs, gradients = [], []
+        for off in (0.0, ROUNDING, -ROUNDING):
+            moved = candidates.clone()
+            moved[:, columns] += off * anchors
+            given = anchors.clone().requires_grad_(), moved.requires_grad_()
+            costs.append(loss(*given, found, **context))
+            gradients.append(torch.autograd.grad(costs[-1].sum(), given))
+        double = (anchors.double().requires_grad_(), candidates.double().requires_grad_())
+        told = {
+            k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in context.items()
+        }
+        costs.append(loss(*double, found, **told))
+        gradients.append(torch.autograd.grad(costs[-1].sum(), double))
+        for cost, gradient in zip(costs[1:], gradients[1:], strict=True):
+            torch.testing.assert_close(cost.float(), costs[0], rtol=0, atol=1e-4)
+            for one, other in zip(gradient, gradients[0], strict=True):
+                torch.testing.assert_close(one.float(), other, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [*STRATEGIES, *LOSSES])

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from fne.losses.albef_distill import AlbefDistill
 from fne.losses.infonce import InfoNCE
-from fne.losses.loss import own_similarity
+from fne.losses.loss import positive_of
 from fne.negatives.fnc import FncAttract
 from fne.negatives.strategy import Selection
 
@@ -44,11 +44,10 @@ def plain(logits: list[float], positives: set[int], weights: list[float]) -> flo
 def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: bool) -> None:
     anchors, candidates, teacher, same, selection = case()
     if attracts:
-        excluded = selection.weights <= 0
+        excluded, similarities = selection.weights <= 0, anchors @ candidates.transpose(-1, -2)
         chosen = FncAttract(top_k=3, score_threshold=0.1).select(
-            anchors @ candidates.transpose(-1, -2), excluded, own_similarity(anchors, candidates),
-            torch.zeros(2, 5), teacher=teacher,
-        )  # fmt: skip
+            similarities, excluded, positive_of(similarities, None), torch.zeros(2, 5), teacher=teacher
+        )
         assert chosen.attracted.sum() > 5
         weights = selection.weights * chosen.weights
         selection = Selection(None, weights, selection.valid, attracted=chosen.attracted)
@@ -119,7 +118,8 @@ def test_albef_distill(alpha: float) -> None:
 def test_distillation_spares_what_the_teacher_finds_similar() -> None:
     anchors, candidates, teacher, _, selection = case()
     loss = AlbefDistill(temperature=T, distillation=0.4)
-    similarities, positive = anchors @ candidates.transpose(-1, -2), own_similarity(anchors, candidates)
+    similarities = anchors @ candidates.transpose(-1, -2)
+    positive = positive_of(similarities, None)
     near = teacher.clone()
     near[0, 0, 7] = 1.0
     far = teacher.clone()

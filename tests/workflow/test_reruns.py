@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import fne
 from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
@@ -229,7 +230,7 @@ def test_a_relevance_file_that_is_not_there_is_told_before_the_dag(project: Proj
 
 
 def test_protocol_trains_everything_anew(project: Project) -> None:
-    project.edit("fne/__init__.py", "PROTOCOL = 1", "PROTOCOL = 999")
+    project.edit("fne/__init__.py", f"PROTOCOL = {fne.PROTOCOL}", "PROTOCOL = 999")
     jobs = project.planned(*THREE)
     assert len(trained(jobs)) == 3
     assert rules(jobs) == {"prepare", "pretrain", "extract"} | PER_JOB | AFTERWARDS | {"calibrate", "audit"}
