@@ -26,7 +26,7 @@ LEVEL = 0.95
 SEED, IMAGES, INTERACTION = "seed", "images", "interaction"
 _LEAST = 1e-8
 """The least variance of seeds, relative to that of the data, so that every covariance has an inverse."""
-_GAIN, _STEPS = 1e-9, 1000
+_GAIN, _STEPS = 1e-9, 500
 """The fit ends where a step gains no more log-likelihood than this."""
 
 
@@ -261,12 +261,11 @@ class _Fit:
 
     def __init__(self, parts: Sequence[_Part]) -> None:
         self.parts, self.count = parts, len(parts[0].bases)
-        total = np.mean([part.means.var() + part.within / part.freedom for part in parts])
-        self.unit = float(total)
+        self.unit = float(np.mean([part.means.var() + part.within / part.freedom for part in parts]))
         self.best, self.cost = np.zeros(self.count), 0.0
-        if total > 0:
-            start = np.full(self.count, 1 / self.count)
-            self.best, self.cost = self._minimise(start)
+        if self.unit > 0:  # rarely there is more than one maximum, so from several places
+            ends = [self._minimise(start) for start in (np.full(self.count, 1.0), *(np.eye(self.count) + 0.02))]
+            self.best, self.cost = min(ends, key=lambda end: end[1])
 
     def interval(self, k: int) -> Component:
         """Component k with the ends of its profile likelihood's interval."""
@@ -317,7 +316,7 @@ class _Fit:
                 step[-1] = max(step[-1], _LEAST - at[-1])
             expected = -gradient @ step
             found = self._costs(at + step)
-            while found[0] > cost - 1e-4 * expected and expected > _GAIN:
+            while found[0] > cost - expected / 4 and expected > _GAIN:
                 step, expected = step / 2, expected / 2
                 found = self._costs(at + step)
             if expected <= _GAIN:
