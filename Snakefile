@@ -13,7 +13,11 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/series.smk"
+
+
+if SERIES:
+
+    include: "workflow/rules/series.smk"
 
 
 localrules:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from fne.configuration import released
 from fne.configuration.against import Against, read_against
 from fne.configuration.fields import Field, check_key, check_value, flatten
 from fne.configuration.plugins import complete
@@ -16,6 +17,9 @@ from fne.configuration.tuned import Tuned, read_tuned
 from fne.configuration.tuning import Tuning, check_seeds, read_tuning
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
+
+RELEASED = "released.yaml"
+"""The values of the authors' release where they differ from ``base.yaml``."""
 
 
 def typed_overrides(stated: Stated) -> dict[str, Any]:
@@ -28,7 +32,7 @@ def typed_overrides(stated: Stated) -> dict[str, Any]:
         for key, value in flat.items():
             with stated.problems.collect():
                 if key in stated.point:
-                    raise bad_input("is what the series varies", file=COMMAND_LINE, key=key, value=value)
+                    raise bad_input("is a factor of the study", file=COMMAND_LINE, key=key, value=value)
                 if "." not in key and not any(name.startswith(f"{key}.") for name in fields):
                     near = difflib.get_close_matches(key, [*STUDY_LEVEL, *fields], n=1, cutoff=0.4)
                     hint = f"did you mean {near[0]!r}?" if near else None
@@ -42,7 +46,7 @@ def lay_shared(stated: Stated, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Base with the study's data, encoders and set: what every variant starts from."""
     shared = dict(stated.library.base)
     with stated.problems.collect():
-        data = flatten(stated.section("data"), stated.file, "data.") | stated.point
+        data = flatten(stated.section("data"), stated.file, "data.") | _at(stated, "data.")
         dataset = overrides.get("data.dataset", data.get("data.dataset", "scenes"))
         if dataset not in list(DATASETS):
             raise bad_input("unknown", file=stated.file, key="data.dataset", value=dataset, allowed=DATASETS)
@@ -51,11 +55,17 @@ def lay_shared(stated: Stated, overrides: Mapping[str, Any]) -> dict[str, Any]:
     with stated.problems.collect():
         _lay_released(stated, shared)
     with stated.problems.collect():
-        _lay(stated, flatten(stated.section("encoders"), stated.file, "encoders."), RUN_FIELDS, shared)
+        encoders = flatten(stated.section("encoders"), stated.file, "encoders.") | _at(stated, "encoders.")
+        _lay(stated, encoders, RUN_FIELDS, shared)
     with stated.problems.collect():
         allowed = {key: field for key, field in RUN_FIELDS.items() if not key.startswith("encoders.")}
         _lay(stated, flatten(stated.section("set"), stated.file), allowed, shared, "set.")
     return shared
+
+
+def _at(stated: Stated, section: str) -> dict[str, Any]:
+    """The values of a section at the study's point."""
+    return {key: value for key, value in stated.point.items() if key.startswith(section)}
 
 
 def _lay_released(stated: Stated, onto: dict[str, Any]) -> None:
@@ -67,9 +77,21 @@ def _lay_released(stated: Stated, onto: dict[str, Any]) -> None:
         return
     if stated.content["regime"] != "finetune":
         raise bad_input("belongs to the regime finetune", file=stated.file, key="as_released", value=wanted)
-    file = stated.library.folder / "released.yaml"
+    file = stated.library.folder / RELEASED
     for key, value in flatten(read_mapping(file), file).items():
         onto[key] = check_value(value, check_key(key, RUN_FIELDS, file), file, key)
+
+
+def what_is_released(stated: Stated, configs: Mapping[str, Mapping[str, Any]], tuned: Tuned | None) -> str:
+    """What of the study's FNE is the authors' release, in a sentence; empty without FNE, or without their values."""
+    file = stated.library.folder / RELEASED
+    if released.VARIANT not in configs or not file.is_file():
+        return ""
+    release = released.released_values(stated.library.base, file)
+    title, chosen = stated.library.variant(released.VARIANT).title, tuned.values if tuned else {}
+    as_released = bool(stated.content.get("as_released", False))
+    own = configs[released.VARIANT]
+    return released.sentence(title, own, release, chosen.get(released.VARIANT, {}), as_released)
 
 
 def _lay(

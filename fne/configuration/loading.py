@@ -11,7 +11,7 @@ from fne.configuration.fields import unflatten
 from fne.configuration.library import Library
 from fne.configuration.merge import prune
 from fne.configuration.problems import Problems
-from fne.configuration.series import Series, read_axis
+from fne.configuration.series import DRAW, PRETRAINED_HERE, Series, read_factors
 from fne.configuration.stated import Stated
 from fne.configuration.study import Study
 from fne.configuration.variants import STEM, text_of
@@ -20,19 +20,19 @@ from fne.errors import UserError, bad_input
 
 
 def list_studies(root: Path = Path(".")) -> list[str]:
-    """Ids of all studies, series expanded, in order of file name."""
+    """Ids of all studies, those with factors as their members, in order of file name."""
     names: list[str] = []
-    for stem, file in _files(root).items():
+    for stem, file in study_files(root).items():
         try:
-            axis = read_axis(read_mapping(file), file)
+            factors = read_factors(read_mapping(file), file)
         except UserError:  # loading it by its stem says what is wrong
-            axis = None
-        names += list(axis.members) if axis else [stem]
+            factors = None
+        names += list(factors.members) if factors else [stem]
     return names
 
 
-def _files(root: Path) -> dict[str, Path]:
-    """Study files by stem, in order."""
+def study_files(root: Path = Path(".")) -> dict[str, Path]:
+    """Study files by stem, in order; of a study with factors this is the one file of all its members."""
     return {path.stem: path for path in sorted((Path(root) / "ablations" / "studies").glob("*.yaml"))}
 
 
@@ -50,7 +50,7 @@ def load_study(
     chain (parent first), tuned values, overrides.
 
     Args:
-        name: File stem in ``ablations/studies``; of a member of a series, ``<stem>--<key>-<value>``.
+        name: File stem in ``ablations/studies``; of a member of a study with factors, ``<stem>--<key>-<value>``.
         overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
         root: The project's folder.
         complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
@@ -80,25 +80,33 @@ def load(
     Raises:
         UserError: Lists everything that is wrong.
     """
-    files, stem = _files(root), name.partition("--")[0]
+    files, stem = study_files(root), name.partition("--")[0]
     if stem not in files or (name != stem and name not in list_studies(root)):
         known, hint = sorted({*files, *list_studies(root)}), f"each is a file of {Path(root) / 'ablations' / 'studies'}"
         raise bad_input("unknown study", value=name, allowed=known, hint=hint)
     if not STEM.fullmatch(stem):
         raise bad_input("not a study's name", file=files[stem], value=stem, allowed="lower-case letters, digits and _")
     file, library = files[stem], Library(root)
-    axis = read_axis(read_mapping(file), file)
-    if axis is None or name in axis.members:
-        return _load_one(Stated(name, file, library, overrides or {}, axis, tuned), complete)
+    factors = read_factors(read_mapping(file), file)
+    if factors is None or name in factors.members:
+        return _load_one(Stated(name, file, library, overrides or {}, factors, tuned), complete)
     problems, members = Problems(), []
-    for member in axis.members:
+    for member in factors.members:
         with problems.collect():
-            read = Stated(member, file, library, overrides or {}, axis, tuned)
+            read = Stated(member, file, library, overrides or {}, factors, tuned)
             members.append(_load_one(read, complete))
     problems.raise_any(f"series {name!r}")
     content = read_mapping(file)
     texts = [text_of(content, key, file) for key in ("title", "question")]
-    return Series(name, *texts, axis.key, tuple(axis.members.values()), tuple(members))
+    for place, member in enumerate(members):
+        if twin := next((one.name for one in members[:place] if one.configs == member.configs), None):
+            raise bad_input("two points are one study", file=file, key="factors", value=[twin, member.name])
+    series = Series(name, *texts, factors.values, tuple(factors.members.values()), tuple(members))
+    if series.random and len(series.shared.seeds) < 2:
+        problem = f"one seed cannot be distinguished from the draws of {' and '.join(series.random)}"
+        at = {"file": file, "key": "seeds", "value": list(series.shared.seeds)}
+        raise bad_input(problem, allowed="two seeds or more", **at)
+    return series
 
 
 def _load_one(file: Stated, complete: bool) -> Study:
@@ -128,6 +136,8 @@ def _load_one(file: Stated, complete: bool) -> Study:
     configs = {variant: prune(flat, texts["regime"]) for variant, flat in whole.items()}
     merged.check_distinct(file, configs)
     file.stop()
+    if configs[ids[0]].get(DRAW):
+        file.notes.append(PRETRAINED_HERE)
     data = {key: value for key, value in configs[ids[0]].items() if key.startswith("data.")}
     return Study(
         name=file.name,
@@ -145,5 +155,6 @@ def _load_one(file: Stated, complete: bool) -> Study:
         published=published,
         test=test,
         tune=tune,
+        released=layers.what_is_released(file, configs, tuned),
         notes=tuple(file.notes),
     )

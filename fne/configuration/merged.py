@@ -37,9 +37,11 @@ def check_merged(
                 at = {"file": tuned.file, "key": f"values.{variant}.{key}", "value": value}
                 hint = why_unread(key, flat, regime)
                 stated.problems.report(f"is not read by variant {variant}", hint=hint, **at)
-    read = set().union(*(keys_read(flat, regime) for flat in merged.values()))
+    read = {key for flat in merged.values() for point in stated.points for key in keys_read(flat | point, regime)}
     sources = [
         (COMMAND_LINE, "", overrides),
+        (stated.file, "", flatten({name: stated.section(name) for name in ("data", "encoders")}, stated.file)),
+        (stated.file, "factors.", dict.fromkeys(stated.point)),
         (stated.file, "set.", flatten(stated.section("set"), stated.file)),
     ]
     if tune is not None and stated.source("variants") == stated.file:

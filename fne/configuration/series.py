@@ -1,7 +1,8 @@
-"""A study's ``series:`` section: one key of its data and several values, each of which makes a study of its own."""
+"""A study's ``factors:``: keys of its data and the draw of its encoders; each point of a design makes a study."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,44 +10,68 @@ from typing import Any
 
 from fne.configuration.fields import check_key, check_value, flatten
 from fne.configuration.problems import Problems
-from fne.configuration.schema import DATASETS, data_fields
+from fne.configuration.schema import DATASETS, RUN_FIELDS, data_fields
 from fne.configuration.study import Study
-from fne.configuration.variants import member_id
+from fne.configuration.variants import RANDOM_FACTORS, member_id
 from fne.errors import bad_input
+
+Point = Mapping[str, float]
+"""A value of every factor, by its key."""
+DRAW = "encoders.draw"
+DESIGNS = ("crossed", "corners")
+PRETRAINED_HERE = (
+    "encoders of a draw from 1 on are pretrained where used: results with them hold for the machine that made them"
+)
+"""A note of every study with such encoders."""
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What a series varies.
+class Factors:
+    """What a study varies beside its variants and seeds.
 
     Args:
-        key: A key of ``data``, dotted.
-        members: Value by id of the member study, values increasing.
+        values: Of each factor, by its dotted key.
+        members: Point of the design by id of the member study.
     """
 
-    key: str
-    members: Mapping[str, float]
+    values: Mapping[str, tuple[float, ...]]
+    members: Mapping[str, Point]
 
 
 @dataclass(frozen=True)
 class Series:
-    """Studies that differ in one value of their data and in nothing else, loaded and checked.
+    """Studies that differ in the values of their factors and in nothing else, loaded and checked.
 
     Args:
         name: File stem; the members' ids begin with it.
         title: As the file states it.
         question: As the file states it.
-        key: The key of ``data`` that differs.
-        values: Its values, increasing.
-        members: The study of each value.
+        factors: Values of each factor, by its dotted key.
+        points: The point of each member.
+        members: The study of each point.
     """
 
     name: str
     title: str
     question: str
-    key: str
-    values: tuple[float, ...]
+    factors: Mapping[str, tuple[float, ...]]
+    points: tuple[Point, ...]
     members: tuple[Study, ...]
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Factors whose values are a sample of many: what varies with them is decomposed."""
+        return tuple(key for key in self.factors if key in RANDOM_FACTORS)
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Factors whose values were chosen for their own sake."""
+        return tuple(key for key in self.factors if key not in RANDOM_FACTORS)
+
+    @property
+    def grows(self) -> bool:
+        """Does one chosen value alone vary, so that each member can be set against the first?"""
+        return len(self.factors) == len(self.fixed) == 1
 
     @property
     def overrides(self) -> Mapping[str, Any]:
@@ -55,8 +80,8 @@ class Series:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of its results must know, which is said of each member alike."""
-        return self.shared.notes
+        """What a reader of its results must know: the notes of all members, each once."""
+        return tuple(dict.fromkeys(note for member in self.members for note in member.notes))
 
     @property
     def shared(self) -> Study:
@@ -64,52 +89,85 @@ class Series:
         return self.members[0]
 
 
-def read_axis(content: Mapping[str, Any], file: Path) -> Axis | None:
-    """What a study file's ``series`` says, or ``None`` where there is no such section.
+def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
+    """What a study file's ``factors`` and ``design`` say, or ``None`` where there is no such section.
+
+    The design ``crossed`` has every combination, values increasing. ``corners`` has the first value of each factor,
+    one factor at a time at its other values, and the points at which each factor has its k-th value, k = 2, 3, ...
 
     Raises:
-        UserError: Not exactly one key; no number of ``data``; fewer than two values, one that is not allowed, or two
-            that are equal.
+        UserError: ``series``, which ``factors`` replaced; no mapping, or a search beside it; a key that cannot be a
+            factor; fewer than two values, one that is not allowed, or two that are equal; an unknown design, or one
+            that these factors cannot have.
     """
-    if "series" not in content:
+    example = "{data.prevalence: [0.0, 0.003]}"
+    if "series" in content:
+        raise bad_input("is now called factors", file=file, key="series", hint=f"write factors: {example}")
+    if "factors" not in content:
+        if "design" in content:
+            raise bad_input("belongs to factors, of which there are none", file=file, key="design")
         return None
-    given = content["series"]
+    given = content["factors"]
     if not isinstance(given, dict) or not given:
-        allowed = "one key of data and its values, such as {data.prevalence: [0.0, 0.003]}"
-        raise bad_input("must be a mapping", file=file, key="series", value=given, allowed=allowed)
+        allowed = f"keys and the values of each, such as {example}"
+        raise bad_input("must be a mapping", file=file, key="factors", value=given, allowed=allowed)
     if content.get("tune") is not None:
         hint = "name the study whose values its members take: tuned"
-        raise bad_input("a series makes no search of its own", file=file, key="tune", hint=hint)
-    flat = flatten(given, file)
-    if len(flat) > 1:
-        hint = "several keys would be several questions: write several files"
-        raise bad_input("must vary one key", file=file, key="series", value=sorted(flat), hint=hint)
-    ((key, values),) = flat.items()
-    shown = f"series.{key}"
-    data = content.get("data") or {}
-    data = data if isinstance(data, dict) else {}
-    dataset = data.get("dataset", "scenes")
+        raise bad_input("a study with factors makes no search of its own", file=file, key="tune", hint=hint)
+    problems, values = Problems(), {}
+    with problems.collect():
+        for key, listed in flatten(given, file).items():
+            with problems.collect():
+                values[key] = _values(key, listed, content, file)
+    problems.raise_any(str(file))
+    design = content.get("design", "crossed")
+    if design not in list(DESIGNS):
+        raise bad_input("unknown", file=file, key="design", value=design, allowed=DESIGNS)
+    if design == "crossed":
+        values = {key: tuple(sorted(listed)) for key, listed in values.items()}
+        points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    else:
+        points = _corners(values, file)
+    return Factors(values, {member_id(file.stem, point): point for point in points})
+
+
+def _values(key: str, listed: Any, content: Mapping[str, Any], file: Path) -> tuple[float, ...]:
+    """The checked values of one factor, in their order."""
+    shown, given = f"factors.{key}", {}
+    for section in ("data", "encoders"):
+        stated = content.get(section)
+        given |= flatten(stated if isinstance(stated, dict) else {}, file, f"{section}.")
+    dataset = given.get("data.dataset", "scenes")
     if dataset not in list(DATASETS):
         raise bad_input("unknown", file=file, key="data.dataset", value=dataset, allowed=DATASETS)
     fields = data_fields(dataset)
-    numbers = [name for name, field in fields.items() if field.kind in ("int", "float")]
-    if not key.startswith("data."):
-        problem = "is no key of data: what varies otherwise is a variant's (set or sweep)"
-        raise bad_input(problem, file=file, key=shown, allowed=numbers)
-    field = check_key(key, fields, file, shown)
-    if key not in numbers:
-        raise bad_input("is no number", file=file, key=shown, allowed=numbers)
-    if key in flatten(data, file, "data."):
-        raise bad_input("is in data and in series", file=file, key=shown)
-    if not isinstance(values, list) or len(values) < 2:
-        raise bad_input("must be a list of at least two values", file=file, key=shown, value=values)
-    problems, members = Problems(), {}
-    for value in values:
+    allowed = [DRAW, *(name for name, field in fields.items() if field.kind in ("int", "float"))]
+    field = check_key(key, fields | RUN_FIELDS, file, shown)
+    if key not in allowed:
+        problem = "is no number of data and not the draw of the encoders; what varies otherwise is a variant's"
+        raise bad_input(problem, file=file, key=shown, allowed=allowed)
+    if key in given:
+        raise bad_input(f"is in {key.partition('.')[0]} and in factors", file=file, key=shown)
+    if not isinstance(listed, list) or len(listed) < 2:
+        raise bad_input("must be a list of at least two values", file=file, key=shown, value=listed)
+    problems, values = Problems(), []
+    for value in listed:
         with problems.collect():
             number = check_value(value, replace(field, null=False), file, shown) + 0  # -0.0 is 0.0
-            name = member_id(file.stem, {key: number})
-            if name in members:
-                raise bad_input("two members are equal", file=file, key=shown, value=value, hint=f"both: {name}")
-            members[name] = number
+            if number in values:
+                raise bad_input("holds a value twice", file=file, key=shown, value=value)
+            values.append(number)
     problems.raise_any(str(file))
-    return Axis(key, dict(sorted(members.items(), key=lambda item: item[1])))
+    return tuple(values)
+
+
+def _corners(values: Mapping[str, tuple[float, ...]], file: Path) -> list[Point]:
+    """The centre, of first values; one factor at a time at its others; and the points where all have their k-th."""
+    lengths = {key: len(listed) for key, listed in values.items()}
+    if len(values) < 2 or len({*lengths.values()}) > 1:
+        problem = f"corners do not fit {', '.join(f'{key} with {length} values' for key, length in lengths.items())}"
+        allowed = "two factors or more with equally many values; or design: crossed"
+        raise bad_input(problem, file=file, key="design", allowed=allowed)
+    points = [dict(zip(values, point, strict=True)) for point in zip(*values.values(), strict=True)]
+    alone = [points[0] | {key: value} for key, listed in values.items() for value in listed[1:]]
+    return [points[0], *alone, *points[1:]]

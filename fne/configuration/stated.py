@@ -10,7 +10,7 @@ from fne.configuration.library import Library
 from fne.configuration.problems import Problems
 from fne.configuration.schema import REGIMES
 from fne.configuration.seeds import read_block_size, read_seeds
-from fne.configuration.series import Axis
+from fne.configuration.series import Factors
 from fne.configuration.variants import member_title, only_keys, text_of
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
@@ -18,7 +18,8 @@ from fne.retrieval.protocols import METRICS as PROTOCOL_METRICS
 from fne.stats.needs import reachable, seed_note, seeds_needed
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
-STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "as_released", "set", "tune", "tuned", "test", "published", "series")
+STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "factors", "design", "as_released", "set", "tune", "tuned", "test",
+              "published")  # fmt: skip
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
 TESTS = ("images", "seeds")
@@ -30,19 +31,26 @@ class Stated:
     """One study file as it is loaded once. Problems of independent parts are collected; what builds on them waits.
 
     Args:
-        name: Of the study: the file's stem, or the id of a member of a series.
+        name: Of the study: the file's stem, or the id of a member of a study with factors.
         file: The file.
         library: Base and variants.
         overrides: What the command line set.
-        axis: What the file's series varies, or None.
+        factors: What the file varies, or None.
         tuned: Whether tuned values are laid.
     """
 
     def __init__(
-        self, name: str, file: Path, library: Library, overrides: Mapping[str, Any], axis: Axis | None, tuned: bool
+        self,
+        name: str,
+        file: Path,
+        library: Library,
+        overrides: Mapping[str, Any],
+        factors: Factors | None,
+        tuned: bool,
     ) -> None:
         self.name, self.file, self.library, self.lay_tuned = name, file, library, tuned
-        self.point = {axis.key: axis.members[name]} if axis else {}
+        members = factors.members if factors else {name: {}}
+        self.point, self.points = members[name], tuple(members.values())
         self.problems, self.notes = Problems(), []
         self.content = read_mapping(file)
         self.level = {key: overrides.get(key, self.content.get(key)) for key in STUDY_LEVEL}

@@ -15,6 +15,8 @@ from fne.configuration.schema import RUN_FIELDS, VARIANT_SECTIONS
 from fne.configuration.yaml_file import read_mapping
 from fne.errors import bad_input
 
+RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
+"""Factors of a study whose values are a sample of many, and what each is called."""
 STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
 ROLES = ("scientific", "nuisance", "control")
 VARIANT_KEYS = ("title", "asks", "parent", "set", "isolates", "role", "sweep")
@@ -176,13 +178,13 @@ def _isolates(given: Any, file: Path, problems: Problems) -> tuple[str, ...]:
 
 
 def member_id(stem: str, point: Mapping[str, Any]) -> str:
-    """The id of one member of a sweep or series: the file stem, with ``--<key>-<value>`` per varied key."""
+    """The id of one member of a sweep or study with factors: the file stem, with ``--<key>-<value>`` per key."""
     return "--".join([stem, *(f"{key.replace('.', '_')}-{slug(value)}" for key, value in point.items())])
 
 
 def member_title(title: str, point: Mapping[str, Any]) -> str:
-    """The title of one member of a sweep or series."""
-    words = [f"{key.rpartition('.')[2]} {show(value)}" for key, value in point.items()]
+    """The title of one member of a sweep or of a study with factors."""
+    words = [f"{RANDOM_FACTORS.get(key) or key.rpartition('.')[2]} {show(value)}" for key, value in point.items()]
     return f"{title} ({', '.join(words)})" if words else title
 
 

@@ -1,7 +1,8 @@
-"""``compare`` of a series: each world's scores, differences within it, and how they grow from the first world on.
+"""``compare`` of a series: the scores of each member study and differences within it, and what the factors do to them.
 
-A world is one member study. Test queries differ between worlds, so nothing is subtracted across worlds but
-differences that were paired within each of them.
+Where one chosen value varies, differences are followed from the first member on. Test queries may differ between
+members, so nothing is subtracted across them but differences that were paired within each. Where draws vary (encoders,
+worlds), the variance of scores and differences is decomposed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from typing import Any
 import numpy as np
 
 from fne import paths
+from fne.analysis.components import Cell, Components, decompose, pool
 from fne.config import Series, Study, oracle_bases
+from fne.configuration.series import Point
+from fne.configuration.variance import write_variance
 from fne.data.manifest import SPLITS, Manifest
+from fne.errors import bad_input
 from fne.files import write_csv
 from fne.stats.collect import collect
 from fne.stats.compare import load_layouts
@@ -24,10 +29,17 @@ from fne.stats.intervals import RESAMPLES, batched_intervals
 from fne.stats.layout import Key, Layout
 from fne.stats.proportion import share
 
-WORLDS = ["series", "key", "value", "study", "split", "images", "captions", "truth", "prevalence"]
-EFFECTS = ["series", "key", "value", "study", "variant", "reference", "since", "protocol", "direction", "metric",
-           "n_seeds", "estimate", "low", "high", "level", "method"]  # fmt: skip
-PICKS = ["series", "key", "value", "study", "variant", "n_seeds", "share", "low", "high", "false_negatives", "picks"]
+WORLDS = ["split", "images", "captions", "truth", "prevalence"]
+EFFECTS = ["variant", "reference", "since", "protocol", "direction", "metric", "n_seeds", "estimate", "low", "high",
+           "level", "method"]  # fmt: skip
+PICKS = ["variant", "n_seeds", "share", "low", "high", "false_negatives", "picks"]
+"""Columns after ``series``, one for each factor by its key, and ``study``, the member."""
+COMPONENTS = ["of", "variant", "source", "variance", "low", "high", "error", "levels", "cells", "runs", "note"]
+"""Columns after ``series`` and one for each factor that is no draw; ``variant`` is empty where all are pooled."""
+LEVEL, DIFFERENCE = "level", "difference"
+"""What is decomposed: a variant's score, or its difference to the baseline, paired by seed."""
+ANOTHER = "another"
+"""As a source: what another cell adds, the sum of the factors and their interaction."""
 MEAN = "mean"
 """As a direction: the mean of both."""
 
@@ -35,31 +47,48 @@ MEAN = "mean"
 def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
     """Write ``worlds.csv``, ``effects.csv`` and ``picks.csv`` into ``results/<series>``.
 
+    Where draws vary also ``components.csv`` and, where nothing else does, ``variance.yaml``.
+
     Args:
         series: The series; its members were compared before.
         root: The project's folder.
         resamples: Draws of the bootstrap.
 
     Raises:
-        UserError: As :func:`fne.stats.collect.collect`, of any member.
+        UserError: As :func:`fne.stats.collect.collect`, of any member; or draws vary and no score can be decomposed.
     """
     worlds, effects, picks = [], [], []
     first: dict[tuple[str, ...], dict[str, Any]] = {}
-    for value, study in zip(series.values, series.members, strict=True):
-        shared = {"series": series.name, "key": series.key, "value": value, "study": study.name}
+    cells: dict[tuple[Any, ...], list[Cell]] = {}
+    for point, study in zip(series.points, series.members, strict=True):
+        shared = {"series": series.name, **point, "study": study.name}
         manifest = _manifest(study, root)
         worlds += [shared | row for row in _world(manifest)]
-        rows = list(_effects(study, root, resamples))
-        if study is series.shared:
+        layouts = load_layouts(study, collect(study, root), root)
+        rows = list(_effects(study, layouts, resamples))
+        if series.grows and study is series.shared:
             first = {_identity(row): row for row in rows if row["reference"]}
-        else:
-            rows += [grown(row, first[_identity(row)], series.values[0]) for row in rows if _identity(row) in first]
+        elif series.grows:
+            (since,) = series.points[0].values()
+            rows += [grown(row, first[_identity(row)], since) for row in rows if _identity(row) in first]
         effects += [shared | row for row in rows]
         picks += [shared | row for row in _picks(study, root, manifest)]
-    folder = root / paths.results_folder(series)
-    write_csv(folder / "worlds.csv", worlds, WORLDS)
-    write_csv(folder / "effects.csv", effects, EFFECTS)
-    write_csv(folder / "picks.csv", picks, PICKS)
+        for of, variant, cell in _cells(series, study, layouts, point):
+            cells.setdefault((of, variant, *(point[key] for key in series.fixed)), []).append(cell)
+    folder, before = root / paths.results_folder(series), ["series", *series.factors]
+    write_csv(folder / "worlds.csv", worlds, [*before, "study", *WORLDS])
+    write_csv(folder / "effects.csv", effects, [*before, "study", *EFFECTS])
+    write_csv(folder / "picks.csv", picks, [*before, "study", *PICKS])
+    if series.random:
+        found = _decomposed(series, cells)
+        if (LEVEL, "") not in found:
+            why = next((str(error) for error in found.values()), "the primary metric has no value")
+            raise bad_input(f"the variance cannot be decomposed: {why}", file=folder)
+        write_csv(folder / "components.csv", _rows(series, found), ["series", *series.fixed, *COMPONENTS])
+        if not series.fixed:
+            write_variance(folder / "variance.yaml", series, {
+                key: one for key, one in found.items() if isinstance(one, Components)
+            })  # fmt: skip
 
 
 def ceiling(study: Study) -> str | None:
@@ -104,41 +133,92 @@ def _identity(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(row[name] for name in ("variant", "reference", "protocol", "direction", "metric"))
 
 
-def _effects(study: Study, root: Path, resamples: int) -> Iterator[dict[str, Any]]:
-    """Scores of one world, and differences to the baseline and to the ceiling, paired by seed and image."""
-    layouts = load_layouts(study, collect(study, root), root)
+def _effects(study: Study, layouts: Mapping[str, Layout], resamples: int) -> Iterator[dict[str, Any]]:
+    """Scores of one member, and differences to the baseline and to the ceiling, paired by seed and image."""
     keys = next(iter(layouts.values())).keys
     scores = {score: parts for score, parts in _scores(study).items() if set(parts) <= set(keys)}
     values: dict[str, np.ndarray] = {}
-    pairs: dict[str, tuple[str, str, int]] = {}
+    pairs: dict[str, tuple[str, str]] = {}
     for reference in dict.fromkeys(["", study.baseline, ceiling(study)]):
-        for variant, one in layouts.items():
-            if reference == variant or reference is None or (reference and reference not in layouts):
-                continue
-            mine, seeds = _columns(one, scores), one.seeds
-            if reference:
-                other = layouts[reference]
-                seeds = tuple(sorted({*one.seeds} & {*other.seeds}))
-                if not seeds:
-                    continue
-                mine = mine[one.rows(seeds)] - _columns(other, scores)[other.rows(seeds)]
-            name = f"{variant} {reference}"
-            values[name], pairs[name] = mine, (variant, reference, len(seeds))
+        for variant in layouts:
+            found = None if reference is None else _values(layouts, variant, reference, scores)
+            if found is not None:
+                name = f"{variant} {reference}"
+                values[name], pairs[name] = found, (variant, reference)
     for name, found in batched_intervals(values, resamples).items():
-        variant, reference, n_seeds = pairs[name]
+        variant, reference = pairs[name]
         for column, (protocol, direction, metric) in enumerate(scores):
             yield {
                 "variant": variant, "reference": reference, "since": "", "protocol": protocol, "direction": direction,
-                "metric": metric, "n_seeds": n_seeds, "estimate": found.mean[column], "low": found.low[column],
+                "metric": metric, "n_seeds": found.n_seeds, "estimate": found.mean[column], "low": found.low[column],
                 "high": found.high[column], "level": found.level, "method": found.method,
             }  # fmt: skip
 
 
+def _values(
+    layouts: Mapping[str, Layout], variant: str, reference: str, scores: Mapping[Key, list[Key]]
+) -> np.ndarray | None:
+    """Influence values (n, N, scores) of a variant, or of its difference to a reference in the seeds of both."""
+    if variant not in layouts or reference == variant or (reference and reference not in layouts):
+        return None
+    mine = _columns(layouts[variant], scores)
+    if not reference:
+        return mine
+    one, other = layouts[variant], layouts[reference]
+    seeds = sorted({*one.seeds} & {*other.seeds})
+    return mine[one.rows(seeds)] - _columns(other, scores)[other.rows(seeds)] if seeds else None
+
+
+def _cells(
+    series: Series, study: Study, layouts: Mapping[str, Layout], point: Point
+) -> Iterator[tuple[str, str, Cell]]:
+    """The primary score of each variant of a member, and its difference to the baseline, where draws vary."""
+    at, primary = {key: point[key] for key in series.random}, _primary(study)
+    if not at or primary not in next(iter(layouts.values())).keys:
+        return
+    for of, reference in ((LEVEL, ""), (DIFFERENCE, study.baseline)):
+        for variant in study.variants:
+            if (found := _values(layouts, variant, reference, {primary: [primary]})) is not None:
+                yield of, variant, Cell(at, found[:, :, 0])
+
+
+def _decomposed(
+    series: Series, cells: Mapping[tuple[Any, ...], list[Cell]]
+) -> dict[tuple[Any, ...], Components | ValueError]:
+    """Components of each score (``of``, variant, values of the other factors), and of all (``of``, ""); or why not."""
+    found: dict[tuple[Any, ...], Components | ValueError] = {}
+    for key, scores in cells.items():
+        try:
+            found[key] = decompose(scores, series.random)
+        except ValueError as error:  # runs are missing
+            found[key] = error
+    for of in (LEVEL, DIFFERENCE):
+        whole = [cells[key] for key, one in found.items() if key[0] == of and isinstance(one, Components)]
+        if whole:
+            found[of, ""] = pool(whole, series.random)
+    return found
+
+
+def _rows(series: Series, found: Mapping[tuple[Any, ...], Components | ValueError]) -> Iterator[dict[str, Any]]:
+    for (of, variant, *fixed), one in found.items():
+        at = dict(zip(series.fixed, fixed, strict=False))  # none where all are pooled
+        shared = {"series": series.name, **at, "of": of, "variant": variant}
+        if isinstance(one, ValueError):
+            yield {**shared, "note": str(one)}
+            continue
+        for source, part in {**one.sources, ANOTHER: one.another}.items():
+            yield {**shared, "source": source, **part._asdict(), "cells": one.cells, "runs": one.runs}
+
+
 def _scores(study: Study) -> dict[Key, list[Key]]:
     """What is compared: the primary metric, and mAP@R against all that is known to match, both ways and their mean."""
-    primary = tuple(study.primary[key] for key in ("protocol", "direction", "metric"))
+    primary = _primary(study)
     both = [("truth", direction, "map_at_r") for direction in ("i2t", "t2i")]
     return {primary: [primary], **{one: [one] for one in both}, ("truth", MEAN, "map_at_r"): both}
+
+
+def _primary(study: Study) -> Key:
+    return tuple(study.primary[key] for key in ("protocol", "direction", "metric"))
 
 
 def _columns(one: Layout, scores: Mapping[Key, list[Key]]) -> np.ndarray:

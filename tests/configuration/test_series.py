@@ -1,4 +1,4 @@
-"""A study with a series: a study for every value, and one clear error for everything that is wrong with it."""
+"""A study with factors: a study for every point, and one clear error for everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from fne import config, paths
 from fne.errors import UserError
-from tests.projects import Project, digests
+from tests.projects import ENCODERS, Project, digests
 
 VALUES = {"data.prevalence": [0.01, 0, 0.003]}
 IDS = ["paper--data_prevalence-0.0", "paper--data_prevalence-0.003", "paper--data_prevalence-0.01"]
@@ -18,7 +18,7 @@ IDS = ["paper--data_prevalence-0.0", "paper--data_prevalence-0.003", "paper--dat
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     project = Project(tmp_path)
-    content = project.read("studies/paper") | {"series": VALUES}
+    content = project.read("studies/paper") | {"factors": VALUES}
     content.pop("tune", None)
     project.write("studies/paper", content)
     return project
@@ -27,16 +27,18 @@ def project(tmp_path: Path) -> Project:
 def test_members_are_the_study_with_one_other_value(project: Project) -> None:
     series = config.load("paper", root=project.root)
     assert isinstance(series, config.Series)
-    assert series.values == (0.0, 0.003, 0.01) and [member.name for member in series.members] == IDS
-    assert series.key == "data.prevalence" and not series.title.endswith(")")
-    for value, member in zip(series.values, series.members, strict=True):
+    assert series.factors == {"data.prevalence": (0.0, 0.003, 0.01)}, "in increasing order"
+    assert [member.name for member in series.members] == IDS and not series.title.endswith(")")
+    assert series.grows and series.random == ()
+    for point, member in zip(series.points, series.members, strict=True):
+        value = point["data.prevalence"]
         assert member == project.load(member.name)
         assert member.data["prevalence"] == value and member.title == f"{series.title} (prevalence {value})"
         configs = {variant: config.resolve(member, variant) for variant in member.variants}
         assert all(one["data"]["prevalence"] == value for one in configs.values())
         others = {name: config.diff(one, config.resolve(series.members[0], name)) for name, one in configs.items()}
         assert all(set(found) <= {"data.prevalence"} for found in others.values())
-    project.edit("studies/paper", series={"data.train": [100, 200]})
+    project.edit("studies/paper", factors={"data": {"train": [100, 200]}})
     assert project.load("paper--data_train-200").data["train"] == 200
 
 
@@ -82,46 +84,164 @@ def test_listed_described_and_named(project: Project) -> None:
     project.fails("papr", saying=["did you mean 'paper'"])
 
 
-@pytest.mark.parametrize(
-    ("series", "saying"),
-    [
-        ({"data.prevalance": [0, 0.1]}, ["series.data.prevalance", "unknown key", "did you mean 'data.prevalence'"]),
-        ({"data.prevalence": [0.01]}, ["series.data.prevalence", "at least two values"]),
-        ({"data.prevalence": 0.01}, ["series.data.prevalence", "list"]),
-        ({"data.prevalence": [0, 0.01], "data.seed": [0, 1]}, ["one key", "data.prevalence", "data.seed"]),
-        ({"data.prevalence": [0, 0.01, 0.0]}, ["series.data.prevalence", "two members are equal"]),
-        ({"data.prevalence": [0.01, 0.01]}, ["two members are equal", "0.01"]),
-        ({"data.prevalence": [0, 0.5, -1]}, ["2 problems", "got 0.5", "got -1", "<= 0.03"]),
-        ({"data.prevalence": [0, "0.01"]}, ["not text"]),
-        ({"data.prevalence": [0, None]}, ["must not be null"]),
-        ({"data.train": [100, 150.5]}, ["must be an integer"]),
-        ({"data.dataset": ["scenes", "flickr8k"]}, ["is no number", "data.prevalence"]),
-        ({"loss.margin": [0.1, 0.2]}, ["is no key of data", "sweep", "data.prevalence"]),
-        ({"data": [1, 2]}, ["is no key of data"]),
-        ([0, 0.01], ["series", "must be a mapping"]),
-        ({}, ["series", "must be a mapping"]),
-        (None, ["series", "must be a mapping"]),
-    ],
-)
-def test_bad_series(project: Project, series: object, saying: list[str]) -> None:
-    project.edit("studies/paper", series=series)
+SEED, DRAW = "data.seed", "encoders.draw"
+
+
+def test_every_combination_of_several_factors(project: Project) -> None:
+    project.edit("studies/paper", factors={SEED: [3, 0], "data.prevalence": [0.01, 0]})
+    series = config.load("paper", root=project.root)
+    points = [{SEED: seed, "data.prevalence": share} for seed in (0, 3) for share in (0.0, 0.01)]
+    assert list(series.points) == points and series.random == (SEED,) and not series.grows
+    for point, member in zip(points, series.members, strict=True):
+        assert member.name == f"paper--data_seed-{point[SEED]}--data_prevalence-{point['data.prevalence']}"
+        assert {f"data.{key}": member.data[key] for key in ("seed", "prevalence")} == point
+        assert member.title == f"{series.title} (world {point[SEED]}, prevalence {point['data.prevalence']})"
+        assert member == project.load(member.name)
+
+
+def test_corners_vary_one_factor_at_a_time_and_all_together(project: Project) -> None:
+    """Centre, arms and corners, worked out by hand; the first values stay first."""
+    factors = {SEED: [7, 1, 2], DRAW: [0, 4, 3], "data.train": [200, 100, 300]}
+    project.edit("studies/paper", factors=factors, design="corners")
+    series = config.load("paper", root=project.root)
+    wanted = [(7, 0, 200), (1, 0, 200), (2, 0, 200), (7, 4, 200), (7, 3, 200), (7, 0, 100), (7, 0, 300),
+              (1, 4, 100), (2, 3, 300)]  # fmt: skip
+    assert [tuple(point.values()) for point in series.points] == wanted
+    assert series.random == (SEED, DRAW) and series.factors == {key: tuple(each) for key, each in factors.items()}
+    project.edit("studies/paper", factors={DRAW: [*range(6)], SEED: [*range(6)]})
+    points = [tuple(point.values()) for point in config.load("paper", root=project.root).points]
+    assert len(points) == len(set(points)) == 16 and points[-5:] == [(k, k) for k in range(1, 6)]
+    project.edit("studies/paper", factors={DRAW: [0, 1], SEED: [0, 1]})
+    corners = {member.name for member in config.load("paper", root=project.root).members}
+    project.edit("studies/paper", factors={DRAW: [0, 1], SEED: [0, 1]}, design="crossed")
+    assert {member.name for member in config.load("paper", root=project.root).members} == corners
+
+
+def test_a_draw_is_laid_onto_the_encoders_and_noted(project: Project) -> None:
+    project.edit("studies/paper", factors={DRAW: [0, 2]}, encoders={"text": {"max_length": 24}})
+    series = config.load("paper", root=project.root)
+    for draw, member in zip((0, 2), series.members, strict=True):
+        encoders = config.resolve(member, "fne")["encoders"]
+        assert (encoders["draw"], encoders["text"]["max_length"]) == (draw, 24)
+        said = [note for note in member.notes if "results with them hold for the machine" in note]
+        assert len(said) == (draw > 0) and member.title.endswith(f"(encoder draw {draw})")
+    assert sum("results with them hold" in note for note in series.notes) == 1, "of the members, once"
+    plain = config.load("smoke", {DRAW: 1}, project.root)
+    assert any("results with them hold" in note for note in plain.notes)
+    assert not any("hold for the machine" in note for note in project.load("smoke").notes)
+
+
+def test_what_only_some_points_read_is_read(project: Project) -> None:
+    data = {"dataset": "scenes", "pretrain": 400}
+    project.edit("studies/paper", factors={DRAW: [0, 1]}, data=data)
+    first, second = config.load("paper", root=project.root).members
+    assert "pretrain" not in first.data and second.data["pretrain"] == 400
+    project.edit("studies/paper", factors={DRAW: [0, 1], "data.pretrain": [300, 400]}, data={"dataset": "scenes"})
+    with pytest.raises(UserError, match=r"factors: two points are one study.*draw-0--data_pretrain-400"):
+        config.load("paper", root=project.root)
+    project.edit("studies/paper", factors={"data.pretrain": [300, 400]})
+    message = project.fails("paper--data_pretrain-300", saying=["factors.data.pretrain", "encoders.draw is 0"])
+    with pytest.raises(UserError) as caught:
+        config.load("paper", root=project.root)
+    assert str(caught.value) == message, "once for all members"
+
+
+def bad(project: Project, saying: list[str], **changes: object) -> None:
+    project.edit("studies/paper", **changes)
     project.fails(saying=["paper.yaml", *saying])
     assert "paper" in config.list_studies(project.root), "other studies can still be listed"
     assert project.load("smoke").name == "smoke"
 
 
+@pytest.mark.parametrize(
+    ("factors", "saying"),
+    [
+        ({"data.prevalance": [0, 0.1]}, ["factors.data.prevalance", "unknown key", "did you mean 'data.prevalence'"]),
+        ({"encoders.drw": [0, 1]}, ["factors.encoders.drw", "unknown key", "did you mean 'encoders.draw'"]),
+        ({"draw": [0, 1]}, ["factors.draw", "unknown key", "did you mean 'encoders.draw'"]),
+        ({"data.prevalence": [0.01]}, ["factors.data.prevalence", "at least two values"]),
+        ({"data.prevalence": 0.01}, ["factors.data.prevalence", "list"]),
+        ({"data.prevalence": [0, 0.01, 0.0]}, ["factors.data.prevalence", "holds a value twice", "got 0.0"]),
+        ({"data.prevalence": [0.01, 0.01]}, ["holds a value twice", "got 0.01"]),
+        ({"data.prevalence": [0, 0.5, -1]}, ["2 problems", "got 0.5", "got -1", "<= 0.03"]),
+        ({"data.prevalence": [0, "0.01"]}, ["not text"]),
+        ({"data.prevalence": [0, None]}, ["must not be null"]),
+        ({"data.prevalence": [[0], [0.01]]}, ["factors.data.prevalence", "must be a number"]),
+        ({"data.train": [100, 150.5]}, ["must be an integer"]),
+        ({DRAW: [0, 1.0]}, ["factors.encoders.draw", "must be an integer", "write 1"]),
+        ({DRAW: [0, -1]}, ["factors.encoders.draw", "got -1", ">= 0"]),
+        ({DRAW: [False, True]}, ["factors.encoders.draw", "must be an integer"]),
+        ({DRAW: [0, 1], SEED: [1, 1], "data.tran": [1, 2]}, ["2 problems", "holds a value twice", "data.tran"]),
+        ({SEED: [0, 1], "data": {"seed": [2, 3]}}, ["data.seed", "is given twice, nested and dotted"]),
+        ({"data.dataset": ["scenes", "flickr8k"]}, ["is no number of data", "encoders.draw", "data.prevalence"]),
+        ({"encoders.text.max_length": [16, 32]}, ["factors.encoders.text.max_length", "is no number of data"]),
+        ({"loss.margin": [0.1, 0.2]}, ["is no number of data", "a variant's", "data.prevalence"]),
+        ({"data": [1, 2]}, ["factors.data", "is a section"]),
+        ({"seeds": [0, 1]}, ["factors.seeds", "unknown key", "did you mean 'data.seed'"]),
+        ([0, 0.01], ["factors", "must be a mapping"]),
+        ({}, ["factors", "must be a mapping"]),
+        (None, ["factors", "must be a mapping"]),
+    ],
+)
+def test_bad_factors(project: Project, factors: object, saying: list[str]) -> None:
+    bad(project, saying, factors=factors)
+
+
+@pytest.mark.parametrize(
+    ("factors", "design", "saying"),
+    [
+        (VALUES, "corner", ["design", "unknown", "got 'corner'", "did you mean 'corners'"]),
+        (VALUES, ["corners"], ["design", "unknown", "crossed, corners"]),
+        (VALUES, "corners", ["design", "do not fit data.prevalence with 3 values", "two factors or more"]),
+        ({DRAW: [0, 1], SEED: [0, 1, 2]}, "corners", ["encoders.draw with 2 values, data.seed with 3 values"]),
+        ({DRAW: [0, 1], SEED: [0, 0]}, "corners", ["factors.data.seed", "holds a value twice"]),
+    ],
+)
+def test_bad_designs(project: Project, factors: object, design: object, saying: list[str]) -> None:
+    bad(project, saying, factors=factors, design=design)
+
+
+def test_the_old_name_of_the_section_and_a_design_of_nothing(project: Project) -> None:
+    bad(project, ["series", "is now called factors", "write factors: {data.prevalence: [0.0, 0.003]}"], series=VALUES)
+    content = {key: value for key, value in project.read("studies/paper").items() if key not in ("series", "factors")}
+    project.write("studies/paper", content | {"design": "crossed"})
+    project.fails(saying=["paper.yaml: design: belongs to factors"])
+    project.write("studies/paper", content | {"factor": VALUES})
+    project.fails(saying=["paper.yaml: factor: unknown key", "did you mean 'factors'"])
+
+
+def test_factors_of_a_corpus(project: Project) -> None:
+    """A draw is of the encoders of scenes; sizes of a corpus' splits may vary."""
+    given = {"data.annotations": "/a/split.json", "data.images": "/a/images", **ENCODERS}
+    content = project.read("studies/flickr8k")
+    project.write("studies/flickr8k", content | {"factors": {DRAW: [0, 1]}})
+    with pytest.raises(UserError) as caught:
+        config.load("flickr8k", given, project.root)
+    assert str(caught.value).count("factors.encoders.draw: is read by no variant") == 1
+    assert "no encoder's checkpoint is 'scenes'" in str(caught.value)
+    project.write("studies/flickr8k", content | {"factors": {"data.prevalence": [0, 0.01]}})
+    with pytest.raises(UserError, match=r"factors\.data\.prevalence: unknown key"):
+        config.load("flickr8k", given, project.root)
+
+
 def test_a_value_given_twice(project: Project) -> None:
     project.edit("studies/paper", data={"dataset": "scenes", "prevalence": 0.003})
-    project.fails(saying=["paper.yaml", "series.data.prevalence", "is in data and in series"])
+    project.fails(saying=["paper.yaml", "factors.data.prevalence", "is in data and in factors"])
     project.edit("studies/paper", data={"dataset": "scenes"})
     for name in ("paper", IDS[1]):
-        with pytest.raises(UserError, match=r"command line: data\.prevalence: is what the series varies; got 0\.02"):
-            config.load(name, {"data.prevalence": 0.02}, project.root)
+        for given in ({"data.prevalence": 0.02}, {"data": {"prevalence": 0.02}}):
+            with pytest.raises(UserError, match=r"command line: data\.prevalence: is a factor of the study; got 0\.02"):
+                config.load(name, given, project.root)
+    project.edit("studies/paper", factors={DRAW: [0, 1]}, encoders={"draw": 1})
+    project.fails(saying=["paper.yaml", "factors.encoders.draw", "is in encoders and in factors"])
+    project.edit("studies/paper", encoders={})
+    with pytest.raises(UserError, match=r"command line: encoders\.draw: is a factor of the study; got 3"):
+        config.load("paper", {DRAW: 3}, project.root)
 
 
 def test_a_search_of_its_own(project: Project) -> None:
     project.edit("studies/paper", tune={"budget": 2, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}})
-    project.fails(saying=["paper.yaml", "tune", "a series makes no search of its own", "tuned"])
+    project.fails(saying=["paper.yaml", "tune", "a study with factors makes no search of its own", "tuned"])
 
 
 def test_what_is_wrong_in_every_member_is_told(project: Project) -> None:

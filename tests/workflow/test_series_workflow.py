@@ -20,7 +20,7 @@ title: Two worlds
 question: Does a series run as its members do?
 regime: head
 data: {dataset: scenes, train: 240, val: 100, test: 100, pretrain: 60}
-series: {data.prevalence: [0.0, 0.02]}
+factors: {data.prevalence: [0.0, 0.02]}
 set:
   model: {hidden: 32, dim: 16}
   train: {epochs: 3, batch_size: 48, lr_warmup_steps: 2}
@@ -112,7 +112,7 @@ def test_a_bad_series_is_one_clear_message(project: Project) -> None:
     project.edit("ablations/studies/worlds.yaml", "[0.0, 0.02]", "[0.0, 0.5]")
     done = project.snakemake("--dry-run", *WORLDS)
     said = done.stdout + done.stderr
-    assert done.returncode != 0 and "series.data.prevalence" in said and "got 0.5" in said
+    assert done.returncode != 0 and "factors.data.prevalence" in said and "got 0.5" in said
     assert "Traceback" not in said and "Building DAG" not in said
 
 
@@ -157,10 +157,10 @@ def test_without_a_false_negative_the_oracle_is_its_base_in_every_number(ran: tu
     assert scores[MEMBERS[0]][0] and scores[MEMBERS[0]][1] > 20 and not scores[MEMBERS[1]][0]
     (same,) = [
         row for row in rows(project.folder / "results/worlds/effects.csv")
-        if (row["value"], row["variant"], row["reference"], row["metric"]) == ("0.0", base, oracle, "rsum")
+        if (row["data.prevalence"], row["variant"], row["reference"], row["metric"]) == ("0.0", base, oracle, "rsum")
     ]  # fmt: skip
     assert (float(same["estimate"]), float(same["low"]), float(same["high"])) == (0, 0, 0)
-    picks = {(row["value"], row["variant"]): float(row["share"])
+    picks = {(row["data.prevalence"], row["variant"]): float(row["share"])
              for row in rows(project.folder / "results/worlds/picks.csv")}  # fmt: skip
     assert all(picks["0.0", name] == 0 for name in (base, oracle, "infonce"))
     assert picks["0.02", oracle] == 0 and picks["0.02", base] > 0 and picks["0.02", "infonce"] > 0

@@ -1,4 +1,8 @@
-# A series: studies that differ in one value of their data. Each member is a study like any other; these rules compare them.
+# A series: studies that differ in their factors alone. Each member is a study like any other; these rules compare them.
+# They are read where a series is asked for, as its factors decide which files there are.
+COMPARED_SERIES = series_files.compared(SERIES[STUDY])
+
+
 rule compare_of_series:
     input:
         lambda wildcards: [
@@ -34,7 +38,7 @@ rule make_tables_of_series:
         ),
         [
             f"reports/{{series}}/tables/{name}.{kind}"
-            for name in SERIES_TABLES
+            for name in series_files.tables(SERIES[STUDY])
             for kind in ("html", "csv", "md", "tex")
             if (name, kind) != ("main", "html")
         ],
@@ -54,14 +58,17 @@ rule make_figures_of_series:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
         sources("fne.reporting.series.figures"),
     output:
-        report(
-            f"reports/{{series}}/figures/{SERIES_FIGURE}.svg",
-            caption="../report/series.rst",
-            category="Figures",
-            labels={"figure": SERIES_FIGURE},
-        ),
-        f"reports/{{series}}/figures/{SERIES_FIGURE}.png",
         "reports/{series}/figures/captions.json",
+        [
+            report(
+                f"reports/{{series}}/figures/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category="Figures",
+                labels={"figure": name},
+            )
+            for name in series_files.figures(SERIES[STUDY])
+        ],
+        [f"reports/{{series}}/figures/{name}.png" for name in series_files.figures(SERIES[STUDY])],
     log:
         "logs/{series}/figures.log",
     benchmark:

@@ -1,4 +1,4 @@
-"""The answer of a series in sentences made from its numbers: which strategy loses first, and where."""
+"""The answer of a series in sentences made from its numbers: who loses first, or where variance comes from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fne.reporting.plots.picks import percent_of
+from fne.reporting.series.components import sentences
 from fne.reporting.series.results import Effect, SeriesResults
 from fne.reporting.wording import listing, percent, signed, span
 
@@ -15,7 +16,7 @@ class Loss:
     """The first value at which a strategy is shown to have fallen behind the reference since the first world."""
 
     variant: str
-    value: float
+    member: str
     effect: Effect
 
 
@@ -27,22 +28,27 @@ def losses(series: SeriesResults) -> list[Loss]:
     """
     found = []
     for variant in series.strategies:
-        for value in series.values[1:]:
-            effect = series.effect(value, variant, series.primary, series.reference, grown=True)
+        for member in series.members[1:]:
+            effect = series.effect(member, variant, series.primary, series.reference, grown=True)
             if effect is not None and effect.high < 0:
-                found.append(Loss(variant, value, effect))
+                found.append(Loss(variant, member, effect))
                 break
-    return sorted(found, key=lambda loss: (loss.value, loss.effect.estimate))
+    return sorted(found, key=lambda loss: (series.members.index(loss.member), loss.effect.estimate))
 
 
 def answer(series: SeriesResults) -> tuple[str, ...]:
-    """The first sentence answers the question; the others say who follows, who holds, and what was picked."""
+    """The first sentence answers the question; the others say who follows, who holds, and what was picked.
+
+    Where more varies than one chosen value: where the variance comes from, and in how many cells variants differ.
+    """
+    if not series.definition.grows:
+        return (*(sentences(series) if series.definition.random else ()), _cells(series))
     return (_first(series), *_rest(series), *_chance(series), *_picks(series), *_control(series))
 
 
 def _first(series: SeriesResults) -> str:
     against = f"the {'oracle' if series.ceiling else 'baseline'}, {series.title_of(series.reference)}"
-    start, end = series.at(series.values[0]), series.at(series.values[-1])
+    start, end = series.at(series.members[0]), series.at(series.members[-1])
     grown = _grown(series)
     if not grown:
         return f"Which strategy loses against {against}, cannot be said: no two worlds have results of both."
@@ -55,9 +61,29 @@ def _first(series: SeriesResults) -> str:
     first = found[0]
     return (
         f"{series.title_of(first.variant)} is the first to lose against {against}: at {series.leaf} "
-        f"{series.at(first.value)} its difference to it has fallen by {_fall(series, first.effect)} since "
+        f"{series.at(first.member)} its difference to it has fallen by {_fall(series, first.effect)} since "
         f"{series.leaf} {start}."
     )
+
+
+def _cells(series: SeriesResults) -> str:
+    """In how many cells each variant is behind the baseline, or ahead of it, by the interval of the cell."""
+    told, levels = [], set()
+    for variant in (name for name in series.variants if name != series.baseline):
+        found = [series.effect(member, variant, series.primary, series.baseline) for member in series.members]
+        found = [effect for effect in found if effect is not None and math.isfinite(effect.high)]
+        counts = {
+            "behind": sum(effect.high < 0 for effect in found), "ahead": sum(effect.low > 0 for effect in found)
+        }  # fmt: skip
+        levels |= {effect.level for effect in found}
+        words = [f"{side} in {times} of {len(found)}" for side, times in counts.items() if times]
+        if found:
+            told.append(f"{series.title_of(variant)} {' and '.join(words) or f'neither in any of {len(found)}'}")
+    base = f"the baseline, {series.title_of(series.baseline)}"
+    if not told:
+        return f"In which cells a variant differs from {base}, cannot be said: there is no interval."
+    level = "/".join(f"{100 * level:g}" for level in sorted(levels))
+    return f"Against {base}, by the {level} % interval of each cell: {listing(told)}."
 
 
 def _rest(series: SeriesResults) -> list[str]:
@@ -66,11 +92,11 @@ def _rest(series: SeriesResults) -> list[str]:
     sentences = []
     if found[1:]:
         told = [
-            f"{series.title_of(loss.variant)} at {series.at(loss.value)} (by {_fall(series, loss.effect)})"
+            f"{series.title_of(loss.variant)} at {series.at(loss.member)} (by {_fall(series, loss.effect)})"
             for loss in found[1:]
         ]
         sentences.append(f"The next: {listing(told)}.")
-    last = series.values[-1]
+    last = series.members[-1]
     held = [
         f"{series.title_of(variant)} ({_told(series, effect)})"
         for variant in series.strategies
@@ -95,7 +121,7 @@ def _chance(series: SeriesResults) -> list[str]:
 
 
 def _picks(series: SeriesResults) -> list[str]:
-    last = series.values[-1]
+    last = series.members[-1]
     shares = {
         variant: picked.value for variant in series.strategies if (picked := series.picked(last, variant)) is not None
     }
@@ -110,9 +136,9 @@ def _picks(series: SeriesResults) -> list[str]:
 
 def _control(series: SeriesResults) -> list[str]:
     """Where nothing is false, the oracle has nothing to remove."""
-    value = series.values[0]
-    effect = series.effect(value, series.baseline, series.primary, series.ceiling or "") if series.ceiling else None
-    if effect is None or any(series.measured(value, split) != 0 for split in ("train", "test")):
+    member = series.members[0]
+    effect = series.effect(member, series.baseline, series.primary, series.ceiling or "") if series.ceiling else None
+    if effect is None or any(series.measured(member, split) != 0 for split in ("train", "test")):
         return []
     base = f"the baseline, {series.title_of(series.baseline)}"
     if effect.estimate == 0 and effect.low == 0 and effect.high == 0:
@@ -125,9 +151,9 @@ def _control(series: SeriesResults) -> list[str]:
 
 def _grown(series: SeriesResults) -> list[Effect]:
     found = (
-        series.effect(value, variant, series.primary, series.reference, grown=True)
+        series.effect(member, variant, series.primary, series.reference, grown=True)
         for variant in series.strategies
-        for value in series.values[1:]
+        for member in series.members[1:]
     )
     return [effect for effect in found if effect is not None]
 

@@ -1,4 +1,4 @@
-"""The figure of a series: scores, differences and false picks against the value that varies."""
+"""The figures of a series; here the one of a chosen value: scores, differences and false picks against it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fne.reporting.figure import Picture, canvas
 from fne.reporting.figures import WORDS
 from fne.reporting.looks import Look, looks
 from fne.reporting.plots.picks import percent_of
-from fne.reporting.series.names import FIGURE
+from fne.reporting.series import cells, components, names
 from fne.reporting.series.results import MAP, Effect, Picked, SeriesResults, open_series
-from fne.reporting.series.tables import WITHIN
+from fne.reporting.series.tables import within
 from fne.reporting.style import BASELINE, INK, WIDTH, end_labels, look
 from fne.reporting.wording import short, signed, span
 
@@ -33,13 +33,14 @@ DODGE = 0.012
 
 
 def run(series: str | Series, root: str | Path = ".") -> list[Path]:
-    """Write ``reports/<series>/figures``: the figure as SVG and PNG, and ``captions.json``."""
+    """Write ``reports/<series>/figures``: each figure as SVG and PNG, and ``captions.json``."""
     results = open_series(series, root)
     folder = Path(root) / paths.reports_folder(results.definition) / "figures"
+    drawn = {"series": draw, "cells": cells.draw, "components": components.draw}
     with look():
-        picture = draw(results)
-    made = picture.save(folder)
-    write_json(folder / WORDS, [picture.words()])
+        pictures = [drawn[name](results) for name in names.figures(results.definition)]
+    made = [path for picture in pictures for path in picture.save(folder)]
+    write_json(folder / WORDS, [picture.words() for picture in pictures])
     return [*made, folder / WORDS]
 
 
@@ -54,25 +55,25 @@ def draw(series: SeriesResults) -> Picture:
         panel.set_title(title)
         panel.grid(axis="y")
         _lines(panel, series, read)
-    axes[-1].set_xticks(range(len(series.values)), [series.at(value) for value in series.values])
-    axes[-1].set_xlim(-0.12, len(series.values) - 0.88)
+    axes[-1].set_xticks(range(len(series.members)), [series.at(member) for member in series.members])
+    axes[-1].set_xlim(-0.12, len(series.members) - 0.88)
     axes[-1].set_xlabel(f"{series.leaf} (one world each, evenly spaced)")
     title = f"{series.metric(series.primary)} and false picks by {series.leaf}"
-    return Picture(FIGURE, title, series.question, _caption(series, len(panels)), _alt(series), figure)
+    return Picture("series", title, series.question, _caption(series, len(panels)), _alt(series), figure)
 
 
-def _panels(series: SeriesResults) -> list[tuple[str, Callable[[float, str], Point]]]:
+def _panels(series: SeriesResults) -> list[tuple[str, Callable[[str, str], Point]]]:
     metric = series.metric(series.primary)
 
-    def score(value: float, variant: str) -> Point:
-        return series.effect(value, variant, series.primary)
+    def score(member: str, variant: str) -> Point:
+        return series.effect(member, variant, series.primary)
 
-    def difference(which: tuple[str, str, str]) -> Callable[[float, str], Point]:
-        def read(value: float, variant: str) -> Point:
+    def difference(which: tuple[str, str, str]) -> Callable[[str, str], Point]:
+        def read(member: str, variant: str) -> Point:
             if variant == series.baseline:
-                found = series.effect(value, variant, which)
+                found = series.effect(member, variant, which)
                 return found and Effect(0.0, 0.0, 0.0, found.n_seeds, found.level, found.method)
-            return series.effect(value, variant, which, series.baseline)
+            return series.effect(member, variant, which, series.baseline)
 
         return read
 
@@ -84,11 +85,11 @@ def _panels(series: SeriesResults) -> list[tuple[str, Callable[[float, str], Poi
     return panels
 
 
-def _lines(panel: Axes, series: SeriesResults, read: Callable[[float, str], Point]) -> None:
+def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Point]) -> None:
     """One line per variant with the band of its intervals; oracles in ink, apart from all strategies."""
     own, ends, shown = looks(series.variants, series.baseline), [], {}
     for variant in series.variants:
-        found = [(place, one) for place, value in enumerate(series.values) if (one := read(value, variant)) is not None]
+        found = [(place, one) for place, name in enumerate(series.members) if (one := read(name, variant)) is not None]
         shown[variant] = [(place, 100 * _middle(one), 100 * one.low, 100 * one.high) for place, one in found]
     for order, variant in enumerate(series.variants):
         if not shown[variant]:
@@ -132,8 +133,8 @@ def _caption(series: SeriesResults, panels: int) -> str:
         else ""
     )
     return (
-        f"{seeds} seed{'s' if seeds != 1 else ''} per variant and world. Bands: {series.intervals()}. {WITHIN}{known}"
-        f"{picked} Within a world points stand a little apart so that none hides another."
+        f"{seeds} seed{'s' if seeds != 1 else ''} per variant and world. Bands: {series.intervals()}. "
+        f"{within(series)}{known}{picked} Within a world points stand a little apart so that none hides another."
     )
 
 
@@ -141,14 +142,14 @@ def _alt(series: SeriesResults) -> str:
     told = []
     for variant in series.variants:
         parts = []
-        for value in series.values:
-            effect = series.effect(value, variant, series.primary, series.baseline)
-            picked = series.picked(value, variant)
+        for member in series.members:
+            effect = series.effect(member, variant, series.primary, series.baseline)
+            picked = series.picked(member, variant)
             if effect is not None:
                 parts.append(f"{signed(effect.estimate)} {span(effect.low, effect.high, sign=True)}".strip())
             if picked is not None:
                 parts.append(f"{percent_of(picked.value)} false picks")
             if effect or picked:
-                parts[-1] += f" at {series.at(value)}"
+                parts[-1] += f" at {series.at(member)}"
         told.append(f"{series.title_of(variant)}: {', '.join(parts) or 'no result'}")
     return f"Differences to the baseline and false picks by {series.leaf}. {'; '.join(told)}."

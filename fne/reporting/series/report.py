@@ -8,26 +8,24 @@ from typing import Any
 import fne
 from fne import paths
 from fne.config import Series
+from fne.configuration.series import PRETRAINED_HERE
 from fne.errors import bad_input
 from fne.files import read_json, sha256_file, write_json, write_text
 from fne.reporting import page
 from fne.reporting.figures import WORDS
 from fne.reporting.page.assets import table_library, text
 from fne.reporting.page.svg import inline_svg
-from fne.reporting.series import tables
+from fne.reporting.series import names, tables
 from fne.reporting.series.answer import answer
-from fne.reporting.series.names import FIGURE, TABLES
-from fne.reporting.series.results import SeriesResults, open_series
-from fne.reporting.wording import clean, seed_list
-
-COMPARED = ("worlds.csv", "effects.csv", "picks.csv")
+from fne.reporting.series.results import SeriesResults, open_series, value_of
+from fne.reporting.wording import clean, listing, seed_list
 
 
 def run(series: str | Series, root: str | Path = ".") -> list[Path]:
-    """Write ``reports/<series>/report.html`` and ``record.json`` from the comparison and the drawn figure.
+    """Write ``reports/<series>/report.html`` and ``record.json`` from the comparison and the drawn figures.
 
     Raises:
-        UserError: The series was not compared, or its figure not drawn.
+        UserError: The series was not compared, or its figures not drawn.
     """
     results = open_series(series, root)
     folder = Path(root) / paths.reports_folder(results.definition)
@@ -39,10 +37,14 @@ def run(series: str | Series, root: str | Path = ".") -> list[Path]:
 
 def content(series: SeriesResults, folder: Path) -> dict[str, Any]:
     """Everything that the page's template asks for."""
-    svg, words = folder / "figures" / f"{FIGURE}.svg", folder / "figures" / WORDS
-    if not svg.is_file() or not words.is_file():
-        raise bad_input("the figure was not drawn yet", file=svg, hint=f"fne figures --study {series.id}")
-    (told,) = read_json(words)
+    drawn = folder / "figures"
+    for file in (*(drawn / f"{name}.svg" for name in names.figures(series.definition)), drawn / WORDS):
+        if not file.is_file():
+            raise bad_input("the figure was not drawn yet", file=file, hint=f"fne figures --study {series.id}")
+    figures = [
+        {**told, "svg": inline_svg((drawn / f"{told['id']}.svg").read_text(encoding="utf-8"), told["id"], told["alt"])}
+        for told in read_json(drawn / WORDS)
+    ]
     seeds, variants = series.shared.seeds, series.variants
     return {
         "series": series.id,
@@ -50,15 +52,16 @@ def content(series: SeriesResults, folder: Path) -> dict[str, Any]:
         "title": clean(series.title),
         "question": clean(series.question),
         "answer": answer(series),
-        "setting": f"{len(series.values)} worlds that differ in {series.definition.key} alone, {len(variants)} "
-        f"variants, seeds {seed_list(seeds)} in each. {tables.WITHIN}",
-        "figure": {**told, "svg": inline_svg(svg.read_text(encoding="utf-8"), FIGURE, told["alt"])},
-        "tables": [tables.build(series, name) for name in TABLES],
+        "setting": f"{len(series.members)} {series.noun}s that differ in {listing(series.definition.factors)} alone, "
+        f"{len(variants)} variants, seeds {seed_list(seeds)} in each. {tables.within(series)}"
+        + "".join(f" Note: {note}." for note in series.definition.notes if note == PRETRAINED_HERE),
+        "figures": figures,
+        "tables": [tables.build(series, name) for name in names.tables(series.definition)],
         "members": [
-            (series.at(value), study.name)
-            for value, study in zip(series.values, series.definition.members, strict=True)
+            (", ".join(f"{key} {value_of(key, value)}" for key, value in point.items()), member)
+            for member, point in series.points.items()
         ],
-        "key": series.definition.key,
+        "noun": series.noun,
     }
 
 
@@ -70,13 +73,13 @@ def record(series: SeriesResults, folder: Path) -> dict[str, Any]:
     return {
         "schema": 1,
         "series": series.id,
-        "key": series.definition.key,
-        "members": {study.name: value for value, study in zip(series.values, series.definition.members, strict=True)},
+        "factors": {key: list(values) for key, values in series.definition.factors.items()},
+        "members": {member: dict(point) for member, point in series.points.items()},
         "fne": fne.__version__,
         "protocol": fne.PROTOCOL,
         "variants": list(series.variants),
         "seeds": list(series.shared.seeds),
         "inputs": {str((series.folder / name).relative_to(series.root)): sha256_file(series.folder / name)
-                   for name in COMPARED},
+                   for name in names.compared(series.definition)},
         "outputs": {str(path.relative_to(folder)): sha256_file(path) for path in made},
     }  # fmt: skip

@@ -10,10 +10,10 @@ from typing import Any
 
 from fne import paths
 from fne.config import Series, load
-from fne.configuration.variants import show
+from fne.configuration.variants import RANDOM_FACTORS, show
 from fne.errors import bad_input
 from fne.reporting.entries import read_table
-from fne.reporting.wording import METRICS, clean
+from fne.reporting.wording import METRICS, clean, listing
 from fne.stats.series import MEAN, ceiling, oracles
 
 PERCENT = ("data.prevalence",)
@@ -35,7 +35,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Picked:
-    """Share of false negatives among a variant's picks in one world."""
+    """Share of false negatives among a variant's picks in one member."""
 
     value: float
     low: float
@@ -43,26 +43,52 @@ class Picked:
     picks: int
 
 
+@dataclass(frozen=True)
+class Part:
+    """A component of variance as a standard deviation, in fractions; ``low`` and ``high`` are NaN without interval."""
+
+    sd: float
+    low: float
+    high: float
+
+
 class SeriesResults:
-    """A compared series.
+    """A compared series. A member is named by its study, as ``member`` of the methods is.
 
     Args:
         definition: The series as it is stated.
         root: The project's folder.
+
+    Attributes:
+        parts: Components of variance by source; of a level or difference (``fne.stats.series``) of a variant at values
+            of the factors that are no draws, or of all variants (``""``).
+        undecomposed: Scores and differences of which there are none, and why.
     """
 
     def __init__(self, definition: Series, root: Path) -> None:
         self.definition, self.root = definition, root
         self.id, self.title, self.question = definition.name, definition.title, definition.question
-        self.values, self.shared = definition.values, definition.shared
+        self.shared = definition.shared
+        self.points = {study.name: point for study, point in zip(definition.members, definition.points, strict=True)}
+        self.members = tuple(self.points)
         self.folder = root / paths.results_folder(definition)
         self.baseline, self.variants = self.shared.baseline, self.shared.variants
         self.ceiling, self.floors = ceiling(self.shared), oracles(self.shared, "only")
         self.strategies = tuple(name for name in self.variants if name not in oracles(self.shared))
         self.primary = tuple(self.shared.primary[key] for key in ("protocol", "direction", "metric"))
         self.effects = _by(_rows(self.folder / "effects.csv"), _effect_key)
-        self.picks = _by(_rows(self.folder / "picks.csv"), lambda row: (float(row["value"]), row["variant"]))
-        self.worlds = _by(_rows(self.folder / "worlds.csv"), lambda row: (float(row["value"]), row["split"]))
+        self.picks = _by(_rows(self.folder / "picks.csv"), lambda row: (row["study"], row["variant"]))
+        self.worlds = _by(_rows(self.folder / "worlds.csv"), lambda row: (row["study"], row["split"]))
+        self.parts: dict[tuple[Any, ...], dict[str, Part]] = {}
+        self.undecomposed: list[str] = []
+        for row in _rows(self.folder / "components.csv") if definition.random else []:
+            at = {key: float(row[key]) for key in definition.fixed if row["variant"]}
+            parts = self.parts.setdefault((row["of"], row["variant"], *at.values()), {})
+            if row["note"]:
+                where = "".join(f", {name_of(key)} {value_of(key, value)}" for key, value in at.items())
+                self.undecomposed.append(f"Not decomposed: the {row['of']} of {row['variant']}{where}: {row['note']}.")
+            else:
+                parts[row["source"]] = Part(*(_root(row[name]) for name in ("variance", "low", "high")))
 
     @property
     def reference(self) -> str:
@@ -76,25 +102,25 @@ class SeriesResults:
         return (self.primary, *([MAP] if known and self.primary != MAP else []))
 
     def effect(
-        self, value: float, variant: str, score: tuple[str, str, str], reference: str = "", *, grown: bool = False
+        self, member: str, variant: str, score: tuple[str, str, str], reference: str = "", *, grown: bool = False
     ) -> Effect | None:
-        """A score, a difference within a world, or (``grown``) how far that differs from the first world's."""
-        row = self.effects.get((value, variant, *score, reference, grown))
+        """A score, a difference within a member, or (``grown``) how far that differs from the first member's."""
+        row = self.effects.get((member, variant, *score, reference, grown))
         if row is None or not math.isfinite(float(row["estimate"])):
             return None
         numbers = (float(row[name]) for name in ("estimate", "low", "high"))
         return Effect(*numbers, int(row["n_seeds"]), float(row["level"]), str(row["method"]))
 
-    def picked(self, value: float, variant: str) -> Picked | None:
+    def picked(self, member: str, variant: str) -> Picked | None:
         """Share of false negatives among the picks, or ``None`` where it is not known."""
-        row = self.picks.get((value, variant))
+        row = self.picks.get((member, variant))
         if row is None or not math.isfinite(float(row["share"])):
             return None
         return Picked(*(float(row[name]) for name in ("share", "low", "high")), int(row["picks"]))
 
-    def measured(self, value: float, split: str) -> float:
-        """Measured prevalence of extra positives in a split of a world; NaN where it is not at hand."""
-        row = self.worlds.get((value, split))
+    def measured(self, member: str, split: str) -> float:
+        """Measured prevalence of extra positives in a split of a member; NaN where it is not available."""
+        row = self.worlds.get((member, split))
         return float(row["prevalence"]) if row and row["prevalence"] != "" else math.nan
 
     def title_of(self, variant: str) -> str:
@@ -103,12 +129,20 @@ class SeriesResults:
 
     @property
     def leaf(self) -> str:
-        """The last part of the key that varies, as a word."""
-        return self.definition.key.rpartition(".")[2].replace("_", " ")
+        """What varies, in words."""
+        return listing(name_of(key) for key in self.definition.factors)
 
-    def at(self, value: float) -> str:
-        """A value of the series in words: ``0.1 %`` of a share, else as it is written."""
-        return f"{100 * value:.6g} %" if self.definition.key in PERCENT else show(value)
+    @property
+    def noun(self) -> str:
+        """What a member is called: a world where only the data differ in one chosen value, else a cell."""
+        return "world" if self.definition.grows else "cell"
+
+    def at(self, member: str) -> str:
+        """Where a member stands: the value of the one factor, or of each with its name."""
+        point = self.points[member]
+        if len(point) == 1:
+            return "".join(value_of(key, value) for key, value in point.items())
+        return ", ".join(f"{name_of(key)} {value_of(key, value)}" for key, value in point.items())
 
     def metric(self, score: tuple[str, str, str]) -> str:
         """A score in words."""
@@ -119,11 +153,21 @@ class SeriesResults:
         )  # fmt: skip
 
     def intervals(self) -> str:
-        """How the intervals within a world were made."""
+        """How the intervals within a member were made."""
         methods = {str(row["method"]) for key, row in self.effects.items() if not key[-1]}
         level = "/".join(sorted({f"{100 * float(row['level']):g} %" for row in self.effects.values()}))
         told = [name if name.startswith("none") else f"{level} interval by {name}" for name in sorted(methods)]
         return "; ".join(told).replace("none:", "no interval:")
+
+
+def name_of(key: str) -> str:
+    """A factor as a word."""
+    return RANDOM_FACTORS.get(key) or key.rpartition(".")[2].replace("_", " ")
+
+
+def value_of(key: str, value: float) -> str:
+    """A value of a factor in words: ``0.1 %`` of a share, else as it is written."""
+    return f"{100 * value:.6g} %" if key in PERCENT else show(value)
 
 
 def open_series(series: str | Series, root: str | Path = ".") -> SeriesResults:
@@ -152,10 +196,14 @@ def _by(rows: Iterable[dict[str, Any]], key: Any) -> Mapping[tuple[Any, ...], di
             for row in rows}  # fmt: skip
 
 
+def _root(variance: Any) -> float:
+    return math.nan if variance == "" else math.sqrt(max(float(variance), 0.0))
+
+
 def _number(name: str) -> bool:
     return name in ("estimate", "low", "high", "share")
 
 
 def _effect_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (float(row["value"]), row["variant"], row["protocol"], row["direction"], row["metric"], row["reference"],
+    return (row["study"], row["variant"], row["protocol"], row["direction"], row["metric"], row["reference"],
             row["since"] != "")  # fmt: skip
