@@ -72,28 +72,30 @@ def run(study: Study, root: Path, record: bool = False) -> str:
     rows = _rows(known, results, differs)
     names = {"study": study.name, **study.primary}
     write_csv(results.folder / "verify.csv", [names | _cells(row, study) for row in rows], COLUMNS)
-    found = _summary(known, results, differs, rows)
-    write_json(results.folder / "verify.json", found)
-    return _text(known, found, rows)
+    summary = _summary(known, results, differs, rows)
+    write_json(results.folder / "verify.json", summary)
+    return _text(known, summary, rows)
 
 
 def _differs(known: Mapping[str, Any], study: StudyResults) -> dict[str, dict[str, list[str]]]:
     """What is known on both sides and differs, by reason: name -> there, here."""
-    here = reference.made_by(study)
-    digests = {variant: reference.digests(study.definition, variant) for variant in known["variants"]}
-    there: dict[tuple[str, str], str] = {}
-    found: dict[tuple[str, str], str] = {}
-    for part, reason in (("fingerprints", ""), ("versions", "other_versions"), ("machine", "other_machine")):
-        for side, values in ((there, known[part]), (found, here[part])):
-            side |= {(reason or _kind(name), name): value for name, value in values.items()}
-    for side, values in ((there, known["variants"]), (found, digests)):
-        for variant, entry in values.items():
-            side |= {("other_config", f"{variant}.{kind}"): entry[kind] for kind in ("training", "evaluation")}
-    apart: dict[str, dict[str, list[str]]] = {}
+    variants = {variant: reference.digests(study.definition, variant) for variant in known["variants"]}
+    there, here = _by_reason(known), _by_reason({**reference.made_by(study), "variants": variants})
+    differs: dict[str, dict[str, list[str]]] = {}
     for (reason, name), value in there.items():
-        if value and (its := found.get((reason, name), "")) and its != value:
-            apart.setdefault(reason, {})[name] = [value, its]
-    return {reason: apart[reason] for reason in REASONS if reason in apart}
+        if value and (other := here.get((reason, name))) and other != value:
+            differs.setdefault(reason, {})[name] = [value, other]
+    return {reason: differs[reason] for reason in REASONS if reason in differs}
+
+
+def _by_reason(content: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """What may explain a change, by reason and name."""
+    facts = {(_kind(name), name): value for name, value in content["fingerprints"].items()}
+    facts |= {("other_versions", name): value for name, value in content["versions"].items()}
+    facts |= {("other_machine", name): value for name, value in content["machine"].items()}
+    for variant, entry in content["variants"].items():
+        facts |= {("other_config", f"{variant}.{kind}"): entry[kind] for kind in ("training", "evaluation")}
+    return facts
 
 
 def _kind(fingerprint: str) -> str:
@@ -128,15 +130,17 @@ def _row(
     baseline: str,
 ) -> Row:
     change = compare(*(np.array(list(side.values()), dtype=np.float64) for side in (here, there)), tolerance)
-    found = change.verdict if here else Verdict(INCONCLUSIVE, "no_result")
+    by_numbers = change.verdict if here else Verdict(INCONCLUSIVE, "no_result")
     counted = {variant} | ({baseline} if quantity == DIFFERENCE else set())
     other = [
         reason
         for reason, names in differs.items()
         if reason != "other_config" or counted & {name.rpartition(".")[0] for name in names}
     ]
-    reasons = (found.reason, *(["within_noise"] if change.within_noise else []), *other)
-    verdict = INCONCLUSIVE if found.verdict == REPRODUCED and "other_protocol" in other else found.verdict
+    reasons = (by_numbers.reason, *(["within_noise"] if change.within_noise else []), *other)
+    verdict = by_numbers.verdict
+    if verdict == REPRODUCED and "other_protocol" in other:
+        verdict = INCONCLUSIVE
     return Row(quantity, variant, change, reasons, verdict)
 
 

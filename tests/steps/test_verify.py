@@ -17,6 +17,7 @@ import pytest
 from fne import cli
 from fne.audit import run as audit
 from fne.config import load_study, parse_set
+from fne.files import write_csv
 from fne.reporting import verified
 from fne.reporting.page import build
 from fne.reporting.page.content import content
@@ -49,23 +50,22 @@ PRINTS = {"data.image": "d1", "data.text": "d2", "features.image": "f1", "featur
 
 
 def finish(
-    root: Path,
-    *overrides: str,
-    fakes: tuple[Fake, ...] = FAKES,
-    change: Callable[[dict[str, Any]], Any] = lambda run: None,
-    missing: tuple[tuple[str, int, str, str], ...] = (),
+    root: Path, *overrides: str, fakes: tuple[Fake, ...] = FAKES, missing: tuple[tuple[str, int, str, str], ...] = ()
 ) -> None:
-    """A finished study `four` below a folder, with overrides; ``change`` edits every ``run.json``."""
+    """A finished study `four` below a folder, with overrides."""
     if not (root / "ablations").exists():
         shutil.copytree(ROOT / "ablations", root / "ablations")
         (root / "ablations/studies/four.yaml").write_text(STUDY)
     study = load_study("four", parse_set(overrides), root)
     shutil.rmtree(root / "results", ignore_errors=True)
     write_study(root, fakes=fakes, study=study, missing=missing, resources=False)
+    edit_runs(root, lambda run: run.update(record=run["record"] | MACHINE, fingerprints=dict(PRINTS)))
+
+
+def edit_runs(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change every ``run.json``."""
     for file in (root / "results/four").glob("*/*/run.json"):
         run = json.loads(file.read_text())
-        run["record"] |= MACHINE
-        run["fingerprints"] = dict(PRINTS)
         change(run)
         file.write_text(json.dumps(run))
 
@@ -200,7 +200,10 @@ def test_a_wrong_learning_rate_is_flagged_with_its_digests_and_without(project: 
         content["fingerprints"] = dict.fromkeys(content["fingerprints"], "")
 
     edit(project, blank)
-    finish(project, *LEARNING_RATE, fakes=worse, change=lambda run: run.update(digest="", fingerprints={}))
+    edit_runs(project, lambda run: run.update(digest="", fingerprints={}))
+    runs = project / "results/four/runs.csv"
+    rows = list(csv.DictReader(runs.open(newline="")))
+    write_csv(runs, [row | {"digest": ""} for row in rows], list(rows[0]))
     blanked, rows = verify(project, *LEARNING_RATE)
     assert {key: row["verdict"] for key, row in rows.items()} == verdicts
     assert blanked["verdict"] == NOT_REPRODUCED and blanked["differs"] == {}
@@ -247,7 +250,7 @@ def test_only_rows_of_the_variant_whose_config_differs_say_so(project: Path) -> 
 def test_what_differs_is_named(
     project: Path, change: Callable, reason: str, name: str, capsys: pytest.CaptureFixture
 ) -> None:
-    finish(project, change=change)
+    edit_runs(project, change)
     summary, rows = verify(project)
     assert list(summary["differs"]) == [reason] and list(summary["differs"][reason]) == [name]
     assert summary["verdict"] == REPRODUCED
@@ -261,13 +264,13 @@ def test_what_one_side_does_not_know_is_no_reason(project: Path) -> None:
         for key in ("cpu", "cpu_capability", "kernel_switches", "threads", "python", "packages"):
             del run["record"][key]
 
-    finish(project, change=forget)
+    edit_runs(project, forget)
     summary, _ = verify(project)
     assert summary["differs"] == {}
 
 
 def test_packages_that_compute_nothing_are_no_reason(project: Path) -> None:
-    finish(project, change=lambda run: run["record"]["packages"].update(matplotlib="9.9", snakemake="99"))
+    edit_runs(project, lambda run: run["record"]["packages"].update(matplotlib="9.9", snakemake="99"))
     assert verify(project)[0]["differs"] == {}
 
 
@@ -468,8 +471,9 @@ def test_recording_replaces_nothing(project: Path, capsys: pytest.CaptureFixture
 def test_what_makes_no_reference(
     tmp_path: Path, options: dict[str, Any], words: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    overrides = options.pop("overrides", ())
-    finish(tmp_path, *overrides, **options)
+    overrides, change = options.get("overrides", ()), options.get("change", lambda run: None)
+    finish(tmp_path, *overrides, missing=options.get("missing", ()))
+    edit_runs(tmp_path, change)
     said = fails(tmp_path, "four", "--record", *(w for o in overrides for w in ("--set", o)), capsys=capsys)
     assert all(word in said for word in words), said
 
@@ -512,3 +516,12 @@ def test_a_terminal_gets_no_control_characters(project: Path, capsys: pytest.Cap
     verify(project)
     out = capsys.readouterr().out
     assert "evil" in out and all(letter.isprintable() or letter == "\n" for letter in out)
+
+
+def test_recorded_references_are_of_their_studies_as_these_are_now() -> None:
+    """Those of the repository: after an edit that changes a config, its reference must be recorded anew."""
+    for file in sorted((ROOT / "ablations/reference").glob("*.json")):
+        study = load_study(file.stem, root=ROOT, complete=False)
+        known = reference.require(study, ROOT)
+        for variant, entry in known["variants"].items():
+            assert {key: entry[key] for key in ("training", "evaluation")} == reference.digests(study, variant), variant

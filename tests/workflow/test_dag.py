@@ -266,7 +266,7 @@ def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:
 def test_snakefile_holds_no_functions() -> None:
     text = (ROOT / "Snakefile").read_text()
     assert "def " not in text and "lambda" not in text
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 64
     for path in RULES:
         if path.name != "common.smk":
             assert "def " not in path.read_text()
