@@ -131,6 +131,15 @@ def test_a_draw_is_laid_onto_the_encoders_and_noted(project: Project) -> None:
     assert not any("hold for the machine" in note for note in project.load("smoke").notes)
 
 
+def test_draws_need_two_seeds(project: Project) -> None:
+    project.edit("studies/paper", factors={DRAW: [0, 1]})
+    with pytest.raises(UserError, match=r"seeds: one seed cannot be distinguished from the draws of encoders\.draw"):
+        config.load("paper", {"seeds": "3"}, project.root)
+    assert len(config.load("paper", {"seeds": "3-4"}, project.root).members) == 2
+    project.edit("studies/paper", factors=VALUES)
+    assert len(config.load("paper", {"seeds": "3"}, project.root).members) == 3, "values of one's own choice need none"
+
+
 def test_what_only_some_points_read_is_read(project: Project) -> None:
     data = {"dataset": "scenes", "pretrain": 400}
     project.edit("studies/paper", factors={DRAW: [0, 1]}, data=data)

@@ -8,7 +8,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
 
 from fne import paths
 from fne.config import Series, load
@@ -19,7 +18,7 @@ STUDY = """
 title: Two worlds
 question: Does a series run as its members do?
 regime: head
-data: {dataset: scenes, train: 240, val: 100, test: 100, pretrain: 60}
+data: {dataset: scenes, train: 240, val: 100, test: 100}
 factors: {data.prevalence: [0.0, 0.02]}
 set:
   model: {hidden: 32, dim: 16}
@@ -69,11 +68,30 @@ def test_all_members_and_then_the_series(project: Project) -> None:
     assert {f"results/worlds/{name}.csv" for name in ("worlds", "effects", "picks")} <= set(outputs)
     rules = Counter(job.rule for job in jobs)
     assert all(rules[name] == 1 for name in OF_SERIES)
-    assert rules["prepare"] == 2 and rules["pretrain"] == rules["extract"] == 4 and rules["train"] == 6
+    assert rules["prepare"] == 2 and rules["extract"] == 4 and rules["train"] == 6 and "pretrain" not in rules
     counts = of_study(jobs)
     assert set(counts) == set(MEMBERS) and len(set(counts.values())) == 1, "each member does the same work"
     (compare,) = [job for job in jobs if job.rule == "compare_of_series"]
     assert {f"results/{name}/{file}" for name in MEMBERS for file in ("runs.csv", "audit.csv")} <= set(compare.inputs)
+
+
+def test_draws_and_worlds_share_what_they_can(project: Project) -> None:
+    """A pair is pretrained once for all worlds, a world prepared once for all draws; their components are compared."""
+    project.edit("ablations/studies/worlds.yaml", "{data.prevalence: [0.0, 0.02]}",
+                 "{encoders.draw: [0, 1, 2], data.seed: [0, 1, 2]}\ndesign: corners")  # fmt: skip
+    jobs = project.planned("--forceall", *WORLDS)
+    rules = Counter(job.rule for job in jobs)
+    assert (rules["prepare"], rules["pretrain"], rules["extract"], rules["train"]) == (3, 2 * 2, 2 * 7, 3 * 7)
+    outputs = [name for job in jobs for name in job.outputs]
+    assert len(outputs) == len(set(outputs))
+    assert sum(name.startswith("resources/encoders/") for name in outputs) == 2 * 4
+    made = {name for job in jobs if job.rule in OF_SERIES for name in job.outputs}
+    assert {"results/worlds/components.csv", "results/worlds/variance.yaml", "reports/worlds/figures/components.svg",
+            "reports/worlds/tables/components.csv"} <= made  # fmt: skip
+    assert not any("losses" in name or "figures/series" in name for name in made)
+    (compare,) = [job for job in jobs if job.rule == "compare_of_series"]
+    assert len([name for name in compare.inputs if name.endswith("/runs.csv")]) == 7
+    assert "fne/analysis/components.py" in compare.inputs
 
 
 def test_finished_it_does_nothing_and_a_member_alone_is_a_study(project: Project) -> None:
@@ -171,11 +189,8 @@ def test_without_a_false_negative_the_oracle_is_its_base_in_every_number(ran: tu
 def test_only_prevalence_sets_the_worlds_apart(ran: tuple[Project, Series]) -> None:
     """The same pictures and the same frozen encoders; measured prevalence is what was asked for."""
     project, series = ran
-    folders = [project.folder / paths.data_folder(member) for member in series.members]
-    for modality in paths.MODALITIES:
-        first, second = (load_file(folder / "encoders" / modality / "model.safetensors") for folder in folders)
-        assert first.keys() == second.keys() and all((first[name] == second[name]).all() for name in first)
-    manifests = [Manifest.load(folder) for folder in folders]
+    assert len({paths.encoder_folder(one, modality) for one in series.members for modality in paths.MODALITIES}) == 2
+    manifests = [Manifest.load(project.folder / paths.data_folder(member)) for member in series.members]
     assert manifests[0].sha256["pixels"] == manifests[1].sha256["pixels"]
     assert manifests[0].sha256["captions"] != manifests[1].sha256["captions"]
     for split in paths.SPLITS:
