@@ -260,8 +260,10 @@ class _Fit:
     """The variances that maximise the mean log-likelihood of the parts; Fisher's scoring, projected onto v >= 0."""
 
     def __init__(self, parts: Sequence[_Part]) -> None:
-        self.parts, self.count = parts, len(parts[0].bases)
+        self.scores, self.count = len(parts), len(parts[0].bases)
         self.unit = float(np.mean([part.means.var() + part.within / part.freedom for part in parts]))
+        sizes = dict.fromkeys(len(part.means) for part in parts) if self.unit > 0 else {}
+        self.stacks = [_stacked([part for part in parts if len(part.means) == size], self.unit) for size in sizes]
         self.best, self.cost = np.zeros(self.count), 0.0
         if self.unit > 0:  # rarely there is more than one maximum, so from several places
             ends = [self._minimise(start) for start in (np.full(self.count, 1.0), *(np.eye(self.count) + 0.02))]
@@ -328,18 +330,30 @@ class _Fit:
     def _costs(self, variances: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Minus the mean log-likelihood without its constant, its gradient, and its expected second derivatives."""
         cost, gradient, information = 0.0, np.zeros(self.count), np.zeros((self.count, self.count))
-        for part in self.parts:
-            means = (part.means - part.means.mean()) / np.sqrt(self.unit)
-            covariance = np.tensordot(variances, part.bases, 1) + part.images / self.unit
+        seed = variances[-1]
+        for means, bases, images, within, freedom in self.stacks:
+            covariance = np.tensordot(bases, variances, (1, 0)) + images
             inverse = np.linalg.inv(covariance)
-            rows = inverse.sum(axis=1)
-            projector = inverse - np.outer(rows, rows) / rows.sum()
-            cost += (np.linalg.slogdet(covariance)[1] + np.log(rows.sum()) + means @ projector @ means) / 2
-            cost += (part.freedom * np.log(variances[-1]) + part.within / self.unit / variances[-1]) / 2
-            spread, weighted = projector @ part.bases, projector @ means
-            gradient += (np.trace(spread, axis1=1, axis2=2) - (part.bases @ weighted) @ weighted) / 2
-            gradient[-1] += (part.freedom - part.within / self.unit / variances[-1]) / variances[-1] / 2
-            information += np.einsum("kij,lji->kl", spread, spread) / 2
-            information[-1, -1] += part.freedom / variances[-1] ** 2 / 2
-        return cost / len(self.parts), gradient / len(self.parts), information / len(self.parts)
+            rows = inverse.sum(axis=2)
+            total = rows.sum(axis=1)
+            projector = inverse - rows[:, :, None] * rows[:, None, :] / total[:, None, None]
+            weighted = (projector @ means[:, :, None])[:, :, 0]
+            costs = np.linalg.slogdet(covariance)[1] + np.log(total) + (means * weighted).sum(axis=1)
+            cost += (costs + freedom * np.log(seed) + within / seed).sum() / 2
+            spread = projector[:, None] @ bases
+            fitted = (bases @ weighted[:, None, :, None])[..., 0]
+            slopes = np.trace(spread, axis1=2, axis2=3) - (fitted * weighted[:, None]).sum(axis=2)
+            gradient += slopes.sum(axis=0) / 2
+            gradient[-1] += (freedom / seed - within / seed**2).sum() / 2
+            flat, turned = (one.reshape(len(means), self.count, -1) for one in (spread, spread.swapaxes(2, 3)))
+            information += (flat @ turned.swapaxes(1, 2)).sum(axis=0) / 2
+            information[-1, -1] += freedom.sum() / seed**2 / 2
+        return cost / self.scores, gradient / self.scores, information / self.scores
 
+
+def _stacked(parts: Sequence[_Part], unit: float) -> tuple[np.ndarray, ...]:
+    """Parts of equally many cells, (P, ...) each, in units of the data's variance: means, bases, C, Q, f."""
+    means = np.stack([(part.means - part.means.mean()) / np.sqrt(unit) for part in parts])
+    within, freedom = (np.array([getattr(part, name) for part in parts], float) for name in ("within", "freedom"))
+    bases, images = np.stack([part.bases for part in parts]), np.stack([part.images for part in parts])
+    return means, bases, images / unit, within / unit, freedom
