@@ -1,4 +1,4 @@
-"""What ``fne describe`` says: a variant beside its parent and the release, or a study with its variants."""
+"""What ``fne describe`` says: a variant beside its parent and the base, or a study with its variants."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from fne.errors import bad_input
 def describe(name: str, root: Path = Path(".")) -> str:
     """Describe a variant (or a study, or a series of studies) in plain text.
 
-    A variant: title, question, chain of parents, difference from the parent and from the release
-    (``base.yaml``), and the options that its strategy, memory and loss read.
+    A variant: title, question, chain of parents, difference from the parent and from ``base.yaml``, and the options
+    that its strategy, memory and loss read. A study: also what of its FNE is the authors' release.
 
     Raises:
         UserError: No such variant or study; or its file is not sound.
@@ -55,7 +55,7 @@ def _variant(library: Library, variant_id: str) -> str:
         *_difference(parent, merged),
     ]
     if variant.parent != "base":
-        lines += ["", "differs from the release (base):", *_difference(base, merged)]
+        lines += ["", "differs from base.yaml:", *_difference(base, merged)]
     return "\n".join([*lines, "", "reads:", *_reads(merged)])
 
 
@@ -84,9 +84,11 @@ def _reads(merged: Mapping[str, Any]) -> list[str]:
 
 
 def _series(series: Series) -> str:
-    """Its members by the value that sets them apart, then one of them, which tells the rest."""
-    lines = [f"{series.name}: {series.title}", f"question: {series.question}", f"a series over {series.key}:"]
-    lines += [f"  {show(value)}: {member.name}" for value, member in zip(series.values, series.members, strict=True)]
+    """Its members by the values that set them apart, then one of them, which tells the rest."""
+    over = f"a series over {', '.join(series.factors)}:"
+    lines = [f"{series.name}: {series.title}", f"question: {series.question}", over]
+    for point, member in zip(series.points, series.members, strict=True):
+        lines.append(f"  {', '.join(map(show, point.values()))}: {member.name}")
     return "\n".join([*lines, "", "each of them as the first:", "", _study(series.shared)])
 
 
@@ -103,6 +105,7 @@ def _study(study: Study) -> str:
         *(f"  {variant:<{width}}  {study.library[variant].title}" for variant in study.variants),
     ]
     notes = [f"note: {note}" for note in study.notes]
+    lines += ["", study.released] if study.released else []
     return "\n".join([*lines, *_searched(study), *_published(study), *([""] if notes else []), *notes]) + "\n"
 
 

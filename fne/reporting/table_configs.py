@@ -43,17 +43,20 @@ def configs_table(study: StudyResults) -> Table:
                 Cell(clean(variant.asks)),
             )
         )
+    budget = tuned.get("declared", {}).get("budget")
     caption = (
-        "Each variant changes one thing in its parent (base is the protocol of ablations/base.yaml, which "
-        "does what the authors' release does). Tuned values were chosen on the validation split, with the "
-        "same budget for every variant."
-        if study.definition.tuned
-        else "Each variant changes one thing in its parent (base is the protocol of ablations/base.yaml, "
-        "which does what the authors' release does). Nothing was tuned for single variants: all share the "
-        "other values."
+        "Each variant changes one thing in its parent (base: ablations/base.yaml, whose rule is that of the authors' "
+        "release; it says which of its values are not). "
+        + (
+            f"Tuned values were chosen on the validation split, by {f'at most {budget}' if budget else 'some'} trials "
+            "of each variant over the keys that it reads; another search might choose others, and what that changes is "
+            "counted nowhere."
+            if study.definition.tuned
+            else "Nothing was tuned for single variants: all share the other values."
+        )
     )
     records = tuple(differences(study, chosen))
-    notes = (border_note(study),) if border_note(study) else ()
+    notes = tuple(note for note in (study.definition.released, border_note(study)) if note)
     return Table("configs", "What sets each variant apart", caption, columns, tuple(rows), notes, records)
 
 

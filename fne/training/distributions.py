@@ -22,7 +22,7 @@ KINDS = ("positives", "hard_negatives", "false_negatives", "all_negatives")
 def measure(
     learner: Learner, train: Pairs, seeds: Sequence[int], batch_size: int, prior: float | None, batches: int = BATCHES
 ) -> list[dict[str, Any]]:
-    """Histograms of similarities over random training batches, and the two normals that FNE as released would fit.
+    """Histograms of similarities over random training batches, and the two normals that FNE's released rule would fit.
 
     Hard negatives are the hardest of each row and column that do not share the image; false negatives are all pairs of
     the batch known to be relevant without sharing the image; all negatives are the rest.
