@@ -94,8 +94,8 @@ def intervals(values: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.nda
 
     Of the images: the hull of the bootstrap's percentile interval and of its basic one (the percentiles reflected about
     the mean), because an ECE is biased upwards, its draws are so once more, and percentiles alone lie above the truth.
-    Of the seeds, from three on: ``t_{n-1} sd / sqrt(n)``. The distances of both from the mean add in quadrature, and
-    scores between 0 and 1 stay there. The bootstrap itself is somewhat too wide (see
+    Of the seeds: ``t_{n-1} sd / sqrt(n)``; with fewer than three there is no interval. The distances of both from the
+    mean add in quadrature, and scores between 0 and 1 stay there. The bootstrap itself is somewhat too wide (see
     :func:`fne.audit.scores.bootstrap`): in the simulations of the tests 95 % intervals cover at least 93.5 %, and 90 %
     where seeds differ by far more than images.
 
@@ -113,18 +113,18 @@ def intervals(values: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.nda
     seeds, draws, metrics = drawn.shape
     low, high = np.full(metrics, math.nan), np.full(metrics, math.nan)
     if np.isnan(drawn).all():
-        return low, high, "no interval: a density that the variant does not use"
-    method = f"percentile and basic intervals of {draws} bootstrap draws of images with their captions"
-    if seeds >= MIN_SEEDS:
-        method += " and Student's t over seeds"
-    else:
-        method += f" ({seeds} seed{'s' if seeds != 1 else ''}, as they are)"
+        return low, high, "none: a density that the variant does not use"
+    if seeds < MIN_SEEDS:
+        return low, high, f"none: {seeds} seed{'s are' if seeds != 1 else ' is'} too few"
+    method = (
+        f"percentile and basic intervals of {draws} bootstrap draws of images with their captions and Student's t "
+        "over seeds"
+    )
     means = drawn.mean(axis=0)
     for at in np.flatnonzero(np.isfinite(values).all(axis=0) & (np.isfinite(means).sum(axis=0) >= draws // 2)):
         mean, (first, last) = values[:, at].mean(), np.nanquantile(means[:, at], [0.025, 0.975])
-        over_images, over_seeds = max(mean - first, last - mean), 0.0  # the hull reaches equally far either way
-        if seeds >= MIN_SEEDS:
-            over_seeds = stdtrit(seeds - 1, 0.975) * values[:, at].std(ddof=1) / math.sqrt(seeds)
+        over_images = max(mean - first, last - mean)  # the hull reaches equally far either way
+        over_seeds = stdtrit(seeds - 1, 0.975) * values[:, at].std(ddof=1) / math.sqrt(seeds)
         reach, top = math.hypot(over_images, over_seeds), math.inf if METRICS[at] == "log_loss" else 1.0
         low[at], high[at] = max(mean - reach, 0.0), min(mean + reach, top)
     return low, high, method

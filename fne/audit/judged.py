@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,13 @@ from fne.audit.runs import require_current
 from fne.data.truth import Truth
 from fne.errors import bad_input
 from fne.files import DAMAGED
-from fne.stats.proportion import share
+from fne.stats.intervals import MIN_SEEDS
+from fne.stats.proportion import method, share
 
 DEPTHS = (1, 5, 10)
 JUDGED = ["variant", "direction", "depth", "seeds", "negatives", "judged", "judged_share", "true", "rate", "low",
           "high", "method"]  # fmt: skip
 METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
-
-
 HINT = "rank it again"
 
 
@@ -64,11 +65,15 @@ def judged(
                 hits += np.bincount(owner, verdict[at[known]], minlength=clusters)
                 totals += np.bincount(owner, minlength=clusters)
                 negatives += int(other.sum())
-            one = share(hits[totals > 0], totals[totals > 0])
+            one, told = share(hits[totals > 0], totals[totals > 0]), METHOD
+            if len(tops) < MIN_SEEDS:
+                one, told = replace(one, low=math.nan, high=math.nan), method(len(tops))
+            elif math.isnan(one.low):
+                told = "none: too few query images have a judged negative"
             rows.append(
                 {"variant": variant, "direction": direction, "depth": depth, "seeds": len(tops), "negatives": negatives,
                  "judged": one.total, "judged_share": one.total / negatives if negatives else None, "true": one.hits,
-                 "rate": one.value, "low": one.low, "high": one.high, "method": METHOD}
+                 "rate": one.value, "low": one.low, "high": one.high, "method": told}
             )  # fmt: skip
     return rows
 

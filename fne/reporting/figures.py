@@ -42,8 +42,8 @@ def draw(study: StudyResults, name: str, column: str | None = None) -> Picture:
     if not left or picture.empty:
         return picture
     note = (
-        f" Drawn are the baseline and the best by the primary metric, {len(few.variants)} variants; "
-        f"{count(left)} more are in the tables."
+        f" {len(few.variants)} variants are drawn, the baseline and the best by the primary metric; {count(left)} more "
+        "are in the tables."
     )
     return replace(picture, caption=picture.caption + note)
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from fne.reporting.cells import ABSENT, Cell, Column, Table
+from fne.reporting.facts import NO_SHARED_EPOCH, shared_phrase
 from fne.reporting.wording import DIRECTION_NAMES, clean, count, number, percent, span
 from fne.study_results import StudyResults
 
@@ -22,7 +23,7 @@ def judged_table(study: StudyResults) -> Table:
         Column("Negatives", help="of them, those that are not of the query's own image; all seeds"),
         Column("Judged", help="of the negatives, those that people judged"),
         Column("Matches", help="of the judged, those that people call a match: false negatives"),
-        Column("Rate", help="matches among the judged, with 95 % interval"),
+        Column("Rate", help="matches among the judged"),
         Column("Seeds"),
     )
     rows, records = [], _records(study, "judged")
@@ -47,7 +48,7 @@ def judged_table(study: StudyResults) -> Table:
     )
     if not rows:
         caption = "Nobody judged pairs of this study's test split."
-    notes = tuple(f"Intervals: {method}." for method in sorted({str(row["method"]) for row in records}))
+    notes = _methods(records)
     return Table("judged", "Judged pairs among the nearest negatives", caption, columns, tuple(rows), notes,
                  _plain(records), sortable=True)  # fmt: skip
 
@@ -57,7 +58,7 @@ def popular_table(study: StudyResults) -> Table:
     columns = (
         Column("Variant", numeric=False),
         Column("Direction", numeric=False),
-        Column("Picks", help="logged picks of the main phase, all seeds"),
+        Column("Picks", help="logged picks, all seeds"),
         Column("Items picked", help="of the items of the training split"),
         Column("Gini", help="0: every item is picked alike; 1: one item gets all picks; below: of uniform picks"),
         Column("Top 1 %", help="share of the picks that fall on the most-picked hundredth of the items"),
@@ -85,10 +86,10 @@ def popular_table(study: StudyResults) -> Table:
         )
     caption = (
         "Which items a strategy picks as negatives, and how unevenly: captions where images ask, images where captions "
-        "do. Logged picks of the main phase, seeds pooled."
+        f"do. {_logged(study)}"
     )
     if not rows:
-        caption = "No run kept any picks."
+        caption = _no_picks(study, "No run kept any picks.")
     return Table("popular", "Most-picked items", caption, columns, tuple(rows), (), _plain(records), sortable=True)
 
 
@@ -100,7 +101,7 @@ def ages_table(study: StudyResults) -> Table:
         Column("Age", help="steps since the candidate entered the memory"),
         Column("Picks"),
         Column("Share", help="of the picks of the variant and direction"),
-        Column("False negatives", help="known ones among the picks, with 95 % interval"),
+        Column("False negatives", help="known ones among the picks"),
     )
     every = [row for row in _records(study, "ages") if row["direction"] != "both"]
     with_memory = {row["variant"] for row in every if row["age_low"] >= 0}
@@ -120,10 +121,10 @@ def ages_table(study: StudyResults) -> Table:
                                                      note=span(row["low"], row["high"])),
             )
         )  # fmt: skip
-    caption = "Picks of variants with a memory by the candidate's age. Logged picks of the main phase, seeds pooled."
+    caption = f"Picks of variants with a memory by the candidate's age. {_logged(study)}"
     if not rows:
-        caption = "No variant of this study picked out of a memory."
-    notes = tuple(f"Intervals: {method}." for method in sorted({str(row["method"]) for row in records}))
+        caption = _no_picks(study, "No variant of this study picked out of a memory.")
+    notes = _methods(records)
     return Table("ages", "Age of picks out of the memory", caption, columns, tuple(rows), notes, _plain(records),
                  sortable=True)  # fmt: skip
 
@@ -136,6 +137,20 @@ def _records(study: StudyResults, table: str) -> list[dict[str, Any]]:
     frame = study.audited(table)
     rows = frame[frame["variant"].isin(list(order))].to_dict("records")
     return sorted(rows, key=lambda row: order[row["variant"]])
+
+
+def _methods(records: list[dict[str, Any]]) -> tuple[str, ...]:
+    """How the 95 % intervals of a table were made, where it has some."""
+    made = sorted({str(row["method"]) for row in records if math.isfinite(row["low"])})
+    return tuple(f"95 % intervals: {method}." for method in made)
+
+
+def _logged(study: StudyResults) -> str:
+    return f"Logged picks of {shared_phrase(study)}; seeds pooled." if study.shared_epochs else ""
+
+
+def _no_picks(study: StudyResults, why: str) -> str:
+    return why if study.shared_epochs else f"Picks are not compared: {NO_SHARED_EPOCH}."
 
 
 def _plain(records: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:

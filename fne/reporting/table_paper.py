@@ -64,9 +64,10 @@ def methods_table(study: StudyResults) -> Table:
             records += [_own_record(study, variant, one) for one in shown if one.key is not None]
     sections = [(0, "Published")] if start else []
     sections += [(start, SETTING_WORDS[_regime(study)])] if len(rows) > start else []
+    own = ", rsum with its interval" if interval_phrase(study) else ""
     caption = (
         f"{clean(study.title)}. Recalls in percent; rsum from 0 to 600. Of this study: means over seeds on the test "
-        f"split ({seeds_phrase(study)}), rsum with its interval. Published rows stand as their sources give them; what "
+        f"split ({seeds_phrase(study)}){own}. Published rows stand as their sources give them; what "
         "could not be read is a dash, never an estimate."
     )
     notes = [f"({mark}) {clean(source)}." for source, mark in marks.items()]
@@ -83,8 +84,10 @@ def ablation_table(study: StudyResults) -> Table:
     parts = [variant for variant in study.variants if study.definition.library[variant.id].parent == FULL]
     shown = [one for one in _protocols(study, []) if one.key is not None]
     columns = (Column("Variant", numeric=False), Column("Changes", numeric=False), *_columns(shown))
+    intervals = interval_phrase(study)
     columns += tuple(
-        Column("Δ rsum", one.name, "paired difference to the full method, with its interval") for one in shown
+        Column("Δ rsum", one.name, f"paired difference to the full method{', with its interval' if intervals else ''}")
+        for one in shown
     )
     rows, records, tuned = [], [], False
     full = [variant for variant in study.variants if variant.id == FULL]
@@ -104,9 +107,9 @@ def ablation_table(study: StudyResults) -> Table:
     also = ", and was tuned for itself" if tuned else ""
     caption = (
         f"{clean(study.title)}. What each part of the full method ({FULL}) contributes: every other row changes one "
-        f"thing in it{also}. Means over seeds on the test split; recalls in percent, rsum from 0 to 600, with "
-        f"{interval_phrase(study)}; Δ is the paired difference to the full method, the same seeds and images. "
-        "Intervals are not corrected for the number of rows."
+        f"thing in it{also}. Means over seeds on the test split; recalls in percent, rsum from 0 to 600"
+        f"{f', with {intervals}' if intervals else ''}; Δ is the paired difference to the full method, the same seeds "
+        f"and images.{' Intervals are not corrected for the number of rows.' if intervals else ''}"
     )
     why = f"{FULL} is not among its variants" if FULL not in names else f"no variant of it starts from {FULL}"
     notes = () if rows and parts else (f"Nothing to take away in this study: {why}.",)

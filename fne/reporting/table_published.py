@@ -17,7 +17,7 @@ COLUMNS = (
     Column("Verdict", help="with its reason code", numeric=False),
     Column("Published"),
     Column("Tolerance", help="half the width of what counts as the same, declared in the study"),
-    Column("Here", help="mean over seeds, with its interval"),
+    Column("Here", help="mean over seeds"),
     Column("Seeds"),
 )
 
@@ -32,11 +32,16 @@ def published_table(study: StudyResults) -> Table:
     sections: dict[tuple[str, str], int] = {}
     for place, one in enumerate(found):
         sections.setdefault((one.variant, one.entry.id), place)
+    intervals = interval_phrase(study)
+    rule = (
+        f"Reproduced: the {intervals} lies wholly within the published number ± the tolerance that the study declares; "
+        "not reproduced: wholly outside it; else inconclusive. These are two one-sided tests at 2.5 % each, so where "
+        "the true mean differs by the tolerance or more, a number is called reproduced at most once in forty studies."
+        if intervals
+        else "With so few seeds every number is inconclusive."
+    )
     caption = (
-        f"{clean(study.title)}. Percent; rsum in points of 600. Reproduced: the {interval_phrase(study)} lies wholly "
-        "within the published number ± the tolerance that the study declares; not reproduced: wholly outside it; else "
-        "inconclusive. These are two one-sided tests at 2.5 % each, so where the true mean differs by the tolerance or "
-        "more, a number is called reproduced at most once in forty studies. Every number is judged by itself, and the "
+        f"{clean(study.title)}. Percent; rsum in points of 600. {rule} Every number is judged by itself, and the "
         "published one is taken as exact. Only numbers of the same data set, protocol, stated encoders and way of "
         "training are judged at all."
     )
@@ -82,7 +87,7 @@ def _heading(study: StudyResults, one: Comparison) -> str:
 def _row(one: Comparison) -> tuple[Cell, ...]:
     here = ABSENT
     if math.isfinite(one.mean):
-        interval = f"[{number(one.low)}, {number(one.high)}]" if math.isfinite(one.low) else "no interval"
+        interval = f"[{number(one.low)}, {number(one.high)}]" if math.isfinite(one.low) else ""
         here = Cell(number(one.mean), one.mean, note=interval)
     published = ABSENT if one.published is None else Cell(printed(one.published), one.published)
     return (

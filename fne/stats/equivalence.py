@@ -13,7 +13,7 @@ REASONS = {
     "interval_outside_high": "the whole interval lies above the tolerance",
     "interval_crosses": "the interval lies across one end of the tolerance",
     "interval_too_wide": "the interval is wider than the tolerance, so more seeds or test images would be needed",
-    "too_few_seeds": "too few seeds for an interval",
+    "too_few_seeds": "too few seeds to say how much the mean varies",
 }
 """Why a verdict is what it is."""
 

@@ -29,7 +29,7 @@ def seed_note(n_seeds: int, comparisons: int) -> str:
     few = f"{seeds} are" if n_seeds != 1 else f"{seeds} is"
     needed = seeds_needed(comparisons)
     if n_seeds < MIN_SEEDS:
-        return f"{few} too few for any interval or test over seeds: an interval needs {MIN_SEEDS}" + (
+        return f"{few} too few to show how much a mean varies: that needs {MIN_SEEDS}" + (
             f", the exact test over seeds {needed or 'more than it can take'}" if comparisons else ""
         )
     if not comparisons or reachable(n_seeds, comparisons):
@@ -38,6 +38,6 @@ def seed_note(n_seeds: int, comparisons: int) -> str:
     family = "its one comparison" if comparisons == 1 else f"{comparisons} comparisons"
     return (
         f"{few} too few for the exact test over seeds: after Holm's correction for {family} its p is never below "
-        f"{least:.2g}; {f'{needed} seeds' if needed else 'no number of seeds'} can reach {ALPHA:g}. Intervals and the "
-        "test over images hold"
+        f"{least:.2g}; {f'{needed} seeds' if needed else 'no number of seeds'} can reach {ALPHA:g}. Intervals, and the "
+        "test over images given these seeds, hold"
     )

@@ -45,7 +45,7 @@ def covered(seeds: int, spread: float) -> tuple[dict[str, float], dict[str, floa
     return tuple(dict(zip(METRICS, row / WORLDS, strict=True)) for row in held)
 
 
-@pytest.mark.parametrize(("seeds", "spread", "least"), [(1, 0.0, 0.935), (5, 0.2, 0.935), (5, 1.0, 0.9)])
+@pytest.mark.parametrize(("seeds", "spread", "least"), [(3, 0.0, 0.935), (5, 0.2, 0.935), (5, 1.0, 0.9)])
 def test_intervals_cover(seeds: int, spread: float, least: float) -> None:
     held, plain = covered(seeds, spread)
     assert min(held.values()) >= least, held
@@ -60,10 +60,11 @@ def test_the_interval_by_hand() -> None:
     reach = np.hypot(0.145, 4.302652729911275 * 0.05 / np.sqrt(3))
     assert low == pytest.approx([0.25 - reach] * 5) and high == pytest.approx([0.25 + reach] * 5)
     assert "Student's t over seeds" in method
-    two = intervals(values[:2], drawn[:2])
-    assert two[1] == pytest.approx([0.225 + 0.17] * 5) and "2 seeds, as they are" in two[2]
+    for few, words in ((2, "none: 2 seeds are too few"), (1, "none: 1 seed is too few")):
+        low, high, method = intervals(values[:few], drawn[:few])
+        assert np.isnan(low).all() and np.isnan(high).all() and method == words
     values[0, 3], drawn[:, :150, 4] = np.nan, np.nan
     low, high, _ = intervals(values * 3, drawn * 3)
     assert np.isnan(low[3:]).all() and np.isnan(high[3:]).all()
     assert high[0] == 1.0 and high[2] == pytest.approx(0.75 + 3 * reach), "log loss has no upper end"
-    assert "no interval" in intervals(values, np.full_like(drawn, np.nan))[2]
+    assert intervals(values, np.full_like(drawn, np.nan))[2].startswith("none: a density")

@@ -12,6 +12,7 @@ import pytest
 from fne.reporting import facts
 from fne.reporting.facts import paired_interval, pick_share, ranked, share, supported_best, truth_kind
 from fne.stats.intervals import hierarchical_intervals
+from fne.stats.proportion import method
 from fne.study_results import StudyResults
 from tests.reporting.conftest import Made
 
@@ -36,10 +37,10 @@ def wilson_by_bisection(hits: int, total: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("hits", "total"), [(3, 50), (0, 40), (40, 40), (500, 1000), (1, 7)])
-def test_one_seed_gives_wilsons_interval(hits: int, total: int) -> None:
-    found = share(np.array([hits]), np.array([total]))
-    low, high = wilson_by_bisection(hits, total)
-    assert found.value == hits / total and (found.hits, found.total) == (hits, total)
+def test_seeds_that_are_alike_give_wilsons_interval(hits: int, total: int) -> None:
+    found = share(np.array([hits] * 3), np.array([total] * 3))
+    low, high = wilson_by_bisection(3 * hits, 3 * total)
+    assert found.value == hits / total and (found.hits, found.total) == (3 * hits, 3 * total)
     assert found.low == pytest.approx(low, abs=1e-9)
     assert found.high == pytest.approx(high, abs=1e-9)
 
@@ -57,14 +58,11 @@ def test_unequal_seeds_widen_the_interval() -> None:
     assert found.high > high and found.low < low
 
 
-def test_equal_seeds_keep_wilsons_interval() -> None:
-    found = share(np.array([20, 20, 20]), np.array([100, 100, 100]))
-    assert (found.low, found.high) == pytest.approx(wilson_by_bisection(60, 300), abs=1e-9)
-
-
-def test_two_seeds_say_nothing_about_seeds() -> None:
-    found = share(np.array([10, 60]), np.array([1000, 1200]))
-    assert (found.low, found.high) == pytest.approx(wilson_by_bisection(70, 2200), abs=1e-9)
+@pytest.mark.parametrize("hits", [[10], [10, 60]])
+def test_with_fewer_than_three_seeds_a_share_has_no_interval(hits: list[int]) -> None:
+    found = share(np.array(hits), np.array([1000, 1200][: len(hits)]))
+    assert found.hits == sum(hits) and math.isnan(found.low) and math.isnan(found.high)
+    assert method(len(hits)).startswith("none: ") and not method(3).startswith("none")
 
 
 def test_nothing_picked_is_no_share() -> None:

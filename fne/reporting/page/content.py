@@ -16,7 +16,7 @@ from fne.reporting.table_configs import border_note, tuning
 from fne.reporting.table_contrasts import primary_contrasts
 from fne.reporting.table_main import missing_seeds
 from fne.reporting.table_record import fingerprints, versions
-from fne.reporting.wording import clean, count, duration, protocol_words, seed_list
+from fne.reporting.wording import clean, count, duration, interval_phrase, protocol_words, seed_list
 from fne.study_results import StudyResults
 
 PLACED = ("main", "contrasts", "configs", "record", "published", "methods", "ablation")
@@ -57,6 +57,7 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         "question": clean(study.question),
         "headline": headline(study),
         "setting": _setting(study),
+        "intervals": bool(interval_phrase(study)),
         "verified": verified.line(study),
         "main": built["main"],
         **_published(study, built),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fne.audit.agreement import MOST
+from fne.reporting.facts import NO_SHARED_EPOCH, shared_phrase
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.plots.false_negatives import logged, seeds
 from fne.reporting.style import INK, PAPER, WIDTH
-from fne.reporting.wording import short
+from fne.reporting.wording import number, short
 from fne.study_results import StudyResults
 
 ID, TITLE = "agreement", "Agreement of the strategies"
@@ -20,7 +21,8 @@ def draw(study: StudyResults) -> Picture:
     rows = study.audited("agreement")
     rows = rows[rows["direction"] == "both"] if len(rows) else rows
     if rows.empty:
-        return notice(ID, TITLE, QUESTION, "no two variants have kept picks of the same steps")
+        why = "no two variants have kept picks of the same steps" if study.shared_epochs else NO_SHARED_EPOCH
+        return notice(ID, TITLE, QUESTION, why)
     from matplotlib.colors import LinearSegmentedColormap
 
     names = [variant for variant in study.variants if variant.id in {*rows["variant"], *rows["other"]}]
@@ -52,20 +54,21 @@ def draw(study: StudyResults) -> Picture:
     for spine in axes.spines.values():
         spine.set_visible(False)
     caption = (
-        "Picks of the main phase for the same seed, step, direction and anchor. Below the diagonal: share of anchors "
-        "for which both variants picked the same negative. Above it: the same corrected for chance (kappa: 1 "
-        "identical, 0 no more than if each variant's picks of a step were dealt to its anchors anew). Variants with a "
-        f"memory queue may also pick what is not in the batch ({seeds(study)}). {logged(study)}"
+        f"Picks of {shared_phrase(study)}, for the same seed, step, direction and anchor ({seeds(study)}). Below the "
+        "diagonal: share of anchors for which both variants picked the same negative. Above it: the same corrected for "
+        "chance (kappa: 1 where all picks are the same, 0 where no more are than if each variant's picks of a step "
+        "were dealt to its anchors anew). Variants with a memory may also pick what is not in the batch."
+        f"{logged(study)}"
     )
     if len(study.looks) > MOST and 2 * len(rows) < len(names) * (len(names) - 1):
         caption += (
-            f" Empty: in a study of more than {MOST} variants, only pairs of its first {MOST} ones, and of the "
+            f" Empty cells: in a study of more than {MOST} variants only pairs of its first {MOST}, and of the "
             "baseline with every other, are counted."
         )
     most = rows.loc[rows["kappa"].fillna(-2).idxmax()]
     least = rows.loc[rows["kappa"].fillna(2).idxmin()]
     told = [
-        f"{one['variant']} and {one['other']} ({one['agreement']:.2f}, kappa {one['kappa']:.2f})"
+        f"{one['variant']} and {one['other']} ({one['agreement']:.2f}, kappa {number(float(one['kappa']), 2)})"
         for one in (most, least)
     ]
     alt = f"Matrix of {len(names)} variants. The most alike: {told[0]}; the least: {told[1]}."

@@ -60,12 +60,13 @@ def draw(study: StudyResults) -> Picture:
         {str(run["record"].get("device") or "unknown device") for variant in study.variants for run in variant.runs}
     )
     blocks = sorted({len(run["seeds"]) for variant in study.variants for run in variant.runs})
+    intervals = interval_phrase(study)
     caption = (
-        "Up and to the left is better. Time of one run: the wall-clock time of a training job (blocks of "
-        f"{listing(map(str, blocks))} seeds), divided by its seeds, on {listing(machines)}; features were "
-        "extracted before and are not counted. Other work on the machine moves these times: small "
-        f"differences mean nothing. {protocol_phrase(study)}; {seeds_phrase(study)}; bars: "
-        f"{interval_phrase(study)}."
+        "Up and to the left is better. Time of one run: the wall-clock time of a training job (of "
+        f"{' or '.join(map(str, blocks))} seed{'s' if blocks != [1] else ''}) divided by its seeds, on "
+        f"{listing(machines)}; features were extracted before and are not counted. Other work on the machine moves "
+        f"these times: small differences mean nothing. Score: {protocol_phrase(study)}; {seeds_phrase(study)}."
+        + (f" Bars: {intervals}." if intervals else "")
     )
     told = [
         f"{variant.title} {mean:.1f} in {duration(seconds)} ({duration(seconds_per_step(variant))} a step)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fne.reporting.facts import truth_is_known
+from fne.reporting.facts import collapses, outcome, relevant_words, truth_is_known
 from fne.reporting.featured import featured, line, others, sentence
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.style import GRID, INK, MUTED, PAPER, WIDTH, end_labels
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ID, TITLE = "curves", "Training curves"
+RULES = {
+    "best_val_rsum": "the best rsum on the validation split",
+    "last": "the last epoch",
+}
+"""How a checkpoint is selected, in words."""
 QUESTION = "Does every variant learn steadily to its selected epoch, or does one stall or collapse?"
 PANELS = (
     ("val_rsum", "validation rsum", 100.0),
@@ -76,13 +81,14 @@ def draw(study: StudyResults) -> Picture:
     rules = sorted({run["selection"]["rule"] for variant in study.variants for run in variant.runs})
     caption = (
         f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed.{shaded(curves)} "
-        f"Circles: the epoch that each seed's checkpoint was taken from (rule: {listing(rules)}, on the "
-        "validation split; the test split plays no part). The axis of the score begins at the lowest "
-        "score after a warm-up. "
+        "Circles: the epoch that each seed's checkpoint was taken from "
+        f"({listing(RULES.get(one, one) for one in rules)}; "
+        "the test split plays no part). The axis of the score begins at the lowest score after a warm-up. "
         + collapse_sentence(collapsed)
         + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
         "their shapes, not their heights."
-        + (" Bottom: share of picked negatives that are in truth relevant, both directions." if len(panels) > 2 else "")
+        + (f" Bottom: share of the picks that is {relevant_words(study)} to its anchor, mean of both directions."
+           if len(panels) > 2 else "")
         + sentence(study, full, metric_name(study))
     )
     finals = curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean() * 100
@@ -164,23 +170,17 @@ def selected(panel: Axes, variant: Variant, rows: pd.DataFrame, scale: float, co
 
 def collapse(panel: Axes, variant: Variant, rows: pd.DataFrame, scale: float, colour: str) -> list[str]:
     """Cross out the first collapsed epoch of every seed that has one; say when, and whether it recovered."""
-    seeds, epochs, recovered = [], [], 0
-    floor = panel.get_ylim()[0]
-    for seed, own in rows.sort_values("epoch", kind="stable").groupby("seed", sort=True):
-        alarms = own[own["collapsed"] == 1]
-        if alarms.empty:
-            continue
-        epoch, score = int(alarms["epoch"].iloc[0]) + 1, scale * float(alarms["val_rsum"].iloc[0])
+    found, floor = collapses(rows), panel.get_ylim()[0]
+    for one in found:
+        at = (rows["seed"] == one.seed) & (rows["epoch"] == one.epochs[0] - 1)
+        score = scale * float(rows.loc[at, "val_rsum"].iloc[0])
         height = max(score, floor) if math.isfinite(score) else floor
-        panel.plot([epoch], [height], "X", clip_on=False, ms=7, color=colour, mec=INK, mew=0.8, zorder=5)
-        seeds.append(int(seed))
-        epochs.append(epoch)
-        recovered += int(own["collapsed"].iloc[-1] != 1)
-    if not seeds:
+        panel.plot([one.epochs[0]], [height], "X", clip_on=False, ms=7, color=colour, mec=INK, mew=0.8, zorder=5)
+    if not found:
         return []
-    end = {0: "not recovered", len(seeds): "recovered"}.get(recovered, f"{recovered} of {len(seeds)} recovered")
+    seeds, epochs = seed_list([one.seed for one in found]), [one.epochs[0] for one in found]
     when = f"epoch {min(epochs)}" if min(epochs) == max(epochs) else f"epochs {min(epochs)} to {max(epochs)}"
-    return [f"{variant.id} (seed{'s' if len(seeds) > 1 else ''} {seed_list(seeds)}, first at {when}, {end})"]
+    return [f"{variant.id} (seed{'s' if len(found) > 1 else ''} {seeds}, first in {when}, {outcome(found)})"]
 
 
 def collapse_sentence(collapsed: list[str]) -> str:

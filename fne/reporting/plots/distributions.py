@@ -1,7 +1,8 @@
-"""Where positives, hard negatives and true false negatives lie; the fitted normals and their posterior."""
+"""Where positives, hard negatives and false negatives lie; the fitted normals and their posterior."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from fne.reporting.plots.populations import (
 )
 from fne.reporting.style import FALSE, HARD, INK, MUTED, POSITIVE, WIDTH, spread
 from fne.reporting.wording import name, number, seed_list
+from fne.stats.intervals import MIN_SEEDS
 from fne.study_results import StudyResults, Variant
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ def draw(study: StudyResults) -> Picture:
             alpha=0.12,
             lw=0,
         )
-    known = true_share(low, found)
+    known = true_share(low, found, share_word(study))
+    bars = ", with 95 % intervals" if len(found.counts["false_negatives"]) >= MIN_SEEDS else ""
     threshold = variant.config["negatives"].get("posterior_threshold")
     if threshold and variant.config["negatives"].get("elimination") == "released":
         label = f"threshold: FNE uses it above {100 * threshold:g} %"
@@ -97,23 +100,22 @@ def draw(study: StudyResults) -> Picture:
     where = x[np.argmax(curves.mean(axis=0))]
     caption = (
         "Above: similarities of pairs of random training batches under the selected weights of "
-        f"{variant.title}, seeds {seed_list(variant.seeds)} pooled: each anchor's own positive, the hardest "
-        "other item of its row or column (hard negative, true or not), and pairs of different images that "
-        f"are relevant all the same (false negative); each filled area is 1.{too_few([found])} Dashed: the two "
-        "normals that FNE fits, one pair per seed. Below, on a logarithmic axis: the posterior they imply with the "
-        f"prior {found.prior:g} (line: mean of the seeds; band: their range)"
+        f"{variant.title}, {pooled(variant.seeds)}: each anchor's own positive, the hardest other item of its row or "
+        "column (hard negative, true or not), and pairs of different images that are relevant all the same (false "
+        f"negative); each filled area is 1.{too_few([found])} Dashed: the two normals that FNE fits, one pair per "
+        f"seed. Below, on a logarithmic axis: the posterior they imply with the prior {found.prior:g} (line: mean of "
+        "the seeds; band: their range)"
         + (
-            ", and the share of pairs at that similarity that truly are false negatives (points, with 95 % "
-            "intervals; bins of 0.02)."
+            f", and the {share_word(study)} share of false negatives among the pairs of that similarity (points{bars}; "
+            "bins of 0.02)."
             if known
             else ". The true share cannot be shown: no false negative of this split is known."
         )
         + truth_sentence(study)
     )
     alt = (
-        f"Upper panel: densities of similarity for {variant.title}: positives around "
-        f"{centre(found, 'positives')}, hard negatives around {centre(found, 'hard_negatives')}, false "
-        f"negatives around {centre(found, 'false_negatives')}. Lower panel: the posterior reaches at most "
+        f"Upper panel: densities of similarity for {variant.title}, by their medians: {medians(found)}. Lower panel: "
+        "the posterior reaches at most "
         f"{curves.mean(axis=0).max():.2g} at similarity {number(float(where), 2)}."
     )
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
@@ -163,16 +165,15 @@ def draw_all(study: StudyResults) -> Picture:
     legend(figure)
     seeds = sorted({seed for variant in study.variants for seed in variant.seeds})
     caption = (
-        "Similarities of pairs of random training batches under each variant's selected weights, seeds "
-        f"{seed_list(seeds)} pooled: positives, hard negatives (the hardest other item of a row or column) "
-        "and true false negatives (relevant pairs of different images). Each area is 1."
-        f"{too_few([one for one in found.values() if one is not None])} Dashed: the two normals that "
-        "FNE as released fits, or would fit, to them, one pair per seed. The further the filled areas lie "
-        "apart, the easier the elimination." + truth_sentence(study)
+        "Similarities of pairs of random training batches under each variant's selected weights, "
+        f"{pooled(seeds)}: positives, hard negatives (the hardest other item of a row or column) "
+        "and false negatives (relevant pairs of different images). Each area is 1."
+        f"{too_few([one for one in found.values() if one is not None])} Dashed: the two normals that FNE's released "
+        "rule fits, or would fit, to them, one pair per seed. The further the filled areas lie apart, the easier the "
+        "elimination." + truth_sentence(study)
     )
     told = [
-        f"{variant.title}: positives {centre(one, 'positives')}, hard negatives "
-        f"{centre(one, 'hard_negatives')}, false negatives {centre(one, 'false_negatives')}"
+        f"{variant.title}: {medians(one)}"
         for variant in study.variants
         if (one := found[variant.id])
     ]
@@ -202,6 +203,17 @@ def name_peaks(axes: Axes, found: Populations) -> None:
         axes.text(x, 0.985, label, transform=axes.transAxes, ha="center", va="top", color=colour, fontweight="bold")
 
 
+def pooled(seeds: Sequence[int]) -> str:
+    """Whose pairs are drawn."""
+    return f"seeds {seed_list(seeds)} pooled" if len(seeds) > 1 else f"seed {seed_list(seeds)}"
+
+
+def medians(found: Populations) -> str:
+    """Where each population lies, in words."""
+    names = {"positives": "positives", "hard_negatives": "hard negatives", "false_negatives": "false negatives"}
+    return ", ".join(f"{words} {centre(found, kind)}" for kind, words in names.items())
+
+
 def legend(figure: Any) -> None:
     """Name the three populations once, above all panels."""
     from matplotlib.patches import Patch
@@ -210,7 +222,12 @@ def legend(figure: Any) -> None:
     figure.legend(handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.02, 1.0), borderaxespad=0.3)
 
 
-def true_share(axes: Axes, found: Populations) -> bool:
+def share_word(study: StudyResults) -> str:
+    """``true`` where every false negative of the train split is known, else ``known``."""
+    return "true" if truth_kind(study, "train") == "exact" else "known"
+
+
+def true_share(axes: Axes, found: Populations, word: str) -> bool:
     """Draw the share of false negatives among all negatives per bin; return whether any is known."""
     false, others = found.counts["false_negatives"], found.counts["all_negatives"]
     if not false.sum():
@@ -227,7 +244,7 @@ def true_share(axes: Axes, found: Populations) -> bool:
             "o",
             color=FALSE,
             ms=3.6,
-            label=None if named else "true share of false negatives",
+            label=None if named else f"{word} share of false negatives",
         )
         named = True
     return True

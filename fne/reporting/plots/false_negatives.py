@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fne.reporting.facts import TRUTH_WORDS, truth_kind
+from fne.reporting.facts import TRUTH_WORDS, relevant_words, shared_phrase, truth_kind
 from fne.reporting.featured import featured, line, others, sentence
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.plots.curves import shaded, warm
@@ -36,7 +36,7 @@ def draw(study: StudyResults) -> Picture:
     axes = figure.subplots(2, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.12, right=0.64, bottom=0.5 / height, top=1 - 0.3 / height, hspace=0.16)
     last = int(rows["epoch"].max()) + 1
-    axes[0].set_ylim(0, min(1.0, 1.08 * float(rows["high"].quantile(0.98))))
+    axes[0].set_ylim(0, min(1.0, 1.08 * float(rows["high"].fillna(rows["rate"]).quantile(0.98))))
     for place, (panel, (direction, words)) in enumerate(zip(axes, PANELS.items(), strict=True)):
         warm(panel, rows, name_it=place == 0)
         panel.set_title(words)
@@ -59,23 +59,26 @@ def draw(study: StudyResults) -> Picture:
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     kind = truth_kind(study, "train")
     caption = (
-        f"Share of the logged picks that are in truth relevant to their anchor ({seeds(study)}). Bands: 95 % "
-        f"intervals, {method_of(rows)}.{shaded(rows)} {logged(study)}"
+        f"Share of the logged picks that is {relevant_words(study)} to its anchor ({seeds(study)})."
+        f"{intervals_of(rows, 'Bands')}{shaded(rows)}{logged(study)}"
         + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
-    caption += sentence(study, full, "share over the main phase")
+    if study.shared_epochs:
+        caption += sentence(study, full, f"share over {shared_phrase(study)}")
     whole = whole.set_index("variant")
     told = [
         f"{variant.title} {percent_of(whole.loc[variant.id, 'rate'])}"
         for variant in study.variants
         if variant.id in whole.index
     ]
-    alt = f"Two line plots over {last} epochs. False negatives among the picks of the main phase: {'; '.join(told)}."
+    alt = f"Two line plots over {last} epochs."
+    if told:
+        alt += f" False negatives among the picks of {shared_phrase(study)}: {'; '.join(told)}."
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
 
 def logged(study: StudyResults) -> str:
-    """How many of the picks the runs have kept, in words."""
+    """How many of the picks the runs have kept, in words that begin with a space; empty where nothing says so."""
     shares = {
         round(run["picks"]["share_of_all_picks"], 4)
         for variant in study.variants
@@ -86,7 +89,7 @@ def logged(study: StudyResults) -> str:
         return ""
     low, high = min(shares), max(shares)
     told = percent_of(low) if low == high else f"{percent_of(low)} to {percent_of(high)}"
-    return "Every pick is logged." if low == 1 else f"Logged: {told} of the steps, evenly spaced over an epoch."
+    return " Every pick is logged." if low == 1 else f" Logged: {told} of the steps, evenly spaced over an epoch."
 
 
 def seeds(study: StudyResults) -> str:
@@ -95,6 +98,12 @@ def seeds(study: StudyResults) -> str:
     return f"seed{'s' if len(found) != 1 else ''} {seed_list(found)}"
 
 
-def method_of(rows: pd.DataFrame) -> str:
-    """How the intervals of a table were made, where all seeds stand behind them."""
-    return str(rows.loc[rows["seeds"].idxmax(), "method"])
+def intervals_of(rows: pd.DataFrame, mark: str) -> str:
+    """How the intervals of a table were made, in a sentence after a space; empty where it has none.
+
+    Args:
+        rows: With ``low``, ``seeds`` and ``method``.
+        mark: What draws them.
+    """
+    made = rows[rows["low"].notna()]
+    return f" {mark}: 95 % intervals, {made.loc[made['seeds'].idxmax(), 'method']}." if len(made) else ""

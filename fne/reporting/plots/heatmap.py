@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fne.configuration.variants import show
-from fne.reporting.facts import pick_share, truth_is_known
+from fne.reporting.facts import NO_SHARED_EPOCH, false_picks_phrase, pick_share, truth_is_known
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.style import MUTED, PAPER, WIDTH
 from fne.reporting.wording import clean, listing, metric_name, number, protocol_phrase, seeds_phrase
@@ -91,12 +91,15 @@ def draw(study: StudyResults) -> Picture:
         told.append(_told(plane, values, heading))
     base = _score(study, study.baseline)
     caption = (
-        f"{protocol_phrase(study)}; {seeds_phrase(study)}. Upper panel: mean over the seeds; darker is higher. Bold: "
-        f"the interval of the paired difference to the baseline, {clean(study[study.baseline].title)} "
-        f"({number(base)}), excludes zero, for each point alone. "
+        f"Score: {protocol_phrase(study)}; {seeds_phrase(study)}. Upper panel: mean over the seeds; darker is higher. "
     )
+    against = f"the baseline, {clean(study[study.baseline].title)} ({number(base)})"
+    if any((found := study.contrast(variant.id)) and math.isfinite(found.low) for variant in study.variants):
+        caption += f"Bold: the interval of the paired difference to {against}, excludes zero, for each point alone. "
+    else:
+        caption += f"It is set against {against}. "
     if known:
-        caption += "Lower panel: share of true false negatives among the negatives picked after the warm-up. "
+        caption += f"Lower panel: {false_picks_phrase(study) if study.shared_epochs else NO_SHARED_EPOCH}. "
     else:
         caption += "No false negative of the train split is known for this data set, so their rate is not drawn. "
     caption += "A dash is a point without a result. Every panel has its own scale of colours."

@@ -1,12 +1,24 @@
-"""Rate of true false negatives among picked negatives, against how hard the picks are."""
+"""Rate of false negatives among picked negatives, against how hard the picks are."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fne.reporting.facts import TRUTH_WORDS, Share, by_hardness, pick_share, share, truth_is_known, truth_kind
+from fne.reporting.facts import (
+    NO_SHARED_EPOCH,
+    TRUTH_WORDS,
+    Share,
+    by_hardness,
+    pick_share,
+    relevant_words,
+    share,
+    shared_phrase,
+    truth_is_known,
+    truth_kind,
+)
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.looks import Look
 from fne.reporting.style import GRID, MUTED, PAPER, PLATE, WIDTH, panel_legend
@@ -29,6 +41,8 @@ def draw(study: StudyResults) -> Picture:
         return notice(ID, TITLE, QUESTION, "no run has a result")
     if not truth_is_known(study):
         return notice(ID, TITLE, QUESTION, "no false negative of the train split is known for this data set")
+    if not study.shared_epochs:
+        return notice(ID, TITLE, QUESTION, NO_SHARED_EPOCH)
     columns = min(2, len(study.variants))
     rows = -(-len(study.variants) // columns)
     height = 1.0 + 1.3 * rows
@@ -61,18 +75,20 @@ def draw(study: StudyResults) -> Picture:
         panel.set_visible(False)
     for panel in axes[-1]:
         panel.set_xlabel("similarity of the picked negative")
-    figure.supylabel("true false negatives", fontsize=9.5, x=0.005)
+    figure.supylabel("false negatives", fontsize=9.5, x=0.005)
     panel_legend(figure, "among picks", "among all candidates", "where the picks lie")
     kind = truth_kind(study, "train")
     known = f" In the train split {TRUTH_WORDS[kind]}." if kind else ""
+    bars = ""
+    if any(math.isfinite(one.low) for curve in curves.values() for _, one in curve):
+        bars = " Bars: 95 % intervals, the wider of Wilson's and one that takes the seeds as clusters."
     caption = (
-        "Every negative picked in the main phase of training, by its similarity to the anchor (bins of "
-        f"0.05, both directions pooled, {seeds_phrase(study)}). Line: share of the picks in a bin that are "
-        f"in truth relevant to the anchor; bins with fewer than {FEW} picks are left out. Bars: 95 % "
-        "intervals, the wider of Wilson's and one that takes the seeds as clusters. Dashed: the same share "
-        "among all candidates of that similarity, which is what a draw by similarity alone would give. Grey "
-        "area: where the picks lie. "
-        "Number: share over all picks." + known
+        f"Every negative picked in {shared_phrase(study)}, by its similarity to the anchor (bins of 0.05, both "
+        f"directions pooled, {seeds_phrase(study)}). Line: share of the picks in a bin that is {relevant_words(study)} "
+        f"to its anchor; bins with fewer than {FEW} picks are left out.{bars} Dashed: the same share among all "
+        "candidates of that similarity, which is what a draw by similarity alone would give. Grey area: where the "
+        "picks lie. Number in "
+        "a panel: the share of all its picks." + known
     )
     told = [
         f"{variant.title} {percent_of(whole.value)} of {count(whole.total)} picks"
@@ -80,7 +96,7 @@ def draw(study: StudyResults) -> Picture:
         if (whole := pick_share(study, variant.id)) is not None
     ]
     return Picture(
-        ID, TITLE, QUESTION, caption, f"Share of true false negatives among picks: {'; '.join(told)}.", figure
+        ID, TITLE, QUESTION, caption, f"Share of false negatives among the picks: {'; '.join(told)}.", figure
     )
 
 

@@ -86,9 +86,8 @@ def too_few(found: Iterable[Populations]) -> str:
     counts = [int(one.counts["false_negatives"].sum()) for one in found]
     if min(counts) >= FEW:
         return ""
-    return (
-        f" False negatives are drawn only where at least {FEW} pairs are known (here {min(counts)} to {max(counts)})."
-    )
+    known = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return f" False negatives are drawn only where at least {FEW} pairs are known (here {known})."
 
 
 def visible(found: Populations) -> tuple[float, float]:
@@ -106,6 +105,6 @@ def centre(found: Populations, kind: str) -> str:
     """The median of a population, in words."""
     total = found.counts[kind].sum(axis=0)
     if not total.sum():
-        return "(none known)"
+        return "none known"
     place = int(np.searchsorted(np.cumsum(total), total.sum() / 2))
     return number(float(found.edges[place] + found.edges[place + 1]) / 2, 2)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fne.reporting.facts import TRUTH_WORDS, truth_kind
+from fne.reporting.facts import NO_SHARED_EPOCH, TRUTH_WORDS, relevant_words, shared_phrase, truth_kind
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.looks import Look
-from fne.reporting.plots.false_negatives import logged, method_of, seeds
+from fne.reporting.plots.false_negatives import intervals_of, logged, seeds
 from fne.reporting.plots.picks import FEW, percent_of
 from fne.reporting.style import GRID, MUTED, PAPER, WIDTH, panel_legend
-from fne.reporting.wording import name
+from fne.reporting.wording import name, number
 from fne.study_results import StudyResults
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def draw(study: StudyResults) -> Picture:
     """Draw one panel per variant: the rate by gap, over where its picks lie."""
     rows = study.audited("risk")
     if rows.empty:
-        return notice(ID, TITLE, QUESTION, "no run has kept any pick")
+        why = "no run has kept any pick" if study.shared_epochs else NO_SHARED_EPOCH
+        return notice(ID, TITLE, QUESTION, why)
     rows = rows[(rows["direction"] == "both") & rows["rate"].notna()]
     if not rows["false_negatives"].sum():
         return notice(ID, TITLE, QUESTION, "no false negative of the train split is known for this data set")
@@ -56,12 +57,11 @@ def draw(study: StudyResults) -> Picture:
     panel_legend(figure, "this variant", "all variants together", "where the picks lie")
     kind = truth_kind(study, "train")
     caption = (
-        "Logged picks of the main phase by the gap between the similarity of the picked negative and that of the "
-        f"anchor's own pair (bins of 0.05, both directions, {seeds(study)}; right of 0 the negative is more "
-        f"similar than the positive). Line: share that is in truth relevant; bins with fewer than {FEW} picks are "
-        "left out. "
-        f"Bars: 95 % intervals, {method_of(rows)}. Dashed: the picks of all variants together, "
-        f"the same in every panel. Grey area: where the picks lie. {logged(study)}"
+        f"Logged picks of {shared_phrase(study)}, by the similarity of the picked negative minus that of the anchor's "
+        f"own pair (bins of 0.05, both directions, {seeds(study)}; right of 0 the negative is more similar than the "
+        f"positive). Line: share of the picks that is {relevant_words(study)} to its anchor; bins with fewer than "
+        f"{FEW} picks are left out.{intervals_of(drawn, 'Bars')} Dashed: the picks of all variants together, the same "
+        f"in every panel. Grey area: where the picks lie.{logged(study)}"
         + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
     told = []
@@ -69,7 +69,7 @@ def draw(study: StudyResults) -> Picture:
         own = drawn[drawn["variant"] == variant.id]
         if len(own):
             top = own.loc[own["rate"].idxmax()]
-            told.append(f"{variant.title} at most {percent_of(top['rate'])}, at a gap of {top['gap_low']:.2f}")
+            told.append(f"{variant.title} at most {percent_of(top['rate'])}, at a gap of {number(top['gap_low'], 2)}")
     return Picture(ID, TITLE, QUESTION, caption, f"Share of false negatives by gap: {'; '.join(told)}.", figure)
 
 

@@ -73,11 +73,13 @@ def draw(study: StudyResults) -> Picture:
         )
     what = metric_name(study)
     axes.set_xlabel(f"test {what}" + (" (sum of six recalls in %, 0 to 600)" if study.metric == "rsum" else " (%)"))
+    intervals = interval_phrase(study)
     caption = (
-        f"{protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "
-        f"{diamond(study.looks).capitalize()}: their mean. Bar: {interval_phrase(study)}. "
-        f"Dashed line: mean of the baseline, {study[study.baseline].title}. Variants stand in the order of "
-        "the study. Overlapping bars do not mean equal: the paired differences are in the figure of contrasts."
+        f"Test score: {protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "
+        f"{diamond(study.looks).capitalize()}: their mean.{f' Bar: {intervals}.' if intervals else ''} "
+        f"Dashed line: mean of the baseline, {study[study.baseline].title}. Variants stand in the order of the study. "
+        + ("Overlapping bars do not mean equal: the " if intervals else "The ")
+        + "paired differences are in the figure of contrasts."
     )
     told = [
         f"{variant.title} {percent(float(np.mean(list(found.values()))))}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.configuration.variants import show
-from fne.reporting.facts import pick_share
+from fne.reporting.facts import NO_SHARED_EPOCH, false_picks_phrase, pick_share
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.plots.picks import percent_of
 from fne.reporting.style import BASELINE, HARD, MUTED, PAPER, WIDTH
@@ -123,16 +123,20 @@ def draw(study: StudyResults) -> Picture:
     for quantity in zip(*cells[: len(found)], strict=True):
         share_levels(quantity)
     legend(figure, height)
-    base = study[study.baseline].title
+    base, intervals = study[study.baseline].title, interval_phrase(study)
+    lower = NO_SHARED_EPOCH
+    if study.shared_epochs:
+        bars = ", with 95 % intervals" if intervals else ""
+        lower = f"{false_picks_phrase(study)}{bars}; empty where nothing is known"
     caption = (
-        f"One key at a time, everything else as in the variant that the sweep departs from. {protocol_phrase(study)}; "
-        f"{seeds_phrase(study)}. Upper panels: mean and {interval_phrase(study)} (band, and bars for words). Lower "
-        "panels: share of the negatives picked in the main phase that are known to be matches, with 95 % intervals; "
-        "empty where nothing is known. "
-        f"Grey line and band: the baseline, {base}. Square: the value of the variant that the sweep departs from. All "
-        "upper panels share one scale, as do all lower ones; numbers over more than a decade stand by their logarithm, "
-        "with zero one step below the least, crowded ones in a row. Overlapping bands do not mean equal: the paired "
-        "differences are in the figure of contrasts."
+        "One key at a time, everything else as in the variant that the sweep departs from. Score: "
+        f"{protocol_phrase(study)}; {seeds_phrase(study)}. Upper panels: mean"
+        f"{f' and {intervals} (band; bars where values are words)' if intervals else ' over seeds'}. Lower panels: "
+        f"{lower}. Grey{' line and band' if intervals else ' line'}: the baseline, {base}. Square: the value of the "
+        "variant that the sweep departs from. All upper panels share one scale, as do all lower ones. Numbers whose "
+        f"greatest is more than {DECADES} times the least stand by their logarithm, with zero one step below the "
+        f"least; crowded ones stand in a row. {'Overlapping bands do not mean equal: the' if intervals else 'The'} "
+        "paired differences are in the figure of contrasts."
     )
     return Picture(ID, TITLE, QUESTION, caption, told(study, found), figure)
 
