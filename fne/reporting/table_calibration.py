@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fne.reporting.cells import ABSENT, Cell, Column, Table
-from fne.reporting.wording import DIRECTION_NAMES, clean, number
+from fne.reporting.wording import DIRECTION_NAMES, clean, listing, number
 from fne.study_results import StudyResults
 
 SCORES = {
@@ -29,6 +29,8 @@ LIMITS = {
     "are higher, and ECE, Brier score and log loss say little about the probability.",
 }
 """What scores on pairs of a source cannot say."""
+NO_POSITIVE = "no false negative is known among the scored pairs, so no probability can be held against them"
+"""Why there are no scores."""
 KEY = ["variant", "posterior", "source", "direction", "recalibration"]
 
 TITLE = "Calibration"
@@ -55,11 +57,14 @@ def calibration_table(study: StudyResults) -> Table:
     for row in frame.to_dict("records"):
         found.setdefault(tuple(row[name] for name in KEY), {})[row["metric"]] = row
     rows, records = [], []
-    maps = list(MAPS)
+    maps, unknown = list(MAPS), []
     for key in sorted(found, key=lambda key: (order[key[0]], *key[1:4], maps.index(key[4]))):
         variant, posterior, source, direction, kind = key
         scores = found[key]
         any_one = next(iter(scores.values()))
+        if not any_one["positives"]:
+            unknown.append(f"{variant} ({TRUTH.get(source, source)})")
+            continue
         rows.append(
             (
                 Cell(clean(study[variant].title), note=variant, code=True),
@@ -76,17 +81,23 @@ def calibration_table(study: StudyResults) -> Table:
             {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
             for row in scores.values()
         ]
+    made = sorted({str(row["method"]) for row in records if row["low"] is not None})
     caption = (
         "Does a false-negative probability mean what it says? Pairs of the test split, the posterior that each variant "
-        "itself uses under its selected weights; means over seeds with 95 % intervals."
+        f"itself uses under its selected weights; means over seeds{' with 95 % intervals' if made else ''}."
     )
-    notes = (
-        *sorted({f"Intervals: {method}." for method in frame["method"].astype(str)}),
-        *(words for source, words in LIMITS.items() if source in set(frame["source"])),
-    )
+    notes = [f"Intervals: {method}." for method in made]
+    notes += [words for source, words in LIMITS.items() if any(row["source"] == source for row in records)]
+    if unknown:
+        notes.append(f"Without a row: {listing(dict.fromkeys(unknown))}: {NO_POSITIVE}.")
     if not rows:
-        caption = "No variant of this study with a finished run has a false-negative probability that was scored."
-    return Table("calibration", TITLE, caption, COLUMNS, tuple(rows), notes, tuple(records), sortable=True)
+        caption = (
+            f"Nothing to score: {NO_POSITIVE}."
+            if unknown
+            else "No variant of this study with a finished run has a false-negative probability that was scored."
+        )
+        notes = []
+    return Table("calibration", TITLE, caption, COLUMNS, tuple(rows), tuple(notes), tuple(records), sortable=True)
 
 
 def _score(row: dict[str, Any] | None) -> Cell:

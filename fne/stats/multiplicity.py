@@ -22,3 +22,11 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
+
+
+def holm_floor(floor: float, comparisons: float) -> float:
+    """The least adjusted p value in a family whose p values are at least ``floor``: ``min(1, m floor)``.
+
+    The smallest p is multiplied by m, and no adjusted value lies below that of the smallest. NaN outside a family.
+    """
+    return min(1.0, comparisons * floor) if comparisons == comparisons else comparisons

@@ -39,6 +39,11 @@ def image_p_values(differences: np.ndarray, *, stream: int = 0, flips: int = FLI
     return (1 + reached) / (1 + flips)
 
 
+def image_floor(flips: int = FLIPS) -> float:
+    """The least p value that the test over images can give: no random pattern reaches the observed sum."""
+    return 1.0 / (1 + flips)
+
+
 def seed_floor(n: int, flips: int = FLIPS) -> float:
     """The least p value that the test over n seeds can give: ``2 / 2^n``, or one of the random patterns and itself."""
     return 2.0 / 2.0**n if n <= EXACT_SEEDS else 1.0 / (1 + flips)

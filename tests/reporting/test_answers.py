@@ -137,7 +137,7 @@ def test_rivals_tell_the_best_and_where_fne_ranks(tmp_path: Path) -> None:
     mean = sum(study.values("sum_of_hinges").values()) * 20
     assert first.startswith(f"Of 5 rules, {BY_ID['sum_of_hinges'].title} retrieves best: {mean:.1f} [")
     assert "] rsum, ahead of the runner-up" in first or "] rsum; FNE" in first
-    assert "; FNE (as released) ranks 3 of 5: " in first or "; FNE (as released) ranks 2 of 5: " in first
+    assert "; FNE (released rule) ranks 3 of 5: " in first or "; FNE (released rule) ranks 2 of 5: " in first
     gap = numbers(study, "fne", "sum_of_hinges").replace(" rsum", "")
     assert f", {gap}" in first and first.endswith("from the best.")
     assert not [words for words in headline(study) if words.startswith("Best mean")]
@@ -145,7 +145,7 @@ def test_rivals_tell_the_best_and_where_fne_ranks(tmp_path: Path) -> None:
 
 def test_fne_may_be_the_best_rival(tmp_path: Path) -> None:
     first = headline(rivals(tmp_path, 560))[0]
-    assert first.startswith("Of 5 rules, FNE (as released) retrieves best: ") and "ranks" not in first
+    assert first.startswith("Of 5 rules, FNE (released rule) retrieves best: ") and "ranks" not in first
     assert "ahead of the runner-up" in first and first.endswith("beyond what seeds and images explain.")
 
 
@@ -176,7 +176,7 @@ def test_a_sweep_with_a_better_point_says_so_after_holm(tmp_path: Path) -> None:
     first = headline(study)[0]
     contrast = study.contrast("tau--x-2")
     assert contrast.low > 0 and contrast.p_holm < 0.05
-    assert "points beat FNE (as released), most tau 2: +" in first and first.endswith("after Holm.")
+    assert "points beat FNE (released rule), most tau 2: +" in first and first.endswith("after Holm.")
 
 
 def test_a_grid_tells_its_best_point(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_sweep_that_moves_nothing_says_so(
 
 def test_an_ablation_keeps_its_own_first_sentence(tmp_path: Path) -> None:
     study = made(tmp_path, list(PAPER), {})
-    assert answer(study) == [] and headline(study)[0].startswith("FNE (as released) beats")
+    assert answer(study) == [] and headline(study)[0].startswith("FNE (released rule) beats")
 
 
 def test_numbers_of_another_config_are_refused_before_anything_is_said(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_every_cell_runs_and_shows_something(executed: nbformat.NotebookNode) ->
     for name in ("pairs", "slices-figure"):
         assert "image/png" in outputs[name][0]["data"], name
     table = html_of(executed, "load")
-    assert "FNE (as released)" in table and "4 of 5" in table
+    assert "FNE (released rule)" in table and "4 of 5" in table
     assert "out of memory" in outputs["about"][0]["text"]
     assert "\\toprule" in outputs["paper-table"][0]["text"] and "\\toprule" in outputs["own-table"][0]["text"]
     assert html_of(executed, "first-picks").count("data:image/jpeg;base64,") == 12

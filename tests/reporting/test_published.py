@@ -267,8 +267,8 @@ def test_the_table_tells_numbers_verdicts_sources_and_the_rule(made: StudyResult
     study = results(made.definition, made.root, published=wanted)
     table = published_table(study)
     assert [words for _, words in table.sections] == [
-        "FNE (as released) against FNE, ViT-B/16-384 + BERT-base (f30k-fne): not available here, see doi 10.1145/abc",
-        "FNE (as released) against A method, ViT-B/16-384 + BERT-base (f30k-a)",
+        "FNE (released rule) against FNE, ViT-B/16-384 + BERT-base (f30k-fne): not available here, see doi 10.1145/abc",
+        "FNE (released rule) against A method, ViT-B/16-384 + BERT-base (f30k-a)",
     ]
     assert table.rows[0][2].absent and table.rows[0][1].note == "not_available"
     mean, low, high = interval(made, "fne", "both", "rsum")

@@ -176,7 +176,7 @@ def test_sections_and_sentences(paper: Made, read: Page) -> None:
         "How it was made",
     ):
         assert heading in words
-    assert "FNE (as released) beats the baseline" in words
+    assert "FNE (released rule) beats the baseline" in words
     assert "10 variants, seeds 0 to 4: 49 of 50 runs have a result" in words
     assert "hardest_buffer" in words and "out of memory (train)" in words
     assert "fingerprint own-test-0a1b2c3d" in words

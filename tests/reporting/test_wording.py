@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
+from fne.reporting.entries import drawn_floor
 from fne.reporting.wording import (
     clean,
     count,
     duration,
     listing,
     number,
+    p_equals,
     p_value,
     percent,
+    runs_of,
     seed_list,
     short,
     signed,
     span,
 )
+from fne.stats.multiplicity import holm, holm_floor
+from fne.stats.permutation import image_floor, image_p_values, seed_floor
 
 NAN = float("nan")
 
@@ -59,11 +66,48 @@ def test_intervals() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "< 0.001"), (0.0009, "< 0.001"), (0.001, "0.001"), (0.0312, "0.031"), (1.0, "1.000")],
+    [(0.00003, "0.00003"), (0.00048, "0.0005"), (0.00096, "0.001"), (0.001, "0.001"), (0.0312, "0.031"), (1, "1.000")],
 )
 def test_p_values_are_never_zero(value: float, text: str) -> None:
-    assert p_value(value) == text
-    assert p_value(NAN) == "—"
+    assert p_value(value) == text and p_equals(value) == f"p = {text}"
+    assert p_value(NAN) == "—" and p_equals(NAN) == ""
+
+
+@pytest.mark.parametrize("flips", [1, 7, 9, 19, 99, 999, 1234, 9_999, 10_000, 100_000])
+@pytest.mark.parametrize("family", [1, 2, 9, 10, 11, 60, 2_500])
+def test_no_p_is_written_below_what_resampling_and_holm_can_show(flips: int, family: int) -> None:
+    """The strongest results that there can be, adjusted: what is written is true, and as low as it may be."""
+    differences = np.ones((400, 1))  # no random pattern of signs reaches 400 ones
+    p = image_p_values(differences, flips=flips)[0] if flips < 10_000 else image_floor(flips)
+    assert p == image_floor(flips) == 1 / (flips + 1)
+    adjusted = holm(np.full(family, p))
+    floor = holm_floor(image_floor(flips), family)
+    assert adjusted == pytest.approx(floor) and floor == pytest.approx(min(1.0, family / (flips + 1)))
+    shown = p_value(adjusted[0], floor)
+    if floor == 1:
+        assert shown == "1.000"
+        return
+    exact, written = Fraction(family, flips + 1), Fraction(shown.removeprefix("≤ "))
+    assert shown.startswith("≤ ") and exact <= written <= exact * Fraction(101, 100)
+    for times in (2, 3, 10):  # a result that so many patterns less one reach
+        higher = p_value(min(1.0, times * floor), floor)
+        assert "≤" not in higher and "<" not in higher and Fraction(higher) >= exact
+
+
+def test_an_exact_p_is_a_number() -> None:
+    row = {"n_seeds": 9, "p_seed_floor": 2 / 2**9, "p_query_floor": 1 / 10_001}
+    assert p_value(2 / 2**9, drawn_floor(row, "p_seed")) == "0.004"
+    assert p_value(1 / 10_001, drawn_floor(row, "p_query")) == "≤ 0.0001"
+    many = row | {"n_seeds": 17, "p_seed_floor": seed_floor(17)}
+    assert p_value(seed_floor(17), drawn_floor(many, "p_seed")) == "≤ 0.0001"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [((3,), "3"), ((3, 4, 5), "3 to 5"), ((1, 3, 4, 9), "1, 3 to 4 and 9"), ((), "")],
+)
+def test_runs_of_numbers(numbers: tuple[int, ...], text: str) -> None:
+    assert runs_of(numbers) == text
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ from typing import Any
 
 from fne import paths
 from fne.configuration.fields import flatten
+from fne.reporting.facts import collapses
 from fne.reporting.page.sparks import MEASURES, chart
 from fne.reporting.plots.curves import per_epoch
 from fne.reporting.table_configs import differences, show, tuning
 from fne.reporting.table_main import missing_seeds
 from fne.reporting.table_record import facts
-from fne.reporting.wording import clean, count, duration, metric_name, percent, seed_list, span
+from fne.reporting.wording import clean, count, duration, metric_name, percent, runs_of, seed_list, span
 from fne.study_results import StudyResults, Variant
 
 MOST = 60
@@ -61,6 +62,7 @@ def sections(study: StudyResults) -> list[dict[str, Any]]:
                 "apart": apart.get(variant.id, []),
                 "charts": [made for measure in MEASURES if len(rows) and (made := chart(rows, measure)) is not None],
                 "alarm": _alarm(rows),
+                "fallen": any(not one.recovered for one in collapses(rows)),
                 "missing": [
                     f"seed {seed}: {why} ({stage})" for seed, (stage, why) in missing_seeds(study, variant.id).items()
                 ],
@@ -90,11 +92,12 @@ def _before(study: StudyResults, parent: str, key: str) -> str:
 
 
 def _alarm(rows: Any) -> str:
-    """Which seeds collapsed, and when; empty where none did."""
-    if not len(rows) or "collapsed" not in rows.columns:
-        return ""
-    fallen = rows[rows["collapsed"] == 1].groupby("seed", sort=True)["epoch"].min()
-    return "; ".join(f"seed {seed} from epoch {epoch + 1} on" for seed, epoch in fallen.items())
+    """Which seeds collapsed, when, and whether they recovered; empty where none did."""
+    return "; ".join(
+        f"seed {one.seed} in epoch{'s' if len(one.epochs) > 1 else ''} {runs_of(one.epochs)}, "
+        + ("then recovered" if one.recovered else "the last, not recovered")
+        for one in collapses(rows)
+    )
 
 
 def _records(study: StudyResults, variant: Variant) -> list[tuple[str, str]]:

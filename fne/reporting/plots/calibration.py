@@ -8,6 +8,7 @@ import numpy as np
 
 from fne.reporting.figure import Picture, canvas, notice
 from fne.reporting.style import FALSE, HARD, INK, MUTED, PAPER, WIDTH
+from fne.reporting.table_calibration import NO_POSITIVE
 from fne.reporting.wording import listing, number, short
 from fne.study_results import StudyResults
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 ID, TITLE = "calibration", "Calibration of the posteriors"
 QUESTION = "Does a false-negative probability mean what it says, and does recalibration on validation mend it?"
 SOURCES = {
-    "exact": "every relevant pair of the test split is known exactly",
-    "judged": "pairs that people judged; they were chosen because they looked alike, so shares are no prevalences",
-    "equal_captions": "only pairs provable by equal captions count as false negatives, so true shares are higher",
+    "exact": "Every relevant pair of the test split is known exactly",
+    "judged": "Only pairs that people judged are counted; they were chosen because they looked alike, so shares are no "
+    "prevalences",
+    "equal_captions": "Only pairs provable by equal captions count as false negatives, so true shares are higher",
 }
 MAPS = {"none": (INK, "o", "as it is"), "isotonic": (FALSE, "s", "isotonic"), "platt": (HARD, "^", "Platt")}
 FLOOR = 1e-6
@@ -28,11 +30,16 @@ FLOOR = 1e-6
 
 
 def draw(study: StudyResults) -> Picture:
-    """Draw one panel per posterior that a variant itself uses, both axes logarithmic."""
+    """Draw one panel per posterior that a variant itself uses and that can be judged, both axes logarithmic."""
     bins = study.reliability
     if bins.empty:
         return notice(ID, TITLE, QUESTION, "no variant of this study with a finished run estimates false negatives")
     own = bins[bins["own"].astype(str) == "True"]
+    known = own.groupby(["variant", "source"], sort=False)["positives"].transform("sum") > 0
+    unknown = list(dict.fromkeys(own.loc[~known, "variant"]))
+    own = own[known]
+    if own.empty:
+        return notice(ID, TITLE, QUESTION, NO_POSITIVE)
     titles = {variant.id: variant.title for variant in study.variants}
     panels = [
         (variant, posterior, direction)
@@ -73,14 +80,18 @@ def draw(study: StudyResults) -> Picture:
         panel.get_xticklabels()[-1].set_ha("right")
     figure.supylabel("share of false negatives", fontsize=9.5, x=0.005)
     legend(figure, set(own["recalibration"]))
-    methods = listing(sorted(set(scores["method"].astype(str))))
+    bars = ", with 95 % intervals over seeds" if own["low"].notna().any() else ""
+    truths = " ".join(f"{SOURCES[source]}." for source in dict.fromkeys(own["source"]))
     caption = (
-        "Pairs of the test split in 15 bins of equal mass by their probability of being a false negative: mean "
-        "probability against the share that is one, with 95 % intervals; on the dashed line they agree. "
-        f"{listing(SOURCES[source] for source in dict.fromkeys(own['source'])).capitalize()}. Statistics are fitted on "
-        "validation batches; maps, where drawn, on the known pairs of the validation split. Shares and probabilities "
-        f"below {100 * FLOOR:g} % lie on the edge. Intervals of the scores in calibration.csv: {methods}."
+        "Pairs of the test split in 15 bins of equal mass, by their probability of being a false negative: the mean "
+        f"probability of a bin against its share of false negatives{bars}; on the dashed line the two are equal. "
+        f"{truths} "
+        "The statistics behind a probability are fitted on validation batches; isotonic and Platt's maps, where drawn, "
+        f"on the known pairs of the validation split. Shares and probabilities below {100 * FLOOR:g} % are drawn at "
+        "the edge."
     )
+    if unknown:
+        caption += f" Not drawn: {listing(short(titles[one], 40) for one in unknown)}, for {NO_POSITIVE}."
     return Picture(ID, TITLE, QUESTION, caption, f"Reliability diagrams. {'; '.join(told)}.", figure)
 
 
