@@ -17,6 +17,7 @@ import pytest
 from fne import cli
 from fne.audit import run as audit
 from fne.config import load_study, parse_set
+from fne.errors import UserError
 from fne.files import write_csv
 from fne.reporting import verified
 from fne.reporting.page import build
@@ -478,31 +479,43 @@ def test_what_makes_no_reference(
     assert all(word in said for word in words), said
 
 
-def test_the_page_says_what_verifying_gave(project: Path) -> None:
-    def page() -> str:
-        audit.run(load_study("four", root=project), project)
-        return build(content(load("four", project), []))
-
-    verify(project)
-    assert verified.line(load("four", project)) in page()
-    assert "<p>Set against the reference of 2026-05-01 (Some CPU, AVX2), reproduced: 4 of 4 scores within ±" in page()
-    inputs = record(load("four", project), project / "reports/four")["inputs"]
-    assert {"ablations/reference/four.json", "results/four/verify.json"} <= set(inputs)
+def test_the_page_says_what_verifying_gave_escaped(project: Path) -> None:
     evil = "<script>alert(1)</script>"
     edit(project, swap("machine", "cpu", to=evil))
-    assert "These results were not set against the reference" in page(), "the reference changed since"
     verify(project)
-    assert evil not in page() and "&lt;script&gt;alert(1)&lt;/script&gt;" in page()
-    assert "Not the same here: machine." in page()
+    audit.run(load_study("four", root=project), project)
+    page = build(content(load("four", project), []))
+    assert "<p>Set against the reference of 2026-05-01 (&lt;script&gt;alert(1)&lt;/script&gt;, AVX2), repr" in page
+    assert evil not in page
+    inputs = record(load("four", project), project / "reports/four")["inputs"]
+    assert {"ablations/reference/four.json", "results/four/verify.json"} <= set(inputs)
+
+
+def test_the_line_of_the_page_is_of_these_results_and_this_reference(project: Path) -> None:
+    def line() -> str:
+        return verified.line(load("four", project))
+
+    absent = "These results were not set against the reference that is recorded of this study: `fne verify four`."
+    assert line() == absent
+    verify(project)
+    score, difference = (f"±{100 * bundle(project)['tolerance'][key]:.1f} rsum" for key in ("score", "difference"))
+    assert line() == (
+        "Set against the reference of 2026-05-01 (Some CPU, AVX2), reproduced: "
+        f"4 of 4 scores within {score} and 3 of 3 differences within {difference}."
+    )
+    edit(project, swap("machine", "cpu", to="Another"))
+    assert line() == absent, "the reference changed since"
+    verify(project)
+    assert line().endswith("Not the same here: machine.")
     finish(project, fakes=shifted({"fne": -60.0}))
-    assert "These results were not set against the reference" in page()
+    assert line() == absent, "the results changed since"
     verify(project)
-    assert "3 of 4 scores within ±" in page() and "; not reproduced: 2. Not the same here" in page()
+    assert "reproduced: 3 of 4 scores within ±" in line() and "; not reproduced: 2. Not the same here" in line()
     (project / "results/four/verify.json").write_text('{"schema": 7}')
-    with pytest.raises(Exception, match="verify.json: schema: another schema; got 7"):
-        page()
+    with pytest.raises(UserError, match="verify.json: schema: another schema; got 7"):
+        line()
     (project / "ablations/reference/four.json").unlink()
-    assert "reference of" not in page() and "fne verify" not in page()
+    assert line() == ""
 
 
 def test_the_page_of_a_part_of_the_study_says_nothing(project: Path) -> None:
