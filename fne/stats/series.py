@@ -17,7 +17,7 @@ import numpy as np
 
 from fne import paths
 from fne.analysis.components import Cell, Components, decompose, pool
-from fne.config import Series, Study, oracle_bases
+from fne.config import Series, Study, oracle_bases, shared_epochs
 from fne.configuration.series import Point
 from fne.configuration.variance import write_variance
 from fne.data.manifest import SPLITS, Manifest
@@ -60,6 +60,7 @@ def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
     worlds, effects, picks = [], [], []
     first: dict[tuple[str, ...], dict[str, Any]] = {}
     cells: dict[tuple[Any, ...], list[Cell]] = {}
+    epochs = shared_epochs(*series.members)
     for point, study in zip(series.points, series.members, strict=True):
         shared = {"series": series.name, **point, "study": study.name}
         manifest = _manifest(study, root)
@@ -72,7 +73,7 @@ def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
             (since,) = series.points[0].values()
             rows += [grown(row, first[_identity(row)], since) for row in rows if _identity(row) in first]
         effects += [shared | row for row in rows]
-        picks += [shared | row for row in _picks(study, root, manifest)]
+        picks += [shared | row for row in _picks(study, root, manifest, epochs)]
         for of, variant, cell in _cells(series, study, layouts, point):
             cells.setdefault((of, variant, *(point[key] for key in series.fixed)), []).append(cell)
     folder, before = root / paths.results_folder(series), ["series", *series.factors]
@@ -240,11 +241,11 @@ def _world(manifest: Manifest | None) -> Iterator[dict[str, Any]]:
                "truth": truth.get("kind", ""), "prevalence": truth.get("prevalence", "")}  # fmt: skip
 
 
-def _picks(study: Study, root: Path, manifest: Manifest | None) -> Iterator[dict[str, Any]]:
-    """Share of false negatives among all picks of the main phase, where the truth of the train split is known."""
+def _picks(study: Study, root: Path, manifest: Manifest | None, epochs: range) -> Iterator[dict[str, Any]]:
+    """Share of false negatives among the picks of some epochs, where the truth of the train split is known."""
     sums: dict[str, dict[str, list[int]]] = {}
     with open(root / paths.results_folder(study) / "audit.csv", encoding="utf-8", newline="") as handle:
-        for row in csv.DictReader(handle):
+        for row in (row for row in csv.DictReader(handle) if int(row["epoch"]) in epochs):
             counts = sums.setdefault(row["variant"], {}).setdefault(row["seed"], [0, 0, 0])
             for place, name in enumerate(("false_negatives", "picks", "candidate_false_negatives")):
                 counts[place] += int(row[name] or 0)

@@ -337,7 +337,7 @@ def test_cells_without_a_result_and_without_intervals(tmp_path: Path) -> None:
     assert "FNE (released rule) behind in" in answer.answer(series)[-1] and "of 15" in answer.answer(series)[-1]
     for row in series.effects.values():
         row["low"] = row["high"] = float("nan")
-    assert answer.answer(series)[-1].endswith("cannot be said: there is no interval.")
+    assert answer.answer(series)[-1].endswith("cannot be said: too few seeds have a result.")
     series.parts.clear()
     assert "cannot be said: too few results" in answer.answer(series)[0]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fne.analysis.components import Cell, decompose, pool
-from fne.config import Series
+from fne.config import Series, shared_epochs
 from fne.configuration.variance import ALL, read_file
 from fne.configuration.variants import member_id
 from fne.errors import UserError
@@ -26,7 +26,7 @@ from tests.stats import stats_study
 
 VALUES = (0.0, 0.01, 0.03)
 RESAMPLES = 400
-AUDIT = ["seed", "direction", "picks", "false_negatives", "candidate_false_negatives"]
+AUDIT = ["seed", "epoch", "direction", "picks", "false_negatives", "candidate_false_negatives"]
 
 
 def made_up(oracle: str = "remove") -> Series:
@@ -52,9 +52,10 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
             stats_study.write(root, member)
             aggregate.run(member, root)
             rows = [
-                {"variant": name, "seed": seed, "direction": d, "picks": 100 + seed,
+                {"variant": name, "seed": seed, "epoch": epoch, "direction": d, "picks": 100 + seed,
                  "false_negatives": 3 * world * place, "candidate_false_negatives": world}
                 for place, name in enumerate(member.variants) for seed in member.seeds for d in ("i2t", "t2i")
+                for epoch in range(16)
             ]  # fmt: skip
             with open(root / "results" / member.name / "audit.csv", "w", newline="") as handle:
                 writer = csv.DictWriter(handle, ["variant", *AUDIT])
@@ -160,14 +161,16 @@ def test_a_change_without_intervals_has_none() -> None:
 
 
 def test_shares_of_false_picks(compared: tuple[Series, Path]) -> None:
-    _, root = compared
+    made, root = compared
+    epochs = 2  # of three: the first is the warm-up
+    assert [*shared_epochs(*made.members)] == [1, 2]
     rows = rows_of(root, "picks.csv")
     # Without the prepared data a world without any false negative cannot be told from one that does not know them.
     assert {row["data.prevalence"] for row in rows} == {"0.01", "0.03"}
     for row in rows:
         place = ("hardest_in_batch", "fne", "infonce").index(row["variant"])
         world = VALUES.index(float(row["data.prevalence"]))
-        hits, picks = 3 * 2 * 3 * world * place, 2 * (100 + 101 + 104)
+        hits, picks = epochs * 3 * 2 * 3 * world * place, epochs * 2 * (100 + 101 + 104)
         assert (int(row["false_negatives"]), int(row["picks"])) == (hits, picks)
         assert float(row["share"]) == pytest.approx(hits / picks)
         assert float(row["low"]) <= float(row["share"]) <= float(row["high"])

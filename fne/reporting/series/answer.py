@@ -54,7 +54,8 @@ def _first(series: SeriesResults) -> str:
         return f"Which strategy loses against {against}, cannot be said: no two worlds have results of both."
     if not any(math.isfinite(effect.high) for effect in grown):
         seeds = max(effect.n_seeds for effect in grown)
-        return f"Which strategy loses against {against}, cannot be said: {seeds} seeds are too few for an interval."
+        why = f"{seeds} seed{'s' if seeds != 1 else ''} cannot show whether a change is chance"
+        return f"Which strategy loses against {against}, cannot be said: {why}."
     found = losses(series)
     if not found:
         return f"No strategy is shown to lose against {against}, between {series.leaf} {start} and {end}."
@@ -81,7 +82,7 @@ def _cells(series: SeriesResults) -> str:
             told.append(f"{series.title_of(variant)} {' and '.join(words) or f'neither in any of {len(found)}'}")
     base = f"the baseline, {series.title_of(series.baseline)}"
     if not told:
-        return f"In which cells a variant differs from {base}, cannot be said: there is no interval."
+        return f"In which cells a variant differs from {base}, cannot be said: too few seeds have a result."
     level = "/".join(f"{100 * level:g}" for level in sorted(levels))
     return f"Against {base}, by the {level} % interval of each cell: {listing(told)}."
 

@@ -81,9 +81,10 @@ def draw(series: SeriesResults) -> Picture:
     lower.set_xticks(*zip(*shown, strict=True))
     lower.set_xlim(-0.6, x - GAP - 0.4)
     lower.set_xlabel(f"{listing(map(name_of, series.definition.factors))} (a column for each cell)")
+    seeds, intervals = len(series.shared.seeds), series.intervals()
     caption = (
-        f"{len(series.shared.seeds)} seeds per variant and cell. Bars: {series.intervals()}. {within(series)} "
-        "Lines join the cells of a group and mean no order."
+        f"{seeds} seed{'s' if seeds != 1 else ''} per variant and cell.{f' Bars: {intervals}.' if intervals else ''} "
+        f"{within(series)} Lines join the cells of a group and mean no order."
     )
     title = f"{metric} in every cell"
     return Picture("cells", title, series.question, caption, _alt(series), figure)

@@ -126,14 +126,12 @@ def _caption(series: SeriesResults, panels: int) -> str:
         if variant not in series.strategies
     ]
     known = f" Black: what knows the truth, {' and '.join(oracles)}." if oracles else ""
-    picked = (
-        " Last panel: share of the negatives picked in the main phase of training that are in truth relevant to their "
-        "anchor; 95 % interval, the wider of Wilson's and one that takes the seeds as clusters."
-        if series.picks
-        else ""
-    )
+    intervals, picked = series.intervals(), ""
+    if series.picks:
+        how = "; 95 % interval, the wider of Wilson's and one that takes the seeds as clusters" if intervals else ""
+        picked = f" Last panel: {series.false_picks}{how}."
     return (
-        f"{seeds} seed{'s' if seeds != 1 else ''} per variant and world. Bands: {series.intervals()}. "
+        f"{seeds} seed{'s' if seeds != 1 else ''} per variant and world.{f' Bands: {intervals}.' if intervals else ''} "
         f"{within(series)}{known}{picked} Within a world points stand a little apart so that none hides another."
     )
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fne import paths
-from fne.config import Series, load
+from fne.config import Series, load, shared_epochs
 from fne.configuration.variants import RANDOM_FACTORS, show
 from fne.errors import bad_input
 from fne.reporting.entries import read_table
+from fne.reporting.facts import NO_SHARED_EPOCH, epochs_phrase
 from fne.reporting.wording import METRICS, clean, listing
 from fne.stats.series import MEAN, ceiling, oracles
 
@@ -153,11 +154,20 @@ class SeriesResults:
         )  # fmt: skip
 
     def intervals(self) -> str:
-        """How the intervals within a member were made."""
+        """How the intervals within a member were made; empty where none could be."""
         methods = {str(row["method"]) for key, row in self.effects.items() if not key[-1]}
         level = "/".join(sorted({f"{100 * float(row['level']):g} %" for row in self.effects.values()}))
-        told = [name if name.startswith("none") else f"{level} interval by {name}" for name in sorted(methods)]
-        return "; ".join(told).replace("none:", "no interval:")
+        return " or ".join(f"{level} interval by {name}" for name in sorted(methods) if not name.startswith("none"))
+
+    @property
+    def false_picks(self) -> str:
+        """What the share of false picks is a share of, in words."""
+        epochs = shared_epochs(*self.definition.members)
+        if not epochs:
+            return NO_SHARED_EPOCH
+        exact = all(self.worlds.get((member, "train"), {}).get("truth") == "exact" for member in self.members)
+        what = f"{'in truth' if exact else 'known to be'} relevant to its anchor"
+        return f"of the negatives picked in {epochs_phrase(epochs, len(self.variants))}, the share that is {what}"
 
 
 def name_of(key: str) -> str:

@@ -18,7 +18,7 @@ from fne.reporting.series.results import MAP, Effect, Picked, SeriesResults, nam
 from fne.reporting.wording import UNITS, clean, count, percent, seed_list, signed, span
 
 QUERIES = "Test queries differ between {0}s, so scores of two {0}s are not to be compared"
-UNCORRECTED = ("Intervals are not corrected for the number of cells.",)
+UNCORRECTED = "Intervals are not corrected for the number of cells."
 PAIRED = "differences are paired by seed and image within one {0}."
 
 
@@ -109,12 +109,13 @@ def _main(series: SeriesResults) -> Table:
     notes = [
         within(series),
         *([change] if series.definition.grows else []),
-        "False picks: share of the negatives picked in the main phase that are in truth relevant to their anchor.",
+        f"False picks: {series.false_picks}.",
         *_missing(series),
     ]
+    intervals = series.intervals()
     caption = (
         f"{clean(series.title)}: seeds {seed_list(series.shared.seeds)} in each {noun}. {UNITS} Score: mean over seeds "
-        f"on the test split, with {series.intervals()}. Baseline: {series.title_of(series.baseline)}."
+        f"on the test split{f', with {intervals}' if intervals else ''}. Baseline: {series.title_of(series.baseline)}."
         + (f" Oracle: {series.title_of(series.ceiling)}." if series.ceiling else "")
     )
     return Table("main", f"Every strategy in every {noun}", caption, tuple(columns), tuple(rows), tuple(notes),
@@ -137,7 +138,8 @@ def _differences(series: SeriesResults) -> Table:
             {**series.points[member], "variant": variant, **_numbers({"difference": effect})}
             for variant, effect in zip(others, found, strict=True)
         ]
-    return Table("differences", title, _of_cells(series, what), columns, tuple(rows), UNCORRECTED, tuple(records),
+    notes = (UNCORRECTED,) if series.intervals() else ()
+    return Table("differences", title, _of_cells(series, what), columns, tuple(rows), notes, tuple(records),
                  sortable=True)  # fmt: skip
 
 
@@ -167,11 +169,13 @@ def _by_world(
             {"variant": variant, **series.points[member], **_numbers({"difference": effect})}
             for member, effect in zip(members, found, strict=True)
         ]
-    return Table(name, title, _of_cells(series, what), columns, tuple(rows), UNCORRECTED, tuple(records))
+    notes = (UNCORRECTED,) if series.intervals() else ()
+    return Table(name, title, _of_cells(series, what), columns, tuple(rows), notes, tuple(records))
 
 
 def _of_cells(series: SeriesResults, what: str) -> str:
-    return f"{what[0].upper()}{what[1:]}. Bold: the interval excludes zero. {within(series)}"
+    bold = " Bold: the interval excludes zero." if series.intervals() else ""
+    return f"{what[0].upper()}{what[1:]}.{bold} {within(series)}"
 
 
 def _worlds(series: SeriesResults) -> Table:
