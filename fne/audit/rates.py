@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DIRECTIONS = ("i2t", "t2i")
 GAP_WIDTH = 0.05
+ROUNDING = 1e-6
+"""A gap this little below the end of a bin is on it: an exact twin of the positive has the gap 0 up to rounding."""
 MEANS = {"hardness": "similarity", "gap": "gap", "posterior": "posterior", "weight": "weight"}
 EPOCHS = ["variant", "epoch", "phase", "direction", "seeds", "picks", "false_negatives", "rate", "low", "high",
           "method", *MEANS, "from_queue", "age"]  # fmt: skip
@@ -109,7 +111,7 @@ def risk(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
         variant, picks: As :func:`epochs`.
     """
     some = picks[picks["shared"] & np.isfinite(picks["gap"])]
-    some = some.assign(bin=np.floor(some["gap"] / GAP_WIDTH + 1e-9).astype(int)) if len(some) else some
+    some = some.assign(bin=np.floor((some["gap"] + ROUNDING) / GAP_WIDTH).astype(int)) if len(some) else some
     return [
         {"variant": variant, "direction": direction, "gap_low": round(place * GAP_WIDTH, 2),
          "gap_high": round((place + 1) * GAP_WIDTH, 2), **rate(part)}

@@ -114,7 +114,7 @@ def test_the_risk_hardness_curve_and_its_figure_equal_the_recomputation(made, tr
             if r["epoch"] >= 1:
                 gap = float(r["similarity"]) - float(r["positive_similarity"])
                 place = -40
-                while not gap < (place + 1) * 0.05 - 1e-9 * 0.05:
+                while not gap < (place + 1) * 0.05 - 1e-6:
                     place += 1
                 found = counts.setdefault((variant, place), [0, 0])
                 found[0] += 1

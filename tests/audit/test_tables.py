@@ -104,6 +104,10 @@ def test_risk_against_hardness(raw, picks) -> None:
         assert counted == len(chosen(raw, direction, lambda r: r["epoch"] in SHARED))
 
 
+def test_rounding_does_not_move_an_exact_twin_to_the_bin_below(picks) -> None:
+    assert {row["gap_low"] for row in risk("v", picks.assign(gap=-1.2e-7))} == {0.0}
+
+
 def test_ages(raw, picks) -> None:
     found = ages("v", picks)
     assert age_bins([3, -1, 9]) == [(-1, -1), (0, 0), (1, 1), (2, 3), (4, 7), (8, 15)]

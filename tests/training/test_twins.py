@@ -57,7 +57,7 @@ def doubled(pairs: int, queue: int, dim: int, generator: torch.Generator) -> tup
     half, origin = pairs // 2, torch.arange(pairs + queue)
     origin[half : 2 * half] = origin[:half]
     copies = torch.randint(pairs, (queue // 2,), generator=generator)
-    origin[pairs + torch.randperm(queue, generator=generator)[: queue // 2]] = origin[copies]
+    origin[pairs + queue - len(copies) :] = origin[copies]
     shape = (2, pairs + queue, dim)
     image, text = (normalize(torch.randn(shape, generator=generator), dim=-1) for _ in range(2))
     return image[:, origin], normalize(image + text, dim=-1)[:, origin]
