@@ -14,15 +14,18 @@ import numpy as np
 
 from fne import paths
 from fne.audit.runs import finished, picks_of
-from fne.config import DEFAULT_STUDY, Study, load_study, parse_set
+from fne.config import DEFAULT_STUDY, Study, load_study, parse_set, shared_epochs
 from fne.data.manifest import Manifest
 from fne.errors import bad_input
 from fne.files import read_json
 from fne.provenance import read_test_accesses
 from fne.reporting.comparable import check_comparable, check_one_protocol
-from fne.reporting.entries import Contrast, Estimate, Variant, read_table
+from fne.reporting.entries import Contrast, Estimate, Variant, drawn_floor, read_table
+from fne.stats.elsewhere import COLUMNS as ELSEWHERE
+from fne.stats.elsewhere import Known, variance_for
 from fne.stats.layout import Layout
 from fne.stats.layout import load as load_layout
+from fne.stats.multiplicity import holm_floor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +88,7 @@ class StudyResults:
         variants = tuple(variant for variant in self.variants if variant.id in kept)
         few = StudyResults(replace(self.definition, variants=tuple(variant.id for variant in variants)), self.root)
         few._kept = frozenset(variant.id for variant in variants)
-        few.__dict__ |= {"variants": variants, "looks": self.looks}
+        few.__dict__ |= {"variants": variants, "looks": self.looks, "shared_epochs": self.shared_epochs}
         for name in ("runs", "intervals", "contrasts", "missing", "curves", "audit"):
             rows = getattr(self, name)
             few.__dict__[name] = rows[rows["variant"].isin(few._kept)]
@@ -130,12 +133,17 @@ class StudyResults:
     @cached_property
     def intervals(self) -> pd.DataFrame:
         """``intervals.csv``: mean over seeds with its interval."""
-        return self._csv("intervals.csv")
+        return self._csv("intervals.csv", *ELSEWHERE, hint="run `fne compare` again")
 
     @cached_property
     def contrasts(self) -> pd.DataFrame:
         """``contrasts.csv``: paired differences to the study's baseline."""
-        return self._csv("contrasts.csv")
+        return self._csv("contrasts.csv", "p_query_floor", "family", *ELSEWHERE, hint="run `fne compare` again")
+
+    @cached_property
+    def known(self) -> Known:
+        """The recorded components of variance, which widen intervals to another encoder and world, or why none hold."""
+        return variance_for(self.definition, self.root)
 
     @cached_property
     def missing(self) -> pd.DataFrame:
@@ -149,13 +157,19 @@ class StudyResults:
 
     @cached_property
     def audit(self) -> pd.DataFrame:
-        """``audit.csv``: counts of picks and of candidates by similarity, per variant, seed and direction."""
-        return self._csv("audit.csv")
+        """``audit.csv``: counts of picks and of candidates by similarity, per variant, seed, epoch and direction."""
+        return self._csv("audit.csv", "epoch", hint="train again with this version")
+
+    @cached_property
+    def shared_epochs(self) -> range:
+        """The epochs, from 0, that shares of picks are compared over: of the main phase in every variant."""
+        return shared_epochs(self.definition)
 
     def audit_of(self, variant: str) -> pd.DataFrame:
-        """The rows of ``audit`` of one variant."""
+        """The rows of ``audit`` of one variant, of the epochs that variants are compared over."""
         if self._audits[0] is not self.audit:
-            self._audits = (self.audit, dict(iter(self.audit.groupby("variant", sort=False))))
+            rows = self.audit[self.audit["epoch"].isin(self.shared_epochs)] if len(self.audit) else self.audit
+            self._audits = (self.audit, dict(iter(rows.groupby("variant", sort=False))))
         found = self._audits[1].get(variant)
         return self.audit.iloc[:0] if found is None else found
 
@@ -240,6 +254,7 @@ class StudyResults:
             int(row["n_queries"]),
             float(row["level"]),
             str(row["method"]),
+            *(float(row[name]) for name in ELSEWHERE[:2]),
         )
 
     def contrast(
@@ -253,10 +268,13 @@ class StudyResults:
         row = self._contrasts.get((variant, *self._which(metric, direction, protocol)))
         if row is None or not np.isfinite(row["difference"]):
             return None
-        held = "p_seed_holm" if self.definition.test == "seeds" else "p_query_holm"
-        names = ("difference", "low", "high", "p_query", held, "p_seed", "p_seed_floor")
+        held = "p_seed" if self.definition.test == "seeds" else "p_query"
+        numbers = [float(row[name]) for name in ("difference", "low", "high", "p_query", f"{held}_holm")]
+        floor = holm_floor(drawn_floor(row, held), row["family"])
+        seeds = [float(row[name]) for name in ("p_seed", "p_seed_floor")]
         note = row["note"] if isinstance(row["note"], str) else ""
-        return Contrast(variant, row["baseline"], *(float(row[name]) for name in names), int(row["n_seeds"]), note)
+        ends = [float(row[name]) for name in ELSEWHERE[:2]]
+        return Contrast(variant, row["baseline"], *numbers, floor, *seeds, int(row["n_seeds"]), note, *ends)
 
     def layout(self, variant: str) -> Layout | None:
         """Test metrics per seed and image, for paired differences; ``None`` where there is no result."""
@@ -356,8 +374,15 @@ class StudyResults:
     def _contrasts(self) -> dict[tuple[str, ...], dict[str, Any]]:
         return _by_key(self.contrasts)
 
-    def _csv(self, name: str) -> pd.DataFrame:
+    def _csv(self, name: str, *needed: str, hint: str = "") -> pd.DataFrame:
+        """A table of the study; one of an older version may lack columns.
+
+        Raises:
+            UserError: It lacks one that is needed.
+        """
         rows = read_table(self.folder / name)
+        if absent := [column for column in needed if len(rows) and column not in rows]:
+            raise bad_input("column is missing", file=self.folder / name, key=absent[0], hint=hint)
         if self._kept is not None:
             for column in sorted({"variant", "other"} & set(rows.columns)):  # `other`: of a pair of variants
                 rows = rows[rows[column].isin(self._kept)]

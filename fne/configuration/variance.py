@@ -36,7 +36,7 @@ HEADER = """\
 # seed: one run; images: one test split; another: the sum of all factors and of their interaction, and its error.
 # Written by `fne compare`; put into ablations/variance.yaml, it widens the intervals of such studies.
 """
-NONE = f"there is no {FILE.as_posix()}"
+NONE = f"there is no {FILE.as_posix()}, which a study of draws writes"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Variance:
 
         The variant's own where it was measured, against the same baseline; else that of all together.
         """
+        if variant == self.baseline and baseline is not None:  # a difference and its opposite vary alike
+            variant, baseline = baseline, variant
         found = self.levels if baseline is None else self.differences
         own = variant in found and baseline in (None, self.baseline)
         return found[variant if own else ALL].another, variant if own else "all variants together"

@@ -6,8 +6,19 @@ import math
 from collections.abc import Sequence
 
 from fne.config import oracle_bases
-from fne.reporting.facts import paired_interval, ranked, truth_kind
-from fne.reporting.wording import clean, listing, metric_name, p_value, percent, signed, span
+from fne.reporting.facts import paired_elsewhere, paired_interval, ranked, truth_kind
+from fne.reporting.wording import (
+    clean,
+    ends,
+    for_which,
+    listing,
+    metric_name,
+    p_equals,
+    percent,
+    signed,
+    spans,
+    tested,
+)
 from fne.retrieval.protocols import OWN, TRUTH
 from fne.stats.layout import Key
 from fne.stats.needs import ALPHA
@@ -60,15 +71,17 @@ def rivals(study: StudyResults) -> str:
     names = [name for name, _ in order]
     best = names[0]
     text = f"Of {len(order)} rules, {_name(study, best)} retrieves best: {_mean(study, best)} {what}"
-    if len(names) > 1 and paired_interval(study, best, names[1])[0] > 0:
-        text += f", ahead of the runner-up, {_name(study, names[1])}, beyond what seeds and images explain"
+    if len(names) > 1 and (lead := paired_interval(study, best, names[1]))[0] > 0:
+        which = for_which(*lead, paired_elsewhere(study, best, names[1]))
+        text += f", ahead of the runner-up, {_name(study, names[1])}, beyond what seeds and images explain{which}"
     if best == FNE or FNE not in names:
         return f"{text}."
     low, high = paired_interval(study, FNE, best)
     gap = _gap(study, FNE, best)
-    ends = f" {span(low, high, sign=True)}" if math.isfinite(low) else ""
-    behind = f"{signed(gap)}{ends} from the best"
-    verdict = "" if high < 0 else "; no difference to the best is shown" if ends else ", without an interval"
+    others = paired_elsewhere(study, FNE, best)
+    told = f" {spans((low, high), others)}".rstrip()
+    behind = f"{signed(gap)}{told} from the best{for_which(low, high, others)}"
+    verdict = "" if high < 0 else "; no difference to the best is shown" if told else f", {_few(study, FNE, best)}"
     rank = names.index(FNE) + 1
     return f"{text}; {_name(study, FNE)} ranks {rank} of {len(order)}: {_mean(study, FNE)}, {behind}{verdict}."
 
@@ -114,11 +127,12 @@ def _change(study: StudyResults, variant: str, base: str, key: Key, unit: str, v
     if not math.isfinite(gap):
         return ""
     low, high = paired_interval(study, variant, base, metric, direction, protocol)
-    ends = f" {span(low, high, sign=True)}" if math.isfinite(low) else ""
+    others = paired_elsewhere(study, variant, base) if key == study.key() else (math.nan, math.nan)
+    told = f" {spans((low, high), others)}".rstrip()
     if not verdict:
-        return f"{signed(gap)}{unit}{ends}"
+        return f"{signed(gap)}{unit}{told}"
     shown = "a gain" if low > 0 else "a loss" if high < 0 else "no difference is shown"
-    return f"{signed(gap)}{unit}{ends} ({shown if ends else 'no interval'})"
+    return f"{signed(gap)}{unit}{told} ({shown + for_which(low, high, others) if told else _few(study, variant, base)})"
 
 
 def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
@@ -138,15 +152,19 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
     axis, points = max(wide.items(), key=lambda item: done[item[1][-1]] - done[item[1][0]])
     keys, worst, best = " x ".join(axis[1]), points[0], points[-1]
     low, high = paired_interval(study, best, worst)
-    apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {span(low, high, sign=True)}".rstrip()
-    sure = not low <= 0 <= high
+    others = paired_elsewhere(study, best, worst)
+    apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {spans((low, high), others)}".rstrip()
+    sure, doubt = low > 0 or high < 0, "not beyond what seeds and images explain"
+    if math.isnan(low):
+        doubt = _few(study, best, worst)
     if len(wide) > 1:
         lead = f"Of {len(wide)} axes, {keys} {'moves' if sure else 'spreads'} the score most"
-        lead += "" if sure else ", but not beyond what seeds and images explain"
+        lead += "" if sure else f", but {doubt}"
     else:
         lead = f"{keys} {'moves' if sure else 'is not shown to move'} the score"
-    ends = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
-    text = f"{lead}: {apart} {ends}, picked by these scores"
+        lead += f" ({doubt})" if math.isnan(low) else ""
+    between = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
+    text = f"{lead}{for_which(low, high, others)}: {apart} {between}, picked by these scores"
     return [f"{text}; {_beats(study, [variant for variant in swept if variant in done], done)}."]
 
 
@@ -159,7 +177,9 @@ def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -
     if ahead:
         best = max(ahead, key=lambda variant: shown[variant].difference)
         most = shown[best]
-        told = f"{signed(most.difference)} {span(most.low, most.high, sign=True)}, p {_p(most.p_holm)} after Holm"
+        which = for_which(most.low, most.high, (most.low_elsewhere, most.high_elsewhere))
+        told = f"{signed(most.difference)} {ends(most, sign=True)}{which}, "
+        told += f"{p_equals(most.p_holm, most.p_holm_floor)} {tested(study)}, after Holm"
         return f"{len(ahead)} of {total} points beat {base}, most {_name(study, best)}: {told}"
     best = max(points, key=done.__getitem__)
     worse = f", and {behind} of {total} are shown to be worse" if behind else ""
@@ -167,9 +187,10 @@ def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -
     return f"no point is shown to beat {base} after Holm{worse}; {told}"
 
 
-def _p(value: float) -> str:
-    shown = p_value(value)
-    return shown if shown[0] == "<" else f"= {shown}"
+def _few(study: StudyResults, variant: str, base: str) -> str:
+    """Why there is no verdict on a difference."""
+    seeds = len({*study.values(variant)} & {*study.values(base)})
+    return f"{seeds} seed{'s' if seeds != 1 else ''} in common cannot show whether that is chance"
 
 
 def _gap(study: StudyResults, variant: str, base: str, key: Key | None = None) -> float:
@@ -183,8 +204,7 @@ def _gap(study: StudyResults, variant: str, base: str, key: Key | None = None) -
 def _mean(study: StudyResults, variant: str) -> str:
     estimate = study.estimate(variant)
     mean = dict(ranked(study))[variant]
-    interval = f" {span(estimate.low, estimate.high)}" if estimate and math.isfinite(estimate.low) else ""
-    return f"{percent(mean)}{interval}"
+    return f"{percent(mean)} {ends(estimate)}".rstrip()
 
 
 def _name(study: StudyResults, variant: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.errors import bad_input
 from fne.files import read_json
+from fne.stats.permutation import EXACT_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +35,7 @@ TEXT_COLUMNS = (
     "stage",
     "reason",
     "method",
+    "method_elsewhere",
     "note",
     "other",
     "posterior",
@@ -44,7 +48,10 @@ TEXT_COLUMNS = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its interval; ``low`` and ``high`` are NaN where none could be computed."""
+    """A mean over seeds with its interval; ``low`` and ``high`` are NaN where none could be computed.
+
+    ``low_elsewhere`` and ``high_elsewhere``: the interval for another encoder and world, NaN where it is not known.
+    """
 
     mean: float
     low: float
@@ -53,11 +60,18 @@ class Estimate:
     n_queries: int
     level: float
     method: str
+    low_elsewhere: float = math.nan
+    high_elsewhere: float = math.nan
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A paired difference ``variant - baseline``, its interval and p values (NaN: no test was possible)."""
+    """A paired difference ``variant - baseline``, its interval and p values (NaN: no test was possible).
+
+    ``p_holm`` is of the test that the study declares, after Holm's correction; ``p_holm_floor`` the least value that it
+    can take where signs are drawn at random, 0 where all of them are counted; ``p_floor`` the same of ``p_seed``.
+    ``low_elsewhere`` and ``high_elsewhere`` are as of :class:`Estimate`.
+    """
 
     variant: str
     baseline: str
@@ -66,10 +80,13 @@ class Contrast:
     high: float
     p_query: float
     p_holm: float
+    p_holm_floor: float
     p_seed: float
     p_floor: float
     n_seeds: int
     note: str
+    low_elsewhere: float = math.nan
+    high_elsewhere: float = math.nan
 
     @property
     def separated(self) -> bool:
@@ -104,6 +121,17 @@ class Variant:
     def config(self) -> dict[str, Any]:
         """The resolved config that was run; empty when nothing was."""
         return self.runs[0]["config"] if self.runs else {}
+
+
+def drawn_floor(row: Mapping[str, Any], test: str) -> float:
+    """The least p value that a test can give because its signs are drawn at random; 0 where all of them are counted.
+
+    Args:
+        row: Of ``contrasts.csv``.
+        test: ``p_query`` or ``p_seed``.
+    """
+    exact = test == "p_seed" and row["n_seeds"] <= EXACT_SEEDS
+    return 0.0 if exact else float(row[f"{test}_floor"])
 
 
 def read_run(path: Path) -> dict[str, Any]:

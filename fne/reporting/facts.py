@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fne.stats.elsewhere import elsewhere
 from fne.stats.intervals import hierarchical_intervals
+from fne.stats.layout import Key
 from fne.stats.proportion import Share, share
 
 if TYPE_CHECKING:
@@ -17,9 +21,17 @@ if TYPE_CHECKING:
 
 TRUTH_WORDS = {
     "exact": "every relevant pair is known exactly",
-    "judged": "relevant pairs are those that people judged relevant; unjudged pairs count as not relevant",
-    "equal_captions": "only pairs provable by equal captions are known, so true shares are higher",
+    "judged": "relevant pairs are those that people judged relevant; nothing is known of the others, so true shares "
+    "may be higher",
+    "equal_captions": "only pairs provable by equal captions are known to be relevant, so true shares are higher",
 }
+NO_SHARED_EPOCH = "no epoch is after the warm-up of every variant"
+"""Why shares of picks are not compared."""
+LOWER_BOUNDS = (
+    "relevant items that nobody found count as wrong: hit rates (R@K, P@1) are lower bounds, while mAP@R and "
+    "R-Precision, which also divide by the number of relevant items, may be too high or too low"
+)
+"""What unknown relevant items do to scores."""
 
 
 def truth_kind(study: StudyResults, split: str) -> str | None:
@@ -29,7 +41,7 @@ def truth_kind(study: StudyResults, split: str) -> str | None:
 
 
 def pick_share(study: StudyResults, variant: str, direction: str | None = None) -> Share | None:
-    """Share of a variant's picks of the main phase that are known to be relevant; ``None`` if unknown."""
+    """Share of a variant's picks that are known to be relevant, ``None`` if unknown: of the shared epochs."""
     rows = study.audit_of(variant)
     if direction:
         rows = rows[rows["direction"] == direction]
@@ -37,6 +49,68 @@ def pick_share(study: StudyResults, variant: str, direction: str | None = None) 
         return None
     sums = rows.groupby("seed", sort=True)[["false_negatives", "picks"]].sum()
     return share(sums["false_negatives"].to_numpy(), sums["picks"].to_numpy())
+
+
+def shared_phrase(study: StudyResults) -> str:
+    """The epochs that shares of picks are compared over, in words; there are some: ``StudyResults.shared_epochs``."""
+    return epochs_phrase(study.shared_epochs, len(study.definition.variants))
+
+
+def epochs_phrase(shared: range, variants: int) -> str:
+    """Epochs that so many variants are compared over, in words; there are some."""
+    first, last = shared[0] + 1, shared[-1] + 1
+    which = f"epochs {first} to {last}" if first < last else f"epoch {first}"
+    return which + (", after the warm-up of every variant" if first > 1 and variants > 1 else "")
+
+
+def false_picks_phrase(study: StudyResults) -> str:
+    """What the share of false negatives among the picks is a share of, in words; there are shared epochs."""
+    return f"of the negatives picked in {shared_phrase(study)}, the share that is {relevant_words(study)} to its anchor"
+
+
+def relevant_words(study: StudyResults) -> str:
+    """``in truth relevant`` or ``known to be relevant``: what a pick is that counts as a false negative."""
+    return "in truth relevant" if truth_kind(study, "train") == "exact" else "known to be relevant"
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """The epochs, counted from 1, in which a seed set off the collapse alarm, and whether it recovered from the last.
+
+    The alarm: the mean loss of an epoch within 5 % of what equal similarities give.
+    """
+
+    seed: int
+    epochs: tuple[int, ...]
+    recovered: bool
+
+    @property
+    def lasting(self) -> bool:
+        """Did it last: several epochs, or to the end?"""
+        return len(self.epochs) > 1 or not self.recovered
+
+
+def outcome(found: Sequence[Collapse]) -> str:
+    """Whether the seeds that collapsed recovered, in words."""
+    back = sum(one.recovered for one in found)
+    return {0: "not recovered", len(found): "recovered"}.get(back, f"{back} of {len(found)} recovered")
+
+
+def collapses(curves: pd.DataFrame) -> list[Collapse]:
+    """Of every seed that set off the alarm, in order.
+
+    Args:
+        curves: Rows of ``curves.csv`` of one variant.
+    """
+    if not len(curves) or "collapsed" not in curves:
+        return []
+    found = []
+    for seed, rows in curves.groupby("seed", sort=True):
+        fallen = sorted({int(epoch) for epoch in rows.loc[rows["collapsed"] == 1, "epoch"]})
+        if fallen:
+            epochs = tuple(epoch + 1 for epoch in fallen)
+            found.append(Collapse(int(seed), epochs, fallen[-1] != int(rows["epoch"].max())))
+    return found
 
 
 def truth_is_known(study: StudyResults) -> bool:
@@ -48,7 +122,7 @@ def truth_is_known(study: StudyResults) -> bool:
 
 
 def by_hardness(study: StudyResults, variant: str) -> pd.DataFrame:
-    """Counts of a variant by similarity bin and seed, directions pooled."""
+    """Counts of a variant by similarity bin and seed, directions pooled, of the shared epochs."""
     rows = study.audit_of(variant)
     counts = ["picks", "false_negatives", "candidates", "candidate_false_negatives"]
     return rows.groupby(["bin_low", "bin_high", "seed"], sort=True)[counts].sum().reset_index()
@@ -103,13 +177,28 @@ def paired_interval(
     Returns:
         Its ends, as fractions; NaN where the variants share too few seeds for an interval.
     """
-    wanted = study.key(metric, direction, protocol)
-    layouts = study.layout(first), study.layout(second)
-    if layouts[0] is None or layouts[1] is None or not all(wanted in one.keys for one in layouts):
+    values = _paired(study, first, second, study.key(metric, direction, protocol))
+    if values is None:
         return math.nan, math.nan
+    found = hierarchical_intervals(values)
+    return float(found.low[0]), float(found.high[0])
+
+
+def paired_elsewhere(study: StudyResults, first: str, second: str) -> tuple[float, float]:
+    """Interval of the same difference in the primary metric for another encoder and world; NaN where not known."""
+    record, values = study.known[0], _paired(study, first, second, study.key())
+    if record is None or values is None:
+        return math.nan, math.nan
+    return elsewhere(values[:, :, 0], *paired_interval(study, first, second), record.another(first, second)[0])
+
+
+def _paired(study: StudyResults, first: str, second: str, key: Key) -> np.ndarray | None:
+    """Differences (n, N, 1) of two variants by shared seed and image; ``None`` where they share none."""
+    layouts = study.layout(first), study.layout(second)
+    if layouts[0] is None or layouts[1] is None or not all(key in one.keys for one in layouts):
+        return None
     shared = sorted({*layouts[0].seeds} & {*layouts[1].seeds})
     if not shared:
-        return math.nan, math.nan
-    mine, its = (one.influence[one.rows(shared)][:, :, [one.keys.index(wanted)]] for one in layouts)
-    found = hierarchical_intervals(mine - its)
-    return float(found.low[0]), float(found.high[0])
+        return None
+    mine, its = (one.influence[one.rows(shared)][:, :, [one.keys.index(key)]] for one in layouts)
+    return mine - its

@@ -7,9 +7,21 @@ import math
 from fne.config import diff, resolve
 from fne.configuration.variants import show
 from fne.reporting.answers import answer, attainable
-from fne.reporting.facts import paired_interval, pick_share, ranked, truth_kind
+from fne.reporting.facts import paired_elsewhere, paired_interval, pick_share, ranked, shared_phrase, truth_kind
 from fne.reporting.plots.picks import percent_of
-from fne.reporting.wording import clean, metric_name, number, p_value, percent, signed, span
+from fne.reporting.wording import (
+    clean,
+    elsewhere_phrase,
+    ends,
+    for_which,
+    metric_name,
+    number,
+    p_equals,
+    percent,
+    signed,
+    spans,
+    tested,
+)
 from fne.stats.needs import ALPHA
 from fne.study_results import Contrast, StudyResults
 
@@ -30,6 +42,7 @@ def headline(study: StudyResults) -> tuple[str, ...]:
         sentences.append(
             f"{gone} of {asked} runs {'has' if gone == 1 else 'have'} no result; the main table says which, and why."
         )
+    sentences.append(elsewhere_phrase(study, "After each slash"))
     return tuple(sentence for sentence in sentences if sentence)
 
 
@@ -37,15 +50,17 @@ def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
     what = metric_name(study)
     (best, mean), rest = order[0], order[1:]
     estimate = study.estimate(best)
-    interval = f" {span(estimate.low, estimate.high)}" if estimate and math.isfinite(estimate.low) else ""
-    first = f"Best mean {what}: {_name(study, best)} with {percent(mean)}{interval}"
+    first = f"Best mean {what}: {_name(study, best)} with {percent(mean)} {ends(estimate)}".rstrip()
     if not rest:
         return first + ", the only variant with a result."
     second = f"{_name(study, rest[0][0])} ({percent(rest[0][1])})"
-    low, _ = paired_interval(study, best, rest[0][0])
+    low, high = paired_interval(study, best, rest[0][0])
     if low > 0:
-        return f"{first}; it is ahead of the runner-up, {second}, beyond what seeds and images explain."
+        which = for_which(low, high, paired_elsewhere(study, best, rest[0][0]))
+        return f"{first}; it is ahead of the runner-up, {second}, beyond what seeds and images explain{which}."
     lead = f"its lead over the runner-up, {second}"
+    if math.isnan(low):
+        return f"{first}; {_seeds(len(study.values(best)))} cannot show whether {lead}, is chance."
     return f"{first}; {lead}, is not supported by the interval of their difference."
 
 
@@ -64,12 +79,13 @@ def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
         direction = "higher" if contrast.difference > 0 else "lower" if contrast.difference < 0 else "different"
         return [
             f"{fne} is {number(abs(100 * contrast.difference))} {what} points {direction} than the baseline, "
-            f"{base}, but {_seeds(contrast)} cannot show whether that is chance."
+            f"{base}, but {_seeds(contrast.n_seeds)} cannot show whether that is chance."
         ]
-    interval = span(contrast.low, contrast.high, sign=True)
-    told = f"{signed(contrast.difference)} {what} {interval}{_p(contrast)}, {_seeds(contrast)}"
+    interval = ends(contrast, sign=True)
+    told = f"{signed(contrast.difference)} {what} {interval}, {_seeds(contrast.n_seeds)}{_p(study, contrast)}"
     narrow = contrast.p_holm >= ALPHA  # NaN: no test at hand
-    how = ", by this interval alone and not after Holm's correction" if narrow else ""
+    how = for_which(contrast.low, contrast.high, (contrast.low_elsewhere, contrast.high_elsewhere))
+    how += ", by this interval alone and not after Holm's correction" if narrow else ""
     if contrast.low > 0:
         return [f"{fne} {'is ahead of' if narrow else 'beats'} the baseline, {base}{how}: {told}."]
     if contrast.high < 0:
@@ -86,8 +102,10 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
     if not shared or not math.isfinite(low):
         return []
     difference = sum(study.values(FNE)[seed] - study.values(WITHOUT)[seed] for seed in shared) / len(shared)
-    told = f"{signed(difference)} {metric_name(study)} {span(low, high, sign=True)}"
+    others = paired_elsewhere(study, FNE, WITHOUT)
+    told = f"{signed(difference)} {metric_name(study)} {spans((low, high), others)}"
     verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
+    verdict += for_which(low, high, others)
     apart = [
         f"{key} {show(its)} against {show(other)}"
         for key, (its, other) in diff(*(resolve(study.definition, name) for name in (FNE, WITHOUT))).items()
@@ -112,7 +130,7 @@ def _picks(study: StudyResults) -> list[str]:
     if truth_kind(study, "train") != "exact":
         known = "are known to be matches, as few of those that are can be,"
     return [
-        f"Of the negatives picked in training, {percent_of(mine.value)} {known} under "
+        f"Of the negatives picked in {shared_phrase(study)}, {percent_of(mine.value)} {known} under "
         f"{_name(study, FNE)}, against {percent_of(its.value)} under {_name(study, study.baseline)}."
     ]
 
@@ -121,10 +139,10 @@ def _name(study: StudyResults, variant: str) -> str:
     return clean(study.definition.library[variant].title)
 
 
-def _p(contrast: Contrast) -> str:
-    shown = p_value(contrast.p_holm)
-    return "" if shown == "—" else f", p {'' if shown[0] == '<' else '= '}{shown} after Holm"
+def _p(study: StudyResults, contrast: Contrast) -> str:
+    shown = p_equals(contrast.p_holm, contrast.p_holm_floor)
+    return f"; {shown} {tested(study)}, after Holm" if shown else ""
 
 
-def _seeds(contrast: Contrast) -> str:
-    return f"{contrast.n_seeds} seed{'s' if contrast.n_seeds != 1 else ''}"
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count != 1 else ''}"

@@ -7,7 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 from fne.reporting.cells import Cell, Column, Table
-from fne.reporting.wording import DIRECTION_NAMES, METRICS, clean, p_value, percent, signed, span
+from fne.reporting.entries import drawn_floor
+from fne.reporting.wording import (
+    AT_FLOOR,
+    DIRECTION_NAMES,
+    ELSEWHERE,
+    METRICS,
+    clean,
+    elsewhere_phrase,
+    given,
+    p_value,
+    percent,
+    signed,
+    span,
+    tested,
+)
+from fne.stats.multiplicity import holm_floor
 from fne.study_results import StudyResults
 
 ORDER = tuple(METRICS)
@@ -28,8 +43,7 @@ def primary_contrasts(study: StudyResults) -> Table:
 
 def contrasts_table(study: StudyResults) -> Table:
     """Build the table of contrasts, the primary metric first, then the order of the study."""
-    over_seeds = study.definition.test == "seeds"
-    held = "p_seed_holm" if over_seeds else "p_query_holm"
+    test = "p_seed" if study.definition.test == "seeds" else "p_query"
     columns = (
         Column("Variant", numeric=False),
         Column("Metric", numeric=False),
@@ -37,11 +51,12 @@ def contrasts_table(study: StudyResults) -> Table:
         Column("Protocol", numeric=False),
         Column("Seeds"),
         Column("Δ baseline", help="paired difference to the baseline"),
-        Column("Interval"),
-        Column("p (queries)"),
-        Column("p (Holm)", help=f"over {'seeds' if over_seeds else 'queries'}, corrected over the variants"),
-        Column("p (seeds)", help="exact sign flips over seeds"),
-        Column("Least possible", help="the seed-level test's floor"),
+        Column("Interval", help=f"over seeds and test images, {given(study)}"),
+        Column("Elsewhere", help=f"interval for {ELSEWHERE}"),
+        Column("p (images)", help="over test images, given these seeds"),
+        Column("p (Holm)", help=f"{tested(study)}, corrected over the variants"),
+        Column("p (seeds)", help="over seeds, given these test images: sign flips"),
+        Column("Least possible", help="p (seeds) cannot be smaller with so many seeds"),
     )
     order = {variant.id: place for place, variant in enumerate(study.variants)}
     frame = study.contrasts[study.contrasts["variant"].isin(list(order))]
@@ -55,6 +70,8 @@ def contrasts_table(study: StudyResults) -> Table:
             order[row["variant"]],
         ),
     )
+    intervals = any(math.isfinite(row["low"]) for row in entries)
+    wider = any(math.isfinite(row["low_elsewhere"]) for row in entries)
     rows = []
     for row in entries:
         rank = row["metric"] == "median_rank"  # a difference of ranks is no percentage
@@ -67,23 +84,30 @@ def contrasts_table(study: StudyResults) -> Table:
                 Cell(DIRECTION_NAMES.get(row["direction"], row["direction"])),
                 Cell(row["protocol"]),
                 Cell(str(int(row["n_seeds"])), float(row["n_seeds"])),
-                Cell(difference, _finite(row["difference"])),
-                Cell(interval or "—", note=_remarks(row["note"])),
-                Cell(p_value(row["p_query"]), _finite(row["p_query"])),
-                Cell(p_value(row[held]), _finite(row[held])),
-                Cell(p_value(row["p_seed"]), _finite(row["p_seed"])),
-                Cell(p_value(row["p_seed_floor"]), _finite(row["p_seed_floor"])),
+                Cell(difference, _finite(row["difference"]), note="" if intervals else _remarks(row["note"], False)),
+                *([Cell(interval or "—", note=_remarks(row["note"], True))] if intervals else []),
+                *([Cell(span(row["low_elsewhere"], row["high_elsewhere"], sign=True) or "—")] if wider else []),
+                _p(row["p_query"], drawn_floor(row, "p_query")),
+                _p(row[f"{test}_holm"], holm_floor(drawn_floor(row, test), row["family"])),
+                _p(row["p_seed"], drawn_floor(row, "p_seed")),
+                _p(row["p_seed_floor"], 0.0),
             )
         )
+    absent = {name for name, shown in (("Interval", intervals), ("Elsewhere", wider)) if not shown}
+    columns = tuple(column for column in columns if column.name not in absent)
     caption = (
         f"Variant minus baseline ({clean(study[study.baseline].title)}), paired by seed and image; in "
         "percent points (rsum in points of 600). Bold: the primary metric, declared before the study ran; "
         "only its p values are one family for Holm's correction, the others are for orientation."
     )
-    notes = (
-        "p (queries): given these seeds, over test images. p (seeds): given these queries, over seeds; it cannot be "
-        "smaller than the least possible value, which the number of seeds sets.",
+    words = (
+        "p (images): over test images, given these seeds. p (seeds): over seeds, given these test images; it cannot be "
+        "smaller than the least possible value, which the number of seeds sets."
     )
+    drawn = any(cell.text[0] == "≤" for row in rows for cell in row)
+    notes = (f"{words} {AT_FLOOR}" if drawn else words,)
+    if intervals:
+        notes += (elsewhere_phrase(study, "Elsewhere"),)
     records = tuple(
         {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in entries
@@ -99,10 +123,15 @@ def _is_primary(study: StudyResults, row: dict) -> bool:
     )
 
 
-def _remarks(note: Any) -> str:
+def _remarks(note: Any, intervals: bool) -> str:
     """What a reader must know about a row beyond the caption, which already says which rows are exploratory."""
+    known = ("exploratory",) if intervals else ("exploratory", "no interval")
     parts = clean(note).split("; ") if isinstance(note, str) else []
-    return "; ".join(part for part in parts if not part.startswith("exploratory"))
+    return "; ".join(part for part in parts if not part.startswith(known))
+
+
+def _p(value: float, floor: float) -> Cell:
+    return Cell(p_value(value, floor), _finite(value))
 
 
 def _finite(value: float) -> float | None:

@@ -8,13 +8,28 @@ from typing import Any
 import numpy as np
 
 from fne.reporting.cells import ABSENT, Cell, Column, Table
-from fne.reporting.facts import TRUTH_WORDS, pick_share, supported_best, truth_is_known, truth_kind
+from fne.reporting.facts import (
+    LOWER_BOUNDS,
+    NO_SHARED_EPOCH,
+    TRUTH_WORDS,
+    collapses,
+    false_picks_phrase,
+    outcome,
+    pick_share,
+    relevant_words,
+    supported_best,
+    truth_is_known,
+    truth_kind,
+)
 from fne.reporting.wording import (
+    AT_FLOOR,
     DIRECTION_NAMES,
     METRICS,
     UNITS,
     clean,
     count,
+    elsewhere_phrase,
+    ends,
     interval_phrase,
     listing,
     number,
@@ -23,7 +38,7 @@ from fne.reporting.wording import (
     protocol_phrase,
     seed_list,
     signed,
-    span,
+    tested,
 )
 from fne.stats.needs import ALPHA
 from fne.study_results import DIRECTIONS, Contrast, StudyResults, Variant
@@ -47,6 +62,9 @@ BLOCK_NOTES = {
 GROUPS = {"i2t": "Image → text", "t2i": "Text → image"}
 MOST_TOLD = 100
 """Missing runs that a note names; all are in the table's CSV file and in ``missing.csv``."""
+FALLEN = "†"
+"""The mark of a variant that collapsed for several epochs."""
+ENDS = ("low", "high", "low_elsewhere", "high_elsewhere")
 STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
 
 
@@ -68,10 +86,12 @@ def main_table(study: StudyResults) -> Table:
     usual = (study.metric, study.protocol) == ("rsum", "own")
     which = ", ".join(word for word in (study.direction, study.protocol) if word != "both")
     primary = "Primary metric" if usual else f"Primary metric ({which})"
+    intervals = interval_phrase(study)
+    own = ", with its interval" if intervals else ""
     columns += [
-        Column(what, primary, "mean over seeds, with its interval"),
-        Column("Δ baseline", primary, "paired difference to the baseline, with its interval"),
-        Column("p (Holm)", primary, "query-level p value, corrected over the variants"),
+        Column(what, primary, f"mean over seeds{own}"),
+        Column("Δ baseline", primary, f"paired difference to the baseline{own}"),
+        Column("p (Holm)", primary, f"{tested(study)}, corrected over the variants"),
     ]
     columns += [
         Column(METRICS[metric], BLOCKS[protocol][0], " / ".join(DIRECTION_NAMES[d] for d in _directions(metric)))
@@ -79,7 +99,8 @@ def main_table(study: StudyResults) -> Table:
     ]
     known = truth_is_known(study)
     if known:
-        columns.append(Column("False picks", "Training", "share of picked negatives that are true false negatives"))
+        words = f"share of the picked negatives that is {relevant_words(study)}"
+        columns.append(Column("False picks", "Training", words))
     best = {
         (direction, metric): supported_best(study, metric, direction, "own")
         for direction in DIRECTIONS
@@ -87,9 +108,9 @@ def main_table(study: StudyResults) -> Table:
     }
     best["primary"] = supported_best(study)
     both = {(protocol, metric): _best_both_ways(study, protocol, metric) for protocol, metric in further}
-    rows, records = [], []
+    rows, records, fallen = [], [], _fallen(study)
     for variant in study.variants:
-        row = [_name_cell(variant), _seeds_cell(study, variant)]
+        row = [_name_cell(variant, variant.id in fallen), _seeds_cell(study, variant)]
         row += [
             _mean_cell(study, variant.id, metric, direction, best[direction, metric])
             for direction in DIRECTIONS
@@ -102,8 +123,8 @@ def main_table(study: StudyResults) -> Table:
         records.append(record(study, variant))
     caption = (
         f"{clean(study.title)}. {UNITS} Means over seeds on the test split of {study.dataset}. Primary "
-        f"metric: {protocol_phrase(study)}, with {interval_phrase(study)}; Δ is the paired difference to the "
-        f"baseline, {clean(study[study.baseline].title)}."
+        f"metric: {protocol_phrase(study)}{f', with {intervals}' if intervals else ''}; Δ is the paired difference to "
+        f"the baseline, {clean(study[study.baseline].title)}."
     )
     return Table(
         "main",
@@ -111,7 +132,7 @@ def main_table(study: StudyResults) -> Table:
         caption,
         tuple(columns),
         tuple(rows),
-        tuple(_notes(study, list(dict.fromkeys(protocol for protocol, _ in further)), known)),
+        tuple(_notes(study, list(dict.fromkeys(protocol for protocol, _ in further)), known, fallen)),
         tuple(records),
         sortable=True,
     )
@@ -164,9 +185,9 @@ def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
         for metric in (*RECALLS, "median_rank"):
             row[f"own_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, "own"))
     name = f"{study.protocol}_{study.direction}_{study.metric}"
-    for key in ("mean", "low", "high"):
+    for key in ("mean", *ENDS):
         row[f"{name}_{key}"] = getattr(estimate, key) if estimate else None
-    for key in ("difference", "low", "high", "p_query", "p_holm", "p_seed", "p_floor"):
+    for key in ("difference", *ENDS, "p_query", "p_holm", "p_seed", "p_floor"):
         row[f"contrast_{key}"] = getattr(contrast, key) if contrast else None
     for protocol in (name for name in BLOCKS if name in study.protocols):
         for metric in BLOCKS[protocol][1]:
@@ -177,8 +198,19 @@ def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
     return row
 
 
-def _name_cell(variant: Variant) -> Cell:
-    return Cell(clean(variant.title), note=variant.id, code=True)
+def _name_cell(variant: Variant, fallen: bool) -> Cell:
+    return Cell(clean(variant.title), note=variant.id, code=True, mark=FALLEN if fallen else "")
+
+
+def _fallen(study: StudyResults) -> dict[str, str]:
+    """Variants with a seed that set off the collapse alarm for several epochs or at the end, and which seeds did."""
+    found = {}
+    for variant, rows in study.curves.groupby("variant", sort=False) if len(study.curves) else ():
+        lasting = [one for one in collapses(rows) if one.lasting]
+        if lasting:
+            seeds = seed_list([one.seed for one in lasting])
+            found[variant] = f"{variant} (seed{'s' if len(lasting) > 1 else ''} {seeds}; {outcome(lasting)})"
+    return found
 
 
 def _seeds_cell(study: StudyResults, variant: Variant) -> Cell:
@@ -205,7 +237,7 @@ def _primary_cell(study: StudyResults, variant: str, best: str | None) -> Cell:
         percent(value),
         100 * value,
         strong=variant == best,
-        note=span(estimate.low, estimate.high) if estimate else "",
+        note=ends(estimate),
     )
 
 
@@ -218,10 +250,11 @@ def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
     difference = Cell(
         signed(contrast.difference),
         100 * contrast.difference,
-        note=span(contrast.low, contrast.high, sign=True),
+        note=ends(contrast, sign=True),
     )
     p = contrast.p_holm
-    return difference, Cell(p_value(p) + stars(study, contrast), p if math.isfinite(p) else None)
+    shown = p_value(p, contrast.p_holm_floor) + stars(study, contrast)
+    return difference, Cell(shown, p if math.isfinite(p) else None)
 
 
 def _block_cell(study: StudyResults, variant: str, protocol: str, metric: str, best: str | None) -> Cell:
@@ -259,14 +292,23 @@ def _mean(values: dict[int, float]) -> float | None:
     return float(np.mean(list(values.values()))) if values else None
 
 
-def _notes(study: StudyResults, further: list[str], known: bool) -> list[str]:
-    notes = [
-        "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
-        "runner-up (the same seeds and images) excludes zero; of two numbers in one cell, that of both."
-    ]
+def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[str, str]) -> list[str]:
+    notes = []
+    if interval_phrase(study):
+        notes.append(
+            "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
+            "runner-up (the same seeds and images) excludes zero; of two numbers in one cell, that of both."
+        )
+        notes.append(elsewhere_phrase(study))
+    if study.definition.released:
+        notes.append(study.definition.released)
     contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
     if contrasts:
         family = len(study.variants) - 1
+        several = "s" if family != 1 else ""
+        notes.append(f"p: {tested(study)}, after Holm's correction for {family} comparison{several}.")
+        if any(contrast.p_holm <= contrast.p_holm_floor * (1 + 1e-9) < 1 for contrast in contrasts):
+            notes[-1] += f" {AT_FLOOR}"
         if all(may_star(study, contrast) for contrast in contrasts):
             notes.append("Stars: corrected p below 0.05 (*), 0.01 (**), 0.001 (***), where the interval excludes zero.")
         else:
@@ -274,9 +316,8 @@ def _notes(study: StudyResults, further: list[str], known: bool) -> list[str]:
             seeds = min(contrast.n_seeds for contrast in contrasts)
             notes.append(
                 f"No stars: with {seeds} seed{'s' if seeds != 1 else ''} an exact test over seeds cannot "
-                f"give a p below {floor:.3g} ({min(floor * family, 1):.3g} after Holm over {family} "
-                "comparisons), so read the intervals and the points. The p shown is over queries, given "
-                "these seeds."
+                f"give a p below {floor:.3g} ({min(floor * family, 1):.3g} after Holm)"
+                + (", so read the intervals and the points." if interval_phrase(study) else ", so read the points.")
             )
     notes += [f"{BLOCK_NOTES[protocol]}; i2t / t2i." for protocol in further if protocol in BLOCK_NOTES]
     if "truth" in further:
@@ -286,12 +327,22 @@ def _notes(study: StudyResults, further: list[str], known: bool) -> list[str]:
             "Against all true matches: every relevant item counts, not only the image's own captions; i2t / "
             f"t2i.{words}"
         )
+    partly = [name for name in further if study.protocols[name]["relevance"] not in ("own", "exact")]
+    if partly:
+        names = listing(BLOCKS[name][0].partition(" (")[0] for name in partly)
+        notes.append(f"{names}: {LOWER_BOUNDS}.")
     if known:
         kind = truth_kind(study, "train")
         words = f"; {TRUTH_WORDS[kind]}" if kind else ""
         notes.append(
-            "False picks: share of the negatives picked in the main phase that are in truth relevant to "
-            f"their anchor{words}."
+            f"False picks: {false_picks_phrase(study)}{words}."
+            if study.shared_epochs
+            else f"False picks are not compared: {NO_SHARED_EPOCH}."
+        )
+    if fallen:
+        notes.append(
+            f"{FALLEN} Collapse alarm (the loss of an epoch within 5 % of what equal similarities give) in several "
+            f"epochs or at the end: {_some(list(fallen.values()))}."
         )
     lacking = [
         f"{variant.id} ({listing(names)})"

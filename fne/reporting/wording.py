@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
+from fne.configuration.variants import RANDOM_FACTORS
+
 if TYPE_CHECKING:
-    from fne.study_results import StudyResults, Variant
+    from fne.study_results import Contrast, Estimate, StudyResults, Variant
 
 METRICS = {
     "r1": "R@1",
@@ -28,6 +31,7 @@ RIGHT = {
     "cxc": "every pair that Crisscrossed Captions lists is right",
 }
 """What counts as right, by protocol; where relevance is otherwise known, every known pair."""
+ELSEWHERE = "another encoder and world"
 UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
 
 
@@ -82,11 +86,37 @@ def span(low: float, high: float, *, sign: bool = False) -> str:
     return f"[{show(low)}, {show(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
 
 
-def p_value(value: float) -> str:
-    """A p value to three places; never 0."""
+AT_FLOOR = "≤: no random pattern of signs reached the difference, and drawing can show no smaller p."
+"""What a p at its floor says."""
+
+
+def p_value(value: float, floor: float = 0.0) -> str:
+    """A p value to three places, smaller ones to one digit that counts; ``≤`` where resampling can show no smaller one.
+
+    Args:
+        value: In (0, 1]; NaN is a dash.
+        floor: The least value that the procedure can give because it draws at random, correction included; 0: it
+            counts every pattern. It is rounded upwards, so that what stands behind ``≤`` is true.
+    """
     if not math.isfinite(value):
         return "—"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if value <= floor * (1 + 1e-9) < 1:
+        step = Decimal(1).scaleb(Decimal(floor).adjusted() - 2)
+        return f"≤ {Decimal(floor * (1 - 1e-9)).quantize(step, ROUND_CEILING).normalize():f}"
+    return f"{value:.3f}" if value >= 0.001 else f"{Decimal(f'{value:.0e}'):f}"
+
+
+def p_equals(value: float, floor: float = 0.0) -> str:
+    """``p = 0.020`` or ``p ≤ 0.0009``, as :func:`p_value`; empty without a p value."""
+    shown = p_value(value, floor)
+    return "" if shown == "—" else f"p {shown}" if shown[0] == "≤" else f"p = {shown}"
+
+
+def tested(study: StudyResults) -> str:
+    """What the p values of a study's family speak about."""
+    if study.definition.test == "seeds":
+        return "over seeds, given these test images"
+    return "over test images, given these seeds"
 
 
 def count(value: float) -> str:
@@ -118,6 +148,17 @@ def seed_list(seeds: Sequence[int]) -> str:
     if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]} to {seeds[-1]}"
     return ", ".join(map(str, seeds)) or "none"
+
+
+def runs_of(numbers: Sequence[int]) -> str:
+    """Ascending numbers as ranges: ``3 to 5 and 9``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return listing(str(low) if low == high else f"{low} to {high}" for low, high in ranges)
 
 
 def name(variant: Variant, limit: int = 34) -> str:
@@ -159,13 +200,66 @@ def protocol_words(study: StudyResults, protocol: str) -> str:
     )
 
 
+def given(study: StudyResults) -> str:
+    """What intervals and verdicts over seeds and test images are conditional on."""
+    return "given this encoder and world" if study.dataset == "scenes" else "given these encoders and data"
+
+
+def ends(found: Estimate | Contrast | None, *, sign: bool = False) -> str:
+    """The interval of a score or difference and, after a slash, that for another encoder and world, where known."""
+    if found is None:
+        return ""
+    return spans((found.low, found.high), (found.low_elsewhere, found.high_elsewhere), sign=sign)
+
+
+def spans(*intervals: tuple[float, float], sign: bool = True) -> str:
+    """Intervals in percent, ``[low, high] / [low, high]``, those that are known."""
+    return " / ".join(filter(None, (span(*one, sign=sign) for one in intervals)))
+
+
+def elsewhere_phrase(study: StudyResults, where: str = "After the slash") -> str:
+    """What the second interval is, in a sentence, or why it is not known; empty where there is no interval at all.
+
+    Args:
+        where: Where it stands.
+    """
+    if not interval_phrase(study):
+        return ""
+    record, why = study.known
+    if record is None:
+        return f"Intervals are {given(study)}; how far scores would move with {ELSEWHERE} is not known: {why}."
+    levels = listing(f"{len(values)} {RANDOM_FACTORS[factor]}s" for factor, values in record.factors.items())
+    return (
+        f"{where}: 95 % interval for {ELSEWHERE}, from components of variance of study {record.study} "
+        f"({levels}; {record.date}), of the variant where measured, else of all together."
+    )
+
+
+def for_which(low: float, high: float, elsewhere: tuple[float, float]) -> str:
+    """For which encoders and worlds a difference is shown, after a comma; empty where none is, or others are not known.
+
+    Args:
+        low, high: The interval over seeds and images.
+        elsewhere: That for another encoder and world; NaN where not known.
+    """
+    if not (low > 0 or high < 0) or math.isnan(elsewhere[0]):
+        return ""
+    if elsewhere[0] > 0 or elsewhere[1] < 0:
+        return f", also with {ELSEWHERE}"
+    return ", with this encoder and world alone"
+
+
 def interval_phrase(study: StudyResults) -> str:
-    """How the intervals of the primary metric were made, as ``intervals.csv`` says."""
-    told = set()
+    """How the intervals of the primary metric were made, as ``intervals.csv`` says; empty where no variant has one."""
+    made: set[str] = set()
+    without: dict[str, list[str]] = {}
     for variant in study.variants:
         estimate = study.estimate(variant.id)
         if estimate is not None and math.isfinite(estimate.low):
-            told.add(f"{100 * estimate.level:g} % interval by {estimate.method}")
+            made.add(f"{100 * estimate.level:g} % interval {given(study)}, by {estimate.method}")
         elif estimate is not None:
-            told.add(estimate.method.replace("none:", "no interval:"))
-    return "; ".join(sorted(told)) or "no interval"
+            without.setdefault(estimate.method.removeprefix("none: "), []).append(variant.id)
+    if not made:
+        return ""
+    lacking = "; ".join(f"none of {listing(names)}: {why}" for why, names in without.items())
+    return " or ".join(sorted(made)) + (f" ({lacking})" if lacking else "")

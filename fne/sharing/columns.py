@@ -38,6 +38,13 @@ _ENDS = {
     "low": Column("float", "Lower end of the 95 % interval; empty where none could be made.", SHARE),
     "high": Column("float", "Upper end of the 95 % interval.", SHARE),
 }
+_ELSEWHERE = {
+    "low_elsewhere": Column(
+        "float", "Lower end of the 95 % interval for another encoder and world; primary metric only.", SHARE
+    ),
+    "high_elsewhere": Column("float", "Its upper end.", SHARE),
+    "method_elsewhere": Column("text", "Which components of variance widened it, or why there is none."),
+}
 _N_SEEDS = {"n_seeds": Column("int", "Seeds that have a result.", "runs")}
 _POSTERIOR = {
     "posterior": Column("text", "fne:<density>, bcl, threshold:<strategy>, or a strategy from outside."),
@@ -85,6 +92,7 @@ TABLES: dict[str, tuple[str, dict[str, Column]]] = {
             **_ENDS,
             "level": Column("float", "Nominal coverage of the interval.", "fraction"),
             "method": Column("text", "How the interval was made, or why there is none."),
+            **_ELSEWHERE,
         },
     ),
     "contrasts": (
@@ -97,12 +105,22 @@ TABLES: dict[str, tuple[str, dict[str, Column]]] = {
             **_N_SEEDS,
             "difference": Column("float", "Variant minus baseline, mean over the seeds that both have.", SHARE),
             **_ENDS,
-            "p_query": Column("float", "Two-sided p of the paired permutation test over test images.", "probability"),
-            "p_query_holm": Column("float", "The same after Holm's correction; primary metric only.", "probability"),
-            "p_seed": Column("float", "Two-sided p of the exact sign-flip test over seeds.", "probability"),
+            "p_query": Column(
+                "float", "Two-sided p of the paired permutation test over images, given these seeds.", "probability"
+            ),
+            "p_query_floor": Column("float", "The least value that random signs can give it.", "probability"),
+            "p_query_holm": Column("float", "p_query after Holm's correction; primary metric only.", "probability"),
+            "p_seed": Column(
+                "float", "Two-sided p of the sign-flip test over seeds, given these test images.", "probability"
+            ),
             "p_seed_floor": Column("float", "The least value that it can take with so many seeds.", "probability"),
             "p_seed_holm": Column("float", "p_seed after Holm's correction; primary metric only.", "probability"),
+            "family": Column(
+                "int", "Comparisons that Holm's correction counts; its p values are at least so many times the floor.",
+                "comparisons",
+            ),
             "note": Column("text", "What a reader must know about the row."),
+            **_ELSEWHERE,
         },
     ),
     "curves": (
@@ -118,7 +136,7 @@ TABLES: dict[str, tuple[str, dict[str, Column]]] = {
             "learning_rate": Column("float", "At its end."),
             "val_rsum": Column("float", "Sum of six recalls on the validation split.", SHARE),
             **_both_ways("val_r1", "R@1 on the validation split", SHARE),
-            **_both_ways("fn_share", "Share of picks that are true false negatives (where known)", "fraction"),
+            **_both_ways("fn_share", "Share of picks that are known false negatives", "fraction"),
             **_both_ways("hardness", "Mean similarity of the picks", "cosine"),
             **_both_ways("gap", "Mean similarity of the positive minus that of the pick", "cosine"),
             **_both_ways("ess", "Effective sample size of the weights", "candidates"),
@@ -130,17 +148,18 @@ TABLES: dict[str, tuple[str, dict[str, Column]]] = {
         },
     ),
     "audit": (
-        "One row per variant, seed, direction and bin of similarity: what was picked, and what was there.",
+        "One row per variant, seed, epoch, direction and bin of similarity: what was picked, and what was there.",
         {
             **_VARIANT,
             **_SEED,
+            "epoch": Column("int", "Epoch of the variant's main phase.", "epochs, from 0"),
             **_DIRECTION,
             "bin_low": Column("float", "Lower end of the bin.", "cosine"),
             "bin_high": Column("float", "Upper end of the bin.", "cosine"),
             "picks": Column("int", "Negatives picked.", "picks"),
-            "false_negatives": Column("int", "Picks that are in truth positives.", "picks"),
+            "false_negatives": Column("int", "Picks that are known to be positives.", "picks"),
             "candidates": Column("int", "Candidates.", "pairs"),
-            "candidate_false_negatives": Column("int", "Candidates that are in truth positives.", "pairs"),
+            "candidate_false_negatives": Column("int", "Candidates that are known to be positives.", "pairs"),
         },
     ),
     "calibration": (

@@ -14,16 +14,18 @@ from fne.errors import bad_input
 from fne.files import write_csv
 from fne.stats import layout
 from fne.stats.collect import SPLIT, Collected, collect
+from fne.stats.elsewhere import COLUMNS as ELSEWHERE
+from fne.stats.elsewhere import Known, row_elsewhere, variance_for
 from fne.stats.intervals import LEVEL, RESAMPLES, batched_intervals
 from fne.stats.layout import Key, Layout
 from fne.stats.multiplicity import holm
-from fne.stats.permutation import FLIPS, image_p_values, seed_p_value
+from fne.stats.permutation import FLIPS, image_floor, image_p_values, seed_p_value
 
 INTERVALS = ["study", "dataset", "variant", "protocol", "direction", "metric", "n_seeds", "n_queries", "mean",
-             "sd_seeds", "low", "high", "level", "method"]  # fmt: skip
+             "sd_seeds", "low", "high", "level", "method", *ELSEWHERE]  # fmt: skip
 CONTRASTS = ["study", "dataset", "variant", "baseline", "protocol", "direction", "metric", "n_seeds",
-             "difference", "low", "high", "p_query", "p_query_holm", "p_seed", "p_seed_floor",
-             "p_seed_holm", "note"]  # fmt: skip
+             "difference", "low", "high", "p_query", "p_query_floor", "p_query_holm", "p_seed", "p_seed_floor",
+             "p_seed_holm", "family", "note", *ELSEWHERE]  # fmt: skip
 MEDIAN = "median_rank"
 NAN = float("nan")
 
@@ -38,8 +40,10 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
         flips: Random sign patterns of the permutation test over images.
 
     Raises:
-        UserError: As :func:`fne.stats.collect.collect`; or the primary metric has no value.
+        UserError: As :func:`fne.stats.collect.collect` and :func:`fne.stats.elsewhere.variance_for`; or the primary
+            metric has no value.
     """
+    known = variance_for(study, root)
     collected = collect(study, root)
     layouts = load_layouts(study, collected, root)
     primary = tuple(study.primary[key] for key in ("protocol", "direction", "metric"))
@@ -56,9 +60,9 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
     medians = _medians(collected)
     folder = root / paths.results_folder(study)
     shared = {"study": study.name, "dataset": study.data["dataset"]}
-    rows = _intervals(layouts, medians, resamples)
+    rows = _intervals(known, layouts, medians, primary, resamples)
     write_csv(folder / "intervals.csv", [{**shared, **row} for row in rows], INTERVALS)
-    rows = _contrasts(study, layouts, medians, primary, resamples, flips)
+    rows = _contrasts(study, known, layouts, medians, primary, resamples, flips)
     write_csv(folder / "contrasts.csv", [{**shared, **row} for row in rows], CONTRASTS)
 
 
@@ -104,7 +108,7 @@ def _medians(collected: Collected) -> dict[str, dict[Key, dict[int, float]]]:
 
 
 def _intervals(
-    layouts: Mapping[str, Layout], medians: Mapping[str, Any], resamples: int
+    known: Known, layouts: Mapping[str, Layout], medians: Mapping[str, Any], primary: Key, resamples: int
 ) -> list[dict[str, Any]]:
     found = batched_intervals({variant: one.influence for variant, one in layouts.items()}, resamples)
     rows = []
@@ -116,6 +120,9 @@ def _intervals(
                 "mean": interval.mean[c], "sd_seeds": interval.sd_seeds[c], "low": interval.low[c],
                 "high": interval.high[c], "level": LEVEL, "method": interval.method,
             })  # fmt: skip
+            if key == primary:
+                ends = interval.low[c], interval.high[c]
+                rows[-1] |= row_elsewhere(known, one.influence[:, :, c], *ends, variant)
         for key, by_seed in medians[variant].items():
             values = np.array(list(by_seed.values()))
             rows.append({
@@ -129,6 +136,7 @@ def _intervals(
 
 def _contrasts(
     study: Study,
+    known: Known,
     layouts: Mapping[str, Layout],
     medians: Mapping[str, Any],
     primary: Key,
@@ -167,7 +175,11 @@ def _contrasts(
                 interval = found[variant]
                 p_seed, floor = seed_p_value(influence[variant][:, :, c].mean(axis=1))
                 row |= {"difference": interval.mean[c], "low": interval.low[c], "high": interval.high[c],
-                        "p_query": p_image[variant][c], "p_seed": p_seed, "p_seed_floor": floor}  # fmt: skip
+                        "p_query": p_image[variant][c], "p_query_floor": image_floor(flips), "p_seed": p_seed,
+                        "p_seed_floor": floor}  # fmt: skip
+                if key == primary:
+                    ends = interval.low[c], interval.high[c]
+                    row |= row_elsewhere(known, influence[variant][:, :, c], *ends, variant, study.baseline)
             if key != primary:
                 row["note"] = _join(few, "exploratory: not in the family that Holm adjusts")
             rows.append(row)
@@ -183,7 +195,7 @@ def _contrasts(
     for test in ("p_query", "p_seed"):
         adjusted = holm(np.array([row.get(test, NAN) for row in family]))
         for row, p in zip(family, adjusted, strict=True):
-            row[f"{test}_holm"] = float(p)
+            row |= {f"{test}_holm": float(p), "family": len(family)}
     return rows
 
 

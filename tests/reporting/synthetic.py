@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -23,6 +24,8 @@ from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
 from fne.files import sha256_file, write_csv, write_json, write_text
 from fne.seeding import numpy_stream
+from fne.stats.intervals import MIN_SEEDS
+from fne.stats.permutation import image_floor
 
 HOSTILE = '<script>alert("1")</script> & 50% of $x_1$ \\cmd{a} #3 ~ ^ | `c` *b*'
 HOSTILE_CAPTION = HOSTILE + "</script><script>alert(1)</script>\u2028<!--<script>"
@@ -31,7 +34,7 @@ HOSTILE_NAME = """'"<b>ü 雪 &amp;\u2028"""
 
 @dataclass(frozen=True)
 class Fake:
-    """What a made-up variant is like: mean rsum (0..600), false share, hardness, seconds a step."""
+    """What a made-up variant is like: mean rsum (0..600), false share, hardness, seconds a step, epochs of warm-up."""
 
     id: str
     title: str
@@ -41,10 +44,11 @@ class Fake:
     hardness: float
     step: float = 0.012
     memory: bool = True
+    warmup: int = 4
 
 
 PAPER = (
-    Fake("fne", "FNE (as released)", "fne", 461.2, 0.011, 0.36),
+    Fake("fne", "FNE (released rule)", "fne", 461.2, 0.011, 0.36),
     Fake("fne_abstract", "FNE (as in the abstract)", "fne", 466.9, 0.004, 0.35),
     Fake("fne_no_buffer", "FNE without memory", "fne", 458.4, 0.017, 0.33, 0.008, memory=False),
     Fake("fne_no_cutdown", "FNE without cut-down", "fne", 440.3, 0.003, 0.10),
@@ -71,7 +75,6 @@ def config_of(fake: Fake) -> dict[str, Any]:
             "train": N_TRAIN,
             "val": 10,
             "test": N_TEST,
-            "pretrain": 50,
             "captions_per_image": CAPTIONS,
             "prevalence": 0.003,
             "image_size": 48,
@@ -99,7 +102,7 @@ def config_of(fake: Fake) -> dict[str, Any]:
             "gradient_clip": 2.0,
             "selection": "best_val_rsum",
         },
-        "warmup": {"epochs": WARMUP, "strategy": "all", "loss": "triplet"},
+        "warmup": {"epochs": fake.warmup, "strategy": "all", "loss": "triplet"},
         "negatives": {"strategy": fake.strategy},
         "memory": {
             "kind": "momentum",
@@ -290,7 +293,7 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
         intervals,
         list(
             "study dataset variant protocol direction metric n_seeds n_queries"
-            " mean sd_seeds low high level method".split()
+            " mean sd_seeds low high level method low_elsewhere high_elsewhere method_elsewhere".split()
         ),
     )
     write_csv(
@@ -298,7 +301,8 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
         contrasts,
         list(
             "study dataset variant baseline protocol direction metric n_seeds"
-            " difference low high p_query p_query_holm p_seed p_seed_floor note".split()
+            " difference low high p_query p_query_floor p_query_holm p_seed p_seed_floor family note"
+            " low_elsewhere high_elsewhere method_elsewhere".split()
         ),
     )
     write_json(
@@ -332,6 +336,9 @@ def _intervals(study: Study, fake: Fake, metrics: dict) -> list[dict[str, Any]]:
     for key in next(iter(metrics.values()), {}):
         found = np.array([metrics[seed][key] for seed in metrics])
         half = (0.06 if key[2] == "rsum" else 0.02) + 2 * found.std() / math.sqrt(len(found))
+        method = "hierarchical bootstrap (seeds, then images; 2000 resamples, percentile)"
+        if len(found) < MIN_SEEDS:
+            half, method = math.nan, f"none: {len(found)} seeds cannot show how much a mean varies"
         rows.append(
             {
                 "study": study.name,
@@ -347,7 +354,7 @@ def _intervals(study: Study, fake: Fake, metrics: dict) -> list[dict[str, Any]]:
                 "low": found.mean() - half,
                 "high": found.mean() + half,
                 "level": 0.95,
-                "method": "hierarchical bootstrap (seeds, then images; 2000 resamples, percentile)",
+                "method": method,
             }
         )
     return rows
@@ -362,6 +369,7 @@ def _contrasts(study: Study, fake: Fake, values: dict) -> list[dict[str, Any]]:
         found = np.array([mine[seed][key] - base[seed][key] for seed in shared])
         half = (0.03 if key[2] == "rsum" else 0.008) + 2 * found.std() / math.sqrt(len(found))
         z = abs(found.mean()) / (half / 1.96)
+        half = half if len(shared) >= MIN_SEEDS else math.nan
         floor = 2 / 2 ** len(shared)
         rows.append(
             {
@@ -376,7 +384,8 @@ def _contrasts(study: Study, fake: Fake, values: dict) -> list[dict[str, Any]]:
                 "difference": found.mean(),
                 "low": found.mean() - half,
                 "high": found.mean() + half,
-                "p_query": math.erfc(z / math.sqrt(2)),
+                "p_query": max(math.erfc(z / math.sqrt(2)), image_floor()),
+                "p_query_floor": image_floor(),
                 "p_query_holm": math.nan,
                 "p_seed": floor if np.all(found > 0) or np.all(found < 0) else 0.25,
                 "p_seed_floor": floor,
@@ -391,7 +400,7 @@ def _holm(contrasts: list[dict[str, Any]]) -> None:
     highest = 0.0
     for place, row in enumerate(family):
         highest = max(highest, min(1.0, (len(family) - place) * row["p_query"]))
-        row["p_query_holm"] = highest
+        row |= {"p_query_holm": highest, "family": len(family)}
 
 
 def _write_block(
@@ -472,10 +481,10 @@ def _curves(fake: Fake, seed: int, truth_known: bool) -> tuple[list[dict[str, An
     rows = []
     collapsed_at = 9 if fake.id == "hardest_buffer" and seed == 3 else EPOCHS + 1
     for epoch in range(EPOCHS):
-        phase = "warmup" if epoch < WARMUP else "main"
+        phase = "warmup" if epoch < fake.warmup else "main"
         top = 425 if phase == "warmup" else fake.rsum
         start = 300 if phase == "warmup" else 425
-        t = (epoch + 1) / 2.0 if phase == "warmup" else (epoch - WARMUP + 1) / 3.0
+        t = (epoch + 1) / 2.0 if phase == "warmup" else (epoch - fake.warmup + 1) / 3.0
         value = top - (top - start) * math.exp(-t) + draw.normal(0, 2.5)
         loss = (0.9 if fake.id == "infonce" else 0.25) * math.exp(-epoch / 8) + 0.03
         if epoch >= collapsed_at:
@@ -504,7 +513,7 @@ def _curves(fake: Fake, seed: int, truth_known: bool) -> tuple[list[dict[str, An
                 f"contributing_{direction}": 0.5,
             }
         rows.append(row | {"queue_age": 4.0 if fake.memory else None, "collapsed": int(epoch >= collapsed_at)})
-    best = max(range(WARMUP, EPOCHS), key=lambda epoch: rows[epoch]["val_rsum"])
+    best = max(range(fake.warmup, EPOCHS), key=lambda epoch: rows[epoch]["val_rsum"])
     return rows, best
 
 
@@ -516,9 +525,10 @@ def _truth_rate(similarity: np.ndarray) -> np.ndarray:
 def _audit(fake: Fake, seed: int, truth_known: bool) -> list[dict[str, Any]]:
     draw = numpy_stream(seed, "synthetic", "audit", fake.id)
     rows = []
-    for direction in ("i2t", "t2i"):
-        similarity = np.clip(draw.normal(fake.hardness, 0.11, 20_000), -0.99, 0.99)
-        candidates = np.clip(draw.normal(0.05, 0.16, 400_000), -0.99, 0.99)
+    epochs = range(fake.warmup, EPOCHS)
+    for epoch, direction in itertools.product(epochs, ("i2t", "t2i")):
+        similarity = np.clip(draw.normal(fake.hardness, 0.11, 20_000 // len(epochs)), -0.99, 0.99)
+        candidates = np.clip(draw.normal(0.05, 0.16, 400_000 // len(epochs)), -0.99, 0.99)
         rate = _truth_rate(similarity)
         false = draw.random(similarity.size) < np.clip(rate * fake.false_share / max(rate.mean(), 1e-9), 0, 1)
         other = draw.random(candidates.size) < _truth_rate(candidates)
@@ -531,6 +541,7 @@ def _audit(fake: Fake, seed: int, truth_known: bool) -> list[dict[str, Any]]:
                 rows.append(
                     {
                         "seed": seed,
+                        "epoch": epoch,
                         "direction": direction,
                         "bin_low": AUDIT_BINS[k],
                         "bin_high": AUDIT_BINS[k + 1],

@@ -17,11 +17,13 @@ from fne.audit.tables import TABLES as AUDIT_TABLES
 from fne.config import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
 from fne.config import training_digest
 from fne.configuration.published import FILE as PUBLISHED
+from fne.configuration.variance import FILE as VARIANCE
 from fne.errors import UserError
 from fne.reporting.figures import FIGURES
 from fne.reporting.series import names as series_files
 from fne.reporting.tables import TABLES
 from fne.sharing import reference
+from fne.stats.elsewhere import variance_for
 
 STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
@@ -63,7 +65,9 @@ def load_studies():
         if "smoke" not in studies:
             studies["smoke"] = load_study("smoke")
         for study in studies.values():
-            reference.find(study, Path("."))  # one that is damaged is an error now, not after hours of training
+            # one that is damaged is an error now, not after hours of training
+            reference.find(study, Path("."))
+            ELSEWHERE[study.name] = variance_for(study, Path("."))
         if DEVICE not in DEVICES:
             raise UserError(f"--config: device: got {DEVICE!r}; allowed: {', '.join(DEVICES)}")
         for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
@@ -79,6 +83,8 @@ def load_studies():
     return asked.name, studies, series
 
 
+# Of each study the components of variance that hold for it, or why there are none.
+ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
 GPUS = int(DEVICE == "cuda")
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
@@ -260,6 +266,16 @@ def verified(wildcards):
     study = of_study(wildcards)
     has_one = reference.find(study, Path(".")) is not None
     return [str(paths.results_folder(study) / file) for file in VERIFIED] if has_one else []
+
+
+def variance_file(wildcards):
+    """The recorded components of variance, where they hold for a study."""
+    return str(VARIANCE) if ELSEWHERE[wildcards.study][0] else []
+
+
+def why_no_variance(wildcards):
+    """Why none hold for it."""
+    return ELSEWHERE[wildcards.study][1]
 
 
 def set_against(wildcards):

@@ -66,6 +66,7 @@ rule compare:
     input:
         lambda wildcards: runs(wildcards, "queries.test.npz"),
         "results/{study}/runs.csv",
+        variance_file,
         sources("fne.stats.compare"),
     output:
         expand("results/{{study}}/{file}", file=COMPARED),
@@ -75,6 +76,7 @@ rule compare:
         "benchmarks/{study}/compare.tsv"
     params:
         asked=asked,
+        unknown=why_no_variance,
         study=whole_study_arguments,
     shell:
         "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

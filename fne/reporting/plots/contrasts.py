@@ -10,7 +10,17 @@ from fne.reporting.figure import Picture, notice
 from fne.reporting.looks import diamond
 from fne.reporting.plots.scores import name_row, no_result, rows_of_names, why_missing
 from fne.reporting.style import BASELINE, MUTED, PAPER
-from fne.reporting.wording import metric_name, p_value, protocol_phrase, seeds_phrase, signed, span
+from fne.reporting.wording import (
+    ELSEWHERE,
+    given,
+    metric_name,
+    p_equals,
+    protocol_phrase,
+    seeds_phrase,
+    signed,
+    span,
+    tested,
+)
 from fne.study_results import StudyResults
 
 ID, TITLE = "contrasts", "Differences to the baseline"
@@ -37,12 +47,15 @@ def draw(study: StudyResults) -> Picture:
         if math.isfinite(contrast.low):
             ends = [100 * contrast.low, 100 * contrast.high]
             axes.plot(ends, [row + 0.1] * 2, color=look.colour, lw=2.4, solid_capstyle="butt", zorder=2)
+        if math.isfinite(contrast.low_elsewhere):
+            others = [100 * contrast.low_elsewhere, 100 * contrast.high_elsewhere]
+            axes.plot(others, [row + 0.1] * 2, color=look.colour, lw=0.9, solid_capstyle="butt", zorder=2)
         fill = look.colour if contrast.separated else PAPER
         mark = {"marker": look.mark("D"), "color": fill, "edgecolor": look.colour, "linewidth": 1.6, "zorder": 3}
         axes.scatter([100 * contrast.difference], [row + 0.1], s=50, **mark)
-        p = p_value(contrast.p_holm)
-        shown = f"{signed(contrast.difference)}  {span(contrast.low, contrast.high, sign=True)}"
-        name_row(axes, row, variant, shown + ("" if p == "—" else f"   p {p}" if p[0] == "<" else f"   p = {p}"))
+        shown = [signed(contrast.difference), span(contrast.low, contrast.high, sign=True)]
+        p = p_equals(contrast.p_holm, contrast.p_holm_floor)
+        name_row(axes, row, variant, "  ".join(filter(None, shown)) + (f"   {p}" if p else ""))
     axes.axvline(0, color=BASELINE, lw=1.2, zorder=1)
     low, high = axes.get_xlim()
     pad = 0.06 * max(abs(low), abs(high))
@@ -57,12 +70,12 @@ def draw(study: StudyResults) -> Picture:
     base = study[study.baseline].title
     axes.set_xlabel(f"difference in test {what} to the baseline")
     caption = (
-        f"Variant minus baseline ({base}), paired by seed and image. {protocol_phrase(study)}; {seeds_phrase(study)}. "
-        f"{intervals_sentence(study, found.values())} p: query-level test, corrected by Holm over the variants of this "
-        "figure."
+        f"Variant minus baseline ({base}), paired by seed and image. Score: {protocol_phrase(study)}; "
+        f"{seeds_phrase(study)}. {intervals_sentence(study, found.values())} p: {tested(study)}, after Holm's "
+        "correction over the variants of the study."
     )
     told = [
-        f"{variant.title} {signed(contrast.difference)} {span(contrast.low, contrast.high, sign=True)}"
+        f"{variant.title} {signed(contrast.difference)} {span(contrast.low, contrast.high, sign=True)}".rstrip()
         for variant in others
         if (contrast := found[variant.id])
     ]
@@ -74,10 +87,13 @@ def intervals_sentence(study: StudyResults, contrasts: Iterable[Contrast | None]
     made = [one for one in contrasts if one is not None]
     if not any(math.isfinite(one.low) for one in made):
         seeds = min(one.n_seeds for one in made)
-        return f"No bars: {seeds} seed{'s are' if seeds != 1 else ' is'} too few in common for an interval."
+        return f"No bars: {seeds} seed{'s' if seeds != 1 else ''} in common cannot show whether a difference is chance."
+    thin = ""
+    if any(math.isfinite(one.low_elsewhere) for one in made):
+        thin = f" Thin line: interval for {ELSEWHERE}."
     return (
-        f"Bar: {level(study)} interval of the paired difference. Filled {diamond(study.looks)}: the interval "
-        "excludes zero; hollow: it does not, and nothing is shown either way."
+        f"Bar: {level(study)} interval of the paired difference, {given(study)}.{thin} Filled {diamond(study.looks)}: "
+        "the bar excludes zero; hollow: it does not, and nothing is shown either way."
     )
 
 
