@@ -28,7 +28,7 @@ COLUMNS = {"single": 4.8, "double": 7.0}
 """Inches of the figures for a paper. A column of 3.35 inches scales a single one by 0.7, so that letters of 9 points
 become 6.3; two columns of 7 inches take a double one as it is."""
 POSITIVE, HARD, FALSE = "#126B36", "#0B5F9E", "#B54708"
-"""Populations, not variants: positives, hard negatives, true false negatives; dark enough to write in."""
+"""Populations, not variants: positives, hard negatives, false negatives; dark enough to write in."""
 
 PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
 """Behind words on a drawing, so that lines do not run through them."""

@@ -210,7 +210,7 @@ def _agreement_lines(made: SideBySide) -> list[str]:
     for one in made.found:
         value = f"{one.value:.2f}" if np.isfinite(one.value) else "none"
         ends = f" [{one.low:.2f}, {one.high:.2f}]" if np.isfinite(one.low) else ""
-        how = f"95 % interval by {one.method}" if ends else one.method.replace("none:", "no interval:")
+        how = f"95 % interval by {one.method}" if ends else one.method.removeprefix("none: ")
         lines.append(f"{one.name}'s rank correlation of the {count} variants in both: {value}{ends}; {how}")
     return lines
 

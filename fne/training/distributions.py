@@ -1,4 +1,4 @@
-"""Where the similarities of positives, hard negatives and true false negatives lie under the selected weights."""
+"""Where the similarities of positives, hard negatives and known false negatives lie under the selected weights."""
 
 from __future__ import annotations
 

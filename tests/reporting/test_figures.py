@@ -221,7 +221,7 @@ def test_a_collapse_is_crossed_and_named(hostile: Made, paper: Made) -> None:
     study = type(paper.results)(paper.study, paper.root)
     study.__dict__["curves"] = marked
     picture = figures.draw(study, "curves")
-    assert "random (seed 2, first at epoch 10, not recovered)" in picture.caption
+    assert "random (seed 2, first in epoch 10, not recovered)" in picture.caption
     assert sum(line.get_marker() == "X" for line in picture.drawing.axes[0].lines) == 1
 
 
@@ -265,8 +265,8 @@ def test_a_handful_of_known_false_negatives_is_no_density(paper: Made, lonely: M
     sparse = Populations(found.edges, {**found.counts, "false_negatives": few}, found.fits, found.prior)
     assert [kind for kind, _, _ in drawn(found)] == ["positives", "hard_negatives", "false_negatives"]
     assert [kind for kind, _, _ in drawn(sparse)] == ["positives", "hard_negatives"]
-    assert too_few([found]) == "" and "(here 29 to 29)" in too_few([sparse])
-    assert "(here 0 to 0)" in figures.draw(lonely.results, "distributions_all").caption
+    assert too_few([found]) == "" and "(here 29)" in too_few([sparse])
+    assert "(here 0)" in figures.draw(lonely.results, "distributions_all").caption
 
 
 def test_a_diverged_variant_has_the_whole_range() -> None:

@@ -50,7 +50,8 @@ def test_figures_draw_the_baseline_and_the_best(paper: Made, monkeypatch: pytest
     assert set(few.curves["variant"]) == set(few.definition.variants)
     for name in ("scores", "curves", "picks"):
         drawn = figures.draw(paper.results, name)
-        assert drawn.caption.endswith("4 variants; 6 more are in the tables.")
+        words = " 4 variants are drawn, the baseline and the best by the primary metric; 6 more are in the tables."
+        assert drawn.caption.endswith(words)
         assert "Random negative" not in drawn.alt
 
 

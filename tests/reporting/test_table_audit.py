@@ -74,7 +74,7 @@ def test_rates_of_judged_pairs_stand_with_their_intervals(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert (table.rows[1][4].note, table.rows[1][6].note) == ("9.3 %", "[20.0, 31.2]")
     assert table.rows[0][6].absent and table.records[0]["rate"] is None
-    assert "no prevalence" in table.caption and table.notes == ("Intervals: so.",)
+    assert "no prevalence" in table.caption and table.notes == ("95 % intervals: so.",)
 
 
 @pytest.mark.parametrize("name", ["popular", "ages", "judged"])

@@ -15,7 +15,7 @@ from fne.study_results import StudyResults
 KINDS = (
     ("positives", POSITIVE, "positives"),
     ("hard_negatives", HARD, "hard negatives"),
-    ("false_negatives", FALSE, "true false negatives"),
+    ("false_negatives", FALSE, "false negatives"),
 )
 FEW = 30
 """A population with fewer pairs than this is not drawn as a density."""
