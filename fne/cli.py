@@ -159,7 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.aggregate, "metrics of all runs -> runs.csv, missing.csv", *common)
     verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides)
     verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
-    verb(verbs.verify, "results of a study set against its recorded reference -> verify.csv", place, overrides, recorded)
+    verb(verbs.verify, "a study set against its recorded reference -> verify.csv", place, overrides, recorded)
     verb(verbs.calibrate, "weights -> does a false-negative probability mean what it says", *job, *machine)
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)

@@ -1,4 +1,4 @@
-"""``audit``: the picks of all runs of a study -> tidy tables of what was picked and whether it was a known false negative."""
+"""``audit``: picks of all runs of a study -> tidy tables of what was picked, and whether it was a known false negative."""
 
 from __future__ import annotations
 
