@@ -1,4 +1,4 @@
-"""``audit``: picks of all runs of a study -> tidy tables of what was picked, and whether it was a known false negative."""
+"""``audit``: picks of all runs of a study -> tidy tables of what was picked and whether it was known to match."""
 
 from __future__ import annotations
 
