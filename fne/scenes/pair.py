@@ -19,8 +19,8 @@ from fne.files import sha256_file, sha256_text
 
 GRID = 2.0**-12
 """Features are multiples of it; float32 holds every multiple below 4096 exactly. Between kernels float64 features
-differ by up to 4e-15 (measured), so about 3 in 1e11 values lie near enough to a boundary to be rounded otherwise: of the
-5.7 million of the default world the nearest lies 3e-12 from one."""
+differ by up to 4e-15 (measured), so about 3 in 1e11 values lie near enough to a boundary to be rounded otherwise: of
+the 5.7 million of the default world the nearest lies 3e-12 from one."""
 SHIPPED = Path(__file__).parent / "encoders"
 """The shipped pair: ``image/`` and ``text/``, checkpoint folders of transformers; its model card lies beside them."""
 KEYS = "scenes.npy"

@@ -12,7 +12,7 @@ STUDY = """
 title: End to end
 question: Does the graph hold?
 regime: finetune
-data: {dataset: scenes, train: 40, val: 20, test: 20, pretrain: 20}
+data: {dataset: scenes, train: 40, val: 20, test: 20}
 variants: [hardest_in_batch, fne]
 seeds: [0, 1]
 block: 1

@@ -16,7 +16,7 @@ STUDY = """
 title: Three variants
 question: Does an edit run again what it must, and nothing else?
 regime: head
-data: {dataset: scenes, train: 40, val: 20, test: 20, pretrain: 20}
+data: {dataset: scenes, train: 40, val: 20, test: 20}
 variants: [hardest_in_batch, fne, infonce]
 tuned: paper
 seeds: [0, 1]
@@ -174,7 +174,7 @@ def pictures(finished_pairs: Project, tmp_path: Path) -> Project:
     return project
 
 
-PAIRS = STUDY.replace("data: {dataset: scenes, train: 40, val: 20, test: 20, pretrain: 20}", "data: {dataset: coco}")
+PAIRS = STUDY.replace("data: {dataset: scenes, train: 40, val: 20, test: 20}", "data: {dataset: coco}")
 COCO = ("--config", "study=pairs", "images=pictures", "annotations=dataset_coco.json", "image_encoder=./vit",
         "text_encoder=./bert")  # fmt: skip
 RELEVANCE_FILES = [
@@ -233,4 +233,4 @@ def test_protocol_trains_everything_anew(project: Project) -> None:
     project.edit("fne/__init__.py", f"PROTOCOL = {fne.PROTOCOL}", "PROTOCOL = 999")
     jobs = project.planned(*THREE)
     assert len(trained(jobs)) == 3
-    assert rules(jobs) == {"prepare", "pretrain", "extract"} | PER_JOB | AFTERWARDS | {"calibrate", "audit"}
+    assert rules(jobs) == {"prepare", "extract"} | PER_JOB | AFTERWARDS | {"calibrate", "audit"}
