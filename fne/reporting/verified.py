@@ -61,9 +61,11 @@ def sentence(result: Mapping[str, Any]) -> str:
         if verdict != REPRODUCED
     }
     rest = "".join(f"; {verdict}: {many}" for verdict, many in other.items() if many)
+    total = sum(sum(counts.values()) for counts in result["counts"].values())
+    noise = f"{result['reasons'].get('within_noise', 0)} of {total} changes are no larger than retraining explains"
     text = (
         f"Set against the reference of {result['reference']['date']}{f' ({where})' if where else ''}, reproduced: "
-        f"{listing(parts)}{rest}."
+        f"{listing(parts)}{rest}; {noise}."
     )
     if result["differs"]:
         text += f" Not the same here: {listing(reason.removeprefix('other_') for reason in result['differs'])}."

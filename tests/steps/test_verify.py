@@ -501,7 +501,8 @@ def test_the_line_of_the_page_is_of_these_results_and_this_reference(project: Pa
     score, difference = (f"±{100 * bundle(project)['tolerance'][key]:.1f} rsum" for key in ("score", "difference"))
     assert line() == (
         "Set against the reference of 2026-05-01 (Some CPU, AVX2), reproduced: "
-        f"4 of 4 scores within {score} and 3 of 3 differences within {difference}."
+        f"4 of 4 scores within {score} and 3 of 3 differences within {difference}; "
+        "7 of 7 changes are no larger than retraining explains."
     )
     edit(project, swap("machine", "cpu", to="Another"))
     assert line() == absent, "the reference changed since"
@@ -510,7 +511,7 @@ def test_the_line_of_the_page_is_of_these_results_and_this_reference(project: Pa
     finish(project, fakes=shifted({"fne": -60.0}))
     assert line() == absent, "the results changed since"
     verify(project)
-    assert "reproduced: 3 of 4 scores within ±" in line() and "; not reproduced: 2. Not the same here" in line()
+    assert "reproduced: 3 of 4 scores within ±" in line() and "; not reproduced: 2; 5 of 7 changes" in line()
     (project / "results/four/verify.json").write_text('{"schema": 7}')
     with pytest.raises(UserError, match="verify.json: schema: another schema; got 7"):
         line()
