@@ -40,7 +40,7 @@ def fill(study: Study, root: Path) -> None:
     for modality, values, ids in (("image", image, manifest.image_ids), ("text", text, manifest.caption_ids)):
         header = {
             "modality": modality,
-            "encoder": {"checkpoint": "words"},
+            "encoder": {"checkpoint": "words", "section": paths.encoder(study, modality)},
             "preprocessing": {},
             "level": "pooled",
             "pooling": "mean",
