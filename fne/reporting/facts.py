@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 TRUTH_WORDS = {
     "exact": "every relevant pair is known exactly",
-    "judged": "relevant pairs are those that people judged relevant; nothing is known of the others, so true shares "
-    "may be higher",
+    "judged": "relevant pairs are those that people judged relevant; of pairs that nobody judged nothing is known",
     "equal_captions": "only pairs provable by equal captions are known to be relevant, so true shares are higher",
 }
 NO_SHARED_EPOCH = "no epoch is after the warm-up of every variant"
