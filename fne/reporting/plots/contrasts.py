@@ -48,8 +48,8 @@ def draw(study: StudyResults) -> Picture:
             ends = [100 * contrast.low, 100 * contrast.high]
             axes.plot(ends, [row + 0.1] * 2, color=look.colour, lw=2.4, solid_capstyle="butt", zorder=2)
         if math.isfinite(contrast.low_elsewhere):
-            others = [100 * contrast.low_elsewhere, 100 * contrast.high_elsewhere]
-            axes.plot(others, [row + 0.1] * 2, color=look.colour, lw=0.9, solid_capstyle="butt", zorder=2)
+            ends = [100 * contrast.low_elsewhere, 100 * contrast.high_elsewhere]
+            axes.plot(ends, [row + 0.1] * 2, color=look.colour, lw=0.9, solid_capstyle="butt", zorder=2)
         fill = look.colour if contrast.separated else PAPER
         mark = {"marker": look.mark("D"), "color": fill, "edgecolor": look.colour, "linewidth": 1.6, "zorder": 3}
         axes.scatter([100 * contrast.difference], [row + 0.1], s=50, **mark)
