@@ -60,9 +60,10 @@ def test_what_is_written_is_read(series: Series, record: Variance, file: Path) -
     assert record == read_variance(file.parents[1])
     assert (record.study, record.regime, record.baseline) == ("variance", "head", "hardest_in_batch")
     assert record.primary == {"protocol": "own", "direction": "both", "metric": "rsum"}
-    assert (record.cells, record.seeds, record.runs) == (16, 5, 80 * len(series.shared.variants))
+    assert (record.cells, record.seeds) == (len(series.members), len(series.shared.seeds))
+    assert record.runs == 80 * len(series.shared.variants)
     assert record.date == datetime.date.today().isoformat()
-    assert record.factors == {name: tuple(range(6)) for name in FACTORS}
+    assert record.factors == series.factors and tuple(record.factors) == FACTORS
     assert "data.seed" not in record.data and record.data["data.prevalence"] == 0.003
     assert "encoders.draw" not in record.encoders and record.encoders["encoders.image.checkpoint"] == "scenes"
     for (of, variant), wanted in found_in(series).items():
@@ -72,6 +73,11 @@ def test_what_is_written_is_read(series: Series, record: Variance, file: Path) -
         assert {name: [*one] for name, one in read.sources.items()} == {
             name: pytest.approx([*one], rel=1e-5) for name, one in wanted.sources.items()
         }
+
+
+def test_the_record_of_the_repository_is_sound_and_holds_for_its_default_study() -> None:
+    record = read_variance(ROOT)
+    assert record is not None and record.why_not(load_study("paper", root=ROOT)) == ""
 
 
 def test_no_file_is_no_record(tmp_path: Path) -> None:
