@@ -283,8 +283,8 @@ def test_tuning_seeds_are_not_reported(project: Project) -> None:
 @pytest.mark.parametrize(
     ("seeds", "saying"),
     [
-        ("0", "1 seed is too few for any interval or test over seeds: an interval needs 3, the exact test"),
-        ("0-1", "2 seeds are too few for any interval"),
+        ("0", "1 seed is too few to show how much a mean varies: that needs 3, the exact test"),
+        ("0-1", "2 seeds are too few to show how much a mean varies"),
         ("0-4", "5 seeds are too few for the exact test over seeds: after Holm's correction for 9 comparisons its p is "
                 "never below 0.56; 9 seeds can reach 0.05"),
         ("0-7", "p is never below 0.07;"),
