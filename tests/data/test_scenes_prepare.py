@@ -96,7 +96,7 @@ def test_prevalence_meets_the_target(target: float) -> None:
         assert prevalence(len(pairs), n, m) == pytest.approx(target, rel=0.1)
         matches = np.bincount(pairs[:, 1], minlength=m) - 1
         # Heavy-tailed: most captions match (nearly) nothing else, a minority matches many.
-        assert np.median(matches) <= 1
+        assert np.median(matches) <= max(1, matches.mean() / 3)
         assert matches.max() > 3 * target * (n - 1)
 
 
