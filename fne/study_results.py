@@ -20,12 +20,13 @@ from fne.errors import bad_input
 from fne.files import read_json
 from fne.provenance import read_test_accesses
 from fne.reporting.comparable import check_comparable, check_one_protocol
-from fne.reporting.entries import Contrast, Estimate, Variant, drawn_floor, read_table
+from fne.reporting.entries import Contrast, Estimate, Variant, read_table
 from fne.stats.elsewhere import COLUMNS as ELSEWHERE
 from fne.stats.elsewhere import Known, variance_for
 from fne.stats.layout import Layout
 from fne.stats.layout import load as load_layout
 from fne.stats.multiplicity import holm_floor
+from fne.stats.permutation import drawn_floor
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.errors import bad_input
 from fne.files import read_json
-from fne.stats.permutation import EXACT_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,17 +119,6 @@ class Variant:
     def config(self) -> dict[str, Any]:
         """The resolved config that was run; empty when nothing was."""
         return self.runs[0]["config"] if self.runs else {}
-
-
-def drawn_floor(row: Mapping[str, Any], test: str) -> float:
-    """The least p value that a test can give because its signs are drawn at random; 0 where all of them are counted.
-
-    Args:
-        row: Of ``contrasts.csv``.
-        test: ``p_query`` or ``p_seed``.
-    """
-    exact = test == "p_seed" and row["n_seeds"] <= EXACT_SEEDS
-    return 0.0 if exact else float(row[f"{test}_floor"])
 
 
 def read_run(path: Path) -> dict[str, Any]:

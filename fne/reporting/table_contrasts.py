@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from fne.reporting.cells import Cell, Column, Table
-from fne.reporting.entries import drawn_floor
 from fne.reporting.wording import (
     AT_FLOOR,
     DIRECTION_NAMES,
@@ -23,6 +22,7 @@ from fne.reporting.wording import (
     tested,
 )
 from fne.stats.multiplicity import holm_floor
+from fne.stats.permutation import drawn_floor
 from fne.study_results import StudyResults
 
 ORDER = tuple(METRICS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from fne.seeding import numpy_stream
@@ -72,3 +75,14 @@ def seed_p_value(differences: np.ndarray, *, stream: int = 0, flips: int = FLIPS
     bound = abs(differences.sum()) - _ROUNDING * np.abs(differences).sum()
     p = float((np.abs(signs @ differences) >= bound).mean())
     return p, seed_floor(n, flips)
+
+
+def drawn_floor(row: Mapping[str, Any], test: str) -> float:
+    """The least p value that a test can give because its signs are drawn at random; 0 where all of them are counted.
+
+    Args:
+        row: Of ``contrasts.csv``.
+        test: ``p_query`` or ``p_seed``.
+    """
+    exact = test == "p_seed" and row["n_seeds"] <= EXACT_SEEDS
+    return 0.0 if exact else float(row[f"{test}_floor"])

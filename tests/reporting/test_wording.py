@@ -8,7 +8,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fne.reporting.entries import drawn_floor
 from fne.reporting.wording import (
     clean,
     count,
@@ -25,7 +24,7 @@ from fne.reporting.wording import (
     span,
 )
 from fne.stats.multiplicity import holm, holm_floor
-from fne.stats.permutation import image_floor, image_p_values, seed_floor
+from fne.stats.permutation import drawn_floor, image_floor, image_p_values, seed_floor
 
 NAN = float("nan")
 
