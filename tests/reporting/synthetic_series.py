@@ -86,7 +86,8 @@ def write_cells(root: Path, *, keep: Any = None, **changes: Any) -> Series:
     if not (root / "ablations").exists():
         shutil.copytree(ROOT / "ablations", root / "ablations")
     file = root / "ablations/studies/variance.yaml"
-    content = {**yaml.safe_load(file.read_text(encoding="utf-8")), **changes}
+    own = {"factors": {key: [*range(6)] for key in ("encoders.draw", "data.seed")}, "seeds": [*range(5)], "block": 5}
+    content = {**yaml.safe_load(file.read_text(encoding="utf-8")), **own, **changes}
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     series = load("variance", root=root, complete=False)
     study, effects, picks, worlds = series.shared, [], [], []

@@ -12,7 +12,7 @@ import pytest
 from fne.config import Series
 from fne.errors import UserError
 from fne.files import write_csv
-from fne.reporting.series import answer, cells, components, figures, report, tables
+from fne.reporting.series import answer, cells, components, figures, names, report, tables
 from fne.reporting.series.results import SeriesResults, open_series
 from tests.reporting.synthetic import HOSTILE
 from tests.reporting.synthetic_series import SD, write_cells, write_series
@@ -72,7 +72,7 @@ def test_nothing_lost_and_nothing_known(tmp_path: Path) -> None:
         return answer.answer(made(tmp_path / name, **changes)[1])[0]
 
     assert first("wide", wide=10.0).startswith("No strategy is shown to lose against the oracle")
-    assert "3 seeds are too few" in first("none", wide=float("nan"))
+    assert "3 seeds cannot show whether a change is chance" in first("none", wide=float("nan"))
     alone = first("alone", keep=lambda row: row["data.prevalence"] == 0)
     assert "cannot be said: no two worlds have results of both" in alone
 
@@ -215,7 +215,7 @@ def test_where_the_variance_comes_from_is_said_first(drawn: tuple[Path, SeriesRe
             assert f"{share:.0f} %{' of the variance comes' if source == DRAW else ''} from the {name}" in sentence
     moved = {of: sum(SD[of][source] ** 2 for source in (DRAW, SEED, "interaction")) ** 0.5 for of in SD}
     assert "With another encoder draw and world" in said[2]
-    assert f"a score moves by {moved['level']:.1f} points" in said[2]
+    assert f"a score moves by {moved['level']:.1f} points (standard deviation, known from 6 values" in said[2]
     assert f"a difference by {moved['difference']:.1f}." in said[2]
 
 
@@ -226,7 +226,7 @@ def test_in_how_many_cells_variants_differ(drawn: tuple[Path, SeriesResults]) ->
     assert said.startswith("Against the baseline, Hardest in batch (VSE++), by the 95 % interval of each cell: ")
     for variant in series.variants[1:]:
         behind = sum(float(row["high"]) < 0 for row in rows if row["variant"] == variant)
-        words = f"behind in {behind} of 16" if behind else "neither in any of 16"
+        words = f"behind in {behind} of 16" if behind else "neither behind nor ahead in any of 16"
         assert f"{series.title_of(variant)} {words}" in said and "ahead" not in said
 
 
@@ -316,17 +316,26 @@ def test_page_of_cells(drawn: tuple[Path, SeriesResults]) -> None:
 )  # fmt: skip
 def test_other_designs(tmp_path: Path, factors: dict, groups: dict) -> None:
     """One draw alone, crossed draws, draws beside chosen values, chosen values alone."""
-    series, results = made(tmp_path, write_cells, factors=factors, design="crossed")
+    series = write_cells(tmp_path, factors=factors, design="crossed")
+    results = open_series(series, tmp_path)
     assert {name: len(line) for name, line in cells.groups(results)} == groups
-    page = (tmp_path / "reports/variance/report.html").read_text(encoding="utf-8")
-    assert ("of the variance comes from" in page) == bool(series.random) and "by the 95 % interval of each cell" in page
-    assert ("results/variance/components.csv" in (tmp_path / "reports/variance/record.json").read_text()) == bool(
-        series.random
-    )
+    said = " ".join(answer.answer(results))
+    assert ("of the variance comes from" in said) == bool(series.random) and "by the 95 % interval of each cell" in said
+    assert ("components" in names.figures(series)) == ("components" in names.tables(series)) == bool(series.random)
+    assert ("variance.yaml" in names.compared(series)) == (bool(series.random) and not series.fixed)
+    assert len(tables.build(results, "main").columns) == len(factors) + 5
     if series.fixed and series.random:
         built = tables.build(results, "components")
         fixed = len(series.members) // 2 if len(factors) == 2 else 3
         assert len(built.rows) == 2 + (5 + 4) * fixed and built.columns[0].name in ("Prevalence", "Train")
+
+
+def test_a_page_without_draws(tmp_path: Path) -> None:
+    factors = {"data.prevalence": [0.0, 0.01], "data.train": [600, 900]}
+    made(tmp_path, write_cells, factors=factors, design="crossed")
+    page = (tmp_path / "reports/variance/report.html").read_text(encoding="utf-8")
+    assert "4 cells that differ in data.prevalence and data.train alone" in page and "figures-components" not in page
+    assert "data.prevalence 1 %, data.train 900</a>" in page and "pretrained" not in page
 
 
 def test_cells_without_a_result_and_without_intervals(tmp_path: Path) -> None:

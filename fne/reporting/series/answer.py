@@ -79,7 +79,8 @@ def _cells(series: SeriesResults) -> str:
         levels |= {effect.level for effect in found}
         words = [f"{side} in {times} of {len(found)}" for side, times in counts.items() if times]
         if found:
-            told.append(f"{series.title_of(variant)} {' and '.join(words) or f'neither in any of {len(found)}'}")
+            neither = f"neither behind nor ahead in any of {len(found)}"
+            told.append(f"{series.title_of(variant)} {' and '.join(words) or neither}")
     base = f"the baseline, {series.title_of(series.baseline)}"
     if not told:
         return f"In which cells a variant differs from {base}, cannot be said: too few seeds have a result."

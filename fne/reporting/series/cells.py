@@ -10,7 +10,7 @@ from fne.reporting.looks import Look, looks
 from fne.reporting.series.results import Effect, SeriesResults, name_of, value_of
 from fne.reporting.series.tables import within
 from fne.reporting.style import BASELINE, GRID, INK, WIDTH, end_labels
-from fne.reporting.wording import listing, short, signed
+from fne.reporting.wording import short, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +80,9 @@ def draw(series: SeriesResults) -> Picture:
                                               zip(columns, places.values(), strict=True)]  # fmt: skip
     lower.set_xticks(*zip(*shown, strict=True))
     lower.set_xlim(-0.6, x - GAP - 0.4)
-    lower.set_xlabel(f"{listing(map(name_of, series.definition.factors))} (a column for each cell)")
+    crossed = len(names) == len(series.members)  # in corners the centre stands in several groups
+    varies = name_of([*series.definition.factors][-1]) if crossed else "value of what varies"
+    lower.set_xlabel(f"{varies} (a column for each cell)")
     seeds, intervals = len(series.shared.seeds), series.intervals()
     caption = (
         f"{seeds} seed{'s' if seeds != 1 else ''} per variant and cell.{f' Bars: {intervals}.' if intervals else ''} "

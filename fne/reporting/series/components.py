@@ -14,6 +14,8 @@ from fne.reporting.wording import listing, percent, span
 from fne.stats.series import ANOTHER, DIFFERENCE, LEVEL
 
 NAMES = {SEED: "training seed", IMAGES: "test images", INTERACTION: "interaction"}
+MOST = 3
+"""An interval is drawn as far as so many times the largest standard deviation: few draws have very long ones."""
 WHAT = {LEVEL: "score", DIFFERENCE: "difference to the baseline"}
 
 
@@ -53,9 +55,10 @@ def sentences(series: SeriesResults) -> list[str]:
         told.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}.")
     moved = [series.parts.get((of, ""), {}).get(ANOTHER) for of in (LEVEL, DIFFERENCE)]
     if None not in moved:
+        fewest = min(len(series.definition.factors[key]) for key in series.definition.random)
         told.append(
             f"With {another(series)}, and all seeds and images alike, a score moves by {percent(moved[0].sd)} points "
-            f"(standard deviation) and a difference by {percent(moved[1].sd)}."
+            f"(standard deviation, known from {fewest} values of a factor) and a difference by {percent(moved[1].sd)}."
         )
     return told
 
@@ -104,7 +107,10 @@ def table(series: SeriesResults) -> Table:
 
 def draw(series: SeriesResults) -> Picture:
     """Draw two panels, of scores and of differences, a line per source: sd of all variants, and of each as a dot."""
-    named = sources(series)
+    named, pooled = sources(series), [parts for key, parts in series.parts.items() if key[1] == ""]
+    ends = [100 * part.high for parts in pooled for source, part in parts.items() if source in named]
+    sds = [100 * part.sd for parts in series.parts.values() for source, part in parts.items() if source in named]
+    most = max(min(max(ends), MOST * max(sds)), max(sds)) or 1.0
     height = 1.1 + 0.42 * len(named)
     figure = canvas(WIDTH, height)
     axes = figure.subplots(1, 2, sharex=True, sharey=True, squeeze=False)[0]
@@ -114,26 +120,27 @@ def draw(series: SeriesResults) -> Picture:
         panel.grid(axis="x")
         for (_, variant, *_), parts in _of(series, of):
             for place, source in enumerate(named):
-                part = parts.get(source)
-                if part is None or math.isnan(part.sd):
+                if source not in parts:
                     continue
+                part, share = parts[source], shares(parts)[source]
                 if variant:
                     panel.plot(100 * part.sd, place + 0.2, "o", color=MUTED, ms=4, alpha=0.55, mew=0, zorder=2)
                     continue
-                if math.isfinite(part.high):
-                    panel.plot([100 * part.low, 100 * part.high], [place] * 2, color=INK, lw=1.6, zorder=3)
+                end = min(100 * part.high, most)
+                panel.plot([100 * part.low, end], [place] * 2, color=INK, lw=1.6, zorder=3)
+                if end == most < 100 * part.high:
+                    panel.plot(end, place, ">", color=INK, ms=5, zorder=3)
                 panel.plot(100 * part.sd, place, "D", color=INK, ms=5.5, zorder=4)
-                share = shares(parts)[source]
                 if math.isfinite(share):
-                    panel.annotate(_whole(share), (100 * part.sd, place), (0, 6), textcoords="offset points",
-                                   ha="center", fontsize=8, color=INK, zorder=5)  # fmt: skip
+                    panel.annotate(_whole(share), (end, place), (7, 0), textcoords="offset points", va="center",
+                                   fontsize=8, color=INK)  # fmt: skip
         panel.set_xlabel(f"{series.metric(series.primary)} points")
     axes[0].set_yticks(range(len(named)), list(named.values()))
     axes[0].set_ylim(len(named) - 0.5, -0.7)
-    axes[0].set_xlim(left=-0.03 * axes[0].get_xlim()[1])
+    axes[0].set_xlim(-0.05 * most, 1.25 * most)
     caption = (
         "Diamonds: standard deviation that each source adds to one run, of all variants together, with its 95 % "
-        "interval and its share of the variance of one run. Grey dots: of each variant alone. "
+        "interval (an arrow: it goes on) and its share of the variance of one run. Grey dots: of each variant alone. "
         "Both panels have one scale."
     )
     question = "What does a run's score depend on, and what its difference to the baseline?"
