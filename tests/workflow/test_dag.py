@@ -12,8 +12,12 @@ import pytest
 import yaml
 
 from fne import paths
+from fne.analysis.components import Another, Component, Components
 from fne.analysis.retraining import tolerance_of
 from fne.config import blocks, load_study
+from fne.configuration.series import Series
+from fne.configuration.variance import FILE as VARIANCE
+from fne.configuration.variance import write_variance
 from tests.snakemake_project import ROOT, Job, Project
 
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
@@ -92,6 +96,25 @@ def test_corpus(project: Project) -> None:
     (prepare,) = [job for job in jobs if job.rule == "prepare"]
     assert prepare.inputs == ("corpus/dataset.json",)
     assert "pretrain" not in {job.rule for job in jobs}
+
+
+def test_recorded_components_of_variance_are_read_where_they_hold(project: Project) -> None:
+    file = project.folder / VARIANCE
+    study = load_study("paper", root=project.folder)
+    factors = {"encoders.draw": (0, 1), "data.seed": (0, 1)}
+    sources = {name: Component(1e-4, 0.0, 1e-3) for name in (*factors, "seed", "images")}
+    found = Components(sources, Another(2e-4, 1e-4, 2), 3, 15)
+    series = Series("draws", "Draws", "How much?", factors, ({name: 0 for name in factors},), (study,))
+    write_variance(file, series, {("level", "fne"): found, ("level", ""): found, ("difference", ""): found})
+    try:
+        assert [job.rule for job in project.planned() if str(VARIANCE) in job.inputs] == ["compare"]
+        assert not [job for job in project.planned("smoke") if str(VARIANCE) in job.inputs], "other data"
+        file.write_text(file.read_text().replace("low: 0.0", "low: -1.0"))
+        refused = project.snakemake("--dry-run")
+        said = refused.stdout + refused.stderr
+        assert refused.returncode and "low: cannot be; got -1.0; allowed: a number, 0 or more" in said
+    finally:
+        file.unlink()
 
 
 def test_published_results_are_read_by_the_tables_of_a_study_set_against_them(
