@@ -123,7 +123,8 @@ def _runs(study: Study, variant: str, block: str, root: Path, now: float) -> Ite
 def _same(trained: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Was it trained under this config? Checkpoints that only the user knows need not be given again to watch."""
     wanted = copy.deepcopy(wanted)
-    for side, section in wanted["encoders"].items():
+    for side in paths.MODALITIES:
+        section = wanted["encoders"][side]
         if section["checkpoint"] is None:
             try:
                 section["checkpoint"] = trained["encoders"][side]["checkpoint"]
