@@ -31,7 +31,9 @@ def test_fne_is_the_base_protocol(project: Project) -> None:
         if section == "memory":
             unread = set(base[section]) - {"kind", *MEMORY_OPTIONS[base[section]["kind"]]}
         assert resolved[section] == {key: value for key, value in base[section].items() if key not in unread}
-    assert resolved["data"] == {"dataset": "scenes"} | base["datasets"]["scenes"]
+    unread = {"pretrain"} if base["encoders"]["draw"] == 0 else set()
+    scenes = {key: value for key, value in base["datasets"]["scenes"].items() if key not in unread}
+    assert resolved["data"] == {"dataset": "scenes"} | scenes
     assert resolved["loss"] == {"kind": "triplet", "margin": base["loss"]["margin"]}
     assert resolved["regime"] == "head"
 
@@ -362,9 +364,9 @@ def test_set_values_are_yaml() -> None:
 def test_describe_tells_chain_differences_and_options(project: Project) -> None:
     text = config.describe("infonce", project.root)
     assert "chain: base -> fne -> hardest_buffer -> hardest_in_batch -> sum_of_hinges -> infonce" in text
-    parent, release = text.split("differs from the release")
+    parent, base = text.split("differs from base.yaml")
     assert "loss.kind: triplet -> infonce" in parent and "negatives.strategy: fne -> all" not in parent
-    assert "negatives.strategy: fne -> all" in release and "memory.kind: momentum -> none" in release
+    assert "negatives.strategy: fne -> all" in base and "memory.kind: momentum -> none" in base
     reads = text.split("reads:\n")[1]
     assert "loss.temperature: 0.05" in reads and "negatives.tau" not in reads and "memory.size" not in reads
     assert "negatives.tau: 0.5" in config.describe("fne_no_cutdown", project.root).split("reads:\n")[1]

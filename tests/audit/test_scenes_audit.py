@@ -86,7 +86,10 @@ def test_all_variants_have_the_same_anchors_at_the_same_step_and_seed(made) -> N
         {(r["seed"], r["step"], r["direction"], r["anchor"]) for r in logged(results, variant)}
         for variant in ("hardest_in_batch", "fne")
     ]
-    assert keys[0] == keys[1] and len(keys[0]) == 2 * 6 * 2 * 64
+    assert keys[0] == keys[1]
+    # in the warm-up, the first of three epochs of 6 steps, an anchor whose hinges are all zero has no pick
+    main = {key for key in keys[0] if key[1] >= 6}
+    assert len(main) == 2 * 4 * 2 * 64 and 0.99 * 2 * 2 * 2 * 64 < len(keys[0] - main) <= 2 * 2 * 2 * 64
 
 
 def test_rates_per_epoch_equal_a_recomputation_from_the_logical_forms(made, truth) -> None:

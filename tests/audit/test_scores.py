@@ -134,7 +134,7 @@ def test_rates_on_judged_pairs_equal_plain_loops(tmp_path) -> None:
              "judged_positive": np.array([verdict[pair] for pair in pairs], np.uint8)}  # fmt: skip
     truth = Truth("judged", np.zeros((0, 2), np.int32), nobody, nobody, extra)
     files, tops = [], {"i2t": [], "t2i": []}
-    for seed in range(2):
+    for seed in range(3):
         arrays = {"caption_image": owner, "meta": np.array(json.dumps({"config": {"a": 1}}))}
         for direction, (queries, gallery) in {"i2t": (30, 60), "t2i": (60, 30)}.items():
             top = np.stack([rng.permutation(gallery)[:10] for _ in range(queries)])
@@ -152,7 +152,7 @@ def test_rates_on_judged_pairs_equal_plain_loops(tmp_path) -> None:
                         negatives += 1
                         found += (image, caption) in verdict
                         true += verdict.get((image, caption), False)
-        assert (row["negatives"], row["judged"], row["true"], row["seeds"]) == (negatives, found, true, 2)
+        assert (row["negatives"], row["judged"], row["true"], row["seeds"]) == (negatives, found, true, 3)
         assert row["rate"] == pytest.approx(true / found) and row["low"] < row["rate"] < row["high"]
     with pytest.raises(UserError, match=r"1\.npz: other captions than those of the prepared data"):
         judged("v", files[1:], owner[::-1], truth)

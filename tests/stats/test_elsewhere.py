@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stats_study as studies
 from scipy.stats import t
 
 from fne import paths
@@ -21,6 +20,7 @@ from fne.errors import UserError
 from fne.stats import aggregate, compare, layout
 from fne.stats.elsewhere import COLUMNS, elsewhere
 from fne.stats.intervals import variance_of_mean
+from tests.stats import stats_study as studies
 
 FACTORS = {"encoders.draw": (0, 1, 2), "data.seed": (0, 1, 2)}
 OWN, ALL = 4e-2, 1e-2

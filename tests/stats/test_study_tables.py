@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stats_study as studies
 
 from fne.errors import UserError
 from fne.retrieval.protocols import fingerprint_id
 from fne.stats import aggregate, compare
 from fne.stats.intervals import hierarchical_intervals
 from fne.stats.permutation import image_p_values, seed_p_value
+from tests.stats import stats_study as studies
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ STUDY = """
 title: End to end
 question: Does the graph hold?
 regime: finetune
+encoders: {draw: 1}
 data: {dataset: scenes, train: 40, val: 20, test: 20}
 variants: [hardest_in_batch, fne]
 seeds: [0, 1]
@@ -32,7 +33,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_it_reads_the_encoders_and_stores_no_features(project: Project) -> None:
     jobs = project.planned(*WHOLE)
     rules = [job.rule for job in jobs]
-    assert "extract" not in rules and "pretrain" not in rules and rules.count("train") == 4
+    assert "extract" not in rules and rules.count("train") == 4
+    assert rules.count("pretrain") == 2, "the image and the text encoder of draw 1"
     for job in jobs:
         if job.rule in ("train", "rank"):
             names = {Path(name).name for name in job.inputs}
