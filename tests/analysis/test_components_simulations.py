@@ -22,6 +22,7 @@ the interval for another cell errs to the safe side.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -94,9 +95,10 @@ def covers(found: _Fit, truth: np.ndarray) -> np.ndarray:
     return np.array([found.deviance(k, value) <= MOST for k, value in enumerate(values)])
 
 
-def simulate(kind: Kind, studies: int, stream: int) -> Mapping[str, np.ndarray]:
+@functools.cache
+def simulate(name: str, studies: int = 100) -> Mapping[str, np.ndarray]:
     """Estimates, and what covers, of one difference, of all differences together and of all levels together."""
-    rng = np.random.default_rng(stream)
+    rng, kind = np.random.default_rng(1), KINDS[name]
     truth = np.array([kind.draw, kind.world, kind.both, kind.seed]).T ** 2
     truth[0] = np.maximum(truth[0], truth[1] / 2)  # a level has at least its own part of a difference
     truth[:, -1] += 0.5**2  # seeds rank images unlike
@@ -123,7 +125,7 @@ def simulate(kind: Kind, studies: int, stream: int) -> Mapping[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_components_and_the_wider_interval_cover(name: str) -> None:
-    found = simulate(KINDS[name], 100, 1)
+    found = simulate(name)
     for score in ("one difference", "differences", "levels"):
         assert found[f"{score}: components"].min() >= 0.9, (score, found[f"{score}: components"])
         assert found[f"{score}: elsewhere"].mean() >= 0.93, (score, found[f"{score}: elsewhere"])
@@ -133,11 +135,11 @@ def test_components_and_the_wider_interval_cover(name: str) -> None:
 
 
 def test_estimates_are_right_on_the_mean_and_near_zero_where_nothing_is() -> None:
-    found = simulate(KINDS["as expected"], 100, 2)
+    found = simulate("as expected")
     for score, sds in (("differences", (2, 2, 0.7)), ("levels", (7, 7, 2))):
         *factors, seed = found[f"{score}: estimate"]
         assert sum(factors) == pytest.approx(sum(sd**2 for sd in sds), rel=0.15), score
         assert seed == pytest.approx(1 + 0.5**2, rel=0.05), score
-    draw, world, both, _ = simulate(KINDS["no factor matters"], 100, 3)["differences: estimate"]
+    draw, world, both, _ = simulate("no factor matters")["differences: estimate"]
     assert max(draw, both) < 0.15, "small against the seed's 1.25"
     assert world < 0.5, "worlds have test images of their own, whose variance of 1.25 is taken off"

@@ -107,7 +107,8 @@ def test_a_collapsed_seed_of_the_best_variant_is_said_and_left_out(tmp_path: Pat
     assert any("1 of 12 runs has no result" in sentence for sentence in headline(study))
     for variant in ("fne", BASE, "infonce"):  # nobody else's numbers move
         assert cells(study, variant)["rsum"] == cells(whole, variant)["rsum"]
-        assert study.estimate(variant) == whole.estimate(variant) and study.contrast(variant) == whole.contrast(variant)
+        assert repr(study.estimate(variant)) == repr(whole.estimate(variant)), "nan counts as equal to nan"
+        assert repr(study.contrast(variant)) == repr(whole.contrast(variant))
     (part,) = [part for part in sections(study) if part["name"] == BEST]
     assert part["alarm"] == "seed 1 in epochs 7 to 16, the last, not recovered"
     assert "own both rsum has no finite value" in part["missing"][0]
