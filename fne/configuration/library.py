@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -98,13 +99,17 @@ class Library:
 
     def stems(self) -> list[str]:
         """File stems of all variants, in order of name."""
+        return list(self._stems)
+
+    @functools.cached_property
+    def _stems(self) -> list[str]:
         return sorted(path.stem for path in (self.folder / "variants").glob("*.yaml"))
 
     def members(self, stem: str) -> dict[str, Variant]:
         """The variants of one file by id: itself, or the members of its sweep."""
         if stem not in self._files:
             file = self.folder / "variants" / f"{stem}.yaml"
-            if stem not in self.stems():
+            if stem not in self._stems:
                 hint = f"each is a file of {file.parent}"
                 raise bad_input("unknown variant", value=stem, allowed=self.stems(), hint=hint)
             self._files[stem] = {variant.id: variant for variant in read_variants(stem, file)}
@@ -137,7 +142,7 @@ class Library:
                     "a cycle of parents", file=child.file, key="parent", value=child.parent, hint=cycle
                 )
             stem = child.parent.partition("--")[0]
-            known = self.members(stem) if stem in self.stems() else ["base", *self.stems()]
+            known = self.members(stem) if stem in self._stems else ["base", *self._stems]
             if child.parent not in known:
                 raise bad_input(
                     "unknown parent", file=child.file, key="parent", value=child.parent, allowed=known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,13 +56,19 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def parse(text: str, source: str | Path) -> Any:
     """Parse YAML text strictly; ``source`` names it in errors."""
     try:
-        return yaml.load(text, Loader=_Strict)  # noqa: S506 - a SafeLoader
+        return copy.deepcopy(_loaded(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else None
         raise bad_input(f"not valid YAML: {error.problem or error.context}", file=source, key=where) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise bad_input(f"not valid YAML: {str(error).splitlines()[0]}", file=source) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _loaded(text: str) -> Any:
+    """A text's value, worked out once: the same files are read for every study and variant that inherits from them."""
+    return yaml.load(text, Loader=_Strict)  # noqa: S506 - a SafeLoader
 
 
 def _text_keys(value: Mapping[Any, Any], path: Path, prefix: str) -> None:

@@ -1,6 +1,5 @@
 # All Python that the rules need: the studies (checked before the DAG is built), where things lie, what triggers a run.
 # The package answers every question of substance (fne.config, fne.paths); nothing here imports torch.
-import ast
 import functools
 import re
 import shlex
@@ -300,6 +299,7 @@ def asked_of_series(wildcards):
     return [series.title, series.question, [list(point.items()) for point in series.points], asked_by(series.shared)]
 
 
+@functools.cache
 def module_files(module):
     """Files of one module of fne, found without importing it; of a folder, all files in it."""
     place = Path(fne.__file__).parents[1].joinpath(*module.split("."))
@@ -307,22 +307,19 @@ def module_files(module):
     return [file for file in files if file.is_file() and file.suffix != ".pyc"]
 
 
+# An import of something of fne, at a line's start or within a function; names in parentheses may take several lines.
+IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(fne[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n#]+)|import[ \t]+(fne[\w.]*))", re.M)
+
+
 @functools.cache
 def imported_modules(file):
     """Modules of fne that a file imports, at its top or within a function."""
     if file.suffix != ".py":
         return set()
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except SyntaxError:  # the job that imports it will say so, and better
-        return set()
     found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            inside = {f"{node.module}.{name.name}" for name in node.names}
-            found |= {name for name in inside if module_files(name)} or {node.module}
+    for module, names, whole in IMPORT.findall(file.read_text(encoding="utf-8")):
+        inside = {f"{module}.{name.split()[0]}" for name in names.strip("()").split(",") if name.strip()}
+        found |= {name for name in inside if module_files(name)} or {module or whole}
     return {name for name in found if name.startswith(ROOMS)}
 
 
