@@ -261,7 +261,9 @@ def test_a_polite_kill_leaves_nothing_half_written(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     command = [sys.executable, "-c", TERMINATED, str(tmp_path / "a.csv")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    # a shell that starts tests in the background has its children ignore SIGINT
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(number)
     _, err = process.communicate()
