@@ -47,6 +47,11 @@ def content(file: Path) -> Any:
     return file.read_bytes()
 
 
+def equal(first: Path, second: Path) -> bool:
+    """Are both there, with equal content?"""
+    return first.exists() and second.exists() and content(first) == content(second)
+
+
 def strip(value: Any) -> Any:
     """Without the keys of :data:`OF_THIS_RUN`, at any depth."""
     if isinstance(value, dict):
@@ -64,13 +69,11 @@ def main(commit: str) -> None:
         finally:
             subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(tree)], check=True)
         here = run(ROOT, Path(place) / "here")
-        files = sorted({p.relative_to(side) for side in (there, here) for p in side.glob("results/**/*") if p.is_file()}
-                       | {p.relative_to(side) for side in (there, here) for p in side.glob("resources/**/*.bin")})  # fmt: skip
-        files = [file for file in files if file.suffix in (".safetensors", ".npz", ".json", ".csv", ".bin")]
-        differs = [
-            file for file in files
-            if not ((there / file).exists() and (here / file).exists() and content(there / file) == content(here / file))
-        ]  # fmt: skip
+        made = [side / name for side in (there, here) for name in ("results", "resources")]
+        found = [(folder.parent, path) for folder in made for path in folder.rglob("*")]
+        kinds = (".safetensors", ".npz", ".json", ".csv", ".bin")
+        files = sorted({path.relative_to(side) for side, path in found if path.suffix in kinds and path.is_file()})
+        differs = [file for file in files if not equal(there / file, here / file)]
         for file in differs:
             print(f"differs: {file}")
         weights = sum(file.suffix == ".safetensors" for file in files)

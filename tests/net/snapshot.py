@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 
 from fne.cli import main
 from fne.config import Series, evaluation_digest, load, resolve, study_files, training_digest
-from tests.snakemake_project import ROOT, Project
+from tests.snakemake_project import ROOT, Job, Project
 
 HERE = Path(__file__).parent
 RESULT = HERE / "smoke.tar.xz"
@@ -49,30 +50,33 @@ def digests() -> dict[str, Any]:
     return found
 
 
-def graphs() -> dict[str, Any]:
-    """Target -> job -> inputs and outputs; source files, which move, stand in :func:`sources`."""
+@functools.cache
+def planned() -> dict[str, list[Job]]:
+    """The jobs of every target, by dry runs."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project.copy_of(ROOT, Path(folder) / "project")
-        return {
-            target: {
-                " ".join((job.rule, *(f"{key}={value}" for key, value in sorted(job.wildcards.items())))): {
-                    "inputs": sorted(name for name in job.inputs if not name.startswith("fne/")),
-                    "outputs": sorted(job.outputs),
-                }
-                for job in project.planned("--forceall", *arguments)
+        return {target: project.planned("--forceall", *arguments) for target, arguments in TARGETS.items()}
+
+
+def graphs() -> dict[str, Any]:
+    """Target -> job -> inputs and outputs; source files, which move, stand in :func:`sources`."""
+    return {
+        target: {
+            " ".join((job.rule, *(f"{key}={value}" for key, value in sorted(job.wildcards.items())))): {
+                "inputs": sorted(name for name in job.inputs if not name.startswith("fne/")),
+                "outputs": sorted(job.outputs),
             }
-            for target, arguments in TARGETS.items()
+            for job in jobs
         }
+        for target, jobs in planned().items()
+    }
 
 
 def sources() -> dict[str, Any]:
     """Rule -> source files that are its inputs: an edit of one runs the rule again."""
     found: dict[str, set[str]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        project = Project.copy_of(ROOT, Path(folder) / "project")
-        for target in ("all", "notebook", "verify", "variance"):
-            for job in project.planned("--forceall", *TARGETS[target]):
-                found.setdefault(job.rule, set()).update(name for name in job.inputs if name.startswith("fne/"))
+    for job in (job for jobs in planned().values() for job in jobs):
+        found.setdefault(job.rule, set()).update(name for name in job.inputs if name.startswith("fne/"))
     return {rule: sorted(names) for rule, names in sorted(found.items()) if names}
 
 
