@@ -1,6 +1,6 @@
 """False Negative Elimination: a reproducibility and ablation-study harness for image-text retrieval.
 
-Importing this package, ``fne.config`` or ``fne.paths`` imports no torch: Snakemake does so at every dry run.
+Importing this package, ``fne.study.api`` or ``fne.study.paths`` imports no torch: Snakemake does so at every dry run.
 """
 
 __version__ = "0.1.0"

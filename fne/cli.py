@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fne import verbs
-from fne.failures import explain
+from fne.steps import verbs
+from fne.utils.os_errors import explain
 
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 
@@ -80,8 +80,9 @@ def _option(*names: str, **meaning: Any) -> argparse.ArgumentParser:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    from fne import __version__, paths
+    from fne import __version__
     from fne.data.sources import SOURCES
+    from fne.study import paths
 
     description = "From raw image-text pairs to a report, one verb per step."
     parser = argparse.ArgumentParser(prog="fne", description=description, allow_abbrev=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fne import config
-from fne.errors import UserError
+from fne.study import api as config
+from fne.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = {"data.annotations": "/a/split.json", "data.images": "/a/images"}

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from fne import cli, paths
-from fne.config import load_study
-from fne.errors import UserError
-from fne.failures import explain
+from fne import cli
 from fne.scenes.pair import Recipe
+from fne.study import paths
+from fne.study.api import load_study
+from fne.utils.errors import UserError
+from fne.utils.os_errors import explain
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ["--study", "smoke", "--root", str(ROOT)]
@@ -114,9 +115,9 @@ def test_tables_of_a_real_corpus_need_no_paths_but_training_does(
 
 def test_threads_are_set_before_any_room_is_entered(calls: list, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
-    room = types.ModuleType("fne.training.run")
+    room = types.ModuleType("fne.steps.train")
     room.run = lambda *given: seen.update(os.environ)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fne.training.run", room)
+    monkeypatch.setitem(sys.modules, "fne.steps.train", room)
     torch = types.SimpleNamespace(set_num_threads=lambda n: seen.update(torch=n))
     monkeypatch.setitem(sys.modules, "torch", torch)
     assert cli.main(["train", *STUDY, *JOB, "--threads", "3", "--device", "cpu"]) == 0
@@ -244,14 +245,14 @@ def test_signal_handlers_are_put_back(calls: list) -> None:
 TERMINATED = """
 import sys, time, types
 from fne import cli, files
-room = types.ModuleType("fne.stats.compare")
+room = types.ModuleType("fne.steps.compare")
 def run(study, root):
     with files.atomic_path(sys.argv[1]) as path:
         path.write_text("half")
         print("ready", flush=True)
         time.sleep(60)
 room.run = run
-sys.modules["fne.stats.compare"] = room
+sys.modules["fne.steps.compare"] = room
 sys.exit(cli.main(["compare", "--study", "smoke"]))
 """
 
@@ -280,15 +281,15 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_no_permission(
     tmp_path: Path, calls: list, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fne.files import write_text
+    from fne.utils.files import write_text
 
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     if os.access(locked, os.W_OK):
         pytest.skip("this user may write everywhere")
-    room = types.ModuleType("fne.stats.compare")
+    room = types.ModuleType("fne.steps.compare")
     room.run = lambda *given: write_text(locked / "a.csv", "x")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fne.stats.compare", room)
+    monkeypatch.setitem(sys.modules, "fne.steps.compare", room)
     assert cli.main(["compare", *STUDY]) == 2
     assert "no permission" in capsys.readouterr().err
 
@@ -301,9 +302,9 @@ def test_a_disk_that_is_really_full(
         with open("/dev/full", "w", encoding="utf-8") as handle:
             handle.write("x")
 
-    room = types.ModuleType("fne.stats.compare")
+    room = types.ModuleType("fne.steps.compare")
     room.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fne.stats.compare", room)
+    monkeypatch.setitem(sys.modules, "fne.steps.compare", room)
     assert cli.main(["compare", *STUDY]) == 2
     assert "the disk is full; free some space" in capsys.readouterr().err
 
@@ -311,8 +312,8 @@ def test_a_disk_that_is_really_full(
 def test_light_imports() -> None:
     """Snakemake imports these at every dry run; torch alone takes three seconds."""
     code = (
-        "import sys\nimport fne, fne.config, fne.paths, fne.cli, fne.lease, fne.provenance\n"
-        "from fne.config import load_study\nload_study('paper')\nfne.cli.build_parser()\n"
+        "import sys\nimport fne, fne.study.api, fne.study.paths, fne.cli, fne.utils.lease, fne.utils.provenance\n"
+        "from fne.study.api import load_study\nload_study('paper')\nfne.cli.build_parser()\n"
         f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fne import config, paths
-from fne.errors import UserError
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+from fne.study import api as config
+from fne.study import paths
+from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project, digests, sweep, tuned_file
 
 

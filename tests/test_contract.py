@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fne.catalog import Entry
-from fne.contract import check
-from fne.errors import UserError
+from fne.checks.contract import check
 from fne.losses.loss import Loss, pick, positive_similarity
+from fne.negatives.registry import Entry
 from fne.negatives.strategy import Selection, Strategy, draw, hardest, usable
+from fne.utils.errors import UserError
 
 
 class Sound(Strategy):

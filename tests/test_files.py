@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne import files
-from fne.audit import calibration_tables, picks
+from fne.analysis import calibration_tables, layout
 from fne.data.truth import Truth
-from fne.errors import UserError, bad_input
-from fne.retrieval.evaluate import read_rankings
-from fne.stats import layout
+from fne.steps.evaluate import read_rankings
+from fne.training import picks
+from fne.utils import files
+from fne.utils.errors import UserError, bad_input
 
 
 def left_in(folder: Path) -> list[str]:
@@ -76,7 +76,7 @@ def test_a_folder_appears_whole_and_takes_the_old_ones_place(tmp_path: Path) -> 
 
 def test_a_killed_writer_leaves_no_file_of_the_final_name(tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom fne.files import atomic_path\n"
+        "import sys, time\nfrom fne.utils.files import atomic_path\n"
         "with atomic_path(sys.argv[1]) as path:\n    path.write_text('half')\n"
         "    print('ready', flush=True)\n    time.sleep(60)\n"
     )

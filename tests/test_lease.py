@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fne import lease
-from fne.errors import UserError
+from fne.utils import lease
+from fne.utils.errors import UserError
 
 TWO = ["GPU-aaaa", "GPU-bbbb"]
 

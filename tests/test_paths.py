@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fne import config, paths
-from fne.configuration import merge
-from fne.configuration.library import Library
-from fne.configuration.schema import REGIMES
-from fne.errors import UserError
 from fne.scenes import pair
+from fne.study import api as config
+from fne.study import paths, validate
+from fne.study.library import Library
+from fne.study.schema import REGIMES
+from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project
 
 
@@ -25,11 +25,11 @@ def test_unread_keys_are_exactly_those_that_prune_removes(project: Project, regi
     library = Library(project.root)
     for variant in config.list_variants(project.root):
         flat = library.merged(variant)
-        kept, read = merge.prune(flat, regime), merge.keys_read(flat, regime)
+        kept, read = validate.prune(flat, regime), validate.keys_read(flat, regime)
         assert set(kept) == read and all(kept[key] == flat[key] for key in kept)
         for key in set(flat) - read:
-            assert merge.why_unread(key, flat, regime)
-        assert read <= merge.keys_read(flat), "a variant may set what either regime reads"
+            assert validate.why_unread(key, flat, regime)
+        assert read <= validate.keys_read(flat), "a variant may set what either regime reads"
 
 
 def test_paths_are_relative_and_named_as_promised(project: Project) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from fne import provenance
-from fne.errors import UserError
+from fne.utils import provenance
+from fne.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,7 +73,7 @@ def test_record_names_neither_host_nor_user() -> None:
 
 def test_peak_memory_counts_what_was_used() -> None:
     code = (
-        "from fne.provenance import peak_memory_mb as peak\nbefore = peak()\n"
+        "from fne.utils.provenance import peak_memory_mb as peak\nbefore = peak()\n"
         "block = b'x' * (200 * 2**20)\nassert 190 < peak() - before < 260, (before, peak())\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

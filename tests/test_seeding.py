@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from fne.seeding import numpy_stream, stream_seed, torch_stream
+from fne.utils.seeding import numpy_stream, stream_seed, torch_stream
 
 
 def test_stream_seed_is_the_documented_hash() -> None:
@@ -18,7 +18,7 @@ def test_stream_seed_is_the_documented_hash() -> None:
 
 
 def test_the_same_in_another_process() -> None:
-    code = "from fne.seeding import stream_seed; print(stream_seed(0, 'order', 1))"
+    code = "from fne.utils.seeding import stream_seed; print(stream_seed(0, 'order', 1))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == stream_seed(0, "order", 1)
 

@@ -1,1 +1,1 @@
-"""Statistics that take arrays and give numbers: no files, no configuration."""
+"""Numbers in, numbers out: intervals, tests, rates, calibration scores, components of variance. Writes no files."""

@@ -154,7 +154,7 @@ def half_width_elsewhere(variance: float, freedom: float, another: Another, leve
     97.8 % with 16 cells, 95.5 to 99.8 % with 10, and always where no factor matters.
 
     Args:
-        variance, freedom: Var_c and df_c, of :func:`fne.stats.intervals.variance_of_mean`.
+        variance, freedom: Var_c and df_c, of :func:`fne.analysis.intervals.variance_of_mean`.
         another: v, its standard error and the fewest levels of a factor.
         level: Nominal coverage.
     """

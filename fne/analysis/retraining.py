@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fne.stats.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Verdict, compare_with_published
-from fne.stats.intervals import LEVEL
+from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Verdict, compare_with_published
+from fne.analysis.intervals import LEVEL
 
 RULE = "retraining"
 K = 9.0
@@ -45,7 +45,7 @@ class Change:
         n_reference, n_here: Seeds.
         low, high: The interval of ``here - reference``; NaN with fewer than two seeds on a side.
         tolerance: Half the width of what counts as the same.
-        verdict: See :func:`fne.stats.equivalence.compare_with_published`.
+        verdict: See :func:`fne.analysis.equivalence.compare_with_published`.
     """
 
     reference: float

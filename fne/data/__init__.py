@@ -1,1 +1,1 @@
-"""Data: the embedded world, corpora and their downloads, manifests, ground truth. No torch in this room."""
+"""Data of any form read into one manifest, its splits and its ground truth; downloads. Imports no torch."""

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from fne.data.download import check_space, is_web_page, web_page
-from fne.errors import bad_input
-from fne.files import atomic_folder, atomic_path
-from fne.progress import Progress
+from fne.utils.errors import bad_input
+from fne.utils.files import atomic_folder, atomic_path
+from fne.utils.progress import Progress
 
 MAX_RATIO = 100
 """Bytes out per byte in, of the whole and of each file above :data:`SMALL`. Pictures have 1, captions about 6."""

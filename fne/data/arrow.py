@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from fne.data.flat import CAPTION, IMAGE, IMAGE_ID, pick, to_record
 from fne.data.items import SPLIT_OF, Item, Record
-from fne.errors import bad_input
-from fne.files import read_json
-from fne.progress import Progress
+from fne.data.tabular import CAPTION, IMAGE, IMAGE_ID, pick, to_record
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json
+from fne.utils.progress import Progress
 
 if TYPE_CHECKING:
     import pyarrow

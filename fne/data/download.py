@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import fne
-from fne.errors import bad_input
-from fne.progress import Progress
+from fne.utils.errors import bad_input
+from fne.utils.progress import Progress
 
 PIECE = 1 << 18
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)

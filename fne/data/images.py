@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from fne.data.items import NAMED
-from fne.errors import bad_input
-from fne.progress import Progress
+from fne.utils.errors import bad_input
+from fne.utils.progress import Progress
 
 
 def verify_images(root: Path, files: Sequence[str], where: str | None = None) -> str:

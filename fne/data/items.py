@@ -15,7 +15,7 @@ import numpy as np
 from fne.data.manifest import SPLITS
 from fne.data.truth import Truth, sorted_pairs
 from fne.data.writing import Corpus
-from fne.errors import bad_input
+from fne.utils.errors import bad_input
 
 SPLIT_OF = {
     "train": "train", "restval": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.data.items import Item, caption_text, image_file, split_of
-from fne.errors import bad_input
+from fne.utils.errors import bad_input
 
 CUSTOM = "custom"
 """The name of any corpus of a user's own: its file may name itself as it likes."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fne.data.truth import Truth
-from fne.errors import bad_input
-from fne.files import read_json, sha256_file
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json, sha256_file
 
 SCHEMA = 1
 SPLITS = ("train", "val", "test")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fne.errors import bad_input
-from fne.files import DAMAGED
+from fne.utils.errors import bad_input
+from fne.utils.files import DAMAGED
 
 KINDS = ("exact", "judged", "equal_captions")
 """``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs; the rest count as not

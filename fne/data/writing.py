@@ -17,7 +17,7 @@ import PIL
 import fne
 from fne.data.manifest import NAME, SCHEMA, SPLITS, count_splits, digest_rows
 from fne.data.truth import Truth, prevalence
-from fne.files import sha256_file, write_json
+from fne.utils.files import sha256_file, write_json
 
 
 @dataclass(frozen=True)

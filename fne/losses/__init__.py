@@ -1,1 +1,1 @@
-"""What a selection costs: losses over the selected negatives, one small file each."""
+"""What a selection costs: one small file per loss."""

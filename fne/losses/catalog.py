@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fne.catalog import Entry
+from fne.negatives.registry import Entry
 
 LOSSES: dict[str, Entry] = {
     "triplet": Entry(

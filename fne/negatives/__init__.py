@@ -1,1 +1,1 @@
-"""Which negatives an anchor is trained against: the memory queue, the densities, and one small file per strategy."""
+"""Which negatives an anchor is trained against: one small file per strategy, density and memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from fne.catalog import Entry, Idle
+from fne.negatives.registry import Entry, Idle
 
 if TYPE_CHECKING:
     from fne.negatives.densities.density import Density

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fne.audit import recalibration
+from fne.negatives import maps
 
 FIELDS = {"isotonic": ("x", "y"), "platt": ("slope", "offset")}
 
@@ -19,7 +19,7 @@ class Recalibration:
     ``platt``      ``sigmoid(a logit(p) + b)``, a >= 0
     =============  ==================================================================================
 
-    The fits are those of :mod:`fne.audit.recalibration`, in numpy and one replicate after the other: they are made
+    The fits are those of :mod:`fne.negatives.maps`, in numpy and one replicate after the other: they are made
     once an epoch. Applying them is one pass over all replicates.
 
     State: ``map_fitted`` (...) bool, and float64 ``map_x``, ``map_y`` of shape (..., K), or ``map_slope``,
@@ -81,13 +81,13 @@ class Recalibration:
 
     def _platt(self, p: Tensor) -> Tensor:
         slope, offset = (self._state[f"map_{name}"][..., None, None] for name in FIELDS["platt"])
-        p = p.clamp(recalibration.CLIP, 1 - recalibration.CLIP)
+        p = p.clamp(maps.CLIP, 1 - maps.CLIP)
         return torch.sigmoid(slope * (torch.log(p) - torch.log1p(-p)) + offset)
 
     def _fitted(self, probability: np.ndarray, positive: np.ndarray) -> list[np.ndarray]:
         """The tables of one replicate, (K,) each."""
-        found = recalibration.fit(self.kind, probability, positive)
-        if isinstance(found, recalibration.Platt):
+        found = maps.fit(self.kind, probability, positive)
+        if isinstance(found, maps.Platt):
             return [np.array([found.slope]), np.array([found.offset])]
         x, y = found.x, found.y
         # Within a level only its ends matter; there are two at least, between which a straight line is drawn.

@@ -1,1 +1,1 @@
-"""The embedded world's own encoders: the shipped pair and how others are drawn. (The world itself: fne.data.scenes.)"""
+"""The embedded world: coloured shapes whose captions are logical forms, so that truth is exact; its encoders."""

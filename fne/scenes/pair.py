@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.errors import bad_input
-from fne.files import sha256_file, sha256_text
+from fne.utils.errors import bad_input
+from fne.utils.files import sha256_file, sha256_text
 
 GRID = 2.0**-12
 """Features are multiples of it; float32 holds every multiple below 4096 exactly. Between kernels float64 features
@@ -89,8 +89,8 @@ def check_unseen(world: Path) -> None:
     Raises:
         UserError: A split holds a scene that is set aside for pretraining: it was prepared by other code.
     """
-    from fne.data.scenes.prepare import load_scenes
-    from fne.data.scenes.world import reserved
+    from fne.scenes.prepare import load_scenes
+    from fne.scenes.world import reserved
 
     for file in sorted(world.glob("scenes.*.npz")):
         count = int(reserved(load_scenes(file).keys()).sum())

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from fne import paths
+from fne.analysis.equivalence import INCONCLUSIVE, REPRODUCED, VERDICTS, Verdict
+from fne.analysis.intervals import LEVEL
 from fne.analysis.retraining import Change, compare, overall
-from fne.config import Study
-from fne.files import write_csv, write_json
-from fne.reporting.verified import SCHEMA, made_from, sentence
-from fne.reporting.wording import harmless, percent, signed, span
-from fne.sharing import reference
-from fne.stats.equivalence import INCONCLUSIVE, REPRODUCED, VERDICTS, Verdict
-from fne.stats.intervals import LEVEL
-from fne.study_results import StudyResults, load
+from fne.report.text.verified import SCHEMA, made_from, sentence
+from fne.report.text.wording import harmless, percent, signed, span
+from fne.results import reference
+from fne.results.study import StudyResults, load
+from fne.study import paths
+from fne.study.api import Study
+from fne.utils.files import write_csv, write_json
 
 SCORE, DIFFERENCE = "score", "difference"
 COLUMNS = ["study", "quantity", "variant", "baseline", "protocol", "direction", "metric", "n_reference", "n_here",
@@ -35,7 +35,7 @@ REASONS = {
     "other_versions": "versions of Python, of packages or of the training protocol differ",
     "other_machine": "processor, kernels, threads or device differ",
 }
-"""Why a row may be what it is, beside :data:`fne.stats.equivalence.REASONS`: none of them decides its verdict but
+"""Why a row may be what it is, beside :data:`fne.analysis.equivalence.REASONS`: none of them decides its verdict but
 ``other_protocol``."""
 
 
@@ -59,7 +59,7 @@ def run(study: Study, root: Path, record: bool = False) -> str:
         record: Make the reference from the finished study instead.
 
     Raises:
-        UserError: As :func:`fne.sharing.reference.require`, or :func:`fne.sharing.reference.build` and ``write``; or
+        UserError: As :func:`fne.results.reference.require`, or :func:`fne.results.reference.build` and ``write``; or
             the study has no results.
     """
     if record:

@@ -1,1 +1,1 @@
-"""One engine: batches, steps, validation, diagnostics, checkpoints, and the tuning protocol."""
+"""One engine: batches, steps, validation, diagnostics, checkpoints. Knows no strategy, loss or study by name."""

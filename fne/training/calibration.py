@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.errors import bad_input
 from fne.negatives.strategy import Strategy
-from fne.seeding import torch_stream
 from fne.training.data import Pairs
 from fne.training.learner import Learner
+from fne.utils.errors import bad_input
+from fne.utils.seeding import torch_stream
 
 
 def check_known(strategy: Strategy, config: dict[str, Any], val: Pairs) -> None:

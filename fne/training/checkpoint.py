@@ -9,9 +9,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from fne.errors import bad_input
-from fne.files import atomic_path
 from fne.training.engine import Engine
+from fne.utils.errors import bad_input
+from fne.utils.files import atomic_path
 
 NAME = "checkpoint.safetensors"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from fne.catalog import NEEDS
+from fne.negatives.registry import NEEDS
 
 if TYPE_CHECKING:
     from fne.negatives.memory.kind import Candidates
@@ -70,7 +70,7 @@ class Context:
     guide: Guide | None
 
     def parts(self, needs: Collection[str], direction: int) -> dict[str, Any]:
-        """The named parts for one direction; see :data:`fne.catalog.NEEDS`."""
+        """The named parts for one direction; see :data:`fne.negatives.registry.NEEDS`."""
         return {name: getattr(self, f"_{name}")(direction) for name in NEEDS if name in needs}
 
     def _direction(self, direction: int) -> int:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
-from fne.errors import bad_input
-from fne.features.store import Features
-from fne.seeding import torch_stream
+from fne.encoders.store import Features
+from fne.utils.errors import bad_input
+from fne.utils.seeding import torch_stream
 
 if TYPE_CHECKING:
     from fne.training.learner import Learner

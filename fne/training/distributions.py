@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from fne.negatives.statistics import PairStatistics
-from fne.seeding import torch_stream
 from fne.training.data import Pairs
 from fne.training.learner import Learner
 from fne.training.step import same_image
+from fne.utils.seeding import torch_stream
 
 BINS = 100
 BATCHES = 32

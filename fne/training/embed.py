@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fne import paths
-from fne.config import Study, parse_block, resolve
-from fne.errors import bad_input
-from fne.files import read_json
-from fne.training.corpus import open_corpus, torch_device
+from fne.study import paths
+from fne.study.api import Study, parse_block, resolve
+from fne.training.pairs import open_corpus, torch_device
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json
 
 
 def embed_split(

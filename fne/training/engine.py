@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.audit.log import PickLog, PickPlan
+from fne.evaluation.ranking import validation_recalls
 from fne.negatives.memory.kind import build_memory
-from fne.retrieval.ranking import validation_recalls
 from fne.training.calibration import check_known, known_pairs
 from fne.training.context import Guide
 from fne.training.data import EpochPlan, Pairs, steps_per_epoch
 from fne.training.diagnostics import DIRECTIONS, Diagnostics
 from fne.training.learner import Inputs
+from fne.training.pick_log import PickLog, PickPlan
 from fne.training.step import Batch, Step, build_rule, warmup_rule
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}

@@ -1,4 +1,4 @@
-"""The seam between the engine and what it trains: heads on features here, whole encoders in :mod:`fne.finetune`."""
+"""The seam between the engine and what it trains: heads on features here, encoders in :mod:`fne.training.finetune`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fne.models.dropout import dropout
-from fne.models.heads import DualEncoder
-from fne.seeding import torch_stream
+from fne.training.dropout import dropout
+from fne.training.heads import DualEncoder
 from fne.training.step import Batch, clip_gradients
+from fne.utils.seeding import torch_stream
 
 if TYPE_CHECKING:
     from fne.training.data import EpochPlan, Items, Pairs, Split

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from fne import paths
-from fne.errors import bad_input
-from fne.models.heads import DualEncoder
+from fne.study import paths
 from fne.training.data import Standardiser
+from fne.training.heads import DualEncoder
+from fne.utils.errors import bad_input
 
 
 def load_model(

@@ -31,7 +31,7 @@ import pytest
 from scipy.stats import chi2
 
 from fne.analysis.components import Another, Cell, _Fit, _part, half_width_elsewhere
-from fne.stats.intervals import variance_of_mean, width_of_mean
+from fne.analysis.intervals import variance_of_mean, width_of_mean
 
 FACTORS = ("encoders.draw", "data.seed")
 LEVELS, SEEDS, IMAGES, VARIANTS = 4, 3, 40, 5

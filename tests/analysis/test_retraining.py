@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
+from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, VERDICTS
 from fne.analysis.retraining import Change, K, Tolerance, compare, overall, tolerance_of, welch
-from fne.stats.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, VERDICTS
 
 
 def quantile_of_t(share: float, freedom: float) -> float:

@@ -10,24 +10,25 @@ import numpy as np
 import pytest
 import torch
 
-from fne import paths
-from fne.audit import calibration, recalibration
-from fne.audit import run as audit
-from fne.audit.calibrated import calibration_files, estimates
-from fne.audit.calibration import Sample, sampled, val_batches
-from fne.audit.calibration_tables import read, rows_of
-from fne.audit.posteriors import posteriors
-from fne.audit.scores import METRICS, Scored
-from fne.config import Study, load_study, resolve
+from fne.analysis.calibration_tables import read, rows_of
+from fne.analysis.posteriors import posteriors
+from fne.analysis.scores import METRICS, Scored
 from fne.data.manifest import Manifest
-from fne.data.scenes.logic import evaluate, read_forms
-from fne.data.scenes.world import Scenes
 from fne.data.truth import Truth
-from fne.errors import UserError
+from fne.negatives import maps
 from fne.negatives.catalog import DENSITIES
-from fne.provenance import read_test_accesses
-from fne.training import run as job
+from fne.results.calibrated import calibration_files, estimates
+from fne.scenes.logic import evaluate, read_forms
+from fne.scenes.world import Scenes
+from fne.steps import audit
+from fne.steps import calibrate as calibration
+from fne.steps import train as job
+from fne.steps.calibrate import Sample, sampled, val_batches
+from fne.study import paths
+from fne.study.api import Study, load_study, resolve
 from fne.training.embed import embed_split
+from fne.utils.errors import UserError
+from fne.utils.provenance import read_test_accesses
 from tests.training import project, toy
 
 
@@ -163,7 +164,7 @@ def test_a_variant_that_recalibrates_itself_is_scored_with_its_map(kind: str) ->
         for posterior in (before, after):
             posterior.fit(batches, (known, truth))
         p = before.probability(known)[0][others].numpy()
-        wanted = recalibration.fit(kind, p, truth[others].numpy())(before.probability(square())[0].numpy())
+        wanted = maps.fit(kind, p, truth[others].numpy())(before.probability(square())[0].numpy())
         found, apart = after.probability(square())[0].numpy(), ~np.eye(9, dtype=bool)
         assert found[apart] == pytest.approx(wanted[apart], abs=1e-6), before.name
 

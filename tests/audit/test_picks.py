@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from fne.audit import picks
-from fne.audit.log import PickPlan, evenly
-from fne.config import digest
-from fne.errors import UserError
+from fne.study.api import digest
+from fne.training import picks
 from fne.training.data import EpochPlan
 from fne.training.engine import Engine
+from fne.training.pick_log import PickPlan, evenly
+from fne.utils.errors import UserError
 from tests.training import toy
 
 CPU = torch.device("cpu")

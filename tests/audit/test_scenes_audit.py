@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne import paths
-from fne.audit import picks
-from fne.audit import run as audit
-from fne.audit.tables import TABLES
-from fne.config import Study, load_study
 from fne.data.manifest import Manifest
-from fne.data.scenes.logic import evaluate, read_forms
-from fne.data.scenes.world import Scenes
-from fne.errors import UserError
-from fne.files import read_json
-from fne.reporting.figures import draw
-from fne.study_results import StudyResults
-from fne.training import run as job
+from fne.report.figures.registry import draw
+from fne.results.audit_tables import TABLES
+from fne.results.study import StudyResults
+from fne.scenes.logic import evaluate, read_forms
+from fne.scenes.world import Scenes
+from fne.steps import audit
+from fne.steps import train as job
+from fne.study import paths
+from fne.study.api import Study, load_study
+from fne.training import picks
+from fne.utils.errors import UserError
+from fne.utils.files import read_json
 from tests.training import project
 
 KEPT = {"audit.picks": "sampled", "audit.steps": 2, "train.epochs": 3}

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from fne.audit.judged import judged
-from fne.audit.recalibration import Isotonic, Platt, fit
-from fne.audit.scores import BINS, METRICS, Scored, bootstrap
-from fne.config import training_digest
+from fne.analysis.human_annotations import judged
+from fne.analysis.scores import BINS, METRICS, Scored, bootstrap
 from fne.data.truth import Truth
-from fne.errors import UserError
+from fne.negatives.maps import Isotonic, Platt, fit
+from fne.study.api import training_digest
+from fne.utils.errors import UserError
 
 
 def by_loops(p: list[float], y: list[int]) -> dict[str, float]:

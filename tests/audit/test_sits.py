@@ -13,28 +13,29 @@ import pytest
 import torch
 from PIL import Image
 
-from fne import paths
-from fne.audit import calibration, recalibration, sits
-from fne.audit import run as audit
-from fne.audit.calibrated import calibration_files
-from fne.audit.calibration import val_batches
-from fne.audit.calibration_tables import read
-from fne.audit.posteriors import posteriors
-from fne.audit.scores import METRICS, Scored
-from fne.config import Study, resolve, training_digest
+from fne.analysis.calibration_tables import read
+from fne.analysis.posteriors import posteriors
+from fne.analysis.scores import METRICS, Scored
+from fne.data import cxc_sits
+from fne.data.coco_relevance import read as read_relevance
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth, sorted_pairs
-from fne.errors import UserError
-from fne.retrieval import rank
-from fne.retrieval.relevance import read as read_relevance
-from fne.training import run as job
+from fne.negatives import maps
+from fne.results.calibrated import calibration_files
+from fne.steps import audit, rank
+from fne.steps import calibrate as calibration
+from fne.steps import train as job
+from fne.steps.calibrate import val_batches
+from fne.study import paths
+from fne.study.api import Study, resolve, training_digest
 from fne.training.embed import embed_split
+from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project
 from tests.retrieval.coco import own_truth, view_of
 from tests.training import project
 
 VIEW = view_of([10, 20, 30], [1, 2, 3, 4, 5, 6], np.array([0, 0, 1, 2, 2, 2]))
-HEADER = ",".join(sits.COLUMNS)
+HEADER = ",".join(cxc_sits.COLUMNS)
 ROWS = [(1, 10, 4.9), (3, 10, 3.0), (4, 10, 2.99), (6, 20, 5), (2, 30, 0), (2, 20, 3.4), (5, 30, 1.0)]
 """Caption, image, score; the first and the last are an image's own."""
 
@@ -50,7 +51,7 @@ def write(folder: Path, rows: list[tuple[int, int, float]], split: str = "test")
 
 
 def known(folder: Path, match: float = 3.0, view: SplitView = VIEW, truth: Truth | None = None) -> Truth:
-    return sits.known({"audit": {"sits": folder, "sits_match": match}}, view, truth or own_truth(view))
+    return cxc_sits.known({"audit": {"sits": folder, "sits_match": match}}, view, truth or own_truth(view))
 
 
 def judged(truth: Truth) -> dict[tuple[int, int], tuple[float, int]]:
@@ -84,7 +85,7 @@ def test_a_rating_overrules_equal_captions(tmp_path: Path) -> None:
 
 def test_no_folder_leaves_the_truth_as_it_is() -> None:
     truth = own_truth(VIEW)
-    assert sits.known({"audit": {"sits": None, "sits_match": 3.0}}, VIEW, truth) is truth
+    assert cxc_sits.known({"audit": {"sits": None, "sits_match": 3.0}}, VIEW, truth) is truth
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_a_missing_rating_file_is_told_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         paths.check_given(study)
     told = str(caught.value)
-    assert "sits_val.csv: audit.sits: no such file" in told and "sits_test.csv" not in told.replace(sits.SOURCE, "")
+    assert "sits_val.csv: audit.sits: no such file" in told and "sits_test.csv" not in told.replace(cxc_sits.SOURCE, "")
 
 
 SPLITS = {"train": 60, "val": 24, "test": 24}
@@ -239,8 +240,8 @@ def test_maps_are_fitted_on_ratings_of_val_and_scored_on_those_of_test(made) -> 
                     y[split].append(score >= 3.0)
         p, y = ({split: np.array(values[split]) for split in views} for values in (p, y))
         assert 10 < y["test"].sum() < len(y["test"]) - 10
-        for kind in ("none", *recalibration.MAPS):
-            mapped = p["test"] if kind == "none" else recalibration.fit(kind, p["val"], y["val"])(p["test"])
+        for kind in ("none", *maps.MAPS):
+            mapped = p["test"] if kind == "none" else maps.fit(kind, p["val"], y["val"])(p["test"])
             (row,) = [r for r in rows if (r["seed"], r["own"], r["recalibration"]) == (seed, True, kind)]
             assert (row["pairs"], row["positives"]) == (len(y["test"]), y["test"].sum())
             found = [row["scores"][name] for name in METRICS]

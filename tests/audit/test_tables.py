@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fne.audit.agreement import agreement, keyed, pairs
-from fne.audit.popular import TOP, concentration, gini, poisson_gini, popular
-from fne.audit.rates import age_bins, ages, epochs, prepared, rate, risk
-from fne.stats.proportion import share
+from fne.analysis.most_picked import TOP, concentration, gini, poisson_gini, popular
+from fne.analysis.pick_overlap import agreement, keyed, pairs
+from fne.analysis.proportion import share
+from fne.analysis.rates import age_bins, ages, epochs, prepared, rate, risk
 
 WARMUP, SHARED = 1, range(2, 4)
 """Its own warm-up ends before the epochs that all variants share."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fne.configuration import schema
-from fne.configuration.fields import check_value, flatten
-from fne.data.scenes.prevalence import MAX_PREVALENCE
-from fne.errors import UserError
+from fne.scenes.prevalence import MAX_PREVALENCE
+from fne.study import schema
+from fne.study.fields import check_value, flatten
+from fne.utils.errors import UserError
 from tests.projects import ROOT, Project
 
 

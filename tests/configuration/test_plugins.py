@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fne import config
-from fne.configuration import plugins
-from fne.configuration.fields import flatten
-from fne.configuration.library import Library
-from fne.errors import UserError
+from fne.study import api as config
+from fne.study import plugins
+from fne.study.fields import flatten
+from fne.study.library import Library
 from fne.training.step import build_rule
+from fne.utils.errors import UserError
 from tests.plugin_files import LOSS, STRATEGY, clean_path, place
 from tests.projects import ROOT, Project
 
@@ -65,7 +65,7 @@ def test_a_module_in_a_folder_and_a_loss_that_shares_a_key(project: Project) -> 
 
 def test_a_rule_that_models_a_posterior_is_calibrated(project: Project) -> None:
     """Scheduled from the source alone; a rule that says nothing of it is not."""
-    from fne.audit.calibrated import estimates
+    from fne.results.calibrated import estimates
 
     telling = STRATEGY.replace("    def __init__", "    models_posterior = True\n\n    def __init__", 1)
     told = {}
@@ -242,7 +242,7 @@ def test_what_the_source_does_not_decide_is_imported_and_reads_the_same(project:
 
 
 def test_static_reading_equals_import(project: Project) -> None:
-    from fne.configuration import signature
+    from fne.study import signature
 
     plugins.look_in(project.root)
     for text, name in ((STRATEGY, "SoftHard"), (LOSS, "Contrast")):
@@ -284,8 +284,8 @@ def test_a_breach_stops_training_before_its_first_step(project: Project) -> None
 
 
 def test_values_of_a_search_may_be_options(project: Project) -> None:
-    from fne.configuration.tuning import read_tuning
-    from fne.training.tune import trials
+    from fne.steps.tune import trials
+    from fne.study.tuning import read_tuning
 
     variant(project, place(project.root, STRATEGY))
     declared = {"budget": 2, "seeds": [100], "search": {"negatives.options.sharpness": [1.0, 5.0]}}

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from fne import cli, config
-from fne.configuration.published import FILE, read_published
-from fne.errors import UserError
+from fne import cli
+from fne.study import api as config
+from fne.study.published import FILE, read_published
+from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project
 
 ENTRY: dict[str, Any] = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fne.config import list_studies, list_variants, load_study
-from fne.configuration.describe import describe
-from fne.configuration.library import Library
-from fne.configuration.released import released_values, sentence
+from fne.study.api import list_studies, list_variants, load_study
+from fne.study.describe import describe
+from fne.study.library import Library
+from fne.study.released import released_values, sentence
 
 LEAD = "FNE (released rule): the rule of the authors' release"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fne import config, paths
-from fne.errors import UserError
+from fne.study import api as config
+from fne.study import paths
+from fne.utils.errors import UserError
 from tests.projects import ENCODERS, Project, digests
 
 VALUES = {"data.prevalence": [0.01, 0, 0.003]}

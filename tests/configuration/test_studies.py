@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fne import config
-from fne.configuration.fields import yaml_number
+from fne.study import api as config
+from fne.study.fields import yaml_number
 from tests.projects import ENCODERS, PATHS, Project, digests, tuned_file
 
 

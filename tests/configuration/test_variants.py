@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fne import config, paths
+from fne.study import api as config
+from fne.study import paths
 from tests.projects import Project, sweep
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fne import config
-from fne.configuration import schema
-from fne.configuration.fields import check_value, flatten
-from fne.configuration.library import Library
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+from fne.study import api as config
+from fne.study import schema
+from fne.study.fields import check_value, flatten
+from fne.study.library import Library
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "ablations"

@@ -11,10 +11,10 @@ import random
 import pytest
 import torch
 
-from fne.catalog import NEEDS
-from fne.contract import check
+from fne.checks.contract import check
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import DENSITIES, STRATEGIES
+from fne.negatives.registry import NEEDS
 from fne.negatives.strategy import Selection
 from fne.training.step import build_rule
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fne.data.scenes.prepare import build_splits, run
+from fne.scenes.prepare import build_splits, run
 
 SMALL = {
     "dataset": "scenes", "seed": 3, "train": 240, "val": 80, "test": 120,

@@ -16,7 +16,7 @@ import pytest
 
 from fne.data import archive as module
 from fne.data.archive import unpack
-from fne.errors import UserError
+from fne.utils.errors import UserError
 
 PICTURE = np.random.default_rng(1).bytes(50_000)
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fne.data import arrow, prepare
+from fne.data import arrow
 from fne.data.manifest import Manifest
-from fne.errors import UserError
+from fne.steps import prepare
+from fne.utils.errors import UserError
 from tests.data.conftest import Corpus
 
 FOLDER_OF = {"train": "train", "restval": "train", "val": "validation", "test": "test"}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fne import cli, paths
-from fne.config import load_study
+from fne import cli
 from fne.data.manifest import Manifest
+from fne.study import paths
+from fne.study.api import load_study
 from tests.projects import Project
 
 COCO_FOLDER = {"train": "train2014", "restval": "val2014", "val": "val2014", "test": "val2014"}

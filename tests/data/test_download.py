@@ -14,7 +14,7 @@ import pytest
 
 from fne.data import download as module
 from fne.data.download import download
-from fne.errors import UserError
+from fne.utils.errors import UserError
 from tests.data.http_server import Server, answer, properly, says, serve, until, without_ranges
 
 CONTENT = b"PK\x03\x04" + np.random.default_rng(0).bytes(700_000)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from fne import cli
-from fne.configuration.schema import DATASETS
-from fne.data import fetch
 from fne.data.sources import SOURCES, Archive, Source
-from fne.errors import UserError
+from fne.steps import fetch
+from fne.study.schema import DATASETS
+from fne.utils.errors import UserError
 from tests.data.http_server import Server, properly, says, serve, until
 
 LONG = b"jpeg" * 5000

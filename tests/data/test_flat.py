@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fne.data import prepare
-from fne.data.corpus import read_annotations
 from fne.data.manifest import Manifest
-from fne.errors import UserError
+from fne.data.readers import read_annotations
+from fne.steps import prepare
+from fne.utils.errors import UserError
 from tests.data.conftest import Corpus
 from tests.data.forms import MAKERS, albef_in_one, albef_per_split, json_cells, table, tables
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.data import corpus, prepare
+from fne.data import readers
 from fne.data.images import verify_images
 from fne.data.items import normalise
 from fne.data.manifest import Manifest
+from fne.steps import prepare
 
 pytestmark = pytest.mark.needs_shared
 
@@ -28,7 +29,7 @@ def manifest(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest
     }
     folder = tmp_path_factory.mktemp("resources") / "flickr8k-1"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "verify_images", lambda root, files, where: "")
+        patch.setattr(readers, "verify_images", lambda root, files, where: "")
         prepare.run(data, folder)
     return Manifest.load(folder)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.data.judgements import Judgement, judged_truth, read_judgements
+from fne.data.human_annotations import Judgement, judged_truth, read_judgements
 from fne.data.truth import Truth
-from fne.errors import UserError
+from fne.utils.errors import UserError
 
 KNOWN = {"a.jpg": 2, "b.jpg": 3, "c.jpg": 1}
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fne.data import prepare
-from fne.data.corpus import read_annotations
 from fne.data.items import normalise
 from fne.data.manifest import Manifest
-from fne.errors import UserError
+from fne.data.readers import read_annotations
+from fne.steps import prepare
+from fne.utils.errors import UserError
 from tests.data.conftest import Corpus
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fne.data.scenes import relevance
-from fne.data.scenes.captions import caption_scene, draw_form, full_form
-from fne.data.scenes.draw import Chooser
-from fne.data.scenes.logic import (
+from fne.scenes import relevance
+from fne.scenes.captions import caption_scene, draw_form, full_form
+from fne.scenes.draw import Chooser
+from fne.scenes.logic import (
     ANY,
     RELATIONS,
     evaluate,
@@ -19,9 +19,9 @@ from fne.data.scenes.logic import (
     spec_of,
     write_forms,
 )
-from fne.data.scenes.relevance import count_matches, deduplicate, relevant_pairs
-from fne.data.scenes.world import Object, Scene, Scenes, from_scene_list, sample_scenes
-from fne.errors import UserError
+from fne.scenes.relevance import count_matches, deduplicate, relevant_pairs
+from fne.scenes.world import Object, Scene, Scenes, from_scene_list, sample_scenes
+from fne.utils.errors import UserError
 
 RED, BLUE, CIRCLE, STAR, SMALL, LARGE = 0, 5, 0, 5, 0, 1
 # A large red circle at the top left, a small blue star at its right, a small red circle at the bottom right.

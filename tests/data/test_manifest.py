@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fne.data.manifest import Manifest, digest_rows
-from fne.errors import UserError
+from fne.utils.errors import UserError
 
 
 def edited(prepared: Path, folder: Path, change) -> Path:

@@ -10,21 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fne.data import prepare
 from fne.data.manifest import Manifest
-from fne.data.scenes import prepare as scenes_prepare
-from fne.data.scenes.draw import Chooser
-from fne.data.scenes.logic import evaluate, read_forms
-from fne.data.scenes.prepare import (
-    build_splits,
-    load_scenes,
-)
-from fne.data.scenes.prevalence import draw_split_forms, order_situations
-from fne.data.scenes.relevance import count_matches, relevant_pairs
-from fne.data.scenes.situations import SHARES, Sampler, draw_situations, quotas
-from fne.data.scenes.world import reserved
 from fne.data.truth import prevalence
-from fne.errors import UserError
+from fne.scenes import prepare as scenes_prepare
+from fne.scenes.draw import Chooser
+from fne.scenes.logic import evaluate, read_forms
+from fne.scenes.prepare import build_splits, load_scenes
+from fne.scenes.prevalence import draw_split_forms, order_situations
+from fne.scenes.relevance import count_matches, relevant_pairs
+from fne.scenes.situations import SHARES, Sampler, draw_situations, quotas
+from fne.scenes.world import reserved
+from fne.steps import prepare
+from fne.utils.errors import UserError
 from tests.data.conftest import SMALL, scenes_section
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fne.data.truth import Truth, prevalence, sorted_pairs
-from fne.errors import UserError
+from fne.utils.errors import UserError
 
 
 def random_truth(n_images: int, n_captions: int, seed: int) -> tuple[Truth, np.ndarray]:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fne.data.scenes.captions import draw_form, full_form
-from fne.data.scenes.draw import Chooser
-from fne.data.scenes.grammar import MAX_WORDS, say
-from fne.data.scenes.logic import evaluate
-from fne.data.scenes.render import GROUND, PALETTE, render
-from fne.data.scenes.situations import (
-    NEAR_MISSES,
-    SHARES,
-    SITUATIONS,
-    Sampler,
-    draw_situations,
-    quotas,
-)
-from fne.data.scenes.world import (
+from fne.scenes.captions import draw_form, full_form
+from fne.scenes.draw import Chooser
+from fne.scenes.grammar import MAX_WORDS, say
+from fne.scenes.logic import evaluate
+from fne.scenes.render import GROUND, PALETTE, render
+from fne.scenes.situations import NEAR_MISSES, SHARES, SITUATIONS, Sampler, draw_situations, quotas
+from fne.scenes.world import (
     CODES,
     COLOURS,
     RESERVED,
@@ -34,7 +27,7 @@ from fne.data.scenes.world import (
     sample_reserved,
     sample_scenes,
 )
-from fne.errors import UserError
+from fne.utils.errors import UserError
 
 
 def test_codes_round_trip() -> None:

@@ -151,8 +151,8 @@ def test_verbs_that_the_readme_names_exist() -> None:
 
 
 def test_config_keys_that_the_readme_names_exist() -> None:
-    from fne.config import STUDY_LEVEL
-    from fne.configuration.merge import FLAT_KEYS
+    from fne.study.api import STUDY_LEVEL
+    from fne.study.validate import FLAT_KEYS
 
     known = {"study", "set", "device", *STUDY_LEVEL, *FLAT_KEYS}
     commands = re.findall(r"--config ((?:[^`\n\\]|\\\n)+)", README)

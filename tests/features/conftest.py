@@ -26,7 +26,7 @@ TEXTS = ["a red star", "two small blue circles left of a large green cross at th
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared data set of 32 pictures and 160 captions."""
-    from fne.data.scenes.prepare import run
+    from fne.scenes.prepare import run
 
     folder = tmp_path_factory.mktemp("prepared") / "scenes"
     run(DATA, folder)
@@ -42,8 +42,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Call
         folder = base / family
         if not folder.exists():
             from fne.data.manifest import Manifest
-            from fne.features.pretrain_image import _write_processor
-            from fne.features.pretrain_text import build_tokenizer
+            from fne.scenes.pretrain_image import _write_processor
+            from fne.scenes.pretrain_text import build_tokenizer
 
             build_model(family).save_pretrained(folder)
             _write_processor(folder, 48 if family != "swin" else 64)

@@ -15,9 +15,9 @@ import torch
 import transformers
 from PIL import Image
 
-from fne.errors import UserError
-from fne.features.encoders import load
-from fne.features.pooling import masked_mean
+from fne.encoders.encoders import load
+from fne.encoders.pooling import masked_mean
+from fne.utils.errors import UserError
 from tests.features.conftest import TEXTS, section
 
 

@@ -19,11 +19,11 @@ from PIL import Image
 from fne.data.manifest import Manifest
 from fne.data.truth import Truth
 from fne.data.writing import Corpus, staging, write_prepared
-from fne.errors import UserError
-from fne.features import extract
-from fne.features.encoders import load
-from fne.features.pictures import decoded, read_rgb
-from fne.features.store import Features, partial_folder
+from fne.encoders.encoders import load
+from fne.encoders.images import decoded, read_rgb
+from fne.encoders.store import Features, partial_folder
+from fne.steps import extract
+from fne.utils.errors import UserError
 from tests.features.conftest import section
 
 MIXED = ["a red star", "a blue circle on snow", "a red star", "two zebras", "a star", "a blue circle on snow"]
@@ -142,7 +142,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from fne.features import extract
+from fne.steps import extract
 from tests.features.conftest import section
 extract.IMAGE_CHUNK, extract.TEXT_CHUNK = 7, 40
 calls, plain = 0, os.fsync

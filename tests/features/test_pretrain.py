@@ -12,17 +12,18 @@ import pytest
 import torch
 import transformers
 
-from fne.data.scenes.captions import caption_scene, full_form
-from fne.data.scenes.draw import Chooser
-from fne.data.scenes.logic import FIELDS
-from fne.data.scenes.world import Object, Scene
-from fne.errors import UserError
-from fne.features import pretrain, pretrain_text
-from fne.features.encoders import load
-from fne.features.facts import FACTS, INDEX, form_facts, scene_facts, table
-from fne.features.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
-from fne.features.pretrain_image import cell_classes
+from fne.encoders.encoders import load
+from fne.scenes import pretrain_text
+from fne.scenes.captions import caption_scene, full_form
+from fne.scenes.draw import Chooser
+from fne.scenes.labels import FACTS, INDEX, form_facts, scene_facts, table
+from fne.scenes.logic import FIELDS
+from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
 from fne.scenes.pair import GRID, Recipe
+from fne.scenes.pretrain_image import cell_classes
+from fne.scenes.world import Object, Scene
+from fne.steps import pretrain
+from fne.utils.errors import UserError
 from tests.features.conftest import section
 
 FEW, LEARN = Recipe(0, 40), Recipe(0, 120)

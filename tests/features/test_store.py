@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fne.errors import UserError
-from fne.features import writer as writer_module
-from fne.features.store import Features, partial_folder
-from fne.features.writer import writing
+from fne.encoders import writer as writer_module
+from fne.encoders.store import Features, partial_folder
+from fne.encoders.writer import writing
+from fne.utils.errors import UserError
 
 ENCODER = {
     "checkpoint": "tiny",
@@ -57,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_importing_the_store_imports_no_torch() -> None:
-    code = "import sys, fne.features.store, fne.features.writer; assert 'torch' not in sys.modules"
+    code = "import sys, fne.encoders.store, fne.encoders.writer; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -213,7 +213,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from fne.features import writer
+from fne.encoders import writer
 from tests.features.test_store import pooled_rows, token_rows, write
 when, point, level = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 calls = 0

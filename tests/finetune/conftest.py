@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from fne import paths
-from fne.config import Study, data_section, load_study
 from fne.data.manifest import Manifest
-from fne.data.prepare import run as prepare
+from fne.steps.prepare import run as prepare
+from fne.study import paths
+from fne.study.api import Study, data_section, load_study
 from tests.features.conftest import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,8 +56,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def save_checkpoint(root: Path, family: str) -> None:
     """Save a tiny model of a family, its image processor and a tokenizer of the project's words."""
-    from fne.features.pretrain_image import _write_processor
-    from fne.features.pretrain_text import build_tokenizer
+    from fne.scenes.pretrain_image import _write_processor
+    from fne.scenes.pretrain_text import build_tokenizer
 
     folder = root / "checkpoints" / family
     if not folder.exists():

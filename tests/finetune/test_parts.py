@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from fne.config import resolve
-from fne.errors import UserError
-from fne.finetune.captions import clean
-from fne.finetune.learner import embed_split
-from fne.finetune.loading import EVALUATED, Job
-from fne.finetune.pictures import OPERATIONS, Transform, random_box
-from fne.finetune.world import World
-from fne.training.corpus import open_corpus
+from fne.study.api import resolve
+from fne.training.distributed import World
 from fne.training.engine import Engine, learning_rate, validates
+from fne.training.finetune.captions import clean
+from fne.training.finetune.images import OPERATIONS, Transform, random_box
+from fne.training.finetune.learner import embed_split
+from fne.training.finetune.loading import EVALUATED, Job
+from fne.training.pairs import open_corpus
+from fne.utils.errors import UserError
 from tests.finetune.conftest import save_checkpoint
 
 CPU = torch.device("cpu")
@@ -118,7 +118,7 @@ def test_features_of_frozen_backbones_are_computed_once_a_step(project, load, ch
 
 
 def test_captions_sorted_by_length_give_the_features_of_one_padded_batch(project, load, monkeypatch) -> None:
-    monkeypatch.setattr("fne.finetune.loading.ALIKE", 5)
+    monkeypatch.setattr("fne.training.finetune.loading.ALIKE", 5)
     engine = engine_of(load(finetune__trained="image", finetune__projection="linear"), "fne", project)
     learner, tower = engine.learner, engine.model.text
     job = Job(range(16), [EVALUATED] * 16, range(3, 19), False)

@@ -15,12 +15,12 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from fne.config import load_study, resolve
-from fne.finetune.loading import Job
-from fne.seeding import stream_seed
-from fne.training.corpus import open_corpus
+from fne.study.api import load_study, resolve
 from fne.training.data import EpochPlan
 from fne.training.engine import Engine
+from fne.training.finetune.loading import Job
+from fne.training.pairs import open_corpus
+from fne.utils.seeding import stream_seed
 
 CPU = torch.device("cpu")
 STEPS, BATCH, QUEUE = 50, 32, 48

@@ -13,15 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fne import paths
-from fne.config import resolve
-from fne.errors import UserError
-from fne.files import read_json
+from fne.steps import train as job
+from fne.study import paths
+from fne.study.api import resolve
 from fne.training import checkpoint
-from fne.training import run as job
-from fne.training.corpus import open_corpus
 from fne.training.embed import embed_split
 from fne.training.engine import Engine
+from fne.training.pairs import open_corpus
+from fne.utils.errors import UserError
+from fne.utils.files import read_json
 
 CPU = torch.device("cpu")
 
@@ -47,14 +47,14 @@ def test_a_job_writes_what_ranking_reads(project, load) -> None:
     ((seed, image, text),) = embed_split(study, "fne", "0", "val", project)
     assert seed == 0 and image.shape == (24, 16) and text.shape == (120, 16)
     torch.testing.assert_close(image.norm(dim=-1), torch.ones(24))
-    from fne.retrieval import rank
+    from fne.steps import rank
 
     rank.run(study, "fne", "0", "test", project, 1, "cpu")
     assert (project / paths.rankings(study, "fne", "0", "test")).is_file()
 
 
 def test_the_selected_weights_are_those_of_the_best_validation(project, load) -> None:
-    from fne.retrieval.ranking import validation_recalls
+    from fne.evaluation.ranking import validation_recalls
 
     study = load(train__validations=2)
     engine = engine_of(study, "hardest_in_batch", project)
@@ -114,8 +114,8 @@ WORKER = """
 import sys
 from pathlib import Path
 import torch
-from fne.config import load_study, parse_set
-from fne.finetune.world import World, joined
+from fne.study.api import load_study, parse_set
+from fne.training.distributed import World, joined
 from fne.training import run as job
 root = Path(sys.argv[1])
 study = load_study("tiny", parse_set(sys.argv[4:]), root)

@@ -10,10 +10,6 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fne.configuration.fields import check_value
-from fne.configuration.library import Library
-from fne.configuration.schema import RUN_FIELDS
-from fne.errors import UserError
 from fne.losses.bcl import Bcl
 from fne.losses.catalog import LOSSES
 from fne.losses.dcl import Dcl
@@ -24,7 +20,11 @@ from fne.losses.pcmepp_pseudo import PcmeppPseudo
 from fne.losses.sct import Sct
 from fne.losses.selhn import SelHN
 from fne.negatives.strategy import Selection
+from fne.study.fields import check_value
+from fne.study.library import Library
+from fne.study.schema import RUN_FIELDS
 from fne.training.engine import Engine
+from fne.utils.errors import UserError
 from tests.training import toy
 
 ROOT = Path(__file__).resolve().parents[2]

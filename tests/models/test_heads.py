@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from fne.models.dropout import dropout, uniform
-from fne.models.heads import DualEncoder, update_momentum
+from fne.training.dropout import dropout, uniform
+from fne.training.heads import DualEncoder, update_momentum
 
 
 def model(seeds=(1, 2, 3)) -> DualEncoder:

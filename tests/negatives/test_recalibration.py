@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from fne.audit import recalibration
-from fne.configuration.library import Library
-from fne.errors import UserError
+from fne.negatives import maps
 from fne.negatives.recalibration import Recalibration
+from fne.study.library import Library
 from fne.training import checkpoint
 from fne.training.calibration import known_pairs
 from fne.training.engine import Engine
+from fne.utils.errors import UserError
 from tests.negatives.released import fne
 from tests.training import toy
 
 CPU = torch.device("cpu")
-KINDS = recalibration.MAPS
+KINDS = maps.MAPS
 
 
 def pairs(lead: tuple[int, ...], count: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,7 +40,7 @@ def test_the_map_of_each_replicate_is_numpys(kind: str) -> None:
     assert found.dtype == asked.dtype
     for i in range(2):
         for j in range(3):
-            theirs = recalibration.fit(kind, p[i, j].numpy(), y[i, j].numpy())
+            theirs = maps.fit(kind, p[i, j].numpy(), y[i, j].numpy())
             np.testing.assert_allclose(found[i, j], theirs(asked[i, j].numpy()), rtol=1e-6, atol=1e-7)
 
 
@@ -101,7 +101,7 @@ def test_fne_passes_its_probability_through_the_map_once_enough_was_counted(kind
     after = mapped.select(*given)
     p, y = before.posterior[~own].numpy(), truth[~own].numpy()
     assert 0 < y.mean() < 1 and len(np.unique(p)) > 20
-    expected = recalibration.fit(kind, p, y)(before.posterior.numpy())
+    expected = maps.fit(kind, p, y)(before.posterior.numpy())
     np.testing.assert_allclose(after.posterior, expected, rtol=1e-5, atol=1e-7)
     weights = torch.exp(-0.5 * (online - online.diagonal()[:, None]) ** 2) * (1 - after.posterior)
     torch.testing.assert_close(after.weights, weights.masked_fill(own, 0))
@@ -177,7 +177,7 @@ def test_without_exact_truth_of_validation_a_run_is_refused_before_it_begins() -
     engine("none", [0], unknown)
     library = Library(toy.ROOT)
     flat = library.merged("fne_platt")
-    from fne.configuration.merge import check_together
+    from fne.study.validate import check_together
 
     assert flat["negatives.recalibration"] == "platt"
     given = {"encoders.image.checkpoint": "hub/image", "encoders.text.checkpoint": "hub/text"}

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from fne import config
 from fne.negatives.distance_weighted import DistanceWeighted
 from fne.negatives.random import Random
 from fne.negatives.semi_hard import SemiHard
@@ -17,6 +16,7 @@ from fne.negatives.simans import SimAns
 from fne.negatives.strategy import Strategy
 from fne.negatives.topk_margin import TopkMargin
 from fne.negatives.topk_perc import TopkPerc
+from fne.study import api as config
 from fne.training.step import build_rule
 from tests.negatives.released import fne
 from tests.projects import Project

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.cli import main
-from fne.config import Series, evaluation_digest, load, resolve, study_files, training_digest
+from fne.study.api import Series, evaluation_digest, load, resolve, study_files, training_digest
 from tests.snakemake_project import ROOT, Job, Project
 
 HERE = Path(__file__).parent

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fne.audit import run as audit
-from fne.config import Study, load_study
-from fne.configuration.variance import FILE as VARIANCE
-from fne.reporting import figures, report, tables
-from fne.study_results import StudyResults, load
+from fne.report.figures import registry as figures
+from fne.report.tables import registry as tables
+from fne.results.study import StudyResults, load
+from fne.steps import audit, report
+from fne.study.api import Study, load_study
+from fne.study.variance import FILE as VARIANCE
 from tests.reporting.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME, PAPER, write_study
 
 BY_ID = {fake.id: fake for fake in PAPER}

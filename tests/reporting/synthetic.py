@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fne import paths
-from fne.audit.picks import write as write_picks
-from fne.config import Study, Variant, blocks, digest, parse_block, resolve
-from fne.configuration.fields import flatten
+from fne.analysis.intervals import MIN_SEEDS
+from fne.analysis.permutation import image_floor
 from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
-from fne.files import sha256_file, write_csv, write_json, write_text
-from fne.seeding import numpy_stream
-from fne.stats.intervals import MIN_SEEDS
-from fne.stats.permutation import image_floor
+from fne.study import paths
+from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
+from fne.study.fields import flatten
+from fne.training.picks import write as write_picks
+from fne.utils.files import sha256_file, write_csv, write_json, write_text
+from fne.utils.seeding import numpy_stream
 
 HOSTILE = '<script>alert("1")</script> & 50% of $x_1$ \\cmd{a} #3 ~ ^ | `c` *b*'
 HOSTILE_CAPTION = HOSTILE + "</script><script>alert(1)</script>\u2028<!--<script>"
@@ -140,7 +140,7 @@ def config_of(fake: Fake) -> dict[str, Any]:
 def study_of(
     name: str, fakes: tuple[Fake, ...], seeds: tuple[int, ...], baseline: str, title: str | None = None
 ) -> Study:
-    """The study as ``fne.config.load_study`` would give it."""
+    """The study as ``fne.study.api.load_study`` would give it."""
     library = {
         fake.id: Variant(
             id=fake.id,

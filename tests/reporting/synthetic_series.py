@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
-from fne import paths
-from fne.config import Series, load
-from fne.files import write_csv
-from fne.seeding import numpy_stream
-from fne.stats.series import COMPONENTS, DIFFERENCE, EFFECTS, LEVEL, MEAN, PICKS, WORLDS, ceiling, grown
+from fne.steps.compare_series import COMPONENTS, DIFFERENCE, EFFECTS, LEVEL, MEAN, PICKS, WORLDS, ceiling, grown
+from fne.study import paths
+from fne.study.api import Series, load
+from fne.utils.files import write_csv
+from fne.utils.seeding import numpy_stream
 
 ROOT = Path(__file__).resolve().parents[2]
 FALL = {"hardest_in_batch": 10.0, "hardest_buffer": 40.0, "fne": 6.0, "hardest_in_batch_oracle_only": 60.0}
@@ -143,7 +143,7 @@ def _level(variant: str, value: float) -> float:
 
 
 if __name__ == "__main__":
-    from fne.reporting.series import figures, report, tables
+    from fne.report.series import figures, report, tables
 
     place = Path(sys.argv[1])
     for made in (write_series(place), write_cells(place)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fne.errors import UserError
-from fne.reporting.anchors import Comparison
+from fne.report.picks.selection import Comparison
+from fne.utils.errors import UserError
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE
 

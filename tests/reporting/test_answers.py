@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from fne.config import Study, load_study
-from fne.errors import UserError
-from fne.reporting import answers
-from fne.reporting.answers import answer, attainable, oracle_pairs
-from fne.reporting.facts import paired_interval
-from fne.reporting.headline import headline
-from fne.reporting.wording import signed, span
-from fne.study_results import StudyResults, load
+from fne.report.text import contrast_text
+from fne.report.text.contrast_text import answer, attainable, oracle_pairs
+from fne.report.text.headline import headline
+from fne.report.text.summary import paired_interval
+from fne.report.text.wording import signed, span
+from fne.results.study import StudyResults, load
+from fne.study.api import Study, load_study
+from fne.utils.errors import UserError
 from tests.reporting.synthetic import PAPER, Fake, study_of, write_study
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -68,7 +68,7 @@ def test_a_ceiling_tells_what_all_true_matches_say_where_all_are_known(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = ceiling(tmp_path)
-    monkeypatch.setattr(answers, "truth_kind", lambda study, split: kind)
+    monkeypatch.setattr(contrast_text, "truth_kind", lambda study, split: kind)
     told = [sentence for sentence in answer(study) if "mAP@R" in sentence]
     if kind != "exact":
         assert not told
@@ -196,7 +196,7 @@ def test_a_grid_tells_its_best_point(tmp_path: Path) -> None:
 def test_a_sweep_that_moves_nothing_says_so(
     axes: dict[str, list[float]], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "paired_interval", lambda *which: (-0.01, 0.02))
+    monkeypatch.setattr(contrast_text, "paired_interval", lambda *which: (-0.01, 0.02))
     first = answer(sweep(tmp_path, 0.0, axes))[0]
     assert words in first and "[−1.0, +2.0] from " in first and "moves" not in first
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fne.reporting.wording import clean
+from fne.report.text.wording import clean
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from fne.analysis.components import Another, Component, Components
-from fne.configuration.series import Series
-from fne.configuration.variance import FILE, read_variance, write_variance
-from fne.reporting.facts import paired_elsewhere, paired_interval
-from fne.reporting.headline import headline
-from fne.reporting.plots import contrasts as plot
-from fne.reporting.table_contrasts import contrasts_table
-from fne.reporting.table_main import main_table
-from fne.reporting.wording import for_which, given, spans
-from fne.study_results import StudyResults
+from fne.report.figures import contrasts as plot
+from fne.report.tables.contrasts import contrasts_table
+from fne.report.tables.main import main_table
+from fne.report.text.headline import headline
+from fne.report.text.summary import paired_elsewhere, paired_interval
+from fne.report.text.wording import for_which, given, spans
+from fne.results.study import StudyResults
+from fne.study.series import Series
+from fne.study.variance import FILE, read_variance, write_variance
 from tests.reporting.conftest import Made
 
 FACTORS = {"encoders.draw": tuple(range(6)), "data.seed": tuple(range(6))}

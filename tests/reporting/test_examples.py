@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from fne.reporting.examples import SIDE, Gallery, sample, thumbnail
+from fne.report.picks.items import SIDE, Gallery, sample, thumbnail
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE, WARMUP
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fne.reporting import facts
-from fne.reporting.facts import paired_interval, pick_share, ranked, share, supported_best, truth_kind
-from fne.stats.intervals import hierarchical_intervals
-from fne.stats.proportion import method
-from fne.study_results import StudyResults
+from fne.analysis.intervals import hierarchical_intervals
+from fne.analysis.proportion import method
+from fne.report.text import summary
+from fne.report.text.summary import paired_interval, pick_share, ranked, share, supported_best, truth_kind
+from fne.results.study import StudyResults
 from tests.reporting.conftest import Made
 
 
@@ -92,16 +92,16 @@ def test_where_the_truth_is_exact_no_false_negative_is_a_share_of_zero(paper: Ma
         truth = {split: {**entry, "kind": kind} for split, entry in study.manifest.truth_files.items()}
         study.__dict__["manifest"] = replace(study.manifest, truth_files=truth)
         found = pick_share(study, "hardest_buffer")
-        assert facts.truth_is_known(study) == (kind == "exact")
+        assert summary.truth_is_known(study) == (kind == "exact")
         assert found is None if kind != "exact" else (found.value == 0 and found.total > 0 and found.high > 0)
     study.__dict__["audit"] = study.audit.iloc[:0]
-    assert not facts.truth_is_known(study)
+    assert not summary.truth_is_known(study)
 
 
 def test_cost_is_that_of_one_seed(paper: Made) -> None:
     variant = paper.results["hardest_buffer"]  # four seeds of one block are left
-    assert facts.seconds_per_run(variant) == pytest.approx(0.012 * 16 * 47)
-    assert facts.seconds_per_step(variant) == pytest.approx(0.012)
+    assert summary.seconds_per_run(variant) == pytest.approx(0.012 * 16 * 47)
+    assert summary.seconds_per_step(variant) == pytest.approx(0.012)
 
 
 def test_ranking_is_by_mean_and_low_ranks_are_good(paper: Made) -> None:

@@ -12,12 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fne.errors import UserError
-from fne.reporting import figures
-from fne.reporting.facts import by_hardness
-from fne.reporting.plots.curves import per_epoch, shaded, window
-from fne.reporting.plots.picks import rates
-from fne.reporting.plots.populations import (
+from fne.report.figures import registry as figures
+from fne.report.figures.curves import per_epoch, shaded, window
+from fne.report.figures.picks import rates
+from fne.report.figures.populations import (
     Populations,
     drawn,
     normal,
@@ -27,7 +25,9 @@ from fne.reporting.plots.populations import (
     usable,
     visible,
 )
-from fne.reporting.style import COLUMNS
+from fne.report.figures.style import COLUMNS
+from fne.report.text.summary import by_hardness
+from fne.utils.errors import UserError
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fne.reporting.headline import headline
-from fne.study_results import Contrast, StudyResults
+from fne.report.text.headline import headline
+from fne.results.study import Contrast, StudyResults
 from tests.reporting.conftest import Made
 
 NAN = math.nan
@@ -74,7 +74,7 @@ def test_the_best_variant_and_its_picks(paper: Made) -> None:
 
 
 def test_an_unsupported_lead_is_called_so(paper: Made, hostile: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fne.reporting.headline as module
+    import fne.report.text.headline as module
 
     words = headline(hostile.results)[1]  # two seeds: there is no interval to speak of
     assert "2 seeds cannot show whether its lead over the runner-up, " in words and words.endswith(", is chance.")
@@ -112,7 +112,7 @@ def test_no_run_at_all(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_elimination_adds(
     paper: Made, monkeypatch: pytest.MonkeyPatch, low: float, high: float, verdict: str
 ) -> None:
-    import fne.reporting.headline as module
+    import fne.report.text.headline as module
 
     monkeypatch.setattr(module, "paired_interval", lambda *given: (low, high))
     mine, its = (paper.results.values(name) for name in ("fne", "fne_no_elimination"))
@@ -124,7 +124,7 @@ def test_what_the_elimination_adds(
 def test_two_variants_tuned_apart_do_not_show_what_the_elimination_adds(
     paper: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fne.reporting.headline as module
+    import fne.report.text.headline as module
 
     def resolved(study: object, variant: str) -> dict:
         margin = 0.2 if variant == "fne" else 0.1
@@ -137,7 +137,7 @@ def test_two_variants_tuned_apart_do_not_show_what_the_elimination_adds(
 
 
 def test_where_few_matches_are_known_the_picks_are_told_so(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fne.reporting.headline as module
+    import fne.report.text.headline as module
 
     monkeypatch.setattr(module, "truth_kind", lambda *given: "captions")
     words = headline(paper.results)[3]

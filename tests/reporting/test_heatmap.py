@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from fne.config import load_study
-from fne.reporting import figures
-from fne.reporting.plots.heatmap import planes
-from fne.study_results import StudyResults, load
+from fne.report.figures import registry as figures
+from fne.report.figures.heatmap import planes
+from fne.results.study import StudyResults, load
+from fne.study.api import load_study
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import Fake, write_study
 

@@ -7,14 +7,17 @@ import re
 import pytest
 from matplotlib.colors import to_hex
 
-from fne.audit import run as audit
-from fne.config import Study
-from fne.reporting import featured, figures, page, report, tables
-from fne.reporting.facts import ranked
-from fne.reporting.page import content, variants
-from fne.reporting.style import MUTED
-from fne.reporting.tables import build
-from fne.study_results import StudyResults, load
+from fne.report.figures import highlight
+from fne.report.figures import registry as figures
+from fne.report.figures.style import MUTED
+from fne.report.page import build as page
+from fne.report.page import content, variants
+from fne.report.tables import registry as tables
+from fne.report.tables.registry import build
+from fne.report.text.summary import ranked
+from fne.results.study import StudyResults, load
+from fne.steps import audit, report
+from fne.study.api import Study
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import PAPER, Fake, write_study
 
@@ -100,7 +103,7 @@ def test_of_a_crowd_a_few_lines_are_drawn_in_full_and_the_others_grey(crowded: S
 
 
 def test_up_to_twelve_lines_are_all_drawn(paper: Made) -> None:
-    assert featured.featured(paper.results) == set(paper.study.variants)
+    assert highlight.featured(paper.results) == set(paper.study.variants)
     assert "in full" not in figures.draw(paper.results, "curves").caption
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.config import Study
-from fne.reporting.facts import paired_interval, ranked
-from fne.reporting.headline import headline
-from fne.reporting.page.content import content
-from fne.reporting.page.variants import sections
-from fne.reporting.tables import build as table
-from fne.reporting.wording import clean
-from fne.study_results import StudyResults, load
+from fne.report.page.content import content
+from fne.report.page.variants import sections
+from fne.report.tables.registry import build as table
+from fne.report.text.headline import headline
+from fne.report.text.summary import paired_interval, ranked
+from fne.report.text.wording import clean
+from fne.results.study import StudyResults, load
+from fne.study.api import Study
 from tests.reporting.conftest import Made, build
 from tests.reporting.synthetic import PAPER, write_study
 
@@ -197,8 +197,8 @@ def test_one_seed_gives_means_without_intervals_and_no_verdict(tmp_path: Path) -
 def test_thousands_of_missing_runs_are_counted_and_some_named(
     paper: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from fne.reporting import table_main
-    from fne.reporting.page import content as page_content
+    from fne.report.page import content as page_content
+    from fne.report.tables import main as table_main
 
     monkeypatch.setattr(table_main, "MOST_TOLD", 2)
     monkeypatch.setattr(page_content, "MOST_READINGS", 2)

@@ -12,18 +12,18 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from fne.configuration.against import Against, Backbone
-from fne.configuration.published import FILE, Entry
-from fne.configuration.yaml_file import read_mapping
-from fne.files import read_json, sha256_file, write_json
-from fne.reporting import published as room
-from fne.reporting import tables
-from fne.reporting.published import NO_VERDICT, REASON_WORDS, Comparison, comparisons, estimate, sentence
-from fne.reporting.table_paper import ablation_table, methods_table
-from fne.reporting.table_published import printed, published_table
-from fne.stats.equivalence import REASONS
-from fne.stats.intervals import hierarchical_intervals
-from fne.study_results import StudyResults
+from fne.analysis.equivalence import REASONS
+from fne.analysis.intervals import hierarchical_intervals
+from fne.report import published as room
+from fne.report.published import NO_VERDICT, REASON_WORDS, Comparison, comparisons, estimate, sentence
+from fne.report.tables import registry as tables
+from fne.report.tables.paper import ablation_table, methods_table
+from fne.report.tables.published import printed, published_table
+from fne.results.study import StudyResults
+from fne.study.published import FILE, Entry
+from fne.study.published_comparison import Against, Backbone
+from fne.study.yaml_file import read_mapping
+from fne.utils.files import read_json, sha256_file, write_json
 from tests.reporting.conftest import Made, build
 from tests.reporting.synthetic import HOSTILE, PAPER, study_of, write_study
 

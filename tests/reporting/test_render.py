@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fne.reporting.cells import ABSENT, Cell, Column, Table
-from fne.reporting.render import notes_html, save, to_html, to_html_document, to_latex, to_markdown
+from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.tables.render import notes_html, save, to_html, to_html_document, to_latex, to_markdown
 from tests.reporting.synthetic import HOSTILE
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fne.audit.tables import TABLES as AUDITED
-from fne.errors import UserError
-from fne.files import sha256_file
-from fne.reporting import report
-from fne.reporting.figures import FIGURES, WORDS
-from fne.reporting.page import assets, svg
-from fne.reporting.wording import clean
+from fne.report.figures.registry import FIGURES, WORDS
+from fne.report.page import assets, svg
+from fne.report.text.wording import clean
+from fne.results.audit_tables import TABLES as AUDITED
+from fne.steps import report
+from fne.utils.errors import UserError
+from fne.utils.files import sha256_file
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME
 

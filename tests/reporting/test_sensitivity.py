@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
-from fne.config import load_study
-from fne.reporting import figures
-from fne.reporting.plots.sensitivity import Point, Sweep, places, score, sweeps
-from fne.study_results import StudyResults, load
+from fne.report.figures import registry as figures
+from fne.report.figures.sensitivity import Point, Sweep, places, score, sweeps
+from fne.results.study import StudyResults, load
+from fne.study.api import load_study
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import Fake, write_study
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fne.audit.calibrated import CALIBRATION, RELIABILITY
-from fne.files import read_json, write_csv
-from fne.reporting import facts, figures, tables
-from fne.reporting.facts import LOWER_BOUNDS, collapses, pick_share
-from fne.reporting.headline import headline
-from fne.reporting.page import variants
-from fne.study_results import StudyResults, load
+from fne.report.figures import registry as figures
+from fne.report.page import variants
+from fne.report.tables import registry as tables
+from fne.report.text import summary
+from fne.report.text.headline import headline
+from fne.report.text.summary import LOWER_BOUNDS, collapses, pick_share
+from fne.results.calibrated import CALIBRATION, RELIABILITY
+from fne.results.study import StudyResults, load
+from fne.utils.files import read_json, write_csv
 from tests.reporting.conftest import SMALL, Made, build
 from tests.reporting.synthetic import EPOCHS, PAPER, write_study
 
@@ -143,7 +145,7 @@ def test_false_picks_are_compared_over_the_epochs_after_the_warm_up_of_every_var
         hits, total = (sum(int(row[key]) for row in mine) for key in ("false_negatives", "picks"))
         found = pick_share(phases.results, variant)
         assert (found.hits, found.total) == (hits, total)
-        assert sum(facts.by_hardness(phases.results, variant)["picks"]) == total
+        assert sum(summary.by_hardness(phases.results, variant)["picks"]) == total
         cell = next(row[-1] for row in main.rows if row[0].note == variant)
         assert cell.sort == pytest.approx(100 * hits / total)
         kept = phases.results.picks(variant)

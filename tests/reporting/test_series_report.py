@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fne.config import Series
-from fne.errors import UserError
-from fne.files import write_csv
-from fne.reporting.series import answer, cells, components, figures, names, report, tables
-from fne.reporting.series.results import SeriesResults, open_series
+from fne.report.series import answer, cells, components, figures, names, report, tables
+from fne.report.series.results import SeriesResults, open_series
+from fne.study.api import Series
+from fne.utils.errors import UserError
+from fne.utils.files import write_csv
 from tests.reporting.synthetic import HOSTILE
 from tests.reporting.synthetic_series import SD, write_cells, write_series
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.errors import UserError
-from fne.study_results import find_root, load, read_table
+from fne.results.study import find_root, load, read_table
+from fne.utils.errors import UserError
 from tests.reporting.conftest import SMALL, Made
 from tests.reporting.synthetic import write_study
 
-MODULES = ("fne.study_results", "fne.reporting.report", "fne.reporting.tables", "fne.reporting.figures")
+MODULES = ("fne.results.study", "fne.steps.report", "fne.report.tables.registry", "fne.report.figures.registry")
 
 
 def test_three_lines(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,12 +123,12 @@ def test_words_that_look_like_nothing_stay_words(tmp_path: Path) -> None:
 
 def test_nothing_here_imports_torch_and_imports_are_light() -> None:
     code = (
-        f"import sys, importlib, pkgutil, fne.reporting; [importlib.import_module(m) for m in {MODULES!r}]\n"
+        f"import sys, importlib, pkgutil, fne.report; [importlib.import_module(m) for m in {MODULES!r}]\n"
         "heavy = {'torch', 'transformers', 'pandas', 'scipy', 'matplotlib', 'seaborn', 'jinja2'} & "
         "set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(fne.reporting.__path__, "
-        "'fne.reporting.')]\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(fne.report.__path__, "
+        "'fne.report.')]\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

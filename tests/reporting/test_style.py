@@ -8,19 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from fne.reporting import page
-from fne.reporting.looks import SHAPES, Look, looks
-from fne.reporting.style import (
-    BASELINE,
-    FALSE,
-    HARD,
-    INK,
-    MUTED,
-    PALETTE,
-    PAPER,
-    POSITIVE,
-    spread,
-)
+from fne.report.figures.style import BASELINE, FALSE, HARD, INK, MUTED, PALETTE, PAPER, POSITIVE, spread
+from fne.report.figures.variant_styles import SHAPES, Look, looks
+from fne.report.page import build as page
 
 # Machado, Oliveira and Fernandes (2009), severity 1; linear RGB.
 SIGHT = {

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from fne.audit.judged import JUDGED
-from fne.audit.rates import AGES
-from fne.files import write_csv
-from fne.reporting.cells import Table
-from fne.reporting.tables import build
-from fne.reporting.wording import DIRECTION_NAMES, clean
-from fne.study_results import load
+from fne.analysis.human_annotations import JUDGED
+from fne.analysis.rates import AGES
+from fne.report.tables.cells import Table
+from fne.report.tables.registry import build
+from fne.report.text.wording import DIRECTION_NAMES, clean
+from fne.results.study import load
+from fne.utils.files import write_csv
 from tests.reporting.conftest import SMALL, Made
 from tests.reporting.synthetic import HOSTILE_NAME, write_study
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from fne.audit.calibrated import CALIBRATION
-from fne.files import write_csv
-from fne.reporting import tables
-from fne.study_results import load
+from fne.report.tables import registry as tables
+from fne.results.calibrated import CALIBRATION
+from fne.results.study import load
+from fne.utils.files import write_csv
 from tests.reporting.conftest import SMALL
 from tests.reporting.synthetic import write_study
 

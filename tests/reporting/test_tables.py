@@ -10,11 +10,11 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from fne.errors import UserError
-from fne.reporting import tables
-from fne.reporting.table_contrasts import primary_contrasts
-from fne.reporting.table_main import main_table, may_star, stars
-from fne.study_results import Contrast, StudyResults, load
+from fne.report.tables import registry as tables
+from fne.report.tables.contrasts import primary_contrasts
+from fne.report.tables.main import main_table, may_star, stars
+from fne.results.study import Contrast, StudyResults, load
+from fne.utils.errors import UserError
 from tests.reporting import synthetic
 from tests.reporting.conftest import SMALL, Made
 from tests.reporting.synthetic import HOSTILE, Fake, study_of, write_study
@@ -142,7 +142,7 @@ def test_a_missing_run_is_a_cell_that_says_so(paper: Made, hostile: Made) -> Non
 
 def test_bold_needs_support(paper: Made, hostile: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(cell.strong for row in main_table(hostile.results).rows for cell in row)
-    import fne.reporting.table_main as module
+    import fne.report.tables.main as module
 
     monkeypatch.setattr(module, "supported_best", lambda study, metric=None, *rest: "fne" if metric == "r5" else None)
     table = main_table(paper.results)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fne.errors import UserError
-from fne.reporting.examples import thumbnail
-from fne.reporting.page.pictures import Pictures
-from fne.reporting.page.viewer import KINDS, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
-from fne.study_results import load
+from fne.report.picks.items import thumbnail
+from fne.report.picks.thumbnails import Pictures
+from fne.report.picks.viewer import KINDS, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
+from fne.results.study import load
+from fne.utils.errors import UserError
 from tests.reporting.conftest import Made
 from tests.reporting.synthetic import WARMUP
 

@@ -8,7 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fne.reporting.wording import (
+from fne.analysis.holm import holm, holm_floor
+from fne.analysis.permutation import drawn_floor, image_floor, image_p_values, seed_floor
+from fne.report.text.wording import (
     clean,
     count,
     duration,
@@ -23,8 +25,6 @@ from fne.reporting.wording import (
     signed,
     span,
 )
-from fne.stats.multiplicity import holm, holm_floor
-from fne.stats.permutation import drawn_floor, image_floor, image_p_values, seed_floor
 
 NAN = float("nan")
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from fne import protocols
+from fne.data.coco_relevance import Relevance, read
 from fne.data.manifest import SplitView
 from fne.data.truth import Truth, sorted_pairs
-from fne.retrieval import evaluate, protocols
-from fne.retrieval.rank import rank_replicates, relevant_items
-from fne.retrieval.relevance import Relevance, read
+from fne.steps import evaluate
+from fne.steps.rank import rank_replicates, relevant_items
 
 Found = dict[tuple[str, str, str], float]
 NOBODY = np.zeros(0, np.int32)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from fne import protocols
+from fne.analysis import layout
+from fne.data.coco_relevance import read
 from fne.data.manifest import SplitView
+from fne.data.ranked_captions import first_captions
 from fne.data.truth import Truth, sorted_pairs
-from fne.retrieval import protocols
-from fne.retrieval.captions import first_captions
-from fne.retrieval.rank import relevant_items
-from fne.retrieval.relevance import read
-from fne.stats import layout
+from fne.steps.rank import relevant_items
 from tests.retrieval.coco import (
     VIEW,
     CocoManifest,

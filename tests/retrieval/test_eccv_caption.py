@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from fne.retrieval.rank import relevant_items
-from fne.retrieval.relevance import read
+from fne.data.coco_relevance import read
+from fne.steps.rank import relevant_items
 from tests.retrieval.coco import (
     CocoManifest,
     evaluated,

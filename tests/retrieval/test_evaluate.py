@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from fne import paths
-from fne.config import load_study, resolve
+from fne import protocols
 from fne.data.manifest import SplitView
 from fne.data.truth import Truth
-from fne.errors import UserError
-from fne.retrieval import evaluate, protocols
-from fne.retrieval.rank import rank_replicates, relevant_items
+from fne.steps import evaluate
+from fne.steps.rank import rank_replicates, relevant_items
+from fne.study import paths
+from fne.study.api import load_study, resolve
+from fne.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = np.array([1, 5, 2, 3, 1, 7, 4, 2, 1, 6, 3, 5])

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fne.retrieval.metrics import best_rank, expected_hit, hits, map_at_r, r_precision, tie_groups
+from fne.evaluation.metrics import best_rank, expected_hit, hits, map_at_r, r_precision, tie_groups
 
 KS = (1, 2, 3, 5, 10)
 

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne import paths
-from fne.config import Study
 from fne.data.manifest import Manifest, SplitView
-from fne.errors import UserError
-from fne.files import sha256_file
-from fne.provenance import read_test_accesses
-from fne.retrieval import evaluate, rank
-from fne.stats import aggregate, compare
-from fne.training import run as job
+from fne.steps import aggregate, compare, evaluate, rank
+from fne.steps import train as job
+from fne.study import paths
+from fne.study.api import Study
 from fne.training.embed import embed_split
+from fne.utils.errors import UserError
+from fne.utils.files import sha256_file
+from fne.utils.provenance import read_test_accesses
 from tests.retrieval.coco import write_files
 from tests.training import project
 

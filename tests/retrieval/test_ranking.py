@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fne.retrieval.ranking import count_ranks, rank, validation_recalls
+from fne.evaluation.ranking import count_ranks, rank, validation_recalls
 
 
 def embeddings(rows: int, dim: int = 16, seed: int = 0) -> torch.Tensor:
@@ -136,8 +136,8 @@ def test_validation_recalls_of_a_collapsed_model_are_chance_level() -> None:
 
 AT_COCOS_SIZE = """
 import torch
-from fne.provenance import peak_memory_mb
-from fne.retrieval.ranking import rank
+from fne.utils.provenance import peak_memory_mb
+from fne.evaluation.ranking import rank
 torch.manual_seed(0)
 images, texts = torch.randn(5000, 64), torch.randn(25_000, 64)
 pairs = torch.stack([torch.arange(75_000) % 5000, torch.randint(25_000, (75_000,))], 1)

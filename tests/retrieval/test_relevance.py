@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne import paths
-from fne.config import Study, digest, evaluation_digest, load_study, resolve, training_digest
+from fne.data import coco_relevance
 from fne.data.manifest import SplitView
-from fne.errors import UserError
-from fne.retrieval import evaluate, relevance
-from fne.retrieval.rank import rank_replicates, relevant_items
-from fne.stats.collect import _stale
+from fne.results.collect import _stale
+from fne.steps import evaluate
+from fne.steps.rank import rank_replicates, relevant_items
+from fne.study import paths
+from fne.study.api import Study, digest, evaluation_digest, load_study, resolve, training_digest
+from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, ROOT, Project
 from tests.retrieval import coco
 from tests.retrieval.coco import view_of, write_files
@@ -25,28 +26,29 @@ I2T, T2I = {10: [2, 1, 4], 30: [5]}, {1: [10, 30], 5: [30]}
 
 
 def test_files_are_placed_by_id(tmp_path: Path) -> None:
-    found = relevance.read(write_files(tmp_path, "eccv", I2T, T2I), "eccv", VIEW)
+    found = coco_relevance.read(write_files(tmp_path, "eccv", I2T, T2I), "eccv", VIEW)
     assert found.pairs["i2t"].tolist() == [[0, 0], [0, 1], [0, 3], [2, 4]]
     assert found.pairs["t2i"].tolist() == [[0, 0], [2, 0], [2, 4]], "image first in both directions"
     assert {part.dtype for part in found.pairs.values()} == {np.dtype(np.int32)}
-    assert all(not len(part) for part in found.outside.values()) and found.sha256 == relevance.digest(tmp_path, "eccv")
+    assert all(not len(part) for part in found.outside.values())
+    assert found.sha256 == coco_relevance.digest(tmp_path, "eccv")
 
 
 def test_a_positive_named_twice_counts_once_and_one_outside_the_gallery_is_kept(tmp_path: Path) -> None:
     folder = write_files(tmp_path, "eccv", {10: [2, 2, 99, 99, 98]}, T2I)
-    found = relevance.read(folder, "eccv", VIEW)
+    found = coco_relevance.read(folder, "eccv", VIEW)
     assert found.pairs["i2t"].tolist() == [[0, 1]] and found.outside["i2t"].tolist() == [0, 0]
 
 
 def test_ids_are_read_from_any_way_the_pictures_are_named() -> None:
     named = replace(VIEW, image_ids=["000000000010.jpg", "val2014/COCO_val2014_000000000020.jpg", "30.png"])
-    assert relevance.coco_ids(named) == ({10: 0, 20: 1, 30: 2}, {1: 0, 2: 1, 3: 2, 4: 3, 5: 4})
-    assert relevance.coco_ids(replace(VIEW, sentids=["1", "2", "3", "4", "5"]))[1][5] == 4
+    assert coco_relevance.coco_ids(named) == ({10: 0, 20: 1, 30: 2}, {1: 0, 2: 1, 3: 2, 4: 3, 5: 4})
+    assert coco_relevance.coco_ids(replace(VIEW, sentids=["1", "2", "3", "4", "5"]))[1][5] == 4
 
 
 def refused(folder: Path, view: SplitView = VIEW, saying: tuple[str, ...] = ()) -> None:
     with pytest.raises(UserError) as caught:
-        relevance.read(folder, "eccv", view)
+        coco_relevance.read(folder, "eccv", view)
     message = str(caught.value)
     assert "\n" not in message and all(words in message for words in saying), message
 
@@ -198,7 +200,7 @@ def test_every_protocol_that_is_asked_for_is_scored_under_its_own_fingerprint(ra
     study, folder, file = ranked
     found = scored(study, tmp_path, file)
     assert set(found) == {"own", "eccv", "cxc"} and len({text["id"] for text in found.values()}) == 3
-    assert found["eccv"]["relevance"] == f"files {relevance.digest(folder, 'eccv')}"
+    assert found["eccv"]["relevance"] == f"files {coco_relevance.digest(folder, 'eccv')}"
     names = {name: text["name"] for name, text in found.items()}
     assert names == {"own": "coco_test_20", "eccv": "coco_test_20_eccv", "cxc": "coco_test_20_cxc"}, "no published ones"
     assert set(scored(asking(study, cxc=None), tmp_path, file)) == {"own", "eccv"}

@@ -14,18 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from fne import paths
-from fne.config import data_section, load_study
-from fne.data import prepare
-from fne.data.scenes.prepare import build_splits
-from fne.data.scenes.world import reserved
-from fne.errors import UserError
-from fne.features import extract, pretrain
-from fne.features.optimise import pretrain_scenes
-from fne.features.store import Features
-from fne.files import sha256_file
+from fne.encoders.store import Features
 from fne.scenes import pair
+from fne.scenes.optimise import pretrain_scenes
 from fne.scenes.pair import Recipe
+from fne.scenes.prepare import build_splits
+from fne.scenes.world import reserved
+from fne.steps import extract, prepare, pretrain
+from fne.study import paths
+from fne.study.api import data_section, load_study
+from fne.utils.errors import UserError
+from fne.utils.files import sha256_file
 
 ROOT = Path(__file__).resolve().parents[2]
 AS_GOOD = {
@@ -58,7 +57,7 @@ def test_an_altered_file_is_one_clear_error_before_any_work(
     copy = tmp_path / "encoders"
     shutil.copytree(pair.SHIPPED, copy)
     monkeypatch.setattr(pair, "SHIPPED", copy)
-    monkeypatch.setattr("fne.features.checkpoints.SHIPPED", copy)
+    monkeypatch.setattr("fne.encoders.checkpoints.SHIPPED", copy)
     (copy / name).chmod(0o644)
     content = bytearray((copy / name).read_bytes())
     content[-3] ^= 1
@@ -152,8 +151,8 @@ AGAIN = """
 import sys
 from pathlib import Path
 from fne import paths
-from fne.config import load_study
-from fne.features import extract
+from fne.study.api import load_study
+from fne.steps import extract
 
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 study = load_study("smoke", root=Path(sys.argv[3]))
@@ -180,7 +179,7 @@ def test_features_lie_on_the_grid_and_far_from_its_boundaries(features: Path) ->
 
 
 def test_a_store_made_under_another_rounding_is_refused(features: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fne.training.corpus import Corpus
+    from fne.training.pairs import Corpus
 
     study = load_study("smoke", root=ROOT)
     Corpus.open(study, features)
@@ -192,7 +191,7 @@ def test_a_store_made_under_another_rounding_is_refused(features: Path, monkeypa
 
 
 def test_the_pair_is_loaded_like_any_encoder_and_in_float64() -> None:
-    from fne.features.encoders import load
+    from fne.encoders.encoders import load
 
     study = load_study("smoke", root=ROOT)
     for modality in paths.MODALITIES:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fne.config import Study
-from fne.files import read_json, write_json
-from fne.retrieval.protocols import finish
+from fne.protocols import finish
+from fne.study.api import Study
+from fne.utils.files import read_json, write_json
 from tests.reporting.synthetic import PAPER, Fake, study_of, write_study
 
 SMALL = tuple(fake for fake in PAPER if fake.id in ("hardest_in_batch", "fne", "infonce", "random"))

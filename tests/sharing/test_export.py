@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 from fne import cli
-from fne.config import Study
-from fne.errors import UserError
-from fne.files import read_json, write_json
-from fne.sharing import bundle, columns, export
-from fne.sharing.export import run
-from fne.stats import aggregate, compare
-from fne.study_results import load
-from fne.training import run as training
+from fne.results import bundle, columns
+from fne.results.study import load
+from fne.steps import aggregate, compare, export
+from fne.steps import train as training
+from fne.steps.export import run
+from fne.study.api import Study
+from fne.utils.errors import UserError
+from fne.utils.files import read_json, write_json
 from tests.reporting.synthetic import HOSTILE, write_study
 from tests.sharing.made import SMALL, make
 
@@ -174,7 +174,7 @@ def test_every_column_that_the_harness_writes_is_described() -> None:
                "audit": ["variant", *training.AUDIT]}  # fmt: skip
     for name, header in written.items():
         lacking = set(header) - set(columns.TABLES[name][1])
-        assert not lacking, f"describe the new columns of {name} in fne/sharing/columns.py"
+        assert not lacking, f"describe the new columns of {name} in fne/results/columns.py"
     for _, described in columns.TABLES.values():
         assert all(column.kind in columns.KINDS and column.meaning.endswith(".") for column in described.values())
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from fne import cli
-from fne.errors import UserError
-from fne.files import read_json, write_json
-from fne.sharing.bundle import Bundle
-from fne.sharing.export import run as export
-from fne.sharing.side_by_side import open_results, put, run
-from fne.stats.rank_agreement import kendall, spearman
-from fne.study_results import StudyResults, load
+from fne.analysis.rank_correlation import kendall, spearman
+from fne.results.bundle import Bundle
+from fne.results.study import StudyResults, load
+from fne.steps.export import run as export
+from fne.steps.side_by_side import open_results, put, run
+from fne.utils.errors import UserError
+from fne.utils.files import read_json, write_json
 from tests.reporting.synthetic import PAPER, study_of
 from tests.sharing.made import SMALL, make
 

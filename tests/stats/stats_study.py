@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fne import paths
-from fne.config import Study, blocks, digest, load_study, parse_block, resolve
-from fne.files import write_csv, write_json
-from fne.retrieval import protocols
-from fne.retrieval.evaluate import evaluate_replicates
-from fne.retrieval.rank import rank_replicates
+from fne import protocols
+from fne.steps.evaluate import evaluate_replicates
+from fne.steps.rank import rank_replicates
+from fne.study import paths
+from fne.study.api import Study, blocks, digest, load_study, parse_block, resolve
+from fne.utils.files import write_csv, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 40

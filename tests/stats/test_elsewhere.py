@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from fne import paths
+from fne.analysis import layout
 from fne.analysis.components import Another, Component, Components
-from fne.config import Study
-from fne.configuration.series import Series
-from fne.configuration.variance import FILE, write_variance
-from fne.errors import UserError
-from fne.stats import aggregate, compare, layout
-from fne.stats.elsewhere import COLUMNS, elsewhere
-from fne.stats.intervals import variance_of_mean
+from fne.analysis.elsewhere import COLUMNS, elsewhere
+from fne.analysis.intervals import variance_of_mean
+from fne.steps import aggregate, compare
+from fne.study import paths
+from fne.study.api import Study
+from fne.study.series import Series
+from fne.study.variance import FILE, write_variance
+from fne.utils.errors import UserError
 from tests.stats import stats_study as studies
 
 FACTORS = {"encoders.draw": (0, 1, 2), "data.seed": (0, 1, 2)}

@@ -8,8 +8,15 @@ import math
 import numpy as np
 import pytest
 
-from fne.stats.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REASONS, REPRODUCED, VERDICTS, compare_with_published
-from fne.stats.intervals import hierarchical_intervals
+from fne.analysis.equivalence import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    REASONS,
+    REPRODUCED,
+    VERDICTS,
+    compare_with_published,
+)
+from fne.analysis.intervals import hierarchical_intervals
 
 NAN = math.nan
 

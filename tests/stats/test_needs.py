@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from fne.stats.multiplicity import holm
-from fne.stats.needs import ALPHA, reachable, seed_note, seeds_needed
-from fne.stats.permutation import EXACT_SEEDS, FLIPS, seed_floor, seed_p_value
+from fne.analysis.holm import holm
+from fne.analysis.min_seeds import ALPHA, reachable, seed_note, seeds_needed
+from fne.analysis.permutation import EXACT_SEEDS, FLIPS, seed_floor, seed_p_value
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 9])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fne.stats.rank_agreement import agreements, kendall, spearman
+from fne.analysis.rank_correlation import agreements, kendall, spearman
 
 SIMULATIONS = 60
 

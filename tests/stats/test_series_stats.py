@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from fne.analysis.components import Cell, decompose, pool
-from fne.config import Series, shared_epochs
-from fne.configuration.variance import ALL, read_file
-from fne.configuration.variants import member_id
-from fne.errors import UserError
-from fne.files import write_csv
-from fne.stats import aggregate, series
-from fne.stats.intervals import hierarchical_intervals
-from fne.stats.layout import load
+from fne.analysis.intervals import hierarchical_intervals
+from fne.analysis.layout import load
+from fne.steps import aggregate, compare_series
+from fne.study.api import Series, shared_epochs
+from fne.study.variance import ALL, read_file
+from fne.study.variants import member_id
+from fne.utils.errors import UserError
+from fne.utils.files import write_csv
 from tests.stats import stats_study
 
 VALUES = (0.0, 0.01, 0.03)
@@ -61,7 +61,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
                 writer = csv.DictWriter(handle, ["variant", *AUDIT])
                 writer.writeheader()
                 writer.writerows(rows)
-    series.run(made, root, resamples=RESAMPLES)
+    compare_series.run(made, root, resamples=RESAMPLES)
     return made, root
 
 
@@ -149,14 +149,14 @@ def test_the_interval_of_a_change_covers_what_it_says() -> None:
     for now, then in zip(rng.normal(3, 0.5, runs), rng.normal(2, 1.0, runs), strict=True):
         rows = [{"estimate": one, "low": one - 1.96 * sd, "high": one + 1.96 * sd, "n_seeds": 3, "method": "m"}
                 for one, sd in ((now, 0.5), (then, 1.0))]  # fmt: skip
-        found = series.grown(rows[0], rows[1], 0.0)
+        found = compare_series.grown(rows[0], rows[1], 0.0)
         inside += found["low"] <= 1 <= found["high"]
     assert 0.94 < inside / runs < 0.96
 
 
 def test_a_change_without_intervals_has_none() -> None:
     bare = {"estimate": 0.5, "low": math.nan, "high": math.nan, "n_seeds": 2, "method": "none: 2 seeds"}
-    found = series.grown({**bare, "estimate": 0.2}, bare, 0.0)
+    found = compare_series.grown({**bare, "estimate": 0.2}, bare, 0.0)
     assert found["estimate"] == pytest.approx(-0.3) and math.isnan(found["low"]) and math.isnan(found["high"])
 
 
@@ -178,13 +178,14 @@ def test_shares_of_false_picks(compared: tuple[Series, Path]) -> None:
 
 def test_the_ceiling_is_the_oracle_over_the_baseline() -> None:
     study = made_up().members[0]
-    assert series.ceiling(study) == "infonce" and series.oracles(study) == ["infonce"]
-    assert series.ceiling(made_up("only").members[0]) is None and series.ceiling(stats_study.study()) is None
+    assert compare_series.ceiling(study) == "infonce" and compare_series.oracles(study) == ["infonce"]
+    assert compare_series.ceiling(made_up("only").members[0]) is None
+    assert compare_series.ceiling(stats_study.study()) is None
     told = {"negatives.oracle": "remove"}
     bases = {"fne": "fne", "infonce": study.baseline}
     both = {**study.configs, **{name: {**study.configs[base], **told} for name, base in bases.items()}}
-    assert series.ceiling(replace(study, configs=both)) == "infonce", "that of the baseline, not the first"
-    assert series.oracles(replace(study, configs=both), "remove") == ["fne", "infonce"]
+    assert compare_series.ceiling(replace(study, configs=both)) == "infonce", "that of the baseline, not the first"
+    assert compare_series.oracles(replace(study, configs=both), "remove") == ["fne", "infonce"]
 
 
 DRAW, SEED = "encoders.draw", "data.seed"
@@ -218,7 +219,7 @@ def write_cells(root: Path, made: Series) -> None:
 def decomposed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
     root, made = tmp_path_factory.mktemp("cells"), drawn()
     write_cells(root, made)
-    series.run(made, root, resamples=RESAMPLES)
+    compare_series.run(made, root, resamples=RESAMPLES)
     return made, root
 
 
@@ -283,7 +284,7 @@ def test_effects_of_cells_name_their_point_and_follow_nothing(decomposed: tuple[
 def test_draws_beside_a_chosen_value_are_decomposed_at_each(tmp_path: Path) -> None:
     made = drawn(**{"data.prevalence": (0.0, 0.01)})
     write_cells(tmp_path, made)
-    series.run(made, tmp_path, resamples=RESAMPLES)
+    compare_series.run(made, tmp_path, resamples=RESAMPLES)
     with open(tmp_path / "results/cells/components.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
     kept = {"level": ("hardest_in_batch", "fne", "infonce"), "difference": ("fne", "infonce")}
@@ -306,10 +307,10 @@ def test_what_cannot_be_decomposed_is_a_row_that_says_why(tmp_path: Path) -> Non
     for member, point in zip(made.members, made.points, strict=True):
         if point[DRAW]:
             shutil.rmtree(tmp_path / "results" / member.name / "infonce", ignore_errors=True)
-    series.run(made, tmp_path, resamples=RESAMPLES)
+    compare_series.run(made, tmp_path, resamples=RESAMPLES)
     with open(tmp_path / "results/cells/components.csv", newline="") as handle:
         notes = {(row["of"], row["variant"]): row["note"] for row in csv.DictReader(handle) if row["note"]}
     assert notes == dict.fromkeys([("level", "infonce"), ("difference", "infonce")], f"the design does not vary {DRAW}")
     alone = replace(made, points=made.points[:2], members=made.members[:2])
     with pytest.raises(UserError, match=f"the variance cannot be decomposed: the design does not vary {DRAW}"):
-        series.run(alone, tmp_path, resamples=RESAMPLES)
+        compare_series.run(alone, tmp_path, resamples=RESAMPLES)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from fne.stats.intervals import hierarchical_intervals
-from fne.stats.multiplicity import holm
-from fne.stats.permutation import image_p_values, seed_p_value
-from fne.stats.proportion import share
+from fne.analysis.holm import holm
+from fne.analysis.intervals import hierarchical_intervals
+from fne.analysis.permutation import image_p_values, seed_p_value
+from fne.analysis.proportion import share
 
 IMAGES, CAPTIONS = 150, 5
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fne.errors import UserError
-from fne.stats import per_query
-from fne.stats.intervals import hierarchical_intervals
-from fne.stats.slices import ALL, COLUMNS, UNKNOWN, Queries, parts
-from fne.study_results import StudyResults, load
+from fne.analysis.intervals import hierarchical_intervals
+from fne.results import per_query
+from fne.results.slices import ALL, COLUMNS, UNKNOWN, Queries, parts
+from fne.results.study import StudyResults, load
+from fne.utils.errors import UserError
 from tests.reporting.synthetic import CAPTIONS, N_TEST, PAPER, write_study
 
 SEEDS = (0, 1, 2, 3)
@@ -160,7 +160,7 @@ def test_the_interaction_is_the_slice_minus_the_rest(made: tuple[StudyResults, R
 
 def test_intervals_of_slices_and_interactions_cover() -> None:
     """400 made-up studies of five seeds and 80 images; the seeds are 0 to 399. No slice is truly different."""
-    from fne.stats.slices import _influence, _interval
+    from fne.results.slices import _influence, _interval
 
     inside_of, covered = ("difference", "low", "high", None), np.zeros(2)
     image = np.arange(80).repeat(3)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from fne.stats import intervals, layout
-from fne.stats.intervals import hierarchical_intervals, variance_of_mean
-from fne.stats.multiplicity import holm
-from fne.stats.permutation import image_p_values, seed_p_value
+from fne.analysis import intervals, layout
+from fne.analysis.holm import holm
+from fne.analysis.intervals import hierarchical_intervals, variance_of_mean
+from fne.analysis.permutation import image_p_values, seed_p_value
 
 
 def values(n: int = 5, n_images: int = 60, columns: int = 3, seed: int = 0) -> np.ndarray:
@@ -220,7 +220,7 @@ def test_contributions_and_influence_of_unequal_caption_counts(tmp_path: Path) -
 
 def test_statistics_and_metrics_import_no_torch_and_no_pandas() -> None:
     code = (
-        "import sys, fne.stats.compare, fne.stats.aggregate, fne.stats.equivalence, fne.retrieval.evaluate;"
+        "import sys, fne.steps.compare, fne.steps.aggregate, fne.analysis.equivalence, fne.steps.evaluate;"
         "print([m for m in ('torch', 'pandas', 'scipy', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

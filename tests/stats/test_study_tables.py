@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.errors import UserError
-from fne.retrieval.protocols import fingerprint_id
-from fne.stats import aggregate, compare
-from fne.stats.intervals import hierarchical_intervals
-from fne.stats.permutation import image_p_values, seed_p_value
+from fne.analysis.intervals import hierarchical_intervals
+from fne.analysis.permutation import image_p_values, seed_p_value
+from fne.protocols import fingerprint_id
+from fne.steps import aggregate, compare
+from fne.utils.errors import UserError
 from tests.stats import stats_study as studies
 
 

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from fne import cli
-from fne.audit import run as audit
-from fne.config import load_study, parse_set
-from fne.errors import UserError
-from fne.files import write_csv
-from fne.reporting import verified
-from fne.reporting.page import build
-from fne.reporting.page.content import content
-from fne.reporting.report import record
-from fne.sharing import reference
-from fne.stats.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
-from fne.study_results import load
+from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
+from fne.report.page.build import build
+from fne.report.page.content import content
+from fne.report.text import verified
+from fne.results import reference
+from fne.results.study import load
+from fne.steps import audit
+from fne.steps.report import record
+from fne.study.api import load_study, parse_set
+from fne.utils.errors import UserError
+from fne.utils.files import write_csv
 from tests.reporting.synthetic import PAPER, Fake, write_study
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fne import paths
-from fne.config import Study, data_section, load_study
 from fne.data.manifest import Manifest
-from fne.data.prepare import run as prepare
-from fne.features.writer import writing
+from fne.encoders.writer import writing
+from fne.steps.prepare import run as prepare
+from fne.study import paths
+from fne.study.api import Study, data_section, load_study
 
 OVERRIDES = {"data.prevalence": 0.02}  # enough false negatives among few picks
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fne.configuration.library import Library
-from fne.configuration.merge import check_together
-from fne.errors import UserError
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import STRATEGIES
+from fne.study.library import Library
+from fne.study.validate import check_together
 from fne.training import checkpoint
 from fne.training.engine import Engine
+from fne.utils.errors import UserError
 from tests.training import toy
 
 CPU = torch.device("cpu")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from fne.errors import UserError
-from fne.models.heads import DualEncoder
 from fne.training import checkpoint
 from fne.training.data import EpochPlan, Standardiser, rescale
 from fne.training.engine import Engine, learning_rate
+from fne.training.heads import DualEncoder
 from fne.training.step import clip_gradients
+from fne.utils.errors import UserError
 from tests.training import toy
 
 CPU = torch.device("cpu")

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fne import paths
-from fne.config import Study, load_study
 from fne.data.manifest import Manifest
-from fne.errors import UserError
-from fne.files import read_json
-from fne.retrieval import rank
-from fne.training import checkpoint, distributions, estimate
-from fne.training import run as job
+from fne.steps import estimate, rank
+from fne.steps import train as job
+from fne.steps.estimate import Estimate, job_seconds, training_seconds, wall_seconds
+from fne.steps.timing import Measured, Phase, measure
+from fne.study import paths
+from fne.study.api import Study, load_study
+from fne.training import checkpoint, distributions
 from fne.training.data import EpochPlan
 from fne.training.engine import Engine
-from fne.training.estimate import Estimate, job_seconds, training_seconds, wall_seconds
-from fne.training.rehearsal import Measured, Phase, measure
+from fne.utils.errors import UserError
+from fne.utils.files import read_json
 from tests.finetune.conftest import load, project  # noqa: F401 - fixtures of the regime finetune
 from tests.training import project as heads
 
@@ -85,7 +85,7 @@ def files(root: Path) -> dict[str, int]:
 
 
 def by_hand(m: Measured) -> float:
-    """Training of one engine, second by second, checkpoints written as :mod:`fne.training.run` writes them."""
+    """Training of one engine, second by second, checkpoints written as :mod:`fne.steps.train` writes them."""
     seconds = 0.0
     for number, phase in enumerate(m.phases):
         for epoch in range(phase.epochs):

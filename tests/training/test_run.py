@@ -15,15 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fne import paths
-from fne.config import Study, load_study
 from fne.data.manifest import Manifest
-from fne.data.scenes.logic import evaluate, read_forms
-from fne.data.scenes.world import Scenes
-from fne.errors import UserError
-from fne.files import read_json
-from fne.training import run as job
+from fne.scenes.logic import evaluate, read_forms
+from fne.scenes.world import Scenes
+from fne.steps import train as job
+from fne.study import paths
+from fne.study.api import Study, load_study
 from fne.training.embed import embed_split
+from fne.utils.errors import UserError
+from fne.utils.files import read_json
 from tests.training import project
 
 
@@ -87,7 +87,7 @@ def test_sigkill_at_a_random_step_and_resume_is_bit_equal(world, variant, tmp_pa
     os.symlink(root / "ablations", other / "ablations")
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from fne.config import load_study\nfrom fne.training import engine, run\n"
+        "from fne.study.api import load_study\nfrom fne.training import engine, run\n"
         "slow = engine.Engine._step\n"
         "def step(self, *a, **k):\n    slow(self, *a, **k); time.sleep(0.05)\n"
         "engine.Engine._step = step\nroot = Path(sys.argv[1])\n"
@@ -133,7 +133,7 @@ def test_picks_agree_with_the_logical_forms(world, finished) -> None:
 
 
 def test_embeddings_of_a_split_are_the_selected_ones(world, finished) -> None:
-    from fne.retrieval.ranking import validation_recalls
+    from fne.evaluation.ranking import validation_recalls
 
     root, study = world
     split = Manifest.load(root / paths.data_folder(study)).split("val")

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 import fne
-from fne.config import Study, load_study, oracle_bases, resolve, training_digest
-from fne.configuration.fields import flatten
-from fne.configuration.tuning import Tuning
-from fne.errors import UserError
-from fne.training import tune
+from fne.steps import tune
+from fne.study.api import Study, load_study, oracle_bases, resolve, training_digest
+from fne.study.fields import flatten
+from fne.study.tuning import Tuning
+from fne.utils.errors import UserError
 from tests.training import project
 
 SEARCH = {

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
-from fne.audit import picks, runs
 from fne.data.truth import KINDS, Truth, sorted_pairs
+from fne.results import runs
+from fne.training import picks
 from fne.training.data import Pairs
 from fne.training.engine import Engine
 from tests.training import toy

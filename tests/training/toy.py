@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from fne.configuration.library import Library
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import STRATEGIES
+from fne.study.library import Library
 from fne.training.data import Items, Split
 
 ROOT = Path(__file__).resolve().parents[2]

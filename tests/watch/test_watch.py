@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from fne import paths
-from fne.config import load_study, resolve
-from fne.files import write_csv, write_json
-from fne.training import run as job
-from fne.watch import run as watching
-from fne.watch.state import DONE, PROGRESS, RUNNING, STALE, STOPPED, WAITING, Run, look, seconds_left
-from fne.watch.view import BARS, draw, sparkline
+from fne.report.terminal import BARS, draw, sparkline
+from fne.results.progress_files import DONE, PROGRESS, RUNNING, STALE, STOPPED, WAITING, Run, look, seconds_left
+from fne.steps import train as job
+from fne.steps import watch as watching
+from fne.study import paths
+from fne.study.api import load_study, resolve
+from fne.utils.files import write_csv, write_json
 from tests.training import project
 
 NOW = 1_000_000.0

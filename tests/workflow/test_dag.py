@@ -1,4 +1,4 @@
-"""The graph of jobs of every study: nothing declared twice, all where fne.paths says, checked before it."""
+"""The graph of jobs of every study: nothing declared twice, all where fne.study.paths says, checked before it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from fne import paths
 from fne.analysis.components import Another, Component, Components
 from fne.analysis.retraining import tolerance_of
-from fne.config import blocks, load_study
-from fne.configuration.series import Series
-from fne.configuration.variance import FILE as VARIANCE
-from fne.configuration.variance import write_variance
+from fne.study import paths
+from fne.study.api import blocks, load_study
+from fne.study.series import Series
+from fne.study.variance import FILE as VARIANCE
+from fne.study.variance import write_variance
 from tests.snakemake_project import ROOT, Job, Project
 
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
@@ -299,7 +299,7 @@ def test_dry_runs_import_no_torch(project: Project) -> None:
     imports = re.findall(
         r"^(?:from fne\S* )?import .+$", (ROOT / "workflow/rules/common.smk").read_text(), re.M
     )
-    assert any("fne.reporting" in line for line in imports)
+    assert any("fne.report" in line for line in imports)
     heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'transformers'}"
     done = project.run("python", "-c", "\n".join(imports) + f"\nprint(sorted({heavy} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

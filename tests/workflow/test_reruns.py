@@ -57,7 +57,7 @@ def test_comments_readme_and_plumbing_run_nothing(project: Project) -> None:
     for name in ("base.yaml", "variants/fne.yaml", "studies/three.yaml"):
         path = project.folder / "ablations" / name
         path.write_text("# a comment\n" + path.read_text())
-    plumbing = ("fne/config.py", "fne/files.py", "fne/training/engine.py")
+    plumbing = ("fne/study/api.py", "fne/utils/files.py", "fne/training/engine.py")
     for name in (*plumbing, "workflow/rules/train.smk", "Snakefile"):
         path = project.folder / name
         path.write_text(path.read_text() + "\n# a comment\n")
@@ -102,10 +102,10 @@ def test_a_new_block_of_seeds_trains_itself_only(project: Project) -> None:
 
 
 def test_a_new_figure_or_its_code_draws_and_trains_nothing(project: Project) -> None:
-    plots = sorted((project.folder / "fne/reporting/plots").glob("[a-z]*.py"))
+    plots = sorted((project.folder / "fne/report/figures").glob("[a-z]*.py"))
     plots[0].write_text(plots[0].read_text() + "\n# another colour\n")
     assert rules(project.planned(*THREE)) == {"make_figures", "make_report"}
-    path = project.folder / "fne/reporting/figures.py"
+    path = project.folder / "fne/report/figures/registry.py"
     path.write_text(path.read_text().replace('FIGURES = ("', 'FIGURES = ("another_figure", "'))
     jobs = project.planned(*THREE)
     assert rules(jobs) == {"make_tables", "make_figures", "make_report"}
@@ -113,19 +113,19 @@ def test_a_new_figure_or_its_code_draws_and_trains_nothing(project: Project) -> 
 
 
 def test_code_of_the_metrics_evaluates_anew_and_trains_nothing(project: Project) -> None:
-    path = project.folder / "fne/retrieval/metrics.py"
+    path = project.folder / "fne/evaluation/metrics.py"
     path.write_text(path.read_text() + "\n# another formula\n")
     assert rules(project.planned(*THREE)) == {"rank", "evaluate"} | AFTERWARDS
 
 
 def test_code_of_the_statistics_compares_anew_only(project: Project) -> None:
-    path = project.folder / "fne/stats/permutation.py"
+    path = project.folder / "fne/analysis/permutation.py"
     path.write_text(path.read_text() + "\n# another formula\n")
     assert rules(project.planned(*THREE)) == AFTERWARDS - {"aggregate"}
 
 
 def test_code_of_the_audit_audits_and_reports_anew_only(project: Project) -> None:
-    path = project.folder / "fne/audit/rates.py"
+    path = project.folder / "fne/analysis/rates.py"
     path.write_text(path.read_text() + "\n# another interval\n")
     assert rules(project.planned(*THREE)) == {"audit", "make_tables", "make_figures", "make_report"}
 

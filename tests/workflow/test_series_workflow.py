@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fne import paths
-from fne.config import Series, load
 from fne.data.manifest import Manifest
+from fne.study import paths
+from fne.study.api import Series, load
 from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
@@ -121,7 +121,7 @@ def test_targets_and_code_of_the_series(project: Project) -> None:
     done = project.snakemake("tables", "--dry-run", "--forceall", "--quiet", "host", *WORLDS)
     assert "make_tables_of_series" in done.stdout + done.stderr
     assert "make_report_of_series" not in done.stdout + done.stderr
-    path = project.folder / "fne/reporting/series/figures.py"
+    path = project.folder / "fne/report/series/figures.py"
     path.write_text(path.read_text() + "\n# another line\n")
     assert {job.rule for job in project.planned(*WORLDS)} == {"make_figures_of_series", "make_report_of_series"}
 

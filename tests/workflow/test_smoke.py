@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from fne import paths
-from fne.config import blocks, load_study
-from fne.study_results import load
+from fne.results.study import load
+from fne.study import paths
+from fne.study.api import blocks, load_study
 from tests import smoke_run
 from tests.snakemake_project import Project
 

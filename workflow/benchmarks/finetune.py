@@ -22,12 +22,12 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from fne import paths
-from fne.config import data_section, load_study, resolve
-from fne.data.prepare import run as prepare
-from fne.files import write_text
-from fne.training.corpus import open_corpus
+from fne.steps.prepare import run as prepare
+from fne.study import paths
+from fne.study.api import data_section, load_study, resolve
 from fne.training.engine import Engine
+from fne.training.pairs import open_corpus
+from fne.utils.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "a man woman dog ball red blue green two three on in the of with street water grass plays runs".split()

@@ -23,12 +23,12 @@ import eccv_caption
 import numpy as np
 import torch
 
+from fne.data.coco_relevance import read
 from fne.data.manifest import SplitView
 from fne.data.truth import Truth, sorted_pairs
-from fne.provenance import cpu_model
-from fne.retrieval.evaluate import evaluate_replicates
-from fne.retrieval.rank import rank_replicates, relevant_items
-from fne.retrieval.relevance import read
+from fne.steps.evaluate import evaluate_replicates
+from fne.steps.rank import rank_replicates, relevant_items
+from fne.utils.provenance import cpu_model
 
 DATA = Path(eccv_caption.__file__).parent / "data"
 KS = (1, 5, 10)

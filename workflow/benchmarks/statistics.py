@@ -15,10 +15,10 @@ import time
 
 import numpy as np
 
-from fne.provenance import cpu_model
-from fne.stats.intervals import RESAMPLES, hierarchical_intervals
-from fne.stats.multiplicity import holm
-from fne.stats.permutation import FLIPS, image_p_values, seed_p_value
+from fne.analysis.holm import holm
+from fne.analysis.intervals import RESAMPLES, hierarchical_intervals
+from fne.analysis.permutation import FLIPS, image_p_values, seed_p_value
+from fne.utils.provenance import cpu_model
 
 MIB = 1024
 

@@ -1,5 +1,5 @@
 # All Python that the rules need: the studies (checked before the DAG is built), where things lie, what triggers a run.
-# The package answers every question of substance (fne.config, fne.paths); nothing here imports torch.
+# The package answers every question of substance (fne.study.api, fne.study.paths); nothing here imports torch.
 import functools
 import re
 import shlex
@@ -10,19 +10,19 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 import fne
-from fne import paths
-from fne.audit.calibrated import calibration_files
-from fne.audit.tables import TABLES as AUDIT_TABLES
-from fne.config import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
-from fne.config import training_digest
-from fne.configuration.published import FILE as PUBLISHED
-from fne.configuration.variance import FILE as VARIANCE
-from fne.errors import UserError
-from fne.reporting.figures import FIGURES
-from fne.reporting.series import names as series_files
-from fne.reporting.tables import TABLES
-from fne.sharing import reference
-from fne.stats.elsewhere import variance_for
+from fne.study import paths
+from fne.results.calibrated import calibration_files
+from fne.results.audit_tables import TABLES as AUDIT_TABLES
+from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
+from fne.study.api import training_digest
+from fne.study.published import FILE as PUBLISHED
+from fne.study.variance import FILE as VARIANCE
+from fne.utils.errors import UserError
+from fne.report.figures.registry import FIGURES
+from fne.report.series import names as series_files
+from fne.report.tables.registry import TABLES
+from fne.results import reference
+from fne.analysis.elsewhere import variance_for
 
 STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
@@ -35,14 +35,18 @@ VERIFIED = ("verify.csv", "verify.json")
 # inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).
 ROOMS = (
     "fne.analysis",
-    "fne.audit",
-    "fne.reporting",
-    "fne.retrieval",
-    "fne.seeding",
-    "fne.sharing",
-    "fne.stats",
+    "fne.data.coco_relevance",
+    "fne.data.cxc_sits",
+    "fne.data.ranked_captions",
+    "fne.evaluation",
+    "fne.negatives.maps",
+    "fne.protocols",
+    "fne.report",
+    "fne.results",
     "fne.steps",
-    "fne.study_results",
+    "fne.training.pick_log",
+    "fne.training.picks",
+    "fne.utils.seeding",
 )
 
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.

@@ -7,7 +7,7 @@ rule rank:
         image=inputs_of("image"),
         text=inputs_of("text"),
         relevance=relevance_files,
-        sources=sources("fne.retrieval.rank"),
+        sources=sources("fne.steps.rank"),
     output:
         "results/{study}/{variant}/{block}/rankings.{split}.npz",
     log:
@@ -28,7 +28,7 @@ rule rank:
 rule evaluate:
     input:
         "results/{study}/{variant}/{block}/rankings.{split}.npz",
-        sources("fne.retrieval.evaluate"),
+        sources("fne.steps.evaluate"),
     output:
         metrics="results/{study}/{variant}/{block}/metrics.{split}.json",
         queries="results/{study}/{variant}/{block}/queries.{split}.npz",
@@ -48,7 +48,7 @@ rule aggregate:
     input:
         lambda wildcards: runs(wildcards, "metrics.test.json"),
         lambda wildcards: runs(wildcards, "run.json"),
-        sources("fne.stats.aggregate"),
+        sources("fne.steps.aggregate"),
     output:
         expand("results/{{study}}/{file}", file=AGGREGATED),
     log:
@@ -67,7 +67,7 @@ rule compare:
         lambda wildcards: runs(wildcards, "queries.test.npz"),
         "results/{study}/runs.csv",
         variance_file,
-        sources("fne.stats.compare"),
+        sources("fne.steps.compare"),
     output:
         expand("results/{{study}}/{file}", file=COMPARED),
     log:
@@ -111,7 +111,7 @@ rule calibrate:
         image=inputs_of("image"),
         text=inputs_of("text"),
         ratings=ratings_files,
-        sources=sources("fne.audit.calibration"),
+        sources=sources("fne.steps.calibrate"),
     output:
         "results/{study}/{variant}/{block}/calibration.npz",
     log:
@@ -138,7 +138,7 @@ rule audit:
         lambda wildcards: runs(wildcards, "run.json"),
         prepared,
         ratings_files,
-        sources("fne.audit.run"),
+        sources("fne.steps.audit"),
     output:
         expand("results/{{study}}/{file}", file=AUDITED),
     log:

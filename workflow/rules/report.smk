@@ -4,7 +4,7 @@ rule make_tables:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         tuned_file,
         published_file,
-        sources("fne.reporting.tables"),
+        sources("fne.report.tables.registry"),
     output:
         report(
             "reports/{study}/tables/main.html",
@@ -34,7 +34,7 @@ rule make_figures:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         lambda wildcards: runs(wildcards, "run.json"),
-        sources("fne.reporting.figures", "fne.reporting.plots"),
+        sources("fne.report.figures"),
     output:
         [
             report(
@@ -63,7 +63,7 @@ rule make_report:
         lambda wildcards: outputs_of("make_tables", wildcards.study),
         lambda wildcards: outputs_of("make_figures", wildcards.study),
         verified,
-        sources("fne.reporting.report", "fne.reporting.template"),
+        sources("fne.steps.report", "fne.report.page.template"),
     output:
         "reports/{study}/report.html",
         "reports/{study}/record.json",
@@ -86,7 +86,7 @@ rule make_notebook:
         template=expand("workflow/notebooks/page/{file}", file=("index.html.j2", "conf.json")),
         tables=expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         runs=lambda wildcards: runs(wildcards, "queries.test.npz"),
-        sources=sources("fne.reporting.figures", "fne.reporting.tables", "fne.reporting.anchors", "fne.stats.slices"),
+        sources=sources("fne.report.figures.registry", "fne.report.tables.registry", "fne.report.picks.selection", "fne.results.slices"),
     output:
         "reports/{study}/explore.html",
     log:

@@ -11,7 +11,7 @@ rule compare_of_series:
             for file in (*AGGREGATED, *COMPARED)
         ],
         lambda wildcards: [paths.manifest(member) for member in of_series(wildcards).members],
-        sources("fne.stats.series"),
+        sources("fne.steps.compare_series"),
     output:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
     log:
@@ -28,7 +28,7 @@ rule compare_of_series:
 rule make_tables_of_series:
     input:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
-        sources("fne.reporting.series.tables"),
+        sources("fne.report.series.tables"),
     output:
         report(
             "reports/{series}/tables/main.html",
@@ -56,7 +56,7 @@ rule make_tables_of_series:
 rule make_figures_of_series:
     input:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
-        sources("fne.reporting.series.figures"),
+        sources("fne.report.series.figures"),
     output:
         "reports/{series}/figures/captions.json",
         [
@@ -84,7 +84,7 @@ rule make_report_of_series:
     input:
         lambda wildcards: outputs_of("make_tables", wildcards.series),
         lambda wildcards: outputs_of("make_figures", wildcards.series),
-        sources("fne.reporting.series.report", "fne.reporting.template"),
+        sources("fne.report.series.report", "fne.report.page.template"),
     output:
         "reports/{series}/report.html",
         "reports/{series}/record.json",

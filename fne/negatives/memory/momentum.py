@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fne.models.heads import update_momentum
 from fne.negatives.memory.kind import Candidates, Memory
 from fne.negatives.memory.queue import MemoryQueue
-from fne.seeding import torch_stream
+from fne.training.heads import update_momentum
+from fne.utils.seeding import torch_stream
 
 if TYPE_CHECKING:
     from fne.training.learner import Inputs, Learner

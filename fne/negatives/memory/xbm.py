@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fne.negatives.memory.kind import Candidates, Memory
 from fne.negatives.memory.queue import MemoryQueue
-from fne.seeding import torch_stream
+from fne.utils.seeding import torch_stream
 
 if TYPE_CHECKING:
     from fne.training.learner import Inputs, Learner

@@ -1,0 +1,93 @@
+"""Negatives that a trained model ranks highest and that people judged: how many of them are matches."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fne.analysis.intervals import MIN_SEEDS
+from fne.analysis.proportion import method, share
+from fne.data.truth import Truth
+from fne.results.runs import require_current
+from fne.utils.errors import bad_input
+from fne.utils.files import DAMAGED
+
+DEPTHS = (1, 5, 10)
+JUDGED = ["variant", "direction", "depth", "seeds", "negatives", "judged", "judged_share", "true", "rate", "low",
+          "high", "method"]  # fmt: skip
+METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
+HINT = "rank it again"
+
+
+def judged(
+    variant: str, rankings: list[Path], caption_image: np.ndarray, truth: Truth, trained: str | None = None
+) -> list[dict[str, Any]]:
+    """A row per direction and depth: of the negatives among a query's first ``depth`` items, those that were judged.
+
+    A negative is what is not of the query's own image: what a hardest-negative rule would pick. The pairs were chosen
+    for judgement because they looked alike, and few of a model's are among them (``judged_share``): ``rate`` is a share
+    of *judged* pairs, conditional on that choice, and no prevalence.
+
+    Args:
+        variant: Its id.
+        rankings: Its files ``rankings.test.npz``.
+        caption_image: (M,) image of each caption of the test split.
+        truth: Of the test split, of kind ``judged``.
+        trained: The digest of what training reads, of the runs that the rankings must be of; None: of any.
+
+    Raises:
+        UserError: Rankings are damaged, of another split, or of other runs.
+    """
+    captions = len(caption_image)
+    places = truth.extra["judged_pairs"].astype(np.int64) @ np.array([captions, 1])
+    order = np.argsort(places)
+    places, verdict = places[order], truth.extra["judged_positive"][order] > 0
+    rows, ranked = [], [_ranked(file, caption_image, trained) for file in rankings]
+    for direction in ("i2t", "t2i"):
+        tops = [top for one in ranked for name, top in one.items() if name.endswith(f"/{direction}/top_ids")]
+        for depth in DEPTHS if tops else ():
+            clusters = int(caption_image.max()) + 1
+            hits, totals, negatives = np.zeros(clusters), np.zeros(clusters), 0
+            for top in tops:
+                ids = top[:, :depth].astype(np.int64)
+                query = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
+                image, caption = (query, ids) if direction == "i2t" else (ids, query)
+                other = (image != caption_image[caption]) & (ids >= 0)
+                wanted = (image * captions + caption)[other]
+                at = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
+                known = places[at] == wanted
+                owner = (query if direction == "i2t" else caption_image[query])[other][known]
+                hits += np.bincount(owner, verdict[at[known]], minlength=clusters)
+                totals += np.bincount(owner, minlength=clusters)
+                negatives += int(other.sum())
+            one, told = share(hits[totals > 0], totals[totals > 0]), METHOD
+            if len(tops) < MIN_SEEDS:
+                one, told = replace(one, low=math.nan, high=math.nan), method(len(tops))
+            elif math.isnan(one.low):
+                told = "none: too few query images have a judged negative"
+            rows.append(
+                {"variant": variant, "direction": direction, "depth": depth, "seeds": len(tops), "negatives": negatives,
+                 "judged": one.total, "judged_share": one.total / negatives if negatives else None, "true": one.hits,
+                 "rate": one.value, "low": one.low, "high": one.high, "method": told}
+            )  # fmt: skip
+    return rows
+
+
+def _ranked(file: Path, caption_image: np.ndarray, trained: str | None) -> dict[str, np.ndarray]:
+    """The first items of every query, by seed and direction, of a ``rankings.test.npz``."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            tops = {name: stored[name] for name in stored.files if name.endswith("/top_ids")}
+            config, owner = json.loads(str(stored["meta"]))["config"], stored["caption_image"]
+    except (*DAMAGED, TypeError) as error:
+        raise bad_input(f"damaged or cut short ({error})", file=file, hint=HINT) from None
+    if not np.array_equal(owner, caption_image):
+        raise bad_input("other captions than those of the prepared data", file=file, hint=HINT)
+    if trained is not None:
+        require_current(file, config, trained, HINT)
+    return tops

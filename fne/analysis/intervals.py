@@ -1,0 +1,155 @@
+"""Intervals of a mean over seeds and images, both of which are samples: a hierarchical bootstrap that covers.
+
+The data are one number per seed s, image i and column (a metric, or a difference of two variants). The plain
+hierarchical bootstrap (draw seeds, then images, take percentiles) does not cover what it claims: with five
+seeds it treats five values as the whole population (coverage down to 80 %), and where seed and image interact
+it counts that noise three times (up to 100 %). So its shape is kept and its width is set by what the two-way
+layout says the variance of the mean is, with the t quantile for the number of seeds.
+
+Source: two-way random effects (Searle, Casella and McCulloch, Variance Components, 1992); the over-counted
+    interaction
+is Owen, The pigeonhole bootstrap, 2007; degrees of freedom after Satterthwaite, 1946.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fne.utils.seeding import numpy_stream
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+MIN_SEEDS = 3
+"""In simulations 95 % intervals cover 93.7 to 95.9 % with five and ten seeds, and 92 % at worst with three;
+97 % at most, where seeds differ by nothing but noise. With two, no rule tried covers: they stay points."""
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Means with intervals, one per column; ``low`` and ``high`` are NaN where ``method`` says why."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    sd_seeds: np.ndarray
+    n_seeds: int
+    level: float
+    method: str
+
+
+def hierarchical_intervals(
+    values: np.ndarray, *, stream: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Intervals:
+    """Two-sided intervals of the mean over seeds and images, column by column.
+
+    With MS the mean squares of the seed means, the image means and the remainder, n seeds and N images,
+    ``Var(mean) = (MS_images + max(MS_seeds - MS_rest, 0)) / (n N)`` and ``width = 2 t_df sqrt(Var)``; the
+    bootstrap draws decide how the width is split below and above the mean. All columns see the same draws of
+    images.
+
+    Args:
+        values: (n, N, C), the mean over N being the metric of a seed (see ``fne.analysis.layout``).
+        stream: Seed of the bootstrap's random streams.
+        resamples: Draws of seeds and of images.
+        level: Nominal coverage.
+
+    Raises:
+        ValueError: A value is not finite, or there is no seed or no image.
+    """
+    if values.ndim != 3 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"values must be finite, (seeds, images, columns), got shape {values.shape}")
+    n, n_images, columns = values.shape
+    seed_means = values.mean(axis=1)
+    mean = seed_means.mean(axis=0)
+    if n < MIN_SEEDS or n_images < 2:
+        sd = seed_means.std(axis=0, ddof=1) if n > 1 else np.full(columns, np.nan)
+        why = f"{n} seed{'s' if n > 1 else ''}" if n < MIN_SEEDS else "1 image"
+        nothing = np.full(columns, np.nan)
+        return Intervals(
+            mean, nothing, nothing, sd, n, level, f"none: {why} cannot show how much a mean varies"
+        )
+    variance, freedom = variance_of_mean(values)
+    draws = image_draws(values.mean(axis=0) - mean, resamples, stream)
+    draws += seed_draws(seed_means - mean, resamples, stream)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    scale = width_of_mean(variance, freedom, level) / np.where(high > low, high - low, 1.0)
+    method = (
+        f"hierarchical bootstrap over seeds and images ({resamples:,} resamples), "
+        "its width from variance components and Student's t"
+    )
+    sd = seed_means.std(axis=0, ddof=1)
+    return Intervals(mean, mean + scale * low, mean + scale * high, sd, n, level, method)
+
+
+def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
+    """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
+    found: dict[str, Intervals] = {}
+    for n in sorted({len(part) for part in values.values()}):
+        names = [name for name, part in values.items() if len(part) == n]
+        ends = np.cumsum([values[name].shape[2] for name in names])
+        together = hierarchical_intervals(
+            np.concatenate([values[name] for name in names], axis=2), resamples=resamples
+        )
+        for name, end in zip(names, ends, strict=True):
+            cut = slice(end - values[name].shape[2], end)
+            arrays = (part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds))
+            found[name] = Intervals(*arrays, n, together.level, together.method)
+    return found
+
+
+def variance_of_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of the grand mean of a two-way layout with both ways random, and its degrees of freedom.
+
+    Args:
+        values: (n, N, C).
+
+    Returns:
+        Variance (C,), and Satterthwaite's degrees of freedom (C,), at least n - 1.
+    """
+    n, n_images, _ = values.shape
+    seed_means, image_means = values.mean(axis=1), values.mean(axis=0)
+    mean = seed_means.mean(axis=0)
+    total = n * n_images
+    seeds = n_images * ((seed_means - mean) ** 2).sum(axis=0) / (n - 1)
+    images = n * ((image_means - mean) ** 2).sum(axis=0) / (n_images - 1)
+    rest = values - seed_means[:, None] - image_means[None] + mean
+    remainder = np.einsum("sic,sic->c", rest, rest) / ((n - 1) * (n_images - 1))
+    counted = seeds > remainder
+    variance = (images + np.where(counted, seeds - remainder, 0.0)) / total
+    uncertainty = images**2 / (n_images - 1) + counted * (
+        seeds**2 / (n - 1) + remainder**2 / ((n - 1) * (n_images - 1))
+    )
+    freedom = (total * variance) ** 2 / np.where(uncertainty > 0, uncertainty, 1.0)
+    return variance, np.maximum(freedom, n - 1)
+
+
+def width_of_mean(variance: np.ndarray, freedom: np.ndarray, level: float) -> np.ndarray:
+    """Width of a two-sided interval of a mean, ``2 t_df sqrt(Var)``."""
+    from scipy.special import stdtrit
+
+    return 2 * stdtrit(freedom, (1 + level) / 2) * np.sqrt(variance)
+
+
+def image_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:
+    """Means of images drawn with replacement, (B, C); the draws depend on ``stream`` and N only."""
+    n_images = len(deviations)
+    draws = np.empty((resamples, deviations.shape[1]))
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
+        rng = numpy_stream(stream, "bootstrap images", n_images, start)
+        picked = rng.integers(0, n_images, (size, n_images)) + n_images * np.arange(size)[:, None]
+        weights = np.bincount(picked.ravel(), minlength=size * n_images).reshape(size, n_images)
+        draws[start : start + size] = weights.astype(np.float64) @ deviations
+    return draws / n_images
+
+
+def seed_draws(deviations: np.ndarray, resamples: int, stream: int) -> np.ndarray:
+    """Means of seeds drawn with replacement, (B, C), rescaled to the unbiased variance of a mean of n."""
+    n = len(deviations)
+    rng = numpy_stream(stream, "bootstrap seeds", n)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n
+    return weights @ deviations * np.sqrt(n / (n - 1))

@@ -1,1 +1,0 @@
-"""What was picked, whether it was truly negative, and whether the posterior is calibrated."""

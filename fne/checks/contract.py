@@ -1,0 +1,109 @@
+"""What every rule promises, whoever wrote it: run on small tensors; a breach names the promise and how it is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fne.negatives.registry import Entry
+from fne.study.plugins import Plugin
+from fne.utils.errors import UserError, bad_input
+
+Promise = tuple[str, Callable[[], None]]
+"""What a rule promises, in words, and the check that raises :class:`Breach` where it does not hold."""
+
+
+class Breach(Exception):
+    """A promise does not hold; the text says how."""
+
+
+@contextmanager
+def calling(what: str, label: str) -> Iterator[None]:
+    """Turn whatever a rule's method raises into a breach that says on which input.
+
+    Args:
+        what: The call, such as ``select``.
+        label: The input.
+    """
+    try:
+        yield
+    except Breach:
+        raise
+    except Exception as error:
+        raise Breach(f"{what} raised {type(error).__name__}: {error} ({label})") from error
+
+
+def demand(holds: torch.Tensor | bool, how: str, label: str) -> None:
+    """Raise a breach unless everything holds; of a tensor per anchor it says for how many it does not.
+
+    Args:
+        holds: A truth value, or (...) bool.
+        how: What is wrong where it does not hold.
+        label: The input.
+    """
+    if isinstance(holds, torch.Tensor):
+        if not bool(holds.all()):
+            raise Breach(f"{how} for {int((~holds).sum())} of {holds.numel()} ({label})")
+    elif not holds:
+        raise Breach(f"{how} ({label})")
+
+
+def same(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
+    """Do two tensors agree to rounding, NaN with NaN? None agrees with None."""
+    if left is None or right is None:
+        return left is right
+    try:
+        torch.testing.assert_close(left, right, equal_nan=True)
+    except AssertionError:
+        return False
+    return True
+
+
+def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *, quick: bool = False) -> list[str]:
+    """Run the contract on a rule; draws from no global random stream.
+
+    Args:
+        entry: The rule.
+        section: ``negatives`` for a strategy, ``loss`` for a loss.
+        keywords: What it is built with.
+        name: What an error calls it.
+        quick: A few inputs only, as at the start of training.
+
+    Returns:
+        What holds, in words.
+
+    Raises:
+        UserError: A broken promise, and how it is broken.
+    """
+    from fne.checks.loss import promises as of_loss
+    from fne.checks.strategy import promises as of_strategy
+
+    loaded = entry.load()
+    promises = {"negatives": of_strategy, "loss": of_loss}[section]
+    held = []
+    with torch.random.fork_rng(devices=[]):
+        try:
+            for promise, holds in promises(lambda: loaded(**keywords), entry.negatives, quick):
+                held.append(promise)
+                holds()
+        except Breach as breach:
+            file = entry.file if isinstance(entry, Plugin) else None
+            raise bad_input(f"breaks the contract '{held[-1]}': {breach}", file=file, key=name) from breach
+    return held
+
+
+def check_before_training(plugin: Plugin, keywords: Mapping[str, Any], source: str) -> None:
+    """The quick contract of a plug-in, and that its file is still the one the config was made from.
+
+    Raises:
+        UserError: It is not, or the contract is broken.
+    """
+    if plugin.source != source:
+        raise UserError(
+            f"{plugin.file}: was changed since this run's config was made (source {source}, now {plugin.source}); "
+            "start the command again"
+        )
+    check(plugin, plugin.section, keywords, plugin.target, quick=True)

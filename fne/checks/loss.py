@@ -1,0 +1,218 @@
+"""The contract of a loss; :mod:`fne.checks.contract` runs it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fne.checks.contract import Breach, Promise, calling, demand, same
+from fne.checks.strategy import context
+from fne.losses.loss import Loss, positive_of
+from fne.negatives.all import All
+from fne.negatives.random import Random
+from fne.negatives.strategy import Selection
+
+LEADS = ((), (2,), (2, 3))
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Embeddings (..., B, D) and (..., C, D), a selection among them, and words for what they are.
+
+    The last anchor has no negative.
+    """
+
+    label: str
+    anchors: Tensor
+    candidates: Tensor
+    selection: Selection
+    context: dict[str, Any]
+
+    def told(self, loss: Loss) -> dict[str, Any]:
+        """What a loss needs beside embeddings and selection."""
+        return {name: self.context[name] for name in loss.needs}
+
+    def part(self, place: tuple[int, ...]) -> Case:
+        """One replicate."""
+        given = {name: value[place] for name, value in vars(self.selection).items() if value is not None}
+        selection = replace(self.selection, **given)
+        parts = {name: value[place] if isinstance(value, Tensor) else value for name, value in self.context.items()}
+        return Case(self.label, self.anchors[place], self.candidates[place], selection, parts)
+
+
+def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 3, batch: int = 4) -> Case:
+    """Random embeddings of seven candidates and a selection of one of them for an anchor, or of all.
+
+    Args:
+        lead: Leading axes.
+        negatives: ``one``, ``all`` or ``attracted``.
+        dtype: Of the embeddings.
+        seed: Of the generator.
+        batch: B.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    anchors, candidates = (
+        normalize(torch.randn(*lead, count, 5, dtype=torch.float64, generator=generator), dim=-1).to(dtype)
+        for count in (batch, batch + 3)
+    )
+    similarities = anchors @ candidates.transpose(-1, -2)
+    excluded = torch.zeros_like(similarities, dtype=torch.bool)
+    excluded[..., range(batch), range(batch)] = True
+    excluded[..., batch - 1, :] = True
+    excluded[..., 0, -1] = True  # may serve as the positive
+    uniform = torch.rand(*lead, batch, generator=generator)
+    strategy = Random() if negatives == "one" else All()
+    selection = strategy.select(similarities, excluded, positive_of(similarities, None), uniform)
+    if negatives == "attracted":
+        suspects = (similarities > 0.3) & (selection.weights > 0)
+        selection = replace(selection, weights=selection.weights.masked_fill(suspects, 0), attracted=suspects)
+    label = f"{negatives} negative{'' if negatives == 'one' else 's'}, {str(dtype).removeprefix('torch.')}"
+    return Case(
+        f"{label}, shape {tuple(similarities.shape)}",
+        anchors,
+        candidates,
+        selection,
+        context(lead, batch, batch + 3, dtype, seed),
+    )
+
+
+def value(loss: Loss, given: Case) -> Tensor:
+    """The loss of each anchor."""
+    with calling("__call__", given.label):
+        found = loss(given.anchors, given.candidates, given.selection, **given.told(loss))
+    demand(isinstance(found, Tensor), f"gave {type(found).__name__}, no tensor", given.label)
+    shape = given.anchors.shape[:-1]
+    demand(found.shape == shape, f"has shape {tuple(found.shape)}, not {tuple(shape)}", given.label)
+    return found
+
+
+def promises(make: Callable[[], Loss], negatives: tuple[str, ...], quick: bool) -> Iterator[Promise]:
+    """What a loss promises.
+
+    Args:
+        make: Builds a fresh one.
+        negatives: What it says it can take: ``one``, ``all`` or both.
+        quick: A few inputs only.
+    """
+    leads, dtypes = (LEADS[:2], DTYPES[1:2]) if quick else (LEADS, DTYPES)
+    given = [case(lead, kind, dtype) for lead, kind, dtype in itertools.product(leads, negatives, dtypes)]
+    relabelled = [case((), kind, torch.float64, seed) for kind, seed in itertools.product(negatives, range(4))]
+    precise = [case(lead, kind, torch.float64) for lead, kind in itertools.product(LEADS[:2], negatives)]
+
+    def each(judge: Callable[[Loss, Case], None], over: list[Case]) -> Callable[[], None]:
+        def every() -> None:
+            for one in over:
+                judge(make(), one)
+
+        return every
+
+    def built() -> None:
+        with calling("__init__", "its options"):
+            make()
+
+    yield "is built from its options", built
+    yield "gives every anchor a finite number", each(_finite, given)
+    yield "an anchor without negatives costs nothing", each(_free, given)
+    yield "the same inputs give the same loss, and stay as they are", each(_pure, given)
+    yield "its gradient is finite and equals a finite difference (float64)", each(_gradient, precise)
+    yield "at_collapse is its value where all embeddings are equal", each(_collapse, precise)
+    if {"all", "attracted"} & {*negatives}:
+        over = [one for one in given if one.selection.index is None]
+        yield "shares are finite, not negative, and zero without weight", each(_shares, over)
+    yield "its positive is the candidate that the selection names", each(_relabelled, relabelled)
+    several = [one for one in given if one.anchors.ndim > 2]
+    yield "no replicate depends on another (leading axes)", each(_independent, several)
+
+
+def _finite(loss: Loss, given: Case) -> None:
+    found = value(loss, given)
+    demand(found.dtype.is_floating_point, f"is {found.dtype}, not floating point", given.label)
+    demand(found.isfinite(), "the loss is NaN or infinite", given.label)
+
+
+def _free(loss: Loss, given: Case) -> None:
+    demand(value(loss, given)[..., -1] == 0, "the loss is not zero", given.label)
+
+
+def _gradient(loss: Loss, given: Case) -> None:
+    inputs = tuple(one.clone().requires_grad_() for one in (given.anchors, given.candidates))
+    with calling("backward", given.label):
+        (loss(*inputs, given.selection, **given.told(loss)).sum() + 0 * sum(one.sum() for one in inputs)).backward()
+    demand(all(one.grad.isfinite().all() for one in inputs), "the gradient is NaN or infinite", given.label)
+    told = given.told(loss)
+    try:
+        torch.autograd.gradcheck(lambda a, c: loss(a, c, given.selection, **told), inputs, eps=1e-6, atol=1e-4)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())[:300]
+        raise Breach(f"it differs: {text} ({given.label})") from error
+
+
+def _collapse(loss: Loss, given: Case) -> None:
+    same_direction = torch.zeros_like(given.anchors)
+    same_direction[..., 0] = 1
+    candidates = torch.zeros_like(given.candidates)
+    candidates[..., 0] = 1
+    collapsed = value(loss, replace(given, anchors=same_direction, candidates=candidates))
+    with calling("at_collapse", given.label):
+        stated = loss.at_collapse(given.selection, **given.told(loss))
+    demand(stated.shape == collapsed.shape, f"has shape {tuple(stated.shape)}", given.label)
+    agree = torch.isclose(stated.double(), collapsed.double(), rtol=1e-4, atol=1e-6)
+    demand(agree, "it is another number", given.label)
+
+
+def _shares(loss: Loss, given: Case) -> None:
+    similarities = given.anchors @ given.candidates.transpose(-1, -2)
+    with calling("shares", given.label):
+        found = loss.shares(similarities, positive_of(similarities, None), given.selection, **given.told(loss))
+    demand(found.shape == similarities.shape, f"has shape {tuple(found.shape)}", given.label)
+    demand(found.isfinite() & (found >= 0), "a share is NaN, infinite or negative", given.label)
+    demand((found == 0) | (given.selection.weights > 0), "a candidate without weight has a share", given.label)
+
+
+def _pure(loss: Loss, given: Case) -> None:
+    tensors = {"anchors": given.anchors, "candidates": given.candidates}
+    tensors |= {name: one for name, one in vars(given.selection).items() if one is not None}
+    before = {name: one.clone() for name, one in tensors.items()}
+    first, second = value(loss, given), value(loss, given)
+    demand(same(first, second), "the second call gives another loss", given.label)
+    for name, one in tensors.items():
+        demand(torch.equal(one, before[name]), f"{name} is changed in place", given.label)
+
+
+def _relabelled(loss: Loss, given: Case) -> None:
+    """The first anchor with its last candidate as the positive costs what it costs with the two exchanged.
+
+    What else the loss needs is the same for both, so that it is free to take either's.
+    """
+    last = given.candidates.shape[-2] - 1
+    order = torch.arange(last + 1)
+    order[0], order[last] = last, 0
+    index = torch.arange(given.anchors.shape[-2]).expand(given.anchors.shape[:-1]).clone()
+    index[..., 0] = last
+    parts = {name: given.context[name].clone() for name in ("teacher", "guide", "same_image")}
+    for one in parts.values():
+        one[..., last] = one[..., 0]
+    given = replace(given, context=given.context | parts)
+    named = value(loss, replace(given, selection=replace(given.selection, positive_index=index)))
+    dense = {name: getattr(given.selection, name) for name in ("weights", "attracted")}
+    moved = {name: one[..., order] for name, one in dense.items() if one is not None}
+    if given.selection.index is not None:
+        moved["index"] = order[given.selection.index]
+    exchanged = replace(
+        given, candidates=given.candidates[..., order, :], selection=replace(given.selection, **moved)
+    )
+    demand(same(named[..., 0], value(loss, exchanged)[..., 0]), "the named positive is not what it takes", given.label)
+
+
+def _independent(loss: Loss, given: Case) -> None:
+    together = value(loss, given)
+    for place in itertools.product(*map(range, given.anchors.shape[:-2])):
+        alone = value(loss, given.part(place))
+        demand(same(together[place], alone), f"replicate {place} differs from the same one alone", given.label)

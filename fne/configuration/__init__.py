@@ -1,1 +1,0 @@
-"""The rooms behind ``fne.config``: YAML files, the table of fields, variants, studies, merging."""

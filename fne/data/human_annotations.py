@@ -1,0 +1,168 @@
+"""Human judgements of image-caption pairs, in the two formats of Flickr8k, as ground truth of a test split.
+
+CrowdFlower: ``image TAB caption TAB share of yes TAB yes TAB no``; relevant where the share exceeds one half.
+Expert: ``image TAB caption TAB three scores 1..4``; relevant where the mean is at least 3. A caption is named
+``<file name of its image>#k``, k from 0 in caption order.
+
+Source: Hodosh, Young and Hockenmaier (2013), JAIR 47, 853-899.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fne.data.truth import Truth, sorted_pairs
+from fne.utils.errors import bad_input
+
+SOURCES = ("crowdflower", "expert")
+RATED = "sits"
+"""Ratings of Crisscrossed Captions, which :mod:`fne.data.cxc_sits` reads."""
+CROWD_THRESHOLD = 0.5
+EXPERT_THRESHOLD = 3.0
+EXPERT_SCORES = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judged pair: image, the caption's image and number, agreement in 0..1, verdict, source."""
+
+    image: str
+    caption: tuple[str, int]
+    share: float
+    positive: bool
+    source: str
+
+
+def read_judgements(paths: Mapping[str, str | Path], known: Mapping[str, int]) -> list[Judgement]:
+    """Read judgement files; where experts and crowd judged the same pair, the experts' verdict stands.
+
+    Args:
+        paths: ``crowdflower`` and/or ``expert`` with the path of the file.
+        known: For every image of the corpus (by file name) how many captions it has.
+
+    Returns:
+        One judgement per pair.
+
+    Raises:
+        UserError: A line is malformed, repeats a pair, or names an image or caption that the corpus does
+            not have.
+    """
+    found: dict[tuple[str, tuple[str, int]], Judgement] = {}
+    for source in SOURCES:
+        if source in paths:
+            found |= {(one.image, one.caption): one for one in _read(Path(paths[source]), source, known)}
+    return list(found.values())
+
+
+def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]], provable: Truth) -> Truth:
+    """Ground truth of a test split from human judgements.
+
+    Relevant are own pairs, pairs judged relevant, and pairs with equal captions unless people judged them
+    otherwise. Scored queries are the images and the captions with at least one judged pair; pairs nobody
+    judged count as not relevant for them (``judged_pairs`` allows scores on judged pairs only); what that
+    does to each score: :data:`fne.data.truth.KINDS`.
+
+    Args:
+        judgements: All judgements; those that are not within the split are left out.
+        images: File name and number of captions of every image of the split, in order.
+        provable: Own pairs and pairs with equal captions.
+    """
+    position = {name: row for row, (name, _) in enumerate(images)}
+    first = np.concatenate([[0], np.cumsum([count for _, count in images])])
+    within = [one for one in judgements if one.image in position and one.caption[0] in position]
+    pairs = np.array(
+        [(position[one.image], first[position[one.caption[0]]] + one.caption[1]) for one in within], np.int32
+    ).reshape(-1, 2)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    pairs, within = pairs[order], [within[row] for row in order]
+    positive = np.array([one.positive for one in within], bool)
+    owner = np.repeat(np.arange(len(images)), np.diff(first))
+    refused = {tuple(pair) for pair in pairs[~positive].tolist() if owner[pair[1]] != pair[0]}
+    kept = [pair for pair in provable.pairs.tolist() if tuple(pair) not in refused]
+    return Truth(
+        "judged",
+        sorted_pairs(np.concatenate([np.array(kept, np.int32).reshape(-1, 2), pairs[positive]])),
+        np.unique(pairs[:, 0]),
+        np.unique(pairs[:, 1]),
+        {
+            "judged_pairs": pairs,
+            "judged_share": np.array([one.share for one in within], np.float32),
+            "judged_positive": positive.astype(np.uint8),
+            "judged_source": np.array([(*SOURCES, RATED).index(one.source) for one in within], np.uint8),
+        },
+    )
+
+
+def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
+    key = f"data.judgements.{source}"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        raise bad_input("no such file", file=path, key=key) from None
+    except PermissionError:
+        raise bad_input("no permission to read it", file=path, key=key) from None
+    except UnicodeDecodeError as error:
+        raise bad_input(f"not UTF-8 text (byte {error.start})", file=path, key=key) from None
+    verdict = {"crowdflower": _crowd, "expert": _expert}[source]
+    found: dict[tuple[str, tuple[str, int]], Judgement] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        one = _judgement(path, number, line, source, known, verdict)
+        if (one.image, one.caption) in found:
+            raise bad_input("a pair judged twice", file=path, key=f"line {number}", value=line)
+        found[one.image, one.caption] = one
+    if not found:
+        raise bad_input("holds no judgement", file=path, key=key)
+    return list(found.values())
+
+
+def _judgement(
+    path: Path,
+    number: int,
+    line: str,
+    source: str,
+    known: Mapping[str, int],
+    verdict: Callable[[list[str]], tuple[float, bool] | None],
+) -> Judgement:
+    fields = [field.strip() for field in line.split("\t")]
+    name, hash_sign, index = fields[1].rpartition("#") if len(fields) == 5 else ("", "", "")
+    judged = verdict(fields[2:]) if hash_sign and index.isdecimal() else None
+    if judged is None:
+        shape = {
+            "crowdflower": "image TAB caption#k TAB share of yes TAB yes TAB no",
+            "expert": "image TAB caption#k TAB three scores from 1 to 4",
+        }[source]
+        raise bad_input("malformed judgement", file=path, key=f"line {number}", value=line, allowed=shape)
+    for what, wanted in (("image", fields[0]), ("image of the caption", name)):
+        if wanted not in known:
+            near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.8)
+            hint = f"did you mean {near[0]!r}?" if near else "is this the judgement file of another corpus?"
+            raise bad_input(f"unknown {what}", file=path, key=f"line {number}", value=wanted, hint=hint)
+    if int(index) >= known[name]:
+        raise bad_input("unknown caption", file=path, key=f"line {number}", value=fields[1],
+                        allowed=f"#0 to #{known[name] - 1}")  # fmt: skip
+    return Judgement(fields[0], (name, int(index)), *judged, source)
+
+
+def _crowd(fields: list[str]) -> tuple[float, bool] | None:
+    try:
+        share, yes, no = float(fields[0]), int(fields[1]), int(fields[2])
+    except ValueError:
+        return None
+    if yes < 0 or no < 0 or yes + no == 0 or not math.isclose(share, yes / (yes + no), abs_tol=0.01):
+        return None
+    return share, share > CROWD_THRESHOLD
+
+
+def _expert(fields: list[str]) -> tuple[float, bool] | None:
+    if any(field not in map(str, EXPERT_SCORES) for field in fields):
+        return None
+    mean = sum(map(int, fields)) / 3
+    return (mean - 1) / 3, mean >= EXPERT_THRESHOLD

@@ -1,0 +1,137 @@
+"""Preparing a corpus of photographs: recognise and read its annotations, check everything, write the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fne.data import arrow, karpathy, tabular
+from fne.data.human_annotations import SOURCES as JUDGED
+from fne.data.human_annotations import judged_truth, read_judgements
+from fne.data.images import verify_images
+from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
+from fne.data.manifest import SPLITS
+from fne.data.sources import SOURCES
+from fne.data.truth import Truth
+from fne.data.writing import staging, write_prepared
+from fne.study.paths import annotation_files
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json
+
+FORMATS = (
+    "one JSON object in Karpathy's schema, a JSON list of {image, caption}, a .csv or .tsv table, "
+    "a Hugging Face datasets folder"
+)
+
+
+def run(data: dict[str, Any], folder: Path) -> None:
+    """Check a corpus completely, then write its manifest and truth into ``folder``; pictures stay where
+    they are, except those inside a Hugging Face data set, which are written into ``folder/images``.
+
+    Args:
+        data: ``{dataset, annotations, images, judgements: {crowdflower, expert}, counts}``.
+        folder: The prepared data set's folder; its name is the ``data_id``.
+
+    Raises:
+        UserError: Anything in the files cannot be used; nothing was written.
+    """
+    if not data["annotations"]:
+        raise _not_given("annotations")
+    annotations = Path(data["annotations"])
+    items, inside = read_annotations(annotations, data["dataset"])
+    if not inside and not data["images"]:
+        raise _not_given("images")
+    check_counts(items, data["counts"], annotations)
+    corpus = to_corpus(items)
+    truths = known_truths(items, data["judgements"] or {})
+    source = SOURCES.get(data["dataset"])
+    where = f"to get them: {source.pictures}" if source else None
+    if not inside:
+        root = Path(data["images"])
+        pixels = verify_images(root, corpus.image_files, where)
+        with staging(folder) as temporary:
+            write_prepared(temporary, folder, data, str(root.resolve()), corpus, truths, pixels)
+        return
+    with staging(folder) as temporary:
+        (temporary / "images").mkdir()
+        arrow.write_pictures(annotations, items, temporary / "images")
+        pixels = verify_images(temporary / "images", corpus.image_files)
+        write_prepared(temporary, folder, data, "images", corpus, truths, pixels)
+
+
+def _not_given(key: str) -> Exception:
+    return bad_input("not given", key=f"data.{key}", hint=f"set it, e.g. `--set data.{key}=PATH`")
+
+
+def read_annotations(path: Path, dataset: str) -> tuple[list[Item], bool]:
+    """Read the annotations of a corpus, in whichever of :data:`FORMATS` they are.
+
+    Args:
+        path: A file, a folder of a Hugging Face data set, or one file per split with ``{split}`` in its name.
+        dataset: The name the configuration gives the corpus.
+
+    Returns:
+        All images, grouped as train, val, test, in the file's order within a split, and whether the pictures are
+        inside the annotations.
+
+    Raises:
+        UserError: The first thing that cannot be used, with file, key and value.
+    """
+    if path.is_dir() or path.suffix in arrow.SUFFIXES:
+        records, inside = arrow.read(path)
+        return by_split(to_items(records), path), inside
+    if "{split}" in path.name:
+        parts = zip(annotation_files(str(path)), SPLITS, strict=True)
+        records = [record for part, split in parts for record in _read_flat(part, split)]
+        return by_split(to_items(records), path), False
+    if path.suffix in (".csv", ".tsv"):
+        return by_split(to_items(_read_flat(path, None)), path), False
+    stored = _json(path)
+    if isinstance(stored, dict):
+        return by_split(karpathy.read(path, stored, dataset), path), False
+    if isinstance(stored, list):
+        return by_split(to_items(tabular.read_list(path, stored, None)), path), False
+    raise bad_input("not annotations of a known format", file=path, key="data.annotations", allowed=FORMATS)
+
+
+def _read_flat(path: Path, split: str | None) -> list[Any]:
+    """The rows of one table or list, checked."""
+    try:
+        if path.suffix in (".csv", ".tsv"):
+            return list(tabular.read_table(path, split))
+    except (FileNotFoundError, PermissionError) as error:
+        raise bad_input(_why(error), file=path, key="data.annotations") from None
+    stored = _json(path)
+    if not isinstance(stored, list):
+        raise bad_input("one file per split is a list of {image, caption}", file=path, key="data.annotations",
+                        hint="a file in Karpathy's schema names its splits itself: give it alone")  # fmt: skip
+    return list(tabular.read_list(path, stored, split))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (PermissionError, IsADirectoryError) as error:
+        raise bad_input(_why(error), file=path, key="data.annotations") from None
+
+
+def _why(error: OSError) -> str:
+    return "no permission to read it" if isinstance(error, PermissionError) else "no such file"
+
+
+def known_truths(items: list[Item], judgements: dict[str, str | None]) -> dict[str, Truth]:
+    """What is known to be relevant in every split: equal captions, and what people judged of the test split.
+
+    Raises:
+        UserError: A judgement file is of no known kind or cannot be used.
+    """
+    truths = {split: equal_captions(items, split) for split in SPLITS}
+    for name in judgements:
+        if name not in JUDGED:
+            raise bad_input("unknown kind of judgements", key="data.judgements", value=name, allowed=JUDGED)
+    paths = {name: path for name, path in judgements.items() if path}
+    if paths:
+        test = [(item.filename, len(item.captions)) for item in items if item.split == "test"]
+        judged = read_judgements(paths, {item.filename: len(item.captions) for item in items})
+        truths["test"] = judged_truth(judged, test, truths["test"])
+    return truths

@@ -1,1 +1,0 @@
-"""The embedded world: pictures of coloured shapes; captions are logical forms, so truth is exact."""

@@ -1,0 +1,160 @@
+"""Where an encoder's checkpoint lies and what it is: a local folder or a hub id.
+
+Torch-free. Whatever the origin, the result is a local folder in the layout of ``transformers`` whose weights are
+safetensors, and a record of what exactly it holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fne.scenes.pair import SHIPPED, check_shipped
+from fne.utils.errors import UserError, bad_input
+from fne.utils.files import read_json, sha256_file, sha256_text
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_PROCESSORS = {
+    "image": ("preprocessor_config.json", "processor_config.json"),
+    "text": ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json"),
+}
+_FOLDER_HINT = "give the path of a local checkpoint folder instead (config.json, model.safetensors and the processor)"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder on this machine.
+
+    Attributes:
+        folder: The folder ``from_pretrained`` is given.
+        name: Hub id, or name of the folder.
+        revision: Commit of the hub; None for a folder.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None
+
+    def record(self, modality: str) -> dict[str, Any]:
+        """What the folder holds: SHA-256 of weights, configuration and processor.
+
+        Several shards are one digest over their names and digests, in order.
+        """
+        shards = _shards(self.folder)
+        digests = [sha256_file(shard) for shard in shards]
+        lines = "\n".join(f"{digest}  {shard.name}" for digest, shard in zip(digests, shards, strict=True))
+        processor = _processor(self.folder, modality)
+        return {
+            "checkpoint": self.name,
+            "revision": self.revision,
+            "sha256": digests[0] if len(digests) == 1 else sha256_text(lines),
+            "config_sha256": sha256_file(self.folder / "config.json"),
+            "processor_sha256": sha256_file(processor),
+        }
+
+
+def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
+    """Find the checkpoint a config section names, from the hub's cache or the hub itself where it is a hub id.
+
+    Args:
+        section: Keys ``checkpoint`` and ``revision`` of ``encoders.image`` or ``encoders.text``.
+        modality: ``"image"`` or ``"text"``.
+
+    Raises:
+        UserError: There is no such folder or hub id, or it is not a safetensors checkpoint of that modality.
+    """
+    key, name = f"encoders.{modality}.checkpoint", section.get("checkpoint")
+    if not isinstance(name, str) or not name:
+        raise bad_input("no encoder is named", key=key, value=name, allowed="a folder or a hub id")
+    revision = section.get("revision")
+    folder = Path(name).expanduser()
+    if folder.is_relative_to(SHIPPED):
+        check_shipped()
+    if folder.is_dir():
+        if revision is not None:
+            raise bad_input(
+                "a local folder has no revisions", key=f"encoders.{modality}.revision", value=revision, allowed="null"
+            )
+        found = Checkpoint(folder, folder.resolve().name, None)
+    elif "grid" in section:
+        hint = "run `fne pretrain` first"
+        raise bad_input("has not been pretrained yet", file=folder, key="encoders.draw", hint=hint)
+    elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise bad_input("no such folder", key=key, value=name, hint=_FOLDER_HINT)
+    else:
+        found = _from_hub(name, revision, key)
+    if not (found.folder / "config.json").is_file():
+        raise bad_input("not a checkpoint folder: it has no config.json", file=found.folder, key=key)
+    _shards(found.folder)
+    _processor(found.folder, modality)
+    return found
+
+
+def _from_hub(name: str, revision: str | None, key: str) -> Checkpoint:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        # weights as safetensors only, and nothing from sub-folders (other formats, other frameworks)
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+            ignore_patterns=["*/*"],
+        )
+    except HFValidationError:
+        raise bad_input("neither a folder nor the form of a hub id", key=key, value=name, hint=_FOLDER_HINT) from None
+    except Exception as error:  # the hub's client raises many kinds: no network, no such id, no such revision, gated
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        wanted = name if revision is None else f"{name} at revision {revision}"
+        raise bad_input(
+            f"no such folder, and the hub gave no checkpoint of that name ({reason})",
+            key=key,
+            value=wanted,
+            hint=f"without a network: {_FOLDER_HINT}",
+        ) from None
+    return Checkpoint(Path(folder), name, Path(folder).name)
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files of the weights, in the order of their names."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        raise bad_input(
+            "no safetensors weights",
+            file=folder,
+            allowed=f"{WEIGHTS}, or shards with {INDEX}",
+            hint="pickled weights (pytorch_model.bin) are never loaded: convert them",
+        )
+    index = read_json(folder / INDEX)
+    try:
+        names = sorted(set(index["weight_map"].values()))
+    except (TypeError, KeyError, AttributeError):
+        raise bad_input("not an index of shards", file=folder / INDEX, key="weight_map") from None
+    for name in names:
+        if not (folder / name).is_file():
+            raise bad_input("a shard of the weights is missing", file=folder / name)
+    return [folder / name for name in names]
+
+
+def _processor(folder: Path, modality: str) -> Path:
+    for name in _PROCESSORS[modality]:
+        if (folder / name).is_file():
+            return folder / name
+    what = "image processor" if modality == "image" else "tokenizer"
+    raise bad_input(f"the checkpoint has no {what}", file=folder, allowed=" or ".join(_PROCESSORS[modality]))
+
+
+def explain(error: Exception, checkpoint: Checkpoint) -> UserError:
+    """Turn what ``transformers`` raised over a checkpoint into an error for the user."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return bad_input(f"transformers cannot use this checkpoint: {reason}", file=checkpoint.folder)
+
+
+def canonical(section: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config section as a store records it: plain JSON, without the place of the folder."""
+    return json.loads(json.dumps({**section, "checkpoint": checkpoint.name}))

@@ -1,0 +1,256 @@
+"""The feature store, reading side: a folder with a manifest and one memory-mapped matrix, verified when opened.
+
+Torch-free. ``values.bin`` is row-major little-endian: one row per item at the pooled level, one row per token at the
+token level, where ``offsets.npy`` tells which tokens belong to which item. Rows stand in the order of the manifest of
+the data (all splits). :mod:`fne.encoders.writer` makes such folders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json, sha256_file, sha256_text
+
+SCHEMA = 1
+MANIFEST, VALUES, OFFSETS = "manifest.json", "values.bin", "offsets.npy"
+DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+LEVELS = ("pooled", "tokens")
+MODALITIES = ("image", "text")
+AGAIN = "extract the features again"
+
+_KEYS: dict[str, type] = {
+    "schema": int,
+    "modality": str,
+    "encoder": dict,
+    "level": str,
+    "dtype": str,
+    "rows": int,
+    "dim": int,
+    "tokens_total": int,
+    "data_fingerprint": str,
+    "sha256": dict,
+}
+
+
+def partial_folder(out: Path) -> Path:
+    """The folder beside ``out`` in which an unfinished extraction keeps its work."""
+    return out.with_name(out.name + ".partial")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one modality of one data set under one frozen encoder.
+
+    Attributes:
+        folder: Where the store lies.
+        manifest: What it says of itself.
+        values: Memory map, (N, D) at the pooled level, (tokens_total, D) at the token level.
+        offsets: None at the pooled level; else (N + 1,) int64: item i owns ``values[offsets[i]:offsets[i + 1]]``.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    values: np.ndarray
+    offsets: np.ndarray | None
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        data_fingerprint: str | None = None,
+        *,
+        encoder: Mapping[str, Any] | None = None,
+        modality: str | None = None,
+        checksums: bool = True,
+    ) -> Features:
+        """Open a store after verifying it.
+
+        Args:
+            folder: The store.
+            data_fingerprint: ``Manifest.fingerprint(modality)`` of the data whose rows the caller indexes with; not
+                compared when None.
+            encoder: The config's encoder section the caller expects; every key that the store recorded is compared.
+            modality: ``"image"`` or ``"text"``; not compared when None.
+            checksums: Read all values once and compare SHA-256 (about a second per gigabyte).
+
+        Raises:
+            UserError: The store is missing, unfinished, cut short, altered, or made from other data, another encoder
+                or another modality.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            unfinished = "an unfinished extraction lies beside it: " if partial_folder(folder).is_dir() else ""
+            raise bad_input("no such feature store", file=folder, hint=f"{unfinished}run the extraction")
+        manifest = _manifest(folder / MANIFEST)
+        if modality is not None and manifest["modality"] != modality:
+            raise bad_input(
+                "features of the other modality",
+                file=folder / MANIFEST,
+                key="modality",
+                value=manifest["modality"],
+                allowed=[modality],
+            )
+        if encoder is not None:
+            _check_encoder(manifest, encoder, folder / MANIFEST)
+        if data_fingerprint is not None and manifest["data_fingerprint"] != data_fingerprint:
+            raise bad_input(
+                "features of other data: its rows are not the rows of this data set",
+                file=folder / MANIFEST,
+                key="data_fingerprint",
+                value=manifest["data_fingerprint"][:16],
+                allowed=f"{data_fingerprint[:16]} (first 16 digits)",
+                hint=AGAIN,
+            )
+        values = _values(folder, manifest, checksums)
+        offsets = _offsets(folder, manifest, checksums) if manifest["level"] == "tokens" else None
+        return cls(folder, manifest, values, offsets)
+
+    def __len__(self) -> int:
+        return self.manifest["rows"]
+
+    @property
+    def dim(self) -> int:
+        """Width D of a feature."""
+        return self.manifest["dim"]
+
+    @property
+    def level(self) -> str:
+        """``"pooled"`` or ``"tokens"``."""
+        return self.manifest["level"]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the values are and what they were made from, for the record of a run."""
+        kept = {key: self.manifest[key] for key in ("sha256", "data_fingerprint", "encoder", "level", "dtype")}
+        return sha256_text(json.dumps(kept, sort_keys=True))
+
+    def rows(self, indices: np.ndarray | Sequence[int] | slice) -> np.ndarray:
+        """Pooled features of some items as float32.
+
+        Args:
+            indices: (n,) rows of the store, or a slice of them.
+
+        Returns:
+            (n, D) float32, a copy.
+
+        Raises:
+            ValueError: The store is at the token level.
+        """
+        if self.offsets is not None:
+            raise ValueError(f"{self.folder} holds tokens: use padded()")
+        return np.array(self.values[indices], dtype=np.float32)
+
+    def padded(self, indices: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Token features of some items, padded with zeros to the longest of them.
+
+        Args:
+            indices: (n,) rows of the store.
+
+        Returns:
+            Tokens (n, T, D) float32 and a mask (n, T), True where there is a token.
+
+        Raises:
+            ValueError: The store is at the pooled level.
+        """
+        if self.offsets is None:
+            raise ValueError(f"{self.folder} holds pooled features: use rows()")
+        indices = np.asarray(indices, dtype=np.int64)
+        starts, ends = self.offsets[:-1][indices], self.offsets[1:][indices]
+        lengths = ends - starts
+        mask = np.arange(lengths.max(initial=0))[None, :] < lengths[:, None]
+        tokens = np.zeros((*mask.shape, self.dim), dtype=np.float32)
+        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            tokens[row, : end - start] = self.values[start:end]
+        return tokens, mask
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise bad_input("not a feature store: it has no manifest", file=path, hint=AGAIN)
+    manifest = read_json(path)
+    if not isinstance(manifest, dict):
+        raise bad_input("not the manifest of a feature store", file=path, hint=AGAIN)
+    if manifest.get("schema") != SCHEMA:
+        raise bad_input(
+            "a feature store of another schema",
+            file=path,
+            key="schema",
+            value=manifest.get("schema"),
+            allowed=[SCHEMA],
+            hint=AGAIN,
+        )
+    for key, kind in _KEYS.items():
+        if not isinstance(manifest.get(key), kind) or isinstance(manifest[key], bool):
+            raise bad_input(f"must be of type {kind.__name__}", file=path, key=key, value=manifest.get(key), hint=AGAIN)
+    for key, allowed in (("level", LEVELS), ("dtype", tuple(DTYPES)), ("modality", MODALITIES)):
+        if manifest[key] not in allowed:
+            raise bad_input("not known", file=path, key=key, value=manifest[key], allowed=allowed)
+    return manifest
+
+
+def _check_encoder(manifest: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    made = manifest["encoder"].get("section", {})
+    for key, value in wanted.items():
+        # folders may move between machines: of a checkpoint only its own name counts here
+        same = Path(str(made.get(key))).name == Path(str(value)).name if key == "checkpoint" else made.get(key) == value
+        if not same:
+            raise bad_input(
+                "features of another encoder",
+                file=path,
+                key=f"encoder.{key}",
+                value=made.get(key),
+                allowed=[value],
+                hint=AGAIN,
+            )
+
+
+def _values(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.ndarray:
+    path = folder / VALUES
+    dtype = DTYPES[manifest["dtype"]]
+    count = manifest["rows"] if manifest["level"] == "pooled" else manifest["tokens_total"]
+    _check_file(path, count * manifest["dim"] * dtype.itemsize, manifest["sha256"].get("values"), checksums)
+    shape = (count, manifest["dim"])
+    # an empty file cannot be mapped
+    return np.memmap(path, dtype=dtype, mode="r", shape=shape) if count and manifest["dim"] else np.zeros(shape, dtype)
+
+
+def _offsets(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.ndarray:
+    path = folder / OFFSETS
+    _check_file(path, None, manifest["sha256"].get("offsets"), checksums)
+    try:
+        offsets = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise bad_input(f"not readable as an array ({error})", file=path, hint=AGAIN) from None
+    fits = (
+        offsets.dtype == np.int64
+        and offsets.shape == (manifest["rows"] + 1,)
+        and offsets[0] == 0
+        and offsets[-1] == manifest["tokens_total"]
+        and bool((np.diff(offsets) >= 0).all())
+    )
+    if not fits:
+        raise bad_input("its offsets do not fit its rows and tokens", file=path, hint=AGAIN)
+    return offsets
+
+
+def _check_file(path: Path, size: int | None, sha256: str | None, checksums: bool) -> None:
+    if not path.is_file():
+        raise bad_input("a file of the feature store is missing", file=path, hint=AGAIN)
+    found = path.stat().st_size
+    if size is not None and found != size:
+        problem = "a feature file cut short" if found < size else "a feature file longer than its manifest says"
+        raise bad_input(problem, file=path, key="bytes", value=found, allowed=[size], hint=AGAIN)
+    if checksums and sha256_file(path) != sha256:
+        raise bad_input(
+            "a feature file that is not the one its manifest describes (SHA-256 differs): altered, "
+            "damaged, or from another encoder",
+            file=path,
+            hint=AGAIN,
+        )

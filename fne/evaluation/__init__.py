@@ -1,0 +1,1 @@
+"""From embeddings to ranks (torch), and from ranks to metrics (numpy)."""

@@ -1,0 +1,211 @@
+"""Ranks of known pairs, counted from two sets of embeddings in bounded memory; the last room with torch.
+
+Similarities are dot products of embeddings the model has already L2-normalised. They are accumulated in
+float64 and rounded once to float32, so that equal embeddings tie exactly and neither the gallery's order, the
+chunk size, the number of threads nor TF32 on a GPU can change a rank: a plain float32 product gives one
+vector different last bits in different columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fne.evaluation.metrics import expected_hit
+
+CHUNK_ELEMENTS = 4_000_000
+"""Largest similarity block held at once, in entries: 48 MB in float64 and float32 together."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where known pairs stand, and the head of every ranking.
+
+    Attributes:
+        greater: (P,) int32; gallery items strictly more similar to the pair's query than the pair's own item.
+        ties: (P,) int32; *other* gallery items exactly as similar.
+        top_ids: (Nq, k) int32; the first k gallery rows of every query, equal scores by ascending row.
+        top_scores: (Nq, k) float32; their similarities.
+    """
+
+    greater: np.ndarray
+    ties: np.ndarray
+    top_ids: np.ndarray
+    top_scores: np.ndarray
+
+
+def is_finite(*embeddings: torch.Tensor) -> bool:
+    """Whether every embedding is finite; a NaN compares false with everything and would rank first."""
+    return all(bool(torch.isfinite(part).all()) for part in embeddings)
+
+
+@torch.no_grad()
+def rank(
+    queries: torch.Tensor,
+    gallery: torch.Tensor,
+    pairs: torch.Tensor | np.ndarray,
+    *,
+    top: int = 0,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> Ranks:
+    """Count, for every (query, gallery item) pair, the gallery items more similar and equally similar.
+
+    Args:
+        queries: (Nq, D) embeddings, on any device.
+        gallery: (Ng, D) embeddings on the same device.
+        pairs: (P, 2) integers, row of ``queries`` and row of ``gallery``, in any order.
+        top: How many leading gallery items to return per query; where several tie for the last place, which
+            of them is shown is arbitrary (the counts are not concerned).
+        chunk_elements: Memory bound; see :data:`CHUNK_ELEMENTS`.
+
+    Raises:
+        ValueError: An embedding is not finite, or the shapes do not fit.
+    """
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise ValueError(f"queries {tuple(queries.shape)} and gallery {tuple(gallery.shape)} do not fit")
+    if not is_finite(queries, gallery):
+        raise ValueError("embeddings are not finite")
+    device, n_queries, n_gallery = queries.device, len(queries), len(gallery)
+    pairs = torch.as_tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2)
+    if len(pairs) and not (
+        0 <= int(pairs.min()) and int(pairs[:, 0].max()) < n_queries and int(pairs[:, 1].max()) < n_gallery
+    ):
+        raise ValueError("a pair points outside the queries or the gallery")
+    order = torch.argsort(pairs[:, 0], stable=True)
+    rows, items = pairs[order, 0].contiguous(), pairs[order, 1]
+    top = min(top, n_gallery)
+    greater = torch.zeros(len(pairs), dtype=torch.int32, device=device)
+    ties = torch.zeros_like(greater)
+    top_ids = torch.zeros((n_queries, top), dtype=torch.int32, device=device)
+    top_scores = torch.zeros((n_queries, top), dtype=torch.float32, device=device)
+    step = max(1, chunk_elements // max(1, n_gallery))
+    wide = gallery.double().T
+    for start in range(0, n_queries, step):
+        stop = min(start + step, n_queries)
+        scores = (queries[start:stop].double() @ wide).float()
+        bounds = torch.searchsorted(rows, torch.tensor([start, stop], device=device)).tolist()
+        known = slice(*bounds)
+        if bounds[0] < bounds[1]:
+            greater[order[known]], equal = _counts(scores, rows[known] - start, items[known])
+            ties[order[known]] = equal - 1
+        if top:
+            top_scores[start:stop], top_ids[start:stop] = _top(scores, top)
+    return Ranks(greater.cpu().numpy(), ties.cpu().numpy(), top_ids.cpu().numpy(), top_scores.cpu().numpy())
+
+
+def count_ranks(
+    queries: torch.Tensor,
+    gallery: torch.Tensor,
+    pairs: torch.Tensor | np.ndarray,
+    *,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count ``greater`` and ``ties`` of every pair, each (P,) int32 (see :func:`rank`)."""
+    ranks = rank(queries, gallery, pairs, chunk_elements=chunk_elements)
+    return ranks.greater, ranks.ties
+
+
+def count_ranks_in_blocks(
+    queries: torch.Tensor,
+    gallery: torch.Tensor,
+    pairs: np.ndarray,
+    query_bounds: np.ndarray,
+    gallery_bounds: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count ``greater`` and ``ties`` of every pair within its own block of queries and gallery only.
+
+    Args:
+        queries, gallery: As in :func:`rank`.
+        pairs: (P, 2), each within one block.
+        query_bounds, gallery_bounds: (B + 1,) where each block begins in either, and the last one ends.
+    """
+    block = np.searchsorted(query_bounds, pairs[:, 0], side="right") - 1
+    found = np.empty((2, len(pairs)), dtype=np.int32)
+    for number in range(len(query_bounds) - 1):
+        inside = np.flatnonzero(block == number)
+        first = np.array([query_bounds[number], gallery_bounds[number]])
+        sides = (queries[first[0] : query_bounds[number + 1]], gallery[first[1] : gallery_bounds[number + 1]])
+        found[:, inside] = count_ranks(*sides, pairs[inside] - first)
+    return found[0], found[1]
+
+
+def _counts(
+    scores: torch.Tensor, rows: torch.Tensor, items: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many entries of its row are greater than each chosen entry, and how many equal it (itself included).
+
+    One sort per row and two binary searches per entry: comparing every entry with its whole row costs more from a
+    few entries per row on.
+    """
+    per_row = torch.bincount(rows, minlength=len(scores))
+    slot = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
+    wanted = scores.new_zeros(len(scores), int(per_row.max()))
+    wanted[rows, slot] = scores[rows, items]
+    if scores.device.type == "cpu":
+        ordered = torch.from_numpy(np.sort(scores.numpy(), axis=1))  # vectorised, which torch's sort is not
+    else:
+        ordered = scores.sort(dim=1).values
+    below, up_to = (
+        torch.searchsorted(ordered, wanted, right=right, out_int32=True)[rows, slot] for right in (False, True)
+    )
+    return scores.shape[1] - up_to, up_to - below
+
+
+def _top(scores: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+    values, ids = scores.topk(top, dim=1)
+    ids, by_id = ids.sort(dim=1)
+    values, by_value = values.gather(1, by_id).sort(dim=1, descending=True, stable=True)
+    return values, ids.gather(1, by_value).int()
+
+
+@torch.no_grad()
+def validation_recalls(
+    image_emb: torch.Tensor,
+    text_emb: torch.Tensor,
+    caption_image: torch.Tensor | np.ndarray,
+    ks: Sequence[int] = (1, 5, 10),
+) -> dict[str, float]:
+    """Recall@K both ways and their sum, from one float32 similarity matrix: quick enough for every epoch.
+
+    Image to text, an image's best own caption counts; ties are broken at random in expectation, so a
+    collapsed model scores chance level. Differs from the test protocol only in the float32 product (see the
+    module).
+
+    Args:
+        image_emb: (N, D) embeddings.
+        text_emb: (M, D) embeddings on the same device.
+        caption_image: (M,) the row of ``image_emb`` every caption belongs to; every image has at least one.
+        ks: Cut-offs.
+
+    Returns:
+        ``r<k>_i2t`` and ``r<k>_t2i`` for every k, and their sum ``rsum`` (at most 2 len(ks)), as fractions;
+        all are NaN where an embedding is not finite, so that a diverged model can never be selected.
+    """
+    names = [f"r{k}_{direction}" for direction in ("i2t", "t2i") for k in ks]
+    if not is_finite(image_emb, text_emb):
+        return dict.fromkeys([*names, "rsum"], float("nan"))
+    image = torch.as_tensor(caption_image, dtype=torch.int64, device=image_emb.device)
+    with torch.autocast(image_emb.device.type, enabled=False):
+        scores = image_emb.float() @ text_emb.float().T
+    own = scores.gather(0, image[None])[0]
+    best = torch.full((len(scores),), -torch.inf, device=scores.device).scatter_reduce_(0, image, own, "amax")
+    found = {
+        "i2t": (
+            (scores > best[:, None]).sum(1),
+            (scores == best[:, None]).sum(1),
+            torch.zeros(len(scores), dtype=torch.int64, device=scores.device).scatter_add_(
+                0, image, (own == best[image]).long()
+            ),
+        ),
+        "t2i": ((scores > own).sum(0), (scores == own).sum(0), torch.ones_like(image)),
+    }
+    recalls = {}
+    for direction, counts in found.items():
+        greater, group, positives = (part.cpu().numpy() for part in counts)
+        for k in ks:
+            recalls[f"r{k}_{direction}"] = float(expected_hit(greater, group, positives, k).mean())
+    recalls["rsum"] = sum(recalls.values())
+    return recalls

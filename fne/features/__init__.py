@@ -1,1 +1,0 @@
-"""Frozen encoders: pretraining of the tiny ones, feature extraction, and the memory-mapped feature store."""

@@ -1,1 +1,0 @@
-"""Whole encoders trained end to end, from pixels and tokens; the engine is that of :mod:`fne.training`."""

@@ -1,0 +1,1 @@
+"""What is shown of results: figures, tables, picks, sentences and the page. Computes nothing and imports no torch."""

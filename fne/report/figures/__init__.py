@@ -1,0 +1,1 @@
+"""One file per figure, its registry, and the style that all share."""

@@ -1,0 +1,87 @@
+"""All figures of a study, as SVG and PNG, with their words beside them."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+from fne.report.figures.figure import Picture
+from fne.report.figures.style import look
+from fne.report.text.summary import ranked
+from fne.report.text.wording import count
+from fne.results.study import StudyResults, load
+from fne.study.api import Study
+from fne.utils.errors import bad_input
+from fne.utils.files import write_json
+
+FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "false_negatives",
+           "risk_hardness", "agreement", "calibration", "curves", "sensitivity", "heatmap", "cost")  # fmt: skip
+"""Names of the figures, in the order of the report."""
+WORDS = "captions.json"
+MOST = 60
+"""Variants that a figure has room for."""
+WHOLE = ("sensitivity",)
+"""Figures that show all variants, however many: they draw sweeps, not one mark or panel for each."""
+_MODULES = {"distributions_all": ("distributions", "draw_all"), "agreement": ("pick_overlap", "draw")}
+
+
+def draw(study: StudyResults, name: str, column: str | None = None) -> Picture:
+    """Draw one figure, for the report or for a column of a paper (``single``, ``double``).
+
+    Raises:
+        UserError: There is no figure of that name.
+    """
+    if name not in FIGURES:
+        raise bad_input("no such figure", value=name, allowed=FIGURES)
+    module, function = _MODULES.get(name, (name, "draw"))
+    few = study if name in WHOLE else shown(study)
+    with look(column):
+        picture = getattr(importlib.import_module(f"fne.report.figures.{module}"), function)(few)
+    left = len(study.variants) - len(few.variants)
+    if not left or picture.empty:
+        return picture
+    note = (
+        f" {len(few.variants)} variants are drawn, the baseline and the best by the primary metric; {count(left)} more "
+        "are in the tables."
+    )
+    return replace(picture, caption=picture.caption + note)
+
+
+def shown(study: StudyResults) -> StudyResults:
+    """The study as its figures show it: of very many variants the baseline and the best by the primary metric."""
+    if len(study.variants) <= MOST:
+        return study
+    order = [study.baseline, *(variant for variant, _ in ranked(study)), *(variant.id for variant in study.variants)]
+    return study.only(list(dict.fromkeys(order))[:MOST])
+
+
+def run(study: str | Study, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<study>/figures``: every figure as SVG and PNG, and ``captions.json``.
+
+    Args:
+        study: Id of the study, or the study itself where the command line changed something of it.
+        root: Root of the project.
+
+    Returns:
+        The paths written.
+    """
+    results = load(study, root)
+    folder = Path(root) / "reports" / results.id / "figures"
+    pictures = [draw(results, name) for name in FIGURES]
+    paths = [path for picture in pictures for path in picture.save(folder)]
+    write_json(folder / WORDS, [picture.words() for picture in pictures])
+    return [*paths, folder / WORDS]
+
+
+def run_for_paper(study: str | Study, column: str, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<study>/figures/<column>``: every figure as PDF, as wide as one column of a paper or as two.
+
+    Args:
+        study: As of :func:`run`.
+        column: ``single`` or ``double``.
+        root: Root of the project.
+    """
+    results = load(study, root)
+    folder = Path(root) / "reports" / results.id / "figures" / column
+    return [path for name in FIGURES for path in draw(results, name, column).save(folder, ["pdf"])]

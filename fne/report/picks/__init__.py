@@ -1,0 +1,1 @@
+"""Which picked negatives are shown, and the viewer that shows them."""

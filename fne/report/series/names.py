@@ -1,0 +1,25 @@
+"""Names of the files that tell of a series; which there are depends on its factors."""
+
+from __future__ import annotations
+
+from fne.study.series import Series
+
+
+def figures(series: Series) -> tuple[str, ...]:
+    """Each is written as ``.svg`` and ``.png``."""
+    if series.grows:
+        return ("series",)
+    return ("cells", *(["components"] if series.random else []))
+
+
+def tables(series: Series) -> tuple[str, ...]:
+    """Each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
+    components, losses = (["components"] if series.random else []), (["losses"] if series.grows else [])
+    return (*components, "main", "differences", *losses, "worlds")
+
+
+def compared(series: Series) -> tuple[str, ...]:
+    """What ``compare`` writes into ``results/<series>``."""
+    components = ["components.csv"] if series.random else []
+    recorded = ["variance.yaml"] if series.random and not series.fixed else []
+    return ("worlds.csv", "effects.csv", "picks.csv", *components, *recorded)

@@ -1,0 +1,219 @@
+"""What the comparison of a series left behind, read for its tables, figure and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fne.report.text.summary import NO_SHARED_EPOCH, epochs_phrase
+from fne.report.text.wording import METRICS, clean, listing
+from fne.results.records import read_table
+from fne.steps.compare_series import MEAN, ceiling, oracles
+from fne.study import paths
+from fne.study.api import Series, load, shared_epochs
+from fne.study.variants import RANDOM_FACTORS, show
+from fne.utils.errors import bad_input
+
+PERCENT = ("data.prevalence",)
+"""Keys whose values are shares, told in percent."""
+MAP = ("truth", MEAN, "map_at_r")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A score or a difference with its interval, as fractions; ``low`` and ``high`` are NaN where there is none."""
+
+    estimate: float
+    low: float
+    high: float
+    n_seeds: int
+    level: float
+    method: str
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Share of false negatives among a variant's picks in one member."""
+
+    value: float
+    low: float
+    high: float
+    picks: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component of variance as a standard deviation, in fractions; ``low`` and ``high`` are NaN without interval."""
+
+    sd: float
+    low: float
+    high: float
+
+
+class SeriesResults:
+    """A compared series. A member is named by its study, as ``member`` of the methods is.
+
+    Args:
+        definition: The series as it is stated.
+        root: The project's folder.
+
+    Attributes:
+        parts: Components of variance by source; of a level or difference (``fne.steps.compare_series``) of a variant at
+            values of the factors that are no draws, or of all variants (``""``).
+        undecomposed: Scores and differences of which there are none, and why.
+    """
+
+    def __init__(self, definition: Series, root: Path) -> None:
+        self.definition, self.root = definition, root
+        self.id, self.title, self.question = definition.name, definition.title, definition.question
+        self.shared = definition.shared
+        self.points = {study.name: point for study, point in zip(definition.members, definition.points, strict=True)}
+        self.members = tuple(self.points)
+        self.folder = root / paths.results_folder(definition)
+        self.baseline, self.variants = self.shared.baseline, self.shared.variants
+        self.ceiling, self.floors = ceiling(self.shared), oracles(self.shared, "only")
+        self.strategies = tuple(name for name in self.variants if name not in oracles(self.shared))
+        self.primary = tuple(self.shared.primary[key] for key in ("protocol", "direction", "metric"))
+        self.effects = _by(_rows(self.folder / "effects.csv"), _effect_key)
+        self.picks = _by(_rows(self.folder / "picks.csv"), lambda row: (row["study"], row["variant"]))
+        self.worlds = _by(_rows(self.folder / "worlds.csv"), lambda row: (row["study"], row["split"]))
+        self.parts: dict[tuple[Any, ...], dict[str, Part]] = {}
+        self.undecomposed: list[str] = []
+        for row in _rows(self.folder / "components.csv") if definition.random else []:
+            at = {key: float(row[key]) for key in definition.fixed if row["variant"]}
+            parts = self.parts.setdefault((row["of"], row["variant"], *at.values()), {})
+            if row["note"]:
+                where = "".join(f", {name_of(key)} {value_of(key, value)}" for key, value in at.items())
+                self.undecomposed.append(f"Not decomposed: the {row['of']} of {row['variant']}{where}: {row['note']}.")
+            else:
+                parts[row["source"]] = Part(*(_root(row[name]) for name in ("variance", "low", "high")))
+
+    @property
+    def reference(self) -> str:
+        """What losses are told against: the ceiling, or the baseline where the series has no such oracle."""
+        return self.ceiling or self.baseline
+
+    @property
+    def scores(self) -> tuple[tuple[str, str, str], ...]:
+        """(protocol, direction, metric) of the primary metric and, where the truth is known, of mAP@R."""
+        known = any(key[2:5] == MAP for key in self.effects)
+        return (self.primary, *([MAP] if known and self.primary != MAP else []))
+
+    def effect(
+        self, member: str, variant: str, score: tuple[str, str, str], reference: str = "", *, grown: bool = False
+    ) -> Effect | None:
+        """A score, a difference within a member, or (``grown``) how far that differs from the first member's."""
+        row = self.effects.get((member, variant, *score, reference, grown))
+        if row is None or not math.isfinite(float(row["estimate"])):
+            return None
+        numbers = (float(row[name]) for name in ("estimate", "low", "high"))
+        return Effect(*numbers, int(row["n_seeds"]), float(row["level"]), str(row["method"]))
+
+    def picked(self, member: str, variant: str) -> Picked | None:
+        """Share of false negatives among the picks, or ``None`` where it is not known."""
+        row = self.picks.get((member, variant))
+        if row is None or not math.isfinite(float(row["share"])):
+            return None
+        return Picked(*(float(row[name]) for name in ("share", "low", "high")), int(row["picks"]))
+
+    def measured(self, member: str, split: str) -> float:
+        """Measured prevalence of extra positives in a split of a member; NaN where it is not available."""
+        row = self.worlds.get((member, split))
+        return float(row["prevalence"]) if row and row["prevalence"] != "" else math.nan
+
+    def title_of(self, variant: str) -> str:
+        """What a variant is called."""
+        return clean(self.shared.library[variant].title)
+
+    @property
+    def leaf(self) -> str:
+        """What varies, in words."""
+        return listing(name_of(key) for key in self.definition.factors)
+
+    @property
+    def noun(self) -> str:
+        """What a member is called: a world where only the data differ in one chosen value, else a cell."""
+        return "world" if self.definition.grows else "cell"
+
+    def at(self, member: str) -> str:
+        """Where a member stands: the value of the one factor, or of each with its name."""
+        point = self.points[member]
+        if len(point) == 1:
+            return "".join(value_of(key, value) for key, value in point.items())
+        return ", ".join(f"{name_of(key)} {value_of(key, value)}" for key, value in point.items())
+
+    def metric(self, score: tuple[str, str, str]) -> str:
+        """A score in words."""
+        _, direction, metric = score
+        name = METRICS.get(metric, metric)
+        return name if direction == "both" else f"{name} (mean of both directions)" if direction == MEAN else (
+            f"{name} ({direction})"
+        )  # fmt: skip
+
+    def intervals(self) -> str:
+        """How the intervals within a member were made; empty where none could be."""
+        methods = {str(row["method"]) for key, row in self.effects.items() if not key[-1]}
+        level = "/".join(sorted({f"{100 * float(row['level']):g} %" for row in self.effects.values()}))
+        return " or ".join(f"{level} interval by {name}" for name in sorted(methods) if not name.startswith("none"))
+
+    @property
+    def false_picks(self) -> str:
+        """What the share of false picks is a share of, in words."""
+        epochs = shared_epochs(*self.definition.members)
+        if not epochs:
+            return NO_SHARED_EPOCH
+        exact = all(self.worlds.get((member, "train"), {}).get("truth") == "exact" for member in self.members)
+        what = f"{'in truth' if exact else 'known to be'} relevant to its anchor"
+        return f"of the negatives picked in {epochs_phrase(epochs, len(self.variants))}, the share that is {what}"
+
+
+def name_of(key: str) -> str:
+    """A factor as a word."""
+    return RANDOM_FACTORS.get(key) or key.rpartition(".")[2].replace("_", " ")
+
+
+def value_of(key: str, value: float) -> str:
+    """A value of a factor in words: ``0.1 %`` of a share, else as it is written."""
+    return f"{100 * value:.6g} %" if key in PERCENT else show(value)
+
+
+def open_series(series: str | Series, root: str | Path = ".") -> SeriesResults:
+    """Open a series' comparison.
+
+    Raises:
+        UserError: No such series, or it was not compared yet.
+    """
+    home = Path(root)
+    definition = load(series, root=home, complete=False) if isinstance(series, str) else series
+    if not isinstance(definition, Series):
+        raise bad_input("is a study, not a series", value=definition.name)
+    if not (home / paths.results_folder(definition) / "effects.csv").is_file():
+        file = home / paths.results_folder(definition) / "effects.csv"
+        raise bad_input("the series was not compared yet", file=file, hint=f"fne compare --study {definition.name}")
+    return SeriesResults(definition, home)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    frame = read_table(path)
+    return frame.astype(object).where(frame.notna(), "").to_dict("records")
+
+
+def _by(rows: Iterable[dict[str, Any]], key: Any) -> Mapping[tuple[Any, ...], dict[str, Any]]:
+    return {key(row): {name: math.nan if _number(name) and value == "" else value for name, value in row.items()}
+            for row in rows}  # fmt: skip
+
+
+def _root(variance: Any) -> float:
+    return math.nan if variance == "" else math.sqrt(max(float(variance), 0.0))
+
+
+def _number(name: str) -> bool:
+    return name in ("estimate", "low", "high", "share")
+
+
+def _effect_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row["study"], row["variant"], row["protocol"], row["direction"], row["metric"], row["reference"],
+            row["since"] != "")  # fmt: skip

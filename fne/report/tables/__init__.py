@@ -1,0 +1,1 @@
+"""One file per table, its registry, and how a table is rendered."""

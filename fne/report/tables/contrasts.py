@@ -1,0 +1,138 @@
+"""Every paired difference to the baseline: all metrics, intervals, query-level and seed-level p values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from fne.analysis.holm import holm_floor
+from fne.analysis.permutation import drawn_floor
+from fne.report.tables.cells import Cell, Column, Table
+from fne.report.text.wording import (
+    AT_FLOOR,
+    DIRECTION_NAMES,
+    ELSEWHERE,
+    METRICS,
+    clean,
+    elsewhere_phrase,
+    given,
+    p_value,
+    percent,
+    signed,
+    span,
+    tested,
+)
+from fne.results.study import StudyResults
+
+ORDER = tuple(METRICS)
+
+
+def primary_contrasts(study: StudyResults) -> Table:
+    """Only the primary metric's contrasts."""
+    whole = contrasts_table(study)
+    kept = [place for place, row in enumerate(whole.records) if _is_primary(study, row)]
+    return replace(
+        whole,
+        id="contrasts-primary",
+        title="Contrasts of the primary metric",
+        rows=tuple(whole.rows[place] for place in kept),
+        records=tuple(whole.records[place] for place in kept),
+    )
+
+
+def contrasts_table(study: StudyResults) -> Table:
+    """Build the table of contrasts, the primary metric first, then the order of the study."""
+    test = "p_seed" if study.definition.test == "seeds" else "p_query"
+    columns = (
+        Column("Variant", numeric=False),
+        Column("Metric", numeric=False),
+        Column("Direction", numeric=False),
+        Column("Protocol", numeric=False),
+        Column("Seeds"),
+        Column("Δ baseline", help="paired difference to the baseline"),
+        Column("Interval", help=f"over seeds and test images, {given(study)}"),
+        Column("Elsewhere", help=f"interval for {ELSEWHERE}"),
+        Column("p (images)", help="over test images, given these seeds"),
+        Column("p (Holm)", help=f"{tested(study)}, corrected over the variants"),
+        Column("p (seeds)", help="over seeds, given these test images: sign flips"),
+        Column("Least possible", help="p (seeds) cannot be smaller with so many seeds"),
+    )
+    order = {variant.id: place for place, variant in enumerate(study.variants)}
+    frame = study.contrasts[study.contrasts["variant"].isin(list(order))]
+    entries = sorted(
+        frame.to_dict("records"),
+        key=lambda row: (
+            not _is_primary(study, row),
+            ORDER.index(row["metric"]) if row["metric"] in ORDER else len(ORDER),
+            row["direction"],
+            row["protocol"],
+            order[row["variant"]],
+        ),
+    )
+    intervals = any(math.isfinite(row["low"]) for row in entries)
+    wider = any(math.isfinite(row["low_elsewhere"]) for row in entries)
+    rows = []
+    for row in entries:
+        rank = row["metric"] == "median_rank"  # a difference of ranks is no percentage
+        difference = percent(row["difference"], row["metric"]) if rank else signed(row["difference"])
+        interval = "" if rank else span(row["low"], row["high"], sign=True)
+        rows.append(
+            (
+                Cell(clean(study[row["variant"]].title), note=row["variant"], code=True),
+                Cell(METRICS.get(row["metric"], row["metric"]), strong=_is_primary(study, row)),
+                Cell(DIRECTION_NAMES.get(row["direction"], row["direction"])),
+                Cell(row["protocol"]),
+                Cell(str(int(row["n_seeds"])), float(row["n_seeds"])),
+                Cell(difference, _finite(row["difference"]), note="" if intervals else _remarks(row["note"], False)),
+                *([Cell(interval or "—", note=_remarks(row["note"], True))] if intervals else []),
+                *([Cell(span(row["low_elsewhere"], row["high_elsewhere"], sign=True) or "—")] if wider else []),
+                _p(row["p_query"], drawn_floor(row, "p_query")),
+                _p(row[f"{test}_holm"], holm_floor(drawn_floor(row, test), row["family"])),
+                _p(row["p_seed"], drawn_floor(row, "p_seed")),
+                _p(row["p_seed_floor"], 0.0),
+            )
+        )
+    absent = {name for name, shown in (("Interval", intervals), ("Elsewhere", wider)) if not shown}
+    columns = tuple(column for column in columns if column.name not in absent)
+    caption = (
+        f"Variant minus baseline ({clean(study[study.baseline].title)}), paired by seed and image; in "
+        "percent points (rsum in points of 600). Bold: the primary metric, declared before the study ran; "
+        "only its p values are one family for Holm's correction, the others are for orientation."
+    )
+    words = (
+        "p (images): over test images, given these seeds. p (seeds): over seeds, given these test images; it cannot be "
+        "smaller than the least possible value, which the number of seeds sets."
+    )
+    drawn = any(cell.text[0] == "≤" for row in rows for cell in row)
+    notes = (f"{words} {AT_FLOOR}" if drawn else words,)
+    if intervals:
+        notes += (elsewhere_phrase(study, "Elsewhere"),)
+    records = tuple(
+        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in entries
+    )
+    return Table("contrasts", "Contrasts", caption, columns, tuple(rows), notes, records, sortable=True)
+
+
+def _is_primary(study: StudyResults, row: dict) -> bool:
+    return (row["metric"], row["direction"], row["protocol"]) == (
+        study.metric,
+        study.direction,
+        study.protocol,
+    )
+
+
+def _remarks(note: Any, intervals: bool) -> str:
+    """What a reader must know about a row beyond the caption, which already says which rows are exploratory."""
+    known = ("exploratory",) if intervals else ("exploratory", "no interval")
+    parts = clean(note).split("; ") if isinstance(note, str) else []
+    return "; ".join(part for part in parts if not part.startswith(known))
+
+
+def _p(value: float, floor: float) -> Cell:
+    return Cell(p_value(value, floor), _finite(value))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,371 @@
+"""The main table: per variant recalls, rsum with its interval, difference to the baseline; other protocols apart."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fne.analysis.min_seeds import ALPHA
+from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.text.summary import (
+    LOWER_BOUNDS,
+    NO_SHARED_EPOCH,
+    TRUTH_WORDS,
+    collapses,
+    false_picks_phrase,
+    outcome,
+    pick_share,
+    relevant_words,
+    supported_best,
+    truth_is_known,
+    truth_kind,
+)
+from fne.report.text.wording import (
+    AT_FLOOR,
+    DIRECTION_NAMES,
+    METRICS,
+    UNITS,
+    clean,
+    count,
+    elsewhere_phrase,
+    ends,
+    interval_phrase,
+    listing,
+    number,
+    p_value,
+    percent,
+    protocol_phrase,
+    seed_list,
+    signed,
+    tested,
+)
+from fne.results.study import DIRECTIONS, Contrast, StudyResults, Variant
+
+RECALLS = ("r1", "r5", "r10")
+BLOCKS = {
+    "coco_1k_5fold": ("COCO 1K, five folds (i2t / t2i)", (*RECALLS, "rsum")),
+    "truth": ("All true matches (i2t / t2i)", ("map_at_r", "r_precision", "p1")),
+    "eccv": ("ECCV Caption (i2t / t2i)", ("map_at_r", "r_precision", "r1")),
+    "cxc": ("CxC (i2t / t2i)", RECALLS),
+}
+"""Protocols beside the field's own one: each has a group of columns, and no column mixes two."""
+BLOCK_NOTES = {
+    "coco_1k_5fold": "COCO 1K: the mean over five consecutive blocks of 1,000 test images, each searched on its own. "
+    "The blocks are no seeds: their spread says nothing about training again",
+    "eccv": "ECCV Caption: every pair verified as a match is right (Chun et al. 2022), for its queries, in the whole "
+    "gallery of COCO 5K",
+    "cxc": "CxC: every pair that people rated as a match is right (Parekh et al. 2021), for its queries, in the whole "
+    "gallery of COCO 5K",
+}
+GROUPS = {"i2t": "Image → text", "t2i": "Text → image"}
+MOST_TOLD = 100
+"""Missing runs that a note names; all are in the table's CSV file and in ``missing.csv``."""
+FALLEN = "†"
+"""The mark of a variant that collapsed for several epochs."""
+ENDS = ("low", "high", "low_elsewhere", "high_elsewhere")
+STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
+
+
+def main_table(study: StudyResults) -> Table:
+    """Build the main table of a study, its rows in the order of the study."""
+    further = [
+        (protocol, metric)
+        for protocol, (_, metrics) in BLOCKS.items()
+        for metric in metrics
+        if any(_both_ways(study, variant.id, protocol, metric) for variant in study.variants)
+    ]
+    columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
+    columns += [
+        Column(METRICS[metric], GROUPS[direction], f"{METRICS[metric]}, {direction}, mean over seeds")
+        for direction in DIRECTIONS
+        for metric in RECALLS
+    ]
+    what = METRICS[study.metric]
+    usual = (study.metric, study.protocol) == ("rsum", "own")
+    which = ", ".join(word for word in (study.direction, study.protocol) if word != "both")
+    primary = "Primary metric" if usual else f"Primary metric ({which})"
+    intervals = interval_phrase(study)
+    own = ", with its interval" if intervals else ""
+    columns += [
+        Column(what, primary, f"mean over seeds{own}"),
+        Column("Δ baseline", primary, f"paired difference to the baseline{own}"),
+        Column("p (Holm)", primary, f"{tested(study)}, corrected over the variants"),
+    ]
+    columns += [
+        Column(METRICS[metric], BLOCKS[protocol][0], " / ".join(DIRECTION_NAMES[d] for d in _directions(metric)))
+        for protocol, metric in further
+    ]
+    known = truth_is_known(study)
+    if known:
+        words = f"share of the picked negatives that is {relevant_words(study)}"
+        columns.append(Column("False picks", "Training", words))
+    best = {
+        (direction, metric): supported_best(study, metric, direction, "own")
+        for direction in DIRECTIONS
+        for metric in RECALLS
+    }
+    best["primary"] = supported_best(study)
+    both = {(protocol, metric): _best_both_ways(study, protocol, metric) for protocol, metric in further}
+    rows, records, fallen = [], [], _fallen(study)
+    for variant in study.variants:
+        row = [_name_cell(variant, variant.id in fallen), _seeds_cell(study, variant)]
+        row += [
+            _mean_cell(study, variant.id, metric, direction, best[direction, metric])
+            for direction in DIRECTIONS
+            for metric in RECALLS
+        ]
+        row += [_primary_cell(study, variant.id, best["primary"]), *_contrast_cells(study, variant.id)]
+        row += [_block_cell(study, variant.id, *place, both[place]) for place in further]
+        row += [_share_cell(study, variant.id)] if known else []
+        rows.append(tuple(row))
+        records.append(record(study, variant))
+    caption = (
+        f"{clean(study.title)}. {UNITS} Means over seeds on the test split of {study.dataset}. Primary "
+        f"metric: {protocol_phrase(study)}{f', with {intervals}' if intervals else ''}; Δ is the paired difference to "
+        f"the baseline, {clean(study[study.baseline].title)}."
+    )
+    return Table(
+        "main",
+        "Main table",
+        caption,
+        tuple(columns),
+        tuple(rows),
+        tuple(_notes(study, list(dict.fromkeys(protocol for protocol, _ in further)), known, fallen)),
+        tuple(records),
+        sortable=True,
+    )
+
+
+def stars(study: StudyResults, contrast: Contrast) -> str:
+    """Stars for a corrected p, only where enough seeds stand behind it and the interval excludes zero."""
+    if not may_star(study, contrast) or not contrast.separated or not math.isfinite(contrast.p_holm):
+        return ""
+    return next((mark for level, mark in STARS if contrast.p_holm < level), "")
+
+
+def may_star(study: StudyResults, contrast: Contrast) -> bool:
+    """Could an exact test over the seeds alone reach the level at all, after Holm over the variants?"""
+    return contrast.p_floor * max(len(study.variants) - 1, 1) <= ALPHA
+
+
+def missing_seeds(study: StudyResults, variant: str) -> dict[int, tuple[str, str]]:
+    """Stage and reason of every seed of a variant that has no result."""
+    done = study.values(variant)
+    gone = [seed for seed in study.seeds if seed not in done]
+    if not gone:
+        return {}
+    rows = study.missing[study.missing["variant"] == variant]
+    told = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
+    lacking = ("evaluate", f"{' '.join(study.key())} has no finite value")
+    odd = dict.fromkeys(study.measured.get(variant, ()), lacking)  # there are results, but not of the primary metric
+    unknown = ("unknown", "no reason was recorded")
+    return {seed: told.get(seed) or odd.get(seed, unknown) for seed in gone}
+
+
+def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
+    """One flat row for the CSV file: fractions with every digit."""
+    estimate, contrast, share = (
+        study.estimate(variant.id),
+        study.contrast(variant.id),
+        pick_share(study, variant.id),
+    )
+    row: dict[str, Any] = {
+        "variant": variant.id,
+        "title": variant.title,
+        "baseline": variant.id == study.baseline,
+        "n_seeds": len(study.values(variant.id)),
+        "n_seeds_wanted": len(study.seeds),
+        "missing": "; ".join(
+            f"seed {seed}: {why} ({stage})" for seed, (stage, why) in missing_seeds(study, variant.id).items()
+        ),
+    }
+    for direction in DIRECTIONS:
+        for metric in (*RECALLS, "median_rank"):
+            row[f"own_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, "own"))
+    name = f"{study.protocol}_{study.direction}_{study.metric}"
+    for key in ("mean", *ENDS):
+        row[f"{name}_{key}"] = getattr(estimate, key) if estimate else None
+    for key in ("difference", *ENDS, "p_query", "p_holm", "p_seed", "p_floor"):
+        row[f"contrast_{key}"] = getattr(contrast, key) if contrast else None
+    for protocol in (name for name in BLOCKS if name in study.protocols):
+        for metric in BLOCKS[protocol][1]:
+            for direction in _directions(metric):
+                row[f"{protocol}_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, protocol))
+    for key in ("value", "low", "high"):
+        row[f"false_picks_{key}"] = getattr(share, key) if share else None
+    return row
+
+
+def _name_cell(variant: Variant, fallen: bool) -> Cell:
+    return Cell(clean(variant.title), note=variant.id, code=True, mark=FALLEN if fallen else "")
+
+
+def _fallen(study: StudyResults) -> dict[str, str]:
+    """Variants with a seed that set off the collapse alarm for several epochs or at the end, and which seeds did."""
+    found = {}
+    for variant, rows in study.curves.groupby("variant", sort=False) if len(study.curves) else ():
+        lasting = [one for one in collapses(rows) if one.lasting]
+        if lasting:
+            seeds = seed_list([one.seed for one in lasting])
+            found[variant] = f"{variant} (seed{'s' if len(lasting) > 1 else ''} {seeds}; {outcome(lasting)})"
+    return found
+
+
+def _seeds_cell(study: StudyResults, variant: Variant) -> Cell:
+    done, gone = len(study.values(variant.id)), missing_seeds(study, variant.id)
+    if not gone:
+        return Cell(str(done), float(done))
+    reasons: dict[str, list[int]] = {}
+    for seed, (stage, why) in gone.items():
+        reasons.setdefault(f"{why} ({stage})", []).append(seed)
+    note = "; ".join(f"missing seed {seed_list(seeds)}: {reason}" for reason, seeds in reasons.items())
+    return Cell(f"{done} of {len(study.seeds)}", float(done), note=note, absent=True)
+
+
+def _mean_cell(study: StudyResults, variant: str, metric: str, direction: str, best: str | None) -> Cell:
+    value = _mean(study.values(variant, metric, direction, "own"))
+    return ABSENT if value is None else Cell(percent(value, metric), 100 * value, strong=variant == best)
+
+
+def _primary_cell(study: StudyResults, variant: str, best: str | None) -> Cell:
+    value, estimate = _mean(study.values(variant)), study.estimate(variant)
+    if value is None:
+        return ABSENT
+    return Cell(
+        percent(value),
+        100 * value,
+        strong=variant == best,
+        note=ends(estimate),
+    )
+
+
+def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
+    if variant == study.baseline:
+        return Cell("baseline", 0.0), Cell("")
+    contrast = study.contrast(variant)
+    if contrast is None:
+        return ABSENT, ABSENT
+    difference = Cell(
+        signed(contrast.difference),
+        100 * contrast.difference,
+        note=ends(contrast, sign=True),
+    )
+    p = contrast.p_holm
+    shown = p_value(p, contrast.p_holm_floor) + stars(study, contrast)
+    return difference, Cell(shown, p if math.isfinite(p) else None)
+
+
+def _block_cell(study: StudyResults, variant: str, protocol: str, metric: str, best: str | None) -> Cell:
+    values = [_mean(found) for found in _both_ways(study, variant, protocol, metric).values()]
+    if not any(value is not None for value in values):
+        return ABSENT
+    text = " / ".join("—" if value is None else percent(value) for value in values)
+    mean = float(np.mean([value for value in values if value is not None]))
+    return Cell(text, 100 * mean, strong=variant == best)
+
+
+def _best_both_ways(study: StudyResults, protocol: str, metric: str) -> str | None:
+    found = {supported_best(study, metric, direction, protocol) for direction in _directions(metric)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _share_cell(study: StudyResults, variant: str) -> Cell:
+    share = pick_share(study, variant)
+    if share is None:
+        return ABSENT
+    digits = 1 if share.value >= 0.01 else 2
+    return Cell(f"{number(100 * share.value, digits)} %", 100 * share.value)
+
+
+def _both_ways(study: StudyResults, variant: str, protocol: str, metric: str) -> dict[str, dict[int, float]]:
+    found = {direction: study.values(variant, metric, direction, protocol) for direction in _directions(metric)}
+    return found if any(found.values()) else {}
+
+
+def _directions(metric: str) -> tuple[str, ...]:
+    return ("both",) if metric == "rsum" else DIRECTIONS
+
+
+def _mean(values: dict[int, float]) -> float | None:
+    return float(np.mean(list(values.values()))) if values else None
+
+
+def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[str, str]) -> list[str]:
+    notes = []
+    if interval_phrase(study):
+        notes.append(
+            "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
+            "runner-up (the same seeds and images) excludes zero; of two numbers in one cell, that of both."
+        )
+        notes.append(elsewhere_phrase(study))
+    if study.definition.released:
+        notes.append(study.definition.released)
+    contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
+    if contrasts:
+        family = len(study.variants) - 1
+        several = "s" if family != 1 else ""
+        notes.append(f"p: {tested(study)}, after Holm's correction for {family} comparison{several}.")
+        if any(contrast.p_holm <= contrast.p_holm_floor * (1 + 1e-9) < 1 for contrast in contrasts):
+            notes[-1] += f" {AT_FLOOR}"
+        if all(may_star(study, contrast) for contrast in contrasts):
+            notes.append("Stars: corrected p below 0.05 (*), 0.01 (**), 0.001 (***), where the interval excludes zero.")
+        else:
+            floor = max(contrast.p_floor for contrast in contrasts)
+            seeds = min(contrast.n_seeds for contrast in contrasts)
+            notes.append(
+                f"No stars: with {seeds} seed{'s' if seeds != 1 else ''} an exact test over seeds cannot "
+                f"give a p below {floor:.3g} ({min(floor * family, 1):.3g} after Holm)"
+                + (", so read the intervals and the points." if interval_phrase(study) else ", so read the points.")
+            )
+    notes += [f"{BLOCK_NOTES[protocol]}; i2t / t2i." for protocol in further if protocol in BLOCK_NOTES]
+    if "truth" in further:
+        kind = truth_kind(study, "test")
+        words = f" On the test split {TRUTH_WORDS[kind]}." if kind else ""
+        notes.append(
+            "Against all true matches: every relevant item counts, not only the image's own captions; i2t / "
+            f"t2i.{words}"
+        )
+    partly = [name for name in further if study.protocols[name]["relevance"] not in ("own", "exact")]
+    if partly:
+        names = listing(BLOCKS[name][0].partition(" (")[0] for name in partly)
+        notes.append(f"{names}: {LOWER_BOUNDS}.")
+    if known:
+        kind = truth_kind(study, "train")
+        words = f"; {TRUTH_WORDS[kind]}" if kind else ""
+        notes.append(
+            f"False picks: {false_picks_phrase(study)}{words}."
+            if study.shared_epochs
+            else f"False picks are not compared: {NO_SHARED_EPOCH}."
+        )
+    if fallen:
+        notes.append(
+            f"{FALLEN} Collapse alarm (the loss of an epoch within 5 % of what equal similarities give) in several "
+            f"epochs or at the end: {_some(list(fallen.values()))}."
+        )
+    lacking = [
+        f"{variant.id} ({listing(names)})"
+        for variant in study.variants
+        if study.values(variant.id) and (names := [name for name in further if not _has_any(study, variant.id, name)])
+    ]
+    if lacking:
+        notes.append(f"Dashes: no values under a protocol that others have: {_some(lacking)}.")
+    gone = [
+        f"{variant.id} seed {seed}: {why} ({stage})"
+        for variant in study.variants
+        for seed, (stage, why) in missing_seeds(study, variant.id).items()
+    ]
+    if gone:
+        notes.append(f"Missing runs ({count(len(gone))}): {_some(gone)}.")
+    return notes
+
+
+def _has_any(study: StudyResults, variant: str, protocol: str) -> bool:
+    return any(_both_ways(study, variant, protocol, metric) for metric in BLOCKS[protocol][1])
+
+
+def _some(told: list[str]) -> str:
+    """The first of a list that may be long, and how many more there are."""
+    left = len(told) - MOST_TOLD
+    return listing(told) if left <= 0 else f"{', '.join(told[:MOST_TOLD])} and {count(left)} more"

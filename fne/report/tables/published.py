@@ -1,0 +1,136 @@
+"""Published against reproduced: every number with a declared tolerance, its verdict and the reason for it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fne.report.published import REASON_WORDS, Comparison, comparisons
+from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.text.wording import DIRECTION_NAMES, METRICS, clean, interval_phrase, number
+from fne.results.study import StudyResults
+from fne.study.published import CONFIDENCE
+
+TITLE = "Published against reproduced"
+COLUMNS = (
+    Column("Metric", numeric=False),
+    Column("Verdict", help="with its reason code", numeric=False),
+    Column("Published"),
+    Column("Tolerance", help="half the width of what counts as the same, declared in the study"),
+    Column("Here", help="mean over seeds"),
+    Column("Seeds"),
+)
+
+
+def published_table(study: StudyResults) -> Table:
+    """Build one row per published number; a study that is set against nothing has a table that says so."""
+    against = study.definition.published
+    if against is None:
+        caption = f"{clean(study.title)}. This study is set against no published result."
+        return Table("published", TITLE, caption, COLUMNS, ())
+    found = comparisons(study, against)
+    sections: dict[tuple[str, str], int] = {}
+    for place, one in enumerate(found):
+        sections.setdefault((one.variant, one.entry.id), place)
+    intervals = interval_phrase(study)
+    rule = (
+        f"Reproduced: the {intervals} lies wholly within the published number ± the tolerance that the study declares; "
+        "not reproduced: wholly outside it; else inconclusive. These are two one-sided tests at 2.5 % each, so where "
+        "the true mean differs by the tolerance or more, a number is called reproduced at most once in forty studies."
+        if intervals
+        else "With so few seeds every number is inconclusive."
+    )
+    caption = (
+        f"{clean(study.title)}. Percent; rsum in points of 600. {rule} Every number is judged by itself, and the "
+        "published one is taken as exact. Only numbers of the same data set, protocol, stated encoders and way of "
+        "training are judged at all."
+    )
+    told = "; ".join(f"{code}: {REASON_WORDS[code]}" for code in dict.fromkeys(one.reason for one in found))
+    notes = [f"Reason codes: {told}."] if told else []
+    notes += [_note(found[place]) for place in sections.values()]
+    return Table(
+        "published",
+        TITLE,
+        caption,
+        COLUMNS,
+        tuple(_row(one) for one in found),
+        tuple(notes),
+        tuple(_record(one) for one in found),
+        sections=tuple((place, _heading(study, found[place])) for place in sections.values()),
+    )
+
+
+def printed(value: float) -> str:
+    """A published number with the digits it was given with, one at least."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value}"
+
+
+def fraction(value: float | None) -> float | None:
+    """Percent as a fraction; None stays, and NaN is None."""
+    return value / 100 if value is not None and math.isfinite(value) else None
+
+
+def metric_words(direction: str, metric: str) -> str:
+    """``R@1, image → text``; rsum has no direction."""
+    if direction == "all":
+        return "all"
+    where = {"both": "", "mean": ", mean of both directions"}.get(direction, f", {DIRECTION_NAMES.get(direction)}")
+    return METRICS[metric] + where
+
+
+def _heading(study: StudyResults, one: Comparison) -> str:
+    encoders = " + ".join(one.entry.backbone[side] or "not stated" for side in ("image", "text"))
+    words = f"{clean(study[one.variant].title)} against {clean(one.entry.method)}, {clean(encoders)} ({one.entry.id})"
+    return words if one.entry.available else f"{words}: not available here, see doi {one.entry.doi}"
+
+
+def _row(one: Comparison) -> tuple[Cell, ...]:
+    here = ABSENT
+    if math.isfinite(one.mean):
+        interval = f"[{number(one.low)}, {number(one.high)}]" if math.isfinite(one.low) else ""
+        here = Cell(number(one.mean), one.mean, note=interval)
+    published = ABSENT if one.published is None else Cell(printed(one.published), one.published)
+    return (
+        Cell(metric_words(one.direction, one.metric)),
+        Cell(one.verdict, note=one.reason, code=True, strong=one.reason.startswith("interval_")),
+        published,
+        ABSENT if one.tolerance is None else Cell(f"±{printed(one.tolerance)}", one.tolerance),
+        here,
+        Cell(str(one.n_seeds), float(one.n_seeds)) if one.n_seeds else ABSENT,
+    )
+
+
+def _note(one: Comparison) -> str:
+    """What a reader must know about a published result: how the setting differs, where it stands, how sure it is."""
+    entry = one.entry
+    words = f"{one.variant} against {entry.id}: " + "".join(f"{remark}; " for remark in one.setting)
+    words += f"source: {clean(entry.source)}"
+    if entry.confidence is not None:
+        words += f" (confidence {entry.confidence}: {CONFIDENCE[entry.confidence]})"
+    return words + (f"; {clean(entry.note)}" if entry.note else "") + "."
+
+
+def _record(one: Comparison) -> dict[str, Any]:
+    """One flat row for the CSV file; fractions, as in every file of results."""
+    entry = one.entry
+    return {
+        "variant": one.variant,
+        "published_id": entry.id,
+        "method": entry.method,
+        "backbone_image": entry.backbone["image"],
+        "backbone_text": entry.backbone["text"],
+        "dataset": entry.dataset,
+        "protocol": entry.protocol,
+        "ensemble": entry.ensemble,
+        "direction": one.direction,
+        "metric": one.metric,
+        **{key: fraction(getattr(one, key)) for key in ("published", "tolerance", "mean", "low", "high")},
+        "n_seeds": one.n_seeds,
+        "verdict": one.verdict,
+        "reason": one.reason,
+        "setting_differs": ";".join(one.differs),
+        "setting": "; ".join(one.setting),
+        "source": entry.source,
+        "doi": entry.doi,
+        "confidence": entry.confidence,
+    }

@@ -1,0 +1,74 @@
+"""All tables of a study, each as HTML, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fne.report.tables.audit import ages_table, judged_table, popular_table
+from fne.report.tables.calibration import calibration_table
+from fne.report.tables.cells import Table
+from fne.report.tables.configs import configs_table
+from fne.report.tables.contrasts import contrasts_table
+from fne.report.tables.main import main_table
+from fne.report.tables.paper import ablation_table, methods_table
+from fne.report.tables.published import published_table
+from fne.report.tables.record import record_table
+from fne.report.tables.render import save
+from fne.results.study import StudyResults, load
+from fne.study.api import Study
+from fne.utils.errors import bad_input
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BUILDERS = {
+    "main": main_table,
+    "contrasts": contrasts_table,
+    "configs": configs_table,
+    "record": record_table,
+    "published": published_table,
+    "methods": methods_table,
+    "ablation": ablation_table,
+    "calibration": calibration_table,
+    "judged": judged_table,
+    "popular": popular_table,
+    "ages": ages_table,
+}
+TABLES = tuple(_BUILDERS)
+"""Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
+
+
+def build(study: StudyResults, name: str) -> Table:
+    """Build one table.
+
+    Raises:
+        UserError: There is no table of that name.
+    """
+    if name not in TABLES:
+        raise bad_input("no such table", value=name, allowed=TABLES)
+    return _BUILDERS[name](study)
+
+
+def run(study: str | Study, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<study>/tables``.
+
+    Args:
+        study: Id of the study, or the study itself where the command line changed something of it.
+        root: Root of the project.
+
+    Returns:
+        The paths written.
+    """
+    results = load(study, root)
+    folder = Path(root) / "reports" / results.id / "tables"
+    return [path for name in TABLES for path in save(build(results, name), folder)]
+
+
+def to_frame(table: Table) -> pd.DataFrame:
+    """The table as text in a data frame, for a notebook."""
+    import pandas as pd
+
+    names = [f"{column.group} {column.name}".strip() for column in table.columns]
+    rows = [[f"{cell.text} {cell.note}".strip() if not cell.code else cell.text for cell in row] for row in table.rows]
+    return pd.DataFrame(rows, columns=names, index=[row[0].note or row[0].text for row in table.rows])

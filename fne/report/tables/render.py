@@ -1,0 +1,241 @@
+"""Tables as HTML, Markdown, CSV and LaTeX (booktabs); every text is escaped for its format."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fne.report.tables.cells import Cell, Column, Table
+from fne.utils.files import write_csv, write_text
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem;color-scheme:light dark}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "caption{text-align:left;font-weight:bold}p,ul{max-width:60rem}"
+    "th,td{padding:.3rem .6rem;text-align:right;vertical-align:top;border-bottom:1px solid #8886}"
+    "th[scope=row],.text{text-align:left}small{display:block;font-weight:normal;opacity:.75}"
+)
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "−": "$-$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "→": r"$\rightarrow$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "Δ": r"$\Delta$",
+    "μ": r"$\mu$",
+    "σ": r"$\sigma$",
+    "†": r"$\dagger$",
+    "\u00a0": "~",
+    "\u202f": r"\,",
+}
+_MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
+
+
+def to_html(table: Table, links: Mapping[str, str] | None = None) -> str:
+    """The ``<table>`` element; every number of a table that can be sorted carries its sort key.
+
+    Args:
+        table: The table.
+        links: Where on the page an identifier below a row's heading leads to, by identifier.
+    """
+    links = links or {}
+    parts = [f'<table id="table-{_text(table.id)}"' + (' class="sortable"' if table.sortable else "") + ">"]
+    parts.append(f"<caption>{_text(table.title)}</caption>\n<thead>")
+    groups = _groups(table.columns)
+    if any(name for name, _ in groups):
+        cells = (
+            f'<th scope="colgroup" colspan="{span}">{_text(name)}</th>' if name else f'<td colspan="{span}"></td>'
+            for name, span in groups
+        )
+        parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
+    parts.append(
+        "<tr>" + "".join(_heading(column) for column in table.columns) + "</tr></thead>\n<tbody>"
+    )
+    headings = dict(table.sections)
+    for number, row in enumerate(table.rows):
+        if number in headings:
+            inside = f'<th scope="rowgroup" colspan="{len(table.columns)}"><span>{_text(headings[number])}</span></th>'
+            parts.append(("</tbody><tbody>" if number else "") + f'<tr class="section">{inside}</tr>')
+        cells = (
+            _html_cell(cell, column, table.sortable, links if place == 0 else None)
+            for place, (cell, column) in enumerate(zip(row, table.columns, strict=True))
+        )
+        parts.append(f"<tr>{''.join(cells)}</tr>")
+    return "\n".join([*parts, "</tbody></table>"])
+
+
+def notes_html(table: Table) -> str:
+    """The caption and the notes, to stand below the table."""
+    notes = "".join(f"<li>{_text(note)}</li>" for note in table.notes)
+    return f'<p class="how">{_text(table.caption)}</p>' + (f'<ul class="notes">{notes}</ul>' if notes else "")
+
+
+def to_html_document(table: Table) -> str:
+    """A whole small HTML document around the table, for a viewer that opens the file alone."""
+    plain = to_html(replace(table, sortable=False))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(table.title)}</title>'
+        f"<style>{_STYLE}</style></head><body>\n{plain}\n{notes_html(table)}\n</body></html>\n"
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub-flavoured Markdown table with its caption above and its notes below."""
+    heads = [f"{column.group} {column.name}".strip() for column in table.columns]
+    lines = [f"**{_mark(table.title)}.** {_mark(table.caption)}", ""]
+    lines.append("| " + " | ".join(_mark(head) for head in heads) + " |")
+    lines.append("|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|")
+    headings = dict(table.sections)
+    for number, row in enumerate(table.rows):
+        if number in headings:
+            lines.append(f"| **{_mark(headings[number])}** |" + " |" * (len(table.columns) - 1))
+        lines.append("| " + " | ".join(_markdown_cell(cell) for cell in row) + " |")
+    lines += ["", *(f"- {_mark(note)}" for note in table.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A ``table*`` with booktabs rules; needs ``\\usepackage{booktabs,graphicx}`` and a UTF-8 engine."""
+    numeric = ["r" if column.numeric else "l" for column in table.columns]
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{_tex(table.caption)}}}",
+        rf"\label{{tab:{table.id}}}",
+    ]
+    lines += [
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{@{{}}{''.join(numeric)}@{{}}}}",
+        r"\toprule",
+    ]
+    groups = _groups(table.columns)
+    if any(name for name, _ in groups):
+        lines.append(
+            " & ".join(
+                rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" if name else " & ".join([""] * span)
+                for name, span in groups
+            )
+            + r" \\"
+        )
+        start, rules = 1, []
+        for name, span in groups:
+            rules += [rf"\cmidrule(lr){{{start}-{start + span - 1}}}"] if name else []
+            start += span
+        lines.append(" ".join(rules))
+    lines.append(_latex_row(_tex(column.name) for column in table.columns))
+    lines.append(r"\midrule")
+    headings = dict(table.sections)
+    for number, row in enumerate(table.rows):
+        if number in headings:
+            lines += [r"\midrule"] if number else []
+            inside = rf"\textit{{{_tex(headings[number])}}}"
+            lines.append(rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{{inside}}} \\")
+        lines.append(_latex_row(map(_latex_cell, row)))
+    lines += [r"\bottomrule", r"\end{tabular}}"]
+    if table.notes:
+        lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes))
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def save(table: Table, folder: Path) -> list[Path]:
+    """Write the table in all four formats and return the paths."""
+    paths = [folder / f"{table.id}.{suffix}" for suffix in ("html", "md", "tex", "csv")]
+    for path, text in zip(paths, (to_html_document(table), to_markdown(table), to_latex(table)), strict=False):
+        write_text(path, text)
+    columns = list(dict.fromkeys(key for record in table.records for key in record))
+    write_csv(paths[3], table.records, columns or [column.name for column in table.columns])
+    return paths
+
+
+def _groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
+    groups: list[tuple[str, int]] = []
+    for column in columns:
+        if groups and groups[-1][0] == column.group:
+            groups[-1] = (column.group, groups[-1][1] + 1)
+        else:
+            groups.append((column.group, 1))
+    return groups
+
+
+def _heading(column: Column) -> str:
+    title = f' title="{_text(column.help)}"' if column.help else ""
+    kind = "" if column.numeric else ' class="text"'
+    return f'<th scope="col"{kind}><span{title}>{_text(column.name)}</span></th>'
+
+
+def _html_cell(cell: Cell, column: Column, sortable: bool, links: Mapping[str, str] | None) -> str:
+    """One cell; ``links`` is given for the first of a row, which is its heading."""
+    kinds = [*(["text"] if not column.numeric else []), *(["absent"] if cell.absent else [])]
+    attributes = f' class="{" ".join(kinds)}"' if kinds else ""
+    if sortable and column.numeric:  # a cell without a number has an empty key: it stays at the end
+        attributes += f' data-sort="{cell.sort!r}"' if cell.sort is not None else ' data-sort=""'
+    text = f"<strong>{_text(cell.text)}</strong>" if cell.strong else _text(cell.text)
+    if links and cell.note in links:
+        text = f'<a href="#{_text(links[cell.note])}">{text}</a>'
+    text += f"<sup>{_text(cell.mark)}</sup>" if cell.mark else ""
+    if cell.note:
+        note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note)
+        text += f"<small>{note}</small>"
+    return f"<td{attributes}>{text}</td>" if links is None else f'<th scope="row"{attributes}>{text}</th>'
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{_mark(cell.text)}**" if cell.strong else _mark(cell.text)
+    text += f"<sup>{_mark(cell.mark)}</sup>" if cell.mark else ""
+    if not cell.note:
+        return text
+    if cell.code:
+        return f"{text} `{_one_line(cell.note).replace('`', '').replace('|', '')}`"
+    return f"{text} {_mark(cell.note)}" if cell.note.startswith("[") else f"{text} ({_mark(cell.note)})"
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    """One row; a first word in brackets or a star would be read as an option of the line break above it."""
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.startswith(("[", "*")) else row
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)
+    text += rf"\textsuperscript{{{_tex(cell.mark)}}}" if cell.mark else ""
+    if not cell.note or cell.absent:  # what is absent is told in full in the notes
+        return text
+    return rf"{text} \texttt{{{_tex(cell.note)}}}" if cell.code else rf"{text} {{\footnotesize {_tex(cell.note)}}}"
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=True)
+
+
+def _one_line(value: str) -> str:
+    return " ".join(value.split())
+
+
+def _mark(value: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", _one_line(value))
+
+
+def _tex(value: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in _one_line(value))

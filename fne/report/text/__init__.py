@@ -1,0 +1,1 @@
+"""Sentences: what was found, in words, from numbers that stand in results."""

@@ -1,0 +1,148 @@
+"""The report's first sentences, made from the numbers: does FNE beat the baseline, and who is best."""
+
+from __future__ import annotations
+
+import math
+
+from fne.analysis.min_seeds import ALPHA
+from fne.report.figures.picks import percent_of
+from fne.report.text.contrast_text import answer, attainable
+from fne.report.text.summary import paired_elsewhere, paired_interval, pick_share, ranked, shared_phrase, truth_kind
+from fne.report.text.wording import (
+    clean,
+    elsewhere_phrase,
+    ends,
+    for_which,
+    metric_name,
+    number,
+    p_equals,
+    percent,
+    signed,
+    spans,
+    tested,
+)
+from fne.results.study import Contrast, StudyResults
+from fne.study.api import diff, resolve
+from fne.study.variants import show
+
+FNE, WITHOUT = "fne", "fne_no_elimination"
+
+
+def headline(study: StudyResults) -> tuple[str, ...]:
+    """Plain sentences; the first answers the study's question as far as its numbers can."""
+    order = ranked(study)
+    if not order:
+        return ("No run of this study has a result yet.",)
+    sentences = answer(study)
+    sentences += _fne(study, dict(order)) + ([] if sentences else [_best(study, attainable(study) or order)])
+    sentences += _elimination(study, dict(order)) + _picks(study)
+    gone = sum(1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id))
+    if gone:
+        asked = len(study.variants) * len(study.seeds)
+        sentences.append(
+            f"{gone} of {asked} runs {'has' if gone == 1 else 'have'} no result; the main table says which, and why."
+        )
+    sentences.append(elsewhere_phrase(study, "After each slash"))
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
+    what = metric_name(study)
+    (best, mean), rest = order[0], order[1:]
+    estimate = study.estimate(best)
+    first = f"Best mean {what}: {_name(study, best)} with {percent(mean)} {ends(estimate)}".rstrip()
+    if not rest:
+        return first + ", the only variant with a result."
+    second = f"{_name(study, rest[0][0])} ({percent(rest[0][1])})"
+    low, high = paired_interval(study, best, rest[0][0])
+    if low > 0:
+        which = for_which(low, high, paired_elsewhere(study, best, rest[0][0]))
+        return f"{first}; it is ahead of the runner-up, {second}, beyond what seeds and images explain{which}."
+    lead = f"its lead over the runner-up, {second}"
+    if math.isnan(low):
+        return f"{first}; {_seeds(len(study.values(best)))} cannot show whether {lead}, is chance."
+    return f"{first}; {lead}, is not supported by the interval of their difference."
+
+
+def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
+    base = _name(study, study.baseline)
+    if FNE not in study.definition.variants or study.baseline == FNE:
+        return []
+    if FNE not in means or study.baseline not in means:
+        lacking = _name(study, FNE if FNE not in means else study.baseline)
+        return [f"Whether FNE beats the baseline cannot be said: {lacking} has no result."]
+    contrast = study.contrast(FNE)
+    what, fne = metric_name(study), _name(study, FNE)
+    if contrast is None:
+        return [f"Whether {fne} beats the baseline, {base}, cannot be said: they share no finished seed."]
+    if not math.isfinite(contrast.low):
+        direction = "higher" if contrast.difference > 0 else "lower" if contrast.difference < 0 else "different"
+        return [
+            f"{fne} is {number(abs(100 * contrast.difference))} {what} points {direction} than the baseline, "
+            f"{base}, but {_seeds(contrast.n_seeds)} cannot show whether that is chance."
+        ]
+    interval = ends(contrast, sign=True)
+    told = f"{signed(contrast.difference)} {what} {interval}, {_seeds(contrast.n_seeds)}{_p(study, contrast)}"
+    narrow = contrast.p_holm >= ALPHA  # NaN: no test at hand
+    how = for_which(contrast.low, contrast.high, (contrast.low_elsewhere, contrast.high_elsewhere))
+    how += ", by this interval alone and not after Holm's correction" if narrow else ""
+    if contrast.low > 0:
+        return [f"{fne} {'is ahead of' if narrow else 'beats'} the baseline, {base}{how}: {told}."]
+    if contrast.high < 0:
+        return [f"{fne} does not win: it is {'behind' if narrow else 'worse than'} the baseline, {base}{how}: {told}."]
+    return [f"{fne} does not win: no difference to the baseline, {base}, is shown: {told}."]
+
+
+def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
+    """What the elimination itself adds: the method against the method without it."""
+    if FNE not in means or WITHOUT not in means:
+        return []
+    shared = sorted(set(study.values(FNE)) & set(study.values(WITHOUT)))
+    low, high = paired_interval(study, FNE, WITHOUT)
+    if not shared or not math.isfinite(low):
+        return []
+    difference = sum(study.values(FNE)[seed] - study.values(WITHOUT)[seed] for seed in shared) / len(shared)
+    others = paired_elsewhere(study, FNE, WITHOUT)
+    told = f"{signed(difference)} {metric_name(study)} {spans((low, high), others)}"
+    verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
+    verdict += for_which(low, high, others)
+    apart = [
+        f"{key} {show(its)} against {show(other)}"
+        for key, (its, other) in diff(*(resolve(study.definition, name) for name in (FNE, WITHOUT))).items()
+        if not key.startswith("negatives.")
+    ]
+    which = f"{_name(study, FNE)} minus {_name(study, WITHOUT)}"
+    if apart:  # tuned one by one
+        return [f"{which}: {told}; not the elimination's alone, for they were tuned apart ({', '.join(apart)})."]
+    return [f"What the elimination itself adds, {which}: {told}; {verdict}."]
+
+
+def _picks(study: StudyResults) -> list[str]:
+    shares = {
+        name: share
+        for name in (FNE, study.baseline)
+        if name in study.definition.variants and (share := pick_share(study, name)) is not None
+    }
+    if len(shares) < 2:
+        return []
+    mine, its = shares[FNE], shares[study.baseline]
+    known = "are in truth matches"
+    if truth_kind(study, "train") != "exact":
+        known = "are known to be matches, as few of those that are can be,"
+    return [
+        f"Of the negatives picked in {shared_phrase(study)}, {percent_of(mine.value)} {known} under "
+        f"{_name(study, FNE)}, against {percent_of(its.value)} under {_name(study, study.baseline)}."
+    ]
+
+
+def _name(study: StudyResults, variant: str) -> str:
+    return clean(study.definition.library[variant].title)
+
+
+def _p(study: StudyResults, contrast: Contrast) -> str:
+    shown = p_equals(contrast.p_holm, contrast.p_holm_floor)
+    return f"; {shown} {tested(study)}, after Holm" if shown else ""
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count != 1 else ''}"

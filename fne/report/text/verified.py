@@ -1,0 +1,72 @@
+"""The page's line on how a study compares with its reference, from what ``fne verify`` left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fne.analysis.equivalence import REPRODUCED
+from fne.report.text.wording import METRICS, clean, listing, number
+from fne.results import reference
+from fne.results.study import StudyResults
+from fne.study import paths
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json, sha256_file
+
+SCHEMA = 1
+"""Of ``verify.json``."""
+
+
+def line(study: StudyResults) -> str:
+    """What verifying gave; empty where the study has no reference.
+
+    Raises:
+        UserError: The reference or ``verify.json`` is damaged or of another schema.
+    """
+    if reference.find(study.definition, study.root) is None:
+        return ""
+    file = study.folder / "verify.json"
+    result = read_json(file) if file.is_file() else None
+    if result is not None:
+        schema = result.get("schema") if isinstance(result, dict) else None
+        if schema != SCHEMA:
+            hint = f"run `fne verify {study.id}` again"
+            raise bad_input("another schema", file=file, key="schema", value=schema, allowed=[SCHEMA], hint=hint)
+        if result["made_from"] == made_from(study):
+            return sentence(result)
+    return f"These results were not set against the reference that is recorded of this study: `fne verify {study.id}`."
+
+
+def made_from(study: StudyResults) -> dict[str, str]:
+    """SHA-256 of the files whose content decides what verifying gives."""
+    files = (paths.reference(study.definition), paths.results_folder(study.definition) / "runs.csv")
+    return {file.as_posix(): sha256_file(study.root / file) for file in files}
+
+
+def sentence(result: Mapping[str, Any]) -> str:
+    """The content of ``verify.json`` in a sentence or two."""
+    machine, primary = result["reference"]["machine"], result["primary"]
+    kernels = machine["kernel_switches"] if machine["kernel_switches"] != "none" else ""
+    where = ", ".join(part for part in (machine["cpu"], machine["cpu_capability"], kernels) if part)
+    unit = METRICS.get(primary["metric"], primary["metric"])
+    unit += "" if primary["direction"] == "both" else f" ({primary['direction']})"
+    parts = [
+        f"{counts[REPRODUCED]} of {sum(counts.values())} {quantity}s within "
+        f"±{number(100 * result['tolerance'][quantity])} {unit}"
+        for quantity, counts in result["counts"].items()
+    ]
+    other = {
+        verdict: sum(counts[verdict] for counts in result["counts"].values())
+        for verdict in result["counts"]["score"]
+        if verdict != REPRODUCED
+    }
+    rest = "".join(f"; {verdict}: {many}" for verdict, many in other.items() if many)
+    total = sum(sum(counts.values()) for counts in result["counts"].values())
+    noise = f"{result['reasons'].get('within_noise', 0)} of {total} changes are no larger than retraining explains"
+    text = (
+        f"Set against the reference of {result['reference']['date']}{f' ({where})' if where else ''}, reproduced: "
+        f"{listing(parts)}{rest}; {noise}."
+    )
+    if result["differs"]:
+        text += f" Not the same here: {listing(reason.removeprefix('other_') for reason in result['differs'])}."
+    return clean(text)

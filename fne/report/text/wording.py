@@ -1,0 +1,265 @@
+"""Numbers as words: percent, differences, p values, seeds, protocols, and how an interval was made."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING
+
+from fne.study.variants import RANDOM_FACTORS
+
+if TYPE_CHECKING:
+    from fne.results.study import Contrast, Estimate, StudyResults, Variant
+
+METRICS = {
+    "r1": "R@1",
+    "r5": "R@5",
+    "r10": "R@10",
+    "rsum": "rsum",
+    "median_rank": "median rank",
+    "map_at_r": "mAP@R",
+    "r_precision": "R-Precision",
+    "p1": "P@1",
+}
+DIRECTION_NAMES = {"i2t": "image → text", "t2i": "text → image", "both": "both directions"}
+RIGHT = {
+    "own": "only the image's own captions are right",
+    "coco_1k_5fold": "only the image's own captions are right, mean of five blocks of 1 000 images",
+    "eccv": "every pair that ECCV Caption lists is right",
+    "cxc": "every pair that Crisscrossed Captions lists is right",
+}
+"""What counts as right, by protocol; where relevance is otherwise known, every known pair."""
+ELSEWHERE = "another encoder and world"
+UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
+
+
+def clean(text: str) -> str:
+    """The user's own words on one line, without control characters (they are not allowed in XML)."""
+    return " ".join("".join(letter if unicodedata.category(letter) != "Cc" else " " for letter in text).split())
+
+
+def harmless(text: str) -> str:
+    """Lines of text for a terminal, without control characters: those could move its cursor or clear it."""
+    return "".join(letter if letter == "\n" or unicodedata.category(letter) != "Cc" else " " for letter in text)
+
+
+def short(text: str, limit: int) -> str:
+    """At most ``limit`` characters, cut at a word where possible."""
+    text = clean(text)
+    if len(text) <= limit:
+        return text
+    head = text[: limit - 1]
+    cut = head.rfind(" ")
+    return (head[:cut] if cut > limit // 2 else head).rstrip() + "…"
+
+
+def percent(value: float, metric: str = "", digits: int = 1) -> str:
+    """A fraction as percent without the sign; a rank stays a rank; NaN is a dash."""
+    if not math.isfinite(value):
+        return "—"
+    return number(value if metric == "median_rank" else 100 * value, digits)
+
+
+def number(value: float, digits: int = 1) -> str:
+    """A number with a real minus sign; NaN is a dash, and nothing is ever ``-0.0``."""
+    if not math.isfinite(value):
+        return "—"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference in percent with its sign, also where it rounds to zero; exactly nothing has none."""
+    if not math.isfinite(value):
+        return "—"
+    sign = "+" if value > 0 else "−" if value < 0 else ""
+    return f"{sign}{abs(100 * value):.{digits}f}"
+
+
+def span(low: float, high: float, *, sign: bool = False) -> str:
+    """An interval in percent: ``[low, high]``."""
+    show = signed if sign else percent
+    return f"[{show(low)}, {show(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+AT_FLOOR = "≤: no random pattern of signs reached the difference, and drawing can show no smaller p."
+"""What a p at its floor says."""
+
+
+def p_value(value: float, floor: float = 0.0) -> str:
+    """A p value to three places, smaller ones to one digit that counts; ``≤`` where resampling can show no smaller one.
+
+    Args:
+        value: In (0, 1]; NaN is a dash.
+        floor: The least value that the procedure can give because it draws at random, correction included; 0: it
+            counts every pattern. It is rounded upwards, so that what stands behind ``≤`` is true.
+    """
+    if not math.isfinite(value):
+        return "—"
+    if value <= floor * (1 + 1e-9) < 1:
+        step = Decimal(1).scaleb(Decimal(floor).adjusted() - 2)
+        return f"≤ {Decimal(floor * (1 - 1e-9)).quantize(step, ROUND_CEILING).normalize():f}"
+    return f"{value:.3f}" if value >= 0.001 else f"{Decimal(f'{value:.0e}'):f}"
+
+
+def p_equals(value: float, floor: float = 0.0) -> str:
+    """``p = 0.020`` or ``p ≤ 0.0009``, as :func:`p_value`; empty without a p value."""
+    shown = p_value(value, floor)
+    return "" if shown == "—" else f"p {shown}" if shown[0] == "≤" else f"p = {shown}"
+
+
+def tested(study: StudyResults) -> str:
+    """What the p values of a study's family speak about."""
+    if study.definition.test == "seeds":
+        return "over seeds, given these test images"
+    return "over test images, given these seeds"
+
+
+def count(value: float) -> str:
+    """A whole number with thin spaces between thousands."""
+    return f"{int(value):,}".replace(",", "\u202f")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if not math.isfinite(seconds):
+        return "—"
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def listing(words: Iterable[str]) -> str:
+    """``a, b and c``."""
+    items = list(words)
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def seed_list(seeds: Sequence[int]) -> str:
+    """``0 to 4``, or each one where they do not follow each other."""
+    seeds = sorted(seeds)
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds)) or "none"
+
+
+def runs_of(numbers: Sequence[int]) -> str:
+    """Ascending numbers as ranges: ``3 to 5 and 9``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return listing(str(low) if low == high else f"{low} to {high}" for low, high in ranges)
+
+
+def name(variant: Variant, limit: int = 34) -> str:
+    """What a variant is called in a figure."""
+    return short(variant.title, limit)
+
+
+def seeds_phrase(study: StudyResults) -> str:
+    """How many seeds stand behind the numbers, naming the variants that have fewer."""
+    wanted = len(study.seeds)
+    words = f"{wanted} seed{'s' if wanted != 1 else ''} per variant"
+    fewer = [f"{variant.id}: {done}" for variant in study.variants if (done := len(study.values(variant.id))) < wanted]
+    return words + (f" ({', '.join(fewer)})" if fewer else "")
+
+
+def protocol_phrase(study: StudyResults) -> str:
+    """The primary metric, its split and its protocol: what is searched for in what."""
+    return f"{metric_name(study)} on {protocol_words(study, study.protocol)}"
+
+
+def metric_name(study: StudyResults) -> str:
+    """The primary metric, with its direction where it has one."""
+    what = METRICS.get(study.metric, study.metric)
+    return what if study.direction == "both" else f"{what} ({study.direction})"
+
+
+def protocol_words(study: StudyResults, protocol: str) -> str:
+    """A protocol in words, as its fingerprint says."""
+    found = study.protocols.get(protocol)
+    if found is None:
+        return f"the test split of {study.dataset}, protocol “{protocol}”"
+    low, high = found["captions_per_image"]
+    captions = str(low) if low == high else f"{low} to {high}"
+    right = RIGHT.get(protocol, "every known relevant pair is right")
+    return (
+        f"the {found['split']} split of {found['dataset']} ({found['name']}: "
+        f"{count(found['queries']['i2t'])} image and {count(found['queries']['t2i'])} caption queries, "
+        f"{captions} captions an image, {right}, ties at their {found['tie_rule']} rank)"
+    )
+
+
+def given(study: StudyResults) -> str:
+    """What intervals and verdicts over seeds and test images are conditional on."""
+    return "given this encoder and world" if study.dataset == "scenes" else "given these encoders and data"
+
+
+def ends(found: Estimate | Contrast | None, *, sign: bool = False) -> str:
+    """The interval of a score or difference and, after a slash, that for another encoder and world, where known."""
+    if found is None:
+        return ""
+    return spans((found.low, found.high), (found.low_elsewhere, found.high_elsewhere), sign=sign)
+
+
+def spans(*intervals: tuple[float, float], sign: bool = True) -> str:
+    """Intervals in percent, ``[low, high] / [low, high]``, those that are known."""
+    return " / ".join(filter(None, (span(*one, sign=sign) for one in intervals)))
+
+
+def elsewhere_phrase(study: StudyResults, where: str = "After the slash") -> str:
+    """What the second interval is, in a sentence, or why it is not known; empty where there is no interval at all.
+
+    Args:
+        where: Where it stands.
+    """
+    if not interval_phrase(study):
+        return ""
+    record, why = study.known
+    if record is None:
+        return f"Intervals are {given(study)}; how far scores would move with {ELSEWHERE} is not known: {why}."
+    levels = listing(f"{len(values)} {RANDOM_FACTORS[factor]}s" for factor, values in record.factors.items())
+    return (
+        f"{where}: 95 % interval for {ELSEWHERE}, from components of variance of study {record.study} "
+        f"({levels}; {record.date}), of the variant where measured, else of all together."
+    )
+
+
+def for_which(low: float, high: float, elsewhere: tuple[float, float]) -> str:
+    """For which encoders and worlds a difference is shown, after a comma; empty where none is, or others are not known.
+
+    Args:
+        low, high: The interval over seeds and images.
+        elsewhere: That for another encoder and world; NaN where not known.
+    """
+    if not (low > 0 or high < 0) or math.isnan(elsewhere[0]):
+        return ""
+    if elsewhere[0] > 0 or elsewhere[1] < 0:
+        return f", also with {ELSEWHERE}"
+    return ", with this encoder and world alone"
+
+
+def interval_phrase(study: StudyResults) -> str:
+    """How the intervals of the primary metric were made, as ``intervals.csv`` says; empty where no variant has one."""
+    made: set[str] = set()
+    without: dict[str, list[str]] = {}
+    for variant in study.variants:
+        estimate = study.estimate(variant.id)
+        if estimate is not None and math.isfinite(estimate.low):
+            made.add(f"{100 * estimate.level:g} % interval {given(study)}, by {estimate.method}")
+        elif estimate is not None:
+            without.setdefault(estimate.method.removeprefix("none: "), []).append(variant.id)
+    if not made:
+        return ""
+    lacking = "; ".join(f"none of {listing(names)}: {why}" for why, names in without.items())
+    return " or ".join(sorted(made)) + (f" ({lacking})" if lacking else "")

@@ -1,1 +1,0 @@
-"""The room where results become tables, figures and one page; nothing here imports torch."""

@@ -1,1 +1,0 @@
-"""One small module per figure of the report."""

@@ -1,0 +1,1 @@
+"""What runs leave, read and checked: rows, records, bundles, references. Trains nothing and draws nothing."""

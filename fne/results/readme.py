@@ -1,0 +1,56 @@
+"""The README of a bundle: what it is, how to read it, and each column in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fne.report.text.wording import clean
+from fne.results.columns import TABLES
+
+if TYPE_CHECKING:
+    from fne.results.bundle import Bundle
+
+
+def readme(bundle: Bundle, formats: Sequence[str]) -> str:
+    """The text, as Markdown."""
+    facts, primary = bundle.facts, bundle.facts["primary"]
+    form = formats[0]
+    lines = [
+        f"# {_cell(facts['title'])}",
+        "",
+        _cell(facts["question"]),
+        "",
+        f"Results of the study `{facts['study']}` on `{facts['dataset']}` (regime `{facts['regime']}`), written by "
+        f"`fne export {facts['study']}`, fne {facts['fne']}. Baseline: `{facts['baseline']}`; primary metric: "
+        f"{primary['metric']}, protocol {primary['protocol']}, direction {primary['direction']}; seeds: "
+        f"{', '.join(map(str, facts['seeds']))}.",
+        "",
+        "`bundle.json` holds what the tables do not: titles, digests and resolved configs of the variants, the "
+        "protocols with their fingerprints, fingerprints of data and features, tuning, the record of each run (code, "
+        "packages, machine, times), every reading of the test split, and the columns below. Recalls are fractions. "
+        "There are no captions and no pictures in it; images and queries are numbered in the order of the test split.",
+        "",
+        "```python",
+        "import pandas as pd",
+        "",
+        f'runs = pd.read_{form}("runs.{form}")',
+        "```",
+        "",
+    ]
+    lines += [f"Left out: {'; '.join(facts['left_out'])}.", ""] if facts["left_out"] else []
+    lines += [f"Note: {_cell(note)}." for note in facts["notes"]] + ([""] if facts["notes"] else [])
+    for name, table in bundle.tables.items():
+        lines += [f"## {name}", "", f"{TABLES[name][0]} {table.rows:,} rows.", ""]
+        lines += ["| Column | Type | Unit | Meaning |", "| --- | --- | --- | --- |"]
+        lines += [f"| `{key}` | {c.kind} | {c.unit} | {_cell(c.meaning)} |" for key, c in table.columns.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text of the user's in Markdown."""
+    text = clean(text)
+    for sign in "\\|*_`[]<>#":
+        text = text.replace(sign, f"\\{sign}")
+    return text

@@ -1,0 +1,155 @@
+"""What a study's files say, as small typed records, and how its CSV files are read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+"""Of ``run.json``."""
+KEYS = ("seeds", "config", "digest", "protocol_version", "fingerprints", "selection", "cost", "record")
+"""What every ``run.json`` holds."""
+TEXT_COLUMNS = (
+    "study",
+    "dataset",
+    "regime",
+    "variant",
+    "baseline",
+    "title",
+    "split",
+    "protocol",
+    "direction",
+    "metric",
+    "fingerprint",
+    "digest",
+    "stage",
+    "reason",
+    "method",
+    "method_elsewhere",
+    "note",
+    "other",
+    "posterior",
+    "recalibration",
+    "source",
+    "id",
+    "phase",
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its interval; ``low`` and ``high`` are NaN where none could be computed.
+
+    ``low_elsewhere`` and ``high_elsewhere``: the interval for another encoder and world, NaN where it is not known.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n_seeds: int
+    n_queries: int
+    level: float
+    method: str
+    low_elsewhere: float = math.nan
+    high_elsewhere: float = math.nan
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A paired difference ``variant - baseline``, its interval and p values (NaN: no test was possible).
+
+    ``p_holm`` is of the test that the study declares, after Holm's correction; ``p_holm_floor`` the least value that it
+    can take where signs are drawn at random, 0 where all of them are counted; ``p_floor`` the same of ``p_seed``.
+    ``low_elsewhere`` and ``high_elsewhere`` are as of :class:`Estimate`.
+    """
+
+    variant: str
+    baseline: str
+    difference: float
+    low: float
+    high: float
+    p_query: float
+    p_holm: float
+    p_holm_floor: float
+    p_seed: float
+    p_floor: float
+    n_seeds: int
+    note: str
+    low_elsewhere: float = math.nan
+    high_elsewhere: float = math.nan
+
+    @property
+    def separated(self) -> bool:
+        """Does the interval exclude zero?"""
+        return bool(self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant of a study as it was run.
+
+    Args:
+        id: File stem of the variant.
+        title: What a reader sees.
+        asks: The question it answers.
+        runs: The ``run.json`` of every finished block of seeds, in order of their first seed.
+        folders: The folders of those blocks.
+    """
+
+    id: str
+    title: str
+    asks: str
+    runs: tuple[dict[str, Any], ...]
+    folders: tuple[Path, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that were trained."""
+        return tuple(sorted(int(seed) for run in self.runs for seed in run["seeds"]))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config that was run; empty when nothing was."""
+        return self.runs[0]["config"] if self.runs else {}
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read a ``run.json``.
+
+    Raises:
+        UserError: It is not sound, or of another schema than this version reads.
+    """
+    run = read_json(path)
+    found = run.get("schema") if isinstance(run, dict) else None
+    if found != SCHEMA:
+        raise bad_input(
+            "a run of another schema version stands among the results",
+            file=path,
+            key="schema",
+            value=found,
+            allowed=[SCHEMA],
+            hint="train this variant again with this version, or read it with the version that made it",
+        )
+    if absent := [key for key in KEYS if key not in run]:
+        raise bad_input("entry is missing", file=path, key=absent[0], hint="train this variant again")
+    return run
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV file of the harness: words stay words (also ``none``), empty cells are NaN."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise bad_input("no such file", file=path, hint="an earlier step of the study did not finish")
+    columns = pd.read_csv(path, nrows=0).columns
+    types = {name: "string" for name in columns if name in TEXT_COLUMNS}
+    frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={name: [""] for name in columns})
+    return frame.astype({name: object for name in types})

@@ -1,0 +1,435 @@
+"""A finished study: ``from fne.results.study import load; study = load("paper"); study.table()``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fne.analysis.elsewhere import COLUMNS as ELSEWHERE
+from fne.analysis.elsewhere import Known, variance_for
+from fne.analysis.holm import holm_floor
+from fne.analysis.layout import Layout
+from fne.analysis.layout import load as load_layout
+from fne.analysis.permutation import drawn_floor
+from fne.data.manifest import Manifest
+from fne.results.current import check_comparable, check_one_protocol
+from fne.results.records import Contrast, Estimate, Variant, read_table
+from fne.results.runs import finished, picks_of
+from fne.study import paths
+from fne.study.api import DEFAULT_STUDY, Study, load_study, parse_set, shared_epochs
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json
+from fne.utils.provenance import read_test_accesses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fne.report.figures.figure import Picture
+    from fne.report.figures.variant_styles import Look
+    from fne.report.picks.items import Gallery
+    from fne.report.picks.selection import Comparison
+    from fne.results.slices import Rule
+
+DIRECTIONS = ("i2t", "t2i")
+KEY = ("variant", "metric", "direction", "protocol")
+
+
+class StudyResults:
+    """Everything a study left behind, read when asked for and kept.
+
+    Metrics are fractions here (0..1, rsum 0..6), as in the files; tables and figures show percent.
+
+    Args:
+        definition: The study as it is stated: titles, order of variants, seeds, baseline, primary metric.
+        root: Root of the project: the folder that holds ``ablations/``, ``results/`` and ``resources/``.
+    """
+
+    def __init__(self, definition: Study, root: Path) -> None:
+        self.definition, self.root = definition, root
+        self.id, self.title, self.question = definition.name, definition.title, definition.question
+        self.baseline, self.seeds = definition.baseline, definition.seeds
+        self.dataset = str(definition.data["dataset"])
+        self.metric, self.protocol = definition.primary["metric"], definition.primary["protocol"]
+        self.direction = definition.primary["direction"]
+        self.folder = root / paths.results_folder(definition)
+        self._layouts: dict[str, Layout | None] = {}
+        self._kept: frozenset[str] | None = None
+        self._audits: tuple[pd.DataFrame | None, dict[str, pd.DataFrame]] = (None, {})
+
+    def __repr__(self) -> str:
+        done = sum(len(variant.seeds) for variant in self.variants)
+        asked = len(self.variants) * len(self.seeds)
+        return f"<study {self.id}: {len(self.variants)} variants, {done} of {asked} runs>"
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """The variants in the order of the study, with what was run of them under its present config.
+
+        Raises:
+            UserError: A run is of another schema, or runs of several protocol versions stand side by side.
+        """
+        found = tuple(self._variant(name) for name in self.definition.variants)
+        check_one_protocol([(folder, run) for one in found for folder, run in zip(one.folders, one.runs, strict=True)])
+        return found
+
+    def _variant(self, name: str) -> Variant:
+        found, stated = finished(self.definition, self.root, name), self.definition.library[name]
+        runs, folders = tuple(run for _, run in found), tuple(folder for folder, _ in found)
+        return Variant(name, stated.title, stated.asks, runs, folders)
+
+    def only(self, kept: Collection[str]) -> StudyResults:
+        """The same study as if it had these variants alone, in its own order."""
+        variants = tuple(variant for variant in self.variants if variant.id in kept)
+        few = StudyResults(replace(self.definition, variants=tuple(variant.id for variant in variants)), self.root)
+        few._kept = frozenset(variant.id for variant in variants)
+        few.__dict__ |= {"variants": variants, "looks": self.looks, "shared_epochs": self.shared_epochs}
+        for name in ("runs", "intervals", "contrasts", "missing", "curves", "audit"):
+            rows = getattr(self, name)
+            few.__dict__[name] = rows[rows["variant"].isin(few._kept)]
+        return few
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """How each variant looks, in a part of the study (see :meth:`only`) as in the whole."""
+        from fne.report.figures.variant_styles import looks
+
+        return looks(self.definition.variants, self.baseline)
+
+    def __getitem__(self, variant: str) -> Variant:
+        found = self._by_id.get(variant)
+        if found is None:
+            raise bad_input(
+                "no such variant in this study", file=self.id, value=variant, allowed=self.definition.variants
+            )
+        return found
+
+    @cached_property
+    def _by_id(self) -> dict[str, Variant]:
+        return {entry.id: entry for entry in self.variants}
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """``runs.csv``: one row per run, split, protocol, direction and metric."""
+        return self._csv("runs.csv")
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """The rows of ``runs`` on the test split, checked to be comparable.
+
+        Raises:
+            UserError: Two fingerprints of one protocol, two configs of one variant or two regimes are mixed, or the
+                study now states another config than that of its numbers.
+        """
+        rows = self.runs[self.runs["split"] == "test"]
+        check_comparable(rows, self.definition, self.folder / "runs.csv")
+        return rows
+
+    @cached_property
+    def intervals(self) -> pd.DataFrame:
+        """``intervals.csv``: mean over seeds with its interval."""
+        return self._csv("intervals.csv", *ELSEWHERE, hint="run `fne compare` again")
+
+    @cached_property
+    def contrasts(self) -> pd.DataFrame:
+        """``contrasts.csv``: paired differences to the study's baseline."""
+        return self._csv("contrasts.csv", "p_query_floor", "family", *ELSEWHERE, hint="run `fne compare` again")
+
+    @cached_property
+    def known(self) -> Known:
+        """The recorded components of variance, which widen intervals to another encoder and world, or why none hold."""
+        return variance_for(self.definition, self.root)
+
+    @cached_property
+    def missing(self) -> pd.DataFrame:
+        """``missing.csv``: every run that the study asked for and that has no result, with its reason."""
+        return self._csv("missing.csv")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """``curves.csv``: training curves of all variants, one row per seed and epoch."""
+        return self._csv("curves.csv")
+
+    @cached_property
+    def audit(self) -> pd.DataFrame:
+        """``audit.csv``: counts of picks and of candidates by similarity, per variant, seed, epoch and direction."""
+        return self._csv("audit.csv", "epoch", hint="train again with this version")
+
+    @cached_property
+    def shared_epochs(self) -> range:
+        """The epochs, from 0, that shares of picks are compared over: of the main phase in every variant."""
+        return shared_epochs(self.definition)
+
+    def audit_of(self, variant: str) -> pd.DataFrame:
+        """The rows of ``audit`` of one variant, of the epochs that variants are compared over."""
+        if self._audits[0] is not self.audit:
+            rows = self.audit[self.audit["epoch"].isin(self.shared_epochs)] if len(self.audit) else self.audit
+            self._audits = (self.audit, dict(iter(rows.groupby("variant", sort=False))))
+        found = self._audits[1].get(variant)
+        return self.audit.iloc[:0] if found is None else found
+
+    @cached_property
+    def measured(self) -> dict[str, frozenset[int]]:
+        """The seeds of every variant that have any row on the test split."""
+        by = self.test.groupby("variant", sort=False)["seed"]
+        return {variant: frozenset(seeds.astype(int)) for variant, seeds in by}
+
+    @cached_property
+    def test_readings(self) -> list[dict[str, str]]:
+        """The log of every reading of the test split, oldest first; empty where none was written.
+
+        Raises:
+            UserError: A line of it is damaged.
+        """
+        return read_test_accesses(self.root / paths.test_accesses(self.definition))
+
+    def audited(self, table: str) -> pd.DataFrame:
+        """``audit_<table>.csv``, from the log of picks: one of ``fne.results.audit_tables.TABLES``."""
+        return self._csv(f"audit_{table}.csv")
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """``calibration.csv``: a row per posterior, recalibration, source of truth, direction and metric."""
+        return self._csv("calibration.csv")
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """``calibration_bins.csv``: mean probability and observed share of false negatives in bins of equal mass."""
+        return self._csv("calibration_bins.csv")
+
+    @cached_property
+    def protocols(self) -> dict[str, dict[str, Any]]:
+        """``protocols.json``: each protocol's fingerprint: queries, gallery, tie rule, digests of ids."""
+        return read_json(self.folder / "protocols.json")
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """The prepared data, or ``None`` where only results are at hand."""
+        folder = self.root / paths.data_folder(self.definition)
+        return Manifest.load(folder) if (folder / "manifest.json").is_file() else None
+
+    def picks(self, variant: str) -> pd.DataFrame:
+        """The negatives that a variant picked in training, as many as were kept; :data:`fne.training.picks.COLUMNS`.
+
+        Raises:
+            UserError: A file of picks is missing or damaged.
+        """
+        return picks_of(self[variant].folders)
+
+    def distributions(self, variant: str) -> list[dict[str, Any]]:
+        """Similarity histograms and fitted densities of a variant, one entry per seed."""
+        return [entry for folder in self[variant].folders for entry in read_json(folder / "distributions.json")]
+
+    def values(
+        self,
+        variant: str,
+        metric: str | None = None,
+        direction: str | None = None,
+        protocol: str | None = None,
+    ) -> dict[int, float]:
+        """Test values by seed; the study's primary metric unless told otherwise."""
+        return self._values.get((variant, *self._which(metric, direction, protocol)), {})
+
+    def estimate(
+        self,
+        variant: str,
+        metric: str | None = None,
+        direction: str | None = None,
+        protocol: str | None = None,
+    ) -> Estimate | None:
+        """Mean with interval, or ``None`` where the variant has no result."""
+        row = self._estimates.get((variant, *self._which(metric, direction, protocol)))
+        if row is None or not np.isfinite(row["mean"]):
+            return None
+        return Estimate(
+            float(row["mean"]),
+            float(row["low"]),
+            float(row["high"]),
+            int(row["n_seeds"]),
+            int(row["n_queries"]),
+            float(row["level"]),
+            str(row["method"]),
+            *(float(row[name]) for name in ELSEWHERE[:2]),
+        )
+
+    def contrast(
+        self,
+        variant: str,
+        metric: str | None = None,
+        direction: str | None = None,
+        protocol: str | None = None,
+    ) -> Contrast | None:
+        """Paired difference to the baseline, or ``None``; ``p_holm`` is of the test that the study declares."""
+        row = self._contrasts.get((variant, *self._which(metric, direction, protocol)))
+        if row is None or not np.isfinite(row["difference"]):
+            return None
+        held = "p_seed" if self.definition.test == "seeds" else "p_query"
+        numbers = [float(row[name]) for name in ("difference", "low", "high", "p_query", f"{held}_holm")]
+        floor = holm_floor(drawn_floor(row, held), row["family"])
+        seeds = [float(row[name]) for name in ("p_seed", "p_seed_floor")]
+        note = row["note"] if isinstance(row["note"], str) else ""
+        ends = [float(row[name]) for name in ELSEWHERE[:2]]
+        return Contrast(variant, row["baseline"], *numbers, floor, *seeds, int(row["n_seeds"]), note, *ends)
+
+    def layout(self, variant: str) -> Layout | None:
+        """Test metrics per seed and image, for paired differences; ``None`` where there is no result."""
+        if variant not in self._layouts:
+            files = self.query_files(variant)
+            found = load_layout(files) if files else None
+            self._layouts[variant] = found if found is not None and found.seeds else None
+        return self._layouts[variant]
+
+    def query_files(self, variant: str) -> list[Path]:
+        """``queries.test.npz`` of the variant's blocks of seeds that have a result."""
+        done, found = set(self.values(variant)), self[variant]
+        blocks = zip(found.folders, found.runs, strict=True)
+        return [folder / "queries.test.npz" for folder, run in blocks if done & set(run["seeds"])]
+
+    def slices(self, variant: str, by: str | Rule = "caption_length", **options: Any) -> pd.DataFrame:
+        """Where a variant differs from another: parts of the test queries; see :func:`fne.results.slices.slices`.
+
+        Exploratory: read after the runs, not to select by.
+        """
+        from fne.results.slices import slices
+
+        return slices(self, variant, by, **options)
+
+    def by_seed(
+        self, metric: str | None = None, direction: str | None = None, protocol: str | None = None
+    ) -> pd.DataFrame:
+        """Test values as a frame, one row per variant and one column per seed; NaN where a run is missing."""
+        import pandas as pd
+
+        rows = {variant.id: self.values(variant.id, metric, direction, protocol) for variant in self.variants}
+        return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(self.seeds))
+
+    def show_picks(self, variant: str) -> Gallery:
+        """A few picks of a variant with their pictures, for a notebook."""
+        from fne.report.picks.items import Gallery, sample
+
+        return Gallery(self[variant].title, tuple(sample(self, variant)))
+
+    def key(
+        self, metric: str | None = None, direction: str | None = None, protocol: str | None = None
+    ) -> tuple[str, str, str]:
+        """(protocol, direction, metric), the order in which the statistics name a column."""
+        return self._which(metric, direction, protocol)[::-1]
+
+    def anchors(self, *variants: str) -> Comparison:
+        """Anchors with what several variants (unless named: all) picked; see ``fne.report.picks.selection``."""
+        from fne.report.picks.selection import Comparison
+
+        return Comparison(self, variants)
+
+    def table(self, name: str = "main") -> pd.DataFrame:
+        """A table as it stands in the report; see ``fne.report.tables.registry.TABLES`` for the names."""
+        from fne.report.tables.registry import build, to_frame
+
+        return to_frame(build(self, name))
+
+    def table_text(self, name: str = "main", form: str = "md") -> str:
+        """A table as Markdown (``md``) or LaTeX (``tex``, with booktabs)."""
+        from fne.report.tables.registry import build
+        from fne.report.tables.render import to_latex, to_markdown
+
+        forms = {"md": to_markdown, "tex": to_latex}
+        if form not in forms:
+            raise bad_input("no such form of a table", key="form", value=form, allowed=forms)
+        return forms[form](build(self, name))
+
+    def figure(self, name: str, column: str | None = None) -> Picture:
+        """One figure of the report, drawn anew; see ``fne.report.figures.registry.FIGURES`` for the names.
+
+        Args:
+            name: Of the figure.
+            column: ``single`` or ``double``: as wide as a column of a paper; its ``save(folder, ["pdf"])`` writes it.
+        """
+        from fne.report.figures.registry import draw
+
+        return draw(self, name, column)
+
+    def _which(self, metric: str | None, direction: str | None, protocol: str | None) -> tuple[str, str, str]:
+        if metric is None:
+            return self.metric, direction or self.direction, protocol or self.protocol
+        return metric, direction or "both", protocol or "own"
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, ...], dict[int, float]]:
+        found: dict[tuple[str, ...], dict[int, float]] = {}
+        rows = self.test[self.test["value"].notna()].sort_values("seed", kind="stable")
+        for *key, seed, value in zip(*(rows[name] for name in (*KEY, "seed", "value")), strict=True):
+            found.setdefault(tuple(key), {})[int(seed)] = float(value)
+        return found
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        return _by_key(self.intervals)
+
+    @cached_property
+    def _contrasts(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        return _by_key(self.contrasts)
+
+    def _csv(self, name: str, *needed: str, hint: str = "") -> pd.DataFrame:
+        """A table of the study; one of an older version may lack columns.
+
+        Raises:
+            UserError: It lacks one that is needed.
+        """
+        rows = read_table(self.folder / name)
+        if absent := [column for column in needed if len(rows) and column not in rows]:
+            raise bad_input("column is missing", file=self.folder / name, key=absent[0], hint=hint)
+        if self._kept is not None:
+            for column in sorted({"variant", "other"} & set(rows.columns)):  # `other`: of a pair of variants
+                rows = rows[rows[column].isin(self._kept)]
+        return rows
+
+
+def load(study: str | Study | None = None, root: str | Path | None = None) -> StudyResults:
+    """Open a study's results.
+
+    Args:
+        study: Id of the study, or the study itself where the command line changed something of it; unless given
+            here or in ``FNE_STUDY`` (there with overrides, as ``paper --set memory.size=2048``), it is ``paper``.
+        root: Root of the project; unless given here or in ``FNE_ROOT``, found by walking up from here.
+
+    Raises:
+        UserError: There is no such study, or it has no results yet.
+    """
+    home = Path(root or os.environ.get("FNE_ROOT") or find_root())
+    study, overrides = (study, {}) if study else _asked(os.environ.get("FNE_STUDY") or DEFAULT_STUDY)
+    definition = load_study(study, overrides, home, complete=False) if isinstance(study, str) else study
+    results = StudyResults(definition, home)
+    if not (results.folder / "runs.csv").is_file():
+        raise bad_input(
+            "no results of this study yet",
+            file=results.folder / "runs.csv",
+            hint=f"run the study first: snakemake --cores all --config study={results.id}",
+        )
+    return results
+
+
+def _asked(text: str) -> tuple[str, dict[str, Any]]:
+    """A study and its overrides from words like those of the command line: ``paper --set seeds=0-9``."""
+    name, *words = shlex.split(text)
+    if len(words) % 2 or any(word != "--set" for word in words[::2]):
+        raise bad_input("not understood", file="FNE_STUDY", value=text, allowed="STUDY --set KEY=VALUE ...")
+    return name, parse_set(words[1::2])
+
+
+def find_root() -> Path:
+    """The nearest folder above the current one that holds ``ablations/studies``."""
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "ablations" / "studies").is_dir():
+            return folder
+    raise bad_input("no folder `ablations/studies` here or above", file=here, hint="start inside the project")
+
+
+def _by_key(frame: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Any]]:
+    return {tuple(row[name] for name in KEY): row for row in frame.to_dict("records")}

@@ -1,0 +1,155 @@
+"""Logical forms: what a caption claims, as a conjunction that can be evaluated on any scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fne.scenes.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Object, Scene
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json, write_json
+
+ANY = -1
+"""An attribute a description leaves open."""
+ROWS = ("top", "middle", "bottom")
+COLUMNS = ("left", "middle", "right")
+FIELDS = (SIZES, COLOURS, SHAPES, ROWS, COLUMNS)
+RELATIONS = ("left", "above", "beside")
+"""``left``: in a column further left. ``above``: in a higher row. ``beside``: in cells that share a side.
+Their converses (right of, below) are the same atoms with the two descriptions exchanged."""
+
+Spec = tuple[int, int, int, int, int]
+"""A description of an object: (size, colour, shape, row, col), each an index or :data:`ANY`."""
+Atom = tuple[Any, ...]
+"""One closed statement about a scene:
+
+``("on", background)``, ``("count", n)``: exactly n objects in all, ``("some", spec)``: at least one object
+fits, ``("number", spec, n)``: exactly n objects fit, ``(relation, spec, spec)``: two different objects fit
+and stand so.
+"""
+Form = tuple[Atom, ...]
+"""A conjunction of atoms, in sorted order, so that equal claims are equal tuples."""
+
+
+def form_of(atoms: Iterable[Atom]) -> Form:
+    """The form with these atoms: duplicates dropped, sorted."""
+    return tuple(sorted(set(atoms)))
+
+
+def spec_of(
+    item: Object,
+    size: bool = True,
+    colour: bool = True,
+    shape: bool = True,
+    row: bool = True,
+    col: bool = True,
+) -> Spec:
+    """Describe an object by the chosen attributes only."""
+    full = (item.size, item.colour, item.shape, item.row, item.col)
+    return tuple(
+        value if kept else ANY for value, kept in zip(full, (size, colour, shape, row, col), strict=True)
+    )  # type: ignore[return-value]
+
+
+def incompatible(one: Spec, other: Spec) -> bool:
+    """Whether no object can fit both descriptions."""
+    return any(a != b and ANY not in (a, b) for a, b in zip(one, other, strict=True))
+
+
+def specs_in(atom: Atom) -> tuple[Spec, ...]:
+    """The descriptions an atom makes."""
+    return tuple(part for part in atom[1:] if isinstance(part, tuple))
+
+
+def relation(kind: str, one: Spec, other: Spec) -> Atom:
+    """The atom ``one kind other``; ``right`` and ``below`` are turned round, ``beside`` has one order."""
+    if kind in ("right", "below"):
+        return ("left" if kind == "right" else "above", other, one)
+    if kind == "beside" and other < one:
+        return (kind, other, one)
+    return (kind, one, other)
+
+
+def fits(spec: Spec, item: Object) -> bool:
+    """Whether an object fits a description."""
+    full = (item.size, item.colour, item.shape, item.row, item.col)
+    return all(wanted in (ANY, value) for wanted, value in zip(spec, full, strict=True))
+
+
+def holds(kind: str, one: Object, other: Object) -> bool:
+    """Whether two objects stand in a relation; none stands so to itself."""
+    if kind == "left":
+        return one.col < other.col
+    if kind == "above":
+        return one.row < other.row
+    return abs(one.row - other.row) + abs(one.col - other.col) == 1
+
+
+def evaluate(form: Form, scene: Scene) -> bool:
+    """Whether a form is true of a scene: the plain definition, one pair at a time.
+
+    Differs from: :class:`fne.scenes.relevance.Evaluator`, which does the same for millions of pairs
+    and is tested against this function.
+    """
+    return all(_true(atom, scene) for atom in form)
+
+
+def _true(atom: Atom, scene: Scene) -> bool:
+    kind = atom[0]
+    if kind == "on":
+        return scene.background == atom[1]
+    if kind == "count":
+        return len(scene.objects) == atom[1]
+    if kind == "some":
+        return any(fits(atom[1], item) for item in scene.objects)
+    if kind == "number":
+        return sum(fits(atom[1], item) for item in scene.objects) == atom[2]
+    return any(
+        fits(atom[1], one) and fits(atom[2], other) and holds(kind, one, other)
+        for one in scene.objects
+        for other in scene.objects
+    )
+
+
+def write_forms(path: str | Path, forms: list[Form]) -> None:
+    """Write forms as JSON in words: ``{"atoms": [...], "forms": [[index of atom, ...], ...]}``."""
+    index: dict[Atom, int] = {}
+    rows = [[index.setdefault(atom, len(index)) for atom in form] for form in forms]
+    write_json(path, {"atoms": [_to_words(atom) for atom in index], "forms": rows}, indent=None)
+
+
+def read_forms(path: str | Path) -> list[Form]:
+    """Read what :func:`write_forms` wrote, in caption order.
+
+    Raises:
+        UserError: The file is missing or malformed.
+    """
+    stored = read_json(path)
+    try:
+        atoms = [_from_words(atom) for atom in stored["atoms"]]
+        return [tuple(atoms[index] for index in row) for row in stored["forms"]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise bad_input(f"not a file of logical forms ({error!r})", file=path) from None
+
+
+def _to_words(atom: Atom) -> list[Any]:
+    if atom[0] == "on":
+        return ["on", BACKGROUNDS[atom[1]]]
+    return [_spec_to_words(part) if isinstance(part, tuple) else part for part in atom]
+
+
+def _spec_to_words(spec: Spec) -> list[str | None]:
+    return [None if value == ANY else words[value] for words, value in zip(FIELDS, spec, strict=True)]
+
+
+def _from_words(words: list[Any]) -> Atom:
+    if words[0] == "on":
+        return ("on", BACKGROUNDS.index(words[1]))
+    return tuple(_spec_from_words(part) if isinstance(part, list) else part for part in words)
+
+
+def _spec_from_words(words: list[str | None]) -> Spec:
+    return tuple(
+        ANY if word is None else field.index(word) for field, word in zip(FIELDS, words, strict=True)
+    )  # type: ignore[return-value]

@@ -1,2 +1,0 @@
-"""Statistics over seeds and images: intervals, paired tests, multiplicity, equivalence, and the files of a
-study."""

@@ -1,0 +1,87 @@
+"""``aggregate``: the metrics of all jobs of a study -> tidy tables; what is missing is a row too."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fne.results.collect import SPLIT, Collected, collect
+from fne.results.records import read_run
+from fne.study import paths
+from fne.study.api import Study
+from fne.utils.errors import bad_input
+from fne.utils.files import write_csv, write_json
+
+RUNS = ["study", "dataset", "regime", "variant", "title", "seed", "split", "protocol", "direction", "metric",
+        "value", "fingerprint", "ensemble", "selected_epoch", "digest"]  # fmt: skip
+MISSING = ["study", "variant", "seed", "stage", "reason"]
+COST = ["study", "variant", "block", "n_seeds", "seconds_total", "steps", "seconds_per_step",
+        "peak_memory_mb", "device", "threads"]  # fmt: skip
+
+
+def run(study: Study, root: Path) -> None:
+    """Write ``{runs,missing,curves,audit,cost}.csv`` and ``protocols.json`` of a study.
+
+    Raises:
+        UserError: As :func:`fne.results.collect.collect`; or a job's tables have other columns than the rest.
+    """
+    collected = collect(study, root)
+    folder = root / paths.results_folder(study)
+    write_csv(folder / "runs.csv", _runs(study, collected), RUNS)
+    write_csv(folder / "missing.csv", collected.missing, MISSING)
+    for name in ("curves.csv", "audit.csv"):
+        _concatenate(collected, name, folder / name)
+    write_csv(folder / "cost.csv", _cost(study, collected), COST)
+    write_json(folder / "protocols.json", dict(collected.fingerprints))
+    if collected.missing:
+        wanted = len(study.variants) * len(study.seeds)
+        print(
+            f"{len(collected.missing)} of {wanted} runs have no result: see {folder / 'missing.csv'}",
+            file=sys.stderr,
+        )
+
+
+def _runs(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
+    for job in collected.jobs:
+        metrics = job.metrics
+        for row in metrics["rows"]:
+            if row["seed"] not in job.seeds:  # told in missing.csv
+                continue
+            yield {
+                "study": study.name, "dataset": metrics["dataset"], "regime": metrics["regime"],
+                "variant": job.variant, "title": metrics["title"], "split": SPLIT, **row,
+                "fingerprint": metrics["fingerprint"][row["protocol"]]["id"], "ensemble": False,
+                "selected_epoch": metrics["selected_epoch"][str(row["seed"])], "digest": metrics["digest"],
+            }  # fmt: skip
+
+
+def _concatenate(collected: Collected, name: str, target: Path) -> None:
+    """One table of all jobs' tables of that name, the variant in front; cells stay as they were written."""
+    columns: list[str] = []
+    rows: list[dict[str, Any]] = []
+    for job in collected.jobs:
+        with open(job.folder / name, encoding="utf-8", newline="") as handle:
+            reader = csv.DictReader(handle)
+            header = list(reader.fieldnames or [])
+            columns = columns or header
+            if header != columns:
+                raise bad_input(
+                    "other columns than the other runs'",
+                    file=job.folder / name,
+                    value=", ".join(header),
+                    allowed=", ".join(columns),
+                    hint="train all variants with one version",
+                )
+            rows += [{"variant": job.variant, **row} for row in reader]
+    write_csv(target, rows, ["variant", *columns])
+
+
+def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
+    for job in collected.jobs:
+        trained = read_run(job.folder / "run.json")
+        told = trained["record"] | trained["cost"]
+        named = {"study": study.name, "variant": job.variant, "block": job.block}
+        yield {**named, "n_seeds": len(trained["seeds"]), **{key: told.get(key) for key in COST[4:]}}

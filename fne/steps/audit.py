@@ -1,0 +1,104 @@
+"""``audit``: picks of all runs of a study -> tidy tables of what was picked and whether it was known to match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fne.analysis.calibration_tables import rows_of
+from fne.analysis.human_annotations import judged
+from fne.analysis.most_picked import concentration, popular
+from fne.analysis.pick_overlap import Keyed, agreement, keyed, pairs
+from fne.analysis.rates import ages, epochs, prepared, risk
+from fne.data import cxc_sits
+from fne.data.manifest import Manifest, SplitView
+from fne.data.ranked_captions import first_captions
+from fne.data.truth import Truth
+from fne.results.audit_tables import TABLES
+from fne.results.runs import finished, picks_of
+from fne.study import paths
+from fne.study.api import Study, resolve, shared_epochs, training_digest
+from fne.utils.errors import bad_input
+from fne.utils.files import write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(study: Study, root: Path) -> None:
+    """Write the tables of :data:`TABLES` into ``results/<study>/``.
+
+    Raises:
+        UserError: A file of picks is missing; it, rankings or a calibration is damaged; or one of these is stale.
+    """
+    rows = tables(study, root)
+    for name, columns in TABLES.items():
+        write_csv(root / paths.results_folder(study) / name, rows[name], columns)
+
+
+def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every table, by its name."""
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    view, truth = _judged(study, root)
+    ids = _candidates(root / paths.data_folder(study))
+    items = {direction: len(names) for direction, names in ids.items()}
+    shared = shared_epochs(study)
+    keys: dict[str, Keyed] = {}
+    for variant in study.variants:
+        folders = [folder for folder, _ in finished(study, root, variant)]
+        config = resolve(study, variant)
+        trained = training_digest(config)
+        if truth is not None:
+            ranked = [file for folder in folders if (file := folder / "rankings.test.npz").is_file()]
+            rows["audit_judged.csv"] += judged(variant, ranked, view.caption_image, truth, trained)
+        calibrated = [file for folder in folders if (file := folder / "calibration.npz").is_file()]
+        scores, bins = rows_of(variant, calibrated, trained)
+        rows["calibration.csv"] += scores
+        rows["calibration_bins.csv"] += bins
+        found = picks_of(folders)
+        if found.empty:
+            continue
+        picks = prepared(found, config["warmup"]["epochs"], shared)
+        _check_items(picks, items, root / paths.results_folder(study) / variant)
+        rows["audit_epochs.csv"] += epochs(variant, picks)
+        rows["audit_risk.csv"] += risk(variant, picks)
+        rows["audit_popular.csv"] += popular(variant, picks, ids)
+        rows["audit_concentration.csv"] += concentration(variant, picks, items)
+        rows["audit_ages.csv"] += ages(variant, picks)
+        keys[variant] = keyed(picks)
+    for first, second in pairs(list(keys), study.baseline):
+        rows["audit_agreement.csv"] += agreement(first, second, keys[first], keys[second])
+    return rows
+
+
+def _check_items(picks: pd.DataFrame, items: dict[str, int], folder: Path) -> None:
+    """Refuse picks of items that the prepared data do not have.
+
+    Raises:
+        UserError: There are some.
+    """
+    for direction, last in picks.groupby("direction")["candidate"].max().items():
+        if last >= items.get(direction, last + 1):
+            problem, hint = "picks of items that the prepared data do not have", "train this variant again"
+            raise bad_input(problem, file=folder, key=f"candidate ({direction})", value=int(last),
+                            allowed=f"below {items[direction]}", hint=hint)  # fmt: skip
+
+
+def _candidates(data: Path) -> dict[str, list[str]]:
+    """Ids of the candidates of each direction in the training split; empty where the prepared data are not at hand."""
+    if not (data / "manifest.json").is_file():
+        return {}
+    view = Manifest.load(data).split("train")
+    return {"i2t": view.caption_ids, "t2i": view.image_ids}
+
+
+def _judged(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:
+    """The test split as it is ranked and what people judged of it, where anybody did."""
+    data = root / paths.data_folder(study)
+    if not (data / "manifest.json").is_file():
+        return None, None
+    manifest = Manifest.load(data)
+    if not paths.ratings_files(study) and manifest.truth_files["test"]["kind"] != "judged":
+        return None, None
+    view, truth, _ = first_captions(manifest.dataset, manifest.split("test"), manifest.truth("test"))
+    return view, cxc_sits.known(resolve(study, study.variants[0]), view, truth)

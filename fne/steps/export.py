@@ -1,0 +1,181 @@
+"""``export``: a study's results as one bundle, documented column by column; no captions and no pictures in it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fne
+from fne.report.tables.configs import tuning
+from fne.report.tables.record import fingerprints, versions
+from fne.results.bundle import FORMATS, SCHEMA, Bundle, Table, has_parquet, parse, write
+from fne.results.columns import TABLES, Column
+from fne.results.readme import readme
+from fne.results.study import StudyResults, load
+from fne.study import paths
+from fne.study.api import Study, digest, resolve
+from fne.study.fields import flatten, unflatten
+from fne.study.schema import PATH_KEYS
+from fne.study.validate import is_path
+from fne.utils.errors import bad_input
+
+MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
+"""Rows beyond which a table of single images or queries is left out, and said to be."""
+
+
+def run(study: Study, root: Path, out: Path | None = None, form: str | None = None) -> Path:
+    """Write the bundle of a study.
+
+    Args:
+        study: The study.
+        root: The project's folder.
+        out: A folder, or a file ``*.zip``; ``reports/<study>-bundle`` unless given.
+        form: ``csv`` or ``parquet``; CSV, and Parquet where pyarrow is installed, unless given.
+
+    Raises:
+        UserError: The study has no results, or they were made under another config than its present one.
+    """
+    out = out or root / "reports" / f"{study.name}-bundle"
+    bundle = build(load(study, root))
+    formats = (form,) if form else FORMATS if has_parquet() else FORMATS[:1]
+    write(bundle, out, formats, readme(bundle, formats))
+    return out
+
+
+def build(study: StudyResults) -> Bundle:
+    """The bundle of a study, in memory.
+
+    Raises:
+        UserError: As :func:`run`.
+    """
+    _require_current(study)
+    tables = {name: _table(study.folder / f"{name}.csv", name) for name in
+              ("runs", "intervals", "contrasts", "curves", "audit", "missing")}  # fmt: skip
+    left_out = []
+    for name in ("calibration", "calibration_bins"):
+        if (file := study.folder / f"{name}.csv").is_file():
+            tables[name] = _table(file, name)
+        else:
+            left_out.append(f"{name}: `fne audit` was not run")
+    for name, made in (("images", _images(study)), ("ranks", _ranks(study))):
+        rows = len(made["seed"])
+        if 0 < rows <= MOST_ROWS[name]:
+            tables[name] = Table(TABLES[name][1], made)
+        else:
+            why = f"{rows:,} rows, more than {MOST_ROWS[name]:,}" if rows else "the runs kept none"
+            left_out.append(f"{name}: {why}")
+    tuned = tuning(study)
+    facts = {
+        "schema": SCHEMA,
+        "fne": fne.__version__,
+        "protocol_version": fne.PROTOCOL,
+        "study": study.id,
+        "title": study.title,
+        "question": study.question,
+        "dataset": study.dataset,
+        "regime": study.definition.regime,
+        "baseline": study.baseline,
+        "primary": dict(study.definition.primary),
+        "test": study.definition.test,
+        "seeds": list(study.seeds),
+        "notes": list(study.definition.notes),
+        "protocols": study.protocols,
+        "fingerprints": fingerprints(study),
+        "packages": versions(study),
+        "variants": {variant.id: _variant(study, variant.id) for variant in study.variants},
+        "tuning": {key: tuned[key] for key in ("declared", "protocol", "values", "border") if key in tuned},
+        "records": {variant.id: [run["record"] for run in variant.runs] for variant in study.variants},
+        "test_accesses": study.test_readings,
+        "left_out": left_out,
+    }
+    return Bundle(facts, tables, f"study {study.id}")
+
+
+def _require_current(study: StudyResults) -> None:
+    """Refuse tables that mix protocols, or that hold rows of another config than the study's present one."""
+    for variant, found in study.test.groupby("variant", sort=True)["digest"]:
+        wanted = digest(resolve(study.definition, variant)) if variant in study.definition.configs else None
+        if wanted is None or set(found) != {wanted}:
+            hint = f"run `fne aggregate --study {study.id}` and `fne compare --study {study.id}` again"
+            problem = "holds results that were made under another config than the study's present one"
+            raise bad_input(problem, file=study.folder / "runs.csv", key="variant", value=variant, hint=hint)
+
+
+def _variant(study: StudyResults, name: str) -> dict[str, Any]:
+    stated, config = study.definition.library[name], resolve(study.definition, name)
+    return {
+        "title": stated.title,
+        "asks": stated.asks,
+        "parent": stated.parent,
+        "role": stated.role,
+        "digest": digest(config),
+        "seeds": sorted(study.values(name)),
+        "config": _without_places(config),
+    }
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without places on this machine; of an encoder's folder its name stays."""
+    flat = {key: value for key, value in flatten(config).items() if key not in PATH_KEYS}
+    for key, value in flat.items():
+        if key.endswith(".checkpoint") and is_path(value):
+            flat[key] = Path(value).name
+    return unflatten(flat)
+
+
+def _table(file: Path, name: str) -> Table:
+    """A CSV file of the results with its columns' types; a column that is not described keeps its text."""
+    if not file.is_file():
+        raise bad_input("no such file", file=file, hint="an earlier step of the study did not finish")
+    with open(file, encoding="utf-8", newline="") as handle:
+        reader = csv.reader(handle)
+        header = next(reader, [])
+        cells = list(zip(*reader, strict=True)) or [()] * len(header)
+    known = TABLES[name][1]
+    columns = {key: known.get(key, Column("text", "Not described by this version.")) for key in header}
+    return Table(columns, {key: [parse(cell, columns[key].kind) for cell in found]
+                           for key, found in zip(header, cells, strict=True)})  # fmt: skip
+
+
+def _images(study: StudyResults) -> dict[str, list[Any]]:
+    """Influence values of the primary metric; see ``fne.analysis.layout``."""
+    parts: dict[str, list[Any]] = {key: [] for key in TABLES["images"][1]}
+    for variant in study.variants:
+        layout = study.layout(variant.id)
+        if layout is None or study.key() not in layout.keys:
+            continue
+        values = layout.influence[:, :, layout.keys.index(study.key())]
+        n, images = values.shape
+        parts["variant"] += [variant.id] * values.size
+        parts["seed"] += np.repeat(layout.seeds, images).tolist()
+        parts["image"] += np.tile(np.arange(images), n).tolist()
+        parts["influence"] += values.ravel().tolist()
+    return parts
+
+
+def _ranks(study: StudyResults) -> dict[str, list[Any]]:
+    parts: dict[str, list[Any]] = {key: [] for key in TABLES["ranks"][1]}
+    for variant in study.variants:
+        done = set(study.values(variant.id))
+        for folder in variant.folders:
+            file = folder / paths.queries(study.definition, variant.id, folder.name, "test").name
+            if not file.is_file():
+                continue
+            with np.load(file, allow_pickle=False) as stored:
+                seeds = stored["seeds"].tolist()
+                kept = [place for place, seed in enumerate(seeds) if seed in done]
+                for key in (key for key in stored.files if key.endswith("/rank")):
+                    protocol, direction, _ = key.split("/")
+                    ranks = stored[key][kept]
+                    queries = ranks.shape[1]
+                    parts["variant"] += [variant.id] * ranks.size
+                    parts["seed"] += [seeds[place] for place in kept for _ in range(queries)]
+                    parts["protocol"] += [protocol] * ranks.size
+                    parts["direction"] += [direction] * ranks.size
+                    parts["query"] += np.tile(np.arange(queries), len(kept)).tolist()
+                    parts["rank"] += ranks.ravel().astype(float).tolist()
+    return parts

@@ -1,0 +1,175 @@
+"""``rank``: weights and a split -> where every relevant item stands, per seed and direction. Torch ends
+here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fne import protocols
+from fne.data.coco_relevance import Relevance, files, read
+from fne.data.manifest import Manifest, SplitView
+from fne.data.ranked_captions import first_captions
+from fne.data.truth import Truth, sorted_pairs
+from fne.study import paths
+from fne.study.api import Study, resolve
+from fne.utils import provenance
+from fne.utils.errors import bad_input
+from fne.utils.files import atomic_path, read_json
+from fne.utils.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+SCHEMA = 2
+TOP = 10
+
+
+def run(study: Study, variant: str, block: str, split: str, root: Path, threads: int, device: str) -> None:
+    """Rank a split with every replicate of one training job and write ``rankings.<split>.npz``.
+
+    Arrays: ``pairs`` (P, 2) of (image, caption) positions that any protocol counts as right; ``caption_image`` (M,);
+    per protocol and direction ``<protocol>/<direction>/pairs``, the rows of ``pairs`` that count, whose queries are
+    scored, and ``outside``, the query of every positive that is not in the gallery; per seed and direction
+    ``<seed>/<direction>/greater`` and ``ties`` (P,), for COCO's five folds ``folded_greater`` and ``folded_ties``,
+    ``top_ids`` and ``top_scores`` (queries, 10); ``meta``, JSON. A replicate whose embeddings are not finite has no
+    arrays and stands in ``meta["failed"]``.
+
+    Args:
+        study, variant, block, split: The job and what to rank.
+        root: The project's folder.
+        threads: CPU threads of torch.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: A file of the run or of the data is missing or does not fit.
+    """
+    import torch
+
+    from fne.training.embed import embed_split
+    from fne.training.pairs import torch_device
+
+    torch.set_num_threads(threads)
+    started = provenance.now()
+    manifest = Manifest.load(root / paths.data_folder(study))
+    view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
+    asked = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
+    given = {protocol: folder for protocol, folder in asked.items() if folder is not None}
+    relevance = [read(folder, protocol, view) for protocol, folder in given.items()]
+    arrays, descriptions = relevant_items(manifest, view, truth, relevance)
+    trained_file = root / paths.run_folder(study, variant, block) / "run.json"
+    trained = read_json(trained_file)
+    accesses = []
+    if split == "test":
+        log = root / paths.test_accesses(study)
+        accesses = [provenance.log_test_access(log, variant=variant, block=block, purpose="rank")]
+    workers = threads if torch_device(device).type == "cuda" else 0
+    embedded = embed_split(study, variant, block, split, root, device, workers)
+    progress = Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds")
+    ranked, failed = rank_replicates(((seed, image, text[kept]) for seed, image, text in embedded), arrays, progress)
+    progress.close()
+    for seed in trained["seeds"]:
+        if f"{seed}/i2t/greater" not in ranked:
+            failed.setdefault(str(seed), "no checkpoint was selected: training diverged")
+    read_files = {file.name: file for protocol, folder in given.items() for file in files(folder, protocol).values()}
+    meta = {
+        "schema": SCHEMA, "study": study.name, "variant": variant, "title": trained["title"], "block": block,
+        "dataset": manifest.dataset, "regime": study.regime, "split": split, "seeds": trained["seeds"],
+        "failed": failed, "digest": trained["digest"], "config": trained["config"],
+        "selected_epoch": {str(row["seed"]): row["epoch"] for row in trained["selection"]["per_seed"]},
+        "protocols": descriptions,
+        "record": provenance.record(started, device=torch_device(device).type, test_accesses=accesses,
+                                    inputs={"weights": trained_file.with_name("weights.safetensors"), **read_files}),
+    }  # fmt: skip
+    with atomic_path(root / paths.rankings(study, variant, block, split)) as temporary:
+        np.savez_compressed(temporary, meta=np.array(json.dumps(meta)), **arrays, **ranked)
+
+
+def relevant_items(
+    manifest: Manifest, view: SplitView, truth: Truth, relevance: Sequence[Relevance] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+    """The relevant pairs of a split by protocol and direction, and the descriptions of the protocols they allow.
+
+    Raises:
+        UserError: The truth lacks one of the split's own pairs, or points outside the split.
+    """
+    n_images, n_captions = len(view.image_ids), len(view.caption_ids)
+    file = manifest.folder / manifest.truth_files[view.name]["file"]
+    if len(truth.pairs) and (truth.pairs.max(axis=0) >= (n_images, n_captions)).any():
+        raise bad_input("a pair points outside the split", file=file, key="pairs")
+    own = truth.pairs[truth.pairs[:, 0] == view.caption_image[truth.pairs[:, 1]]]
+    if len(own) != n_captions:
+        raise bad_input("an image's own caption is not among the relevant pairs", file=file, key="pairs")
+    found = {protocols.OWN: ("own", dict.fromkeys(protocols.DIRECTIONS, own))}
+    if protocols.display_name(manifest.dataset, view.name, n_images, n_captions) == "coco_5k":
+        found[protocols.FOLDED] = found[protocols.OWN]
+    if len(truth.image_queries) + len(truth.caption_queries):
+        scored = {"i2t": truth.image_queries, "t2i": truth.caption_queries}
+        known = {
+            direction: truth.pairs[np.isin(truth.pairs[:, column], scored[direction])]
+            for column, direction in enumerate(protocols.DIRECTIONS)
+        }
+        found[protocols.TRUTH] = truth.kind, known
+    found |= {one.protocol: (f"files {one.sha256}", one.pairs) for one in relevance}
+    outside = {one.protocol: one.outside for one in relevance}
+    pairs = sorted_pairs(np.concatenate([part for _, sides in found.values() for part in sides.values()]))
+    arrays, descriptions = {"pairs": pairs, "caption_image": view.caption_image.astype(np.int32)}, {}
+    places = pairs[:, 0].astype(np.int64) * n_captions + pairs[:, 1]
+    for protocol, (source, sides) in found.items():
+        descriptions[protocol] = protocols.describe(
+            protocol, dataset=manifest.dataset, split=view.name, image_ids=view.image_ids,
+            caption_ids=view.caption_ids, caption_image=view.caption_image, pairs=sides, relevance=source,
+            outside=outside.get(protocol),
+        )  # fmt: skip
+        for direction, part in sides.items():
+            rows = np.searchsorted(places, part[:, 0].astype(np.int64) * n_captions + part[:, 1])
+            arrays[f"{protocol}/{direction}/pairs"] = rows.astype(np.int32)
+            if protocol in outside:
+                arrays[f"{protocol}/{direction}/outside"] = outside[protocol][direction]
+    return arrays, descriptions
+
+
+def rank_replicates(
+    embedded: Iterable[tuple[int, torch.Tensor, torch.Tensor]],
+    relevant: Mapping[str, np.ndarray],
+    progress: Progress | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Rank every replicate both ways.
+
+    Args:
+        embedded: (seed, image embeddings (N, D), caption embeddings (M, D)) per replicate.
+        relevant: Arrays as :func:`relevant_items` gives them.
+        progress: Told about every replicate.
+
+    Returns:
+        Arrays by ``<seed>/<direction>/<name>``, and the reason per seed that could not be ranked.
+    """
+    from fne.evaluation.ranking import count_ranks_in_blocks, is_finite, rank
+
+    arrays: dict[str, np.ndarray] = {}
+    failed: dict[str, str] = {}
+    pairs, caption_image = relevant["pairs"], relevant["caption_image"]
+    image_bounds = protocols.fold_bounds(int(caption_image.max()) + 1)
+    bounds = {"i2t": (image_bounds, np.searchsorted(caption_image, image_bounds))}
+    bounds["t2i"] = bounds["i2t"][::-1]
+    for seed, image, text in embedded:
+        if is_finite(image, text):
+            sides = {"i2t": (image, text, pairs), "t2i": (text, image, pairs[:, ::-1].copy())}
+            for direction, (queries, gallery, known) in sides.items():
+                ranks = rank(queries, gallery, known, top=TOP)
+                for name in ("greater", "ties", "top_ids", "top_scores"):
+                    arrays[f"{seed}/{direction}/{name}"] = getattr(ranks, name)
+                folded = relevant.get(f"{protocols.FOLDED}/{direction}/pairs")
+                if folded is not None:
+                    found = count_ranks_in_blocks(queries, gallery, known[folded], *bounds[direction])
+                    for name, counts in zip(("greater", "ties"), found, strict=True):
+                        arrays[f"{seed}/{direction}/folded_{name}"] = counts
+        else:
+            failed[str(seed)] = "embeddings are not finite: training diverged"
+        if progress is not None:
+            progress.add()
+    return arrays, failed

@@ -1,0 +1,101 @@
+"""The report of a study: one page, and the record of what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import fne
+from fne.report.figures.registry import FIGURES, WORDS
+from fne.report.page import build as page
+from fne.report.page.content import content
+from fne.report.page.svg import inline_svg
+from fne.report.tables.record import fingerprints
+from fne.results import reference
+from fne.results.audit_tables import TABLES
+from fne.results.study import StudyResults, load
+from fne.study import paths
+from fne.study.api import Study
+from fne.study.published import FILE
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json, sha256_file, write_json, write_text
+
+
+def run(study: str | Study, root: str | Path = ".") -> list[Path]:
+    """Write ``reports/<study>/report.html`` and ``record.json`` from results and from the drawn figures.
+
+    Args:
+        study: Id of the study, or the study itself where the command line changed something of it.
+        root: Root of the project.
+
+    Raises:
+        UserError: A result file is missing or damaged, or the figures were not drawn yet.
+    """
+    results = load(study, root)
+    folder = Path(root) / paths.reports_folder(results.definition)
+    pictures = _figures(folder / "figures")
+    write_text(folder / "report.html", page.build(content(results, pictures)))
+    write_json(folder / "record.json", record(results, folder))
+    return [folder / "report.html", folder / "record.json"]
+
+
+def record(study: StudyResults, folder: Path) -> dict[str, Any]:
+    """What the report was made from, and what was made: SHA-256 of every file, no times of its own."""
+    read = sorted(path for path in _inputs(study) if path.is_file())
+    made = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.name != "record.json" and path.name[0] != "."
+    )
+    return {
+        "schema": 1,
+        "study": study.id,
+        "fne": fne.__version__,
+        "protocol": fne.PROTOCOL,
+        "variants": [variant.id for variant in study.variants],
+        "seeds": list(study.seeds),
+        "runs": {variant.id: [run["record"] for run in variant.runs] for variant in study.variants},
+        "digests": {variant.id: sorted({run["digest"] for run in variant.runs}) for variant in study.variants},
+        "fingerprints": fingerprints(study),
+        "protocols": {name: facts["id"] for name, facts in sorted(study.protocols.items())},
+        "test_readings": study.test_readings,
+        "missing": [
+            {key: row[key] for key in ("variant", "seed", "stage", "reason")}
+            for row in study.missing.to_dict("records")
+        ],
+        "inputs": {str(path.relative_to(study.root)): sha256_file(path) for path in read},
+        "outputs": {str(path.relative_to(folder)): sha256_file(path) for path in made},
+    }
+
+
+def _inputs(study: StudyResults) -> Iterable[Path]:
+    for name in ("runs", "intervals", "contrasts", "missing", "curves", "audit"):
+        yield study.folder / f"{name}.csv"
+    yield from (study.folder / name for name in TABLES)
+    yield study.folder / "protocols.json"
+    yield study.root / paths.test_accesses(study.definition)
+    yield study.root / paths.manifest(study.definition)
+    if study.definition.tuned is not None:
+        yield study.root / paths.tuned(study.definition)
+    if study.definition.published is not None:
+        yield study.root / FILE
+    if reference.find(study.definition, study.root) is not None:
+        yield from (study.root / paths.reference(study.definition), study.folder / "verify.json")
+    for variant in study.variants:
+        for folder in variant.folders:
+            for name in ("run.json", "picks.npz", "distributions.json", "queries.test.npz"):
+                yield folder / name
+
+
+def _figures(folder: Path) -> list[dict[str, Any]]:
+    """The drawn figures with their words, in the order of the report."""
+    if not (folder / WORDS).is_file():
+        raise bad_input("the figures were not drawn yet", file=folder / WORDS, hint="run `fne figures` first")
+    words = {entry["id"]: entry for entry in read_json(folder / WORDS)}
+    found = []
+    for name in FIGURES:
+        file = folder / f"{name}.svg"
+        if name not in words or not file.is_file():
+            raise bad_input("this figure was not drawn", file=file, hint="run `fne figures` again")
+        svg = inline_svg(file.read_text(encoding="utf-8"), name, words[name]["alt"])
+        found.append({"empty": False, **words[name], "svg": svg})
+    return found

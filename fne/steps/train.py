@@ -1,0 +1,241 @@
+"""One training job: one variant, one block of seeds, from features to weights, curves, picks and records."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fne import PROTOCOL
+from fne.results.progress_files import PROGRESS
+from fne.study import paths
+from fne.study.api import Study, digest, parse_block, resolve
+from fne.training import checkpoint, distributions, picks
+from fne.training.diagnostics import DIRECTIONS
+from fne.training.distributed import World
+from fne.training.engine import Engine
+from fne.training.pairs import open_corpus, torch_device
+from fne.utils import provenance
+from fne.utils.errors import UserError, bad_input
+from fne.utils.files import atomic_folder, write_csv, write_json
+from fne.utils.progress import Progress
+
+SCHEMA = 1
+CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SHARE = 50
+"""A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
+TELL_SECONDS = 5.0
+CURVES = [
+    "seed",
+    "epoch",
+    "step",
+    "seconds",
+    "phase",
+    "loss",
+    "learning_rate",
+    "val_rsum",
+    "val_r1_i2t",
+    "val_r1_t2i",
+    *(
+        f"{name}_{d}"
+        for name in ("fn_share", "hardness", "gap", "ess", "override_share", "fallback_share", "contributing")
+        for d in DIRECTIONS
+    ),
+    "queue_age",
+    "collapsed",
+]
+AUDIT = [
+    "seed",
+    "epoch",
+    "direction",
+    "bin_low",
+    "bin_high",
+    "picks",
+    "false_negatives",
+    "candidates",
+    "candidate_false_negatives",
+]
+
+
+def run(
+    study: Study, variant: str, block: str, root: Path, threads: int, device: str, checkpoint_every: int | None = None
+) -> None:
+    """Train a block of seeds of a variant and write ``results/<study>/<variant>/<block>/``.
+
+    On a GPU, which such small heads leave waiting for launches, the whole block trains as one engine along the
+    replicate axis. In the regime ``finetune`` one seed trains at a time, on all processes that ``torchrun`` started.
+    On a CPU, where five replicates at once fall out of the cache and take longer than five alone,
+    the seeds train one after the other and share start-up and loading. A killed run continues from its last
+    checkpoint in ``scratch/`` and gives bit-equal weights on the same machine.
+
+    Args:
+        study, variant, block: What to train.
+        root: The project's folder.
+        threads: CPU threads of torch.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        checkpoint_every: Steps between checkpoints; by default one every 30 seconds, fewer where they are large.
+
+    Raises:
+        UserError: The inputs do not fit, or every replicate diverged.
+    """
+    torch.set_num_threads(threads)
+    started = provenance.now()
+    config, seeds, where = resolve(study, variant), parse_block(block), torch_device(device)
+    corpus = open_corpus(study, root, workers=threads if where.type == "cuda" else 0)
+    train, val, fitted = corpus.training(config, where)
+    scratch = root / paths.scratch_folder(study, variant, block)
+    world = World.here()
+    if world.size > 1 and study.regime == "head":
+        raise bad_input(
+            "heads on frozen features train in one process", key="WORLD_SIZE", value=world.size, allowed=[1]
+        )
+    identity = {
+        "regime": study.regime,
+        "processes": world.size,
+        "digest": digest(config),
+        "audit": config["audit"],
+        "protocol": PROTOCOL,
+        **corpus.fingerprints,
+    }
+    engines = []
+    for group in together(seeds, study.regime, where):
+        engine = Engine(config, group, train, val, where)
+        name = "-".join(str(seed) for seed in group)
+        _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
+        engines.append(engine)
+    if world.rank > 0:
+        return
+    if all((engine.best_epoch < 0).all() for engine in engines):
+        raise UserError(
+            f"{study.name}/{variant}/{block}: every replicate diverged (its validation score was never a "
+            "number); lower train.learning_rate"
+        )
+    steps = engines[0].total_steps
+    seconds = sum(engine.curves[-1]["seconds"] for engine in engines)
+    with atomic_folder(root / paths.run_folder(study, variant, block)) as folder:
+        kept = _write(folder, engines, fitted)
+        write_json(
+            folder / "run.json",
+            {
+                "schema": SCHEMA,
+                "study": study.name,
+                "variant": variant,
+                "title": study.library[variant].title,
+                "seeds": seeds,
+                "config": config,
+                "digest": digest(config),
+                "protocol_version": PROTOCOL,
+                "selection": {
+                    "rule": config["train"]["selection"],
+                    "per_seed": [s for e in engines for s in _selected(e)],
+                },
+                "picks": kept,
+                "fingerprints": corpus.fingerprints,
+                "processes": world.size,
+                "record": provenance.record(started, device=where.type, inputs=corpus.fingerprints),
+                "cost": {
+                    "seconds_total": round(seconds, 3),
+                    "steps": steps,
+                    "seeds": len(seeds),
+                    "seconds_per_step": round(seconds / (steps * len(seeds)), 6),
+                },
+            },
+        )
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def together(seeds: list[int], regime: str, device: torch.device) -> list[list[int]]:
+    """The seeds of a block in the groups that train as one engine; see :func:`run`."""
+    return [seeds] if device.type == "cuda" and regime == "head" else [[seed] for seed in seeds]
+
+
+def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, checkpoint_every: int | None) -> None:
+    """Train an engine to its end, from its last checkpoint if there is one."""
+    checkpoint.load(engine, scratch, identity)
+    first = World.here().rank == 0  # all ranks hold the same state: one of them tells and saves
+    spent = engine.curves[-1]["seconds"] if engine.curves else 0.0
+    clock = saved = time.monotonic()
+    wait = CHECKPOINT_SECONDS
+    stream = None if first else io.StringIO()
+    progress = Progress(label, engine.total_steps, "steps", done=engine.step, stream=stream)
+    told = 0.0
+
+    def after_step(score: float | None) -> None:
+        nonlocal saved, wait, told
+        if score is not None and engine.curves and engine.curves[-1]["step"] == engine.step:
+            for row in engine.curves[-len(engine.seeds) :]:
+                row["seconds"] = round(spent + time.monotonic() - clock, 3)
+        progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
+        if first and (score is not None or engine.step == engine.total_steps or time.monotonic() - told > TELL_SECONDS):
+            told = time.monotonic()
+            _tell(engine, scratch, spent + told - clock)
+        due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > wait
+        if first and (due or engine.step == engine.total_steps):
+            began = time.monotonic()
+            checkpoint.save(engine, scratch, identity)
+            saved = time.monotonic()
+            wait = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (saved - began))
+
+    engine.run(after_step)
+    progress.close(_outcome(engine))
+
+
+def _tell(engine: Engine, scratch: Path, seconds: float) -> None:
+    """How far the run is, for :mod:`fne.results.progress_files`. A number that is none is written as null."""
+    curves = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        for row in engine.curves
+    ]
+    now = {"seeds": engine.seeds, "step": engine.step, "total": engine.total_steps, "seconds": round(seconds, 3)}
+    write_json(scratch / PROGRESS, {**now, "time": time.time(), "curves": curves}, indent=None)
+
+
+def _outcome(engine: Engine) -> str:
+    scores = [f"{100 * score:.1f}" for score in engine.best_score.tolist()]
+    return f"selected validation rsum {' '.join(scores)}"
+
+
+def _selected(engine: Engine) -> list[dict[str, Any]]:
+    chosen = zip(engine.seeds, engine.best_epoch.tolist(), engine.best_score.tolist(), strict=True)
+    return [{"seed": seed, "epoch": epoch, "val_rsum": score if epoch >= 0 else None} for seed, epoch, score in chosen]
+
+
+def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> dict[str, Any]:
+    """Everything that a block leaves behind except its record; replicates in the order of the seeds.
+
+    Returns:
+        What the record says about the picks.
+    """
+    seeds = [seed for engine in engines for seed in engine.seeds]
+    best = [engine.learner.stacked(engine.best) for engine in engines]
+    tensors = {name: torch.cat([weights[name] for weights in best]).cpu() for name in best[0]}
+    save_file(tensors | fitted, folder / "weights.safetensors", metadata={"seeds": json.dumps(seeds)})
+    write_csv(folder / "curves.csv", [row for engine in engines for row in engine.curves], CURVES)
+    write_csv(
+        folder / "audit.csv",
+        [
+            {"seed": seed, **row}
+            for engine in engines
+            for r, seed in enumerate(engine.seeds)
+            for row in engine.diagnostics.audit_rows(r)
+        ],
+        AUDIT,
+    )
+    parts = [engine.picks.columns() for engine in engines]
+    columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+    size = picks.write(folder / "picks.npz", columns)
+    measured = []
+    for engine in engines:
+        engine.model.load_state_dict(engine.best, strict=True)
+        prior = engine.config["negatives"].get("prior")
+        measured += distributions.measure(engine.learner, engine.train, engine.seeds, engine.batch_size, prior)
+    write_json(folder / "distributions.json", measured, indent=None)
+    return engines[0].picks.plan.told(len(columns["seed"]), size, len(seeds))

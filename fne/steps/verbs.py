@@ -1,0 +1,346 @@
+"""What each verb of the command line does: load the study, import the room that does it, call its ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fne.study.api import Series, Study
+
+
+def load_study(arguments: argparse.Namespace, *, complete: bool = True, tuned: bool = True) -> Study:
+    """Load the study that the arguments name, with their ``--set``; check ``--variant`` and ``--block``."""
+    from fne.study import api as config
+
+    study = config.load_study(
+        arguments.study, config.parse_set(arguments.set), arguments.root, complete=complete, tuned=tuned
+    )
+    if hasattr(arguments, "variant"):
+        config.variant_of(study, arguments.variant)
+    if hasattr(arguments, "block"):
+        config.parse_block(arguments.block)
+    return study
+
+
+def tell(study: Study | Series) -> Study | Series:
+    """Say on stderr what a reader of the study's results must know."""
+    for note in study.notes:
+        print(f"note: study {study.name}: {note}", file=sys.stderr)
+    return study
+
+
+def load_any(arguments: argparse.Namespace) -> tuple[Study | Series, bool]:
+    """Load what the arguments name, for a verb that tells of finished runs; is it a series of studies?"""
+    from fne.study import api as config
+
+    found = config.load(arguments.study, config.parse_set(arguments.set), arguments.root, complete=False)
+    return found, isinstance(found, config.Series)
+
+
+def set_torch_threads(threads: int) -> None:
+    """Give torch its threads, if a verb has imported it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    from fne.steps.fetch import run
+
+    print(run(arguments.dataset, arguments.root / arguments.into, arguments.only))
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    from fne.steps.prepare import run
+    from fne.study import api as config
+    from fne.study import paths
+
+    study = load_study(arguments)
+    run(config.data_section(study), arguments.root / paths.data_folder(study))
+
+
+def pretrain(arguments: argparse.Namespace) -> None:
+    from fne.study import paths
+    from fne.utils.errors import bad_input
+
+    study, modality = load_study(arguments), arguments.modality
+    key, section = f"encoders.{modality}.checkpoint", paths.encoder(study, modality)
+    if "grid" not in section:
+        raise bad_input("only checkpoint 'scenes' is pretrained here", key=key, value=section["checkpoint"])
+    recipe = paths.recipe(study)
+    if recipe.draw == 0 and arguments.out is None:
+        hint = "--set encoders.draw=1 makes another pair; --out FOLDER makes this one again"
+        raise bad_input("the pair of draw 0 is shipped with the package", key="encoders.draw", value=0, hint=hint)
+    from fne.steps.pretrain import run
+
+    set_torch_threads(arguments.threads)
+    out = arguments.root / (arguments.out or paths.encoder_folder(study, modality))
+    run(recipe, out, modality, arguments.threads)
+
+
+def extract(arguments: argparse.Namespace) -> None:
+    from fne.study import paths
+    from fne.utils import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.steps.extract import run
+
+        set_torch_threads(arguments.threads)
+        data, modality = arguments.root / paths.data_folder(study), arguments.modality
+        out = arguments.root / paths.features_folder(study, modality)
+        run(data, paths.encoder(study, modality, arguments.root), modality, out, arguments.threads, device)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    from fne.utils import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.steps.train import run
+        from fne.training.distributed import joined
+
+        set_torch_threads(arguments.threads)
+        with joined(device):
+            run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
+
+
+def rank(arguments: argparse.Namespace) -> None:
+    from fne.utils import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.steps.rank import run
+
+        set_torch_threads(arguments.threads)
+        run(
+            study,
+            arguments.variant,
+            arguments.block,
+            arguments.split,
+            arguments.root,
+            arguments.threads,
+            device,
+        )
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    from fne.steps.evaluate import run
+
+    run(load_study(arguments), arguments.variant, arguments.block, arguments.split, arguments.root)
+
+
+def aggregate(arguments: argparse.Namespace) -> None:
+    from fne.steps.aggregate import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    if arguments.bundles:
+        return side_by_side(arguments)
+    if not arguments.study:
+        from fne.utils.errors import bad_input
+
+        raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
+    asked, is_series = load_any(arguments)
+    if is_series:
+        from fne.steps.compare_series import run
+    else:
+        from fne.steps.compare import run
+
+    run(tell(asked), arguments.root)
+
+
+def side_by_side(arguments: argparse.Namespace) -> None:
+    """``compare`` with two bundles or studies."""
+    from fne.utils.errors import bad_input
+
+    given = list(arguments.bundles)
+    if len(given) != 2 or arguments.study or arguments.set:
+        allowed = "--study STUDY, or two bundles or studies without --study and --set"
+        raise bad_input("cannot be compared so", file="command line", value=" ".join(given), allowed=allowed)
+    from fne.steps.side_by_side import run
+
+    out = arguments.out and arguments.root / arguments.out
+    print(run(*given, arguments.root, out, arguments.orderings))
+
+
+def export(arguments: argparse.Namespace) -> None:
+    from fne.steps.export import run
+
+    out = arguments.out and arguments.root / arguments.out
+    print(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from fne.steps.verify import run
+
+    print(run(load_study(arguments, complete=False), arguments.root, arguments.record))
+
+
+def calibrate(arguments: argparse.Namespace) -> None:
+    from fne.utils import lease
+
+    study = load_study(arguments)
+    with lease.device(arguments.device) as device:
+        from fne.steps.calibrate import run
+
+        set_torch_threads(arguments.threads)
+        run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
+
+
+def audit(arguments: argparse.Namespace) -> None:
+    from fne.steps.audit import run
+
+    run(load_study(arguments, complete=False), arguments.root)
+
+
+def tables(arguments: argparse.Namespace) -> None:
+    asked, is_series = load_any(arguments)
+    if is_series:
+        from fne.report.series.tables import run
+    else:
+        from fne.report.tables.registry import run
+
+    run(asked, arguments.root)
+
+
+def figures(arguments: argparse.Namespace) -> None:
+    asked, is_series = load_any(arguments)
+    if is_series and arguments.paper is not None:
+        from fne.utils.errors import bad_input
+
+        members = [member.name for member in asked.members]
+        problem = "is drawn for a study, not for a series"
+        raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
+    if is_series:
+        from fne.report.series.figures import run
+    elif arguments.paper is None:
+        from fne.report.figures.registry import run
+    else:
+        from fne.report.figures.registry import run_for_paper
+
+        run_for_paper(asked, arguments.paper, arguments.root)
+        return
+    run(asked, arguments.root)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    asked, is_series = load_any(arguments)
+    if is_series:
+        from fne.report.series.report import run
+    else:
+        from fne.steps.report import run
+
+    run(asked, arguments.root)
+
+
+def tune(arguments: argparse.Namespace) -> None:
+    from fne.utils import lease
+
+    study = load_study(arguments, tuned=False)
+    with lease.device(arguments.device) as device:
+        from fne.steps.tune import run
+
+        set_torch_threads(arguments.threads)
+        run(study, arguments.root, arguments.threads, device)
+
+
+def estimate(arguments: argparse.Namespace) -> None:
+    from fne.utils import lease
+
+    study = tell(load_study(arguments))
+    devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    with lease.device(arguments.device) as device:
+        from fne.steps.estimate import run
+
+        places = len(devices) if device == "cuda" else arguments.cores // arguments.threads
+        jobs, out = arguments.jobs or max(1, places), arguments.out and arguments.root / arguments.out
+        run(study, arguments.root, arguments.threads, device, jobs, out)
+
+
+def watch(arguments: argparse.Namespace) -> None:
+    from fne.steps.watch import run
+
+    events = arguments.tensorboard and arguments.root / arguments.tensorboard
+    run(load_study(arguments, complete=False), arguments.root, once=arguments.once, tensorboard=events)
+
+
+def describe(arguments: argparse.Namespace) -> None:
+    from fne.report.text.wording import harmless
+    from fne.study import api as config
+
+    print(harmless(config.describe(arguments.id, arguments.root)), end="")
+
+
+def check(arguments: argparse.Namespace) -> None:
+    from fne.study import api as config
+    from fne.study.check_rules import check_plugins, check_rule, check_variant, is_rule
+    from fne.study.library import Library
+    from fne.study.problems import Problems
+    from fne.study.published import read_published
+
+    problems, library = Problems(), Library(arguments.root)
+    overrides = config.parse_set(arguments.set)
+    known = config.list_studies(arguments.root)
+    rules = [name for name in arguments.names if name not in known and is_rule(name)]
+    for name in rules:
+        with problems.collect():
+            print(check_rule(name, overrides, library), end="")
+    for variant in arguments.variant:
+        with problems.collect():
+            print(check_variant(variant, overrides, library), end="")
+    asked = [name for name in arguments.names if name not in rules]
+    if not asked and (rules or arguments.variant):
+        problems.raise_any("the rules")
+        print("sound")
+        return
+    names = asked or list(config.study_files(arguments.root))
+    with problems.collect():
+        library.base  # noqa: B018 - reading it checks it
+    configs = []
+    for name in names:
+        with problems.collect():
+            found = tell(config.load(name, overrides, arguments.root, complete=bool(asked)))
+            configs += (found.shared if isinstance(found, config.Series) else found).configs.values()
+    variants = []
+    if not asked:
+        with problems.collect():
+            read_published(arguments.root)
+        for stem in library.stems():
+            with problems.collect():
+                for variant in library.members(stem):
+                    library.check(variant)
+                    variants.append(variant)
+                    configs.append(library.merged(variant))
+    plugins = check_plugins(configs, problems)
+    problems.raise_any("the configuration")
+    print(
+        f"sound: {len(names)} studies ({', '.join(names)})"
+        + (f", {len(variants)} variants" if variants else "")
+        + (f", {plugins} rules from outside" if plugins else "")
+    )
+
+
+def list_all(arguments: argparse.Namespace) -> None:
+    from fne.report.text.wording import clean
+    from fne.study import api as config
+    from fne.study.library import Library
+
+    library = Library(arguments.root)
+    library.base  # noqa: B018 - reading it checks it
+    print("studies")
+    for name in config.study_files(arguments.root):
+        found = config.load(name, root=arguments.root, complete=False)
+        members, study = "", found
+        if isinstance(found, config.Series):
+            members, study = f"{len(found.members)} studies, ", found.shared
+        sizes = f"{members}{len(study.variants)} variants, {len(study.seeds)} seeds"
+        print(f"  {name:<20} {clean(found.title)} ({sizes})")
+    print("variants")
+    for name in config.list_variants(arguments.root):
+        variant = library.variant(name)
+        print(f"  {name:<20} {clean(variant.title)} (parent {variant.parent}, {variant.role})")

@@ -1,0 +1,1 @@
+"""What is to be run: base, variants, studies, merged and checked; digests, paths. Imports no torch."""

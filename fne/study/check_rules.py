@@ -1,0 +1,119 @@
+"""What ``fne check`` does with rules: build them as a config says and run their contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fne.negatives.registry import installed
+from fne.study.fields import CHOOSERS, check_key, check_value, unflatten
+from fne.study.library import Library
+from fne.study.plugins import Plugin, complete, find, keywords, look_in, of_target
+from fne.study.problems import Problems
+from fne.study.schema import GROUPS, REGISTRIES, RUN_FIELDS
+from fne.study.validate import keys_read, why_unread
+from fne.utils.errors import bad_input
+
+NOUNS = {"negatives": "strategy", "loss": "loss"}
+COMMAND_LINE = "command line"
+
+
+def is_rule(name: str) -> bool:
+    """Does a name mean a strategy or a loss: registered, an entry point, or ``module:Class``?"""
+    return ":" in name or any(name in REGISTRIES[part] or name in installed(GROUPS[part]) for part in CHOOSERS)
+
+
+def check_rule(name: str, given: Mapping[str, Any], library: Library) -> str:
+    """Run the contract of a rule with the options that are given, the others as in ``base.yaml`` or its signature.
+
+    Args:
+        name: As :func:`is_rule`.
+        given: Values of options, ``options.<name>``, or of config keys.
+        library: The project's configuration.
+
+    Returns:
+        What holds, in words.
+
+    Raises:
+        UserError: The rule or an option cannot be used, or the broken promise and how it is broken.
+    """
+    look_in(library.folder.parent)
+    if ":" in name:
+        sections = [of_target(name).section]
+    else:
+        sections = [part for part in CHOOSERS if name in REGISTRIES[part] or name in installed(GROUPS[part])]
+    return "".join(_report(name, section, _merged(name, section, given, library)) for section in sections)
+
+
+def check_variant(variant: str, given: Mapping[str, Any], library: Library) -> str:
+    """Run the contract of a variant's strategy and of its loss.
+
+    Args:
+        variant: An id of ``ablations/variants``.
+        given: Values of config keys that differ.
+        library: The project's configuration.
+
+    Raises:
+        UserError: As :func:`check_rule`; or the variant is not sound.
+    """
+    library.check(variant)
+    flat = _laid(library.merged(variant), given, library)
+    return "".join(_report(flat[chooser], section, flat) for section, chooser in CHOOSERS.items())
+
+
+def check_plugins(configs: Iterable[Mapping[str, Any]], problems: Problems) -> int:
+    """Run the contract of every plug-in of merged configs, each once; torch is imported only if there is one.
+
+    Args:
+        configs: Flat configs.
+        problems: Where breaches are kept.
+
+    Returns:
+        How many there were.
+    """
+    seen: list[tuple[str, dict[str, Any]]] = []
+    for flat in configs:
+        for section, chooser in CHOOSERS.items():
+            entry = find(section, flat[chooser])
+            if not isinstance(entry, Plugin):
+                continue
+            built = (entry.target, keywords(entry, section, unflatten(flat)))
+            if built not in seen:
+                seen.append(built)
+                with problems.collect():
+                    _report(flat[chooser], section, flat)
+    return len(seen)
+
+
+def _merged(name: str, section: str, given: Mapping[str, Any], library: Library) -> dict[str, Any]:
+    place = f"{section}." if name in REGISTRIES[section] else f"{section}.options."
+    full = {
+        f"{place}{key.removeprefix('options.')}" if key.startswith("options.") else key: value
+        for key, value in given.items()
+    }
+    return _laid({**library.base, CHOOSERS[section]: name}, full, library)
+
+
+def _laid(flat: Mapping[str, Any], given: Mapping[str, Any], library: Library) -> dict[str, Any]:
+    """A merged config with the command line's values, each of which must be read."""
+    laid = dict(flat)
+    for key, value in given.items():
+        laid[key] = check_value(value, check_key(key, RUN_FIELDS, COMMAND_LINE), COMMAND_LINE, key)
+    whole = complete(laid, COMMAND_LINE, library.folder.parent)
+    for key in given:
+        if key not in keys_read(whole):
+            raise bad_input("is not read", file=COMMAND_LINE, key=key, hint=why_unread(key, whole))
+    return whole
+
+
+def _report(name: str, section: str, flat: Mapping[str, Any]) -> str:
+    from fne.checks.contract import check
+
+    entry = find(section, name)
+    given = keywords(entry, section, unflatten(flat))
+    held = check(entry, section, given, name)
+    told = ", ".join(f"{key}={value}" for key, value in given.items())
+    place = f" ({entry.file}, source {entry.source})" if isinstance(entry, Plugin) else ""
+    lines = [f"{NOUNS[section]} {name}{place}{': ' if told else ''}{told}"]
+    lines += [f"  holds: {promise}" for promise in held]
+    return "\n".join(lines) + "\n"

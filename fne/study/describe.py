@@ -1,0 +1,140 @@
+"""What ``fne describe`` says: a variant beside its parent and the base, or a study with its variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.study.fields import CHOOSERS
+from fne.study.library import Library
+from fne.study.loading import list_studies, load
+from fne.study.plugins import find
+from fne.study.published import Entry
+from fne.study.series import Series
+from fne.study.study import Study
+from fne.study.validate import keys_read
+from fne.study.variants import show
+from fne.utils.errors import bad_input
+
+
+def describe(name: str, root: Path = Path(".")) -> str:
+    """Describe a variant (or a study, or a series of studies) in plain text.
+
+    A variant: title, question, chain of parents, difference from the parent and from ``base.yaml``, and the options
+    that its strategy, memory and loss read. A study: also what of its FNE is the authors' release.
+
+    Raises:
+        UserError: No such variant or study; or its file is not sound.
+    """
+    library = Library(root)
+    stems, studies = library.stems(), list_studies(root)
+    if name.partition("--")[0] in stems:
+        return "\n\n".join(_variant(library, member) for member in _ids(library, name)) + "\n"
+    if name in {*studies, *(study.partition("--")[0] for study in studies)}:
+        found = load(name, root=root, complete=False)
+        return _series(found) if isinstance(found, Series) else _study(found)
+    raise bad_input("no variant or study of this name", value=name, allowed=[*stems, *studies])
+
+
+def _ids(library: Library, name: str) -> list[str]:
+    return [name] if "--" in name else list(library.members(name))
+
+
+def _variant(library: Library, variant_id: str) -> str:
+    variant = library.variant(variant_id)
+    library.check(variant_id)
+    base, parent, merged = library.base, library.merged(variant.parent), library.merged(variant_id)
+    chain = " -> ".join(["base", *(ancestor.id for ancestor in library.chain(variant_id))])
+    lines = [
+        f"{variant.id}: {variant.title} ({variant.role})",
+        f"asks: {variant.asks}",
+        f"chain: {chain}",
+        "",
+        f"differs from its parent, {variant.parent}:",
+        *_difference(parent, merged),
+    ]
+    if variant.parent != "base":
+        lines += ["", "differs from base.yaml:", *_difference(base, merged)]
+    return "\n".join([*lines, "", "reads:", *_reads(merged)])
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    old, new = keys_read(before), keys_read(after)
+    lines = [
+        f"  {key}: {show(before[key]) if key in before else '-'} -> {show(value)}"
+        for key, value in after.items()
+        if key not in before or before[key] != value
+    ]
+    dropped = [key for key in before if key in old - new]
+    gained = [key for key in after if key in new - old and key in before and before[key] == after[key]]
+    lines += [f"  no longer read: {', '.join(dropped)}"] if dropped else []
+    lines += [f"  now read: {', '.join(gained)}"] if gained else []
+    return lines or ["  in nothing"]
+
+
+def _reads(merged: Mapping[str, Any]) -> list[str]:
+    read = keys_read(merged)
+    lines = []
+    summaries = {chooser: find(section, merged[chooser]).summary for section, chooser in CHOOSERS.items()}
+    for key, value in merged.items():
+        if key.partition(".")[0] in ("negatives", "memory", "loss", "warmup") and key in read:
+            lines.append(f"  {key}: {show(value)}" + (f"  ({summaries[key]})" if key in summaries else ""))
+    return lines
+
+
+def _series(series: Series) -> str:
+    """Its members by the values that set them apart, then one of them, which tells the rest."""
+    over = f"a series over {', '.join(series.factors)}:"
+    lines = [f"{series.name}: {series.title}", f"question: {series.question}", over]
+    for point, member in zip(series.points, series.members, strict=True):
+        lines.append(f"  {', '.join(map(show, point.values()))}: {member.name}")
+    return "\n".join([*lines, "", "each of them as the first:", "", _study(series.shared)])
+
+
+def _study(study: Study) -> str:
+    width = max(map(len, study.variants))
+    protocol, metric, direction = (study.primary[key] for key in ("protocol", "metric", "direction"))
+    lines = [
+        f"{study.name}: {study.title}",
+        f"question: {study.question}",
+        f"data: {study.data['dataset']}; regime: {study.regime}; tuned: {study.tuned or 'no'}",
+        f"seeds: {', '.join(map(str, study.seeds))} ({study.block} to a job)",
+        f"primary metric: {metric} ({protocol} protocol, {direction}), against {study.baseline}",
+        "",
+        *(f"  {variant:<{width}}  {study.library[variant].title}" for variant in study.variants),
+    ]
+    notes = [f"note: {note}" for note in study.notes]
+    lines += ["", study.released] if study.released else []
+    return "\n".join([*lines, *_searched(study), *_published(study), *([""] if notes else []), *notes]) + "\n"
+
+
+def _searched(study: Study) -> list[str]:
+    """The search that a study declares."""
+    if study.tune is None:
+        return []
+    lines = ["", f"searched on validation, {study.tune.budget} trials a variant, seeds {list(study.tune.seeds)}:"]
+    return lines + [f"  {key}: {list(values)}" for key, values in study.tune.search.items()]
+
+
+def _published(study: Study) -> list[str]:
+    """The published results that a study is set against."""
+    against = study.published
+    if against is None:
+        return []
+    lines = ["", "set against published results:"]
+    for variant, entries in against.entries.items():
+        lines += [f"  {variant}: {_entry(entry)}" for entry in entries]
+    lines += [f"  beside them: {_entry(entry)}" for entry in against.context]
+    tolerance = ", ".join(f"{metric} {value:g}" for metric, value in against.tolerance.items())
+    lines += [f"tolerance: {tolerance} (percent points)"] if tolerance else []
+    called = [f"{one.name} where the checkpoint is {one.checkpoint}" for one in against.backbone.values()]
+    return lines + ([f"encoders: {'; '.join(called)}"] if called else [])
+
+
+def _entry(entry: Entry) -> str:
+    encoders = " + ".join(entry.backbone[side] or "not stated" for side in ("image", "text"))
+    score = "" if entry.available else f"; not available here, see doi {entry.doi}"
+    if (rsum := entry.values.get(("both", "rsum"))) is not None:
+        score = f"; rsum {rsum:g}"
+    return f"{entry.id} ({entry.method}; {encoders}; {entry.protocol}{score})"

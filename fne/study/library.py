@@ -1,0 +1,214 @@
+"""The library: ``ablations/base.yaml``, the variants, and what merging them gives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fne.study.fields import OPTION, Field, check_key, check_value, flatten
+from fne.study.plugins import complete
+from fne.study.problems import Problems
+from fne.study.schema import DATASETS, REGIMES, RUN_FIELDS, data_fields
+from fne.study.validate import check_selection, keys_read, why_unread
+from fne.study.variants import Variant, read_variants
+from fne.study.yaml_file import read_mapping
+from fne.utils.errors import bad_input
+
+ABSENT = object()
+"""An option that a plug-in's variant has and its parent has not."""
+
+
+class Library:
+    """Base, variants, and what merging them gives; every file is read and checked when it is first asked for.
+
+    Args:
+        root: The project's folder; the library is ``root/ablations``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = Path(root) / "ablations"
+        self._files: dict[str, dict[str, Variant]] = {}
+
+    @cached_property
+    def base(self) -> dict[str, Any]:
+        """The defaults of every run key (data apart), flat.
+
+        Raises:
+            UserError: ``base.yaml`` lacks a key, has one too many, or holds a value that is not allowed.
+        """
+        file, content = self._base_file
+        problems = Problems()
+        sections = {key: value for key, value in content.items() if key not in ("datasets", "regime")}
+        given = flatten(sections, file)
+        flat = self._typed(given, RUN_FIELDS, file, problems)
+        _missing(RUN_FIELDS, given, file, problems)
+        for key in filter(OPTION.fullmatch, given):
+            problems.report("belongs to a plug-in: set it in a variant", file=file, key=key)
+        regime = content.get("regime")
+        if regime not in REGIMES:
+            problems.report("unknown", file=file, key="regime", value=regime, allowed=REGIMES)
+        for name in DATASETS:
+            with problems.collect():
+                self.data_template(name)
+        problems.raise_any(str(file))
+        return {key: flat[key] for key in RUN_FIELDS}
+
+    @cached_property
+    def _base_file(self) -> tuple[Path, dict[str, Any]]:
+        file = self.folder / "base.yaml"
+        return file, read_mapping(file)
+
+    @property
+    def regime(self) -> str:
+        """The regime of the base protocol."""
+        return self._base_file[1]["regime"]
+
+    def data_template(self, dataset: str) -> dict[str, Any]:
+        """The defaults of the ``data`` section of one data set, flat, ``data.dataset`` included."""
+        file, content = self._base_file
+        templates = content.get("datasets")
+        if not isinstance(templates, dict) or set(templates) != set(DATASETS):
+            found = sorted(templates) if isinstance(templates, dict) else templates
+            problem = "must hold one section per data set"
+            raise bad_input(problem, file=file, key="datasets", value=found, allowed=DATASETS)
+        problems = Problems()
+        given = {"data.dataset": dataset} | flatten(templates[dataset] or {}, file, "data.")
+        fields = data_fields(dataset)
+        flat = self._typed(given, fields, file, problems, section=f"datasets.{dataset}.")
+        _missing(fields, given, file, problems)
+        problems.raise_any(str(file))
+        return {key: flat[key] for key in fields}
+
+    @staticmethod
+    def _typed(
+        given: Mapping[str, Any],
+        fields: Mapping[str, Field],
+        file: Path,
+        problems: Problems,
+        section: str = "",
+    ) -> dict[str, Any]:
+        flat = {}
+        for key, value in given.items():
+            shown = f"{section}{key.removeprefix('data.')}" if section else key
+            with problems.collect():
+                flat[key] = check_value(value, check_key(key, fields, file, shown), file, shown)
+        return flat
+
+    def stems(self) -> list[str]:
+        """File stems of all variants, in order of name."""
+        return list(self._stems)
+
+    @functools.cached_property
+    def _stems(self) -> list[str]:
+        return sorted(path.stem for path in (self.folder / "variants").glob("*.yaml"))
+
+    def members(self, stem: str) -> dict[str, Variant]:
+        """The variants of one file by id: itself, or the members of its sweep."""
+        if stem not in self._files:
+            file = self.folder / "variants" / f"{stem}.yaml"
+            if stem not in self._stems:
+                hint = f"each is a file of {file.parent}"
+                raise bad_input("unknown variant", value=stem, allowed=self.stems(), hint=hint)
+            self._files[stem] = {variant.id: variant for variant in read_variants(stem, file)}
+        return self._files[stem]
+
+    def variant(self, variant_id: str) -> Variant:
+        """One variant by id.
+
+        Raises:
+            UserError: No such file, or no such member of its sweep.
+        """
+        members = self.members(variant_id.partition("--")[0])
+        if variant_id not in members:
+            raise bad_input("unknown variant", value=variant_id, allowed=list(members))
+        return members[variant_id]
+
+    def chain(self, variant_id: str) -> list[Variant]:
+        """The variant's ancestors from the one below the base down to itself.
+
+        Raises:
+            UserError: Unknown parent or a cycle of parents.
+        """
+        chain = [self.variant(variant_id)]
+        while chain[-1].parent != "base":
+            child = chain[-1]
+            line = [variant.id for variant in chain]
+            if child.parent in line:
+                cycle = " -> ".join([*line[line.index(child.parent) :], child.parent])
+                raise bad_input(
+                    "a cycle of parents", file=child.file, key="parent", value=child.parent, hint=cycle
+                )
+            stem = child.parent.partition("--")[0]
+            known = self.members(stem) if stem in self._stems else ["base", *self._stems]
+            if child.parent not in known:
+                raise bad_input(
+                    "unknown parent", file=child.file, key="parent", value=child.parent, allowed=known
+                )
+            chain.append(self.variant(child.parent))
+        return chain[::-1]
+
+    def merged(self, variant_id: str) -> dict[str, Any]:
+        """Base and variant chain merged, flat, plug-ins completed, not pruned; ``"base"`` is the base itself."""
+        flat = dict(self.base)
+        file = self._base_file[0]
+        if variant_id != "base":
+            file = self.variant(variant_id).file
+            for variant in self.chain(variant_id):
+                flat |= variant.set
+        return complete(flat, file, self.folder.parent)
+
+    def check(self, variant_id: str) -> None:
+        """Check what a variant's file claims against what merging gives.
+
+        Raises:
+            UserError: Lists every problem: a set value that changes nothing, an option that nothing reads,
+            dishonest
+                ``isolates``, equal members of a sweep, parts that do not fit together.
+        """
+        variant = self.variant(variant_id)
+        before, after = self.merged(variant.parent), self.merged(variant_id)
+        problems = Problems()
+        read = keys_read(after)
+        for key, value in variant.set.items():
+            at = {
+                "file": variant.file,
+                "key": f"{'sweep' if key in variant.swept else 'set'}.{key}",
+                "value": value,
+            }
+            if key not in read:
+                problems.report("is not read by this variant", hint=why_unread(key, after), **at)
+            if key not in variant.swept and before.get(key, ABSENT) == value:
+                problems.report(
+                    f"changes nothing: {variant.parent} has the same value", hint="leave it out", **at
+                )
+        self._check_isolates(variant, before, problems)
+        with problems.collect():
+            check_selection(after, variant.file)
+        problems.raise_any(str(variant.file))
+
+    def _check_isolates(self, variant: Variant, before: Mapping[str, Any], problems: Problems) -> None:
+        members = self.members(variant.id.partition("--")[0]).values()
+        differ = {key for member in members for key, value in member.set.items() if before.get(key, ABSENT) != value}
+        stated = set(variant.isolates)
+        parts = [
+            ("differs but is not listed", differ - stated),
+            ("listed but does not differ", stated - differ),
+        ]
+        if stated != differ:
+            problems.report(
+                f"does not match the difference from {variant.parent}",
+                file=variant.file,
+                key="isolates",
+                value=sorted(stated),
+                allowed=str(sorted(differ)),
+                hint="; ".join(f"{what}: {', '.join(sorted(keys))}" for what, keys in parts if keys),
+            )
+
+
+def _missing(fields: Mapping[str, Field], given: Mapping[str, Any], file: Path, problems: Problems) -> None:
+    for key in fields:
+        if key not in given:
+            problems.report("is missing", file=file, key=key, allowed=fields[key].allowed())

@@ -1,0 +1,160 @@
+"""Loading a study: merge base, study, variants, tuned values and overrides; check all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.study import checks, merge, study_file
+from fne.study.fields import unflatten
+from fne.study.library import Library
+from fne.study.problems import Problems
+from fne.study.series import DRAW, PRETRAINED_HERE, Series, read_factors
+from fne.study.study import Study
+from fne.study.study_file import Stated
+from fne.study.validate import prune
+from fne.study.variants import STEM, text_of
+from fne.study.yaml_file import read_mapping
+from fne.utils.errors import UserError, bad_input
+
+
+def list_studies(root: Path = Path(".")) -> list[str]:
+    """Ids of all studies, those with factors as their members, in order of file name."""
+    names: list[str] = []
+    for stem, file in study_files(root).items():
+        try:
+            factors = read_factors(read_mapping(file), file)
+        except UserError:  # loading it by its stem says what is wrong
+            factors = None
+        names += list(factors.members) if factors else [stem]
+    return names
+
+
+def study_files(root: Path = Path(".")) -> dict[str, Path]:
+    """Study files by stem, in order; of a study with factors this is the one file of all its members."""
+    return {path.stem: path for path in sorted((Path(root) / "ablations" / "studies").glob("*.yaml"))}
+
+
+def load_study(
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    root: Path = Path("."),
+    *,
+    complete: bool = True,
+    tuned: bool = True,
+) -> Study:
+    """Load a study and check every merged variant of it before any work.
+
+    Merge order: base, the release's values (where ``as_released``), the study's data, encoders and set, the variant
+    chain (parent first), tuned values, overrides.
+
+    Args:
+        name: File stem in ``ablations/studies``; of a member of a study with factors, ``<stem>--<key>-<value>``.
+        overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
+        root: The project's folder.
+        complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
+        tuned: Lay the values that tuning chose; without, the study is as it is before it was tuned.
+
+    Raises:
+        UserError: Lists everything that is wrong.
+    """
+    found = load(name, overrides, root, complete=complete, tuned=tuned)
+    if isinstance(found, Series):
+        members = [member.name for member in found.members]
+        hint = "a series is run as a whole by snakemake, and told as a whole by compare, tables, figures, report"
+        raise bad_input("is a series: name one of its studies", value=name, allowed=members, hint=hint)
+    return found
+
+
+def load(
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    root: Path = Path("."),
+    *,
+    complete: bool = True,
+    tuned: bool = True,
+) -> Study | Series:
+    """Load a study, or all members of a series by its file stem; as :func:`load_study` otherwise.
+
+    Raises:
+        UserError: Lists everything that is wrong.
+    """
+    files, stem = study_files(root), name.partition("--")[0]
+    if stem not in files or (name != stem and name not in list_studies(root)):
+        known, hint = sorted({*files, *list_studies(root)}), f"each is a file of {Path(root) / 'ablations' / 'studies'}"
+        raise bad_input("unknown study", value=name, allowed=known, hint=hint)
+    if not STEM.fullmatch(stem):
+        raise bad_input("not a study's name", file=files[stem], value=stem, allowed="lower-case letters, digits and _")
+    file, library = files[stem], Library(root)
+    factors = read_factors(read_mapping(file), file)
+    if factors is None or name in factors.members:
+        return _load_one(Stated(name, file, library, overrides or {}, factors, tuned), complete)
+    problems, members = Problems(), []
+    for member in factors.members:
+        with problems.collect():
+            read = Stated(member, file, library, overrides or {}, factors, tuned)
+            members.append(_load_one(read, complete))
+    problems.raise_any(f"series {name!r}")
+    content = read_mapping(file)
+    texts = [text_of(content, key, file) for key in ("title", "question")]
+    for place, member in enumerate(members):
+        if twin := next((one.name for one in members[:place] if one.configs == member.configs), None):
+            raise bad_input("two points are one study", file=file, key="factors", value=[twin, member.name])
+    series = Series(name, *texts, factors.values, tuple(factors.members.values()), tuple(members))
+    if series.random and len(series.shared.seeds) < 2:
+        problem = f"one seed cannot be distinguished from the draws of {' and '.join(series.random)}"
+        at = {"file": file, "key": "seeds", "value": list(series.shared.seeds)}
+        raise bad_input(problem, allowed="two seeds or more", **at)
+    return series
+
+
+def _load_one(file: Stated, complete: bool) -> Study:
+    file.library.base  # noqa: B018 - without a sound base nothing else can be judged
+    file.check_keys()
+    file.stop()
+
+    texts = study_file.read_texts(file)
+    seeds, block = study_file.read_seeds_and_block(file)
+    primary = study_file.read_primary(file)
+    ids = study_file.read_ids(file, file.level["variants"])
+    baseline = study_file.read_baseline(file, ids)
+    test = study_file.read_test(file, len(seeds), len(ids) - 1)
+    overrides = merge.typed_overrides(file)
+    shared = merge.lay_shared(file, overrides)
+    tune = merge.read_search(file, seeds)
+    tuned = merge.read_outcome(file, tune, ids, seeds)
+    published = merge.read_comparison(file, ids)
+    file.stop()
+
+    whole = {}
+    for variant in ids:
+        with file.problems.collect():
+            whole[variant] = merge.merge(file, variant, shared, tuned, overrides)
+    file.stop()
+    checks.check_merged(file, whole, tune, tuned, overrides, complete)
+    configs = {variant: prune(flat, texts["regime"]) for variant, flat in whole.items()}
+    checks.check_distinct(file, configs)
+    file.stop()
+    if configs[ids[0]].get(DRAW):
+        file.notes.append(PRETRAINED_HERE)
+    data = {key: value for key, value in configs[ids[0]].items() if key.startswith("data.")}
+    return Study(
+        name=file.name,
+        **texts,
+        variants=tuple(ids),
+        seeds=seeds,
+        block=block,
+        baseline=baseline,
+        primary=primary,
+        data=unflatten(data)["data"],
+        overrides=overrides | file.given_levels(),
+        configs=configs,
+        library={variant.id: variant for name in ids for variant in file.library.chain(name)},
+        tuned=tuned.name if tuned else None,
+        published=published,
+        test=test,
+        tune=tune,
+        released=merge.what_is_released(file, configs, tuned),
+        notes=tuple(file.notes),
+    )

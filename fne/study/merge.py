@@ -1,0 +1,164 @@
+"""The layers of a study's configs: base, the study's own values, variants, tuned values, the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from fne.study import released
+from fne.study.fields import Field, check_key, check_value, flatten
+from fne.study.plugins import complete
+from fne.study.published import read_published
+from fne.study.published_comparison import Against, read_against
+from fne.study.schema import DATASETS, RUN_FIELDS, data_fields, fields_for
+from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Stated, read_ids
+from fne.study.tuned import Tuned, read_tuned
+from fne.study.tuning import Tuning, check_seeds, read_tuning
+from fne.study.yaml_file import read_mapping
+from fne.utils.errors import bad_input
+
+RELEASED = "released.yaml"
+"""The values of the authors' release where they differ from ``base.yaml``."""
+
+
+def typed_overrides(stated: Stated) -> dict[str, Any]:
+    """The command line's config values; a whole section given as a mapping counts as its leaves."""
+    typed: dict[str, Any] = {}
+    with stated.problems.collect():
+        flat = flatten(stated.overrides, COMMAND_LINE)
+        dataset = flat.get("data.dataset", stated.section("data").get("dataset", "scenes"))
+        fields = fields_for(dataset) if dataset in list(DATASETS) else RUN_FIELDS
+        for key, value in flat.items():
+            with stated.problems.collect():
+                if key in stated.point:
+                    raise bad_input("is a factor of the study", file=COMMAND_LINE, key=key, value=value)
+                if "." not in key and not any(name.startswith(f"{key}.") for name in fields):
+                    near = difflib.get_close_matches(key, [*STUDY_LEVEL, *fields], n=1, cutoff=0.4)
+                    hint = f"did you mean {near[0]!r}?" if near else None
+                    allowed = f"{', '.join(STUDY_LEVEL)}, or a dotted config key"
+                    raise bad_input("unknown key", file=COMMAND_LINE, key=key, allowed=allowed, hint=hint)
+                typed[key] = check_value(value, check_key(key, fields, COMMAND_LINE), COMMAND_LINE, key)
+    return typed
+
+
+def lay_shared(stated: Stated, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Base with the study's data, encoders and set: what every variant starts from."""
+    shared = dict(stated.library.base)
+    with stated.problems.collect():
+        data = flatten(stated.section("data"), stated.file, "data.") | _at(stated, "data.")
+        dataset = overrides.get("data.dataset", data.get("data.dataset", "scenes"))
+        if dataset not in list(DATASETS):
+            raise bad_input("unknown", file=stated.file, key="data.dataset", value=dataset, allowed=DATASETS)
+        shared = stated.library.data_template(dataset) | shared
+        _lay(stated, data, data_fields(dataset), shared)
+    with stated.problems.collect():
+        _lay_released(stated, shared)
+    with stated.problems.collect():
+        encoders = flatten(stated.section("encoders"), stated.file, "encoders.") | _at(stated, "encoders.")
+        _lay(stated, encoders, RUN_FIELDS, shared)
+    with stated.problems.collect():
+        allowed = {key: field for key, field in RUN_FIELDS.items() if not key.startswith("encoders.")}
+        _lay(stated, flatten(stated.section("set"), stated.file), allowed, shared, "set.")
+    return shared
+
+
+def _at(stated: Stated, section: str) -> dict[str, Any]:
+    """The values of a section at the study's point."""
+    return {key: value for key, value in stated.point.items() if key.startswith(section)}
+
+
+def _lay_released(stated: Stated, onto: dict[str, Any]) -> None:
+    """With ``as_released: true``: every value of ``ablations/released.yaml``, quirks included."""
+    wanted = stated.content.get("as_released", False)
+    if not isinstance(wanted, bool):
+        raise bad_input("must be true or false", file=stated.file, key="as_released", value=wanted)
+    if not wanted:
+        return
+    if stated.content["regime"] != "finetune":
+        raise bad_input("belongs to the regime finetune", file=stated.file, key="as_released", value=wanted)
+    file = stated.library.folder / RELEASED
+    for key, value in flatten(read_mapping(file), file).items():
+        onto[key] = check_value(value, check_key(key, RUN_FIELDS, file), file, key)
+
+
+def what_is_released(stated: Stated, configs: Mapping[str, Mapping[str, Any]], tuned: Tuned | None) -> str:
+    """What of the study's FNE is the authors' release, in a sentence; empty without FNE, or without their values."""
+    file = stated.library.folder / RELEASED
+    if released.VARIANT not in configs or not file.is_file():
+        return ""
+    release = released.released_values(stated.library.base, file)
+    title, chosen = stated.library.variant(released.VARIANT).title, tuned.values if tuned else {}
+    as_released = bool(stated.content.get("as_released", False))
+    own = configs[released.VARIANT]
+    return released.sentence(title, own, release, chosen.get(released.VARIANT, {}), as_released)
+
+
+def _lay(
+    stated: Stated, given: Mapping[str, Any], fields: Mapping[str, Field], onto: dict[str, Any], prefix: str = ""
+) -> None:
+    for key, value in given.items():
+        shown = f"{prefix}{key}"
+        with stated.problems.collect():
+            onto[key] = check_value(value, check_key(key, fields, stated.file, shown), stated.file, shown)
+
+
+def read_search(stated: Stated, seeds: tuple[int, ...]) -> Tuning | None:
+    """The search that the study declares."""
+    with stated.problems.collect():
+        if stated.content.get("tune") is not None:
+            declared = read_tuning(stated.content["tune"], stated.file)
+            check_seeds(declared, seeds, stated.file, "tune.seeds")
+            return declared
+    return None
+
+
+def read_outcome(stated: Stated, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...]) -> Tuned | None:
+    """The outcome of the study's own search, or of the one that it names."""
+    own, declares = stated.file.stem, stated.content.get("tune") is not None
+    name = stated.content.get("tuned", own if declares else None)
+    if name is None or not stated.lay_tuned:
+        return None
+    with stated.problems.collect():
+        if declares and name != own:
+            problem = "is another study's; this one declares a search of its own"
+            raise bad_input(problem, file=stated.file, key="tuned", value=name, allowed=[own, "null"])
+        if declares and not (stated.library.folder / "tuned" / f"{own}.yaml").is_file():
+            hint = f"run `fne tune {own}`, or write `tuned: null` to go without"
+            raise bad_input("this search was not made yet", file=stated.file, key="tune", hint=hint)
+        tuned = read_tuned(name, stated.library, stated.file)
+        check_seeds(tuned.declared, seeds, stated.source("seeds"), "seeds")
+        again = f"run `fne tune {own}`: it makes the trials that are missing"
+        if tune is not None and (changed := tune.changed(tuned.declared)):
+            raise bad_input("was made under another declaration", file=tuned.file, value=changed, hint=again)
+        if lacking := [variant for variant in ids if variant not in tuned.values]:
+            if tune is not None and stated.source("variants") == stated.file:
+                problem = "lacks variants of the study"
+                raise bad_input(problem, file=tuned.file, value=", ".join(lacking), hint=again)
+            stated.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(lacking)}")
+        return tuned
+    return None
+
+
+def read_comparison(stated: Stated, ids: list[str]) -> Against | None:
+    """What the study is set against; its variants are those of the file, whatever the command line took."""
+    given = stated.content.get("published")
+    if given is None or not ids:
+        return None
+    with stated.problems.collect():
+        whole = ids if stated.source("variants") == stated.file else read_ids(stated, stated.content["variants"])
+        dataset = stated.section("data").get("dataset", "scenes")
+        known = read_published(stated.library.folder.parent)
+        return read_against(given, known, whole, ids, dataset, stated.file)
+    return None
+
+
+def merge(
+    stated: Stated, variant: str, shared: Mapping[str, Any], tuned: Tuned | None, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One variant's merged config, flat, plug-ins completed."""
+    flat = dict(shared)
+    for ancestor in stated.library.chain(variant):
+        flat |= ancestor.set
+    flat |= tuned.values.get(variant, {}) if tuned else {}
+    return complete(flat | overrides, f"{stated.file} (variant {variant})", stated.library.folder.parent)

@@ -1,0 +1,193 @@
+"""Where everything lies, relative to the project's folder (torch-free). Every other room asks here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fne.data import coco_relevance, cxc_sits
+from fne.scenes.pair import GRID, Recipe, folder
+from fne.study.api import Series, Study, data_section, resolve
+from fne.study.fields import flatten
+from fne.study.problems import Problems
+from fne.study.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
+from fne.study.validate import canonical, how_to_give, is_path
+from fne.utils.files import sha256_text
+
+SPLITS = ("train", "val", "test")
+MODALITIES = ("image", "text")
+
+
+def data_id(study: Study) -> str:
+    """Name of the prepared data: ``<dataset>-<8 hex digits>`` of the data section, wherever its files lie.
+
+    Of a file of human judgements it counts whether one is given; corpora are distinguished by their fingerprints.
+    """
+    flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
+    kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
+    kept |= {key: value is not None for key, value in flat.items() if key.startswith("data.judgements.")}
+    return f"{study.data['dataset']}-{sha256_text(canonical(kept))[:8]}"
+
+
+def data_folder(study: Study) -> Path:
+    """Prepared data: manifest, truth, pictures (of scenes) and features."""
+    return Path("resources") / data_id(study)
+
+
+def check_given(study: Study) -> None:
+    """Check that the files and folders a user gave by path are there; what is in them is checked on reading.
+
+    Raises:
+        UserError: Lists everything that is not there.
+    """
+    problems = Problems()
+    flat = flatten(resolve(study, study.variants[0]))
+    for key in (*PATH_KEYS, *(f"encoders.{modality}.checkpoint" for modality in MODALITIES)):
+        value = flat.get(key)
+        if value is None or (key.startswith("encoders.") and not is_path(value)):
+            continue
+        place = Path(value).expanduser()
+        folder = key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY) or key.startswith("encoders.")
+        there = place.is_dir() if folder else place.is_file()
+        if key == "data.annotations":
+            there = all(file.exists() for file in annotation_files(value))
+        if not there:
+            what = "folder" if folder else "file"
+            problems.report(f"no such {what}", key=key, value=value, hint=f"give it: {how_to_give(key)}")
+    for file in relevance_files(study):
+        if not file.is_file() and file.parent.is_dir():
+            problems.report("no such file", file=file, key="evaluation.relevance", hint=coco_relevance.SOURCE)
+    for file in ratings_files(study):
+        if not file.is_file() and file.parent.is_dir():
+            problems.report("no such file", file=file, key=RATINGS_KEY, hint=cxc_sits.SOURCE)
+    problems.raise_any(f"study {study.name!r}")
+
+
+def annotation_files(annotations: str) -> list[Path]:
+    """The file or folder of annotations that a user gave, or one file per split where it says ``{split}``."""
+    place = Path(annotations).expanduser()
+    if "{split}" not in place.name:
+        return [place]
+    return [place.with_name(place.name.replace("{split}", split)) for split in SPLITS]
+
+
+def manifest(study: Study) -> Path:
+    """Ids, captions and splits of the prepared data."""
+    return data_folder(study) / "manifest.json"
+
+
+def truth(study: Study, split: str) -> Path:
+    """What is known to be relevant in a split."""
+    return data_folder(study) / f"truth.{split}.npz"
+
+
+def relevance_files(study: Study) -> list[Path]:
+    """The relevance files that a study gives, which ``rank`` reads for the test split."""
+    given = resolve(study, study.variants[0])["evaluation"]["relevance"]
+    return [
+        file
+        for protocol, folder in given.items()
+        if folder is not None
+        for file in coco_relevance.files(folder, protocol).values()
+    ]
+
+
+def ratings_files(study: Study) -> list[Path]:
+    """The rating files that a study gives, which ``calibrate`` and ``audit`` read."""
+    folder = resolve(study, study.variants[0])["audit"]["sits"]
+    return [] if folder is None else list(cxc_sits.files(folder).values())
+
+
+def encoder(study: Study, modality: str, root: Path = Path(".")) -> dict[str, Any]:
+    """The encoder's config section, its checkpoint ready for use.
+
+    ``"scenes"`` becomes the folder of that pair and the grid its features are rounded onto (key ``grid``); a folder or
+    hub id stays as it is given.
+    """
+    section = dict(resolve(study, study.variants[0])["encoders"][modality])
+    if section["checkpoint"] == "scenes":
+        section |= {"checkpoint": str(Path(root) / encoder_folder(study, modality)), "grid": GRID}
+    return section
+
+
+def recipe(study: Study) -> Recipe:
+    """What the pair of encoders of `scenes` that a study reads was, or is to be, pretrained on."""
+    return Recipe.of(resolve(study, study.variants[0])["encoders"]["draw"], study.data)
+
+
+def is_pretrained_here(study: Study, modality: str) -> bool:
+    """Does the workflow itself pretrain this encoder?"""
+    encoders = resolve(study, study.variants[0])["encoders"]
+    return encoders[modality]["checkpoint"] == "scenes" and encoders["draw"] > 0
+
+
+def encoder_folder(study: Study, modality: str) -> Path:
+    """The checkpoint folder of an encoder of `scenes`: in the package, or where the workflow pretrains it."""
+    return folder(recipe(study), modality)
+
+
+def encoder_slug(study: Study, modality: str) -> str:
+    """Name of an encoder: base name of its checkpoint and 8 hex digits of its config section."""
+    section = resolve(study, study.variants[0])["encoders"][modality]
+    name = str(section["checkpoint"]).rstrip("/")
+    if name == "scenes":
+        name = f"scenes-{recipe(study).slug}"
+        section |= {"checkpoint": name, "grid": GRID}
+    name = Path(name).resolve().name if is_path(name) and Path(name).name in (".", "..") else Path(name).name
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{sha256_text(canonical(section))[:8]}"
+
+
+def features_folder(study: Study, modality: str) -> Path:
+    """The feature store of one modality."""
+    return data_folder(study) / "features" / f"{modality}-{encoder_slug(study, modality)}"
+
+
+def results_folder(study: Study | Series) -> Path:
+    """Tables over all runs of a study, and its training jobs; of a series, what compares its studies."""
+    return Path("results") / study.name
+
+
+def run_folder(study: Study, variant: str, block: str) -> Path:
+    """One training job: one variant, one block of seeds."""
+    return results_folder(study) / variant / block
+
+
+def rankings(study: Study, variant: str, block: str, split: str) -> Path:
+    """Ranks of the relevant items of a split."""
+    return run_folder(study, variant, block) / f"rankings.{split}.npz"
+
+
+def metrics(study: Study, variant: str, block: str, split: str) -> Path:
+    """Metrics of a split."""
+    return run_folder(study, variant, block) / f"metrics.{split}.json"
+
+
+def queries(study: Study, variant: str, block: str, split: str) -> Path:
+    """Values per query and per image, for the statistics."""
+    return run_folder(study, variant, block) / f"queries.{split}.npz"
+
+
+def scratch_folder(study: Study, variant: str, block: str) -> Path:
+    """Resumable state of a training job that has not ended."""
+    return Path("scratch") / study.name / variant / block
+
+
+def reports_folder(study: Study | Series) -> Path:
+    """Report, tables and figures."""
+    return Path("reports") / study.name
+
+
+def tuned(study: Study) -> Path:
+    """The file that tells how a study's values were tuned."""
+    return Path("ablations", "tuned", f"{study.tuned or study.name}.yaml")
+
+
+def test_accesses(study: Study) -> Path:
+    """The append-only log of every reading of the test split."""
+    return results_folder(study) / "test_accesses.jsonl"
+
+
+def reference(study: Study) -> Path:
+    """Scores that a finished run of the study is set against, where some are recorded."""
+    return Path("ablations", "reference", f"{study.name}.json")

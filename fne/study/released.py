@@ -1,0 +1,58 @@
+"""What of a study's FNE is the authors' release, in one sentence: its rule, and which of its values are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.study.fields import flatten
+from fne.study.validate import canonical
+from fne.study.variants import show
+from fne.study.yaml_file import read_mapping
+
+VARIANT = "fne"
+RULE = ("negatives.", "loss.kind", "memory.kind")
+"""Keys that say which negative is taken out of what, and what it costs."""
+ELSEWHERE = ("data.", "encoders.image.checkpoint", "encoders.text.checkpoint", "model.", "evaluation.", "audit.")
+"""Keys of which the release states nothing that could be kept to."""
+
+
+def released_values(base: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The release's value of every run key, flat: ``base.yaml``, and where they differ ``released.yaml``."""
+    return {**base, **flatten(read_mapping(file), file)}
+
+
+def sentence(title: str, config: Mapping[str, Any], release: Mapping[str, Any], tuned: Mapping[str, Any],
+             as_released: bool) -> str:  # fmt: skip
+    """Say what is the release's: the rule alone, or the values too, and name every exception and every tuned value.
+
+    Args:
+        title: Of the variant.
+        config: Of the variant, flat.
+        release: See :func:`released_values`.
+        tuned: The values that tuning chose for it, flat; one that the command line changed is none of them.
+        as_released: Whether the study states that it follows the release's values.
+    """
+    rule = _exceptions(config, release, lambda key: key.startswith(RULE))
+    words = f"{title}: the rule of the authors' release"
+    if as_released:
+        others = _exceptions(config, release, lambda key: not key.startswith((*RULE, *ELSEWHERE)))
+        words += f" and its values{_but([*rule, *others])}"
+    else:
+        words += f"{_but(rule)}; its other values are this study's"
+    kept = {key: value for key, value in tuned.items() if canonical(config.get(key)) == canonical(value)}
+    chosen = ", ".join(f"{key} = {show(value)}" for key, value in kept.items())
+    return words + (f"; tuned on validation: {chosen}." if chosen else ".")
+
+
+def _exceptions(config: Mapping[str, Any], release: Mapping[str, Any], of: Any) -> list[str]:
+    return [
+        f"{key} = {show(value)} (release: {show(release[key])})"
+        for key, value in config.items()
+        if of(key) and key in release and canonical(value) != canonical(release[key])
+    ]
+
+
+def _but(exceptions: list[str]) -> str:
+    return f", but for {', '.join(exceptions)}" if exceptions else ""

@@ -1,0 +1,72 @@
+"""Seeds and blocks of seeds: ``0-4`` names the five seeds that train together as one job."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fne.utils.errors import bad_input
+
+GRAMMAR = "a list of integers >= 0, or text such as '0-4' or '0-4,7'"
+MOST = 10_000
+
+
+def read_seeds(given: Any, file: str | Path) -> tuple[int, ...]:
+    """Seeds in increasing order from a list, one integer (that one seed), or text such as ``0-4,7``.
+
+    Raises:
+        UserError: Not such a list, a negative seed, or a seed given twice.
+    """
+    items: list[Any] = []
+    if isinstance(given, str):
+        for part in given.split(","):
+            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+            if not match or (match[2] and not int(match[1]) < int(match[2]) < int(match[1]) + MOST):
+                raise bad_input("not seeds", file=file, key="seeds", value=given, allowed=GRAMMAR)
+            items += range(int(match[1]), int(match[2] or match[1]) + 1)
+    else:
+        items = list(given) if isinstance(given, list | tuple) else [given]
+    if not items or any(type(seed) is not int or seed < 0 for seed in items):
+        raise bad_input("not seeds", file=file, key="seeds", value=given, allowed=GRAMMAR)
+    twice = sorted({seed for seed in items if items.count(seed) > 1})
+    if twice:
+        raise bad_input("a seed is given twice", file=file, key="seeds", value=twice[0])
+    return tuple(sorted(items))
+
+
+def read_block_size(given: Any, file: str | Path) -> int:
+    """Seeds per training job, an integer >= 1."""
+    if type(given) is not int or given < 1:
+        raise bad_input("must be an integer >= 1", file=file, key="block", value=given)
+    return given
+
+
+def block_name(seeds: list[int]) -> str:
+    """The name of a block: ``7``, ``0-4``, or ``0_3_7`` where the seeds are not consecutive."""
+    if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return "_".join(map(str, seeds))
+
+
+def parse_block(name: str) -> list[int]:
+    """The seeds of a block; the inverse of :func:`block_name`.
+
+    Raises:
+        UserError: Not the one name of a block of distinct increasing seeds.
+    """
+    seeds: list[int] = []
+    match = re.fullmatch(r"(\d+)-(\d+)", name)
+    if match and int(match[2]) - int(match[1]) < MOST:
+        seeds = list(range(int(match[1]), int(match[2]) + 1))
+    elif re.fullmatch(r"\d+(_\d+)*", name):
+        seeds = [int(seed) for seed in name.split("_")]
+    if not seeds or seeds != sorted(set(seeds)):
+        raise bad_input(
+            "not a block of seeds", key="block", value=name, allowed="7, 0-4 or 0_3_7, seeds increasing"
+        )
+    if block_name(seeds) != name:
+        raise bad_input(
+            "not the name of this block", key="block", value=name, hint=f"write {block_name(seeds)}"
+        )
+    return seeds

@@ -1,0 +1,173 @@
+"""A study's ``factors:``: keys of its data and the draw of its encoders; each point of a design makes a study."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fne.study.fields import check_key, check_value, flatten
+from fne.study.problems import Problems
+from fne.study.schema import DATASETS, RUN_FIELDS, data_fields
+from fne.study.study import Study
+from fne.study.variants import RANDOM_FACTORS, member_id
+from fne.utils.errors import bad_input
+
+Point = Mapping[str, float]
+"""A value of every factor, by its key."""
+DRAW = "encoders.draw"
+DESIGNS = ("crossed", "corners")
+PRETRAINED_HERE = (
+    "encoders of a draw from 1 on are pretrained where used: results with them hold for the machine that made them"
+)
+"""A note of every study with such encoders."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a study varies beside its variants and seeds.
+
+    Args:
+        values: Of each factor, by its dotted key.
+        members: Point of the design by id of the member study.
+    """
+
+    values: Mapping[str, tuple[float, ...]]
+    members: Mapping[str, Point]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Studies that differ in the values of their factors and in nothing else, loaded and checked.
+
+    Args:
+        name: File stem; the members' ids begin with it.
+        title: As the file states it.
+        question: As the file states it.
+        factors: Values of each factor, by its dotted key.
+        points: The point of each member.
+        members: The study of each point.
+    """
+
+    name: str
+    title: str
+    question: str
+    factors: Mapping[str, tuple[float, ...]]
+    points: tuple[Point, ...]
+    members: tuple[Study, ...]
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Factors whose values are a sample of many: what varies with them is decomposed."""
+        return tuple(key for key in self.factors if key in RANDOM_FACTORS)
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Factors whose values were chosen for their own sake."""
+        return tuple(key for key in self.factors if key not in RANDOM_FACTORS)
+
+    @property
+    def grows(self) -> bool:
+        """Does one chosen value alone vary, so that each member can be set against the first?"""
+        return len(self.factors) == len(self.fixed) == 1
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """What the command line set, which all members share."""
+        return self.shared.overrides
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its results must know: the notes of all members, each once."""
+        return tuple(dict.fromkeys(note for member in self.members for note in member.notes))
+
+    @property
+    def shared(self) -> Study:
+        """Any member, asked for what all of them share: variants, seeds, baseline, primary metric, regime."""
+        return self.members[0]
+
+
+def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
+    """What a study file's ``factors`` and ``design`` say, or ``None`` where there is no such section.
+
+    The design ``crossed`` has every combination, values increasing. ``corners`` has the first value of each factor,
+    one factor at a time at its other values, and the points at which each factor has its k-th value, k = 2, 3, ...
+
+    Raises:
+        UserError: ``series``, which ``factors`` replaced; no mapping, or a search beside it; a key that cannot be a
+            factor; fewer than two values, one that is not allowed, or two that are equal; an unknown design, or one
+            that these factors cannot have.
+    """
+    example = "{data.prevalence: [0.0, 0.003]}"
+    if "series" in content:
+        raise bad_input("is now called factors", file=file, key="series", hint=f"write factors: {example}")
+    if "factors" not in content:
+        if "design" in content:
+            raise bad_input("belongs to factors, of which there are none", file=file, key="design")
+        return None
+    given = content["factors"]
+    if not isinstance(given, dict) or not given:
+        allowed = f"keys and the values of each, such as {example}"
+        raise bad_input("must be a mapping", file=file, key="factors", value=given, allowed=allowed)
+    if content.get("tune") is not None:
+        hint = "name the study whose values its members take: tuned"
+        raise bad_input("a study with factors makes no search of its own", file=file, key="tune", hint=hint)
+    problems, values = Problems(), {}
+    with problems.collect():
+        for key, listed in flatten(given, file).items():
+            with problems.collect():
+                values[key] = _values(key, listed, content, file)
+    problems.raise_any(str(file))
+    design = content.get("design", "crossed")
+    if design not in list(DESIGNS):
+        raise bad_input("unknown", file=file, key="design", value=design, allowed=DESIGNS)
+    if design == "crossed":
+        values = {key: tuple(sorted(listed)) for key, listed in values.items()}
+        points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    else:
+        points = _corners(values, file)
+    return Factors(values, {member_id(file.stem, point): point for point in points})
+
+
+def _values(key: str, listed: Any, content: Mapping[str, Any], file: Path) -> tuple[float, ...]:
+    """The checked values of one factor, in their order."""
+    shown, given = f"factors.{key}", {}
+    for section in ("data", "encoders"):
+        stated = content.get(section)
+        given |= flatten(stated if isinstance(stated, dict) else {}, file, f"{section}.")
+    dataset = given.get("data.dataset", "scenes")
+    if dataset not in list(DATASETS):
+        raise bad_input("unknown", file=file, key="data.dataset", value=dataset, allowed=DATASETS)
+    fields = data_fields(dataset)
+    allowed = [DRAW, *(name for name, field in fields.items() if field.kind in ("int", "float"))]
+    field = check_key(key, fields | RUN_FIELDS, file, shown)
+    if key not in allowed:
+        problem = "is no number of data and not the draw of the encoders; what varies otherwise is a variant's"
+        raise bad_input(problem, file=file, key=shown, allowed=allowed)
+    if key in given:
+        raise bad_input(f"is in {key.partition('.')[0]} and in factors", file=file, key=shown)
+    if not isinstance(listed, list) or len(listed) < 2:
+        raise bad_input("must be a list of at least two values", file=file, key=shown, value=listed)
+    problems, values = Problems(), []
+    for value in listed:
+        with problems.collect():
+            number = check_value(value, replace(field, null=False), file, shown) + 0  # -0.0 is 0.0
+            if number in values:
+                raise bad_input("holds a value twice", file=file, key=shown, value=value)
+            values.append(number)
+    problems.raise_any(str(file))
+    return tuple(values)
+
+
+def _corners(values: Mapping[str, tuple[float, ...]], file: Path) -> list[Point]:
+    """The centre, of first values; one factor at a time at its others; and the points where all have their k-th."""
+    lengths = {key: len(listed) for key, listed in values.items()}
+    if len(values) < 2 or len({*lengths.values()}) > 1:
+        problem = f"corners do not fit {', '.join(f'{key} with {length} values' for key, length in lengths.items())}"
+        allowed = "two factors or more with equally many values; or design: crossed"
+        raise bad_input(problem, file=file, key="design", allowed=allowed)
+    points = [dict(zip(values, point, strict=True)) for point in zip(*values.values(), strict=True)]
+    alone = [points[0] | {key: value} for key, listed in values.items() for value in listed[1:]]
+    return [points[0], *alone, *points[1:]]

@@ -1,0 +1,94 @@
+"""A loaded study: data, encoders, variants and seeds, and the resolved config of each variant."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fne.study.fields import unflatten
+from fne.study.published_comparison import Against
+from fne.study.tuning import Tuning
+from fne.study.variants import Variant
+from fne.utils.errors import bad_input
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study, loaded and checked.
+
+    Args:
+        name: File stem.
+        title: Its title.
+        question: What it asks.
+        regime: ``head``.
+        variants: Ids in the order of the tables, sweeps expanded.
+        seeds: Increasing integers >= 0.
+        block: Seeds per training job.
+        baseline: The variant that all others are compared with.
+        primary: ``{"metric", "protocol", "direction"}``; ``direction`` is ``"both"`` for rsum.
+        data: The resolved ``data`` section.
+        overrides: What the command line set, dotted.
+        configs: The merged config of every variant, flat and pruned.
+        library: The variant files behind it, by id, ancestors included.
+        tuned: Name of the tuned file, or None.
+        published: The published results that it is set against, or None.
+        test: What the p values of its family are about: ``images``, or ``seeds``.
+        tune: The search that it declares, or None.
+        released: What of its FNE is the authors' release, in a sentence; empty without FNE.
+        notes: What a reader of its results must know before it runs: seeds too few, variants without tuned values.
+    """
+
+    name: str
+    title: str
+    question: str
+    regime: str
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    block: int
+    baseline: str
+    primary: Mapping[str, str]
+    data: Mapping[str, Any] = field(repr=False)
+    overrides: Mapping[str, Any]
+    configs: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    library: Mapping[str, Variant] = field(repr=False)
+    tuned: str | None
+    published: Against | None = None
+    test: str = "images"
+    tune: Tuning | None = None
+    released: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def resolve(study: Study, variant: str) -> dict[str, Any]:
+    """The whole config of one variant: nested sections and ``regime``, without options that nothing reads.
+
+    Raises:
+        UserError: The variant is not in the study.
+    """
+    if variant not in study.configs:
+        raise bad_input(
+            "is not a variant of this study", file=study.name, value=variant, allowed=study.variants
+        )
+    return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
+
+
+def shared_epochs(*studies: Study) -> range:
+    """The epochs, from 0, that are of the main phase in every variant of some studies; empty where none is.
+
+    What is picked changes as training goes on, so shares of picks are compared over these alone.
+    """
+    configs = [study.configs[variant] for study in studies for variant in study.variants]
+    return range(max(one["warmup.epochs"] for one in configs), min(one["train.epochs"] for one in configs))
+
+
+def oracle_bases(study: Study) -> dict[str, str]:
+    """Variants with an oracle whose config without it is that of another variant of the study, and that variant."""
+    found = {}
+    for variant in study.variants:
+        without = {**study.configs[variant], "negatives.oracle": "none"}
+        base = next((other for other in study.variants if other != variant and study.configs[other] == without), None)
+        if base is not None:
+            found[variant] = base
+    return found

@@ -1,0 +1,296 @@
+"""What a merged config means: which keys are read, what fits together, its digest. Keys are dotted."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.data.coco_relevance import SOURCE
+from fne.data.human_annotations import SOURCES as JUDGED
+from fne.data.sources import SOURCES
+from fne.negatives.catalog import MEMORY_OPTIONS
+from fne.study.fields import CHOOSERS, OPTION, flatten
+from fne.study.plugins import Plugin, find
+from fne.study.problems import Problems
+from fne.study.schema import (
+    DATASETS,
+    EXACT_TRUTH,
+    HEAD_LEVELS,
+    KEPT_ONLY,
+    PATH_KEYS,
+    PROJECTIONS,
+    RATINGS_KEY,
+    REGISTRIES,
+    RELEVANCE_KEYS,
+)
+from fne.utils.errors import bad_input
+
+HEAD_ONLY = ("model.", "encoders.image.level", "encoders.text.level", "encoders.image.dtype", "encoders.text.dtype")
+
+
+def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
+    """The keys of a merged config that its regime, strategy, loss, memory and warm-up read; the others are pruned.
+
+    Args:
+        flat: The merged config.
+        regime: ``head`` or ``finetune``; None: what either of them reads, for a variant that belongs to no study yet.
+    """
+    if regime is None:
+        return keys_read(flat, "head") | keys_read(flat, "finetune")
+    rules = {section: find(section, flat[chooser]) for section, chooser in CHOOSERS.items()}
+    read = {"negatives.strategy", "negatives.oracle", "loss.kind", "memory.kind", "warmup.epochs"}
+    for section, entry in rules.items():
+        read |= {*entry.shares, *(entry.keys() if isinstance(entry, Plugin) else ())}
+        values = {option: flat[f"{section}.{option}"] for option in entry.options}
+        read |= {f"{section}.{option}" for option in entry.reads(values)}
+    read |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
+    if flat["warmup.epochs"] > 0:
+        read |= {"warmup.rule", "warmup.mask", "warmup.margin"}
+    if flat["train.schedule"] == "milestones":
+        read |= {"train.milestones", "train.decay"}
+    optional = ["negatives.", "loss.", "memory.", "warmup.", "train.milestones", "train.decay"]
+    if regime == "finetune":
+        read |= {*PROJECTIONS[flat["finetune.projection"]]}
+        optional += HEAD_ONLY
+        if flat["finetune.projection"] == "none":
+            optional.append("finetune.projection_factor")
+        if flat["finetune.crop"] == "none":
+            optional.append("finetune.crop_area")
+        if flat["finetune.randaugment_operations"] == 0:
+            optional.append("finetune.randaugment_magnitude")
+    else:
+        optional.append("finetune.")
+    if not reads_scenes_encoders(flat):
+        optional += ["encoders.draw", "data.pretrain"]
+    elif flat["encoders.draw"] == 0:
+        optional.append("data.pretrain")
+    return {key for key in flat if key in read or not key.startswith(tuple(optional))}
+
+
+def reads_scenes_encoders(flat: Mapping[str, Any]) -> bool:
+    """Is an encoder of `scenes` used, the shipped one or one that the workflow pretrains?"""
+    return "scenes" in (flat["encoders.image.checkpoint"], flat["encoders.text.checkpoint"])
+
+
+def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
+    """Only the keys that are read in a regime, in their given order."""
+    read = keys_read(flat, regime)
+    return {key: value for key, value in flat.items() if key in read}
+
+
+def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> str:
+    """Say what ignores a key."""
+    section = key.partition(".")[0]
+    if key in ("encoders.draw", "data.pretrain"):
+        if reads_scenes_encoders(flat):
+            return "encoders.draw is 0: the shipped pair of encoders is used, nothing is pretrained"
+        return "no encoder's checkpoint is 'scenes'"
+    if key in ("train.milestones", "train.decay"):
+        return f"train.schedule is {flat['train.schedule']!r}"
+    if section == "finetune" and regime == "head":
+        return "the regime is head: encoders are frozen"
+    if section == "model" and regime == "finetune":
+        wanted = ", ".join(PROJECTIONS[flat["finetune.projection"]]) or "none of them"
+        return f"finetune.projection {flat['finetune.projection']!r} reads {wanted}"
+    if section in ("finetune", "encoders", "model"):
+        chosen = ("projection", "crop", "randaugment_operations")
+        return "regime finetune with " + ", ".join(f"{name} {flat[f'finetune.{name}']!r}" for name in chosen)
+    if section == "warmup":
+        return "warmup.epochs is 0"
+    chooser = CHOOSERS.get(section, "memory.kind")
+    readers = [f"{section}.{option}" for option in _options(section, flat[chooser], flat)]
+    told = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
+    near = difflib.get_close_matches(key, readers, n=1) if OPTION.fullmatch(key) else []
+    return told + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _options(section: str, name: str, flat: Mapping[str, Any]) -> tuple[str, ...]:
+    if section == "memory":
+        return MEMORY_OPTIONS[name]
+    entry = find(section, name)
+    if isinstance(entry, Plugin):
+        return tuple(f"options.{option}" for option in entry.fields)
+    return entry.reads({option: flat[f"{section}.{option}"] for option in entry.options})
+
+
+def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
+    """Check that the strategy gives an anchor as many negatives as the loss takes.
+
+    Raises:
+        UserError: It does not; names the strategies that do.
+    """
+    strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
+    takes = set(find("loss", loss).negatives)
+    fitting = [name for name, entry in REGISTRIES["negatives"].items() if takes & set(entry.negatives)]
+    if not takes & set(find("negatives", strategy).negatives):
+        problem = f"does not fit loss.kind {loss!r}"
+        raise bad_input(problem, file=where, key="negatives.strategy", value=strategy, allowed=fitting)
+
+
+def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "head") -> None:
+    """Check what no single value can show: that the parts of a merged config fit together.
+
+    Raises:
+        UserError: Lists every misfit.
+    """
+    problems = Problems()
+
+    def misfit(key: str, problem: str, **more: Any) -> None:
+        problems.report(problem, file=where, key=key, value=flat[key], **more)
+
+    with problems.collect():
+        check_selection(flat, where)
+    epochs = flat["train.epochs"]
+    if flat["warmup.epochs"] >= epochs:
+        misfit(
+            "warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs, which is {epochs}"
+        )
+    if flat["train.schedule"] == "milestones" and flat["train.milestones"][-1] >= epochs:
+        misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
+    if not {1, 5, 10} <= set(flat["evaluation.ks"]):
+        misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
+    strategy, projection = find("negatives", flat["negatives.strategy"]), flat["finetune.projection"]
+    for key, entry in (("negatives.strategy", strategy), ("loss.kind", find("loss", flat["loss.kind"]))):
+        if "teacher" in entry.needs and flat["memory.kind"] != "momentum":
+            hint = "memory.kind: momentum (memory.size may be 0)"
+            misfit(key, f"needs a momentum encoder; memory.kind is {flat['memory.kind']!r}", hint=hint)
+        if "guide" in entry.needs and flat["warmup.epochs"] == 0:
+            misfit(key, "needs a guide, the encoder at the end of the warm-up, and warmup.epochs is 0")
+    high = flat["negatives.max_distance"]
+    if "max_distance" in strategy.options and flat["negatives.min_distance"] >= high:
+        allowed = f"< negatives.max_distance, which is {high:g}"
+        misfit("negatives.min_distance", "leaves nothing to draw", allowed=allowed)
+    if "negatives.prior_rate" in keys_read(flat, regime):
+        low, high = flat["negatives.prior_floor"], flat["negatives.prior_ceiling"]
+        if not low <= flat["negatives.prior"] <= high:
+            allowed = f"from prior_floor to prior_ceiling, {low:g} to {high:g}"
+            misfit("negatives.prior", "is where em starts, outside its bounds", allowed=allowed)
+    if regime == "finetune" and "model.dim" in strategy.shares and "model.dim" not in PROJECTIONS[projection]:
+        problem = f"needs the width of the embedding, model.dim, which finetune.projection {projection!r} does not set"
+        fitting = [name for name, keys in PROJECTIONS.items() if "model.dim" in keys]
+        misfit("negatives.strategy", problem, hint=f"finetune.projection: {' or '.join(fitting)}")
+    dataset, head = flat["data.dataset"], flat["model.head"]
+    if "negatives.recalibration_images" in keys_read(flat, regime) and DATASETS[dataset] not in EXACT_TRUTH:
+        problem = f"is fitted where every relevant pair of the validation split is known; of {dataset!r} it is not"
+        misfit("negatives.recalibration", problem, allowed=["none"])
+    about = dict.fromkeys(RELEVANCE_KEYS, "test split") | {RATINGS_KEY: "val and test splits"}
+    for key, splits in about.items():
+        if flat[key] is not None and dataset != "coco":
+            misfit(key, f"is about COCO's {splits}; data.dataset is {dataset!r}", allowed=["null"])
+    if flat[RATINGS_KEY] and any(flat.get(f"data.judgements.{source}") for source in JUDGED):
+        misfit(RATINGS_KEY, "is a second source of human judgements beside data.judgements", hint="give one of them")
+    level = HEAD_LEVELS[head]
+    for modality in ("image", "text"):
+        key = f"encoders.{modality}.checkpoint"
+        if flat[key] == "scenes" and dataset != "scenes":
+            problem = f"is pretrained on data.dataset 'scenes' only, not {dataset!r}"
+            misfit(key, problem, hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
+        if regime == "finetune":
+            continue
+        if flat[f"encoders.{modality}.pooling"] == "mean_all":
+            misfit(
+                f"encoders.{modality}.pooling",
+                "lets a feature depend on how far its batch is padded, so it cannot be stored",
+                hint="it belongs to the regime finetune; mean leaves padding out",
+            )
+        if flat[f"encoders.{modality}.level"] != level:
+            misfit(
+                f"encoders.{modality}.level", f"model.head {head!r} reads {level} features", allowed=[level]
+            )
+    problems.raise_any(str(where))
+
+
+FLAT_KEYS = {
+    "images": "data.images",
+    "annotations": "data.annotations",
+    "crowdflower": "data.judgements.crowdflower",
+    "expert": "data.judgements.expert",
+    "eccv": "evaluation.relevance.eccv",
+    "cxc": "evaluation.relevance.cxc",
+    "sits": "audit.sits",
+    "image_encoder": "encoders.image.checkpoint",
+    "text_encoder": "encoders.text.checkpoint",
+}
+"""Short names for ``snakemake --config`` and the config keys they stand for."""
+
+
+def how_to_give(key: str) -> str:
+    """Tell how a value that only the user knows is given on either command line."""
+    short = next((name for name, dotted in FLAT_KEYS.items() if dotted == key), None)
+    snakemake = f"snakemake --config {short}=..., or " if short else ""
+    return f"{snakemake}fne ... --set {key}=..."
+
+
+def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
+    """Check that what only the user can know (paths of a corpus, encoder checkpoints) was given.
+
+    Raises:
+        UserError: Lists every missing value and how to give it.
+    """
+    problems = Problems()
+    needed = ["data.annotations", "data.images", "encoders.image.checkpoint", "encoders.text.checkpoint"]
+    for key in needed:
+        if key in flat and flat[key] is None:
+            if key == "data.images" and may_hold_pictures(flat["data.annotations"]):
+                continue
+            what = "a folder or hub id" if key.startswith("encoders") else "a path"
+            problem, hint = f"not given: this study needs {what}", f"give it: {how_to_give(key)}"
+            if key == "data.images" and flat["data.dataset"] in SOURCES:
+                hint += f"; to get them: {SOURCES[flat['data.dataset']].pictures}"
+            problems.report(problem, file=where, key=key, hint=hint)
+    problems.raise_any(str(where))
+
+
+def may_hold_pictures(annotations: str | None) -> bool:
+    """May the annotations hold the pictures themselves, as a Hugging Face data set does?"""
+    place = Path(annotations or "annotations.json").expanduser()
+    return place.is_dir() or place.suffix in (".parquet", ".arrow")
+
+
+def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, complete: bool) -> None:
+    """Check that the primary metric's protocol can be scored on the study's data.
+
+    Raises:
+        UserError: It is about COCO's test split and the data are not; or (``complete``) it lacks its relevance files.
+    """
+    if protocol in ("own", "truth"):
+        return
+    if flat["data.dataset"] != "coco":
+        problem = f"is about COCO's test split; data.dataset is {flat['data.dataset']!r}"
+        raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=["own", "truth"])
+    key = f"evaluation.relevance.{protocol}"
+    if complete and key in RELEVANCE_KEYS and flat[key] is None:
+        hint = f"give it: {how_to_give(key)}; {SOURCE}"
+        raise bad_input("not given: the study's primary metric needs its folder", file=where, key=key, hint=hint)
+
+
+def digest(config: Mapping[str, Any]) -> str:
+    """Sixteen hex digits over the values of a config, wherever its files lie.
+
+    Comments, order of keys and places on this machine change nothing; of an encoder given as a path only the
+    folder's name counts (its weights are fingerprinted by the feature store), and what a run keeps of its picks counts
+    for nothing.
+    """
+    flat = {
+        key: value
+        for key, value in flatten(config).items()
+        if key not in PATH_KEYS and not key.startswith(KEPT_ONLY)
+    }
+    for key, value in flat.items():
+        if key.startswith("encoders.") and key.endswith(".checkpoint") and is_path(value):
+            flat[key] = Path(value).name
+    return hashlib.sha256(canonical(flat).encode()).hexdigest()[:16]
+
+
+def is_path(checkpoint: Any) -> bool:
+    """Is a checkpoint named by an absolute or explicitly relative path, and not by a hub id?"""
+    return isinstance(checkpoint, str) and checkpoint.startswith(("/", ".", "~"))
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,131 @@
+"""The two towers: a backbone of ``transformers``, pooled, perhaps projected, L2-normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fne.encoders.encoders import ImageEncoder, TextEncoder, load
+from fne.utils.errors import bad_input
+from fne.utils.seeding import stream_seed
+
+SIDES = ("image", "text")
+_NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+class Tower(nn.Module):
+    """``normalise(projection(pool(backbone(x))))``; the norm is taken in float32.
+
+    Args:
+        encoder: Backbone, pooling and what goes in, as read from a checkpoint.
+        projection: ``none``, ``linear`` (``W n(x) + b``) or ``mlp`` (``W2 gelu(W1 n(x) + b1) + b2``), n a layer norm.
+        width: Of a pooled feature.
+        hidden, dim: Of the projection; None where it has none.
+    """
+
+    def __init__(
+        self, encoder: ImageEncoder | TextEncoder, projection: str, width: int, hidden: int | None, dim: int | None
+    ) -> None:
+        super().__init__()
+        self.__dict__["encoder"] = encoder  # not a submodule: its model is the backbone below
+        self.backbone = encoder.model
+        layers: list[nn.Module] = []
+        if projection == "linear":
+            layers = [nn.LayerNorm(width), nn.Linear(width, dim)]
+        elif projection == "mlp":
+            layers = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, dim)]
+        self.projection = nn.Sequential(*layers)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W), or tokens (B, T) and their mask (B, T) -> (B, D) float32, L2-normalised."""
+        return self.project(self.pool(*inputs))
+
+    def pool(self, *inputs: Tensor) -> Tensor:
+        """Pooled features (B, W) of the backbone."""
+        return self.encoder.features(self.backbone, *inputs)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Pooled features (B, W) -> embeddings (B, D)."""
+        return nn.functional.normalize(self.projection(pooled).float(), dim=-1)
+
+
+class Towers(nn.Module):
+    """An image tower and a text tower whose embeddings are compared by cosine.
+
+    Args:
+        config: A resolved config of the regime ``finetune``.
+        encoders: Config section of each side's encoder, its checkpoint ready for use.
+        seed: Of the projections' initial weights.
+
+    Raises:
+        UserError: A checkpoint cannot be used, or the embeddings of the two sides have different widths.
+    """
+
+    def __init__(self, config: dict[str, Any], encoders: Mapping[str, Mapping[str, Any]], seed: int) -> None:
+        super().__init__()
+        section, model = config["finetune"], config.get("model", {})
+        widths = {}
+        for side in SIDES:
+            wanted = {
+                **encoders[side],
+                "level": "pooled",
+                "dtype": "float32",
+                "attention": None if section["attention"] == "sdpa" else "eager",
+            }
+            if side == "image":
+                wanted["image_size"] = section["image_size"]
+            encoder = load(wanted, side)
+            if side == "text":
+                encoder.find_out_about_masks()
+            width = int(encoder.encode(_example(encoder, section["image_size"])).shape[-1])
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(stream_seed(seed, "init", side))
+                tower = Tower(encoder, section["projection"], width, model.get("hidden"), model.get("dim"))
+            tower.backbone.requires_grad_(section["trained"] in (side, "both"))
+            if section["gradient_checkpointing"] and section["trained"] in (side, "both"):
+                _checkpoint(tower)
+            self.add_module(side, tower)
+            widths[side] = model.get("dim") if section["projection"] != "none" else width
+        if widths["image"] != widths["text"]:
+            raise bad_input(
+                f"the encoders share no space: {widths['image']} and {widths['text']} dimensions",
+                key="finetune.projection",
+                value=section["projection"],
+                allowed=["linear", "mlp"],
+            )
+        self.dim = widths["image"]
+
+    def set_mode(self, *, training: bool, norms: str, trained: str) -> None:
+        """Training or evaluation mode. Frozen backbones, and batch norms with ``norms`` eval, stay in the latter."""
+        for side in SIDES:
+            tower = getattr(self, side)
+            tower.projection.train(training)
+            tower.backbone.train(training and trained in (side, "both"))
+        if norms == "eval":
+            for module in self.modules():
+                if isinstance(module, _NORMS):
+                    module.eval()
+
+
+def _example(encoder: ImageEncoder | TextEncoder, size: int) -> Any:
+    from PIL import Image
+
+    if not isinstance(encoder, ImageEncoder):
+        return ["a"]
+    pixels = encoder.prepare(Image.new("RGB", (size, size), (128, 128, 128)))
+    return pixels[None]
+
+
+def _checkpoint(tower: Tower) -> None:
+    if not getattr(tower.backbone, "supports_gradient_checkpointing", False):
+        raise bad_input(
+            f"{type(tower.backbone).__name__} cannot do it",
+            key="finetune.gradient_checkpointing",
+            value=True,
+            allowed=[False],
+            hint="finetune.chunk saves memory with any encoder",
+        )
+    tower.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

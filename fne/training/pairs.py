@@ -1,0 +1,110 @@
+"""Open what a run reads: manifest, feature stores and truth of a study, as splits on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fne.data.manifest import Manifest
+from fne.encoders.store import Features
+from fne.study import paths
+from fne.study.api import Study
+from fne.training.data import Split, Standardiser
+from fne.training.learner import embed_split
+from fne.training.weights import load_model
+
+if TYPE_CHECKING:
+    from fne.training.finetune.dataset import PixelCorpus
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The prepared data of a study with its features, verified.
+
+    Args:
+        manifest: What it holds.
+        image, text: Feature stores.
+        fingerprints: Of the data and of both stores, for records and checkpoints.
+    """
+
+    manifest: Manifest
+    image: Features
+    text: Features
+    fingerprints: dict[str, str]
+
+    @classmethod
+    def open(cls, study: Study, root: Path) -> Corpus:
+        """Open and verify.
+
+        Raises:
+            UserError: Something is missing, was changed, or was made from other data or by another encoder.
+        """
+        manifest = Manifest.load(root / paths.data_folder(study))
+        stores = {}
+        for modality in paths.MODALITIES:
+            folder = root / paths.features_folder(study, modality)
+            encoder = paths.encoder(study, modality, root)
+            stores[modality] = Features.open(
+                folder, manifest.fingerprint(modality), modality=modality, encoder=encoder
+            )
+        fingerprints = {f"data.{modality}": manifest.fingerprint(modality) for modality in paths.MODALITIES}
+        fingerprints |= {f"features.{modality}": store.fingerprint for modality, store in stores.items()}
+        return cls(manifest, stores["image"], stores["text"], fingerprints)
+
+    def training(self, config: dict[str, Any], device: torch.device) -> tuple[Split, Split, dict[str, Tensor]]:
+        """Training split with its truth, validation split with its own if exact, and what was fitted on the former.
+
+        Args:
+            config: Of a run; its ``model`` section says how features are rescaled.
+            device: Where the splits go.
+
+        Returns:
+            Both splits, standardised, and the standardisers' tensors, which are saved with the weights.
+        """
+        train = Split.load(self.manifest, "train", self.image, self.text, self.manifest.truth("train"))
+        val = Split.load(self.manifest, "val", self.image, self.text, self.manifest.exact_truth("val"))
+        by = {
+            name: Standardiser.fit(items.values, items.mask, config["model"][f"rescale_{name}"])
+            for name, items in (("image", train.image), ("text", train.text))
+        }
+        fitted = {f"{name}.{part}": getattr(one, part) for name, one in by.items() for part in ("shift", "scale")}
+        return train.standardised(**by, device=device), val.standardised(**by, device=device), fitted
+
+    def embeddings(
+        self, config: dict[str, Any], weights: Path, seeds: list[int], split: str, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Embeddings (N, D) of images and (M, D) of captions of a split, for each seed of a weights file in turn.
+
+        Raises:
+            UserError: The file is missing, damaged, or holds other heads or other seeds.
+        """
+        model, by = load_model(weights, config["model"], seeds, device)
+        items = Split.load(self.manifest, split, self.image, self.text, None).standardised(**by, device=device)
+        yield from zip(*embed_split(model, items), strict=True)
+
+
+def open_corpus(study: Study, root: Path, workers: int = 0) -> Corpus | PixelCorpus:
+    """What a study's regime trains on: stored features, or pictures and captions.
+
+    Args:
+        study: The study.
+        root: The project's folder.
+        workers: Processes that decode pictures, where there are any to decode.
+    """
+    if study.regime == "finetune":
+        from fne.training.finetune.dataset import PixelCorpus
+
+        return PixelCorpus.open(study, root, workers)
+    return Corpus.open(study, root)
+
+
+def torch_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or with ``auto`` the latter where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

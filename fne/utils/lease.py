@@ -1,0 +1,155 @@
+"""A lease on a CUDA device, one lock file each, so that jobs side by side on a machine do not share one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from fne.utils.errors import bad_input
+
+SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "KUBERNETES_SERVICE_HOST")
+"""Set by a scheduler that hands out devices itself."""
+
+
+@contextmanager
+def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> Iterator[str]:
+    """Hold the device that a job may use, and yield ``"cpu"`` or ``"cuda"``.
+
+    Where a scheduler has set ``CUDA_VISIBLE_DEVICES`` that is taken as it is. Otherwise the first free
+    device of those that the variable allows is locked for the life of the process (a killed process frees
+    it) and the variable set to it. Must run before torch is imported.
+
+    Args:
+        requested: ``cpu``, ``cuda``, or ``auto`` (``cuda`` where there is a device and torch can use it).
+        poll: Seconds between looks while every device is taken.
+        folder: Where the lock files lie; a folder of this user's below the system's temporary folder by
+        default.
+
+    Raises:
+        UserError: ``cuda`` was asked for and there is none.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [] if requested == "cpu" else allowed_devices(installed_devices(), visible)
+    if not names:
+        if requested == "cuda":
+            shown = "there is none" if visible is None else f"CUDA_VISIBLE_DEVICES={visible!r} leaves none"
+            raise bad_input(
+                f"no CUDA device: {shown}", key="--device", value=requested, allowed=["auto", "cpu"]
+            )
+        yield "cpu"
+        return
+    if visible and any(name in os.environ for name in SCHEDULERS):
+        yield _usable(requested)
+        return
+    lock = _take(names, folder or _lock_folder(), poll)
+    try:
+        os.environ["CUDA_VISIBLE_DEVICES"] = lock.device
+        yield _usable(requested)
+    finally:
+        if visible is None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+        lock.handle.close()
+
+
+def installed_devices() -> list[str]:
+    """This machine's CUDA devices in the driver's order, MIG slices in place of their parent; often none.
+
+    UUIDs from ``nvidia-smi``; where that program is missing, the numbers of the device files.
+    """
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    return parse_devices(done.stdout) if done.returncode == 0 else []
+
+
+def parse_devices(listing: str) -> list[str]:
+    """UUIDs from the text of ``nvidia-smi -L``."""
+    names: list[str] = []
+    parent_at = None
+    for line in listing.splitlines():
+        match = re.search(r"UUID: ((?:GPU|MIG)-[0-9A-Za-z/-]+)", line)
+        if not match:
+            continue
+        if match[1].startswith("MIG"):
+            if parent_at is not None:
+                del names[parent_at:]
+                parent_at = None
+        else:
+            parent_at = len(names)
+        names.append(match[1])
+    return names
+
+
+def allowed_devices(installed: list[str], visible: str | None) -> list[str]:
+    """The devices that ``CUDA_VISIBLE_DEVICES`` leaves; like CUDA, stop at the first unknown name."""
+    if visible is None:
+        return installed
+    allowed: list[str] = []
+    for name in (part.strip() for part in visible.split(",")):
+        if name.isdigit() and int(name) < len(installed):
+            allowed.append(installed[int(name)])
+            continue
+        whole = [device for device in installed if name and device.lower().startswith(name.lower())]
+        if len(whole) != 1:
+            break
+        allowed += whole
+    return allowed
+
+
+class _Lock:
+    def __init__(self, device: str, handle: TextIO) -> None:
+        self.device, self.handle = device, handle
+
+
+def _lock_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"fne-leases-{os.getuid()}"
+
+
+def _take(names: list[str], folder: Path, poll: float) -> _Lock:
+    """Lock the first free device; wait, and say so once, while all are taken."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    told = False
+    while True:
+        for name in names:
+            handle = open(folder / f"{name.replace('/', '_')}.lock", "a", encoding="utf-8")  # noqa: SIM115 - held open
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.close()
+                continue
+            return _Lock(name, handle)
+        if not told:
+            print(
+                f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr
+            )
+            told = True
+        time.sleep(poll)
+
+
+def _usable(requested: str) -> str:
+    """Ask torch, now that only the leased device is visible."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if requested == "cuda":
+        raise bad_input(
+            "torch cannot use the CUDA device",
+            key="--device",
+            value=requested,
+            allowed=["auto", "cpu"],
+            hint=f"torch {torch.__version__} may be a build without CUDA",
+        )
+    return "cpu"

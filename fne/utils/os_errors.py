@@ -1,0 +1,48 @@
+"""What went wrong, in words a person can act on: full disks, missing rights, memory."""
+
+from __future__ import annotations
+
+import errno
+
+from fne.utils.errors import UserError
+
+LESS_MEMORY = (
+    "use fewer seeds per block (block), or a smaller train.batch_size or memory.size; in the regime finetune first "
+    "finetune.chunk (pairs per pass: the loss stays that of the whole batch) and finetune.gradient_checkpointing=true, "
+    "then a smaller finetune.image_size"
+)
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate")
+
+
+def explain(error: BaseException) -> str | None:
+    """What a person can do about an error, or None for a defect of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return _explain_os_error(error)
+    text = (str(error).splitlines() or [""])[0][:200]
+    if "No space left on device" in text or ("requested and" in text and "written" in text):
+        # numpy and safetensors report a full disk without an error number.
+        return f"the disk is full ({text}); free some space and run the same command again"
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(w in text for w in OUT_OF_MEMORY)
+    ):
+        details = f" ({text})" if text else ""
+        return f"out of memory{details}; {LESS_MEMORY}"
+    return None
+
+
+def _explain_os_error(error: OSError) -> str:
+    where = error.filename if error.filename is not None else "a file"
+    where = where.decode(errors="replace") if isinstance(where, bytes) else where
+    advice = {
+        errno.ENOSPC: "the disk is full; free some space and run the same command again",
+        errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
+        errno.EACCES: "no permission; change the owner or mode of the file or folder, or give another --root",
+        errno.EPERM: "no permission; change the owner or mode of the file or folder, or give another --root",
+        errno.EROFS: "the file system is read-only; give another --root",
+        errno.ENOENT: "no such file or folder",
+        errno.ENOTDIR: "a part of the path is a file, not a folder",
+        errno.EISDIR: "is a folder, not a file",
+    }.get(error.errno or 0, error.strerror or str(error))
+    return f"{where}: {advice}"
