@@ -86,9 +86,7 @@ def describe(
     queries = {d: len(np.unique(pairs[d][:, column])) for column, d in enumerate(DIRECTIONS)}
     bare = protocol == FOLDED or (name == "coco_5k" and queries == _QUERIES.get(protocol))
     beyond = outside or dict.fromkeys(DIRECTIONS, np.zeros(0))
-    content = [
-        np.ascontiguousarray(part[d], dtype="<i4").tobytes() for d in DIRECTIONS for part in (pairs, beyond)
-    ]
+    content = [np.ascontiguousarray(part[d], dtype="<i4").tobytes() for d in DIRECTIONS for part in (pairs, beyond)]
     return {
         "protocol": protocol,
         "name": name if protocol == OWN else protocol if bare else f"{name}_{protocol}",

@@ -102,9 +102,7 @@ def test_set_reaches_the_study(calls: list) -> None:
     assert study.seeds == (0, 1, 2, 3) and study.configs["fne"]["train.epochs"] == 2
 
 
-def test_tables_of_a_real_corpus_need_no_paths_but_training_does(
-    calls: list, capsys: pytest.CaptureFixture
-) -> None:
+def test_tables_of_a_real_corpus_need_no_paths_but_training_does(calls: list, capsys: pytest.CaptureFixture) -> None:
     flickr = ["--study", "flickr8k", "--root", str(ROOT)]
     for verb in ("aggregate", "compare", "report"):
         assert cli.main([verb, *flickr]) == 0
@@ -227,9 +225,7 @@ def test_out_of_gpu_memory_names_the_knobs_of_each_regime() -> None:
     "error",
     [ValueError("x"), RuntimeError("memory of a shape"), ValueError("out of memory"), AssertionError()],
 )
-def test_a_defect_of_the_program_keeps_its_traceback(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     replace_room(monkeypatch, "stats.compare", error)
     assert explain(error) is None
     with pytest.raises(type(error)):
@@ -258,9 +254,7 @@ sys.exit(cli.main(["compare", "--study", "smoke"]))
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_polite_kill_leaves_nothing_half_written(
-    tmp_path: Path, number: signal.Signals, status: int
-) -> None:
+def test_a_polite_kill_leaves_nothing_half_written(tmp_path: Path, number: signal.Signals, status: int) -> None:
     command = [sys.executable, "-c", TERMINATED, str(tmp_path / "a.csv")]
     # a shell that starts tests in the background has its children ignore SIGINT
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,

@@ -71,9 +71,7 @@ def test_options_that_nothing_reads_are_pruned(project: Project) -> None:
     assert config.resolve(project.load("smoke", **{"warmup.epochs": 0}), "fne")["warmup"] == {"epochs": 0}
 
 
-def test_what_a_strategy_shares_with_the_loss_is_kept(
-    monkeypatch: pytest.MonkeyPatch, project: Project
-) -> None:
+def test_what_a_strategy_shares_with_the_loss_is_kept(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
     """``loss.margin`` is no option of the softmax, but stays where the strategy reads it."""
     assert STRATEGIES["fne"].shares == ("loss.margin",)
     sharing = dataclasses.replace(STRATEGIES["all"], shares=("loss.margin",))
@@ -92,9 +90,7 @@ def test_merge_order_is_base_study_chain_tuned_command_line(project: Project) ->
     project.variant("child", {"train.learning_rate": 0.5}, ["train.learning_rate"], parent="parent")
     project.edit("studies/paper", variants=["fne", "child"], baseline="fne")
     assert margin() == 0.3
-    project.edit(
-        "studies/paper", set={"loss": {"margin": 0.25}, "train": {"learning_rate": 0.4, "epochs": 9}}
-    )
+    project.edit("studies/paper", set={"loss": {"margin": 0.25}, "train": {"learning_rate": 0.4, "epochs": 9}})
     assert margin() == 0.3 and rate() == 0.5
     assert config.resolve(project.load(), "fne")["loss"]["margin"] == 0.25
     assert config.resolve(project.load(), "child")["train"]["epochs"] == 9
@@ -221,9 +217,7 @@ def test_diff_names_what_differs(project: Project) -> None:
         ("0, 1", 2, ["0-1"]),
     ],
 )
-def test_seeds_are_cut_into_named_blocks(
-    project: Project, seeds: object, block: int, names: list[str]
-) -> None:
+def test_seeds_are_cut_into_named_blocks(project: Project, seeds: object, block: int, names: list[str]) -> None:
     study = project.load(seeds=seeds, block=block)
     assert config.blocks(study) == names
     assert list(itertools.chain(*map(config.parse_block, names))) == list(study.seeds)
@@ -335,10 +329,7 @@ def test_arguments_load_the_very_same_study(project: Project) -> None:
     again = config.load_study(words[1], config.parse_set(words[3::2]), project.root)
     assert again == study
     without = shlex.split(config.arguments(study))
-    assert (
-        not any(word.startswith(("seeds=", "block=")) for word in without)
-        and "variants=fne,random" in without
-    )
+    assert not any(word.startswith(("seeds=", "block=")) for word in without) and "variants=fne,random" in without
 
 
 @pytest.mark.parametrize(

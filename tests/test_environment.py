@@ -97,9 +97,4 @@ def test_licence_and_citation_agree_with_the_package(root: Path) -> None:
     assert project["version"] == citation["version"] == fne.__version__
     assert project["license"] == citation["license"] == "MIT"
     assert (root / "LICENSE").read_text().startswith("MIT License")
-    assert (
-        citation["cff-version"] == "1.2.0"
-        and citation["authors"]
-        and citation["title"]
-        and citation["message"]
-    )
+    assert citation["cff-version"] == "1.2.0" and citation["authors"] and citation["title"] and citation["message"]

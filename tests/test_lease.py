@@ -35,9 +35,7 @@ def visible() -> str | None:
 def test_two_leases_are_two_devices_and_are_given_back(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with lease.device("auto", folder=tmp_path) as first:
         assert first == "cuda" and visible() == TWO[0]
-        machine.delenv(
-            "CUDA_VISIBLE_DEVICES"
-        )  # the second job starts from the environment of the first's parent
+        machine.delenv("CUDA_VISIBLE_DEVICES")  # the second job starts from the environment of the first's parent
         with lease.device("cuda", folder=tmp_path):
             assert visible() == TWO[1]
     with lease.device("cuda", folder=tmp_path):
@@ -112,9 +110,7 @@ with lease.device("cuda", poll=0.02, folder=Path(sys.argv[1])):
 
 
 def holder(folder: Path, seconds: float) -> subprocess.Popen:
-    environment = {
-        k: v for k, v in os.environ.items() if k not in (*lease.SCHEDULERS, "CUDA_VISIBLE_DEVICES")
-    }
+    environment = {k: v for k, v in os.environ.items() if k not in (*lease.SCHEDULERS, "CUDA_VISIBLE_DEVICES")}
     command = [sys.executable, "-c", HOLDER, str(folder), str(seconds)]
     root = Path(__file__).resolve().parents[1]
     return subprocess.Popen(

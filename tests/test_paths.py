@@ -88,12 +88,10 @@ def test_data_and_features_have_their_own_folders_per_content(project: Project) 
     assert paths.data_id(project.load(**{"train.epochs": 5})) == paths.data_id(project.load())
     assert paths.features_folder(one, "text").name.startswith("text-text-")
     assert paths.features_folder(one, "image").name.startswith("image-vision-")
-    assert paths.features_folder(
-        flickr(**{"encoders.image.pooling": "cls"}), "image"
-    ) != paths.features_folder(one, "image")
-    assert paths.features_folder(
-        flickr(**{"encoders.image.pooling": "cls"}), "text"
-    ) == paths.features_folder(one, "text")
-    assert paths.encoder(one, "text")["checkpoint"] == "org/text" and not paths.is_pretrained_here(
+    assert paths.features_folder(flickr(**{"encoders.image.pooling": "cls"}), "image") != paths.features_folder(
+        one, "image"
+    )
+    assert paths.features_folder(flickr(**{"encoders.image.pooling": "cls"}), "text") == paths.features_folder(
         one, "text"
     )
+    assert paths.encoder(one, "text")["checkpoint"] == "org/text" and not paths.is_pretrained_here(one, "text")

@@ -24,9 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(
-        ["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
@@ -190,9 +188,7 @@ def test_record_of_an_installed_package_outside_git(tmp_path: Path) -> None:
     target.mkdir()
     for name in ("__init__", "errors", "files", "provenance"):
         (target / f"{name}.py").write_bytes((ROOT / "fne" / f"{name}.py").read_bytes())
-    code = (
-        "from fne import provenance as p; r = p.record(p.now()); assert r['commit'] is None is r['dirty'], r"
-    )
+    code = "from fne import provenance as p; r = p.record(p.now()); assert r['commit'] is None is r['dirty'], r"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     subprocess.run(
         [sys.executable, "-c", code],

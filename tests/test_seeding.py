@@ -25,15 +25,11 @@ def test_the_same_in_another_process() -> None:
 
 def test_streams_are_distinct_for_every_seed_and_name() -> None:
     seeds = {
-        stream_seed(seed, *names)
-        for seed in range(50)
-        for names in [("a",), ("b",), ("a", 1), ("a", 11), ("a1",)]
+        stream_seed(seed, *names) for seed in range(50) for names in [("a",), ("b",), ("a", 1), ("a", 11), ("a1",)]
     }
     assert len(seeds) == 250
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert stream_seed(1, "1", "a") != stream_seed(11, "a") and stream_seed(1, "a", "b") != stream_seed(
-        1, "ab"
-    )
+    assert stream_seed(1, "1", "a") != stream_seed(11, "a") and stream_seed(1, "a", "b") != stream_seed(1, "ab")
     assert stream_seed(1, "epoch", 2) == stream_seed(1, "epoch", "2")
 
 

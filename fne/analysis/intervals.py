@@ -69,9 +69,7 @@ def hierarchical_intervals(
         sd = seed_means.std(axis=0, ddof=1) if n > 1 else np.full(columns, np.nan)
         why = f"{n} seed{'s' if n > 1 else ''}" if n < MIN_SEEDS else "1 image"
         nothing = np.full(columns, np.nan)
-        return Intervals(
-            mean, nothing, nothing, sd, n, level, f"none: {why} cannot show how much a mean varies"
-        )
+        return Intervals(mean, nothing, nothing, sd, n, level, f"none: {why} cannot show how much a mean varies")
     variance, freedom = variance_of_mean(values)
     draws = image_draws(values.mean(axis=0) - mean, resamples, stream)
     draws += seed_draws(seed_means - mean, resamples, stream)
@@ -91,9 +89,7 @@ def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[
     for n in sorted({len(part) for part in values.values()}):
         names = [name for name, part in values.items() if len(part) == n]
         ends = np.cumsum([values[name].shape[2] for name in names])
-        together = hierarchical_intervals(
-            np.concatenate([values[name] for name in names], axis=2), resamples=resamples
-        )
+        together = hierarchical_intervals(np.concatenate([values[name] for name in names], axis=2), resamples=resamples)
         for name, end in zip(names, ends, strict=True):
             cut = slice(end - values[name].shape[2], end)
             arrays = (part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds))

@@ -69,9 +69,7 @@ def load(files: Sequence[Path]) -> Layout:
         count = blocks[0][f"{part}/count"]
         for block, file in zip(blocks, files, strict=True):
             if not np.array_equal(block.get(f"{part}/count"), count):
-                raise bad_input(
-                    "other images or queries than the other blocks'", file=file, key=f"{part}/count"
-                )
+                raise bad_input("other images or queries than the other blocks'", file=file, key=f"{part}/count")
         sums = np.concatenate([block[name] for block in blocks])[order]
         protocol, direction, metric = name.split("/")
         columns[protocol, direction, metric] = (*per_image(sums, count), int(count.sum()))

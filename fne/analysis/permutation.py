@@ -34,9 +34,7 @@ def image_p_values(differences: np.ndarray, *, stream: int = 0, flips: int = FLI
     reached = np.zeros(differences.shape[1], dtype=np.int64)
     for start in range(0, flips, _CHUNK):
         size = min(_CHUNK, flips - start)
-        bits = numpy_stream(stream, "image signs", start).integers(
-            0, 2, (size, len(differences)), dtype=np.int8
-        )
+        bits = numpy_stream(stream, "image signs", start).integers(0, 2, (size, len(differences)), dtype=np.int8)
         sums = (2.0 * bits - 1.0) @ differences
         reached += (np.abs(sums) >= bound).sum(axis=0)
     return (1 + reached) / (1 + flips)

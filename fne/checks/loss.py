@@ -205,9 +205,7 @@ def _relabelled(loss: Loss, given: Case) -> None:
     moved = {name: one[..., order] for name, one in dense.items() if one is not None}
     if given.selection.index is not None:
         moved["index"] = order[given.selection.index]
-    exchanged = replace(
-        given, candidates=given.candidates[..., order, :], selection=replace(given.selection, **moved)
-    )
+    exchanged = replace(given, candidates=given.candidates[..., order, :], selection=replace(given.selection, **moved))
     demand(same(named[..., 0], value(loss, exchanged)[..., 0]), "the named positive is not what it takes", given.label)
 
 

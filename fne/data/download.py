@@ -93,9 +93,7 @@ def _locked(part: Path, url: str) -> Iterator[IO[bytes]]:
         yield handle
 
 
-def _attempt(
-    url: str, handle: IO[bytes], part: Path, size: int | None, timeout: float, progress: Progress
-) -> None:
+def _attempt(url: str, handle: IO[bytes], part: Path, size: int | None, timeout: float, progress: Progress) -> None:
     """One request for what is missing; returns when the file is complete.
 
     Raises:
@@ -138,9 +136,7 @@ def _mark(part: Path) -> Path:
     return part.with_name(f"{part.name}.version")
 
 
-def _receive(
-    url: str, answer: Any, handle: IO[bytes], part: Path, size: int | None, progress: Progress
-) -> None:
+def _receive(url: str, answer: Any, handle: IO[bytes], part: Path, size: int | None, progress: Progress) -> None:
     if url.startswith("https:") and not answer.geturl().startswith("https:"):
         raise bad_input("redirected to an address without encryption", file=url, value=answer.geturl())
     if answer.headers.get_content_type() == "text/html":

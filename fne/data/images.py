@@ -43,9 +43,7 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
         missing = [file for file, found in zip(files, there, strict=True) if not found]
         _refuse(root, "missing", missing, len(files), _elsewhere(root, missing[0]) or where if missing else None)
         progress = Progress("verify images", len(files), "images")
-        for file, (checksum, problem) in zip(
-            files, pool.map(_decode, (root / file for file in files)), strict=True
-        ):
+        for file, (checksum, problem) in zip(files, pool.map(_decode, (root / file for file in files)), strict=True):
             digest.update(checksum)
             if problem:
                 broken.append(f"{file} ({problem})")

@@ -33,9 +33,7 @@ def read(path: Path, stored: Any, dataset: str) -> list[Item]:
     if not isinstance(stored.get("images"), list) or not stored["images"]:
         raise bad_input("not in Karpathy's schema", file=path, key="images", allowed="a list of images")
     if dataset != CUSTOM and stored.get("dataset", dataset) != dataset:
-        raise bad_input(
-            "names another data set", file=path, key="dataset", value=stored["dataset"], allowed=[dataset]
-        )
+        raise bad_input("names another data set", file=path, key="dataset", value=stored["dataset"], allowed=[dataset])
     seen = _Seen(path)
     ids = {repr(image.get("imgid")) for image in stored["images"] if isinstance(image, dict)}
     return [_item(path, number, image, seen, ids) for number, image in enumerate(stored["images"])]
@@ -52,9 +50,7 @@ class _Seen:
         """Refuse a value of ``key`` that occurred before."""
         first = self.places.setdefault((key, repr(value)), place)
         if first != place:
-            raise bad_input(
-                f"occurs twice, first in {first}", file=self.path, key=f"{place}.{key}", value=value
-            )
+            raise bad_input(f"occurs twice, first in {first}", file=self.path, key=f"{place}.{key}", value=value)
 
 
 def _item(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> Item:
@@ -83,9 +79,7 @@ def _item(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> It
             problem = f"caption listed under {name} " + (
                 "belongs to another image" if repr(owner) in ids else "has no image"
             )
-            raise bad_input(
-                problem, file=path, key=f"{place}.imgid", value=owner, allowed=[image.get("imgid")]
-            )
+            raise bad_input(problem, file=path, key=f"{place}.imgid", value=owner, allowed=[image.get("imgid")])
         if "sentid" in sentence:
             seen.once("sentid", sentence["sentid"], place)
     known = all("sentid" in sentence for sentence in sentences)

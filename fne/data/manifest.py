@@ -130,11 +130,7 @@ class Manifest:
             and (self.sentids is None or len(self.sentids) == m)
         ):
             raise bad_input("columns have unequal lengths", file=path)
-        if m and (
-            np.any(np.diff(self.caption_image) < 0)
-            or self.caption_image[0] < 0
-            or self.caption_image[-1] >= n
-        ):
+        if m and (np.any(np.diff(self.caption_image) < 0) or self.caption_image[0] < 0 or self.caption_image[-1] >= n):
             raise bad_input("captions are not in image order", file=path, key="captions.image")
         ranks = [SPLITS.index(split) if split in SPLITS else -1 for split in self.image_splits]
         if -1 in ranks:
@@ -191,9 +187,7 @@ class Manifest:
         path = self.folder / self.truth_files[name]["file"]
         truth = Truth.load(path)
         if sha256_file(path) != self.truth_files[name]["sha256"]:
-            raise bad_input(
-                "not the file the manifest was written with", file=path, hint="prepare the data again"
-            )
+            raise bad_input("not the file the manifest was written with", file=path, hint="prepare the data again")
         return truth
 
     def exact_truth(self, name: str) -> Truth | None:
@@ -218,9 +212,7 @@ class Manifest:
     def _known(self, name: str) -> None:
         present = [split for split in SPLITS if split in self.image_splits]
         if name not in present:
-            raise bad_input(
-                "unknown split", file=self.folder / NAME, key="split", value=name, allowed=present
-            )
+            raise bad_input("unknown split", file=self.folder / NAME, key="split", value=name, allowed=present)
 
 
 def count_splits(image_splits: list[str], caption_image: Iterable[int]) -> dict[str, dict[str, int]]:

@@ -106,9 +106,7 @@ def pick(fields: Iterable[str], names: Sequence[str], path: Path, where: str, wh
     return found
 
 
-def to_record(
-    path: Path, where: str, row: Mapping[str, Any], fields: Iterable[str], split: str | None
-) -> Record:
+def to_record(path: Path, where: str, row: Mapping[str, Any], fields: Iterable[str], split: str | None) -> Record:
     """Check one row.
 
     Args:

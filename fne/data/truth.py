@@ -60,9 +60,7 @@ class Truth:
         kind = str(arrays.pop("kind"))
         if kind not in KINDS:
             raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=KINDS)
-        truth = cls(
-            kind, *(arrays.pop(name) for name in ("pairs", "image_queries", "caption_queries")), arrays
-        )
+        truth = cls(kind, *(arrays.pop(name) for name in ("pairs", "image_queries", "caption_queries")), arrays)
         truth.check(path)
         return truth
 
@@ -82,9 +80,7 @@ class Truth:
         pairs = self.pairs
         if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype != np.int32:
             shape = f"{pairs.dtype} {pairs.shape}"
-            raise bad_input(
-                "wrong shape or type", file=path, key="pairs", value=shape, allowed="int32 (P, 2)"
-            )
+            raise bad_input("wrong shape or type", file=path, key="pairs", value=shape, allowed="int32 (P, 2)")
         if len(pairs) and pairs.min() < 0:
             raise bad_input("negative position", file=path, key="pairs", value=int(pairs.min()))
         step_image, step_caption = np.diff(pairs[:, 0]), np.diff(pairs[:, 1])

@@ -42,9 +42,7 @@ class TieGroups:
     first: np.ndarray
 
 
-def tie_groups(
-    query: np.ndarray, greater: np.ndarray, ties: np.ndarray, n_queries: int, tie_rule: str
-) -> TieGroups:
+def tie_groups(query: np.ndarray, greater: np.ndarray, ties: np.ndarray, n_queries: int, tie_rule: str) -> TieGroups:
     """Group the positives of every query by tie.
 
     Under ``pessimistic`` the positives of a group take its last places, which is itself a tie group of

@@ -132,9 +132,7 @@ def count_ranks_in_blocks(
     return found[0], found[1]
 
 
-def _counts(
-    scores: torch.Tensor, rows: torch.Tensor, items: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _counts(scores: torch.Tensor, rows: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """How many entries of its row are greater than each chosen entry, and how many equal it (itself included).
 
     One sort per row and two binary searches per entry: comparing every entry with its whole row costs more from a

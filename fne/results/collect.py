@@ -87,9 +87,7 @@ def collect(study: Study, root: Path) -> Collected:
             ]
     if not any(job.seeds for job in jobs):
         reason = f"{missing[0]['variant']}, seed {missing[0]['seed']}: {missing[0]['reason']}"
-        raise bad_input(
-            "no run of this study has a result", file=root / paths.results_folder(study), hint=reason
-        )
+        raise bad_input("no run of this study has a result", file=root / paths.results_folder(study), hint=reason)
     for protocol, fingerprints in found.items():
         protocols.require_same(fingerprints)
         without = [file for job in jobs if (file := str(job.folder / f"metrics.{SPLIT}.json")) not in fingerprints]
@@ -97,9 +95,7 @@ def collect(study: Study, root: Path) -> Collected:
             problem = f"lacks protocol {protocol!r}, which {next(iter(fingerprints))} has"
             hint = "the runs were ranked with other data or truth: rank and evaluate it again"
             raise bad_input(problem, file=without[0], key="fingerprint", hint=hint)
-    return Collected(
-        tuple(jobs), tuple(missing), {name: next(iter(by.values())) for name, by in found.items()}
-    )
+    return Collected(tuple(jobs), tuple(missing), {name: next(iter(by.values())) for name, by in found.items()})
 
 
 def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:

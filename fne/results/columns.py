@@ -116,7 +116,8 @@ TABLES: dict[str, tuple[str, dict[str, Column]]] = {
             "p_seed_floor": Column("float", "The least value that it can take with so many seeds.", "probability"),
             "p_seed_holm": Column("float", "p_seed after Holm's correction; primary metric only.", "probability"),
             "family": Column(
-                "int", "Comparisons that Holm's correction counts; its p values are at least so many times the floor.",
+                "int",
+                "Comparisons that Holm's correction counts; its p values are at least so many times the floor.",
                 "comparisons",
             ),
             "note": Column("text", "What a reader must know about the row."),

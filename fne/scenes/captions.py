@@ -44,9 +44,7 @@ def draw_form(scene: Scene, level: int, choose: Chooser) -> Form:
         for item in items:
             placed = choose.chance(place)
             only = choose.below(4) if placed and level < 2 else 3
-            specs.append(
-                spec_of(item, choose.chance(size), row=placed and only != 0, col=placed and only != 1)
-            )
+            specs.append(spec_of(item, choose.chance(size), row=placed and only != 0, col=placed and only != 1))
     specs = _told_apart(items, specs)
     if len(specs) > 1 and choose.chance(0.85):
         atoms.append(_relation(items[0], items[1], specs[0], specs[1], choose))

@@ -59,9 +59,7 @@ def say(form: Form, choose: Chooser) -> str:
 def _say(form: Form, choose: Chooser) -> str:
     background = [BACKGROUNDS[atom[1]] for atom in form if atom[0] == "on"]
     count = [atom[1] for atom in form if atom[0] == "count"]
-    claims = [
-        _claim(atom, choose) for atom in choose.shuffled([a for a in form if a[0] not in ("on", "count")])
-    ]
+    claims = [_claim(atom, choose) for atom in choose.shuffled([a for a in form if a[0] not in ("on", "count")])]
     body = claims[0] if claims else ""
     for claim in claims[1:]:
         body += choose.pick((" and ", " and ", " with ")) + claim

@@ -47,9 +47,7 @@ def spec_of(
 ) -> Spec:
     """Describe an object by the chosen attributes only."""
     full = (item.size, item.colour, item.shape, item.row, item.col)
-    return tuple(
-        value if kept else ANY for value, kept in zip(full, (size, colour, shape, row, col), strict=True)
-    )  # type: ignore[return-value]
+    return tuple(value if kept else ANY for value, kept in zip(full, (size, colour, shape, row, col), strict=True))  # type: ignore[return-value]
 
 
 def incompatible(one: Spec, other: Spec) -> bool:
@@ -150,6 +148,4 @@ def _from_words(words: list[Any]) -> Atom:
 
 
 def _spec_from_words(words: list[str | None]) -> Spec:
-    return tuple(
-        ANY if word is None else field.index(word) for field, word in zip(FIELDS, words, strict=True)
-    )  # type: ignore[return-value]
+    return tuple(ANY if word is None else field.index(word) for field, word in zip(FIELDS, words, strict=True))  # type: ignore[return-value]

@@ -104,9 +104,7 @@ def run(data: dict[str, Any], folder: Path) -> None:
     with staging(folder) as temporary:
         (temporary / "images").mkdir()
         for name, split in splits.items():
-            pictures = render(
-                split.scenes, numpy_stream(data["seed"], "scenes", name, "pictures"), data["image_size"]
-            )
+            pictures = render(split.scenes, numpy_stream(data["seed"], "scenes", name, "pictures"), data["image_size"])
             new = [f"{name}-{index:06d}" for index in range(len(pictures))]
             ids += new
             files += [f"{one}.png" for one in new]

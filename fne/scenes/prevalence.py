@@ -88,9 +88,7 @@ def draw_split_forms(
         block *= 4
     missing = target - int(extra.sum())
     for index in order_situations(prevalence) if target else []:
-        drawn = _shared_captions(
-            scenes, np.flatnonzero(members == index), situations[index], per_image, choose
-        )
+        drawn = _shared_captions(scenes, np.flatnonzero(members == index), situations[index], per_image, choose)
         if not drawn:
             continue
         slots = [slot for slot, _ in drawn]

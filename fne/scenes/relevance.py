@@ -17,12 +17,8 @@ BLOCK_CELLS = 1 << 25
 _PAIRS = np.arange(16)
 # A subset of the four object slots is 4 bits; a set of ordered pairs of slots is 16 bits, pair (i, j) at
 # bit 4 i + j.
-_FIRST = np.array(
-    [sum(1 << (4 * i + j) for i in range(4) if m >> i & 1 for j in range(4)) for m in _PAIRS], np.uint16
-)
-_SECOND = np.array(
-    [sum(1 << (4 * i + j) for j in range(4) if m >> j & 1 for i in range(4)) for m in _PAIRS], np.uint16
-)
+_FIRST = np.array([sum(1 << (4 * i + j) for i in range(4) if m >> i & 1 for j in range(4)) for m in _PAIRS], np.uint16)
+_SECOND = np.array([sum(1 << (4 * i + j) for j in range(4) if m >> j & 1 for i in range(4)) for m in _PAIRS], np.uint16)
 
 
 class Evaluator:
@@ -105,10 +101,7 @@ class Evaluator:
         longest = max((len(form) for form in forms), default=1)
         # A short form repeats its first atom: x and x is x.
         rows = np.array(
-            [
-                [self._row(atom) for atom in form] + [self._row(form[0])] * (longest - len(form))
-                for form in forms
-            ],
+            [[self._row(atom) for atom in form] + [self._row(form[0])] * (longest - len(form)) for form in forms],
             np.int64,
         ).reshape(-1, longest)
         answers = self._bits[rows[:, 0]]

@@ -82,9 +82,7 @@ def render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
 def _render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
     n, cell = len(scenes), size // GRID
     ground = GROUND[scenes.background] + rng.normal(0, 5, (n, 3)).astype(np.float32)
-    coarse = (
-        rng.standard_normal((n, size // 3, size // 3), np.float32) * TEXTURE[scenes.background, None, None]
-    )
+    coarse = rng.standard_normal((n, size // 3, size // 3), np.float32) * TEXTURE[scenes.background, None, None]
     canvas = ground[:, None, None, :] + coarse.repeat(3, axis=1).repeat(3, axis=2)[..., None]
     # (n, 3, cell, 3, cell, 3): every cell of the grid is one block, so an object is pasted by plain indexing.
     blocks = canvas.reshape(n, GRID, cell, GRID, cell, 3)

@@ -41,9 +41,7 @@ SHARES = _SHARES / _SHARES.sum()
 
 _CELL_PAIRS = [(one, other) for one in range(CELLS) for other in range(CELLS) if one != other]
 _AT = [Object(0, 0, 0, *divmod(cell, GRID)) for cell in range(CELLS)]
-_STANDING = {
-    kind: [pair for pair in _CELL_PAIRS if holds(kind, _AT[pair[0]], _AT[pair[1]])] for kind in RELATIONS
-}
+_STANDING = {kind: [pair for pair in _CELL_PAIRS if holds(kind, _AT[pair[0]], _AT[pair[1]])] for kind in RELATIONS}
 _NOT_STANDING = {kind: [pair for pair in _CELL_PAIRS if pair not in _STANDING[kind]] for kind in RELATIONS}
 
 
@@ -84,8 +82,7 @@ def draw_situations(choose: Chooser) -> list[Situation]:
     found: dict[frozenset[tuple[int, int]], Situation] = {}
     while len(found) < SITUATIONS:
         first, second = (
-            (choose.below(len(SIZES)), choose.below(len(COLOURS)), choose.below(len(SHAPES)))
-            for _ in range(2)
+            (choose.below(len(SIZES)), choose.below(len(COLOURS)), choose.below(len(SHAPES))) for _ in range(2)
         )
         drawn = Situation(choose.below(len(BACKGROUNDS)), choose.pick(RELATIONS), first, second)
         if len(drawn.pair) == 2:

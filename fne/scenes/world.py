@@ -117,9 +117,7 @@ def from_scene_list(scenes: list[Scene]) -> Scenes:
 
 def concatenate(parts: list[Scenes]) -> Scenes:
     """Join batches of scenes."""
-    return Scenes(
-        np.concatenate([part.cells for part in parts]), np.concatenate([part.background for part in parts])
-    )
+    return Scenes(np.concatenate([part.cells for part in parts]), np.concatenate([part.background for part in parts]))
 
 
 def sample_scenes(n: int, rng: np.random.Generator) -> Scenes:

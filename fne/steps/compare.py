@@ -157,9 +157,7 @@ def _contrasts(
     found = batched_intervals(influence, resamples)
     p_image: dict[str, np.ndarray] = {}
     if paired:
-        together = image_p_values(
-            np.concatenate([images[variant] for variant in paired], axis=1), flips=flips
-        )
+        together = image_p_values(np.concatenate([images[variant] for variant in paired], axis=1), flips=flips)
         p_image = dict(zip(paired, np.split(together, len(paired)), strict=True))
     rows = []
     for variant in others:
@@ -184,9 +182,7 @@ def _contrasts(
                 row["note"] = _join(few, "exploratory: not in the family that Holm adjusts")
             rows.append(row)
         for key in (key for key in medians.get(variant, {}) if shared[variant]):
-            change = np.array(
-                [medians[variant][key][s] - medians[study.baseline][key][s] for s in shared[variant]]
-            )
+            change = np.array([medians[variant][key][s] - medians[study.baseline][key][s] for s in shared[variant]])
             p_seed, floor = seed_p_value(change)
             rows.append({**_named(variant, key), "baseline": study.baseline, "n_seeds": len(change),
                          "difference": change.mean(), "p_seed": p_seed, "p_seed_floor": floor,

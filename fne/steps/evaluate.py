@@ -58,9 +58,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
         "config": config,
         "fingerprint": {name: protocols.finish(meta["protocols"][name], rule) for name in scored},
         "rows": rows,
-        "record": provenance.record(
-            started, inputs={"rankings": file}, test_accesses=meta["record"]["test_accesses"]
-        ),
+        "record": provenance.record(started, inputs={"rankings": file}, test_accesses=meta["record"]["test_accesses"]),
     }
     with atomic_path(root / paths.queries(study, variant, block, split)) as temporary:
         np.savez_compressed(temporary, seeds=np.array(seeds, dtype=np.int64), **values)

@@ -180,9 +180,7 @@ class _Rehearsal(Engine):
         return found
 
 
-def measure(
-    study: Study, variant: str, root: Path, threads: int, device: str, clock: Clock, launch: float
-) -> Measured:
+def measure(study: Study, variant: str, root: Path, threads: int, device: str, clock: Clock, launch: float) -> Measured:
     """Measure one variant; reads training and validation data only and leaves nothing behind.
 
     Args:

@@ -78,9 +78,7 @@ def variant_of(study: Study, variant: str) -> Variant:
         UserError: The variant is not in the study.
     """
     if variant not in study.variants:
-        raise bad_input(
-            "is not a variant of this study", file=study.name, value=variant, allowed=study.variants
-        )
+        raise bad_input("is not a variant of this study", file=study.name, value=variant, allowed=study.variants)
     return study.library[variant]
 
 

@@ -76,10 +76,7 @@ class Field:
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return (
-            abs(value) <= sys.float_info.max
-            and above
-            and below
-            and (self.multiple == 1 or value % self.multiple == 0)
+            abs(value) <= sys.float_info.max and above and below and (self.multiple == 1 or value % self.multiple == 0)
         )
 
 
@@ -112,9 +109,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def check_key(
-    key: str, fields: Mapping[str, Field], file: str | Path | None, shown: str | None = None
-) -> Field:
+def check_key(key: str, fields: Mapping[str, Field], file: str | Path | None, shown: str | None = None) -> Field:
     """Find the field of a key.
 
     Raises:

@@ -138,15 +138,11 @@ class Library:
             line = [variant.id for variant in chain]
             if child.parent in line:
                 cycle = " -> ".join([*line[line.index(child.parent) :], child.parent])
-                raise bad_input(
-                    "a cycle of parents", file=child.file, key="parent", value=child.parent, hint=cycle
-                )
+                raise bad_input("a cycle of parents", file=child.file, key="parent", value=child.parent, hint=cycle)
             stem = child.parent.partition("--")[0]
             known = self.members(stem) if stem in self._stems else ["base", *self._stems]
             if child.parent not in known:
-                raise bad_input(
-                    "unknown parent", file=child.file, key="parent", value=child.parent, allowed=known
-                )
+                raise bad_input("unknown parent", file=child.file, key="parent", value=child.parent, allowed=known)
             chain.append(self.variant(child.parent))
         return chain[::-1]
 
@@ -181,9 +177,7 @@ class Library:
             if key not in read:
                 problems.report("is not read by this variant", hint=why_unread(key, after), **at)
             if key not in variant.swept and before.get(key, ABSENT) == value:
-                problems.report(
-                    f"changes nothing: {variant.parent} has the same value", hint="leave it out", **at
-                )
+                problems.report(f"changes nothing: {variant.parent} has the same value", hint="leave it out", **at)
         self._check_isolates(variant, before, problems)
         with problems.collect():
             check_selection(after, variant.file)

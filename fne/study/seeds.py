@@ -62,11 +62,7 @@ def parse_block(name: str) -> list[int]:
     elif re.fullmatch(r"\d+(_\d+)*", name):
         seeds = [int(seed) for seed in name.split("_")]
     if not seeds or seeds != sorted(set(seeds)):
-        raise bad_input(
-            "not a block of seeds", key="block", value=name, allowed="7, 0-4 or 0_3_7, seeds increasing"
-        )
+        raise bad_input("not a block of seeds", key="block", value=name, allowed="7, 0-4 or 0_3_7, seeds increasing")
     if block_name(seeds) != name:
-        raise bad_input(
-            "not the name of this block", key="block", value=name, hint=f"write {block_name(seeds)}"
-        )
+        raise bad_input("not the name of this block", key="block", value=name, hint=f"write {block_name(seeds)}")
     return seeds

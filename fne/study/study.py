@@ -68,9 +68,7 @@ def resolve(study: Study, variant: str) -> dict[str, Any]:
         UserError: The variant is not in the study.
     """
     if variant not in study.configs:
-        raise bad_input(
-            "is not a variant of this study", file=study.name, value=variant, allowed=study.variants
-        )
+        raise bad_input("is not a variant of this study", file=study.name, value=variant, allowed=study.variants)
     return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
 
 

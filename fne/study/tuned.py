@@ -78,9 +78,7 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
             values[variant] = {}
             for key, value in flatten(given, file).items():
                 with problems.collect():
-                    values[variant][key] = check_value(
-                        value, variant_field(key, file, prefix), file, f"{prefix}{key}"
-                    )
+                    values[variant][key] = check_value(value, variant_field(key, file, prefix), file, f"{prefix}{key}")
             text_of({f"reasons.{variant}": sections["reasons"].get(variant)}, f"reasons.{variant}", file)
     for variant in sections["reasons"]:
         if variant not in sections["values"]:

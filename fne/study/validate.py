@@ -146,9 +146,7 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         check_selection(flat, where)
     epochs = flat["train.epochs"]
     if flat["warmup.epochs"] >= epochs:
-        misfit(
-            "warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs, which is {epochs}"
-        )
+        misfit("warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs, which is {epochs}")
     if flat["train.schedule"] == "milestones" and flat["train.milestones"][-1] >= epochs:
         misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
     if not {1, 5, 10} <= set(flat["evaluation.ks"]):
@@ -198,9 +196,7 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
                 hint="it belongs to the regime finetune; mean leaves padding out",
             )
         if flat[f"encoders.{modality}.level"] != level:
-            misfit(
-                f"encoders.{modality}.level", f"model.head {head!r} reads {level} features", allowed=[level]
-            )
+            misfit(f"encoders.{modality}.level", f"model.head {head!r} reads {level} features", allowed=[level])
     problems.raise_any(str(where))
 
 
@@ -276,9 +272,7 @@ def digest(config: Mapping[str, Any]) -> str:
     for nothing.
     """
     flat = {
-        key: value
-        for key, value in flatten(config).items()
-        if key not in PATH_KEYS and not key.startswith(KEPT_ONLY)
+        key: value for key, value in flatten(config).items() if key not in PATH_KEYS and not key.startswith(KEPT_ONLY)
     }
     for key, value in flat.items():
         if key.startswith("encoders.") and key.endswith(".checkpoint") and is_path(value):

@@ -20,9 +20,7 @@ RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
 STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
 ROLES = ("scientific", "nuisance", "control")
 VARIANT_KEYS = ("title", "asks", "parent", "set", "isolates", "role", "sweep")
-VARIANT_FIELDS = {
-    key: field for key, field in RUN_FIELDS.items() if key.partition(".")[0] in VARIANT_SECTIONS
-}
+VARIANT_FIELDS = {key: field for key, field in RUN_FIELDS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
 
 
 @dataclass(frozen=True)
@@ -162,14 +160,8 @@ def _axes(given: Any, delta: Mapping[str, Any], file: Path, problems: Problems) 
 
 
 def _isolates(given: Any, file: Path, problems: Problems) -> tuple[str, ...]:
-    if (
-        not isinstance(given, list)
-        or any(not isinstance(key, str) for key in given)
-        or len(set(given)) < len(given)
-    ):
-        problems.report(
-            "must be a list of distinct dotted keys ([] for none)", file=file, key="isolates", value=given
-        )
+    if not isinstance(given, list) or any(not isinstance(key, str) for key in given) or len(set(given)) < len(given):
+        problems.report("must be a list of distinct dotted keys ([] for none)", file=file, key="isolates", value=given)
         return ()
     for key in given:
         with problems.collect():

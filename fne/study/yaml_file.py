@@ -74,11 +74,7 @@ def _loaded(text: str) -> Any:
 def _text_keys(value: Mapping[Any, Any], path: Path, prefix: str) -> None:
     for key, item in value.items():
         if not isinstance(key, str):
-            hint = (
-                "YAML reads an unquoted on/off/yes/no as a truth value"
-                if isinstance(key, bool)
-                else "quote it"
-            )
+            hint = "YAML reads an unquoted on/off/yes/no as a truth value" if isinstance(key, bool) else "quote it"
             raise bad_input("a key must be text", file=path, key=f"{prefix}{key}", hint=hint)
         if isinstance(item, dict):
             _text_keys(item, path, f"{prefix}{key}.")

@@ -28,9 +28,7 @@ def check_known(strategy: Strategy, config: dict[str, Any], val: Pairs) -> None:
 
 
 @torch.no_grad()
-def known_pairs(
-    learner: Learner, val: Pairs, seeds: Sequence[int], epoch: int, images: int
-) -> tuple[Tensor, Tensor]:
+def known_pairs(learner: Learner, val: Pairs, seeds: Sequence[int], epoch: int, images: int) -> tuple[Tensor, Tensor]:
     """Similarities of random validation images, one random caption each, and which of the pairs are relevant.
 
     Args:

@@ -92,4 +92,3 @@ class Context:
 
     def _same_image(self, direction: int) -> Tensor:
         return self.batch.image_row.unsqueeze(-1) == self.candidates.image_row.unsqueeze(-2)
-

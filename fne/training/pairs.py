@@ -49,9 +49,7 @@ class Corpus:
         for modality in paths.MODALITIES:
             folder = root / paths.features_folder(study, modality)
             encoder = paths.encoder(study, modality, root)
-            stores[modality] = Features.open(
-                folder, manifest.fingerprint(modality), modality=modality, encoder=encoder
-            )
+            stores[modality] = Features.open(folder, manifest.fingerprint(modality), modality=modality, encoder=encoder)
         fingerprints = {f"data.{modality}": manifest.fingerprint(modality) for modality in paths.MODALITIES}
         fingerprints |= {f"features.{modality}": store.fingerprint for modality, store in stores.items()}
         return cls(manifest, stores["image"], stores["text"], fingerprints)

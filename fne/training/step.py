@@ -283,4 +283,3 @@ def warmup_rule(config: dict[str, Any]) -> Rule:
 
     strategy = {"all": All, "hardest": Hardest}[config["warmup"]["rule"]]()
     return Rule(strategy, Triplet(margin=config["warmup"]["margin"]))
-

@@ -42,9 +42,7 @@ def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> 
     if not names:
         if requested == "cuda":
             shown = "there is none" if visible is None else f"CUDA_VISIBLE_DEVICES={visible!r} leaves none"
-            raise bad_input(
-                f"no CUDA device: {shown}", key="--device", value=requested, allowed=["auto", "cpu"]
-            )
+            raise bad_input(f"no CUDA device: {shown}", key="--device", value=requested, allowed=["auto", "cpu"])
         yield "cpu"
         return
     if visible and any(name in os.environ for name in SCHEDULERS):
@@ -131,9 +129,7 @@ def _take(names: list[str], folder: Path, poll: float) -> _Lock:
                 continue
             return _Lock(name, handle)
         if not told:
-            print(
-                f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr
-            )
+            print(f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr)
             told = True
         time.sleep(poll)
 

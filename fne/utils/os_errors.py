@@ -24,9 +24,7 @@ def explain(error: BaseException) -> str | None:
     if "No space left on device" in text or ("requested and" in text and "written" in text):
         # numpy and safetensors report a full disk without an error number.
         return f"the disk is full ({text}); free some space and run the same command again"
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(w in text for w in OUT_OF_MEMORY)
-    ):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in text for w in OUT_OF_MEMORY)):
         details = f" ({text})" if text else ""
         return f"out of memory{details}; {LESS_MEMORY}"
     return None

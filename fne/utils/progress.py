@@ -22,8 +22,9 @@ class Progress:
         stream: Where to write; standard error by default.
     """
 
-    def __init__(self, label: str, total: int, unit: str, *, done: int = 0, log_every: float = 10.0,
-                 stream: TextIO | None = None) -> None:
+    def __init__(
+        self, label: str, total: int, unit: str, *, done: int = 0, log_every: float = 10.0, stream: TextIO | None = None
+    ) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = self._first = done
         self.stream = stream or sys.stderr

@@ -59,9 +59,8 @@ def record(
     Args:
         started: When the work began, from :func:`now`.
         device: ``"cpu"`` or ``"cuda"``; for ``"cuda"`` the record names the model of the device.
-        inputs: Name -> file (a ``Path``, whose SHA-256 is taken) or a fingerprint that is already known (a
-        ``str``). test_accesses: What :func:`log_test_access` returned for each reading of the test split by
-        this work.
+        inputs: Name -> file (a ``Path``, whose SHA-256 is taken) or a fingerprint that is already known (a ``str``).
+        test_accesses: What :func:`log_test_access` returned for each reading of the test split by this work.
 
     Returns:
         ``python``, ``packages``, ``commit`` and ``dirty`` (None outside git), ``source`` (digest of the
@@ -88,8 +87,7 @@ def record(
         "seconds": round((finished - started).total_seconds(), 3),
         "peak_memory_mb": peak_memory_mb(),
         "inputs": {
-            name: sha256_file(value) if isinstance(value, Path) else value
-            for name, value in (inputs or {}).items()
+            name: sha256_file(value) if isinstance(value, Path) else value for name, value in (inputs or {}).items()
         },
         "test_accesses": [dict(access) for access in test_accesses],
     }
@@ -235,8 +233,6 @@ def read_test_accesses(log: Path) -> list[dict[str, str]]:
         except json.JSONDecodeError:
             entry = None
         if not isinstance(entry, dict) or "time" not in entry:
-            raise bad_input(
-                "not an entry of the log of test accesses", file=log, key=f"line {number}", value=line[:80]
-            )
+            raise bad_input("not an entry of the log of test accesses", file=log, key=f"line {number}", value=line[:80])
         entries.append(entry)
     return entries

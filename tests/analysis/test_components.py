@@ -70,9 +70,7 @@ def dense(cells: list[Cell], covariance: np.ndarray, variances: dict[str, float]
     inverse, ones, values = np.linalg.inv(matrix), np.ones(size), np.array(scores)
     mean = ones @ inverse @ values / (ones @ inverse @ ones)
     rest = values - mean
-    return -0.5 * float(
-        np.linalg.slogdet(matrix)[1] + math.log(ones @ inverse @ ones) + rest @ inverse @ rest
-    )
+    return -0.5 * float(np.linalg.slogdet(matrix)[1] + math.log(ones @ inverse @ ones) + rest @ inverse @ rest)
 
 
 @pytest.mark.parametrize("seed", range(5))

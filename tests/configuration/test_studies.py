@@ -63,9 +63,7 @@ def test_bad_study(project: Project, changes: dict, saying: list[str]) -> None:
     project.fails(saying=["paper.yaml", *saying])
 
 
-@pytest.mark.parametrize(
-    "key", ["title", "question", "regime", "variants", "seeds", "block", "baseline", "primary"]
-)
+@pytest.mark.parametrize("key", ["title", "question", "regime", "variants", "seeds", "block", "baseline", "primary"])
 def test_study_without_a_required_key(project: Project, key: str) -> None:
     content = project.read("studies/paper")
     del content[key]
@@ -83,9 +81,7 @@ def test_unknown_study(project: Project) -> None:
 
 
 def test_a_value_that_no_variant_of_the_study_reads(project: Project) -> None:
-    project.edit(
-        "studies/paper", set={"negatives": {"tau": 1.0}}, variants=["random", "infonce"], baseline="random"
-    )
+    project.edit("studies/paper", set={"negatives": {"tau": 1.0}}, variants=["random", "infonce"], baseline="random")
     project.fails(saying=["paper.yaml", "set.negatives.tau", "read by no variant"])
     project.edit("studies/paper", variants=["random", "fne"])
     assert config.resolve(project.load(), "fne")["negatives"]["tau"] == 1.0
@@ -110,9 +106,7 @@ def test_all_problems_are_told_together(project: Project) -> None:
     project.edit("variants/random", role="other")
     project.edit("studies/paper", seeds=[0, 0], baseline="nobody", set={"train": {"epochs": "2e-5"}})
     project.edit("studies/paper", data={"trian": 1}, primary={"metric": "rsum", "protocol": "x"})
-    message = project.fails(
-        overrides={"loss.margn": 1, "train.optimizer": "sgd"}, saying=["problems in study 'paper'"]
-    )
+    message = project.fails(overrides={"loss.margn": 1, "train.optimizer": "sgd"}, saying=["problems in study 'paper'"])
     files = ("fne_no_cutdown.yaml", "random.yaml")
     keys = ("seeds", "baseline", "2e-5", "data.trian", "primary.protocol", "loss.margn", "'sgd'")
     for words in files + keys:
@@ -128,15 +122,9 @@ def test_misfits_name_the_variant(project: Project) -> None:
 
 
 def test_text_that_looks_like_a_number_is_told_how_to_be_written(project: Project) -> None:
-    text = (
-        project.path("base")
-        .read_text(encoding="utf-8")
-        .replace("learning_rate: 1.0e-3", "learning_rate: 2e-5")
-    )
+    text = project.path("base").read_text(encoding="utf-8").replace("learning_rate: 1.0e-3", "learning_rate: 2e-5")
     project.write("base", text)
-    project.fails(
-        saying=["base.yaml: train.learning_rate", "'2e-5'", "YAML reads this as text: write 2.0e-05"]
-    )
+    project.fails(saying=["base.yaml: train.learning_rate", "'2e-5'", "YAML reads this as text: write 2.0e-05"])
     assert yaml.safe_load("2.0e-05") == 2e-5
     for number in (2e-5, 1e20, 0.1, 123456.789, 1e-300):
         assert yaml.safe_load(yaml_number(number)) == number

@@ -54,9 +54,7 @@ class Corpus:
             Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(self.images / name)
             sentences = []
             for k in range(1 + imgid % 3):
-                sentences.append(
-                    {"raw": f"Caption {k} of {imgid} .", "tokens": [], "imgid": imgid, "sentid": sentid}
-                )
+                sentences.append({"raw": f"Caption {k} of {imgid} .", "tokens": [], "imgid": imgid, "sentid": sentid})
                 sentid += 1
             entries.append({"filename": name, "imgid": imgid, "split": split, "sentences": sentences})
         self.entries: list[dict[str, Any]] = entries

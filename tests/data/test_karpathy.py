@@ -142,9 +142,7 @@ def change(*path: object, value: object) -> Callable[[Corpus], None]:
         (change(1, value="picture"), r"images\[1\]: not an image entry"),
     ],
 )
-def test_annotations_that_cannot_be_used(
-    corpus: Corpus, edit: Callable[[Corpus], None], message: str
-) -> None:
+def test_annotations_that_cannot_be_used(corpus: Corpus, edit: Callable[[Corpus], None], message: str) -> None:
     edit(corpus)
     assert "dataset_tiny.json" in refused(corpus, message)
 
@@ -267,9 +265,7 @@ def test_unknown_key_of_the_section(corpus: Corpus) -> None:
 
 
 def test_judgements_become_the_truth_of_test(corpus: Corpus) -> None:
-    corpus.judge(
-        "crowdflower", "picture0.jpg\tpicture5.jpg#2\t1\t3\t0\npicture5.jpg\tpicture0.jpg#0\t0\t0\t3\n"
-    )
+    corpus.judge("crowdflower", "picture0.jpg\tpicture5.jpg#2\t1\t3\t0\npicture5.jpg\tpicture0.jpg#0\t0\t0\t3\n")
     manifest = prepared(corpus)
     truth = manifest.truth("test")
     assert manifest.truth_files["test"]["kind"] == truth.kind == "judged"

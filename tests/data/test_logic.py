@@ -25,9 +25,7 @@ from fne.utils.errors import UserError
 
 RED, BLUE, CIRCLE, STAR, SMALL, LARGE = 0, 5, 0, 5, 0, 1
 # A large red circle at the top left, a small blue star at its right, a small red circle at the bottom right.
-SCENE = Scene(
-    2, (Object(LARGE, RED, CIRCLE, 0, 0), Object(SMALL, BLUE, STAR, 0, 1), Object(SMALL, RED, CIRCLE, 2, 2))
-)
+SCENE = Scene(2, (Object(LARGE, RED, CIRCLE, 0, 0), Object(SMALL, BLUE, STAR, 0, 1), Object(SMALL, RED, CIRCLE, 2, 2)))
 
 
 def spec(size: int = ANY, colour: int = ANY, shape: int = ANY, row: int = ANY, col: int = ANY):
@@ -75,9 +73,7 @@ def test_diagonal_neighbours_are_not_beside() -> None:
 
 def test_a_form_is_a_conjunction() -> None:
     true, false = ("on", 2), ("count", 4)
-    assert (
-        evaluate((true,), SCENE) and not evaluate((true, false), SCENE) and not evaluate((false, true), SCENE)
-    )
+    assert evaluate((true,), SCENE) and not evaluate((true, false), SCENE) and not evaluate((false, true), SCENE)
     assert form_of([true, false, true]) == form_of([false, true])
 
 
@@ -105,9 +101,7 @@ def many_forms(seed: int, count: int) -> tuple[Scenes, list]:
         return spec_of(item, *(choose.chance(0.3) for _ in range(5)))
 
     for _ in range(count):
-        kinds = [
-            choose.pick(("on", "count", "some", "number", *RELATIONS)) for _ in range(1 + choose.below(2))
-        ]
+        kinds = [choose.pick(("on", "count", "some", "number", *RELATIONS)) for _ in range(1 + choose.below(2))]
         made = {
             "on": lambda: ("on", choose.below(4)),
             "count": lambda: ("count", 2 + choose.below(3)),
@@ -141,9 +135,7 @@ def test_chunks_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(relevance, "SCENE_CHUNK", 24)
     monkeypatch.setattr(relevance, "BLOCK_CELLS", 1)
     np.testing.assert_array_equal(relevant_pairs(scenes, forms), whole)
-    np.testing.assert_array_equal(
-        count_matches(scenes, forms), np.bincount(whole[:, 1], minlength=len(forms))
-    )
+    np.testing.assert_array_equal(count_matches(scenes, forms), np.bincount(whole[:, 1], minlength=len(forms)))
 
 
 def test_more_atoms_than_the_first_table_holds() -> None:
@@ -180,9 +172,7 @@ def test_drawn_forms_are_true_of_their_scene(level: int) -> None:
 def test_a_full_form_is_true_of_equal_scenes_only() -> None:
     rng = np.random.default_rng(5)
     scenes = sample_scenes(200, rng)
-    assert relevant_pairs(scenes, [full_form(scene) for scene in scenes]).tolist() == [
-        [i, i] for i in range(200)
-    ]
+    assert relevant_pairs(scenes, [full_form(scene) for scene in scenes]).tolist() == [[i, i] for i in range(200)]
     # One object less, or one more, is another scene.
     fewer = [Scene(scene.background, scene.objects[:-1]) for scene in scenes if len(scene.objects) > 2]
     for less, more in zip(fewer, (scene for scene in scenes if len(scene.objects) > 2), strict=True):
@@ -195,9 +185,7 @@ def test_mentions_cannot_mean_one_object() -> None:
     scenes, choose = sample_scenes(500, rng), Chooser(rng)
     for scene in scenes:
         for level in range(5):
-            specs = [
-                part for atom in draw_form(scene, level, choose) for part in atom if isinstance(part, tuple)
-            ]
+            specs = [part for atom in draw_form(scene, level, choose) for part in atom if isinstance(part, tuple)]
             for i, one in enumerate(specs):
                 assert all(incompatible(one, other) for other in specs[i + 1 :])
 

@@ -30,14 +30,10 @@ def test_truth_is_recomputed_from_the_stored_forms_and_scenes(prepared: Path) ->
     manifest = Manifest.load(prepared)
     truth = manifest.truth("val")
     scenes, forms = list(load_scenes(prepared / "scenes.val.npz")), read_forms(prepared / "forms.val.json")
-    expected = [
-        [i, c] for i, scene in enumerate(scenes) for c, form in enumerate(forms) if evaluate(form, scene)
-    ]
+    expected = [[i, c] for i, scene in enumerate(scenes) for c, form in enumerate(forms) if evaluate(form, scene)]
     assert truth.pairs.tolist() == expected
     assert truth.kind == "exact"
-    assert truth.image_queries.tolist() == list(range(80)) and truth.caption_queries.tolist() == list(
-        range(240)
-    )
+    assert truth.image_queries.tolist() == list(range(80)) and truth.caption_queries.tolist() == list(range(240))
     measured = prevalence(len(expected), 80, 240)
     assert manifest.truth_files["val"]["prevalence"] == measured > 0
     counts = np.sort(np.bincount([c for _, c in expected]))
@@ -55,9 +51,7 @@ def test_own_pairs_are_always_relevant(prepared: Path, split: str) -> None:
 def test_pictures_are_those_of_the_scenes(prepared: Path) -> None:
     """Files are in scene order: the middle of every cell tells whether it is empty."""
     manifest = Manifest.load(prepared)
-    cells = np.concatenate(
-        [load_scenes(prepared / f"scenes.{split}.npz").cells for split in ("train", "val", "test")]
-    )
+    cells = np.concatenate([load_scenes(prepared / f"scenes.{split}.npz").cells for split in ("train", "val", "test")])
     for row in range(0, len(cells), 17):
         picture = np.asarray(Image.open(manifest.image_paths()[row]), float)
         assert picture.shape == (48, 48, 3)
@@ -77,9 +71,7 @@ def test_scenes_that_would_repeat_are_drawn_again() -> None:
     situations = draw_situations(Chooser(np.random.default_rng(0)))
     members = np.repeat(np.arange(len(situations)), quotas(300))
     first = Sampler(situations, Chooser(np.random.default_rng(1))).draw(members)
-    again = scenes_prepare._draw_unique(
-        Sampler(situations, Chooser(np.random.default_rng(1))), members, first.keys()
-    )
+    again = scenes_prepare._draw_unique(Sampler(situations, Chooser(np.random.default_rng(1))), members, first.keys())
     assert not np.isin(again.keys(), first.keys()).any()
     assert len(np.unique(again.keys())) == 300
 

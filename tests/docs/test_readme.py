@@ -40,9 +40,7 @@ def blocks() -> list[Block]:
     found = []
     for match in FENCE.finditer(README):
         lines = [line.removeprefix(match["indent"]) for line in match["text"].splitlines()]
-        found.append(
-            Block(match["language"], frozenset((match["how"] or "").split()), "\n".join(lines) + "\n")
-        )
+        found.append(Block(match["language"], frozenset((match["how"] or "").split()), "\n".join(lines) + "\n"))
     return found
 
 

@@ -106,9 +106,7 @@ def test_text_poolings_do_not_see_padding(checkpoint: Callable[..., Path]) -> No
     folder = checkpoint("bert")
     model, tokenizer = plain(folder), transformers.AutoTokenizer.from_pretrained(folder)
     made = {
-        (level, pooling): load(section(folder, level=level, pooling=pooling, max_length=40), "text").encode(
-            TEXTS
-        )
+        (level, pooling): load(section(folder, level=level, pooling=pooling, max_length=40), "text").encode(TEXTS)
         for level, pooling in (("pooled", "mean"), ("pooled", "cls"), ("pooled", "pooler"), ("tokens", "mean"))
     }
     for row, text in enumerate(TEXTS):

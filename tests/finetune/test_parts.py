@@ -293,9 +293,7 @@ def test_transforms_without_randomness_squash_only() -> None:
     section = {"image_size": 32, "crop": "none", "flip": False, "randaugment_operations": 0}
     transform = Transform.of(section)
     image = Image.fromarray(np.random.default_rng(2).integers(0, 255, (50, 70, 3), dtype=np.uint8))
-    np.testing.assert_array_equal(
-        transform.training(image, np.random.default_rng(0)), transform.evaluation(image)
-    )
+    np.testing.assert_array_equal(transform.training(image, np.random.default_rng(0)), transform.evaluation(image))
     flipped = Transform.of(section | {"flip": True})
     seen = [flipped.training(image, np.random.default_rng(seed)) for seed in range(20)]
     mirrored = sum((one == transform.evaluation(image)[:, :, ::-1]).all() for one in seen)

@@ -80,16 +80,11 @@ def test_every_metric_by_its_definition() -> None:
         flags = np.take_along_axis(turn(own), order, 1)
         truth = np.take_along_axis(turn(relevance()), order, 1)[queries]
         for k in (1, 5, 10):
-            assert found["own", direction, f"r{k}"] == pytest.approx(
-                np.mean([row[:k].any() for row in flags])
-            )
+            assert found["own", direction, f"r{k}"] == pytest.approx(np.mean([row[:k].any() for row in flags]))
         ranks = [np.flatnonzero(row)[0] + 1 for row in flags]
         assert found["own", direction, "median_rank"] == np.median(ranks)
         total = [int(row.sum()) for row in truth]
-        at_r = [
-            sum(row[: r + 1].mean() for r in range(n) if row[r]) / n
-            for row, n in zip(truth, total, strict=True)
-        ]
+        at_r = [sum(row[: r + 1].mean() for r in range(n) if row[r]) / n for row, n in zip(truth, total, strict=True)]
         assert found["truth", direction, "map_at_r"] == pytest.approx(np.mean(at_r), abs=1e-12)
         precision = [row[:n].mean() for row, n in zip(truth, total, strict=True)]
         assert found["truth", direction, "r_precision"] == pytest.approx(np.mean(precision), abs=1e-12)
@@ -285,9 +280,7 @@ def ranked(tmp_path: Path):
     """A study with the rankings of one job, as ``rank`` writes them."""
     study = load_study("smoke", root=ROOT)
     arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
-    found, failed = rank_replicates(
-        [(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays
-    )
+    found, failed = rank_replicates([(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays)
     meta = {
         "schema": 2, "study": "smoke", "variant": "fne", "title": "FNE", "block": "0-1",
         "dataset": "flickr8k",
@@ -322,11 +315,7 @@ def test_evaluate_follows_the_tie_rule_of_the_study_but_no_other_training(ranked
     flat = {**study.configs["fne"], "evaluation.tie_rule": "pessimistic"}
     evaluate.run(replace(study, configs={**study.configs, "fne": flat}), "fne", "0-1", "test", tmp_path)
     metrics = json.loads((file.parent / "metrics.test.json").read_text())
-    assert (
-        metrics["fingerprint"]["own"]["tie_rule"]
-        == metrics["config"]["evaluation"]["tie_rule"]
-        == "pessimistic"
-    )
+    assert metrics["fingerprint"]["own"]["tie_rule"] == metrics["config"]["evaluation"]["tie_rule"] == "pessimistic"
     flat = {**study.configs["fne"], "negatives.tau": 0.75}
     with pytest.raises(UserError, match="negatives.tau was 0.5 and is now 0.75.*train the variant again"):
         evaluate.run(replace(study, configs={**study.configs, "fne": flat}), "fne", "0-1", "test", tmp_path)

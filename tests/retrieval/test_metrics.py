@@ -101,9 +101,7 @@ def test_without_ties_the_reference_package_agrees() -> None:
         assert found["r_precision"].mean() == pytest.approx(expected["eccv_rprecision"], abs=1e-9)
         assert found["r1"].mean() == pytest.approx(expected["eccv_r1"], abs=1e-9)
         for k in KS:
-            assert found[f"r{k}"].mean() == pytest.approx(
-                reference.compute_r_at_k(ranked, truth, k), abs=1e-9
-            )
+            assert found[f"r{k}"].mean() == pytest.approx(reference.compute_r_at_k(ranked, truth, k), abs=1e-9)
 
 
 def test_all_equal_scores_give_exactly_chance_level() -> None:

@@ -43,16 +43,9 @@ def test_rankings_and_metrics_are_those_of_the_embeddings(ranked) -> None:
     manifest = Manifest.load(root / paths.data_folder(study))
     split, pairs = manifest.split("test"), manifest.truth("test").pairs
     np.testing.assert_array_equal(arrays["pairs"], pairs)
-    assert (
-        meta["failed"] == {}
-        and meta["seeds"] == [0, 1]
-        and meta["digest"] == meta_of(folder / "run.json")["digest"]
-    )
+    assert meta["failed"] == {} and meta["seeds"] == [0, 1] and meta["digest"] == meta_of(folder / "run.json")["digest"]
     metrics = meta_of(folder / "metrics.test.json")
-    values = {
-        (row["seed"], row["protocol"], row["direction"], row["metric"]): row["value"]
-        for row in metrics["rows"]
-    }
+    values = {(row["seed"], row["protocol"], row["direction"], row["metric"]): row["value"] for row in metrics["rows"]}
     assert len(values) == len(metrics["rows"]) == 2 * 15
     for seed, image, text in embed_split(study, *JOB, "test", root):
         scores = (image.double().numpy() @ text.double().numpy().T).astype(np.float32)
@@ -97,9 +90,7 @@ def test_the_study_has_this_run_and_says_what_else_it_lacks(ranked) -> None:
     assert {(row["variant"], row["seed"], row["stage"]) for row in tables["missing"]} == {
         (variant, seed, "train") for variant in ("hardest_in_batch", "infonce") for seed in "01"
     }
-    assert {row["note"].split(";")[0] for row in tables["contrasts"]} == {
-        "not compared: the baseline has no result"
-    }
+    assert {row["note"].split(";")[0] for row in tables["contrasts"]} == {"not compared: the baseline has no result"}
     assert all(row["low"] == "" and row["method"].startswith("none: ") for row in tables["intervals"])
     assert len(tables["curves"]) == 6 and len(tables["cost"]) == 1 and tables["audit"]
 
@@ -124,9 +115,7 @@ def test_an_unknown_split_or_a_job_without_weights_is_one_clear_error(ranked) ->
     with pytest.raises(UserError, match="no such file"):
         rank.run(study, "infonce", "0-1", "test", root, 1, "cpu")
     assert not (root / paths.rankings(study, "infonce", "0-1", "test")).exists()
-    assert len(read_test_accesses(root / paths.test_accesses(study))) == 1, (
-        "nothing was read, nothing is logged"
-    )
+    assert len(read_test_accesses(root / paths.test_accesses(study))) == 1, "nothing was read, nothing is logged"
 
 
 def test_relevance_files_are_ranked_on_the_test_split_and_named_in_the_record(

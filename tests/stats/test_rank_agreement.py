@@ -49,9 +49,7 @@ TRUE = np.arange(10.0)
 
 @pytest.mark.parametrize("other", [TRUE, TRUE[[0, 1, 3, 2, 4, 5, 7, 6, 8, 9]], TRUE[[4, 8, 2, 6, 9, 0, 5, 1, 7, 3]]])
 @pytest.mark.parametrize(("seeds", "noise", "images"), [(3, 1.0, 1), (5, 1.0, 12), (5, 4.0, 1), (10, 6.0, 1)])
-def test_the_interval_holds_the_true_rank_correlation(
-    other: np.ndarray, seeds: int, noise: float, images: int
-) -> None:
+def test_the_interval_holds_the_true_rank_correlation(other: np.ndarray, seeds: int, noise: float, images: int) -> None:
     """At least 95 % nominally; 60 simulations of one scenario may fall to 90 % by chance, never below."""
     assert min(simulated(TRUE, other, seeds, noise, images).values()) >= 0.9
 

@@ -25,9 +25,7 @@ def probit_hits(latent: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.binomial(CAPTIONS, chance) / CAPTIONS
 
 
-def one_variant(
-    rng: np.random.Generator, n: int, worlds: int, spread: dict[str, float]
-) -> tuple[np.ndarray, float]:
+def one_variant(rng: np.random.Generator, n: int, worlds: int, spread: dict[str, float]) -> tuple[np.ndarray, float]:
     """Hits of one variant and their true mean over all seeds and images."""
     seed = rng.normal(0, spread["seed"], (n, 1, worlds))
     image = rng.normal(0, spread["image"], (1, IMAGES, worlds))
@@ -65,9 +63,7 @@ def test_intervals_of_a_paired_difference_cover(n: int, world: str) -> None:
     shared = rng.normal(0, spread["image"], (1, IMAGES, worlds)) + rng.normal(0, 0.05, (n, 1, worlds))
     hits, truths = [], []
     for mean in (0.3, 0.45):
-        own = rng.normal(0, spread["seed"], (n, 1, worlds)) + rng.normal(
-            0, spread["both"], (1, IMAGES, worlds)
-        )
+        own = rng.normal(0, spread["seed"], (n, 1, worlds)) + rng.normal(0, spread["both"], (1, IMAGES, worlds))
         hits.append(probit_hits(mean + shared + own, rng))
         total = np.sqrt(1 + spread["image"] ** 2 + 0.05**2 + spread["seed"] ** 2 + spread["both"] ** 2)
         truths.append(norm.cdf(mean / total))

@@ -168,12 +168,8 @@ def test_holm_on_worked_numbers() -> None:
     assert holm(np.array([])).shape == (0,)
 
 
-def write_queries(
-    path: Path, seeds: list[int], sums: dict[str, np.ndarray], counts: dict[str, np.ndarray]
-) -> Path:
-    np.savez(
-        path, seeds=np.array(seeds), **sums, **{f"{name}/count": count for name, count in counts.items()}
-    )
+def write_queries(path: Path, seeds: list[int], sums: dict[str, np.ndarray], counts: dict[str, np.ndarray]) -> Path:
+    np.savez(path, seeds=np.array(seeds), **sums, **{f"{name}/count": count for name, count in counts.items()})
     return path
 
 
@@ -190,9 +186,7 @@ def test_contributions_and_influence_of_unequal_caption_counts(tmp_path: Path) -
         ("truth/t2i", ("p1",)),
     ):
         for metric in metrics:
-            chance = rng.random(n_images) * (
-                0.5 + 0.4 / counts["own/t2i"]
-            )  # images with few captions are easier
+            chance = rng.random(n_images) * (0.5 + 0.4 / counts["own/t2i"])  # images with few captions are easier
             sums[f"{part}/{metric}"] = rng.binomial(counts[part], chance, (2, n_images)).astype(float)
     one = layout.load([write_queries(tmp_path / "q.npz", seeds, sums, counts)])
     assert one.seeds == (1, 3) and one.contributions.shape == one.influence.shape == (2, n_images, 8)
@@ -201,9 +195,7 @@ def test_contributions_and_influence_of_unequal_caption_counts(tmp_path: Path) -
         names = parts if metric == "rsum" else [f"{protocol}/{direction}/{metric}"]
 
         def ratio(seed: int, images: np.ndarray, names: list[str] = names) -> float:
-            return sum(
-                sums[n][seed, images].sum() / counts[n.rpartition("/")[0]][images].sum() for n in names
-            )
+            return sum(sums[n][seed, images].sum() / counts[n.rpartition("/")[0]][images].sum() for n in names)
 
         everything = np.arange(n_images)
         expected = [ratio(1, everything), ratio(0, everything)]

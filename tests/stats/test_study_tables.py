@@ -154,9 +154,7 @@ def test_one_primary_metric_of_one_direction(tmp_path: Path) -> None:
     studies.write(tmp_path, study)
     *_, contrasts = run(study, tmp_path)
     adjusted = [row for row in contrasts if row["p_query_holm"]]
-    assert {(row["direction"], row["metric"]) for row in adjusted} == {("t2i", "map_at_r")} and len(
-        adjusted
-    ) == 2
+    assert {(row["direction"], row["metric"]) for row in adjusted} == {("t2i", "map_at_r")} and len(adjusted) == 2
 
 
 def test_results_do_not_depend_on_the_blocks_and_repeat_exactly(made, tmp_path: Path) -> None:
@@ -228,8 +226,7 @@ def test_a_variant_or_a_baseline_without_any_result(made, tmp_path: Path) -> Non
     assert not pick(intervals, variant="fne")
     (row,) = pick(contrasts, variant="fne", metric="rsum")
     assert (
-        row["difference"] == row["p_query_holm"] == ""
-        and row["note"] == "not compared: no seed has a result of both"
+        row["difference"] == row["p_query_holm"] == "" and row["note"] == "not compared: no seed has a result of both"
     )
     (other,) = pick(contrasts, variant="infonce", metric="rsum")
     assert float(other["p_query_holm"]) == pytest.approx(min(1, 2 * float(other["p_query"]))), (

@@ -121,9 +121,7 @@ def test_a_search_writes_values_that_the_study_then_uses(searched: Path, capsys:
         assert trial["digest"] == training_digest(config)
 
 
-def test_a_variant_that_is_added_runs_its_own_trials_only(
-    searched: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variant_that_is_added_runs_its_own_trials_only(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tune.run(load(searched), searched, 2, "cpu")
     file = searched / "ablations" / "tuned" / "smoke.yaml"
     before = file.read_text()

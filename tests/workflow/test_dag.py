@@ -64,9 +64,7 @@ def check_whole(jobs: list[Job], root: Path, study_name: str, overrides: dict) -
     trains = [job for job in jobs if job.rule == "train"]
     assert len(trains) == len(study.variants) * len(blocks(study))
     assert all(job.threads == 1 for job in trains)
-    assert not [name for job in trains for name in job.inputs if "truth.test" in name], (
-        "training sees no test"
-    )
+    assert not [name for job in trains for name in job.inputs if "truth.test" in name], "training sees no test"
 
 
 @pytest.mark.parametrize("study", ["paper", "smoke"])
@@ -117,9 +115,7 @@ def test_recorded_components_of_variance_are_read_where_they_hold(project: Proje
         file.unlink()
 
 
-def test_published_results_are_read_by_the_tables_of_a_study_set_against_them(
-    project: Project, tmp_path: Path
-) -> None:
+def test_published_results_are_read_by_the_tables_of_a_study_set_against_them(project: Project, tmp_path: Path) -> None:
     def readers(of: Project) -> set[str]:
         jobs = of.planned("tables", *given(FLICKR8K))
         return {job.rule for job in jobs if "ablations/published.yaml" in job.inputs}
@@ -237,9 +233,7 @@ def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
     assert options["rerun-incomplete"] is True and options["resources"]["gpu"] in (0, 1)
     done = project.snakemake("smoke", "--profile", folder, "--dry-run", "--quiet", "host")
     assert done.returncode == 0, done.stderr
-    assert "fne train --study smoke --variant fne" in done.stdout + done.stderr, (
-        "the profile prints shell commands"
-    )
+    assert "fne train --study smoke --variant fne" in done.stdout + done.stderr, "the profile prints shell commands"
 
 
 @pytest.mark.parametrize(
@@ -296,9 +290,7 @@ def test_snakefile_holds_no_functions() -> None:
 
 
 def test_dry_runs_import_no_torch(project: Project) -> None:
-    imports = re.findall(
-        r"^(?:from fne\S* )?import .+$", (ROOT / "workflow/rules/common.smk").read_text(), re.M
-    )
+    imports = re.findall(r"^(?:from fne\S* )?import .+$", (ROOT / "workflow/rules/common.smk").read_text(), re.M)
     assert any("fne.report" in line for line in imports)
     heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'transformers'}"
     done = project.run("python", "-c", "\n".join(imports) + f"\nprint(sorted({heavy} & set(sys.modules)))")

@@ -18,7 +18,7 @@ def test_it_ends_with_the_report_and_says_where(smoke: Project) -> None:
     page = (smoke.folder / "reports/smoke/report.html").read_text()
     assert "The report of study smoke: reports/smoke/report.html" in smoke_run.said_by(smoke)
     assert "</html>" in page
-    assert "src=\"http" not in page and "url(http" not in page, "it works offline"
+    assert 'src="http' not in page and "url(http" not in page, "it works offline"
 
 
 def test_run_again_it_does_nothing(smoke: Project) -> None:

@@ -121,9 +121,7 @@ def main() -> None:
     ranking, (ranked, _) = timed(lambda: rank_replicates([(0, images.to(place), texts.to(place))], known))
     arrays = known | ranked
     everything, (rows, _) = timed(lambda: evaluate_replicates([0], arrays, list(described), "expected", KS))
-    judged = min(
-        timed(lambda: evaluate_replicates([0], arrays, ["eccv", "cxc"], "expected", KS))[0] for _ in range(3)
-    )
+    judged = min(timed(lambda: evaluate_replicates([0], arrays, ["eccv", "cxc"], "expected", KS))[0] for _ in range(3))
     torch.set_num_threads(given.threads)
     start, load = time.perf_counter(), os.getloadavg()[0]
     again, _ = rank_replicates([(0, images.to(place), texts.to(place))], known)
@@ -137,10 +135,12 @@ def main() -> None:
     off = max(abs(found[key] - value) for key, value in expected.items())
 
     print("# Protocols of COCO: seconds and memory\n")
-    print(f"5,000 images, 25,000 captions, {given.dim} dimensions, random embeddings (image to text R@1 "
-          f"{found['own', 'i2t', 'r1']:.3f}, text to image {found['own', 't2i', 'r1']:.3f}); relevance files of "
-          f"eccv_caption 0.1.0. {cpu_model()}; ranks on {given.device}. Made by `python "
-          f"workflow/benchmarks/protocols.py --threads {given.threads} --dim {given.dim} --device {given.device}`.\n")
+    print(
+        f"5,000 images, 25,000 captions, {given.dim} dimensions, random embeddings (image to text R@1 "
+        f"{found['own', 'i2t', 'r1']:.3f}, text to image {found['own', 't2i', 'r1']:.3f}); relevance files of "
+        f"eccv_caption 0.1.0. {cpu_model()}; ranks on {given.device}. Made by `python "
+        f"workflow/benchmarks/protocols.py --threads {given.threads} --dim {given.dim} --device {given.device}`.\n"
+    )
     print("Processor seconds on one thread:\n")
     print("| step | this package | eccv_caption | ratio |\n| --- | ---: | ---: | ---: |")
     for name, mine, theirs in (
@@ -153,10 +153,12 @@ def main() -> None:
     ):
         other = ("", "") if theirs is None else (f"{theirs:.2f}", f"{theirs / mine:.0f}x")
         print(f"| {name} | {mine:.3f} | {other[0]} | {other[1]} |")
-    print(f"\nElapsed from embeddings to all protocols with {given.threads} thread(s): {elapsed:.1f} s at a load of "
-          f"{load:.1f} on {os.cpu_count()} processors. "
-          f"Largest difference of {len(expected)} metrics: {off:.1e}. Peak memory of this package's part: "
-          f"{memory:.0f} MiB, of which {before:.0f} MiB were there before ranking (Python, torch, embeddings, files).")
+    print(
+        f"\nElapsed from embeddings to all protocols with {given.threads} thread(s): {elapsed:.1f} s at a load of "
+        f"{load:.1f} on {os.cpu_count()} processors. "
+        f"Largest difference of {len(expected)} metrics: {off:.1e}. Peak memory of this package's part: "
+        f"{memory:.0f} MiB, of which {before:.0f} MiB were there before ranking (Python, torch, embeddings, files)."
+    )
 
 
 if __name__ == "__main__":

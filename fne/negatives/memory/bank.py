@@ -36,9 +36,7 @@ class Bank(Memory):
     non-parametric instance discrimination, CVPR 2018, arXiv 1805.01978.
     """
 
-    def __init__(
-        self, learner: Learner, seeds: Sequence[int], device: torch.device, *, refresh: int | None
-    ) -> None:
+    def __init__(self, learner: Learner, seeds: Sequence[int], device: torch.device, *, refresh: int | None) -> None:
         super().__init__(learner, seeds, device)
         self.refresh = refresh
         self.held: dict[str, Tensor] = {}

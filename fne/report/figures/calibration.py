@@ -51,9 +51,7 @@ def draw(study: StudyResults) -> Picture:
     height = 1.05 + 2.1 * lines
     figure = canvas(WIDTH, height)
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    figure.subplots_adjust(
-        left=0.175, right=0.97, bottom=0.55 / height, top=1 - 0.8 / height, wspace=0.08, hspace=0.42
-    )
+    figure.subplots_adjust(left=0.175, right=0.97, bottom=0.55 / height, top=1 - 0.8 / height, wspace=0.08, hspace=0.42)
     scores = study.calibration
     told = []
     for panel, (variant, posterior, direction) in zip(axes.flat, panels, strict=False):

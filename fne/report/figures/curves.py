@@ -87,8 +87,11 @@ def draw(study: StudyResults) -> Picture:
         + collapse_sentence(collapsed)
         + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
         "their shapes, not their heights."
-        + (f" Bottom: share of the picks that is {relevant_words(study)} to its anchor, mean of both directions."
-           if len(panels) > 2 else "")
+        + (
+            f" Bottom: share of the picks that is {relevant_words(study)} to its anchor, mean of both directions."
+            if len(panels) > 2
+            else ""
+        )
         + sentence(study, full, metric_name(study))
     )
     finals = curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean() * 100

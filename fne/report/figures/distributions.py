@@ -172,11 +172,7 @@ def draw_all(study: StudyResults) -> Picture:
         "rule fits, or would fit, to them, one pair per seed. The further the filled areas lie apart, the easier the "
         "elimination." + truth_sentence(study)
     )
-    told = [
-        f"{variant.title}: {medians(one)}"
-        for variant in study.variants
-        if (one := found[variant.id])
-    ]
+    told = [f"{variant.title}: {medians(one)}" for variant in study.variants if (one := found[variant.id])]
     return Picture(ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(told) + ".", figure)
 
 

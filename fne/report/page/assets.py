@@ -12,9 +12,7 @@ from pathlib import Path
 
 from fne.utils.errors import bad_input
 
-LICENCE = (
-    "<!-- The tables use DataTables and jQuery (both MIT licence), as bundled by itables (MIT licence). -->"
-)
+LICENCE = "<!-- The tables use DataTables and jQuery (both MIT licence), as bundled by itables (MIT licence). -->"
 _INSTALL = "pip install -e '.[dev]' -c constraints.txt"
 _EXPORT = re.compile(r"\bexport\s*\{([^{}]*)\};?\s*$")
 

@@ -93,8 +93,7 @@ def _cut(table: Table, most: int) -> Table:
     if len(table.rows) <= most:
         return table
     note = (
-        f"Here are the first {count(most)} of {count(len(table.rows))} rows; all of them are in "
-        f"tables/{table.id}.csv."
+        f"Here are the first {count(most)} of {count(len(table.rows))} rows; all of them are in tables/{table.id}.csv."
     )
     return replace(
         table,

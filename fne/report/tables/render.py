@@ -70,9 +70,7 @@ def to_html(table: Table, links: Mapping[str, str] | None = None) -> str:
             for name, span in groups
         )
         parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
-    parts.append(
-        "<tr>" + "".join(_heading(column) for column in table.columns) + "</tr></thead>\n<tbody>"
-    )
+    parts.append("<tr>" + "".join(_heading(column) for column in table.columns) + "</tr></thead>\n<tbody>")
     headings = dict(table.sections)
     for number, row in enumerate(table.rows):
         if number in headings:

@@ -189,7 +189,6 @@ class Loaded:
             found.append(Loaded(*parts, self.lengths[rows]))
         return found
 
-
     def alike(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The captions in groups of similar length: their places (b,), ids and mask (b, t), t the group's longest."""
         order = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
