@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.losses.bcl import Bcl
+from fne.losses.bcl import BayesianContrastiveLoss
 from fne.negatives.catalog import DENSITIES
 from fne.negatives.strategy import Strategy
 from fne.study.plugins import find
@@ -89,9 +89,9 @@ class OfStrategy(Posterior):
 
 
 class OfBcl(Posterior):
-    """BCL's, from the rank among the anchor's negatives; see :meth:`~fne.losses.bcl.Bcl.false_negative_probability`."""
+    """BCL's, from the rank among the anchor's negatives; see ``false_negative_probability`` there."""
 
-    def __init__(self, loss: Bcl) -> None:
+    def __init__(self, loss: BayesianContrastiveLoss) -> None:
         super().__init__("bcl", True)
         self.loss = loss
 
@@ -137,7 +137,7 @@ def posteriors(config: dict[str, Any]) -> list[Posterior]:
         found.append(OfStrategy(negatives["strategy"], True, rule.strategy))
     if find("negatives", negatives["strategy"]).estimates == "threshold":
         found.append(OfThreshold(negatives["strategy"], rule.strategy))
-    if isinstance(rule.loss, Bcl):
+    if isinstance(rule.loss, BayesianContrastiveLoss):
         found.append(OfBcl(rule.loss))
     return found
 

@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 from fne.checks.contract import Breach, Promise, calling, demand, same
 from fne.checks.strategy import context
 from fne.losses.loss import Loss, positive_of
-from fne.negatives.all import All
-from fne.negatives.random import Random
+from fne.negatives.all import AllNegatives
+from fne.negatives.random import RandomNegative
 from fne.negatives.strategy import Selection
 
 LEADS = ((), (2,), (2, 3))
@@ -68,7 +68,7 @@ def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 
     excluded[..., batch - 1, :] = True
     excluded[..., 0, -1] = True  # may serve as the positive
     uniform = torch.rand(*lead, batch, generator=generator)
-    strategy = Random() if negatives == "one" else All()
+    strategy = RandomNegative() if negatives == "one" else AllNegatives()
     selection = strategy.select(similarities, excluded, positive_of(similarities, None), uniform)
     if negatives == "attracted":
         suspects = (similarities > 0.3) & (selection.weights > 0)

@@ -8,7 +8,7 @@ from torch import Tensor
 from fne.losses.dense import Dense, log_weights
 
 
-class AlbefDistill(Dense):
+class ALBEFDistillationLoss(Dense):
     """``-sum_k q_k log p_k`` with ``q = a softmax(s'/T) + (1 - a) [k = own pair]`` and ``p = softmax(s/T)``.
 
     k runs over the anchor's own pair and its negatives; ``s'`` is the cosine of both under the momentum encoder. A

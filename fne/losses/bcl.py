@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from fne.losses.dense import Dense, log_weights
 
 
-class Bcl(Dense):
+class BayesianContrastiveLoss(Dense):
     """``-log e_+ / (e_+ + sum_j w_ij omega_ij e_j)``, ``e = e^{s/T}``, omega a function of the negative's rank only.
 
     Model: a true and a false negative are two draws from an anchor's base distribution F (density f), the true one

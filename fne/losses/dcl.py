@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from fne.losses.dense import Dense, log_weights
 
 
-class Dcl(Dense):
+class DebiasedContrastiveLoss(Dense):
     """``-log e_+ / (e_+ + G)`` with ``G = max((sum_j w_ij e_j - N t e_+) / (1 - t), N e^{-1/T})``, ``e = e^{s/T}``.
 
     N = sum_j w_ij is the number of negatives. The floor is the least that N candidates can sum up to; an anchor on it

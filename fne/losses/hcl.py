@@ -5,18 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fne.losses.dcl import Dcl
+from fne.losses.dcl import DebiasedContrastiveLoss
 
 
-class Hcl(Dcl):
-    """As :class:`~fne.losses.dcl.Dcl` with ``sum_j w_ij u_j e_j / mean_j(u_j)`` for ``sum_j w_ij e_j``, ``u = e^beta``.
+class HardContrastiveLoss(DebiasedContrastiveLoss):
+    """The debiased contrastive loss, its negatives weighted by ``u = e^beta``.
+
+    :class:`~fne.losses.dcl.DebiasedContrastiveLoss` with ``sum_j w_ij u_j e_j / mean_j(u_j)`` for ``sum_j w_ij e_j``.
 
     The mean is over the negatives (weighted by w_ij). As released, the gradient passes through u: a negative so easy
     that ``e_j < beta / (1 + beta)`` times the u-weighted mean of e is pulled a little closer. With beta = 0 it is DCL.
 
     Args:
         temperature: T > 0; 0.5.
-        positive_prior: t, see :class:`~fne.losses.dcl.Dcl`; 0.1.
+        positive_prior: t, see :class:`~fne.losses.dcl.DebiasedContrastiveLoss`; 0.1.
         hardness: beta >= 0; 1.
 
     *Source*: Robinson et al., Contrastive Learning with Hard Negative Samples, ICLR 2021.

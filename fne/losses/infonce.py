@@ -11,7 +11,7 @@ from fne.losses.loss import Loss, positive_of
 from fne.negatives.strategy import Selection
 
 
-class InfoNCE(Loss):
+class InfoNCELoss(Loss):
     """``-log e^{s_i+/T} / (e^{s_i+/T} + sum_j w_ij e^{s_ij/T})`` over the negatives j with weights w_ij.
 
     Candidates of the anchor's own image have weight 0: they are masked, unless ``multi_positive``.

@@ -9,7 +9,7 @@ from fne.losses.dense import Dense
 from fne.negatives.strategy import TIE
 
 
-class PcmeppPseudo(Dense):
+class PseudoPositiveLoss(Dense):
     """``(bce(l_+, 1) + sum_j w_ij [bce(l_j, 0)] + alpha (the same with target 1 where l_j >= l_+)) / (1 + N)``.
 
     ``l = (s - shift) / T``, bce the binary cross-entropy of a logit, N = sum_j w_ij. A negative at least as similar as

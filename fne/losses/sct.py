@@ -12,7 +12,7 @@ from fne.losses.loss import Loss, pick, positive_similarity
 from fne.negatives.strategy import TIE, Selection
 
 
-class Sct(Loss):
+class SelectivelyContrastiveTripletLoss(Loss):
     """``lambda n`` where n > s_i+ or n > c, else ``-log softmax([s_i+, n] / T)_1``, n the picked negative's similarity.
 
     *Freedoms*: the release takes as positive the most similar item of the anchor's class; here an anchor has its own

@@ -8,7 +8,7 @@ from torch import Tensor
 from fne.losses.dense import Dense
 
 
-class SelHN(Dense):
+class SelHNLoss(Dense):
     """``mean_j [m + s_ij - s_i+]_+`` where ``|s_i+ - max_j s_ij| < eps``, else ``[m + max_j s_ij - s_i+]_+``.
 
     The mean is over the negatives (weighted by w_ij), most of them usually without loss. Where own pair and hardest

@@ -9,7 +9,7 @@ from fne.losses.loss import Loss, pick, positive_of, positive_similarity
 from fne.negatives.strategy import Selection
 
 
-class Triplet(Loss):
+class TripletLoss(Loss):
     """``[m + s_ij - s_i+]_+`` for the picked j, or ``sum_j w_ij [m + s_ij - s_i+]_+`` where every negative is kept.
 
     Args:

@@ -7,7 +7,7 @@ from torch import Tensor
 from fne.negatives.strategy import Selection, Strategy, usable
 
 
-class All(Strategy):
+class AllNegatives(Strategy):
     """Keep every j in N_i with weight 1: sum of hinges with the triplet loss, InfoNCE with the softmax loss.
 
     *Source*: Kiros et al., 2014 (sum of hinges, VSE0 in Faghri et al. 2018); van den Oord et al., 2018 (InfoNCE).

@@ -17,7 +17,7 @@ DENSITIES: dict[str, str] = {
     "normal": "fne.negatives.densities.normal:Normal",
     "tied": "fne.negatives.densities.tied:Tied",
     "beta": "fne.negatives.densities.beta:Beta",
-    "kde": "fne.negatives.densities.kde:Kde",
+    "kde": "fne.negatives.densities.kde:KernelDensity",
     "logistic": "fne.negatives.densities.logistic:Logistic",
     "isotonic": "fne.negatives.densities.isotonic:Isotonic",
 }
@@ -43,7 +43,7 @@ _POSTERIOR = (
 
 STRATEGIES: dict[str, Entry] = {
     "fne": Entry(
-        target="fne.negatives.fne:Fne",
+        target="fne.negatives.fne:FalseNegativeElimination",
         options=(
             "tau",
             "prior",
@@ -81,52 +81,52 @@ STRATEGIES: dict[str, Entry] = {
         estimates="probability",
     ),
     "hardest": Entry(
-        target="fne.negatives.hardest:Hardest",
+        target="fne.negatives.hardest:HardestNegative",
         options=(),
         summary="takes the most similar negative",
     ),
     "random": Entry(
-        target="fne.negatives.random:Random",
+        target="fne.negatives.random:RandomNegative",
         options=(),
         summary="draws one negative uniformly",
     ),
     "all": Entry(
-        target="fne.negatives.all:All",
+        target="fne.negatives.all:AllNegatives",
         options=(),
         summary="keeps every negative",
         negatives=("all",),
     ),
     "semi_hard": Entry(
-        target="fne.negatives.semi_hard:SemiHard",
+        target="fne.negatives.semi_hard:SemiHardNegative",
         options=(),
         summary="takes the most similar negative that is less similar than the positive",
         estimates="threshold",
     ),
     "distance_weighted": Entry(
-        target="fne.negatives.distance_weighted:DistanceWeighted",
+        target="fne.negatives.distance_weighted:DistanceWeightedSampling",
         options=("min_distance", "max_distance"),
         summary="draws one negative so that all distances are met equally often",
         shares=("model.dim",),
     ),
     "simans": Entry(
-        target="fne.negatives.simans:SimAns",
+        target="fne.negatives.simans:SimANS",
         options=("sharpness", "offset"),
         summary="draws one negative, preferring those about as similar as the positive",
     ),
     "topk_perc": Entry(
-        target="fne.negatives.topk_perc:TopkPerc",
+        target="fne.negatives.topk_perc:TopKPercPos",
         options=("relative_margin",),
         summary="takes the most similar negative that stays a share of the positive's similarity below it",
         estimates="threshold",
     ),
     "topk_margin": Entry(
-        target="fne.negatives.topk_margin:TopkMargin",
+        target="fne.negatives.topk_margin:TopKMarginPos",
         options=("absolute_margin",),
         summary="takes the most similar negative that stays a fixed distance below the positive",
         estimates="threshold",
     ),
     "gist": Entry(
-        target="fne.negatives.gist:Gist",
+        target="fne.negatives.gist:GISTEmbed",
         options=("guide_margin",),
         summary="keeps every negative that a frozen guide does not find nearer than the own pair",
         negatives=("all",),
@@ -134,21 +134,21 @@ STRATEGIES: dict[str, Entry] = {
         estimates="threshold",
     ),
     "fnc_eliminate": Entry(
-        target="fne.negatives.fnc:FncEliminate",
+        target="fne.negatives.fnc:FalseNegativeCancellation",
         options=("top_k", "score_threshold"),
         summary="keeps every negative but those that the momentum encoder scores high",
         negatives=("all",),
         needs=("teacher",),
     ),
     "fnc_attract": Entry(
-        target="fne.negatives.fnc:FncAttract",
+        target="fne.negatives.fnc:FalseNegativeAttraction",
         options=("top_k", "score_threshold"),
         summary="makes positives of the negatives that the momentum encoder scores high",
         negatives=("attracted",),
         needs=("teacher",),
     ),
     "glofnd": Entry(
-        target="fne.negatives.glofnd:GloFnd",
+        target="fne.negatives.glofnd:GloFND",
         options=("filtered_share", "threshold_rate", "threshold_beta1", "threshold_beta2"),
         summary="keeps every negative below a similarity that each anchor learns",
         negatives=("all",),
@@ -163,17 +163,17 @@ MEMORIES: dict[str, Entry] = {
         summary="the batch alone",
     ),
     "momentum": Entry(
-        target="fne.negatives.memory.momentum:Momentum",
+        target="fne.negatives.memory.momentum:MomentumMemory",
         options=("size", "momentum", "initial", "fill"),
         summary="a queue of embeddings of the momentum encoder",
     ),
     "xbm": Entry(
-        target="fne.negatives.memory.xbm:Xbm",
+        target="fne.negatives.memory.xbm:CrossBatchMemory",
         options=("size", "initial", "fill"),
         summary="a queue of embeddings of the online encoder",
     ),
     "bank": Entry(
-        target="fne.negatives.memory.bank:Bank",
+        target="fne.negatives.memory.bank:MemoryBank",
         options=("refresh",),
         summary="every pair of the epoch, embedded anew from time to time",
     ),

@@ -8,7 +8,7 @@ from torch import Tensor
 from fne.negatives.strategy import Selection, Strategy, at_least_float32, draw_kept, usable
 
 
-class DistanceWeighted(Strategy):
+class DistanceWeightedSampling(Strategy):
     """Draw j in N_i by one over the density of its distance ``D = sqrt(2 - 2 s_ij)`` among points spread over a sphere.
 
     ``log w = (2 - d) log D - (d - 3)/2 log(1 - D^2 / 4)``, with D clamped from below at ``min_distance``, and ``w = 0``

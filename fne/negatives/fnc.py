@@ -8,7 +8,7 @@ from torch import Tensor
 from fne.negatives.strategy import Selection, Strategy, kept_alike, usable
 
 
-class FncEliminate(Strategy):
+class FalseNegativeCancellation(Strategy):
     """Keep every j in N_i with weight 1, except the false negatives: among the k of highest score, and score > t.
 
     The score is the cosine of anchor and candidate, both under the momentum encoder. The k are the most similar among
@@ -50,16 +50,16 @@ class FncEliminate(Strategy):
         return kept_alike(allowed, ~self.suspects(teacher, allowed), similarities.dtype)
 
 
-class FncAttract(FncEliminate):
-    """As :class:`FncEliminate`, but its false negatives become further positives of the softmax.
+class FalseNegativeAttraction(FalseNegativeCancellation):
+    """As :class:`FalseNegativeCancellation`, but its false negatives become further positives of the softmax.
 
     With F_i the false negatives of anchor i the paper's loss is
 
         ``-1/|P_i| sum_{p in P_i} log e_p / (sum_{q in P_i} e_q + sum_{j in N_i - F_i} e_j)``,  P_i = {own pair} + F_i,
 
-    which is what :class:`~fne.losses.infonce.InfoNCE` makes of ``attracted``.
+    which is what :class:`~fne.losses.infonce.InfoNCELoss` makes of ``attracted``.
 
-    *Source*: as :class:`FncEliminate`; the loss as released (google-research/fnc, its contrastive objective).
+    *Source*: as :class:`FalseNegativeCancellation`; the loss as released (google-research/fnc, contrastive objective).
     """
 
     def select(

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from fne.negatives.catalog import load_density
-from fne.negatives.prior import EmPrior
+from fne.negatives.prior import EMPrior
 from fne.negatives.recalibration import Recalibration
 from fne.negatives.statistics import PairStatistics
 from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, draw, hardest, usable
 
 
-class Fne(Strategy):
+class FalseNegativeElimination(Strategy):
     """Draw one negative per anchor by a weight that looks at the false-negative probability p (Bayes' rule).
 
     =========================  =============================================================================
@@ -32,7 +32,7 @@ class Fne(Strategy):
     Args:
         tau: Sharpness of the weights; 0.5 as released.
         prior: Prior probability of a false negative; 1e-4 as released. With ``prior_rule`` ``em``, where it starts.
-        prior_rule: ``fixed`` (as released) or ``em``, see :class:`~fne.negatives.prior.EmPrior`.
+        prior_rule: ``fixed`` (as released) or ``em``, see :class:`~fne.negatives.prior.EMPrior`.
         prior_rate: Step size of EM.
         prior_floor: Least prior that EM may reach.
         prior_ceiling: Greatest prior that EM may reach.
@@ -93,7 +93,7 @@ class Fne(Strategy):
         self.models_posterior = elimination != "none"
         self.density = load_density(density) if self.models_posterior else None
         self.prior = prior
-        self.em = EmPrior(prior, prior_rate, prior_floor, prior_ceiling) if prior_rule == "em" else None
+        self.em = EMPrior(prior, prior_rate, prior_floor, prior_ceiling) if prior_rule == "em" else None
         self.statistics = PairStatistics(histograms=self.density is not None and self.density.histograms)
         self.map = Recalibration(recalibration) if recalibration not in (None, "none") else None
         self.calibration_images = recalibration_images if self.map is not None else 0

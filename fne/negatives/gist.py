@@ -7,7 +7,7 @@ from torch import Tensor
 from fne.negatives.strategy import TIE, Selection, Strategy, kept_alike, usable
 
 
-class Gist(Strategy):
+class GISTEmbed(Strategy):
     """Keep every j in N_i with weight 1, except where ``g_ij > g_ii - a``, g the similarity under a frozen guide.
 
     An anchor to which this leaves nothing costs nothing; it is counted as a fallback.

@@ -12,7 +12,7 @@ EPSILON = 1e-8
 """Of Adam's denominator, its usual value."""
 
 
-class GloFnd(Strategy):
+class GloFND(Strategy):
     """Keep every j in N_i with weight 1, except where ``s_ij > lambda_i``, a threshold that each anchor learns.
 
     lambda_i is to be the quantile of the anchor's similarities that a share alpha of all candidates exceeds, the

@@ -7,7 +7,7 @@ from torch import Tensor
 from fne.negatives.strategy import Selection, Strategy, hardest, usable
 
 
-class Hardest(Strategy):
+class HardestNegative(Strategy):
     """Pick argmax over j in N_i of s_ij.
 
     *Differs from* FaceNet's semi-hard rule, which some papers call by this name: no candidate is too hard here.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class EmPrior:
+class EMPrior:
     """Share pi of false negatives among candidates, as the weight of f+ in the mixture ``pi f+ + (1 - pi) f-``.
 
     Online EM: ``pi <- (1 - rate) pi + rate mean_ij p_ij``, kept in [floor, ceiling], once per direction and step; the

@@ -7,7 +7,7 @@ from torch import Tensor
 from fne.negatives.strategy import Selection, Strategy, draw, usable
 
 
-class Random(Strategy):
+class RandomNegative(Strategy):
     """Pick j uniformly in N_i.
 
     *Source*: the usual control in metric learning, e.g. Schroff et al., FaceNet, CVPR 2015.

@@ -7,7 +7,7 @@ from torch import Tensor
 from fne.negatives.strategy import TIE, Selection, Strategy, hardest_kept, usable
 
 
-class SemiHard(Strategy):
+class SemiHardNegative(Strategy):
     """Pick the hardest j in N_i with ``s_ij < s_i+``; where there is none, the easiest, which then violates least.
 
     *Freedom*: the paper leaves open what an anchor without such a negative does; the easiest violator is what the usual

@@ -7,14 +7,14 @@ from torch import Tensor
 from fne.negatives.strategy import Selection, Strategy, at_least_float32, draw_kept, usable
 
 
-class SimAns(Strategy):
+class SimANS(Strategy):
     """Draw j in N_i by the weight ``exp(-a (s_ij - s_i+ - b)^2)``: neither too easy nor suspiciously hard.
 
     Args:
         sharpness: a >= 0; 0.5. On cosines that is nearly uniform: no weight is below exp(-4 a) = 0.14 of another.
         offset: b, in units of cosine; 0. Below 0 the favourite candidates are easier than the positive.
 
-    With b = 0 it is :class:`~fne.negatives.fne.Fne` without elimination and cut-down, at ``tau`` = a.
+    With b = 0 it is :class:`~fne.negatives.fne.FalseNegativeElimination` without elimination and cut-down, ``tau`` = a.
 
     *Differs from* the paper: there the dot products of a retriever are weighted, and only the first candidates of its
     ranking; here cosines, and every candidate.

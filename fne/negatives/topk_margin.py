@@ -7,7 +7,7 @@ from torch import Tensor
 from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, hardest_kept, usable
 
 
-class TopkMargin(Strategy):
+class TopKMarginPos(Strategy):
     """Pick the hardest j in N_i with ``s_ij <= s_i+ - a``: what comes nearer to the positive may be a false negative.
 
     Where every candidate comes nearer, the easiest is taken.

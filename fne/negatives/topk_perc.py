@@ -7,7 +7,7 @@ from torch import Tensor
 from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, hardest_kept, usable
 
 
-class TopkPerc(Strategy):
+class TopKPercPos(Strategy):
     """Pick the hardest j in N_i with ``s_ij <= s_i+ - r |s_i+|``: what comes nearer may be a false negative.
 
     Where every candidate comes nearer, the easiest is taken.

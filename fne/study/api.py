@@ -185,8 +185,7 @@ def arguments(study: Study | Series, *, seeds: bool = False) -> str:
     Args:
         study: The study or series.
         seeds: Also pass overridden ``seeds`` and ``block``, which only the verbs over a whole study read;
-        without them
-            the text of a job stays the same when seeds are added.
+            without them the text of a job stays the same when seeds are added.
     """
     words = ["--study", study.name]
     for key, value in study.overrides.items():

@@ -161,8 +161,7 @@ class Library:
 
         Raises:
             UserError: Lists every problem: a set value that changes nothing, an option that nothing reads,
-            dishonest
-                ``isolates``, equal members of a sweep, parts that do not fit together.
+                dishonest ``isolates``, equal members of a sweep, parts that do not fit together.
         """
         variant = self.variant(variant_id)
         before, after = self.merged(variant.parent), self.merged(variant_id)

@@ -45,7 +45,7 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
 
     Raises:
         UserError: Lists every problem: an unknown variant or key, a value that is not allowed, a missing
-        reason.
+            reason.
     """
     folder = library.folder / "tuned"
     known = sorted(path.stem for path in folder.glob("*.yaml"))

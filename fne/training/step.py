@@ -277,9 +277,9 @@ def build_rule(config: dict[str, Any]) -> Rule:
 
 def warmup_rule(config: dict[str, Any]) -> Rule:
     """The rule of the warm-up epochs, the same for every variant: hinges on the whole batch, or on its hardest."""
-    from fne.losses.triplet import Triplet
-    from fne.negatives.all import All
-    from fne.negatives.hardest import Hardest
+    from fne.losses.triplet import TripletLoss
+    from fne.negatives.all import AllNegatives
+    from fne.negatives.hardest import HardestNegative
 
-    strategy = {"all": All, "hardest": Hardest}[config["warmup"]["rule"]]()
-    return Rule(strategy, Triplet(margin=config["warmup"]["margin"]))
+    strategy = {"all": AllNegatives, "hardest": HardestNegative}[config["warmup"]["rule"]]()
+    return Rule(strategy, TripletLoss(margin=config["warmup"]["margin"]))

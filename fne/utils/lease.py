@@ -32,7 +32,7 @@ def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> 
         requested: ``cpu``, ``cuda``, or ``auto`` (``cuda`` where there is a device and torch can use it).
         poll: Seconds between looks while every device is taken.
         folder: Where the lock files lie; a folder of this user's below the system's temporary folder by
-        default.
+            default.
 
     Raises:
         UserError: ``cuda`` was asked for and there is none.

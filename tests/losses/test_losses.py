@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from fne.losses.infonce import InfoNCE
+from fne.losses.infonce import InfoNCELoss
 from fne.losses.loss import pick
-from fne.losses.triplet import Triplet
-from fne.negatives.all import All
+from fne.losses.triplet import TripletLoss
+from fne.negatives.all import AllNegatives
 from fne.negatives.strategy import Selection
 
 
@@ -28,7 +28,7 @@ def embeddings(batch: int = 5, count: int = 9, dim: int = 6):
 def dense(anchors, candidates, excluded):
     similarities = anchors @ candidates.transpose(-1, -2)
     positive = similarities.diagonal(dim1=-2, dim2=-1)
-    return similarities, positive, All().select(similarities, excluded, positive, torch.zeros_like(positive))
+    return similarities, positive, AllNegatives().select(similarities, excluded, positive, torch.zeros_like(positive))
 
 
 def test_triplet_of_a_picked_negative() -> None:
@@ -36,7 +36,7 @@ def test_triplet_of_a_picked_negative() -> None:
     index = torch.tensor([[3, 8, 0, 7, 2], [1, 5, 6, 4, 8]])
     valid = torch.ones(2, 5, dtype=torch.bool)
     valid[1, 4] = False
-    found = Triplet(margin=0.2)(anchors, candidates, Selection(index, None, valid))
+    found = TripletLoss(margin=0.2)(anchors, candidates, Selection(index, None, valid))
     for r in range(2):
         for i in range(5):
             s = float(anchors[r, i] @ candidates[r, index[r, i]])
@@ -48,8 +48,8 @@ def test_triplet_of_a_picked_negative() -> None:
 def test_sum_of_hinges_and_infonce() -> None:
     anchors, candidates, excluded = embeddings()
     similarities, positive, selection = dense(anchors, candidates, excluded)
-    hinges = Triplet(margin=0.3)(anchors, candidates, selection)
-    softmax = InfoNCE(temperature=0.1, multi_positive=False)(anchors, candidates, selection)
+    hinges = TripletLoss(margin=0.3)(anchors, candidates, selection)
+    softmax = InfoNCELoss(temperature=0.1, multi_positive=False)(anchors, candidates, selection)
     for r in range(2):
         for i in range(5):
             own = positive[r, i].item()
@@ -59,7 +59,7 @@ def test_sum_of_hinges_and_infonce() -> None:
             assert softmax[r, i].item() == pytest.approx(-math.log(math.exp(own / 0.1) / total), abs=1e-10)
 
 
-@pytest.mark.parametrize("loss", [Triplet(margin=0.2), InfoNCE(temperature=0.07, multi_positive=False)])
+@pytest.mark.parametrize("loss", [TripletLoss(margin=0.2), InfoNCELoss(temperature=0.07, multi_positive=False)])
 def test_shares_are_the_gradient_on_each_negative(loss) -> None:
     """d loss / d s_ij up to a factor per anchor, from autograd over similarities that are free variables."""
     anchors, candidates, excluded = embeddings()
@@ -87,9 +87,9 @@ def test_loss_of_a_collapsed_model_is_the_alarm_value() -> None:
     _, _, selection = dense(anchors, candidates, excluded)
     one = Selection(torch.tensor([[1, 2, 3, 0]]), None, torch.ones(1, 4, dtype=torch.bool))
     for loss, chosen in (
-        (Triplet(margin=0.2), selection),
-        (Triplet(margin=0.2), one),
-        (InfoNCE(temperature=0.05, multi_positive=False), selection),
+        (TripletLoss(margin=0.2), selection),
+        (TripletLoss(margin=0.2), one),
+        (InfoNCELoss(temperature=0.05, multi_positive=False), selection),
     ):
         torch.testing.assert_close(loss(anchors, candidates, chosen), loss.at_collapse(chosen).double())
 

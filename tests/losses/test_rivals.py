@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fne.losses.bcl import Bcl
+from fne.losses.bcl import BayesianContrastiveLoss
 from fne.losses.catalog import LOSSES
-from fne.losses.dcl import Dcl
-from fne.losses.hcl import Hcl
-from fne.losses.infonce import InfoNCE
+from fne.losses.dcl import DebiasedContrastiveLoss
+from fne.losses.hcl import HardContrastiveLoss
+from fne.losses.infonce import InfoNCELoss
 from fne.losses.loss import Loss
-from fne.losses.pcmepp_pseudo import PcmeppPseudo
-from fne.losses.sct import Sct
-from fne.losses.selhn import SelHN
+from fne.losses.pcmepp_pseudo import PseudoPositiveLoss
+from fne.losses.sct import SelectivelyContrastiveTripletLoss
+from fne.losses.selhn import SelHNLoss
 from fne.negatives.strategy import Selection
 from fne.study.fields import check_value
 from fne.study.library import Library
@@ -96,18 +96,21 @@ def plain_selhn(margin: float, epsilon: float) -> Plain:
 
 
 CASES = {
-    "dcl": (Dcl(temperature=0.5, positive_prior=0.1), plain_dcl(0.5, 0.1)),
-    "dcl_on_its_floor": (Dcl(temperature=0.3, positive_prior=0.7), plain_dcl(0.3, 0.7)),
-    "hcl": (Hcl(temperature=0.5, positive_prior=0.1, hardness=1.0), plain_dcl(0.5, 0.1, 1.0)),
-    "hcl_harder": (Hcl(temperature=0.2, positive_prior=0.4, hardness=2.5), plain_dcl(0.2, 0.4, 2.5)),
-    "bcl": (Bcl(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0), plain_bcl(0.5, 0.1, 0.9, 1.0)),
+    "dcl": (DebiasedContrastiveLoss(temperature=0.5, positive_prior=0.1), plain_dcl(0.5, 0.1)),
+    "dcl_on_its_floor": (DebiasedContrastiveLoss(temperature=0.3, positive_prior=0.7), plain_dcl(0.3, 0.7)),
+    "hcl": (HardContrastiveLoss(temperature=0.5, positive_prior=0.1, hardness=1.0), plain_dcl(0.5, 0.1, 1.0)),
+    "hcl_harder": (HardContrastiveLoss(temperature=0.2, positive_prior=0.4, hardness=2.5), plain_dcl(0.2, 0.4, 2.5)),
+    "bcl": (
+        BayesianContrastiveLoss(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0),
+        plain_bcl(0.5, 0.1, 0.9, 1.0),
+    ),
     "bcl_debiasing": (
-        Bcl(temperature=0.2, positive_prior=0.3, location=0.7, concentration=0.5),
+        BayesianContrastiveLoss(temperature=0.2, positive_prior=0.3, location=0.7, concentration=0.5),
         plain_bcl(0.2, 0.3, 0.7, 0.5),
     ),
-    "pcmepp_pseudo": (PcmeppPseudo(temperature=0.1, shift=0.5, pseudo_weight=0.1), plain_pcmepp(0.1, 0.5, 0.1)),
-    "pcmepp_heavy": (PcmeppPseudo(temperature=0.3, shift=0.1, pseudo_weight=2.0), plain_pcmepp(0.3, 0.1, 2.0)),
-    "selhn": (SelHN(margin=0.2, epsilon=0.15), plain_selhn(0.2, 0.15)),
+    "pcmepp_pseudo": (PseudoPositiveLoss(temperature=0.1, shift=0.5, pseudo_weight=0.1), plain_pcmepp(0.1, 0.5, 0.1)),
+    "pcmepp_heavy": (PseudoPositiveLoss(temperature=0.3, shift=0.1, pseudo_weight=2.0), plain_pcmepp(0.3, 0.1, 2.0)),
+    "selhn": (SelHNLoss(margin=0.2, epsilon=0.15), plain_selhn(0.2, 0.15)),
 }
 
 
@@ -171,7 +174,7 @@ def test_the_cases_reach_every_branch() -> None:
 
 
 def test_sct_equals_plain_loops() -> None:
-    loss = Sct(temperature=0.1, hard_similarity=0.3, hard_weight=1.5)
+    loss = SelectivelyContrastiveTripletLoss(temperature=0.1, hard_similarity=0.3, hard_weight=1.5)
     anchors, candidates, _ = case()
     index = torch.randint(12, 17, (2, 12), generator=torch.Generator().manual_seed(2))
     valid = torch.ones(2, 12, dtype=torch.bool)
@@ -271,12 +274,12 @@ def test_one_negative_and_no_negative() -> None:
 
 def test_limits_that_tie_the_losses_together() -> None:
     anchors, candidates, selection = case()
-    softmax = InfoNCE(temperature=0.2, multi_positive=False)(anchors, candidates, selection)
-    debiased = Dcl(temperature=0.2, positive_prior=0.2)(anchors, candidates, selection)
+    softmax = InfoNCELoss(temperature=0.2, multi_positive=False)(anchors, candidates, selection)
+    debiased = DebiasedContrastiveLoss(temperature=0.2, positive_prior=0.2)(anchors, candidates, selection)
     alike = {
-        "dcl": (Dcl(temperature=0.2, positive_prior=0.0), softmax),
-        "hcl": (Hcl(temperature=0.2, positive_prior=0.2, hardness=0.0), debiased),
-        "bcl": (Bcl(temperature=0.2, positive_prior=0.3, location=0.5, concentration=0.5), softmax),
+        "dcl": (DebiasedContrastiveLoss(temperature=0.2, positive_prior=0.0), softmax),
+        "hcl": (HardContrastiveLoss(temperature=0.2, positive_prior=0.2, hardness=0.0), debiased),
+        "bcl": (BayesianContrastiveLoss(temperature=0.2, positive_prior=0.3, location=0.5, concentration=0.5), softmax),
     }
     for name, (loss, expected) in alike.items():
         torch.testing.assert_close(loss(anchors, candidates, selection), expected, msg=name)
@@ -286,7 +289,7 @@ def test_limits_that_tie_the_losses_together() -> None:
     easier = ((similarities / 0.2).exp() * weights).sum(dim=-1) / count < match
     valid = selection.valid
     assert torch.equal(debiased[valid] < softmax[valid], easier[valid]) and 0 < easier[valid].sum() < valid.sum()
-    hard = Hcl(temperature=0.2, positive_prior=0.2, hardness=1.0)(anchors, candidates, selection)
+    hard = HardContrastiveLoss(temperature=0.2, positive_prior=0.2, hardness=1.0)(anchors, candidates, selection)
     floor = torch.log1p(count * math.exp(-5) / match)
     assert torch.equal((hard > debiased)[valid], (hard > floor + 1e-9)[valid]) and (hard >= debiased)[valid].all()
 
@@ -295,7 +298,9 @@ def test_limits_that_tie_the_losses_together() -> None:
 @pytest.mark.parametrize("prior", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("concentration", [0.5, 0.8, 1.0])
 def test_the_importance_of_bcl_has_mean_one(location: float, prior: float, concentration: float) -> None:
-    loss = Bcl(temperature=0.5, positive_prior=prior, location=location, concentration=concentration)
+    loss = BayesianContrastiveLoss(
+        temperature=0.5, positive_prior=prior, location=location, concentration=concentration
+    )
     ranks = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     omega = loss.importance(ranks)
     assert omega.mean().item() == pytest.approx(1, abs=1e-4) and (omega > 0).all()
@@ -335,7 +340,7 @@ def test_an_option_is_finite_to_the_ends_of_its_range_and_refused_beyond(
 
 def test_bcl_ranks_ties_in_order_and_is_exact_otherwise() -> None:
     """Equal similarities share the weights of the ranks they take up, so a collapsed model is weighted as any other."""
-    loss = Bcl(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0)
+    loss = BayesianContrastiveLoss(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0)
     weights = torch.ones(1, 1, 6, dtype=torch.float64)
     tied = torch.tensor([[[0.3, 0.1, 0.3, 0.3, 0.1, 0.6]]], dtype=torch.float64)
     split = tied + torch.arange(6) * 1e-12

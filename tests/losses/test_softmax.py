@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fne.losses.albef_distill import AlbefDistill
-from fne.losses.infonce import InfoNCE
+from fne.losses.albef_distill import ALBEFDistillationLoss
+from fne.losses.infonce import InfoNCELoss
 from fne.losses.loss import positive_of
-from fne.negatives.fnc import FncAttract
+from fne.negatives.fnc import FalseNegativeAttraction
 from fne.negatives.strategy import Selection
 
 T = 0.2
@@ -45,7 +45,7 @@ def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: b
     anchors, candidates, teacher, same, selection = case()
     if attracts:
         excluded, similarities = selection.weights <= 0, anchors @ candidates.transpose(-1, -2)
-        chosen = FncAttract(top_k=3, score_threshold=0.1).select(
+        chosen = FalseNegativeAttraction(top_k=3, score_threshold=0.1).select(
             similarities, excluded, positive_of(similarities, None), torch.zeros(2, 5), teacher=teacher
         )
         assert chosen.attracted.sum() > 5
@@ -56,7 +56,7 @@ def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: b
         index[0, 1], index[1, 4] = 7, 3
         weights = selection.weights.scatter(-1, index.unsqueeze(-1), 0)
         selection = dataclasses.replace(selection, weights=weights, positive_index=index)
-    loss = InfoNCE(temperature=T, multi_positive=multi)
+    loss = InfoNCELoss(temperature=T, multi_positive=multi)
     context = {"same_image": same} if multi else {}
     assert set(loss.needs) == set(context)
     found, several = loss(anchors, candidates, selection, **context), 0
@@ -80,8 +80,8 @@ def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: b
 def test_one_positive_is_plain_infonce() -> None:
     anchors, candidates, _, same, selection = case()
     alone = torch.eye(5, 11, dtype=torch.bool).expand_as(same)
-    one = InfoNCE(temperature=T, multi_positive=False)(anchors, candidates, selection)
-    several = InfoNCE(temperature=T, multi_positive=True)(anchors, candidates, selection, same_image=alone)
+    one = InfoNCELoss(temperature=T, multi_positive=False)(anchors, candidates, selection)
+    several = InfoNCELoss(temperature=T, multi_positive=True)(anchors, candidates, selection, same_image=alone)
     torch.testing.assert_close(several, one)
 
 
@@ -100,7 +100,7 @@ def plain_albef(logits: list[float], taught: list[float], weights: list[float], 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
 def test_albef_distill(alpha: float) -> None:
     anchors, candidates, teacher, _, selection = case()
-    loss = AlbefDistill(temperature=T, distillation=alpha)
+    loss = ALBEFDistillationLoss(temperature=T, distillation=alpha)
     found = loss(anchors, candidates, selection, teacher=teacher)
     for r in range(2):
         for i in range(5):
@@ -109,7 +109,9 @@ def test_albef_distill(alpha: float) -> None:
             expected = plain_albef(logits, [float(x) / T for x in teacher[r, i]], weights, i, alpha)
             assert found[r, i].item() == pytest.approx(expected if selection.valid[r, i] else 0.0, abs=1e-9)
     if alpha == 0:
-        torch.testing.assert_close(found, InfoNCE(temperature=T, multi_positive=False)(anchors, candidates, selection))
+        torch.testing.assert_close(
+            found, InfoNCELoss(temperature=T, multi_positive=False)(anchors, candidates, selection)
+        )
     alike = anchors[:, :1].expand(-1, 11, -1)
     collapsed = loss(anchors[:, :1].expand(-1, 5, -1), alike, selection, teacher=teacher)
     torch.testing.assert_close(loss.at_collapse(selection, teacher=teacher), collapsed)
@@ -117,7 +119,7 @@ def test_albef_distill(alpha: float) -> None:
 
 def test_distillation_spares_what_the_teacher_finds_similar() -> None:
     anchors, candidates, teacher, _, selection = case()
-    loss = AlbefDistill(temperature=T, distillation=0.4)
+    loss = ALBEFDistillationLoss(temperature=T, distillation=0.4)
     similarities = anchors @ candidates.transpose(-1, -2)
     positive = positive_of(similarities, None)
     near = teacher.clone()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fne.negatives.catalog import STRATEGIES
-from fne.negatives.fne import Fne
+from fne.negatives.fne import FalseNegativeElimination
 
 RELEASE = dict(
     tau=0.5,
@@ -30,8 +30,10 @@ RELEASE = dict(
 )
 
 
-def fne(margin: float = 0.2, **changed: Any) -> Fne:
+def fne(margin: float = 0.2, **changed: Any) -> FalseNegativeElimination:
     """Built as a run builds it: an option that nothing reads is None."""
     options = RELEASE | changed
     read = STRATEGIES["fne"].reads(options)
-    return Fne(margin=margin, **{key: value if key in read else None for key, value in options.items()})
+    return FalseNegativeElimination(
+        margin=margin, **{key: value if key in read else None for key, value in options.items()}
+    )

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from fne.negatives.fnc import FncAttract, FncEliminate
-from fne.negatives.gist import Gist
-from fne.negatives.glofnd import GloFnd
+from fne.negatives.fnc import FalseNegativeAttraction, FalseNegativeCancellation
+from fne.negatives.gist import GISTEmbed
+from fne.negatives.glofnd import GloFND
 
 
 def case(batch: int = 5, count: int = 12, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -33,7 +33,7 @@ def test_gist(margin: float) -> None:
     given, dropped, bare = case(), 0, 0
     given["guide"][0, 1] = 0.9
     given["guide"][0, 1, 1] = -0.9  # every negative of this anchor is nearer to it than its own pair
-    found = select(Gist(guide_margin=margin), given, guide=given["guide"])
+    found = select(GISTEmbed(guide_margin=margin), given, guide=given["guide"])
     for r in range(2):
         for i in range(5):
             kept = []
@@ -54,8 +54,8 @@ def test_gist(margin: float) -> None:
 def test_fnc(top_k: int, threshold: float) -> None:
     given = case(seed=1)
     given["guide"][0, 0, 5:9] = 0.75  # ties
-    found = select(FncEliminate(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
-    attracting = select(FncAttract(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
+    found = select(FalseNegativeCancellation(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
+    attracting = select(FalseNegativeAttraction(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
     total = 0
     for r in range(2):
         for i in range(5):
@@ -73,7 +73,7 @@ def test_fnc(top_k: int, threshold: float) -> None:
 def test_glofnd_learns_each_threshold_by_adam() -> None:
     share, rate, beta1, beta2 = 0.2, 0.05, 0.9, 0.98
     options = {"filtered_share": share, "threshold_rate": rate, "threshold_beta1": beta1, "threshold_beta2": beta2}
-    strategy = GloFnd(**options)
+    strategy = GloFND(**options)
     strategy.prepare((4, 6), (2,), torch.device("cpu"))
     mine = {(r, d, item): [1.0, 0.0, 0.0, 0] for r in range(2) for d in range(2) for item in range(6)}
     dropped = 0
@@ -113,7 +113,7 @@ def test_glofnd_learns_each_threshold_by_adam() -> None:
 
 def test_glofnd_comes_near_the_share_that_it_is_told() -> None:
     """On similarities of one distribution the learned threshold drops about the share alpha of them."""
-    strategy = GloFnd(filtered_share=0.1, threshold_rate=0.01, threshold_beta1=0.9, threshold_beta2=0.98)
+    strategy = GloFND(filtered_share=0.1, threshold_rate=0.01, threshold_beta1=0.9, threshold_beta2=0.98)
     strategy.prepare((8, 8), (), torch.device("cpu"))
     generator, anchor = torch.Generator().manual_seed(0), torch.arange(8)
     excluded, zeros = torch.zeros(8, 200, dtype=torch.bool), torch.zeros(8)
@@ -129,7 +129,7 @@ def test_glofnd_comes_near_the_share_that_it_is_told() -> None:
 
 def test_on_a_small_share_glofnd_drops_almost_nothing() -> None:
     """With alpha N far below 1 the threshold stays near the greatest similarity that came up: at most a few go."""
-    strategy = GloFnd(filtered_share=1e-4, threshold_rate=0.05, threshold_beta1=0.9, threshold_beta2=0.98)
+    strategy = GloFND(filtered_share=1e-4, threshold_rate=0.05, threshold_beta1=0.9, threshold_beta2=0.98)
     strategy.prepare((4, 4), (), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     zeros, anchor = torch.zeros(4), torch.arange(4)

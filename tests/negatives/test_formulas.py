@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from fne.negatives.all import All
+from fne.negatives.all import AllNegatives
 from fne.negatives.densities.normal import Normal
-from fne.negatives.hardest import Hardest
-from fne.negatives.random import Random
+from fne.negatives.hardest import HardestNegative
+from fne.negatives.random import RandomNegative
 from fne.negatives.statistics import PairStatistics
 from fne.negatives.strategy import draw
 from tests.negatives.released import RELEASE, fne
@@ -202,9 +202,9 @@ def test_hardest_random_and_all_equal_their_definitions() -> None:
     excluded[3] = True
     tensors = [torch.from_numpy(x) for x in (similarities, excluded, positive)]
     uniform = torch.linspace(0, 0.999, len(similarities))
-    picked = Hardest().select(*tensors, uniform)
-    dense = All().select(*tensors, uniform)
-    chance = Random().select(*tensors, uniform)
+    picked = HardestNegative().select(*tensors, uniform)
+    dense = AllNegatives().select(*tensors, uniform)
+    chance = RandomNegative().select(*tensors, uniform)
     for i in range(len(similarities)):
         allowed = [j for j in range(similarities.shape[1]) if not excluded[i, j]]
         assert bool(picked.valid[i]) == bool(allowed)

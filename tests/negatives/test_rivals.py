@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from fne.negatives.distance_weighted import DistanceWeighted
-from fne.negatives.random import Random
-from fne.negatives.semi_hard import SemiHard
-from fne.negatives.simans import SimAns
+from fne.negatives.distance_weighted import DistanceWeightedSampling
+from fne.negatives.random import RandomNegative
+from fne.negatives.semi_hard import SemiHardNegative
+from fne.negatives.simans import SimANS
 from fne.negatives.strategy import Strategy
-from fne.negatives.topk_margin import TopkMargin
-from fne.negatives.topk_perc import TopkPerc
+from fne.negatives.topk_margin import TopKMarginPos
+from fne.negatives.topk_perc import TopKPercPos
 from fne.study import api as config
 from fne.training.step import build_rule
 from tests.negatives.released import fne
 from tests.projects import Project
 
 THRESHOLDS = {
-    "semi_hard": (SemiHard(), lambda s, own: s < own),
-    "topk_margin": (TopkMargin(absolute_margin=0.05), lambda s, own: s <= own - 0.05),
-    "topk_perc": (TopkPerc(relative_margin=0.3), lambda s, own: s <= own - 0.3 * abs(own)),
+    "semi_hard": (SemiHardNegative(), lambda s, own: s < own),
+    "topk_margin": (TopKMarginPos(absolute_margin=0.05), lambda s, own: s <= own - 0.05),
+    "topk_perc": (TopKPercPos(relative_margin=0.3), lambda s, own: s <= own - 0.3 * abs(own)),
 }
 
 
@@ -72,15 +72,15 @@ def picked(strategy: Strategy, similarities: list[float], positive: float) -> in
 
 
 def test_a_candidate_on_the_limit_is_kept_by_nv_retriever_and_not_semi_hard() -> None:
-    assert picked(SemiHard(), [0.25, 0.5, 0.75], 0.5) == 0
-    assert picked(TopkMargin(absolute_margin=0.25), [0.125, 0.25, 0.375], 0.5) == 1
-    assert picked(TopkPerc(relative_margin=0.5), [0.125, 0.25, 0.375], 0.5) == 1
-    assert picked(TopkMargin(absolute_margin=0.0), [0.25, 0.5, 0.75], 0.5) == 1
+    assert picked(SemiHardNegative(), [0.25, 0.5, 0.75], 0.5) == 0
+    assert picked(TopKMarginPos(absolute_margin=0.25), [0.125, 0.25, 0.375], 0.5) == 1
+    assert picked(TopKPercPos(relative_margin=0.5), [0.125, 0.25, 0.375], 0.5) == 1
+    assert picked(TopKMarginPos(absolute_margin=0.0), [0.25, 0.5, 0.75], 0.5) == 1
 
 
 def test_a_negative_positive_lowers_the_limit_of_topk_perc() -> None:
     """The plain product, -0.4 x 0.95 = -0.38, would keep a candidate that is more similar than the positive."""
-    assert picked(TopkPerc(relative_margin=0.05), [-0.39, -0.41, -0.43], -0.4) == 2
+    assert picked(TopKPercPos(relative_margin=0.05), [-0.39, -0.41, -0.43], -0.4) == 2
 
 
 def distance_weight(s: float, dim: int, low: float, high: float) -> float:
@@ -91,13 +91,13 @@ def distance_weight(s: float, dim: int, low: float, high: float) -> float:
 
 
 WEIGHTS = {
-    "simans": (SimAns(sharpness=0.5, offset=0.0), lambda s, own: math.exp(-0.5 * (s - own) ** 2)),
-    "simans_below": (SimAns(sharpness=30.0, offset=-0.2), lambda s, own: math.exp(-30 * (s - own + 0.2) ** 2)),
-    "distance_2": (DistanceWeighted(min_distance=0.5, max_distance=1.4, dim=2),
+    "simans": (SimANS(sharpness=0.5, offset=0.0), lambda s, own: math.exp(-0.5 * (s - own) ** 2)),
+    "simans_below": (SimANS(sharpness=30.0, offset=-0.2), lambda s, own: math.exp(-30 * (s - own + 0.2) ** 2)),
+    "distance_2": (DistanceWeightedSampling(min_distance=0.5, max_distance=1.4, dim=2),
                    lambda s, own: distance_weight(s, 2, 0.5, 1.4)),
-    "distance_3": (DistanceWeighted(min_distance=0.5, max_distance=2.0, dim=3),
+    "distance_3": (DistanceWeightedSampling(min_distance=0.5, max_distance=2.0, dim=3),
                    lambda s, own: distance_weight(s, 3, 0.5, 2.0)),
-    "distance_256": (DistanceWeighted(min_distance=0.7, max_distance=1.2, dim=256),
+    "distance_256": (DistanceWeightedSampling(min_distance=0.7, max_distance=1.2, dim=256),
                      lambda s, own: distance_weight(s, 256, 0.7, 1.2)),
 }  # fmt: skip
 
@@ -132,7 +132,7 @@ def test_distance_weights_undo_the_density_of_distances_on_a_sphere() -> None:
     similarities = torch.nn.functional.normalize(points, dim=-1)[:, :1].T
     nothing = torch.zeros_like(similarities, dtype=torch.bool)
     one = torch.ones(1, dtype=torch.float64)
-    strategy = DistanceWeighted(min_distance=0.5, max_distance=1.4, dim=dim)
+    strategy = DistanceWeightedSampling(min_distance=0.5, max_distance=1.4, dim=dim)
     weights = strategy.select(similarities, nothing, one, torch.tensor([0.5])).weights
     bins, edges = np.histogram((2 - 2 * similarities).sqrt(), bins=np.linspace(0.5, 1.4, 10), weights=weights)
     np.testing.assert_allclose(bins, bins.mean(), rtol=0.1)
@@ -143,7 +143,7 @@ def test_distance_weights_undo_the_density_of_distances_on_a_sphere() -> None:
 def test_simans_is_fne_without_elimination_and_cut_down() -> None:
     similarities, excluded, positive, uniform = scene(torch.float64)
     plain = fne(tau=3.0, elimination="none", cut_down="none")
-    left = SimAns(sharpness=3.0, offset=0.0).select(similarities, excluded, positive, uniform)
+    left = SimANS(sharpness=3.0, offset=0.0).select(similarities, excluded, positive, uniform)
     right = plain.select(similarities, excluded, positive, uniform)
     shares = right.weights / right.weights.sum(dim=-1, keepdim=True)
     torch.testing.assert_close(left.weights[left.valid], shares[left.valid])
@@ -152,11 +152,11 @@ def test_simans_is_fne_without_elimination_and_cut_down() -> None:
 
 def test_simans_lies_between_a_random_and_the_most_ambiguous_negative() -> None:
     similarities, excluded, positive, uniform = scene(torch.float32)
-    flat = SimAns(sharpness=0.0, offset=0.3).select(similarities, excluded, positive, uniform)
-    chance = Random().select(similarities, excluded, positive, uniform)
+    flat = SimANS(sharpness=0.0, offset=0.3).select(similarities, excluded, positive, uniform)
+    chance = RandomNegative().select(similarities, excluded, positive, uniform)
     torch.testing.assert_close(flat.weights[flat.valid], chance.weights[flat.valid] / chance.weights[flat.valid].sum(
         dim=-1, keepdim=True))  # fmt: skip
-    steep = SimAns(sharpness=1e6, offset=-0.1).select(similarities, excluded, positive, uniform)
+    steep = SimANS(sharpness=1e6, offset=-0.1).select(similarities, excluded, positive, uniform)
     assert not steep.fallback.any(), "weights that are all tiny still say which is the largest"
     for i, allowed, s, own in loops(similarities, excluded, positive):
         if allowed:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fne.negatives.prior import EmPrior
+from fne.negatives.prior import EMPrior
 from fne.negatives.statistics import BINS, WIDTH, PairStatistics
 from tests.negatives.released import fne
 
@@ -161,12 +161,12 @@ def test_online_em_reaches_what_batch_em_reaches() -> None:
     assert exact == pytest.approx(truth, abs=0.006)
 
     ready, counted = torch.tensor(True), torch.ones(1, 20_000, dtype=torch.bool)
-    whole = EmPrior(1e-4, 1.0, 1e-6, 0.5)
+    whole = EMPrior(1e-4, 1.0, 1e-6, 0.5)
     for _ in range(500):
         whole.learn(torch.from_numpy(posterior(whole.value(ready).item())).unsqueeze(0), counted, ready)
     assert whole.value(ready).item() == pytest.approx(exact, rel=1e-9)
 
-    online, seen = EmPrior(1e-4, 0.05, 1e-6, 0.5), []
+    online, seen = EMPrior(1e-4, 0.05, 1e-6, 0.5), []
     for _ in range(600):
         some = torch.from_numpy(rng.integers(0, 20_000, 2_000))
         p = torch.from_numpy(posterior(online.value(ready).item()))[some].unsqueeze(0)
@@ -178,7 +178,7 @@ def test_online_em_reaches_what_batch_em_reaches() -> None:
 def test_em_is_bounded_masked_and_waits_for_the_statistics() -> None:
     p = torch.tensor([[[0.9, torch.nan, 0.1]], [[0.2, 0.4, 0.6]], [[1.0, 1.0, 1.0]], [[0.0, 0.0, 0.0]]])
     counted = torch.tensor([[[True, False, True]], [[True] * 3], [[True] * 3], [[True] * 3]])
-    em = EmPrior(0.1, 0.5, 0.06, 0.4)
+    em = EMPrior(0.1, 0.5, 0.06, 0.4)
     em.learn(p, counted, torch.tensor([True, False, True, True]))
     assert em.value(torch.zeros(4)).tolist() == pytest.approx([0.05 + 0.25, 0.1, 0.4, 0.06])
     em.learn(p, torch.zeros_like(counted), torch.ones(4, dtype=torch.bool))

@@ -26,7 +26,7 @@ from fne.steps.report import record
 from fne.study.api import load_study, parse_set
 from fne.utils.errors import UserError
 from fne.utils.files import write_csv
-from tests.reporting.synthetic import PAPER, Fake, write_study
+from tests.report.synthetic import PAPER, Fake, write_study
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("hardest_in_batch", "fne", "infonce", "random")

@@ -24,8 +24,8 @@ from fne.training.data import EpochPlan
 from fne.training.engine import Engine
 from fne.utils.errors import UserError
 from fne.utils.files import read_json
-from tests.finetune.conftest import load, project  # noqa: F401 - fixtures of the regime finetune
 from tests.training import project as heads
+from tests.training.finetune.conftest import load, project  # noqa: F401 - fixtures of the regime finetune
 
 NEVER = 10**9
 """Steps between checkpoints other than the last, which on a slow machine would be written by its own clock."""

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fne.losses.infonce import InfoNCE
+from fne.losses.infonce import InfoNCELoss
 from fne.losses.loss import Loss
-from fne.losses.pcmepp_pseudo import PcmeppPseudo
-from fne.losses.sct import Sct
-from fne.losses.triplet import Triplet
-from fne.negatives.all import All
+from fne.losses.pcmepp_pseudo import PseudoPositiveLoss
+from fne.losses.sct import SelectivelyContrastiveTripletLoss
+from fne.losses.triplet import TripletLoss
+from fne.negatives.all import AllNegatives
 from fne.negatives.catalog import MEMORIES
-from fne.negatives.gist import Gist
-from fne.negatives.hardest import Hardest
+from fne.negatives.gist import GISTEmbed
+from fne.negatives.hardest import HardestNegative
 from fne.negatives.memory.kind import Candidates
-from fne.negatives.semi_hard import SemiHard
+from fne.negatives.semi_hard import SemiHardNegative
 from fne.negatives.strategy import Selection, Strategy
-from fne.negatives.topk_margin import TopkMargin
-from fne.negatives.topk_perc import TopkPerc
+from fne.negatives.topk_margin import TopKMarginPos
+from fne.negatives.topk_perc import TopKPercPos
 from fne.training.context import Guide
 from fne.training.data import Items, Split
 from fne.training.engine import Engine
@@ -115,7 +115,7 @@ CASES = [(size, momentum) for size in SIZES for momentum in (False, True)]
 def test_semi_hard_never_picks_an_exact_twin_where_there_is_anything_less_similar(size, momentum, oracle) -> None:
     anchors = 0
     for exact, positive, twins, _, found in run(
-        SemiHard(), Triplet(margin=0.2), size, momentum=momentum, oracle=oracle
+        SemiHardNegative(), TripletLoss(margin=0.2), size, momentum=momentum, oracle=oracle
     ):
         less = (exact < positive.unsqueeze(-1) - 2e-6).any(dim=-1)
         picked = twins.gather(-1, found.index.unsqueeze(-1)).squeeze(-1)
@@ -129,7 +129,12 @@ def test_every_exact_twin_is_a_pseudo_positive(size, momentum) -> None:
     """With logits of at least 100, ``softplus(l) - l`` of a pseudo-positive is zero and l of any other is not."""
     temperature, shift = 0.01, -2.0
     plain, pseudo = (
-        run(All(), PcmeppPseudo(temperature=temperature, shift=shift, pseudo_weight=alpha), size, momentum=momentum)
+        run(
+            AllNegatives(),
+            PseudoPositiveLoss(temperature=temperature, shift=shift, pseudo_weight=alpha),
+            size,
+            momentum=momentum,
+        )
         for alpha in (0.0, 1.0)
     )
     for (exact, positive, twins, without, found), (*_, value, _) in zip(plain, pseudo, strict=True):
@@ -142,9 +147,9 @@ def test_every_exact_twin_is_a_pseudo_positive(size, momentum) -> None:
 
 
 @pytest.mark.parametrize(("size", "momentum"), CASES)
-@pytest.mark.parametrize("strategy", [TopkMargin(absolute_margin=0.0), TopkPerc(relative_margin=0.0)])
+@pytest.mark.parametrize("strategy", [TopKMarginPos(absolute_margin=0.0), TopKPercPos(relative_margin=0.0)])
 def test_without_a_margin_a_twin_may_be_picked_and_is_the_hardest(strategy, size, momentum) -> None:
-    for exact, positive, twins, _, found in run(strategy, Triplet(margin=0.2), size, momentum=momentum):
+    for exact, positive, twins, _, found in run(strategy, TripletLoss(margin=0.2), size, momentum=momentum):
         rivals = ((exact - positive.unsqueeze(-1)).abs() < 2e-6) & ~twins
         rivals.diagonal(dim1=-2, dim2=-1).fill_(False)
         clear = twins.any(dim=-1) & ~rivals.any(dim=-1)
@@ -153,15 +158,15 @@ def test_without_a_margin_a_twin_may_be_picked_and_is_the_hardest(strategy, size
 
 @pytest.mark.parametrize(("size", "momentum"), CASES)
 def test_a_guide_without_a_margin_keeps_every_exact_twin(size, momentum) -> None:
-    loss = InfoNCE(temperature=0.05, multi_positive=False)
-    for _, _, twins, _, found in run(Gist(guide_margin=0.0), loss, size, momentum=momentum):
+    loss = InfoNCELoss(temperature=0.05, multi_positive=False)
+    for _, _, twins, _, found in run(GISTEmbed(guide_margin=0.0), loss, size, momentum=momentum):
         assert (found.weights[twins] == 1).all() and twins.any() and (found.weights == 0).any()
 
 
 @pytest.mark.parametrize(("size", "momentum"), CASES)
 def test_a_twin_is_not_too_hard_for_sct(size, momentum) -> None:
-    loss = Sct(temperature=0.1, hard_similarity=1.0, hard_weight=1.0)
-    for _, _, twins, value, found in run(Hardest(), loss, size, momentum=momentum):
+    loss = SelectivelyContrastiveTripletLoss(temperature=0.1, hard_similarity=1.0, hard_weight=1.0)
+    for _, _, twins, value, found in run(HardestNegative(), loss, size, momentum=momentum):
         picked = twins.gather(-1, found.index.unsqueeze(-1)).squeeze(-1)
         assert picked.any()
         torch.testing.assert_close(value[picked], torch.full_like(value[picked], 2.0).log(), rtol=0, atol=1e-4)

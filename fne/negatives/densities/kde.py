@@ -11,7 +11,7 @@ from fne.negatives.densities.density import Density, Fitted, interpolated
 from fne.negatives.statistics import BINS, WIDTH
 
 
-class Kde(Density):
+class KernelDensity(Density):
     """``f(s) = 1/n sum_t N(s; x_t, h^2)`` over the binned similarities x_t, Gaussian kernel.
 
     The bandwidth is the normal reference rule, ``h = sd (4/(3 n))^(1/5)`` (1.06 sd n^(-1/5); what scipy and R's

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fne.training.step import Batch
 
 
-class Bank(Memory):
+class MemoryBank(Memory):
     """The batch, with gradient, and all other pairs of the epoch's plan, so that C is the number of its pairs.
 
     The plan's pairs (each image with the caption drawn for it, or every caption, as ``train.epoch_unit`` says; the

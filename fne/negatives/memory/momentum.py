@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fne.training.step import Batch
 
 
-class Momentum(Memory):
+class MomentumMemory(Memory):
     """The batch and the last ``size`` pairs, all under the momentum encoder; gradients reach the anchors only.
 
     ``theta' <- c theta' + (1 - c) theta`` after every step; then the batch's embeddings under theta' enter the queue.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fne.training.step import Batch
 
 
-class Xbm(Memory):
+class CrossBatchMemory(Memory):
     """The batch, with gradient, and the last ``size`` pairs as the online encoder embedded them in their own step.
 
     In the paper a batch enters the memory before its loss (pytorch-metric-learning once did it after, its issue 24, so

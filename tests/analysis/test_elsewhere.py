@@ -1,0 +1,126 @@
+"""The second interval: for another encoder and world, from recorded components of variance."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from fne.analysis import layout
+from fne.analysis.components import Another, Component, Components
+from fne.analysis.elsewhere import COLUMNS, elsewhere
+from fne.analysis.intervals import variance_of_mean
+from fne.steps import aggregate, compare
+from fne.study import paths
+from fne.study.api import Study
+from fne.study.series import Series
+from fne.study.variance import FILE, write_variance
+from fne.utils.errors import UserError
+from tests.analysis import stats_study as studies
+
+FACTORS = {"encoders.draw": (0, 1, 2), "data.seed": (0, 1, 2)}
+OWN, ALL = 4e-2, 1e-2
+
+
+def components(size: float) -> Components:
+    sources = {name: Component(size / 2, 0.0, size) for name in (*FACTORS, "seed", "images")}
+    return Components(sources, Another(size, size / 2, 3), 9, 27)
+
+
+def record(root: Path, study: Study) -> None:
+    """Write components that hold for the data and encoders of the study; its variant fne has its own."""
+    series = Series("draws", "Draws", "How much?", FACTORS, ({name: 0 for name in FACTORS},), (study,))
+    found = {("level", ""): components(ALL), ("difference", ""): components(ALL),
+             ("level", "fne"): components(OWN), ("difference", "fne"): components(OWN)}  # fmt: skip
+    write_variance(root / FILE, series, found)
+
+
+def rows(root: Path, study: Study) -> dict[str, list[dict[str, str]]]:
+    aggregate.run(study, root)
+    compare.run(study, root, resamples=500, flips=99)
+    found = {}
+    for name in ("intervals", "contrasts"):
+        with open(root / paths.results_folder(study) / f"{name}.csv", newline="") as handle:
+            found[name] = list(csv.DictReader(handle))
+    return found
+
+
+def values(root: Path, study: Study, variant: str) -> np.ndarray:
+    """Influence values of rsum."""
+    files = [root / paths.queries(study, variant, block, "test") for block in ("0-1", "4")]
+    found = layout.load(files)
+    return found.influence[:, :, found.keys.index(("own", "both", "rsum"))]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    made = studies.study()
+    studies.write(tmp_path, made)
+    return made
+
+
+def test_it_is_the_variance_of_both_and_nothing_else_changes(study: Study, tmp_path: Path) -> None:
+    before = rows(tmp_path, study)
+    record(tmp_path, study)
+    after = rows(tmp_path, study)
+    for name in ("intervals", "contrasts"):
+        bare = [[{key: value for key, value in row.items() if key not in COLUMNS} for row in found[name]]
+                for found in (before, after)]  # fmt: skip
+        assert bare[0] == bare[1]
+        for old, row in zip(before[name], after[name], strict=True):
+            assert old["low_elsewhere"] == old["high_elsewhere"] == ""
+            if row["metric"] != "rsum":
+                assert [row[key] for key in COLUMNS] == ["", "", ""]
+                continue
+            assert old["method_elsewhere"].startswith("none: there is no ablations/variance.yaml")
+            data = values(tmp_path, study, row["variant"])
+            if name == "contrasts":
+                data = data - values(tmp_path, study, study.baseline)
+            size = OWN if row["variant"] == "fne" else ALL
+            variance, freedom = (float(one[0]) for one in variance_of_mean(data[:, :, None]))
+            total = variance + 2 * size
+            degrees = max(total**2 / (variance**2 / freedom + 2 * (size / 2) ** 2), min(freedom, 2))
+            half = t.ppf(0.975, degrees) * math.sqrt(total)
+            mean, low, high = data.mean(), float(row["low"]), float(row["high"])
+            assert float(row["low_elsewhere"]) == pytest.approx(min(low, mean - half))
+            assert float(row["high_elsewhere"]) == pytest.approx(max(high, mean + half))
+            whose = "fne" if row["variant"] == "fne" else "all variants together"
+            assert row["method_elsewhere"].startswith(f"components of variance of {whose}, study draws, ")
+
+
+def test_it_never_leaves_out_a_part_of_the_first_interval() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(0, 1, (5, 30)) + rng.normal(0, 0.3, (5, 1))
+    low, high = elsewhere(data, -9.0, 0.1, Another(0.0, 0.0, 6))
+    assert low == -9.0 and high > 0.1
+    narrow, wide = (elsewhere(data, -0.1, 0.1, Another(size, size / 2, 6)) for size in (0.01, 0.1))
+    assert wide[0] < narrow[0] < -0.1 and 0.1 < narrow[1] < wide[1]
+
+
+def test_without_an_interval_over_seeds_there_is_none(tmp_path: Path) -> None:
+    study = studies.study(seeds=(0, 1))
+    studies.write(tmp_path, study)
+    record(tmp_path, study)
+    for row in (row for found in rows(tmp_path, study).values() for row in found if row["metric"] == "rsum"):
+        assert row["low_elsewhere"] == "" and row["method_elsewhere"].startswith("none: there is no interval")
+
+
+def test_components_of_other_data_widen_nothing_and_it_is_said_why(study: Study, tmp_path: Path) -> None:
+    record(tmp_path, replace(study, data={**study.data, "prevalence": 0.25}))
+    for row in (row for found in rows(tmp_path, study).values() for row in found if row["metric"] == "rsum"):
+        assert row["low_elsewhere"] == "" and row["low"] != ""
+        wanted = "none: study draws measured components of variance with data.prevalence 0.25, not "
+        assert row["method_elsewhere"].startswith(wanted)
+
+
+def test_a_damaged_record_is_one_error(study: Study, tmp_path: Path) -> None:
+    record(tmp_path, study)
+    file = tmp_path / FILE
+    file.write_text(file.read_text().replace("schema: 1", "schema: 7"))
+    with pytest.raises(UserError, match="variance.yaml: schema: another schema; got 7"):
+        compare.run(study, tmp_path)

@@ -1,0 +1,354 @@
+"""The store: what was written is what is read, and nothing damaged is ever read. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fne.encoders import writer as writer_module
+from fne.encoders.store import Features, partial_folder
+from fne.encoders.writer import writing
+from fne.utils.errors import UserError
+
+ENCODER = {
+    "checkpoint": "tiny",
+    "sha256": "0" * 64,
+    "section": {"checkpoint": "tiny", "pooling": "mean", "level": "pooled"},
+}
+
+
+def header(level: str = "pooled", dtype: str = "float32", **more: Any) -> dict[str, Any]:
+    return {"modality": "image", "encoder": ENCODER, "preprocessing": {}, "level": level, "pooling": "mean",
+            "dtype": dtype, "data_fingerprint": "f" * 64, "versions": {}, **more}  # fmt: skip
+
+
+def ids(n: int) -> list[str]:
+    return [f"row-{index}" for index in range(n)]
+
+
+def pooled_rows(n: int = 23, dim: int = 5) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(n, dim)).astype(np.float32)
+
+
+def token_rows(n: int = 23, dim: int = 5) -> list[np.ndarray]:
+    rng = np.random.default_rng(2)
+    return [rng.normal(size=(int(length), dim)).astype(np.float32) for length in rng.integers(1, 7, n)]
+
+
+def write(out: Path, rows: Any, chunk: int = 4, **settings: Any) -> Path:
+    level = "tokens" if isinstance(rows, list) else "pooled"
+    with writing(out, header(level, **settings), ids(len(rows))) as writer:
+        while writer.done < len(rows):
+            writer.append(rows[writer.done : writer.done + chunk])
+        writer.finish({"note": 1})
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_importing_the_store_imports_no_torch() -> None:
+    code = "import sys, fne.encoders.store, fne.encoders.writer; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_pooled_rows_come_back_in_any_order(tmp_path: Path, dtype: str) -> None:
+    rows = pooled_rows()
+    features = Features.open(write(tmp_path / "s", rows, dtype=dtype), "f" * 64, modality="image")
+    assert (len(features), features.dim, features.level) == (23, 5, "pooled")
+    wanted = [22, 0, 7, 7]
+    got = features.rows(wanted)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, rows[wanted].astype(dtype).astype(np.float32))
+    np.testing.assert_array_equal(features.rows(slice(None)), rows.astype(dtype).astype(np.float32))
+    assert features.values.itemsize == (2 if dtype == "float16" else 4)
+    with pytest.raises(ValueError, match="rows"):
+        features.padded([0])
+
+
+def test_tokens_come_back_padded_with_their_mask(tmp_path: Path) -> None:
+    rows = token_rows()
+    features = Features.open(write(tmp_path / "s", rows))
+    wanted = [5, 0, 22, 5]
+    tokens, mask = features.padded(wanted)
+    longest = max(len(rows[index]) for index in wanted)
+    assert tokens.shape == (4, longest, 5) and mask.shape == (4, longest)
+    for place, index in enumerate(wanted):
+        for position in range(longest):
+            if position < len(rows[index]):
+                assert mask[place, position]
+                np.testing.assert_array_equal(tokens[place, position], rows[index][position])
+            else:
+                assert not mask[place, position] and not tokens[place, position].any()
+    empty, none = features.padded([])
+    assert empty.shape == (0, 0, 5) and none.shape == (0, 0)
+    assert features.manifest["tokens_total"] == sum(map(len, rows))
+    with pytest.raises(ValueError, match="padded"):
+        features.rows([0])
+
+
+def test_the_fingerprint_tells_values_apart(tmp_path: Path) -> None:
+    rows = pooled_rows()
+    one, same = (Features.open(write(tmp_path / name, rows)).fingerprint for name in "ab")
+    rows[3, 2] += 1
+    assert one == same != Features.open(write(tmp_path / "c", rows)).fingerprint
+
+
+def damage_size(folder: Path) -> None:
+    path = folder / "values.bin"
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def damage_growth(folder: Path) -> None:
+    with open(folder / "values.bin", "ab") as handle:
+        handle.write(b"1234")
+
+
+def damage_bit(folder: Path) -> None:
+    data = bytearray((folder / "values.bin").read_bytes())
+    data[17] ^= 1
+    (folder / "values.bin").write_bytes(data)
+
+
+def damage_offsets(folder: Path) -> None:
+    np.save(folder / "offsets.npy", np.arange(24))
+
+
+def edit(**changes: Any) -> Any:
+    def damage(folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest.update(changes)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    return damage
+
+
+def remove(name: str) -> Any:
+    return lambda folder: (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (damage_size, "cut short"),
+        (damage_growth, "longer"),
+        (damage_bit, "SHA-256 differs"),
+        (damage_offsets, "SHA-256 differs"),
+        (remove("values.bin"), "missing"),
+        (remove("offsets.npy"), "missing"),
+        (remove("manifest.json"), "no manifest"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "not the manifest"),
+        (edit(schema=2), "another schema"),
+        (edit(rows="23"), "must be of type int"),
+        (edit(dim=True), "must be of type int"),
+        (edit(rows=22), "offsets do not fit"),
+        (edit(level="token"), "did you mean 'tokens'"),
+        (edit(dtype="float64"), "not known"),
+    ],
+)
+def test_a_damaged_store_is_refused(tmp_path: Path, damage: Any, said: str) -> None:
+    folder = write(tmp_path / "s", token_rows())
+    Features.open(folder)
+    damage(folder)
+    with pytest.raises(UserError, match=said) as caught:
+        Features.open(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_checksums_may_be_skipped_but_sizes_are_not(tmp_path: Path) -> None:
+    folder = write(tmp_path / "s", pooled_rows())
+    damage_bit(folder)
+    Features.open(folder, checksums=False)
+    damage_size(folder)
+    with pytest.raises(UserError, match="cut short"):
+        Features.open(folder, checksums=False)
+
+
+def test_offsets_must_ascend(tmp_path: Path) -> None:
+    folder = write(tmp_path / "s", token_rows())
+    offsets = np.load(folder / "offsets.npy")
+    offsets[[3, 4]] = offsets[[4, 3]]
+    np.save(folder / "offsets.npy", offsets)
+    with pytest.raises(UserError, match="offsets do not fit"):
+        Features.open(folder, checksums=False)
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        ({"data_fingerprint": "e" * 64}, "other data"),
+        ({"modality": "text"}, "other modality"),
+        ({"encoder": {"pooling": "cls"}}, "another encoder"),
+        ({"encoder": {"checkpoint": "/elsewhere/large"}}, "another encoder"),
+    ],
+)
+def test_features_of_something_else_are_refused(tmp_path: Path, expected: dict[str, Any], said: str) -> None:
+    folder = write(tmp_path / "s", pooled_rows())
+    Features.open(folder, "f" * 64, modality="image", encoder={"checkpoint": "/moved/to/tiny", "pooling": "mean"})
+    with pytest.raises(UserError, match=said):
+        Features.open(folder, **expected)
+
+
+def test_a_missing_store_says_whether_one_is_unfinished(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such feature store; run the extraction"):
+        Features.open(tmp_path / "s")
+    with writing(tmp_path / "s", header(), ids(4)) as writer:
+        writer.append(pooled_rows(2))
+    with pytest.raises(UserError, match="unfinished"):
+        Features.open(tmp_path / "s")
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from fne.encoders import writer
+from tests.encoders.test_store import pooled_rows, token_rows, write
+when, point, level = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+calls = 0
+plain = getattr(os, point)
+def die(*arguments):
+    global calls
+    calls += 1
+    if calls == when:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(*arguments)
+setattr(os, point, die)
+write(Path(sys.argv[4]), token_rows() if level == "tokens" else pooled_rows())
+"""
+
+
+@pytest.mark.parametrize("level", ["pooled", "tokens"])
+@pytest.mark.parametrize(
+    # every chunk syncs values, then the journal: 5 is within the third chunk's values, 8 in the fourth's journal
+    ("when", "point", "kept"),
+    [(1, "fsync", 0), (5, "fsync", 8), (8, "fsync", 16), (2, "replace", 23)],
+)
+def test_a_store_survives_sigkill(tmp_path: Path, level: str, when: int, point: str, kept: int) -> None:
+    rows = token_rows() if level == "tokens" else pooled_rows()
+    whole, out = contents(write(tmp_path / "whole", rows)), tmp_path / "killed"
+    code = KILLED.format(root=str(Path(__file__).parents[2]))
+    done = subprocess.run([sys.executable, "-c", code, str(when), point, level, str(out)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not out.exists() and partial_folder(out).is_dir()
+    if point == "fsync":
+        with writing(out, header(level), ids(23)) as writer:
+            assert writer.done == kept
+    assert contents(write(out, rows)) == whole
+    assert not partial_folder(out).exists()
+
+
+def interrupted(out: Path, chunks: int = 3) -> Path:
+    """Unfinished work of 3 chunks of 4 rows."""
+    with writing(out, header(), ids(23)) as writer:
+        for start in range(0, 4 * chunks, 4):
+            writer.append(pooled_rows()[start : start + 4])
+    return partial_folder(out)
+
+
+def test_a_torn_journal_line_is_not_believed(tmp_path: Path) -> None:
+    whole = contents(write(tmp_path / "whole", pooled_rows()))
+    journal = interrupted(tmp_path / "s") / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-9])
+    with writing(tmp_path / "s", header(), ids(23)) as writer:
+        assert writer.done == 8
+    assert contents(write(tmp_path / "s", pooled_rows())) == whole
+
+
+def test_a_chunk_whose_bytes_changed_is_made_again(tmp_path: Path) -> None:
+    whole = contents(write(tmp_path / "whole", pooled_rows()))
+    damage_bit(interrupted(tmp_path / "s"))
+    with writing(tmp_path / "s", header(), ids(23)) as writer:
+        assert writer.done == 0
+    assert contents(write(tmp_path / "s", pooled_rows())) == whole
+
+
+def test_unfinished_work_of_another_encoder_is_discarded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(tmp_path / "s")
+    changed = header(preprocessing={"size": 2})
+    with writing(tmp_path / "s", changed, ids(23)) as writer:
+        assert writer.done == 0
+    assert "discarded" in capsys.readouterr().err
+    with writing(tmp_path / "s", changed, ids(22)) as writer:  # nor of other rows
+        assert writer.done == 0
+
+
+def test_an_older_store_is_replaced(tmp_path: Path) -> None:
+    out = write(tmp_path / "s", token_rows())
+    write(out, pooled_rows())
+    assert sorted(contents(out)) == ["manifest.json", "values.bin"]
+    assert Features.open(out).level == "pooled"
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(np.nan, "float32"), (np.inf, "float32"), (70000.0, "float16")])
+def test_a_feature_that_is_not_finite_names_its_row(tmp_path: Path, value: float, dtype: str) -> None:
+    rows = pooled_rows()
+    rows[6, 4] = value
+    with pytest.raises(UserError, match="row-6: its feature is not finite") as caught:
+        write(tmp_path / "s", rows, dtype=dtype)
+    assert ("float32" in str(caught.value)) == (dtype == "float16")
+    tokens = token_rows()
+    tokens[13][-1, 0] = value
+    with pytest.raises(UserError, match="row-13: its feature is not finite"):
+        write(tmp_path / "t", tokens, dtype=dtype)
+
+
+def test_rows_already_written_can_be_read(tmp_path: Path) -> None:
+    for rows in (pooled_rows(), token_rows()):
+        level = "tokens" if isinstance(rows, list) else "pooled"
+        for _ in range(2):  # the second time after a restart
+            with writing(tmp_path / level, header(level), ids(23)) as writer:
+                if not writer.done:
+                    writer.append(rows[:9])
+                for row in (0, 5, 8):
+                    np.testing.assert_array_equal(writer.read(row), rows[row])
+
+
+def test_two_writers_do_not_share_a_store(tmp_path: Path) -> None:
+    with writing(tmp_path / "s", header(), ids(23)), pytest.raises(UserError, match="another process"):
+        with writing(tmp_path / "s", header(), ids(23)):
+            pass
+
+
+def test_a_full_disk_is_said_and_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left on device.*run again to continue"):
+        with writing(tmp_path / "s", header(), ids(23)) as writer:
+            writer.append(pooled_rows()[:4])
+            monkeypatch.setattr(writer_module.os, "fsync", full)
+            writer.append(pooled_rows()[4:8])
+    monkeypatch.undo()
+    with writing(tmp_path / "s", header(), ids(23)) as writer:
+        assert writer.done == 4
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"), writing(tmp_path / "s", header(), ids(23)):
+        pass
+
+
+def test_too_few_or_too_many_rows_are_a_mistake_of_the_program(tmp_path: Path) -> None:
+    with writing(tmp_path / "s", header(), ids(3)) as writer:
+        writer.append(pooled_rows(2))
+        with pytest.raises(ValueError, match="2 of 3"):
+            writer.finish()
+        with pytest.raises(ValueError, match="3 rows"):
+            writer.append(pooled_rows(2))
+        with pytest.raises(ValueError, match="width 4 after features of width 5"):
+            writer.append(pooled_rows(1, 4))

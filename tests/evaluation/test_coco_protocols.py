@@ -1,0 +1,185 @@
+"""COCO's protocols from embeddings: the five folds by plain loops, and changes that must change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fne import protocols
+from fne.analysis import layout
+from fne.data.coco_relevance import read
+from fne.data.manifest import SplitView
+from fne.data.ranked_captions import first_captions
+from fne.data.truth import Truth, sorted_pairs
+from fne.steps.rank import relevant_items
+from tests.evaluation.coco import (
+    VIEW,
+    CocoManifest,
+    N,
+    embeddings,
+    evaluated,
+    evaluated_as_coco_5k,
+    files,
+    own_truth,
+    view_of,
+    write_files,
+)
+
+
+def expected_of_ties(scores: np.ndarray, right: np.ndarray, k: int) -> float:
+    """Chance of a right item among the first k, every order of the best right item's ties enumerated by counting."""
+    best = scores[right].max()
+    above, tied, good = (scores > best).sum(), (scores == best).sum(), (scores[right] == best).sum()
+    miss = 1.0
+    for drawn in range(min(max(k - above, 0), tied)):
+        miss *= max(tied - good - drawn, 0) / (tied - drawn)
+    return 1.0 - miss
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("rule", ["expected", "pessimistic"])
+def test_five_folds_by_plain_loops(tied: bool, rule: str) -> None:
+    """Rank every query within its fold, one at a time; the mean of five means, medians and rsums."""
+    images, texts = embeddings(tied)
+    found, _ = evaluated_as_coco_5k(VIEW, images, texts, (), rule)
+    scores, own = (images @ texts.T).numpy(), np.arange(N)[:, None] == VIEW.caption_image
+    by_fold: dict[tuple[str, str], list[float]] = {}
+    for fold in range(5):
+        members = np.arange(4 * fold, 4 * fold + 4), np.arange(20 * fold, 20 * fold + 20)
+        block, right = scores[np.ix_(*members)], own[np.ix_(*members)]
+        for side, matrix, flags in (("i2t", block, right), ("t2i", block.T, right.T)):
+            ranks, recalls = [], {k: [] for k in (1, 5, 10)}
+            for row, mark in zip(matrix, flags, strict=True):
+                best = row[mark].max()
+                above, ties, good = (row > best).sum(), (row == best).sum(), (row[mark] == best).sum()
+                worst = above + ties - good + 1
+                ranks.append(worst if rule == "pessimistic" else above + (ties + 1) / (good + 1))
+                for k in recalls:
+                    recalls[k].append(worst <= k if rule == "pessimistic" else expected_of_ties(row, mark, k))
+            by_fold.setdefault((side, "median_rank"), []).append(float(np.median(ranks)))
+            for k, values in recalls.items():
+                by_fold.setdefault((side, f"r{k}"), []).append(float(np.mean(values)))
+    for (side, metric), values in by_fold.items():
+        assert found["coco_1k_5fold", side, metric] == pytest.approx(np.mean(values), abs=1e-12)
+    rsum = sum(np.mean(values) for (_, metric), values in by_fold.items() if metric != "median_rank")
+    assert found["coco_1k_5fold", "both", "rsum"] == pytest.approx(rsum, abs=1e-12)
+    assert found["coco_1k_5fold", "t2i", "r1"] > found["own", "t2i", "r1"], "a fold is the easier gallery"
+
+
+def test_all_equal_embeddings_give_chance_level(tmp_path: Path) -> None:
+    same = torch.full((N, 4), 0.5), torch.full((5 * N, 4), 0.5)
+    relevance = files(tmp_path, VIEW)
+    found, _ = evaluated_as_coco_5k(VIEW, *same, relevance)
+    for k in (1, 5, 10):
+        assert found["coco_1k_5fold", "t2i", f"r{k}"] == pytest.approx(min(k / 4, 1), abs=1e-12)
+    assert found["coco_1k_5fold", "i2t", "r1"] == pytest.approx(5 / 20, abs=1e-12)
+    for one in relevance:
+        for column, (side, size) in enumerate((("i2t", 5 * N), ("t2i", N))):
+            share = np.bincount(np.unique(one.pairs[side][:, column], return_inverse=True)[1]).mean() / size
+            assert found[one.protocol, side, "r1"] == pytest.approx(share, abs=1e-12)
+            if one.protocol == "eccv":
+                assert found["eccv", side, "r_precision"] == pytest.approx(share, abs=1e-12)
+    worst, _ = evaluated_as_coco_5k(VIEW, *same, relevance, "pessimistic")
+    assert {worst[name] for name in worst if name[2] == "r1"} == {0.0}
+
+
+def moved(images: np.ndarray, captions: np.ndarray) -> SplitView:
+    """The split in another order; ids move along."""
+    place = np.argsort(images)
+    numbers = [int(VIEW.image_ids[i][-16:-4]) for i in images]
+    return view_of(numbers, [VIEW.sentids[c] for c in captions], place[VIEW.caption_image[captions]])
+
+
+def test_the_order_of_the_split_changes_no_relevance_score(tmp_path: Path) -> None:
+    """Relevance goes by id: images and captions in another order, the same scores, ties included."""
+    for tied in (False, True):
+        images, texts = embeddings(tied)
+        before, _ = evaluated(VIEW, images, texts, files(tmp_path, VIEW))
+        order = np.random.default_rng(2).permutation(N)
+        within = np.random.default_rng(3).permuted(np.tile(np.arange(5), (N, 1)), axis=1)
+        captions = (5 * order[:, None] + within).ravel()
+        view = moved(order, captions)
+        after, _ = evaluated(view, images[order], texts[captions], files(tmp_path, view))
+        assert after == pytest.approx(before, abs=1e-12)
+
+
+def test_only_the_order_within_a_fold_is_free() -> None:
+    images, texts = embeddings()
+    before, _ = evaluated_as_coco_5k(VIEW, images, texts)
+    for order, same in ((np.r_[3, 1, 0, 2, 4:N], True), (np.r_[16:N, 0:16], True), (np.r_[7, 1:7, 0, 8:N], False)):
+        captions = (5 * order[:, None] + np.arange(5)).ravel()
+        after, _ = evaluated_as_coco_5k(moved(order, captions), images[order], texts[captions])
+        equal = all(after[key] == pytest.approx(before[key], abs=1e-12) for key in before if key[0] == "coco_1k_5fold")
+        assert equal == same, order
+        assert after["own", "both", "rsum"] == pytest.approx(before["own", "both", "rsum"], abs=1e-12)
+
+
+def test_swapping_the_sides_swaps_the_directions(tmp_path: Path) -> None:
+    """One caption per image, so that the two sides can change roles."""
+    numbers = (np.arange(N) + 100).tolist()
+    rng, images, texts = np.random.default_rng(1), embeddings()[0], embeddings()[1][::5]
+    one, two = ({q: rng.choice(numbers, 3, False).tolist() for q in numbers[start:]} for start in (0, 4))
+    view = view_of(numbers, numbers, np.arange(N))
+    before, _ = evaluated(view, images, texts, (read(write_files(tmp_path / "a", "eccv", one, two), "eccv", view),))
+    after, _ = evaluated(view, texts, images, (read(write_files(tmp_path / "b", "eccv", two, one), "eccv", view),))
+    swap = {"i2t": "t2i", "t2i": "i2t", "both": "both"}
+    assert {(p, swap[d], m): value for (p, d, m), value in after.items()} == pytest.approx(before, abs=1e-12)
+    assert before["eccv", "i2t", "map_at_r"] != before["eccv", "t2i", "map_at_r"]
+
+
+def test_a_duplicated_item_ties_with_its_twin(tmp_path: Path) -> None:
+    """A second copy of a caption that is right and first: the two share its place."""
+    view = view_of([1, 2], [11, 12, 13], np.array([0, 1, 1]))
+    folder = write_files(tmp_path, "cxc", {1: [11], 2: [12]}, {11: [1], 12: [2]})
+    images = torch.eye(2)
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    found, values = evaluated(view, images, texts, (read(folder, "cxc", view),))
+    assert values["cxc/i2t/r1"].tolist() == [[0.5, 1.0]] and found["cxc", "i2t", "r1"] == 0.75
+    assert found["cxc", "i2t", "r5"] == found["cxc", "t2i", "r1"] == 1.0
+
+
+def test_statistics_see_the_very_metrics(tmp_path: Path) -> None:
+    """The sums per image that intervals and tests are made of have the metrics as their means, folds included."""
+    images, texts = embeddings()
+    found, values = evaluated_as_coco_5k(VIEW, images, texts, files(tmp_path, VIEW))
+    np.savez(tmp_path / "queries.test.npz", seeds=np.array([0]), **values)
+    one = layout.load([tmp_path / "queries.test.npz"])
+    wanted = {key: value for key, value in found.items() if key[2] != "median_rank"}
+    assert dict(zip(one.keys, one.contributions.mean(axis=(0, 1)), strict=True)) == pytest.approx(wanted, abs=1e-12)
+    assert one.queries[one.keys.index(("coco_1k_5fold", "both", "rsum"))] == 6 * N
+    assert {key[0] for key in one.keys} == {"own", "coco_1k_5fold", "eccv", "cxc"}
+    assert {key[2] for key in one.keys if key[0] == "eccv"} == {"map_at_r", "r_precision", "r1"}
+    assert ("cxc", "both", "rsum") not in one.keys
+
+
+def test_five_folds_belong_to_the_five_thousand_only() -> None:
+    described = relevant_items(CocoManifest, VIEW, own_truth(VIEW))[1]
+    assert set(described) == {"own"} and described["own"]["name"] == "coco_test_20"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(protocols._NAMES, ("coco", N), "coco_5k")
+        described = relevant_items(CocoManifest, VIEW, own_truth(VIEW))[1]
+    own, folded = described["own"], described["coco_1k_5fold"]
+    assert (own["name"], folded["name"]) == ("coco_5k", "coco_1k_5fold")
+    assert (own["gallery"], folded["gallery"]) == ({"i2t": 5 * N, "t2i": N}, {"i2t": N, "t2i": N // 5})
+    assert own["queries"] == folded["queries"] and (own["folds"], folded["folds"]) == (1, 5)
+
+
+def test_only_the_first_five_captions_of_a_coco_image_are_ranked() -> None:
+    """Karpathy's test split has 25,010 captions; the field's numbers are of 25,000."""
+    counts = np.array([5, 7, 5, 6])
+    caption_image = np.repeat(np.arange(4), counts)
+    view = view_of([1, 2, 3, 4], list(range(100, 123)), caption_image)
+    pairs = sorted_pairs(np.concatenate([np.stack([caption_image, np.arange(23)], axis=1), [[0, 11], [3, 6]]]))
+    truth = Truth("judged", pairs, np.array([0], np.int32), np.array([6, 11, 22], np.int32))
+    cut, known, kept = first_captions("coco", view, truth)
+    assert kept.tolist() == [*range(10), *range(12, 22)] and np.bincount(cut.caption_image).tolist() == [5] * 4
+    assert cut.sentids == [100 + c for c in kept] and cut.caption_ids == [view.caption_ids[c] for c in kept]
+    assert known.pairs.tolist() == sorted_pairs(
+        np.concatenate([np.stack([np.repeat(np.arange(4), 5), np.arange(20)], axis=1), [[3, 6]]])
+    ).tolist() and known.caption_queries.tolist() == [6]
+    assert first_captions("flickr30k", view, truth)[0] is view
+    assert first_captions("coco", replace(cut), known)[1] is known

@@ -1,0 +1,160 @@
+"""From trained weights to the tables of a study, on real files: nothing in between is made up."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fne.data.manifest import Manifest, SplitView
+from fne.steps import aggregate, compare, evaluate, rank
+from fne.steps import train as job
+from fne.study import paths
+from fne.study.api import Study
+from fne.training.embed import embed_split
+from fne.utils.errors import UserError
+from fne.utils.files import sha256_file
+from fne.utils.provenance import read_test_accesses
+from tests.evaluation.coco import write_files
+from tests.training import project
+
+JOB = ("fne", "0-1")
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory) -> tuple[Path, Study]:
+    root = tmp_path_factory.mktemp("ranked")
+    study = project.make(root)
+    job.run(study, *JOB, root, 1, "cpu")
+    for split in ("val", "test"):
+        rank.run(study, *JOB, split, root, 1, "cpu")
+        evaluate.run(study, *JOB, split, root)
+    return root, study
+
+
+def test_rankings_and_metrics_are_those_of_the_embeddings(ranked) -> None:
+    root, study = ranked
+    folder = root / paths.run_folder(study, *JOB)
+    meta, arrays = evaluate.read_rankings(folder / "rankings.test.npz")
+    manifest = Manifest.load(root / paths.data_folder(study))
+    split, pairs = manifest.split("test"), manifest.truth("test").pairs
+    np.testing.assert_array_equal(arrays["pairs"], pairs)
+    assert meta["failed"] == {} and meta["seeds"] == [0, 1] and meta["digest"] == meta_of(folder / "run.json")["digest"]
+    metrics = meta_of(folder / "metrics.test.json")
+    values = {(row["seed"], row["protocol"], row["direction"], row["metric"]): row["value"] for row in metrics["rows"]}
+    assert len(values) == len(metrics["rows"]) == 2 * 15
+    for seed, image, text in embed_split(study, *JOB, "test", root):
+        scores = (image.double().numpy() @ text.double().numpy().T).astype(np.float32)
+        picked = np.random.default_rng(seed).choice(len(pairs), 200, replace=False)
+        for i in picked:
+            one, other = pairs[i]
+            row, column = scores[one], scores[:, other]
+            assert arrays[f"{seed}/i2t/greater"][i] == (row > row[other]).sum()
+            assert arrays[f"{seed}/t2i/ties"][i] == (column == column[one]).sum() - 1
+        own = scores[split.caption_image, np.arange(scores.shape[1])]
+        above, ties = (scores > own).sum(0), (scores == own).sum(0)
+        hit = np.clip((5 - above) / ties, 0, 1).mean()
+        assert values[seed, "own", "t2i", "r5"] == pytest.approx(hit, abs=1e-12)
+    assert metrics["fingerprint"]["truth"]["relevance"] == "exact"
+    assert metrics["fingerprint"]["own"]["queries"] == {"i2t": 100, "t2i": 500}
+
+
+def meta_of(file: Path) -> dict:
+    return json.loads(file.read_text())
+
+
+def test_every_reading_of_the_test_split_is_on_record(ranked) -> None:
+    root, study = ranked
+    log = read_test_accesses(root / paths.test_accesses(study))
+    assert [(entry["variant"], entry["block"], entry["purpose"]) for entry in log] == [(*JOB, "rank")]
+    folder = root / paths.run_folder(study, *JOB)
+    assert meta_of(folder / "metrics.test.json")["record"]["test_accesses"] == log
+    assert meta_of(folder / "metrics.val.json")["record"]["test_accesses"] == []
+    assert set(meta_of(folder / "metrics.val.json")["fingerprint"]) >= {"own"}
+
+
+def test_the_study_has_this_run_and_says_what_else_it_lacks(ranked) -> None:
+    root, study = ranked
+    aggregate.run(study, root)
+    compare.run(study, root, resamples=200, flips=99)
+    folder = root / paths.results_folder(study)
+    tables = {}
+    for name in ("runs", "missing", "intervals", "contrasts", "curves", "audit", "cost"):
+        with open(folder / f"{name}.csv", newline="") as handle:
+            tables[name] = list(csv.DictReader(handle))
+    assert len(tables["runs"]) == 2 * 15 and {row["variant"] for row in tables["runs"]} == {"fne"}
+    assert {(row["variant"], row["seed"], row["stage"]) for row in tables["missing"]} == {
+        (variant, seed, "train") for variant in ("hardest_in_batch", "infonce") for seed in "01"
+    }
+    assert {row["note"].split(";")[0] for row in tables["contrasts"]} == {"not compared: the baseline has no result"}
+    assert all(row["low"] == "" and row["method"].startswith("none: ") for row in tables["intervals"])
+    assert len(tables["curves"]) == 6 and len(tables["cost"]) == 1 and tables["audit"]
+
+
+def test_a_replicate_that_was_never_selected_is_missing(ranked, monkeypatch) -> None:
+    root, study = ranked
+    from fne.training import embed
+
+    whole = embed.embed_split
+    monkeypatch.setattr(embed, "embed_split", lambda *a: (found for found in whole(*a) if found[0] == 1))
+    file = root / paths.rankings(study, *JOB, "val")
+    before = file.read_bytes()
+    rank.run(study, *JOB, "val", root, 1, "cpu")
+    meta, arrays = evaluate.read_rankings(file)
+    assert meta["failed"] == {"0": "no checkpoint was selected: training diverged"}
+    assert "1/i2t/greater" in arrays and "0/i2t/greater" not in arrays
+    file.write_bytes(before)
+
+
+def test_an_unknown_split_or_a_job_without_weights_is_one_clear_error(ranked) -> None:
+    root, study = ranked
+    with pytest.raises(UserError, match="no such file"):
+        rank.run(study, "infonce", "0-1", "test", root, 1, "cpu")
+    assert not (root / paths.rankings(study, "infonce", "0-1", "test")).exists()
+    assert len(read_test_accesses(root / paths.test_accesses(study))) == 1, "nothing was read, nothing is logged"
+
+
+def test_relevance_files_are_ranked_on_the_test_split_and_named_in_the_record(
+    ranked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The last of this file: it reads the test split once more."""
+    root, study = ranked
+    whole = Manifest.split
+
+    def named_as_coco(manifest: Manifest, name: str) -> SplitView:
+        view = whole(manifest, name)
+        names = [f"COCO_val2014_{number:012d}.jpg" for number in range(len(view.image_ids))]
+        return replace(view, image_ids=names, sentids=list(range(1000, 1000 + len(view.caption_ids))))
+
+    folder = write_files(tmp_path / "files", "eccv", {3: [1015, 1016, 1400], 7: [1035]}, {1000: [0, 5], 1499: [99]})
+    flat = study.configs["fne"] | {"evaluation.relevance.eccv": str(folder)}
+    asked = replace(study, configs={**study.configs, "fne": flat})
+    with pytest.raises(UserError, match="image without a COCO id"):
+        rank.run(asked, *JOB, "test", root, 1, "cpu")
+    assert len(read_test_accesses(root / paths.test_accesses(study))) == 1, "refused before anything was read"
+    monkeypatch.setattr(Manifest, "split", named_as_coco)
+    for split in ("val", "test"):
+        rank.run(asked, *JOB, split, root, 1, "cpu")
+        evaluate.run(asked, *JOB, split, root)
+    results = root / paths.run_folder(study, *JOB)
+    assert set(meta_of(results / "metrics.val.json")["fingerprint"]) == {"own", "truth"}
+    metrics = meta_of(results / "metrics.test.json")
+    meta, arrays = evaluate.read_rankings(results / "rankings.test.npz")
+    assert metrics["fingerprint"]["eccv"]["queries"] == {"i2t": 2, "t2i": 2}
+    for file in folder.iterdir():
+        assert meta["record"]["inputs"][file.name] == sha256_file(file)
+    rows = arrays["eccv/i2t/pairs"]
+    assert arrays["pairs"][rows].tolist() == [[3, 15], [3, 16], [3, 400], [7, 35]]
+    aggregate.run(asked, root)
+    with open(root / paths.results_folder(study) / "runs.csv", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["protocol"] == "eccv"]
+    assert {(row["seed"], row["direction"], row["metric"]) for row in rows} == {
+        (seed, side, metric) for seed in "01" for side in ("i2t", "t2i") for metric in ("map_at_r", "r_precision", "r1")
+    }
+    assert {row["fingerprint"] for row in rows} == {metrics["fingerprint"]["eccv"]["id"]}
+    with pytest.raises(UserError, match="stale: evaluation was"):
+        aggregate.run(replace(study, variants=("fne",), baseline="fne"), root)

@@ -1,0 +1,316 @@
+"""The report page in a real browser: tables, the picks viewer, the dark, a phone, hostile words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fne.report.text.wording import clean
+from tests.report.conftest import Made
+from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+).split()
+AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
+
+
+@dataclass
+class Tab:
+    """An open page, and everything that a page should not do."""
+
+    page: object
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def run(self, code: str, *arguments: object) -> object:
+        return self.page.evaluate(code, *arguments)
+
+    def texts(self, selector: str) -> list[str]:
+        return self.run("s => [...document.querySelectorAll(s)].map(e => e.innerText.trim())", selector)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def open_tab(browser: object, made: Made, size: dict = DESKTOP, **options: object) -> Tab:
+    page = browser.new_context(viewport=size, **options).new_page()
+    tab = Tab(page)
+    page.on("console", lambda message: tab.said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: tab.said.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (tab.said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: tab.asked.append(request.url))
+    page.goto((made.reports / "report.html").as_uri(), wait_until="load")
+    return tab
+
+
+@pytest.fixture(scope="module")
+def desktop(browser: object, paper: Made) -> Tab:
+    return open_tab(browser, paper)
+
+
+@pytest.fixture(scope="module")
+def phone(browser: object, paper: Made) -> Tab:
+    tab = open_tab(browser, paper, PHONE)
+    unfold(tab)
+    return tab
+
+
+@pytest.fixture(scope="module")
+def attacked(browser: object, hostile: Made) -> Tab:
+    return open_tab(browser, hostile)
+
+
+def unfold(tab: Tab) -> None:
+    tab.run("() => document.querySelectorAll('details').forEach(part => { part.open = true })")
+
+
+def nothing_odd(tab: Tab) -> None:
+    assert tab.said == []
+    outside = [url for url in tab.asked if not url.startswith("data:")]
+    assert len(outside) == 1 and outside[0].startswith("file:"), "the page itself is all that is asked for"
+
+
+def test_it_opens_alone_and_silently(desktop: Tab, record_property: object) -> None:
+    code = "const one = performance.getEntriesByType('navigation')[0]; return [one.domInteractive, one.loadEventEnd]"
+    interactive, loaded = desktop.run(f"() => {{ {code} }}")
+    record_property("interactive_ms", round(interactive))
+    record_property("loaded_ms", round(loaded))
+    print(f"report page: interactive after {interactive:.0f} ms, loaded after {loaded:.0f} ms")
+    assert len(desktop.texts("#table-main tbody tr")) == 10
+    nothing_odd(desktop)
+
+
+def column(tab: Tab, table: str, place: int) -> list[str]:
+    return tab.texts(f"#{table} tbody tr > :nth-child({place})")
+
+
+def head(table: str, place: int) -> str:
+    return f"#{table} thead tr:last-child > :nth-child({place})"
+
+
+def settles(tab: Tab, found: Callable[[], object], wanted: object) -> None:
+    """Assert that the page comes to show what is wanted; a table is drawn anew a moment after the press."""
+    for _ in range(100):
+        if found() == wanted:
+            return
+        tab.page.wait_for_timeout(50)
+    assert found() == wanted
+
+
+def test_columns_sort_by_their_numbers_with_a_mouse_and_with_keys(desktop: Tab) -> None:
+    def scores() -> list[float]:
+        return [float(text.split()[0].replace("−", "-")) for text in column(desktop, "table-main", 9)]
+
+    def names() -> list[str]:
+        return column(desktop, "table-main", 1)
+
+    given, ordered = names(), sorted(scores())
+    assert scores() != ordered[::-1] and given != sorted(given)
+    desktop.page.click(head("table-main", 9))
+    settles(desktop, scores, ordered[::-1])
+    assert desktop.page.get_attribute(head("table-main", 9), "aria-sort") == "descending"
+    desktop.page.focus(head("table-main", 9) + " [tabindex='0']")
+    desktop.page.keyboard.press("Enter")
+    settles(desktop, scores, ordered)
+    desktop.page.keyboard.press("Enter")
+    settles(desktop, names, given)  # the third press gives the study's own order back
+    desktop.page.click(head("table-main", 1))
+    settles(desktop, names, sorted(given))
+
+
+def test_a_cell_without_a_number_stays_at_the_end(attacked: Tab) -> None:
+    for _ in range(2):
+        attacked.page.click(head("table-main", 9))
+        settles(attacked, lambda: column(attacked, "table-main", 9)[-1], "—")
+        settles(attacked, lambda: "infonce" in column(attacked, "table-main", 1)[-1], True)
+
+
+def test_a_filter_keeps_the_rows_with_its_words(desktop: Tab) -> None:
+    box = "#results input[type=search]"
+    desktop.page.fill(box, "without elim")
+    settles(desktop, lambda: column(desktop, "table-main", 1), ["FNE without elimination\nfne_no_elimination"])
+    assert "(10 without the filter)" in desktop.page.inner_text("#results .dt-info")
+    desktop.page.fill(box, "")
+    settles(desktop, lambda: len(column(desktop, "table-main", 1)), 10)
+
+
+def test_a_long_table_is_paged(desktop: Tab) -> None:
+    unfold(desktop)
+    rows = desktop.texts("#table-contrasts tbody tr")
+    desktop.page.click("#contrasts details .dt-paging-button:has-text('2')")
+    settles(desktop, lambda: desktop.texts("#table-contrasts tbody tr") == rows, False)
+    second = desktop.texts("#table-contrasts tbody tr")
+    assert len(rows) == len(second) == 25 and not set(rows) & set(second)
+
+
+def test_a_name_leads_to_what_its_variant_changes(desktop: Tab) -> None:
+    part = "#variant-fne_no_buffer"
+    desktop.run("s => { document.querySelector(s).open = false }", part)
+    desktop.page.click("#table-main a[href='#variant-fne_no_buffer']")
+    desktop.page.wait_for_selector(f"{part}[open]")
+    words = desktop.page.inner_text(part)
+    assert "memory.kind" in words and "validation rsum" in words and "config digest" in words
+
+
+def state(tab: Tab) -> str:
+    return tab.page.inner_text("#viewer output")
+
+
+def anchors(tab: Tab) -> Iterator[None]:
+    """Go through all anchors of the viewer with the arrow key."""
+    tab.page.focus("#viewer")
+    tab.page.keyboard.press("Home")
+    for _ in range(int(state(tab).split(" of ")[1].split()[0])):
+        yield
+        tab.page.keyboard.press("ArrowRight")
+
+
+def fresh(tab: Tab) -> None:
+    tab.page.click("#viewer button[type=reset]")
+    tab.page.wait_for_function("() => !document.querySelector('#viewer output').innerText.includes('without filters')")
+
+
+def test_the_viewer_walks_with_keys_and_buttons(desktop: Tab) -> None:
+    assert state(desktop) == "Anchor 1 of 120"
+    desktop.page.focus("#viewer")
+    for key, place in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2), ("End", 120), ("Home", 1)):
+        desktop.page.keyboard.press(key)
+        assert state(desktop) == f"Anchor {place} of 120"
+    desktop.page.click("#viewer [data-go=on]")
+    assert state(desktop) == "Anchor 2 of 120"
+    desktop.page.focus("#viewer input[type=search]")
+    desktop.page.keyboard.press("ArrowRight")
+    assert state(desktop) == "Anchor 2 of 120", "within a field the arrows move the cursor"
+    sizes = desktop.run("() => [...document.querySelectorAll('#viewer img')].map(i => i.naturalWidth)")
+    assert sizes and all(sizes), "every picture can be drawn"
+
+
+def test_the_viewer_filters(desktop: Tab, paper: Made) -> None:
+    page = desktop.page
+    data = json.loads(desktop.run("() => document.getElementById('picks-data').textContent"))
+    for box, fits in (
+        ("wrong", lambda one: any(pick[-1] == 1 for pick in one["picks"])),
+        ("disagree", lambda one: len({pick[1] for pick in one["picks"]}) > 1),
+    ):
+        fresh(desktop)
+        page.check(f"#viewer [name={box}]")
+        wanted = sum(map(fits, data["anchors"]))
+        assert 0 < wanted < 120 and state(desktop) == f"Anchor 1 of {wanted} (120 without filters)"
+    fresh(desktop)
+    page.check("#viewer [name=wrong]")
+    for _ in anchors(desktop):
+        assert "false negative" in desktop.texts("#viewer .tag")
+    fresh(desktop)
+    title = paper.results["fne_abstract"].title
+    page.select_option("#viewer [name=strategy]", label=title)
+    page.select_option("#viewer [name=direction]", label="caption")
+    for _ in anchors(desktop):
+        assert page.inner_text("#viewer .card:first-child tr.chosen th") == title
+        assert page.inner_text("#viewer .anchor h3") == "Anchor: a caption"
+    fresh(desktop)
+    page.fill("#viewer [name=words]", "PICTURE 26, caption 0")
+    assert 0 < int(state(desktop).split(" of ")[1].split()[0]) < 120
+    for _ in anchors(desktop):
+        assert "picture 26, caption 0" in page.inner_text("#viewer .stage")
+    page.fill("#viewer [name=words]", "no such word")
+    assert state(desktop) == "None of 120 anchors fits these filters"
+    fresh(desktop)
+    nothing_odd(desktop)
+
+
+def brightness(tab: Tab) -> float:
+    return tab.run("() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3))")
+
+
+def test_light_and_dark(browser: object, paper: Made, desktop: Tab) -> None:
+    assert brightness(desktop) > 200 and desktop.page.inner_text("#theme") == "Dark page"
+    dark = open_tab(browser, paper, color_scheme="dark")
+    assert brightness(dark) < 60
+    ink = "() => getComputedStyle(document.querySelector('#figures svg text')).fill"
+    assert dark.run(ink) != desktop.run(ink), "the figures turn with the page"
+    dark.page.click("#theme")
+    assert brightness(dark) > 200
+    dark.page.reload()
+    assert brightness(dark) > 200, "what the reader chose is kept"
+    dark.page.click("#theme")
+    assert brightness(dark) < 60
+    assert axe(dark) == []
+    dark.page.emulate_media(media="print")
+    assert dark.run("() => getComputedStyle(document.documentElement).colorScheme") == "light"
+    assert not dark.page.is_visible("#theme") and dark.page.is_visible("#table-main")
+    assert dark.said == []
+
+
+def test_a_phone_never_scrolls_the_page_sideways(phone: Tab) -> None:
+    for place in ("results", "figures", "picks", "variants", "record"):
+        phone.run("id => document.getElementById(id).scrollIntoView()", place)
+        assert phone.run("() => document.documentElement.scrollWidth") <= 375, place
+    assert phone.page.is_visible("#viewer .card") and phone.page.is_visible("#table-main")
+    nothing_odd(phone)
+
+
+def axe(tab: Tab) -> list[str]:
+    """Serious and critical findings of axe-core."""
+    if not AXE.is_file():
+        pytest.skip("browser: no axe-core (in tests/report: npm install --no-package-lock --ignore-scripts)")
+    found = tab.run(AXE.read_text("utf-8") + "; axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{one['impact']} {one['id']}: {one['help']}; {[node['target'] for node in one['nodes'][:3]]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+def test_accessible_with_everything_unfolded(desktop: Tab) -> None:
+    unfold(desktop)
+    assert axe(desktop) == []
+
+
+def test_accessible_on_a_phone(phone: Tab) -> None:
+    assert axe(phone) == []
+
+
+def test_without_scripts_the_tables_and_figures_are_there(browser: object, paper: Made) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto((paper.reports / "report.html").as_uri())
+    assert page.locator("#table-main tbody tr").count() == 10 and page.is_visible("#table-main")
+    assert page.is_visible("#figure-scores svg")
+    assert "The viewer needs JavaScript" in page.inner_text("#picks")
+    assert not page.is_visible("#viewer") and not page.is_visible("#theme")
+
+
+def test_hostile_words_are_shown_and_never_run(attacked: Tab) -> None:
+    unfold(attacked)
+    assert HOSTILE in attacked.page.inner_text("#table-main")
+    seen, names = set(), set()
+    for _ in anchors(attacked):
+        seen.update(attacked.texts("#viewer .pair p"))
+        names.update(attacked.run("() => [...document.querySelectorAll('#viewer img')].map(i => i.title)"))
+        assert attacked.run("() => [...document.querySelectorAll('#viewer img')].every(i => i.src.startsWith('data:'))")
+    assert seen == {clean(HOSTILE_CAPTION)}
+    assert names and all(clean(HOSTILE_NAME) in name for name in names)
+    assert attacked.run("() => document.querySelectorAll('#viewer script, #viewer b, svg script').length") == 0
+    nothing_odd(attacked)
+
+
+def test_one_run_alone_makes_a_sound_page(browser: object, lonely: Made) -> None:
+    tab = open_tab(browser, lonely, PHONE)
+    assert "There are no picks to show" in tab.page.inner_text("#picks")
+    assert tab.run("() => document.documentElement.scrollWidth") <= 375
+    nothing_odd(tab)

@@ -1,0 +1,153 @@
+"""What every interval is conditional on, and the second one, for another encoder and world, in tables and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fne.analysis.components import Another, Component, Components
+from fne.report.figures import contrasts as plot
+from fne.report.tables.contrasts import contrasts_table
+from fne.report.tables.main import main_table
+from fne.report.text.headline import headline
+from fne.report.text.summary import paired_elsewhere, paired_interval
+from fne.report.text.wording import for_which, given, spans
+from fne.results.study import StudyResults
+from fne.study.series import Series
+from fne.study.variance import FILE, read_variance, write_variance
+from tests.report.conftest import Made
+
+FACTORS = {"encoders.draw": tuple(range(6)), "data.seed": tuple(range(6))}
+WIDER = Callable[[float], StudyResults]
+
+
+def components(size: float) -> Components:
+    sources = {name: Component(size / 2, 0.0, size) for name in (*FACTORS, "seed", "images")}
+    return Components(sources, Another(size, size / 4, 6), 16, 80)
+
+
+@pytest.fixture
+def wider(paper: Made, tmp_path: Path) -> WIDER:
+    """The paper's study as if another encoder and world added so much variance, and each end so many points."""
+
+    def made(points: float) -> StudyResults:
+        series = Series("variance", "t", "q", FACTORS, ({name: 0 for name in FACTORS},), (paper.study,))
+        same = {(of, ""): components((points / 100) ** 2 / 8) for of in ("level", "difference")}
+        same["level", "random"] = same["level", ""]
+        write_variance(tmp_path / FILE, series, same)
+        study = StudyResults(paper.study, paper.root)
+        study.__dict__["known"] = (read_variance(tmp_path), "")
+        for name in ("intervals", "contrasts"):
+            frame = getattr(study, name).copy()
+            primary = (frame["metric"] == "rsum") & (frame["protocol"] == "own")
+            frame.loc[primary, "low_elsewhere"] = frame.loc[primary, "low"] - points / 100
+            frame.loc[primary, "high_elsewhere"] = frame.loc[primary, "high"] + points / 100
+            study.__dict__[name] = frame
+        return study
+
+    return made
+
+
+def test_both_intervals_stand_in_the_main_table(wider: WIDER, paper: Made) -> None:
+    study = wider(2.0)
+    table, bare = main_table(study), main_table(paper.results)
+    names = [column.name for column in table.columns]
+    for row, variant in zip(table.rows, study.variants, strict=True):
+        for column, found in (("rsum", study.estimate(variant.id)), ("Δ baseline", study.contrast(variant.id))):
+            if found is not None:
+                first, _, second = row[names.index(column)].note.partition(" / ")
+                ends = [float(end.replace("−", "-").replace("+", "")) for end in second.strip("[]").split(", ")]
+                assert first == bare.rows[table.rows.index(row)][names.index(column)].note
+                assert ends == pytest.approx([100 * found.low - 2, 100 * found.high + 2], abs=0.051)
+    assert "95 % interval given this encoder and world, by " in table.caption
+    told = next(note for note in table.notes if note.startswith("After the slash"))
+    assert "for another encoder and world, from components of variance of study variance" in told
+    assert "(6 encoder draws and 6 worlds; 20" in told
+    record = next(row for row in table.records if row["variant"] == "fne")
+    assert record["contrast_low_elsewhere"] == pytest.approx(record["contrast_low"] - 0.02)
+
+
+def test_what_is_not_known_is_said_with_its_reason(paper: Made) -> None:
+    wanted = "Intervals are given this encoder and world; how far scores would move with another encoder and world is "
+    wanted += "not known: there is no ablations/variance.yaml"
+    for notes in (main_table(paper.results).notes, contrasts_table(paper.results).notes, headline(paper.results)):
+        assert any(note.startswith(wanted) for note in notes), notes
+    assert all("elsewhere" not in column.name.lower() for column in contrasts_table(paper.results).columns)
+    assert not any(" / [" in cell.note for row in main_table(paper.results).rows for cell in row)
+
+
+def test_without_intervals_nothing_is_said_of_them(hostile: Made, lonely: Made) -> None:
+    for made in (hostile, lonely):
+        for words in (*headline(made.results), *main_table(made.results).notes, *contrasts_table(made.results).notes):
+            assert "nterval" not in words and "another encoder" not in words
+
+
+def test_the_table_of_contrasts_has_a_column_for_it(wider: WIDER) -> None:
+    table = contrasts_table(wider(2.0))
+    names = [column.name for column in table.columns]
+    place = names.index("Elsewhere")
+    assert names[place - 1] == "Interval" and "given this encoder and world" in table.columns[place - 1].help
+    for row, record in zip(table.rows, table.records, strict=True):
+        primary = (record["metric"], record["protocol"]) == ("rsum", "own")
+        assert (row[place].text != "—") == (primary and record["low"] is not None)
+    assert any(note.startswith("Elsewhere: 95 % interval for another encoder and world") for note in table.notes)
+
+
+def test_verdicts_say_for_which_encoders_they_hold(wider: WIDER) -> None:
+    near, far = wider(0.1), wider(60.0)
+    for study, words in ((near, ", also with another encoder and world: "),
+                         (far, ", with this encoder and world alone: ")):  # fmt: skip
+        contrast = study.contrast("fne")
+        assert contrast is not None and contrast.low > 0
+        both = spans((contrast.low, contrast.high), (contrast.low_elsewhere, contrast.high_elsewhere))
+        told = headline(study)
+        assert told[0].startswith("FNE (released rule) beats the baseline, Hardest in batch (VSE++)" + words)
+        assert f" rsum {both}, 5 seeds" in told[0] and " / [" in both
+        assert told[-1].startswith("After each slash: 95 % interval for another encoder and world")
+
+
+def test_a_pair_is_widened_by_the_pooled_component(wider: WIDER) -> None:
+    study = wider(8.0)
+    low, high = paired_interval(study, "fne", "infonce")
+    ends = paired_elsewhere(study, "fne", "infonce")
+    assert ends[0] < low < high < ends[1]
+    flipped = paired_elsewhere(study, "infonce", "fne")
+    assert flipped == pytest.approx((-ends[1], -ends[0]), abs=2e-3)  # the bootstrap's split is not symmetric
+    half = (ends[1] - ends[0]) / 2
+    assert 1.96 * math.sqrt(2 * 0.08**2 / 8) < half < 3 * math.sqrt(2 * 0.08**2 / 8 + (high - low) ** 2 / 16)
+
+
+def test_the_forest_draws_it_as_a_thin_line(wider: WIDER, paper: Made) -> None:
+    bare, picture = plot.draw(paper.results), plot.draw(wider(2.0))
+    thin = [line for line in picture.drawing.axes[0].lines if line.get_linewidth() == 0.9]
+    bars = [line for line in picture.drawing.axes[0].lines if line.get_linewidth() == 2.4]
+    assert len(thin) == len(bars) > 0
+    for one, bar in zip(thin, bars, strict=True):
+        assert list(one.get_xdata()) == pytest.approx([bar.get_xdata()[0] - 2, bar.get_xdata()[1] + 2])
+    assert "Thin line: interval for another encoder and world." in picture.caption
+    assert "Thin line" not in bare.caption and "given this encoder and world" in bare.caption
+
+
+@pytest.mark.parametrize(("interval", "elsewhere", "words"), [
+    ((0.01, 0.02), (0.001, 0.03), ", also with another encoder and world"),
+    ((-0.02, -0.01), (-0.03, -0.001), ", also with another encoder and world"),
+    ((0.01, 0.02), (-0.01, 0.04), ", with this encoder and world alone"),
+    ((0.01, 0.02), (0.0, 0.03), ", with this encoder and world alone"),
+    ((-0.01, 0.02), (-0.02, 0.03), ""),
+    ((0.01, 0.02), (math.nan, math.nan), ""),
+    ((math.nan, math.nan), (math.nan, math.nan), ""),
+])  # fmt: skip
+def test_for_which_encoders_a_difference_is_shown(
+    interval: tuple[float, float], elsewhere: tuple[float, float], words: str
+) -> None:
+    assert for_which(*interval, elsewhere) == words
+
+
+def test_other_data_are_no_world(paper: Made) -> None:
+    study = StudyResults(paper.study, paper.root)
+    assert given(study) == "given this encoder and world"
+    study.dataset = "flickr8k"
+    assert given(study) == "given these encoders and data"

@@ -1,0 +1,213 @@
+"""Odd results: one seed, numbers that are none, metrics that some variant lacks. The page says so and stays right."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fne.report.page.content import content
+from fne.report.page.variants import sections
+from fne.report.tables.registry import build as table
+from fne.report.text.headline import headline
+from fne.report.text.summary import paired_interval, ranked
+from fne.report.text.wording import clean
+from fne.results.study import StudyResults, load
+from fne.study.api import Study
+from tests.report.conftest import Made, build
+from tests.report.synthetic import PAPER, write_study
+
+BEST, BASE = "fne_abstract", "hardest_in_batch"
+FAKES = tuple(fake for fake in PAPER if fake.id in (BEST, BASE, "fne", "infonce"))
+TABLES = ("runs", "intervals", "contrasts")
+ENDS = ("low", "high", "sd_seeds")
+
+
+def edit(folder: Path, name: str, change: Callable[[dict[str, str]], bool | None]) -> None:
+    """Change the rows of a table; a row for which False is returned goes."""
+    file = folder / f"{name}.csv"
+    with open(file, encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    names = list(rows[0])
+    rows = [row for row in rows if change(row) is not False]
+    with open(file, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def spoil(folder: Path, variant: str, seeds: tuple[int, ...]) -> None:
+    """What a collapsed run leaves where nothing stopped it: no number in tables, curves and sums per image."""
+    numbers = {"runs": ("value",), "intervals": ("mean", *ENDS)}
+    numbers["contrasts"] = ("difference", *ENDS[:2], "p_query", "p_query_holm", "p_seed")
+
+    def blank(name: str, row: dict[str, str]) -> None:
+        if row["variant"] == variant and ("seed" not in row or int(row["seed"]) in seeds):
+            row.update(dict.fromkeys(numbers[name], ""))
+
+    edit(folder, "runs", lambda row: blank("runs", row))
+    if len(seeds) == 3:  # of fewer the means are of what is left
+        for name in ("intervals", "contrasts"):
+            edit(folder, name, lambda row, name=name: blank(name, row))
+
+    def fall(row: dict[str, str]) -> None:
+        if row["variant"] == variant and int(row["seed"]) in seeds and int(row["epoch"]) > 5:
+            kept = ("variant", "seed", "epoch", "step", "phase")
+            row.update({key: "" for key in row if key not in kept} | {"collapsed": "1"})
+
+    edit(folder, "curves", fall)
+    file = folder / variant / "0-4" / "queries.test.npz"
+    file = file if file.is_file() else next((folder / variant).glob("*/queries.test.npz"))
+    with np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    for name in arrays:
+        if name != "seeds" and not name.endswith("/count"):
+            arrays[name] = np.where(np.isin(arrays["seeds"], seeds)[:, None], np.nan, arrays[name])
+    np.savez(file, **arrays)
+
+
+def made(root: Path, change: Callable[[Path, Study], None] | None = None, **options: object) -> Made:
+    """A made-up study, changed and reported."""
+    options = {"fakes": FAKES, "seeds": (0, 1, 2), "resources": False} | options
+    study = write_study(root, name="odd", **options)
+    if change is not None:
+        change(root / "results/odd", study)
+    return build(study, root)
+
+
+def cells(study: StudyResults, variant: str) -> dict[str, str]:
+    found = table(study, "main")
+    at = [one.id for one in study.variants].index(variant)
+    return {column.name: cell.text for column, cell in zip(found.columns, found.rows[at], strict=True)}
+
+
+@pytest.fixture(scope="module")
+def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(tmp_path_factory.mktemp("clean"))
+
+
+def test_a_collapsed_seed_of_the_best_variant_is_said_and_left_out(tmp_path: Path, clean_run: Made) -> None:
+    odd = made(tmp_path, lambda folder, _: spoil(folder, BEST, (1,)))
+    study, whole = odd.results, clean_run.results
+    assert ranked(study)[0][0] == BEST and sorted(study.values(BEST)) == [0, 2]
+    assert study.layout(BEST).seeds == (0, 2)
+    low, high = paired_interval(study, BEST, "fne")
+    one, two = (whole.layout(name) for name in (BEST, "fne"))
+    at = one.keys.index(study.key())
+    wanted = (one.influence[one.rows([0, 2]), :, at] - two.influence[two.rows([0, 2]), :, at]).mean()
+    assert (math.isnan(low) and math.isnan(high)) or low <= wanted <= high
+    assert cells(study, BEST)["Seeds"] == "2 of 3"
+    note = next(note for note in table(study, "main").notes if note.startswith("Missing runs (1)"))
+    assert f"{BEST} seed 1: own both rsum has no finite value (evaluate)" in note
+    assert any("1 of 12 runs has no result" in sentence for sentence in headline(study))
+    for variant in ("fne", BASE, "infonce"):  # nobody else's numbers move
+        assert cells(study, variant)["rsum"] == cells(whole, variant)["rsum"]
+        assert repr(study.estimate(variant)) == repr(whole.estimate(variant)), "nan counts as equal to nan"
+        assert repr(study.contrast(variant)) == repr(whole.contrast(variant))
+    (part,) = [part for part in sections(study) if part["name"] == BEST]
+    assert part["alarm"] == "seed 1 in epochs 7 to 16, the last, not recovered"
+    assert "own both rsum has no finite value" in part["missing"][0]
+    words = re.sub(r"<(script|style)\b.*?</\1>", "", odd.page(), flags=re.DOTALL)
+    assert not re.search(r"\bnan\b", words, re.IGNORECASE)
+
+
+def test_a_variant_whose_every_run_collapsed_never_wins(tmp_path: Path, clean_run: Made) -> None:
+    odd = made(tmp_path, lambda folder, _: spoil(folder, BEST, (0, 1, 2)))
+    study = odd.results
+    assert BEST not in dict(ranked(study)) and study.layout(BEST) is None
+    assert study.estimate(BEST) is None and study.contrast(BEST) is None
+    row = cells(study, BEST)
+    assert row["Seeds"] == "0 of 3" and row["rsum"] == row["R@1"] == row["Δ baseline"] == "—"
+    others = [cells(study, variant) for variant in ("fne", BASE, "infonce")]
+    assert others == [cells(clean_run.results, variant) for variant in ("fne", BASE, "infonce")]
+    assert not any(clean(study[BEST].title) in sentence for sentence in headline(study))
+    for name in ("scores", "contrasts"):
+        told = [text.get_text() for text in study.figure(name).drawing.axes[0].texts]
+        assert "no result: own both rsum has no finite value (evaluate)" in told, "and not that it was not run"
+
+
+def test_a_baseline_whose_every_run_collapsed_leaves_scores_without_differences(tmp_path: Path) -> None:
+    def change(folder: Path, study: Study) -> None:
+        spoil(folder, BASE, (0, 1, 2))
+        blank = dict.fromkeys(("difference", "low", "high", "p_query", "p_query_holm", "p_seed"), "")
+        edit(folder, "contrasts", lambda row: row.update(blank))
+
+    study = made(tmp_path, change).results
+    assert {cells(study, variant)["Δ baseline"] for variant in (BEST, "fne", "infonce")} == {"—"}
+    assert any("cannot be said" in sentence for sentence in headline(study))
+    assert study.figure("contrasts").empty and not study.figure("scores").empty
+
+
+@pytest.mark.parametrize("variant", [BEST, BASE])
+def test_a_protocol_that_one_variant_lacks_is_said(tmp_path: Path, clean_run: Made, variant: str) -> None:
+    def change(folder: Path, _: Study) -> None:
+        def kept(row: dict[str, str]) -> bool:
+            return row["protocol"] != "truth" or variant not in (row["variant"], row.get("baseline"))
+
+        for name in TABLES:
+            edit(folder, name, kept)
+        file = next((folder / variant).glob("*/queries.test.npz"))
+        with np.load(file) as stored:
+            arrays = {name: stored[name] for name in stored.files if not name.startswith("truth/")}
+        np.savez(file, **arrays)
+
+    odd = made(tmp_path, change)
+    row, other = cells(odd.results, variant), cells(odd.results, "infonce")
+    assert row["mAP@R"] == row["P@1"] == "—" and other == cells(clean_run.results, "infonce")
+    note = f"Dashes: no values under a protocol that others have: {variant} (truth)."
+    assert note in table(odd.results, "main").notes
+    assert row["rsum"] == cells(clean_run.results, variant)["rsum"]
+
+
+def test_a_primary_metric_that_one_variant_lacks_is_said(tmp_path: Path) -> None:
+    def change(folder: Path, _: Study) -> None:
+        for name in TABLES:
+            edit(folder, name, lambda row: not (row["variant"] == BEST and row["metric"] == "rsum"))
+
+    study = made(tmp_path, change).results
+    row = cells(study, BEST)
+    assert row["Seeds"] == "0 of 3" and row["rsum"] == "—" and row["R@1"] != "—"
+    assert "own both rsum has no finite value (evaluate)" in table(study, "main").notes[-1]
+
+
+def test_one_seed_gives_means_without_intervals_and_no_verdict(tmp_path: Path) -> None:
+    def change(folder: Path, _: Study) -> None:  # as `compare` writes them of one seed
+        empty = dict.fromkeys(ENDS, "") | {"method": "none: 1 seed cannot show how much a mean varies"}
+        edit(folder, "intervals", lambda row, empty=empty: row.update(empty))
+        empty = {"low": "", "high": "", "p_seed": "1.0", "p_seed_floor": "1.0"}
+        edit(folder, "contrasts", lambda row, empty=empty: row.update(empty))
+
+    odd = made(tmp_path, change, seeds=(3,))
+    study = odd.results
+    main = table(study, "main")
+    assert not any(cell.strong for row in main.rows for cell in row), "nothing is best by one seed"
+    assert any("No stars: with 1 seed" in note for note in main.notes)
+    told = " ".join(headline(study))
+    assert "1 seed cannot show whether that is chance" in told and "beats the baseline" not in told
+    assert "interval" not in told
+    assert "No bars: 1 seed in common cannot show whether a difference is chance." in study.figure("contrasts").caption
+    assert "nan" not in (odd.reports / "tables/main.md").read_text("utf-8").lower()
+
+
+def test_thousands_of_missing_runs_are_counted_and_some_named(
+    paper: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from fne.report.page import content as page_content
+    from fne.report.tables import main as table_main
+
+    monkeypatch.setattr(table_main, "MOST_TOLD", 2)
+    monkeypatch.setattr(page_content, "MOST_READINGS", 2)
+    gone = tuple((BEST, seed, "train", f"reason {seed}") for seed in (0, 1, 2))
+    study = write_study(tmp_path, fakes=FAKES, seeds=(0, 1, 2), missing=gone, resources=False)
+    results = load(study, tmp_path)
+    note = table(results, "main").notes[-1]
+    assert note == f"Missing runs (3): {BEST} seed 0: reason 0 (train), {BEST} seed 1: reason 1 (train) and 1 more."
+    told = content(results, [])
+    assert len(told["missing"]) == 2 and told["missing_all"] == 3
+    row = next(row for row in table(results, "main").records if row["variant"] == BEST)
+    assert row["missing"].count("reason") == 3, "the file leaves out none"

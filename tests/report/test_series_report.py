@@ -1,0 +1,364 @@
+"""What a series says as a whole: the answer, tables in which every row names its world, figure, page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fne.report.series import answer, cells, components, figures, names, report, tables
+from fne.report.series.results import SeriesResults, open_series
+from fne.study.api import Series
+from fne.utils.errors import UserError
+from fne.utils.files import write_csv
+from tests.report.synthetic import HOSTILE
+from tests.report.synthetic_series import SD, write_cells, write_series
+
+STEPS = (tables, figures, report)
+VALUES = (0.0, 0.001, 0.003, 0.01, 0.03)
+TABLES = ("main", "differences", "losses", "worlds")
+
+
+def made(root: Path, write: object = write_series, **changes: object) -> tuple[Series, SeriesResults]:
+    series = write(root, **changes)
+    for step in STEPS:
+        step.run(series, root)
+    return series, open_series(series, root)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SeriesResults]:
+    root = tmp_path_factory.mktemp("series")
+    return root, made(root)[1]
+
+
+def effects(root: Path) -> list[dict[str, str]]:
+    with open(root / "results/prevalence/effects.csv", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_the_first_to_lose_is_the_one_of_the_numbers(told: tuple[Path, SeriesResults]) -> None:
+    """Worked out anew from the file: the lowest value, then the largest loss, whose whole interval is below zero."""
+    root, series = told
+    lost: dict[str, tuple[float, float, str]] = {}
+    for row in effects(root):
+        if row["since"] and row["reference"] == "hardest_in_batch_oracle_remove" and row["metric"] == "rsum":
+            found = (float(row["data.prevalence"]), float(row["estimate"]), row["variant"])
+            if float(row["high"]) < 0 and "oracle" not in row["variant"]:
+                lost[row["variant"]] = min(lost.get(row["variant"], found), found)
+    order = sorted(lost.values())
+    assert len(order) >= 3 and [loss.variant for loss in answer.losses(series)] == [one[2] for one in order]
+    first, *rest = answer.answer(series)
+    value, change, variant = order[0]
+    start = f"{series.title_of(variant)} is the first to lose against the oracle, Hardest, oracle removes"
+    assert first.startswith(start)
+    assert f"at prevalence {100 * value:g} %" in first and f"fallen by {-100 * change:.1f} rsum [" in first
+    assert first.count(". ") == 0, "one sentence"
+    said = " ".join(rest)
+    assert all(series.title_of(one[2]) in said for one in order[1:])
+    held = said.split("Not shown to lose")[1].split(".  ")[0]
+    assert "InfoNCE" in held and series.title_of(variant) not in held.split("At prevalence")[0]
+    assert "false negatives, the most of all" in said
+    looked = (len(series.strategies) - (series.reference in series.strategies)) * (len(series.members) - 1)
+    assert f"These are {looked} changes, each judged by its own 95 % interval" in said
+    assert f"if no strategy lost, about {0.025 * looked:.1f} would look like a loss" in said
+
+
+def test_nothing_lost_and_nothing_known(tmp_path: Path) -> None:
+    def first(name: str, **changes: object) -> str:
+        return answer.answer(made(tmp_path / name, **changes)[1])[0]
+
+    assert first("wide", wide=10.0).startswith("No strategy is shown to lose against the oracle")
+    assert "3 seeds cannot show whether a change is chance" in first("none", wide=float("nan"))
+    alone = first("alone", keep=lambda row: row["data.prevalence"] == 0)
+    assert "cannot be said: no two worlds have results of both" in alone
+
+
+def test_without_an_oracle_losses_are_told_against_the_baseline(tmp_path: Path) -> None:
+    series, results = made(tmp_path)
+    few = ("hardest_in_batch", "hardest_buffer", "fne")
+    members = tuple(replace(member, variants=few) for member in series.members)
+    results = open_series(replace(series, members=members), tmp_path)
+    assert results.ceiling is None and results.reference == "hardest_in_batch"
+    assert answer.answer(results)[0].startswith("Hardest in batch and buffer is the first to lose against the baseline")
+    assert "Δ oracle" not in {column.name for column in tables.build(results, "main").columns}
+    figures.draw(results)
+
+
+def test_every_row_of_every_table_says_its_world(told: tuple[Path, SeriesResults]) -> None:
+    root, series = told
+    for name in TABLES:
+        for kind in ("html", "md", "tex", "csv"):
+            assert (root / f"reports/prevalence/tables/{name}.{kind}").stat().st_size > 100
+        with open(root / f"reports/prevalence/tables/{name}.csv", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        assert rows and all(float(row["data.prevalence"]) in VALUES for row in rows)
+    main = tables.build(series, "main")
+    assert len(main.rows) == len(VALUES) * len(series.variants)
+    assert [column.name for column in main.columns][:2] == ["Prevalence", "Variant"]
+    assert {row[0].text for row in main.rows} == {"0 %", "0.1 %", "0.3 %", "1 %", "3 %"}
+
+
+def test_numbers_of_the_tables_are_those_of_the_comparison(told: tuple[Path, SeriesResults]) -> None:
+    root, series = told
+    wanted = {
+        (float(row["data.prevalence"]), row["variant"]): row
+        for row in effects(root)
+        if (row["reference"], row["since"], row["metric"]) == ("hardest_in_batch", "", "rsum")
+    }
+    with open(root / "reports/prevalence/tables/main.csv", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["variant"] != "hardest_in_batch"]
+    assert len(rows) == len(wanted) == 5 * (len(series.variants) - 1)
+    for row in rows:
+        found = wanted[float(row["data.prevalence"]), row["variant"]]
+        assert float(row["to_baseline"]) == pytest.approx(float(found["estimate"]))
+        assert float(row["to_baseline_high"]) == pytest.approx(float(found["high"]))
+
+
+def test_figure_draws_every_variant_and_keeps_the_oracles_apart(told: tuple[Path, SeriesResults]) -> None:
+    _, series = told
+    picture = figures.draw(series)
+    assert len(picture.drawing.axes) == 4
+    for panel in picture.drawing.axes:
+        assert len([line for line in panel.lines if len(line.get_xdata()) == 5]) == len(series.variants)
+        assert len(panel.collections) == len(series.variants), "a band each"
+    last = picture.drawing.axes[-1]
+    assert [label.get_text() for label in last.get_xticklabels()] == ["0 %", "0.1 %", "0.3 %", "1 %", "3 %"]
+    lines = [line for line in last.lines if len(line.get_xdata()) == 5]
+    widths = {name: line.get_linewidth() for name, line in zip(series.variants, lines, strict=True)}
+    thick = {name for name, width in widths.items() if width > 2}
+    assert thick == {"hardest_in_batch_oracle_remove", "hardest_in_batch_oracle_only"}
+    assert "Test queries differ between worlds" in picture.caption and "ceiling" in picture.caption
+    colour = {name: line.get_color() for name, line in zip(series.variants, lines, strict=True)}
+    assert len({colour[name] for name in series.strategies}) == len(series.strategies)
+
+
+def test_page_holds_answer_figure_tables_and_the_way_to_each_world(told: tuple[Path, SeriesResults]) -> None:
+    root, series = told
+    page = (root / "reports/prevalence/report.html").read_text(encoding="utf-8")
+    assert answer.answer(series)[0].split("rsum")[0] in page and "<svg" in page
+    for member in series.definition.members:
+        assert f'href="../{member.name}/report.html"' in page
+    assert page.count('<table id="table-') == len(TABLES) and 'src="http' not in page and "url(http" not in page
+    record = json.loads((root / "reports/prevalence/record.json").read_text())
+    points = {member.name: {"data.prevalence": member.data["prevalence"]} for member in series.definition.members}
+    assert record["members"] == points and record["factors"] == {"data.prevalence": list(VALUES)}
+    assert set(record["inputs"]) == {f"results/prevalence/{name}.csv" for name in ("worlds", "effects", "picks")}
+    assert {"report.html", "figures/series.png", "tables/main.csv"} <= set(record["outputs"])
+
+
+def test_made_again_all_files_are_the_same(told: tuple[Path, SeriesResults], tmp_path: Path) -> None:
+    root, _ = told
+    made(tmp_path)
+    made_files = [path.relative_to(root) for path in (root / "reports").rglob("*") if path.is_file()]
+    assert len(made_files) == 5 + 4 * len(TABLES)
+    for name in made_files:
+        assert (root / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_hostile_titles_pass_harmlessly(tmp_path: Path) -> None:
+    made(tmp_path, title=HOSTILE)
+    page = (tmp_path / "reports/prevalence/report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+
+
+def test_missing_runs_are_told(tmp_path: Path) -> None:
+    _, series = made(tmp_path, keep=lambda row: (row["variant"], row["data.prevalence"]) != ("fne", 0.01))
+    main = tables.build(series, "main")
+    assert any("fne at 1 %: 0 of 3" in note for note in main.notes)
+    (row,) = [row for row in main.rows if (row[0].text, row[1].note) == ("1 %", "fne")]
+    assert row[3].absent and row[4].absent
+
+
+def test_steps_in_the_wrong_order_and_wrong_names(tmp_path: Path) -> None:
+    series = write_series(tmp_path)
+    with pytest.raises(UserError, match="figure was not drawn yet"):
+        report.run(series, tmp_path)
+    (tmp_path / "results/prevalence/effects.csv").unlink()
+    with pytest.raises(UserError, match="not compared yet"):
+        tables.run("prevalence", tmp_path)
+    with pytest.raises(UserError, match="is a study, not a series"):
+        tables.run("smoke", tmp_path)
+    with pytest.raises(UserError, match="no such table"):
+        tables.build(open_series(write_series(tmp_path), tmp_path), "mian")
+
+
+DRAW, SEED = "encoders.draw", "data.seed"
+SIX = [0, 1, 2, 3, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SeriesResults]:
+    """The study ``variance``: 16 cells of encoder draws and worlds."""
+    root = tmp_path_factory.mktemp("cells")
+    return root, made(root, write_cells)[1]
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with open(file, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_where_the_variance_comes_from_is_said_first(drawn: tuple[Path, SeriesResults]) -> None:
+    """Worked out anew from the standard deviations that were made up."""
+    _, series = drawn
+    said = answer.answer(series)
+    for sentence, of in zip(said, ("level", "difference"), strict=False):
+        total = sum(sd**2 for sd in SD[of].values()) ** 0.5
+        assert f"has a standard deviation of {total:.1f} points: " in sentence
+        for source, name in (("seed", "training seed"), ("images", "test images"), (DRAW, "encoder draw"),
+                             (SEED, "world"), ("interaction", "interaction")):  # fmt: skip
+            share = 100 * SD[of][source] ** 2 / total**2
+            assert f"{share:.0f} %{' of the variance comes' if source == DRAW else ''} from the {name}" in sentence
+    moved = {of: sum(SD[of][source] ** 2 for source in (DRAW, SEED, "interaction")) ** 0.5 for of in SD}
+    assert "With another encoder draw and world" in said[2]
+    assert f"a score moves by {moved['level']:.1f} points (standard deviation, known from 6 values" in said[2]
+    assert f"a difference by {moved['difference']:.1f}." in said[2]
+
+
+def test_in_how_many_cells_variants_differ(drawn: tuple[Path, SeriesResults]) -> None:
+    root, series = drawn
+    rows = [row for row in read(root / "results/variance/effects.csv") if row["reference"]]
+    said = answer.answer(series)[-1]
+    assert said.startswith("Against the baseline, Hardest in batch (VSE++), by the 95 % interval of each cell: ")
+    for variant in series.variants[1:]:
+        behind = sum(float(row["high"]) < 0 for row in rows if row["variant"] == variant)
+        words = f"behind in {behind} of 16" if behind else "neither behind nor ahead in any of 16"
+        assert f"{series.title_of(variant)} {words}" in said and "ahead" not in said
+
+
+def test_rows_of_cells_have_a_column_for_each_factor(drawn: tuple[Path, SeriesResults]) -> None:
+    root, series = drawn
+    points = [(draw, 0) for draw in SIX] + [(0, world) for world in SIX[1:]] + [(k, k) for k in SIX[1:]]
+    for name, times in (("main", 5), ("differences", 4), ("worlds", 1)):
+        rows = read(root / f"reports/variance/tables/{name}.csv")
+        assert [(int(row[DRAW]), int(row[SEED])) for row in rows[::times]] == points and len(rows) == 16 * times
+        built = tables.build(series, name)
+        assert [column.name for column in built.columns[:2]] == ["Encoder draw", "World"]
+    main = tables.build(series, "main")
+    assert "Change" not in {column.name for column in main.columns} and len(main.rows) == 80
+    differences = tables.build(series, "differences")
+    assert len(differences.rows) == 16 and len(differences.columns) == 2 + 4
+    with pytest.raises(UserError, match="no such table.*'losses'.*components, main, differences, worlds"):
+        tables.build(series, "losses")
+
+
+def test_table_of_components(drawn: tuple[Path, SeriesResults]) -> None:
+    """A row for each variant's score and difference and one for all; sd in points is the root of the variance."""
+    root, series = drawn
+    built = tables.build(series, "components")
+    assert [row[0].text for row in built.rows].count("all variants") == 2 and len(built.rows) == 6 + 5
+    assert [words for _, words in built.sections] == ["Of the score", "Of the difference to the baseline"]
+    groups = list(dict.fromkeys(column.group for column in built.columns[1:]))
+    assert groups == ["Training seed", "Test images", "Encoder draw", "World", "Interaction",
+                      "Another encoder draw and world"]  # fmt: skip
+    kept = read(root / "results/variance/components.csv")
+    recorded = {(row["of"], row["variant"], row["source"]): row for row in kept}
+    rows = read(root / "reports/variance/tables/components.csv")
+    assert len(rows) == len(recorded) == 11 * 6
+    for row in rows:
+        found = recorded[row["of"], row["variant"], row["source"]]
+        assert float(row["sd"]) ** 2 == pytest.approx(float(found["variance"]))
+        assert bool(found["high"]) == bool(row["sd_high"]) == (row["source"] != "another")
+        assert not found["high"] or float(row["sd_high"]) ** 2 == pytest.approx(float(found["high"]))
+    for of in SD:
+        shares = [float(row["share"]) for row in rows if row["of"] == of and not row["variant"] and row["share"]]
+        assert len(shares) == 5 and sum(shares) == pytest.approx(1)
+    seed = built.rows[5][1]
+    assert (seed.text, seed.note) == ("1.0", "[0.7, 1.4]") and built.rows[5][2].text == "1 %"
+
+
+def test_figures_of_cells(drawn: tuple[Path, SeriesResults]) -> None:
+    """A column for each cell in three groups, in each a line for each variant; panels of components share a scale."""
+    _, series = drawn
+    assert [(name, [label for label, _ in line]) for name, line in cells.groups(series)] == [
+        ("encoder draw varies", [str(k) for k in SIX]), ("world varies", [str(k) for k in SIX]),
+        ("both vary", [str(k) for k in SIX[1:]]),
+    ]  # fmt: skip
+    upper, lower = cells.draw(series).drawing.axes
+    for panel, variants in ((upper, 5), (lower, 4)):
+        lines = [line for line in panel.lines if len(line.get_xdata()) > 2]
+        assert len(lines) == 3 * variants
+        assert sum(len(line.get_xdata()) for line in lines) == 17 * variants, "the centre stands in both arms"
+    score = series.effect(series.members[0], "fne", series.primary)
+    assert any(line.get_ydata()[0] == pytest.approx(100 * score.estimate) for line in upper.lines)
+    left, right = components.draw(series).drawing.axes
+    assert left.get_xlim() == right.get_xlim()
+    diamonds = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "D"]
+    assert diamonds == pytest.approx([SD["level"][source] for source in ("seed", "images", DRAW, SEED, "interaction")])
+
+
+def test_page_of_cells(drawn: tuple[Path, SeriesResults]) -> None:
+    root, series = drawn
+    page = (root / "reports/variance/report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") >= 2 and 'id="figures"' in page and 'id="figures-components"' in page
+    assert "16 cells that differ in encoders.draw and data.seed alone" in page
+    assert "results with them hold for the machine that made them" in page
+    assert 'href="../variance--encoders_draw-5--data_seed-5/report.html">encoders.draw 5, data.seed 5<' in page
+    record = json.loads((root / "reports/variance/record.json").read_text())
+    assert record["factors"] == {DRAW: SIX, SEED: SIX} and len(record["members"]) == 16
+    assert {"results/variance/components.csv", "results/variance/variance.yaml"} <= set(record["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("factors", "groups"),
+    [
+        ({DRAW: SIX[:3]}, {"encoder draw": 3}),
+        ({DRAW: [0, 1], SEED: [0, 1, 2]}, {"encoder draw 0": 3, "encoder draw 1": 3}),
+        ({"data.prevalence": [0.0, 0.01], DRAW: [0, 1]}, {"prevalence 0 %": 2, "prevalence 1 %": 2}),
+        ({"data.prevalence": [0.0, 0.01], "data.train": [600, 900]}, {"prevalence 0 %": 2, "prevalence 1 %": 2}),
+        ({DRAW: [0, 1], SEED: [0, 1], "data.train": [6, 7, 8]}, {f"encoder draw {a}, world {b}": 3
+                                                                 for a in (0, 1) for b in (0, 1)}),
+    ],
+)  # fmt: skip
+def test_other_designs(tmp_path: Path, factors: dict, groups: dict) -> None:
+    """One draw alone, crossed draws, draws beside chosen values, chosen values alone."""
+    series = write_cells(tmp_path, factors=factors, design="crossed")
+    results = open_series(series, tmp_path)
+    assert {name: len(line) for name, line in cells.groups(results)} == groups
+    said = " ".join(answer.answer(results))
+    assert ("of the variance comes from" in said) == bool(series.random) and "by the 95 % interval of each cell" in said
+    assert ("components" in names.figures(series)) == ("components" in names.tables(series)) == bool(series.random)
+    assert ("variance.yaml" in names.compared(series)) == (bool(series.random) and not series.fixed)
+    assert len(tables.build(results, "main").columns) == len(factors) + 5
+    if series.fixed and series.random:
+        built = tables.build(results, "components")
+        fixed = len(series.members) // 2 if len(factors) == 2 else 3
+        assert len(built.rows) == 2 + (5 + 4) * fixed and built.columns[0].name in ("Prevalence", "Train")
+
+
+def test_a_page_without_draws(tmp_path: Path) -> None:
+    factors = {"data.prevalence": [0.0, 0.01], "data.train": [600, 900]}
+    made(tmp_path, write_cells, factors=factors, design="crossed")
+    page = (tmp_path / "reports/variance/report.html").read_text(encoding="utf-8")
+    assert "4 cells that differ in data.prevalence and data.train alone" in page and "figures-components" not in page
+    assert "data.prevalence 1 %, data.train 900</a>" in page and "pretrained" not in page
+
+
+def test_cells_without_a_result_and_without_intervals(tmp_path: Path) -> None:
+    lacking = {"variant": "fne", DRAW: 2, SEED: 2}
+    _, series = made(tmp_path, write_cells, keep=lambda row: any(row[key] != value for key, value in lacking.items()))
+    main = tables.build(series, "main")
+    assert any("fne at encoder draw 2, world 2: 0 of 5" in note for note in main.notes)
+    assert "FNE (released rule) behind in" in answer.answer(series)[-1] and "of 15" in answer.answer(series)[-1]
+    for row in series.effects.values():
+        row["low"] = row["high"] = float("nan")
+    assert answer.answer(series)[-1].endswith("cannot be said: too few seeds have a result.")
+    series.parts.clear()
+    assert "cannot be said: too few results" in answer.answer(series)[0]
+
+
+def test_what_cannot_be_decomposed_says_why(tmp_path: Path) -> None:
+    series = write_cells(tmp_path)
+    file = tmp_path / "results/variance/components.csv"
+    rows = [row for row in read(file) if (row["of"], row["variant"]) != ("difference", "infonce")]
+    why = {"series": "variance", "of": "difference", "variant": "infonce", "note": "no cell with two seeds"}
+    write_csv(file, [*rows, why], list(rows[0]))
+    for step in STEPS:
+        step.run(series, tmp_path)
+    built = tables.build(open_series(series, tmp_path), "components")
+    assert "Not decomposed: the difference of infonce: no cell with two seeds." in built.notes
+    assert len(built.rows) == 11 and [row[1].absent for row in built.rows].count(True) == 1

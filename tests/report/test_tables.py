@@ -1,0 +1,263 @@
+"""The tables say what the files say, call missing what is missing, and boast of nothing."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from fne.report.tables import registry as tables
+from fne.report.tables.contrasts import primary_contrasts
+from fne.report.tables.main import main_table, may_star, stars
+from fne.results.study import Contrast, StudyResults, load
+from fne.utils.errors import UserError
+from tests.report import synthetic
+from tests.report.conftest import SMALL, Made
+from tests.report.synthetic import HOSTILE, Fake, study_of, write_study
+
+
+def file_rows(made: Made, name: str) -> list[dict[str, str]]:
+    with open(made.root / "results" / made.study.name / name, encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_recall_is_the_mean_of_the_file(paper: Made) -> None:
+    table = main_table(paper.results)
+    names = [(column.group, column.name) for column in table.columns]
+    rows = [row for row in file_rows(paper, "runs.csv") if row["split"] == "test"]
+    assert [row[0].note for row in table.rows] == list(paper.study.variants)
+    for line in table.rows:
+        for group, direction in (("Image → text", "i2t"), ("Text → image", "t2i")):
+            for label, metric in (("R@1", "r1"), ("R@5", "r5"), ("R@10", "r10")):
+                wanted = fmean(
+                    float(row["value"])
+                    for row in rows
+                    if (row["variant"], row["direction"], row["metric"], row["protocol"])
+                    == (line[0].note, direction, metric, "own")
+                )
+                shown = line[names.index((group, label))].text
+                assert len(shown.split(".")[1]) == 1 and abs(float(shown) - 100 * wanted) < 0.0501
+
+
+def test_primary_metric_and_contrast_come_with_their_intervals(paper: Made) -> None:
+    table = main_table(paper.results)
+    names = [column.name for column in table.columns]
+    line = next(row for row in table.rows if row[0].note == "fne_no_cutdown")
+    estimate = next(row for row in file_rows(paper, "intervals.csv")
+                    if row["variant"] == "fne_no_cutdown" and row["metric"] == "rsum")  # fmt: skip
+    contrast = next(row for row in file_rows(paper, "contrasts.csv")
+                    if row["variant"] == "fne_no_cutdown" and row["metric"] == "rsum")  # fmt: skip
+    cell = line[names.index("rsum")]
+    assert cell.text == f"{100 * float(estimate['mean']):.1f}"
+    assert cell.note == f"[{100 * float(estimate['low']):.1f}, {100 * float(estimate['high']):.1f}]"
+    cell = line[names.index("Δ baseline")]
+    assert cell.text == f"−{abs(100 * float(contrast['difference'])):.1f}"
+    assert line[names.index("p (Holm)")].text == "≤ 0.0009"  # nine comparisons of 10,000 flips
+    base = next(row for row in table.rows if row[0].note == paper.study.baseline)
+    assert base[names.index("Δ baseline")].text == "baseline"
+
+
+def test_truth_and_false_picks_are_shown_where_known(paper: Made, lonely: Made) -> None:
+    names = [column.name for column in main_table(paper.results).columns]
+    assert {"mAP@R", "R-Precision", "P@1", "False picks"} <= set(names)
+    line = main_table(paper.results).rows[2]
+    values = [
+        fmean(paper.results.values(line[0].note, "p1", direction, "truth").values()) for direction in ("i2t", "t2i")
+    ]
+    assert line[names.index("P@1")].text == " / ".join(f"{100 * value:.1f}" for value in values)
+    assert "False picks" not in [column.name for column in main_table(lonely.results).columns]
+
+
+FURTHER = {
+    "coco_1k_5fold": ("COCO 1K, five folds (i2t / t2i)", {"r1": "R@1", "r5": "R@5", "r10": "R@10", "rsum": "rsum"}),
+    "eccv": ("ECCV Caption (i2t / t2i)", {"map_at_r": "mAP@R", "r_precision": "R-Precision", "r1": "R@1"}),
+    "cxc": ("CxC (i2t / t2i)", {"r1": "R@1", "r5": "R@5", "r10": "R@10"}),
+}
+
+
+@pytest.fixture
+def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
+    """A study with a result under every protocol of COCO, no two numbers equal."""
+
+    def more(fake: Fake, seed: int) -> dict[tuple[str, str, str], float]:
+        found, draw = metrics(fake, seed), np.random.default_rng(seed)
+        for protocol, (_, names) in FURTHER.items():
+            for metric in names:
+                for direction in ("both",) if metric == "rsum" else ("i2t", "t2i"):
+                    found[protocol, direction, metric] = float(draw.uniform(0.1, 0.9))
+            if protocol == "coco_1k_5fold":  # as the statistics have it
+                recalls = [found[protocol, d, r] for d in ("i2t", "t2i") for r in ("r1", "r5", "r10")]
+                found[protocol, "both", "rsum"] = sum(recalls)
+        return found
+
+    metrics = synthetic._metrics
+    monkeypatch.setattr(synthetic, "_metrics", more)
+    return load(write_study(tmp_path, fakes=SMALL, seeds=(0, 1, 2)), tmp_path)
+
+
+def test_every_protocol_has_a_block_of_its_own(coco: StudyResults, paper: Made) -> None:
+    table = main_table(coco)
+    names = [(column.group, column.name) for column in table.columns]
+    assert len(set(names)) == len(names)
+    for protocol, (group, metrics) in FURTHER.items():
+        assert [name for block, name in names if block == group] == list(metrics.values())
+        for row in table.rows:
+            for metric, label in metrics.items():
+                sides = ("both",) if metric == "rsum" else ("i2t", "t2i")
+                wanted = [fmean(coco.values(row[0].note, metric, side, protocol).values()) for side in sides]
+                assert row[names.index((group, label))].text == " / ".join(f"{100 * value:.1f}" for value in wanted)
+                for side, value in zip(sides, wanted, strict=True):
+                    record = next(one for one in table.records if one["variant"] == row[0].note)
+                    assert record[f"{protocol}_{side}_{metric}"] == pytest.approx(value, abs=1e-12)
+    told = " ".join(table.notes)
+    assert "five consecutive blocks" in told and "ECCV Caption:" in told and "CxC:" in told
+    assert not {group for group, _ in FURTHER.values()} & {column.group for column in main_table(paper.results).columns}
+
+
+def test_a_primary_metric_of_another_protocol_says_what_counts_as_right(coco: StudyResults) -> None:
+    for protocol, metric, words in (
+        ("eccv", "map_at_r", "every pair that ECCV Caption lists is right"),
+        ("coco_1k_5fold", "rsum", "mean of five blocks"),
+    ):
+        coco.protocol, coco.metric, coco.direction = protocol, metric, "both" if metric == "rsum" else "t2i"
+        table = main_table(coco)
+        assert words in table.caption
+        named = protocol if metric == "rsum" else f"t2i, {protocol}"
+        assert f"Primary metric ({named})" in [column.group for column in table.columns]
+
+
+def test_a_missing_run_is_a_cell_that_says_so(paper: Made, hostile: Made) -> None:
+    row = next(row for row in main_table(paper.results).rows if row[0].note == "hardest_buffer")
+    assert row[1].text == "4 of 5" and row[1].absent
+    assert row[1].note == "missing seed 3: out of memory (train)"
+    assert any("hardest_buffer seed 3: out of memory (train)" in note for note in main_table(paper.results).notes)
+    row = next(row for row in main_table(hostile.results).rows if row[0].note == "infonce")
+    assert row[1].text == "0 of 2" and all(cell.absent for cell in row[1:])
+    assert row[1].note == f"missing seed 0, 1: {HOSTILE} (train)"
+
+
+def test_bold_needs_support(paper: Made, hostile: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any(cell.strong for row in main_table(hostile.results).rows for cell in row)
+    import fne.report.tables.main as module
+
+    monkeypatch.setattr(module, "supported_best", lambda study, metric=None, *rest: "fne" if metric == "r5" else None)
+    table = main_table(paper.results)
+    strong = [
+        (row[0].note, table.columns[place].name) for row in table.rows for place, cell in enumerate(row) if cell.strong
+    ]
+    assert strong == [("fne", "R@5"), ("fne", "R@5")]
+
+
+def contrast(n_seeds: int, *, low: float = 0.01, p: float = 0.004) -> Contrast:
+    return Contrast("fne", "b", 0.02, low, 0.03, p, p, 0.0, 2 / 2**n_seeds, 2 / 2**n_seeds, n_seeds, "")
+
+
+def test_stars_only_above_the_floor_of_the_seeds(paper: Made) -> None:
+    study = paper.results  # nine comparisons: eight seeds reach 9 * 2 / 2**8 = .07, nine seeds .035
+    assert not may_star(study, contrast(8)) and stars(study, contrast(8)) == ""
+    assert may_star(study, contrast(9)) and stars(study, contrast(9)) == "**"
+    assert stars(study, contrast(9, p=0.0004)) == "***"
+    assert stars(study, contrast(9, p=0.04)) == "*"
+    assert stars(study, contrast(9, p=0.05)) == ""
+    assert stars(study, contrast(9, low=-0.01)) == ""
+    assert stars(study, contrast(9, p=float("nan"))) == ""
+    assert any(note.startswith("No stars: with 4 seeds") for note in main_table(study).notes)
+
+
+def test_many_seeds_get_stars(tmp_path: Path) -> None:
+    study = write_study(tmp_path, fakes=SMALL, seeds=tuple(range(8)))
+    table = main_table(load(study, tmp_path))
+    cells = {row[0].note: row[[column.name for column in table.columns].index("p (Holm)")].text for row in table.rows}
+    assert cells["fne"].endswith("*") and not cells["hardest_in_batch"]
+    assert any(note.startswith("Stars:") for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("fingerprint", "own-test-ffffffff"), ("digest", "0" * 16), ("regime", "finetune")]
+)
+def test_numbers_that_cannot_be_compared_are_refused(tmp_path: Path, column: str, value: str) -> None:
+    study = write_study(tmp_path, fakes=SMALL[:2], seeds=(0, 1), resources=False)
+    file = tmp_path / "results/paper/runs.csv"
+    with open(file, encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    next(row for row in rows if row["split"] == "test" and row["protocol"] == "own")[column] = value
+    with open(file, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(UserError, match=f"several {column}s.*{value}"):
+        tables.run(study, tmp_path)
+
+
+def test_contrasts_hold_every_row_of_the_file_the_primary_ones_first(paper: Made) -> None:
+    table = tables.build(paper.results, "contrasts")
+    assert len(table.rows) == len(file_rows(paper, "contrasts.csv")) == len(table.records)
+    assert [row[0].note for row in table.rows[:9]] == [v for v in paper.study.variants if v != paper.study.baseline]
+    assert all(row[1].strong for row in table.rows[:9]) and not any(row[1].strong for row in table.rows[9:])
+    assert primary_contrasts(paper.results).rows == table.rows[:9]
+
+
+def test_configs_name_the_one_change_of_each_variant(paper: Made) -> None:
+    rows = {row[0].note: row for row in tables.build(paper.results, "configs").rows}
+    assert (rows["fne_abstract"][1].text, rows["fne_abstract"][2].text) == (
+        "fne",
+        "negatives.elimination: released → power",
+    )
+    assert rows["fne"][1].text == "base" and rows["fne"][2].text == "nothing"
+    records = tables.build(paper.results, "configs").records
+    infonce = {row["key"]: (row["baseline"], row["value"]) for row in records if row["variant"] == "infonce"}
+    assert infonce["loss.kind"] == ("triplet", "infonce")
+    temperature = paper.results["infonce"].config["loss"]["temperature"]
+    assert infonce["loss.temperature"] == ("not read", f"{temperature:g}")
+    assert not [row for row in records if row["variant"] == paper.study.baseline]
+
+
+def test_tuned_values_stand_with_their_reason(paper: Made, tmp_path: Path) -> None:
+    (tmp_path / "ablations/tuned").mkdir(parents=True)
+    tuned = "declared: {budget: 9}\nvalues: {fne: {loss: {margin: 0.1}}}\nreasons: {fne: best of 9}\n"
+    tuned += "border: {fne: [loss.margin]}\n"
+    (tmp_path / "ablations/tuned/t.yaml").write_text(tuned, "utf-8")
+    study = StudyResults(replace(paper.study, tuned="t"), tmp_path)
+    study.__dict__["variants"] = paper.results.variants
+    table = tables.build(study, "configs")
+    row = next(row for row in table.rows if row[0].note == "fne")
+    assert row[3].text == "loss.margin = 0.1" and row[3].note == "best of 9"
+    assert table.notes[-1].endswith("may hold a better one: fne (loss.margin).")
+
+
+def test_the_record_counts_test_readings_and_epochs_from_one(paper: Made) -> None:
+    table = tables.build(paper.results, "record")
+    row = next(row for row in table.records if row["variant"] == "fne")
+    assert row["test_readings"] == 1 and row["seeds"] == "0 to 4"
+    chosen = [entry["epoch"] for run in paper.results["fne"].runs for entry in run["selection"]["per_seed"]]
+    assert row["selected_epochs"] == ", ".join(str(epoch + 1) for epoch in chosen)
+
+
+def test_a_variant_without_runs_has_an_empty_record(hostile: Made) -> None:
+    row = next(row for row in tables.build(hostile.results, "record").rows if row[0].note == "infonce")
+    assert row[1].text == "none" and all(cell.absent for cell in row[1:])
+
+
+def test_all_files_are_written(paper: Made) -> None:
+    names = {path.name for path in (paper.reports / "tables").iterdir()}
+    assert names == {f"{table}.{suffix}" for table in tables.TABLES for suffix in ("html", "md", "tex", "csv")}
+
+
+def test_unknown_table(paper: Made) -> None:
+    with pytest.raises(UserError, match="did you mean 'main'"):
+        tables.build(paper.results, "mian")
+
+
+def test_the_frame_of_a_notebook_has_a_row_per_variant(paper: Made) -> None:
+    frame = paper.results.table()
+    assert list(frame.index) == list(paper.study.variants)
+    assert frame.loc["hardest_buffer", "Seeds"].startswith("4 of 5")
+
+
+def test_a_study_with_one_variant_has_empty_contrasts(lonely: Made) -> None:
+    assert tables.build(lonely.results, "contrasts").rows == ()
+    assert study_of("x", SMALL, (0,), "fne").baseline == "fne"

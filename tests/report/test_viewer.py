@@ -1,0 +1,170 @@
+"""The picks viewer's data: the picks of the same anchors side by side, drawn always alike, within a budget."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fne.report.picks.items import thumbnail
+from fne.report.picks.thumbnails import Pictures
+from fne.report.picks.viewer import KINDS, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
+from fne.results.study import load
+from fne.utils.errors import UserError
+from tests.report.conftest import Made
+from tests.report.synthetic import WARMUP
+
+
+@pytest.fixture(scope="module")
+def data(paper: Made) -> dict:
+    return json.loads(viewer(paper.results).data)
+
+
+def test_every_pick_is_one_of_the_logs(paper: Made, data: dict) -> None:
+    logs = {}
+    for variant in paper.results.variants:
+        for row in paper.results.picks(variant.id).to_dict("records"):
+            key = (variant.id, row["seed"], row["step"], row["direction"], row["anchor"])
+            logs.setdefault(key, row)  # the first of an anchor that comes twice in a batch
+    view = paper.results.manifest.split("train")
+    image_at = {name: place for place, name in enumerate(view.image_ids)}
+    caption_at = {text: place for place, text in enumerate(view.texts)}
+    rows = {"image": [image_at[name] for _, _, name in data["images"]],
+            "caption": [caption_at[text] for text, _ in data["captions"]]}  # fmt: skip
+    seen = 0
+    for anchor in data["anchors"]:
+        mine, other = ("image", "caption") if anchor["direction"] == 0 else ("caption", "image")
+        assert anchor["epoch"] > WARMUP and anchor["seed"] < SEEDS
+        expected = []
+        for variant in paper.results.variants:
+            key = (variant.id, anchor["seed"], anchor["step"], anchor["direction"], rows[mine][anchor["anchor"]])
+            if key in logs:
+                expected.append((variant.id, logs[key]))
+        assert len(anchor["picks"]) == len(expected) >= 2
+        for (number, picked, similarity, own, posterior, weight, queued, age, truth), (name, row) in zip(
+            anchor["picks"], expected, strict=True
+        ):
+            assert data["strategies"][number][0] == name
+            assert rows[other][picked] == row["candidate"]
+            for told, logged in ((similarity, row["similarity"]), (own, row["positive_similarity"]),
+                                 (posterior, row["posterior"]), (weight, row["weight"])):  # fmt: skip
+                assert told == pytest.approx(logged, rel=1e-3) if np.isfinite(logged) else told is None
+            assert (queued, truth) == (row["from_queue"], row["false_negative"])
+            assert age == (row["age"] if queued else None)
+            seen += 1
+    assert seen > 500
+
+
+def test_captions_and_images_point_at_each_other(paper: Made, data: dict) -> None:
+    view = paper.results.manifest.split("train")
+    for place, (text, image) in enumerate(data["captions"]):
+        assert view.image_ids[view.caption_image[view.texts.index(text)]] == data["images"][image][2], place
+    for _, caption, name in data["images"]:
+        first = list(view.caption_image).index(view.image_ids.index(name))
+        assert data["captions"][caption][0] == view.texts[first]
+
+
+def test_quotas_by_kind_and_direction(paper: Made, data: dict) -> None:
+    for kind in KINDS:
+        for direction in (0, 1):
+            mine = [one for one in data["anchors"] if (one["kind"], one["direction"]) == (kind, direction)]
+            assert 0 < len(mine) <= QUOTA
+            if kind == "false":
+                assert all(any(pick[-1] == 1 for pick in one["picks"]) for one in mine)
+            if kind == "disagree":
+                assert all(len({pick[1] for pick in one["picks"]}) > 1 for one in mine)
+    keys = [(one["seed"], one["step"], one["direction"], one["anchor"]) for one in data["anchors"]]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_draw_is_always_the_same_and_fills_its_quotas(paper: Made) -> None:
+    picks = shared_picks(paper.results)
+    chosen = choose(picks)
+    assert chosen == choose(picks.sample(frac=1.0, random_state=1).sort_values(list(picks.columns), kind="stable"))
+    assert sum(kind == "random" for kind, _ in chosen) == 2 * QUOTA
+    assert viewer(paper.results).data == viewer(paper.results).data
+
+
+def test_one_variant_has_nothing_to_be_compared_with_and_is_shown_all_the_same(paper: Made) -> None:
+    picks = shared_picks(paper.results)
+    alone = picks[picks["variant"] == 0]
+    chosen = choose(alone)
+    assert len(chosen) > QUOTA and not any(kind == "disagree" for kind, _ in chosen)
+
+
+def test_the_budget_ends_the_anchors_not_their_pictures(paper: Made, data: dict) -> None:
+    budget = sum(map(len, data["pictures"])) // 2
+    small = viewer(paper.results, budget=budget)
+    found = json.loads(small.data)
+    assert 0 < small.anchors < 120 and "why there are no more anchors" in small.rule
+    assert sum(map(len, found["pictures"])) <= budget
+    assert all(picture is not None for picture, _, _ in found["images"])
+
+
+def test_a_picture_is_embedded_once_and_all_of_an_anchor_or_none(tmp_path: Path) -> None:
+    for name, ink in (("a.png", 0), ("b.png", 255)):
+        Image.new("RGB", (8, 8), (ink, ink, ink)).save(tmp_path / name)
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    a, b, bad = (tmp_path / name for name in ("a.png", "b.png", "bad.png"))
+    one = len(thumbnail(a))
+    made = Pictures(one + len(thumbnail(b)))
+    assert made.admit([a, a]) and made.admit([a]) and made.used == one
+    assert made.admit([bad]) and made.number(bad) is None and made.unreadable == 1
+    assert made.admit([b]) and (made.number(a), made.number(b)) == (0, 1)
+    tight = Pictures(one)
+    assert not tight.admit([a, b]) and tight.used == 0 and tight.embedded == []
+
+
+def test_pictures_damaged_within_or_too_large_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.png"
+    Image.effect_noise((400, 400), 50).save(file, compress_level=1)
+    content = file.read_bytes()
+    damaged = bytearray(content)
+    damaged[content.index(b"IDAT") - 1] ^= 0x10  # the length of the first part of its pixels: no second one follows
+    for odd in (damaged, content[: len(content) // 2]):
+        file.write_bytes(odd)
+        assert thumbnail(file) is None
+    file.write_bytes(content)
+    assert thumbnail(file) is not None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert thumbnail(file) is None
+
+
+def test_json_cannot_end_its_element() -> None:
+    told = ["</script><!--<script>", "\u2028\u2029 & 'ü\"", "\ud800"]
+    text = safe_json(told)
+    assert text.isascii() and not set("<>&") & set(text)
+    assert json.loads(text) == told
+
+
+def test_without_runs_or_data_it_says_why(lonely: Made) -> None:
+    shown = viewer(lonely.results)
+    assert shown.data is None and "are not on this machine" in shown.rule
+
+
+def test_a_truncated_file_of_picks_is_named(hostile: Made, tmp_path: Path) -> None:
+    shutil.copytree(hostile.root, tmp_path / "cut")
+    file = next((tmp_path / "cut" / "results").rglob("picks.npz"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"picks\.npz: damaged or cut short .* train this variant again"):
+        viewer(load(hostile.study, tmp_path / "cut"))
+
+
+def test_runs_of_another_schema_are_refused(hostile: Made, tmp_path: Path) -> None:
+    shutil.copytree(hostile.root, tmp_path / "old")
+    file = next((tmp_path / "old" / "results").rglob("run.json"))
+    file.write_text(file.read_text("utf-8").replace('"schema": 1', '"schema": 0'), "utf-8")
+    with pytest.raises(UserError, match=r"run\.json: schema: a run of another schema version .* got 0; allowed: 1"):
+        _ = load(hostile.study, tmp_path / "old").variants
+
+
+def test_runs_of_two_protocols_are_refused(hostile: Made, tmp_path: Path) -> None:
+    shutil.copytree(hostile.root, tmp_path / "mixed")
+    file = next((tmp_path / "mixed" / "results").rglob("run.json"))
+    file.write_text(file.read_text("utf-8").replace('"protocol_version": 1', '"protocol_version": 0'), "utf-8")
+    with pytest.raises(UserError, match=r"runs of several protocol versions stand side by side: 0 in .*, 1 in "):
+        _ = load(hostile.study, tmp_path / "mixed").variants

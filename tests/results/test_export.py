@@ -1,0 +1,185 @@
+"""A bundle holds a study's results, documented, in the same bytes each time; damage is seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fne import cli
+from fne.results import bundle, columns
+from fne.results.study import load
+from fne.steps import aggregate, compare, export
+from fne.steps import train as training
+from fne.steps.export import run
+from fne.study.api import Study
+from fne.utils.errors import UserError
+from fne.utils.files import read_json, write_json
+from tests.report.synthetic import HOSTILE, write_study
+from tests.results.made import SMALL, make
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("export")
+
+
+NO_AUDIT = [f"{name}: `fne audit` was not run" for name in ("calibration", "calibration_bins")]
+
+
+@pytest.fixture(scope="module")
+def study(place: Path) -> Study:
+    return make(place)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_bundle_holds_all_tables_and_documents_each_column(place: Path, study: Study, tmp_path: Path) -> None:
+    made = content(run(study, place, tmp_path / "out"))
+    facts = json.loads(made["bundle.json"])
+    assert set(facts["tables"]) == {*columns.TABLES} - {"calibration", "calibration_bins"}
+    assert facts["left_out"] == NO_AUDIT
+    text = made["README.md"].decode()
+    for name, entry in facts["tables"].items():
+        written = pd.read_csv(tmp_path / "out" / f"{name}.csv", keep_default_na=False, na_values=[""])
+        stored = pd.read_parquet(tmp_path / "out" / f"{name}.parquet")
+        for frame in (written, stored):
+            assert list(frame.columns) == list(entry["columns"]) and len(frame) == entry["rows"]
+        for key, column in entry["columns"].items():
+            assert f"| `{key}` | {column['type']} | {column['unit']} |" in text
+            if column["type"] in ("int", "float"):
+                both = (pd.to_numeric(frame[key]).astype(float) for frame in (written, stored))
+                pd.testing.assert_series_equal(*both)
+    original = pd.read_csv(place / "results" / "four" / "runs.csv")
+    assert pd.read_csv(tmp_path / "out" / "runs.csv")["value"].tolist() == original["value"].tolist()
+    assert facts["question"] == study.question and facts["regime"] == "head" and facts["schema"] == 1
+    assert facts["protocols"]["own"]["id"] and facts["fingerprints"]["manifest"] and facts["packages"]["torch"]
+    assert facts["variants"]["fne"]["config"]["negatives"]["strategy"] == "fne" and facts["test_accesses"]
+
+
+def test_a_table_of_too_many_rows_is_left_out_and_said_to_be(
+    place: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = export.build(load(study, place)).tables["ranks"].rows
+    monkeypatch.setitem(export.MOST_ROWS, "ranks", rows - 1)
+    found = export.build(load(study, place))
+    assert "ranks" not in found.tables and "images" in found.tables
+    assert found.facts["left_out"] == [*NO_AUDIT, f"ranks: {rows:,} rows, more than {rows - 1:,}"]
+
+
+def test_single_images_average_to_the_scores(place: Path, study: Study) -> None:
+    results = load(study, place)
+    frame = pd.DataFrame(export.build(results).tables["images"].data)
+    for (variant, seed), part in frame.groupby(["variant", "seed"]):
+        assert part["influence"].mean() == pytest.approx(results.values(variant)[seed])
+
+
+def test_the_same_results_give_the_same_bytes(place: Path, study: Study, tmp_path: Path) -> None:
+    first, second = (run(study, place, tmp_path / name / "b.zip") for name in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+    assert content(run(study, place, tmp_path / "a")) == content(run(study, place, tmp_path / "b"))
+    with zipfile.ZipFile(first) as archive:
+        assert archive.namelist() == sorted(archive.namelist()) and archive.namelist()[0].startswith("b/")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", None])
+@pytest.mark.parametrize("name", ["b.zip", "folder"])
+def test_what_was_written_is_read_again(place: Path, study: Study, tmp_path: Path, form: str | None, name: str) -> None:
+    found, built = bundle.read(run(study, place, tmp_path / name, form)), export.build(load(study, place))
+    assert found.facts == json.loads(json.dumps(built.facts))
+    for key, table in built.tables.items():
+        assert found.tables[key].columns == table.columns
+        assert {c: list(v) for c, v in found.tables[key].data.items()} == {c: list(v) for c, v in table.data.items()}
+
+
+def test_no_captions_and_no_places_of_this_machine(tmp_path: Path, study: Study) -> None:
+    write_study(tmp_path, fakes=SMALL, study=study, caption=HOSTILE)
+    made = content(run(study, tmp_path, tmp_path / "out", "csv"))
+    assert not [name for name, text in made.items() if HOSTILE.encode() in text]
+    config = {"encoders": {"image": {"checkpoint": "/home/me/vit"}}, "data": {"images": "/home/me/pictures"}}
+    assert export._without_places(config) == {"encoders": {"image": {"checkpoint": "vit"}}}
+
+
+def test_a_place_that_holds_something_else_is_left_alone(place: Path, study: Study, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    (tmp_path / "mine.zip").write_text("no zip")
+    for name in ("mine", "mine.zip"):
+        with pytest.raises(UserError, match="no bundle"):
+            run(study, place, tmp_path / name)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+    for _ in range(2):
+        run(study, place, tmp_path / "again", "csv")
+
+
+def damage(folder: Path, how: str) -> str:
+    """Damage a bundle; what the message must say."""
+    file = folder / "runs.csv"
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-30])
+        return "runs.csv is not what bundle.json says"
+    if how == "gone":
+        file.unlink()
+        return "runs.csv is missing"
+    if how == "empty":
+        (folder / "bundle.json").unlink()
+        return "no bundle"
+    if how == "text":
+        (folder / "bundle.json").write_text("{")
+        return "not valid JSON"
+    facts = read_json(folder / "bundle.json")
+    write_json(folder / "bundle.json", facts | {"schema": 99} if how == "schema" else {"schema": 1, "tables": {"a": 3}})
+    return "another schema" if how == "schema" else "entry is missing"
+
+
+@pytest.mark.parametrize("how", ["cut", "gone", "empty", "text", "schema", "entries"])
+def test_a_damaged_bundle_is_one_clear_error(place: Path, study: Study, tmp_path: Path, how: str) -> None:
+    folder = run(study, place, tmp_path / "out", "csv")
+    words = damage(folder, how)
+    with pytest.raises(UserError, match=words):
+        bundle.read(folder)
+
+
+def test_a_truncated_zip(place: Path, study: Study, tmp_path: Path) -> None:
+    file = run(study, place, tmp_path / "b.zip", "csv")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match="not a readable bundle"):
+        bundle.read(file)
+
+
+def test_results_of_another_config_are_refused(place: Path, study: Study, tmp_path: Path) -> None:
+    configs = {name: {**flat, "train.epochs": 3} for name, flat in study.configs.items()}
+    with pytest.raises(UserError, match="another config"):
+        run(replace(study, configs=configs), place, tmp_path / "out")
+
+
+def test_parquet_needs_pyarrow(place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (bundle, export):
+        monkeypatch.setattr(module, "has_parquet", lambda: False)
+    with pytest.raises(UserError, match="pyarrow"):
+        run(study, place, tmp_path / "out", "parquet")
+    assert not [name for name in content(run(study, place, tmp_path / "out")) if name.endswith(".parquet")]
+
+
+def test_every_column_that_the_harness_writes_is_described() -> None:
+    written = {"runs": aggregate.RUNS, "missing": aggregate.MISSING, "intervals": compare.INTERVALS,
+               "contrasts": compare.CONTRASTS, "curves": ["variant", *training.CURVES],
+               "audit": ["variant", *training.AUDIT]}  # fmt: skip
+    for name, header in written.items():
+        lacking = set(header) - set(columns.TABLES[name][1])
+        assert not lacking, f"describe the new columns of {name} in fne/results/columns.py"
+    for _, described in columns.TABLES.values():
+        assert all(column.kind in columns.KINDS and column.meaning.endswith(".") for column in described.values())
+
+
+def test_the_verb_tells_what_is_missing(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(root / "ablations", tmp_path / "ablations")
+    assert cli.main(["export", "paper", "--root", str(tmp_path), "--out", "x.zip"]) == 2
+    assert "no results of this study yet" in capsys.readouterr().err

@@ -1,0 +1,187 @@
+"""The device lease: one job per CUDA device, freed by death, and a scheduler's choice respected."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fne.utils import lease
+from fne.utils.errors import UserError
+
+TWO = ["GPU-aaaa", "GPU-bbbb"]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine with two devices that torch can use, and no scheduler."""
+    monkeypatch.setattr(lease, "installed_devices", lambda: list(TWO))
+    for name in (*lease.SCHEDULERS, "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True), __version__="0")
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    return monkeypatch
+
+
+def visible() -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_two_leases_are_two_devices_and_are_given_back(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with lease.device("auto", folder=tmp_path) as first:
+        assert first == "cuda" and visible() == TWO[0]
+        machine.delenv("CUDA_VISIBLE_DEVICES")  # the second job starts from the environment of the first's parent
+        with lease.device("cuda", folder=tmp_path):
+            assert visible() == TWO[1]
+    with lease.device("cuda", folder=tmp_path):
+        assert visible() == TWO[0]
+    assert visible() is None
+
+
+def test_an_error_inside_gives_the_device_back(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for _ in range(3):
+        with pytest.raises(RuntimeError), lease.device("cuda", folder=tmp_path):
+            assert visible() == TWO[0]
+            raise RuntimeError
+
+
+def test_the_variable_limits_the_choice(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with lease.device("cuda", folder=tmp_path):
+        assert visible() == TWO[1]
+    assert visible() == "1"
+
+
+def test_a_schedulers_choice_is_taken_without_a_lock(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setenv("SLURM_JOB_ID", "7")
+    machine.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with lease.device("cuda", folder=tmp_path) as one, lease.device("auto", folder=tmp_path) as two:
+        assert one == two == "cuda" and visible() == "0"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduler_that_gave_no_device_gives_none(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setenv("SLURM_JOB_ID", "7")
+    machine.setenv("CUDA_VISIBLE_DEVICES", "")
+    with lease.device("auto", folder=tmp_path) as device:
+        assert device == "cpu"
+    with pytest.raises(UserError, match="no CUDA device"), lease.device("cuda", folder=tmp_path):
+        pass
+
+
+def test_cpu_takes_no_lease(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with lease.device("cpu", folder=tmp_path) as device:
+        assert device == "cpu" and visible() is None and not list(tmp_path.iterdir())
+
+
+def test_no_device(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setattr(lease, "installed_devices", list)
+    with lease.device("auto", folder=tmp_path) as device:
+        assert device == "cpu"
+    with pytest.raises(UserError, match="there is none"), lease.device("cuda", folder=tmp_path):
+        pass
+
+
+def test_a_torch_without_cuda(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False), __version__="9+cpu")
+    machine.setitem(sys.modules, "torch", torch)
+    with lease.device("auto", folder=tmp_path) as device:
+        assert device == "cpu"
+    with pytest.raises(UserError, match=r"9\+cpu"), lease.device("cuda", folder=tmp_path):
+        pass
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from fne import lease
+sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True), __version__="0")
+lease.installed_devices = lambda: ["GPU-one"]
+with lease.device("cuda", poll=0.02, folder=Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def holder(folder: Path, seconds: float) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if k not in (*lease.SCHEDULERS, "CUDA_VISIBLE_DEVICES")}
+    command = [sys.executable, "-c", HOLDER, str(folder), str(seconds)]
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root, env=environment
+    )
+
+
+def test_a_second_process_waits_and_a_kill_frees_the_device(tmp_path: Path) -> None:
+    first = holder(tmp_path, 60)
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    second = holder(tmp_path, 0)
+    assert second.stderr is not None
+    waiting = second.stderr.readline()
+    assert "waiting for a CUDA device: all 1 are leased" in waiting
+    assert second.poll() is None
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    out, err = second.communicate()
+    assert second.returncode == 0 and out == "held\n" and err == "", "told once"
+    first.stdout.close()
+    assert first.stderr is not None
+    first.stderr.close()
+
+
+LISTING = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-11111111-aaaa-bbbb-cccc-000000000000)
+  MIG 1g.5gb      Device  0: (UUID: MIG-22222222-aaaa-bbbb-cccc-000000000000)
+  MIG 1g.5gb      Device  1: (UUID: MIG-33333333-aaaa-bbbb-cccc-000000000000)
+GPU 1: NVIDIA H200 (UUID: GPU-44444444-aaaa-bbbb-cccc-000000000000)
+GPU 2: NVIDIA A100 (UUID: GPU-55555555-aaaa-bbbb-cccc-000000000000)
+  MIG 7g.40gb     Device  0: (UUID: MIG-GPU-55555555-aaaa/7/0)
+"""
+
+
+def test_slices_stand_in_their_parents_place() -> None:
+    assert [name[:12] for name in lease.parse_devices(LISTING)] == [
+        "MIG-22222222", "MIG-33333333", "GPU-44444444", "MIG-GPU-5555"
+    ]  # fmt: skip
+    assert lease.parse_devices("No devices were found\n") == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        (None, TWO), ("0", TWO[:1]), ("1,0", TWO[::-1]), ("", []), ("-1", []), ("0,7,1", TWO[:1]),
+        ("GPU-b", TWO[1:]), ("GPU-", []), ("gpu-aaaa", TWO[:1]), (" 1 ", TWO[1:]), ("NoDevFiles", []),
+    ],
+)  # fmt: skip
+def test_what_the_variable_leaves(variable: str | None, expected: list[str]) -> None:
+    assert lease.allowed_devices(TWO, variable) == expected
+
+
+def test_device_files_stand_in_for_a_missing_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert all(name.isdigit() for name in lease.installed_devices())
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<END\n{LISTING}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert len(lease.installed_devices()) == 4
+    program.write_text("#!/bin/sh\necho failed\nexit 9\n")
+    assert lease.installed_devices() == []
+
+
+@pytest.mark.gpu
+def test_the_leased_device_is_the_only_one_torch_sees(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom fne import lease\n"
+        "with lease.device('cuda', folder=Path(sys.argv[1])) as device:\n"
+        "    import torch\n    assert torch.cuda.device_count() == 1 and device == 'cuda'\n"
+        "    torch.zeros(1, device=device)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=root)

@@ -1,0 +1,198 @@
+"""Run records: true to machine, code and inputs; the log of readings of the test split only grows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from fne.utils import provenance
+from fne.utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_record_holds_what_it_promises_and_is_json(tmp_path: Path) -> None:
+    (tmp_path / "in.bin").write_bytes(b"content")
+    started = provenance.now() - timedelta(seconds=90)
+    access = {"time": "t", "variant": "fne", "block": "0-4", "purpose": "rank"}
+    found = provenance.record(
+        started, device="cpu", inputs={"file": tmp_path / "in.bin", "known": "abc"}, test_accesses=[access]
+    )
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["python"] == platform.python_version()
+    assert found["packages"]["numpy"] == metadata.version("numpy") and "fne" in found["packages"]
+    assert found["inputs"] == {"file": hashlib.sha256(b"content").hexdigest(), "known": "abc"}
+    assert found["test_accesses"] == [access] and found["device"] == "cpu"
+    assert 90 <= found["seconds"] < 120
+    first, last = (datetime.fromisoformat(found[key]) for key in ("started", "finished"))
+    assert first.utcoffset() == timedelta(0) and 89 <= (last - first).total_seconds() <= 120
+    assert found["source"] == provenance.source_digest() and len(found["source"]) == 64
+    assert 5 < found["peak_memory_mb"] < 1_000_000
+
+
+def test_record_says_which_kernels_computed() -> None:
+    """``ATEN_CPU_CAPABILITY=default`` is one that every processor has."""
+    code = (
+        "import json\nfrom fne import provenance\nbare = provenance.record(provenance.now())\nimport torch\n"
+        "loaded = provenance.record(provenance.now())\n"
+        "print(json.dumps([bare['cpu_capability'], loaded['cpu_capability'], loaded['kernel_switches']]))"
+    )
+    clean = {key: value for key, value in os.environ.items() if key not in provenance.KERNEL_SWITCHES}
+    for switches in ({}, {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=clean | switches, cwd=ROOT, capture_output=True, text=True, check=True)
+        bare, loaded, found = json.loads(done.stdout)
+        assert bare is None and found == switches
+        assert loaded == "DEFAULT" if switches else isinstance(loaded, str) and loaded
+
+
+def test_record_names_neither_host_nor_user() -> None:
+    text = json.dumps(provenance.record(provenance.now()))
+    assert socket.gethostname() not in text
+    assert str(Path.home()) not in text.replace('"/"', "")
+
+
+def test_peak_memory_counts_what_was_used() -> None:
+    code = (
+        "from fne.utils.provenance import peak_memory_mb as peak\nbefore = peak()\n"
+        "block = b'x' * (200 * 2**20)\nassert 190 < peak() - before < 260, (before, peak())\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_source_digest_sees_every_edit_addition_and_rename(tmp_path: Path) -> None:
+    def digest() -> str:
+        provenance.source_digest.cache_clear()
+        return provenance.source_digest(tmp_path)
+
+    (tmp_path / "room").mkdir()
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / "room" / "b.py").write_text("y = 1\n")
+    seen = [digest()]
+    assert digest() == seen[0]
+    (tmp_path / "notes.txt").write_text("not code")
+    assert digest() == seen[0]
+    (tmp_path / "a.py").write_text("x = 2\n")
+    seen.append(digest())
+    (tmp_path / "c.py").write_text("")
+    seen.append(digest())
+    (tmp_path / "c.py").rename(tmp_path / "d.py")
+    seen.append(digest())
+    (tmp_path / "room").rename(tmp_path / "rooms")
+    seen.append(digest())
+    assert len(set(seen)) == 5
+
+
+def test_commit_and_dirt(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    assert provenance.git_state(package) == (None, None)
+    git(tmp_path, "init", "-q")
+    (package / "a.py").write_text("1")
+    assert provenance.git_state(package) == (None, None), "nothing committed"
+    (tmp_path / "other").write_text("1")
+    git(tmp_path, "add", "other")
+    git(tmp_path, "commit", "-qm", "x")
+    assert provenance.git_state(package) == (None, None), "a repository that does not track the package"
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "y")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert provenance.git_state(package) == (commit, False)
+    (tmp_path / "untracked").write_text("1")
+    assert provenance.git_state(package) == (commit, False)
+    (package / "a.py").write_text("2")
+    assert provenance.git_state(package) == (commit, True)
+
+
+def test_no_git_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_state(ROOT) == (None, None)
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert provenance.threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert provenance.threads() is None
+
+    class Torch:
+        @staticmethod
+        def get_num_threads() -> int:
+            return 7
+
+    monkeypatch.setitem(sys.modules, "torch", Torch)
+    assert provenance.threads() == 7
+
+
+def test_the_model_of_a_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Torch:
+        class cuda:  # noqa: N801
+            @staticmethod
+            def get_device_name(device: str) -> str:
+                return f"Model of {device}"
+
+    monkeypatch.setitem(sys.modules, "torch", Torch)
+    assert provenance.device_name("cuda") == "cuda (Model of cuda)"
+    assert provenance.device_name("cpu") == "cpu" and provenance.device_name(None) is None
+
+
+def write_some(log: Path, block: str) -> None:
+    for _ in range(50):
+        provenance.log_test_access(log, variant="fne", block=block, purpose="rank")
+
+
+def test_the_log_grows_even_under_several_writers(tmp_path: Path) -> None:
+    log = tmp_path / "results" / "paper" / "test_accesses.jsonl"
+    assert provenance.read_test_accesses(log) == []
+    entry = provenance.log_test_access(log, variant="fne", block="0-4", purpose="rank")
+    assert provenance.read_test_accesses(log) == [entry] and entry["purpose"] == "rank"
+    workers = [get_context("spawn").Process(target=write_some, args=(log, str(block))) for block in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    entries = provenance.read_test_accesses(log)
+    assert len(entries) == 151 and entries[0] == entry
+    assert sorted(e["block"] for e in entries[1:]) == sorted(str(b) for b in range(3) for _ in range(50))
+
+
+def test_a_damaged_log_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text('{"time": "t"}\nhalf a li')
+    with pytest.raises(UserError, match="line 2"):
+        provenance.read_test_accesses(log)
+
+
+def test_record_of_an_installed_package_outside_git(tmp_path: Path) -> None:
+    """A copy of the package somewhere else works and has no commit."""
+    target = tmp_path / "fne"
+    target.mkdir()
+    for name in ("__init__", "errors", "files", "provenance"):
+        (target / f"{name}.py").write_bytes((ROOT / "fne" / f"{name}.py").read_bytes())
+    code = "from fne import provenance as p; r = p.record(p.now()); assert r['commit'] is None is r['dirty'], r"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(tmp_path)},
+    )
