@@ -1,5 +1,5 @@
-"""``load``, where users' notebooks and plug-ins find it; the module itself is :mod:`fne.results.study`."""
+"""``load``, where notebooks find it; the module itself is :mod:`fne.report.notebook`."""
 
-from fne.results.study import StudyResults, load
+from fne.report.notebook import Notebook, load
 
-__all__ = ["StudyResults", "load"]
+__all__ = ["Notebook", "load"]

@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fne.study.min_seeds import EXACT_SEEDS, FLIPS, seed_floor
 from fne.utils.seeding import numpy_stream
 
-FLIPS = 10_000
-EXACT_SEEDS = 16
-"""Up to so many seeds every one of the 2^n sign patterns is counted; beyond, as many random ones as for
-images."""
 _CHUNK = 1000
 _ROUNDING = 1e-9
 """Relative slack, so that a pattern equal to the observed one but for rounding counts as reaching it."""
@@ -43,11 +40,6 @@ def image_p_values(differences: np.ndarray, *, stream: int = 0, flips: int = FLI
 def image_floor(flips: int = FLIPS) -> float:
     """The least p value that the test over images can give: no random pattern reaches the observed sum."""
     return 1.0 / (1 + flips)
-
-
-def seed_floor(n: int, flips: int = FLIPS) -> float:
-    """The least p value that the test over n seeds can give: ``2 / 2^n``, or one of the random patterns and itself."""
-    return 2.0 / 2.0**n if n <= EXACT_SEEDS else 1.0 / (1 + flips)
 
 
 def seed_p_value(differences: np.ndarray, *, stream: int = 0, flips: int = FLIPS) -> tuple[float, float]:

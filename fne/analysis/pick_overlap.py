@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.analysis.intervals import MIN_SEEDS
 from fne.analysis.proportion import method, share
+from fne.study.min_seeds import MIN_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from fne.negatives.maps import CLIP
+
 METRICS = ("ece", "brier", "log_loss", "auroc", "average_precision")
 BINS = 15
-CLIP = 1e-7
 """Log loss takes no probability for nearer to 0 or 1, or a single certain mistake would be infinite."""
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from fne.negatives.registry import Entry
-from fne.study.plugins import Plugin
-from fne.utils.errors import UserError, bad_input
+from fne.utils.errors import bad_input
 
 Promise = tuple[str, Callable[[], None]]
 """What a rule promises, in words, and the check that raises :class:`Breach` where it does not hold."""
@@ -90,20 +89,6 @@ def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *,
                 held.append(promise)
                 holds()
         except Breach as breach:
-            file = entry.file if isinstance(entry, Plugin) else None
+            file = getattr(entry, "file", None)
             raise bad_input(f"breaks the contract '{held[-1]}': {breach}", file=file, key=name) from breach
     return held
-
-
-def check_before_training(plugin: Plugin, keywords: Mapping[str, Any], source: str) -> None:
-    """The quick contract of a plug-in, and that its file is still the one the config was made from.
-
-    Raises:
-        UserError: It is not, or the contract is broken.
-    """
-    if plugin.source != source:
-        raise UserError(
-            f"{plugin.file}: was changed since this run's config was made (source {source}, now {plugin.source}); "
-            "start the command again"
-        )
-    check(plugin, plugin.section, keywords, plugin.target, quick=True)

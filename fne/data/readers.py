@@ -11,10 +11,9 @@ from fne.data.human_annotations import judged_truth, read_judgements
 from fne.data.images import verify_images
 from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
 from fne.data.manifest import SPLITS
-from fne.data.sources import SOURCES
+from fne.data.sources import SOURCES, annotation_files
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
-from fne.study.paths import annotation_files
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json
 

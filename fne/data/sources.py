@@ -6,6 +6,9 @@ Sizes and SHA-256: tensorflow/datasets, ``tensorflow_datasets/url_checksums/coco
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from fne.data.manifest import SPLITS
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,11 @@ SOURCES = {
     ),
 }
 """By name of the data set."""
+
+
+def annotation_files(annotations: str) -> list[Path]:
+    """The file or folder of annotations that a user gave, or one file per split where it says ``{split}``."""
+    place = Path(annotations).expanduser()
+    if "{split}" not in place.name:
+        return [place]
+    return [place.with_name(place.name.replace("{split}", split)) for split in SPLITS]

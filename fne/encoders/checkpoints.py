@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.scenes.pair import SHIPPED, check_shipped
+from fne.study.pair import SHIPPED, check_shipped
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import read_json, sha256_file, sha256_text
 

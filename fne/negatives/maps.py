@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fne.analysis.scores import CLIP
-
 MAPS = ("isotonic", "platt")
+CLIP = 1e-7
+"""Probabilities are kept so far from 0 and 1 before a logarithm is taken."""
 
 
 @dataclass(frozen=True)

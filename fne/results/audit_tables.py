@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fne.analysis.human_annotations import JUDGED
 from fne.analysis.most_picked import CONCENTRATION, POPULAR
 from fne.analysis.pick_overlap import AGREEMENT
 from fne.analysis.rates import AGES, EPOCHS, RISK
 from fne.results.calibrated import CALIBRATION, RELIABILITY
+from fne.results.human_annotations import JUDGED
 
 TABLES = {
     "audit_epochs.csv": EPOCHS,

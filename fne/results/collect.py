@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fne import protocols
-from fne.steps.evaluate import SCHEMA, what_changed
+from fne.results.current import what_changed
 from fne.study import paths
 from fne.study.api import Study, blocks, evaluation_digest, parse_block, resolve, training_digest
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json
 
+SCHEMA = 1
+"""Of ``metrics.<split>.json``."""
 SPLIT = "test"
 
 

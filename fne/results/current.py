@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fne.study.api import Study, digest, resolve
+from fne.study.api import Study, diff, digest, resolve
+from fne.study.schema import PATH_KEYS
 from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
@@ -71,3 +72,12 @@ def check_comparable(rows: pd.DataFrame, study: Study, file: Path) -> None:
                 hint=f"run it again: snakemake --cores all --config study={study.name}; or, if the study was run with "
                 "--config KEY=VALUE, state the same here: --set KEY=VALUE, or FNE_STUDY='STUDY --set KEY=VALUE'",
             )
+
+
+def what_changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first key, of those that training reads, in which two configs differ."""
+    for key, (old, new) in diff(then, now).items():
+        moved = key.endswith(".checkpoint") and old and new and Path(old).name == Path(new).name
+        if not key.startswith("evaluation.") and key not in PATH_KEYS and not moved:
+            return f"{key} was {old!r} and is now {new!r}"
+    return "nothing"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fne.report.text.wording import clean
 from fne.results.columns import TABLES
+from fne.utils.text import clean
 
 if TYPE_CHECKING:
     from fne.results.bundle import Bundle

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.analysis.retraining import MIN_SEEDS, RULE, Tolerance, tolerance_of
-from fne.report.tables.record import fingerprints, versions
+from fne.results.made_from import fingerprints, versions
 from fne.study import paths
 from fne.study.api import Study, evaluation_digest, resolve, training_digest
 from fne.utils.errors import UserError, bad_input

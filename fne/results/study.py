@@ -1,4 +1,4 @@
-"""A finished study: ``from fne.results.study import load; study = load("paper"); study.table()``."""
+"""A finished study, read from its files: computes nothing and draws nothing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.analysis.elsewhere import COLUMNS as ELSEWHERE
-from fne.analysis.elsewhere import Known, variance_for
 from fne.analysis.holm import holm_floor
 from fne.analysis.layout import Layout
 from fne.analysis.layout import load as load_layout
 from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
 from fne.results.current import check_comparable, check_one_protocol
+from fne.results.elsewhere import COLUMNS as ELSEWHERE
+from fne.results.elsewhere import Known, variance_for
 from fne.results.records import Contrast, Estimate, Variant, read_table
 from fne.results.runs import finished, picks_of
 from fne.study import paths
@@ -31,10 +31,6 @@ from fne.utils.provenance import read_test_accesses
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fne.report.figures.figure import Picture
-    from fne.report.figures.variant_styles import Look
-    from fne.report.picks.items import Gallery
-    from fne.report.picks.selection import Comparison
     from fne.results.slices import Rule
 
 DIRECTIONS = ("i2t", "t2i")
@@ -55,6 +51,7 @@ class StudyResults:
         self.definition, self.root = definition, root
         self.id, self.title, self.question = definition.name, definition.title, definition.question
         self.baseline, self.seeds = definition.baseline, definition.seeds
+        self.every_variant = definition.variants  # a part of the study (see `only`) knows those of the whole
         self.dataset = str(definition.data["dataset"])
         self.metric, self.protocol = definition.primary["metric"], definition.primary["protocol"]
         self.direction = definition.primary["direction"]
@@ -88,19 +85,13 @@ class StudyResults:
         """The same study as if it had these variants alone, in its own order."""
         variants = tuple(variant for variant in self.variants if variant.id in kept)
         few = StudyResults(replace(self.definition, variants=tuple(variant.id for variant in variants)), self.root)
+        few.every_variant = self.every_variant
         few._kept = frozenset(variant.id for variant in variants)
-        few.__dict__ |= {"variants": variants, "looks": self.looks, "shared_epochs": self.shared_epochs}
+        few.__dict__ |= {"variants": variants, "shared_epochs": self.shared_epochs}
         for name in ("runs", "intervals", "contrasts", "missing", "curves", "audit"):
             rows = getattr(self, name)
             few.__dict__[name] = rows[rows["variant"].isin(few._kept)]
         return few
-
-    @cached_property
-    def looks(self) -> dict[str, Look]:
-        """How each variant looks, in a part of the study (see :meth:`only`) as in the whole."""
-        from fne.report.figures.variant_styles import looks
-
-        return looks(self.definition.variants, self.baseline)
 
     def __getitem__(self, variant: str) -> Variant:
         found = self._by_id.get(variant)
@@ -309,50 +300,11 @@ class StudyResults:
         rows = {variant.id: self.values(variant.id, metric, direction, protocol) for variant in self.variants}
         return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(self.seeds))
 
-    def show_picks(self, variant: str) -> Gallery:
-        """A few picks of a variant with their pictures, for a notebook."""
-        from fne.report.picks.items import Gallery, sample
-
-        return Gallery(self[variant].title, tuple(sample(self, variant)))
-
     def key(
         self, metric: str | None = None, direction: str | None = None, protocol: str | None = None
     ) -> tuple[str, str, str]:
         """(protocol, direction, metric), the order in which the statistics name a column."""
         return self._which(metric, direction, protocol)[::-1]
-
-    def anchors(self, *variants: str) -> Comparison:
-        """Anchors with what several variants (unless named: all) picked; see ``fne.report.picks.selection``."""
-        from fne.report.picks.selection import Comparison
-
-        return Comparison(self, variants)
-
-    def table(self, name: str = "main") -> pd.DataFrame:
-        """A table as it stands in the report; see ``fne.report.tables.registry.TABLES`` for the names."""
-        from fne.report.tables.registry import build, to_frame
-
-        return to_frame(build(self, name))
-
-    def table_text(self, name: str = "main", form: str = "md") -> str:
-        """A table as Markdown (``md``) or LaTeX (``tex``, with booktabs)."""
-        from fne.report.tables.registry import build
-        from fne.report.tables.render import to_latex, to_markdown
-
-        forms = {"md": to_markdown, "tex": to_latex}
-        if form not in forms:
-            raise bad_input("no such form of a table", key="form", value=form, allowed=forms)
-        return forms[form](build(self, name))
-
-    def figure(self, name: str, column: str | None = None) -> Picture:
-        """One figure of the report, drawn anew; see ``fne.report.figures.registry.FIGURES`` for the names.
-
-        Args:
-            name: Of the figure.
-            column: ``single`` or ``double``: as wide as a column of a paper; its ``save(folder, ["pdf"])`` writes it.
-        """
-        from fne.report.figures.registry import draw
-
-        return draw(self, name, column)
 
     def _which(self, metric: str | None, direction: str | None, protocol: str | None) -> tuple[str, str, str]:
         if metric is None:

@@ -198,3 +198,20 @@ def check_section(data: dict[str, Any]) -> None:
             value=data["image_size"],
             allowed="multiples of 3 from 24",
         )
+
+
+def check_unseen(world: Path) -> None:
+    """Check that no encoder of `scenes`, of whatever draw, has seen a scene of a prepared world in its pretraining.
+
+    Args:
+        world: The folder of prepared data.
+
+    Raises:
+        UserError: A split holds a scene that is set aside for pretraining: it was prepared by other code.
+    """
+    for file in sorted(world.glob("scenes.*.npz")):
+        count = int(reserved(load_scenes(file).keys()).sum())
+        if count:
+            problem = "holds scenes that are set aside for pretraining the encoders"
+            hint = "remove the folder, and prepare the data again"
+            raise bad_input(problem, file=file, key="scenes", value=count, allowed=[0], hint=hint)

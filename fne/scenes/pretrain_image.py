@@ -22,9 +22,9 @@ from fne.scenes.optimise import (
     shuffled_batches,
     split_point,
 )
-from fne.scenes.pair import Recipe
 from fne.scenes.render import render
 from fne.scenes.world import BACKGROUNDS, CODES, COLOURS, GRID, SHAPES, SIZES, Scenes, decode
+from fne.study.pair import Recipe
 from fne.utils.seeding import numpy_stream
 
 if TYPE_CHECKING:

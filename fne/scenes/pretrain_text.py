@@ -26,7 +26,7 @@ from fne.scenes.optimise import (
     shuffled_batches,
     split_point,
 )
-from fne.scenes.pair import Recipe
+from fne.study.pair import Recipe
 from fne.utils.seeding import numpy_stream, torch_stream
 
 if TYPE_CHECKING:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fne.analysis.calibration_tables import rows_of
-from fne.analysis.human_annotations import judged
 from fne.analysis.most_picked import concentration, popular
 from fne.analysis.pick_overlap import Keyed, agreement, keyed, pairs
 from fne.analysis.rates import ages, epochs, prepared, risk
@@ -15,6 +13,8 @@ from fne.data.manifest import Manifest, SplitView
 from fne.data.ranked_captions import first_captions
 from fne.data.truth import Truth
 from fne.results.audit_tables import TABLES
+from fne.results.calibration_tables import rows_of
+from fne.results.human_annotations import judged
 from fne.results.runs import finished, picks_of
 from fne.study import paths
 from fne.study.api import Study, resolve, shared_epochs, training_digest

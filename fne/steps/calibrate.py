@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fne.analysis.calibration_tables import SCHEMA
 from fne.analysis.posteriors import Posterior, posteriors
 from fne.analysis.scores import METRICS, Scored, bootstrap
 from fne.data import cxc_sits
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.negatives import maps as recalibration
+from fne.results.calibration_tables import SCHEMA
 from fne.study import paths
 from fne.study.api import Study, parse_block, resolve
 from fne.training.embed import embed_split

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from fne.analysis import layout
-from fne.analysis.elsewhere import COLUMNS as ELSEWHERE
-from fne.analysis.elsewhere import Known, row_elsewhere, variance_for
 from fne.analysis.holm import holm
 from fne.analysis.intervals import LEVEL, RESAMPLES, batched_intervals
 from fne.analysis.layout import Key, Layout
-from fne.analysis.permutation import FLIPS, image_floor, image_p_values, seed_p_value
+from fne.analysis.permutation import image_floor, image_p_values, seed_p_value
 from fne.results.collect import SPLIT, Collected, collect
+from fne.results.elsewhere import COLUMNS as ELSEWHERE
+from fne.results.elsewhere import Known, row_elsewhere, variance_for
 from fne.study import paths
 from fne.study.api import Study
+from fne.study.min_seeds import FLIPS
 from fne.utils.errors import bad_input
 from fne.utils.files import write_csv
 
@@ -40,7 +41,7 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
         flips: Random sign patterns of the permutation test over images.
 
     Raises:
-        UserError: As :func:`fne.results.collect.collect` and :func:`fne.analysis.elsewhere.variance_for`; or the
+        UserError: As :func:`fne.results.collect.collect` and :func:`fne.results.elsewhere.variance_for`; or the
             primary metric has no value.
     """
     known = variance_for(study, root)

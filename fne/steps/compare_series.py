@@ -21,11 +21,12 @@ from fne.analysis.layout import Key, Layout
 from fne.analysis.proportion import share
 from fne.data.manifest import SPLITS, Manifest
 from fne.results.collect import collect
+from fne.results.series import ANOTHER, DIFFERENCE, LEVEL, MEAN, ceiling
+from fne.results.variance import write_variance
 from fne.steps.compare import load_layouts
 from fne.study import paths
-from fne.study.api import Series, Study, oracle_bases, shared_epochs
+from fne.study.api import Series, Study, shared_epochs
 from fne.study.series import Point
-from fne.study.variance import write_variance
 from fne.utils.errors import bad_input
 from fne.utils.files import write_csv
 
@@ -36,12 +37,6 @@ PICKS = ["variant", "n_seeds", "share", "low", "high", "false_negatives", "picks
 """Columns after ``series``, one for each factor by its key, and ``study``, the member."""
 COMPONENTS = ["of", "variant", "source", "variance", "low", "high", "error", "levels", "cells", "runs", "note"]
 """Columns after ``series`` and one for each factor that is no draw; ``variant`` is empty where all are pooled."""
-LEVEL, DIFFERENCE = "level", "difference"
-"""What is decomposed: a variant's score, or its difference to the baseline, paired by seed."""
-ANOTHER = "another"
-"""As a source: what another cell adds, the sum of the factors and their interaction."""
-MEAN = "mean"
-"""As a direction: the mean of both."""
 
 
 def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
@@ -90,22 +85,6 @@ def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
             write_variance(folder / "variance.yaml", series, {
                 key: one for key, one in found.items() if isinstance(one, Components)
             })  # fmt: skip
-
-
-def ceiling(study: Study) -> str | None:
-    """The oracle that says what could be gained: it never picks a false negative and is else the baseline.
-
-    Where the baseline has no such variant, the first variant with this oracle; ``None`` where there is none.
-    """
-    found, bases = oracles(study, "remove"), oracle_bases(study)
-    own = [variant for variant in found if bases.get(variant) == study.baseline]
-    return (own or found or [None])[0]
-
-
-def oracles(study: Study, kind: str | None = None) -> list[str]:
-    """Variants that know the truth: with the oracle ``remove``, ``only``, or any of them."""
-    told = {variant: study.configs[variant]["negatives.oracle"] for variant in study.variants}
-    return [variant for variant, oracle in told.items() if (oracle == kind if kind else oracle != "none")]
 
 
 def grown(row: Mapping[str, Any], before: Mapping[str, Any], since: float) -> dict[str, Any]:

@@ -14,14 +14,13 @@ import numpy as np
 from fne import protocols
 from fne.data import coco_relevance
 from fne.evaluation import metrics
+from fne.results.collect import SCHEMA
+from fne.results.current import what_changed
 from fne.study import paths
-from fne.study.api import Study, diff, digest, resolve, training_digest
-from fne.study.schema import PATH_KEYS
+from fne.study.api import Study, digest, resolve, training_digest
 from fne.utils import provenance
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED, atomic_path, write_json
-
-SCHEMA = 1
 
 
 def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
@@ -78,15 +77,6 @@ def scored_protocols(meta: Mapping[str, Any], asked: Mapping[str, str | None], f
                 problem = f"ranked without the relevance files of protocol {protocol!r}, or with other ones"
                 raise bad_input(problem, file=file, hint="rank it again")
     return [name for name in meta["protocols"] if name not in protocols.RELEVANCE or asked.get(name) is not None]
-
-
-def what_changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first key, of those that training reads, in which two configs differ."""
-    for key, (old, new) in diff(then, now).items():
-        moved = key.endswith(".checkpoint") and old and new and Path(old).name == Path(new).name
-        if not key.startswith("evaluation.") and key not in PATH_KEYS and not moved:
-            return f"{key} was {old!r} and is now {new!r}"
-    return "nothing"
 
 
 def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -11,9 +11,9 @@ import numpy as np
 
 import fne
 from fne.report.tables.configs import tuning
-from fne.report.tables.record import fingerprints, versions
 from fne.results.bundle import FORMATS, SCHEMA, Bundle, Table, has_parquet, parse, write
 from fne.results.columns import TABLES, Column
+from fne.results.made_from import fingerprints, versions
 from fne.results.readme import readme
 from fne.results.study import StudyResults, load
 from fne.study import paths

@@ -15,7 +15,7 @@ from fne.encoders.checkpoints import canonical
 from fne.encoders.images import decoded
 from fne.encoders.store import MODALITIES
 from fne.encoders.writer import StoreWriter, writing
-from fne.scenes.pair import check_unseen
+from fne.scenes.prepare import check_unseen
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 

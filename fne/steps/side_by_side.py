@@ -13,7 +13,7 @@ import numpy as np
 
 from fne.analysis.rank_correlation import Agreement, agreements
 from fne.protocols import require_same
-from fne.report.text.wording import METRICS, clean, percent, signed, span
+from fne.report.text.wording import METRICS, percent, signed, span
 from fne.results.bundle import FACTS, Bundle, read
 from fne.results.study import load
 from fne.steps.export import build
@@ -21,6 +21,7 @@ from fne.study.api import diff, list_studies
 from fne.study.schema import KEPT_ONLY
 from fne.utils.errors import bad_input
 from fne.utils.files import write_text
+from fne.utils.text import clean
 
 DEFINITION = ("protocol", "folds", "tie_rule", "precision", "relevance")
 """What of a protocol's fingerprint defines its metrics, whatever the data set."""

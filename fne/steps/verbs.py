@@ -270,8 +270,8 @@ def watch(arguments: argparse.Namespace) -> None:
 
 
 def describe(arguments: argparse.Namespace) -> None:
-    from fne.report.text.wording import harmless
     from fne.study import api as config
+    from fne.utils.text import harmless
 
     print(harmless(config.describe(arguments.id, arguments.root)), end="")
 
@@ -326,9 +326,9 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def list_all(arguments: argparse.Namespace) -> None:
-    from fne.report.text.wording import clean
     from fne.study import api as config
     from fne.study.library import Library
+    from fne.utils.text import clean
 
     library = Library(arguments.root)
     library.base  # noqa: B018 - reading it checks it

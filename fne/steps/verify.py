@@ -14,12 +14,13 @@ from fne.analysis.equivalence import INCONCLUSIVE, REPRODUCED, VERDICTS, Verdict
 from fne.analysis.intervals import LEVEL
 from fne.analysis.retraining import Change, compare, overall
 from fne.report.text.verified import SCHEMA, made_from, sentence
-from fne.report.text.wording import harmless, percent, signed, span
+from fne.report.text.wording import percent, signed, span
 from fne.results import reference
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study
 from fne.utils.files import write_csv, write_json
+from fne.utils.text import harmless
 
 SCORE, DIFFERENCE = "score", "difference"
 COLUMNS = ["study", "quantity", "variant", "baseline", "protocol", "direction", "metric", "n_reference", "n_here",

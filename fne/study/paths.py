@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.data import coco_relevance, cxc_sits
-from fne.scenes.pair import GRID, Recipe, folder
+from fne.data.sources import annotation_files
 from fne.study.api import Series, Study, data_section, resolve
 from fne.study.fields import flatten
+from fne.study.pair import GRID, Recipe, folder
 from fne.study.problems import Problems
 from fne.study.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.validate import canonical, how_to_give, is_path
@@ -62,14 +63,6 @@ def check_given(study: Study) -> None:
         if not file.is_file() and file.parent.is_dir():
             problems.report("no such file", file=file, key=RATINGS_KEY, hint=cxc_sits.SOURCE)
     problems.raise_any(f"study {study.name!r}")
-
-
-def annotation_files(annotations: str) -> list[Path]:
-    """The file or folder of annotations that a user gave, or one file per split where it says ``{split}``."""
-    place = Path(annotations).expanduser()
-    if "{split}" not in place.name:
-        return [place]
-    return [place.with_name(place.name.replace("{split}", split)) for split in SPLITS]
 
 
 def manifest(study: Study) -> Path:

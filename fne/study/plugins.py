@@ -220,3 +220,19 @@ def keywords(entry: Entry, section: str, config: Mapping[str, Any]) -> dict[str,
     for shared in entry.shares:
         given[shared.rpartition(".")[2]] = functools.reduce(lambda part, key: part[key], shared.split("."), config)
     return given
+
+
+def check_before_training(plugin: Plugin, keywords: Mapping[str, Any], source: str) -> None:
+    """The quick contract of a plug-in, and that its file is still the one the config was made from.
+
+    Raises:
+        UserError: It is not, or the contract is broken.
+    """
+    if plugin.source != source:
+        raise UserError(
+            f"{plugin.file}: was changed since this run's config was made (source {source}, now {plugin.source}); "
+            "start the command again"
+        )
+    from fne.checks.contract import check
+
+    check(plugin, plugin.section, keywords, plugin.target, quick=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.analysis.min_seeds import reachable, seed_note, seeds_needed
 from fne.protocols import METRICS as PROTOCOL_METRICS
 from fne.study.library import Library
+from fne.study.min_seeds import reachable, seed_note, seeds_needed
 from fne.study.problems import Problems
 from fne.study.schema import REGIMES
 from fne.study.seeds import read_block_size, read_seeds

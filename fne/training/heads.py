@@ -103,17 +103,3 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.image = HEADS[head](image_inputs, hidden, dim, generators)
         self.text = HEADS[head](text_inputs, hidden, dim, generators)
-
-
-@torch.no_grad()
-def update_momentum(momentum: nn.Module, online: nn.Module, coefficient: float) -> None:
-    """``theta' <- c theta' + (1 - c) theta`` over all parameters at once; buffers (statistics of norms) are copied.
-
-    Args:
-        momentum: Holds theta', changed in place.
-        online: Holds theta.
-        coefficient: c in [0, 1]; 0.995 as FNE was released.
-    """
-    torch._foreach_lerp_(list(momentum.parameters()), list(online.parameters()), 1 - coefficient)
-    if buffers := list(momentum.buffers()):
-        torch._foreach_copy_(buffers, list(online.buffers()))

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fne.checks.contract import check_before_training
 from fne.losses.loss import Loss, positive_of
 from fne.negatives.memory.kind import EMPTY, Candidates
 from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, draw
 from fne.study.fields import CHOOSERS
-from fne.study.plugins import Plugin, find, keywords
+from fne.study.plugins import Plugin, check_before_training, find, keywords
 from fne.training.context import Context, Guide
 from fne.training.data import Pairs
 from fne.training.diagnostics import Diagnostics

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fne.analysis.calibration_tables import intervals
 from fne.analysis.scores import METRICS, Scored, bootstrap
+from fne.results.calibration_tables import intervals
 
 WORLDS, IMAGES, DRAWS = 200, 24, 60
 

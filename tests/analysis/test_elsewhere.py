@@ -13,13 +13,13 @@ from scipy.stats import t
 
 from fne.analysis import layout
 from fne.analysis.components import Another, Component, Components
-from fne.analysis.elsewhere import COLUMNS, elsewhere
 from fne.analysis.intervals import variance_of_mean
+from fne.results.elsewhere import COLUMNS, elsewhere
+from fne.results.variance import FILE, write_variance
 from fne.steps import aggregate, compare
 from fne.study import paths
 from fne.study.api import Study
 from fne.study.series import Series
-from fne.study.variance import FILE, write_variance
 from fne.utils.errors import UserError
 from tests.analysis import stats_study as studies
 

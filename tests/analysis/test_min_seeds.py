@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fne.analysis.holm import holm
-from fne.analysis.min_seeds import ALPHA, reachable, seed_note, seeds_needed
-from fne.analysis.permutation import EXACT_SEEDS, FLIPS, seed_floor, seed_p_value
+from fne.analysis.permutation import seed_p_value
+from fne.study.min_seeds import ALPHA, EXACT_SEEDS, FLIPS, reachable, seed_floor, seed_note, seeds_needed
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 9])

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from fne.analysis.human_annotations import judged
 from fne.analysis.scores import BINS, METRICS, Scored, bootstrap
 from fne.data.truth import Truth
 from fne.negatives.maps import Isotonic, Platt, fit
+from fne.results.human_annotations import judged
 from fne.study.api import training_digest
 from fne.utils.errors import UserError
 

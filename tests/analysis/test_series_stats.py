@@ -16,9 +16,10 @@ import pytest
 from fne.analysis.components import Cell, decompose, pool
 from fne.analysis.intervals import hierarchical_intervals
 from fne.analysis.layout import load
+from fne.results import series as results_series
+from fne.results.variance import ALL, read_file
 from fne.steps import aggregate, compare_series
 from fne.study.api import Series, shared_epochs
-from fne.study.variance import ALL, read_file
 from fne.study.variants import member_id
 from fne.utils.errors import UserError
 from fne.utils.files import write_csv
@@ -178,14 +179,14 @@ def test_shares_of_false_picks(compared: tuple[Series, Path]) -> None:
 
 def test_the_ceiling_is_the_oracle_over_the_baseline() -> None:
     study = made_up().members[0]
-    assert compare_series.ceiling(study) == "infonce" and compare_series.oracles(study) == ["infonce"]
-    assert compare_series.ceiling(made_up("only").members[0]) is None
-    assert compare_series.ceiling(stats_study.study()) is None
+    assert results_series.ceiling(study) == "infonce" and results_series.oracles(study) == ["infonce"]
+    assert results_series.ceiling(made_up("only").members[0]) is None
+    assert results_series.ceiling(stats_study.study()) is None
     told = {"negatives.oracle": "remove"}
     bases = {"fne": "fne", "infonce": study.baseline}
     both = {**study.configs, **{name: {**study.configs[base], **told} for name, base in bases.items()}}
-    assert compare_series.ceiling(replace(study, configs=both)) == "infonce", "that of the baseline, not the first"
-    assert compare_series.oracles(replace(study, configs=both), "remove") == ["fne", "infonce"]
+    assert results_series.ceiling(replace(study, configs=both)) == "infonce", "that of the baseline, not the first"
+    assert results_series.oracles(replace(study, configs=both), "remove") == ["fne", "infonce"]
 
 
 DRAW, SEED = "encoders.draw", "data.seed"

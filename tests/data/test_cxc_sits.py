@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fne.analysis.calibration_tables import read
 from fne.analysis.posteriors import posteriors
 from fne.analysis.scores import METRICS, Scored
 from fne.data import cxc_sits
@@ -22,6 +21,7 @@ from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth, sorted_pairs
 from fne.negatives import maps
 from fne.results.calibrated import calibration_files
+from fne.results.calibration_tables import read
 from fne.steps import audit, rank
 from fne.steps import calibrate as calibration
 from fne.steps import train as job

@@ -19,10 +19,10 @@ from fne.scenes.draw import Chooser
 from fne.scenes.labels import FACTS, INDEX, form_facts, scene_facts, table
 from fne.scenes.logic import FIELDS
 from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
-from fne.scenes.pair import GRID, Recipe
 from fne.scenes.pretrain_image import cell_classes
 from fne.scenes.world import Object, Scene
 from fne.steps import pretrain
+from fne.study.pair import GRID, Recipe
 from fne.utils.errors import UserError
 from tests.encoders.conftest import section
 

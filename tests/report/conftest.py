@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from fne.report.figures import registry as figures
+from fne.report.notebook import load
 from fne.report.tables import registry as tables
-from fne.results.study import StudyResults, load
+from fne.results.study import StudyResults
+from fne.results.variance import FILE as VARIANCE
 from fne.steps import audit, report
 from fne.study.api import Study, load_study
-from fne.study.variance import FILE as VARIANCE
 from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME, PAPER, write_study
 
 BY_ID = {fake.id: fake for fake in PAPER}

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fne.analysis.intervals import MIN_SEEDS
 from fne.analysis.permutation import image_floor
 from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
 from fne.study.fields import flatten
+from fne.study.min_seeds import MIN_SEEDS
 from fne.training.picks import write as write_picks
 from fne.utils.files import sha256_file, write_csv, write_json, write_text
 from fne.utils.seeding import numpy_stream

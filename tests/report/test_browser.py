@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fne.report.text.wording import clean
+from fne.utils.text import clean
 from tests.report.conftest import Made
 from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME
 

@@ -16,8 +16,8 @@ from fne.report.text.headline import headline
 from fne.report.text.summary import paired_elsewhere, paired_interval
 from fne.report.text.wording import for_which, given, spans
 from fne.results.study import StudyResults
+from fne.results.variance import FILE, read_variance, write_variance
 from fne.study.series import Series
-from fne.study.variance import FILE, read_variance, write_variance
 from tests.report.conftest import Made
 
 FACTORS = {"encoders.draw": tuple(range(6)), "data.seed": tuple(range(6))}

@@ -10,12 +10,14 @@ from matplotlib.colors import to_hex
 from fne.report.figures import highlight
 from fne.report.figures import registry as figures
 from fne.report.figures.style import MUTED
+from fne.report.figures.variant_styles import looks_of
+from fne.report.notebook import load
 from fne.report.page import build as page
 from fne.report.page import content, variants
 from fne.report.tables import registry as tables
 from fne.report.tables.registry import build
 from fne.report.text.summary import ranked
-from fne.results.study import StudyResults, load
+from fne.results.study import StudyResults
 from fne.steps import audit, report
 from fne.study.api import Study
 from tests.report.conftest import Made
@@ -94,7 +96,7 @@ def test_of_a_crowd_a_few_lines_are_drawn_in_full_and_the_others_grey(crowded: S
         faint = [line for line in lines if line.get_color() == MUTED and line.get_alpha() is not None]
         assert len(lines) == 30 and len(faint) == 20
         seen = {(to_hex(line.get_color()).upper(), str(line.get_linestyle())) for line in lines if line not in faint}
-        assert {colour for colour, _ in seen} == {crowded.looks[variant].colour.upper() for variant in wanted}
+        assert {colour for colour, _ in seen} == {looks_of(crowded)[variant].colour.upper() for variant in wanted}
         names = {text.get_text() for text in panel.texts} & {variant.title for variant in crowded.variants}
         assert names == {crowded[variant].title for variant in wanted}
     assert "10 of 30 variants are drawn in full" in picture.caption
@@ -112,16 +114,16 @@ def test_a_variant_looks_the_same_in_figures_of_some_and_on_the_page(
 ) -> None:
     monkeypatch.setattr(figures, "MOST", 20)
     some = figures.shown(crowded)
-    assert len(some.variants) == 20 and some.looks == crowded.looks
+    assert len(some.variants) == 20 and looks_of(some) == looks_of(crowded)
     picture = figures.draw(crowded, "cost")
     drawn = [marks for marks in picture.drawing.axes[0].collections if len(marks.get_paths()) == 1]
     seen = [(to_hex(marks.get_facecolor()[0]).upper(), len(marks.get_paths()[0].vertices)) for marks in drawn]
-    looks = [crowded.looks[variant.id] for variant in some.variants]
+    looks = [looks_of(crowded)[variant.id] for variant in some.variants]
     corners = [len(look.corners) + 1 if look.shape else 5 for look in looks]  # a diamond: four corners, closed
     assert seen == [(look.colour.upper(), size) for look, size in zip(looks, corners, strict=True)]
     html = page.build(content.content(crowded, []))
     for dot, variant in zip(re.findall(r'<svg class="dot".*?</svg>', html), crowded.variants, strict=True):
-        look = crowded.looks[variant.id]
+        look = looks_of(crowded)[variant.id]
         assert f'fill="{look.colour}"' in dot and ("<circle" in dot) == (look.shape is None)
         points = re.search(r'points="([^"]*)"', dot)
         assert (points.group(1).split() if points else []) == [f"{x},{y}" for x, y in look.corners]

@@ -33,7 +33,7 @@ def test_a_study_is_loaded_in_three_lines(root: Path) -> None:
     notebook = nbformat.read(root / PATH, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     lines = [line for line in first.source.splitlines() if line.strip()]
-    assert len(lines) == 3 and lines[0].startswith("from fne.results.study import load")
+    assert len(lines) == 3 and lines[0].startswith("from fne.study_results import load")
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fne.report.notebook import load
 from fne.report.page.content import content
 from fne.report.page.variants import sections
 from fne.report.tables.registry import build as table
 from fne.report.text.headline import headline
 from fne.report.text.summary import paired_interval, ranked
-from fne.report.text.wording import clean
-from fne.results.study import StudyResults, load
+from fne.results.study import StudyResults
 from fne.study.api import Study
+from fne.utils.text import clean
 from tests.report.conftest import Made, build
 from tests.report.synthetic import PAPER, write_study
 

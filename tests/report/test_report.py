@@ -14,11 +14,11 @@ import pytest
 
 from fne.report.figures.registry import FIGURES, WORDS
 from fne.report.page import assets, svg
-from fne.report.text.wording import clean
 from fne.results.audit_tables import TABLES as AUDITED
 from fne.steps import report
 from fne.utils.errors import UserError
 from fne.utils.files import sha256_file
+from fne.utils.text import clean
 from tests.report.conftest import Made
 from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fne.report.figures.variant_styles import looks_of
 from fne.results.study import find_root, load, read_table
 from fne.utils.errors import UserError
 from tests.report.conftest import SMALL, Made
@@ -88,7 +89,7 @@ def test_a_part_of_a_study_holds_nothing_of_the_others(paper: Made) -> None:
     pairs = paper.results.audited("agreement")
     inside = pairs["variant"].isin(kept) & pairs["other"].isin(kept)
     assert 0 < inside.sum() < len(pairs) and few.audited("agreement").equals(pairs[inside])
-    assert few.looks == paper.results.looks and set(few.looks) == set(paper.study.variants)
+    assert looks_of(few) == looks_of(paper.results) and set(looks_of(few)) == set(paper.study.variants)
 
 
 def test_nan_in_a_run_is_no_value(tmp_path: Path) -> None:

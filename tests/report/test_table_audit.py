@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from fne.analysis.human_annotations import JUDGED
 from fne.analysis.rates import AGES
 from fne.report.tables.cells import Table
 from fne.report.tables.registry import build
-from fne.report.text.wording import DIRECTION_NAMES, clean
+from fne.report.text.wording import DIRECTION_NAMES
+from fne.results.human_annotations import JUDGED
 from fne.results.study import load
 from fne.utils.files import write_csv
+from fne.utils.text import clean
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import HOSTILE_NAME, write_study
 

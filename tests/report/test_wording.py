@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from fne.analysis.holm import holm, holm_floor
-from fne.analysis.permutation import drawn_floor, image_floor, image_p_values, seed_floor
+from fne.analysis.permutation import drawn_floor, image_floor, image_p_values
 from fne.report.text.wording import (
-    clean,
     count,
     duration,
     listing,
@@ -25,6 +24,8 @@ from fne.report.text.wording import (
     signed,
     span,
 )
+from fne.study.min_seeds import seed_floor
+from fne.utils.text import clean
 
 NAN = float("nan")
 

@@ -15,14 +15,13 @@ import pytest
 import torch
 
 from fne.encoders.store import Features
-from fne.scenes import pair
 from fne.scenes.optimise import pretrain_scenes
-from fne.scenes.pair import Recipe
 from fne.scenes.prepare import build_splits
 from fne.scenes.world import reserved
 from fne.steps import extract, prepare, pretrain
-from fne.study import paths
+from fne.study import pair, paths
 from fne.study.api import data_section, load_study
+from fne.study.pair import Recipe
 from fne.utils.errors import UserError
 from fne.utils.files import sha256_file
 

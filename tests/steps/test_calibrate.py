@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from fne.analysis.calibration_tables import read, rows_of
 from fne.analysis.posteriors import posteriors
 from fne.analysis.scores import METRICS, Scored
 from fne.data.manifest import Manifest
@@ -18,6 +17,7 @@ from fne.data.truth import Truth
 from fne.negatives import maps
 from fne.negatives.catalog import DENSITIES
 from fne.results.calibrated import calibration_files, estimates
+from fne.results.calibration_tables import read, rows_of
 from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.world import Scenes
 from fne.steps import audit

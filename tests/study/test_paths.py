@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fne.scenes import pair
 from fne.study import api as config
-from fne.study import paths, validate
+from fne.study import pair, paths, validate
 from fne.study.library import Library
 from fne.study.schema import REGIMES
 from fne.utils.errors import UserError

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from fne.analysis.components import Another, Component, Components
+from fne.results.variance import ALL, FILE, Variance, read_file, read_variance, write_variance
 from fne.study.api import load, load_study
 from fne.study.series import Series
-from fne.study.variance import ALL, FILE, Variance, read_file, read_variance, write_variance
 from fne.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

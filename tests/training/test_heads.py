@@ -7,8 +7,9 @@ import copy
 import pytest
 import torch
 
+from fne.negatives.memory.momentum import update_momentum
 from fne.training.dropout import dropout, uniform
-from fne.training.heads import DualEncoder, update_momentum
+from fne.training.heads import DualEncoder
 
 
 def model(seeds=(1, 2, 3)) -> DualEncoder:

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.analysis import calibration_tables, layout
+from fne.analysis import layout
 from fne.data.truth import Truth
+from fne.results import calibration_tables
 from fne.steps.evaluate import read_rankings
 from fne.training import picks
 from fne.utils import files

@@ -13,11 +13,11 @@ import yaml
 
 from fne.analysis.components import Another, Component, Components
 from fne.analysis.retraining import tolerance_of
+from fne.results.variance import FILE as VARIANCE
+from fne.results.variance import write_variance
 from fne.study import paths
 from fne.study.api import blocks, load_study
 from fne.study.series import Series
-from fne.study.variance import FILE as VARIANCE
-from fne.study.variance import write_variance
 from tests.snakemake_project import ROOT, Job, Project
 
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))

@@ -10,19 +10,20 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 import fne
+from fne.data.sources import annotation_files
 from fne.study import paths
 from fne.results.calibrated import calibration_files
 from fne.results.audit_tables import TABLES as AUDIT_TABLES
 from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
 from fne.study.api import training_digest
 from fne.study.published import FILE as PUBLISHED
-from fne.study.variance import FILE as VARIANCE
+from fne.results.variance import FILE as VARIANCE
 from fne.utils.errors import UserError
 from fne.report.figures.registry import FIGURES
 from fne.report.series import names as series_files
 from fne.report.tables.registry import TABLES
 from fne.results import reference
-from fne.analysis.elsewhere import variance_for
+from fne.results.elsewhere import variance_for
 
 STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
@@ -44,6 +45,7 @@ ROOMS = (
     "fne.report",
     "fne.results",
     "fne.steps",
+    "fne.study.min_seeds",
     "fne.training.pick_log",
     "fne.training.picks",
     "fne.utils.seeding",
@@ -169,7 +171,7 @@ def notebook_study(wildcards, output):
 def corpus_files(wildcards):
     """What `prepare` reads besides the pictures: nothing for `scenes`, the user's files for a corpus."""
     data = of_data(wildcards).data
-    annotations = paths.annotation_files(data["annotations"]) if data.get("annotations") else []
+    annotations = annotation_files(data["annotations"]) if data.get("annotations") else []
     return [*annotations, *(file for file in data.get("judgements", {}).values() if file)]
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fne.negatives.memory.kind import Candidates, Memory
-
-if TYPE_CHECKING:
-    from fne.training.data import EpochPlan
-    from fne.training.learner import Inputs, Learner
-    from fne.training.step import Batch
+from fne.negatives.memory.kind import Candidates, Embedder, Memory, Pairs
 
 
 class MemoryBank(Memory):
@@ -36,19 +31,19 @@ class MemoryBank(Memory):
     non-parametric instance discrimination, CVPR 2018, arXiv 1805.01978.
     """
 
-    def __init__(self, learner: Learner, seeds: Sequence[int], device: torch.device, *, refresh: int | None) -> None:
+    def __init__(self, learner: Embedder, seeds: Sequence[int], device: torch.device, *, refresh: int | None) -> None:
         super().__init__(learner, seeds, device)
         self.refresh = refresh
         self.held: dict[str, Tensor] = {}
 
-    def prepare(self, plan: EpochPlan, at: int, step: int) -> None:
+    def prepare(self, plan: Pairs, at: int, step: int) -> None:
         self.rows = plan.image_row.flatten(1), plan.caption_row.flatten(1)
         self.first = at * plan.image_row.shape[-1]
         if not self.held or at == 0 or (self.refresh is not None and at % self.refresh == 0):
             image, text = self.learner.embed_pairs(*self.rows)
             self.held = {"image": image, "text": text, "entered": torch.full_like(self.rows[0], step)}
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Inputs, batch: Batch, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
         own = super().candidates(image, text, inputs, batch, main=main)
         if not main:
             return own

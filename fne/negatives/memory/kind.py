@@ -4,15 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from fne.training.data import EpochPlan
-    from fne.training.learner import Inputs, Learner
-    from fne.training.step import Batch
+
+class Pairs(Protocol):
+    """The pairs of a batch, or of an epoch's plan.
+
+    Attributes:
+        image_row, caption_row: (R, B) positions in the training split; of a plan (R, steps, B).
+    """
+
+    image_row: Tensor
+    caption_row: Tensor
+
+
+class Embedder(Protocol):
+    """What is trained, as far as a memory needs it; :class:`fne.training.learner.Learner` is one.
+
+    Attributes:
+        model: The online encoder.
+        dim: D, width of an embedding.
+    """
+
+    model: torch.nn.Module
+    dim: int
+
+    def momentum_copy(self) -> torch.nn.Module:
+        """A copy of the encoder that no optimiser trains."""
+        ...
+
+    def embed_past(self, encoder: torch.nn.Module, inputs: Any) -> tuple[Tensor, Tensor]:
+        """(R, B, D) images and captions of a batch under a momentum copy, without gradient."""
+        ...
+
+    def embed_pairs(self, image_row: Tensor, caption_row: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, N, D) images and captions of many pairs under the online encoder, without gradient."""
+        ...
+
 
 EMPTY, RANDOM = -1, -2
 """Image ids of slots that hold nothing, and of slots that hold the random unit vectors a queue may start from."""
@@ -65,10 +96,10 @@ class Memory:
 
     past: tuple[Tensor, Tensor] | None = None
 
-    def __init__(self, learner: Learner, seeds: Sequence[int], device: torch.device) -> None:
+    def __init__(self, learner: Embedder, seeds: Sequence[int], device: torch.device) -> None:
         self.learner, self.seeds, self.device = learner, seeds, device
 
-    def prepare(self, plan: EpochPlan, at: int, step: int) -> None:
+    def prepare(self, plan: Pairs, at: int, step: int) -> None:
         """Called before a step of the main phase embeds its batch.
 
         Args:
@@ -77,7 +108,7 @@ class Memory:
             step: The global step.
         """
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Inputs, batch: Batch, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
         """The candidates of a step.
 
         Args:
@@ -88,7 +119,7 @@ class Memory:
         """
         return Candidates(image, text, batch.image_row, batch.caption_row)
 
-    def after_step(self, batch: Batch, step: int) -> None:
+    def after_step(self, batch: Pairs, step: int) -> None:
         """Called once the parameters are updated.
 
         Args:
@@ -106,7 +137,7 @@ class Memory:
             raise ValueError(f"{type(self).__name__} has no state, got {sorted(state)}")
 
 
-def build_memory(section: dict[str, Any], learner: Learner, seeds: Sequence[int], device: torch.device) -> Memory:
+def build_memory(section: dict[str, Any], learner: Embedder, seeds: Sequence[int], device: torch.device) -> Memory:
     """The memory that a config's section ``memory`` names."""
     from fne.negatives.catalog import MEMORIES
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fne.negatives.memory.kind import Candidates, Memory
+from fne.negatives.memory.kind import Candidates, Embedder, Memory, Pairs
 from fne.negatives.memory.queue import MemoryQueue
-from fne.training.heads import update_momentum
 from fne.utils.seeding import torch_stream
-
-if TYPE_CHECKING:
-    from fne.training.learner import Inputs, Learner
-    from fne.training.step import Batch
 
 
 class MomentumMemory(Memory):
@@ -36,7 +31,7 @@ class MomentumMemory(Memory):
 
     def __init__(
         self,
-        learner: Learner,
+        learner: Embedder,
         seeds: Sequence[int],
         device: torch.device,
         *,
@@ -51,13 +46,13 @@ class MomentumMemory(Memory):
         generators = [torch_stream(seed, "queue") for seed in seeds]
         self.queue = MemoryQueue(len(seeds), size, learner.dim, device, generators, initial)
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Inputs, batch: Batch, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
         self.past = self.learner.embed_past(self.encoder, inputs) if main or self.always else None
         if not main:
             return super().candidates(image, text, inputs, batch, main=main)
         return self.queue.behind(Candidates(*self.past, batch.image_row, batch.caption_row))
 
-    def after_step(self, batch: Batch, step: int) -> None:
+    def after_step(self, batch: Pairs, step: int) -> None:
         update_momentum(self.encoder, self.learner.model, self.coefficient)
         if self.past is not None:
             self.queue.push(*self.past, batch.image_row, batch.caption_row, step)
@@ -73,3 +68,17 @@ class MomentumMemory(Memory):
             parts[part][name] = value
         self.encoder.load_state_dict(parts["encoder"], strict=True)
         self.queue.load_state(parts["queue"])
+
+
+@torch.no_grad()
+def update_momentum(momentum: torch.nn.Module, online: torch.nn.Module, coefficient: float) -> None:
+    """``theta' <- c theta' + (1 - c) theta`` over all parameters at once; buffers (statistics of norms) are copied.
+
+    Args:
+        momentum: Holds theta', changed in place.
+        online: Holds theta.
+        coefficient: c in [0, 1]; 0.995 as FNE was released.
+    """
+    torch._foreach_lerp_(list(momentum.parameters()), list(online.parameters()), 1 - coefficient)
+    if buffers := list(momentum.buffers()):
+        torch._foreach_copy_(buffers, list(online.buffers()))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fne.negatives.memory.kind import Candidates, Memory
+from fne.negatives.memory.kind import Candidates, Embedder, Memory, Pairs
 from fne.negatives.memory.queue import MemoryQueue
 from fne.utils.seeding import torch_stream
-
-if TYPE_CHECKING:
-    from fne.training.learner import Inputs, Learner
-    from fne.training.step import Batch
 
 
 class CrossBatchMemory(Memory):
@@ -37,7 +33,7 @@ class CrossBatchMemory(Memory):
     """
 
     def __init__(
-        self, learner: Learner, seeds: Sequence[int], device: torch.device, *, size: int, initial: str, fill: str
+        self, learner: Embedder, seeds: Sequence[int], device: torch.device, *, size: int, initial: str, fill: str
     ) -> None:
         super().__init__(learner, seeds, device)
         self.always = fill == "always"
@@ -45,12 +41,12 @@ class CrossBatchMemory(Memory):
         self.queue = MemoryQueue(len(seeds), size, learner.dim, device, generators, initial)
         self.entering: tuple[Tensor, Tensor] | None = None
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Inputs, batch: Batch, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
         self.entering = (image.detach(), text.detach()) if main or self.always else None
         own = super().candidates(image, text, inputs, batch, main=main)
         return self.queue.behind(own) if main else own
 
-    def after_step(self, batch: Batch, step: int) -> None:
+    def after_step(self, batch: Pairs, step: int) -> None:
         if self.entering is not None:
             self.queue.push(*self.entering, batch.image_row, batch.caption_row, step)
 

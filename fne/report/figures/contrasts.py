@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fne.report.figures.figure import Picture, notice
 from fne.report.figures.scores import name_row, no_result, rows_of_names, why_missing
 from fne.report.figures.style import BASELINE, MUTED, PAPER
-from fne.report.figures.variant_styles import diamond
+from fne.report.figures.variant_styles import diamond, looks_of
 from fne.report.text.wording import (
     ELSEWHERE,
     given,
@@ -43,7 +43,7 @@ def draw(study: StudyResults) -> Picture:
             name_row(axes, row, variant, "")
             no_result(axes, row, why_missing(study, variant.id))
             continue
-        look = study.looks[variant.id]
+        look = looks_of(study)[variant.id]
         if math.isfinite(contrast.low):
             ends = [100 * contrast.low, 100 * contrast.high]
             axes.plot(ends, [row + 0.1] * 2, color=look.colour, lw=2.4, solid_capstyle="butt", zorder=2)
@@ -92,8 +92,9 @@ def intervals_sentence(study: StudyResults, contrasts: Iterable[Contrast | None]
     if any(math.isfinite(one.low_elsewhere) for one in made):
         thin = f" Thin line: interval for {ELSEWHERE}."
     return (
-        f"Bar: {level(study)} interval of the paired difference, {given(study)}.{thin} Filled {diamond(study.looks)}: "
-        "the bar excludes zero; hollow: it does not, and nothing is shown either way."
+        f"Bar: {level(study)} interval of the paired difference, {given(study)}.{thin} "
+        f"Filled {diamond(looks_of(study))}: the bar "
+        "excludes zero; hollow: it does not, and nothing is shown either way."
     )
 
 

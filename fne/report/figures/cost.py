@@ -8,7 +8,7 @@ import numpy as np
 
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import INK, PAPER, WIDTH, spread
-from fne.report.figures.variant_styles import Look
+from fne.report.figures.variant_styles import Look, looks_of
 from fne.report.text.summary import seconds_per_run, seconds_per_step
 from fne.report.text.wording import (
     duration,
@@ -37,7 +37,7 @@ def draw(study: StudyResults) -> Picture:
     figure = canvas(WIDTH, height)
     axes = figure.add_axes((0.12, 0.5 / height, 0.5, 1 - 0.65 / height))
     for variant, seconds, mean, estimate in shown:
-        look = study.looks[variant.id]
+        look = looks_of(study)[variant.id]
         if estimate is not None and math.isfinite(estimate.low):
             axes.plot(
                 [seconds] * 2,
@@ -51,7 +51,7 @@ def draw(study: StudyResults) -> Picture:
         axes.scatter([seconds], [mean], **mark, zorder=3)
     axes.set_xlim(0, 1.08 * max(seconds for _, seconds, _, _ in shown))
     axes.set_ylim(axes.get_ylim())
-    labels(axes, shown, study.looks)
+    labels(axes, shown, looks_of(study))
     axes.grid()
     what = metric_name(study)
     axes.set_xlabel("training time of one run (s)")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.highlight import featured, line, others, sentence
 from fne.report.figures.style import GRID, INK, MUTED, PAPER, WIDTH, end_labels
+from fne.report.figures.variant_styles import looks_of
 from fne.report.text.summary import collapses, outcome, relevant_words, truth_is_known
 from fne.report.text.wording import listing, metric_name, seed_list, seeds_phrase, short
 from fne.results.study import StudyResults, Variant
@@ -53,7 +54,7 @@ def draw(study: StudyResults) -> Picture:
                 continue
             grouped = rows.groupby("epoch", sort=True)[column]
             epochs, mean = grouped.mean().index.to_numpy() + 1, scale * grouped.mean().to_numpy()
-            look, band = study.looks[variant.id], (scale * grouped.min(), scale * grouped.max())
+            look, band = looks_of(study)[variant.id], (scale * grouped.min(), scale * grouped.max())
             line(panel, epochs, mean, *band, look, full=variant.id in full)
             lowest = min(lowest, float(mean[-1]))
             if variant.id in full:
@@ -70,7 +71,7 @@ def draw(study: StudyResults) -> Picture:
         if column == "val_rsum":
             for variant in study.variants:
                 rows = curves[curves["variant"] == variant.id]
-                ink = study.looks[variant.id].colour if variant.id in full else MUTED
+                ink = looks_of(study)[variant.id].colour if variant.id in full else MUTED
                 if variant.id in full:
                     selected(panel, variant, rows, scale, ink)
                 collapsed += collapse(panel, variant, rows, scale, ink)

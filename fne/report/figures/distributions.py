@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.analysis.intervals import MIN_SEEDS
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.populations import (
     KINDS,
@@ -24,6 +23,7 @@ from fne.report.figures.style import FALSE, HARD, INK, MUTED, POSITIVE, WIDTH, s
 from fne.report.text.summary import TRUTH_WORDS, share, truth_kind
 from fne.report.text.wording import name, number, seed_list
 from fne.results.study import StudyResults, Variant
+from fne.study.min_seeds import MIN_SEEDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,7 @@ from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.highlight import featured, line, others, sentence
 from fne.report.figures.picks import percent_of
 from fne.report.figures.style import WIDTH, end_labels
+from fne.report.figures.variant_styles import looks_of
 from fne.report.text.summary import TRUTH_WORDS, relevant_words, shared_phrase, truth_kind
 from fne.report.text.wording import seed_list, short
 from fne.results.study import StudyResults
@@ -46,7 +47,7 @@ def draw(study: StudyResults) -> Picture:
             if own.empty:
                 continue
             epochs = own["epoch"].to_numpy() + 1
-            look = study.looks[variant.id]
+            look = looks_of(study)[variant.id]
             line(panel, epochs, own["rate"], own["low"], own["high"], look, full=variant.id in full)
             if variant.id in full:
                 ends.append((float(own["rate"].iloc[-1]), short(variant.title, 28), look))

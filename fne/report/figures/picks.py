@@ -9,7 +9,7 @@ import numpy as np
 
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import GRID, MUTED, PAPER, PLATE, WIDTH, panel_legend
-from fne.report.figures.variant_styles import Look
+from fne.report.figures.variant_styles import Look, looks_of
 from fne.report.text.summary import (
     NO_SHARED_EPOCH,
     TRUTH_WORDS,
@@ -55,7 +55,7 @@ def draw(study: StudyResults) -> Picture:
     curves = {variant.id: rates(counts[variant.id], "false_negatives", "picks") for variant in study.variants}
     top = max([one.value for curve in curves.values() for _, one in curve], default=0.0)
     for panel, variant in zip(axes.flat, study.variants, strict=False):
-        one_panel(panel, variant, counts[variant.id], curves[variant.id], study.looks[variant.id])
+        one_panel(panel, variant, counts[variant.id], curves[variant.id], looks_of(study)[variant.id])
         whole = pick_share(study, variant.id)
         panel.set_title(name(variant, 29))
         if whole is not None:

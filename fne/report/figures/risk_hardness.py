@@ -10,7 +10,7 @@ from fne.report.figures.false_negatives import intervals_of, logged, seeds
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.picks import FEW, percent_of
 from fne.report.figures.style import GRID, MUTED, PAPER, WIDTH, panel_legend
-from fne.report.figures.variant_styles import Look
+from fne.report.figures.variant_styles import Look, looks_of
 from fne.report.text.summary import NO_SHARED_EPOCH, TRUTH_WORDS, relevant_words, shared_phrase, truth_kind
 from fne.report.text.wording import name, number
 from fne.results.study import StudyResults
@@ -44,7 +44,7 @@ def draw(study: StudyResults) -> Picture:
     everyone = pooled(rows)
     for panel, variant in zip(axes.flat, study.variants, strict=False):
         panel.set_title(name(variant, 29))
-        one_panel(panel, rows[rows["variant"] == variant.id], everyone, study.looks[variant.id])
+        one_panel(panel, rows[rows["variant"] == variant.id], everyone, looks_of(study)[variant.id])
     axes.flat[0].set_ylim(0, min(1.0, max(1.1 * float(drawn["rate"].max()), 0.01)) if len(drawn) else 1.0)
     if len(drawn):
         axes.flat[0].set_xlim(drawn["gap_low"].min() - 0.02, drawn["gap_high"].max() + 0.02)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import MUTED, PAPER, PLATE, WIDTH
-from fne.report.figures.variant_styles import diamond
+from fne.report.figures.variant_styles import diamond, looks_of
 from fne.report.tables.main import missing_seeds
 from fne.report.text.wording import (
     interval_phrase,
@@ -42,7 +42,7 @@ def draw(study: StudyResults) -> Picture:
     figure, axes = rows_of_names(study.variants)
     for row, variant in enumerate(study.variants):
         values, estimate = study.values(variant.id), study.estimate(variant.id)
-        look = study.looks[variant.id]
+        look = looks_of(study)[variant.id]
         if not values:
             name_row(axes, row, variant, "", bold=variant.id == study.baseline)
             no_result(axes, row, why_missing(study, variant.id))
@@ -76,7 +76,7 @@ def draw(study: StudyResults) -> Picture:
     intervals = interval_phrase(study)
     caption = (
         f"Test score: {protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "
-        f"{diamond(study.looks).capitalize()}: their mean.{f' Bar: {intervals}.' if intervals else ''} "
+        f"{diamond(looks_of(study)).capitalize()}: their mean.{f' Bar: {intervals}.' if intervals else ''} "
         f"Dashed line: mean of the baseline, {study[study.baseline].title}. Variants stand in the order of the study. "
         + ("Overlapping bars do not mean equal: the " if intervals else "The ")
         + "paired differences are in the figure of contrasts."

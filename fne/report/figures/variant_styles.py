@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fne.report.figures.style import BASELINE, PALETTE, PAPER
+from fne.results.study import StudyResults
 
 METHOD = "fne"
 """The variant that the harness is about: it has a colour of its own and is drawn in full wherever it is."""
@@ -96,3 +97,8 @@ def looks(variants: Sequence[str], baseline: str) -> dict[str, Look]:
 def diamond(looks: Mapping[str, Look]) -> str:
     """What a caption calls the mark that is a diamond unless a variant has a shape of its own."""
     return "large mark" if any(look.shape for look in looks.values()) else "diamond"
+
+
+def looks_of(study: StudyResults) -> dict[str, Look]:
+    """How each variant looks, in a part of a study (:meth:`~fne.results.study.StudyResults.only`) as in the whole."""
+    return looks(study.every_variant, study.baseline)

@@ -13,12 +13,13 @@ from fne.report.tables.cells import Table
 from fne.report.tables.configs import border_note, tuning
 from fne.report.tables.contrasts import primary_contrasts
 from fne.report.tables.main import missing_seeds
-from fne.report.tables.record import fingerprints, versions
 from fne.report.text import verified
 from fne.report.text.headline import headline
-from fne.report.text.wording import clean, count, duration, interval_phrase, protocol_words, seed_list
+from fne.report.text.wording import count, duration, interval_phrase, protocol_words, seed_list
+from fne.results.made_from import fingerprints, versions
 from fne.results.study import StudyResults
 from fne.study.fields import flatten
+from fne.utils.text import clean
 
 PLACED = ("main", "contrasts", "configs", "record", "published", "methods", "ablation")
 """Tables that have a place of their own on the page; every other one with rows stands among the further tables."""

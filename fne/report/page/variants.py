@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.report.figures.curves import per_epoch
+from fne.report.figures.variant_styles import looks_of
 from fne.report.page.sparks import MEASURES, chart
 from fne.report.tables.configs import differences, show, tuning
 from fne.report.tables.main import missing_seeds
 from fne.report.tables.record import facts
 from fne.report.text.summary import collapses
-from fne.report.text.wording import clean, count, duration, metric_name, percent, runs_of, seed_list, span
+from fne.report.text.wording import count, duration, metric_name, percent, runs_of, seed_list, span
 from fne.results.study import StudyResults, Variant
 from fne.study import paths
 from fne.study.fields import flatten
+from fne.utils.text import clean
 
 MOST = 60
 """Variants that get a part of their own; all of them are in the tables."""
@@ -49,7 +51,7 @@ def sections(study: StudyResults) -> list[dict[str, Any]]:
             {
                 "id": anchor(variant.id),
                 "name": variant.id,
-                "look": study.looks[variant.id],
+                "look": looks_of(study)[variant.id],
                 "title": clean(variant.title),
                 "asks": clean(variant.asks),
                 "role": stated.role,

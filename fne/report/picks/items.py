@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.report.text.wording import clean
 from fne.results.study import StudyResults
 from fne.utils.seeding import numpy_stream
+from fne.utils.text import clean
 
 if TYPE_CHECKING:
     from fne.data.manifest import Manifest, SplitView

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fne.report.figures.style import FALSE, MUTED, POSITIVE
-from fne.report.figures.variant_styles import Look
+from fne.report.figures.variant_styles import Look, looks_of
 from fne.report.picks.items import TRUTH, Item, paired, thumbnail, truth_of
 from fne.report.picks.viewer import KEY, KINDS, choose, shared_picks
-from fne.report.text.wording import clean
 from fne.results.study import StudyResults
 from fne.utils.errors import bad_input
+from fne.utils.text import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,7 @@ class Comparison:
         choices = []
         for candidate, some in rows.groupby("candidate", sort=False):
             by = tuple(
-                (self._titles[number], self.study.looks[self._names[number]], float(similarity), float(posterior))
+                (self._titles[number], looks_of(self.study)[self._names[number]], float(similarity), float(posterior))
                 for number, similarity, posterior in zip(
                     some["variant"], some["similarity"], some["posterior"], strict=True
                 )

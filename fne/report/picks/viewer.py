@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.report.figures.registry import shown as shown_of
+from fne.report.figures.variant_styles import looks_of
 from fne.report.picks.items import SIDE, truth_of
 from fne.report.picks.thumbnails import Pictures
-from fne.report.text.wording import clean, count, seed_list
+from fne.report.text.wording import count, seed_list
 from fne.results.study import StudyResults
 from fne.utils.seeding import numpy_stream
+from fne.utils.text import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +92,7 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
         anchor["picks"] = [[place[first], *rest] for first, *rest in anchor["picks"]]
 
     def strategy(number: int) -> list[str]:
-        look = study.looks[names[number]]
+        look = looks_of(study)[names[number]]
         return [names[number], clean(study.variants[number].title), look.colour, look.clip]
 
     content = {

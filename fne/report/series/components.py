@@ -11,7 +11,7 @@ from fne.report.figures.style import INK, MUTED, WIDTH
 from fne.report.series.results import Part, SeriesResults, name_of, value_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import listing, percent, span
-from fne.steps.compare_series import ANOTHER, DIFFERENCE, LEVEL
+from fne.results.series import ANOTHER, DIFFERENCE, LEVEL
 
 NAMES = {SEED: "training seed", IMAGES: "test images", INTERACTION: "interaction"}
 MOST = 3

@@ -13,12 +13,13 @@ from fne.report.page.svg import inline_svg
 from fne.report.series import names, tables
 from fne.report.series.answer import answer
 from fne.report.series.results import SeriesResults, open_series, value_of
-from fne.report.text.wording import clean, listing, seed_list
+from fne.report.text.wording import listing, seed_list
 from fne.study import paths
 from fne.study.api import Series
 from fne.study.series import PRETRAINED_HERE
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json, sha256_file, write_json, write_text
+from fne.utils.text import clean
 
 
 def run(series: str | Series, root: str | Path = ".") -> list[Path]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fne.report.text.summary import NO_SHARED_EPOCH, epochs_phrase
-from fne.report.text.wording import METRICS, clean, listing
+from fne.report.text.wording import METRICS, listing
 from fne.results.records import read_table
-from fne.steps.compare_series import MEAN, ceiling, oracles
+from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
 from fne.study.api import Series, load, shared_epochs
 from fne.study.variants import RANDOM_FACTORS, show
 from fne.utils.errors import bad_input
+from fne.utils.text import clean
 
 PERCENT = ("data.prevalence",)
 """Keys whose values are shares, told in percent."""

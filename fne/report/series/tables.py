@@ -12,10 +12,11 @@ from fne.report.series import components, names
 from fne.report.series.results import MAP, Effect, Picked, SeriesResults, name_of, open_series, value_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.tables.render import save
-from fne.report.text.wording import UNITS, clean, count, percent, seed_list, signed, span
+from fne.report.text.wording import UNITS, count, percent, seed_list, signed, span
 from fne.study import paths
 from fne.study.api import Series
 from fne.utils.errors import bad_input
+from fne.utils.text import clean
 
 QUERIES = "Test queries differ between {0}s, so scores of two {0}s are not to be compared"
 UNCORRECTED = "Intervals are not corrected for the number of cells."

@@ -7,8 +7,9 @@ from typing import Any
 
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.summary import NO_SHARED_EPOCH, shared_phrase
-from fne.report.text.wording import DIRECTION_NAMES, clean, count, number, percent, span
+from fne.report.text.wording import DIRECTION_NAMES, count, number, percent, span
 from fne.results.study import StudyResults
+from fne.utils.text import clean
 
 PLACES = 3
 """Most-picked items of each variant and direction that the table names."""

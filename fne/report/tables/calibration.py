@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import DIRECTION_NAMES, clean, listing, number
+from fne.report.text.wording import DIRECTION_NAMES, listing, number
 from fne.results.study import StudyResults
+from fne.utils.text import clean
 
 SCORES = {
     "ece": ("ECE", "expected calibration error, 15 bins of equal mass"),

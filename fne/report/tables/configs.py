@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.report.tables.cells import Cell, Column, Table
-from fne.report.text.wording import clean
 from fne.results.study import StudyResults
 from fne.study import paths
 from fne.study.api import diff, resolve
 from fne.study.fields import flatten
 from fne.study.yaml_file import read_mapping
+from fne.utils.text import clean
 
 UNREAD = "not read"
 

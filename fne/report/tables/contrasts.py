@@ -14,7 +14,6 @@ from fne.report.text.wording import (
     DIRECTION_NAMES,
     ELSEWHERE,
     METRICS,
-    clean,
     elsewhere_phrase,
     given,
     p_value,
@@ -24,6 +23,7 @@ from fne.report.text.wording import (
     tested,
 )
 from fne.results.study import StudyResults
+from fne.utils.text import clean
 
 ORDER = tuple(METRICS)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fne.analysis.min_seeds import ALPHA
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.summary import (
     LOWER_BOUNDS,
@@ -27,7 +26,6 @@ from fne.report.text.wording import (
     DIRECTION_NAMES,
     METRICS,
     UNITS,
-    clean,
     count,
     elsewhere_phrase,
     ends,
@@ -42,6 +40,8 @@ from fne.report.text.wording import (
     tested,
 )
 from fne.results.study import DIRECTIONS, Contrast, StudyResults, Variant
+from fne.study.min_seeds import ALPHA
+from fne.utils.text import clean
 
 RECALLS = ("r1", "r5", "r10")
 BLOCKS = {

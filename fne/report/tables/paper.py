@@ -15,9 +15,10 @@ from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.tables.configs import change
 from fne.report.tables.published import fraction, printed
 from fne.report.text.summary import paired_interval
-from fne.report.text.wording import METRICS, clean, interval_phrase, percent, seeds_phrase, signed, span
+from fne.report.text.wording import METRICS, interval_phrase, percent, seeds_phrase, signed, span
 from fne.results.study import StudyResults, Variant
 from fne.study.published import CONFIDENCE, RECALLS, Entry
+from fne.utils.text import clean
 
 FULL = "fne"
 """The method whose parts the ablation table takes away: a variant whose parent it is changes one thing in it."""

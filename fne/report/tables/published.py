@@ -7,9 +7,10 @@ from typing import Any
 
 from fne.report.published import REASON_WORDS, Comparison, comparisons
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import DIRECTION_NAMES, METRICS, clean, interval_phrase, number
+from fne.report.text.wording import DIRECTION_NAMES, METRICS, interval_phrase, number
 from fne.results.study import StudyResults
 from fne.study.published import CONFIDENCE
+from fne.utils.text import clean
 
 TITLE = "Published against reproduced"
 COLUMNS = (

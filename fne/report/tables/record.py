@@ -8,8 +8,10 @@ from typing import Any
 
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.summary import seconds_per_run, seconds_per_step
-from fne.report.text.wording import clean, duration, seed_list
+from fne.report.text.wording import duration, seed_list
+from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults, Variant
+from fne.utils.text import clean
 
 
 def record_table(study: StudyResults) -> Table:
@@ -92,31 +94,6 @@ def protocols(study: StudyResults) -> list[dict[str, str]]:
         .sort_values(["split", "protocol", "fingerprint"])
     )
     return [{key: str(value) for key, value in row.items()} for row in rows.to_dict("records")]
-
-
-def versions(study: StudyResults) -> dict[str, str]:
-    """Versions of Python and of the packages over all runs, each once."""
-    found: dict[str, set[str]] = {}
-    for variant in study.variants:
-        for run in variant.runs:
-            record = run["record"]
-            packages = {
-                **record.get("packages", {}),
-                **({"python": record["python"]} if "python" in record else {}),
-            }
-            for name, version in packages.items():
-                found.setdefault(name, set()).add(str(version))
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
-
-
-def fingerprints(study: StudyResults) -> dict[str, str]:
-    """Fingerprints of what the runs read, each once."""
-    found: dict[str, set[str]] = {}
-    for variant in study.variants:
-        for run in variant.runs:
-            for name, value in run["fingerprints"].items():
-                found.setdefault(name, set()).add(str(value))
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
 
 
 def _notes(study: StudyResults) -> Iterable[str]:

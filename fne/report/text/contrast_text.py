@@ -6,23 +6,13 @@ import math
 from collections.abc import Sequence
 
 from fne.analysis.layout import Key
-from fne.analysis.min_seeds import ALPHA
 from fne.protocols import OWN, TRUTH
 from fne.report.text.summary import paired_elsewhere, paired_interval, ranked, truth_kind
-from fne.report.text.wording import (
-    clean,
-    ends,
-    for_which,
-    listing,
-    metric_name,
-    p_equals,
-    percent,
-    signed,
-    spans,
-    tested,
-)
+from fne.report.text.wording import ends, for_which, listing, metric_name, p_equals, percent, signed, spans, tested
 from fne.results.study import StudyResults
 from fne.study.api import oracle_bases
+from fne.study.min_seeds import ALPHA
+from fne.utils.text import clean
 
 FNE = "fne"
 ORACLE = "negatives.oracle"

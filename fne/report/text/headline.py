@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-from fne.analysis.min_seeds import ALPHA
 from fne.report.figures.picks import percent_of
 from fne.report.text.contrast_text import answer, attainable
 from fne.report.text.summary import paired_elsewhere, paired_interval, pick_share, ranked, shared_phrase, truth_kind
 from fne.report.text.wording import (
-    clean,
     elsewhere_phrase,
     ends,
     for_which,
@@ -23,7 +21,9 @@ from fne.report.text.wording import (
 )
 from fne.results.study import Contrast, StudyResults
 from fne.study.api import diff, resolve
+from fne.study.min_seeds import ALPHA
 from fne.study.variants import show
+from fne.utils.text import clean
 
 FNE, WITHOUT = "fne", "fne_no_elimination"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fne.analysis.elsewhere import elsewhere
 from fne.analysis.intervals import hierarchical_intervals
 from fne.analysis.layout import Key
 from fne.analysis.proportion import Share, share
+from fne.results.elsewhere import elsewhere
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.analysis.equivalence import REPRODUCED
-from fne.report.text.wording import METRICS, clean, listing, number
+from fne.report.text.wording import METRICS, listing, number
 from fne.results import reference
 from fne.results.study import StudyResults
 from fne.study import paths
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json, sha256_file
+from fne.utils.text import clean
 
 SCHEMA = 1
 """Of ``verify.json``."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
 from fne.study.variants import RANDOM_FACTORS
+from fne.utils.text import clean
 
 if TYPE_CHECKING:
     from fne.results.study import Contrast, Estimate, StudyResults, Variant
@@ -33,16 +33,6 @@ RIGHT = {
 """What counts as right, by protocol; where relevance is otherwise known, every known pair."""
 ELSEWHERE = "another encoder and world"
 UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
-
-
-def clean(text: str) -> str:
-    """The user's own words on one line, without control characters (they are not allowed in XML)."""
-    return " ".join("".join(letter if unicodedata.category(letter) != "Cc" else " " for letter in text).split())
-
-
-def harmless(text: str) -> str:
-    """Lines of text for a terminal, without control characters: those could move its cursor or clear it."""
-    return "".join(letter if letter == "\n" or unicodedata.category(letter) != "Cc" else " " for letter in text)
 
 
 def short(text: str, limit: int) -> str:

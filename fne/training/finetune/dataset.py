@@ -15,7 +15,7 @@ from torch import Tensor
 from fne.data.manifest import Manifest
 from fne.encoders.checkpoints import find
 from fne.encoders.encoders import load
-from fne.scenes.pair import check_unseen
+from fne.scenes.prepare import check_unseen
 from fne.study import paths
 from fne.study.api import Study
 from fne.training.finetune.images import Transform

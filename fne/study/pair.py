@@ -21,7 +21,7 @@ GRID = 2.0**-12
 """Features are multiples of it; float32 holds every multiple below 4096 exactly. Between kernels float64 features
 differ by up to 4e-15 (measured), so about 3 in 1e11 values lie near enough to a boundary to be rounded otherwise: of
 the 5.7 million of the default world the nearest lies 3e-12 from one."""
-SHIPPED = Path(__file__).parent / "encoders"
+SHIPPED = Path(__file__).parents[1] / "scenes" / "encoders"
 """The shipped pair: ``image/`` and ``text/``, checkpoint folders of transformers; its model card lies beside them."""
 KEYS = "scenes.npy"
 """Beside them: int64 keys of the scenes that the shipped pair was pretrained on."""
@@ -78,26 +78,6 @@ def check_shipped() -> None:
             hint = "install the package again; an encoder of your own is given by encoders.*.checkpoint"
             allowed = f"{expected[:16]} (first 16 digits)"
             raise bad_input(problem, file=file, value=found[:16], allowed=allowed, hint=hint)
-
-
-def check_unseen(world: Path) -> None:
-    """Check that no encoder of `scenes`, of whatever draw, has seen a scene of a prepared world in its pretraining.
-
-    Args:
-        world: The folder of prepared data.
-
-    Raises:
-        UserError: A split holds a scene that is set aside for pretraining: it was prepared by other code.
-    """
-    from fne.scenes.prepare import load_scenes
-    from fne.scenes.world import reserved
-
-    for file in sorted(world.glob("scenes.*.npz")):
-        count = int(reserved(load_scenes(file).keys()).sum())
-        if count:
-            problem = "holds scenes that are set aside for pretraining the encoders"
-            hint = "remove the folder, and prepare the data again"
-            raise bad_input(problem, file=file, key="scenes", value=count, allowed=[0], hint=hint)
 
 
 SHA256: dict[str, str] = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fne.analysis.intervals import MIN_SEEDS
 from fne.analysis.proportion import share
 from fne.analysis.scores import METRICS
 from fne.results.runs import require_current
+from fne.study.min_seeds import MIN_SEEDS
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from fne.analysis.components import Another, half_width_elsewhere
 from fne.analysis.intervals import variance_of_mean
+from fne.results.variance import NONE, Variance, read_variance
 from fne.study.study import Study
-from fne.study.variance import NONE, Variance, read_variance
 
 COLUMNS = ["low_elsewhere", "high_elsewhere", "method_elsewhere"]
 Known = tuple[Variance | None, str]

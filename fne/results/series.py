@@ -1,0 +1,28 @@
+"""What the tables of a series are called by, and which of its variants know the truth."""
+
+from __future__ import annotations
+
+from fne.study.api import Study, oracle_bases
+
+LEVEL, DIFFERENCE = "level", "difference"
+"""What is decomposed: a variant's score, or its difference to the baseline, paired by seed."""
+ANOTHER = "another"
+"""As a source: what another cell adds, the sum of the factors and their interaction."""
+MEAN = "mean"
+"""As a direction: the mean of both."""
+
+
+def ceiling(study: Study) -> str | None:
+    """The oracle that says what could be gained: it never picks a false negative and is else the baseline.
+
+    Where the baseline has no such variant, the first variant with this oracle; ``None`` where there is none.
+    """
+    found, bases = oracles(study, "remove"), oracle_bases(study)
+    own = [variant for variant in found if bases.get(variant) == study.baseline]
+    return (own or found or [None])[0]
+
+
+def oracles(study: Study, kind: str | None = None) -> list[str]:
+    """Variants that know the truth: with the oracle ``remove``, ``only``, or any of them."""
+    told = {variant: study.configs[variant]["negatives.oracle"] for variant in study.variants}
+    return [variant for variant, oracle in told.items() if (oracle == kind if kind else oracle != "none")]
