@@ -8,8 +8,7 @@ import numpy as np
 
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import FALSE, HARD, INK, MUTED, PAPER, WIDTH
-from fne.report.tables.calibration import NO_POSITIVE
-from fne.report.text.wording import listing, number, short
+from fne.report.text.wording import NO_POSITIVE, listing, number, short
 from fne.results.study import StudyResults
 
 if TYPE_CHECKING:

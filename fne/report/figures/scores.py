@@ -11,7 +11,7 @@ import numpy as np
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import MUTED, PAPER, PLATE, WIDTH
 from fne.report.figures.variant_styles import diamond, looks_of
-from fne.report.tables.main import missing_seeds
+from fne.report.text.summary import missing_seeds
 from fne.report.text.wording import (
     interval_phrase,
     metric_name,

@@ -12,9 +12,9 @@ from fne.report.tables import registry as tables
 from fne.report.tables.cells import Table
 from fne.report.tables.configs import border_note, tuning
 from fne.report.tables.contrasts import primary_contrasts
-from fne.report.tables.main import missing_seeds
 from fne.report.text import verified
 from fne.report.text.headline import headline
+from fne.report.text.summary import missing_seeds
 from fne.report.text.wording import count, duration, interval_phrase, protocol_words, seed_list
 from fne.results.made_from import fingerprints, versions
 from fne.results.study import StudyResults

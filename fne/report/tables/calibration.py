@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import DIRECTION_NAMES, listing, number
+from fne.report.text.wording import DIRECTION_NAMES, NO_POSITIVE, listing, number
 from fne.results.study import StudyResults
 from fne.utils.text import clean
 
@@ -30,8 +30,6 @@ LIMITS = {
     "are higher, and ECE, Brier score and log loss say little about the probability.",
 }
 """What scores on pairs of a source cannot say."""
-NO_POSITIVE = "no false negative is known among the scored pairs, so no probability can be held against them"
-"""Why there are no scores."""
 KEY = ["variant", "posterior", "source", "direction", "recalibration"]
 
 TITLE = "Calibration"

@@ -14,6 +14,7 @@ from fne.report.text.summary import (
     TRUTH_WORDS,
     collapses,
     false_picks_phrase,
+    missing_seeds,
     outcome,
     pick_share,
     relevant_words,
@@ -148,20 +149,6 @@ def stars(study: StudyResults, contrast: Contrast) -> str:
 def may_star(study: StudyResults, contrast: Contrast) -> bool:
     """Could an exact test over the seeds alone reach the level at all, after Holm over the variants?"""
     return contrast.p_floor * max(len(study.variants) - 1, 1) <= ALPHA
-
-
-def missing_seeds(study: StudyResults, variant: str) -> dict[int, tuple[str, str]]:
-    """Stage and reason of every seed of a variant that has no result."""
-    done = study.values(variant)
-    gone = [seed for seed in study.seeds if seed not in done]
-    if not gone:
-        return {}
-    rows = study.missing[study.missing["variant"] == variant]
-    told = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
-    lacking = ("evaluate", f"{' '.join(study.key())} has no finite value")
-    odd = dict.fromkeys(study.measured.get(variant, ()), lacking)  # there are results, but not of the primary metric
-    unknown = ("unknown", "no reason was recorded")
-    return {seed: told.get(seed) or odd.get(seed, unknown) for seed in gone}
 
 
 def record(study: StudyResults, variant: Variant) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fne.analysis.intervals import hierarchical_intervals
 from fne.analysis.layout import Key
 from fne.analysis.proportion import Share, share
 from fne.results.elsewhere import elsewhere
+from fne.utils.text import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,3 +202,17 @@ def _paired(study: StudyResults, first: str, second: str, key: Key) -> np.ndarra
         return None
     mine, its = (one.influence[one.rows(shared)][:, :, [one.keys.index(key)]] for one in layouts)
     return mine - its
+
+
+def missing_seeds(study: StudyResults, variant: str) -> dict[int, tuple[str, str]]:
+    """Stage and reason of every seed of a variant that has no result."""
+    done = study.values(variant)
+    gone = [seed for seed in study.seeds if seed not in done]
+    if not gone:
+        return {}
+    rows = study.missing[study.missing["variant"] == variant]
+    told = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
+    lacking = ("evaluate", f"{' '.join(study.key())} has no finite value")
+    odd = dict.fromkeys(study.measured.get(variant, ()), lacking)  # there are results, but not of the primary metric
+    unknown = ("unknown", "no reason was recorded")
+    return {seed: told.get(seed) or odd.get(seed, unknown) for seed in gone}

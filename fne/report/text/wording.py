@@ -34,6 +34,9 @@ RIGHT = {
 ELSEWHERE = "another encoder and world"
 UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
 
+NO_POSITIVE = "no false negative is known among the scored pairs, so no probability can be held against them"
+"""Why there are no scores of an estimate."""
+
 
 def short(text: str, limit: int) -> str:
     """At most ``limit`` characters, cut at a word where possible."""
