@@ -98,3 +98,9 @@ def test_licence_and_citation_agree_with_the_package(root: Path) -> None:
     assert project["license"] == citation["license"] == "MIT"
     assert (root / "LICENSE").read_text().startswith("MIT License")
     assert citation["cff-version"] == "1.2.0" and citation["authors"] and citation["title"] and citation["message"]
+
+
+def test_modules_that_mypy_passes_over_become_fewer(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    (passed_over,) = project["tool"]["mypy"]["overrides"]
+    assert len(passed_over["module"]) <= 108, "mend the new module: the list only shrinks"
