@@ -240,7 +240,8 @@ def test_signal_handlers_are_put_back(calls: list) -> None:
 
 TERMINATED = """
 import sys, time, types
-from fne import cli, files
+from fne import cli
+from fne.utils import files
 room = types.ModuleType("fne.steps.compare")
 def run(study, root):
     with files.atomic_path(sys.argv[1]) as path:

@@ -39,7 +39,7 @@ KERNEL_SWITCHES = (
     "MKL_CBWR",
 )
 """Environment variables by which torch, oneDNN and MKL choose among kernels, which round differently."""
-PACKAGE_FOLDER = Path(__file__).resolve().parent
+PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 
 
 def now() -> datetime:

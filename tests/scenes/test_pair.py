@@ -149,7 +149,7 @@ def test_features_have_the_checksum_that_they_have_on_every_machine(features: Pa
 AGAIN = """
 import sys
 from pathlib import Path
-from fne import paths
+from fne.study import paths
 from fne.study.api import load_study
 from fne.steps import extract
 

@@ -256,7 +256,7 @@ def test_reading_a_study_with_a_plugin_runs_nothing_of_it(project: Project) -> N
     module = place(project.root, "import torch\nprint('I was run')\n" + STRATEGY)
     variant(project, module)
     text = (
-        "import sys; from fne import config; study = config.load_study('paper'); "
+        "import sys; from fne.study import api as config; study = config.load_study('paper'); "
         "print(sorted(config.resolve(study, 'own')['negatives']), 'torch' in sys.modules)"
     )
     command = [sys.executable, "-c", f"import sys; sys.path[:] = [p for p in sys.path if p]; {text}"]

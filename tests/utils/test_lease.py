@@ -100,7 +100,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from fne import lease
+from fne.utils import lease
 sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True), __version__="0")
 lease.installed_devices = lambda: ["GPU-one"]
 with lease.device("cuda", poll=0.02, folder=Path(sys.argv[1])):
@@ -178,7 +178,7 @@ def test_device_files_stand_in_for_a_missing_program(monkeypatch: pytest.MonkeyP
 @pytest.mark.gpu
 def test_the_leased_device_is_the_only_one_torch_sees(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom fne import lease\n"
+        "import sys\nfrom pathlib import Path\nfrom fne.utils import lease\n"
         "with lease.device('cuda', folder=Path(sys.argv[1])) as device:\n"
         "    import torch\n    assert torch.cuda.device_count() == 1 and device == 'cuda'\n"
         "    torch.zeros(1, device=device)\n"

@@ -50,7 +50,7 @@ def test_record_holds_what_it_promises_and_is_json(tmp_path: Path) -> None:
 def test_record_says_which_kernels_computed() -> None:
     """``ATEN_CPU_CAPABILITY=default`` is one that every processor has."""
     code = (
-        "import json\nfrom fne import provenance\nbare = provenance.record(provenance.now())\nimport torch\n"
+        "import json\nfrom fne.utils import provenance\nbare = provenance.record(provenance.now())\nimport torch\n"
         "loaded = provenance.record(provenance.now())\n"
         "print(json.dumps([bare['cpu_capability'], loaded['cpu_capability'], loaded['kernel_switches']]))"
     )
@@ -75,6 +75,10 @@ def test_peak_memory_counts_what_was_used() -> None:
         "block = b'x' * (200 * 2**20)\nassert 190 < peak() - before < 260, (before, peak())\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_package_is_all_of_it() -> None:
+    assert provenance.PACKAGE_FOLDER == ROOT / "fne"
 
 
 def test_source_digest_sees_every_edit_addition_and_rename(tmp_path: Path) -> None:
@@ -185,10 +189,10 @@ def test_a_damaged_log_is_told(tmp_path: Path) -> None:
 def test_record_of_an_installed_package_outside_git(tmp_path: Path) -> None:
     """A copy of the package somewhere else works and has no commit."""
     target = tmp_path / "fne"
-    target.mkdir()
-    for name in ("__init__", "errors", "files", "provenance"):
+    (target / "utils").mkdir(parents=True)
+    for name in ("__init__", "utils/__init__", "utils/errors", "utils/files", "utils/provenance"):
         (target / f"{name}.py").write_bytes((ROOT / "fne" / f"{name}.py").read_bytes())
-    code = "from fne import provenance as p; r = p.record(p.now()); assert r['commit'] is None is r['dirty'], r"
+    code = "from fne.utils import provenance as p; r = p.record(p.now()); assert r['commit'] is None is r['dirty'], r"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     subprocess.run(
         [sys.executable, "-c", code],
