@@ -39,7 +39,11 @@ class Project:
         return yaml.safe_load(self.path(name).read_text(encoding="utf-8"))
 
     def edit(self, name: str, **changes: object) -> None:
-        self.write(name, self.read(name) | changes)
+        content = self.read(name) | changes
+        if isinstance(variants := changes.get("variants"), list):  # a study of others is about none of its own
+            content = {key: value for key, value in content.items()
+                       if key not in ("method", "control") or key in changes or value in variants}  # fmt: skip
+        self.write(name, content)
 
     def variant(self, name: str, delta: dict, isolates: list[str], **more: object) -> None:
         content = {

@@ -30,9 +30,9 @@ HEAVY = ("torch", "pandas", "scipy", "matplotlib", "transformers", "seaborn", "s
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple]]:
     """Put a stand-in in the place of every room; collect what it is called with."""
     made: list[tuple[str, tuple]] = []
-    rooms = "data.prepare features.pretrain features.extract training.run training.tune retrieval.rank"
-    rooms += " training.estimate retrieval.evaluate stats.aggregate stats.compare reporting.tables"
-    rooms += " reporting.figures reporting.report audit.run audit.calibration steps.verify"
+    rooms = "steps.prepare steps.pretrain steps.extract steps.train steps.tune steps.rank"
+    rooms += " steps.estimate steps.evaluate steps.aggregate steps.compare report.tables.registry"
+    rooms += " report.figures.registry steps.report steps.audit steps.calibrate steps.verify"
     for name in rooms.split():
         room = types.ModuleType(f"fne.{name}")
         room.run = lambda *given, name=name: made.append((name, given))  # type: ignore[attr-defined]
@@ -57,31 +57,31 @@ def test_every_verb_calls_its_room(calls: list) -> None:
     data = ROOT / paths.data_folder(study)
     text, store = paths.encoder(study, "text", ROOT), ROOT / paths.features_folder(study, "text")
     expected = [
-        (["prepare", *STUDY], "data.prepare", (dict(study.data), data)),
-        (["pretrain", *STUDY, "--modality", "image", "--threads", "2", "--out", "again"], "features.pretrain",
+        (["prepare", *STUDY], "steps.prepare", (dict(study.data), data)),
+        (["pretrain", *STUDY, "--modality", "image", "--threads", "2", "--out", "again"], "steps.pretrain",
          (Recipe(0), ROOT / "again", "image", 2)),
-        (["pretrain", *STUDY, "--modality", "image", "--threads", "2", "--set", "encoders.draw=2"], "features.pretrain",
+        (["pretrain", *STUDY, "--modality", "image", "--threads", "2", "--set", "encoders.draw=2"], "steps.pretrain",
          (Recipe(2), ROOT / "resources" / "encoders" / Recipe(2).slug / "image", "image", 2)),
-        (["extract", *STUDY, "--modality", "text", *machine], "features.extract",
+        (["extract", *STUDY, "--modality", "text", *machine], "steps.extract",
          (data, text, "text", store, 2, "cpu")),
-        (["train", *STUDY, *JOB, *machine], "training.run", (study, "fne", "0-1", ROOT, 2, "cpu")),
-        (["rank", *STUDY, *JOB, *machine], "retrieval.rank", (study, "fne", "0-1", "test", ROOT, 2, "cpu")),
-        (["rank", *STUDY, *JOB, *machine, "--split", "val"], "retrieval.rank",
+        (["train", *STUDY, *JOB, *machine], "steps.train", (study, "fne", "0-1", ROOT, 2, "cpu")),
+        (["rank", *STUDY, *JOB, *machine], "steps.rank", (study, "fne", "0-1", "test", ROOT, 2, "cpu")),
+        (["rank", *STUDY, *JOB, *machine, "--split", "val"], "steps.rank",
          (study, "fne", "0-1", "val", ROOT, 2, "cpu")),
-        (["evaluate", *STUDY, *JOB], "retrieval.evaluate", (study, "fne", "0-1", "test", ROOT)),
-        (["aggregate", *STUDY], "stats.aggregate", (study, ROOT)),
-        (["compare", *STUDY], "stats.compare", (study, ROOT)),
+        (["evaluate", *STUDY, *JOB], "steps.evaluate", (study, "fne", "0-1", "test", ROOT)),
+        (["aggregate", *STUDY], "steps.aggregate", (study, ROOT)),
+        (["compare", *STUDY], "steps.compare", (study, ROOT)),
         (["verify", *STUDY], "steps.verify", (study, ROOT, False)),
         (["verify", "smoke", *STUDY[2:], "--record"], "steps.verify", (study, ROOT, True)),
-        (["calibrate", *STUDY, *JOB, *machine], "audit.calibration", (study, "fne", "0-1", ROOT, 2, "cpu")),
-        (["audit", *STUDY], "audit.run", (study, ROOT)),
-        (["tables", *STUDY], "reporting.tables", (study, ROOT)),
-        (["figures", *STUDY], "reporting.figures", (study, ROOT)),
-        (["report", *STUDY], "reporting.report", (study, ROOT)),
-        (["tune", *STUDY, *machine], "training.tune", (study, ROOT, 2, "cpu")),
-        (["tune", "smoke", *STUDY[2:], *machine], "training.tune", (study, ROOT, 2, "cpu")),
-        (["estimate", *STUDY, *machine, "--jobs", "3"], "training.estimate", (study, ROOT, 2, "cpu", 3, None)),
-        (["estimate", "smoke", *STUDY[2:], *machine, "--jobs", "1", "--out", "e.json"], "training.estimate",
+        (["calibrate", *STUDY, *JOB, *machine], "steps.calibrate", (study, "fne", "0-1", ROOT, 2, "cpu")),
+        (["audit", *STUDY], "steps.audit", (study, ROOT)),
+        (["tables", *STUDY], "report.tables.registry", (study, ROOT)),
+        (["figures", *STUDY], "report.figures.registry", (study, ROOT)),
+        (["report", *STUDY], "steps.report", (study, ROOT)),
+        (["tune", *STUDY, *machine], "steps.tune", (study, ROOT, 2, "cpu")),
+        (["tune", "smoke", *STUDY[2:], *machine], "steps.tune", (study, ROOT, 2, "cpu")),
+        (["estimate", *STUDY, *machine, "--jobs", "3"], "steps.estimate", (study, ROOT, 2, "cpu", 3, None)),
+        (["estimate", "smoke", *STUDY[2:], *machine, "--jobs", "1", "--out", "e.json"], "steps.estimate",
          (study, ROOT, 2, "cpu", 1, ROOT / "e.json")),
     ]  # fmt: skip
     for argv, room, arguments in expected:
@@ -202,7 +202,7 @@ def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (KeyboardInterrupt(), 130, "interrupted"),
     ]
     for error, status, words in table:
-        replace_room(monkeypatch, "stats.aggregate", error)
+        replace_room(monkeypatch, "steps.aggregate", error)
         assert cli.main(["aggregate", *STUDY]) == status
         shown = capsys.readouterr().err
         assert shown.startswith(words) and shown.count("\n") == 1, shown
@@ -226,7 +226,7 @@ def test_out_of_gpu_memory_names_the_knobs_of_each_regime() -> None:
     [ValueError("x"), RuntimeError("memory of a shape"), ValueError("out of memory"), AssertionError()],
 )
 def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    replace_room(monkeypatch, "stats.compare", error)
+    replace_room(monkeypatch, "steps.compare", error)
     assert explain(error) is None
     with pytest.raises(type(error)):
         cli.main(["compare", *STUDY])

@@ -51,6 +51,7 @@ class StudyResults:
         self.definition, self.root = definition, root
         self.id, self.title, self.question = definition.name, definition.title, definition.question
         self.baseline, self.seeds = definition.baseline, definition.seeds
+        self.method, self.control = definition.method, definition.control
         self.every_variant = definition.variants  # a part of the study (see `only`) knows those of the whole
         self.dataset = str(definition.data["dataset"])
         self.metric, self.protocol = definition.primary["metric"], definition.primary["protocol"]

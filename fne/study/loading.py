@@ -119,6 +119,7 @@ def _load_one(file: Stated, complete: bool) -> Study:
     primary = study_file.read_primary(file)
     ids = study_file.read_ids(file, file.level["variants"])
     baseline = study_file.read_baseline(file, ids)
+    method, control = (study_file.read_named(file, key, ids) for key in ("method", "control"))
     test = study_file.read_test(file, len(seeds), len(ids) - 1)
     overrides = merge.typed_overrides(file)
     shared = merge.lay_shared(file, overrides)
@@ -155,6 +156,8 @@ def _load_one(file: Stated, complete: bool) -> Study:
         published=published,
         test=test,
         tune=tune,
-        released=merge.what_is_released(file, configs, tuned),
+        method=method,
+        control=control,
+        released=merge.what_is_released(file, method, configs, tuned),
         notes=tuple(file.notes),
     )

@@ -82,16 +82,18 @@ def _lay_released(stated: Stated, onto: dict[str, Any]) -> None:
         onto[key] = check_value(value, check_key(key, RUN_FIELDS, file), file, key)
 
 
-def what_is_released(stated: Stated, configs: Mapping[str, Mapping[str, Any]], tuned: Tuned | None) -> str:
-    """What of the study's FNE is the authors' release, in a sentence; empty without FNE, or without their values."""
+def what_is_released(
+    stated: Stated, method: str | None, configs: Mapping[str, Mapping[str, Any]], tuned: Tuned | None
+) -> str:
+    """What of the method is the authors' release, in a sentence; empty without a method, or without their values."""
     file = stated.library.folder / RELEASED
-    if released.VARIANT not in configs or not file.is_file():
+    if method is None or not file.is_file():
         return ""
     release = released.released_values(stated.library.base, file)
-    title, chosen = stated.library.variant(released.VARIANT).title, tuned.values if tuned else {}
+    title, chosen = stated.library.variant(method).title, tuned.values if tuned else {}
     as_released = bool(stated.content.get("as_released", False))
-    own = configs[released.VARIANT]
-    return released.sentence(title, own, release, chosen.get(released.VARIANT, {}), as_released)
+    own = configs[method]
+    return released.sentence(title, own, release, chosen.get(method, {}), as_released)
 
 
 def _lay(

@@ -1,4 +1,4 @@
-"""What of a study's FNE is the authors' release, in one sentence: its rule, and which of its values are not."""
+"""What of a study's method is the authors' release, in one sentence: its rule, and which of its values are not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from fne.study.validate import canonical
 from fne.study.variants import show
 from fne.study.yaml_file import read_mapping
 
-VARIANT = "fne"
 RULE = ("negatives.", "loss.kind", "memory.kind")
 """Keys that say which negative is taken out of what, and what it costs."""
 ELSEWHERE = ("data.", "encoders.image.checkpoint", "encoders.text.checkpoint", "model.", "evaluation.", "audit.")

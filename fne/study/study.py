@@ -27,6 +27,8 @@ class Study:
         seeds: Increasing integers >= 0.
         block: Seeds per training job.
         baseline: The variant that all others are compared with.
+        method: The variant that the study is about, or None.
+        control: The method without what it is about, or None.
         primary: ``{"metric", "protocol", "direction"}``; ``direction`` is ``"both"`` for rsum.
         data: The resolved ``data`` section.
         overrides: What the command line set, dotted.
@@ -36,7 +38,7 @@ class Study:
         published: The published results that it is set against, or None.
         test: What the p values of its family are about: ``images``, or ``seeds``.
         tune: The search that it declares, or None.
-        released: What of its FNE is the authors' release, in a sentence; empty without FNE.
+        released: What of its method is the authors' release, in a sentence; empty without a method.
         notes: What a reader of its results must know before it runs: seeds too few, variants without tuned values.
     """
 
@@ -57,6 +59,8 @@ class Study:
     published: Against | None = None
     test: str = "images"
     tune: Tuning | None = None
+    method: str | None = None
+    control: str | None = None
     released: str = ""
     notes: tuple[str, ...] = ()
 

@@ -18,8 +18,8 @@ from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
-STUDY_KEYS = (*REQUIRED_KEYS, "data", "encoders", "factors", "design", "as_released", "set", "tune", "tuned", "test",
-              "published")  # fmt: skip
+STUDY_KEYS = (*REQUIRED_KEYS, "method", "control", "data", "encoders", "factors", "design", "as_released", "set",
+              "tune", "tuned", "test", "published")  # fmt: skip
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
 TESTS = ("images", "seeds")
@@ -166,6 +166,17 @@ def read_baseline(stated: Stated, ids: list[str]) -> Any:
         at = {"file": stated.source("baseline"), "key": "baseline", "value": baseline}
         stated.problems.report("is not among the study's variants", allowed=ids, **at)
     return baseline
+
+
+def read_named(stated: Stated, key: str, ids: list[str]) -> str | None:
+    """The study's ``method`` or ``control``; None where it names none, or the command line left it out."""
+    name = stated.content.get(key)
+    if name is None or name in ids:
+        return name
+    if stated.level["variants"] == stated.content["variants"]:
+        problem = "is not among the study's variants"
+        stated.problems.report(problem, file=stated.file, key=key, value=name, allowed=ids)
+    return None
 
 
 def read_test(stated: Stated, n_seeds: int, comparisons: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
+from fne.negatives.catalog import MEMORIES, MEMORY_OPTIONS, STRATEGIES
 from fne.study import api as config
 from fne.study import schema
 from fne.study.fields import check_value, flatten
@@ -177,3 +178,17 @@ def test_tuned_file_belongs_to_a_study_and_covers_it(name: str) -> None:
         assert values == points[best], "not the best of the trials that are recorded"
         border = [key for key in axes if values[key] in (min(declared.search[key]), max(declared.search[key]))]
         assert content["border"].get(variant, []) == border
+
+
+def test_no_code_knows_a_variant_by_name() -> None:
+    """Ids that are names of rules too (``fne``, ``random``) cannot be told from them and are left out."""
+    rules = {*STRATEGIES, *LOSSES, *MEMORIES}
+    ids = {*VARIANTS} - rules
+    assert len(ids) > 10
+    named = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for file in sorted((ROOT / "fne").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and node.value in ids
+    ]
+    assert not named

@@ -165,6 +165,8 @@ def study_of(
         seeds=seeds,
         block=5,
         baseline=baseline,
+        method="fne" if "fne" in configs else None,
+        control="fne_no_elimination" if "fne_no_elimination" in configs else None,
         primary={"metric": "rsum", "protocol": "own", "direction": "both"},
         data=config_of(fakes[0])["data"],
         overrides={},

@@ -373,9 +373,7 @@ def test_a_study_set_against_nothing_says_so(paper: Made, lonely: Made) -> None:
     assert "set against no published result" in (paper.reports / "tables/published.md").read_text("utf-8")
     assert 'id="published"' not in paper.page() and 'href="#published"' not in paper.page()
     assert 'id="ablation"' in paper.page() and 'id="ablation"' not in lonely.page()
-    assert ablation_table(lonely.results).notes == (
-        "Nothing to take away in this study: fne is not among its variants.",
-    )
+    assert ablation_table(lonely.results).notes == ("Nothing to take away in this study: it names no method.",)
 
 
 def test_page_record_and_files_of_a_study_set_against_results(tmp_path: Path, root: Path) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fne.report.figures.variant_styles import looks_of
-from fne.results.study import find_root, load, read_table
+from fne.report.notebook import load
+from fne.results.study import find_root, read_table
 from fne.utils.errors import UserError
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import write_study

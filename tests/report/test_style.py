@@ -66,7 +66,7 @@ def test_words_can_be_read_in_the_dark() -> None:
 
 
 def test_colours_stay_with_their_variant() -> None:
-    found = looks(["a", "base", "fne", "b"], "base")
+    found = looks(["a", "base", "fne", "b"], "base", "fne")
     assert {name: look.colour for name, look in found.items()} == {
         "base": BASELINE, "fne": PALETTE[0], "a": PALETTE[1], "b": PALETTE[2]}  # fmt: skip
     assert looks(["fne", "x"], "fne") == {"fne": Look(BASELINE), "x": Look(PALETTE[0])}

@@ -303,3 +303,15 @@ def test_tuned_values_reach_their_variant_only(project: Project) -> None:
     study = project.load()
     assert study.tuned == "t" and config.resolve(study, "fne")["memory"]["size"] == 77
     assert {variant for variant in before if before[variant] != digests(study)[variant]} == {"fne"}
+
+
+@pytest.mark.parametrize("key", ["method", "control"])
+def test_a_method_or_control_that_is_no_variant_is_refused(project: Project, key: str) -> None:
+    project.edit("studies/paper", **{key: "fnee"})
+    project.fails(saying=[f"{key}: is not among the study's variants", "did you mean 'fne'"])
+
+
+def test_a_method_that_the_command_line_leaves_out_is_none(project: Project) -> None:
+    study = project.load(variants="hardest_in_batch,infonce")
+    assert study.method is None is study.control and study.released == ""
+    assert (project.load().method, project.load().control) == ("fne", "fne_no_elimination")

@@ -39,11 +39,11 @@ LEAST = 1e-6
 
 
 def chosen(study: StudyResults) -> Variant | None:
-    """The variant whose posterior is shown: ``fne``, else the first that has a prior and a fit.
+    """The variant whose posterior is shown: the method, else the first that has a prior and a fit.
 
     Only variants that fit what the figure draws: two normals on the hardest negatives, with a prior that is given.
     """
-    order = sorted(study.variants, key=lambda variant: variant.id != "fne")
+    order = sorted(study.variants, key=lambda variant: variant.id != study.method)
     for variant in order:
         found = populations(study, variant.id)
         as_drawn = all(variant.config["negatives"].get(key, value) == value for key, value in AS_DRAWN.items())

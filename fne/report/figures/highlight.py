@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fne.report.figures.style import MUTED
-from fne.report.figures.variant_styles import METHOD, Look
+from fne.report.figures.variant_styles import Look
 from fne.report.text.summary import ranked
 from fne.report.text.wording import count
 
@@ -32,7 +32,7 @@ def featured(study: StudyResults, scores: Mapping[str, float] | None = None) -> 
     if len(names) <= CROWD:
         return frozenset(names)
     order = [name for name, _ in ranked(study)] if scores is None else sorted(scores, key=lambda one: -scores[one])
-    always = [name for name in (study.baseline, METHOD) if name in names]
+    always = [name for name in (study.baseline, study.method) if name in names]
     rest = [name for name in order if name not in always]
     low = rest[-LOWEST:]
     return frozenset([*always, *low, *[name for name in rest if name not in low][: LINES - LOWEST - len(always)]])
@@ -60,7 +60,7 @@ def sentence(study: StudyResults, shown: frozenset[str], what: str) -> str:
     """Which lines are drawn in full, for a caption; empty where all are."""
     if len(shown) == len(study.variants):
         return ""
-    method = f", {study[METHOD].title}" if METHOD in shown and study.baseline != METHOD else ""
+    method = f", {study[study.method].title}" if study.method in shown and study.baseline != study.method else ""
     return (
         f" {len(shown)} of {count(len(study.variants))} variants are drawn in full: the baseline{method}, the highest "
         f"and the {LOWEST} lowest by {what}; the others thin and grey."

@@ -10,8 +10,6 @@ from typing import Any
 from fne.report.figures.style import BASELINE, PALETTE, PAPER
 from fne.results.study import StudyResults
 
-METHOD = "fne"
-"""The variant that the harness is about: it has a colour of its own and is drawn in full wherever it is."""
 DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)))
 _ARM = 0.36
 SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
@@ -75,16 +73,16 @@ class Look:
         return f"polygon({', '.join(f'{x:g}% {y:g}%' for x, y in self.corners)})" if self.shape else ""
 
 
-def looks(variants: Sequence[str], baseline: str) -> dict[str, Look]:
-    """A look for every variant: grey for the baseline, blue for ``fne``, the others in the study's order.
+def looks(variants: Sequence[str], baseline: str, method: str | None = None) -> dict[str, Look]:
+    """A look for every variant: grey for the baseline, blue for the method, the others in the study's order.
 
     Beyond ten variants colours come again, each time with another shape and line style: 66 variants differ by colour
     and shape, three times as many by colour, shape and line style; then looks repeat.
     """
     found = {baseline: Look(BASELINE)}
     rest = list(PALETTE)
-    if METHOD in variants and baseline != METHOD:
-        found[METHOD] = Look(rest.pop(0))
+    if method is not None and method in variants and baseline != method:
+        found[method] = Look(rest.pop(0))
     place = 0
     for variant in variants:
         if variant not in found:
@@ -101,4 +99,4 @@ def diamond(looks: Mapping[str, Look]) -> str:
 
 def looks_of(study: StudyResults) -> dict[str, Look]:
     """How each variant looks, in a part of a study (:meth:`~fne.results.study.StudyResults.only`) as in the whole."""
-    return looks(study.every_variant, study.baseline)
+    return looks(study.every_variant, study.baseline, study.method)

@@ -94,7 +94,7 @@ def draw(series: SeriesResults) -> Picture:
 
 def _lines(panel: Axes, series: SeriesResults, places: dict[str, list[tuple[float, str]]], reference: str) -> None:
     """Points of every variant with their intervals, joined within a group; oracles in ink."""
-    own, ends = looks(series.variants, series.baseline), []
+    own, ends = looks(series.variants, series.baseline, series.method), []
     for order, variant in enumerate(series.variants):
         look = Look(INK) if variant not in series.strategies else own[variant]
         moved = WITHIN_COLUMN * ((order + 0.5) / len(series.variants) - 0.5)

@@ -87,7 +87,7 @@ def _panels(series: SeriesResults) -> list[tuple[str, Callable[[str, str], Point
 
 def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Point]) -> None:
     """One line per variant with the band of its intervals; oracles in ink, apart from all strategies."""
-    own, ends, shown = looks(series.variants, series.baseline), [], {}
+    own, ends, shown = looks(series.variants, series.baseline, series.method), [], {}
     for variant in series.variants:
         found = [(place, one) for place, name in enumerate(series.members) if (one := read(name, variant)) is not None]
         shown[variant] = [(place, 100 * _middle(one), 100 * one.low, 100 * one.high) for place, one in found]

@@ -75,6 +75,7 @@ class SeriesResults:
         self.members = tuple(self.points)
         self.folder = root / paths.results_folder(definition)
         self.baseline, self.variants = self.shared.baseline, self.shared.variants
+        self.method = self.shared.method
         self.ceiling, self.floors = ceiling(self.shared), oracles(self.shared, "only")
         self.strategies = tuple(name for name in self.variants if name not in oracles(self.shared))
         self.primary = tuple(self.shared.primary[key] for key in ("protocol", "direction", "metric"))

@@ -20,8 +20,6 @@ from fne.results.study import StudyResults, Variant
 from fne.study.published import CONFIDENCE, RECALLS, Entry
 from fne.utils.text import clean
 
-FULL = "fne"
-"""The method whose parts the ablation table takes away: a variant whose parent it is changes one thing in it."""
 PROTOCOL_WORDS = {
     "flickr30k_1k": "Flickr30K 1K",
     "flickr8k_1k": "Flickr8k 1K",
@@ -60,7 +58,7 @@ def methods_table(study: StudyResults) -> Table:
     start = len(rows)
     for variant in study.variants:
         parent = study.definition.library[variant.id].parent
-        if parent != FULL or (against is not None and variant.id in against.entries):
+        if parent != study.method or (against is not None and variant.id in against.entries):
             rows.append(_own_row(study, variant, shown))
             records += [_own_record(study, variant, one) for one in shown if one.key is not None]
     sections = [(0, "Published")] if start else []
@@ -81,8 +79,8 @@ def methods_table(study: StudyResults) -> Table:
 
 def ablation_table(study: StudyResults) -> Table:
     """Build the table of ablations: the full method, and each variant that changes one thing in it."""
-    names = [variant.id for variant in study.variants]
-    parts = [variant for variant in study.variants if study.definition.library[variant.id].parent == FULL]
+    method = study.method
+    parts = [variant for variant in study.variants if study.definition.library[variant.id].parent == method]
     shown = [one for one in _protocols(study, []) if one.key is not None]
     columns = (Column("Variant", numeric=False), Column("Changes", numeric=False), *_columns(shown))
     intervals = interval_phrase(study)
@@ -91,11 +89,13 @@ def ablation_table(study: StudyResults) -> Table:
         for one in shown
     )
     rows, records, tuned = [], [], False
-    full = [variant for variant in study.variants if variant.id == FULL]
+    full = [variant for variant in study.variants if variant.id == method]
     for variant in [*full, *parts] if full else []:
         stated = study.definition.library[variant.id]
-        base, own = study.definition.configs[FULL], study.definition.configs[variant.id]
-        changes = [change(key, base.get(key), value) for key, value in stated.set.items()] if variant.id != FULL else []
+        base, own = study.definition.configs[method], study.definition.configs[variant.id]
+        changes = (
+            [change(key, base.get(key), value) for key, value in stated.set.items()] if variant.id != method else []
+        )
         apart = [change(key, base[key], own[key]) for key in sorted({*base} & {*own} - {*stated.set})
                  if base[key] != own[key]]  # fmt: skip
         tuned |= bool(apart)
@@ -107,12 +107,12 @@ def ablation_table(study: StudyResults) -> Table:
         records += [_own_record(study, variant, one) | _difference_record(study, variant.id, one) for one in shown]
     also = ", and was tuned for itself" if tuned else ""
     caption = (
-        f"{clean(study.title)}. What each part of the full method ({FULL}) contributes: every other row changes one "
-        f"thing in it{also}. Means over seeds on the test split; recalls in percent, rsum from 0 to 600"
-        f"{f', with {intervals}' if intervals else ''}; Δ is the paired difference to the full method, the same seeds "
-        f"and images.{' Intervals are not corrected for the number of rows.' if intervals else ''}"
+        f"{clean(study.title)}. What each part of the full method{f' ({method})' if method else ''} contributes: every "
+        f"other row changes one thing in it{also}. Means over seeds on the test split; recalls in percent, rsum from 0 "
+        f"to 600{f', with {intervals}' if intervals else ''}; Δ is the paired difference to the full method, the same "
+        f"seeds and images.{' Intervals are not corrected for the number of rows.' if intervals else ''}"
     )
-    why = f"{FULL} is not among its variants" if FULL not in names else f"no variant of it starts from {FULL}"
+    why = f"no variant of it starts from {method}" if method else "it names no method"
     notes = () if rows and parts else (f"Nothing to take away in this study: {why}.",)
     return Table("ablation", "Ablation", caption, columns, tuple(rows), notes, tuple(records))
 
@@ -211,7 +211,7 @@ def _own_cell(study: StudyResults, variant: str, one: _Shown, key: tuple[str, st
 
 
 def _difference_cell(study: StudyResults, variant: str, one: _Shown) -> Cell:
-    if variant == FULL:
+    if variant == study.method:
         return Cell("full method")
     difference, low, high = _difference(study, variant, one)
     if math.isnan(difference):
@@ -221,12 +221,12 @@ def _difference_cell(study: StudyResults, variant: str, one: _Shown) -> Cell:
 
 def _difference(study: StudyResults, variant: str, one: _Shown) -> tuple[float, float, float]:
     """rsum of a variant minus that of the full method over the seeds that both have, with its interval; fractions."""
-    mine, its = (study.values(name, "rsum", "both", one.key) for name in (variant, FULL))
+    mine, its = (study.values(name, "rsum", "both", one.key) for name in (variant, study.method))
     shared = sorted(set(mine) & set(its))
     if not shared:
         return math.nan, math.nan, math.nan
     difference = float(np.mean([mine[seed] - its[seed] for seed in shared]))
-    return difference, *paired_interval(study, variant, FULL, "rsum", "both", one.key)
+    return difference, *paired_interval(study, variant, study.method, "rsum", "both", one.key)
 
 
 def _published_record(entry: Entry) -> dict[str, Any]:
@@ -255,6 +255,6 @@ def _own_record(study: StudyResults, variant: Variant, one: _Shown) -> dict[str,
 
 
 def _difference_record(study: StudyResults, variant: str, one: _Shown) -> dict[str, Any]:
-    values = _difference(study, variant, one) if variant != FULL else (math.nan,) * 3
+    values = _difference(study, variant, one) if variant != study.method else (math.nan,) * 3
     names = ("rsum_difference", "rsum_difference_low", "rsum_difference_high")
     return {name: value if math.isfinite(value) else None for name, value in zip(names, values, strict=True)}

@@ -14,7 +14,6 @@ from fne.study.api import oracle_bases
 from fne.study.min_seeds import ALPHA
 from fne.utils.text import clean
 
-FNE = "fne"
 ORACLE = "negatives.oracle"
 ORACLES = {
     "remove": ("the ceiling", "never picking a false negative"),
@@ -49,31 +48,32 @@ def answer(study: StudyResults) -> list[str]:
         return sweeps(study, swept)
     plain = [variant for variant in variants if configs[variant].get(ORACLE, "none") == "none"]
     rules = [(configs[v].get("negatives.strategy"), configs[v].get("loss.kind")) for v in plain]
-    own = [rule for rule in rules if FNE in configs and rule[0] == configs[FNE].get("negatives.strategy")]
+    method = configs.get(study.method, {}).get("negatives.strategy")
+    own = [rule for rule in rules if method is not None and rule[0] == method]
     if own and 2 * len(own) < len(rules) and len({*rules} - {*own}) >= MIN_RULES:
         return ([rivals(study)] if attainable(study) else []) + oracles(study, pairs)
     return []
 
 
 def rivals(study: StudyResults) -> str:
-    """Who is best, and where FNE ranks."""
-    order, what = attainable(study), metric_name(study)
+    """Who is best, and where the method ranks."""
+    method, order, what = study.method, attainable(study), metric_name(study)
     names = [name for name, _ in order]
     best = names[0]
     text = f"Of {len(order)} rules, {_name(study, best)} retrieves best: {_mean(study, best)} {what}"
     if len(names) > 1 and (lead := paired_interval(study, best, names[1]))[0] > 0:
         which = for_which(*lead, paired_elsewhere(study, best, names[1]))
         text += f", ahead of the runner-up, {_name(study, names[1])}, beyond what seeds and images explain{which}"
-    if best == FNE or FNE not in names:
+    if best == method or method not in names:
         return f"{text}."
-    low, high = paired_interval(study, FNE, best)
-    gap = _gap(study, FNE, best)
-    others = paired_elsewhere(study, FNE, best)
+    low, high = paired_interval(study, method, best)
+    gap = _gap(study, method, best)
+    others = paired_elsewhere(study, method, best)
     told = f" {spans((low, high), others)}".rstrip()
     behind = f"{signed(gap)}{told} from the best{for_which(low, high, others)}"
-    verdict = "" if high < 0 else "; no difference to the best is shown" if told else f", {_few(study, FNE, best)}"
-    rank = names.index(FNE) + 1
-    return f"{text}; {_name(study, FNE)} ranks {rank} of {len(order)}: {_mean(study, FNE)}, {behind}{verdict}."
+    verdict = "" if high < 0 else "; no difference to the best is shown" if told else f", {_few(study, method, best)}"
+    rank = names.index(method) + 1
+    return f"{text}; {_name(study, method)} ranks {rank} of {len(order)}: {_mean(study, method)}, {behind}{verdict}."
 
 
 def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]]) -> list[str]:

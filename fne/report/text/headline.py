@@ -1,4 +1,4 @@
-"""The report's first sentences, made from the numbers: does FNE beat the baseline, and who is best."""
+"""The report's first sentences, made from the numbers: does the method beat the baseline, and who is best."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from fne.study.min_seeds import ALPHA
 from fne.study.variants import show
 from fne.utils.text import clean
 
-FNE, WITHOUT = "fne", "fne_no_elimination"
-
 
 def headline(study: StudyResults) -> tuple[str, ...]:
     """Plain sentences; the first answers the study's question as far as its numbers can."""
@@ -34,7 +32,7 @@ def headline(study: StudyResults) -> tuple[str, ...]:
     if not order:
         return ("No run of this study has a result yet.",)
     sentences = answer(study)
-    sentences += _fne(study, dict(order)) + ([] if sentences else [_best(study, attainable(study) or order)])
+    sentences += _method(study, dict(order)) + ([] if sentences else [_best(study, attainable(study) or order)])
     sentences += _elimination(study, dict(order)) + _picks(study)
     gone = sum(1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id))
     if gone:
@@ -64,15 +62,15 @@ def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
     return f"{first}; {lead}, is not supported by the interval of their difference."
 
 
-def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
+def _method(study: StudyResults, means: dict[str, float]) -> list[str]:
     base = _name(study, study.baseline)
-    if FNE not in study.definition.variants or study.baseline == FNE:
+    if study.method not in study.definition.variants or study.baseline == study.method:
         return []
-    if FNE not in means or study.baseline not in means:
-        lacking = _name(study, FNE if FNE not in means else study.baseline)
+    if study.method not in means or study.baseline not in means:
+        lacking = _name(study, study.method if study.method not in means else study.baseline)
         return [f"Whether FNE beats the baseline cannot be said: {lacking} has no result."]
-    contrast = study.contrast(FNE)
-    what, fne = metric_name(study), _name(study, FNE)
+    contrast = study.contrast(study.method)
+    what, fne = metric_name(study), _name(study, study.method)
     if contrast is None:
         return [f"Whether {fne} beats the baseline, {base}, cannot be said: they share no finished seed."]
     if not math.isfinite(contrast.low):
@@ -95,23 +93,25 @@ def _fne(study: StudyResults, means: dict[str, float]) -> list[str]:
 
 def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
     """What the elimination itself adds: the method against the method without it."""
-    if FNE not in means or WITHOUT not in means:
+    if study.method not in means or study.control not in means:
         return []
-    shared = sorted(set(study.values(FNE)) & set(study.values(WITHOUT)))
-    low, high = paired_interval(study, FNE, WITHOUT)
+    shared = sorted(set(study.values(study.method)) & set(study.values(study.control)))
+    low, high = paired_interval(study, study.method, study.control)
     if not shared or not math.isfinite(low):
         return []
-    difference = sum(study.values(FNE)[seed] - study.values(WITHOUT)[seed] for seed in shared) / len(shared)
-    others = paired_elsewhere(study, FNE, WITHOUT)
+    mine, its = study.values(study.method), study.values(study.control)
+    difference = sum(mine[seed] - its[seed] for seed in shared) / len(shared)
+    others = paired_elsewhere(study, study.method, study.control)
     told = f"{signed(difference)} {metric_name(study)} {spans((low, high), others)}"
     verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
     verdict += for_which(low, high, others)
+    configs = (resolve(study.definition, name) for name in (study.method, study.control))
     apart = [
-        f"{key} {show(its)} against {show(other)}"
-        for key, (its, other) in diff(*(resolve(study.definition, name) for name in (FNE, WITHOUT))).items()
+        f"{key} {show(one)} against {show(other)}"
+        for key, (one, other) in diff(*configs).items()
         if not key.startswith("negatives.")
     ]
-    which = f"{_name(study, FNE)} minus {_name(study, WITHOUT)}"
+    which = f"{_name(study, study.method)} minus {_name(study, study.control)}"
     if apart:  # tuned one by one
         return [f"{which}: {told}; not the elimination's alone, for they were tuned apart ({', '.join(apart)})."]
     return [f"What the elimination itself adds, {which}: {told}; {verdict}."]
@@ -120,18 +120,18 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
 def _picks(study: StudyResults) -> list[str]:
     shares = {
         name: share
-        for name in (FNE, study.baseline)
+        for name in (study.method, study.baseline)
         if name in study.definition.variants and (share := pick_share(study, name)) is not None
     }
     if len(shares) < 2:
         return []
-    mine, its = shares[FNE], shares[study.baseline]
+    mine, its = shares[study.method], shares[study.baseline]
     known = "are in truth matches"
     if truth_kind(study, "train") != "exact":
         known = "are known to be matches, as few of those that are can be,"
     return [
         f"Of the negatives picked in {shared_phrase(study)}, {percent_of(mine.value)} {known} under "
-        f"{_name(study, FNE)}, against {percent_of(its.value)} under {_name(study, study.baseline)}."
+        f"{_name(study, study.method)}, against {percent_of(its.value)} under {_name(study, study.baseline)}."
     ]
 
 
