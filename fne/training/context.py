@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from fne.negatives.registry import NEEDS
@@ -55,19 +56,36 @@ def _rows(embeddings: Tensor, rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Context:
-    """Where the parts of one step come from.
+    """What one step works on, and where the parts that a rule needs come from.
 
     Args:
-        batch: The pairs.
+        image, text: (R, B, D) online embeddings, with gradient.
+        batch: The pairs and the draws.
         candidates: Of both directions.
         past: Momentum embeddings (R, B, D) of the batch's images and captions; None without a momentum encoder.
         guide: None where nothing wants one, and in the warm-up.
     """
 
+    image: Tensor
+    text: Tensor
     batch: Batch
     candidates: Candidates
-    past: tuple[Tensor, Tensor] | None
-    guide: Guide | None
+    past: tuple[Tensor, Tensor] | None = None
+    guide: Guide | None = None
+
+    def embeddings(self, direction: int) -> tuple[Tensor, Tensor]:
+        """(R, B, D) anchors and (R, C, D) candidates; direction 0: images are anchors; 1: captions are."""
+        return (self.text, self.candidates.image) if direction else (self.image, self.candidates.text)
+
+    def pairs(self, direction: int, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Image row and caption row of each anchor with its candidate ``index`` (R, B); None: with all, (R, B, C)."""
+        anchors = self._anchor(direction)
+        others = self.candidates.image_row if direction else self.candidates.caption_row
+        if index is not None:
+            found = anchors, others.gather(-1, index)
+        else:
+            found = torch.broadcast_tensors(anchors.unsqueeze(-1), others.unsqueeze(-2))
+        return (found[1], found[0]) if direction else (found[0], found[1])
 
     def parts(self, needs: Collection[str], direction: int) -> dict[str, Any]:
         """The named parts for one direction; see :data:`fne.negatives.registry.NEEDS`."""

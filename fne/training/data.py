@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +14,6 @@ from fne.data.truth import Truth
 from fne.encoders.store import Features
 from fne.utils.errors import bad_input
 from fne.utils.seeding import torch_stream
-
-if TYPE_CHECKING:
-    from fne.training.learner import Learner
 
 
 def rescale(values: Tensor, rule: str) -> Tensor:
@@ -101,7 +96,7 @@ class Items:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs(ABC):
+class Pairs:
     """Which image each caption of a split belongs to, and what is known to be relevant; the engine's view of a split.
 
     Args:
@@ -138,10 +133,6 @@ class Pairs(ABC):
             "truth": relevant,
             "known": known,
         }
-
-    @abstractmethod
-    def learner(self, config: dict[str, Any], seeds: Sequence[int], device: torch.device) -> Learner:
-        """What a config of this split's regime trains on it."""
 
     def false_negative(self, image_row: Tensor, caption_row: Tensor) -> Tensor:
         """Whether pairs known to be relevant stand at these positions (own pairs included; False for rows < 0).
@@ -196,11 +187,6 @@ class Split(Pairs):
         moved = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
         items = {"image": self.image.standardised(image, device), "text": self.text.standardised(text, device)}
         return Split(**items, **moved)
-
-    def learner(self, config: dict[str, Any], seeds: Sequence[int], device: torch.device) -> Learner:
-        from fne.training.learner import HeadLearner
-
-        return HeadLearner(config, seeds, self, device)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ of the loss's gradient.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,6 +33,30 @@ _SUMS = (
     "age",
     "from_queue",
 )
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What is logged of the picks of one direction of a step, one per anchor; (R, B) each.
+
+    Args:
+        direction: 0: images pick captions; 1: the other way round.
+        index: The picked candidate.
+        picked: Whether there is one; the rest means nothing where there is none.
+        rows: Image row and caption row of the picked pair.
+        similarity, positive: Of the anchor with its pick, and with its positive.
+        false_negative: Whether the picked pair is known to be relevant.
+        entered: The step at which the pick was embedded, -1 for the batch; None where there is only the batch.
+    """
+
+    direction: int
+    index: Tensor
+    picked: Tensor
+    rows: tuple[Tensor, Tensor]
+    similarity: Tensor
+    positive: Tensor
+    false_negative: Tensor
+    entered: Tensor | None
 
 
 class Diagnostics:
@@ -64,14 +89,29 @@ class Diagnostics:
         """Add (R, B) values, summed over anchors."""
         self.sums[f"{name}_{DIRECTIONS[direction]}"] += value.sum(dim=-1, dtype=torch.float64)
 
-    def add_picks(
-        self, direction: int, similarity: Tensor, false_negative: Tensor, positive: Tensor, valid: Tensor
-    ) -> None:
-        """Add the picks of a step, each (R, B)."""
-        self.add("picks", direction, valid)
-        self.add("false_negatives", direction, false_negative & valid)
-        self.add("hardness", direction, similarity.masked_fill(~valid, 0))
-        self.add("gap", direction, (positive - similarity).masked_fill(~valid, 0))
+    def add_losses(self, direction: int, losses: Tensor, at_collapse: Tensor, fallback: Tensor | None) -> None:
+        """Add the loss of each anchor of a step, that at collapse, and the selection's ``fallback``; (R, B) each."""
+        self.add("loss", direction, losses)
+        self.add("at_collapse", direction, at_collapse)
+        self.add("contributing", direction, losses > 0)
+        self.add("anchors", direction, torch.ones_like(losses, dtype=torch.bool))
+        if fallback is not None:
+            self.add("fallback", direction, fallback)
+
+    def add_picks(self, picks: Picks, step: int, *, histogram: bool) -> None:
+        """Add the picks of a step, the age of those from the queue too, and count them in the histograms or not."""
+        direction, similarity, picked = picks.direction, picks.similarity, picks.picked
+        self.add("picks", direction, picked)
+        self.add("false_negatives", direction, picks.false_negative)
+        self.add("hardness", direction, similarity.masked_fill(~picked, 0))
+        self.add("gap", direction, (picks.positive - similarity).masked_fill(~picked, 0))
+        if picks.entered is not None:
+            queued = picked & (picks.entered >= 0)
+            self.add("from_queue", direction, queued)
+            self.add("age", direction, (step - picks.entered).masked_fill(~queued, 0))
+        if histogram:
+            self.add_histogram("picks", direction, similarity, picked)
+            self.add_histogram("false_negatives", direction, similarity, picks.false_negative)
 
     def add_histogram(self, name: str, direction: int, similarity: Tensor, counted: Tensor) -> None:
         """Count similarities (R, ...) in bins of 0.05 over [-1, 1] where ``counted`` (R, ...)."""

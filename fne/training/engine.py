@@ -12,12 +12,12 @@ from torch import Tensor
 from fne.evaluation.ranking import validation_recalls
 from fne.negatives.memory.kind import build_memory
 from fne.training.calibration import check_known, known_pairs
-from fne.training.context import Guide
+from fne.training.context import Context, Guide
 from fne.training.data import EpochPlan, Pairs, steps_per_epoch
 from fne.training.diagnostics import DIRECTIONS, Diagnostics
-from fne.training.learner import Inputs
+from fne.training.learner import Inputs, build_learner
 from fne.training.pick_log import PickLog, PickPlan
-from fne.training.step import Batch, Step, build_rule, warmup_rule
+from fne.training.step import Batch, Moment, Step, build_rule, warmup_rule
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 WATCH_EVERY = 16
@@ -30,7 +30,7 @@ class Engine:
     Args:
         config: The resolved config of the variant.
         seeds: R seeds; replicate r equals the same seed trained alone.
-        train, val: The splits, on the device; they say what is trained (:meth:`Pairs.learner`).
+        train, val: The splits, on the device; they say what is trained (:func:`build_learner`).
         device: Where everything lives.
     """
 
@@ -42,7 +42,7 @@ class Engine:
         self.batch_size, self.epochs = settings["batch_size"], settings["epochs"]
         self.validations = settings["validations"]
         self.steps = steps_per_epoch(train, self.batch_size, settings["epoch_unit"])
-        self.learner = train.learner(config, self.seeds, device)
+        self.learner = build_learner(config, self.seeds, train, device)
         self.model = self.learner.model
         self.optimizer = OPTIMIZERS[settings["optimizer"]](
             self.learner.parameter_groups(settings["weight_decay"]), lr=settings["learning_rate"], fused=True
@@ -83,8 +83,8 @@ class Engine:
             if first == 0:
                 self.diagnostics.reset()
                 if main:
-                    if wanted := self.rule.strategy.calibration_images:
-                        pairs = known_pairs(self.learner, self.val, self.seeds, epoch, wanted)
+                    if images := self.rule.strategy.calibration_images:
+                        pairs = known_pairs(self.learner, self.val, self.seeds, epoch, images)
                         self.rule.strategy.calibrate(*pairs)
                     self.rule.strategy.start_epoch()
                     if "guide" in self.needs and self.guide is None:
@@ -97,29 +97,26 @@ class Engine:
                 watch, keep = last or at % WATCH_EVERY == 0, self.picks.plan.keeps(epoch, at)
                 if main:
                     self.memory.prepare(plan, at, self.step)
-                self._step(inputs, batch, main=main, watch=watch, keep=keep, epoch=epoch)
+                self._step(inputs, batch, Moment(self.step, main, watch, keep), epoch)
                 self.step += 1
                 if last:
                     self.picks.flush()
                 after_step(self._validate(epoch, main, last) if due else None)
 
-    def _step(self, inputs: Inputs, batch: Batch, *, main: bool, watch: bool, keep: bool, epoch: int) -> None:
+    def _step(self, inputs: Inputs, batch: Batch, moment: Moment, epoch: int) -> None:
         rate = learning_rate(self.config["train"], self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         image, text = self.learner.embed(inputs, batch, self.step)
-        candidates = self.memory.candidates(image, text, inputs, batch, main=main)
-        losses, picks = self.step_of.losses(
-            self.rule if main else self.warmup, image, text, candidates, batch, step=self.step, main=main, watch=watch,
-            keep=keep, own_pair_only=not main and self.config["warmup"].get("mask") == "diagonal",
-            past=self.memory.past, guide=self.guide,
-        )  # fmt: skip
+        candidates = self.memory.candidates(image, text, inputs, batch, main=moment.main)
+        context = Context(image, text, batch, candidates, self.memory.past, self.guide)
+        losses, picks = self.step_of.losses(self.rule if moment.main else self.warmup, context, moment)
         self.optimizer.zero_grad(set_to_none=True)
         self.learner.backward(losses)
         self.learner.clip(self.config["train"]["gradient_clip"])
         self.optimizer.step()
         self.memory.after_step(batch, self.step)
-        if keep:
+        if moment.keep:
             self.picks.keep(picks, epoch=epoch, step=self.step)
 
     def _validate(self, epoch: int, main: bool, last: bool) -> float:

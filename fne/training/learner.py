@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fne.training.data import EpochPlan, Items, Pairs, Split
 from fne.training.dropout import dropout
 from fne.training.heads import DualEncoder
 from fne.training.step import Batch, clip_gradients
 from fne.utils.seeding import torch_stream
-
-if TYPE_CHECKING:
-    from fne.training.data import EpochPlan, Items, Pairs, Split
 
 Inputs = Any
 """What a learner's batch is made of; only the learner that made it looks inside."""
@@ -163,6 +161,15 @@ class HeadLearner(Learner):
         mask = better.to(next(self.model.parameters()).device)
         for name, value in self.model.state_dict().items():
             best[name][mask] = value[mask]
+
+
+def build_learner(config: dict[str, Any], seeds: Sequence[int], train: Pairs, device: torch.device) -> Learner:
+    """What a config trains on a split: heads on its features, or encoders on its pixels and tokens."""
+    if isinstance(train, Split):
+        return HeadLearner(config, seeds, train, device)
+    from fne.training.finetune.learner import FinetuneLearner
+
+    return FinetuneLearner(config, seeds, train, device)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""One training step: embed, score, select, lose, update; R replicates at once, no host sync, no loop over anchors."""
+"""One training step: select, compute the loss, record; R replicates at once, no host sync, no loop over anchors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from fne.losses.loss import Loss, positive_of
-from fne.negatives.memory.kind import EMPTY, Candidates
+from fne.negatives.memory.kind import EMPTY
 from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, draw
 from fne.study.fields import CHOOSERS
 from fne.study.plugins import Plugin, check_before_training, find, keywords
-from fne.training.context import Context, Guide
+from fne.training.context import Context
 from fne.training.data import Pairs
-from fne.training.diagnostics import Diagnostics
+from fne.training.diagnostics import Diagnostics, Picks
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,68 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rule:
-    """What is selected and what it costs: a strategy and a loss; an oracle may narrow the strategy's choice."""
+    """What is selected and what it costs: a strategy and a loss; an oracle may narrow the strategy's choice.
+
+    With ``own_pair_only`` other captions of the same image count as negatives: only the diagonal is excluded.
+    """
 
     strategy: Strategy
     loss: Loss
     oracle: str = "none"
+    own_pair_only: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands at a step, and what is looked at in it.
+
+    Args:
+        step: The global step, for the age of queue picks.
+        main: Whether the main phase has begun (only then histograms count).
+        watch: Whether to look at all candidates' weights too, which costs a few passes over (R, B, C).
+        keep: Whether to return the picks.
+    """
+
+    step: int
+    main: bool
+    watch: bool
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a rule selected in one direction, and from what; nothing here carries a gradient.
+
+    Args:
+        direction: 0: images are anchors and captions candidates; 1: the other way round.
+        similarities: (R, B, C) of anchors and candidates.
+        excluded: (R, B, C) bool, whatever the oracle.
+        positive: (R, B), each anchor's similarity with its positive.
+        selection: Of the strategy, with the oracle's positives.
+        for_loss: What the loss needs; see :class:`~fne.training.context.Context`.
+    """
+
+    direction: int
+    similarities: Tensor
+    excluded: Tensor
+    positive: Tensor
+    selection: Selection
+    for_loss: dict[str, Any]
 
 
 def same_image(anchors: Tensor, candidates: Tensor) -> Tensor:
     """(R, B, C) bool: anchor and candidate share an image id; ids (R, B) and (R, C)."""
     return anchors.unsqueeze(-1) == candidates.unsqueeze(-2)
+
+
+def exclude(context: Context, own_pair_only: bool) -> Tensor:
+    """(R, B, C) bool: candidates that are no negatives, in either direction: positives and empty slots."""
+    excluded = same_image(context.batch.image_row, context.candidates.image_row)
+    if own_pair_only:
+        excluded = torch.eye(*excluded.shape[1:], dtype=torch.bool, device=excluded.device).expand_as(excluded)
+    if context.candidates.entered is not None:
+        excluded |= (context.candidates.image_row == EMPTY).unsqueeze(-2)
+    return excluded
 
 
 class Step:
@@ -55,195 +107,107 @@ class Step:
     def __init__(self, split: Pairs, diagnostics: Diagnostics) -> None:
         self.split, self.diagnostics = split, diagnostics
 
-    def losses(
-        self,
-        rule: Rule,
-        image: Tensor,
-        text: Tensor,
-        candidates: Candidates,
-        batch: Batch,
-        *,
-        step: int,
-        main: bool,
-        watch: bool,
-        keep: bool = False,
-        own_pair_only: bool = False,
-        past: tuple[Tensor, Tensor] | None = None,
-        guide: Guide | None = None,
-    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        """Select and lose in both directions.
-
-        Args:
-            rule: The strategy and the loss.
-            image, text: (R, B, D) online embeddings, with gradient.
-            candidates: See :class:`Candidates`.
-            batch: The pairs and the draws.
-            step: The global step, for the age of queue picks.
-            main: Whether the main phase has begun (only then histograms count).
-            own_pair_only: Exclude the diagonal only, so that other captions of the same image count as negatives.
-            watch: Whether to look at all candidates' weights too, which costs a few passes over (R, B, C).
-            past, guide: See :class:`~fne.training.context.Context`.
-            keep: Whether to return the picks.
+    def losses(self, rule: Rule, context: Context, moment: Moment) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Select, compute the loss and record, in both directions.
 
         Returns:
             The loss (R,), summed over both directions and divided by B, and, when they are kept, the picks per
             direction: every column of the log of picks but seed, epoch and step, and ``picked``; (R, B) each.
         """
-        picks: list[dict[str, Tensor]] = []
+        image, rows = context.image, context.batch.image_row
         with torch.no_grad():
-            excluded = same_image(batch.image_row, candidates.image_row)
-            if own_pair_only:
-                excluded = torch.eye(*excluded.shape[1:], dtype=torch.bool, device=excluded.device).expand_as(excluded)
-            if candidates.entered is not None:
-                excluded |= (candidates.image_row == EMPTY).unsqueeze(-2)
-            if main:
-                online = image @ text.transpose(-1, -2)
-                rule.strategy.observe(online, same_image(batch.image_row, batch.image_row))
-        context = Context(batch, candidates, past, guide)
-        total = torch.zeros(image.shape[0], device=image.device)
-        for direction, (anchors, others) in enumerate(((image, candidates.text), (text, candidates.image))):
-            with torch.no_grad():
-                similarities = anchors @ others.transpose(-1, -2)
-                uniform = batch.uniform[:, direction]
-                barred = excluded
-                if rule.oracle != "none":
-                    known = self._known(direction, similarities, candidates, batch)
-                    barred = exclude_by_truth(rule.oracle, excluded, known)
-                match = None
-                if rule.oracle == "relabel":
-                    match = draw_positive(excluded, known, batch.relabel[:, direction])
-                positive = positive_of(similarities, match)
-                wanted = context.parts({*rule.strategy.needs, *rule.loss.needs}, direction)
-                for_loss = {name: wanted[name] for name in rule.loss.needs}
-                selection = rule.strategy.select(
-                    similarities, barred, positive, uniform, **{name: wanted[name] for name in rule.strategy.needs}
-                )
-                if match is not None:
-                    selection = replace(selection, positive_index=match)
-            per_anchor = rule.loss(anchors, others, selection, **for_loss)
+            excluded = exclude(context, rule.own_pair_only)
+            if moment.main:
+                rule.strategy.observe(image @ context.text.transpose(-1, -2), same_image(rows, rows))
+        total, kept = torch.zeros(image.shape[0], device=image.device), []
+        for direction in range(2):
+            choice = self.select(rule, direction, excluded, context)
+            per_anchor = self.compute_loss(rule.loss, choice, context)
             total = total + per_anchor.sum(dim=-1)
-            with torch.no_grad():
-                index, picked = selection.index, selection.valid
-                if index is None:
-                    shares = rule.loss.shares(similarities, positive, selection, **for_loss)
-                    index, picked = draw(shares, uniform), (shares > 0).any(dim=-1)
-                rows = self._rows(direction, index, candidates, batch)
-                chosen = similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-                false_negative = self.split.false_negative(*rows) & picked
-                self._record(
-                    direction,
-                    rule.loss.at_collapse(selection, **for_loss),
-                    selection,
-                    per_anchor,
-                    chosen,
-                    positive,
-                    picked,
-                    false_negative,
-                    index,
-                    candidates,
-                    step,
-                )
-                if main:
-                    self.diagnostics.add_histogram("picks", direction, chosen, picked)
-                    self.diagnostics.add_histogram("false_negatives", direction, chosen, false_negative)
-                if watch:
-                    self._watch(direction, selection, similarities, excluded, candidates, batch, main)
-                if keep:
-                    found = (selection, index, chosen, positive, picked)
-                    picks.append(self._picks(direction, *found, candidates, batch, step))
-        return total / image.shape[1], picks
+            picks = self.record(rule.loss, choice, per_anchor, context, moment)
+            if moment.keep:
+                kept.append(self._columns(picks, choice.selection, moment.step))
+        return total / image.shape[1], kept
 
-    def _known(self, direction: int, similarities: Tensor, candidates: Candidates, batch: Batch) -> Tensor:
-        """(R, B, C) bool: candidates known to be relevant to their anchor, own pairs included."""
-        if direction == 0:
-            image, caption = batch.image_row.unsqueeze(-1), candidates.caption_row.unsqueeze(-2)
-        else:
-            image, caption = candidates.image_row.unsqueeze(-2), batch.caption_row.unsqueeze(-1)
-        return self.split.false_negative(image.expand_as(similarities), caption.expand_as(similarities))
+    @torch.no_grad()
+    def select(self, rule: Rule, direction: int, excluded: Tensor, context: Context) -> Choice:
+        """What the rule selects in one direction, under its oracle."""
+        anchors, others = context.embeddings(direction)
+        similarities, uniform = anchors @ others.transpose(-1, -2), context.batch.uniform[:, direction]
+        by_truth, match = self._ask(rule.oracle, direction, excluded, context)
+        positive = positive_of(similarities, match)
+        parts = context.parts({*rule.strategy.needs, *rule.loss.needs}, direction)
+        for_strategy, for_loss = ({name: parts[name] for name in one.needs} for one in (rule.strategy, rule.loss))
+        selection = rule.strategy.select(similarities, by_truth, positive, uniform, **for_strategy)
+        if match is not None:
+            selection = replace(selection, positive_index=match)
+        return Choice(direction, similarities, excluded, positive, selection, for_loss)
 
-    def _rows(self, direction: int, index: Tensor, candidates: Candidates, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(image row, caption row) of each picked pair, (R, B) each."""
-        if direction == 0:
-            return batch.image_row, candidates.caption_row.gather(-1, index)
-        return candidates.image_row.gather(-1, index), batch.caption_row
+    def _ask(self, oracle: str, direction: int, excluded: Tensor, context: Context) -> tuple[Tensor, Tensor | None]:
+        """What an oracle excludes (R, B, C), and the positives (R, B) that it draws, if it draws any."""
+        if oracle == "none":
+            return excluded, None
+        known, draws = self.split.false_negative(*context.pairs(direction)), context.batch.relabel[:, direction]
+        match = draw_positive(excluded, known, draws) if oracle == "relabel" else None
+        return exclude_by_truth(oracle, excluded, known), match
 
-    def _record(
-        self,
-        direction: int,
-        at_collapse: Tensor,
-        selection: Selection,
-        per_anchor: Tensor,
-        chosen: Tensor,
-        positive: Tensor,
-        picked: Tensor,
-        false_negative: Tensor,
-        index: Tensor,
-        candidates: Candidates,
-        step: int,
-    ) -> None:
-        add = self.diagnostics.add
-        self.diagnostics.add_picks(direction, chosen, false_negative, positive, picked)
-        add("loss", direction, per_anchor)
-        add("at_collapse", direction, at_collapse)
-        add("contributing", direction, per_anchor > 0)
-        add("anchors", direction, torch.ones_like(picked))
-        if selection.fallback is not None:
-            add("fallback", direction, selection.fallback)
-        if candidates.entered is not None:
-            entered = candidates.entered.gather(-1, index)
-            queued = picked & (entered >= 0)
-            add("from_queue", direction, queued)
-            add("age", direction, (step - entered).masked_fill(~queued, 0))
+    def compute_loss(self, loss: Loss, choice: Choice, context: Context) -> Tensor:
+        """(R, B): the loss of each anchor, with gradient."""
+        return loss(*context.embeddings(choice.direction), choice.selection, **choice.for_loss)
 
-    def _watch(
-        self,
-        direction: int,
-        selection: Selection,
-        similarities: Tensor,
-        excluded: Tensor,
-        candidates: Candidates,
-        batch: Batch,
-        main: bool,
-    ) -> None:
-        self.diagnostics.add_weights(direction, selection, excluded)
+    @torch.no_grad()
+    def record(self, loss: Loss, choice: Choice, per_anchor: Tensor, context: Context, moment: Moment) -> Picks:
+        """Add one direction to the diagnostics, and return its picks."""
+        picks, selection = self._picks(loss, choice, context), choice.selection
+        at_collapse = loss.at_collapse(selection, **choice.for_loss)
+        self.diagnostics.add_losses(choice.direction, per_anchor, at_collapse, selection.fallback)
+        self.diagnostics.add_picks(picks, moment.step, histogram=moment.main)
+        if moment.watch:
+            self._watch(choice, context, moment.main)
+        return picks
+
+    def _picks(self, loss: Loss, choice: Choice, context: Context) -> Picks:
+        """The picks of a selection; a dense loss, which has none, draws them by its shares of the gradient."""
+        index, picked = choice.selection.index, choice.selection.valid
+        if index is None:
+            shares = loss.shares(choice.similarities, choice.positive, choice.selection, **choice.for_loss)
+            index, picked = draw(shares, context.batch.uniform[:, choice.direction]), (shares > 0).any(dim=-1)
+        similarity = choice.similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+        rows, entered = context.pairs(choice.direction, index), context.candidates.entered
+        false_negative = self.split.false_negative(*rows) & picked
+        entered = None if entered is None else entered.gather(-1, index)
+        return Picks(choice.direction, index, picked, rows, similarity, choice.positive, false_negative, entered)
+
+    def _watch(self, choice: Choice, context: Context, main: bool) -> None:
+        direction, excluded, add = choice.direction, choice.excluded, self.diagnostics.add_histogram
+        self.diagnostics.add_weights(direction, choice.selection, excluded)
         if main and self.split.truth is not None:
-            known = self._known(direction, similarities, candidates, batch)
-            self.diagnostics.add_histogram("candidates", direction, similarities, ~excluded)
-            self.diagnostics.add_histogram("candidate_false_negatives", direction, similarities, known & ~excluded)
+            known = self.split.false_negative(*context.pairs(direction))
+            add("candidates", direction, choice.similarities, ~excluded)
+            add("candidate_false_negatives", direction, choice.similarities, known & ~excluded)
 
-    def _picks(
-        self,
-        direction: int,
-        selection: Selection,
-        index: Tensor,
-        chosen: Tensor,
-        positive: Tensor,
-        picked: Tensor,
-        candidates: Candidates,
-        batch: Batch,
-        step: int,
-    ) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _columns(self, picks: Picks, selection: Selection, step: int) -> dict[str, Tensor]:
         def at(values: Tensor | None) -> Tensor:
             if values is None:
-                return torch.full_like(chosen, torch.nan)
-            return values.gather(-1, index.unsqueeze(-1)).squeeze(-1).float()
+                return torch.full_like(picks.similarity, torch.nan)
+            return values.gather(-1, picks.index.unsqueeze(-1)).squeeze(-1).float()
 
-        rows = self._rows(direction, index, candidates, batch)
-        anchor, candidate = rows if direction == 0 else rows[::-1]
-        entered = torch.full_like(anchor, -1) if candidates.entered is None else candidates.entered.gather(-1, index)
+        anchor, candidate = picks.rows if picks.direction == 0 else picks.rows[::-1]
+        entered = torch.full_like(anchor, -1) if picks.entered is None else picks.entered
         queued = entered >= 0
         return {
             "anchor": anchor,
             "candidate": candidate,
-            "similarity": chosen,
-            "positive_similarity": positive,
+            "similarity": picks.similarity,
+            "positive_similarity": picks.positive,
             "posterior": at(selection.posterior),
             "weight": at(selection.weights),
             "from_queue": queued,
             "age": (step - entered).masked_fill(~queued, -1),
-            "false_negative": self.split.verdict(*rows),
-            "picked": picked & (candidate >= 0),
-            "direction": torch.full_like(anchor, direction),
+            "false_negative": self.split.verdict(*picks.rows),
+            "picked": picks.picked & (candidate >= 0),
+            "direction": torch.full_like(anchor, picks.direction),
         }
 
 
@@ -281,4 +245,5 @@ def warmup_rule(config: dict[str, Any]) -> Rule:
     from fne.negatives.hardest import HardestNegative
 
     strategy = {"all": AllNegatives, "hardest": HardestNegative}[config["warmup"]["rule"]]()
-    return Rule(strategy, TripletLoss(margin=config["warmup"]["margin"]))
+    loss = TripletLoss(margin=config["warmup"]["margin"])
+    return Rule(strategy, loss, own_pair_only=config["warmup"].get("mask") == "diagonal")

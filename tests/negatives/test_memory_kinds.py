@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,17 +22,19 @@ def watched(memory: dict, **sections: dict) -> tuple[Engine, list[dict]]:
     engine = Engine(toy.config(**HARDEST | sections, memory=memory), [0, 7], toy.split(), toy.split(seed=5), CPU)
     seen, original = [], engine.step_of.losses
 
-    def spy(rule, image, text, candidates, batch, *, watch, keep, **more):
+    def spy(rule, context, moment):
+        image, text, batch, candidates = context.image, context.text, context.batch, context.candidates
         behind = torch.cat([candidates.image[:, BATCH:], candidates.text[:, BATCH:]]).sum()
         found = torch.autograd.grad(behind, (image, text), retain_graph=True) if behind.requires_grad else ()
         assert all(not gradient.any() for gradient in found), "what is remembered carries no gradient"
         weights = {name: value.double().clone() for name, value in engine.model.state_dict().items()}
         seen.append(
-            {"candidates": candidates, "image": image, "text": text, "batch": batch, "weights": weights, **more}
+            {"candidates": candidates, "image": image, "text": text, "batch": batch, "weights": weights}
+            | {"main": moment.main}
         )
-        losses, picks = original(rule, image, text, candidates, batch, watch=True, keep=True, **more)
+        losses, picks = original(rule, context, replace(moment, watch=True, keep=True))
         seen[-1]["picks"] = [{**found} for found in picks]
-        return losses, picks if keep else []
+        return losses, picks if moment.keep else []
 
     engine.step_of.losses = spy
     engine.run(lambda score: None)

@@ -29,13 +29,13 @@ def engine_of(
     found: list[dict] = []
     losses = engine.step_of.losses
 
-    def watched(*args, **kwargs):
-        total, picks = losses(*args, **{**kwargs, "keep": True})
-        if kwargs["main"]:
+    def watched(rule, context, moment):
+        total, picks = losses(rule, context, dataclasses.replace(moment, keep=True))
+        if moment.main:
             found.extend({name: value.clone() for name, value in one.items()} for one in picks)
-            found[-1]["candidates"] = args[3]
-            found[-1]["batch"] = args[4]
-        return total, picks if kwargs["keep"] else []
+            found[-1]["candidates"] = context.candidates
+            found[-1]["batch"] = context.batch
+        return total, picks if moment.keep else []
 
     engine.step_of.losses = watched
     engine.run(lambda score: None)
@@ -125,10 +125,11 @@ def test_relabel_trains_on_drawn_positives() -> None:
     engine = Engine(toy.config(train={"batch_size": 40}, **rule), [0, 1], toy.split(seed=3), toy.split(seed=5), CPU)
     losses, seen = engine.step_of.losses, []
 
-    def watched(rule, image, text, candidates, batch, **kwargs):
-        total, picks = losses(rule, image, text, candidates, batch, **{**kwargs, "keep": True})
-        if kwargs["main"]:
-            seen.append((total.detach(), picks, image.detach(), text.detach(), candidates, batch))
+    def watched(rule, context, moment):
+        total, picks = losses(rule, context, dataclasses.replace(moment, keep=True))
+        if moment.main:
+            image, text = context.image.detach(), context.text.detach()
+            seen.append((total.detach(), picks, image, text, context.candidates, context.batch))
         return total, picks
 
     engine.step_of.losses = watched

@@ -82,12 +82,12 @@ def seen_by(sections) -> tuple[Engine, list]:
     losses, select, loss = engine.step_of.losses, engine.rule.strategy.select, type(engine.rule.loss).__call__
     found: list[dict] = []
 
-    def spy_losses(rule, image, text, candidates, batch, **kwargs):
-        if kwargs["main"]:
+    def spy_losses(rule, context, moment):
+        if moment.main:
             encoder = getattr(engine.memory, "encoder", None)
             weights = {k: v.clone() for k, v in encoder.state_dict().items()} if encoder else None
-            found.append({"batch": batch, "candidates": candidates, "given": [], "momentum": weights})
-        return losses(rule, image, text, candidates, batch, **kwargs)
+            found.append({"batch": context.batch, "candidates": context.candidates, "given": [], "momentum": weights})
+        return losses(rule, context, moment)
 
     def spy_select(*args, **kwargs):
         found[-1]["given"].append(kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,8 +153,8 @@ def test_the_loss_of_a_step_equals_plain_loops() -> None:
     seen = []
     original = engine.step_of.losses
 
-    def spy(*args, **kwargs):
-        losses, kept = original(*args, **{**kwargs, "keep": True})
+    def spy(rule, context, moment):
+        losses, kept = original(rule, context, replace(moment, keep=True))
         seen.append((losses.detach().clone(), kept))
         return losses, kept
 
@@ -314,9 +315,9 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
     expected: dict[tuple[int, int, str, int], list[int]] = {}
     original = engine.step_of.losses
 
-    def spy(*args, main, keep, step, **kwargs):
-        losses, kept = original(*args, main=main, keep=True, step=step, **kwargs)
-        for direction, found in enumerate(kept if main else []):
+    def spy(rule, context, moment):
+        losses, kept = original(rule, context, replace(moment, keep=True))
+        for direction, found in enumerate(kept if moment.main else []):
             for r in range(2):
                 for i in range(found["anchor"].shape[1]):
                     if not found["picked"][r, i]:
@@ -325,11 +326,11 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
                     image, caption = (anchor, candidate) if direction == 0 else (candidate, anchor)
                     truth = int(engine.train.truth[caption, image // 8]) >> (image % 8) & 1
                     at = math.floor((float(found["similarity"][r, i]) + 1) / 0.05)
-                    epoch = step // engine.steps
+                    epoch = moment.step // engine.steps
                     count = expected.setdefault((r, epoch, ("i2t", "t2i")[direction], min(39, at)), [0, 0])
                     count[0] += 1
                     count[1] += truth
-        return losses, kept if keep else []
+        return losses, kept if moment.keep else []
 
     engine.step_of.losses = spy
     engine.run(lambda score: None)

@@ -23,10 +23,10 @@ from fne.negatives.semi_hard import SemiHardNegative
 from fne.negatives.strategy import Selection, Strategy
 from fne.negatives.topk_margin import TopKMarginPos
 from fne.negatives.topk_perc import TopKPercPos
-from fne.training.context import Guide
+from fne.training.context import Context, Guide
 from fne.training.data import Items, Split
 from fne.training.engine import Engine
-from fne.training.step import Batch, Rule
+from fne.training.step import Batch, Moment, Rule
 from tests.training import toy
 
 CPU = torch.device("cpu")
@@ -91,8 +91,8 @@ def run(
     guide.text.scatter_(1, captions.unsqueeze(-1).expand(-1, -1, dim), sides[1])
     watched = Watched(loss)
     step = Engine(toy.config(), [0, 1], split, split, CPU).step_of
-    rule, phase = Rule(strategy, watched, oracle), {"step": 0, "main": True, "watch": True, "keep": True}
-    losses, _ = step.losses(rule, *online, candidates, batch, **phase, guide=guide)
+    context = Context(*online, batch, candidates, guide=guide)
+    losses, _ = step.losses(Rule(strategy, watched, oracle), context, Moment(0, main=True, watch=True, keep=True))
     losses.sum().backward()
     found = []
     for anchors, items, selection, value in watched.seen:

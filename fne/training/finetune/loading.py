@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from fne.training.data import Pairs
 from fne.training.finetune.captions import clean
 from fne.training.finetune.images import Transform
 from fne.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from fne.training.learner import Learner
 
 CAPTIONS_AT_ONCE = 256
 ALIKE = 32
@@ -109,11 +106,6 @@ class PixelSplit(Pairs):
         files = [manifest.root / manifest.image_files[row] for row in view.image_rows]
         tokens = Tokens.of(view.texts, encoder, common.pop("cleaned"), common.pop("padded"))
         return cls(files=files, tokens=tokens, **common, **cls.fields(view, truth, device))
-
-    def learner(self, config: dict[str, Any], seeds: Sequence[int], device: torch.device) -> Learner:
-        from fne.training.finetune.learner import FinetuneLearner
-
-        return FinetuneLearner(config, seeds, self, device)
 
     def batches(self, jobs: Iterable[Job], device: torch.device, workers: int | None = None) -> Iterator[Loaded]:
         """Load jobs in order, ahead of their use, onto a device; pixels are still bytes there.

@@ -116,7 +116,7 @@ from pathlib import Path
 import torch
 from fne.study.api import load_study, parse_set
 from fne.training.distributed import World, joined
-from fne.training import run as job
+from fne.steps import train as job
 root = Path(sys.argv[1])
 study = load_study("tiny", parse_set(sys.argv[4:]), root)
 torch.set_num_threads(1)
