@@ -87,7 +87,7 @@ def test_sigkill_at_a_random_step_and_resume_is_bit_equal(world, variant, tmp_pa
     os.symlink(root / "ablations", other / "ablations")
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from fne.study.api import load_study\nfrom fne.training import engine, run\n"
+        "from fne.study.api import load_study\nfrom fne.steps import train as run\nfrom fne.training import engine\n"
         "slow = engine.Engine._step\n"
         "def step(self, *a, **k):\n    slow(self, *a, **k); time.sleep(0.05)\n"
         "engine.Engine._step = step\nroot = Path(sys.argv[1])\n"
