@@ -13,6 +13,7 @@ from fne.data.coco_relevance import SOURCE
 from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.sources import SOURCES
 from fne.negatives.catalog import MEMORY_OPTIONS
+from fne.protocols import PROTOCOLS, RELEVANCE
 from fne.study.fields import CHOOSERS, OPTION, flatten
 from fne.study.plugins import Plugin, find
 from fne.study.problems import Problems
@@ -205,8 +206,7 @@ FLAT_KEYS = {
     "annotations": "data.annotations",
     "crowdflower": "data.judgements.crowdflower",
     "expert": "data.judgements.expert",
-    "eccv": "evaluation.relevance.eccv",
-    "cxc": "evaluation.relevance.cxc",
+    **dict(zip(RELEVANCE, RELEVANCE_KEYS, strict=True)),
     "sits": "audit.sits",
     "image_encoder": "encoders.image.checkpoint",
     "text_encoder": "encoders.text.checkpoint",
@@ -253,11 +253,12 @@ def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, co
     Raises:
         UserError: It is about COCO's test split and the data are not; or (``complete``) it lacks its relevance files.
     """
-    if protocol in ("own", "truth"):
+    if not PROTOCOLS[protocol].coco:
         return
     if flat["data.dataset"] != "coco":
         problem = f"is about COCO's test split; data.dataset is {flat['data.dataset']!r}"
-        raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=["own", "truth"])
+        allowed = [name for name, one in PROTOCOLS.items() if not one.coco]
+        raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=allowed)
     key = f"evaluation.relevance.{protocol}"
     if complete and key in RELEVANCE_KEYS and flat[key] is None:
         hint = f"give it: {how_to_give(key)}; {SOURCE}"
