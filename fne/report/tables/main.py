@@ -80,8 +80,8 @@ def main_table(study: StudyResults) -> Table:
         Column("p (Holm)", primary, f"{tested(study)}, corrected over the variants"),
     ]
     columns += [
-        Column(one.label, f"{BLOCKS[protocol].label} (i2t / t2i)", " / ".join(map(DIRECTION_NAMES.get, one.directions)))
-        for protocol, one in ((protocol, METRICS[metric]) for protocol, metric in further)
+        Column(one.label, f"{BLOCKS[name].label} (i2t / t2i)", " / ".join(DIRECTION_NAMES[d] for d in one.directions))
+        for name, one in ((protocol, METRICS[metric]) for protocol, metric in further)
     ]
     known = truth_is_known(study)
     if known:
