@@ -13,7 +13,7 @@ from fne.data.coco_relevance import SOURCE
 from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.sources import SOURCES
 from fne.negatives.catalog import MEMORY_OPTIONS
-from fne.protocols import PROTOCOLS, RELEVANCE
+from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
 from fne.study.fields import CHOOSERS, OPTION, flatten
 from fne.study.plugins import Plugin, find
 from fne.study.problems import Problems
@@ -150,7 +150,7 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         misfit("warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs, which is {epochs}")
     if flat["train.schedule"] == "milestones" and flat["train.milestones"][-1] >= epochs:
         misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
-    if not {1, 5, 10} <= set(flat["evaluation.ks"]):
+    if not {*RSUM_KS} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
     strategy, projection = find("negatives", flat["negatives.strategy"]), flat["finetune.projection"]
     for key, entry in (("negatives.strategy", strategy), ("loss.kind", find("loss", flat["loss.kind"]))):

@@ -279,7 +279,7 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
                 f"give a p below {floor:.3g} ({min(floor * family, 1):.3g} after Holm)"
                 + (", so read the intervals and the points." if interval_phrase(study) else ", so read the points.")
             )
-    notes += [f"{BLOCKS[name].note}; i2t / t2i." for name in sorted(further, key=TRUTH.__eq__)]
+    notes += [f"{BLOCKS[name].note}; i2t / t2i." for name in sorted(further, key=lambda name: name == TRUTH)]
     if TRUTH in further and (kind := truth_kind(study, "test")):
         notes[-1] += f" On the test split {TRUTH_WORDS[kind]}."
     partly = [name for name in further if study.protocols[name]["relevance"] not in ("own", "exact")]
