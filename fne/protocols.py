@@ -1,10 +1,12 @@
-"""Protocols: what is retrieved, from what, and what counts as right; a fingerprint goes with every number.
+"""Retrieval metrics and protocols: what is computed, what is retrieved from what, what counts as right, in what words.
 
-``own`` is the field's protocol (``flickr30k_1k``, ``coco_5k``): only an image's own captions are right (R@1, R@5,
-R@10, their sum, median rank). ``coco_1k_5fold`` is the same within each of five consecutive blocks of COCO's test
-split, queries and gallery, and then the mean of the five. ``truth`` counts every pair that is known to be relevant
-(mAP@R, R-Precision, P@1), for the queries whose relevant items are known; ``eccv`` (mAP@R, R-Precision, R@1) and
-``cxc`` (R@1, R@5, R@10) what a relevance file lists, for its queries. All but the blocks search the whole other side
+All that the rest of the package knows of a metric or a protocol stands here; how a metric is computed, in
+``fne.evaluation.metrics``. A fingerprint goes with every number.
+
+``own`` is the field's protocol (``flickr30k_1k``, ``coco_5k``): only an image's own captions are right.
+``coco_1k_5fold`` is the same within each of five consecutive blocks of COCO's test split, queries and gallery, and then
+the mean of the five. ``truth`` counts every pair that is known to be relevant, for the queries whose relevant items are
+known; ``eccv`` and ``cxc`` what a relevance file lists, for its queries. All but the blocks search the whole other side
 of the split.
 """
 
@@ -13,36 +15,119 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from fne.utils.errors import bad_input
 
+if TYPE_CHECKING:
+    import numpy as np
+
 DIRECTIONS = ("i2t", "t2i")
-OWN, TRUTH, FOLDED, ECCV, CXC = "own", "truth", "coco_1k_5fold", "eccv", "cxc"
-RELEVANCE = (ECCV, CXC)
-"""Protocols that are read from relevance files; see ``fne.data.coco_relevance``."""
-WITH_RSUM = (OWN, FOLDED)
-TRUTH_METRICS = ("map_at_r", "r_precision", "p1")
-METRICS = {
-    OWN: ("rsum", "r1", "r5", "r10"),
-    FOLDED: ("rsum", "r1", "r5", "r10"),
-    TRUTH: TRUTH_METRICS,
-    ECCV: ("map_at_r", "r_precision", "r1"),
-    CXC: ("r1", "r5", "r10"),
-}
-"""What a study may declare as its primary metric, per protocol."""
+DIRECTION_NAMES = {"i2t": "image → text", "t2i": "text → image", "both": "both directions"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is to be known of a metric; files hold fractions, tables percent, and both hold ranks as they are."""
+
+    label: str
+    meaning: str = ""  # what the label does not say
+    top: int | None = 1  # its largest value, a fraction; None: it is a rank
+    directed: bool = True  # each direction has one, or else both together
+    higher_is_better: bool = True
+    per_relevant: bool = False  # divides by the number of relevant items, so that unknown ones move it either way
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The directions under which its values stand."""
+        return DIRECTIONS if self.directed else ("both",)
+
+    @property
+    def scale(self) -> int:
+        """What a stored value is multiplied by to be shown."""
+        return 1 if self.top is None else 100
+
+
 RSUM_KS = (1, 5, 10)
+RECALLS = tuple(f"r{k}" for k in RSUM_KS)
+"""What is summed to ``rsum``, over both directions."""
+MEDIAN_RANK = "median_rank"
+"""A median of ranks: no mean over queries, so no image has a part in it."""
+METRICS = {
+    **{f"r{k}": Metric(f"R@{k}", "recall") for k in RSUM_KS},
+    "rsum": Metric("rsum", "sum of six recalls", top=6, directed=False),
+    MEDIAN_RANK: Metric("median rank", top=None, higher_is_better=False),
+    "map_at_r": Metric("mAP@R", per_relevant=True),
+    "r_precision": Metric("R-Precision", per_relevant=True),
+    "p1": Metric("P@1"),
+}
+"""In the order in which tables have them."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is to be known of a protocol; with all of :data:`RECALLS`, it has recall at each of ``evaluation.ks``."""
+
+    metrics: tuple[str, ...]
+    right: str  # what counts as right, in a phrase
+    label: str = ""  # heads its columns
+    note: str = ""  # what a table says of them
+    coco: bool = False  # of COCO's test split alone
+    queries: Mapping[str, int] | None = None  # of its published relevance files; only such scores bear its bare name
+
+    @property
+    def primaries(self) -> tuple[str, ...]:
+        """What a study may declare as its primary metric."""
+        return tuple(name for name in self.metrics if METRICS[name].top and METRICS[name].higher_is_better)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the main table shows, metrics of both directions together last."""
+        return tuple(sorted(self.primaries, key=lambda name: not METRICS[name].directed))
+
+
+OWN, TRUTH, FOLDED, ECCV, CXC = "own", "truth", "coco_1k_5fold", "eccv", "cxc"
+PROTOCOLS = {
+    OWN: Protocol(("rsum", *RECALLS, MEDIAN_RANK), "only the image's own captions are right"),
+    FOLDED: Protocol(
+        ("rsum", *RECALLS, MEDIAN_RANK), "only the image's own captions are right, mean of five blocks of 1 000 images",
+        "COCO 1K, five folds", "COCO 1K: the mean over five consecutive blocks of 1,000 test images, each searched on "
+        "its own. The blocks are no seeds: their spread says nothing about training again", coco=True,
+    ),
+    TRUTH: Protocol(
+        ("map_at_r", "r_precision", "p1"), "every known relevant pair is right", "All true matches",
+        "Against all true matches: every relevant item counts, not only the image's own captions",
+    ),
+    ECCV: Protocol(
+        ("map_at_r", "r_precision", "r1"), "every pair that ECCV Caption lists is right", "ECCV Caption",
+        "ECCV Caption: every pair verified as a match is right (Chun et al. 2022), for its queries, in the whole "
+        "gallery of COCO 5K", coco=True, queries={"i2t": 1261, "t2i": 1332},
+    ),
+    CXC: Protocol(
+        RECALLS, "every pair that Crisscrossed Captions lists is right", "CxC",
+        "CxC: every pair that people rated as a match is right (Parekh et al. 2021), for its queries, in the whole "
+        "gallery of COCO 5K", coco=True, queries={"i2t": 5000, "t2i": 24_972},
+    ),
+}  # fmt: skip
+RELEVANCE = tuple(name for name, one in PROTOCOLS.items() if one.queries is not None)
+"""Protocols that are read from relevance files; each has the config key ``evaluation.relevance.<protocol>``."""
+WITH_RSUM = tuple(name for name, one in PROTOCOLS.items() if "rsum" in one.metrics)
 FOLDS = 5
 PRECISION = "float64 products rounded to float32"
 """How similarities are made for ranking; see ``fne.evaluation.ranking``."""
 FIRST_CAPTIONS = {"coco": 5}
 """Captions per image that the field ranks: a few images of COCO have six or seven, and every published number on the
 25,000 captions of its test split is of the first five."""
-_QUERIES = {ECCV: {"i2t": 1261, "t2i": 1332}, CXC: {"i2t": 5000, "t2i": 24_972}}
-"""Queries of the published relevance files: only such scores bear a protocol's bare name."""
 _NAMES = {("flickr8k", 1000): "flickr8k_1k", ("flickr30k", 1000): "flickr30k_1k", ("coco", 5000): "coco_5k"}
+NAME_WORDS = {"flickr30k_1k": "Flickr30K 1K", "flickr8k_1k": "Flickr8k 1K", FOLDED: "COCO 1K, 5 folds",
+              "coco_5k": "COCO 5K"}  # fmt: skip
+"""Names of protocols as papers print them."""
+
+
+def metric_of(name: str) -> Metric:
+    """A metric by its id; one that is not listed, such as recall at another cut-off, is a fraction named by its id."""
+    return METRICS.get(name) or Metric(name)
 
 
 def display_name(dataset: str, split: str, n_images: int, n_captions: int) -> str:
@@ -53,6 +138,8 @@ def display_name(dataset: str, split: str, n_images: int, n_captions: int) -> st
 
 def fold_bounds(n_images: int) -> np.ndarray:
     """(6,) where each of the five consecutive blocks of images begins, and the last one ends."""
+    import numpy as np
+
     return np.arange(FOLDS + 1) * n_images // FOLDS
 
 
@@ -71,7 +158,7 @@ def describe(
     """Everything about a protocol that a model does not decide, short of the tie rule (see :func:`finish`).
 
     Args:
-        protocol: One of :data:`METRICS`.
+        protocol: One of :data:`PROTOCOLS`.
         dataset, split: Names.
         image_ids, caption_ids: Ids of the split, in order.
         caption_image: (M,) position of every caption's image.
@@ -80,11 +167,13 @@ def describe(
         relevance: Where ``pairs`` come from: ``own``, the kind of truth, or the digest of relevance files.
         outside: Per direction the query of every positive that is not in the gallery.
     """
+    import numpy as np
+
     per_image = np.bincount(caption_image, minlength=len(image_ids))
     name = display_name(dataset, split, len(image_ids), len(caption_ids))
     folds = FOLDS if protocol == FOLDED else 1
     queries = {d: len(np.unique(pairs[d][:, column])) for column, d in enumerate(DIRECTIONS)}
-    bare = protocol == FOLDED or (name == "coco_5k" and queries == _QUERIES.get(protocol))
+    bare = protocol == FOLDED or (name == "coco_5k" and queries == PROTOCOLS[protocol].queries)
     beyond = outside or dict.fromkeys(DIRECTIONS, np.zeros(0))
     content = [np.ascontiguousarray(part[d], dtype="<i4").tobytes() for d in DIRECTIONS for part in (pairs, beyond)]
     return {

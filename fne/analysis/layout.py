@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fne.protocols import DIRECTIONS, RSUM_KS, WITH_RSUM
+from fne.protocols import DIRECTIONS, RECALLS, WITH_RSUM
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED
 
@@ -74,7 +74,7 @@ def load(files: Sequence[Path]) -> Layout:
         protocol, direction, metric = name.split("/")
         columns[protocol, direction, metric] = (*per_image(sums, count), int(count.sum()))
     for protocol in WITH_RSUM:
-        parts = [columns.get((protocol, d, f"r{k}")) for d in DIRECTIONS for k in RSUM_KS]
+        parts = [columns.get((protocol, d, recall)) for d in DIRECTIONS for recall in RECALLS]
         if None not in parts:
             queries = sum(columns[protocol, d, "r1"][2] for d in DIRECTIONS)
             columns[protocol, "both", "rsum"] = (sum(p[0] for p in parts), sum(p[1] for p in parts), queries)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.analysis.proportion import method, share
+from fne.protocols import DIRECTIONS
 from fne.study.min_seeds import MIN_SEEDS
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def agreement(first: str, second: str, one: Keyed, other: Keyed) -> list[dict[st
     group, left, right = _joined(one, other)
     same, expected = left == right, _expected(group, left, right)
     rows = []
-    for direction in ("i2t", "t2i", "both"):
+    for direction in (*DIRECTIONS, "both"):
         kept = np.ones(len(group), bool) if direction == "both" else (group & 1) == int(direction == "t2i")
         seeds, place = np.unique(group[kept] >> 32, return_inverse=True)
         if not len(seeds):

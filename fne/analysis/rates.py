@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.analysis.proportion import method, share
+from fne.protocols import DIRECTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIRECTIONS = ("i2t", "t2i")
 GAP_WIDTH = 0.05
 ROUNDING = 1e-6
 """A gap this little below the end of a bin is on it: an exact twin of the positive has the gap 0 up to rounding."""

@@ -11,7 +11,7 @@ ECCV 2020 and ECCV Caption (Chun et al., ECCV 2022).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,11 +100,10 @@ def expected_hit(greater: np.ndarray, group: np.ndarray, positives: np.ndarray, 
     return 1.0 - miss
 
 
-def hits(groups: TieGroups, ks: Sequence[int]) -> dict[str, np.ndarray]:
-    """Recall@K as the field defines it, a hit rate: is any positive in the first K? ``r<k>`` -> (Nq,)."""
+def hits(groups: TieGroups, k: int) -> np.ndarray:
+    """Recall@K as the field defines it, a hit rate, (Nq,): is any positive in the first K?"""
     first = groups.first
-    greater, size, positives = groups.greater[first], groups.size[first], groups.positives[first]
-    return {f"r{k}": expected_hit(greater, size, positives, k) for k in ks}
+    return expected_hit(groups.greater[first], groups.size[first], groups.positives[first], k)
 
 
 def best_rank(groups: TieGroups) -> np.ndarray:
@@ -137,6 +136,15 @@ def r_precision(groups: TieGroups) -> np.ndarray:
     """R-Precision per query, (Nq,): relevant share of the first R places, R the number of positives."""
     value = _places_within_r(groups) * groups.positives / groups.size
     return np.bincount(groups.query, value, len(groups.relevant)) / groups.relevant
+
+
+PER_QUERY = {"map_at_r": map_at_r, "r_precision": r_precision}
+"""Metrics of one query that are not about its first K places."""
+
+
+def of_queries(groups: TieGroups, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Metrics by their ids, (Nq,) each; ``r<k>`` and ``p1`` are hits in the first places."""
+    return {name: PER_QUERY[name](groups) if name in PER_QUERY else hits(groups, int(name[1:])) for name in names}
 
 
 def _places_within_r(groups: TieGroups) -> np.ndarray:

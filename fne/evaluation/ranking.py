@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from fne.evaluation.metrics import expected_hit
+from fne.protocols import DIRECTIONS
 
 CHUNK_ELEMENTS = 4_000_000
 """Largest similarity block held at once, in entries: 48 MB in float64 and float32 together."""
@@ -182,7 +183,7 @@ def validation_recalls(
         ``r<k>_i2t`` and ``r<k>_t2i`` for every k, and their sum ``rsum`` (at most 2 len(ks)), as fractions;
         all are NaN where an embedding is not finite, so that a diverged model can never be selected.
     """
-    names = [f"r{k}_{direction}" for direction in ("i2t", "t2i") for k in ks]
+    names = [f"r{k}_{direction}" for direction in DIRECTIONS for k in ks]
     if not is_finite(image_emb, text_emb):
         return dict.fromkeys([*names, "rsum"], float("nan"))
     image = torch.as_tensor(caption_image, dtype=torch.int64, device=image_emb.device)

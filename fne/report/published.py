@@ -12,6 +12,7 @@ import numpy as np
 
 from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REASONS, REPRODUCED, compare_with_published
 from fne.analysis.intervals import hierarchical_intervals
+from fne.protocols import DIRECTIONS
 from fne.report.text.wording import listing
 from fne.study.published import Entry
 
@@ -34,7 +35,6 @@ NO_VERDICT = {
 REASON_WORDS = REASONS | NO_VERDICT
 NAMES = {"1k_test": "flickr30k_1k"}
 """Published protocols whose name in this project's fingerprints is another one."""
-DIRECTIONS = ("i2t", "t2i")
 
 
 @dataclass(frozen=True)

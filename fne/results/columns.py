@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
-SHARE = "fraction (0 to 1; rsum 0 to 6; median_rank: a rank)"
+from fne.protocols import METRICS
+
+_OTHER = (f"{name} 0 to {one.top}" if one.top else f"{name}: a rank" for name, one in METRICS.items() if one.top != 1)
+SHARE = f"fraction ({'; '.join(['0 to 1', *_OTHER])})"
+_MEANT = ((meaning, list(names)) for meaning, names in groupby(METRICS, key=lambda name: METRICS[name].meaning))
+_NAMED = "; ".join(f"{', '.join(names)}: {meaning}" if meaning else "; ".join(names) for meaning, names in _MEANT)
 KINDS = ("text", "int", "float", "bool")
 
 
@@ -32,7 +38,7 @@ _SEED = {"seed": Column("int", "Training seed of the run; equal seeds are paired
 _KEY = {
     "protocol": Column("text", "What is retrieved from what, and what counts as right: see protocols in bundle.json."),
     "direction": Column("text", "i2t: an image is the query; t2i: a caption is; both: over the two."),
-    "metric": Column("text", "r1, r5, r10: recall; rsum: sum of six recalls; median_rank; map_at_r; r_precision; p1."),
+    "metric": Column("text", f"{_NAMED}."),
 }
 _ENDS = {
     "low": Column("float", "Lower end of the 95 % interval; empty where none could be made.", SHARE),

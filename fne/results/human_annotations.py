@@ -12,6 +12,7 @@ import numpy as np
 
 from fne.analysis.proportion import method, share
 from fne.data.truth import Truth
+from fne.protocols import DIRECTIONS
 from fne.results.runs import require_current
 from fne.study.min_seeds import MIN_SEEDS
 from fne.utils.errors import bad_input
@@ -48,7 +49,7 @@ def judged(
     order = np.argsort(places)
     places, verdict = places[order], truth.extra["judged_positive"][order] > 0
     rows, ranked = [], [_ranked(file, caption_image, trained) for file in rankings]
-    for direction in ("i2t", "t2i"):
+    for direction in DIRECTIONS:
         tops = [top for one in ranked for name, top in one.items() if name.endswith(f"/{direction}/top_ids")]
         for depth in DEPTHS if tops else ():
             clusters = int(caption_image.max()) + 1

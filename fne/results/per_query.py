@@ -11,14 +11,11 @@ import numpy as np
 
 from fne.analysis import layout
 from fne.data.ranked_captions import first_captions
-from fne.protocols import OWN, RSUM_KS
+from fne.protocols import OWN, RECALLS
 from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
     from fne.data.manifest import Manifest
-
-RANKED = tuple(f"r{k}" for k in RSUM_KS)
-"""Metrics that a query's rank tells."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,9 @@ def load(files: Sequence[Path], protocol: str, direction: str, metric: str) -> P
     ranked = direction == "t2i"
     name = f"{part}/rank" if ranked else f"{part}/{metric}"
     for block, file in zip(blocks, files, strict=True):
-        if name not in block or (ranked and metric not in RANKED):
+        if name not in block or (ranked and metric not in RECALLS):
             kept = [key for key in block if not key.endswith(("seeds", "/count", "/rank")) and "/i2t/" in key]
-            kept += [f"{OWN}/t2i/{each}" for each in RANKED if f"{OWN}/t2i/rank" in block]
+            kept += [f"{OWN}/t2i/{each}" for each in RECALLS if f"{OWN}/t2i/rank" in block]
             asked = f"{part}/{metric}"
             raise bad_input("no values per query of this metric", file=file, key="metric", value=asked, allowed=kept)
         if not np.array_equal(block[f"{part}/count"], blocks[0][f"{part}/count"]):

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from fne.results.slices import Rule
 
-DIRECTIONS = ("i2t", "t2i")
 KEY = ("variant", "metric", "direction", "protocol")
 
 

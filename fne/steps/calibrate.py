@@ -18,6 +18,7 @@ from fne.data import cxc_sits
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.negatives import maps as recalibration
+from fne.protocols import DIRECTIONS
 from fne.results.calibration_tables import SCHEMA
 from fne.study import paths
 from fne.study.api import Study, parse_block, resolve
@@ -143,7 +144,7 @@ def scored(
         sides, positive = _counted(posterior, test, mine)
         # Places within the sample: all samples of one source have the same images.
         image, owner = (np.concatenate(side) for side in zip(*(np.nonzero(s.counted) for s in mine), strict=True))
-        for side, direction in enumerate(("both",) if _alike(*sides) else ("i2t", "t2i")):
+        for side, direction in enumerate(("both",) if _alike(*sides) else DIRECTIONS):
             for kind, fitted in maps.items():
                 one = Scored(np.clip(fitted[side](sides[side]), 0.0, 1.0), positive)
                 drawn = np.full((DRAWS, len(METRICS)), np.nan)

@@ -13,6 +13,7 @@ from fne.analysis.holm import holm
 from fne.analysis.intervals import LEVEL, RESAMPLES, batched_intervals
 from fne.analysis.layout import Key, Layout
 from fne.analysis.permutation import image_floor, image_p_values, seed_p_value
+from fne.protocols import MEDIAN_RANK, RELEVANCE
 from fne.results.collect import SPLIT, Collected, collect
 from fne.results.elsewhere import COLUMNS as ELSEWHERE
 from fne.results.elsewhere import Known, row_elsewhere, variance_for
@@ -27,7 +28,6 @@ INTERVALS = ["study", "dataset", "variant", "protocol", "direction", "metric", "
 CONTRASTS = ["study", "dataset", "variant", "baseline", "protocol", "direction", "metric", "n_seeds",
              "difference", "low", "high", "p_query", "p_query_floor", "p_query_holm", "p_seed", "p_seed_floor",
              "p_seed_holm", "family", "note", *ELSEWHERE]  # fmt: skip
-MEDIAN = "median_rank"
 NAN = float("nan")
 
 
@@ -55,8 +55,8 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
             key="primary",
             value=" ".join(primary),
             allowed=[" ".join(key) for key in _any(layouts).keys],
-            hint="truth needs data whose relevant pairs are known, coco_1k_5fold COCO's test split, eccv and cxc "
-            "their relevance files",
+            hint="truth needs data whose relevant pairs are known, coco_1k_5fold COCO's test split, "
+            f"{' and '.join(RELEVANCE)} their relevance files",
         )
     medians = _medians(collected)
     folder = root / paths.results_folder(study)
@@ -102,8 +102,8 @@ def _medians(collected: Collected) -> dict[str, dict[Key, dict[int, float]]]:
     found: dict[str, dict[Key, dict[int, float]]] = {}
     for job in collected.jobs:
         for row in job.metrics["rows"]:
-            if row["metric"] == MEDIAN and row["seed"] in job.seeds:
-                key = (row["protocol"], row["direction"], MEDIAN)
+            if row["metric"] == MEDIAN_RANK and row["seed"] in job.seeds:
+                key = (row["protocol"], row["direction"], MEDIAN_RANK)
                 found.setdefault(job.variant, {}).setdefault(key, {})[row["seed"]] = row["value"]
     return found
 

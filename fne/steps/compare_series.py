@@ -20,6 +20,7 @@ from fne.analysis.intervals import RESAMPLES, batched_intervals
 from fne.analysis.layout import Key, Layout
 from fne.analysis.proportion import share
 from fne.data.manifest import SPLITS, Manifest
+from fne.protocols import DIRECTIONS, TRUTH
 from fne.results.collect import collect
 from fne.results.series import ANOTHER, DIFFERENCE, LEVEL, MEAN, ceiling
 from fne.results.variance import write_variance
@@ -193,8 +194,8 @@ def _rows(series: Series, found: Mapping[tuple[Any, ...], Components | ValueErro
 def _scores(study: Study) -> dict[Key, list[Key]]:
     """What is compared: the primary metric, and mAP@R against all that is known to match, both ways and their mean."""
     primary = _primary(study)
-    both = [("truth", direction, "map_at_r") for direction in ("i2t", "t2i")]
-    return {primary: [primary], **{one: [one] for one in both}, ("truth", MEAN, "map_at_r"): both}
+    both = [(TRUTH, direction, "map_at_r") for direction in DIRECTIONS]
+    return {primary: [primary], **{one: [one] for one in both}, (TRUTH, MEAN, "map_at_r"): both}
 
 
 def _primary(study: Study) -> Key:

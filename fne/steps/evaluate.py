@@ -135,8 +135,10 @@ def evaluate_replicates(
             if part.protocol in rsum:
                 rank = metrics.best_rank(groups)
                 found.setdefault(f"{part.name}/rank", []).append(rank.astype(np.float32))
-                rows.append(_row(seed, part.protocol, part.direction, "median_rank", part.mean(rank, np.median)))
-                rsum[part.protocol] += sum(part.mean(per_query[f"r{k}"]) for k in protocols.RSUM_KS)
+                rows.append(
+                    _row(seed, part.protocol, part.direction, protocols.MEDIAN_RANK, part.mean(rank, np.median))
+                )
+                rsum[part.protocol] += sum(part.mean(per_query[name]) for name in protocols.RECALLS)
             for metric, value in per_query.items():
                 rows.append(_row(seed, part.protocol, part.direction, metric, part.mean(value)))
                 found.setdefault(f"{part.name}/{metric}", []).append(np.bincount(part.image, value, n_images))
@@ -205,14 +207,10 @@ def _part(arrays: Mapping[str, np.ndarray], protocol: str, direction: str) -> _P
 
 
 def _per_query(groups: metrics.TieGroups, protocol: str, ks: Sequence[int]) -> dict[str, np.ndarray]:
-    if protocol not in (protocols.TRUTH, protocols.ECCV):
-        return metrics.hits(groups, ks)
-    first = metrics.hits(groups, [1])["r1"]
-    return {
-        "map_at_r": metrics.map_at_r(groups),
-        "r_precision": metrics.r_precision(groups),
-        "p1" if protocol == protocols.TRUTH else "r1": first,
-    }
+    listed = protocols.PROTOCOLS[protocol].metrics
+    named = [name for name in listed if protocols.METRICS[name].directed and name != protocols.MEDIAN_RANK]
+    cut = [f"r{k}" for k in ks] if {*protocols.RECALLS} <= {*listed} else []
+    return metrics.of_queries(groups, dict.fromkeys([*cut, *named]))
 
 
 def _row(seed: int, protocol: str, direction: str, metric: str, value: float) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fne.analysis.rank_correlation import Agreement, agreements
-from fne.protocols import require_same
-from fne.report.text.wording import METRICS, percent, signed, span
+from fne.protocols import metric_of, require_same
+from fne.report.text.wording import percent, signed, span
 from fne.results.bundle import FACTS, Bundle, read
 from fne.results.study import load
 from fne.steps.export import build
@@ -145,7 +145,7 @@ def _lines(a: Bundle, b: Bundle, only_order: bool, common: Sequence[str]) -> lis
             f"regime {facts['regime']}; {len(facts['seeds'])} seeds; baseline {facts['baseline']})"
         )
     primary = a.facts["primary"]
-    metric = METRICS.get(primary["metric"], primary["metric"])
+    metric = metric_of(primary["metric"]).label
     if only_order:
         lines.append(f"Orders only: the two were not scored alike, so no {metric} of A may be set beside one of B")
     else:

@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fne import PROTOCOL
+from fne.protocols import DIRECTIONS
 from fne.results.progress_files import PROGRESS
 from fne.study import paths
 from fne.study.api import Study, digest, parse_block, resolve
 from fne.training import checkpoint, distributions, picks
-from fne.training.diagnostics import DIRECTIONS
 from fne.training.distributed import World
 from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device

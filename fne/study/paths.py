@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.data import coco_relevance, cxc_sits
+from fne.data.manifest import SPLITS as SPLITS
 from fne.data.sources import annotation_files
 from fne.study.api import Series, Study, data_section, resolve
 from fne.study.fields import flatten
@@ -16,7 +17,6 @@ from fne.study.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.validate import canonical, how_to_give, is_path
 from fne.utils.files import sha256_text
 
-SPLITS = ("train", "val", "test")
 MODALITIES = ("image", "text")
 
 

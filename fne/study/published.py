@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fne.protocols import DIRECTIONS, METRICS, RECALLS, metric_of
 from fne.study.problems import Problems
 from fne.study.variants import only_keys, text_of
 from fne.study.yaml_file import read_mapping
@@ -30,9 +31,6 @@ CONFIDENCE = {
     "B": "secondary source, at least partly cross-checked",
     "C": "secondary source, not cross-checked",
 }
-RECALLS = ("r1", "r5", "r10")
-METRICS = (*RECALLS, "rsum", "map_at_r", "r_precision")
-"""Metrics that this project computes too, and so can be set against a published number."""
 ROUNDING = 0.05
 """Half a unit of the last digit that papers print."""
 
@@ -46,6 +44,10 @@ _SHAPES = {
     "cxc": {side: ("r1",) for side in ("i2t", "t2i", "t2t", "i2i", "mean")},
 }
 _EXTRA = {"coco_1k_5fold": ("i2t.pmrp", "t2i.pmrp")}
+COMPARED = tuple(
+    name for name in METRICS if any(name in metrics for shape in _SHAPES.values() for metrics in shape.values())
+)
+"""Metrics that this project computes too, and so can be set against a published number."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
 _DOI = re.compile(r"\b10\.\d{4,9}/[^\s,;)]+")
 
@@ -183,7 +185,7 @@ def _values(given: Any, protocol: str, file: Path, where: str) -> dict[tuple[str
             problems.report("is missing", file=file, key=f"{where}.{key}", hint="null where no value could be read")
     values: dict[tuple[str, str], float | None] = {}
     for key, value in flat.items():
-        top = 600 if key == "rsum" else 100
+        top = 100 * (metric_of(key).top or 1)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and math.isfinite(value) and 0 <= value <= top):
             allowed = f"a number from 0 to {top} (percent), or null"
@@ -208,7 +210,7 @@ def _leaves(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def _contradictions(values: Mapping[tuple[str, str], float | None]) -> Iterator[tuple[str, str, float]]:
     """What no single value can show: recalls that fall with K, an rsum or mean that does not follow from its parts."""
-    sides = [side for side in ("i2t", "t2i") if (side, "r5") in values]
+    sides = [side for side in DIRECTIONS if (side, "r5") in values]
     for side in sides:
         known = [(metric, values[side, metric]) for metric in RECALLS if values[side, metric] is not None]
         for (lower, before), (upper, after) in zip(known, known[1:], strict=False):
@@ -224,7 +226,7 @@ def _contradictions(values: Mapping[tuple[str, str], float | None]) -> Iterator[
             told = f"{least:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
             yield f"is not the sum of its recalls, {told}, within rounding", "rsum", rsum
     for (side, metric), value in values.items():
-        halves = [values.get((half, metric)) for half in ("i2t", "t2i")]
+        halves = [values.get((half, metric)) for half in DIRECTIONS]
         if side == "mean" and value is not None and None not in halves:
             mean = sum(halves) / 2
             if abs(mean - value) > 2 * ROUNDING + 1e-9:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.protocols import metric_of
 from fne.study.problems import Problems
+from fne.study.published import COMPARED, Entry
 from fne.study.published import FILE as PUBLISHED
-from fne.study.published import METRICS, Entry
 from fne.study.variants import only_keys, text_of
 from fne.utils.errors import bad_input
 
@@ -114,10 +115,10 @@ def read_against(
 
     tolerance: dict[str, float] = {}
     for metric, value in mapping("tolerance").items():
-        key, top = f"published.tolerance.{metric}", 600 if metric == "rsum" else 100
+        key, top = f"published.tolerance.{metric}", 100 * (metric_of(metric).top or 1)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if metric not in METRICS:
-            problems.report("unknown metric", file=file, key=key, value=metric, allowed=METRICS)
+        if metric not in COMPARED:
+            problems.report("unknown metric", file=file, key=key, value=metric, allowed=COMPARED)
         elif not (number and math.isfinite(value) and 0 < value <= top):
             problems.report("cannot be", file=file, key=key, value=value, allowed=f"a number > 0 and <= {top} (points)")
         else:
@@ -180,10 +181,10 @@ def _tolerances_fit(tolerance: Mapping[str, float], entries: Mapping[str, tuple[
     problems, read = Problems(), set()
     for list_ in entries.values():
         for entry in list_:
-            metrics = {metric for _, metric in entry.values if metric in METRICS}
+            metrics = {metric for _, metric in entry.values if metric in COMPARED}
             read |= metrics
             if not metrics & set(tolerance):
-                allowed = [metric for metric in METRICS if metric in metrics]
+                allowed = [metric for metric in COMPARED if metric in metrics]
                 problem = f"none is declared for any metric of {entry.id}"
                 problems.report(problem, file=file, key="published.tolerance", allowed=allowed)
     for metric in tolerance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import DENSITIES, MEMORY_OPTIONS, ORACLES, STRATEGIES
+from fne.protocols import RELEVANCE
 from fne.study.fields import Field
 
 REGISTRIES = {"negatives": STRATEGIES, "loss": LOSSES}
@@ -47,7 +48,7 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
     },
 }
 
-RELEVANCE_KEYS = ("evaluation.relevance.eccv", "evaluation.relevance.cxc")
+RELEVANCE_KEYS = tuple(f"evaluation.relevance.{protocol}" for protocol in RELEVANCE)
 """Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
 
 RATINGS_KEY = "audit.sits"
@@ -184,8 +185,7 @@ RUN_FIELDS: dict[str, Field] = {
     "audit.sits_match": Field("float", low=0, high=5, open_low=True),
     "evaluation.tie_rule": _choice("expected", "pessimistic"),
     "evaluation.ks": Field("ints", low=1),
-    "evaluation.relevance.eccv": PATH,
-    "evaluation.relevance.cxc": PATH,
+    **dict.fromkeys(RELEVANCE_KEYS, PATH),
 }
 
 KEPT_ONLY = "audit."

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.protocols import METRICS as PROTOCOL_METRICS
+from fne.protocols import METRICS, PROTOCOLS
 from fne.study.library import Library
 from fne.study.min_seeds import reachable, seed_note, seeds_needed
 from fne.study.problems import Problems
@@ -126,11 +126,10 @@ def read_primary(stated: Stated) -> dict[str, str]:
 
     with stated.problems.collect():
         only_keys(given, ("metric", "protocol", "direction"), file, "primary.")
-        protocol = one_of("protocol", given.get("protocol"), PROTOCOL_METRICS)
-        metric = one_of("metric", given.get("metric"), PROTOCOL_METRICS[protocol])
-        whole = metric == "rsum"
-        direction = given.get("direction", "both" if whole else None)
-        one_of("direction", direction, ["both"] if whole else ["i2t", "t2i"])
+        protocol = one_of("protocol", given.get("protocol"), PROTOCOLS)
+        metric = one_of("metric", given.get("metric"), PROTOCOLS[protocol].primaries)
+        ways = METRICS[metric].directions
+        direction = one_of("direction", given.get("direction", ways[0] if len(ways) == 1 else None), ways)
         return {"metric": metric, "protocol": protocol, "direction": direction}
     return {}
 

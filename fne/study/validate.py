@@ -13,6 +13,7 @@ from fne.data.coco_relevance import SOURCE
 from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.sources import SOURCES
 from fne.negatives.catalog import MEMORY_OPTIONS
+from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
 from fne.study.fields import CHOOSERS, OPTION, flatten
 from fne.study.plugins import Plugin, find
 from fne.study.problems import Problems
@@ -149,7 +150,7 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         misfit("warmup.epochs", "leaves no epoch to the strategy", allowed=f"< train.epochs, which is {epochs}")
     if flat["train.schedule"] == "milestones" and flat["train.milestones"][-1] >= epochs:
         misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
-    if not {1, 5, 10} <= set(flat["evaluation.ks"]):
+    if not {*RSUM_KS} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
     strategy, projection = find("negatives", flat["negatives.strategy"]), flat["finetune.projection"]
     for key, entry in (("negatives.strategy", strategy), ("loss.kind", find("loss", flat["loss.kind"]))):
@@ -205,8 +206,7 @@ FLAT_KEYS = {
     "annotations": "data.annotations",
     "crowdflower": "data.judgements.crowdflower",
     "expert": "data.judgements.expert",
-    "eccv": "evaluation.relevance.eccv",
-    "cxc": "evaluation.relevance.cxc",
+    **dict(zip(RELEVANCE, RELEVANCE_KEYS, strict=True)),
     "sits": "audit.sits",
     "image_encoder": "encoders.image.checkpoint",
     "text_encoder": "encoders.text.checkpoint",
@@ -253,11 +253,12 @@ def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, co
     Raises:
         UserError: It is about COCO's test split and the data are not; or (``complete``) it lacks its relevance files.
     """
-    if protocol in ("own", "truth"):
+    if not PROTOCOLS[protocol].coco:
         return
     if flat["data.dataset"] != "coco":
         problem = f"is about COCO's test split; data.dataset is {flat['data.dataset']!r}"
-        raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=["own", "truth"])
+        allowed = [name for name, one in PROTOCOLS.items() if not one.coco]
+        raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=allowed)
     key = f"evaluation.relevance.{protocol}"
     if complete and key in RELEVANCE_KEYS and flat[key] is None:
         hint = f"give it: {how_to_give(key)}; {SOURCE}"

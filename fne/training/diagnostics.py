@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fne.negatives.strategy import Selection
+from fne.protocols import DIRECTIONS
 
-DIRECTIONS = ("i2t", "t2i")
 BIN_WIDTH = 0.05
 BINS = 40
 _SUMS = (

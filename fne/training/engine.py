@@ -11,10 +11,11 @@ from torch import Tensor
 
 from fne.evaluation.ranking import validation_recalls
 from fne.negatives.memory.kind import build_memory
+from fne.protocols import DIRECTIONS
 from fne.training.calibration import check_known, known_pairs
 from fne.training.context import Context, Guide
 from fne.training.data import EpochPlan, Pairs, steps_per_epoch
-from fne.training.diagnostics import DIRECTIONS, Diagnostics
+from fne.training.diagnostics import Diagnostics
 from fne.training.learner import Inputs, build_learner
 from fne.training.pick_log import PickLog, PickPlan
 from fne.training.step import Batch, Moment, Step, build_rule, warmup_rule

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fne.evaluation.metrics import best_rank, expected_hit, hits, map_at_r, r_precision, tie_groups
+from fne.evaluation.metrics import best_rank, expected_hit, map_at_r, of_queries, r_precision, tie_groups
 
 KS = (1, 2, 3, 5, 10)
 
@@ -24,7 +24,7 @@ def counts(scores: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.nda
 def all_metrics(scores: np.ndarray, relevant: np.ndarray, rule: str) -> dict[str, np.ndarray]:
     groups = tie_groups(*counts(scores, relevant), len(scores), rule)
     return {
-        **hits(groups, KS), "rank": best_rank(groups), "map_at_r": map_at_r(groups),
+        **of_queries(groups, [f"r{k}" for k in KS]), "rank": best_rank(groups), "map_at_r": map_at_r(groups),
         "r_precision": r_precision(groups),
     }  # fmt: skip
 

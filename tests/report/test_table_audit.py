@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fne.analysis.rates import AGES
+from fne.protocols import DIRECTION_NAMES
 from fne.report.tables.cells import Table
 from fne.report.tables.registry import build
-from fne.report.text.wording import DIRECTION_NAMES
 from fne.results.human_annotations import JUDGED
 from fne.results.study import load
 from fne.utils.files import write_csv

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from fne.protocols import METRICS
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import INK, PAPER, WIDTH, spread
 from fne.report.figures.variant_styles import Look, looks_of
@@ -55,7 +56,7 @@ def draw(study: StudyResults) -> Picture:
     axes.grid()
     what = metric_name(study)
     axes.set_xlabel("training time of one run (s)")
-    axes.set_ylabel(f"test {what}" + ("" if study.metric == "rsum" else " (%)"))
+    axes.set_ylabel(f"test {what}" + (" (%)" if METRICS[study.metric].top == 1 else ""))
     machines = sorted(
         {str(run["record"].get("device") or "unknown device") for variant in study.variants for run in variant.runs}
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fne.protocols import METRICS
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import MUTED, PAPER, PLATE, WIDTH
 from fne.report.figures.variant_styles import diamond, looks_of
@@ -72,7 +73,8 @@ def draw(study: StudyResults) -> Picture:
             color=MUTED,
         )
     what = metric_name(study)
-    axes.set_xlabel(f"test {what}" + (" (sum of six recalls in %, 0 to 600)" if study.metric == "rsum" else " (%)"))
+    one = METRICS[study.metric]
+    axes.set_xlabel(f"test {what} (%)" if one.top == 1 else f"test {what} ({one.meaning} in %, 0 to {100 * one.top})")
     intervals = interval_phrase(study)
     caption = (
         f"Test score: {protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "

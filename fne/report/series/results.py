@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.protocols import TRUTH, metric_of
 from fne.report.text.summary import NO_SHARED_EPOCH, epochs_phrase
-from fne.report.text.wording import METRICS, listing
+from fne.report.text.wording import listing
 from fne.results.records import read_table
 from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
@@ -20,7 +21,7 @@ from fne.utils.text import clean
 
 PERCENT = ("data.prevalence",)
 """Keys whose values are shares, told in percent."""
-MAP = ("truth", MEAN, "map_at_r")
+MAP = (TRUTH, MEAN, "map_at_r")
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class SeriesResults:
     def metric(self, score: tuple[str, str, str]) -> str:
         """A score in words."""
         _, direction, metric = score
-        name = METRICS.get(metric, metric)
+        name = metric_of(metric).label
         return name if direction == "both" else f"{name} (mean of both directions)" if direction == MEAN else (
             f"{name} ({direction})"
         )  # fmt: skip

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fne.protocols import DIRECTION_NAMES
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.summary import NO_SHARED_EPOCH, shared_phrase
-from fne.report.text.wording import DIRECTION_NAMES, count, number, percent, span
+from fne.report.text.wording import count, number, percent, span
 from fne.results.study import StudyResults
 from fne.utils.text import clean
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fne.protocols import DIRECTION_NAMES
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import DIRECTION_NAMES, NO_POSITIVE, listing, number
+from fne.report.text.wording import NO_POSITIVE, listing, number
 from fne.results.study import StudyResults
 from fne.utils.text import clean
 

@@ -8,12 +8,11 @@ from typing import Any
 
 from fne.analysis.holm import holm_floor
 from fne.analysis.permutation import drawn_floor
+from fne.protocols import DIRECTION_NAMES, METRICS, metric_of
 from fne.report.tables.cells import Cell, Column, Table
 from fne.report.text.wording import (
     AT_FLOOR,
-    DIRECTION_NAMES,
     ELSEWHERE,
-    METRICS,
     elsewhere_phrase,
     given,
     p_value,
@@ -24,8 +23,6 @@ from fne.report.text.wording import (
 )
 from fne.results.study import StudyResults
 from fne.utils.text import clean
-
-ORDER = tuple(METRICS)
 
 
 def primary_contrasts(study: StudyResults) -> Table:
@@ -64,7 +61,7 @@ def contrasts_table(study: StudyResults) -> Table:
         frame.to_dict("records"),
         key=lambda row: (
             not _is_primary(study, row),
-            ORDER.index(row["metric"]) if row["metric"] in ORDER else len(ORDER),
+            [*METRICS, row["metric"]].index(row["metric"]),
             row["direction"],
             row["protocol"],
             order[row["variant"]],
@@ -74,13 +71,13 @@ def contrasts_table(study: StudyResults) -> Table:
     wider = any(math.isfinite(row["low_elsewhere"]) for row in entries)
     rows = []
     for row in entries:
-        rank = row["metric"] == "median_rank"  # a difference of ranks is no percentage
+        rank = metric_of(row["metric"]).top is None  # a difference of ranks is no percentage
         difference = percent(row["difference"], row["metric"]) if rank else signed(row["difference"])
-        interval = "" if rank else span(row["low"], row["high"], sign=True)
+        interval = span(row["low"], row["high"], sign=not rank, metric=row["metric"])
         rows.append(
             (
                 Cell(clean(study[row["variant"]].title), note=row["variant"], code=True),
-                Cell(METRICS.get(row["metric"], row["metric"]), strong=_is_primary(study, row)),
+                Cell(metric_of(row["metric"]).label, strong=_is_primary(study, row)),
                 Cell(DIRECTION_NAMES.get(row["direction"], row["direction"])),
                 Cell(row["protocol"]),
                 Cell(str(int(row["n_seeds"])), float(row["n_seeds"])),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fne.protocols import DIRECTION_NAMES, DIRECTIONS, METRICS, OWN, PROTOCOLS, TRUTH
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.summary import (
     LOWER_BOUNDS,
@@ -24,8 +25,6 @@ from fne.report.text.summary import (
 )
 from fne.report.text.wording import (
     AT_FLOOR,
-    DIRECTION_NAMES,
-    METRICS,
     UNITS,
     count,
     elsewhere_phrase,
@@ -40,27 +39,14 @@ from fne.report.text.wording import (
     signed,
     tested,
 )
-from fne.results.study import DIRECTIONS, Contrast, StudyResults, Variant
+from fne.results.study import Contrast, StudyResults, Variant
 from fne.study.min_seeds import ALPHA
 from fne.utils.text import clean
 
-RECALLS = ("r1", "r5", "r10")
-BLOCKS = {
-    "coco_1k_5fold": ("COCO 1K, five folds (i2t / t2i)", (*RECALLS, "rsum")),
-    "truth": ("All true matches (i2t / t2i)", ("map_at_r", "r_precision", "p1")),
-    "eccv": ("ECCV Caption (i2t / t2i)", ("map_at_r", "r_precision", "r1")),
-    "cxc": ("CxC (i2t / t2i)", RECALLS),
-}
+BLOCKS = {name: one for name, one in PROTOCOLS.items() if name != OWN}
 """Protocols beside the field's own one: each has a group of columns, and no column mixes two."""
-BLOCK_NOTES = {
-    "coco_1k_5fold": "COCO 1K: the mean over five consecutive blocks of 1,000 test images, each searched on its own. "
-    "The blocks are no seeds: their spread says nothing about training again",
-    "eccv": "ECCV Caption: every pair verified as a match is right (Chun et al. 2022), for its queries, in the whole "
-    "gallery of COCO 5K",
-    "cxc": "CxC: every pair that people rated as a match is right (Parekh et al. 2021), for its queries, in the whole "
-    "gallery of COCO 5K",
-}
-GROUPS = {"i2t": "Image → text", "t2i": "Text → image"}
+SIDED = [(way, name) for way in DIRECTIONS for name in PROTOCOLS[OWN].columns if METRICS[name].directed]
+"""Columns of the field's own protocol."""
 MOST_TOLD = 100
 """Missing runs that a note names; all are in the table's CSV file and in ``missing.csv``."""
 FALLEN = "†"
@@ -73,18 +59,17 @@ def main_table(study: StudyResults) -> Table:
     """Build the main table of a study, its rows in the order of the study."""
     further = [
         (protocol, metric)
-        for protocol, (_, metrics) in BLOCKS.items()
-        for metric in metrics
+        for protocol, one in BLOCKS.items()
+        for metric in one.columns
         if any(_both_ways(study, variant.id, protocol, metric) for variant in study.variants)
     ]
     columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
     columns += [
-        Column(METRICS[metric], GROUPS[direction], f"{METRICS[metric]}, {direction}, mean over seeds")
-        for direction in DIRECTIONS
-        for metric in RECALLS
+        Column(label, DIRECTION_NAMES[way].capitalize(), f"{label}, {way}, mean over seeds")
+        for way, label in ((way, METRICS[metric].label) for way, metric in SIDED)
     ]
-    what = METRICS[study.metric]
-    usual = (study.metric, study.protocol) == ("rsum", "own")
+    what = METRICS[study.metric].label
+    usual = (study.metric, study.protocol) == ("rsum", OWN)
     which = ", ".join(word for word in (study.direction, study.protocol) if word != "both")
     primary = "Primary metric" if usual else f"Primary metric ({which})"
     intervals = interval_phrase(study)
@@ -95,28 +80,20 @@ def main_table(study: StudyResults) -> Table:
         Column("p (Holm)", primary, f"{tested(study)}, corrected over the variants"),
     ]
     columns += [
-        Column(METRICS[metric], BLOCKS[protocol][0], " / ".join(DIRECTION_NAMES[d] for d in _directions(metric)))
-        for protocol, metric in further
+        Column(one.label, f"{BLOCKS[name].label} (i2t / t2i)", " / ".join(DIRECTION_NAMES[d] for d in one.directions))
+        for name, one in ((protocol, METRICS[metric]) for protocol, metric in further)
     ]
     known = truth_is_known(study)
     if known:
         words = f"share of the picked negatives that is {relevant_words(study)}"
         columns.append(Column("False picks", "Training", words))
-    best = {
-        (direction, metric): supported_best(study, metric, direction, "own")
-        for direction in DIRECTIONS
-        for metric in RECALLS
-    }
+    best = {(way, metric): supported_best(study, metric, way, OWN) for way, metric in SIDED}
     best["primary"] = supported_best(study)
     both = {(protocol, metric): _best_both_ways(study, protocol, metric) for protocol, metric in further}
     rows, records, fallen = [], [], _fallen(study)
     for variant in study.variants:
         row = [_name_cell(variant, variant.id in fallen), _seeds_cell(study, variant)]
-        row += [
-            _mean_cell(study, variant.id, metric, direction, best[direction, metric])
-            for direction in DIRECTIONS
-            for metric in RECALLS
-        ]
+        row += [_mean_cell(study, variant.id, metric, way, best[way, metric]) for way, metric in SIDED]
         row += [_primary_cell(study, variant.id, best["primary"]), *_contrast_cells(study, variant.id)]
         row += [_block_cell(study, variant.id, *place, both[place]) for place in further]
         row += [_share_cell(study, variant.id)] if known else []
@@ -169,16 +146,16 @@ def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
         ),
     }
     for direction in DIRECTIONS:
-        for metric in (*RECALLS, "median_rank"):
-            row[f"own_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, "own"))
+        for metric in (name for name in PROTOCOLS[OWN].metrics if METRICS[name].directed):
+            row[f"own_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, OWN))
     name = f"{study.protocol}_{study.direction}_{study.metric}"
     for key in ("mean", *ENDS):
         row[f"{name}_{key}"] = getattr(estimate, key) if estimate else None
     for key in ("difference", *ENDS, "p_query", "p_holm", "p_seed", "p_floor"):
         row[f"contrast_{key}"] = getattr(contrast, key) if contrast else None
     for protocol in (name for name in BLOCKS if name in study.protocols):
-        for metric in BLOCKS[protocol][1]:
-            for direction in _directions(metric):
+        for metric in BLOCKS[protocol].columns:
+            for direction in METRICS[metric].directions:
                 row[f"{protocol}_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, protocol))
     for key in ("value", "low", "high"):
         row[f"false_picks_{key}"] = getattr(share, key) if share else None
@@ -212,7 +189,7 @@ def _seeds_cell(study: StudyResults, variant: Variant) -> Cell:
 
 
 def _mean_cell(study: StudyResults, variant: str, metric: str, direction: str, best: str | None) -> Cell:
-    value = _mean(study.values(variant, metric, direction, "own"))
+    value = _mean(study.values(variant, metric, direction, OWN))
     return ABSENT if value is None else Cell(percent(value, metric), 100 * value, strong=variant == best)
 
 
@@ -254,7 +231,7 @@ def _block_cell(study: StudyResults, variant: str, protocol: str, metric: str, b
 
 
 def _best_both_ways(study: StudyResults, protocol: str, metric: str) -> str | None:
-    found = {supported_best(study, metric, direction, protocol) for direction in _directions(metric)}
+    found = {supported_best(study, metric, direction, protocol) for direction in METRICS[metric].directions}
     return found.pop() if len(found) == 1 else None
 
 
@@ -267,12 +244,8 @@ def _share_cell(study: StudyResults, variant: str) -> Cell:
 
 
 def _both_ways(study: StudyResults, variant: str, protocol: str, metric: str) -> dict[str, dict[int, float]]:
-    found = {direction: study.values(variant, metric, direction, protocol) for direction in _directions(metric)}
+    found = {direction: study.values(variant, metric, direction, protocol) for direction in METRICS[metric].directions}
     return found if any(found.values()) else {}
-
-
-def _directions(metric: str) -> tuple[str, ...]:
-    return ("both",) if metric == "rsum" else DIRECTIONS
 
 
 def _mean(values: dict[int, float]) -> float | None:
@@ -306,17 +279,12 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
                 f"give a p below {floor:.3g} ({min(floor * family, 1):.3g} after Holm)"
                 + (", so read the intervals and the points." if interval_phrase(study) else ", so read the points.")
             )
-    notes += [f"{BLOCK_NOTES[protocol]}; i2t / t2i." for protocol in further if protocol in BLOCK_NOTES]
-    if "truth" in further:
-        kind = truth_kind(study, "test")
-        words = f" On the test split {TRUTH_WORDS[kind]}." if kind else ""
-        notes.append(
-            "Against all true matches: every relevant item counts, not only the image's own captions; i2t / "
-            f"t2i.{words}"
-        )
+    notes += [f"{BLOCKS[name].note}; i2t / t2i." for name in sorted(further, key=lambda name: name == TRUTH)]
+    if TRUTH in further and (kind := truth_kind(study, "test")):
+        notes[-1] += f" On the test split {TRUTH_WORDS[kind]}."
     partly = [name for name in further if study.protocols[name]["relevance"] not in ("own", "exact")]
     if partly:
-        names = listing(BLOCKS[name][0].partition(" (")[0] for name in partly)
+        names = listing(BLOCKS[name].label for name in partly)
         notes.append(f"{names}: {LOWER_BOUNDS}.")
     if known:
         kind = truth_kind(study, "train")
@@ -349,7 +317,7 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
 
 
 def _has_any(study: StudyResults, variant: str, protocol: str) -> bool:
-    return any(_both_ways(study, variant, protocol, metric) for metric in BLOCKS[protocol][1])
+    return any(_both_ways(study, variant, protocol, metric) for metric in BLOCKS[protocol].columns)
 
 
 def _some(told: list[str]) -> str:

@@ -10,22 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from fne.report.published import DIRECTIONS, NAMES, protocol_of
+from fne.protocols import DIRECTION_NAMES, DIRECTIONS, METRICS, NAME_WORDS, RECALLS
+from fne.report.published import NAMES, protocol_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.tables.configs import change
 from fne.report.tables.published import fraction, printed
 from fne.report.text.summary import paired_interval
-from fne.report.text.wording import METRICS, interval_phrase, percent, seeds_phrase, signed, span
+from fne.report.text.wording import interval_phrase, percent, seeds_phrase, signed, span
 from fne.results.study import StudyResults, Variant
-from fne.study.published import CONFIDENCE, RECALLS, Entry
+from fne.study.published import CONFIDENCE, Entry
 from fne.utils.text import clean
 
-PROTOCOL_WORDS = {
-    "flickr30k_1k": "Flickr30K 1K",
-    "flickr8k_1k": "Flickr8k 1K",
-    "coco_1k_5fold": "COCO 1K, 5 folds",
-    "coco_5k": "COCO 5K",
-}
 SETTING_WORDS = {
     "head": "This study: frozen encoders, trained heads (another setting than the published results')",
     "finetune": "This study: both encoders trained end to end",
@@ -127,22 +122,21 @@ def _protocols(study: StudyResults, entries: Iterable[Entry]) -> list[_Shown]:
     """The study's protocols that have recalls and their sum, then the published ones that it has no result on."""
     rsum = study.test[study.test["metric"] == "rsum"]
     found = [
-        _Shown(key, PROTOCOL_WORDS.get(facts["name"], facts["name"]))
+        _Shown(key, NAME_WORDS.get(facts["name"], facts["name"]))
         for key, facts in study.protocols.items()
         if key in set(rsum["protocol"])
     ]
     for entry in entries:
         name = NAMES.get(entry.protocol, entry.protocol)
-        if protocol_of(study, entry) is None and PROTOCOL_WORDS[name] not in [one.name for one in found]:
-            found.append(_Shown(None, PROTOCOL_WORDS[name]))
+        if protocol_of(study, entry) is None and NAME_WORDS[name] not in [one.name for one in found]:
+            found.append(_Shown(None, NAME_WORDS[name]))
     return found
 
 
 def _columns(shown: Iterable[_Shown]) -> list[Column]:
-    arrows = {"i2t": "image → text", "t2i": "text → image"}
     columns = []
     for one in shown:
-        columns += [Column(METRICS[metric], f"{one.name}, {arrows[direction]}") for direction, metric in SIX]
+        columns += [Column(METRICS[metric].label, f"{one.name}, {DIRECTION_NAMES[way]}") for way, metric in SIX]
         columns.append(Column("rsum", one.name))
     return columns
 
@@ -186,7 +180,7 @@ def _published_row(same: list[Entry], shown: list[_Shown], marks: dict[str, str]
     row = [Cell(clean(first.method), note=note, mark=letters), Cell(clean(encoders)), Cell(told)]
     for one in shown:
         entry = next(
-            (entry for entry in same if PROTOCOL_WORDS[NAMES.get(entry.protocol, entry.protocol)] == one.name), None
+            (entry for entry in same if NAME_WORDS[NAMES.get(entry.protocol, entry.protocol)] == one.name), None
         )
         for key in SEVEN:
             value = entry.values[key] if entry else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fne.protocols import DIRECTION_NAMES, METRICS
 from fne.report.published import REASON_WORDS, Comparison, comparisons
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import DIRECTION_NAMES, METRICS, interval_phrase, number
+from fne.report.text.wording import interval_phrase, number
 from fne.results.study import StudyResults
 from fne.study.published import CONFIDENCE
 from fne.utils.text import clean
@@ -76,7 +77,7 @@ def metric_words(direction: str, metric: str) -> str:
     if direction == "all":
         return "all"
     where = {"both": "", "mean": ", mean of both directions"}.get(direction, f", {DIRECTION_NAMES.get(direction)}")
-    return METRICS[metric] + where
+    return METRICS[metric].label + where
 
 
 def _heading(study: StudyResults, one: Comparison) -> str:

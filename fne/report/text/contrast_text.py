@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from fne.analysis.layout import Key
-from fne.protocols import OWN, TRUTH
+from fne.protocols import DIRECTIONS, OWN, TRUTH
 from fne.report.text.summary import paired_elsewhere, paired_interval, ranked, truth_kind
 from fne.report.text.wording import ends, for_which, listing, metric_name, p_equals, percent, signed, spans, tested
 from fne.results.study import StudyResults
@@ -83,7 +83,7 @@ def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]]) -> list[
         return []
     sentences = [f"{text[0].upper()}{text[1:]}."]
     if study.key()[0] == OWN and truth_kind(study, "test") == "exact":
-        keys = [((TRUTH, direction, "map_at_r"), "") for direction in ("i2t", "t2i")]
+        keys = [((TRUTH, direction, "map_at_r"), "") for direction in DIRECTIONS]
         if told := _changes(study, pairs, keys, verdicts=False):
             sentences.append(
                 "Recalls on own captions count another image's true match as an error. Against all true matches, in "

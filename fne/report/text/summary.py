@@ -12,6 +12,8 @@ import numpy as np
 from fne.analysis.intervals import hierarchical_intervals
 from fne.analysis.layout import Key
 from fne.analysis.proportion import Share, share
+from fne.protocols import METRICS, metric_of
+from fne.report.text.wording import listing
 from fne.results.elsewhere import elsewhere
 from fne.utils.text import clean
 
@@ -28,8 +30,9 @@ TRUTH_WORDS = {
 NO_SHARED_EPOCH = "no epoch is after the warm-up of every variant"
 """Why shares of picks are not compared."""
 LOWER_BOUNDS = (
-    "relevant items that nobody found count as wrong: hit rates (R@K, P@1) are lower bounds, while mAP@R and "
-    "R-Precision, which also divide by the number of relevant items, may be too high or too low"
+    "relevant items that nobody found count as wrong: hit rates (R@K, P@1) are lower bounds, while "
+    f"{listing(one.label for one in METRICS.values() if one.per_relevant)}, which also divide by the number of "
+    "relevant items, may be too high or too low"
 )
 """What unknown relevant items do to scores."""
 
@@ -149,7 +152,7 @@ def ranked(
         for variant in study.variants
         if (found := study.values(variant.id, metric, direction, protocol))
     ]
-    sign = 1 if metric == "median_rank" else -1
+    sign = -1 if metric_of(metric or study.metric).higher_is_better else 1
     return sorted(means, key=lambda item: sign * item[1])
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.analysis.equivalence import REPRODUCED
-from fne.report.text.wording import METRICS, listing, number
+from fne.protocols import metric_of
+from fne.report.text.wording import listing, number
 from fne.results import reference
 from fne.results.study import StudyResults
 from fne.study import paths
@@ -49,7 +50,7 @@ def sentence(result: Mapping[str, Any]) -> str:
     machine, primary = result["reference"]["machine"], result["primary"]
     kernels = machine["kernel_switches"] if machine["kernel_switches"] != "none" else ""
     where = ", ".join(part for part in (machine["cpu"], machine["cpu_capability"], kernels) if part)
-    unit = METRICS.get(primary["metric"], primary["metric"])
+    unit = metric_of(primary["metric"]).label
     unit += "" if primary["direction"] == "both" else f" ({primary['direction']})"
     parts = [
         f"{counts[REPRODUCED]} of {sum(counts.values())} {quantity}s within "

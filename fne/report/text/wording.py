@@ -7,32 +7,14 @@ from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
+from fne.protocols import METRICS, PROTOCOLS, metric_of
 from fne.study.variants import RANDOM_FACTORS
 from fne.utils.text import clean
 
 if TYPE_CHECKING:
     from fne.results.study import Contrast, Estimate, StudyResults, Variant
 
-METRICS = {
-    "r1": "R@1",
-    "r5": "R@5",
-    "r10": "R@10",
-    "rsum": "rsum",
-    "median_rank": "median rank",
-    "map_at_r": "mAP@R",
-    "r_precision": "R-Precision",
-    "p1": "P@1",
-}
-DIRECTION_NAMES = {"i2t": "image → text", "t2i": "text → image", "both": "both directions"}
-RIGHT = {
-    "own": "only the image's own captions are right",
-    "coco_1k_5fold": "only the image's own captions are right, mean of five blocks of 1 000 images",
-    "eccv": "every pair that ECCV Caption lists is right",
-    "cxc": "every pair that Crisscrossed Captions lists is right",
-}
-"""What counts as right, by protocol; where relevance is otherwise known, every known pair."""
 ELSEWHERE = "another encoder and world"
-UNITS = "Recalls, mAP@R, R-Precision and P@1 are in percent; rsum, the sum of six recalls, runs from 0 to 600."
 
 NO_POSITIVE = "no false negative is known among the scored pairs, so no probability can be held against them"
 """Why there are no scores of an estimate."""
@@ -52,7 +34,7 @@ def percent(value: float, metric: str = "", digits: int = 1) -> str:
     """A fraction as percent without the sign; a rank stays a rank; NaN is a dash."""
     if not math.isfinite(value):
         return "—"
-    return number(value if metric == "median_rank" else 100 * value, digits)
+    return number(metric_of(metric).scale * value, digits)
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -73,10 +55,10 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{sign}{abs(100 * value):.{digits}f}"
 
 
-def span(low: float, high: float, *, sign: bool = False) -> str:
-    """An interval in percent: ``[low, high]``."""
-    show = signed if sign else percent
-    return f"[{show(low)}, {show(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+def span(low: float, high: float, *, sign: bool = False, metric: str = "") -> str:
+    """An interval in percent, of a rank in ranks: ``[low, high]``."""
+    ends = [signed(end) if sign else percent(end, metric) for end in (low, high)]
+    return f"[{', '.join(ends)}]" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 AT_FLOOR = "≤: no random pattern of signs reached the difference, and drawing can show no smaller p."
@@ -135,6 +117,10 @@ def listing(words: Iterable[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
+_PERCENT = ("Recalls" if one.meaning == "recall" else one.label for one in METRICS.values() if one.top == 1)
+UNITS = f"{listing(dict.fromkeys(_PERCENT))} are in percent; rsum, the sum of six recalls, runs from 0 to 600."
+
+
 def seed_list(seeds: Sequence[int]) -> str:
     """``0 to 4``, or each one where they do not follow each other."""
     seeds = sorted(seeds)
@@ -174,7 +160,7 @@ def protocol_phrase(study: StudyResults) -> str:
 
 def metric_name(study: StudyResults) -> str:
     """The primary metric, with its direction where it has one."""
-    what = METRICS.get(study.metric, study.metric)
+    what = metric_of(study.metric).label
     return what if study.direction == "both" else f"{what} ({study.direction})"
 
 
@@ -185,11 +171,10 @@ def protocol_words(study: StudyResults, protocol: str) -> str:
         return f"the test split of {study.dataset}, protocol “{protocol}”"
     low, high = found["captions_per_image"]
     captions = str(low) if low == high else f"{low} to {high}"
-    right = RIGHT.get(protocol, "every known relevant pair is right")
     return (
         f"the {found['split']} split of {found['dataset']} ({found['name']}: "
         f"{count(found['queries']['i2t'])} image and {count(found['queries']['t2i'])} caption queries, "
-        f"{captions} captions an image, {right}, ties at their {found['tie_rule']} rank)"
+        f"{captions} captions an image, {PROTOCOLS[protocol].right}, ties at their {found['tie_rule']} rank)"
     )
 
 
