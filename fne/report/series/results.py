@@ -10,7 +10,7 @@ from typing import Any
 
 from fne.report.text.summary import NO_SHARED_EPOCH, epochs_phrase
 from fne.report.text.wording import METRICS, listing
-from fne.results.records import read_table
+from fne.results.schema import read_table
 from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
 from fne.study.api import Series, load, shared_epochs
