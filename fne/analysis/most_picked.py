@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOP = 20
-POPULAR = ["variant", "direction", "place", "candidate", "id", "picks", "share_of_picks", "anchors", "false_negatives"]
-CONCENTRATION = ["variant", "direction", "picks", "items", "items_picked", "gini", "gini_by_chance", "top_share"]
 
 
 def popular(variant: str, picks: pd.DataFrame, ids: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,9 +17,6 @@ from fne.study.min_seeds import MIN_SEEDS
 if TYPE_CHECKING:
     import pandas as pd
 
-AGREEMENT = ["variant", "other", "direction", "seeds", "anchors", "same", "agreement", "low", "high", "method",
-             "expected", "kappa", "kappa_low", "kappa_high"]  # fmt: skip
-
 MOST = 100
 """Variants of which all pairs are counted: the number of pairs grows with the square of theirs."""
 

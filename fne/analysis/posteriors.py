@@ -125,7 +125,7 @@ class OfThreshold(Posterior):
 
 
 def posteriors(config: dict[str, Any]) -> list[Posterior]:
-    """The estimates of a variant; see :func:`fne.results.calibrated.estimates`."""
+    """The estimates of a variant; see :func:`fne.results.calibration_tables.estimates`."""
     negatives = config["negatives"]
     found: list[Posterior] = []
     rule = build_rule(config)

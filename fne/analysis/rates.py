@@ -18,12 +18,6 @@ GAP_WIDTH = 0.05
 ROUNDING = 1e-6
 """A gap this little below the end of a bin is on it: an exact twin of the positive has the gap 0 up to rounding."""
 MEANS = {"hardness": "similarity", "gap": "gap", "posterior": "posterior", "weight": "weight"}
-EPOCHS = ["variant", "epoch", "phase", "direction", "seeds", "picks", "false_negatives", "rate", "low", "high",
-          "method", *MEANS, "from_queue", "age"]  # fmt: skip
-RISK = ["variant", "direction", "gap_low", "gap_high", "seeds", "picks", "false_negatives", "rate", "low", "high",
-        "method"]  # fmt: skip
-AGES = ["variant", "direction", "age_low", "age_high", "seeds", "picks", "share_of_picks", "false_negatives", "rate",
-        "low", "high", "method"]  # fmt: skip
 
 
 def prepared(picks: pd.DataFrame, warmup_epochs: int, shared: range) -> pd.DataFrame:

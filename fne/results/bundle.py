@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fne.results.columns import TABLES, Column
+from fne.results.schema import TABLES, Column
 from fne.utils.errors import bad_input
 from fne.utils.files import atomic_folder, atomic_path, sha256_bytes
 
@@ -126,13 +126,22 @@ def has_parquet() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
-def parse(text: str, kind: str) -> Any:
+def _parse(text: str, kind: str) -> Any:
     """A cell of a CSV file as its column's type; an empty one is ``None``."""
     if text == "" or kind == "text":
         return text or None
     if kind == "bool":
         return text == "True"
     return int(text) if kind == "int" and text.lstrip("-").isdigit() else float(text)
+
+
+def read_csv(content: bytes, known: Mapping[str, Column]) -> Table:
+    """A CSV file with its columns' types; a column that is not described keeps its text."""
+    reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
+    columns = {key: known.get(key, Column("text", "Not described by this version.")) for key in next(reader, [])}
+    cells = list(zip(*reader, strict=True)) or [()] * len(columns)
+    pairs = zip(columns.items(), cells, strict=True)
+    return Table(columns, {key: [_parse(cell, c.kind) for cell in found] for (key, c), found in pairs})
 
 
 def _content(table: Table, kind: str) -> bytes:
@@ -184,11 +193,7 @@ def _read_table(
 
         found = pyarrow.parquet.read_table(pyarrow.BufferReader(members[name]))
         return Table(columns, {key: found.column(key).to_pylist() for key in columns})
-    reader = csv.reader(io.StringIO(members[name].decode("utf-8"), newline=""))
-    next(reader)
-    cells = list(zip(*reader, strict=True)) or [()] * len(columns)
-    pairs = zip(columns.items(), cells, strict=True)
-    return Table(columns, {key: [parse(cell, c.kind) for cell in found] for (key, c), found in pairs})
+    return read_csv(members[name], columns)
 
 
 def _is_ours(out: Path) -> bool:

@@ -1,9 +1,10 @@
-"""The scores of all posteriors of a study as tidy rows, with intervals over seeds and images (torch-free)."""
+"""Which variants estimate false negatives, and the scores of all posteriors of a study as tidy rows (torch-free)."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,34 @@ import numpy as np
 from fne.analysis.proportion import share
 from fne.analysis.scores import METRICS
 from fne.results.runs import require_current
+from fne.study import paths
+from fne.study.api import Study, blocks, resolve
 from fne.study.min_seeds import MIN_SEEDS
+from fne.study.plugins import find
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED
 
 SCHEMA = 1
 """Of ``calibration.npz``."""
 KEY = ("posterior", "own", "recalibration", "source", "direction")
-
-
 HINT = "run `fne calibrate` again"
+
+
+def estimates(config: Mapping[str, Any]) -> bool:
+    """Does a variant estimate which candidates are false negatives?"""
+    strategy, loss = find("negatives", config["negatives"]["strategy"]), find("loss", config["loss"]["kind"])
+    used = config["negatives"].get("elimination") != "none"
+    return bool((strategy.estimates and used) or loss.estimates)
+
+
+def calibration_files(study: Study) -> list[Path]:
+    """``calibration.npz`` of every job whose variant estimates false negatives."""
+    return [
+        paths.run_folder(study, variant, block) / "calibration.npz"
+        for variant in study.variants
+        if estimates(resolve(study, variant))
+        for block in blocks(study)
+    ]
 
 
 def read(path: Path, trained: str | None = None) -> tuple[list[dict[str, Any]], np.ndarray]:

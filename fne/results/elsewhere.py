@@ -14,10 +14,10 @@ import numpy as np
 
 from fne.analysis.components import Another, half_width_elsewhere
 from fne.analysis.intervals import variance_of_mean
+from fne.results.schema import ELSEWHERE
 from fne.results.variance import NONE, Variance, read_variance
 from fne.study.study import Study
 
-COLUMNS = ["low_elsewhere", "high_elsewhere", "method_elsewhere"]
 Known = tuple[Variance | None, str]
 """Components that hold for a study, or why there are none."""
 
@@ -53,7 +53,7 @@ def elsewhere(values: np.ndarray, low: float, high: float, another: Another) -> 
 def row_elsewhere(
     known: Known, values: np.ndarray, low: float, high: float, variant: str, baseline: str | None = None
 ) -> dict[str, float | str]:
-    """The second interval of a variant's primary score, or of its difference to a baseline, as :data:`COLUMNS`."""
+    """The second interval of a variant's primary score, or of its difference to a baseline, as :data:`ELSEWHERE`."""
     record, why = known
     if record is None:
         return {"method_elsewhere": f"none: {why}"}
@@ -62,4 +62,4 @@ def row_elsewhere(
     another, whose = record.another(variant, baseline)
     ends = elsewhere(values, low, high, another)
     told = f"components of variance of {whose}, study {record.study}, {record.date}"
-    return dict(zip(COLUMNS, (*ends, told), strict=True))
+    return dict(zip(ELSEWHERE, (*ends, told), strict=True))

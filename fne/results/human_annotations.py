@@ -19,8 +19,6 @@ from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED
 
 DEPTHS = (1, 5, 10)
-JUDGED = ["variant", "direction", "depth", "seeds", "negatives", "judged", "judged_share", "true", "rate", "low",
-          "high", "method"]  # fmt: skip
 METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
 HINT = "rank it again"
 

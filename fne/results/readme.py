@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fne.results.columns import TABLES
+from fne.results.schema import TABLES
 from fne.utils.text import clean
 
 if TYPE_CHECKING:

@@ -1,47 +1,19 @@
-"""What a study's files say, as small typed records, and how its CSV files are read."""
+"""What a study's files say, as small typed records."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA = 1
 """Of ``run.json``."""
 KEYS = ("seeds", "config", "digest", "protocol_version", "fingerprints", "selection", "cost", "record")
 """What every ``run.json`` holds."""
-TEXT_COLUMNS = (
-    "study",
-    "dataset",
-    "regime",
-    "variant",
-    "baseline",
-    "title",
-    "split",
-    "protocol",
-    "direction",
-    "metric",
-    "fingerprint",
-    "digest",
-    "stage",
-    "reason",
-    "method",
-    "method_elsewhere",
-    "note",
-    "other",
-    "posterior",
-    "recalibration",
-    "source",
-    "id",
-    "phase",
-)
 
 
 @dataclass(frozen=True)
@@ -141,15 +113,3 @@ def read_run(path: Path) -> dict[str, Any]:
     if absent := [key for key in KEYS if key not in run]:
         raise bad_input("entry is missing", file=path, key=absent[0], hint="train this variant again")
     return run
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV file of the harness: words stay words (also ``none``), empty cells are NaN."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise bad_input("no such file", file=path, hint="an earlier step of the study did not finish")
-    columns = pd.read_csv(path, nrows=0).columns
-    types = {name: "string" for name in columns if name in TEXT_COLUMNS}
-    frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={name: [""] for name in columns})
-    return frame.astype({name: object for name in types})

@@ -18,10 +18,10 @@ from fne.analysis.layout import load as load_layout
 from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
 from fne.results.current import check_comparable, check_one_protocol
-from fne.results.elsewhere import COLUMNS as ELSEWHERE
 from fne.results.elsewhere import Known, variance_for
-from fne.results.records import Contrast, Estimate, Variant, read_table
+from fne.results.records import Contrast, Estimate, Variant
 from fne.results.runs import finished, picks_of
+from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
 from fne.study.api import DEFAULT_STUDY, Study, load_study, parse_set, shared_epochs
 from fne.utils.errors import bad_input
@@ -181,7 +181,7 @@ class StudyResults:
         return read_test_accesses(self.root / paths.test_accesses(self.definition))
 
     def audited(self, table: str) -> pd.DataFrame:
-        """``audit_<table>.csv``, from the log of picks: one of ``fne.results.audit_tables.TABLES``."""
+        """``audit_<table>.csv``, from the log of picks: one of ``fne.steps.audit.TABLES``."""
         return self._csv(f"audit_{table}.csv")
 
     @cached_property
@@ -246,7 +246,7 @@ class StudyResults:
             int(row["n_queries"]),
             float(row["level"]),
             str(row["method"]),
-            *(float(row[name]) for name in ELSEWHERE[:2]),
+            *(float(row[name]) for name in [*ELSEWHERE][:2]),
         )
 
     def contrast(
@@ -265,7 +265,7 @@ class StudyResults:
         floor = holm_floor(drawn_floor(row, held), row["family"])
         seeds = [float(row[name]) for name in ("p_seed", "p_seed_floor")]
         note = row["note"] if isinstance(row["note"], str) else ""
-        ends = [float(row[name]) for name in ELSEWHERE[:2]]
+        ends = [float(row[name]) for name in [*ELSEWHERE][:2]]
         return Contrast(variant, row["baseline"], *numbers, floor, *seeds, int(row["n_seeds"]), note, *ends)
 
     def layout(self, variant: str) -> Layout | None:

@@ -10,16 +10,11 @@ from typing import Any
 
 from fne.results.collect import SPLIT, Collected, collect
 from fne.results.records import read_run
+from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study
 from fne.utils.errors import bad_input
 from fne.utils.files import write_csv, write_json
-
-RUNS = ["study", "dataset", "regime", "variant", "title", "seed", "split", "protocol", "direction", "metric",
-        "value", "fingerprint", "ensemble", "selected_epoch", "digest"]  # fmt: skip
-MISSING = ["study", "variant", "seed", "stage", "reason"]
-COST = ["study", "variant", "block", "n_seeds", "seconds_total", "steps", "seconds_per_step",
-        "peak_memory_mb", "device", "threads"]  # fmt: skip
 
 
 def run(study: Study, root: Path) -> None:
@@ -30,18 +25,16 @@ def run(study: Study, root: Path) -> None:
     """
     collected = collect(study, root)
     folder = root / paths.results_folder(study)
-    write_csv(folder / "runs.csv", _runs(study, collected), RUNS)
-    write_csv(folder / "missing.csv", collected.missing, MISSING)
+    write_table(folder, "runs", _runs(study, collected))
+    write_table(folder, "missing", collected.missing)
     for name in ("curves.csv", "audit.csv"):
         _concatenate(collected, name, folder / name)
-    write_csv(folder / "cost.csv", _cost(study, collected), COST)
+    write_table(folder, "cost", _cost(study, collected))
     write_json(folder / "protocols.json", dict(collected.fingerprints))
     if collected.missing:
         wanted = len(study.variants) * len(study.seeds)
-        print(
-            f"{len(collected.missing)} of {wanted} runs have no result: see {folder / 'missing.csv'}",
-            file=sys.stderr,
-        )
+        problem = f"{len(collected.missing)} of {wanted} runs have no result: see {folder / 'missing.csv'}"
+        print(problem, file=sys.stderr)
 
 
 def _runs(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
@@ -65,16 +58,11 @@ def _concatenate(collected: Collected, name: str, target: Path) -> None:
     for job in collected.jobs:
         with open(job.folder / name, encoding="utf-8", newline="") as handle:
             reader = csv.DictReader(handle)
-            header = list(reader.fieldnames or [])
-            columns = columns or header
-            if header != columns:
-                raise bad_input(
-                    "other columns than the other runs'",
-                    file=job.folder / name,
-                    value=", ".join(header),
-                    allowed=", ".join(columns),
-                    hint="train all variants with one version",
-                )
+            found = list(reader.fieldnames or [])
+            columns = columns or found
+            if found != columns:
+                raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found),
+                                allowed=", ".join(columns), hint="train all variants with one version")  # fmt: skip
             rows += [{"variant": job.variant, **row} for row in reader]
     write_csv(target, rows, ["variant", *columns])
 
@@ -84,4 +72,4 @@ def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
         trained = read_run(job.folder / "run.json")
         told = trained["record"] | trained["cost"]
         named = {"study": study.name, "variant": job.variant, "block": job.block}
-        yield {**named, "n_seeds": len(trained["seeds"]), **{key: told.get(key) for key in COST[4:]}}
+        yield {**named, "n_seeds": len(trained["seeds"]), **{key: told.get(key) for key in header("cost")[4:]}}

@@ -12,17 +12,19 @@ from fne.data import cxc_sits
 from fne.data.manifest import Manifest, SplitView
 from fne.data.ranked_captions import first_captions
 from fne.data.truth import Truth
-from fne.results.audit_tables import TABLES
+from fne.results import schema
 from fne.results.calibration_tables import rows_of
 from fne.results.human_annotations import judged
 from fne.results.runs import finished, picks_of
 from fne.study import paths
 from fne.study.api import Study, resolve, shared_epochs, training_digest
 from fne.utils.errors import bad_input
-from fne.utils.files import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
+
+TABLES = tuple(f"{name}.csv" for name in schema.TABLES if name.startswith(("audit_", "calibration")))
+"""What is written; a variant without runs or picks has no row."""
 
 
 def run(study: Study, root: Path) -> None:
@@ -32,8 +34,8 @@ def run(study: Study, root: Path) -> None:
         UserError: A file of picks is missing; it, rankings or a calibration is damaged; or one of these is stale.
     """
     rows = tables(study, root)
-    for name, columns in TABLES.items():
-        write_csv(root / paths.results_folder(study) / name, rows[name], columns)
+    for name in TABLES:
+        schema.write_table(root / paths.results_folder(study), Path(name).stem, rows[name])
 
 
 def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:

@@ -15,19 +15,13 @@ from fne.analysis.layout import Key, Layout
 from fne.analysis.permutation import image_floor, image_p_values, seed_p_value
 from fne.protocols import MEDIAN_RANK, RELEVANCE
 from fne.results.collect import SPLIT, Collected, collect
-from fne.results.elsewhere import COLUMNS as ELSEWHERE
 from fne.results.elsewhere import Known, row_elsewhere, variance_for
+from fne.results.schema import write_table
 from fne.study import paths
 from fne.study.api import Study
 from fne.study.min_seeds import FLIPS
 from fne.utils.errors import bad_input
-from fne.utils.files import write_csv
 
-INTERVALS = ["study", "dataset", "variant", "protocol", "direction", "metric", "n_seeds", "n_queries", "mean",
-             "sd_seeds", "low", "high", "level", "method", *ELSEWHERE]  # fmt: skip
-CONTRASTS = ["study", "dataset", "variant", "baseline", "protocol", "direction", "metric", "n_seeds",
-             "difference", "low", "high", "p_query", "p_query_floor", "p_query_holm", "p_seed", "p_seed_floor",
-             "p_seed_holm", "family", "note", *ELSEWHERE]  # fmt: skip
 NAN = float("nan")
 
 
@@ -62,9 +56,9 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
     folder = root / paths.results_folder(study)
     shared = {"study": study.name, "dataset": study.data["dataset"]}
     rows = _intervals(known, layouts, medians, primary, resamples)
-    write_csv(folder / "intervals.csv", [{**shared, **row} for row in rows], INTERVALS)
+    write_table(folder, "intervals", [shared | row for row in rows])
     rows = _contrasts(study, known, layouts, medians, primary, resamples, flips)
-    write_csv(folder / "contrasts.csv", [{**shared, **row} for row in rows], CONTRASTS)
+    write_table(folder, "contrasts", [shared | row for row in rows])
 
 
 def load_layouts(study: Study, collected: Collected, root: Path) -> dict[str, Layout]:

@@ -22,6 +22,7 @@ from fne.analysis.proportion import share
 from fne.data.manifest import SPLITS, Manifest
 from fne.protocols import DIRECTIONS, TRUTH
 from fne.results.collect import collect
+from fne.results.schema import write_table
 from fne.results.series import ANOTHER, DIFFERENCE, LEVEL, MEAN, ceiling
 from fne.results.variance import write_variance
 from fne.steps.compare import load_layouts
@@ -29,15 +30,6 @@ from fne.study import paths
 from fne.study.api import Series, Study, shared_epochs
 from fne.study.series import Point
 from fne.utils.errors import bad_input
-from fne.utils.files import write_csv
-
-WORLDS = ["split", "images", "captions", "truth", "prevalence"]
-EFFECTS = ["variant", "reference", "since", "protocol", "direction", "metric", "n_seeds", "estimate", "low", "high",
-           "level", "method"]  # fmt: skip
-PICKS = ["variant", "n_seeds", "share", "low", "high", "false_negatives", "picks"]
-"""Columns after ``series``, one for each factor by its key, and ``study``, the member."""
-COMPONENTS = ["of", "variant", "source", "variance", "low", "high", "error", "levels", "cells", "runs", "note"]
-"""Columns after ``series`` and one for each factor that is no draw; ``variant`` is empty where all are pooled."""
 
 
 def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
@@ -72,16 +64,16 @@ def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
         picks += [shared | row for row in _picks(study, root, manifest, epochs)]
         for of, variant, cell in _cells(series, study, layouts, point):
             cells.setdefault((of, variant, *(point[key] for key in series.fixed)), []).append(cell)
-    folder, before = root / paths.results_folder(series), ["series", *series.factors]
-    write_csv(folder / "worlds.csv", worlds, [*before, "study", *WORLDS])
-    write_csv(folder / "effects.csv", effects, [*before, "study", *EFFECTS])
-    write_csv(folder / "picks.csv", picks, [*before, "study", *PICKS])
+    folder = root / paths.results_folder(series)
+    write_table(folder, "worlds", worlds, *series.factors)
+    write_table(folder, "effects", effects, *series.factors)
+    write_table(folder, "picks", picks, *series.factors)
     if series.random:
         found = _decomposed(series, cells)
         if (LEVEL, "") not in found:
             why = next((str(error) for error in found.values()), "the primary metric has no value")
             raise bad_input(f"the variance cannot be decomposed: {why}", file=folder)
-        write_csv(folder / "components.csv", _rows(series, found), ["series", *series.fixed, *COMPONENTS])
+        write_table(folder, "components", _rows(series, found), *series.fixed)
         if not series.fixed:
             write_variance(folder / "variance.yaml", series, {
                 key: one for key, one in found.items() if isinstance(one, Components)

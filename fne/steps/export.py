@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 
 import fne
 from fne.report.tables.configs import tuning
-from fne.results.bundle import FORMATS, SCHEMA, Bundle, Table, has_parquet, parse, write
-from fne.results.columns import TABLES, Column
+from fne.results.bundle import FORMATS, SCHEMA, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import fingerprints, versions
 from fne.results.readme import readme
+from fne.results.schema import TABLES
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
@@ -128,17 +127,10 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(file: Path, name: str) -> Table:
-    """A CSV file of the results with its columns' types; a column that is not described keeps its text."""
+    """A CSV file of the results."""
     if not file.is_file():
         raise bad_input("no such file", file=file, hint="an earlier step of the study did not finish")
-    with open(file, encoding="utf-8", newline="") as handle:
-        reader = csv.reader(handle)
-        header = next(reader, [])
-        cells = list(zip(*reader, strict=True)) or [()] * len(header)
-    known = TABLES[name][1]
-    columns = {key: known.get(key, Column("text", "Not described by this version.")) for key in header}
-    return Table(columns, {key: [parse(cell, columns[key].kind) for cell in found]
-                           for key, found in zip(header, cells, strict=True)})  # fmt: skip
+    return read_csv(file.read_bytes(), TABLES[name][1])
 
 
 def _images(study: StudyResults) -> dict[str, list[Any]]:

@@ -12,9 +12,9 @@ from fne.report.page import build as page
 from fne.report.page.content import content
 from fne.report.page.svg import inline_svg
 from fne.results import reference
-from fne.results.audit_tables import TABLES
 from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults, load
+from fne.steps.audit import TABLES
 from fne.study import paths
 from fne.study.api import Study
 from fne.study.published import FILE

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fne import PROTOCOL
-from fne.protocols import DIRECTIONS
 from fne.results.progress_files import PROGRESS
+from fne.results.schema import header
 from fne.study import paths
 from fne.study.api import Study, digest, parse_block, resolve
 from fne.training import checkpoint, distributions, picks
@@ -33,36 +33,6 @@ CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 50
 """A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
 TELL_SECONDS = 5.0
-CURVES = [
-    "seed",
-    "epoch",
-    "step",
-    "seconds",
-    "phase",
-    "loss",
-    "learning_rate",
-    "val_rsum",
-    "val_r1_i2t",
-    "val_r1_t2i",
-    *(
-        f"{name}_{d}"
-        for name in ("fn_share", "hardness", "gap", "ess", "override_share", "fallback_share", "contributing")
-        for d in DIRECTIONS
-    ),
-    "queue_age",
-    "collapsed",
-]
-AUDIT = [
-    "seed",
-    "epoch",
-    "direction",
-    "bin_low",
-    "bin_high",
-    "picks",
-    "false_negatives",
-    "candidates",
-    "candidate_false_negatives",
-]
 
 
 def run(
@@ -218,17 +188,10 @@ def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> di
     best = [engine.learner.stacked(engine.best) for engine in engines]
     tensors = {name: torch.cat([weights[name] for weights in best]).cpu() for name in best[0]}
     save_file(tensors | fitted, folder / "weights.safetensors", metadata={"seeds": json.dumps(seeds)})
-    write_csv(folder / "curves.csv", [row for engine in engines for row in engine.curves], CURVES)
-    write_csv(
-        folder / "audit.csv",
-        [
-            {"seed": seed, **row}
-            for engine in engines
-            for r, seed in enumerate(engine.seeds)
-            for row in engine.diagnostics.audit_rows(r)
-        ],
-        AUDIT,
-    )
+    write_csv(folder / "curves.csv", [row for engine in engines for row in engine.curves], header("curves")[1:])
+    audit = [{"seed": seed, **row} for engine in engines for r, seed in enumerate(engine.seeds)
+             for row in engine.diagnostics.audit_rows(r)]  # fmt: skip
+    write_csv(folder / "audit.csv", audit, header("audit")[1:])
     parts = [engine.picks.columns() for engine in engines]
     columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
     size = picks.write(folder / "picks.npz", columns)

@@ -16,15 +16,14 @@ from fne.analysis.retraining import Change, compare, overall
 from fne.report.text.verified import SCHEMA, made_from, sentence
 from fne.report.text.wording import percent, signed, span
 from fne.results import reference
+from fne.results.schema import write_table
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study
-from fne.utils.files import write_csv, write_json
+from fne.utils.files import write_json
 from fne.utils.text import harmless
 
 SCORE, DIFFERENCE = "score", "difference"
-COLUMNS = ["study", "quantity", "variant", "baseline", "protocol", "direction", "metric", "n_reference", "n_here",
-           "reference", "here", "change", "low", "high", "level", "tolerance", "reasons", "verdict"]  # fmt: skip
 REASONS = {
     "within_noise": "the interval holds no change at all, so retraining explains what there is",
     "no_result": "no seed has a result here",
@@ -72,7 +71,7 @@ def run(study: Study, root: Path, record: bool = False) -> str:
     differs = _differs(known, results)
     rows = _rows(known, results, differs)
     names = {"study": study.name, **study.primary}
-    write_csv(results.folder / "verify.csv", [names | _cells(row, study) for row in rows], COLUMNS)
+    write_table(results.folder, "verify", [names | _cells(row, study) for row in rows])
     summary = _summary(known, results, differs, rows)
     write_json(results.folder / "verify.json", summary)
     return _text(known, summary, rows)

@@ -105,9 +105,6 @@ def write_job(root: Path, made: Study, variant: str, block: str, failed: tuple[i
         "seeds": seeds, "config": config, "record": {"peak_memory_mb": 500.0, "device": "cpu", "threads": 1},
         "cost": {"seconds_total": 3.5, "steps": 21, "seconds_per_step": 0.1, "seeds": len(seeds)},
     })  # fmt: skip
-    write_csv(
-        folder / "curves.csv",
-        [{"seed": s, "epoch": 0, "loss": 0.25} for s in seeds],
-        ["seed", "epoch", "loss"],
-    )
+    rows = [{"seed": s, "epoch": 0, "loss": 0.25} for s in seeds]
+    write_csv(folder / "curves.csv", rows, ["seed", "epoch", "loss"])
     write_csv(folder / "audit.csv", [{"seed": s, "picks": 7 + s} for s in seeds], ["seed", "picks"])

@@ -14,7 +14,8 @@ from scipy.stats import t
 from fne.analysis import layout
 from fne.analysis.components import Another, Component, Components
 from fne.analysis.intervals import variance_of_mean
-from fne.results.elsewhere import COLUMNS, elsewhere
+from fne.results.elsewhere import elsewhere
+from fne.results.schema import ELSEWHERE
 from fne.results.variance import FILE, write_variance
 from fne.steps import aggregate, compare
 from fne.study import paths
@@ -69,13 +70,13 @@ def test_it_is_the_variance_of_both_and_nothing_else_changes(study: Study, tmp_p
     record(tmp_path, study)
     after = rows(tmp_path, study)
     for name in ("intervals", "contrasts"):
-        bare = [[{key: value for key, value in row.items() if key not in COLUMNS} for row in found[name]]
+        bare = [[{key: value for key, value in row.items() if key not in ELSEWHERE} for row in found[name]]
                 for found in (before, after)]  # fmt: skip
         assert bare[0] == bare[1]
         for old, row in zip(before[name], after[name], strict=True):
             assert old["low_elsewhere"] == old["high_elsewhere"] == ""
             if row["metric"] != "rsum":
-                assert [row[key] for key in COLUMNS] == ["", "", ""]
+                assert [row[key] for key in ELSEWHERE] == ["", "", ""]
                 continue
             assert old["method_elsewhere"].startswith("none: there is no ablations/variance.yaml")
             data = values(tmp_path, study, row["variant"])

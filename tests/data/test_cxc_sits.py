@@ -20,8 +20,7 @@ from fne.data.coco_relevance import read as read_relevance
 from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth, sorted_pairs
 from fne.negatives import maps
-from fne.results.calibrated import calibration_files
-from fne.results.calibration_tables import read
+from fne.results.calibration_tables import calibration_files, read
 from fne.steps import audit, rank
 from fne.steps import calibrate as calibration
 from fne.steps import train as job

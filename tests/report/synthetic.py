@@ -19,6 +19,7 @@ from PIL import Image
 from fne.analysis.permutation import image_floor
 from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
+from fne.results.schema import write_table
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
 from fne.study.fields import flatten
@@ -282,31 +283,8 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
         if fake.id != study.baseline:
             contrasts += _contrasts(study, fake, values)
     _holm(contrasts)
-    write_csv(
-        folder / "runs.csv",
-        runs,
-        list(
-            "study dataset regime variant title seed split protocol direction metric value"
-            " fingerprint ensemble selected_epoch digest".split()
-        ),
-    )
-    write_csv(
-        folder / "intervals.csv",
-        intervals,
-        list(
-            "study dataset variant protocol direction metric n_seeds n_queries"
-            " mean sd_seeds low high level method low_elsewhere high_elsewhere method_elsewhere".split()
-        ),
-    )
-    write_csv(
-        folder / "contrasts.csv",
-        contrasts,
-        list(
-            "study dataset variant baseline protocol direction metric n_seeds"
-            " difference low high p_query p_query_floor p_query_holm p_seed p_seed_floor family note"
-            " low_elsewhere high_elsewhere method_elsewhere".split()
-        ),
-    )
+    for table, found in (("runs", runs), ("intervals", intervals), ("contrasts", contrasts)):
+        write_table(folder, table, found)
     write_json(
         folder / "protocols.json",
         {
@@ -330,7 +308,7 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
     accesses = [shared | {"variant": fake.id} for fake in fakes]
     write_text(folder / "test_accesses.jsonl", "".join(json.dumps(entry) + "\n" for entry in accesses))
     rows = [dict(zip(("variant", "seed", "stage", "reason"), row, strict=True), study=study.name) for row in missing]
-    write_csv(folder / "missing.csv", rows, ["study", "variant", "seed", "stage", "reason"])
+    write_table(folder, "missing", rows)
 
 
 def _intervals(study: Study, fake: Fake, metrics: dict) -> list[dict[str, Any]]:

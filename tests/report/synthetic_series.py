@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from fne.steps.compare_series import COMPONENTS, DIFFERENCE, EFFECTS, LEVEL, MEAN, PICKS, WORLDS, ceiling, grown
+from fne.results.schema import write_table
+from fne.steps.compare_series import DIFFERENCE, LEVEL, MEAN, ceiling, grown
 from fne.study import paths
 from fne.study.api import Series, load
-from fne.utils.files import write_csv
 from fne.utils.seeding import numpy_stream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,10 +67,9 @@ def write_series(root: Path, *, title: str | None = None, wide: float = WIDE, ke
                                    "high": 1.03 * share, "false_negatives": round(1e5 * share),
                                    "picks": 100_000})  # fmt: skip
     folder = root / paths.results_folder(series)
-    before = ["series", *series.factors, "study"]
-    write_csv(folder / "worlds.csv", worlds, [*before, *WORLDS])
-    write_csv(folder / "effects.csv", [row for row in effects if keep is None or keep(row)], [*before, *EFFECTS])
-    write_csv(folder / "picks.csv", picks, [*before, *PICKS])
+    write_table(folder, "worlds", worlds, *series.factors)
+    write_table(folder, "effects", [row for row in effects if keep is None or keep(row)], *series.factors)
+    write_table(folder, "picks", picks, *series.factors)
     return series
 
 
@@ -106,12 +105,12 @@ def write_cells(root: Path, *, keep: Any = None, **changes: Any) -> Series:
                     effects.append(shared | row)
             picks.append(shared | {"variant": name, "n_seeds": 5, "share": 0.1, "low": 0.09, "high": 0.11,
                                    "false_negatives": 10, "picks": 100})  # fmt: skip
-    folder, before = root / paths.results_folder(series), ["series", *series.factors, "study"]
-    write_csv(folder / "worlds.csv", worlds, [*before, *WORLDS])
-    write_csv(folder / "effects.csv", [row for row in effects if keep is None or keep(row)], [*before, *EFFECTS])
-    write_csv(folder / "picks.csv", picks, [*before, *PICKS])
+    folder = root / paths.results_folder(series)
+    write_table(folder, "worlds", worlds, *series.factors)
+    write_table(folder, "effects", [row for row in effects if keep is None or keep(row)], *series.factors)
+    write_table(folder, "picks", picks, *series.factors)
     if series.random:
-        write_csv(folder / "components.csv", list(_components(series)), ["series", *series.fixed, *COMPONENTS])
+        write_table(folder, "components", _components(series), *series.fixed)
         (folder / "variance.yaml").write_text("made-up: true\n", encoding="utf-8")
     return series
 

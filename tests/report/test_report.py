@@ -14,8 +14,8 @@ import pytest
 
 from fne.report.figures.registry import FIGURES, WORDS
 from fne.report.page import assets, svg
-from fne.results.audit_tables import TABLES as AUDITED
 from fne.steps import report
+from fne.steps.audit import TABLES as AUDITED
 from fne.utils.errors import UserError
 from fne.utils.files import sha256_file
 from fne.utils.text import clean

@@ -17,9 +17,9 @@ from fne.report.tables import registry as tables
 from fne.report.text import summary
 from fne.report.text.headline import headline
 from fne.report.text.summary import LOWER_BOUNDS, collapses, pick_share
-from fne.results.calibrated import CALIBRATION, RELIABILITY
+from fne.results.schema import write_table
 from fne.results.study import StudyResults, load
-from fne.utils.files import read_json, write_csv
+from fne.utils.files import read_json
 from tests.report.conftest import SMALL, Made, build
 from tests.report.synthetic import EPOCHS, PAPER, write_study
 
@@ -234,8 +234,8 @@ def calibrated(folder: Path, positives: dict[str, int], source: str = "exact") -
             hits = known // 15
             bins.append({**shared, "bin": place, "probability": 0.001 * (place + 1), "observed": hits / 660,
                          "low": 0.0, "high": 0.1, "pairs": 660, "positives": hits})  # fmt: skip
-    write_csv(folder / "results/calibrated/calibration.csv", scores, CALIBRATION)
-    write_csv(folder / "results/calibrated/calibration_bins.csv", bins, RELIABILITY)
+    write_table(folder / "results/calibrated", "calibration", scores)
+    write_table(folder / "results/calibrated", "calibration_bins", bins)
     return load(study, folder)
 
 

@@ -118,8 +118,8 @@ def test_runs_of_another_config_are_left_out(tmp_path: Path) -> None:
 
 
 def test_words_that_look_like_nothing_stay_words(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("variant,value\nnone,1\nNA,\n", "utf-8")
-    frame = read_table(tmp_path / "t.csv")
+    (tmp_path / "runs.csv").write_text("variant,value\nnone,1\nNA,\n", "utf-8")
+    frame = read_table(tmp_path / "runs.csv")
     assert list(frame["variant"]) == ["none", "NA"] and np.isnan(frame["value"][1])
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fne.analysis.rates import AGES
 from fne.protocols import DIRECTION_NAMES
 from fne.report.tables.cells import Table
 from fne.report.tables.registry import build
-from fne.results.human_annotations import JUDGED
+from fne.results.schema import write_table
 from fne.results.study import load
-from fne.utils.files import write_csv
 from fne.utils.text import clean
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import HOSTILE_NAME, write_study
@@ -46,7 +44,7 @@ def test_a_variant_without_a_memory_has_no_ages(tmp_path: Path) -> None:
     row = {"direction": "i2t", "picks": 10, "share_of_picks": 1.0, "rate": 0.5, "low": 0.2, "high": 0.8, "method": "so"}
     ages = [("infonce", -1, -1), ("fne", -1, -1), ("fne", 4, 7)]
     rows = [row | {"variant": name, "age_low": low, "age_high": high} for name, low, high in ages]
-    write_csv(load(study, tmp_path).folder / "audit_ages.csv", rows, AGES)
+    write_table(load(study, tmp_path).folder, "audit_ages", rows)
     table = build(load(study, tmp_path), "ages")
     assert [(one[0].note, one[2].text) for one in table.rows] == [("fne", "batch"), ("fne", "4 to 7")]
 
@@ -68,7 +66,7 @@ def test_rates_of_judged_pairs_stand_with_their_intervals(tmp_path: Path) -> Non
     row = {"variant": "fne", "direction": "i2t", "depth": 5, "seeds": 3, "negatives": 4321, "judged": 400}
     row |= {"judged_share": 400 / 4321, "true": 100, "rate": 0.25, "low": 0.2, "high": 0.3125, "method": "so"}
     none = row | {"depth": 1, "judged": 0, "true": 0, "rate": math.nan, "low": math.nan, "high": math.nan}
-    write_csv(results.folder / "audit_judged.csv", [none, row], JUDGED)
+    write_table(results.folder, "audit_judged", [none, row])
     table = build(load(study, tmp_path), "judged")
     assert [cell.text for cell in table.rows[1][1:]] == [
         "image → text", "5", "4\u202f321", "400", "100", "25.0 %", "3",

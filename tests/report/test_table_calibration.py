@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 
 from fne.report.tables import registry as tables
-from fne.results.calibrated import CALIBRATION
+from fne.results.schema import write_table
 from fne.results.study import load
-from fne.utils.files import write_csv
 from tests.report.conftest import SMALL
 from tests.report.synthetic import write_study
 
@@ -25,12 +24,11 @@ def test_own_posteriors_stand_with_intervals_raw_first_and_what_is_undefined_is_
     results = load(study, tmp_path)
     empty = tables.build(results, "calibration")
     assert not empty.rows and "fne audit" in empty.caption
-    file = results.folder / "calibration.csv"
-    write_csv(file, [], CALIBRATION)
+    write_table(results.folder, "calibration", [])
     assert "No variant" in tables.build(load(study, tmp_path), "calibration").caption
     rows = [row("ece", 0.0312, kind="platt"), row("ece", 0.25), row("brier", 0.125), row("auroc", math.nan),
             row("ece", 0.5, own=False)]  # fmt: skip
-    write_csv(file, rows, CALIBRATION)
+    write_table(results.folder, "calibration", rows)
     table = tables.build(load(study, tmp_path), "calibration")
     assert [(cells[1].text, cells[4].text) for cells in table.rows] == [("fne:normal", "raw"), ("fne:normal", "Platt")]
     raw = dict(zip((column.name for column in table.columns), table.rows[0], strict=True))
@@ -42,8 +40,8 @@ def test_own_posteriors_stand_with_intervals_raw_first_and_what_is_undefined_is_
 
 def test_it_says_what_pairs_chosen_by_their_likeness_or_half_known_cannot_show(tmp_path: Path) -> None:
     study = write_study(tmp_path, fakes=SMALL)
-    file = load(study, tmp_path).folder / "calibration.csv"
+    folder = load(study, tmp_path).folder
     for source, words in (("judged", "no prevalence"), ("equal_captions", "true shares are higher"), ("exact", None)):
-        write_csv(file, [row("ece", 0.25) | {"source": source}], CALIBRATION)
+        write_table(folder, "calibration", [row("ece", 0.25) | {"source": source}])
         notes = tables.build(load(study, tmp_path), "calibration").notes[1:]
         assert [words in note for note in notes] == ([True] if words else [])

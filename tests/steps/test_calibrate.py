@@ -16,8 +16,7 @@ from fne.data.manifest import Manifest
 from fne.data.truth import Truth
 from fne.negatives import maps
 from fne.negatives.catalog import DENSITIES
-from fne.results.calibrated import calibration_files, estimates
-from fne.results.calibration_tables import read, rows_of
+from fne.results.calibration_tables import calibration_files, estimates, read, rows_of
 from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.world import Scenes
 from fne.steps import audit

@@ -10,12 +10,12 @@ import pytest
 
 from fne.data.manifest import Manifest
 from fne.report.figures.registry import draw
-from fne.results.audit_tables import TABLES
 from fne.results.study import StudyResults
 from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.world import Scenes
 from fne.steps import audit
 from fne.steps import train as job
+from fne.steps.audit import TABLES
 from fne.study import paths
 from fne.study.api import Study, load_study
 from fne.training import picks

@@ -13,6 +13,7 @@ import pytest
 
 from fne.report.terminal import BARS, draw, sparkline
 from fne.results.progress_files import DONE, PROGRESS, RUNNING, STALE, STOPPED, WAITING, Run, look, seconds_left
+from fne.results.schema import header
 from fne.steps import train as job
 from fne.steps import watch as watching
 from fne.study import paths
@@ -21,7 +22,6 @@ from fne.utils.files import write_csv, write_json
 from tests.training import project
 
 NOW = 1_000_000.0
-COLUMNS = ["seed", "epoch", "step", "seconds", "phase", "loss", "val_rsum", "collapsed"]
 
 
 def row(seed: int, epoch: int, score: float | None, collapsed: int = 0) -> dict:
@@ -42,7 +42,7 @@ class StudyFiles:
         config = resolve(self.study, variant)
         config["train"] |= changed
         write_json(folder / "run.json", {"config": config, "cost": {"steps": 40}})
-        write_csv(folder / "curves.csv", rows, COLUMNS)
+        write_csv(folder / "curves.csv", rows, header("curves")[1:])
         return folder
 
     def going(self, variant: str, block: str, seeds: list[int], step: int, rows: list[dict], heard: float) -> Path:

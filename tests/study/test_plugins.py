@@ -65,7 +65,7 @@ def test_a_module_in_a_folder_and_a_loss_that_shares_a_key(project: Project) -> 
 
 def test_a_rule_that_models_a_posterior_is_calibrated(project: Project) -> None:
     """Scheduled from the source alone; a rule that says nothing of it is not."""
-    from fne.results.calibrated import estimates
+    from fne.results.calibration_tables import estimates
 
     telling = STRATEGY.replace("    def __init__", "    models_posterior = True\n\n    def __init__", 1)
     told = {}

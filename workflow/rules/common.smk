@@ -12,8 +12,8 @@ from snakemake.exceptions import WorkflowError
 import fne
 from fne.data.sources import annotation_files
 from fne.study import paths
-from fne.results.calibrated import calibration_files
-from fne.results.audit_tables import TABLES as AUDIT_TABLES
+from fne.results.calibration_tables import calibration_files
+from fne.steps.audit import TABLES as AUDITED
 from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
 from fne.study.api import training_digest
 from fne.study.published import FILE as PUBLISHED
@@ -30,7 +30,6 @@ DEVICES = ("auto", "cpu", "cuda")
 TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json")
 AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
 COMPARED = ("intervals.csv", "contrasts.csv")
-AUDITED = tuple(AUDIT_TABLES)
 VERIFIED = ("verify.csv", "verify.json")
 # Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
 # inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).

@@ -11,7 +11,7 @@ from typing import Any
 from fne.protocols import TRUTH, metric_of
 from fne.report.text.summary import NO_SHARED_EPOCH, epochs_phrase
 from fne.report.text.wording import listing
-from fne.results.records import read_table
+from fne.results.schema import read_table
 from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
 from fne.study.api import Series, load, shared_epochs
