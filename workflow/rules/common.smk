@@ -313,7 +313,9 @@ def module_files(module):
 
 
 # An import of something of fne, at a line's start or within a function; names in parentheses may take several lines.
-IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(fne[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n#]+)|import[ \t]+(fne[\w.]*))", re.M)
+IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(fne[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n#]+)|import[ \t]+(fne[\w.]*))", re.M
+)
 
 
 @functools.cache

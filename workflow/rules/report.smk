@@ -86,7 +86,12 @@ rule make_notebook:
         template=expand("workflow/notebooks/page/{file}", file=("index.html.j2", "conf.json")),
         tables=expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         runs=lambda wildcards: runs(wildcards, "queries.test.npz"),
-        sources=sources("fne.report.figures.registry", "fne.report.tables.registry", "fne.report.picks.selection", "fne.results.slices"),
+        sources=sources(
+            "fne.report.figures.registry",
+            "fne.report.tables.registry",
+            "fne.report.picks.selection",
+            "fne.results.slices",
+        ),
     output:
         "reports/{study}/explore.html",
     log:

@@ -48,7 +48,7 @@ def answer(study: StudyResults) -> list[str]:
         return sweeps(study, swept)
     plain = [variant for variant in variants if configs[variant].get(ORACLE, "none") == "none"]
     rules = [(configs[v].get("negatives.strategy"), configs[v].get("loss.kind")) for v in plain]
-    method = configs.get(study.method, {}).get("negatives.strategy")
+    method = configs[study.method].get("negatives.strategy") if study.method else None
     own = [rule for rule in rules if method is not None and rule[0] == method]
     if own and 2 * len(own) < len(rules) and len({*rules} - {*own}) >= MIN_RULES:
         return ([rivals(study)] if attainable(study) else []) + oracles(study, pairs)

@@ -118,14 +118,11 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
 
 
 def _picks(study: StudyResults) -> list[str]:
-    shares = {
-        name: share
-        for name in (study.method, study.baseline)
-        if name in study.definition.variants and (share := pick_share(study, name)) is not None
-    }
-    if len(shares) < 2:
+    if study.method not in study.definition.variants or study.method == study.baseline:
         return []
-    mine, its = shares[study.method], shares[study.baseline]
+    mine, its = (pick_share(study, name) for name in (study.method, study.baseline))
+    if mine is None or its is None:
+        return []
     known = "are in truth matches"
     if truth_kind(study, "train") != "exact":
         known = "are known to be matches, as few of those that are can be,"
