@@ -12,7 +12,7 @@ import numpy as np
 
 from fne.analysis.proportion import share
 from fne.analysis.scores import METRICS
-from fne.results.runs import require_current
+from fne.results.current import require_current
 from fne.study import paths
 from fne.study.api import Study, blocks, resolve
 from fne.study.min_seeds import MIN_SEEDS

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fne import protocols
-from fne.results.current import what_changed
+from fne.results.current import stale
 from fne.study import paths
-from fne.study.api import Study, blocks, evaluation_digest, parse_block, resolve, training_digest
+from fne.study.api import Study, blocks, parse_block, resolve
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json
 
@@ -73,7 +73,7 @@ def collect(study: Study, root: Path) -> Collected:
             metrics: dict[str, Any] = {}
             if lacking is None:
                 metrics = read_metrics(file, parse_block(block))
-                lacking = _stale(metrics["config"], config)
+                lacking = stale(metrics["config"], config)
             reasons = dict.fromkeys(parse_block(block), lacking)
             if lacking is None:
                 reasons |= _not_finite(metrics["rows"])
@@ -152,11 +152,3 @@ def _not_finite(rows: Iterable[Mapping[str, Any]]) -> dict[int, tuple[str, str]]
             which = f"{row['protocol']} {row['direction']} {row['metric']} is {value}"
             found.setdefault(int(row["seed"]), ("evaluate", f"no finite number: {which}"))
     return found
-
-
-def _stale(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
-    if training_digest(then) != training_digest(now):
-        return "train", f"stale: {what_changed(then, now)}"
-    if evaluation_digest(then) != evaluation_digest(now):
-        return "evaluate", f"stale: evaluation was {then['evaluation']} and is now {now['evaluation']}"
-    return None

@@ -1,4 +1,4 @@
-"""What may stand in one table: runs of one version of training, one protocol and the config that the study states."""
+"""Is a run current, and what may stand in one table: one version of training, one protocol, the config of the study."""
 
 from __future__ import annotations
 
@@ -6,12 +6,42 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fne.study.api import Study, diff, digest, resolve
+from fne.study.api import Study, diff, digest, evaluation_digest, resolve, training_digest
 from fne.study.schema import PATH_KEYS
 from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def trained_alike(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Do two configs agree in all that training reads?"""
+    return training_digest(then) == training_digest(now)
+
+
+def stale(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first stage that must run again as a study's config is now, and why; None where a run is current."""
+    if not trained_alike(then, now):
+        return "train", f"stale: {what_changed(then, now)}"
+    if evaluation_digest(then) != evaluation_digest(now):
+        return "evaluate", f"stale: evaluation was {then['evaluation']} and is now {now['evaluation']}"
+    return None
+
+
+def require_current(file: Path, config: Mapping[str, Any], trained: str, hint: str) -> None:
+    """Refuse a file that was made from weights of another config than those beside it now.
+
+    Args:
+        file: The file.
+        config: What it was made under.
+        trained: The digest of what training reads, of the runs that stand there now.
+        hint: How to make it again.
+
+    Raises:
+        UserError: It was.
+    """
+    if training_digest(config) != trained:
+        raise bad_input("made from runs of another config than those beside it", file=file, hint=hint)
 
 
 def check_one_protocol(runs: Iterable[tuple[Path, dict[str, Any]]]) -> None:

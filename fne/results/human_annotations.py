@@ -13,7 +13,7 @@ import numpy as np
 from fne.analysis.proportion import method, share
 from fne.data.truth import Truth
 from fne.protocols import DIRECTIONS
-from fne.results.runs import require_current
+from fne.results.current import require_current
 from fne.study.min_seeds import MIN_SEEDS
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fne.results.current import trained_alike
 from fne.study import paths
-from fne.study.api import Study, blocks, parse_block, resolve, training_digest
+from fne.study.api import Study, blocks, parse_block, resolve
 
 PROGRESS = "progress.json"
 """What a training job tells about itself, beside its checkpoint in ``scratch/``."""
@@ -130,7 +131,7 @@ def _same(trained: dict[str, Any], wanted: dict[str, Any]) -> bool:
                 section["checkpoint"] = trained["encoders"][side]["checkpoint"]
             except (KeyError, TypeError):
                 return False  # a run of another version
-    return training_digest(trained) == training_digest(wanted)
+    return trained_alike(trained, wanted)
 
 
 def _tells(progress: dict[str, Any]) -> bool:

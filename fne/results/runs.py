@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fne.results.current import trained_alike
 from fne.results.records import read_run
 from fne.study import paths
-from fne.study.api import Study, blocks, resolve, training_digest
+from fne.study.api import Study, blocks, resolve
 from fne.training import picks
-from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +23,11 @@ def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[st
     Raises:
         UserError: A ``run.json`` is damaged or of another schema.
     """
-    wanted, found = training_digest(resolve(study, variant)), []
+    config, found = resolve(study, variant), []
     for block in blocks(study):
         folder = root / paths.run_folder(study, variant, block)
         run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None
-        if run is not None and training_digest(run["config"]) == wanted:
+        if run is not None and trained_alike(run["config"], config):
             found.append((folder, run))
     return found
 
@@ -49,19 +48,3 @@ def picks_of(folders: list[Path] | tuple[Path, ...]) -> pd.DataFrame:
     every = pd.concat(frames, ignore_index=True)
     truth = every["false_negative"].astype("Int8")
     return every.assign(false_negative=truth.mask(truth < 0))
-
-
-def require_current(file: Path, config: Mapping[str, Any], trained: str, hint: str) -> None:
-    """Refuse a file that was made from weights of another config than those beside it now.
-
-    Args:
-        file: The file.
-        config: What it was made under.
-        trained: The digest of what training reads, of the runs that stand there now.
-        hint: How to make it again.
-
-    Raises:
-        UserError: It was.
-    """
-    if training_digest(config) != trained:
-        raise bad_input("made from runs of another config than those beside it", file=file, hint=hint)

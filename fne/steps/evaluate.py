@@ -15,9 +15,9 @@ from fne import protocols
 from fne.data import coco_relevance
 from fne.evaluation import metrics
 from fne.results.collect import SCHEMA
-from fne.results.current import what_changed
+from fne.results.current import trained_alike, what_changed
 from fne.study import paths
-from fne.study.api import Study, digest, resolve, training_digest
+from fne.study.api import Study, digest, resolve
 from fne.utils import provenance
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED, atomic_path, write_json
@@ -42,7 +42,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     file = root / paths.rankings(study, variant, block, split)
     meta, arrays = read_rankings(file)
     config = resolve(study, variant)
-    if training_digest(meta["config"]) != training_digest(config):
+    if not trained_alike(meta["config"], config):
         what = what_changed(meta["config"], config)
         raise bad_input(f"ranked under another config ({what})", file=file, hint="train the variant again")
     rule, ks = config["evaluation"]["tie_rule"], config["evaluation"]["ks"]

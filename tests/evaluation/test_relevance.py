@@ -11,7 +11,7 @@ import pytest
 
 from fne.data import coco_relevance
 from fne.data.manifest import SplitView
-from fne.results.collect import _stale
+from fne.results.current import stale
 from fne.steps import evaluate
 from fne.steps.rank import rank_replicates, relevant_items
 from fne.study import paths
@@ -109,8 +109,8 @@ def test_where_files_lie_retrains_nothing_and_which_are_given_evaluates_anew(pro
     )
     assert training_digest(plain) == training_digest(given) and digest(plain) == digest(given)
     assert evaluation_digest(plain) != evaluation_digest(given) == evaluation_digest(elsewhere)
-    assert _stale(given, elsewhere) is None and _stale(plain, plain) is None
-    stage, reason = _stale(plain, given)
+    assert stale(given, elsewhere) is None and stale(plain, plain) is None
+    stage, reason = stale(plain, given)
     assert stage == "evaluate" and "stale" in reason
 
 
