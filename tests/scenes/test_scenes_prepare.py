@@ -22,7 +22,7 @@ from fne.scenes.situations import SHARES, Sampler, draw_situations, quotas
 from fne.scenes.world import reserved
 from fne.steps import prepare
 from fne.utils.errors import UserError
-from tests.data.conftest import SMALL, scenes_section
+from tests.scenes.conftest import SMALL, scenes_section
 
 
 def test_truth_is_recomputed_from_the_stored_forms_and_scenes(prepared: Path) -> None:
