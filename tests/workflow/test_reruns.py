@@ -108,8 +108,14 @@ def test_a_new_figure_or_its_code_draws_and_trains_nothing(project: Project) -> 
     path = project.folder / "fne/report/figures/registry.py"
     path.write_text(path.read_text().replace('FIGURES = ("', 'FIGURES = ("another_figure", "'))
     jobs = project.planned(*THREE)
-    assert rules(jobs) == {"make_tables", "make_figures", "make_report"}
+    assert rules(jobs) == {"make_figures", "make_report"}
     assert any("reports/three/figures/another_figure.svg" in job.outputs for job in jobs)
+
+
+def test_code_of_a_table_draws_no_figure(project: Project) -> None:
+    path = project.folder / "fne/report/tables/main.py"
+    path.write_text(path.read_text() + "\n# another column\n")
+    assert rules(project.planned(*THREE)) == {"make_tables", "make_report"}
 
 
 def test_code_of_the_metrics_evaluates_anew_and_trains_nothing(project: Project) -> None:
