@@ -22,6 +22,7 @@ from fne.study.api import Study, load_study
 from fne.training import checkpoint, distributions
 from fne.training.data import EpochPlan
 from fne.training.engine import Engine
+from fne.training.step import Moment
 from fne.utils.errors import UserError
 from fne.utils.files import read_json
 from tests.training import project as heads
@@ -66,9 +67,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
         monkeypatch.setattr(owner, name, spent)
 
-    def step(engine: Engine, *given: Any, main: bool, **named: Any) -> float:
+    def step(engine: Engine, inputs: Any, batch: Any, moment: Moment, epoch: int) -> float:
         trained = sum(p.requires_grad for p in engine.model.parameters())
-        return (0.5 if main else 0.25) + trained / 16
+        return (0.5 if moment.main else 0.25) + trained / 16
 
     spend(Engine, "__init__", lambda *given: 4.0)
     spend(Engine, "_step", step)

@@ -74,7 +74,7 @@ def test_recorded_trials_hold_under_the_same_seeds_version_and_data_only() -> No
 def test_an_oracle_takes_over_the_values_of_its_base(searched: Path) -> None:
     names = ["hardest_in_batch_oracle_remove", "hardest_in_batch", "fne_oracle_only"]
     file = searched / "ablations" / "studies" / "smoke.yaml"
-    content = yaml.safe_load(file.read_text()) | {"variants": names}
+    content = yaml.safe_load(file.read_text()) | {"variants": names, "method": names[2]}
     file.write_text(yaml.safe_dump(content))
     study = load(searched)
     assert oracle_bases(study) == {names[0]: names[1]}, "fne is not in this study: its oracle searches by itself"

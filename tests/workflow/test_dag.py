@@ -174,7 +174,7 @@ def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(proje
 
     (job,) = verifying()
     assert job.outputs == made
-    code = {f"fne/{module}.py" for module in ("steps/verify", "analysis/retraining", "sharing/reference")}
+    code = {f"fne/{module}.py" for module in ("steps/verify", "analysis/retraining", "results/reference")}
     assert {file, "results/smoke/runs.csv", "results/smoke/protocols.json", *code} <= set(job.inputs)
     study = load_study("smoke", root=with_one.folder)
     runs = {str(paths.run_folder(study, v, b) / "run.json") for v in study.variants for b in blocks(study)}
