@@ -28,7 +28,7 @@ def run(source: Path, folder: Path) -> Path:
     """A copy of a project in which the studies were run, or an exit."""
     project = Project.copy_of(source, folder)
     for arguments in STUDIES:
-        done = project.snakemake("--cores", "2", "--quiet", "all", *arguments, timeout=3600)
+        done = project.snakemake(*arguments, "--cores", "2", "--quiet", "all", timeout=3600)
         if done.returncode:
             sys.exit(f"{source}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
     return folder
