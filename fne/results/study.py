@@ -84,7 +84,7 @@ class StudyResults:
     def only(self, kept: Collection[str]) -> StudyResults:
         """The same study as if it had these variants alone, in its own order."""
         variants = tuple(variant for variant in self.variants if variant.id in kept)
-        few = StudyResults(replace(self.definition, variants=tuple(variant.id for variant in variants)), self.root)
+        few = type(self)(replace(self.definition, variants=tuple(variant.id for variant in variants)), self.root)
         few.every_variant = self.every_variant
         few._kept = frozenset(variant.id for variant in variants)
         few.__dict__ |= {"variants": variants, "shared_epochs": self.shared_epochs}

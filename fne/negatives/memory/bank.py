@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.negatives.memory.kind import Candidates, Embedder, Memory, Pairs
+from fne.negatives.memory.kind import Candidates, Embedder, Memory, PairRows
 
 
 class MemoryBank(Memory):
@@ -36,14 +36,14 @@ class MemoryBank(Memory):
         self.refresh = refresh
         self.held: dict[str, Tensor] = {}
 
-    def prepare(self, plan: Pairs, at: int, step: int) -> None:
+    def prepare(self, plan: PairRows, at: int, step: int) -> None:
         self.rows = plan.image_row.flatten(1), plan.caption_row.flatten(1)
         self.first = at * plan.image_row.shape[-1]
         if not self.held or at == 0 or (self.refresh is not None and at % self.refresh == 0):
             image, text = self.learner.embed_pairs(*self.rows)
             self.held = {"image": image, "text": text, "entered": torch.full_like(self.rows[0], step)}
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: PairRows, *, main: bool) -> Candidates:
         own = super().candidates(image, text, inputs, batch, main=main)
         if not main:
             return own

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Pairs(Protocol):
+class PairRows(Protocol):
     """The pairs of a batch, or of an epoch's plan.
 
     Attributes:
@@ -99,7 +99,7 @@ class Memory:
     def __init__(self, learner: Embedder, seeds: Sequence[int], device: torch.device) -> None:
         self.learner, self.seeds, self.device = learner, seeds, device
 
-    def prepare(self, plan: Pairs, at: int, step: int) -> None:
+    def prepare(self, plan: PairRows, at: int, step: int) -> None:
         """Called before a step of the main phase embeds its batch.
 
         Args:
@@ -108,7 +108,7 @@ class Memory:
             step: The global step.
         """
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: PairRows, *, main: bool) -> Candidates:
         """The candidates of a step.
 
         Args:
@@ -119,7 +119,7 @@ class Memory:
         """
         return Candidates(image, text, batch.image_row, batch.caption_row)
 
-    def after_step(self, batch: Pairs, step: int) -> None:
+    def after_step(self, batch: PairRows, step: int) -> None:
         """Called once the parameters are updated.
 
         Args:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.negatives.memory.kind import Candidates, Embedder, Memory, Pairs
+from fne.negatives.memory.kind import Candidates, Embedder, Memory, PairRows
 from fne.negatives.memory.queue import MemoryQueue
 from fne.utils.seeding import torch_stream
 
@@ -46,13 +46,13 @@ class MomentumMemory(Memory):
         generators = [torch_stream(seed, "queue") for seed in seeds]
         self.queue = MemoryQueue(len(seeds), size, learner.dim, device, generators, initial)
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: PairRows, *, main: bool) -> Candidates:
         self.past = self.learner.embed_past(self.encoder, inputs) if main or self.always else None
         if not main:
             return super().candidates(image, text, inputs, batch, main=main)
         return self.queue.behind(Candidates(*self.past, batch.image_row, batch.caption_row))
 
-    def after_step(self, batch: Pairs, step: int) -> None:
+    def after_step(self, batch: PairRows, step: int) -> None:
         update_momentum(self.encoder, self.learner.model, self.coefficient)
         if self.past is not None:
             self.queue.push(*self.past, batch.image_row, batch.caption_row, step)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.negatives.memory.kind import Candidates, Embedder, Memory, Pairs
+from fne.negatives.memory.kind import Candidates, Embedder, Memory, PairRows
 from fne.negatives.memory.queue import MemoryQueue
 from fne.utils.seeding import torch_stream
 
@@ -41,12 +41,12 @@ class CrossBatchMemory(Memory):
         self.queue = MemoryQueue(len(seeds), size, learner.dim, device, generators, initial)
         self.entering: tuple[Tensor, Tensor] | None = None
 
-    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: Pairs, *, main: bool) -> Candidates:
+    def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: PairRows, *, main: bool) -> Candidates:
         self.entering = (image.detach(), text.detach()) if main or self.always else None
         own = super().candidates(image, text, inputs, batch, main=main)
         return self.queue.behind(own) if main else own
 
-    def after_step(self, batch: Pairs, step: int) -> None:
+    def after_step(self, batch: PairRows, step: int) -> None:
         if self.entering is not None:
             self.queue.push(*self.entering, batch.image_row, batch.caption_row, step)
 
