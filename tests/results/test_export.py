@@ -159,6 +159,12 @@ def test_results_of_another_config_are_refused(place: Path, study: Study, tmp_pa
         run(replace(study, configs=configs), place, tmp_path / "out")
 
 
+def test_results_of_a_variant_that_the_study_has_no_more_are_refused(place: Path, study: Study, tmp_path: Path) -> None:
+    fewer = tuple(name for name in study.variants if name != "random")
+    with pytest.raises(UserError, match="that the study no longer has; got 'random'"):
+        run(replace(study, variants=fewer), place, tmp_path / "out")
+
+
 def test_parquet_needs_pyarrow(place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bundle, export):
         monkeypatch.setattr(module, "has_parquet", lambda: False)
