@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fne.report.figures.registry import draw
-from fne.report.picks.items import Gallery, sample
-from fne.report.picks.selection import Comparison
+from fne.report.page.build import PicksPage, picks_page
 from fne.report.tables.registry import build, to_frame
 from fne.report.tables.render import to_latex, to_markdown
 from fne.results import study as results
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
 class Notebook(results.StudyResults):
     """What a study left behind, with its tables, figures and picks to look at."""
 
-    def show_picks(self, variant: str) -> Gallery:
-        """A few picks of a variant with their pictures, for a notebook."""
-        return Gallery(self[variant].title, tuple(sample(self, variant)))
+    def show_picks(self, *variants: str) -> PicksPage:
+        """The report's picks viewer, of these variants alone where some are named.
 
-    def anchors(self, *variants: str) -> Comparison:
-        """Anchors with what several variants (unless named: all) picked; see ``fne.report.picks.selection``."""
-        return Comparison(self, variants)
+        Raises:
+            UserError: No such variant, or a damaged file of picks.
+        """
+        return picks_page(self.only([self[name].id for name in variants]) if variants else self)
 
     def table(self, name: str = "main") -> pd.DataFrame:
         """A table as it stands in the report; see ``fne.report.tables.registry.TABLES`` for the names."""

@@ -238,6 +238,19 @@ def brightness(tab: Tab) -> float:
     return tab.run("() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3))")
 
 
+def test_the_viewer_of_a_notebook_runs_in_its_frame(browser: object, hostile: Made) -> None:
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    tab = Tab(page)
+    page.on("console", lambda message: tab.said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: tab.said.append(f"error: {error}"))
+    page.set_content("<!doctype html>" + hostile.results.show_picks()._repr_html_())
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("button", name="Next").click()
+    assert frame.locator("output").inner_text().startswith("Anchor 2 of ")
+    assert frame.locator(".card img").count() >= 1 and tab.said == []
+    assert "null" in page.frames[1].evaluate("() => origin"), "the frame reaches nothing outside"
+
+
 def test_light_and_dark(browser: object, paper: Made, desktop: Tab) -> None:
     assert brightness(desktop) > 200 and desktop.page.inner_text("#theme") == "Dark page"
     dark = open_tab(browser, paper, color_scheme="dark")

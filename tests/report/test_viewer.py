@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fne.report.picks.items import thumbnail
-from fne.report.picks.thumbnails import Pictures
-from fne.report.picks.viewer import KINDS, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
+from fne.report.picks.thumbnails import SIDE, Pictures, thumbnail
+from fne.report.picks.viewer import KINDS, NOTEBOOK_BUDGET, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
 from fne.results.study import load
 from fne.utils.errors import UserError
 from tests.report.conftest import Made
-from tests.report.synthetic import WARMUP
+from tests.report.synthetic import HOSTILE, WARMUP
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,27 @@ def test_pictures_damaged_within_or_too_large_are_left_out(tmp_path: Path, monke
     assert thumbnail(file) is None
 
 
+def test_thumbnails_are_small_and_true(tmp_path: Path) -> None:
+    Image.new("RGB", (400, 200), (250, 10, 10)).save(tmp_path / "wide.png")
+    address = thumbnail(tmp_path / "wide.png")
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+        assert picture.size == (SIDE, SIDE // 2)
+        assert np.abs(np.array(picture, int).mean(axis=(0, 1)) - [250, 10, 10]).max() < 6
+    assert thumbnail(tmp_path / "absent.png") is None
+
+
+def test_a_notebook_shows_the_same_viewer_in_a_frame_that_reaches_nothing(paper: Made, hostile: Made) -> None:
+    frame = paper.results.show_picks("infonce", "fne")._repr_html_()
+    assert frame.startswith("<iframe ") and 'sandbox="allow-scripts"' in frame and frame.count("<") == 2
+    page = html.unescape(frame.partition('srcdoc="')[2].rpartition('"')[0])
+    told = json.loads(page.partition('id="picks-data">')[2].partition("</script>")[0])
+    assert {name for name, *_ in told["strategies"]} == {"infonce", "fne"} and len(told["anchors"]) > QUOTA
+    assert told == json.loads(viewer(paper.results.only(["infonce", "fne"]), NOTEBOOK_BUDGET).data)
+    assert "http-equiv" in page and HOSTILE not in html.unescape(hostile.results.show_picks()._repr_html_())
+    with pytest.raises(UserError, match="did you mean 'infonce'"):
+        paper.results.show_picks("infoncee")
+
+
 def test_json_cannot_end_its_element() -> None:
     told = ["</script><!--<script>", "\u2028\u2029 & 'ü\"", "\ud800"]
     text = safe_json(told)
@@ -144,6 +167,7 @@ def test_json_cannot_end_its_element() -> None:
 def test_without_runs_or_data_it_says_why(lonely: Made) -> None:
     shown = viewer(lonely.results)
     assert shown.data is None and "are not on this machine" in shown.rule
+    assert "are not on this machine" in lonely.results.show_picks()._repr_html_()
 
 
 def test_a_truncated_file_of_picks_is_named(hostile: Made, tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ rule make_notebook:
         sources=sources(
             "fne.report.figures.registry",
             "fne.report.tables.registry",
-            "fne.report.picks.selection",
+            "fne.report.notebook",
+            "fne.report.page.template",
             "fne.results.slices",
         ),
     output:

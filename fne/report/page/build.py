@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fne.report.page.assets import LICENCE, hash_of, scripts, style_sheets, text
+from fne.report.picks.viewer import NOTEBOOK_BUDGET, viewer
 from fne.report.tables import render
+from fne.results.study import StudyResults
+from fne.utils.text import clean
 
 
 def build(content: dict[str, Any]) -> str:
@@ -15,10 +20,29 @@ def build(content: dict[str, Any]) -> str:
     Args:
         content: What the template asks for, see :func:`fne.report.page.content.content`.
     """
-    from markupsafe import Markup
+    return fill("page.html.j2", content, scripts(), content["links"])
 
-    viewer_data = Markup(content["picks"].data or "")
-    return fill("page.html.j2", {**content, "viewer_data": viewer_data}, scripts(), content["links"])
+
+@dataclass(frozen=True)
+class PicksPage:
+    """The picks viewer as a page of its own, which a notebook shows in a frame that can reach nothing outside it."""
+
+    page: str
+
+    def _repr_html_(self) -> str:
+        style = "width:100%;height:52rem;border:0;resize:vertical;overflow:auto"
+        page = html.escape(self.page)
+        return f'<iframe title="Picks viewer" sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
+
+
+def picks_page(study: StudyResults) -> PicksPage:
+    """The picks viewer of a study, or of a part of one.
+
+    Raises:
+        UserError: A file of picks is damaged.
+    """
+    content = {"title": clean(study.title), "picks": viewer(study, NOTEBOOK_BUDGET)}
+    return PicksPage(fill("picks.html.j2", content, [text("viewer.js")]))
 
 
 def fill(template: str, content: dict[str, Any], code: Sequence[str], links: Mapping[str, str] | None = None) -> str:

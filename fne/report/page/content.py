@@ -74,7 +74,6 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         "variants_left": len(study.variants) - len(parts),
         "links": {part["name"]: part["id"] for part in parts},
         "picks": viewer(study),
-        "pixelated": study.dataset == "scenes",
         "missing": missing[:MOST_READINGS],
         "missing_all": len(missing),
         "tuning": _tuning(study),

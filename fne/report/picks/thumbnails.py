@@ -1,11 +1,29 @@
-"""The pictures of the page: small, each embedded once however often it is shown, within a stated budget."""
+"""The pictures of the viewer: small, each embedded once however often it is shown, within a budget."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from fne.report.picks.items import thumbnail
+SIDE = 112
+"""Longest side of a picture, in pixels."""
+
+
+def thumbnail(file: Path) -> str | None:
+    """A small JPEG as a ``data:`` address, or ``None`` where the file cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow calls a broken PNG a SyntaxError
+        return None
+    picture.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 class Pictures:

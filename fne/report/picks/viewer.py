@@ -13,8 +13,7 @@ import numpy as np
 
 from fne.report.figures.registry import shown as shown_of
 from fne.report.figures.variant_styles import looks_of
-from fne.report.picks.items import SIDE, truth_of
-from fne.report.picks.thumbnails import Pictures
+from fne.report.picks.thumbnails import SIDE, Pictures
 from fne.report.text.wording import count, seed_list
 from fne.results.study import StudyResults
 from fne.utils.seeding import numpy_stream
@@ -35,6 +34,8 @@ BUDGET = 6_000_000
 """Bytes of pictures on the page."""
 CROWDED_BUDGET = 4_000_000
 """The same in a study of more variants than figures show."""
+NOTEBOOK_BUDGET = 2_000_000
+"""The same in a cell of a notebook."""
 KINDS = {
     "false": "from anchors for which some strategy picked a known false negative",
     "disagree": "from anchors for which the strategies picked different negatives",
@@ -51,11 +52,13 @@ class Viewer:
         rule: How the anchors were chosen, in words; or why there are none.
         data: What its script reads, as JSON that is safe in a ``<script>`` element; ``None`` where there is nothing.
         anchors: How many anchors there are.
+        pixelated: Whether pictures are enlarged pixel by pixel, as those of a small drawn world.
     """
 
     rule: str
     data: str | None
     anchors: int
+    pixelated: bool = False
 
 
 def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
@@ -110,7 +113,7 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
             f" Only the {len(study.variants)} variants that the figures show take part, the baseline and the best by "
             f"the primary metric; {count(left)} do not."
         )
-    return Viewer(rule, safe_json(content), len(anchors))
+    return Viewer(rule, safe_json(content), len(anchors), pixelated=study.dataset == "scenes")
 
 
 def shared_picks(study: StudyResults) -> pd.DataFrame:
@@ -161,7 +164,7 @@ def choose(picks: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
 
 
 class _Book:
-    """The images and captions that anchors refer to, each told once."""
+    """The images and captions that anchors refer to, each once."""
 
     def __init__(self, manifest: Manifest, pictures: Pictures) -> None:
         self.manifest, self.view, self.pictures = manifest, manifest.split("train"), pictures
@@ -192,14 +195,14 @@ class _Book:
                     *(_rounded(row[name]) for name in NUMBERS),
                     int(row["from_queue"]),
                     int(row["age"]) if row["from_queue"] else None,
-                    truth_of(row["false_negative"]),
+                    _truth(row["false_negative"]),
                 ]
                 for row in rows.to_dict("records")
             ],
         }
 
     def _image(self, image: int) -> int:
-        """The place of an image of the train split, told with its first caption."""
+        """The place of an image of the train split with its first caption."""
         if image not in self._image_at:
             self._image_at[image] = len(self.images)
             number = self.pictures.number(_file(self.manifest, self.view, image))
@@ -209,7 +212,7 @@ class _Book:
         return self._image_at[image]
 
     def _caption(self, caption: int) -> int:
-        """The place of a caption of the train split, told with its image."""
+        """The place of a caption of the train split with its image."""
         if caption not in self._caption_at:
             self._caption_at[caption] = len(self.captions)
             entry: list[Any] = [clean(self.view.texts[caption]), None]
@@ -226,6 +229,13 @@ def _images(view: SplitView, direction: int, anchor: int, candidates: np.ndarray
 
 def _file(manifest: Manifest, view: SplitView, image: int) -> Path:
     return manifest.root / manifest.image_files[view.image_rows[image]]
+
+
+def _truth(false_negative: Any) -> int:
+    """1 a false negative, 0 a true negative, -1 not known (missing in the column)."""
+    import pandas as pd
+
+    return -1 if pd.isna(false_negative) else int(false_negative)
 
 
 def _rounded(value: float) -> float | None:
