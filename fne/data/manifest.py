@@ -12,9 +12,8 @@ import numpy as np
 
 from fne.data.truth import Truth
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_file
+from fne.utils.files import read_json, require_schema, sha256_file
 
-SCHEMA = 1
 SPLITS = ("train", "val", "test")
 NAME = "manifest.json"
 
@@ -88,16 +87,7 @@ class Manifest:
         if not path.exists():
             raise bad_input("no manifest here", file=path, hint="run `fne prepare` first")
         stored = read_json(path)
-        if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
-            found = stored.get("schema") if isinstance(stored, dict) else None
-            raise bad_input(
-                "another schema",
-                file=path,
-                key="schema",
-                value=found,
-                allowed=[SCHEMA],
-                hint="prepare the data again with this version",
-            )
+        require_schema(stored, "manifest", path, "prepare the data again with this version")
         try:
             images, captions = stored["images"], stored["captions"]
             manifest = cls(

@@ -15,9 +15,9 @@ import numpy as np
 import PIL
 
 import fne
-from fne.data.manifest import NAME, SCHEMA, SPLITS, count_splits, digest_rows
+from fne.data.manifest import NAME, SPLITS, count_splits, digest_rows
 from fne.data.truth import Truth, prevalence
-from fne.utils.files import sha256_file, write_json
+from fne.utils.files import SCHEMAS, sha256_file, write_json
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def write_prepared(
     write_json(
         temporary / NAME,
         {
-            "schema": SCHEMA,
+            "schema": SCHEMAS["manifest"],
             "dataset": data["dataset"],
             "data_id": folder.name,
             "data": data,

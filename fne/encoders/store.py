@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_file, sha256_text
+from fne.utils.files import read_json, require_schema, sha256_file, sha256_text
 
-SCHEMA = 1
 MANIFEST, VALUES, OFFSETS = "manifest.json", "values.bin", "offsets.npy"
 DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 LEVELS = ("pooled", "tokens")
@@ -175,17 +174,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise bad_input("not a feature store: it has no manifest", file=path, hint=AGAIN)
     manifest = read_json(path)
-    if not isinstance(manifest, dict):
-        raise bad_input("not the manifest of a feature store", file=path, hint=AGAIN)
-    if manifest.get("schema") != SCHEMA:
-        raise bad_input(
-            "a feature store of another schema",
-            file=path,
-            key="schema",
-            value=manifest.get("schema"),
-            allowed=[SCHEMA],
-            hint=AGAIN,
-        )
+    require_schema(manifest, "features", path, AGAIN)
     for key, kind in _KEYS.items():
         if not isinstance(manifest.get(key), kind) or isinstance(manifest[key], bool):
             raise bad_input(f"must be of type {kind.__name__}", file=path, key=key, value=manifest.get(key), hint=AGAIN)

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fne.encoders.store import DTYPES, MANIFEST, OFFSETS, SCHEMA, VALUES, partial_folder
+from fne.encoders.store import DTYPES, MANIFEST, OFFSETS, VALUES, partial_folder
 from fne.utils.errors import bad_input
-from fne.utils.files import sha256_file
+from fne.utils.files import SCHEMAS, sha256_file
 
 JOURNAL, LOCK = "journal.jsonl", "lock"
 
@@ -89,7 +89,7 @@ class StoreWriter:
 
     def _restore(self) -> None:
         lines = self._journal_lines()
-        if lines and lines[0] != {"schema": SCHEMA, "header": self.header, "rows": len(self.ids)}:
+        if lines and lines[0] != {"schema": SCHEMAS["features"], "header": self.header, "rows": len(self.ids)}:
             print(f"{self.folder}: unfinished work of another configuration is discarded", file=sys.stderr)
             lines = []
             for name in (VALUES, OFFSETS, MANIFEST):
@@ -98,7 +98,7 @@ class StoreWriter:
         sound = self._verify(lines[1:])
         self._values.truncate(self._bytes)
         self._values.seek(self._bytes)
-        kept = [{"schema": SCHEMA, "header": self.header, "rows": len(self.ids)}, *lines[1 : 1 + sound]]
+        kept = [{"schema": SCHEMAS["features"], "header": self.header, "rows": len(self.ids)}, *lines[1 : 1 + sound]]
         temporary = self.folder / (JOURNAL + ".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(temporary, self.folder / JOURNAL)
@@ -204,7 +204,7 @@ class StoreWriter:
             sums["offsets"] = sha256_file(self.folder / OFFSETS)
         total = self._ends[-1] if self.tokens else self.done
         manifest = {
-            "schema": SCHEMA,
+            "schema": SCHEMAS["features"],
             **self.header,
             "rows": self.done,
             "dim": self.dim,

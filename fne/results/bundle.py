@@ -14,9 +14,8 @@ from typing import Any
 
 from fne.results.schema import TABLES, Column
 from fne.utils.errors import bad_input
-from fne.utils.files import atomic_folder, atomic_path, sha256_bytes
+from fne.utils.files import atomic_folder, atomic_path, require_schema, sha256_bytes
 
-SCHEMA = 1
 FACTS, README = "bundle.json", "README.md"
 FORMATS = ("csv", "parquet")
 
@@ -105,10 +104,7 @@ def read(place: Path) -> Bundle:
         facts = json.loads(members[FACTS])
     except ValueError as error:
         raise bad_input(f"not valid JSON: {error}", file=place, key=FACTS) from None
-    schema = facts.get("schema") if isinstance(facts, dict) else None
-    if schema != SCHEMA:
-        raise bad_input("another schema", file=place, key="schema", value=schema, allowed=[SCHEMA],
-                        hint="export the study again")  # fmt: skip
+    require_schema(facts, "bundle", place, "export the study again")
     tables = {}
     try:
         for name, entry in facts.pop("tables").items():

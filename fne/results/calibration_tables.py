@@ -18,10 +18,8 @@ from fne.study.api import Study, blocks, resolve
 from fne.study.min_seeds import MIN_SEEDS
 from fne.study.plugins import find
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED
+from fne.utils.files import DAMAGED, require_schema
 
-SCHEMA = 1
-"""Of ``calibration.npz``."""
 KEY = ("posterior", "own", "recalibration", "source", "direction")
 HINT = "run `fne calibrate` again"
 
@@ -56,11 +54,10 @@ def read(path: Path, trained: str | None = None) -> tuple[list[dict[str, Any]], 
     try:
         with np.load(path, allow_pickle=False) as stored:
             meta, draws = json.loads(str(stored["meta"])), stored["draws"].astype(np.float64)
-        found, rows, config = meta["schema"], meta["rows"], meta["config"]
+        rows, config = meta["rows"], meta["config"]
     except (*DAMAGED, TypeError) as error:
         raise bad_input(f"damaged or cut short ({error})", file=path, hint=HINT) from None
-    if found != SCHEMA:
-        raise bad_input("another schema", file=path, key="schema", value=found, allowed=[SCHEMA], hint=HINT)
+    require_schema(meta, "calibration", path, HINT)
     if trained is not None:
         require_current(path, config, trained, HINT)
     return rows, draws

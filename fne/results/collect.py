@@ -13,10 +13,8 @@ from fne.results.current import stale
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json
+from fne.utils.files import read_json, require_schema
 
-SCHEMA = 1
-"""Of ``metrics.<split>.json``."""
 SPLIT = "test"
 
 
@@ -107,10 +105,7 @@ def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
         UserError: It is damaged, of another schema, or of other seeds than its folder says.
     """
     metrics = read_json(file)
-    if not isinstance(metrics, dict) or metrics.get("schema") != SCHEMA:
-        schema = metrics.get("schema") if isinstance(metrics, dict) else None
-        raise bad_input("another schema", file=file, key="schema", value=schema, allowed=[SCHEMA],
-                        hint="evaluate the run again")  # fmt: skip
+    require_schema(metrics, "metrics", file, "evaluate the run again")
     keys = (
         "seeds",
         "failed",

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json
+from fne.utils.files import read_json, require_schema
 
-SCHEMA = 1
-"""Of ``run.json``."""
 KEYS = ("seeds", "config", "digest", "protocol_version", "fingerprints", "selection", "cost", "record")
 """What every ``run.json`` holds."""
 
@@ -100,16 +98,8 @@ def read_run(path: Path) -> dict[str, Any]:
         UserError: It is not sound, or of another schema than this version reads.
     """
     run = read_json(path)
-    found = run.get("schema") if isinstance(run, dict) else None
-    if found != SCHEMA:
-        raise bad_input(
-            "a run of another schema version stands among the results",
-            file=path,
-            key="schema",
-            value=found,
-            allowed=[SCHEMA],
-            hint="train this variant again with this version, or read it with the version that made it",
-        )
+    hint = "train this variant again with this version, or read it with the version that made it"
+    require_schema(run, "run", path, hint)
     if absent := [key for key in KEYS if key not in run]:
         raise bad_input("entry is missing", file=path, key=absent[0], hint="train this variant again")
     return run

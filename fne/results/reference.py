@@ -20,12 +20,11 @@ from fne.results.made_from import fingerprints, versions
 from fne.study import paths
 from fne.study.api import Study, evaluation_digest, resolve, training_digest
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import read_json, write_json
+from fne.utils.files import SCHEMAS, read_json, require_schema, write_json
 
 if TYPE_CHECKING:
     from fne.results.study import StudyResults
 
-SCHEMA = 1
 ANY = "*"
 SHAPE = {
     "schema": int,
@@ -65,7 +64,7 @@ def build(study: StudyResults) -> dict[str, Any]:
                 value=f"seeds {', '.join(map(str, absent))}", hint=hint,
             )  # fmt: skip
     content = {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["reference"],
         "study": study.id,
         "primary": dict(definition.primary),
         "baseline": study.baseline,
@@ -107,10 +106,8 @@ def read(file: Path) -> dict[str, Any]:
             seed; or the tolerance is not what its rule gives.
     """
     content = read_json(file)
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if type(schema) is not int or schema != SCHEMA:
-        hint = "record it again with this version: remove it, then fne verify STUDY --record"
-        raise bad_input("another schema", file=file, key="schema", value=schema, allowed=[SCHEMA], hint=hint)
+    hint = "record it again with this version: remove it, then fne verify STUDY --record"
+    require_schema(content, "reference", file, hint)
     _check(content, SHAPE, file, "")
     if content["study"] != file.stem:
         raise bad_input("of another study than its name says", file=file, key="study", value=content["study"],

@@ -20,10 +20,9 @@ from fne.study.validate import canonical
 from fne.study.variants import only_keys, show, text_of
 from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
-from fne.utils.files import write_text
+from fne.utils.files import SCHEMAS, require_schema, write_text
 
 FILE = Path("ablations", "variance.yaml")
-SCHEMA = 1
 ALL = "all variants"
 """The components of all variants together; no variant can be called so."""
 PRIMARY = ("protocol", "direction", "metric")
@@ -111,7 +110,7 @@ def write_variance(file: Path, series: Series, found: Mapping[tuple[str, str], C
     """
     shared = series.shared
     told: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["variance"],
         "study": series.name,
         "date": datetime.date.today().isoformat(),
         "regime": shared.regime,
@@ -151,10 +150,7 @@ def read_file(file: Path) -> Variance:
         UserError: As :func:`read_variance`.
     """
     content = read_mapping(file)
-    if type(content.get("schema")) is not int or content["schema"] != SCHEMA:
-        hint = "measure the components with this version"
-        raise bad_input("another schema", file=file, key="schema", value=content.get("schema"), allowed=[SCHEMA],
-                        hint=hint)  # fmt: skip
+    require_schema(content, "variance", file, "measure the components with this version")
     problems = Problems()
     with problems.collect():
         only_keys(content, KEYS, file)

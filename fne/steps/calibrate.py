@@ -19,14 +19,13 @@ from fne.data.manifest import Manifest, SplitView
 from fne.data.truth import Truth
 from fne.negatives import maps as recalibration
 from fne.protocols import DIRECTIONS
-from fne.results.calibration_tables import SCHEMA
 from fne.study import paths
 from fne.study.api import Study, parse_block, resolve
 from fne.training.embed import embed_split
 from fne.training.pairs import torch_device
 from fne.utils import provenance
 from fne.utils.errors import bad_input
-from fne.utils.files import atomic_path
+from fne.utils.files import SCHEMAS, atomic_path
 from fne.utils.seeding import numpy_stream
 
 IMAGES = 600
@@ -107,7 +106,8 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
                 rows.append({"seed": seed, "posterior": posterior.name, "own": posterior.own, **row})
                 draws.append(drawn)
     meta = {
-        "schema": SCHEMA, "study": study.name, "variant": variant, "block": block, "posteriors": names, "rows": rows,
+        "schema": SCHEMAS["calibration"],
+        "study": study.name, "variant": variant, "block": block, "posteriors": names, "rows": rows,
         "config": config, "truth": {split: truth.kind for split, truth in truths.items()},
         "record": provenance.record(started, device=torch_device(device).type, test_accesses=[access],
                                     inputs={file.name: file for file in paths.ratings_files(study)}),

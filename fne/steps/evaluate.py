@@ -14,13 +14,12 @@ import numpy as np
 from fne import protocols
 from fne.data import coco_relevance
 from fne.evaluation import metrics
-from fne.results.collect import SCHEMA
 from fne.results.current import trained_alike, what_changed
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
 from fne.utils import provenance
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED, atomic_path, write_json
+from fne.utils.files import DAMAGED, SCHEMAS, atomic_path, require_schema, write_json
 
 
 def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
@@ -51,7 +50,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     rows, values = evaluate_replicates(seeds, arrays, scored, rule, ks)
     carried = ("study", "variant", "title", "block", "dataset", "regime", "split", "seeds", "failed")
     content = {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["metrics"],
         **{key: meta[key] for key in (*carried, "selected_epoch")},
         "digest": digest(config),
         "config": config,
@@ -85,8 +84,6 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
         UserError: The file is missing, damaged, or of another schema.
     """
-    from fne.steps.rank import SCHEMA as RANKED
-
     try:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files if "/top_" not in name}
@@ -95,8 +92,7 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise bad_input("no such file", file=file, hint="run `fne rank` first") from None
     except DAMAGED as error:
         raise bad_input(f"not a readable rankings file ({error})", file=file, hint="rank it again") from None
-    if meta.get("schema") != RANKED:
-        raise bad_input("another schema", file=file, key="schema", value=meta.get("schema"), allowed=[RANKED])
+    require_schema(meta, "rankings", file, "rank it again")
     return meta, arrays
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import fne
 from fne.report.tables.configs import tuning
-from fne.results.bundle import FORMATS, SCHEMA, Bundle, Table, has_parquet, read_csv, write
+from fne.results.bundle import FORMATS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import fingerprints, versions
 from fne.results.readme import readme
 from fne.results.schema import TABLES
@@ -21,6 +21,7 @@ from fne.study.fields import flatten, unflatten
 from fne.study.schema import PATH_KEYS
 from fne.study.validate import is_path
 from fne.utils.errors import bad_input
+from fne.utils.files import SCHEMAS
 
 MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
 """Rows beyond which a table of single images or queries is left out, and said to be."""
@@ -69,7 +70,7 @@ def build(study: StudyResults) -> Bundle:
             left_out.append(f"{name}: {why}")
     tuned = tuning(study)
     facts = {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["bundle"],
         "fne": fne.__version__,
         "protocol_version": fne.PROTOCOL,
         "study": study.id,

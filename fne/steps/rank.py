@@ -19,13 +19,12 @@ from fne.study import paths
 from fne.study.api import Study, resolve
 from fne.utils import provenance
 from fne.utils.errors import bad_input
-from fne.utils.files import atomic_path, read_json
+from fne.utils.files import SCHEMAS, atomic_path, read_json
 from fne.utils.progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = 2
 TOP = 10
 
 
@@ -77,7 +76,8 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
             failed.setdefault(str(seed), "no checkpoint was selected: training diverged")
     read_files = {file.name: file for protocol, folder in given.items() for file in files(folder, protocol).values()}
     meta = {
-        "schema": SCHEMA, "study": study.name, "variant": variant, "title": trained["title"], "block": block,
+        "schema": SCHEMAS["rankings"],
+        "study": study.name, "variant": variant, "title": trained["title"], "block": block,
         "dataset": manifest.dataset, "regime": study.regime, "split": split, "seeds": trained["seeds"],
         "failed": failed, "digest": trained["digest"], "config": trained["config"],
         "selected_epoch": {str(row["seed"]): row["epoch"] for row in trained["selection"]["per_seed"]},

@@ -25,10 +25,9 @@ from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device
 from fne.utils import provenance
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import atomic_folder, write_csv, write_json
+from fne.utils.files import SCHEMAS, atomic_folder, write_csv, write_json
 from fne.utils.progress import Progress
 
-SCHEMA = 1
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 50
 """A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
@@ -95,7 +94,7 @@ def run(
         write_json(
             folder / "run.json",
             {
-                "schema": SCHEMA,
+                "schema": SCHEMAS["run"],
                 "study": study.name,
                 "variant": variant,
                 "title": study.library[variant].title,

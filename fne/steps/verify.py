@@ -13,14 +13,14 @@ import numpy as np
 from fne.analysis.equivalence import INCONCLUSIVE, REPRODUCED, VERDICTS, Verdict
 from fne.analysis.intervals import LEVEL
 from fne.analysis.retraining import Change, compare, overall
-from fne.report.text.verified import SCHEMA, made_from, sentence
+from fne.report.text.verified import made_from, sentence
 from fne.report.text.wording import percent, signed, span
 from fne.results import reference
 from fne.results.schema import write_table
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study
-from fne.utils.files import write_json
+from fne.utils.files import SCHEMAS, write_json
 from fne.utils.text import harmless
 
 SCORE, DIFFERENCE = "score", "difference"
@@ -164,7 +164,7 @@ def _summary(
         for quantity in (SCORE, DIFFERENCE)
     }
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["verify"],
         "study": study.id,
         "primary": known["primary"],
         "verdict": overall(row.verdict for row in rows),

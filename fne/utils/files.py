@@ -21,6 +21,26 @@ from fne.utils.errors import bad_input
 
 DAMAGED = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged ``.npz`` raises, by where the damage is."""
+SCHEMAS = {"bundle": 1, "calibration": 1, "features": 1, "manifest": 1, "metrics": 1, "rankings": 2, "reference": 1,
+           "run": 1, "variance": 1, "verify": 1}  # fmt: skip
+"""Versions of the files that this package writes, by what they hold."""
+
+
+def require_schema(content: Any, kind: str, file: Path, hint: str) -> None:
+    """Refuse a file that another version wrote, or that is of another kind.
+
+    Args:
+        content: What was read.
+        kind: A key of :data:`SCHEMAS`.
+        file: It was read from here.
+        hint: What to do about it.
+
+    Raises:
+        UserError: Its ``schema`` is another one, or it has none.
+    """
+    found = content.get("schema") if isinstance(content, dict) else None
+    if type(found) is not int or found != SCHEMAS[kind]:
+        raise bad_input("another schema", file=file, key="schema", value=found, allowed=[SCHEMAS[kind]], hint=hint)
 
 
 @contextmanager

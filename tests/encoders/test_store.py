@@ -148,7 +148,7 @@ def remove(name: str) -> Any:
         (remove("offsets.npy"), "missing"),
         (remove("manifest.json"), "no manifest"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON"),
-        (lambda folder: (folder / "manifest.json").write_text("[]"), "not the manifest"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "another schema"),
         (edit(schema=2), "another schema"),
         (edit(rows="23"), "must be of type int"),
         (edit(dim=True), "must be of type int"),

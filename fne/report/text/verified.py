@@ -11,12 +11,8 @@ from fne.report.text.wording import listing, number
 from fne.results import reference
 from fne.results.study import StudyResults
 from fne.study import paths
-from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_file
+from fne.utils.files import read_json, require_schema, sha256_file
 from fne.utils.text import clean
-
-SCHEMA = 1
-"""Of ``verify.json``."""
 
 
 def line(study: StudyResults) -> str:
@@ -30,10 +26,7 @@ def line(study: StudyResults) -> str:
     file = study.folder / "verify.json"
     result = read_json(file) if file.is_file() else None
     if result is not None:
-        schema = result.get("schema") if isinstance(result, dict) else None
-        if schema != SCHEMA:
-            hint = f"run `fne verify {study.id}` again"
-            raise bad_input("another schema", file=file, key="schema", value=schema, allowed=[SCHEMA], hint=hint)
+        require_schema(result, "verify", file, f"run `fne verify {study.id}` again")
         if result["made_from"] == made_from(study):
             return sentence(result)
     return f"These results were not set against the reference that is recorded of this study: `fne verify {study.id}`."
