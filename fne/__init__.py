@@ -4,7 +4,3 @@ Importing this package, ``fne.study.api`` or ``fne.study.paths`` imports no torc
 """
 
 __version__ = "0.1.0"
-
-PROTOCOL = 2
-"""Version of what a training run means. Raised by hand whenever an edit of the code changes training results;
-every training rule carries it in its ``params``, so that raising it re-trains everything."""

@@ -141,6 +141,12 @@ def build_parser() -> argparse.ArgumentParser:
     meaning = "instead, make the reference from these results: ablations/reference/STUDY.json"
     recorded = _option("--record", action="store_true", help=meaning)
 
+    meaning = "the folder of another project in which the code that is here now trained runs of this study"
+    shown = _option("--evidence", type=Path, required=True, metavar="FOLDER", help=meaning)
+    shown.add_argument("--reason", required=True, help="why the edit changes nothing; it is recorded with the runs")
+    meaning = "whose runs are adopted, may be repeated (default: those of the evidence)"
+    shown.add_argument("--variant", dest="variants", action="append", default=[], metavar="ID", help=meaning)
+
     common, machine = [study, overrides], [threads, device]
     job = [*common, variant, block]
 
@@ -161,6 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides)
     verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
     verb(verbs.verify, "a study set against its recorded reference -> verify.csv", place, overrides, recorded)
+    verb(verbs.adopt, "runs of older code stand on, where the code of now gives the same weights", *common, shown)
     verb(verbs.calibrate, "weights -> does a false-negative probability mean what it says", *job, *machine)
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)

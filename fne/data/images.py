@@ -17,7 +17,7 @@ from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 
 
-def verify_images(root: Path, files: Sequence[str], where: str | None = None) -> str:
+def verify_images(root: Path, files: Sequence[str], where: str | None = None) -> list[bytes]:
     """Decode every image file completely.
 
     Args:
@@ -26,7 +26,7 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
         where: Where the images are obtained, for the message about missing ones.
 
     Returns:
-        Hex SHA-256 over the files' own digests, in order.
+        The SHA-256 of each file's content.
 
     Raises:
         UserError: The folder cannot be read, files are missing, or some do not decode; says how many and
@@ -36,7 +36,7 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
         raise bad_input("no such folder of images", file=root, key="data.images")
     if not os.access(root, os.R_OK | os.X_OK):
         raise bad_input("no permission to read the folder of images", file=root, key="data.images")
-    digest, broken = hashlib.sha256(), []
+    digests, broken = [], []
     # Decoding releases the interpreter lock, so threads use all cores.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         there = pool.map(Path.is_file, (root / file for file in files))
@@ -44,13 +44,13 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
         _refuse(root, "missing", missing, len(files), _elsewhere(root, missing[0]) or where if missing else None)
         progress = Progress("verify images", len(files), "images")
         for file, (checksum, problem) in zip(files, pool.map(_decode, (root / file for file in files)), strict=True):
-            digest.update(checksum)
+            digests.append(checksum)
             if problem:
                 broken.append(f"{file} ({problem})")
             progress.add()
     progress.close()
     _refuse(root, "unreadable or cut short", broken, len(files))
-    return digest.hexdigest()
+    return digests
 
 
 def _decode(path: Path) -> tuple[bytes, str]:

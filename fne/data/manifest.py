@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fne.data import pictures
 from fne.data.truth import Truth
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json, require_schema, sha256_file
@@ -110,6 +111,19 @@ class Manifest:
         except (KeyError, TypeError, ValueError) as error:
             raise bad_input(f"missing or malformed entry ({error})", file=path) from None
         manifest._check(path, counts)
+        return manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Manifest:
+        """Read it for a verb that works on what it lists: pictures that lie outside are compared with those prepared.
+
+        Raises:
+            UserError: As :meth:`load`, or a picture is missing or another one.
+        """
+        manifest = cls.load(folder)
+        if manifest.root.parent != manifest.folder:
+            pixels = manifest.sha256["pixels"]
+            pictures.require_unchanged(manifest.folder, manifest.root, manifest.image_files, pixels)
         return manifest
 
     def _check(self, path: Path, counts: dict[str, dict[str, int]]) -> None:

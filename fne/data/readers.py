@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fne.data import arrow, karpathy, tabular
+import numpy as np
+
+from fne.data import arrow, karpathy, pictures, tabular
 from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.human_annotations import judged_truth, read_judgements
+from fne.data.identity import files_of
 from fne.data.images import verify_images
 from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
 from fne.data.manifest import SPLITS
@@ -36,7 +39,8 @@ def run(data: dict[str, Any], folder: Path) -> None:
     """
     if not data["annotations"]:
         raise _not_given("annotations")
-    annotations = Path(data["annotations"])
+    annotations, read = Path(data["annotations"]).expanduser(), files_of(data)
+    first = pictures.stamps(Path(), read)
     items, inside = read_annotations(annotations, data["dataset"])
     if not inside and not data["images"]:
         raise _not_given("images")
@@ -46,16 +50,26 @@ def run(data: dict[str, Any], folder: Path) -> None:
     source = SOURCES.get(data["dataset"])
     where = f"to get them: {source.pictures}" if source else None
     if not inside:
-        root = Path(data["images"])
-        pixels = verify_images(root, corpus.image_files, where)
-        with staging(folder) as temporary:
-            write_prepared(temporary, folder, data, str(root.resolve()), corpus, truths, pixels)
-        return
+        root = Path(data["images"]).expanduser()
+        before = pictures.stamps(root, corpus.image_files)
+        digests, place = verify_images(root, corpus.image_files, where), str(root.resolve())
+        after = pictures.stamps(root, corpus.image_files)
+        _require_same(before, after, [root / file for file in corpus.image_files])
     with staging(folder) as temporary:
-        (temporary / "images").mkdir()
-        arrow.write_pictures(annotations, items, temporary / "images")
-        pixels = verify_images(temporary / "images", corpus.image_files)
-        write_prepared(temporary, folder, data, "images", corpus, truths, pixels)
+        if inside:
+            (temporary / "images").mkdir()
+            arrow.write_pictures(annotations, items, temporary / "images")
+            digests, place = verify_images(temporary / "images", corpus.image_files), "images"
+        else:
+            pictures.write(temporary / pictures.NAME, before, digests)
+        write_prepared(temporary, folder, data, place, corpus, truths, pictures.together(digests))
+        _require_same(first, pictures.stamps(Path(), read), read)
+
+
+def _require_same(before: np.ndarray, after: np.ndarray, files: list[Path]) -> None:
+    """Refuse a corpus that changed while it was read."""
+    if (changed := (before != after).any(axis=1)).any():
+        raise bad_input("changed while it was read", file=files[changed.argmax()], hint="run `fne prepare` again")
 
 
 def _not_given(key: str) -> Exception:

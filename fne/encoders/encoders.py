@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.encoders.checkpoints import Checkpoint, explain, find
 from fne.encoders.pooling import POOLINGS, image_tokens, pooled
 from fne.encoders.store import DTYPES, LEVELS
+from fne.study.checkpoints import Checkpoint, explain, find
 from fne.utils.errors import UserError, bad_input
 
 if TYPE_CHECKING:

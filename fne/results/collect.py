@@ -10,8 +10,10 @@ from typing import Any
 
 from fne import protocols
 from fne.results.current import stale
+from fne.results.records import read_run
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
+from fne.study.code import Code
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json, require_schema
 
@@ -59,11 +61,13 @@ def collect(study: Study, root: Path) -> Collected:
         UserError: A file is damaged or of another schema, two fingerprints of one protocol differ, a job lacks
             a protocol that another has, or there is no result at all.
     """
+    sources = Code(root)
     jobs: list[Job] = []
     missing: list[dict[str, Any]] = []
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for variant in study.variants:
         config = resolve(study, variant)
+        code = sources.training(config)
         for block in blocks(study):
             folder = root / paths.run_folder(study, variant, block)
             file = root / paths.metrics(study, variant, block, SPLIT)
@@ -71,7 +75,7 @@ def collect(study: Study, root: Path) -> Collected:
             metrics: dict[str, Any] = {}
             if lacking is None:
                 metrics = read_metrics(file, parse_block(block))
-                lacking = stale(metrics["config"], config)
+                lacking = stale(metrics, read_run(folder / "run.json"), config, code)
             reasons = dict.fromkeys(parse_block(block), lacking)
             if lacking is None:
                 reasons |= _not_finite(metrics["rows"])
@@ -110,6 +114,7 @@ def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
         "seeds",
         "failed",
         "config",
+        "code",
         "digest",
         "fingerprint",
         "rows",

@@ -1,14 +1,17 @@
-"""Is a run current, and what may stand in one table: one version of training, one protocol, the config of the study."""
+"""Is a run current, and what may stand in one table: the code that is here, one protocol, the config of the study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fne.study.api import Study, diff, digest, evaluation_digest, resolve, training_digest
+from fne.study import paths
+from fne.study.api import Study, blocks, diff, digest, evaluation_digest, resolve, training_digest
+from fne.study.code import Code
 from fne.study.schema import PATH_KEYS
-from fne.utils.errors import bad_input
+from fne.utils.errors import UserError, bad_input
+from fne.utils.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,12 +22,69 @@ def trained_alike(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return training_digest(then) == training_digest(now)
 
 
-def stale(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first stage that must run again as a study's config is now, and why; None where a run is current."""
-    if not trained_alike(then, now):
-        return "train", f"stale: {what_changed(then, now)}"
-    if evaluation_digest(then) != evaluation_digest(now):
-        return "evaluate", f"stale: evaluation was {then['evaluation']} and is now {now['evaluation']}"
+def stands(run: Mapping[str, Any], code: str) -> bool:
+    """Was a run trained by the code that is here now, or by code that was shown to give the same (``fne adopt``)?
+
+    Args:
+        run: Its ``run.json``.
+        code: The digest of the code that trains its variant now, see :class:`fne.study.code.Code`.
+    """
+    return code in {run["code"], *(entry["code"] for entry in run.get("adopted", ()))}
+
+
+def recorded_code(file: Path, code: str) -> str:
+    """The digest of code under which a run stands: its own where the code of now gives the same, else ``code``.
+
+    Args:
+        file: Its ``run.json``, if there is one.
+        code: As of :func:`stands`.
+    """
+    run = _run(file)
+    return run["code"] if run and stands(run, code) else code
+
+
+def outdated(study: Study, root: Path, sources: Code) -> list[str]:
+    """Runs of a study that other code trained, as ``variant/block``: they will be trained again."""
+    found = []
+    for variant in study.variants:
+        config = resolve(study, variant)
+        code = sources.training(config)
+        for block in blocks(study):
+            file = root / paths.run_folder(study, variant, block) / "run.json"
+            if file.is_file() and not ((run := _run(file)) and stands(run, code)):
+                found.append(f"{variant}/{block}")
+    return found
+
+
+def _run(file: Path) -> dict[str, Any] | None:
+    """A ``run.json`` that says which code trained it; what is damaged is reported by who reads it."""
+    try:
+        run = read_json(file) if file.is_file() else None
+    except UserError:
+        return None
+    return run if isinstance(run, dict) and "code" in run else None
+
+
+def stale(
+    made: Mapping[str, Any], run: Mapping[str, Any], config: Mapping[str, Any], code: str
+) -> tuple[str, str] | None:
+    """The first stage that must run again as study and code are now, and why; None where metrics are current.
+
+    Args:
+        made: The metrics: ``config`` and ``code`` that they were made under.
+        run: The ``run.json`` beside them.
+        config: The variant's config now.
+        code: As of :func:`stands`.
+    """
+    then = made["config"]
+    if not trained_alike(then, config):
+        return "train", f"stale: {what_changed(then, config)}"
+    if not stands(run, code):
+        return "train", f"stale: trained by code {run['code']}, and now there is {code}"
+    if made["code"] != run["code"]:
+        return "rank", "stale: ranked before the weights beside it were trained"
+    if evaluation_digest(then) != evaluation_digest(config):
+        return "evaluate", f"stale: evaluation was {then['evaluation']} and is now {config['evaluation']}"
     return None
 
 
@@ -42,29 +102,6 @@ def require_current(file: Path, config: Mapping[str, Any], trained: str, hint: s
     """
     if training_digest(config) != trained:
         raise bad_input("made from runs of another config than those beside it", file=file, hint=hint)
-
-
-def check_one_protocol(runs: Iterable[tuple[Path, dict[str, Any]]]) -> None:
-    """Check that all runs were trained under one version of the training protocol (``fne.PROTOCOL``).
-
-    Args:
-        runs: Folder and ``run.json`` of each.
-
-    Raises:
-        UserError: They were not; the message names one folder of each version.
-    """
-    versions: dict[Any, Path] = {}
-    for folder, run in runs:
-        versions.setdefault(run["protocol_version"], folder)
-    if len(versions) > 1:
-        (version, folder), *others = sorted(versions.items(), key=lambda item: str(item[0]))
-        raise bad_input(
-            "runs of several protocol versions stand side by side: "
-            + ", ".join(f"{one} in {place}" for one, place in [(version, folder), *others]),
-            file=folder.parent.parent,
-            key="protocol_version",
-            hint="train the older ones again with this version",
-        )
 
 
 def check_comparable(rows: pd.DataFrame, study: Study, file: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json, require_schema
 
-KEYS = ("seeds", "config", "digest", "protocol_version", "fingerprints", "selection", "cost", "record")
+KEYS = ("seeds", "config", "digest", "code", "fingerprints", "selection", "cost", "record")
 """What every ``run.json`` holds."""
 
 

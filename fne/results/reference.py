@@ -19,6 +19,7 @@ from fne.analysis.retraining import MIN_SEEDS, RULE, Tolerance, tolerance_of
 from fne.results.made_from import fingerprints, versions
 from fne.study import paths
 from fne.study.api import Study, evaluation_digest, resolve, training_digest
+from fne.study.code import Code
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import SCHEMAS, read_json, require_schema, write_json
 
@@ -33,7 +34,7 @@ SHAPE = {
     "baseline": str,
     "tolerance": {"rule": str, "score": float, "difference": float},
     "seeds": [int],
-    "variants": {ANY: {"scores": [float], "training": str, "evaluation": str}},
+    "variants": {ANY: {"scores": [float], "training": str, "evaluation": str, "code": str}},
     "fingerprints": {ANY: str},
     "versions": {ANY: str},
     "machine": {ANY: str},
@@ -41,8 +42,8 @@ SHAPE = {
     "commit": str,
 }
 """Keys and kinds; ``ANY`` stands for names. ``training`` and ``evaluation`` are digests of the variant's config,
-``fingerprints`` those of data, of features (or encoders) and of the test protocol (``protocol.<name>``). An empty text
-is unknown and explains nothing. Scores are fractions, in the order of the seeds."""
+``code`` of what trained it, ``fingerprints`` those of data, of features (or encoders) and of the test protocol
+(``protocol.<name>``). An empty text is unknown and explains nothing. Scores are fractions, by seed."""
 WORDS = {int: "an integer", float: "a finite number", str: "a text"}
 PACKAGES = ("fne", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pillow")
 """Packages whose version training or evaluation may depend on."""
@@ -175,9 +176,10 @@ def _mismatch(study: Study, content: Mapping[str, Any], file: Path) -> UserError
 
 
 def digests(study: Study, variant: str) -> dict[str, str]:
-    """Digests of what training and what evaluation alone read of a variant."""
+    """Digests of what training and what evaluation alone read of a variant, and of the code that trains it."""
     config = resolve(study, variant)
-    return {"training": training_digest(config), "evaluation": evaluation_digest(config)}
+    code = Code(study.root).training(config)
+    return {"training": training_digest(config), "evaluation": evaluation_digest(config), "code": code}
 
 
 def made_by(study: StudyResults) -> dict[str, dict[str, str]]:
@@ -196,8 +198,7 @@ def made_by(study: StudyResults) -> dict[str, dict[str, str]]:
     settings = (", ".join(f"{name}={value}" for name, value in sorted(each.items())) or "none" for each in switches)
     return {
         "fingerprints": fingerprints(study) | {f"protocol.{study.protocol}": str(facts.get("id", ""))},
-        "versions": {name: known[name] for name in ("python", *PACKAGES) if name in known}
-        | {"protocol_version": _each(run["protocol_version"] for run in runs)},
+        "versions": {name: known[name] for name in ("python", *PACKAGES) if name in known},
         "machine": machine | {"kernel_switches": _each(settings)},
     }
 

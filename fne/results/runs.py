@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fne.results.current import trained_alike
+from fne.results.current import stands, trained_alike
 from fne.results.records import read_run
 from fne.study import paths
 from fne.study.api import Study, blocks, resolve
+from fne.study.code import Code
 from fne.training import picks
 
 if TYPE_CHECKING:
@@ -18,16 +19,17 @@ if TYPE_CHECKING:
 def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[str, Any]]]:
     """Folder and ``run.json`` of every block of a variant that was trained.
 
-    Runs of another config are stale: ``missing.csv`` says so, and nothing of theirs is shown.
+    Runs of another config or of other code are stale: ``missing.csv`` says so, and nothing of theirs is shown.
 
     Raises:
         UserError: A ``run.json`` is damaged or of another schema.
     """
     config, found = resolve(study, variant), []
+    code = Code(root).training(config)
     for block in blocks(study):
         folder = root / paths.run_folder(study, variant, block)
         run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None
-        if run is not None and trained_alike(run["config"], config):
+        if run is not None and trained_alike(run["config"], config) and stands(run, code):
             found.append((folder, run))
     return found
 

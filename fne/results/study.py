@@ -17,7 +17,7 @@ from fne.analysis.layout import Layout
 from fne.analysis.layout import load as load_layout
 from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
-from fne.results.current import check_comparable, check_one_protocol
+from fne.results.current import check_comparable
 from fne.results.elsewhere import Known, variance_for
 from fne.results.records import Contrast, Estimate, Variant
 from fne.results.runs import finished, picks_of
@@ -67,14 +67,12 @@ class StudyResults:
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """The variants in the order of the study, with what was run of them under its present config.
+        """The variants in the order of the study, with what was run of them under its present config and code.
 
         Raises:
-            UserError: A run is of another schema, or runs of several protocol versions stand side by side.
+            UserError: A run is of another schema.
         """
-        found = tuple(self._variant(name) for name in self.definition.variants)
-        check_one_protocol([(folder, run) for one in found for folder, run in zip(one.folders, one.runs, strict=True)])
-        return found
+        return tuple(self._variant(name) for name in self.definition.variants)
 
     def _variant(self, name: str) -> Variant:
         found, stated = finished(self.definition, self.root, name), self.definition.library[name]

@@ -90,7 +90,7 @@ def _candidates(data: Path) -> dict[str, list[str]]:
     """Ids of the candidates of each direction in the training split; empty where the prepared data are not at hand."""
     if not (data / "manifest.json").is_file():
         return {}
-    view = Manifest.load(data).split("train")
+    view = Manifest.open(data).split("train")
     return {"i2t": view.caption_ids, "t2i": view.image_ids}
 
 
@@ -99,7 +99,7 @@ def _judged(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:
     data = root / paths.data_folder(study)
     if not (data / "manifest.json").is_file():
         return None, None
-    manifest = Manifest.load(data)
+    manifest = Manifest.open(data)
     if not paths.ratings_files(study) and manifest.truth_files["test"]["kind"] != "judged":
         return None, None
     view, truth, _ = first_captions(manifest.dataset, manifest.split("test"), manifest.truth("test"))

@@ -51,7 +51,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     carried = ("study", "variant", "title", "block", "dataset", "regime", "split", "seeds", "failed")
     content = {
         "schema": SCHEMAS["metrics"],
-        **{key: meta[key] for key in (*carried, "selected_epoch")},
+        **{key: meta[key] for key in (*carried, "selected_epoch", "code")},
         "digest": digest(config),
         "config": config,
         "fingerprint": {name: protocols.finish(meta["protocols"][name], rule) for name in scored},

@@ -72,7 +72,6 @@ def build(study: StudyResults) -> Bundle:
     facts = {
         "schema": SCHEMAS["bundle"],
         "fne": fne.__version__,
-        "protocol_version": fne.PROTOCOL,
         "study": study.id,
         "title": study.title,
         "question": study.question,

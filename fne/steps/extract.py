@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.data.manifest import Manifest
-from fne.encoders.checkpoints import canonical
 from fne.encoders.images import decoded
 from fne.encoders.store import MODALITIES
 from fne.encoders.writer import StoreWriter, writing
 from fne.scenes.prepare import check_unseen
+from fne.study.checkpoints import canonical
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 
@@ -50,7 +50,7 @@ def run(
     """
     if modality not in MODALITIES:
         raise bad_input("no such modality", key="modality", value=modality, allowed=MODALITIES)
-    manifest = Manifest.load(manifest_folder)
+    manifest = Manifest.open(manifest_folder)
     if "grid" in encoder:
         check_unseen(manifest_folder)
     paths = manifest.image_paths()

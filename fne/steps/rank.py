@@ -54,7 +54,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
 
     torch.set_num_threads(threads)
     started = provenance.now()
-    manifest = Manifest.load(root / paths.data_folder(study))
+    manifest = Manifest.open(root / paths.data_folder(study))
     view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
     asked = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
     given = {protocol: folder for protocol, folder in asked.items() if folder is not None}
@@ -79,7 +79,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
         "schema": SCHEMAS["rankings"],
         "study": study.name, "variant": variant, "title": trained["title"], "block": block,
         "dataset": manifest.dataset, "regime": study.regime, "split": split, "seeds": trained["seeds"],
-        "failed": failed, "digest": trained["digest"], "config": trained["config"],
+        "failed": failed, "digest": trained["digest"], "code": trained["code"], "config": trained["config"],
         "selected_epoch": {str(row["seed"]): row["epoch"] for row in trained["selection"]["per_seed"]},
         "protocols": descriptions,
         "record": provenance.record(started, device=torch_device(device).type, test_accesses=accesses,

@@ -218,7 +218,7 @@ def measure(study: Study, variant: str, root: Path, threads: int, device: str, c
     end = (engine.now() - ending) * distributions.BATCHES / SAMPLED
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     on_device = torch.cuda.max_memory_allocated() if on_gpu else 0
-    rank, ranks = _rank(engine, Manifest.load(root / paths.data_folder(study)), validation[0] / len(seeds))
+    rank, ranks = _rank(engine, Manifest.open(root / paths.data_folder(study)), validation[0] / len(seeds))
     held = [*engine.state().values(), *(p.grad for p in engine.model.parameters() if p.grad is not None)]
     return Measured(
         together=len(seeds),

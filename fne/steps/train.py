@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fne import PROTOCOL
 from fne.results.progress_files import PROGRESS
 from fne.results.schema import header
 from fne.study import paths
 from fne.study.api import Study, digest, parse_block, resolve
+from fne.study.code import Code
 from fne.training import checkpoint, distributions, picks
 from fne.training.distributed import World
 from fne.training.engine import Engine
@@ -58,6 +58,7 @@ def run(
     torch.set_num_threads(threads)
     started = provenance.now()
     config, seeds, where = resolve(study, variant), parse_block(block), torch_device(device)
+    code = Code(root).training(config)
     corpus = open_corpus(study, root, workers=threads if where.type == "cuda" else 0)
     train, val, fitted = corpus.training(config, where)
     scratch = root / paths.scratch_folder(study, variant, block)
@@ -71,7 +72,7 @@ def run(
         "processes": world.size,
         "digest": digest(config),
         "audit": config["audit"],
-        "protocol": PROTOCOL,
+        "code": code,
         **corpus.fingerprints,
     }
     engines = []
@@ -101,7 +102,7 @@ def run(
                 "seeds": seeds,
                 "config": config,
                 "digest": digest(config),
-                "protocol_version": PROTOCOL,
+                "code": code,
                 "selection": {
                     "rule": config["train"]["selection"],
                     "per_seed": [s for e in engines for s in _selected(e)],

@@ -132,6 +132,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
     run(load_study(arguments), arguments.variant, arguments.block, arguments.split, arguments.root)
 
 
+def adopt(arguments: argparse.Namespace) -> None:
+    from fne.steps.adopt import run
+
+    study = load_study(arguments, complete=False)
+    print(run(study, arguments.variants, arguments.evidence, arguments.reason, arguments.root))
+
+
 def aggregate(arguments: argparse.Namespace) -> None:
     from fne.steps.aggregate import run
 

@@ -32,7 +32,8 @@ REASONS = {
     "other_data": "the data differ",
     "other_features": "the features (or encoders) differ",
     "other_config": "the config of the variant, or of the baseline, differs",
-    "other_versions": "versions of Python, of packages or of the training protocol differ",
+    "other_versions": "versions of Python or of packages differ",
+    "other_code": "the code that trains it differs",
     "other_machine": "processor, kernels, threads or device differ",
 }
 """Why a row may be what it is, beside :data:`fne.analysis.equivalence.REASONS`: none of them decides its verdict but
@@ -95,6 +96,7 @@ def _by_reason(content: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     facts |= {("other_machine", name): value for name, value in content["machine"].items()}
     for variant, entry in content["variants"].items():
         facts |= {("other_config", f"{variant}.{kind}"): entry[kind] for kind in ("training", "evaluation")}
+        facts["other_code", f"{variant}.code"] = entry["code"]
     return facts
 
 
@@ -135,7 +137,7 @@ def _row(
     other = [
         reason
         for reason, names in differs.items()
-        if reason != "other_config" or counted & {name.rpartition(".")[0] for name in names}
+        if reason not in ("other_config", "other_code") or counted & {name.rpartition(".")[0] for name in names}
     ]
     reasons = (by_numbers.reason, *(["within_noise"] if change.within_noise else []), *other)
     verdict = by_numbers.verdict

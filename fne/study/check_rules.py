@@ -113,7 +113,7 @@ def _report(name: str, section: str, flat: Mapping[str, Any]) -> str:
     given = keywords(entry, section, unflatten(flat))
     held = check(entry, section, given, name)
     told = ", ".join(f"{key}={value}" for key, value in given.items())
-    place = f" ({entry.file}, source {entry.source})" if isinstance(entry, Plugin) else ""
+    place = f" ({entry.file})" if isinstance(entry, Plugin) else ""
     lines = [f"{NOUNS[section]} {name}{place}{': ' if told else ''}{told}"]
     lines += [f"  holds: {promise}" for promise in held]
     return "\n".join(lines) + "\n"

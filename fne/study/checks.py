@@ -50,8 +50,9 @@ def check_merged(
         for key, value in given.items():
             if key not in read:
                 at = {"file": where, "key": f"{prefix}{key}", "value": value}
-                own = f"{key.partition('.')[0]}.source" if OPTION.fullmatch(key) else None
-                told = next((variant for variant, flat in merged.items() if own in flat), next(iter(merged)))
+                own = f"{key.partition('.')[0]}.options." if OPTION.fullmatch(key) else key
+                using = (variant for variant, flat in merged.items() if any(each.startswith(own) for each in flat))
+                told = next(using, next(iter(merged)))
                 hint = f"variant {told}: {why_unread(key, merged[told], regime)}"
                 stated.problems.report("is read by no variant of this study", hint=hint, **at)
 

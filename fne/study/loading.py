@@ -159,5 +159,6 @@ def _load_one(file: Stated, complete: bool) -> Study:
         method=method,
         control=control,
         released=merge.what_is_released(file, method, configs, tuned),
+        root=file.library.folder.parent,
         notes=tuple(file.notes),
     )

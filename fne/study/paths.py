@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fne.data import coco_relevance, cxc_sits
+from fne.data.identity import corpus_digest
 from fne.data.manifest import SPLITS as SPLITS
 from fne.data.sources import annotation_files
 from fne.study.api import Series, Study, data_section, resolve
+from fne.study.checkpoints import encoder_digest
 from fne.study.fields import flatten
 from fne.study.pair import GRID, Recipe, folder
 from fne.study.problems import Problems
@@ -21,14 +24,26 @@ MODALITIES = ("image", "text")
 
 
 def data_id(study: Study) -> str:
-    """Name of the prepared data: ``<dataset>-<8 hex digits>`` of the data section, wherever its files lie.
+    """Name of the prepared data: ``<dataset>-<8 hex digits>`` of the data section and of the corpus itself.
 
-    Of a file of human judgements it counts whether one is given; corpora are distinguished by their fingerprints.
+    It is the same wherever the files lie, and another one when annotations, judgements, or the name or size of a
+    picture change.
+
+    Raises:
+        UserError: The corpus is not given, or cannot be read.
     """
     flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
     kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
-    kept |= {key: value is not None for key, value in flat.items() if key.startswith("data.judgements.")}
+    if study.data["dataset"] != "scenes":
+        kept["corpus"] = _once(study, "corpus", lambda: corpus_digest(study.data, study.root))
     return f"{study.data['dataset']}-{sha256_text(canonical(kept))[:8]}"
+
+
+def _once(study: Study, key: str, make: Callable[[], str]) -> str:
+    """What the files of a study say, worked out once: rules ask for it again and again."""
+    if key not in study.known:
+        study.known[key] = make()
+    return study.known[key]
 
 
 def data_folder(study: Study) -> Path:
@@ -121,12 +136,20 @@ def encoder_folder(study: Study, modality: str) -> Path:
 
 
 def encoder_slug(study: Study, modality: str) -> str:
-    """Name of an encoder: base name of its checkpoint and 8 hex digits of its config section."""
+    """Name of an encoder: base name of its checkpoint and 8 hex digits of its config section and its content.
+
+    Raises:
+        UserError: The checkpoint is not there, or cannot be read.
+    """
     section = resolve(study, study.variants[0])["encoders"][modality]
     name = str(section["checkpoint"]).rstrip("/")
-    if name == "scenes":
+    if name == "scenes":  # the content of the shipped pair is part of its name; others are made by the recipe
         name = f"scenes-{recipe(study).slug}"
         section |= {"checkpoint": name, "grid": GRID}
+    else:
+        given = dict(section)
+        content = _once(study, f"encoders.{modality}", lambda: encoder_digest(given, modality, study.root))
+        section |= {"checkpoint": content}
     name = Path(name).resolve().name if is_path(name) and Path(name).name in (".", "..") else Path(name).name
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{sha256_text(canonical(section))[:8]}"
 

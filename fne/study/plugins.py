@@ -1,9 +1,8 @@
-"""Rules from outside the repository: found by name, options checked, source part of the config (torch-free)."""
+"""Rules from outside the repository: found by name, options checked (torch-free)."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -33,20 +32,18 @@ class Plugin(Entry):
     Args:
         section: ``negatives`` or ``loss``.
         file: The source file that defines the class.
-        source: First 12 hex digits of that file's SHA-256.
         fields: Type of each of its options, by name.
         defaults: Defaults of those that have one.
     """
 
     section: str = ""
     file: Path = Path()
-    source: str = ""
     fields: Mapping[str, Field] | None = None
     defaults: Mapping[str, Any] | None = None
 
     def keys(self) -> set[str]:
-        """The config keys that are its own: its source and its options."""
-        return {f"{self.section}.source", *(f"{self.section}.options.{name}" for name in self.fields)}
+        """The config keys that are its own: its options."""
+        return {f"{self.section}.options.{name}" for name in self.fields}
 
     def load(self) -> type:
         """Import the class.
@@ -130,7 +127,6 @@ def _read(target: str, file: str, stamp: tuple[int, int] | None) -> Plugin:
         estimates="probability" if found.attributes.get("models_posterior") is True else "",
         section=found.section,
         file=found.file,
-        source=hashlib.sha256(found.file.read_bytes()).hexdigest()[:12],
         fields=fields,
         defaults=defaults,
     )
@@ -175,7 +171,7 @@ def _field(parameter: signature.Parameter) -> Field:
 
 
 def complete(flat: Mapping[str, Any], where: str | Path, root: Path) -> dict[str, Any]:
-    """A merged config with every option of its plug-ins, defaults included, and their sources.
+    """A merged config with every option of its plug-ins, defaults included.
 
     Args:
         flat: A merged config, dotted keys.
@@ -195,7 +191,6 @@ def complete(flat: Mapping[str, Any], where: str | Path, root: Path) -> dict[str
         except UserError as error:
             problems.report(f"cannot use {flat[chooser]!r}: {error}", file=where, key=chooser)
             continue
-        done[f"{section}.source"] = plugin.source
         for name, field in plugin.fields.items():
             key = f"{section}.options.{name}"
             with problems.collect():
@@ -222,17 +217,12 @@ def keywords(entry: Entry, section: str, config: Mapping[str, Any]) -> dict[str,
     return given
 
 
-def check_before_training(plugin: Plugin, keywords: Mapping[str, Any], source: str) -> None:
-    """The quick contract of a plug-in, and that its file is still the one the config was made from.
+def check_before_training(plugin: Plugin, keywords: Mapping[str, Any]) -> None:
+    """The quick contract of a plug-in.
 
     Raises:
-        UserError: It is not, or the contract is broken.
+        UserError: It is broken.
     """
-    if plugin.source != source:
-        raise UserError(
-            f"{plugin.file}: was changed since this run's config was made (source {source}, now {plugin.source}); "
-            "start the command again"
-        )
     from fne.checks.contract import check
 
     check(plugin, plugin.section, keywords, plugin.target, quick=True)

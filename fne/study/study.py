@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fne.study.fields import unflatten
@@ -39,6 +40,8 @@ class Study:
         test: What the p values of its family are about: ``images``, or ``seeds``.
         tune: The search that it declares, or None.
         released: What of its method is the authors' release, in a sentence; empty without a method.
+        root: The project's folder.
+        known: What its files say of data and encoders, see :mod:`fne.study.paths`.
         notes: What a reader of its results must know before it runs: seeds too few, variants without tuned values.
     """
 
@@ -62,6 +65,8 @@ class Study:
     method: str | None = None
     control: str | None = None
     released: str = ""
+    root: Path = Path(".")
+    known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
 
 

@@ -233,7 +233,7 @@ def build_rule(config: dict[str, Any]) -> Rule:
         entry = find(section, config[section][chooser.partition(".")[2]])
         given = keywords(entry, section, config)
         if isinstance(entry, Plugin):
-            check_before_training(entry, given, config[section]["source"])
+            check_before_training(entry, given)
         built.append(entry.load()(**given))
     return Rule(*built, config["negatives"]["oracle"])
 

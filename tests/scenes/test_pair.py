@@ -56,7 +56,7 @@ def test_an_altered_file_is_one_clear_error_before_any_work(
     copy = tmp_path / "encoders"
     shutil.copytree(pair.SHIPPED, copy)
     monkeypatch.setattr(pair, "SHIPPED", copy)
-    monkeypatch.setattr("fne.encoders.checkpoints.SHIPPED", copy)
+    monkeypatch.setattr("fne.study.checkpoints.SHIPPED", copy)
     (copy / name).chmod(0o644)
     content = bytearray((copy / name).read_bytes())
     content[-3] ^= 1

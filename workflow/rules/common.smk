@@ -13,9 +13,11 @@ import fne
 from fne.data.sources import annotation_files
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
+from fne.results.current import outdated, recorded_code
 from fne.steps.audit import TABLES as AUDITED
 from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
 from fne.study.api import training_digest
+from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.study.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
 from fne.utils.errors import UserError
@@ -32,7 +34,7 @@ AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", 
 COMPARED = ("intervals.csv", "contrasts.csv")
 VERIFIED = ("verify.csv", "verify.json")
 # Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
-# inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is fne.PROTOCOL).
+# inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is a digest of code).
 ROOMS = (
     "fne.analysis",
     "fne.data.coco_relevance",
@@ -45,8 +47,10 @@ ROOMS = (
     "fne.results",
     "fne.steps",
     "fne.study.min_seeds",
+    "fne.training.embed",
     "fne.training.pick_log",
     "fne.training.picks",
+    "fne.training.weights",
     "fne.utils.seeding",
 )
 
@@ -65,6 +69,8 @@ def load_studies():
         members = asked.members if series else (asked,)
         for member in members:
             paths.check_given(member)
+            for modality in paths.MODALITIES:  # digests of what the user gives are known before the DAG is built
+                paths.features_folder(member, modality)
         studies = {member.name: member for member in members}
         if "smoke" not in studies:
             studies["smoke"] = load_study("smoke")
@@ -84,6 +90,14 @@ def load_studies():
     if workflow.is_main_process:
         for note in asked.notes:
             print(f"note: study {asked.name}: {note}", file=sys.stderr)
+        for member in members:
+            if runs_of_other_code := outdated(member, Path("."), CODE):
+                print(
+                    f"note: study {member.name}: other code than is here trained {len(runs_of_other_code)} runs "
+                    f"({', '.join(runs_of_other_code[:3])}{', ...' if runs_of_other_code[3:] else ''}); they will be "
+                    "trained again, unless `fne adopt` shows that the edit changes nothing",
+                    file=sys.stderr,
+                )
     return asked.name, studies, series
 
 
@@ -93,6 +107,7 @@ DEVICE = config.get("device", "auto")
 GPUS = int(DEVICE == "cuda")
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
+CODE = Code(Path("."))
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 BY_FEATURES = {
@@ -218,6 +233,24 @@ def trainer(wildcards):
 def trained_config(wildcards):
     """Digest of what training reads: a changed value re-trains the variants that inherit it, a comment none."""
     return training_digest(resolve(of_study(wildcards), wildcards.variant))
+
+
+def training_code(wildcards):
+    """Digest of the code that trains a variant: an edit of it re-trains the variants that use it, a comment none."""
+    study, variant = of_study(wildcards), wildcards.variant
+    now = CODE.training(resolve(study, variant))
+    return recorded_code(paths.run_folder(study, variant, wildcards.block) / "run.json", now)
+
+
+def encoders_read(wildcards):
+    """The encoders, by content, where a run trains them itself."""
+    study = of_study(wildcards)
+    return [paths.encoder_slug(study, modality) for modality in paths.MODALITIES] if study.regime == "finetune" else []
+
+
+def preparing_code(wildcards):
+    """Digest of the code that draws the scenes, or reads a corpus."""
+    return CODE.of(PREPARE["scenes" if of_data(wildcards).data["dataset"] == "scenes" else "corpus"])
 
 
 def evaluated_config(wildcards):

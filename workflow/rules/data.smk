@@ -10,7 +10,7 @@ rule prepare:
     benchmark:
         "benchmarks/{data}/prepare.tsv"
     params:
-        protocol=fne.PROTOCOL,
+        code=preparing_code,
         images=lambda wildcards: of_data(wildcards).data.get("images"),
         study=data_arguments,
     shell:

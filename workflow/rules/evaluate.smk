@@ -18,7 +18,6 @@ rule rank:
     resources:
         gpu=GPUS,
     params:
-        protocol=fne.PROTOCOL,
         study=study_arguments,
     shell:
         "fne rank {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
@@ -122,7 +121,6 @@ rule calibrate:
     resources:
         gpu=GPUS,
     params:
-        protocol=fne.PROTOCOL,
         match=rating_of_a_match,
         study=study_arguments,
     shell:

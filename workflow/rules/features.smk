@@ -10,7 +10,7 @@ rule pretrain:
         "benchmarks/encoders/{pair}.{modality}.tsv"
     threads: 1
     params:
-        protocol=fne.PROTOCOL,
+        code=CODE.of(PRETRAIN),
         study=pair_arguments,
     shell:
         "fne pretrain {params.study} --modality {wildcards.modality} --threads {threads}"
@@ -32,7 +32,7 @@ rule extract:
     resources:
         gpu=GPUS,
     params:
-        protocol=fne.PROTOCOL,
+        code=CODE.of(EXTRACT),
         study=features_arguments,
     shell:
         "fne extract {params.study} --modality {wildcards.modality} --threads {threads} --device {DEVICE}"

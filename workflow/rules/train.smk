@@ -16,8 +16,9 @@ rule train:
     resources:
         gpu=lambda wildcards: GPUS * PROCESSES if trains_whole_encoders(wildcards) else GPUS,
     params:
-        protocol=fne.PROTOCOL,
+        code=training_code,
         digest=trained_config,
+        encoders=encoders_read,
         study=study_arguments,
         trainer=lambda wildcards, output: trainer(wildcards),  # of `output`, so that it is no trigger
         threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,

@@ -77,7 +77,6 @@ def record(series: SeriesResults, folder: Path) -> dict[str, Any]:
         "factors": {key: list(values) for key, values in series.definition.factors.items()},
         "members": {member: dict(point) for member, point in series.points.items()},
         "fne": fne.__version__,
-        "protocol": fne.PROTOCOL,
         "variants": list(series.variants),
         "seeds": list(series.shared.seeds),
         "inputs": {str((series.folder / name).relative_to(series.root)): sha256_file(series.folder / name)

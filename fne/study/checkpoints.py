@@ -6,6 +6,7 @@ safetensors, and a record of what exactly it holds.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from fne.study.pair import SHIPPED, check_shipped
+from fne.utils.digests import FOLDER, Remembered
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import read_json, sha256_file, sha256_text
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+"""What of a checkpoint counts and is downloaded; pickled weights are neither."""
 _PROCESSORS = {
     "image": ("preprocessor_config.json", "processor_config.json"),
     "text": ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json"),
@@ -54,6 +58,27 @@ class Checkpoint:
             "config_sha256": sha256_file(self.folder / "config.json"),
             "processor_sha256": sha256_file(processor),
         }
+
+
+def encoder_digest(section: Mapping[str, Any], modality: str, root: Path) -> str:
+    """Hex SHA-256 over weights, configuration, processor and tokenizer of a checkpoint, by name and content.
+
+    Args:
+        section: As of :func:`find`.
+        modality: ``"image"`` or ``"text"``.
+        root: The project's folder, in which digests are remembered.
+
+    Raises:
+        UserError: As :func:`find`.
+    """
+    found = find(section, modality)
+    if found.revision is not None:  # files of a commit never change
+        return sha256_text(f"{found.name} {found.revision}")
+    remembered = Remembered(root / FOLDER / "files.json")
+    files = sorted({file for pattern in FILES for file in found.folder.glob(pattern)})
+    lines = [f"{remembered.get(file)}  {file.name}" for file in files]
+    remembered.save()
+    return sha256_text("\n".join(lines))
 
 
 def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
@@ -95,16 +120,18 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
 
 def _from_hub(name: str, revision: str | None, key: str) -> Checkpoint:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        # weights as safetensors only, and nothing from sub-folders (other formats, other frameworks)
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
-            ignore_patterns=["*/*"],
+        # nothing from sub-folders (other formats, other frameworks)
+        fetch = functools.partial(
+            snapshot_download, name, revision=revision, allow_patterns=list(FILES), ignore_patterns=["*/*"]
         )
+        try:  # the commit that was downloaded before: a name means one commit from the first job to the last
+            folder = fetch(local_files_only=True)
+            _shards(Path(folder))
+        except (LocalEntryNotFoundError, UserError):
+            folder = fetch()
     except HFValidationError:
         raise bad_input("neither a folder nor the form of a hub id", key=key, value=name, hint=_FOLDER_HINT) from None
     except Exception as error:  # the hub's client raises many kinds: no network, no such id, no such revision, gated

@@ -1,0 +1,65 @@
+"""Which corpus it is: the contents of its annotations, the names and sizes of its pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.data import pictures
+from fne.data.sources import annotation_files
+from fne.utils.digests import FOLDER, Remembered, stamp
+from fne.utils.errors import bad_input
+from fne.utils.files import sha256_text
+
+
+def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
+    """Hex SHA-256 over the contents of annotations and of human judgements, and over name and size of each picture.
+
+    Args:
+        data: The ``data`` section.
+        root: The project's folder, in which digests are remembered.
+
+    Raises:
+        UserError: Annotations are not given, or cannot be read.
+    """
+    if not data["annotations"]:
+        raise bad_input("not given", key="data.annotations", hint="set it, e.g. `--set data.annotations=PATH`")
+    remembered = Remembered(root / FOLDER / "files.json")
+    files = files_of(data)
+    for file in files:
+        if not os.access(file, os.R_OK):
+            raise bad_input("no such file, or no permission to read it", file=file, key="data")
+    lines = [remembered.get(file) for file in files]
+    remembered.save()
+    if data["images"]:
+        names = _names(data, root)
+        sizes = pictures.stamps(Path(data["images"]).expanduser(), names)[:, 0]
+        lines += [f"{size} {name}" for size, name in zip(sizes.tolist(), names, strict=True)]
+    return sha256_text("\n".join(lines))
+
+
+def files_of(data: Mapping[str, Any]) -> list[Path]:
+    """The files of annotations, those of a folder in order of name, then those of human judgements."""
+    places = annotation_files(data["annotations"])
+    files = [[*sorted(filter(Path.is_file, place.rglob("*")))] if place.is_dir() else [place] for place in places]
+    judged = [Path(file).expanduser() for _, file in sorted((data["judgements"] or {}).items()) if file]
+    return [*(file for some in files for file in some), *judged]
+
+
+def _names(data: Mapping[str, Any], root: Path) -> list[str]:
+    """Names of the pictures, as the annotations give them; remembered, as reading a large file takes seconds."""
+
+    def names(_: Path) -> list[str]:
+        from fne.data.readers import read_annotations
+
+        items, inside = read_annotations(Path(data["annotations"]).expanduser(), data["dataset"])
+        return [] if inside else [item.file for item in items]
+
+    files = files_of(data)
+    key = sha256_text("\n".join([data["dataset"], *(str(file.absolute()) for file in files)]))[:12]
+    remembered = Remembered(root / FOLDER / f"pictures-{key}.json", made_by=str([stamp(file) for file in files]))
+    found = remembered.get(files[0], names)
+    remembered.save()
+    return found

@@ -1,0 +1,71 @@
+"""Pictures that lie outside the project: what was verified of them, and are they still those?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fne.utils.digests import stamp
+from fne.utils.errors import bad_input
+from fne.utils.files import DAMAGED, atomic_path, sha256_file
+
+NAME = "pictures.npz"
+"""In a prepared folder: per picture what distinguishes its file from another, and the SHA-256 of its content."""
+AGAIN = "run `fne prepare` again, or bring the pictures back"
+
+
+def stamps(root: Path, names: Sequence[str | Path]) -> np.ndarray:
+    """int64 (n, 4): size, times and inode of each file, -1 where it is missing."""
+    rows = np.full((len(names), 4), -1, np.int64)
+    for row, name in enumerate(names):
+        try:
+            rows[row] = stamp(root / name)
+        except OSError:
+            continue
+    return rows
+
+
+def write(file: Path, found: np.ndarray, digests: Sequence[bytes]) -> None:
+    """Note what was verified: the stamps, and the digest of each content."""
+    with atomic_path(file) as temporary:
+        np.savez_compressed(temporary, stamps=found, digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32))
+
+
+def together(digests: Sequence[bytes]) -> str:
+    """Hex SHA-256 over the digests of contents, in order."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: str) -> None:
+    """Compare the pictures with those that were prepared; only files that are others by their stamp are read.
+
+    Args:
+        folder: The prepared folder.
+        root: Folder of the pictures.
+        names: Theirs.
+        expected: Digest of all contents, of the manifest.
+
+    Raises:
+        UserError: A picture is missing or has another content, or the notes of :func:`write` are missing or damaged.
+    """
+    file, now = folder / NAME, stamps(root, names)
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            then, known = stored["stamps"], stored["digests"]
+        digests = [row.tobytes() for row in known]
+        if then.shape != now.shape or together(digests) != expected:
+            raise ValueError("not of this manifest")
+    except DAMAGED as error:
+        raise bad_input(f"missing or damaged ({error})", file=file, hint="run `fne prepare` again") from None
+    others = np.flatnonzero((then != now).any(axis=1))
+    for row in others.tolist():
+        picture = root / names[row]
+        if now[row, 0] < 0:
+            raise bad_input("a picture is missing that was prepared", file=picture, hint=AGAIN)
+        if bytes.fromhex(sha256_file(picture)) != digests[row]:
+            raise bad_input("a picture is another one than was prepared", file=picture, hint=AGAIN)
+    if len(others):
+        write(file, now, digests)
