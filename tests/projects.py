@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,27 @@ from fne.utils.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = {"data.annotations": "/a/split.json", "data.images": "/a/images"}
 ENCODERS = {"encoders.image.checkpoint": "/m/vision", "encoders.text.checkpoint": "org/text"}
+
+
+def given(folder: Path) -> dict[str, str]:
+    """Overrides that name a tiny corpus and two folders that look like checkpoints, which it writes into ``folder``."""
+    (folder / "images").mkdir(parents=True)
+    rows = [{"image": f"{split}.png", "caption": split, "split": split} for split in ("train", "val", "test")]
+    (folder / "split.json").write_text(json.dumps(rows))
+    for row in rows:
+        (folder / "images" / row["image"]).write_bytes(b"1")
+    places = {"data.annotations": folder / "split.json", "data.images": folder / "images"}
+    for modality, name in (("image", "vision"), ("text", "text")):
+        places[f"encoders.{modality}.checkpoint"] = checkpoint(folder / name)
+    return {key: str(place) for key, place in places.items()}
+
+
+def checkpoint(folder: Path) -> Path:
+    """A folder with the files of a checkpoint, which no encoder can be loaded from."""
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    return folder
 
 
 class Project:

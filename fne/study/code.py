@@ -38,6 +38,8 @@ PREPARE = {"scenes": ("fne.scenes.prepare:run",), "corpus": ("fne.data.readers:r
 PRETRAIN = ("fne.steps.pretrain:run",)
 EXTRACT = ("fne.steps.extract:run",)
 
+PACKAGES = Path(__file__).parents[2]
+"""The folder that holds this package."""
 COUNTED = ("fne.data", "fne.encoders", "fne.evaluation", "fne.losses", "fne.negatives", "fne.scenes", "fne.steps",
            "fne.training", "fne.utils.seeding")  # fmt: skip
 """Modules whose definitions count."""
@@ -178,7 +180,7 @@ def _counts(module: str, left_out: tuple[str, ...]) -> bool:
 
 def _place(module: str) -> Path | None:
     """The file of a module of this package."""
-    place = Path(__file__).parents[2].joinpath(*module.split("."))
+    place = PACKAGES.joinpath(*module.split("."))
     if place.is_dir():
         place = place / "__init__"
     file = place.with_name(f"{place.name}.py")
@@ -210,10 +212,9 @@ def read_definitions(file: Path) -> dict[str, tuple[str, list[str]]]:
 
 def _name_of(file: Path) -> str:
     """The dotted name of a module of this package; of another, its file's stem."""
-    package = Path(__file__).parents[2]
-    if not file.is_relative_to(package / "fne"):
+    if not file.is_relative_to(PACKAGES / "fne"):
         return file.stem
-    parts = file.relative_to(package).with_suffix("").parts
+    parts = file.relative_to(PACKAGES).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 

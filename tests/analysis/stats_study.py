@@ -14,9 +14,11 @@ from fne.steps.evaluate import evaluate_replicates
 from fne.steps.rank import rank_replicates
 from fne.study import paths
 from fne.study.api import Study, blocks, digest, load_study, parse_block, resolve
+from fne.study.code import Code
 from fne.utils.files import write_csv, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCES = Code(ROOT)
 IMAGES = 40
 COUNTS = np.random.default_rng(0).integers(1, 7, IMAGES)
 CAPTION_IMAGE = np.repeat(np.arange(IMAGES), COUNTS)
@@ -98,10 +100,11 @@ def write_job(root: Path, made: Study, variant: str, block: str, failed: tuple[i
         "dataset": "scenes", "regime": "head", "split": "test", "seeds": seeds,
         "failed": {str(seed): "embeddings are not finite: training diverged" for seed in failed},
         "selected_epoch": {str(seed): 2 + seed for seed in seeds}, "digest": digest(config), "config": config,
+        "code": SOURCES.training(config),
         "fingerprint": fingerprints(given), "rows": rows, "record": {},
     })  # fmt: skip
     write_json(folder / "run.json", {
-        "schema": 1, "protocol_version": 1, "digest": digest(config), "fingerprints": {}, "selection": {},
+        "schema": 1, "code": SOURCES.training(config), "digest": digest(config), "fingerprints": {}, "selection": {},
         "seeds": seeds, "config": config, "record": {"peak_memory_mb": 500.0, "device": "cpu", "threads": 1},
         "cost": {"seconds_total": 3.5, "steps": 21, "seconds_per_step": 0.1, "seeds": len(seeds)},
     })  # fmt: skip

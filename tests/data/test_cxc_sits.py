@@ -30,7 +30,7 @@ from fne.study.api import Study, resolve, training_digest
 from fne.training.embed import embed_split
 from fne.utils.errors import UserError
 from tests.evaluation.coco import own_truth, view_of
-from tests.projects import ENCODERS, PATHS, Project
+from tests.projects import ENCODERS, PATHS, Project, checkpoint, given
 from tests.training import project
 
 VIEW = view_of([10, 20, 30], [1, 2, 3, 4, 5, 6], np.array([0, 0, 1, 2, 2, 2]))
@@ -140,10 +140,10 @@ COCO = {"data.dataset": "coco", **PATHS, **ENCODERS}
 
 
 def test_ratings_belong_to_coco_are_no_part_of_a_digest_and_are_the_only_judges(tmp_path: Path) -> None:
-    config = Project(tmp_path)
-    plain, given = (config.load("flickr8k", **COCO, **more) for more in ({}, {"audit.sits": "/a"}))
-    assert paths.data_id(plain) == paths.data_id(given)
-    assert training_digest(resolve(plain, "fne")) == training_digest(resolve(given, "fne"))
+    config, files = Project(tmp_path), {"data.dataset": "coco", **given(tmp_path / "given")}
+    plain, rated = (config.load("flickr8k", **files, **more) for more in ({}, {"audit.sits": "/a"}))
+    assert paths.data_id(plain) == paths.data_id(rated)
+    assert training_digest(resolve(plain, "fne")) == training_digest(resolve(rated, "fne"))
     with pytest.raises(UserError, match="audit.sits: is about COCO's val and test splits; data.dataset is 'scenes'"):
         config.load("smoke", **{"audit.sits": "/a"})
     with pytest.raises(UserError, match="audit.sits: is a second source of human judgements"):
@@ -197,7 +197,7 @@ def made(tmp_path_factory) -> tuple[Path, Study, dict]:
     config = Project(root)
     config.write("studies/tiny", config.read("studies/smoke") | {
         "data": {"dataset": "coco", "counts": SPLITS}, "variants": ["hardest_in_batch", "fne"],
-        "encoders": {"image": {"checkpoint": "words"}, "text": {"checkpoint": "words"}},
+        "encoders": {side: {"checkpoint": str(checkpoint(root / f"words-{side}"))} for side in ("image", "text")},
     })  # fmt: skip
     study = config.load("tiny", **{
         "data.annotations": str(root / "dataset_coco.json"), "data.images": str(root / "pictures"),

@@ -29,7 +29,7 @@ def manifest(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest
     }
     folder = tmp_path_factory.mktemp("resources") / "flickr8k-1"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "verify_images", lambda root, files, where: "")
+        patch.setattr(readers, "verify_images", lambda root, files, where: [bytes(32)] * len(files))
         prepare.run(data, folder)
     return Manifest.load(folder)
 
@@ -64,4 +64,4 @@ def test_equal_captions_of_train(manifest: Manifest) -> None:
 
 def test_a_sample_of_the_pictures_decodes(manifest: Manifest) -> None:
     files = manifest.image_files[::20]
-    assert len(verify_images(manifest.root, files)) == 64
+    assert len({*verify_images(manifest.root, files)}) == len(files)

@@ -285,7 +285,7 @@ def ranked(tmp_path: Path):
         "schema": 2, "study": "smoke", "variant": "fne", "title": "FNE", "block": "0-1",
         "dataset": "flickr8k",
         "regime": "head", "split": "test", "seeds": [0, 1], "failed": failed, "digest": "0" * 16,
-        "config": resolve(study, "fne"), "selected_epoch": {"0": 3, "1": 2}, "protocols": described,
+        "config": resolve(study, "fne"), "code": "c0de", "selected_epoch": {"0": 3, "1": 2}, "protocols": described,
         "record": {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]},
     }  # fmt: skip
     file = tmp_path / paths.rankings(study, "fne", "0-1", "test")

@@ -19,7 +19,7 @@ from fne.study.api import Study, digest, evaluation_digest, load_study, resolve,
 from fne.utils.errors import UserError
 from tests.evaluation import coco
 from tests.evaluation.coco import view_of, write_files
-from tests.projects import ENCODERS, PATHS, ROOT, Project
+from tests.projects import ENCODERS, PATHS, ROOT, Project, given
 
 VIEW = view_of([10, 20, 30], [1, 2, 3, 4, 5], np.array([0, 0, 1, 2, 2]))
 I2T, T2I = {10: [2, 1, 4], 30: [5]}, {1: [10, 30], 5: [30]}
@@ -109,14 +109,20 @@ def test_where_files_lie_retrains_nothing_and_which_are_given_evaluates_anew(pro
     )
     assert training_digest(plain) == training_digest(given) and digest(plain) == digest(given)
     assert evaluation_digest(plain) != evaluation_digest(given) == evaluation_digest(elsewhere)
-    assert stale(given, elsewhere) is None and stale(plain, plain) is None
-    stage, reason = stale(plain, given)
+    run = {"code": "c"}
+
+    def why(then: dict, now: dict) -> tuple[str, str] | None:
+        return stale({"config": then, "code": "c"}, run, now, "c")
+
+    assert why(given, elsewhere) is None and why(plain, plain) is None
+    stage, reason = why(plain, given)
     assert stage == "evaluate" and "stale" in reason
 
 
-def test_relevance_files_do_not_change_the_data(project: Project) -> None:
+def test_relevance_files_do_not_change_the_data(project: Project, tmp_path: Path) -> None:
+    files = {"data.dataset": "coco", **given(tmp_path / "given")}
     names = {
-        paths.data_id(project.load("flickr8k", **COCO, **more))
+        paths.data_id(project.load("flickr8k", **files, **more))
         for more in ({}, {"evaluation.relevance.cxc": "/a", "evaluation.relevance.eccv": "/a"})
     }
     assert len(names) == 1
@@ -175,7 +181,7 @@ def ranked(tmp_path: Path) -> tuple[Study, Path, Path]:
     meta = {
         "schema": 2, "study": "coco", "variant": "fne", "title": "FNE", "block": "0", "dataset": "coco",
         "regime": "head", "split": "test", "seeds": [0], "failed": {}, "digest": "0" * 16,
-        "config": resolve(study, "fne"), "selected_epoch": {"0": 3}, "protocols": described,
+        "config": resolve(study, "fne"), "code": "c0de", "selected_epoch": {"0": 3}, "protocols": described,
         "record": {"test_accesses": []},
     }  # fmt: skip
     file = tmp_path / paths.rankings(study, "fne", "0", "test")

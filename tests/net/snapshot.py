@@ -18,6 +18,7 @@ from typing import Any
 
 from fne.cli import main
 from fne.study.api import Series, evaluation_digest, load, resolve, study_files, training_digest
+from fne.study.code import Code
 from tests.snakemake_project import ROOT, Job, Project
 
 HERE = Path(__file__).parent
@@ -55,7 +56,18 @@ def planned() -> dict[str, list[Job]]:
     """The jobs of every target, by dry runs."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project.copy_of(ROOT, Path(folder) / "project")
+        write_corpus(project.folder)
         return {target: project.planned("--forceall", *arguments) for target, arguments in TARGETS.items()}
+
+
+def write_corpus(folder: Path) -> None:
+    """What `finetune` of :data:`TARGETS` reads: data and encoders are known by their content."""
+    rows = [{"image": f"{split}.png", "caption": split, "split": split} for split in ("train", "val", "test")]
+    (folder / "README.md").write_text(json.dumps(rows))
+    for row in rows:
+        (folder / row["image"]).write_bytes(b"")
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
 
 
 def graphs() -> dict[str, Any]:
@@ -86,6 +98,7 @@ def rendered() -> dict[str, Any]:
         folder = Project.copy_of(ROOT, Path(place) / "project").folder
         with tarfile.open(RESULT) as archive:
             archive.extractall(folder, filter="data")
+        give_code(folder)
         given = set(folder.rglob("*"))
         with chdir(folder):
             for verb in VERBS:
@@ -97,6 +110,14 @@ def rendered() -> dict[str, Any]:
             for path in made
             if path.suffix in kinds and path.name != "record.json"
         }
+
+
+def give_code(folder: Path) -> None:
+    """Say of the runs of :data:`RESULT`, which are older than digests of code, that the code of now trained them."""
+    for file in (folder / "results").rglob("*.json"):
+        content = json.loads(file.read_text())
+        if file.name == "run.json" or file.name.startswith("metrics."):
+            file.write_text(json.dumps(content | {"code": Code(folder).training(content["config"])}))
 
 
 SNAPSHOTS: dict[str, Callable[[], dict[str, Any]]] = {

@@ -22,11 +22,14 @@ from fne.data.truth import Truth, sorted_pairs
 from fne.results.schema import write_table
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
+from fne.study.code import Code
 from fne.study.fields import flatten
 from fne.study.min_seeds import MIN_SEEDS
 from fne.training.picks import write as write_picks
 from fne.utils.files import sha256_file, write_csv, write_json, write_text
 from fne.utils.seeding import numpy_stream
+
+SOURCES = Code(Path(__file__).resolve().parents[2])
 
 HOSTILE = '<script>alert("1")</script> & 50% of $x_1$ \\cmd{a} #3 ~ ^ | `c` *b*'
 HOSTILE_CAPTION = HOSTILE + "</script><script>alert(1)</script>\u2028<!--<script>"
@@ -411,7 +414,7 @@ def _write_block(
             "seeds": seeds,
             "config": resolve(study, fake.id),
             "digest": digest(resolve(study, fake.id)),
-            "protocol_version": 1,
+            "code": SOURCES.training(resolve(study, fake.id)),
             "selection": {"rule": "best_val_rsum", "per_seed": selection},
             "fingerprints": {"manifest": "9f" * 8, "image_features": "1c" * 8, "text_features": "2d" * 8},
             "record": {

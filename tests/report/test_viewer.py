@@ -186,9 +186,11 @@ def test_runs_of_another_schema_are_refused(hostile: Made, tmp_path: Path) -> No
         _ = load(hostile.study, tmp_path / "old").variants
 
 
-def test_runs_of_two_protocols_are_refused(hostile: Made, tmp_path: Path) -> None:
+def test_a_run_of_other_code_is_none_of_the_study(hostile: Made, tmp_path: Path) -> None:
     shutil.copytree(hostile.root, tmp_path / "mixed")
     file = next((tmp_path / "mixed" / "results").rglob("run.json"))
-    file.write_text(file.read_text("utf-8").replace('"protocol_version": 1', '"protocol_version": 0'), "utf-8")
-    with pytest.raises(UserError, match=r"runs of several protocol versions stand side by side: 0 in .*, 1 in "):
-        _ = load(hostile.study, tmp_path / "mixed").variants
+    run = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(run | {"code": "0" * 12}), "utf-8")
+    assert load(hostile.study, tmp_path / "mixed")[run["variant"]].runs == ()
+    file.write_text(json.dumps(run | {"code": "0" * 12, "adopted": [{"code": run["code"]}]}), "utf-8")
+    assert load(hostile.study, tmp_path / "mixed")[run["variant"]].runs

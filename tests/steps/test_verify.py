@@ -23,10 +23,10 @@ from fne.results import reference
 from fne.results.study import load
 from fne.steps import audit
 from fne.steps.report import record
-from fne.study.api import load_study, parse_set
+from fne.study.api import load_study, parse_set, resolve
 from fne.utils.errors import UserError
 from fne.utils.files import write_csv
-from tests.report.synthetic import PAPER, Fake, write_study
+from tests.report.synthetic import PAPER, SOURCES, Fake, write_study
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("hardest_in_batch", "fne", "infonce", "random")
@@ -123,6 +123,7 @@ def test_the_reference_holds_scores_and_what_made_them(recorded: Path) -> None:
     for variant, entry in found["variants"].items():
         assert entry["scores"] == [results.values(variant)[seed] for seed in range(5)]
         assert len(entry["training"]) == len(entry["evaluation"]) == 16
+        assert entry["code"] == SOURCES.training(resolve(results.definition, variant))
     assert len({entry["training"] for entry in found["variants"].values()}) == 4
     assert found["fingerprints"] == PRINTS | {"protocol.own": "own-test-0a1b2c3d"}
     assert found["date"] == "2026-05-01" and found["commit"] == "0123abc"
@@ -130,7 +131,7 @@ def test_the_reference_holds_scores_and_what_made_them(recorded: Path) -> None:
         "platform": "Linux x86_64", "cpu": "Some CPU", "cpu_capability": "AVX2", "threads": "1", "device": "cpu",
         "kernel_switches": "none",
     }  # fmt: skip
-    assert found["versions"] == {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "protocol_version": "1"}
+    assert found["versions"] == {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"}
     spread = [float(np.var(entry["scores"], ddof=1)) for entry in found["variants"].values()]
     assert found["tolerance"]["score"] == pytest.approx(9 * math.sqrt(sum(spread) / 4 * 2 / 5))
     text = json.dumps(found)
@@ -230,6 +231,15 @@ def test_only_rows_of_the_variant_whose_config_differs_say_so(project: Path) -> 
     assert said == {key for key in rows if key[0] == "difference"} | {("score", "hardest_in_batch"), ("score", "fne")}
 
 
+def test_only_rows_of_the_variant_whose_code_differs_say_so(project: Path) -> None:
+    edit(project, lambda content: content["variants"]["fne"].update(code="0" * 12))
+    summary, rows = verify(project)
+    assert list(summary["differs"]["other_code"]) == ["fne.code"] and summary["verdict"] == REPRODUCED
+    assert {key for key, row in rows.items() if "other_code" in row["reasons"]} == {
+        ("score", "fne"), ("difference", "fne")
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "reason", "name"),
     [
@@ -237,7 +247,6 @@ def test_only_rows_of_the_variant_whose_config_differs_say_so(project: Path) -> 
         (lambda run: run["fingerprints"].update({"data.image": "x"}), "other_data", "data.image"),
         (lambda run: run["record"]["packages"].update(torch="2.9.0"), "other_versions", "torch"),
         (lambda run: run["record"].update(python="3.12.1"), "other_versions", "python"),
-        (lambda run: run.update(protocol_version=2), "other_versions", "protocol_version"),
         (lambda run: run["record"].update(cpu="Another"), "other_machine", "cpu"),
         (lambda run: run["record"].update(cpu_capability="DEFAULT"), "other_machine", "cpu_capability"),
         (lambda run: run["record"].update(threads=2), "other_machine", "threads"),
@@ -363,8 +372,8 @@ def without(*keys: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (swap("schema", to=2), ["schema: another schema", "got 2", "allowed: 1"]),
-        (swap("schema", to="1"), ["schema: another schema", "got '1'"]),
+        (swap("schema", to=1), ["schema: another schema", "got 1", "allowed: 2"]),
+        (swap("schema", to="2"), ["schema: another schema", "got '2'"]),
         (swap("schema", to=True), ["schema: another schema", "got True"]),
         (without("schema"), ["schema: another schema"]),
         (swap("study", to="fuor"), ["study: of another study", "'fuor'", "did you mean 'four'?"]),

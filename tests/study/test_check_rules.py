@@ -28,7 +28,7 @@ def test_a_plugin_that_keeps_its_contract(project: Project, capsys: pytest.Captu
     module = place(project.root, STRATEGY)
     assert check(project, f"{module}:SoftHard", "--set", "options.sharpness=3") == 0
     told = capsys.readouterr().out
-    assert f"strategy {module}:SoftHard" in told and "sharpness=3.0" in told and f"{module}.py, source " in told
+    assert f"strategy {module}:SoftHard" in told and "sharpness=3.0" in told and f"{module}.py)" in told
     assert told.count("  holds: ") == 10 and told.endswith("sound\n")
 
 

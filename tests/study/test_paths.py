@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from fne.study import pair, paths, validate
 from fne.study.library import Library
 from fne.study.schema import REGIMES
 from fne.utils.errors import UserError
-from tests.projects import ENCODERS, PATHS, Project
+from tests.projects import ENCODERS, PATHS, Project, given
 
 
 @pytest.fixture
@@ -73,24 +75,70 @@ def test_what_only_a_draw_reads_is_refused_without_one(project: Project) -> None
         project.load("flickr8k", **(PATHS | ENCODERS | {"encoders.draw": 1}))
 
 
-def test_data_and_features_have_their_own_folders_per_content(project: Project) -> None:
+def test_data_and_features_have_their_own_folders_per_content(project: Project, tmp_path: Path) -> None:
+    files = given(tmp_path / "given")
+
     def flickr(**changes: object) -> config.Study:
-        return project.load("flickr8k", **(PATHS | ENCODERS | changes))
+        return project.load("flickr8k", **(files | changes))
 
     one = flickr()
-    assert paths.data_id(flickr(**{"data.images": "/elsewhere"})) == paths.data_id(one)
+    shutil.copytree(tmp_path / "given", tmp_path / "moved")
+    assert paths.data_id(flickr(**{"data.images": str(tmp_path / "moved/images")})) == paths.data_id(one)
     assert paths.data_id(flickr(**{"data.counts.val": 7})) != paths.data_id(one)
-    judged = flickr(**{"data.judgements.crowdflower": "/c"})
-    assert paths.data_id(judged) != paths.data_id(one)
-    assert paths.data_id(flickr(**{"data.judgements.crowdflower": "/d"})) == paths.data_id(judged)
+    judged = []
+    for text in ("a", "b", "a"):
+        (tmp_path / "judged.txt").write_text(text)
+        judged.append(paths.data_id(flickr(**{"data.judgements.crowdflower": str(tmp_path / "judged.txt")})))
+    assert judged[0] == judged[2] and len({*judged, paths.data_id(one)}) == 3
     assert paths.data_id(project.load(**{"data.prevalence": 0.01})) != paths.data_id(project.load())
     assert paths.data_id(project.load(**{"train.epochs": 5})) == paths.data_id(project.load())
     assert paths.features_folder(one, "text").name.startswith("text-text-")
     assert paths.features_folder(one, "image").name.startswith("image-vision-")
-    assert paths.features_folder(flickr(**{"encoders.image.pooling": "cls"}), "image") != paths.features_folder(
-        one, "image"
-    )
-    assert paths.features_folder(flickr(**{"encoders.image.pooling": "cls"}), "text") == paths.features_folder(
-        one, "text"
-    )
-    assert paths.encoder(one, "text")["checkpoint"] == "org/text" and not paths.is_pretrained_here(one, "text")
+    pooled = flickr(**{"encoders.image.pooling": "cls"})
+    assert paths.features_folder(pooled, "image") != paths.features_folder(one, "image")
+    assert paths.features_folder(pooled, "text") == paths.features_folder(one, "text")
+    assert not paths.is_pretrained_here(one, "text")
+
+
+def _of(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(("edit", "changes"), [
+    (lambda files: _of(files, "split.json", (files / "split.json").read_text().replace("train\"", "hello\"", 1)), "d"),
+    (lambda files: _of(files, "images/val.png", "22"), "d"),
+    (lambda files: (files / "images/val.png").unlink(), "d"),
+    (lambda files: _of(files, "images/other.png", "1"), ""),
+    (lambda files: _of(files, "vision/model.safetensors", "{ "), "i"),
+    (lambda files: _of(files, "vision/preprocessor_config.json", "{ }"), "i"),
+    (lambda files: _of(files, "text/tokenizer.json", "[]"), "t"),
+    (lambda files: _of(files, "text/vocab.txt", "a"), "t"),
+    (lambda files: _of(files, "text/README.md", "a"), ""),
+])  # fmt: skip
+def test_a_folder_is_named_by_what_it_was_made_from(
+    project: Project, tmp_path: Path, edit: Callable[[Path], None], changes: str
+) -> None:
+    """Annotations, name and size of each picture, every file of an encoder; files that nothing reads change nothing."""
+    files = given(tmp_path / "given")
+
+    def names() -> dict[str, str]:
+        study = project.load("flickr8k", **files)
+        sides = {side[0]: paths.encoder_slug(study, side) for side in paths.MODALITIES}
+        return {"d": paths.data_id(study)} | sides
+
+    before = names()
+    edit(tmp_path / "given")
+    after = names()
+    assert {key for key in before if before[key] != after[key]} == set(changes)
+
+
+@pytest.mark.parametrize(("lost", "saying"), [
+    ("split.json", "split.json: data: no such file"), ("vision/config.json", "it has no config.json"),
+    ("text/model.safetensors", "no safetensors weights"), ("text/tokenizer.json", "has no tokenizer"),
+])  # fmt: skip
+def test_what_is_not_there_has_no_name(project: Project, tmp_path: Path, lost: str, saying: str) -> None:
+    files = given(tmp_path / "given")
+    (tmp_path / "given" / lost).unlink()
+    study = project.load("flickr8k", **files)
+    with pytest.raises(UserError, match=saying):
+        _ = [paths.features_folder(study, side) for side in paths.MODALITIES]

@@ -184,10 +184,10 @@ def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(proje
     (target,) = [job for job in with_one.planned("verify", "--config", "study=smoke") if "reference" in job.rule]
     assert target.outputs == made and "make_report" not in {job.rule for job in with_one.planned("verify")}
 
-    reference_of(with_one.folder, "smoke", schema=2)
+    reference_of(with_one.folder, "smoke", schema=1)
     done = with_one.snakemake("smoke", "--dry-run")
     said = done.stdout + done.stderr
-    assert done.returncode != 0 and "smoke.json: schema: another schema; got 2" in said
+    assert done.returncode != 0 and "smoke.json: schema: another schema; got 1" in said
     assert "Traceback" not in said and "Building DAG" not in said
 
 

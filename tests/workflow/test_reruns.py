@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import fne
 from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
@@ -235,8 +234,34 @@ def test_a_relevance_file_that_is_not_there_is_told_before_the_dag(project: Proj
         assert words in told, told
 
 
-def test_protocol_trains_everything_anew(project: Project) -> None:
-    project.edit("fne/__init__.py", f"PROTOCOL = {fne.PROTOCOL}", "PROTOCOL = 999")
+@pytest.mark.parametrize(("file", "old", "new", "expected"), [
+    ("fne/losses/infonce.py", "- target, 0)", "- 2 * target, 0)", {"infonce"}),
+    ("fne/negatives/fne.py", "draw(weights, uniform)", "draw(weights, 1 - uniform)", {"fne"}),
+    ("fne/training/engine.py", 'self.step += 1', 'self.step += 2', {"hardest_in_batch", "fne", "infonce"}),
+])  # fmt: skip
+def test_an_edit_of_code_trains_the_variants_that_run_it(
+    project: Project, file: str, old: str, new: str, expected: set[str]
+) -> None:
+    project.edit(file, old, new)
     jobs = project.planned(*THREE)
-    assert len(trained(jobs)) == 3
-    assert rules(jobs) == {"prepare", "extract"} | PER_JOB | AFTERWARDS | {"calibrate", "audit"}
+    assert trained(jobs) == {(variant, "0-1"): 1 for variant in expected}
+    assert not rules(jobs) & {"prepare", "extract"}
+
+
+def test_docstrings_messages_and_moves_train_nothing(project: Project) -> None:
+    project.edit("fne/losses/infonce.py", '"""', '"""Edited. ')
+    project.edit("fne/training/calibration.py", "raise bad_input(problem", 'raise bad_input("Edited: " + problem')
+    folder = project.folder / "fne/losses"
+    (folder / "contrastive.py").write_text((folder / "infonce.py").read_text())
+    (folder / "infonce.py").unlink()
+    project.edit("fne/losses/catalog.py", "fne.losses.infonce:", "fne.losses.contrastive:")
+    assert not trained(project.planned(*THREE))
+
+
+def test_an_edit_of_what_makes_data_or_features_makes_them_anew(project: Project) -> None:
+    project.edit("fne/encoders/pooling.py", "def pooled(", "EDITED = 1\n\n\ndef pooled(")
+    assert project.planned(*THREE) == [], "nothing uses it"
+    project.edit("fne/steps/extract.py", "TEXT_BATCH = 64", "TEXT_BATCH = 32")
+    assert "extract" in rules(project.planned(*THREE))
+    project.edit("fne/scenes/render.py", "255", "254")
+    assert "prepare" in rules(project.planned(*THREE))

@@ -1,0 +1,121 @@
+"""Pictures that lie outside the project: a verb works on those that were prepared, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fne.data import pictures, readers
+from fne.data.manifest import Manifest
+from fne.steps import prepare
+from fne.utils.errors import UserError
+from tests.cases.conftest import corpus
+
+COUNTS = {"train": None, "val": None, "test": None}
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> tuple[dict, Path]:
+    """The data section of a corpus, and where it was prepared."""
+    data = corpus(tmp_path / "corpus", "a dog") | {"judgements": None, "counts": COUNTS}
+    prepare.run(data, tmp_path / "resources/custom-1")
+    return data, tmp_path / "resources/custom-1"
+
+
+def first(data: dict) -> Path:
+    return min(Path(data["images"]).iterdir())
+
+
+def other(file: Path) -> bytes:
+    """A picture with as many bytes as a file."""
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    return bytes(content)
+
+
+def overwritten(file: Path) -> None:
+    file.write_bytes(other(file))
+
+
+def overwritten_with_its_time(file: Path) -> None:
+    stat = os.stat(file)
+    file.write_bytes(other(file))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def replaced(file: Path) -> None:
+    new = file.with_name("new")
+    new.write_bytes(other(file))
+    os.replace(new, file)
+
+
+@pytest.mark.parametrize("edit", [overwritten, overwritten_with_its_time, replaced])
+def test_a_picture_replaced_in_place_is_refused(prepared: tuple[dict, Path], edit: Callable[[Path], None]) -> None:
+    data, folder = prepared
+    Manifest.open(folder)
+    size = first(data).stat().st_size
+    edit(first(data))
+    assert first(data).stat().st_size == size
+    with pytest.raises(UserError, match=rf"{first(data).name}: a picture is another one than was prepared; .*prepare"):
+        Manifest.open(folder)
+
+
+def test_a_picture_that_is_lost_is_named(prepared: tuple[dict, Path]) -> None:
+    data, folder = prepared
+    first(data).unlink()
+    with pytest.raises(UserError, match="a picture is missing that was prepared"):
+        Manifest.open(folder)
+
+
+def test_copies_with_other_times_are_read_once(prepared: tuple[dict, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    data, folder = prepared
+    images = Path(data["images"])
+    shutil.copytree(images, images.with_name("copy"))
+    shutil.rmtree(images)
+    shutil.move(images.with_name("copy"), images)
+    read = []
+    real = pictures.sha256_file
+    monkeypatch.setattr(pictures, "sha256_file", lambda file: read.append(file) or real(file))
+    Manifest.open(folder)
+    assert len(read) == len(list(images.iterdir()))
+    Manifest.open(folder)
+    assert len(read) == len(list(images.iterdir())), "known now"
+
+
+@pytest.mark.parametrize("damage", [
+    lambda file: file.unlink(),
+    lambda file: file.write_bytes(file.read_bytes()[:-9]),
+    lambda file: np.savez(file, stamps=np.zeros((1, 4), np.int64), digests=np.zeros((1, 32), np.uint8)),
+])  # fmt: skip
+def test_damaged_notes_are_refused(prepared: tuple[dict, Path], damage: Callable[[Path], None]) -> None:
+    _, folder = prepared
+    damage(folder / pictures.NAME)
+    with pytest.raises(UserError, match=r"pictures\.npz: missing or damaged .*run `fne prepare` again"):
+        Manifest.open(folder)
+
+
+@pytest.mark.parametrize("what", ["annotations", "picture"])
+def test_a_corpus_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    data = corpus(tmp_path / "corpus", "a dog") | {"judgements": None, "counts": COUNTS}
+    verify = readers.verify_images
+
+    def edited(*arguments: object) -> list[bytes]:
+        digests = verify(*arguments)
+        if what == "picture":
+            Image.new("RGB", (9, 9)).save(first(data))
+        else:
+            Path(data["annotations"]).write_text("[]")
+        return digests
+
+    monkeypatch.setattr(readers, "verify_images", edited)
+    with pytest.raises(UserError, match="changed while it was read"):
+        prepare.run(data, tmp_path / "resources/custom-1")
+    assert not (tmp_path / "resources/custom-1").exists()

@@ -1,0 +1,67 @@
+"""Remembered digests: the file decides, never its name; what cannot be trusted is worked out again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fne.utils.digests import Remembered
+from fne.utils.errors import UserError
+from fne.utils.files import sha256_bytes
+
+
+def old(file: Path, content: bytes) -> Path:
+    """A file that was written a while ago."""
+    file.write_bytes(content)
+    os.utime(file, ns=(10**18, 10**18))
+    return file
+
+
+@pytest.fixture
+def aged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every file had been written long ago (its time of status cannot be set)."""
+    monkeypatch.setattr("fne.utils.digests.YOUNG", -1e9)
+
+
+@pytest.mark.usefixtures("aged")
+def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    file, read = old(tmp_path / "a", b"one"), []
+
+    def make(path: Path) -> str:
+        read.append(path.read_bytes())
+        return read[-1].decode()
+
+    for content in (b"one", b"two"):  # of one size, and with the same time of content
+        old(file, content)
+        for _ in range(2):
+            remembered = Remembered(tmp_path / "kept.json", made_by="test")
+            assert remembered.get(file, make) == content.decode()
+            remembered.save()
+    assert read == [b"one", b"two"]
+    assert Remembered(tmp_path / "kept.json", made_by="another").get(file, make) == "two" and len(read) == 3
+
+
+@pytest.mark.usefixtures("aged")
+def test_a_file_in_the_place_of_another_is_another(tmp_path: Path) -> None:
+    file = old(tmp_path / "a", b"one")
+    remembered = Remembered(tmp_path / "kept.json")
+    assert remembered.get(file) == sha256_bytes(b"one")
+    os.replace(old(tmp_path / "b", b"two"), file)
+    assert remembered.get(file) == sha256_bytes(b"two")
+
+
+def test_what_may_still_change_within_its_time_is_not_remembered(tmp_path: Path) -> None:
+    remembered = Remembered(tmp_path / "kept.json")
+    (tmp_path / "a").write_bytes(b"one")
+    remembered.get(tmp_path / "a")
+    remembered.save()
+    assert not (tmp_path / "kept.json").exists()
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kept.json").write_text(json.dumps({"schema": 99, "made_by": "sha256", "values": {}}))
+    with pytest.raises(UserError, match=r"kept\.json: schema: another schema; got 99; allowed: 1; remove it"):
+        Remembered(tmp_path / "kept.json")
