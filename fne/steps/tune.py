@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
@@ -13,9 +14,9 @@ from typing import Any
 import torch
 import yaml
 
-import fne
 from fne.study import paths
 from fne.study.api import Study, oracle_bases, resolve, training_digest
+from fne.study.code import Code
 from fne.study.fields import flatten, unflatten
 from fne.study.tuning import Tuning
 from fne.study.yaml_file import read_mapping
@@ -30,6 +31,10 @@ from fne.utils.seeding import numpy_stream
 HEADER = """# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
 # `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.
 """
+Key = tuple[str, int]
+"""A trial: variant, and its number."""
+MADE_FROM = ("data", "features", "code")
+"""What a trial is known by, beside its config."""
 METRIC = "mean over the tuning seeds of the selected validation rsum"
 
 
@@ -39,8 +44,9 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     A variant that differs from another one by its oracle alone takes over the latter's values: what the two differ in
     is then what the truth is worth.
 
-    A trial whose resolved config, tuning seeds and data are those of one that the file records, or that was finished
-    before a kill, is not run again: a variant that is added runs its own trials and no others.
+    A trial whose config, tuning seeds, data, features and code are those of one that the file records, or that was
+    finished before a kill, is not run again: a variant that is added runs its own trials and no others. Trials of other
+    data, features or code are named and made again.
 
     Args:
         study: Loaded without tuned values (``load_study(..., tuned=False)``).
@@ -66,9 +72,14 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
         for variant, plan in plans.items()
         for number, values in enumerate(plan)
     }
-    data = _data_fingerprint(study, root)
+    made_from, sources = _made_from(open_corpus(study, root).fingerprints), Code(root)
+    marks = {key: {"digest": training_digest(config), **made_from, "code": sources.training(config)}
+             for key, config in jobs.items()}  # fmt: skip
     before = read_mapping(file) if file.is_file() else {}
-    scores = _scores(jobs, recorded(before, tune, data), study, root, threads, device)
+    known, foreign = recorded(before, tune, marks)
+    for note in foreign:
+        print(f"note: {file}: {note}; they are made again", file=sys.stderr)
+    scores = _scores(jobs, marks, known, study, root, threads, device)
     values, reasons, border, rows = {}, {}, {}, []
     for variant, plan in plans.items():
         found = [scores[variant, number] for number in range(len(plan))]
@@ -76,7 +87,7 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
         values[variant], border[variant] = plan[best], at_border(plan[best], tune.search)
         reasons[variant] = reason(found, border[variant])
         rows += [
-            {"variant": variant, "val_rsum": score, "digest": training_digest(jobs[variant, number]), **plan[number]}
+            {"variant": variant, "val_rsum": score, **marks[variant, number], **plan[number]}
             for number, score in enumerate(found)
         ]
     for variant, base in bases.items():
@@ -89,8 +100,6 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
             "metric": METRIC,
             "date": datetime.now(UTC).date().isoformat(),
             "command": f"fne tune {study.name}",
-            "version": fne.PROTOCOL,
-            "data": data,
         },
         "values": values,
         "reasons": reasons,
@@ -111,17 +120,30 @@ def told(outcome: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def recorded(before: Mapping[str, Any], tune: Tuning, data: str) -> dict[str, float]:
-    """Scores of an earlier outcome that still hold, by the digest of the trial's config.
+def recorded(
+    before: Mapping[str, Any], tune: Tuning, marks: Mapping[Key, Mapping[str, str]]
+) -> tuple[dict[Key, float], list[str]]:
+    """Scores of an earlier outcome that still hold, by trial; and what is said of trials that do not.
 
-    They hold under the same tuning seeds, version of training and data (an outcome that does not say which version or
-    data it was made with is taken at its word).
+    They hold under the same tuning seeds, config, data, features and code.
+
+    Args:
+        before: What the file holds.
+        tune: The declaration.
+        marks: Per trial what it is known by: ``digest`` of its config, ``data``, ``features``, ``code``.
     """
-    declared, protocol = before.get("declared") or {}, before.get("protocol") or {}
-    same = declared.get("seeds") == list(tune.seeds)
-    same &= protocol.get("version", fne.PROTOCOL) == fne.PROTOCOL and protocol.get("data", data) == data
-    trials = before.get("trials") or [] if same else []
-    return {row["digest"]: row["val_rsum"] for row in trials if {"digest", "val_rsum"} <= {*row}}
+    if (before.get("declared") or {}).get("seeds") != list(tune.seeds):
+        return {}, []
+    rows = {(row.get("variant"), row.get("digest")): row for row in before.get("trials") or []}
+    known, others = {}, dict.fromkeys(MADE_FROM, 0)
+    for key, mark in marks.items():
+        row = rows.get((key[0], mark["digest"]))
+        differs = [name for name in MADE_FROM if row is not None and row.get(name) != mark[name]]
+        if row is not None and not differs:
+            known[key] = row["val_rsum"]
+        for name in differs:
+            others[name] += 1
+    return known, [f"{number} trials are of other {name} than are here" for name, number in others.items() if number]
 
 
 def trials(config: Mapping[str, Any], search: Mapping[str, Sequence[Any]], budget: int) -> list[dict[str, Any]]:
@@ -166,29 +188,31 @@ def reason(scores: Sequence[float], border: Sequence[str]) -> str:
 _STATE: dict[str, Any] = {}
 
 
-def _data_fingerprint(study: Study, root: Path) -> str:
-    """Of pictures and captions; features are left out, because their last bits differ between machines."""
-    found = open_corpus(study, root).fingerprints
-    return sha256_text(str(sorted(item for item in found.items() if item[0].startswith("data."))))[:16]
+def _made_from(fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """Digests of the data, and of the features (or encoders), that trials are made from."""
+    sides: dict[str, list[tuple[str, str]]] = {"data": [], "features": []}
+    for name, value in sorted(fingerprints.items()):
+        sides["data" if name.startswith("data.") else "features"].append((name, value))
+    return {side: sha256_text(str(found))[:12] for side, found in sides.items()}
 
 
 def _scores(
-    jobs: Mapping[tuple[str, int], dict[str, Any]],
-    known: Mapping[str, float],
+    jobs: Mapping[Key, dict[str, Any]],
+    marks: Mapping[Key, Mapping[str, str]],
+    known: Mapping[Key, float],
     study: Study,
     root: Path,
     threads: int,
     device: str,
-) -> dict[tuple[str, int], float]:
+) -> dict[Key, float]:
     """rsum (of 600, two decimals, as it is recorded) of every trial: known, in the cache, or run now."""
-    seeds, corpus = list(study.tune.seeds), open_corpus(study, root)
+    seeds = list(study.tune.seeds)
     cache = root / "scratch" / "tune" / study.name
-    scores: dict[tuple[str, int], float] = {}
+    scores: dict[Key, float] = {}
     waiting = {}
     for key, config in jobs.items():
-        name = sha256_text(f"{training_digest(config)} {seeds} {sorted(corpus.fingerprints.items())}")[:24]
-        path = cache / f"{name}.json"
-        if (score := known.get(training_digest(config))) is not None:
+        path = cache / f"{sha256_text(f'{marks[key]} {seeds}')[:24]}.json"
+        if (score := known.get(key)) is not None:
             scores[key] = score
         elif path.exists():
             scores[key] = _percent(read_json(path)["score"])

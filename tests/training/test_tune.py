@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import fne
 from fne.steps import tune
 from fne.study.api import Study, load_study, oracle_bases, resolve, training_digest
 from fne.study.fields import flatten
@@ -58,17 +57,20 @@ def test_the_reason_names_scores_and_borders() -> None:
     assert tune.reason([150.0], []) == "best of 1 trials: validation rsum 150.0"
 
 
-def test_recorded_trials_hold_under_the_same_seeds_version_and_data_only() -> None:
+def test_recorded_trials_hold_under_the_same_seeds_config_data_features_and_code_only() -> None:
     declared = Tuning(2, (9,), {"loss.margin": (0.1, 0.2)})
-    trials = [{"variant": "fne", "val_rsum": 300.5, "digest": "ab", "loss.margin": 0.1}, {"variant": "fne"}]
-    outcome = {"declared": declared.plain(), "protocol": {"version": fne.PROTOCOL, "data": "d"}, "trials": trials}
-    assert tune.recorded(outcome, declared, "d") == {"ab": 300.5}
-    assert tune.recorded({**outcome, "protocol": {}}, declared, "d") == {"ab": 300.5}
-    assert tune.recorded(outcome, Tuning(3, (9,), {"loss.margin": (0.1, 0.3)}), "d") == {"ab": 300.5}
-    assert tune.recorded(outcome, Tuning(2, (8,), declared.search), "d") == {}
-    assert tune.recorded(outcome, declared, "other") == {}
-    assert tune.recorded({**outcome, "protocol": {"version": 0, "data": "d"}}, declared, "d") == {}
-    assert tune.recorded({}, declared, "d") == {}
+    mark = {"digest": "ab", "data": "d", "features": "f", "code": "c"}
+    trials = [{"variant": "fne", "val_rsum": 300.5, **mark, "loss.margin": 0.1}, {"variant": "fne"}]
+    outcome, marks = {"declared": declared.plain(), "trials": trials}, {("fne", 0): mark}
+    assert tune.recorded(outcome, declared, marks) == ({("fne", 0): 300.5}, [])
+    assert tune.recorded(outcome, Tuning(3, (9,), {"loss.margin": (0.1, 0.3)}), marks)[0] == {("fne", 0): 300.5}
+    assert tune.recorded(outcome, Tuning(2, (8,), declared.search), marks) == ({}, [])
+    assert tune.recorded(outcome, declared, {("fne", 0): {**mark, "digest": "cd"}}) == ({}, [])
+    assert tune.recorded({}, declared, marks) == ({}, [])
+    for name in tune.MADE_FROM:
+        for row in ({**trials[0], name: "other"}, {key: value for key, value in trials[0].items() if key != name}):
+            found = tune.recorded({**outcome, "trials": [row]}, declared, marks)
+            assert found == ({}, [f"1 trials are of other {name} than are here"])
 
 
 def test_an_oracle_takes_over_the_values_of_its_base(searched: Path) -> None:
