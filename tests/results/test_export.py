@@ -59,7 +59,7 @@ def test_a_bundle_holds_all_tables_and_documents_each_column(place: Path, study:
     original = pd.read_csv(place / "results" / "four" / "runs.csv")
     assert pd.read_csv(tmp_path / "out" / "runs.csv")["value"].tolist() == original["value"].tolist()
     assert facts["question"] == study.question and facts["regime"] == "head" and facts["schema"] == 1
-    assert facts["protocols"]["own"]["id"] and facts["fingerprints"]["manifest"] and facts["packages"]["torch"]
+    assert facts["protocols"]["own"]["id"] and facts["fingerprints"]["data.image"] and facts["packages"]["torch"]
     assert facts["variants"]["fne"]["config"]["negatives"]["strategy"] == "fne" and facts["test_accesses"]
 
 
