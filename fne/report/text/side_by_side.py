@@ -186,5 +186,6 @@ def csv_text(made: SideBySide) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in made.rows:
-        writer.writerow({key: "" if isinstance(v, float) and np.isnan(v) else v for key, v in row.items()})
+        cells = {key: clean(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
+        writer.writerow({key: "" if isinstance(cell, float) and np.isnan(cell) else cell for key, cell in cells.items()})
     return text.getvalue()
