@@ -155,9 +155,10 @@ def _table(cells: Sequence[Sequence[str]]) -> list[str]:
     """A table for a terminal; where that is too narrow, the first cell of a row stands above the others."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rows = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
-    if sum(widths) + 2 * len(widths) - 2 > WIDTH:
-        rows = [part for first, *rest in rows for part in ([first], ["", *rest])]
-    return ["  ".join(row).rstrip() for row in rows]
+    for gap in (2, 1):
+        if sum(widths) + gap * (len(widths) - 1) <= WIDTH:
+            return [(" " * gap).join(row).rstrip() for row in rows]
+    return [part for first, *rest in rows for part in (first.rstrip(), f"  {'  '.join(rest)}".rstrip())]
 
 
 def text(made: SideBySide) -> str:
@@ -187,5 +188,7 @@ def csv_text(made: SideBySide) -> str:
     writer.writeheader()
     for row in made.rows:
         cells = {key: clean(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
-        writer.writerow({key: "" if isinstance(cell, float) and np.isnan(cell) else cell for key, cell in cells.items()})
+        writer.writerow(
+            {key: "" if isinstance(cell, float) and np.isnan(cell) else cell for key, cell in cells.items()}
+        )
     return text.getvalue()
