@@ -460,7 +460,7 @@ def moved(data: dict[str, list], column: str, place: int, value: object) -> dict
 
 DAMAGE = {
     "a row less": (lambda data: {key: values[:-1] for key, values in data.items()}, "not one value for each image"),
-    "a seed twice": (lambda data: {**data, "seed": [min(seed, 3) for seed in data["seed"]]}, "not one value"),
+    "a seed twice": (lambda data: {**data, "seed": [seed % 4 for seed in data["seed"]]}, "not one value"),
     "out of order": (lambda data: {**data, "image": data["image"][::-1]}, "not one value for each image, in order"),
     "another variant's": (lambda data: moved(data, "variant", 5, "infonce"), "not one value"),
     "no seed": (lambda data: {**data, "seed": [None] * len(data["seed"])}, "not one value"),
