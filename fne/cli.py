@@ -12,6 +12,7 @@ from typing import Any
 
 from fne.steps import verbs
 from fne.utils.os_errors import explain
+from fne.utils.text import harmless
 
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
 
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    print(harmless(message), file=sys.stderr)
     return status
 
 

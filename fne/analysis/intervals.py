@@ -13,7 +13,7 @@ interaction is Owen, The pigeonhole bootstrap, 2007; degrees of freedom after Sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,6 +78,25 @@ def hierarchical_intervals(
     )
     sd = seed_means.std(axis=0, ddof=1)
     return Intervals(mean, mean + scale * low, mean + scale * high, sd, n, level, method)
+
+
+def seed_intervals(values: np.ndarray, *, level: float = LEVEL) -> Intervals:
+    """Two-sided intervals of the mean over seeds alone, given the test images: ``mean -+ t_(n-1) s / sqrt(n)``.
+
+    Args:
+        values: (n, C), a score or difference per seed.
+        level: Nominal coverage.
+
+    Raises:
+        ValueError: A value is not finite, or there is no seed.
+    """
+    points = hierarchical_intervals(values[:, None], level=level)
+    n, mean = points.n_seeds, points.mean
+    if n < MIN_SEEDS:
+        return points
+    half = width_of_mean(points.sd_seeds**2 / n, np.full(len(mean), n - 1.0), level) / 2
+    method = "Student's t over seeds alone, given these test images"
+    return replace(points, low=mean - half, high=mean + half, method=method)
 
 
 def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:

@@ -6,18 +6,39 @@ import csv
 import importlib.util
 import io
 import json
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from fne.results.schema import TABLES, Column
+from fne.results.shape import ANY, check
 from fne.utils.errors import bad_input
-from fne.utils.files import atomic_folder, atomic_path, require_schema, sha256_bytes
+from fne.utils.files import DAMAGED, atomic_folder, atomic_path, require_schema, sha256_bytes
 
 FACTS, README = "bundle.json", "README.md"
 FORMATS = ("csv", "parquet")
+SHAPE = {
+    "study": str,
+    "title": str,
+    "regime": str,
+    "baseline": str,
+    "primary": {"metric": str, "protocol": str, "direction": str},
+    "seeds": [int],
+    "left_out": [str],
+    "protocols": {ANY: {"name": str, "dataset": str}},
+    "fingerprints": {ANY: str},
+    "packages": {ANY: str},
+    "variants": {ANY: {"title": str, "config": {}}},
+    "tables": {ANY: {"files": {ANY: str}, "columns": {ANY: {"type": str, "unit": str, "meaning": str}}}},
+}
+"""What is read of ``bundle.json``, which may hold more."""
+MOST_BYTES, MOST_CELLS, MOST_LEVELS = 1 << 28, 1 << 24, 32
+"""Of all files, of a table, of ``bundle.json``: a small file from elsewhere may unpack to far more."""
+TYPES = {"text": {str}, "int": {int}, "float": {int, float}, "bool": {bool}}
+"""What the values of a column may be, by its kind."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,22 @@ class Bundle:
     facts: Mapping[str, Any]
     tables: Mapping[str, Table]
     source: str
+
+    def columns(self, table: str, *names: str) -> list[Sequence[Any]]:
+        """Columns of a table that this package writes; a value that is not ``None`` is of the column's kind.
+
+        Raises:
+            UserError: The table or a column is missing, or a value is of another kind.
+        """
+        found = []
+        for name in names:
+            if table not in self.tables or name not in self.tables[table].data:
+                raise bad_input("table or column is missing", file=self.source, key=f"{table}.{name}")
+            kind, values = TABLES[table][1][name].kind, self.tables[table].data[name]
+            if {*map(type, values)} - TYPES[kind] - {type(None)}:
+                raise bad_input("has values of another kind", file=self.source, key=f"{table}.{name}", allowed=kind)
+            found.append(values)
+        return found
 
 
 def write(bundle: Bundle, out: Path, formats: Sequence[str], readme: str) -> None:
@@ -91,30 +128,47 @@ def write(bundle: Bundle, out: Path, formats: Sequence[str], readme: str) -> Non
                 (temporary / name).write_bytes(content)
 
 
-def read(place: Path) -> Bundle:
+def read(place: Path, wanted: Collection[str] = tuple(TABLES)) -> Bundle:
     """Read a bundle, each file compared with its SHA-256.
 
+    Args:
+        place: A folder or a zip file.
+        wanted: The tables to be read.
+
     Raises:
-        UserError: It is no bundle, of another schema, or a file is missing, cut short or damaged.
+        UserError: It is no bundle, of another schema or larger than any, or a file is missing, cut short or damaged.
     """
     members = _members(place)
     if FACTS not in members:
         raise bad_input("is no bundle: it holds no bundle.json", file=place, hint="`fne export STUDY` writes one")
     try:
-        facts = json.loads(members[FACTS])
-    except ValueError as error:
+        facts = json.loads(members[FACTS], parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise bad_input(f"not valid JSON: {error}", file=place, key=FACTS) from None
     require_schema(facts, "bundle", place, "export the study again")
+    if not _shallow(facts, MOST_LEVELS):
+        raise bad_input(f"holds more than {MOST_LEVELS} levels", file=place, key=FACTS)
+    check(facts, SHAPE, place, more=True)
     tables = {}
-    try:
-        for name, entry in facts.pop("tables").items():
-            columns = {key: Column(c["type"], c["meaning"], c["unit"]) for key, c in entry["columns"].items()}
-            tables[name] = _read_table(place, members, entry["files"], columns)
-        for key in ("study", "dataset", "regime", "primary", "variants", "seeds", "baseline", "protocols"):
-            facts[key]  # noqa: B018 - reading it checks it
-    except (KeyError, TypeError, AttributeError) as error:
-        raise bad_input(f"entry is missing or of another kind ({error})", file=place, key=FACTS) from None
+    for name, entry in facts.pop("tables").items():
+        columns = {key: Column(c["type"], c["meaning"], c["unit"]) for key, c in entry["columns"].items()}
+        content = _of_digest(place, members, entry["files"])
+        if name in wanted:
+            tables[name] = _read_table(place, *content, columns)
     return Bundle(facts, tables, str(place))
+
+
+def _finite(text: str) -> float:
+    """A number of ``bundle.json``."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    """Does JSON hold no more levels than so many?"""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(one, levels - 1) for one in inside)
 
 
 def has_parquet() -> bool:
@@ -151,45 +205,115 @@ def _content(table: Table, kind: str) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    types = {"text": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
-    arrays = {name: pyarrow.array(table.data[name], types[c.kind]) for name, c in table.columns.items()}
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
+    schema, buffer = _arrow_schema(table.columns), io.BytesIO()
+    arrays = [pyarrow.array(table.data[field.name], field.type) for field in schema]
+    pyarrow.parquet.write_table(pyarrow.table(arrays, schema), buffer)
     return buffer.getvalue()
 
 
+def _arrow_schema(columns: Mapping[str, Column]) -> Any:
+    import pyarrow
+
+    types = {"text": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
+    return pyarrow.schema([(name, types[column.kind]) for name, column in columns.items()])
+
+
 def _members(place: Path) -> dict[str, bytes]:
-    """Name -> content of the files of a folder or zip file, those of one folder inside it included."""
+    """Name -> content of the tables and ``bundle.json`` of a folder or zip file, those of a folder inside it included.
+
+    Raises:
+        UserError: It is not readable, or holds more than :data:`MOST_BYTES`.
+    """
     try:
         if place.is_dir():
-            names = [*place.glob("*.csv"), *place.glob("*.parquet"), *place.glob(FACTS)]
-            return {file.name: file.read_bytes() for file in names}
+            kept = [file for file in place.iterdir() if _is_part(file) and file.is_file()]
+            _require_size(place, sum(file.stat().st_size for file in kept))
+            return {file.name: file.read_bytes() for file in kept}
         with zipfile.ZipFile(place) as archive:
-            wanted = [info for info in archive.infolist() if PurePosixPath(info.filename).suffix and not info.is_dir()]
-            return {PurePosixPath(info.filename).name: archive.read(info) for info in wanted}
+            parts = {Path(info.filename): info for info in archive.infolist() if _is_part(Path(info.filename))}
+            _require_size(place, sum(info.file_size for info in parts.values()))
+            return {path.name: _member(archive, info) for path, info in parts.items()}
     except FileNotFoundError:
         raise bad_input("no such file", file=place) from None
-    except (OSError, zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
+    except DAMAGED as error:
         raise bad_input(f"not a readable bundle ({error})", file=place) from None
 
 
-def _read_table(
-    place: Path, members: Mapping[str, bytes], files: Mapping[str, str], columns: Mapping[str, Column]
-) -> Table:
+def _is_part(file: Path) -> bool:
+    return file.name == FACTS or file.suffix.removeprefix(".") in FORMATS
+
+
+def _require_size(place: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise bad_input("larger than any bundle", file=place, value=size, allowed=f"at most {MOST_BYTES:,} bytes")
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """A file of an archive, no longer than the archive says, whatever it unpacks to."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile("compressed as no bundle is")
+    with archive.open(info) as handle:
+        return handle.read(info.file_size)
+
+
+def _of_digest(place: Path, members: Mapping[str, bytes], files: Mapping[str, str]) -> tuple[str, bytes]:
+    """Name and content of the file to read of a table, all of whose files are compared with their SHA-256."""
     for name, digest in files.items():
         if name not in members or sha256_bytes(members[name]) != digest:
             problem = "is missing" if name not in members else "is not what bundle.json says: cut short or edited"
             raise bad_input(f"{name} {problem}", file=place, hint="export the study again")
-    name = next((name for name in files if name.endswith(".csv")), next(iter(files)))
-    if name.endswith(".parquet"):
-        if not has_parquet():
-            raise bad_input("holds Parquet only, which needs pyarrow", file=place, hint='pip install "fne[arrow]"')
-        import pyarrow
-        import pyarrow.parquet
+    for form in FORMATS:
+        for name in files:
+            if name.endswith(f".{form}"):
+                return name, members[name]
+    raise bad_input("a table has no file", file=place, key=FACTS)
 
-        found = pyarrow.parquet.read_table(pyarrow.BufferReader(members[name]))
-        return Table(columns, {key: found.column(key).to_pylist() for key in columns})
-    return read_csv(members[name], columns)
+
+def _read_table(place: Path, name: str, content: bytes, columns: Mapping[str, Column]) -> Table:
+    """One table of a bundle.
+
+    Raises:
+        UserError: It is damaged or larger than any, or needs pyarrow.
+    """
+    try:
+        if name.endswith(".csv"):
+            _require_cells(content.count(b",") + content.count(b"\n"))
+            return read_csv(content, columns)
+        if has_parquet():
+            return _read_parquet(content, columns)
+    except (*DAMAGED, csv.Error) as error:
+        raise bad_input(f"{name} is not a readable table ({error})", file=place) from None
+    raise bad_input("holds Parquet only, which needs pyarrow", file=place, hint='pip install "fne[arrow]"')
+
+
+def _read_parquet(content: bytes, columns: Mapping[str, Column]) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    source, schema = pyarrow.BufferReader(content), _arrow_schema(columns)
+    if pyarrow.parquet.read_schema(source) != schema:
+        raise ValueError("other columns than bundle.json says")
+    file = pyarrow.parquet.ParquetFile(source, read_dictionary=schema.names)
+    _require_cells(file.metadata.num_rows * len(columns))
+    found = file.read()
+    return Table(columns, {key: _values(found.column(key)) for key in columns})
+
+
+def _values(column: Any) -> list[Any]:
+    """Values of a column of Parquet; equal words share their memory, however many and long they are."""
+    values: list[Any] = []
+    for part in column.chunks:
+        if hasattr(part, "dictionary"):
+            known = [*part.dictionary.to_pylist(), None]
+            values += [known[-1 if place is None else place] for place in part.indices.to_pylist()]
+        else:
+            values += part.to_pylist()
+    return values
+
+
+def _require_cells(cells: int) -> None:
+    if cells > MOST_CELLS:
+        raise ValueError(f"{cells:,} cells, more than {MOST_CELLS:,}")
 
 
 def _is_ours(out: Path) -> bool:

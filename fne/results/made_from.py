@@ -1,8 +1,39 @@
-"""What a study's numbers were made from and by: versions and fingerprints over all its runs."""
+"""What a study's numbers were made from and by: versions, code and fingerprints over all its runs, in two of them."""
 
 from __future__ import annotations
 
-from fne.results.study import StudyResults
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fne.protocols import fingerprint_id
+from fne.study.fields import flatten
+from fne.study.schema import KEPT_ONLY
+from fne.study.validate import canonical
+
+if TYPE_CHECKING:
+    from fne.results.study import StudyResults
+
+DATA, FEATURES, CODE, VERSIONS, CONFIG, PROTOCOL = GROUPS = (
+    "data", "features", "code", "versions", "config", "protocol",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two sets of results do not have in common.
+
+    Args:
+        group: One of :data:`GROUPS`.
+        name: Of the fingerprint, package, config key or protocol; empty where the group has one alone, or none.
+        variants: Those that it is of; empty: of all results.
+        values: Of the one and of the other; None where it is not recorded, or, of a config, is not set.
+    """
+
+    group: str
+    name: str
+    variants: tuple[str, ...]
+    values: tuple[str | None, str | None]
 
 
 def versions(study: StudyResults) -> dict[str, str]:
@@ -28,3 +59,54 @@ def fingerprints(study: StudyResults) -> dict[str, str]:
             for name, value in run["fingerprints"].items():
                 found.setdefault(name, set()).add(str(value))
     return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
+
+
+def code(runs: Iterable[Mapping[str, Any]]) -> str | None:
+    """Digests of the code that trained the runs of a variant, each once; None where a run has none."""
+    found: set[Any] = {run.get("code") for run in runs}
+    return ", ".join(sorted(found)) if found and None not in found else None
+
+
+def group_of(fingerprint: str) -> str:
+    """The group that a fingerprint belongs to."""
+    first = fingerprint.partition(".")[0]
+    return first if first in (DATA, PROTOCOL) else FEATURES
+
+
+def differences(
+    first: Mapping[str, Any], second: Mapping[str, Any], variants: Iterable[str]
+) -> tuple[list[Difference], list[str]]:
+    """What differs, or is not recorded, between two bundles, and the groups in which all is equal.
+
+    Args:
+        first, second: Their ``bundle.json``.
+        variants: Those that are compared.
+    """
+    sides = [_made_from(facts, variants) for facts in (first, second)]
+    found: dict[tuple[str, str, str | None, str | None], list[str]] = {}
+    for key in dict.fromkeys([*sides[0], *sides[1]]):
+        group, name, variant = key
+        a, b = (side.get(key) for side in sides)
+        if a is None or a != b:
+            found.setdefault((group, name, a, b), []).append(variant)
+    recorded = {group for side in sides for group, *_ in side}
+    found |= {(group, "", None, None): [""] for group in GROUPS if group not in recorded}
+    differ = [Difference(group, name, tuple(filter(None, of)), (a, b)) for (group, name, a, b), of in found.items()]
+    equal = [group for group in GROUPS if group not in {one.group for one in differ}]
+    return sorted(differ, key=lambda one: GROUPS.index(one.group)), equal
+
+
+def _made_from(facts: Mapping[str, Any], variants: Iterable[str]) -> dict[tuple[str, str, str], str | None]:
+    """Each value by group, name and, where it is of one variant, the variant."""
+    found: dict[tuple[str, str, str], str | None] = {}
+    found |= {(group_of(name), name, ""): value for name, value in facts["fingerprints"].items()}
+    found |= {(VERSIONS, name, ""): value for name, value in facts["packages"].items()}
+    found |= {(PROTOCOL, name, ""): fingerprint_id(content) for name, content in facts["protocols"].items()}
+    for variant in variants:
+        entry = facts["variants"][variant]
+        code = entry.get("code")
+        found[CODE, "", variant] = None if code is None else str(code)
+        for key, value in flatten(entry["config"]).items():
+            if value is not None and not key.startswith(KEPT_ONLY):
+                found[CONFIG, key, variant] = canonical(value)
+    return found

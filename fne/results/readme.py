@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fne.results.schema import TABLES
-from fne.utils.text import clean
+from fne.utils.text import markdown
 
 if TYPE_CHECKING:
     from fne.results.bundle import Bundle
@@ -17,19 +17,20 @@ def readme(bundle: Bundle, formats: Sequence[str]) -> str:
     facts, primary = bundle.facts, bundle.facts["primary"]
     form = formats[0]
     lines = [
-        f"# {_cell(facts['title'])}",
+        f"# {markdown(facts['title'])}",
         "",
-        _cell(facts["question"]),
+        markdown(facts["question"]),
         "",
         f"Results of the study `{facts['study']}` on `{facts['dataset']}` (regime `{facts['regime']}`), written by "
         f"`fne export {facts['study']}`, fne {facts['fne']}. Baseline: `{facts['baseline']}`; primary metric: "
         f"{primary['metric']}, protocol {primary['protocol']}, direction {primary['direction']}; seeds: "
         f"{', '.join(map(str, facts['seeds']))}.",
         "",
-        "`bundle.json` holds what the tables do not: titles, digests and resolved configs of the variants, the "
-        "protocols with their fingerprints, fingerprints of data and features, tuning, the record of each run (code, "
-        "packages, machine, times), every reading of the test split, and the columns below. Recalls are fractions. "
-        "There are no captions and no pictures in it; images and queries are numbered in the order of the test split.",
+        "`bundle.json` holds what the tables do not: titles, resolved configs, digests of configs and code of the "
+        "variants, the protocols with their fingerprints, fingerprints of data and features, tuning, the record of "
+        "each run (code, packages, machine, times), every reading of the test split, and the columns below. Recalls "
+        "are fractions. There are no captions and no pictures in it; images and queries are numbered in the order of "
+        "the test split.",
         "",
         "```python",
         "import pandas as pd",
@@ -39,18 +40,10 @@ def readme(bundle: Bundle, formats: Sequence[str]) -> str:
         "",
     ]
     lines += [f"Left out: {'; '.join(facts['left_out'])}.", ""] if facts["left_out"] else []
-    lines += [f"Note: {_cell(note)}." for note in facts["notes"]] + ([""] if facts["notes"] else [])
+    lines += [f"Note: {markdown(note)}." for note in facts["notes"]] + ([""] if facts["notes"] else [])
     for name, table in bundle.tables.items():
         lines += [f"## {name}", "", f"{TABLES[name][0]} {table.rows:,} rows.", ""]
         lines += ["| Column | Type | Unit | Meaning |", "| --- | --- | --- | --- |"]
-        lines += [f"| `{key}` | {c.kind} | {c.unit} | {_cell(c.meaning)} |" for key, c in table.columns.items()]
+        lines += [f"| `{key}` | {c.kind} | {c.unit} | {markdown(c.meaning)} |" for key, c in table.columns.items()]
         lines.append("")
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Text of the user's in Markdown."""
-    text = clean(text)
-    for sign in "\\|*_`[]<>#":
-        text = text.replace(sign, f"\\{sign}")
-    return text

@@ -17,6 +17,7 @@ import numpy as np
 
 from fne.analysis.retraining import MIN_SEEDS, RULE, Tolerance, tolerance_of
 from fne.results.made_from import fingerprints, versions
+from fne.results.shape import ANY, check
 from fne.study import paths
 from fne.study.api import Study, evaluation_digest, resolve, training_digest
 from fne.study.code import Code
@@ -26,7 +27,6 @@ from fne.utils.files import SCHEMAS, read_json, require_schema, write_json
 if TYPE_CHECKING:
     from fne.results.study import StudyResults
 
-ANY = "*"
 SHAPE = {
     "schema": int,
     "study": str,
@@ -44,7 +44,6 @@ SHAPE = {
 """Keys and kinds; ``ANY`` stands for names. ``training`` and ``evaluation`` are digests of the variant's config,
 ``code`` of what trained it, ``fingerprints`` those of data, of features (or encoders) and of the test protocol
 (``protocol.<name>``). An empty text is unknown and explains nothing. Scores are fractions, by seed."""
-WORDS = {int: "an integer", float: "a finite number", str: "a text"}
 PACKAGES = ("fne", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pillow")
 """Packages whose version training or evaluation may depend on."""
 
@@ -109,7 +108,7 @@ def read(file: Path) -> dict[str, Any]:
     content = read_json(file)
     hint = "record it again with this version: remove it, then fne verify STUDY --record"
     require_schema(content, "reference", file, hint)
-    _check(content, SHAPE, file, "")
+    check(content, SHAPE, file)
     if content["study"] != file.stem:
         raise bad_input("of another study than its name says", file=file, key="study", value=content["study"],
                         allowed=[file.stem])  # fmt: skip
@@ -245,34 +244,3 @@ def _tolerance(content: Mapping[str, Any], file: Path) -> Tolerance:
         problem = "scores do not differ between seeds, so that no noise of training is known"
         raise bad_input(problem, file=file, key="variants")
     return found
-
-
-def _check(value: Any, shape: Any, file: Path, key: str) -> None:
-    """Compare keys and kinds with a part of :data:`SHAPE`."""
-    if isinstance(shape, dict):
-        if not isinstance(value, dict) or (ANY in shape and not value):
-            raise bad_input("wrong kind", file=file, key=key, value=value, allowed="a mapping that is not empty")
-        names = value if ANY in shape else shape
-        for name in (*names, *value):
-            inside = f"{key}.{name}".lstrip(".")
-            if name not in value:
-                raise bad_input("entry is missing", file=file, key=inside)
-            if name not in names:
-                raise bad_input("unknown key", file=file, key=inside, value=name, allowed=names)
-        for name in names:
-            _check(value[name], shape.get(ANY, shape.get(name)), file, f"{key}.{name}".lstrip("."))
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise bad_input("wrong kind", file=file, key=key, value=value, allowed="a list")
-        for place, one in enumerate(value):
-            _check(one, shape[0], file, f"{key}[{place}]")
-    elif type(value) not in ({float, int} if shape is float else {shape}) or not _finite(value):
-        raise bad_input("wrong kind", file=file, key=key, value=value, allowed=WORDS[shape])
-
-
-def _finite(value: Any) -> bool:
-    """Also of an integer that no float can hold."""
-    try:
-        return isinstance(value, str) or math.isfinite(value)
-    except OverflowError:
-        return False

@@ -11,7 +11,7 @@ import numpy as np
 import fne
 from fne.report.tables.configs import tuning
 from fne.results.bundle import FORMATS, Bundle, Table, has_parquet, read_csv, write
-from fne.results.made_from import fingerprints, versions
+from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
 from fne.results.schema import TABLES
 from fne.results.study import StudyResults, load
@@ -110,6 +110,7 @@ def _variant(study: StudyResults, name: str) -> dict[str, Any]:
         "parent": stated.parent,
         "role": stated.role,
         "digest": digest(config),
+        "code": code(study[name].runs),
         "seeds": sorted(study.values(name)),
         "config": _without_places(config),
     }

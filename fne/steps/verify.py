@@ -16,6 +16,7 @@ from fne.analysis.retraining import Change, compare, overall
 from fne.report.text.verified import made_from, sentence
 from fne.report.text.wording import percent, signed, span
 from fne.results import reference
+from fne.results.made_from import group_of
 from fne.results.schema import write_table
 from fne.results.study import StudyResults, load
 from fne.study import paths
@@ -91,18 +92,13 @@ def _differs(known: Mapping[str, Any], study: StudyResults) -> dict[str, dict[st
 
 def _by_reason(content: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """What may explain a change, by reason and name."""
-    facts = {(_kind(name), name): value for name, value in content["fingerprints"].items()}
+    facts = {(f"other_{group_of(name)}", name): value for name, value in content["fingerprints"].items()}
     facts |= {("other_versions", name): value for name, value in content["versions"].items()}
     facts |= {("other_machine", name): value for name, value in content["machine"].items()}
     for variant, entry in content["variants"].items():
         facts |= {("other_config", f"{variant}.{kind}"): entry[kind] for kind in ("training", "evaluation")}
         facts["other_code", f"{variant}.code"] = entry["code"]
     return facts
-
-
-def _kind(fingerprint: str) -> str:
-    first = fingerprint.partition(".")[0]
-    return f"other_{first}" if first in ("data", "protocol") else "other_features"
 
 
 def _rows(known: Mapping[str, Any], study: StudyResults, differs: Mapping[str, Any]) -> list[Row]:

@@ -416,7 +416,7 @@ def _write_block(
             "digest": digest(resolve(study, fake.id)),
             "code": SOURCES.training(resolve(study, fake.id)),
             "selection": {"rule": "best_val_rsum", "per_seed": selection},
-            "fingerprints": {"manifest": "9f" * 8, "image_features": "1c" * 8, "text_features": "2d" * 8},
+            "fingerprints": {"data.image": "9f" * 8, "features.image": "1c" * 8, "features.text": "2d" * 8},
             "record": {
                 "python": "3.11.7",
                 "packages": {"torch": "2.13.0", "numpy": "2.4.6"},

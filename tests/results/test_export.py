@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import tracemalloc
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from fne import cli
-from fne.results import bundle, schema
+from fne.results import bundle, made_from, schema
 from fne.results.study import load
 from fne.steps import export
 from fne.steps.export import run
 from fne.study.api import Study
 from fne.utils.errors import UserError
-from fne.utils.files import read_json, write_json
+from fne.utils.files import read_json, sha256_file, write_json
 from tests.report.synthetic import HOSTILE, write_study
 from tests.results.made import SMALL, make
 
@@ -59,7 +64,7 @@ def test_a_bundle_holds_all_tables_and_documents_each_column(place: Path, study:
     original = pd.read_csv(place / "results" / "four" / "runs.csv")
     assert pd.read_csv(tmp_path / "out" / "runs.csv")["value"].tolist() == original["value"].tolist()
     assert facts["question"] == study.question and facts["regime"] == "head" and facts["schema"] == 1
-    assert facts["protocols"]["own"]["id"] and facts["fingerprints"]["manifest"] and facts["packages"]["torch"]
+    assert facts["protocols"]["own"]["id"] and facts["fingerprints"]["data.image"] and facts["packages"]["torch"]
     assert facts["variants"]["fne"]["config"]["negatives"]["strategy"] == "fne" and facts["test_accesses"]
 
 
@@ -144,6 +149,128 @@ def test_a_damaged_bundle_is_one_clear_error(place: Path, study: Study, tmp_path
     words = damage(folder, how)
     with pytest.raises(UserError, match=words):
         bundle.read(folder)
+
+
+def write_zip(file: Path, members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, text in members.items():
+            archive.writestr(f"b/{name}", text)
+    return file
+
+
+def test_a_small_file_that_unpacks_to_more_than_any_bundle_is_refused(
+    place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = content(run(study, place, tmp_path / "out", "csv"))
+    size = sum(len(text) for name, text in made.items() if name != "README.md")
+    monkeypatch.setattr(bundle, "MOST_BYTES", size)
+    for at in (tmp_path / "out", write_zip(tmp_path / "b.zip", made)):
+        assert bundle.read(at).tables
+        monkeypatch.setattr(bundle, "MOST_BYTES", size - 1)
+        with pytest.raises(UserError, match=f"larger than any bundle; got {size}"):
+            bundle.read(at)
+        monkeypatch.setattr(bundle, "MOST_BYTES", size)
+
+
+def test_a_zip_that_lies_about_a_size_is_read_no_further(place: Path, study: Study, tmp_path: Path) -> None:
+    made = content(run(study, place, tmp_path / "out", "csv"))
+    file = write_zip(tmp_path / "b.zip", made | {"images.csv": b"0" * (64 << 20)})
+    raw, small = file.read_bytes(), struct.pack("<I", 1000)
+    file.write_bytes(raw.replace(struct.pack("<I", 64 << 20), small))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="not a readable bundle|images.csv is not what bundle.json says"):
+        bundle.read(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 << 20
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_of_more_cells_than_any_is_refused(
+    place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    folder = run(study, place, tmp_path / "out", form)
+    monkeypatch.setattr(bundle, "MOST_CELLS", 100)
+    with pytest.raises(UserError, match=rf"runs.{form} is not a readable table \([\d,]+ cells, more than 100\)"):
+        bundle.read(folder)
+    assert set(bundle.read(folder, ["missing"]).tables) == {"missing"}, "only what is read is parsed"
+
+
+def test_one_long_word_of_a_parquet_file_is_kept_once(tmp_path: Path) -> None:
+    column = {"variant": schema.TABLES["images"][1]["variant"]}
+    words = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 100_000), pyarrow.array(["x" * 100_000]))
+    file = tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"variant": words}), file, store_schema=False)
+    found = bundle._read_parquet(file.read_bytes(), column).data["variant"]
+    assert len(found) == 100_000 and len({*map(id, found)}) == 1
+
+
+def test_a_parquet_file_of_other_columns_than_declared_is_refused(place: Path, study: Study, tmp_path: Path) -> None:
+    folder = run(study, place, tmp_path / "out", "parquet")
+    file, facts = folder / "images.parquet", read_json(folder / "bundle.json")
+    pyarrow.parquet.write_table(pyarrow.table({"variant": [["fne"]], "seed": [0.5]}), file)
+    facts["tables"]["images"]["files"]["images.parquet"] = sha256_file(file)
+    write_json(folder / "bundle.json", facts)
+    with pytest.raises(UserError, match="images.parquet is not a readable table \\(other columns"):
+        bundle.read(folder)
+
+
+FORGED = {
+    "nan": ("NaN", "NaN is no finite number"),
+    "infinite": ("1e999", "1e999 is no finite number"),
+    "deep": ("[" * 40 + "]" * 40, "holds more than 32 levels"),
+    "deeper": ("[" * 100_000 + "]" * 100_000, "not valid JSON"),
+    "endless": ("9" * 5000, "not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_forged_facts_are_one_clear_error(place: Path, study: Study, tmp_path: Path, how: str) -> None:
+    forged, words = FORGED[how]
+    folder = run(study, place, tmp_path / "out", "csv")
+    text = (folder / "bundle.json").read_text()
+    (folder / "bundle.json").write_text(text.replace('"notes": []', f'"notes": {forged}'))
+    assert (folder / "bundle.json").read_text() != text
+    with pytest.raises(UserError, match=words):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("fingerprints", {"data.image": 3}, "fingerprints.data.image: wrong kind; got 3; allowed: a text"),
+        ("packages", ["torch"], "packages: wrong kind"),
+        ("seeds", ["0"], "seeds\\[0\\]: wrong kind"),
+        ("variants", {"fne": {"title": "x"}}, "variants.fne.config: entry is missing"),
+        ("primary", {"metric": "rsum"}, "primary.protocol: entry is missing"),
+        ("tables", {"runs": {"files": {}, "columns": {}}}, "a table has no file"),
+    ],
+)
+def test_facts_of_another_kind_are_named(
+    place: Path, study: Study, tmp_path: Path, key: str, value: object, words: str
+) -> None:
+    folder = run(study, place, tmp_path / "out", "csv")
+    write_json(folder / "bundle.json", read_json(folder / "bundle.json") | {key: value})
+    with pytest.raises(UserError, match=words):
+        bundle.read(folder)
+
+
+def test_a_zip_packed_in_another_way_is_refused(place: Path, study: Study, tmp_path: Path) -> None:
+    file = write_zip(tmp_path / "b.zip", content(run(study, place, tmp_path / "out", "csv")), zipfile.ZIP_LZMA)
+    with pytest.raises(UserError, match="compressed as no bundle is"):
+        bundle.read(file)
+
+
+def test_the_code_of_each_variant_is_that_of_all_its_runs(place: Path, study: Study, tmp_path: Path) -> None:
+    shutil.copytree(place / "results", tmp_path / "results")
+    codes = {"fne": "c0de" * 16, "random": "ab" * 32}
+    for variant, digest in codes.items():
+        file = tmp_path / "results" / "four" / variant / "0-4" / "run.json"
+        write_json(file, read_json(file) | {"code": digest})
+    found = export.build(load(study, tmp_path)).facts["variants"]
+    assert {name: entry["code"] for name, entry in found.items()} == dict.fromkeys(found, None) | codes
+    assert made_from.code([{"code": "b"}, {"code": "a"}, {"code": "b"}]) == "a, b"
+    assert made_from.code([{"code": "b"}, {}]) is None and made_from.code([]) is None
 
 
 def test_a_truncated_zip(place: Path, study: Study, tmp_path: Path) -> None:

@@ -1,29 +1,46 @@
-"""Two bundles side by side: numbers under one protocol only, orders across data sets, the rest refused."""
+"""Two bundles side by side: what differs, A - B where seeds and queries are the same, orders across data sets."""
 
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fne import cli
+from fne.analysis.intervals import RESAMPLES, batched_intervals
 from fne.analysis.rank_correlation import kendall, spearman
-from fne.results.bundle import Bundle
+from fne.protocols import finish
+from fne.report.text.side_by_side import SideBySide, csv_text, markdown_text, text
+from fne.results import bundle as bundles
+from fne.results.bundle import Bundle, Table
 from fne.results.study import StudyResults, load
+from fne.steps import aggregate, compare
+from fne.steps.export import build
 from fne.steps.export import run as export
 from fne.steps.side_by_side import open_results, put, run
 from fne.utils.errors import UserError
 from fne.utils.files import read_json, write_json
-from tests.report.synthetic import PAPER, study_of
+from tests.analysis import stats_study
+from tests.report.synthetic import N_TEST, PAPER, study_of
 from tests.results.made import SMALL, make
+
+CODE = "c0de" * 16
 
 
 def bundle(folder: Path, name: str = "four", **changes: object) -> Path:
-    return export(make(folder / "project", name, **changes), folder / "project", folder / f"{name}.zip", "csv")
+    study = make(folder / "project", name, **changes)
+    for file in (folder / "project").glob("results/*/*/*/run.json"):
+        write_json(file, read_json(file) | {"code": CODE})
+    return export(study, folder / "project", folder / f"{name}.zip", "csv")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +86,7 @@ def test_the_rows_are_what_each_bundle_says(first: Path, second: Path) -> None:
     assert values["Spearman"] == pytest.approx(float(spearman(*scores)))
     assert all("seeds and images" in one.method and one.low <= one.value <= one.high for one in made.found)
     words = "\n".join(made.lines)
-    assert "One protocol" in words and "Only in A: random" in words and "Only in B:" in words
+    assert "With a result in A alone: random" in words and "With a result in B alone: fne_abstract, " in words
 
 
 def load_from(place: Path) -> StudyResults:
@@ -81,8 +98,9 @@ def load_from(place: Path) -> StudyResults:
 
 def test_other_data_are_compared_by_their_order_only(first: Path, elsewhere: Path) -> None:
     text = run(str(first), str(elsewhere), Path("nowhere"))
-    assert "Orders only: the two were not scored alike" in text and "One protocol" not in text
-    assert "Spearman's rank correlation of the 4 variants in both: 1.00 [" in text
+    text = " ".join(text.split())
+    assert "Orders only, no difference A − B: the two were not scored alike: own differs in dataset" in text
+    assert "Spearman's rank correlation of the 4 variants in both: 1.00 [" in text and "A − B: seeds" not in text
 
 
 @pytest.mark.parametrize(
@@ -102,7 +120,11 @@ def test_numbers_of_one_data_set_under_two_protocols_are_refused(
     with pytest.raises(UserError, match=words):
         put(a, b, orderings=False)
     if "ids" in words or "gallery" in words or "split" in words:
-        assert put(a, b, orderings=True).lines[2].startswith("Orders only")
+        made = put(a, b, orderings=True)
+        assert f"Orders only, no difference A − B: the two were not scored alike: own differs in {[*change][0]}" in (
+            made.lines
+        )
+        assert not made.paired and all(np.isnan(row["a_minus_b"]) for row in made.rows)
     else:
         with pytest.raises(UserError, match="neither numbers nor orders"):
             put(a, b, orderings=True)
@@ -163,7 +185,7 @@ def test_the_verb_and_its_files(
         assert cli.main(argv) == 0
     shown = capsys.readouterr().out
     assert "Kendall's rank correlation of the 3 variants" in shown
-    assert "95 % interval by conservative bootstrap" in shown
+    assert "95 % interval by conservative bootstrap" in " ".join(shown.split())
     with open(tmp_path / "x.csv", newline="") as handle:
         assert len(list(csv.DictReader(handle))) == 3
     assert (tmp_path / "x.md").read_text().startswith("# four beside other\n")
@@ -190,3 +212,352 @@ def test_a_damaged_bundle_names_its_place(first: Path, tmp_path: Path) -> None:
     write_json(folder / "bundle.json", read_json(folder / "bundle.json") | {"schema": 2})
     with pytest.raises(UserError, match="another schema"):
         run(str(first), str(folder), tmp_path)
+
+
+def said(made: SideBySide) -> dict[str, list[str]]:
+    """The lines of what differs, by group."""
+    found: dict[str, list[str]] = {}
+    for line in made.lines:
+        if line.startswith("  "):
+            found.setdefault(line[2:11].rstrip(), []).append(line[12:])
+    return found
+
+
+def with_config(facts: Mapping[str, Any], variant: str, **sections: object) -> dict[str, Any]:
+    entry = facts["variants"][variant]
+    changed = {**entry, "config": {**entry["config"], **sections}}
+    return {"variants": {**facts["variants"], variant: changed}}
+
+
+def test_equal_bundles_differ_in_nothing(first: Path) -> None:
+    a, b = opened(first, first)
+    made = put(a, b, orderings=False)
+    assert "Nothing differs: data, features, code, versions, config and protocol are equal" in made.lines
+    assert not said(made) and "Differs" not in text(made)
+    assert all((row["a_minus_b"], row["a_minus_b_low"], row["a_minus_b_high"]) == (0, 0, 0) for row in made.rows)
+    assert all(row["a_minus_b_seeds"] == 5 for row in made.rows)
+
+
+ALONE = {
+    "data": (
+        lambda facts: {"fingerprints": {**facts["fingerprints"], "data.image": "ab" * 32}},
+        f"data.image: A {'9f' * 6}, B {'ab' * 6}",
+    ),
+    "features": (
+        lambda facts: {"fingerprints": {**facts["fingerprints"], "features.text": "ab" * 32}},
+        f"features.text: A {'2d' * 6}, B {'ab' * 6}",
+    ),
+    "code": (
+        lambda facts: {"variants": {**facts["variants"], "fne": {**facts["variants"]["fne"], "code": "ab" * 32}}},
+        f"fne: A {CODE[:12]}, B {'ab' * 6}",
+    ),
+    "versions": (
+        lambda facts: {"packages": {**facts["packages"], "torch": "2.14.0, 2.15.0"}},
+        "torch: A 2.13.0, B 2.14.0, 2.15.0",
+    ),
+    "config": (
+        lambda facts: with_config(facts, "fne", regime="head", train={"learning_rate": 9.0}),
+        "train.learning_rate of fne: A 0.001, B 9.0",
+    ),
+    "protocol": (
+        lambda facts: {"protocols": {**facts["protocols"], "truth": finish({**facts["protocols"]["truth"], "folds": 3},
+                                                                           "expected")}},
+        "truth: A ",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("group", ALONE)
+def test_each_fingerprint_that_differs_alone_is_said(first: Path, group: str) -> None:
+    change, words = ALONE[group]
+    a = opened(first)[0]
+    made = put(a, altered(first, **change(a.facts)), orderings=False)
+    found = said(made)
+    assert set(found) == {group} and any(line.startswith(words) for line in found[group])
+    others = [name for name in ALONE if name != group]
+    assert made.lines[2] == "Differs:" or group == "config"
+    assert f"Equal: {', '.join(others)}" in made.lines
+    shown = " ".join(text(made).split())
+    assert "differs in nothing" not in shown and "Nothing differs" not in shown and "One protocol" not in shown
+    assert made.paired == (group != "data") == ("A − B: seeds" in shown)
+    if group == "data":
+        assert "Scores only, no difference A − B: their data differ (data.image)" in made.lines
+        assert all(np.isfinite(row["a_score"]) and np.isnan(row["a_minus_b"]) for row in made.rows)
+        assert all(row["a_minus_b_note"] == "none: their data differ (data.image)" for row in made.rows)
+
+
+def test_what_all_variants_have_in_common_is_one_line(first: Path) -> None:
+    a = opened(first)[0]
+    variants = {name: {**entry, "code": f"{CODE[:-1]}0"} for name, entry in a.facts["variants"].items()}
+    line, = said(put(a, altered(first, variants=variants), orderings=False))["code"]  # fmt: skip
+    assert line == "all 4 variants: A …e, B …0", "digests that begin alike are shown from where they differ"
+
+
+def test_what_is_not_recorded_is_never_called_equal(first: Path) -> None:
+    a = opened(first)[0]
+    variants = {name: {key: value for key, value in entry.items() if key != "code"}
+                for name, entry in a.facts["variants"].items()}  # fmt: skip
+    older = altered(first, variants=variants, fingerprints={}, packages={})
+    made = put(a, older, orderings=False)
+    assert made.lines[2] == "Differs, or is not recorded:" and "Equal: config, protocol" in made.lines
+    assert said(made)["code"] == [f"all 4 variants: A {CODE[:12]}, B not recorded"]
+    assert said(made)["data"] == [f"data.image: A {'9f' * 6}, B not recorded"] and not made.paired
+    assert any("their data are not known to be the same (data.image)" in line for line in made.lines)
+    both = put(older, older, orderings=False)
+    assert said(both) == {
+        "data": ["not recorded in A and B"], "features": ["not recorded in A and B"],
+        "code": ["all 4 variants: not recorded in A and B"], "versions": ["not recorded in A and B"],
+    }  # fmt: skip
+    assert "Equal: config, protocol" in both.lines and both.paired
+
+
+def test_orderings_show_no_difference(first: Path, second: Path) -> None:
+    a, b = opened(first, second)
+    made = put(a, b, orderings=True)
+    why = "Orders only, no difference A − B: --orderings compares the order of the variants alone"
+    assert why in made.lines and not made.paired
+    assert not put(a, altered(first, regime="finetune"), orderings=True).paired
+
+
+def test_a_minus_b_is_that_of_plain_numpy(first: Path, second: Path) -> None:
+    a, b = opened(first, second)
+    influence, level = {}, 0.0
+    for row in put(a, b, orderings=False).rows:
+        sides = [load_from(place) for place in (first, second)]
+        scores = [side.values(row["variant"]) for side in sides]
+        assert row["a_minus_b"] == pytest.approx(np.mean([scores[0][s] - scores[1][s] for s in range(5)]), abs=1e-12)
+        layouts = [side.layout(row["variant"]) for side in sides]
+        column = layouts[0].keys.index(sides[0].key())
+        influence[row["variant"]] = (layouts[0].influence - layouts[1].influence)[:, :, [column]]
+        level += row["a_minus_b"]
+        assert f"{N_TEST} test images" in row["a_minus_b_note"] and "seeds 0 to 4" in row["a_minus_b_note"]
+    wanted = batched_intervals(influence, RESAMPLES)
+    for row in put(a, b, orderings=False).rows:
+        ends = (float(wanted[row["variant"]].low[0]), float(wanted[row["variant"]].high[0]))
+        assert (row["a_minus_b_low"], row["a_minus_b_high"]) == pytest.approx(ends, abs=1e-12)
+    swapped = {row["variant"]: row for row in put(b, a, orderings=False).rows}
+    for row in put(a, b, orderings=False).rows:
+        other = swapped[row["variant"]]
+        assert (row["a_minus_b"], row["a_minus_b_low"]) == pytest.approx(
+            (-other["a_minus_b"], -other["a_minus_b_high"])
+        )
+    assert level < 0
+
+
+def test_a_minus_b_is_what_compare_of_a_study_says_of_a_variant_and_its_baseline(tmp_path: Path) -> None:
+    """B is A with the baseline under the variant's name: what differs is their contrast, uneven captions included."""
+    study = stats_study.study()
+    stats_study.write(tmp_path, study)
+    aggregate.run(study, tmp_path)
+    compare.run(study, tmp_path)
+    a = build(load(study, tmp_path))
+    names = {"fne": study.baseline, study.baseline: "fne"}
+    b = changed(a, lambda table: {**table, "variant": [names.get(name, name) for name in table["variant"]]})
+    rows = {row["variant"]: row for row in put(a, b, orderings=False).rows}
+    contrast = load(study, tmp_path).contrast("fne")
+    found = [rows["fne"][key] for key in ("a_minus_b", "a_minus_b_low", "a_minus_b_high")]
+    assert found == pytest.approx([contrast.difference, contrast.low, contrast.high], abs=1e-12)
+    assert found[1] < found[0] < found[2] and rows["infonce"]["a_minus_b"] == 0
+
+
+def changed(made: Bundle, change: Callable[[dict[str, list]], Mapping[str, list]], *names: str) -> Bundle:
+    """A bundle with another content of some tables, or of all."""
+    tables = {name: Table(table.columns, change(dict(table.data))) if name in (names or made.tables) else table
+              for name, table in made.tables.items()}  # fmt: skip
+    return replace(made, tables=tables)
+
+
+def only(keep: Callable[[dict[str, Any]], bool]) -> Callable[[dict[str, list]], dict[str, list]]:
+    """The rows for which this holds."""
+
+    def change(data: dict[str, list]) -> dict[str, list]:
+        rows = [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
+        kept = [row for row in rows if keep(row)]
+        return {key: [row[key] for row in kept] for key in data}
+
+    return change
+
+
+def by_variant(made: SideBySide) -> dict[str, dict[str, Any]]:
+    return {row["variant"]: row for row in made.rows}
+
+
+def test_seeds_that_only_one_side_has_are_left_out_and_named(first: Path, second: Path) -> None:
+    a, b = opened(first, second)
+    part = changed(b, only(lambda row: row["seed"] in (0, 1, 2) or row["variant"] != "infonce"), "runs", "images")
+    row = by_variant(put(a, part, orderings=False))["infonce"]
+    whole = by_variant(put(a, b, orderings=False))["infonce"]
+    assert row["a_minus_b_seeds"] == 3 and "seeds 0 to 2; 3 to 4 in A alone; 20 test images" in row["a_minus_b_note"]
+    scores = [load_from(place).values("infonce") for place in (first, second)]
+    assert row["a_minus_b"] == pytest.approx(np.mean([scores[0][s] - scores[1][s] for s in (0, 1, 2)]))
+    assert np.isfinite(row["a_minus_b_low"]) and row["a_minus_b"] != whole["a_minus_b"]
+    shown = " ".join(text(put(a, part, orderings=False)).split())
+    assert (
+        "A − B of fne, hardest_in_batch: seeds 0 to 4;" in shown and "A − B of infonce: seeds 0 to 2; 3 to 4" in shown
+    )
+
+
+def test_two_common_seeds_give_a_difference_without_an_interval(first: Path, second: Path) -> None:
+    a, b = opened(first, second)
+    made = put(a, changed(b, only(lambda row: row["seed"] < 2), "runs", "images"), orderings=False)
+    for row in made.rows:
+        assert np.isfinite(row["a_minus_b"]) and np.isnan(row["a_minus_b_low"]) and row["a_minus_b_seeds"] == 2
+        assert row["a_minus_b_note"].endswith("no interval: 2 seeds cannot show how much a mean varies")
+
+
+def test_no_common_seed_gives_no_difference_and_says_so(first: Path, second: Path) -> None:
+    a, b = opened(first, second)
+    other = changed(b, lambda data: {**data, "seed": [seed + 5 for seed in data["seed"]]}, "runs", "images")
+    for row in put(a, other, orderings=False).rows:
+        assert np.isnan(row["a_minus_b"]) and row["a_minus_b_seeds"] == 0 and np.isfinite(row["b_score"])
+        assert row["a_minus_b_note"] == "none: no seed has a result of both; 0 to 4 in A alone; 5 to 9 in B alone"
+
+
+def test_an_older_bundle_counts_seeds_alone_and_says_why(first: Path, second: Path) -> None:
+    a, b = opened(first, second)
+    tables = {name: table for name, table in b.tables.items() if name != "images"}
+    why = "images: 2,000,000 rows, more than 1,000,000"
+    older = Bundle({**b.facts, "left_out": [why]}, tables, b.source)
+    for row in put(a, older, orderings=False).rows:
+        scores = [load_from(place).values(row["variant"]) for place in (first, second)]
+        differences = np.array([scores[0][seed] - scores[1][seed] for seed in range(5)])
+        half = stats.t.ppf(0.975, 4) * differences.std(ddof=1) / np.sqrt(5)
+        ends = (differences.mean() - half, differences.mean() + half)
+        found = [row[key] for key in ("a_minus_b", "a_minus_b_low", "a_minus_b_high")]
+        assert found == pytest.approx([differences.mean(), *ends])
+        assert row["a_minus_b_note"] == (
+            f"seeds 0 to 4; B holds no values of single images ({why}); 95 % interval by Student's t over seeds alone, "
+            "given these test images"
+        )
+    few = changed(older, only(lambda row: row["seed"] < 2), "runs")
+    note = put(few, a, orderings=False).rows[0]["a_minus_b_note"]
+    assert "A holds no values" in note and note.endswith("no interval: 2 seeds cannot show how much a mean varies")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, 1e300])
+def test_a_collapsed_seed_is_left_out(first: Path, second: Path, value: float | None) -> None:
+    a, b = opened(first, second)
+
+    def collapse(data: dict[str, list]) -> dict[str, list]:
+        column = "influence" if "influence" in data else "value"
+        dead = zip(data["variant"], data["seed"], data[column], strict=True)
+        return {**data, column: [value if (v, s) == ("fne", 3) else x for v, s, x in dead]}
+
+    for names in (("images",), ("images", "runs")):
+        made = put(a, changed(b, collapse, *names), orderings=False)
+        row = by_variant(made)["fne"]
+        assert np.isfinite([row["a_minus_b"], row["a_minus_b_low"], row["a_minus_b_high"]]).all()
+        assert row["a_minus_b_seeds"] == 4 and "seeds 0 to 2 and 4; 3 in A alone" in row["a_minus_b_note"]
+        assert by_variant(made)["infonce"]["a_minus_b_seeds"] == 5 and "nan" not in text(made)
+    tables = {name: table for name, table in b.tables.items() if name != "images"}
+    row = by_variant(put(a, changed(replace(b, tables=tables), collapse, "runs"), orderings=False))["fne"]
+    assert row["a_minus_b_seeds"] == 4 and np.isfinite(row["a_minus_b_low"])
+
+
+def moved(data: dict[str, list], column: str, place: int, value: object) -> dict[str, list]:
+    return {**data, column: [*data[column][:place], value, *data[column][place + 1 :]]}
+
+
+DAMAGE = {
+    "a row less": (lambda data: {key: values[:-1] for key, values in data.items()}, "not one value for each image"),
+    "a seed twice": (lambda data: {**data, "seed": [seed % 4 for seed in data["seed"]]}, "not one value"),
+    "out of order": (lambda data: {**data, "image": data["image"][::-1]}, "not one value for each image, in order"),
+    "another variant's": (lambda data: moved(data, "variant", 5, "infonce"), "not one value"),
+    "no seed": (lambda data: {**data, "seed": [None] * len(data["seed"])}, "not one value"),
+    "half a seed": (lambda data: moved(data, "seed", 5, 0.5), "images.seed: has values of another kind; allowed: int"),
+    "words": (lambda data: moved(data, "influence", 5, "x"), "images.csv is not a readable table"),
+    "no column": (lambda data: {key: data[key] for key in ("variant", "seed", "image")}, "images.influence: table or"),
+    "fewer images": (only(lambda row: row["image"] < N_TEST - 1), "values of 19 images, where .* has those of 20"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_values_of_images_are_one_clear_error(first: Path, second: Path, tmp_path: Path, how: str) -> None:
+    change, words = DAMAGE[how]
+    whole = bundles.read(second)
+    data = change(dict(whole.tables["images"].data))
+    columns = {key: whole.tables["images"].columns[key] for key in data}
+    made = replace(whole, tables={**whole.tables, "images": Table(columns, data)})
+    bundles.write(made, tmp_path / "b.zip", ["csv"], "")
+    with pytest.raises(UserError, match=words) as caught:
+        run(str(first), str(tmp_path / "b.zip"), tmp_path)
+    assert "b.zip" in str(caught.value)
+
+
+def test_values_of_images_that_were_cut_short_are_refused(first: Path, second: Path, tmp_path: Path) -> None:
+    bundles.write(bundles.read(second), tmp_path / "b", ["csv"], "")
+    file = tmp_path / "b" / "images.csv"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"images.csv is not what bundle.json says: cut short or edited"):
+        run(str(first), str(tmp_path / "b"), tmp_path)
+
+
+@pytest.mark.parametrize("table", ["runs", "intervals", "contrasts"])
+def test_a_bundle_without_a_table_that_is_needed(first: Path, table: str) -> None:
+    a, b = opened(first, first)
+    with pytest.raises(UserError, match=rf"{table}\.\w+: table or column is missing"):
+        put(a, replace(b, tables={name: one for name, one in b.tables.items() if name != table}), orderings=False)
+
+
+EVIL = "\x1b[2J\u202eevil\nA: fake\ud800|<b>[x](y)*`"
+
+
+def hostile(made: Bundle, name: str) -> Bundle:
+    """The same bundle whose every name and word is one that no terminal should see."""
+    facts = json.loads(json.dumps(made.facts))
+    facts |= dict.fromkeys(("study", "title", "regime"), EVIL) | {"baseline": name, "left_out": [f"images: {EVIL}"]}
+    facts["variants"]["fne"]["config"] |= {"train": {EVIL: [EVIL] * 50}, EVIL: {EVIL: None}}
+    facts["variants"]["fne"] |= {"code": EVIL, "title": EVIL}
+    facts["variants"] = {name if key == "fne" else key: value for key, value in facts["variants"].items()}
+    facts |= {"fingerprints": {EVIL: EVIL, "data.image": EVIL}, "packages": {EVIL: EVIL, "torch": EVIL * 50}}
+    facts["protocols"] |= {EVIL: facts["protocols"]["truth"]}
+    facts["protocols"]["own"] = finish(
+        {**facts["protocols"]["own"], "name": EVIL, "dataset": EVIL, EVIL: 1}, "expected"
+    )
+    rename = lambda data: {**data, "variant": [name if one == "fne" else one for one in data["variant"]]}  # noqa: E731
+    return changed(replace(made, facts=facts), rename)
+
+
+@pytest.mark.parametrize("name", [EVIL, "a" * 40 + EVIL, "雪" * 70])
+def test_hostile_words_reach_no_terminal(first: Path, tmp_path: Path, name: str) -> None:
+    a = hostile(opened(first)[0], name)
+    b = replace(a, facts={**a.facts, "packages": {"torch": "1"}, "fingerprints": {}})
+    tables = {key: table for key, table in b.tables.items() if key != "images"}
+    for pair in ((a, a), (a, b), (opened(first)[0], a), (a, replace(b, tables=tables))):
+        made = put(*pair, orderings=pair[0] is not a)
+        for shown in (text(made), markdown_text(made)):
+            assert not {unicodedata.category(letter) for letter in shown} & {"Cs"} and "\u202e" not in shown
+            assert not [letter for letter in shown if unicodedata.category(letter) == "Cc" and letter != "\n"]
+            assert "\nA: fake" not in shown
+            shown.encode()
+        assert max(map(len, text(made).splitlines())) <= 80
+        assert not [line for line in markdown_text(made).splitlines() if "<b>" in line.replace("\\<", "")]
+        csv_text(made).encode()
+
+
+def test_a_hostile_error_reaches_no_terminal_either(
+    first: Path, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    facts = json.loads(json.dumps(opened(first)[0].facts)) | {"schema": 1, "tables": {}}
+    facts["fingerprints"]["\x1b[2J"] = 3
+    (tmp_path / "b").mkdir()
+    write_json(tmp_path / "b" / "bundle.json", facts)
+    assert cli.main(["compare", str(first), str(tmp_path / "b"), "--root", str(root)]) == 2
+    shown = capsys.readouterr().err
+    assert "wrong kind" in shown and "\x1b" not in shown
+
+
+def test_long_names_stand_above_their_row(first: Path, second: Path) -> None:
+    a, b = opened(first, second)
+    long = "a_variant_whose_name_is_as_long_as_a_line_of_a_page"
+
+    def rename(made: Bundle) -> Bundle:
+        facts = {**made.facts, "variants": {long if key == "fne" else key: value
+                                            for key, value in made.facts["variants"].items()}}  # fmt: skip
+        change = lambda data: {**data, "variant": [long if one == "fne" else one for one in data["variant"]]}  # noqa: E731
+        return changed(replace(made, facts=facts), change)
+
+    lines = text(put(rename(a), rename(b), orderings=False)).splitlines()
+    assert max(map(len, lines)) <= 80
+    place = lines.index(long)
+    assert lines[place + 1].startswith("  4") and "[" in lines[place + 1]

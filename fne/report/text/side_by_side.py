@@ -1,0 +1,194 @@
+"""Two sets of results side by side, as text for a terminal, as Markdown and as CSV; foreign words are cleaned here."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+
+from fne.analysis.rank_correlation import Agreement
+from fne.protocols import metric_of
+from fne.report.text.wording import listing, percent, runs_of, short, signed, span
+from fne.results.made_from import CONFIG, VERSIONS, Difference
+from fne.results.paired import Pair
+from fne.utils.text import clean, markdown
+
+SIDE = ("score", "low", "high", "difference", "difference_low", "difference_high", "rank")
+PAIRED = ("a_minus_b", "a_minus_b_low", "a_minus_b_high", "a_minus_b_seeds", "a_minus_b_note")
+COLUMNS = ["variant", "title", *(f"{side}_{key}" for side in ("a", "b") for key in SIDE), *PAIRED, "config_differs"]
+WIDTH, LONGEST, DIGITS = 80, 60, 12
+"""Of a line, of a name or value in it, of a digest."""
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Two sets of results.
+
+    Args:
+        lines: What is said above the tables.
+        rows: One per variant that both have, by :data:`COLUMNS`; scores are fractions.
+        paired: Are there differences A - B?
+        found: Rank correlations.
+        names: What the two are called.
+        metric: Id of the primary metric.
+    """
+
+    lines: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]
+    paired: bool
+    found: tuple[Agreement, ...]
+    names: tuple[str, str]
+    metric: str
+
+
+def heading(letter: str, facts: Mapping[str, Any]) -> str:
+    """What a side is, in a line."""
+    protocol = facts["protocols"][facts["primary"]["protocol"]]
+    study, title, name, regime, baseline = (
+        short(text, LONGEST)
+        for text in (facts["study"], facts["title"], protocol["name"], facts["regime"], facts["baseline"])
+    )
+    of = f"{name}, fingerprint {protocol['id']}; regime {regime}; {len(facts['seeds'])} seeds; baseline {baseline}"
+    return f"{letter}: {study}, {title} ({of})"
+
+
+def difference_lines(differ: Sequence[Difference], equal: Sequence[str], common: Sequence[str]) -> list[str]:
+    """What differs between A and B, a line each, and what does not."""
+    if not differ:
+        return [f"Nothing differs: {listing(equal)} are equal"]
+    head = "Differs, or is not recorded:" if any(None in one.values for one in differ) else "Differs:"
+    lines = [f"  {one.group:<9} {_difference(one, common)}" for one in differ]
+    return [head, *lines, f"Equal: {', '.join(equal) or 'nothing'}"]
+
+
+def _difference(one: Difference, common: Sequence[str]) -> str:
+    of = f"all {len(common)} variants" if len(one.variants) == len(common) > 1 else names_of(one.variants)
+    what = " of ".join(filter(None, (short(one.name, LONGEST), of)))
+    if one.values == (None, None):
+        return ": ".join(filter(None, (what, "not recorded in A and B")))
+    shown = [_shown(one.group, value) for value in one.values]
+    if shown[0] == shown[1]:  # from where they differ
+        start = len(commonprefix([value or "" for value in one.values]))
+        shown = [f"…{clean((value or '')[start : start + DIGITS])}" for value in one.values]
+    return f"{what}: A {shown[0]}, B {shown[1]}"
+
+
+def _shown(group: str, value: str | None) -> str:
+    """A value in few words: of a digest its first digits."""
+    if value is None:
+        return "none" if group == CONFIG else "not recorded"
+    if group in (VERSIONS, CONFIG):
+        return short(value, LONGEST)
+    return short(", ".join(part[:DIGITS] for part in value.split(", ")), LONGEST)
+
+
+def names_of(names: Sequence[str]) -> str:
+    """Ids of variants in a line."""
+    return ", ".join(short(name, LONGEST) for name in names)
+
+
+def note(pair: Pair, left_out: Sequence[Sequence[str]]) -> str:
+    """How A - B of a variant was made, or why there is none.
+
+    Args:
+        pair: What is paired.
+        left_out: What A and B say was left out of them.
+    """
+    words = [f"seeds {runs_of(pair.seeds)}" if pair.seeds else "none: no seed has a result of both"]
+    words += [f"{runs_of(seeds)} in {letter} alone" for letter, seeds in zip("AB", pair.alone, strict=True) if seeds]
+    for letter, without, reasons in zip("AB", pair.without, left_out, strict=True):
+        if without:
+            why = [f" ({short(one, LONGEST)})" for one in reasons if one.startswith("images: ")]
+            words.append(f"{letter} holds no values of single images{''.join(why[:1])}")
+    words += [f"{pair.images:,} test images"] * (pair.images > 0)
+    if (one := pair.interval) is not None:
+        has_interval = np.isfinite(one.low[0])
+        made = f"{100 * one.level:g} % interval by {one.method}"
+        words.append(made if has_interval else f"no interval{one.method.removeprefix('none')}")
+    return "; ".join(words)
+
+
+def _agreement_lines(made: SideBySide) -> list[str]:
+    count = len(made.rows)
+    lines = []
+    for one in made.found:
+        value = f"{one.value:.2f}" if np.isfinite(one.value) else "none"
+        ends = f" [{one.low:.2f}, {one.high:.2f}]" if np.isfinite(one.low) else ""
+        how = f"95 % interval by {one.method}" if ends else one.method.removeprefix("none: ")
+        lines.append(f"{one.name}'s rank correlation of the {count} variants in both: {value}{ends}; {how}")
+    return lines
+
+
+def _note_lines(made: SideBySide) -> list[str]:
+    """How A - B was made, of all variants of which this is the same."""
+    notes: dict[str, list[str]] = {}
+    for row in made.rows if made.paired else ():
+        notes.setdefault(row[PAIRED[-1]], []).append(row["variant"])
+    return [f"A − B{f' of {names_of(of)}' * (len(notes) > 1)}: {note}" for note, of in notes.items()]
+
+
+def _cells(made: SideBySide) -> list[list[str]]:
+    """Variant, scores and A - B; then how each side orders the variants."""
+    label, order = short(metric_of(made.metric).label, LONGEST), ("Δ baseline", "rank")
+    head = ["Variant", f"A: {label}", f"B: {label}"] + ["A − B"] * made.paired
+    cells = [head + [f"{letter}: {what}" for letter in "AB" for what in order]]
+    for row in made.rows:
+        scores = [f"{percent(row[f'{s}_score'])} {span(row[f'{s}_low'], row[f'{s}_high'])}".rstrip() for s in "ab"]
+        of = [_signed(row, *PAIRED[:3])] * made.paired
+        for side in "ab":
+            of += [_signed(row, *(f"{side}_{key}" for key in SIDE[3:6])), f"{row[f'{side}_rank']:g}"]
+        cells.append([short(row["variant"], LONGEST), *scores, *of])
+    return cells
+
+
+def _signed(row: Mapping[str, Any], value: str, low: str, high: str) -> str:
+    return f"{signed(row[value])} {span(row[low], row[high], sign=True)}".rstrip()
+
+
+def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+    """A table for a terminal; where that is too narrow, the first cell of a row stands above the others."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rows = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
+    for gap in (2, 1):
+        if sum(widths) + gap * (len(widths) - 1) <= WIDTH:
+            return [(" " * gap).join(row).rstrip() for row in rows]
+    return [part for first, *rest in rows for part in (first.rstrip(), f"  {'  '.join(rest)}".rstrip())]
+
+
+def text(made: SideBySide) -> str:
+    """For a terminal of :data:`WIDTH` columns."""
+    cells, split = _cells(made), 3 + made.paired
+    scores, orders = [row[:split] for row in cells], [[row[0], *row[split:]] for row in cells]
+    said, notes, agreements = (map(_wrap, lines) for lines in (made.lines, _note_lines(made), _agreement_lines(made)))
+    return "\n".join([*said, "", *_table(scores), *notes, "", *_table(orders), *agreements])
+
+
+def _wrap(line: str) -> str:
+    return fill(line, WIDTH, subsequent_indent=" " * (12 if line.startswith(" ") else 3), break_on_hyphens=False)
+
+
+def markdown_text(made: SideBySide) -> str:
+    """As Markdown."""
+    rows = [f"| {' | '.join(map(markdown, row))} |" for row in _cells(made)]
+    rows.insert(1, "|" + " --- |" * (rows[0].count("|") - 1))
+    said = [f"{markdown(line)}  " for line in (*made.lines, *_note_lines(made), *_agreement_lines(made))]
+    return "\n".join([f"# {markdown(' beside '.join(made.names))}", "", *said, "", *rows]) + "\n"
+
+
+def csv_text(made: SideBySide) -> str:
+    """As CSV: a row per variant, fractions with all digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in made.rows:
+        cells = {key: clean(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
+        writer.writerow(
+            {key: "" if isinstance(cell, float) and np.isnan(cell) else cell for key, cell in cells.items()}
+        )
+    return text.getvalue()
