@@ -12,7 +12,7 @@ from typing import Any
 from fne.utils.errors import UserError
 from fne.utils.files import SCHEMAS, read_json, require_schema, sha256_file, write_text
 
-FOLDER = Path("resources", ".digests")
+FOLDER = Path(".fne")
 """Where a project keeps what was worked out."""
 YOUNG = 2.0
 """Seconds within which a file may change again without another time: what is that young is not remembered."""
