@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,18 +15,19 @@ from fne.utils.files import DAMAGED, atomic_path, sha256_file
 
 NAME = "pictures.npz"
 """In a prepared folder: per picture what distinguishes its file from another, and the SHA-256 of its content."""
+MISSING = [-1, -1, -1, -1]
 AGAIN = "run `fne prepare` again, or bring the pictures back"
 
 
 def stamps(root: Path, names: Sequence[str | Path]) -> np.ndarray:
     """int64 (n, 4): size, times and inode of each file, -1 where it is missing."""
-    rows = np.full((len(names), 4), -1, np.int64)
-    for row, name in enumerate(names):
+    rows, place = [], str(root)
+    for name in names:
         try:
-            rows[row] = stamp(root / name)
+            rows.append(stamp(os.path.join(place, name)))  # not pathlib, which takes longer than the system does
         except OSError:
-            continue
-    return rows
+            rows.append(MISSING)
+    return np.array(rows, np.int64).reshape(-1, 4)
 
 
 def write(file: Path, found: np.ndarray, digests: Sequence[bytes]) -> None:

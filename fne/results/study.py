@@ -200,8 +200,8 @@ class StudyResults:
     @cached_property
     def manifest(self) -> Manifest | None:
         """The prepared data, or ``None`` where only results are at hand."""
-        folder = self.root / paths.data_folder(self.definition)
-        return Manifest.load(folder) if (folder / "manifest.json").is_file() else None
+        folder = paths.prepared(self.definition, self.root)
+        return Manifest.load(folder) if folder else None
 
     def picks(self, variant: str) -> pd.DataFrame:
         """The negatives that a variant picked in training, as many as were kept; :data:`fne.training.picks.COLUMNS`.

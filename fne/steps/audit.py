@@ -42,7 +42,7 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table, by its name."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     view, truth = _judged(study, root)
-    ids = _candidates(root / paths.data_folder(study))
+    ids = _candidates(paths.prepared(study, root))
     items = {direction: len(names) for direction, names in ids.items()}
     shared = shared_epochs(study)
     keys: dict[str, Keyed] = {}
@@ -86,20 +86,20 @@ def _check_items(picks: pd.DataFrame, items: dict[str, int], folder: Path) -> No
                             allowed=f"below {items[direction]}", hint=hint)  # fmt: skip
 
 
-def _candidates(data: Path) -> dict[str, list[str]]:
+def _candidates(data: Path | None) -> dict[str, list[str]]:
     """Ids of the candidates of each direction in the training split; empty where the prepared data are not at hand."""
-    if not (data / "manifest.json").is_file():
+    if data is None:
         return {}
-    view = Manifest.open(data).split("train")
+    view = Manifest.load(data).split("train")
     return {"i2t": view.caption_ids, "t2i": view.image_ids}
 
 
 def _judged(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:
     """The test split as it is ranked and what people judged of it, where anybody did."""
-    data = root / paths.data_folder(study)
-    if not (data / "manifest.json").is_file():
+    data = paths.prepared(study, root)
+    if data is None:
         return None, None
-    manifest = Manifest.open(data)
+    manifest = Manifest.load(data)
     if not paths.ratings_files(study) and manifest.truth_files["test"]["kind"] != "judged":
         return None, None
     view, truth, _ = first_captions(manifest.dataset, manifest.split("test"), manifest.truth("test"))

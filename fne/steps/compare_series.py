@@ -201,8 +201,8 @@ def _columns(one: Layout, scores: Mapping[Key, list[Key]]) -> np.ndarray:
 
 
 def _manifest(study: Study, root: Path) -> Manifest | None:
-    folder = root / paths.data_folder(study)
-    return Manifest.open(folder) if (folder / "manifest.json").is_file() else None
+    folder = paths.prepared(study, root)
+    return Manifest.load(folder) if folder else None
 
 
 def _world(manifest: Manifest | None) -> Iterator[dict[str, Any]]:

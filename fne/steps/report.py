@@ -73,7 +73,8 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
     yield from (study.folder / name for name in TABLES)
     yield study.folder / "protocols.json"
     yield study.root / paths.test_accesses(study.definition)
-    yield study.root / paths.manifest(study.definition)
+    if data := paths.prepared(study.definition, study.root):
+        yield data / "manifest.json"
     if study.definition.tuned is not None:
         yield study.root / paths.tuned(study.definition)
     if study.definition.published is not None:

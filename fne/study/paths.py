@@ -18,6 +18,7 @@ from fne.study.pair import GRID, Recipe, folder
 from fne.study.problems import Problems
 from fne.study.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.validate import canonical, how_to_give, is_path
+from fne.utils.errors import UserError
 from fne.utils.files import sha256_text
 
 MODALITIES = ("image", "text")
@@ -49,6 +50,15 @@ def _once(study: Study, key: str, make: Callable[[], str]) -> str:
 def data_folder(study: Study) -> Path:
     """Prepared data: manifest, truth, pictures (of scenes) and features."""
     return Path("resources") / data_id(study)
+
+
+def prepared(study: Study, root: Path) -> Path | None:
+    """The folder of the prepared data; None where they, or the corpus that names them, are not on this machine."""
+    try:
+        folder = root / data_folder(study)
+    except UserError:
+        return None
+    return folder if (folder / "manifest.json").is_file() else None
 
 
 def check_given(study: Study) -> None:

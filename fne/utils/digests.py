@@ -66,7 +66,7 @@ class Remembered:
         self._changed = False
 
 
-def stamp(path: Path) -> list[int]:
+def stamp(path: str | Path) -> list[int]:
     """What tells a file from one that took its place: size, times of content and status in ns, inode."""
     stat = os.stat(path)
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
