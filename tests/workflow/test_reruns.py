@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.projects import given
 from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
@@ -158,12 +159,11 @@ def test_the_tie_rule_evaluates_anew_and_trains_nothing(project: Project) -> Non
 
 @pytest.fixture(scope="session")
 def finished_pairs(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose study of COCO is finished without relevance files; what a user gives are empty files."""
+    """A project whose study of COCO is finished without relevance files; what a user gives is tiny."""
     project = Project.copy_of(ROOT, tmp_path_factory.mktemp("reruns") / "pictures")
     (project.folder / "ablations/studies/pairs.yaml").write_text(PAIRS)
-    for name in ("pictures", "vit", "bert", "files"):
-        (project.folder / name).mkdir()
-    (project.folder / "dataset_coco.json").touch()
+    given(project.folder / "given")
+    (project.folder / "files").mkdir()
     for name in RELEVANCE_FILES:
         (project.folder / "files" / name).write_text("{}")
     project.finish(*COCO)
@@ -173,53 +173,52 @@ def finished_pairs(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def pictures(finished_pairs: Project, tmp_path: Path) -> Project:
     project = Project.copy_of(finished_pairs.folder, tmp_path / "pairs", made=True)
-    for name in ("pictures", "vit", "bert", "files"):
+    for name in ("given", "files"):
         shutil.copytree(finished_pairs.folder / name, project.folder / name)
-    shutil.copy2(finished_pairs.folder / "dataset_coco.json", project.folder)
     return project
 
 
 PAIRS = STUDY.replace("data: {dataset: scenes, train: 40, val: 20, test: 20}", "data: {dataset: coco}")
-COCO = ("--config", "study=pairs", "images=pictures", "annotations=dataset_coco.json", "image_encoder=./vit",
-        "text_encoder=./bert")  # fmt: skip
+COCO = ("--config", "study=pairs", "images=given/images", "annotations=given/split.json",
+        "image_encoder=./given/vision", "text_encoder=./given/text")  # fmt: skip
 RELEVANCE_FILES = [
     f"{name}_{side}.json" for name in ("eccv", "cxc") for side in ("image_to_caption", "caption_to_image")
 ]
 
 
 def test_relevance_files_rank_anew_and_train_nothing(pictures: Project) -> None:
-    given = (*COCO, "eccv=files")
+    asked = (*COCO, "eccv=files")
     assert pictures.planned(*COCO) == []
-    jobs = pictures.planned(*given)
+    jobs = pictures.planned(*asked)
     assert rules(jobs) == {"rank", "evaluate"} | AFTERWARDS
     assert {job.wildcards["variant"] for job in jobs if job.rule == "rank"} == {"hardest_in_batch", "fne", "infonce"}
-    pictures.finish(*given)
-    assert pictures.planned(*given) == []
-    assert rules(pictures.planned(*given, "cxc=files")) == {"rank", "evaluate"} | AFTERWARDS, "a further protocol"
+    pictures.finish(*asked)
+    assert pictures.planned(*asked) == []
+    assert rules(pictures.planned(*asked, "cxc=files")) == {"rank", "evaluate"} | AFTERWARDS, "a further protocol"
     time.sleep(1.1)  # Snakemake compares whole seconds
     (pictures.folder / "files/cxc_image_to_caption.json").write_text('{"1": [2]}')
-    assert pictures.planned(*given) == [], "a file that no protocol of the study reads"
+    assert pictures.planned(*asked) == [], "a file that no protocol of the study reads"
     (pictures.folder / "files/eccv_image_to_caption.json").write_text('{"1": [2]}')
-    assert rules(pictures.planned(*given)) == {"rank", "evaluate"} | AFTERWARDS, "other content"
+    assert rules(pictures.planned(*asked)) == {"rank", "evaluate"} | AFTERWARDS, "other content"
 
 
 def test_ratings_calibrate_and_audit_anew_and_rank_nothing(pictures: Project) -> None:
     project = pictures
     for split in ("val", "test"):
         (project.folder / f"files/sits_{split}.csv").touch()
-    given, anew = (*COCO, "sits=files"), {"calibrate", "audit", "make_tables", "make_figures", "make_report"}
-    jobs = project.planned(*given)
+    asked, anew = (*COCO, "sits=files"), {"calibrate", "audit", "make_tables", "make_figures", "make_report"}
+    jobs = project.planned(*asked)
     assert rules(jobs) == anew
     assert [job.wildcards["variant"] for job in jobs if job.rule == "calibrate"] == ["fne"]
-    project.finish(*given)
-    assert project.planned(*given) == []
-    assert rules(project.planned(*given, "set={audit.sits_match: 4.0}")) == anew, "another score of a match"
+    project.finish(*asked)
+    assert project.planned(*asked) == []
+    assert rules(project.planned(*asked, "set={audit.sits_match: 4.0}")) == anew, "another score of a match"
     assert rules(project.planned(*COCO)) == anew, "no ratings any more"
     time.sleep(1.1)  # Snakemake compares whole seconds
     (project.folder / "files/sits_val.csv").write_text("other")
-    assert rules(project.planned(*given)) == anew, "other content"
+    assert rules(project.planned(*asked)) == anew, "other content"
     (project.folder / "files/sits_val.csv").unlink()
-    done = project.snakemake(*given, "--dry-run")
+    done = project.snakemake(*asked, "--dry-run")
     told = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in told and "sits_val.csv: audit.sits: no such file" in told, told
 
