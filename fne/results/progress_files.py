@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 from fne.results.current import trained_alike
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
+from fne.utils.errors import UserError
+from fne.utils.files import read_csv
 
 PROGRESS = "progress.json"
 """What a training job tells about itself, beside its checkpoint in ``scratch/``."""
@@ -165,12 +168,12 @@ def _json(file: Path) -> dict[str, Any] | None:
 def _rows(file: Path) -> list[dict[str, Any]]:
     """Rows of a ``curves.csv`` with the columns that are looked at, as numbers."""
     try:
-        with open(file, encoding="utf-8", newline="") as handle:
-            rows = [
-                {key: value if key == "phase" else _number(value) for key, value in row.items()}
-                for row in csv.DictReader(handle)
-            ]
-    except (OSError, ValueError, TypeError, csv.Error):
+        text = io.StringIO(read_csv(file, "").decode(), newline="")
+        rows = [
+            {key: value if key == "phase" else _number(value) for key, value in row.items()}
+            for row in csv.DictReader(text)
+        ]
+    except (UserError, OSError, ValueError, TypeError, csv.Error):
         return []
     return rows if _are_rows(rows) else []
 

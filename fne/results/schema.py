@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.protocols import METRICS
-from fne.utils.errors import bad_input
-from fne.utils.files import write_csv
+from fne.utils.files import read_csv, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -408,14 +408,35 @@ def write_table(folder: Path, name: str, rows: Iterable[Mapping[str, Any]], *fac
     write_csv(folder / f"{name}.csv", rows, header(name, *factors))
 
 
+def verb_of(name: str) -> str:
+    """The verb that writes a table into the folder of a study or series."""
+    if name.startswith(("audit_", "calibration")):
+        return "audit"
+    named = {**dict.fromkeys(("runs", "missing", "curves", "audit", "cost"), "aggregate"), "verify": "verify"}
+    return named.get(name, "compare")
+
+
+def table_bytes(path: Path) -> bytes:
+    """Content of a CSV file in the folder of a study or series, compared with its digest.
+
+    Raises:
+        UserError: As :func:`fne.utils.files.read_csv`.
+    """
+    return read_csv(path, f"run `fne {verb_of(path.stem)} --study {path.parent.name}` again")
+
+
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV file of the harness: words stay words (also ``none``), empty cells are NaN."""
+    """Read a CSV file of a study or series: words stay words (also ``none``), empty cells are NaN.
+
+    Raises:
+        UserError: As :func:`fne.utils.files.read_csv`.
+    """
     import pandas as pd
 
-    if not path.is_file():
-        raise bad_input("no such file", file=path, hint="an earlier step of the study did not finish")
-    columns = pd.read_csv(path, nrows=0).columns
+    content = table_bytes(path)
+    columns = pd.read_csv(io.BytesIO(content), nrows=0).columns
     known = TABLES[path.stem][1]
     types = {name: "string" for name in columns if name in known and known[name].kind == "text"}
-    frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={name: [""] for name in columns})
+    empty = {name: [""] for name in columns}
+    frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty)
     return frame.astype({name: object for name in types})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,21 +15,21 @@ from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study
 from fne.utils.errors import bad_input
-from fne.utils.files import write_csv, write_json
+from fne.utils.files import read_csv, write_csv, write_json
 
 
 def run(study: Study, root: Path) -> None:
     """Write ``{runs,missing,curves,audit,cost}.csv`` and ``protocols.json`` of a study.
 
     Raises:
-        UserError: As :func:`fne.results.collect.collect`; or a job's tables have other columns than the rest.
+        UserError: As :func:`fne.results.collect.collect`; or a job's table is cut, or has other columns than others.
     """
     collected = collect(study, root)
     folder = root / paths.results_folder(study)
     write_table(folder, "runs", _runs(study, collected))
     write_table(folder, "missing", collected.missing)
     for name in ("curves.csv", "audit.csv"):
-        _concatenate(collected, name, folder / name)
+        _concatenate(study.name, collected, name, folder / name)
     write_table(folder, "cost", _cost(study, collected))
     write_json(folder / "protocols.json", dict(collected.fingerprints))
     if collected.missing:
@@ -51,19 +52,19 @@ def _runs(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _concatenate(collected: Collected, name: str, target: Path) -> None:
+def _concatenate(study: str, collected: Collected, name: str, target: Path) -> None:
     """One table of all jobs' tables of that name, the variant in front; cells stay as they were written."""
     columns: list[str] = []
     rows: list[dict[str, Any]] = []
     for job in collected.jobs:
-        with open(job.folder / name, encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle)
-            found = list(reader.fieldnames or [])
-            columns = columns or found
-            if found != columns:
-                raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found),
-                                allowed=", ".join(columns), hint="train all variants with one version")  # fmt: skip
-            rows += [{"variant": job.variant, **row} for row in reader]
+        hint = f"train it again: fne train --study {study} --variant {job.variant} --block {job.block}"
+        reader = csv.DictReader(io.StringIO(read_csv(job.folder / name, hint).decode(), newline=""))
+        found = list(reader.fieldnames or [])
+        columns = columns or found
+        if found != columns:
+            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found),
+                            allowed=", ".join(columns), hint="train all variants with one version")  # fmt: skip
+        rows += [{"variant": job.variant, **row} for row in reader]
     write_csv(target, rows, ["variant", *columns])
 
 

@@ -13,7 +13,7 @@ from fne.report.tables.configs import tuning
 from fne.results.bundle import FORMATS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
-from fne.results.schema import TABLES
+from fne.results.schema import TABLES, table_bytes
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
@@ -127,9 +127,7 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table(file: Path, name: str) -> Table:
     """A CSV file of the results."""
-    if not file.is_file():
-        raise bad_input("no such file", file=file, hint="an earlier step of the study did not finish")
-    return read_csv(file.read_bytes(), TABLES[name][1])
+    return read_csv(table_bytes(file), TABLES[name][1])
 
 
 def _images(study: StudyResults) -> dict[str, list[Any]]:

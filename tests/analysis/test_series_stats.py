@@ -58,10 +58,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
                 for place, name in enumerate(member.variants) for seed in member.seeds for d in ("i2t", "t2i")
                 for epoch in range(16)
             ]  # fmt: skip
-            with open(root / "results" / member.name / "audit.csv", "w", newline="") as handle:
-                writer = csv.DictWriter(handle, ["variant", *AUDIT])
-                writer.writeheader()
-                writer.writerows(rows)
+            write_csv(root / "results" / member.name / "audit.csv", rows, ["variant", *AUDIT])
     compare_series.run(made, root, resamples=RESAMPLES)
     return made, root
 

@@ -17,6 +17,7 @@ from fne.protocols import fingerprint_id
 from fne.results.schema import header
 from fne.steps import aggregate, compare
 from fne.utils.errors import UserError
+from fne.utils.files import write_csv
 from tests.analysis import stats_study as studies
 
 
@@ -186,7 +187,7 @@ def test_tables_of_the_jobs_are_concatenated(made, tmp_path: Path) -> None:
     values = ["smoke", made.variants[0], "0-1", "2", "3.5", "21", "0.1", "500.0", "cpu", "1"]
     assert list(cost[0].values()) == values
     job = folder / "fne/4/curves.csv"
-    job.write_text("seed,epoch\n4,0\n")
+    write_csv(job, [{"seed": 4, "epoch": 0}], ["seed", "epoch"])
     with pytest.raises(UserError, match="other columns"):
         aggregate.run(made, tmp_path)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fne.utils.files import DIGESTS
 from tests.snakemake_project import ROOT, Project
 
 STUDIES = (["smoke"], ["--config", "study=paper", "variants=hardest_in_batch,fne", "seeds=0-1"])
@@ -72,7 +73,8 @@ def main(commit: str) -> None:
         made = [side / name for side in (there, here) for name in ("results", "resources")]
         found = [(folder.parent, path) for folder in made for path in folder.rglob("*")]
         kinds = (".safetensors", ".npz", ".json", ".csv", ".bin")
-        files = sorted({path.relative_to(side) for side, path in found if path.suffix in kinds and path.is_file()})
+        files = sorted({path.relative_to(side) for side, path in found if path.suffix in kinds and path.is_file()
+                        and path.name != DIGESTS})  # fmt: skip
         differs = [file for file in files if not equal(there / file, here / file)]
         for file in differs:
             print(f"differs: {file}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Callable
@@ -22,24 +21,12 @@ from fne.study.api import Study
 from fne.utils.text import clean
 from tests.report.conftest import Made, build
 from tests.report.synthetic import PAPER, write_study
+from tests.tables import edit
 
 BEST, BASE = "fne_abstract", "hardest_in_batch"
 FAKES = tuple(fake for fake in PAPER if fake.id in (BEST, BASE, "fne", "infonce"))
 TABLES = ("runs", "intervals", "contrasts")
 ENDS = ("low", "high", "sd_seeds")
-
-
-def edit(folder: Path, name: str, change: Callable[[dict[str, str]], bool | None]) -> None:
-    """Change the rows of a table; a row for which False is returned goes."""
-    file = folder / f"{name}.csv"
-    with open(file, encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    names = list(rows[0])
-    rows = [row for row in rows if change(row) is not False]
-    with open(file, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, names)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def spoil(folder: Path, variant: str, seeds: tuple[int, ...]) -> None:
@@ -51,17 +38,17 @@ def spoil(folder: Path, variant: str, seeds: tuple[int, ...]) -> None:
         if row["variant"] == variant and ("seed" not in row or int(row["seed"]) in seeds):
             row.update(dict.fromkeys(numbers[name], ""))
 
-    edit(folder, "runs", lambda row: blank("runs", row))
+    edit(folder / "runs.csv", lambda row: blank("runs", row))
     if len(seeds) == 3:  # of fewer the means are of what is left
         for name in ("intervals", "contrasts"):
-            edit(folder, name, lambda row, name=name: blank(name, row))
+            edit(folder / f"{name}.csv", lambda row, name=name: blank(name, row))
 
     def fall(row: dict[str, str]) -> None:
         if row["variant"] == variant and int(row["seed"]) in seeds and int(row["epoch"]) > 5:
             kept = ("variant", "seed", "epoch", "step", "phase")
             row.update({key: "" for key in row if key not in kept} | {"collapsed": "1"})
 
-    edit(folder, "curves", fall)
+    edit(folder / "curves.csv", fall)
     file = folder / variant / "0-4" / "queries.test.npz"
     file = file if file.is_file() else next((folder / variant).glob("*/queries.test.npz"))
     with np.load(file) as stored:
@@ -136,7 +123,7 @@ def test_a_baseline_whose_every_run_collapsed_leaves_scores_without_differences(
     def change(folder: Path, study: Study) -> None:
         spoil(folder, BASE, (0, 1, 2))
         blank = dict.fromkeys(("difference", "low", "high", "p_query", "p_query_holm", "p_seed"), "")
-        edit(folder, "contrasts", lambda row: row.update(blank))
+        edit(folder / "contrasts.csv", lambda row: row.update(blank))
 
     study = made(tmp_path, change).results
     assert {cells(study, variant)["Δ baseline"] for variant in (BEST, "fne", "infonce")} == {"—"}
@@ -151,7 +138,7 @@ def test_a_protocol_that_one_variant_lacks_is_said(tmp_path: Path, clean_run: Ma
             return row["protocol"] != "truth" or variant not in (row["variant"], row.get("baseline"))
 
         for name in TABLES:
-            edit(folder, name, kept)
+            edit(folder / f"{name}.csv", kept)
         file = next((folder / variant).glob("*/queries.test.npz"))
         with np.load(file) as stored:
             arrays = {name: stored[name] for name in stored.files if not name.startswith("truth/")}
@@ -168,7 +155,7 @@ def test_a_protocol_that_one_variant_lacks_is_said(tmp_path: Path, clean_run: Ma
 def test_a_primary_metric_that_one_variant_lacks_is_said(tmp_path: Path) -> None:
     def change(folder: Path, _: Study) -> None:
         for name in TABLES:
-            edit(folder, name, lambda row: not (row["variant"] == BEST and row["metric"] == "rsum"))
+            edit(folder / f"{name}.csv", lambda row: not (row["variant"] == BEST and row["metric"] == "rsum"))
 
     study = made(tmp_path, change).results
     row = cells(study, BEST)
@@ -179,9 +166,9 @@ def test_a_primary_metric_that_one_variant_lacks_is_said(tmp_path: Path) -> None
 def test_one_seed_gives_means_without_intervals_and_no_verdict(tmp_path: Path) -> None:
     def change(folder: Path, _: Study) -> None:  # as `compare` writes them of one seed
         empty = dict.fromkeys(ENDS, "") | {"method": "none: 1 seed cannot show how much a mean varies"}
-        edit(folder, "intervals", lambda row, empty=empty: row.update(empty))
+        edit(folder / "intervals.csv", lambda row, empty=empty: row.update(empty))
         empty = {"low": "", "high": "", "p_seed": "1.0", "p_seed_floor": "1.0"}
-        edit(folder, "contrasts", lambda row, empty=empty: row.update(empty))
+        edit(folder / "contrasts.csv", lambda row, empty=empty: row.update(empty))
 
     odd = made(tmp_path, change, seeds=(3,))
     study = odd.results

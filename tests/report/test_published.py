@@ -26,6 +26,7 @@ from fne.study.yaml_file import read_mapping
 from fne.utils.files import read_json, sha256_file, write_json
 from tests.report.conftest import Made, build
 from tests.report.synthetic import HOSTILE, PAPER, study_of, write_study
+from tests.tables import edit
 
 SIX = [(side, metric) for side in ("i2t", "t2i") for metric in ("r1", "r5", "r10")]
 SEVEN = [*SIX, ("both", "rsum")]
@@ -62,7 +63,7 @@ def write(folder: Path, study: object, **options: object) -> object:
     study = replace(study, regime="finetune", data={**study.data, "dataset": "flickr30k"}, configs=configs)
     write_study(folder, fakes=options.pop("fakes", SMALL), study=study, **options)
     runs, protocols = (folder / "results" / study.name / name for name in ("runs.csv", "protocols.json"))
-    runs.write_text(runs.read_text("utf-8").replace(",head,", ",finetune,"), "utf-8")
+    edit(runs, lambda row: row.update(regime="finetune"))
     facts = read_json(protocols)
     facts["own"] |= {"name": "flickr30k_1k", "dataset": "flickr30k"}
     write_json(protocols, facts)
@@ -204,14 +205,12 @@ def test_what_an_encoder_is_called_holds_for_its_checkpoint_and_size_only(
 
 def test_few_seeds_and_no_seeds_decide_nothing(tmp_path: Path) -> None:
     study = write(tmp_path, study_of("paper", SMALL, (0, 1), "hardest_in_batch"))
-    frame = tmp_path / "results/paper/intervals.csv"
-    with open(frame, encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    with open(frame, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        kept = [row | {"low": "", "high": ""} for row in rows if row["variant"] != "infonce"]
-        writer.writerows(kept)
+
+    def change(row: dict[str, str]) -> bool:
+        row.update(low="", high="")
+        return row["variant"] != "infonce"
+
+    edit(tmp_path / "results/paper/intervals.csv", change)
     wanted = replace(against(entry(), rsum=600.0), entries={"fne": (entry(),), "infonce": (entry(),)})
     made = results(study, tmp_path, published=wanted)
     few, none = comparisons(made, wanted)

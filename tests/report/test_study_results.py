@@ -15,8 +15,10 @@ from fne.report.figures.variant_styles import looks_of
 from fne.report.notebook import load
 from fne.results.study import find_root, read_table
 from fne.utils.errors import UserError
+from fne.utils.files import write_csv
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import write_study
+from tests.tables import edit
 
 MODULES = ("fne.results.study", "fne.steps.report", "fne.report.tables.registry", "fne.report.figures.registry")
 
@@ -47,7 +49,7 @@ def test_errors_name_what_is_wrong(paper: Made, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="ablations/studies"):
         find_root()
-    with pytest.raises(UserError, match="an earlier step"):
+    with pytest.raises(UserError, match="no such file"):
         read_table(tmp_path / "none.csv")
 
 
@@ -96,14 +98,8 @@ def test_a_part_of_a_study_holds_nothing_of_the_others(paper: Made) -> None:
 
 def test_nan_in_a_run_is_no_value(tmp_path: Path) -> None:
     study = write_study(tmp_path, fakes=SMALL[:2], seeds=(0, 1), resources=False)
-    file = tmp_path / "results/paper/runs.csv"
-    rows = list(csv.DictReader(file.read_text("utf-8").splitlines()))
-    row = next(row for row in rows if row["split"] == "test" and row["metric"] == "rsum" and row["variant"] == "fne")
-    row["value"] = ""
-    with open(file, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    key = {"split": "test", "metric": "rsum", "variant": "fne", "seed": "0"}
+    edit(tmp_path / "results/paper/runs.csv", lambda row: row.update(value="") if key.items() <= row.items() else None)
     assert list(load(study, tmp_path).values("fne")) == [1]
 
 
@@ -119,7 +115,7 @@ def test_runs_of_another_config_are_left_out(tmp_path: Path) -> None:
 
 
 def test_words_that_look_like_nothing_stay_words(tmp_path: Path) -> None:
-    (tmp_path / "runs.csv").write_text("variant,value\nnone,1\nNA,\n", "utf-8")
+    write_csv(tmp_path / "runs.csv", [{"variant": "none", "value": 1}, {"variant": "NA"}], ["variant", "value"])
     frame = read_table(tmp_path / "runs.csv")
     assert list(frame["variant"]) == ["none", "NA"] and np.isnan(frame["value"][1])
 

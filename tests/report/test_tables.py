@@ -18,6 +18,7 @@ from fne.utils.errors import UserError
 from tests.report import synthetic
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import HOSTILE, Fake, study_of, write_study
+from tests.tables import edit
 
 
 def file_rows(made: Made, name: str) -> list[dict[str, str]]:
@@ -181,14 +182,9 @@ def test_many_seeds_get_stars(tmp_path: Path) -> None:
 )
 def test_numbers_that_cannot_be_compared_are_refused(tmp_path: Path, column: str, value: str) -> None:
     study = write_study(tmp_path, fakes=SMALL[:2], seeds=(0, 1), resources=False)
-    file = tmp_path / "results/paper/runs.csv"
-    with open(file, encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    next(row for row in rows if row["split"] == "test" and row["protocol"] == "own")[column] = value
-    with open(file, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    key = {"split": "test", "protocol": "own", "metric": "r1", "direction": "i2t", "variant": "fne", "seed": "0"}
+    change = {column: value}
+    edit(tmp_path / "results/paper/runs.csv", lambda row: row.update(change) if key.items() <= row.items() else None)
     with pytest.raises(UserError, match=f"several {column}s.*{value}"):
         tables.run(study, tmp_path)
 

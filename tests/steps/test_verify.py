@@ -25,8 +25,8 @@ from fne.steps import audit
 from fne.steps.report import record
 from fne.study.api import load_study, parse_set, resolve
 from fne.utils.errors import UserError
-from fne.utils.files import write_csv
 from tests.report.synthetic import PAPER, SOURCES, Fake, write_study
+from tests.tables import edit as edit_table
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("hardest_in_batch", "fne", "infonce", "random")
@@ -204,8 +204,7 @@ def test_a_wrong_learning_rate_is_flagged_with_its_digests_and_without(project: 
     edit(project, blank)
     edit_runs(project, lambda run: run.update(digest="", fingerprints={}))
     runs = project / "results/four/runs.csv"
-    rows = list(csv.DictReader(runs.open(newline="")))
-    write_csv(runs, [row | {"digest": ""} for row in rows], list(rows[0]))
+    edit_table(runs, lambda row: row.update(digest=""))
     blanked, rows = verify(project, *LEARNING_RATE)
     assert {key: row["verdict"] for key, row in rows.items()} == verdicts
     assert blanked["verdict"] == NOT_REPRODUCED and blanked["differs"] == {}

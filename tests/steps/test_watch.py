@@ -19,6 +19,7 @@ from fne.steps import watch as watching
 from fne.study import paths
 from fne.study.api import load_study, resolve
 from fne.utils.files import write_csv, write_json
+from tests.tables import sign
 from tests.training import project
 
 NOW = 1_000_000.0
@@ -109,11 +110,20 @@ def test_curves_that_are_missing_leave_a_finished_run_finished(files) -> None:
     assert run.state == DONE and run.scores == [] and not run.collapsed
 
 
+def test_curves_that_are_cut_count_as_absent(files) -> None:
+    folder = files.done(files.study.variants[0], "0-1", [row(0, epoch, 1.0) for epoch in range(3)])
+    assert len(files.look()[files.study.variants[0], 0].curve) == 3
+    lines = (folder / "curves.csv").read_text().splitlines(keepends=True)
+    (folder / "curves.csv").write_text("".join(lines[:-1]))
+    assert files.look()[files.study.variants[0], 0].curve == ()
+
+
 @pytest.mark.parametrize("table", ["", "seed,epoch\n0,0\n", "seed,epoch,step,seconds\n0,0,1,2,3\n", "a\nb\n"])
 def test_curves_and_records_of_another_shape_stop_nobody_from_watching(files, table) -> None:
     first, second, _ = files.study.variants
     folder = files.done(first, "0-1", [row(0, 0, 1.0)])
     (folder / "curves.csv").write_text(table)
+    sign(folder / "curves.csv")
     other = files.done(second, "0-1", [row(0, 0, 1.0)])
     write_json(other / "run.json", {"config": {"encoders": None}, "cost": None})
     found = files.look()

@@ -42,7 +42,8 @@ def finished(world) -> Path:
 
 def test_a_job_writes_everything_and_leaves_no_checkpoint(world, finished) -> None:
     root, study = world
-    names = {"weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json"}
+    names = {"weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "digests.json",
+             "run.json"}  # fmt: skip
     assert {path.name for path in finished.iterdir()} == names
     assert not (root / paths.scratch_folder(study, "fne", "0-1")).exists()
     record = read_json(finished / "run.json")

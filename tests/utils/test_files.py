@@ -141,6 +141,63 @@ def test_csv_keeps_every_digit_and_quotes(tmp_path: Path) -> None:
     assert (tmp_path / "empty.csv").read_text() == "a,b\n"
 
 
+def test_a_folders_tables_have_their_rows_and_hashes_beside_them_in_any_order(tmp_path: Path) -> None:
+    for folder, names in (("a", ("y", "x", "x")), ("b", ("x", "y"))):
+        for name in names:
+            files.write_csv(tmp_path / folder / f"{name}.csv", [{"a": name}, {"a": 2}], ["a"])
+        assert left_in(tmp_path / folder) == ["digests.json", "x.csv", "y.csv"]
+    assert (tmp_path / "a/digests.json").read_bytes() == (tmp_path / "b/digests.json").read_bytes()
+    content = files.read_csv(tmp_path / "a/x.csv", "")
+    assert content == (tmp_path / "a/x.csv").read_bytes() == b"a\nx\n2\n"
+    known = files.read_json(tmp_path / "a/digests.json")
+    assert list(known["files"]) == ["x.csv", "y.csv"]
+    assert known["files"]["x.csv"] == {"rows": 2, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_a_table_that_is_gone_loses_its_entry_and_a_replaced_one_has_its_own(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        files.write_csv(tmp_path / f"{name}.csv", [{"a": 1}], ["a"])
+    (tmp_path / "x.csv").unlink()
+    files.write_csv(tmp_path / "y.csv", [], ["a"])
+    assert {name: entry["rows"] for name, entry in files.read_json(tmp_path / "digests.json")["files"].items()} == {
+        "y.csv": 0
+    }
+    with pytest.raises(UserError, match="x.csv: no such file; make it"):
+        files.read_csv(tmp_path / "x.csv", "make it")
+
+
+WRITER = (
+    "import sys\nfrom fne.utils.files import write_csv\n"
+    "for number in range(40):\n    write_csv(f'{sys.argv[1]}/{sys.argv[2]}-{number}.csv', [{'a': number}], ['a'])\n"
+)
+
+
+def test_writers_side_by_side_lose_no_entry(tmp_path: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), name]) for name in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    names = [f"{name}-{number}.csv" for name in "abc" for number in range(40)]
+    assert left_in(tmp_path) == sorted([*names, "digests.json"])
+    for name in names:
+        files.read_csv(tmp_path / name, "")
+
+
+def test_a_killed_writer_of_tables_holds_up_nobody(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom fne.utils import files\n"
+        "with files._locked(Path(sys.argv[1])):\n    print('ready', flush=True)\n    time.sleep(60)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
+    other = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), "a"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.wait(3)
+    assert left_in(tmp_path) == [".digests.json.lock"], "it waits"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    assert other.wait(60) == 0 and len(left_in(tmp_path)) == 41
+
+
 def test_csv_refuses_other_columns(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         files.write_csv(tmp_path / "a.csv", [{"a": 1, "c": 2}], ["a"])

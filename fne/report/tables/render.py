@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fne.report.tables.cells import Cell, Column, Table
-from fne.utils.files import write_csv, write_text
+from fne.utils.files import as_csv, write_text
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem;color-scheme:light dark}"
@@ -163,7 +163,7 @@ def save(table: Table, folder: Path) -> list[Path]:
     for path, text in zip(paths, (to_html_document(table), to_markdown(table), to_latex(table)), strict=False):
         write_text(path, text)
     columns = list(dict.fromkeys(key for record in table.records for key in record))
-    write_csv(paths[3], table.records, columns or [column.name for column in table.columns])
+    write_text(paths[3], as_csv(table.records, columns or [column.name for column in table.columns]))
     return paths
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -17,6 +15,7 @@ from fne.protocols import metric_of
 from fne.report.text.wording import listing, percent, runs_of, short, signed, span
 from fne.results.made_from import CONFIG, VERSIONS, Difference
 from fne.results.paired import Pair
+from fne.utils.files import as_csv
 from fne.utils.text import clean, markdown
 
 SIDE = ("score", "low", "high", "difference", "difference_low", "difference_high", "rank")
@@ -183,12 +182,7 @@ def markdown_text(made: SideBySide) -> str:
 
 def csv_text(made: SideBySide) -> str:
     """As CSV: a row per variant, fractions with all digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in made.rows:
-        cells = {key: clean(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
-        writer.writerow(
-            {key: "" if isinstance(cell, float) and np.isnan(cell) else cell for key, cell in cells.items()}
-        )
-    return text.getvalue()
+    return as_csv(
+        ({key: clean(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in made.rows),
+        COLUMNS,
+    )
