@@ -104,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     meaning = "studies (default: all), or rules: a registered name, an entry point, or module:Class"
     named = _option("names", nargs="*", metavar="NAME", help=meaning)
     named.add_argument("--variant", action="append", default=[], metavar="ID", help="the rules of a variant")
+    agreed = _option("--yes", action="store_true", help="delete what is listed")
     identity = _option("id", help="of a variant or a study")
 
     place = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -177,6 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.tune, "search on validation, the same budget for every variant", place, overrides, *machine)
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
     verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
+    verb(verbs.clean, "list data, features, encoders, runs that no study uses; --yes deletes them", agreed)
     verb(verbs.describe, "a variant beside its parent and the base, or a study", identity)
     verb(verbs.check, "check every study and variant, or the studies or rules named", named, overrides)
     verb(verbs.list_all, "all studies and variants")

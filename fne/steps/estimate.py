@@ -22,6 +22,7 @@ from fne.study.api import Study, arguments, blocks, parse_block
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import write_json
 from fne.utils.progress import Progress
+from fne.utils.text import size
 
 
 @dataclass(frozen=True)
@@ -200,17 +201,17 @@ def table(
     head += [*(["GPU memory"] if on_gpu else []), "results", "checkpoints"]
     rows = [head]
     for e in found:
-        memory = [_size(e.memory), *([_size(e.device_memory)] if on_gpu else [])]
+        memory = [size(e.memory), *([size(e.device_memory)] if on_gpu else [])]
         rows.append(
             [e.variant, f"{e.measured.phases[-1].step:.3g}", f"{e.measured.validation[1]:.3g} s", _time(max(e.jobs)),
-             str(len(e.jobs)), f"{sum(e.jobs) * share / 3600:.3g}", *memory, _size(e.disk), _size(e.scratch)]
+             str(len(e.jobs)), f"{sum(e.jobs) * share / 3600:.3g}", *memory, size(e.disk), size(e.scratch)]
         )  # fmt: skip
     jobs = [seconds for e in found for seconds in e.jobs]
     memory = [max(e.memory for e in found), *([max(e.device_memory for e in found)] if on_gpu else [])]
     scratch = sorted((e.scratch for e in found for _ in e.jobs), reverse=True)[:side_by_side]
     rows.append(
         [f"all {len(study.seeds)} seeds", "", "", _time(max(jobs)), str(len(jobs)), f"{sum(jobs) * share / 3600:.3g}",
-         *(_size(value) for value in memory), _size(sum(e.disk for e in found)), _size(sum(scratch))]
+         *(size(value) for value in memory), size(sum(e.disk for e in found)), size(sum(scratch))]
     )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [
@@ -232,11 +233,3 @@ def table(
 
 def _time(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
-
-
-def _size(count: float) -> str:
-    """Bytes as text, in units of 1000."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while count >= 999.5 and len(units) > 1:
-        count, units = count / 1000, units[1:]
-    return f"{count:.3g} {units[0]}"

@@ -276,6 +276,13 @@ def watch(arguments: argparse.Namespace) -> None:
     run(load_study(arguments, complete=False), arguments.root, once=arguments.once, tensorboard=events)
 
 
+def clean(arguments: argparse.Namespace) -> None:
+    from fne.steps.clean import run
+    from fne.utils.text import harmless
+
+    print(harmless(run(arguments.root, arguments.yes)))
+
+
 def describe(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.utils.text import harmless

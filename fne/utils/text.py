@@ -1,4 +1,4 @@
-"""Words that others wrote, made fit for one line or for a terminal."""
+"""Words that others wrote, made fit for one line or for a terminal; numbers as a person reads them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def markdown(text: str) -> str:
     for sign in "\\|*_`[]<>#":
         text = text.replace(sign, f"\\{sign}")
     return text
+
+
+def size(count: float) -> str:
+    """Bytes as text, in units of 1000."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while count >= 999.5 and len(units) > 1:
+        count, units = count / 1000, units[1:]
+    return f"{count:.3g} {units[0]}"
 
 
 def _is_control(letter: str) -> bool:

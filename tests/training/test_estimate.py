@@ -227,14 +227,6 @@ def test_hours_are_those_of_the_cores_or_of_the_gpus() -> None:
     assert f" {hours:.3g} " in gpu and "GPU-hours" in gpu and "GPU memory" in gpu and "79.9 GB" in gpu
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1234, "1.23 kB"), (5.5e9, "5.5 GB"), (2.5e15, "2.5e+03 TB")],
-)
-def test_sizes(count: float, text: str) -> None:
-    assert estimate._size(count) == text
-
-
 def test_what_must_be_run_first_is_said_before_any_work(world, tmp_path, project, load) -> None:  # noqa: F811
     root, study = world
     estimate.check_ready(study, root)  # features are there: nobody asks for the encoders that made them
