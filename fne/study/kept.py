@@ -58,7 +58,7 @@ def open_any(
     found = _load(name, added | given, added, root, complete)
     if refuse:
         for study in found.members if isinstance(found, Series) else (found,):
-            _refuse_others(study, kept.get(study.name, {}), root)
+            _refuse_others(study, kept.get(study.name), root)
     if added and tell:
         print(f"note: study {name}: {_as_made(added)}; by its file alone: {REPLACE}", file=sys.stderr)
     return found
@@ -81,18 +81,26 @@ def keep(study: Study, root: Path) -> None:
 def tell_left_out(study: Study, root: Path) -> None:
     """Name on stderr the runs that lie in the study's folder and are not in the study, and say how to include them."""
     own = {(variant, block) for variant in study.variants for block in blocks(study)}
-    found = sorted((Path(root) / paths.results_folder(study)).glob("[!.]*/[!.]*/run.json"))
-    others = [place for file in found if (place := (file.parts[-3], file.parts[-2])) not in own]
+    found = sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json"))
+    others = [place for file in found if (place := (file.parts[-3], file.parts[-2])) not in own and _seeds_of(place[1])]
     if not others:
         return
     variants = dict.fromkeys([*study.variants, *(variant for variant, _ in others)])
-    seeds = sorted({*study.seeds, *(seed for _, block in others for seed in parse_block(block))})
+    seeds = sorted({*study.seeds, *(seed for place in others for seed in _seeds_of(place[1]))})
     change = {"variants": ",".join(variants)} if len(variants) > len(study.variants) else {}
     change |= {"seeds": _text(seeds)} if len(seeds) > len(study.seeds) else {}
     hint = f"to include them: {_told(change)}" if change else "other blocks have their seeds"
     names = ", ".join("/".join(place) for place in others[:3]) + (", ..." if len(others) > 3 else "")
     what = f"runs in {paths.results_folder(study)} are left out ({len(others)})"
     print(f"note: study {study.name}: {what}: {names}; {hint}", file=sys.stderr)
+
+
+def _seeds_of(block: str) -> list[int]:
+    """The seeds of a run by its folder; none where the folder is something else, such as a copy by another name."""
+    try:
+        return parse_block(block)
+    except UserError:
+        return []
 
 
 def _read(name: str, root: Path) -> dict[str, Any] | None:
@@ -134,15 +142,20 @@ def _load(
         raise UserError(f"{error}\n(study {name}: {_as_made(added)}; by its file alone: {REPLACE})") from None
 
 
-def _refuse_others(study: Study, made_with: Mapping[str, Any], root: Path) -> None:
+def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path) -> None:
     """Refuse what would leave out, or make again, a run that a study has as it was kept.
 
     Raises:
         UserError: A line for each value that differs.
     """
-    if study.overrides == made_with:
+    if study.overrides == (made_with or {}):
         return
-    before = require_study(_load(study.name, made_with, made_with, root, complete=False))
+    try:
+        before = require_study(_load(study.name, made_with or {}, made_with or {}, root, complete=False))
+    except UserError:
+        if made_with is None:  # as its file says nothing can be made
+            return
+        raise
     made = [(variant, block) for variant in before.variants for block in blocks(before)
             if _is_current(before, variant, block, root)]  # fmt: skip
     differs = {name: (getattr(before, name), getattr(study, name)) for name in ("block", "baseline") if made}

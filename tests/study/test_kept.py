@@ -240,6 +240,16 @@ def test_paths_are_kept_and_may_change(project: Project) -> None:
         open_study("flickr8k", {"encoders.image.checkpoint": "/new/another"}, project.root)
 
 
+def test_a_study_that_nobody_can_run_as_its_file_says_binds_nobody(project: Project) -> None:
+    content = {key: value for key, value in project.read("studies/flickr8k").items() if key != "encoders"}
+    project.write("studies/flickr8k", content)
+    given = {**CORPUS, "variants": "hardest_in_batch,fne"}
+    make(project, "flickr8k", **given)
+    assert open_study("flickr8k", {}, project.root).variants == ("hardest_in_batch", "fne")
+    file_of(project, "flickr8k").unlink()
+    assert open_study("flickr8k", given | {"variants": "fne", "baseline": "fne"}, project.root).variants == ("fne",)
+
+
 def test_a_block_must_be_one_of_the_study(project: Project, calls: list, capsys: pytest.CaptureFixture) -> None:
     block = ("train", "--study", "smoke", "--root", str(project.root), "--variant", "fne", "--device", "cpu", "--block")
     for name in ("0-3", "0", "2-3"):
@@ -334,11 +344,12 @@ def test_runs_that_a_study_leaves_out_are_named(project: Project, capsys: pytest
     study = make(project)
     tell_left_out(study, project.root)
     assert capsys.readouterr().err == ""
-    hidden = project.root / "results/smoke/fne/.0-1.abc.tmp"
-    hidden.mkdir()
-    (hidden / "run.json").touch()
+    for name in (".0-1.abc.tmp", "0-1.before", "1-0"):
+        folder = project.root / "results/smoke/fne" / name
+        folder.mkdir()
+        (folder / "run.json").touch()
     tell_left_out(study, project.root)
-    assert capsys.readouterr().err == "", "what a killed job left behind is no run"
+    assert capsys.readouterr().err == "", "what a killed job left behind, and a copy by another name, are no runs"
     whole = config.load_study(
         "smoke", {"variants": "hardest_in_batch,fne,infonce,random", "seeds": "0-3"}, project.root
     )
