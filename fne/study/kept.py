@@ -38,7 +38,8 @@ def open_any(
     """Load a study or series with what the command line sets and, of the rest, what it set when results were made.
 
     More variants and seeds are welcome. What would leave out a run of the kept study, or make it again, is refused; a
-    run of another config than the kept study has now binds nobody, nor does a path: it is no part of a digest.
+    run of another config than the kept study has now binds nobody. A path may change where what lies there is the same,
+    or where the old one leads nowhere.
 
     Args:
         name, overrides, root, complete: As of :func:`fne.study.api.load`.
@@ -165,6 +166,9 @@ def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path
         differs["seeds"] = (_text(before.seeds), _text(study.seeds))
     for variant in dict.fromkeys(variant for variant, _ in made if variant in study.variants):
         differs |= diff(*(counted(resolve(side, variant)) for side in (before, study)))
+    if made and not any(old != new for old, new in differs.values()):
+        then, now = _made_from(before), _made_from(study)
+        differs |= {key: (then[key], now[key]) for key in then if key in now}
     lines = [f"  {key}: made with {old}, now {new}" for key, (old, new) in differs.items() if old != new]
     if lines:
         head = f"{paths.results_folder(study)}: runs would be left out or made again with other values:"
@@ -180,6 +184,15 @@ def _is_current(study: Study, variant: str, block: str, root: Path) -> bool:
         return isinstance(config, dict) and training_digest(config) == training_digest(resolve(study, variant))
     except (OSError, ValueError, TypeError, KeyError):  # none, or a damaged one, which whoever reads it names
         return False
+
+
+def _made_from(study: Study) -> dict[str, str]:
+    """What the data and the encoders of a study are known by; nothing where they are not there, or no longer."""
+    try:
+        encoders = {f"encoders.{side}": paths.encoder_slug(study, side) for side in paths.MODALITIES}
+        return {"data": paths.data_id(study)} | encoders
+    except UserError:
+        return {}
 
 
 def _as_made(overrides: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -16,7 +17,7 @@ from fne.study import kept, paths
 from fne.study.fields import flatten
 from fne.study.kept import keep, open_any, open_study, tell_left_out
 from fne.utils.errors import UserError
-from tests.projects import Project
+from tests.projects import Project, given
 
 SMALL = {"variants": "hardest_in_batch,fne", "seeds": "0-3", "block": 2, "memory.size": 256}
 """Overrides that the results of `smoke` were made with."""
@@ -240,6 +241,20 @@ def test_paths_are_kept_and_may_change(project: Project) -> None:
         open_study("flickr8k", {"encoders.image.checkpoint": "/new/another"}, project.root)
 
 
+def test_another_path_is_refused_where_other_data_or_encoders_lie(project: Project, tmp_path: Path) -> None:
+    made = given(tmp_path / "old")
+    moved = {key: value.replace("/old/", "/new/") for key, value in made.items()}
+    make(project, "flickr8k", **made)
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    assert open_study("flickr8k", moved, project.root).data["images"] == moved["data.images"]
+    for name, line in (("images/val.png", "data: made with flickr8k-"), ("text/tokenizer.json", "encoders.text: made")):
+        content = (tmp_path / "new" / name).read_text()
+        (tmp_path / "new" / name).write_text("other")
+        with pytest.raises(UserError, match=line):
+            open_study("flickr8k", moved, project.root)
+        (tmp_path / "new" / name).write_text(content)
+
+
 def test_a_study_that_nobody_can_run_as_its_file_says_binds_nobody(project: Project) -> None:
     content = {key: value for key, value in project.read("studies/flickr8k").items() if key != "encoders"}
     project.write("studies/flickr8k", content)
@@ -325,6 +340,7 @@ def test_a_damaged_file_is_one_clear_error_and_can_be_replaced(
 
 
 def test_a_file_that_its_runs_contradict_is_refused_where_they_are_read(project: Project) -> None:
+    from fne.results.records import KEYS
     from fne.steps.aggregate import run as aggregate
 
     make(project, **SMALL, **{"train.epochs": 4})
@@ -332,8 +348,9 @@ def test_a_file_that_its_runs_contradict_is_refused_where_they_are_read(project:
         record = json.loads(file.read_text())
         seeds = config.parse_block(file.parent.name)
         metrics = dict.fromkeys(("fingerprint", "failed", "selected_epoch", "title", "dataset", "regime", "digest"))
-        metrics |= {"schema": 1, "seeds": seeds, "rows": [], "config": record["config"]}
+        metrics |= {"schema": 1, "seeds": seeds, "rows": [], "config": record["config"], "code": ""}
         (file.parent / "metrics.test.json").write_text(json.dumps(metrics))
+        file.write_text(json.dumps(record | dict.fromkeys(KEYS, "") | {"schema": 1, "config": record["config"]}))
     text = file_of(project).read_text()
     file_of(project).write_text(text.replace('"train.epochs": 4', '"train.epochs": 5'))
     with pytest.raises(UserError, match="no run of this study has a result.*stale: train.epochs was 4 and is now 5"):
