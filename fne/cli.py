@@ -93,6 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
     root = _option("--root", type=Path, default=Path("."), help="the project's folder (default: here)")
     meaning = "override a config key, e.g. --set train.epochs=3; may be repeated"
     overrides = _option("--set", action="append", default=[], metavar="KEY=VALUE", help=meaning)
+    meaning = "go by --set alone, also where that replaces results or leaves some out"
+    replace = _option("--replace", action="store_true", help=meaning)
     study = _option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
     variant = _option("--variant", required=True, help="an id of ablations/variants")
     block = _option("--block", required=True, help="the seeds that train together, e.g. 0-4")
@@ -149,7 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     meaning = "whose runs are adopted, may be repeated (default: those of the evidence)"
     shown.add_argument("--variant", dest="variants", action="append", default=[], metavar="ID", help=meaning)
 
-    common, machine = [study, overrides], [threads, device]
+    common, machine = [study, overrides, replace], [threads, device]
     job = [*common, variant, block]
 
     def verb(handler: Callable, summary: str, *options: argparse.ArgumentParser) -> None:
@@ -166,9 +168,11 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.rank, "weights and a split -> ranks of the relevant items", *job, split, *machine)
     verb(verbs.evaluate, "ranks -> metrics of every protocol", *job, split)
     verb(verbs.aggregate, "metrics of all runs -> runs.csv, missing.csv", *common)
-    verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides)
+    verb(
+        verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides, replace
+    )
     verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
-    verb(verbs.verify, "a study set against its recorded reference -> verify.csv", place, overrides, recorded)
+    verb(verbs.verify, "a study set against its recorded reference -> verify.csv", place, overrides, replace, recorded)
     verb(verbs.adopt, "runs of older code stand on, where the code of now gives the same weights", *common, shown)
     verb(verbs.calibrate, "weights -> does a false-negative probability mean what it says", *job, *machine)
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -104,3 +105,8 @@ def tuned_file(values: dict, **changes: object) -> dict:
 def sweep(project: Project) -> None:
     project.variant("queue", {}, ["memory.size", "negatives.prior"], role="nuisance",
                     sweep={"memory.size": [512, 2048], "negatives.prior": [1.0e-5, 0.01]})  # fmt: skip
+
+
+def asked(given: dict, root: Path, **options: Any) -> config.Study | config.Series:
+    """What ``snakemake --config`` asks for."""
+    return config.load(*config.from_snakemake(given, root, **options), root)

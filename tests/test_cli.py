@@ -96,8 +96,10 @@ def test_the_checkpoint_of_a_draw_is_the_folder_below_the_root(calls: list) -> N
     assert calls[0][1][1]["checkpoint"] == str(ROOT / paths.encoder_folder(study, "image"))
 
 
-def test_set_reaches_the_study(calls: list) -> None:
-    assert cli.main(["report", *STUDY, "--set", "train.epochs=2", "--set", "seeds=0-3"]) == 0
+def test_set_reaches_the_study(calls: list, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "ablations", tmp_path / "ablations")
+    place = ["--study", "smoke", "--root", str(tmp_path)]
+    assert cli.main(["report", *place, "--set", "train.epochs=2", "--set", "seeds=0-3"]) == 0
     study = calls[0][1][0]
     assert study.seeds == (0, 1, 2, 3) and study.configs["fne"]["train.epochs"] == 2
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fne.study import paths
 from fne.study.api import Study, blocks, diff, digest, evaluation_digest, resolve, training_digest
 from fne.study.code import Code
-from fne.study.schema import PATH_KEYS
+from fne.study.validate import counted
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import read_json
 
@@ -143,8 +143,7 @@ def check_comparable(rows: pd.DataFrame, study: Study, file: Path) -> None:
 
 def what_changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first key, of those that training reads, in which two configs differ."""
-    for key, (old, new) in diff(then, now).items():
-        moved = key.endswith(".checkpoint") and old and new and Path(old).name == Path(new).name
-        if not key.startswith("evaluation.") and key not in PATH_KEYS and not moved:
+    for key, (old, new) in diff(counted(then), counted(now)).items():
+        if not key.startswith("evaluation."):
             return f"{key} was {old!r} and is now {new!r}"
     return "nothing"

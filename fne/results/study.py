@@ -23,7 +23,8 @@ from fne.results.records import Contrast, Estimate, Variant
 from fne.results.runs import finished, picks_of
 from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
-from fne.study.api import DEFAULT_STUDY, Study, load_study, parse_set, shared_epochs
+from fne.study.api import DEFAULT_STUDY, Study, parse_set, shared_epochs
+from fne.study.kept import open_study, tell_left_out
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json
 from fne.utils.provenance import read_test_accesses
@@ -341,7 +342,7 @@ class StudyResults:
 
 
 def load(study: str | Study | None = None, root: str | Path | None = None) -> StudyResults:
-    """Open a study's results.
+    """Open a study's results, with the overrides that they were made with; runs that it leaves out are named.
 
     Args:
         study: Id of the study, or the study itself where the command line changed something of it; unless given
@@ -353,8 +354,9 @@ def load(study: str | Study | None = None, root: str | Path | None = None) -> St
     """
     home = Path(root or os.environ.get("FNE_ROOT") or find_root())
     study, overrides = (study, {}) if study else _asked(os.environ.get("FNE_STUDY") or DEFAULT_STUDY)
-    definition = load_study(study, overrides, home, complete=False) if isinstance(study, str) else study
+    definition = open_study(study, overrides, home, complete=False) if isinstance(study, str) else study
     results = StudyResults(definition, home)
+    tell_left_out(definition, home)
     if not (results.folder / "runs.csv").is_file():
         raise bad_input(
             "no results of this study yet",

@@ -14,16 +14,18 @@ from fne.results.records import read_run
 from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study
+from fne.study.kept import tell_left_out
 from fne.utils.errors import bad_input
 from fne.utils.files import read_csv, write_csv, write_json
 
 
 def run(study: Study, root: Path) -> None:
-    """Write ``{runs,missing,curves,audit,cost}.csv`` and ``protocols.json`` of a study.
+    """Write ``{runs,missing,curves,audit,cost}.csv`` and ``protocols.json`` of a study; name the runs it leaves out.
 
     Raises:
         UserError: As :func:`fne.results.collect.collect`; or a job's table is cut, or has other columns than others.
     """
+    tell_left_out(study, root)
     collected = collect(study, root)
     folder = root / paths.results_folder(study)
     write_table(folder, "runs", _runs(study, collected))

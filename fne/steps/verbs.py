@@ -11,17 +11,28 @@ if TYPE_CHECKING:
     from fne.study.api import Series, Study
 
 
-def load_study(arguments: argparse.Namespace, *, complete: bool = True, tuned: bool = True) -> Study:
-    """Load the study that the arguments name, with their ``--set``; check ``--variant`` and ``--block``."""
+def load_study(arguments: argparse.Namespace, *, complete: bool = True, refuse: bool = True) -> Study:
+    """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
     from fne.study import api as config
+    from fne.study.kept import open_study
 
-    study = config.load_study(
-        arguments.study, config.parse_set(arguments.set), arguments.root, complete=complete, tuned=tuned
-    )
-    if hasattr(arguments, "variant"):
-        config.variant_of(study, arguments.variant)
-    if hasattr(arguments, "block"):
-        config.parse_block(arguments.block)
+    overrides, replace = config.parse_set(arguments.set), getattr(arguments, "replace", False)
+    return open_study(arguments.study, overrides, arguments.root, complete=complete, replace=replace, refuse=refuse)
+
+
+def load_job(arguments: argparse.Namespace) -> Study:
+    """Open the study of one job, check ``--variant`` and ``--block``, and keep the overrides before any work."""
+    from fne.study import api as config
+    from fne.study.kept import keep
+    from fne.utils.errors import bad_input
+
+    study = load_study(arguments)
+    config.variant_of(study, arguments.variant)
+    config.parse_block(arguments.block)
+    if arguments.block not in (allowed := config.blocks(study)):
+        problem, hint = f"is not a block of study {study.name!r}", "--set seeds=... gives it more seeds"
+        raise bad_input(problem, file="command line", key="--block", value=arguments.block, allowed=allowed, hint=hint)
+    keep(study, arguments.root)
     return study
 
 
@@ -33,10 +44,12 @@ def tell(study: Study | Series) -> Study | Series:
 
 
 def load_any(arguments: argparse.Namespace) -> tuple[Study | Series, bool]:
-    """Load what the arguments name, for a verb that tells of finished runs; is it a series of studies?"""
+    """Open what the arguments name, for a verb that tells of finished runs; is it a series of studies?"""
     from fne.study import api as config
+    from fne.study.kept import open_any
 
-    found = config.load(arguments.study, config.parse_set(arguments.set), arguments.root, complete=False)
+    overrides = config.parse_set(arguments.set)
+    found = open_any(arguments.study, overrides, arguments.root, complete=False, replace=arguments.replace)
     return found, isinstance(found, config.Series)
 
 
@@ -57,7 +70,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.study import paths
 
-    study = load_study(arguments)
+    study = load_study(arguments, refuse=False)
     run(config.data_section(study), arguments.root / paths.data_folder(study))
 
 
@@ -65,7 +78,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
     from fne.study import paths
     from fne.utils.errors import bad_input
 
-    study, modality = load_study(arguments), arguments.modality
+    study, modality = load_study(arguments, refuse=False), arguments.modality
     key, section = f"encoders.{modality}.checkpoint", paths.encoder(study, modality)
     if "grid" not in section:
         raise bad_input("only checkpoint 'scenes' is pretrained here", key=key, value=section["checkpoint"])
@@ -84,7 +97,7 @@ def extract(arguments: argparse.Namespace) -> None:
     from fne.study import paths
     from fne.utils import lease
 
-    study = load_study(arguments)
+    study = load_study(arguments, refuse=False)
     with lease.device(arguments.device) as device:
         from fne.steps.extract import run
 
@@ -97,7 +110,7 @@ def extract(arguments: argparse.Namespace) -> None:
 def train(arguments: argparse.Namespace) -> None:
     from fne.utils import lease
 
-    study = load_study(arguments)
+    study = load_job(arguments)
     with lease.device(arguments.device) as device:
         from fne.steps.train import run
         from fne.training.distributed import joined
@@ -110,7 +123,7 @@ def train(arguments: argparse.Namespace) -> None:
 def rank(arguments: argparse.Namespace) -> None:
     from fne.utils import lease
 
-    study = load_study(arguments)
+    study = load_job(arguments)
     with lease.device(arguments.device) as device:
         from fne.steps.rank import run
 
@@ -129,7 +142,7 @@ def rank(arguments: argparse.Namespace) -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     from fne.steps.evaluate import run
 
-    run(load_study(arguments), arguments.variant, arguments.block, arguments.split, arguments.root)
+    run(load_job(arguments), arguments.variant, arguments.block, arguments.split, arguments.root)
 
 
 def adopt(arguments: argparse.Namespace) -> None:
@@ -141,8 +154,11 @@ def adopt(arguments: argparse.Namespace) -> None:
 
 def aggregate(arguments: argparse.Namespace) -> None:
     from fne.steps.aggregate import run
+    from fne.study.kept import keep
 
-    run(load_study(arguments, complete=False), arguments.root)
+    study = load_study(arguments, complete=False)
+    keep(study, arguments.root)
+    run(study, arguments.root)
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -166,8 +182,8 @@ def side_by_side(arguments: argparse.Namespace) -> None:
     from fne.utils.errors import bad_input
 
     given = list(arguments.bundles)
-    if len(given) != 2 or arguments.study or arguments.set:
-        allowed = "--study STUDY, or two bundles or studies without --study and --set"
+    if len(given) != 2 or arguments.study or arguments.set or arguments.replace:
+        allowed = "--study STUDY, or two bundles or studies without --study, --set and --replace"
         raise bad_input("cannot be compared so", file="command line", value=" ".join(given), allowed=allowed)
     from fne.steps.side_by_side import run
 
@@ -191,7 +207,7 @@ def verify(arguments: argparse.Namespace) -> None:
 def calibrate(arguments: argparse.Namespace) -> None:
     from fne.utils import lease
 
-    study = load_study(arguments)
+    study = load_job(arguments)
     with lease.device(arguments.device) as device:
         from fne.steps.calibrate import run
 
@@ -246,9 +262,10 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def tune(arguments: argparse.Namespace) -> None:
+    from fne.study import api as config
     from fne.utils import lease
 
-    study = load_study(arguments, tuned=False)
+    study = config.load_study(arguments.study, config.parse_set(arguments.set), arguments.root, tuned=False)
     with lease.device(arguments.device) as device:
         from fne.steps.tune import run
 
@@ -257,9 +274,10 @@ def tune(arguments: argparse.Namespace) -> None:
 
 
 def estimate(arguments: argparse.Namespace) -> None:
+    from fne.study import api as config
     from fne.utils import lease
 
-    study = tell(load_study(arguments))
+    study = tell(config.load_study(arguments.study, config.parse_set(arguments.set), arguments.root))
     devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     with lease.device(arguments.device) as device:
         from fne.steps.estimate import run

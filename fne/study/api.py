@@ -46,6 +46,7 @@ __all__ = [
     "parse_block",
     "parse_set",
     "resolve",
+    "set_items",
     "shared_epochs",
     "study_files",
     "training_digest",
@@ -135,9 +136,9 @@ def parse_set(items: Collection[str]) -> dict[str, Any]:
 
 
 def from_snakemake(
-    config: Mapping[str, Any], root: Path = Path("."), *, extra: Collection[str] = (), complete: bool = True
-) -> Study | Series:
-    """Load the study or series that ``snakemake --config`` asks for.
+    config: Mapping[str, Any], root: Path = Path("."), *, extra: Collection[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """The name and the overrides of the study or series that ``snakemake --config`` asks for.
 
     Args:
         config: Snakemake's config: ``study``, ``seeds``, ``block``, ``variants``, ``baseline``; ``images``,
@@ -145,10 +146,9 @@ def from_snakemake(
             ``text_encoder``; and ``set``, a mapping of dotted config keys to values.
         root: The project's folder.
         extra: Keys that the workflow itself reads; they are passed over.
-        complete: As in :func:`load_study`.
 
     Raises:
-        UserError: Unknown key (names the nearest), or anything wrong with the study.
+        UserError: Unknown key (names the nearest), a key given twice, or no name of a study.
     """
     overrides: dict[str, Any] = {}
     allowed = ("study", *STUDY_LEVEL, *FLAT_KEYS, "set", *extra)
@@ -176,22 +176,20 @@ def from_snakemake(
             value=name,
             allowed=list_studies(root),
         )
-    return load(name, overrides, root, complete=complete)
+    return name, overrides
 
 
-def arguments(study: Study | Series, *, seeds: bool = False) -> str:
-    """The ``--study`` and ``--set`` arguments that make ``fne`` load this very study, quoted for a shell.
-
-    Args:
-        study: The study or series.
-        seeds: Also pass overridden ``seeds`` and ``block``, which only the verbs over a whole study read;
-            without them the text of a job stays the same when seeds are added.
-    """
+def arguments(study: Study | Series) -> str:
+    """The ``--study`` and ``--set`` arguments that make ``fne`` load this very study, quoted for a shell."""
     words = ["--study", study.name]
-    for key, value in study.overrides.items():
-        if seeds or key not in ("seeds", "block"):
-            words += ["--set", f"{key}={_yaml_text(value)}"]
+    for item in set_items(study.overrides):
+        words += ["--set", item]
     return shlex.join(words)
+
+
+def set_items(overrides: Mapping[str, Any]) -> list[str]:
+    """Overrides as the texts ``key=value`` that :func:`parse_set` reads back."""
+    return [f"{key}={_yaml_text(value)}" for key, value in overrides.items()]
 
 
 def _yaml_text(value: Any) -> str:

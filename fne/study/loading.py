@@ -21,14 +21,17 @@ from fne.utils.errors import UserError, bad_input
 
 def list_studies(root: Path = Path(".")) -> list[str]:
     """Ids of all studies, those with factors as their members, in order of file name."""
-    names: list[str] = []
-    for stem, file in study_files(root).items():
-        try:
-            factors = read_factors(read_mapping(file), file)
-        except UserError:  # loading it by its stem says what is wrong
-            factors = None
-        names += list(factors.members) if factors else [stem]
-    return names
+    return [name for stem in study_files(root) for name in members_of(stem, root)]
+
+
+def members_of(name: str, root: Path = Path(".")) -> list[str]:
+    """Ids of the studies of a series; of any other name, that name."""
+    file = study_files(root).get(name)
+    try:
+        factors = read_factors(read_mapping(file), file) if file else None
+    except UserError:  # loading it by its stem says what is wrong
+        factors = None
+    return list(factors.members) if factors else [name]
 
 
 def study_files(root: Path = Path(".")) -> dict[str, Path]:
@@ -59,11 +62,19 @@ def load_study(
     Raises:
         UserError: Lists everything that is wrong.
     """
-    found = load(name, overrides, root, complete=complete, tuned=tuned)
+    return require_study(load(name, overrides, root, complete=complete, tuned=tuned))
+
+
+def require_study(found: Study | Series) -> Study:
+    """Refuse a series where a study is needed.
+
+    Raises:
+        UserError: Names the studies of the series.
+    """
     if isinstance(found, Series):
         members = [member.name for member in found.members]
         hint = "a series is run as a whole by snakemake, and told as a whole by compare, tables, figures, report"
-        raise bad_input("is a series: name one of its studies", value=name, allowed=members, hint=hint)
+        raise bad_input("is a series: name one of its studies", value=found.name, allowed=members, hint=hint)
     return found
 
 

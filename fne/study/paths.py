@@ -179,6 +179,11 @@ def run_folder(study: Study, variant: str, block: str) -> Path:
     return results_folder(study) / variant / block
 
 
+def overrides(study_name: str) -> Path:
+    """What the command line set when the results of a study were made, beside them."""
+    return Path("results") / study_name / "study.json"
+
+
 def rankings(study: Study, variant: str, block: str, split: str) -> Path:
     """Ranks of the relevant items of a split."""
     return run_folder(study, variant, block) / f"rankings.{split}.npz"

@@ -54,6 +54,7 @@ class Stated:
         self.problems, self.notes = Problems(), []
         self.content = read_mapping(file)
         self.level = {key: overrides.get(key, self.content.get(key)) for key in STUDY_LEVEL}
+        self.given = {key for key in STUDY_LEVEL if key in overrides}
         self.overrides = {key: value for key, value in overrides.items() if key not in STUDY_LEVEL}
 
     def stop(self) -> None:
@@ -80,11 +81,11 @@ class Stated:
         return section or {}
 
     def given_levels(self) -> dict[str, Any]:
-        """Study-level values that the command line changed, lists as text."""
-        changed = {key: value for key, value in self.level.items() if value != self.content[key]}
+        """Study-level values that the command line gives, lists as text."""
         return {
             key: ",".join(map(str, value)) if isinstance(value, list | tuple) else value
-            for key, value in changed.items()
+            for key, value in self.level.items()
+            if key in self.given
         }
 
 

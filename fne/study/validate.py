@@ -272,13 +272,18 @@ def digest(config: Mapping[str, Any]) -> str:
     folder's name counts (its weights are fingerprinted by the feature store), and what a run keeps of its picks counts
     for nothing.
     """
+    return hashlib.sha256(canonical(counted(config)).encode()).hexdigest()[:16]
+
+
+def counted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config :func:`digest` counts, flat."""
     flat = {
         key: value for key, value in flatten(config).items() if key not in PATH_KEYS and not key.startswith(KEPT_ONLY)
     }
     for key, value in flat.items():
         if key.startswith("encoders.") and key.endswith(".checkpoint") and is_path(value):
             flat[key] = Path(value).name
-    return hashlib.sha256(canonical(flat).encode()).hexdigest()[:16]
+    return flat
 
 
 def is_path(checkpoint: Any) -> bool:

@@ -23,7 +23,7 @@ from fne.utils.errors import UserError, bad_input
 DAMAGED = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged ``.npz`` raises, by where the damage is."""
 SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 1, "metrics": 1, "rankings": 2,
-           "reference": 2, "remembered": 1, "run": 1, "variance": 1, "verify": 1}  # fmt: skip
+           "reference": 2, "remembered": 1, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
 """Versions of the files that this package writes, by what they hold."""
 DIGESTS = "digests.json"
 """Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``."""

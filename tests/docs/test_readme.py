@@ -152,7 +152,7 @@ def test_config_keys_that_the_readme_names_exist() -> None:
     from fne.study.api import STUDY_LEVEL
     from fne.study.validate import FLAT_KEYS
 
-    known = {"study", "set", "device", *STUDY_LEVEL, *FLAT_KEYS}
+    known = {"study", "set", "device", "replace", *STUDY_LEVEL, *FLAT_KEYS}
     commands = re.findall(r"--config ((?:[^`\n\\]|\\\n)+)", README)
     keys = {key for command in commands for key in re.findall(r"(?:^|[\s'])([a-z_]+)=", command)}
     assert {"study", "images", "annotations", "image_encoder", "text_encoder", "seeds"} <= keys <= known
@@ -176,9 +176,12 @@ def test_the_rule_of_the_readme_trains_and_stands_in_the_table(project: Project,
     assert done.returncode == 0 and done.stdout.count("  holds: ") == 10, done.stderr
     done = own.run("fne", "describe", "soft_hard")
     assert done.returncode == 0 and "negatives.options.sharpness: - -> 20.0" in done.stdout, done.stderr
-    asked = ("--config", "study=smoke", "variants=hardest_in_batch,fne,soft_hard", "--cores", "2")
-    done = own.snakemake(*asked)
+    variants = "hardest_in_batch,fne,infonce,soft_hard"
+    done = own.snakemake("--config", "study=smoke", f"variants={variants}", "--cores", "2")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert json.loads((own.folder / "results/smoke/study.json").read_text())["overrides"] == {"variants": variants}
+    done = own.snakemake("--config", "study=smoke", "--dry-run")
+    assert "Nothing to be done" in done.stdout + done.stderr, "the variants hold without being given again"
     assert [path.name for path in (own.folder / "logs/smoke/train").iterdir()] == ["soft_hard.0-1.log"]
     settings = json.loads((own.folder / "results/smoke/soft_hard/0-1/run.json").read_text())["config"]["negatives"]
     assert settings["options"] == {"sharpness": 20.0}

@@ -10,7 +10,7 @@ import pytest
 from fne.study import api as config
 from fne.study import paths
 from fne.utils.errors import UserError
-from tests.projects import ENCODERS, Project, digests
+from tests.projects import ENCODERS, Project, asked, digests
 
 VALUES = {"data.prevalence": [0.01, 0, 0.003]}
 IDS = ["paper--data_prevalence-0.0", "paper--data_prevalence-0.003", "paper--data_prevalence-0.01"]
@@ -64,13 +64,13 @@ def test_overrides_reach_all_members(project: Project) -> None:
     for member in series.members:
         assert member.seeds == (0, 1, 2) and member.variants == ("fne", "infonce") and member.baseline == "fne"
         assert config.resolve(member, "fne")["train"]["epochs"] == 7
-    for asked in (series, series.members[1]):
-        words = shlex.split(config.arguments(asked, seeds=True))
-        assert words[:2] == ["--study", asked.name]
-        assert config.load(words[1], config.parse_set(words[3::2]), project.root) == asked
-    made = config.from_snakemake({"study": "paper", "seeds": "0-2", "set": {"train.epochs": "7"}}, project.root)
+    for one in (series, series.members[1]):
+        words = shlex.split(config.arguments(one))
+        assert words[:2] == ["--study", one.name]
+        assert config.load(words[1], config.parse_set(words[3::2]), project.root) == one
+    made = asked({"study": "paper", "seeds": "0-2", "set": {"train.epochs": "7"}}, project.root)
     assert isinstance(made, config.Series) and made.members[2].seeds == (0, 1, 2)
-    assert config.from_snakemake({"study": IDS[1]}, project.root) == project.load(IDS[1])
+    assert asked({"study": IDS[1]}, project.root) == project.load(IDS[1])
 
 
 def test_listed_described_and_named(project: Project) -> None:

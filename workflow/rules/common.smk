@@ -15,9 +15,9 @@ from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, recorded_code
 from fne.steps.audit import TABLES as AUDITED
-from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, load_study, resolve
-from fne.study.api import training_digest
+from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, resolve, training_digest
 from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code
+from fne.study.kept import open_any, tell_left_out
 from fne.study.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
 from fne.utils.errors import UserError
@@ -64,7 +64,11 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        asked = from_snakemake(config, extra=["device", "processes", "loaders"])
+        name, overrides = from_snakemake(config, extra=["device", "processes", "loaders", "replace"])
+        if REPLACE is None:
+            raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
+        tell = workflow.is_main_process
+        asked = open_any(name, overrides, Path("."), replace=REPLACE, tell=tell)
         series = {asked.name: asked} if isinstance(asked, Series) else {}
         members = asked.members if series else (asked,)
         for member in members:
@@ -73,7 +77,7 @@ def load_studies():
                 paths.features_folder(member, modality)
         studies = {member.name: member for member in members}
         if "smoke" not in studies:
-            studies["smoke"] = load_study("smoke")
+            studies["smoke"] = open_any("smoke", {}, Path("."), tell=tell)
         for study in studies.values():
             # one that is damaged is an error now, not after hours of training
             reference.find(study, Path("."))
@@ -91,6 +95,7 @@ def load_studies():
         for note in asked.notes:
             print(f"note: study {asked.name}: {note}", file=sys.stderr)
         for member in members:
+            tell_left_out(member, Path("."))
             if runs_of_other_code := outdated(member, Path("."), CODE):
                 print(
                     f"note: study {member.name}: other code than is here trained {len(runs_of_other_code)} runs "
@@ -108,6 +113,8 @@ GPUS = int(DEVICE == "cuda")
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
 CODE = Code(Path("."))
+# Does the study go by `--config` alone, whatever its results were made with?
+REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 BY_FEATURES = {
@@ -152,34 +159,35 @@ def of_series(wildcards):
     return SERIES[wildcards.series]
 
 
+def words_of(study):
+    """How the CLI is given a study, with what was kept beside its results."""
+    return arguments(study) + (" --replace" if REPLACE else "")
+
+
+# Functions of `output` are no triggers: what counts is said by the digests.
 def data_arguments(wildcards, output):
-    """How the CLI is told which study. Functions of `output` are no triggers: what counts is said by the digests."""
-    return arguments(of_data(wildcards))
+    return words_of(of_data(wildcards))
 
 
 def features_arguments(wildcards, output):
-    return arguments(of_features(wildcards))
+    return words_of(of_features(wildcards))
 
 
 def pair_arguments(wildcards, output):
-    return arguments(BY_PAIR[wildcards.pair])
+    return words_of(BY_PAIR[wildcards.pair])
 
 
 def study_arguments(wildcards, output):
-    return arguments(of_study(wildcards))
-
-
-def whole_study_arguments(wildcards, output):
-    return arguments(of_study(wildcards), seeds=True)
+    return words_of(of_study(wildcards))
 
 
 def series_arguments(wildcards, output):
-    return arguments(of_series(wildcards), seeds=True)
+    return words_of(of_series(wildcards))
 
 
 def notebook_study(wildcards, output):
     """The same for ``FNE_STUDY``, which tells a notebook."""
-    return whole_study_arguments(wildcards, output).removeprefix("--study ")
+    return arguments(of_study(wildcards)).removeprefix("--study ")
 
 
 def corpus_files(wildcards):

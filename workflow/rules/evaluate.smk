@@ -56,7 +56,7 @@ rule aggregate:
         "benchmarks/{study}/aggregate.tsv"
     params:
         asked=asked,
-        study=whole_study_arguments,
+        study=study_arguments,
     shell:
         "fne aggregate {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
@@ -76,7 +76,7 @@ rule compare:
     params:
         asked=asked,
         unknown=why_no_variance,
-        study=whole_study_arguments,
+        study=study_arguments,
     shell:
         "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
@@ -97,7 +97,7 @@ rule set_against_reference:
         "benchmarks/{study}/verify.tsv"
     params:
         asked=asked,
-        study=whole_study_arguments,
+        study=study_arguments,
     shell:
         "fne verify {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
@@ -145,6 +145,6 @@ rule audit:
         "benchmarks/{study}/audit.tsv"
     params:
         match=rating_of_a_match,
-        study=whole_study_arguments,
+        study=study_arguments,
     shell:
         "fne audit {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

@@ -25,7 +25,7 @@ rule make_tables:
     params:
         asked=asked,
         published=set_against,
-        study=whole_study_arguments,
+        study=study_arguments,
     shell:
         "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
@@ -53,7 +53,7 @@ rule make_figures:
         "benchmarks/{study}/figures.tsv"
     params:
         asked=asked,
-        study=whole_study_arguments,
+        study=study_arguments,
     shell:
         "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
@@ -74,7 +74,7 @@ rule make_report:
     params:
         asked=asked,
         published=set_against,
-        study=whole_study_arguments,
+        study=study_arguments,
     shell:
         "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 

@@ -14,7 +14,8 @@ from fne.report.text.wording import listing
 from fne.results.schema import read_table
 from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
-from fne.study.api import Series, load, shared_epochs
+from fne.study.api import Series, shared_epochs
+from fne.study.kept import open_any
 from fne.study.variants import RANDOM_FACTORS, show
 from fne.utils.errors import bad_input
 from fne.utils.text import clean
@@ -190,7 +191,7 @@ def open_series(series: str | Series, root: str | Path = ".") -> SeriesResults:
         UserError: No such series, or it was not compared yet.
     """
     home = Path(root)
-    definition = load(series, root=home, complete=False) if isinstance(series, str) else series
+    definition = open_any(series, {}, home, complete=False) if isinstance(series, str) else series
     if not isinstance(definition, Series):
         raise bad_input("is a study, not a series", value=definition.name)
     if not (home / paths.results_folder(definition) / "effects.csv").is_file():

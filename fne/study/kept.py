@@ -1,0 +1,214 @@
+"""``results/<study>/study.json``: what the command line set when results were made, so that all verbs see one study."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.study import paths
+from fne.study.api import Series, Study, blocks, diff, load, parse_block, resolve, set_items, training_digest
+from fne.study.fields import flatten
+from fne.study.loading import members_of, require_study
+from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL
+from fne.study.validate import counted
+from fne.utils.errors import UserError, bad_input
+from fne.utils.files import SCHEMAS, read_json, require_schema, write_json
+
+REPLACE = "--replace (snakemake: --config replace=true)"
+
+
+def open_study(name: str, overrides: Mapping[str, Any], root: Path, **options: bool) -> Study:
+    """Open a study as :func:`open_any` does; a series is refused."""
+    return require_study(open_any(name, overrides, root, **options))
+
+
+def open_any(
+    name: str,
+    overrides: Mapping[str, Any],
+    root: Path,
+    *,
+    complete: bool = True,
+    replace: bool = False,
+    refuse: bool = True,
+    tell: bool = True,
+) -> Study | Series:
+    """Load a study or series with what the command line sets and, of the rest, what it set when results were made.
+
+    More variants and seeds are welcome. What would leave out a run of the kept study, or make it again, is refused; a
+    run of another config than the kept study has now binds nobody. A path may change where what lies there is the same,
+    or where the old one leads nowhere.
+
+    Args:
+        name, overrides, root, complete: As of :func:`fne.study.api.load`.
+        replace: Go by ``overrides`` alone, whatever the results were made with.
+        refuse: Refuse what would replace results.
+        tell: Say on stderr which overrides are those of the results.
+
+    Raises:
+        UserError: Anything wrong with the study or with what was kept, or results would be replaced.
+    """
+    given = {key: value for key, value in overrides.items() if key in STUDY_LEVEL}
+    given |= flatten({key: value for key, value in overrides.items() if key not in given}, COMMAND_LINE)
+    if replace:
+        return load(name, given, root, complete=complete)
+    kept = {member: read for member in members_of(name, root) if (read := _read(member, root)) is not None}
+    added = _agreed(kept, given, root)
+    found = _load(name, added | given, added, root, complete)
+    if refuse:
+        for study in found.members if isinstance(found, Series) else (found,):
+            _refuse_others(study, kept.get(study.name), root)
+    if added and tell:
+        print(f"note: study {name}: {_as_made(added)}; by its file alone: {REPLACE}", file=sys.stderr)
+    return found
+
+
+def keep(study: Study, root: Path) -> None:
+    """Write what the command line set beside the results that are about to be made, where that changes."""
+    file = Path(root) / paths.overrides(study.name)
+    if not file.exists() and not study.overrides:
+        return
+    content = {"schema": SCHEMAS["study"], "study": study.name, "overrides": dict(sorted(study.overrides.items()))}
+    try:
+        same = json.loads(file.read_text(encoding="utf-8")) == content
+    except (OSError, ValueError):  # none yet, or a damaged one that is to be replaced
+        same = False
+    if not same:
+        write_json(file, content)
+
+
+def tell_left_out(study: Study, root: Path) -> None:
+    """Name on stderr the runs that lie in the study's folder and are not in the study, and say how to include them."""
+    own = {(variant, block) for variant in study.variants for block in blocks(study)}
+    found = sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json"))
+    others = [place for file in found if (place := (file.parts[-3], file.parts[-2])) not in own and _seeds_of(place[1])]
+    if not others:
+        return
+    variants = dict.fromkeys([*study.variants, *(variant for variant, _ in others)])
+    seeds = sorted({*study.seeds, *(seed for place in others for seed in _seeds_of(place[1]))})
+    change = {"variants": ",".join(variants)} if len(variants) > len(study.variants) else {}
+    change |= {"seeds": _text(seeds)} if len(seeds) > len(study.seeds) else {}
+    hint = f"to include them: {_told(change)}" if change else "other blocks have their seeds"
+    names = ", ".join("/".join(place) for place in others[:3]) + (", ..." if len(others) > 3 else "")
+    what = f"runs in {paths.results_folder(study)} are left out ({len(others)})"
+    print(f"note: study {study.name}: {what}: {names}; {hint}", file=sys.stderr)
+
+
+def _seeds_of(block: str) -> list[int]:
+    """The seeds of a run by its folder; none where the folder is something else, such as a copy by another name."""
+    try:
+        return parse_block(block)
+    except UserError:
+        return []
+
+
+def _read(name: str, root: Path) -> dict[str, Any] | None:
+    """The overrides that were kept for a study; None where there is no file."""
+    file = Path(root) / paths.overrides(name)
+    if not file.is_file():
+        return None
+    content, hint = read_json(file), f"read it with the version that made it, or {REPLACE}"
+    require_schema(content, "study", file, hint)
+    if content.get("study") != name:
+        value, hint = content.get("study"), "results lie in the folder of their study"
+        raise bad_input("is of another study", file=file, key="study", value=value, allowed=[name], hint=hint)
+    if not isinstance(overrides := content.get("overrides"), dict):
+        raise bad_input("must be a mapping of keys to values", file=file, key="overrides", value=overrides)
+    return overrides
+
+
+def _agreed(kept: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The kept overrides that are not given anew; of a series, those of its members, which must agree."""
+    rest = {name: {key: made[key] for key in made if key not in given} for name, made in kept.items()}
+    first = next(iter(rest), "")
+    for name, made in rest.items():
+        if made != rest[first]:
+            other = f"{paths.overrides(name)}: {_told(made) or 'nothing'}"
+            problem = f"made with other overrides than another study of its series: {_told(rest[first]) or 'nothing'}"
+            raise bad_input(problem, file=root / paths.overrides(first), hint=f"{other}; give them all, or {REPLACE}")
+    return dict(rest[first]) if rest else {}
+
+
+def _load(
+    name: str, overrides: Mapping[str, Any], added: Mapping[str, Any], root: Path, complete: bool
+) -> Study | Series:
+    """Load a study; an error says which overrides nobody gave now."""
+    try:
+        return load(name, overrides, root, complete=complete)
+    except UserError as error:
+        if not added:
+            raise
+        raise UserError(f"{error}\n(study {name}: {_as_made(added)}; by its file alone: {REPLACE})") from None
+
+
+def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path) -> None:
+    """Refuse what would leave out, or make again, a run that a study has as it was kept.
+
+    Raises:
+        UserError: A line for each value that differs.
+    """
+    if study.overrides == (made_with or {}):
+        return
+    try:
+        before = require_study(_load(study.name, made_with or {}, made_with or {}, root, complete=False))
+    except UserError:
+        if made_with is None:  # as its file says nothing can be made
+            return
+        raise
+    made = [(variant, block) for variant in before.variants for block in blocks(before)
+            if _is_current(before, variant, block, root)]  # fmt: skip
+    differs = {name: (getattr(before, name), getattr(study, name)) for name in ("block", "baseline") if made}
+    if {variant for variant, _ in made} - {*study.variants}:
+        differs["variants"] = (",".join(before.variants), ",".join(study.variants))
+    if {seed for _, block in made for seed in parse_block(block)} - {*study.seeds}:
+        differs["seeds"] = (_text(before.seeds), _text(study.seeds))
+    for variant in dict.fromkeys(variant for variant, _ in made if variant in study.variants):
+        differs |= diff(*(counted(resolve(side, variant)) for side in (before, study)))
+    if made and not any(old != new for old, new in differs.values()):
+        then, now = _made_from(before), _made_from(study)
+        differs |= {key: (then[key], now[key]) for key in then if key in now}
+    lines = [f"  {key}: made with {old}, now {new}" for key, (old, new) in differs.items() if old != new]
+    if lines:
+        head = f"{paths.results_folder(study)}: runs would be left out or made again with other values:"
+        hint = f"without these overrides they stay as they are; to make others in their place, {REPLACE}"
+        raise UserError("\n".join([head, *lines, hint]))
+
+
+def _is_current(study: Study, variant: str, block: str, root: Path) -> bool:
+    """Is there a run, trained as the study says?"""
+    try:
+        run = json.loads((Path(root) / paths.run_folder(study, variant, block) / "run.json").read_text("utf-8"))
+        config = run["config"]
+        return isinstance(config, dict) and training_digest(config) == training_digest(resolve(study, variant))
+    except (OSError, ValueError, TypeError, KeyError):  # none, or a damaged one, which whoever reads it names
+        return False
+
+
+def _made_from(study: Study) -> dict[str, str]:
+    """What the data and the encoders of a study are known by; nothing where they are not there, or no longer."""
+    try:
+        encoders = {f"encoders.{side}": paths.encoder_slug(study, side) for side in paths.MODALITIES}
+        return {"data": paths.data_id(study)} | encoders
+    except UserError:
+        return {}
+
+
+def _as_made(overrides: Mapping[str, Any]) -> str:
+    return f"with {', '.join(set_items(overrides))}, as its results were made"
+
+
+def _told(overrides: Mapping[str, Any]) -> str:
+    return " ".join(f"--set {item}" for item in set_items(overrides))
+
+
+def _text(seeds: Iterable[int]) -> str:
+    """Increasing seeds as they are given: ``0-4,7``."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,97 @@
+"""Snakemake and the overrides that results were made with; and what a project that was restored runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fne.study import paths
+from tests.snakemake_project import MADE, ROOT, Project
+
+SMOKE = ("--config", "study=smoke")
+RESTORE = "snakemake --cores 1 --touch"
+
+
+@pytest.fixture
+def project(smoke: Project, tmp_path: Path) -> Project:
+    return Project.copy_of(smoke.folder, tmp_path / "project", made=True)
+
+
+def dry(project: Project, *options: str) -> tuple[int, str]:
+    done = project.snakemake(*SMOKE, *options, "--dry-run", "--printshellcmds")
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_others_are_refused_before_the_dag(project: Project) -> None:
+    for option, line in (
+        ("variants=hardest_in_batch,fne", "variants: made with hardest_in_batch,fne,infonce, now hardest_in_batch,fne"),
+        ("set={memory.size: 256}", "memory.size: made with 128, now 256"),
+    ):
+        status, told = dry(project, option)
+        assert status and line in told and "--config replace=true" in told
+        assert "Traceback" not in told and "Building DAG" not in told
+    status, told = dry(project, "replace=perhaps")
+    assert status and "--config: replace: got 'perhaps'; allowed: true, false" in told and "Traceback" not in told
+    status, told = dry(project, "set={memory.size: 256}", "replace=true")
+    assert status == 0 and "--set memory.size=256 --replace --variant fne --block 0-1" in told
+    assert not (project.folder / paths.overrides("smoke")).exists(), "a dry run writes nothing"
+
+
+def test_what_was_kept_holds_until_it_is_replaced(project: Project) -> None:
+    status, told = dry(project, "seeds=0-3")
+    trained = re.findall(r"fne train --study smoke --set seeds=0-3 --variant (\w+) --block (\S+)", told)
+    assert status == 0 and sorted(trained) == [(name, "2-3") for name in ("fne", "hardest_in_batch", "infonce")]
+    file = project.folder / paths.overrides("smoke")
+    file.write_text(json.dumps({"schema": 1, "study": "smoke", "overrides": {"seeds": "0-3"}}))
+    for options in ((), ("variants=hardest_in_batch,fne,infonce",)):
+        status, told = dry(project, *options)
+        assert status == 0 and len(set(re.findall(r"fne train .* --set seeds=0-3.* --block 2-3", told))) == 3
+        assert told.count("note: study smoke: with seeds=0-3, as its results were made") == 1
+    assert "Nothing to be done" in dry(project, "replace=true")[1]
+    file.write_text("{")
+    status, told = dry(project)
+    assert status and "results/smoke/study.json: line 1: not valid JSON" in told and "Traceback" not in told
+
+
+def scramble(folder: Path) -> None:
+    """Times of a copy that took what a study reads last: each file is older than what it is made from."""
+    for place, name in enumerate(("reports", "results", "resources", "ablations", "fne")):
+        for path in folder.joinpath(name).rglob("*"):
+            os.utime(path, (1e9 + place, 1e9 + place))
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_restored_project_trains_nothing_again_after_one_command(project: Project, remembers: bool) -> None:
+    """The README's command; with or without Snakemake's own records, which may be left behind."""
+    if not remembers:
+        shutil.rmtree(project.folder / ".snakemake")
+    scramble(project.folder)
+    if not remembers:
+        assert "train" in {job.rule for job in project.planned("smoke")}, "times alone say that all is old"
+    weights = {file: file.read_bytes() for file in project.folder.glob("results/smoke/*/*/weights.safetensors")}
+    assert len(weights) == 3 and RESTORE in (ROOT / "README.md").read_text()
+    done = project.run(*RESTORE.split(), *SMOKE)
+    assert done.returncode == 0, done.stderr
+    assert project.planned("smoke") == [] == project.planned(*SMOKE)
+    assert all(file.read_bytes() == content for file, content in weights.items())
+
+
+def test_an_unfinished_project_that_is_restored_runs_what_it_lacks(smoke: Project, tmp_path: Path) -> None:
+    project = Project.copy_of(smoke.folder, tmp_path / "project")
+    for part in MADE[:2]:
+        shutil.copytree(smoke.folder / part, project.folder / part)
+    shutil.rmtree(project.folder / "results/smoke/fne")
+    for file in project.folder.glob("results/smoke/*.*"):
+        file.unlink()
+    scramble(project.folder)
+    done = project.run(*RESTORE.split(), *SMOKE)
+    assert done.returncode == 0, done.stderr
+    assert not (project.folder / "results/smoke/fne").exists(), "nothing is made up"
+    jobs = project.planned("smoke")
+    assert [job.wildcards["variant"] for job in jobs if job.rule in ("train", "rank")] == ["fne"] * 2
+    assert "extract" not in {job.rule for job in jobs}
