@@ -18,6 +18,7 @@ from fne.results.variance import write_variance
 from fne.study import paths
 from fne.study.api import blocks, load_study
 from fne.study.series import Series
+from tests.projects import given as write_corpus
 from tests.snakemake_project import ROOT, Job, Project
 
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
@@ -26,17 +27,16 @@ RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project.copy_of(ROOT, tmp_path_factory.mktemp("dag") / "project")
-    (project.folder / "corpus/images").mkdir(parents=True)
-    (project.folder / "corpus/dataset.json").write_text("{}")
+    write_corpus(project.folder / "corpus")
     return project
 
 
 FLICKR8K = {
     "study": "flickr8k",
     "images": "corpus/images",
-    "annotations": "corpus/dataset.json",
-    "image_encoder": "some/vit",
-    "text_encoder": "some/bert",
+    "annotations": "corpus/split.json",
+    "image_encoder": "./corpus/vision",
+    "text_encoder": "./corpus/text",
 }
 
 
@@ -82,17 +82,18 @@ def test_a_draw_of_the_encoders_is_pretrained_once_for_all_worlds(project: Proje
     assert readers.count("extract") == 2
 
 
-def test_corpus(project: Project) -> None:
+def test_corpus(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
     jobs = project.planned(*given(FLICKR8K))
     overrides = {
         "data.images": "corpus/images",
-        "data.annotations": "corpus/dataset.json",
-        "encoders.image.checkpoint": "some/vit",
-        "encoders.text.checkpoint": "some/bert",
+        "data.annotations": "corpus/split.json",
+        "encoders.image.checkpoint": "./corpus/vision",
+        "encoders.text.checkpoint": "./corpus/text",
     }
     check_whole(jobs, project.folder, "flickr8k", overrides)
     (prepare,) = [job for job in jobs if job.rule == "prepare"]
-    assert prepare.inputs == ("corpus/dataset.json",)
+    assert prepare.inputs == ("corpus/split.json",)
     assert "pretrain" not in {job.rule for job in jobs}
 
 
@@ -122,9 +123,7 @@ def test_published_results_are_read_by_the_tables_of_a_study_set_against_them(pr
 
     assert readers(project) == set()
     against = Project.copy_of(project.folder, tmp_path / "against")
-    (against.folder / "corpus").mkdir(exist_ok=True)
-    for name in ("corpus/images", "corpus/dataset.json"):
-        (against.folder / name).symlink_to(project.folder / name)
+    (against.folder / "corpus").symlink_to(project.folder / "corpus")
     section = "published: {tolerance: {rsum: 6.0}, entries: {fne: [f30k-fne]}}\ntune:"
     against.edit("ablations/studies/flickr8k.yaml", "tune:", section)
     against.edit("ablations/studies/flickr8k.yaml", "dataset: flickr8k", "dataset: flickr30k")
@@ -138,14 +137,14 @@ def reference_of(folder: Path, study: str, **changes: object) -> Path:
     scores = rng.normal(4.3, 0.01, (len(loaded.variants), 5))
     tolerance = tolerance_of(scores, loaded.variants.index(loaded.baseline))
     content = {
-        "schema": 1,
+        "schema": 2,
         "study": study,
         "primary": dict(loaded.primary),
         "baseline": loaded.baseline,
         "tolerance": {"rule": "retraining", "score": tolerance.score, "difference": tolerance.difference},
         "seeds": [0, 1, 2, 3, 4],
         "variants": {
-            variant: {"scores": list(row), "training": "", "evaluation": ""}
+            variant: {"scores": list(row), "training": "", "evaluation": "", "code": ""}
             for variant, row in zip(loaded.variants, scores, strict=True)
         },
         "fingerprints": {"data.image": ""},
@@ -199,8 +198,8 @@ def test_the_target_verify_names_the_reference_that_is_not_there(project: Projec
 
 def test_corpus_in_other_forms(project: Project) -> None:
     lists = [f"corpus/tiny_{split}.json" for split in paths.SPLITS]
-    for name in lists:
-        (project.folder / name).write_text("[]")
+    for name, split in zip(lists, paths.SPLITS, strict=True):
+        (project.folder / name).write_text(json.dumps([{"image": f"{split}.png", "caption": split}]))
     (project.folder / "corpus/hub").mkdir()
     for place, inputs in (("corpus/tiny_{split}.json", lists), ("corpus/hub", ["corpus/hub"])):
         options = FLICKR8K | {"annotations": place}
