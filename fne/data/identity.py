@@ -24,7 +24,7 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
     Raises:
         UserError: Annotations are not given, or cannot be read.
     """
-    if not data["annotations"]:
+    if not data.get("annotations"):
         raise bad_input("not given", key="data.annotations", hint="set it, e.g. `--set data.annotations=PATH`")
     remembered = Remembered(root / FOLDER / "files.json")
     files = files_of(data)
@@ -33,7 +33,7 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
             raise bad_input("no such file, or no permission to read it", file=file, key="data")
     lines = [remembered.get(file) for file in files]
     remembered.save()
-    if data["images"]:
+    if data.get("images"):
         names = _names(data, root)
         sizes = pictures.stamps(Path(data["images"]).expanduser(), names)[:, 0]
         lines += [f"{size} {name}" for size, name in zip(sizes.tolist(), names, strict=True)]
@@ -44,7 +44,7 @@ def files_of(data: Mapping[str, Any]) -> list[Path]:
     """The files of annotations, those of a folder in order of name, then those of human judgements."""
     places = annotation_files(data["annotations"])
     files = [[*sorted(filter(Path.is_file, place.rglob("*")))] if place.is_dir() else [place] for place in places]
-    judged = [Path(file).expanduser() for _, file in sorted((data["judgements"] or {}).items()) if file]
+    judged = [Path(file).expanduser() for _, file in sorted((data.get("judgements") or {}).items()) if file]
     return [*(file for some in files for file in some), *judged]
 
 

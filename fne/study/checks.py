@@ -51,7 +51,7 @@ def check_merged(
             if key not in read:
                 at = {"file": where, "key": f"{prefix}{key}", "value": value}
                 own = f"{key.partition('.')[0]}.options." if OPTION.fullmatch(key) else key
-                using = (variant for variant, flat in merged.items() if any(each.startswith(own) for each in flat))
+                using = (v for v, flat in merged.items() if any(one.startswith(own) for one in keys_read(flat, regime)))
                 told = next(using, next(iter(merged)))
                 hint = f"variant {told}: {why_unread(key, merged[told], regime)}"
                 stated.problems.report("is read by no variant of this study", hint=hint, **at)

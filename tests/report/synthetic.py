@@ -177,6 +177,7 @@ def study_of(
         configs=configs,
         library=library,
         tuned=None,
+        known={"corpus": "made up"},
     )
 
 

@@ -121,7 +121,8 @@ def test_an_oracle_that_was_tuned_apart_says_nothing_of_the_truth(tmp_path: Path
 def rivals(root: Path, fne: float, seeds: tuple[int, ...] = SEEDS) -> StudyResults:
     names = ("hardest_in_batch", "random", "infonce", "sum_of_hinges", "fne")
     fakes = [replace(BY_ID[name], rsum=fne if name == "fne" else 400 + 20 * place) for place, name in enumerate(names)]
-    configs = {name: {"negatives.strategy": f"rule_{name}"} for name in names if name != "fne"}
+    rules = dict(zip(names, ("semi_hard", "random", "simans", "gist"), strict=False))
+    configs = {name: {"negatives.strategy": rule} for name, rule in rules.items()}
     return made(root, fakes, configs, seeds=seeds)
 
 

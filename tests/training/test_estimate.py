@@ -25,6 +25,7 @@ from fne.training.engine import Engine
 from fne.training.step import Moment
 from fne.utils.errors import UserError
 from fne.utils.files import read_json
+from tests.projects import checkpoint as checkpoint_folder
 from tests.training import project as heads
 from tests.training.finetune.conftest import load, project  # noqa: F401 - fixtures of the regime finetune
 
@@ -237,7 +238,7 @@ def test_what_must_be_run_first_is_said_before_any_work(world, tmp_path, project
     order = ["prepare", "pretrain --modality image", "extract --modality image", "pretrain --modality text"]
     assert all(f"`fne {verb} --study smoke --set" in words for verb in [*order, "extract --modality text"]), words
     assert [words.index(f"`fne {verb} ") for verb in order] == sorted(words.index(f"`fne {verb} ") for verb in order)
-    given = {f"encoders.{side}.checkpoint": str(tmp_path) for side in paths.MODALITIES}
+    given = {f"encoders.{side}.checkpoint": str(checkpoint_folder(tmp_path / side)) for side in paths.MODALITIES}
     other = load_study("smoke", heads.OVERRIDES | given, root)
     with pytest.raises(UserError, match="run first: `fne extract --modality image .*, `fne extract --modality text"):
         estimate.check_ready(other, root)
