@@ -35,8 +35,8 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
     remembered.save()
     if data.get("images"):
         names = _names(data, root)
-        sizes = pictures.stamps(Path(data["images"]).expanduser(), names)[:, 0]
-        lines += [f"{size} {name}" for size, name in zip(sizes.tolist(), names, strict=True)]
+        sizes = pictures.sizes(Path(data["images"]).expanduser(), names)
+        lines += [f"{size} {name}" for size, name in zip(sizes, names, strict=True)]
     return sha256_text("\n".join(lines))
 
 

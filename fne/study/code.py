@@ -8,6 +8,7 @@ its content, so the code that reads it does not count either; nor do catalogs an
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
@@ -75,6 +76,7 @@ class Code:
         self.root = root
         self._remembered = Remembered(root / FOLDER / "code.json", made_by=str(stamp(Path(__file__))))
         self._modules: dict[Path, dict[str, Definition]] = {}
+        self._place = functools.cache(_place)
 
     def training(self, config: Mapping[str, Any]) -> str:
         """Of what trains one variant, the regime's code and its own.
@@ -119,13 +121,13 @@ class Code:
             if target in seen or not _counts(module, left_out) or (target == WARMUP and target not in roots):
                 continue
             seen.add(target)
-            place = _place(module)
+            place = self._place(module)
             inside = self._module(place) if place else {}
             for each in [name, ""] if name else list(inside):
                 if each in inside:
                     texts.add(f"{each} {inside[each].tree}")
                     waiting += inside[each].names
-            if name and name not in inside and _place(f"{module}.{name}"):
+            if name and name not in inside and self._place(f"{module}.{name}"):
                 waiting.append(f"{module}.{name}")
         self._remembered.save()
         return sha256_text("\n".join(sorted(texts)))[:12]

@@ -82,8 +82,7 @@ def keep(study: Study, root: Path) -> None:
 def tell_left_out(study: Study, root: Path) -> None:
     """Name on stderr the runs that lie in the study's folder and are not in the study, and say how to include them."""
     own = {(variant, block) for variant in study.variants for block in blocks(study)}
-    found = sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json"))
-    others = [place for file in found if (place := (file.parts[-3], file.parts[-2])) not in own and _seeds_of(place[1])]
+    others = [place for place in _runs(study, root) if place not in own and _seeds_of(place[1])]
     if not others:
         return
     variants = dict.fromkeys([*study.variants, *(variant for variant, _ in others)])
@@ -94,6 +93,12 @@ def tell_left_out(study: Study, root: Path) -> None:
     names = ", ".join("/".join(place) for place in others[:3]) + (", ..." if len(others) > 3 else "")
     what = f"runs in {paths.results_folder(study)} are left out ({len(others)})"
     print(f"note: study {study.name}: {what}: {names}; {hint}", file=sys.stderr)
+
+
+def _runs(study: Study, root: Path) -> list[tuple[str, str]]:
+    """Variant and block of each run that lies in the study's folder."""
+    found = sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json"))
+    return [(file.parts[-3], file.parts[-2]) for file in found]
 
 
 def _seeds_of(block: str) -> list[int]:
@@ -149,7 +154,7 @@ def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path
     Raises:
         UserError: A line for each value that differs.
     """
-    if study.overrides == (made_with or {}):
+    if study.overrides == (made_with or {}) or not _runs(study, root):
         return
     try:
         before = require_study(_load(study.name, made_with or {}, made_with or {}, root, complete=False))

@@ -36,6 +36,8 @@ def project(tmp_path: Path) -> Project:
         (b"a: 2020-99-99\n", "not valid YAML"),
         (b"? [1, 2]\n: 3\n", "must be text|not valid YAML"),
         (b"a: \x00\n", "not valid YAML"),
+        (b"a: " + b"[" * 100_000 + b"]" * 100_000, "not valid YAML"),
+        (b"a:\n " + b"- " * 100_000, "not valid YAML"),
     ],
 )
 def test_unreadable_yaml(project: Project, name: str, content: bytes, words: str) -> None:
