@@ -83,8 +83,10 @@ def flatten(nested: Mapping[str, Any], file: str | Path | None = None, prefix: s
     """Turn nested sections into dotted leaf keys; dotted keys in the input are welcome too.
 
     Raises:
-        UserError: A key is reached twice, once nested and once dotted.
+        UserError: Not a mapping, or a key is reached twice, once nested and once dotted.
     """
+    if not isinstance(nested, Mapping):
+        raise bad_input("must be a mapping", file=file, key=prefix.rstrip(".") or None, value=nested)
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         dotted = f"{prefix}{key}"
