@@ -1,8 +1,8 @@
 """Imported by every process of a storm: notes what a verb of `fne` writes, and kills one as the plan says.
 
-The plan, a JSON file that ``FNE_STORM`` names, is ``{verb: {mode, at, delay, group}}``: kill the first process of one of
-these verbs that comes to its ``at``-th write or rename inside the project (mode ``write``), or that is ``delay`` seconds
-old (mode ``time``), alone or with its process group, Snakemake included. It takes the plan away: only one is killed.
+The plan, a JSON file that ``FNE_STORM`` names, is ``{verb: {mode, at, delay, group}}``: kill the first process of one
+of these verbs that comes to its ``at``-th write or rename inside the project (mode ``write``), or that is ``delay``
+seconds old (mode ``time``), alone or with its process group, Snakemake included. Whoever is killed takes the plan away.
 """
 
 import atexit

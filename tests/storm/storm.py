@@ -37,7 +37,7 @@ READERS = {
     "queries.test.npz": "compare", "runs.csv": "tables", "contrasts.csv": "tables",
 }  # fmt: skip
 """A verb that must refuse a damaged file of this name (of the variant `fne`, where it is one of a job)."""
-TIMES = re.compile(r"seconds|time|date|started|finished|record|cost|created|commit|host|cpu|memory", re.I)
+TIMES = re.compile(r"(.*_)?(seconds|time|date|started|finished|record|cost|commit|cpu)(_.*)?")
 """Keys of JSON files and columns of CSV files that differ from run to run."""
 UNEQUAL = re.compile(
     r"cost\..*|record\..*|report\.html|captions\.json|digests\.json|pictures\.npz|test_accesses\.jsonl"
@@ -113,17 +113,14 @@ def content(file: Path) -> str:
     if file.suffix == ".json":
         raw = json.dumps(_timeless(json.loads(raw)), sort_keys=True).encode()
     elif file.suffix == ".csv":
-        rows = [{key: value for key, value in row.items() if not TIMES.search(key)}
+        rows = [{key: value for key, value in row.items() if not TIMES.fullmatch(key)}
                 for row in csv.DictReader(io.StringIO(raw.decode()))]  # fmt: skip
         raw = json.dumps(rows).encode()
     elif file.suffix == ".npz":
         with np.load(file) as arrays:
             parts = {name: arrays[name] for name in sorted(arrays.files)}
-        told = {
-            name: _timeless(json.loads(str(part)))
-            for name, part in parts.items()
-            if part.dtype.kind == "U" and not part.ndim
-        }
+        words = {name: str(part) for name, part in parts.items() if part.dtype.kind == "U" and not part.ndim}
+        told = {name: _timeless(json.loads(text)) if text[:1] == "{" else text for name, text in words.items()}
         raw = json.dumps(told, sort_keys=True).encode()
         raw += b"".join(name.encode() + parts[name].tobytes() for name in parts if name not in told)
     return hashlib.sha256(raw).hexdigest()
@@ -131,16 +128,14 @@ def content(file: Path) -> str:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(one) for key, one in value.items() if not TIMES.search(key)}
+        return {key: _timeless(one) for key, one in value.items() if not TIMES.fullmatch(key)}
     return [_timeless(one) for one in value] if isinstance(value, list) else value
 
 
 def contents(folder: Path) -> dict[str, str]:
     """Of all that was made in a project, by name; what was written while a process was killed has a hidden name."""
-    made = (folder / part for part in MADE if part != ".snakemake/metadata")
-    files = (
-        file for part in made for file in sorted(part.rglob("*")) if file.is_file() and not UNEQUAL.fullmatch(file.name)
-    )
+    made = (place for part in MADE[:3] for place in (folder / part).rglob("*"))
+    files = (place for place in made if place.is_file() and not UNEQUAL.fullmatch(place.name))
     return {file.relative_to(folder).as_posix(): content(file) for file in files}
 
 
