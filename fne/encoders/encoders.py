@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fne.data.decoding import RULES
 from fne.encoders.pooling import POOLINGS, image_tokens, pooled
 from fne.encoders.store import DTYPES, LEVELS
 from fne.study.checkpoints import Checkpoint, explain, find
@@ -21,6 +22,11 @@ from fne.utils.errors import UserError, bad_input
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+
+_NO_PIXELS = {"image_processor_type", "feature_extractor_type", "processor_class", "auto_map", "return_tensors",
+              "data_format", "input_data_format", "device", "disable_grouping", "name_or_path"}  # fmt: skip
+"""What a processor says of itself, or of the layout of its result, rather than of pixels."""
 
 
 def load(section: Mapping[str, Any], modality: str, device: str = "cpu") -> ImageEncoder | TextEncoder:
@@ -148,22 +154,9 @@ class ImageEncoder(_Encoder):
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a picture, for the manifest."""
-        keys = (
-            "do_resize",
-            "size",
-            "resample",
-            "do_center_crop",
-            "crop_size",
-            "do_rescale",
-            "rescale_factor",
-            "do_normalize",
-            "image_mean",
-            "image_std",
-            "do_pad",
-        )
         settings = self.processor.to_dict()
-        kept = {key: settings[key] for key in keys if settings.get(key) is not None}
-        return {"processor": type(self.processor).__name__, "backend": "pil", "mode": "RGB", **kept}
+        kept = {key: value for key, value in settings.items() if value is not None and key not in _NO_PIXELS}
+        return {**kept, "processor": type(self.processor).__name__, "backend": "pil", **RULES}
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Pixels of one RGB picture as the encoder wants them: (3, H, W) float32. Safe to call from many threads."""

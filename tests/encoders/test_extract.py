@@ -226,7 +226,7 @@ def test_a_broken_picture_is_named(small: Manifest, checkpoint: Callable[..., Pa
         path.unlink()
     with pytest.raises(UserError) as caught:
         extract.run(small.folder, section(checkpoint("vit")), "image", tmp_path / "s", 1)
-    said = {"truncated": "cannot be decoded", "no image": "not an image", "missing": "image is missing"}[kind]
+    said = {"truncated": "cannot be decoded", "no image": "(not an image", "missing": "image is missing"}[kind]
     assert "b.jpg" in str(caught.value) and said in str(caught.value)
     assert not (tmp_path / "s").exists()
 
