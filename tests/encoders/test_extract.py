@@ -104,7 +104,7 @@ def test_text_rows_are_the_features_of_their_own_captions(
     monkeypatch.setattr(kind, "encode", watched)
     extract.run(small.folder, settings, "text", tmp_path / "s", 1)
     monkeypatch.undo()
-    assert sorted(calls) == sorted(["a", *set(MIXED)])  # one probe, then each different caption once
+    assert sorted(calls[3:]) == sorted(set(MIXED))  # a probe of three, then each different caption once
     features = Features.open(tmp_path / "s", small.fingerprint("text"), modality="text", encoder=settings)
     for row, text in enumerate(MIXED):
         alone = plain.encode([text])[0]
