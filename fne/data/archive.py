@@ -41,6 +41,8 @@ def unpack(archive: Path, member: str, target: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
+            if not all(0 <= one.header_offset < archive.stat().st_size for one in members):
+                raise zipfile.BadZipFile("a file lies outside it")
             check_members(archive, members)
             files = [one for one in members if not one.is_dir()]
             single = next((one for one in files if one.filename == member), None)
@@ -65,7 +67,9 @@ def unpack(archive: Path, member: str, target: Path) -> None:
             if is_web_page(handle.read(64)):
                 raise web_page(archive) from None
         hint = "it is cut short or damaged: remove it and fetch it again"
-        raise bad_input(f"not a sound zip archive ({error})", file=archive, hint=hint) from None
+        raise bad_input(
+            f"not a sound zip archive ({str(error) or type(error).__name__})", file=archive, hint=hint
+        ) from None
 
 
 def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> None:
@@ -91,7 +95,9 @@ def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             device, encrypted or packed in a rare way; or there is far more in it than its size tells.
     """
     size = archive.stat().st_size
-    total, files, folders = 0, set(), set()
+    total = 0
+    files: set[tuple[str, ...]] = set()
+    folders: set[tuple[str, ...]] = set()
     if len(members) > MAX_FILES:
         raise bad_input("a hostile archive: too many files", file=archive, value=len(members))
     for member in members:

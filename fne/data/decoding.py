@@ -85,7 +85,7 @@ def decode(content: bytes) -> Image.Image:
         if image.has_transparency_data:
             opaque = image.convert({"La": "LA"}.get(image.mode, image.mode)).convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", opaque.size, (*BACKGROUND, 255)), opaque)
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError:
         raise Undecodable(f"mode {image.mode} cannot become RGB") from None
 
@@ -94,8 +94,13 @@ def _loaded(content: bytes) -> Image.Image:
     """The first frame, decoded."""
     try:
         image = Image.open(io.BytesIO(content), formats=_formats())
-        if image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf")):
+        size, tiles = image.width * image.height, image.tile
+        if size <= (Image.MAX_IMAGE_PIXELS or float("inf")):
             image.load()
+            # of a TIFF with too few strips Pillow leaves the rest black
+            covered = sum((right - left) * (low - top) for _, (left, top, right, low), *_ in tiles)
+            if image.format == "TIFF" and covered < size:
+                raise ValueError("its strips do not cover it")
             return image
     except Image.UnidentifiedImageError:
         raise Undecodable(f"not an image, or of none of the formats {', '.join(FORMATS)}") from None
@@ -118,8 +123,7 @@ def _grey(image: Image.Image) -> Image.Image:
         hint = "numbers without a known range: save it in 8 bits a pixel, or as a PNG of 16"
         raise Undecodable(f"mode {image.mode} of {image.format} has {hint}")
     # PNG, PGM and JPEG 2000 are scaled to 16 bits when they are read; a TIFF may have 12
-    values = np.asarray(image).astype(np.int64) >> (int(tags[_BITS][0]) - 8 if _BITS in tags else 8)
-    grey = np.clip(values, 0, 255).astype(np.uint8)
+    grey = (np.asarray(image) >> (int(tags[_BITS][0]) - 8 if _BITS in tags else 8)).astype(np.uint8)
     made = Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey)
     if isinstance(clear := image.info.get("transparency"), int):
         made.putalpha(Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8)))

@@ -159,7 +159,9 @@ def _check_pooling(section: Mapping[str, Any], folder: Path) -> None:
                 file=file,
                 key="encoders.text.pooling",
                 value=section.get("pooling"),
-                allowed=[pooling] if pooling in ("mean", "cls") else f"{pooling}, which is not built: take level tokens",
+                allowed=[pooling]
+                if pooling in ("mean", "cls")
+                else f"{pooling}, which is not built: take level tokens",
             )
 
 

@@ -94,6 +94,15 @@ def test_the_bits_of_a_tiff_are_those_it_says() -> None:
     assert pixels(tiff(16, 0, b"\xff\xff\x00\x80"))[0, :, 0].tolist() == [0, 127], "white is zero"
 
 
+def test_a_tiff_whose_strips_do_not_cover_it() -> None:
+    """Pillow leaves the rest black."""
+    content = tiff(8, 1, b"\xff\xff\xff\xff")
+    assert pixels(content).min() == 255
+    for rows in (2, 2000):
+        with pytest.raises(Undecodable, match="do not cover"):
+            decode(content.replace(struct.pack("<HHII", 257, 4, 1, 1), struct.pack("<HHII", 257, 4, 1, rows)))
+
+
 @pytest.mark.parametrize("kind", [np.int32, np.float32, np.int16])
 def test_numbers_without_a_range_are_refused_before_anything_is_extracted(tmp_path: Path, kind: type) -> None:
     Image.fromarray(COLOUR).save(tmp_path / "a.png")
