@@ -67,9 +67,8 @@ def unpack(archive: Path, member: str, target: Path) -> None:
             if is_web_page(handle.read(64)):
                 raise web_page(archive) from None
         hint = "it is cut short or damaged: remove it and fetch it again"
-        raise bad_input(
-            f"not a sound zip archive ({str(error) or type(error).__name__})", file=archive, hint=hint
-        ) from None
+        problem = f"not a sound zip archive ({str(error) or type(error).__name__})"
+        raise bad_input(problem, file=archive, hint=hint) from None
 
 
 def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> None:

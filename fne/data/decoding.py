@@ -94,11 +94,11 @@ def _loaded(content: bytes) -> Image.Image:
     """The first frame, decoded."""
     try:
         image = Image.open(io.BytesIO(content), formats=_formats())
-        size, tiles = image.width * image.height, image.tile
+        size, boxes = image.width * image.height, [tile[1] or (0, 0, *image.size) for tile in image.tile]
         if size <= (Image.MAX_IMAGE_PIXELS or float("inf")):
             image.load()
             # of a TIFF with too few strips Pillow leaves the rest black
-            covered = sum((right - left) * (low - top) for _, (left, top, right, low), *_ in tiles)
+            covered = sum((right - left) * (low - top) for left, top, right, low in boxes)
             if image.format == "TIFF" and covered < size:
                 raise ValueError("its strips do not cover it")
             return image
