@@ -79,15 +79,17 @@ def decode(content: bytes) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         image = _grey(image)
     elif image.format == "PNG" and image.mode in ("L", "RGB") and "transparency" in image.info:
-        _scale_key(image, depth=content[24])
+        _scale_key(image, bits=content[24])
     image = image if turn is None else image.transpose(turn)
     try:
         if image.has_transparency_data:
             opaque = image.convert({"La": "LA"}.get(image.mode, image.mode)).convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", opaque.size, (*BACKGROUND, 255)), opaque)
-        return image if image.mode == "RGB" else image.convert("RGB")
+        image = image if image.mode == "RGB" else image.convert("RGB")
     except ValueError:
         raise Undecodable(f"mode {image.mode} cannot become RGB") from None
+    image.info = {}  # else what comes after might turn it, or hide its colours, once more
+    return image
 
 
 def _loaded(content: bytes) -> Image.Image:
@@ -130,11 +132,12 @@ def _grey(image: Image.Image) -> Image.Image:
     return made
 
 
-def _scale_key(image: Image.Image, depth: int) -> None:
+def _scale_key(image: Image.Image, bits: int) -> None:
     """The colour that stands for transparent has as many bits as the file, the pixels beside it have 8."""
     key = image.info["transparency"]
-    values = [value >> 8 if depth > 8 else value * 255 // (2**depth - 1) for value in np.atleast_1d(key).tolist()]
-    image.info["transparency"] = values[0] if isinstance(key, int) else tuple(values)
+    if bits in (2, 4, 16):
+        values = [value >> 8 if bits == 16 else value * 255 // (2**bits - 1) for value in np.atleast_1d(key).tolist()]
+        image.info["transparency"] = values[0] if isinstance(key, int) else tuple(values)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

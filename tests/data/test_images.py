@@ -157,6 +157,7 @@ def test_pictures_stand_upright(form: str, turn: int) -> None:
     with Image.open(io.BytesIO(content)) as opened:
         wanted = np.asarray(ImageOps.exif_transpose(opened))
     np.testing.assert_array_equal(pixels(content), wanted)
+    np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(decode(content))), wanted, "and stay so")
     assert wanted.shape[:2] == ((3, 2) if 5 <= turn <= 8 else (2, 3))
 
 
