@@ -154,14 +154,15 @@ def _check_pooling(section: Mapping[str, Any], folder: Path) -> None:
         modes = [key.removeprefix("pooling_mode_") for key, on in settings.items() if on is True and "_mode_" in key]
         pooling = " and ".join(_POOLINGS.get(mode, mode) for mode in modes) or settings.get("pooling_mode", "mean")
         if pooling != section.get("pooling"):
+            built = pooling in ("mean", "cls")
             raise bad_input(
-                "the checkpoint was trained with another pooling",
+                "the checkpoint was trained with another pooling"
+                + ("" if built else f", {pooling}, which is not built"),
                 file=file,
                 key="encoders.text.pooling",
                 value=section.get("pooling"),
-                allowed=[pooling]
-                if pooling in ("mean", "cls")
-                else f"{pooling}, which is not built: take level tokens",
+                allowed=[pooling] if built else None,
+                hint=None if built else "take encoders.text.level tokens, or another encoder",
             )
 
 

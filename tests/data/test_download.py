@@ -135,7 +135,7 @@ def test_numbers_that_no_file_has_are_not_believed(server: Server, place: Place)
     assert place.complete()
 
 
-@pytest.mark.parametrize("mark", [b"\xff\xfe", b'"one"\r\nX: y', "\"\u00fc\"".encode()])
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b'"one"\r\nX: y', '"\u00fc"'.encode()])
 def test_a_damaged_note_of_the_version_is_not_sent(server: Server, place: Place, mark: bytes) -> None:
     server.acts = [until(300_000), says(503)]
     place.fails(server, "503", tries=1)

@@ -339,7 +339,7 @@ def test_the_pooling_that_a_checkpoint_declares_is_required(checkpoint: Callable
         "weightedmean": {"pooling_mode": "weightedmean"},
     }.items():
         said = refusal(section(pooled_by(checkpoint("bert"), tmp_path / name, settings)), "text")
-        assert f"allowed: {name}, which is not built; or level tokens" in said
+        assert f"another pooling, {name}, which is not built; got 'mean'; take encoders.text.level tokens" in said
     load(section(pooled_by(checkpoint("bert"), tmp_path / "new", {"pooling_mode": "mean"})), "text")
 
 
