@@ -121,7 +121,7 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
     processor = _processor(found.folder, modality)
     if modality == "image":
         _settings(processor)
-    elif section.get("level") == "pooled":
+    elif "pooling" in section and section.get("level") != "tokens":
         _check_pooling(section, found.folder)
     return found
 
@@ -168,8 +168,13 @@ def _check_pooling(section: Mapping[str, Any], folder: Path) -> None:
 
 def not_applied(folder: Path) -> list[str]:
     """Parts of a checkpoint of sentence-transformers that change its result and are left out of the features."""
-    known = ("Transformer", "Pooling", "Normalize")  # embeddings are normalised in any case
-    return [f"{path} ({kind})" for kind, path in _modules(folder) if kind not in known]
+    found = []
+    for kind, path in _modules(folder):
+        if kind == "Pooling" and not (folder / path / "config.json").is_file():
+            found.append(f"{path} (Pooling, whose config.json is missing)")
+        elif kind not in ("Transformer", "Pooling", "Normalize"):  # embeddings are normalised in any case
+            found.append(f"{path} ({kind})")
+    return found
 
 
 def width(folder: Path, modality: str) -> int | None:

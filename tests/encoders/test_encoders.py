@@ -17,6 +17,7 @@ from PIL import Image
 
 from fne.encoders.encoders import load
 from fne.encoders.pooling import masked_mean
+from fne.study.checkpoints import find
 from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
 
@@ -329,6 +330,8 @@ def test_the_pooling_that_a_checkpoint_declares_is_required(checkpoint: Callable
         assert f"encoders.text.pooling: the checkpoint was trained with another pooling; got '{pooling}'" in said
         assert "1_Pooling/config.json" in said and "allowed: mean" in said
     load(section(folder, level="tokens", pooling="cls"), "text")
+    with pytest.raises(UserError, match="another pooling"):  # also before anything is loaded, and without a level
+        find({"checkpoint": str(folder), "pooling": "cls"}, "text")
     folder = pooled_by(checkpoint("bert"), tmp_path / "cls", {"pooling_mode_cls_token": True})
     load(section(folder, pooling="cls"), "text")
     assert "allowed: cls" in refusal(section(folder), "text")
@@ -352,6 +355,9 @@ def test_layers_after_the_pooling_are_named(
     assert "dense: its part 2_Dense (Dense) is not applied" in capsys.readouterr().err
     assert encoder.preprocessing()["not_applied"] == ["2_Dense (Dense)"]
     assert "not_applied" not in load(section(checkpoint("bert")), "text").preprocessing()
+    shutil.rmtree(folder / "1_Pooling")
+    load(section(folder, pooling="cls"), "text")
+    assert "1_Pooling (Pooling, whose config.json is missing) is not applied" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [{}, [3], [{"type": "a.Pooling"}], [{"type": 3, "path": ""}], 3, b"\xff", b"["])
