@@ -264,6 +264,12 @@ def test_cut_short(tmp_path: Path, share: float) -> None:
     refused(path, "not a sound zip archive .*remove it and fetch it again")
 
 
+def test_cut_in_front(tmp_path: Path) -> None:
+    path = packed(tmp_path)
+    path.write_bytes(path.read_bytes()[1:])
+    refused(path, "not a sound zip archive .a file lies outside it")
+
+
 def test_a_flipped_bit(tmp_path: Path) -> None:
     path = packed(tmp_path)
     content = bytearray(path.read_bytes())

@@ -346,6 +346,25 @@ def test_the_pooling_that_a_checkpoint_declares_is_required(checkpoint: Callable
     load(section(pooled_by(checkpoint("bert"), tmp_path / "new", {"pooling_mode": "mean"})), "text")
 
 
+def test_what_is_downloaded_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All of one format, and from sub-folders only what says how to pool."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **given: asked.update(given) or tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match="no config.json"):
+        find({"checkpoint": "some/model"}, "text")
+    there = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "1_Pooling/config.json",
+             "2_Dense/config.json", "2_Dense/model.safetensors", "onnx/config.json", "onnx/model.onnx"]  # fmt: skip
+    chosen = filter_repo_objects(
+        there, allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"]
+    )
+    assert list(chosen) == ["config.json", "vocab.txt", "model.safetensors", "1_Pooling/config.json",
+                            "2_Dense/config.json"]  # fmt: skip
+
+
 def test_layers_after_the_pooling_are_named(
     checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
