@@ -63,11 +63,6 @@ def test_siglip_is_padded_as_it_was_trained(project: Project, tmp_path: Path) ->
         np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="CLIP's own projections are not read, and that its towers then share no space is said only when training",
-)
 def test_clip_is_trained_from_its_own_shared_space(project: Project, tmp_path: Path) -> None:
     """Towers of different width, as ViT-B/32's, meet in its projections: used, or ``check`` says that they are not."""
     torch.manual_seed(0)

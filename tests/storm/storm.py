@@ -34,9 +34,9 @@ STEPS = ("prepare", "extract", "train", "rank", "evaluate", "calibrate", "audit"
 READERS = {
     "weights.safetensors": "rank", "picks.npz": "audit", "run.json": "aggregate", "curves.csv": "aggregate",
     "audit.csv": "aggregate", "rankings.test.npz": "evaluate", "metrics.test.json": "aggregate",
-    "queries.test.npz": "compare", "runs.csv": "tables", "contrasts.csv": "tables",
+    "queries.test.npz": "compare", "smoke/runs.csv": "tables", "smoke/contrasts.csv": "tables",
 }  # fmt: skip
-"""A verb that must refuse a damaged file of this name (of the variant `fne`, where it is one of a job)."""
+"""A verb that must refuse a damaged file of this name: of a job of `fne`, or of the study."""
 TIMES = re.compile(r"(.*_)?(seconds|time|date|started|finished|record|cost|commit|cpu)(_.*)?")
 """Keys of JSON files and columns of CSV files that differ from run to run."""
 UNEQUAL = re.compile(
@@ -204,7 +204,8 @@ def damage(project: Storm, whole: Storm, files: Iterable[Path]) -> None:
     for file in files:
         intact = file.read_bytes()
         file.write_bytes(intact[: len(intact) // 2])
-        verb = READERS.get(file.name)
+        own = file.parent.name != "smoke"
+        verb = READERS.get(file.name if own else f"smoke/{file.name}")
         status, said, _ = project.attempt(project.by_hand(verb or "tables"))
         if status not in (2, 0 if verb is None else 2) or "Traceback" in said or (status and file.name not in said):
             raise SystemExit(f"{verb} with a cut {file}: status {status}\n{said[-3000:]}")
