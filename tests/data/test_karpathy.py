@@ -193,11 +193,11 @@ def test_not_utf8(corpus: Corpus) -> None:
     corpus.write()
     text = json.dumps({"dataset": "tiny", "images": corpus.entries}, ensure_ascii=False)
     corpus.file.write_bytes(text.encode("latin-1"))
-    refused(corpus, r"dataset_tiny.json: not UTF-8 text \(byte \d+\)", write=False)
+    refused(corpus, r"dataset_tiny.json: data.annotations: not UTF-8 text \(byte \d+\)", write=False)
 
 
 def test_no_such_annotations(corpus: Corpus) -> None:
-    refused(corpus, "dataset_tiny.json: no such file", write=False)
+    refused(corpus, "dataset_tiny.json: data.annotations: no such file", write=False)
 
 
 def test_annotations_that_are_a_folder(corpus: Corpus) -> None:
@@ -216,7 +216,7 @@ def test_unreadable_annotations(corpus: Corpus, monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(13, "Permission denied")
 
     corpus.write()
-    monkeypatch.setattr(Path, "read_text", deny)
+    monkeypatch.setattr(Path, "read_bytes", deny)
     with pytest.raises(UserError, match="data.annotations: no permission to read it"):
         read_annotations(corpus.file, "tiny")
 

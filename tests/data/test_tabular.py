@@ -94,7 +94,7 @@ def entries(corpus: Corpus) -> list[dict[str, Any]]:
         ({"image": "a/../../picture1.jpg"}, "leaves the images folder"),
         ({"image": "a/../picture1.jpg"}, "leaves the images folder"),
         ({"image": "./"}, "leaves the images folder"),
-        ({"image": "picture1.jpg\0"}, "leaves the images folder"),
+        ({"image": "picture1.jpg\0"}, r"\[1\].image: holds a character that is no text"),
         ({"split": "tarin"}, r"\[1\].split: wrong split of picture1.jpg; got 'tarin'; .*did you mean 'train'"),
         ({"split": None}, r"\[1\].split: wrong split"),
         ({"split": ["val"]}, r"\[1\].split: wrong split"),
@@ -189,7 +189,7 @@ def test_wrong_counts(corpus: Corpus) -> None:
 def test_a_missing_file_of_a_split(corpus: Corpus) -> None:
     path = albef_per_split(corpus)
     (corpus.folder / "tiny_val.json").unlink()
-    refused(corpus, path, "tiny_val.json: no such file")
+    refused(corpus, path, "tiny_val.json: data.annotations: no such file")
     tables(corpus)
     (corpus.folder / "pairs.train.csv").unlink()
     refused(corpus, corpus.folder / "pairs.{split}.csv", "pairs.train.csv: data.annotations: no such file")
@@ -224,7 +224,7 @@ def test_a_table_that_cannot_be_read(corpus: Corpus, text: str, message: str) ->
 def test_a_table_that_is_not_utf8(corpus: Corpus) -> None:
     path = table(corpus)
     path.write_bytes(path.read_bytes().replace(b"Caption 0 of 2", "Bär".encode("latin-1")))
-    refused(corpus, path, r"pairs.csv: not UTF-8 text \(byte \d+\)")
+    refused(corpus, path, r"pairs.csv: data.annotations: not UTF-8 text \(byte \d+\)")
 
 
 def test_a_table_with_a_byte_order_mark(corpus: Corpus) -> None:
