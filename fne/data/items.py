@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fne.data.manifest import SPLITS
+from fne.data.manifest import SPLITS, SplitView
 from fne.data.text_files import ID_DIGITS
 from fne.data.truth import MOST_PAIRS, EqualCaptions
 from fne.data.writing import Corpus
@@ -163,7 +163,7 @@ def image_file(value: Any, path: Path, key: str, folder: Any = None) -> str:
     if file.startswith("/") or ".." in file.split("/") or posixpath.normpath(file) == ".":
         raise bad_input("leaves the images folder", file=path, key=key, value=file,
                         hint="give paths relative to data.images")  # fmt: skip
-    if len(file) > LONGEST_NAME and any(len(part.encode()) > LONGEST_NAME for part in file.split("/")):
+    if 4 * len(file) > LONGEST_NAME and any(len(part.encode()) > LONGEST_NAME for part in file.split("/")):
         raise bad_input("a name that no file can have", file=path, key=key, value=file[:80],
                         allowed=f"at most {LONGEST_NAME} bytes")  # fmt: skip
     return posixpath.normpath(file)
@@ -244,6 +244,17 @@ def to_corpus(items: Sequence[Item]) -> Corpus:
         [caption for item in items for caption in item.captions],
         [sentid for item in items for sentid in item.sentids or ()] if known else None,
     )
+
+
+def split_view(items: Sequence[Item], split: str) -> SplitView:
+    """One split as a manifest of these items would give it."""
+    corpus = to_corpus([item for item in items if item.split == split])
+    known = all(item.sentids is not None for item in items)
+    return SplitView(
+        split, np.arange(len(corpus.image_ids)), np.arange(len(corpus.texts)),
+        np.array(corpus.caption_image, np.int64), corpus.texts, corpus.image_ids, corpus.caption_ids,
+        corpus.sentids if known else None,
+    )  # fmt: skip
 
 
 def equal_captions(items: Sequence[Item], split: str, path: Path | None = None) -> EqualCaptions:

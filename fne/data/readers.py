@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fne.data import arrow, pictures, tabular
+from fne.data import arrow, coco_relevance, cxc_sits, pictures, tabular
 from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.human_annotations import judged_truth, read_judgements
 from fne.data.identity import files_of
 from fne.data.images import verify_images
-from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
+from fne.data.items import Item, by_split, check_counts, equal_captions, split_view, to_corpus, to_items
 from fne.data.manifest import SPLITS
+from fne.data.ranked_captions import first_captions
 from fne.data.sources import SOURCES, annotation_files
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
@@ -114,3 +115,25 @@ def known_truths(
         judged = read_judgements(paths, {item.filename: len(item.captions) for item in items})
         truths["test"] = judged_truth(judged, test, truths["test"])
     return truths
+
+
+def require_matched(data: Mapping[str, Any], relevance: Mapping[str, str | Path], ratings: str | Path | None) -> None:
+    """Refuse relevance and rating files that are not about the corpus, as what ranks and calibrates would in the end.
+
+    Args:
+        data: The ``data`` section.
+        relevance: Protocol -> folder of its files.
+        ratings: Folder of the ratings of Crisscrossed Captions, or None.
+
+    Raises:
+        UserError: A file cannot be used with the corpus, or the corpus cannot be read.
+    """
+    items, _ = read_annotations(Path(data["annotations"]).expanduser(), data["dataset"])
+    nobody = np.zeros(0, np.int32)
+    bare = Truth("equal_captions", nobody.reshape(0, 2), nobody, nobody)
+    test, *_ = first_captions(data["dataset"], split_view(items, "test"), bare)
+    for protocol, folder in relevance.items():
+        coco_relevance.read(folder, protocol, test)
+    if ratings is not None:
+        for view in (split_view(items, "val"), test):
+            cxc_sits.known({"audit": {"sits": ratings, "sits_match": cxc_sits.HIGHEST}}, view, bare)

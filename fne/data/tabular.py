@@ -1,4 +1,4 @@
-"""Reading annotation files of rows: lists in JSON, JSON lines, tables, and the captions as Flickr and COCO give them out.
+"""Reading annotation files of rows: JSON lists, JSON lines, tables, the captions as Flickr and COCO give them out.
 
 A file either names the split of every row, or there is one file per split (``..._{split}.json``).
 
@@ -37,7 +37,7 @@ _TOKEN = re.compile(r"([^\t]+)#(\d{1,18})\t(.*)", re.ASCII | re.DOTALL)
 
 
 def form_of(path: Path, text: str) -> str:
-    """The form of a file of annotations, by its suffix and its beginning: ``table``, ``token``, ``lines`` or ``json``."""
+    """The form of a file of annotations, by suffix and beginning: ``table``, ``token``, ``lines`` or ``json``."""
     suffix, text = path.suffix.lower(), text.lstrip()
     first, _, rest = text.partition("\n")
     if suffix in (".jsonl", ".ndjson") or (text[:1] == "{" and rest and not rest.isspace() and _is_object(first, path)):

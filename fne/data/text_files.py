@@ -19,8 +19,8 @@ from fne.utils.errors import bad_input
 SEPARATORS = (",", "\t", "|")
 ID_DIGITS = 18
 """Digits of the longest number that is an id."""
-_QUOTED = re.compile(r'"(?:[^"]|"")*+""(?:[^"]|"")*+"')
-"""A cell of a quoted table whose text holds a quotation mark."""
+_QUOTED = re.compile(r'"(?:[^"]|"")*+"')
+"""A cell of a quoted table."""
 
 
 def read_text(path: Path, key: str | None = None, hint: str | None = None) -> str:
@@ -101,7 +101,7 @@ def read_rows(text: str, separator: str, path: Path, key: str | None = None) -> 
     except csv.Error as error:
         problem, line = error.args
     plain = [(number, row.split(separator)) for number, row in enumerate(lines_of(text), 1) if row]
-    unsure = any(_QUOTED.fullmatch(cell) for _, cells in plain for cell in cells if cell.startswith('"'))
+    unsure = any(_QUOTED.fullmatch(cell) for _, cells in plain for cell in cells if '""' in cell[1:-1])
     if separator == "," or unsure or len({len(cells) for _, cells in plain}) > 1:
         where = f"{key}: line {line}" if key else f"line {line}"
         hint = "quote each cell that holds a quotation mark, double the marks in it, and write a caption on one line"

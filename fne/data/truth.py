@@ -166,7 +166,7 @@ class EqualCaptions(Truth):
         return {"owner": self.owner, "group": self.group}
 
     def check(self, path: str | Path | None = None) -> None:
-        """Refuse arrays that are not int32 (M,), owners that do not ascend, and negative numbers.
+        """Refuse arrays that are not int32 (M,), owners that do not ascend, and numbers out of range.
 
         Raises:
             UserError: They are; the message names ``path``.
@@ -175,8 +175,10 @@ class EqualCaptions(Truth):
             if array.ndim != 1 or array.dtype != np.int32 or len(array) != len(self.owner):
                 shape = f"{array.dtype} {array.shape}"
                 raise bad_input("wrong shape or type", file=path, key=name, value=shape, allowed="int32 (M,)")
-            if len(array) and array.min() < 0:
-                raise bad_input("negative number", file=path, key=name, value=int(array.min()))
+            if len(array) and not 0 <= array.min() <= array.max() < len(array):
+                value, allowed = f"{array.min()} to {array.max()}", f"0 to {len(array) - 1}"
+                raise bad_input("numbers that are none of its captions", file=path, key=name, value=value,
+                                allowed=allowed)  # fmt: skip
         if (np.diff(self.owner) < 0).any():
             raise bad_input("captions are not in image order", file=path, key="owner")
 
@@ -198,10 +200,12 @@ class EqualCaptions(Truth):
         group = places & _LOW
         members = np.argsort(self.group, kind="stable")  # the captions of group 0, of group 1, ...
         count = sizes[group]
-        first = np.concatenate([[0], np.cumsum(count)[:-1]]) if len(count) else count
-        within = np.arange(count.sum()) - np.repeat(first, count)
-        captions = members[np.repeat((np.cumsum(sizes) - sizes)[group], count) + within]
-        return _rows_of(np.sort(_packed_rows(np.repeat(places >> 32, count), captions)))
+        # The place in `members` of the first caption of each (image, group), less that of its first pair.
+        shift = (np.cumsum(sizes) - sizes)[group] - (np.cumsum(count) - count)
+        captions = members[np.repeat(shift, count) + np.arange(count.sum())]
+        packed = np.repeat(places - group, count) + captions
+        packed.sort()
+        return _rows_of(packed)
 
     def contains(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
         """As of :class:`Truth`, by groups."""
@@ -224,8 +228,10 @@ def _packed_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _rows_of(packed: np.ndarray) -> np.ndarray:
     """The rows, int32 (P, 2), of what :func:`_packed_rows` made."""
-    first = (packed + (1 << 31)) >> 32
-    return np.stack([first, packed - (first << 32)], axis=1).astype(np.int32)
+    rows = np.empty((len(packed), 2), np.int32)
+    rows[:, 0] = (packed + (1 << 31)) >> 32
+    rows[:, 1] = packed & _LOW  # its 32 bits, whatever the sign
+    return rows
 
 
 def sorted_pairs(pairs: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.data import coco_relevance, cxc_sits
-from fne.data.identity import corpus_digest
+from fne.data.identity import corpus_digest, require_matched
 from fne.data.manifest import SPLITS as SPLITS
 from fne.data.sources import annotation_files
 from fne.study.api import Series, Study, data_section, resolve
@@ -64,8 +64,10 @@ def prepared(study: Study, root: Path) -> Path | None:
 def check_given(study: Study) -> None:
     """Check that the files and folders a user gave by path are there; what is in them is checked on reading.
 
+    Relevance and rating files are read here: what reads them again comes after all training.
+
     Raises:
-        UserError: Lists everything that is not there.
+        UserError: Lists everything that is not there, or a file of relevance or ratings is not about the corpus.
     """
     problems = Problems()
     flat = flatten(resolve(study, study.variants[0]))
@@ -88,6 +90,19 @@ def check_given(study: Study) -> None:
         if not file.is_file() and file.parent.is_dir():
             problems.report("no such file", file=file, key=RATINGS_KEY, hint=cxc_sits.SOURCE)
     problems.raise_any(f"study {study.name!r}")
+    check_matched(study)
+
+
+def check_matched(study: Study) -> None:
+    """Check that the relevance and rating files of a study are about its corpus.
+
+    Raises:
+        UserError: One is not.
+    """
+    config, files = resolve(study, study.variants[0]), [*relevance_files(study), *ratings_files(study)]
+    relevance = {name: folder for name, folder in config["evaluation"]["relevance"].items() if folder is not None}
+    if files and study.data.get("annotations"):
+        require_matched(study.data, relevance, config["audit"]["sits"], files, study.root)
 
 
 def manifest(study: Study) -> Path:

@@ -141,11 +141,6 @@ def test_a_native_file_is_read_or_told_what_it_is(
     assert "not valid JSON" not in said, said
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="that COCO without sentence ids fits no relevance or rating file is only said after all training",
-)
 @pytest.mark.parametrize("section", ["evaluation", "audit"])
 def test_files_that_match_no_caption_are_refused_before_training(
     project: Project, tmp_path: Path, section: str

@@ -283,3 +283,22 @@ def test_bad_judgements_write_nothing(corpus: Corpus) -> None:
 def test_unknown_kind_of_judgements(corpus: Corpus) -> None:
     corpus.data["judgements"]["experts"] = "x"
     refused(corpus, "data.judgements: unknown kind.*did you mean 'expert'")
+
+
+def test_one_name_in_two_folders_makes_the_path_the_id(corpus: Corpus) -> None:
+    for number, folder in ((1, "a"), (3, "b")):
+        (corpus.images / folder).mkdir()
+        (corpus.images / f"picture{number}.jpg").rename(corpus.images / folder / "same.jpg")
+        corpus.entries[number] |= {"filename": "same.jpg", "filepath": folder}
+    manifest = prepared(corpus)
+    assert manifest.image_ids == manifest.image_files and manifest.caption_ids[0] == "a/same.jpg#0"
+    corpus.entries[3]["filepath"] = "./a"
+    refused_twice = r"images\[3\].filename: occurs twice, first in images\[1\]; got 'a/same.jpg'"
+    with pytest.raises(UserError, match=refused_twice):
+        prepare.run(corpus.write(), corpus.folder / "resources" / "tiny-2")
+
+
+def test_a_byte_order_mark_is_accepted(corpus: Corpus) -> None:
+    corpus.write()
+    corpus.file.write_bytes(b"\xef\xbb\xbf" + corpus.file.read_bytes())
+    assert len(read_annotations(corpus.file, "tiny")[0]) == 6
