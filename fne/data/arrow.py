@@ -230,10 +230,12 @@ def _rows(path: Path, columns: Sequence[str], with_bytes: bool) -> Iterator[dict
             leaves = [f"{name}.path" if name == picture and not with_bytes else name for name in columns]
             with pa.parquet.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=ROWS, columns=leaves):
+                    batch.validate(full=True)
                     yield from batch.to_pylist()
             return
         with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
             for whole in stream:
+                whole.validate(full=True)  # offsets of a damaged file lead outside of it
                 for start in range(0, whole.num_rows, ROWS):
                     batch = whole.slice(start, ROWS).select(list(columns))
                     if picture in columns and not with_bytes:

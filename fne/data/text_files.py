@@ -122,8 +122,8 @@ def _quoted(text: str, separator: str) -> list[tuple[int, list[str]]]:
     reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         for cells in reader:
-            columns = len(rows[0][1]) if rows else len(cells)
-            if any(line.count(separator) + 1 == columns for line in lines[first : reader.line_num]):
+            columns, more = len(rows[0][1]) if rows else len(cells), lines[first : reader.line_num]
+            if more and any(line.count(separator) + 1 == columns for line in more):
                 raise csv.Error("a quotation mark opens a cell that goes on over lines that are rows by themselves")
             if cells:
                 rows.append((first, cells))
