@@ -209,6 +209,7 @@ def _schema(path: Path) -> pyarrow.Schema:
             with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
                 schema = stream.schema
         check_names(schema.names, path, "columns")
+        _picture(schema)  # names of a damaged file are no text
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
     return schema
