@@ -173,8 +173,12 @@ def data_files(folder: Path) -> list[tuple[Path, str | None]]:
             found.append((path, _named_split(place) or _named_split(str(stored.get("_split")))))
     if not states:
         # Files `cache-*.arrow` are intermediate results of earlier programs.
-        files = [path for path in folder.rglob("*") if path.suffix in SUFFIXES and not path.name.startswith("cache-")]
-        found = [(path, _named_split(path.relative_to(folder).as_posix())) for path in sorted(files)]
+        files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+        found = [
+            (path, _named_split(path.relative_to(folder).as_posix()))
+            for path in sorted(files)
+            if not path.name.startswith("cache-")
+        ]
     if not found:
         raise bad_input("not a folder of a data set", file=folder, key="data.annotations",
                         allowed="state.json and *.arrow as of save_to_disk, or *.parquet")  # fmt: skip
@@ -203,7 +207,7 @@ def _pyarrow() -> Any:
 def _schema(path: Path) -> pyarrow.Schema:
     pa = _pyarrow()
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             schema = pa.parquet.read_schema(path)
         else:
             with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
@@ -227,7 +231,7 @@ def _rows(path: Path, columns: Sequence[str], with_bytes: bool) -> Iterator[dict
     pa = _pyarrow()
     picture = _picture(_schema(path))
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             leaves = [f"{name}.path" if name == picture and not with_bytes else name for name in columns]
             with pa.parquet.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=ROWS, columns=leaves):

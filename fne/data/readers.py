@@ -87,7 +87,7 @@ def read_annotations(path: Path, dataset: str) -> tuple[list[Item], bool]:
         UserError: The first thing that cannot be used, with file, key and value.
     """
     inside = False
-    if path.is_dir() or path.suffix in arrow.SUFFIXES:
+    if path.is_dir() or path.suffix.lower() in arrow.SUFFIXES:
         records, inside = arrow.read(path)
     elif "{split}" in path.name:
         parts = zip(annotation_files(str(path)), SPLITS, strict=True)
