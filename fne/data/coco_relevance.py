@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fne.data.manifest import SplitView
-from fne.data.text_files import ID_DIGITS, read_json, to_id
+from fne.data.text_files import ID_DIGITS, read_json, say_nearest, to_id
 from fne.utils.errors import bad_input
 from fne.utils.files import sha256_file
 
@@ -63,7 +63,8 @@ def digest(folder: str | Path, protocol: str) -> str:
         UserError: One is missing.
     """
     for file in missing(folder, protocol):
-        raise bad_input("no such file", file=file, key=f"evaluation.relevance.{protocol}", hint=SOURCE)
+        hint = say_nearest(file, SOURCE)
+        raise bad_input("no such file", file=file, key=f"evaluation.relevance.{protocol}", hint=hint)
     parts = [sha256_file(file) for file in files(folder, protocol).values()]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fne.data.items import nearest
-from fne.data.text_files import lines_of, read_text, to_id
+from fne.data.text_files import lines_of, nearest, read_text, to_id
 from fne.data.truth import Truth, sorted_pairs
 from fne.utils.errors import bad_input
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fne.data import pictures
 from fne.data.sources import annotation_files
+from fne.data.text_files import say_nearest
 from fne.utils.digests import FOLDER, Remembered, stamp
 from fne.utils.errors import bad_input
 from fne.utils.files import sha256_text
@@ -68,7 +69,8 @@ def require_matched(
 def _readable(files: list[Path]) -> list[Path]:
     for file in files:
         if not os.access(file, os.R_OK):
-            raise bad_input("no such file, or no permission to read it", file=file, key="data")
+            problem = "no such file, or no permission to read it"
+            raise bad_input(problem, file=file, key="data", hint=say_nearest(file))
     return files
 
 

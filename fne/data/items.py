@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 import re
 import unicodedata
@@ -199,17 +198,6 @@ def caption_id(value: Any, path: Path, key: str) -> int | str:
 def _require_text(value: str, path: Path, key: str) -> None:
     if found := _NO_TEXT.search(value):
         raise bad_input("holds a character that is no text", file=path, key=key, value=found[0])
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that is the same in another case or Unicode form, else one that is much alike."""
-
-    def plain(text: str) -> str:
-        return unicodedata.normalize("NFKC", text).casefold()
-
-    names, wanted = list(names), plain(name)
-    same = next((one for one in names if plain(one) == wanted), None)
-    return same or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), None)
 
 
 def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None, path: Path) -> None:

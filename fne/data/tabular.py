@@ -114,7 +114,8 @@ def _read_table(path: Path, text: str, split: str | None) -> Iterator[Record]:
     for number, cells in rows[1:]:
         where = f"line {number}"
         if len(cells) != len(header):
-            hint = "a caption with the separator in it must be quoted"
+            more = len(cells) > len(header)
+            hint = "a caption with the separator in it must be quoted" if more else "a separator is missing"
             raise bad_input(f"{len(cells)} cells under {len(header)} columns", file=path, key=where, hint=hint)
         if separator == "|":
             cells = [cell.strip() for cell in cells]

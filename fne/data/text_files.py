@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import codecs
 import csv
+import difflib
 import io
+import itertools
 import json
+import os
 import re
 import reprlib
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from fne.utils.errors import bad_input
 
 SEPARATORS = (",", "\t", "|")
+MOST_BESIDE = 10_000
+"""Names of a folder that are looked through for the nearest one."""
 ID_DIGITS = 18
 """Digits of the longest number that is an id."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
@@ -31,16 +38,39 @@ def read_text(path: Path, key: str | None = None, hint: str | None = None) -> st
     """
     try:
         content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise bad_input("no such file", file=path, key=key, hint=hint) from None
     except PermissionError:
         raise bad_input("no permission to read it", file=path, key=key) from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise bad_input("no such file", file=path, key=key, hint=say_nearest(path, hint)) from None
+    except OSError as error:  # a disk that fails, a name beyond what it takes
+        raise bad_input(f"cannot be read: {error.strerror}", file=path, key=key) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         hint = "it is UTF-16: save it as UTF-8" if wide else hint
         raise bad_input(f"not UTF-8 text (byte {error.start})", file=path, key=key, hint=hint) from None
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that is the same in another case or Unicode form, else one that is much alike."""
+
+    def plain(text: str) -> str:
+        return unicodedata.normalize("NFKC", text).casefold()
+
+    names, wanted = list(names), plain(name)
+    same = next((one for one in names if plain(one) == wanted), None)
+    return same or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), None)
+
+
+def say_nearest(path: Path, hint: str | None = None) -> str | None:
+    """A hint about a file that is not there: what lies beside it under a name much alike, before ``hint``."""
+    try:
+        beside = [entry.name for entry in itertools.islice(os.scandir(path.parent), MOST_BESIDE)]
+    except OSError:
+        return hint
+    near = nearest(path.name, set(beside) - {path.name})
+    return "; ".join(filter(None, [f"did you mean {near!r}?" if near else None, hint])) or None
 
 
 class _RepeatedKeyError(ValueError):

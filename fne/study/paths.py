@@ -11,6 +11,7 @@ from fne.data import coco_relevance, cxc_sits
 from fne.data.identity import corpus_digest, require_matched
 from fne.data.manifest import SPLITS as SPLITS
 from fne.data.sources import annotation_files
+from fne.data.text_files import say_nearest
 from fne.study.api import Series, Study, data_section, resolve
 from fne.study.checkpoints import encoder_digest
 from fne.study.fields import flatten
@@ -82,13 +83,15 @@ def check_given(study: Study) -> None:
             there = all(file.exists() for file in annotation_files(value))
         if not there:
             what = "folder" if folder else "file"
-            problems.report(f"no such {what}", key=key, value=value, hint=f"give it: {how_to_give(key)}")
+            hint = say_nearest(place, f"give it: {how_to_give(key)}")
+            problems.report(f"no such {what}", key=key, value=value, hint=hint)
     for file in relevance_files(study):
         if not file.is_file() and file.parent.is_dir():
-            problems.report("no such file", file=file, key="evaluation.relevance", hint=coco_relevance.SOURCE)
+            problems.report("no such file", file=file, key="evaluation.relevance",
+                            hint=say_nearest(file, coco_relevance.SOURCE))  # fmt: skip
     for file in ratings_files(study):
         if not file.is_file() and file.parent.is_dir():
-            problems.report("no such file", file=file, key=RATINGS_KEY, hint=cxc_sits.SOURCE)
+            problems.report("no such file", file=file, key=RATINGS_KEY, hint=say_nearest(file, cxc_sits.SOURCE))
     problems.raise_any(f"study {study.name!r}")
     check_matched(study)
 

@@ -14,7 +14,9 @@ from PIL import Image
 from fne.data.items import normalise
 from fne.data.manifest import Manifest
 from fne.data.readers import read_annotations
+from fne.data.text_files import read_text
 from fne.steps import prepare
+from fne.utils import leftovers
 from fne.utils.errors import UserError
 from tests.data.conftest import Corpus
 
@@ -198,6 +200,27 @@ def test_not_utf8(corpus: Corpus) -> None:
 
 def test_no_such_annotations(corpus: Corpus) -> None:
     refused(corpus, "dataset_tiny.json: data.annotations: no such file", write=False)
+
+
+@pytest.mark.parametrize("name", ["Dataset_Tiny.JSON", "dataset_tinny.json", "ｄataset_tiny.json"])
+def test_the_nearest_name_of_annotations_that_are_not_there(corpus: Corpus, name: str) -> None:
+    corpus.write()
+    corpus.data["annotations"] = str(corpus.folder / name)
+    refused(corpus, f"{name}: data.annotations: no such file; did you mean 'dataset_tiny.json'", write=False)
+
+
+def test_annotations_under_a_name_that_no_file_can_have(corpus: Corpus) -> None:
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        read_text(corpus.folder / ("x" * 300))
+
+
+def test_what_a_killed_run_left_half_prepared_is_removed(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "_is_alive", lambda process: False)
+    (corpus.folder / "resources").mkdir()
+    half = corpus.folder / "resources" / f"{leftovers.prefix(Path('tiny-1'))}abc.tmp"
+    half.mkdir()
+    prepared(corpus)
+    assert not half.exists()
 
 
 def test_annotations_that_are_a_folder(corpus: Corpus) -> None:
