@@ -262,7 +262,7 @@ def captions_of(path: Path) -> list[list[str]]:
 
 NATIVE = {
     "x_{split}.token": "{split}.jpg#0\t{text}\n{split}.jpg#1\t{text} 2\r\n",
-    "x_{split}.csv": "image_name| comment_number| comment\n{split}.jpg| 0| {text}\n{split}.jpg| 1| {text} 2 \n",
+    "x_{split}.csv": "image_name| comment_number| comment\n{split}.jpg| 0| {text}\n{split}.jpg | 1| {text} 2 \n",
     "x_{split}.txt": "image,caption\n{split}.jpg,{text}\n{split}.jpg,{text} 2\n",
     "metadata_{split}.csv": "file_name,caption_1,caption_0,caption_10\n{split}.jpg,{text} 2,{text},\n",
     "metadata_{split}.jsonl": '{{"file_name": "{split}.jpg", "text": ["{text}", "{text} 2"]}}\n',
