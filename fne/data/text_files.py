@@ -97,7 +97,8 @@ def parse_json(text: str, path: Path, line: int = 1) -> Any:
     except _RepeatedKeyError as error:
         name, entry = error.args
         hint = "keep one of them: which counts is not known"
-        raise bad_input(f"a key occurs twice in one object: {entry}", file=path, key=name, hint=hint) from None
+        problem, known = f"the key {name!r} occurs twice in one object: {entry}", f"line {line}" if line > 1 else None
+        raise bad_input(problem, file=path, key=known, hint=hint) from None
     except ValueError as error:  # an integer of thousands of digits
         raise bad_input(f"not JSON that can be read: {str(error)[:60]}", file=path, key=f"line {line}") from None
 
@@ -153,7 +154,7 @@ def _quoted(text: str, separator: str) -> list[tuple[int, list[str]]]:
     try:
         for cells in reader:
             columns, more = len(rows[0][1]) if rows else len(cells), lines[first : reader.line_num]
-            if more and any(line.count(separator) + 1 == columns for line in more):
+            if more and any(line.count(separator) + 1 >= columns for line in more):
                 raise csv.Error("a quotation mark opens a cell that goes on over lines that are rows by themselves")
             if cells:
                 rows.append((first, cells))

@@ -57,14 +57,15 @@ class Truth:
             raise bad_input("no such file", file=path, hint="run `fne prepare` first") from None
         except DAMAGED as error:
             raise bad_input(f"not a readable truth file ({error})", file=path) from None
-        kind = str(arrays.pop("kind", ""))
-        grouped = kind == KINDS[2] and "pairs" not in arrays
+        grouped = "group" in arrays
         names = ("owner", "group") if grouped else ("pairs", "image_queries", "caption_queries")
+        kinds = KINDS[2:] if grouped else KINDS
         for name in ("kind", *names):
-            if not kind or name not in (*arrays, "kind"):
+            if name not in arrays:
                 raise bad_input("array is missing", file=path, key=name)
-        if kind not in KINDS:
-            raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=KINDS)
+        kind = str(arrays.pop("kind"))
+        if kind not in kinds:
+            raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=kinds)
         columns = [arrays.pop(name) for name in names]
         truth = EqualCaptions(*columns) if grouped else cls(kind, *columns, arrays)
         truth.check(path)
@@ -153,14 +154,14 @@ class EqualCaptions(Truth):
         group: int32 (M,), the same number for captions with the same text.
     """
 
+    owner: np.ndarray
+    group: np.ndarray
+
     def __init__(self, owner: np.ndarray, group: np.ndarray) -> None:
         nobody = np.zeros(0, np.int32)
         values = {"kind": KINDS[2], "image_queries": nobody, "caption_queries": nobody, "extra": {}}
         for name, value in (values | {"owner": owner, "group": group}).items():
             object.__setattr__(self, name, value)
-
-    owner: np.ndarray
-    group: np.ndarray
 
     def _arrays(self) -> dict[str, Any]:
         return {"owner": self.owner, "group": self.group}

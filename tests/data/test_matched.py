@@ -79,7 +79,7 @@ def test_files_of_the_corpus_are_accepted_and_read_once(coco: Coco, monkeypatch:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("eccv_image_to_caption.json", '{"4": [40], "4": [41]}', "4: a key occurs twice in one object"),
+        ("eccv_image_to_caption.json", '{"4": [40], "4": [41]}', "the key '4' occurs twice in one object"),
         ("eccv_image_to_caption.json", '{"04": [40]}', "query: not a COCO id; got '04'"),
         ("eccv_image_to_caption.json", json.dumps({"9" * 5000: [40]}), "query: not a COCO id"),
         ("eccv_caption_to_image.json", '{"45": [4]}', "1 of its 1 queries are not in the test split; got '45'"),
