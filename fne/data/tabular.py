@@ -107,9 +107,10 @@ def _read_table(path: Path, text: str, split: str | None) -> Iterator[Record]:
     line, header = (rows := read_rows(text, separator, path) or [(1, [""])])[0]
     header = [name.strip() for name in header]
     check_names(header, path, f"line {line}")
-    pick(header, IMAGE, path, f"line {line}", "the image")
+    rename = "the first line names the columns: rename the one that does"
+    pick(header, IMAGE, path, f"line {line}", "the image", rename)
     if not several_in(header):
-        pick(header, CAPTION, path, f"line {line}", "the caption")
+        pick(header, CAPTION, path, f"line {line}", "the caption", rename)
     counted: dict[str, int] = {}
     for number, cells in rows[1:]:
         where = f"line {number}"
@@ -132,6 +133,10 @@ def _read_table(path: Path, text: str, split: str | None) -> Iterator[Record]:
 
 def _read_token(path: Path, text: str, split: str | None) -> Iterator[Record]:
     """Lines ``image#k TAB caption``, as Flickr8k and Flickr30K give out their captions."""
+    if split is None:
+        hint = "give Karpathy's dataset_flickr8k.json or dataset_flickr30k.json, which do; or one such file per split, "
+        hint += f"{KEY}=..._{{split}}.token; or a table (.csv, .tsv) with a column `split`"
+        raise bad_input("Flickr's own list of captions, which names no split", file=path, key=KEY, hint=hint)
     counted: dict[str, int] = {}
     for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
@@ -158,7 +163,7 @@ def _check_number(record: Record, number: str, counted: dict[str, int]) -> None:
 def _read_coco(path: Path, stored: Mapping[str, Any], split: str | None) -> Iterator[Record]:
     """COCO's own ``captions_*.json``: images, and annotations that name the image by its id."""
     if split is None:
-        hint = "give Karpathy's dataset_coco.json, which does, or one such file per split: data.annotations="
+        hint = f"give Karpathy's dataset_coco.json, which does, or one such file per split: {KEY}="
         raise bad_input("COCO's own file of captions, which names no Karpathy split", file=path, key=KEY,
                         hint=hint + "captions_{split}2014.json")  # fmt: skip
     names: dict[Any, tuple[str, Any]] = {}
@@ -212,7 +217,14 @@ def several_in(fields: Iterable[str]) -> list[str]:
     return sorted(filter(SEVERAL.fullmatch, fields), key=lambda name: int(name.rpartition("_")[2]))
 
 
-def pick(fields: Iterable[str], names: Sequence[str], path: Path, where: str, what: str) -> str:
+def pick(
+    fields: Iterable[str],
+    names: Sequence[str],
+    path: Path,
+    where: str,
+    what: str,
+    hint: str = "rename the field that does",
+) -> str:
     """The first of ``names`` among the fields.
 
     Raises:
@@ -222,7 +234,7 @@ def pick(fields: Iterable[str], names: Sequence[str], path: Path, where: str, wh
     found = next((name for name in names if name in fields), None)
     if found is None:
         raise bad_input(f"no field holds {what}", file=path, key=where, value=", ".join(fields)[:200],
-                        allowed=names, hint="rename the field that does")  # fmt: skip
+                        allowed=names, hint=hint)  # fmt: skip
     return found
 
 

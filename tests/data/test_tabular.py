@@ -289,8 +289,7 @@ def test_native_files_one_per_split(tmp_path: Path, name: str, mark: str) -> Non
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.token", "a.jpg#0\ta dog\n", "line 1: a.jpg has no split; add a field `split`, or give one file per split"),
-        ("x.token", "a.jpg#0\ta dog\nb.jpg a cat\n", "line 1: a.jpg has no split"),
+        ("x.token", "a.jpg#0\ta dog\n", "data.annotations: Flickr's own list of captions, which names no split; give"),
         ("results.csv", "image_name| comment\na.jpg| a dog\n", "line 2: a.jpg has no split"),
         (
             "captions_val2014.json",
@@ -387,6 +386,18 @@ def test_rows_that_would_vanish_are_an_error_with_the_line_they_vanish_in(tmp_pa
     path = written(tmp_path, name, (HEAD + ENDS).replace("\t", separator) + rows)
     with pytest.raises(UserError, match=r"x\.[ct]sv: line [45]: not a readable table"):
         read_annotations(path, "custom")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("b.jpg a cat", "line 2: malformed line; got 'b.jpg a cat'; allowed: image#k TAB caption"),
+     ("a.jpg#2\ta cat", "line 2: captions of a.jpg are not in the order of their numbers; got '2'; allowed: 1")],
+)  # fmt: skip
+def test_a_line_of_flickrs_list_that_cannot_be_used(tmp_path: Path, line: str, message: str) -> None:
+    for split in SPLIT_TEXTS:
+        written(tmp_path, f"x_{split}.token", f"a.jpg#0\ta dog\n{line}\n")
+    with pytest.raises(UserError, match=message):
+        read_annotations(tmp_path / "x_{split}.token", "custom")
 
 
 def test_splits_in_capitals(tmp_path: Path) -> None:
