@@ -98,7 +98,7 @@ def write_prepared(
             "file": file,
             "kind": truth.kind,
             "sha256": sha256_file(temporary / file),
-            "prevalence": prevalence(len(truth.pairs), images, captions),
+            "prevalence": prevalence(truth.n_pairs, images, captions),
             "queries": {"i2t": len(truth.image_queries), "t2i": len(truth.caption_queries)},
             **(notes or {}).get(split, {}),
         }
