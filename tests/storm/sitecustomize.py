@@ -6,6 +6,7 @@ seconds old (mode ``time``), alone or with its process group, Snakemake included
 """
 
 import atexit
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ def storm(verb: str, plan_file: Path) -> None:
 
     def note(kind: str) -> None:
         line = {"verb": verb, "kind": kind, "seconds": round(time.monotonic() - began, 3), "writes": writes}
-        with open(log, "a") as file:
+        with contextlib.suppress(OSError), open(log, "a") as file:  # no place is left: a storm of full disks
             file.write(json.dumps(line) + "\n")
 
     def kill() -> None:
