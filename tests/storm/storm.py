@@ -135,8 +135,14 @@ def _timeless(value: Any) -> Any:
 def contents(folder: Path) -> dict[str, str]:
     """Of all that was made in a project, by name; what was written while a process was killed has a hidden name."""
     made = (place for part in MADE[:3] for place in (folder / part).rglob("*"))
-    files = (place for place in made if place.is_file() and not UNEQUAL.fullmatch(place.name))
+    files = (
+        place for place in made if place.is_file() and not (UNEQUAL.fullmatch(place.name) or _is_left(place, folder))
+    )
     return {file.relative_to(folder).as_posix(): content(file) for file in files}
+
+
+def _is_left(place: Path, folder: Path) -> bool:
+    return any(NAME.fullmatch(part) for part in place.relative_to(folder).parts)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -215,7 +221,9 @@ def damage(project: Storm, whole: Storm, files: Iterable[Path]) -> None:
 def full_disk(project: Storm, verbs: Iterable[str]) -> None:
     """No file may be longer than 300 bytes: a verb says so and leaves nothing; afterwards it runs as ever."""
     for verb in verbs:
-        status, said, _ = project.attempt(["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *project.by_hand(verb)])
+        # half a .pyc file is Python's own fault, and stops it the next time
+        limited = ["env", "PYTHONDONTWRITEBYTECODE=1", "bash", "-c", 'ulimit -f 1; exec "$@"', "bash"]
+        status, said, _ = project.attempt([*limited, *project.by_hand(verb)])
         if status != 2 or "Traceback" in said or "too large" not in said:
             raise SystemExit(f"{verb} on a full disk: status {status}\n{said[-3000:]}")
         status, said, _ = project.attempt(project.by_hand(verb))
