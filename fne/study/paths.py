@@ -65,10 +65,8 @@ def prepared(study: Study, root: Path) -> Path | None:
 def check_given(study: Study) -> None:
     """Check that the files and folders a user gave by path are there; what is in them is checked on reading.
 
-    Relevance and rating files are read here: what reads them again comes after all training.
-
     Raises:
-        UserError: Lists everything that is not there, or a file of relevance or ratings is not about the corpus.
+        UserError: Lists everything that is not there.
     """
     problems = Problems()
     flat = flatten(resolve(study, study.variants[0]))
@@ -93,7 +91,6 @@ def check_given(study: Study) -> None:
         if not file.is_file() and file.parent.is_dir():
             problems.report("no such file", file=file, key=RATINGS_KEY, hint=say_nearest(file, cxc_sits.SOURCE))
     problems.raise_any(f"study {study.name!r}")
-    check_matched(study)
 
 
 def check_matched(study: Study) -> None:
