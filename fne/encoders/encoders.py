@@ -12,6 +12,7 @@ import inspect
 import itertools
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def _check_device(device: str) -> None:
     torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 on a GPU too; matrix products are by default
 
 
-class _Encoder:
+class _Encoder(ABC):
     """What both modalities share: the model, and the record of where it came from."""
 
     modality: str
@@ -151,9 +152,9 @@ class _Encoder:
         except Exception as error:  # transformers, tokenizers and processors raise many kinds
             raise explain(error, self.checkpoint) from None
 
+    @abstractmethod
     def _examples(self) -> list[np.ndarray]:
         """Features of items that differ, of a vector each."""
-        raise NotImplementedError
 
     def _refuse_useless(self, found: list[np.ndarray]) -> None:
         """Training on vectors that say nothing of their item seems to work."""
