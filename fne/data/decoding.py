@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-import itertools
-import os
 import struct
-import unicodedata
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fne.data.text_files import alike
 from fne.utils.errors import bad_input
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -29,8 +27,6 @@ RULES: dict[str, Any] = {
     "deep_grey": "value >> (bits - 8)",
 }
 """How a file becomes pixels, as stores of features record it."""
-LISTED = 200_000
-"""How many names of a folder are compared with one that is missing."""
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError, AttributeError,
            ArithmeticError, AssertionError, MemoryError, struct.error, zlib.error)  # fmt: skip
@@ -146,35 +142,3 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except _BROKEN:
         return None
-
-
-def alike(path: Path) -> str | None:
-    """Say which existing file a missing one is meant to be: of a name in another case, Unicode form or ending."""
-    place = Path(path.anchor)
-    for part in path.parts[1:] if path.anchor else path.parts:
-        if (place / part).exists():
-            place = place / part
-            continue
-        found = _nearest(place, part)
-        if found is None:
-            return None
-        place = place / found
-    return f"{place} is there: names must agree in case, Unicode form and ending"
-
-
-def _nearest(folder: Path, name: str) -> str | None:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in itertools.islice(entries, LISTED))
-    except OSError:
-        return None
-    for key in (_folded, lambda text: os.path.splitext(_folded(text))[0]):
-        wanted = key(name)
-        found = next((other for other in names if key(other) == wanted), None)
-        if found:
-            return found
-    return None
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fne.data.decoding import Undecodable, alike, decode
+from fne.data.decoding import Undecodable, decode
 from fne.data.items import NAMED
+from fne.data.text_files import alike
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fne.data.decoding import alike
+from fne.data.text_files import alike
 from fne.utils.digests import stamp
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED, atomic_path, sha256_file

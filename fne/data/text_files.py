@@ -22,8 +22,8 @@ from typing import Any
 from fne.utils.errors import bad_input
 
 SEPARATORS = (",", "\t", "|")
-MOST_BESIDE = 10_000
-"""Names of a folder that are looked through for the nearest one."""
+MOST_BESIDE, LISTED = 10_000, 200_000
+"""Names of a folder that are looked through for one much alike, and for one of another case or Unicode form."""
 ID_DIGITS = 18
 """Digits of the longest number that is an id."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
@@ -55,11 +55,8 @@ def read_text(path: Path, key: str | None = None, hint: str | None = None) -> st
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name that is the same in another case or Unicode form, else one that is much alike."""
 
-    def plain(text: str) -> str:
-        return unicodedata.normalize("NFKC", text).casefold()
-
-    names, wanted = list(names), plain(name)
-    same = next((one for one in names if plain(one) == wanted), None)
+    names, wanted = list(names), _plain(name)
+    same = next((one for one in names if _plain(one) == wanted), None)
     return same or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), None)
 
 
@@ -71,6 +68,39 @@ def say_nearest(path: Path, hint: str | None = None) -> str | None:
         return hint
     near = nearest(path.name, set(beside) - {path.name})
     return "; ".join(filter(None, [f"did you mean {near!r}?" if near else None, hint])) or None
+
+
+def alike(path: Path) -> str | None:
+    """Say which existing file a missing one is meant to be: of a name in another case, Unicode form or ending."""
+    place = Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if (place / part).exists():
+            place = place / part
+            continue
+        found = _entry_like(place, part)
+        if found is None:
+            return None
+        place = place / found
+    return f"{place} is there: names must agree in case, Unicode form and ending"
+
+
+def _entry_like(folder: Path, name: str) -> str | None:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in itertools.islice(entries, LISTED))
+    except OSError:
+        return None
+    for key in (_plain, lambda text: os.path.splitext(_plain(text))[0]):
+        wanted = key(name)
+        found = next((other for other in names if key(other) == wanted), None)
+        if found:
+            return found
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name without case and Unicode form."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 class _RepeatedKeyError(ValueError):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.data.decoding import alike
 from fne.data.manifest import Manifest
+from fne.data.text_files import alike
 from fne.encoders.images import decoded
 from fne.encoders.store import MODALITIES
 from fne.encoders.writer import StoreWriter, writing

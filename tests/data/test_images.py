@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fne.data.decoding import FORMATS, RULES, Undecodable, alike, decode, read_rgb
+from fne.data.decoding import FORMATS, RULES, Undecodable, decode, read_rgb
 from fne.data.images import verify_images
+from fne.data.text_files import alike
 from fne.scenes.prepare import run
 from fne.utils.errors import UserError
 
