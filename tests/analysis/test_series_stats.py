@@ -194,7 +194,7 @@ def drawn(**changes: object) -> Series:
     plain = stats_study.study()
     factors = {DRAW: (0, 1), SEED: (0, 1), **changes}
     points = tuple(dict(zip(factors, point, strict=True)) for point in itertools.product(*factors.values()))
-    members = tuple(replace(plain, name=member_id("cells", point)) for point in points)
+    members = tuple(replace(plain, name=member_id("cells", point, Path("cells.yaml"))) for point in points)
     return Series("cells", "Cells", "What moves?", factors, points, members)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 def storm(verb: str, plan_file: Path) -> None:
     began, writes, project = time.monotonic(), 0, f"{Path.cwd()}{os.sep}"
     plan = json.loads(plan_file.read_text()).get(verb) if plan_file.is_file() else None
-    log = plan_file.with_suffix(".log")
+    log = plan_file.with_suffix(".noted")
 
     def note(kind: str) -> None:
         line = {"verb": verb, "kind": kind, "seconds": round(time.monotonic() - began, 3), "writes": writes}

@@ -88,7 +88,7 @@ class Storm(Project):
 
     def noted(self) -> list[dict[str, Any]]:
         """What its processes noted."""
-        log = self.plan.with_suffix(".log")
+        log = self.plan.with_suffix(".noted")
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
@@ -285,7 +285,7 @@ def main() -> None:
         chance = random.Random(f"{given.seed} {count}")
         project = Storm(folder / f"run-{count}")
         shutil.rmtree(project.folder, ignore_errors=True)
-        project.plan.with_suffix(".log").unlink(missing_ok=True)
+        project.plan.with_suffix(".noted").unlink(missing_ok=True)
         Project.copy_of(ROOT, project.folder)
         run_kills(project, whole, log, chance, given.times)
         require_equal(project, whole)

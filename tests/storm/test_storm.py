@@ -21,7 +21,7 @@ def whole(smoke: Project) -> storm.Storm:
     """The study that nobody killed, with what its verbs write at the least."""
     finished = storm.Storm(smoke.folder)
     notes = [{"verb": verb, "kind": "ended", "writes": 4, "seconds": 1.5} for verb in storm.STEPS]
-    finished.plan.with_suffix(".log").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    finished.plan.with_suffix(".noted").write_text("".join(json.dumps(note) + "\n" for note in notes))
     return finished
 
 
