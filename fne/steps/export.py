@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import fne
+from fne.analysis import layout
 from fne.report.tables.configs import tuning
 from fne.results.bundle import FORMATS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import code, fingerprints, versions
@@ -134,13 +135,13 @@ def _images(study: StudyResults) -> dict[str, list[Any]]:
     """Influence values of the primary metric; see ``fne.analysis.layout``."""
     parts: dict[str, list[Any]] = {key: [] for key in TABLES["images"][1]}
     for variant in study.variants:
-        layout = study.layout(variant.id)
-        if layout is None or study.key() not in layout.keys:
+        found = study.layout(variant.id)
+        if found is None or study.key() not in found.keys:
             continue
-        values = layout.influence[:, :, layout.keys.index(study.key())]
+        values = found.influence[:, :, found.keys.index(study.key())]
         n, images = values.shape
         parts["variant"] += [variant.id] * values.size
-        parts["seed"] += np.repeat(layout.seeds, images).tolist()
+        parts["seed"] += np.repeat(found.seeds, images).tolist()
         parts["image"] += np.tile(np.arange(images), n).tolist()
         parts["influence"] += values.ravel().tolist()
     return parts
@@ -154,17 +155,17 @@ def _ranks(study: StudyResults) -> dict[str, list[Any]]:
             file = folder / paths.queries(study.definition, variant.id, folder.name, "test").name
             if not file.is_file():
                 continue
-            with np.load(file, allow_pickle=False) as stored:
-                seeds = stored["seeds"].tolist()
-                kept = [place for place, seed in enumerate(seeds) if seed in done]
-                for key in (key for key in stored.files if key.endswith("/rank")):
-                    protocol, direction, _ = key.split("/")
-                    ranks = stored[key][kept]
-                    queries = ranks.shape[1]
-                    parts["variant"] += [variant.id] * ranks.size
-                    parts["seed"] += [seeds[place] for place in kept for _ in range(queries)]
-                    parts["protocol"] += [protocol] * ranks.size
-                    parts["direction"] += [direction] * ranks.size
-                    parts["query"] += np.tile(np.arange(queries), len(kept)).tolist()
-                    parts["rank"] += ranks.ravel().astype(float).tolist()
+            stored = layout.read(file)
+            seeds = stored["seeds"].tolist()
+            kept = [place for place, seed in enumerate(seeds) if seed in done]
+            for key in (key for key in stored if key.endswith("/rank")):
+                protocol, direction, _ = key.split("/")
+                ranks = stored[key][kept]
+                queries = ranks.shape[1]
+                parts["variant"] += [variant.id] * ranks.size
+                parts["seed"] += [seeds[place] for place in kept for _ in range(queries)]
+                parts["protocol"] += [protocol] * ranks.size
+                parts["direction"] += [direction] * ranks.size
+                parts["query"] += np.tile(np.arange(queries), len(kept)).tolist()
+                parts["rank"] += ranks.ravel().astype(float).tolist()
     return parts

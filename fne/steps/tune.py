@@ -7,6 +7,7 @@ import multiprocessing
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from fne.training.data import Split
 from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_text, write_json, write_text
+from fne.utils.files import read_record, sha256_text, write_json, write_text
 from fne.utils.progress import Progress
 from fne.utils.seeding import numpy_stream
+from fne.utils.shape import check
 
 HEADER = """# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
 # `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.
@@ -35,6 +37,8 @@ Key = tuple[str, int]
 """A trial: variant, and its number."""
 MADE_FROM = ("data", "features", "code")
 """What a trial is known by, beside its config."""
+TUNED = {"declared?": ({"seeds": list},), "trials?": ([{"variant": str, "digest": str, "val_rsum": float}],)}
+"""What is read of the file of an earlier search."""
 METRIC = "mean over the tuning seeds of the selected validation rsum"
 
 
@@ -76,6 +80,7 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     marks = {key: {"digest": training_digest(config), **made_from, "code": sources.training(config)}
              for key, config in jobs.items()}  # fmt: skip
     before = read_mapping(file) if file.is_file() else {}
+    check(before, TUNED, file, more=True, hint="remove it, or mend it by hand: `fne tune` wrote it")
     known, foreign = recorded(before, tune, marks)
     for note in foreign:
         print(f"note: {file}: {note}; they are made again", file=sys.stderr)
@@ -215,7 +220,9 @@ def _scores(
         if (score := known.get(key)) is not None:
             scores[key] = score
         elif path.exists():
-            scores[key] = _percent(read_json(path)["score"])
+            scores[key] = _percent(
+                read_record(path, None, {"score": float}, "remove it: the trial is run again")["score"]
+            )
         else:
             waiting[key] = (config, path)
     progress = Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores))
@@ -226,7 +233,15 @@ def _scores(
         futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
         for future in as_completed(futures):
             key, path = futures[future]
-            score = future.result()
+            try:
+                score = future.result()
+            except BrokenProcessPool:
+                problem, hint = (
+                    "a process that ran a trial was killed",
+                    "most often memory ran out: use fewer --threads; ",
+                )
+                hint += "trials that have ended are kept: run the same command again"
+                raise bad_input(problem, file=f"tune {study.name}", key=key[0], hint=hint) from None
             scores[key] = _percent(score)
             write_json(path, {"variant": key[0], "score": score})
             progress.add(1, f"{key[0]} {scores[key]:.1f}")
