@@ -331,7 +331,7 @@ def _read_table(place: Path, name: str, content: bytes, columns: Mapping[str, Co
     """
     if not name.endswith(".csv") and not has_parquet():
         raise bad_input("holds Parquet only, which needs pyarrow", file=place, hint='pip install "fne[arrow]"')
-    with reading(place, AGAIN, f"{name}: not a readable table"):
+    with reading(place, AGAIN, name):
         table = read_csv(content, columns) if name.endswith(".csv") else _read_parquet(content, columns, rows)
         if [*table.columns] != [*columns] or table.rows != rows:
             raise ValueError("other columns or rows than bundle.json says")

@@ -341,7 +341,7 @@ class StudyResults:
         Raises:
             UserError: It lacks one that is needed.
         """
-        rows = read_table(self.folder / name)
+        rows = read_table(self.folder / name, hint)
         if absent := [column for column in needed if len(rows) and column not in rows]:
             raise bad_input("column is missing", file=self.folder / name, key=absent[0], hint=hint)
         if self._kept is not None:

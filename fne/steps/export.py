@@ -14,7 +14,7 @@ from fne.report.tables.configs import tuning
 from fne.results.bundle import FORMATS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
-from fne.results.schema import TABLES, table_bytes
+from fne.results.schema import TABLES, table_bytes, verb_of
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
@@ -22,7 +22,7 @@ from fne.study.fields import flatten, unflatten
 from fne.study.schema import PATH_KEYS
 from fne.study.validate import is_path
 from fne.utils.errors import bad_input
-from fne.utils.files import SCHEMAS
+from fne.utils.files import SCHEMAS, reading
 
 MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
 """Rows beyond which a table of single images or queries is left out, and said to be."""
@@ -128,7 +128,9 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table(file: Path, name: str) -> Table:
     """A CSV file of the results."""
-    return read_csv(table_bytes(file), TABLES[name][1])
+    content = table_bytes(file)
+    with reading(file, f"run `fne {verb_of(name)} --study {file.parent.name}` again"):
+        return read_csv(content, TABLES[name][1])
 
 
 def _images(study: StudyResults) -> dict[str, list[Any]]:

@@ -63,7 +63,7 @@ def check_npz(file: str | Path, hint: str) -> list[str]:
 
     Raises:
         UserError: It is missing or damaged, encrypted or packed in another way, has two arrays of one name, would
-            unpack to more than :data:`MOST` and :data:`FOLD` allow, or an array is of another size than its header says.
+            unpack to more than :data:`MOST` and :data:`FOLD` allow, or an array has another size than its header says.
     """
     names: list[str] = []
     with reading(file, hint), zipfile.ZipFile(file) as archive:
