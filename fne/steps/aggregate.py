@@ -64,7 +64,7 @@ def _concatenate(study: str, collected: Collected, name: str, target: Path) -> N
             found, *cells = csv.reader(io.StringIO(read_csv(job.folder / name, hint).decode(), newline=""), strict=True)
         columns = columns or found
         if found != columns:
-            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found),
+            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found)[:300],
                             allowed=", ".join(columns), hint="train all variants with one version")  # fmt: skip
         if odd := [place for place, row in enumerate(cells, 2) if len(row) != len(columns)]:
             raise bad_input("other cells than its header names", file=job.folder / name, key=f"row {odd[0]}", hint=hint)

@@ -130,7 +130,7 @@ def bomb(name: str, size: int) -> bytes:
     made = io.BytesIO()
     with (
         zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open(name, "w", force_zip64=True) as member,
+        archive.open(name, "w") as member,
     ):
         for _ in range(size >> 20):
             member.write(bytes(1 << 20))
@@ -153,8 +153,8 @@ def change(file: Path, draw: random.Random) -> str:
     kinds: dict[str, Callable[[bytes, random.Random], bytes]] = {
         ".csv": of_lines, ".json": of_json, ".npz": of_arrays, ".zip": lambda content, _: encrypted(content),
     }  # fmt: skip
-    how = draw.choice(["kind", "kind", "kind", "bytes", "garbage"])
     content = file.read_bytes()
+    how = draw.choice(["kind", "kind", "kind", "bytes", "garbage"] if content else ["bytes", "garbage"])
     if how == "garbage":
         how = draw.choice([*GARBAGE, "folder", "gone"])
         file.unlink()

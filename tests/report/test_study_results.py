@@ -13,7 +13,8 @@ import pytest
 
 from fne.report.figures.variant_styles import looks_of
 from fne.report.notebook import load
-from fne.results.study import find_root, read_table
+from fne.results.schema import read_table, write_table
+from fne.results.study import find_root
 from fne.utils.errors import UserError
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import write_study
