@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import multiprocessing
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -163,11 +164,12 @@ def trials(config: Mapping[str, Any], search: Mapping[str, Sequence[Any]], budge
         budget: Greatest number of points.
     """
     axes = {key: values for key, values in search.items() if key in config}
-    grid = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    if len(grid) > budget:
-        chosen = numpy_stream(0, "tune", *sorted(axes)).choice(len(grid), size=budget, replace=False)
-        grid = [grid[i] for i in sorted(chosen)]
-    return grid
+    shape = [len(values) for values in axes.values()]
+    places = range(count := math.prod(shape))
+    if count > budget:
+        places = sorted(numpy_stream(0, "tune", *sorted(axes)).choice(count, size=budget, replace=False))
+    points = [zip(axes.items(), np.unravel_index(place, shape), strict=True) for place in places]
+    return [{key: values[at] for (key, values), at in point} for point in points]
 
 
 def at_border(point: Mapping[str, Any], search: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -17,7 +17,7 @@ from fne.study.describe import describe
 from fne.study.fields import flatten, yaml_number
 from fne.study.library import Library
 from fne.study.loading import list_studies, load, load_study, study_files
-from fne.study.seeds import block_name, parse_block
+from fne.study.seeds import block_names, parse_block
 from fne.study.series import Series
 from fne.study.study import Study, oracle_bases, resolve, shared_epochs
 from fne.study.study_file import STUDY_LEVEL
@@ -93,8 +93,7 @@ def blocks(study: Study) -> list[str]:
 
     Seeds appended after whole blocks leave the earlier names, and so their results, as they are.
     """
-    seeds = list(study.seeds)
-    return [block_name(seeds[start : start + study.block]) for start in range(0, len(seeds), study.block)]
+    return block_names(study.seeds, study.block)
 
 
 def training_digest(config: Mapping[str, Any]) -> str:

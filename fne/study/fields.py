@@ -65,9 +65,9 @@ class Field:
             return (*self.choices, *installed(self.group), "module:Class")
         words = WORDS[self.kind]
         if self.low > -math.inf:
-            words += f" {'>' if self.open_low else '>='} {self.low:g}"
+            words += f" {'>' if self.open_low else '>='} {self.low:.12g}"
         if self.high < math.inf:
-            words += f" and {'<' if self.open_high else '<='} {self.high:g}"
+            words += f" and {'<' if self.open_high else '<='} {self.high:.12g}"
         words += f", a multiple of {self.multiple}" if self.multiple > 1 else ""
         return words + (", or null" if self.null else "")
 
@@ -75,17 +75,18 @@ class Field:
         """Is a number finite and within the range?"""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return (
-            abs(value) <= sys.float_info.max and above and below and (self.multiple == 1 or value % self.multiple == 0)
-        )
+        most = sys.float_info.max if self.kind == "float" else 2**63 - 1
+        return abs(value) <= most and above and below and (self.multiple == 1 or value % self.multiple == 0)
 
 
 def flatten(nested: Mapping[str, Any], file: str | Path | None = None, prefix: str = "") -> dict[str, Any]:
     """Turn nested sections into dotted leaf keys; dotted keys in the input are welcome too.
 
     Raises:
-        UserError: A key is reached twice, once nested and once dotted.
+        UserError: Not a mapping, or a key is reached twice, once nested and once dotted.
     """
+    if not isinstance(nested, Mapping):
+        raise bad_input("must be a mapping", file=file, key=prefix.rstrip(".") or None, value=nested)
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         dotted = f"{prefix}{key}"
@@ -131,8 +132,8 @@ def check_key(key: str, fields: Mapping[str, Field], file: str | Path | None, sh
     siblings = [name for name in fields if not parent or name.startswith(f"{parent}.")]
     near = _nearest(key, siblings) or _nearest(key, list(fields))
     names = list(dict.fromkeys(name[len(parent) + 1 if parent else 0 :].split(".")[0] for name in siblings))
-    error = f"unknown key; allowed: {', '.join(names)}" + (f"; did you mean {near!r}?" if near else "")
-    raise bad_input(error, file=file, key=shown or key)
+    error = "unknown key" + (f"; did you mean {near!r}?" if near else "")
+    raise bad_input(error, file=file, key=shown or key, allowed=names)
 
 
 def _nearest(key: str, names: list[str]) -> str | None:
@@ -199,13 +200,13 @@ def check_value(value: Any, field: Field, file: str | Path | None, key: str) -> 
 def _number(value: Any, field: Field, wrong: Any) -> int | float:
     noun = "an integer" if field.kind == "int" else "a number"
     if isinstance(value, str):
-        hint = None
         try:
             number = float(value)
         except ValueError:
-            pass
-        else:
-            hint = f"YAML reads this as text: write {yaml_number(number)}" if math.isfinite(number) else None
+            number = math.nan
+        kept = int(number) if field.kind == "int" and number.is_integer() else number
+        fits = math.isfinite(number) and (field.kind == "float" or type(kept) is int) and field.inside(kept)
+        hint = f"YAML reads this as text: write {yaml_number(kept)}" if fits else None
         raise wrong(f"must be {noun}, not text", hint)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong(f"must be {noun}")
@@ -217,7 +218,7 @@ def _number(value: Any, field: Field, wrong: Any) -> int | float:
 
 
 def yaml_number(number: float) -> str:
-    """A float as YAML 1.1 reads it: with a point before any exponent."""
+    """A number as YAML 1.1 reads it: with a point before any exponent."""
     text = repr(number)
     mantissa, e, exponent = text.partition("e")
     return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text

@@ -13,10 +13,12 @@ from fne.study.plugins import complete
 from fne.study.problems import Problems
 from fne.study.schema import DATASETS, REGIMES, RUN_FIELDS, data_fields
 from fne.study.validate import check_selection, keys_read, why_unread
-from fne.study.variants import Variant, read_variants
+from fne.study.variants import Variant, named_files, read_variants, unknown
 from fne.study.yaml_file import read_mapping
-from fne.utils.errors import bad_input
+from fne.utils.errors import UserError, bad_input
 
+DEEPEST = 100
+"""Ancestors of a variant."""
 ABSENT = object()
 """An option that a plug-in's variant has and its parent has not."""
 
@@ -31,6 +33,7 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.folder = Path(root) / "ablations"
         self._files: dict[str, dict[str, Variant]] = {}
+        self._sound: set[str] = set()
 
     @cached_property
     def base(self) -> dict[str, Any]:
@@ -98,21 +101,23 @@ class Library:
         return flat
 
     def stems(self) -> list[str]:
-        """File stems of all variants, in order of name."""
-        return list(self._stems)
+        """File stems of all variants, in order of name; a file that no variant can be called by has none."""
+        return list(self._named)
 
     @functools.cached_property
-    def _stems(self) -> list[str]:
-        return sorted(path.stem for path in (self.folder / "variants").glob("*.yaml"))
+    def _named(self) -> dict[str, Path]:
+        return named_files(self.folder / "variants")
+
+    def unknown(self, name: str, **where: Any) -> UserError:
+        """The error that no variant is called ``name``."""
+        return unknown("variant", name, self.folder / "variants", self.stems(), **where)
 
     def members(self, stem: str) -> dict[str, Variant]:
         """The variants of one file by id: itself, or the members of its sweep."""
         if stem not in self._files:
-            file = self.folder / "variants" / f"{stem}.yaml"
-            if stem not in self._stems:
-                hint = f"each is a file of {file.parent}"
-                raise bad_input("unknown variant", value=stem, allowed=self.stems(), hint=hint)
-            self._files[stem] = {variant.id: variant for variant in read_variants(stem, file)}
+            if stem not in self._named:
+                raise self.unknown(stem)
+            self._files[stem] = {variant.id: variant for variant in read_variants(stem, self._named[stem])}
         return self._files[stem]
 
     def variant(self, variant_id: str) -> Variant:
@@ -133,16 +138,21 @@ class Library:
             UserError: Unknown parent or a cycle of parents.
         """
         chain = [self.variant(variant_id)]
+        line = {variant_id: 0}
         while chain[-1].parent != "base":
             child = chain[-1]
-            line = [variant.id for variant in chain]
             if child.parent in line:
-                cycle = " -> ".join([*line[line.index(child.parent) :], child.parent])
-                raise bad_input("a cycle of parents", file=child.file, key="parent", value=child.parent, hint=cycle)
+                cycle = [*list(line)[line[child.parent] :], child.parent]
+                told = cycle if len(cycle) <= 10 else [*cycle[:5], "...", *cycle[-4:]]
+                problem, hint = "a cycle of parents", " -> ".join(told)
+                raise bad_input(problem, file=child.file, key="parent", value=child.parent, hint=hint)
+            if len(chain) > DEEPEST:
+                raise bad_input("too many ancestors", file=child.file, key="parent", allowed=f"at most {DEEPEST}")
             stem = child.parent.partition("--")[0]
-            known = self.members(stem) if stem in self._stems else ["base", *self._stems]
+            known = self.members(stem) if stem in self._named else ["base", *self._named]
             if child.parent not in known:
                 raise bad_input("unknown parent", file=child.file, key="parent", value=child.parent, allowed=known)
+            line[child.parent] = len(chain)
             chain.append(self.variant(child.parent))
         return chain[::-1]
 
@@ -163,6 +173,8 @@ class Library:
             UserError: Lists every problem: a set value that changes nothing, an option that nothing reads,
                 dishonest ``isolates``, equal members of a sweep, parts that do not fit together.
         """
+        if variant_id in self._sound:
+            return
         variant = self.variant(variant_id)
         before, after = self.merged(variant.parent), self.merged(variant_id)
         problems = Problems()
@@ -181,6 +193,7 @@ class Library:
         with problems.collect():
             check_selection(after, variant.file)
         problems.raise_any(str(variant.file))
+        self._sound.add(variant_id)
 
     def _check_isolates(self, variant: Variant, before: Mapping[str, Any], problems: Problems) -> None:
         members = self.members(variant.id.partition("--")[0]).values()

@@ -14,7 +14,7 @@ from fne.study.series import DRAW, PRETRAINED_HERE, Series, read_factors
 from fne.study.study import Study
 from fne.study.study_file import Stated
 from fne.study.validate import prune
-from fne.study.variants import STEM, text_of
+from fne.study.variants import named_files, text_of, unknown
 from fne.study.yaml_file import read_mapping
 from fne.utils.errors import UserError, bad_input
 
@@ -36,7 +36,7 @@ def members_of(name: str, root: Path = Path(".")) -> list[str]:
 
 def study_files(root: Path = Path(".")) -> dict[str, Path]:
     """Study files by stem, in order; of a study with factors this is the one file of all its members."""
-    return {path.stem: path for path in sorted((Path(root) / "ablations" / "studies").glob("*.yaml"))}
+    return named_files(Path(root) / "ablations" / "studies")
 
 
 def load_study(
@@ -93,10 +93,7 @@ def load(
     """
     files, stem = study_files(root), name.partition("--")[0]
     if stem not in files or (name != stem and name not in list_studies(root)):
-        known, hint = sorted({*files, *list_studies(root)}), f"each is a file of {Path(root) / 'ablations' / 'studies'}"
-        raise bad_input("unknown study", value=name, allowed=known, hint=hint)
-    if not STEM.fullmatch(stem):
-        raise bad_input("not a study's name", file=files[stem], value=stem, allowed="lower-case letters, digits and _")
+        raise unknown("study", name, Path(root) / "ablations" / "studies", sorted({*files, *list_studies(root)}))
     file, library = files[stem], Library(root)
     factors = read_factors(read_mapping(file), file)
     if factors is None or name in factors.members:

@@ -161,7 +161,7 @@ def encoder_slug(study: Study, modality: str) -> str:
         content = _once(study, f"encoders.{modality}", lambda: encoder_digest(given, modality, study.root))
         section |= {"checkpoint": content}
     name = Path(name).resolve().name if is_path(name) and Path(name).name in (".", "..") else Path(name).name
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{sha256_text(canonical(section))[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[-100:]}-{sha256_text(canonical(section))[:8]}"
 
 
 def features_folder(study: Study, modality: str) -> Path:

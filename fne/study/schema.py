@@ -6,6 +6,7 @@ from fne.losses.catalog import LOSSES
 from fne.negatives.catalog import DENSITIES, MEMORY_OPTIONS, ORACLES, STRATEGIES
 from fne.protocols import RELEVANCE
 from fne.study.fields import Field
+from fne.study.seeds import GREATEST
 
 REGISTRIES = {"negatives": STRATEGIES, "loss": LOSSES}
 GROUPS = {"negatives": "fne.strategies", "loss": "fne.losses"}
@@ -16,7 +17,13 @@ def _choice(*choices: str) -> Field:
     return Field("choice", choices=choices)
 
 
-COUNT = Field("int", low=1)
+MANY = 10**9
+"""More of anything than a machine holds."""
+COUNT = Field("int", low=1, high=MANY)
+SOME = Field("int", low=0, high=MANY)
+ITEMS = Field("int", low=1, high=10**7)
+WIDTH = Field("int", low=1, high=2**16)
+EPOCHS = Field("int", low=1, high=10**6)
 SHARE = Field("float", low=0, high=1)
 OPEN_SHARE = Field("float", low=0, high=1, open_low=True, open_high=True)
 PATH = Field("path", null=True)
@@ -28,12 +35,12 @@ EXACT_TRUTH = ("scenes",)
 
 DATA_FIELDS: dict[str, dict[str, Field]] = {
     "scenes": {
-        "seed": Field("int", low=0),
-        "train": COUNT,
-        "val": COUNT,
-        "test": COUNT,
-        "pretrain": COUNT,
-        "captions_per_image": COUNT,
+        "seed": Field("int", low=0, high=GREATEST),
+        "train": ITEMS,
+        "val": ITEMS,
+        "test": ITEMS,
+        "pretrain": ITEMS,
+        "captions_per_image": Field("int", low=1, high=1000),
         "prevalence": Field("float", low=0, high=0.03),
         "image_size": Field("int", low=24, high=510, multiple=3),
     },
@@ -42,9 +49,9 @@ DATA_FIELDS: dict[str, dict[str, Field]] = {
         "images": PATH,
         "judgements.crowdflower": PATH,
         "judgements.expert": PATH,
-        "counts.train": Field("int", low=1, null=True),
-        "counts.val": Field("int", low=1, null=True),
-        "counts.test": Field("int", low=1, null=True),
+        "counts.train": Field("int", low=1, high=MANY, null=True),
+        "counts.val": Field("int", low=1, high=MANY, null=True),
+        "counts.test": Field("int", low=1, high=MANY, null=True),
     },
 }
 
@@ -82,28 +89,28 @@ RUN_FIELDS: dict[str, Field] = {
     **{f"encoders.image.{key}": field for key, field in _ENCODER.items()},
     **{f"encoders.text.{key}": field for key, field in _ENCODER.items()},
     "encoders.text.max_length": Field("int", low=2, high=8192),
-    "encoders.draw": Field("int", low=0),
+    "encoders.draw": Field("int", low=0, high=GREATEST),
     "model.head": _choice(*HEAD_LEVELS),
-    "model.hidden": COUNT,
-    "model.dim": COUNT,
+    "model.hidden": WIDTH,
+    "model.dim": WIDTH,
     "model.rescale_image": _choice("none", "power"),
     "model.rescale_text": _choice("none", "power"),
     "model.dropout_image": Field("float", low=0, high=1, open_high=True),
     "model.dropout_text": Field("float", low=0, high=1, open_high=True),
-    "train.epochs": COUNT,
+    "train.epochs": EPOCHS,
     "train.epoch_unit": _choice("images", "captions"),
-    "train.batch_size": Field("int", low=2),
+    "train.batch_size": Field("int", low=2, high=10**6),
     "train.optimizer": _choice("adamw", "adam"),
     "train.learning_rate": Field("float", low=0, open_low=True),
     "train.weight_decay": Field("float", low=0),
     "train.schedule": _choice("cosine", "constant", "milestones"),
-    "train.milestones": Field("ints", low=1),
+    "train.milestones": Field("ints", low=1, high=10**6),
     "train.decay": Field("float", low=0, high=1, open_low=True),
-    "train.lr_warmup_steps": Field("int", low=0),
+    "train.lr_warmup_steps": SOME,
     "train.gradient_clip": Field("float", low=0, open_low=True, null=True),
-    "train.validations": COUNT,
+    "train.validations": EPOCHS,
     "train.selection": _choice("best_val_rsum", "last"),
-    "warmup.epochs": Field("int", low=0),
+    "warmup.epochs": SOME,
     "warmup.rule": _choice("all", "hardest"),
     "warmup.mask": _choice("same_image", "diagonal"),
     "warmup.margin": Field("float", low=0, high=2),
@@ -118,7 +125,7 @@ RUN_FIELDS: dict[str, Field] = {
     "negatives.density": _choice(*DENSITIES),
     "negatives.population": _choice("hardest", "batch", "queue"),
     "negatives.posterior_threshold": SHARE,
-    "negatives.min_positives": Field("int", low=2),
+    "negatives.min_positives": Field("int", low=2, high=MANY),
     "negatives.elimination": _choice("released", "power", "threshold", "none"),
     "negatives.elimination_power": Field("float", low=0, open_low=True),
     "negatives.elimination_threshold": SHARE,
@@ -127,7 +134,7 @@ RUN_FIELDS: dict[str, Field] = {
     "negatives.statistics_reset": _choice("epoch", "never", "ema"),
     "negatives.statistics_decay": OPEN_SHARE,
     "negatives.recalibration": _choice("none", "isotonic", "platt"),
-    "negatives.recalibration_images": Field("int", low=2),
+    "negatives.recalibration_images": Field("int", low=2, high=MANY),
     "negatives.min_distance": Field("float", low=1e-3, high=2),
     "negatives.max_distance": Field("float", low=0, high=2, open_low=True),
     "negatives.sharpness": Field("float", low=0),
@@ -142,11 +149,11 @@ RUN_FIELDS: dict[str, Field] = {
     "negatives.threshold_beta1": Field("float", low=0, high=1, open_high=True),
     "negatives.threshold_beta2": Field("float", low=0, high=1, open_high=True),
     "memory.kind": _choice(*MEMORY_OPTIONS),
-    "memory.size": Field("int", low=0),
+    "memory.size": Field("int", low=0, high=10**8),
     "memory.momentum": Field("float", low=0, high=1, open_high=True),
     "memory.initial": _choice("empty", "random"),
     "memory.fill": _choice("after_warmup", "always"),
-    "memory.refresh": Field("int", low=1, null=True),
+    "memory.refresh": Field("int", low=1, high=MANY, null=True),
     "loss.kind": Field("rule", choices=tuple(LOSSES), group=GROUPS["loss"]),
     "loss.margin": Field("float", low=0, high=2),
     "loss.temperature": Field("float", low=0, open_low=True),
@@ -161,30 +168,30 @@ RUN_FIELDS: dict[str, Field] = {
     "loss.hard_similarity": Field("float", low=-1, high=1),
     "loss.hard_weight": Field("float", low=0, open_low=True),
     "loss.epsilon": Field("float", low=0, high=2),
-    "finetune.image_size": Field("int", low=8),
+    "finetune.image_size": Field("int", low=8, high=4096),
     "finetune.crop": _choice("random_resized", "none"),
     "finetune.crop_area": Field("float", low=0, high=1, open_low=True),
     "finetune.flip": Field("bool"),
-    "finetune.randaugment_operations": Field("int", low=0),
+    "finetune.randaugment_operations": Field("int", low=0, high=100),
     "finetune.randaugment_magnitude": Field("int", low=0, high=10),
     "finetune.clean_captions": Field("bool"),
     "finetune.projection": _choice(*PROJECTIONS),
     "finetune.projection_factor": Field("float", low=0, open_low=True),
     "finetune.trained": _choice("both", "image", "text", "none"),
-    "finetune.frozen_epochs": Field("int", low=0),
+    "finetune.frozen_epochs": SOME,
     "finetune.norms": _choice("eval", "train"),
     "finetune.dropout": _choice("always", "until_first_validation", "never"),
     "finetune.precision": _choice("bfloat16", "float32"),
     "finetune.attention": _choice("sdpa", "eager"),
     "finetune.gradient_checkpointing": Field("bool"),
-    "finetune.chunk": Field("int", low=1, null=True),
+    "finetune.chunk": Field("int", low=1, high=MANY, null=True),
     "audit.picks": _choice("sampled", "full", "none"),
     "audit.steps": COUNT,
     "audit.limit_mb": Field("float", low=0, open_low=True),
     "audit.sits": PATH,
     "audit.sits_match": Field("float", low=0, high=5, open_low=True),
     "evaluation.tie_rule": _choice("expected", "pessimistic"),
-    "evaluation.ks": Field("ints", low=1),
+    "evaluation.ks": Field("ints", low=1, high=MANY),
     **dict.fromkeys(RELEVANCE_KEYS, PATH),
 }
 

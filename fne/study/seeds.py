@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fne.utils.errors import bad_input
 
-GRAMMAR = "a list of integers >= 0, or text such as '0-4' or '0-4,7'"
-MOST = 10_000
+GRAMMAR = "a list of integers from 0 to 4294967295, or text such as '0-4' or '0-4,7'; at most 10000 seeds"
+MOST, GREATEST = 10_000, 2**32 - 1
 
 
 def read_seeds(given: Any, file: str | Path) -> tuple[int, ...]:
@@ -21,17 +23,19 @@ def read_seeds(given: Any, file: str | Path) -> tuple[int, ...]:
     items: list[Any] = []
     if isinstance(given, str):
         for part in given.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+            match = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
             if not match or (match[2] and not int(match[1]) < int(match[2]) < int(match[1]) + MOST):
                 raise bad_input("not seeds", file=file, key="seeds", value=given, allowed=GRAMMAR)
             items += range(int(match[1]), int(match[2] or match[1]) + 1)
+            if len(items) > MOST:
+                break
     else:
         items = list(given) if isinstance(given, list | tuple) else [given]
-    if not items or any(type(seed) is not int or seed < 0 for seed in items):
+    if not items or len(items) > MOST or any(type(seed) is not int or not 0 <= seed <= GREATEST for seed in items):
         raise bad_input("not seeds", file=file, key="seeds", value=given, allowed=GRAMMAR)
-    twice = sorted({seed for seed in items if items.count(seed) > 1})
-    if twice:
-        raise bad_input("a seed is given twice", file=file, key="seeds", value=twice[0])
+    seed, times = Counter(sorted(items)).most_common(1)[0]
+    if times > 1:
+        raise bad_input("a seed is given twice", file=file, key="seeds", value=seed)
     return tuple(sorted(items))
 
 
@@ -40,6 +44,11 @@ def read_block_size(given: Any, file: str | Path) -> int:
     if type(given) is not int or given < 1:
         raise bad_input("must be an integer >= 1", file=file, key="block", value=given)
     return given
+
+
+def block_names(seeds: Sequence[int], block: int) -> list[str]:
+    """Names of the blocks into which increasing seeds are cut."""
+    return [block_name(list(seeds[start : start + block])) for start in range(0, len(seeds), block)]
 
 
 def block_name(seeds: list[int]) -> str:
@@ -56,10 +65,10 @@ def parse_block(name: str) -> list[int]:
         UserError: Not the one name of a block of distinct increasing seeds.
     """
     seeds: list[int] = []
-    match = re.fullmatch(r"(\d+)-(\d+)", name)
+    match = re.fullmatch(r"([0-9]{1,10})-([0-9]{1,10})", name)
     if match and int(match[2]) - int(match[1]) < MOST:
         seeds = list(range(int(match[1]), int(match[2]) + 1))
-    elif re.fullmatch(r"\d+(_\d+)*", name):
+    elif re.fullmatch(r"[0-9]{1,10}(_[0-9]{1,10})*", name):
         seeds = [int(seed) for seed in name.split("_")]
     if not seeds or seeds != sorted(set(seeds)):
         raise bad_input("not a block of seeds", key="block", value=name, allowed="7, 0-4 or 0_3_7, seeds increasing")

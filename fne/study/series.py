@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from fne.study.fields import check_key, check_value, flatten
 from fne.study.problems import Problems
 from fne.study.schema import DATASETS, RUN_FIELDS, data_fields
 from fne.study.study import Study
-from fne.study.variants import RANDOM_FACTORS, member_id
+from fne.study.variants import RANDOM_FACTORS, member_id, points_of
 from fne.utils.errors import bad_input
 
 Point = Mapping[str, float]
@@ -125,10 +124,10 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
         raise bad_input("unknown", file=file, key="design", value=design, allowed=DESIGNS)
     if design == "crossed":
         values = {key: tuple(sorted(listed)) for key, listed in values.items()}
-        points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+        points = points_of(values, file, "factors")
     else:
         points = _corners(values, file)
-    return Factors(values, {member_id(file.stem, point): point for point in points})
+    return Factors(values, {member_id(file.stem, point, file): point for point in points})
 
 
 def _values(key: str, listed: Any, content: Mapping[str, Any], file: Path) -> tuple[float, ...]:

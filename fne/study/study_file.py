@@ -11,9 +11,9 @@ from fne.study.library import Library
 from fne.study.min_seeds import reachable, seed_note, seeds_needed
 from fne.study.problems import Problems
 from fne.study.schema import REGIMES
-from fne.study.seeds import read_block_size, read_seeds
+from fne.study.seeds import block_names, read_block_size, read_seeds
 from fne.study.series import Factors
-from fne.study.variants import member_title, only_keys, text_of
+from fne.study.variants import LONGEST, member_title, only_keys, text_of
 from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
 
@@ -109,6 +109,10 @@ def read_seeds_and_block(stated: Stated) -> tuple[tuple[int, ...], int]:
         seeds = read_seeds(stated.level["seeds"], stated.source("seeds"))
     with stated.problems.collect():
         block = read_block_size(stated.level["block"], stated.source("block"))
+    if (longest := max(block_names(seeds, block), key=len, default="")) and len(longest) > LONGEST:
+        problem = f"the name of a block would be {len(longest)} characters long, too long for a folder"
+        hint = "take fewer seeds in a block, or consecutive ones"
+        stated.problems.report(problem, file=stated.source("block"), key="block", value=block, hint=hint)
     return seeds, block
 
 
@@ -145,8 +149,7 @@ def read_ids(stated: Stated, given: Any) -> list[str]:
     ids: list[str] = []
     for name in names:
         if name.partition("--")[0] not in stated.library.stems():
-            known = stated.library.stems()
-            stated.problems.report("unknown variant", file=where, key="variants", value=name, allowed=known)
+            stated.problems.add(stated.library.unknown(name, file=where, key="variants"))
             continue
         with stated.problems.collect():
             for member in [name] if "--" in name else list(stated.library.members(name)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 from fne.study.fields import check_value, flatten
 from fne.study.problems import Problems
+from fne.study.seeds import GREATEST
 from fne.study.variants import only_keys, variant_field
 from fne.utils.errors import bad_input
 
 TUNE_KEYS = ("budget", "seeds", "search")
+MOST = 10_000
+"""Trials of a variant."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,13 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
     with problems.collect():
         only_keys(given, TUNE_KEYS, file, f"{prefix}.")
     budget, seeds, search = (given.get(key) for key in TUNE_KEYS)
-    if type(budget) is not int or budget < 1:
+    if type(budget) is not int or not 1 <= budget <= MOST:
         at = {"file": file, "key": f"{prefix}.budget", "value": budget}
-        problems.report("must be a number of trials", allowed="an integer >= 1", **at)
-    sound = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
+        problems.report("must be a number of trials", allowed=f"an integer from 1 to {MOST}", **at)
+    sound = isinstance(seeds, list) and seeds and all(type(seed) is int and 0 <= seed <= GREATEST for seed in seeds)
     if not sound or len(set(seeds)) < len(seeds):
         at = {"file": file, "key": f"{prefix}.seeds", "value": seeds}
-        problems.report("must be a list of distinct seeds", allowed="integers >= 0", **at)
+        problems.report("must be a list of distinct seeds", allowed=f"integers from 0 to {GREATEST}", **at)
     ranges = {}
     if not isinstance(search, dict) or not search:
         problems.report("must be a mapping of keys to lists", file=file, key=f"{prefix}.search", value=search)
@@ -74,6 +78,9 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
             for key, values in flatten(search, file).items():
                 with problems.collect():
                     ranges[key] = _range(key, values, file, f"{prefix}.search.")
+    if (points := math.prod(map(len, ranges.values()))) > 1e15:
+        at = {"file": file, "key": f"{prefix}.search", "value": points}
+        problems.report("too many combinations", allowed="at most 1e15", **at)
     problems.raise_any(str(file))
     return Tuning(budget, tuple(seeds), ranges)
 

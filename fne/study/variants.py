@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from fne.study.fields import check_key, check_value, flatten
 from fne.study.problems import Problems
 from fne.study.schema import RUN_FIELDS, VARIANT_SECTIONS
 from fne.study.yaml_file import read_mapping
-from fne.utils.errors import bad_input
+from fne.utils.errors import UserError, bad_input
+from fne.utils.files import sha256_text
 
 RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
 """Factors of a study whose values are a sample of many, and what each is called."""
-STEM = re.compile(r"[a-z0-9][a-z0-9_]*")
+STEM = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
+LONGEST, MOST = 200, 1000
+"""Characters of an id, which names a folder (file systems take 255), and members of a sweep or study with factors."""
 ROLES = ("scientific", "nuisance", "control")
 VARIANT_KEYS = ("title", "asks", "parent", "set", "isolates", "role", "sweep")
 VARIANT_FIELDS = {key: field for key, field in RUN_FIELDS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
@@ -50,6 +54,21 @@ class Variant:
     file: Path
 
 
+def named_files(folder: Path) -> dict[str, Path]:
+    """Files of a folder that a name can mean, by stem, in order."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if STEM.fullmatch(path.stem)}
+
+
+def unknown(kind: str, name: str, folder: Path, allowed: Iterable[str], **where: Any) -> UserError:
+    """The error that no ``kind`` is called ``name``; or that a file is, and cannot be."""
+    misnamed = next((path for path in folder.glob("*.yaml") if path.stem == name), None)
+    if misnamed:
+        allowed = "lower-case letters, digits and _, at most 100; not 'base'"
+        return bad_input(f"not a {kind}'s name", file=misnamed, value=name, allowed=allowed)
+    hint = f"each is a file of {folder}"
+    return bad_input(f"unknown {kind}", value=name, allowed=allowed, hint=hint, **where)
+
+
 def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
     """A required, non-empty text of a file."""
     value = content.get(key)
@@ -68,13 +87,8 @@ def only_keys(content: Mapping[str, Any], allowed: tuple[str, ...], file: Path, 
 
 
 def read_variants(stem: str, file: Path) -> list[Variant]:
-    if not STEM.fullmatch(stem) or stem == "base":
-        raise bad_input(
-            "not a variant's name",
-            file=file,
-            value=stem,
-            allowed="lower-case letters, digits and _; not 'base'",
-        )
+    if stem == "base":
+        raise unknown("variant", stem, file.parent, ())
     content = read_mapping(file)
     problems = Problems()
     with problems.collect():
@@ -91,9 +105,8 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
     problems.raise_any(str(file))
 
     variants: dict[str, Variant] = {}
-    for point in itertools.product(*axes.values()):
-        swept = dict(zip(axes, point, strict=True))
-        identity = member_id(stem, swept)
+    for swept in points_of(axes, file, "sweep"):
+        identity = member_id(stem, swept, file)
         if identity in variants:
             hint = f"both would be called {identity}"
             raise bad_input("two members are equal", file=file, key="sweep", value=swept, hint=hint)
@@ -169,9 +182,28 @@ def _isolates(given: Any, file: Path, problems: Problems) -> tuple[str, ...]:
     return tuple(given)
 
 
-def member_id(stem: str, point: Mapping[str, Any]) -> str:
-    """The id of one member of a sweep or study with factors: the file stem, with ``--<key>-<value>`` per key."""
-    return "--".join([stem, *(f"{key.replace('.', '_')}-{slug(value)}" for key, value in point.items())])
+def points_of(axes: Mapping[str, Sequence[Any]], file: Path, key: str) -> list[dict[str, Any]]:
+    """Every combination of the values of some keys.
+
+    Raises:
+        UserError: There are more than anybody runs; names ``file`` and ``key``.
+    """
+    if (count := math.prod(map(len, axes.values()))) > MOST:
+        raise bad_input("too many combinations", file=file, key=key, value=count, allowed=f"at most {MOST}")
+    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+
+
+def member_id(stem: str, point: Mapping[str, Any], file: Path) -> str:
+    """The id of one member of a sweep or study with factors: the file stem, with ``--<key>-<value>`` per key.
+
+    Raises:
+        UserError: No folder can be called that; names ``file``.
+    """
+    name = "--".join([stem, *(f"{key.replace('.', '_')}-{slug(value)}" for key, value in point.items())])
+    if len(name) > LONGEST:
+        problem = f"the name of a member would be {len(name)} characters long, too long for a folder"
+        raise bad_input(problem, file=file, value=name, allowed=f"at most {LONGEST}")
+    return name
 
 
 def member_title(title: str, point: Mapping[str, Any]) -> str:
@@ -181,8 +213,9 @@ def member_title(title: str, point: Mapping[str, Any]) -> str:
 
 
 def slug(value: Any) -> str:
-    """A value as a part of a file name."""
-    return re.sub(r"[^a-z0-9.+-]+", "_", show(value).lower())
+    """A value as a part of a file name; of a long one the beginning, and a digest."""
+    text = re.sub(r"[^a-z0-9.+-]+", "_", show(value).lower())
+    return text if len(text) <= 48 else f"{text[:32]}-{sha256_text(show(value))[:8]}"
 
 
 def show(value: Any) -> str:

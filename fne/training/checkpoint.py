@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from fne.training.distributed import World
 from fne.training.engine import Engine
 from fne.utils.errors import bad_input
 from fne.utils.files import atomic_path
 
-NAME = "checkpoint.safetensors"
+NAME, ASIDE = "checkpoint.safetensors", "checkpoint.of_another_run.safetensors"
 
 
 def save(engine: Engine, folder: Path, identity: dict[str, Any]) -> None:
@@ -33,11 +36,13 @@ def save(engine: Engine, folder: Path, identity: dict[str, Any]) -> None:
 def load(engine: Engine, folder: Path, identity: dict[str, Any]) -> bool:
     """Resume the engine from a folder, if it holds a checkpoint.
 
+    One of another config, other seeds, data or code is set aside, with a note.
+
     Returns:
         Whether there was one.
 
     Raises:
-        UserError: The checkpoint cannot be read, or belongs to another config, other seeds or other data.
+        UserError: The checkpoint cannot be read.
     """
     path = folder / NAME
     if not path.exists():
@@ -52,6 +57,10 @@ def load(engine: Engine, folder: Path, identity: dict[str, Any]) -> bool:
     for key, value in identity.items():
         found = header["identity"].get(key)
         if found != value:
-            raise bad_input("checkpoint of another run", file=path, key=key, value=found, allowed=[value], hint=hint)
+            if World.here().rank == 0:
+                os.replace(path, folder / ASIDE)
+                print(f"note: {path}: is of another run ({key} {found!r}, now {value!r}): set aside as {ASIDE}; "
+                      "training begins at the start", file=sys.stderr)  # fmt: skip
+            return False
     engine.load_state(tensors, header["step"], header["curves"])
     return True

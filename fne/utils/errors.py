@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+LONG = 300
+"""Characters of a value that an error shows."""
+
 
 class UserError(Exception):
     """Input that cannot be used as it is. ``fne`` prints the message and exits with status 2."""
@@ -37,15 +40,15 @@ def bad_input(
     where = ": ".join(str(part) for part in (file, key) if part is not None)
     parts = [f"{where}: {problem}" if where else problem]
     if value is not None:
-        parts.append(f"got {value!r}")
+        text = repr(value)
+        parts.append(f"got {text if len(text) <= LONG else text[:LONG] + ' ...'}")
     if isinstance(allowed, str):
         parts.append(f"allowed: {allowed}")
     elif allowed is not None:
         options = [str(option) for option in allowed]
-        parts.append("allowed: " + (", ".join(options) if options else "nothing"))
         near = difflib.get_close_matches(value, options, n=1, cutoff=0.5) if isinstance(value, str) else []
-        if near:
-            parts.append(f"did you mean {near[0]!r}?")
+        parts += [f"did you mean {option!r}?" for option in near]
+        parts.append("allowed: " + (", ".join(options) if options else "nothing"))
     if hint:
         parts.append(hint)
     return UserError("; ".join(parts))

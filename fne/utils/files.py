@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fne.utils import leftovers
 from fne.utils.errors import UserError, bad_input
 from fne.utils.os_errors import in_words
 from fne.utils.shape import check
@@ -58,7 +59,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+    leftovers.remove(path.parent)
+    handle, name = tempfile.mkstemp(prefix=leftovers.prefix(path), suffix=f".tmp{path.suffix}", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -75,7 +77,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; it takes the place of ``path`` on success."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    leftovers.remove(path.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=leftovers.prefix(path), suffix=".tmp", dir=path.parent))
     try:
         with _naming(path):
             yield temporary

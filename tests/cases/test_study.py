@@ -12,11 +12,6 @@ from tests.projects import Project
 __all__ = ["clean_path"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a swept value becomes part of a folder's name however long it is, and check calls that sound",
-)
 @pytest.mark.usefixtures("clean_path")
 def test_a_long_swept_value_still_makes_a_folder(project: Project) -> None:
     """A name short enough for a file system, or a refusal of the check; not a failure in the middle of the grid."""

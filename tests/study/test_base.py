@@ -89,6 +89,13 @@ def test_base_without_a_data_set(project: Project) -> None:
     project.fails(saying=["datasets", "coco"])
 
 
+@pytest.mark.parametrize("section", [True, 3, "text", [1], None, {"a": {"b": 1}}])
+def test_base_with_a_data_set_that_is_no_section(project: Project, section: object) -> None:
+    base = project.read("base")
+    project.edit("base", datasets=base["datasets"] | {"scenes": section})
+    project.fails(saying=["base.yaml"])
+
+
 @pytest.mark.parametrize("key", sorted(schema.RUN_FIELDS))
 def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
     """A value of a wrong type, and one out of range, are refused for each single key."""

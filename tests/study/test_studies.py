@@ -234,7 +234,7 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "saying"),
     [
-        ({"budget": 0}, ["tune.budget", ">= 1", "got 0"]),
+        ({"budget": 0}, ["tune.budget", "from 1 to 10000", "got 0"]),
         ({"budget": True}, ["tune.budget"]),
         ({"budget": "six"}, ["tune.budget", "'six'"]),
         ({"seeds": [0, 1000]}, ["tune.seeds", "seeds of the study too", "[0]"]),
@@ -315,3 +315,64 @@ def test_a_method_that_the_command_line_leaves_out_is_none(project: Project) -> 
     study = project.load(variants="hardest_in_batch,infonce")
     assert study.method is None is study.control and study.released == ""
     assert (project.load().method, project.load().control) == ("fne", "fne_no_elimination")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("train.epochs", 2**63, "<= 1000000"),
+        ("model.dim", 10**9, "<= 65536"),
+        ("model.hidden", 10**9, "<= 65536"),
+        ("data.train", 10**15, "<= 10000000"),
+        ("data.seed", 2**40, "<= 4294967295"),
+        ("train.batch_size", 10**12, "<= 1000000"),
+        ("memory.size", 10**12, "<= 100000000"),
+        ("train.validations", 10**18, "<= 1000000"),
+        ("evaluation.ks", [1, 5, 10, 10**30], "<= 1000000000"),
+    ],
+)
+def test_numbers_that_no_machine_holds_are_refused(project: Project, key: str, value: object, allowed: str) -> None:
+    project.fails("paper", {key: value}, saying=[f"{key}: out of range", allowed])
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "hint"),
+    [("train.epochs", "1e3", "write 1000"), ("train.epochs", "1e-3", ""), ("train.epochs", "1e400", ""),
+     ("train.epochs", "1e9", ""), ("train.learning_rate", "2e-3", "write 0.002"), ("train.learning_rate", "-1e-3", "")],
+)  # fmt: skip
+def test_a_hint_how_to_write_a_number_is_one_that_is_allowed(project: Project, key: str, text: str, hint: str) -> None:
+    message = project.fails("paper", config.parse_set([f"{key}={text}"]), saying=[f"{key}: must be", f"got {text!r}"])
+    assert ("write" in message) == bool(hint)
+    if hint:
+        written = message.partition("write ")[2].split()[0]
+        assert hint == f"write {written}"
+        project.load("paper", **config.parse_set([f"{key}={written}"]), variants="hardest_in_batch,random")
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    ["0-9999,10000", "0-10000", "9999999999", "99999999999999", "9" * 5000, list(range(10_001)), [2**32], ["0"], "٣"],
+)
+def test_seeds_beyond_their_bounds_are_refused_at_once(project: Project, seeds: object) -> None:
+    message = project.fails("paper", {"seeds": seeds}, saying=["seeds: not seeds", "at most 10000 seeds"])
+    assert len(message) < 600
+
+
+def test_ten_thousand_seeds_are_read(project: Project) -> None:
+    study = project.load("paper", seeds="0-9999", variants="hardest_in_batch,random")
+    assert len(study.seeds) == 10_000 and len(config.blocks(study)) == 10_000 // study.block
+
+
+def test_the_name_of_a_block_is_short_enough_for_a_folder(project: Project) -> None:
+    seeds = ",".join(str(seed) for seed in range(0, 200, 2))
+    project.fails(
+        "paper", {"seeds": seeds, "block": 100}, saying=["block: the name of a block would be 344 characters"]
+    )
+    assert project.load("paper", seeds=seeds, block=10).block == 10
+
+
+def test_the_nearest_name_comes_before_all_names(project: Project) -> None:
+    message = project.fails("paper", {"variants": "fne,hardest_in_bach"}, saying=["unknown variant"])
+    assert message.index("did you mean 'hardest_in_batch'?") < message.index("allowed: ")
+    message = project.fails("paper", {"train.epoch": 3}, saying=["unknown key"])
+    assert message.index("did you mean 'train.epochs'?") < message.index("allowed: ")

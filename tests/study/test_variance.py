@@ -137,7 +137,7 @@ BAD = [
     ("schema", True, "schema: another schema"),
     ("schema", ..., "schema: another schema"),
     ("date", ..., "date: is missing"),
-    ("date", datetime.date(2026, 1, 2), "date: must be non-empty text"),
+    ("date", datetime.date(2026, 1, 2), "line 12, column 7: not valid YAML: 2026-01-02 is a date to YAML 1.1"),
     ("date", "January", "date: must be a date"),
     ("extra", 1, "extra: unknown key"),
     ("study", 3, "study: must be non-empty text"),

@@ -148,3 +148,45 @@ def test_a_sweep_through_the_parents_own_value_is_fair_alone_but_not_beside_it(p
     assert len(project.load().variants) == 2
     project.edit("studies/paper", variants=["fne", "queue"], baseline="fne")
     project.fails(saying=["paper.yaml", "fne", f"queue--memory_size-{size}", "equal resolved configs"])
+
+
+def chain(project: Project, count: int, first: str) -> None:
+    """Variants d0, d1, ... of which each is the parent of the next."""
+    for place in range(count):
+        parent = f"d{place - 1}" if place else first
+        project.variant(f"d{place}", {"loss.margin": 0.1 + 1e-4 * (place + 1)}, ["loss.margin"], parent=parent)
+
+
+def test_a_long_chain_of_parents_is_read_and_a_longer_one_refused(project: Project) -> None:
+    chain(project, 101, "hardest_in_batch")
+    assert project.load("paper", variants="hardest_in_batch,d90").configs["d90"]["loss.margin"] == 0.1091
+    message = project.fails("paper", {"variants": "hardest_in_batch,d100"}, saying=["at most 100"])
+    assert "d0.yaml: parent: too many ancestors" in message
+
+
+def test_a_long_cycle_of_parents_is_named_in_short(project: Project) -> None:
+    chain(project, 90, "d89")
+    message = project.fails("paper", {"variants": "hardest_in_batch,d89"}, saying=["a cycle of parents", "d89 -> d88"])
+    assert " -> ... -> " in message and len(message) < 400
+
+
+def test_a_sweep_of_too_many_members_is_refused_before_they_are_made(project: Project) -> None:
+    axes = {key: [n / 1000 for n in range(1, 200)] for key in ("loss.margin", "warmup.margin", "negatives.tau")}
+    project.variant("huge", {}, [*axes], parent="fne", sweep=axes)
+    project.fails(
+        "paper", {"variants": "fne,huge"}, saying=["huge.yaml: sweep: too many combinations", "7880599", "1000"]
+    )
+
+
+@pytest.mark.parametrize(("folder", "kind", "name"), [("variants", "variant", "a--b"), ("studies", "study", "a--b"),
+                                                      ("variants", "variant", "Big"), ("studies", "study", "b c"),
+                                                      ("variants", "variant", "x" * 120)])  # fmt: skip
+def test_a_file_that_no_name_can_mean_is_said_to_be_misnamed(
+    project: Project, folder: str, kind: str, name: str
+) -> None:
+    (project.root / "ablations" / folder / f"{name}.yaml").write_text("title: x\n")
+    saying = [f"{name}.yaml: not a {kind}'s name", "lower-case letters, digits and _"]
+    if kind == "variant":
+        project.fails("paper", {"variants": f"fne,{name}"}, saying=saying)
+    else:
+        project.fails(name, saying=saying)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,11 +98,18 @@ def test_same_seed_is_bit_equal_and_other_seeds_differ() -> None:
         assert not torch.equal(value, other.model.state_dict()[name])
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
+def test_a_checkpoint_of_another_run_is_set_aside_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     engine = trained([1], stop=3)
     checkpoint.save(engine, tmp_path, {"digest": "a", "seeds": [1]})
-    with pytest.raises(UserError, match="checkpoint of another run.*'a'"):
-        checkpoint.load(engine, tmp_path, {"digest": "b", "seeds": [1]})
+    saved = (tmp_path / checkpoint.NAME).read_bytes()
+    assert checkpoint.load(engine, tmp_path, {"digest": "b", "seeds": [1]}) is False
+    assert "is of another run (digest 'a', now 'b'): set aside as" in capsys.readouterr().err
+    assert (tmp_path / checkpoint.ASIDE).read_bytes() == saved and not (tmp_path / checkpoint.NAME).exists()
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    engine = trained([1], stop=3)
+    checkpoint.save(engine, tmp_path, {"digest": "a", "seeds": [1]})
     path = tmp_path / checkpoint.NAME
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="not a readable checkpoint"):

@@ -215,7 +215,7 @@ def test_an_error_names_file_key_value_allowed_and_the_nearest() -> None:
         "unknown", file="a.yaml", key="b.c", value="hardst", allowed=["hardest", "random"], hint="mend it"
     )
     assert str(error) == (
-        "a.yaml: b.c: unknown; got 'hardst'; allowed: hardest, random; did you mean 'hardest'?; mend it"
+        "a.yaml: b.c: unknown; got 'hardst'; did you mean 'hardest'?; allowed: hardest, random; mend it"
     )
     assert str(bad_input("empty")) == "empty"
     assert "did you mean" not in str(bad_input("x", value="zzz", allowed=["hardest"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 from fne.report.tables.cells import Cell, Column, Table
 from fne.utils import text as words
 from fne.utils.files import as_csv, write_text
+from fne.utils.latex import latex
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem;color-scheme:light dark}"
@@ -19,37 +20,6 @@ _STYLE = (
     "th[scope=row],.text{text-align:left}small{display:block;font-weight:normal;opacity:.75}"
 )
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "−": "$-$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "→": r"$\rightarrow$",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "Δ": r"$\Delta$",
-    "μ": r"$\mu$",
-    "σ": r"$\sigma$",
-    "†": r"$\dagger$",
-    "\u00a0": "~",
-    "\u202f": r"\,",
-}
 _MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
 
 
@@ -115,12 +85,12 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A ``table*`` with booktabs rules; needs ``\\usepackage{booktabs,graphicx}`` and a UTF-8 engine."""
+    """A ``table*`` with booktabs rules; needs ``\\usepackage{booktabs,graphicx}``; pdflatex sets it."""
     numeric = ["r" if column.numeric else "l" for column in table.columns]
     lines = [
         r"\begin{table*}",
         r"\centering",
-        rf"\caption{{{_tex(table.caption)}}}",
+        rf"\caption{{{latex(table.caption)}}}",
         rf"\label{{tab:{table.id}}}",
     ]
     lines += [
@@ -132,7 +102,7 @@ def to_latex(table: Table) -> str:
     if any(name for name, _ in groups):
         lines.append(
             " & ".join(
-                rf"\multicolumn{{{span}}}{{c}}{{{_tex(name)}}}" if name else " & ".join([""] * span)
+                rf"\multicolumn{{{span}}}{{c}}{{{latex(name)}}}" if name else " & ".join([""] * span)
                 for name, span in groups
             )
             + r" \\"
@@ -142,18 +112,18 @@ def to_latex(table: Table) -> str:
             rules += [rf"\cmidrule(lr){{{start}-{start + span - 1}}}"] if name else []
             start += span
         lines.append(" ".join(rules))
-    lines.append(_latex_row(_tex(column.name) for column in table.columns))
+    lines.append(_latex_row(latex(column.name) for column in table.columns))
     lines.append(r"\midrule")
     headings = dict(table.sections)
     for number, row in enumerate(table.rows):
         if number in headings:
             lines += [r"\midrule"] if number else []
-            inside = rf"\textit{{{_tex(headings[number])}}}"
+            inside = rf"\textit{{{latex(headings[number])}}}"
             lines.append(rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{{inside}}} \\")
         lines.append(_latex_row(map(_latex_cell, row)))
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
-        lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(_tex(note) for note in table.notes))
+        lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(latex(note) for note in table.notes))
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
@@ -216,11 +186,11 @@ def _latex_row(cells: Iterable[str]) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)
-    text += rf"\textsuperscript{{{_tex(cell.mark)}}}" if cell.mark else ""
+    text = rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text)
+    text += rf"\textsuperscript{{{latex(cell.mark)}}}" if cell.mark else ""
     if not cell.note or cell.absent:  # what is absent is told in full in the notes
         return text
-    return rf"{text} \texttt{{{_tex(cell.note)}}}" if cell.code else rf"{text} {{\footnotesize {_tex(cell.note)}}}"
+    return rf"{text} \texttt{{{latex(cell.note)}}}" if cell.code else rf"{text} {{\footnotesize {latex(cell.note)}}}"
 
 
 def _text(value: str) -> str:
@@ -233,7 +203,3 @@ def _one_line(value: str) -> str:
 
 def _mark(value: str) -> str:
     return _MARKDOWN.sub(r"\\\1", _one_line(value))
-
-
-def _tex(value: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in _one_line(value))
