@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from fne.utils.text import harmless
+
 if TYPE_CHECKING:
     from fne.study.api import Series, Study
 
@@ -296,14 +298,12 @@ def watch(arguments: argparse.Namespace) -> None:
 
 def clean(arguments: argparse.Namespace) -> None:
     from fne.steps.clean import run
-    from fne.utils.text import harmless
 
     print(harmless(run(arguments.root, arguments.yes)))
 
 
 def describe(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
-    from fne.utils.text import harmless
 
     print(harmless(config.describe(arguments.id, arguments.root)), end="")
 
