@@ -93,4 +93,6 @@ def _size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
         return -1
     kind, size, shape = header.groups()
     counts = [int(part) for part in shape.split(b",") if part.strip()]
+    if max(counts, default=0) >= 1 << 40:
+        return -1
     return begin + length + math.prod(counts) * int(size) * (4 if kind.endswith(b"U") else 1)

@@ -12,8 +12,8 @@ import re
 import unicodedata
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_GUARDED = re.compile(r"'+[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t]")
+_GUARDED = re.compile(r"'+[=+\-@\t]")
 _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -43,7 +43,11 @@ def markdown_code(text: str) -> str:
 
 
 def guarded(text: str) -> str:
-    """Text for a cell of CSV: one that a spreadsheet would take for a formula begins with an apostrophe."""
+    """Text for a cell of CSV: one that a spreadsheet would take for a formula begins with an apostrophe.
+
+    An end of line is that of the file: Python's writer would leave another one unquoted, and a reader see a row there.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if _FORMULA.match(text) else text
 
 
