@@ -26,7 +26,7 @@ from fne.protocols import DIRECTIONS, RECALLS, WITH_RSUM
 from fne.utils.arrays import read_npz
 from fne.utils.errors import bad_input
 
-KINDS = {"seeds": ("iu", 1), "*/*/count": ("iu", 1), "*/*/rank": ("f", 2), "*/*/*": ("f", 2)}
+KINDS = {"seeds": ("i", 1), "*/*/count": ("i", 1), "*/*/rank": ("f", 2), "*/*/*": ("f", 2)}
 """The arrays of a ``queries.<split>.npz``; see :func:`fne.steps.evaluate.run`."""
 MOST_QUERIES = 10_000_000
 """No split has as many captions."""

@@ -79,7 +79,7 @@ def judged(
 
 def _ranked(file: Path, caption_image: np.ndarray, trained: str | None) -> dict[str, np.ndarray]:
     """The first items of every query, by seed and direction, of a ``rankings.test.npz``."""
-    tops = read_npz(file, {"meta": ("U", 0), "caption_image": ("iu", 1), "*/top_ids": ("iu", 2)}, HINT)
+    tops = read_npz(file, {"meta": ("U", 0), "caption_image": ("i", 1), "*/top_ids": ("i", 2)}, HINT)
     meta = parse_json(str(tops.pop("meta")).encode(), file, "meta", HINT)
     check_record(meta, "rankings", {"config": {}}, file, HINT)
     if not np.array_equal(tops.pop("caption_image"), caption_image):

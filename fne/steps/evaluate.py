@@ -23,7 +23,7 @@ from fne.utils.errors import bad_input
 from fne.utils.files import SCHEMAS, atomic_path, check_record, parse_json, write_json
 from fne.utils.shape import ANY
 
-RANKED = {"meta": ("U", 0), "*/top_*": None, "pairs": ("iu", 2), "*": ("iu", 1)}
+RANKED = {"meta": ("U", 0), "*/top_*": None, "pairs": ("i", 2), "caption_image": ("i", 1), "*": ("i", 1)}
 """The arrays of a ``rankings.<split>.npz`` that are read; see :func:`fne.steps.rank.run`."""
 META = {
     **dict.fromkeys(("study", "variant", "title", "block", "dataset", "regime", "split", "code"), str),
@@ -62,7 +62,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     rule, ks = config["evaluation"]["tie_rule"], config["evaluation"]["ks"]
     seeds = [seed for seed in meta["seeds"] if str(seed) not in meta["failed"]]
     scored = scored_protocols(meta, config["evaluation"]["relevance"] if split == "test" else {}, file)
-    rows, values = evaluate_replicates(seeds, arrays, scored, rule, ks)
+    rows, values = evaluate_replicates(seeds, arrays, scored, rule, ks, file)
     carried = ("study", "variant", "title", "block", "dataset", "regime", "split", "seeds", "failed")
     content = {
         "schema": SCHEMAS["metrics"],
@@ -110,8 +110,10 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _belong(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
     """Does every position point into the split, and has every seed a rank for every pair?"""
     pairs, owner = arrays["pairs"], arrays["caption_image"]
-    sizes = (owner.max(initial=-1) + 1, len(owner))
-    if pairs.shape[1:] != (2,) or not _within(pairs, sizes) or (np.diff(owner, prepend=0) < 0).any() or not len(owner):
+    sizes = (int(owner.max(initial=-1)) + 1, len(owner))
+    if not 0 < sizes[0] <= sizes[1] or (np.diff(owner, prepend=0) < 0).any():
+        return False
+    if pairs.shape[1:] != (2,) or not _within(pairs, sizes):
         return False
     ranked = {"greater": len(pairs), "ties": len(pairs)}
     for direction, queries in zip(protocols.DIRECTIONS, sizes, strict=True):
@@ -139,6 +141,7 @@ def evaluate_replicates(
     scored: Sequence[str],
     tie_rule: str,
     ks: Sequence[int],
+    file: Path | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Every metric of every replicate, and their sums per image.
 
@@ -148,6 +151,7 @@ def evaluate_replicates(
         scored: Protocols.
         tie_rule: ``expected`` or ``pessimistic``.
         ks: Cut-offs of recall; 1, 5 and 10 make ``rsum``.
+        file: What the arrays were read from.
 
     Returns:
         Rows (seed, protocol, direction, metric, value), and the arrays of the queries file.
@@ -163,7 +167,10 @@ def evaluate_replicates(
     for seed in seeds:
         rsum = dict.fromkeys((name for name in protocols.WITH_RSUM if name in scored), 0.0)
         for part in parts:
-            groups = metrics.tie_groups(part.query, *part.counts(arrays, seed), len(part.image), tie_rule)
+            try:
+                groups = metrics.tie_groups(part.query, *part.counts(arrays, seed), len(part.image), tie_rule)
+            except ValueError as error:
+                raise bad_input(str(error), file=file, key=f"{seed}/{part.direction}", hint="rank it again") from None
             per_query = _per_query(groups, part.protocol, ks)
             if part.protocol in rsum:
                 rank = metrics.best_rank(groups)

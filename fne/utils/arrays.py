@@ -21,7 +21,7 @@ _HEADER = re.compile(
 )
 _LONGEST = 4096
 """Bytes of a header, far more than that of any array here."""
-WORDS = {"b": "truth values", "iu": "integers", "f": "floats", "iuf": "numbers", "U": "text"}
+WORDS = {"b": "truth values", "i": "integers", "iu": "integers", "f": "floats", "iuf": "numbers", "U": "text"}
 
 
 def read_npz(

@@ -41,10 +41,10 @@ def read_svg(file: Path, hint: str) -> str:
     if ACTIVE.search(text):
         raise bad_input("holds more than a drawing", file=file, hint=hint)
     try:
-        root = ElementTree.fromstring(content)
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(encoding="utf-8"))
     except ElementTree.ParseError as error:
         raise bad_input(f"damaged or cut short ({error})", file=file, hint=hint) from None
-    if root.tag != "{http://www.w3.org/2000/svg}svg" or "viewBox" not in root.attrib:
+    if root.tag != "{http://www.w3.org/2000/svg}svg" or not re.match(r'<svg[^>]*viewBox="', text[text.find("<svg") :]):
         raise bad_input("is no drawing as `fne figures` writes them", file=file, hint=hint)
     return text
 
