@@ -16,9 +16,8 @@ from fne.study import paths
 from fne.study.api import Study, blocks, resolve
 from fne.study.min_seeds import MIN_SEEDS
 from fne.study.plugins import find
-from fne.utils.arrays import read_npz
+from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import check_record, parse_json
 
 KEY = ("posterior", "own", "recalibration", "source", "direction")
 HINT = "run `fne calibrate` again"
@@ -65,9 +64,8 @@ def read(path: Path, trained: str | None = None) -> tuple[list[dict[str, Any]], 
     Raises:
         UserError: It is damaged or cut short, of another schema, or of other runs.
     """
-    stored = read_npz(path, {"meta": ("U", 0), "draws": ("f", 3)}, HINT)
-    meta = parse_json(str(stored["meta"]).encode(), path, "meta", HINT)
-    rows, draws = check_record(meta, "calibration", META, path, HINT)["rows"], stored["draws"].astype(np.float64)
+    meta = read_meta(path, "calibration", META, HINT)
+    rows, draws = meta["rows"], read_npz(path, {"draws": ("f", 3)}, HINT)["draws"].astype(np.float64)
     if draws.shape[::2] != (len(rows), len(METRICS)):
         raise bad_input("other draws than rows", file=path, key="draws", value=draws.shape, hint=HINT)
     if trained is not None:

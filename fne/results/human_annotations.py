@@ -14,9 +14,8 @@ from fne.data.truth import Truth
 from fne.protocols import DIRECTIONS
 from fne.results.current import require_current
 from fne.study.min_seeds import MIN_SEEDS
-from fne.utils.arrays import read_npz
+from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import check_record, parse_json
 
 DEPTHS = (1, 5, 10)
 METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
@@ -79,9 +78,8 @@ def judged(
 
 def _ranked(file: Path, caption_image: np.ndarray, trained: str | None) -> dict[str, np.ndarray]:
     """The first items of every query, by seed and direction, of a ``rankings.test.npz``."""
-    tops = read_npz(file, {"meta": ("U", 0), "caption_image": ("i", 1), "*/top_ids": ("i", 2)}, HINT)
-    meta = parse_json(str(tops.pop("meta")).encode(), file, "meta", HINT)
-    check_record(meta, "rankings", {"config": {}}, file, HINT)
+    meta = read_meta(file, "rankings", {"config": {}}, HINT)
+    tops = read_npz(file, {"caption_image": ("i", 1), "*/top_ids": ("i", 2)}, HINT)
     if not np.array_equal(tops.pop("caption_image"), caption_image):
         raise bad_input("other captions than those of the prepared data", file=file, hint=HINT)
     sizes = (int(caption_image.max(initial=-1)) + 1, len(caption_image))

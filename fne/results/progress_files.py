@@ -170,11 +170,9 @@ def _json(file: Path) -> dict[str, Any] | None:
 def _rows(file: Path) -> list[dict[str, Any]]:
     """Rows of a ``curves.csv`` with the columns that are looked at, as numbers."""
     try:
-        text = io.StringIO(read_csv(file, "").decode(), newline="")
-        rows = [
-            {key: value if key == "phase" else _number(value) for key, value in row.items() if isinstance(value, str)}
-            for row in csv.DictReader(text)
-        ]
+        header, *cells = csv.reader(io.StringIO(read_csv(file, "").decode(), newline=""))
+        found = [zip(header, row, strict=True) for row in cells]
+        rows = [{key: value if key == "phase" else _number(value) for key, value in row} for row in found]
     except (UserError, ValueError, csv.Error):
         return []
     return rows if _are_rows(rows) else []

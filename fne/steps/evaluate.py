@@ -18,12 +18,12 @@ from fne.results.records import CONFIG
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
 from fne.utils import provenance
-from fne.utils.arrays import read_npz
+from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import SCHEMAS, atomic_path, check_record, parse_json, write_json
+from fne.utils.files import SCHEMAS, atomic_path, write_json
 from fne.utils.shape import ANY
 
-RANKED = {"meta": ("U", 0), "*/top_*": None, "pairs": ("i", 2), "caption_image": ("i", 1), "*": ("i", 1)}
+RANKED = {"meta": None, "*/top_*": None, "pairs": ("i", 2), "caption_image": ("i", 1), "*": ("i", 1)}
 """The arrays of a ``rankings.<split>.npz`` that are read; see :func:`fne.steps.rank.run`."""
 META = {
     **dict.fromkeys(("study", "variant", "title", "block", "dataset", "regime", "split", "code"), str),
@@ -100,8 +100,8 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         UserError: The file is missing, damaged, or of another schema.
     """
     hint = "rank it again"
-    arrays = read_npz(file, RANKED, hint, missing="run `fne rank` first")
-    meta = check_record(parse_json(str(arrays.pop("meta")).encode(), file, "meta", hint), "rankings", META, file, hint)
+    meta = read_meta(file, "rankings", META, hint, missing="run `fne rank` first")
+    arrays = read_npz(file, RANKED, hint)
     if not _belong(meta, arrays):
         raise bad_input("its arrays do not belong together", file=file, hint=hint)
     return meta, arrays

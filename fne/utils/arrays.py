@@ -8,11 +8,12 @@ import zipfile
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fne.utils.errors import bad_input
-from fne.utils.files import reading
+from fne.utils.files import check_record, parse_json, reading
 
 MOST, FOLD = 1 << 28, 64
 """A file may unpack to so many bytes, or to so many times its own size where that is more."""
@@ -56,6 +57,21 @@ def read_npz(
             value, allowed = f"{array.dtype}, {array.ndim} dimensions", f"{WORDS[letters]}, {dimensions} dimensions"
             raise bad_input("array of another kind", file=file, key=name, value=value, allowed=allowed, hint=hint)
     return found
+
+
+def read_meta(file: str | Path, kind: str, shape: Mapping[str, Any], hint: str, missing: str | None = None) -> Any:
+    """What an ``.npz`` file says about itself in its array ``meta``, as JSON.
+
+    Args:
+        file: The file.
+        kind, shape: As of :func:`fne.utils.files.read_record`.
+        hint, missing: As of :func:`read_npz`.
+
+    Raises:
+        UserError: As :func:`read_npz` and :func:`fne.utils.files.read_record`.
+    """
+    text = str(read_npz(file, {"meta": ("U", 0)}, hint, missing)["meta"])
+    return check_record(parse_json(text.encode("utf-8", "replace"), file, "meta", hint), kind, shape, file, hint)
 
 
 def check_npz(file: str | Path, hint: str) -> list[str]:

@@ -191,11 +191,8 @@ def evaluated(file: Path) -> object:
     """Read rankings and score them."""
     meta, arrays = read_rankings(file)
     seeds = [seed for seed in meta["seeds"] if str(seed) not in meta["failed"]]
-    return (
-        evaluate_replicates(seeds, arrays, scored_protocols(meta, {}, file), "expected", [1, 5, 10], file)
-        if seeds
-        else None
-    )
+    scored = scored_protocols(meta, {}, file)
+    return evaluate_replicates(seeds, arrays, scored, "expected", [1, 5, 10], file) if seeds else None
 
 
 READERS: dict[str, Callable[[Path], object]] = {
