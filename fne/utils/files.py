@@ -185,7 +185,7 @@ def parse_json(content: bytes, file: str | Path, key: str | None = None, hint: s
         if HALF_A_LETTER.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        place = ": ".join(filter(None, (key, f"line {error.lineno}")))
+        place = ": ".join(filter(None, (key, f"line {error.lineno}" if key is None or error.lineno > 1 else "")))
         raise bad_input(f"not valid JSON: {error.msg}", file=file, key=place, hint=hint) from None
     except UnicodeEncodeError:
         raise bad_input("not valid JSON: half a letter (\\ud800 to \\udfff)", file=file, key=key, hint=hint) from None

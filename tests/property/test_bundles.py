@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import random
+import re
 import resource
 import shutil
+import unicodedata
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,6 +138,48 @@ def test_a_small_file_that_unpacks_to_far_more_is_not_unpacked(tmp_path: Path) -
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "larger than any" in outcome(place)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kB"
+
+
+HOSTILE = "=cmd|x\x1b[2J<script>alert(1)</script>\u202e[a](javascript:x)\r\n# head | `c`"
+
+
+def hostile(facts: dict[str, Any]) -> dict[str, Any]:
+    """Words that nobody checks, wherever a bundle has words of its own."""
+    variants = {
+        name: {**entry, "title": HOSTILE, "code": HOSTILE, "config": {**entry["config"], "loss": {"kind": HOSTILE}}}
+        for name, entry in facts["variants"].items()
+    }
+    words = dict.fromkeys(("study", "title", "question", "dataset", "baseline"), HOSTILE)
+    fingerprints, packages = (dict.fromkeys([*facts[key], HOSTILE], HOSTILE) for key in ("fingerprints", "packages"))
+    return {**facts, **words, "variants": {**variants, HOSTILE: variants["fne"]}, "fingerprints": fingerprints,
+            "packages": packages, "left_out": [f"images: {HOSTILE}"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_foreign_words_reach_no_output_as_they_are(whole: dict[str, Path], tmp_path: Path, first: bool) -> None:
+    place = copied(whole["csv"], tmp_path)
+    (place / "bundle.json").write_text(json.dumps(hostile(json.loads((place / "bundle.json").read_text()))))
+    sides = [str(place), str(whole["csv"])][:: 1 if first else -1]
+    shown = compare(*sides, tmp_path)
+    for name in ("x.md", "x.csv"):
+        compare(*sides, tmp_path, tmp_path / name)
+    written, table = (tmp_path / "x.md").read_text(), (tmp_path / "x.csv").read_text()
+    for text in (shown, written, table):
+        assert "script" in text or not first
+        assert not {letter for letter in text if unicodedata.category(letter) == "Cc"} - {"\n"} and "\u202e" not in text
+    assert not re.search(r"(?<!\\)[<`\[]", written)
+    assert not [cell for row in csv.reader(io.StringIO(table)) for cell in row if re.match(r"[=+@\t]|-(?!\d)", cell)]
+
+
+def test_text_that_looks_like_a_formula_comes_back_from_a_bundle(whole: dict[str, Path], tmp_path: Path) -> None:
+    made = bundle.read(whole["csv"])
+    runs, words = made.tables["runs"], ["=1+1", "-x", "'=1", "@a", "+1", "x"]
+    titles = [words[place % len(words)] for place in range(runs.rows)]
+    changed = replace(made, tables={"runs": bundle.Table(runs.columns, {**runs.data, "title": titles})})
+    for form in ("csv", "parquet"):
+        bundle.write(changed, tmp_path / form, [form], "")
+        assert bundle.read(tmp_path / form).tables["runs"].data["title"] == titles
+    assert ",'=1+1," in (tmp_path / "csv/runs.csv").read_text()
 
 
 def test_no_error_of_our_own_code_is_taken_for_damage() -> None:
