@@ -446,7 +446,7 @@ def read_table(path: Path, hint: str = "") -> pd.DataFrame:
         types = {name: "string" for name in columns if name in known and known[name].kind == "text"}
         empty = {name: [""] for name in columns}
         frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty, index_col=False)
-    for name, column in known.items() if len(frame) else ():
+    for name, column in known.items():
         if name not in frame and name not in ELSEWHERE:
             raise bad_input("column is missing", file=path, key=name, hint=hint or _again(path))
         kinds = {"int": "iuf", "float": "iuf", "bool": "b"}.get(column.kind, "OTU")

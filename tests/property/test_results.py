@@ -35,6 +35,7 @@ from fne.utils.digests import Remembered
 from fne.utils.errors import UserError
 from fne.utils.files import DIGESTS, SCHEMAS, read_record, write_json
 from fne.utils.provenance import read_test_accesses
+from fne.utils.text import harmless
 from tests.analysis import stats_study
 from tests.property.damage import bomb, change
 from tests.report.synthetic import write_study
@@ -86,7 +87,7 @@ def outcome(read: Callable[[], object], file: Path) -> str:
     except UserError as error:
         text = str(error)
         assert file.name in text or file.parent.name in text, text
-        assert len(text) < 3000 and "\x1b" not in text
+        assert len(text) < 3000 and harmless(text).isprintable()
         return text
     return "read"
 
