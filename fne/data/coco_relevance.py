@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from fne.data.manifest import SplitView
+from fne.data.text_files import ID_DIGITS, read_json, say_nearest, to_id
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_file
+from fne.utils.files import sha256_file
 
 FILES = {"i2t": "image_to_caption", "t2i": "caption_to_image"}
 SOURCE = "the files come with the PyPI package eccv_caption, in its folder eccv_caption/data"
-_IMAGE_FILE = re.compile(r"(?:^|\D)(\d+)\.\w+$")
+_IMAGE_FILE = re.compile(rf"(?:^|\D)(\d{{1,{ID_DIGITS}}})\.\w+$", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def digest(folder: str | Path, protocol: str) -> str:
         UserError: One is missing.
     """
     for file in missing(folder, protocol):
-        raise bad_input("no such file", file=file, key=f"evaluation.relevance.{protocol}", hint=SOURCE)
+        hint = say_nearest(file, SOURCE)
+        raise bad_input("no such file", file=file, key=f"evaluation.relevance.{protocol}", hint=hint)
     parts = [sha256_file(file) for file in files(folder, protocol).values()]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
@@ -97,7 +99,7 @@ def coco_ids(view: SplitView) -> tuple[dict[int, int], dict[int, int]]:
     """
     names = [_IMAGE_FILE.search(name) for name in view.image_ids]
     images = [int(match[1]) if match else None for match in names]
-    captions = [int(sentid) if str(sentid).isdecimal() else None for sentid in view.sentids or view.caption_ids]
+    captions = [to_id(str(sentid)) for sentid in view.sentids or view.caption_ids]
     return (
         _positions(images, view.image_ids, "image", "COCO's images are named like COCO_val2014_000000391895.jpg"),
         _positions(captions, view.caption_ids, "caption",
@@ -119,7 +121,7 @@ def _parse(file: Path) -> dict[int, list[int]]:
     if not isinstance(stored, dict) or not stored:
         raise bad_input("not a relevance file", file=file, allowed="JSON: query id -> list of ids", hint=SOURCE)
     for query, items in stored.items():
-        if not query.isdecimal():
+        if str(to_id(query)) != query:  # "09" would be a second 9
             raise bad_input("not a COCO id", file=file, key="query", value=query)
         if not isinstance(items, list) or not items or any(type(item) is not int for item in items):
             raise bad_input("wrong positives of a query", file=file, key=query, value=items, allowed="a list of ids")

@@ -10,7 +10,6 @@ Source: Parekh et al., EACL 2021; github.com/google-research-datasets/Crisscross
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from fne.data.coco_relevance import coco_ids
 from fne.data.human_annotations import RATED, Judgement, judged_truth
 from fne.data.manifest import SplitView
+from fne.data.text_files import ID_DIGITS, read_rows, read_text
 from fne.data.truth import Truth
 from fne.utils.errors import bad_input
 
@@ -28,8 +28,8 @@ FILES = {"val": "sits_val.csv", "test": "sits_test.csv"}
 COLUMNS = ("caption", "image", "agg_score", "sampling_method")
 HIGHEST = 5.0
 SOURCE = "both files come from github.com/google-research-datasets/Crisscrossed-Captions, its folder data"
-_CAPTION = re.compile(r"COCO_\w+:sentid:(\d+)")
-_IMAGE = re.compile(r"COCO_\w+_(\d+)\.jpg")
+_CAPTION = re.compile(rf"COCO_\w+:sentid:(\d{{1,{ID_DIGITS}}})", re.ASCII)
+_IMAGE = re.compile(rf"COCO_\w+_(\d{{1,{ID_DIGITS}}})\.jpg", re.ASCII)
 
 
 def files(folder: str | Path) -> dict[str, Path]:
@@ -75,25 +75,18 @@ def known(config: Mapping[str, Any], view: SplitView, truth: Truth) -> Truth:
 
 def _parse(file: Path) -> dict[tuple[int, int], float]:
     """The score of every rated pair, by COCO's ids of image and caption."""
-    try:
-        with open(file, encoding="utf-8", newline="") as handle:
-            rows = list(csv.reader(handle, strict=True))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise bad_input("no such file", file=file, key="audit.sits", hint=SOURCE) from None
-    except PermissionError:
-        raise bad_input("no permission to read it", file=file, key="audit.sits") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise bad_input(f"not a table of text ({error})", file=file, key="audit.sits", hint=SOURCE) from None
-    if not rows or tuple(rows[0]) != COLUMNS:
-        found = ",".join(rows[0])[:80] if rows else ""
+    text = read_text(file, "audit.sits", SOURCE)
+    rows = read_rows(text, ",", file, "audit.sits")
+    if not rows or tuple(rows[0][1]) != COLUMNS:
+        found = ",".join(rows[0][1])[:80] if rows else ""
         raise bad_input("not a SITS file", file=file, key="line 1", value=found, allowed=",".join(COLUMNS), hint=SOURCE)
     scores: dict[tuple[int, int], float] = {}
-    for line, row in enumerate(rows[1:], 2):
+    for line, row in rows[1:]:
         caption, image = (_CAPTION.fullmatch(row[0]), _IMAGE.fullmatch(row[1])) if len(row) == 4 else (None, None)
         score = _score(row[2]) if caption and image else None
         if score is None:
             shape = f"COCO_val2014:sentid:<id>,COCO_val2014_<id>.jpg,0 to {HIGHEST:g},method"
-            raise bad_input("malformed rating", file=file, key=f"line {line}", value=",".join(row), allowed=shape)
+            raise bad_input("malformed rating", file=file, key=f"line {line}", value=",".join(row)[:200], allowed=shape)
         pair = int(image[1]), int(caption[1])
         if pair in scores:
             raise bad_input("a pair rated twice", file=file, key=f"line {line}", value=",".join(row))

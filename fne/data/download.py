@@ -125,8 +125,8 @@ def _headers(part: Path, offset: int) -> dict[str, str]:
     if offset:
         headers["Range"] = f"bytes={offset}-"
         # A server whose file has changed since then answers with the whole of it.
-        mark = _mark(part).read_text(encoding="utf-8") if _mark(part).exists() else ""
-        if mark:
+        mark = _mark(part).read_text(encoding="utf-8", errors="replace") if _mark(part).exists() else ""
+        if mark and mark.isascii() and mark.isprintable():
             headers["If-Range"] = mark
     return headers
 
@@ -151,8 +151,7 @@ def _receive(url: str, answer: Any, handle: IO[bytes], part: Path, size: int | N
         # The server does not do ranges, or its file has changed.
         _start_over(handle)
         progress.done = offset = 0
-        length = answer.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() else None
+        total = _number(answer.headers.get("Content-Length", ""))
         etag = answer.headers.get("ETag", "")
         version = etag if etag.startswith('"') else answer.headers.get("Last-Modified", "")
         _mark(part).write_text(version, encoding="utf-8")
@@ -195,7 +194,12 @@ def _range(header: str) -> tuple[int | None, int | None]:
     """First byte and length of the whole file in ``bytes FIRST-LAST/LENGTH``."""
     place, _, total = header.removeprefix("bytes ").partition("/")
     first = place.partition("-")[0]
-    return int(first) if first.isdecimal() else None, int(total) if total.isdecimal() else None
+    return _number(first), _number(total)
+
+
+def _number(text: str) -> int | None:
+    """A number of bytes that a server states; None where it is none that a file can have."""
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def _megabytes(handle: IO[bytes]) -> int:

@@ -9,7 +9,6 @@ Source: Hodosh, Young and Hockenmaier (2013), JAIR 47, 853-899.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fne.data.text_files import lines_of, nearest, read_text, to_id
 from fne.data.truth import Truth, sorted_pairs
 from fne.utils.errors import bad_input
 
@@ -83,11 +83,12 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
     pairs, within = pairs[order], [within[row] for row in order]
     positive = np.array([one.positive for one in within], bool)
     owner = np.repeat(np.arange(len(images)), np.diff(first))
-    refused = {tuple(pair) for pair in pairs[~positive].tolist() if owner[pair[1]] != pair[0]}
-    kept = [pair for pair in provable.pairs.tolist() if tuple(pair) not in refused]
+    refused = pairs[~positive & (owner[pairs[:, 1]] != pairs[:, 0])]
+    places, size = np.array([len(owner), 1]), np.int64
+    kept = ~np.isin(provable.pairs.astype(size) @ places, refused.astype(size) @ places)
     return Truth(
         "judged",
-        sorted_pairs(np.concatenate([np.array(kept, np.int32).reshape(-1, 2), pairs[positive]])),
+        sorted_pairs(np.concatenate([provable.pairs[kept], pairs[positive]])),
         np.unique(pairs[:, 0]),
         np.unique(pairs[:, 1]),
         {
@@ -101,17 +102,9 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
 
 def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
     key = f"data.judgements.{source}"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
-        raise bad_input("no such file", file=path, key=key) from None
-    except PermissionError:
-        raise bad_input("no permission to read it", file=path, key=key) from None
-    except UnicodeDecodeError as error:
-        raise bad_input(f"not UTF-8 text (byte {error.start})", file=path, key=key) from None
     verdict = {"crowdflower": _crowd, "expert": _expert}[source]
     found: dict[tuple[str, tuple[str, int]], Judgement] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines_of(read_text(path, key)), 1):
         if not line.strip():
             continue
         one = _judgement(path, number, line, source, known, verdict)
@@ -133,7 +126,7 @@ def _judgement(
 ) -> Judgement:
     fields = [field.strip() for field in line.split("\t")]
     name, hash_sign, index = fields[1].rpartition("#") if len(fields) == 5 else ("", "", "")
-    judged = verdict(fields[2:]) if hash_sign and index.isdecimal() else None
+    judged = verdict(fields[2:]) if hash_sign and to_id(index) is not None else None
     if judged is None:
         shape = {
             "crowdflower": "image TAB caption#k TAB share of yes TAB yes TAB no",
@@ -142,8 +135,8 @@ def _judgement(
         raise bad_input("malformed judgement", file=path, key=f"line {number}", value=line, allowed=shape)
     for what, wanted in (("image", fields[0]), ("image of the caption", name)):
         if wanted not in known:
-            near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.8)
-            hint = f"did you mean {near[0]!r}?" if near else "is this the judgement file of another corpus?"
+            near = nearest(wanted, known)
+            hint = f"did you mean {near!r}?" if near else "is this the judgement file of another corpus?"
             raise bad_input(f"unknown {what}", file=path, key=f"line {number}", value=wanted, hint=hint)
     if int(index) >= known[name]:
         raise bad_input("unknown caption", file=path, key=f"line {number}", value=fields[1],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fne.data import pictures
 from fne.data.sources import annotation_files
+from fne.data.text_files import say_nearest
 from fne.utils.digests import FOLDER, Remembered, stamp
 from fne.utils.errors import bad_input
 from fne.utils.files import sha256_text
@@ -27,10 +28,7 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
     if not data.get("annotations"):
         raise bad_input("not given", key="data.annotations", hint="set it, e.g. `--set data.annotations=PATH`")
     remembered = Remembered(root / FOLDER / "files.json")
-    files = files_of(data)
-    for file in files:
-        if not os.access(file, os.R_OK):
-            raise bad_input("no such file, or no permission to read it", file=file, key="data")
+    files = _readable(files_of(data))
     lines = [remembered.get(file) for file in files]
     remembered.save()
     if data.get("images"):
@@ -48,6 +46,34 @@ def files_of(data: Mapping[str, Any]) -> list[Path]:
     return [*(file for some in files for file in some), *judged]
 
 
+def require_matched(
+    data: Mapping[str, Any], relevance: Mapping[str, str], ratings: str | None, files: list[Path], root: Path
+) -> None:
+    """As :func:`fne.data.readers.require_matched`; remembered, as reading a large file takes seconds.
+
+    Args:
+        data, relevance, ratings: As there.
+        files: The files of relevance and ratings.
+        root: The project's folder, in which it is remembered that they match.
+    """
+
+    def matched(_: Path) -> bool:
+        from fne.data import readers
+
+        readers.require_matched(data, relevance, ratings)
+        return True
+
+    _remembered("matched", data, root, files, matched)
+
+
+def _readable(files: list[Path]) -> list[Path]:
+    for file in files:
+        if not os.access(file, os.R_OK):
+            problem = "no such file, or no permission to read it"
+            raise bad_input(problem, file=file, key="data", hint=say_nearest(file))
+    return files
+
+
 def _names(data: Mapping[str, Any], root: Path) -> list[str]:
     """Names of the pictures, as the annotations give them; remembered, as reading a large file takes seconds."""
 
@@ -57,9 +83,14 @@ def _names(data: Mapping[str, Any], root: Path) -> list[str]:
         items, inside = read_annotations(Path(data["annotations"]).expanduser(), data["dataset"])
         return [] if inside else [item.file for item in items]
 
-    files = files_of(data)
+    return _remembered("pictures", data, root, [], names)
+
+
+def _remembered(name: str, data: Mapping[str, Any], root: Path, more: list[Path], make: Callable[[Path], Any]) -> Any:
+    """What is made of a corpus and of ``more`` files: made again only when one of the files is another one."""
+    files = _readable([*files_of(data), *more])
     key = sha256_text("\n".join([data["dataset"], *(str(file.absolute()) for file in files)]))[:12]
-    remembered = Remembered(root / FOLDER / f"pictures-{key}.json", made_by=str([stamp(file) for file in files]))
-    found = remembered.get(files[0], names)
+    remembered = Remembered(root / FOLDER / f"{name}-{key}.json", made_by=str([stamp(file) for file in files]))
+    found = remembered.get(files[0], make)
     remembered.save()
     return found

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-
+from fne.data.decoding import Undecodable, alike, decode
 from fne.data.items import NAMED
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
@@ -41,7 +38,9 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         there = pool.map(Path.is_file, (root / file for file in files))
         missing = [file for file, found in zip(files, there, strict=True) if not found]
-        _refuse(root, "missing", missing, len(files), _elsewhere(root, missing[0]) or where if missing else None)
+        if missing:
+            hint = alike(root / missing[0]) or _elsewhere(root, missing[0]) or where
+            _refuse(root, "missing", missing, len(files), hint)
         progress = Progress("verify images", len(files), "images")
         for file, (checksum, problem) in zip(files, pool.map(_decode, (root / file for file in files)), strict=True):
             digests.append(checksum)
@@ -57,18 +56,11 @@ def _decode(path: Path) -> tuple[bytes, str]:
     """Digest of the bytes and what is wrong with the picture (empty: nothing)."""
     try:
         content = path.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as picture:
-                picture.load()
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        return b"", " ".join(str(error).split()) or type(error).__name__
+        decode(content)
+    except Undecodable as error:
+        return b"", str(error)
+    except OSError as error:
+        return b"", error.strerror or type(error).__name__
     return hashlib.sha256(content).digest(), ""
 
 

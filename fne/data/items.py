@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import defaultdict
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fne.data.manifest import SPLITS
-from fne.data.truth import Truth, sorted_pairs
+from fne.data.manifest import SPLITS, SplitView
+from fne.data.text_files import ID_DIGITS
+from fne.data.truth import MOST_PAIRS, EqualCaptions
 from fne.data.writing import Corpus
 from fne.utils.errors import bad_input
 
@@ -25,6 +26,10 @@ Karpathy split."""
 
 NAMED = 5
 """How many offenders a message names."""
+LONGEST_NAME = 255
+"""Bytes of the longest name that common file systems take."""
+_NO_TEXT = re.compile("[\0\x1e\x1f\ud800-\udfff]")
+"""What part fields in digests (:func:`fne.data.manifest.digest_rows`), and what UTF-8 cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +136,15 @@ def by_split(items: Sequence[Item], path: Path) -> list[Item]:
 
 
 def split_of(value: Any, name: str, path: Path, key: str) -> str:
-    """The split that a value of an annotation file names.
+    """The split that a value of an annotation file names, in capitals or not.
 
     Raises:
         UserError: It names none.
     """
-    if not isinstance(value, str) or value not in SPLIT_OF:
+    found = SPLIT_OF.get(value.strip().casefold()) if isinstance(value, str) else None
+    if found is None:
         raise bad_input(f"wrong split of {name}", file=path, key=key, value=value, allowed=SPLIT_OF)
-    return SPLIT_OF[value]
+    return found
 
 
 def image_file(value: Any, path: Path, key: str, folder: Any = None) -> str:
@@ -147,13 +153,18 @@ def image_file(value: Any, path: Path, key: str, folder: Any = None) -> str:
     Raises:
         UserError: It is no path, or leads out of the folder.
     """
-    if not isinstance(value, str) or not value.strip():
-        raise bad_input("no file name", file=path, key=key, value=value)
+    for part in (value, folder or "."):
+        if not isinstance(part, str) or not part.strip():
+            raise bad_input("no file name", file=path, key=key, value=part)
     # Not pathlib, which takes most of the time of half a million rows.
-    file = posixpath.join(str(folder or ""), value)
-    if file.startswith("/") or ".." in file.split("/") or "\0" in file or posixpath.normpath(file) == ".":
+    file = posixpath.join(folder or "", value)
+    _require_text(file, path, key)
+    if file.startswith("/") or ".." in file.split("/") or posixpath.normpath(file) == ".":
         raise bad_input("leaves the images folder", file=path, key=key, value=file,
                         hint="give paths relative to data.images")  # fmt: skip
+    if 4 * len(file) > LONGEST_NAME and any(len(part.encode()) > LONGEST_NAME for part in file.split("/")):
+        raise bad_input("a name that no file can have", file=path, key=key, value=file[:80],
+                        allowed=f"at most {LONGEST_NAME} bytes")  # fmt: skip
     return posixpath.normpath(file)
 
 
@@ -167,7 +178,26 @@ def caption_text(value: Any, name: str, path: Path, key: str) -> str:
         raise bad_input("not a caption", file=path, key=key, value=value, allowed="text")
     if not value.strip():
         raise bad_input(f"empty caption of {name}", file=path, key=key, value=value)
+    _require_text(value, path, key)
     return value.strip()
+
+
+def caption_id(value: Any, path: Path, key: str) -> int | str:
+    """The file's own id of a caption.
+
+    Raises:
+        UserError: It is neither a number nor a text.
+    """
+    if isinstance(value, str):
+        _require_text(value, path, key)
+    elif type(value) is not int or abs(value) >= 10**ID_DIGITS:
+        raise bad_input("not the id of a caption", file=path, key=key, value=value, allowed="a whole number or a text")
+    return value
+
+
+def _require_text(value: str, path: Path, key: str) -> None:
+    if found := _NO_TEXT.search(value):
+        raise bad_input("holds a character that is no text", file=path, key=key, value=found[0])
 
 
 def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None, path: Path) -> None:
@@ -204,23 +234,60 @@ def to_corpus(items: Sequence[Item]) -> Corpus:
     )
 
 
-def equal_captions(items: Sequence[Item], split: str) -> Truth:
+def split_view(items: Sequence[Item], split: str) -> SplitView:
+    """One split as a manifest of these items would give it."""
+    corpus = to_corpus([item for item in items if item.split == split])
+    known = all(item.sentids is not None for item in items)
+    return SplitView(
+        split, np.arange(len(corpus.image_ids)), np.arange(len(corpus.texts)),
+        np.array(corpus.caption_image, np.int64), corpus.texts, corpus.image_ids, corpus.caption_ids,
+        corpus.sentids if known else None,
+    )  # fmt: skip
+
+
+def equal_captions(items: Sequence[Item], split: str, path: Path | None = None) -> EqualCaptions:
     """What can be proved from the texts alone: own pairs, and images of a split that share a caption.
 
-    Two captions are equal when their lower-case runs of ``[a-z0-9]`` are. A lower bound of the truth, so no
-    query may be scored by it.
+    Two captions are equal when :func:`normalise` makes the same text of them. A lower bound of the truth, so no query
+    may be scored by it.
+
+    Raises:
+        UserError: So many captions are one text that they cannot be captions.
     """
     chosen = [item for item in items if item.split == split]
     texts = [normalise(caption) for item in chosen for caption in item.captions]
-    image = np.repeat(np.arange(len(chosen)), [len(item.captions) for item in chosen])
-    groups: dict[str, list[int]] = defaultdict(list)
-    for caption, text in enumerate(texts):
-        groups[text].append(caption)
-    pairs = [(int(image[one]), other) for group in groups.values() for one in group for other in group]
-    nobody = np.zeros(0, np.int32)
-    return Truth("equal_captions", sorted_pairs(np.array(pairs)), nobody, nobody)
+    numbers: dict[str, int] = {}
+    group = [numbers.setdefault(text, len(numbers)) for text in texts]
+    owner = np.repeat(np.arange(len(chosen), dtype=np.int32), [len(item.captions) for item in chosen])
+    truth = EqualCaptions(owner, np.array(group, np.int32))
+    if truth.n_pairs > MOST_PAIRS:
+        count = np.bincount(truth.group)
+        problem = f"{count.max():,} of {len(texts):,} captions of the {split} split are the same text"
+        raise bad_input(problem, file=path, key="captions", value=list(numbers)[count.argmax()][:80],
+                        hint="are they placeholders? give captions that say what a picture shows")  # fmt: skip
+    return truth
+
+
+class _Letters(dict[int, str | None]):
+    """For :meth:`str.translate`: letters, marks, numbers and pictographs stay, the rest parts words.
+
+    What shows nothing (soft hyphen, joiners) vanishes.
+    """
+
+    def __missing__(self, code: int) -> str | None:
+        kind = unicodedata.category(chr(code))
+        parts = kind[0] in "PZ" or kind in ("Cc", "Sm", "Sc", "Sk")
+        self[code] = " " if parts else None if kind == "Cf" else chr(code)
+        return self[code]
+
+
+_LETTERS = _Letters()
 
 
 def normalise(text: str) -> str:
-    """Lower-case runs of ``[a-z0-9]`` joined by spaces; a text without any stays as it is."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower())) or text.strip()
+    """Words of a caption: NFKC, case folded, without punctuation; a text of none stays as it is.
+
+    Pictographs count as words: two texts may differ in them alone.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.translate(_LETTERS).split()) or text.strip()

@@ -5,17 +5,18 @@ Source: Karpathy and Fei-Fei (2015), CVPR; the files ``dataset_{flickr8k,flickr3
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fne.data.items import Item, caption_text, image_file, split_of
+from fne.data.items import Record, caption_id, caption_text, image_file, split_of
 from fne.utils.errors import bad_input
 
 CUSTOM = "custom"
 """The name of any corpus of a user's own: its file may name itself as it likes."""
 
 
-def read(path: Path, stored: Any, dataset: str) -> list[Item]:
+def read(path: Path, stored: Any, dataset: str) -> Iterator[Record]:
     """Check the content of a ``dataset_<name>.json``.
 
     Args:
@@ -36,7 +37,7 @@ def read(path: Path, stored: Any, dataset: str) -> list[Item]:
         raise bad_input("names another data set", file=path, key="dataset", value=stored["dataset"], allowed=[dataset])
     seen = _Seen(path)
     ids = {repr(image.get("imgid")) for image in stored["images"] if isinstance(image, dict)}
-    return [_item(path, number, image, seen, ids) for number, image in enumerate(stored["images"])]
+    return (_record(path, number, image, seen, ids) for number, image in enumerate(stored["images"]))
 
 
 class _Seen:
@@ -53,13 +54,13 @@ class _Seen:
             raise bad_input(f"occurs twice, first in {first}", file=self.path, key=f"{place}.{key}", value=value)
 
 
-def _item(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> Item:
+def _record(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> Record:
     where = f"images[{number}]"
     if not isinstance(image, dict):
         raise bad_input("not an image entry", file=path, key=where, value=image)
     name = image.get("filename")
     file = image_file(name, path, f"{where}.filename", image.get("filepath"))
-    seen.once("filename", name, where)
+    seen.once("filename", file, where)
     if "imgid" in image:
         seen.once("imgid", image["imgid"], where)
     split = split_of(image.get("split"), name, path, f"{where}.split")
@@ -80,7 +81,8 @@ def _item(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> It
                 "belongs to another image" if repr(owner) in ids else "has no image"
             )
             raise bad_input(problem, file=path, key=f"{place}.imgid", value=owner, allowed=[image.get("imgid")])
-        if "sentid" in sentence:
-            seen.once("sentid", sentence["sentid"], place)
-    known = all("sentid" in sentence for sentence in sentences)
-    return Item(name, file, split, captions, [one["sentid"] for one in sentences] if known else None)
+        if sentence.get("sentid") is not None:
+            seen.once("sentid", caption_id(sentence["sentid"], path, f"{place}.sentid"), place)
+    known = all(sentence.get("sentid") is not None for sentence in sentences)
+    sentids = [one["sentid"] for one in sentences] if known else None
+    return Record((path, where), file, split, captions, sentids, image.get("imgid"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fne.data.decoding import alike
 from fne.utils.digests import stamp
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED, atomic_path, sha256_file
@@ -80,7 +81,7 @@ def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: 
     for row in others.tolist():
         picture = root / names[row]
         if now[row, 0] < 0:
-            raise bad_input("a picture is missing that was prepared", file=picture, hint=AGAIN)
+            raise bad_input("a picture is missing that was prepared", file=picture, hint=alike(picture) or AGAIN)
         if bytes.fromhex(sha256_file(picture)) != digests[row]:
             raise bad_input("a picture is another one than was prepared", file=picture, hint=AGAIN)
     if len(others):

@@ -27,4 +27,5 @@ def first_captions(dataset: str, view: SplitView, truth: Truth) -> tuple[SplitVi
     image, caption = truth.pairs[:, 0], place[truth.pairs[:, 1]]
     pairs = np.stack([image, caption], axis=1)[caption >= 0]
     scored = place[truth.caption_queries]
-    return replace(view, **captions), replace(truth, pairs=pairs, caption_queries=scored[scored >= 0]), kept
+    first = Truth(truth.kind, pairs, truth.image_queries, scored[scored >= 0], truth.extra)
+    return replace(view, **captions), first, kept

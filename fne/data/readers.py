@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fne.data import arrow, karpathy, pictures, tabular
+from fne.data import arrow, coco_relevance, cxc_sits, pictures, tabular
 from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.human_annotations import judged_truth, read_judgements
 from fne.data.identity import files_of
 from fne.data.images import verify_images
-from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
+from fne.data.items import Item, by_split, check_counts, equal_captions, split_view, to_corpus, to_items
 from fne.data.manifest import SPLITS
+from fne.data.ranked_captions import first_captions
 from fne.data.sources import SOURCES, annotation_files
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json
-
-FORMATS = (
-    "one JSON object in Karpathy's schema, a JSON list of {image, caption}, a .csv or .tsv table, "
-    "a Hugging Face datasets folder"
-)
 
 
 def run(data: dict[str, Any], folder: Path) -> None:
@@ -46,7 +42,7 @@ def run(data: dict[str, Any], folder: Path) -> None:
         raise _not_given("images")
     check_counts(items, data["counts"], annotations)
     corpus = to_corpus(items)
-    truths = known_truths(items, data["judgements"] or {})
+    truths = known_truths(items, data["judgements"] or {}, annotations)
     source = SOURCES.get(data["dataset"])
     where = f"to get them: {source.pictures}" if source else None
     if not inside:
@@ -77,7 +73,7 @@ def _not_given(key: str) -> Exception:
 
 
 def read_annotations(path: Path, dataset: str) -> tuple[list[Item], bool]:
-    """Read the annotations of a corpus, in whichever of :data:`FORMATS` they are.
+    """Read the annotations of a corpus, in whichever of :data:`fne.data.tabular.FORMATS` they are.
 
     Args:
         path: A file, a folder of a Hugging Face data set, or one file per split with ``{split}`` in its name.
@@ -90,55 +86,26 @@ def read_annotations(path: Path, dataset: str) -> tuple[list[Item], bool]:
     Raises:
         UserError: The first thing that cannot be used, with file, key and value.
     """
-    if path.is_dir() or path.suffix in arrow.SUFFIXES:
+    inside = False
+    if path.is_dir() or path.suffix.lower() in arrow.SUFFIXES:
         records, inside = arrow.read(path)
-        return by_split(to_items(records), path), inside
-    if "{split}" in path.name:
+    elif "{split}" in path.name:
         parts = zip(annotation_files(str(path)), SPLITS, strict=True)
-        records = [record for part, split in parts for record in _read_flat(part, split)]
-        return by_split(to_items(records), path), False
-    if path.suffix in (".csv", ".tsv"):
-        return by_split(to_items(_read_flat(path, None)), path), False
-    stored = _json(path)
-    if isinstance(stored, dict):
-        return by_split(karpathy.read(path, stored, dataset), path), False
-    if isinstance(stored, list):
-        return by_split(to_items(tabular.read_list(path, stored, None)), path), False
-    raise bad_input("not annotations of a known format", file=path, key="data.annotations", allowed=FORMATS)
+        records = [record for part, split in parts for record in tabular.read(part, dataset, split)]
+    else:
+        records = list(tabular.read(path, dataset, None))
+    return by_split(to_items(records), path), inside
 
 
-def _read_flat(path: Path, split: str | None) -> list[Any]:
-    """The rows of one table or list, checked."""
-    try:
-        if path.suffix in (".csv", ".tsv"):
-            return list(tabular.read_table(path, split))
-    except (FileNotFoundError, PermissionError) as error:
-        raise bad_input(_why(error), file=path, key="data.annotations") from None
-    stored = _json(path)
-    if not isinstance(stored, list):
-        raise bad_input("one file per split is a list of {image, caption}", file=path, key="data.annotations",
-                        hint="a file in Karpathy's schema names its splits itself: give it alone")  # fmt: skip
-    return list(tabular.read_list(path, stored, split))
-
-
-def _json(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except (PermissionError, IsADirectoryError) as error:
-        raise bad_input(_why(error), file=path, key="data.annotations") from None
-
-
-def _why(error: OSError) -> str:
-    return "no permission to read it" if isinstance(error, PermissionError) else "no such file"
-
-
-def known_truths(items: list[Item], judgements: dict[str, str | None]) -> dict[str, Truth]:
+def known_truths(
+    items: list[Item], judgements: Mapping[str, str | None], annotations: Path | None = None
+) -> dict[str, Truth]:
     """What is known to be relevant in every split: equal captions, and what people judged of the test split.
 
     Raises:
         UserError: A judgement file is of no known kind or cannot be used.
     """
-    truths = {split: equal_captions(items, split) for split in SPLITS}
+    truths: dict[str, Truth] = {split: equal_captions(items, split, annotations) for split in SPLITS}
     for name in judgements:
         if name not in JUDGED:
             raise bad_input("unknown kind of judgements", key="data.judgements", value=name, allowed=JUDGED)
@@ -148,3 +115,25 @@ def known_truths(items: list[Item], judgements: dict[str, str | None]) -> dict[s
         judged = read_judgements(paths, {item.filename: len(item.captions) for item in items})
         truths["test"] = judged_truth(judged, test, truths["test"])
     return truths
+
+
+def require_matched(data: Mapping[str, Any], relevance: Mapping[str, str | Path], ratings: str | Path | None) -> None:
+    """Refuse relevance and rating files that are not about the corpus, as what ranks and calibrates would in the end.
+
+    Args:
+        data: The ``data`` section.
+        relevance: Protocol -> folder of its files.
+        ratings: Folder of the ratings of Crisscrossed Captions, or None.
+
+    Raises:
+        UserError: A file cannot be used with the corpus, or the corpus cannot be read.
+    """
+    items, _ = read_annotations(Path(data["annotations"]).expanduser(), data["dataset"])
+    nobody = np.zeros(0, np.int32)
+    bare = Truth("equal_captions", nobody.reshape(0, 2), nobody, nobody)
+    test, *_ = first_captions(data["dataset"], split_view(items, "test"), bare)
+    for protocol, folder in relevance.items():
+        coco_relevance.read(folder, protocol, test)
+    if ratings is not None:
+        for view in (split_view(items, "val"), test):
+            cxc_sits.known({"audit": {"sits": ratings, "sits_match": cxc_sits.HIGHEST}}, view, bare)

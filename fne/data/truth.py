@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ relevant. ``equal_captions``: own pairs and pairs provable by equal texts only.
 Where some relevant pairs are not known, a hit can only be missed: R@K, rsum and P@1 are lower bounds, the median rank
 an upper one. mAP@R and R-Precision divide by the number of relevant items as well, so they may lie too high or too
 low."""
+MOST_PAIRS = 2**24
+"""Pairs of equal captions that a split may have: more are no corpus's, and not worth the memory."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,28 @@ class Truth:
             raise bad_input("no such file", file=path, hint="run `fne prepare` first") from None
         except (*DAMAGED, RuntimeError) as error:  # the latter where it is encrypted
             raise bad_input(f"not a readable truth file ({error})", file=path) from None
-        for name in ("kind", "pairs", "image_queries", "caption_queries"):
+        grouped = "group" in arrays
+        names = ("owner", "group") if grouped else ("pairs", "image_queries", "caption_queries")
+        kinds = KINDS[2:] if grouped else KINDS
+        for name in ("kind", *names):
             if name not in arrays:
                 raise bad_input("array is missing", file=path, key=name)
         kind = str(arrays.pop("kind"))
-        if kind not in KINDS:
-            raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=KINDS)
-        truth = cls(kind, *(arrays.pop(name) for name in ("pairs", "image_queries", "caption_queries")), arrays)
+        if kind not in kinds:
+            raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=kinds)
+        columns = [arrays.pop(name) for name in names]
+        truth = EqualCaptions(*columns) if grouped else cls(kind, *columns, arrays)
         truth.check(path)
         return truth
 
     def save(self, path: str | Path) -> None:
         """Write the arrays; equal truths give equal bytes."""
-        arrays: dict[str, Any] = {"kind": np.array(self.kind), "pairs": self.pairs, **self.extra}
-        arrays |= {"image_queries": self.image_queries, "caption_queries": self.caption_queries}
         with open(path, "wb") as handle:
-            np.savez(handle, **arrays)
+            np.savez(handle, kind=np.array(self.kind), **self._arrays())
+
+    def _arrays(self) -> dict[str, Any]:
+        queries = {"image_queries": self.image_queries, "caption_queries": self.caption_queries}
+        return {"pairs": self.pairs, **self.extra, **queries}
 
     def check(self, path: str | Path | None = None) -> None:
         """Refuse pairs that are not int32 (P, 2), not sorted by image then caption, repeated, or negative.
@@ -88,12 +97,17 @@ class Truth:
             raise bad_input("pairs are not sorted and unique", file=path, key="pairs")
 
     @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs)
+
+    @property
     def known(self) -> np.ndarray | None:
         """int32 (K, 2), the pairs whose relevance is known, either way; None: that of every pair is (``exact``)."""
         if self.kind == "exact":
             return None
-        judged = self.extra.get("judged_pairs", np.zeros((0, 2), np.int32))
-        return sorted_pairs(np.concatenate([self.pairs, judged]))
+        judged = self.extra.get("judged_pairs", ())
+        return sorted_pairs(np.concatenate([self.pairs, judged])) if len(judged) else self.pairs
 
     @staticmethod
     def packed(pairs: np.ndarray, n_images: int, n_captions: int) -> np.ndarray:
@@ -132,9 +146,99 @@ class Truth:
         return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
 
 
+class EqualCaptions(Truth):
+    """Own pairs and pairs provable by equal texts, kept as groups: thousands of equal captions are millions of pairs.
+
+    Args:
+        owner: int32 (M,), the image of every caption, ascending.
+        group: int32 (M,), the same number for captions with the same text.
+    """
+
+    owner: np.ndarray
+    group: np.ndarray
+
+    def __init__(self, owner: np.ndarray, group: np.ndarray) -> None:
+        nobody = np.zeros(0, np.int32)
+        values = {"kind": KINDS[2], "image_queries": nobody, "caption_queries": nobody, "extra": {}}
+        for name, value in (values | {"owner": owner, "group": group}).items():
+            object.__setattr__(self, name, value)
+
+    def _arrays(self) -> dict[str, Any]:
+        return {"owner": self.owner, "group": self.group}
+
+    def check(self, path: str | Path | None = None) -> None:
+        """Refuse arrays that are not int32 (M,), owners that do not ascend, and numbers out of range.
+
+        Raises:
+            UserError: They are; the message names ``path``.
+        """
+        for name, array in self._arrays().items():
+            if array.ndim != 1 or array.dtype != np.int32 or len(array) != len(self.owner):
+                shape = f"{array.dtype} {array.shape}"
+                raise bad_input("wrong shape or type", file=path, key=name, value=shape, allowed="int32 (M,)")
+            if len(array) and not 0 <= array.min() <= array.max() < len(array):
+                value, allowed = f"{array.min()} to {array.max()}", f"0 to {len(array) - 1}"
+                raise bad_input("numbers that are none of its captions", file=path, key=name, value=value,
+                                allowed=allowed)  # fmt: skip
+        if (np.diff(self.owner) < 0).any():
+            raise bad_input("captions are not in image order", file=path, key="owner")
+
+    @cached_property
+    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64, sorted and unique: the groups of each image, as ``image << 32 | group``; captions of each group."""
+        return np.unique(_packed_rows(self.owner, self.group)), np.bincount(self.group)
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs, which need not be made for it."""
+        places, sizes = self._groups
+        return int(sizes[places & _LOW].sum())
+
+    @cached_property
+    def pairs(self) -> np.ndarray:  # type: ignore[override]
+        """As of :class:`Truth`; made when it is first asked for."""
+        places, sizes = self._groups
+        group = places & _LOW
+        members = np.argsort(self.group, kind="stable")  # the captions of group 0, of group 1, ...
+        count = sizes[group]
+        # The place in `members` of the first caption of each (image, group), less that of its first pair.
+        shift = (np.cumsum(sizes) - sizes)[group] - (np.cumsum(count) - count)
+        captions = members[np.repeat(shift, count) + np.arange(count.sum())]
+        packed = np.repeat(places - group, count) + captions
+        packed.sort()
+        return _rows_of(packed)
+
+    def contains(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
+        """As of :class:`Truth`, by groups."""
+        places, _ = self._groups
+        captions = np.asarray(captions)
+        inside = (captions >= 0) & (captions < len(self.group))
+        if not len(self.group):
+            return np.zeros(np.broadcast_shapes(np.shape(images), captions.shape), bool)
+        wanted = _packed_rows(np.asarray(images), self.group[np.where(inside, captions, 0)])
+        return (places[np.minimum(np.searchsorted(places, wanted), len(places) - 1)] == wanted) & inside
+
+
+_LOW = (1 << 32) - 1
+
+
+def _packed_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One int64 per row of two int32, in the same order."""
+    return (first.astype(np.int64) << 32) + second
+
+
+def _rows_of(packed: np.ndarray) -> np.ndarray:
+    """The rows, int32 (P, 2), of what :func:`_packed_rows` made."""
+    rows = np.empty((len(packed), 2), np.int32)
+    rows[:, 0] = (packed + (1 << 31)) >> 32
+    rows[:, 1] = packed & _LOW  # its 32 bits, whatever the sign
+    return rows
+
+
 def sorted_pairs(pairs: np.ndarray) -> np.ndarray:
     """Sort rows (image, caption) by image then caption, drop repeats, and cast to int32 (P, 2)."""
-    return np.unique(np.asarray(pairs, np.int32).reshape(-1, 2), axis=0)
+    pairs = np.asarray(pairs, np.int32).reshape(-1, 2)
+    return _rows_of(np.unique(_packed_rows(pairs[:, 0], pairs[:, 1])))
 
 
 def prevalence(n_pairs: int, n_images: int, n_captions: int) -> float:

@@ -17,6 +17,7 @@ import PIL
 import fne
 from fne.data.manifest import NAME, SPLITS, count_splits, digest_rows
 from fne.data.truth import Truth, prevalence
+from fne.utils import leftovers
 from fne.utils.files import SCHEMAS, sha256_file, write_json
 
 
@@ -49,7 +50,8 @@ def staging(folder: str | Path) -> Iterator[Path]:
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    leftovers.remove(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=leftovers.prefix(folder), suffix=".tmp", dir=folder.parent))
     try:
         yield temporary
         folder.mkdir(exist_ok=True)
@@ -96,7 +98,7 @@ def write_prepared(
             "file": file,
             "kind": truth.kind,
             "sha256": sha256_file(temporary / file),
-            "prevalence": prevalence(len(truth.pairs), images, captions),
+            "prevalence": prevalence(truth.n_pairs, images, captions),
             "queries": {"i2t": len(truth.image_queries), "t2i": len(truth.caption_queries)},
             **(notes or {}).get(split, {}),
         }

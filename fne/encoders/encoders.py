@@ -7,20 +7,34 @@ onto that grid, so that they are the same on every machine.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import itertools
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fne.data.decoding import RULES
 from fne.encoders.pooling import POOLINGS, image_tokens, pooled
 from fne.encoders.store import DTYPES, LEVELS
-from fne.study.checkpoints import Checkpoint, explain, find
+from fne.study.checkpoints import Checkpoint, explain, find, not_applied
 from fne.utils.errors import UserError, bad_input
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+
+PROBED = 2048
+"""Tokens of the longest text that is tried when an encoder is loaded."""
+NO_LIMIT = 10**6
+"""What transformers writes for a tokenizer without a limit is far more."""
+_NO_PIXELS = {"image_processor_type", "feature_extractor_type", "processor_class", "auto_map", "return_tensors",
+              "data_format", "input_data_format", "device", "disable_grouping", "name_or_path"}  # fmt: skip
+"""What a processor says of itself, or of the layout of its result, rather than of pixels."""
 
 
 def load(section: Mapping[str, Any], modality: str, device: str = "cpu") -> ImageEncoder | TextEncoder:
@@ -41,8 +55,15 @@ def load(section: Mapping[str, Any], modality: str, device: str = "cpu") -> Imag
     _check_device(device)
     checkpoint = find(section, modality)
     encoder = (ImageEncoder if modality == "image" else TextEncoder)(section, checkpoint, device)
+    for part in not_applied(checkpoint.folder):
+        print(f"{checkpoint.folder}: its part {part} is not applied: features are those before it", file=sys.stderr)
     encoder.probe()
     return encoder
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Do features differ by no more than rounding?"""
+    return bool(np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(one))
 
 
 def _check_device(device: str) -> None:
@@ -121,6 +142,39 @@ class _Encoder:
             features = (features / self.grid).round() * self.grid
         return features.float().cpu().numpy()
 
+    def probe(self) -> None:
+        """Run different items, one of the greatest size, so that what does not fit is said before any work."""
+        try:
+            self._refuse_useless(self._examples())
+        except UserError:
+            raise
+        except Exception as error:  # transformers, tokenizers and processors raise many kinds
+            raise explain(error, self.checkpoint) from None
+
+    def _examples(self) -> list[np.ndarray]:
+        """Features of items that differ, of a vector each."""
+        raise NotImplementedError
+
+    def _refuse_useless(self, found: list[np.ndarray]) -> None:
+        """Training on vectors that say nothing of their item seems to work."""
+        at = {"file": self.where, "key": f"encoders.{self.modality}.pooling", "value": self.pooling}
+        if not all(np.isfinite(row).all() for row in found):
+            raise bad_input("its features are not finite (NaN or infinite)", file=self.where)
+        if not any(_alike(one, other) for one, other in itertools.combinations(found, 2)):
+            return
+        if self.tokens:
+            raise bad_input("different items have the same features", file=self.where)
+        usable = []
+        for pooling in ("mean", "pooler"):
+            self.pooling = pooling
+            with contextlib.suppress(UserError):
+                if not any(_alike(one, other) for one, other in itertools.combinations(self._examples(), 2)):
+                    usable.append(self.pooling)
+        problem = "different items have the same feature"
+        if at["value"] == "cls":
+            problem += ": its first position sees itself alone, so that it has no class token"
+        raise bad_input(problem, **at, allowed=usable)
+
     def record(self) -> dict[str, Any]:
         """Checkpoint, checksums, class of the configuration."""
         return {**self.checkpoint.record(self.modality), "config_class": type(self.config).__name__}
@@ -148,22 +202,9 @@ class ImageEncoder(_Encoder):
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a picture, for the manifest."""
-        keys = (
-            "do_resize",
-            "size",
-            "resample",
-            "do_center_crop",
-            "crop_size",
-            "do_rescale",
-            "rescale_factor",
-            "do_normalize",
-            "image_mean",
-            "image_std",
-            "do_pad",
-        )
         settings = self.processor.to_dict()
-        kept = {key: settings[key] for key in keys if settings.get(key) is not None}
-        return {"processor": type(self.processor).__name__, "backend": "pil", "mode": "RGB", **kept}
+        kept = {key: value for key, value in settings.items() if value is not None and key not in _NO_PIXELS}
+        return {**kept, "processor": type(self.processor).__name__, "backend": "pil", "decoding": RULES}
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Pixels of one RGB picture as the encoder wants them: (3, H, W) float32. Safe to call from many threads."""
@@ -206,16 +247,12 @@ class ImageEncoder(_Encoder):
         regions, special = image_tokens(output.last_hidden_state, grid)
         return regions if self.tokens else pooled(output, self.pooling, special, regions, None, self.where)
 
-    def probe(self) -> None:
-        """Run one grey picture, so that what does not fit together is said before any work."""
+    def _examples(self) -> list[np.ndarray]:
         from PIL import Image
 
-        try:
-            self.encode(self.prepare(Image.new("RGB", (64, 48), (128, 128, 128)))[None])
-        except UserError:
-            raise
-        except Exception as error:
-            raise explain(error, self.checkpoint) from None
+        json.dumps(self.preprocessing(), allow_nan=False)  # what the manifest of a store could not hold
+        grey, ramp = Image.new("RGB", (64, 48), (128, 128, 128)), Image.linear_gradient("L").convert("RGB")
+        return [np.atleast_2d(self.encode(self.prepare(one)[None])[0]).mean(0) for one in (grey, ramp)]
 
 
 class TextEncoder(_Encoder):
@@ -234,27 +271,45 @@ class TextEncoder(_Encoder):
         self.tokenizer.padding_side = "right"  # positions count from the first word, also in a padded batch
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # masked out in any case
-        limits = (self.tokenizer.model_max_length, getattr(self.config, "max_position_embeddings", None))
-        limit = min(value for value in limits if value)
+        limit = self._limit()
         self.max_length = section.get("max_length") or limit
-        if not isinstance(self.max_length, int) or not 3 <= self.max_length <= limit:
+        if self.max_length is None or not 3 <= self.max_length <= (limit or self.max_length):
             raise bad_input(
                 "more or fewer tokens than the encoder takes",
                 key="encoders.text.max_length",
                 value=self.max_length,
-                allowed=f"3 to {limit}",
+                allowed=f"3 to {limit}" if limit else "3 or more: neither the model nor its tokenizer has a limit",
             )
         self.whole_masks = False  # see find_out_about_masks
         # SigLIP was trained on texts padded to the full length, which its attention sees
         self.padding = "max_length" if self.config.model_type.startswith("siglip") else "longest"
+        if self.padding == "max_length" and self.max_length != limit:
+            raise bad_input(
+                "the encoder was trained on texts padded to all its positions",
+                file=self.where,
+                key="encoders.text.max_length",
+                value=self.max_length,
+                allowed=[limit],
+            )
+
+    def _limit(self) -> int | None:
+        """Greatest number of tokens: of the tokenizer, the configuration and the tables of positions."""
+        limits = [self.tokenizer.model_max_length, getattr(self.config, "max_position_embeddings", None)]
+        for name, module in self.model.named_modules():
+            if name.endswith(("position_embedding", "position_embeddings")) and hasattr(module, "num_embeddings"):
+                # those of RoBERTa's kind begin behind the padding's
+                limits.append(module.num_embeddings - (-1 if module.padding_idx is None else module.padding_idx) - 1)
+        return min((limit for limit in limits if limit and 0 < limit < NO_LIMIT), default=None)
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a caption, for the manifest."""
+        left_out = not_applied(self.checkpoint.folder)
         return {
             "tokenizer": type(self.tokenizer).__name__,
             "vocabulary": len(self.tokenizer),
             "max_length": self.max_length,
             "padding": self.padding,
+            **({"not_applied": left_out} if left_out else {}),
         }
 
     def count(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -326,11 +381,23 @@ class TextEncoder(_Encoder):
                 same = False
         self.whole_masks = self.whole_masks and same
 
-    def probe(self) -> None:
-        """Run one short text, so that what does not fit together is said before any work."""
+    def _examples(self) -> list[np.ndarray]:
+        """Of two texts of different tokens, whatever the vocabulary, and of one that is as long as may be."""
+        numbers = range(0, len(self.tokenizer), max(1, len(self.tokenizer) // 16))
+        texts = ["a", "two dogs", *(self.tokenizer.decode([number]) for number in numbers)]
+        texts.append(" ".join(texts * min(self.max_length, PROBED)))
+        tokens = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
+        different = list({tuple(ids): text for ids, text in zip(tokens, texts, strict=True) if ids}.values())
+        *short, long = different[:2] + [text for text in different[2:] if text is texts[-1]]
+        found = [*self.encode(short)] if short else []
         try:
-            self.encode(["a"])
-        except UserError:
-            raise
-        except Exception as error:
-            raise explain(error, self.checkpoint) from None
+            found += [*self.encode([long])]
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise bad_input(
+                f"a text of so many tokens cannot be encoded ({str(error).strip().splitlines()[0]})",
+                file=self.where,
+                key="encoders.text.max_length",
+                value=self.max_length,
+                allowed="fewer",
+            ) from None
+        return [np.atleast_2d(one).mean(0) for one in found]

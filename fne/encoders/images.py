@@ -8,26 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from fne.utils.errors import bad_input
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """Decode one image file to RGB.
-
-    Raises:
-        UserError: The file is missing, truncated, or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise bad_input("image is missing", file=path) from None
-    except UnidentifiedImageError:
-        raise bad_input("not an image in any format that Pillow reads", file=path) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG chunks
-        raise bad_input(f"image cannot be decoded ({error})", file=path) from None
+from fne.data.decoding import read_rgb
 
 
 def decoded(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fne.data.decoding import alike
 from fne.data.manifest import Manifest
 from fne.encoders.images import decoded
 from fne.encoders.store import MODALITIES
@@ -57,7 +58,7 @@ def run(
     if modality == "image":
         for path in paths:
             if not path.is_file():
-                raise bad_input("image is missing", file=path)
+                raise bad_input("image is missing", file=path, hint=alike(path))
 
     import torch
 

@@ -73,6 +73,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     from fne.study import paths
 
     study = load_study(arguments, refuse=False)
+    paths.check_matched(study)
     run(config.data_section(study), arguments.root / paths.data_folder(study))
 
 

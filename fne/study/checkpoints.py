@@ -21,6 +21,9 @@ from fne.utils.files import read_json, sha256_file, sha256_text
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 """What of a checkpoint counts and is downloaded; pickled weights are neither."""
+_MODULES = "modules.json"
+"""Of sentence-transformers: what comes after the model, each part with a folder of its own."""
+_POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
 _PROCESSORS = {
     "image": ("preprocessor_config.json", "processor_config.json"),
     "text": ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json"),
@@ -113,9 +116,98 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
         found = _from_hub(name, revision, key)
     if not (found.folder / "config.json").is_file():
         raise bad_input("not a checkpoint folder: it has no config.json", file=found.folder, key=key)
+    _settings(found.folder / "config.json")
     _shards(found.folder)
-    _processor(found.folder, modality)
+    processor = _processor(found.folder, modality)
+    if modality == "image":
+        _settings(processor)
+    elif "pooling" in section and section.get("level") != "tokens":
+        _check_pooling(section, found.folder)
     return found
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """A JSON file that holds an object."""
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise bad_input("not an object of settings", file=file, value=type(content).__name__, allowed="a JSON object")
+    return content
+
+
+def _modules(folder: Path) -> list[tuple[str, str]]:
+    """Kind and folder of each part of a checkpoint of sentence-transformers; none for another."""
+    file = folder / _MODULES
+    parts = read_json(file) if file.is_file() else []
+    for at, part in enumerate(parts if isinstance(parts, list) else [None]):
+        if not isinstance(part, dict) or not all(isinstance(part.get(key), str) for key in ("type", "path")):
+            raise bad_input("not a part with type and path", file=file, key=f"[{at}]", value=part)
+    return [(part["type"].rpartition(".")[2], part["path"]) for part in parts]
+
+
+def _check_pooling(section: Mapping[str, Any], folder: Path) -> None:
+    """Refuse another pooling than the checkpoint was trained with, where its own files say which."""
+    for kind, path in _modules(folder):
+        file = folder / path / "config.json"
+        if kind != "Pooling" or not file.is_file():
+            continue
+        settings = _settings(file)
+        modes = [key.removeprefix("pooling_mode_") for key, on in settings.items() if on is True and "_mode_" in key]
+        pooling = " and ".join(_POOLINGS.get(mode, mode) for mode in modes) or settings.get("pooling_mode", "mean")
+        if pooling != section.get("pooling"):
+            built = pooling in ("mean", "cls")
+            raise bad_input(
+                "the checkpoint was trained with another pooling"
+                + ("" if built else f", {pooling}, which is not built"),
+                file=file,
+                key="encoders.text.pooling",
+                value=section.get("pooling"),
+                allowed=[pooling] if built else None,
+                hint=None if built else "take encoders.text.level tokens, or another encoder",
+            )
+
+
+def not_applied(folder: Path) -> list[str]:
+    """Parts of a checkpoint of sentence-transformers that change its result and are left out of the features."""
+    found = []
+    for kind, path in _modules(folder):
+        if kind == "Pooling" and not (folder / path / "config.json").is_file():
+            found.append(f"{path} (Pooling, whose config.json is missing)")
+        elif kind not in ("Transformer", "Pooling", "Normalize"):  # embeddings are normalised in any case
+            found.append(f"{path} ({kind})")
+    return found
+
+
+def width(folder: Path, modality: str) -> int | None:
+    """Width of an encoder's feature, where its config.json says it."""
+    config = _settings(folder / "config.json")
+    inner = config.get("vision_config" if modality == "image" else "text_config", config)
+    for key in ("hidden_size", "d_model", "n_embd", "dim", "hidden_sizes"):
+        value = inner.get(key) if isinstance(inner, dict) else None
+        value = value[-1] if isinstance(value, list) and value else value
+        if type(value) is int:
+            return value
+    return None
+
+
+def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: str) -> None:
+    """Refuse two towers of different widths that nothing projects into one space, before they are loaded.
+
+    Args:
+        sections: ``encoders.image`` and ``encoders.text``.
+        projection: ``finetune.projection``.
+
+    Raises:
+        UserError: They are local checkpoints, and their config.json says that their widths differ.
+    """
+    folders = {side: Path(str(section.get("checkpoint"))).expanduser() for side, section in sections.items()}
+    if projection != "none" or not all((folder / "config.json").is_file() for folder in folders.values()):
+        return
+    widths = {side: width(folder, side) for side, folder in folders.items()}
+    if None not in widths.values() and widths["image"] != widths["text"]:
+        problem = f"the encoders share no space: {widths['image']} and {widths['text']} dimensions"
+        hint = "a two-tower model's own projections are not used"
+        key = "finetune.projection"
+        raise bad_input(problem, key=key, value=projection, allowed=["linear", "mlp"], hint=hint)
 
 
 def _from_hub(name: str, revision: str | None, key: str) -> Checkpoint:
@@ -123,9 +215,10 @@ def _from_hub(name: str, revision: str | None, key: str) -> Checkpoint:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        # nothing from sub-folders (other formats, other frameworks)
+        # nothing from sub-folders (other formats, other frameworks), but what says how to pool
+        ignored = ["[!0-9]*/*", "*/*.safetensors", "*/*.txt", "*/*.model"]
         fetch = functools.partial(
-            snapshot_download, name, revision=revision, allow_patterns=list(FILES), ignore_patterns=["*/*"]
+            snapshot_download, name, revision=revision, allow_patterns=list(FILES), ignore_patterns=ignored
         )
         try:  # the commit that was downloaded before: a name means one commit from the first job to the last
             folder = fetch(local_files_only=True)
@@ -157,11 +250,14 @@ def _shards(folder: Path) -> list[Path]:
             allowed=f"{WEIGHTS}, or shards with {INDEX}",
             hint="pickled weights (pytorch_model.bin) are never loaded: convert them",
         )
-    index = read_json(folder / INDEX)
-    try:
-        names = sorted(set(index["weight_map"].values()))
-    except (TypeError, KeyError, AttributeError):
-        raise bad_input("not an index of shards", file=folder / INDEX, key="weight_map") from None
+    files = _settings(folder / INDEX).get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise bad_input("not an index of shards", file=folder / INDEX, key="weight_map", value=files)
+    for weight, name in files.items():
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            key, allowed = f"weight_map.{weight}", "the name of a .safetensors file beside it"
+            raise bad_input("names no shard", file=folder / INDEX, key=key, value=name, allowed=allowed)
+    names = sorted(set(files.values()))
     for name in names:
         if not (folder / name).is_file():
             raise bad_input("a shard of the weights is missing", file=folder / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fne.study.checkpoints import check_shared_space
 from fne.study.fields import OPTION, flatten
 from fne.study.study_file import COMMAND_LINE, Stated
 from fne.study.tuned import Tuned
@@ -30,6 +31,10 @@ def check_merged(
     if complete:
         with stated.problems.collect():
             check_given(next(iter(merged.values())), stated.file)
+    for flat in merged.values() if complete and regime == "finetune" else ():
+        encoders = {side: {"checkpoint": flat[f"encoders.{side}.checkpoint"]} for side in ("image", "text")}
+        with stated.problems.collect():
+            check_shared_space(encoders, flat["finetune.projection"])
     for variant, flat in merged.items():
         read = keys_read(flat, regime)
         for key, value in (tuned.values.get(variant, {}) if tuned else {}).items():

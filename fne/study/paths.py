@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.data import coco_relevance, cxc_sits
-from fne.data.identity import corpus_digest
+from fne.data.identity import corpus_digest, require_matched
 from fne.data.manifest import SPLITS as SPLITS
 from fne.data.sources import annotation_files
+from fne.data.text_files import say_nearest
 from fne.study.api import Series, Study, data_section, resolve
 from fne.study.checkpoints import encoder_digest
 from fne.study.fields import flatten
@@ -64,8 +65,11 @@ def prepared(study: Study, root: Path) -> Path | None:
 def check_given(study: Study) -> None:
     """Check that the files and folders a user gave by path are there; what is in them is checked on reading.
 
+    Relevance and rating files are read here: what reads them again comes after all training.
+
     Raises:
-        UserError: Lists everything that is not there, or that Snakemake could not be given.
+        UserError: Lists everything that is not there, or that Snakemake could not be given, or a file of relevance or
+            ratings that is not about the corpus.
     """
     problems = Problems()
     flat = flatten(resolve(study, study.variants[0]))
@@ -84,14 +88,29 @@ def check_given(study: Study) -> None:
             there = all(file.exists() for file in annotation_files(value))
         if not there:
             what = "folder" if folder else "file"
-            problems.report(f"no such {what}", key=key, value=value, hint=f"give it: {how_to_give(key)}")
+            hint = say_nearest(place, f"give it: {how_to_give(key)}")
+            problems.report(f"no such {what}", key=key, value=value, hint=hint)
     for file in relevance_files(study):
         if not file.is_file() and file.parent.is_dir():
-            problems.report("no such file", file=file, key="evaluation.relevance", hint=coco_relevance.SOURCE)
+            problems.report("no such file", file=file, key="evaluation.relevance",
+                            hint=say_nearest(file, coco_relevance.SOURCE))  # fmt: skip
     for file in ratings_files(study):
         if not file.is_file() and file.parent.is_dir():
-            problems.report("no such file", file=file, key=RATINGS_KEY, hint=cxc_sits.SOURCE)
+            problems.report("no such file", file=file, key=RATINGS_KEY, hint=say_nearest(file, cxc_sits.SOURCE))
     problems.raise_any(f"study {study.name!r}")
+    check_matched(study)
+
+
+def check_matched(study: Study) -> None:
+    """Check that the relevance and rating files of a study are about its corpus.
+
+    Raises:
+        UserError: One is not.
+    """
+    config, files = resolve(study, study.variants[0]), [*relevance_files(study), *ratings_files(study)]
+    relevance = {name: folder for name, folder in config["evaluation"]["relevance"].items() if folder is not None}
+    if files and study.data.get("annotations"):
+        require_matched(study.data, relevance, config["audit"]["sits"], files, study.root)
 
 
 def manifest(study: Study) -> Path:

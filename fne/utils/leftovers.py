@@ -20,7 +20,7 @@ def machine() -> str:
 
 
 def prefix(path: Path) -> str:
-    """How ``path`` is called while it is being written: hidden, its own name (cut: 255 bytes are allowed), its owner."""
+    """How ``path`` is called while it is being written: hidden, by its own name (cut to what fits) and its owner."""
     own = path.name.encode()[:180].decode(errors="ignore")
     return f".{own}.{machine()}-{os.getpid()}-"
 

@@ -21,11 +21,6 @@ VISION = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "
           "image_size": 48, "patch_size": 16}  # fmt: skip
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="pooling cls takes the first position of a causal text tower, which is the same for every caption",
-)
 @pytest.mark.parametrize("family", ["clip", "gpt2"])
 def test_a_causal_text_tower_has_no_class_token(tmp_path: Path, family: str) -> None:
     """Refused at load, since training on one constant vector seems to work."""
@@ -36,11 +31,6 @@ def test_a_causal_text_tower_has_no_class_token(tmp_path: Path, family: str) -> 
     assert said, "one vector for all captions would be stored"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="max_length may be all of max_position_embeddings, of which RoBERTa's kind cannot use the first ones",
-)
 def test_the_positions_that_roberta_cannot_use_are_not_allowed(tmp_path: Path) -> None:
     """Its positions begin at padding_idx + 1: of 42 with padding_idx 0 only 41 may be used, and a long text needs all.
 
@@ -53,11 +43,6 @@ def test_the_positions_that_roberta_cannot_use_are_not_allowed(tmp_path: Path) -
     assert refusal(load, section(folder, max_length=42), "text", about=("max_length",)), "42 is said to be allowed"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="SigLIP's texts are padded to max_length, 32 by default, and not to the 64 positions it was trained with",
-)
 def test_siglip_is_padded_as_it_was_trained(project: Project, tmp_path: Path) -> None:
     """Under the defaults: the features of the model's own padding, or a refusal that says which length it wants."""
     torch.manual_seed(0)
@@ -78,11 +63,6 @@ def test_siglip_is_padded_as_it_was_trained(project: Project, tmp_path: Path) ->
         np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="CLIP's own projections are not read, and that its towers then share no space is said only when training",
-)
 def test_clip_is_trained_from_its_own_shared_space(project: Project, tmp_path: Path) -> None:
     """Towers of different width, as ViT-B/32's, meet in its projections: used, or ``check`` says that they are not."""
     torch.manual_seed(0)

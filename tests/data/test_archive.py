@@ -79,12 +79,14 @@ def test_a_single_file_arrives(tmp_path: Path) -> None:
 
 
 def test_names_like_files_of_the_web_are_fine(tmp_path: Path) -> None:
-    path = packed(tmp_path, ("train2014/a..b.jpg", b"x"), ("train2014/...", b"x"), ("train2014/Ünï cödé.jpg", b"x"))
+    path = packed(tmp_path, ("train2014/a..b.jpg", b"x"), ("train2014/.b", b"x"), ("train2014/Ünï cödé.jpg", b"x"),
+                  ("train2014/console.jpg", b"x"), ("train2014/com10.x", b"x"), ("train2014/~a (1) & 'b'.jpg", b"x"),
+                  ("train2014/2².jpg", b"x"), ("train2014/22.jpg", b"x"))  # fmt: skip
     unpack(path, "train2014", tmp_path / "out")
-    assert len(list((tmp_path / "out").iterdir())) == 5
+    assert len(list((tmp_path / "out").iterdir())) == 10
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "C:evil.jpg", "c:/evil.jpg", "//host/share/x"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "C:evil.jpg", "c:/evil.jpg", "//host/share/x", "//?/C:/x", "/"])
 def test_absolute_paths(tmp_path: Path, name: str) -> None:
     refused(packed(tmp_path, (name, b"x")), "hostile archive: an absolute path")
 
@@ -92,6 +94,60 @@ def test_absolute_paths(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["../x", "train2014/../../x", "train2014/..", "a/../b"])
 def test_paths_that_lead_out(tmp_path: Path, name: str) -> None:
     refused(packed(tmp_path, (name, b"x")), "hostile archive: a path that leads out of its place; got '.*\\.\\.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train2014//tmp/x",
+        "train2014///x",
+        "train2014//",
+        "train2014/./x",
+        "./train2014/x",
+        "train2014/x/.",
+        "train2014/C:/x",
+        "train2014/c:x",
+        "train2014/a.jpg:stream",
+        "train2014/x.",
+        "train2014/x ",
+        "train2014/sub./x",
+        "train2014/...",
+        "train2014/.. /x",
+        "train2014/ /x",
+        "train2014/\x1b[2J",
+        "train2014/\x7f",
+    ],
+)
+def test_names_that_are_another_place_on_some_system(tmp_path: Path, name: str) -> None:
+    refused(packed(tmp_path, (name, b"x")), "hostile archive: an impossible name")
+
+
+@pytest.mark.parametrize(
+    "name", ["nul", "CON", "train2014/aux.jpg", "Com1/x", "lpt9.tar.gz", "train2014/prn .x", "com¹", "conin$"]
+)
+def test_names_of_devices(tmp_path: Path, name: str) -> None:
+    refused(packed(tmp_path, (name, b"x")), "hostile archive: a name that Windows keeps for a device")
+
+
+def test_long_names(tmp_path: Path) -> None:
+    refused(packed(tmp_path, (f"train2014/{'ü' * 123}", b"x")), "hostile archive: a name that is too long")
+
+
+def test_the_last_word_on_where_a_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without a single check of names nothing is written outside."""
+    monkeypatch.setattr(module, "PROBLEMS", {})
+    refused(packed(tmp_path, ("train2014/../x", b"x")), "leads out of its place")
+    outside = tmp_path / "outside"
+    unpack(packed(tmp_path, (f"train2014/{outside}", b"x")), "train2014", tmp_path / "out")
+    assert not outside.exists() and (tmp_path / f"out/{outside}").is_file()
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_rare_compressions(tmp_path: Path, kind: int) -> None:
+    path = packed(tmp_path)
+    with zipfile.ZipFile(path, "a") as opened:
+        opened.writestr("train2014/x", b"x", kind)
+    refused(path, "hostile archive: a compression that no picture needs")
 
 
 @pytest.mark.parametrize(
@@ -129,12 +185,25 @@ def test_names_that_occur_twice(tmp_path: Path) -> None:
     refused(packed(tmp_path, ("train2014/a.jpg", b"x")), "a name occurs twice; got 'train2014/a.jpg'")
 
 
-def test_names_that_differ_in_case_only(tmp_path: Path) -> None:
-    refused(packed(tmp_path, ("Train2014/A.JPG", b"x")), "a name occurs twice; got 'Train2014/A.JPG'")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("train2014/b.jpg", "Train2014/B.JPG"),
+        ("train2014/ü", "train2014/u\u0308"),
+        ("train2014/Ü", "train2014/u\u0308"),
+        ("train2014/straße", "train2014/STRASSE"),
+        ("train2014/b", "train2014/b/"),
+        ("train2014/b/", "train2014/B/"),
+        ("train2014/\u212a", "train2014/k"),
+    ],
+)
+def test_names_that_are_one_file_on_some_system(tmp_path: Path, one: str, other: str) -> None:
+    refused(packed(tmp_path, (one, b"x"), (other, b"y")), f"a name occurs twice; got '{other}'")
 
 
 def test_a_name_that_is_a_file_and_a_folder(tmp_path: Path) -> None:
     refused(packed(tmp_path, ("train2014/a.jpg/x", b"x")), "'train2014/a.jpg' is a file and a folder")
+    refused(packed(tmp_path, ("train2014/A.JPG/x", b"x")), "'train2014/a.jpg' is a file and a folder")
 
 
 def test_encrypted_files(tmp_path: Path) -> None:
@@ -193,6 +262,12 @@ def test_cut_short(tmp_path: Path, share: float) -> None:
     path = packed(tmp_path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     refused(path, "not a sound zip archive .*remove it and fetch it again")
+
+
+def test_cut_in_front(tmp_path: Path) -> None:
+    path = packed(tmp_path)
+    path.write_bytes(path.read_bytes()[1:])
+    refused(path, "not a sound zip archive .a file lies outside it")
 
 
 def test_a_flipped_bit(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_row_without_a_picture(corpus: Corpus) -> None:
     rows = table_of(corpus)
     rows[2]["image"]["bytes"] = None
     path = parquet(corpus.folder / "p" / "x.parquet", rows)
-    refused(corpus, path.parent, "x.parquet: image: a row has no picture; got 'picture2.jpg'")
+    refused(corpus, path.parent, r"x.parquet: row 2.image: a row has no picture; got 'picture2.jpg'")
 
 
 def test_a_picture_that_does_not_decode(corpus: Corpus) -> None:
@@ -254,16 +254,60 @@ def test_a_picture_that_does_not_decode(corpus: Corpus) -> None:
     refused(corpus, path.parent, "1 of 6 images are unreadable or cut short: picture2.jpg")
 
 
-def test_a_hostile_name_of_a_picture_stays_in_its_folder(corpus: Corpus) -> None:
+@pytest.mark.parametrize("name", ["../../../picture2.jpg", "..", "a/../../picture2.jpg", "/../x.jpg", "C:\\..\\x.jpg"])
+def test_a_hostile_name_of_a_picture_stays_in_its_folder(corpus: Corpus, name: str) -> None:
     pytest.importorskip("pyarrow")
     rows = table_of(corpus)
-    rows[2]["filename"] = "../../../picture2.jpg"
+    rows[2]["filename"] = name
+    path = parquet(corpus.folder / "p" / "x.parquet", rows)
+    refused(corpus, path, "row 2.image: leaves the images folder")
+
+
+def test_pictures_of_one_name_in_two_folders_are_two(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = table_of(corpus)
+    for number, place in ((1, "/cache/a"), (3, "D:\\cache\\b"), (4, "b")):
+        rows[number]["filename"] = f"{place}/same.jpg"
     manifest = prepared(corpus, parquet(corpus.folder / "p" / "x.parquet", rows), None)
-    assert "picture2.jpg" in manifest.image_files
-    rows[2]["filename"] = ".."
-    refused_name = parquet(corpus.folder / "q" / "x.parquet", rows)
-    with pytest.raises(UserError, match="row 2.image: leaves the images folder; got '..'"):
-        prepared(corpus, refused_name, None, "tiny-3")
+    assert manifest.image_ids == manifest.image_files
+    assert manifest.image_ids[:3] == ["cache/a/same.jpg", "cache/b/same.jpg", "b/same.jpg"]
+    assert [file.read_bytes() for file in manifest.image_paths()[:3]] == [rows[n]["image"]["bytes"] for n in (1, 3, 4)]
+
+
+def test_two_pictures_under_one_name_are_refused_with_both_rows(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows, corpus.data["counts"] = table_of(corpus), None
+    rows[4]["filename"] = rows[1]["filename"]
+    path = parquet(corpus.folder / "p" / "x.parquet", rows)
+    refused(corpus, path, "row 4: another picture than that of .*x.parquet: row 1 under the same name; got 'picture1")
+
+
+def test_a_picture_that_is_named_like_a_folder_of_others(corpus: Corpus) -> None:
+    pytest.importorskip("pyarrow")
+    rows = table_of(corpus)
+    for number, name in ((1, "x"), (3, "x/same.jpg"), (4, "y/same.jpg")):
+        rows[number]["filename"] = name
+    refused(corpus, parquet(corpus.folder / "p" / "x.parquet", rows), "row 3: a picture has the name of another one's")
+
+
+def test_columns_of_captions_and_columns_of_one_name(corpus: Corpus) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = [without([row], "caption", "sentids")[0] | {"caption_0": "a", "caption_1": None, "caption_10": f"{place}"}
+            for place, row in enumerate(table_of(corpus))]  # fmt: skip
+    manifest = prepared(corpus, parquet(corpus.folder / "p" / "x.parquet", rows), None)
+    assert manifest.texts[:4] == ["a", "1", "a", "3"]
+    table = pyarrow.table([["a"], ["b"]], names=["caption", "caption"])
+    (corpus.folder / "q").mkdir()
+    pyarrow.parquet.write_table(table, corpus.folder / "q" / "train.parquet")
+    with pytest.raises(UserError, match="train.parquet: columns: two columns have one name; got 'caption'"):
+        prepared(corpus, corpus.folder / "q", None, "tiny-3")
+
+
+@pytest.mark.parametrize("state", ["[]", "null", '{"_data_files": 3}', '{"_data_files": ["a.arrow"]}'])
+def test_a_state_of_another_kind(corpus: Corpus, state: str) -> None:
+    (corpus.folder / "saved").mkdir()
+    (corpus.folder / "saved" / "state.json").write_text(state)
+    refused(corpus, corpus.folder / "saved", "state.json: _data_files: not as save_to_disk writes it")
 
 
 def test_pictures_inside_some_files_only(corpus: Corpus) -> None:

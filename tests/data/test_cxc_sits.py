@@ -100,8 +100,9 @@ def test_no_folder_leaves_the_truth_as_it_is() -> None:
         (row(4, 20, 3).rpartition(",")[0], "line 3: malformed rating"),
         (row(4, 20, 3) + ",1", "line 3: malformed rating"),
         (row(4, 20, 3)[:30], "line 3: malformed rating"),
-        ("", "line 3: malformed rating"),
-        ('"' + row(4, 20, 3), "not a table of text"),
+        (row(4, 20, 3).replace("sentid:4", "sentid:" + "4" * 5000), "line 3: malformed rating"),
+        ('"' + row(4, 20, 3), "line 3: not a readable table"),
+        ('"' + row(4, 20, 3) + "\n" + row(3, 20, 3) + '"', "line 3: not a readable table"),
         (row(1, 20, 4), "line 3: a pair rated twice"),
         (row(4, 40, 3), "COCO id: 1 of its 2 images are not in the test split; got 40"),
         (row(7, 20, 3), "COCO id: 1 of its 3 captions are not in the test split; got 7"),
@@ -126,7 +127,7 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     file.write_text("caption1,caption2,agg_score,sampling_method\n")
     refused("line 1: not a SITS file; got 'caption1,caption2")
     file.write_bytes(gzip.compress(b"caption"))
-    refused("not a table of text")
+    refused("audit.sits: not UTF-8 text")
     file.write_text(f"{HEADER}\n")
     refused("rates no image with another image's caption")
     write(tmp_path, [one for one in ROWS if one[:2] in ((1, 10), (5, 30))])

@@ -126,6 +126,25 @@ def test_another_range_than_asked_is_not_taken(server: Server, place: Place) -> 
     assert place.complete() and server.ranges() == [None, "bytes=5-", None]
 
 
+def test_numbers_that_no_file_has_are_not_believed(server: Server, place: Place) -> None:
+    def vast(handler, content):
+        answer(handler, 206, content, Content_Range=f"bytes {'9' * 5000}-1/{'9' * 5000}")
+
+    server.acts = [until(300_000), vast, lambda handler, content: answer(handler, 200, content, Content_Length=None)]
+    place.get(server)
+    assert place.complete()
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b'"one"\r\nX: y', '"\u00fc"'.encode()])
+def test_a_damaged_note_of_the_version_is_not_sent(server: Server, place: Place, mark: bytes) -> None:
+    server.acts = [until(300_000), says(503)]
+    place.fails(server, "503", tries=1)
+    place.part.with_name("pictures.zip.part.version").write_bytes(mark)
+    server.acts = [properly]
+    place.get(server)
+    assert place.complete() and "if-range" not in server.requests[-1][1]
+
+
 def test_a_part_longer_than_the_file(server: Server, place: Place) -> None:
     place.part.parent.mkdir()
     place.part.write_bytes(b"x" * (len(CONTENT) + 9))

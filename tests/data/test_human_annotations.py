@@ -11,7 +11,7 @@ from fne.data.human_annotations import Judgement, judged_truth, read_judgements
 from fne.data.truth import Truth
 from fne.utils.errors import UserError
 
-KNOWN = {"a.jpg": 2, "b.jpg": 3, "c.jpg": 1}
+KNOWN = {"a.jpg": 2, "b.jpg": 3, "c.jpg": 1, "ä.jpg": 1}
 
 
 def read(folder: Path, **texts: str) -> list[Judgement]:
@@ -76,6 +76,9 @@ def test_experts_overrule_the_crowd(tmp_path: Path) -> None:
         ("crowdflower", "a.jpg\txyz.png#0\t1\t3\t0", "unknown image of the caption; got 'xyz.png'; is this"),
         ("crowdflower", "a.jpg\tb.jpg#3\t1\t3\t0", "unknown caption; got 'b.jpg#3'; allowed: #0 to #2"),
         ("crowdflower", "b.jpg\tb.jpg#1\t1\t3\t0", "a pair judged twice"),
+        ("crowdflower", "a.jpg\tb.jpg#" + "9" * 5000 + "\t1\t3\t0", "malformed"),
+        ("crowdflower", "A.JPG\tb.jpg#0\t1\t3\t0", "unknown image; got 'A.JPG'; did you mean 'a.jpg'"),
+        ("crowdflower", "a\u0308.jpg\tb.jpg#0\t1\t3\t0", "unknown image; .*did you mean 'ä.jpg'"),
     ],
 )
 def test_lines_that_cannot_be_used(tmp_path: Path, kind: str, line: str, message: str) -> None:
@@ -127,3 +130,9 @@ def test_no_judgement_within_the_split() -> None:
     truth = judged_truth([Judgement("x", ("y", 0), 1.0, True, "expert")], [("a.jpg", 1)], provable)
     assert truth.pairs.tolist() == [[0, 0]] and len(truth.image_queries) == len(truth.caption_queries) == 0
     assert truth.extra["judged_pairs"].shape == (0, 2)
+
+
+def test_a_byte_order_mark_and_odd_line_breaks(tmp_path: Path) -> None:
+    text = "\ufeffa.jpg\tb.jpg#0\t4\t4\t4\r\na.jpg\tb.jpg#1\t4\t4\t4\r\n"
+    (tmp_path / "expert.txt").write_text(text, encoding="utf-8", newline="")
+    assert len(read_judgements({"expert": tmp_path / "expert.txt"}, KNOWN)) == 2

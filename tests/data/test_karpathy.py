@@ -14,7 +14,9 @@ from PIL import Image
 from fne.data.items import normalise
 from fne.data.manifest import Manifest
 from fne.data.readers import read_annotations
+from fne.data.text_files import read_text
 from fne.steps import prepare
+from fne.utils import leftovers
 from fne.utils.errors import UserError
 from tests.data.conftest import Corpus
 
@@ -193,11 +195,32 @@ def test_not_utf8(corpus: Corpus) -> None:
     corpus.write()
     text = json.dumps({"dataset": "tiny", "images": corpus.entries}, ensure_ascii=False)
     corpus.file.write_bytes(text.encode("latin-1"))
-    refused(corpus, r"dataset_tiny.json: not UTF-8 text \(byte \d+\)", write=False)
+    refused(corpus, r"dataset_tiny.json: data.annotations: not UTF-8 text \(byte \d+\)", write=False)
 
 
 def test_no_such_annotations(corpus: Corpus) -> None:
-    refused(corpus, "dataset_tiny.json: no such file", write=False)
+    refused(corpus, "dataset_tiny.json: data.annotations: no such file", write=False)
+
+
+@pytest.mark.parametrize("name", ["Dataset_Tiny.JSON", "dataset_tinny.json", "ｄataset_tiny.json"])
+def test_the_nearest_name_of_annotations_that_are_not_there(corpus: Corpus, name: str) -> None:
+    corpus.write()
+    corpus.data["annotations"] = str(corpus.folder / name)
+    refused(corpus, f"{name}: data.annotations: no such file; did you mean 'dataset_tiny.json'", write=False)
+
+
+def test_annotations_under_a_name_that_no_file_can_have(corpus: Corpus) -> None:
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        read_text(corpus.folder / ("x" * 300))
+
+
+def test_what_a_killed_run_left_half_prepared_is_removed(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "_is_alive", lambda process: False)
+    (corpus.folder / "resources").mkdir()
+    half = corpus.folder / "resources" / f"{leftovers.prefix(Path('tiny-1'))}abc.tmp"
+    half.mkdir()
+    prepared(corpus)
+    assert not half.exists()
 
 
 def test_annotations_that_are_a_folder(corpus: Corpus) -> None:
@@ -216,7 +239,7 @@ def test_unreadable_annotations(corpus: Corpus, monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(13, "Permission denied")
 
     corpus.write()
-    monkeypatch.setattr(Path, "read_text", deny)
+    monkeypatch.setattr(Path, "read_bytes", deny)
     with pytest.raises(UserError, match="data.annotations: no permission to read it"):
         read_annotations(corpus.file, "tiny")
 
@@ -283,3 +306,22 @@ def test_bad_judgements_write_nothing(corpus: Corpus) -> None:
 def test_unknown_kind_of_judgements(corpus: Corpus) -> None:
     corpus.data["judgements"]["experts"] = "x"
     refused(corpus, "data.judgements: unknown kind.*did you mean 'expert'")
+
+
+def test_one_name_in_two_folders_makes_the_path_the_id(corpus: Corpus) -> None:
+    for number, folder in ((1, "a"), (3, "b")):
+        (corpus.images / folder).mkdir()
+        (corpus.images / f"picture{number}.jpg").rename(corpus.images / folder / "same.jpg")
+        corpus.entries[number] |= {"filename": "same.jpg", "filepath": folder}
+    manifest = prepared(corpus)
+    assert manifest.image_ids == manifest.image_files and manifest.caption_ids[0] == "a/same.jpg#0"
+    corpus.entries[3]["filepath"] = "./a"
+    refused_twice = r"images\[3\].filename: occurs twice, first in images\[1\]; got 'a/same.jpg'"
+    with pytest.raises(UserError, match=refused_twice):
+        prepare.run(corpus.write(), corpus.folder / "resources" / "tiny-2")
+
+
+def test_a_byte_order_mark_is_accepted(corpus: Corpus) -> None:
+    corpus.write()
+    corpus.file.write_bytes(b"\xef\xbb\xbf" + corpus.file.read_bytes())
+    assert len(read_annotations(corpus.file, "tiny")[0]) == 6

@@ -94,7 +94,7 @@ def entries(corpus: Corpus) -> list[dict[str, Any]]:
         ({"image": "a/../../picture1.jpg"}, "leaves the images folder"),
         ({"image": "a/../picture1.jpg"}, "leaves the images folder"),
         ({"image": "./"}, "leaves the images folder"),
-        ({"image": "picture1.jpg\0"}, "leaves the images folder"),
+        ({"image": "picture1.jpg\0"}, r"\[1\].image: holds a character that is no text"),
         ({"split": "tarin"}, r"\[1\].split: wrong split of picture1.jpg; got 'tarin'; .*did you mean 'train'"),
         ({"split": None}, r"\[1\].split: wrong split"),
         ({"split": ["val"]}, r"\[1\].split: wrong split"),
@@ -189,7 +189,7 @@ def test_wrong_counts(corpus: Corpus) -> None:
 def test_a_missing_file_of_a_split(corpus: Corpus) -> None:
     path = albef_per_split(corpus)
     (corpus.folder / "tiny_val.json").unlink()
-    refused(corpus, path, "tiny_val.json: no such file")
+    refused(corpus, path, "tiny_val.json: data.annotations: no such file")
     tables(corpus)
     (corpus.folder / "pairs.train.csv").unlink()
     refused(corpus, corpus.folder / "pairs.{split}.csv", "pairs.train.csv: data.annotations: no such file")
@@ -224,7 +224,7 @@ def test_a_table_that_cannot_be_read(corpus: Corpus, text: str, message: str) ->
 def test_a_table_that_is_not_utf8(corpus: Corpus) -> None:
     path = table(corpus)
     path.write_bytes(path.read_bytes().replace(b"Caption 0 of 2", "Bär".encode("latin-1")))
-    refused(corpus, path, r"pairs.csv: not UTF-8 text \(byte \d+\)")
+    refused(corpus, path, r"pairs.csv: data.annotations: not UTF-8 text \(byte \d+\)")
 
 
 def test_a_table_with_a_byte_order_mark(corpus: Corpus) -> None:
@@ -246,3 +246,166 @@ def test_json_of_another_kind(corpus: Corpus, content: str, message: str) -> Non
     path = corpus.folder / "other.json"
     path.write_text(content)
     refused(corpus, path, message)
+
+
+SPLIT_TEXTS = {"train": "a dog", "val": "a cat", "test": "a cow"}
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text, encoding="utf-8", newline="")
+    return folder / name
+
+
+def captions_of(path: Path) -> list[list[str]]:
+    return [item.captions for item in read_annotations(path, "custom")[0]]
+
+
+NATIVE = {
+    "x_{split}.token": "{split}.jpg#0\t{text}\n{split}.jpg#1\t{text} 2\r\n",
+    "x_{split}.csv": "image_name| comment_number| comment\n{split}.jpg| 0| {text}\n{split}.jpg | 1| {text} 2 \n",
+    "x_{split}.txt": "image,caption\n{split}.jpg,{text}\n{split}.jpg,{text} 2\n",
+    "metadata_{split}.csv": "file_name,caption_1,caption_0,caption_10\n{split}.jpg,{text} 2,{text},\n",
+    "metadata_{split}.jsonl": '{{"file_name": "{split}.jpg", "text": ["{text}", "{text} 2"]}}\n',
+    "lines_{split}.json": '{{"image": "{split}.jpg", "text": "{text}"}}\n\n'
+    '{{"image": "{split}.jpg", "text": "{text} 2"}}',
+    "captions_{split}2014.json": '{{"images": [{{"id": 7, "file_name": "{split}.jpg"}}], "annotations": ['
+    '{{"id": 5, "image_id": 7, "caption": "{text}"}}, {{"id": 2, "image_id": 7, "caption": "{text} 2"}}]}}',
+}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("name", NATIVE)
+def test_native_files_one_per_split(tmp_path: Path, name: str, mark: str) -> None:
+    for number, (split, text) in enumerate(SPLIT_TEXTS.items()):
+        content = mark + NATIVE[name].format(split=split, text=text).replace(": 7", f": {number}")
+        written(tmp_path, name.replace("{split}", split), content)
+    items, inside = read_annotations(tmp_path / name, "custom")
+    assert [(item.filename, item.captions) for item in items] == [
+        (f"{split}.jpg", [text, f"{text} 2"]) for split, text in SPLIT_TEXTS.items()
+    ]
+    assert not inside and {tuple(item.sentids or ()) for item in items} == {(5, 2) if "2014" in name else ()}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.token", "a.jpg#0\ta dog\n", "data.annotations: Flickr's own list of captions, which names no split; give"),
+        ("results.csv", "image_name| comment\na.jpg| a dog\n", "line 2: a.jpg has no split"),
+        (
+            "captions_val2014.json",
+            '{"images": [], "annotations": []}',
+            "COCO's own file of captions.*dataset_coco.json",
+        ),
+        ("x.jsonl", '{"image": "a.jpg", "text": "a", "split": "val"}\n{"image": }', "line 2: not valid JSON"),
+        ("x.jsonl", '{"image": "a.jpg", "text": "a", "split": "val"}\n3', "line 2: not an entry; got 3"),
+        ("x.jsonl", "\n", "holds no pair"),
+        ("x.csv", "image,split,caption,split\na.jpg,val,a,train\n", "line 1: two columns have one name; got 'split'"),
+        ("x.tsv", "image\timage\tcaption\n", "line 1: two columns have one name; got 'image'"),
+        ("x.csv", "image,caption,split,comment_number\na.jpg,a,val,1\n", "line 2: captions of a.jpg are not in the"),
+        ("x.csv", "image,split,caption_0,caption_1\na.jpg,val,,\n", "line 2.caption_0: image a.jpg has no caption"),
+        (
+            "x.json",
+            '[{"image": "a.jpg",\n"split": "val", "split": "test"}]',
+            "x.json: the key 'split' occurs twice in one object",
+        ),
+        ("x.json", '{"images": [{"filename": "a", "filename": "b"}]}', "the key 'filename' occurs twice in one object"),
+        ("x.jsonl", '{"image": "a.jpg", "image": "b.jpg"}\n', "the key 'image' occurs twice in one object"),
+        ("x.jsonl", '\n{"text": "a", "text": "b"}\n', "x.jsonl: line 2: the key 'text' occurs twice in one object"),
+        ("x.json", '[{"image": "a.jpg", "caption": "\\ud83d"}]', r"\[0\].caption: holds a character that is no text"),
+        ("x.json", '[{"image": "a\\ud83d.jpg", "caption": "a"}]', r"\[0\].image: holds a character that is no text"),
+        ("x.json", '[{"image": "a.jpg", "caption": "a\\u0000"}]', r"\[0\].caption: holds a character that is no text"),
+        ("x.json", '[{"image": "%s", "caption": "a"}]' % ("ü" * 128), "a name that no file can have"),
+        ("x.json", '[{"image": "a", "filepath": {"b": 1}, "caption": "a"}]', "no file name; got {'b': 1}"),
+        ("x.json", '[{"image": "a", "caption": "a", "sentids": [1.5]}]', "sentids: not the id of a caption; got 1.5"),
+        ("x.json", "[" * 100_000, "line 1: not JSON that can be read: nested too deeply"),
+        ("x.json", "[" + "9" * 5000 + "]", "line 1: not JSON that can be read: Exceeds the limit"),
+    ],
+)
+def test_what_a_file_is_and_where_it_fails_is_told(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = written(tmp_path, name, text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_annotations(path, "custom")
+    assert str(path) in str(caught.value) and len(str(caught.value)) < 1200
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('"id": 7, "file_name": "a.jpg"}, {"id": 7', r"images\[1\].id: occurs twice, first in images\[0\]; got 7"),
+        ('"id": 7, "file_name": "a.jpg"}, {"id": 8', "images: 1 of 2 images have no caption; got 7"),
+        ('"id": 7.0', r"images\[0\]: not an image entry"),
+        ('"id": 9', r"annotations\[0\]: belongs to none of the images"),
+    ],
+)
+def test_a_native_file_of_coco_that_does_not_agree_with_itself(tmp_path: Path, change: str, message: str) -> None:
+    text = '{"images": [{"id": 7, "file_name": "b.jpg"}], "annotations": [{"id": 5, "image_id": 8, "caption": "a"}]}'
+    for split in SPLIT_TEXTS:
+        written(tmp_path, f"captions_{split}2014.json", text.replace('"id": 7', change, 1))
+    with pytest.raises(UserError, match=message):
+        read_annotations(tmp_path / "captions_{split}2014.json", "custom")
+
+
+HEAD = "image\tcaption\tsplit\n"
+ENDS = "v.jpg\tdog\tval\nt.jpg\tcat\ttest\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (
+            '1.jpg\t"Stop , says\ttrain\n2.jpg\ta man\ttrain\n3.jpg\tthe stop"\ttrain\n',
+            ['"Stop , says', "a man", 'the stop"'],
+        ),
+        ('1.jpg\t"Stop" says a sign\ttrain\n', ['"Stop" says a sign']),
+        ('1.jpg\ta 6" ruler\ttrain\n', ['a 6" ruler']),
+        ('1.jpg\t"\ttrain\n', ['"']),
+        ('1.jpg\t"a ""stop"" sign"\ttrain\n', ['a "stop" sign']),
+        ('1.jpg\t"a\tb"\ttrain\n', ["a\tb"]),
+        ('1.jpg\t"one\nline more"\ttrain\n', ["one\nline more"]),
+        ("1.jpg\tone\u2028line\x0bmore\ttrain\n", ["one\u2028line\x0bmore"]),
+    ],
+)
+def test_a_table_is_read_as_what_it_is(tmp_path: Path, rows: str, expected: list[str]) -> None:
+    found = captions_of(written(tmp_path, "x.tsv", HEAD + rows + ENDS))
+    assert found == [[one] for one in [*expected, "dog", "cat"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("x.csv", '1.jpg,"Stop says,train\n2.jpg,a man,train\n3.jpg,the stop",train\n'),
+        ("x.csv", '1.jpg,"Stop, says,train\n2.jpg,a man,train\n3.jpg,the stop",train\n'),
+        ("x.csv", '1.jpg,"Stop,train\n2.jpg,stop",train\n'),
+        ("x.csv", '1.jpg,"Stop, now,train\n2.jpg,stop, you",train\n'),
+        ("x.tsv", '1.jpg\t"a ""stop"" sign"\ttrain\n2.jpg\t"open\ttrain\n'),
+        ("x.tsv", '1.jpg\t"Stop\ttrain\n2.jpg\ta man\tred\ttrain\n3.jpg\tstop"\ttrain\n'),
+    ],
+)
+def test_rows_that_would_vanish_are_an_error_with_the_line_they_vanish_in(tmp_path: Path, name: str, rows: str) -> None:
+    separator = "," if name == "x.csv" else "\t"
+    path = written(tmp_path, name, (HEAD + ENDS).replace("\t", separator) + rows)
+    with pytest.raises(UserError, match=r"x\.[ct]sv: line [45]: not a readable table"):
+        read_annotations(path, "custom")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("b.jpg a cat", "line 2: malformed line; got 'b.jpg a cat'; allowed: image#k TAB caption"),
+     ("a.jpg#2\ta cat", "line 2: captions of a.jpg are not in the order of their numbers; got '2'; allowed: 1")],
+)  # fmt: skip
+def test_a_line_of_flickrs_list_that_cannot_be_used(tmp_path: Path, line: str, message: str) -> None:
+    for split in SPLIT_TEXTS:
+        written(tmp_path, f"x_{split}.token", f"a.jpg#0\ta dog\n{line}\n")
+    with pytest.raises(UserError, match=message):
+        read_annotations(tmp_path / "x_{split}.token", "custom")
+
+
+def test_splits_in_capitals(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.csv", "image,caption,split\n1.jpg,a,Train\n2.jpg,b, VAL\n3.jpg,c,Test \n")
+    assert captions_of(path) == [["a"], ["b"], ["c"]]
+
+
+def test_a_file_in_utf16_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes("image,caption,split\n".encode("utf-16"))
+    with pytest.raises(UserError, match="x.csv: data.annotations: not UTF-8 text.*it is UTF-16: save it as UTF-8"):
+        read_annotations(tmp_path / "x.csv", "custom")

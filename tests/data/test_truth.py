@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from fne.data.truth import Truth, prevalence, sorted_pairs
+from fne.data.items import Item, equal_captions, normalise
+from fne.data.truth import MOST_PAIRS, EqualCaptions, Truth, prevalence, sorted_pairs
 from fne.utils.errors import UserError
 
 
@@ -101,3 +104,88 @@ def test_prevalence_leaves_own_pairs_out() -> None:
     assert prevalence(8 + 6, 4, 8) == 6 / 24
     assert prevalence(8, 4, 8) == 0
     assert prevalence(3, 1, 3) == 0
+
+
+def grouped(seed: int, n_images: int = 7) -> tuple[EqualCaptions, list[list[int]]]:
+    """Captions in a few groups, and the pairs by their definition."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(n_images), rng.integers(1, 5, n_images)).astype(np.int32)
+    group = rng.integers(0, 4, len(owner)).astype(np.int32)
+    captions = range(len(owner))
+    pairs = {(int(owner[one]), other) for one in captions for other in captions if group[one] == group[other]}
+    return EqualCaptions(owner, group), [list(pair) for pair in sorted(pairs)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_equal_captions_are_their_pairs(tmp_path, seed: int) -> None:
+    truth, pairs = grouped(seed)
+    assert truth.n_pairs == len(pairs) and "pairs" not in vars(truth), "counted without making them"
+    truth.save(tmp_path / "t.npz")
+    loaded = Truth.load(tmp_path / "t.npz")
+    assert loaded.pairs.tolist() == loaded.known.tolist() == pairs and loaded.pairs.dtype == np.int32
+    assert (loaded.kind, len(loaded.image_queries), len(loaded.caption_queries)) == ("equal_captions", 0, 0)
+    images, captions = np.meshgrid(np.arange(-1, 8), np.arange(-1, len(truth.group) + 1), indexing="ij")
+    expected = [[[int(i), int(c)] in pairs for c in captions[0]] for i in images[:, 0]]
+    assert loaded.contains(images, captions).tolist() == expected
+    plain = Truth("equal_captions", truth.pairs, truth.image_queries, truth.caption_queries)
+    plain.save(tmp_path / "old.npz")
+    assert Truth.load(tmp_path / "old.npz").pairs.tolist() == pairs, "as earlier versions kept them"
+
+
+def test_thousands_of_equal_captions_stay_small(tmp_path) -> None:
+    items = [Item(f"{n}.jpg", f"{n}.jpg", "train", ["a man"]) for n in range(3000)]
+    truth = equal_captions(items, "train")
+    truth.save(tmp_path / "t.npz")
+    assert truth.n_pairs == 9_000_000 and (tmp_path / "t.npz").stat().st_size < 50_000
+    items += [Item(f"{n}.jpg", f"{n}.jpg", "train", ["A man!"]) for n in range(3000, 4200)]
+    assert 4200**2 > MOST_PAIRS
+    with pytest.raises(UserError, match="4,200 of 4,200 captions of the train split are the same text; got 'a man'"):
+        equal_captions(items, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("owner", [1, 0, 1], "owner: captions are not in image order"),
+        ("owner", [-1, 0, 1], "owner: numbers that are none of its captions"),
+        ("group", [0, 1, 2**31 - 1], "group: numbers that are none of its captions; got '0 to 2147483647'; allowed: 0"),
+        ("group", [0, 1], r"group: wrong shape or type; got 'int32 \(2,\)'"),
+    ],
+)
+def test_malformed_groups_are_refused_on_loading(tmp_path, name: str, array: list[int], message: str) -> None:
+    arrays = {"owner": [0, 0, 1], "group": [0, 1, 0], name: array}
+    EqualCaptions(*(np.array(one, np.int32) for one in arrays.values())).save(tmp_path / "t.npz")
+    with pytest.raises(UserError, match=rf"t.npz: {message}"):
+        Truth.load(tmp_path / "t.npz")
+
+
+def test_sorting_keeps_the_order_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    for low, high in ((-3, 3), (-(2**31), 2**31)):
+        pairs = rng.integers(low, high, (50, 2)).astype(np.int32)
+        np.testing.assert_array_equal(sorted_pairs(pairs), np.unique(pairs, axis=0))
+
+
+@pytest.mark.parametrize(
+    "text", ["Two  DOGS' run, 3x .", "it's 9_to-5 @ $3 a+b^c|d~e`f<g>", "TAB\tand\nline\x0bbreaks", "...", " !? "]
+)
+def test_english_is_normalised_as_it_always_was(text: str) -> None:
+    assert normalise(text) == (" ".join(re.findall(r"[a-z0-9]+", text.lower())) or text.strip())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Straße!", "STRASSE"), ("caf\u00e9", "cafe\u0301"), ("Ｔ恤 ３", "t恤 3"), ("Собака, бежит.", "собака бежит"),
+     ("ﬁsh", "fish"), ("foot\u00adball", "football"), ("“dog” — ‘cat’…", "dog cat"), ("Σίσυφος", "ΣΊΣΥΦΟΣ")],
+)  # fmt: skip
+def test_texts_that_are_the_same(one: str, other: str) -> None:
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("3只狗", "3个人"), ("穿T恤的男人", "挂着的白色T恤"), ("2 кошки", "2 автобуса"), ("🐶", "🐱"), ("a 🐶", "a 🐱"),
+     ("कि", "की"), ("שָׁלוֹם", "שלום"), ("über", "uber"), ("กา", "กี"), ("!", "?"), ("★", "★★")],
+)  # fmt: skip
+def test_texts_that_are_not_the_same(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from fne.encoders.encoders import load
 from fne.encoders.pooling import masked_mean
+from fne.study.checkpoints import find
 from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
 
@@ -277,3 +278,225 @@ def test_mobilenet_of_real_pictures_equals_a_direct_forward_pass(shared: Path) -
     np.testing.assert_allclose(got, output.last_hidden_state.mean((2, 3)).numpy(), rtol=1e-3, atol=2e-4)
     cosines = np.sum(got * output.pooler_output.numpy(), 1) / np.linalg.norm(got, axis=1)
     np.testing.assert_allclose(cosines / np.linalg.norm(output.pooler_output.numpy(), axis=1), 1, atol=1e-6)
+
+
+def rewritten(source: Path, target: Path, name: str, content: Any) -> Path:
+    """A copy of a checkpoint with another content of one of its files: JSON, or bytes as they are."""
+    folder = Path(shutil.copytree(source, target, dirs_exist_ok=True))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return folder
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"\xff\xfe{}", b"{", b"", b"null"])
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_settings_that_are_no_settings_are_named(
+    checkpoint: Callable[..., Path], tmp_path: Path, name: str, content: bytes
+) -> None:
+    said = refusal(section(rewritten(checkpoint("vit"), tmp_path / "vit", name, content)))
+    assert f"vit/{name}" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {}, {"weight_map": []}, {"weight_map": {}}, {"weight_map": {"a": 3}}, {"weight_map": {"a": None}},
+     {"weight_map": {"a": "../x.safetensors"}}, {"weight_map": {"a": "/x.safetensors"}}, {"weight_map": {"a": ["b"]}},
+     {"weight_map": {"a": "b.bin"}}, {"weight_map": 3}, b"\xff"],
+)  # fmt: skip
+def test_an_index_that_is_no_index_is_named(checkpoint: Callable[..., Path], tmp_path: Path, content: Any) -> None:
+    folder = rewritten(checkpoint("vit"), tmp_path / "vit", "model.safetensors.index.json", content)
+    (folder / "model.safetensors").unlink()
+    said = refusal(section(folder))
+    assert "model.safetensors.index.json" in said and "\n" not in said
+
+
+def pooled_by(folder: Path, target: Path, settings: dict[str, Any], *more: str) -> Path:
+    """A checkpoint as sentence-transformers writes it."""
+    kinds = ["Transformer", "Pooling", *more]
+    parts = [{"idx": at, "name": str(at), "path": f"{at}_{kind}" if at else "", "type": f"sentence_transformers.{kind}"}
+             for at, kind in enumerate(kinds)]  # fmt: skip
+    rewritten(folder, target, "modules.json", parts)
+    return rewritten(folder, target, "1_Pooling/config.json", settings)
+
+
+def test_the_pooling_that_a_checkpoint_declares_is_required(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    mean = {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+    folder = pooled_by(checkpoint("bert"), tmp_path / "mean", mean)
+    np.testing.assert_array_equal(
+        load(section(folder), "text").encode(TEXTS), load(section(checkpoint("bert")), "text").encode(TEXTS)
+    )
+    for pooling in ("cls", "pooler", "mean_all"):
+        said = refusal(section(folder, pooling=pooling), "text")
+        assert f"encoders.text.pooling: the checkpoint was trained with another pooling; got '{pooling}'" in said
+        assert "1_Pooling/config.json" in said and "allowed: mean" in said
+    load(section(folder, level="tokens", pooling="cls"), "text")
+    with pytest.raises(UserError, match="another pooling"):  # also before anything is loaded, and without a level
+        find({"checkpoint": str(folder), "pooling": "cls"}, "text")
+    folder = pooled_by(checkpoint("bert"), tmp_path / "cls", {"pooling_mode_cls_token": True})
+    load(section(folder, pooling="cls"), "text")
+    assert "allowed: cls" in refusal(section(folder), "text")
+    for name, settings in {
+        "max": {"pooling_mode_max_tokens": True},
+        "lasttoken": {"pooling_mode_lasttoken": True},
+        "mean and max": {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
+        "weightedmean": {"pooling_mode": "weightedmean"},
+    }.items():
+        said = refusal(section(pooled_by(checkpoint("bert"), tmp_path / name, settings)), "text")
+        assert f"another pooling, {name}, which is not built; got 'mean'; take encoders.text.level tokens" in said
+    load(section(pooled_by(checkpoint("bert"), tmp_path / "new", {"pooling_mode": "mean"})), "text")
+
+
+def test_what_is_downloaded_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All of one format, and from sub-folders only what says how to pool."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **given: asked.update(given) or tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match="no config.json"):
+        find({"checkpoint": "some/model"}, "text")
+    there = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "1_Pooling/config.json",
+             "2_Dense/config.json", "2_Dense/model.safetensors", "onnx/config.json", "onnx/model.onnx"]  # fmt: skip
+    chosen = filter_repo_objects(
+        there, allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"]
+    )
+    assert list(chosen) == ["config.json", "vocab.txt", "model.safetensors", "1_Pooling/config.json",
+                            "2_Dense/config.json"]  # fmt: skip
+
+
+def test_layers_after_the_pooling_are_named(
+    checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = {"pooling_mode_mean_tokens": True}
+    folder = pooled_by(checkpoint("bert"), tmp_path / "dense", mean, "Dense", "Normalize")
+    encoder = load(section(folder), "text")
+    assert "dense: its part 2_Dense (Dense) is not applied" in capsys.readouterr().err
+    assert encoder.preprocessing()["not_applied"] == ["2_Dense (Dense)"]
+    assert "not_applied" not in load(section(checkpoint("bert")), "text").preprocessing()
+    shutil.rmtree(folder / "1_Pooling")
+    load(section(folder, pooling="cls"), "text")
+    assert "1_Pooling (Pooling, whose config.json is missing) is not applied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [{}, [3], [{"type": "a.Pooling"}], [{"type": 3, "path": ""}], 3, b"\xff", b"["])
+def test_parts_that_are_no_parts_are_named(checkpoint: Callable[..., Path], tmp_path: Path, content: Any) -> None:
+    said = refusal(section(rewritten(checkpoint("bert"), tmp_path / "bert", "modules.json", content)), "text")
+    assert "modules.json" in said and "\n" not in said
+
+
+def test_the_manifest_holds_all_that_changes_pixels(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    settings = {
+        "image_processor_type": "EfficientNetImageProcessor", "processor_class": "Nobody", "include_top": False,
+        "rescale_offset": True, "size": {"height": 48, "width": 48}, "do_center_crop": False, "resample": 0,
+    }  # fmt: skip
+    folder = rewritten(checkpoint("vit"), tmp_path / "vit", "preprocessor_config.json", settings)
+    told = load(section(folder), "image").preprocessing()
+    assert json.loads(json.dumps(told)) == {
+        "processor": "EfficientNetImageProcessorPil", "backend": "pil", "include_top": False, "rescale_offset": True,
+        "do_resize": True, "resample": 0, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+        "do_center_crop": False, "size": {"height": 48, "width": 48}, "crop_size": {"height": 289, "width": 289},
+        "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+        "decoding": {"mode": "RGB", "background": [255, 255, 255], "orientation": "EXIF", "frame": "first",
+                     "deep_grey": "value >> (bits - 8)"},
+    }  # fmt: skip
+    settings["rescale_factor"] = float("nan")
+    said = refusal(section(rewritten(folder, tmp_path / "nan", "preprocessor_config.json", settings)))
+    assert "cannot use this checkpoint" in said
+
+
+def test_an_encoder_that_sees_nothing_is_refused(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """Black pixels whatever the picture, weights of zero, or features that are no numbers."""
+    from safetensors.torch import load_file, save_file
+
+    settings = json.loads((checkpoint("vit") / "preprocessor_config.json").read_text())
+    black = {**settings, "rescale_factor": 0.0}
+    folder = rewritten(checkpoint("vit"), tmp_path / "black", "preprocessor_config.json", black)
+    assert "different items have the same feature; got 'mean'; allowed: nothing" in refusal(section(folder))
+    assert "different items have the same features" in refusal(section(folder, level="tokens"))
+    for modality, family, value in (("text", "bert", 0.0), ("image", "vit", float("nan"))):
+        folder = Path(shutil.copytree(checkpoint(family), tmp_path / f"{family} {value}"))
+        weights = load_file(folder / "model.safetensors")
+        save_file({key: weight * value for key, weight in weights.items()}, folder / "model.safetensors")
+        assert ("not finite" if modality == "image" else "the same feature") in refusal(section(folder), modality)
+
+
+def test_what_is_allowed_instead_of_a_class_token(checkpoint: Callable[..., Path]) -> None:
+    said = refusal(section(checkpoint("clip"), pooling="cls", max_length=32), "text")
+    assert "encoders.text.pooling" in said and "no class token" in said and said.endswith("allowed: mean, pooler")
+    load(section(checkpoint("bert"), pooling="cls", max_length=3), "text")
+
+
+def test_the_longest_text_is_tried(checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no table of positions says how long a text may be."""
+    from fne.encoders.encoders import TextEncoder
+
+    seen = []
+    plain = TextEncoder.features
+
+    def watched(self: TextEncoder, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        seen.append(int(mask.sum(1).max()))
+        return plain(self, model, ids, mask)
+
+    monkeypatch.setattr(TextEncoder, "features", watched)
+    for length in (3, 7, 40):
+        seen.clear()
+        load(section(checkpoint("bert"), max_length=length), "text")
+        assert max(seen) == length
+    monkeypatch.setattr(TextEncoder, "_limit", lambda _: 50)
+    said = refusal(section(checkpoint("bert"), max_length=50), "text")
+    assert "encoders.text.max_length: a text of so many tokens cannot be encoded" in said and "got 50" in said
+
+
+def test_positions_decide_how_long_a_text_may_be(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    tokenizer = json.loads((checkpoint("bert") / "tokenizer_config.json").read_text())
+    tokenizer["model_max_length"] = 10**30
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 120, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
+             "num_attention_heads": 2}  # fmt: skip
+    models = {
+        39: transformers.MPNetModel(transformers.MPNetConfig(**sizes, max_position_embeddings=41, pad_token_id=1)),
+        40: transformers.XLMRobertaModel(
+            transformers.XLMRobertaConfig(**sizes, max_position_embeddings=41, pad_token_id=0)
+        ),
+        41: transformers.BertModel(transformers.BertConfig(**sizes, max_position_embeddings=41)),
+    }
+    for limit, model in models.items():
+        folder = rewritten(checkpoint("bert"), tmp_path / str(limit), "tokenizer_config.json", tokenizer)
+        model.save_pretrained(folder)
+        assert load(section(folder), "text").max_length == limit
+        assert f"allowed: 3 to {limit}" in refusal(section(folder, max_length=limit + 1), "text")
+
+
+def test_without_any_limit_one_must_be_given(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    tokenizer = json.loads((checkpoint("bert") / "tokenizer_config.json").read_text())
+    tokenizer["model_max_length"] = 10**30
+    folder = rewritten(checkpoint("bert"), tmp_path / "t5", "tokenizer_config.json", tokenizer)
+    torch.manual_seed(0)
+    config = transformers.T5Config(vocab_size=120, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
+    transformers.T5Model(config).save_pretrained(folder)
+    assert "3 or more: neither the model nor its tokenizer has a limit" in refusal(section(folder), "text")
+    assert load(section(folder, max_length=20), "text").max_length == 20
+
+
+def test_towers_of_different_widths_share_no_space(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """Read from config.json alone."""
+    from fne.study.checkpoints import check_shared_space, width
+
+    folders = {family: checkpoint(family) for family in ("vit", "swin", "resnet", "bert", "clip", "siglip")}
+    assert [width(folders[family], "image") for family in ("vit", "swin", "resnet", "clip")] == [16, 16, 12, 16]
+    assert [width(folders[family], "text") for family in ("bert", "clip", "siglip")] == [16, 16, 16]
+
+    def sections(image: Path, text: Path | str) -> dict[str, Any]:
+        return {"image": {"checkpoint": str(image)}, "text": {"checkpoint": str(text)}}
+
+    with pytest.raises(UserError, match="finetune.projection: the encoders share no space: 12 and 16 dimensions; got"):
+        check_shared_space(sections(folders["resnet"], folders["bert"]), "none")
+    for given, projection in (
+        (sections(folders["resnet"], folders["bert"]), "linear"),
+        (sections(folders["vit"], folders["bert"]), "none"),
+        (sections(folders["resnet"], "some/hub-id"), "none"),
+    ):
+        check_shared_space(given, projection)
+    unknown = rewritten(checkpoint("bert"), tmp_path / "unknown", "config.json", {"model_type": "bert"})
+    check_shared_space(sections(folders["resnet"], unknown), "none")

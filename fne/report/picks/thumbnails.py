@@ -7,18 +7,19 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from fne.utils.errors import UserError
+
 SIDE = 112
 """Longest side of a picture, in pixels."""
 
 
 def thumbnail(file: Path) -> str | None:
     """A small JPEG as a ``data:`` address, or ``None`` where the file cannot be read."""
-    from PIL import Image
+    from fne.data.decoding import read_rgb
 
     try:
-        with Image.open(file) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow calls a broken PNG a SyntaxError
+        picture = read_rgb(file)
+    except UserError:
         return None
     picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()

@@ -328,7 +328,7 @@ def test_backbones_of_every_family_train_through_one_seam(project, load, image, 
     for family in {image, text}:
         save_checkpoint(project, family)
     changes = {"encoders__image__checkpoint": str(project / "checkpoints" / image),
-               "encoders__text__checkpoint": str(project / "checkpoints" / text),
+               "encoders__text__checkpoint": str(project / "checkpoints" / text), "encoders__text__max_length": 40,
                "finetune__projection": "linear", "finetune__image_size": 64}  # fmt: skip
     engine = engine_of(load(**changes), "fne", project)
     before = weights(engine)

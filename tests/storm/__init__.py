@@ -1,0 +1,1 @@
+"""Kills, damage, full disks: what the folder of a study must survive. `python -m tests.storm.storm --help`."""
