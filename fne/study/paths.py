@@ -78,8 +78,8 @@ def check_given(study: Study) -> None:
         if value is None or (key.startswith("encoders.") and not is_path(value)):
             continue
         if {"{", "}"} & {*str(value)}:
-            problem, hint = "has braces, which the workflow takes for a pattern", "link to it under another name"
-            problems.report(problem, key=key, value=value, hint=hint)
+            problem = "has braces, which the workflow takes for a pattern"
+            problems.report(problem, key=key, value=value, hint="link to it under another name")
             continue
         place = Path(value).expanduser()
         folder = key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY) or key.startswith("encoders.")
