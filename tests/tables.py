@@ -15,7 +15,7 @@ def edit(file: Path, change: Callable[[dict[str, str]], bool | None]) -> None:
     """Change the rows of a table; a row for which False is returned goes."""
     with open(file, encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    write_csv(file, [row for row in rows if change(row) is not False], list(rows[0]))
+    write_csv(file, [row for row in rows if change(row) is not False], list(rows[0]), raw=True)
 
 
 def sign(*files: Path) -> None:

@@ -23,9 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from fne.protocols import DIRECTIONS, RECALLS, WITH_RSUM
+from fne.utils.arrays import read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED
 
+KINDS = {"seeds": ("i", 1), "*/*/count": ("i", 1), "*/*/rank": ("f", 2), "*/*/*": ("f", 2)}
+"""The arrays of a ``queries.<split>.npz``; see :func:`fne.steps.evaluate.run`."""
+MOST_QUERIES = 10_000_000
+"""No split has as many captions."""
 Key = tuple[str, str, str]
 """(protocol, direction, metric)"""
 
@@ -101,12 +105,18 @@ def read(file: Path) -> dict[str, np.ndarray]:
     """The arrays of a ``queries.<split>.npz``.
 
     Raises:
-        UserError: It is missing or damaged.
+        UserError: It is missing or damaged, or its arrays do not belong together.
     """
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise bad_input("no such file", file=file, hint="run `fne evaluate` first") from None
-    except DAMAGED as error:
-        raise bad_input(f"not a readable file ({error})", file=file, hint="evaluate the run again") from None
+    hint = "evaluate the run again"
+    found = read_npz(file, KINDS, hint, missing="run `fne evaluate` first")
+    for name, array in found.items():
+        part, _, last = name.rpartition("/")
+        count = found.get(f"{part}/count", np.zeros(0))
+        shape = (len(found["seeds"]), int(count.sum()) if last == "rank" else len(count))
+        if name.count("/") not in (0, 2) or (last not in ("seeds", "count") and array.shape != shape):
+            raise bad_input("of another shape than its counts", file=file, key=name, value=array.shape, hint=hint)
+        if last == "count" and not (0 <= array.min(initial=0) and 0 < array.sum(dtype=object) <= MOST_QUERIES):
+            raise bad_input("counts that cannot be", file=file, key=name, hint=hint)
+    if len(found) < 3 or len({*found["seeds"].tolist()}) < len(found["seeds"]):
+        raise bad_input("no metrics, or a seed twice", file=file, key="seeds", hint=hint)
+    return found

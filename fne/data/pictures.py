@@ -75,7 +75,7 @@ def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: 
         digests = [row.tobytes() for row in known]
         if then.shape != now.shape or together(digests) != expected:
             raise ValueError("not of this manifest")
-    except DAMAGED as error:
+    except (*DAMAGED, KeyError, RuntimeError) as error:  # an array is missing, or encrypted
         raise bad_input(f"missing or damaged ({error})", file=file, hint="run `fne prepare` again") from None
     others = np.flatnonzero((then != now).any(axis=1))
     for row in others.tolist():

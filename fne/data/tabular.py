@@ -16,8 +16,9 @@ from typing import Any
 
 from fne.data import karpathy
 from fne.data.items import Record, caption_id, caption_text, image_file, split_of
-from fne.data.text_files import SEPARATORS, lines_of, parse_json, read_rows, read_text, to_id
+from fne.data.text_files import SEPARATORS, lines_of, read_rows, read_text, to_id
 from fne.utils.errors import UserError, bad_input
+from fne.utils.files import parse_json
 
 KEY = "data.annotations"
 IMAGE = ("image", "filename", "file_name", "image_name")
@@ -73,7 +74,7 @@ def read(path: Path, dataset: str, split: str | None) -> Iterator[Record]:
         return _read_token(path, text, split)
     if form == "lines":
         numbered = [(f"line {number}", line) for number, line in enumerate(lines_of(text), 1) if line.strip()]
-        entries = ((where, parse_json(line, path, int(where[5:]))) for where, line in numbered)
+        entries = ((where, parse_json(line, path, line=int(where[5:]))) for where, line in numbered)
         return _read_entries(path, entries, split)
     stored = parse_json(text, path)
     if isinstance(stored, list):
@@ -191,7 +192,7 @@ def _read_coco(path: Path, stored: Mapping[str, Any], split: str | None) -> Iter
 
 def _json_list(cell: str, path: Path, line: int, column: str) -> list[Any]:
     try:
-        value = parse_json(cell, path, line)
+        value = parse_json(cell, path, line=line)
     except UserError:
         value = None
     if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Reading the text of files that other people wrote: UTF-8, JSON whose keys occur once, rows of tables.
+"""Reading the text of files that other people wrote: UTF-8, rows of tables, and what a missing one was meant to be.
 
 A byte order mark is accepted everywhere. What a file cannot be read as is said with file and line.
 """
@@ -10,16 +10,15 @@ import csv
 import difflib
 import io
 import itertools
-import json
 import os
 import re
-import reprlib
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from fne.utils.errors import bad_input
+from fne.utils.files import parse_json
 
 SEPARATORS = (",", "\t", "|")
 MOST_BESIDE, LISTED = 10_000, 200_000
@@ -103,47 +102,8 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-class _RepeatedKeyError(ValueError):
-    """A key that an object has twice."""
-
-
-def parse_json(text: str, path: Path, line: int = 1) -> Any:
-    """The value of a JSON text, in which no object has a key twice.
-
-    Args:
-        text: All of a file, or one of its lines.
-        path, line: The file and where in it the text begins, for messages.
-
-    Raises:
-        UserError: It is not JSON, an object has a key twice, or it is nested, or a number is long, beyond all reason.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
-        place = f"line {line + error.lineno - 1}"
-        raise bad_input(f"not valid JSON: {error.msg}", file=path, key=place) from None
-    except RecursionError:
-        raise bad_input("not JSON that can be read: nested too deeply", file=path, key=f"line {line}") from None
-    except _RepeatedKeyError as error:
-        name, entry = error.args
-        hint = "keep one of them: which counts is not known"
-        problem, known = f"the key {name!r} occurs twice in one object: {entry}", f"line {line}" if line > 1 else None
-        raise bad_input(problem, file=path, key=known, hint=hint) from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise bad_input(f"not JSON that can be read: {str(error)[:60]}", file=path, key=f"line {line}") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        seen: set[str] = set()
-        repeated = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise _RepeatedKeyError(repeated[:80], reprlib.repr(made))
-    return made
-
-
 def read_json(path: Path, key: str | None = None) -> Any:
-    """The value in a JSON file; raises what :func:`read_text` and :func:`parse_json` raise."""
+    """The value in a JSON file; raises what :func:`read_text` and :func:`fne.utils.files.parse_json` raise."""
     return parse_json(read_text(path, key), path)
 
 

@@ -55,7 +55,7 @@ class Truth:
                 arrays = {name: stored[name] for name in stored.files}
         except FileNotFoundError:
             raise bad_input("no such file", file=path, hint="run `fne prepare` first") from None
-        except DAMAGED as error:
+        except (*DAMAGED, RuntimeError) as error:  # the latter where it is encrypted
             raise bad_input(f"not a readable truth file ({error})", file=path) from None
         grouped = "group" in arrays
         names = ("owner", "group") if grouped else ("pairs", "image_queries", "caption_queries")

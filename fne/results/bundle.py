@@ -6,19 +6,29 @@ import csv
 import importlib.util
 import io
 import json
-import math
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.results.schema import TABLES, Column
-from fne.results.shape import ANY, check
+from fne.results.schema import KINDS, TABLES, Column
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED, atomic_folder, atomic_path, require_schema, sha256_bytes
+from fne.utils.files import (
+    MOST_RECORD,
+    atomic_folder,
+    atomic_path,
+    check_record,
+    parse_json,
+    reading,
+    sha256_bytes,
+)
+from fne.utils.shape import ANY, LARGEST
+from fne.utils.text import guarded, unguarded
 
 FACTS, README = "bundle.json", "README.md"
+AGAIN = "export the study again"
 FORMATS = ("csv", "parquet")
 SHAPE = {
     "study": str,
@@ -28,15 +38,17 @@ SHAPE = {
     "primary": {"metric": str, "protocol": str, "direction": str},
     "seeds": [int],
     "left_out": [str],
-    "protocols": {ANY: {"name": str, "dataset": str}},
+    "protocols": {ANY: {"id": str, "name": str, "dataset": str}},
     "fingerprints": {ANY: str},
     "packages": {ANY: str},
-    "variants": {ANY: {"title": str, "config": {}}},
-    "tables": {ANY: {"files": {ANY: str}, "columns": {ANY: {"type": str, "unit": str, "meaning": str}}}},
+    "variants": {ANY: {"title": str, "code?": {str, None}, "config": {}}},
+    "tables": {ANY: {"rows": int, "files": {ANY: str}, "columns": {ANY: {"type": str, "unit": str, "meaning": str}}}},
 }
 """What is read of ``bundle.json``, which may hold more."""
-MOST_BYTES, MOST_CELLS, MOST_LEVELS = 1 << 28, 1 << 24, 32
-"""Of all files, of a table, of ``bundle.json``: a small file from elsewhere may unpack to far more."""
+MOST_BYTES, MOST_FILE, MOST_CELLS = 1 << 28, 1 << 27, 10_000_000
+"""Bytes of all files and of one, cells of all tables: a small file from elsewhere may unpack to far more."""
+MOST_SHARED = 100_000
+"""Different cells of a table that are kept once."""
 TYPES = {"text": {str}, "int": {int}, "float": {int, float}, "bool": {bool}}
 """What the values of a column may be, by its kind."""
 
@@ -138,37 +150,46 @@ def read(place: Path, wanted: Collection[str] = tuple(TABLES)) -> Bundle:
     Raises:
         UserError: It is no bundle, of another schema or larger than any, or a file is missing, cut short or damaged.
     """
-    members = _members(place)
-    if FACTS not in members:
+    files = _Files(place)
+    if FACTS not in files.sizes:
         raise bad_input("is no bundle: it holds no bundle.json", file=place, hint="`fne export STUDY` writes one")
-    try:
-        facts = json.loads(members[FACTS], parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
-        raise bad_input(f"not valid JSON: {error}", file=place, key=FACTS) from None
-    require_schema(facts, "bundle", place, "export the study again")
-    if not _shallow(facts, MOST_LEVELS):
-        raise bad_input(f"holds more than {MOST_LEVELS} levels", file=place, key=FACTS)
-    check(facts, SHAPE, place, more=True)
-    tables = {}
+    facts = parse_json(files.read(FACTS, MOST_RECORD), place, FACTS, AGAIN)
+    check_record(facts, "bundle", SHAPE, place, AGAIN)
+    tables, cells = {}, 0
     for name, entry in facts.pop("tables").items():
         columns = {key: Column(c["type"], c["meaning"], c["unit"]) for key, c in entry["columns"].items()}
-        content = _of_digest(place, members, entry["files"])
-        if name in wanted:
-            tables[name] = _read_table(place, *content, columns)
+        file = _file_of(entry["files"], place)
+        for each, digest in entry["files"].items():
+            if each not in files.sizes or sha256_bytes(content := files.read(each, MOST_FILE)) != digest:
+                problem = "is not what bundle.json says: cut short or edited" if each in files.sizes else "is missing"
+                raise bad_input(f"{each} {problem}", file=place, hint=AGAIN)
+            if each == file and name in wanted:
+                _check_columns(name, columns, place)
+                cells += entry["rows"] * len(columns)
+                if not 0 <= cells <= MOST_CELLS:
+                    problem = f"{file} is not a readable table ({cells:,} cells, more than {MOST_CELLS:,})"
+                    raise bad_input(problem, file=place, hint=AGAIN)
+                tables[name] = _read_table(place, file, content, columns, entry["rows"])
     return Bundle(facts, tables, str(place))
 
 
-def _finite(text: str) -> float:
-    """A number of ``bundle.json``."""
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is no finite number")
-    return value
+def _file_of(files: Collection[str], place: Path) -> str:
+    """The one that is read of the files of a table: CSV where there is a choice."""
+    for form in FORMATS:
+        for name in files:
+            if name.endswith(f".{form}"):
+                return name
+    raise bad_input("a table has no file", file=place, key=FACTS, hint=AGAIN)
 
 
-def _shallow(value: Any, levels: int) -> bool:
-    """Does JSON hold no more levels than so many?"""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_shallow(one, levels - 1) for one in inside)
+def _check_columns(table: str, columns: Mapping[str, Column], place: Path) -> None:
+    """Refuse columns of kinds that are none, or other than those that this version writes."""
+    known = TABLES[table][1]
+    for name, column in columns.items():
+        kinds = (known[name].kind,) if name in known else KINDS
+        if column.kind not in kinds:
+            key = f"{FACTS}: tables.{table}.columns.{name}.type"
+            raise bad_input("another kind of column", file=place, key=key, value=column.kind, allowed=kinds, hint=AGAIN)
 
 
 def has_parquet() -> bool:
@@ -179,19 +200,46 @@ def has_parquet() -> bool:
 def _parse(text: str, kind: str) -> Any:
     """A cell of a CSV file as its column's type; an empty one is ``None``."""
     if text == "" or kind == "text":
-        return text or None
+        return unguarded(text) or None
     if kind == "bool":
-        return text == "True"
-    return int(text) if kind == "int" and text.lstrip("-").isdigit() else float(text)
+        return {"True": True, "False": False}[text] if text in ("True", "False") else _no(text, kind)
+    number = int(text) if kind == "int" and text.lstrip("-").isdigit() else float(text)
+    return number if abs(number) < LARGEST or not isinstance(number, int) else _no(text, kind)
+
+
+def _no(text: str, kind: str) -> Any:
+    raise ValueError(f"{text[:40]!r} is no {kind}")
 
 
 def read_csv(content: bytes, known: Mapping[str, Column]) -> Table:
-    """A CSV file with its columns' types; a column that is not described keeps its text."""
-    reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
-    columns = {key: known.get(key, Column("text", "Not described by this version.")) for key in next(reader, [])}
-    cells = list(zip(*reader, strict=True)) or [()] * len(columns)
-    pairs = zip(columns.items(), cells, strict=True)
-    return Table(columns, {key: [_parse(cell, c.kind) for cell in found] for (key, c), found in pairs})
+    """A CSV file with its columns' types; a column that is not described keeps its text.
+
+    Raises:
+        ValueError: It is not UTF-8, a row has other cells than the header names, or a cell is of another type.
+        csv.Error: It is no CSV.
+    """
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    reader = csv.reader(text, strict=True)
+    names = next(reader, [])
+    columns = {key: known.get(key, Column("text", "Not described by this version.")) for key in names}
+    if len(columns) < len(names) or not names:
+        raise ValueError("no header, or a column twice")
+    kinds = [column.kind for column in columns.values()]
+    data: list[list[Any]] = [[] for _ in kinds]
+    once: dict[tuple[str, str], Any] = {}  # equal words and numbers share their memory, however many they are
+    for row in reader:
+        if len(row) != len(kinds):
+            raise ValueError(f"line {reader.line_num}: {len(row)} cells under {len(kinds)} columns")
+        for kept, cell, kind in zip(data, row, kinds, strict=True):
+            key = (cell, kind)
+            if key not in once:
+                value = _parse(cell, kind)
+                if len(once) < MOST_SHARED:
+                    once[key] = value
+            else:
+                value = once[key]
+            kept.append(value)
+    return Table(columns, dict(zip(columns, data, strict=True)))
 
 
 def _content(table: Table, kind: str) -> bytes:
@@ -199,7 +247,7 @@ def _content(table: Table, kind: str) -> bytes:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(table.columns)
-        cells = [["" if value is None else value for value in table.data[name]] for name in table.columns]
+        cells = [[_cell(value) for value in table.data[name]] for name in table.columns]
         writer.writerows(zip(*cells, strict=True))
         return text.getvalue().encode()
     import pyarrow
@@ -211,6 +259,10 @@ def _content(table: Table, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def _cell(value: Any) -> Any:
+    return guarded(value) if isinstance(value, str) else "" if value is None else value
+
+
 def _arrow_schema(columns: Mapping[str, Column]) -> Any:
     import pyarrow
 
@@ -218,85 +270,90 @@ def _arrow_schema(columns: Mapping[str, Column]) -> Any:
     return pyarrow.schema([(name, types[column.kind]) for name, column in columns.items()])
 
 
-def _members(place: Path) -> dict[str, bytes]:
-    """Name -> content of the tables and ``bundle.json`` of a folder or zip file, those of a folder inside it included.
+class _Files:
+    """The tables and ``bundle.json`` of a folder or zip file, those of a folder inside it included.
+
+    Args:
+        place: The folder or zip file.
 
     Raises:
-        UserError: It is not readable, or holds more than :data:`MOST_BYTES`.
+        UserError: It is not readable, holds two files of one name, or more than :data:`MOST_BYTES`.
     """
-    try:
-        if place.is_dir():
-            kept = [file for file in place.iterdir() if _is_part(file) and file.is_file()]
-            _require_size(place, sum(file.stat().st_size for file in kept))
-            return {file.name: file.read_bytes() for file in kept}
-        with zipfile.ZipFile(place) as archive:
-            parts = {Path(info.filename): info for info in archive.infolist() if _is_part(Path(info.filename))}
-            _require_size(place, sum(info.file_size for info in parts.values()))
-            return {path.name: _member(archive, info) for path, info in parts.items()}
-    except FileNotFoundError:
-        raise bad_input("no such file", file=place) from None
-    except DAMAGED as error:
-        raise bad_input(f"not a readable bundle ({error})", file=place) from None
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.sizes: dict[str, int] = {}
+        with self._reading():
+            if place.is_dir():
+                found = [(file, file.stat().st_size) for file in place.iterdir() if file.is_file()]
+            else:
+                with zipfile.ZipFile(place) as archive:
+                    found = [(Path(info.filename), info.file_size) for info in archive.infolist()]
+        for file, size in found:
+            if file.name == FACTS or file.suffix.removeprefix(".") in FORMATS:
+                if file.name in self.sizes:
+                    raise bad_input("holds two files of one name", file=place, key=file.name)
+                self.sizes[file.name] = size
+        if (size := sum(self.sizes.values())) > MOST_BYTES:
+            raise bad_input("larger than any bundle", file=place, value=size, allowed=f"at most {MOST_BYTES:,} bytes")
+
+    def read(self, name: str, most: int) -> bytes:
+        """The content of a file, no longer than was said before, whatever an archive unpacks to.
+
+        Raises:
+            UserError: It is longer than ``most``, damaged, encrypted or packed in another way.
+        """
+        size = self.sizes[name]
+        if size > most:
+            raise bad_input(
+                f"{name} is larger than any", file=self.place, value=size, allowed=f"at most {most:,} bytes"
+            )
+        with self._reading():
+            if self.place.is_dir():
+                with open(self.place / name, "rb") as handle:
+                    return handle.read(size)
+            with zipfile.ZipFile(self.place) as archive:
+                info = next(one for one in archive.infolist() if Path(one.filename).name == name)
+                if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise zipfile.BadZipFile(f"{name}: encrypted, or compressed as no bundle is")
+                with archive.open(info) as handle:
+                    return handle.read(size)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self.place, "is it a bundle? `fne export STUDY` writes one")
 
 
-def _is_part(file: Path) -> bool:
-    return file.name == FACTS or file.suffix.removeprefix(".") in FORMATS
-
-
-def _require_size(place: Path, size: int) -> None:
-    if size > MOST_BYTES:
-        raise bad_input("larger than any bundle", file=place, value=size, allowed=f"at most {MOST_BYTES:,} bytes")
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """A file of an archive, no longer than the archive says, whatever it unpacks to."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise zipfile.BadZipFile("compressed as no bundle is")
-    with archive.open(info) as handle:
-        return handle.read(info.file_size)
-
-
-def _of_digest(place: Path, members: Mapping[str, bytes], files: Mapping[str, str]) -> tuple[str, bytes]:
-    """Name and content of the file to read of a table, all of whose files are compared with their SHA-256."""
-    for name, digest in files.items():
-        if name not in members or sha256_bytes(members[name]) != digest:
-            problem = "is missing" if name not in members else "is not what bundle.json says: cut short or edited"
-            raise bad_input(f"{name} {problem}", file=place, hint="export the study again")
-    for form in FORMATS:
-        for name in files:
-            if name.endswith(f".{form}"):
-                return name, members[name]
-    raise bad_input("a table has no file", file=place, key=FACTS)
-
-
-def _read_table(place: Path, name: str, content: bytes, columns: Mapping[str, Column]) -> Table:
+def _read_table(place: Path, name: str, content: bytes, columns: Mapping[str, Column], rows: int) -> Table:
     """One table of a bundle.
 
     Raises:
-        UserError: It is damaged or larger than any, or needs pyarrow.
+        UserError: It is damaged, or not what ``bundle.json`` says; or it needs pyarrow.
     """
-    try:
-        if name.endswith(".csv"):
-            _require_cells(content.count(b",") + content.count(b"\n"))
-            return read_csv(content, columns)
-        if has_parquet():
-            return _read_parquet(content, columns)
-    except (*DAMAGED, csv.Error) as error:
-        raise bad_input(f"{name} is not a readable table ({error})", file=place) from None
-    raise bad_input("holds Parquet only, which needs pyarrow", file=place, hint='pip install "fne[arrow]"')
+    if not name.endswith(".csv") and not has_parquet():
+        raise bad_input("holds Parquet only, which needs pyarrow", file=place, hint='pip install "fne[arrow]"')
+    with reading(place, AGAIN, name):
+        table = read_csv(content, columns) if name.endswith(".csv") else _read_parquet(content, columns, rows)
+        if [*table.columns] != [*columns] or table.rows != rows:
+            raise ValueError("other columns or rows than bundle.json says")
+    return table
 
 
-def _read_parquet(content: bytes, columns: Mapping[str, Column]) -> Table:
+def _read_parquet(content: bytes, columns: Mapping[str, Column], rows: int) -> Table:
     import pyarrow
     import pyarrow.parquet
 
     source, schema = pyarrow.BufferReader(content), _arrow_schema(columns)
-    if pyarrow.parquet.read_schema(source) != schema:
-        raise ValueError("other columns than bundle.json says")
-    file = pyarrow.parquet.ParquetFile(source, read_dictionary=schema.names)
-    _require_cells(file.metadata.num_rows * len(columns))
-    found = file.read()
-    return Table(columns, {key: _values(found.column(key)) for key in columns})
+    try:
+        if pyarrow.parquet.read_schema(source) != schema:
+            raise ValueError("other columns than bundle.json says")
+        file = pyarrow.parquet.ParquetFile(source, read_dictionary=schema.names)
+        parts = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        if file.metadata.num_rows != rows or sum(part.total_byte_size for part in parts) > MOST_FILE:
+            raise ValueError("other rows than bundle.json says, or more bytes than any")
+        found = file.read()
+        return Table(columns, {key: _values(found.column(key)) for key in columns})
+    except pyarrow.ArrowException as error:
+        raise ValueError(str(error)) from None
 
 
 def _values(column: Any) -> list[Any]:
@@ -311,13 +368,8 @@ def _values(column: Any) -> list[Any]:
     return values
 
 
-def _require_cells(cells: int) -> None:
-    if cells > MOST_CELLS:
-        raise ValueError(f"{cells:,} cells, more than {MOST_CELLS:,}")
-
-
 def _is_ours(out: Path) -> bool:
     """May a bundle take this place: an empty folder, an older bundle, or a zip file of one?"""
     if out.suffix == ".zip":
-        return out.is_file() and zipfile.is_zipfile(out) and FACTS in _members(out)
+        return out.is_file() and zipfile.is_zipfile(out) and FACTS in _Files(out).sizes
     return out.is_dir() and (not any(out.iterdir()) or (out / FACTS).is_file())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +16,25 @@ from fne.study import paths
 from fne.study.api import Study, blocks, resolve
 from fne.study.min_seeds import MIN_SEEDS
 from fne.study.plugins import find
+from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED, require_schema
 
 KEY = ("posterior", "own", "recalibration", "source", "direction")
 HINT = "run `fne calibrate` again"
+META = {
+    "config": {},
+    "rows": [
+        {
+            **dict.fromkeys(("posterior", "recalibration", "source", "direction"), str),
+            "own": bool,
+            "pairs": int,
+            "positives": int,
+            "scores": dict.fromkeys(METRICS, {float, None}),
+            "bins": [{"bin": int, "pairs": int, "positives": int, "probability": float}],
+        }
+    ],
+}
+"""What is read of what a ``calibration.npz`` says about itself."""
 
 
 def estimates(config: Mapping[str, Any]) -> bool:
@@ -51,15 +64,12 @@ def read(path: Path, trained: str | None = None) -> tuple[list[dict[str, Any]], 
     Raises:
         UserError: It is damaged or cut short, of another schema, or of other runs.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            meta, draws = json.loads(str(stored["meta"])), stored["draws"].astype(np.float64)
-        rows, config = meta["rows"], meta["config"]
-    except (*DAMAGED, TypeError) as error:
-        raise bad_input(f"damaged or cut short ({error})", file=path, hint=HINT) from None
-    require_schema(meta, "calibration", path, HINT)
+    meta = read_meta(path, "calibration", META, HINT)
+    rows, draws = meta["rows"], read_npz(path, {"draws": ("f", 3)}, HINT)["draws"].astype(np.float64)
+    if draws.shape[::2] != (len(rows), len(METRICS)):
+        raise bad_input("other draws than rows", file=path, key="draws", value=draws.shape, hint=HINT)
     if trained is not None:
-        require_current(path, config, trained, HINT)
+        require_current(path, meta["config"], trained, HINT)
     return rows, draws
 
 

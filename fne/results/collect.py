@@ -10,14 +10,30 @@ from typing import Any
 
 from fne import protocols
 from fne.results.current import stale
-from fne.results.records import read_run
+from fne.results.records import CONFIG, read_run
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
 from fne.study.code import Code
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, require_schema
+from fne.utils.files import read_record
+from fne.utils.shape import ANY
 
 SPLIT = "test"
+METRICS = {
+    "seeds": [int],
+    "failed": {ANY: str},
+    "config": CONFIG,
+    "code": str,
+    "digest": str,
+    "fingerprint": {ANY: {"id": str}},
+    "rows": [{"seed": int, "protocol": str, "direction": str, "metric": str, "value": {float, None}}],
+    "selected_epoch": {ANY: int},
+    "title": str,
+    "dataset": str,
+    "regime": str,
+}
+"""What is read of a ``metrics.<split>.json``."""
+AGAIN = "evaluate the run again"
 
 
 @dataclass(frozen=True)
@@ -108,27 +124,17 @@ def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
     Raises:
         UserError: It is damaged, of another schema, or of other seeds than its folder says.
     """
-    metrics = read_json(file)
-    require_schema(metrics, "metrics", file, "evaluate the run again")
-    keys = (
-        "seeds",
-        "failed",
-        "config",
-        "code",
-        "digest",
-        "fingerprint",
-        "rows",
-        "selected_epoch",
-        "title",
-        "dataset",
-        "regime",
-    )
-    absent = [key for key in keys if key not in metrics]
-    if absent:
-        raise bad_input("entry is missing", file=file, key=absent[0], hint="evaluate the run again")
+    metrics = read_record(file, "metrics", METRICS, AGAIN)
     if metrics["seeds"] != seeds:
         raise bad_input("other seeds than its folder says", file=file, key="seeds", value=metrics["seeds"],
                         allowed=[seeds])  # fmt: skip
+    if odd := [seed for seed in metrics["failed"] if seed not in map(str, seeds)]:
+        raise bad_input("a seed that is none of its own", file=file, key="failed", value=odd[0], hint=AGAIN)
+    known = {(str(row["seed"]), row["protocol"]) for row in metrics["rows"]}
+    for seed, protocol in sorted(known):
+        if int(seed) not in seeds or seed not in metrics["selected_epoch"] or protocol not in metrics["fingerprint"]:
+            problem = "a row's seed or protocol is not told of beside it"
+            raise bad_input(problem, file=file, key="rows", value=f"seed {seed}, {protocol}", hint=AGAIN)
     return metrics
 
 

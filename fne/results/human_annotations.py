@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from fne.data.truth import Truth
 from fne.protocols import DIRECTIONS
 from fne.results.current import require_current
 from fne.study.min_seeds import MIN_SEEDS
+from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED
 
 DEPTHS = (1, 5, 10)
 METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
@@ -79,14 +78,15 @@ def judged(
 
 def _ranked(file: Path, caption_image: np.ndarray, trained: str | None) -> dict[str, np.ndarray]:
     """The first items of every query, by seed and direction, of a ``rankings.test.npz``."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            tops = {name: stored[name] for name in stored.files if name.endswith("/top_ids")}
-            config, owner = json.loads(str(stored["meta"]))["config"], stored["caption_image"]
-    except (*DAMAGED, TypeError) as error:
-        raise bad_input(f"damaged or cut short ({error})", file=file, hint=HINT) from None
-    if not np.array_equal(owner, caption_image):
+    meta = read_meta(file, "rankings", {"config": {}}, HINT)
+    tops = read_npz(file, {"caption_image": ("i", 1), "*/top_ids": ("i", 2)}, HINT)
+    if not np.array_equal(tops.pop("caption_image"), caption_image):
         raise bad_input("other captions than those of the prepared data", file=file, hint=HINT)
+    sizes = (int(caption_image.max(initial=-1)) + 1, len(caption_image))
+    for name, top in tops.items():
+        queries, items = sizes if name.endswith("/i2t/top_ids") else sizes[::-1]
+        if len(top) != queries or not (-1 <= top.min(initial=0) and top.max(initial=0) < items):
+            raise bad_input("places outside the split", file=file, key=name, hint=HINT)
     if trained is not None:
-        require_current(file, config, trained, HINT)
+        require_current(file, meta["config"], trained, HINT)
     return tops

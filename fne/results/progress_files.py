@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import io
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ from typing import Any
 from fne.results.current import trained_alike
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
+from fne.study.fields import flatten
 from fne.utils.errors import UserError
-from fne.utils.files import read_csv
+from fne.utils.files import MOST_RECORD, read_csv, read_json
 
 PROGRESS = "progress.json"
 """What a training job tells about itself, beside its checkpoint in ``scratch/``."""
@@ -130,17 +130,19 @@ def _same(trained: dict[str, Any], wanted: dict[str, Any]) -> bool:
     for side in paths.MODALITIES:
         section = wanted["encoders"][side]
         if section["checkpoint"] is None:
-            try:
-                section["checkpoint"] = trained["encoders"][side]["checkpoint"]
-            except (KeyError, TypeError):
-                return False  # a run of another version
+            section["checkpoint"] = flatten(trained).get(f"encoders.{side}.checkpoint")
     return trained_alike(trained, wanted)
 
 
 def _tells(progress: dict[str, Any]) -> bool:
     """Is it what a job of this version tells?"""
     numbers = all(_finite(progress.get(name)) for name in ("step", "total", "seconds", "time"))
-    return numbers and isinstance(progress.get("seeds"), list) and _are_rows(progress.get("curves"))
+    return (
+        numbers
+        and isinstance(progress.get("seeds"), list)
+        and all(map(_finite, progress["seeds"]))
+        and _are_rows(progress.get("curves"))
+    )
 
 
 def _are_rows(rows: Any) -> bool:
@@ -159,8 +161,8 @@ def _steps(record: dict[str, Any]) -> int:
 
 def _json(file: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(file, most=MOST_RECORD)
+    except UserError:
         return None
     return content if isinstance(content, dict) else None
 
@@ -168,17 +170,15 @@ def _json(file: Path) -> dict[str, Any] | None:
 def _rows(file: Path) -> list[dict[str, Any]]:
     """Rows of a ``curves.csv`` with the columns that are looked at, as numbers."""
     try:
-        text = io.StringIO(read_csv(file, "").decode(), newline="")
-        rows = [
-            {key: value if key == "phase" else _number(value) for key, value in row.items()}
-            for row in csv.DictReader(text)
-        ]
-    except (UserError, OSError, ValueError, TypeError, csv.Error):
+        header, *cells = csv.reader(io.StringIO(read_csv(file, "").decode(), newline=""))
+        found = [zip(header, row, strict=True) for row in cells]
+        rows = [{key: value if key == "phase" else _number(value) for key, value in row} for row in found]
+    except (UserError, ValueError, csv.Error):
         return []
     return rows if _are_rows(rows) else []
 
 
-def _number(text: str | None) -> float | int | None:
+def _number(text: str) -> float | int | None:
     if not text:
         return None
     try:

@@ -7,11 +7,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.utils.errors import bad_input
-from fne.utils.files import read_json, require_schema
+from fne.utils.files import read_record
+from fne.utils.shape import ANY
 
-KEYS = ("seeds", "config", "digest", "code", "fingerprints", "selection", "cost", "record")
-"""What every ``run.json`` holds."""
+CONFIG = {"evaluation": {"relevance?": {ANY: {str, None}}}}
+RUN = {
+    "title": str,
+    "seeds": [int],
+    "config": CONFIG,
+    "digest": str,
+    "code": str,
+    "adopted?": [{"code": str}],
+    "fingerprints": {ANY: str},
+    "selection": {"rule": str, "per_seed": [{"seed": int, "epoch": int}]},
+    "picks?": {"share_of_all_picks?": {float, None}},
+    "cost": {"seconds_total": float, "steps": int, "seconds_per_step": float},
+    "record": {
+        "python?": str,
+        "packages?": {ANY: {str, None}},
+        "commit?": {str, None},
+        "finished?": str,
+        "kernel_switches?": {dict, None},
+    },
+}
+"""What is read of a ``run.json``."""
+SIDES = {"i2t": int, "t2i": int}
+PROTOCOLS = {
+    ANY: {
+        **dict.fromkeys(("id", "name", "dataset", "split", "relevance"), str),
+        "queries": SIDES,
+        "gallery": SIDES,
+        "captions_per_image": [int],
+    }
+}
+"""What is read of a ``protocols.json``."""
+POPULATIONS = ("positives", "hard_negatives", "false_negatives", "all_negatives")
+FIT = dict.fromkeys(("pos_mean", "pos_var", "neg_mean", "neg_var"), {float, None})
+DISTRIBUTIONS = [
+    {"seed": int, "bins": [float], **dict.fromkeys(POPULATIONS, [float]), "fit": (FIT,), "prior": {float, None}}
+]
+"""What is read of a ``distributions.json``."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +132,5 @@ def read_run(path: Path) -> dict[str, Any]:
     Raises:
         UserError: It is not sound, or of another schema than this version reads.
     """
-    run = read_json(path)
     hint = "train this variant again with this version, or read it with the version that made it"
-    require_schema(run, "run", path, hint)
-    if absent := [key for key in KEYS if key not in run]:
-        raise bad_input("entry is missing", file=path, key=absent[0], hint="train this variant again")
-    return run
+    return read_record(path, "run", RUN, hint)

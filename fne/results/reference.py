@@ -17,12 +17,12 @@ import numpy as np
 
 from fne.analysis.retraining import MIN_SEEDS, RULE, Tolerance, tolerance_of
 from fne.results.made_from import fingerprints, versions
-from fne.results.shape import ANY, check
 from fne.study import paths
 from fne.study.api import Study, evaluation_digest, resolve, training_digest
 from fne.study.code import Code
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import SCHEMAS, read_json, require_schema, write_json
+from fne.utils.files import MOST_RECORD, SCHEMAS, read_json, require_schema, write_json
+from fne.utils.shape import ANY, check
 
 if TYPE_CHECKING:
     from fne.results.study import StudyResults
@@ -105,8 +105,8 @@ def read(file: Path) -> dict[str, Any]:
             value of another kind or not finite; seeds are too few or come twice; a variant has other than one score a
             seed; or the tolerance is not what its rule gives.
     """
-    content = read_json(file)
     hint = "record it again with this version: remove it, then fne verify STUDY --record"
+    content = read_json(file, hint, MOST_RECORD)
     require_schema(content, "reference", file, hint)
     check(content, SHAPE, file)
     if content["study"] != file.stem:

@@ -11,6 +11,7 @@ from fne.study import paths
 from fne.study.api import Study, blocks, resolve
 from fne.study.code import Code
 from fne.training import picks
+from fne.utils.arrays import check_npz
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,8 @@ def picks_of(folders: list[Path] | tuple[Path, ...]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    for folder in folders:
+        check_npz(folder / "picks.npz", "delete its folder and train this variant again")
     frames = [pd.DataFrame(picks.read(folder / "picks.npz")) for folder in folders]
     if not frames:
         return pd.DataFrame()

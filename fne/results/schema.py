@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.protocols import METRICS
-from fne.utils.files import read_csv, write_csv
+from fne.utils.errors import bad_input
+from fne.utils.files import read_csv, reading, write_csv
+from fne.utils.text import unguarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -422,21 +424,40 @@ def table_bytes(path: Path) -> bytes:
     Raises:
         UserError: As :func:`fne.utils.files.read_csv`.
     """
-    return read_csv(path, f"run `fne {verb_of(path.stem)} --study {path.parent.name}` again")
+    return read_csv(path, _again(path))
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, hint: str = "") -> pd.DataFrame:
     """Read a CSV file of a study or series: words stay words (also ``none``), empty cells are NaN.
 
+    Args:
+        path: The file.
+        hint: What to do where a column is missing; by default, how to make it again.
+
     Raises:
-        UserError: As :func:`fne.utils.files.read_csv`.
+        UserError: As :func:`fne.utils.files.read_csv`; or it is no CSV file, a column is missing, or one of numbers
+            holds something else.
     """
     import pandas as pd
 
-    content = table_bytes(path)
-    columns = pd.read_csv(io.BytesIO(content), nrows=0).columns
-    known = TABLES[path.stem][1]
-    types = {name: "string" for name in columns if name in known and known[name].kind == "text"}
-    empty = {name: [""] for name in columns}
-    frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty)
-    return frame.astype({name: object for name in types})
+    content, known = table_bytes(path), TABLES[path.stem][1]
+    with reading(path, _again(path)):
+        columns = pd.read_csv(io.BytesIO(content), nrows=0).columns
+        types = {name: "string" for name in columns if name in known and known[name].kind == "text"}
+        empty = {name: [""] for name in columns}
+        frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty, index_col=False)
+    for name, column in known.items():
+        if name not in frame and name not in ELSEWHERE:
+            raise bad_input("column is missing", file=path, key=name, hint=hint or _again(path))
+        kinds = {"int": "iuf", "float": "iuf", "bool": "b"}.get(column.kind, "OTU")
+        if name in frame and frame[name].dtype.kind not in kinds and frame[name].notna().any():
+            raise bad_input("holds something else", file=path, key=name, allowed=column.kind, hint=_again(path))
+    frame = frame.astype(dict.fromkeys(types, object))
+    if b"'" in content:
+        for name in types:
+            frame[name] = frame[name].map(unguarded, na_action="ignore")
+    return frame
+
+
+def _again(path: Path) -> str:
+    return f"run `fne {verb_of(path.stem)} --study {path.parent.name}` again"

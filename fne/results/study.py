@@ -19,14 +19,14 @@ from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
 from fne.results.current import check_comparable
 from fne.results.elsewhere import Known, variance_for
-from fne.results.records import Contrast, Estimate, Variant
+from fne.results.records import DISTRIBUTIONS, POPULATIONS, PROTOCOLS, Contrast, Estimate, Variant
 from fne.results.runs import finished, picks_of
 from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
 from fne.study.api import DEFAULT_STUDY, Study, parse_set, shared_epochs
 from fne.study.kept import open_study, tell_left_out
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json
+from fne.utils.files import read_record
 from fne.utils.provenance import read_test_accesses
 
 if TYPE_CHECKING:
@@ -196,7 +196,8 @@ class StudyResults:
     @cached_property
     def protocols(self) -> dict[str, dict[str, Any]]:
         """``protocols.json``: each protocol's fingerprint: queries, gallery, tie rule, digests of ids."""
-        return read_json(self.folder / "protocols.json")
+        hint = f"run `fne aggregate --study {self.id}` again"
+        return read_record(self.folder / "protocols.json", None, PROTOCOLS, hint)
 
     @cached_property
     def manifest(self) -> Manifest | None:
@@ -214,7 +215,15 @@ class StudyResults:
 
     def distributions(self, variant: str) -> list[dict[str, Any]]:
         """Similarity histograms and fitted densities of a variant, one entry per seed."""
-        return [entry for folder in self[variant].folders for entry in read_json(folder / "distributions.json")]
+        found = []
+        for folder in self[variant].folders:
+            file, hint = folder / "distributions.json", "train this variant again"
+            for entry in read_record(file, None, DISTRIBUTIONS, hint):
+                sizes = [len(entry["bins"]), *(len(entry[name]) + 1 for name in POPULATIONS)]
+                if len({*sizes, len((found or [entry])[0]["bins"])}) > 1:
+                    raise bad_input("other counts than bins", file=file, key=f"seed {entry['seed']}", hint=hint)
+                found.append(entry)
+        return found
 
     def values(
         self,
@@ -332,7 +341,7 @@ class StudyResults:
         Raises:
             UserError: It lacks one that is needed.
         """
-        rows = read_table(self.folder / name)
+        rows = read_table(self.folder / name, hint)
         if absent := [column for column in needed if len(rows) and column not in rows]:
             raise bad_input("column is missing", file=self.folder / name, key=absent[0], hint=hint)
         if self._kept is not None:

@@ -16,7 +16,7 @@ from fne.study import paths
 from fne.study.api import Study
 from fne.study.kept import tell_left_out
 from fne.utils.errors import bad_input
-from fne.utils.files import read_csv, write_csv, write_json
+from fne.utils.files import read_csv, reading, write_csv, write_json
 
 
 def run(study: Study, root: Path) -> None:
@@ -60,14 +60,16 @@ def _concatenate(study: str, collected: Collected, name: str, target: Path) -> N
     rows: list[dict[str, Any]] = []
     for job in collected.jobs:
         hint = f"train it again: fne train --study {study} --variant {job.variant} --block {job.block}"
-        reader = csv.DictReader(io.StringIO(read_csv(job.folder / name, hint).decode(), newline=""))
-        found = list(reader.fieldnames or [])
+        with reading(job.folder / name, hint):
+            found, *cells = csv.reader(io.StringIO(read_csv(job.folder / name, hint).decode(), newline=""), strict=True)
         columns = columns or found
         if found != columns:
-            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found),
+            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found)[:300],
                             allowed=", ".join(columns), hint="train all variants with one version")  # fmt: skip
-        rows += [{"variant": job.variant, **row} for row in reader]
-    write_csv(target, rows, ["variant", *columns])
+        if odd := [place for place, row in enumerate(cells, 2) if len(row) != len(columns)]:
+            raise bad_input("other cells than its header names", file=job.folder / name, key=f"row {odd[0]}", hint=hint)
+        rows += [{"variant": job.variant, **dict(zip(columns, row, strict=True))} for row in cells]
+    write_csv(target, rows, ["variant", *columns], raw=True)
 
 
 def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:

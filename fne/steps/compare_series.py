@@ -7,8 +7,6 @@ worlds), the variance of scores and differences is decomposed.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +21,7 @@ from fne.analysis.proportion import share
 from fne.data.manifest import SPLITS, Manifest
 from fne.protocols import DIRECTIONS, TRUTH
 from fne.results.collect import collect
-from fne.results.schema import table_bytes, write_table
+from fne.results.schema import read_table, write_table
 from fne.results.series import ANOTHER, DIFFERENCE, LEVEL, MEAN, ceiling
 from fne.results.variance import write_variance
 from fne.steps.compare import load_layouts
@@ -217,11 +215,10 @@ def _world(manifest: Manifest | None) -> Iterator[dict[str, Any]]:
 def _picks(study: Study, root: Path, manifest: Manifest | None, epochs: range) -> Iterator[dict[str, Any]]:
     """Share of false negatives among the picks of some epochs, where the truth of the train split is known."""
     sums: dict[str, dict[str, list[int]]] = {}
-    table = io.StringIO(table_bytes(root / paths.results_folder(study) / "audit.csv").decode(), newline="")
-    for row in (row for row in csv.DictReader(table) if int(row["epoch"]) in epochs):
-        counts = sums.setdefault(row["variant"], {}).setdefault(row["seed"], [0, 0, 0])
-        for place, name in enumerate(("false_negatives", "picks", "candidate_false_negatives")):
-            counts[place] += int(row[name] or 0)
+    rows = read_table(root / paths.results_folder(study) / "audit.csv")
+    counted = ["false_negatives", "picks", "candidate_false_negatives"]
+    for (variant, seed), part in rows[rows["epoch"].isin(epochs)].groupby(["variant", "seed"], sort=False):
+        sums.setdefault(variant, {})[seed] = part[counted].sum().astype(int).tolist()
     exact = manifest is not None and manifest.truth_files.get("train", {}).get("kind") == "exact"
     if not exact and not any(counts[0] + counts[2] for seeds in sums.values() for counts in seeds.values()):
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,27 @@ from fne import protocols
 from fne.data import coco_relevance
 from fne.evaluation import metrics
 from fne.results.current import trained_alike, what_changed
+from fne.results.records import CONFIG
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
 from fne.utils import provenance
+from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED, SCHEMAS, atomic_path, require_schema, write_json
+from fne.utils.files import SCHEMAS, atomic_path, write_json
+from fne.utils.shape import ANY
+
+RANKED = {"meta": None, "*/top_*": None, "pairs": ("i", 2), "caption_image": ("i", 1), "*": ("i", 1)}
+"""The arrays of a ``rankings.<split>.npz`` that are read; see :func:`fne.steps.rank.run`."""
+META = {
+    **dict.fromkeys(("study", "variant", "title", "block", "dataset", "regime", "split", "code"), str),
+    "seeds": [int],
+    "failed": {ANY: str},
+    "selected_epoch": {ANY: int},
+    "protocols": {ANY: {}},
+    "config": CONFIG,
+    "record": {"test_accesses": list},
+}
+"""What is read of what it says about itself."""
 
 
 def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
@@ -47,7 +62,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     rule, ks = config["evaluation"]["tie_rule"], config["evaluation"]["ks"]
     seeds = [seed for seed in meta["seeds"] if str(seed) not in meta["failed"]]
     scored = scored_protocols(meta, config["evaluation"]["relevance"] if split == "test" else {}, file)
-    rows, values = evaluate_replicates(seeds, arrays, scored, rule, ks)
+    rows, values = evaluate_replicates(seeds, arrays, scored, rule, ks, file)
     carried = ("study", "variant", "title", "block", "dataset", "regime", "split", "seeds", "failed")
     content = {
         "schema": SCHEMAS["metrics"],
@@ -84,16 +99,40 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
         UserError: The file is missing, damaged, or of another schema.
     """
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files if "/top_" not in name}
-        meta = json.loads(str(arrays.pop("meta")))
-    except FileNotFoundError:
-        raise bad_input("no such file", file=file, hint="run `fne rank` first") from None
-    except DAMAGED as error:
-        raise bad_input(f"not a readable rankings file ({error})", file=file, hint="rank it again") from None
-    require_schema(meta, "rankings", file, "rank it again")
+    hint = "rank it again"
+    meta = read_meta(file, "rankings", META, hint, missing="run `fne rank` first")
+    arrays = read_npz(file, RANKED, hint)
+    if not _belong(meta, arrays):
+        raise bad_input("its arrays do not belong together", file=file, hint=hint)
     return meta, arrays
+
+
+def _belong(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
+    """Does every position point into the split, and has every seed a rank for every pair?"""
+    pairs, owner = arrays["pairs"], arrays["caption_image"]
+    sizes = (int(owner.max(initial=-1)) + 1, len(owner))
+    if not 0 < sizes[0] <= sizes[1] or (np.diff(owner, prepend=0) < 0).any():
+        return False
+    if pairs.shape[1:] != (2,) or not _within(pairs, sizes):
+        return False
+    ranked = {"greater": len(pairs), "ties": len(pairs)}
+    for direction, queries in zip(protocols.DIRECTIONS, sizes, strict=True):
+        for protocol in meta["protocols"]:
+            rows = arrays.get(f"{protocol}/{direction}/pairs", np.array([-1]))
+            lost = arrays.get(f"{protocol}/{direction}/outside", rows[:0])
+            if protocol not in protocols.PROTOCOLS or not _within(rows, len(pairs)) or not _within(lost, queries):
+                return False
+            if protocol == protocols.FOLDED:
+                ranked |= dict.fromkeys(("folded_greater", "folded_ties"), len(rows))
+        for seed in (seed for seed in meta["seeds"] if str(seed) not in meta["failed"]):
+            found = {name: arrays.get(f"{seed}/{direction}/{name}") for name in ranked}
+            if any(one is None or len(one) != ranked[name] or one.min(initial=0) < 0 for name, one in found.items()):
+                return False
+    return True
+
+
+def _within(places: np.ndarray, size: int | tuple[int, int]) -> bool:
+    return bool((places >= 0).all() and (places < np.array(size)).all())
 
 
 def evaluate_replicates(
@@ -102,6 +141,7 @@ def evaluate_replicates(
     scored: Sequence[str],
     tie_rule: str,
     ks: Sequence[int],
+    file: Path | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Every metric of every replicate, and their sums per image.
 
@@ -111,6 +151,7 @@ def evaluate_replicates(
         scored: Protocols.
         tie_rule: ``expected`` or ``pessimistic``.
         ks: Cut-offs of recall; 1, 5 and 10 make ``rsum``.
+        file: What the arrays were read from.
 
     Returns:
         Rows (seed, protocol, direction, metric, value), and the arrays of the queries file.
@@ -126,7 +167,10 @@ def evaluate_replicates(
     for seed in seeds:
         rsum = dict.fromkeys((name for name in protocols.WITH_RSUM if name in scored), 0.0)
         for part in parts:
-            groups = metrics.tie_groups(part.query, *part.counts(arrays, seed), len(part.image), tie_rule)
+            try:
+                groups = metrics.tie_groups(part.query, *part.counts(arrays, seed), len(part.image), tie_rule)
+            except ValueError as error:
+                raise bad_input(str(error), file=file, key=f"{seed}/{part.direction}", hint="rank it again") from None
             per_query = _per_query(groups, part.protocol, ks)
             if part.protocol in rsum:
                 rank = metrics.best_rank(groups)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 import fne
+from fne.analysis import layout
 from fne.report.tables.configs import tuning
 from fne.results.bundle import FORMATS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
-from fne.results.schema import TABLES, table_bytes
+from fne.results.schema import TABLES, table_bytes, verb_of
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
@@ -21,7 +22,7 @@ from fne.study.fields import flatten, unflatten
 from fne.study.schema import PATH_KEYS
 from fne.study.validate import is_path
 from fne.utils.errors import bad_input
-from fne.utils.files import SCHEMAS
+from fne.utils.files import SCHEMAS, reading
 
 MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
 """Rows beyond which a table of single images or queries is left out, and said to be."""
@@ -127,20 +128,22 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table(file: Path, name: str) -> Table:
     """A CSV file of the results."""
-    return read_csv(table_bytes(file), TABLES[name][1])
+    content = table_bytes(file)
+    with reading(file, f"run `fne {verb_of(name)} --study {file.parent.name}` again"):
+        return read_csv(content, TABLES[name][1])
 
 
 def _images(study: StudyResults) -> dict[str, list[Any]]:
     """Influence values of the primary metric; see ``fne.analysis.layout``."""
     parts: dict[str, list[Any]] = {key: [] for key in TABLES["images"][1]}
     for variant in study.variants:
-        layout = study.layout(variant.id)
-        if layout is None or study.key() not in layout.keys:
+        found = study.layout(variant.id)
+        if found is None or study.key() not in found.keys:
             continue
-        values = layout.influence[:, :, layout.keys.index(study.key())]
+        values = found.influence[:, :, found.keys.index(study.key())]
         n, images = values.shape
         parts["variant"] += [variant.id] * values.size
-        parts["seed"] += np.repeat(layout.seeds, images).tolist()
+        parts["seed"] += np.repeat(found.seeds, images).tolist()
         parts["image"] += np.tile(np.arange(images), n).tolist()
         parts["influence"] += values.ravel().tolist()
     return parts
@@ -154,17 +157,17 @@ def _ranks(study: StudyResults) -> dict[str, list[Any]]:
             file = folder / paths.queries(study.definition, variant.id, folder.name, "test").name
             if not file.is_file():
                 continue
-            with np.load(file, allow_pickle=False) as stored:
-                seeds = stored["seeds"].tolist()
-                kept = [place for place, seed in enumerate(seeds) if seed in done]
-                for key in (key for key in stored.files if key.endswith("/rank")):
-                    protocol, direction, _ = key.split("/")
-                    ranks = stored[key][kept]
-                    queries = ranks.shape[1]
-                    parts["variant"] += [variant.id] * ranks.size
-                    parts["seed"] += [seeds[place] for place in kept for _ in range(queries)]
-                    parts["protocol"] += [protocol] * ranks.size
-                    parts["direction"] += [direction] * ranks.size
-                    parts["query"] += np.tile(np.arange(queries), len(kept)).tolist()
-                    parts["rank"] += ranks.ravel().astype(float).tolist()
+            stored = layout.read(file)
+            seeds = stored["seeds"].tolist()
+            kept = [place for place, seed in enumerate(seeds) if seed in done]
+            for key in (key for key in stored if key.endswith("/rank")):
+                protocol, direction, _ = key.split("/")
+                ranks = stored[key][kept]
+                queries = ranks.shape[1]
+                parts["variant"] += [variant.id] * ranks.size
+                parts["seed"] += [seeds[place] for place in kept for _ in range(queries)]
+                parts["protocol"] += [protocol] * ranks.size
+                parts["direction"] += [direction] * ranks.size
+                parts["query"] += np.tile(np.arange(queries), len(kept)).tolist()
+                parts["rank"] += ranks.ravel().astype(float).tolist()
     return parts

@@ -15,11 +15,12 @@ from fne.data.coco_relevance import Relevance, files, read
 from fne.data.manifest import Manifest, SplitView
 from fne.data.ranked_captions import first_captions
 from fne.data.truth import Truth, sorted_pairs
+from fne.results.records import read_run
 from fne.study import paths
 from fne.study.api import Study, resolve
 from fne.utils import provenance
 from fne.utils.errors import bad_input
-from fne.utils.files import SCHEMAS, atomic_path, read_json
+from fne.utils.files import SCHEMAS, atomic_path
 from fne.utils.progress import Progress
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
     relevance = [read(folder, protocol, view) for protocol, folder in given.items()]
     arrays, descriptions = relevant_items(manifest, view, truth, relevance)
     trained_file = root / paths.run_folder(study, variant, block) / "run.json"
-    trained = read_json(trained_file)
+    trained = read_run(trained_file)
     accesses = []
     if split == "test":
         log = root / paths.test_accesses(study)

@@ -10,7 +10,7 @@ import fne
 from fne.report.figures.registry import FIGURES, WORDS
 from fne.report.page import build as page
 from fne.report.page.content import content
-from fne.report.page.svg import inline_svg
+from fne.report.page.svg import TOLD, inline_svg, read_svg
 from fne.results import reference
 from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults, load
@@ -19,7 +19,7 @@ from fne.study import paths
 from fne.study.api import Study
 from fne.study.published import FILE
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_file, write_json, write_text
+from fne.utils.files import read_record, sha256_file, write_json, write_text
 
 
 def run(study: str | Study, root: str | Path = ".") -> list[Path]:
@@ -87,16 +87,19 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
                 yield folder / name
 
 
+DRAW = "run `fne figures` again"
+
+
 def _figures(folder: Path) -> list[dict[str, Any]]:
     """The drawn figures with their words, in the order of the report."""
     if not (folder / WORDS).is_file():
         raise bad_input("the figures were not drawn yet", file=folder / WORDS, hint="run `fne figures` first")
-    words = {entry["id"]: entry for entry in read_json(folder / WORDS)}
+    words = {entry["id"]: entry for entry in read_record(folder / WORDS, None, TOLD, DRAW)}
     found = []
     for name in FIGURES:
         file = folder / f"{name}.svg"
         if name not in words or not file.is_file():
-            raise bad_input("this figure was not drawn", file=file, hint="run `fne figures` again")
-        svg = inline_svg(file.read_text(encoding="utf-8"), name, words[name]["alt"])
+            raise bad_input("this figure was not drawn", file=file, hint=DRAW)
+        svg = inline_svg(read_svg(file, DRAW), name, words[name]["alt"])
         found.append({"empty": False, **words[name], "svg": svg})
     return found

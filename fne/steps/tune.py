@@ -7,6 +7,7 @@ import multiprocessing
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from fne.training.data import Split
 from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_text, write_json, write_text
+from fne.utils.files import read_record, sha256_text, write_json, write_text
 from fne.utils.progress import Progress
 from fne.utils.seeding import numpy_stream
+from fne.utils.shape import check
 
 HEADER = """# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
 # `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.
@@ -36,6 +38,8 @@ Key = tuple[str, int]
 """A trial: variant, and its number."""
 MADE_FROM = ("data", "features", "code")
 """What a trial is known by, beside its config."""
+TUNED = {"declared?": ({"seeds": list},), "trials?": ([{"variant": str, "digest": str, "val_rsum": float}],)}
+"""What is read of the file of an earlier search."""
 METRIC = "mean over the tuning seeds of the selected validation rsum"
 
 
@@ -77,6 +81,7 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     marks = {key: {"digest": training_digest(config), **made_from, "code": sources.training(config)}
              for key, config in jobs.items()}  # fmt: skip
     before = read_mapping(file) if file.is_file() else {}
+    check(before, TUNED, file, more=True, hint="remove it, or mend it by hand: `fne tune` wrote it")
     known, foreign = recorded(before, tune, marks)
     for note in foreign:
         print(f"note: {file}: {note}; they are made again", file=sys.stderr)
@@ -217,7 +222,9 @@ def _scores(
         if (score := known.get(key)) is not None:
             scores[key] = score
         elif path.exists():
-            scores[key] = _percent(read_json(path)["score"])
+            scores[key] = _percent(
+                read_record(path, None, {"score": float}, "remove it: the trial is run again")["score"]
+            )
         else:
             waiting[key] = (config, path)
     progress = Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores))
@@ -232,6 +239,10 @@ def _scores(
             scores[key] = _percent(score)
             write_json(path, {"variant": key[0], "score": score})
             progress.add(1, f"{key[0]} {scores[key]:.1f}")
+    except BrokenProcessPool:
+        problem = "a process that ran a trial was killed, most often because memory ran out"
+        hint = "use fewer --threads; trials that have ended are kept: run the same command again"
+        raise bad_input(problem, file=f"tune {study.name}", hint=hint) from None
     finally:
         # after Ctrl-C or a failed trial the trials that have not begun must not run
         pool.shutdown(wait=False, cancel_futures=True)

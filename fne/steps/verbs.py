@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from fne.utils.text import harmless
+
 if TYPE_CHECKING:
     from fne.study.api import Series, Study
 
@@ -62,7 +64,7 @@ def set_torch_threads(threads: int) -> None:
 def fetch(arguments: argparse.Namespace) -> None:
     from fne.steps.fetch import run
 
-    print(run(arguments.dataset, arguments.root / arguments.into, arguments.only))
+    print(harmless(str(run(arguments.dataset, arguments.root / arguments.into, arguments.only))))
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -150,7 +152,7 @@ def adopt(arguments: argparse.Namespace) -> None:
     from fne.steps.adopt import run
 
     study = load_study(arguments, complete=False)
-    print(run(study, arguments.variants, arguments.evidence, arguments.reason, arguments.root))
+    print(harmless(str(run(study, arguments.variants, arguments.evidence, arguments.reason, arguments.root))))
 
 
 def aggregate(arguments: argparse.Namespace) -> None:
@@ -189,20 +191,20 @@ def side_by_side(arguments: argparse.Namespace) -> None:
     from fne.steps.side_by_side import run
 
     out = arguments.out and arguments.root / arguments.out
-    print(run(*given, arguments.root, out, arguments.orderings))
+    print(harmless(str(run(*given, arguments.root, out, arguments.orderings))))
 
 
 def export(arguments: argparse.Namespace) -> None:
     from fne.steps.export import run
 
     out = arguments.out and arguments.root / arguments.out
-    print(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
+    print(harmless(str(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))))
 
 
 def verify(arguments: argparse.Namespace) -> None:
     from fne.steps.verify import run
 
-    print(run(load_study(arguments, complete=False), arguments.root, arguments.record))
+    print(harmless(str(run(load_study(arguments, complete=False), arguments.root, arguments.record))))
 
 
 def calibrate(arguments: argparse.Namespace) -> None:
@@ -297,14 +299,12 @@ def watch(arguments: argparse.Namespace) -> None:
 
 def clean(arguments: argparse.Namespace) -> None:
     from fne.steps.clean import run
-    from fne.utils.text import harmless
 
     print(harmless(run(arguments.root, arguments.yes)))
 
 
 def describe(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
-    from fne.utils.text import harmless
 
     print(harmless(config.describe(arguments.id, arguments.root)), end="")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from fne.study.loading import members_of, require_study
 from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL
 from fne.study.validate import counted
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import SCHEMAS, read_json, require_schema, write_json
+from fne.utils.files import MOST_RECORD, SCHEMAS, read_json, read_record, write_json
 
 REPLACE = "--replace (snakemake: --config replace=true)"
 
@@ -72,8 +71,8 @@ def keep(study: Study, root: Path) -> None:
         return
     content = {"schema": SCHEMAS["study"], "study": study.name, "overrides": dict(sorted(study.overrides.items()))}
     try:
-        same = json.loads(file.read_text(encoding="utf-8")) == content
-    except (OSError, ValueError):  # none yet, or a damaged one that is to be replaced
+        same = read_json(file) == content
+    except UserError:  # none yet, or a damaged one that is to be replaced
         same = False
     if not same:
         write_json(file, content)
@@ -114,14 +113,14 @@ def _read(name: str, root: Path) -> dict[str, Any] | None:
     file = Path(root) / paths.overrides(name)
     if not file.is_file():
         return None
-    content, hint = read_json(file), f"read it with the version that made it, or {REPLACE}"
-    require_schema(content, "study", file, hint)
-    if content.get("study") != name:
-        value, hint = content.get("study"), "results lie in the folder of their study"
-        raise bad_input("is of another study", file=file, key="study", value=value, allowed=[name], hint=hint)
-    if not isinstance(overrides := content.get("overrides"), dict):
-        raise bad_input("must be a mapping of keys to values", file=file, key="overrides", value=overrides)
-    return overrides
+    hint = f"read it with the version that made it, or {REPLACE}"
+    content = read_record(file, "study", {"study": str, "overrides": {}}, hint)
+    if content["study"] != name:
+        hint = "results lie in the folder of their study"
+        raise bad_input(
+            "is of another study", file=file, key="study", value=content["study"], allowed=[name], hint=hint
+        )
+    return content["overrides"]
 
 
 def _agreed(kept: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], root: Path) -> dict[str, Any]:
@@ -184,11 +183,11 @@ def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path
 def _is_current(study: Study, variant: str, block: str, root: Path) -> bool:
     """Is there a run, trained as the study says?"""
     try:
-        run = json.loads((Path(root) / paths.run_folder(study, variant, block) / "run.json").read_text("utf-8"))
-        config = run["config"]
-        return isinstance(config, dict) and training_digest(config) == training_digest(resolve(study, variant))
-    except (OSError, ValueError, TypeError, KeyError):  # none, or a damaged one, which whoever reads it names
+        run = read_json(Path(root) / paths.run_folder(study, variant, block) / "run.json", most=MOST_RECORD)
+    except UserError:  # none, or a damaged one, which whoever reads it names
         return False
+    config = run.get("config") if isinstance(run, dict) else None
+    return isinstance(config, dict) and training_digest(config) == training_digest(resolve(study, variant))
 
 
 def _made_from(study: Study) -> dict[str, str]:

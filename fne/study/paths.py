@@ -66,13 +66,17 @@ def check_given(study: Study) -> None:
     """Check that the files and folders a user gave by path are there; what is in them is checked on reading.
 
     Raises:
-        UserError: Lists everything that is not there.
+        UserError: Lists everything that is not there, or that Snakemake could not be given.
     """
     problems = Problems()
     flat = flatten(resolve(study, study.variants[0]))
     for key in (*PATH_KEYS, *(f"encoders.{modality}.checkpoint" for modality in MODALITIES)):
         value = flat.get(key)
         if value is None or (key.startswith("encoders.") and not is_path(value)):
+            continue
+        if {"{", "}"} & {*str(value)}:
+            problem = "has braces, which the workflow takes for a pattern"
+            problems.report(problem, key=key, value=value, hint="link to it under another name")
             continue
         place = Path(value).expanduser()
         folder = key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY) or key.startswith("encoders.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from fne.utils.errors import UserError
 from fne.utils.files import SCHEMAS, read_json, require_schema, sha256_file, write_text
+from fne.utils.shape import check
 
 FOLDER = Path(".fne")
 """Where a project keeps what was worked out."""
@@ -36,8 +37,10 @@ class Remembered:
         self._values: dict[str, list[Any]] = {}
         self._changed = False
         if file.is_file():
-            stored = read_json(file)
-            require_schema(stored, "remembered", file, "remove it: it is made again")
+            hint = "remove it: it is made again"
+            stored = read_json(file, hint)  # of a line for each picture of a corpus, each dry run reads it
+            require_schema(stored, "remembered", file, hint)
+            check(stored, {"made_by": str, "values": dict}, file, more=True, hint=hint)
             if stored["made_by"] == made_by:
                 self._values = stored["values"]
 
@@ -45,7 +48,7 @@ class Remembered:
         """The value of a file as it is now, by default its SHA-256."""
         key, now = str(path.absolute()), stamp(path)
         known = self._values.get(key)
-        if known is not None and known[0] == now:
+        if isinstance(known, list) and len(known) == 2 and known[0] == now:
             return known[1]
         value = make(path)
         if stamp(path) == now and time.time() - max(now[1], now[2]) / 1e9 > YOUNG:

@@ -9,10 +9,13 @@ import io
 import json
 import math
 import os
+import re
+import reprlib
 import shutil
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +23,17 @@ from typing import Any
 
 from fne.utils import leftovers
 from fne.utils.errors import UserError, bad_input
+from fne.utils.os_errors import in_words
+from fne.utils.shape import check
+from fne.utils.text import guarded
 
-DAMAGED = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged ``.npz`` raises, by where the damage is."""
+DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, csv.Error, zipfile.BadZipFile, zlib.error)
+"""What decoders raise at content that they cannot read; no error of a program that is wrong itself is among them."""
+MOST_RECORD, MOST_LEVELS = 1 << 24, 32
+"""Bytes and levels of a JSON file that this package wrote: a few bytes of JSON may take a hundred of memory."""
+HALF_A_LETTER = re.compile(r"\\u[dD][89a-fA-F]")
+ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>u[dD][89a-fA-F]..)|.)")
+"""Of JSON: a pair of halves, a half, or any other."""
 SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 1, "metrics": 1, "rankings": 2,
            "reference": 2, "remembered": 1, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
 """Versions of the files that this package writes, by what they hold."""
@@ -111,26 +122,164 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 1) -> None:
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+@contextmanager
+def reading(file: str | Path, hint: str | None = None, key: str | None = None) -> Iterator[None]:
+    """Turn what decoders raise into one clear error; within it stands the decoding alone.
+
+    Args:
+        file: What is read.
+        hint: How to make it again.
+        key: The place within it.
+
+    Raises:
+        UserError: It is missing, may not be read, is a folder, damaged or cut short.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise bad_input(f"not UTF-8 text (byte {error.start})", file=file, key=key, hint=hint) from None
+    except FileNotFoundError:
+        raise bad_input("no such file", file=file, key=key, hint=hint) from None
+    except OSError as error:
+        problem = in_words(error) if error.errno is not None else f"damaged or cut short ({_briefly(error)})"
+        raise bad_input(problem, file=file, key=key, hint=hint) from None
+    except DAMAGED as error:
+        raise bad_input(f"damaged or cut short ({_briefly(error)})", file=file, key=key, hint=hint) from None
+
+
+def _briefly(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def read_bytes(path: str | Path, hint: str | None = None, most: int | None = None) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UserError: As :func:`reading`; or it is larger than ``most`` bytes, and was not read.
+    """
+    with reading(path, hint), open(path, "rb") as handle:
+        if most is None:
+            return handle.read()
+        content = handle.read(most + 1) if os.fstat(handle.fileno()).st_size <= most else None
+    if content is None or len(content) > most:
+        raise bad_input("larger than any such file", file=path, allowed=f"at most {most:,} bytes", hint=hint)
+    return content
+
+
+def read_json(path: str | Path, hint: str | None = None, most: int | None = None) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: The file is missing, not UTF-8, or not JSON; the message names the line.
+        UserError: As :func:`read_bytes` and :func:`parse_json`.
     """
+    return parse_json(read_bytes(path, hint, most), path, hint=hint)
+
+
+def parse_json(
+    content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None, line: int = 1
+) -> Any:
+    """Read JSON as its standard has it, in which no object has a key twice; a byte order mark is passed over.
+
+    Args:
+        content: All of a file, one of its lines, or what a place within it holds.
+        file: It was read from here.
+        key: The place within it.
+        hint: How to make it again.
+        line: In which the content begins.
+
+    Raises:
+        UserError: It is not UTF-8, or not JSON, which has neither NaN nor infinity; it is nested too deeply; a key
+            comes twice; or a number or a letter is none that can be held. The message names the line.
+    """
+    with reading(file, hint, key):
+        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+    at = line
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise bad_input("no such file", file=path) from None
-    except UnicodeDecodeError as error:
-        raise bad_input(f"not UTF-8 text (byte {error.start})", file=path) from None
+        value = json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+        if HALF_A_LETTER.search(text):
+            _require_whole_letters(text)
+        return value
+    except RecursionError:
+        problem = "nested too deeply"
     except json.JSONDecodeError as error:
-        raise bad_input(f"not valid JSON: {error.msg}", file=path, key=f"line {error.lineno}") from None
+        problem, at = error.msg, line + error.lineno - 1
+    except ValueError as error:  # of the functions below; or an integer of thousands of digits
+        problem = _briefly(error)
+    where = ": ".join(filter(None, (key, f"line {at}" if key is None or at > 1 else None)))
+    raise bad_input(f"not valid JSON: {problem}", file=file, key=where, hint=hint) from None
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
-    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits."""
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = Counter(name for name, _ in pairs)
+        name, inside = names.most_common(1)[0][0][:80], reprlib.repr(found)
+        raise ValueError(f"the key {name!r} occurs twice in one object, and which counts is not known: {inside}")
+    return found
+
+
+def _require_whole_letters(text: str) -> None:
+    """Half of a pair of escapes stands for no letter: no file could hold what was read."""
+    for escape in ESCAPE.finditer(text):
+        if escape["half"]:
+            raise ValueError(f"half a letter ({escape[0]}) at character {escape.start()}")
+
+
+def _finite(text: str) -> float:
+    """A number of JSON."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:80]} is no finite number")
+    return value
+
+
+def read_record(path: str | Path, kind: str | None, shape: Any, hint: str) -> Any:
+    """Read a JSON file that this package wrote, and check all of it that is used.
+
+    Args:
+        path: The file.
+        kind: A key of :data:`SCHEMAS`; None where it has no version.
+        shape: As of :func:`fne.utils.shape.check`; the file may hold more.
+        hint: How to make it again.
+
+    Raises:
+        UserError: As :func:`read_json` and :func:`check_record`.
+    """
+    return check_record(read_json(path, hint, MOST_RECORD), kind, shape, path, hint)
+
+
+def check_record(content: Any, kind: str | None, shape: Any, file: str | Path, hint: str) -> Any:
+    """Check the content of a JSON file as :func:`read_record` does.
+
+    Raises:
+        UserError: It is of another schema, holds too many levels, or a value is of another kind.
+    """
+    if kind is not None:
+        require_schema(content, kind, Path(file), hint)
+    if not _shallow(content, MOST_LEVELS):
+        raise bad_input(f"holds more than {MOST_LEVELS} levels", file=file, hint=hint)
+    check(content, shape, file, more=True, hint=hint)
+    return content
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    """Does JSON hold no more levels than so many?"""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(one, levels - 1) for one in inside)
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> str:
+    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits; no text is a formula.
+
+    Args:
+        rows: The rows.
+        columns: Their names.
+        raw: The cells come from a CSV file and stay as they stand there.
+    """
 
     def cell(value: Any) -> Any:
+        if isinstance(value, str) and not raw:
+            return guarded(value)
         return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
     text = io.StringIO(newline="")
@@ -141,9 +290,9 @@ def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
     return text.getvalue()
 
 
-def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
+def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> None:
     """Write a CSV atomically, as :func:`as_csv` says, and note in its folder's ``digests.json`` what it is."""
-    path, content = Path(path), as_csv(rows, columns).encode()
+    path, content = Path(path), as_csv(rows, columns, raw=raw).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent):
         with atomic_path(path) as temporary:
@@ -168,9 +317,7 @@ def read_csv(path: str | Path, hint: str) -> bytes:
         UserError: It is missing, cut, edited or without an entry in ``digests.json``; or that is damaged.
     """
     path = Path(path)
-    if not path.is_file():
-        raise bad_input("no such file", file=path, hint=hint)
-    content, entry = path.read_bytes(), _digests(path.parent, hint).get(path.name)
+    content, entry = read_bytes(path, hint), _digests(path.parent, hint).get(path.name)
     if entry is None:
         raise bad_input(f"has no entry in {DIGESTS}, so that nothing says whether it is whole", file=path, hint=hint)
     if (found := _digest(content)) != entry:
@@ -188,20 +335,10 @@ def _digest(content: bytes) -> dict[str, Any]:
 def _digests(folder: Path, hint: str) -> dict[str, dict[str, Any]]:
     """The entries of a folder's ``digests.json``; none where there is no such file."""
     file = folder / DIGESTS
-    if not file.is_file():
+    if not file.exists():
         return {}
-    try:
-        content = read_json(file)
-    except UserError as error:
-        raise UserError(f"{error}; {hint}") from None
-    require_schema(content, "digests", file, hint)
-    entries = content.get("files")
-    if not isinstance(entries, dict) or not all(
-        isinstance(entry, dict) and type(entry.get("rows")) is int and isinstance(entry.get("sha256"), str)
-        for entry in entries.values()
-    ):
-        raise bad_input("entry is missing or of another kind", file=file, key="files", hint=hint)
-    return entries
+    shape = {"files": {"*": {"rows": int, "sha256": str}}}
+    return read_record(file, "digests", shape, hint)["files"]
 
 
 @contextmanager

@@ -33,7 +33,12 @@ def explain(error: BaseException) -> str | None:
 def _explain_os_error(error: OSError) -> str:
     where = error.filename if error.filename is not None else "a file"
     where = where.decode(errors="replace") if isinstance(where, bytes) else where
-    advice = {
+    return f"{where}: {in_words(error)}"
+
+
+def in_words(error: OSError) -> str:
+    """What the system says, and what to do about it, without the name of the file."""
+    return {
         errno.ENOSPC: "the disk is full; free some space and run the same command again",
         errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
         errno.EACCES: "no permission; change the owner or mode of the file or folder, or give another --root",
@@ -43,4 +48,3 @@ def _explain_os_error(error: OSError) -> str:
         errno.ENOTDIR: "a part of the path is a file, not a folder",
         errno.EISDIR: "is a folder, not a file",
     }.get(error.errno or 0, error.strerror or str(error))
-    return f"{where}: {advice}"

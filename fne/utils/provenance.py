@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fne.utils.errors import bad_input
-from fne.utils.files import sha256_file
+from fne.utils.files import parse_json, read_bytes, sha256_file
+from fne.utils.shape import check
 
 PACKAGES = (
     "fne",
@@ -227,12 +227,8 @@ def read_test_accesses(log: Path) -> list[dict[str, str]]:
     if not log.exists():
         return []
     entries = []
-    for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            entry = None
-        if not isinstance(entry, dict) or "time" not in entry:
-            raise bad_input("not an entry of the log of test accesses", file=log, key=f"line {number}", value=line[:80])
+    for number, line in enumerate(read_bytes(log).splitlines(), start=1):
+        entry = parse_json(line, log, hint="not an entry of the log of test accesses", line=number)
+        check(entry, {"time": str, "variant?": str}, log, f"line {number}", more=True)
         entries.append(entry)
     return entries

@@ -1,9 +1,19 @@
-"""Words that others wrote, made fit for one line or for a terminal; numbers as a person reads them."""
+"""Words that others wrote, made fit for what they go into; numbers as a person reads them.
+
+Each output has one function here: a line of anything (:func:`clean`), a terminal (:func:`harmless`), HTML and SVG
+(:func:`markup`), Markdown (:func:`markdown`, :func:`markdown_code`), a cell of CSV (:func:`guarded`); LaTeX has its own
+in :mod:`fne.report.tables.render`.
+"""
 
 from __future__ import annotations
 
+import html
+import re
 import unicodedata
 
+_MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
+_FORMULA = re.compile(r"'*[=+\-@\t]")
+_GUARDED = re.compile(r"'+[=+\-@\t]")
 _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -17,12 +27,33 @@ def harmless(text: str) -> str:
     return "".join(" " if _is_control(letter) and letter != "\n" else letter for letter in text)
 
 
+def markup(text: str) -> str:
+    """Text for HTML or SVG, between tags or in an attribute; blanks stay what they are."""
+    return html.escape("".join(" " if _is_control(letter) else letter for letter in text), quote=True)
+
+
 def markdown(text: str) -> str:
     """The user's own words on one line of Markdown, no sign of it with a meaning."""
-    text = clean(text)
-    for sign in "\\|*_`[]<>#":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+    return _MARKDOWN.sub(r"\\\1", clean(text))
+
+
+def markdown_code(text: str) -> str:
+    """A name as it is written, on one line of Markdown or in a cell of a table."""
+    return f"`{clean(text).replace('`', '').replace('|', '')}`"
+
+
+def guarded(text: str) -> str:
+    """Text for a cell of CSV: one that a spreadsheet would take for a formula begins with an apostrophe.
+
+    An end of line is that of the file: Python's writer would leave another one unquoted, and a reader see a row there.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text of which :func:`guarded` made a cell."""
+    return cell[1:] if _GUARDED.match(cell) else cell
 
 
 def size(count: float) -> str:

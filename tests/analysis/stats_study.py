@@ -104,7 +104,9 @@ def write_job(root: Path, made: Study, variant: str, block: str, failed: tuple[i
         "fingerprint": fingerprints(given), "rows": rows, "record": {},
     })  # fmt: skip
     write_json(folder / "run.json", {
-        "schema": 1, "code": SOURCES.training(config), "digest": digest(config), "fingerprints": {}, "selection": {},
+        "schema": 1, "code": SOURCES.training(config), "digest": digest(config), "fingerprints": {},
+        "title": made.library[variant].title,
+        "selection": {"rule": "best_val_rsum", "per_seed": []},
         "seeds": seeds, "config": config, "record": {"peak_memory_mb": 500.0, "device": "cpu", "threads": 1},
         "cost": {"seconds_total": 3.5, "steps": 21, "seconds_per_step": 0.1, "seeds": len(seeds)},
     })  # fmt: skip

@@ -17,6 +17,7 @@ from fne.analysis.components import Cell, decompose, pool
 from fne.analysis.intervals import hierarchical_intervals
 from fne.analysis.layout import load
 from fne.results import series as results_series
+from fne.results.schema import header
 from fne.results.variance import ALL, read_file
 from fne.steps import aggregate, compare_series
 from fne.study.api import Series, shared_epochs
@@ -27,7 +28,6 @@ from tests.analysis import stats_study
 
 VALUES = (0.0, 0.01, 0.03)
 RESAMPLES = 400
-AUDIT = ["seed", "epoch", "direction", "picks", "false_negatives", "candidate_false_negatives"]
 
 
 def made_up(oracle: str = "remove") -> Series:
@@ -58,7 +58,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
                 for place, name in enumerate(member.variants) for seed in member.seeds for d in ("i2t", "t2i")
                 for epoch in range(16)
             ]  # fmt: skip
-            write_csv(root / "results" / member.name / "audit.csv", rows, ["variant", *AUDIT])
+            write_csv(root / "results" / member.name / "audit.csv", rows, header("audit"))
     compare_series.run(made, root, resamples=RESAMPLES)
     return made, root
 
@@ -210,7 +210,7 @@ def write_cells(root: Path, made: Series) -> None:
                 stats_study.write_job(root, member, "infonce", "4", failed=(4,))
                 shutil.rmtree(root / "results" / member.name / "fne")
             aggregate.run(member, root)
-            write_csv(root / "results" / member.name / "audit.csv", [], ["variant", *AUDIT])
+            write_csv(root / "results" / member.name / "audit.csv", [], header("audit"))
 
 
 @pytest.fixture(scope="module")

@@ -325,7 +325,7 @@ def test_damaged_rankings_are_refused_and_leave_nothing(ranked, tmp_path: Path) 
     study, file = ranked
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="not a readable rankings file"):
+    with pytest.raises(UserError, match="damaged or cut short"):
         evaluate.run(study, "fne", "0-1", "test", tmp_path)
     file.unlink()
     with pytest.raises(UserError, match="no such file"):

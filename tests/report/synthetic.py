@@ -19,7 +19,7 @@ from PIL import Image
 from fne.analysis.permutation import image_floor
 from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
-from fne.results.schema import write_table
+from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
 from fne.study.code import Code
@@ -231,7 +231,7 @@ def write_study(
                     logs,
                 )
     for table, rows in logs.items():
-        write_csv(root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else ["variant", "seed"])
+        write_csv(root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else header(table))
     _write_tables(root / "results" / name, study, fakes, values, missing)
     if resources:
         _write_resources(root, study, caption, odd)

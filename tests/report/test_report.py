@@ -202,7 +202,7 @@ def test_a_damaged_log_of_test_readings_is_one_clear_error(lonely: Made, tmp_pat
     shutil.copytree(lonely.reports / "figures", tmp_path / "reports" / lonely.study.name / "figures")
     log = tmp_path / "results" / lonely.study.name / "test_accesses.jsonl"
     log.write_text(log.read_text("utf-8") + '{"time": "2026-', "utf-8")
-    with pytest.raises(UserError, match=r"test_accesses\.jsonl: line \d+: not an entry of the log"):
+    with pytest.raises(UserError, match=r"test_accesses\.jsonl: line \d+: not valid JSON.*not an entry of the log"):
         report.run(lonely.study, tmp_path)
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from fne.report.figures.variant_styles import looks_of
 from fne.report.notebook import load
-from fne.results.study import find_root, read_table
+from fne.results.schema import read_table, write_table
+from fne.results.study import find_root
 from fne.utils.errors import UserError
-from fne.utils.files import write_csv
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import write_study
 from tests.tables import edit
@@ -115,9 +115,9 @@ def test_runs_of_another_config_are_left_out(tmp_path: Path) -> None:
 
 
 def test_words_that_look_like_nothing_stay_words(tmp_path: Path) -> None:
-    write_csv(tmp_path / "runs.csv", [{"variant": "none", "value": 1}, {"variant": "NA"}], ["variant", "value"])
+    write_table(tmp_path, "runs", [{"variant": "none", "value": 1}, {"variant": "NA"}, {"variant": "=1+1"}])
     frame = read_table(tmp_path / "runs.csv")
-    assert list(frame["variant"]) == ["none", "NA"] and np.isnan(frame["value"][1])
+    assert list(frame["variant"]) == ["none", "NA", "=1+1"] and np.isnan(frame["value"][1])
 
 
 def test_nothing_here_imports_torch_and_imports_are_light() -> None:

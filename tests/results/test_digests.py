@@ -41,7 +41,7 @@ def entries(change: Callable[[dict[str, Any], str], object]) -> Callable[[Path],
 
 
 CUT = "cut short or edited"
-KIND = f"{DIGESTS}: files: entry is missing or of another kind"
+KIND = f"{DIGESTS}: files"
 FAULTS = {
     "cut at a line end": (lines(lambda rows: rows[:-3]), CUT),
     "cut within a line": (lines(lambda rows: [*rows[:-1], rows[-1][:-4]]), CUT),

@@ -472,7 +472,7 @@ DAMAGE = {
     "another variant's": (lambda data: moved(data, "variant", 5, "infonce"), "not one value"),
     "no seed": (lambda data: {**data, "seed": [None] * len(data["seed"])}, "not one value"),
     "half a seed": (lambda data: moved(data, "seed", 5, 0.5), "images.seed: has values of another kind; allowed: int"),
-    "words": (lambda data: moved(data, "influence", 5, "x"), "images.csv is not a readable table"),
+    "words": (lambda data: moved(data, "influence", 5, "x"), "images.csv: damaged or cut short"),
     "no column": (lambda data: {key: data[key] for key in ("variant", "seed", "image")}, "images.influence: table or"),
     "fewer images": (only(lambda row: row["image"] < N_TEST - 1), "values of 19 images, where .* has those of 20"),
 }

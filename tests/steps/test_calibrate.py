@@ -262,7 +262,7 @@ def test_a_calibration_of_another_schema_or_of_other_runs_is_never_shown(made, e
         del meta["config"]
     try:
         np.savez(file, meta=np.array(json.dumps(meta)), draws=draws)
-        with pytest.raises(UserError, match=rf"calibration\.npz: .*{words or 'damaged or cut short'}"):
+        with pytest.raises(UserError, match=rf"calibration\.npz: .*{words or 'config: entry is missing'}"):
             audit.run(study, root)
     finally:
         file.write_bytes(whole)

@@ -317,8 +317,8 @@ def test_a_series_is_kept_by_its_members(project: Project, capsys: pytest.Captur
         ("[1]", ["study.json: schema: another schema", "--replace"]),
         ({"schema": 2}, ["study.json: schema: another schema; got 2; allowed: 1", "--replace"]),
         ({"study": "paper"}, ["study.json: study: is of another study; got 'paper'; allowed: smoke"]),
-        ({"study": None}, ["study.json: study: is of another study"]),
-        ({"overrides": ["seeds"]}, ["study.json: overrides: must be a mapping"]),
+        ({"study": None}, ["study.json: study: wrong kind", "a text"]),
+        ({"overrides": ["seeds"]}, ["study.json: overrides: wrong kind", "a mapping"]),
         ({"overrides": {"memory.sise": 3}}, ["memory.sise", "did you mean 'memory.size'", "results were made"]),
         ({"overrides": {"variants": "fne,nobody"}}, ["'nobody'", "variants=fne,nobody, as its results were made"]),
         ({"overrides": {"seeds": "x"}}, ["seeds", "seeds=x, as its results were made"]),
@@ -340,17 +340,20 @@ def test_a_damaged_file_is_one_clear_error_and_can_be_replaced(
 
 
 def test_a_file_that_its_runs_contradict_is_refused_where_they_are_read(project: Project) -> None:
-    from fne.results.records import KEYS
     from fne.steps.aggregate import run as aggregate
 
     make(project, **SMALL, **{"train.epochs": 4})
     for file in (project.root / "results/smoke").glob("*/*/run.json"):
         record = json.loads(file.read_text())
         seeds = config.parse_block(file.parent.name)
-        metrics = dict.fromkeys(("fingerprint", "failed", "selected_epoch", "title", "dataset", "regime", "digest"))
-        metrics |= {"schema": 1, "seeds": seeds, "rows": [], "config": record["config"], "code": ""}
+        metrics = dict.fromkeys(("fingerprint", "failed", "selected_epoch"), {})
+        metrics |= dict.fromkeys(("title", "dataset", "regime", "digest", "code"), "")
+        metrics |= {"schema": 1, "seeds": seeds, "rows": [], "config": record["config"]}
         (file.parent / "metrics.test.json").write_text(json.dumps(metrics))
-        file.write_text(json.dumps(record | dict.fromkeys(KEYS, "") | {"schema": 1, "config": record["config"]}))
+        run_json = dict.fromkeys(("title", "digest", "code"), "") | {"seeds": seeds, "fingerprints": {}, "record": {}}
+        run_json |= {"cost": dict.fromkeys(("seconds_total", "steps", "seconds_per_step"), 1)}
+        run_json |= {"selection": {"rule": "", "per_seed": []}, "schema": 1, "config": record["config"]}
+        file.write_text(json.dumps(run_json))
     text = file_of(project).read_text()
     file_of(project).write_text(text.replace('"train.epochs": 4', '"train.epochs": 5'))
     with pytest.raises(UserError, match="no run of this study has a result.*stale: train.epochs was 4 and is now 5"):

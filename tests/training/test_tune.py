@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -155,3 +156,40 @@ def test_what_cannot_be_tuned(searched: Path) -> None:
         tune.run(load(searched, variants=["hardest_in_batch", "fne"]), searched, 1, "cpu")
     with pytest.raises(UserError, match="flickr30k: tune: declares no search"):
         tune.run(load_study("flickr30k", complete=False), searched, 1, "cpu")
+
+
+def test_a_killed_worker_is_one_clear_error_and_nothing_is_lost(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = tune.ProcessPoolExecutor
+
+    class Killed(pool):
+        """Its second trial ends as under a kill."""
+
+        trials = 0
+
+        def submit(self, work: object, *rest: object) -> object:
+            self.trials += 1
+            return super().submit(work, *rest) if self.trials == 1 else super().submit(os._exit, 1)
+
+    monkeypatch.setattr(tune, "ProcessPoolExecutor", Killed)
+    with pytest.raises(UserError, match="tune smoke: a process that ran a trial was killed.*same command again"):
+        tune.run(load(searched), searched, 1, "cpu")
+    assert len(list((searched / "scratch/tune/smoke").glob("*.json"))) <= 1
+    assert not (searched / "ablations/tuned/smoke.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trials: [3]", r"trials\[0\]: wrong kind"),
+        ("trials: [{variant: fne, digest: x, val_rsum: high}]", r"trials\[0\].val_rsum: wrong kind"),
+        ("declared: [1]", "declared: wrong kind"),
+    ],
+)
+def test_a_damaged_outcome_is_one_clear_error(searched: Path, text: str, words: str) -> None:
+    file = searched / "ablations/tuned/smoke.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    with pytest.raises(UserError, match=f"smoke.yaml: {words}.*remove it"):
+        tune.run(load(searched), searched, 1, "cpu")

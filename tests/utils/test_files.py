@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import signal
@@ -21,7 +23,7 @@ from fne.data.truth import Truth
 from fne.results import calibration_tables
 from fne.steps.evaluate import read_rankings
 from fne.training import picks
-from fne.utils import files
+from fne.utils import files, text
 from fne.utils.errors import UserError, bad_input
 
 
@@ -113,7 +115,23 @@ def test_json_goes_round(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b'{"a": 1,\n "b" 2}', "line 2"), (b"\xff\xfe", "not UTF-8"), (b"", "not valid JSON")],
+    [
+        (b'{"a": 1,\n "b" 2}', "line 2"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"", "not valid JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "not valid JSON: nested too deeply"),
+        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "not valid JSON: nested too deeply"),
+        (b"[" + b"9" * 5000 + b"]", "not valid JSON.*digits"),
+        (b"[NaN]", "NaN is no finite number"),
+        (b"[-Infinity]", "-Infinity is no finite number"),
+        (b"[1e999]", "1e999 is no finite number"),
+        (b'["\\ud800"]', "half a letter"),
+        (b'{"\\uDFFF": 1}', "half a letter"),
+        (b'["\\ude00\\ud83d"]', "half a letter"),
+        (b'[{"a": 1, "b": 2, "a": 3}]', "the key 'a' occurs twice"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not valid JSON"),
+        (b"{} {}", "not valid JSON: Extra data"),
+    ],
 )
 def test_bad_json(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
@@ -122,9 +140,74 @@ def test_bad_json(tmp_path: Path, content: bytes, words: str) -> None:
     assert str(tmp_path / "a.json") in str(caught.value)
 
 
-def test_missing_json(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        files.read_json(tmp_path / "a.json")
+@pytest.mark.parametrize(
+    "content", [b'\xef\xbb\xbf{"a": "\\ud83d\\ude00 \\\\ud800"}', b'{"a": "\xf0\x9f\x98\x80 \\\\ud800"}']
+)
+def test_a_byte_order_mark_and_both_halves_of_a_letter_are_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    assert files.read_json(tmp_path / "a.json") == {"a": "😀 \\ud800"}
+
+
+def test_json_that_is_missing_a_folder_or_nobodys_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.json"
+    with pytest.raises(UserError, match="a.json: no such file; make it"):
+        files.read_json(file, "make it")
+    file.mkdir()
+    with pytest.raises(UserError, match="a.json: is a folder, not a file"):
+        files.read_json(file)
+    with pytest.raises(UserError, match="a part of the path is a file"):
+        files.read_json(Path(__file__) / "a.json")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UserError, match="a.json: no permission"):
+        files.read_json(file)
+
+
+def test_a_file_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1, 2]")
+    assert files.read_json(tmp_path / "a.json", most=6) == [1, 2]
+    with open(tmp_path / "a.json", "r+b") as handle:
+        handle.truncate(1 << 40)  # a terabyte without a block on the disk
+    with pytest.raises(UserError, match="a.json: larger than any such file; allowed: at most 7 bytes; make it"):
+        files.read_json(tmp_path / "a.json", "make it", most=7)
+
+
+def test_the_guard_takes_no_error_of_our_own_for_damage(tmp_path: Path) -> None:
+    for kind in (TypeError, KeyError, AttributeError, IndexError, AssertionError, RecursionError, RuntimeError):
+        with pytest.raises(kind), files.reading(tmp_path / "a"):
+            raise kind("ours")
+    for error in (ValueError("x"), EOFError("x"), OSError("x"), OSError(errno.EIO, "x"), NotImplementedError("x")):
+        with pytest.raises(UserError, match=r"a: .*x.*; make it"), files.reading(tmp_path / "a", "make it"):
+            raise error
+
+
+def test_records_are_checked_by_schema_levels_and_shape(tmp_path: Path) -> None:
+    file, shape = tmp_path / "a.json", {"study": str, "overrides": {}}
+    for content, words in (
+        ([], "another schema"),
+        ({"schema": True}, "another schema"),
+        ({"schema": 1, "study": "x"}, "overrides: entry is missing; again"),
+        ({"schema": 1, "study": 3, "overrides": {}}, "study: wrong kind; got 3; allowed: a text; again"),
+        ({"schema": 1, "study": "x", "overrides": json.loads("[" * 40 + "]" * 40)}, "more than 32 levels; again"),
+    ):
+        file.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=words):
+            files.read_record(file, "study", shape, "again")
+    file.write_text('{"schema": 1, "study": "x", "overrides": {}, "more": 1}')
+    assert files.read_record(file, "study", shape, "again")["more"] == 1
+
+
+def test_text_of_a_table_is_no_formula_and_comes_back(tmp_path: Path) -> None:
+    words = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "a\n=1", "'=1", "''-x", "'x", "a=b", " =1", "", "-", "'"]
+    written = files.as_csv([{"a": one, "b": -1.5} for one in words], ["a", "b"])
+    rows = list(csv.reader(io.StringIO(written, newline="")))[1:]
+    assert [text.unguarded(row[0]) for row in rows] == words and {row[1] for row in rows} == {"-1.5"}
+    assert not [row[0] for row in rows if row[0].startswith(("=", "+", "-", "@", "\t"))]
+    assert files.as_csv([{"a": "x\r\ny\r=1"}], ["a"]) == 'a\n"x\ny\n=1"\n', "a carriage return would be a row's end"
+    assert files.as_csv([{"a": "-0.5"}], ["a"], raw=True) == "a\n-0.5\n"
 
 
 def test_csv_keeps_every_digit_and_quotes(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_record_of_an_installed_package_outside_git(tmp_path: Path) -> None:
     """A copy of the package somewhere else works and has no commit."""
     target = tmp_path / "fne"
     (target / "utils").mkdir(parents=True)
-    for name in ("__init__", "utils/__init__", "utils/errors", "utils/files", "utils/leftovers", "utils/provenance"):
+    for name in ("__init__", *(f"utils/{file.stem}" for file in (ROOT / "fne/utils").glob("*.py"))):
         (target / f"{name}.py").write_bytes((ROOT / "fne" / f"{name}.py").read_bytes())
     code = "from fne.utils import provenance as p; r = p.record(p.now()); assert r['commit'] is None is r['dirty'], r"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}

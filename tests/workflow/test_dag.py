@@ -247,6 +247,8 @@ def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
             given({**FLICKR8K, "images": "nowhere", "crowdflower": "no.txt", "text_encoder": "./none"}),
             ["3 problems", "'nowhere'; give it", "'no.txt'", "encoders.text.checkpoint: no such folder"],
         ),
+        (given({**FLICKR8K, "images": "/a/{b}/c"}), ["data.images: has braces", "'/a/{b}/c'", "another name"]),
+        (given({**FLICKR8K, "text_encoder": "./}{"}), ["encoders.text.checkpoint: has braces", "'./}{'"]),
     ],
 )
 def test_bad_config_is_one_clear_message(project: Project, arguments: list[str], expected: list[str]) -> None:

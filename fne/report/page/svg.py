@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from fne.report.figures.style import FALSE, GRID, HARD, INK, MUTED, PAPER, POSITIVE
+from fne.utils.errors import bad_input
+from fne.utils.files import read_bytes, reading
 
 INKS = {
     INK: "ink",
@@ -19,6 +23,32 @@ INKS = {
 """Colours of the figures that become variables of the page, so that they turn with it in the dark."""
 
 
+TOLD = [{**dict.fromkeys(("id", "title", "question", "caption", "alt"), str), "empty": bool}]
+"""What is read of the words beside the drawn figures."""
+ACTIVE = re.compile(r"<!ENTITY|<(?:\w+:)?(?:script|foreignObject|iframe|a)\b|\son\w+\s*=", re.IGNORECASE)
+"""What no figure of matplotlib holds, and could act on its own or lead somewhere."""
+
+
+def read_svg(file: Path, hint: str) -> str:
+    """The text of a figure.
+
+    Raises:
+        UserError: It is missing, cut short or damaged, or does more than show something.
+    """
+    content = read_bytes(file, hint)
+    with reading(file, hint):
+        text = content.decode()
+    if ACTIVE.search(text):
+        raise bad_input("holds more than a drawing", file=file, hint=hint)
+    try:
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(encoding="utf-8"))
+    except ElementTree.ParseError as error:
+        raise bad_input(f"damaged or cut short ({error})", file=file, hint=hint) from None
+    if root.tag != "{http://www.w3.org/2000/svg}svg" or not re.match(r'<svg[^>]*viewBox="', text[text.find("<svg") :]):
+        raise bad_input("is no drawing as `fne figures` writes them", file=file, hint=hint)
+    return text
+
+
 def inline_svg(svg: str, identity: str, alt: str) -> Any:
     """An SVG file of matplotlib as an element of the page.
 
@@ -27,7 +57,7 @@ def inline_svg(svg: str, identity: str, alt: str) -> Any:
     rules for line ends alone, which the page's own style sheet repeats, and as written would apply to the whole page.
 
     Args:
-        svg: Content of a file that :meth:`fne.report.figures.figure.Picture.save` wrote.
+        svg: What :func:`read_svg` gave.
         identity: The figure's id.
         alt: Its description.
     """

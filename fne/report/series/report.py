@@ -9,7 +9,7 @@ import fne
 from fne.report.figures.registry import WORDS
 from fne.report.page import build as page
 from fne.report.page.assets import table_library, text
-from fne.report.page.svg import inline_svg
+from fne.report.page.svg import TOLD, inline_svg, read_svg
 from fne.report.series import names, tables
 from fne.report.series.answer import answer
 from fne.report.series.results import SeriesResults, open_series, value_of
@@ -18,7 +18,7 @@ from fne.study import paths
 from fne.study.api import Series
 from fne.study.series import PRETRAINED_HERE
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, sha256_file, write_json, write_text
+from fne.utils.files import read_record, sha256_file, write_json, write_text
 from fne.utils.text import clean
 
 
@@ -38,14 +38,15 @@ def run(series: str | Series, root: str | Path = ".") -> list[Path]:
 
 def content(series: SeriesResults, folder: Path) -> dict[str, Any]:
     """Everything that the page's template asks for."""
-    drawn = folder / "figures"
+    drawn, hint = folder / "figures", f"run `fne figures --study {series.id}` again"
     for file in (*(drawn / f"{name}.svg" for name in names.figures(series.definition)), drawn / WORDS):
         if not file.is_file():
-            raise bad_input("the figure was not drawn yet", file=file, hint=f"fne figures --study {series.id}")
-    figures = [
-        {**told, "svg": inline_svg((drawn / f"{told['id']}.svg").read_text(encoding="utf-8"), told["id"], told["alt"])}
-        for told in read_json(drawn / WORDS)
-    ]
+            raise bad_input("the figure was not drawn yet", file=file, hint=hint)
+    words = {told["id"]: told for told in read_record(drawn / WORDS, None, TOLD, hint)}
+    drawings = {name: read_svg(drawn / f"{name}.svg", hint) for name in names.figures(series.definition)}
+    if lacking := [name for name in drawings if name not in words]:
+        raise bad_input("a figure has no words", file=drawn / WORDS, key=lacking[0], hint=hint)
+    figures = [{**words[name], "svg": inline_svg(svg, name, words[name]["alt"])} for name, svg in drawings.items()]
     seeds, variants = series.shared.seeds, series.variants
     return {
         "series": series.id,

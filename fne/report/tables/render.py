@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fne.report.tables.cells import Cell, Column, Table
+from fne.utils import text as words
 from fne.utils.files import as_csv, write_text
 from fne.utils.latex import latex
 
@@ -194,11 +194,11 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _text(value: str) -> str:
-    return html.escape(value, quote=True)
+    return words.markup(value)
 
 
 def _one_line(value: str) -> str:
-    return " ".join(value.split())
+    return words.clean(value)
 
 
 def _mark(value: str) -> str:

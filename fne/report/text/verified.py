@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fne.analysis.equivalence import REPRODUCED
+from fne.analysis.equivalence import REPRODUCED, VERDICTS
 from fne.protocols import metric_of
 from fne.report.text.wording import listing, number
 from fne.results import reference
 from fne.results.study import StudyResults
 from fne.study import paths
-from fne.utils.files import read_json, require_schema, sha256_file
+from fne.utils.files import read_record, sha256_file
+from fne.utils.shape import ANY
 from fne.utils.text import clean
+
+COUNTS = dict.fromkeys(VERDICTS, int)
+VERIFY = {
+    "made_from": {ANY: str},
+    "primary": {"metric": str, "direction": str},
+    "counts": {"score": COUNTS, "difference": COUNTS},
+    "reasons": {ANY: int},
+    "differs": {},
+    "tolerance": {"score": float, "difference": float},
+    "reference": {"date": str, "machine": {"kernel_switches": str, "cpu": str, "cpu_capability": str}},
+}
+"""What is read of a ``verify.json``."""
 
 
 def line(study: StudyResults) -> str:
@@ -24,9 +37,8 @@ def line(study: StudyResults) -> str:
     if reference.find(study.definition, study.root) is None:
         return ""
     file = study.folder / "verify.json"
-    result = read_json(file) if file.is_file() else None
-    if result is not None:
-        require_schema(result, "verify", file, f"run `fne verify {study.id}` again")
+    if file.is_file():
+        result = read_record(file, "verify", VERIFY, f"run `fne verify {study.id}` again")
         if result["made_from"] == made_from(study):
             return sentence(result)
     return f"These results were not set against the reference that is recorded of this study: `fne verify {study.id}`."

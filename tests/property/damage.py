@@ -1,0 +1,167 @@
+"""One change to a file, of a kind that disks, editors and foreign programs make; or something else in its place."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+GARBAGE = {
+    "empty": b"", "zeros": bytes(2000), "text": b"not what you wanted\n", "latin": "é,ü\n1,2\n".encode("latin-1"),
+    "escape": b"\x1b[2J\x1b[H", "null": b"null", "list": b"[1, 2]", "word": b'"text"', "number": b"1e999",
+    "nan": b"NaN", "deep": b"[" * 100_000 + b"]" * 100_000, "long": b"9" * 5000, "half": b'{"a": "\\ud800"}',
+    "twice": b'{"a": 1, "a": 2}', "bom": b"\xef\xbb\xbf{}", "mapping": b"{}", "zip": b"PK\x05\x06" + bytes(18),
+    "png": b"\x89PNG\r\n\x1a\n", "array": b"\x93NUMPY\x01\x00",
+}  # fmt: skip
+VALUES: list[Any] = [None, True, -1, 0, 2**70, 1.5, 1e300, "", "x", "=1+1", "\x1b[2J<script>", "\ud800", [], {}, [None],
+                     {"a": {"b": []}}]  # fmt: skip
+CELLS = ["", "x", "-1", "1e999", "nan", "9" * 5000, "=1+1", "\x1b[2J", '"', "True", "é", "2" * 200_000]
+
+
+def of_bytes(content: bytes, draw: random.Random) -> bytes:
+    """A byte flipped, a part cut away, doubled or overwritten."""
+    if not content:
+        return b"x"
+    a, b = sorted((draw.randrange(len(content)), draw.randrange(len(content) + 1)))
+    changed = bytearray(content)
+    how = draw.randrange(6)
+    if how == 0:
+        changed[a] ^= 1 << draw.randrange(8)
+    elif how == 1:
+        return content[:a]
+    elif how == 2:
+        return content[:a] + content[b:]
+    elif how == 3:
+        return content[:b] + content[a:]
+    elif how == 4:
+        changed[a : a + 4] = draw.randbytes(4)
+    else:
+        return content[b:]
+    return bytes(changed)
+
+
+def of_lines(content: bytes, draw: random.Random) -> bytes:
+    """Of a CSV file: a line or column less, twice or moved, a cell replaced, other ends of lines."""
+    rows = [line.split(b",") for line in content.split(b"\n")]
+    row, how = draw.randrange(len(rows)), draw.randrange(7)
+    column = draw.randrange(len(rows[row]))
+    if how == 0:
+        del rows[row]
+    elif how == 1:
+        rows.insert(row, rows[row])
+    elif how == 2:
+        for cells in rows:
+            del cells[column : column + 1]
+    elif how == 3:
+        del rows[row][column]
+    elif how == 4:
+        return content.replace(b"\n", draw.choice([b"\r\n", b"\r", b"\n\n"]))
+    elif how == 5:
+        rows = rows[1:]
+    else:
+        rows[row][column] = draw.choice(CELLS).encode()
+    return b"\n".join(b",".join(cells) for cells in rows)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every entry of JSON: what holds it, and its key."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from places(value[key])
+
+
+def of_json(content: bytes, draw: random.Random) -> bytes:
+    """Of a JSON file: a key less or another one, or a value of another type; near the root as often as far from it."""
+    value = json.loads(content)
+    found = list(places(value))
+    holder, key = draw.choice(found[: draw.choice([5, 30, len(found)])])
+    how = draw.randrange(4)
+    if how == 0:
+        del holder[key]
+    elif how == 1 and isinstance(holder, dict):
+        holder[draw.choice(["x", "", "a.b", "=1", "__proto__"])] = holder.pop(key)
+    else:
+        holder[key] = draw.choice(VALUES)
+    return json.dumps(value).encode()
+
+
+def of_arrays(content: bytes, draw: random.Random) -> bytes:
+    """Of an ``.npz`` file: an array less, of another kind or shape, or with values that cannot be."""
+    import io
+
+    import numpy as np
+
+    with np.load(io.BytesIO(content)) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    name, how = draw.choice(list(arrays)), draw.randrange(8)
+    array = arrays[name]
+    if how == 0:
+        del arrays[name]
+    elif how == 1:
+        arrays["another"] = arrays.pop(name)
+    elif how == 2 and array.dtype.kind != "U":
+        arrays[name] = array.astype(draw.choice([np.float64, np.int8, np.uint64, "U5", bool, complex]))
+    elif how == 3:
+        arrays[name] = array[None]
+    elif how == 4 and array.ndim:
+        arrays[name] = array[: draw.randrange(len(array) + 1)]
+    elif how == 5 and array.size and array.dtype.kind in "iuf":
+        arrays[name] = array.copy()
+        big = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else np.inf
+        arrays[name].flat[draw.randrange(array.size)] = draw.choice([0, big, big])
+    elif how == 6 and array.size and array.dtype.kind in "if":
+        arrays[name] = array.copy()
+        arrays[name].flat[draw.randrange(array.size)] = draw.choice([-1, -100])
+    else:
+        arrays[name] = np.array(draw.choice(["{}", "[]", "null", "x", '{"schema": 1}']))
+    made = io.BytesIO()
+    np.savez_compressed(made, **arrays)
+    return made.getvalue()
+
+
+def bomb(name: str, size: int) -> bytes:
+    """A zip file of one member of zeros, a thousandth of its size, whose entry tells the truth."""
+    import io
+
+    made = io.BytesIO()
+    with (
+        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w") as member,
+    ):
+        for _ in range(size >> 20):
+            member.write(bytes(1 << 20))
+    return made.getvalue()
+
+
+def encrypted(content: bytes) -> bytes:
+    """A zip file that says of each member that it is encrypted."""
+    changed = bytearray(content)
+    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        at = changed.find(mark)
+        while at >= 0:
+            changed[at + offset : at + offset + 2] = struct.pack("<H", 1)
+            at = changed.find(mark, at + 1)
+    return bytes(changed)
+
+
+def change(file: Path, draw: random.Random) -> str:
+    """Change a file once, four times out of five as such a file may be changed; returns how."""
+    kinds: dict[str, Callable[[bytes, random.Random], bytes]] = {
+        ".csv": of_lines, ".json": of_json, ".npz": of_arrays, ".zip": lambda content, _: encrypted(content),
+    }  # fmt: skip
+    content = file.read_bytes()
+    how = draw.choice(["kind", "kind", "kind", "bytes", "garbage"] if content else ["bytes", "garbage"])
+    if how == "garbage":
+        how = draw.choice([*GARBAGE, "folder", "gone"])
+        file.unlink()
+        if how == "folder":
+            file.mkdir()
+        elif how != "gone":
+            file.write_bytes(GARBAGE[how])
+        return how
+    file.write_bytes((of_bytes if how == "bytes" else kinds.get(file.suffix, of_bytes))(content, draw))
+    return how

@@ -1,0 +1,187 @@
+"""A foreign bundle with one change is read, or refused with one error that names it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import random
+import re
+import resource
+import shutil
+import unicodedata
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fne.results import bundle
+from fne.steps.export import run as export
+from fne.steps.side_by_side import run as compare
+from fne.utils.errors import UserError
+from fne.utils.files import DAMAGED
+from tests.property.damage import CELLS, GARBAGE, bomb, change, encrypted
+from tests.results.made import SMALL, make
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One bundle as CSV, as Parquet and as a zip file."""
+    root = tmp_path_factory.mktemp("whole")
+    study = make(root, fakes=SMALL[:2])
+    return {
+        "csv": export(study, root, root / "csv", "csv"),
+        "parquet": export(study, root, root / "parquet", "parquet"),
+        "zip": export(study, root, root / "b.zip", "csv"),
+    }
+
+
+def copied(whole: Path, into: Path) -> Path:
+    place = into / whole.name
+    if place.is_dir():
+        shutil.rmtree(place)
+    (shutil.copytree if whole.is_dir() else shutil.copy)(whole, place)
+    return place
+
+
+def signed(folder: Path) -> None:
+    """Let ``bundle.json`` say what the files are, as whoever made them on purpose would."""
+    try:
+        facts = json.loads((folder / "bundle.json").read_bytes())
+        for table in facts["tables"].values():
+            for name in table["files"]:
+                table["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        (folder / "bundle.json").write_text(json.dumps(facts))
+    except (ValueError, OSError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+
+
+def outcome(place: Path, read: Callable[[Path], object] = bundle.read) -> str:
+    """What reading a bundle ends in."""
+    try:
+        read(place)
+    except UserError as error:
+        assert place.name in str(error) and len(str(error)) < 3000 and "\x1b" not in str(error)
+        return str(error)
+    return "read"
+
+
+@given(seed=st.integers(0, 2**32 - 1), form=st.sampled_from(["csv", "csv", "parquet", "zip"]), sign=st.booleans())
+def test_one_change_ends_in_a_result_or_one_error(
+    whole: dict[str, Path], tmp_path: Path, seed: int, form: str, sign: bool
+) -> None:
+    draw, place = random.Random(seed), copied(whole[form], tmp_path)
+    files = [place] if place.is_file() else sorted(place.iterdir())
+    change(draw.choice([*files, *[file for file in files if file.name == "bundle.json"] * len(files)]), draw)
+    if sign and place.is_dir():
+        signed(place)
+    outcome(place)
+    outcome(place, lambda place: compare(str(whole["csv"]), str(place), tmp_path / "nowhere"))
+
+
+FAULTS = {
+    "cut to a half": lambda content: content[: len(content) // 2],
+    "without its end": lambda content: content[:-1],
+    "without its first line": lambda content: content.partition(b"\n")[2],
+    "without its last line": lambda content: content.rstrip(b"\n").rpartition(b"\n")[0] + b"\n",
+    "a line twice": lambda content: content + content.rstrip(b"\n").rpartition(b"\n")[2] + b"\n",
+    "a cell more": lambda content: content.rstrip(b"\n") + b",1\n",
+    "a header alone": lambda content: content.partition(b"\n")[0] + b"\n",
+    "a name of the header twice": lambda content: content.replace(content.partition(b",")[0], b"seed", 1),
+    "an open quote": lambda content: content + b'"',
+    "a zero byte": lambda content: content.replace(b",", b"\0", 1),
+    "UTF-16": lambda content: content.decode(errors="replace").encode("utf-16"),
+    "ends of lines": lambda content: content.replace(b"\n", b"\r"),
+    "a huge field": lambda content: content.replace(b",", b',"' + b"x" * 200_000 + b'",', 1),
+    **{f"{cell[:9]!r} as first cell": lambda content, cell=cell: _cell(content, cell) for cell in CELLS},
+    **{f"{name} in its place": lambda content, name=name: GARBAGE[name] for name in GARBAGE},
+}
+
+
+def _cell(content: bytes, cell: str) -> bytes:
+    head, _, rest = content.partition(b"\n")
+    return head + b"\n" + b",".join([cell.encode(), *rest.split(b",")[1:]])
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_every_file_with_every_fault(whole: dict[str, Path], tmp_path: Path, how: str) -> None:
+    for form in ("csv", "parquet"):
+        for name in sorted(file.name for file in whole[form].iterdir()):
+            place = copied(whole[form], tmp_path)
+            (place / name).write_bytes(FAULTS[how]((place / name).read_bytes()))
+            if name.endswith((".csv", ".parquet")) and (place / name).read_bytes() != (whole[form] / name).read_bytes():
+                assert "cut short or edited" in outcome(place)
+                signed(place)
+            outcome(place, lambda place, name=name: bundle.read(place, [Path(name).stem]))
+
+
+def test_an_encrypted_zip_and_two_files_of_one_name_are_refused(whole: dict[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "b.zip"
+    place.write_bytes(encrypted(whole["zip"].read_bytes()))
+    assert "encrypted" in outcome(place)
+    shutil.copy(whole["zip"], place)
+    with zipfile.ZipFile(place, "a") as archive:
+        archive.writestr("c/runs.csv", "x")
+    assert "two files of one name" in outcome(place)
+
+
+def test_a_small_file_that_unpacks_to_far_more_is_not_unpacked(tmp_path: Path) -> None:
+    place = tmp_path / "b.zip"
+    place.write_bytes(bomb("b/bundle.json", 300 << 20))
+    assert place.stat().st_size < 1 << 20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "larger than any" in outcome(place)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kB"
+
+
+HOSTILE = "=cmd|x\x1b[2J<script>alert(1)</script>\u202e[a](javascript:x)\r\n# head | `c`"
+
+
+def hostile(facts: dict[str, Any]) -> dict[str, Any]:
+    """Words that nobody checks, wherever a bundle has words of its own."""
+    variants = {
+        name: {**entry, "title": HOSTILE, "code": HOSTILE, "config": {**entry["config"], "loss": {"kind": HOSTILE}}}
+        for name, entry in facts["variants"].items()
+    }
+    words = dict.fromkeys(("study", "title", "question", "dataset", "baseline"), HOSTILE)
+    fingerprints, packages = (dict.fromkeys([*facts[key], HOSTILE], HOSTILE) for key in ("fingerprints", "packages"))
+    return {**facts, **words, "variants": {**variants, HOSTILE: variants["fne"]}, "fingerprints": fingerprints,
+            "packages": packages, "left_out": [f"images: {HOSTILE}"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_foreign_words_reach_no_output_as_they_are(whole: dict[str, Path], tmp_path: Path, first: bool) -> None:
+    place = copied(whole["csv"], tmp_path)
+    (place / "bundle.json").write_text(json.dumps(hostile(json.loads((place / "bundle.json").read_text()))))
+    sides = [str(place), str(whole["csv"])][:: 1 if first else -1]
+    shown = compare(*sides, tmp_path)
+    for name in ("x.md", "x.csv"):
+        compare(*sides, tmp_path, tmp_path / name)
+    written, table = (tmp_path / "x.md").read_text(), (tmp_path / "x.csv").read_text()
+    for text in (shown, written, table):
+        assert "script" in text or not first
+        assert not {letter for letter in text if unicodedata.category(letter) == "Cc"} - {"\n"} and "\u202e" not in text
+    assert not re.search(r"(?<!\\)[<`\[]", written)
+    assert not [cell for row in csv.reader(io.StringIO(table)) for cell in row if re.match(r"[=+@\t]|-(?!\d)", cell)]
+
+
+def test_text_that_looks_like_a_formula_comes_back_from_a_bundle(whole: dict[str, Path], tmp_path: Path) -> None:
+    made = bundle.read(whole["csv"])
+    runs, words = made.tables["runs"], ["=1+1", "-x", "'=1", "@a", "+1", "x"]
+    titles = [words[place % len(words)] for place in range(runs.rows)]
+    changed = replace(made, tables={"runs": bundle.Table(runs.columns, {**runs.data, "title": titles})})
+    for form in ("csv", "parquet"):
+        bundle.write(changed, tmp_path / form, [form], "")
+        assert bundle.read(tmp_path / form).tables["runs"].data["title"] == titles
+    assert ",'=1+1," in (tmp_path / "csv/runs.csv").read_text()
+
+
+def test_no_error_of_our_own_code_is_taken_for_damage() -> None:
+    for kind in (TypeError, KeyError, AttributeError, IndexError, AssertionError, NameError, RecursionError):
+        assert not issubclass(kind, DAMAGED)
