@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fne.data.text_files import alike
+from fne.utils.arrays import read_npz
 from fne.utils.digests import stamp
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED, atomic_path, sha256_file
+from fne.utils.files import atomic_path, sha256_file
 
 NAME = "pictures.npz"
 """In a prepared folder: per picture what distinguishes its file from another, and the SHA-256 of its content."""
@@ -69,14 +70,10 @@ def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: 
         UserError: A picture is missing or has another content, or the notes of :func:`write` are missing or damaged.
     """
     file, now = folder / NAME, stamps(root, names)
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            then, known = stored["stamps"], stored["digests"]
-        digests = [row.tobytes() for row in known]
-        if then.shape != now.shape or together(digests) != expected:
-            raise ValueError("not of this manifest")
-    except (*DAMAGED, KeyError, RuntimeError) as error:  # an array is missing, or encrypted
-        raise bad_input(f"missing or damaged ({error})", file=file, hint="run `fne prepare` again") from None
+    stored = read_npz(file, {"stamps": ("i", 2), "digests": ("u", 2)}, AGAIN)
+    then, digests = stored["stamps"], [row.tobytes() for row in stored["digests"]]
+    if then.shape != now.shape or together(digests) != expected:
+        raise bad_input("is not of this manifest", file=file, hint=AGAIN)
     others = np.flatnonzero((then != now).any(axis=1))
     for row in others.tolist():
         picture = root / names[row]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fne.utils.arrays import check_npz, read_npz
 from fne.utils.errors import bad_input
-from fne.utils.files import DAMAGED
 
 KINDS = ("exact", "judged", "equal_captions")
 """``exact``: every pair of the split was evaluated. ``judged``: people judged some pairs; the rest count as not
@@ -19,6 +19,8 @@ relevant. ``equal_captions``: own pairs and pairs provable by equal texts only.
 Where some relevant pairs are not known, a hit can only be missed: R@K, rsum and P@1 are lower bounds, the median rank
 an upper one. mAP@R and R-Precision divide by the number of relevant items as well, so they may lie too high or too
 low."""
+EXTRA = {"judged_pairs*": ("i", 2), "judged_share*": ("f", 1), "judged_*": ("u", 1)}
+"""Arrays that only some have."""
 MOST_PAIRS = 2**24
 """Pairs of equal captions that a split may have: more are no corpus's, and not worth the memory."""
 
@@ -50,19 +52,12 @@ class Truth:
         Raises:
             UserError: The file is missing, cut short, or not a truth file.
         """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except FileNotFoundError:
-            raise bad_input("no such file", file=path, hint="run `fne prepare` first") from None
-        except (*DAMAGED, RuntimeError) as error:  # the latter where it is encrypted
-            raise bad_input(f"not a readable truth file ({error})", file=path) from None
-        grouped = "group" in arrays
-        names = ("owner", "group") if grouped else ("pairs", "image_queries", "caption_queries")
+        hint = "run `fne prepare` again"
+        grouped = Path(path).exists() and "group" in check_npz(path, hint)
+        names = {"owner": 1, "group": 1} if grouped else {"pairs": 2, "image_queries": 1, "caption_queries": 1}
+        needed = {"kind": ("U", 0), **{name: ("i", dimensions) for name, dimensions in names.items()}}
+        arrays = read_npz(path, needed | EXTRA, hint, missing="run `fne prepare` first")
         kinds = KINDS[2:] if grouped else KINDS
-        for name in ("kind", *names):
-            if name not in arrays:
-                raise bad_input("array is missing", file=path, key=name)
         kind = str(arrays.pop("kind"))
         if kind not in kinds:
             raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=kinds)

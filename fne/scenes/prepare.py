@@ -23,6 +23,7 @@ from fne.scenes.relevance import relevant_pairs
 from fne.scenes.render import render
 from fne.scenes.situations import Sampler, draw_situations, quotas
 from fne.scenes.world import Scenes, reserved
+from fne.utils.arrays import read_npz
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 from fne.utils.seeding import numpy_stream
@@ -161,13 +162,11 @@ def load_scenes(path: str | Path) -> Scenes:
     """Read a ``scenes.<split>.npz``.
 
     Raises:
-        UserError: The file is missing.
+        UserError: The file is missing or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return Scenes(stored["cells"], stored["background"])
-    except FileNotFoundError:
-        raise bad_input("no such file", file=path, hint="run `fne prepare` first") from None
+    hint = "run `fne prepare` first"
+    stored = read_npz(path, {"cells": ("u", 2), "background": ("u", 1)}, hint)
+    return Scenes(stored["cells"], stored["background"])
 
 
 def check_section(data: dict[str, Any]) -> None:

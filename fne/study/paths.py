@@ -74,7 +74,8 @@ def check_given(study: Study) -> None:
         value = flat.get(key)
         if value is None or (key.startswith("encoders.") and not is_path(value)):
             continue
-        if {"{", "}"} & {*str(value)}:
+        files = annotation_files(value) if key == "data.annotations" else [value]
+        if {"{", "}"} & {*"".join(map(str, files))}:
             problem = "has braces, which the workflow takes for a pattern"
             problems.report(problem, key=key, value=value, hint="link to it under another name")
             continue
@@ -82,7 +83,7 @@ def check_given(study: Study) -> None:
         folder = key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY) or key.startswith("encoders.")
         there = place.is_dir() if folder else place.is_file()
         if key == "data.annotations":
-            there = all(file.exists() for file in annotation_files(value))
+            there = all(file.exists() for file in files)
         if not there:
             what = "folder" if folder else "file"
             hint = say_nearest(place, f"give it: {how_to_give(key)}")

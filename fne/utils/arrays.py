@@ -22,7 +22,15 @@ _HEADER = re.compile(
 )
 _LONGEST = 4096
 """Bytes of a header, far more than that of any array here."""
-WORDS = {"b": "truth values", "i": "integers", "iu": "integers", "f": "floats", "iuf": "numbers", "U": "text"}
+WORDS = {
+    "b": "truth values",
+    "i": "integers",
+    "iu": "integers",
+    "f": "floats",
+    "iuf": "numbers",
+    "u": "bytes",
+    "U": "text",
+}
 
 
 def read_npz(

@@ -176,7 +176,7 @@ def read_json(path: str | Path, hint: str | None = None, most: int | None = None
 
 
 def parse_json(
-    content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None, line: int = 1
+    content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None, line: int | None = None
 ) -> Any:
     """Read JSON as its standard has it, in which no object has a key twice; a byte order mark is passed over.
 
@@ -185,15 +185,14 @@ def parse_json(
         file: It was read from here.
         key: The place within it.
         hint: How to make it again.
-        line: In which the content begins.
+        line: That of its file which the content is.
 
     Raises:
         UserError: It is not UTF-8, or not JSON, which has neither NaN nor infinity; it is nested too deeply; a key
-            comes twice; or a number or a letter is none that can be held. The message names the line.
+            comes twice; or a number or a letter is none that can be held.
     """
     with reading(file, hint, key):
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
-    at = line
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
         if HALF_A_LETTER.search(text):
@@ -202,10 +201,10 @@ def parse_json(
     except RecursionError:
         problem = "nested too deeply"
     except json.JSONDecodeError as error:
-        problem, at = error.msg, line + error.lineno - 1
+        problem, line = error.msg, (line or 1) + error.lineno - 1
     except ValueError as error:  # of the functions below; or an integer of thousands of digits
-        problem = _briefly(error)
-    where = ": ".join(filter(None, (key, f"line {at}" if key is None or at > 1 else None)))
+        problem = _briefly(error).partition(": value has")[0]
+    where = ": ".join(filter(None, (key, f"line {line}" if line else None))) or None
     raise bad_input(f"not valid JSON: {problem}", file=file, key=where, hint=hint) from None
 
 

@@ -14,6 +14,7 @@ from fne.negatives.maps import Isotonic, Platt, fit
 from fne.results.human_annotations import judged
 from fne.study.api import training_digest
 from fne.utils.errors import UserError
+from fne.utils.files import SCHEMAS
 
 
 def by_loops(p: list[float], y: list[int]) -> dict[str, float]:
@@ -135,7 +136,10 @@ def test_rates_on_judged_pairs_equal_plain_loops(tmp_path) -> None:
     truth = Truth("judged", np.zeros((0, 2), np.int32), nobody, nobody, extra)
     files, tops = [], {"i2t": [], "t2i": []}
     for seed in range(3):
-        arrays = {"caption_image": owner, "meta": np.array(json.dumps({"config": {"a": 1}}))}
+        arrays = {
+            "caption_image": owner,
+            "meta": np.array(json.dumps({"schema": SCHEMAS["rankings"], "config": {"a": 1}})),
+        }
         for direction, (queries, gallery) in {"i2t": (30, 60), "t2i": (60, 30)}.items():
             top = np.stack([rng.permutation(gallery)[:10] for _ in range(queries)])
             arrays[f"{seed}/{direction}/top_ids"] = top

@@ -306,7 +306,7 @@ def test_native_files_one_per_split(tmp_path: Path, name: str, mark: str) -> Non
         (
             "x.json",
             '[{"image": "a.jpg",\n"split": "val", "split": "test"}]',
-            "x.json: line 1: not valid JSON: the key 'split' occurs twice in one object",
+            "x.json: not valid JSON: the key 'split' occurs twice in one object",
         ),
         ("x.json", '{"images": [{"filename": "a", "filename": "b"}]}', "the key 'filename' occurs twice in one object"),
         ("x.jsonl", '{"image": "a.jpg", "image": "b.jpg"}\n', "the key 'image' occurs twice in one object"),
@@ -317,8 +317,8 @@ def test_native_files_one_per_split(tmp_path: Path, name: str, mark: str) -> Non
         ("x.json", '[{"image": "%s", "caption": "a"}]' % ("ü" * 128), "a name that no file can have"),
         ("x.json", '[{"image": "a", "filepath": {"b": 1}, "caption": "a"}]', "no file name; got {'b': 1}"),
         ("x.json", '[{"image": "a", "caption": "a", "sentids": [1.5]}]', "sentids: not the id of a caption; got 1.5"),
-        ("x.json", "[" * 100_000, "line 1: not valid JSON: nested too deeply"),
-        ("x.json", "[" + "9" * 5000 + "]", "line 1: not valid JSON: Exceeds the limit"),
+        ("x.json", "[" * 100_000, "x.json: not valid JSON: nested too deeply"),
+        ("x.json", "[" + "9" * 5000 + "]", "x.json: not valid JSON: Exceeds the limit"),
     ],
 )
 def test_what_a_file_is_and_where_it_fails_is_told(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -29,9 +29,10 @@ def write_runs(project: Project, root: Path, code: str | None = None) -> list[Pa
         for block in blocks(study):
             folder = root / paths.run_folder(study, variant, block)
             folder.mkdir(parents=True)
-            run = {"schema": 1, "seeds": [0, 1], "config": config, "digest": digest(config), "selection": {},
+            run = {"schema": 1, "title": variant, "seeds": [0, 1], "config": config, "digest": digest(config),
+                   "selection": {"rule": "best", "per_seed": [{"seed": 0, "epoch": 1}, {"seed": 1, "epoch": 1}]},
                    "code": code or Code(project.root).training(config), "fingerprints": {"data.image": "a"},
-                   "cost": {}, "record": {}}  # fmt: skip
+                   "cost": {"seconds_total": 1.0, "steps": 1, "seconds_per_step": 1.0}, "record": {}}  # fmt: skip
             (folder / "run.json").write_text(json.dumps(run))
             (folder / "weights.safetensors").write_bytes(f"weights of {variant}".encode())
             files.append(folder / "run.json")
@@ -109,7 +110,7 @@ def edited(**changes: object) -> Callable[[Path], None]:
     (lambda folder: (folder / "weights.safetensors").write_bytes(b"w"), "other weights than its counterpart; the edit"),
     (edited(code="1" * 12), "code: trained by other code; got '111111111111'"),
     (edited(fingerprints={"data.image": "b"}), "fingerprints: trained on other data or features"),
-    (edited(config={"train": {}}), "config: trained under another config"),
+    (edited(config={"train": {}, "evaluation": {}}), "config: trained under another config"),
     (edited(schema=7), "schema: another schema; got 7"),
     (lambda folder: (folder / "run.json").write_text("{"), "run.json"),
 ])  # fmt: skip
