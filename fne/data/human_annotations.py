@@ -10,6 +10,7 @@ Source: Hodosh, Young and Hockenmaier (2013), JAIR 47, 853-899.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ SOURCES = ("crowdflower", "expert")
 RATED = "sits"
 """Ratings of Crisscrossed Captions, which :mod:`fne.data.cxc_sits` reads."""
 CROWD_THRESHOLD = 0.5
+SHARE = re.compile(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?|[0-9]+\.")
 EXPERT_THRESHOLD = 3.0
 EXPERT_SCORES = (1, 2, 3, 4)
 
@@ -145,11 +147,11 @@ def _judgement(
 
 
 def _crowd(fields: list[str]) -> tuple[float, bool] | None:
-    try:
-        share, yes, no = float(fields[0]), int(fields[1]), int(fields[2])
-    except ValueError:
+    yes, no = to_id(fields[1]), to_id(fields[2])
+    if yes is None or no is None or not SHARE.fullmatch(fields[0]):
         return None
-    if yes < 0 or no < 0 or yes + no == 0 or not math.isclose(share, yes / (yes + no), abs_tol=0.01):
+    share = float(fields[0])
+    if yes + no == 0 or not math.isclose(share, yes / (yes + no), abs_tol=0.01):
         return None
     return share, share > CROWD_THRESHOLD
 

@@ -12,7 +12,7 @@ from fne.data.sources import annotation_files
 from fne.data.text_files import say_nearest
 from fne.utils.digests import FOLDER, Remembered, stamp
 from fne.utils.errors import bad_input
-from fne.utils.files import sha256_text
+from fne.utils.files import expanded, sha256_text
 
 
 def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
@@ -33,7 +33,7 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
     remembered.save()
     if data.get("images"):
         names = _names(data, root)
-        sizes = pictures.sizes(Path(data["images"]).expanduser(), names)
+        sizes = pictures.sizes(expanded(data["images"]), names)
         lines += [f"{size} {name}" for size, name in zip(sizes, names, strict=True)]
     return sha256_text("\n".join(lines))
 
@@ -42,7 +42,7 @@ def files_of(data: Mapping[str, Any]) -> list[Path]:
     """The files of annotations, those of a folder in order of name, then those of human judgements."""
     places = annotation_files(data["annotations"])
     files = [[*sorted(filter(Path.is_file, place.rglob("*")))] if place.is_dir() else [place] for place in places]
-    judged = [Path(file).expanduser() for _, file in sorted((data.get("judgements") or {}).items()) if file]
+    judged = [expanded(file) for _, file in sorted((data.get("judgements") or {}).items()) if file]
     return [*(file for some in files for file in some), *judged]
 
 
@@ -80,7 +80,7 @@ def _names(data: Mapping[str, Any], root: Path) -> list[str]:
     def names(_: Path) -> list[str]:
         from fne.data.readers import read_annotations
 
-        items, inside = read_annotations(Path(data["annotations"]).expanduser(), data["dataset"])
+        items, inside = read_annotations(expanded(data["annotations"]), data["dataset"])
         return [] if inside else [item.file for item in items]
 
     return _remembered("pictures", data, root, [], names)

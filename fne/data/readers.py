@@ -20,6 +20,7 @@ from fne.data.sources import SOURCES, annotation_files
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
 from fne.utils.errors import bad_input
+from fne.utils.files import expanded
 
 
 def run(data: dict[str, Any], folder: Path) -> None:
@@ -35,7 +36,7 @@ def run(data: dict[str, Any], folder: Path) -> None:
     """
     if not data["annotations"]:
         raise _not_given("annotations")
-    annotations, read = Path(data["annotations"]).expanduser(), files_of(data)
+    annotations, read = expanded(data["annotations"]), files_of(data)
     first = pictures.stamps(Path(), read)
     items, inside = read_annotations(annotations, data["dataset"])
     if not inside and not data["images"]:
@@ -46,7 +47,7 @@ def run(data: dict[str, Any], folder: Path) -> None:
     source = SOURCES.get(data["dataset"])
     where = f"to get them: {source.pictures}" if source else None
     if not inside:
-        root = Path(data["images"]).expanduser()
+        root = expanded(data["images"])
         before = pictures.stamps(root, corpus.image_files)
         digests, place = verify_images(root, corpus.image_files, where), str(root.resolve())
         after = pictures.stamps(root, corpus.image_files)
@@ -128,7 +129,7 @@ def require_matched(data: Mapping[str, Any], relevance: Mapping[str, str | Path]
     Raises:
         UserError: A file cannot be used with the corpus, or the corpus cannot be read.
     """
-    items, _ = read_annotations(Path(data["annotations"]).expanduser(), data["dataset"])
+    items, _ = read_annotations(expanded(data["annotations"]), data["dataset"])
     nobody = np.zeros(0, np.int32)
     bare = Truth("equal_captions", nobody.reshape(0, 2), nobody, nobody)
     test, *_ = first_captions(data["dataset"], split_view(items, "test"), bare)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fne.data.manifest import SPLITS
+from fne.utils.files import expanded
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ SOURCES = {
 
 def annotation_files(annotations: str) -> list[Path]:
     """The file or folder of annotations that a user gave, or one file per split where it says ``{split}``."""
-    place = Path(annotations).expanduser()
+    place = expanded(annotations)
     if "{split}" not in place.name:
         return [place]
     return [place.with_name(place.name.replace("{split}", split)) for split in SPLITS]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.utils.errors import bad_input
-from fne.utils.files import parse_json
+from fne.utils.files import open_file, parse_json
 
 SEPARATORS = (",", "\t", "|")
 MOST_BESIDE, LISTED = 10_000, 200_000
@@ -36,7 +36,8 @@ def read_text(path: Path, key: str | None = None, hint: str | None = None) -> st
         UserError: It is missing, may not be read, or is not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        with open_file(path) as handle:
+            content = handle.read()
     except PermissionError:
         raise bad_input("no permission to read it", file=path, key=key) from None
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -16,7 +16,7 @@ from typing import Any
 from fne.study.pair import SHIPPED, check_shipped
 from fne.utils.digests import FOLDER, Remembered
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import read_json, sha256_file, sha256_text
+from fne.utils.files import expanded, read_json, sha256_file, sha256_text
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -98,7 +98,7 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
     if not isinstance(name, str) or not name:
         raise bad_input("no encoder is named", key=key, value=name, allowed="a folder or a hub id")
     revision = section.get("revision")
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_relative_to(SHIPPED):
         check_shipped()
     if folder.is_dir():
@@ -199,7 +199,7 @@ def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: st
     Raises:
         UserError: They are local checkpoints, and their config.json says that their widths differ.
     """
-    folders = {side: Path(str(section.get("checkpoint"))).expanduser() for side, section in sections.items()}
+    folders = {side: expanded(str(section.get("checkpoint"))) for side, section in sections.items()}
     if projection != "none" or not all((folder / "config.json").is_file() for folder in folders.values()):
         return
     widths = {side: width(folder, side) for side, folder in folders.items()}

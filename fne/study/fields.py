@@ -13,6 +13,7 @@ from typing import Any
 
 from fne.negatives.registry import installed
 from fne.utils.errors import UserError, bad_input
+from fne.utils.files import expanded
 
 WORDS = {
     "int": "an integer",
@@ -194,7 +195,7 @@ def check_value(value: Any, field: Field, file: str | Path | None, key: str) -> 
         return value
     if not value.strip() or "\0" in value:
         raise wrong("must not be empty")
-    return str(Path(value).expanduser()) if field.kind == "path" else value
+    return str(expanded(value, file=file, key=key)) if field.kind == "path" else value
 
 
 def _number(value: Any, field: Field, wrong: Any) -> int | float:

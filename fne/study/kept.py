@@ -144,7 +144,8 @@ def _load(
     except UserError as error:
         if not added:
             raise
-        raise UserError(f"{error}\n(study {name}: {_as_made(added)}; by its file alone: {REPLACE})") from None
+        kept = f"{_as_made(added)} ({paths.overrides(name)})"
+        raise UserError(f"{error}\n(study {name}: {kept}; by its file alone: {REPLACE})") from None
 
 
 def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path) -> None:

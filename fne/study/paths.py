@@ -20,7 +20,7 @@ from fne.study.problems import Problems
 from fne.study.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.validate import canonical, how_to_give, is_path
 from fne.utils.errors import UserError
-from fne.utils.files import sha256_text
+from fne.utils.files import expanded, sha256_text
 
 MODALITIES = ("image", "text")
 
@@ -79,7 +79,7 @@ def check_given(study: Study) -> None:
             problem = "has braces, which the workflow takes for a pattern"
             problems.report(problem, key=key, value=value, hint="link to it under another name")
             continue
-        place = Path(value).expanduser()
+        place = expanded(value)
         folder = key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY) or key.startswith("encoders.")
         there = place.is_dir() if folder else place.is_file()
         if key == "data.annotations":

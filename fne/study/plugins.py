@@ -17,6 +17,8 @@ from fne.study.problems import Problems
 from fne.study.schema import GROUPS, REGISTRIES, RUN_FIELDS
 from fne.utils.errors import UserError, bad_input
 
+MADE = ("results", "reports", "resources", "scratch", "logs", "benchmarks")
+"""Folders of a project that hold what runs made."""
 NOUNS = {"negatives": "Strategy (fne.negatives.strategy)", "loss": "Loss (fne.losses.loss)"}
 TYPES = {"float": "float", "int": "int", "bool": "bool", "str": "text"}
 
@@ -92,6 +94,9 @@ def of_target(target: str) -> Plugin:
         UserError: It cannot be found or imported, is neither, or its parameters or attributes cannot be used.
     """
     module = target.partition(":")[0]
+    if (top := module.partition(".")[0]) in MADE:
+        problem = f"lies in {top}/, which runs write and other people may have filled: no code is taken from there"
+        raise bad_input(problem, key=target)
     file = signature.source_file(module, target)
     stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file else None
     return _read(target, str(file), stamp)

@@ -91,7 +91,8 @@ def source_file(module: str, target: str) -> Path | None:
                 spec = importlib.util.find_spec(name)
             else:  # not by importlib.util, which would run the package
                 inside = spec.submodule_search_locations or []
-                spec = importlib.machinery.PathFinder.find_spec(name, inside)
+                # by its last part: a folder without __init__.py would look for its parent among what runs
+                spec = importlib.machinery.PathFinder.find_spec(parts[depth], inside)
         except ValueError:  # a module without a spec, such as __main__
             spec = None
         if spec is None:

@@ -90,7 +90,7 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
                 allowed=list(sections["values"]),
             )
     for variant, keys in sections["border"].items():
-        if not isinstance(keys, list) or not {*keys} <= {*values.get(variant, {})}:
+        if not isinstance(keys, list) or any(key not in list(values.get(variant, {})) for key in keys):
             allowed = "a list of keys of its values"
             problems.report("must be", file=file, key=f"border.{variant}", value=keys, allowed=allowed)
     problems.raise_any(str(file))

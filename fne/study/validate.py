@@ -29,6 +29,7 @@ from fne.study.schema import (
     RELEVANCE_KEYS,
 )
 from fne.utils.errors import bad_input
+from fne.utils.files import expanded
 
 HEAD_ONLY = ("model.", "encoders.image.level", "encoders.text.level", "encoders.image.dtype", "encoders.text.dtype")
 
@@ -243,7 +244,7 @@ def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
 
 def may_hold_pictures(annotations: str | None) -> bool:
     """May the annotations hold the pictures themselves, as a Hugging Face data set does?"""
-    place = Path(annotations or "annotations.json").expanduser()
+    place = expanded(annotations or "annotations.json")
     return place.is_dir() or place.suffix in (".parquet", ".arrow")
 
 

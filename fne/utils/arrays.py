@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fne.utils.errors import bad_input
-from fne.utils.files import check_record, parse_json, reading
+from fne.utils.files import check_record, open_file, parse_json, reading
 
 MOST, FOLD = 1 << 28, 64
 """A file may unpack to so many bytes, or to so many times its own size where that is more."""
@@ -90,7 +90,7 @@ def check_npz(file: str | Path, hint: str) -> list[str]:
             unpack to more than :data:`MOST` and :data:`FOLD` allow, or an array has another size than its header says.
     """
     names: list[str] = []
-    with reading(file, hint), zipfile.ZipFile(file) as archive:
+    with reading(file, hint), open_file(file) as handle, zipfile.ZipFile(handle) as archive:
         limit = max(MOST, FOLD * Path(file).stat().st_size)
         for info in archive.infolist():
             name, dot, _ = info.filename.rpartition(".npy")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.utils.errors import UserError
-from fne.utils.files import SCHEMAS, read_json, require_schema, sha256_file, write_text
-from fne.utils.shape import check
+from fne.utils.files import atomic_path, read_bytes, sha256_bytes, sha256_file
 
 FOLDER = Path(".fne")
 """Where a project keeps what was worked out."""
@@ -20,16 +19,14 @@ YOUNG = 2.0
 
 
 class Remembered:
-    """Values by file, kept in a JSON file.
+    """Values by file, kept in a file.
 
     A file is another one when its size, inode, or one of its times (of content, of status; in ns) is another one.
 
     Args:
         file: Where they are kept; a folder that cannot be written keeps none.
-        made_by: What makes the values; those of another maker are forgotten.
-
-    Raises:
-        UserError: The file is of another version.
+        made_by: What makes the values; those of another maker, and those of a file that was cut or edited, are
+            forgotten.
     """
 
     def __init__(self, file: Path, made_by: str = "sha256") -> None:
@@ -37,18 +34,19 @@ class Remembered:
         self._values: dict[str, list[Any]] = {}
         self._changed = False
         if file.is_file():
-            hint = "remove it: it is made again"
-            stored = read_json(file, hint)  # of a line for each picture of a corpus, each dry run reads it
-            require_schema(stored, "remembered", file, hint)
-            check(stored, {"made_by": str, "values": dict}, file, more=True, hint=hint)
-            if stored["made_by"] == made_by:
-                self._values = stored["values"]
+            head, _, values = read_bytes(file).partition(b"\n")
+            if head == self._head(values):
+                self._values = json.loads(values)
+
+    def _head(self, values: bytes) -> bytes:
+        """The first line of the file."""
+        return f"{sha256_bytes(values)} of values made by {self.made_by}".encode()
 
     def get(self, path: Path, make: Callable[[Path], Any] = sha256_file) -> Any:
         """The value of a file as it is now, by default its SHA-256."""
         key, now = str(path.absolute()), stamp(path)
         known = self._values.get(key)
-        if isinstance(known, list) and len(known) == 2 and known[0] == now:
+        if known is not None and known[0] == now:
             return known[1]
         value = make(path)
         if stamp(path) == now and time.time() - max(now[1], now[2]) / 1e9 > YOUNG:
@@ -60,10 +58,10 @@ class Remembered:
         """Write what is new."""
         if not self._changed:
             return
-        content = {"schema": SCHEMAS["remembered"], "made_by": self.made_by, "values": self._values}
+        values = json.dumps(self._values).encode()
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.file, json.dumps(content))
+            with atomic_path(self.file) as temporary:
+                temporary.write_bytes(self._head(values) + b"\n" + values)
         except (OSError, UserError):  # a project that cannot be written: digests are worked out each time
             return
         self._changed = False

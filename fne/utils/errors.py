@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-LONG = 300
-"""Characters of a value that an error shows."""
+from fne.utils.text import shortened, spaced
+
+LONG, LONGER, MANY = 300, 5000, 300
+"""Characters of a value and of other parts that an error shows, and allowed values."""
 
 
 class UserError(Exception):
@@ -40,15 +42,16 @@ def bad_input(
     where = ": ".join(str(part) for part in (file, key) if part is not None)
     parts = [f"{where}: {problem}" if where else problem]
     if value is not None:
-        text = repr(value)
-        parts.append(f"got {text if len(text) <= LONG else text[:LONG] + ' ...'}")
+        parts.append(f"got {shortened(repr(value), LONG)}")
     if isinstance(allowed, str):
         parts.append(f"allowed: {allowed}")
     elif allowed is not None:
-        options = [str(option) for option in allowed]
-        near = difflib.get_close_matches(value, options, n=1, cutoff=0.5) if isinstance(value, str) else []
+        options = [shortened(str(option), LONG) for option in allowed]
+        text = value if isinstance(value, str) and len(value) <= LONG else ""
+        near = difflib.get_close_matches(text, options[:LONGER], n=1, cutoff=0.5) if text else []
         parts += [f"did you mean {option!r}?" for option in near]
-        parts.append("allowed: " + (", ".join(options) if options else "nothing"))
+        more = [f"{len(options) - MANY} more"] if len(options) > MANY else []
+        parts.append("allowed: " + (", ".join([*options[:MANY], *more]) if options else "nothing"))
     if hint:
         parts.append(hint)
-    return UserError("; ".join(parts))
+    return UserError("; ".join(shortened(spaced(part), LONGER) for part in parts))

@@ -12,6 +12,7 @@ import os
 import re
 import reprlib
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -35,7 +36,7 @@ HALF_A_LETTER = re.compile(r"\\u[dD][89a-fA-F]")
 ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>u[dD][89a-fA-F]..)|.)")
 """Of JSON: a pair of halves, a half, or any other."""
 SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 1, "metrics": 1, "rankings": 2,
-           "reference": 2, "remembered": 1, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
+           "reference": 2, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
 """Versions of the files that this package writes, by what they hold."""
 DIGESTS = "digests.json"
 """Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``."""
@@ -157,13 +158,36 @@ def read_bytes(path: str | Path, hint: str | None = None, most: int | None = Non
     Raises:
         UserError: As :func:`reading`; or it is larger than ``most`` bytes, and was not read.
     """
-    with reading(path, hint), open(path, "rb") as handle:
+    with reading(path, hint), open_file(path) as handle:
         if most is None:
             return handle.read()
         content = handle.read(most + 1) if os.fstat(handle.fileno()).st_size <= most else None
     if content is None or len(content) > most:
         raise bad_input("larger than any such file", file=path, allowed=f"at most {most:,} bytes", hint=hint)
     return content
+
+
+def open_file(path: str | Path) -> io.BufferedReader:
+    """Open a file for reading; no pipe or device, which may have no end.
+
+    Raises:
+        OSError: It cannot be opened, or is something else than a file.
+    """
+    if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file", str(path))
+    return open(path, "rb")
+
+
+def expanded(path: str | Path, **where: Any) -> Path:
+    """A path with ``~`` as the home that it means.
+
+    Raises:
+        UserError: There is no such user; ``where`` is of :func:`~fne.utils.errors.bad_input`.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise bad_input("begins with the name of a user that is not there", value=str(path), **where) from None
 
 
 def read_json(path: str | Path, hint: str | None = None, most: int | None = None) -> Any:
@@ -364,7 +388,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file, read in pieces."""
-    with open(path, "rb") as handle:
+    with open_file(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 

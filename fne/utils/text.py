@@ -19,7 +19,17 @@ _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 def clean(text: str) -> str:
     """The user's own words on one line, without control characters (they are not allowed in XML)."""
-    return " ".join("".join(" " if _is_control(letter) else letter for letter in text).split())
+    return " ".join(spaced(text).split())
+
+
+def spaced(text: str) -> str:
+    """Text on one line, without control characters, blanks as they are."""
+    return "".join(" " if _is_control(letter) else letter for letter in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """The begin and the end of a long text."""
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} ... {text[-most // 3 :]}"
 
 
 def harmless(text: str) -> str:
@@ -29,7 +39,7 @@ def harmless(text: str) -> str:
 
 def markup(text: str) -> str:
     """Text for HTML or SVG, between tags or in an attribute; blanks stay what they are."""
-    return html.escape("".join(" " if _is_control(letter) else letter for letter in text), quote=True)
+    return html.escape(spaced(text), quote=True)
 
 
 def markdown(text: str) -> str:
@@ -65,7 +75,8 @@ def size(count: float) -> str:
 
 
 def _is_control(letter: str) -> bool:
-    """Also one that shows what follows in another order, and half a letter, which no file can hold."""
+    """Also one that shows what follows in another order or on another line, and half a letter, which no file can
+    hold."""
     return not letter.isprintable() and (
-        unicodedata.category(letter) in ("Cc", "Cs") or unicodedata.bidirectional(letter) in _REORDERING
+        unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(letter) in _REORDERING
     )

@@ -239,7 +239,7 @@ def test_unreadable_annotations(corpus: Corpus, monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(13, "Permission denied")
 
     corpus.write()
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr("fne.data.text_files.open_file", deny)
     with pytest.raises(UserError, match="data.annotations: no permission to read it"):
         read_annotations(corpus.file, "tiny")
 

@@ -171,6 +171,27 @@ def test_a_source_that_cannot_be_used_is_named(project: Project, text: str, sayi
     project.fails(saying=["variants/own.yaml", "negatives.strategy", f"{module}:SoftHard", *saying])
 
 
+@pytest.mark.parametrize("top", ["results", "reports", "resources", "scratch"])
+def test_no_code_is_taken_from_what_runs_made(project: Project, top: str) -> None:
+    """Results may be other people's; a base class that the source does not tell makes the class be imported."""
+    (project.root / top / "smoke").mkdir(parents=True)
+    text = f"open({str(project.root / 'ran')!r}, 'w')\n" + STRATEGY.replace("(Strategy)", "(globals()['Strategy'])")
+    (project.root / top / "smoke" / "evil.py").write_text(text)
+    project.variant("own", {"negatives.strategy": f"{top}.smoke.evil:SoftHard"}, ["negatives.strategy"])
+    project.edit("studies/paper", variants=["fne", "own"], baseline="fne")
+    project.fails(saying=[f"{top}.smoke.evil:SoftHard", f"lies in {top}/", "no code is taken from there"])
+    assert not (project.root / "ran").exists()
+
+
+def test_folders_need_no_init_file(project: Project) -> None:
+    folder = project.root / "mine" / "deep"
+    folder.mkdir(parents=True)
+    (folder / f"{place(project.root, STRATEGY)}_inner.py").write_text(STRATEGY)
+    module = f"mine.deep.{next(folder.iterdir()).stem}"
+    variant(project, module)
+    assert resolved(project)["negatives"]["strategy"] == f"{module}:SoftHard"
+
+
 @pytest.mark.parametrize("name", ["no_such_module_at_all:Rule", "fne.no_such:Rule", "json.decoder.deep:Rule"])
 def test_a_module_that_is_nowhere_is_named(project: Project, name: str) -> None:
     project.variant("own", {"negatives.strategy": name}, ["negatives.strategy"])

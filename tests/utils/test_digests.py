@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fne.utils.digests import Remembered
-from fne.utils.errors import UserError
 from fne.utils.files import sha256_bytes
 
 
@@ -61,7 +61,20 @@ def test_what_may_still_change_within_its_time_is_not_remembered(tmp_path: Path)
     assert not (tmp_path / "kept.json").exists()
 
 
-def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "kept.json").write_text(json.dumps({"schema": 99, "made_by": "sha256", "values": {}}))
-    with pytest.raises(UserError, match=r"kept\.json: schema: another schema; got 99; allowed: 1; remove it"):
-        Remembered(tmp_path / "kept.json")
+@pytest.mark.usefixtures("aged")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-3],
+        lambda content: content.replace(b"one", b"two"),
+        lambda content: json.dumps({"schema": 1, "made_by": "sha256", "values": {"a": 5}}).encode(),
+        lambda content: b"",
+    ],
+)
+def test_a_file_that_was_cut_or_edited_is_forgotten(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    remembered = Remembered(tmp_path / "kept.json")
+    assert remembered.get(old(tmp_path / "a", b"one"), lambda _: "one") == "one"
+    remembered.save()
+    assert Remembered(tmp_path / "kept.json").get(tmp_path / "a", lambda _: "three") == "one"
+    (tmp_path / "kept.json").write_bytes(damage((tmp_path / "kept.json").read_bytes()))
+    assert Remembered(tmp_path / "kept.json").get(tmp_path / "a", lambda _: "three") == "three"

@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 
 from fne.analysis import layout
+from fne.data import text_files
 from fne.data.truth import Truth
 from fne.results import calibration_tables
 from fne.steps.evaluate import read_rankings
 from fne.training import picks
 from fne.utils import files, text
+from fne.utils.arrays import check_npz
 from fne.utils.errors import UserError, bad_input
 
 
@@ -321,3 +323,21 @@ def test_an_archive_damaged_anywhere_is_one_clear_error(read: Callable[[Path], o
         except UserError as error:
             refused += str(file) in str(error)
     assert refused > 140, "a few bytes, as of the time of a member, mean nothing"
+
+
+@pytest.mark.parametrize(
+    "read", [files.read_bytes, files.read_json, text_files.read_text, lambda file: check_npz(file, "")]
+)
+def test_a_pipe_or_a_device_is_no_file(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros"):
+        with pytest.raises(UserError, match=rf"{name}: .*is a pipe or a device, not a file"):
+            read(tmp_path / name)
+
+
+def test_the_home_of_nobody_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"data.images: begins with the name of a user that is not there; got '~nobody_x/y'"
+    ):
+        files.expanded("~nobody_x/y", key="data.images")

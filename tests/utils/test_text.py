@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fne.utils.errors import bad_input
 from fne.utils.text import clean, guarded, harmless, markdown, markdown_code, markup, size, unguarded
 
 
@@ -35,3 +36,12 @@ def test_a_cell_of_csv_comes_back(text: str) -> None:
     cell = guarded(text)
     assert unguarded(cell) == text and not cell.startswith(("=", "+", "-", "@", "\t"))
     assert (cell != text) == text.lstrip("'").startswith(("=", "+", "-", "@", "\t"))
+
+
+def test_an_error_is_one_line_of_bounded_length() -> None:
+    forged = "x\nerror: forged\x1b[2J\u2028"
+    for part in ("problem", "file", "key", "allowed", "hint"):
+        text = str(bad_input(**{"problem": "is wrong", part: forged * 20_000}))
+        assert text.isprintable() and len(text) < 15_000, part
+    text = str(bad_input("unknown", value="ab" * 50_000, allowed=["ba" * 50_000, *map(str, range(1000))]))
+    assert len(text) < 6_000 and text.endswith("298, 701 more")
