@@ -37,6 +37,8 @@ def bad_input(
     Returns:
         The error, to be raised by the caller.
     """
+    if key is not None and len(key) > LONG:
+        key = f"{key[:LONG]} ..."
     where = ": ".join(str(part) for part in (file, key) if part is not None)
     parts = [f"{where}: {problem}" if where else problem]
     if value is not None:

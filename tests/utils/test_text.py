@@ -35,3 +35,15 @@ def test_a_cell_of_csv_comes_back(text: str) -> None:
     cell = guarded(text)
     assert unguarded(cell) == text and not cell.startswith(("=", "+", "-", "@", "\t"))
     assert (cell != text) == text.lstrip("'").startswith(("=", "+", "-", "@", "\t"))
+
+
+UNSEEN = ["", " ", "\u3000", "\xa0", "\n", "\x00", "\u200b", "\u200b \u2060", "\ufeff", "\xad", "\u202e", "'\u200b"]
+
+
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠﹢")  # noqa: RUF001
+@pytest.mark.parametrize("before", UNSEEN)
+def test_no_sign_of_a_formula_hides_behind_what_is_not_seen_or_wide(before: str, sign: str) -> None:
+    text = f"{before}{sign}1+1"
+    assert guarded(text) == f"'{text}" and unguarded(guarded(text)) == text
+    for other in (f"{before}x{sign}1", f"1{text}", f"'{before}"):
+        assert unguarded(guarded(other)) == guarded(other) == other
