@@ -40,9 +40,7 @@ class Agreement:
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Pearson's correlation of average ranks, (...) from (..., V); NaN where one side is all tied."""
-    from scipy.stats import rankdata
-
-    a, b = (2 * rankdata(x, axis=-1) - x.shape[-1] - 1 for x in (first, second))  # integers, so that sums are exact
+    a, b = (_ranks(x) for x in (first, second))
     scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     return np.where(scale > 0, (a * b).sum(axis=-1) / np.where(scale > 0, scale, 1), np.nan)
 
@@ -123,3 +121,16 @@ def mean_draws(values: np.ndarray, *, stream: int, images: int, resamples: int) 
     wide = draws * (width_of_mean(variance, freedom, LEVEL) / np.where(high > low, high - low, 1.0))
     spread = float((mean**2).sum())
     return mean * np.sqrt(max(0.0, 1 - float(variance.sum()) / spread) if spread else 0.0) + wide
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    """How many are smaller less how many are larger: integers, of which the average rank is an affine map."""
+    order, places = np.argsort(x, axis=-1), np.arange(x.shape[-1])
+    ordered = np.take_along_axis(x, order, axis=-1)
+    steps = ordered[..., 1:] != ordered[..., :-1]
+    smaller, larger = np.zeros(x.shape), np.zeros(x.shape)
+    smaller[..., 1:] = np.maximum.accumulate(np.where(steps, places[1:], 0), axis=-1)
+    larger[..., :-1] = np.maximum.accumulate(np.where(steps, places[:0:-1], 0)[..., ::-1], axis=-1)[..., ::-1]
+    found = np.empty(x.shape)
+    np.put_along_axis(found, order, smaller - larger, axis=-1)
+    return found

@@ -52,8 +52,8 @@ MOST_BYTES, MOST_FILE, MOST_CELLS = 1 << 28, 1 << 27, 10_000_000
 """Bytes of all files and of one, cells of all tables: a small file from elsewhere may unpack to far more."""
 MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
 """Rows beyond which a table of single images or queries is left out of a bundle, and said to be."""
-MOST_MEMBERS, MOST_ENTRIES = 1000, 200_000
-"""Files in the place of a bundle; names and items in all that is read of ``bundle.json``."""
+MOST_MEMBERS, MOST_ENTRIES = 1000, 100_000
+"""Files in the place of a bundle; names and items under each key that is read of ``bundle.json``."""
 MOST_SHARED = 100_000
 """Different cells of a table that are kept once."""
 TYPES = {"text": {str}, "int": {int}, "float": {int, float}, "bool": {bool}}
@@ -190,11 +190,11 @@ def _facts(files: _Files) -> dict[str, Any]:
     if FACTS not in files.sizes:
         raise bad_input("is no bundle: it holds no bundle.json", file=place, hint="`fne export STUDY` writes one")
     facts = parse_json(files.read(FACTS, MOST_RECORD), place, FACTS, AGAIN)
-    check_record(facts, "bundle", SHAPE, place, AGAIN)
     for key in SHAPE:
-        if (count := _count(facts[key])) > MOST_ENTRIES:
+        if (count := _count(facts.get(key) if isinstance(facts, dict) else None)) > MOST_ENTRIES:
             raise bad_input("more entries than any", file=place, key=f"{FACTS}: {key}", value=count,
                             allowed=f"at most {MOST_ENTRIES:,}")  # fmt: skip
+    check_record(facts, "bundle", SHAPE, place, AGAIN)
     for name, entry in facts["variants"].items():
         flatten(entry["config"], place, f"{FACTS}: variants.{name}.config.")
     return facts
@@ -202,8 +202,13 @@ def _facts(files: _Files) -> dict[str, Any]:
 
 def _count(value: Any) -> int:
     """How many names and items JSON holds."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return len(inside) + sum(map(_count, inside))
+    count, left = 0, [value]
+    while left:  # however deep it is
+        one = left.pop()
+        inside = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        count += len(inside)
+        left += inside
+    return count
 
 
 def _file_of(files: Collection[str], place: Path) -> str:
