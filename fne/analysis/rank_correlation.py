@@ -40,16 +40,20 @@ class Agreement:
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Pearson's correlation of average ranks, (...) from (..., V); NaN where one side is all tied."""
-    a, b = (_signs(x).sum(axis=-1) for x in (first, second))  # the average rank is an affine map of this sum
+    a, b = (_ranks(x) for x in (first, second))
     scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     return np.where(scale > 0, (a * b).sum(axis=-1) / np.where(scale > 0, scale, 1), np.nan)
 
 
 def kendall(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """tau-b, ``(concordant - discordant) / sqrt(pairs untied in a * pairs untied in b)``, (...) from (..., V)."""
-    a, b = _signs(first), _signs(second)
-    scale = np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
-    return np.where(scale > 0, (a * b).sum(axis=(-2, -1)) / np.where(scale > 0, scale, 1), np.nan)
+    both = of_first = of_second = np.zeros(())
+    for apart in range(1, first.shape[-1]):  # no array of all pairs: V of them for each resample are memory enough
+        a, b = (np.sign(x[..., apart:] - x[..., :-apart]) for x in (first, second))
+        both = both + np.einsum("...v,...v->...", a, b)
+        of_first, of_second = (old + np.count_nonzero(x, axis=-1) for old, x in ((of_first, a), (of_second, b)))
+    scale = np.sqrt(of_first * of_second)
+    return np.where(scale > 0, both / np.where(scale > 0, scale, 1), np.nan)
 
 
 STATISTICS = {"Spearman": spearman, "Kendall": kendall}
@@ -119,5 +123,14 @@ def mean_draws(values: np.ndarray, *, stream: int, images: int, resamples: int) 
     return mean * np.sqrt(max(0.0, 1 - float(variance.sum()) / spread) if spread else 0.0) + wide
 
 
-def _signs(x: np.ndarray) -> np.ndarray:
-    return np.sign(x[..., :, None] - x[..., None, :])
+def _ranks(x: np.ndarray) -> np.ndarray:
+    """How many are smaller less how many are larger: integers, of which the average rank is an affine map."""
+    order, places = np.argsort(x, axis=-1), np.arange(x.shape[-1])
+    ordered = np.take_along_axis(x, order, axis=-1)
+    steps = ordered[..., 1:] != ordered[..., :-1]
+    smaller, larger = np.zeros(x.shape), np.zeros(x.shape)
+    smaller[..., 1:] = np.maximum.accumulate(np.where(steps, places[1:], 0), axis=-1)
+    larger[..., :-1] = np.maximum.accumulate(np.where(steps, places[:0:-1], 0)[..., ::-1], axis=-1)[..., ::-1]
+    found = np.empty(x.shape)
+    np.put_along_axis(found, order, smaller - larger, axis=-1)
+    return found

@@ -6,15 +6,18 @@ import csv
 import importlib.util
 import io
 import json
+import re
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fne.results.schema import KINDS, TABLES, Column
-from fne.utils.errors import bad_input
+from fne.study.fields import flatten
+from fne.utils.errors import UserError, bad_input
 from fne.utils.files import (
     MOST_RECORD,
     atomic_folder,
@@ -47,10 +50,16 @@ SHAPE = {
 """What is read of ``bundle.json``, which may hold more."""
 MOST_BYTES, MOST_FILE, MOST_CELLS = 1 << 28, 1 << 27, 10_000_000
 """Bytes of all files and of one, cells of all tables: a small file from elsewhere may unpack to far more."""
+MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
+"""Rows beyond which a table of single images or queries is left out of a bundle, and said to be."""
+MOST_MEMBERS, MOST_ENTRIES = 1000, 100_000
+"""Files in the place of a bundle; names and items under each key that is read of ``bundle.json``."""
 MOST_SHARED = 100_000
 """Different cells of a table that are kept once."""
 TYPES = {"text": {str}, "int": {int}, "float": {int, float}, "bool": {bool}}
 """What the values of a column may be, by its kind."""
+NUMBER = re.compile(r"-?(\d+(\.\d+)?(e[+-]?\d+)?|inf|nan)", re.ASCII)
+"""As it is written; Python would read far more."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +115,11 @@ def write(bundle: Bundle, out: Path, formats: Sequence[str], readme: str) -> Non
     """Write a bundle as a folder, or as a zip file where ``out`` ends in ``.zip``.
 
     Raises:
-        UserError: Parquet is asked for and pyarrow is not installed; or something else stands in the place.
+        UserError: Parquet is asked for and pyarrow is not installed; or a file that no bundle has stands in the place.
     """
     if "parquet" in formats and not has_parquet():
         raise bad_input("needs pyarrow", key="--format", value="parquet", hint='pip install "fne[arrow]", or csv')
-    if out.exists() and not _is_ours(out):
-        raise bad_input("is there already and is no bundle", file=out, hint="name another place, or remove it")
+    _require_ours(out)
     files, entries = {}, {}
     for name, table in bundle.tables.items():
         made = {kind: _content(table, kind) for kind in formats}
@@ -151,11 +159,7 @@ def read(place: Path, wanted: Collection[str] = tuple(TABLES)) -> Bundle:
         UserError: It is no bundle, of another schema or larger than any, or a file is missing, cut short or damaged.
     """
     files = _Files(place)
-    if FACTS not in files.sizes:
-        raise bad_input("is no bundle: it holds no bundle.json", file=place, hint="`fne export STUDY` writes one")
-    facts = parse_json(files.read(FACTS, MOST_RECORD), place, FACTS, AGAIN)
-    check_record(facts, "bundle", SHAPE, place, AGAIN)
-    tables, cells = {}, 0
+    facts, tables, cells = _facts(files), {}, 0
     for name, entry in facts.pop("tables").items():
         columns = {key: Column(c["type"], c["meaning"], c["unit"]) for key, c in entry["columns"].items()}
         file = _file_of(entry["files"], place)
@@ -169,8 +173,42 @@ def read(place: Path, wanted: Collection[str] = tuple(TABLES)) -> Bundle:
                 if not 0 <= cells <= MOST_CELLS:
                     problem = f"{file} is not a readable table ({cells:,} cells, more than {MOST_CELLS:,})"
                     raise bad_input(problem, file=place, hint=AGAIN)
+                if entry["rows"] > (most := MOST_ROWS.get(name, entry["rows"])):
+                    problem = f"{file} holds more rows than any"
+                    raise bad_input(problem, file=place, value=entry["rows"], allowed=f"at most {most:,}")
                 tables[name] = _read_table(place, file, content, columns, entry["rows"])
     return Bundle(facts, tables, str(place))
+
+
+def _facts(files: _Files) -> dict[str, Any]:
+    """What ``bundle.json`` says, all that is used of it checked.
+
+    Raises:
+        UserError: There is none, or it is damaged, of another schema or longer than any.
+    """
+    place = files.place
+    if FACTS not in files.sizes:
+        raise bad_input("is no bundle: it holds no bundle.json", file=place, hint="`fne export STUDY` writes one")
+    facts = parse_json(files.read(FACTS, MOST_RECORD), place, FACTS, AGAIN)
+    for key in SHAPE:
+        if (count := _count(facts.get(key) if isinstance(facts, dict) else None)) > MOST_ENTRIES:
+            raise bad_input("more entries than any", file=place, key=f"{FACTS}: {key}", value=count,
+                            allowed=f"at most {MOST_ENTRIES:,}")  # fmt: skip
+    check_record(facts, "bundle", SHAPE, place, AGAIN)
+    for name, entry in facts["variants"].items():
+        flatten(entry["config"], place, f"{FACTS}: variants.{name}.config.")
+    return facts
+
+
+def _count(value: Any) -> int:
+    """How many names and items JSON holds."""
+    count, left = 0, [value]
+    while left:  # however deep it is
+        one = left.pop()
+        inside = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        count += len(inside)
+        left += inside
+    return count
 
 
 def _file_of(files: Collection[str], place: Path) -> str:
@@ -203,6 +241,8 @@ def _parse(text: str, kind: str) -> Any:
         return unguarded(text) or None
     if kind == "bool":
         return {"True": True, "False": False}[text] if text in ("True", "False") else _no(text, kind)
+    if not NUMBER.fullmatch(text):
+        _no(text, kind)
     number = int(text) if kind == "int" and text.lstrip("-").isdigit() else float(text)
     return number if abs(number) < LARGEST or not isinstance(number, int) else _no(text, kind)
 
@@ -277,7 +317,8 @@ class _Files:
         place: The folder or zip file.
 
     Raises:
-        UserError: It is not readable, holds two files of one name, or more than :data:`MOST_BYTES`.
+        UserError: It is not readable, holds two files of one name, more than :data:`MOST_BYTES` or more than
+            :data:`MOST_MEMBERS`.
     """
 
     def __init__(self, place: Path) -> None:
@@ -285,12 +326,18 @@ class _Files:
         self.sizes: dict[str, int] = {}
         with self._reading():
             if place.is_dir():
-                found = [(file, file.stat().st_size) for file in place.iterdir() if file.is_file()]
+                inside = islice(place.iterdir(), MOST_MEMBERS + 1)
+                found = [(Path(file.name), file.stat().st_size if file.is_file() else None) for file in inside]
             else:
                 with zipfile.ZipFile(place) as archive:
-                    found = [(Path(info.filename), info.file_size) for info in archive.infolist()]
+                    found = [
+                        (Path(one.filename), None if one.is_dir() else one.file_size) for one in archive.infolist()
+                    ]
+        self.members: list[tuple[Path, int | None]] = found  # a folder has no size
+        if len(found) > MOST_MEMBERS:
+            raise bad_input("more files than any bundle has", file=place, allowed=f"at most {MOST_MEMBERS:,}")
         for file, size in found:
-            if file.name == FACTS or file.suffix.removeprefix(".") in FORMATS:
+            if size is not None and (file.name == FACTS or file.suffix.removeprefix(".") in FORMATS):
                 if file.name in self.sizes:
                     raise bad_input("holds two files of one name", file=place, key=file.name)
                 self.sizes[file.name] = size
@@ -368,8 +415,19 @@ def _values(column: Any) -> list[Any]:
     return values
 
 
-def _is_ours(out: Path) -> bool:
-    """May a bundle take this place: an empty folder, an older bundle, or a zip file of one?"""
-    if out.suffix == ".zip":
-        return out.is_file() and zipfile.is_zipfile(out) and FACTS in _Files(out).sizes
-    return out.is_dir() and (not any(out.iterdir()) or (out / FACTS).is_file())
+def _require_ours(out: Path) -> None:
+    """Refuse a place that holds anything but a bundle: nothing else may be lost."""
+    if not out.exists():
+        return
+    problem, hint = "is there already and is no bundle", "name another place, or remove it"
+    if out.is_dir() == (out.suffix == ".zip") or not (out.is_dir() or zipfile.is_zipfile(out)):
+        raise bad_input(problem, file=out, hint=hint)
+    files = _Files(out)
+    try:
+        ours = {FACTS, README, *(name for table in _facts(files)["tables"].values() for name in table["files"])}
+    except UserError:
+        ours = set()
+    home = next((file.parent for file, _ in files.members if file.name == FACTS), None)
+    for file, size in sorted(files.members, key=lambda one: (one[0].name != FACTS, str(one[0]))):
+        if size is None or file.parent != home or file.name not in ours:
+            raise bad_input(f"{problem}: {str(file)!r} is no file of one", file=out, hint=hint)

@@ -13,8 +13,8 @@ from fne.analysis.intervals import RESAMPLES, Intervals, batched_intervals, seed
 from fne.results.bundle import Bundle
 from fne.utils.errors import bad_input
 
-LARGEST = 1e9
-"""No value of a metric is as large, of no image."""
+LARGEST, MOST_IMAGES = 1e9, 100_000
+"""No value of a metric is as large, of no image; no test split has as many images."""
 
 Values = dict[str, dict[int, np.ndarray]]
 """Variant -> seed -> (N,) values of the primary metric by image, whose mean is the score; N = 1: the score itself."""
@@ -166,6 +166,9 @@ def _images(bundle: Bundle) -> Values:
         if None in key or key in seen or len(sizes) > 1 or places != tuple(range(len(places))):
             problem = "not one value for each image, in order, of every variant and seed"
             raise bad_input(problem, file=bundle.source, key="images", hint="export the study again")
+        if len(cells) > MOST_IMAGES:
+            problem = f"values of {len(cells):,} images, more than any test split has"
+            raise bad_input(problem, file=bundle.source, key="images", allowed=f"at most {MOST_IMAGES:,}")
         seen.add(key)
         values = np.array(cells, dtype=np.float64)
         if (np.abs(values) < LARGEST).all():

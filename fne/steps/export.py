@@ -11,7 +11,7 @@ import numpy as np
 import fne
 from fne.analysis import layout
 from fne.report.tables.configs import tuning
-from fne.results.bundle import FORMATS, Bundle, Table, has_parquet, read_csv, write
+from fne.results.bundle import FORMATS, MOST_ROWS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
 from fne.results.schema import TABLES, table_bytes, verb_of
@@ -23,9 +23,6 @@ from fne.study.schema import PATH_KEYS
 from fne.study.validate import is_path
 from fne.utils.errors import bad_input
 from fne.utils.files import SCHEMAS, reading
-
-MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
-"""Rows beyond which a table of single images or queries is left out, and said to be."""
 
 
 def run(study: Study, root: Path, out: Path | None = None, form: str | None = None) -> Path:

@@ -37,6 +37,8 @@ from fne.utils.text import clean
 
 READ = ("runs", "intervals", "contrasts", "images")
 """The tables of a bundle that are read."""
+MOST_VARIANTS = 500
+"""That are compared: the time grows with the square of their number."""
 DEFINITION = ("protocol", "folds", "tie_rule", "precision", "relevance")
 """What of a protocol's fingerprint defines its metrics, whatever the data set."""
 OWNED = ("data.", "encoders.", "evaluation.", KEPT_ONLY)
@@ -84,6 +86,9 @@ def put(a: Bundle, b: Bundle, orderings: bool) -> SideBySide:
     common = [variant for variant in scored[0] if variant in scored[1]]
     if not common:
         raise bad_input("share no variant with a result", file=a.source, value=b.source)
+    if len(common) > MOST_VARIANTS:
+        problem = f"more variants than are compared are in it and in {a.source}"
+        raise bad_input(problem, file=b.source, value=len(common), allowed=f"at most {MOST_VARIANTS:,}")
     stacks = [side.stack(common) for side in sides]
     same_images = not only_order and stacks[0].shape[1] == stacks[1].shape[1]
     differ, equal = differences(a.facts, b.facts, common)
@@ -163,7 +168,7 @@ def _why_no_difference(a: Bundle, b: Bundle, differ: Sequence[Difference], order
                        f"{short(', '.join(keys), 4 * LONGEST)}")  # fmt: skip
     if data := [one for one in differ if one.group == DATA and one.values != (None, None)]:
         known = all(None not in one.values for one in data)
-        names = ", ".join(short(one.name, LONGEST) for one in data)
+        names = names_of([one.name for one in data])
         reasons.append(f"their data {'differ' if known else 'are not known to be the same'} ({names})")
     if a.facts["regime"] != b.facts["regime"]:
         reasons.append("their regimes differ")

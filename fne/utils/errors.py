@@ -39,6 +39,7 @@ def bad_input(
     Returns:
         The error, to be raised by the caller.
     """
+    key = key and shortened(key, LONG)
     where = ": ".join(str(part) for part in (file, key) if part is not None)
     parts = [f"{where}: {problem}" if where else problem]
     if value is not None:

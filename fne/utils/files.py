@@ -79,8 +79,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; it takes the place of ``path`` on success."""
+    """Yield an empty temporary folder beside ``path``; it takes the place of ``path`` on success.
+
+    Raises:
+        UserError: ``path`` is a link to nothing; of another one it takes the place of what that leads to.
+    """
     path = Path(path)
+    if path.is_symlink():
+        if not path.exists():
+            raise bad_input("is a link to nothing", file=path, hint="name another place, or remove the link")
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     leftovers.remove(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=leftovers.prefix(path), suffix=".tmp", dir=path.parent))

@@ -12,8 +12,13 @@ import re
 import unicodedata
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
-_FORMULA = re.compile(r"'*[=+\-@\t]")
-_GUARDED = re.compile(r"'+[=+\-@\t]")
+_UNSEEN = (
+    r"[\s\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+"""Blanks and signs without a width, which a spreadsheet may pass over."""
+_FORMULA = re.compile(rf"'*{_UNSEEN}*[=+\-@\t＝＋－＠﹦﹢﹣﹫]")  # noqa: RUF001
+_GUARDED = re.compile(rf"'{_FORMULA.pattern}")
 _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -76,3 +78,15 @@ def test_too_few_of_anything_gives_no_interval_and_says_why() -> None:
             assert np.isnan(one.low) and np.isnan(one.high) and words in one.method
     tied = agreements(np.ones((5, 1, 4)), rng.normal(size=(5, 1, 4)))
     assert all(np.isnan(one.value) and "tie" in one.method for one in tied)
+
+
+def test_many_variants_need_no_memory_of_all_their_pairs_in_every_resample() -> None:
+    rng = np.random.default_rng(4)
+    a, b = (rng.normal(size=(2, 1000, 100)) for _ in range(2))
+    wanted = [[statistic(x, y) for x, y in zip(a[0, :3], b[0, :3], strict=True)] for statistic in (spearman, kendall)]
+    for statistic, value in zip((spearman, kendall), wanted, strict=True):
+        tracemalloc.start()
+        found = statistic(a, b)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found[0, :3].tolist() == value and peak < 12 * a.nbytes, "all pairs of one side are 100 times as much"

@@ -123,6 +123,41 @@ def test_a_place_that_holds_something_else_is_left_alone(place: Path, study: Stu
         run(study, place, tmp_path / "again", "csv")
 
 
+@pytest.mark.parametrize("stranger", ["thesis.txt", "thesis.csv", "notes/x.csv", "notes/bundle.json"])
+@pytest.mark.parametrize("form", ["folder", "b.zip"])
+def test_no_file_of_the_user_is_lost_to_a_bundle(
+    place: Path, study: Study, tmp_path: Path, stranger: str, form: str
+) -> None:
+    made = content(run(study, place, tmp_path / "whole", "csv"))
+    for facts in (made["bundle.json"], b"junk"):
+        mine = {**made, "bundle.json": facts, stranger: b"all of it"}
+        out = tmp_path / form
+        if form == "folder":
+            shutil.rmtree(out, ignore_errors=True)
+            (out / stranger).parent.mkdir(parents=True)
+            for name, text in mine.items():
+                (out / name).write_bytes(text)
+        else:
+            write_zip(out, mine)
+        named = "bundle.json" if facts == b"junk" else Path(stranger).parts[0]
+        words = f"is there already and is no bundle: '(b/)?{named}.*' is no file of one|holds two files of one name"
+        with pytest.raises(UserError, match=words):
+            run(study, place, out, "csv")
+        kept = zipfile.ZipFile(out).read(f"b/{stranger}") if form == "b.zip" else (out / stranger).read_bytes()
+        assert kept == b"all of it"
+
+
+def test_an_export_to_a_link_goes_where_it_leads(place: Path, study: Study, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store")
+    for _ in range(2):
+        run(study, place, tmp_path / "link", "csv")
+        assert bundle.read(tmp_path / "store").tables and (tmp_path / "link").is_symlink()
+    (tmp_path / "lost").symlink_to("nothing")
+    with pytest.raises(UserError, match="lost: is a link to nothing"):
+        run(study, place, tmp_path / "lost", "csv")
+
+
 def damage(folder: Path, how: str) -> str:
     """Damage a bundle; what the message must say."""
     file = folder / "runs.csv"
@@ -156,6 +191,24 @@ def write_zip(file: Path, members: Mapping[str, bytes], method: int = zipfile.ZI
         for name, text in members.items():
             archive.writestr(f"b/{name}", text)
     return file
+
+
+def test_more_files_entries_or_rows_than_any_bundle_has_are_refused(
+    place: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = content(run(study, place, tmp_path / "out", "csv"))
+    at = [tmp_path / "out", write_zip(tmp_path / "b.zip", made)]
+    for name, most, words in (
+        ("MOST_MEMBERS", len(made) - 1, "more files than any bundle has; allowed: at most"),
+        ("MOST_ENTRIES", 20, "bundle.json: .*: more entries than any; got .*; allowed: at most 20"),
+        ("MOST_ROWS", {"images": 3}, "images.csv holds more rows than any; got .*; allowed: at most 3"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(bundle, name, most)
+            for one in at:
+                with pytest.raises(UserError, match=words):
+                    bundle.read(one)
+    assert all(bundle.read(one).tables for one in at)
 
 
 def test_a_small_file_that_unpacks_to_more_than_any_bundle_is_refused(
@@ -253,6 +306,32 @@ def test_facts_of_another_kind_are_named(
     write_json(folder / "bundle.json", read_json(folder / "bundle.json") | {key: value})
     with pytest.raises(UserError, match=words):
         bundle.read(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"a.b": 1, "a": {"b": 2}}, {"a": {"b.c": 1, "b": {"c": 2}}}, {f"a.{'b' * 5000}": 1, "a": {"b" * 5000: 2}}],
+)
+def test_a_config_that_gives_a_key_twice_is_named(place: Path, study: Study, tmp_path: Path, config: dict) -> None:
+    folder = run(study, place, tmp_path / "out", "csv")
+    facts = read_json(folder / "bundle.json")
+    facts["variants"]["fne"]["config"] = config
+    write_json(folder / "bundle.json", facts)
+    words = r"out: bundle.json: variants.fne.config.a.b.*: is given twice, nested and dotted$"
+    with pytest.raises(UserError, match=words) as caught:
+        bundle.read(folder)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("kind", ["int", "float"])
+def test_numbers_are_read_as_they_are_written_alone(kind: str) -> None:
+    known = {"a": schema.Column(kind, "")}
+    read = lambda cell: bundle.read_csv(f"a\n{cell}\n".encode(), known).data["a"][0]  # noqa: E731
+    for value in (0, -3, 2**62, 1.5, -0.25, 1e-300, 1e22, 123456789.125):
+        assert read(repr(value)) == value
+    for cell in ("٠", "１", "²", "1_0", "+1", " 1", "1 ", "1.", ".5", "0x1", "--1", "-", "1e", "1E5", "Infinity"):  # noqa: RUF001
+        with pytest.raises(ValueError, match=f"is no {kind}"):
+            read(cell)
 
 
 def test_a_zip_packed_in_another_way_is_refused(place: Path, study: Study, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from fne.analysis.rank_correlation import kendall, spearman
 from fne.protocols import finish
 from fne.report.text.side_by_side import SideBySide, csv_text, markdown_text, text
 from fne.results import bundle as bundles
+from fne.results import paired
 from fne.results.bundle import Bundle, Table
 from fne.results.study import StudyResults, load
-from fne.steps import aggregate, compare
+from fne.steps import aggregate, compare, side_by_side
 from fne.steps.export import build
 from fne.steps.export import run as export
 from fne.steps.side_by_side import open_results, put, run
@@ -298,6 +299,30 @@ def test_what_all_variants_have_in_common_is_one_line(first: Path) -> None:
     variants = {name: {**entry, "code": f"{CODE[:-1]}0"} for name, entry in a.facts["variants"].items()}
     line, = said(put(a, altered(first, variants=variants), orderings=False))["code"]  # fmt: skip
     assert line == "all 4 variants: A …e, B …0", "digests that begin alike are shown from where they differ"
+
+
+def test_of_many_differences_some_are_told_and_the_others_counted(first: Path) -> None:
+    a = opened(first)[0]
+    many = {f"{name}{place}": "1" for name in ("data.p", "features.p") for place in range(5000)}
+    packages = {f"p{place}": "1" for place in range(5000)}
+    made = put(a, altered(first, fingerprints={**a.facts["fingerprints"], **many}, packages=packages), orderings=False)
+    found = said(made)
+    more = 5000 + len(a.facts["packages"]) - 30
+    assert {group: len(lines) for group, lines in found.items()} == dict.fromkeys(("data", "features", "versions"), 31)
+    assert found["data"][-1] == "and 4,970 more" and found["versions"][-1] == f"and {more:,} more"
+    assert "Equal: code, config, protocol" in made.lines and max(map(len, made.lines)) < 1000
+    assert max(len(row["a_minus_b_note"]) for row in made.rows) < 1000
+
+
+def test_more_variants_or_images_than_are_compared_are_refused(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = opened(first, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(side_by_side, "MOST_VARIANTS", 3)
+        with pytest.raises(UserError, match=r"first.*more variants than are compared.*; got 4; allowed: at most 3"):
+            put(a, b, orderings=False)
+    monkeypatch.setattr(paired, "MOST_IMAGES", N_TEST - 1)
+    with pytest.raises(UserError, match=f"images: values of {N_TEST} images, more than any test split has"):
+        put(a, b, orderings=False)
 
 
 def test_what_is_not_recorded_is_never_called_equal(first: Path) -> None:

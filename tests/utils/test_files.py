@@ -79,6 +79,21 @@ def test_a_folder_appears_whole_and_takes_the_old_ones_place(tmp_path: Path) -> 
     assert left_in(target) == ["two"] and left_in(tmp_path) == ["store"]
 
 
+def test_a_folder_is_written_to_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store")
+    for name in ("one", "two"):
+        with files.atomic_folder(tmp_path / "link") as temporary:
+            (temporary / name).write_text("x")
+        assert left_in(tmp_path / "store") == [name] and (tmp_path / "link").is_symlink()
+    (tmp_path / "lost").symlink_to("nothing")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("lost", "loop"):
+        with pytest.raises(UserError, match=f"{name}: is a link to nothing"), files.atomic_folder(tmp_path / name):
+            pass
+    assert left_in(tmp_path) == ["link", "loop", "lost", "store"]
+
+
 def test_a_killed_writer_leaves_no_file_of_the_final_name(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom fne.utils.files import atomic_path\n"

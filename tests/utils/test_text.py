@@ -45,3 +45,15 @@ def test_an_error_is_one_line_of_bounded_length() -> None:
         assert text.isprintable() and len(text) < 15_000, part
     text = str(bad_input("unknown", value="ab" * 50_000, allowed=["ba" * 50_000, *map(str, range(1000))]))
     assert len(text) < 6_000 and text.endswith("298, 701 more")
+
+
+UNSEEN = ["", " ", "\u3000", "\xa0", "\n", "\x00", "\u200b", "\u200b \u2060", "\ufeff", "\xad", "\u202e", "'\u200b"]
+
+
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠﹢")  # noqa: RUF001
+@pytest.mark.parametrize("before", UNSEEN)
+def test_no_sign_of_a_formula_hides_behind_what_is_not_seen_or_wide(before: str, sign: str) -> None:
+    text = f"{before}{sign}1+1"
+    assert guarded(text) == f"'{text}" and unguarded(guarded(text)) == text
+    for other in (f"{before}x{sign}1", f"1{text}", f"'{before}"):
+        assert unguarded(guarded(other)) == guarded(other) == other

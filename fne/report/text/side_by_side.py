@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from os.path import commonprefix
 from textwrap import fill
 from typing import Any
@@ -21,8 +22,8 @@ from fne.utils.text import clean, markdown
 SIDE = ("score", "low", "high", "difference", "difference_low", "difference_high", "rank")
 PAIRED = ("a_minus_b", "a_minus_b_low", "a_minus_b_high", "a_minus_b_seeds", "a_minus_b_note")
 COLUMNS = ["variant", "title", *(f"{side}_{key}" for side in ("a", "b") for key in SIDE), *PAIRED, "config_differs"]
-WIDTH, LONGEST, DIGITS = 80, 60, 12
-"""Of a line, of a name or value in it, of a digest."""
+WIDTH, LONGEST, DIGITS, MOST = 80, 60, 12, 30
+"""Of a line, of a name or value in it, of a digest; names in a line, and lines of one group."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,11 @@ def difference_lines(differ: Sequence[Difference], equal: Sequence[str], common:
     if not differ:
         return [f"Nothing differs: {listing(equal)} are equal"]
     head = "Differs, or is not recorded:" if any(None in one.values for one in differ) else "Differs:"
-    lines = [f"  {one.group:<9} {_difference(one, common)}" for one in differ]
+    lines = []
+    for group, of in groupby(differ, key=lambda one: one.group):
+        found = [*of]
+        more = [f"and {len(found) - MOST:,} more"] * (len(found) > MOST)
+        lines += [f"  {group:<9} {line}" for line in (*(_difference(one, common) for one in found[:MOST]), *more)]
     return [head, *lines, f"Equal: {', '.join(equal) or 'nothing'}"]
 
 
@@ -88,8 +93,9 @@ def _shown(group: str, value: str | None) -> str:
 
 
 def names_of(names: Sequence[str]) -> str:
-    """Ids of variants in a line."""
-    return ", ".join(short(name, LONGEST) for name in names)
+    """Names in a line, no more than :data:`MOST`."""
+    more = [f"and {len(names) - MOST:,} more"] * (len(names) > MOST)
+    return ", ".join([*(short(name, LONGEST) for name in names[:MOST]), *more])
 
 
 def note(pair: Pair, left_out: Sequence[Sequence[str]]) -> str:
