@@ -413,11 +413,11 @@ def test_pictures_that_unpack_to_far_more_than_the_file(tmp_path: Path) -> None:
 def test_lists_and_pictures_over_several_row_groups_and_dictionaries(tmp_path: Path) -> None:
     """What has outgrown its dictionary goes on without one."""
     pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
+    parquet = pytest.importorskip("pyarrow.parquet")
 
     pictures = [{"bytes": bytes([number // 2 % 250]) * 3000, "path": f"{number // 2}.jpg"} for number in range(800)]
     rows = {"image": pictures, "caption": [[f"a man {number}", "a"] for number in range(800)], "split": ["val"] * 800}
-    pyarrow.parquet.write_table(pyarrow.table(rows), tmp_path / "x.parquet", row_group_size=300, data_page_size=9000,
+    parquet.write_table(pyarrow.table(rows), tmp_path / "x.parquet", row_group_size=300, data_page_size=9000,
                                 dictionary_pagesize_limit=30_000, write_batch_size=10)  # fmt: skip
     records, inside = arrow.read(tmp_path / "x.parquet")
     assert inside and [record.captions for record in records] == rows["caption"]
