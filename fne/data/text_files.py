@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import difflib
+import heapq
 import io
 import itertools
 import os
@@ -23,6 +24,8 @@ from fne.utils.files import open_file, parse_json
 SEPARATORS = (",", "\t", "|")
 MOST_BESIDE, LISTED = 10_000, 200_000
 """Names of a folder that are looked through for one much alike, and for one of another case or Unicode form."""
+COMPARED = 1000
+"""Names that are compared letter by letter: those that begin and end most like the one that is wanted."""
 ID_DIGITS = 18
 """Digits of the longest number that is an id."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
@@ -57,7 +60,16 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
     names, wanted = list(names), _plain(name)
     same = next((one for one in names if _plain(one) == wanted), None)
-    return same or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), None)
+    if same is not None:
+        return same
+    back = name[::-1]
+    likely = heapq.nlargest(COMPARED, names, key=lambda one: _shared(one, name) + _shared(one[::-1], back))
+    return next(iter(difflib.get_close_matches(name, likely, n=1, cutoff=0.8)), None)
+
+
+def _shared(one: str, other: str) -> int:
+    """How many letters two texts begin with alike."""
+    return len(os.path.commonprefix([one, other]))
 
 
 def say_nearest(path: Path, hint: str | None = None) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fne.data import arrow
+from fne.data.items import to_items
 from fne.data.manifest import Manifest
 from fne.steps import prepare
 from fne.utils.errors import UserError
@@ -324,3 +325,169 @@ def test_pictures_beside_need_their_folder(corpus: Corpus) -> None:
     refused(corpus, path.parent, "data.images: not given")
     Image.new("RGB", (8, 8)).save(corpus.images / "picture0.jpg")
     assert prepared(corpus, path.parent, corpus.images).root == corpus.images.resolve()
+
+
+def table_with(folder: Path, suffix: str, rows: int = 6, **columns: Any) -> Path:
+    """A small file that is valid but for the ``columns``."""
+    import pyarrow
+    import pyarrow.parquet
+
+    valid = {"image": [f"{number}.jpg" for number in range(rows)], "caption": ["a"] * rows,
+             "split": (["train", "val", "test"] * rows)[:rows]}  # fmt: skip
+    if "caption_0" in columns:
+        del valid["caption"]
+    table = pyarrow.table(valid | columns)
+    path = folder / f"x{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(table, path, compression="zstd")
+    else:
+        with pyarrow.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+    return path
+
+
+BOMBS: dict[str, tuple[Any, str, str]] = {
+    "long caption": (
+        lambda pa: {"caption": ["x" * 10**6] * 60},
+        r"row 0.caption: a cell that is too large",
+        ".parquet",
+    ),
+    "repeated caption": (
+        lambda pa: {"caption": ["x" * 10**5] * 900},
+        r"row 6[67][0-9].caption: unpacks to far",
+        ".parquet",
+    ),
+    "dictionary": (
+        lambda pa: {"caption": pa.DictionaryArray.from_arrays(pa.array([0] * 900), pa.array(["x" * 10**5]))},
+        r"row 6[67][0-9].caption: unpacks to far more than the size",
+        ".arrow",
+    ),
+    "dictionary in lists": (
+        lambda pa: {"caption": pa.array([["x" * 10**4] * 90] * 6, pa.list_(pa.dictionary(pa.int8(), pa.string())))},
+        r"row 0.caption: a cell that is too large; got 901456",
+        ".arrow",
+    ),
+    "long list": (lambda pa: {"caption": [["a"]] * 5 + [["a"] * 20_000]}, "row 5.caption: a cell that is", ".arrow"),
+    "lists": (lambda pa: {"caption": [["a"] * 10**6] * 6}, "row group 0.caption.list.element: unpacks", ".parquet"),
+    "numbers": (lambda pa: {"sentids": [[1] * 10**6] * 6}, "row group 0.sentids.list.element: unpacks", ".parquet"),
+    "nulls": (
+        lambda pa: {"sentids": pa.FixedSizeListArray.from_arrays(pa.nulls(6 * 10**5), 10**5)},
+        r"row 0.sentids: a cell that is too large",
+        ".arrow",
+    ),
+    "plain": (lambda pa: {"caption": ["x" * 8 * 10**7, "a", "a"]}, "row group 0.caption: unpacks to far", ".parquet"),
+    "path": (
+        lambda pa: {"image": [{"bytes": b"x", "path": "x" * 10**6}] * 60},
+        r"row 0.image: a cell that is too large",
+        ".parquet",
+    ),
+    "rows": (lambda pa: {"caption": ["a"] * 250_000}, "row [0-9]*: unpacks to far more", ".parquet"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_unpacks_to_a_large_one(tmp_path: Path, name: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    columns, message, suffix = BOMBS[name]
+    columns = columns(pyarrow)
+    rows = len(next(iter(columns.values())))
+    extra = {"image": ["a.jpg"] * rows} if name == "rows" else {}
+    path = table_with(tmp_path, suffix, rows, **(extra | columns))
+    before = pyarrow.default_memory_pool().max_memory()
+    with pytest.raises(UserError, match=rf"x{suffix}: {message}"):
+        arrow.read(path)
+    assert pyarrow.default_memory_pool().max_memory() <= max(before, 2 * arrow.BATCH)
+
+
+def test_pictures_that_unpack_to_far_more_than_the_file(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pictures = [{"bytes": bytes(10**6), "path": f"{number}.jpg"} for number in range(90)]
+    path = table_with(tmp_path, ".parquet", 90, image=pictures)
+    items = to_items(arrow.read(path)[0])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"x.parquet: row 67.image: unpacks to far more than the size of the files"):
+        arrow.write_pictures(path, items, tmp_path / "out")
+    assert sum(file.stat().st_size for file in (tmp_path / "out").iterdir()) <= arrow.MOST
+
+
+def test_lists_and_pictures_over_several_row_groups_and_dictionaries(tmp_path: Path) -> None:
+    """What has outgrown its dictionary goes on without one."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    pictures = [{"bytes": bytes([number // 2 % 250]) * 3000, "path": f"{number // 2}.jpg"} for number in range(800)]
+    rows = {"image": pictures, "caption": [[f"a man {number}", "a"] for number in range(800)], "split": ["val"] * 800}
+    parquet.write_table(pyarrow.table(rows), tmp_path / "x.parquet", row_group_size=300, data_page_size=9000,
+                                dictionary_pagesize_limit=30_000, write_batch_size=10)  # fmt: skip
+    records, inside = arrow.read(tmp_path / "x.parquet")
+    assert inside and [record.captions for record in records] == rows["caption"]
+    arrow.write_pictures(tmp_path / "x.parquet", to_items(records), tmp_path / "out")
+    assert all((tmp_path / "out" / one["path"]).read_bytes() == one["bytes"] for one in pictures)
+
+
+def test_a_compressed_stream_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"image": ["a.jpg"], "caption": ["a"], "split": ["val"]})
+    options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+    with pyarrow.ipc.new_stream(tmp_path / "x.arrow", table.schema, options=options) as stream:
+        stream.write_table(table)
+    with pytest.raises(UserError, match=r"x.arrow: a compressed stream of Arrow, which is not read; write the data"):
+        arrow.read(tmp_path / "x.arrow")
+
+
+def foreign() -> dict[str, Any]:
+    """Values of types that no column may have."""
+    import pyarrow as pa
+
+    late = pa.array([2**62] * 6, pa.timestamp("us"))
+    twice = pa.StructArray.from_arrays([pa.array(["a"] * 6)] * 2, ["raw", "raw"])
+    return {
+        "timestamp": late,
+        "duration": pa.array([2**62] * 6, pa.duration("s")),
+        "date": pa.array([2**31 - 1] * 6, pa.date32()),
+        "timestamps": pa.ListArray.from_arrays(range(7), late),
+        "dictionary": late.dictionary_encode(),
+        "binary": pa.array([b"a"] * 6),
+        "bool": pa.array([True] * 6),
+        "twice": twice,
+        "list twice": pa.ListArray.from_arrays(range(7), twice),
+        "lists": pa.array([[["a"]]] * 6),
+        "inside": pa.StructArray.from_arrays([pa.array(["a"] * 6), late], ["raw", "at"]),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("column", ["image", "caption", "caption_0", "split", "sentids", "image_id", "filepath"])
+def test_a_column_of_another_type(tmp_path: Path, column: str, suffix: str) -> None:
+    pytest.importorskip("pyarrow")
+    for values in foreign().values():
+        path = table_with(tmp_path, suffix, **{column: values})
+        with pytest.raises(
+            UserError, match=rf"x{suffix}: columns: {column}: a column of another type; got .*; allowed: "
+        ):
+            arrow.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_a_picture_of_another_type(tmp_path: Path, suffix: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    names, content = pa.array([f"{number}.jpg" for number in range(6)]), pa.array([b"x"] * 6)
+    others = [names, pa.array([1] * 6), pa.array([0.5] * 6), *foreign().values()]
+    pairs = [(other, names) for other in others if other.type != pa.binary()]
+    pairs += [(content, other) for other in others if other is not names]
+    for pair in pairs:
+        image = pa.StructArray.from_arrays(list(pair), ["bytes", "path"])
+        path = table_with(tmp_path, suffix, image=image, filename=names)
+        with pytest.raises(UserError, match=rf"x{suffix}: columns: image: a column of another type; got 'struct<bytes"):
+            arrow.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_dictionaries_and_large_types_are_read(tmp_path: Path, suffix: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    texts = pa.array([f"a man {number % 2}" for number in range(6)])
+    for values in (texts, texts.cast(pa.large_string()), texts.dictionary_encode(),
+                   pa.array([["a man 0"], ["a man 1"]] * 3, pa.large_list(pa.large_string()))):  # fmt: skip
+        records, _ = arrow.read(table_with(tmp_path, suffix, caption=values, image_id=pa.array(range(6), pa.uint16())))
+        assert [record.captions for record in records] == [["a man 0"], ["a man 1"]] * 3
+        assert [record.image_id for record in records] == list(range(6))

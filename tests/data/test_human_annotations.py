@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from fne.data import text_files
 from fne.data.human_annotations import Judgement, judged_truth, read_judgements
 from fne.data.truth import Truth
 from fne.utils.errors import UserError
@@ -136,3 +139,22 @@ def test_a_byte_order_mark_and_odd_line_breaks(tmp_path: Path) -> None:
     text = "\ufeffa.jpg\tb.jpg#0\t4\t4\t4\r\na.jpg\tb.jpg#1\t4\t4\t4\r\n"
     (tmp_path / "expert.txt").write_text(text, encoding="utf-8", newline="")
     assert len(read_judgements({"expert": tmp_path / "expert.txt"}, KNOWN)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("COCO_va2014_000000200001.jpg", "COCO_val2014_000000200001.jpg"),
+     ("COCO_val2014_000000200001.jpeg", "COCO_val2014_000000200001.jpg"), ("COCO_train.jpg", None)],
+)  # fmt: skip
+def test_among_many_names_only_the_likely_ones_are_compared(
+    wrong: str, meant: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+
+    def close(name: str, names: list[str], **settings: float) -> list[str]:
+        compared.append(len(names))
+        return difflib.get_close_matches(name, names, **settings)
+
+    monkeypatch.setattr(text_files, "difflib", SimpleNamespace(get_close_matches=close))
+    names = [f"COCO_val2014_{number:012d}.jpg" for number in range(200_000, 205_000)]
+    assert text_files.nearest(wrong, names) == meant and compared == [text_files.COMPARED]

@@ -275,7 +275,18 @@ def test_columnar_files(suffix: str, data: st.DataObject) -> None:
         value = data.draw(VALUES.filter(lambda one: not isinstance(one, bytes)))
         cells[column][number] = value if column == "split" else [value]
     elif kind == "type":
-        cells[column] = data.draw(st.sampled_from([[1] * 6, [None] * 6, [b"\xff"] * 6, [[{"raw": 1}]] * 6, [1.5] * 6]))
+        other = pa.array([2**62] * 6, data.draw(st.sampled_from([pa.timestamp("us"), pa.duration("s"), pa.uint64()])))
+        twice = pa.StructArray.from_arrays(
+            [pa.array(["a"] * 6), other], ["raw", data.draw(st.sampled_from(["raw", "b"]))]
+        )
+        picture = pa.StructArray.from_arrays(
+            data.draw(st.permutations([pa.array(["a"] * 6), other])), ["bytes", "path"]
+        )
+        lists = pa.ListArray.from_arrays(range(7), data.draw(st.sampled_from([other, twice])))
+        cells[column] = data.draw(
+            st.sampled_from([[1] * 6, [None] * 6, [b"\xff"] * 6, [[{"raw": 1}]] * 6, [1.5] * 6, [["x" * 10**6]] * 6,
+                             other, other.dictionary_encode(), twice, picture, lists])
+        )  # fmt: skip
     columns, arrays = names, [pa.array(cells[name]) for name in names]
     if kind == "column":
         at = names.index(column)
