@@ -61,10 +61,15 @@ def set_torch_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
+def _say(words: object, end: str = "\n") -> None:
+    """Print what a verb returns: names and titles in it are other people's."""
+    print(harmless(str(words)), end=end)
+
+
 def fetch(arguments: argparse.Namespace) -> None:
     from fne.steps.fetch import run
 
-    print(harmless(str(run(arguments.dataset, arguments.root / arguments.into, arguments.only))))
+    _say(run(arguments.dataset, arguments.root / arguments.into, arguments.only))
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -152,7 +157,7 @@ def adopt(arguments: argparse.Namespace) -> None:
     from fne.steps.adopt import run
 
     study = load_study(arguments, complete=False)
-    print(harmless(str(run(study, arguments.variants, arguments.evidence, arguments.reason, arguments.root))))
+    _say(run(study, arguments.variants, arguments.evidence, arguments.reason, arguments.root))
 
 
 def aggregate(arguments: argparse.Namespace) -> None:
@@ -191,20 +196,20 @@ def side_by_side(arguments: argparse.Namespace) -> None:
     from fne.steps.side_by_side import run
 
     out = arguments.out and arguments.root / arguments.out
-    print(harmless(str(run(*given, arguments.root, out, arguments.orderings))))
+    _say(run(*given, arguments.root, out, arguments.orderings))
 
 
 def export(arguments: argparse.Namespace) -> None:
     from fne.steps.export import run
 
     out = arguments.out and arguments.root / arguments.out
-    print(harmless(str(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))))
+    _say(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
 
 
 def verify(arguments: argparse.Namespace) -> None:
     from fne.steps.verify import run
 
-    print(harmless(str(run(load_study(arguments, complete=False), arguments.root, arguments.record))))
+    _say(run(load_study(arguments, complete=False), arguments.root, arguments.record))
 
 
 def calibrate(arguments: argparse.Namespace) -> None:
@@ -300,13 +305,13 @@ def watch(arguments: argparse.Namespace) -> None:
 def clean(arguments: argparse.Namespace) -> None:
     from fne.steps.clean import run
 
-    print(harmless(run(arguments.root, arguments.yes)))
+    _say(run(arguments.root, arguments.yes))
 
 
 def describe(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
 
-    print(harmless(config.describe(arguments.id, arguments.root)), end="")
+    _say(config.describe(arguments.id, arguments.root), end="")
 
 
 def check(arguments: argparse.Namespace) -> None:
