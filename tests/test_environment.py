@@ -33,7 +33,7 @@ def normal(name: str) -> str:
 
 def test_each_conda_line_is_a_match_specification(environment: dict) -> None:
     lines = [line for line in environment["dependencies"] if isinstance(line, str)]
-    assert lines == ["python=3.11", "pip"]
+    assert lines == ["python=3.11", "pip", "curl"]
     assert all(CONDA_LINE.fullmatch(line) for line in lines)
     try:
         from rattler import MatchSpec

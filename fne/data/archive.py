@@ -63,9 +63,8 @@ def unpack(archive: Path, member: str, target: Path) -> None:
                         progress.add()
             progress.close()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        with open(archive, "rb") as handle:
-            if is_web_page(handle.read(64)):
-                raise web_page(archive) from None
+        if is_web_page(archive):
+            raise web_page(archive) from None
         hint = "it is cut short or damaged: remove it and fetch it again"
         problem = f"not a sound zip archive ({str(error) or type(error).__name__})"
         raise bad_input(problem, file=archive, hint=hint) from None

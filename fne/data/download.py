@@ -1,213 +1,128 @@
-"""Downloading one large file over HTTP: resumed by ranges, retried with back-off, renamed when complete."""
+"""Downloading one large file with the program `curl`: continued where it stopped, renamed when it is complete."""
 
 from __future__ import annotations
 
-import fcntl
-import http.client
 import os
 import shutil
-import ssl
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import subprocess
+import tempfile
 from pathlib import Path
-from typing import IO, Any
+from subprocess import DEVNULL, PIPE
+from time import sleep
 
-import fne
-from fne.utils.errors import bad_input
+from filelock import FileLock, Timeout
+
+from fne.utils.errors import UserError, bad_input
 from fne.utils.progress import Progress
 
-PIECE = 1 << 18
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-"""Answers after which the same request may succeed."""
-LONGEST_WAIT = 120.0
+CHUNK = 1 << 18
+BUSY = ("408", "425", "429", "500", "502", "503", "504")
+"""Answers of a server after which the same request may succeed."""
+BROKEN = (5, 6, 7, 16, 18, 28, 35, 52, 55, 56, 92)
+"""Exit codes of curl after which it may: no name, no connection, silence, or an end before the end."""
+FORBIDDEN, REFUSED, NO_RANGES, TOO_LONG = 1, 22, 33, 63
+LONGEST_WAIT = 120
 """Seconds; what a server asks for with Retry-After is capped by it, too."""
+REPORT = "%{stderr}%{http_code}\n%header{content-type}\n%{url_effective}\n%header{retry-after}\n%{errormsg}"
 
 
-class _Again(Exception):
-    """The attempt failed in a way that may pass; ``after`` is what the server asked to wait, in seconds."""
-
-    def __init__(self, why: str, after: float | None = None) -> None:
-        super().__init__(why)
-        self.after = after
-
-
-def download(
-    url: str,
-    target: Path,
-    *,
-    size: int | None = None,
-    timeout: float = 30.0,
-    tries: int = 6,
-    pause: float = 1.0,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Download a file; what an earlier, interrupted call has got is kept beside ``target`` and continued.
+def download(url: str, target: Path, *, size: int, timeout: int = 30, tries: int = 6) -> None:
+    """Download a file; what an earlier, interrupted call has received is kept beside ``target`` and continued.
 
     Args:
         url: Its address (http or https).
         target: Where it goes, once complete.
-        size: Bytes it must have, where that is known.
+        size: Bytes it must have.
         timeout: Seconds of silence after which a connection is given up.
         tries: Attempts in a row that may bring nothing.
-        pause: Seconds before the second attempt; doubled after each further one that brings nothing.
-        sleep: Waits.
 
     Raises:
-        UserError: The server refuses, sends a web page or another length, cannot be reached, or the disk is too
-            small.
+        UserError: curl is missing, the server refuses, sends a web page or another length, or cannot be reached,
+            another program downloads the file, or the disk is too small.
     """
-    part = target.with_name(f"{target.name}.part")
+    if shutil.which("curl") is None:
+        hint = "install it: `conda install -c conda-forge curl`, or the package curl of your system"
+        raise bad_input("cannot be downloaded: the program `curl` is not on the PATH", file=url, hint=hint)
+    part, lock = (target.with_name(f"{target.name}.part{ending}") for ending in ("", ".lock"))
     part.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(part, url) as handle:
-        progress = Progress(f"download {target.name}", (size or 0) // 10**6, "MB", done=_megabytes(handle))
-        idle, most = 0, handle.tell()
-        while True:
-            try:
-                _attempt(url, handle, part, size, timeout, progress)
-                break
-            except _Again as problem:
-                got = handle.seek(0, os.SEEK_END)
-                idle, most = (0, got) if got > most else (idle + 1, most)
-                if idle >= tries:
-                    hint = f"{got} bytes are kept in {part}: the same command continues"
-                    raise bad_input(f"cannot be downloaded: {problem}", file=url, hint=hint) from None
-                wait = problem.after if problem.after is not None else pause * 2 ** max(idle - 1, 0)
-                progress.add(0, f"{problem}; again in {wait:.0f} s")
-                sleep(min(wait, LONGEST_WAIT))
-        progress.close()
-        os.replace(part, target)
-        _mark(part).unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(part: Path, url: str) -> Iterator[IO[bytes]]:
-    with open(part, "ab") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise bad_input("another program is downloading it", file=url, key=str(part)) from None
-        yield handle
-
-
-def _attempt(url: str, handle: IO[bytes], part: Path, size: int | None, timeout: float, progress: Progress) -> None:
-    """One request for what is missing; returns when the file is complete.
-
-    Raises:
-        _Again: It is not, and another request may help.
-    """
-    offset = handle.tell()
-    if size is not None and offset == size:
-        return
-    request = urllib.request.Request(url, headers=_headers(part, offset))
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            _receive(url, answer, handle, part, size, progress)
-    except urllib.error.HTTPError as error:
-        with error:
-            _refused(url, error, handle)
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            problem = f"the server's certificate is not trusted ({error.reason.verify_message})"
-            raise bad_input(problem, file=url) from None
-        raise _Again(f"cannot be reached ({error.reason})") from None
-    except TimeoutError:
-        raise _Again(f"silent for {timeout:g} s") from None
-    except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
-        raise _Again(f"connection broken ({type(error).__name__})") from None
+        with FileLock(lock, timeout=0):
+            part.touch()
+            if part.stat().st_size > size:
+                os.truncate(part, 0)  # of another, longer file
+            check_space(part.parent, size - part.stat().st_size, "the rest of the download")
+            _complete(url, part, size, timeout, tries)
+            os.replace(part, target)
+            lock.unlink()
+    except Timeout:
+        raise bad_input("another program is downloading it", file=url, key=str(part)) from None
 
 
-def _headers(part: Path, offset: int) -> dict[str, str]:
-    headers = {"User-Agent": f"fne/{fne.__version__}", "Accept-Encoding": "identity"}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-        # A server whose file has changed since then answers with the whole of it.
-        mark = _mark(part).read_text(encoding="utf-8", errors="replace") if _mark(part).exists() else ""
-        if mark and mark.isascii() and mark.isprintable():
-            headers["If-Range"] = mark
-    return headers
+def _complete(url: str, part: Path, size: int, timeout: int, tries: int) -> None:
+    """Call curl until the file has its length (its own --retry drops what a broken attempt has brought)."""
+    most, idle = part.stat().st_size, 0
+    progress = Progress(f"download {part.stem}", size // 10**6, "MB", done=most // 10**6)
+    while (start := part.stat().st_size) != size:
+        code, (status, kind, address, after, problem) = _curl(url, part, size, timeout, progress)
+        got, page, served = part.stat().st_size, is_web_page(part), status in ("200", "206")
+        if page or (served and "text/html" in kind):
+            os.truncate(part, 0 if page else start)
+            raise web_page(url, f"{address.partition('?')[0]} answered", _kept(part))
+        if got == size:
+            break
+        if got > size or (served and code in (0, TOO_LONG)):
+            os.truncate(part, start)
+            problem = "is shorter than is known" if code == 0 and got < size else "is longer than is known"
+            raise bad_input(problem, file=url, allowed=[size], hint=_kept(part))
+        anew = status == "416" or (served and code == NO_RANGES)
+        if anew:
+            os.truncate(part, 0)
+        elif code in (0, REFUSED, NO_RANGES):
+            os.truncate(part, start)
+            problem = f"the server answers {status}"
+        elif code == FORBIDDEN:
+            problem = f"it leads to {address}, which is not allowed"
+        most, idle = (got, 0) if got > most else (most, idle + 1)
+        if idle >= tries or not (anew or code in BROKEN or status in BUSY):
+            raise bad_input(f"cannot be downloaded: {problem}", file=url, hint=_kept(part))
+        wait = min(int(after[:9]) if after.isdecimal() else 2 ** max(idle - 1, 0), LONGEST_WAIT)
+        progress.add(0, f"{problem}; again in {wait} s")
+        sleep(wait)
+    progress.close()
 
 
-def _mark(part: Path) -> Path:
-    """Where the version of the file that ``part`` is a part of is noted."""
-    return part.with_name(f"{part.name}.version")
+def _curl(url: str, part: Path, size: int, timeout: int, progress: Progress) -> tuple[int, list[str]]:
+    """One request for what is missing of a part: curl's exit code, and what it tells of :data:`REPORT`."""
+    schemes = "=https" if url.lower().startswith("https:") else "=http,https"
+    words = ["curl", "-q", "--silent", "--fail", "--globoff", "--location", "--max-redirs", 10, "--proto", schemes,
+             "--connect-timeout", timeout, "--speed-limit", 1, "--speed-time", timeout, "--max-filesize", size,
+             "--continue-at", part.stat().st_size, "--write-out", REPORT, "--url", url]  # fmt: skip
+    with (
+        open(part, "ab") as handle,
+        tempfile.TemporaryFile() as report,
+        # Through a pipe: a curl that outlives this process cannot write to the part.
+        subprocess.Popen([str(word) for word in words], stdin=DEVNULL, stdout=PIPE, stderr=report) as curl,
+    ):
+        assert curl.stdout
+        try:
+            while handle.tell() <= size and (piece := os.read(curl.stdout.fileno(), CHUNK)):
+                handle.write(piece)
+                progress.add(handle.tell() // 10**6 - progress.done)
+            if handle.tell() <= size:
+                curl.wait()
+        finally:
+            curl.kill()  # where it has not ended: more came than the file has, or Ctrl-C
+        code = curl.wait()
+        report.seek(0)
+        told = report.read().decode("utf-8", "replace")
+    fields = told.split("\n", 4)
+    if len(fields) < 5:  # it was killed, or does not know an option
+        fields = ["", "", "", "", f"curl ends with exit code {code} ({told.strip()})"]
+    return code, fields
 
 
-def _receive(url: str, answer: Any, handle: IO[bytes], part: Path, size: int | None, progress: Progress) -> None:
-    if url.startswith("https:") and not answer.geturl().startswith("https:"):
-        raise bad_input("redirected to an address without encryption", file=url, value=answer.geturl())
-    if answer.headers.get_content_type() == "text/html":
-        raise web_page(url, answer.geturl())
-    offset = handle.tell()
-    if answer.status == 206:
-        first, total = _range(answer.headers.get("Content-Range", ""))
-        if first != offset:
-            _start_over(handle)
-            raise _Again("another range came than was asked for")
-    else:
-        # The server does not do ranges, or its file has changed.
-        _start_over(handle)
-        progress.done = offset = 0
-        total = _number(answer.headers.get("Content-Length", ""))
-        etag = answer.headers.get("ETag", "")
-        version = etag if etag.startswith('"') else answer.headers.get("Last-Modified", "")
-        _mark(part).write_text(version, encoding="utf-8")
-    if size is not None and total is not None and total != size:
-        _start_over(handle)
-        raise bad_input("has another length than is known", file=url, value=total, allowed=[size])
-    progress.total = (total or size or 0) // 10**6
-    _check_space(part.parent, (total or 0) - offset)
-    while piece := answer.read1(PIECE):
-        if handle.tell() == 0 and is_web_page(piece):
-            raise web_page(url, answer.geturl())
-        handle.write(piece)
-        progress.add(_megabytes(handle) - progress.done)
-    handle.flush()
-    if total is not None and handle.tell() != total:
-        raise _Again(f"ended after {handle.tell()} of {total} bytes")
-    if size is not None and handle.tell() != size:
-        found = handle.tell()
-        _start_over(handle)
-        raise bad_input("has another length than is known", file=url, value=found, allowed=[size])
-
-
-def _refused(url: str, error: urllib.error.HTTPError, handle: IO[bytes]) -> None:
-    if error.code == 416 and handle.tell():
-        # Asked for bytes beyond its end: what is here belongs to another, longer file.
-        _start_over(handle)
-        raise _Again("the part that is here does not belong to it")
-    if error.code in TRANSIENT:
-        after = error.headers.get("Retry-After", "")
-        raise _Again(f"the server answers {error.code} {error.reason}", float(after) if after.isdecimal() else None)
-    raise bad_input(f"the server answers {error.code} {error.reason}", file=url)
-
-
-def _start_over(handle: IO[bytes]) -> None:
-    handle.truncate(0)
-    handle.seek(0)
-
-
-def _range(header: str) -> tuple[int | None, int | None]:
-    """First byte and length of the whole file in ``bytes FIRST-LAST/LENGTH``."""
-    place, _, total = header.removeprefix("bytes ").partition("/")
-    first = place.partition("-")[0]
-    return _number(first), _number(total)
-
-
-def _number(text: str) -> int | None:
-    """A number of bytes that a server states; None where it is none that a file can have."""
-    return int(text) if text.isdecimal() and len(text) < 20 else None
-
-
-def _megabytes(handle: IO[bytes]) -> int:
-    return handle.tell() // 10**6
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    check_space(folder, needed, "the rest of the download")
+def _kept(part: Path) -> str:
+    return f"{part.stat().st_size} bytes are kept in {part}: the same command continues"
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
@@ -222,16 +137,14 @@ def check_space(folder: Path, needed: int, what: str) -> None:
         raise bad_input(problem, file=folder)
 
 
-def is_web_page(head: bytes) -> bool:
+def is_web_page(place: Path) -> bool:
     """Do the first bytes of a file look like HTML?"""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower().startswith((b"<!doctype html", b"<html"))
+    with open(place, "rb") as handle:
+        head = handle.read(64)
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
 
 
-def web_page(place: str | Path, address: str | None = None) -> Exception:
+def web_page(place: str | Path, *hints: str) -> UserError:
     """The error for a web page in the place of an archive."""
-    shown = urllib.parse.urlsplit(address).netloc if address else None
-    return bad_input(
-        "is a web page (HTML), not an archive",
-        file=place,
-        hint=(f"{shown} answered; " if shown else "") + "a login, a consent page or a moved file often does this",
-    )
+    often = "a login, a consent page or a moved file often does this"
+    return bad_input("is a web page (HTML), not an archive", file=place, hint="; ".join((*hints, often)))

@@ -7,7 +7,6 @@ restart keeps exactly the chunks that are whole and the finished store does not 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from fne.encoders.store import DTYPES, MANIFEST, OFFSETS, VALUES, partial_folder
 from fne.utils.errors import bad_input
@@ -70,7 +70,7 @@ class StoreWriter:
         self._ends: list[int] = [0]  # of the tokens of the rows done
         self._values: BinaryIO | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / LOCK, "wb")  # noqa: SIM115 - held as long as the writer
+        self._lock = FileLock(self.folder / LOCK, blocking=False)
         try:
             self._take_lock()
             self._restore()
@@ -80,8 +80,8 @@ class StoreWriter:
 
     def _take_lock(self) -> None:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._lock.acquire()
+        except Timeout:
             # after a SIGKILL of a scheduler its orphaned job may still be at work on the very same files
             raise bad_input(
                 "another process is extracting into this folder", file=self.folder, hint="wait for it, or end it"
@@ -224,6 +224,7 @@ class StoreWriter:
 
     def close(self) -> None:
         """Let go of the files; unfinished work stays for the next time."""
-        for handle in (self._values, getattr(self, "_journal", None), self._lock):
+        for handle in (self._values, getattr(self, "_journal", None)):
             if handle is not None:
                 handle.close()
+        self._lock.release()

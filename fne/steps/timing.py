@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import resource
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from fne.training import checkpoint, distributions, picks
 from fne.training.data import Pairs
 from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device
+from fne.utils.provenance import peak_memory_mb
 
 Clock = Callable[[], float]
 SECONDS = 3.0
@@ -216,7 +216,7 @@ def measure(study: Study, variant: str, root: Path, threads: int, device: str, c
     ending, prior = engine.now(), config["negatives"].get("prior")
     distributions.measure(engine.learner, train, seeds, engine.batch_size, prior, batches=SAMPLED)
     end = (engine.now() - ending) * distributions.BATCHES / SAMPLED
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    host = int((peak_memory_mb() or 0) * 2**20)
     on_device = torch.cuda.max_memory_allocated() if on_gpu else 0
     rank, ranks = _rank(engine, Manifest.open(root / paths.data_folder(study)), validation[0] / len(seeds))
     held = [*engine.state().values(), *(p.grad for p in engine.model.parameters() if p.grad is not None)]

@@ -46,6 +46,8 @@ class Field:
         group: The group of entry points of a ``rule``.
         null: ``null`` is allowed.
         multiple: An ``int`` must be a multiple of it.
+        neutral: The value at which all is as it was before there was such a key: it is then no part of a digest, and a
+            new key trains nothing anew. The keys of the first version have none.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class Field:
     null: bool = False
     multiple: int = 1
     group: str = ""
+    neutral: Any = ...
 
     def allowed(self) -> str | tuple[str, ...]:
         """What the value may be, for an error message."""

@@ -195,6 +195,9 @@ RUN_FIELDS: dict[str, Field] = {
     **dict.fromkeys(RELEVANCE_KEYS, PATH),
 }
 
+EVERY_FIELD = RUN_FIELDS | {f"data.{key}": field for fields in DATA_FIELDS.values() for key, field in fields.items()}
+"""Of every kind of data set."""
+
 KEPT_ONLY = "audit."
 """Keys that say what a run keeps and what its estimates are held against; its results stay: no part of a digest."""
 

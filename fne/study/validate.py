@@ -19,6 +19,7 @@ from fne.study.plugins import Plugin, find
 from fne.study.problems import Problems
 from fne.study.schema import (
     DATASETS,
+    EVERY_FIELD,
     EXACT_TRUTH,
     HEAD_LEVELS,
     KEPT_ONLY,
@@ -271,16 +272,18 @@ def digest(config: Mapping[str, Any]) -> str:
 
     Comments, order of keys and places on this machine change nothing; of an encoder given as a path only the
     folder's name counts (its weights are fingerprinted by the feature store), and what a run keeps of its picks counts
-    for nothing.
+    for nothing, nor does a key at its neutral value.
     """
     return hashlib.sha256(canonical(counted(config)).encode()).hexdigest()[:16]
 
 
 def counted(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config :func:`digest` counts, flat."""
-    flat = {
-        key: value for key, value in flatten(config).items() if key not in PATH_KEYS and not key.startswith(KEPT_ONLY)
-    }
+    flat = {}
+    for key, value in flatten(config).items():
+        neutral = key in EVERY_FIELD and value == EVERY_FIELD[key].neutral
+        if key not in PATH_KEYS and not key.startswith(KEPT_ONLY) and not neutral:
+            flat[key] = value
     for key, value in flat.items():
         if key.startswith("encoders.") and key.endswith(".checkpoint") and is_path(value):
             flat[key] = Path(value).name

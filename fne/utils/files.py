@@ -375,23 +375,13 @@ def _digests(folder: Path, hint: str) -> dict[str, dict[str, Any]]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Wait until no other process writes tables into a folder; that of a killed one is free again."""
-    import fcntl  # not on every system
+    from filelock import FileLock  # only who writes tables
 
-    file = folder / f".{DIGESTS}.lock"
-    while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(folder / f".{DIGESTS}.lock") as lock:
         try:
-            if os.path.samestat(os.fstat(handle), os.stat(file)):
-                break
-        except FileNotFoundError:  # whoever held it before removed it: the file of that name is another one now
-            pass
-        os.close(handle)
-    try:
-        yield
-    finally:
-        file.unlink()
-        os.close(handle)
+            yield
+        finally:
+            Path(lock.lock_file).unlink()  # whoever waits for it sees that the file of that name is another one
 
 
 def sha256_file(path: str | Path) -> str:

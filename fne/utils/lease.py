@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import subprocess
@@ -12,7 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from fne.utils.errors import bad_input
 
@@ -48,16 +48,16 @@ def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> 
     if visible and any(name in os.environ for name in SCHEDULERS):
         yield _usable(requested)
         return
-    lock = _take(names, folder or _lock_folder(), poll)
+    taken, lock = _take(names, folder or _lock_folder(), poll)
     try:
-        os.environ["CUDA_VISIBLE_DEVICES"] = lock.device
+        os.environ["CUDA_VISIBLE_DEVICES"] = taken
         yield _usable(requested)
     finally:
         if visible is None:
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         else:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
-        lock.handle.close()
+        lock.release()
 
 
 def installed_devices() -> list[str]:
@@ -106,28 +106,22 @@ def allowed_devices(installed: list[str], visible: str | None) -> list[str]:
     return allowed
 
 
-class _Lock:
-    def __init__(self, device: str, handle: TextIO) -> None:
-        self.device, self.handle = device, handle
-
-
 def _lock_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"fne-leases-{os.getuid()}"
 
 
-def _take(names: list[str], folder: Path, poll: float) -> _Lock:
+def _take(names: list[str], folder: Path, poll: float) -> tuple[str, FileLock]:
     """Lock the first free device; wait, and say so once, while all are taken."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     told = False
     while True:
         for name in names:
-            handle = open(folder / f"{name.replace('/', '_')}.lock", "a", encoding="utf-8")  # noqa: SIM115 - held open
+            lock = FileLock(folder / f"{name.replace('/', '_')}.lock", blocking=False)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.close()
+                lock.acquire()
+            except Timeout:
                 continue
-            return _Lock(name, handle)
+            return name, lock
         if not told:
             print(f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr)
             told = True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
 
 Act = Callable[[BaseHTTPRequestHandler, bytes], None]
 
@@ -15,7 +18,6 @@ class Server:
     """What it serves, how, and what it was asked."""
 
     content: bytes = b""
-    etag: str = '"one"'
     acts: list[Act] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
@@ -26,7 +28,9 @@ class Server:
 
 
 def serve(server: Server) -> ThreadingHTTPServer:
-    """Start it on a free port of this machine."""
+    """Start it on a free port of this machine; the test is skipped where its client is missing."""
+    if shutil.which("curl") is None:
+        pytest.skip("needs the program curl")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -37,8 +41,6 @@ def serve(server: Server) -> ThreadingHTTPServer:
 
         def log_message(self, *_: object) -> None:
             pass
-
-        etag = property(lambda self: server.etag)
 
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads = True
@@ -59,21 +61,18 @@ def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **he
 
 
 def asked_from(handler: BaseHTTPRequestHandler) -> int:
-    """First byte asked for; 0 where the file has changed since (If-Range) or no range was given."""
-    wanted = handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0]
-    version = handler.headers.get("If-Range", handler.etag)
-    return int(wanted) if version == handler.etag else 0
+    """First byte asked for; 0 where no range was given."""
+    return int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
 
 def properly(handler: BaseHTTPRequestHandler, content: bytes, stop: int | None = None) -> None:
-    """As a good server: ranges and a version. ``stop``: break off after that many bytes of the file."""
+    """As a good server: it does ranges. ``stop``: break off after that many bytes of the file."""
     first = asked_from(handler)
     if first >= len(content) > 0:
         answer(handler, 416, Content_Range=f"bytes */{len(content)}")
         return
     span = {"Content_Range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if first else {}
-    answer(handler, 206 if first else 200, content[first:stop], ETag=handler.etag,
-           Content_Length=len(content) - first, **span)  # fmt: skip
+    answer(handler, 206 if first else 200, content[first:stop], Content_Length=len(content) - first, **span)
 
 
 def until(stop: int) -> Act:

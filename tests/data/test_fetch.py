@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fne import cli
+from fne.data import download
 from fne.data.sources import SOURCES, Archive, Source
 from fne.steps import fetch
 from fne.study.schema import DATASETS
@@ -112,21 +113,16 @@ def test_images_that_may_not_be_downloaded(dataset: str, tmp_path: Path) -> None
 def test_an_interrupted_fetch_continues(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     good = corpus.server.acts[0]
     corpus.server.acts = [good, lambda handler, _: until(9000)(handler, FILES["train2014.zip"]), says(404)]
+    monkeypatch.setattr(download, "sleep", lambda _: None)
     with pytest.raises(UserError, match="404"):
-        fetch_without_waiting(corpus, monkeypatch)
+        corpus.get()
     assert corpus.files() == {"dataset_coco.json", "downloads/caption_datasets.zip", "downloads/SHA256SUMS",
-                              "downloads/train2014.zip.part", "downloads/train2014.zip.part.version"}  # fmt: skip
+                              "downloads/train2014.zip.part", "downloads/train2014.zip.part.lock"}  # fmt: skip
     corpus.server.requests.clear()
     corpus.server.acts = [good]
     corpus.get()
     assert corpus.files() == UNPACKED | KEPT
     assert corpus.server.ranges() == ["bytes=9000-", None]
-
-
-def fetch_without_waiting(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = fetch.download
-    monkeypatch.setattr(fetch, "download", lambda *given, **more: plain(*given, **more, sleep=lambda _: None))
-    corpus.get()
 
 
 def test_an_archive_that_was_put_there_is_used_and_checked(corpus: Corpus) -> None:
@@ -137,15 +133,36 @@ def test_an_archive_that_was_put_there_is_used_and_checked(corpus: Corpus) -> No
     assert corpus.asked() == ["caption_datasets.zip", "val2014.zip"] and corpus.files() == UNPACKED | KEPT
 
 
-def test_a_damaged_archive(corpus: Corpus) -> None:
+def test_a_damaged_archive(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = bytearray(FILES["train2014.zip"])
     damaged[5000] ^= 1
     corpus.server.acts = [lambda handler, _: properly(handler, bytes(damaged))]
+    monkeypatch.setattr(fetch, "unpack", lambda *_: pytest.fail("unpacked before its sum was compared"))
     message = "train2014.zip: another SHA-256 than the one known; got .*fetch it again"
     with pytest.raises(UserError, match=message) as error:
         corpus.get("images")
     assert hashlib.sha256(damaged).hexdigest() in str(error.value)
-    assert not (corpus.folder / "images").exists()
+    assert corpus.files() == {"downloads/train2014.zip"}
+
+
+def test_a_sound_archive_with_other_content(corpus: Corpus) -> None:
+    other = zipped(train2014__a_dot_jpg=LONG[:-1] + b"!", train2014__b_dot_jpg=b"b")
+    corpus.server.acts = [lambda handler, _: properly(handler, other)]
+    with pytest.raises(UserError, match="another SHA-256 than the one known"):
+        corpus.get("images")
+    assert corpus.files() == {"downloads/train2014.zip"}
+
+
+def test_a_file_that_changed_between_two_calls(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = zipped(train2014__a_dot_jpg=b"!" + LONG[1:], train2014__b_dot_jpg=b"b")
+    monkeypatch.setattr(download, "sleep", lambda _: None)
+    corpus.server.acts = [
+        lambda handler, _: until(9000)(handler, other),
+        lambda handler, _: properly(handler, FILES["train2014.zip"]),
+    ]
+    with pytest.raises(UserError, match="another SHA-256 than the one known; .*remove it and fetch it again"):
+        corpus.get("images")
+    assert corpus.files() == {"downloads/train2014.zip"}
 
 
 def test_the_sum_recorded_at_first_use_holds(corpus: Corpus) -> None:
@@ -188,7 +205,7 @@ def test_the_command(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None
     corpus.server.acts = [says(403)]
     assert cli.main(["fetch", "coco", "--into", str(corpus.folder)]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: http://127.*/train2014.zip: the server answers 403", told)
+    assert re.match(r"error: http://127.*/train2014.zip: cannot be downloaded: the server answers 403", told)
 
 
 def test_the_table_of_sources() -> None:

@@ -12,7 +12,8 @@ import yaml
 
 from fne.negatives.catalog import MEMORY_OPTIONS, STRATEGIES
 from fne.study import api as config
-from fne.study import paths
+from fne.study import paths, schema
+from fne.study.fields import Field
 from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project, asked, digests, sweep, tuned_file
 
@@ -168,6 +169,22 @@ def test_a_new_variant_changes_no_other(project: Project) -> None:
     project.edit("studies/paper", variants=[*project.read("studies/paper")["variants"], "new"])
     after = digests(project.load())
     assert before == {variant: after[variant] for variant in before} and "new" in after
+
+
+def test_a_new_key_changes_no_digest_at_its_neutral_value(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digests(project.load())
+    for name, value, neutral, others in (("negatives.twist", 0.0, 0.0, 1.0), ("train.sam", False, False, True)):
+        field = Field("float" if isinstance(value, float) else "bool", neutral=neutral)
+        for fields in (schema.RUN_FIELDS, schema.EVERY_FIELD):
+            monkeypatch.setitem(fields, name, field)
+        section, _, key = name.partition(".")
+        base = project.read("base")
+        base[section][key] = value
+        project.write("base", base)
+        assert digests(project.load()) == before
+        if section == "train":
+            after = digests(project.load(**{name: others}))
+            assert not {*after.values()} & {*before.values()}
 
 
 def test_places_on_this_machine_are_no_part_of_a_digest(project: Project) -> None:
