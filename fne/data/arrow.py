@@ -349,6 +349,10 @@ def _parquet(path: Path, columns: Sequence[str], pruned: str | None, room: _Room
               if any(f"{leaf.path}.".startswith(f"{name}.") for name in columns)]  # fmt: skip
     held = [0] * about.num_row_groups
     for group in range(about.num_row_groups):
+        room.require(about.row_group(group).total_byte_size, path, f"row group {group}")
+        # What Arrow says of a damaged column ends the process, unless reading a row of it has failed before.
+        with parquet.ParquetFile(path) as file:
+            next(file.iter_batches(batch_size=1, row_groups=[group], columns=columns), None)
         for number in chosen:
             chunk = about.row_group(group).column(number)
             held[group] += max(0, chunk.total_uncompressed_size) + PER_VALUE * max(0, chunk.num_values)

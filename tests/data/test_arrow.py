@@ -375,7 +375,7 @@ BOMBS: dict[str, tuple[Any, str, str]] = {
         r"row 0.sentids: a cell that is too large",
         ".arrow",
     ),
-    "plain": (lambda pa: {"caption": ["x" * 8 * 10**7, "a", "a"]}, "row group 0.caption: unpacks to far", ".parquet"),
+    "plain": (lambda pa: {"caption": ["x" * 8 * 10**7, "a", "a"]}, "row group 0: unpacks to far", ".parquet"),
     "path": (
         lambda pa: {"image": [{"bytes": b"x", "path": "x" * 10**6}] * 60},
         r"row 0.image: a cell that is too large",
