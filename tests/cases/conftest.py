@@ -1,7 +1,6 @@
-"""What the known faults share: running a verb, hearing how it refuses, a tiny corpus, tiny untrained checkpoints.
+"""What the tests of mended faults share: a verb, how it refuses, a tiny corpus, tiny untrained checkpoints.
 
-Every test of this folder states what should be true and is expected to fail until the fault is mended; then it passes,
-which pytest reports, and its mark goes.
+Each file holds inputs that once changed data in silence or ended in a traceback, and what is right of them.
 """
 
 from __future__ import annotations
