@@ -122,7 +122,8 @@ def test_a_later_call_continues(server: Server, place: Place) -> None:
 
 
 # What runs in the background ignores Ctrl-C, and so would its children.
-SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from fne.data.download import download; from pathlib import Path; "
+SCRIPT = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+SCRIPT += "from fne.data.download import download; from pathlib import Path; "
 SCRIPT += "download(sys.argv[1], Path(sys.argv[2]), size=int(sys.argv[3]))"
 
 
