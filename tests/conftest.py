@@ -13,7 +13,7 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import pytest
 
-from tests import smoke_run
+from tests import shared_runs
 from tests.snakemake_project import ROOT, Project
 
 
@@ -40,10 +40,15 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
+def worker(request: pytest.FixtureRequest) -> str:
+    """Which of several processes of tests this is."""
+    return getattr(request.config, "workerinput", {}).get("workerid", "master")
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker: str) -> Project:
     """The finished smoke study in a copy of the project, shared by all tests: copy it to change anything."""
-    worker = getattr(request.config, "workerinput", {}).get("workerid", "master")
-    return smoke_run.run_once(tmp_path_factory, worker)
+    return shared_runs.run_once(tmp_path_factory, worker, "smoke", ["smoke"], {})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

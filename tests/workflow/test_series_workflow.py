@@ -12,6 +12,7 @@ import pytest
 from fne.data.manifest import Manifest
 from fne.study import paths
 from fne.study.api import Series, load
+from tests import shared_runs
 from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
@@ -135,12 +136,12 @@ def test_a_bad_series_is_one_clear_message(project: Project) -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Series]:
+def ran(tmp_path_factory: pytest.TempPathFactory, worker: str) -> tuple[Project, Series]:
     """The series, really run up to its report; its members' own reports are left out."""
-    project = write(tmp_path_factory.mktemp("series_run") / "project")
-    done = project.snakemake("--cores", "2", *WORLDS, "--", "reports/worlds/report.html", timeout=900)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    assert "The report of series worlds: reports/worlds/report.html" in done.stdout + done.stderr
+    targets = [*WORLDS, "--", "reports/worlds/report.html"]
+    shared = shared_runs.run_once(tmp_path_factory, worker, "worlds", targets, {"worlds": STUDY})
+    assert "The report of series worlds: reports/worlds/report.html" in shared_runs.said_by(shared)
+    project = Project.copy_of(shared.folder, tmp_path_factory.mktemp("series_run") / "project", made=True)
     return project, load("worlds", root=project.folder)
 
 

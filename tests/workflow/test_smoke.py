@@ -10,13 +10,13 @@ import pytest
 from fne.results.study import load
 from fne.study import paths
 from fne.study.api import blocks, load_study
-from tests import smoke_run
+from tests import shared_runs
 from tests.snakemake_project import Project
 
 
 def test_it_ends_with_the_report_and_says_where(smoke: Project) -> None:
     page = (smoke.folder / "reports/smoke/report.html").read_text()
-    assert "The report of study smoke: reports/smoke/report.html" in smoke_run.said_by(smoke)
+    assert "The report of study smoke: reports/smoke/report.html" in shared_runs.said_by(smoke)
     assert "</html>" in page
     assert 'src="http' not in page and "url(http" not in page, "it works offline"
 
