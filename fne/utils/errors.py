@@ -55,4 +55,4 @@ def bad_input(
         parts.append("allowed: " + (", ".join([*options[:MANY], *more]) if options else "nothing"))
     if hint:
         parts.append(hint)
-    return UserError("; ".join(shortened(spaced(part), LONGER) for part in parts))
+    return UserError("; ".join(spaced(shortened(part, LONGER)) for part in parts))

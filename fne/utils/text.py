@@ -2,7 +2,7 @@
 
 Each output has one function here: a line of anything (:func:`clean`), a terminal (:func:`harmless`), HTML and SVG
 (:func:`markup`), Markdown (:func:`markdown`, :func:`markdown_code`), a cell of CSV (:func:`guarded`); LaTeX has its own
-in :mod:`fne.report.tables.render`.
+in :mod:`fne.utils.latex`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def spaced(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The begin and the end of a long text."""
+    """A long text by its beginning and its end."""
     return text if len(text) <= most else f"{text[: most * 2 // 3]} ... {text[-most // 3 :]}"
 
 
