@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticUndefined
@@ -56,13 +56,14 @@ def read_section(model: type[Read], content: Any, file: Path, problems: Problems
     with problems.collect():
         only_keys(content, model.model_fields, file, prefix)
     values: dict[str, Any] = {}
+    types = get_type_hints(model, include_extras=True)
     for name, field in model.model_fields.items():
         if name not in content:
             if field.default is PydanticUndefined and field.default_factory is None:
                 problems.report("is missing", file=file, key=f"{prefix}{name}")
         else:
             with problems.collect():
-                values[name] = _value(field.rebuild_annotation(), content[name], file, f"{prefix}{name}", problems)
+                values[name] = _value(types[name], content[name], file, f"{prefix}{name}", problems)
     if len(problems.messages) > before:
         return None
     try:
