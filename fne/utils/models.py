@@ -80,6 +80,8 @@ def _value(annotation: Any, given: Any, file: Path, key: str, problems: Problems
     if isinstance(kind, type) and issubclass(kind, Section):
         return read_section(kind, given, file, problems, f"{key}.")
     if kind is dict:
+        if given is None:
+            return {}
         if not isinstance(given, dict):
             raise bad_input("must be a mapping", file=file, key=key, value=given)
         inner = get_args(annotation)[1]
