@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.data.decoding import RULES
+from fne.encoders.checkpoints import Checkpoint, explain, find, not_applied
 from fne.encoders.pooling import POOLINGS, image_tokens, pooled
 from fne.encoders.store import DTYPES, LEVELS
-from fne.study.checkpoints import Checkpoint, explain, find, not_applied
 from fne.utils.errors import UserError, bad_input
 
 if TYPE_CHECKING:

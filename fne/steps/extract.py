@@ -12,11 +12,11 @@ import numpy as np
 
 from fne.data.manifest import Manifest
 from fne.data.text_files import alike
+from fne.encoders.checkpoints import canonical
 from fne.encoders.images import decoded
 from fne.encoders.store import MODALITIES
 from fne.encoders.writer import StoreWriter, writing
 from fne.scenes.prepare import check_unseen
-from fne.study.checkpoints import canonical
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 

@@ -44,9 +44,10 @@ PACKAGES = Path(__file__).parents[2]
 COUNTED = ("fne.data", "fne.encoders", "fne.evaluation", "fne.losses", "fne.negatives", "fne.scenes", "fne.steps",
            "fne.training", "fne.utils.seeding")  # fmt: skip
 """Modules whose definitions count."""
-CATALOGS = ("fne.losses.catalog", "fne.negatives.catalog", "fne.negatives.registry")
+CATALOGS = ("fne.losses.catalog", "fne.negatives.catalog", "fne.negatives.registry", "fne.encoders.checkpoints",
+            "fne.encoders.shipped")  # fmt: skip
 """Modules of those that do not."""
-CONTENT = ("fne.data", "fne.encoders.store", "fne.study.checkpoints", "fne.scenes", "fne.steps")
+CONTENT = ("fne.data", "fne.encoders.store", "fne.scenes", "fne.steps")
 """Not followed from training: what they read or make is known by its content."""
 DECODER = "fne.data.decoding"
 """But this: the same picture under other rules is other pixels."""

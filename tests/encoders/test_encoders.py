@@ -15,9 +15,9 @@ import torch
 import transformers
 from PIL import Image
 
+from fne.encoders.checkpoints import find
 from fne.encoders.encoders import load
 from fne.encoders.pooling import masked_mean
-from fne.study.checkpoints import find
 from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
 
@@ -481,7 +481,7 @@ def test_without_any_limit_one_must_be_given(checkpoint: Callable[..., Path], tm
 
 def test_towers_of_different_widths_share_no_space(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """Read from config.json alone."""
-    from fne.study.checkpoints import check_shared_space, width
+    from fne.encoders.checkpoints import check_shared_space, width
 
     folders = {family: checkpoint(family) for family in ("vit", "swin", "resnet", "bert", "clip", "siglip")}
     assert [width(folders[family], "image") for family in ("vit", "swin", "resnet", "clip")] == [16, 16, 12, 16]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.study.pair import SHIPPED, check_shipped
+from fne.encoders.shipped import SHIPPED, check_shipped
 from fne.utils.digests import FOLDER, Remembered
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import expanded, read_json, sha256_file, sha256_text
