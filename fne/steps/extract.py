@@ -21,7 +21,8 @@ from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 
 if TYPE_CHECKING:
-    from fne.encoders.encoders import ImageEncoder, TextEncoder
+    from fne.encoders.image_encoder import ImageEncoder
+    from fne.encoders.text_encoder import TextEncoder
 
 IMAGE_CHUNK, TEXT_CHUNK = 256, 2048
 """Rows between two lines of the journal: what a kill can cost, a few seconds of work."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.encoders.families import families
 from fne.study.fields import CHOOSERS
 from fne.study.plugins import Plugin, find
 from fne.study.signature import source_file
@@ -34,10 +35,11 @@ TRAINING = (
 WARMUP = "fne.training.step:warmup_rule"
 """The rule of the warm-up, which only variants with one use."""
 FINETUNE = ("fne.training.finetune.learner:FinetuneLearner", "fne.training.finetune.dataset:PixelCorpus")
-"""What begins beside it where whole encoders are trained."""
+"""What begins beside it where whole encoders are trained; any family of encoders may be one of them."""
 PREPARE = {"scenes": ("fne.scenes.prepare:run",), "corpus": ("fne.data.readers:run",)}
 PRETRAIN = ("fne.steps.pretrain:run",)
-EXTRACT = ("fne.steps.extract:run",)
+EXTRACT = ("fne.steps.extract:run", "fne.encoders.families.backbone:Backbone")
+"""What all encoders share; the family of one begins beside it."""
 
 PACKAGES = Path(__file__).parents[2]
 """The folder that holds this package."""
@@ -45,7 +47,7 @@ COUNTED = ("fne.data", "fne.encoders", "fne.evaluation", "fne.losses", "fne.nega
            "fne.training", "fne.utils.seeding")  # fmt: skip
 """Modules whose definitions count."""
 CATALOGS = ("fne.losses.catalog", "fne.negatives.catalog", "fne.negatives.registry", "fne.encoders.checkpoints",
-            "fne.encoders.shipped")  # fmt: skip
+            "fne.encoders.declared", "fne.encoders.shipped")  # fmt: skip
 """Modules of those that do not."""
 CONTENT = ("fne.data", "fne.encoders.store", "fne.scenes", "fne.steps")
 """Not followed from training: what they read or make is known by its content."""
@@ -90,7 +92,8 @@ class Code:
         from fne.negatives.catalog import DENSITIES, MEMORIES
 
         whole = config["regime"] == "finetune"
-        roots = [*TRAINING, *(FINETUNE if whole else ()), MEMORIES[config["memory"]["kind"]].target]
+        roots = [*TRAINING, MEMORIES[config["memory"]["kind"]].target]
+        roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
         roots += [WARMUP] if config["warmup"]["epochs"] else []
         if density := config["negatives"].get("density"):
             roots.append(DENSITIES[density])
