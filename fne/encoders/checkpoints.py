@@ -195,12 +195,6 @@ def _shards(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def explain(error: Exception, checkpoint: Checkpoint) -> UserError:
-    """Turn what ``transformers`` raised over a checkpoint into an error for the user."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return bad_input(f"transformers cannot use this checkpoint: {reason}", file=checkpoint.folder)
-
-
 def canonical(section: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
     """The config section as a store records it: plain JSON, without the place of the folder."""
     return json.loads(json.dumps({**section, "checkpoint": checkpoint.name}))

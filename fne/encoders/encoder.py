@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.encoders.checkpoints import Checkpoint, explain
+from fne.encoders.checkpoints import Checkpoint
 from fne.encoders.families.backbone import Wanted
 from fne.utils.errors import UserError, bad_input
 
@@ -57,7 +57,7 @@ class Encoder(ABC):
         # its progress bars and load reports would drown ours; what matters of them is checked below
         logging.disable_progress_bar()
         logging.set_verbosity_error()
-        try:
+        with self.explained():
             config = AutoConfig.from_pretrained(self.checkpoint.folder)
             model, report = AutoModel.from_pretrained(
                 self.checkpoint.folder,
@@ -67,11 +67,20 @@ class Encoder(ABC):
                 dtype=torch.float64 if self.grid else torch.float32,
                 output_loading_info=True,
             )
-        except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
-            raise explain(error, self.checkpoint) from None
         model, config = self.family.tower(model, config, self.modality)
         self._check_weights(report)
         return model.eval().requires_grad_(False).to(self.device), config
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what ``transformers`` raises over the checkpoint into an error for the user."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:  # transformers, tokenizers, processors and safetensors raise many kinds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise bad_input(f"transformers cannot use this checkpoint: {reason}", file=self.where) from None
 
     def _check_weights(self, report: Mapping[str, Any]) -> None:
         """Refuse weights that transformers would fill with random numbers (a pooler nobody reads may lack)."""
@@ -95,12 +104,8 @@ class Encoder(ABC):
 
     def probe(self) -> None:
         """Run different items, one of the greatest size, so that what does not fit is said before any work."""
-        try:
+        with self.explained():
             self._refuse_useless(self._examples())
-        except UserError:
-            raise
-        except Exception as error:  # transformers, tokenizers and processors raise many kinds
-            raise explain(error, self.checkpoint) from None
 
     @abstractmethod
     def _examples(self) -> list[np.ndarray]:

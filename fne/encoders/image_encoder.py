@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.data.decoding import RULES
-from fne.encoders.checkpoints import Checkpoint, explain
+from fne.encoders.checkpoints import Checkpoint
 from fne.encoders.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -36,11 +36,9 @@ class ImageEncoder(Encoder):
         self.interpolates = knows and section.get("image_size") is not None
         # the convolutions of the CPU run 2 to 3 times as fast with the channels last
         self.model = self.model.to(memory_format=torch.channels_last)
-        try:
+        with self.explained():
             # the Pillow backend everywhere, so that pixels do not depend on whether torchvision is installed
             self.processor = AutoImageProcessor.from_pretrained(checkpoint.folder, backend="pil")
-        except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
-            raise explain(error, checkpoint) from None
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a picture, for the manifest."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fne.encoders.checkpoints import Checkpoint, explain
+from fne.encoders.checkpoints import Checkpoint
 from fne.encoders.encoder import Encoder
 from fne.utils.errors import bad_input
 
@@ -27,10 +27,8 @@ class TextEncoder(Encoder):
         from transformers import AutoTokenizer
 
         super().__init__(section, checkpoint, device)
-        try:
+        with self.explained():
             self.tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder)
-        except Exception as error:  # transformers, tokenizers and safetensors raise many kinds
-            raise explain(error, checkpoint) from None
         self.tokenizer.padding_side = "right"  # positions count from the first word, also in a padded batch
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # masked out in any case
