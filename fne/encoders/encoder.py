@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.encoders.checkpoints import Checkpoint
-from fne.encoders.families.backbone import Wanted
 from fne.utils.errors import UserError, bad_input
 
 if TYPE_CHECKING:
@@ -32,10 +31,6 @@ class Encoder(ABC):
     """What both modalities share: the model, and the record of where it came from."""
 
     modality: str
-    interpolates = False
-    """Are positions interpolated, where images have another size than the checkpoint's?"""
-    whole_masks = False
-    """Does the model take the mask of a text whole?"""
 
     def __init__(self, section: Mapping[str, Any], checkpoint: Checkpoint, device: str) -> None:
         self.section, self.checkpoint, self.device = section, checkpoint, device
@@ -43,11 +38,6 @@ class Encoder(ABC):
         self.tokens, self.pooling = section["level"] == "tokens", section["pooling"]
         self.grid = section.get("grid")
         self.model, self.config = self._model()
-
-    @property
-    def wanted(self) -> Wanted:
-        """What the tower is to give."""
-        return Wanted(self.tokens, self.pooling, self.interpolates, self.whole_masks)
 
     def _model(self) -> tuple[Any, Any]:
         import torch

@@ -78,7 +78,8 @@ class ImageEncoder(Encoder):
         Where the section names an ``image_size`` other than the checkpoint's, positions are interpolated if the model
         knows how.
         """
-        return self.family.image(model, self.config, pixels, self.wanted)
+        pooling = None if self.tokens else self.pooling
+        return self.family.image(model, self.config, pixels, pooling, interpolates=self.interpolates)
 
     def _examples(self) -> list[np.ndarray]:
         from PIL import Image

@@ -42,6 +42,7 @@ class TextEncoder(Encoder):
                 allowed=f"3 to {limit}" if limit else "3 or more: neither the model nor its tokenizer has a limit",
             )
         self.max_length: int = longest
+        self.whole_masks = False  # see find_out_about_masks
         self.padding = self.family.padding
         if self.padding == "max_length" and self.max_length != limit:
             raise bad_input(
@@ -107,7 +108,8 @@ class TextEncoder(Encoder):
 
     def features(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Features (B, D), or (B, T, D) at the token level, of tokens (B, T) under a model of this kind."""
-        return self.family.text(model, ids, mask, self.wanted)
+        pooling = None if self.tokens else self.pooling
+        return self.family.text(model, ids, mask, pooling, whole_mask=self.whole_masks)
 
     def find_out_about_masks(self) -> None:
         """Give the model its mask whole, (B, 1, T, T), from now on, if it computes the same with it.

@@ -154,8 +154,8 @@ class Half(Backbone):
     def matches(cls, config):
         return config["model_type"] == "vit"
 
-    def image(self, model, config, pixels, wanted):
-        return super().image(model, config, pixels, wanted) / 2
+    def image(self, *given, **options):
+        return super().image(*given, **options) / 2
 '''
 
 

@@ -20,23 +20,6 @@ _INPUTS = {"image": "pixel_values", "text": "input_ids"}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a tower is to give.
-
-    Args:
-        tokens: Every token, or one vector per item.
-        pooling: How that vector is made.
-        interpolates: Are positions interpolated for images of another size than the checkpoint's?
-        whole_masks: Is the mask of a text given whole, (B, 1, T, T)?
-    """
-
-    tokens: bool
-    pooling: str
-    interpolates: bool = False
-    whole_masks: bool = False
-
-
-@dataclass(frozen=True)
 class Backbone:
     """One checkpoint of a family.
 
@@ -127,22 +110,47 @@ class Backbone:
                 limits.append(module.num_embeddings - (-1 if padding is None else padding) - 1)
         return min((limit for limit in limits if limit and 0 < limit < NO_LIMIT), default=None)
 
-    def image(self, model: Any, config: Any, pixels: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-        """Features (B, D), or regions (B, T, D), of normalised pixels (B, 3, H, W) under a tower."""
+    def image(
+        self, model: Any, config: Any, pixels: torch.Tensor, pooling: str | None, *, interpolates: bool = False
+    ) -> torch.Tensor:
+        """Embed images.
+
+        Args:
+            model: The tower.
+            config: Its configuration.
+            pixels: (B, 3, H, W), normalised.
+            pooling: Of :data:`fne.encoders.pooling.POOLINGS`; None: all regions.
+            interpolates: Does the model interpolate positions for another size than the checkpoint's?
+
+        Returns:
+            (B, D), or regions (B, T, D).
+        """
         patch = getattr(config, "patch_size", None)
         sides = patch if isinstance(patch, (list, tuple)) else (patch, patch)
         grid = (pixels.shape[2] // sides[0]) * (pixels.shape[3] // sides[1]) if patch else 0
         native = getattr(config, "image_size", None) in (pixels.shape[2], list(pixels.shape[2:]))
-        other = {} if native or not wanted.interpolates else {"interpolate_pos_encoding": True}
-        output = model(pixel_values=pixels, **other)
+        output = model(
+            pixel_values=pixels, **({"interpolate_pos_encoding": True} if interpolates and not native else {})
+        )
         regions, special = image_tokens(output.last_hidden_state, grid)
-        if wanted.tokens:
-            return regions
-        return pooled(output, wanted.pooling, special, regions, None, str(self.folder))
+        return regions if pooling is None else pooled(output, pooling, special, regions, None, str(self.folder))
 
-    def text(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-        """Features (B, D), or (B, T, D) of tokens, of token ids (B, T) and their mask (B, T) under a tower."""
-        seen = mask.bool()[:, None, None].expand(-1, -1, ids.shape[1], -1) if wanted.whole_masks else mask
+    def text(
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, pooling: str | None, *, whole_mask: bool = False
+    ) -> torch.Tensor:
+        """Embed texts.
+
+        Args:
+            model: The tower.
+            ids: (B, T) tokens.
+            mask: (B, T), 1 where there is a token.
+            pooling: Of :data:`fne.encoders.pooling.POOLINGS`; None: all tokens.
+            whole_mask: Does the model take its mask as (B, 1, T, T)?
+
+        Returns:
+            (B, D), or tokens (B, T, D).
+        """
+        seen = mask.bool()[:, None, None].expand(-1, -1, ids.shape[1], -1) if whole_mask else mask
         output = model(input_ids=ids, **({"attention_mask": seen} if self.padding == "longest" else {}))
         hidden = output.last_hidden_state
-        return hidden if wanted.tokens else pooled(output, wanted.pooling, None, hidden, mask, str(self.folder))
+        return hidden if pooling is None else pooled(output, pooling, None, hidden, mask, str(self.folder))
