@@ -129,9 +129,8 @@ class Backbone:
         sides = patch if isinstance(patch, (list, tuple)) else (patch, patch)
         grid = (pixels.shape[2] // sides[0]) * (pixels.shape[3] // sides[1]) if patch else 0
         native = getattr(config, "image_size", None) in (pixels.shape[2], list(pixels.shape[2:]))
-        output = model(
-            pixel_values=pixels, **({"interpolate_pos_encoding": True} if interpolates and not native else {})
-        )
+        other = {"interpolate_pos_encoding": True} if interpolates and not native else {}
+        output = model(pixel_values=pixels, **other)
         regions, special = image_tokens(output.last_hidden_state, grid)
         return regions if pooling is None else pooled(output, pooling, special, regions, None, str(self.folder))
 
