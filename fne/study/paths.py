@@ -15,12 +15,12 @@ from fne.data.text_files import say_nearest
 from fne.encoders.checkpoints import encoder_digest
 from fne.encoders.shipped import GRID, Recipe, folder
 from fne.study.api import Series, Study, data_section, resolve
-from fne.study.fields import flatten
-from fne.study.problems import Problems
-from fne.study.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
+from fne.study.model import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.validate import canonical, how_to_give, is_path
 from fne.utils.errors import UserError
+from fne.utils.fields import flatten
 from fne.utils.files import expanded, sha256_text
+from fne.utils.problems import Problems
 
 MODALITIES = ("image", "text")
 
