@@ -12,8 +12,9 @@ from fne.study.min_seeds import reachable, seed_note, seeds_needed
 from fne.study.model import REGIMES
 from fne.study.seeds import block_names, read_block_size, read_seeds
 from fne.study.series import Factors
-from fne.study.variants import LONGEST, member_title, only_keys, text_of
+from fne.study.variants import LONGEST, member_title, text_of
 from fne.utils.errors import bad_input
+from fne.utils.models import only_keys
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 

@@ -14,6 +14,7 @@ from fne.study.model import KEYS, VARIANT_SECTIONS
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import Key, check_key, flatten
 from fne.utils.files import sha256_text
+from fne.utils.models import only_keys
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
@@ -75,15 +76,6 @@ def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
     if not isinstance(value, str) or not value.strip():
         raise bad_input("must be non-empty text", file=file, key=key, value=value)
     return value.strip()
-
-
-def only_keys(content: Mapping[str, Any], allowed: tuple[str, ...], file: Path, prefix: str = "") -> None:
-    """Refuse unknown top-level keys of a file."""
-    problems = Problems()
-    for key in content:
-        if key not in allowed:
-            problems.report("unknown key", file=file, key=f"{prefix}{key}", value=key, allowed=allowed)
-    problems.raise_any(str(file))
 
 
 def read_variants(stem: str, file: Path) -> list[Variant]:

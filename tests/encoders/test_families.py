@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import pytest
 import torch
 import transformers
 
+import fne
 from fne.encoders import families as package
 from fne.encoders.encoders import load
 from fne.encoders.families import claim, families
@@ -22,9 +23,12 @@ from fne.encoders.families.backbone import Backbone
 from fne.encoders.families.encoder_decoder import EncoderDecoder
 from fne.encoders.families.siglip import Siglip
 from fne.encoders.families.two_towers import TwoTowers
-from fne.study.code import EXTRACT, FINETUNE, Code
+from fne.study.api import load_study, resolve
+from fne.study.code import EXTRACT, Code
+from fne.utils import definitions
 from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
+from tests.projects import ROOT
 
 MADE: dict[type[Backbone], dict[str, tuple[str, ...]]] = {
     Backbone: {"vit": ("image",), "dinov2-registers": ("image",), "resnet": ("image",), "bert": ("text",)},
@@ -34,6 +38,7 @@ MADE: dict[type[Backbone], dict[str, tuple[str, ...]]] = {
 }
 """Of each family the tiny checkpoints that :func:`tests.encoders.conftest.build_model` makes, with their modalities."""
 CASES = [(family, name, side) for family, names in MADE.items() for name, sides in names.items() for side in sides]
+CONFIG = resolve(load_study("smoke", root=ROOT), "fne")
 CASE = pytest.mark.parametrize(("family", "name", "modality"), CASES)
 
 
@@ -173,31 +178,25 @@ def test_a_file_is_a_family(checkpoint: Callable[..., Path], tmp_path: Path, mon
 
 
 def test_an_edit_of_a_family_extracts_again_what_it_embeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And trains whole encoders again, of which any family may be one."""
+    """And trains whole encoders again, of which any family may be one; heads on stored features never."""
+    folder = tmp_path / "fne"
+    shutil.copytree(Path(fne.__file__).parent, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.pyc"))
+    monkeypatch.setattr(definitions, "PACKAGES", tmp_path)
 
-    def digest(**edited: str) -> dict[str, str]:
-        found = {}
-        with monkeypatch.context() as patched:
-            if edited:
-                (family,) = edited
-                plain, own = Code._module, inspect.getfile(next(each for each in families() if each.__name__ == family))
-                file = tmp_path / f"{family}.py"
-                file.write_text(Path(own).read_text().replace("return ", "return 0 or ", 1))
-                patched.setattr(Code, "_module", lambda self, path: plain(self, file if str(path) == own else path))
-            code = Code(tmp_path)
-            for each in families():
-                found[each.__name__] = code.of([*EXTRACT, each.target()])
-            found["finetune"] = code.of([*FINETUNE, *(each.target() for each in families())])
-        return found
+    def digests() -> dict[str, str]:
+        code = Code(tmp_path)
+        found = {each.__name__: code.of([*EXTRACT, each.target()]) for each in families()}
+        return found | {regime: code.training(CONFIG | {"regime": regime}) for regime in ("head", "finetune")}
 
-    before = digest()
-    for name, changed in {
-        "Siglip": {"Siglip", "finetune"},
-        "EncoderDecoder": {"EncoderDecoder", "finetune"},
-        "TwoTowers": {"TwoTowers", "Siglip", "EncoderDecoder", "finetune"},
-        "Backbone": {*before},
+    for file, changed in {
+        "siglip": {"Siglip", "finetune"},
+        "encoder_decoder": {"EncoderDecoder", "finetune"},
+        "two_towers": {"TwoTowers", "Siglip", "EncoderDecoder", "finetune"},
+        "backbone": {"Backbone", "TwoTowers", "Siglip", "EncoderDecoder", "finetune"},
     }.items():
-        after = digest(**{name: ""})
+        before, edited = digests(), folder / "encoders" / "families" / f"{file}.py"
+        edited.write_text(edited.read_text().replace("return ", "return 0 or ", 1))
+        after = digests()
         assert {each for each in before if before[each] != after[each]} == changed
 
 
