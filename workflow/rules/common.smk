@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 import fne
 from fne.data.sources import annotation_files
+from fne.encoders.checkpoints import find
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, recorded_code
@@ -259,6 +260,14 @@ def encoders_read(wildcards):
 def preparing_code(wildcards):
     """Digest of the code that draws the scenes, or reads a corpus."""
     return CODE.of(PREPARE["scenes" if of_data(wildcards).data["dataset"] == "scenes" else "corpus"])
+
+
+def extracting_code(wildcards):
+    """Digest of the code that extracts features: what all encoders share, and the family of this one."""
+    study, modality = of_features(wildcards), wildcards.modality
+    if paths.is_pretrained_here(study, modality):
+        return CODE.of(EXTRACT)
+    return CODE.of([*EXTRACT, find(paths.encoder(study, modality), modality).family.target()])
 
 
 def evaluated_config(wildcards):
