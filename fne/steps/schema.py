@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.negatives.registry import registered
 from fne.study.library import Library
-from fne.study.model import DATA_KEYS, DATASETS, EVERY_KEY, KEYS, REGIMES, SHARED, data_keys
+from fne.study.model import DATA_KEYS, DATASETS, EVERY_KEY, KEYS, REGIMES, SHARED, RuleKey, data_keys
 from fne.study.study_file import StudyFile
-from fne.study.variants import VARIANT_KEYS, VariantFile, show
-from fne.utils.fields import NONE, Key, unflatten
+from fne.study.variants import VARIANT_KEYS, VariantFile
+from fne.utils.fields import Key, unflatten
 from fne.utils.files import write_text
 from fne.utils.models import Section
 
@@ -41,32 +42,33 @@ def meanings(root: Path = Path(".")) -> dict[str, str]:
 
 def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
     """A schema for each kind of file, by name."""
-    told = meanings(root)
-    base = Library(root).base
-    data = {f"{kind}": _keys(keys, told, base, "data.") for kind, keys in DATA_KEYS.items()}
-    every = {key: value for one in data.values() for key, value in one["properties"].items()}
-    datasets = {name: data[kind] for name, kind in DATASETS.items()}
-    delta = _keys(VARIANT_KEYS, told, base)
-    values = _keys(VARIANT_KEYS, told, base, many=True)
-    run = _keys(KEYS, told, base)
+    told, base = meanings(root), Library(root).base
+
+    def keys(of: Mapping[str, Key], at: str = "", prefix: str = "", *, many: bool = False) -> dict[str, Any]:
+        return _keys({name.removeprefix(prefix): _leaf(name, key, told, base, many) for name, key in of.items()}, at)
+
+    data = {kind: keys(of, prefix="data.") for kind, of in DATA_KEYS.items()}
+    every = {"data.dataset": data_keys("scenes")["data.dataset"], **EVERY_KEY}
+    run = keys(KEYS)
+    datasets = _object({name: data[kind] for name, kind in DATASETS.items()}) | {"required": list(DATASETS)}
     return {
-        "base": {
-            **run,
-            "properties": {
-                "regime": {"enum": list(REGIMES)},
-                "datasets": _object(datasets) | {"required": list(DATASETS)},
-                **run["properties"],
-            },
+        "base": run
+        | {
+            "properties": {"regime": {"enum": list(REGIMES)}, "datasets": datasets, **run["properties"]},
             "required": ["regime", "datasets", *unflatten(SHARED)],
         },
-        "variant": _file(VariantFile, {"set": delta, "sweep": values}),
+        "released": run,
+        "variant": _file(
+            VariantFile,
+            {"set": keys(VARIANT_KEYS, "set"), "sweep": keys(VARIANT_KEYS, "sweep", many=True)},
+        ),
         "study": _file(
             StudyFile,
             {
-                "data": _object({"dataset": data_keys("scenes")["data.dataset"].schema, **every}),
-                "encoders": run["properties"]["encoders"],
-                "set": run,
-            },
+                name: keys({key: one for key, one in every.items() if key.startswith(prefix)}, name, prefix)
+                for name, prefix in (("data", "data."), ("encoders", "encoders."))
+            }
+            | {"set": keys(KEYS, "set")},
         ),
     }
 
@@ -85,32 +87,30 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": dict(properties)}
 
 
-def _keys(
-    keys: Mapping[str, Key], told: Mapping[str, str], base: Mapping[str, Any], prefix: str = "", *, many: bool = False
-) -> dict[str, Any]:
-    """An object of keys, which may stand nested or dotted; with ``many`` each has a list of values."""
-    leaves = {}
-    for name, key in keys.items():
-        default = base.get(name, NONE)
-        words = " ".join(
-            [f"{told.get(name, '')}.".lstrip("."), *([f"Default: {default}."] if default is not NONE else [])]
-        )
-        leaf = {"anyOf": [key.schema, {"type": "null"}]} if key.null else key.schema
-        leaf = {"type": "array", "items": leaf} if many else leaf
-        leaves[name.removeprefix(prefix)] = {**leaf, "description": words}
-    nested = _nest(unflatten(leaves), keys)
-    dotted = {name: leaf for name, leaf in leaves.items() if "." in name}
-    outside = {r"^(negatives|loss)\.options\.\w+$": {}} if "negatives.strategy" in keys else {}
-    return nested | {"properties": nested["properties"] | dotted, "patternProperties": outside}
+def _leaf(name: str, key: Key, told: Mapping[str, str], base: Mapping[str, Any], many: bool) -> dict[str, Any]:
+    """What a value of a key may be, and what it means; with ``many`` a list of such values."""
+    leaf = {"anyOf": [key.schema, {"type": "null"}]} if key.null else key.schema
+    leaf = {**leaf, "examples": [*registered(key.section)]} if isinstance(key, RuleKey) else leaf
+    leaf = {"type": "array", "items": leaf} if many else leaf
+    default = f" Default: {base[name]}." if name in base else ""
+    return {**leaf, "description": f"{told.get(name, '')}.{default}"}
 
 
-def _nest(tree: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
+def _keys(leaves: Mapping[str, Mapping[str, Any]], at: str) -> dict[str, Any]:
+    """An object of keys, which may stand nested or dotted; ``at``: the key of the file that holds it."""
+    nested, root = _nest(unflatten(leaves)), f"#/properties/{at}/properties/" if at else "#/properties/"
+    dotted = {name: {"$ref": root + name.replace(".", "/properties/")} for name in leaves if "." in name}
+    outside = {"patternProperties": {r"^(negatives|loss)\.options\.\w+$": {}}}
+    whole = nested | {"properties": nested["properties"] | dotted}
+    return whole | (outside if "negatives.strategy" in leaves else {})
+
+
+def _nest(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Sections as objects; a leaf is known by its description."""
     found = {
-        name: inside if isinstance(inside.get("description"), str) else _nest(inside, keys)
-        for name, inside in tree.items()
+        name: inside if isinstance(inside.get("description"), str) else _nest(inside) for name, inside in tree.items()
     }
-    return _object(found | ({"options": OPTIONS} if {"strategy", "kind"} & {*found} and "size" not in found else {}))
+    return _object(found | ({"options": OPTIONS} if "strategy" in found or "temperature" in found else {}))
 
 
 def _file(model: type[Section], parts: Mapping[str, Any]) -> dict[str, Any]:
