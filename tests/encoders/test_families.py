@@ -23,8 +23,8 @@ from fne.encoders.families.backbone import Backbone
 from fne.encoders.families.encoder_decoder import EncoderDecoder
 from fne.encoders.families.siglip import Siglip
 from fne.encoders.families.two_towers import TwoTowers
+from fne.results.code import EXTRACT, Code
 from fne.study.api import load_study, resolve
-from fne.study.code import EXTRACT, Code
 from fne.utils import definitions
 from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
