@@ -152,20 +152,19 @@ def run(
     clock = time.process_time if device == "cpu" and threads == 1 else time.monotonic
     launch = launch_seconds(clock)
     seeds = [len(parse_block(block)) for block in blocks(study)]
-    progress = Progress(f"estimate {study.name}", len(study.variants), "variants")
-    found = []
-    for variant in study.variants:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            job = pool.submit(measure, study, variant, root, threads, device, clock, launch)
-            try:
-                found.append(Estimate.of(variant, job.result(), seeds))
-            except BrokenProcessPool:
-                raise UserError(
-                    f"{study.name}/{variant}: the process that measured it was killed, most likely because "
-                    "the machine's memory does not suffice; see train.batch_size, memory.size"
-                ) from None
-        progress.add(1, variant)
-    progress.close()
+    with Progress(f"estimate {study.name}", len(study.variants), "variants") as progress:
+        found = []
+        for variant in study.variants:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                job = pool.submit(measure, study, variant, root, threads, device, clock, launch)
+                try:
+                    found.append(Estimate.of(variant, job.result(), seeds))
+                except BrokenProcessPool:
+                    raise UserError(
+                        f"{study.name}/{variant}: the process that measured it was killed, most likely because "
+                        "the machine's memory does not suffice; see train.batch_size, memory.size"
+                    ) from None
+            progress.add(1, variant)
     print(table(study, found, threads, device, side_by_side, load), end="")
     if out is not None:
         write_json(out, told(study, found, threads, device, side_by_side))

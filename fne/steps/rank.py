@@ -69,9 +69,9 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
         accesses = [provenance.log_test_access(log, variant=variant, block=block, purpose="rank")]
     workers = threads if torch_device(device).type == "cuda" else 0
     embedded = embed_split(study, variant, block, split, root, device, workers)
-    progress = Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds")
-    ranked, failed = rank_replicates(((seed, image, text[kept]) for seed, image, text in embedded), arrays, progress)
-    progress.close()
+    chosen = ((seed, image, text[kept]) for seed, image, text in embedded)
+    with Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds") as progress:
+        ranked, failed = rank_replicates(chosen, arrays, progress)
     for seed in trained["seeds"]:
         if f"{seed}/i2t/greater" not in ranked:
             failed.setdefault(str(seed), "no checkpoint was selected: training diverged")

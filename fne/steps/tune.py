@@ -227,26 +227,25 @@ def _scores(
             )
         else:
             waiting[key] = (config, path)
-    progress = Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores))
-    workers = 1 if device == "cuda" else threads
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _open, (study, root, device))
-    try:
-        futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
-        for future in as_completed(futures):
-            key, path = futures[future]
-            score = future.result()
-            scores[key] = _percent(score)
-            write_json(path, {"variant": key[0], "score": score})
-            progress.add(1, f"{key[0]} {scores[key]:.1f}")
-    except BrokenProcessPool:
-        problem = "a process that ran a trial was killed, most often because memory ran out"
-        hint = "use fewer --threads; trials that have ended are kept: run the same command again"
-        raise bad_input(problem, file=f"tune {study.name}", hint=hint) from None
-    finally:
-        # after Ctrl-C or a failed trial the trials that have not begun must not run
-        pool.shutdown(wait=False, cancel_futures=True)
-    progress.close()
+    with Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores)) as progress:
+        workers = 1 if device == "cuda" else threads
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, _open, (study, root, device))
+        try:
+            futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
+            for future in as_completed(futures):
+                key, path = futures[future]
+                score = future.result()
+                scores[key] = _percent(score)
+                write_json(path, {"variant": key[0], "score": score})
+                progress.add(1, f"{key[0]} {scores[key]:.1f}")
+        except BrokenProcessPool:
+            problem = "a process that ran a trial was killed, most often because memory ran out"
+            hint = "use fewer --threads; trials that have ended are kept: run the same command again"
+            raise bad_input(problem, file=f"tune {study.name}", hint=hint) from None
+        finally:
+            # after Ctrl-C or a failed trial the trials that have not begun must not run
+            pool.shutdown(wait=False, cancel_futures=True)
     return scores
 
 
