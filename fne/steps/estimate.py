@@ -206,11 +206,11 @@ def table(
              str(len(e.jobs)), f"{sum(e.jobs) * share / 3600:.3g}", *memory, size(e.disk), size(e.scratch)]
         )  # fmt: skip
     jobs = [seconds for e in found for seconds in e.jobs]
-    memory = [max(e.memory for e in found), *([max(e.device_memory for e in found)] if on_gpu else [])]
+    most = [max(e.memory for e in found), *([max(e.device_memory for e in found)] if on_gpu else [])]
     scratch = sorted((e.scratch for e in found for _ in e.jobs), reverse=True)[:side_by_side]
     rows.append(
         [f"all {len(study.seeds)} seeds", "", "", _time(max(jobs)), str(len(jobs)), f"{sum(jobs) * share / 3600:.3g}",
-         *(size(value) for value in memory), size(sum(e.disk for e in found)), size(sum(scratch))]
+         *(size(value) for value in most), size(sum(e.disk for e in found)), size(sum(scratch))]
     )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [

@@ -62,7 +62,7 @@ def run(
 
     import torch
 
-    from fne.encoders.encoders import load
+    from fne.encoders.encoders import ImageEncoder, load
 
     torch.set_num_threads(threads)
     model = load(encoder, modality, device)
@@ -78,7 +78,7 @@ def run(
         "data_fingerprint": manifest.fingerprint(modality),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
-    if modality == "image":
+    if isinstance(model, ImageEncoder):
         with writing(out, header, manifest.image_ids) as writer:
             _images(model, paths, writer, threads)
             writer.finish()
@@ -92,7 +92,7 @@ def _images(model: ImageEncoder, paths: Sequence[Path], writer: StoreWriter, thr
         ahead = 4 * 16 if model.device == "cpu" else 4 * 128
         pixels = decoded(paths[writer.done :], model.prepare, threads, ahead)
         while writer.done < len(paths):
-            chunk = []
+            chunk: list[np.ndarray] = []
             for batch in _batches(pixels, min(IMAGE_CHUNK, len(paths) - writer.done), model):
                 chunk.extend(model.encode(batch))
                 progress.add(len(batch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
@@ -89,7 +89,7 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     values, reasons, border, rows = {}, {}, {}, []
     for variant, plan in plans.items():
         found = [scores[variant, number] for number in range(len(plan))]
-        best = max(range(len(plan)), key=lambda number, found=found: found[number])
+        best = max(range(len(plan)), key=found.__getitem__)
         values[variant], border[variant] = plan[best], at_border(plan[best], tune.search)
         reasons[variant] = reason(found, border[variant])
         rows += [
@@ -99,7 +99,6 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     for variant, base in bases.items():
         values[variant], border[variant] = dict(values[base]), list(border[base])
         reasons[variant] = f"those of {base}: only the oracle differs"
-    values, reasons, border = ({v: part[v] for v in study.variants} for part in (values, reasons, border))
     outcome = {
         "declared": tune.plain(),
         "protocol": {
@@ -107,9 +106,9 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
             "date": datetime.now(UTC).date().isoformat(),
             "command": f"fne tune {study.name}",
         },
-        "values": values,
-        "reasons": reasons,
-        "border": {variant: keys for variant, keys in border.items() if keys},
+        "values": {variant: values[variant] for variant in study.variants},
+        "reasons": {variant: reasons[variant] for variant in study.variants},
+        "border": {variant: border[variant] for variant in study.variants if border[variant]},
         "trials": rows,
     }
     if {**before, "protocol": None} != {**outcome, "protocol": None}:
@@ -165,11 +164,11 @@ def trials(config: Mapping[str, Any], search: Mapping[str, Sequence[Any]], budge
     """
     axes = {key: values for key, values in search.items() if key in config}
     shape = [len(values) for values in axes.values()]
-    places = range(count := math.prod(shape))
+    places: Iterable[int] = range(count := math.prod(shape))
     if count > budget:
         places = sorted(numpy_stream(0, "tune", *sorted(axes)).choice(count, size=budget, replace=False))
     points = [zip(axes.items(), np.unravel_index(place, shape), strict=True) for place in places]
-    return [{key: values[at] for (key, values), at in point} for point in points]
+    return [{key: values[int(at)] for (key, values), at in point} for point in points]
 
 
 def at_border(point: Mapping[str, Any], search: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -213,6 +212,7 @@ def _scores(
     device: str,
 ) -> dict[Key, float]:
     """rsum (of 600, two decimals, as it is recorded) of every trial: known, in the cache, or run now."""
+    assert study.tune is not None
     seeds = list(study.tune.seeds)
     cache = root / "scratch" / "tune" / study.name
     scores: dict[Key, float] = {}

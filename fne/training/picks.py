@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED, atomic_path
@@ -53,7 +54,7 @@ def write(path: str | Path, columns: Mapping[str, np.ndarray]) -> int:
     return Path(path).stat().st_size
 
 
-def dump(handle: IO[bytes], columns: Mapping[str, np.ndarray]) -> None:
+def dump(handle: IO[bytes], columns: Mapping[str, ArrayLike]) -> None:
     """Write the picks into an open file; see :func:`write`."""
     np.savez_compressed(handle, **{name: np.asarray(columns[name]).astype(kind) for name, kind in COLUMNS.items()})
 
