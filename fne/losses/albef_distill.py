@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fne.losses.dense import Dense, log_weights
@@ -27,9 +30,20 @@ class ALBEFDistillationLoss(Dense):
     distillation.
     """
 
+    name = "albef_distill"
+    reads = ("loss.temperature",)
     needs = ("teacher",)
 
-    def __init__(self, *, temperature: float, distillation: float) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.05,
+        distillation: Annotated[
+            float,
+            Field(ge=0, le=1),
+            "alpha of albef_distill (Li et al. 2021): share of the target that is the momentum encoder's",
+        ] = 0.4,
+    ) -> None:
         self.temperature, self.distillation = temperature, distillation
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor, *, teacher: Tensor) -> Tensor:

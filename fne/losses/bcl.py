@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -44,7 +46,24 @@ class BayesianContrastiveLoss(Dense):
     (liubin06/BCL, the formula of its criterion); rederived.
     """
 
-    def __init__(self, *, temperature: float, positive_prior: float, location: float, concentration: float) -> None:
+    name = "bcl"
+    estimates = "probability"
+    reads = ("loss.temperature", "loss.positive_prior")
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.05,
+        positive_prior: float = 0.1,
+        location: Annotated[
+            float,
+            Field(ge=0.5, lt=1),
+            "alpha of bcl (Liu & Wang 2023): how often a true negative ranks below a false one",
+        ] = 0.9,
+        concentration: Annotated[
+            float, Field(gt=0, le=1), "beta of bcl: 0.5 debiases only, 1 looks at hard true negatives alone"
+        ] = 1.0,
+    ) -> None:
         self.temperature, self.positive_prior = temperature, positive_prior
         self.location, self.concentration = location, concentration
 

@@ -27,7 +27,15 @@ class DebiasedContrastiveLoss(Dense):
     *Source*: Chuang et al., Debiased Contrastive Learning, NeurIPS 2020, with one positive.
     """
 
-    def __init__(self, *, temperature: float, positive_prior: float) -> None:
+    name = "dcl"
+    reads = ("loss.temperature", "loss.positive_prior")
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.05,
+        positive_prior: float = 0.1,
+    ) -> None:
         self.temperature, self.positive_prior = temperature, positive_prior
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:

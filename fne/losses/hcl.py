@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fne.losses.dcl import DebiasedContrastiveLoss
@@ -24,7 +27,18 @@ class HardContrastiveLoss(DebiasedContrastiveLoss):
     *Source*: Robinson et al., Contrastive Learning with Hard Negative Samples, ICLR 2021.
     """
 
-    def __init__(self, *, temperature: float, positive_prior: float, hardness: float) -> None:
+    name = "hcl"
+    reads = ("loss.temperature", "loss.positive_prior")
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.05,
+        positive_prior: float = 0.1,
+        hardness: Annotated[
+            float, Field(ge=0), "beta of hcl (Robinson et al. 2021): negatives weigh e^(beta s/T)"
+        ] = 1.0,
+    ) -> None:
         super().__init__(temperature=temperature, positive_prior=positive_prior)
         self.hardness = hardness
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -31,7 +31,18 @@ class InfoNCELoss(Loss):
     Contrastive Learning, NeurIPS 2020, its L_out; the mean of logarithms, not the logarithm of a mean.
     """
 
-    def __init__(self, *, temperature: float, multi_positive: bool) -> None:
+    name = "infonce"
+    negatives = ("all", "attracted")
+    reads = ("loss.temperature",)
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.05,
+        multi_positive: Annotated[
+            bool, "of infonce; true: candidates of the anchor's image share the target (Khosla et al. 2020)"
+        ] = False,
+    ) -> None:
         self.temperature = temperature
         self.needs = ("same_image",) if multi_positive else ()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -29,7 +32,25 @@ class PseudoPositiveLoss(Dense):
     *Source*: Chun, Improved Probabilistic Image-Text Representations, ICLR 2024, section 2.3.
     """
 
-    def __init__(self, *, temperature: float, shift: float, pseudo_weight: float) -> None:
+    name = "pcmepp_pseudo"
+    reads = ("loss.temperature",)
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.05,
+        shift: Annotated[
+            float,
+            Field(ge=-1, le=1),
+            "of pcmepp_pseudo: cosine at which a match is even; PCME++'s (Chun 2024) a = b = 5 at the start: "
+            "1 - b/(2a)",
+        ] = 0.5,
+        pseudo_weight: Annotated[
+            float,
+            Field(ge=0),
+            "alpha of pcmepp_pseudo (Chun 2024): weight of the term in which pseudo-positives are matches",
+        ] = 0.1,
+    ) -> None:
         self.temperature, self.shift, self.pseudo_weight = temperature, shift, pseudo_weight
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:

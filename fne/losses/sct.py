@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -27,7 +29,20 @@ class SelectivelyContrastiveTripletLoss(Loss):
     the release (littleredxh/HardNegative).
     """
 
-    def __init__(self, *, temperature: float, hard_similarity: float, hard_weight: float) -> None:
+    name = "sct"
+    reads = ("loss.temperature",)
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.05,
+        hard_similarity: Annotated[
+            float,
+            Field(ge=-1, le=1),
+            "of sct (Xuan et al. 2020): above this cosine a negative is pushed away by itself",
+        ] = 0.8,
+        hard_weight: Annotated[float, Field(gt=0), "lambda of sct: weight of pushing it"] = 1.0,
+    ) -> None:
         self.temperature, self.hard_similarity, self.hard_weight = temperature, hard_similarity, hard_weight
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fne.losses.dense import Dense
@@ -22,7 +25,19 @@ class SelHNLoss(Dense):
     (RVSE++), IEEE TCSVT, 2024 (arXiv:2303.00181); eps as in the release (AAA-Zheng/RVSEPP).
     """
 
-    def __init__(self, *, margin: float, epsilon: float) -> None:
+    name = "selhn"
+    reads = ("loss.margin",)
+
+    def __init__(
+        self,
+        *,
+        margin: float = 0.2,
+        epsilon: Annotated[
+            float,
+            Field(ge=0, le=2),
+            "of selhn (RVSE++, Li et al. 2024): the mean hinge where s_i+ and the hardest negative are this close",
+        ] = 0.01,
+    ) -> None:
         self.margin, self.epsilon = margin, epsilon
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:

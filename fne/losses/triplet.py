@@ -18,7 +18,15 @@ class TripletLoss(Loss):
     *Source*: Schroff et al., FaceNet, CVPR 2015; Faghri et al., VSE++, BMVC 2018.
     """
 
-    def __init__(self, *, margin: float) -> None:
+    name = "triplet"
+    negatives = ("one", "all")
+    reads = ("loss.margin",)
+
+    def __init__(
+        self,
+        *,
+        margin: float = 0.2,
+    ) -> None:
         self.margin = margin
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:

@@ -13,6 +13,9 @@ class AllNegatives(Strategy):
     *Source*: Kiros et al., 2014 (sum of hinges, VSE0 in Faghri et al. 2018); van den Oord et al., 2018 (InfoNCE).
     """
 
+    name = "all"
+    negatives = "all"
+
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
         return Selection(index=None, weights=allowed.to(similarities.dtype), valid=allowed.any(dim=-1))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fne.negatives.strategy import Selection, Strategy, at_least_float32, draw_kept, usable
@@ -29,7 +32,24 @@ class DistanceWeightedSampling(Strategy):
     *Source*: Wu et al., Sampling Matters in Deep Embedding Learning, ICCV 2017, arXiv 1706.07567.
     """
 
-    def __init__(self, *, min_distance: float, max_distance: float, dim: int) -> None:
+    name = "distance_weighted"
+    reads = ("model.dim",)
+
+    def __init__(
+        self,
+        *,
+        min_distance: Annotated[
+            float,
+            Field(ge=1e-3, le=2),
+            "of distance_weighted, Wu et al. 2017: nearer candidates (cosine above 0.875) count as this near",
+        ] = 0.5,
+        max_distance: Annotated[
+            float,
+            Field(gt=0, le=2),
+            "of distance_weighted, Wu et al. 2017: farther candidates (cosine below 0.02) are not drawn",
+        ] = 1.4,
+        dim: int = 256,
+    ) -> None:
         self.min_distance, self.max_distance, self.dim = min_distance, max_distance, dim
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:

@@ -28,9 +28,17 @@ class FalseNegativeCancellation(Strategy):
     arXiv 2011.11765, and its release (google-research/fnc).
     """
 
+    name = "fnc_eliminate"
+    negatives = "all"
+    reads = ("negatives.top_k", "negatives.score_threshold")
     needs = ("teacher",)
 
-    def __init__(self, *, top_k: int, score_threshold: float) -> None:
+    def __init__(
+        self,
+        *,
+        top_k: int = 10,
+        score_threshold: float = 0.7,
+    ) -> None:
         self.count, self.threshold = top_k, score_threshold
 
     def suspects(self, teacher: Tensor, allowed: Tensor) -> Tensor:
@@ -61,6 +69,9 @@ class FalseNegativeAttraction(FalseNegativeCancellation):
 
     *Source*: as :class:`FalseNegativeCancellation`; the loss as released (google-research/fnc, contrastive objective).
     """
+
+    name = "fnc_attract"
+    negatives = "attracted"
 
     def select(
         self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor, *, teacher: Tensor

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fne.negatives.catalog import load_density
+from fne.negatives.catalog import DENSITIES, load_density
+from fne.negatives.posterior import Posterior
 from fne.negatives.prior import EMPrior
 from fne.negatives.recalibration import Recalibration
 from fne.negatives.statistics import PairStatistics
-from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, draw, hardest, usable
+from fne.negatives.strategy import Selection, Strategy, draw, hardest, usable
+from fne.negatives.weighting import Weighting
+from fne.utils.fields import Choice, When
+
+ESTIMATED = {"elimination": ("released", "power", "threshold")}
+"""When there is a posterior."""
 
 
 class FalseNegativeElimination(Strategy):
@@ -27,95 +36,171 @@ class FalseNegativeElimination(Strategy):
     =========================  =============================================================================
 
     ``p`` is used only once more than ``min_positives`` reliable positives were counted; before that ``w = b``.
-    A row whose weights are all zero takes its hardest candidate. An option that another one switches off is None.
+    A row whose weights are all zero takes its hardest candidate.
+
+    The probability is a :class:`~fne.negatives.posterior.Posterior`, the weights a
+    :class:`~fne.negatives.weighting.Weighting`. Without arguments it is the released rule.
 
     Args:
-        tau: Sharpness of the weights; 0.5 as released.
-        prior: Prior probability of a false negative; 1e-4 as released. With ``prior_rule`` ``em``, where it starts.
-        prior_rule: ``fixed`` (as released) or ``em``, see :class:`~fne.negatives.prior.EMPrior`.
-        prior_rate: Step size of EM.
-        prior_floor: Least prior that EM may reach.
-        prior_ceiling: Greatest prior that EM may reach.
-        density: Family of the two densities, a key of :data:`~fne.negatives.catalog.DENSITIES`; ``normal`` as released.
-        population: Negatives that f- is fitted on: ``hardest`` in the batch for each reliable positive (as released),
-            ``batch``, all of the batch, or ``queue``, all candidates that p is worked out for (online anchors x
-            momentum candidates where there is a momentum encoder), those of a direction right before it is selected.
-        posterior_threshold: See above; 0.001 as released. With ``power`` it only says what counts as overridden.
-        min_positives: See above; 200 as released.
-        elimination: See above.
-        elimination_power: k >= 0.
-        elimination_threshold: t, 0 to 1.
-        cut_down: See above; ``global`` as released.
         margin: The margin of the triplet loss, for the cut-down.
-        statistics_mask: ``diagonal`` (as released: other captions of the image count as negatives) or ``same_image``.
-        statistics_reset: ``epoch`` (as released), ``never``, or ``ema``: exponentially weighted, never reset.
-        statistics_decay: Of ``ema``, a step; counts are then effective ones, also against ``min_positives``.
-        recalibration: ``none`` (as released), ``isotonic`` or ``platt``: p is passed through an increasing map, see
-            :class:`~fne.negatives.recalibration.Recalibration`, fitted at the start of each main epoch on the known
-            truth of validation pairs, p from the statistics of the epoch before. Until there are any, which is the
-            whole first main epoch, p stays as it is. EM learns from p before the map.
-        recalibration_images: How many validation images, with one caption each, the map is fitted on.
+
+    The other options say what they are in the signature below (``fne describe negatives.tau``). More of some:
+
+    * ``prior``: with ``prior_rule`` ``em``, where :class:`~fne.negatives.prior.EMPrior` starts.
+    * ``population``: negatives that f- is fitted on: ``hardest`` in the batch for each reliable positive, ``batch``,
+      all of the batch, or ``queue``, all candidates that p is worked out for (online anchors x momentum candidates
+      where there is a momentum encoder), those of a direction right before it is selected.
+    * ``posterior_threshold``: with ``power`` it only says what counts as overridden.
+    * ``statistics_reset`` ``ema``: counts are then effective ones, also against ``min_positives``.
+    * ``recalibration``: p is passed through an increasing map, see
+      :class:`~fne.negatives.recalibration.Recalibration`, fitted at the start of each main epoch on the known truth of
+      validation pairs, p from the statistics of the epoch before. Until there are any, which is the whole first main
+      epoch, p stays as it is. EM learns from p before the map.
 
     *Differs from* the abstract of the paper: as released, a certain false negative keeps the weight exp(-tau) = 0.607.
 
     *Source*: Li et al., "Your Negative May not be True Negative", ACM MM 2023.
     """
 
+    name = "fne"
+    estimates = "probability"
+    reads = ("loss.margin",)
+
     def __init__(
         self,
         *,
-        tau: float,
-        prior: float | None,
-        prior_rule: str | None,
-        prior_rate: float | None,
-        prior_floor: float | None,
-        prior_ceiling: float | None,
-        density: str | None,
-        population: str | None,
-        posterior_threshold: float | None,
-        min_positives: int | None,
-        elimination: str,
-        elimination_power: float | None,
-        elimination_threshold: float | None,
-        cut_down: str,
-        margin: float,
-        statistics_mask: str | None,
-        statistics_reset: str | None,
-        statistics_decay: float | None,
-        recalibration: str | None,
-        recalibration_images: int | None,
+        margin: float = 0.2,
+        tau: Annotated[
+            float, Field(ge=0), "Release: weight exp(-tau p), or exp(-tau (s_ij - s_i+)^2) below the threshold"
+        ] = 0.5,
+        prior: Annotated[
+            float,
+            Field(gt=0, lt=1),
+            When(ESTIMATED),
+            "Release: M = 10000, a candidate is a false negative with probability 1/M before it is seen",
+        ] = 1e-4,
+        prior_rule: Annotated[
+            Literal["fixed", "em"],
+            When(ESTIMATED),
+            "Release: fixed; em: estimated from the candidates, from `prior` on",
+        ] = "fixed",
+        prior_rate: Annotated[
+            float,
+            Field(gt=0, le=1),
+            When({"prior_rule": ("em",)}),
+            "step of em, taken once per direction: it looks back on about ten steps",
+        ] = 0.05,
+        prior_floor: Annotated[
+            float,
+            Field(gt=0, lt=1),
+            When({"prior_rule": ("em",)}),
+            "of em: below it no candidate of a run would ever be thought a false negative",
+        ] = 1e-6,
+        prior_ceiling: Annotated[
+            float,
+            Field(gt=0, lt=1),
+            When({"prior_rule": ("em",)}),
+            "of em: more would call most negatives false",
+        ] = 0.5,
+        density: Annotated[
+            str,
+            Choice(DENSITIES),
+            When(ESTIMATED),
+            "Release: normal; tied, beta, kde, logistic, isotonic: other families, one file each in "
+            "fne/negatives/densities",
+        ] = "normal",
+        population: Annotated[
+            Literal["hardest", "batch", "queue"],
+            When(ESTIMATED),
+            "negatives of the fit. Release: hardest in batch; batch: all of it; queue: every candidate",
+        ] = "hardest",
+        posterior_threshold: Annotated[
+            float,
+            Field(ge=0, le=1),
+            When({"elimination": ("released", "power")}),
+            "Release: below it a candidate keeps its hardness weight",
+        ] = 0.001,
+        min_positives: Annotated[
+            int,
+            Field(ge=2, le=10**9),
+            When(ESTIMATED),
+            "Release: mutual best pairs to count before the posterior is used",
+        ] = 200,
+        elimination: Annotated[
+            Literal["released", "power", "threshold", "none"],
+            "Release: exp(-tau p); power: hardness x (1 - p)^k; threshold: 0 above t; none: no posterior",
+        ] = "released",
+        elimination_power: Annotated[
+            float, Field(gt=0), When({"elimination": ("power",)}), "k of power: 1 as the abstract says"
+        ] = 1.0,
+        elimination_threshold: Annotated[
+            float,
+            Field(ge=0, le=1),
+            When({"elimination": ("threshold",)}),
+            "t of threshold: more likely false than true",
+        ] = 0.5,
+        cut_down: Annotated[
+            Literal["global", "anchor", "none"],
+            "Release: weight 0 where s_ij <= mean positive similarity - margin; anchor: own positive - margin",
+        ] = "global",
+        statistics_mask: Annotated[
+            Literal["diagonal", "same_image"],
+            When({"population": ("hardest", "batch")}),
+            "Release: only the own pair is left out of the statistics (same_image: all its captions)",
+        ] = "diagonal",
+        statistics_reset: Annotated[
+            Literal["epoch", "never", "ema"],
+            When(ESTIMATED),
+            When({"cut_down": ("global",)}),
+            "Release: statistics start anew each epoch; never: they do not; ema: older steps fade",
+        ] = "epoch",
+        statistics_decay: Annotated[
+            float,
+            Field(gt=0, lt=1),
+            When({"statistics_reset": ("ema",)}),
+            "of ema, a step: it looks back on about 100 steps, two epochs of scenes",
+        ] = 0.99,
+        recalibration: Annotated[
+            Literal["none", "isotonic", "platt"],
+            When(ESTIMATED),
+            "Release: none; isotonic, platt: the probability, mapped by what validation's exact truth says of it",
+        ] = "none",
+        recalibration_images: Annotated[
+            int,
+            Field(ge=2, le=10**9),
+            When({"recalibration": ("isotonic", "platt")}),
+            "of validation, one caption each, that a map is fitted on: all of scenes",
+        ] = 500,
     ) -> None:
-        self.tau, self.min_positives, self.threshold = tau, min_positives, posterior_threshold
-        self.elimination, self.power, self.hard_threshold = elimination, elimination_power, elimination_threshold
-        self.cut_down, self.margin = cut_down, margin
-        self.population, self.statistics_mask = population, statistics_mask
-        self.statistics_reset, self.decay = statistics_reset, statistics_decay
+        limit = elimination_threshold if elimination == "threshold" else posterior_threshold
+        self.weighting = Weighting(tau, elimination, limit, elimination_power, cut_down, margin)
         self.models_posterior = elimination != "none"
-        self.density = load_density(density) if self.models_posterior else None
-        self.prior = prior
-        self.em = EMPrior(prior, prior_rate, prior_floor, prior_ceiling) if prior_rule == "em" else None
-        self.statistics = PairStatistics(histograms=self.density is not None and self.density.histograms)
-        self.map = Recalibration(recalibration) if recalibration not in (None, "none") else None
-        self.calibration_images = recalibration_images if self.map is not None else 0
-        self._fitted: tuple[object, dict[str, Tensor]] | None = None
+        self.population, self.mask = population if self.models_posterior else None, statistics_mask
+        self.reset, self.decay = statistics_reset, statistics_decay
+        family = load_density(density)
+        self.statistics = PairStatistics(histograms=self.models_posterior and family.histograms)
+        mapped = self.models_posterior and recalibration != "none"
+        self.calibration_images = recalibration_images if mapped else 0
+        self.posterior: Posterior | None = None
+        if self.models_posterior:
+            em = EMPrior(prior, prior_rate, prior_floor, prior_ceiling) if prior_rule == "em" else None
+            map = Recalibration(recalibration) if mapped else None
+            self.posterior = Posterior(self.statistics, family, em or prior, min_positives, map)
 
     def calibrate(self, similarities: Tensor, truth: Tensor) -> None:
-        if self.map is None or (summary := self.statistics.summary()) is None:
-            return
-        raw, ready = self._raw(similarities, summary)
-        others = ~torch.eye(similarities.shape[-1], dtype=torch.bool, device=similarities.device)
-        self.map.fit(raw[..., others], truth[..., others], ready)
+        if self.posterior is not None:
+            self.posterior.calibrate(similarities, truth)
 
     def start_epoch(self) -> None:
-        if self.statistics_reset == "epoch":
+        if self.reset == "epoch":
             self.statistics.reset()
 
     def observe(self, similarities: Tensor, same_image: Tensor) -> None:
-        if not self.models_posterior and self.cut_down != "global":
+        if self.posterior is None and self.weighting.cut_down != "global":
             return
-        if self.statistics_mask == "diagonal":
+        if self.mask == "diagonal":
             same_image = torch.eye(similarities.shape[-1], dtype=torch.bool, device=similarities.device)
-        if self.statistics_reset == "ema":
+        if self.reset == "ema":
             self.statistics.fade(self.decay)
         self.statistics.update(similarities, same_image, self.population)
 
@@ -133,43 +218,12 @@ class FalseNegativeElimination(Strategy):
             Weights (..., B, C), false-negative probability (..., B, C) or None before any statistics, and the mask
             (..., B, C) of the weights that the probability set, or None.
         """
-        summary = self.statistics.summary()
-        weights = torch.exp(-self.tau * (similarities - positive.unsqueeze(-1)).square())
-        probability = overridden = None
-        if summary is not None and self.models_posterior:
-            probability = self._probability(similarities, excluded, summary)
-            threshold = self.hard_threshold if self.elimination == "threshold" else self.threshold
-            overridden = probability > threshold
-            if self.elimination == "released":
-                weights = torch.where(overridden, torch.exp(-self.tau * probability), weights)
-            elif self.elimination == "power":
-                weights = weights * (1 - probability) ** self.power
-            else:
-                weights = weights.masked_fill(overridden, 0)
-        if self.cut_down == "anchor":
-            limit = at_least_float32(positive) - self.margin + TIE
-            weights = weights.masked_fill(similarities <= limit.unsqueeze(-1), 0)
-        elif self.cut_down == "global" and summary is not None:
-            limit = (summary["pos_mean"] - self.margin).to(similarities.dtype)
-            weights = weights.masked_fill(similarities <= limit[..., None, None], 0)
+        summary, probability = self.statistics.summary(), None
+        if self.posterior is not None:
+            probability = self.posterior.of(similarities, excluded, learn=not self.frozen)
+        pos_mean = None if summary is None else summary["pos_mean"]
+        weights, overridden = self.weighting(similarities, positive, probability, pos_mean)
         return weights.masked_fill(excluded, 0), probability, overridden
-
-    def _probability(self, similarities: Tensor, excluded: Tensor, summary: dict[str, Tensor]) -> Tensor:
-        """p of every candidate, 0 where too few positives were counted; EM learns from it."""
-        probability, ready = self._raw(similarities, summary)
-        if self.em is not None and not self.frozen:
-            self.em.learn(probability, ~excluded, ready)
-        if self.map is not None:
-            probability = self.map(probability)
-        return torch.where(ready[..., None, None], probability, 0)
-
-    def _raw(self, similarities: Tensor, summary: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """p before any map, and (...) bool, where enough positives were counted for it to mean something."""
-        if self._fitted is None or self._fitted[0] is not summary:
-            self._fitted = summary, self.density.fit(summary)
-        prior = self.prior if self.em is None else self.em.value(summary["pos_mean"])
-        probability = self.density.probability(similarities, self._fitted[1], prior)
-        return probability, summary["pos_count"] > self.min_positives
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
@@ -182,12 +236,10 @@ class FalseNegativeElimination(Strategy):
         return Selection(index, weights, valid, probability, overridden, fallback=empty & valid)
 
     def state(self) -> dict[str, Tensor]:
-        parts = [part.state() for part in (self.statistics, self.em, self.map) if part is not None]
-        return {name: value for part in parts for name, value in part.items()}
+        return self.statistics.state() | (self.posterior.state() if self.posterior is not None else {})
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        for part in (self.em, self.map):
-            if part is not None:
-                part.load_state(state)
-                state = {name: value for name, value in state.items() if name not in part.state()}
+        if self.posterior is not None:
+            self.posterior.load_state(state)
+            state = {name: value for name, value in state.items() if name not in self.posterior.state()}
         self.statistics.load_state(state)

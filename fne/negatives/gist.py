@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from fne.negatives.strategy import TIE, Selection, Strategy, kept_alike, usable
@@ -24,9 +27,18 @@ class GISTEmbed(Strategy):
     *Source*: Solatorio, GISTEmbed, 2024, arXiv 2402.16829.
     """
 
+    name = "gist"
+    negatives = "all"
+    estimates = "threshold"
     needs = ("guide",)
 
-    def __init__(self, *, guide_margin: float) -> None:
+    def __init__(
+        self,
+        *,
+        guide_margin: Annotated[
+            float, Field(ge=0, le=2), "a of gist (Solatorio 2024): dropped are g_ij > g_ii - a under a frozen guide"
+        ] = 0.0,
+    ) -> None:
         self.margin = guide_margin
 
     def select(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fne.negatives.strategy import Selection, Strategy, at_least_float32, kept_alike, usable
@@ -46,10 +49,23 @@ class GloFND(Strategy):
     ICML 2025, arXiv 2502.20612, and its release (vibalcam/GloFND, bimodal).
     """
 
+    name = "glofnd"
+    negatives = "all"
     needs = ("anchor", "direction")
 
     def __init__(
-        self, *, filtered_share: float, threshold_rate: float, threshold_beta1: float, threshold_beta2: float
+        self,
+        *,
+        filtered_share: Annotated[
+            float,
+            Field(ge=0, le=1),
+            "alpha of glofnd (Balmaseda et al. 2025): share of all candidates to drop, as released (CC3M)",
+        ] = 1.0e-4,
+        threshold_rate: Annotated[
+            float, Field(gt=0, le=2), "of glofnd, as released: Adam's rate for the thresholds"
+        ] = 0.05,
+        threshold_beta1: Annotated[float, Field(ge=0, lt=1), "of glofnd, as released"] = 0.9,
+        threshold_beta2: Annotated[float, Field(ge=0, lt=1), "of glofnd, as released"] = 0.98,
     ) -> None:
         self.share, self.rate = filtered_share, threshold_rate
         self.beta1, self.beta2 = threshold_beta1, threshold_beta2

@@ -18,6 +18,8 @@ class HardestNegative(Strategy):
     *Source*: Faghri et al., VSE++, BMVC 2018 (the option ``max_violation``).
     """
 
+    name = "hardest"
+
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
         return Selection(index=hardest(similarities, allowed), weights=None, valid=allowed.any(dim=-1))

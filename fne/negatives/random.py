@@ -13,6 +13,8 @@ class RandomNegative(Strategy):
     *Source*: the usual control in metric learning, e.g. Schroff et al., FaceNet, CVPR 2015.
     """
 
+    name = "random"
+
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
         weights = allowed.float()

@@ -1,47 +1,48 @@
-"""Entries of the registries of strategies and losses: names and options, so that checking needs no torch."""
+"""The rules of this package: every class of ``fne/negatives`` and ``fne/losses`` with a ``name`` (torch-free).
+
+There is no list to keep: a file with such a class is a strategy or a loss, its signature says which options it has.
+"""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from fne.negatives import signature
+from fne.negatives.signature import Parameter, Signature
+from fne.utils.errors import bad_input
+from fne.utils.fields import NONE, Key, Scalar
 
 NEEDS = ("teacher", "guide", "anchor", "direction", "same_image")
 """What a strategy or a loss may want beside similarities; see :class:`fne.negatives.strategy.Strategy`."""
-
-
-@dataclass(frozen=True)
-class Idle:
-    """Options that nothing reads while others have certain values.
-
-    Args:
-        when: Option to values; all of them must hold.
-        options: What is then not read.
-    """
-
-    when: Mapping[str, tuple[str, ...]]
-    options: tuple[str, ...]
-
-    def holds(self, section: Mapping[str, Any]) -> bool:
-        """Does every option have one of its values? One that was pruned has none; what switched it off lists all."""
-        return all(section.get(option) in values for option, values in self.when.items())
+SHOWN = {"negatives": ("one", "all", "attracted"), "estimates": ("probability", "threshold")}
+"""Words of two attributes."""
+ROOMS = {"negatives": "negatives", "loss": "losses"}
+GROUPS = {"negatives": "fne.strategies", "loss": "fne.losses"}
+"""Groups of entry points by which installed packages offer rules."""
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered class and the config options it reads.
+    """A strategy or a loss, as its class states it.
 
     Args:
+        name: By which a config chooses it.
         target: ``"module:Class"``; imported by :meth:`load` only.
-        options: Keys of its config section that it takes as keyword arguments; every other key is pruned.
-        summary: What it does, in one clause.
-        shares: Keys of other sections that it reads too, dotted, e.g. ``"loss.margin"``.
-        idle: What other options switch off: while each option of ``when`` has one of its values, the others are not
-            read, and the class gets None for them.
+        section: ``negatives`` or ``loss``.
+        file: The source file that defines the class.
+        summary: What it does, in one line.
+        place: What its options are called in a config, before their name: ``negatives.``, of a rule from outside
+            ``negatives.options.``.
+        options: Its options by name: keyword-only parameters, but for those of ``shares``.
+        shares: Keys of the config that others read too, dotted, such as ``"loss.margin"``; the class attribute
+            ``reads``. It gets each as the keyword of the same last name.
         negatives: For a strategy, how many negatives an anchor gets: ``("one",)`` or ``("all",)``.
             For a loss, which of the two it can take. ``attracted``: all, some of them as further positives.
         needs: What of :data:`NEEDS` it wants, whatever its options.
@@ -49,24 +50,139 @@ class Entry:
             too similar), or not at all.
     """
 
+    name: str
     target: str
-    options: tuple[str, ...]
+    section: str
+    file: Path
     summary: str
+    place: str
+    options: Mapping[str, Key]
     shares: tuple[str, ...] = ()
-    idle: tuple[Idle, ...] = ()
     negatives: tuple[str, ...] = ("one",)
     needs: tuple[str, ...] = ()
     estimates: str = ""
 
-    def reads(self, section: Mapping[str, Any]) -> tuple[str, ...]:
-        """The options that are read, given the values of a config section."""
-        idle = {option for rule in self.idle if rule.holds(section) for option in rule.options}
-        return tuple(option for option in self.options if option not in idle)
+    @property
+    def keys(self) -> dict[str, Key]:
+        """The config keys that are its own."""
+        return {f"{self.place}{name}": key for name, key in self.options.items()}
 
     def load(self) -> type:
-        """Import and return the class."""
-        module, _, name = self.target.partition(":")
-        return getattr(importlib.import_module(module), name)
+        """Import the class.
+
+        Raises:
+            UserError: It cannot be imported, or a module of the same name from elsewhere was imported before.
+        """
+        loaded = signature.load(self.target)
+        other = Path(sys.modules[loaded.__module__].__file__ or "")
+        if other.resolve() != self.file.resolve():
+            raise bad_input(f"another module of this name was imported before, from {other}", key=self.target)
+        return loaded
+
+
+class Plugin(Entry):
+    """A strategy or a loss from outside this package."""
+
+
+def entry_of(found: Signature, name: str, known: Iterable[str] | None) -> Entry:
+    """What a class says of itself, checked.
+
+    Args:
+        found: Its signature.
+        name: By which it is chosen.
+        known: All keys of the config, of a rule from outside; None for one of this package, whose options need a
+            default, and numbers a range.
+
+    Raises:
+        UserError: It is no rule, or its parameters or attributes cannot be used.
+    """
+    if found.section is None:
+        raise bad_input("is neither a Strategy nor a Loss", file=found.file, key=found.target)
+    if found.others:
+        hint = "put them behind a `*` in __init__"
+        problem = f"its options must be keyword-only parameters: {', '.join(found.others)}"
+        raise bad_input(problem, file=found.file, key=found.target, hint=hint)
+    shares = _shares(found, known)
+    shared = {key.rpartition(".")[2] for key in shares}
+    own = [parameter for parameter in found.parameters if parameter.name not in shared]
+    attributes, probable = found.attributes, found.attributes.get("models_posterior") is True
+    estimates = _words(found, "estimates", "probability" if probable else (), SHOWN["estimates"])
+    return (Entry if known is None else Plugin)(
+        name=name,
+        target=found.target,
+        section=found.section,
+        file=found.file,
+        summary=found.summary.rstrip("."),
+        place=f"{found.section}." if known is None else f"{found.section}.options.",
+        options={parameter.name: _option(parameter, found, known is None) for parameter in own},
+        shares=shares,
+        negatives=_words(found, "negatives", "all" if found.dense else "one", SHOWN["negatives"]),
+        needs=_words(found, "needs", attributes.get("needs", ()), NEEDS),
+        estimates="".join(estimates),
+    )
+
+
+def _shares(found: Signature, known: Iterable[str] | None) -> tuple[str, ...]:
+    given = found.attributes.get("reads", ())
+    if isinstance(given, str) or not all(isinstance(key, str) for key in given):
+        raise bad_input("must be a tuple of keys", file=found.file, key=f"{found.target}.reads", value=given)
+    names = [parameter.name for parameter in found.parameters]
+    for key in given:
+        at = {"file": found.file, "key": f"{found.target}.reads", "value": key}
+        if known is not None and key not in known:
+            raise bad_input("unknown key", allowed=known, **at)
+        if key.rpartition(".")[2] not in names:
+            raise bad_input("is no keyword-only parameter of its __init__", **at)
+    return tuple(given)
+
+
+def _words(found: Signature, name: str, default: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    """A class attribute that holds one word or several of those known; a strategy gives one kind of negatives."""
+    given = found.attributes.get(name, default)
+    words = (given,) if isinstance(given, str) else tuple(given)
+    one = name == "negatives"
+    if not {*words} <= {*known} or (one and (not words or (found.section == "negatives" and len(words) > 1))):
+        raise bad_input("unknown", file=found.file, key=f"{found.target}.{name}", value=given, allowed=known)
+    return words
+
+
+def _option(parameter: Parameter, found: Signature, built_in: bool) -> Key:
+    """An option by its annotation; without one by its default, else any scalar."""
+    annotation, default, at = parameter.annotation, parameter.default, f"{found.target} ({parameter.name})"
+    if annotation is None:
+        annotation = type(default) if isinstance(default, bool | int | float | str) else Scalar | None
+        annotation = Scalar if default is NONE else annotation
+    try:
+        key = Key.of(annotation, f"{found.section}{'' if built_in else '.options'}", default)
+        bounded = not key.is_number or any("imum" in name for name in key.schema)
+    except Exception as error:
+        problem = f"its annotation is no type of an option: {type(error).__name__}"
+        raise bad_input(problem, file=found.file, key=at, value=str(annotation)) from None
+    if built_in and (default is NONE or not bounded or not key.meaning):
+        lacks = "a default" if default is NONE else "a range" if not bounded else "a reason"
+        example = "Annotated[float, Field(ge=0), 'what it is, and why this default'] = 0.5"
+        raise bad_input(f"the option has not {lacks}", file=found.file, key=at, allowed=example)
+    if default is NONE:
+        return key
+    return replace(key, default=key.check(default, found.file, at))
+
+
+@functools.cache
+def registered(section: str) -> dict[str, Entry]:
+    """The rules of this package by name.
+
+    Raises:
+        UserError: Two of one name; or one that cannot be used.
+    """
+    room, entries = ROOMS[section], {}
+    for file in sorted((PACKAGE / room).glob("*.py")):
+        for found in signature.named_in(file, f"fne.{room}.{file.stem}"):
+            entry = entry_of(found, found.attributes["name"], None)
+            if entry.name in entries:
+                problem = f"two rules of one name; the other one is {entries[entry.name].target}"
+                raise bad_input(problem, file=file, key=entry.target, value=entry.name)
+            entries[entry.name] = entry
+    return entries
 
 
 def installed(group: str) -> dict[str, str]:
@@ -76,5 +192,18 @@ def installed(group: str) -> dict[str, str]:
 
 @functools.cache
 def _installed(group: str, path: tuple[str, ...]) -> dict[str, str]:
-    """The same, looked up once for a search path: it opens a file of every installed package."""
-    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=group)}
+    """The same, looked up once for a search path: it opens a file of every installed package.
+
+    Raises:
+        UserError: Two of one name, or one named as a rule of this package.
+    """
+    section = next(section for section, name in GROUPS.items() if name == group)
+    found: dict[str, str] = {}
+    for entry in importlib.metadata.entry_points(group=group):
+        other = registered(section)[entry.name].target if entry.name in registered(section) else found.get(entry.name)
+        if other is not None and other != entry.value:
+            package = entry.dist.name if entry.dist else "a package"
+            problem = f"{package} offers {entry.value} under the name of {other}"
+            raise bad_input(problem, file=f"entry points {group}", key=entry.name, hint="uninstall one of them")
+        found[entry.name] = entry.value
+    return found

@@ -19,6 +19,9 @@ class SemiHardNegative(Strategy):
     *Source*: Schroff et al., FaceNet, CVPR 2015.
     """
 
+    name = "semi_hard"
+    estimates = "threshold"
+
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
         return hardest_kept(similarities, allowed, similarities < positive.unsqueeze(-1) - TIE)

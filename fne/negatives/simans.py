@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from fne.negatives.strategy import Selection, Strategy, at_least_float32, draw_kept, usable
@@ -22,7 +25,20 @@ class SimANS(Strategy):
     *Source*: Zhou et al., SimANS, EMNLP 2022, arXiv 2210.11773.
     """
 
-    def __init__(self, *, sharpness: float, offset: float) -> None:
+    name = "simans"
+
+    def __init__(
+        self,
+        *,
+        sharpness: Annotated[
+            float, Field(ge=0), "a of simans (Zhou et al. 2022): weight exp(-a (s_ij - s_i+ - b)^2)"
+        ] = 0.5,
+        offset: Annotated[
+            float,
+            Field(ge=-2, le=2),
+            "b of simans: by how much the favourite candidate is more similar than the positive",
+        ] = 0.0,
+    ) -> None:
         self.sharpness, self.offset = sharpness, offset
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:

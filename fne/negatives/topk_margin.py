@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, hardest_kept, usable
@@ -24,7 +27,16 @@ class TopKMarginPos(Strategy):
     *Source*: Moreira et al., NV-Retriever, 2024, arXiv 2407.15831.
     """
 
-    def __init__(self, *, absolute_margin: float) -> None:
+    name = "topk_margin"
+    estimates = "threshold"
+
+    def __init__(
+        self,
+        *,
+        absolute_margin: Annotated[
+            float, Field(ge=0, le=2), "a of topk_margin (Moreira et al. 2024): only s_ij <= s_i+ - a"
+        ] = 0.05,
+    ) -> None:
         self.margin = absolute_margin
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:

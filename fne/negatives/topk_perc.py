@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from fne.negatives.strategy import TIE, Selection, Strategy, at_least_float32, hardest_kept, usable
@@ -25,7 +28,16 @@ class TopKPercPos(Strategy):
     *Source*: Moreira et al., NV-Retriever, 2024, arXiv 2407.15831.
     """
 
-    def __init__(self, *, relative_margin: float) -> None:
+    name = "topk_perc"
+    estimates = "threshold"
+
+    def __init__(
+        self,
+        *,
+        relative_margin: Annotated[
+            float, Field(ge=0, le=1), "r of topk_perc (Moreira et al. 2024): only s_ij <= s_i+ - r |s_i+|, their 95 %"
+        ] = 0.05,
+    ) -> None:
         self.margin = relative_margin
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fne.results.schema import KINDS, TABLES, Column
-from fne.study.fields import flatten
 from fne.utils.errors import UserError, bad_input
+from fne.utils.fields import flatten
 from fne.utils.files import (
     MOST_RECORD,
     atomic_folder,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fne.protocols import fingerprint_id
-from fne.study.fields import flatten
-from fne.study.schema import KEPT_ONLY
+from fne.study.model import KEPT_ONLY
 from fne.study.validate import canonical
+from fne.utils.fields import flatten
 
 if TYPE_CHECKING:
     from fne.results.study import StudyResults

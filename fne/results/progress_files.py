@@ -14,8 +14,8 @@ from typing import Any
 from fne.results.current import trained_alike
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
-from fne.study.fields import flatten
 from fne.utils.errors import UserError
+from fne.utils.fields import flatten
 from fne.utils.files import MOST_RECORD, read_csv, read_json
 
 PROGRESS = "progress.json"

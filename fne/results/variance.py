@@ -12,15 +12,15 @@ from typing import Any
 import yaml
 
 from fne.analysis.components import IMAGES, INTERACTION, SEED, Another, Component, Components
-from fne.study.fields import flatten, unflatten
-from fne.study.problems import Problems
 from fne.study.series import Series
 from fne.study.study import Study, resolve
 from fne.study.validate import canonical
 from fne.study.variants import only_keys, show, text_of
-from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
+from fne.utils.fields import flatten, unflatten
 from fne.utils.files import SCHEMAS, require_schema, write_text
+from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 FILE = Path("ablations", "variance.yaml")
 ALL = "all variants"

@@ -12,10 +12,10 @@ from typing import Any
 
 from fne.study import paths
 from fne.study.api import Study, blocks, list_studies, load_study, parse_block, study_files
-from fne.study.problems import SeveralErrors
-from fne.study.schema import DATASETS
+from fne.study.model import DATASETS
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import read_json
+from fne.utils.problems import SeveralErrors
 from fne.utils.text import size
 
 DATA = re.compile(rf"({'|'.join(DATASETS)})-[0-9a-f]{{8}}")

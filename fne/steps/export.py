@@ -18,10 +18,10 @@ from fne.results.schema import TABLES, table_bytes, verb_of
 from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
-from fne.study.fields import flatten, unflatten
-from fne.study.schema import PATH_KEYS
+from fne.study.model import PATH_KEYS
 from fne.study.validate import is_path
 from fne.utils.errors import bad_input
+from fne.utils.fields import flatten, unflatten
 from fne.utils.files import SCHEMAS, reading
 
 

@@ -30,7 +30,7 @@ from fne.results.paired import Scores, pairs
 from fne.results.study import load
 from fne.steps.export import build
 from fne.study.api import diff, list_studies
-from fne.study.schema import KEPT_ONLY
+from fne.study.model import KEPT_ONLY
 from fne.utils.errors import bad_input
 from fne.utils.files import write_text
 from fne.utils.text import clean

@@ -19,17 +19,17 @@ import yaml
 from fne.study import paths
 from fne.study.api import Study, oracle_bases, resolve, training_digest
 from fne.study.code import Code
-from fne.study.fields import flatten, unflatten
 from fne.study.tuning import Tuning
-from fne.study.yaml_file import read_mapping
 from fne.training.data import Split
 from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device
 from fne.utils.errors import bad_input
+from fne.utils.fields import flatten, unflatten
 from fne.utils.files import read_record, sha256_text, write_json, write_text
 from fne.utils.progress import Progress
 from fne.utils.seeding import numpy_stream
 from fne.utils.shape import check
+from fne.utils.yaml_file import read_mapping
 
 HEADER = """# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
 # `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.

@@ -333,8 +333,8 @@ def check(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.study.check_rules import check_plugins, check_rule, check_variant, is_rule
     from fne.study.library import Library
-    from fne.study.problems import Problems
     from fne.study.published import read_published
+    from fne.utils.problems import Problems
 
     problems, library = Problems(), Library(arguments.root)
     overrides = config.parse_set(arguments.set)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from fne.study.describe import describe
-from fne.study.fields import flatten, yaml_number
 from fne.study.library import Library
 from fne.study.loading import list_studies, load, load_study, study_files
 from fne.study.seeds import block_names, parse_block
@@ -23,8 +22,9 @@ from fne.study.study import Study, oracle_bases, resolve, shared_epochs
 from fne.study.study_file import STUDY_LEVEL
 from fne.study.validate import FLAT_KEYS, canonical, digest
 from fne.study.variants import Variant
-from fne.study.yaml_file import parse
 from fne.utils.errors import UserError, bad_input
+from fne.utils.fields import flatten, yaml_number
+from fne.utils.yaml_file import parse
 
 __all__ = [
     "Series",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fne.negatives.registry import installed
-from fne.study.fields import CHOOSERS, check_key, check_value, unflatten
+from fne.negatives.registry import GROUPS, installed, registered
 from fne.study.library import Library
+from fne.study.model import KEYS
 from fne.study.plugins import Plugin, complete, find, keywords, look_in, of_target
-from fne.study.problems import Problems
-from fne.study.schema import GROUPS, REGISTRIES, RUN_FIELDS
 from fne.study.validate import keys_read, why_unread
 from fne.utils.errors import bad_input
+from fne.utils.fields import CHOOSERS, checked, unflatten
+from fne.utils.problems import Problems
 
 NOUNS = {"negatives": "strategy", "loss": "loss"}
 COMMAND_LINE = "command line"
@@ -20,7 +20,11 @@ COMMAND_LINE = "command line"
 
 def is_rule(name: str) -> bool:
     """Does a name mean a strategy or a loss: registered, an entry point, or ``module:Class``?"""
-    return ":" in name or any(name in REGISTRIES[part] or name in installed(GROUPS[part]) for part in CHOOSERS)
+    return ":" in name or bool(_sections(name))
+
+
+def _sections(name: str) -> list[str]:
+    return [part for part in CHOOSERS if name in registered(part) or name in installed(GROUPS[part])]
 
 
 def check_rule(name: str, given: Mapping[str, Any], library: Library) -> str:
@@ -38,10 +42,7 @@ def check_rule(name: str, given: Mapping[str, Any], library: Library) -> str:
         UserError: The rule or an option cannot be used, or the broken promise and how it is broken.
     """
     look_in(library.folder.parent)
-    if ":" in name:
-        sections = [of_target(name).section]
-    else:
-        sections = [part for part in CHOOSERS if name in REGISTRIES[part] or name in installed(GROUPS[part])]
+    sections = [of_target(name).section] if ":" in name else _sections(name)
     return "".join(_report(name, section, _merged(name, section, given, library)) for section in sections)
 
 
@@ -86,7 +87,7 @@ def check_plugins(configs: Iterable[Mapping[str, Any]], problems: Problems) -> i
 
 
 def _merged(name: str, section: str, given: Mapping[str, Any], library: Library) -> dict[str, Any]:
-    place = f"{section}." if name in REGISTRIES[section] else f"{section}.options."
+    place = f"{section}." if name in registered(section) else f"{section}.options."
     full = {
         f"{place}{key.removeprefix('options.')}" if key.startswith("options.") else key: value
         for key, value in given.items()
@@ -98,7 +99,7 @@ def _laid(flat: Mapping[str, Any], given: Mapping[str, Any], library: Library) -
     """A merged config with the command line's values, each of which must be read."""
     laid = dict(flat)
     for key, value in given.items():
-        laid[key] = check_value(value, check_key(key, RUN_FIELDS, COMMAND_LINE), COMMAND_LINE, key)
+        laid[key] = checked(value, key, KEYS, COMMAND_LINE)
     whole = complete(laid, COMMAND_LINE, library.folder.parent)
     for key in given:
         if key not in keys_read(whole):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.study.checkpoints import check_shared_space
-from fne.study.fields import OPTION, flatten
 from fne.study.study_file import COMMAND_LINE, Stated
 from fne.study.tuned import Tuned
 from fne.study.tuning import Tuning
 from fne.study.validate import canonical, check_given, check_protocol, check_together, keys_read, why_unread
+from fne.utils.fields import OPTION, flatten
 
 
 def check_merged(

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import CHOOSERS
+from fne.negatives.signature import source_file
 from fne.study.plugins import Plugin, find
-from fne.study.signature import source_file
 from fne.utils.digests import FOLDER, Remembered, stamp
 from fne.utils.errors import UserError
+from fne.utils.fields import CHOOSERS
 from fne.utils.files import sha256_text
 
 TRAINING = (
@@ -44,7 +44,7 @@ PACKAGES = Path(__file__).parents[2]
 COUNTED = ("fne.data", "fne.encoders", "fne.evaluation", "fne.losses", "fne.negatives", "fne.scenes", "fne.steps",
            "fne.training", "fne.utils.seeding")  # fmt: skip
 """Modules whose definitions count."""
-CATALOGS = ("fne.losses.catalog", "fne.negatives.catalog", "fne.negatives.registry")
+CATALOGS = ("fne.negatives.catalog", "fne.negatives.registry", "fne.negatives.signature")
 """Modules of those that do not."""
 CONTENT = ("fne.data", "fne.encoders.store", "fne.study.checkpoints", "fne.scenes", "fne.steps")
 """Not followed from training: what they read or make is known by its content."""
@@ -52,6 +52,10 @@ DECODER = "fne.data.decoding"
 """But this: the same picture under other rules is other pixels."""
 MESSAGES = {"bad_input", "UserError", "Progress", "print", "warn"}
 """Calls whose arguments are words for people."""
+
+
+DECLARED = {"name", "negatives", "reads", "estimates"}
+"""Attributes of a rule's class that its config is checked by."""
 
 
 @dataclass(frozen=True)
@@ -297,6 +301,15 @@ class _Shape(ast.NodeTransformer):
         return self.generic_visit(node)
 
     visit_FunctionDef = visit_AsyncFunctionDef = _function
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """Of a rule neither what it says of itself counts nor its defaults: a config gives every value that is read."""
+        if any("name" in _names(line) for line in node.body if isinstance(line, ast.Assign)):
+            node.body = [line for line in node.body if not {*_names(line)} & DECLARED] or [ast.Pass()]
+            for line in node.body:
+                if isinstance(line, ast.FunctionDef) and line.name == "__init__":
+                    line.args.kw_defaults = [None] * len(line.args.kwonlyargs)
+        return self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         value = self.visit(node.value) if node.value else None

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import CHOOSERS
 from fne.study.library import Library
 from fne.study.loading import list_studies, load
 from fne.study.plugins import find
@@ -16,6 +15,7 @@ from fne.study.study import Study
 from fne.study.validate import keys_read
 from fne.study.variants import show
 from fne.utils.errors import bad_input
+from fne.utils.fields import CHOOSERS
 
 
 def describe(name: str, root: Path = Path(".")) -> str:

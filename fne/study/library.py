@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import OPTION, Field, check_key, check_value, flatten
+from fne.study.model import DATASETS, KEYS, REGIMES, SHARED, data_keys
 from fne.study.plugins import complete
-from fne.study.problems import Problems
-from fne.study.schema import DATASETS, REGIMES, RUN_FIELDS, data_fields
 from fne.study.validate import check_selection, keys_read, why_unread
 from fne.study.variants import Variant, named_files, read_variants, unknown
-from fne.study.yaml_file import read_mapping
 from fne.utils.errors import UserError, bad_input
+from fne.utils.fields import OPTION, Key, checked, flatten
+from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 DEEPEST = 100
 """Ancestors of a variant."""
@@ -46,8 +46,8 @@ class Library:
         problems = Problems()
         sections = {key: value for key, value in content.items() if key not in ("datasets", "regime")}
         given = flatten(sections, file)
-        flat = self._typed(given, RUN_FIELDS, file, problems)
-        _missing(RUN_FIELDS, given, file, problems)
+        flat = self._typed(given, KEYS, file, problems)
+        _missing(SHARED, given, file, problems)
         for key in filter(OPTION.fullmatch, given):
             problems.report("belongs to a plug-in: set it in a variant", file=file, key=key)
         regime = content.get("regime")
@@ -57,7 +57,7 @@ class Library:
             with problems.collect():
                 self.data_template(name)
         problems.raise_any(str(file))
-        return {key: flat[key] for key in RUN_FIELDS}
+        return {name: flat[name] if name in flat else key.default for name, key in KEYS.items()}
 
     @cached_property
     def _base_file(self) -> tuple[Path, dict[str, Any]]:
@@ -79,7 +79,7 @@ class Library:
             raise bad_input(problem, file=file, key="datasets", value=found, allowed=DATASETS)
         problems = Problems()
         given = {"data.dataset": dataset} | flatten(templates[dataset] or {}, file, "data.")
-        fields = data_fields(dataset)
+        fields = data_keys(dataset)
         flat = self._typed(given, fields, file, problems, section=f"datasets.{dataset}.")
         _missing(fields, given, file, problems)
         problems.raise_any(str(file))
@@ -88,7 +88,7 @@ class Library:
     @staticmethod
     def _typed(
         given: Mapping[str, Any],
-        fields: Mapping[str, Field],
+        fields: Mapping[str, Key],
         file: Path,
         problems: Problems,
         section: str = "",
@@ -97,7 +97,7 @@ class Library:
         for key, value in given.items():
             shown = f"{section}{key.removeprefix('data.')}" if section else key
             with problems.collect():
-                flat[key] = check_value(value, check_key(key, fields, file, shown), file, shown)
+                flat[key] = checked(value, key, fields, file, shown)
         return flat
 
     def stems(self) -> list[str]:
@@ -214,7 +214,7 @@ class Library:
             )
 
 
-def _missing(fields: Mapping[str, Field], given: Mapping[str, Any], file: Path, problems: Problems) -> None:
+def _missing(fields: Mapping[str, Key], given: Mapping[str, Any], file: Path, problems: Problems) -> None:
     for key in fields:
         if key not in given:
             problems.report("is missing", file=file, key=key, allowed=fields[key].allowed())

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from fne.study import checks, merge, study_file
-from fne.study.fields import unflatten
 from fne.study.library import Library
-from fne.study.problems import Problems
 from fne.study.series import DRAW, PRETRAINED_HERE, Series, read_factors
 from fne.study.study import Study
 from fne.study.study_file import Stated
 from fne.study.validate import prune
 from fne.study.variants import named_files, text_of, unknown
-from fne.study.yaml_file import read_mapping
 from fne.utils.errors import UserError, bad_input
+from fne.utils.fields import unflatten
+from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 
 def list_studies(root: Path = Path(".")) -> list[str]:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.study import released
-from fne.study.fields import Field, check_key, check_value, flatten
+from fne.study.model import DATASETS, KEYS, data_keys, keys_for
 from fne.study.plugins import complete
 from fne.study.published import read_published
 from fne.study.published_comparison import Against, read_against
-from fne.study.schema import DATASETS, RUN_FIELDS, data_fields, fields_for
 from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Stated, read_ids
 from fne.study.tuned import Tuned, read_tuned
 from fne.study.tuning import Tuning, check_seeds, read_tuning
-from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
+from fne.utils.fields import Key, checked, flatten
+from fne.utils.yaml_file import read_mapping
 
 RELEASED = "released.yaml"
 """The values of the authors' release where they differ from ``base.yaml``."""
@@ -28,7 +28,7 @@ def typed_overrides(stated: Stated) -> dict[str, Any]:
     with stated.problems.collect():
         flat = flatten(stated.overrides, COMMAND_LINE)
         dataset = flat.get("data.dataset", stated.section("data").get("dataset", "scenes"))
-        fields = fields_for(dataset) if dataset in list(DATASETS) else RUN_FIELDS
+        fields = keys_for(dataset) if dataset in list(DATASETS) else KEYS
         for key, value in flat.items():
             with stated.problems.collect():
                 if key in stated.point:
@@ -38,7 +38,7 @@ def typed_overrides(stated: Stated) -> dict[str, Any]:
                     hint = f"did you mean {near[0]!r}?" if near else None
                     allowed = f"{', '.join(STUDY_LEVEL)}, or a dotted config key"
                     raise bad_input("unknown key", file=COMMAND_LINE, key=key, allowed=allowed, hint=hint)
-                typed[key] = check_value(value, check_key(key, fields, COMMAND_LINE), COMMAND_LINE, key)
+                typed[key] = checked(value, key, fields, COMMAND_LINE)
     return typed
 
 
@@ -51,14 +51,14 @@ def lay_shared(stated: Stated, overrides: Mapping[str, Any]) -> dict[str, Any]:
         if dataset not in list(DATASETS):
             raise bad_input("unknown", file=stated.file, key="data.dataset", value=dataset, allowed=DATASETS)
         shared = stated.library.data_template(dataset) | shared
-        _lay(stated, data, data_fields(dataset), shared)
+        _lay(stated, data, data_keys(dataset), shared)
     with stated.problems.collect():
         _lay_released(stated, shared)
     with stated.problems.collect():
         encoders = flatten(stated.section("encoders"), stated.file, "encoders.") | _at(stated, "encoders.")
-        _lay(stated, encoders, RUN_FIELDS, shared)
+        _lay(stated, encoders, KEYS, shared)
     with stated.problems.collect():
-        allowed = {key: field for key, field in RUN_FIELDS.items() if not key.startswith("encoders.")}
+        allowed = {key: field for key, field in KEYS.items() if not key.startswith("encoders.")}
         _lay(stated, flatten(stated.section("set"), stated.file), allowed, shared, "set.")
     return shared
 
@@ -79,7 +79,7 @@ def _lay_released(stated: Stated, onto: dict[str, Any]) -> None:
         raise bad_input("belongs to the regime finetune", file=stated.file, key="as_released", value=wanted)
     file = stated.library.folder / RELEASED
     for key, value in flatten(read_mapping(file), file).items():
-        onto[key] = check_value(value, check_key(key, RUN_FIELDS, file), file, key)
+        onto[key] = checked(value, key, KEYS, file)
 
 
 def what_is_released(
@@ -97,12 +97,12 @@ def what_is_released(
 
 
 def _lay(
-    stated: Stated, given: Mapping[str, Any], fields: Mapping[str, Field], onto: dict[str, Any], prefix: str = ""
+    stated: Stated, given: Mapping[str, Any], fields: Mapping[str, Key], onto: dict[str, Any], prefix: str = ""
 ) -> None:
     for key, value in given.items():
         shown = f"{prefix}{key}"
         with stated.problems.collect():
-            onto[key] = check_value(value, check_key(key, fields, stated.file, shown), stated.file, shown)
+            onto[key] = checked(value, key, fields, stated.file, shown)
 
 
 def read_search(stated: Stated, seeds: tuple[int, ...]) -> Tuning | None:

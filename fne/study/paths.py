@@ -14,13 +14,13 @@ from fne.data.sources import annotation_files
 from fne.data.text_files import say_nearest
 from fne.study.api import Series, Study, data_section, resolve
 from fne.study.checkpoints import encoder_digest
-from fne.study.fields import flatten
+from fne.study.model import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.pair import GRID, Recipe, folder
-from fne.study.problems import Problems
-from fne.study.schema import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.validate import canonical, how_to_give, is_path
 from fne.utils.errors import UserError
+from fne.utils.fields import flatten
 from fne.utils.files import expanded, sha256_text
+from fne.utils.problems import Problems
 
 MODALITIES = ("image", "text")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.protocols import DIRECTIONS, METRICS, RECALLS, metric_of
-from fne.study.problems import Problems
 from fne.study.variants import only_keys, text_of
-from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
+from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 FILE = Path("ablations", "published.yaml")
 REQUIRED = ("id", "method", "backbone", "dataset", "protocol", "ensemble", "metrics", "source", "confidence")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import flatten
 from fne.study.validate import canonical
 from fne.study.variants import show
-from fne.study.yaml_file import read_mapping
+from fne.utils.fields import flatten
+from fne.utils.yaml_file import read_mapping
 
 RULE = ("negatives.", "loss.kind", "memory.kind")
 """Keys that say which negative is taken out of what, and what it costs."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import check_key, check_value, flatten
-from fne.study.problems import Problems
-from fne.study.schema import DATASETS, RUN_FIELDS, data_fields
+from fne.study.model import DATASETS, KEYS, data_keys
 from fne.study.study import Study
 from fne.study.variants import RANDOM_FACTORS, member_id, points_of
 from fne.utils.errors import bad_input
+from fne.utils.fields import check_key, flatten
+from fne.utils.problems import Problems
 
 Point = Mapping[str, float]
 """A value of every factor, by its key."""
@@ -139,9 +139,9 @@ def _values(key: str, listed: Any, content: Mapping[str, Any], file: Path) -> tu
     dataset = given.get("data.dataset", "scenes")
     if dataset not in list(DATASETS):
         raise bad_input("unknown", file=file, key="data.dataset", value=dataset, allowed=DATASETS)
-    fields = data_fields(dataset)
-    allowed = [DRAW, *(name for name, field in fields.items() if field.kind in ("int", "float"))]
-    field = check_key(key, fields | RUN_FIELDS, file, shown)
+    fields = data_keys(dataset)
+    allowed = [DRAW, *(name for name, field in fields.items() if field.is_number)]
+    field = check_key(key, fields | KEYS, file, shown)
     if key not in allowed:
         problem = "is no number of data and not the draw of the encoders; what varies otherwise is a variant's"
         raise bad_input(problem, file=file, key=shown, allowed=allowed)
@@ -152,7 +152,9 @@ def _values(key: str, listed: Any, content: Mapping[str, Any], file: Path) -> tu
     problems, values = Problems(), []
     for value in listed:
         with problems.collect():
-            number = check_value(value, replace(field, null=False), file, shown) + 0  # -0.0 is 0.0
+            if value is None:
+                raise bad_input("must not be null", file=file, key=shown, allowed=field.allowed())
+            number = field.check(value, file, shown) + 0  # -0.0 is 0.0
             if number in values:
                 raise bad_input("holds a value twice", file=file, key=shown, value=value)
             values.append(number)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import unflatten
 from fne.study.published_comparison import Against
 from fne.study.tuning import Tuning
 from fne.study.variants import Variant
 from fne.utils.errors import bad_input
+from fne.utils.fields import unflatten
 
 
 @dataclass(frozen=True)

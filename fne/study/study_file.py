@@ -9,13 +9,13 @@ from typing import Any
 from fne.protocols import METRICS, PROTOCOLS
 from fne.study.library import Library
 from fne.study.min_seeds import reachable, seed_note, seeds_needed
-from fne.study.problems import Problems
-from fne.study.schema import REGIMES
+from fne.study.model import REGIMES
 from fne.study.seeds import block_names, read_block_size, read_seeds
 from fne.study.series import Factors
 from fne.study.variants import LONGEST, member_title, only_keys, text_of
-from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
+from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
 STUDY_KEYS = (*REQUIRED_KEYS, "method", "control", "data", "encoders", "factors", "design", "as_released", "set",

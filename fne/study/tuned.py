@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import check_value, flatten
 from fne.study.library import Library
-from fne.study.problems import Problems
 from fne.study.tuning import Tuning, read_tuning
 from fne.study.variants import only_keys, text_of, variant_field
-from fne.study.yaml_file import read_mapping
 from fne.utils.errors import bad_input
+from fne.utils.fields import flatten
+from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 TUNED_KEYS = ("declared", "protocol", "values", "reasons", "border", "trials")
 PROTOCOL_KEYS = ("metric", "date", "command")
@@ -78,7 +78,7 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
             values[variant] = {}
             for key, value in flatten(given, file).items():
                 with problems.collect():
-                    values[variant][key] = check_value(value, variant_field(key, file, prefix), file, f"{prefix}{key}")
+                    values[variant][key] = variant_field(key, file, prefix).check(value, file, f"{prefix}{key}")
             text_of({f"reasons.{variant}": sections["reasons"].get(variant)}, f"reasons.{variant}", file)
     for variant in sections["reasons"]:
         if variant not in sections["values"]:

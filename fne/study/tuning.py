@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import check_value, flatten
-from fne.study.problems import Problems
 from fne.study.seeds import GREATEST
 from fne.study.variants import only_keys, variant_field
 from fne.utils.errors import bad_input
+from fne.utils.fields import flatten
+from fne.utils.problems import Problems
 
 TUNE_KEYS = ("budget", "seeds", "search")
 MOST = 10_000
@@ -89,7 +89,7 @@ def _range(key: str, values: Any, file: Path, prefix: str) -> tuple[Any, ...]:
     field, shown = variant_field(key, file, prefix), f"{prefix}{key}"
     if not isinstance(values, list) or len(values) < 2:
         raise bad_input("must be a list of at least two values", file=file, key=shown, value=values)
-    checked = [check_value(value, field, file, shown) for value in values]
+    checked = [field.check(value, file, shown) for value in values]
     if any(value in checked[:place] for place, value in enumerate(checked)):
         raise bad_input("holds a value twice", file=file, key=shown, value=values)
     return tuple(checked)

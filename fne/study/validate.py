@@ -5,34 +5,36 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 from fne.data.coco_relevance import SOURCE
 from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.sources import SOURCES
-from fne.negatives.catalog import MEMORY_OPTIONS
+from fne.negatives.registry import Entry, registered
 from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
-from fne.study.fields import CHOOSERS, OPTION, flatten
-from fne.study.plugins import Plugin, find
-from fne.study.problems import Problems
-from fne.study.schema import (
+from fne.study.model import (
     DATASETS,
-    EVERY_FIELD,
+    EVERY_KEY,
     EXACT_TRUTH,
     HEAD_LEVELS,
     KEPT_ONLY,
     PATH_KEYS,
     PROJECTIONS,
     RATINGS_KEY,
-    REGISTRIES,
     RELEVANCE_KEYS,
 )
+from fne.study.plugins import find
 from fne.utils.errors import bad_input
+from fne.utils.fields import CHOOSERS, OPTION, flatten, is_read
 from fne.utils.files import expanded
+from fne.utils.problems import Problems
 
-HEAD_ONLY = ("model.", "encoders.image.level", "encoders.text.level", "encoders.image.dtype", "encoders.text.dtype")
+
+def rules_of(flat: Mapping[str, Any]) -> list[Entry]:
+    """The strategy and the loss of a config."""
+    return [find(section, flat[chooser]) for section, chooser in CHOOSERS.items()]
 
 
 def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
@@ -44,39 +46,13 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     """
     if regime is None:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
-    rules = {section: find(section, flat[chooser]) for section, chooser in CHOOSERS.items()}
-    read = {"negatives.strategy", "negatives.oracle", "loss.kind", "memory.kind", "warmup.epochs"}
-    for section, entry in rules.items():
-        read |= {*entry.shares, *(entry.keys() if isinstance(entry, Plugin) else ())}
-        values = {option: flat[f"{section}.{option}"] for option in entry.options}
-        read |= {f"{section}.{option}" for option in entry.reads(values)}
-    read |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
-    if flat["warmup.epochs"] > 0:
-        read |= {"warmup.rule", "warmup.mask", "warmup.margin"}
-    if flat["train.schedule"] == "milestones":
-        read |= {"train.milestones", "train.decay"}
-    optional = ["negatives.", "loss.", "memory.", "warmup.", "train.milestones", "train.decay"]
-    if regime == "finetune":
-        read |= {*PROJECTIONS[flat["finetune.projection"]]}
-        optional += HEAD_ONLY
-        if flat["finetune.projection"] == "none":
-            optional.append("finetune.projection_factor")
-        if flat["finetune.crop"] == "none":
-            optional.append("finetune.crop_area")
-        if flat["finetune.randaugment_operations"] == 0:
-            optional.append("finetune.randaugment_magnitude")
-    else:
-        optional.append("finetune.")
-    if not reads_scenes_encoders(flat):
-        optional += ["encoders.draw", "data.pretrain"]
-    elif flat["encoders.draw"] == 0:
-        optional.append("data.pretrain")
-    return {key for key in flat if key in read or not key.startswith(tuple(optional))}
-
-
-def reads_scenes_encoders(flat: Mapping[str, Any]) -> bool:
-    """Is an encoder of `scenes` used, the shipped one or one that the workflow pretrains?"""
-    return "scenes" in (flat["encoders.image.checkpoint"], flat["encoders.text.checkpoint"])
+    rules = rules_of(flat)
+    shared = {key for entry in rules for key in entry.shares}
+    keys = {name: key for name, key in EVERY_KEY.items() if name.partition(".")[0] not in CHOOSERS}
+    keys |= {name: key for entry in rules for name, key in entry.keys.items()}
+    always = {*shared, *CHOOSERS.values(), "negatives.oracle", "data.dataset"}
+    values = {**flat, "regime": regime}
+    return {name for name in flat if name in always or (name in keys and is_read(name, keys, values))}
 
 
 def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
@@ -86,38 +62,26 @@ def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
 
 
 def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> str:
-    """Say what ignores a key."""
+    """Say what ignores a key: the rule that has no such option, or the values that it would need others to have."""
     section = key.partition(".")[0]
-    if key in ("encoders.draw", "data.pretrain"):
-        if reads_scenes_encoders(flat):
-            return "encoders.draw is 0: the shipped pair of encoders is used, nothing is pretrained"
-        return "no encoder's checkpoint is 'scenes'"
-    if key in ("train.milestones", "train.decay"):
-        return f"train.schedule is {flat['train.schedule']!r}"
-    if section == "finetune" and regime == "head":
-        return "the regime is head: encoders are frozen"
-    if section == "model" and regime == "finetune":
-        wanted = ", ".join(PROJECTIONS[flat["finetune.projection"]]) or "none of them"
-        return f"finetune.projection {flat['finetune.projection']!r} reads {wanted}"
-    if section in ("finetune", "encoders", "model"):
-        chosen = ("projection", "crop", "randaugment_operations")
-        return "regime finetune with " + ", ".join(f"{name} {flat[f'finetune.{name}']!r}" for name in chosen)
-    if section == "warmup":
-        return "warmup.epochs is 0"
-    chooser = CHOOSERS.get(section, "memory.kind")
-    readers = [f"{section}.{option}" for option in _options(section, flat[chooser], flat)]
-    told = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
-    near = difflib.get_close_matches(key, readers, n=1) if OPTION.fullmatch(key) else []
-    return told + (f"; did you mean {near[0]!r}?" if near else "")
+    if section in CHOOSERS:
+        chooser, read = CHOOSERS[section], keys_read(flat, regime)
+        readers = [name for name in flat if name.startswith(f"{section}.") and name in read and name != chooser]
+        readers = [name for name in readers if name != "negatives.oracle"]
+        told = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
+        near = difflib.get_close_matches(key, readers, n=1) if OPTION.fullmatch(key) else []
+        return told + (f"; did you mean {near[0]!r}?" if near else "")
+    values = {**flat, "regime": regime or "head"}
+    return "it is read where " + " or ".join(dict.fromkeys(_unmet(one, values) for one in EVERY_KEY[key].when))
 
 
-def _options(section: str, name: str, flat: Mapping[str, Any]) -> tuple[str, ...]:
-    if section == "memory":
-        return MEMORY_OPTIONS[name]
-    entry = find(section, name)
-    if isinstance(entry, Plugin):
-        return tuple(f"options.{option}" for option in entry.fields)
-    return entry.reads({option: flat[f"{section}.{option}"] for option in entry.options})
+def _unmet(condition: Mapping[str, Container[Any]], values: Mapping[str, Any]) -> str:
+    """The first value that does not meet a condition, or the conditions of those that do."""
+    for name, allowed in condition.items():
+        if values.get(name) not in allowed:
+            told = "above 0" if isinstance(allowed, range) else " or ".join(map(repr, allowed))
+            return f"{name} is {told} (it is {values.get(name)!r})"
+    return " and ".join(_unmet(other, values) for name in condition for other in EVERY_KEY[name].when[:1])
 
 
 def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
@@ -128,7 +92,7 @@ def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
     """
     strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
     takes = set(find("loss", loss).negatives)
-    fitting = [name for name, entry in REGISTRIES["negatives"].items() if takes & set(entry.negatives)]
+    fitting = [name for name, entry in registered("negatives").items() if takes & set(entry.negatives)]
     if not takes & set(find("negatives", strategy).negatives):
         problem = f"does not fit loss.kind {loss!r}"
         raise bad_input(problem, file=where, key="negatives.strategy", value=strategy, allowed=fitting)
@@ -281,7 +245,7 @@ def counted(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config :func:`digest` counts, flat."""
     flat = {}
     for key, value in flatten(config).items():
-        neutral = key in EVERY_FIELD and value == EVERY_FIELD[key].neutral
+        neutral = key in EVERY_KEY and value == EVERY_KEY[key].neutral
         if key not in PATH_KEYS and not key.startswith(KEPT_ONLY) and not neutral:
             flat[key] = value
     for key, value in flat.items():

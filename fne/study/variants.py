@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.study.fields import check_key, check_value, flatten
-from fne.study.problems import Problems
-from fne.study.schema import RUN_FIELDS, VARIANT_SECTIONS
-from fne.study.yaml_file import read_mapping
+from fne.study.model import KEYS, VARIANT_SECTIONS
 from fne.utils.errors import UserError, bad_input
+from fne.utils.fields import Key, check_key, flatten
 from fne.utils.files import sha256_text
+from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
 """Factors of a study whose values are a sample of many, and what each is called."""
@@ -24,7 +24,7 @@ LONGEST, MOST = 200, 1000
 """Characters of an id, which names a folder (file systems take 255), and members of a sweep or study with factors."""
 ROLES = ("scientific", "nuisance", "control")
 VARIANT_KEYS = ("title", "asks", "parent", "set", "isolates", "role", "sweep")
-VARIANT_FIELDS = {key: field for key, field in RUN_FIELDS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
+VARIANT_FIELDS = {key: field for key, field in KEYS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ def _delta(given: Any, file: Path, problems: Problems) -> dict[str, Any]:
     with problems.collect():
         for key, value in flatten(given, file).items():
             with problems.collect():
-                flat[key] = check_value(value, variant_field(key, file, "set."), file, f"set.{key}")
+                flat[key] = variant_field(key, file, "set.").check(value, file, f"set.{key}")
     return flat
 
 
-def variant_field(key: str, file: Path | str, prefix: str = "") -> Any:
+def variant_field(key: str, file: Path | str, prefix: str = "") -> Key:
     """The field of a key that a variant or a tuned file may set.
 
     Raises:
@@ -168,7 +168,7 @@ def _axes(given: Any, delta: Mapping[str, Any], file: Path, problems: Problems) 
                     raise bad_input("must be a list of values", file=file, key=f"sweep.{key}", value=values)
                 if key in delta:
                     raise bad_input("is in set and in sweep", file=file, key=f"sweep.{key}")
-                axes[key] = [check_value(value, field, file, f"sweep.{key}") for value in values]
+                axes[key] = [field.check(value, file, f"sweep.{key}") for value in values]
     return axes
 
 

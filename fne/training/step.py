@@ -12,11 +12,11 @@ from fne.losses.loss import Loss, positive_of
 from fne.negatives.memory.kind import EMPTY
 from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, draw
-from fne.study.fields import CHOOSERS
 from fne.study.plugins import Plugin, check_before_training, find, keywords
 from fne.training.context import Context
 from fne.training.data import Pairs
 from fne.training.diagnostics import Diagnostics, Picks
+from fne.utils.fields import CHOOSERS
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import MEMORIES, MEMORY_OPTIONS, STRATEGIES
+from fne.negatives import signature
+from fne.negatives.catalog import MEMORIES
+from fne.negatives.registry import Entry, entry_of
 from fne.study import api as config
-from fne.study import schema
-from fne.study.fields import check_value, flatten
+from fne.study import model
 from fne.study.library import Library
+from fne.utils.fields import flatten
+from tests.rules import LOSSES, STRATEGIES, taken
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "ablations"
@@ -77,20 +79,20 @@ def test_study_is_sound(name: str) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -> None:
     study = config.load_study(name, root=ROOT, complete=False)
-    fields = schema.fields_for(study.data["dataset"])
+    fields = model.keys_for(study.data["dataset"])
     for variant in study.variants:
         flat = flatten(config.resolve(study, variant))
         assert flat.pop("regime") == study.regime
         assert set(flat) <= set(fields)
         for key, value in flat.items():
-            assert check_value(value, fields[key], name, key) == value or value is None
-        resolved = config.resolve(study, variant)
-        needed = {f"negatives.{o}" for o in STRATEGIES[flat["negatives.strategy"]].reads(resolved["negatives"])}
-        needed |= {f"loss.{o}" for o in LOSSES[flat["loss.kind"]].reads(resolved["loss"])}
-        needed |= {f"memory.{option}" for option in MEMORY_OPTIONS[flat["memory.kind"]]}
-        assert needed <= set(flat)
-        surplus = {key for key in flat if key.startswith(("negatives.", "memory."))} - needed
-        assert surplus == {"negatives.strategy", "negatives.oracle", "memory.kind"}
+            assert fields[key].check(value, name, key) == value or value is None
+        rules = STRATEGIES[flat["negatives.strategy"]], LOSSES[flat["loss.kind"]]
+        given = {"negatives.strategy", "negatives.oracle", "loss.kind", "memory.kind"}
+        given |= {f"memory.{option}" for option in MEMORIES[flat["memory.kind"]].options}
+        may = {key for rule in rules for key in taken(rule).values()} | given
+        must = {key for rule in rules for key in [*rule.shares, *(n for n, k in rule.keys.items() if not k.when)]}
+        assert given | must <= set(flat)
+        assert {key for key in flat if key.startswith(("negatives.", "memory.", "loss."))} <= may
 
 
 def test_the_study_of_the_paper() -> None:
@@ -107,8 +109,8 @@ def test_released_values_of_fne() -> None:
     """The values of the authors' code that this regime keeps."""
     study = config.load_study("paper", root=ROOT)
     base = Library(ROOT).base
-    read = STRATEGIES["fne"].reads({key: base[f"negatives.{key}"] for key in STRATEGIES["fne"].options})
-    assert {key: base[f"negatives.{key}"] for key in read} == {
+    read = {"strategy": "fne", "oracle": "none"}
+    assert config.resolve(study, "fne")["negatives"] == read | {
         "tau": 0.5,
         "prior": 1e-4,
         "prior_rule": "fixed",
@@ -127,6 +129,12 @@ def test_released_values_of_fne() -> None:
     assert "fne" in study.variants
 
 
+def told(entry: Entry) -> list[object]:
+    """Everything that an entry says, in values that can be compared."""
+    keys = [(name, key.schema, key.null, key.default, key.meaning, key.when) for name, key in entry.keys.items()]
+    return [keys, [value for name, value in vars(entry).items() if name != "options"]]
+
+
 @pytest.mark.parametrize(("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES])
 def test_catalog_entry_matches_its_class(kind: str, name: str) -> None:
     """The options of the catalogue are the keyword arguments of the class, no more and no fewer."""
@@ -137,20 +145,24 @@ def test_catalog_entry_matches_its_class(kind: str, name: str) -> None:
     parameters = inspect.signature(loaded).parameters
     shared = {key.rpartition(".")[2] for key in entry.shares}
     assert set(parameters) == set(entry.options) | shared
-    for parameter in parameters.values():
-        assert parameter.default is inspect.Parameter.empty, "defaults stand in base.yaml, not in code"
+    base = Library(ROOT).base
+    for keyword, key in taken(entry).items():
+        assert parameters[keyword].default == base[key], "of a shared key base.yaml and the class say the same"
+    assert loaded() is not None, "built without arguments"
     assert set(entry.negatives) <= {"one", "all", "attracted"} and entry.summary
+    imported = signature._from_class(loaded, entry.target, entry.file)
+    assert told(entry_of(imported, name, None)) == told(entry), "its source and the class say the same"
 
 
 def test_every_option_of_the_catalogues_is_a_key_of_the_base(library: Library) -> None:
     keys = set(library.base)
     for section, table in (("negatives", STRATEGIES), ("loss", LOSSES)):
-        options = {f"{section}.{option}" for entry in table.values() for option in entry.options}
+        options = {key for entry in table.values() for key in taken(entry).values() if key.startswith(section)}
         chooser = {"negatives": "negatives.strategy", "loss": "loss.kind"}[section]
         shared = {"negatives.oracle"} if section == "negatives" else set()
         assert {key for key in keys if key.startswith(f"{section}.")} == options | {chooser} | shared
         assert {shared for entry in table.values() for shared in entry.shares} <= keys
-    options = {f"memory.{option}" for kinds in MEMORY_OPTIONS.values() for option in kinds}
+    options = {f"memory.{option}" for kind in MEMORIES.values() for option in kind.options}
     assert {key for key in keys if key.startswith("memory.")} == options | {"memory.kind"}
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from fne.checks.contract import check
-from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import DENSITIES, STRATEGIES
+from fne.negatives.catalog import DENSITIES
 from fne.negatives.registry import NEEDS
 from fne.negatives.strategy import Selection
 from fne.training.step import build_rule
+from tests.rules import LOSSES, STRATEGIES
 
 # For each option of a registered class: values that reach every branch. A new option must be named here.
 OPTIONS = {

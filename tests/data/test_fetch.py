@@ -17,7 +17,7 @@ from fne import cli
 from fne.data import download
 from fne.data.sources import SOURCES, Archive, Source
 from fne.steps import fetch
-from fne.study.schema import DATASETS
+from fne.study.model import DATASETS
 from fne.utils.errors import UserError
 from tests.data.http_server import Server, properly, says, serve, until
 

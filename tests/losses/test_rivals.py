@@ -11,7 +11,6 @@ import torch
 from torch.nn.functional import normalize
 
 from fne.losses.bcl import BayesianContrastiveLoss
-from fne.losses.catalog import LOSSES
 from fne.losses.dcl import DebiasedContrastiveLoss
 from fne.losses.hcl import HardContrastiveLoss
 from fne.losses.infonce import InfoNCELoss
@@ -20,11 +19,11 @@ from fne.losses.pcmepp_pseudo import PseudoPositiveLoss
 from fne.losses.sct import SelectivelyContrastiveTripletLoss
 from fne.losses.selhn import SelHNLoss
 from fne.negatives.strategy import Selection
-from fne.study.fields import check_value
 from fne.study.library import Library
-from fne.study.schema import RUN_FIELDS
+from fne.study.model import KEYS
 from fne.training.engine import Engine
 from fne.utils.errors import UserError
+from tests.rules import LOSSES, taken
 from tests.training import toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,7 +194,7 @@ def test_sct_equals_plain_loops() -> None:
 def defaults(name: str) -> Loss:
     """A loss with the values of its variant."""
     merged, entry = Library(ROOT).merged(name), LOSSES[name]
-    return entry.load()(**{option: merged[f"loss.{option}"] for option in entry.options})
+    return entry.load()(**{option: merged[key] for option, key in taken(entry).items()})
 
 
 def chosen(name: str, anchors, candidates, selection: Selection) -> Selection:
@@ -323,17 +322,17 @@ def test_the_importance_of_bcl_has_mean_one(location: float, prior: float, conce
 def test_an_option_is_finite_to_the_ends_of_its_range_and_refused_beyond(
     key: str, inside: list[float], outside: list[float]
 ) -> None:
-    field = RUN_FIELDS[f"loss.{key}"]
+    field = KEYS[f"loss.{key}"]
     for value in outside:
         with pytest.raises(UserError, match="out of range"):
-            check_value(value, field, "file", key)
+            field.check(value, "file", key)
     anchors, candidates, selection = case()
     anchors.requires_grad_()
     merged = Library(ROOT).base
-    for name in (name for name in RIVALS if key in LOSSES[name].options):
+    for name in (name for name in RIVALS if key in taken(LOSSES[name])):
         for value in inside:
-            options = {option: merged[f"loss.{option}"] for option in LOSSES[name].options} | {key: value}
-            assert check_value(value, field, "file", key) == value
+            options = {option: merged[own] for option, own in taken(LOSSES[name]).items()} | {key: value}
+            assert field.check(value, "file", key) == value
             loss = LOSSES[name].load()(**options)(anchors, candidates, chosen(name, anchors, candidates, selection))
             assert loss.isfinite().all() and torch.autograd.grad(loss.sum(), anchors)[0].isfinite().all()
 
@@ -352,7 +351,7 @@ def test_bcl_ranks_ties_in_order_and_is_exact_otherwise() -> None:
 def test_two_epochs_of_training_lower_the_loss(name: str) -> None:
     merged = Library(ROOT).merged(name)
     entry = LOSSES[merged["loss.kind"]]
-    loss = {"kind": name} | {option: merged[f"loss.{option}"] for option in entry.options}
+    loss = {"kind": name} | {option: merged[key] for option, key in taken(entry).items()}
     assert merged["memory.kind"] == "none"
     config = toy.config(
         train={"epochs": 2},

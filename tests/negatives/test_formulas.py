@@ -14,7 +14,8 @@ from fne.negatives.hardest import HardestNegative
 from fne.negatives.random import RandomNegative
 from fne.negatives.statistics import PairStatistics
 from fne.negatives.strategy import draw
-from tests.negatives.released import RELEASE, fne
+from tests.negatives.released import fne
+from tests.rules import STRATEGIES
 
 
 def normal(x: float, mean: float, var: float) -> float:
@@ -68,7 +69,8 @@ def slow_weights(similarities, excluded, positive, summary, options) -> np.ndarr
 @pytest.mark.parametrize("count", [150, 201])
 def test_fne_weights(changed: dict, cut_down: str, count: int) -> None:
     similarities, excluded, positive = scene()
-    options = {**RELEASE, **changed, "cut_down": cut_down, "prior": 0.01}
+    released = {name: key.default for name, key in STRATEGIES["fne"].options.items()}
+    options = {**released, **changed, "cut_down": cut_down, "prior": 0.01}
     summary = dict(pos_mean=0.55, pos_var=0.02, neg_mean=0.35, neg_var=0.03, pos_count=count, neg_count=2 * count)
     strategy = fne(**options)
     strategy.statistics.load_summary({k: torch.tensor(float(v), dtype=torch.float64) for k, v in summary.items()})

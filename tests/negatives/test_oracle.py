@@ -7,10 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import STRATEGIES
 from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.training.engine import Engine
+from tests.rules import LOSSES, STRATEGIES
 from tests.training import toy
 
 CPU = torch.device("cpu")

@@ -192,12 +192,13 @@ def test_where_the_raw_posterior_is_far_off_the_recalibrated_one_comes_near_the_
     found = engine(kind, [0, 1, 2], val=toy.split(200, seed=5), prior=0.5, recalibration_images=200)
     found.run(lambda score: None)
     strategy = found.rule.strategy
-    assert strategy.map.state()["map_fitted"].all()
+    posterior = strategy.posterior
+    assert posterior.map.state()["map_fitted"].all()
     strategy.calibrate(*known_pairs(found.learner, found.val, found.seeds, 0, 200))
     similarities, truth = known_pairs(found.learner, found.val, found.seeds, 1, 200)
     others = ~torch.eye(similarities.shape[-1], dtype=torch.bool)
-    raw, ready = strategy._raw(similarities, strategy.statistics.summary())
-    mapped = strategy.map(raw)
+    raw, ready = posterior.raw(similarities)
+    mapped = posterior.map(raw)
     assert ready.all()
     for r in range(3):
         likely = others & (raw[r] >= raw[r][others].quantile(0.9))  # what the raw posterior is surest of

@@ -23,9 +23,9 @@ from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
 from fne.study.code import Code
-from fne.study.fields import flatten
 from fne.study.min_seeds import MIN_SEEDS
 from fne.training.picks import write as write_picks
+from fne.utils.fields import flatten
 from fne.utils.files import sha256_file, write_csv, write_json, write_text
 from fne.utils.seeding import numpy_stream
 

@@ -22,8 +22,8 @@ from fne.report.tables.published import printed, published_table
 from fne.results.study import StudyResults
 from fne.study.published import FILE, Entry
 from fne.study.published_comparison import Against, Backbone
-from fne.study.yaml_file import read_mapping
 from fne.utils.files import read_json, sha256_file, write_json
+from fne.utils.yaml_file import read_mapping
 from tests.report.conftest import Made, build
 from tests.report.synthetic import HOSTILE, PAPER, study_of, write_study
 from tests.tables import edit

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fne.scenes.prevalence import MAX_PREVALENCE
-from fne.study import schema
-from fne.study.fields import check_value, flatten
+from fne.study import model
 from fne.utils.errors import UserError
+from fne.utils.fields import flatten
 from tests.projects import ROOT, Project
 
 
@@ -54,10 +54,10 @@ def test_missing_base(project: Project) -> None:
 def test_base_and_the_table_of_fields_hold_the_same_keys(project: Project) -> None:
     base = project.read("base")
     run = {key: value for key, value in base.items() if key not in ("datasets", "regime")}
-    assert set(flatten(run)) == set(schema.RUN_FIELDS)
+    assert set(flatten(run)) == set(model.SHARED)
     for dataset, section in base["datasets"].items():
-        kind = schema.DATASETS[dataset]
-        assert set(flatten(section)) == set(schema.DATA_FIELDS[kind])
+        kind = model.DATASETS[dataset]
+        assert set(flatten(section, prefix="data.")) == set(model.DATA_KEYS[kind])
 
 
 def test_every_value_of_the_base_has_a_comment() -> None:
@@ -96,22 +96,24 @@ def test_base_with_a_data_set_that_is_no_section(project: Project, section: obje
     project.fails(saying=["base.yaml"])
 
 
-@pytest.mark.parametrize("key", sorted(schema.RUN_FIELDS))
+@pytest.mark.parametrize("key", sorted(model.KEYS))
 def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
     """A value of a wrong type, and one out of range, are refused for each single key."""
-    field = schema.RUN_FIELDS[key]
-    wrong: list[object] = ["true" if field.kind == "bool" else True, {"a": 1}, []]
+    field = model.KEYS[key]
+    kind, free = field.schema["type"], isinstance(field.allowed(), str)
+    wrong: list[object] = ["true" if kind == "boolean" else True, {"a": 1}, []]
     wrong += [] if field.null else [None]
-    if field.kind in ("int", "float"):
-        wrong += ["text", "2e-5", float("nan"), float("inf"), field.low - 1, 10**400]
-        wrong += [1.5] if field.kind == "int" else []
-    elif field.kind == "ints":
+    if field.is_number:
+        low = [field.schema[name] - 1 for name in ("minimum", "exclusiveMinimum") if name in field.schema]
+        wrong += ["text", "2e-5", float("nan"), float("inf"), 10**400, *low]
+        wrong += [1.5] if kind == "integer" else []
+    elif kind == "array":
         wrong += [1, [0], [5, 1], [1, 1], [1.0], ["1"]]
     else:
-        wrong += [1, 0.5, "" if field.kind in ("text", "path") else "nonsense"]
+        wrong += [1, 0.5, "" if kind == "string" and free else "nonsense"]
     for value in wrong:
         with pytest.raises(UserError, match=key):
-            check_value(value, field, "file", key)
+            field.check(value, "file", key)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +139,9 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
     ],
 )
 def test_ranges(key: str, inside: list, outside: list) -> None:
-    field = schema.fields_for("scenes")[key]
+    field = model.keys_for("scenes")[key]
     for value in inside:
-        assert check_value(value, field, "file", key) == value
+        assert field.check(value, "file", key) == value
     for value in outside:
         with pytest.raises(UserError, match="out of range"):
-            check_value(value, field, "file", key)
+            field.check(value, "file", key)

@@ -49,7 +49,7 @@ def test_registered_rules_and_a_variant(project: Project, capsys: pytest.Capture
     assert "strategy simans: sharpness=2.0, offset=0.0" in capsys.readouterr().out
     assert check(project, "--variant", "infonce") == 0
     told = capsys.readouterr().out
-    assert "strategy all\n" in told and "loss infonce: temperature=" in told
+    assert "strategy all\n" in told and "loss infonce: multi_positive=False, temperature=" in told
 
 
 def test_studies_are_told_apart_from_rules(project: Project, capsys: pytest.CaptureFixture) -> None:

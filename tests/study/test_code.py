@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fne.losses.catalog import LOSSES
 from fne.study import code as module
 from fne.study.api import load_study, resolve
 from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code, read_definitions
 from tests.plugin_files import STRATEGY, clean_path, place
 from tests.projects import ROOT, Project
+from tests.rules import LOSSES
 
 __all__ = ["clean_path"]
 STUDIES = ("paper", "literature")
@@ -74,7 +74,10 @@ EVERY = set(CONFIGS)
     ("data/readers.py", "return ", "return 0 + ", set()),
     ("encoders/store.py", "return ", "return 0 + ", set()),
     ("study/merge.py", "return ", "return 0 + ", set()),
-    ("negatives/catalog.py", 'summary="', 'summary="edited ', set()),
+    ("negatives/catalog.py", '"relabel"', '"other"', set()),
+    ("negatives/registry.py", "return ", "return 0 + ", set()),
+    ("negatives/simans.py", "] = 0.5", "] = 0.25", set()),
+    ("negatives/simans.py", 'name = "simans"', 'name = "sim_ans"', set()),
     ("protocols.py", "return ", "return 0 + ", set()),
 ])  # fmt: skip
 def test_an_edit_changes_the_digests_of_the_variants_that_run_it(

@@ -14,9 +14,9 @@ from fne import cli
 from fne.results.study import load
 from fne.study import api as config
 from fne.study import kept, paths
-from fne.study.fields import flatten
 from fne.study.kept import keep, open_any, open_study, tell_left_out
 from fne.utils.errors import UserError
+from fne.utils.fields import flatten
 from tests.projects import Project, given
 
 SMALL = {"variants": "hardest_in_batch,fne", "seeds": "0-3", "block": 2, "memory.size": 256}

@@ -11,7 +11,7 @@ import pytest
 from fne.study import api as config
 from fne.study import pair, paths, validate
 from fne.study.library import Library
-from fne.study.schema import REGIMES
+from fne.study.model import REGIMES
 from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project, given
 
@@ -69,9 +69,9 @@ def test_a_draw_of_the_encoders_is_one_for_all_worlds_and_its_features_have_thei
 
 
 def test_what_only_a_draw_reads_is_refused_without_one(project: Project) -> None:
-    with pytest.raises(UserError, match="data.pretrain: is read by no variant.*encoders.draw is 0: the shipped pair"):
+    with pytest.raises(UserError, match=r"data.pretrain: is read by no variant.*encoders.draw is above 0 \(it is 0\)"):
         project.load(**{"data.pretrain": 9000})
-    with pytest.raises(UserError, match="encoders.draw: is read by no variant.*no encoder's checkpoint is 'scenes'"):
+    with pytest.raises(UserError, match="encoders.draw: is read by no variant.*encoders.image.checkpoint is 'scenes'"):
         project.load("flickr8k", **(PATHS | ENCODERS | {"encoders.draw": 1}))
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from fne.study import api as config
 from fne.study import plugins
-from fne.study.fields import flatten
 from fne.study.library import Library
 from fne.training.step import build_rule
 from fne.utils.errors import UserError
+from fne.utils.fields import flatten
 from tests.plugin_files import LOSS, STRATEGY, clean_path, place
 from tests.projects import ROOT, Project
 
@@ -252,14 +252,14 @@ def test_what_the_source_does_not_decide_is_imported_and_reads_the_same(project:
 
 
 def test_static_reading_equals_import(project: Project) -> None:
-    from fne.study import signature
+    from fne.negatives import signature
 
     plugins.look_in(project.root)
     for text, name in ((STRATEGY, "SoftHard"), (LOSS, "Contrast")):
         module = place(project.root, text)
         target = f"{module}:{name}"
         file = project.root / f"{module}.py"
-        assert signature._from_source(file, name) == signature._from_class(signature.load(target), file)
+        assert signature.read(target) == signature._from_class(signature.load(target), target, file)
 
 
 def test_reading_a_study_with_a_plugin_runs_nothing_of_it(project: Project) -> None:

@@ -150,7 +150,7 @@ def test_what_only_some_points_read_is_read(project: Project) -> None:
     with pytest.raises(UserError, match=r"factors: two points are one study.*draw-0--data_pretrain-400"):
         config.load("paper", root=project.root)
     project.edit("studies/paper", factors={"data.pretrain": [300, 400]})
-    message = project.fails("paper--data_pretrain-300", saying=["factors.data.pretrain", "encoders.draw is 0"])
+    message = project.fails("paper--data_pretrain-300", saying=["factors.data.pretrain", "encoders.draw is above 0 (it is 0)"])
     with pytest.raises(UserError) as caught:
         config.load("paper", root=project.root)
     assert str(caught.value) == message, "once for all members"
@@ -228,7 +228,7 @@ def test_factors_of_a_corpus(project: Project) -> None:
     with pytest.raises(UserError) as caught:
         config.load("flickr8k", given, project.root)
     assert str(caught.value).count("factors.encoders.draw: is read by no variant") == 1
-    assert "no encoder's checkpoint is 'scenes'" in str(caught.value)
+    assert "where encoders.image.checkpoint is 'scenes' (it is '" in str(caught.value)
     project.write("studies/flickr8k", content | {"factors": {"data.prevalence": [0, 0.01]}})
     with pytest.raises(UserError, match=r"factors\.data\.prevalence: unknown key"):
         config.load("flickr8k", given, project.root)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fne.study import api as config
-from fne.study.fields import yaml_number
+from fne.utils.fields import yaml_number
 from tests.projects import ENCODERS, PATHS, Project, digests, tuned_file
 
 

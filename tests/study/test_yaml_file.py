@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fne.study.yaml_file import LARGEST, parse, read_mapping
 from fne.utils.errors import UserError
+from fne.utils.yaml_file import LARGEST, parse, read_mapping
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 12)

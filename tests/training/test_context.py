@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import STRATEGIES
 from fne.study.library import Library
 from fne.study.validate import check_together
 from fne.training import checkpoint
 from fne.training.engine import Engine
 from fne.utils.errors import UserError
+from tests.rules import LOSSES, STRATEGIES
 from tests.training import toy
 
 CPU = torch.device("cpu")

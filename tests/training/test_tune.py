@@ -11,9 +11,9 @@ import yaml
 
 from fne.steps import tune
 from fne.study.api import Study, load_study, oracle_bases, resolve, training_digest
-from fne.study.fields import flatten
 from fne.study.tuning import Tuning
 from fne.utils.errors import UserError
+from fne.utils.fields import flatten
 from tests.training import project
 
 SEARCH = {

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from fne.losses.catalog import LOSSES
-from fne.negatives.catalog import STRATEGIES
 from fne.study.library import Library
 from fne.training.data import Items, Split
+from tests.rules import LOSSES, STRATEGIES, taken
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {
@@ -74,7 +73,8 @@ def rule(strategy: str | None = None, loss: str | None = None) -> dict[str, dict
         ("negatives", "strategy", strategy, STRATEGIES[strategy]),
         ("loss", "kind", loss, LOSSES[loss]),
     ):
-        sections[section] = {chooser: name} | {option: base[f"{section}.{option}"] for option in entry.options}
+        own = {key.partition(".")[2]: base[key] for key in taken(entry).values() if key.startswith(section)}
+        sections[section] = {chooser: name} | own
     sections["negatives"] |= {key: CONFIG["negatives"][key] for key in ("prior", "min_positives")}
     sections["loss"].setdefault("margin", 0.2)
     return sections

@@ -18,7 +18,7 @@ from fne.report.text.summary import missing_seeds
 from fne.report.text.wording import count, duration, interval_phrase, protocol_words, seed_list
 from fne.results.made_from import fingerprints, versions
 from fne.results.study import StudyResults
-from fne.study.fields import flatten
+from fne.utils.fields import flatten
 from fne.utils.text import clean
 
 PLACED = ("main", "contrasts", "configs", "record", "published", "methods", "ablation")

@@ -14,7 +14,7 @@ from fne.report.text.summary import collapses, missing_seeds
 from fne.report.text.wording import count, duration, metric_name, percent, runs_of, seed_list, span
 from fne.results.study import StudyResults, Variant
 from fne.study import paths
-from fne.study.fields import flatten
+from fne.utils.fields import flatten
 from fne.utils.text import clean
 
 MOST = 60

@@ -9,9 +9,9 @@ from fne.report.tables.cells import Cell, Column, Table
 from fne.results.study import StudyResults
 from fne.study import paths
 from fne.study.api import diff, resolve
-from fne.study.fields import flatten
-from fne.study.yaml_file import read_mapping
+from fne.utils.fields import flatten
 from fne.utils.text import clean
+from fne.utils.yaml_file import read_mapping
 
 UNREAD = "not read"
 

@@ -1,0 +1,60 @@
+"""How likely FNE draws a candidate, given the probability that it is a false negative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fne.negatives.strategy import TIE, at_least_float32
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Sampling weights w of candidates, as :class:`~fne.negatives.fne.FalseNegativeElimination` tabulates them.
+
+    Args:
+        tau: Sharpness.
+        elimination: ``released``, ``power``, ``threshold`` or ``none``.
+        limit: p above which a weight is set by it (``released``, ``threshold``) or counts as such (``power``).
+        power: k of ``power``.
+        cut_down: ``global``, ``anchor`` or ``none``.
+        margin: How far below the positive easy candidates begin.
+    """
+
+    tau: float
+    elimination: str
+    limit: float
+    power: float
+    cut_down: str
+    margin: float
+
+    def __call__(
+        self, similarities: Tensor, positive: Tensor, probability: Tensor | None, pos_mean: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The unnormalised weights (..., B, C), excluded candidates not yet masked, and the mask of those that p set.
+
+        Args:
+            similarities: (..., B, C).
+            positive: (..., B) cosine of each anchor with its positive.
+            probability: (..., B, C) p, or None before any statistics: no weight is set by it, and the mask is None.
+            pos_mean: (...) mean similarity of reliable positives, or None before any.
+        """
+        weights = torch.exp(-self.tau * (similarities - positive.unsqueeze(-1)).square())
+        overridden = None
+        if probability is not None:
+            overridden = probability > self.limit
+            if self.elimination == "released":
+                weights = torch.where(overridden, torch.exp(-self.tau * probability), weights)
+            elif self.elimination == "power":
+                weights = weights * (1 - probability) ** self.power
+            else:
+                weights = weights.masked_fill(overridden, 0)
+        if self.cut_down == "anchor":
+            limit = at_least_float32(positive) - self.margin + TIE
+            weights = weights.masked_fill(similarities <= limit.unsqueeze(-1), 0)
+        elif self.cut_down == "global" and pos_mean is not None:
+            limit = (pos_mean - self.margin).to(similarities.dtype)
+            weights = weights.masked_fill(similarities <= limit[..., None, None], 0)
+        return weights, overridden

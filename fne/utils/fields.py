@@ -1,0 +1,314 @@
+"""Keys of the configuration, dotted: what a value may be, when it is read, and the checks of both."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError, core_schema
+
+from fne.utils.errors import UserError, bad_input
+from fne.utils.files import expanded
+
+MOST = 2**63 - 1
+"""The greatest integer that a value may be."""
+SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+NONE = object()
+"""No default, or no neutral value."""
+CHOOSERS = {"negatives": "negatives.strategy", "loss": "loss.kind"}
+"""Sections of the config that choose a rule, and the key that names it."""
+OPTION = re.compile(r"(negatives|loss)\.options\.[A-Za-z_]\w*")
+"""Keys of the options of a rule from outside; which of them there are, its class says."""
+TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+"""``module:Class``."""
+NOUNS = {
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "array": "a list of increasing integers",
+}
+
+
+@dataclass(frozen=True)
+class When:
+    """A key is read only while others have certain values; of several conditions of a key, one must hold.
+
+    Args:
+        values: By key, what its value must be among; all of them must hold. A key without a dot is of the same section.
+    """
+
+    values: Mapping[str, Container[Any]]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A leaf of the configuration.
+
+    Args:
+        type: What a value may be: a type that pydantic knows, with its bounds.
+        default: Of a rule's option; shared keys have theirs in ``base.yaml``.
+        meaning: What it is, in a line.
+        when: Conditions under which it is read, by dotted keys; none: always.
+        neutral: The value at which all is as it was before there was such a key: it is then no part of a digest, and a
+            new key trains nothing anew. The keys of the first version have none.
+    """
+
+    type: Any
+    default: Any = NONE
+    meaning: str = ""
+    when: tuple[Mapping[str, Container[Any]], ...] = ()
+    neutral: Any = NONE
+
+    @classmethod
+    def of(cls, annotated: Any, section: str, default: Any = NONE, when: tuple[Mapping[str, Any], ...] = ()) -> Key:
+        """The key of an annotation ``Annotated[type, bounds, When(...), "meaning"]``; ``when``: of its section."""
+        metadata = getattr(annotated, "__metadata__", ())
+        own = [
+            {name if "." in name or name == "regime" else f"{section}.{name}": one.values[name] for name in one.values}
+            for one in metadata
+            if isinstance(one, When)
+        ]
+        both = tuple({**outer, **inner} for outer in when or ({},) for inner in own or ({},))
+        meaning = next((one for one in metadata if isinstance(one, str)), "")
+        return cls(annotated, default, meaning, tuple(one for one in both if one))
+
+    @functools.cached_property
+    def _adapter(self) -> TypeAdapter:
+        return TypeAdapter(self.type, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+    @functools.cached_property
+    def schema(self) -> dict[str, Any]:
+        """Its JSON schema, without null; see :attr:`null`."""
+        whole = self._adapter.json_schema()
+        parts = [part for part in whole.get("anyOf", [whole]) if part.get("type") != "null"]
+        return parts[0] if len(parts) == 1 else {"anyOf": parts}
+
+    @functools.cached_property
+    def null(self) -> bool:
+        """May it be null?"""
+        return any(part.get("type") == "null" for part in self._adapter.json_schema().get("anyOf", []))
+
+    @property
+    def is_number(self) -> bool:
+        """Is its value an integer or a number?"""
+        return self.schema.get("type") in ("integer", "number")
+
+    def allowed(self) -> str | tuple[str, ...]:
+        """What the value may be, for an error message."""
+        choices = self.schema.get("enum") or ([self.schema["const"]] if "const" in self.schema else None)
+        if choices:
+            return (*choices, *(("null",) if self.null else ()))
+        bounds = self.schema.get("items", self.schema)
+        words = self.schema.get("title") or NOUNS.get(self.schema.get("type", ""), "a number, text, true or false")
+        bound = [f"{sign} {bounds[name]:.12g}" for name, sign in SIGNS.items() if name in bounds]
+        words += f" {' and '.join(bound)}" if bound else ""
+        words += f", a multiple of {bounds['multipleOf']}" if "multipleOf" in bounds else ""
+        return words + (", or null" if self.null else "")
+
+    def check(self, value: Any, file: str | Path | None, key: str) -> Any:
+        """A value in its one canonical type (an integer given for a number becomes a float).
+
+        Raises:
+            UserError: Wrong type, out of range, or not among the choices.
+        """
+
+        def wrong(problem: str, hint: str | None = None, value: Any = value) -> UserError:
+            return bad_input(problem, file=file, key=key, value=value, allowed=self.allowed(), hint=hint)
+
+        if value is None and not self.null:
+            raise wrong("must not be null")
+        if isinstance(value, Mapping):
+            raise wrong("is a value, not a section", value=None)
+        if self.schema.get("type") == "string" and isinstance(value, bool):
+            raise wrong("must be text", "YAML reads an unquoted on/off/yes/no as a truth value: quote it")
+        if "anyOf" in self.schema and isinstance(value, int | float | str):  # a scalar keeps its own type
+            kept = Key(type(value) if not isinstance(value, str) else Text).check(value, file, key)
+        else:
+            try:
+                kept = self._adapter.validate_python(value)
+            except ValidationError as error:
+                raise wrong(*self._words(error.errors()[0], value)) from None
+        if type(kept) is int and abs(kept) > MOST:
+            raise wrong("out of range")
+        return str(expanded(kept, file=file, key=key)) if self.schema.get("title") == "a path" and kept else kept
+
+    def _words(self, error: Any, value: Any) -> tuple[str, str | None]:
+        """What is wrong with a value, and what may be meant."""
+        kind, expected = error["type"], self.schema.get("type")
+        if kind == "literal_error":
+            return ("not one of the choices", None) if isinstance(value, str) else ("must be text", "quote it")
+        if kind == "unusable":
+            return error["msg"], None
+        if expected == "string":
+            return "must be text", "quote it" if isinstance(value, int | float) else None
+        if expected == "boolean":
+            return "must be true or false", None
+        if expected == "array":
+            is_list = isinstance(value, list) and value and all(type(item) is int for item in value)
+            return ("out of range" if is_list else "must be a list of integers"), None
+        if not self.is_number:
+            return "must be a scalar", None
+        if isinstance(value, str):
+            return f"must be {NOUNS[str(expected)]}, not text", self._number_meant(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"must be {NOUNS[str(expected)]}", None
+        if expected == "integer" and isinstance(value, float):
+            return "must be an integer", f"write {int(value)}" if value.is_integer() else None
+        return "out of range", None
+
+    def _number_meant(self, text: str) -> str | None:
+        """How a number is written that YAML reads as text, where it could be the value."""
+        try:
+            number: float = float(text)
+            number = int(number) if self.schema.get("type") == "integer" and number.is_integer() else number
+            return f"YAML reads this as text: write {yaml_number(self.check(number, None, ''))}"
+        except (ValueError, UserError):
+            return None
+
+
+class Choice:
+    """Metadata of a type: a text must be one of some names, known when the module is imported."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.literal_schema(self.names)
+
+
+def _unusable(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("unusable", problem)  # type: ignore[arg-type]
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise _unusable("must not be empty")
+    return text
+
+
+def _increasing(values: list[int]) -> list[int]:
+    if not values or values != sorted(set(values)):
+        raise _unusable("out of range")
+    return values
+
+
+Text = Annotated[str, AfterValidator(_not_empty)]
+Place = Annotated[str, AfterValidator(_not_empty), Field(title="a path")]
+Scalar = int | float | bool | str
+
+Increasing = AfterValidator(_increasing)
+"""Metadata of a list of integers."""
+
+
+def flatten(nested: Mapping[str, Any], file: str | Path | None = None, prefix: str = "") -> dict[str, Any]:
+    """Turn nested sections into dotted leaf keys; dotted keys in the input are welcome too.
+
+    Raises:
+        UserError: Not a mapping, or a key is reached twice, once nested and once dotted.
+    """
+    if not isinstance(nested, Mapping):
+        raise bad_input("must be a mapping", file=file, key=prefix.rstrip(".") or None, value=nested)
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        dotted = f"{prefix}{key}"
+        items = flatten(value, file, f"{dotted}.") if isinstance(value, Mapping) else {dotted: value}
+        for leaf, item in items.items():
+            if leaf in flat:
+                raise bad_input("is given twice, nested and dotted", file=file, key=leaf)
+            flat[leaf] = item
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted leaf keys into nested sections."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, leaf = key.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = value
+    return nested
+
+
+def check_key(key: str, fields: Mapping[str, Key], file: str | Path | None, shown: str | None = None) -> Key:
+    """Find the field of a key.
+
+    Raises:
+        UserError: There is no such key; names the nearest one, or says that it is a section.
+    """
+    if key in fields:
+        return fields[key]
+    if OPTION.fullmatch(key) and CHOOSERS[key.partition(".")[0]] in fields:
+        return Key(Scalar | None)
+    inside = [name.removeprefix(f"{key}.") for name in fields if name.startswith(f"{key}.")]
+    if inside:
+        hint = f"it holds {', '.join(inside)}"
+        raise bad_input("is a section, not a value", file=file, key=shown or key, hint=hint)
+    parent = key.rpartition(".")[0]
+    while parent and parent not in fields and not any(name.startswith(f"{parent}.") for name in fields):
+        parent = parent.rpartition(".")[0]
+    if parent in fields:
+        raise bad_input("is a value, not a section", file=file, key=parent, allowed=fields[parent].allowed())
+    siblings = [name for name in fields if not parent or name.startswith(f"{parent}.")]
+    near = _nearest(key, siblings) or _nearest(key, list(fields))
+    names = list(dict.fromkeys(name[len(parent) + 1 if parent else 0 :].split(".")[0] for name in siblings))
+    error = "unknown key" + (f"; did you mean {near!r}?" if near else "")
+    raise bad_input(error, file=file, key=shown or key, allowed=names)
+
+
+def checked(value: Any, key: str, keys: Mapping[str, Key], file: str | Path | None, shown: str | None = None) -> Any:
+    """The value of a key, both checked.
+
+    Args:
+        value: The value.
+        key: The key, dotted.
+        keys: All keys.
+        file: Where they stand.
+        shown: What the key is called there.
+
+    Raises:
+        UserError: As :func:`check_key` and :meth:`Key.check`.
+    """
+    return check_key(key, keys, file, shown).check(value, file, shown or key)
+
+
+def _nearest(key: str, names: list[str]) -> str | None:
+    """The name closest to ``key``, by its last part first."""
+    leaf = key.rpartition(".")[2]
+    by_leaf = {name.rpartition(".")[2]: name for name in reversed(names)}
+    near = difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)
+    if near:
+        return by_leaf[near[0]]
+    whole = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return whole[0] if whole else None
+
+
+def yaml_number(number: float) -> str:
+    """A number as YAML 1.1 reads it: with a point before any exponent."""
+    text = repr(number)
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}.0e{exponent}" if e and "." not in mantissa else text
+
+
+def is_read(name: str, keys: Mapping[str, Key], values: Mapping[str, Any]) -> bool:
+    """Does a config read a key: has it no condition, or does one hold, by values that are read themselves?
+
+    Args:
+        name: The key.
+        keys: All keys.
+        values: The config, flat, and ``regime``.
+    """
+
+    def holds(condition: Mapping[str, Container[Any]]) -> bool:
+        return all(values.get(other) in allowed and (other not in keys or is_read(other, keys, values))
+                   for other, allowed in condition.items())  # fmt: skip
+
+    return not keys[name].when or any(holds(condition) for condition in keys[name].when)
