@@ -260,13 +260,14 @@ def figures(arguments: argparse.Namespace) -> None:
             problem = "is drawn for a study, not for a series"
             raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
         run_series(asked, arguments.root)
-    else:
-        from fne.report.figures.registry import run, run_for_paper
+    elif arguments.paper is not None:
+        from fne.report.figures.registry import run_for_paper
 
-        if arguments.paper is None:
-            run(asked, arguments.root)
-        else:
-            run_for_paper(asked, arguments.paper, arguments.root)
+        run_for_paper(asked, arguments.paper, arguments.root)
+    else:
+        from fne.report.figures.registry import run
+
+        run(asked, arguments.root)
 
 
 def report(arguments: argparse.Namespace) -> None:
