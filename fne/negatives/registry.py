@@ -17,6 +17,7 @@ from fne.negatives import signature
 from fne.negatives.signature import Parameter, Signature
 from fne.utils.errors import bad_input
 from fne.utils.fields import NONE, Key, Scalar
+from fne.utils.modules import load
 
 NEEDS = ("teacher", "guide", "anchor", "direction", "same_image")
 """What a strategy or a loss may want beside similarities; see :class:`fne.negatives.strategy.Strategy`."""
@@ -73,7 +74,7 @@ class Entry:
         Raises:
             UserError: It cannot be imported, or a module of the same name from elsewhere was imported before.
         """
-        loaded = signature.load(self.target)
+        loaded = load(self.target)
         other = Path(sys.modules[loaded.__module__].__file__ or "")
         if other.resolve() != self.file.resolve():
             raise bad_input(f"another module of this name was imported before, from {other}", key=self.target)
@@ -174,7 +175,8 @@ def registered(section: str) -> dict[str, Entry]:
     Raises:
         UserError: Two of one name; or one that cannot be used.
     """
-    room, entries = ROOMS[section], {}
+    room = ROOMS[section]
+    entries: dict[str, Entry] = {}
     for file in sorted((PACKAGE / room).glob("*.py")):
         for found in signature.named_in(file, f"fne.{room}.{file.stem}"):
             entry = entry_of(found, found.attributes["name"], None)

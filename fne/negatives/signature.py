@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.machinery
-import importlib.util
 import inspect
 import re
 import typing
@@ -16,6 +14,7 @@ from typing import Any
 
 from fne.utils.errors import bad_input
 from fne.utils.fields import NONE
+from fne.utils.modules import load, source_file
 
 BASES = {
     ("fne.negatives.strategy", "Strategy"): "negatives",
@@ -96,48 +95,6 @@ def named_in(file: Path, module: str) -> list[Signature]:
         raise bad_input(problem, file=file, value=", ".join(names)) from None
 
 
-def source_file(module: str, target: str) -> Path | None:
-    """The Python file of a module, found without running it; None for a module without one.
-
-    Raises:
-        UserError: There is no such module.
-    """
-    parts, spec = module.split("."), None
-    for depth in range(len(parts)):
-        name = ".".join(parts[: depth + 1])
-        try:
-            if depth == 0:
-                spec = importlib.util.find_spec(name)
-            else:  # not by importlib.util, which would run the package
-                inside = (spec.submodule_search_locations if spec else None) or []
-                # by its last part: a folder without __init__.py would look for its parent among what runs
-                spec = importlib.machinery.PathFinder.find_spec(parts[depth], inside)
-        except ValueError:  # a module without a spec, such as __main__
-            spec = None
-        if spec is None:
-            hint = "it is looked for among what is installed and in the project's folder"
-            raise bad_input(f"cannot be imported: no module named {name!r}", key=target, hint=hint)
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def load(target: str) -> type:
-    """Import the class ``module:Class``.
-
-    Raises:
-        UserError: It cannot be imported; says why.
-    """
-    module, _, name = target.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        raise bad_input(f"cannot be imported: {type(error).__name__}: {error}", key=target) from error
-    loaded = getattr(found, name, None)
-    if not inspect.isclass(loaded):
-        classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
-        raise bad_input("no such class in this module", key=target, value=name, allowed=classes)
-    return loaded
-
-
 class _Source:
     """A module as its source tells it.
 
@@ -170,7 +127,9 @@ class _Source:
             attributes: dict[str, Any] = {"needs": ()}  # of the base class
             if BASES[parent] == "negatives":
                 attributes["models_posterior"] = False
-            parameters, others, dense, section = (), (), parent[1] == "Dense", BASES[parent]
+            parameters: tuple[Parameter, ...] = ()
+            others: tuple[str, ...] = ()
+            dense, section = parent[1] == "Dense", BASES[parent]
         else:
             above = self._above(base, parent, name)
             attributes, parameters, others = dict(above.attributes), above.parameters, above.others
@@ -263,22 +222,17 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _from_class(loaded: type, target: str, file: Path | None) -> Signature:
-    from fne.losses.dense import Dense
-    from fne.losses.loss import Loss
-    from fne.negatives.strategy import Strategy
-
-    kinds = {"negatives": Strategy, "loss": Loss}
-    section = next((name for name, base in kinds.items() if issubclass(loaded, base)), None)
+    bases = [(base.__module__, base.__name__) for base in loaded.__mro__]
+    section = next((BASES[base] for base in bases if base in BASES), None)
     try:
-        hints = typing.get_type_hints(loaded.__init__, include_extras=True)
+        hints = typing.get_type_hints(vars(loaded).get("__init__", loaded.__init__), include_extras=True)  # type: ignore[misc]
     except Exception as error:
         problem = f"its annotations cannot be read: {type(error).__name__}: {error}"
         raise bad_input(problem, file=file, key=target) from None
     parameters, others = [], []
     for parameter in inspect.signature(loaded).parameters.values():
         if parameter.kind is not parameter.KEYWORD_ONLY:
-            stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-            others.append(f"{stars}{parameter.name}")
+            others.append(str(parameter).partition(":")[0].partition("=")[0].strip())
             continue
         default = NONE if parameter.default is parameter.empty else parameter.default
         parameters.append(Parameter(parameter.name, hints.get(parameter.name), default))
@@ -290,5 +244,5 @@ def _from_class(loaded: type, target: str, file: Path | None) -> Signature:
     if defined is None or not defined.is_file():
         raise bad_input("has no source file, so that nothing could record which code ran", key=loaded.__qualname__)
     summary = (inspect.getdoc(loaded) or "").partition("\n")[0] if loaded.__doc__ else ""
-    dense = issubclass(loaded, Dense)
+    dense = any(base in BASES and base[1] == "Dense" for base in bases)
     return Signature(target, defined, section, dense, summary, tuple(parameters), tuple(others), attributes)

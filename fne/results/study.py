@@ -19,12 +19,12 @@ from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
 from fne.results.current import check_comparable
 from fne.results.elsewhere import Known, variance_for
+from fne.results.kept import open_study, tell_left_out
 from fne.results.records import DISTRIBUTIONS, POPULATIONS, PROTOCOLS, Contrast, Estimate, Variant
 from fne.results.runs import finished, picks_of
 from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
 from fne.study.api import DEFAULT_STUDY, Study, parse_set, shared_epochs
-from fne.study.kept import open_study, tell_left_out
 from fne.utils.errors import bad_input
 from fne.utils.files import read_record
 from fne.utils.provenance import read_test_accesses

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fne.results.collect import SPLIT, Collected, collect
+from fne.results.kept import tell_left_out
 from fne.results.records import read_run
 from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study
-from fne.study.kept import tell_left_out
 from fne.utils.errors import bad_input
 from fne.utils.files import read_csv, reading, write_csv, write_json
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def load_study(arguments: argparse.Namespace, *, complete: bool = True, refuse: bool = True) -> Study:
     """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
+    from fne.results.kept import open_study
     from fne.study import api as config
-    from fne.study.kept import open_study
 
     overrides, replace = config.parse_set(arguments.set), getattr(arguments, "replace", False)
     return open_study(arguments.study, overrides, arguments.root, complete=complete, replace=replace, refuse=refuse)
@@ -25,8 +25,8 @@ def load_study(arguments: argparse.Namespace, *, complete: bool = True, refuse: 
 
 def load_job(arguments: argparse.Namespace) -> Study:
     """Open the study of one job, check ``--variant`` and ``--block``, and keep the overrides before any work."""
+    from fne.results.kept import keep
     from fne.study import api as config
-    from fne.study.kept import keep
     from fne.utils.errors import bad_input
 
     study = load_study(arguments)
@@ -47,8 +47,8 @@ def tell(study: Study | Series) -> None:
 
 def load_any(arguments: argparse.Namespace) -> Study | Series:
     """Open what the arguments name, for a verb that tells of finished runs."""
+    from fne.results.kept import open_any
     from fne.study.api import parse_set
-    from fne.study.kept import open_any
 
     overrides = parse_set(arguments.set)
     return open_any(arguments.study, overrides, arguments.root, complete=False, replace=arguments.replace)
@@ -160,8 +160,8 @@ def adopt(arguments: argparse.Namespace) -> None:
 
 
 def aggregate(arguments: argparse.Namespace) -> None:
+    from fne.results.kept import keep
     from fne.steps.aggregate import run
-    from fne.study.kept import keep
 
     study = load_study(arguments, complete=False)
     keep(study, arguments.root)
@@ -325,14 +325,14 @@ def clean(arguments: argparse.Namespace) -> None:
 
 
 def describe(arguments: argparse.Namespace) -> None:
-    from fne.study import api as config
+    from fne.steps.describe import describe
 
-    _say(config.describe(arguments.id, arguments.root), end="")
+    _say(describe(arguments.id, arguments.root), end="")
 
 
 def check(arguments: argparse.Namespace) -> None:
+    from fne.steps.check import check_plugins, check_rule, check_variant, is_rule
     from fne.study import api as config
-    from fne.study.check_rules import check_plugins, check_rule, check_variant, is_rule
     from fne.study.library import Library
     from fne.study.published import read_published
     from fne.utils.problems import Problems

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.study.describe import describe
 from fne.study.library import Library
 from fne.study.loading import list_studies, load, load_study, study_files
 from fne.study.seeds import block_names, parse_block
@@ -33,7 +32,6 @@ __all__ = [
     "arguments",
     "blocks",
     "data_section",
-    "describe",
     "diff",
     "digest",
     "evaluation_digest",

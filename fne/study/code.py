@@ -1,27 +1,19 @@
-"""The digest of the code that makes a result: what is reachable from a few definitions, as syntax trees (torch-free).
+"""Which code makes a result, and its digest (torch-free).
 
-Docstrings, comments, annotations, lines of imports and the words of errors do not count, and code is named by what it
-defines: moving a definition to another module changes nothing. What comes before training (data, features) is known by
-its content, so the code that reads it does not count either; nor do catalogs and the configuration.
+What comes before training (data, features) is known by its content, so the code that reads it does not count for a run;
+nor do catalogs and the configuration.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import sys
-import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.negatives.signature import source_file
+from fne.negatives.catalog import DENSITIES, MEMORIES
 from fne.study.plugins import Plugin, find
-from fne.utils.digests import FOLDER, Remembered, stamp
-from fne.utils.errors import UserError
+from fne.utils.definitions import Definitions, local_modules
 from fne.utils.fields import CHOOSERS
-from fne.utils.files import sha256_text
 
 TRAINING = (
     "fne.training.engine:Engine",
@@ -39,8 +31,6 @@ PREPARE = {"scenes": ("fne.scenes.prepare:run",), "corpus": ("fne.data.readers:r
 PRETRAIN = ("fne.steps.pretrain:run",)
 EXTRACT = ("fne.steps.extract:run",)
 
-PACKAGES = Path(__file__).parents[2]
-"""The folder that holds this package."""
 COUNTED = ("fne.data", "fne.encoders", "fne.evaluation", "fne.losses", "fne.negatives", "fne.scenes", "fne.steps",
            "fne.training", "fne.utils.seeding")  # fmt: skip
 """Modules whose definitions count."""
@@ -50,39 +40,25 @@ CONTENT = ("fne.data", "fne.encoders.store", "fne.study.checkpoints", "fne.scene
 """Not followed from training: what they read or make is known by its content."""
 DECODER = "fne.data.decoding"
 """But this: the same picture under other rules is other pixels."""
-MESSAGES = {"bad_input", "UserError", "Progress", "print", "warn"}
-"""Calls whose arguments are words for people."""
 
 
-DECLARED = {"name", "negatives", "reads", "estimates"}
-"""Attributes of a rule's class that its config is checked by."""
+def _within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == each or module.startswith(f"{each}.") for each in packages)
 
 
-@dataclass(frozen=True)
-class Definition:
-    """One name of a module.
-
-    Args:
-        tree: Digest of its syntax tree, without what does not count.
-        names: Names that it uses, each as ``module:name``, or ``module`` for all of a module.
-    """
-
-    tree: str
-    names: tuple[str, ...]
+def _counts(module: str) -> bool:
+    return module == DECODER or (_within(module, COUNTED) and not _within(module, CATALOGS))
 
 
-class Code:
-    """Digests of code: each the first 12 hex digits of the SHA-256 of all that is reachable from some definitions.
+class Code(Definitions):
+    """Digests of code, each the first 12 hex digits of the SHA-256 of all that is reachable from some definitions.
 
     Args:
         root: The project's folder: modules of plug-ins may lie in it, and what was read is remembered there.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self._remembered = Remembered(root / FOLDER / "code.json", made_by=str(stamp(Path(__file__))))
-        self._modules: dict[Path, dict[str, Definition]] = {}
-        self._place = functools.cache(_place)
+        super().__init__(root, _counts)
 
     def training(self, config: Mapping[str, Any]) -> str:
         """Of what trains one variant, the regime's code and its own.
@@ -90,8 +66,6 @@ class Code:
         Args:
             config: The resolved config of the variant.
         """
-        from fne.negatives.catalog import DENSITIES, MEMORIES
-
         whole = config["regime"] == "finetune"
         roots = [*TRAINING, *(FINETUNE if whole else ()), MEMORIES[config["memory"]["kind"]].target]
         roots += [WARMUP] if config["warmup"]["epochs"] else []
@@ -104,239 +78,10 @@ class Code:
                 own |= local_modules(entry.file, entry.target.partition(":")[0], self.root)
             else:
                 roots.append(entry.target)
-        left_out = (*CONTENT, *(() if whole else ("fne.training.finetune", "fne.encoders")))
-        return self.of(roots, left_out, own)
+        content = (*CONTENT, *(() if whole else ("fne.training.finetune", "fne.encoders")))
 
-    def of(self, roots: Iterable[str], left_out: tuple[str, ...] = (), files: Iterable[Path] = ()) -> str:
-        """Of some definitions.
+        def follow(target: str) -> bool:
+            module = target.partition(":")[0]
+            return (target != WARMUP or WARMUP in roots) and (module == DECODER or not _within(module, content))
 
-        Args:
-            roots: Each ``module:name``.
-            left_out: Modules, or packages, that are not followed.
-            files: Whole modules of a plug-in besides.
-        """
-        roots = list(roots)
-        texts, waiting, seen = set(), list(roots), set()
-        for file in files:
-            whole = self._module(file)
-            texts |= {f"{name} {one.tree}" for name, one in whole.items()}
-            waiting += [name for one in whole.values() for name in one.names]
-        while waiting:
-            target = waiting.pop()
-            module, _, name = target.partition(":")
-            if target in seen or not _counts(module, left_out) or (target == WARMUP and target not in roots):
-                continue
-            seen.add(target)
-            place = self._place(module)
-            inside = self._module(place) if place else {}
-            for each in [name, ""] if name else list(inside):
-                if each in inside:
-                    texts.add(f"{each} {inside[each].tree}")
-                    waiting += inside[each].names
-            if name and name not in inside and self._place(f"{module}.{name}"):
-                waiting.append(f"{module}.{name}")
-        self._remembered.save()
-        return sha256_text("\n".join(sorted(texts)))[:12]
-
-    def _module(self, file: Path) -> dict[str, Definition]:
-        if file not in self._modules:
-            content = self._remembered.get(file, read_definitions)
-            self._modules[file] = {name: Definition(tree, tuple(names)) for name, (tree, names) in content.items()}
-        return self._modules[file]
-
-
-def local_modules(file: Path, module: str, root: Path) -> set[Path]:
-    """A plug-in's file and what it imports, transitively, of its own package or below the project's folder."""
-    found: set[Path] = set()
-    waiting = [(file, module)]
-    while waiting:
-        place, name = waiting.pop()
-        if place in found:
-            continue
-        found.add(place)
-        tree = ast.parse(place.read_bytes())
-        imported = {target for node in ast.walk(tree) for target in _imported(node, place, name)}
-        for target in imported:
-            for each in (target, target.rpartition(".")[0]):
-                there = _local(each, module, root)
-                if there is not None:
-                    waiting.append((there, each))
-    return found
-
-
-def _local(module: str, plugin: str, root: Path) -> Path | None:
-    if not module or module.partition(".")[0] in {"fne", *sys.stdlib_module_names}:
-        return None
-    try:
-        place = source_file(module, module)
-    except UserError:
-        return None
-    if place is None:
-        return None
-    installed = Path(sysconfig.get_paths()["purelib"]).resolve()
-    place = place.resolve()
-    own = module.partition(".")[0] == plugin.partition(".")[0]
-    return place if own or (place.is_relative_to(root.resolve()) and not place.is_relative_to(installed)) else None
-
-
-def _counts(module: str, left_out: tuple[str, ...]) -> bool:
-    def within(packages: tuple[str, ...]) -> bool:
-        return any(module == each or module.startswith(f"{each}.") for each in packages)
-
-    return module == DECODER or (within(COUNTED) and not within(CATALOGS) and not within(left_out))
-
-
-def _place(module: str) -> Path | None:
-    """The file of a module of this package."""
-    place = PACKAGES.joinpath(*module.split("."))
-    if place.is_dir():
-        place = place / "__init__"
-    file = place.with_name(f"{place.name}.py")
-    return file if file.is_file() else None
-
-
-def read_definitions(file: Path) -> dict[str, tuple[str, list[str]]]:
-    """What a module defines: by name the digest of its syntax tree and the names that it uses.
-
-    The name "" stands for what the module does when it is imported, besides defining names.
-    """
-    tree = ast.parse(file.read_bytes(), filename=str(file))
-    name = _name_of(file)
-    imports = {alias: target for node in ast.walk(tree) for alias, target in _aliases(node, file, name)}
-    everything = {target for alias, target in imports.items() if alias.startswith("* ")}
-    bound: dict[str, list[ast.stmt]] = {}
-    for node in tree.body:
-        for each in _names(node):
-            bound.setdefault(each, []).append(node)
-    definitions = {alias: ("", [target]) for alias, target in imports.items()}
-    for each, nodes in bound.items():
-        shape = _Shape(imports)
-        trees = [ast.dump(kept) for node in nodes if (kept := shape.visit(node))]
-        own = {f"{name}:{one}" for one in shape.names if one in bound and one != each}
-        other = {imports[one] for one in shape.names if one in imports}
-        definitions[each] = sha256_text(" ".join(trees)), sorted(everything | own | other | shape.targets)
-    return definitions
-
-
-def _name_of(file: Path) -> str:
-    """The dotted name of a module of this package; of another, its file's stem."""
-    if not file.is_relative_to(PACKAGES / "fne"):
-        return file.stem
-    parts = file.relative_to(PACKAGES).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _names(node: ast.stmt) -> list[str]:
-    """The names that a statement of a module gives a meaning to; "" where it does something else."""
-    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return []
-    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-        return []
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return []
-    return [""]
-
-
-def _aliases(node: ast.AST, file: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Names that an import binds, with what each means: ``module:name``, or ``module``."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield (
-                alias.asname or alias.name.partition(".")[0],
-                alias.name if alias.asname else alias.name.partition(".")[0],
-            )
-    elif isinstance(node, ast.ImportFrom):
-        module = _absolute(node, file, name)
-        for alias in node.names:
-            if alias.name == "*":
-                yield f"* {module}", module
-            else:
-                yield alias.asname or alias.name, f"{module}:{alias.name}"
-
-
-def _imported(node: ast.AST, file: Path, name: str) -> Iterator[str]:
-    """Modules that an import may mean."""
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        module = _absolute(node, file, name)
-        yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def _absolute(node: ast.ImportFrom, file: Path, name: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    parts = parts[: len(parts) - node.level + 1]
-    return ".".join([*parts, *([node.module] if node.module else [])])
-
-
-class _Shape(ast.NodeTransformer):
-    """Leaves of a statement what counts, and notes the names that it uses."""
-
-    def __init__(self, imports: Mapping[str, str]) -> None:
-        self.imports = imports
-        self.names: set[str] = set()
-        self.targets: set[str] = set()
-
-    def visit_Import(self, node: ast.Import) -> None:
-        return None
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        return None
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        return ast.arg(arg=node.arg)
-
-    def _function(self, node: Any) -> ast.AST:
-        node.returns, node.type_comment = None, None
-        return self.generic_visit(node)
-
-    visit_FunctionDef = visit_AsyncFunctionDef = _function
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """Of a rule neither what it says of itself counts nor its defaults: a config gives every value that is read."""
-        if any("name" in _names(line) for line in node.body if isinstance(line, ast.Assign)):
-            node.body = [line for line in node.body if not {*_names(line)} & DECLARED] or [ast.Pass()]
-            for line in node.body:
-                if isinstance(line, ast.FunctionDef) and line.name == "__init__":
-                    line.args.kw_defaults = [None] * len(line.args.kwonlyargs)
-        return self.generic_visit(node)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        value = self.visit(node.value) if node.value else None
-        return ast.AnnAssign(target=self.visit(node.target), annotation=ast.Constant(None), value=value, simple=1)
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        return ast.Raise(exc=self._bare(node.exc) if node.exc else None, cause=None)
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        return ast.Assert(test=self.visit(node.test), msg=None)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        return self._bare(node) if name in MESSAGES else self.generic_visit(node)
-
-    def _bare(self, node: ast.expr) -> ast.expr:
-        return node.func if isinstance(node, ast.Call) else node
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """``module.name`` is the name, wherever the module lies."""
-        target = self.imports.get(node.value.id) if isinstance(node.value, ast.Name) else None
-        module = target.replace(":", ".") if target else ""
-        if module.startswith("fne.") and _place(module):
-            self.targets.add(f"{module}:{node.attr}")
-            return ast.Name(id=node.attr, ctx=ast.Load())
-        return self.generic_visit(node)
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        self.names.add(node.id)
-        return ast.Name(id=node.id, ctx=ast.Load())
+        return self.of(roots, follow, own)

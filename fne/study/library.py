@@ -13,7 +13,7 @@ from fne.study.plugins import complete
 from fne.study.validate import check_selection, keys_read, why_unread
 from fne.study.variants import Variant, named_files, read_variants, unknown
 from fne.utils.errors import UserError, bad_input
-from fne.utils.fields import OPTION, Key, checked, flatten
+from fne.utils.fields import OPTION, Key, check_all, flatten
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
@@ -37,21 +37,19 @@ class Library:
 
     @cached_property
     def base(self) -> dict[str, Any]:
-        """The defaults of every run key (data apart), flat.
+        """The defaults of every run key (data apart), flat; those of a rule's own options stand in its signature.
 
         Raises:
             UserError: ``base.yaml`` lacks a key, has one too many, or holds a value that is not allowed.
         """
         file, content = self._base_file
         problems = Problems()
-        sections = {key: value for key, value in content.items() if key not in ("datasets", "regime")}
-        given = flatten(sections, file)
-        flat = self._typed(given, KEYS, file, problems)
+        given = flatten({key: value for key, value in content.items() if key not in ("datasets", "regime")}, file)
+        flat = check_all(given, KEYS, file, problems)
         _missing(SHARED, given, file, problems)
         for key in filter(OPTION.fullmatch, given):
             problems.report("belongs to a plug-in: set it in a variant", file=file, key=key)
-        regime = content.get("regime")
-        if regime not in REGIMES:
+        if (regime := content.get("regime")) not in REGIMES:
             problems.report("unknown", file=file, key="regime", value=regime, allowed=REGIMES)
         for name in DATASETS:
             with problems.collect():
@@ -64,41 +62,19 @@ class Library:
         file = self.folder / "base.yaml"
         return file, read_mapping(file)
 
-    @property
-    def regime(self) -> str:
-        """The regime of the base protocol."""
-        return self._base_file[1]["regime"]
-
     def data_template(self, dataset: str) -> dict[str, Any]:
         """The defaults of the ``data`` section of one data set, flat, ``data.dataset`` included."""
         file, content = self._base_file
-        templates = content.get("datasets")
+        templates, problems, keys = content.get("datasets"), Problems(), data_keys(dataset)
         if not isinstance(templates, dict) or set(templates) != set(DATASETS):
             found = sorted(templates) if isinstance(templates, dict) else templates
             problem = "must hold one section per data set"
             raise bad_input(problem, file=file, key="datasets", value=found, allowed=DATASETS)
-        problems = Problems()
         given = {"data.dataset": dataset} | flatten(templates[dataset] or {}, file, "data.")
-        fields = data_keys(dataset)
-        flat = self._typed(given, fields, file, problems, section=f"datasets.{dataset}.")
-        _missing(fields, given, file, problems)
+        flat = check_all(given, keys, file, problems, f"datasets.{dataset}: ")
+        _missing(keys, given, file, problems)
         problems.raise_any(str(file))
-        return {key: flat[key] for key in fields}
-
-    @staticmethod
-    def _typed(
-        given: Mapping[str, Any],
-        fields: Mapping[str, Key],
-        file: Path,
-        problems: Problems,
-        section: str = "",
-    ) -> dict[str, Any]:
-        flat = {}
-        for key, value in given.items():
-            shown = f"{section}{key.removeprefix('data.')}" if section else key
-            with problems.collect():
-                flat[key] = checked(value, key, fields, file, shown)
-        return flat
+        return {key: flat[key] for key in keys}
 
     def stems(self) -> list[str]:
         """File stems of all variants, in order of name; a file that no variant can be called by has none."""
@@ -177,41 +153,26 @@ class Library:
             return
         variant = self.variant(variant_id)
         before, after = self.merged(variant.parent), self.merged(variant_id)
-        problems = Problems()
-        read = keys_read(after)
+        problems, read = Problems(), keys_read(after)
         for key, value in variant.set.items():
-            at = {
-                "file": variant.file,
-                "key": f"{'sweep' if key in variant.swept else 'set'}.{key}",
-                "value": value,
-            }
+            shown = f"{'sweep' if key in variant.swept else 'set'}.{key}"
             if key not in read:
-                problems.report("is not read by this variant", hint=why_unread(key, after), **at)
+                problem, hint = "is not read by this variant", why_unread(key, after)
+                problems.report(problem, file=variant.file, key=shown, value=value, hint=hint)
             if key not in variant.swept and before.get(key, ABSENT) == value:
-                problems.report(f"changes nothing: {variant.parent} has the same value", hint="leave it out", **at)
-        self._check_isolates(variant, before, problems)
+                problem, hint = f"changes nothing: {variant.parent} has the same value", "leave it out"
+                problems.report(problem, file=variant.file, key=shown, value=value, hint=hint)
+        members = self.members(variant.id.partition("--")[0]).values()
+        differ = {key for member in members for key, value in member.set.items() if before.get(key, ABSENT) != value}
+        if differ != (stated := {*variant.isolates}):
+            parts = {"differs but is not listed": differ - stated, "listed but does not differ": stated - differ}
+            hint = "; ".join(f"{what}: {', '.join(sorted(keys))}" for what, keys in parts.items() if keys)
+            at = {"file": variant.file, "key": "isolates", "value": sorted(stated), "allowed": str(sorted(differ))}
+            problems.report(f"does not match the difference from {variant.parent}", hint=hint, **at)
         with problems.collect():
             check_selection(after, variant.file)
         problems.raise_any(str(variant.file))
         self._sound.add(variant_id)
-
-    def _check_isolates(self, variant: Variant, before: Mapping[str, Any], problems: Problems) -> None:
-        members = self.members(variant.id.partition("--")[0]).values()
-        differ = {key for member in members for key, value in member.set.items() if before.get(key, ABSENT) != value}
-        stated = set(variant.isolates)
-        parts = [
-            ("differs but is not listed", differ - stated),
-            ("listed but does not differ", stated - differ),
-        ]
-        if stated != differ:
-            problems.report(
-                f"does not match the difference from {variant.parent}",
-                file=variant.file,
-                key="isolates",
-                value=sorted(stated),
-                allowed=str(sorted(differ)),
-                hint="; ".join(f"{what}: {', '.join(sorted(keys))}" for what, keys in parts if keys),
-            )
 
 
 def _missing(fields: Mapping[str, Key], given: Mapping[str, Any], file: Path, problems: Problems) -> None:

@@ -12,7 +12,7 @@ from fne.study.series import DRAW, PRETRAINED_HERE, Series, read_factors
 from fne.study.study import Study
 from fne.study.study_file import Stated
 from fne.study.validate import prune
-from fne.study.variants import named_files, text_of, unknown
+from fne.study.variants import member_title, named_files, unknown
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import unflatten
 from fne.utils.problems import Problems
@@ -95,21 +95,20 @@ def load(
     if stem not in files or (name != stem and name not in list_studies(root)):
         raise unknown("study", name, Path(root) / "ablations" / "studies", sorted({*files, *list_studies(root)}))
     file, library = files[stem], Library(root)
-    factors = read_factors(read_mapping(file), file)
+    content, given = read_mapping(file), overrides or {}
+    factors = read_factors(content, file)
     if factors is None or name in factors.members:
-        return _load_one(Stated(name, file, library, overrides or {}, factors, tuned), complete)
+        return _load_one(Stated(name, file, library, given, factors), complete, tuned)
     problems, members = Problems(), []
     for member in factors.members:
         with problems.collect():
-            read = Stated(member, file, library, overrides or {}, factors, tuned)
-            members.append(_load_one(read, complete))
+            members.append(_load_one(Stated(member, file, library, given, factors), complete, tuned))
     problems.raise_any(f"series {name!r}")
-    content = read_mapping(file)
-    texts = [text_of(content, key, file) for key in ("title", "question")]
     for place, member in enumerate(members):
         if twin := next((one.name for one in members[:place] if one.configs == member.configs), None):
             raise bad_input("two points are one study", file=file, key="factors", value=[twin, member.name])
-    series = Series(name, *texts, factors.values, tuple(factors.members.values()), tuple(members))
+    title, question = content["title"].strip(), content["question"].strip()
+    series = Series(name, title, question, factors.values, tuple(factors.members.values()), tuple(members))
     if series.random and len(series.shared.seeds) < 2:
         problem = f"one seed cannot be distinguished from the draws of {' and '.join(series.random)}"
         at = {"file": file, "key": "seeds", "value": list(series.shared.seeds)}
@@ -117,24 +116,21 @@ def load(
     return series
 
 
-def _load_one(file: Stated, complete: bool) -> Study:
+def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
     file.library.base  # noqa: B018 - without a sound base nothing else can be judged
-    file.check_keys()
-    file.stop()
-
-    texts = study_file.read_texts(file)
     seeds, block = study_file.read_seeds_and_block(file)
     primary = study_file.read_primary(file)
     ids = study_file.read_ids(file, file.level["variants"])
-    baseline = study_file.read_baseline(file, ids)
-    method, control = (study_file.read_named(file, key, ids) for key in ("method", "control"))
-    test = study_file.read_test(file, len(seeds), len(ids) - 1)
+    baseline, method, control = (study_file.read_named(file, key, ids) for key in ("baseline", "method", "control"))
+    study_file.check_seeds_for_test(file, len(seeds), len(ids) - 1)
     overrides = merge.typed_overrides(file)
     shared = merge.lay_shared(file, overrides)
     tune = merge.read_search(file, seeds)
-    tuned = merge.read_outcome(file, tune, ids, seeds)
+    tuned = merge.read_outcome(file, tune, ids, seeds, lay_tuned)
     published = merge.read_comparison(file, ids)
     file.stop()
+    stated = file.study
+    assert stated is not None
 
     whole = {}
     for variant in ids:
@@ -142,7 +138,7 @@ def _load_one(file: Stated, complete: bool) -> Study:
             whole[variant] = merge.merge(file, variant, shared, tuned, overrides)
     file.stop()
     checks.check_merged(file, whole, tune, tuned, overrides, complete)
-    configs = {variant: prune(flat, texts["regime"]) for variant, flat in whole.items()}
+    configs = {variant: prune(flat, stated.regime) for variant, flat in whole.items()}
     checks.check_distinct(file, configs)
     file.stop()
     if configs[ids[0]].get(DRAW):
@@ -150,7 +146,9 @@ def _load_one(file: Stated, complete: bool) -> Study:
     data = {key: value for key, value in configs[ids[0]].items() if key.startswith("data.")}
     return Study(
         name=file.name,
-        **texts,
+        title=member_title(stated.title, file.point),
+        question=stated.question,
+        regime=stated.regime,
         variants=tuple(ids),
         seeds=seeds,
         block=block,
@@ -162,7 +160,7 @@ def _load_one(file: Stated, complete: bool) -> Study:
         library={variant.id: variant for name in ids for variant in file.library.chain(name)},
         tuned=tuned.name if tuned else None,
         published=published,
-        test=test,
+        test=stated.test,
         tune=tune,
         method=method,
         control=control,

@@ -15,7 +15,7 @@ from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Stated, read_ids
 from fne.study.tuned import Tuned, read_tuned
 from fne.study.tuning import Tuning, check_seeds, read_tuning
 from fne.utils.errors import bad_input
-from fne.utils.fields import Key, checked, flatten
+from fne.utils.fields import Key, check_all, checked, flatten
 from fne.utils.yaml_file import read_mapping
 
 RELEASED = "released.yaml"
@@ -44,42 +44,30 @@ def typed_overrides(stated: Stated) -> dict[str, Any]:
 
 def lay_shared(stated: Stated, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Base with the study's data, encoders and set: what every variant starts from."""
-    shared = dict(stated.library.base)
+    shared, file = dict(stated.library.base), stated.file
+
+    def lay(section: str, keys: Mapping[str, Key], prefix: str = "") -> None:
+        with stated.problems.collect():
+            at_point = {key: value for key, value in stated.point.items() if prefix and key.startswith(prefix)}
+            given = flatten(stated.section(section), file, prefix) | at_point
+            shared.update(check_all(given, keys, file, stated.problems, "" if prefix else f"{section}."))
+
     with stated.problems.collect():
-        data = flatten(stated.section("data"), stated.file, "data.") | _at(stated, "data.")
-        dataset = overrides.get("data.dataset", data.get("data.dataset", "scenes"))
+        dataset = overrides.get("data.dataset", stated.section("data").get("dataset", "scenes"))
         if dataset not in list(DATASETS):
-            raise bad_input("unknown", file=stated.file, key="data.dataset", value=dataset, allowed=DATASETS)
+            raise bad_input("unknown", file=file, key="data.dataset", value=dataset, allowed=DATASETS)
         shared = stated.library.data_template(dataset) | shared
-        _lay(stated, data, data_keys(dataset), shared)
+        lay("data", data_keys(dataset), "data.")
     with stated.problems.collect():
-        _lay_released(stated, shared)
-    with stated.problems.collect():
-        encoders = flatten(stated.section("encoders"), stated.file, "encoders.") | _at(stated, "encoders.")
-        _lay(stated, encoders, KEYS, shared)
-    with stated.problems.collect():
-        allowed = {key: field for key, field in KEYS.items() if not key.startswith("encoders.")}
-        _lay(stated, flatten(stated.section("set"), stated.file), allowed, shared, "set.")
+        if stated.content.get("as_released") is True:
+            if stated.content.get("regime") != "finetune":
+                raise bad_input("belongs to the regime finetune", file=file, key="as_released", value=True)
+            released_file = stated.library.folder / RELEASED
+            given = flatten(read_mapping(released_file), released_file)
+            shared |= check_all(given, KEYS, released_file, stated.problems)
+    lay("encoders", KEYS, "encoders.")
+    lay("set", {key: field for key, field in KEYS.items() if not key.startswith("encoders.")})
     return shared
-
-
-def _at(stated: Stated, section: str) -> dict[str, Any]:
-    """The values of a section at the study's point."""
-    return {key: value for key, value in stated.point.items() if key.startswith(section)}
-
-
-def _lay_released(stated: Stated, onto: dict[str, Any]) -> None:
-    """With ``as_released: true``: every value of ``ablations/released.yaml``, quirks included."""
-    wanted = stated.content.get("as_released", False)
-    if not isinstance(wanted, bool):
-        raise bad_input("must be true or false", file=stated.file, key="as_released", value=wanted)
-    if not wanted:
-        return
-    if stated.content["regime"] != "finetune":
-        raise bad_input("belongs to the regime finetune", file=stated.file, key="as_released", value=wanted)
-    file = stated.library.folder / RELEASED
-    for key, value in flatten(read_mapping(file), file).items():
-        onto[key] = checked(value, key, KEYS, file)
 
 
 def what_is_released(
@@ -96,15 +84,6 @@ def what_is_released(
     return released.sentence(title, own, release, chosen.get(method, {}), as_released)
 
 
-def _lay(
-    stated: Stated, given: Mapping[str, Any], fields: Mapping[str, Key], onto: dict[str, Any], prefix: str = ""
-) -> None:
-    for key, value in given.items():
-        shown = f"{prefix}{key}"
-        with stated.problems.collect():
-            onto[key] = checked(value, key, fields, stated.file, shown)
-
-
 def read_search(stated: Stated, seeds: tuple[int, ...]) -> Tuning | None:
     """The search that the study declares."""
     with stated.problems.collect():
@@ -115,11 +94,13 @@ def read_search(stated: Stated, seeds: tuple[int, ...]) -> Tuning | None:
     return None
 
 
-def read_outcome(stated: Stated, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...]) -> Tuned | None:
-    """The outcome of the study's own search, or of the one that it names."""
+def read_outcome(
+    stated: Stated, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...], lay: bool
+) -> Tuned | None:
+    """The outcome of the study's own search, or of the one that it names; None without one, or not to be laid."""
     own, declares = stated.file.stem, stated.content.get("tune") is not None
     name = stated.content.get("tuned", own if declares else None)
-    if name is None or not stated.lay_tuned:
+    if name is None or not lay:
         return None
     with stated.problems.collect():
         if declares and name != own:

@@ -5,10 +5,11 @@ Defaults and reasons stand in ``base.yaml``; the options of a single rule in the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fne.negatives.catalog import MEMORIES, ORACLES
 from fne.negatives.registry import GROUPS, installed, registered
@@ -16,6 +17,7 @@ from fne.protocols import RELEVANCE
 from fne.study.seeds import GREATEST
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, TARGET, Choice, Increasing, Key, Place, Text, When
+from fne.utils.models import Section
 
 MANY = 10**9
 """More of anything than a machine holds."""
@@ -47,12 +49,6 @@ WarmedUp = When({"epochs": ABOVE_ZERO})
 
 
 InHead, InFinetune = When({"regime": ("head",)}), When({"regime": ("finetune",)})
-
-
-class Section(BaseModel):
-    """Keys that stand together."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class Scenes(Section):
@@ -226,12 +222,11 @@ class Run(Section):
     evaluation: Evaluation
 
 
+@dataclass(frozen=True)
 class RuleKey(Key):
-    """The name of a rule: a registered one, an entry point or ``module:Class``."""
+    """The name of a rule of a section: a registered one, an entry point or ``module:Class``."""
 
-    def __init__(self, section: str) -> None:
-        super().__init__(str)
-        object.__setattr__(self, "section", section)
+    section: str = ""
 
     def allowed(self) -> tuple[str, ...]:
         return (*registered(self.section), *installed(GROUPS[self.section]), "module:Class")
@@ -251,7 +246,7 @@ def keys_of(model: type[Section], prefix: str = "") -> dict[str, Key]:
         if isinstance(annotation, type) and issubclass(annotation, Section):
             keys |= keys_of(annotation, f"{prefix}{name}.")
         elif f"{prefix}{name}" in CHOOSERS.values():
-            keys[f"{prefix}{name}"] = RuleKey(prefix.rstrip("."))
+            keys[f"{prefix}{name}"] = RuleKey(str, section=prefix.rstrip("."))
         else:
             keys[f"{prefix}{name}"] = Key.of(annotation, prefix.rstrip("."))
     return keys

@@ -14,6 +14,7 @@ from fne.negatives.registry import GROUPS, Entry, Plugin, entry_of, installed, r
 from fne.study.model import KEYS
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import CHOOSERS, NONE
+from fne.utils.modules import source_file
 from fne.utils.problems import Problems
 
 __all__ = ["Plugin", "check_before_training", "complete", "find", "keywords", "look_in", "of_target"]
@@ -59,7 +60,7 @@ def of_target(target: str) -> Entry:
     if (top := module.partition(".")[0]) in MADE:
         problem = f"lies in {top}/, which runs write and other people may have filled: no code is taken from there"
         raise bad_input(problem, key=target)
-    file = signature.source_file(module, target)
+    file = source_file(module, target)
     stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file else None
     return _read(target, str(file), stamp)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fne.protocols import DIRECTIONS, METRICS, RECALLS, metric_of
-from fne.study.variants import only_keys, text_of
+from fne.study.variants import text_of
 from fne.utils.errors import bad_input
+from fne.utils.models import only_keys
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 

@@ -12,8 +12,9 @@ from typing import Any
 from fne.protocols import metric_of
 from fne.study.published import COMPARED, Entry
 from fne.study.published import FILE as PUBLISHED
-from fne.study.variants import only_keys, text_of
+from fne.study.variants import text_of
 from fne.utils.errors import bad_input
+from fne.utils.models import only_keys
 from fne.utils.problems import Problems
 
 KEYS = ("tolerance", "backbone", "entries", "context")

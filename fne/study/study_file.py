@@ -1,10 +1,10 @@
-"""What a study file states, with what the command line changes: texts, seeds, variants, primary metric, test."""
+"""A study file with what the command line changes: which variants, seeds, primary metric and test it states."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fne.protocols import METRICS, PROTOCOLS
 from fne.study.library import Library
@@ -12,19 +12,72 @@ from fne.study.min_seeds import reachable, seed_note, seeds_needed
 from fne.study.model import REGIMES
 from fne.study.seeds import block_names, read_block_size, read_seeds
 from fne.study.series import Factors
-from fne.study.variants import LONGEST, member_title, only_keys, text_of
+from fne.study.variants import LONGEST
 from fne.utils.errors import bad_input
+from fne.utils.fields import Choice, Text
+from fne.utils.models import Section, read_section
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
-REQUIRED_KEYS = ("title", "question", "regime", "variants", "seeds", "block", "baseline", "primary")
-STUDY_KEYS = (*REQUIRED_KEYS, "method", "control", "data", "encoders", "factors", "design", "as_released", "set",
-              "tune", "tuned", "test", "published")  # fmt: skip
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")
 """Study keys (beside config keys) that the command line may override."""
-TESTS = ("images", "seeds")
-"""What the p values of a study's family are about: other test images, or training again."""
 COMMAND_LINE = "command line"
+
+
+class Primary(Section):
+    """The primary metric: its name, protocol and direction, which a metric of one direction need not say."""
+
+    metric: str
+    protocol: str
+    direction: str | None = None
+
+
+class StudyFile(Section):
+    """A file of ``ablations/studies``.
+
+    Args:
+        title: Its title.
+        question: What it asks.
+        regime: Frozen encoders and trained heads, or whole encoders that are trained.
+        variants: Ids in the order of the tables; a sweep's stem stands for its members.
+        seeds: Integers, or text such as ``0-4``.
+        block: Seeds per training job.
+        baseline: The variant that all others are compared with.
+        primary: The metric that claims rest on.
+        method: The variant that the study is about.
+        control: The method without what it is about.
+        data: Data set and its values; the others are those of ``base.yaml``.
+        encoders: The same of the encoders.
+        factors: Keys of data, or the draw of the encoders, and the values of each; each point is a study.
+        design: Of factors: every combination (``crossed``), or ``corners``.
+        as_released: Take every value of ``ablations/released.yaml``.
+        set: Values of other keys, which all variants start from.
+        tune: The search that it declares.
+        tuned: The study whose tuned values it takes; its own where it declares a search; null: none.
+        test: What p values are about: other test ``images``, or training again with other ``seeds``.
+        published: The published results that it is set against.
+    """
+
+    title: Text
+    question: Text
+    regime: Annotated[str, Choice(REGIMES)]
+    variants: Any
+    seeds: Any
+    block: Any
+    baseline: Any
+    primary: Primary
+    method: str | None = None
+    control: str | None = None
+    data: dict[str, Any] = {}
+    encoders: dict[str, Any] = {}
+    factors: Any = None
+    design: Any = None
+    as_released: bool = False
+    set: dict[str, Any] = {}
+    tune: Any = None
+    tuned: Any = None
+    test: Literal["images", "seeds"] = "images"
+    published: Any = None
 
 
 class Stated:
@@ -36,38 +89,26 @@ class Stated:
         library: Base and variants.
         overrides: What the command line set.
         factors: What the file varies, or None.
-        tuned: Whether tuned values are laid.
     """
 
     def __init__(
-        self,
-        name: str,
-        file: Path,
-        library: Library,
-        overrides: Mapping[str, Any],
-        factors: Factors | None,
-        tuned: bool,
+        self, name: str, file: Path, library: Library, overrides: Mapping[str, Any], factors: Factors | None
     ) -> None:
-        self.name, self.file, self.library, self.lay_tuned = name, file, library, tuned
+        self.name, self.file, self.library = name, file, library
         members = factors.members if factors else {name: {}}
         self.point, self.points = members[name], tuple(members.values())
-        self.problems, self.notes = Problems(), []
+        self.problems, self.notes = Problems(), list[str]()
         self.content = read_mapping(file)
         self.level = {key: overrides.get(key, self.content.get(key)) for key in STUDY_LEVEL}
         self.given = {key for key in STUDY_LEVEL if key in overrides}
         self.overrides = {key: value for key, value in overrides.items() if key not in STUDY_LEVEL}
+        self.study = read_section(StudyFile, self.content, file, self.problems)
+        if not {"primary", *STUDY_LEVEL} <= {*self.content}:
+            self.stop()
 
     def stop(self) -> None:
         """Raise what was collected so far, if anything."""
         self.problems.raise_any(f"study {self.name!r}")
-
-    def check_keys(self) -> None:
-        """Collect unknown and missing keys."""
-        with self.problems.collect():
-            only_keys(self.content, STUDY_KEYS, self.file)
-        for key in REQUIRED_KEYS:
-            if key not in self.content:
-                self.problems.report("is missing", file=self.file, key=key)
 
     def source(self, key: str) -> str | Path:
         """Where the value of a study-level key stands."""
@@ -76,9 +117,7 @@ class Stated:
     def section(self, key: str) -> dict[str, Any]:
         """A section of the file, empty where there is none."""
         section = self.content.get(key)
-        if section is not None and not isinstance(section, dict):
-            raise bad_input("must be a mapping", file=self.file, key=key, value=section)
-        return section or {}
+        return section if isinstance(section, dict) else {}
 
     def given_levels(self) -> dict[str, Any]:
         """Study-level values that the command line gives, lists as text."""
@@ -87,19 +126,6 @@ class Stated:
             for key, value in self.level.items()
             if key in self.given
         }
-
-
-def read_texts(stated: Stated) -> dict[str, str]:
-    """Title, question and regime."""
-    texts = {}
-    for key in ("title", "question", "regime"):
-        with stated.problems.collect():
-            texts[key] = text_of(stated.content, key, stated.file)
-    texts["title"] = member_title(texts.get("title", ""), stated.point)
-    regime = texts.get("regime")
-    if regime and regime not in REGIMES:
-        stated.problems.report("unknown", file=stated.file, key="regime", value=regime, allowed=REGIMES)
-    return texts
 
 
 def read_seeds_and_block(stated: Stated) -> tuple[tuple[int, ...], int]:
@@ -118,19 +144,14 @@ def read_seeds_and_block(stated: Stated) -> tuple[tuple[int, ...], int]:
 
 def read_primary(stated: Stated) -> dict[str, str]:
     """The primary metric: its name, protocol and direction."""
-    file, given = stated.file, stated.content["primary"]
-    if not isinstance(given, dict):
-        allowed = "a mapping such as {metric: rsum, protocol: own}"
-        stated.problems.report("must be a mapping", file=file, key="primary", value=given, allowed=allowed)
-        return {}
 
     def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
         if value not in list(allowed):
-            raise bad_input("unknown", file=file, key=f"primary.{key}", value=value, allowed=allowed)
+            raise bad_input("unknown", file=stated.file, key=f"primary.{key}", value=value, allowed=allowed)
         return value
 
     with stated.problems.collect():
-        only_keys(given, ("metric", "protocol", "direction"), file, "primary.")
+        given = stated.section("primary")
         protocol = one_of("protocol", given.get("protocol"), PROTOCOLS)
         metric = one_of("metric", given.get("metric"), PROTOCOLS[protocol].primaries)
         ways = METRICS[metric].directions
@@ -141,58 +162,47 @@ def read_primary(stated: Stated) -> dict[str, str]:
 
 def read_ids(stated: Stated, given: Any) -> list[str]:
     """Ids in their order, sweeps expanded; each of them, and each ancestor, checked."""
-    where = stated.source("variants")
+    where, library = stated.source("variants"), stated.library
     names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
     if not isinstance(names, list | tuple) or not names or any(not isinstance(name, str) for name in names):
         stated.problems.report("must be a list of variants", file=where, key="variants", value=given)
         return []
     ids: list[str] = []
     for name in names:
-        if name.partition("--")[0] not in stated.library.stems():
-            stated.problems.add(stated.library.unknown(name, file=where, key="variants"))
+        if name.partition("--")[0] not in library.stems():
+            stated.problems.add(library.unknown(name, file=where, key="variants"))
             continue
         with stated.problems.collect():
-            for member in [name] if "--" in name else list(stated.library.members(name)):
+            for member in [name] if "--" in name else list(library.members(name)):
                 if member in ids:
                     raise bad_input("is listed twice", file=where, key="variants", value=member)
                 ids.append(member)
-                for ancestor in stated.library.chain(member):
+                for ancestor in library.chain(member):
                     with stated.problems.collect():
-                        stated.library.check(ancestor.id)
+                        library.check(ancestor.id)
     return ids
 
 
-def read_baseline(stated: Stated, ids: list[str]) -> Any:
-    """The variant that the others are compared with."""
-    baseline = stated.level["baseline"]
-    if ids and baseline not in ids:
-        at = {"file": stated.source("baseline"), "key": "baseline", "value": baseline}
-        stated.problems.report("is not among the study's variants", allowed=ids, **at)
-    return baseline
-
-
-def read_named(stated: Stated, key: str, ids: list[str]) -> str | None:
-    """The study's ``method`` or ``control``; None where it names none, or the command line left it out."""
-    name = stated.content.get(key)
-    if name is None or name in ids:
+def read_named(stated: Stated, key: str, ids: list[str]) -> Any:
+    """The study's baseline, method or control; None where it names none, or the command line left it out."""
+    level = key in STUDY_LEVEL
+    name = stated.level[key] if level else stated.content.get(key)
+    if name in ids or (name is None and not level):
         return name
-    if stated.level["variants"] == stated.content["variants"]:
+    if ids and (level or stated.level["variants"] == stated.content["variants"]):
+        where = stated.source(key) if level else stated.file
         problem = "is not among the study's variants"
-        stated.problems.report(problem, file=stated.file, key=key, value=name, allowed=ids)
-    return None
+        stated.problems.report(problem, file=where, key=key, value=name, allowed=ids)
+    return name if level else None
 
 
-def read_test(stated: Stated, n_seeds: int, comparisons: int) -> str:
-    """The test that the study's claims rest on. Too few seeds for it are refused, or else a note."""
-    test = stated.content.get("test", TESTS[0])
-    if test not in TESTS:
-        stated.problems.report("unknown", file=stated.file, key="test", value=test, allowed=TESTS)
-    elif test == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
-        at = {"file": stated.source("seeds"), "key": "seeds", "value": n_seeds}
+def check_seeds_for_test(stated: Stated, n_seeds: int, comparisons: int) -> None:
+    """Refuse too few seeds for the test that the study's claims rest on, or else make a note."""
+    if stated.content.get("test") == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
         needed = seeds_needed(comparisons)
         allowed = f"at least {needed} seeds" if needed else "fewer variants: no number of seeds is enough"
         allowed += f" for {comparisons} comparisons, as test is 'seeds'"
+        at = {"file": stated.source("seeds"), "key": "seeds", "value": n_seeds}
         stated.problems.report("are fewer than the exact test over seeds needs", allowed=allowed, **at)
     elif n_seeds and (note := seed_note(n_seeds, max(comparisons, 0))):
         stated.notes.append(note)
-    return test

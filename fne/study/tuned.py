@@ -9,9 +9,10 @@ from typing import Any
 
 from fne.study.library import Library
 from fne.study.tuning import Tuning, read_tuning
-from fne.study.variants import only_keys, text_of, variant_field
+from fne.study.variants import text_of, variant_field
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten
+from fne.utils.models import only_keys
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fne.study.seeds import GREATEST
-from fne.study.variants import only_keys, variant_field
+from fne.study.variants import variant_field
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten
+from fne.utils.models import only_keys
 from fne.utils.problems import Problems
 
 TUNE_KEYS = ("budget", "seeds", "search")

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fne.study.model import KEYS, VARIANT_SECTIONS
 from fne.utils.errors import UserError, bad_input
-from fne.utils.fields import Key, check_key, flatten
+from fne.utils.fields import Key, Text, check_key, flatten
 from fne.utils.files import sha256_text
+from fne.utils.models import Section, read_section
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
@@ -22,9 +23,7 @@ RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
 STEM = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
 LONGEST, MOST = 200, 1000
 """Characters of an id, which names a folder (file systems take 255), and members of a sweep or study with factors."""
-ROLES = ("scientific", "nuisance", "control")
-VARIANT_KEYS = ("title", "asks", "parent", "set", "isolates", "role", "sweep")
-VARIANT_FIELDS = {key: field for key, field in KEYS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
+VARIANT_KEYS = {key: field for key, field in KEYS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
 
 
 @dataclass(frozen=True)
@@ -71,89 +70,84 @@ def unknown(kind: str, name: str, folder: Path, allowed: Iterable[str], **where:
 
 def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
     """A required, non-empty text of a file."""
-    value = content.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise bad_input("must be non-empty text", file=file, key=key, value=value)
-    return value.strip()
+    return Key(Text).check(content.get(key), file, key)
 
 
-def only_keys(content: Mapping[str, Any], allowed: tuple[str, ...], file: Path, prefix: str = "") -> None:
-    """Refuse unknown top-level keys of a file."""
-    problems = Problems()
-    for key in content:
-        if key not in allowed:
-            problems.report("unknown key", file=file, key=f"{prefix}{key}", value=key, allowed=allowed)
-    problems.raise_any(str(file))
+class VariantFile(Section):
+    """A file of ``ablations/variants``.
+
+    Args:
+        title: Name for tables.
+        asks: The question it answers.
+        parent: Id of the variant it differs from, or ``"base"``.
+        set: Its delta, nested or dotted.
+        isolates: Keys it claims to change (over all members of a sweep).
+        role: What it is for.
+        sweep: Keys and the values of each, of which every combination is a variant.
+    """
+
+    title: Text
+    asks: Text
+    parent: Text
+    set: dict[str, Any] = {}
+    isolates: list[str]
+    role: Literal["scientific", "nuisance", "control"]
+    sweep: Any = None
 
 
 def read_variants(stem: str, file: Path) -> list[Variant]:
+    """The variants of a file: one, or the members of its sweep."""
     if stem == "base":
         raise unknown("variant", stem, file.parent, ())
-    content = read_mapping(file)
-    problems = Problems()
-    with problems.collect():
-        only_keys(content, VARIANT_KEYS, file)
-    texts = {}
-    for key in ("title", "asks", "parent", "role"):
-        with problems.collect():
-            texts[key] = text_of(content, key, file)
-    if texts.get("role", "scientific") not in ROLES:
-        problems.report("unknown", file=file, key="role", value=texts["role"], allowed=ROLES)
-    delta = _delta(content.get("set", {}), file, problems)
+    content, problems = read_mapping(file), Problems()
+    stated = read_section(VariantFile, content, file, problems)
+    delta = _values(content.get("set") or {}, file, problems, "set.")
     axes = _axes(content.get("sweep"), delta, file, problems)
-    isolates = _isolates(content.get("isolates"), file, problems)
+    if stated and len(set(stated.isolates)) < len(stated.isolates):
+        problem = "must be a list of distinct dotted keys ([] for none)"
+        problems.report(problem, file=file, key="isolates", value=list(stated.isolates))
+    for key in stated.isolates if stated else ():
+        with problems.collect():
+            check_key(key, VARIANT_KEYS, file, f"isolates.{key}")
     problems.raise_any(str(file))
-
+    assert stated is not None
     variants: dict[str, Variant] = {}
     for swept in points_of(axes, file, "sweep"):
         identity = member_id(stem, swept, file)
         if identity in variants:
             hint = f"both would be called {identity}"
             raise bad_input("two members are equal", file=file, key="sweep", value=swept, hint=hint)
+        title, isolates = member_title(stated.title, swept), tuple(stated.isolates)
         variants[identity] = Variant(
-            id=identity,
-            title=member_title(texts["title"], swept),
-            asks=texts["asks"],
-            parent=texts["parent"],
-            role=texts["role"],
-            set=delta | swept,
-            isolates=isolates,
-            swept=swept,
-            file=file,
+            identity, title, stated.asks, stated.parent, stated.role, delta | swept, isolates, swept, file
         )
     return list(variants.values())
 
 
-def _delta(given: Any, file: Path, problems: Problems) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        problems.report("must be a mapping ({} for none)", file=file, key="set", value=given)
-        return {}
-    flat: dict[str, Any] = {}
-    with problems.collect():
-        for key, value in flatten(given, file).items():
-            with problems.collect():
-                flat[key] = variant_field(key, file, "set.").check(value, file, f"set.{key}")
-    return flat
-
-
 def variant_field(key: str, file: Path | str, prefix: str = "") -> Key:
-    """The field of a key that a variant or a tuned file may set.
+    """What a value of a key may be that a variant or a tuned file may set.
 
     Raises:
         UserError: Unknown key, or one that belongs to the study.
     """
-    section = key.partition(".")[0]
-    if section in ("audit", "data", "encoders", "evaluation", "regime"):
-        raise bad_input(
-            "belongs to the study: all its variants share it",
-            file=file,
-            key=f"{prefix}{key}",
-            allowed=VARIANT_SECTIONS,
-        )
-    return check_key(key, VARIANT_FIELDS, file, f"{prefix}{key}")
+    if key.partition(".")[0] in ("audit", "data", "encoders", "evaluation", "regime"):
+        problem = "belongs to the study: all its variants share it"
+        raise bad_input(problem, file=file, key=f"{prefix}{key}", allowed=VARIANT_SECTIONS)
+    return check_key(key, VARIANT_KEYS, file, f"{prefix}{key}")
+
+
+def _values(given: Any, file: Path, problems: Problems, prefix: str) -> dict[str, Any]:
+    """The values of keys, those that can be used."""
+    flat: dict[str, Any] = {}
+    with problems.collect():
+        for key, value in flatten(given, file).items() if isinstance(given, dict) else ():
+            with problems.collect():
+                flat[key] = variant_field(key, file, prefix).check(value, file, f"{prefix}{key}")
+    return flat
 
 
 def _axes(given: Any, delta: Mapping[str, Any], file: Path, problems: Problems) -> dict[str, list[Any]]:
+    """The values of each key of a sweep."""
     if given is None:
         return {}
     if not isinstance(given, dict) or not given:
@@ -162,24 +156,15 @@ def _axes(given: Any, delta: Mapping[str, Any], file: Path, problems: Problems) 
     axes: dict[str, list[Any]] = {}
     with problems.collect():
         for key, values in flatten(given, file).items():
+            shown = f"sweep.{key}"
             with problems.collect():
-                field = variant_field(key, file, "sweep.")
+                known = variant_field(key, file, "sweep.")
                 if not isinstance(values, list) or not values:
-                    raise bad_input("must be a list of values", file=file, key=f"sweep.{key}", value=values)
+                    raise bad_input("must be a list of values", file=file, key=shown, value=values)
                 if key in delta:
-                    raise bad_input("is in set and in sweep", file=file, key=f"sweep.{key}")
-                axes[key] = [field.check(value, file, f"sweep.{key}") for value in values]
+                    raise bad_input("is in set and in sweep", file=file, key=shown)
+                axes[key] = [known.check(value, file, shown) for value in values]
     return axes
-
-
-def _isolates(given: Any, file: Path, problems: Problems) -> tuple[str, ...]:
-    if not isinstance(given, list) or any(not isinstance(key, str) for key in given) or len(set(given)) < len(given):
-        problems.report("must be a list of distinct dotted keys ([] for none)", file=file, key="isolates", value=given)
-        return ()
-    for key in given:
-        with problems.collect():
-            check_key(key, VARIANT_FIELDS, file, f"isolates.{key}")
-    return tuple(given)
 
 
 def points_of(axes: Mapping[str, Sequence[Any]], file: Path, key: str) -> list[dict[str, Any]]:

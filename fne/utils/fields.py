@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import expanded
+from fne.utils.problems import Problems
 
 MOST = 2**63 - 1
 """The greatest integer that a value may be."""
@@ -27,12 +28,13 @@ OPTION = re.compile(r"(negatives|loss)\.options\.[A-Za-z_]\w*")
 """Keys of the options of a rule from outside; which of them there are, its class says."""
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """``module:Class``."""
+SCALAR = "a number, text, true or false"
 NOUNS = {
+    "array": "a list of increasing integers",
     "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
     "string": "text",
-    "array": "a list of increasing integers",
 }
 
 
@@ -106,7 +108,9 @@ class Key:
         if choices:
             return (*choices, *(("null",) if self.null else ()))
         bounds = self.schema.get("items", self.schema)
-        words = self.schema.get("title") or NOUNS.get(self.schema.get("type", ""), "a number, text, true or false")
+        if self.schema.get("type") == "array" and bounds.get("type") == "string":
+            return "a list of text"
+        words = self.schema.get("title") or NOUNS.get(self.schema.get("type", ""), SCALAR)
         bound = [f"{sign} {bounds[name]:.12g}" for name, sign in SIGNS.items() if name in bounds]
         words += f" {' and '.join(bound)}" if bound else ""
         words += f", a multiple of {bounds['multipleOf']}" if "multipleOf" in bounds else ""
@@ -151,8 +155,9 @@ class Key:
         if expected == "boolean":
             return "must be true or false", None
         if expected == "array":
-            is_list = isinstance(value, list) and value and all(type(item) is int for item in value)
-            return ("out of range" if is_list else "must be a list of integers"), None
+            noun = {"integer": "integers", "string": "text"}.get(self.schema["items"].get("type"), "values")
+            fits = isinstance(value, list) and value and error["type"] not in ("int_type", "string_type")
+            return ("out of range" if fits else f"must be a list of {noun}"), None
         if not self.is_number:
             return "must be a scalar", None
         if isinstance(value, str):
@@ -190,7 +195,7 @@ def _unusable(problem: str) -> PydanticCustomError:
 def _not_empty(text: str) -> str:
     if not text.strip() or "\0" in text:
         raise _unusable("must not be empty")
-    return text
+    return text.strip()
 
 
 def _increasing(values: list[int]) -> list[int]:
@@ -199,7 +204,7 @@ def _increasing(values: list[int]) -> list[int]:
     return values
 
 
-Text = Annotated[str, AfterValidator(_not_empty)]
+Text = Annotated[str, AfterValidator(_not_empty), Field(title="non-empty text")]
 Place = Annotated[str, AfterValidator(_not_empty), Field(title="a path")]
 Scalar = int | float | bool | str
 
@@ -278,6 +283,17 @@ def checked(value: Any, key: str, keys: Mapping[str, Key], file: str | Path | No
         UserError: As :func:`check_key` and :meth:`Key.check`.
     """
     return check_key(key, keys, file, shown).check(value, file, shown or key)
+
+
+def check_all(
+    given: Mapping[str, Any], keys: Mapping[str, Key], file: str | Path, problems: Problems, prefix: str = ""
+) -> dict[str, Any]:
+    """The values of many keys, those that can be used; what is wrong with the others is kept in ``problems``."""
+    sound = {}
+    for key, value in given.items():
+        with problems.collect():
+            sound[key] = checked(value, key, keys, file, f"{prefix}{key}")
+    return sound
 
 
 def _nearest(key: str, names: list[str]) -> str | None:

@@ -13,6 +13,7 @@ import yaml
 from fne.negatives import signature
 from fne.negatives.catalog import MEMORIES
 from fne.negatives.registry import Entry, entry_of
+from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import model
 from fne.study.library import Library
@@ -57,7 +58,7 @@ def test_variant_is_sound_and_isolates_what_it_says(library: Library, stem: str)
 
 @pytest.mark.parametrize("stem", VARIANTS)
 def test_variant_is_described(stem: str) -> None:
-    text = config.describe(stem, ROOT)
+    text = describe(stem, ROOT)
     assert "chain: base -> " in text and "reads:" in text
 
 

@@ -133,7 +133,7 @@ def test_the_command_line_says_it_in_one_line(
 ) -> None:
     made, root = study
     FAULTS["a value edited"][0](root / "results/paper/runs.csv")
-    monkeypatch.setattr("fne.study.kept.open_any", lambda *_, **__: made)
+    monkeypatch.setattr("fne.results.kept.open_any", lambda *_, **__: made)
     assert cli.main(["tables", "--study", "paper", "--root", str(root)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and "runs.csv: cut short or edited" in said

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import model, paths
 from fne.utils.errors import UserError
@@ -367,23 +368,23 @@ def test_set_values_are_yaml() -> None:
 
 
 def test_describe_tells_chain_differences_and_options(project: Project) -> None:
-    text = config.describe("infonce", project.root)
+    text = describe("infonce", project.root)
     assert "chain: base -> fne -> hardest_buffer -> hardest_in_batch -> sum_of_hinges -> infonce" in text
     parent, base = text.split("differs from base.yaml")
     assert "loss.kind: triplet -> infonce" in parent and "negatives.strategy: fne -> all" not in parent
     assert "negatives.strategy: fne -> all" in base and "memory.kind: momentum -> none" in base
     reads = text.split("reads:\n")[1]
     assert "loss.temperature: 0.05" in reads and "negatives.tau" not in reads and "memory.size" not in reads
-    assert "negatives.tau: 0.5" in config.describe("fne_no_cutdown", project.root).split("reads:\n")[1]
-    assert "in nothing" in config.describe("fne", project.root)
+    assert "negatives.tau: 0.5" in describe("fne_no_cutdown", project.root).split("reads:\n")[1]
+    assert "in nothing" in describe("fne", project.root)
 
 
 def test_describe_a_study_a_sweep_and_nothing(project: Project) -> None:
-    assert "against hardest_in_batch" in config.describe("flickr8k", project.root)
+    assert "against hardest_in_batch" in describe("flickr8k", project.root)
     sweep(project)
-    assert config.describe("queue", project.root).count("chain: base -> fne -> queue--") == 4
+    assert describe("queue", project.root).count("chain: base -> fne -> queue--") == 4
     with pytest.raises(UserError, match="did you mean 'paper'"):
-        config.describe("papre", project.root)
+        describe("papre", project.root)
     project.edit("variants/random", isolates=[])
     with pytest.raises(UserError, match=r"random\.yaml: isolates"):
-        config.describe("random", project.root)
+        describe("random", project.root)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fne.study import code as module
 from fne.study.api import load_study, resolve
-from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code, read_definitions
+from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code
+from fne.utils import definitions as module
+from fne.utils.definitions import read_definitions
 from tests.plugin_files import STRATEGY, clean_path, place
 from tests.projects import ROOT, Project
 from tests.rules import LOSSES

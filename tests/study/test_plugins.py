@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import plugins
 from fne.study.library import Library
@@ -108,9 +109,9 @@ def test_options_are_swept_overridden_and_described_like_any_key(project: Projec
     options = [config.resolve(study, name)["negatives"]["options"] for name in study.variants]
     assert [one["sharpness"] for one in options] == [20.0, 1.0, 5.0]
     assert {one["label"] for one in options} == {"other"}
-    told = config.describe("swept", project.root)
+    told = describe("swept", project.root)
     assert "negatives.options.sharpness: 20.0 -> 1.0" in told
-    told = config.describe("own", project.root)
+    told = describe("own", project.root)
     assert "Draws a negative with a probability that grows with its similarity" in told
     assert "negatives.options.sharpness: - -> 20.0" in told
     words = config.arguments(study)
@@ -253,13 +254,14 @@ def test_what_the_source_does_not_decide_is_imported_and_reads_the_same(project:
 
 def test_static_reading_equals_import(project: Project) -> None:
     from fne.negatives import signature
+    from fne.utils.modules import load
 
     plugins.look_in(project.root)
     for text, name in ((STRATEGY, "SoftHard"), (LOSS, "Contrast")):
         module = place(project.root, text)
         target = f"{module}:{name}"
         file = project.root / f"{module}.py"
-        assert signature.read(target) == signature._from_class(signature.load(target), target, file)
+        assert signature.read(target) == signature._from_class(load(target), target, file)
 
 
 def test_reading_a_study_with_a_plugin_runs_nothing_of_it(project: Project) -> None:

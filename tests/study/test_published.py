@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fne import cli
-from fne.study import api as config
+from fne.steps.describe import describe
 from fne.study.published import FILE, read_published
 from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project
@@ -323,7 +323,7 @@ def test_a_damaged_file_of_results_is_told_with_the_study(project: Project) -> N
 
 
 def test_describe_tells_what_a_study_is_set_against(project: Project) -> None:
-    told = config.describe("flickr8k", project.root)
+    told = describe("flickr8k", project.root)
     assert (
         "  fne: f30k-fne (FNE; ViT-B/16-384 + BERT-base; 1k_test; not available here, see doi 10.1145/3581783.3612101)"
         in told
@@ -331,7 +331,7 @@ def test_describe_tells_what_a_study_is_set_against(project: Project) -> None:
     assert "  hardest_in_batch: f30k-vsepp-rn152 (VSE++; ResNet-152 + GRU; 1k_test; rsum 409.8)" in told
     assert "  beside them: f30k-d2svse-vit384" in told and "tolerance: r1 1, rsum 6" in told
     assert "ViT-B/16-384 where the checkpoint is vit-base-patch16-384" in told
-    assert "published" not in config.describe("paper", project.root)
+    assert "published" not in describe("paper", project.root)
 
 
 def test_check_reads_the_results_even_where_no_study_does(project: Project, capsys: pytest.CaptureFixture) -> None:

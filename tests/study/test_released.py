@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fne.steps.describe import describe
 from fne.study.api import list_studies, list_variants, load_study
-from fne.study.describe import describe
 from fne.study.library import Library
 from fne.study.released import released_values, sentence
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import paths
 from fne.utils.errors import UserError
@@ -76,9 +77,9 @@ def test_overrides_reach_all_members(project: Project) -> None:
 def test_listed_described_and_named(project: Project) -> None:
     names = config.list_studies(project.root)
     assert [name for name in names if name.startswith("paper")] == IDS and "smoke" in names
-    text = config.describe("paper", project.root)
+    text = describe("paper", project.root)
     assert all(f"{value}: {name}" in text for value, name in zip(("0.0", "0.003", "0.01"), IDS, strict=True))
-    assert config.describe(IDS[2], project.root).startswith(f"{IDS[2]}: ")
+    assert describe(IDS[2], project.root).startswith(f"{IDS[2]}: ")
     project.fails(saying=["is a series", "'paper'", *IDS, "snakemake"])
     project.fails("paper--data_prevalence-0.004", saying=["unknown study", "did you mean 'paper--data_prevalence"])
     project.fails("smoke--data_prevalence-0.003", saying=["unknown study"])
@@ -150,7 +151,9 @@ def test_what_only_some_points_read_is_read(project: Project) -> None:
     with pytest.raises(UserError, match=r"factors: two points are one study.*draw-0--data_pretrain-400"):
         config.load("paper", root=project.root)
     project.edit("studies/paper", factors={"data.pretrain": [300, 400]})
-    message = project.fails("paper--data_pretrain-300", saying=["factors.data.pretrain", "encoders.draw is above 0 (it is 0)"])
+    message = project.fails(
+        "paper--data_pretrain-300", saying=["factors.data.pretrain", "encoders.draw is above 0 (it is 0)"]
+    )
     with pytest.raises(UserError) as caught:
         config.load("paper", root=project.root)
     assert str(caught.value) == message, "once for all members"

@@ -289,7 +289,7 @@ def test_seeds_too_few_are_told_or_refused(project: Project, seeds: str, saying:
         words = ["seeds", "fewer than the exact test over seeds needs", "at least 9 seeds for 9 comparisons"]
         project.fails(overrides={"seeds": seeds}, saying=words)
     project.edit("studies/paper", test="rank")
-    project.fails(saying=["paper.yaml: test: unknown", "images, seeds"])
+    project.fails(saying=["paper.yaml: test: not one of the choices", "images, seeds"])
 
 
 def test_one_variant_needs_no_test(project: Project) -> None:

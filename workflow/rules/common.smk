@@ -17,7 +17,7 @@ from fne.results.current import outdated, recorded_code
 from fne.steps.audit import TABLES as AUDITED
 from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, resolve, training_digest
 from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code
-from fne.study.kept import open_any, tell_left_out
+from fne.results.kept import open_any, tell_left_out
 from fne.study.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
 from fne.utils.errors import UserError

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fne import cli
+from fne.results.kept import keep, open_any, open_study, tell_left_out
 from fne.results.study import load
 from fne.study import api as config
 from fne.study import kept, paths
-from fne.study.kept import keep, open_any, open_study, tell_left_out
 from fne.utils.errors import UserError
 from fne.utils.fields import flatten
 from tests.projects import Project, given
