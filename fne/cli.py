@@ -183,9 +183,10 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
     verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
     verb(verbs.clean, "list data, features, encoders, runs that no study uses; --yes deletes them", agreed)
-    verb(verbs.describe, "a variant beside its parent and the base, or a study", identity)
+    verb(verbs.describe, "a variant beside its parent and the base, a study, or a key such as negatives.tau", identity)
     verb(verbs.check, "check every study and variant, or the studies or rules named", named, overrides)
     verb(verbs.list_all, "all studies and variants")
+    verb(verbs.schema, "write ablations/schema, by which an editor knows the keys of every file")
     return parser
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from fne import cli
+from fne.encoders.shipped import Recipe
 from fne.study import paths
 from fne.study.api import load_study
-from fne.study.pair import Recipe
 from fne.utils.errors import UserError
 from fne.utils.os_errors import explain
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fne.utils.errors import bad_input
 
@@ -44,7 +44,7 @@ def masked_mean(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def pooled(
-    output: object, kind: str, special: int | None, tokens: torch.Tensor, mask: torch.Tensor | None, where: str
+    output: Any, kind: str, special: int | None, tokens: torch.Tensor, mask: torch.Tensor | None, where: str
 ) -> torch.Tensor:
     """One vector per item.
 

@@ -19,7 +19,7 @@ from fne.utils.errors import bad_input
 from fne.utils.files import read_json, require_schema, sha256_file, sha256_text
 
 MANIFEST, VALUES, OFFSETS = "manifest.json", "values.bin", "offsets.npy"
-DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 LEVELS = ("pooled", "tokens")
 MODALITIES = ("image", "text")
 AGAIN = "extract the features again"

@@ -151,7 +151,7 @@ class StoreWriter:
         self._values.write(data)
         self._values.flush()
         os.fsync(self._values.fileno())
-        line = {
+        line: dict[str, Any] = {
             "rows": len(rows),
             "bytes": len(data),
             "dim": int(block.shape[1]),
@@ -214,6 +214,7 @@ class StoreWriter:
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         (self.folder / MANIFEST).write_text(text, encoding="utf-8")
+        assert self._values is not None
         self._values.close()
         self._journal.close()
         (self.folder / JOURNAL).unlink()

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fne import protocols
+from fne.results.code import Code
 from fne.results.current import stale
 from fne.results.records import CONFIG, read_run
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
-from fne.study.code import Code
 from fne.utils.errors import bad_input
 from fne.utils.files import read_record
 from fne.utils.shape import ANY

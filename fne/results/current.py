@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fne.results.code import Code
 from fne.study import paths
 from fne.study.api import Study, blocks, diff, digest, evaluation_digest, resolve, training_digest
-from fne.study.code import Code
 from fne.study.validate import counted
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import read_json
@@ -27,7 +27,7 @@ def stands(run: Mapping[str, Any], code: str) -> bool:
 
     Args:
         run: Its ``run.json``.
-        code: The digest of the code that trains its variant now, see :class:`fne.study.code.Code`.
+        code: The digest of the code that trains its variant now, see :class:`fne.results.code.Code`.
     """
     return code in {run["code"], *(entry["code"] for entry in run.get("adopted", ()))}
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.analysis.retraining import MIN_SEEDS, RULE, Tolerance, tolerance_of
+from fne.results.code import Code
 from fne.results.made_from import fingerprints, versions
 from fne.study import paths
 from fne.study.api import Study, evaluation_digest, resolve, training_digest
-from fne.study.code import Code
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import MOST_RECORD, SCHEMAS, read_json, require_schema, write_json
 from fne.utils.shape import ANY, check

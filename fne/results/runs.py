@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fne.results.code import Code
 from fne.results.current import stands, trained_alike
 from fne.results.records import read_run
 from fne.study import paths
 from fne.study.api import Study, blocks, resolve
-from fne.study.code import Code
 from fne.training import picks
 from fne.utils.arrays import check_npz
 

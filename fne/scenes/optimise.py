@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fne.encoders.shipped import Recipe
 from fne.scenes.world import Scenes, sample_reserved
-from fne.study.pair import Recipe
 from fne.utils.progress import Progress
 from fne.utils.seeding import numpy_stream
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fne.encoders.shipped import Recipe
 from fne.scenes.labels import FACTS, scene_facts, table
 from fne.scenes.optimise import (
     BATCH,
@@ -24,7 +25,6 @@ from fne.scenes.optimise import (
 )
 from fne.scenes.render import render
 from fne.scenes.world import BACKGROUNDS, CODES, COLOURS, GRID, SHAPES, SIZES, Scenes, decode
-from fne.study.pair import Recipe
 from fne.utils.seeding import numpy_stream
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.encoders.pooling import masked_mean
+from fne.encoders.shipped import Recipe
 from fne.scenes.captions import caption_scene
 from fne.scenes.draw import Chooser
 from fne.scenes.labels import FACTS, form_facts, table
@@ -26,7 +27,6 @@ from fne.scenes.optimise import (
     shuffled_batches,
     split_point,
 )
-from fne.study.pair import Recipe
 from fne.utils.seeding import numpy_stream, torch_stream
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fne.results.code import Code
 from fne.results.current import stands, trained_alike
 from fne.results.records import read_run
 from fne.study import paths
 from fne.study.api import Study, blocks, resolve, variant_of
-from fne.study.code import Code
 from fne.utils.errors import bad_input
 from fne.utils.files import sha256_file, write_json
 

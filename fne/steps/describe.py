@@ -6,35 +6,59 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.negatives.registry import registered
+from fne.steps.schema import meanings
 from fne.study.library import Library
 from fne.study.loading import list_studies, load
+from fne.study.model import EVERY_KEY
 from fne.study.plugins import find
 from fne.study.published import Entry
 from fne.study.series import Series
 from fne.study.study import Study
-from fne.study.validate import keys_read
+from fne.study.validate import keys_read, told_values
 from fne.study.variants import show
 from fne.utils.errors import bad_input
-from fne.utils.fields import CHOOSERS
+from fne.utils.fields import CHOOSERS, check_key
 
 
 def describe(name: str, root: Path = Path(".")) -> str:
-    """Describe a variant (or a study, or a series of studies) in plain text.
+    """Describe a variant (or a study, a series of studies, a key of the configuration) in plain text.
 
     A variant: title, question, chain of parents, difference from the parent and from ``base.yaml``, and the options
-    that its strategy, memory and loss read. A study: also what of its FNE is the authors' release.
+    that its strategy, memory and loss read. A study: also what of its FNE is the authors' release. A key: what it
+    means, what is allowed, its default, and who reads it.
 
     Raises:
-        UserError: No such variant or study; or its file is not sound.
+        UserError: No such variant, study or key; or its file is not sound.
     """
     library = Library(root)
+    if "." in name:
+        return _key(name, library)
     stems, studies = library.stems(), list_studies(root)
     if name.partition("--")[0] in stems:
         return "\n\n".join(_variant(library, member) for member in _ids(library, name)) + "\n"
     if name in {*studies, *(study.partition("--")[0] for study in studies)}:
         found = load(name, root=root, complete=False)
         return _series(found) if isinstance(found, Series) else _study(found)
-    raise bad_input("no variant or study of this name", value=name, allowed=[*stems, *studies])
+    raise bad_input("no variant, study or key of this name", value=name, allowed=[*stems, *studies, *EVERY_KEY])
+
+
+def _key(name: str, library: Library) -> str:
+    key = check_key(name, EVERY_KEY, "configuration")
+    allowed = key.allowed() if isinstance(key.allowed(), str) else ", ".join(key.allowed())
+    readers = [entry for part in CHOOSERS for entry in registered(part).values()]
+    owner = next((entry for entry in readers if name in entry.keys), None)
+    where = owner.target if owner else "ablations/base.yaml"
+    lines = [f"{name}: {meanings(library.folder.parent)[name]}", f"allowed: {allowed}"]
+    if name in library.base:
+        lines.append(f"default: {show(library.base[name])} ({where})")
+    by = [entry.name for entry in readers if name in (*entry.keys, *entry.shares)]
+    conditions = [" and ".join(f"{other} is {told_values(given)}" for other, given in one.items()) for one in key.when]
+    if by and name not in CHOOSERS.values():
+        lines.append(f"read by {CHOOSERS[name.partition('.')[0]] if owner else 'the rules'} {', '.join(by)}")
+    if conditions:
+        lines.append(f"read where {' or '.join(conditions)}")
+    return "\n".join(lines) + "\n"
 
 
 def _ids(library: Library, name: str) -> list[str]:

@@ -12,16 +12,17 @@ import numpy as np
 
 from fne.data.manifest import Manifest
 from fne.data.text_files import alike
+from fne.encoders.checkpoints import canonical
 from fne.encoders.images import decoded
 from fne.encoders.store import MODALITIES
 from fne.encoders.writer import StoreWriter, writing
 from fne.scenes.prepare import check_unseen
-from fne.study.checkpoints import canonical
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 
 if TYPE_CHECKING:
-    from fne.encoders.encoders import ImageEncoder, TextEncoder
+    from fne.encoders.image_encoder import ImageEncoder
+    from fne.encoders.text_encoder import TextEncoder
 
 IMAGE_CHUNK, TEXT_CHUNK = 256, 2048
 """Rows between two lines of the journal: what a kill can cost, a few seconds of work."""

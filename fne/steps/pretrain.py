@@ -1,7 +1,7 @@
 """The verb *pretrain*: the tiny encoders of `scenes`, a ViT and a BERT, each from its own modality alone.
 
 Neither ever sees a picture with its caption, nor a scene of any split. They are saved as ordinary transformers folders
-and used through the path of any other encoder. The pair of draw 0 is shipped (:mod:`fne.study.pair`).
+and used through the path of any other encoder. The pair of draw 0 is shipped (:mod:`fne.encoders.shipped`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from fne.encoders.shipped import Recipe
 from fne.encoders.store import MODALITIES
-from fne.study.pair import Recipe
 from fne.utils import provenance
 from fne.utils.errors import bad_input
 from fne.utils.files import atomic_folder, write_json

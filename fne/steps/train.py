@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fne.results.code import Code
 from fne.results.progress_files import PROGRESS
 from fne.results.schema import header
 from fne.study import paths
 from fne.study.api import Study, digest, parse_block, resolve
-from fne.study.code import Code
 from fne.training import checkpoint, distributions, picks
 from fne.training.distributed import World
 from fne.training.engine import Engine

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 import yaml
 
+from fne.results.code import Code
 from fne.study import paths
 from fne.study.api import Study, oracle_bases, resolve, training_digest
-from fne.study.code import Code
 from fne.study.tuning import Tuning
 from fne.training.data import Split
 from fne.training.engine import Engine

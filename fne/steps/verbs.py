@@ -380,6 +380,13 @@ def check(arguments: argparse.Namespace) -> None:
     )
 
 
+def schema(arguments: argparse.Namespace) -> None:
+    from fne.steps.schema import write
+
+    for file in write(arguments.root):
+        print(file)
+
+
 def list_all(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.study.library import Library

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fne.study.checkpoints import check_shared_space
+from fne.encoders.checkpoints import check_shared_space
 from fne.study.study_file import COMMAND_LINE, Stated
 from fne.study.tuned import Tuned
 from fne.study.tuning import Tuning

@@ -75,12 +75,16 @@ def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> 
     return "it is read where " + " or ".join(dict.fromkeys(_unmet(one, values) for one in EVERY_KEY[key].when))
 
 
+def told_values(allowed: Container[Any]) -> str:
+    """The values of a condition, in words."""
+    return "above 0" if isinstance(allowed, range) else " or ".join(map(repr, allowed))  # type: ignore[call-overload]
+
+
 def _unmet(condition: Mapping[str, Container[Any]], values: Mapping[str, Any]) -> str:
     """The first value that does not meet a condition, or the conditions of those that do."""
     for name, allowed in condition.items():
         if values.get(name) not in allowed:
-            told = "above 0" if isinstance(allowed, range) else " or ".join(map(repr, allowed))
-            return f"{name} is {told} (it is {values.get(name)!r})"
+            return f"{name} is {told_values(allowed)} (it is {values.get(name)!r})"
     return " and ".join(_unmet(other, values) for name in condition for other in EVERY_KEY[name].when[:1])
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from fne import protocols
+from fne.results.code import Code
 from fne.steps.evaluate import evaluate_replicates
 from fne.steps.rank import rank_replicates
 from fne.study import paths
 from fne.study.api import Study, blocks, digest, load_study, parse_block, resolve
-from fne.study.code import Code
 from fne.utils.files import write_csv, write_json
 
 ROOT = Path(__file__).resolve().parents[2]

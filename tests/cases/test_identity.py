@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fne.data.manifest import Manifest
+from fne.results.code import Code
 from fne.study import paths
 from fne.study.api import resolve
-from fne.study.code import Code
 from tests.cases.conftest import corpus, refusal, save, verb
 from tests.encoders.conftest import build_model
 from tests.plugin_files import STRATEGY, clean_path, place

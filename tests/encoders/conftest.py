@@ -83,6 +83,8 @@ def build_model(family: str) -> Any:
         if family == "clip":
             ends = {"bos_token_id": 2, "eos_token_id": 3}
             return t.CLIPModel(t.CLIPConfig(vision_config=vision, text_config={**text, **ends}, projection_dim=8))
+        if family == "t5":
+            return t.T5Model(t.T5Config(vocab_size=120, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2))
         if family == "siglip":
             return t.SiglipModel(t.SiglipConfig(vision_config=vision, text_config=text))
     raise ValueError(family)

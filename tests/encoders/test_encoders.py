@@ -15,9 +15,10 @@ import torch
 import transformers
 from PIL import Image
 
+from fne.encoders.checkpoints import find
 from fne.encoders.encoders import load
+from fne.encoders.families import claim
 from fne.encoders.pooling import masked_mean
-from fne.study.checkpoints import find
 from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
 
@@ -429,7 +430,8 @@ def test_what_is_allowed_instead_of_a_class_token(checkpoint: Callable[..., Path
 
 def test_the_longest_text_is_tried(checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where no table of positions says how long a text may be."""
-    from fne.encoders.encoders import TextEncoder
+    from fne.encoders.families.backbone import Backbone
+    from fne.encoders.text_encoder import TextEncoder
 
     seen = []
     plain = TextEncoder.features
@@ -443,7 +445,7 @@ def test_the_longest_text_is_tried(checkpoint: Callable[..., Path], monkeypatch:
         seen.clear()
         load(section(checkpoint("bert"), max_length=length), "text")
         assert max(seen) == length
-    monkeypatch.setattr(TextEncoder, "_limit", lambda _: 50)
+    monkeypatch.setattr(Backbone, "longest", lambda *_: 50)
     said = refusal(section(checkpoint("bert"), max_length=50), "text")
     assert "encoders.text.max_length: a text of so many tokens cannot be encoded" in said and "got 50" in said
 
@@ -481,11 +483,11 @@ def test_without_any_limit_one_must_be_given(checkpoint: Callable[..., Path], tm
 
 def test_towers_of_different_widths_share_no_space(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """Read from config.json alone."""
-    from fne.study.checkpoints import check_shared_space, width
+    from fne.encoders.checkpoints import check_shared_space
 
     folders = {family: checkpoint(family) for family in ("vit", "swin", "resnet", "bert", "clip", "siglip")}
-    assert [width(folders[family], "image") for family in ("vit", "swin", "resnet", "clip")] == [16, 16, 12, 16]
-    assert [width(folders[family], "text") for family in ("bert", "clip", "siglip")] == [16, 16, 16]
+    assert [claim(folders[family]).width("image") for family in ("vit", "swin", "resnet", "clip")] == [16, 16, 12, 16]
+    assert [claim(folders[family]).width("text") for family in ("bert", "clip", "siglip")] == [16, 16, 16]
 
     def sections(image: Path, text: Path | str) -> dict[str, Any]:
         return {"image": {"checkpoint": str(image)}, "text": {"checkpoint": str(text)}}

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from fne.encoders.encoders import load
+from fne.encoders.shipped import GRID, Recipe
 from fne.scenes import pretrain_text
 from fne.scenes.captions import caption_scene, full_form
 from fne.scenes.draw import Chooser
@@ -22,7 +23,6 @@ from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes, shuffle
 from fne.scenes.pretrain_image import cell_classes
 from fne.scenes.world import Object, Scene
 from fne.steps import pretrain
-from fne.study.pair import GRID, Recipe
 from fne.utils.errors import UserError
 from tests.encoders.conftest import section
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fne.cli import main
+from fne.results.code import Code
 from fne.study.api import Series, evaluation_digest, load, resolve, study_files, training_digest
-from fne.study.code import Code
 from tests.snakemake_project import ROOT, Job, Project
 from tests.tables import sign
 

@@ -19,10 +19,10 @@ from PIL import Image
 from fne.analysis.permutation import image_floor
 from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
+from fne.results.code import Code
 from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
-from fne.study.code import Code
 from fne.study.min_seeds import MIN_SEEDS
 from fne.training.picks import write as write_picks
 from fne.utils.fields import flatten

@@ -23,12 +23,12 @@ from fne.report.text.side_by_side import SideBySide, csv_text, markdown_text, te
 from fne.results import bundle as bundles
 from fne.results import paired
 from fne.results.bundle import Bundle, Table
+from fne.results.code import Code
 from fne.results.study import StudyResults, load
 from fne.steps import aggregate, compare, side_by_side
 from fne.steps.export import build
 from fne.steps.export import run as export
 from fne.steps.side_by_side import open_results, put, run
-from fne.study.code import Code
 from fne.utils.errors import UserError
 from fne.utils.files import read_json, write_json
 from tests.analysis import stats_study

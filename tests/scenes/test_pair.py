@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from fne.encoders import shipped
+from fne.encoders.shipped import Recipe
 from fne.encoders.store import Features
 from fne.scenes.optimise import pretrain_scenes
 from fne.scenes.prepare import build_splits
 from fne.scenes.world import reserved
 from fne.steps import extract, prepare, pretrain
-from fne.study import pair, paths
+from fne.study import paths
 from fne.study.api import data_section, load_study
-from fne.study.pair import Recipe
 from fne.utils.errors import UserError
 from fne.utils.files import sha256_file
 
@@ -43,9 +44,9 @@ def world(name: str = "smoke", **overrides: Any) -> dict[str, Any]:
 
 
 def test_every_shipped_file_is_the_one_in_the_code() -> None:
-    files = {str(file.relative_to(pair.SHIPPED)) for file in pair.SHIPPED.rglob("*") if file.is_file()}
-    assert files - {"README.md"} == set(pair.SHA256)
-    pair.check_shipped()
+    files = {str(file.relative_to(shipped.SHIPPED)) for file in shipped.SHIPPED.rglob("*") if file.is_file()}
+    assert files - {"README.md"} == set(shipped.SHA256)
+    shipped.check_shipped()
 
 
 @pytest.mark.parametrize("name", ["image/model.safetensors", "text/tokenizer.json", "scenes.npy"])
@@ -54,9 +55,9 @@ def test_an_altered_file_is_one_clear_error_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: str
 ) -> None:
     copy = tmp_path / "encoders"
-    shutil.copytree(pair.SHIPPED, copy)
-    monkeypatch.setattr(pair, "SHIPPED", copy)
-    monkeypatch.setattr("fne.study.checkpoints.SHIPPED", copy)
+    shutil.copytree(shipped.SHIPPED, copy)
+    monkeypatch.setattr(shipped, "SHIPPED", copy)
+    monkeypatch.setattr("fne.encoders.checkpoints.SHIPPED", copy)
     (copy / name).chmod(0o644)
     content = bytearray((copy / name).read_bytes())
     content[-3] ^= 1
@@ -71,7 +72,7 @@ def test_an_altered_file_is_one_clear_error_before_any_work(
 
 
 def test_the_scenes_of_the_pair_ship_with_it() -> None:
-    keys = np.load(pair.SHIPPED / pair.KEYS, allow_pickle=False)
+    keys = np.load(shipped.SHIPPED / shipped.KEYS, allow_pickle=False)
     assert len(np.unique(keys)) == len(keys) == Recipe(0).scenes and reserved(keys).all()
     np.testing.assert_array_equal(keys, np.sort(pretrain_scenes(Recipe(0)).keys()))
 
@@ -82,14 +83,14 @@ def test_no_split_of_any_world_holds_a_scene_of_any_pair(seed: int, changes: dic
     """At the sizes of `smoke`, but for a prevalence that needs larger splits."""
     keys = np.concatenate([split.scenes.keys() for split in build_splits(world() | {"seed": seed} | changes).values()])
     assert not reserved(keys).any()
-    assert not np.isin(keys, np.load(pair.SHIPPED / pair.KEYS)).any()
+    assert not np.isin(keys, np.load(shipped.SHIPPED / shipped.KEYS)).any()
     for draw in (1, 2):
         assert not np.isin(keys, pretrain_scenes(Recipe(draw, 2000)).keys()).any()
 
 
 def test_the_default_world_holds_no_scene_of_the_shipped_pair() -> None:
     keys = np.concatenate([split.scenes.keys() for split in build_splits(world("paper")).values()])
-    assert len(keys) == 7500 and not np.isin(keys, np.load(pair.SHIPPED / pair.KEYS)).any()
+    assert len(keys) == 7500 and not np.isin(keys, np.load(shipped.SHIPPED / shipped.KEYS)).any()
 
 
 def test_a_world_that_holds_scenes_of_pretraining_is_refused(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_features_lie_on_the_grid_and_far_from_its_boundaries(features: Path) ->
     study = load_study("smoke", root=ROOT)
     for modality in paths.MODALITIES:
         values = Features.open(features / paths.features_folder(study, modality)).rows(slice(None)).astype(np.float64)
-        assert (values / pair.GRID == np.round(values / pair.GRID)).all()
+        assert (values / shipped.GRID == np.round(values / shipped.GRID)).all()
         assert 0.05 < values.std() < 5, "the grid is far finer than the features"
 
 
@@ -196,4 +197,4 @@ def test_the_pair_is_loaded_like_any_encoder_and_in_float64() -> None:
     for modality in paths.MODALITIES:
         encoder = load(paths.encoder(study, modality), modality)
         assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float64}
-        assert encoder.record()["sha256"] == pair.SHA256[f"{modality}/model.safetensors"]
+        assert encoder.record()["sha256"] == shipped.SHA256[f"{modality}/model.safetensors"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fne import cli
+from fne.results.code import Code
 from fne.results.current import outdated, recorded_code, stands
 from fne.study import paths
 from fne.study.api import blocks, digest, resolve
-from fne.study.code import Code
 from tests.projects import Project
 
 OLD = "0" * 12

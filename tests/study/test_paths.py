@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fne.encoders import shipped
 from fne.study import api as config
-from fne.study import pair, paths, validate
+from fne.study import paths, validate
 from fne.study.library import Library
 from fne.study.model import REGIMES
 from fne.utils.errors import UserError
@@ -39,7 +40,7 @@ def test_paths_are_relative_and_named_as_promised(project: Project) -> None:
     assert folder.parent == Path("resources") and folder.name.startswith("scenes-") and len(folder.name) == 15
     assert paths.manifest(study) == folder / "manifest.json"
     assert paths.truth(study, "val") == folder / "truth.val.npz"
-    assert paths.encoder_folder(study, "text") == pair.SHIPPED / "text"
+    assert paths.encoder_folder(study, "text") == shipped.SHIPPED / "text"
     assert paths.features_folder(study, "image").parent == folder / "features"
     assert paths.features_folder(study, "image").name.startswith("image-scenes-")
     run = Path("results/paper/fne/0-4")
@@ -50,7 +51,7 @@ def test_paths_are_relative_and_named_as_promised(project: Project) -> None:
     assert paths.scratch_folder(study, "fne", "0-4") == Path("scratch/paper/fne/0-4")
     assert paths.reports_folder(study) == Path("reports/paper")
     section = paths.encoder(study, "image", Path("/r"))
-    assert section["checkpoint"] == str(pair.SHIPPED / "image") and section["grid"] == pair.GRID
+    assert section["checkpoint"] == str(shipped.SHIPPED / "image") and section["grid"] == shipped.GRID
     assert not paths.is_pretrained_here(study, "image")
 
 

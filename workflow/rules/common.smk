@@ -11,12 +11,13 @@ from snakemake.exceptions import WorkflowError
 
 import fne
 from fne.data.sources import annotation_files
+from fne.encoders.checkpoints import find
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, recorded_code
 from fne.steps.audit import TABLES as AUDITED
 from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, resolve, training_digest
-from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code
+from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
 from fne.study.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
@@ -259,6 +260,14 @@ def encoders_read(wildcards):
 def preparing_code(wildcards):
     """Digest of the code that draws the scenes, or reads a corpus."""
     return CODE.of(PREPARE["scenes" if of_data(wildcards).data["dataset"] == "scenes" else "corpus"])
+
+
+def extracting_code(wildcards):
+    """Digest of the code that extracts features: what all encoders share, and the family of this one."""
+    study, modality = of_features(wildcards), wildcards.modality
+    if paths.is_pretrained_here(study, modality):
+        return CODE.of(EXTRACT)
+    return CODE.of([*EXTRACT, find(paths.encoder(study, modality), modality).family.target()])
 
 
 def evaluated_config(wildcards):

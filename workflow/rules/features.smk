@@ -32,7 +32,7 @@ rule extract:
     resources:
         gpu=GPUS,
     params:
-        code=CODE.of(EXTRACT),
+        code=extracting_code,
         study=features_arguments,
     shell:
         "fne extract {params.study} --modality {wildcards.modality} --threads {threads} --device {DEVICE}"

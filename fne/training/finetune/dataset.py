@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fne.data.manifest import Manifest
+from fne.encoders.checkpoints import find
 from fne.encoders.encoders import load
 from fne.scenes.prepare import check_unseen
 from fne.study import paths
 from fne.study.api import Study
-from fne.study.checkpoints import find
 from fne.training.finetune.images import Transform
 from fne.training.finetune.learner import embed_split
 from fne.training.finetune.loading import PixelSplit

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fne.data.manifest import Manifest
 from fne.data.truth import Truth
-from fne.encoders.encoders import TextEncoder
 from fne.encoders.images import read_rgb
+from fne.encoders.text_encoder import TextEncoder
 from fne.training.data import Pairs
 from fne.training.finetune.captions import clean
 from fne.training.finetune.images import Transform

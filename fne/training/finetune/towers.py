@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fne.encoders.encoders import ImageEncoder, TextEncoder, load
+from fne.encoders.encoders import load
+from fne.encoders.image_encoder import ImageEncoder
+from fne.encoders.text_encoder import TextEncoder
 from fne.utils.errors import bad_input
 from fne.utils.seeding import stream_seed
 

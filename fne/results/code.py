@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.encoders.families import families
 from fne.negatives.catalog import DENSITIES, MEMORIES
 from fne.study.plugins import Plugin, find
 from fne.utils.definitions import Definitions, local_modules
@@ -26,17 +27,19 @@ TRAINING = (
 WARMUP = "fne.training.step:warmup_rule"
 """The rule of the warm-up, which only variants with one use."""
 FINETUNE = ("fne.training.finetune.learner:FinetuneLearner", "fne.training.finetune.dataset:PixelCorpus")
-"""What begins beside it where whole encoders are trained."""
+"""What begins beside it where whole encoders are trained; any family of encoders may be one of them."""
 PREPARE = {"scenes": ("fne.scenes.prepare:run",), "corpus": ("fne.data.readers:run",)}
 PRETRAIN = ("fne.steps.pretrain:run",)
-EXTRACT = ("fne.steps.extract:run",)
+EXTRACT = ("fne.steps.extract:run", "fne.encoders.families.backbone:Backbone")
+"""What all encoders share; the family of one begins beside it."""
 
 COUNTED = ("fne.data", "fne.encoders", "fne.evaluation", "fne.losses", "fne.negatives", "fne.scenes", "fne.steps",
            "fne.training", "fne.utils.seeding")  # fmt: skip
 """Modules whose definitions count."""
-CATALOGS = ("fne.negatives.catalog", "fne.negatives.registry", "fne.negatives.signature")
+CATALOGS = ("fne.negatives.catalog", "fne.negatives.registry", "fne.negatives.signature", "fne.encoders.checkpoints",
+            "fne.encoders.declared", "fne.encoders.shipped")  # fmt: skip
 """Modules of those that do not."""
-CONTENT = ("fne.data", "fne.encoders.store", "fne.study.checkpoints", "fne.scenes", "fne.steps")
+CONTENT = ("fne.data", "fne.encoders.store", "fne.scenes", "fne.steps")
 """Not followed from training: what they read or make is known by its content."""
 DECODER = "fne.data.decoding"
 """But this: the same picture under other rules is other pixels."""
@@ -67,7 +70,8 @@ class Code(Definitions):
             config: The resolved config of the variant.
         """
         whole = config["regime"] == "finetune"
-        roots = [*TRAINING, *(FINETUNE if whole else ()), MEMORIES[config["memory"]["kind"]].target]
+        roots = [*TRAINING, MEMORIES[config["memory"]["kind"]].target]
+        roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
         roots += [WARMUP] if config["warmup"]["epochs"] else []
         if density := config["negatives"].get("density"):
             roots.append(DENSITIES[density])

@@ -13,21 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.study.pair import SHIPPED, check_shipped
+from fne.encoders.declared import read_settings
+from fne.encoders.families import claim
+from fne.encoders.families.backbone import Backbone
+from fne.encoders.shipped import SHIPPED, check_shipped
 from fne.utils.digests import FOLDER, Remembered
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import expanded, read_json, sha256_file, sha256_text
+from fne.utils.files import expanded, sha256_file, sha256_text
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 """What of a checkpoint counts and is downloaded; pickled weights are neither."""
-_MODULES = "modules.json"
-"""Of sentence-transformers: what comes after the model, each part with a folder of its own."""
-_POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
-_PROCESSORS = {
-    "image": ("preprocessor_config.json", "processor_config.json"),
-    "text": ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json"),
-}
 _FOLDER_HINT = "give the path of a local checkpoint folder instead (config.json, model.safetensors and the processor)"
 
 
@@ -39,11 +35,13 @@ class Checkpoint:
         folder: The folder ``from_pretrained`` is given.
         name: Hub id, or name of the folder.
         revision: Commit of the hub; None for a folder.
+        family: What it needs and how it embeds.
     """
 
     folder: Path
     name: str
     revision: str | None
+    family: Backbone
 
     def record(self, modality: str) -> dict[str, Any]:
         """What the folder holds: SHA-256 of weights, configuration and processor.
@@ -53,13 +51,12 @@ class Checkpoint:
         shards = _shards(self.folder)
         digests = [sha256_file(shard) for shard in shards]
         lines = "\n".join(f"{digest}  {shard.name}" for digest, shard in zip(digests, shards, strict=True))
-        processor = _processor(self.folder, modality)
         return {
             "checkpoint": self.name,
             "revision": self.revision,
             "sha256": digests[0] if len(digests) == 1 else sha256_text(lines),
             "config_sha256": sha256_file(self.folder / "config.json"),
-            "processor_sha256": sha256_file(processor),
+            "processor_sha256": sha256_file(self.family.processor(modality)),
         }
 
 
@@ -106,87 +103,21 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
             raise bad_input(
                 "a local folder has no revisions", key=f"encoders.{modality}.revision", value=revision, allowed="null"
             )
-        found = Checkpoint(folder, folder.resolve().name, None)
+        name = folder.resolve().name
     elif "grid" in section:
         hint = "run `fne pretrain` first"
         raise bad_input("has not been pretrained yet", file=folder, key="encoders.draw", hint=hint)
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise bad_input("no such folder", key=key, value=name, hint=_FOLDER_HINT)
     else:
-        found = _from_hub(name, revision, key)
-    if not (found.folder / "config.json").is_file():
-        raise bad_input("not a checkpoint folder: it has no config.json", file=found.folder, key=key)
-    _settings(found.folder / "config.json")
-    _shards(found.folder)
-    processor = _processor(found.folder, modality)
-    if modality == "image":
-        _settings(processor)
-    elif "pooling" in section and section.get("level") != "tokens":
-        _check_pooling(section, found.folder)
+        folder = _from_hub(name, revision, key)
+        revision = folder.name
+    if not (folder / "config.json").is_file():
+        raise bad_input("not a checkpoint folder: it has no config.json", file=folder, key=key)
+    found = Checkpoint(folder, name, revision, claim(folder))
+    _shards(folder)
+    found.family.check(section, modality)
     return found
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    """A JSON file that holds an object."""
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise bad_input("not an object of settings", file=file, value=type(content).__name__, allowed="a JSON object")
-    return content
-
-
-def _modules(folder: Path) -> list[tuple[str, str]]:
-    """Kind and folder of each part of a checkpoint of sentence-transformers; none for another."""
-    file = folder / _MODULES
-    parts = read_json(file) if file.is_file() else []
-    for at, part in enumerate(parts if isinstance(parts, list) else [None]):
-        if not isinstance(part, dict) or not all(isinstance(part.get(key), str) for key in ("type", "path")):
-            raise bad_input("not a part with type and path", file=file, key=f"[{at}]", value=part)
-    return [(part["type"].rpartition(".")[2], part["path"]) for part in parts]
-
-
-def _check_pooling(section: Mapping[str, Any], folder: Path) -> None:
-    """Refuse another pooling than the checkpoint was trained with, where its own files say which."""
-    for kind, path in _modules(folder):
-        file = folder / path / "config.json"
-        if kind != "Pooling" or not file.is_file():
-            continue
-        settings = _settings(file)
-        modes = [key.removeprefix("pooling_mode_") for key, on in settings.items() if on is True and "_mode_" in key]
-        pooling = " and ".join(_POOLINGS.get(mode, mode) for mode in modes) or settings.get("pooling_mode", "mean")
-        if pooling != section.get("pooling"):
-            built = pooling in ("mean", "cls")
-            raise bad_input(
-                "the checkpoint was trained with another pooling"
-                + ("" if built else f", {pooling}, which is not built"),
-                file=file,
-                key="encoders.text.pooling",
-                value=section.get("pooling"),
-                allowed=[pooling] if built else None,
-                hint=None if built else "take encoders.text.level tokens, or another encoder",
-            )
-
-
-def not_applied(folder: Path) -> list[str]:
-    """Parts of a checkpoint of sentence-transformers that change its result and are left out of the features."""
-    found = []
-    for kind, path in _modules(folder):
-        if kind == "Pooling" and not (folder / path / "config.json").is_file():
-            found.append(f"{path} (Pooling, whose config.json is missing)")
-        elif kind not in ("Transformer", "Pooling", "Normalize"):  # embeddings are normalised in any case
-            found.append(f"{path} ({kind})")
-    return found
-
-
-def width(folder: Path, modality: str) -> int | None:
-    """Width of an encoder's feature, where its config.json says it."""
-    config = _settings(folder / "config.json")
-    inner = config.get("vision_config" if modality == "image" else "text_config", config)
-    for key in ("hidden_size", "d_model", "n_embd", "dim", "hidden_sizes"):
-        value = inner.get(key) if isinstance(inner, dict) else None
-        value = value[-1] if isinstance(value, list) and value else value
-        if type(value) is int:
-            return value
-    return None
 
 
 def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: str) -> None:
@@ -202,7 +133,7 @@ def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: st
     folders = {side: expanded(str(section.get("checkpoint"))) for side, section in sections.items()}
     if projection != "none" or not all((folder / "config.json").is_file() for folder in folders.values()):
         return
-    widths = {side: width(folder, side) for side, folder in folders.items()}
+    widths = {side: claim(folder).width(side) for side, folder in folders.items()}
     if None not in widths.values() and widths["image"] != widths["text"]:
         problem = f"the encoders share no space: {widths['image']} and {widths['text']} dimensions"
         hint = "a two-tower model's own projections are not used"
@@ -210,7 +141,7 @@ def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: st
         raise bad_input(problem, key=key, value=projection, allowed=["linear", "mlp"], hint=hint)
 
 
-def _from_hub(name: str, revision: str | None, key: str) -> Checkpoint:
+def _from_hub(name: str, revision: str | None, key: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -236,7 +167,7 @@ def _from_hub(name: str, revision: str | None, key: str) -> Checkpoint:
             value=wanted,
             hint=f"without a network: {_FOLDER_HINT}",
         ) from None
-    return Checkpoint(Path(folder), name, Path(folder).name)
+    return Path(folder)
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -250,7 +181,7 @@ def _shards(folder: Path) -> list[Path]:
             allowed=f"{WEIGHTS}, or shards with {INDEX}",
             hint="pickled weights (pytorch_model.bin) are never loaded: convert them",
         )
-    files = _settings(folder / INDEX).get("weight_map")
+    files = read_settings(folder / INDEX).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise bad_input("not an index of shards", file=folder / INDEX, key="weight_map", value=files)
     for weight, name in files.items():
@@ -262,20 +193,6 @@ def _shards(folder: Path) -> list[Path]:
         if not (folder / name).is_file():
             raise bad_input("a shard of the weights is missing", file=folder / name)
     return [folder / name for name in names]
-
-
-def _processor(folder: Path, modality: str) -> Path:
-    for name in _PROCESSORS[modality]:
-        if (folder / name).is_file():
-            return folder / name
-    what = "image processor" if modality == "image" else "tokenizer"
-    raise bad_input(f"the checkpoint has no {what}", file=folder, allowed=" or ".join(_PROCESSORS[modality]))
-
-
-def explain(error: Exception, checkpoint: Checkpoint) -> UserError:
-    """Turn what ``transformers`` raised over a checkpoint into an error for the user."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return bad_input(f"transformers cannot use this checkpoint: {reason}", file=checkpoint.folder)
 
 
 def canonical(section: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.study.api import load_study, resolve
-from fne.study.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.utils import definitions as module
 from fne.utils.definitions import read_definitions
 from tests.plugin_files import STRATEGY, clean_path, place

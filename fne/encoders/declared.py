@@ -1,0 +1,73 @@
+"""What the files of a checkpoint declare beside its model, as sentence-transformers writes them. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.utils.errors import bad_input
+from fne.utils.files import read_json
+
+_MODULES = "modules.json"
+"""What comes after the model, each part with a folder of its own."""
+_POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        UserError: It holds none.
+    """
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise bad_input("not an object of settings", file=file, value=type(content).__name__, allowed="a JSON object")
+    return content
+
+
+def _parts(folder: Path) -> list[tuple[str, str]]:
+    """Kind and folder of each part of a checkpoint of sentence-transformers; none for another."""
+    file = folder / _MODULES
+    parts = read_json(file) if file.is_file() else []
+    for at, part in enumerate(parts if isinstance(parts, list) else [None]):
+        if not isinstance(part, dict) or not all(isinstance(part.get(key), str) for key in ("type", "path")):
+            raise bad_input("not a part with type and path", file=file, key=f"[{at}]", value=part)
+    return [(part["type"].rpartition(".")[2], part["path"]) for part in parts]
+
+
+def check_pooling(section: Mapping[str, Any], folder: Path) -> None:
+    """Check that texts are pooled as the checkpoint was trained, where its own files say how.
+
+    Raises:
+        UserError: They are not.
+    """
+    for kind, path in _parts(folder):
+        file = folder / path / "config.json"
+        if kind != "Pooling" or not file.is_file():
+            continue
+        settings = read_settings(file)
+        modes = [key.removeprefix("pooling_mode_") for key, on in settings.items() if on is True and "_mode_" in key]
+        pooling = " and ".join(_POOLINGS.get(mode, mode) for mode in modes) or settings.get("pooling_mode", "mean")
+        if pooling != section.get("pooling"):
+            built = pooling in ("mean", "cls")
+            raise bad_input(
+                "the checkpoint was trained with another pooling"
+                + ("" if built else f", {pooling}, which is not built"),
+                file=file,
+                key="encoders.text.pooling",
+                value=section.get("pooling"),
+                allowed=[pooling] if built else None,
+                hint=None if built else "take encoders.text.level tokens, or another encoder",
+            )
+
+
+def not_applied(folder: Path) -> list[str]:
+    """Parts of a checkpoint of sentence-transformers that change its result and are left out of the features."""
+    found = []
+    for kind, path in _parts(folder):
+        if kind == "Pooling" and not (folder / path / "config.json").is_file():
+            found.append(f"{path} (Pooling, whose config.json is missing)")
+        elif kind not in ("Transformer", "Pooling", "Normalize"):  # embeddings are normalised in any case
+            found.append(f"{path} ({kind})")
+    return found

@@ -1,0 +1,124 @@
+"""JSON schemas of the files in ``ablations/``, for editors: which keys there are, what each means and may be."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fne.negatives.registry import registered
+from fne.study.library import Library
+from fne.study.model import DATA_KEYS, DATASETS, EVERY_KEY, KEYS, REGIMES, SHARED, RuleKey, data_keys
+from fne.study.study_file import StudyFile
+from fne.study.variants import VARIANT_KEYS, VariantFile
+from fne.utils.fields import Key, unflatten
+from fne.utils.files import write_text
+from fne.utils.models import Section
+
+FOLDER = Path("ablations", "schema")
+LINE = re.compile(r"(?P<indent> *)(?P<key>\w+): *(?P<value>[^#]*?)\s*(# (?P<meaning>.*))?")
+ARGUMENT = re.compile(r"^    (\w+): (.*)$", re.MULTILINE)
+OPTIONS = {"type": "object", "description": "of a rule from outside: what its class takes"}
+
+
+def meanings(root: Path = Path(".")) -> dict[str, str]:
+    """What each key means, in a line: of a shared one its comment in ``base.yaml``, of an option its reason."""
+    found = {name: key.meaning for name, key in KEYS.items() if key.meaning}
+    above: list[str] = []
+    for line in (Path(root) / "ablations" / "base.yaml").read_text(encoding="utf-8").splitlines():
+        if (match := LINE.fullmatch(line)) is None:
+            continue
+        above = [*above[: len(match["indent"]) // 2], match["key"]]
+        name = ".".join(["data", *above[2:]] if above[0] == "datasets" else above)
+        if match["meaning"]:
+            found.setdefault(name, match["meaning"])
+    for name in EVERY_KEY:  # of a text encoder what is said of an image encoder, of a split what is said of all
+        found.setdefault(name, found.get(name.replace(".text.", ".image.")) or found.get(name.rpartition(".")[0], ""))
+    return found
+
+
+def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
+    """A schema for each kind of file, by name."""
+    told, base = meanings(root), Library(root).base
+
+    def keys(of: Mapping[str, Key], at: str = "", prefix: str = "", *, many: bool = False) -> dict[str, Any]:
+        return _keys({name.removeprefix(prefix): _leaf(name, key, told, base, many) for name, key in of.items()}, at)
+
+    data = {kind: keys(of, prefix="data.") for kind, of in DATA_KEYS.items()}
+    every = {"data.dataset": data_keys("scenes")["data.dataset"], **EVERY_KEY}
+    run = keys(KEYS)
+    datasets = _object({name: data[kind] for name, kind in DATASETS.items()}) | {"required": list(DATASETS)}
+    return {
+        "base": run
+        | {
+            "properties": {"regime": {"enum": list(REGIMES)}, "datasets": datasets, **run["properties"]},
+            "required": ["regime", "datasets", *unflatten(SHARED)],
+        },
+        "released": run,
+        "variant": _file(
+            VariantFile,
+            {"set": keys(VARIANT_KEYS, "set"), "sweep": keys(VARIANT_KEYS, "sweep", many=True)},
+        ),
+        "study": _file(
+            StudyFile,
+            {
+                name: keys({key: one for key, one in every.items() if key.startswith(prefix)}, name, prefix)
+                for name, prefix in (("data", "data."), ("encoders", "encoders."))
+            }
+            | {"set": keys(KEYS, "set")},
+        ),
+    }
+
+
+def write(root: Path = Path(".")) -> list[Path]:
+    """Write every schema into ``ablations/schema``; says where."""
+    files = []
+    for name, content in schemas(root).items():
+        file = Path(root) / FOLDER / f"{name}.json"
+        write_text(file, json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **content}, indent=1) + "\n")
+        files.append(file)
+    return files
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": dict(properties)}
+
+
+def _leaf(name: str, key: Key, told: Mapping[str, str], base: Mapping[str, Any], many: bool) -> dict[str, Any]:
+    """What a value of a key may be, and what it means; with ``many`` a list of such values."""
+    leaf = {"anyOf": [key.schema, {"type": "null"}]} if key.null else key.schema
+    leaf = {**leaf, "examples": [*registered(key.section)]} if isinstance(key, RuleKey) else leaf
+    leaf = {"type": "array", "items": leaf} if many else leaf
+    default = f" Default: {base[name]}." if name in base else ""
+    return {**leaf, "description": f"{told.get(name, '')}.{default}"}
+
+
+def _keys(leaves: Mapping[str, Mapping[str, Any]], at: str) -> dict[str, Any]:
+    """An object of keys, which may stand nested or dotted; ``at``: the key of the file that holds it."""
+    nested, root = _nest(unflatten(leaves)), f"#/properties/{at}/properties/" if at else "#/properties/"
+    dotted = {name: {"$ref": root + name.replace(".", "/properties/")} for name in leaves if "." in name}
+    outside: dict[str, Any] = {"patternProperties": {r"^(negatives|loss)\.options\.\w+$": {}}}
+    whole = nested | {"properties": nested["properties"] | dotted}
+    return whole | (outside if "negatives.strategy" in leaves else {})
+
+
+def _nest(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections as objects; a leaf is known by its description."""
+    found = {
+        name: inside if isinstance(inside.get("description"), str) else _nest(inside) for name, inside in tree.items()
+    }
+    return _object(found | ({"options": OPTIONS} if "strategy" in found or "temperature" in found else {}))
+
+
+def _file(model: type[Section], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a file: its model, with what is said of each key, and what stands in its sections."""
+    whole = model.model_json_schema()
+    arguments = dict(ARGUMENT.findall(re.sub(r"\n {8,}", " ", inspect.getdoc(model) or "")))
+    for name, field in whole["properties"].items():
+        field["description"] = arguments.get(name, "")
+        if name in parts:
+            whole["properties"][name] = {**parts[name], "description": field["description"]}
+    return whole
