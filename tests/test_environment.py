@@ -103,4 +103,4 @@ def test_licence_and_citation_agree_with_the_package(root: Path) -> None:
 def test_modules_that_mypy_passes_over_become_fewer(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())
     (passed_over,) = project["tool"]["mypy"]["overrides"]
-    assert len(passed_over["module"]) <= 108, "mend the new module: the list only shrinks"
+    assert len(passed_over["module"]) <= 34, "mend the new module: the list only shrinks"

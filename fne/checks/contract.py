@@ -81,7 +81,7 @@ def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *,
     from fne.checks.strategy import promises as of_strategy
 
     loaded = entry.load()
-    promises = {"negatives": of_strategy, "loss": of_loss}[section]
+    promises: Callable[..., Iterator[Promise]] = of_strategy if section == "negatives" else of_loss
     held = []
     with torch.random.fork_rng(devices=[]):
         try:

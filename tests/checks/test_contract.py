@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -174,7 +176,8 @@ BROKEN = {
 
 
 def entry(of: type, negatives: tuple[str, ...] = ("one",)) -> Entry:
-    return Entry(f"{__name__}:{of.__name__}", (), "", negatives=negatives)
+    target, section = f"{__name__}:{of.__name__}", "negatives" if issubclass(of, Strategy) else "loss"
+    return Entry(of.__name__, target, section, Path(__file__), "", f"{section}.", {}, negatives=negatives)
 
 
 @pytest.mark.parametrize("quick", [False, True])
