@@ -96,7 +96,7 @@ def _range(key: str, values: Any, file: Path, prefix: str) -> tuple[Any, ...]:
     return tuple(checked)
 
 
-def check_seeds(tuning: Tuning, seeds: tuple[int, ...], file: Path, key: str) -> None:
+def check_seeds(tuning: Tuning, seeds: tuple[int, ...], file: Path | str, key: str) -> None:
     """Refuse tuning seeds that are seeds of the study.
 
     Raises:
