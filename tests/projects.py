@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fne.steps.snakemake import from_snakemake
 from fne.study import api as config
 from fne.utils.errors import UserError
 
@@ -109,4 +110,4 @@ def sweep(project: Project) -> None:
 
 def asked(given: dict, root: Path, **options: Any) -> config.Study | config.Series:
     """What ``snakemake --config`` asks for."""
-    return config.load(*config.from_snakemake(given, root, **options), root)
+    return config.load(*from_snakemake(given, root, **options), root)

@@ -100,3 +100,9 @@ def annotation_files(annotations: str) -> list[Path]:
     if "{split}" not in place.name:
         return [place]
     return [place.with_name(place.name.replace("{split}", split)) for split in SPLITS]
+
+
+def may_hold_pictures(annotations: str | None) -> bool:
+    """May the annotations hold the pictures themselves, as a Hugging Face data set does?"""
+    place = expanded(annotations or "annotations.json")
+    return place.is_dir() or place.suffix in (".parquet", ".arrow")

@@ -198,3 +198,8 @@ def _shards(folder: Path) -> list[Path]:
 def canonical(section: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
     """The config section as a store records it: plain JSON, without the place of the folder."""
     return json.loads(json.dumps({**section, "checkpoint": checkpoint.name}))
+
+
+def is_path(checkpoint: Any) -> bool:
+    """Is a checkpoint named by an absolute or explicitly relative path, and not by a hub id?"""
+    return isinstance(checkpoint, str) and checkpoint.startswith(("/", ".", "~"))

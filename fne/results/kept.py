@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fne.study import paths
-from fne.study.api import Series, Study, blocks, diff, load, parse_block, resolve, set_items, training_digest
+from fne.study.api import Series, Study, blocks, diff, load, parse_block, resolve, training_digest
 from fne.study.loading import members_of, require_study
 from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL
 from fne.study.validate import counted
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import flatten
 from fne.utils.files import MOST_RECORD, SCHEMAS, read_json, read_record, write_json
+from fne.utils.yaml_file import set_items
 
 REPLACE = "--replace (snakemake: --config replace=true)"
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fne.protocols import fingerprint_id
 from fne.study.model import KEPT_ONLY
-from fne.study.validate import canonical
-from fne.utils.fields import flatten
+from fne.utils.fields import canonical, flatten
 
 if TYPE_CHECKING:
     from fne.results.study import StudyResults

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fne.study.api import Study, oracle_bases
+from fne.results.configs import oracle_bases
+from fne.study.api import Study
 
 LEVEL, DIFFERENCE = "level", "difference"
 """What is decomposed: a variant's score, or its difference to the baseline, paired by seed."""

@@ -17,6 +17,7 @@ from fne.analysis.layout import Layout
 from fne.analysis.layout import load as load_layout
 from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
+from fne.results.configs import shared_epochs
 from fne.results.current import check_comparable
 from fne.results.elsewhere import Known, variance_for
 from fne.results.kept import open_study, tell_left_out
@@ -24,10 +25,11 @@ from fne.results.records import DISTRIBUTIONS, POPULATIONS, PROTOCOLS, Contrast,
 from fne.results.runs import finished, picks_of
 from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
-from fne.study.api import DEFAULT_STUDY, Study, parse_set, shared_epochs
+from fne.study.api import DEFAULT_STUDY, Study
 from fne.utils.errors import bad_input
 from fne.utils.files import read_record
 from fne.utils.provenance import read_test_accesses
+from fne.utils.yaml_file import parse_set
 
 if TYPE_CHECKING:
     import pandas as pd

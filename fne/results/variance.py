@@ -14,10 +14,9 @@ import yaml
 from fne.analysis.components import IMAGES, INTERACTION, SEED, Another, Component, Components
 from fne.study.series import Series
 from fne.study.study import Study, resolve
-from fne.study.validate import canonical
 from fne.study.variants import show, text_of
 from fne.utils.errors import bad_input
-from fne.utils.fields import flatten, unflatten
+from fne.utils.fields import canonical, flatten, unflatten
 from fne.utils.files import SCHEMAS, require_schema, write_text
 from fne.utils.models import only_keys
 from fne.utils.problems import Problems

@@ -14,10 +14,11 @@ from fne.data.ranked_captions import first_captions
 from fne.data.truth import Truth
 from fne.results import schema
 from fne.results.calibration_tables import rows_of
+from fne.results.configs import shared_epochs
 from fne.results.human_annotations import judged
 from fne.results.runs import finished, picks_of
 from fne.study import paths
-from fne.study.api import Study, resolve, shared_epochs, training_digest
+from fne.study.api import Study, resolve, training_digest
 from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:

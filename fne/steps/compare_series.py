@@ -21,12 +21,13 @@ from fne.analysis.proportion import share
 from fne.data.manifest import SPLITS, Manifest
 from fne.protocols import DIRECTIONS, TRUTH
 from fne.results.collect import collect
+from fne.results.configs import shared_epochs
 from fne.results.schema import read_table, write_table
 from fne.results.series import ANOTHER, DIFFERENCE, LEVEL, MEAN, ceiling
 from fne.results.variance import write_variance
 from fne.steps.compare import load_layouts
 from fne.study import paths
-from fne.study.api import Series, Study, shared_epochs
+from fne.study.api import Series, Study
 from fne.study.series import Point
 from fne.utils.errors import bad_input
 

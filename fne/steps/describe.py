@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.negatives.registry import registered
+from fne.report.text.released import released
 from fne.steps.schema import meanings
 from fne.study.library import Library
 from fne.study.loading import list_studies, load
@@ -32,7 +33,7 @@ def describe(name: str, root: Path = Path(".")) -> str:
         UserError: No such variant, study or key; or its file is not sound.
     """
     library = Library(root)
-    if "." in name:
+    if name.partition(".")[0] in {key.partition(".")[0] for key in EVERY_KEY}:
         return _key(name, library)
     stems, studies = library.stems(), list_studies(root)
     if name.partition("--")[0] in stems:
@@ -129,7 +130,7 @@ def _study(study: Study) -> str:
         *(f"  {variant:<{width}}  {study.library[variant].title}" for variant in study.variants),
     ]
     notes = [f"note: {note}" for note in study.notes]
-    lines += ["", study.released] if study.released else []
+    lines += ["", words] if (words := released(study)) else []
     return "\n".join([*lines, *_searched(study), *_published(study), *([""] if notes else []), *notes]) + "\n"
 
 

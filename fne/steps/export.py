@@ -10,6 +10,7 @@ import numpy as np
 
 import fne
 from fne.analysis import layout
+from fne.encoders.checkpoints import is_path
 from fne.report.tables.configs import tuning
 from fne.results.bundle import FORMATS, MOST_ROWS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import code, fingerprints, versions
@@ -19,7 +20,6 @@ from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
 from fne.study.model import PATH_KEYS
-from fne.study.validate import is_path
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten, unflatten
 from fne.utils.files import SCHEMAS, reading

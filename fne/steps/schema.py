@@ -100,7 +100,7 @@ def _keys(leaves: Mapping[str, Mapping[str, Any]], at: str) -> dict[str, Any]:
     """An object of keys, which may stand nested or dotted; ``at``: the key of the file that holds it."""
     nested, root = _nest(unflatten(leaves)), f"#/properties/{at}/properties/" if at else "#/properties/"
     dotted = {name: {"$ref": root + name.replace(".", "/properties/")} for name in leaves if "." in name}
-    outside = {"patternProperties": {r"^(negatives|loss)\.options\.\w+$": {}}}
+    outside: dict[str, Any] = {"patternProperties": {r"^(negatives|loss)\.options\.\w+$": {}}}
     whole = nested | {"properties": nested["properties"] | dotted}
     return whole | (outside if "negatives.strategy" in leaves else {})
 

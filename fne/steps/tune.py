@@ -17,8 +17,9 @@ import torch
 import yaml
 
 from fne.results.code import Code
+from fne.results.configs import oracle_bases
 from fne.study import paths
-from fne.study.api import Study, oracle_bases, resolve, training_digest
+from fne.study.api import Study, resolve, training_digest
 from fne.study.tuning import Tuning
 from fne.training.data import Split
 from fne.training.engine import Engine

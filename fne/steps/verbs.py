@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from fne.utils.text import harmless
+from fne.utils.yaml_file import parse_set
 
 if TYPE_CHECKING:
     from fne.study.api import Series, Study
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 def load_study(arguments: argparse.Namespace, *, complete: bool = True, refuse: bool = True) -> Study:
     """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
     from fne.results.kept import open_study
-    from fne.study import api as config
 
-    overrides, replace = config.parse_set(arguments.set), getattr(arguments, "replace", False)
+    overrides, replace = parse_set(arguments.set), getattr(arguments, "replace", False)
     return open_study(arguments.study, overrides, arguments.root, complete=complete, replace=replace, refuse=refuse)
 
 
@@ -50,7 +50,7 @@ def load_any(arguments: argparse.Namespace) -> tuple[Study | Series, bool]:
     from fne.results.kept import open_any
     from fne.study import api as config
 
-    overrides = config.parse_set(arguments.set)
+    overrides = parse_set(arguments.set)
     found = open_any(arguments.study, overrides, arguments.root, complete=False, replace=arguments.replace)
     return found, isinstance(found, config.Series)
 
@@ -273,7 +273,7 @@ def tune(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.utils import lease
 
-    study = config.load_study(arguments.study, config.parse_set(arguments.set), arguments.root, tuned=False)
+    study = config.load_study(arguments.study, parse_set(arguments.set), arguments.root, tuned=False)
     with lease.device(arguments.device) as device:
         from fne.steps.tune import run
 
@@ -285,7 +285,7 @@ def estimate(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.utils import lease
 
-    study = tell(config.load_study(arguments.study, config.parse_set(arguments.set), arguments.root))
+    study = tell(config.load_study(arguments.study, parse_set(arguments.set), arguments.root))
     devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     with lease.device(arguments.device) as device:
         from fne.steps.estimate import run
@@ -322,7 +322,7 @@ def check(arguments: argparse.Namespace) -> None:
     from fne.utils.problems import Problems
 
     problems, library = Problems(), Library(arguments.root)
-    overrides = config.parse_set(arguments.set)
+    overrides = parse_set(arguments.set)
     known = config.list_studies(arguments.root)
     rules = [name for name in arguments.names if name not in known and is_rule(name)]
     for name in rules:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from fne.study.library import Library
 from fne.study.loading import list_studies, load, load_study, study_files
 from fne.study.seeds import block_names, parse_block
 from fne.study.series import Series
-from fne.study.study import Study, oracle_bases, resolve, shared_epochs
-from fne.study.study_file import STUDY_LEVEL
-from fne.study.validate import FLAT_KEYS, canonical, digest
+from fne.study.study import Study, resolve
+from fne.study.validate import digest
 from fne.study.variants import Variant
-from fne.utils.errors import UserError, bad_input
-from fne.utils.fields import flatten, yaml_number
-from fne.utils.yaml_file import parse
+from fne.utils.errors import bad_input
+from fne.utils.fields import canonical, flatten
+from fne.utils.yaml_file import set_items
 
 __all__ = [
     "Series",
@@ -35,17 +34,12 @@ __all__ = [
     "diff",
     "digest",
     "evaluation_digest",
-    "from_snakemake",
     "list_studies",
     "list_variants",
     "load",
     "load_study",
-    "oracle_bases",
     "parse_block",
-    "parse_set",
     "resolve",
-    "set_items",
-    "shared_epochs",
     "study_files",
     "training_digest",
     "validate_study",
@@ -114,89 +108,9 @@ def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple
     return {key: (a.get(key), b.get(key)) for key in keys if canonical(a.get(key)) != canonical(b.get(key))}
 
 
-def parse_set(items: Collection[str]) -> dict[str, Any]:
-    """Overrides from ``dotted.key=value`` texts; the value is read as YAML.
-
-    Raises:
-        UserError: An item without ``=``, a value that is not YAML, or a key given twice.
-    """
-    overrides: dict[str, Any] = {}
-    for item in items:
-        key, equals, text = item.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise bad_input("must read key=value", file="command line", key="--set", value=item)
-        if key in overrides:
-            raise bad_input("is given twice", file="command line", key=f"--set {key}")
-        overrides[key] = parse(text, f"command line: --set {key}")
-    return overrides
-
-
-def from_snakemake(
-    config: Mapping[str, Any], root: Path = Path("."), *, extra: Collection[str] = ()
-) -> tuple[str, dict[str, Any]]:
-    """The name and the overrides of the study or series that ``snakemake --config`` asks for.
-
-    Args:
-        config: Snakemake's config: ``study``, ``seeds``, ``block``, ``variants``, ``baseline``; ``images``,
-            ``annotations``, ``crowdflower``, ``expert``, ``eccv``, ``cxc``, ``sits``, ``image_encoder``,
-            ``text_encoder``; and ``set``, a mapping of dotted config keys to values.
-        root: The project's folder.
-        extra: Keys that the workflow itself reads; they are passed over.
-
-    Raises:
-        UserError: Unknown key (names the nearest), a key given twice, or no name of a study.
-    """
-    overrides: dict[str, Any] = {}
-    allowed = ("study", *STUDY_LEVEL, *FLAT_KEYS, "set", *extra)
-    for key, value in config.items():
-        if key not in allowed:
-            raise bad_input("unknown key", file="--config", key=str(key), value=str(key), allowed=allowed)
-        if key in STUDY_LEVEL:
-            overrides[key] = list(value) if isinstance(value, tuple) else value
-        elif key in FLAT_KEYS:
-            overrides[FLAT_KEYS[key]] = value if value is None else str(value)
-    given = config.get("set") or {}
-    if not isinstance(given, Mapping):
-        raise bad_input("must be a mapping of dotted keys to values", file="--config", key="set", value=given)
-    for key, value in flatten(given, "--config set").items():
-        if key in overrides:
-            raise bad_input("is given twice, by its short name and in set", file="--config", key=key)
-        # Snakemake reads the values inside a mapping as text.
-        overrides[key] = parse(value, f"--config set: {key}") if isinstance(value, str) else value
-    name = config.get("study", DEFAULT_STUDY)
-    if not isinstance(name, str):
-        raise bad_input(
-            "must be the name of a study",
-            file="--config",
-            key="study",
-            value=name,
-            allowed=list_studies(root),
-        )
-    return name, overrides
-
-
 def arguments(study: Study | Series) -> str:
     """The ``--study`` and ``--set`` arguments that make ``fne`` load this very study, quoted for a shell."""
     words = ["--study", study.name]
     for item in set_items(study.overrides):
         words += ["--set", item]
     return shlex.join(words)
-
-
-def set_items(overrides: Mapping[str, Any]) -> list[str]:
-    """Overrides as the texts ``key=value`` that :func:`parse_set` reads back."""
-    return [f"{key}={_yaml_text(value)}" for key, value in overrides.items()]
-
-
-def _yaml_text(value: Any) -> str:
-    """A value as text that :func:`parse_set` reads back."""
-    if isinstance(value, float):
-        return yaml_number(value)
-    if isinstance(value, str):
-        try:
-            plain = parse(value, "") == value
-        except UserError:
-            plain = False
-        return value if plain else canonical(value)
-    return canonical(value)

@@ -9,8 +9,8 @@ from fne.encoders.checkpoints import check_shared_space
 from fne.study.study_file import COMMAND_LINE, Stated
 from fne.study.tuned import Tuned
 from fne.study.tuning import Tuning
-from fne.study.validate import canonical, check_given, check_protocol, check_together, keys_read, why_unread
-from fne.utils.fields import OPTION, flatten
+from fne.study.validate import check_given, check_protocol, check_together, keys_read, why_unread
+from fne.utils.fields import OPTION, canonical, flatten
 
 
 def check_merged(

@@ -58,6 +58,18 @@ class Library:
         return {name: flat[name] if name in flat else key.default for name, key in KEYS.items()}
 
     @cached_property
+    def released(self) -> dict[str, Any]:
+        """The values of the authors' release, ``released.yaml``, where they differ from ``base.yaml``; flat.
+
+        Raises:
+            UserError: It holds an unknown key, or a value that is not allowed.
+        """
+        file, problems = self.folder / "released.yaml", Problems()
+        found = check_all(flatten(read_mapping(file), file), KEYS, file, problems) if file.is_file() else {}
+        problems.raise_any(str(file))
+        return found
+
+    @cached_property
     def _base_file(self) -> tuple[Path, dict[str, Any]]:
         file = self.folder / "base.yaml"
         return file, read_mapping(file)

@@ -164,7 +164,8 @@ def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
         tune=tune,
         method=method,
         control=control,
-        released=merge.what_is_released(file, method, configs, tuned),
+        chosen=tuned.values if tuned else {},
+        as_released=stated.as_released,
         root=file.library.folder.parent,
         notes=tuple(file.notes),
     )

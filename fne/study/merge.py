@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from fne.study import released
 from fne.study.model import DATASETS, KEYS, data_keys, keys_for
 from fne.study.plugins import complete
 from fne.study.published import read_published
@@ -16,10 +15,6 @@ from fne.study.tuned import Tuned, read_tuned
 from fne.study.tuning import Tuning, check_seeds, read_tuning
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, check_all, checked, flatten
-from fne.utils.yaml_file import read_mapping
-
-RELEASED = "released.yaml"
-"""The values of the authors' release where they differ from ``base.yaml``."""
 
 
 def typed_overrides(stated: Stated) -> dict[str, Any]:
@@ -62,26 +57,10 @@ def lay_shared(stated: Stated, overrides: Mapping[str, Any]) -> dict[str, Any]:
         if stated.content.get("as_released") is True:
             if stated.content.get("regime") != "finetune":
                 raise bad_input("belongs to the regime finetune", file=file, key="as_released", value=True)
-            released_file = stated.library.folder / RELEASED
-            given = flatten(read_mapping(released_file), released_file)
-            shared |= check_all(given, KEYS, released_file, stated.problems)
+            shared |= stated.library.released
     lay("encoders", KEYS, "encoders.")
     lay("set", {key: field for key, field in KEYS.items() if not key.startswith("encoders.")})
     return shared
-
-
-def what_is_released(
-    stated: Stated, method: str | None, configs: Mapping[str, Mapping[str, Any]], tuned: Tuned | None
-) -> str:
-    """What of the method is the authors' release, in a sentence; empty without a method, or without their values."""
-    file = stated.library.folder / RELEASED
-    if method is None or not file.is_file():
-        return ""
-    release = released.released_values(stated.library.base, file)
-    title, chosen = stated.library.variant(method).title, tuned.values if tuned else {}
-    as_released = bool(stated.content.get("as_released", False))
-    own = configs[method]
-    return released.sentence(title, own, release, chosen.get(method, {}), as_released)
 
 
 def read_search(stated: Stated, seeds: tuple[int, ...]) -> Tuning | None:

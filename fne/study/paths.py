@@ -12,13 +12,13 @@ from fne.data.identity import corpus_digest, require_matched
 from fne.data.manifest import SPLITS as SPLITS
 from fne.data.sources import annotation_files
 from fne.data.text_files import say_nearest
-from fne.encoders.checkpoints import encoder_digest
+from fne.encoders.checkpoints import encoder_digest, is_path
 from fne.encoders.shipped import GRID, Recipe, folder
 from fne.study.api import Series, Study, data_section, resolve
 from fne.study.model import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
-from fne.study.validate import canonical, how_to_give, is_path
+from fne.study.validate import how_to_give
 from fne.utils.errors import UserError
-from fne.utils.fields import flatten
+from fne.utils.fields import canonical, flatten
 from fne.utils.files import expanded, sha256_text
 from fne.utils.problems import Problems
 

@@ -36,10 +36,11 @@ class Study:
         configs: The merged config of every variant, flat and pruned.
         library: The variant files behind it, by id, ancestors included.
         tuned: Name of the tuned file, or None.
+        chosen: The values that tuning chose, by variant.
         published: The published results that it is set against, or None.
         test: What the p values of its family are about: ``images``, or ``seeds``.
         tune: The search that it declares, or None.
-        released: What of its method is the authors' release, in a sentence; empty without a method.
+        as_released: Whether it takes every value of the authors' release.
         root: The project's folder.
         known: What its files say of data and encoders, see :mod:`fne.study.paths`.
         notes: What a reader of its results must know before it runs: seeds too few, variants without tuned values.
@@ -64,7 +65,8 @@ class Study:
     tune: Tuning | None = None
     method: str | None = None
     control: str | None = None
-    released: str = ""
+    chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    as_released: bool = False
     root: Path = Path(".")
     known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
@@ -79,23 +81,3 @@ def resolve(study: Study, variant: str) -> dict[str, Any]:
     if variant not in study.configs:
         raise bad_input("is not a variant of this study", file=study.name, value=variant, allowed=study.variants)
     return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
-
-
-def shared_epochs(*studies: Study) -> range:
-    """The epochs, from 0, that are of the main phase in every variant of some studies; empty where none is.
-
-    What is picked changes as training goes on, so shares of picks are compared over these alone.
-    """
-    configs = [study.configs[variant] for study in studies for variant in study.variants]
-    return range(max(one["warmup.epochs"] for one in configs), min(one["train.epochs"] for one in configs))
-
-
-def oracle_bases(study: Study) -> dict[str, str]:
-    """Variants with an oracle whose config without it is that of another variant of the study, and that variant."""
-    found = {}
-    for variant in study.variants:
-        without = {**study.configs[variant], "negatives.oracle": "none"}
-        base = next((other for other in study.variants if other != variant and study.configs[other] == without), None)
-        if base is not None:
-            found[variant] = base
-    return found

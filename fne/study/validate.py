@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 from fne.data.coco_relevance import SOURCE
 from fne.data.human_annotations import SOURCES as JUDGED
-from fne.data.sources import SOURCES
+from fne.data.sources import SOURCES, may_hold_pictures
+from fne.encoders.checkpoints import is_path
 from fne.negatives.registry import Entry, registered
 from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
 from fne.study.model import (
@@ -27,8 +27,7 @@ from fne.study.model import (
 )
 from fne.study.plugins import find
 from fne.utils.errors import bad_input
-from fne.utils.fields import CHOOSERS, OPTION, flatten, is_read
-from fne.utils.files import expanded
+from fne.utils.fields import CHOOSERS, OPTION, canonical, flatten, is_read
 from fne.utils.problems import Problems
 
 
@@ -211,12 +210,6 @@ def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
     problems.raise_any(str(where))
 
 
-def may_hold_pictures(annotations: str | None) -> bool:
-    """May the annotations hold the pictures themselves, as a Hugging Face data set does?"""
-    place = expanded(annotations or "annotations.json")
-    return place.is_dir() or place.suffix in (".parquet", ".arrow")
-
-
 def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, complete: bool) -> None:
     """Check that the primary metric's protocol can be scored on the study's data.
 
@@ -256,13 +249,3 @@ def counted(config: Mapping[str, Any]) -> dict[str, Any]:
         if key.startswith("encoders.") and key.endswith(".checkpoint") and is_path(value):
             flat[key] = Path(value).name
     return flat
-
-
-def is_path(checkpoint: Any) -> bool:
-    """Is a checkpoint named by an absolute or explicitly relative path, and not by a hub id?"""
-    return isinstance(checkpoint, str) and checkpoint.startswith(("/", ".", "~"))
-
-
-def canonical(value: Any) -> str:
-    """The one JSON text of a value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

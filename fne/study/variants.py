@@ -6,7 +6,6 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,53 +23,6 @@ STEM = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
 LONGEST, MOST = 200, 1000
 """Characters of an id, which names a folder (file systems take 255), and members of a sweep or study with factors."""
 VARIANT_KEYS = {key: field for key, field in KEYS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One variant as its file states it (one member, where the file has a sweep).
-
-    Args:
-        id: File stem, with ``--<key>-<value>`` per swept key.
-        title: Name for tables.
-        asks: The question it answers.
-        parent: Id of the variant it differs from, or ``"base"``.
-        role: ``scientific``, ``nuisance`` or ``control``.
-        set: Its delta, dotted keys.
-        isolates: Leaf keys it claims to change (over all members of a sweep).
-        swept: The part of ``set`` that comes from the sweep.
-        file: Where it stands.
-    """
-
-    id: str
-    title: str
-    asks: str
-    parent: str
-    role: str
-    set: Mapping[str, Any]
-    isolates: tuple[str, ...]
-    swept: Mapping[str, Any]
-    file: Path
-
-
-def named_files(folder: Path) -> dict[str, Path]:
-    """Files of a folder that a name can mean, by stem, in order."""
-    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if STEM.fullmatch(path.stem)}
-
-
-def unknown(kind: str, name: str, folder: Path, allowed: Iterable[str], **where: Any) -> UserError:
-    """The error that no ``kind`` is called ``name``; or that a file is, and cannot be."""
-    misnamed = next((path for path in folder.glob("*.yaml") if path.stem == name), None)
-    if misnamed:
-        allowed = "lower-case letters, digits and _, at most 100; not 'base'"
-        return bad_input(f"not a {kind}'s name", file=misnamed, value=name, allowed=allowed)
-    hint = f"each is a file of {folder}"
-    return bad_input(f"unknown {kind}", value=name, allowed=allowed, hint=hint, **where)
-
-
-def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
-    """A required, non-empty text of a file."""
-    return Key(Text).check(content.get(key), file, key)
 
 
 class VariantFile(Section):
@@ -95,6 +47,40 @@ class VariantFile(Section):
     sweep: Any = None
 
 
+class Variant(VariantFile):
+    """One variant: its file as it is, or one member of its sweep.
+
+    Args:
+        id: File stem, with ``--<key>-<value>`` per swept key.
+        swept: The part of ``set``, which is flat, that comes from the sweep.
+        file: Where it stands.
+    """
+
+    id: str
+    swept: dict[str, Any]
+    file: Path
+
+
+def named_files(folder: Path) -> dict[str, Path]:
+    """Files of a folder that a name can mean, by stem, in order."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if STEM.fullmatch(path.stem)}
+
+
+def unknown(kind: str, name: str, folder: Path, allowed: Iterable[str], **where: Any) -> UserError:
+    """The error that no ``kind`` is called ``name``; or that a file is, and cannot be."""
+    misnamed = next((path for path in folder.glob("*.yaml") if path.stem == name), None)
+    if misnamed:
+        allowed = "lower-case letters, digits and _, at most 100; not 'base'"
+        return bad_input(f"not a {kind}'s name", file=misnamed, value=name, allowed=allowed)
+    hint = f"each is a file of {folder}"
+    return bad_input(f"unknown {kind}", value=name, allowed=allowed, hint=hint, **where)
+
+
+def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
+    """A required, non-empty text of a file."""
+    return Key(Text).check(content.get(key), file, key)
+
+
 def read_variants(stem: str, file: Path) -> list[Variant]:
     """The variants of a file: one, or the members of its sweep."""
     if stem == "base":
@@ -117,10 +103,8 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
         if identity in variants:
             hint = f"both would be called {identity}"
             raise bad_input("two members are equal", file=file, key="sweep", value=swept, hint=hint)
-        title, isolates = member_title(stated.title, swept), tuple(stated.isolates)
-        variants[identity] = Variant(
-            identity, title, stated.asks, stated.parent, stated.role, delta | swept, isolates, swept, file
-        )
+        own = {"title": member_title(stated.title, swept), "set": delta | swept}
+        variants[identity] = Variant(**{**dict(stated), **own}, id=identity, swept=swept, file=file)
     return list(variants.values())
 
 

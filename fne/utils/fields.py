@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -336,3 +337,8 @@ def is_read(name: str, keys: Mapping[str, Key], values: Mapping[str, Any]) -> bo
                    for other, allowed in condition.items())  # fmt: skip
 
     return not keys[name].when or any(holds(condition) for condition in keys[name].when)
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fne.utils.errors import bad_input
+from fne.utils.errors import UserError, bad_input
+from fne.utils.fields import canonical, yaml_number
 from fne.utils.files import read_bytes, reading
 
 LARGEST, MOST = 4 << 20, 100_000
@@ -139,3 +140,39 @@ def _text_keys(value: Mapping[Any, Any], path: Path, prefix: str) -> None:
             raise bad_input("a key must be text", file=path, key=f"{prefix}{key}", hint=hint)
         if isinstance(item, dict):
             _text_keys(item, path, f"{prefix}{key}.")
+
+
+def parse_set(items: Collection[str]) -> dict[str, Any]:
+    """Overrides from ``dotted.key=value`` texts; the value is read as YAML.
+
+    Raises:
+        UserError: An item without ``=``, a value that is not YAML, or a key given twice.
+    """
+    overrides: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise bad_input("must read key=value", file="command line", key="--set", value=item)
+        if key in overrides:
+            raise bad_input("is given twice", file="command line", key=f"--set {key}")
+        overrides[key] = parse(text, f"command line: --set {key}")
+    return overrides
+
+
+def set_items(overrides: Mapping[str, Any]) -> list[str]:
+    """Overrides as the texts ``key=value`` that :func:`parse_set` reads back."""
+    return [f"{key}={_yaml_text(value)}" for key, value in overrides.items()]
+
+
+def _yaml_text(value: Any) -> str:
+    """A value as text that :func:`parse_set` reads back."""
+    if isinstance(value, float):
+        return yaml_number(value)
+    if isinstance(value, str):
+        try:
+            plain = parse(value, "") == value
+        except UserError:
+            plain = False
+        return value if plain else canonical(value)
+    return canonical(value)

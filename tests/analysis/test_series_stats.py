@@ -17,10 +17,11 @@ from fne.analysis.components import Cell, decompose, pool
 from fne.analysis.intervals import hierarchical_intervals
 from fne.analysis.layout import load
 from fne.results import series as results_series
+from fne.results.configs import shared_epochs
 from fne.results.schema import header
 from fne.results.variance import ALL, read_file
 from fne.steps import aggregate, compare_series
-from fne.study.api import Series, shared_epochs
+from fne.study.api import Series
 from fne.study.variants import member_id
 from fne.utils.errors import UserError
 from fne.utils.files import write_csv

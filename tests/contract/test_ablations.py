@@ -13,6 +13,7 @@ import yaml
 from fne.negatives import signature
 from fne.negatives.catalog import MEMORIES
 from fne.negatives.registry import Entry, entry_of
+from fne.results.configs import oracle_bases
 from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import model
@@ -180,7 +181,7 @@ def test_tuned_file_belongs_to_a_study_and_covers_it(name: str) -> None:
     for study in users:
         assert set(content["values"]) >= set(study.variants)
         assert set(study.seeds).isdisjoint(declared.seeds), "tuned on the seeds that are reported"
-    bases = config.oracle_bases(searched)
+    bases = oracle_bases(searched)
     for variant, values in content["values"].items():
         tried = [trial for trial in content["trials"] if trial["variant"] == bases.get(variant, variant)]
         points = [{key: trial[key] for key in trial if key not in ("variant", "val_rsum", "digest")} for trial in tried]

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fne.study import api
-from fne.study.validate import canonical
 from fne.utils.errors import UserError
+from fne.utils.fields import canonical
+from fne.utils.yaml_file import parse_set, set_items
 from tests.projects import Project
 
 FILES = ("base", "variants/fne", "variants/hardest_in_batch", "studies/smoke", "studies/prevalence")
@@ -98,7 +99,7 @@ KEYS = (
 @given(key=st.sampled_from(KEYS), text=st.one_of(st.text(max_size=30), ODD.map(str)))
 def test_a_value_of_the_command_line_is_taken_or_named(project: Project, key: str, text: str) -> None:
     try:
-        study = api.load_study("smoke", api.parse_set([f"{key}={text}"]), project.root, complete=False)
-        assert api.parse_set(api.set_items(study.overrides)).keys() == study.overrides.keys()
+        study = api.load_study("smoke", parse_set([f"{key}={text}"]), project.root, complete=False)
+        assert parse_set(set_items(study.overrides)).keys() == study.overrides.keys()
     except UserError as error:
         assert "command line" in str(error) or "smoke" in str(error), error

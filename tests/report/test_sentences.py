@@ -16,6 +16,7 @@ from fne.report.page import variants
 from fne.report.tables import registry as tables
 from fne.report.text import summary
 from fne.report.text.headline import headline
+from fne.report.text.released import released
 from fne.report.text.summary import LOWER_BOUNDS, collapses, pick_share
 from fne.results.schema import write_table
 from fne.results.study import StudyResults, load
@@ -291,7 +292,7 @@ def test_hit_rates_are_lower_bounds_and_precisions_are_not() -> None:
 
 
 def test_what_is_released_stands_in_the_main_table_and_in_that_of_the_configs(paper: Made) -> None:
-    words = paper.study.released
+    words = released(paper.study)
     assert words.startswith("FNE (released rule): the rule of the authors' release; its other values are this study's")
     assert "; tuned on validation: train.learning_rate = " in words
     for name in ("main", "configs"):

@@ -17,6 +17,7 @@ from fne.study import api as config
 from fne.study import kept, paths
 from fne.utils.errors import UserError
 from fne.utils.fields import flatten
+from fne.utils.yaml_file import set_items
 from tests.projects import Project, given
 
 SMALL = {"variants": "hardest_in_batch,fne", "seeds": "0-3", "block": 2, "memory.size": 256}
@@ -31,7 +32,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def words(overrides: dict) -> list[str]:
-    return [word for item in config.set_items(overrides) for word in ("--set", item)]
+    return [word for item in set_items(overrides) for word in ("--set", item)]
 
 
 def file_of(project: Project, name: str = "smoke") -> Path:
@@ -163,7 +164,7 @@ def test_overrides_of_a_study_made_without_any_may_add_but_not_change(project: P
     assert json.loads(file_of(project).read_text())["overrides"] == {"seeds": "0-3"}
     assert open_study("smoke", {"variants": "hardest_in_batch,fne,infonce,random"}, project.root).seeds == (0, 1, 2, 3)
     whole = {"variants": "hardest_in_batch,fne,infonce"}
-    told = {*config.set_items(open_study("smoke", whole, project.root).overrides)}
+    told = {*set_items(open_study("smoke", whole, project.root).overrides)}
     assert told == {"seeds=0-3", "variants=hardest_in_batch,fne,infonce"}, "given, though the file says so too"
 
 

@@ -23,8 +23,9 @@ from fne.results import reference
 from fne.results.study import load
 from fne.steps import audit
 from fne.steps.report import record
-from fne.study.api import load_study, parse_set, resolve
+from fne.study.api import load_study, resolve
 from fne.utils.errors import UserError
+from fne.utils.yaml_file import parse_set
 from tests.report.synthetic import PAPER, SOURCES, Fake, write_study
 from tests.tables import edit as edit_table
 

@@ -15,6 +15,7 @@ from fne.study import api as config
 from fne.study import model, paths
 from fne.utils.errors import UserError
 from fne.utils.fields import Key
+from fne.utils.yaml_file import parse_set
 from tests.projects import ENCODERS, PATHS, Project, asked, digests, sweep, tuned_file
 from tests.rules import STRATEGIES
 
@@ -341,7 +342,7 @@ def test_arguments_load_the_very_same_study(project: Project) -> None:
     study = project.load("flickr8k", **overrides)
     words = shlex.split(config.arguments(study))
     assert words[:2] == ["--study", "flickr8k"] and set(words[2::2]) == {"--set"}
-    again = config.load_study(words[1], config.parse_set(words[3::2]), project.root)
+    again = config.load_study(words[1], parse_set(words[3::2]), project.root)
     assert again == study
     assert {"seeds=0,1,5", "variants=fne,random"} <= {*words}
 
@@ -357,12 +358,12 @@ def test_arguments_load_the_very_same_study(project: Project) -> None:
 )
 def test_bad_set(items: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        config.parse_set(items)
+        parse_set(items)
 
 
 def test_set_values_are_yaml() -> None:
     items = ["a.b=1", "a.c=1.0e-3", "a.d=text", "a.e=null", "a.f=[1, 2]", "a.g=x=y", "a.h="]
-    assert config.parse_set(items) == {
+    assert parse_set(items) == {
         "a.b": 1, "a.c": 1e-3, "a.d": "text", "a.e": None, "a.f": [1, 2], "a.g": "x=y", "a.h": None
     }  # fmt: skip
 

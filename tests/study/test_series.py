@@ -11,6 +11,7 @@ from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import paths
 from fne.utils.errors import UserError
+from fne.utils.yaml_file import parse_set
 from tests.projects import ENCODERS, Project, asked, digests
 
 VALUES = {"data.prevalence": [0.01, 0, 0.003]}
@@ -68,7 +69,7 @@ def test_overrides_reach_all_members(project: Project) -> None:
     for one in (series, series.members[1]):
         words = shlex.split(config.arguments(one))
         assert words[:2] == ["--study", one.name]
-        assert config.load(words[1], config.parse_set(words[3::2]), project.root) == one
+        assert config.load(words[1], parse_set(words[3::2]), project.root) == one
     made = asked({"study": "paper", "seeds": "0-2", "set": {"train.epochs": "7"}}, project.root)
     assert isinstance(made, config.Series) and made.members[2].seeds == (0, 1, 2)
     assert asked({"study": IDS[1]}, project.root) == project.load(IDS[1])

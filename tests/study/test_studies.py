@@ -9,6 +9,7 @@ import yaml
 
 from fne.study import api as config
 from fne.utils.fields import yaml_number
+from fne.utils.yaml_file import parse_set
 from tests.projects import ENCODERS, PATHS, Project, digests, tuned_file
 
 
@@ -313,7 +314,7 @@ def test_a_method_or_control_that_is_no_variant_is_refused(project: Project, key
 
 def test_a_method_that_the_command_line_leaves_out_is_none(project: Project) -> None:
     study = project.load(variants="hardest_in_batch,infonce")
-    assert study.method is None is study.control and study.released == ""
+    assert study.method is None is study.control
     assert (project.load().method, project.load().control) == ("fne", "fne_no_elimination")
 
 
@@ -341,12 +342,12 @@ def test_numbers_that_no_machine_holds_are_refused(project: Project, key: str, v
      ("train.epochs", "1e9", ""), ("train.learning_rate", "2e-3", "write 0.002"), ("train.learning_rate", "-1e-3", "")],
 )  # fmt: skip
 def test_a_hint_how_to_write_a_number_is_one_that_is_allowed(project: Project, key: str, text: str, hint: str) -> None:
-    message = project.fails("paper", config.parse_set([f"{key}={text}"]), saying=[f"{key}: must be", f"got {text!r}"])
+    message = project.fails("paper", parse_set([f"{key}={text}"]), saying=[f"{key}: must be", f"got {text!r}"])
     assert ("write" in message) == bool(hint)
     if hint:
         written = message.partition("write ")[2].split()[0]
         assert hint == f"write {written}"
-        project.load("paper", **config.parse_set([f"{key}={written}"]), variants="hardest_in_batch,random")
+        project.load("paper", **parse_set([f"{key}={written}"]), variants="hardest_in_batch,random")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fne.results.configs import oracle_bases
 from fne.steps import tune
-from fne.study.api import Study, load_study, oracle_bases, resolve, training_digest
+from fne.study.api import Study, load_study, resolve, training_digest
 from fne.study.tuning import Tuning
 from fne.utils.errors import UserError
 from fne.utils.fields import flatten

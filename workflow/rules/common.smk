@@ -16,7 +16,8 @@ from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, recorded_code
 from fne.steps.audit import TABLES as AUDITED
-from fne.study.api import Series, arguments, blocks, evaluation_digest, from_snakemake, resolve, training_digest
+from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
+from fne.steps.snakemake import from_snakemake
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
 from fne.study.published import FILE as PUBLISHED

@@ -11,11 +11,12 @@ from typing import Any
 from fne.protocols import TRUTH, metric_of
 from fne.report.text.summary import NO_SHARED_EPOCH, epochs_phrase
 from fne.report.text.wording import listing
+from fne.results.configs import shared_epochs
 from fne.results.kept import open_any
 from fne.results.schema import read_table
 from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
-from fne.study.api import Series, shared_epochs
+from fne.study.api import Series
 from fne.study.variants import RANDOM_FACTORS, show
 from fne.utils.errors import bad_input
 from fne.utils.text import clean

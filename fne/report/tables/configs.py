@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.report.tables.cells import Cell, Column, Table
+from fne.report.text.released import released
 from fne.results.study import StudyResults
 from fne.study import paths
 from fne.study.api import diff, resolve
@@ -56,7 +57,7 @@ def configs_table(study: StudyResults) -> Table:
         )
     )
     records = tuple(differences(study, chosen))
-    notes = tuple(note for note in (study.definition.released, border_note(study)) if note)
+    notes = tuple(note for note in (released(study.definition), border_note(study)) if note)
     return Table("configs", "What sets each variant apart", caption, columns, tuple(rows), notes, records)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fne.protocols import DIRECTION_NAMES, DIRECTIONS, METRICS, OWN, PROTOCOLS, TRUTH
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.text.released import released
 from fne.report.text.summary import (
     LOWER_BOUNDS,
     NO_SHARED_EPOCH,
@@ -260,8 +261,8 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
             "runner-up (the same seeds and images) excludes zero; of two numbers in one cell, that of both."
         )
         notes.append(elsewhere_phrase(study))
-    if study.definition.released:
-        notes.append(study.definition.released)
+    if words := released(study.definition):
+        notes.append(words)
     contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
     if contrasts:
         family = len(study.variants) - 1

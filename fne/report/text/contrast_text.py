@@ -9,8 +9,8 @@ from fne.analysis.layout import Key
 from fne.protocols import DIRECTIONS, OWN, TRUTH
 from fne.report.text.summary import paired_elsewhere, paired_interval, ranked, truth_kind
 from fne.report.text.wording import ends, for_which, listing, metric_name, p_equals, percent, signed, spans, tested
+from fne.results.configs import oracle_bases
 from fne.results.study import StudyResults
-from fne.study.api import oracle_bases
 from fne.study.min_seeds import ALPHA
 from fne.utils.text import clean
 

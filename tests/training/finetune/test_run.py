@@ -114,7 +114,8 @@ WORKER = """
 import sys
 from pathlib import Path
 import torch
-from fne.study.api import load_study, parse_set
+from fne.study.api import load_study
+from fne.utils.yaml_file import parse_set
 from fne.training.distributed import World, joined
 from fne.steps import train as job
 root = Path(sys.argv[1])

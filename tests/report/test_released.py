@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fne.report.text.released import released, sentence
 from fne.steps.describe import describe
 from fne.study.api import list_studies, list_variants, load_study
 from fne.study.library import Library
-from fne.study.released import released_values, sentence
 
 LEAD = "FNE (released rule): the rule of the authors' release"
 
@@ -26,10 +26,10 @@ def test_of_every_study_with_fne_it_is_said_and_of_no_other(root: Path) -> None:
     said = {}
     for name in list_studies(root):
         study = load_study(name, root=root, complete=False)
-        said[name] = study.released
-        assert study.released.startswith(LEAD) == ("fne" in study.variants)
+        said[name] = released(study)
+        assert released(study).startswith(LEAD) == ("fne" in study.variants)
         config = study.configs.get("fne", {})
-        for key, value in re.findall(r"([a-z_]+\.[a-z_.]+) = (\S+?)(?:[,;.]?(?: |$))", study.released):
+        for key, value in re.findall(r"([a-z_]+\.[a-z_.]+) = (\S+?)(?:[,;.]?(?: |$))", released(study)):
             assert str(config[key]) == value
     assert any("tuned on validation: " in words for words in said.values())
     assert any(words.endswith("its other values are this study's.") for words in said.values())
@@ -53,25 +53,25 @@ def test_of_every_study_with_fne_it_is_said_and_of_no_other(root: Path) -> None:
 )  # fmt: skip
 def test_every_exception_is_named(root: Path, name: str, overrides: dict, words: str) -> None:
     study = load_study(name, overrides, root, complete=False)
-    assert study.released == words
+    assert released(study) == words
     assert words in describe(name, root) or overrides
 
 
 def test_tuned_values_are_named_unless_the_command_line_changed_them(root: Path) -> None:
     study = load_study("paper", root=root)
-    tuned = study.released.partition("; tuned on validation: ")[2]
-    assert study.released.startswith(f"{LEAD}; its other values are this study's; tuned on validation: ")
+    tuned = released(study).partition("; tuned on validation: ")[2]
+    assert released(study).startswith(f"{LEAD}; its other values are this study's; tuned on validation: ")
     keys = re.findall(r"([a-z_.]+) = ", tuned)
     assert len(keys) >= 3 and "train.learning_rate" in keys
     other = load_study("paper", {"train.learning_rate": 0.123}, root)
-    assert re.findall(r"([a-z_.]+) = ", other.released.partition("; tuned")[2]) == keys[1:]
+    assert re.findall(r"([a-z_.]+) = ", released(other).partition("; tuned")[2]) == keys[1:]
     plain = load_study("paper", root=root, tuned=False)
-    assert plain.released == f"{LEAD}; its other values are this study's."
+    assert released(plain) == f"{LEAD}; its other values are this study's."
 
 
 def test_a_tuned_value_of_the_rule_is_both_an_exception_and_tuned(root: Path) -> None:
     library = Library(root)
-    release = released_values(library.base, library.folder / "released.yaml")
+    release = library.base | library.released
     config = {**release, "negatives.tau": 5.0, "model.dim": 7, "data.seed": 3}
     tuned = {"negatives.tau": 5.0}
     words = "T: the rule of the authors' release{}, but for negatives.tau = 5.0 (release: 0.5){}; tuned on validation: "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from fne.study.validate import canonical
+from fne.study.library import Library
+from fne.study.study import Study
 from fne.study.variants import show
-from fne.utils.fields import flatten
-from fne.utils.yaml_file import read_mapping
+from fne.utils.fields import canonical
 
 RULE = ("negatives.", "loss.kind", "memory.kind")
 """Keys that say which negative is taken out of what, and what it costs."""
@@ -17,9 +16,14 @@ ELSEWHERE = ("data.", "encoders.image.checkpoint", "encoders.text.checkpoint", "
 """Keys of which the release states nothing that could be kept to."""
 
 
-def released_values(base: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """The release's value of every run key, flat: ``base.yaml``, and where they differ ``released.yaml``."""
-    return {**base, **flatten(read_mapping(file), file)}
+def released(study: Study) -> str:
+    """What of a study's method is the authors' release, in a sentence; empty without a method or their values."""
+    library = Library(study.root)
+    if study.method is None or not library.released:
+        return ""
+    title, config = study.library[study.method].title, study.configs[study.method]
+    chosen = study.chosen.get(study.method, {})
+    return sentence(title, config, library.base | library.released, chosen, study.as_released)
 
 
 def sentence(title: str, config: Mapping[str, Any], release: Mapping[str, Any], tuned: Mapping[str, Any],
@@ -29,7 +33,7 @@ def sentence(title: str, config: Mapping[str, Any], release: Mapping[str, Any], 
     Args:
         title: Of the variant.
         config: Of the variant, flat.
-        release: See :func:`released_values`.
+        release: The release's value of every run key, flat.
         tuned: The values that tuning chose for it, flat; one that the command line changed is none of them.
         as_released: Whether the study states that it follows the release's values.
     """

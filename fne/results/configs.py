@@ -1,0 +1,25 @@
+"""What the configs of a study's variants have in common, and which differ in one thing alone."""
+
+from __future__ import annotations
+
+from fne.study.study import Study
+
+
+def shared_epochs(*studies: Study) -> range:
+    """The epochs, from 0, that are of the main phase in every variant of some studies; empty where none is.
+
+    What is picked changes as training goes on, so shares of picks are compared over these alone.
+    """
+    configs = [study.configs[variant] for study in studies for variant in study.variants]
+    return range(max(one["warmup.epochs"] for one in configs), min(one["train.epochs"] for one in configs))
+
+
+def oracle_bases(study: Study) -> dict[str, str]:
+    """Variants with an oracle whose config without it is that of another variant of the study, and that variant."""
+    found = {}
+    for variant in study.variants:
+        without = {**study.configs[variant], "negatives.oracle": "none"}
+        base = next((other for other in study.variants if other != variant and study.configs[other] == without), None)
+        if base is not None:
+            found[variant] = base
+    return found
