@@ -109,7 +109,7 @@ def setting(study: StudyResults, against: Against, variant: str, entry: Entry) -
     apart = [words for side in ("image", "text") if (words := _backbone(study, against, variant, entry, side))]
     if apart:
         found["other_backbone"] = "; ".join(apart)
-    elif not any(entry.backbone.values()):
+    elif not any(name for _, name in entry.backbone):
         found["backbone_not_stated"] = NO_VERDICT["backbone_not_stated"]
     return found
 
@@ -192,7 +192,7 @@ def _compare(
         judged = compare_with_published(low, high, published, tolerance)
         verdict, reason = judged.verdict, judged.reason
     words = [f"setting differs: {'; '.join(differences.values())}"] if differences else []
-    unsaid = [f"the {side} encoder" for side in ("image", "text") if entry.backbone[side] is None]
+    unsaid = [f"the {side} encoder" for side, name in entry.backbone if name is None]
     if "backbone_not_stated" in differences:  # which is said already
         unsaid = []
     unsaid += ["whether it is an ensemble"] if entry.ensemble is None else []
@@ -205,7 +205,7 @@ def _compare(
 
 def _backbone(study: StudyResults, against: Against, variant: str, entry: Entry, side: str) -> str:
     """How an encoder differs from the one that the published result states; empty where it does not."""
-    published = entry.backbone[side]
+    published = getattr(entry.backbone, side)
     if published is None:
         return ""
     config = study.definition.configs[variant]

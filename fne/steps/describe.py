@@ -158,8 +158,7 @@ def _published(study: Study) -> list[str]:
 
 
 def _entry(entry: Entry) -> str:
-    encoders = " + ".join(entry.backbone[side] or "not stated" for side in ("image", "text"))
     score = "" if entry.available else f"; not available here, see doi {entry.doi}"
     if (rsum := entry.values.get(("both", "rsum"))) is not None:
         score = f"; rsum {rsum:g}"
-    return f"{entry.id} ({entry.method}; {encoders}; {entry.protocol}{score})"
+    return f"{entry.id} ({entry.method}; {entry.backbone}; {entry.protocol}{score})"

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from fne.protocols import DIRECTIONS, METRICS, RECALLS, metric_of
-from fne.study.variants import text_of
+from pydantic import Field, create_model
+
+from fne.protocols import DIRECTIONS, RECALLS
 from fne.utils.errors import bad_input
-from fne.utils.models import only_keys
+from fne.utils.fields import Choice, Text, flatten
+from fne.utils.models import Section, only_keys, read_parts, read_section
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
 FILE = Path("ablations", "published.yaml")
-REQUIRED = ("id", "method", "backbone", "dataset", "protocol", "ensemble", "metrics", "source", "confidence")
-OPTIONAL = ("rsum_is_sum", "note")
-PREFIXES = {
-    ("flickr30k", "1k_test"): "f30k-",
-    ("coco", "coco_1k_5fold"): "coco1k-",
-    ("coco", "coco_5k"): "coco5k-",
-    ("coco", "eccv"): "eccv-",
-    ("coco", "cxc"): "cxc-",
-}
-"""What an id begins with; its keys are the pairs of data set and protocol that exist."""
 CONFIDENCE = {
     "A": "primary source",
     "B": "secondary source, at least partly cross-checked",
@@ -34,52 +26,89 @@ CONFIDENCE = {
 }
 ROUNDING = 0.05
 """Half a unit of the last digit that papers print."""
-
-_RECALL = {"i2t": RECALLS, "t2i": RECALLS, "": ("rsum",)}
-_ECCV = ("map_at_r", "r_precision", "r1")
-_SHAPES = {
-    "1k_test": _RECALL,
-    "coco_1k_5fold": _RECALL,
-    "coco_5k": _RECALL,
-    "eccv": {"i2t": _ECCV, "t2i": _ECCV, "mean": (*_ECCV, "coco_5k_r1")},
-    "cxc": {side: ("r1",) for side in ("i2t", "t2i", "t2t", "i2i", "mean")},
-}
-_EXTRA = {"coco_1k_5fold": ("i2t.pmrp", "t2i.pmrp")}
-COMPARED = tuple(
-    name for name in METRICS if any(name in metrics for shape in _SHAPES.values() for metrics in shape.values())
-)
-"""Metrics that this project computes too, and so can be set against a published number."""
+Percent = Annotated[float, Field(ge=0, le=100)] | None
+Model = TypeVar("Model", bound=Section)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
 _DOI = re.compile(r"\b10\.\d{4,9}/[^\s,;)]+")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Metrics(Section):
+    """The numbers of a published result, by direction; rsum is of both."""
+
+    @cached_property
+    def values(self) -> dict[tuple[str, str], float | None]:
+        """Percent by (direction, metric), direction ``both`` for rsum; None where none could be read."""
+        flat = flatten(self.model_dump(exclude_unset=True))
+        parts = {key: key.rpartition(".") for key in flat}
+        return {(side or "both", metric): flat[key] for key, (side, _, metric) in parts.items()}
+
+    def conflicts(self) -> Iterator[tuple[str, str, float]]:
+        """Recalls that fall with K, an rsum or mean that does not follow from its parts."""
+        values = self.values
+        sides = [side for side in DIRECTIONS if (side, "r5") in values]
+        for side in sides:
+            known = [(metric, value) for metric in RECALLS if (value := values[side, metric]) is not None]
+            for (lower, before), (upper, after) in pairwise(known):
+                if before > after:
+                    yield f"{lower} {before} exceeds {upper} {after}", f"{side}.{lower}", before
+        if (rsum := values.get(("both", "rsum"))) is not None:
+            parts = [values[side, metric] for side in sides for metric in RECALLS]
+            least = sum(part for part in parts if part is not None)
+            most = least + 100 * parts.count(None)
+            slack = ROUNDING * (len(parts) + 1) + 1e-9
+            if not least - slack <= rsum <= most + slack:
+                total = f"{least:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
+                yield f"is not the sum of its recalls, {total}, within rounding", "rsum", rsum
+        for (side, metric), value in values.items():
+            halves = [half for way in DIRECTIONS if (half := values.get((way, metric))) is not None]
+            if side == "mean" and value is not None and len(halves) == len(DIRECTIONS):
+                if abs((mean := sum(halves) / 2) - value) > 2 * ROUNDING + 1e-9:
+                    yield f"is not the mean of its directions, {mean:.2f}, within rounding", f"mean.{metric}", value
+
+
+class Encoders(Section):
+    """What the encoders are called; None where the source does not state it."""
+
+    image: Text | None
+    text: Text | None
+
+    def __str__(self) -> str:
+        return f"{self.image or 'not stated'} + {self.text or 'not stated'}"
+
+
+class Entry(Section):
     """One published result.
 
     Args:
-        id: Its slug.
+        id: Its slug, which begins with the name of data set and protocol.
         method: Name of the method.
-        backbone: ``image`` and ``text``; None where the source does not state it.
+        backbone: Its encoders.
         dataset: ``flickr30k`` or ``coco``.
-        protocol: A protocol of :data:`PREFIXES`.
+        protocol: With the data set one of :data:`KINDS`.
         ensemble: Whether models were combined; None where the source does not say.
-        values: Percent by (direction, metric), direction ``both`` for rsum; None where none could be read.
-        source: Where the numbers stand.
+        metrics: The numbers.
+        source: Where they stand.
         confidence: A key of :data:`CONFIDENCE`; None where there is no value.
+        rsum_is_sum: Whether rsum was added up here.
         note: A remark, or nothing.
     """
 
     id: str
-    method: str
-    backbone: Mapping[str, str | None]
-    dataset: str
-    protocol: str
+    method: Text
+    backbone: Encoders
+    dataset: Text
+    protocol: Text
     ensemble: bool | None
-    values: Mapping[tuple[str, str], float | None] = field(repr=False)
-    source: str = field(repr=False)
-    confidence: str | None
-    note: str = field(default="", repr=False)
+    metrics: Any
+    source: Text
+    confidence: Annotated[str, Choice(CONFIDENCE)] | None
+    rsum_is_sum: bool = False
+    note: Text = ""
+
+    @property
+    def values(self) -> Mapping[tuple[str, str], float | None]:
+        """Percent by (direction, metric), direction ``both`` for rsum; None where none could be read."""
+        return self.metrics.values
 
     @property
     def available(self) -> bool:
@@ -91,6 +120,44 @@ class Entry:
         """The DOI that its source or note names."""
         found = _DOI.search(f"{self.source} {self.note}")
         return found.group().rstrip(".") if found else None
+
+    def conflicts(self) -> Iterator[tuple[str, str, Any]]:
+        """A confidence in nothing or none in something, an rsum that is not there, no source."""
+        if self.available and self.confidence is None:
+            yield f"must be one of {', '.join(CONFIDENCE)} where there is a value", "confidence", "null"
+        if not self.available and self.confidence is not None:
+            yield "must be null, because it has no value", "confidence", self.confidence
+        if not self.available and self.doi is None:
+            yield "has no value and names no DOI", "source", self.source
+        if self.rsum_is_sum and self.values.get(("both", "rsum")) is None:
+            yield "there is no rsum", "rsum_is_sum", True
+
+
+def _model(base: type[Model], **keys: Any) -> type[Model]:
+    """A model with more keys: of each its type, or its type and default."""
+    fields: Any = {name: key if isinstance(key, tuple) else (key, ...) for name, key in keys.items()}
+    return create_model(base.__name__, __base__=base, **fields)
+
+
+def _kind(prefix: str, dataset: str, protocol: str, **metrics: Any) -> type[Entry]:
+    """The model of the results on one data set and protocol."""
+    slug = Field(pattern=f"^{prefix}[a-z0-9-]*$", title=f"{prefix} and then lower-case letters, digits and -")
+    whole, part = Annotated[str, Choice([dataset])], Annotated[str, Choice([protocol])]
+    return _model(Entry, id=Annotated[str, slug], dataset=whole, protocol=part, metrics=_model(Metrics, **metrics))
+
+
+_recalls = _model(Section, **dict.fromkeys(RECALLS, Percent))
+_folds, _rsum = _model(_recalls, pmrp=(Percent, None)), Annotated[float, Field(ge=0, le=600)] | None
+_eccv, _r1 = _model(Section, map_at_r=Percent, r_precision=Percent, r1=Percent), _model(Section, r1=Percent)
+_mean = _model(_eccv, coco_5k_r1=Percent)
+KINDS = {
+    "flickr30k 1k_test": _kind("f30k-", "flickr30k", "1k_test", i2t=_recalls, t2i=_recalls, rsum=_rsum),
+    "coco coco_1k_5fold": _kind("coco1k-", "coco", "coco_1k_5fold", i2t=_folds, t2i=_folds, rsum=_rsum),
+    "coco coco_5k": _kind("coco5k-", "coco", "coco_5k", i2t=_recalls, t2i=_recalls, rsum=_rsum),
+    "coco eccv": _kind("eccv-", "coco", "eccv", i2t=_eccv, t2i=_eccv, mean=_mean),
+    "coco cxc": _kind("cxc-", "coco", "cxc", **dict.fromkeys(("i2t", "t2i", "t2t", "i2i", "mean"), _r1)),
+}
+"""The models of published results, by data set and protocol."""
 
 
 def read_published(root: Path) -> dict[str, Entry]:
@@ -106,129 +173,19 @@ def read_published(root: Path) -> dict[str, Entry]:
     results = content.get("results")
     if not isinstance(results, list) or not results:
         raise bad_input("must be a list of results", file=file, key="results", value=results)
-    problems, entries = Problems(), {}
+    problems, entries = Problems(), dict[str, Entry]()
     for place, given in enumerate(results):
-        with problems.collect():
-            entry = _entry(given, file, f"results[{place}]")
+        stated = given if isinstance(given, dict) else {}
+        name, kind = stated.get("id"), f"{stated.get('dataset')} {stated.get('protocol')}"
+        prefix = f"{name}: " if isinstance(name, str) and _SLUG.fullmatch(name) else f"results[{place}]: "
+        if kind not in KINDS:
+            if stated:
+                at = {"file": file, "key": f"{prefix}protocol", "value": kind}
+                problems.report("no such data set and protocol", allowed=KINDS, **at)
+            read_parts(Entry, given, file, problems, prefix)
+        elif entry := read_section(KINDS[kind], given, file, problems, prefix):
             if entry.id in entries:
-                raise bad_input("is listed twice", file=file, key="id", value=entry.id)
+                problems.report("is listed twice", file=file, key="id", value=entry.id)
             entries[entry.id] = entry
     problems.raise_any(str(file))
     return entries
-
-
-def _entry(given: Any, file: Path, place: str) -> Entry:
-    if not isinstance(given, dict) or not isinstance(given.get("id"), str) or not _SLUG.fullmatch(given["id"]):
-        raise bad_input(
-            "must be a mapping with an id",
-            file=file,
-            key=place,
-            value=given.get("id") if isinstance(given, dict) else given,
-            allowed="lower-case letters, digits and -",
-        )
-    name, problems = given["id"], Problems()
-
-    def wrong(key: str, problem: str, **more: Any) -> None:
-        problems.report(problem, file=file, key=f"{name}: {key}", **more)
-
-    with problems.collect():
-        only_keys(given, (*REQUIRED, *OPTIONAL), file, f"{name}: ")
-    for key in REQUIRED:
-        if key not in given:
-            wrong(key, "is missing")
-    problems.raise_any(str(file))
-    for key in ("method", "source", *(["note"] if "note" in given else [])):
-        with problems.collect():
-            text_of({f"{name}: {key}": given[key]}, f"{name}: {key}", file)
-    for key, allowed in (("ensemble", (True, False, None)), ("rsum_is_sum", (True, False))):
-        if key in given and not any(given[key] is one for one in allowed):
-            wrong(key, "must be a truth value", value=given[key], allowed=["true", "false", "null"][: len(allowed)])
-    backbone = given["backbone"]
-    if not isinstance(backbone, dict) or set(backbone) != {"image", "text"}:
-        wrong("backbone", "must hold image and text", value=backbone)
-    elif not all(value is None or isinstance(value, str) and value for value in backbone.values()):
-        wrong("backbone", "must be text, or null where the source does not state it", value=backbone)
-    dataset, protocol = given["dataset"], given["protocol"]
-    prefix = PREFIXES.get((dataset, protocol)) if isinstance(dataset, str) and isinstance(protocol, str) else None
-    if prefix is None:
-        allowed = [" ".join(pair) for pair in PREFIXES]
-        wrong("protocol", "no such data set and protocol", value=f"{dataset} {protocol}", allowed=allowed)
-        problems.raise_any(str(file))
-    if not name.startswith(prefix):
-        wrong("id", f"of {dataset}, {protocol} must begin with {prefix!r}", value=name)
-    values: dict[tuple[str, str], float | None] = {}
-    with problems.collect():
-        values = _values(given["metrics"], protocol, file, f"{name}: metrics")
-    known = [value for value in values.values() if value is not None]
-    if given["confidence"] not in (list(CONFIDENCE) if known else [None]) and values:
-        allowed = list(CONFIDENCE) if known else "null, because it has no value"
-        wrong("confidence", "does not fit", value=str(given["confidence"]), allowed=allowed)
-    if given.get("rsum_is_sum") and values and values.get(("both", "rsum")) is None:
-        wrong("rsum_is_sum", "there is no rsum")
-    problems.raise_any(str(file))
-    kept = {key: given[key] for key in REQUIRED if key != "metrics"}
-    entry = Entry(**kept, values=values, note=given.get("note", ""))
-    if not entry.available and entry.doi is None:
-        raise bad_input("has no value and names no DOI", file=file, key=f"{name}: source", value=entry.source)
-    return entry
-
-
-def _values(given: Any, protocol: str, file: Path, where: str) -> dict[tuple[str, str], float | None]:
-    shape = _SHAPES[protocol]
-    needed = [f"{side}.{metric}".lstrip(".") for side, metrics in shape.items() for metric in metrics]
-    if not isinstance(given, dict):
-        raise bad_input("must be a mapping", file=file, key=where, value=given)
-    flat, problems = dict(_leaves(given)), Problems()
-    with problems.collect():
-        only_keys(flat, (*needed, *_EXTRA.get(protocol, ())), file, f"{where}.")
-    for key in needed:
-        if key not in flat:
-            problems.report("is missing", file=file, key=f"{where}.{key}", hint="null where no value could be read")
-    values: dict[tuple[str, str], float | None] = {}
-    for key, value in flat.items():
-        top = 100 * (metric_of(key).top or 1)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and math.isfinite(value) and 0 <= value <= top):
-            allowed = f"a number from 0 to {top} (percent), or null"
-            problems.report("cannot be", file=file, key=f"{where}.{key}", value=value, allowed=allowed)
-        else:
-            side, _, metric = key.rpartition(".")
-            values[side or "both", metric] = None if value is None else float(value)
-    problems.raise_any(where)
-    for problem, key, value in _contradictions(values):
-        problems.report(problem, file=file, key=f"{where}.{key}", value=value)
-    problems.raise_any(where)
-    return values
-
-
-def _leaves(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in given.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _contradictions(values: Mapping[tuple[str, str], float | None]) -> Iterator[tuple[str, str, float]]:
-    """What no single value can show: recalls that fall with K, an rsum or mean that does not follow from its parts."""
-    sides = [side for side in DIRECTIONS if (side, "r5") in values]
-    for side in sides:
-        known = [(metric, values[side, metric]) for metric in RECALLS if values[side, metric] is not None]
-        for (lower, before), (upper, after) in zip(known, known[1:], strict=False):
-            if before > after:
-                yield f"{lower} {before} exceeds {upper} {after}", f"{side}.{lower}", before
-    rsum = values.get(("both", "rsum"))
-    if rsum is not None:
-        parts = [values[side, metric] for side in sides for metric in RECALLS]
-        least = sum(part for part in parts if part is not None)
-        most = least + 100 * parts.count(None)
-        slack = ROUNDING * (len(parts) + 1) + 1e-9
-        if not least - slack <= rsum <= most + slack:
-            told = f"{least:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
-            yield f"is not the sum of its recalls, {told}, within rounding", "rsum", rsum
-    for (side, metric), value in values.items():
-        halves = [values.get((half, metric)) for half in DIRECTIONS]
-        if side == "mean" and value is not None and None not in halves:
-            mean = sum(halves) / 2
-            if abs(mean - value) > 2 * ROUNDING + 1e-9:
-                yield f"is not the mean of its directions, {mean:.2f}, within rounding", f"mean.{metric}", value

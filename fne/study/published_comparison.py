@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fne.protocols import metric_of
-from fne.study.published import COMPARED, Entry
+from pydantic import Field
+
 from fne.study.published import FILE as PUBLISHED
-from fne.study.variants import text_of
-from fne.utils.errors import bad_input
-from fne.utils.models import only_keys
+from fne.study.published import Entry
+from fne.utils.fields import Distinct, Text
+from fne.utils.models import Section, read_parts
 from fne.utils.problems import Problems
 
-KEYS = ("tolerance", "backbone", "entries", "context")
-SIDES = ("image", "text")
+Points = Annotated[float, Field(gt=0, le=100)] | None
+Ids = Annotated[list[str], Distinct, Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Backbone:
+class Tolerance(Section):
+    """By metric, half the width of what counts as the same, in percent points (rsum: points of 600)."""
+
+    r1: Points = None
+    r5: Points = None
+    r10: Points = None
+    rsum: Annotated[float, Field(gt=0, le=600)] | None = None
+    map_at_r: Points = None
+    r_precision: Points = None
+
+
+class Backbone(Section):
     """What a study's encoder is called in ``published.yaml``.
 
     Args:
@@ -31,21 +40,49 @@ class Backbone:
         image_size: Pixels a side for which it is true, or None where that does not matter.
     """
 
-    name: str
-    checkpoint: str
-    image_size: int | None = None
+    name: Text
+    checkpoint: Text
+    image_size: Annotated[int, Field(ge=1)] | None = None
+
+    def conflicts(self) -> Iterator[tuple[str, str, Any]]:
+        """A checkpoint is named as any copy of it is."""
+        if "/" in self.checkpoint:
+            last = self.checkpoint.rstrip("/").rpartition("/")[2]
+            problem = f"must be the last part of the folder or hub id, {last}: a local copy then counts as well"
+            yield problem, "checkpoint", self.checkpoint
+
+
+class Backbones(Section):
+    """What the study's encoders are called there."""
+
+    image: Backbone | None = None
+    text: Backbone | None = None
+
+    def conflicts(self) -> Iterator[tuple[str, str, Any]]:
+        """Only an image has a size."""
+        if self.text and self.text.image_size is not None:
+            yield "unknown key: a text has no size", "text.image_size", self.text.image_size
+
+
+class Comparison(Section):
+    """The section as a study file has it.
+
+    Args:
+        tolerance: What counts as the same.
+        backbone: What the study's encoders are called there.
+        entries: By variant, ids of the published results of the same method.
+        context: Ids of published results that stand in the table of methods and are compared with nothing.
+    """
+
+    tolerance: Tolerance = Tolerance.model_construct()
+    backbone: Backbones = Backbones.model_construct()
+    entries: dict[str, Ids] = {}
+    context: Ids = []
 
 
 @dataclass(frozen=True)
 class Against:
-    """The published results that a study is set against.
-
-    Args:
-        tolerance: By metric, in percent points (rsum: points of 600): half the width of what counts as the same.
-        backbone: By ``image`` and ``text``, what the study's encoders are called there.
-        entries: By variant, the published results of the same method.
-        context: Published results that stand in the table of methods and are compared with nothing.
-    """
+    """The section as it is used: a :class:`Comparison` with its results in place of their ids."""
 
     tolerance: Mapping[str, float]
     backbone: Mapping[str, Backbone]
@@ -62,7 +99,7 @@ class Against:
         """The whole section as plain lists and texts, equal exactly where two sections are."""
         return [
             sorted(self.tolerance.items()),
-            sorted((side, *map(str, vars(one).values())) for side, one in self.backbone.items()),
+            sorted((side, *map(str, dict(one).values())) for side, one in self.backbone.items()),
             [(variant, [entry.id for entry in entries]) for variant, entries in self.entries.items()],
             [entry.id for entry in self.context],
         ]
@@ -85,110 +122,51 @@ def read_against(
         UserError: Lists every problem: an unknown result, variant, metric or backbone (with the nearest match), a
             result on another data set, a tolerance that is not positive or that no result reads.
     """
-    if not isinstance(given, dict):
-        raise bad_input("must be a mapping", file=file, key="published", value=given, allowed=", ".join(KEYS))
     problems = Problems()
-    with problems.collect():
-        only_keys(given, KEYS, file, "published.")
 
-    def mapping(key: str) -> dict[str, Any]:
-        section = given.get(key, {})
-        if not isinstance(section, dict):
-            problems.report("must be a mapping", file=file, key=f"published.{key}", value=section)
-            return {}
-        return section
+    def wrong(problem: str, key: str, **more: Any) -> None:
+        problems.report(problem, file=file, key=f"published.{key}", **more)
 
-    def listed(names: Any, key: str) -> tuple[Entry, ...]:
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            problems.report("must be a list of ids", file=file, key=key, value=names)
-            return ()
+    def results(names: list[str], key: str) -> tuple[Entry, ...]:
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
                 hint = f"nearest: {', '.join(near)}" if near else f"each is an id of {PUBLISHED}"
-                problems.report("no such published result", file=file, key=key, value=name, hint=hint)
+                wrong("no such published result", key, value=name, hint=hint)
             elif known[name].dataset != dataset:
                 problem = f"{name} is a result on {known[name].dataset}; this study's data set is {dataset!r}"
-                problems.report(problem, file=file, key=key, hint="results on different data sets are not compared")
-        if len(set(names)) < len(names):
-            problems.report("a result is listed twice", file=file, key=key, value=names)
+                wrong(problem, key, hint="results on different data sets are not compared")
         return tuple(known[name] for name in names if name in known)
 
-    tolerance: dict[str, float] = {}
-    for metric, value in mapping("tolerance").items():
-        key, top = f"published.tolerance.{metric}", 100 * (metric_of(metric).top or 1)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if metric not in COMPARED:
-            problems.report("unknown metric", file=file, key=key, value=metric, allowed=COMPARED)
-        elif not (number and math.isfinite(value) and 0 < value <= top):
-            problems.report("cannot be", file=file, key=key, value=value, allowed=f"a number > 0 and <= {top} (points)")
-        else:
-            tolerance[metric] = float(value)
-    names = {side: {entry.backbone[side] for entry in known.values()} - {None} for side in SIDES}
-    backbone = {}
-    for side, section in mapping("backbone").items():
-        with problems.collect():
-            backbone[side] = _backbone(section, side, names, file)
-    entries = {}
-    for variant, list_ in mapping("entries").items():
-        key = f"published.entries.{variant}"
-        if variant not in {*stated, *ids}:
-            problems.report("is not a variant of this study", file=file, key=key, value=variant, allowed=stated)
-        entries[variant] = listed(list_, key)
-    context = listed(given["context"], "published.context") if "context" in given else ()
-    both = [entry.id for entry in context if any(entry in list_ for list_ in entries.values())]
-    if both:
-        hint = "context is what nothing is compared with"
-        problems.report("is also among the entries", file=file, key="published.context", value=both[0], hint=hint)
-    bare = [entry.id for entry in context if ("both", "rsum") not in entry.values]
-    if bare:
-        problem = "has no row in the table of methods, which shows recalls and their sum"
-        problems.report(problem, file=file, key="published.context", value=bare[0])
-    if not entries and not context:
-        problems.report("names no published result", file=file, key="published.entries")
+    parts = read_parts(Comparison, given, file, problems, "published.")
+    tolerance = (parts.get("tolerance") or Tolerance.model_construct()).model_dump(exclude_unset=True)
+    backbone = {side: one for side, one in parts.get("backbone") or () if one}
+    for side, one in backbone.items():
+        names = {getattr(entry.backbone, side) for entry in known.values()} - {None}
+        if one.name not in names:
+            problem = f"no published result has this {side} encoder"
+            wrong(problem, f"backbone.{side}.name", value=one.name, allowed=sorted(names))
+    listed = parts.get("entries", {})
+    for variant in listed.keys() - {*stated, *ids}:
+        wrong("is not a variant of this study", f"entries.{variant}", value=variant, allowed=stated)
+    entries = {variant: results(names, f"entries.{variant}") for variant, names in listed.items()}
+    context, used = results(parts.get("context", []), "context"), [one for each in entries.values() for one in each]
+    for entry in context:
+        if entry in used:
+            hint = "context is what nothing is compared with"
+            wrong("is also among the entries", "context", value=entry.id, hint=hint)
+        if ("both", "rsum") not in entry.values:
+            problem = "has no row in the table of methods, which shows recalls and their sum"
+            wrong(problem, "context", value=entry.id)
     problems.raise_any(str(file))
-    _tolerances_fit(tolerance, entries, file)
-    kept = {variant: list_ for variant, list_ in entries.items() if variant in ids}
-    return Against(tolerance, backbone, kept, context)
-
-
-def _backbone(section: Any, side: str, names: Mapping[str, Collection[str]], file: Path) -> Backbone:
-    key = f"published.backbone.{side}"
-    if side not in SIDES:
-        raise bad_input("unknown key", file=file, key=key, value=side, allowed=SIDES)
-    if not isinstance(section, dict):
-        raise bad_input("must be a mapping", file=file, key=key, value=section, allowed="name, checkpoint, image_size")
-    only_keys(section, ("name", "checkpoint", *(["image_size"] if side == "image" else [])), file, f"{key}.")
-    text = {}
-    for name in ("name", "checkpoint"):
-        text[name] = text_of({f"{key}.{name}": section.get(name)}, f"{key}.{name}", file)
-    if text["name"] not in names[side]:
-        problem = f"no published result has this {side} encoder"
-        raise bad_input(problem, file=file, key=f"{key}.name", value=text["name"], allowed=sorted(names[side]))
-    if "/" in text["checkpoint"]:
-        hint = "a local copy then counts as well"
-        raise bad_input(
-            "must be the last part of the folder or hub id", file=file, key=f"{key}.checkpoint",
-            value=text["checkpoint"], allowed=text["checkpoint"].rstrip("/").rpartition("/")[2], hint=hint,
-        )  # fmt: skip
-    size = section.get("image_size")
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-        raise bad_input("must be an integer >= 1", file=file, key=f"{key}.image_size", value=size)
-    return Backbone(**text, image_size=size)
-
-
-def _tolerances_fit(tolerance: Mapping[str, float], entries: Mapping[str, tuple[Entry, ...]], file: Path) -> None:
-    """Every result has a metric with a tolerance, and every tolerance a result."""
-    problems, read = Problems(), set()
-    for list_ in entries.values():
-        for entry in list_:
-            metrics = {metric for _, metric in entry.values if metric in COMPARED}
-            read |= metrics
-            if not metrics & set(tolerance):
-                allowed = [metric for metric in COMPARED if metric in metrics]
-                problem = f"none is declared for any metric of {entry.id}"
-                problems.report(problem, file=file, key="published.tolerance", allowed=allowed)
-    for metric in tolerance:
-        if metric not in read:
-            problems.report("is read by no entry", file=file, key=f"published.tolerance.{metric}", value=metric)
+    if not used and not context:
+        wrong("names no published result", "entries")
+    metrics = {entry.id: {metric for _, metric in entry.values} & {*Tolerance.model_fields} for entry in used}
+    for name, its in metrics.items():
+        if not its & {*tolerance}:
+            allowed = [metric for metric in Tolerance.model_fields if metric in its]
+            wrong(f"none is declared for any metric of {name}", "tolerance", allowed=allowed)
+    for metric in {*tolerance}.difference(*metrics.values()):
+        wrong("is read by no entry", f"tolerance.{metric}", value=metric)
     problems.raise_any(str(file))
+    return Against(tolerance, backbone, {variant: entries[variant] for variant in entries if variant in ids}, context)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from fne.study.model import DATASETS, KEYS, data_keys
+from fne.study.model import KEYS, data_keys
 from fne.study.study import Study
+from fne.study.tuning import read_axes
 from fne.study.variants import RANDOM_FACTORS, member_id, points_of
 from fne.utils.errors import bad_input
-from fne.utils.fields import check_key, flatten
-from fne.utils.problems import Problems
+from fne.utils.fields import Key, check_key, flatten
 
 Point = Mapping[str, float]
 """A value of every factor, by its key."""
 DRAW = "encoders.draw"
-DESIGNS = ("crossed", "corners")
+Design = Literal["crossed", "corners"]
 PRETRAINED_HERE = (
     "encoders of a draw from 1 on are pretrained where used: results with them hold for the machine that made them"
 )
@@ -106,60 +106,37 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
         if "design" in content:
             raise bad_input("belongs to factors, of which there are none", file=file, key="design")
         return None
-    given = content["factors"]
-    if not isinstance(given, dict) or not given:
-        allowed = f"keys and the values of each, such as {example}"
-        raise bad_input("must be a mapping", file=file, key="factors", value=given, allowed=allowed)
     if content.get("tune") is not None:
         hint = "name the study whose values its members take: tuned"
         raise bad_input("a study with factors makes no search of its own", file=file, key="tune", hint=hint)
-    problems, values = Problems(), {}
-    with problems.collect():
-        for key, listed in flatten(given, file).items():
-            with problems.collect():
-                values[key] = _values(key, listed, content, file)
-    problems.raise_any(str(file))
-    design = content.get("design", "crossed")
-    if design not in list(DESIGNS):
-        raise bad_input("unknown", file=file, key="design", value=design, allowed=DESIGNS)
-    if design == "crossed":
+    stated: dict[str, Any] = {}
+    for section in ("data", "encoders"):
+        given = content.get(section)
+        stated |= flatten(given if isinstance(given, dict) else {}, file, f"{section}.")
+    dataset = data_keys("scenes")["data.dataset"].check(stated.get("data.dataset", "scenes"), file, "data.dataset")
+    keys = data_keys(dataset)
+    allowed = [DRAW, *(name for name, key in keys.items() if key.is_number)]
+
+    def known(name: str) -> Key:
+        shown = f"factors.{name}"
+        key = check_key(name, keys | KEYS, file, shown)
+        if name not in allowed:
+            problem = "is no number of data and not the draw of the encoders; what varies otherwise is a variant's"
+            raise bad_input(problem, file=file, key=shown, allowed=allowed)
+        if name in stated:
+            raise bad_input(f"is in {name.partition('.')[0]} and in factors", file=file, key=shown)
+        return key
+
+    values = read_axes(content["factors"], file, "factors", known)
+    if null := [name for name, listed in values.items() if None in listed]:
+        raise bad_input("must not be null", file=file, key=f"factors.{null[0]}", allowed=keys[null[0]].allowed())
+    values = {name: tuple(value + 0 for value in listed) for name, listed in values.items()}  # -0.0 is 0.0
+    if Key(Design).check(content.get("design", "crossed"), file, "design") == "crossed":
         values = {key: tuple(sorted(listed)) for key, listed in values.items()}
         points = points_of(values, file, "factors")
     else:
         points = _corners(values, file)
     return Factors(values, {member_id(file.stem, point, file): point for point in points})
-
-
-def _values(key: str, listed: Any, content: Mapping[str, Any], file: Path) -> tuple[float, ...]:
-    """The checked values of one factor, in their order."""
-    shown, given = f"factors.{key}", {}
-    for section in ("data", "encoders"):
-        stated = content.get(section)
-        given |= flatten(stated if isinstance(stated, dict) else {}, file, f"{section}.")
-    dataset = given.get("data.dataset", "scenes")
-    if dataset not in list(DATASETS):
-        raise bad_input("unknown", file=file, key="data.dataset", value=dataset, allowed=DATASETS)
-    fields = data_keys(dataset)
-    allowed = [DRAW, *(name for name, field in fields.items() if field.is_number)]
-    field = check_key(key, fields | KEYS, file, shown)
-    if key not in allowed:
-        problem = "is no number of data and not the draw of the encoders; what varies otherwise is a variant's"
-        raise bad_input(problem, file=file, key=shown, allowed=allowed)
-    if key in given:
-        raise bad_input(f"is in {key.partition('.')[0]} and in factors", file=file, key=shown)
-    if not isinstance(listed, list) or len(listed) < 2:
-        raise bad_input("must be a list of at least two values", file=file, key=shown, value=listed)
-    problems, values = Problems(), []
-    for value in listed:
-        with problems.collect():
-            if value is None:
-                raise bad_input("must not be null", file=file, key=shown, allowed=field.allowed())
-            number = field.check(value, file, shown) + 0  # -0.0 is 0.0
-            if number in values:
-                raise bad_input("holds a value twice", file=file, key=shown, value=value)
-            values.append(number)
-    problems.raise_any(str(file))
-    return tuple(values)
 
 
 def _corners(values: Mapping[str, tuple[float, ...]], file: Path) -> list[Point]:

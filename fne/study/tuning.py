@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fne.study.seeds import GREATEST
+from pydantic import Field
+
+from fne.study.model import Seed
 from fne.study.variants import variant_field
 from fne.utils.errors import bad_input
-from fne.utils.fields import flatten
-from fne.utils.models import only_keys
+from fne.utils.fields import Distinct, Key, flatten
+from fne.utils.models import Section, read_parts
 from fne.utils.problems import Problems
 
-TUNE_KEYS = ("budget", "seeds", "search")
-MOST = 10_000
-"""Trials of a variant."""
 
-
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(Section):
     """A declared search.
 
     Args:
@@ -30,14 +27,13 @@ class Tuning:
         search: Dotted key -> the values that are tried; a variant's axes are those that it reads.
     """
 
-    budget: int
-    seeds: tuple[int, ...]
-    search: Mapping[str, tuple[Any, ...]]
+    budget: Annotated[int, Field(ge=1, le=10_000)]
+    seeds: Annotated[list[Seed], Distinct, Field(min_length=1, title="a list of distinct seeds")]
+    search: dict[str, Any]
 
     def plain(self) -> dict[str, Any]:
         """The declaration as YAML holds it."""
-        search = {key: list(values) for key, values in self.search.items()}
-        return {"budget": self.budget, "seeds": list(self.seeds), "search": search}
+        return self.model_dump(mode="json")
 
     def changed(self, other: Tuning) -> str:
         """What differs from another declaration, in words; empty where nothing does."""
@@ -57,43 +53,49 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
     Raises:
         UserError: Lists every missing or mistyped entry, unknown key, and value that a key cannot take.
     """
-    allowed = "a mapping {budget: 6, seeds: [1000], search: {train.learning_rate: [0.001, 0.002]}}"
-    if not isinstance(given, dict):
-        raise bad_input("must be a mapping", file=file, key=prefix, value=given, allowed=allowed)
-    problems = Problems()
+    problems, search = Problems(), f"{prefix}.search"
+    parts = read_parts(Tuning, given, file, problems, f"{prefix}.")
     with problems.collect():
-        only_keys(given, TUNE_KEYS, file, f"{prefix}.")
-    budget, seeds, search = (given.get(key) for key in TUNE_KEYS)
-    if type(budget) is not int or not 1 <= budget <= MOST:
-        at = {"file": file, "key": f"{prefix}.budget", "value": budget}
-        problems.report("must be a number of trials", allowed=f"an integer from 1 to {MOST}", **at)
-    sound = isinstance(seeds, list) and seeds and all(type(seed) is int and 0 <= seed <= GREATEST for seed in seeds)
-    if not sound or len(set(seeds)) < len(seeds):
-        at = {"file": file, "key": f"{prefix}.seeds", "value": seeds}
-        problems.report("must be a list of distinct seeds", allowed=f"integers from 0 to {GREATEST}", **at)
-    ranges = {}
-    if not isinstance(search, dict) or not search:
-        problems.report("must be a mapping of keys to lists", file=file, key=f"{prefix}.search", value=search)
-    else:
-        with problems.collect():
-            for key, values in flatten(search, file).items():
-                with problems.collect():
-                    ranges[key] = _range(key, values, file, f"{prefix}.search.")
-    if (points := math.prod(map(len, ranges.values()))) > 1e15:
-        at = {"file": file, "key": f"{prefix}.search", "value": points}
-        problems.report("too many combinations", allowed="at most 1e15", **at)
+        if "search" in parts:
+            parts["search"] = read_axes(
+                parts["search"], file, search, partial(variant_field, file=file, prefix=f"{search}.")
+            )
+            if (points := math.prod(map(len, parts["search"].values()))) > 1e15:
+                raise bad_input("too many combinations", file=file, key=search, value=points, allowed="at most 1e15")
     problems.raise_any(str(file))
-    return Tuning(budget, tuple(seeds), ranges)
+    return Tuning.model_construct(**parts)
 
 
-def _range(key: str, values: Any, file: Path, prefix: str) -> tuple[Any, ...]:
-    field, shown = variant_field(key, file, prefix), f"{prefix}{key}"
-    if not isinstance(values, list) or len(values) < 2:
-        raise bad_input("must be a list of at least two values", file=file, key=shown, value=values)
-    checked = [field.check(value, file, shown) for value in values]
-    if any(value in checked[:place] for place, value in enumerate(checked)):
-        raise bad_input("holds a value twice", file=file, key=shown, value=values)
-    return tuple(checked)
+def read_axes(given: Any, file: Path, prefix: str, known: Callable[[str], Key]) -> dict[str, tuple[Any, ...]]:
+    """The values that keys are varied over, in their order: two or more of each, none twice.
+
+    Args:
+        given: Keys, nested or dotted, and lists.
+        file: Where they stand.
+        prefix: Key of the mapping there.
+        known: Gives the key of a dotted name, or refuses it.
+
+    Raises:
+        UserError: Lists every problem.
+    """
+    if not isinstance(given, dict) or not given:
+        raise bad_input("must be a mapping of keys to lists", file=file, key=prefix, value=given)
+    problems, axes = Problems(), dict[str, tuple[Any, ...]]()
+    for name, listed in flatten(given, file).items():
+        shown, values = f"{prefix}.{name}", []
+        with problems.collect():
+            key = known(name)
+            if not isinstance(listed, list) or len(listed) < 2:
+                raise bad_input("must be a list of at least two values", file=file, key=shown, value=listed)
+            for value in listed:
+                with problems.collect():
+                    kept = key.check(value, file, shown)
+                    if kept in values:
+                        raise bad_input("holds a value twice", file=file, key=shown, value=value)
+                    values.append(kept)
+            axes[name] = tuple(values)
+    problems.raise_any(str(file))
+    return axes
 
 
 def check_seeds(tuning: Tuning, seeds: tuple[int, ...], file: Path | str, key: str) -> None:

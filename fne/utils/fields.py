@@ -39,7 +39,7 @@ NOUNS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class When:
     """A key is read only while others have certain values; of several conditions of a key, one must hold.
 
@@ -151,6 +151,8 @@ class Key:
             return ("not one of the choices", None) if isinstance(value, str) else ("must be text", "quote it")
         if kind == "unusable":
             return error["msg"], None
+        if kind == "string_pattern_mismatch":
+            return "cannot be", None
         if expected == "string":
             return "must be text", "quote it" if isinstance(value, int | float) else None
         if expected == "boolean":
@@ -205,12 +207,18 @@ def _increasing(values: list[int]) -> list[int]:
     return values
 
 
+def _distinct(values: list[Any]) -> list[Any]:
+    if len({*values}) < len(values):
+        raise _unusable("holds a value twice")
+    return values
+
+
 Text = Annotated[str, AfterValidator(_not_empty), Field(title="non-empty text")]
 Place = Annotated[str, AfterValidator(_not_empty), Field(title="a path")]
 Scalar = int | float | bool | str
 
-Increasing = AfterValidator(_increasing)
-"""Metadata of a list of integers."""
+Increasing, Distinct = AfterValidator(_increasing), AfterValidator(_distinct)
+"""Metadata of a list of integers, and of any list."""
 
 
 def flatten(nested: Mapping[str, Any], file: str | Path | None = None, prefix: str = "") -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel, ConfigDict
 
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key
@@ -20,6 +20,10 @@ class Section(BaseModel):
     """Keys that stand together in a file; no other key may stand among them, and values are of their very types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True, frozen=True, arbitrary_types_allowed=True)
+
+    def conflicts(self) -> Iterable[tuple[str, str, Any]]:
+        """Rules between its keys that do not hold: what is wrong, the key that shows it, and its value."""
+        return ()
 
 
 def only_keys(content: Mapping[str, Any], allowed: Iterable[str], file: Path, prefix: str = "") -> None:
@@ -36,54 +40,77 @@ def only_keys(content: Mapping[str, Any], allowed: Iterable[str], file: Path, pr
 
 
 def read_section(model: type[Read], content: Any, file: Path, problems: Problems, prefix: str = "") -> Read | None:
-    """Read a mapping as a model.
+    """Read a mapping as a model, and check the rules between its keys.
+
+    Returns:
+        The section, or None where anything of it is wrong; see :func:`read_parts`.
+    """
+    before = len(problems.messages)
+    parts = read_parts(model, content, file, problems, prefix)
+    if len(problems.messages) > before:
+        return None
+    section = model.model_construct({*parts}, **parts)
+    for problem, key, value in section.conflicts():
+        problems.report(problem, file=file, key=f"{prefix}{key}", value=value)
+    return None if len(problems.messages) > before else section
+
+
+def read_parts(model: type[Section], content: Any, file: Path, problems: Problems, prefix: str = "") -> dict[str, Any]:
+    """What of a section can be used, whatever is wrong with its other keys; a wrong section in it is None.
 
     Args:
         model: Its keys; a key with a default may be missing.
         content: What stands in the file.
         file: The file.
         problems: Where everything that is wrong is kept.
-        prefix: Key of the section in the file, with a point behind it.
-
-    Returns:
-        The section, or None where anything of it is wrong.
+        prefix: Key of the section in the file, with a point or a colon behind it.
     """
-    before = len(problems.messages)
+    parts: dict[str, Any] = {}
     if not isinstance(content, Mapping):
-        problems.report("must be a mapping", file=file, key=prefix.rstrip(".") or None, value=content,
-                        allowed=", ".join(model.model_fields))  # fmt: skip
-        return None
+        at = {"file": file, "key": prefix.rstrip(".: ") or None, "value": content}
+        problems.report("must be a mapping", allowed=", ".join(model.model_fields), **at)
+        return parts
     with problems.collect():
         only_keys(content, model.model_fields, file, prefix)
-    values: dict[str, Any] = {}
-    types = get_type_hints(model, include_extras=True)
-    for name, field in model.model_fields.items():
-        if name not in content:
-            if field.default is PydanticUndefined and field.default_factory is None:
-                problems.report("is missing", file=file, key=f"{prefix}{name}")
-        else:
+    for name, kind in _kinds(model).items():
+        if name in content:
             with problems.collect():
-                values[name] = _value(types[name], content[name], file, f"{prefix}{name}", problems)
-    if len(problems.messages) > before:
-        return None
-    try:
-        return model(**values)
-    except ValidationError as error:  # a rule between keys
-        for one in error.errors():
-            problems.report(one["msg"].removeprefix("Value error, "), file=file, key=prefix.rstrip(".") or None)
-        return None
+                parts[name] = _value(kind, content[name], file, f"{prefix}{name}", problems)
+        elif model.model_fields[name].is_required():
+            allowed = kind.allowed() if isinstance(kind, Key) else None
+            problems.report("is missing", file=file, key=f"{prefix}{name}", allowed=allowed)
+    return parts
 
 
-def _value(annotation: Any, given: Any, file: Path, key: str, problems: Problems) -> Any:
-    """A value as its annotation wants it: a section, a mapping of values, or a leaf."""
-    kind = get_origin(annotation) or annotation
-    if isinstance(kind, type) and issubclass(kind, Section):
+@functools.cache
+def _kinds(model: type[Section]) -> dict[str, Any]:
+    """What each key of a model is."""
+    types = get_type_hints(model, include_extras=True)
+    return {name: _kind(types[name]) for name in model.model_fields}
+
+
+@functools.cache
+def _kind(annotation: Any) -> Any:
+    """A section, a mapping (the kind of its values, in a list), anything at all, or a leaf."""
+    options = (annotation, *get_args(annotation))
+    if get_origin(annotation) is dict:
+        return [_kind(options[2])]
+    sections = [one for one in options if isinstance(one, type) and issubclass(one, Section)]
+    return sections[0] if sections else Any if annotation is Any else Key(annotation)
+
+
+def _value(kind: Any, given: Any, file: Path, key: str, problems: Problems) -> Any:
+    """A value as its kind wants it; of a mapping, what of it can be used."""
+    if kind is Any:
+        return given
+    if isinstance(kind, Key):
+        return kind.check(given, file, key)
+    if isinstance(kind, type):
         return read_section(kind, given, file, problems, f"{key}.")
-    if kind is dict:
-        if given is None:
-            return {}
-        if not isinstance(given, dict):
-            raise bad_input("must be a mapping", file=file, key=key, value=given)
-        inner = get_args(annotation)[1]
-        return given if inner is Any else {n: _value(inner, v, file, f"{key}.{n}", problems) for n, v in given.items()}
-    return given if annotation is Any else Key(annotation).check(given, file, key)
+    if not isinstance(given, dict | None):
+        raise bad_input("must be a mapping", file=file, key=key, value=given)
+    values = {}
+    for name, value in (given or {}).items():
+        with problems.collect():
+            values[name] = _value(kind[0], value, file, f"{key}.{name}", problems)
+    return values

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from fne.report.tables import registry as tables
 from fne.report.tables.paper import ablation_table, methods_table
 from fne.report.tables.published import printed, published_table
 from fne.results.study import StudyResults
-from fne.study.published import FILE, Entry
+from fne.study.published import FILE, Encoders, Entry
 from fne.study.published_comparison import Against, Backbone
 from fne.utils.files import read_json, sha256_file, write_json
 from fne.utils.yaml_file import read_mapping
@@ -30,15 +31,17 @@ from tests.tables import edit
 
 SIX = [(side, metric) for side in ("i2t", "t2i") for metric in ("r1", "r5", "r10")]
 SEVEN = [*SIX, ("both", "rsum")]
-CALLED = {"image": Backbone("ViT-B/16-384", "scenes"), "text": Backbone("BERT-base", "scenes")}
+VIT = Backbone(name="ViT-B/16-384", checkpoint="scenes")
+CALLED = {"image": VIT, "text": Backbone(name="BERT-base", checkpoint="scenes")}
 SMALL = tuple(fake for fake in PAPER if fake.id in ("fne", "hardest_in_batch", "infonce"))
 
 
 def entry(name: str = "f30k-a", **changes: object) -> Entry:
     values = changes.pop("values", dict(zip(SEVEN, (55.0, 85.0, 94.0, 52.0, 82.0, 90.0, 458.0), strict=True)))
-    stated = {"image": "ViT-B/16-384", "text": "BERT-base"}
-    whole = Entry(name, "A method", stated, "flickr30k", "1k_test", False, values, "A source", "A")
-    return replace(whole, **changes)
+    backbone = Encoders.model_construct(**changes.pop("backbone", {"image": "ViT-B/16-384", "text": "BERT-base"}))
+    whole = {"id": name, "method": "A method", "dataset": "flickr30k", "protocol": "1k_test", "ensemble": False,
+             "source": "A source", "confidence": "A"} | changes  # fmt: skip
+    return Entry.model_construct(**whole, backbone=backbone, metrics=SimpleNamespace(values=values))
 
 
 def gone(name: str = "f30k-fne") -> Entry:
@@ -190,8 +193,8 @@ def test_what_the_source_leaves_open_is_told_beside_the_verdict(made: StudyResul
     ("called", "saying"),
     [
         ({}, "image encoder published as ViT-B/16-384, here the checkpoint scenes; text encoder"),
-        ({**CALLED, "image": Backbone("ViT-B/16-384", "vit-base")}, "here the checkpoint scenes"),
-        ({**CALLED, "image": Backbone("ViT-B/16-384", "scenes", 384)}, "here ViT-B/16-384 at 224 pixels"),
+        ({**CALLED, "image": VIT.model_copy(update={"checkpoint": "vit-base"})}, "here the checkpoint scenes"),
+        ({**CALLED, "image": VIT.model_copy(update={"image_size": 384})}, "here ViT-B/16-384 at 224 pixels"),
     ],
 )
 def test_what_an_encoder_is_called_holds_for_its_checkpoint_and_size_only(
@@ -223,7 +226,8 @@ def test_few_seeds_and_no_seeds_decide_nothing(tmp_path: Path) -> None:
 def test_a_mean_of_directions_is_set_against_the_mean_here(made: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
     """ECCV Caption and CxC are mostly published as the mean of both directions; it has an interval of its own."""
     shape = {(side, metric): None for side in ("i2t", "t2i", "mean") for metric in ("map_at_r", "r1")}
-    whole = entry("eccv-a", dataset="flickr30k", protocol="eccv", values=shape | {("mean", "r1"): 55.0})
+    on = {"dataset": "flickr30k", "protocol": "eccv"}
+    whole = entry("eccv-a", values=shape | {("mean", "r1"): 55.0}, **on)
     monkeypatch.setattr(room, "protocol_of", lambda *given: "own")
     [one] = judged(made, against(whole, r1=1.0))
     layout = made.layout("fne")
@@ -236,7 +240,7 @@ def test_a_mean_of_directions_is_set_against_the_mean_here(made: StudyResults, m
     assert one.mean == pytest.approx(100 * fmean(recalls))
     # Both directions say more than their mean.
     known = {("i2t", "r1"): 50.0, ("t2i", "r1"): 60.0, ("mean", "r1"): 55.0}
-    apart = judged(made, against(replace(whole, values=shape | known), r1=1.0))
+    apart = judged(made, against(entry("eccv-a", values=shape | known, **on), r1=1.0))
     assert [one.direction for one in apart] == ["i2t", "t2i"]
     assert np.isnan(estimate(made, "fne", "mean", "r1", "nowhere")[0])
 

@@ -204,8 +204,8 @@ def test_bad_factors(project: Project, factors: object, saying: list[str]) -> No
 @pytest.mark.parametrize(
     ("factors", "design", "saying"),
     [
-        (VALUES, "corner", ["design", "unknown", "got 'corner'", "did you mean 'corners'"]),
-        (VALUES, ["corners"], ["design", "unknown", "crossed, corners"]),
+        (VALUES, "corner", ["design", "not one of the choices", "got 'corner'", "did you mean 'corners'"]),
+        (VALUES, ["corners"], ["design", "must be text", "crossed, corners"]),
         (VALUES, "corners", ["design", "do not fit data.prevalence with 3 values", "two factors or more"]),
         ({DRAW: [0, 1], SEED: [0, 1, 2]}, "corners", ["encoders.draw with 2 values, data.seed with 3 values"]),
         ({DRAW: [0, 1], SEED: [0, 0]}, "corners", ["factors.data.seed", "holds a value twice"]),

@@ -235,7 +235,7 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "saying"),
     [
-        ({"budget": 0}, ["tune.budget", "from 1 to 10000", "got 0"]),
+        ({"budget": 0}, ["tune.budget", ">= 1 and <= 10000", "got 0"]),
         ({"budget": True}, ["tune.budget"]),
         ({"budget": "six"}, ["tune.budget", "'six'"]),
         ({"seeds": [0, 1000]}, ["tune.seeds", "seeds of the study too", "[0]"]),

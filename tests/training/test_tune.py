@@ -60,13 +60,14 @@ def test_the_reason_names_scores_and_borders() -> None:
 
 
 def test_recorded_trials_hold_under_the_same_seeds_config_data_features_and_code_only() -> None:
-    declared = Tuning(2, (9,), {"loss.margin": (0.1, 0.2)})
+    declared = Tuning(budget=2, seeds=[9], search={"loss.margin": (0.1, 0.2)})
     mark = {"digest": "ab", "data": "d", "features": "f", "code": "c"}
     trials = [{"variant": "fne", "val_rsum": 300.5, **mark, "loss.margin": 0.1}, {"variant": "fne"}]
     outcome, marks = {"declared": declared.plain(), "trials": trials}, {("fne", 0): mark}
     assert tune.recorded(outcome, declared, marks) == ({("fne", 0): 300.5}, [])
-    assert tune.recorded(outcome, Tuning(3, (9,), {"loss.margin": (0.1, 0.3)}), marks)[0] == {("fne", 0): 300.5}
-    assert tune.recorded(outcome, Tuning(2, (8,), declared.search), marks) == ({}, [])
+    wider = Tuning(budget=3, seeds=[9], search={"loss.margin": (0.1, 0.3)})
+    assert tune.recorded(outcome, wider, marks)[0] == {("fne", 0): 300.5}
+    assert tune.recorded(outcome, declared.model_copy(update={"seeds": [8]}), marks) == ({}, [])
     assert tune.recorded(outcome, declared, {("fne", 0): {**mark, "digest": "cd"}}) == ({}, [])
     assert tune.recorded({}, declared, marks) == ({}, [])
     for name in tune.MADE_FROM:

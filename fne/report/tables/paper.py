@@ -161,7 +161,7 @@ def _same_method(entries: Iterable[Entry]) -> list[list[Entry]]:
     """Results of one method with the same encoders, on several protocols, share a row."""
     rows: dict[tuple[Any, ...], list[Entry]] = {}
     for entry in entries:
-        key = entry.method, entry.backbone["image"], entry.backbone["text"], entry.ensemble
+        key = entry.method, entry.backbone.image, entry.backbone.text, entry.ensemble
         same = rows.setdefault(key, [])
         if any(other.protocol == entry.protocol for other in same):
             same = rows.setdefault((*key, entry.id), [])
@@ -174,9 +174,8 @@ def _published_row(same: list[Entry], shown: list[_Shown], marks: dict[str, str]
     letters = ",".join(dict.fromkeys(marks[_source(entry)] for entry in same))
     gone = next((entry for entry in same if not entry.available), None)
     note = f"not available here, see doi {gone.doi}" if gone else ""
-    encoders = " + ".join(first.backbone[side] or "not stated" for side in ("image", "text"))
     told = {True: "yes", False: "no", None: "not stated"}[first.ensemble]
-    row = [Cell(clean(first.method), note=note, mark=letters), Cell(clean(encoders)), Cell(told)]
+    row = [Cell(clean(first.method), note=note, mark=letters), Cell(clean(str(first.backbone))), Cell(told)]
     for one in shown:
         entry = next(
             (entry for entry in same if NAME_WORDS[NAMES.get(entry.protocol, entry.protocol)] == one.name), None
@@ -225,8 +224,8 @@ def _difference(study: StudyResults, variant: str, one: _Shown) -> tuple[float, 
 
 def _published_record(entry: Entry) -> dict[str, Any]:
     return {
-        "row": "published", "id": entry.id, "method": entry.method, "backbone_image": entry.backbone["image"],
-        "backbone_text": entry.backbone["text"], "ensemble": entry.ensemble, "protocol": entry.protocol,
+        "row": "published", "id": entry.id, "method": entry.method, "backbone_image": entry.backbone.image,
+        "backbone_text": entry.backbone.text, "ensemble": entry.ensemble, "protocol": entry.protocol,
         **{f"{direction}_{metric}": fraction(entry.values[direction, metric]) for direction, metric in SEVEN},
         "source": entry.source, "doi": entry.doi, "confidence": entry.confidence,
     }  # fmt: skip

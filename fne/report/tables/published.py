@@ -81,9 +81,9 @@ def metric_words(direction: str, metric: str) -> str:
 
 
 def _heading(study: StudyResults, one: Comparison) -> str:
-    encoders = " + ".join(one.entry.backbone[side] or "not stated" for side in ("image", "text"))
-    words = f"{clean(study[one.variant].title)} against {clean(one.entry.method)}, {clean(encoders)} ({one.entry.id})"
-    return words if one.entry.available else f"{words}: not available here, see doi {one.entry.doi}"
+    entry, title = one.entry, clean(study[one.variant].title)
+    words = f"{title} against {clean(entry.method)}, {clean(str(entry.backbone))} ({entry.id})"
+    return words if entry.available else f"{words}: not available here, see doi {entry.doi}"
 
 
 def _row(one: Comparison) -> tuple[Cell, ...]:
@@ -119,8 +119,8 @@ def _record(one: Comparison) -> dict[str, Any]:
         "variant": one.variant,
         "published_id": entry.id,
         "method": entry.method,
-        "backbone_image": entry.backbone["image"],
-        "backbone_text": entry.backbone["text"],
+        "backbone_image": entry.backbone.image,
+        "backbone_text": entry.backbone.text,
         "dataset": entry.dataset,
         "protocol": entry.protocol,
         "ensemble": entry.ensemble,
