@@ -32,7 +32,8 @@ from fne.utils.seeding import numpy_stream
 from fne.utils.shape import check
 from fne.utils.yaml_file import read_mapping
 
-HEADER = """# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
+HEADER = """# yaml-language-server: $schema=../schema/tuned.json
+# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
 # `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.
 """
 Key = tuple[str, int]
