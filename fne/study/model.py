@@ -278,7 +278,7 @@ RELEVANCE_KEYS = tuple(f"evaluation.relevance.{protocol}" for protocol in RELEVA
 """Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
 RATINGS_KEY = "audit.sits"
 """Folder of ratings: ``calibrate`` and ``audit`` read them, nothing else does."""
-PATH_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.schema.get("title") == "a path")
+PATH_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.type == Place | None)
 """Where things lie on this machine; no part of a digest (their content is fingerprinted by manifests and rankings)."""
 KEPT_ONLY = "audit."
 """Keys that say what a run keeps and what its estimates are held against; its results stay: no part of a digest."""

@@ -8,8 +8,6 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.data.coco_relevance import SOURCE
-from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.sources import SOURCES, may_hold_pictures
 from fne.encoders.checkpoints import is_path
 from fne.negatives.registry import Entry, registered
@@ -24,6 +22,7 @@ from fne.study.model import (
     PROJECTIONS,
     RATINGS_KEY,
     RELEVANCE_KEYS,
+    Judgements,
 )
 from fne.study.plugins import find
 from fne.utils.errors import bad_input
@@ -149,7 +148,7 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
     for key, splits in about.items():
         if flat[key] is not None and dataset != "coco":
             misfit(key, f"is about COCO's {splits}; data.dataset is {dataset!r}", allowed=["null"])
-    if flat[RATINGS_KEY] and any(flat.get(f"data.judgements.{source}") for source in JUDGED):
+    if flat[RATINGS_KEY] and any(flat.get(f"data.judgements.{source}") for source in Judgements.model_fields):
         misfit(RATINGS_KEY, "is a second source of human judgements beside data.judgements", hint="give one of them")
     level = HEAD_LEVELS[head]
     for modality in ("image", "text"):
@@ -224,6 +223,8 @@ def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, co
         raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=allowed)
     key = f"evaluation.relevance.{protocol}"
     if complete and key in RELEVANCE_KEYS and flat[key] is None:
+        from fne.data.coco_relevance import SOURCE
+
         hint = f"give it: {how_to_give(key)}; {SOURCE}"
         raise bad_input("not given: the study's primary metric needs its folder", file=where, key=key, hint=hint)
 
