@@ -66,7 +66,7 @@ class Entry:
     needs: tuple[str, ...] = ()
     estimates: str = ""
 
-    @property
+    @functools.cached_property
     def keys(self) -> dict[str, Key]:
         """The config keys that are its own."""
         return {f"{self.place}{name}": key for name, key in self.options.items()}

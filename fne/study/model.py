@@ -274,6 +274,8 @@ KEYS = _all_keys()
 """Every key of a run but those of its data: the shared ones, and the options of every rule of this package."""
 EVERY_KEY = KEYS | {name: key for keys in DATA_KEYS.values() for name, key in keys.items()}
 """Of every kind of data set."""
+OF_RULES = {name for name in KEYS if name.partition(".")[0] in CHOOSERS}
+"""Keys that are read where the strategy or the loss says so."""
 RELEVANCE_KEYS = tuple(f"evaluation.relevance.{protocol}" for protocol in RELEVANCE)
 """Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
 RATINGS_KEY = "audit.sits"

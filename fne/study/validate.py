@@ -10,7 +10,7 @@ from typing import Any
 
 from fne.data.sources import SOURCES, may_hold_pictures
 from fne.encoders.checkpoints import is_path
-from fne.negatives.registry import Entry, registered
+from fne.negatives.registry import registered
 from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
 from fne.study.model import (
     DATASETS,
@@ -18,6 +18,7 @@ from fne.study.model import (
     EXACT_TRUTH,
     HEAD_LEVELS,
     KEPT_ONLY,
+    OF_RULES,
     PATH_KEYS,
     PROJECTIONS,
     RATINGS_KEY,
@@ -30,11 +31,6 @@ from fne.utils.fields import CHOOSERS, OPTION, canonical, flatten, is_read
 from fne.utils.problems import Problems
 
 
-def rules_of(flat: Mapping[str, Any]) -> list[Entry]:
-    """The strategy and the loss of a config."""
-    return [find(section, flat[chooser]) for section, chooser in CHOOSERS.items()]
-
-
 def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     """The keys of a merged config that its regime, strategy, loss, memory and warm-up read; the others are pruned.
 
@@ -44,13 +40,20 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     """
     if regime is None:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
-    rules = rules_of(flat)
-    shared = {key for entry in rules for key in entry.shares}
-    keys = {name: key for name, key in EVERY_KEY.items() if name.partition(".")[0] not in CHOOSERS}
-    keys |= {name: key for entry in rules for name, key in entry.keys.items()}
-    always = {*shared, *CHOOSERS.values(), "negatives.oracle", "data.dataset"}
+    rules = [find(section, flat[chooser]) for section, chooser in CHOOSERS.items()]
+    own = {name: key for entry in rules for name, key in entry.keys.items()}
+    keys = {**EVERY_KEY, **own}
+    always = {*CHOOSERS.values(), "negatives.oracle", "data.dataset", *(key for entry in rules for key in entry.shares)}
     values = {**flat, "regime": regime}
-    return {name for name in flat if name in always or (name in keys and is_read(name, keys, values))}
+
+    def reads(name: str) -> bool:
+        if name in always:
+            return True
+        if name not in keys or (name in OF_RULES and name not in own):
+            return False
+        return not keys[name].when or is_read(name, keys, values)
+
+    return {name for name in flat if reads(name)}
 
 
 def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
