@@ -22,6 +22,7 @@ RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
 STEM = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
 LONGEST, MOST = 200, 1000
 """Characters of an id, which names a folder (file systems take 255), and members of a sweep or study with factors."""
+TEXT = Key(Text)
 VARIANT_KEYS = {key: field for key, field in KEYS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
 
 
@@ -78,7 +79,7 @@ def unknown(kind: str, name: str, folder: Path, allowed: Iterable[str], **where:
 
 def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
     """A required, non-empty text of a file."""
-    return Key(Text).check(content.get(key), file, key)
+    return TEXT.check(content.get(key), file, key)
 
 
 def read_variants(stem: str, file: Path) -> list[Variant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_released_values_of_fne() -> None:
 def told(entry: Entry) -> list[object]:
     """Everything that an entry says, in values that can be compared."""
     keys = [(name, key.schema, key.null, key.default, key.meaning, key.when) for name, key in entry.keys.items()]
-    return [keys, [value for name, value in vars(entry).items() if name != "options"]]
+    return [keys, [getattr(entry, one.name) for one in dataclasses.fields(entry) if one.name != "options"]]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES])
