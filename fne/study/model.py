@@ -14,10 +14,10 @@ from pydantic import Field
 from fne.negatives.catalog import MEMORIES, ORACLES
 from fne.negatives.registry import GROUPS, installed, registered
 from fne.protocols import RELEVANCE
-from fne.study.seeds import GREATEST
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, TARGET, Choice, Increasing, Key, Place, Text, When
 from fne.utils.models import Section
+from fne.utils.seeds import GREATEST
 
 MANY = 10**9
 """More of anything than a machine holds."""
