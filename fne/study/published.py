@@ -39,8 +39,7 @@ class Metrics(Section):
     def values(self) -> dict[tuple[str, str], float | None]:
         """Percent by (direction, metric), direction ``both`` for rsum; None where none could be read."""
         flat = flatten(self.model_dump(exclude_unset=True))
-        parts = {key: key.rpartition(".") for key in flat}
-        return {(side or "both", metric): flat[key] for key, (side, _, metric) in parts.items()}
+        return {(key.rpartition(".")[0] or "both", key.rpartition(".")[2]): value for key, value in flat.items()}
 
     def conflicts(self) -> Iterator[tuple[str, str, float]]:
         """Recalls that fall with K, an rsum or mean that does not follow from its parts."""
@@ -107,7 +106,7 @@ class Entry(Section):
 
     @property
     def values(self) -> Mapping[tuple[str, str], float | None]:
-        """Percent by (direction, metric), direction ``both`` for rsum; None where none could be read."""
+        """The numbers, see :attr:`Metrics.values`."""
         return self.metrics.values
 
     @property
@@ -123,10 +122,9 @@ class Entry(Section):
 
     def conflicts(self) -> Iterator[tuple[str, str, Any]]:
         """A confidence in nothing or none in something, an rsum that is not there, no source."""
-        if self.available and self.confidence is None:
-            yield f"must be one of {', '.join(CONFIDENCE)} where there is a value", "confidence", "null"
-        if not self.available and self.confidence is not None:
-            yield "must be null, because it has no value", "confidence", self.confidence
+        if self.available == (self.confidence is None):
+            fitting = f"one of {', '.join(CONFIDENCE)}" if self.available else "null, because it has no value"
+            yield f"must be {fitting}", "confidence", self.confidence or "null"
         if not self.available and self.doi is None:
             yield "has no value and names no DOI", "source", self.source
         if self.rsum_is_sum and self.values.get(("both", "rsum")) is None:

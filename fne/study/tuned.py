@@ -81,7 +81,7 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
                 with problems.collect():
                     values[variant][key] = variant_field(key, file, prefix).check(value, file, f"{prefix}{key}")
             text_of({f"reasons.{variant}": reasons.get(variant)}, f"reasons.{variant}", file)
-    for variant in reasons.keys() - given.keys():
+    for variant in [name for name in reasons if name not in given]:
         problem = "a reason without values"
         problems.report(problem, file=file, key=f"reasons.{variant}", value=variant, allowed=list(given))
     for variant, keys in parts.get("border", {}).items():
