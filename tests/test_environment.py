@@ -100,7 +100,6 @@ def test_licence_and_citation_agree_with_the_package(root: Path) -> None:
     assert citation["cff-version"] == "1.2.0" and citation["authors"] and citation["title"] and citation["message"]
 
 
-def test_modules_that_mypy_passes_over_become_fewer(root: Path) -> None:
+def test_mypy_passes_over_no_module(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    (passed_over,) = project["tool"]["mypy"]["overrides"]
-    assert len(passed_over["module"]) <= 108, "mend the new module: the list only shrinks"
+    assert not any("ignore_errors" in each for each in project["tool"]["mypy"]["overrides"])

@@ -108,8 +108,10 @@ def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[
         together = hierarchical_intervals(np.concatenate([values[name] for name in names], axis=2), resamples=resamples)
         for name, end in zip(names, ends, strict=True):
             cut = slice(end - values[name].shape[2], end)
-            arrays = (part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds))
-            found[name] = Intervals(*arrays, n, together.level, together.method)
+            mean, low, high, sd = (
+                part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds)
+            )
+            found[name] = Intervals(mean, low, high, sd, n, together.level, together.method)
     return found
 
 

@@ -72,16 +72,17 @@ def load(files: Sequence[Path]) -> Layout:
         part = name.rpartition("/")[0]
         count = blocks[0][f"{part}/count"]
         for block, file in zip(blocks, files, strict=True):
-            if not np.array_equal(block.get(f"{part}/count"), count):
+            if f"{part}/count" not in block or not np.array_equal(block[f"{part}/count"], count):
                 raise bad_input("other images or queries than the other blocks'", file=file, key=f"{part}/count")
         sums = np.concatenate([block[name] for block in blocks])[order]
         protocol, direction, metric = name.split("/")
         columns[protocol, direction, metric] = (*per_image(sums, count), int(count.sum()))
     for protocol in WITH_RSUM:
-        parts = [columns.get((protocol, d, recall)) for d in DIRECTIONS for recall in RECALLS]
-        if None not in parts:
+        recalls = [(protocol, direction, recall) for direction in DIRECTIONS for recall in RECALLS]
+        if all(key in columns for key in recalls):
+            first, second = (np.asarray(sum(columns[key][part] for key in recalls)) for part in (0, 1))
             queries = sum(columns[protocol, d, "r1"][2] for d in DIRECTIONS)
-            columns[protocol, "both", "rsum"] = (sum(p[0] for p in parts), sum(p[1] for p in parts), queries)
+            columns[protocol, "both", "rsum"] = (first, second, queries)
     contributions, influence = (np.stack([one[part] for one in columns.values()], axis=2) for part in (0, 1))
     sound = np.isfinite(contributions).all(axis=(1, 2))
     return Layout(

@@ -111,11 +111,10 @@ def _joined(one: Keyed, other: Keyed) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def _expected(group: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(P,): for every common anchor the agreement by accident in its group."""
     groups, place, sizes = np.unique(group, return_inverse=True, return_counts=True)
-    keys, counts = zip(
-        *(np.unique((place << 32) | picked, return_counts=True) for picked in (left, right)), strict=True
-    )
-    common, first, second = np.intersect1d(*keys, assume_unique=True, return_indices=True)
-    products = np.bincount(common >> 32, counts[0][first] * counts[1][second], minlength=len(groups))
+    keys, counts = np.unique((place << 32) | left, return_counts=True)
+    other_keys, other_counts = np.unique((place << 32) | right, return_counts=True)
+    common, first, second = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
+    products = np.bincount(common >> 32, counts[first] * other_counts[second], minlength=len(groups))
     return (products / sizes.astype(np.float64) ** 2)[place]
 
 

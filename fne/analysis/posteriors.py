@@ -63,7 +63,8 @@ class OfStrategy(Posterior):
 
     def __init__(self, name: str, own: bool, strategy: Strategy) -> None:
         super().__init__(name, own)
-        self.strategy, self._state = strategy, {}
+        self.strategy = strategy
+        self._state: dict[str, Any] = {}
 
     def fit(self, batches: Sequence[Tensor], known: tuple[Tensor, Tensor] | None = None) -> None:
         self.strategy.frozen = False
@@ -115,12 +116,14 @@ class OfThreshold(Posterior):
         if "guide" in self.rule.needs:
             excluded = _own(similarities)
             found = self.rule.select(similarities, excluded, own, torch.zeros_like(own), guide=similarities)
+            assert found.weights is not None
             return (found.weights == 0).to(similarities.dtype)
         # Each candidate alone: a rule that would drop it has nothing left and says so.
         single = similarities.reshape(-1, 1)
         positive = own.repeat_interleave(len(own))
         nothing, uniform = torch.zeros_like(single, dtype=torch.bool), torch.zeros_like(positive)
         found = self.rule.select(single, nothing, positive, uniform)
+        assert found.fallback is not None
         return found.fallback.to(similarities.dtype).reshape(similarities.shape)
 
 

@@ -56,8 +56,9 @@ def rate(picks: pd.DataFrame) -> dict[str, Any]:
     """
     by_seed = picks["seed"].to_numpy()
     seeds = np.unique(by_seed)
-    told = {"seeds": len(seeds), "picks": len(picks), "false_negatives": math.nan, "rate": math.nan, "low": math.nan}
-    told |= {"high": math.nan, "method": "none: the truth of no pick is known" if len(picks) else "none: no pick"}
+    told: dict[str, Any] = {"seeds": len(seeds), "picks": len(picks)}
+    told |= dict.fromkeys(("false_negatives", "rate", "low", "high"), math.nan)
+    told["method"] = "none: the truth of no pick is known" if len(picks) else "none: no pick"
     if not len(picks) or not picks["looked"].all():
         return told
     found = (picks["false_negative"] == 1).fillna(False).to_numpy(bool)

@@ -113,9 +113,9 @@ def compare(here: np.ndarray, reference: np.ndarray, tolerance: float) -> Change
     low = high = float("nan")
     if min(len(here), len(reference)) >= 2:
         _, low, high, _ = map(float, welch(here, reference))
-    means = [float(side.mean()) if len(side) else float("nan") for side in (reference, here)]
+    before, now = (float(side.mean()) if len(side) else float("nan") for side in (reference, here))
     verdict = compare_with_published(low, high, 0.0, tolerance)
-    return Change(*means, len(reference), len(here), low, high, tolerance, verdict)
+    return Change(before, now, len(reference), len(here), low, high, tolerance, verdict)
 
 
 def tolerance_of(scores: np.ndarray, baseline: int) -> Tolerance:

@@ -81,7 +81,7 @@ def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *,
     from fne.checks.strategy import promises as of_strategy
 
     loaded = entry.load()
-    promises = {"negatives": of_strategy, "loss": of_loss}[section]
+    promises: Callable[..., Iterator[Promise]] = of_strategy if section == "negatives" else of_loss
     held = []
     with torch.random.fork_rng(devices=[]):
         try:
@@ -89,6 +89,6 @@ def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *,
                 held.append(promise)
                 holds()
         except Breach as breach:
-            file = getattr(entry, "file", None)
-            raise bad_input(f"breaks the contract '{held[-1]}': {breach}", file=file, key=name) from breach
+            problem = f"breaks the contract '{held[-1]}': {breach}"
+            raise bad_input(problem, file=entry.file, key=name) from breach
     return held

@@ -71,6 +71,7 @@ def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 
     strategy = RandomNegative() if negatives == "one" else AllNegatives()
     selection = strategy.select(similarities, excluded, positive_of(similarities, None), uniform)
     if negatives == "attracted":
+        assert selection.weights is not None
         suspects = (similarities > 0.3) & (selection.weights > 0)
         selection = replace(selection, weights=selection.weights.masked_fill(suspects, 0), attracted=suspects)
     label = f"{negatives} negative{'' if negatives == 'one' else 's'}, {str(dtype).removeprefix('torch.')}"
@@ -142,10 +143,13 @@ def _free(loss: Loss, given: Case) -> None:
 
 
 def _gradient(loss: Loss, given: Case) -> None:
-    inputs = tuple(one.clone().requires_grad_() for one in (given.anchors, given.candidates))
+    anchors, candidates = (one.clone().requires_grad_() for one in (given.anchors, given.candidates))
+    inputs = anchors, candidates
     with calling("backward", given.label):
-        (loss(*inputs, given.selection, **given.told(loss)).sum() + 0 * sum(one.sum() for one in inputs)).backward()
-    demand(all(one.grad.isfinite().all() for one in inputs), "the gradient is NaN or infinite", given.label)
+        found = loss(anchors, candidates, given.selection, **given.told(loss)).sum()
+        (found + 0 * sum(one.sum() for one in inputs)).backward()
+    finite = all(one.grad is not None and one.grad.isfinite().all() for one in inputs)
+    demand(finite, "the gradient is NaN or infinite", given.label)
     told = given.told(loss)
     try:
         torch.autograd.gradcheck(lambda a, c: loss(a, c, given.selection, **told), inputs, eps=1e-6, atol=1e-4)
@@ -173,6 +177,7 @@ def _shares(loss: Loss, given: Case) -> None:
         found = loss.shares(similarities, positive_of(similarities, None), given.selection, **given.told(loss))
     demand(found.shape == similarities.shape, f"has shape {tuple(found.shape)}", given.label)
     demand(found.isfinite() & (found >= 0), "a share is NaN, infinite or negative", given.label)
+    assert given.selection.weights is not None
     demand((found == 0) | (given.selection.weights > 0), "a candidate without weight has a share", given.label)
 
 

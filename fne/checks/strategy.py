@@ -31,7 +31,7 @@ class Case:
     label: str
     online: Tensor
     same_image: Tensor
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+    inputs: tuple[Tensor, ...]
     context: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -226,7 +226,8 @@ def _posterior(given: Case, found: Selection) -> None:
 
 def _same(left: Selection, right: Selection, given: Case, where: tuple[int, ...], how: str) -> None:
     demand(same(left.valid[where], right.valid), f"{how}: valid differs", given.label)
-    if left.index is not None:
+    demand((left.index is None) == (right.index is None), f"{how}: the picks differ", given.label)
+    if left.index is not None and right.index is not None:
         picks = left.index[where].masked_fill(~right.valid, 0)
         demand(same(picks, right.index.masked_fill(~right.valid, 0)), f"{how}: the picks differ", given.label)
     for name in ("weights", "posterior", "attracted", "fallback"):

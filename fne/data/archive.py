@@ -52,16 +52,15 @@ def unpack(archive: Path, member: str, target: Path) -> None:
                 raise bad_input("is not in the archive", file=archive, value=member, allowed=tops[:10])
             target.parent.mkdir(parents=True, exist_ok=True)
             check_space(target.parent, sum(one.file_size for one in wanted), f"what {archive.name} holds")
-            progress = Progress(f"unpack {archive.name}", len(wanted), "files")
-            if single:
-                with atomic_path(target) as place:
-                    _write(opened, single, place)
-            else:
-                with atomic_folder(target) as place:
-                    for one in wanted:
-                        _write(opened, one, _inside(place, one.filename[len(member) + 1 :]))
-                        progress.add()
-            progress.close()
+            with Progress(f"unpack {archive.name}", len(wanted), "files") as progress:
+                if single:
+                    with atomic_path(target) as place:
+                        _write(opened, single, place)
+                else:
+                    with atomic_folder(target) as place:
+                        for one in wanted:
+                            _write(opened, one, _inside(place, one.filename[len(member) + 1 :]))
+                            progress.add()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         if is_web_page(archive):
             raise web_page(archive) from None

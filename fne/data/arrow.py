@@ -147,35 +147,34 @@ def write_pictures(folder: Path, items: Sequence[Item], target: Path) -> None:
         UserError: A row has no picture, or two rows have different ones of one name.
     """
     wanted = {item.file for item in items}
-    progress = Progress("write pictures", len(wanted), "images")
-    written: dict[str, tuple[bytes, Path, str]] = {}
-    files = data_files(folder)
-    room = _Room(files)
-    for path, _ in files:
-        schema = _schema(path)
-        picture = _picture(schema) or ""
-        named = [name for name in IMAGE[1:] if name in schema.names]
-        for number, row in enumerate(_rows(path, [picture, *named[:1]], room, with_bytes=True)):
-            where = f"row {number}"
-            file = _name(path, where, row, picture, named)
-            file = file if file in wanted else posixpath.basename(file)
-            content = (row[picture] or {}).get("bytes")
-            if not content and file in written:
-                continue
-            if not content:
-                hint = "write the data set with save_to_disk or push_to_hub, which put the pictures in; or remove "
-                hint += f"the column {picture!r}, keep the names in `filename` and give data.images"
-                raise bad_input("a row has no picture", file=path, key=f"{where}.{picture}", value=file, hint=hint)
-            digest = hashlib.sha256(content).digest()
-            first, *place = written.setdefault(file, (digest, path, where))
-            if first != digest:
-                problem = f"another picture than that of {place[0]}: {place[1]} under the same name"
-                hint = "give the pictures names of their own in a column `filename`"
-                raise bad_input(problem, file=path, key=where, value=file, hint=hint)
-            if place == [path, where]:
-                _write(target / file, content, path, where)
-                progress.add()
-    progress.close()
+    with Progress("write pictures", len(wanted), "images") as progress:
+        written: dict[str, tuple[bytes, Path, str]] = {}
+        files = data_files(folder)
+        room = _Room(files)
+        for path, _ in files:
+            schema = _schema(path)
+            picture = _picture(schema) or ""
+            named = [name for name in IMAGE[1:] if name in schema.names]
+            for number, row in enumerate(_rows(path, [picture, *named[:1]], room, with_bytes=True)):
+                where = f"row {number}"
+                file = _name(path, where, row, picture, named)
+                file = file if file in wanted else posixpath.basename(file)
+                content = (row[picture] or {}).get("bytes")
+                if not content and file in written:
+                    continue
+                if not content:
+                    hint = "write the data set with save_to_disk or push_to_hub, which put the pictures in; or remove "
+                    hint += f"the column {picture!r}, keep the names in `filename` and give data.images"
+                    raise bad_input("a row has no picture", file=path, key=f"{where}.{picture}", value=file, hint=hint)
+                digest = hashlib.sha256(content).digest()
+                first, *place = written.setdefault(file, (digest, path, where))
+                if first != digest:
+                    problem = f"another picture than that of {place[0]}: {place[1]} under the same name"
+                    hint = "give the pictures names of their own in a column `filename`"
+                    raise bad_input(problem, file=path, key=where, value=file, hint=hint)
+                if place == [path, where]:
+                    _write(target / file, content, path, where)
+                    progress.add()
 
 
 def _write(file: Path, content: bytes, path: Path, where: str) -> None:

@@ -110,7 +110,7 @@ def coco_ids(view: SplitView) -> tuple[dict[int, int], dict[int, int]]:
 def _positions(numbers: list[int | None], names: list[str], what: str, hint: str) -> dict[int, int]:
     places = {number: place for place, number in enumerate(numbers) if number is not None}
     if len(places) < len(names):
-        odd = next(name for place, name in enumerate(names) if places.get(numbers[place]) != place)
+        odd = names[min(set(range(len(names))) - set(places.values()))]
         problem = f"a relevance file cannot be matched: {what} without a COCO id of its own"
         raise bad_input(problem, key=f"{what} id", value=odd, hint=hint)
     return places

@@ -84,7 +84,7 @@ def _parse(file: Path) -> dict[tuple[int, int], float]:
     for line, row in rows[1:]:
         caption, image = (_CAPTION.fullmatch(row[0]), _IMAGE.fullmatch(row[1])) if len(row) == 4 else (None, None)
         score = _score(row[2]) if caption and image else None
-        if score is None:
+        if caption is None or image is None or score is None:
             shape = f"COCO_val2014:sentid:<id>,COCO_val2014_<id>.jpg,0 to {HIGHEST:g},method"
             raise bad_input("malformed rating", file=file, key=f"line {line}", value=",".join(row)[:200], allowed=shape)
         pair = int(image[1]), int(caption[1])

@@ -61,34 +61,33 @@ def download(url: str, target: Path, *, size: int, timeout: int = 30, tries: int
 def _complete(url: str, part: Path, size: int, timeout: int, tries: int) -> None:
     """Call curl until the file has its length (its own --retry drops what a broken attempt has brought)."""
     most, idle = part.stat().st_size, 0
-    progress = Progress(f"download {part.stem}", size // 10**6, "MB", done=most // 10**6)
-    while (start := part.stat().st_size) != size:
-        code, (status, kind, address, after, problem) = _curl(url, part, size, timeout, progress)
-        got, page, served = part.stat().st_size, is_web_page(part), status in ("200", "206")
-        if page or (served and "text/html" in kind):
-            os.truncate(part, 0 if page else start)
-            raise web_page(url, f"{address.partition('?')[0]} answered", _kept(part))
-        if got == size:
-            break
-        if got > size or (served and code in (0, TOO_LONG)):
-            os.truncate(part, start)
-            problem = "is shorter than is known" if code == 0 and got < size else "is longer than is known"
-            raise bad_input(problem, file=url, allowed=[size], hint=_kept(part))
-        anew = status == "416" or (served and code == NO_RANGES)
-        if anew:
-            os.truncate(part, 0)
-        elif code in (0, REFUSED, NO_RANGES):
-            os.truncate(part, start)
-            problem = f"the server answers {status}"
-        elif code == FORBIDDEN:
-            problem = f"it leads to {address}, which is not allowed"
-        most, idle = (got, 0) if got > most else (most, idle + 1)
-        if idle >= tries or not (anew or code in BROKEN or status in BUSY):
-            raise bad_input(f"cannot be downloaded: {problem}", file=url, hint=_kept(part))
-        wait = min(int(after[:9]) if after.isdecimal() else 2 ** max(idle - 1, 0), LONGEST_WAIT)
-        progress.add(0, f"{problem}; again in {wait} s")
-        sleep(wait)
-    progress.close()
+    with Progress(f"download {part.stem}", size // 10**6, "MB", done=most // 10**6) as progress:
+        while (start := part.stat().st_size) != size:
+            code, (status, kind, address, after, problem) = _curl(url, part, size, timeout, progress)
+            got, page, served = part.stat().st_size, is_web_page(part), status in ("200", "206")
+            if page or (served and "text/html" in kind):
+                os.truncate(part, 0 if page else start)
+                raise web_page(url, f"{address.partition('?')[0]} answered", _kept(part))
+            if got == size:
+                break
+            if got > size or (served and code in (0, TOO_LONG)):
+                os.truncate(part, start)
+                problem = "is shorter than is known" if code == 0 and got < size else "is longer than is known"
+                raise bad_input(problem, file=url, allowed=[size], hint=_kept(part))
+            anew = status == "416" or (served and code == NO_RANGES)
+            if anew:
+                os.truncate(part, 0)
+            elif code in (0, REFUSED, NO_RANGES):
+                os.truncate(part, start)
+                problem = f"the server answers {status}"
+            elif code == FORBIDDEN:
+                problem = f"it leads to {address}, which is not allowed"
+            most, idle = (got, 0) if got > most else (most, idle + 1)
+            if idle >= tries or not (anew or code in BROKEN or status in BUSY):
+                raise bad_input(f"cannot be downloaded: {problem}", file=url, hint=_kept(part))
+            wait = min(int(after[:9]) if after.isdecimal() else 2 ** max(idle - 1, 0), LONGEST_WAIT)
+            progress.add(0, f"{problem}; again in {wait} s")
+            sleep(wait)
 
 
 def _curl(url: str, part: Path, size: int, timeout: int, progress: Progress) -> tuple[int, list[str]]:

@@ -42,13 +42,13 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
         if missing:
             hint = alike(root / missing[0]) or _elsewhere(root, missing[0]) or where
             _refuse(root, "missing", missing, len(files), hint)
-        progress = Progress("verify images", len(files), "images")
-        for file, (checksum, problem) in zip(files, pool.map(_decode, (root / file for file in files)), strict=True):
-            digests.append(checksum)
-            if problem:
-                broken.append(f"{file} ({problem})")
-            progress.add()
-    progress.close()
+        decoded = pool.map(_decode, (root / file for file in files))
+        with Progress("verify images", len(files), "images") as progress:
+            for file, (checksum, problem) in zip(files, decoded, strict=True):
+                digests.append(checksum)
+                if problem:
+                    broken.append(f"{file} ({problem})")
+                progress.add()
     _refuse(root, "unreadable or cut short", broken, len(files))
     return digests
 

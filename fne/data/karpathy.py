@@ -58,7 +58,7 @@ def _record(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> 
     where = f"images[{number}]"
     if not isinstance(image, dict):
         raise bad_input("not an image entry", file=path, key=where, value=image)
-    name = image.get("filename")
+    name: Any = image.get("filename")
     file = image_file(name, path, f"{where}.filename", image.get("filepath"))
     seen.once("filename", file, where)
     if "imgid" in image:
@@ -73,7 +73,7 @@ def _record(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> 
     captions = []
     for position, sentence in enumerate(sentences):
         place = f"{where}.sentences[{position}]"
-        raw = sentence.get("raw") if isinstance(sentence, dict) else None
+        raw: Any = sentence.get("raw") if isinstance(sentence, dict) else None
         captions.append(caption_text(raw, name, path, f"{place}.raw"))
         owner = sentence.get("imgid", image.get("imgid"))
         if owner != image.get("imgid"):

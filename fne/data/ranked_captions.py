@@ -19,13 +19,13 @@ def first_captions(dataset: str, view: SplitView, truth: Truth) -> tuple[SplitVi
         return view, truth, kept
     place = np.full(len(number), -1, dtype=np.int32)
     place[kept] = np.arange(len(kept))
-    captions = {
-        "caption_rows": view.caption_rows[kept], "caption_image": view.caption_image[kept],
-        "texts": [view.texts[c] for c in kept], "caption_ids": [view.caption_ids[c] for c in kept],
-        "sentids": view.sentids and [view.sentids[c] for c in kept],
-    }  # fmt: skip
     image, caption = truth.pairs[:, 0], place[truth.pairs[:, 1]]
     pairs = np.stack([image, caption], axis=1)[caption >= 0]
     scored = place[truth.caption_queries]
     first = Truth(truth.kind, pairs, truth.image_queries, scored[scored >= 0], truth.extra)
-    return replace(view, **captions), first, kept
+    captions = replace(
+        view, caption_rows=view.caption_rows[kept], caption_image=view.caption_image[kept],
+        texts=[view.texts[c] for c in kept], caption_ids=[view.caption_ids[c] for c in kept],
+        sentids=view.sentids and [view.sentids[c] for c in kept],
+    )  # fmt: skip
+    return captions, first, kept

@@ -61,8 +61,8 @@ class Truth:
         kind = str(arrays.pop("kind"))
         if kind not in kinds:
             raise bad_input("unknown kind of truth", file=path, key="kind", value=kind, allowed=kinds)
-        columns = [arrays.pop(name) for name in names]
-        truth = EqualCaptions(*columns) if grouped else cls(kind, *columns, arrays)
+        columns = {name: arrays.pop(name) for name in names}
+        truth = EqualCaptions(**columns) if grouped else cls(kind, **columns, extra=arrays)
         truth.check(path)
         return truth
 

@@ -67,6 +67,6 @@ def _precise(values: Tensor) -> Tensor:
 
 def _weights(selection: Selection) -> tuple[Tensor, Tensor]:
     """The weights and which anchors have some; one on every candidate of the others, whose loss must be finite."""
-    weights = _precise(selection.weights)
+    weights = _precise(selection.weights)  # type: ignore[arg-type]
     some = selection.valid & (weights > 0).any(dim=-1)
     return torch.where(some.unsqueeze(-1), weights, 1), some

@@ -49,7 +49,7 @@ class InfoNCELoss(Loss):
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
         logits = (anchors @ candidates.transpose(-1, -2)) / self.temperature
         positive = positive_of(logits, selection.positive_index)
-        negatives = torch.where(selection.weights > 0, logits + selection.weights.clamp(min=1e-38).log(), -torch.inf)
+        negatives = torch.where(selection.weights > 0, logits + selection.weights.clamp(min=1e-38).log(), -torch.inf)  # type: ignore[arg-type, operator, union-attr]
         own, further = positive.unsqueeze(-1), _further(selection, **context)
         if further is None:
             return torch.where(selection.valid, torch.cat([own, negatives], dim=-1).logsumexp(dim=-1) - positive, 0)
@@ -61,24 +61,24 @@ class InfoNCELoss(Loss):
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(|P_i| + sum_j w_ij)``."""
         further = _further(selection, **context)
-        total = selection.weights.sum(dim=-1) + (0 if further is None else further.sum(dim=-1))
+        total = selection.weights.sum(dim=-1) + (0 if further is None else further.sum(dim=-1))  # type: ignore[union-attr]
         return torch.log1p(total) * selection.valid
 
     def shares(self, similarities: Tensor, positive: Tensor, selection: Selection, **context: Any) -> Tensor:
         """``w_ij e^{s_ij/T}``, scaled so that the largest of an anchor is w_ij."""
-        logits = (similarities / self.temperature).masked_fill(selection.weights <= 0, -torch.inf)
+        logits = (similarities / self.temperature).masked_fill(selection.weights <= 0, -torch.inf)  # type: ignore[arg-type, operator]
         top = logits.amax(dim=-1, keepdim=True).clamp(min=-1e30)
-        return selection.weights * torch.exp(logits - top)
+        return selection.weights * torch.exp(logits - top)  # type: ignore[operator]
 
 
 def _further(selection: Selection, same_image: Tensor | None = None) -> Tensor | None:
     """(..., B, C) bool: the positives beside the anchor's one; None where there can be none."""
     if selection.attracted is None and same_image is None:
         return None
-    further = torch.zeros_like(selection.weights, dtype=torch.bool)
+    further = torch.zeros_like(selection.weights, dtype=torch.bool)  # type: ignore[arg-type]
     for some in (selection.attracted, same_image):
         further = further if some is None else further | some
     index = selection.positive_index
     if index is None:
         index = torch.arange(further.shape[-2], device=further.device).expand(further.shape[:-1])
-    return further.scatter(-1, index.unsqueeze(-1), False) & (selection.weights <= 0)
+    return further.scatter(-1, index.unsqueeze(-1), False) & (selection.weights <= 0)  # type: ignore[operator]

@@ -47,7 +47,7 @@ class SelectivelyContrastiveTripletLoss(Loss):
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:
         positive = positive_similarity(anchors, candidates, selection.positive_index)
-        negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)
+        negative = (anchors * pick(candidates, selection.index)).sum(dim=-1)  # type: ignore[arg-type]
         hard = (negative > positive + TIE) | (negative > self.hard_similarity)
         easy = softplus((negative - positive) / self.temperature)
         return torch.where(selection.valid, torch.where(hard, self.hard_weight * negative, easy), 0)

@@ -38,15 +38,15 @@ class TripletLoss(Loss):
             similarities = anchors @ candidates.transpose(-1, -2)
             positive = positive_of(similarities, selection.positive_index)
             hinge = (self.margin + similarities - positive.unsqueeze(-1)).clamp(min=0)
-            loss = (hinge * selection.weights).sum(dim=-1)
+            loss = (hinge * selection.weights).sum(dim=-1)  # type: ignore[operator]
         return torch.where(selection.valid, loss, 0)
 
     def at_collapse(self, selection: Selection) -> Tensor:
         """``m`` for one negative, ``m sum_j w_ij`` for all."""
         if selection.index is not None:
             return self.margin * selection.valid.float()
-        return self.margin * selection.weights.sum(dim=-1)
+        return self.margin * selection.weights.sum(dim=-1)  # type: ignore[union-attr]
 
     def shares(self, similarities: Tensor, positive: Tensor, selection: Selection) -> Tensor:
         """``w_ij`` where the hinge is active, else 0."""
-        return selection.weights * (self.margin + similarities > positive.unsqueeze(-1))
+        return selection.weights * (self.margin + similarities > positive.unsqueeze(-1))  # type: ignore[operator]

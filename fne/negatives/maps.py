@@ -95,4 +95,4 @@ def logit(probability: np.ndarray) -> np.ndarray:
 
 def fit(kind: str, probability: np.ndarray, positive: np.ndarray) -> Isotonic | Platt:
     """The map of a kind."""
-    return {"isotonic": Isotonic, "platt": Platt}[kind].fit(probability, positive)
+    return {"isotonic": Isotonic, "platt": Platt}[kind].fit(probability, positive)  # type: ignore[attr-defined]

@@ -127,8 +127,8 @@ def estimate(
     if layout is None or not set(keys) <= set(layout.keys):
         return nothing
     both = layout.influence[:, :, [layout.keys.index(key) for key in keys]].mean(axis=2, keepdims=True)
-    one = hierarchical_intervals(100 * both)
-    return float(one.mean[0]), float(one.low[0]), float(one.high[0]), one.n_seeds
+    found = hierarchical_intervals(100 * both)
+    return float(found.mean[0]), float(found.low[0]), float(found.high[0]), found.n_seeds
 
 
 def sentence(found: list[Comparison]) -> str:
@@ -149,8 +149,8 @@ def sentence(found: list[Comparison]) -> str:
         words += f"; of {len(numbers)} published number{'s' if len(numbers) != 1 else ''}, {listing(parts)}"
     gone = {one.entry.id: one.entry for one in found if not one.entry.available}
     if gone:
-        told = [f"{entry.id} (doi {entry.doi})" for entry in gone.values()]
-        words += f"; no number is available here of {listing(told)}"
+        names = [f"{entry.id} (doi {entry.doi})" for entry in gone.values()]
+        words += f"; no number is available here of {listing(names)}"
     lacking = sum(one.verdict == NOT_AVAILABLE and one.entry.available for one in found)
     if lacking:
         words += f"; {lacking} further number{'s were' if lacking != 1 else ' was'} not printed in the source"

@@ -18,14 +18,14 @@ CURVE = 24
 """Greatest width of a sparkline."""
 
 
-def draw(study: Study, runs: Sequence[Run], width: int | None = None, height: int | None = None) -> list[str]:
+def draw(study: Study, runs: Sequence[Run], height: int | None = None) -> list[str]:
     """Lines of text.
 
     Args:
         study: The study.
         runs: As :func:`fne.results.progress_files.look` found them.
-        width: Columns of the terminal, where a line ends; None: no limit.
-        height: Its lines: what does not fit is counted, variants that run or ring an alarm first; None: no limit.
+        height: Lines of the terminal: what does not fit is counted, variants that run or ring an alarm first; None: no
+            limit.
     """
     by_variant = {variant: [run for run in runs if run.variant == variant] for variant in study.variants}
     scores = [score for run in runs for score in run.scores]
@@ -41,7 +41,7 @@ def draw(study: Study, runs: Sequence[Run], width: int | None = None, height: in
     found = [_summary(study, runs), "", head, *(lines[variant] for variant in chosen)]
     if len(chosen) < len(lines):
         found.append(f"and {len(lines) - len(chosen)} more variants")
-    return [line[:width].rstrip() for line in [*found, LEGEND]]
+    return [line.rstrip() for line in [*found, LEGEND]]
 
 
 NAME = 30

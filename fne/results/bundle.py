@@ -56,7 +56,7 @@ MOST_MEMBERS, MOST_ENTRIES = 1000, 100_000
 """Files in the place of a bundle; names and items under each key that is read of ``bundle.json``."""
 MOST_SHARED = 100_000
 """Different cells of a table that are kept once."""
-TYPES = {"text": {str}, "int": {int}, "float": {int, float}, "bool": {bool}}
+TYPES: dict[str, set[type]] = {"text": {str}, "int": {int}, "float": {int, float}, "bool": {bool}}
 """What the values of a column may be, by its kind."""
 NUMBER = re.compile(r"-?(\d+(\.\d+)?(e[+-]?\d+)?|inf|nan)", re.ASCII)
 """As it is written; Python would read far more."""
@@ -120,7 +120,8 @@ def write(bundle: Bundle, out: Path, formats: Sequence[str], readme: str) -> Non
     if "parquet" in formats and not has_parquet():
         raise bad_input("needs pyarrow", key="--format", value="parquet", hint='pip install "fne[arrow]", or csv')
     _require_ours(out)
-    files, entries = {}, {}
+    files: dict[str, bytes] = {}
+    entries = {}
     for name, table in bundle.tables.items():
         made = {kind: _content(table, kind) for kind in formats}
         files |= {f"{name}.{kind}": content for kind, content in made.items()}

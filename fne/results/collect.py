@@ -110,7 +110,7 @@ def collect(study: Study, root: Path) -> Collected:
         raise bad_input("no run of this study has a result", file=root / paths.results_folder(study), hint=reason)
     for protocol, fingerprints in found.items():
         protocols.require_same(fingerprints)
-        without = [file for job in jobs if (file := str(job.folder / f"metrics.{SPLIT}.json")) not in fingerprints]
+        without = [name for job in jobs if (name := str(job.folder / f"metrics.{SPLIT}.json")) not in fingerprints]
         if without:
             problem = f"lacks protocol {protocol!r}, which {next(iter(fingerprints))} has"
             hint = "the runs were ranked with other data or truth: rank and evaluate it again"

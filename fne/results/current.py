@@ -128,13 +128,13 @@ def check_comparable(rows: pd.DataFrame, study: Study, file: Path) -> None:
                     hint="run the variants again under one config and protocol",
                 )
     for variant, group in rows.groupby("variant", sort=True):
-        found = set(group["digest"].dropna())
-        if variant in study.variants and found - {now := digest(resolve(study, str(variant)))}:
+        digests = set(group["digest"].dropna())
+        if variant in study.variants and digests - {now := digest(resolve(study, str(variant)))}:
             raise bad_input(
                 f"the numbers of variant {variant!r} are of another config than the study states now",
                 file=file,
                 key="digest",
-                value=", ".join(sorted(found)),
+                value=", ".join(sorted(digests)),
                 allowed=now,
                 hint=f"run it again: snakemake --cores all --config study={study.name}; or, if the study was run with "
                 "--config KEY=VALUE, state the same here: --set KEY=VALUE, or FNE_STUDY='STUDY --set KEY=VALUE'",

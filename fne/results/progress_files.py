@@ -155,7 +155,7 @@ def _are_rows(rows: Any) -> bool:
 
 def _steps(record: dict[str, Any]) -> int:
     cost = record.get("cost")
-    steps = cost.get("steps") if isinstance(cost, dict) else None
+    steps: Any = cost.get("steps") if isinstance(cost, dict) else None
     return int(steps) if _finite(steps) else 0
 
 

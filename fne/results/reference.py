@@ -63,7 +63,7 @@ def build(study: StudyResults) -> dict[str, Any]:
                 "a reference needs every run, and these have no result", file=study.folder, key=variant,
                 value=f"seeds {', '.join(map(str, absent))}", hint=hint,
             )  # fmt: skip
-    content = {
+    content: dict[str, Any] = {
         "schema": SCHEMAS["reference"],
         "study": study.id,
         "primary": dict(definition.primary),

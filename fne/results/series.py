@@ -20,7 +20,7 @@ def ceiling(study: Study) -> str | None:
     """
     found, bases = oracles(study, "remove"), oracle_bases(study)
     own = [variant for variant in found if bases.get(variant) == study.baseline]
-    return (own or found or [None])[0]
+    return next(iter(own or found), None)
 
 
 def oracles(study: Study, kind: str | None = None) -> list[str]:

@@ -28,7 +28,7 @@ MIN_IMAGES = 10
 """Images that an interval needs: with fewer, resampling them shows too little of how much they vary."""
 MOST = 50
 """Slices that a rule may make."""
-Rule = Callable[[Queries], Sequence[Any]]
+Rule = Callable[[Queries], Sequence[Any] | np.ndarray]
 
 
 def caption_length(queries: Queries) -> np.ndarray:
@@ -151,8 +151,7 @@ def parts(values: Sequence[Any], groups: int | Sequence[float]) -> tuple[list[st
     Raises:
         UserError: ``groups`` is no number >= 1 and no ascending list, or words make more than 50 parts.
     """
-    whole = isinstance(groups, int)
-    if (whole and groups < 1) or (not whole and not np.all(np.diff(np.asarray(groups, np.float64)) > 0)):
+    if groups < 1 if isinstance(groups, int) else not np.all(np.diff(np.asarray(groups, np.float64)) > 0):
         raise bad_input("wrong slices", key="groups", value=groups, allowed="an integer >= 1, or ascending numbers")
     known = np.array([value is not None and value == value for value in values], bool)
     some = np.asarray([value for value, is_known in zip(values, known, strict=True) if is_known])
@@ -162,12 +161,13 @@ def parts(values: Sequence[Any], groups: int | Sequence[float]) -> tuple[list[st
         high = [some[keys == key].max() for key in np.unique(keys)]
         found = [f"{a:.3g}" if a == b else f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True)]
     else:
-        found, keys = np.unique(some.astype(str), return_inverse=True)
+        words, keys = np.unique(some.astype(str), return_inverse=True)
+        found = words.tolist()
     if len(found) > MOST:
         raise bad_input("too many slices", key="by", value=f"{len(found)} different words", allowed=f"at most {MOST}")
     place = np.full(len(known), len(found))
     place[known] = np.unique(keys, return_inverse=True)[1]
-    return [str(name) for name in found] + [UNKNOWN] * (not known.all()), place
+    return found + [UNKNOWN] * (not known.all()), place
 
 
 def _ranges(values: np.ndarray, groups: int | Sequence[float]) -> np.ndarray:

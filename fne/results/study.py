@@ -217,7 +217,7 @@ class StudyResults:
 
     def distributions(self, variant: str) -> list[dict[str, Any]]:
         """Similarity histograms and fitted densities of a variant, one entry per seed."""
-        found = []
+        found: list[dict[str, Any]] = []
         for folder in self[variant].folders:
             file, hint = folder / "distributions.json", "train this variant again"
             for entry in read_record(file, None, DISTRIBUTIONS, hint):
@@ -271,12 +271,17 @@ class StudyResults:
         if row is None or not np.isfinite(row["difference"]):
             return None
         held = "p_seed" if self.definition.test == "seeds" else "p_query"
-        numbers = [float(row[name]) for name in ("difference", "low", "high", "p_query", f"{held}_holm")]
-        floor = holm_floor(drawn_floor(row, held), row["family"])
-        seeds = [float(row[name]) for name in ("p_seed", "p_seed_floor")]
-        note = row["note"] if isinstance(row["note"], str) else ""
-        ends = [float(row[name]) for name in [*ELSEWHERE][:2]]
-        return Contrast(variant, row["baseline"], *numbers, floor, *seeds, int(row["n_seeds"]), note, *ends)
+        same = ("difference", "low", "high", "p_query", "p_seed", "low_elsewhere", "high_elsewhere")
+        return Contrast(
+            variant=variant,
+            baseline=row["baseline"],
+            p_holm=float(row[f"{held}_holm"]),
+            p_holm_floor=holm_floor(drawn_floor(row, held), row["family"]),
+            p_floor=float(row["p_seed_floor"]),
+            n_seeds=int(row["n_seeds"]),
+            note=row["note"] if isinstance(row["note"], str) else "",
+            **{name: float(row[name]) for name in same},
+        )
 
     def layout(self, variant: str) -> Layout | None:
         """Test metrics per seed and image, for paired differences; ``None`` where there is no result."""

@@ -192,9 +192,13 @@ def read_file(file: Path) -> Variance:
             with problems.collect():
                 found[of][variant] = _components(given, list(factors), file, f"{of}.{variant}")
     problems.raise_any(str(file))
-    held = {name: flatten(sections[name], file, f"{name}.") for name in ("data", "encoders")}
-    counts = {key: content[key] for key in (*COUNTS, "seeds")}
-    return Variance(**texts, primary=dict(sections["primary"]), factors=factors, **held, **counts, **found)
+    return Variance(
+        study=texts["study"], date=texts["date"], regime=texts["regime"], baseline=texts["baseline"],
+        primary=dict(sections["primary"]), factors=factors,
+        data=flatten(sections["data"], file, "data."), encoders=flatten(sections["encoders"], file, "encoders."),
+        cells=content["cells"], runs=content["runs"], seeds=content["seeds"],
+        levels=found["levels"], differences=found["differences"],
+    )  # fmt: skip
 
 
 def _primary(study: Study) -> dict[str, str]:
@@ -213,7 +217,8 @@ def _held(study: Study, factors: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 def _told(found: Components) -> dict[str, Any]:
     """Six digits that count: more than any of these numbers is known to."""
     told: dict[str, Any] = {"cells": found.cells, "runs": found.runs}
-    for source, one in {**found.sources, "another": found.another}.items():
+    parts: dict[str, Component | Another] = {**found.sources, "another": found.another}
+    for source, one in parts.items():
         told[source] = {
             key: value if isinstance(value, int) else float(f"{value:.6g}") for key, value in one._asdict().items()
         }

@@ -64,21 +64,21 @@ def optimise(
     parameters = [parameter for part in parts for parameter in part.parameters()]
     # a short memory of second moments: the whole run is about a thousand steps
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.97), fused=True)
-    steps, progress = len(batches), Progress(label, len(batches), "steps")
+    steps = len(batches)
     ramp = max(1, steps // 20)
 
     def factor(step: int) -> float:
         return min((step + 1) / ramp, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    for rows in batches:
-        loss = loss_of(rows)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        progress.add()
-    progress.close()
+    with Progress(label, steps, "steps") as progress:
+        for rows in batches:
+            loss = loss_of(rows)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress.add()
 
 
 def fact_loss(logits: Tensor, facts: Tensor) -> Tensor:

@@ -101,8 +101,8 @@ def run(data: dict[str, Any], folder: Path) -> None:
     per_image = data["captions_per_image"]
     ids, files, names, truths, notes = [], [], [], {}, {}
     pixels = hashlib.sha256()
-    progress = Progress("prepare scenes", sum(len(split.scenes) for split in splits.values()), "pictures")
-    with staging(folder) as temporary:
+    count = sum(len(split.scenes) for split in splits.values())
+    with staging(folder) as temporary, Progress("prepare scenes", count, "pictures") as progress:
         (temporary / "images").mkdir()
         for name, split in splits.items():
             pictures = render(split.scenes, numpy_stream(data["seed"], "scenes", name, "pictures"), data["image_size"])
@@ -131,7 +131,6 @@ def run(data: dict[str, Any], folder: Path) -> None:
                     situation=split.members,
                 )
             write_forms(temporary / f"forms.{name}.json", split.forms)
-        progress.close()
         rows = list(range(len(ids)))
         corpus = Corpus(
             ids,

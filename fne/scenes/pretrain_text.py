@@ -119,7 +119,8 @@ def pretrain(recipe: Recipe, folder: Path) -> dict[str, Any]:
         hidden = hide(inputs) & masked[:, None]
         middle, tokens, pooled = forward(inputs.masked_fill(hidden, tokenizer.mask_token_id), present)
         near = of_neighbours(middle).unflatten(-1, (len(NEIGHBOURS), -1))
-        loss = sum(_neighbour_loss(near[:, :, slot], inputs, offset) for slot, offset in enumerate(NEIGHBOURS)) / 4
+        each = (_neighbour_loss(near[:, :, slot], inputs, offset) for slot, offset in enumerate(NEIGHBOURS))
+        loss = sum(each, torch.zeros(())) / 4
         if bool(hidden.any()):
             loss = loss + nn.functional.cross_entropy(of_word(tokens[hidden]), inputs[hidden])
         if not bool(masked.all()):

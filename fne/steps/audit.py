@@ -51,7 +51,7 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
         folders = [folder for folder, _ in finished(study, root, variant)]
         config = resolve(study, variant)
         trained = training_digest(config)
-        if truth is not None:
+        if view is not None and truth is not None:
             ranked = [file for folder in folders if (file := folder / "rankings.test.npz").is_file()]
             rows["audit_judged.csv"] += judged(variant, ranked, view.caption_image, truth, trained)
         calibrated = [file for folder in folders if (file := folder / "calibration.npz").is_file()]

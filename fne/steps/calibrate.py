@@ -99,7 +99,9 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
         if seed not in embedded["val"]:
             continue  # it diverged: missing.csv says so
         batches = list(val_batches(views["val"], *embedded["val"][seed], config["train"]["batch_size"]))
-        pairs = exact and (exact.similarities(*embedded["val"][seed]), exact.known(embedded["val"][seed][0].device))
+        pairs = None
+        if exact is not None:
+            pairs = exact.similarities(*embedded["val"][seed]), exact.known(embedded["val"][seed][0].device)
         for posterior in posteriors(config):
             posterior.fit(batches, pairs)
             for row, drawn in scored(posterior, embedded["test"][seed], samples, embedded["val"][seed], known):

@@ -41,7 +41,7 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
     known = variance_for(study, root)
     collected = collect(study, root)
     layouts = load_layouts(study, collected, root)
-    primary = tuple(study.primary[key] for key in ("protocol", "direction", "metric"))
+    primary = study.primary["protocol"], study.primary["direction"], study.primary["metric"]
     if not any(primary in found.keys for found in layouts.values()):
         raise bad_input(
             "the study's primary metric has no value",
@@ -145,6 +145,7 @@ def _contrasts(
     paired = [variant for variant in others if shared[variant]]
     influence, images = {}, {}
     for variant in paired:
+        assert base is not None
         mine, its = layouts[variant].rows(shared[variant]), base.rows(shared[variant])
         influence[variant] = layouts[variant].influence[mine] - base.influence[its]
         difference = layouts[variant].contributions[mine] - base.contributions[its]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fne.analysis.components import Cell, Components, decompose, pool
+from fne.analysis.components import Another, Cell, Component, Components, decompose, pool
 from fne.analysis.intervals import RESAMPLES, batched_intervals
 from fne.analysis.layout import Key, Layout
 from fne.analysis.proportion import share
@@ -112,19 +112,19 @@ def _effects(study: Study, layouts: Mapping[str, Layout], resamples: int) -> Ite
     scores = {score: parts for score, parts in _scores(study).items() if set(parts) <= set(keys)}
     values: dict[str, np.ndarray] = {}
     pairs: dict[str, tuple[str, str]] = {}
-    for reference in dict.fromkeys(["", study.baseline, ceiling(study)]):
+    for reference in dict.fromkeys(["", study.baseline, ceiling(study) or ""]):
         for variant in layouts:
-            found = None if reference is None else _values(layouts, variant, reference, scores)
+            found = _values(layouts, variant, reference, scores)
             if found is not None:
                 name = f"{variant} {reference}"
                 values[name], pairs[name] = found, (variant, reference)
-    for name, found in batched_intervals(values, resamples).items():
+    for name, one in batched_intervals(values, resamples).items():
         variant, reference = pairs[name]
         for column, (protocol, direction, metric) in enumerate(scores):
             yield {
                 "variant": variant, "reference": reference, "since": "", "protocol": protocol, "direction": direction,
-                "metric": metric, "n_seeds": found.n_seeds, "estimate": found.mean[column], "low": found.low[column],
-                "high": found.high[column], "level": found.level, "method": found.method,
+                "metric": metric, "n_seeds": one.n_seeds, "estimate": one.mean[column], "low": one.low[column],
+                "high": one.high[column], "level": one.level, "method": one.method,
             }  # fmt: skip
 
 
@@ -179,7 +179,8 @@ def _rows(series: Series, found: Mapping[tuple[Any, ...], Components | ValueErro
         if isinstance(one, ValueError):
             yield {**shared, "note": str(one)}
             continue
-        for source, part in {**one.sources, ANOTHER: one.another}.items():
+        parts: dict[str, Component | Another] = {**one.sources, ANOTHER: one.another}
+        for source, part in parts.items():
             yield {**shared, "source": source, **part._asdict(), "cells": one.cells, "runs": one.runs}
 
 
@@ -191,7 +192,7 @@ def _scores(study: Study) -> dict[Key, list[Key]]:
 
 
 def _primary(study: Study) -> Key:
-    return tuple(study.primary[key] for key in ("protocol", "direction", "metric"))
+    return study.primary["protocol"], study.primary["direction"], study.primary["metric"]
 
 
 def _columns(one: Layout, scores: Mapping[Key, list[Key]]) -> np.ndarray:
@@ -207,7 +208,9 @@ def _manifest(study: Study, root: Path) -> Manifest | None:
 
 def _world(manifest: Manifest | None) -> Iterator[dict[str, Any]]:
     """What is known of a world's splits; nothing where only results are at hand."""
-    for split in SPLITS if manifest else ():
+    if manifest is None:
+        return
+    for split in SPLITS:
         view, truth = manifest.split(split), manifest.truth_files.get(split, {})
         yield {"split": split, "images": len(view.image_ids), "captions": len(view.texts),
                "truth": truth.get("kind", ""), "prevalence": truth.get("prevalence", "")}  # fmt: skip

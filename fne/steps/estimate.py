@@ -152,20 +152,19 @@ def run(
     clock = time.process_time if device == "cpu" and threads == 1 else time.monotonic
     launch = launch_seconds(clock)
     seeds = [len(parse_block(block)) for block in blocks(study)]
-    progress = Progress(f"estimate {study.name}", len(study.variants), "variants")
-    found = []
-    for variant in study.variants:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            job = pool.submit(measure, study, variant, root, threads, device, clock, launch)
-            try:
-                found.append(Estimate.of(variant, job.result(), seeds))
-            except BrokenProcessPool:
-                raise UserError(
-                    f"{study.name}/{variant}: the process that measured it was killed, most likely because "
-                    "the machine's memory does not suffice; see train.batch_size, memory.size"
-                ) from None
-        progress.add(1, variant)
-    progress.close()
+    with Progress(f"estimate {study.name}", len(study.variants), "variants") as progress:
+        found = []
+        for variant in study.variants:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                job = pool.submit(measure, study, variant, root, threads, device, clock, launch)
+                try:
+                    found.append(Estimate.of(variant, job.result(), seeds))
+                except BrokenProcessPool:
+                    raise UserError(
+                        f"{study.name}/{variant}: the process that measured it was killed, most likely because "
+                        "the machine's memory does not suffice; see train.batch_size, memory.size"
+                    ) from None
+            progress.add(1, variant)
     print(table(study, found, threads, device, side_by_side, load), end="")
     if out is not None:
         write_json(out, told(study, found, threads, device, side_by_side))
@@ -207,11 +206,11 @@ def table(
              str(len(e.jobs)), f"{sum(e.jobs) * share / 3600:.3g}", *memory, size(e.disk), size(e.scratch)]
         )  # fmt: skip
     jobs = [seconds for e in found for seconds in e.jobs]
-    memory = [max(e.memory for e in found), *([max(e.device_memory for e in found)] if on_gpu else [])]
+    most = [max(e.memory for e in found), *([max(e.device_memory for e in found)] if on_gpu else [])]
     scratch = sorted((e.scratch for e in found for _ in e.jobs), reverse=True)[:side_by_side]
     rows.append(
         [f"all {len(study.seeds)} seeds", "", "", _time(max(jobs)), str(len(jobs)), f"{sum(jobs) * share / 3600:.3g}",
-         *(size(value) for value in memory), size(sum(e.disk for e in found)), size(sum(scratch))]
+         *(size(value) for value in most), size(sum(e.disk for e in found)), size(sum(scratch))]
     )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [

@@ -73,8 +73,9 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
         "rows": rows,
         "record": provenance.record(started, inputs={"rankings": file}, test_accesses=meta["record"]["test_accesses"]),
     }
+    stored: dict[str, Any] = {"seeds": np.array(seeds, dtype=np.int64), **values}
     with atomic_path(root / paths.queries(study, variant, block, split)) as temporary:
-        np.savez_compressed(temporary, seeds=np.array(seeds, dtype=np.int64), **values)
+        np.savez_compressed(temporary, **stored)
     write_json(root / paths.metrics(study, variant, block, split), content)
 
 

@@ -63,7 +63,7 @@ def run(
 
     import torch
 
-    from fne.encoders.encoders import load
+    from fne.encoders.encoders import ImageEncoder, load
 
     torch.set_num_threads(threads)
     model = load(encoder, modality, device)
@@ -79,7 +79,7 @@ def run(
         "data_fingerprint": manifest.fingerprint(modality),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
-    if modality == "image":
+    if isinstance(model, ImageEncoder):
         with writing(out, header, manifest.image_ids) as writer:
             _images(model, paths, writer, threads)
             writer.finish()
@@ -89,16 +89,15 @@ def run(
 
 
 def _images(model: ImageEncoder, paths: Sequence[Path], writer: StoreWriter, threads: int) -> None:
-    progress = Progress("extract images", len(paths), "images", done=writer.done)
-    ahead = 4 * 16 if model.device == "cpu" else 4 * 128
-    pixels = decoded(paths[writer.done :], model.prepare, threads, ahead)
-    while writer.done < len(paths):
-        chunk = []
-        for batch in _batches(pixels, min(IMAGE_CHUNK, len(paths) - writer.done), model):
-            chunk.extend(model.encode(batch))
-            progress.add(len(batch))
-        writer.append(chunk)
-    progress.close()
+    with Progress("extract images", len(paths), "images", done=writer.done) as progress:
+        ahead = 4 * 16 if model.device == "cpu" else 4 * 128
+        pixels = decoded(paths[writer.done :], model.prepare, threads, ahead)
+        while writer.done < len(paths):
+            chunk: list[np.ndarray] = []
+            for batch in _batches(pixels, min(IMAGE_CHUNK, len(paths) - writer.done), model):
+                chunk.extend(model.encode(batch))
+                progress.add(len(batch))
+            writer.append(chunk)
 
 
 def _batches(pixels: Iterator[np.ndarray], count: int, model: ImageEncoder) -> Iterator[np.ndarray]:
@@ -125,19 +124,17 @@ def _texts(model: TextEncoder, texts: Sequence[str], ids: Sequence[str], writer:
         )
     first: dict[str, int] = {}
     source = [first.setdefault(text, row) for row, text in enumerate(texts)]
-    progress = Progress("extract captions", len(texts), "captions", done=writer.done)
-    while writer.done < len(texts):
-        start, end = writer.done, min(writer.done + TEXT_CHUNK, len(texts))
-        new = sorted((row for row in range(start, end) if source[row] == row), key=lambda row: (lengths[row], row))
-        made: dict[int, np.ndarray] = {}
-        for begin in range(0, len(new), TEXT_BATCH):
-            rows = new[begin : begin + TEXT_BATCH]
-            made.update(zip(rows, model.encode([texts[row] for row in rows]), strict=True))
-            progress.add(len(rows))
-        progress.add(end - start - len(new))
-        copies = (made[source[row]] if source[row] in made else writer.read(source[row]) for row in range(start, end))
-        writer.append(list(copies))
-    progress.close()
+    with Progress("extract captions", len(texts), "captions", done=writer.done) as progress:
+        while writer.done < len(texts):
+            start, end = writer.done, min(writer.done + TEXT_CHUNK, len(texts))
+            new = sorted((row for row in range(start, end) if source[row] == row), key=lambda row: (lengths[row], row))
+            made: dict[int, np.ndarray] = {}
+            for begin in range(0, len(new), TEXT_BATCH):
+                rows = new[begin : begin + TEXT_BATCH]
+                made.update(zip(rows, model.encode([texts[row] for row in rows]), strict=True))
+                progress.add(len(rows))
+            progress.add(end - start - len(new))
+            writer.append([made[row] if row in made else writer.read(row) for row in source[start:end]])
     truncated = [row for row, length in enumerate(lengths) if length > model.max_length]
     return {
         "captions": {

@@ -42,6 +42,9 @@ def run(data: dict[str, Any], folder: str | Path) -> None:
             raise bad_input("missing", key=f"data.{key}")
     if scenes:
         from fne.scenes import prepare
+
+        prepare.run(data, Path(folder))
     else:
-        from fne.data import readers as prepare
-    prepare.run(data, Path(folder))
+        from fne.data import readers
+
+        readers.run(data, Path(folder))

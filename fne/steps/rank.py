@@ -69,9 +69,9 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
         accesses = [provenance.log_test_access(log, variant=variant, block=block, purpose="rank")]
     workers = threads if torch_device(device).type == "cuda" else 0
     embedded = embed_split(study, variant, block, split, root, device, workers)
-    progress = Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds")
-    ranked, failed = rank_replicates(((seed, image, text[kept]) for seed, image, text in embedded), arrays, progress)
-    progress.close()
+    chosen = ((seed, image, text[kept]) for seed, image, text in embedded)
+    with Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds") as progress:
+        ranked, failed = rank_replicates(chosen, arrays, progress)
     for seed in trained["seeds"]:
         if f"{seed}/i2t/greater" not in ranked:
             failed.setdefault(str(seed), "no checkpoint was selected: training diverged")
@@ -86,8 +86,9 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
         "record": provenance.record(started, device=torch_device(device).type, test_accesses=accesses,
                                     inputs={"weights": trained_file.with_name("weights.safetensors"), **read_files}),
     }  # fmt: skip
+    stored: dict[str, Any] = {**arrays, **ranked}
     with atomic_path(root / paths.rankings(study, variant, block, split)) as temporary:
-        np.savez_compressed(temporary, meta=np.array(json.dumps(meta)), **arrays, **ranked)
+        np.savez_compressed(temporary, meta=np.array(json.dumps(meta)), **stored)
 
 
 def relevant_items(
@@ -105,7 +106,9 @@ def relevant_items(
     own = truth.pairs[truth.pairs[:, 0] == view.caption_image[truth.pairs[:, 1]]]
     if len(own) != n_captions:
         raise bad_input("an image's own caption is not among the relevant pairs", file=file, key="pairs")
-    found = {protocols.OWN: ("own", dict.fromkeys(protocols.DIRECTIONS, own))}
+    found: dict[str, tuple[str, Mapping[str, np.ndarray]]] = {
+        protocols.OWN: ("own", dict.fromkeys(protocols.DIRECTIONS, own))
+    }
     if protocols.display_name(manifest.dataset, view.name, n_images, n_captions) == "coco_5k":
         found[protocols.FOLDED] = found[protocols.OWN]
     if len(truth.image_queries) + len(truth.caption_queries):

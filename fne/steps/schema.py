@@ -12,7 +12,9 @@ from typing import Any
 from fne.negatives.registry import registered
 from fne.study.library import Library
 from fne.study.model import DATA_KEYS, DATASETS, EVERY_KEY, KEYS, REGIMES, SHARED, RuleKey, data_keys
+from fne.study.published import Entry
 from fne.study.study_file import StudyFile
+from fne.study.tuned import TunedFile
 from fne.study.variants import VARIANT_KEYS, VariantFile
 from fne.utils.fields import Key, unflatten
 from fne.utils.files import write_text
@@ -50,6 +52,7 @@ def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
     data = {kind: keys(of, prefix="data.") for kind, of in DATA_KEYS.items()}
     every = {"data.dataset": data_keys("scenes")["data.dataset"], **EVERY_KEY}
     run = keys(KEYS)
+    entry = _file(Entry, {})
     datasets = _object({name: data[kind] for name, kind in DATASETS.items()}) | {"required": list(DATASETS)}
     return {
         "base": run
@@ -70,6 +73,8 @@ def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
             }
             | {"set": keys(KEYS, "set")},
         ),
+        "tuned": _file(TunedFile, {"values": _each(keys(VARIANT_KEYS, "values/additionalProperties"))}),
+        "published": {"$defs": entry.pop("$defs")} | _object({"results": {"type": "array", "items": entry}}),
     }
 
 
@@ -85,6 +90,11 @@ def write(root: Path = Path(".")) -> list[Path]:
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": dict(properties)}
+
+
+def _each(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with values of one kind under any name."""
+    return {"type": "object", "additionalProperties": dict(schema)}
 
 
 def _leaf(name: str, key: Key, told: Mapping[str, str], base: Mapping[str, Any], many: bool) -> dict[str, Any]:

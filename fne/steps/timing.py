@@ -276,7 +276,8 @@ def _rank(engine: _Rehearsal, manifest: Manifest, embedding: float) -> tuple[flo
     ranked, _ = rank_replicates([(engine.seeds[0], image[0], text[0][torch.as_tensor(kept)])], arrays)
     seconds = engine.now() - began
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays, **ranked)
+    stored: dict[str, Any] = {**arrays, **ranked}
+    np.savez_compressed(file, **stored)
     counts = count_splits(manifest.image_splits, manifest.caption_image)
     images, captions = (counts["test"][side] / counts["val"][side] for side in ("images", "captions"))
     return embedding * max(images, captions) + seconds * images * captions, int(len(file.getvalue()) * captions)

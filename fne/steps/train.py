@@ -154,8 +154,9 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
             saved = time.monotonic()
             wait = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (saved - began))
 
-    engine.run(after_step)
-    progress.close(_outcome(engine))
+    with progress:
+        engine.run(after_step)
+        progress.outcome = _outcome(engine)
 
 
 def _tell(engine: Engine, scratch: Path, seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
@@ -32,7 +32,8 @@ from fne.utils.seeding import numpy_stream
 from fne.utils.shape import check
 from fne.utils.yaml_file import read_mapping
 
-HEADER = """# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
+HEADER = """# yaml-language-server: $schema=../schema/tuned.json
+# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
 # `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.
 """
 Key = tuple[str, int]
@@ -90,7 +91,7 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     values, reasons, border, rows = {}, {}, {}, []
     for variant, plan in plans.items():
         found = [scores[variant, number] for number in range(len(plan))]
-        best = max(range(len(plan)), key=lambda number, found=found: found[number])
+        best = max(range(len(plan)), key=found.__getitem__)
         values[variant], border[variant] = plan[best], at_border(plan[best], tune.search)
         reasons[variant] = reason(found, border[variant])
         rows += [
@@ -100,7 +101,6 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
     for variant, base in bases.items():
         values[variant], border[variant] = dict(values[base]), list(border[base])
         reasons[variant] = f"those of {base}: only the oracle differs"
-    values, reasons, border = ({v: part[v] for v in study.variants} for part in (values, reasons, border))
     outcome = {
         "declared": tune.plain(),
         "protocol": {
@@ -108,9 +108,9 @@ def run(study: Study, root: Path, threads: int, device: str) -> None:
             "date": datetime.now(UTC).date().isoformat(),
             "command": f"fne tune {study.name}",
         },
-        "values": values,
-        "reasons": reasons,
-        "border": {variant: keys for variant, keys in border.items() if keys},
+        "values": {variant: values[variant] for variant in study.variants},
+        "reasons": {variant: reasons[variant] for variant in study.variants},
+        "border": {variant: border[variant] for variant in study.variants if border[variant]},
         "trials": rows,
     }
     if {**before, "protocol": None} != {**outcome, "protocol": None}:
@@ -166,11 +166,11 @@ def trials(config: Mapping[str, Any], search: Mapping[str, Sequence[Any]], budge
     """
     axes = {key: values for key, values in search.items() if key in config}
     shape = [len(values) for values in axes.values()]
-    places = range(count := math.prod(shape))
+    places: Iterable[int] = range(count := math.prod(shape))
     if count > budget:
         places = sorted(numpy_stream(0, "tune", *sorted(axes)).choice(count, size=budget, replace=False))
     points = [zip(axes.items(), np.unravel_index(place, shape), strict=True) for place in places]
-    return [{key: values[at] for (key, values), at in point} for point in points]
+    return [{key: values[int(at)] for (key, values), at in point} for point in points]
 
 
 def at_border(point: Mapping[str, Any], search: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -214,6 +214,7 @@ def _scores(
     device: str,
 ) -> dict[Key, float]:
     """rsum (of 600, two decimals, as it is recorded) of every trial: known, in the cache, or run now."""
+    assert study.tune is not None
     seeds = list(study.tune.seeds)
     cache = root / "scratch" / "tune" / study.name
     scores: dict[Key, float] = {}
@@ -228,26 +229,25 @@ def _scores(
             )
         else:
             waiting[key] = (config, path)
-    progress = Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores))
-    workers = 1 if device == "cuda" else threads
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _open, (study, root, device))
-    try:
-        futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
-        for future in as_completed(futures):
-            key, path = futures[future]
-            score = future.result()
-            scores[key] = _percent(score)
-            write_json(path, {"variant": key[0], "score": score})
-            progress.add(1, f"{key[0]} {scores[key]:.1f}")
-    except BrokenProcessPool:
-        problem = "a process that ran a trial was killed, most often because memory ran out"
-        hint = "use fewer --threads; trials that have ended are kept: run the same command again"
-        raise bad_input(problem, file=f"tune {study.name}", hint=hint) from None
-    finally:
-        # after Ctrl-C or a failed trial the trials that have not begun must not run
-        pool.shutdown(wait=False, cancel_futures=True)
-    progress.close()
+    with Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores)) as progress:
+        workers = 1 if device == "cuda" else threads
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, _open, (study, root, device))
+        try:
+            futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
+            for future in as_completed(futures):
+                key, path = futures[future]
+                score = future.result()
+                scores[key] = _percent(score)
+                write_json(path, {"variant": key[0], "score": score})
+                progress.add(1, f"{key[0]} {scores[key]:.1f}")
+        except BrokenProcessPool:
+            problem = "a process that ran a trial was killed, most often because memory ran out"
+            hint = "use fewer --threads; trials that have ended are kept: run the same command again"
+            raise bad_input(problem, file=f"tune {study.name}", hint=hint) from None
+        finally:
+            # after Ctrl-C or a failed trial the trials that have not begun must not run
+            pool.shutdown(wait=False, cancel_futures=True)
     return scores
 
 

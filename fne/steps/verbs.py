@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from fne.utils.text import harmless
-from fne.utils.yaml_file import parse_set
 
 if TYPE_CHECKING:
     from fne.study.api import Series, Study
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    from fne.utils.yaml_file import parse_set
+
+    return parse_set(arguments.set)
 
 
 def load_study(arguments: argparse.Namespace, *, complete: bool = True, refuse: bool = True) -> Study:
     """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
     from fne.results.kept import open_study
 
-    overrides, replace = parse_set(arguments.set), getattr(arguments, "replace", False)
+    overrides, replace = _overrides(arguments), getattr(arguments, "replace", False)
     return open_study(arguments.study, overrides, arguments.root, complete=complete, replace=replace, refuse=refuse)
 
 
@@ -38,21 +44,18 @@ def load_job(arguments: argparse.Namespace) -> Study:
     return study
 
 
-def tell(study: Study | Series) -> Study | Series:
+def tell(study: Study | Series) -> None:
     """Say on stderr what a reader of the study's results must know."""
     for note in study.notes:
         print(f"note: study {study.name}: {note}", file=sys.stderr)
-    return study
 
 
-def load_any(arguments: argparse.Namespace) -> tuple[Study | Series, bool]:
-    """Open what the arguments name, for a verb that tells of finished runs; is it a series of studies?"""
+def load_any(arguments: argparse.Namespace) -> Study | Series:
+    """Open what the arguments name, for a verb that tells of finished runs."""
     from fne.results.kept import open_any
-    from fne.study import api as config
 
-    overrides = parse_set(arguments.set)
-    found = open_any(arguments.study, overrides, arguments.root, complete=False, replace=arguments.replace)
-    return found, isinstance(found, config.Series)
+    overrides = _overrides(arguments)
+    return open_any(arguments.study, overrides, arguments.root, complete=False, replace=arguments.replace)
 
 
 def set_torch_threads(threads: int) -> None:
@@ -176,27 +179,32 @@ def compare(arguments: argparse.Namespace) -> None:
         from fne.utils.errors import bad_input
 
         raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
-    asked, is_series = load_any(arguments)
-    if is_series:
-        from fne.steps.compare_series import run
+    from fne.study.api import Series
+
+    asked = load_any(arguments)
+    tell(asked)
+    if isinstance(asked, Series):
+        from fne.steps.compare_series import run as run_series
+
+        run_series(asked, arguments.root)
     else:
         from fne.steps.compare import run
 
-    run(tell(asked), arguments.root)
+        run(asked, arguments.root)
 
 
 def side_by_side(arguments: argparse.Namespace) -> None:
     """``compare`` with two bundles or studies."""
     from fne.utils.errors import bad_input
 
-    given = list(arguments.bundles)
+    given = arguments.bundles
     if len(given) != 2 or arguments.study or arguments.set or arguments.replace:
         allowed = "--study STUDY, or two bundles or studies without --study, --set and --replace"
         raise bad_input("cannot be compared so", file="command line", value=" ".join(given), allowed=allowed)
     from fne.steps.side_by_side import run
 
     out = arguments.out and arguments.root / arguments.out
-    _say(run(*given, arguments.root, out, arguments.orderings))
+    _say(run(given[0], given[1], arguments.root, out, arguments.orderings))
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -230,50 +238,61 @@ def audit(arguments: argparse.Namespace) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> None:
-    asked, is_series = load_any(arguments)
-    if is_series:
-        from fne.report.series.tables import run
+    from fne.study.api import Series
+
+    asked = load_any(arguments)
+    if isinstance(asked, Series):
+        from fne.report.series.tables import run as run_series
+
+        run_series(asked, arguments.root)
     else:
         from fne.report.tables.registry import run
 
-    run(asked, arguments.root)
+        run(asked, arguments.root)
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    asked, is_series = load_any(arguments)
-    if is_series and arguments.paper is not None:
+    from fne.study.api import Series
+
+    asked = load_any(arguments)
+    if isinstance(asked, Series):
+        from fne.report.series.figures import run as run_series
         from fne.utils.errors import bad_input
 
-        members = [member.name for member in asked.members]
-        problem = "is drawn for a study, not for a series"
-        raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
-    if is_series:
-        from fne.report.series.figures import run
-    elif arguments.paper is None:
-        from fne.report.figures.registry import run
-    else:
+        if arguments.paper is not None:
+            members = [member.name for member in asked.members]
+            problem = "is drawn for a study, not for a series"
+            raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
+        run_series(asked, arguments.root)
+    elif arguments.paper is not None:
         from fne.report.figures.registry import run_for_paper
 
         run_for_paper(asked, arguments.paper, arguments.root)
-        return
-    run(asked, arguments.root)
+    else:
+        from fne.report.figures.registry import run
+
+        run(asked, arguments.root)
 
 
 def report(arguments: argparse.Namespace) -> None:
-    asked, is_series = load_any(arguments)
-    if is_series:
-        from fne.report.series.report import run
+    from fne.study.api import Series
+
+    asked = load_any(arguments)
+    if isinstance(asked, Series):
+        from fne.report.series.report import run as run_series
+
+        run_series(asked, arguments.root)
     else:
         from fne.steps.report import run
 
-    run(asked, arguments.root)
+        run(asked, arguments.root)
 
 
 def tune(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.utils import lease
 
-    study = config.load_study(arguments.study, parse_set(arguments.set), arguments.root, tuned=False)
+    study = config.load_study(arguments.study, _overrides(arguments), arguments.root, tuned=False)
     with lease.device(arguments.device) as device:
         from fne.steps.tune import run
 
@@ -285,7 +304,8 @@ def estimate(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.utils import lease
 
-    study = tell(config.load_study(arguments.study, parse_set(arguments.set), arguments.root))
+    study = config.load_study(arguments.study, _overrides(arguments), arguments.root)
+    tell(study)
     devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     with lease.device(arguments.device) as device:
         from fne.steps.estimate import run
@@ -322,7 +342,7 @@ def check(arguments: argparse.Namespace) -> None:
     from fne.utils.problems import Problems
 
     problems, library = Problems(), Library(arguments.root)
-    overrides = parse_set(arguments.set)
+    overrides = _overrides(arguments)
     known = config.list_studies(arguments.root)
     rules = [name for name in arguments.names if name not in known and is_rule(name)]
     for name in rules:
@@ -339,10 +359,11 @@ def check(arguments: argparse.Namespace) -> None:
     names = asked or list(config.study_files(arguments.root))
     with problems.collect():
         library.base  # noqa: B018 - reading it checks it
-    configs = []
+    configs: list[Mapping[str, Any]] = []
     for name in names:
         with problems.collect():
-            found = tell(config.load(name, overrides, arguments.root, complete=bool(asked)))
+            found = config.load(name, overrides, arguments.root, complete=bool(asked))
+            tell(found)
             configs += (found.shared if isinstance(found, config.Series) else found).configs.values()
     variants = []
     if not asked:
@@ -380,9 +401,8 @@ def list_all(arguments: argparse.Namespace) -> None:
     print("studies")
     for name in config.study_files(arguments.root):
         found = config.load(name, root=arguments.root, complete=False)
-        members, study = "", found
-        if isinstance(found, config.Series):
-            members, study = f"{len(found.members)} studies, ", found.shared
+        study = found.shared if isinstance(found, config.Series) else found
+        members = f"{len(found.members)} studies, " if isinstance(found, config.Series) else ""
         sizes = f"{members}{len(study.variants)} variants, {len(study.seeds)} seeds"
         print(f"  {name:<20} {clean(found.title)} ({sizes})")
     print("variants")

@@ -108,8 +108,8 @@ def _rows(known: Mapping[str, Any], study: StudyResults, differs: Mapping[str, A
     here = {name: study.values(name) for name in there}
     rows = [_row(SCORE, name, here[name], there[name], tolerance[SCORE], differs, base) for name in there]
     for name in (name for name in there if name != base):
-        sides = [_paired(side[name], side[base]) for side in (here, there)]
-        rows.append(_row(DIFFERENCE, name, *sides, tolerance[DIFFERENCE], differs, base))
+        mine, theirs = (_paired(side[name], side[base]) for side in (here, there))
+        rows.append(_row(DIFFERENCE, name, mine, theirs, tolerance[DIFFERENCE], differs, base))
     return rows
 
 
@@ -127,7 +127,8 @@ def _row(
     differs: Mapping[str, Mapping[str, Any]],
     baseline: str,
 ) -> Row:
-    change = compare(*(np.array(list(side.values()), dtype=np.float64) for side in (here, there)), tolerance)
+    mine, theirs = (np.array(list(side.values()), dtype=np.float64) for side in (here, there))
+    change = compare(mine, theirs, tolerance)
     by_numbers = change.verdict if here else Verdict(INCONCLUSIVE, "no_result")
     counted = {variant} | ({baseline} if quantity == DIFFERENCE else set())
     other = [

@@ -37,12 +37,12 @@ def check_merged(
             check_shared_space(encoders, flat["finetune.projection"])
     for variant, flat in merged.items():
         read = keys_read(flat, regime)
-        for key, value in (tuned.values.get(variant, {}) if tuned else {}).items():
-            if key not in read:
+        for key, value in tuned.values.get(variant, {}).items() if tuned else ():
+            if tuned and key not in read:
                 at = {"file": tuned.file, "key": f"values.{variant}.{key}", "value": value}
                 hint = why_unread(key, flat, regime)
                 stated.problems.report(f"is not read by variant {variant}", hint=hint, **at)
-    read = {key for flat in merged.values() for point in stated.points for key in keys_read(flat | point, regime)}
+    read = {key for flat in merged.values() for point in stated.points for key in keys_read({**flat, **point}, regime)}
     sources = [
         (COMMAND_LINE, "", overrides),
         (stated.file, "", flatten({name: stated.section(name) for name in ("data", "encoders")}, stated.file)),

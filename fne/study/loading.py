@@ -99,10 +99,10 @@ def load(
     factors = read_factors(content, file)
     if factors is None or name in factors.members:
         return _load_one(Stated(name, file, library, given, factors), complete, tuned)
-    problems, members = Problems(), []
-    for member in factors.members:
+    problems, members = Problems(), list[Study]()
+    for identity in factors.members:
         with problems.collect():
-            members.append(_load_one(Stated(member, file, library, given, factors), complete, tuned))
+            members.append(_load_one(Stated(identity, file, library, given, factors), complete, tuned))
     problems.raise_any(f"series {name!r}")
     for place, member in enumerate(members):
         if twin := next((one.name for one in members[:place] if one.configs == member.configs), None):
@@ -111,8 +111,8 @@ def load(
     series = Series(name, title, question, factors.values, tuple(factors.members.values()), tuple(members))
     if series.random and len(series.shared.seeds) < 2:
         problem = f"one seed cannot be distinguished from the draws of {' and '.join(series.random)}"
-        at = {"file": file, "key": "seeds", "value": list(series.shared.seeds)}
-        raise bad_input(problem, allowed="two seeds or more", **at)
+        value = list(series.shared.seeds)
+        raise bad_input(problem, file=file, key="seeds", value=value, allowed="two seeds or more")
     return series
 
 

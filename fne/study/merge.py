@@ -123,4 +123,4 @@ def merge(
     for ancestor in stated.library.chain(variant):
         flat |= ancestor.set
     flat |= tuned.values.get(variant, {}) if tuned else {}
-    return complete(flat | overrides, f"{stated.file} (variant {variant})", stated.library.folder.parent)
+    return complete({**flat, **overrides}, f"{stated.file} (variant {variant})", stated.library.folder.parent)

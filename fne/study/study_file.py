@@ -130,7 +130,8 @@ class Stated:
 
 def read_seeds_and_block(stated: Stated) -> tuple[tuple[int, ...], int]:
     """The seeds, and how many of them train together."""
-    seeds, block = (), 1
+    seeds: tuple[int, ...] = ()
+    block = 1
     with stated.problems.collect():
         seeds = read_seeds(stated.level["seeds"], stated.source("seeds"))
     with stated.problems.collect():

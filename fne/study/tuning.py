@@ -98,7 +98,7 @@ def read_axes(given: Any, file: Path, prefix: str, known: Callable[[str], Key]) 
     return axes
 
 
-def check_seeds(tuning: Tuning, seeds: tuple[int, ...], file: Path, key: str) -> None:
+def check_seeds(tuning: Tuning, seeds: tuple[int, ...], file: Path | str, key: str) -> None:
     """Refuse tuning seeds that are seeds of the study.
 
     Raises:

@@ -72,7 +72,7 @@ class Items:
     mask: Tensor | None
 
     @classmethod
-    def load(cls, features: Features, rows: Sequence[int]) -> Items:
+    def load(cls, features: Features, rows: np.ndarray | Sequence[int]) -> Items:
         """Read the rows of a split from a feature store."""
         if features.offsets is None:
             return cls(torch.from_numpy(features.rows(rows)), None)
@@ -179,14 +179,14 @@ class Split(Pairs):
         """Read a split from its manifest, its feature stores and (for training) its truth."""
         view = manifest.split(name)
         items = {"image": Items.load(image, view.image_rows), "text": Items.load(text, view.caption_rows)}
-        return cls(**items, **cls.fields(view, truth, torch.device("cpu")))
+        return cls(**items, **cls.fields(view, truth, torch.device("cpu")))  # type: ignore[arg-type]  # by name
 
     def standardised(self, image: Standardiser, text: Standardiser, device: torch.device) -> Split:
         """The same split, standardised and on the device."""
         names = ("caption_image", "first_caption", "caption_count", "truth", "known")
         moved = {name: None if getattr(self, name) is None else getattr(self, name).to(device) for name in names}
         items = {"image": self.image.standardised(image, device), "text": self.text.standardised(text, device)}
-        return Split(**items, **moved)
+        return Split(**items, **moved)  # type: ignore[arg-type]  # by name
 
 
 @dataclass(frozen=True)

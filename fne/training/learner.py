@@ -141,18 +141,18 @@ class HeadLearner(Learner):
             (dropout(values, batch.noise[:, side], self.dropout[side]), mask)
             for side, (values, mask) in enumerate(inputs)
         ]
-        return self.model.image(*noisy[0]), self.model.text(*noisy[1])
+        return self.model.image(*noisy[0]), self.model.text(*noisy[1])  # type: ignore[operator]  # modules
 
     @torch.no_grad()
     def embed_past(self, momentum: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        return momentum.image(*inputs[0]), momentum.text(*inputs[1])
+        return momentum.image(*inputs[0]), momentum.text(*inputs[1])  # type: ignore[operator]  # modules
 
     @torch.no_grad()
     def embed_rows(self, image_row: Tensor, caption_row: Tensor) -> tuple[Tensor, Tensor]:
         return self.embed_past(self.model, (self.train.image.take(image_row), self.train.text.take(caption_row)))
 
-    def embed_split(self, split: Split, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        return embed_split(model or self.model, split)
+    def embed_split(self, split: Split, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # its own
+        return embed_split(model or self.model, split)  # type: ignore[arg-type]
 
     def clip(self, limit: float | None) -> None:
         clip_gradients(self.model, limit)
@@ -169,7 +169,7 @@ def build_learner(config: dict[str, Any], seeds: Sequence[int], train: Pairs, de
         return HeadLearner(config, seeds, train, device)
     from fne.training.finetune.learner import FinetuneLearner
 
-    return FinetuneLearner(config, seeds, train, device)
+    return FinetuneLearner(config, seeds, train, device)  # type: ignore[arg-type]  # pixels
 
 
 @torch.no_grad()

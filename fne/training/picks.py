@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fne.utils.errors import bad_input
 from fne.utils.files import DAMAGED, atomic_path
@@ -53,9 +54,10 @@ def write(path: str | Path, columns: Mapping[str, np.ndarray]) -> int:
     return Path(path).stat().st_size
 
 
-def dump(handle: IO[bytes], columns: Mapping[str, np.ndarray]) -> None:
+def dump(handle: IO[bytes], columns: Mapping[str, ArrayLike]) -> None:
     """Write the picks into an open file; see :func:`write`."""
-    np.savez_compressed(handle, **{name: np.asarray(columns[name]).astype(kind) for name, kind in COLUMNS.items()})
+    arrays: dict[str, Any] = {name: np.asarray(columns[name]).astype(kind) for name, kind in COLUMNS.items()}
+    np.savez_compressed(handle, **arrays)
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:

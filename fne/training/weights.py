@@ -43,7 +43,7 @@ def load_model(
     }
     mlp = "mlp." if config["head"] == "attention" else ""
     hidden, dim = tensors[f"image.{mlp}second.weight"].shape[1:]
-    widths = [len(standardisers[side].shift) for side in paths.MODALITIES]
-    model = DualEncoder(config["head"], *widths, hidden, dim, [torch.Generator() for _ in seeds])
+    image, text = (len(standardisers[side].shift) for side in paths.MODALITIES)
+    model = DualEncoder(config["head"], image, text, hidden, dim, [torch.Generator() for _ in seeds])
     model.load_state_dict(tensors, strict=True)
     return model.to(device).requires_grad_(False), standardisers

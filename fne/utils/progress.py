@@ -1,14 +1,17 @@
-"""Progress of long work: a live line with a rate and time left on a terminal, plain lines in a log."""
+"""Progress of long work: a live bar with a rate and time left on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Progress:
-    """Count work done towards a total and tell a person about it.
+    """Count work done towards a total and tell a person about it, within ``with``.
 
     On a terminal one line is redrawn at most four times a second; elsewhere a plain line is printed at most once
     every ``log_every`` seconds, and at the end.
@@ -20,6 +23,9 @@ class Progress:
         done: Units already done before this run (resumed work); they do not count towards the rate.
         log_every: Seconds between lines where the stream is not a terminal.
         stream: Where to write; standard error by default.
+
+    Attributes:
+        outcome: What the last line says at its end.
     """
 
     def __init__(
@@ -27,10 +33,23 @@ class Progress:
     ) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = self._first = done
+        self.outcome = ""
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.every = 0.25 if self.live else log_every
+        self.console = live_console(self.stream)
+        self.every = 0.25 if self.console else log_every
         self.start = self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.console:
+            from rich import progress
+
+            text = progress.TextColumn("{task.description}", markup=False, table_column=progress.Column(no_wrap=True))
+            # Drawn by `add`, not by a thread: who forks meanwhile inherits no lock. And stdout may be no terminal.
+            columns = progress.BarColumn(20), text
+            self._bar = progress.Progress(*columns, console=self.console, auto_refresh=False, redirect_stdout=False)
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done)
+            self._bar.start()
+        return self
 
     def add(self, count: int = 1, note: str = "") -> None:
         """Count ``count`` more units as done, with an optional short note (say, the current loss)."""
@@ -38,23 +57,34 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= self.every:
             self._last = now
-            self._write(now, note)
+            self._write(note)
 
-    def close(self, note: str = "") -> None:
-        """Write the last line."""
-        self._write(time.monotonic(), note)
-        if self.live:
-            self.stream.write("\n")
-            self.stream.flush()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._write(self.outcome)
+        if self.console:
+            self._bar.stop()
 
-    def _write(self, now: float, note: str) -> None:
-        seconds = max(now - self.start, 1e-9)
+    def _write(self, note: str) -> None:
+        seconds = max(time.monotonic() - self.start, 1e-9)
         rate = (self.done - self._first) / seconds
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {clock(left)} left"
         text += f", {note}" if note else ""
-        self.stream.write(f"\r\x1b[K{text}" if self.live else f"{text}\n")
-        self.stream.flush()
+        if self.console:
+            self._bar.update(self._task, completed=self.done, description=text, refresh=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+
+def live_console(stream: TextIO) -> Console | None:
+    """What redraws on a terminal, imported only where there is one; None elsewhere."""
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    return console if console.is_interactive else None
 
 
 def clock(seconds: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -174,7 +176,8 @@ BROKEN = {
 
 
 def entry(of: type, negatives: tuple[str, ...] = ("one",)) -> Entry:
-    return Entry(f"{__name__}:{of.__name__}", (), "", negatives=negatives)
+    target, section = f"{__name__}:{of.__name__}", "negatives" if issubclass(of, Strategy) else "loss"
+    return Entry(of.__name__, target, section, Path(__file__), "", f"{section}.", {}, negatives=negatives)
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -191,7 +194,7 @@ def test_a_broken_promise_is_named(of: type, quick: bool) -> None:
     with pytest.raises(UserError) as caught:
         check(entry(of), "negatives", {}, "mine:Rule", quick=quick)
     told = str(caught.value)
-    assert told.startswith("mine:Rule: breaks the contract '") and promise in told.split("'")[1], told
+    assert "mine:Rule: breaks the contract '" in told and promise in told.split("'")[1], told
     assert how in told
 
 
@@ -293,5 +296,5 @@ def test_a_broken_promise_of_a_loss_is_named(of: type, quick: bool) -> None:
     with pytest.raises(UserError) as caught:
         check(entry(of, ("all",) if of is TakesAll else ("one",)), "loss", {}, "mine:Rule", quick=quick)
     told = str(caught.value)
-    assert told.startswith("mine:Rule: breaks the contract '") and promise in told.split("'")[1], told
+    assert "mine:Rule: breaks the contract '" in told and promise in told.split("'")[1], told
     assert how in told

@@ -153,7 +153,7 @@ def study_of(
             parent="base",
             role="scientific",
             set={},
-            isolates=(),
+            isolates=[],
             swept={},
             file=Path("ablations/variants") / f"{fake.id}.yaml",
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from fne.study import paths
 from fne.study.api import load_study, resolve
 from fne.utils.files import write_csv, write_json
 from tests.tables import sign
+from tests.terminal import Terminal
 from tests.training import project
 
 NOW = 1_000_000.0
@@ -152,42 +152,49 @@ def test_sparklines() -> None:
 def test_a_small_terminal_shows_what_runs(files) -> None:
     *_, last = files.study.variants
     files.going(last, "0-1", [0, 1], 15, [row(0, 0, 1.5)], NOW)
-    lines = draw(files.study, list(files.look().values()), width=70, height=6)
-    assert all(len(line) <= 70 for line in lines) and len(lines) <= 6
+    lines = draw(files.study, list(files.look().values()), height=6)
+    assert len(lines) <= 6
     assert any(line.startswith(last) for line in lines) and "and 2 more variants" in lines
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_is_redrawn_until_the_study_has_ended(files, monkeypatch) -> None:
-    def finish(seconds: float) -> None:
-        for variant in files.study.variants:
-            for block in ("0-1", "2-3"):
-                files.done(variant, block, [row(seed, 0, 1.0) for seed in map(int, block.split("-"))])
-
-    monkeypatch.setattr(watching.time, "sleep", finish)
-    stream = Terminal()
-    watching.run(files.study, files.root, stream=stream)
-    first, second = stream.getvalue().split("\x1b[H")[1:]
-    assert "0 of 12 runs done" in first and "12 of 12 runs done" in second and "\x1b[J" in second
-    plain = io.StringIO()
-    watching.run(files.study, files.root, stream=plain)
-    assert "\x1b" not in plain.getvalue() and "12 of 12 runs done" in plain.getvalue()
-
-
-def test_the_first_line_does_not_scroll_away_in_a_small_terminal(files, monkeypatch) -> None:
-    """Lines and the cursor's own line fit: who writes as many lines as there are scrolls the summary away."""
-    size = os.terminal_size((200, 7))
-    monkeypatch.setattr(watching.shutil, "get_terminal_size", lambda: size)
+def finish(files: StudyFiles) -> None:
     for variant in files.study.variants:
         for block in ("0-1", "2-3"):
             files.done(variant, block, [row(seed, 0, 1.0) for seed in map(int, block.split("-"))])
+
+
+OTHER_SCREEN, FIRST_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
+
+
+@pytest.mark.parametrize("columns", [20, 200])
+def test_a_terminal_is_redrawn_until_the_study_has_ended(files, monkeypatch, columns) -> None:
+    """One screen of lines at a time: more would scroll the summary away."""
+    for name, value in {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "6"}.items():
+        monkeypatch.setenv(name, value)
+    sleeps = iter([lambda: None, lambda: finish(files)])
+    monkeypatch.setattr(watching.time, "sleep", lambda seconds: next(sleeps)())
     stream = Terminal()
     watching.run(files.study, files.root, stream=stream)
-    assert "12 of 12 runs done" in stream.getvalue() and stream.getvalue().count("\n") < size.lines
+    drawn, after = stream.getvalue().removeprefix(OTHER_SCREEN + "\x1b[H").split(FIRST_SCREEN)
+    _, first, second = drawn.split("\x1b[H")
+    assert first == second.removesuffix("\x1b[?25h") and first.startswith("smoke: 0 of 12 runs")
+    lines = first.split("\n")
+    assert len(lines) == 6 and all(len(line) == columns for line in lines)
+    plain = io.StringIO()
+    watching.run(files.study, files.root, stream=plain)
+    assert after == plain.getvalue() and "12 of 12 runs done" in after and "\x1b" not in after
+
+
+def test_a_watch_that_is_interrupted_gives_the_terminal_back(files, monkeypatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(watching.time, "sleep", interrupt)
+    stream = Terminal()
+    with pytest.raises(KeyboardInterrupt):
+        watching.run(files.study, files.root, stream=stream)
+    assert stream.getvalue().endswith("\x1b[?25h" + FIRST_SCREEN)
 
 
 def test_event_files_hold_the_curves(files, tmp_path) -> None:

@@ -17,8 +17,10 @@ class PairRows(Protocol):
         image_row, caption_row: (R, B) positions in the training split; of a plan (R, steps, B).
     """
 
-    image_row: Tensor
-    caption_row: Tensor
+    @property
+    def image_row(self) -> Tensor: ...
+    @property
+    def caption_row(self) -> Tensor: ...
 
 
 class Embedder(Protocol):

@@ -50,7 +50,7 @@ class MomentumMemory(Memory):
         self.past = self.learner.embed_past(self.encoder, inputs) if main or self.always else None
         if not main:
             return super().candidates(image, text, inputs, batch, main=main)
-        return self.queue.behind(Candidates(*self.past, batch.image_row, batch.caption_row))
+        return self.queue.behind(Candidates(*self.past, batch.image_row, batch.caption_row))  # type: ignore[call-arg, misc]
 
     def after_step(self, batch: PairRows, step: int) -> None:
         update_momentum(self.encoder, self.learner.model, self.coefficient)

@@ -14,6 +14,7 @@ from fne.results.study import StudyResults
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ID, TITLE = "calibration", "Calibration of the posteriors"
 QUESTION = "Does a false-negative probability mean what it says, and does recalibration on validation mend it?"
@@ -107,7 +108,7 @@ def one_panel(panel: Axes, rows: pd.DataFrame) -> None:
         panel.plot(x, y, color=colour, marker=mark, ms=3.8, mec=PAPER, mew=0.5, ls="", zorder=3)
 
 
-def legend(figure: object, kinds: set[str]) -> None:
+def legend(figure: Figure, kinds: set[str]) -> None:
     """Name the maps once."""
     from matplotlib.lines import Line2D
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from fne.report.text.wording import (
     short,
 )
 from fne.results.study import StudyResults
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ID, TITLE, QUESTION = "cost", "Cost and score", "What does a better score cost in training time?"
 
@@ -76,7 +80,7 @@ def draw(study: StudyResults) -> Picture:
     return Picture(ID, TITLE, QUESTION, caption, f"Scatter plot: {'; '.join(told)}.", figure)
 
 
-def labels(axes: object, shown: list, looks: dict[str, Look]) -> None:
+def labels(axes: Axes, shown: list, looks: dict[str, Look]) -> None:
     """Name the points in a column on the right, each tied to its point by a thin line."""
     low, high = axes.get_ylim()
     heights = [(mean - low) / (high - low) for _, _, mean, _ in shown]

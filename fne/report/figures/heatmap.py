@@ -41,8 +41,8 @@ class Plane:
 
     stem: str
     keys: tuple[str, str]
-    levels: tuple[tuple[object, ...], tuple[object, ...]]
-    members: dict[tuple[object, object], str]
+    levels: tuple[tuple[object, ...], ...]
+    members: dict[tuple[object, ...], str]
 
     def table(self, value: Callable[[str], float]) -> np.ndarray:
         """A number of every member, NaN where a point has no variant: (rows, columns)."""
@@ -50,7 +50,7 @@ class Plane:
         found = [[self.members.get((row, column)) for column in columns] for row in rows]
         return np.array([[math.nan if one is None else value(one) for one in line] for line in found], float)
 
-    def point(self, place: tuple[int, int]) -> str:
+    def point(self, place: tuple[int, ...]) -> str:
         """Where a cell lies, in words."""
         pairs = zip(self.keys, self.levels, place, strict=True)
         return " and ".join(f"{key} {show(levels[at])}" for key, levels, at in pairs)
@@ -58,7 +58,7 @@ class Plane:
 
 def planes(study: StudyResults) -> list[Plane]:
     """The sweeps of exactly two settings among a study's variants, in its order."""
-    found: dict[tuple[str, ...], dict[tuple[object, object], str]] = {}
+    found: dict[tuple[str, ...], dict[tuple[object, ...], str]] = {}
     for identity in study.definition.variants:
         stated = study.definition.library[identity]
         if len(stated.swept) == 2:
@@ -142,7 +142,7 @@ def _panel(axes: Axes, plane: Plane, values: np.ndarray, bold: np.ndarray, headi
         xticklabels=columns,
         yticklabels=rows,
     )
-    cells = axes.collections[0].get_facecolors()[:, :3].reshape(*values.shape, 3)
+    cells = np.asarray(axes.collections[0].get_facecolor())[:, :3].reshape(*values.shape, 3)
     for text in axes.texts:
         column, row = (int(place) for place in text.get_position())
         text.set_color(_ink(cells[row, column]))

@@ -159,8 +159,8 @@ def window(counts: dict[str, pd.DataFrame]) -> tuple[float, float]:
     """The bins that hold any variant's drawn picks, with a margin."""
     lows, highs = [], []
     for frame in counts.values():
-        sums = frame.groupby(["bin_low", "bin_high"], sort=True)["picks"].sum() if len(frame) else []
-        kept = [bins for bins, picks in sums.items() if picks >= FEW] if len(frame) else []
+        sums = frame.groupby(["bin_low", "bin_high"], sort=True)["picks"].sum().to_dict() if len(frame) else {}
+        kept = [bins for bins, picks in sums.items() if picks >= FEW]
         lows += [low for low, _ in kept]
         highs += [high for _, high in kept]
     return (min(lows) - 0.02, max(highs) + 0.02) if lows else (-1.0, 1.0)

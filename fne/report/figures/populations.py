@@ -58,7 +58,9 @@ def populations(study: StudyResults, variant: str) -> Populations | None:
 
 def usable(fit: dict[str, Any] | None) -> bool:
     """Are there two normals with a positive spread?"""
-    return bool(fit) and all(np.isfinite(fit[key] or np.nan) and fit[key] > 0 for key in ("pos_var", "neg_var"))
+    if not fit:
+        return False
+    return all(np.isfinite(fit[key] or np.nan) and fit[key] > 0 for key in ("pos_var", "neg_var"))
 
 
 def normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,7 +74,11 @@ def draw(study: StudyResults) -> Picture:
         )
     what = metric_name(study)
     one = METRICS[study.metric]
-    axes.set_xlabel(f"test {what} (%)" if one.top == 1 else f"test {what} ({one.meaning} in %, 0 to {100 * one.top})")
+    axes.set_xlabel(
+        f"test {what} (%)"
+        if one.top is None or one.top == 1
+        else f"test {what} ({one.meaning} in %, 0 to {100 * one.top})"
+    )
     intervals = interval_phrase(study)
     caption = (
         f"Test score: {protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "
@@ -114,7 +118,7 @@ def rows_of_names(variants: Sequence[Variant]) -> tuple[Figure, Axes]:
 
 def name_row(axes: Axes, row: int, variant: Variant, shown: str, *, bold: bool = False) -> None:
     """Write a variant's name above its row on the left and its numbers on the right."""
-    place = {
+    place: dict[str, Any] = {
         "transform": axes.get_yaxis_transform(),
         "va": "center",
         "fontsize": 9,

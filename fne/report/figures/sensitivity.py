@@ -185,8 +185,8 @@ def one_panel(axes: Axes, sweep: Sweep, marks: dict[str, Mark], line: Mark) -> N
     else:
         axes.vlines(at, low, high, color=HARD, lw=1.8, zorder=2)
     for place, point, mark in shown:
-        kind = {"marker": "s", "s": 24} if point.origin else {"marker": "o", "s": 20}
-        axes.scatter([place], [mark[0]], color=HARD, edgecolor=PAPER, linewidth=0.7, zorder=4, **kind)
+        kind, size = ("s", 24) if point.origin else ("o", 20)
+        axes.scatter([place], [mark[0]], size, color=HARD, marker=kind, edgecolor=PAPER, linewidth=0.7, zorder=4)
 
 
 def label_values(axes: Axes, sweep: Sweep) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ POSITIVE, HARD, FALSE = "#126B36", "#0B5F9E", "#B54708"
 PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
 """Behind words on a drawing, so that lines do not run through them."""
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
     "axes.titlesize": 9,
@@ -144,7 +144,7 @@ def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float,
         x: Where the labels begin, in axes units (1 is the right edge).
         size: Font size in points.
     """
-    height = axes.get_position().height * axes.figure.get_size_inches()[1] * 72  # points
+    height = axes.get_position().height * axes.figure.figure.get_size_inches()[1] * 72  # points
     scale = axes.transScale + axes.transLimits
     heights = [float(scale.transform((1.0, value))[1]) for value, _, _ in ends]
     heights = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in heights]
@@ -173,5 +173,5 @@ def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float,
             },
         )
         if own.shape is not None:
-            where = {"transform": axes.transAxes, "clip_on": False}
+            where: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
             axes.plot([x + 0.008], [shown], color=own.colour, marker=own.mark(""), ms=5, mew=0, ls="", **where)

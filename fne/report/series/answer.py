@@ -71,8 +71,8 @@ def _cells(series: SeriesResults) -> str:
     """In how many cells each variant is behind the baseline, or ahead of it, by the interval of the cell."""
     told, levels = [], set()
     for variant in (name for name in series.variants if name != series.baseline):
-        found = [series.effect(member, variant, series.primary, series.baseline) for member in series.members]
-        found = [effect for effect in found if effect is not None and math.isfinite(effect.high)]
+        every = (series.effect(member, variant, series.primary, series.baseline) for member in series.members)
+        found = [effect for effect in every if effect is not None and math.isfinite(effect.high)]
         counts = {
             "behind": sum(effect.high < 0 for effect in found), "ahead": sum(effect.low > 0 for effect in found)
         }  # fmt: skip

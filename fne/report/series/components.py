@@ -53,12 +53,12 @@ def sentences(series: SeriesResults) -> list[str]:
         listed += [f"{_whole(found[source])} from the {named[source]}" for source in rest]
         what = f"With everything drawn anew, a variant's {metric}" if of == LEVEL else f"Its {WHAT[of]}"
         told.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}.")
-    moved = [series.parts.get((of, ""), {}).get(ANOTHER) for of in (LEVEL, DIFFERENCE)]
-    if None not in moved:
+    score, gap = (series.parts.get((of, ""), {}).get(ANOTHER) for of in (LEVEL, DIFFERENCE))
+    if score is not None and gap is not None:
         fewest = min(len(series.definition.factors[key]) for key in series.definition.random)
         told.append(
-            f"With {another(series)}, and all seeds and images alike, a score moves by {percent(moved[0].sd)} points "
-            f"(standard deviation, known from {fewest} values of a factor) and a difference by {percent(moved[1].sd)}."
+            f"With {another(series)}, and all seeds and images alike, a score moves by {percent(score.sd)} points "
+            f"(standard deviation, known from {fewest} values of a factor) and a difference by {percent(gap.sd)}."
         )
     return told
 
@@ -70,14 +70,15 @@ def table(series: SeriesResults) -> Table:
     for source, name in named.items():
         group = name[0].upper() + name[1:]
         columns += [Column("sd", group), *([Column("Share", group)] if source != ANOTHER else [])]
-    rows, records, sections = [], [], []
+    rows: list[tuple[Cell, ...]] = []
+    records, sections = [], []
     for of in (LEVEL, DIFFERENCE):
         for place, ((_, variant, *at), parts) in enumerate(_of(series, of)):
             if not place:
                 sections.append((len(rows), f"Of the {WHAT[of]}"))
-            name = Cell(series.title_of(variant), note=variant, code=True) if variant else Cell("all variants")
+            title = Cell(series.title_of(variant), note=variant, code=True) if variant else Cell("all variants")
             here = [Cell(value_of(key, value), value) for key, value in zip(fixed, at, strict=False)]
-            cells = [*(here or [Cell("all")] * len(fixed)), name]
+            cells = [*(here or [Cell("all")] * len(fixed)), title]
             for source in named:
                 part, share = parts.get(source), shares(parts).get(source)
                 cells.append(_sd(part))

@@ -81,7 +81,8 @@ class SeriesResults:
         self.method = self.shared.method
         self.ceiling, self.floors = ceiling(self.shared), oracles(self.shared, "only")
         self.strategies = tuple(name for name in self.variants if name not in oracles(self.shared))
-        self.primary = tuple(self.shared.primary[key] for key in ("protocol", "direction", "metric"))
+        primary = self.shared.primary
+        self.primary = primary["protocol"], primary["direction"], primary["metric"]
         self.effects = _by(_rows(self.folder / "effects.csv"), _effect_key)
         self.picks = _by(_rows(self.folder / "picks.csv"), lambda row: (row["study"], row["variant"]))
         self.worlds = _by(_rows(self.folder / "worlds.csv"), lambda row: (row["study"], row["split"]))
@@ -114,15 +115,16 @@ class SeriesResults:
         row = self.effects.get((member, variant, *score, reference, grown))
         if row is None or not math.isfinite(float(row["estimate"])):
             return None
-        numbers = (float(row[name]) for name in ("estimate", "low", "high"))
-        return Effect(*numbers, int(row["n_seeds"]), float(row["level"]), str(row["method"]))
+        estimate, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
+        return Effect(estimate, low, high, int(row["n_seeds"]), float(row["level"]), str(row["method"]))
 
     def picked(self, member: str, variant: str) -> Picked | None:
         """Share of false negatives among the picks, or ``None`` where it is not known."""
         row = self.picks.get((member, variant))
         if row is None or not math.isfinite(float(row["share"])):
             return None
-        return Picked(*(float(row[name]) for name in ("share", "low", "high")), int(row["picks"]))
+        share, low, high = (float(row[name]) for name in ("share", "low", "high"))
+        return Picked(share, low, high, int(row["picks"]))
 
     def measured(self, member: str, split: str) -> float:
         """Measured prevalence of extra positives in a split of a member; NaN where it is not available."""

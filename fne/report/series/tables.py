@@ -233,8 +233,9 @@ def _numbers(found: dict[str, Effect | Picked | None]) -> dict[str, Any]:
     """Every number with every digit, for the CSV file."""
     row: dict[str, Any] = {}
     for name, one in found.items():
-        middle = None if one is None else one.value if isinstance(one, Picked) else one.estimate
-        parts = (middle, one and one.low, one and one.high)
+        parts: tuple[float | None, ...] = (None, None, None)
+        if one is not None:
+            parts = (one.value if isinstance(one, Picked) else one.estimate, one.low, one.high)
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), map(_finite, parts), strict=True))
     return row
 

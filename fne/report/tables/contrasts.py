@@ -41,7 +41,7 @@ def primary_contrasts(study: StudyResults) -> Table:
 def contrasts_table(study: StudyResults) -> Table:
     """Build the table of contrasts, the primary metric first, then the order of the study."""
     test = "p_seed" if study.definition.test == "seeds" else "p_query"
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("Variant", numeric=False),
         Column("Metric", numeric=False),
         Column("Direction", numeric=False),
@@ -102,14 +102,14 @@ def contrasts_table(study: StudyResults) -> Table:
         "smaller than the least possible value, which the number of seeds sets."
     )
     drawn = any(cell.text[0] == "≤" for row in rows for cell in row)
-    notes = (f"{words} {AT_FLOOR}" if drawn else words,)
+    notes = [f"{words} {AT_FLOOR}" if drawn else words]
     if intervals:
-        notes += (elsewhere_phrase(study, "Elsewhere"),)
+        notes.append(elsewhere_phrase(study, "Elsewhere"))
     records = tuple(
         {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in entries
     )
-    return Table("contrasts", "Contrasts", caption, columns, tuple(rows), notes, records, sortable=True)
+    return Table("contrasts", "Contrasts", caption, columns, tuple(rows), tuple(notes), records, sortable=True)
 
 
 def _is_primary(study: StudyResults, row: dict) -> bool:

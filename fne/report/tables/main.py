@@ -89,13 +89,13 @@ def main_table(study: StudyResults) -> Table:
         words = f"share of the picked negatives that is {relevant_words(study)}"
         columns.append(Column("False picks", "Training", words))
     best = {(way, metric): supported_best(study, metric, way, OWN) for way, metric in SIDED}
-    best["primary"] = supported_best(study)
+    best_primary = supported_best(study)
     both = {(protocol, metric): _best_both_ways(study, protocol, metric) for protocol, metric in further}
     rows, records, fallen = [], [], _fallen(study)
     for variant in study.variants:
         row = [_name_cell(variant, variant.id in fallen), _seeds_cell(study, variant)]
         row += [_mean_cell(study, variant.id, metric, way, best[way, metric]) for way, metric in SIDED]
-        row += [_primary_cell(study, variant.id, best["primary"]), *_contrast_cells(study, variant.id)]
+        row += [_primary_cell(study, variant.id, best_primary), *_contrast_cells(study, variant.id)]
         row += [_block_cell(study, variant.id, *place, both[place]) for place in further]
         row += [_share_cell(study, variant.id)] if known else []
         rows.append(tuple(row))
@@ -285,8 +285,7 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
         notes[-1] += f" On the test split {TRUTH_WORDS[kind]}."
     partly = [name for name in further if study.protocols[name]["relevance"] not in ("own", "exact")]
     if partly:
-        names = listing(BLOCKS[name].label for name in partly)
-        notes.append(f"{names}: {LOWER_BOUNDS}.")
+        notes.append(f"{listing(BLOCKS[name].label for name in partly)}: {LOWER_BOUNDS}.")
     if known:
         kind = truth_kind(study, "train")
         words = f"; {TRUTH_WORDS[kind]}" if kind else ""

@@ -43,8 +43,7 @@ def methods_table(study: StudyResults) -> Table:
     against = study.definition.published
     entries = [entry for entry in against.shown if ("both", "rsum") in entry.values] if against else []
     shown = _protocols(study, entries)
-    columns = (Column("Method", numeric=False), Column("Encoders", numeric=False), Column("Ensemble", numeric=False))
-    columns += tuple(_columns(shown))
+    columns = (*(Column(name, numeric=False) for name in ("Method", "Encoders", "Ensemble")), *_columns(shown))
     marks = _marks(entries)
     rows, records = [], []
     for same in _same_method(entries):
@@ -87,7 +86,7 @@ def ablation_table(study: StudyResults) -> Table:
     full = [variant for variant in study.variants if variant.id == method]
     for variant in [*full, *parts] if full else []:
         stated = study.definition.library[variant.id]
-        base, own = study.definition.configs[method], study.definition.configs[variant.id]
+        base, own = study.definition.configs[full[0].id], study.definition.configs[variant.id]
         changes = (
             [change(key, base.get(key), value) for key, value in stated.set.items()] if variant.id != method else []
         )
@@ -214,6 +213,7 @@ def _difference_cell(study: StudyResults, variant: str, one: _Shown) -> Cell:
 
 def _difference(study: StudyResults, variant: str, one: _Shown) -> tuple[float, float, float]:
     """rsum of a variant minus that of the full method over the seeds that both have, with its interval; fractions."""
+    assert study.method is not None
     mine, its = (study.values(name, "rsum", "both", one.key) for name in (variant, study.method))
     shared = sorted(set(mine) & set(its))
     if not shared:
@@ -232,6 +232,7 @@ def _published_record(entry: Entry) -> dict[str, Any]:
 
 
 def _own_record(study: StudyResults, variant: Variant, one: _Shown) -> dict[str, Any]:
+    assert one.key is not None
     config, row = study.definition.configs[variant.id], {}
     for direction, metric in SEVEN:
         values = study.values(variant.id, metric, direction, one.key)

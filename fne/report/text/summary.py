@@ -197,8 +197,8 @@ def paired_elsewhere(study: StudyResults, first: str, second: str) -> tuple[floa
 
 def _paired(study: StudyResults, first: str, second: str, key: Key) -> np.ndarray | None:
     """Differences (n, N, 1) of two variants by shared seed and image; ``None`` where they share none."""
-    layouts = study.layout(first), study.layout(second)
-    if layouts[0] is None or layouts[1] is None or not all(key in one.keys for one in layouts):
+    layouts = [one for one in (study.layout(first), study.layout(second)) if one is not None and key in one.keys]
+    if len(layouts) < 2:
         return None
     shared = sorted({*layouts[0].seeds} & {*layouts[1].seeds})
     if not shared:

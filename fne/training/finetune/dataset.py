@@ -69,8 +69,8 @@ class PixelCorpus:
             "cleaned": config["finetune"]["clean_captions"],
             "padded": sections["text"]["pooling"] == "mean_all",
             "transform": Transform.of(config["finetune"]),
-            "mean": 255 * torch.tensor(image.processor.image_mean, device=device).reshape(3, 1, 1),
-            "std": 255 * torch.tensor(image.processor.image_std, device=device).reshape(3, 1, 1),
+            "mean": 255 * torch.tensor(image.processor.image_mean, device=device).reshape(3, 1, 1),  # type: ignore[union-attr]
+            "std": 255 * torch.tensor(image.processor.image_std, device=device).reshape(3, 1, 1),  # type: ignore[union-attr]
             "encoders": self.encoders,
             "workers": self.workers,
         }

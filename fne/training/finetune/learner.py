@@ -88,9 +88,9 @@ class FinetuneLearner(Learner):
     def embed(self, inputs: Loaded, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         dropout = self.section["dropout"]
         on = dropout == "always" or (dropout == "until_first_validation" and step < self.first_validation)
-        self.model.set_mode(training=on, norms=self.section["norms"], trained=self.section["trained"])
+        self.model.set_mode(training=on, norms=self.section["norms"], trained=self.section["trained"])  # type: ignore[operator]  # towers
         self.pending: list[tuple[Loaded, int]] = []
-        self.pooled: list[dict[str, Tensor]] = []
+        self.pooled: list[dict[str, Tensor]] = []  # type: ignore[no-redef]
         found: list[tuple[Tensor, Tensor]] = []
         for at, chunk in enumerate(inputs.chunks(self.chunk)):
             number = self.world.rank * (len(inputs.pixels) // self.chunk) + at
@@ -111,7 +111,7 @@ class FinetuneLearner(Learner):
     def backward(self, losses: Tensor) -> None:
         losses.sum().backward()
         part = len(self.leaves[0]) // self.world.size
-        gradients = [leaf.grad[self.world.rank * part : (self.world.rank + 1) * part] for leaf in self.leaves]
+        gradients = [leaf.grad[self.world.rank * part : (self.world.rank + 1) * part] for leaf in self.leaves]  # type: ignore[index]  # computed
         for at, chunk in enumerate(self.pending):
             found = self.graph
             if found is None:
@@ -188,9 +188,9 @@ class FinetuneLearner(Learner):
         image, text = (torch.cat(parts) for parts in zip(*found, strict=True))
         return image, text
 
-    def embed_split(self, split: PixelSplit, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+    def embed_split(self, split: PixelSplit, model: nn.Module | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # its own
         kept = self.kept.setdefault(id(split), {})
-        image, text = embed_split(model or self.model, split, self.device, self.precision, self.frozen, kept)
+        image, text = embed_split(model or self.model, split, self.device, self.precision, self.frozen, kept)  # type: ignore[arg-type]
         return image.unsqueeze(0), text.unsqueeze(0)
 
     def clip(self, limit: float | None) -> None:

@@ -105,7 +105,7 @@ class PixelSplit(Pairs):
         view, encoder = manifest.split(name), common.pop("encoder")
         files = [manifest.root / manifest.image_files[row] for row in view.image_rows]
         tokens = Tokens.of(view.texts, encoder, common.pop("cleaned"), common.pop("padded"))
-        return cls(files=files, tokens=tokens, **common, **cls.fields(view, truth, device))
+        return cls(files=files, tokens=tokens, **common, **cls.fields(view, truth, device))  # type: ignore[arg-type]  # by name
 
     def batches(self, jobs: Iterable[Job], device: torch.device, workers: int | None = None) -> Iterator[Loaded]:
         """Load jobs in order, ahead of their use, onto a device; pixels are still bytes there.
@@ -127,7 +127,7 @@ class PixelSplit(Pairs):
             if isinstance(loaded, UserError):
                 raise loaded
             *parts, lengths = loaded
-            yield Loaded(*(part.to(device, non_blocking=True) for part in parts), lengths)
+            yield Loaded(*(part.to(device, non_blocking=True) for part in parts), lengths)  # type: ignore[call-arg]  # three parts
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Bytes (B, 3, H, W) -> ``(x - mean) / std`` float32, channels last."""

@@ -36,9 +36,9 @@ class Tower(nn.Module):
         self.backbone = encoder.model
         layers: list[nn.Module] = []
         if projection == "linear":
-            layers = [nn.LayerNorm(width), nn.Linear(width, dim)]
+            layers = [nn.LayerNorm(width), nn.Linear(width, dim)]  # type: ignore[arg-type]  # there is one
         elif projection == "mlp":
-            layers = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, dim)]
+            layers = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, dim)]  # type: ignore[arg-type]  # likewise
         self.projection = nn.Sequential(*layers)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class Tower(nn.Module):
 
     def pool(self, *inputs: Tensor) -> Tensor:
         """Pooled features (B, W) of the backbone."""
-        return self.encoder.features(self.backbone, *inputs)
+        return self.encoder.features(self.backbone, *inputs)  # type: ignore[operator, union-attr]  # no module
 
     def project(self, pooled: Tensor) -> Tensor:
         """Pooled features (B, W) -> embeddings (B, D)."""
@@ -81,8 +81,8 @@ class Towers(nn.Module):
                 wanted["image_size"] = section["image_size"]
             encoder = load(wanted, side)
             if side == "text":
-                encoder.find_out_about_masks()
-            width = int(encoder.encode(_example(encoder, section["image_size"])).shape[-1])
+                encoder.find_out_about_masks()  # type: ignore[union-attr]  # of texts
+            width = int(encoder.encode(_example(encoder, section["image_size"])).shape[-1])  # type: ignore[union-attr]  # pooled
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stream_seed(seed, "init", side))
                 tower = Tower(encoder, section["projection"], width, model.get("hidden"), model.get("dim"))
@@ -130,4 +130,4 @@ def _checkpoint(tower: Tower) -> None:
             allowed=[False],
             hint="finetune.chunk saves memory with any encoder",
         )
-    tower.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    tower.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]

@@ -1,0 +1,106 @@
+"""Progress: a bar on a terminal whatever ends the work, plain lines in a log."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from fne.utils.progress import Progress
+from tests.terminal import Terminal
+
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
+
+
+def work(stream: io.StringIO, fault: type[BaseException] | None = None) -> None:
+    with Progress("train [b]fne[/b]", 3, "steps", done=1, log_every=0.0, stream=stream) as progress:
+        progress.every = 0.0
+        progress.add(1, "validation rsum 1.5")
+        if fault is not None:
+            raise fault
+        progress.add()
+        progress.outcome = "epoch 7"
+
+
+@pytest.fixture
+def terminal(monkeypatch) -> Callable[..., Terminal]:
+    def make(columns: int = 120, **environment: str) -> Terminal:
+        for name, value in ({"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"} | environment).items():
+            monkeypatch.setenv(name, value)
+        return Terminal()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return make
+
+
+def without_rate(text: str) -> str:
+    return re.sub(r"[\d.]+/s, [\d:]+ left", "RATE", text)
+
+
+LOG = """train [b]fne[/b]: 2/3 steps, RATE, validation rsum 1.5
+train [b]fne[/b]: 3/3 steps, RATE
+train [b]fne[/b]: 3/3 steps, RATE, epoch 7
+"""
+
+
+def test_a_log_has_plain_lines() -> None:
+    stream = io.StringIO()
+    work(stream)
+    assert without_rate(stream.getvalue()) == LOG
+
+
+def test_a_terminal_that_cannot_be_redrawn_is_a_log(terminal) -> None:
+    stream = terminal(TERM="dumb")
+    work(stream)
+    assert without_rate(stream.getvalue()) == LOG
+
+
+def test_work_that_failed_has_no_last_line() -> None:
+    stream = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        work(stream, KeyboardInterrupt)
+    assert without_rate(stream.getvalue()) == LOG.splitlines(keepends=True)[0]
+
+
+@pytest.mark.parametrize("columns", [20, 60, 200])
+def test_a_terminal_of_any_width_has_one_line(terminal, columns) -> None:
+    stream = terminal(columns)
+    work(stream)
+    drawn, end = stream.plain().split("\n")
+    assert end == "" and all(len(line) <= columns for line in drawn.split("\r")) and "train [b]fne" in drawn
+    assert columns < 200 or drawn.endswith("epoch 7")
+
+
+@pytest.mark.parametrize("fault", [None, KeyboardInterrupt, SystemExit, ValueError])
+def test_the_cursor_comes_back(terminal, fault) -> None:
+    stream, before = terminal(), sys.stderr
+    try:
+        work(stream, fault)
+    except (KeyboardInterrupt, SystemExit, ValueError) as error:
+        assert isinstance(error, fault)
+    written = stream.getvalue()
+    assert written.startswith(HIDDEN) and written.endswith(SHOWN) and "\n" in written and sys.stderr is before
+
+
+def test_stdout_goes_where_it_went(terminal, capsys) -> None:
+    stream = terminal()
+    with Progress("train", 1, "steps", stream=stream):
+        print("a result")
+    assert capsys.readouterr().out == "a result\n" and "a result" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}])
+def test_colours_can_be_forbidden(terminal, environment) -> None:
+    stream = terminal(**environment)
+    work(stream)
+    assert ("\x1b[9" in stream.getvalue()) is (not environment)
+
+
+def test_a_log_needs_no_library() -> None:
+    use = "with Progress('a', 1, 'b', stream=io.StringIO()) as progress: progress.add()"
+    program = f"import io, sys\nfrom fne.utils.progress import Progress\n{use}\nassert 'rich' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
