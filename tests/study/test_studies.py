@@ -171,7 +171,7 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
         (tuned_file({}, valus={}), ["valus", "did you mean 'values'"]),
         (
             tuned_file({}, protocol={"metric": "x", "dat": "y"}),
-            ["3 problems", "protocol.dat: unknown", "did you mean 'date'"],
+            ["3 problems", "protocol.dat", "did you mean 'date'"],
         ),
         (tuned_file({}, border={"fne": "loss.margin"}), ["border.fne", "must be a list of text"]),
         (tuned_file({"fne": {"loss.margin": 0.1, "loss": {"margin": 0.2}}}), ["values.fne.loss.margin", "twice"]),
