@@ -82,8 +82,7 @@ def _option(*names: str, **meaning: Any) -> argparse.ArgumentParser:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     from fne import __version__
-    from fne.data.sources import SOURCES
-    from fne.study import paths
+    from fne.data.sources import MODALITIES, SOURCES, SPLITS
 
     description = "From raw image-text pairs to a report, one verb per step."
     parser = argparse.ArgumentParser(prog="fne", description=description, allow_abbrev=False)
@@ -98,8 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     study = _option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
     variant = _option("--variant", required=True, help="an id of ablations/variants")
     block = _option("--block", required=True, help="the seeds that train together, e.g. 0-4")
-    split = _option("--split", choices=paths.SPLITS, default="test", help="default: test")
-    modality = _option("--modality", choices=paths.MODALITIES, required=True)
+    split = _option("--split", choices=SPLITS, default="test", help="default: test")
+    modality = _option("--modality", choices=MODALITIES, required=True)
     threads = _option("--threads", type=_threads, default=_available(), help="CPU threads (default: all)")
     folder = _option("--out", type=Path, metavar="FOLDER", help="default: where the workflow looks for it")
     device = _option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")

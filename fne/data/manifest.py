@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from fne.data import pictures
+from fne.data.sources import SPLITS as SPLITS
 from fne.data.truth import Truth
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json, require_schema, sha256_file
 
-SPLITS = ("train", "val", "test")
 NAME = "manifest.json"
 
 

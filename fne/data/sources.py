@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fne.data.manifest import SPLITS
 from fne.utils.files import expanded
+
+SPLITS = ("train", "val", "test")
+MODALITIES = ("image", "text")
 
 
 @dataclass(frozen=True)

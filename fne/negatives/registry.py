@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import PydanticUserError
+from pydantic.fields import FieldInfo
+
 from fne.negatives import signature
 from fne.negatives.signature import Parameter, Signature
 from fne.utils.errors import bad_input
@@ -63,7 +66,7 @@ class Entry:
     needs: tuple[str, ...] = ()
     estimates: str = ""
 
-    @property
+    @functools.cached_property
     def keys(self) -> dict[str, Key]:
         """The config keys that are its own."""
         return {f"{self.place}{name}": key for name, key in self.options.items()}
@@ -153,19 +156,21 @@ def _option(parameter: Parameter, found: Signature, built_in: bool) -> Key:
     if annotation is None:
         annotation = type(default) if isinstance(default, bool | int | float | str) else Scalar | None
         annotation = Scalar if default is NONE else annotation
-    try:
-        key = Key.of(annotation, f"{found.section}{'' if built_in else '.options'}", default)
-        bounded = not key.is_number or any("imum" in name for name in key.schema)
-    except Exception as error:
-        problem = f"its annotation is no type of an option: {type(error).__name__}"
-        raise bad_input(problem, file=found.file, key=at, value=str(annotation)) from None
-    if built_in and (default is NONE or not bounded or not key.meaning):
-        lacks = "a default" if default is NONE else "a range" if not bounded else "a reason"
+    key = Key.of(annotation, f"{found.section}{'' if built_in else '.options'}", default)
+    if not built_in:
+        try:
+            return key if default is NONE else replace(key, default=key.check(default, found.file, at))
+        except PydanticUserError:
+            problem = "its annotation is no type of an option"
+            raise bad_input(problem, file=found.file, key=at, value=str(annotation)) from None
+    bounded = getattr(annotation, "__origin__", annotation) not in (int, float) or any(
+        isinstance(one, FieldInfo) for one in getattr(annotation, "__metadata__", ())
+    )
+    if default is NONE or not bounded or not key.meaning:
+        lacks = "default" if default is NONE else "range" if not bounded else "reason"
         example = "Annotated[float, Field(ge=0), 'what it is, and why this default'] = 0.5"
-        raise bad_input(f"the option has not {lacks}", file=found.file, key=at, allowed=example)
-    if default is NONE:
-        return key
-    return replace(key, default=key.check(default, found.file, at))
+        raise bad_input(f"the option has no {lacks}", file=found.file, key=at, allowed=example)
+    return key
 
 
 @functools.cache

@@ -274,11 +274,13 @@ KEYS = _all_keys()
 """Every key of a run but those of its data: the shared ones, and the options of every rule of this package."""
 EVERY_KEY = KEYS | {name: key for keys in DATA_KEYS.values() for name, key in keys.items()}
 """Of every kind of data set."""
+OF_RULES = {name for name in KEYS if name.partition(".")[0] in CHOOSERS}
+"""Keys that are read where the strategy or the loss says so."""
 RELEVANCE_KEYS = tuple(f"evaluation.relevance.{protocol}" for protocol in RELEVANCE)
 """Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
 RATINGS_KEY = "audit.sits"
 """Folder of ratings: ``calibrate`` and ``audit`` read them, nothing else does."""
-PATH_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.schema.get("title") == "a path")
+PATH_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.type == Place | None)
 """Where things lie on this machine; no part of a digest (their content is fingerprinted by manifests and rankings)."""
 KEPT_ONLY = "audit."
 """Keys that say what a run keeps and what its estimates are held against; its results stay: no part of a digest."""

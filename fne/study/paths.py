@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fne.data import coco_relevance, cxc_sits
 from fne.data.identity import corpus_digest, require_matched
-from fne.data.manifest import SPLITS as SPLITS
+from fne.data.sources import MODALITIES as MODALITIES
+from fne.data.sources import SPLITS as SPLITS
 from fne.data.sources import annotation_files
 from fne.data.text_files import say_nearest
 from fne.encoders.checkpoints import encoder_digest, is_path
@@ -21,8 +21,6 @@ from fne.utils.errors import UserError
 from fne.utils.fields import canonical, flatten
 from fne.utils.files import expanded, sha256_text
 from fne.utils.problems import Problems
-
-MODALITIES = ("image", "text")
 
 
 def data_id(study: Study) -> str:
@@ -88,13 +86,13 @@ def check_given(study: Study) -> None:
             what = "folder" if folder else "file"
             hint = say_nearest(place, f"give it: {how_to_give(key)}")
             problems.report(f"no such {what}", key=key, value=value, hint=hint)
-    for file in relevance_files(study):
+    given = {file: "evaluation.relevance" for file in relevance_files(study)}
+    for file, key in (given | dict.fromkeys(ratings_files(study), RATINGS_KEY)).items():
         if not file.is_file() and file.parent.is_dir():
-            problems.report("no such file", file=file, key="evaluation.relevance",
-                            hint=say_nearest(file, coco_relevance.SOURCE))  # fmt: skip
-    for file in ratings_files(study):
-        if not file.is_file() and file.parent.is_dir():
-            problems.report("no such file", file=file, key=RATINGS_KEY, hint=say_nearest(file, cxc_sits.SOURCE))
+            from fne.data import coco_relevance, cxc_sits
+
+            source = cxc_sits.SOURCE if key == RATINGS_KEY else coco_relevance.SOURCE
+            problems.report("no such file", file=file, key=key, hint=say_nearest(file, source))
     problems.raise_any(f"study {study.name!r}")
 
 
@@ -122,19 +120,23 @@ def truth(study: Study, split: str) -> Path:
 
 def relevance_files(study: Study) -> list[Path]:
     """The relevance files that a study gives, which ``rank`` reads for the test split."""
-    given = resolve(study, study.variants[0])["evaluation"]["relevance"]
-    return [
-        file
-        for protocol, folder in given.items()
-        if folder is not None
-        for file in coco_relevance.files(folder, protocol).values()
-    ]
+    relevance = resolve(study, study.variants[0])["evaluation"]["relevance"]
+    given = {protocol: folder for protocol, folder in relevance.items() if folder is not None}
+    if not given:
+        return []
+    from fne.data.coco_relevance import files  # brings numpy
+
+    return [file for protocol, folder in given.items() for file in files(folder, protocol).values()]
 
 
 def ratings_files(study: Study) -> list[Path]:
     """The rating files that a study gives, which ``calibrate`` and ``audit`` read."""
     folder = resolve(study, study.variants[0])["audit"]["sits"]
-    return [] if folder is None else list(cxc_sits.files(folder).values())
+    if folder is None:
+        return []
+    from fne.data.cxc_sits import files  # brings numpy
+
+    return list(files(folder).values())
 
 
 def encoder(study: Study, modality: str, root: Path = Path(".")) -> dict[str, Any]:

@@ -8,11 +8,9 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.data.coco_relevance import SOURCE
-from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.sources import SOURCES, may_hold_pictures
 from fne.encoders.checkpoints import is_path
-from fne.negatives.registry import Entry, registered
+from fne.negatives.registry import registered
 from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
 from fne.study.model import (
     DATASETS,
@@ -20,20 +18,17 @@ from fne.study.model import (
     EXACT_TRUTH,
     HEAD_LEVELS,
     KEPT_ONLY,
+    OF_RULES,
     PATH_KEYS,
     PROJECTIONS,
     RATINGS_KEY,
     RELEVANCE_KEYS,
+    Judgements,
 )
 from fne.study.plugins import find
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, OPTION, canonical, flatten, is_read
 from fne.utils.problems import Problems
-
-
-def rules_of(flat: Mapping[str, Any]) -> list[Entry]:
-    """The strategy and the loss of a config."""
-    return [find(section, flat[chooser]) for section, chooser in CHOOSERS.items()]
 
 
 def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
@@ -45,13 +40,20 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     """
     if regime is None:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
-    rules = rules_of(flat)
-    shared = {key for entry in rules for key in entry.shares}
-    keys = {name: key for name, key in EVERY_KEY.items() if name.partition(".")[0] not in CHOOSERS}
-    keys |= {name: key for entry in rules for name, key in entry.keys.items()}
-    always = {*shared, *CHOOSERS.values(), "negatives.oracle", "data.dataset"}
+    rules = [find(section, flat[chooser]) for section, chooser in CHOOSERS.items()]
+    own = {name: key for entry in rules for name, key in entry.keys.items()}
+    keys = {**EVERY_KEY, **own}
+    always = {*CHOOSERS.values(), "negatives.oracle", "data.dataset", *(key for entry in rules for key in entry.shares)}
     values = {**flat, "regime": regime}
-    return {name for name in flat if name in always or (name in keys and is_read(name, keys, values))}
+
+    def reads(name: str) -> bool:
+        if name in always:
+            return True
+        if name not in keys or (name in OF_RULES and name not in own):
+            return False
+        return not keys[name].when or is_read(name, keys, values)
+
+    return {name for name in flat if reads(name)}
 
 
 def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
     for key, splits in about.items():
         if flat[key] is not None and dataset != "coco":
             misfit(key, f"is about COCO's {splits}; data.dataset is {dataset!r}", allowed=["null"])
-    if flat[RATINGS_KEY] and any(flat.get(f"data.judgements.{source}") for source in JUDGED):
+    if flat[RATINGS_KEY] and any(flat.get(f"data.judgements.{source}") for source in Judgements.model_fields):
         misfit(RATINGS_KEY, "is a second source of human judgements beside data.judgements", hint="give one of them")
     level = HEAD_LEVELS[head]
     for modality in ("image", "text"):
@@ -224,6 +226,8 @@ def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, co
         raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=allowed)
     key = f"evaluation.relevance.{protocol}"
     if complete and key in RELEVANCE_KEYS and flat[key] is None:
+        from fne.data.coco_relevance import SOURCE
+
         hint = f"give it: {how_to_give(key)}; {SOURCE}"
         raise bad_input("not given: the study's primary metric needs its folder", file=where, key=key, hint=hint)
 
