@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -39,8 +39,7 @@ class Metrics(Section):
     def values(self) -> dict[tuple[str, str], float | None]:
         """Percent by (direction, metric), direction ``both`` for rsum; None where none could be read."""
         flat = flatten(self.model_dump(exclude_unset=True))
-        parts = {key: key.rpartition(".") for key in flat}
-        return {(side or "both", metric): flat[key] for key, (side, _, metric) in parts.items()}
+        return {(key.rpartition(".")[0] or "both", key.rpartition(".")[2]): value for key, value in flat.items()}
 
     def conflicts(self) -> Iterator[tuple[str, str, float]]:
         """Recalls that fall with K, an rsum or mean that does not follow from its parts."""
@@ -84,7 +83,7 @@ class Entry(Section):
         method: Name of the method.
         backbone: Its encoders.
         dataset: ``flickr30k`` or ``coco``.
-        protocol: With the data set one of :data:`KINDS`.
+        protocol: With the data set one of :func:`kinds`.
         ensemble: Whether models were combined; None where the source does not say.
         metrics: The numbers.
         source: Where they stand.
@@ -107,7 +106,7 @@ class Entry(Section):
 
     @property
     def values(self) -> Mapping[tuple[str, str], float | None]:
-        """Percent by (direction, metric), direction ``both`` for rsum; None where none could be read."""
+        """The numbers, see :attr:`Metrics.values`."""
         return self.metrics.values
 
     @property
@@ -123,10 +122,9 @@ class Entry(Section):
 
     def conflicts(self) -> Iterator[tuple[str, str, Any]]:
         """A confidence in nothing or none in something, an rsum that is not there, no source."""
-        if self.available and self.confidence is None:
-            yield f"must be one of {', '.join(CONFIDENCE)} where there is a value", "confidence", "null"
-        if not self.available and self.confidence is not None:
-            yield "must be null, because it has no value", "confidence", self.confidence
+        if self.available == (self.confidence is None):
+            fitting = f"one of {', '.join(CONFIDENCE)}" if self.available else "null, because it has no value"
+            yield f"must be {fitting}", "confidence", self.confidence or "null"
         if not self.available and self.doi is None:
             yield "has no value and names no DOI", "source", self.source
         if self.rsum_is_sum and self.values.get(("both", "rsum")) is None:
@@ -146,18 +144,19 @@ def _kind(prefix: str, dataset: str, protocol: str, **metrics: Any) -> type[Entr
     return _model(Entry, id=Annotated[str, slug], dataset=whole, protocol=part, metrics=_model(Metrics, **metrics))
 
 
-_recalls = _model(Section, **dict.fromkeys(RECALLS, Percent))
-_folds, _rsum = _model(_recalls, pmrp=(Percent, None)), Annotated[float, Field(ge=0, le=600)] | None
-_eccv, _r1 = _model(Section, map_at_r=Percent, r_precision=Percent, r1=Percent), _model(Section, r1=Percent)
-_mean = _model(_eccv, coco_5k_r1=Percent)
-KINDS = {
-    "flickr30k 1k_test": _kind("f30k-", "flickr30k", "1k_test", i2t=_recalls, t2i=_recalls, rsum=_rsum),
-    "coco coco_1k_5fold": _kind("coco1k-", "coco", "coco_1k_5fold", i2t=_folds, t2i=_folds, rsum=_rsum),
-    "coco coco_5k": _kind("coco5k-", "coco", "coco_5k", i2t=_recalls, t2i=_recalls, rsum=_rsum),
-    "coco eccv": _kind("eccv-", "coco", "eccv", i2t=_eccv, t2i=_eccv, mean=_mean),
-    "coco cxc": _kind("cxc-", "coco", "cxc", **dict.fromkeys(("i2t", "t2i", "t2t", "i2i", "mean"), _r1)),
-}
-"""The models of published results, by data set and protocol."""
+@cache
+def kinds() -> dict[str, type[Entry]]:
+    """The models of published results, by data set and protocol."""
+    recalls, rsum = _model(Section, **dict.fromkeys(RECALLS, Percent)), Annotated[float, Field(ge=0, le=600)] | None
+    eccv, r1 = _model(Section, map_at_r=Percent, r_precision=Percent, r1=Percent), _model(Section, r1=Percent)
+    folds, mean = _model(recalls, pmrp=(Percent, None)), _model(eccv, coco_5k_r1=Percent)
+    return {
+        "flickr30k 1k_test": _kind("f30k-", "flickr30k", "1k_test", i2t=recalls, t2i=recalls, rsum=rsum),
+        "coco coco_1k_5fold": _kind("coco1k-", "coco", "coco_1k_5fold", i2t=folds, t2i=folds, rsum=rsum),
+        "coco coco_5k": _kind("coco5k-", "coco", "coco_5k", i2t=recalls, t2i=recalls, rsum=rsum),
+        "coco eccv": _kind("eccv-", "coco", "eccv", i2t=eccv, t2i=eccv, mean=mean),
+        "coco cxc": _kind("cxc-", "coco", "cxc", **dict.fromkeys(("i2t", "t2i", "t2t", "i2i", "mean"), r1)),
+    }
 
 
 def read_published(root: Path) -> dict[str, Entry]:
@@ -178,12 +177,12 @@ def read_published(root: Path) -> dict[str, Entry]:
         stated = given if isinstance(given, dict) else {}
         name, kind = stated.get("id"), f"{stated.get('dataset')} {stated.get('protocol')}"
         prefix = f"{name}: " if isinstance(name, str) and _SLUG.fullmatch(name) else f"results[{place}]: "
-        if kind not in KINDS:
+        if kind not in kinds():
             if stated:
                 at = {"file": file, "key": f"{prefix}protocol", "value": kind}
-                problems.report("no such data set and protocol", allowed=KINDS, **at)
+                problems.report("no such data set and protocol", allowed=kinds(), **at)
             read_parts(Entry, given, file, problems, prefix)
-        elif entry := read_section(KINDS[kind], given, file, problems, prefix):
+        elif entry := read_section(kinds()[kind], given, file, problems, prefix):
             if entry.id in entries:
                 problems.report("is listed twice", file=file, key="id", value=entry.id)
             entries[entry.id] = entry

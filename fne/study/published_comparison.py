@@ -147,7 +147,7 @@ def read_against(
             problem = f"no published result has this {side} encoder"
             wrong(problem, f"backbone.{side}.name", value=one.name, allowed=sorted(names))
     listed = parts.get("entries", {})
-    for variant in listed.keys() - {*stated, *ids}:
+    for variant in [name for name in listed if name not in (*stated, *ids)]:
         wrong("is not a variant of this study", f"entries.{variant}", value=variant, allowed=stated)
     entries = {variant: results(names, f"entries.{variant}") for variant, names in listed.items()}
     context, used = results(parts.get("context", []), "context"), [one for each in entries.values() for one in each]
@@ -166,7 +166,7 @@ def read_against(
         if not its & {*tolerance}:
             allowed = [metric for metric in Tolerance.model_fields if metric in its]
             wrong(f"none is declared for any metric of {name}", "tolerance", allowed=allowed)
-    for metric in {*tolerance}.difference(*metrics.values()):
+    for metric in [name for name in tolerance if not any(name in its for its in metrics.values())]:
         wrong("is read by no entry", f"tolerance.{metric}", value=metric)
     problems.raise_any(str(file))
     return Against(tolerance, backbone, {variant: entries[variant] for variant in entries if variant in ids}, context)

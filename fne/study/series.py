@@ -139,7 +139,7 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
     return Factors(values, {member_id(file.stem, point, file): point for point in points})
 
 
-def _corners(values: Mapping[str, tuple[float, ...]], file: Path) -> list[Point]:
+def _corners(values: Mapping[str, tuple[float, ...]], file: Path) -> list[dict[str, float]]:
     """The centre, of first values; one factor at a time at its others; and the points where all have their k-th."""
     lengths = {key: len(listed) for key, listed in values.items()}
     if len(values) < 2 or len({*lengths.values()}) > 1:

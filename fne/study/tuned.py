@@ -41,7 +41,7 @@ class TunedFile(Section):
 
     declared: Any
     protocol: Protocol
-    values: dict[str, dict[str, Any]]
+    values: dict[str, Any]
     reasons: dict[str, Any]
     border: dict[str, list[str]]
     trials: Any = None
@@ -77,11 +77,12 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
         prefix = f"values.{variant}."
         with problems.collect():
             library.variant(variant)
-            for key, value in flatten(section, file).items():
+            for shown, value in flatten(section, file, prefix).items():
                 with problems.collect():
-                    values[variant][key] = variant_field(key, file, prefix).check(value, file, f"{prefix}{key}")
+                    key = shown.removeprefix(prefix)
+                    values[variant][key] = variant_field(key, file, prefix).check(value, file, shown)
             text_of({f"reasons.{variant}": reasons.get(variant)}, f"reasons.{variant}", file)
-    for variant in reasons.keys() - given.keys():
+    for variant in [name for name in reasons if name not in given]:
         problem = "a reason without values"
         problems.report(problem, file=file, key=f"reasons.{variant}", value=variant, allowed=list(given))
     for variant, keys in parts.get("border", {}).items():

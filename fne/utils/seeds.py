@@ -20,23 +20,24 @@ def read_seeds(given: Any, file: str | Path) -> tuple[int, ...]:
     Raises:
         UserError: Not such a list, a negative seed, or a seed given twice.
     """
-    items: list[Any] = []
-    if isinstance(given, str):
-        for part in given.split(","):
-            match = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
-            if not match or (match[2] and not int(match[1]) < int(match[2]) < int(match[1]) + MOST):
-                raise bad_input("not seeds", file=file, key="seeds", value=given, allowed=GRAMMAR)
-            items += range(int(match[1]), int(match[2] or match[1]) + 1)
-            if len(items) > MOST:
-                break
-    else:
-        items = list(given) if isinstance(given, list | tuple) else [given]
+    items = _spans(given, ",") if isinstance(given, str) else [*given] if isinstance(given, list | tuple) else [given]
     if not items or len(items) > MOST or any(type(seed) is not int or not 0 <= seed <= GREATEST for seed in items):
         raise bad_input("not seeds", file=file, key="seeds", value=given, allowed=GRAMMAR)
     seed, times = Counter(sorted(items)).most_common(1)[0]
     if times > 1:
         raise bad_input("a seed is given twice", file=file, key="seeds", value=seed)
     return tuple(sorted(items))
+
+
+def _spans(text: str, between: str) -> list[int]:
+    """Seeds written as ``7`` and ``0-4``; none where anything else is written, or too many."""
+    seeds: list[int] = []
+    for part in text.split(between):
+        match = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
+        if not match or (match[2] and not int(match[1]) < int(match[2]) < int(match[1]) + MOST) or len(seeds) > MOST:
+            return []
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return seeds
 
 
 def read_block_size(given: Any, file: str | Path) -> int:
@@ -64,12 +65,7 @@ def parse_block(name: str) -> list[int]:
     Raises:
         UserError: Not the one name of a block of distinct increasing seeds.
     """
-    seeds: list[int] = []
-    match = re.fullmatch(r"([0-9]{1,10})-([0-9]{1,10})", name)
-    if match and int(match[2]) - int(match[1]) < MOST:
-        seeds = list(range(int(match[1]), int(match[2]) + 1))
-    elif re.fullmatch(r"[0-9]{1,10}(_[0-9]{1,10})*", name):
-        seeds = [int(seed) for seed in name.split("_")]
+    seeds = _spans(name, "_")
     if not seeds or seeds != sorted(set(seeds)):
         raise bad_input("not a block of seeds", key="block", value=name, allowed="7, 0-4 or 0_3_7, seeds increasing")
     if block_name(seeds) != name:

@@ -306,6 +306,13 @@ def test_a_section_that_cannot_be(project: Project, changes: dict[str, Any], say
     project.fails("flickr8k", GIVEN, saying=["flickr8k.yaml", *saying])
 
 
+def test_all_problems_of_a_section_are_told_at_once(project: Project) -> None:
+    wrong = {"tolerance__r1": 0, "backbone__text__name": "BERT", "entries__fne": ["f30k-fen"], "context": 3, "x": 1}
+    project.edit("studies/flickr8k", published=changed(SECTION, **wrong))
+    saying = ["tolerance.r1: out of range", "backbone.text.name: no published", "'f30k-fen'", "context", "published.x"]
+    project.fails("flickr8k", GIVEN, saying=["5 problems", *saying])
+
+
 def test_a_section_must_be_a_mapping(project: Project) -> None:
     project.edit("studies/flickr8k", published=["f30k-fne"])
     project.fails("flickr8k", GIVEN, saying=["published", "must be a mapping"])

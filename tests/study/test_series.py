@@ -233,6 +233,9 @@ def test_factors_of_a_corpus(project: Project) -> None:
         config.load("flickr8k", given, project.root)
     assert str(caught.value).count("factors.encoders.draw: is read by no variant") == 1
     assert "where encoders.image.checkpoint is 'scenes' (it is '" in str(caught.value)
+    project.write("studies/flickr8k", content | {"factors": {"data.counts.train": [100, None]}})
+    with pytest.raises(UserError, match=r"factors\.data\.counts\.train: must not be null"):
+        config.load("flickr8k", given, project.root)
     project.write("studies/flickr8k", content | {"factors": {"data.prevalence": [0, 0.01]}})
     with pytest.raises(UserError, match=r"factors\.data\.prevalence: unknown key"):
         config.load("flickr8k", given, project.root)

@@ -169,6 +169,13 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
         (tuned_file({}, declared=None), ["declared", "mapping"]),
         (tuned_file({}, border={"fne": ["loss.margin"]}), ["border.fne", "a list of keys of its values"]),
         (tuned_file({}, valus={}), ["valus", "did you mean 'values'"]),
+        (
+            tuned_file({}, protocol={"metric": "x", "dat": "y"}),
+            ["3 problems", "protocol.dat", "did you mean 'date'"],
+        ),
+        (tuned_file({}, border={"fne": "loss.margin"}), ["border.fne", "must be a list of text"]),
+        (tuned_file({"fne": {"loss.margin": 0.1, "loss": {"margin": 0.2}}}), ["values.fne.loss.margin", "twice"]),
+        (tuned_file({"fne": 3, "fne_abstract": {"loss.margin": 9}}, declared=[1]), ["3 problems", "declared"]),
     ],
 )
 def test_bad_tuned_file(project: Project, content: dict, saying: list[str]) -> None:
