@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fne.study.min_seeds import MIN_SEEDS
+from fne.utils.min_seeds import MIN_SEEDS
 from fne.utils.seeding import numpy_stream
 
 LEVEL = 0.95

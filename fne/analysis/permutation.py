@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fne.study.min_seeds import EXACT_SEEDS, FLIPS, seed_floor
+from fne.utils.min_seeds import EXACT_SEEDS, FLIPS, seed_floor
 from fne.utils.seeding import numpy_stream
 
 _CHUNK = 1000

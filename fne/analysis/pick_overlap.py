@@ -12,7 +12,7 @@ import numpy as np
 
 from fne.analysis.proportion import method, share
 from fne.protocols import DIRECTIONS
-from fne.study.min_seeds import MIN_SEEDS
+from fne.utils.min_seeds import MIN_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fne.study.min_seeds import MIN_SEEDS
+from fne.utils.min_seeds import MIN_SEEDS
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fne.analysis.intervals import LEVEL, image_draws, seed_draws, variance_of_mean, width_of_mean
-from fne.study.min_seeds import MIN_SEEDS
+from fne.utils.min_seeds import MIN_SEEDS
 
 RESAMPLES = 2000
 MIN_VARIANTS = 3

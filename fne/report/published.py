@@ -12,9 +12,9 @@ import numpy as np
 
 from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REASONS, REPRODUCED, compare_with_published
 from fne.analysis.intervals import hierarchical_intervals
+from fne.data.published import Entry
 from fne.protocols import DIRECTIONS
 from fne.report.text.wording import listing
-from fne.study.published import Entry
 
 if TYPE_CHECKING:
     from fne.results.study import StudyResults

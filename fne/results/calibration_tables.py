@@ -14,10 +14,10 @@ from fne.analysis.scores import METRICS
 from fne.results.current import require_current
 from fne.study import paths
 from fne.study.api import Study, blocks, resolve
-from fne.study.min_seeds import MIN_SEEDS
 from fne.study.plugins import find
 from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
+from fne.utils.min_seeds import MIN_SEEDS
 
 KEY = ("posterior", "own", "recalibration", "source", "direction")
 HINT = "run `fne calibrate` again"

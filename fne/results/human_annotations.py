@@ -13,9 +13,9 @@ from fne.analysis.proportion import method, share
 from fne.data.truth import Truth
 from fne.protocols import DIRECTIONS
 from fne.results.current import require_current
-from fne.study.min_seeds import MIN_SEEDS
 from fne.utils.arrays import read_meta, read_npz
 from fne.utils.errors import bad_input
+from fne.utils.min_seeds import MIN_SEEDS
 
 DEPTHS = (1, 5, 10)
 METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"

@@ -7,8 +7,7 @@ from typing import Any
 
 from fne.negatives.registry import GROUPS, installed, registered
 from fne.study.library import Library
-from fne.study.model import KEYS
-from fne.study.plugins import Plugin, complete, find, keywords, look_in, of_target
+from fne.study.plugins import KEYS, Plugin, complete, find, keywords, look_in, of_target
 from fne.study.validate import keys_read, why_unread
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, checked, unflatten

@@ -19,8 +19,8 @@ from fne.results.elsewhere import Known, row_elsewhere, variance_for
 from fne.results.schema import write_table
 from fne.study import paths
 from fne.study.api import Study
-from fne.study.min_seeds import FLIPS
 from fne.utils.errors import bad_input
+from fne.utils.min_seeds import FLIPS
 
 NAN = float("nan")
 

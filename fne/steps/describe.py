@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.data.published import Entry
 from fne.negatives.registry import registered
 from fne.report.text.released import released
 from fne.steps.schema import meanings
 from fne.study.library import Library
 from fne.study.loading import list_studies, load
-from fne.study.model import EVERY_KEY
-from fne.study.plugins import find
-from fne.study.published import Entry
+from fne.study.plugins import EVERY_KEY, find
 from fne.study.series import Series
 from fne.study.study import Study
 from fne.study.validate import keys_read, told_values

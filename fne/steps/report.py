@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fne
+from fne.data.published import FILE
 from fne.report.figures.registry import FIGURES, WORDS
 from fne.report.page import build as page
 from fne.report.page.content import content
@@ -17,7 +18,6 @@ from fne.results.study import StudyResults, load
 from fne.steps.audit import TABLES
 from fne.study import paths
 from fne.study.api import Study
-from fne.study.published import FILE
 from fne.utils.errors import bad_input
 from fne.utils.files import read_record, sha256_file, write_json, write_text
 

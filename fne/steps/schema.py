@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.data.published import Entry
 from fne.negatives.registry import registered
 from fne.study.library import Library
-from fne.study.model import DATA_KEYS, DATASETS, EVERY_KEY, KEYS, REGIMES, SHARED, RuleKey, data_keys
-from fne.study.published import Entry
+from fne.study.model import DATA_KEYS, DATASETS, REGIMES, SHARED, data_keys
+from fne.study.plugins import EVERY_KEY, KEYS, RuleKey
 from fne.study.study_file import StudyFile
 from fne.study.tuned import TunedFile
 from fne.study.variants import VARIANT_KEYS, VariantFile

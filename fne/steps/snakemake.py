@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fne.study.api import DEFAULT_STUDY, list_studies
+from fne.study.paths import FLAT_KEYS
 from fne.study.study_file import STUDY_LEVEL
-from fne.study.validate import FLAT_KEYS
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten
 from fne.utils.yaml_file import parse

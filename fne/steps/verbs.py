@@ -335,10 +335,10 @@ def describe(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
+    from fne.data.published import read_published
     from fne.steps.check import check_plugins, check_rule, check_variant, is_rule
     from fne.study import api as config
     from fne.study.library import Library
-    from fne.study.published import read_published
     from fne.utils.problems import Problems
 
     problems, library = Problems(), Library(arguments.root)

@@ -7,7 +7,6 @@ this one are in ``fne.study``.
 
 from __future__ import annotations
 
-import copy
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from fne.study.library import Library
 from fne.study.loading import list_studies, load, load_study, study_files
 from fne.study.series import Series
-from fne.study.study import Study, resolve
+from fne.study.study import Study, data_section, resolve
 from fne.study.validate import digest
 from fne.study.variants import Variant
 from fne.utils.fields import canonical, flatten
@@ -50,11 +49,6 @@ def list_variants(root: Path = Path(".")) -> list[str]:
     """Ids of all variants, sweeps expanded, in order of file name."""
     library = Library(root)
     return [variant for stem in library.stems() for variant in library.members(stem)]
-
-
-def data_section(study: Study) -> dict[str, Any]:
-    """What ``prepare`` reads: the resolved ``data`` section without what encoders alone are pretrained on."""
-    return {key: copy.deepcopy(value) for key, value in study.data.items() if key != "pretrain"}
 
 
 def blocks(study: Study) -> list[str]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.encoders.checkpoints import check_shared_space
+from fne.study.paths import check_named
 from fne.study.study_file import COMMAND_LINE, Stated
 from fne.study.tuned import Tuned
 from fne.study.tuning import Tuning
-from fne.study.validate import check_given, check_protocol, check_together, keys_read, why_unread
+from fne.study.validate import check_protocol, check_together, keys_read, why_unread
 from fne.utils.fields import OPTION, canonical, flatten
 
 
@@ -30,7 +31,7 @@ def check_merged(
         check_protocol(stated.content["primary"]["protocol"], next(iter(merged.values())), stated.file, complete)
     if complete:
         with stated.problems.collect():
-            check_given(next(iter(merged.values())), stated.file)
+            check_named(next(iter(merged.values())), stated.file)
     for flat in merged.values() if complete and regime == "finetune" else ():
         encoders = {side: {"checkpoint": flat[f"encoders.{side}.checkpoint"]} for side in ("image", "text")}
         with stated.problems.collect():

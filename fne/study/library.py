@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fne.study.model import DATASETS, KEYS, REGIMES, SHARED, data_keys
-from fne.study.plugins import complete
-from fne.study.validate import check_selection, keys_read, why_unread
+from fne.study.model import DATASETS, REGIMES, SHARED, data_keys
+from fne.study.plugins import KEYS, check_selection, complete
+from fne.study.validate import keys_read, why_unread
 from fne.study.variants import Variant, read_variants
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import OPTION, Key, check_all, flatten

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from fne.study.model import DATASETS, KEYS, data_keys, keys_for
-from fne.study.plugins import complete
-from fne.study.published import read_published
+from fne.data.published import read_published
+from fne.study.model import DATASETS, data_keys
+from fne.study.plugins import KEYS, complete, keys_for
 from fne.study.published_comparison import Against, read_against
 from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Stated, read_ids
 from fne.study.tuned import Tuned, read_tuned

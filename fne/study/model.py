@@ -5,17 +5,13 @@ Defaults and reasons stand in ``base.yaml``; the options of a single rule in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 from pydantic import Field
 
 from fne.negatives.catalog import MEMORIES, ORACLES
-from fne.negatives.registry import GROUPS, installed, registered
 from fne.protocols import RELEVANCE
-from fne.utils.errors import bad_input
-from fne.utils.fields import CHOOSERS, TARGET, Choice, Increasing, Key, Place, Text, When
+from fne.utils.fields import Choice, Increasing, Key, Place, Text, When
 from fne.utils.models import Section
 from fne.utils.seeds import GREATEST
 
@@ -222,31 +218,12 @@ class Run(Section):
     evaluation: Evaluation
 
 
-@dataclass(frozen=True)
-class RuleKey(Key):
-    """The name of a rule of a section: a registered one, an entry point or ``module:Class``."""
-
-    section: str = ""
-
-    def allowed(self) -> tuple[str, ...]:
-        return (*registered(self.section), *installed(GROUPS[self.section]), "module:Class")
-
-    def check(self, value: Any, file: str | Path | None, key: str) -> str:
-        name = super().check(value, file, key)
-        if name not in self.allowed()[:-1] and not TARGET.fullmatch(name):
-            problem = "not a registered name, an entry point or module:Class"
-            raise bad_input(problem, file=file, key=key, value=name, allowed=self.allowed())
-        return name
-
-
 def keys_of(model: type[Section], prefix: str = "") -> dict[str, Key]:
     """The leaves of a model, dotted."""
     keys: dict[str, Key] = {}
     for name, annotation in get_type_hints(model, include_extras=True).items():
         if isinstance(annotation, type) and issubclass(annotation, Section):
             keys |= keys_of(annotation, f"{prefix}{name}.")
-        elif f"{prefix}{name}" in CHOOSERS.values():
-            keys[f"{prefix}{name}"] = RuleKey(str, section=prefix.rstrip("."))
         else:
             keys[f"{prefix}{name}"] = Key.of(annotation, prefix.rstrip("."))
     return keys
@@ -257,33 +234,13 @@ DATA_KEYS = {kind: keys_of(model, "data.") for kind, model in (("scenes", Scenes
 """Keys of ``data`` by kind of data set, but for ``data.dataset``."""
 SHARED = keys_of(Run)
 """Keys of which ``base.yaml`` holds the defaults."""
-
-
-def _all_keys() -> dict[str, Key]:
-    keys = dict(SHARED)
-    for section in CHOOSERS:
-        for entry in registered(section).values():
-            for name, key in entry.keys.items():
-                if name in keys:
-                    problem = "is the name of another key: an option of one rule has a name of its own"
-                    raise bad_input(problem, file=entry.file, key=f"{entry.target} ({name.rpartition('.')[2]})")
-                keys[name] = key
-    return {name: keys[name] for part in Run.model_fields for name in keys if name.startswith(f"{part}.")}
-
-
-KEYS = _all_keys()
-"""Every key of a run but those of its data: the shared ones, and the options of every rule of this package."""
-EVERY_KEY = KEYS | {name: key for keys in DATA_KEYS.values() for name, key in keys.items()}
-"""Of every kind of data set."""
-OF_RULES = {name for name in KEYS if name.partition(".")[0] in CHOOSERS}
-"""Keys that are read where the strategy or the loss says so."""
-ASKED = sorted({other for key in EVERY_KEY.values() for one in key.when for other in one} - {"regime"})
-"""Keys whose values decide which others are read."""
 RELEVANCE_KEYS = tuple(f"evaluation.relevance.{protocol}" for protocol in RELEVANCE)
 """Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
 RATINGS_KEY = "audit.sits"
 """Folder of ratings: ``calibrate`` and ``audit`` read them, nothing else does."""
-PATH_KEYS = tuple(name for name, key in EVERY_KEY.items() if key.type == Place | None)
+PATH_KEYS = tuple(
+    name for keys in (SHARED, *DATA_KEYS.values()) for name, key in keys.items() if key.type == Place | None
+)
 """Where things lie on this machine; no part of a digest (their content is fingerprinted by manifests and rankings)."""
 KEPT_ONLY = "audit."
 """Keys that say what a run keeps and what its estimates are held against; its results stay: no part of a digest."""
@@ -294,8 +251,3 @@ VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss", "
 def data_keys(dataset: str) -> dict[str, Key]:
     """The keys of ``data`` for one data set, ``data.dataset`` included."""
     return {"data.dataset": DATASET} | DATA_KEYS[DATASETS[dataset]]
-
-
-def keys_for(dataset: str) -> dict[str, Key]:
-    """Every key of a run config for one data set."""
-    return data_keys(dataset) | KEYS

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fne.data.identity import corpus_digest, require_matched
 from fne.data.sources import MODALITIES as MODALITIES
+from fne.data.sources import SOURCES, annotation_files, may_hold_pictures
 from fne.data.sources import SPLITS as SPLITS
-from fne.data.sources import annotation_files
 from fne.data.text_files import say_nearest
 from fne.encoders.checkpoints import encoder_digest, is_path
 from fne.encoders.shipped import GRID, Recipe, folder
-from fne.study.api import Series, Study, data_section, resolve
 from fne.study.model import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
-from fne.study.validate import how_to_give
+from fne.study.series import Series
+from fne.study.study import Study, data_section, resolve
 from fne.utils.errors import UserError
 from fne.utils.fields import canonical, flatten
 from fne.utils.files import expanded, sha256_text
@@ -58,6 +58,46 @@ def prepared(study: Study, root: Path) -> Path | None:
     except UserError:
         return None
     return folder if (folder / "manifest.json").is_file() else None
+
+
+FLAT_KEYS = {
+    "images": "data.images",
+    "annotations": "data.annotations",
+    "crowdflower": "data.judgements.crowdflower",
+    "expert": "data.judgements.expert",
+    **{key.rpartition(".")[2]: key for key in RELEVANCE_KEYS},
+    "sits": "audit.sits",
+    "image_encoder": "encoders.image.checkpoint",
+    "text_encoder": "encoders.text.checkpoint",
+}
+"""Short names for ``snakemake --config`` and the config keys they stand for."""
+
+
+def how_to_give(key: str) -> str:
+    """Tell how a value that only the user knows is given on either command line."""
+    short = next((name for name, dotted in FLAT_KEYS.items() if dotted == key), None)
+    snakemake = f"snakemake --config {short}=..., or " if short else ""
+    return f"{snakemake}fne ... --set {key}=..."
+
+
+def check_named(flat: Mapping[str, Any], where: str | Path) -> None:
+    """Check that what only the user can know (paths of a corpus, encoder checkpoints) was given.
+
+    Raises:
+        UserError: Lists every missing value and how to give it.
+    """
+    problems = Problems()
+    needed = ["data.annotations", "data.images", "encoders.image.checkpoint", "encoders.text.checkpoint"]
+    for key in needed:
+        if key in flat and flat[key] is None:
+            if key == "data.images" and may_hold_pictures(flat["data.annotations"]):
+                continue
+            what = "a folder or hub id" if key.startswith("encoders") else "a path"
+            problem, hint = f"not given: this study needs {what}", f"give it: {how_to_give(key)}"
+            if key == "data.images" and flat["data.dataset"] in SOURCES:
+                hint += f"; to get them: {SOURCES[flat['data.dataset']].pictures}"
+            problems.report(problem, file=where, key=key, hint=hint)
+    problems.raise_any(str(where))
 
 
 def check_given(study: Study) -> None:

@@ -1,4 +1,4 @@
-"""Rules of this package and from outside it, found by the name that a config gives (torch-free)."""
+"""Rules of this package and from outside it, by name, and the keys that they add to the shared ones (torch-free)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,66 @@ import functools
 import importlib
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fne.negatives import signature
-from fne.negatives.registry import GROUPS, Entry, Plugin, entry_of, installed, registered
-from fne.study.model import KEYS
+from fne.negatives.registry import GROUPS, Entry, entry_of, installed, registered
+from fne.negatives.registry import Plugin as Plugin
+from fne.study.model import DATA_KEYS, SHARED, Run, data_keys
 from fne.utils.errors import UserError, bad_input
-from fne.utils.fields import CHOOSERS, NONE
+from fne.utils.fields import CHOOSERS, NONE, TARGET, Key
 from fne.utils.modules import source_file
 from fne.utils.problems import Problems
 
-__all__ = ["Plugin", "check_before_training", "complete", "find", "keywords", "look_in", "of_target"]
 MADE = ("results", "reports", "resources", "scratch", "logs", "benchmarks")
 """Folders of a project that hold what runs made."""
 NOUNS = {"negatives": "Strategy (fne.negatives.strategy)", "loss": "Loss (fne.losses.loss)"}
+
+
+@dataclass(frozen=True)
+class RuleKey(Key):
+    """The name of a rule of a section: a registered one, an entry point or ``module:Class``."""
+
+    section: str = ""
+
+    def allowed(self) -> tuple[str, ...]:
+        return (*registered(self.section), *installed(GROUPS[self.section]), "module:Class")
+
+    def check(self, value: Any, file: str | Path | None, key: str) -> str:
+        name = super().check(value, file, key)
+        if name not in self.allowed()[:-1] and not TARGET.fullmatch(name):
+            problem = "not a registered name, an entry point or module:Class"
+            raise bad_input(problem, file=file, key=key, value=name, allowed=self.allowed())
+        return name
+
+
+def _all_keys() -> dict[str, Key]:
+    keys = SHARED | {chooser: RuleKey(str, section=section) for section, chooser in CHOOSERS.items()}
+    for section in CHOOSERS:
+        for entry in registered(section).values():
+            for name, key in entry.keys.items():
+                if name in keys:
+                    problem = "is the name of another key: an option of one rule has a name of its own"
+                    raise bad_input(problem, file=entry.file, key=f"{entry.target} ({name.rpartition('.')[2]})")
+                keys[name] = key
+    return {name: keys[name] for part in Run.model_fields for name in keys if name.startswith(f"{part}.")}
+
+
+KEYS = _all_keys()
+"""Every key of a run but those of its data: the shared ones, and the options of every rule of this package."""
+EVERY_KEY = KEYS | {name: key for keys in DATA_KEYS.values() for name, key in keys.items()}
+"""Of every kind of data set."""
+OF_RULES = {name for name in KEYS if name.partition(".")[0] in CHOOSERS}
+"""Keys that are read where the strategy or the loss says so."""
+ASKED = sorted({other for key in EVERY_KEY.values() for one in key.when for other in one} - {"regime"})
+"""Keys whose values decide which others are read."""
+
+
+def keys_for(dataset: str) -> dict[str, Key]:
+    """Every key of a run config for one data set."""
+    return data_keys(dataset) | KEYS
 
 
 def look_in(root: Path) -> None:
@@ -123,3 +168,17 @@ def check_before_training(entry: Entry, keywords: Mapping[str, Any]) -> None:
     from fne.checks.contract import check
 
     check(entry, entry.section, keywords, entry.target, quick=True)
+
+
+def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
+    """Check that the strategy gives an anchor as many negatives as the loss takes.
+
+    Raises:
+        UserError: It does not; names the strategies that do.
+    """
+    strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
+    takes = set(find("loss", loss).negatives)
+    fitting = [name for name, entry in registered("negatives").items() if takes & set(entry.negatives)]
+    if not takes & set(find("negatives", strategy).negatives):
+        problem = f"does not fit loss.kind {loss!r}"
+        raise bad_input(problem, file=where, key="negatives.strategy", value=strategy, allowed=fitting)

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fne.study.published import FILE as PUBLISHED
-from fne.study.published import Entry
+from fne.data.published import FILE as PUBLISHED
+from fne.data.published import Entry
 from fne.utils.fields import Distinct, Text
 from fne.utils.models import Section, read_parts
 from fne.utils.problems import Problems

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fne.study.model import KEYS, data_keys
+from fne.study.model import data_keys
+from fne.study.plugins import KEYS
 from fne.study.study import Study
 from fne.study.tuning import read_axes
 from fne.utils.errors import bad_input

@@ -81,3 +81,8 @@ def resolve(study: Study, variant: str) -> dict[str, Any]:
     if variant not in study.configs:
         raise bad_input("is not a variant of this study", file=study.name, value=variant, allowed=study.variants)
     return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
+
+
+def data_section(study: Study) -> dict[str, Any]:
+    """What ``prepare`` reads: the resolved ``data`` section without what encoders alone are pretrained on."""
+    return {key: copy.deepcopy(value) for key, value in study.data.items() if key != "pretrain"}

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from fne.protocols import METRICS, PROTOCOLS
 from fne.study.library import Library
-from fne.study.min_seeds import reachable, seed_note, seeds_needed
 from fne.study.model import REGIMES
 from fne.study.series import Factors
 from fne.utils.errors import bad_input
 from fne.utils.fields import Choice, Text
+from fne.utils.min_seeds import reachable, seed_note, seeds_needed
 from fne.utils.models import Section, read_section
 from fne.utils.names import LONGEST
 from fne.utils.problems import Problems

@@ -9,25 +9,22 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.data.sources import SOURCES, may_hold_pictures
 from fne.encoders.checkpoints import is_path
-from fne.negatives.registry import Entry, Plugin, registered
-from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
+from fne.negatives.registry import Entry, Plugin
+from fne.protocols import PROTOCOLS, RSUM_KS
 from fne.study.model import (
-    ASKED,
     DATASETS,
-    EVERY_KEY,
     EXACT_TRUTH,
     HEAD_LEVELS,
     KEPT_ONLY,
-    OF_RULES,
     PATH_KEYS,
     PROJECTIONS,
     RATINGS_KEY,
     RELEVANCE_KEYS,
     Judgements,
 )
-from fne.study.plugins import find
+from fne.study.paths import how_to_give
+from fne.study.plugins import ASKED, EVERY_KEY, OF_RULES, check_selection, find
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, OPTION, canonical, flatten, is_read
 from fne.utils.problems import Problems
@@ -96,20 +93,6 @@ def _unmet(condition: Mapping[str, Container[Any]], values: Mapping[str, Any]) -
     return " and ".join(_unmet(other, values) for name in condition for other in EVERY_KEY[name].when[:1])
 
 
-def check_selection(flat: Mapping[str, Any], where: str | Path) -> None:
-    """Check that the strategy gives an anchor as many negatives as the loss takes.
-
-    Raises:
-        UserError: It does not; names the strategies that do.
-    """
-    strategy, loss = flat["negatives.strategy"], flat["loss.kind"]
-    takes = set(find("loss", loss).negatives)
-    fitting = [name for name, entry in registered("negatives").items() if takes & set(entry.negatives)]
-    if not takes & set(find("negatives", strategy).negatives):
-        problem = f"does not fit loss.kind {loss!r}"
-        raise bad_input(problem, file=where, key="negatives.strategy", value=strategy, allowed=fitting)
-
-
 def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "head") -> None:
     """Check what no single value can show: that the parts of a merged config fit together.
 
@@ -176,46 +159,6 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
             )
         if flat[f"encoders.{modality}.level"] != level:
             misfit(f"encoders.{modality}.level", f"model.head {head!r} reads {level} features", allowed=[level])
-    problems.raise_any(str(where))
-
-
-FLAT_KEYS = {
-    "images": "data.images",
-    "annotations": "data.annotations",
-    "crowdflower": "data.judgements.crowdflower",
-    "expert": "data.judgements.expert",
-    **dict(zip(RELEVANCE, RELEVANCE_KEYS, strict=True)),
-    "sits": "audit.sits",
-    "image_encoder": "encoders.image.checkpoint",
-    "text_encoder": "encoders.text.checkpoint",
-}
-"""Short names for ``snakemake --config`` and the config keys they stand for."""
-
-
-def how_to_give(key: str) -> str:
-    """Tell how a value that only the user knows is given on either command line."""
-    short = next((name for name, dotted in FLAT_KEYS.items() if dotted == key), None)
-    snakemake = f"snakemake --config {short}=..., or " if short else ""
-    return f"{snakemake}fne ... --set {key}=..."
-
-
-def check_given(flat: Mapping[str, Any], where: str | Path) -> None:
-    """Check that what only the user can know (paths of a corpus, encoder checkpoints) was given.
-
-    Raises:
-        UserError: Lists every missing value and how to give it.
-    """
-    problems = Problems()
-    needed = ["data.annotations", "data.images", "encoders.image.checkpoint", "encoders.text.checkpoint"]
-    for key in needed:
-        if key in flat and flat[key] is None:
-            if key == "data.images" and may_hold_pictures(flat["data.annotations"]):
-                continue
-            what = "a folder or hub id" if key.startswith("encoders") else "a path"
-            problem, hint = f"not given: this study needs {what}", f"give it: {how_to_give(key)}"
-            if key == "data.images" and flat["data.dataset"] in SOURCES:
-                hint += f"; to get them: {SOURCES[flat['data.dataset']].pictures}"
-            problems.report(problem, file=where, key=key, hint=hint)
     problems.raise_any(str(where))
 
 

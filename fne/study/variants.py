@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from fne.study.model import KEYS, VARIANT_SECTIONS
+from fne.study.model import VARIANT_SECTIONS
+from fne.study.plugins import KEYS
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, Text, check_key, flatten
 from fne.utils.models import Section, read_section

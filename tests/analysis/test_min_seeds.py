@@ -9,7 +9,7 @@ import pytest
 
 from fne.analysis.holm import holm
 from fne.analysis.permutation import seed_p_value
-from fne.study.min_seeds import ALPHA, EXACT_SEEDS, FLIPS, reachable, seed_floor, seed_note, seeds_needed
+from fne.utils.min_seeds import ALPHA, EXACT_SEEDS, FLIPS, reachable, seed_floor, seed_note, seeds_needed
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 9])

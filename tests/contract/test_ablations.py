@@ -17,7 +17,7 @@ from fne.negatives.registry import Entry, entry_of
 from fne.results.configs import oracle_bases
 from fne.steps.describe import describe
 from fne.study import api as config
-from fne.study import model
+from fne.study import plugins
 from fne.study.library import Library
 from fne.utils.fields import flatten
 from tests.rules import LOSSES, STRATEGIES, taken
@@ -81,7 +81,7 @@ def test_study_is_sound(name: str) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -> None:
     study = config.load_study(name, root=ROOT, complete=False)
-    fields = model.keys_for(study.data["dataset"])
+    fields = plugins.keys_for(study.data["dataset"])
     for variant in study.variants:
         flat = flatten(config.resolve(study, variant))
         assert flat.pop("regime") == study.regime

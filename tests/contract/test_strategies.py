@@ -12,7 +12,7 @@ from fne.checks.grid import grid
 from fne.negatives.registry import NEEDS, Entry
 from fne.negatives.strategy import Selection
 from fne.study.library import Library
-from fne.study.model import KEYS
+from fne.study.plugins import KEYS
 from fne.training.step import build_rule
 from tests.projects import ROOT
 from tests.rules import LOSSES, STRATEGIES

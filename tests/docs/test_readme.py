@@ -150,7 +150,7 @@ def test_verbs_that_the_readme_names_exist() -> None:
 
 def test_config_keys_that_the_readme_names_exist() -> None:
     from fne.study.api import STUDY_LEVEL
-    from fne.study.validate import FLAT_KEYS
+    from fne.study.paths import FLAT_KEYS
 
     known = {"study", "set", "device", "replace", *STUDY_LEVEL, *FLAT_KEYS}
     commands = re.findall(r"--config ((?:[^`\n\\]|\\\n)+)", README)

@@ -20,7 +20,7 @@ from fne.losses.sct import SelectivelyContrastiveTripletLoss
 from fne.losses.selhn import SelHNLoss
 from fne.negatives.strategy import Selection
 from fne.study.library import Library
-from fne.study.model import KEYS
+from fne.study.plugins import KEYS
 from fne.training.engine import Engine
 from fne.utils.errors import UserError
 from tests.rules import LOSSES, taken

@@ -23,10 +23,10 @@ from fne.results.code import Code
 from fne.results.schema import header, write_table
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
-from fne.study.min_seeds import MIN_SEEDS
 from fne.training.picks import write as write_picks
 from fne.utils.fields import flatten
 from fne.utils.files import sha256_file, write_csv, write_json, write_text
+from fne.utils.min_seeds import MIN_SEEDS
 from fne.utils.seeding import numpy_stream
 
 SOURCES = Code(Path(__file__).resolve().parents[2])

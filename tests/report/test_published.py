@@ -15,13 +15,13 @@ import pytest
 
 from fne.analysis.equivalence import REASONS
 from fne.analysis.intervals import hierarchical_intervals
+from fne.data.published import FILE, Encoders, Entry
 from fne.report import published as room
 from fne.report.published import NO_VERDICT, REASON_WORDS, Comparison, comparisons, estimate, sentence
 from fne.report.tables import registry as tables
 from fne.report.tables.paper import ablation_table, methods_table
 from fne.report.tables.published import printed, published_table
 from fne.results.study import StudyResults
-from fne.study.published import FILE, Encoders, Entry
 from fne.study.published_comparison import Against, Backbone
 from fne.utils.files import read_json, sha256_file, write_json
 from fne.utils.yaml_file import read_mapping

@@ -24,7 +24,7 @@ from fne.report.text.wording import (
     signed,
     span,
 )
-from fne.study.min_seeds import seed_floor
+from fne.utils.min_seeds import seed_floor
 from fne.utils.text import clean
 
 NAN = float("nan")

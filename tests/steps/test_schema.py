@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from fne.steps.schema import FOLDER, meanings, schemas
-from fne.study.model import KEYS
+from fne.study.plugins import KEYS
 from tests.projects import ROOT
 
 MADE = schemas(ROOT)

@@ -12,7 +12,7 @@ import yaml
 
 from fne.steps.describe import describe
 from fne.study import api as config
-from fne.study import model, paths
+from fne.study import model, paths, plugins
 from fne.utils.errors import UserError
 from fne.utils.fields import Key
 from fne.utils.yaml_file import parse_set
@@ -177,7 +177,7 @@ def test_a_new_variant_changes_no_other(project: Project) -> None:
 
 def test_a_new_key_changes_no_digest_at_its_neutral_value(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     before = digests(project.load())
-    for fields in (model.SHARED, model.KEYS, model.EVERY_KEY):
+    for fields in (model.SHARED, plugins.KEYS, plugins.EVERY_KEY):
         monkeypatch.setitem(fields, "train.sam", Key(bool, neutral=False))
     base = project.read("base")
     base["train"]["sam"] = False

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fne.scenes.prevalence import MAX_PREVALENCE
-from fne.study import model
+from fne.study import model, plugins
 from fne.utils.errors import UserError
 from fne.utils.fields import flatten
 from tests.projects import ROOT, Project
@@ -96,10 +96,10 @@ def test_base_with_a_data_set_that_is_no_section(project: Project, section: obje
     project.fails(saying=["base.yaml"])
 
 
-@pytest.mark.parametrize("key", sorted(model.KEYS))
+@pytest.mark.parametrize("key", sorted(plugins.KEYS))
 def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
     """A value of a wrong type, and one out of range, are refused for each single key."""
-    field = model.KEYS[key]
+    field = plugins.KEYS[key]
     kind, free = field.schema["type"], isinstance(field.allowed(), str)
     wrong: list[object] = ["true" if kind == "boolean" else True, {"a": 1}, []]
     wrong += [] if field.null else [None]
@@ -139,7 +139,7 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
     ],
 )
 def test_ranges(key: str, inside: list, outside: list) -> None:
-    field = model.keys_for("scenes")[key]
+    field = plugins.keys_for("scenes")[key]
     for value in inside:
         assert field.check(value, "file", key) == value
     for value in outside:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from fne import cli
+from fne.data.published import FILE, read_published
 from fne.steps.describe import describe
-from fne.study.published import FILE, read_published
 from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project
 

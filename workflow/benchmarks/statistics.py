@@ -18,7 +18,7 @@ import numpy as np
 from fne.analysis.holm import holm
 from fne.analysis.intervals import RESAMPLES, hierarchical_intervals
 from fne.analysis.permutation import image_p_values, seed_p_value
-from fne.study.min_seeds import FLIPS
+from fne.utils.min_seeds import FLIPS
 from fne.utils.provenance import cpu_model
 
 MIB = 1024

@@ -20,7 +20,7 @@ from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve,
 from fne.steps.snakemake import from_snakemake
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
-from fne.study.published import FILE as PUBLISHED
+from fne.data.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
 from fne.utils.errors import UserError
 from fne.report.figures.registry import FIGURES
@@ -48,7 +48,7 @@ ROOMS = (
     "fne.report",
     "fne.results",
     "fne.steps",
-    "fne.study.min_seeds",
+    "fne.utils.min_seeds",
     "fne.training.embed",
     "fne.training.pick_log",
     "fne.training.picks",

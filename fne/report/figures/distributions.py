@@ -23,7 +23,7 @@ from fne.report.figures.style import FALSE, HARD, INK, MUTED, POSITIVE, WIDTH, s
 from fne.report.text.summary import TRUTH_WORDS, share, truth_kind
 from fne.report.text.wording import name, number, seed_list
 from fne.results.study import StudyResults, Variant
-from fne.study.min_seeds import MIN_SEEDS
+from fne.utils.min_seeds import MIN_SEEDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

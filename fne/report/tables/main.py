@@ -41,7 +41,7 @@ from fne.report.text.wording import (
     tested,
 )
 from fne.results.study import Contrast, StudyResults, Variant
-from fne.study.min_seeds import ALPHA
+from fne.utils.min_seeds import ALPHA
 from fne.utils.text import clean
 
 BLOCKS = {name: one for name, one in PROTOCOLS.items() if name != OWN}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fne.data.published import CONFIDENCE, Entry
 from fne.protocols import DIRECTION_NAMES, DIRECTIONS, METRICS, NAME_WORDS, RECALLS
 from fne.report.published import NAMES, protocol_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
@@ -18,7 +19,6 @@ from fne.report.tables.published import fraction, printed
 from fne.report.text.summary import paired_interval
 from fne.report.text.wording import interval_phrase, percent, seeds_phrase, signed, span
 from fne.results.study import StudyResults, Variant
-from fne.study.published import CONFIDENCE, Entry
 from fne.utils.text import clean
 
 SETTING_WORDS = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fne.data.published import CONFIDENCE
 from fne.protocols import DIRECTION_NAMES, METRICS
 from fne.report.published import REASON_WORDS, Comparison, comparisons
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import interval_phrase, number
 from fne.results.study import StudyResults
-from fne.study.published import CONFIDENCE
 from fne.utils.text import clean
 
 TITLE = "Published against reproduced"

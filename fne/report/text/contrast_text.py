@@ -11,7 +11,7 @@ from fne.report.text.summary import paired_elsewhere, paired_interval, ranked, t
 from fne.report.text.wording import ends, for_which, listing, metric_name, p_equals, percent, signed, spans, tested
 from fne.results.configs import oracle_bases
 from fne.results.study import StudyResults
-from fne.study.min_seeds import ALPHA
+from fne.utils.min_seeds import ALPHA
 from fne.utils.text import clean
 
 ORACLE = "negatives.oracle"
