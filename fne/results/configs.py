@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fne.study.study import Study
+from fne.utils.fields import canonical, flatten
 
 
 def shared_epochs(*studies: Study) -> range:
@@ -23,3 +27,10 @@ def oracle_bases(study: Study) -> dict[str, str]:
         if base is not None:
             found[variant] = base
     return found
+
+
+def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Leaf keys in which two configs differ, with both values; ``None`` where a config has no such key."""
+    a, b = flatten(first), flatten(second)
+    keys = [*a, *(key for key in b if key not in a)]
+    return {key: (a.get(key), b.get(key)) for key in keys if canonical(a.get(key)) != canonical(b.get(key))}

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.results.code import Code
+from fne.results.configs import diff
 from fne.study import paths
-from fne.study.api import Study, blocks, diff, digest, evaluation_digest, resolve, training_digest
+from fne.study.api import Study, blocks, digest, evaluation_digest, resolve, training_digest
 from fne.study.validate import counted
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import read_json

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fne.results.configs import diff
 from fne.study import paths
-from fne.study.api import Series, Study, blocks, diff, load, parse_block, resolve, training_digest
+from fne.study.api import Series, Study, blocks, load, parse_block, resolve, training_digest
 from fne.study.loading import members_of, require_study
 from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL
 from fne.study.validate import counted

@@ -25,11 +25,12 @@ from fne.report.text.side_by_side import (
 )
 from fne.report.text.wording import short
 from fne.results.bundle import FACTS, Bundle, read
+from fne.results.configs import diff
 from fne.results.made_from import DATA, Difference, differences
 from fne.results.paired import Scores, pairs
 from fne.results.study import load
 from fne.steps.export import build
-from fne.study.api import diff, list_studies
+from fne.study.api import list_studies
 from fne.study.model import KEPT_ONLY
 from fne.utils.errors import bad_input
 from fne.utils.files import write_text

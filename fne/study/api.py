@@ -18,7 +18,6 @@ from fne.study.series import Series
 from fne.study.study import Study, data_section, resolve
 from fne.study.validate import digest
 from fne.study.variants import Variant
-from fne.utils.fields import canonical, flatten
 from fne.utils.seeds import block_names, parse_block
 from fne.utils.yaml_file import set_items
 
@@ -29,7 +28,6 @@ __all__ = [
     "arguments",
     "blocks",
     "data_section",
-    "diff",
     "digest",
     "evaluation_digest",
     "list_studies",
@@ -70,13 +68,6 @@ def evaluation_digest(config: Mapping[str, Any]) -> str:
     section = config["evaluation"]
     given = sorted(name for name, folder in section.get("relevance", {}).items() if folder is not None)
     return digest({"evaluation": section, "relevance": ",".join(given)})
-
-
-def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Leaf keys in which two configs differ, with both values; ``None`` where a config has no such key."""
-    a, b = flatten(first), flatten(second)
-    keys = [*a, *(key for key in b if key not in a)]
-    return {key: (a.get(key), b.get(key)) for key in keys if canonical(a.get(key)) != canonical(b.get(key))}
 
 
 def arguments(study: Study | Series) -> str:

@@ -39,30 +39,9 @@ def study_files(root: Path = Path(".")) -> dict[str, Path]:
     return named_files(Path(root) / "ablations" / "studies")
 
 
-def load_study(
-    name: str,
-    overrides: Mapping[str, Any] | None = None,
-    root: Path = Path("."),
-    *,
-    complete: bool = True,
-    tuned: bool = True,
-) -> Study:
-    """Load a study and check every merged variant of it before any work.
-
-    Merge order: base, the release's values (where ``as_released``), the study's data, encoders and set, the variant
-    chain (parent first), tuned values, overrides.
-
-    Args:
-        name: File stem in ``ablations/studies``; of a member of a study with factors, ``<stem>--<key>-<value>``.
-        overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
-        root: The project's folder.
-        complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
-        tuned: Lay the values that tuning chose; without, the study is as it is before it was tuned.
-
-    Raises:
-        UserError: Lists everything that is wrong.
-    """
-    return require_study(load(name, overrides, root, complete=complete, tuned=tuned))
+def load_study(name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path("."), **options: bool) -> Study:
+    """Load a study as :func:`load` does; a series is refused."""
+    return require_study(load(name, overrides, root, **options))
 
 
 def require_study(found: Study | Series) -> Study:
@@ -86,7 +65,17 @@ def load(
     complete: bool = True,
     tuned: bool = True,
 ) -> Study | Series:
-    """Load a study, or all members of a series by its file stem; as :func:`load_study` otherwise.
+    """Load a study, or all members of a series, and check every merged variant before any work.
+
+    Merge order: base, the release's values (where ``as_released``), the study's data, encoders and set, the variant
+    chain (parent first), tuned values, overrides.
+
+    Args:
+        name: File stem in ``ablations/studies``; of one member of a series, ``<stem>--<key>-<value>``.
+        overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
+        root: The project's folder.
+        complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
+        tuned: Lay the values that tuning chose; without, the study is as it is before it was tuned.
 
     Raises:
         UserError: Lists everything that is wrong.

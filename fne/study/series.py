@@ -10,9 +10,9 @@ from typing import Any, Literal
 from fne.study.model import data_keys
 from fne.study.plugins import KEYS
 from fne.study.study import Study
-from fne.study.tuning import read_axes
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, check_key, flatten
+from fne.utils.models import read_axes
 from fne.utils.names import RANDOM_FACTORS, member_id, points_of
 
 Point = Mapping[str, float]

@@ -20,16 +20,11 @@ class Study:
     """One study, loaded and checked.
 
     Args:
-        name: File stem.
-        title: Its title.
-        question: What it asks.
-        regime: ``head``.
+        name: File stem, or id of a member of a series.
+        title, question, regime, block, baseline, method, control, as_released, test, tune, published: As of a
+            :class:`~fne.study.study_file.StudyFile`, read.
         variants: Ids in the order of the tables, sweeps expanded.
         seeds: Increasing integers >= 0.
-        block: Seeds per training job.
-        baseline: The variant that all others are compared with.
-        method: The variant that the study is about, or None.
-        control: The method without what it is about, or None.
         primary: ``{"metric", "protocol", "direction"}``; ``direction`` is ``"both"`` for rsum.
         data: The resolved ``data`` section.
         overrides: What the command line set, dotted.
@@ -37,10 +32,6 @@ class Study:
         library: The variant files behind it, by id, ancestors included.
         tuned: Name of the tuned file, or None.
         chosen: The values that tuning chose, by variant.
-        published: The published results that it is set against, or None.
-        test: What the p values of its family are about: ``images``, or ``seeds``.
-        tune: The search that it declares, or None.
-        as_released: Whether it takes every value of the authors' release.
         root: The project's folder.
         known: What its files say of data and encoders, see :mod:`fne.study.paths`.
         notes: What a reader of its results must know before it runs: seeds too few, variants without tuned values.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +12,8 @@ from pydantic import Field
 from fne.study.model import Seed
 from fne.study.variants import variant_field
 from fne.utils.errors import bad_input
-from fne.utils.fields import Distinct, Key, flatten
-from fne.utils.models import Section, read_parts
+from fne.utils.fields import Distinct, flatten
+from fne.utils.models import Section, read_axes, read_parts
 from fne.utils.problems import Problems
 
 
@@ -64,38 +63,6 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
                 raise bad_input("too many combinations", file=file, key=search, value=points, allowed="at most 1e15")
     problems.raise_any(str(file))
     return Tuning.model_construct(**parts)
-
-
-def read_axes(given: Any, file: Path, prefix: str, known: Callable[[str], Key]) -> dict[str, tuple[Any, ...]]:
-    """The values that keys are varied over, in their order: two or more of each, none twice.
-
-    Args:
-        given: Keys, nested or dotted, and lists.
-        file: Where they stand.
-        prefix: Key of the mapping there.
-        known: Gives the key of a dotted name, or refuses it.
-
-    Raises:
-        UserError: Lists every problem.
-    """
-    if not isinstance(given, dict) or not given:
-        raise bad_input("must be a mapping of keys to lists", file=file, key=prefix, value=given)
-    problems, axes = Problems(), dict[str, tuple[Any, ...]]()
-    for name, listed in flatten(given, file).items():
-        shown, values = f"{prefix}.{name}", []
-        with problems.collect():
-            key = known(name)
-            if not isinstance(listed, list) or len(listed) < 2:
-                raise bad_input("must be a list of at least two values", file=file, key=shown, value=listed)
-            for value in listed:
-                with problems.collect():
-                    kept = key.check(value, file, shown)
-                    if kept in values:
-                        raise bad_input("holds a value twice", file=file, key=shown, value=value)
-                    values.append(kept)
-            axes[name] = tuple(values)
-    problems.raise_any(str(file))
-    return axes
 
 
 def check_seeds(tuning: Tuning, seeds: tuple[int, ...], file: Path | str, key: str) -> None:

@@ -10,7 +10,7 @@ from fne.study.model import VARIANT_SECTIONS
 from fne.study.plugins import KEYS
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, Text, check_key, flatten
-from fne.utils.models import Section, read_section
+from fne.utils.models import Section, read_axes, read_section
 from fne.utils.names import member_id, member_title, points_of, unknown
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
@@ -67,7 +67,16 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
     content, problems = read_mapping(file), Problems()
     stated = read_section(VariantFile, content, file, problems)
     delta = _values(content.get("set") or {}, file, problems, "set.")
-    axes = _axes(content.get("sweep"), delta, file, problems)
+
+    def swept_key(key: str) -> Key:
+        if key in delta:
+            raise bad_input("is in set and in sweep", file=file, key=f"sweep.{key}")
+        return variant_field(key, file, "sweep.")
+
+    axes: dict[str, tuple[Any, ...]] = {}
+    if content.get("sweep") is not None:
+        with problems.collect():
+            axes = read_axes(content["sweep"], file, "sweep", swept_key, least=1)
     if stated and len(set(stated.isolates)) < len(stated.isolates):
         problem = "must be a list of distinct dotted keys ([] for none)"
         problems.report(problem, file=file, key="isolates", value=list(stated.isolates))
@@ -107,24 +116,3 @@ def _values(given: Any, file: Path, problems: Problems, prefix: str) -> dict[str
             with problems.collect():
                 flat[key] = variant_field(key, file, prefix).check(value, file, f"{prefix}{key}")
     return flat
-
-
-def _axes(given: Any, delta: Mapping[str, Any], file: Path, problems: Problems) -> dict[str, list[Any]]:
-    """The values of each key of a sweep."""
-    if given is None:
-        return {}
-    if not isinstance(given, dict) or not given:
-        problems.report("must be a mapping of keys to lists", file=file, key="sweep", value=given)
-        return {}
-    axes: dict[str, list[Any]] = {}
-    with problems.collect():
-        for key, values in flatten(given, file).items():
-            shown = f"sweep.{key}"
-            with problems.collect():
-                known = variant_field(key, file, "sweep.")
-                if not isinstance(values, list) or not values:
-                    raise bad_input("must be a list of values", file=file, key=shown, value=values)
-                if key in delta:
-                    raise bad_input("is in set and in sweep", file=file, key=shown)
-                axes[key] = [known.check(value, file, shown) for value in values]
-    return axes

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
 from fne.utils.errors import bad_input
-from fne.utils.fields import Key
+from fne.utils.fields import Key, flatten
 from fne.utils.problems import Problems
 
 Read = TypeVar("Read", bound="Section")
@@ -114,3 +114,39 @@ def _value(kind: Any, given: Any, file: Path, key: str, problems: Problems) -> A
         with problems.collect():
             values[name] = _value(kind[0], value, file, f"{key}.{name}", problems)
     return values
+
+
+def read_axes(
+    given: Any, file: Path, prefix: str, known: Callable[[str], Key], least: int = 2
+) -> dict[str, tuple[Any, ...]]:
+    """The values that keys are varied over, in their order, none twice.
+
+    Args:
+        given: Keys, nested or dotted, and lists.
+        file: Where they stand.
+        prefix: Key of the mapping there.
+        known: Gives the key of a dotted name, or refuses it.
+        least: Values of each.
+
+    Raises:
+        UserError: Lists every problem.
+    """
+    if not isinstance(given, dict) or not given:
+        raise bad_input("must be a mapping of keys to lists", file=file, key=prefix, value=given)
+    problems, axes = Problems(), dict[str, tuple[Any, ...]]()
+    for name, listed in flatten(given, file).items():
+        shown, values = f"{prefix}.{name}", []
+        with problems.collect():
+            key = known(name)
+            if not isinstance(listed, list) or len(listed) < least:
+                problem = f"must be a list of {'at least two ' if least == 2 else ''}values"
+                raise bad_input(problem, file=file, key=shown, value=listed)
+            for value in listed:
+                with problems.collect():
+                    kept = key.check(value, file, shown)
+                    if kept in values:
+                        raise bad_input("holds a value twice", file=file, key=shown, value=value)
+                    values.append(kept)
+            axes[name] = tuple(values)
+    problems.raise_any(str(file))
+    return axes

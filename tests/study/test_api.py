@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fne.results.configs import diff
 from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import model, paths, plugins
@@ -214,9 +215,9 @@ def test_evaluation_is_no_part_of_the_training_digest(project: Project) -> None:
 def test_diff_names_what_differs(project: Project) -> None:
     study = project.load()
     one, other = config.resolve(study, "fne"), config.resolve(study, "fne_no_cutdown")
-    assert config.diff(one, other) == {"negatives.cut_down": ("global", "none")}
-    assert config.diff(one, one) == {}
-    assert config.diff({"a": 1}, {"b": {"c": 2}}) == {"a": (1, None), "b.c": (None, 2)}
+    assert diff(one, other) == {"negatives.cut_down": ("global", "none")}
+    assert diff(one, one) == {}
+    assert diff({"a": 1}, {"b": {"c": 2}}) == {"a": (1, None), "b.c": (None, 2)}
 
 
 @pytest.mark.parametrize(

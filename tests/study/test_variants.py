@@ -76,9 +76,9 @@ def project(tmp_path: Path) -> Project:
         ({"sweep": {"memory.size": [1, "2"]}}, ["sweep.memory.size", "not text"]),
         ({"sweep": {"negatives.cut_down": ["none"]}}, ["sweep.negatives.cut_down", "in set and in sweep"]),
         ({"sweep": {"memory.size": [7, 7]}, "isolates": ["negatives.cut_down", "memory.size"]},
-         ["sweep", "equal"]),
+         ["sweep.memory.size: holds a value twice"]),
         ({"sweep": {"negatives.tau": [1, 1.0]}, "isolates": ["negatives.cut_down", "negatives.tau"]},
-         ["sweep", "equal"]),
+         ["sweep.negatives.tau: holds a value twice"]),
         ({"sweep": {"loss.temperature": [0.1]}}, ["sweep.loss.temperature", "is not read"]),
     ],
 )  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any
 
 from fne.report.tables.cells import Cell, Column, Table
 from fne.report.text.released import released
+from fne.results.configs import diff
 from fne.results.study import StudyResults
 from fne.study import paths
-from fne.study.api import diff, resolve
+from fne.study.api import resolve
 from fne.utils.fields import flatten
 from fne.utils.text import clean
 from fne.utils.yaml_file import read_mapping

@@ -19,8 +19,9 @@ from fne.report.text.wording import (
     spans,
     tested,
 )
+from fne.results.configs import diff
 from fne.results.study import Contrast, StudyResults
-from fne.study.api import diff, resolve
+from fne.study.api import resolve
 from fne.utils.min_seeds import ALPHA
 from fne.utils.names import show
 from fne.utils.text import clean
