@@ -32,7 +32,7 @@ GROUPS = {"negatives": "fne.strategies", "loss": "fne.losses"}
 PACKAGE = Path(__file__).parents[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """A strategy or a loss, as its class states it.
 

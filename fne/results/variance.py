@@ -14,11 +14,12 @@ import yaml
 from fne.analysis.components import IMAGES, INTERACTION, SEED, Another, Component, Components
 from fne.study.series import Series
 from fne.study.study import Study, resolve
-from fne.study.variants import show, text_of
+from fne.study.variants import text_of
 from fne.utils.errors import bad_input
 from fne.utils.fields import canonical, flatten, unflatten
 from fne.utils.files import SCHEMAS, require_schema, write_text
 from fne.utils.models import only_keys
+from fne.utils.names import show
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 

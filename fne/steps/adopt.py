@@ -11,7 +11,7 @@ from fne.results.code import Code
 from fne.results.current import stands, trained_alike
 from fne.results.records import read_run
 from fne.study import paths
-from fne.study.api import Study, blocks, resolve, variant_of
+from fne.study.api import Study, blocks, resolve
 from fne.utils.errors import bad_input
 from fne.utils.files import sha256_file, write_json
 
@@ -38,7 +38,7 @@ def run(study: Study, variants: Collection[str], evidence: Path, reason: str, ro
     if not reason.strip():
         raise bad_input("is empty", file="command line", key="--reason")
     for variant in variants:
-        variant_of(study, variant)
+        resolve(study, variant)
     sources = Code(root)
     code = {variant: sources.training(resolve(study, variant)) for variant in study.variants}
     jobs = [paths.run_folder(study, variant, block) for variant in study.variants for block in blocks(study)]

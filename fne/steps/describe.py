@@ -17,9 +17,9 @@ from fne.study.published import Entry
 from fne.study.series import Series
 from fne.study.study import Study
 from fne.study.validate import keys_read, told_values
-from fne.study.variants import show
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, check_key
+from fne.utils.names import show
 
 
 def describe(name: str, root: Path = Path(".")) -> str:

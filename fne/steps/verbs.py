@@ -35,7 +35,7 @@ def load_job(arguments: argparse.Namespace) -> Study:
     from fne.utils.errors import bad_input
 
     study = load_study(arguments)
-    config.variant_of(study, arguments.variant)
+    config.resolve(study, arguments.variant)
     config.parse_block(arguments.block)
     if arguments.block not in (allowed := config.blocks(study)):
         problem, hint = f"is not a block of study {study.name!r}", "--set seeds=... gives it more seeds"

@@ -15,13 +15,12 @@ from typing import Any
 
 from fne.study.library import Library
 from fne.study.loading import list_studies, load, load_study, study_files
-from fne.study.seeds import block_names, parse_block
 from fne.study.series import Series
 from fne.study.study import Study, resolve
 from fne.study.validate import digest
 from fne.study.variants import Variant
-from fne.utils.errors import bad_input
 from fne.utils.fields import canonical, flatten
+from fne.utils.seeds import block_names, parse_block
 from fne.utils.yaml_file import set_items
 
 __all__ = [
@@ -42,8 +41,6 @@ __all__ = [
     "resolve",
     "study_files",
     "training_digest",
-    "validate_study",
-    "variant_of",
 ]
 
 DEFAULT_STUDY = "paper"
@@ -53,26 +50,6 @@ def list_variants(root: Path = Path(".")) -> list[str]:
     """Ids of all variants, sweeps expanded, in order of file name."""
     library = Library(root)
     return [variant for stem in library.stems() for variant in library.members(stem)]
-
-
-def validate_study(name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path(".")) -> None:
-    """Check everything a study states, apart from what only a user can give (paths, encoders).
-
-    Raises:
-        UserError: Lists everything that is wrong.
-    """
-    load_study(name, overrides, root, complete=False)
-
-
-def variant_of(study: Study, variant: str) -> Variant:
-    """Title, question, parent and role of a variant of the study.
-
-    Raises:
-        UserError: The variant is not in the study.
-    """
-    if variant not in study.variants:
-        raise bad_input("is not a variant of this study", file=study.name, value=variant, allowed=study.variants)
-    return study.library[variant]
 
 
 def data_section(study: Study) -> dict[str, Any]:

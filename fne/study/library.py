@@ -11,9 +11,10 @@ from typing import Any
 from fne.study.model import DATASETS, KEYS, REGIMES, SHARED, data_keys
 from fne.study.plugins import complete
 from fne.study.validate import check_selection, keys_read, why_unread
-from fne.study.variants import Variant, named_files, read_variants, unknown
+from fne.study.variants import Variant, read_variants
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import OPTION, Key, check_all, flatten
+from fne.utils.names import named_files, unknown
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 

@@ -12,9 +12,9 @@ from fne.study.series import DRAW, PRETRAINED_HERE, Series, read_factors
 from fne.study.study import Study
 from fne.study.study_file import Stated
 from fne.study.validate import prune
-from fne.study.variants import member_title, named_files, unknown
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import unflatten
+from fne.utils.names import member_title, named_files, unknown
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 

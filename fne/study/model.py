@@ -14,10 +14,10 @@ from pydantic import Field
 from fne.negatives.catalog import MEMORIES, ORACLES
 from fne.negatives.registry import GROUPS, installed, registered
 from fne.protocols import RELEVANCE
-from fne.study.seeds import GREATEST
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, TARGET, Choice, Increasing, Key, Place, Text, When
 from fne.utils.models import Section
+from fne.utils.seeds import GREATEST
 
 MANY = 10**9
 """More of anything than a machine holds."""
@@ -252,6 +252,7 @@ def keys_of(model: type[Section], prefix: str = "") -> dict[str, Key]:
     return keys
 
 
+DATASET = Key(Annotated[str, Choice(DATASETS)])
 DATA_KEYS = {kind: keys_of(model, "data.") for kind, model in (("scenes", Scenes), ("corpus", Corpus))}
 """Keys of ``data`` by kind of data set, but for ``data.dataset``."""
 SHARED = keys_of(Run)
@@ -276,6 +277,8 @@ EVERY_KEY = KEYS | {name: key for keys in DATA_KEYS.values() for name, key in ke
 """Of every kind of data set."""
 OF_RULES = {name for name in KEYS if name.partition(".")[0] in CHOOSERS}
 """Keys that are read where the strategy or the loss says so."""
+ASKED = sorted({other for key in EVERY_KEY.values() for one in key.when for other in one} - {"regime"})
+"""Keys whose values decide which others are read."""
 RELEVANCE_KEYS = tuple(f"evaluation.relevance.{protocol}" for protocol in RELEVANCE)
 """Folders of relevance files: ``rank`` reads them, nothing of training or data preparation does."""
 RATINGS_KEY = "audit.sits"
@@ -290,7 +293,7 @@ VARIANT_SECTIONS = ("model", "train", "warmup", "negatives", "memory", "loss", "
 
 def data_keys(dataset: str) -> dict[str, Key]:
     """The keys of ``data`` for one data set, ``data.dataset`` included."""
-    return {"data.dataset": Key(Annotated[str, Choice(DATASETS)])} | DATA_KEYS[DATASETS[dataset]]
+    return {"data.dataset": DATASET} | DATA_KEYS[DATASETS[dataset]]
 
 
 def keys_for(dataset: str) -> dict[str, Key]:

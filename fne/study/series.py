@@ -10,9 +10,9 @@ from typing import Any, Literal
 from fne.study.model import KEYS, data_keys
 from fne.study.study import Study
 from fne.study.tuning import read_axes
-from fne.study.variants import RANDOM_FACTORS, member_id, points_of
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, check_key, flatten
+from fne.utils.names import RANDOM_FACTORS, member_id, points_of
 
 Point = Mapping[str, float]
 """A value of every factor, by its key."""

@@ -10,13 +10,13 @@ from fne.protocols import METRICS, PROTOCOLS
 from fne.study.library import Library
 from fne.study.min_seeds import reachable, seed_note, seeds_needed
 from fne.study.model import REGIMES
-from fne.study.seeds import block_names, read_block_size, read_seeds
 from fne.study.series import Factors
-from fne.study.variants import LONGEST
 from fne.utils.errors import bad_input
 from fne.utils.fields import Choice, Text
 from fne.utils.models import Section, read_section
+from fne.utils.names import LONGEST
 from fne.utils.problems import Problems
+from fne.utils.seeds import block_names, read_block_size, read_seeds
 from fne.utils.yaml_file import read_mapping
 
 STUDY_LEVEL = ("variants", "seeds", "block", "baseline")

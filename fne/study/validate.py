@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 from fne.data.sources import SOURCES, may_hold_pictures
 from fne.encoders.checkpoints import is_path
-from fne.negatives.registry import registered
+from fne.negatives.registry import Entry, Plugin, registered
 from fne.protocols import PROTOCOLS, RELEVANCE, RSUM_KS
 from fne.study.model import (
+    ASKED,
     DATASETS,
     EVERY_KEY,
     EXACT_TRUTH,
@@ -40,20 +42,25 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     """
     if regime is None:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
-    rules = [find(section, flat[chooser]) for section, chooser in CHOOSERS.items()]
+    rules = tuple(find(section, flat[chooser]) for section, chooser in CHOOSERS.items())
+    asked = {*ASKED, *(name for entry in rules if isinstance(entry, Plugin) for name in entry.keys)}
+    return set(_read(tuple(flat), rules, tuple((name, flat[name]) for name in asked if name in flat), regime))
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(
+    names: tuple[str, ...], rules: tuple[Entry, ...], asked: tuple[tuple[str, Any], ...], regime: str
+) -> frozenset[str]:
+    """Those of some keys that are read, by the rules and the values that conditions ask for."""
     own = {name: key for entry in rules for name, key in entry.keys.items()}
-    keys = {**EVERY_KEY, **own}
+    keys, values = {**EVERY_KEY, **own}, {**dict(asked), "regime": regime}
     always = {*CHOOSERS.values(), "negatives.oracle", "data.dataset", *(key for entry in rules for key in entry.shares)}
-    values = {**flat, "regime": regime}
 
     def reads(name: str) -> bool:
-        if name in always:
-            return True
-        if name not in keys or (name in OF_RULES and name not in own):
-            return False
-        return not keys[name].when or is_read(name, keys, values)
+        known = name in own or (name in keys and name not in OF_RULES)
+        return name in always or (known and is_read(name, keys, values))
 
-    return {name for name in flat if reads(name)}
+    return frozenset(filter(reads, names))
 
 
 def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:

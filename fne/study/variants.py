@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from fne.study.model import KEYS, VARIANT_SECTIONS
-from fne.utils.errors import UserError, bad_input
+from fne.utils.errors import bad_input
 from fne.utils.fields import Key, Text, check_key, flatten
-from fne.utils.files import sha256_text
 from fne.utils.models import Section, read_section
+from fne.utils.names import member_id, member_title, points_of, unknown
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
-RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
-"""Factors of a study whose values are a sample of many, and what each is called."""
-STEM = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
-LONGEST, MOST = 200, 1000
-"""Characters of an id, which names a folder (file systems take 255), and members of a sweep or study with factors."""
+TEXT = Key(Text)
 VARIANT_KEYS = {key: field for key, field in KEYS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
 
 
@@ -61,24 +54,9 @@ class Variant(VariantFile):
     file: Path
 
 
-def named_files(folder: Path) -> dict[str, Path]:
-    """Files of a folder that a name can mean, by stem, in order."""
-    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if STEM.fullmatch(path.stem)}
-
-
-def unknown(kind: str, name: str, folder: Path, allowed: Iterable[str], **where: Any) -> UserError:
-    """The error that no ``kind`` is called ``name``; or that a file is, and cannot be."""
-    misnamed = next((path for path in folder.glob("*.yaml") if path.stem == name), None)
-    if misnamed:
-        allowed = "lower-case letters, digits and _, at most 100; not 'base'"
-        return bad_input(f"not a {kind}'s name", file=misnamed, value=name, allowed=allowed)
-    hint = f"each is a file of {folder}"
-    return bad_input(f"unknown {kind}", value=name, allowed=allowed, hint=hint, **where)
-
-
 def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
     """A required, non-empty text of a file."""
-    return Key(Text).check(content.get(key), file, key)
+    return TEXT.check(content.get(key), file, key)
 
 
 def read_variants(stem: str, file: Path) -> list[Variant]:
@@ -149,44 +127,3 @@ def _axes(given: Any, delta: Mapping[str, Any], file: Path, problems: Problems) 
                     raise bad_input("is in set and in sweep", file=file, key=shown)
                 axes[key] = [known.check(value, file, shown) for value in values]
     return axes
-
-
-def points_of(axes: Mapping[str, Sequence[Any]], file: Path, key: str) -> list[dict[str, Any]]:
-    """Every combination of the values of some keys.
-
-    Raises:
-        UserError: There are more than anybody runs; names ``file`` and ``key``.
-    """
-    if (count := math.prod(map(len, axes.values()))) > MOST:
-        raise bad_input("too many combinations", file=file, key=key, value=count, allowed=f"at most {MOST}")
-    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-
-
-def member_id(stem: str, point: Mapping[str, Any], file: Path) -> str:
-    """The id of one member of a sweep or study with factors: the file stem, with ``--<key>-<value>`` per key.
-
-    Raises:
-        UserError: No folder can be called that; names ``file``.
-    """
-    name = "--".join([stem, *(f"{key.replace('.', '_')}-{slug(value)}" for key, value in point.items())])
-    if len(name) > LONGEST:
-        problem = f"the name of a member would be {len(name)} characters long, too long for a folder"
-        raise bad_input(problem, file=file, value=name, allowed=f"at most {LONGEST}")
-    return name
-
-
-def member_title(title: str, point: Mapping[str, Any]) -> str:
-    """The title of one member of a sweep or of a study with factors."""
-    words = [f"{RANDOM_FACTORS.get(key) or key.rpartition('.')[2]} {show(value)}" for key, value in point.items()]
-    return f"{title} ({', '.join(words)})" if words else title
-
-
-def slug(value: Any) -> str:
-    """A value as a part of a file name; of a long one the beginning, and a digest."""
-    text = re.sub(r"[^a-z0-9.+-]+", "_", show(value).lower())
-    return text if len(text) <= 48 else f"{text[:32]}-{sha256_text(show(value))[:8]}"
-
-
-def show(value: Any) -> str:
-    """A value as a person writes it."""
-    return "null" if value is None else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 from pathlib import Path
@@ -70,7 +71,6 @@ def test_titles_tell_variants_apart(library: Library) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_study_is_sound(name: str) -> None:
-    config.validate_study(name, root=ROOT)
     study = config.load_study(name, root=ROOT, complete=False)
     assert study.baseline in study.variants and study.question.strip() and "?" in study.question
     assert [seed for block in config.blocks(study) for seed in config.parse_block(block)] == list(study.seeds)
@@ -134,7 +134,7 @@ def test_released_values_of_fne() -> None:
 def told(entry: Entry) -> list[object]:
     """Everything that an entry says, in values that can be compared."""
     keys = [(name, key.schema, key.null, key.default, key.meaning, key.when) for name, key in entry.keys.items()]
-    return [keys, [value for name, value in vars(entry).items() if name != "options"]]
+    return [keys, [getattr(entry, one.name) for one in dataclasses.fields(entry) if one.name != "options"]]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES])

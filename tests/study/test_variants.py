@@ -126,7 +126,7 @@ def test_a_sweep_becomes_slugged_variants(project: Project) -> None:
     )
     resolved = config.resolve(study, study.variants[3])
     assert resolved["memory"]["size"] == 2048 and resolved["negatives"]["prior"] == 1e-5
-    assert config.variant_of(study, study.variants[1]).title == "queue (size 512, prior 1e-05)"
+    assert study.library[study.variants[1]].title == "queue (size 512, prior 1e-05)"
     assert all(paths.run_folder(study, variant, "0-4").name == "0-4" for variant in study.variants)
     assert set(study.variants[1:]) <= set(config.list_variants(project.root))
 

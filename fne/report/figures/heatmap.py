@@ -14,7 +14,7 @@ from fne.report.figures.style import MUTED, PAPER, WIDTH
 from fne.report.text.summary import NO_SHARED_EPOCH, false_picks_phrase, pick_share, truth_is_known
 from fne.report.text.wording import listing, metric_name, number, protocol_phrase, seeds_phrase
 from fne.results.study import StudyResults
-from fne.study.variants import show
+from fne.utils.names import show
 from fne.utils.text import clean
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from fne.report.figures.style import BASELINE, HARD, MUTED, PAPER, WIDTH
 from fne.report.text.summary import NO_SHARED_EPOCH, false_picks_phrase, pick_share
 from fne.report.text.wording import interval_phrase, metric_name, percent, protocol_phrase, seeds_phrase, short
 from fne.results.study import StudyResults
-from fne.study.variants import show
+from fne.utils.names import show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,8 +17,8 @@ from fne.results.schema import read_table
 from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
 from fne.study.api import Series
-from fne.study.variants import RANDOM_FACTORS, show
 from fne.utils.errors import bad_input
+from fne.utils.names import RANDOM_FACTORS, show
 from fne.utils.text import clean
 
 PERCENT = ("data.prevalence",)

@@ -22,7 +22,7 @@ from fne.report.text.wording import (
 from fne.results.study import Contrast, StudyResults
 from fne.study.api import diff, resolve
 from fne.study.min_seeds import ALPHA
-from fne.study.variants import show
+from fne.utils.names import show
 from fne.utils.text import clean
 
 

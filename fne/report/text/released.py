@@ -7,8 +7,8 @@ from typing import Any
 
 from fne.study.library import Library
 from fne.study.study import Study
-from fne.study.variants import show
 from fne.utils.fields import canonical
+from fne.utils.names import show
 
 RULE = ("negatives.", "loss.kind", "memory.kind")
 """Keys that say which negative is taken out of what, and what it costs."""

@@ -8,7 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
 from fne.protocols import METRICS, PROTOCOLS, metric_of
-from fne.study.variants import RANDOM_FACTORS
+from fne.utils.names import RANDOM_FACTORS
 from fne.utils.text import clean
 
 if TYPE_CHECKING:
