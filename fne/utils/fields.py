@@ -39,7 +39,7 @@ NOUNS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class When:
     """A key is read only while others have certain values; of several conditions of a key, one must hold.
 
@@ -48,6 +48,9 @@ class When:
     """
 
     values: Mapping[str, Container[Any]]
+
+    def __hash__(self) -> int:  # a type with such metadata can be looked up
+        return hash(tuple(self.values))
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,8 @@ def test_bad_tuned_file(project: Project, content: dict, saying: list[str]) -> N
 
 
 SEARCH = {"budget": 4, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}}
+WIDE = ("train.learning_rate", "train.weight_decay", "loss.margin", "loss.temperature", "warmup.margin",
+        "negatives.score_threshold", "model.dropout_image", "model.dropout_text")  # fmt: skip
 
 
 def searched(project: Project, variants: list[str], declared: dict = SEARCH, **changes: object) -> None:
@@ -258,6 +260,7 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
         ({"search": {"loss": {"margin": [0.1, 9]}}}, ["tune.search.loss.margin", "out of range"]),
         ({"search": {"data.seed": [1, 2]}}, ["tune.search.data.seed", "belongs to the study"]),
         ({"search": {"negatives.sharpness": [1.0, 2.0]}}, ["tune.search.negatives.sharpness", "read by no variant"]),
+        ({"search": {key: [n / 200 for n in range(1, 101)] for key in WIDE}}, ["tune.search", "too many", "1e15"]),
         ({"trials": 3}, ["tune.trials", "unknown key"]),
     ],
 )
