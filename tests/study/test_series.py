@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fne.results.configs import diff
 from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import paths
@@ -39,7 +40,7 @@ def test_members_are_the_study_with_one_other_value(project: Project) -> None:
         assert member.data["prevalence"] == value and member.title == f"{series.title} (prevalence {value})"
         configs = {variant: config.resolve(member, variant) for variant in member.variants}
         assert all(one["data"]["prevalence"] == value for one in configs.values())
-        others = {name: config.diff(one, config.resolve(series.members[0], name)) for name, one in configs.items()}
+        others = {name: diff(one, config.resolve(series.members[0], name)) for name, one in configs.items()}
         assert all(set(found) <= {"data.prevalence"} for found in others.values())
     project.edit("studies/paper", factors={"data": {"train": [100, 200]}})
     assert project.load("paper--data_train-200").data["train"] == 200
