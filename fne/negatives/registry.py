@@ -164,7 +164,7 @@ def _option(parameter: Parameter, found: Signature, built_in: bool) -> Key:
             problem = "its annotation is no type of an option"
             raise bad_input(problem, file=found.file, key=at, value=str(annotation)) from None
     bounded = getattr(annotation, "__origin__", annotation) not in (int, float) or any(
-        isinstance(one, FieldInfo) for one in getattr(annotation, "__metadata__", ())
+        isinstance(one, FieldInfo) and one.metadata for one in getattr(annotation, "__metadata__", ())
     )
     if default is NONE or not bounded or not key.meaning:
         lacks = "default" if default is NONE else "range" if not bounded else "reason"

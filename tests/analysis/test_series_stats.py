@@ -35,7 +35,7 @@ def made_up(oracle: str = "remove") -> Series:
     """Three worlds of the statistics' study; in it ``infonce`` plays the oracle over the baseline."""
     plain = stats_study.study()
     configs = {**plain.configs, "infonce": {**plain.configs["infonce"], "negatives.oracle": oracle}}
-    library = {**plain.library, "infonce": replace(plain.library["infonce"], parent=plain.baseline)}
+    library = {**plain.library, "infonce": plain.library["infonce"].model_copy(update={"parent": plain.baseline})}
     members = [
         replace(plain, name=f"worlds--data_prevalence-{value}", configs=configs, library=library,
                 data={**plain.data, "prevalence": value})

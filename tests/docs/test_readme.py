@@ -145,12 +145,12 @@ def test_verbs_that_the_readme_names_exist() -> None:
     from fne.cli import build_parser
 
     (known,) = [action.choices for action in build_parser()._actions if action.choices]
-    assert named <= set(known) and set(known) - named == {"describe", "check", "list"}
+    assert named <= set(known) and set(known) - named == {"describe", "check", "list", "schema"}
 
 
 def test_config_keys_that_the_readme_names_exist() -> None:
-    from fne.study.api import STUDY_LEVEL
     from fne.study.paths import FLAT_KEYS
+    from fne.study.study_file import STUDY_LEVEL
 
     known = {"study", "set", "device", "replace", *STUDY_LEVEL, *FLAT_KEYS}
     commands = re.findall(r"--config ((?:[^`\n\\]|\\\n)+)", README)

@@ -24,12 +24,12 @@ from fne.report.figures.populations import populations
 from fne.report.page.svg import TOLD, inline_svg, read_svg
 from fne.report.tables.record import record_table
 from fne.report.text import verified
-from fne.results import calibration_tables, made_from, reference
+from fne.results import calibration_tables, kept, made_from, reference
 from fne.results.progress_files import look
 from fne.results.study import StudyResults, load
 from fne.steps import aggregate, compare, export
 from fne.steps.evaluate import evaluate_replicates, read_rankings, scored_protocols
-from fne.study import kept, paths
+from fne.study import paths
 from fne.study.api import Study, resolve
 from fne.utils.digests import Remembered
 from fne.utils.errors import UserError

@@ -35,7 +35,9 @@ def write_series(root: Path, *, title: str | None = None, wide: float = WIDE, ke
         shutil.copytree(ROOT / "ablations", root / "ablations")
     series = load("prevalence", root=root, complete=False)
     if title:
-        library = {name: replace(one, title=f"{title} {name}") for name, one in series.shared.library.items()}
+        library = {
+            name: one.model_copy(update={"title": f"{title} {name}"}) for name, one in series.shared.library.items()
+        }
         members = tuple(replace(member, library=library, title=title) for member in series.members)
         series = replace(series, members=members, title=title, question=title)
     effects, picks, worlds, first = [], [], [], {}

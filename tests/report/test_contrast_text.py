@@ -31,7 +31,7 @@ def made(
     changed = {name: {**flat, **configs.get(name, {})} for name, flat in study.configs.items()}
     library = dict(study.library)
     for name, values in (swept or {}).items():
-        library[name] = replace(library[name], parent=baseline, swept=values)
+        library[name] = library[name].model_copy(update={"parent": baseline, "swept": values})
     study = replace(study, configs=changed, library=library)
     write_study(root, fakes=tuple(fakes), study=study, resources=False)
     return load(study, root)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from fne import cli
+from fne.results import kept
 from fne.results.kept import keep, open_any, open_study, tell_left_out
 from fne.results.study import load
 from fne.study import api as config
-from fne.study import kept, paths
+from fne.study import paths
 from fne.utils.errors import UserError
 from fne.utils.fields import flatten
 from fne.utils.yaml_file import set_items
