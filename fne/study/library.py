@@ -13,7 +13,7 @@ from fne.study.plugins import KEYS, check_selection, complete
 from fne.study.validate import keys_read, why_unread
 from fne.study.variants import Variant, read_variants
 from fne.utils.errors import UserError, bad_input
-from fne.utils.fields import OPTION, Key, check_all, flatten
+from fne.utils.fields import NONE, OPTION, Key, check_all, flatten
 from fne.utils.names import named_files, unknown
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
@@ -87,7 +87,7 @@ class Library:
         flat = check_all(given, keys, file, problems, f"datasets.{dataset}: ")
         _missing(keys, given, file, problems)
         problems.raise_any(str(file))
-        return {key: flat[key] for key in keys}
+        return {name: flat.get(name, key.neutral) for name, key in keys.items()}
 
     def stems(self) -> list[str]:
         """File stems of all variants, in order of name; a file that no variant can be called by has none."""
@@ -189,6 +189,6 @@ class Library:
 
 
 def _missing(fields: Mapping[str, Key], given: Mapping[str, Any], file: Path, problems: Problems) -> None:
-    for key in fields:
-        if key not in given:
-            problems.report("is missing", file=file, key=key, allowed=fields[key].allowed())
+    for name, key in fields.items():
+        if name not in given and key.neutral is NONE:
+            problems.report("is missing", file=file, key=name, allowed=key.allowed())

@@ -54,6 +54,16 @@ class When:
 
 
 @dataclass(frozen=True)
+class Neutral:
+    """The value at which all is as it was before there was such a key; its default too, where nothing else is said.
+
+    At it a key is no part of a digest, so that a new key trains nothing anew. The keys of the first version have none.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class Key:
     """A leaf of the configuration.
 
@@ -62,8 +72,7 @@ class Key:
         default: Of a rule's option; shared keys have theirs in ``base.yaml``.
         meaning: What it is, in a line.
         when: Conditions under which it is read, by dotted keys; none: always.
-        neutral: The value at which all is as it was before there was such a key: it is then no part of a digest, and a
-            new key trains nothing anew. The keys of the first version have none.
+        neutral: See :class:`Neutral`.
     """
 
     type: Any
@@ -73,17 +82,17 @@ class Key:
     neutral: Any = NONE
 
     @classmethod
-    def of(cls, annotated: Any, section: str, default: Any = NONE, when: tuple[Mapping[str, Any], ...] = ()) -> Key:
-        """The key of an annotation ``Annotated[type, bounds, When(...), "meaning"]``; ``when``: of its section."""
+    def of(cls, annotated: Any, section: str, default: Any = NONE) -> Key:
+        """The key of an annotation ``Annotated[type, bounds, When(...), Neutral(...), "meaning"]``."""
         metadata = getattr(annotated, "__metadata__", ())
-        own = [
+        when = tuple(
             {name if "." in name or name == "regime" else f"{section}.{name}": one.values[name] for name in one.values}
             for one in metadata
             if isinstance(one, When)
-        ]
-        both = tuple({**outer, **inner} for outer in when or ({},) for inner in own or ({},))
+        )
         meaning = next((one for one in metadata if isinstance(one, str)), "")
-        return cls(annotated, default, meaning, tuple(one for one in both if one))
+        neutral = next((one.value for one in metadata if isinstance(one, Neutral)), NONE)
+        return cls(annotated, neutral if default is NONE else default, meaning, when, neutral)
 
     @functools.cached_property
     def _adapter(self) -> TypeAdapter:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import shlex
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import model, paths, plugins
 from fne.utils.errors import UserError
-from fne.utils.fields import Key
+from fne.utils.fields import Key, Neutral
 from fne.utils.yaml_file import parse_set
 from tests.projects import ENCODERS, PATHS, Project, asked, digests, sweep, tuned_file
 from tests.rules import STRATEGIES
@@ -179,7 +180,8 @@ def test_a_new_variant_changes_no_other(project: Project) -> None:
 def test_a_new_key_changes_no_digest_at_its_neutral_value(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     before = digests(project.load())
     for fields in (model.SHARED, plugins.KEYS, plugins.EVERY_KEY):
-        monkeypatch.setitem(fields, "train.sam", Key(bool, neutral=False))
+        monkeypatch.setitem(fields, "train.sam", Key.of(Annotated[bool, Neutral(False), "sharpness-aware"], "train"))
+    assert digests(project.load()) == before, "base.yaml need not hold it"
     base = project.read("base")
     base["train"]["sam"] = False
     project.write("base", base)
