@@ -17,7 +17,7 @@ from fne.study.series import Series
 from fne.study.study import Study
 from fne.study.validate import keys_read, told_values
 from fne.utils.errors import bad_input
-from fne.utils.fields import CHOOSERS, check_key
+from fne.utils.fields import CHOOSERS, NONE, check_key
 from fne.utils.names import show
 
 
@@ -48,7 +48,7 @@ def _key(name: str, library: Library) -> str:
     allowed = key.allowed() if isinstance(key.allowed(), str) else ", ".join(key.allowed())
     readers = [entry for part in CHOOSERS for entry in registered(part).values()]
     owner = next((entry for entry in readers if name in entry.keys), None)
-    where = owner.target if owner else "ablations/base.yaml"
+    where = owner.target if owner else "ablations/base.yaml" if key.neutral is NONE else "fne/study/model.py"
     lines = [f"{name}: {meanings(library.folder.parent)[name]}", f"allowed: {allowed}"]
     if name in library.base:
         lines.append(f"default: {show(library.base[name])} ({where})")
