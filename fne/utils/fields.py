@@ -136,29 +136,28 @@ class Key:
             UserError: Wrong type, out of range, or not among the choices.
         """
 
-        def wrong(problem: str, hint: str | None = None, value: Any = value) -> UserError:
-            return bad_input(problem, file=file, key=key, value=value, allowed=self.allowed(), hint=hint)
-
-        if value is None and not self.null:
-            raise wrong("must not be null")
-        if isinstance(value, Mapping):
-            raise wrong("is a value, not a section", value=None)
-        if self.schema.get("type") == "string" and isinstance(value, bool):
-            raise wrong("must be text", "YAML reads an unquoted on/off/yes/no as a truth value: quote it")
-        if "anyOf" in self.schema and isinstance(value, int | float | str):  # a scalar keeps its own type
-            kept = Key(type(value) if not isinstance(value, str) else Text).check(value, file, key)
-        else:
-            try:
-                kept = self._adapter.validate_python(value)
-            except ValidationError as error:
-                raise wrong(*self._words(error.errors()[0], value)) from None
-        if type(kept) is int and abs(kept) > MOST:
-            raise wrong("out of range")
-        return str(expanded(kept, file=file, key=key)) if self.schema.get("title") == "a path" and kept else kept
+        if self.type in (Scalar, Scalar | None) and isinstance(value, int | float | str):  # it keeps its own type
+            return Key(Text if isinstance(value, str) else type(value)).check(value, file, key)
+        try:
+            kept = self._adapter.validate_python(value)
+            in_range = type(kept) is not int or abs(kept) <= MOST
+            problem, hint = "out of range", None
+        except ValidationError as error:
+            in_range, (problem, hint) = False, self._words(error.errors()[0], value)
+        if not in_range:
+            shown = None if isinstance(value, Mapping) else value
+            raise bad_input(problem, file=file, key=key, value=shown, allowed=self.allowed(), hint=hint)
+        return str(expanded(kept, file=file, key=key)) if self.type in (Place, Place | None) and kept else kept
 
     def _words(self, error: Any, value: Any) -> tuple[str, str | None]:
         """What is wrong with a value, and what may be meant."""
         kind, expected = error["type"], self.schema.get("type")
+        if value is None:
+            return "must not be null", None
+        if isinstance(value, Mapping):
+            return "is a value, not a section", None
+        if expected == "string" and isinstance(value, bool):
+            return "must be text", "YAML reads an unquoted on/off/yes/no as a truth value: quote it"
         if kind == "literal_error":
             return ("not one of the choices", None) if isinstance(value, str) else ("must be text", "quote it")
         if kind == "unusable":
