@@ -6,6 +6,7 @@ nor do catalogs and the configuration.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ DECODER = "fne.data.decoding"
 """But this: the same picture under other rules is other pixels."""
 
 
+@functools.cache
 def _within(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == each or module.startswith(f"{each}.") for each in packages)
 
 
+@functools.cache
 def _counts(module: str) -> bool:
     return module == DECODER or (_within(module, COUNTED) and not _within(module, CATALOGS))
 

@@ -71,7 +71,8 @@ def resolve(study: Study, variant: str) -> dict[str, Any]:
     """
     if variant not in study.configs:
         raise bad_input("is not a variant of this study", file=study.name, value=variant, allowed=study.variants)
-    return {"regime": study.regime} | copy.deepcopy(unflatten(study.configs[variant]))
+    flat = study.configs[variant]
+    return {"regime": study.regime} | unflatten({key: copy.copy(value) for key, value in flat.items()})
 
 
 def data_section(study: Study) -> dict[str, Any]:
