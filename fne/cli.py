@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     meaning = "studies (default: all), or rules: a registered name, an entry point, or module:Class"
     named = _option("names", nargs="*", metavar="NAME", help=meaning)
     named.add_argument("--variant", action="append", default=[], metavar="ID", help="the rules of a variant")
+    named.add_argument("--grid", action="store_true", help="of rules: under other values of their options too")
     agreed = _option("--yes", action="store_true", help="delete what is listed")
     identity = _option("id", help="of a variant or a study")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from fne.negatives.registry import GROUPS, installed, registered
+from fne.negatives.registry import GROUPS, Entry, installed, registered
 from fne.study.library import Library
 from fne.study.plugins import KEYS, Plugin, complete, find, keywords, look_in, of_target
 from fne.study.validate import keys_read, why_unread
@@ -26,13 +27,14 @@ def _sections(name: str) -> list[str]:
     return [part for part in CHOOSERS if name in registered(part) or name in installed(GROUPS[part])]
 
 
-def check_rule(name: str, given: Mapping[str, Any], library: Library) -> str:
+def check_rule(name: str, given: Mapping[str, Any], library: Library, *, grid: bool = False) -> str:
     """Run the contract of a rule with the options that are given, the others as in ``base.yaml`` or its signature.
 
     Args:
         name: As :func:`is_rule`.
         given: Values of options, ``options.<name>``, or of config keys.
         library: The project's configuration.
+        grid: Run it, in short, under other values of its options too.
 
     Returns:
         What holds, in words.
@@ -42,7 +44,9 @@ def check_rule(name: str, given: Mapping[str, Any], library: Library) -> str:
     """
     look_in(library.folder.parent)
     sections = [of_target(name).section] if ":" in name else _sections(name)
-    return "".join(_report(name, section, _merged(name, section, given, library)) for section in sections)
+    flats = {section: _merged(name, section, given, library) for section in sections}
+    told = "".join(_report(name, section, flat) for section, flat in flats.items())
+    return told + "".join(_over_grid(find(section, name), flat) for section, flat in flats.items() if grid)
 
 
 def check_variant(variant: str, given: Mapping[str, Any], library: Library) -> str:
@@ -83,6 +87,25 @@ def check_plugins(configs: Iterable[Mapping[str, Any]], problems: Problems) -> i
                 with problems.collect():
                     _report(flat[chooser], section, flat)
     return len(seen)
+
+
+def combinations(entry: Entry, flat: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Keywords of a rule: the values of a config first, then others of its own options and of those that it shares."""
+    from fne.checks.grid import grid
+
+    keys = {**entry.keys, **{key: replace(KEYS[key], when=()) for key in entry.shares}}
+    rows = grid(keys, {key: flat[key] for key in keys})
+    return [{key.rpartition(".")[2]: value for key, value in row.items()} for row in rows]
+
+
+def _over_grid(entry: Entry, flat: Mapping[str, Any]) -> str:
+    from fne.checks.contract import check
+
+    rows = combinations(entry, flat)
+    for given in rows:
+        told = ", ".join(f"{key}={value}" for key, value in given.items())
+        check(entry, entry.section, given, f"{entry.name} ({told})", quick=True)
+    return f"  holds, in short, under {len(rows)} combinations of its options\n"
 
 
 def _merged(name: str, section: str, given: Mapping[str, Any], library: Library) -> dict[str, Any]:

@@ -347,7 +347,7 @@ def check(arguments: argparse.Namespace) -> None:
     rules = [name for name in arguments.names if name not in known and is_rule(name)]
     for name in rules:
         with problems.collect():
-            print(check_rule(name, overrides, library), end="")
+            print(check_rule(name, overrides, library, grid=arguments.grid), end="")
     for variant in arguments.variant:
         with problems.collect():
             print(check_variant(variant, overrides, library), end="")

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from fne.checks.contract import check
-from fne.checks.grid import grid
 from fne.negatives.registry import NEEDS, Entry
 from fne.negatives.strategy import Selection
+from fne.steps.check import combinations
 from fne.study.library import Library
-from fne.study.plugins import KEYS
 from fne.training.step import build_rule
 from tests.projects import ROOT
 from tests.rules import LOSSES, STRATEGIES
@@ -24,12 +23,8 @@ def variants(registry: dict[str, Entry]) -> list:
     """Every rule under every combination of its options that is tried."""
     base, cases = Library(ROOT).base, []
     for name, entry in registry.items():
-        keys = {**entry.keys, **{key: dataclasses.replace(KEYS[key], when=()) for key in entry.shares}}
-        for row in grid(keys, {key: base[key] for key in keys}):
-            given = {key.rpartition(".")[2]: value for key, value in row.items()}
-            label = "-".join(
-                [name, *(f"{value:g}" if isinstance(value, float) else str(value) for value in given.values())]
-            )
+        for given in combinations(entry, base):
+            label = "-".join([name, *map(str, given.values())])
             cases.append(pytest.param(entry, given, id=label))
     return cases
 

@@ -52,6 +52,16 @@ def test_registered_rules_and_a_variant(project: Project, capsys: pytest.Capture
     assert "strategy all\n" in told and "loss infonce: multi_positive=False, temperature=" in told
 
 
+def test_over_the_grid_a_fault_is_found_that_the_defaults_hide(project: Project, capsys: pytest.CaptureFixture) -> None:
+    assert check(project, "topk_perc", "--grid") == 0
+    assert "holds, in short, under 3 combinations of its options" in capsys.readouterr().out
+    text = STRATEGY.replace("self.sharpness = sharpness", "self.sharpness = sharpness / (not twice)")
+    module = place(project.root, text)
+    assert check(project, f"{module}:SoftHard") == 0
+    assert check(project, f"{module}:SoftHard", "--grid") == 2
+    assert "twice=True" in capsys.readouterr().err
+
+
 def test_studies_are_told_apart_from_rules(project: Project, capsys: pytest.CaptureFixture) -> None:
     assert check(project, "smoke", "random") == 0
     told = capsys.readouterr().out
