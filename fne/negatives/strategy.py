@@ -33,7 +33,7 @@ class Selection:
         fallback: (..., B) bool, anchors to which the rule left no candidate and that took what its docstring says
             instead; or ``None`` for a rule that leaves every candidate.
         attracted: (..., B, C) bool, candidates that count as further positives, of weight 0; or ``None``. Only losses
-            whose catalog entry lists ``attracted`` take it.
+            whose class lists ``attracted`` take it.
         positive_index: (..., B) int64, the candidate that serves as the anchor's positive; ``None``: its own pair. No
             strategy sets it, the oracle ``relabel`` does.
     """
@@ -62,7 +62,7 @@ class Strategy(ABC):
     ``same_image``  (..., B, C) bool, the candidate is of the anchor's image (the own pair included)
     ==============  ==================================================================================================
 
-    The catalog entry names ``needs`` too, so that a config that cannot give them is refused before anything runs.
+    ``needs`` is read from the source, so that a config that cannot give them is refused before anything runs.
 
     A strategy is called under ``torch.no_grad`` once per direction and step. All tensors may carry any leading axes
     (``...``, in training the replicate axis R); nothing is reduced over them.

@@ -45,6 +45,8 @@ def _all_keys() -> dict[str, Key]:
     keys = SHARED | {chooser: RuleKey(str, section=section) for section, chooser in CHOOSERS.items()}
     for section in CHOOSERS:
         for entry in registered(section).values():
+            for name in [name for name in entry.shares if name not in SHARED]:
+                raise bad_input("unknown key", file=entry.file, key=f"{entry.target}.reads", value=name, allowed=SHARED)
             for name, key in entry.keys.items():
                 if name in keys:
                     problem = "is the name of another key: an option of one rule has a name of its own"

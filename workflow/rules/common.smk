@@ -10,6 +10,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 import fne
+from fne.utils.errors import UserError
+
+try:
+    import fne.study.plugins  # reads what every rule says of itself
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
 from fne.data.sources import annotation_files
 from fne.encoders.checkpoints import find
 from fne.study import paths
@@ -22,7 +29,6 @@ from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
-from fne.utils.errors import UserError
 from fne.report.figures.registry import FIGURES
 from fne.report.series import names as series_files
 from fne.report.tables.registry import TABLES
