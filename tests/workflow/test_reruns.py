@@ -73,8 +73,10 @@ def test_a_value_of_one_variant_runs_that_variant_only(project: Project) -> None
     assert {job.wildcards["variant"] for job in jobs if job.rule in PER_JOB} == {"infonce"}
 
 
-def test_a_value_of_the_base_runs_the_variants_that_read_it(project: Project) -> None:
-    project.edit("ablations/base.yaml", "tau: 0.5", "tau: 0.75")
+def test_a_default_of_a_signature_runs_the_variants_that_read_it(project: Project) -> None:
+    project.edit(
+        "fne/negatives/fne.py", 'below the threshold"\n        ] = 0.5', 'below the threshold"\n        ] = 0.75'
+    )
     assert trained(project.planned(*THREE)) == {("fne", "0-1"): 1}
 
 
@@ -253,7 +255,6 @@ def test_docstrings_messages_and_moves_train_nothing(project: Project) -> None:
     folder = project.folder / "fne/losses"
     (folder / "contrastive.py").write_text((folder / "infonce.py").read_text())
     (folder / "infonce.py").unlink()
-    project.edit("fne/losses/catalog.py", "fne.losses.infonce:", "fne.losses.contrastive:")
     assert not trained(project.planned(*THREE))
 
 
