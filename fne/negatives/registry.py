@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import PydanticUserError
 from pydantic.fields import FieldInfo
+from pydantic_core import SchemaError
 
 from fne.negatives import signature
 from fne.negatives.signature import Parameter, Signature
@@ -107,18 +108,21 @@ def entry_of(found: Signature, name: str, known: Iterable[str] | None) -> Entry:
         problem = f"its options must be keyword-only parameters: {', '.join(found.others)}"
         raise bad_input(problem, file=found.file, key=found.target, hint=hint)
     shares = _shares(found, known)
+    place = f"{found.section}." if known is None else f"{found.section}.options."
     shared = {key.rpartition(".")[2] for key in shares}
     own = [parameter for parameter in found.parameters if parameter.name not in shared]
     attributes, probable = found.attributes, found.attributes.get("models_posterior") is True
     estimates = _words(found, "estimates", "probability" if probable else (), SHOWN["estimates"])
+    options = {parameter.name: _option(parameter, found, known is None) for parameter in own}
+    check_conditions({f"{place}{name}": key for name, key in options.items()}, known, found.file)
     return (Entry if known is None else Plugin)(
         name=name,
         target=found.target,
         section=found.section,
         file=found.file,
         summary=found.summary.rstrip("."),
-        place=f"{found.section}." if known is None else f"{found.section}.options.",
-        options={parameter.name: _option(parameter, found, known is None) for parameter in own},
+        place=place,
+        options=options,
         shares=shares,
         negatives=_words(found, "negatives", "all" if found.dense else "one", SHOWN["negatives"]),
         needs=_words(found, "needs", attributes.get("needs", ()), NEEDS),
@@ -128,7 +132,7 @@ def entry_of(found: Signature, name: str, known: Iterable[str] | None) -> Entry:
 
 def _shares(found: Signature, known: Iterable[str] | None) -> tuple[str, ...]:
     given = found.attributes.get("reads", ())
-    if isinstance(given, str) or not all(isinstance(key, str) for key in given):
+    if not isinstance(given, tuple | list) or not all(isinstance(key, str) for key in given):
         raise bad_input("must be a tuple of keys", file=found.file, key=f"{found.target}.reads", value=given)
     names = [parameter.name for parameter in found.parameters]
     for key in given:
@@ -143,9 +147,9 @@ def _shares(found: Signature, known: Iterable[str] | None) -> tuple[str, ...]:
 def _words(found: Signature, name: str, default: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     """A class attribute that holds one word or several of those known; a strategy gives one kind of negatives."""
     given = found.attributes.get(name, default)
-    words = (given,) if isinstance(given, str) else tuple(given)
-    one = name == "negatives"
-    if not {*words} <= {*known} or (one and (not words or (found.section == "negatives" and len(words) > 1))):
+    words = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, tuple | list) else (given,)
+    unfit = name == "negatives" and (not words or (found.section == "negatives" and len(words) > 1))
+    if unfit or any(word not in known for word in words):
         raise bad_input("unknown", file=found.file, key=f"{found.target}.{name}", value=given, allowed=known)
     return words
 
@@ -156,13 +160,20 @@ def _option(parameter: Parameter, found: Signature, built_in: bool) -> Key:
     if annotation is None:
         annotation = type(default) if isinstance(default, bool | int | float | str) else Scalar | None
         annotation = Scalar if default is NONE else annotation
-    key = Key.of(annotation, f"{found.section}{'' if built_in else '.options'}", default)
+    try:
+        key = Key.of(annotation, f"{found.section}{'' if built_in else '.options'}", default)
+        if not built_in and not _is_plain(key):
+            raise TypeError("a number, text, true or false, or a Literal of them, perhaps None")
+        if key.default is not NONE:
+            checked = key.check(key.default, found.file, at)
+            if type(checked) not in (bool, int, float, str, type(None)):
+                raise TypeError("its default is no plain value")
+            key = key if type(checked) is type(key.default) else replace(key, default=checked)
+    except (PydanticUserError, SchemaError, TypeError) as error:
+        problem = f"its annotation is no type of an option: {str(error).splitlines()[0]}"
+        raise bad_input(problem, file=found.file, key=at, value=str(annotation)) from None
     if not built_in:
-        try:
-            return key if default is NONE else replace(key, default=key.check(default, found.file, at))
-        except PydanticUserError:
-            problem = "its annotation is no type of an option"
-            raise bad_input(problem, file=found.file, key=at, value=str(annotation)) from None
+        return key
     bounded = getattr(annotation, "__origin__", annotation) not in (int, float) or any(
         isinstance(one, FieldInfo) and one.metadata for one in getattr(annotation, "__metadata__", ())
     )
@@ -171,6 +182,34 @@ def _option(parameter: Parameter, found: Signature, built_in: bool) -> Key:
         example = "Annotated[float, Field(ge=0), 'what it is, and why this default'] = 0.5"
         raise bad_input(f"the option has no {lacks}", file=found.file, key=at, allowed=example)
     return key
+
+
+def _is_plain(key: Key) -> bool:
+    """Is an option one value that YAML, a digest and a command line can hold?"""
+    parts = key.schema.get("anyOf", [key.schema])
+    return all(
+        part.get("type") in ("string", "integer", "number", "boolean", None) and "format" not in part for part in parts
+    )
+
+
+def check_conditions(keys: Mapping[str, Key], known: Iterable[str] | None, file: Path) -> None:
+    """Refuse options that are read under conditions on keys that there are not, or on each other in a circle.
+
+    Raises:
+        UserError: Names the option.
+    """
+    for name, key in keys.items():
+        above, waiting = set[str](), [other for one in key.when for other in one]
+        while waiting:
+            other = waiting.pop()
+            if other == name:
+                raise bad_input("is read under a condition on itself", file=file, key=name)
+            if known is not None and other not in (*keys, *known, "regime"):
+                raise bad_input("is read under a condition on an unknown key", file=file, key=name, value=other,
+                                allowed=[*keys, *known])  # fmt: skip
+            if other in keys and other not in above:
+                above.add(other)
+                waiting += [further for one in keys[other].when for further in one]
 
 
 @functools.cache

@@ -194,10 +194,13 @@ class _Source:
                 names[one] = _literal(bound.value)
         try:
             code = compile(ast.Expression(node), str(self.file), "eval")
-            return eval(code, {"__builtins__": {}}, names)  # noqa: S307 - constants and the names above alone
+            found = eval(code, {"__builtins__": {}}, names)  # noqa: S307 - constants and the names above alone
         except Exception as error:
             problem = f"an annotation cannot be read: {type(error).__name__}: {error}"
             raise bad_input(problem, file=self.file, key=f"line {node.lineno}", value=ast.unparse(node)) from None
+        if isinstance(found, str):  # in quotes: importing resolves it
+            raise Undecided
+        return found
 
 
 def _binds(node: ast.stmt) -> set[str]:

@@ -12,12 +12,13 @@ from fne.report.text.released import released
 from fne.steps.schema import meanings
 from fne.study.library import Library
 from fne.study.loading import list_studies, load
+from fne.study.model import DATASET
 from fne.study.plugins import EVERY_KEY, find
 from fne.study.series import Series
 from fne.study.study import Study
 from fne.study.validate import keys_read, told_values
 from fne.utils.errors import bad_input
-from fne.utils.fields import CHOOSERS, NONE, check_key
+from fne.utils.fields import CHOOSERS, NONE, OPTION, check_key
 from fne.utils.names import show
 
 
@@ -44,12 +45,18 @@ def describe(name: str, root: Path = Path(".")) -> str:
 
 
 def _key(name: str, library: Library) -> str:
-    key = check_key(name, EVERY_KEY, "configuration")
+    if OPTION.fullmatch(name):
+        hint = "fne describe of a variant shows it"
+        raise bad_input("is an option of a rule from outside", key=name, hint=hint)
+    key = check_key(name, {**EVERY_KEY, "data.dataset": DATASET}, "configuration")
     allowed = key.allowed() if isinstance(key.allowed(), str) else ", ".join(key.allowed())
     readers = [entry for part in CHOOSERS for entry in registered(part).values()]
     owner = next((entry for entry in readers if name in entry.keys), None)
     where = owner.target if owner else "ablations/base.yaml" if key.neutral is NONE else "fne/study/model.py"
-    lines = [f"{name}: {meanings(library.folder.parent)[name]}", f"allowed: {allowed}"]
+    lines = [
+        f"{name}: {meanings(library.folder.parent).get(name, 'which data set a study is of')}",
+        f"allowed: {allowed}",
+    ]
     if name in library.base:
         lines.append(f"default: {show(library.base[name])} ({where})")
     by = [entry.name for entry in readers if name in (*entry.keys, *entry.shares)]

@@ -50,11 +50,12 @@ def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
     def keys(of: Mapping[str, Key], at: str = "", prefix: str = "", *, many: bool = False) -> dict[str, Any]:
         return _keys({name.removeprefix(prefix): _leaf(name, key, told, base, many) for name, key in of.items()}, at)
 
-    data = {kind: keys(of, prefix="data.") for kind, of in DATA_KEYS.items()}
     every = {"data.dataset": data_keys("scenes")["data.dataset"], **EVERY_KEY}
     run = keys(KEYS)
     entry = _file(Entry, {})
-    datasets = _object({name: data[kind] for name, kind in DATASETS.items()}) | {"required": list(DATASETS)}
+    datasets = _object(
+        {name: keys(DATA_KEYS[kind], f"datasets/properties/{name}", "data.") for name, kind in DATASETS.items()}
+    ) | {"required": list(DATASETS)}
     return {
         "base": run
         | {
@@ -131,5 +132,6 @@ def _file(model: type[Section], parts: Mapping[str, Any]) -> dict[str, Any]:
     for name, field in whole["properties"].items():
         field["description"] = arguments.get(name, "")
         if name in parts:
-            whole["properties"][name] = {**parts[name], "description": field["description"]}
+            may = {"type": ["object", "null"]} if name in ("data", "encoders", "set") else {}
+            whole["properties"][name] = {**parts[name], **may, "description": field["description"]}
     return whole

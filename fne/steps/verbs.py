@@ -345,6 +345,8 @@ def check(arguments: argparse.Namespace) -> None:
     overrides = _overrides(arguments)
     known = config.list_studies(arguments.root)
     rules = [name for name in arguments.names if name not in known and is_rule(name)]
+    if arguments.grid and not rules:
+        problems.report("goes with names of rules", file="command line", key="--grid")
     for name in rules:
         with problems.collect():
             print(check_rule(name, overrides, library, grid=arguments.grid), end="")

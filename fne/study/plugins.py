@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.negatives import signature
-from fne.negatives.registry import GROUPS, Entry, entry_of, installed, registered
+from fne.negatives.registry import GROUPS, Entry, check_conditions, entry_of, installed, registered
 from fne.negatives.registry import Plugin as Plugin
 from fne.study.model import DATA_KEYS, SHARED, Run, data_keys
 from fne.utils.errors import UserError, bad_input
@@ -52,6 +52,7 @@ def _all_keys() -> dict[str, Key]:
                     problem = "is the name of another key: an option of one rule has a name of its own"
                     raise bad_input(problem, file=entry.file, key=f"{entry.target} ({name.rpartition('.')[2]})")
                 keys[name] = key
+    check_conditions(keys, DATA_KEYS["scenes"], Path(__file__).parents[1])
     return {name: keys[name] for part in Run.model_fields for name in keys if name.startswith(f"{part}.")}
 
 

@@ -140,6 +140,8 @@ def read_against(
 
     parts = read_parts(Comparison, given, file, problems, "published.")
     tolerance = (parts.get("tolerance") or Tolerance.model_construct()).model_dump(exclude_unset=True)
+    for metric in [name for name, value in tolerance.items() if value is None]:
+        wrong("must not be null", f"tolerance.{metric}", allowed="a number > 0")
     backbone = {side: one for side, one in parts.get("backbone") or () if one}
     for side, one in backbone.items():
         names = {getattr(entry.backbone, side) for entry in known.values()} - {None}

@@ -151,8 +151,10 @@ def read_primary(stated: Stated) -> dict[str, str]:
             raise bad_input("unknown", file=stated.file, key=f"primary.{key}", value=value, allowed=allowed)
         return value
 
+    given = stated.section("primary")
+    if not given or not all(isinstance(value, str) for value in given.values()):  # the model says so
+        return {}
     with stated.problems.collect():
-        given = stated.section("primary")
         protocol = one_of("protocol", given.get("protocol"), PROTOCOLS)
         metric = one_of("metric", given.get("metric"), PROTOCOLS[protocol].primaries)
         ways = METRICS[metric].directions
@@ -190,7 +192,7 @@ def read_named(stated: Stated, key: str, ids: list[str]) -> Any:
     name = stated.level[key] if level else stated.content.get(key)
     if name in ids or (name is None and not level):
         return name
-    if ids and (level or stated.level["variants"] == stated.content["variants"]):
+    if ids and (level or isinstance(name, str)) and (level or stated.level["variants"] == stated.content["variants"]):
         where = stated.source(key) if level else stated.file
         problem = "is not among the study's variants"
         stated.problems.report(problem, file=where, key=key, value=name, allowed=ids)

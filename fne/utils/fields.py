@@ -6,6 +6,7 @@ import difflib
 import functools
 import json
 import re
+import sys
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from fne.utils.files import expanded
 from fne.utils.problems import Problems
 
 MOST = 2**63 - 1
-"""The greatest integer that a value may be."""
+LARGEST = sys.float_info.max
+"""The greatest integer, and the greatest number, that a value may be."""
 SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 NONE = object()
 """No default, or no neutral value."""
@@ -48,6 +50,13 @@ class When:
     """
 
     values: Mapping[str, Container[Any]]
+
+    def __post_init__(self) -> None:
+        sound = isinstance(self.values, Mapping) and len(self.values) > 0
+        for name, allowed in self.values.items() if sound else ():
+            sound = sound and isinstance(name, str) and isinstance(allowed, tuple | list | range) and len(allowed) > 0
+        if not sound:
+            raise TypeError("When takes a mapping of keys to tuples of values")
 
     def __hash__(self) -> int:  # a type with such metadata can be looked up
         return hash(tuple(self.values))
@@ -85,6 +94,8 @@ class Key:
     def of(cls, annotated: Any, section: str, default: Any = NONE) -> Key:
         """The key of an annotation ``Annotated[type, bounds, When(...), Neutral(...), "meaning"]``."""
         metadata = getattr(annotated, "__metadata__", ())
+        if bare := [one.__name__ for one in metadata if one in (When, Neutral, Choice)]:
+            raise TypeError(f"{bare[0]} takes arguments")
         when = tuple(
             {name if "." in name or name == "regime" else f"{section}.{name}": one.values[name] for name in one.values}
             for one in metadata
@@ -140,7 +151,7 @@ class Key:
             return Key(Text if isinstance(value, str) else type(value)).check(value, file, key)
         try:
             kept = self._adapter.validate_python(value)
-            in_range = type(kept) is not int or abs(kept) <= MOST
+            in_range = not isinstance(kept, int | float) or abs(kept) <= (MOST if type(kept) is int else LARGEST)
             problem, hint = "out of range", None
         except ValidationError as error:
             in_range, (problem, hint) = False, self._words(error.errors()[0], value)
@@ -159,7 +170,10 @@ class Key:
         if expected == "string" and isinstance(value, bool):
             return "must be text", "YAML reads an unquoted on/off/yes/no as a truth value: quote it"
         if kind == "literal_error":
-            return ("not one of the choices", None) if isinstance(value, str) else ("must be text", "quote it")
+            text = all(isinstance(one, str) for one in self.allowed())
+            if isinstance(value, str) or not text:
+                return "not one of the choices", None
+            return "must be text", "quote it" if isinstance(value, int | float) else None
         if kind == "unusable":
             return error["msg"], None
         if kind == "string_pattern_mismatch":

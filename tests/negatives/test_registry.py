@@ -118,3 +118,26 @@ def test_a_plugin_that_shadows_another_rule_is_refused(
         installed("fne.strategies")
     told = str(caught.value)
     assert f"{name}: " in told and (also or "_rules:Rule") in told and "uninstall one of them" in told
+
+
+@pytest.mark.parametrize(
+    ("annotation", "saying"),
+    [
+        ('Annotated[float, Field(ge=1), "why"] = 0.5', "out of range"),
+        ('Annotated[Literal["a"], "why"] = "b"', "not one of the choices"),
+        ('Annotated[int, Field(ge=0), "why"] = 0.5', "must be an integer"),
+        ('Annotated[float, Field(ge="a"), "why"] = 0.5', "no type of an option"),
+        ('Annotated[float, Field(ge=0), When({"width": (1.0,)}), "why"] = 0.5', "a condition on itself"),
+        ('Annotated[float, Field(ge=0), When({"depth": (1.0,)}), "why"] = 0.5', "a condition on an unknown key"),
+        ('Annotated[float, Field(ge=0), When({"depth": "abc"}), "why"] = 0.5', "When takes a mapping"),
+        ('Annotated[float, Field(ge=0), When, "why"] = 0.5', "When takes arguments"),
+    ],
+)
+def test_an_option_that_contradicts_itself_is_refused(folder: Path, annotation: str, saying: str) -> None:
+    text = RULE.replace(WIDTH, f"width: {annotation}").replace("Annotated\n", "Annotated, Literal\n")
+    text = text.replace("Strategy\n\n\n", "Strategy\nfrom fne.utils.fields import When\n\n\n", 1)
+    (folder / "tried.py").write_text(text)
+    with pytest.raises(UserError) as caught:
+        keys = dict(registered("negatives")["tried"].keys)
+        registry.check_conditions(keys, ["train.epochs"], folder / "tried.py")
+    assert "tried.py" in str(caught.value) and saying in str(caught.value), caught.value

@@ -300,3 +300,32 @@ def test_values_of_a_search_may_be_options(project: Project) -> None:
 def test_library_of_the_repository_names_no_plugin() -> None:
     base = Library(ROOT).base
     assert not any(".options." in key for key in base)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "saying"),
+    [
+        ("bytes = b'x'", "no type of an option"),
+        ("list[int] = (1,)", "no type of an option"),
+        ("Annotated[float, Field(ge=0), Neutral(-1.0)]", "out of range"),
+        ("Annotated[int, When({'cap': (1,)})] = 1", "a condition on itself"),
+        ("Annotated[int, When({'zzz': (1,)})] = 1", "a condition on an unknown key"),
+        ("Annotated[int, When({'twice': 5})] = 1", "When takes a mapping"),
+        ("Annotated[float, Field(multiple_of=0)] = 1.0", "no type of an option"),
+        ("Annotated[float, Field(allow_inf_nan=True)] = float('inf')", "out of range"),
+    ],
+)
+def test_an_odd_option_is_one_clear_error(project: Project, annotation: str, saying: str) -> None:
+    lines = "from typing import Annotated\nfrom pydantic import Field\nfrom fne.utils.fields import Neutral, When\n"
+    text = STRATEGY.replace("cap=None", f"cap: {annotation}")
+    head, future, rest = text.partition("from __future__ import annotations\n")
+    module = place(project.root, head + future + lines + rest if future else lines + text)
+    variant(project, module)
+    project.fails(saying=["variants/own.yaml", "negatives.strategy", f"{module}:SoftHard", saying])
+
+
+@pytest.mark.parametrize("attribute", ["needs = 5", "reads = 5", "reads = None", "estimates = 3", "negatives = 3"])
+def test_an_attribute_of_a_wrong_type_is_named(project: Project, attribute: str) -> None:
+    module = place(project.root, STRATEGY.replace(SOURCE_LINE, f"{SOURCE_LINE}\n    {attribute}"))
+    variant(project, module)
+    project.fails(saying=["variants/own.yaml", f"{module}:SoftHard", attribute.partition(" ")[0]])
