@@ -418,6 +418,11 @@ def verb_of(name: str) -> str:
     return named.get(name, "compare")
 
 
+def written_by(verb: str) -> tuple[str, ...]:
+    """The files of the tables that a verb writes."""
+    return tuple(f"{name}.csv" for name in TABLES if verb_of(name) == verb)
+
+
 def table_bytes(path: Path) -> bytes:
     """Content of a CSV file in the folder of a study or series, compared with its digest.
 

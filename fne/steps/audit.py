@@ -24,7 +24,7 @@ from fne.utils.errors import bad_input
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = tuple(f"{name}.csv" for name in schema.TABLES if schema.verb_of(name) == "audit")
+TABLES = schema.written_by("audit")
 """What is written; a variant without runs or picks has no row."""
 
 

@@ -36,6 +36,7 @@ def sentences(made: Made) -> dict[str, str]:
     found = {f"headline {place}": text for place, text in enumerate(headline(made.results))}
     for words in read_json(made.reports / "figures" / "captions.json"):
         found |= {f"figure {words['id']} {part}": words[part] for part in ("title", "question", "caption", "alt")}
+    assert tables.TABLES == tuple(tables._BUILDERS)
     for name in tables.TABLES:
         table = tables.build(made.results, name)
         found |= {f"{name} caption": table.caption}

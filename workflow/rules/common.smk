@@ -22,16 +22,15 @@ from fne.encoders.checkpoints import find
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, recorded_code
-from fne.steps.audit import TABLES as AUDITED
+from fne.results.schema import written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.snakemake import from_snakemake
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
-from fne.report.figures.registry import FIGURES
+from fne.report.names import FIGURES, TABLES
 from fne.report.series import names as series_files
-from fne.report.tables.registry import TABLES
 from fne.results import reference
 from fne.results.elsewhere import variance_for
 
@@ -39,6 +38,7 @@ STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
 TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json")
 AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
+AUDITED = written_by("audit")
 COMPARED = ("intervals.csv", "contrasts.csv")
 VERIFIED = ("verify.csv", "verify.json")
 # Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as

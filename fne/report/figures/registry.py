@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fne.report.figures.figure import Picture
 from fne.report.figures.style import look
+from fne.report.names import FIGURES
 from fne.report.text.summary import ranked
 from fne.report.text.wording import count
 from fne.results.study import StudyResults, load
@@ -15,9 +16,6 @@ from fne.study.api import Study
 from fne.utils.errors import bad_input
 from fne.utils.files import write_json
 
-FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "false_negatives",
-           "risk_hardness", "agreement", "calibration", "curves", "sensitivity", "heatmap", "cost")  # fmt: skip
-"""Names of the figures, in the order of the report."""
 WORDS = "captions.json"
 MOST = 60
 """Variants that a figure has room for."""

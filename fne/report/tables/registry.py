@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fne.report.names import TABLES
 from fne.report.tables.audit import ages_table, judged_table, popular_table
 from fne.report.tables.calibration import calibration_table
 from fne.report.tables.cells import Table
@@ -35,8 +36,6 @@ _BUILDERS = {
     "popular": popular_table,
     "ages": ages_table,
 }
-TABLES = tuple(_BUILDERS)
-"""Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
 
 
 def build(study: StudyResults, name: str) -> Table:
