@@ -151,9 +151,9 @@ def read_primary(stated: Stated) -> dict[str, str]:
             raise bad_input("unknown", file=stated.file, key=f"primary.{key}", value=value, allowed=allowed)
         return value
 
-    given = stated.section("primary")
-    if not given or not all(isinstance(value, str) for value in given.values()):  # the model says so
-        return {}
+    given = {key: value for key, value in stated.section("primary").items() if value is not None}
+    if not {"metric", "protocol"} <= {*given} or not all(isinstance(value, str) for value in given.values()):
+        return {}  # the model says what is wrong
     with stated.problems.collect():
         protocol = one_of("protocol", given.get("protocol"), PROTOCOLS)
         metric = one_of("metric", given.get("metric"), PROTOCOLS[protocol].primaries)

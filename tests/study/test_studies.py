@@ -38,6 +38,10 @@ def project(tmp_path: Path) -> Project:
          ["primary.protocol", "'mine'", "own, coco_1k_5fold, truth"]),
         ({"primary": {"metric": "rsum", "protocol": ["own"]}}, ["primary.protocol"]),
         ({"primary": {"metric": "r1", "protocol": "own"}}, ["primary.direction", "i2t, t2i"]),
+        ({"primary": {"metric": "r1", "protocol": "own", "direction": None}}, ["primary.direction", "i2t, t2i"]),
+        ({"primary": {"metric": None, "protocol": "own"}}, ["primary.metric: must not be null"]),
+        ({"primary": {"protocol": "own"}}, ["primary.metric: is missing"]),
+        ({"primary": None}, ["primary: must be a mapping"]),
         ({"primary": {"metric": "rsum", "protocol": "own", "x": 1}}, ["primary.x", "unknown"]),
         ({"data": {"dataset": "scnes"}}, ["data.dataset", "'scnes'", "did you mean 'scenes'"]),
         ({"data": {"dataset": ["scenes"]}}, ["data.dataset"]),
@@ -75,6 +79,11 @@ def test_study_without_a_required_key(project: Project, key: str) -> None:
 def test_a_baseline_of_the_command_line_is_not_laid_to_the_file(project: Project) -> None:
     message = project.fails(overrides={"baseline": "vsepp"}, saying=["not among the study's variants", "'vsepp'"])
     assert message.startswith("command line: baseline:")
+
+
+def test_a_direction_that_need_not_be_said_may_be_null(project: Project) -> None:
+    project.edit("studies/paper", primary={"metric": "rsum", "protocol": "own", "direction": None})
+    assert project.load().primary == {"metric": "rsum", "protocol": "own", "direction": "both"}
 
 
 def test_unknown_study(project: Project) -> None:
