@@ -31,7 +31,7 @@ class Notebook(results.StudyResults):
         return picks_page(self.only([self[name].id for name in variants]) if variants else self)
 
     def table(self, name: str = "main") -> pd.DataFrame:
-        """A table as it stands in the report; see ``fne.report.names.TABLES`` for the names."""
+        """A table as it stands in the report; see ``fne.report.tables.names.TABLES`` for the names."""
         return to_frame(build(self, name))
 
     def table_text(self, name: str = "main", form: str = "md") -> str:
@@ -42,7 +42,7 @@ class Notebook(results.StudyResults):
         return forms[form](build(self, name))
 
     def figure(self, name: str, column: str | None = None) -> Picture:
-        """One figure of the report, drawn anew; see ``fne.report.names.FIGURES`` for the names.
+        """One figure of the report, drawn anew; see ``fne.report.figures.names.FIGURES`` for the names.
 
         Args:
             name: Of the figure.

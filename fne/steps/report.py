@@ -8,8 +8,8 @@ from typing import Any
 
 import fne
 from fne.data.published import FILE
+from fne.report.figures.names import FIGURES
 from fne.report.figures.registry import WORDS
-from fne.report.names import FIGURES
 from fne.report.page import build as page
 from fne.report.page.content import content
 from fne.report.page.svg import TOLD, inline_svg, read_svg

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fne.report.figures.names import FIGURES
 from fne.report.figures.registry import WORDS
-from fne.report.names import FIGURES
 from fne.report.page import assets, svg
 from fne.steps import report
 from fne.steps.audit import TABLES as AUDITED

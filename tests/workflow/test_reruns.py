@@ -107,7 +107,7 @@ def test_a_new_figure_or_its_code_draws_and_trains_nothing(project: Project) -> 
     plots = sorted((project.folder / "fne/report/figures").glob("[a-z]*.py"))
     plots[0].write_text(plots[0].read_text() + "\n# another colour\n")
     assert rules(project.planned(*THREE)) == {"make_figures", "make_report"}
-    path = project.folder / "fne/report/figures/registry.py"
+    path = project.folder / "fne/report/figures/names.py"
     path.write_text(path.read_text().replace('FIGURES = ("', 'FIGURES = ("another_figure", "'))
     jobs = project.planned(*THREE)
     assert rules(jobs) == {"make_figures", "make_report"}

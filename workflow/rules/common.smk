@@ -29,7 +29,8 @@ from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
-from fne.report.names import FIGURES, TABLES
+from fne.report.figures.names import FIGURES
+from fne.report.tables.names import TABLES
 from fne.report.series import names as series_files
 from fne.results import reference
 from fne.results.elsewhere import variance_for

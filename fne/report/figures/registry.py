@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fne.report.figures.figure import Picture
+from fne.report.figures.names import FIGURES
 from fne.report.figures.style import look
-from fne.report.names import FIGURES
 from fne.report.text.summary import ranked
 from fne.report.text.wording import count
 from fne.results.study import StudyResults, load

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fne.report.names import TABLES
 from fne.report.tables.audit import ages_table, judged_table, popular_table
 from fne.report.tables.calibration import calibration_table
 from fne.report.tables.cells import Table
 from fne.report.tables.configs import configs_table
 from fne.report.tables.contrasts import contrasts_table
 from fne.report.tables.main import main_table
+from fne.report.tables.names import TABLES
 from fne.report.tables.paper import ablation_table, methods_table
 from fne.report.tables.published import published_table
 from fne.report.tables.record import record_table

@@ -1,0 +1,7 @@
+"""Names of the tables, known without importing what makes them: the workflow lists them as files."""
+
+from __future__ import annotations
+
+TABLES = ("main", "contrasts", "configs", "record", "published", "methods", "ablation", "calibration", "judged",
+          "popular", "ages")  # fmt: skip
+"""Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
