@@ -15,12 +15,14 @@ class Weighting:
     """Sampling weights w of candidates, as :class:`~fne.negatives.fne.FalseNegativeElimination` tabulates them.
 
     Args:
-        tau: Sharpness.
+        tau: Sharpness, per squared cosine.
         elimination: ``released``, ``power``, ``threshold`` or ``none``.
         limit: p above which a weight is set by it (``released``, ``threshold``) or counts as such (``power``).
-        power: k of ``power``.
+        power: k of ``power``, no unit.
         cut_down: ``global``, ``anchor`` or ``none``.
-        margin: How far below the positive easy candidates begin.
+        margin: How far below the positive easy candidates begin, in units of cosine.
+
+    *Source*: Li et al., ACM MM 2023: the released rule; ``power`` with k = 1 is what the abstract says, ``threshold`` is ours.
     """
 
     tau: float

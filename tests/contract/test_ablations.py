@@ -138,8 +138,8 @@ def told(entry: Entry) -> list[object]:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES])
-def test_catalog_entry_matches_its_class(kind: str, name: str) -> None:
-    """The options of the catalogue are the keyword arguments of the class, no more and no fewer."""
+def test_a_rule_is_read_from_its_source_as_its_class_is(kind: str, name: str) -> None:
+    """Its options are the keyword arguments of the class, no more and no fewer; of shared keys both say the same."""
     entry = (STRATEGIES if kind == "strategy" else LOSSES)[name]
     module, _, attribute = entry.target.partition(":")
     loaded = entry.load()
@@ -156,7 +156,7 @@ def test_catalog_entry_matches_its_class(kind: str, name: str) -> None:
     assert told(entry_of(imported, name, None)) == told(entry), "its source and the class say the same"
 
 
-def test_every_option_of_the_catalogues_is_a_key_of_the_base(library: Library) -> None:
+def test_every_option_of_a_rule_is_a_key_of_the_configuration(library: Library) -> None:
     keys = set(library.base)
     for section, table in (("negatives", STRATEGIES), ("loss", LOSSES)):
         options = {key for entry in table.values() for key in taken(entry).values() if key.startswith(section)}
