@@ -22,7 +22,7 @@ class Weighting:
         cut_down: ``global``, ``anchor`` or ``none``.
         margin: How far below the positive easy candidates begin, in units of cosine.
 
-    *Source*: Li et al., ACM MM 2023: the released rule; ``power`` with k = 1 is what the abstract says, ``threshold`` is ours.
+    *Source*: Li et al., ACM MM 2023: the released rule; ``power`` with k = 1 is its abstract, ``threshold`` is ours.
     """
 
     tau: float
