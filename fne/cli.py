@@ -68,6 +68,12 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdigit() or len(text) > 4:
+        raise argparse.ArgumentTypeError(f"must be an integer >= 0, got {text!r}")
+    return int(text)
+
+
 def _available() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -134,6 +140,9 @@ def build_parser() -> argparse.ArgumentParser:
     corpus.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where it goes")
     corpus.add_argument("--only", choices=("annotations", "images"), help="default: both")
 
+    meaning = "another draw of the search: points and tuning seeds of its own, in tuned/STUDY.DRAW.yaml (default: 0)"
+    drawn = _option("--draw", type=_count, default=0, help=meaning)
+
     pair = _option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies")
     pair.add_argument("--study", help="a study, whose intervals and contrasts are made")
     pair.add_argument("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file")
@@ -179,7 +188,14 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
     verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common, printed)
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
-    verb(verbs.tune, "search on validation, the same budget for every variant", place, overrides, *machine)
+    verb(
+        verbs.tune,
+        "search on validation, the same ranges and trials for every variant",
+        place,
+        overrides,
+        drawn,
+        *machine,
+    )
     verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
     verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
     verb(verbs.clean, "list data, features, encoders, runs that no study uses; --yes deletes them", agreed)

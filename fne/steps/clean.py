@@ -22,8 +22,6 @@ DATA = re.compile(rf"({'|'.join(DATASETS)})-[0-9a-f]{{8}}")
 STORE = re.compile(rf"({'|'.join(paths.MODALITIES)})-.+-[0-9a-f]{{8}}")
 PAIR = re.compile(r"draw\d+-[0-9a-f]{8}")
 """Names that the harness gives folders of data, features, pairs of encoders: what a person put beside them stays."""
-TUNED = "tune"
-"""In ``scratch/``: folders of what tuning has tried, by study."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +187,7 @@ def _runs(root: Path, top: str, uses: Uses) -> Iterator[Unused]:
     """Folders of studies, and in those of studies that there are the folders of variants and of blocks of seeds."""
     no_study = "no study or series has this name"
     for folder in _folders(root / top):
-        if top == "scratch" and folder.name == TUNED:
-            for tried in _folders(folder):
-                if tried.name not in uses.jobs and not uses.keeps(tried.name):
-                    yield Unused(tried.relative_to(root), no_study)
-        elif uses.keeps(folder.name):
+        if uses.keeps(folder.name):
             continue
         elif folder.name not in uses.jobs:
             yield Unused(folder.relative_to(root), no_study)

@@ -144,8 +144,9 @@ def _searched(study: Study) -> list[str]:
     """The search that a study declares."""
     if study.tune is None:
         return []
-    lines = ["", f"searched on validation, {study.tune.budget} trials a variant, seeds {list(study.tune.seeds)}:"]
-    return lines + [f"  {key}: {list(values)}" for key, values in study.tune.search.items()]
+    tune, first = study.tune, f"{study.tune.trials} trials of each variant at first, {study.tune.budget} at most"
+    lines = ["", f"searched on validation, {first}, tuning seeds {list(tune.seeds)}:"]
+    return lines + [f"  {key}: {axis.kind}, {axis.shown}" for key, axis in tune.axes(tune.search).items()]
 
 
 def _published(study: Study) -> list[str]:

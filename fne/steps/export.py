@@ -20,6 +20,7 @@ from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study, digest, resolve
 from fne.study.model import PATH_KEYS
+from fne.study.tuned import SECTIONS
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten, unflatten
 from fne.utils.files import SCHEMAS, reading
@@ -84,7 +85,7 @@ def build(study: StudyResults) -> Bundle:
         "fingerprints": fingerprints(study),
         "packages": versions(study),
         "variants": {variant.id: _variant(study, variant.id) for variant in study.variants},
-        "tuning": {key: tuned[key] for key in ("declared", "protocol", "values", "border") if key in tuned},
+        "tuning": {key: tuned[key] for key in ("declared", "protocol", *SECTIONS, "border") if key in tuned},
         "records": {variant.id: [run["record"] for run in variant.runs] for variant in study.variants},
         "test_accesses": study.test_readings,
         "left_out": left_out,

@@ -76,8 +76,7 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
     yield study.root / paths.test_accesses(study.definition)
     if data := paths.prepared(study.definition, study.root):
         yield data / "manifest.json"
-    if study.definition.tuned is not None:
-        yield study.root / paths.tuned(study.definition)
+    yield from (file for path in paths.tuned_files(study.definition) if (file := study.root / path).is_file())
     if study.definition.published is not None:
         yield study.root / FILE
     if reference.find(study.definition, study.root) is not None:

@@ -1,196 +1,274 @@
-"""The tuning protocol: the same number of trials for every variant over declared ranges, judged on validation only."""
+"""The tuning protocol: the same ranges, trials and rounds for every variant, judged on validation alone."""
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
+from fne.analysis import search
 from fne.results.code import Code
 from fne.results.configs import oracle_bases
+from fne.results.trials import FINAL, MADE_FROM, Trial, read_trials, write_trials
 from fne.study import paths
 from fne.study.api import Study, resolve, training_digest
-from fne.study.tuning import Tuning
-from fne.training.data import Split
+from fne.study.tuned import SECTIONS
+from fne.study.tuning import ROUNDS, Axis, check_seeds
 from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten, unflatten
-from fne.utils.files import read_record, sha256_text, write_json, write_text
+from fne.utils.files import sha256_text, write_text
 from fne.utils.progress import Progress
-from fne.utils.seeding import numpy_stream
-from fne.utils.shape import check
 from fne.utils.yaml_file import read_mapping
 
 HEADER = """# yaml-language-server: $schema=../schema/tuned.json
-# Written by `fne tune`: what the search that the study of this name declares found, on validation alone.
-# `declared` is a copy of that declaration; `border` lists best values that lie at the border of their range.
+# Written by `fne tune`: what the search that the study of this name declares found, on validation alone; every trial is
+# in the .csv beside it. `declared` is a copy of that declaration; `where` says where on its range each best value lies.
 """
-Key = tuple[str, int]
-"""A trial: variant, and its number."""
-MADE_FROM = ("data", "features", "code")
-"""What a trial is known by, beside its config."""
-TUNED = {"declared?": ({"seeds": list},), "trials?": ([{"variant": str, "digest": str, "val_rsum": float}],)}
-"""What is read of the file of an earlier search."""
-METRIC = "mean over the tuning seeds of the selected validation rsum"
+METRIC = "selected validation rsum: on the first seed it chooses finalists, its mean over the further seeds among them"
 
 
-def run(study: Study, root: Path, threads: int, device: str) -> None:
+@dataclass
+class Hunt:
+    """The search of one variant, as far as it is.
+
+    Args:
+        variant: Its id.
+        config: Its config before it was tuned, flat.
+        axes: Its ranges, as far as they are extended.
+        points: Of all its trials.
+        rounds: Of each trial, the round.
+        trials: Of each trial, its training from the first seed.
+        finals: By place of a finalist, its trainings from the further seeds.
+    """
+
+    variant: str
+    config: Mapping[str, Any]
+    axes: Mapping[str, Axis]
+    points: list[dict[str, Any]] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    finals: dict[int, list[Trial]] = field(default_factory=dict)
+
+    def add(self, points: Sequence[dict[str, Any]], number: int) -> None:
+        """Take over the points of a round."""
+        self.points += points
+        self.rounds += [number] * len(points)
+
+    @property
+    def scores(self) -> list[float]:
+        """Of each trial, on the first seed."""
+        return [one.val_rsum for one in self.trials]
+
+    @property
+    def ranked(self) -> list[int]:
+        """Places of the trials, the best first; of equals the first."""
+        return sorted(range(len(self.trials)), key=lambda place: -self.trials[place].val_rsum)
+
+
+def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> None:
     """Search the ranges that a study declares for each of its variants; write ``ablations/tuned/<study>.yaml``.
+
+    The protocol, equal for all variants: a first round of scrambled quasi-random trials over the declared ranges of the
+    axes that a variant reads; a second one around its best, a range whose best lies at its end extended beyond it
+    unless that is a natural bound; a third where the best still lies at an open end. The best trials on the first
+    tuning seed are finalists: the mean over the further seeds chooses among them.
 
     A variant that differs from another one by its oracle alone takes over the latter's values: what the two differ in
     is then what the truth is worth.
 
-    A trial whose config, tuning seeds, data, features and code are those of one that the file records, or that was
-    finished before a kill, is not run again: a variant that is added runs its own trials and no others. Trials of other
-    data, features or code are named and made again.
+    Every trial that ends is kept in ``ablations/tuned/<study>.csv`` at once. One whose config, seed, data, features and
+    code are those of a trial in it is not run again, so a search that was interrupted goes on where it was, and a
+    variant that is added runs its own trials and no others.
 
     Args:
         study: Loaded without tuned values (``load_study(..., tuned=False)``).
         root: The project's folder.
         threads: Trials run side by side on a CPU, one thread each.
         device: ``auto``, ``cpu`` or ``cuda``.
+        draw: Of the search: points and tuning seeds of its own, kept in ``<study>.<draw>.yaml`` and ``.csv``.
 
     Raises:
-        UserError: The study declares no search, or the command line chose among its variants.
+        UserError: The study declares no search; or the command line chose among its variants, of draw 0.
     """
     if study.tune is None:
-        allowed = "tune: {budget: 6, seeds: [1000], search: {train.learning_rate: [0.001, 0.002]}}"
+        allowed = "tune: {trials: 8, budget: 12, finalists: 2, seeds: [1000, 1001, 1002, 1003], search: {...}}"
         raise bad_input("declares no search", file=study.name, key="tune", allowed=allowed)
-    if "variants" in study.overrides:
-        hint = "trials that were made are not made again"
+    if "variants" in study.overrides and not draw:
+        hint = "trials that were made are not made again; another draw may be of some variants: --draw 1"
         raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
-    file, tune = root / paths.tuned(study), study.tune
-    bases = oracle_bases(study)
+    tune, bases = study.tune, oracle_bases(study)
+    first, *further = tune.of_draw(draw)
+    check_seeds([first, *further], study.seeds, "command line", "--draw")
     searched = [variant for variant in study.variants if variant not in bases]
-    plans = {v: trials(flatten(resolve(study, v)), tune.search, tune.budget) for v in searched}
-    jobs = {
-        (variant, number): unflatten({**flatten(resolve(study, variant)), **values})
-        for variant, plan in plans.items()
-        for number, values in enumerate(plan)
-    }
-    made_from, sources = _made_from(open_corpus(study, root).fingerprints), Code(root)
-    marks = {key: {"digest": training_digest(config), **made_from, "code": sources.training(config)}
-             for key, config in jobs.items()}  # fmt: skip
-    before = read_mapping(file) if file.is_file() else {}
-    check(before, TUNED, file, more=True, hint="remove it, or mend it by hand: `fne tune` wrote it")
-    known, foreign = recorded(before, tune, marks)
-    for note in foreign:
-        print(f"note: {file}: {note}; they are made again", file=sys.stderr)
-    scores = _scores(jobs, marks, known, study, root, threads, device)
-    values, reasons, border, rows = {}, {}, {}, []
-    for variant, plan in plans.items():
-        found = [scores[variant, number] for number in range(len(plan))]
-        best = max(range(len(plan)), key=found.__getitem__)
-        values[variant], border[variant] = plan[best], at_border(plan[best], tune.search)
-        reasons[variant] = reason(found, border[variant])
-        rows += [
-            {"variant": variant, "val_rsum": score, **marks[variant, number], **plan[number]}
-            for number, score in enumerate(found)
-        ]
+    hunts = [Hunt(variant, flatten(resolve(study, variant)), study.axes[variant]) for variant in searched]
+    file, count = root / paths.tuned_file(study.name, draw), (tune.budget - tune.trials) // ROUNDS
+    trainer = Trainer(study, root, paths.trials_file(file), threads, device)
+    with trainer.opened():
+        for hunt in hunts:
+            hunt.add(search.first_round(hunt.axes, tune.trials, draw), 1)
+        trainer.train(hunts, first, "round 1")
+        for number in range(2, 2 + ROUNDS) if count else ():
+            for hunt in hunts:
+                best = hunt.points[hunt.ranked[0]]
+                if number == 2 or search.open_ends(hunt.axes, best):
+                    hunt.axes, points = search.further_round(hunt.axes, best, count, number, draw)
+                    hunt.add(points, number)
+            trainer.train(hunts, first, f"round {number}")
+        trainer.finals(hunts, tune.finalists, further)
+    outcome = _outcome(study, draw, hunts)
     for variant, base in bases.items():
-        values[variant], border[variant] = dict(values[base]), list(border[base])
-        reasons[variant] = f"those of {base}: only the oracle differs"
-    outcome = {
-        "declared": tune.plain(),
-        "protocol": {
-            "metric": METRIC,
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": f"fne tune {study.name}",
-        },
-        "values": {variant: values[variant] for variant in study.variants},
-        "reasons": {variant: reasons[variant] for variant in study.variants},
-        "border": {variant: border[variant] for variant in study.variants if border[variant]},
-        "trials": rows,
-    }
+        for section in ("values", "where", "ranges"):
+            outcome[section][variant] = dict(outcome[section][base])
+        outcome["reasons"][variant] = f"those of {base}: only the oracle differs"
+    for section in SECTIONS:
+        outcome[section] = {one: outcome[section][one] for one in study.variants if one in outcome[section]}
+    before = read_mapping(file) if file.is_file() else {}
     if {**before, "protocol": None} != {**outcome, "protocol": None}:
         write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
+    used = {
+        one.key: one
+        for hunt in hunts
+        for one in [*hunt.trials, *(each for row in hunt.finals.values() for each in row)]
+    }
+    write_trials(trainer.file, used.values())
     print("\n".join(told(outcome)))
 
 
 def told(outcome: Mapping[str, Any]) -> list[str]:
-    """What the command says in the end: each variant's reason, and which ranges may be too narrow."""
+    """What the command says in the end: each variant's reason, and which best values lie at an open end."""
     lines = [f"{variant}: {text}" for variant, text in outcome["reasons"].items()]
-    if outcome["border"]:
-        flagged = ", ".join(outcome["border"])
-        lines.append(f"at the border of a range, where a wider one may hold better values: {flagged}")
+    opened = {
+        variant: keys
+        for variant, places in outcome["where"].items()
+        if (keys := [key for key, place in places.items() if place == search.OPEN])
+    }
+    if opened:
+        shown = "; ".join(f"{variant} ({', '.join(keys)})" for variant, keys in opened.items())
+        lines.append(f"at an open end, beyond which better values may lie: {shown}; declare wider ranges")
     return lines
 
 
-def recorded(
-    before: Mapping[str, Any], tune: Tuning, marks: Mapping[Key, Mapping[str, str]]
-) -> tuple[dict[Key, float], list[str]]:
-    """Scores of an earlier outcome that still hold, by trial; and what is said of trials that do not.
+def _outcome(study: Study, draw: int, hunts: Sequence[Hunt]) -> dict[str, Any]:
+    """What the file of tuned values holds, of the variants that were searched."""
+    assert study.tune is not None
+    command = f"fne tune {study.name}" + (f" --draw {draw}" if draw else "")
+    protocol = {"metric": METRIC, "date": datetime.now(UTC).date().isoformat(), "command": command, "draw": draw}
+    outcome: dict[str, Any] = {"declared": study.tune.plain(), "protocol": protocol}
+    outcome |= {section: {} for section in SECTIONS}
+    for hunt in hunts:
+        means = {place: sum(one.val_rsum for one in row) / len(row) for place, row in hunt.finals.items()}
+        best, *others = sorted(means, key=lambda place: -means[place])
+        spread = search.spread_over_seeds([[one.val_rsum for one in row] for row in hunt.finals.values()])
+        runs = [*hunt.trials, *(one for row in hunt.finals.values() for one in row)]
+        reason = f"mean validation rsum {means[best]:.1f} over {len(hunt.finals[best])} further seeds, the best of "
+        reason += f"{len(means)} finalists of {len(hunt.points)} trials"
+        told = {
+            "values": hunt.points[best],
+            "reasons": reason + (f" (next {means[others[0]]:.1f})" if others else ""),
+            "where": search.where(hunt.axes, hunt.points, hunt.scores, best, spread),
+            "ranges": {key: axis.shown for key, axis in hunt.axes.items()},
+            "cost": {"trials": len(hunt.points), "rounds": max(hunt.rounds), "runs": len(runs),
+                     "seconds": round(sum(one.seconds for one in runs)), "seed_sd": round(spread, 2)},
+        }  # fmt: skip
+        for section, value in told.items():
+            outcome[section][hunt.variant] = value
+    return outcome
 
-    They hold under the same tuning seeds, config, data, features and code.
 
-    Args:
-        before: What the file holds.
-        tune: The declaration.
-        marks: Per trial what it is known by: ``digest`` of its config, ``data``, ``features``, ``code``.
-    """
-    if (before.get("declared") or {}).get("seeds") != list(tune.seeds):
-        return {}, []
-    rows = {(row.get("variant"), row.get("digest")): row for row in before.get("trials") or []}
-    known, others = {}, dict.fromkeys(MADE_FROM, 0)
-    for key, mark in marks.items():
-        row = rows.get((key[0], mark["digest"]))
-        differs = [name for name in MADE_FROM if row is not None and row.get(name) != mark[name]]
-        if row is not None and not differs:
-            known[key] = row["val_rsum"]
-        for name in differs:
-            others[name] += 1
-    return known, [f"{number} trials are of other {name} than are here" for name, number in others.items() if number]
-
-
-def trials(config: Mapping[str, Any], search: Mapping[str, Sequence[Any]], budget: int) -> list[dict[str, Any]]:
-    """The points that are tried for one variant: its own axes of the search, ``budget`` points of their grid.
-
-    A grid larger than the budget is sampled without replacement from a stream named by its axes, so that variants with
-    the same axes try the same points; a smaller grid is tried whole.
+class Trainer:
+    """Trains trials side by side, each with all its seeds along the replicate axis, and keeps every one that ends.
 
     Args:
-        config: The variant's flat config; axes that it does not read are left out.
-        search: Key -> values.
-        budget: Greatest number of points.
+        study: Whose trials they are.
+        root: The project's folder.
+        file: Where they are kept.
+        threads: Processes on a CPU, one thread each; on a GPU there is one.
+        device: ``auto``, ``cpu`` or ``cuda``.
     """
-    axes = {key: values for key, values in search.items() if key in config}
-    shape = [len(values) for values in axes.values()]
-    places: Iterable[int] = range(count := math.prod(shape))
-    if count > budget:
-        places = sorted(numpy_stream(0, "tune", *sorted(axes)).choice(count, size=budget, replace=False))
-    points = [zip(axes.items(), np.unravel_index(place, shape), strict=True) for place in places]
-    return [{key: values[int(at)] for (key, values), at in point} for point in points]
 
+    def __init__(self, study: Study, root: Path, file: Path, threads: int, device: str) -> None:
+        self.study, self.file, self.start = study, file, (study, root, device)
+        self.workers = 1 if device == "cuda" else threads
+        self.made_from, self.code = _made_from(open_corpus(study, root).fingerprints), Code(root)
+        self.known = {one.key: one for one in read_trials(file)}
 
-def at_border(point: Mapping[str, Any], search: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The keys of a point whose value is the least or the greatest of its range of numbers."""
-    numbers = {key: search[key] for key in point if all(isinstance(value, int | float) for value in search[key])}
-    return [key for key, values in numbers.items() if point[key] in (min(values), max(values))]
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Start the processes; after Ctrl-C or a failed trial those that have not begun do not run."""
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(self.workers, context, _open, self.start)
+        try:
+            yield
+        except BrokenProcessPool:
+            problem = "a process that ran a trial was killed, most often because memory ran out"
+            hint = "use fewer --threads; trials that have ended are kept: run the same command again"
+            raise bad_input(problem, file=f"tune {self.study.name}", hint=hint) from None
+        finally:
+            self.pool.shutdown(wait=False, cancel_futures=True)
 
+    def train(self, hunts: Sequence[Hunt], seed: int, label: str) -> None:
+        """Train all trials of all variants from one seed."""
+        jobs = [(hunt, place, str(number)) for hunt in hunts for place, number in enumerate(hunt.rounds)]
+        trained = iter(self._run(jobs, [seed], label))
+        for hunt in hunts:
+            hunt.trials = [next(trained)[0] for _ in hunt.points]
 
-def reason(scores: Sequence[float], border: Sequence[str]) -> str:
-    """Why the best point was chosen, and which of its values lie at the border of their range.
+    def finals(self, hunts: Sequence[Hunt], count: int, seeds: Sequence[int]) -> None:
+        """Train the best trials of every variant from further seeds."""
+        jobs = [(hunt, place, FINAL) for hunt in hunts for place in hunt.ranked[:count]]
+        for (hunt, place, _), row in zip(jobs, self._run(jobs, seeds, "finalists"), strict=True):
+            hunt.finals[place] = row
 
-    Args:
-        scores: Of all trials, rsum of 600.
-        border: Keys.
-    """
-    ranked = sorted(scores, reverse=True)
-    text = f"best of {len(ranked)} trials: validation rsum {ranked[0]:.1f}"
-    if len(ranked) > 1:
-        text += f" (next {ranked[1]:.1f}, worst {ranked[-1]:.1f})"
-    return text + (f"; at the border: {', '.join(border)}" if border else "")
+    def _run(self, jobs: Sequence[tuple[Hunt, int, str]], seeds: Sequence[int], label: str) -> list[list[Trial]]:
+        """The trials of some points, one for each seed; those that are not known yet are run, and kept."""
+        configs = [unflatten({**hunt.config, **hunt.points[place]}) for hunt, place, _ in jobs]
+        rows = []
+        for (hunt, place, number), config in zip(jobs, configs, strict=True):
+            made_from = {**self.made_from, "code": self.code.training(config)}
+            about = (training_digest(config), made_from, hunt.points[place])
+            rows.append([Trial(hunt.variant, number, seed, 0.0, 0.0, *about) for seed in seeds])
+        lacking = {row[0].key: at for at, row in enumerate(rows) if any(one.key not in self.known for one in row)}
+        self._tell_foreign([one for at in lacking.values() for one in rows[at]])
+        done = len(jobs) - len(lacking)
+        with Progress(f"tune {self.study.name}, {label}", len(jobs), "trials", done=done) as progress:
+            futures = {self.pool.submit(_trial, configs[at], list(seeds)): rows[at] for at in lacking.values()}
+            for future in as_completed(futures):
+                row, (scores, seconds) = futures[future], future.result()
+                for one, score in zip(row, scores, strict=True):
+                    self.known[one.key] = replace(
+                        one, val_rsum=round(100 * score, 2), seconds=round(seconds / len(row), 1)
+                    )
+                write_trials(self.file, self.known.values())
+                progress.add(1, f"{row[0].variant} {100 * sum(scores) / len(scores):.1f}")
+        return [[self.known[one.key] for one in row] for row in rows]
+
+    def _tell_foreign(self, wanted: Sequence[Trial]) -> None:
+        """Say which trials of the file would do, were they not of other data, features or code."""
+        have: dict[tuple[str, int], Mapping[str, str]] = {
+            (one.digest, one.seed): one.made_from for one in self.known.values()
+        }
+        others = dict.fromkeys(MADE_FROM, 0)
+        for one in wanted:
+            for name in MADE_FROM:
+                its = have.get((one.digest, one.seed), one.made_from)
+                others[name] += its[name] != one.made_from[name]
+        for name, number in others.items():
+            if number:
+                note = f"{number} trials are of other {name} than are here; they are made again"
+                print(f"note: {self.file}: {note}", file=sys.stderr)
 
 
 _STATE: dict[str, Any] = {}
@@ -204,75 +282,21 @@ def _made_from(fingerprints: Mapping[str, str]) -> dict[str, str]:
     return {side: sha256_text(str(found))[:12] for side, found in sides.items()}
 
 
-def _scores(
-    jobs: Mapping[Key, dict[str, Any]],
-    marks: Mapping[Key, Mapping[str, str]],
-    known: Mapping[Key, float],
-    study: Study,
-    root: Path,
-    threads: int,
-    device: str,
-) -> dict[Key, float]:
-    """rsum (of 600, two decimals, as it is recorded) of every trial: known, in the cache, or run now."""
-    assert study.tune is not None
-    seeds = list(study.tune.seeds)
-    cache = root / "scratch" / "tune" / study.name
-    scores: dict[Key, float] = {}
-    waiting = {}
-    for key, config in jobs.items():
-        path = cache / f"{sha256_text(f'{marks[key]} {seeds}')[:24]}.json"
-        if (score := known.get(key)) is not None:
-            scores[key] = score
-        elif path.exists():
-            scores[key] = _percent(
-                read_record(path, None, {"score": float}, "remove it: the trial is run again")["score"]
-            )
-        else:
-            waiting[key] = (config, path)
-    with Progress(f"tune {study.name}", len(jobs), "trials", done=len(scores)) as progress:
-        workers = 1 if device == "cuda" else threads
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, _open, (study, root, device))
-        try:
-            futures = {pool.submit(_trial, config, seeds): (key, path) for key, (config, path) in waiting.items()}
-            for future in as_completed(futures):
-                key, path = futures[future]
-                score = future.result()
-                scores[key] = _percent(score)
-                write_json(path, {"variant": key[0], "score": score})
-                progress.add(1, f"{key[0]} {scores[key]:.1f}")
-        except BrokenProcessPool:
-            problem = "a process that ran a trial was killed, most often because memory ran out"
-            hint = "use fewer --threads; trials that have ended are kept: run the same command again"
-            raise bad_input(problem, file=f"tune {study.name}", hint=hint) from None
-        finally:
-            # after Ctrl-C or a failed trial the trials that have not begun must not run
-            pool.shutdown(wait=False, cancel_futures=True)
-    return scores
-
-
-def _percent(score: float) -> float:
-    return round(100 * score, 2)
-
-
 def _open(study: Study, root: Path, device: str) -> None:
     """Start a worker: one thread, the data once."""
     torch.set_num_threads(1)
     _STATE.update(corpus=open_corpus(study, root), device=torch_device(device))
 
 
-def _trial(config: dict[str, Any], seeds: list[int]) -> float:
-    """Mean selected validation rsum over the tuning seeds; a diverged seed counts 0."""
-    where, model = _STATE["device"], config.get("model", {})
+def _trial(config: dict[str, Any], seeds: list[int]) -> tuple[list[float], float]:
+    """Selected validation rsum (0 to 6) of each tuning seed, 0 of one that diverged; and the seconds that it took."""
+    device, model = _STATE["device"], config.get("model", {})
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    begun = clock()
     inputs = {key: value for key, value in model.items() if key.startswith("rescale_")}
     if _STATE.get("inputs") != inputs:
-        train, val, _ = _STATE["corpus"].training(config, where)
+        train, val, _ = _STATE["corpus"].training(config, device)
         _STATE.update(inputs=inputs, train=train, val=val)
-    train, val = _STATE["train"], _STATE["val"]
-    return sum(_score(config, [seed], train, val, where) for seed in seeds) / len(seeds)
-
-
-def _score(config: dict[str, Any], seeds: list[int], train: Split, val: Split, device: torch.device) -> float:
-    engine = Engine(config, seeds, train, val, device)
+    engine = Engine(config, seeds, _STATE["train"], _STATE["val"], device)
     engine.run(lambda score: None)
-    return max(0.0, float(engine.best_score[0]))
+    return [max(0.0, score) for score in engine.best_score.tolist()], clock() - begun

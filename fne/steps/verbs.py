@@ -297,7 +297,7 @@ def tune(arguments: argparse.Namespace) -> None:
         from fne.steps.tune import run
 
         set_torch_threads(arguments.threads)
-        run(study, arguments.root, arguments.threads, device)
+        run(study, arguments.root, arguments.threads, device, arguments.draw)
 
 
 def estimate(arguments: argparse.Namespace) -> None:

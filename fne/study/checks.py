@@ -7,10 +7,12 @@ from typing import Any
 
 from fne.encoders.checkpoints import check_shared_space
 from fne.study.paths import check_named
+from fne.study.series import TUNING_DRAW
 from fne.study.study_file import COMMAND_LINE, Stated
 from fne.study.tuned import Tuned
-from fne.study.tuning import Tuning
+from fne.study.tuning import ROUNDS, Axis, Tuning, check_trials
 from fne.study.validate import check_protocol, check_together, keys_read, why_unread
+from fne.utils.errors import UserError
 from fne.utils.fields import OPTION, canonical, flatten
 
 
@@ -47,11 +49,12 @@ def check_merged(
     sources = [
         (COMMAND_LINE, "", overrides),
         (stated.file, "", flatten({name: stated.section(name) for name in ("data", "encoders")}, stated.file)),
-        (stated.file, "factors.", dict.fromkeys(stated.point)),
+        (stated.file, "factors.", dict.fromkeys(stated.point.keys() - {TUNING_DRAW})),
         (stated.file, "set.", flatten(stated.section("set"), stated.file)),
     ]
     if tune is not None and stated.source("variants") == stated.file:
-        sources.append((stated.file, "tune.search.", tune.plain()["search"]))
+        sources.append((stated.file, "tune.search.", dict.fromkeys(tune.search)))
+        check_trials(tune, {one: keys_read(flat, regime) for one, flat in merged.items()}, stated.file, stated.problems)
     for where, prefix, given in sources:
         for key, value in given.items():
             if key not in read:
@@ -61,6 +64,35 @@ def check_merged(
                 told = next(using, next(iter(merged)))
                 hint = f"variant {told}: {why_unread(key, merged[told], regime)}"
                 stated.problems.report("is read by no variant of this study", hint=hint, **at)
+
+
+def axes_of(stated: Stated, merged: Mapping[str, Mapping[str, Any]], tune: Tuning) -> dict[str, dict[str, Axis]]:
+    """The axes of every variant: the declared ranges of the keys that it reads.
+
+    Whole numbers that a variant cannot have at the least end of a range, such as no warm-up where a rule needs one, are
+    left out: its natural bound is the least that it can have. Every other end, and those that ranges may be extended
+    to, must fit.
+    """
+    regime, found = stated.content["regime"], dict[str, dict[str, Axis]]()
+    for variant, flat in merged.items():
+        where = f"{stated.file} (variant {variant}; tune.search may be extended so far)"
+
+        def fits(key: str, value: Any, flat: Mapping[str, Any] = flat, where: str = where) -> bool:
+            try:
+                check_together({**flat, key: value}, where, regime)
+            except UserError:
+                return False
+            return True
+
+        axes = found[variant] = {}
+        for key, axis in tune.axes(keys_read(flat, regime)).items():
+            while axis.kind == "integer" and axis.low + 1 < axis.high and not fits(key, int(axis.low)):
+                axis = axis.raised("the least that this variant can have")
+            axes[key] = axis
+            for value in axis.furthest(ROUNDS):
+                with stated.problems.collect():
+                    check_together({**flat, key: value}, where, regime)
+    return found
 
 
 def check_distinct(stated: Stated, configs: Mapping[str, Mapping[str, Any]]) -> None:

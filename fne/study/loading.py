@@ -127,6 +127,7 @@ def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
             whole[variant] = merge.merge(file, variant, shared, tuned, overrides)
     file.stop()
     checks.check_merged(file, whole, tune, tuned, overrides, complete)
+    axes = checks.axes_of(file, whole, tune) if tune and not lay_tuned else {}
     configs = {variant: prune(flat, stated.regime) for variant, flat in whole.items()}
     checks.check_distinct(file, configs)
     file.stop()
@@ -148,9 +149,11 @@ def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
         configs=configs,
         library={variant.id: variant for name in ids for variant in file.library.chain(name)},
         tuned=tuned.name if tuned else None,
+        draw=tuned.draw if tuned else 0,
         published=published,
         test=stated.test,
         tune=tune,
+        axes=axes,
         method=method,
         control=control,
         chosen=tuned.values if tuned else {},

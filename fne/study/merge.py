@@ -10,8 +10,9 @@ from fne.data.published import read_published
 from fne.study.model import DATASETS, data_keys
 from fne.study.plugins import KEYS, complete, keys_for
 from fne.study.published_comparison import Against, read_against
+from fne.study.series import TUNING_DRAW
 from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Stated, read_ids
-from fne.study.tuned import Tuned, read_tuned
+from fne.study.tuned import OLD_PROTOCOL, Tuned, read_tuned
 from fne.study.tuning import Tuning, check_seeds, read_tuning
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, check_all, checked, flatten
@@ -68,7 +69,7 @@ def read_search(stated: Stated, seeds: tuple[int, ...]) -> Tuning | None:
     with stated.problems.collect():
         if stated.content.get("tune") is not None:
             declared = read_tuning(stated.content["tune"], stated.file)
-            check_seeds(declared, seeds, stated.file, "tune.seeds")
+            check_seeds(declared.seeds, seeds, stated.file, "tune.seeds")
             return declared
     return None
 
@@ -78,7 +79,9 @@ def read_outcome(
 ) -> Tuned | None:
     """The outcome of the study's own search, or of the one that it names; None without one, or not to be laid."""
     own, declares = stated.file.stem, stated.content.get("tune") is not None
-    name = stated.content.get("tuned", own if declares else None)
+    name, draw = stated.content.get("tuned", own if declares else None), int(stated.point.get(TUNING_DRAW, 0))
+    if name is None and TUNING_DRAW in stated.point:
+        stated.problems.report("is a factor, but no search is named", file=stated.file, key="tuned", value=None)
     if name is None or not lay:
         return None
     with stated.problems.collect():
@@ -88,13 +91,16 @@ def read_outcome(
         if declares and not (stated.library.folder / "tuned" / f"{own}.yaml").is_file():
             hint = f"run `fne tune {own}`, or write `tuned: null` to go without"
             raise bad_input("this search was not made yet", file=stated.file, key="tune", hint=hint)
-        tuned = read_tuned(name, stated.library, stated.file)
-        check_seeds(tuned.declared, seeds, stated.source("seeds"), "seeds")
+        tuned = read_tuned(name, draw, stated.library, stated.file)
+        check_seeds(tuned.seeds, seeds, stated.source("seeds"), "seeds")
         again = f"run `fne tune {own}`: it makes the trials that are missing"
-        if tune is not None and (changed := tune.changed(tuned.declared)):
+        if tuned.old:
+            stated.notes.append(OLD_PROTOCOL)
+        elif tune is not None and (changed := tune.changed(tuned.declared)):
             raise bad_input("was made under another declaration", file=tuned.file, value=changed, hint=again)
         if lacking := [variant for variant in ids if variant not in tuned.values]:
-            if tune is not None and stated.source("variants") == stated.file:
+            declares = tune is not None and not tuned.old
+            if draw or (declares and stated.source("variants") == stated.file):
                 problem = "lacks variants of the study"
                 raise bad_input(problem, file=tuned.file, value=", ".join(lacking), hint=again)
             stated.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(lacking)}")

@@ -271,9 +271,22 @@ def reports_folder(study: Study | Series) -> Path:
     return Path("reports") / study.name
 
 
-def tuned(study: Study) -> Path:
-    """The file that tells how a study's values were tuned."""
-    return Path("ablations", "tuned", f"{study.tuned or study.name}.yaml")
+def tuned_files(study: Study) -> tuple[Path, ...]:
+    """The outcome of the search whose values a study takes, and its trials; none where nothing is tuned."""
+    if study.tuned is None:
+        return ()
+    file = tuned_file(study.tuned, study.draw)
+    return file, trials_file(file)
+
+
+def tuned_file(name: str, draw: int = 0) -> Path:
+    """The outcome of the search that a study declares; a further draw of it has a file of its own."""
+    return Path("ablations", "tuned", f"{name}.{draw}.yaml" if draw else f"{name}.yaml")
+
+
+def trials_file(tuned: Path) -> Path:
+    """The file of trials beside the outcome of a search."""
+    return tuned.with_name(f"{tuned.name.removesuffix('.yaml')}.csv")
 
 
 def test_accesses(study: Study) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fne.study.model import data_keys
+from fne.study.model import Seed, data_keys
 from fne.study.plugins import KEYS
 from fne.study.study import Study
 from fne.utils.errors import bad_input
@@ -18,6 +18,8 @@ from fne.utils.names import RANDOM_FACTORS, member_id, points_of
 Point = Mapping[str, float]
 """A value of every factor, by its key."""
 DRAW = "encoders.draw"
+TUNING_DRAW = "tuned.draw"
+"""Which draw of a search tuned values are of: no key of the configuration, but a factor like one."""
 Design = Literal["crossed", "corners"]
 PRETRAINED_HERE = (
     "encoders of a draw from 1 on are pretrained where used: results with them hold for the machine that made them"
@@ -116,13 +118,14 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
         stated |= flatten(given if isinstance(given, dict) else {}, file, f"{section}.")
     dataset = data_keys("scenes")["data.dataset"].check(stated.get("data.dataset", "scenes"), file, "data.dataset")
     keys = data_keys(dataset)
-    allowed = [DRAW, *(name for name, key in keys.items() if key.is_number)]
+    keys = keys | KEYS | {TUNING_DRAW: Key(Seed)}
+    allowed = [DRAW, TUNING_DRAW, *(name for name, key in data_keys(dataset).items() if key.is_number)]
 
     def known(name: str) -> Key:
         shown = f"factors.{name}"
-        key = check_key(name, keys | KEYS, file, shown)
+        key = check_key(name, keys, file, shown)
         if name not in allowed:
-            problem = "is no number of data and not the draw of the encoders; what varies otherwise is a variant's"
+            problem = "is no number of data and no draw of the encoders or the tuning; other things a variant varies"
             raise bad_input(problem, file=file, key=shown, allowed=allowed)
         if name in stated:
             raise bad_input(f"is in {name.partition('.')[0]} and in factors", file=file, key=shown)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.study.published_comparison import Against
-from fne.study.tuning import Tuning
+from fne.study.tuning import Axis, Tuning
 from fne.study.variants import Variant
 from fne.utils.errors import bad_input
 from fne.utils.fields import unflatten
@@ -30,7 +30,9 @@ class Study:
         overrides: What the command line set, dotted.
         configs: The merged config of every variant, flat and pruned.
         library: The variant files behind it, by id, ancestors included.
-        tuned: Name of the tuned file, or None.
+        tuned: Name of the search whose values it takes, or None.
+        draw: Which draw of that search.
+        axes: Of a study without its tuned values: what is searched, by variant and key.
         chosen: The values that tuning chose, by variant.
         root: The project's folder.
         known: What its files say of data and encoders, see :mod:`fne.study.paths`.
@@ -51,9 +53,11 @@ class Study:
     configs: Mapping[str, Mapping[str, Any]] = field(repr=False)
     library: Mapping[str, Variant] = field(repr=False)
     tuned: str | None
+    draw: int = 0
     published: Against | None = None
     test: str = "images"
     tune: Tuning | None = None
+    axes: Mapping[str, Mapping[str, Axis]] = field(default_factory=dict, repr=False)
     method: str | None = None
     control: str | None = None
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)

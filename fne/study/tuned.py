@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from fne.study.library import Library
-from fne.study.tuning import Tuning, read_tuning
+from fne.study.tuning import DRAWS_APART
 from fne.study.variants import text_of, variant_field
 from fne.utils.errors import bad_input
 from fne.utils.fields import Text, flatten
 from fne.utils.models import Section, read_parts
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
+
+OLD_PROTOCOL = (
+    "old protocol: values tuned on one seed, with few trials on a grid, the best of which may lie at its border"
+)
+"""Said wherever values of such a search are used."""
+SECTIONS = ("values", "reasons", "where", "ranges", "cost")
+"""What a file of tuned values holds by variant."""
 
 
 class Protocol(Section):
@@ -23,8 +30,27 @@ class Protocol(Section):
     metric: Text
     date: Text
     command: Text
+    draw: int = 0
     version: int = 0
     data: Text = ""
+
+
+class Cost(Section):
+    """What the search of a variant took.
+
+    Args:
+        trials: Points that were tried.
+        rounds: In so many rounds.
+        runs: Trainings: of each trial one, of each finalist one more for each further seed.
+        seconds: CPU time of all runs (on a GPU, time).
+        seed_sd: Standard deviation of validation rsum (0 to 600) over tuning seeds, pooled over finalists.
+    """
+
+    trials: int
+    rounds: int
+    runs: int
+    seconds: int
+    seed_sd: float
 
 
 class TunedFile(Section):
@@ -35,42 +61,62 @@ class TunedFile(Section):
         protocol: How it was made.
         values: By variant, those that were chosen on validation.
         reasons: By variant, why, in words.
-        border: By variant, the keys whose best value lies at the border of its range.
-        trials: Every trial, with its score.
+        where: By variant and key, where the best value lies: inside, flat, natural bound or open end.
+        ranges: By variant and key, the range after the last round.
+        cost: By variant, trials, rounds, runs and seconds.
+        border: Of an earlier protocol: the keys whose best value lies at the border of its grid.
+        trials: Of an earlier protocol: every trial, with its score.
     """
 
-    declared: Any
+    declared: dict[str, Any]
     protocol: Protocol
     values: dict[str, Any]
     reasons: dict[str, Any]
-    border: dict[str, list[str]]
+    where: dict[str, dict[str, Text]] | None = None
+    ranges: dict[str, dict[str, Text]] | None = None
+    cost: dict[str, Cost] | None = None
+    border: dict[str, list[str]] | None = None
     trials: Any = None
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The values of a :class:`TunedFile`, by variant and dotted key, and the declaration that they were found under."""
+    """The values of a :class:`TunedFile`, by variant and dotted key, and how they were found.
+
+    Args:
+        name: Of the study that declares the search.
+        file: Where they stand.
+        draw: Of the search.
+        declared: A copy of the declaration.
+        old: Were they found under an earlier protocol?
+        seeds: The tuning seeds.
+        values: By variant.
+    """
 
     name: str
     file: Path
-    declared: Tuning
+    draw: int
+    declared: Mapping[str, Any]
+    old: bool
+    seeds: tuple[int, ...]
     values: Mapping[str, Mapping[str, Any]]
 
 
-def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
+def read_tuned(name: Any, draw: int, library: Library, study_file: Path) -> Tuned:
     """Read and check a tuned file.
 
     Raises:
         UserError: Lists every problem: an unknown variant or key, a value that is not allowed, a missing reason.
     """
     folder = library.folder / "tuned"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    known = sorted(path.stem for path in folder.glob("*.yaml") if "." not in path.stem)
     if name not in known:
         raise bad_input("unknown", file=study_file, key="tuned", value=name, allowed=[*known, "null"])
-    file, problems = folder / f"{name}.yaml", Problems()
+    file, problems = folder / (f"{name}.{draw}.yaml" if draw else f"{name}.yaml"), Problems()
+    if not file.is_file():
+        hint = f"make it: fne tune {name} --draw {draw}"
+        raise bad_input("this draw of the search was not made yet", file=file, key="tuned.draw", value=draw, hint=hint)
     parts = read_parts(TunedFile, read_mapping(file), file, problems)
-    with problems.collect():
-        parts["declared"] = read_tuning(parts.get("declared"), file, "declared")
     given, reasons = parts.get("values", {}), parts.get("reasons", {})
     values: dict[str, dict[str, Any]] = {variant: {} for variant in given}
     for variant, section in given.items():
@@ -85,9 +131,15 @@ def read_tuned(name: Any, library: Library, study_file: Path) -> Tuned:
     for variant in [name for name in reasons if name not in given]:
         problem = "a reason without values"
         problems.report(problem, file=file, key=f"reasons.{variant}", value=variant, allowed=list(given))
-    for variant, keys in parts.get("border", {}).items():
-        if {*keys} - {*values.get(variant, {})}:
-            allowed = "a list of keys of its values"
-            problems.report("must be", file=file, key=f"border.{variant}", value=keys, allowed=allowed)
+    for section in ("border", "where", "ranges"):
+        for variant, keys in (parts.get(section) or {}).items():
+            if {*keys} - {*values.get(variant, {})}:
+                problem = "are not the keys of its values"
+                problems.report(problem, file=file, key=f"{section}.{variant}", value=[*keys],
+                                allowed=[*values.get(variant, {})])  # fmt: skip
+    seeds = parts.get("declared", {}).get("seeds")
+    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        problems.report("must be a list of seeds", file=file, key="declared.seeds", value=seeds)
     problems.raise_any(str(file))
-    return Tuned(name, file, parts["declared"], values)
+    on = tuple(seed + DRAWS_APART * draw for seed in seeds)
+    return Tuned(name, file, draw, parts["declared"], parts.get("where") is None, on, values)

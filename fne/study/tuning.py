@@ -1,44 +1,209 @@
-"""The search that a study declares: ``tune: {budget, seeds, search}``, the same for each of its variants."""
+"""The search that a study declares: ``tune: {trials, budget, finalists, seeds, search}``, the same for each variant."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from fne.study.model import Seed
-from fne.study.variants import variant_field
+from fne.study.variants import VARIANT_KEYS, variant_field
 from fne.utils.errors import bad_input
-from fne.utils.fields import Distinct, flatten
-from fne.utils.models import Section, read_axes, read_parts
+from fne.utils.fields import OPTION, Distinct, Key, Scalar, Text, flatten
+from fne.utils.models import Section, read_parts
 from fne.utils.problems import Problems
+
+End = Literal["lowest", "highest"]
+PER_AXIS = 4
+"""Fewest trials of the first round for each axis that a variant reads."""
+EDGE = 1 / 8
+"""A best value in the outer eighth of its range, on its scale, lies at its end."""
+ROUNDS = 2
+"""Most rounds after the first; each may extend a range."""
+DRAWS_APART = 1000
+"""Draw k tunes on the declared seeds plus k times this."""
+Ends = Annotated[list[float], Field(min_length=2, max_length=2, title="a list of two numbers, the least and greatest")]
+
+
+class Range(Section):
+    """What is tried of one key: one of ``log``, ``linear``, ``integer`` (two ends) and ``choice`` (a list of values).
+
+    Args:
+        log: Every factor is as likely as any other; of a key of whole numbers, rounded.
+        linear: Every number is as likely as any other.
+        integer: Every whole number is as likely as any other.
+        choice: Values that are no numbers.
+        lowest: Why nothing lies below the least value, which makes it a natural bound; else the range may be extended.
+        highest: The same of the greatest.
+    """
+
+    log: Ends | None = None
+    linear: Ends | None = None
+    integer: Ends | None = None
+    choice: Annotated[list[Scalar], Distinct, Field(min_length=2, title="a list of two values or more")] | None = None
+    lowest: Text | None = None
+    highest: Text | None = None
+
+
+KINDS = ("log", "linear", "integer", "choice")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The range of one key, read.
+
+    Args:
+        kind: One of :data:`KINDS`.
+        low, high: Its ends; of a choice 0 and 1.
+        whole: Only whole numbers.
+        values: Of a choice.
+        reasons: Why an end is a natural bound.
+        limits: What the key itself allows, as ``(bound, inclusive)``, by end.
+    """
+
+    kind: str
+    low: float
+    high: float
+    whole: bool = False
+    values: tuple[Any, ...] = ()
+    reasons: Mapping[str, str] = ()  # type: ignore[assignment]  # none
+    limits: Mapping[str, tuple[float, bool]] = ()  # type: ignore[assignment]  # none
+
+    def at(self, unit: float) -> Any:
+        """The value at a place of 0 to 1 on the axis' scale, to three digits that count."""
+        if self.kind == "choice":
+            return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
+        if self.kind == "integer":
+            return int(min(self.low + math.floor(unit * (self.high - self.low + 1)), self.high))
+        if self.kind == "log":
+            value = self.low * (self.high / self.low) ** unit
+        else:
+            value = self.low + unit * (self.high - self.low)
+        value = min(max(float(f"{value:.3g}"), self.low), self.high)
+        return round(value) if self.whole else value
+
+    def place(self, value: Any) -> float:
+        """The place of 0 to 1 of a value, less or more where it is outside."""
+        if self.kind == "choice":
+            return (self.values.index(value) + 0.5) / len(self.values)
+        if self.kind == "log":
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def end(self, value: Any) -> End | None:
+        """The end at which a value lies: in the outer eighth of the range; None inside, and of a choice."""
+        if self.kind == "choice":
+            return None
+        place = self.place(value)
+        return "lowest" if place < EDGE else "highest" if place > 1 - EDGE else None
+
+    def bound(self, end: End) -> str:
+        """Why an end is a natural bound; empty where the range may be extended beyond it."""
+        if reason := dict(self.reasons).get(end):
+            return reason
+        limit, inclusive = dict(self.limits).get(end, (math.nan, False))
+        at = self.low if end == "lowest" else self.high
+        return (
+            f"the {'least' if end == 'lowest' else 'greatest'} that the key may be" if inclusive and at == limit else ""
+        )
+
+    def extended(self, end: End) -> Axis:
+        """The range with half its length, on its scale, added beyond an end, as far as the key allows.
+
+        An end that the key excludes is approached by half the way.
+        """
+        if self.kind == "log":
+            step = math.sqrt(self.high / self.low)
+            value = self.low / step if end == "lowest" else self.high * step
+        else:
+            step = (self.high - self.low) / 2
+            step = math.ceil(step) if self.kind == "integer" else step
+            value = self.low - step if end == "lowest" else self.high + step
+        limit, inclusive = dict(self.limits).get(end, (-math.inf if end == "lowest" else math.inf, True))
+        at = self.low if end == "lowest" else self.high
+        if (value < limit if end == "lowest" else value > limit) or (value == limit and not inclusive):
+            value = limit if inclusive else (at + limit) / 2
+        value = float(f"{value:.3g}")
+        value = round(value) if self.whole else value
+        return replace(self, low=value) if end == "lowest" else replace(self, high=value)
+
+    def raised(self, reason: str) -> Axis:
+        """A range of whole numbers without its least, and why nothing lies below."""
+        return replace(self, low=self.low + 1, reasons={**dict(self.reasons), "lowest": reason})
+
+    def furthest(self, rounds: int) -> list[Any]:
+        """Its ends after so many extensions, or the values of a choice."""
+        ends = []
+        for end in ("lowest", "highest") if self.kind != "choice" else ():
+            axis = self
+            for _ in range(rounds):
+                axis = axis if axis.bound(end) else axis.extended(end)
+            value = axis.low if end == "lowest" else axis.high
+            ends.append(int(value) if self.whole or self.kind == "integer" else value)
+        return ends or list(self.values)
+
+    @property
+    def shown(self) -> str:
+        """As a person reads it."""
+        if self.kind == "choice":
+            return ", ".join(map(str, self.values))
+        return f"{self.low:g} to {self.high:g}"
 
 
 class Tuning(Section):
     """A declared search.
 
     Args:
-        budget: Greatest number of trials of a variant.
-        seeds: Tuning seeds; no seed of a study.
-        search: Dotted key -> the values that are tried; a variant's axes are those that it reads.
+        trials: Of the first round, the same number for every variant: at least four for each axis that it reads.
+        budget: Greatest number of trials of a variant; what the first round leaves is split between two further rounds.
+        finalists: How many of the best trials of a variant are trained from the further seeds, which decide.
+        seeds: Tuning seeds, none of them a seed of a study: the first of all trials, the others (at least three) of
+            finalists.
+        search: Dotted key -> :class:`Range`; a variant's axes are those that it reads.
     """
 
+    trials: Annotated[int, Field(ge=1, le=10_000)]
     budget: Annotated[int, Field(ge=1, le=10_000)]
-    seeds: Annotated[list[Seed], Distinct, Field(min_length=1, title="a list of distinct seeds")]
-    search: dict[str, Any]
+    finalists: Annotated[int, Field(ge=1, le=100)]
+    seeds: Annotated[list[Seed], Distinct, Field(min_length=4, title="a list of four distinct seeds or more")]
+    search: dict[str, Range]
 
     def plain(self) -> dict[str, Any]:
         """The declaration as YAML holds it."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude_none=True)
 
-    def changed(self, other: Tuning) -> str:
+    def changed(self, declared: Mapping[str, Any]) -> str:
         """What differs from another declaration, in words; empty where nothing does."""
-        mine, its = flatten(self.plain()), flatten(other.plain())
+        mine, its = flatten(self.plain()), flatten(declared)
         keys = [key for key in {**mine, **its} if mine.get(key) != its.get(key)]
         return "; ".join(f"{key} was {its.get(key, 'not there')} and is {mine.get(key, 'not there')}" for key in keys)
+
+    def axes(self, read: Iterable[str]) -> dict[str, Axis]:
+        """The axes of a variant that reads these keys, in the order of the declaration."""
+        read = {*read}
+        return {key: axis_of(one, variant_field(key, "")) for key, one in self.search.items() if key in read}
+
+    def of_draw(self, draw: int) -> list[int]:
+        """The tuning seeds of a draw."""
+        return [seed + DRAWS_APART * draw for seed in self.seeds]
+
+
+def axis_of(given: Range, key: Key) -> Axis:
+    """The axis of a range that was read, for its key."""
+    kind = next(kind for kind in KINDS if getattr(given, kind) is not None)
+    listed, reasons = getattr(given, kind), {end: one for end in ("lowest", "highest") if (one := getattr(given, end))}
+    if kind == "choice":
+        return Axis(kind, 0, 1, values=tuple(listed))
+    schema, limits = key.schema, {}
+    for end, side in (("lowest", "inimum"), ("highest", "aximum")):
+        for name, inclusive in (("m" + side, True), ("exclusiveM" + side, False)):
+            if name in schema:
+                limits[end] = (float(schema[name]), inclusive)
+    return Axis(kind, *listed, whole=schema.get("type") == "integer", reasons=reasons, limits=limits)
 
 
 def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
@@ -50,27 +215,101 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
         prefix: Its key there.
 
     Raises:
-        UserError: Lists every missing or mistyped entry, unknown key, and value that a key cannot take.
+        UserError: Lists every missing or mistyped entry, unknown key, range whose ends are equal, reversed or not
+            allowed, natural bound without a reason, and a budget below the first round.
     """
-    problems, search = Problems(), f"{prefix}.search"
+    problems = Problems()
+    if isinstance(given, dict) and isinstance(given.get("search"), dict):
+        with problems.collect():
+            given = given | {"search": _by_key(given["search"], file)}
     parts = read_parts(Tuning, given, file, problems, f"{prefix}.")
-    with problems.collect():
-        if "search" in parts:
-            parts["search"] = read_axes(
-                parts["search"], file, search, partial(variant_field, file=file, prefix=f"{search}.")
-            )
-            if (points := math.prod(map(len, parts["search"].values()))) > 1e15:
-                raise bad_input("too many combinations", file=file, key=search, value=points, allowed="at most 1e15")
+    for key, one in (parts.get("search") or {}).items():
+        shown = f"{prefix}.search.{key}"
+        with problems.collect():
+            field = variant_field(key, file, f"{prefix}.search.")
+            if one is not None:
+                _check_range(one, field, file, shown)
+    if "search" in parts and not parts["search"]:
+        problems.report("has no range", file=file, key=f"{prefix}.search")
+    first = parts.get("trials", 0)
+    if (budget := parts.get("budget", math.inf)) < first:
+        problem, allowed = "is below the first round", f"at least {prefix}.trials, which is {first}"
+        problems.report(problem, file=file, key=f"{prefix}.budget", value=budget, allowed=allowed)
+    if (finalists := parts.get("finalists", 0)) > parts.get("trials", math.inf):
+        allowed = f"at most {prefix}.trials, which is {first}"
+        problems.report("are too many", file=file, key=f"{prefix}.finalists", value=finalists, allowed=allowed)
     problems.raise_any(str(file))
     return Tuning.model_construct(**parts)
 
 
-def check_seeds(tuning: Tuning, seeds: tuple[int, ...], file: Path | str, key: str) -> None:
+def _by_key(search: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The ranges by dotted key, whichever way they are nested."""
+    ranges: dict[str, Any] = {}
+    for name, value in flatten(search, file).items():
+        key, _, part = name.rpartition(".")
+        if key in VARIANT_KEYS or OPTION.fullmatch(key) or part in Range.model_fields:
+            ranges.setdefault(key, {})[part] = value
+        else:
+            ranges[name] = value
+    return ranges
+
+
+def _check_range(given: Range, key: Key, file: Path, shown: str) -> None:
+    """Check the ends of a range, or the values of a choice, for its key."""
+    kinds = [kind for kind in KINDS if getattr(given, kind) is not None]
+    if len(kinds) != 1:
+        raise bad_input("must have one kind", file=file, key=shown, value=kinds, allowed=KINDS)
+    kind, listed = kinds[0], getattr(given, kinds[0])
+    at = {"file": file, "key": f"{shown}.{kind}", "value": listed}
+    if kind == "choice":
+        if given.lowest or given.highest:
+            raise bad_input("has no ends", **at, hint="lowest and highest belong to ranges of numbers")
+        if any(isinstance(value, int | float) and not isinstance(value, bool) for value in listed):
+            hint = "a best value at the end of a list of numbers could not be recognised"
+            raise bad_input("holds numbers", **at, allowed="log, linear or integer for numbers", hint=hint)
+        for value in listed:
+            key.check(value, file, at["key"])
+        return
+    low, high = listed
+    if not key.is_number:
+        raise bad_input("is no range for this key", **at, allowed=f"choice of {key.allowed()}")
+    if not low < high:
+        problem = "has equal ends" if low == high else "has reversed ends"
+        raise bad_input(
+            problem, **at, allowed="[least, greatest]", hint=f"write [{high:g}, {low:g}]" if low > high else None
+        )
+    if kind == "log" and low <= 0:
+        raise bad_input("cannot begin at 0 or below", **at, hint="a linear range can")
+    whole = key.schema.get("type") == "integer"
+    if kind == "integer" or whole:
+        if not (low.is_integer() and high.is_integer()):
+            raise bad_input("must have whole numbers as ends", **at)
+    for end in listed:
+        key.check(int(end) if whole or kind == "integer" else end, file, at["key"])
+
+
+def check_seeds(tuned_on: Iterable[int], seeds: Iterable[int], file: Path | str, key: str) -> None:
     """Refuse tuning seeds that are seeds of the study.
 
     Raises:
         UserError: Names them.
     """
-    if shared := sorted({*tuning.seeds} & {*seeds}):
+    if shared := sorted({*tuned_on} & {*seeds}):
         hint = "tune on other seeds than those that are reported"
         raise bad_input("are seeds of the study too", file=file, key=key, value=shared, hint=hint)
+
+
+def check_trials(tuning: Tuning, read: Mapping[str, Iterable[str]], file: Path, problems: Problems) -> None:
+    """Check that the first round has enough trials for the axes of every variant.
+
+    Args:
+        tuning: The declaration.
+        read: By variant, the keys that it reads.
+        file: Of the study.
+        problems: Where it is said if not.
+    """
+    most = {variant: len(tuning.search.keys() & {*keys}) for variant, keys in read.items()}
+    variant = max(most, key=most.__getitem__)
+    if tuning.trials < (least := PER_AXIS * most[variant]):
+        allowed = f"at least {least}: {PER_AXIS} for each of the {most[variant]} axes that {variant} reads"
+        problems.report("are too few", file=file, key="tune.trials", value=tuning.trials, allowed=allowed)

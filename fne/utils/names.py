@@ -12,7 +12,7 @@ from typing import Any
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import sha256_text
 
-RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world"}
+RANDOM_FACTORS = {"encoders.draw": "encoder draw", "data.seed": "world", "tuned.draw": "tuning draw"}
 """Factors of a study whose values are a sample of many, and what each is called."""
 STEM = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
 LONGEST, MOST = 200, 1000

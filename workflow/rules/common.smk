@@ -312,10 +312,10 @@ def rating_of_a_match(wildcards):
     return resolve(study, study.variants[0])["audit"]["sits_match"] if given else None
 
 
-def tuned_file(wildcards):
-    """How the values were found, which tables and record tell."""
+def tuned_files(wildcards):
+    """How the values were found, and the trials where they are kept, which tables, figures and record tell."""
     study = of_study(wildcards)
-    return paths.tuned(study) if study.tuned else []
+    return [file for file in paths.tuned_files(study) if file.is_file()]
 
 
 def published_file(wildcards):

@@ -2,7 +2,7 @@
 rule make_tables:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
-        tuned_file,
+        tuned_files,
         published_file,
         sources("fne.report.tables.registry"),
     output:
@@ -34,6 +34,7 @@ rule make_figures:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
         lambda wildcards: runs(wildcards, "run.json"),
+        tuned_files,
         sources("fne.report.figures"),
     output:
         [

@@ -87,7 +87,7 @@ def tuning(study: StudyResults) -> dict[str, Any]:
     """The study's tuned file as it stands, or an empty mapping."""
     if study.definition.tuned is None:
         return {}
-    return read_mapping(study.root / paths.tuned(study.definition))
+    return read_mapping(study.root / paths.tuned_files(study.definition)[0])
 
 
 def border_note(study: StudyResults) -> str:

@@ -1,0 +1,150 @@
+"""The search for tuned values: points of each round, where the best lies, and the best score after n trials.
+
+*Source*: Bergstra and Bengio 2012 (random search); Halton 1960, scrambled by Owen 2017 (quasi-random points); Dodge et
+al. 2019, "Show Your Work" (expected best score after n trials).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fne.study.tuning import Axis
+from fne.utils.seeding import numpy_stream
+
+Point = Mapping[str, Any]
+AROUND = 1 / 4
+"""Further trials lie at most this far from the best, on the scale of an axis."""
+INSIDE, FLAT, BOUND, OPEN = "inside", "flat", "natural bound", "open end"
+"""Where the best value of an axis lies."""
+
+
+def first_round(axes: Mapping[str, Axis], count: int, draw: int = 0) -> list[dict[str, Any]]:
+    """Scrambled quasi-random points over whole ranges.
+
+    They are drawn from a stream named by the axes, so that variants with the same axes try the same points.
+
+    Args:
+        axes: Ranges by key.
+        count: Number of points.
+        draw: Of the search; each has points of its own.
+    """
+    return [
+        {key: axis.at(u) for (key, axis), u in zip(axes.items(), row, strict=True)}
+        for row in _units(axes, count, draw, 1)
+    ]
+
+
+def further_round(
+    axes: Mapping[str, Axis], best: Point, count: int, number: int, draw: int = 0
+) -> tuple[dict[str, Axis], list[dict[str, Any]]]:
+    """Ranges, extended where the best point lies at an end that is no natural bound, and points around it.
+
+    On an axis the points lie within a quarter of the range of the best; where it was extended, out to its new end. A
+    choice keeps its best value.
+
+    Args:
+        axes: Ranges so far.
+        best: The best point so far.
+        count: Number of points.
+        number: Of the round, 2 or more.
+        draw: Of the search.
+    """
+    wider, windows = {}, []
+    for key, axis in axes.items():
+        end = axis.end(best[key])
+        wide = axis.extended(end) if end and not axis.bound(end) else axis
+        wider[key], at = wide, wide.place(best[key])
+        low, high = max(at - AROUND, 0.0), min(at + AROUND, 1.0)
+        if wide is not axis:
+            low, high = (0.0, high) if end == "lowest" else (low, 1.0)
+        windows.append((at, at) if axis.kind == "choice" else (low, high))
+    points = [
+        {
+            key: axis.at(low + u * (high - low))
+            for (key, axis), (low, high), u in zip(wider.items(), windows, row, strict=True)
+        }
+        for row in _units(axes, count, draw, number)
+    ]
+    return wider, points
+
+
+def _units(axes: Mapping[str, Axis], count: int, draw: int, number: int) -> np.ndarray:
+    """Scrambled Halton points (count, axes) in [0, 1)."""
+    from scipy.stats import qmc
+
+    return qmc.Halton(len(axes), scramble=True, rng=numpy_stream(draw, "tune", number, *sorted(axes))).random(count)
+
+
+def open_ends(axes: Mapping[str, Axis], best: Point) -> list[str]:
+    """Keys of which the best value lies at an end of the range that is no natural bound."""
+    return [key for key, axis in axes.items() if (end := axis.end(best[key])) and not axis.bound(end)]
+
+
+def where(
+    axes: Mapping[str, Axis], points: Sequence[Point], scores: Sequence[float], best: int, spread: float
+) -> dict[str, str]:
+    """Where the best point lies on each axis.
+
+    ``inside``; ``flat``: at an end, but a trial inside is at most ``spread`` worse; ``natural bound``: at an end beyond
+    which nothing lies; ``open end``: at any other.
+
+    Args:
+        axes: Ranges after the last round.
+        points: All trials.
+        scores: Of each, on the seed that all share.
+        best: Index of the best.
+        spread: Standard deviation over tuning seeds.
+    """
+    found = {}
+    for key, axis in axes.items():
+        end = axis.end(points[best][key])
+        inside = [score for point, score in zip(points, scores, strict=True) if axis.end(point[key]) is None]
+        if end is None:
+            found[key] = INSIDE
+        elif axis.bound(end):
+            found[key] = BOUND
+        else:
+            found[key] = FLAT if inside and scores[best] - max(inside) <= spread else OPEN
+    return found
+
+
+def spread_over_seeds(scores: Sequence[Sequence[float]]) -> float:
+    """Standard deviation over seeds within trials, pooled: ``sqrt(sum_t sum_s (x_ts - mean_t)^2 / sum_t (n_t - 1))``."""
+    rows = [np.asarray(row, float) for row in scores]
+    freedom = sum(len(row) - 1 for row in rows)
+    return float(np.sqrt(sum(((row - row.mean()) ** 2).sum() for row in rows) / freedom)) if freedom else 0.0
+
+
+class Best(NamedTuple):
+    """The best score of n trials: its expectation, variance, and the values that it lies between in 95 % of searches."""
+
+    expected: float
+    variance: float
+    low: float
+    high: float
+
+
+def best_after(scores: Sequence[float], n: int) -> Best:
+    """The best of n trials, drawn independently from those that were made (bootstrap, in closed form).
+
+    With ``v_1 <= ... <= v_N`` the best is at most ``v_i`` with probability ``(i / N)^n``; so
+    ``E = sum_i v_i ((i / N)^n - ((i - 1) / N)^n)``, likewise the variance; low and high are its quantiles of 2.5 and
+    97.5 %. The order in which trials were made does not matter.
+
+    Args:
+        scores: Of N trials that are a sample, such as a first round's.
+        n: Trials, 1 or more.
+
+    *Source*: Dodge et al. 2019, section 3.
+    """
+    if n < 1 or not len(scores):
+        raise ValueError(f"the best of {n} of {len(scores)} trials is not defined")
+    ranked = np.sort(np.asarray(scores, float))
+    reached = (np.arange(len(ranked) + 1) / len(ranked)) ** n
+    weights = np.diff(reached)
+    expected = float(weights @ ranked)
+    low, high = (float(ranked[np.searchsorted(reached[1:], share)]) for share in (0.025, 0.975))
+    return Best(expected, float(weights @ (ranked - expected) ** 2), low, high)

@@ -1,0 +1,108 @@
+"""Trials of a search, ``ablations/tuned/<study>.csv``: what each training scored on validation, and what it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fne.utils.errors import bad_input
+from fne.utils.files import as_csv, read_bytes, reading, write_text
+
+MADE_FROM = ("data", "features", "code")
+"""What a trial is known by, beside its config and its seed."""
+COLUMNS = ("variant", "round", "seed", "val_rsum", "seconds", "digest", *MADE_FROM)
+FINAL = "final"
+"""In place of a round's number: a finalist, trained from a further seed."""
+MOST_BYTES = 1 << 26
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a search.
+
+    Args:
+        variant: Whose trial it is; a variant whose config is the same takes it over.
+        round: 1, 2, 3, or :data:`FINAL`.
+        seed: Tuning seed.
+        val_rsum: Selected validation rsum, 0 to 600; 0 of one that diverged.
+        seconds: CPU time; on a GPU, time.
+        digest: Of its config.
+        made_from: Digests of data, features and code.
+        values: What was tried, by key.
+    """
+
+    variant: str
+    round: str
+    seed: int
+    val_rsum: float
+    seconds: float
+    digest: str
+    made_from: Mapping[str, str]
+    values: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What it is known by: config, seed, and what it was made from."""
+        return self.digest, self.seed, "/".join(self.made_from[name] for name in MADE_FROM)
+
+
+def write_trials(file: Path, trials: Iterable[Trial]) -> None:
+    """Write trials, in their order; one column for each key that any of them tries."""
+    trials = list(trials)
+    keys = dict.fromkeys(key for trial in trials for key in trial.values)
+    rows = [
+        {**{name: getattr(one, name) for name in COLUMNS[:6]}, **one.made_from, **one.values, "val_rsum": f"{one.val_rsum:.2f}",
+         "seconds": f"{one.seconds:.1f}"}
+        for one in trials
+    ]  # fmt: skip
+    write_text(file, as_csv(rows, [*COLUMNS, *keys]))
+
+
+def read_trials(file: Path) -> list[Trial]:
+    """The trials of a file; none where there is no such file.
+
+    Raises:
+        UserError: It is no such table: names the line and the column.
+    """
+    if not file.is_file():
+        return []
+    hint = "`fne tune` wrote it: take it from version control, or remove it and its trials are run again"
+    content = read_bytes(file, hint, MOST_BYTES)
+    with reading(file, hint):
+        rows = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+        header, listed = rows.fieldnames or [], list(rows)
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise bad_input("has no such column", file=file, key=missing[0], allowed=COLUMNS, hint=hint)
+    trials = []
+    for line, row in enumerate(listed, start=2):
+        at = f"line {line}"
+        if None in row or None in row.values():
+            raise bad_input("has more or fewer cells than the header", file=file, key=at, hint=hint)
+        trials.append(
+            Trial(
+                variant=row["variant"],
+                round=row["round"],
+                seed=int(_number(row, "seed", file, at, hint)),
+                val_rsum=_number(row, "val_rsum", file, at, hint),
+                seconds=_number(row, "seconds", file, at, hint),
+                digest=row["digest"],
+                made_from={name: row[name] for name in MADE_FROM},
+                values={key: row[key] for key in header if key not in COLUMNS and row[key] != ""},
+            )
+        )
+    return trials
+
+
+def _number(row: Mapping[str, str], name: str, file: Path, at: str, hint: str) -> float:
+    try:
+        value = float(row[name])
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf or (name == "seed" and not value.is_integer()):
+        raise bad_input("must be a number, 0 or more", file=file, key=f"{at}, {name}", value=row[name], hint=hint)
+    return value
