@@ -24,17 +24,16 @@ INSIDE, FLAT, BOUND, OPEN = "inside", "flat", "natural bound", "open end"
 def first_round(axes: Mapping[str, Axis], count: int, draw: int = 0) -> list[dict[str, Any]]:
     """Scrambled quasi-random points over whole ranges.
 
-    They are drawn from a stream named by the axes, so that variants with the same axes try the same points.
+    They are drawn from a stream named by the axes, so that variants with the same axes try the same points. Without an
+    axis there is one point.
 
     Args:
         axes: Ranges by key.
         count: Number of points.
         draw: Of the search; each has points of its own.
     """
-    return [
-        {key: axis.at(u) for (key, axis), u in zip(axes.items(), row, strict=True)}
-        for row in _units(axes, count, draw, 1)
-    ]
+    units = _units(axes, count, draw, 1)
+    return [{key: axis.at(u) for (key, axis), u in zip(axes.items(), row, strict=True)} for row in units]
 
 
 def further_round(
@@ -61,20 +60,17 @@ def further_round(
         if wide is not axis:
             low, high = (0.0, high) if end == "lowest" else (low, 1.0)
         windows.append((at, at) if axis.kind == "choice" else (low, high))
-    points = [
-        {
-            key: axis.at(low + u * (high - low))
-            for (key, axis), (low, high), u in zip(wider.items(), windows, row, strict=True)
-        }
-        for row in _units(axes, count, draw, number)
-    ]
-    return wider, points
+    starts, ends = np.array(windows).T
+    places = starts + _units(axes, count, draw, number) * (ends - starts)
+    return wider, [{key: axis.at(u) for (key, axis), u in zip(wider.items(), row, strict=True)} for row in places]
 
 
 def _units(axes: Mapping[str, Axis], count: int, draw: int, number: int) -> np.ndarray:
     """Scrambled Halton points (count, axes) in [0, 1)."""
     from scipy.stats import qmc
 
+    if not axes:
+        return np.empty((1, 0))
     return qmc.Halton(len(axes), scramble=True, rng=numpy_stream(draw, "tune", number, *sorted(axes))).random(count)
 
 
@@ -112,14 +108,14 @@ def where(
 
 
 def spread_over_seeds(scores: Sequence[Sequence[float]]) -> float:
-    """Standard deviation over seeds within trials, pooled: ``sqrt(sum_t sum_s (x_ts - mean_t)^2 / sum_t (n_t - 1))``."""
+    """Standard deviation over seeds, pooled: ``sqrt(sum_t sum_s (x_ts - mean_t)^2 / sum_t (n_t - 1))`` over trials t."""
     rows = [np.asarray(row, float) for row in scores]
     freedom = sum(len(row) - 1 for row in rows)
     return float(np.sqrt(sum(((row - row.mean()) ** 2).sum() for row in rows) / freedom)) if freedom else 0.0
 
 
 class Best(NamedTuple):
-    """The best score of n trials: its expectation, variance, and the values that it lies between in 95 % of searches."""
+    """The best score of n trials: its expectation, its variance, and between what it lies in 95 % of searches."""
 
     expected: float
     variance: float

@@ -56,10 +56,10 @@ def write_trials(file: Path, trials: Iterable[Trial]) -> None:
     trials = list(trials)
     keys = dict.fromkeys(key for trial in trials for key in trial.values)
     rows = [
-        {**{name: getattr(one, name) for name in COLUMNS[:6]}, **one.made_from, **one.values, "val_rsum": f"{one.val_rsum:.2f}",
-         "seconds": f"{one.seconds:.1f}"}
+        {**{name: getattr(one, name) for name in COLUMNS[:6]}, **one.made_from, **one.values}
+        | {"val_rsum": f"{one.val_rsum:.2f}", "seconds": f"{one.seconds:.1f}"}
         for one in trials
-    ]  # fmt: skip
+    ]
     write_text(file, as_csv(rows, [*COLUMNS, *keys]))
 
 

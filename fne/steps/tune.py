@@ -73,6 +73,11 @@ class Hunt:
         return [one.val_rsum for one in self.trials]
 
     @property
+    def runs(self) -> list[Trial]:
+        """All trainings."""
+        return [*self.trials, *(one for row in self.finals.values() for one in row)]
+
+    @property
     def ranked(self) -> list[int]:
         """Places of the trials, the best first; of equals the first."""
         return sorted(range(len(self.trials)), key=lambda place: -self.trials[place].val_rsum)
@@ -123,7 +128,7 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
         for number in range(2, 2 + ROUNDS) if count else ():
             for hunt in hunts:
                 best = hunt.points[hunt.ranked[0]]
-                if number == 2 or search.open_ends(hunt.axes, best):
+                if hunt.axes and (number == 2 or search.open_ends(hunt.axes, best)):
                     hunt.axes, points = search.further_round(hunt.axes, best, count, number, draw)
                     hunt.add(points, number)
             trainer.train(hunts, first, f"round {number}")
@@ -138,11 +143,7 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     before = read_mapping(file) if file.is_file() else {}
     if {**before, "protocol": None} != {**outcome, "protocol": None}:
         write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
-    used = {
-        one.key: one
-        for hunt in hunts
-        for one in [*hunt.trials, *(each for row in hunt.finals.values() for each in row)]
-    }
+    used = {one.key: one for hunt in hunts for one in hunt.runs}
     write_trials(trainer.file, used.values())
     print("\n".join(told(outcome)))
 
@@ -172,7 +173,6 @@ def _outcome(study: Study, draw: int, hunts: Sequence[Hunt]) -> dict[str, Any]:
         means = {place: sum(one.val_rsum for one in row) / len(row) for place, row in hunt.finals.items()}
         best, *others = sorted(means, key=lambda place: -means[place])
         spread = search.spread_over_seeds([[one.val_rsum for one in row] for row in hunt.finals.values()])
-        runs = [*hunt.trials, *(one for row in hunt.finals.values() for one in row)]
         reason = f"mean validation rsum {means[best]:.1f} over {len(hunt.finals[best])} further seeds, the best of "
         reason += f"{len(means)} finalists of {len(hunt.points)} trials"
         told = {
@@ -180,8 +180,8 @@ def _outcome(study: Study, draw: int, hunts: Sequence[Hunt]) -> dict[str, Any]:
             "reasons": reason + (f" (next {means[others[0]]:.1f})" if others else ""),
             "where": search.where(hunt.axes, hunt.points, hunt.scores, best, spread),
             "ranges": {key: axis.shown for key, axis in hunt.axes.items()},
-            "cost": {"trials": len(hunt.points), "rounds": max(hunt.rounds), "runs": len(runs),
-                     "seconds": round(sum(one.seconds for one in runs)), "seed_sd": round(spread, 2)},
+            "cost": {"trials": len(hunt.points), "rounds": max(hunt.rounds), "runs": len(hunt.runs),
+                     "seconds": round(sum(one.seconds for one in hunt.runs)), "seed_sd": round(spread, 2)},
         }  # fmt: skip
         for section, value in told.items():
             outcome[section][hunt.variant] = value

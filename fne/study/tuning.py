@@ -203,7 +203,7 @@ def axis_of(given: Range, key: Key) -> Axis:
         for name, inclusive in (("m" + side, True), ("exclusiveM" + side, False)):
             if name in schema:
                 limits[end] = (float(schema[name]), inclusive)
-    return Axis(kind, *listed, whole=schema.get("type") == "integer", reasons=reasons, limits=limits)
+    return Axis(kind, listed[0], listed[1], whole=schema.get("type") == "integer", reasons=reasons, limits=limits)
 
 
 def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
