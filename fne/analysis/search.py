@@ -108,7 +108,7 @@ def where(
 
 
 def spread_over_seeds(scores: Sequence[Sequence[float]]) -> float:
-    """Standard deviation over seeds, pooled: ``sqrt(sum_t sum_s (x_ts - mean_t)^2 / sum_t (n_t - 1))`` over trials t."""
+    """Standard deviation over seeds, pooled: ``sqrt(sum_ts (x_ts - mean_t)^2 / sum_t (n_t - 1))``, t a trial."""
     rows = [np.asarray(row, float) for row in scores]
     freedom = sum(len(row) - 1 for row in rows)
     return float(np.sqrt(sum(((row - row.mean()) ** 2).sum() for row in rows) / freedom)) if freedom else 0.0
