@@ -146,7 +146,7 @@ def pool(
 
 
 def half_width_elsewhere(variance: float, freedom: float, another: Another, level: float = LEVEL) -> float:
-    """Half the width of an interval for the expected score of another cell (another encoder and world).
+    """Half the width of an interval for the expected score of another cell (another encoder, world and tuning).
 
     A score of one cell estimates that of another with variance ``T = Var_c + 2 v``: what the score's own seeds and test
     images leave open, and how far this cell and the other lie from their mean. ``t_df sqrt(T)`` with Satterthwaite's

@@ -1,8 +1,9 @@
-"""The second interval of a score or difference: where it would lie with another encoder and another world.
+"""The second interval of a score or difference: where it would lie with another encoder, world and tuning.
 
-An interval over seeds and test images is conditional on the encoders and on the world, a sample of whose images was
-trained and tested on. How far scores lie apart between encoders and worlds no single study can show; where a study of
-draws has measured it (``ablations/variance.yaml``), a second interval counts it.
+An interval over seeds and test images is conditional on the encoders, on the world, a sample of whose images was
+trained and tested on, and on the search that tuned values come from. How far scores lie apart between them no single
+study can show; where a study of draws has measured it (``ablations/variance.yaml``), a second interval counts what it
+varied.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def elsewhere(values: np.ndarray, low: float, high: float, another: Another) -> 
     Args:
         values: (n, N): influence values of a score or difference by seed and image.
         low, high: The interval over seeds and images; NaN, and so is the second, where there is none.
-        another: What another encoder and world add.
+        another: What another encoder, world and tuning add.
     """
     if not math.isfinite(low):
         return math.nan, math.nan

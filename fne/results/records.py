@@ -53,7 +53,7 @@ DISTRIBUTIONS = [
 class Estimate:
     """A mean over seeds with its interval; ``low`` and ``high`` are NaN where none could be computed.
 
-    ``low_elsewhere`` and ``high_elsewhere``: the interval for another encoder and world, NaN where it is not known.
+    ``low_elsewhere`` and ``high_elsewhere``: the second interval (:mod:`fne.results.elsewhere`), NaN where not known.
     """
 
     mean: float

@@ -135,7 +135,7 @@ class StudyResults:
 
     @cached_property
     def known(self) -> Known:
-        """The recorded components of variance, which widen intervals to another encoder and world, or why none hold."""
+        """The recorded components of variance, which widen intervals, or why none hold."""
         return variance_for(self.definition, self.root)
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from fne.report.tables.contrasts import contrasts_table
 from fne.report.tables.main import main_table
 from fne.report.text.headline import headline
 from fne.report.text.summary import paired_elsewhere, paired_interval
-from fne.report.text.wording import for_which, given, spans
+from fne.report.text.wording import elsewhere_phrase, for_which, given, spans, varied
 from fne.results.study import StudyResults
 from fne.results.variance import FILE, read_variance, write_variance
 from fne.study.series import Series
@@ -62,7 +63,7 @@ def test_both_intervals_stand_in_the_main_table(wider: WIDER, paper: Made) -> No
                 ends = [float(end.replace("−", "-").replace("+", "")) for end in second.strip("[]").split(", ")]
                 assert first == bare.rows[table.rows.index(row)][names.index(column)].note
                 assert ends == pytest.approx([100 * found.low - 2, 100 * found.high + 2], abs=0.051)
-    assert "95 % interval given this encoder and world, by " in table.caption
+    assert "95 % interval given this encoder, world and tuning, by " in table.caption
     told = next(note for note in table.notes if note.startswith("After the slash"))
     assert "for another encoder and world, from components of variance of study variance" in told
     assert "(6 encoder draws and 6 worlds; 20" in told
@@ -71,8 +72,8 @@ def test_both_intervals_stand_in_the_main_table(wider: WIDER, paper: Made) -> No
 
 
 def test_what_is_not_known_is_said_with_its_reason(paper: Made) -> None:
-    wanted = "Intervals are given this encoder and world; how far scores would move with another encoder and world is "
-    wanted += "not known: there is no ablations/variance.yaml"
+    wanted = "Intervals are given this encoder, world and tuning; how far scores would move with another encoder and "
+    wanted += "world is not known: there is no ablations/variance.yaml"
     for notes in (main_table(paper.results).notes, contrasts_table(paper.results).notes, headline(paper.results)):
         assert any(note.startswith(wanted) for note in notes), notes
     assert all("elsewhere" not in column.name.lower() for column in contrasts_table(paper.results).columns)
@@ -89,7 +90,7 @@ def test_the_table_of_contrasts_has_a_column_for_it(wider: WIDER) -> None:
     table = contrasts_table(wider(2.0))
     names = [column.name for column in table.columns]
     place = names.index("Elsewhere")
-    assert names[place - 1] == "Interval" and "given this encoder and world" in table.columns[place - 1].help
+    assert names[place - 1] == "Interval" and "given this encoder, world and tuning" in table.columns[place - 1].help
     for row, record in zip(table.rows, table.records, strict=True):
         primary = (record["metric"], record["protocol"]) == ("rsum", "own")
         assert (row[place].text != "—") == (primary and record["low"] is not None)
@@ -128,7 +129,7 @@ def test_the_forest_draws_it_as_a_thin_line(wider: WIDER, paper: Made) -> None:
     for one, bar in zip(thin, bars, strict=True):
         assert list(one.get_xdata()) == pytest.approx([bar.get_xdata()[0] - 2, bar.get_xdata()[1] + 2])
     assert "Thin line: interval for another encoder and world." in picture.caption
-    assert "Thin line" not in bare.caption and "given this encoder and world" in bare.caption
+    assert "Thin line" not in bare.caption and "given this encoder, world and tuning" in bare.caption
 
 
 @pytest.mark.parametrize(("interval", "elsewhere", "words"), [
@@ -141,13 +142,27 @@ def test_the_forest_draws_it_as_a_thin_line(wider: WIDER, paper: Made) -> None:
     ((math.nan, math.nan), (math.nan, math.nan), ""),
 ])  # fmt: skip
 def test_for_which_encoders_a_difference_is_shown(
-    interval: tuple[float, float], elsewhere: tuple[float, float], words: str
+    paper: Made, interval: tuple[float, float], elsewhere: tuple[float, float], words: str
 ) -> None:
-    assert for_which(*interval, elsewhere) == words
+    assert for_which(paper.results, *interval, elsewhere) == words
+
+
+def test_tuning_is_named_where_values_were_tuned_and_where_it_was_drawn_anew(wider: WIDER, paper: Made) -> None:
+    study = wider(0.1)
+    assert varied(study) == "encoder and world"
+    record, _ = study.known
+    study.__dict__["known"] = (replace(record, factors={**record.factors, "tuned.draw": (0, 1, 2)}), "")
+    assert varied(study) == "encoder, world and tuning"
+    assert for_which(study, 0.01, 0.02, (0.001, 0.03)) == ", also with another encoder, world and tuning"
+    assert "(6 encoder draws, 6 worlds and 3 tuning draws; 20" in elsewhere_phrase(study)
+    plain = StudyResults(replace(paper.study, tuned=None), paper.root)
+    assert given(plain) == "given this encoder and world"
+    plain.dataset = "flickr8k"
+    assert given(plain) == "given these encoders and data"
 
 
 def test_other_data_are_no_world(paper: Made) -> None:
     study = StudyResults(paper.study, paper.root)
-    assert given(study) == "given this encoder and world"
+    assert given(study) == "given this encoder, world and tuning"
     study.dataset = "flickr8k"
-    assert given(study) == "given these encoders and data"
+    assert given(study) == "given these encoders, data and tuning"

@@ -87,7 +87,7 @@ def test_captions_tell_question_protocol_seeds_and_interval(paper: Made) -> None
     for name in ("scores", "contrasts", "cost"):
         assert "only the image's own captions are right" in words[name]["caption"]
         assert "5 seeds per variant (hardest_buffer: 4)" in words[name]["caption"]
-    assert "95 % interval given this encoder and world, by hierarchical bootstrap" in words["scores"]["caption"]
+    assert "95 % interval given this encoder, world and tuning, by hierarchical bootstrap" in words["scores"]["caption"]
     assert "every relevant pair is known exactly" in words["picks"]["caption"]
     assert "0.0001" in words["distributions"]["caption"]
 

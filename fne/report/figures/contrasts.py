@@ -10,7 +10,6 @@ from fne.report.figures.scores import name_row, no_result, rows_of_names, why_mi
 from fne.report.figures.style import BASELINE, MUTED, PAPER
 from fne.report.figures.variant_styles import diamond, looks_of
 from fne.report.text.wording import (
-    ELSEWHERE,
     given,
     metric_name,
     p_equals,
@@ -19,6 +18,7 @@ from fne.report.text.wording import (
     signed,
     span,
     tested,
+    varied,
 )
 from fne.results.records import Contrast
 from fne.results.study import StudyResults
@@ -90,7 +90,7 @@ def intervals_sentence(study: StudyResults, contrasts: Iterable[Contrast | None]
         return f"No bars: {seeds} seed{'s' if seeds != 1 else ''} in common cannot show whether a difference is chance."
     thin = ""
     if any(math.isfinite(one.low_elsewhere) for one in made):
-        thin = f" Thin line: interval for {ELSEWHERE}."
+        thin = f" Thin line: interval for another {varied(study)}."
     return (
         f"Bar: {level(study)} interval of the paired difference, {given(study)}.{thin} "
         f"Filled {diamond(looks_of(study))}: the bar "

@@ -6,12 +6,16 @@ import math
 from typing import Any
 
 from fne.analysis.components import IMAGES, INTERACTION, SEED
+from fne.analysis.search import best_after
 from fne.report.figures.figure import Picture, canvas
 from fne.report.figures.style import INK, MUTED, WIDTH
 from fne.report.series.results import Part, SeriesResults, name_of, value_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import listing, percent, span
+from fne.report.text.wording import listing, number, percent, span
 from fne.results.series import ANOTHER, DIFFERENCE, LEVEL
+from fne.results.trials import read_trials
+from fne.study import paths
+from fne.study.series import TUNING_DRAW
 
 NAMES = {SEED: "training seed", IMAGES: "test images", INTERACTION: "interaction"}
 MOST = 3
@@ -101,9 +105,26 @@ def table(series: SeriesResults) -> Table:
     ]
     if INTERACTION in named:
         notes.append("Interaction: what a cell adds to the sum of its factors.")
-    notes += series.undecomposed
+    notes += [*_resampled(series), *series.undecomposed]
     return Table("components", "Where the variance comes from", caption, tuple(columns), tuple(rows), tuple(notes),
                  tuple(records), sections=tuple(sections))  # fmt: skip
+
+
+def _resampled(series: SeriesResults) -> list[str]:
+    """How far the best of a first round varies by the bootstrap over its trials, beside the draws that were made."""
+    if TUNING_DRAW not in series.definition.factors:
+        return []
+    trials = read_trials(series.root / paths.tuned_files(series.shared)[1])
+    first = {variant: [one.val_rsum for one in trials if one.variant == variant and one.round == "1"]
+             for variant in series.shared.variants}  # fmt: skip
+    sds = [math.sqrt(best_after(scores, len(scores)).variance) for scores in first.values() if scores]
+    if not sds:
+        return []
+    span = f"{number(min(sds))} to {number(max(sds))}" if len(sds) > 1 else number(sds[0])
+    return [
+        "Tuning draw: searches made anew, each with its own trials and seeds. By the bootstrap over the trials of one "
+        f"first round, the validation rsum of its best has a standard deviation of {span} points."
+    ]
 
 
 def draw(series: SeriesResults) -> Picture:

@@ -12,7 +12,6 @@ from fne.protocols import DIRECTION_NAMES, METRICS, metric_of
 from fne.report.tables.cells import Cell, Column, Table
 from fne.report.text.wording import (
     AT_FLOOR,
-    ELSEWHERE,
     elsewhere_phrase,
     given,
     p_value,
@@ -20,6 +19,7 @@ from fne.report.text.wording import (
     signed,
     span,
     tested,
+    varied,
 )
 from fne.results.study import StudyResults
 from fne.utils.text import clean
@@ -49,7 +49,7 @@ def contrasts_table(study: StudyResults) -> Table:
         Column("Seeds"),
         Column("Δ baseline", help="paired difference to the baseline"),
         Column("Interval", help=f"over seeds and test images, {given(study)}"),
-        Column("Elsewhere", help=f"interval for {ELSEWHERE}"),
+        Column("Elsewhere", help=f"interval for another {varied(study)}"),
         Column("p (images)", help="over test images, given these seeds"),
         Column("p (Holm)", help=f"{tested(study)}, corrected over the variants"),
         Column("p (seeds)", help="over seeds, given these test images: sign flips"),

@@ -62,7 +62,7 @@ def rivals(study: StudyResults) -> str:
     best = names[0]
     text = f"Of {len(order)} rules, {_name(study, best)} retrieves best: {_mean(study, best)} {what}"
     if len(names) > 1 and (lead := paired_interval(study, best, names[1]))[0] > 0:
-        which = for_which(*lead, paired_elsewhere(study, best, names[1]))
+        which = for_which(study, *lead, paired_elsewhere(study, best, names[1]))
         text += f", ahead of the runner-up, {_name(study, names[1])}, beyond what seeds and images explain{which}"
     if best == method or method not in names:
         return f"{text}."
@@ -70,7 +70,7 @@ def rivals(study: StudyResults) -> str:
     gap = _gap(study, method, best)
     others = paired_elsewhere(study, method, best)
     told = f" {spans((low, high), others)}".rstrip()
-    behind = f"{signed(gap)}{told} from the best{for_which(low, high, others)}"
+    behind = f"{signed(gap)}{told} from the best{for_which(study, low, high, others)}"
     verdict = "" if high < 0 else "; no difference to the best is shown" if told else f", {_few(study, method, best)}"
     rank = names.index(method) + 1
     return f"{text}; {_name(study, method)} ranks {rank} of {len(order)}: {_mean(study, method)}, {behind}{verdict}."
@@ -122,7 +122,8 @@ def _change(study: StudyResults, variant: str, base: str, key: Key, unit: str, v
     if not verdict:
         return f"{signed(gap)}{unit}{told}"
     shown = "a gain" if low > 0 else "a loss" if high < 0 else "no difference is shown"
-    return f"{signed(gap)}{unit}{told} ({shown + for_which(low, high, others) if told else _few(study, variant, base)})"
+    how = shown + for_which(study, low, high, others) if told else _few(study, variant, base)
+    return f"{signed(gap)}{unit}{told} ({how})"
 
 
 def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
@@ -154,7 +155,7 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
         lead = f"{keys} {'moves' if sure else 'is not shown to move'} the score"
         lead += f" ({doubt})" if math.isnan(low) else ""
     between = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
-    text = f"{lead}{for_which(low, high, others)}: {apart} {between}, picked by these scores"
+    text = f"{lead}{for_which(study, low, high, others)}: {apart} {between}, picked by these scores"
     return [f"{text}; {_beats(study, [variant for variant in swept if variant in done], done)}."]
 
 
@@ -167,7 +168,7 @@ def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -
     if ahead:
         best = max(ahead, key=lambda variant: shown[variant].difference)
         most = shown[best]
-        which = for_which(most.low, most.high, (most.low_elsewhere, most.high_elsewhere))
+        which = for_which(study, most.low, most.high, (most.low_elsewhere, most.high_elsewhere))
         told = f"{signed(most.difference)} {ends(most, sign=True)}{which}, "
         told += f"{p_equals(most.p_holm, most.p_holm_floor)} {tested(study)}, after Holm"
         return f"{len(ahead)} of {total} points beat {base}, most {_name(study, best)}: {told}"

@@ -55,7 +55,7 @@ def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
     second = f"{_name(study, rest[0][0])} ({percent(rest[0][1])})"
     low, high = paired_interval(study, best, rest[0][0])
     if low > 0:
-        which = for_which(low, high, paired_elsewhere(study, best, rest[0][0]))
+        which = for_which(study, low, high, paired_elsewhere(study, best, rest[0][0]))
         return f"{first}; it is ahead of the runner-up, {second}, beyond what seeds and images explain{which}."
     lead = f"its lead over the runner-up, {second}"
     if math.isnan(low):
@@ -83,7 +83,7 @@ def _method(study: StudyResults, means: dict[str, float]) -> list[str]:
     interval = ends(contrast, sign=True)
     told = f"{signed(contrast.difference)} {what} {interval}, {_seeds(contrast.n_seeds)}{_p(study, contrast)}"
     narrow = contrast.p_holm >= ALPHA  # NaN: no test at hand
-    how = for_which(contrast.low, contrast.high, (contrast.low_elsewhere, contrast.high_elsewhere))
+    how = for_which(study, contrast.low, contrast.high, (contrast.low_elsewhere, contrast.high_elsewhere))
     how += ", by this interval alone and not after Holm's correction" if narrow else ""
     if contrast.low > 0:
         return [f"{fne} {'is ahead of' if narrow else 'beats'} the baseline, {base}{how}: {told}."]
@@ -105,7 +105,7 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
     others = paired_elsewhere(study, study.method, study.control)
     told = f"{signed(difference)} {metric_name(study)} {spans((low, high), others)}"
     verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
-    verdict += for_which(low, high, others)
+    verdict += for_which(study, low, high, others)
     configs = (resolve(study.definition, name) for name in (study.method, study.control))
     apart = [
         f"{key} {show(one)} against {show(other)}"

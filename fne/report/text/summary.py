@@ -188,7 +188,7 @@ def paired_interval(
 
 
 def paired_elsewhere(study: StudyResults, first: str, second: str) -> tuple[float, float]:
-    """Interval of the same difference in the primary metric for another encoder and world; NaN where not known."""
+    """Interval of the same difference in the primary metric widened; NaN where not known."""
     record, values = study.known[0], _paired(study, first, second, study.key())
     if record is None or values is None:
         return math.nan, math.nan

@@ -14,8 +14,6 @@ from fne.utils.text import clean
 if TYPE_CHECKING:
     from fne.results.study import Contrast, Estimate, StudyResults, Variant
 
-ELSEWHERE = "another encoder and world"
-
 NO_POSITIVE = "no false negative is known among the scored pairs, so no probability can be held against them"
 """Why there are no scores of an estimate."""
 
@@ -180,11 +178,20 @@ def protocol_words(study: StudyResults, protocol: str) -> str:
 
 def given(study: StudyResults) -> str:
     """What intervals and verdicts over seeds and test images are conditional on."""
-    return "given this encoder and world" if study.dataset == "scenes" else "given these encoders and data"
+    what = ["encoder", "world"] if study.dataset == "scenes" else ["encoders", "data"]
+    tuning = ["tuning"] if study.definition.tuned else []
+    return f"given {'this' if study.dataset == 'scenes' else 'these'} {listing([*what, *tuning])}"
+
+
+def varied(study: StudyResults) -> str:
+    """What the second interval lets vary: ``encoder, world and tuning``, as far as it was measured."""
+    record, _ = study.known
+    names = [RANDOM_FACTORS[factor] for factor in record.factors] if record else ["encoder", "world"]
+    return listing(name.removesuffix(" draw") for name in names)
 
 
 def ends(found: Estimate | Contrast | None, *, sign: bool = False) -> str:
-    """The interval of a score or difference and, after a slash, that for another encoder and world, where known."""
+    """The interval of a score or difference and, after a slash, the second, for others, where known."""
     if found is None:
         return ""
     return spans((found.low, found.high), (found.low_elsewhere, found.high_elsewhere), sign=sign)
@@ -205,26 +212,29 @@ def elsewhere_phrase(study: StudyResults, where: str = "After the slash") -> str
         return ""
     record, why = study.known
     if record is None:
-        return f"Intervals are {given(study)}; how far scores would move with {ELSEWHERE} is not known: {why}."
+        return (
+            f"Intervals are {given(study)}; how far scores would move with another {varied(study)} is not known: {why}."
+        )
     levels = listing(f"{len(values)} {RANDOM_FACTORS[factor]}s" for factor, values in record.factors.items())
     return (
-        f"{where}: 95 % interval for {ELSEWHERE}, from components of variance of study {record.study} "
+        f"{where}: 95 % interval for another {varied(study)}, from components of variance of study {record.study} "
         f"({levels}; {record.date}), of the variant where measured, else of all together."
     )
 
 
-def for_which(low: float, high: float, elsewhere: tuple[float, float]) -> str:
+def for_which(study: StudyResults, low: float, high: float, elsewhere: tuple[float, float]) -> str:
     """For which encoders and worlds a difference is shown, after a comma; empty where none is, or others are not known.
 
     Args:
+        study: Whose difference it is.
         low, high: The interval over seeds and images.
-        elsewhere: That for another encoder and world; NaN where not known.
+        elsewhere: The second interval; NaN where not known.
     """
     if not (low > 0 or high < 0) or math.isnan(elsewhere[0]):
         return ""
     if elsewhere[0] > 0 or elsewhere[1] < 0:
-        return f", also with {ELSEWHERE}"
-    return ", with this encoder and world alone"
+        return f", also with another {varied(study)}"
+    return f", with this {varied(study)} alone"
 
 
 def interval_phrase(study: StudyResults) -> str:
