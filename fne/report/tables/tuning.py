@@ -117,13 +117,13 @@ def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, list[str]
     kinds = Counter(place for places in where.values() for place in places.values())
     runs, seconds = (sum(found["cost"][variant][name] for variant in searched) for name in ("runs", "seconds"))
     caption = (
-        f"The same rule for every variant, over the keys that it reads: a first round of {declared.trials} quasi-random "
-        f"trials over the declared ranges, then at most {ROUNDS} more rounds, {declared.budget} trials in all, around "
-        "the best, with a range extended where the best lies at an open end. "
+        "The same rule for every variant, over the keys that it reads: a first round of "
+        f"{declared.trials} quasi-random trials over the declared ranges, then at most {ROUNDS} more rounds, "
+        f"{declared.budget} trials in all, around the best, with a range extended where the best lies at an open end. "
         f"All trials are of tuning seed {first}; of the best {declared.finalists} the mean validation rsum over seeds "
         f"{seed_list(further)} decides. "
         f"Draw {draw} of the search, {clean(str(protocol['date']))}: {count(runs)} runs, {duration(seconds)} of CPU "
-        f"time (on a GPU, of time). Best values of all variants and keys: "
+        "time (on a GPU, of time). Best values of all variants and keys: "
         f"{listing(f'{kinds[kind]} {words}' for kind, words in KINDS.items())}. Flat: at an end of the range, but a "
         "trial inside is at most one standard deviation over seeds worse."
     )
