@@ -31,7 +31,7 @@ def draw(study: StudyResults) -> Picture:
     height = max(3.2, 0.9 + 0.19 * len(full))
     figure = canvas(WIDTH, height)
     panel = figure.subplots()
-    figure.subplots_adjust(left=0.135, right=0.64, bottom=0.5 / height, top=1 - 0.15 / height)
+    figure.subplots_adjust(left=0.135, right=0.615, bottom=0.5 / height, top=1 - 0.15 / height)
     labels = []
     for variant in some.variants:
         found, look = middle[variant.id], looks_of(study)[variant.id]
@@ -40,7 +40,7 @@ def draw(study: StudyResults) -> Picture:
             low, high = [one.low for one in best[variant.id]], [one.high for one in best[variant.id]]
         line(panel, range(1, len(found) + 1), found, low, high, look, full=variant.id in full)
         if variant.id in full:
-            labels.append((found[-1], short(variant.title, 26), look))
+            labels.append((found[-1], short(variant.title, 28), look))
     panel.set_ylim(*window([middle[name] for name in full], max(best[name][-1].high for name in banded)))
     panel.set_xscale("log", base=2)
     panel.set_xlim(0.93, 1.07 * max(most, 2))
