@@ -21,18 +21,27 @@ def tuning(study: StudyResults) -> dict[str, Any]:
     return read_mapping(study.root / paths.tuned_files(study.definition)[0])
 
 
+def searched(study: StudyResults) -> list[str]:
+    """The variants of the study that have a search of their own; others take over its values."""
+    cost = tuning(study).get("cost") or {}
+    return [variant for variant in study.definition.variants if variant in cost]
+
+
 def first_round(study: StudyResults) -> tuple[dict[str, list[float]], str]:
-    """Validation rsum of the trials of the first round, by variant in the order of the study; where none, why."""
+    """Validation rsum of the trials of the first round, by variant in the order of the study; where none, why.
+
+    Of a config that was tried more than once, such as with earlier code, the latest counts.
+    """
     if study.definition.tuned is None:
         return {}, "no value was tuned for single variants in this study"
     if OLD_PROTOCOL in study.definition.notes:
         return {}, f"the trials are of an {OLD_PROTOCOL}"
     file = paths.tuned_files(study.definition)[1]
-    found: dict[str, list[float]] = {variant.id: [] for variant in study.variants}
+    found: dict[str, dict[str, float]] = {variant.id: {} for variant in study.variants}
     for one in read_trials(study.root / file):
         if one.round == "1" and one.variant in found:
-            found[one.variant].append(one.val_rsum)
-    scores = {variant: scores for variant, scores in found.items() if scores}
+            found[one.variant][one.digest] = one.val_rsum
+    scores = {variant: [*by_digest.values()] for variant, by_digest in found.items() if by_digest}
     return scores, "" if scores else f"{file.as_posix()} holds no trial of these variants"
 
 

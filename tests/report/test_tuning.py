@@ -29,8 +29,8 @@ from tests.report.synthetic_series import write_series
 OLD = """
 declared: {budget: 9, seeds: [1000], search: {loss.margin: [0.1, 0.2], train.learning_rate: [0.001, 0.002, 0.004]}}
 protocol: {metric: m, date: '2026-11-25', command: fne tune searched, version: 1}
-values: {fne: {loss.margin: 0.1, train.learning_rate: 0.002}}
-reasons: {fne: best of 2 trials}
+values: {fne: {loss.margin: 0.1, train.learning_rate: 0.002}, random: {loss.margin: 0.1}}
+reasons: {fne: best of 2 trials, random: those of fne}
 border: {fne: [loss.margin]}
 trials: [{variant: fne, val_rsum: 440.0}, {variant: fne, val_rsum: 430.0}, {variant: infonce, val_rsum: 420.0}]
 """
@@ -85,7 +85,10 @@ def test_the_best_after_n_is_that_of_all_draws_of_n_trials_of_the_first_round(se
 def test_a_variant_without_trials_of_its_own_is_named(searched: Made, tmp_path: Path) -> None:
     file, study = copied(searched, tmp_path)
     trials = read_trials(file.with_suffix(".csv"))
-    write_trials(file.with_suffix(".csv"), [one for one in trials if one.digest not in ("fne0", "fne1")])
+    earlier = replace(trials[0], val_rsum=500.0, made_from=trials[0].made_from | {"code": "of then"})
+    kept = [earlier, *(one for one in trials if one.digest not in ("fne0", "fne1"))]
+    write_trials(file.with_suffix(".csv"), kept)
+    assert first_round(study)[0]["hardest_in_batch"] == first_round(searched.results)[0]["hardest_in_batch"]
     found = yaml.safe_load(file.read_text("utf-8"))
     for section in ("values", "reasons", "where", "ranges"):
         del found[section]["random"]
@@ -166,11 +169,12 @@ def test_where_nothing_was_tuned_the_table_says_so(lonely: Made) -> None:
 
 def test_of_an_old_protocol_the_table_shows_what_there_is(old: StudyResults) -> None:
     table = tables.build(old, "tuning")
-    ((_, *cells),) = table.rows
+    (_, *cells), (_, *taken_over) = table.rows
     assert [cell.text for cell in cells] == [
         "2", "—", "—", "—", "—", "at the border: loss.margin; within: train.learning_rate",
         "loss.margin = 0.1 of 0.1, 0.2; train.learning_rate = 0.002 of 0.001, 0.002, 0.004",
     ]  # fmt: skip
+    assert taken_over[0].absent and taken_over[5].note == "those of fne"
     assert table.caption.startswith("At most 9 trials of each variant") and "2026-11-25" in table.caption
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fne.analysis.search import best_after
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import listing, number
-from fne.report.tuning import budgets, first_round, tuning
+from fne.report.tuning import budgets, first_round, searched, tuning
 from fne.results.study import StudyResults
 from fne.utils.text import clean
 
@@ -46,11 +46,10 @@ def budget_table(study: StudyResults) -> Table:
 def left_out(study: StudyResults) -> list[str]:
     """Which variants have no trials of their own, or fewer than others, and why."""
     scores, _ = first_round(study)
-    found, most = tuning(study), max(map(len, scores.values()), default=0)
-    shared = [variant.id for variant in study.variants if variant.id in found["values"].keys() - found["cost"].keys()]
-    never = [variant.id for variant in study.variants if variant.id not in found["values"]]
-    fewer = [f"{name} ({len(scores.get(name, ()))})" for name in found["cost"]
-             if name in study.definition.variants and len(scores.get(name, ())) < most]  # fmt: skip
+    most, own, values = max(map(len, scores.values())), searched(study), tuning(study)["values"]
+    shared = [name for name in study.definition.variants if name in values and name not in own]
+    never = [name for name in study.definition.variants if name not in values]
+    fewer = [f"{name} ({len(scores.get(name, ()))})" for name in own if len(scores.get(name, ())) < most]
     notes = {
         f"Fewer than {most} trials of their own: {listing(fewer)}; trials of equal configs are made once, and stand "
         "under the name of one variant.": fewer,

@@ -9,16 +9,17 @@ from typing import Any
 from fne.analysis.search import BOUND, FLAT, INSIDE, OPEN
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import count, duration, listing, seed_list
-from fne.report.tuning import tuning
+from fne.report.tuning import searched, tuning
 from fne.results.study import StudyResults
 from fne.study import paths
-from fne.study.tuned import OLD_PROTOCOL
+from fne.study.tuned import OLD_PROTOCOL, Cost
 from fne.study.tuning import ROUNDS, Tuning, read_tuning
 from fne.utils.fields import flatten
 from fne.utils.text import clean
 
 TITLE = "How values were tuned"
 KINDS = {INSIDE: "inside the range", FLAT: "flat", BOUND: "at a natural bound", OPEN: "at an open end"}
+NONE = "no declared range"
 BORDER, WITHIN = "at the border", "within"
 """Where the best value of a search of an earlier protocol lies on its grid."""
 COLUMNS = (
@@ -41,15 +42,10 @@ def tuning_table(study: StudyResults) -> Table:
         return Table("tuning", TITLE, caption, COLUMNS, ())
     old, rows, records = OLD_PROTOCOL in study.definition.notes, [], []
     for variant in (one for one in study.variants if one.id in found["values"]):
-        values, where, ranges = (_by_key(found, section, variant.id) for section in ("values", "where", "ranges"))
-        if old:
-            border = (found.get("border") or {}).get(variant.id, ())
-            where = {key: BORDER if key in border else WITHIN for key in values}
-            ranges = {key: _grid(found, key) for key in values}
-        cost = (found.get("cost") or {}).get(variant.id, {})
-        if old:
-            cost = {"trials": sum(one.get("variant") == variant.id for one in found.get("trials") or ())}
+        values = _by_key(found, "values", variant.id)
+        where, ranges, cost = (_of_old if old else _of_search)(found, variant.id)
         minutes = cost["seconds"] / 60 if "seconds" in cost else None
+        shown = (f"{key} = {_shown(value)} of {clean(ranges.get(key, NONE))}" for key, value in values.items())
         rows.append(
             (
                 Cell(clean(variant.title), note=variant.id, code=True),
@@ -57,28 +53,38 @@ def tuning_table(study: StudyResults) -> Table:
                 _number(minutes, "{:.1f}"),
                 _number(cost.get("seed_sd"), "{:.1f}"),
                 Cell(_placed(where), note="" if cost else clean(str(found["reasons"][variant.id]))),
-                Cell("; ".join(f"{key} = {_shown(value)} of {ranges[key]}" for key, value in values.items()) or "none"),
+                Cell("; ".join(shown)),
             )
         )
+        told = {"variant": variant.id, **{name: cost.get(name) for name in Cost.model_fields}}
         records += [
-            {"variant": variant.id, **{name: cost.get(name) for name in _COST}, "key": key, "value": value,
-             "where": where[key], "range": ranges[key]} for key, value in values.items()
-        ]  # fmt: skip
-    caption, notes = _old(found) if old else _told(study, found)
-    return Table("tuning", TITLE, caption, COLUMNS, tuple(rows), tuple(notes), tuple(records))
+            {**told, "key": key, "value": value, "where": where.get(key), "range": ranges.get(key)}
+            for key, value in values.items()
+        ]
+    caption, notes = (_old(found), ()) if old else _told(study, found)
+    return Table("tuning", TITLE, caption, COLUMNS, tuple(rows), notes, tuple(records))
 
 
-_COST = ("trials", "rounds", "runs", "seconds", "seed_sd")
+Parts = tuple[dict[str, str], dict[str, str], dict[str, Any]]
+"""Where best values lie and their ranges, by key; and what the search took, empty where another one was taken over."""
+
+
+def _of_search(found: Mapping[str, Any], variant: str) -> Parts:
+    cost = (found.get("cost") or {}).get(variant, {})
+    return _by_key(found, "where", variant), _by_key(found, "ranges", variant), cost
+
+
+def _of_old(found: Mapping[str, Any], variant: str) -> Parts:
+    """The same of an earlier protocol, which tried the points of a grid on one seed."""
+    keys, border = [*_by_key(found, "values", variant)], (found.get("border") or {}).get(variant, ())
+    grid = flatten(found["declared"].get("search", {}))
+    ranges = {key: ", ".join(map(_shown, grid[key])) for key in keys if isinstance(grid.get(key), list)}
+    trials = sum(one.get("variant") == variant for one in found.get("trials") or ())
+    return {key: BORDER if key in border else WITHIN for key in keys}, ranges, {"trials": trials} if trials else {}
 
 
 def _by_key(found: Mapping[str, Any], section: str, variant: str) -> dict[str, Any]:
     return flatten((found.get(section) or {}).get(variant) or {})
-
-
-def _grid(found: Mapping[str, Any], key: str) -> str:
-    """What an earlier protocol tried of a key."""
-    listed = flatten(found.get("declared", {}).get("search", {})).get(key)
-    return ", ".join(map(_shown, listed)) if isinstance(listed, list) else "not known"
 
 
 def _shown(value: Any) -> str:
@@ -97,25 +103,26 @@ def _placed(where: Mapping[str, str]) -> str:
     return "; ".join(f"{place}: {', '.join(keys)}" for place, keys in by.items())
 
 
-def _old(found: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Caption and notes of a search under an earlier protocol."""
-    declared, date = found.get("declared", {}), clean(str(found.get("protocol", {}).get("date", "date not known")))
-    budget = declared.get("budget")
+def _old(found: Mapping[str, Any]) -> str:
+    """The caption of a search under an earlier protocol."""
+    budget, seeds = (found["declared"].get(key) for key in ("budget", "seeds"))
     trials = f"At most {budget} trials" if budget else "Trials"
-    seeds = seed_list(declared.get("seeds", ()))
-    return f"{trials} of each variant on a grid of the keys that it reads, tuning seed {seeds}; {date}.", []
+    return (
+        f"{trials} of each variant on a grid of the keys that it reads, on tuning seed {seed_list(seeds)}, "
+        f"{clean(str(found['protocol']['date']))}."
+    )
 
 
-def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Caption and notes of a search: its protocol, how many best values lie where, and what bounds are natural."""
     file, protocol = study.root / paths.tuned_files(study.definition)[0], found["protocol"]
     declared = read_tuning(found["declared"], file, "declared")
     draw = protocol.get("draw", 0)
     first, *further = declared.of_draw(draw)
-    searched = [variant.id for variant in study.variants if variant.id in found["cost"]]
-    where = {variant: _by_key(found, "where", variant) for variant in searched}
+    own = searched(study)
+    where = {variant: _by_key(found, "where", variant) for variant in own}
     kinds = Counter(place for places in where.values() for place in places.values())
-    runs, seconds = (sum(found["cost"][variant][name] for variant in searched) for name in ("runs", "seconds"))
+    runs, seconds = (sum(found["cost"][variant][name] for variant in own) for name in ("runs", "seconds"))
     caption = (
         "The same rule for every variant, over the keys that it reads: a first round of "
         f"{declared.trials} quasi-random trials over the declared ranges, then at most {ROUNDS} more rounds, "
@@ -133,14 +140,16 @@ def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, list[str]
             reason = f"{key}: {_bound(declared, key, _by_key(found, 'values', variant)[key])}"
             bounds.setdefault(reason, []).append(variant)
     notes = [f"Natural bound of {clean(reason)} ({', '.join(variants)})." for reason, variants in bounds.items()]
-    shared = [variant.id for variant in study.variants if variant.id in found["values"] and variant.id not in searched]
+    shared = [name for name in study.definition.variants if name in found["values"] and name not in own]
     if shared:
         notes.append(f"Not counted, for they take over the values of another variant: {listing(shared)}.")
-    return caption, notes
+    return caption, tuple(notes)
 
 
 def _bound(declared: Tuning, key: str, value: Any) -> str:
     """Why nothing lies beyond the end of a range at which a value lies."""
-    axis = declared.axes([key])[key]
+    axis = declared.axes([key]).get(key)
+    if axis is None:
+        return NONE
     lower = axis.place(value) < 0.5
     return axis.bound("lowest" if lower else "highest") or f"the {'least' if lower else 'greatest'} that it can be here"
