@@ -150,6 +150,17 @@ def test_the_search_of_every_variant_is_told(searched: Made) -> None:
     assert (record["variant"], record["where"], record["seconds"]) == ("fne", "natural bound", 480)
 
 
+def test_of_a_search_that_a_study_names_its_own_variants_are_told(searched: Made) -> None:
+    few = ("fne", "random")
+    study = elsewhere(searched, searched.root, variants=few)
+    study.__dict__["variants"] = tuple(one for one in searched.results.variants if one.id in few)
+    table = tables.build(study, "tuning")
+    assert [row[0].note for row in table.rows] == ["fne", "random"]
+    assert "16 runs, 8 min of CPU time" in table.caption
+    assert "1 inside the range, 1 flat, 1 at a natural bound and 0 at an open end" in table.caption
+    assert [row[0].note for row in tables.build(study, "budget").rows] == ["fne"]
+
+
 def test_a_bound_without_a_declared_reason_is_one_of_the_key(searched: Made, tmp_path: Path) -> None:
     file, study = copied(searched, tmp_path)
     found = yaml.safe_load(file.read_text("utf-8"))
