@@ -35,7 +35,7 @@ def first_round(study: StudyResults) -> tuple[dict[str, list[float]], str]:
     if study.definition.tuned is None:
         return {}, "no value was tuned for single variants in this study"
     if OLD_PROTOCOL in study.definition.notes:
-        return {}, f"the trials are of an {OLD_PROTOCOL}"
+        return {}, "the trials are of an old protocol, on a grid, which is no sample"
     file = paths.tuned_files(study.definition)[1]
     found: dict[str, dict[str, float]] = {variant.id: {} for variant in study.variants}
     for one in read_trials(study.root / file):

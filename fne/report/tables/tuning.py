@@ -108,7 +108,7 @@ def _old(found: Mapping[str, Any]) -> str:
     budget, seeds = (found["declared"].get(key) for key in ("budget", "seeds"))
     trials = f"At most {budget} trials" if budget else "Trials"
     return (
-        f"{trials} of each variant on a grid of the keys that it reads, on tuning seed {seed_list(seeds)}, "
+        f"{trials} of each variant on a grid of the keys that it reads, on tuning seed {seed_list(seeds)}; made "
         f"{clean(str(found['protocol']['date']))}."
     )
 
