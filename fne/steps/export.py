@@ -11,7 +11,7 @@ import numpy as np
 import fne
 from fne.analysis import layout
 from fne.encoders.checkpoints import is_path
-from fne.report.tables.configs import tuning
+from fne.report.tuning import tuning
 from fne.results.bundle import FORMATS, MOST_ROWS, Bundle, Table, has_parquet, read_csv, write
 from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme

@@ -15,7 +15,7 @@ from fne.results.study import StudyResults
 from fne.results.variance import FILE as VARIANCE
 from fne.steps import audit, report
 from fne.study.api import Study, load_study
-from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME, PAPER, write_study
+from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME, PAPER, write_search, write_study
 
 BY_ID = {fake.id: fake for fake in PAPER}
 SMALL = tuple(BY_ID[name] for name in ("hardest_in_batch", "fne", "infonce"))
@@ -73,3 +73,11 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("lonely")
     made = write_study(folder, fakes=SMALL[:1], seeds=(7,), name="lonely", resources=False, truth_known=False)
     return build(made, folder)
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Four variants that were tuned; one takes over the values of another."""
+    folder = tmp_path_factory.mktemp("searched")
+    made = write_study(folder, fakes=(*SMALL, BY_ID["random"]), seeds=(0, 1, 2), name="searched")
+    return build(write_search(folder, made, {"random": "hardest_in_batch"}), folder)

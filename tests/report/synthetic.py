@@ -9,11 +9,13 @@ import itertools
 import json
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from fne.analysis.permutation import image_floor
@@ -21,8 +23,10 @@ from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
 from fne.results.code import Code
 from fne.results.schema import header, write_table
+from fne.results.trials import Trial, write_trials
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
+from fne.study.tuned import SECTIONS
 from fne.training.picks import write as write_picks
 from fne.utils.fields import flatten
 from fne.utils.files import sha256_file, write_csv, write_json, write_text
@@ -236,6 +240,63 @@ def write_study(
     if resources:
         _write_resources(root, study, caption, odd)
     return study
+
+
+DECLARED = {
+    "trials": 8,
+    "budget": 12,
+    "finalists": 2,
+    "seeds": [1000, 1001, 1002, 1003],
+    "search": {
+        "train.learning_rate": {"log": [0.0005, 0.008]},
+        "loss.margin": {"log": [0.05, 0.4]},
+        "memory.momentum": {"linear": [0.5, 0.995], "highest": f"it must be below 1 {HOSTILE}"},
+    },
+}
+
+
+def write_search(root: Path, study: Study, shared: Mapping[str, str] | None = None) -> Study:
+    """Write the outcome of a search and its trials, and return the study with it.
+
+    Args:
+        root: Project root to write below.
+        study: Whose search it is.
+        shared: Variants that take over the values of another one, by variant.
+    """
+    shared, first = shared or {}, DECLARED["seeds"][0]
+    protocol = {"metric": "m", "date": "2026-11-29", "command": f"fne tune {study.name}", "draw": 0}
+    found: dict[str, Any] = {"declared": DECLARED, "protocol": protocol}
+    found |= {section: {} for section in SECTIONS}
+    trials = []
+    for variant in (one for one in study.variants if one not in shared):
+        scores = numpy_stream(0, "search", variant).normal(440, 15, DECLARED["trials"]).round(2)
+        rounds = [*((score, "1", first) for score in scores), (599.0, "2", first), (598.0, "final", first + 1)]
+        for place, (score, number, seed) in enumerate(rounds):
+            made_from = {"data": "a", "features": "b", "code": "c"}
+            digest, values = f"{variant}{place}", {"train.learning_rate": 0.001 * (place + 1)}
+            trials.append(Trial(variant, number, seed, float(score), 30.0, digest, made_from, values))
+        rate = {"train.learning_rate": 0.0079 if variant == "infonce" else 0.002}
+        margin = {} if variant == "infonce" else {"loss.margin": 0.07}
+        momentum = {"memory.momentum": 0.99} if variant == "fne" else {}
+        found["values"][variant] = rate | margin | momentum
+        found["reasons"][variant] = "the best of 2 finalists of 10 trials"
+        found["where"][variant] = (
+            {key: "open end" if variant == "infonce" else "inside" for key in rate}
+            | dict.fromkeys(margin, "flat")
+            | dict.fromkeys(momentum, "natural bound")
+        )
+        ranges = {"train.learning_rate": "0.0005 to 0.032", "loss.margin": "0.05 to 0.4",
+                  "memory.momentum": "0.5 to 0.995"}  # fmt: skip
+        found["ranges"][variant] = {key: ranges[key] for key in found["values"][variant]}
+        found["cost"][variant] = {"trials": 10, "rounds": 2, "runs": 16, "seconds": 480, "seed_sd": 1.25}
+    for variant, base in shared.items():
+        for section in ("values", "where", "ranges"):
+            found[section][variant] = dict(found[section][base])
+        found["reasons"][variant] = f"those of {base}: only the oracle differs"
+    file = root / paths.tuned_file(study.name)
+    write_text(file, yaml.safe_dump(found, sort_keys=False))
+    write_trials(paths.trials_file(file), trials)
+    return replace(study, tuned=study.name)
 
 
 def _metrics(fake: Fake, seed: int) -> dict[tuple[str, str, str], float]:

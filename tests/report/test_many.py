@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from fne.analysis.search import best_after
 from fne.report.figures import highlight
 from fne.report.figures import registry as figures
 from fne.report.figures.style import MUTED
@@ -17,11 +19,12 @@ from fne.report.page import content, variants
 from fne.report.tables import registry as tables
 from fne.report.tables.registry import build
 from fne.report.text.summary import ranked
+from fne.report.tuning import first_round
 from fne.results.study import StudyResults
 from fne.steps import audit, report
 from fne.study.api import Study
 from tests.report.conftest import Made
-from tests.report.synthetic import PAPER, Fake, write_study
+from tests.report.synthetic import PAPER, Fake, write_search, write_study
 
 STRATEGIES = ("fne", "hardest", "all", "random")
 
@@ -102,6 +105,19 @@ def test_of_a_crowd_a_few_lines_are_drawn_in_full_and_the_others_grey(crowded: S
     assert "10 of 30 variants are drawn in full" in picture.caption
     assert "thin and grey: 20 more" in {text.get_text() for text in picture.drawing.axes[-1].texts}
     assert all(crowded[variant].title in picture.alt for variant in order), "the words leave out none"
+
+
+def test_of_a_crowd_that_was_tuned_a_few_lines_have_bands(crowded: StudyResults) -> None:
+    study = StudyResults(write_search(crowded.root, crowded.definition, {"random": "fne"}), crowded.root)
+    picture = figures.draw(study, "budget")
+    (panel,) = picture.drawing.axes
+    scores, _ = first_round(study)
+    best = max(scores, key=lambda variant: best_after(scores[variant], 8).expected)
+    full = [line for line in panel.lines if len(line.get_xdata()) == 8 and line.get_alpha() is None]
+    assert len(full) == 10 and "10 of 29 variants are drawn in full" in picture.caption
+    wide = [band for band in panel.collections if np.ptp(band.get_paths()[0].vertices[[1, -2], 1]) > 0]
+    assert len(wide) == len({study.baseline, "fne", best})
+    assert "thin and grey: 19 more" in {text.get_text() for text in panel.texts}
 
 
 def test_up_to_twelve_lines_are_all_drawn(paper: Made) -> None:

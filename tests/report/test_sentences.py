@@ -82,7 +82,7 @@ def test_with_five_seeds_they_do(paper: Made) -> None:
         assert "interval" in found[f"figure {name} caption"], name
 
 
-@pytest.mark.parametrize("which", ["paper", "lonely", "phases"])
+@pytest.mark.parametrize("which", ["paper", "lonely", "phases", "searched"])
 def test_no_sentence_is_garbled(which: str, request: pytest.FixtureRequest) -> None:
     well_formed(request.getfixturevalue(which))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -212,17 +211,11 @@ def test_configs_name_the_one_change_of_each_variant(paper: Made) -> None:
     assert not [row for row in records if row["variant"] == paper.study.baseline]
 
 
-def test_tuned_values_stand_with_their_reason(paper: Made, tmp_path: Path) -> None:
-    (tmp_path / "ablations/tuned").mkdir(parents=True)
-    tuned = "declared: {budget: 9}\nvalues: {fne: {loss: {margin: 0.1}}}\nreasons: {fne: best of 9}\n"
-    tuned += "border: {fne: [loss.margin]}\n"
-    (tmp_path / "ablations/tuned/t.yaml").write_text(tuned, "utf-8")
-    study = StudyResults(replace(paper.study, tuned="t"), tmp_path)
-    study.__dict__["variants"] = paper.results.variants
-    table = tables.build(study, "configs")
-    row = next(row for row in table.rows if row[0].note == "fne")
-    assert row[3].text == "loss.margin = 0.1" and row[3].note == "best of 9"
-    assert table.notes[-1].endswith("may hold a better one: fne (loss.margin).")
+def test_tuned_values_stand_with_their_reason(searched: Made) -> None:
+    table = tables.build(searched.results, "configs")
+    row = next(row for row in table.rows if row[0].note == "hardest_in_batch")
+    assert row[3].text == "train.learning_rate = 0.002; loss.margin = 0.07"
+    assert row[3].note == "the best of 2 finalists of 10 trials"
 
 
 def test_the_record_counts_test_readings_and_epochs_from_one(paper: Made) -> None:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "false_negatives",
-           "risk_hardness", "agreement", "calibration", "curves", "sensitivity", "heatmap", "cost")  # fmt: skip
+           "risk_hardness", "agreement", "calibration", "curves", "sensitivity", "heatmap", "budget",
+           "cost")  # fmt: skip
 """Names of the figures, in the order of the report."""

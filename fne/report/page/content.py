@@ -10,24 +10,23 @@ from fne.report.picks.viewer import viewer
 from fne.report.published import comparisons, sentence
 from fne.report.tables import registry as tables
 from fne.report.tables.cells import Table
-from fne.report.tables.configs import border_note, tuning
 from fne.report.tables.contrasts import primary_contrasts
 from fne.report.text import verified
 from fne.report.text.headline import headline
 from fne.report.text.summary import missing_seeds
 from fne.report.text.wording import count, duration, interval_phrase, protocol_words, seed_list
+from fne.report.tuning import marked
 from fne.results.made_from import fingerprints, versions
 from fne.results.study import StudyResults
-from fne.utils.fields import flatten
 from fne.utils.text import clean
 
-PLACED = ("main", "contrasts", "configs", "record", "published", "methods", "ablation")
+PLACED = ("main", "contrasts", "configs", "tuning", "record", "published", "methods", "ablation")
 """Tables that have a place of their own on the page; every other one with rows stands among the further tables."""
 MOST_ROWS = 3000
 """A longer table is on the page up to here only, and says so."""
 FEW_ROWS = 1000
 """The same for tables of several rows a variant, where variants are more than have a part of their own."""
-WHOLE = ("main", "configs", "record")
+WHOLE = ("main", "configs", "tuning", "record")
 """Tables of one row a variant."""
 MOST_READINGS = 500
 """Readings of the test split, and missing runs, that the page lists."""
@@ -67,7 +66,7 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         "not_drawn": [picture for picture in pictures if picture["empty"]],
         "contrasts": None if crowded else built["contrasts"],
         "contrasts_all": len(study.contrasts),
-        "primary": _cut(primary_contrasts(study), MOST_ROWS),
+        "primary": _cut(marked(primary_contrasts(study), study.definition.notes), MOST_ROWS),
         "further": [built[name] for name in tables.TABLES if name not in PLACED and built[name].rows],
         "configs": built["configs"],
         "variants": parts,
@@ -76,7 +75,7 @@ def content(study: StudyResults, pictures: list[dict[str, Any]]) -> dict[str, An
         "picks": viewer(study),
         "missing": missing[:MOST_READINGS],
         "missing_all": len(missing),
-        "tuning": _tuning(study),
+        "tuning": built["tuning"],
         "protocols": [_protocol(name, facts) for name, facts in sorted(study.protocols.items())],
         "record": built["record"],
         "cost": _cost(study),
@@ -130,15 +129,6 @@ def _cost(study: StudyResults) -> str:
     seeds, seconds = sum(len(run["seeds"]) for run in runs), sum(run["cost"]["seconds_total"] for run in runs)
     devices = sorted({clean(str(run["record"].get("device") or "unknown")) for run in runs})
     return f"Training of {count(seeds)} runs took {duration(seconds)} in all, on {', '.join(devices)}."
-
-
-def _tuning(study: StudyResults) -> list[tuple[str, str]]:
-    found = tuning(study)
-    declared = found.get("declared", {})
-    rows = [(key, clean(str(value))) for key, value in found.get("protocol", {}).items()]
-    rows += [(key, clean(str(declared[key]))) for key in ("budget", "seeds") if key in declared]
-    rows += [(f"searched {key}", clean(str(value))) for key, value in flatten(declared.get("search", {})).items()]
-    return rows + ([("at the border", clean(border_note(study)))] if border_note(study) else [])
 
 
 def _protocol(name: str, facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -8,10 +8,11 @@ from typing import Any
 from fne.report.figures.curves import per_epoch
 from fne.report.figures.variant_styles import looks_of
 from fne.report.page.sparks import MEASURES, chart
-from fne.report.tables.configs import differences, show, tuning
+from fne.report.tables.configs import differences, show
 from fne.report.tables.record import facts
 from fne.report.text.summary import collapses, missing_seeds
 from fne.report.text.wording import count, duration, metric_name, percent, runs_of, seed_list, span
+from fne.report.tuning import tuning
 from fne.results.study import StudyResults, Variant
 from fne.study import paths
 from fne.utils.fields import flatten

@@ -13,6 +13,7 @@ from fne.report.series.results import MAP, Effect, Picked, SeriesResults, name_o
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.tables.render import save
 from fne.report.text.wording import UNITS, count, percent, seed_list, signed, span
+from fne.report.tuning import marked
 from fne.study import paths
 from fne.study.api import Series
 from fne.utils.errors import bad_input
@@ -24,7 +25,7 @@ PAIRED = "differences are paired by seed and image within one {0}."
 
 
 def build(series: SeriesResults, name: str) -> Table:
-    """Build one table.
+    """Build one table; it says where values were tuned under an earlier protocol.
 
     Raises:
         UserError: There is no table of that name.
@@ -33,7 +34,7 @@ def build(series: SeriesResults, name: str) -> Table:
                 "worlds": _worlds}  # fmt: skip
     if name not in names.tables(series.definition):
         raise bad_input("no such table", value=name, allowed=names.tables(series.definition))
-    return builders[name](series)
+    return marked(builders[name](series), series.definition.notes)
 
 
 def within(series: SeriesResults) -> str:

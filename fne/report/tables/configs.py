@@ -7,13 +7,13 @@ from typing import Any
 
 from fne.report.tables.cells import Cell, Column, Table
 from fne.report.text.released import released
+from fne.report.tuning import tuning
 from fne.results.configs import diff
 from fne.results.study import StudyResults
-from fne.study import paths
 from fne.study.api import resolve
+from fne.study.series import TUNING_DRAW
 from fne.utils.fields import flatten
 from fne.utils.text import clean
-from fne.utils.yaml_file import read_mapping
 
 UNREAD = "not read"
 
@@ -45,21 +45,24 @@ def configs_table(study: StudyResults) -> Table:
                 Cell(clean(variant.asks)),
             )
         )
-    budget = tuned.get("declared", {}).get("budget")
     caption = (
         "Each variant changes one thing in its parent (base: ablations/base.yaml, whose rule is that of the authors' "
-        "release; it says which of its values are not). "
-        + (
-            f"Tuned values were chosen on the validation split, by {f'at most {budget}' if budget else 'some'} trials "
-            "of each variant over the keys that it reads; another search might choose others, and what that changes is "
-            "counted nowhere."
-            if study.definition.tuned
-            else "Nothing was tuned for single variants: all share the other values."
-        )
+        f"release; it says which of its values are not). {_chosen(study)}"
     )
     records = tuple(differences(study, chosen))
-    notes = tuple(note for note in (released(study.definition), border_note(study)) if note)
+    notes = tuple(filter(None, [released(study.definition)]))
     return Table("configs", "What sets each variant apart", caption, columns, tuple(rows), notes, records)
+
+
+def _chosen(study: StudyResults) -> str:
+    """How values were tuned, and whether any interval counts what another search would choose."""
+    if study.definition.tuned is None:
+        return "Nothing was tuned for single variants: all share the other values."
+    record, _ = study.known
+    counted = record is not None and TUNING_DRAW in record.factors
+    return "Tuned values were chosen on the validation split, as the table “How values were tuned” says" + (
+        "." if counted else "; what another search would change is counted nowhere."
+    )
 
 
 def differences(study: StudyResults, chosen: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -81,21 +84,6 @@ def differences(study: StudyResults, chosen: Mapping[str, Mapping[str, Any]]) ->
 def run_config(study: StudyResults, variant: str) -> dict[str, Any]:
     """The config a variant ran with; the one the study asks for where nothing was run."""
     return study[variant].config or resolve(study.definition, variant)
-
-
-def tuning(study: StudyResults) -> dict[str, Any]:
-    """The study's tuned file as it stands, or an empty mapping."""
-    if study.definition.tuned is None:
-        return {}
-    return read_mapping(study.root / paths.tuned_files(study.definition)[0])
-
-
-def border_note(study: StudyResults) -> str:
-    """Which variants' best values lie at the border of the range that was searched; empty where none does."""
-    border = tuning(study).get("border") or {}
-    flagged = [f"{variant.id} ({', '.join(keys)})" for variant in study.variants if (keys := border.get(variant.id))]
-    lead = "Best value at the border of the range that was searched, so that a wider range may hold a better one"
-    return f"{lead}: {'; '.join(flagged)}." if flagged else ""
 
 
 def change(key: str, before: Any, after: Any) -> str:

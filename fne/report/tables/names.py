@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-TABLES = ("main", "contrasts", "configs", "record", "published", "methods", "ablation", "calibration", "judged",
-          "popular", "ages")  # fmt: skip
+TABLES = ("main", "contrasts", "configs", "tuning", "budget", "record", "published", "methods", "ablation",
+          "calibration", "judged", "popular", "ages")  # fmt: skip
 """Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fne.report.tables.audit import ages_table, judged_table, popular_table
+from fne.report.tables.budget import budget_table
 from fne.report.tables.calibration import calibration_table
 from fne.report.tables.cells import Table
 from fne.report.tables.configs import configs_table
@@ -16,6 +17,8 @@ from fne.report.tables.paper import ablation_table, methods_table
 from fne.report.tables.published import published_table
 from fne.report.tables.record import record_table
 from fne.report.tables.render import save
+from fne.report.tables.tuning import tuning_table
+from fne.report.tuning import marked
 from fne.results.study import StudyResults, load
 from fne.study.api import Study
 from fne.utils.errors import bad_input
@@ -27,6 +30,8 @@ _BUILDERS = {
     "main": main_table,
     "contrasts": contrasts_table,
     "configs": configs_table,
+    "tuning": tuning_table,
+    "budget": budget_table,
     "record": record_table,
     "published": published_table,
     "methods": methods_table,
@@ -39,14 +44,14 @@ _BUILDERS = {
 
 
 def build(study: StudyResults, name: str) -> Table:
-    """Build one table.
+    """Build one table; it says where values were tuned under an earlier protocol.
 
     Raises:
         UserError: There is no table of that name.
     """
     if name not in TABLES:
         raise bad_input("no such table", value=name, allowed=TABLES)
-    return _BUILDERS[name](study)
+    return marked(_BUILDERS[name](study), study.definition.notes)
 
 
 def run(study: str | Study, root: str | Path = ".") -> list[Path]:

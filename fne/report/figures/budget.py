@@ -1,0 +1,70 @@
+"""The expected best validation score of every variant over the number of trials: who is best at which tuning budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fne.analysis.search import best_after
+from fne.report.figures.figure import Picture, canvas, notice
+from fne.report.figures.highlight import featured, line, others, sentence
+from fne.report.figures.style import WIDTH, end_labels
+from fne.report.figures.variant_styles import looks_of
+from fne.report.tables.budget import HOW, TITLE, left_out
+from fne.report.text.wording import listing, number, short
+from fne.report.tuning import budgets, first_round
+from fne.results.study import StudyResults
+
+ID, QUESTION = "budget", "Which variant is best at which tuning budget?"
+
+
+def draw(study: StudyResults) -> Picture:
+    """Draw one line per variant that has trials of its own, its band where the best lies in 95 % of searches."""
+    scores, why = first_round(study)
+    if not scores:
+        return notice(ID, TITLE, QUESTION, why)
+    some, most = study.only(scores), max(map(len, scores.values()))
+    best = {variant: [best_after(found, n) for n in range(1, len(found) + 1)] for variant, found in scores.items()}
+    middle = {variant: [one.expected for one in found] for variant, found in best.items()}
+    after_all = {variant: found[-1] for variant, found in middle.items()}
+    full = featured(some, after_all)
+    banded = {name for name in (some.baseline, some.method, max(after_all, key=after_all.__getitem__)) if name in best}
+    height = max(3.2, 0.9 + 0.19 * len(full))
+    figure = canvas(WIDTH, height)
+    panel = figure.subplots()
+    figure.subplots_adjust(left=0.135, right=0.615, bottom=0.5 / height, top=1 - 0.15 / height)
+    labels = []
+    for variant in some.variants:
+        found, look = middle[variant.id], looks_of(study)[variant.id]
+        low, high = found, found
+        if variant.id in banded:
+            low, high = [one.low for one in best[variant.id]], [one.high for one in best[variant.id]]
+        line(panel, range(1, len(found) + 1), found, low, high, look, full=variant.id in full)
+        if variant.id in full:
+            labels.append((found[-1], short(variant.title, 28), look))
+    panel.set_ylim(*window([middle[name] for name in full], max(best[name][-1].high for name in banded)))
+    panel.set_xscale("log", base=2)
+    panel.set_xlim(0.93, 1.07 * max(most, 2))
+    panel.set_xticks(ticks := [n for n in budgets(most) if n == most or 1.3 * n < most], map(str, ticks))
+    panel.grid(axis="y")
+    panel.set_xlabel("trials")
+    panel.set_ylabel("best validation rsum")
+    end_labels(panel, labels, x=1.04, size=8.5)
+    others(panel, len(scores.keys() - full))
+    names = listing(short(study[name].title, 40) for name in scores if name in banded)
+    bands = (
+        f"Bands, of {names} alone: between what the best lies in 95 % of searches; those of all are in the table. A "
+        "line or band that starts low may do so below the axis."
+    )
+    shown = sentence(some, full, "the score after all trials").strip()
+    caption = " ".join(filter(None, [f"{HOW}.", bands, shown, *left_out(study)]))
+    told = [f"{variant.title} {number(after_all[variant.id], 0)}" for variant in some.variants]
+    alt = f"Lines over 1 to {most} trials. Expected best validation rsum after all: {'; '.join(told)}."
+    return Picture(ID, TITLE, QUESTION, caption, alt, figure)
+
+
+def window(lines: Sequence[Sequence[float]], top: float) -> tuple[float, float]:
+    """The heights that matter: up to a height, down to the ends of all lines, and to their starts unless very low."""
+    ends = [one[-1] for one in lines]
+    low = max(min(map(min, lines)), min(ends) - max(max(ends) - min(ends), top / 10))
+    pad = 0.06 * (top - low) + 1
+    return low - pad, top + pad

@@ -1,0 +1,59 @@
+"""Which variant is best at which tuning budget: the expected best validation score after so many trials."""
+
+from __future__ import annotations
+
+from fne.analysis.search import best_after
+from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.text.wording import listing, number
+from fne.report.tuning import budgets, first_round, searched, tuning
+from fne.results.study import StudyResults
+from fne.utils.text import clean
+
+TITLE = "Score against tuning budget"
+HOW = (
+    "Expected best validation rsum (0 to 600) after n trials of the first round of the search, drawn from all of them "
+    "(Dodge et al. 2019), so that the order in which they were made does not matter"
+)
+
+
+def budget_table(study: StudyResults) -> Table:
+    """Build one row per variant with trials of its own, one column per budget; or no row, and why."""
+    scores, why = first_round(study)
+    most = max(map(len, scores.values()), default=1)
+    columns = [Column("Variant", numeric=False)]
+    columns += [Column(str(n), "Best validation rsum after n trials") for n in budgets(most)]
+    if not scores:
+        return Table("budget", TITLE, f"Nothing to show: {why}.", tuple(columns), ())
+    rows, records = [], []
+    for variant, found in scores.items():
+        best = {n: best_after(found, n) for n in budgets(len(found))}
+        cells = (
+            Cell(number(best[n].expected), best[n].expected, note=f"[{number(best[n].low)}, {number(best[n].high)}]")
+            if n in best
+            else ABSENT
+            for n in budgets(most)
+        )
+        rows.append((Cell(clean(study[variant].title), note=variant, code=True), *cells))
+        records += [
+            {"variant": variant, "n": n, "expected": one.expected, "low": one.low, "high": one.high}
+            for n, one in best.items()
+        ]
+    caption = f"{HOW}; in brackets, between what it lies in 95 % of searches. A column is read down: who is best at it."
+    return Table("budget", TITLE, caption, tuple(columns), tuple(rows), tuple(left_out(study)), tuple(records),
+                 sortable=True)  # fmt: skip
+
+
+def left_out(study: StudyResults) -> list[str]:
+    """Which variants have no trials of their own, or fewer than others, and why."""
+    scores, _ = first_round(study)
+    most, own, values = max(map(len, scores.values())), searched(study), tuning(study)["values"]
+    shared = [name for name in study.definition.variants if name in values and name not in own]
+    never = [name for name in study.definition.variants if name not in values]
+    fewer = [f"{name} ({len(scores.get(name, ()))})" for name in own if len(scores.get(name, ())) < most]
+    notes = {
+        f"Fewer than {most} trials of their own: {listing(fewer)}; trials of equal configs are made once, and stand "
+        "under the name of one variant.": fewer,
+        f"Without a row, for they take over the values of another variant: {listing(shared)}.": shared,
+        f"Without a row, for they were not searched: {listing(never)}.": never,
+    }
+    return [words for words, names in notes.items() if names]

@@ -1,0 +1,155 @@
+"""How values were tuned: trials, rounds and cost of every variant's search, and where on its range each best lies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from fne.analysis.search import BOUND, FLAT, INSIDE, OPEN
+from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.text.wording import count, duration, listing, seed_list
+from fne.report.tuning import searched, tuning
+from fne.results.study import StudyResults
+from fne.study import paths
+from fne.study.tuned import OLD_PROTOCOL, Cost
+from fne.study.tuning import ROUNDS, Tuning, read_tuning
+from fne.utils.fields import flatten
+from fne.utils.text import clean
+
+TITLE = "How values were tuned"
+KINDS = {INSIDE: "inside the range", FLAT: "flat", BOUND: "at a natural bound", OPEN: "at an open end"}
+NONE = "no declared range"
+BORDER, WITHIN = "at the border", "within"
+"""Where the best value of a search of an earlier protocol lies on its grid."""
+COLUMNS = (
+    Column("Variant", numeric=False),
+    Column("Trials"),
+    Column("Rounds"),
+    Column("Runs", help="one for each trial, and those of finalists from further seeds"),
+    Column("CPU minutes", help="of all runs; on a GPU, minutes"),
+    Column("SD over seeds", help="of validation rsum, 0 to 600, over tuning seeds, pooled over finalists"),
+    Column("Where the best values lie", numeric=False),
+    Column("Values, each with its range", numeric=False),
+)
+
+
+def tuning_table(study: StudyResults) -> Table:
+    """Build one row per variant that has tuned values; of an old protocol's search what its file holds."""
+    found = tuning(study)
+    if not found:
+        caption = "Nothing was tuned for single variants: all share the other values."
+        return Table("tuning", TITLE, caption, COLUMNS, ())
+    old, rows, records = OLD_PROTOCOL in study.definition.notes, [], []
+    for variant in (one for one in study.variants if one.id in found["values"]):
+        values = _by_key(found, "values", variant.id)
+        where, ranges, cost = (_of_old if old else _of_search)(found, variant.id)
+        minutes = cost["seconds"] / 60 if "seconds" in cost else None
+        shown = (f"{key} = {_shown(value)} of {clean(ranges.get(key, NONE))}" for key, value in values.items())
+        rows.append(
+            (
+                Cell(clean(variant.title), note=variant.id, code=True),
+                *(_number(cost.get(name), "{:d}") for name in ("trials", "rounds", "runs")),
+                _number(minutes, "{:.1f}"),
+                _number(cost.get("seed_sd"), "{:.1f}"),
+                Cell(_placed(where), note="" if cost else clean(str(found["reasons"][variant.id]))),
+                Cell("; ".join(shown)),
+            )
+        )
+        told = {"variant": variant.id, **{name: cost.get(name) for name in Cost.model_fields}}
+        records += [
+            {**told, "key": key, "value": value, "where": where.get(key), "range": ranges.get(key)}
+            for key, value in values.items()
+        ]
+    caption, notes = (_old(found), ()) if old else _told(study, found)
+    return Table("tuning", TITLE, caption, COLUMNS, tuple(rows), notes, tuple(records))
+
+
+Parts = tuple[dict[str, str], dict[str, str], dict[str, Any]]
+"""Where best values lie and their ranges, by key; and what the search took, empty where another one was taken over."""
+
+
+def _of_search(found: Mapping[str, Any], variant: str) -> Parts:
+    cost = (found.get("cost") or {}).get(variant, {})
+    return _by_key(found, "where", variant), _by_key(found, "ranges", variant), cost
+
+
+def _of_old(found: Mapping[str, Any], variant: str) -> Parts:
+    """The same of an earlier protocol, which tried the points of a grid on one seed."""
+    keys, border = [*_by_key(found, "values", variant)], (found.get("border") or {}).get(variant, ())
+    grid = flatten(found["declared"].get("search", {}))
+    ranges = {key: ", ".join(map(_shown, grid[key])) for key in keys if isinstance(grid.get(key), list)}
+    trials = sum(one.get("variant") == variant for one in found.get("trials") or ())
+    return {key: BORDER if key in border else WITHIN for key in keys}, ranges, {"trials": trials} if trials else {}
+
+
+def _by_key(found: Mapping[str, Any], section: str, variant: str) -> dict[str, Any]:
+    return flatten((found.get(section) or {}).get(variant) or {})
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else clean(str(value))
+
+
+def _number(value: float | None, form: str) -> Cell:
+    return ABSENT if value is None else Cell(form.format(value), float(value))
+
+
+def _placed(where: Mapping[str, str]) -> str:
+    """``inside: loss.margin, memory.size; flat: warmup.epochs``."""
+    by: dict[str, list[str]] = {}
+    for key, place in where.items():
+        by.setdefault(clean(place), []).append(key)
+    return "; ".join(f"{place}: {', '.join(keys)}" for place, keys in by.items())
+
+
+def _old(found: Mapping[str, Any]) -> str:
+    """The caption of a search under an earlier protocol."""
+    budget, seeds = (found["declared"].get(key) for key in ("budget", "seeds"))
+    trials = f"At most {budget} trials" if budget else "Trials"
+    return (
+        f"{trials} of each variant on a grid of the keys that it reads, on tuning seed {seed_list(seeds)}; made "
+        f"{clean(str(found['protocol']['date']))}."
+    )
+
+
+def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Caption and notes of a search: its protocol, how many best values lie where, and what bounds are natural."""
+    file, protocol = study.root / paths.tuned_files(study.definition)[0], found["protocol"]
+    declared = read_tuning(found["declared"], file, "declared")
+    draw = protocol.get("draw", 0)
+    first, *further = declared.of_draw(draw)
+    own = searched(study)
+    where = {variant: _by_key(found, "where", variant) for variant in own}
+    kinds = Counter(place for places in where.values() for place in places.values())
+    runs, seconds = (sum(found["cost"][variant][name] for variant in own) for name in ("runs", "seconds"))
+    caption = (
+        "The same rule for every variant, over the keys that it reads: a first round of "
+        f"{declared.trials} quasi-random trials over the declared ranges, then at most {ROUNDS} more rounds, "
+        f"{declared.budget} trials in all, around the best, with a range extended where the best lies at an open end. "
+        f"All trials are of tuning seed {first}; of the best {declared.finalists} the mean validation rsum over seeds "
+        f"{seed_list(further)} decides. "
+        f"Draw {draw} of the search, {clean(str(protocol['date']))}: {count(runs)} runs, {duration(seconds)} of CPU "
+        "time (on a GPU, of time). Best values of all variants and keys: "
+        f"{listing(f'{kinds[kind]} {words}' for kind, words in KINDS.items())}. Flat: at an end of the range, but a "
+        "trial inside is at most one standard deviation over seeds worse."
+    )
+    bounds: dict[str, list[str]] = {}
+    for variant, places in where.items():
+        for key in (key for key, place in places.items() if place == BOUND):
+            reason = f"{key}: {_bound(declared, key, _by_key(found, 'values', variant)[key])}"
+            bounds.setdefault(reason, []).append(variant)
+    notes = [f"Natural bound of {clean(reason)} ({', '.join(variants)})." for reason, variants in bounds.items()]
+    shared = [name for name in study.definition.variants if name in found["values"] and name not in own]
+    if shared:
+        notes.append(f"Not counted, for they take over the values of another variant: {listing(shared)}.")
+    return caption, tuple(notes)
+
+
+def _bound(declared: Tuning, key: str, value: Any) -> str:
+    """Why nothing lies beyond the end of a range at which a value lies."""
+    axis = declared.axes([key]).get(key)
+    if axis is None:
+        return NONE
+    lower = axis.place(value) < 0.5
+    return axis.bound("lowest" if lower else "highest") or f"the {'least' if lower else 'greatest'} that it can be here"
