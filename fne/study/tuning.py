@@ -123,11 +123,13 @@ class Axis:
             step = (self.high - self.low) / 2
             step = math.ceil(step) if self.kind == "integer" else step
             value = self.low - step if end == "lowest" else self.high + step
+        value = float(f"{value:.3g}")
         limit, inclusive = dict(self.limits).get(end, (-math.inf if end == "lowest" else math.inf, True))
         at = self.low if end == "lowest" else self.high
         if (value < limit if end == "lowest" else value > limit) or (value == limit and not inclusive):
-            value = limit if inclusive else (at + limit) / 2
-        value = float(f"{value:.3g}")
+            half = (at + limit) / 2
+            rounded = float(f"{half:.3g}")
+            value = limit if inclusive else half if rounded == limit else rounded
         value = round(value) if self.whole else value
         return replace(self, low=value) if end == "lowest" else replace(self, high=value)
 

@@ -44,7 +44,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(prepared: Path, tmp_path: Path) -> Path:
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(prepared / "ablations", tmp_path / "ablations")
+    (tmp_path / "resources").symlink_to(prepared / "resources")
     return tmp_path
 
 
