@@ -292,7 +292,13 @@ def test_a_variant_that_reads_no_axis_is_tried_once(root: Path, pool: Callable) 
     ],
 )
 def test_further_rounds_extend_a_range_whose_best_lies_at_its_end_and_stop(
-    root: Path, pool: Callable, capsys: pytest.CaptureFixture, ends: list[float], rounds: int, place: str, extended: bool
+    root: Path,
+    pool: Callable,
+    capsys: pytest.CaptureFixture,
+    ends: list[float],
+    rounds: int,
+    place: str,
+    extended: bool,
 ) -> None:
     declare(root, tune={"budget": 24, "search": {"train.learning_rate": {"log": ends}}})
     outcome = search(root)
