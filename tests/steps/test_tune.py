@@ -134,7 +134,7 @@ def test_a_search_writes_values_that_the_study_then_uses(root: Path, capsys: pyt
     for one in trials:
         config = resolve(study, one.variant)
         for key, value in one.values.items():
-            config[key.split(".")[0]][key.split(".")[1]] = float(value)
+            config[key.split(".")[0]][key.split(".")[1]] = value
         assert one.digest == training_digest(config)
     tuned, said = load(root, tuned=True), capsys.readouterr().out
     for variant in study.variants:

@@ -277,11 +277,17 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
         ({"budget": "six"}, ["tune.budget", "'six'"]),
         ({"budget": 7}, ["tune.budget: is below the first round; got 7", "at least tune.trials, which is 8"]),
         ({"trials": 3}, ["tune.trials: are too few; got 3", "at least 4: 4 for each of the 1 axes that"]),
-        ({"trials": 7, "search": TWO}, ["tune.trials: are too few; got 7", "at least 8: 4 for each of the 2 axes that"]),
+        (
+            {"trials": 7, "search": TWO},
+            ["tune.trials: are too few; got 7", "at least 8: 4 for each of the 2 axes that"],
+        ),
         ({"finalists": 9}, ["tune.finalists: are too many; got 9", "at most tune.trials, which is 8"]),
         ({"finalists": 0}, ["tune.finalists: out of range; got 0"]),
         ({"seeds": [0, 1000, 1001, 1002]}, ["tune.seeds", "seeds of the study too", "[0]"]),
-        ({"seeds": [1000, 1001, 1002]}, ["tune.seeds", "got [1000, 1001, 1002]", "a list of four distinct seeds or more"]),
+        (
+            {"seeds": [1000, 1001, 1002]},
+            ["tune.seeds", "got [1000, 1001, 1002]", "a list of four distinct seeds or more"],
+        ),
         ({"seeds": []}, ["tune.seeds", "four distinct seeds"]),
         ({"seeds": [7, 8, 9, 9]}, ["tune.seeds: holds a value twice; got [7, 8, 9, 9]", "four distinct seeds"]),
         ({"seeds": [-1, 7, 8, 9]}, ["tune.seeds", "got [-1, 7, 8, 9]"]),
@@ -291,10 +297,19 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
         ({"search": None}, ["tune.search: has no range"]),
         ({"search": {"loss.margni": {"log": [0.1, 0.2]}}}, ["tune.search.loss.margni", "did you mean 'loss.margin'"]),
         ({"search": {"data.seed": {"integer": [1, 2]}}}, ["tune.search.data.seed", "belongs to the study"]),
-        ({"search": {"negatives.sharpness": {"log": [1, 2]}}}, ["tune.search.negatives.sharpness", "read by no variant"]),
-        ({"search": {"loss.margin": [0.1, 0.2]}}, ["tune.search.loss.margin: must be a mapping; got [0.1, 0.2]", "log, lin"]),
+        (
+            {"search": {"negatives.sharpness": {"log": [1, 2]}}},
+            ["tune.search.negatives.sharpness", "read by no variant"],
+        ),
+        (
+            {"search": {"loss.margin": [0.1, 0.2]}},
+            ["tune.search.loss.margin: must be a mapping; got [0.1, 0.2]", "log, lin"],
+        ),
         ({"search": {"loss.margin": 0.1}}, ["tune.search.loss.margin: must be a mapping; got 0.1"]),
-        ({"search": {"loss.margin": {}}}, ["tune.search.loss.margin: must be a mapping; allowed: log, linear, integer"]),
+        (
+            {"search": {"loss.margin": {}}},
+            ["tune.search.loss.margin: must be a mapping; allowed: log, linear, integer"],
+        ),
         (margin(lowest="why"), ["tune.search.loss.margin: must have one kind; got []; allowed: log, linear, integer"]),
         ({"search": {"loss.margin": None}}, ["tune.search.loss.margin: must be a mapping", "allowed: log, linear"]),
         (margin(log=[0.1, 0.2], linear=[0.1, 0.2]), ["margin: must have one kind; got ['log', 'linear']"]),
@@ -343,7 +358,9 @@ def test_a_faulty_search(project: Project, change: dict, saying: list[str]) -> N
 
 def test_a_search_that_is_no_mapping_or_lacks_its_parts(project: Project) -> None:
     project.edit("studies/paper", tune=3)
-    project.fails(saying=["paper.yaml: tune: must be a mapping; got 3; allowed: trials, budget, finalists, seeds, search"])
+    project.fails(
+        saying=["paper.yaml: tune: must be a mapping; got 3; allowed: trials, budget, finalists, seeds, search"]
+    )
     project.edit("studies/paper", tune={"budget": 8, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}})
     project.fails(saying=["4 problems", "tune.trials: is missing", "tune.finalists: is missing", "tune.seeds",
                           "tune.search.loss.margin: must be a mapping"])  # fmt: skip
