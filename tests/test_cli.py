@@ -168,6 +168,8 @@ def test_user_errors_are_one_message_and_status_2(calls: list, argv: list[str], 
         ["train", *STUDY, *JOB, "--thr", "1"],
         ["rank", *STUDY, *JOB, "--split", "dev"],
         ["extract", *STUDY, "--modality", "audio"],
+        ["tune", "smoke", "--draw", "-1"],
+        ["tune", "smoke", "--draw", "one"],
     ],
 )
 def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture) -> None:

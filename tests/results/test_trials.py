@@ -16,7 +16,8 @@ TRIALS = [
     Trial("infonce", "2", 1000, 0.0, 0.0, "cd", MADE_FROM, {"train.learning_rate": 1e-05}),
     Trial("fne", FINAL, 4294967295, 455.1, 99999.9, "ab", MADE_FROM, {"loss.margin": 0.1, "memory.size": 256}),
     Trial("random", "1", 0, 1.0, 1.0, "ef", {**MADE_FROM, "code": "c2"}, {}),
-    Trial("hcl", "1", 0, 1.0, 1.0, "01", MADE_FROM, {"negatives.options.rule": "=a, \"b\"\nc", "negatives.guide_margin": -0.25}),
+    Trial("hcl", "1", 0, 1.0, 1.0, "01", MADE_FROM,
+          {"negatives.options.rule": "=a, \"b\"\nc", "negatives.guide_margin": -0.25}),
 ]  # fmt: skip
 
 

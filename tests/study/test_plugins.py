@@ -14,7 +14,6 @@ from fne.study import plugins
 from fne.study.library import Library
 from fne.training.step import build_rule
 from fne.utils.errors import UserError
-from fne.utils.fields import flatten
 from tests.plugin_files import LOSS, STRATEGY, clean_path, place
 from tests.projects import ROOT, SEARCH, Project
 

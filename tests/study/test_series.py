@@ -190,7 +190,7 @@ def bad(project: Project, saying: list[str], **changes: object) -> None:
         ({SEED: [0, 1], "data": {"seed": [2, 3]}}, ["data.seed", "is given twice, nested and dotted"]),
         ({"data.dataset": ["scenes", "flickr8k"]}, ["is no number of data", "encoders.draw", "data.prevalence"]),
         ({"encoders.text.max_length": [16, 32]}, ["factors.encoders.text.max_length", "is no number of data"]),
-        ({"loss.margin": [0.1, 0.2]}, ["is no number of data", "a variant's", "data.prevalence"]),
+        ({"loss.margin": [0.1, 0.2]}, ["is no number of data", "a variant varies", "data.prevalence"]),
         ({"data": [1, 2]}, ["factors.data", "is a section"]),
         ({"seeds": [0, 1]}, ["factors.seeds", "unknown key", "did you mean 'data.seed'"]),
         ([0, 0.01], ["factors", "must be a mapping"]),

@@ -392,7 +392,7 @@ def test_another_draw_is_a_file_of_its_own(project: Project) -> None:
     searched(project, project.read("studies/paper")["variants"])
     project.edit("studies/ceiling", tuned="paper", factors={"tuned.draw": [0, 1]})
     variants = project.read("studies/ceiling")["variants"]
-    project.fails("ceiling", saying=["tuned/paper.1.yaml: tuned.draw", "this draw of the search was not made yet; got 1",
+    project.fails("ceiling", saying=["tuned/paper.1.yaml: tuned.draw", "was not made yet; got 1",
                                      "fne tune paper --draw 1"])  # fmt: skip
     project.write("tuned/paper.1", tuned_file({one: {} for one in variants[1:]}))
     project.fails("ceiling", saying=["tuned/paper.1.yaml: lacks variants of the study", variants[0],
