@@ -96,10 +96,19 @@ def digests(study: config.Study) -> dict[str, str]:
     return {variant: config.digest(config.resolve(study, variant)) for variant in study.variants}
 
 
+SEARCH = {
+    "trials": 8,
+    "budget": 12,
+    "finalists": 2,
+    "seeds": [1000, 1001, 1002, 1003],
+    "search": {"loss.margin": {"log": [0.1, 0.2]}},
+}
+"""A search that a study may declare."""
+
+
 def tuned_file(values: dict, **changes: object) -> dict:
     protocol = {"metric": "val_rsum", "date": "2026-01-01", "command": "fne tune"}
-    declared = {"budget": 8, "seeds": [100], "search": {"loss.margin": [0.1, 0.2]}}
-    content = {"declared": declared, "protocol": protocol, "values": values, "border": {}, "trials": []}
+    content = {"declared": SEARCH, "protocol": protocol, "values": values, "where": {}, "ranges": {}, "cost": {}}
     return content | {"reasons": {variant: "best of 8" for variant in values}} | changes
 
 

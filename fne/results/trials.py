@@ -12,6 +12,7 @@ from typing import Any
 
 from fne.utils.errors import bad_input
 from fne.utils.files import as_csv, read_bytes, reading, write_text
+from fne.utils.text import unguarded
 
 MADE_FROM = ("data", "features", "code")
 """What a trial is known by, beside its config and its seed."""
@@ -75,11 +76,13 @@ def read_trials(file: Path) -> list[Trial]:
     content = read_bytes(file, hint, MOST_BYTES)
     with reading(file, hint):
         rows = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
-        header, listed = rows.fieldnames or [], list(rows)
+        header, listed = rows.fieldnames or [], [(rows.line_num, row) for row in rows]
     if missing := [name for name in COLUMNS if name not in header]:
         raise bad_input("has no such column", file=file, key=missing[0], allowed=COLUMNS, hint=hint)
+    if twice := [name for place, name in enumerate(header) if name in header[:place]]:
+        raise bad_input("stands twice", file=file, key=twice[0], hint=hint)
     trials = []
-    for line, row in enumerate(listed, start=2):
+    for line, row in listed:
         at = f"line {line}"
         if None in row or None in row.values():
             raise bad_input("has more or fewer cells than the header", file=file, key=at, hint=hint)
@@ -92,7 +95,7 @@ def read_trials(file: Path) -> list[Trial]:
                 seconds=_number(row, "seconds", file, at, hint),
                 digest=row["digest"],
                 made_from={name: row[name] for name in MADE_FROM},
-                values={key: row[key] for key in header if key not in COLUMNS and row[key] != ""},
+                values={key: _value(row[key]) for key in header if key not in COLUMNS and row[key] != ""},
             )
         )
     return trials
@@ -103,6 +106,19 @@ def _number(row: Mapping[str, str], name: str, file: Path, at: str, hint: str) -
         value = float(row[name])
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf or (name == "seed" and not value.is_integer()):
-        raise bad_input("must be a number, 0 or more", file=file, key=f"{at}, {name}", value=row[name], hint=hint)
+    whole = name == "seed"
+    if not 0 <= value < math.inf or (whole and not value.is_integer()):
+        problem = f"must be a {'whole ' if whole else ''}number, 0 or more"
+        raise bad_input(problem, file=file, key=f"{at}, {name}", value=row[name], hint=hint)
     return value
+
+
+def _value(cell: str) -> Any:
+    """A value that was tried: a number where it was written as one."""
+    for kind in (int, float):
+        try:
+            if str(value := kind(cell)) == cell:
+                return value
+        except ValueError:
+            continue
+    return unguarded(cell)

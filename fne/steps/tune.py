@@ -143,8 +143,10 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     before = read_mapping(file) if file.is_file() else {}
     if {**before, "protocol": None} != {**outcome, "protocol": None}:
         write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
-    used = {one.key: one for hunt in hunts for one in hunt.runs}
-    write_trials(trainer.file, used.values())
+    # A draw's file may hold variants that this command left out: their trials stay.
+    kept = {key: one for key, one in trainer.known.items() if draw and one.variant not in searched}
+    kept |= {one.key: one for hunt in hunts for one in hunt.runs}
+    write_trials(trainer.file, kept.values())
     print("\n".join(told(outcome)))
 
 

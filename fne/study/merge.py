@@ -81,7 +81,8 @@ def read_outcome(
     own, declares = stated.file.stem, stated.content.get("tune") is not None
     name, draw = stated.content.get("tuned", own if declares else None), int(stated.point.get(TUNING_DRAW, 0))
     if name is None and TUNING_DRAW in stated.point:
-        stated.problems.report("is a factor, but no search is named", file=stated.file, key="tuned", value=None)
+        hint = "name the study whose search it is: tuned"
+        stated.problems.report("is of no search", file=stated.file, key=f"factors.{TUNING_DRAW}", hint=hint)
     if name is None or not lay:
         return None
     with stated.problems.collect():
@@ -93,7 +94,8 @@ def read_outcome(
             raise bad_input("this search was not made yet", file=stated.file, key="tune", hint=hint)
         tuned = read_tuned(name, draw, stated.library, stated.file)
         check_seeds(tuned.seeds, seeds, stated.source("seeds"), "seeds")
-        again = f"run `fne tune {own}`: it makes the trials that are missing"
+        command = f"fne tune {name}" + (f" --draw {draw}" if draw else "")
+        again = f"run `{command}`: it makes the trials that are missing"
         if tuned.old:
             stated.notes.append(OLD_PROTOCOL)
         elif tune is not None and (changed := tune.changed(tuned.declared)):

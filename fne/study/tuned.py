@@ -72,10 +72,10 @@ class TunedFile(Section):
     protocol: Protocol
     values: dict[str, Any]
     reasons: dict[str, Any]
-    where: dict[str, dict[str, Text]] | None = None
-    ranges: dict[str, dict[str, Text]] | None = None
-    cost: dict[str, Cost] | None = None
-    border: dict[str, list[str]] | None = None
+    where: dict[str, dict[str, Text]] = {}
+    ranges: dict[str, dict[str, Text]] = {}
+    cost: dict[str, Cost] = {}
+    border: dict[str, list[str]] = {}
     trials: Any = None
 
 
@@ -132,14 +132,14 @@ def read_tuned(name: Any, draw: int, library: Library, study_file: Path) -> Tune
         problem = "a reason without values"
         problems.report(problem, file=file, key=f"reasons.{variant}", value=variant, allowed=list(given))
     for section in ("border", "where", "ranges"):
-        for variant, keys in (parts.get(section) or {}).items():
+        for variant, keys in parts.get(section, {}).items():
             if {*keys} - {*values.get(variant, {})}:
                 problem = "are not the keys of its values"
                 problems.report(problem, file=file, key=f"{section}.{variant}", value=[*keys],
                                 allowed=[*values.get(variant, {})])  # fmt: skip
-    seeds = parts.get("declared", {}).get("seeds")
+    seeds = parts.get("declared", {"seeds": []}).get("seeds")
     if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
         problems.report("must be a list of seeds", file=file, key="declared.seeds", value=seeds)
     problems.raise_any(str(file))
     on = tuple(seed + DRAWS_APART * draw for seed in seeds)
-    return Tuned(name, file, draw, parts["declared"], parts.get("where") is None, on, values)
+    return Tuned(name, file, draw, parts["declared"], "where" not in parts, on, values)

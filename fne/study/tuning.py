@@ -123,11 +123,13 @@ class Axis:
             step = (self.high - self.low) / 2
             step = math.ceil(step) if self.kind == "integer" else step
             value = self.low - step if end == "lowest" else self.high + step
+        value = float(f"{value:.3g}")
         limit, inclusive = dict(self.limits).get(end, (-math.inf if end == "lowest" else math.inf, True))
         at = self.low if end == "lowest" else self.high
         if (value < limit if end == "lowest" else value > limit) or (value == limit and not inclusive):
-            value = limit if inclusive else (at + limit) / 2
-        value = float(f"{value:.3g}")
+            half = (at + limit) / 2
+            rounded = float(f"{half:.3g}")
+            value = limit if inclusive else half if rounded == limit else rounded
         value = round(value) if self.whole else value
         return replace(self, low=value) if end == "lowest" else replace(self, high=value)
 
@@ -243,9 +245,13 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
 
 
 def _by_key(search: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """The ranges by dotted key, whichever way they are nested."""
+    """The ranges by dotted key, whichever way they are nested; None for an empty one."""
+
+    def kept(given: Any) -> Any:  # flat, an empty mapping would vanish
+        return ({key: kept(one) for key, one in given.items()} or None) if isinstance(given, Mapping) else given
+
     ranges: dict[str, Any] = {}
-    for name, value in flatten(search, file).items():
+    for name, value in flatten(kept(search) or {}, file).items():
         key, _, part = name.rpartition(".")
         if key in VARIANT_KEYS or OPTION.fullmatch(key) or part in Range.model_fields:
             ranges.setdefault(key, {})[part] = value
@@ -271,7 +277,7 @@ def _check_range(given: Range, key: Key, file: Path, shown: str) -> None:
             key.check(value, file, at["key"])
         return
     low, high = listed
-    if not key.is_number:
+    if not key.is_number and key.type != Scalar | None:  # an option's kind is known to its rule alone
         raise bad_input("is no range for this key", **at, allowed=f"choice of {key.allowed()}")
     if not low < high:
         problem = "has equal ends" if low == high else "has reversed ends"

@@ -183,9 +183,12 @@ class Key:
         if expected == "boolean":
             return "must be true or false", None
         if expected == "array":
-            noun = {"integer": "integers", "string": "text"}.get(self.schema["items"].get("type"), "values")
-            fits = isinstance(value, list) and value and error["type"] not in ("int_type", "string_type")
-            return ("out of range" if fits else f"must be a list of {noun}"), None
+            kind = self.schema["items"].get("type")
+            noun = {"integer": "integers", "string": "text", "number": "numbers"}.get(kind, "values")
+            fits = isinstance(value, list) and value and error["type"] not in ("int_type", "string_type", "float_type")
+            texts = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+            meant = Key(float)._number_meant(texts[0]) if kind == "number" and texts else None
+            return ("out of range" if fits else f"must be a list of {noun}"), meant
         if not self.is_number:
             return "must be a scalar", None
         if isinstance(value, str):

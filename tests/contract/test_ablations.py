@@ -15,10 +15,12 @@ from fne.negatives import signature
 from fne.negatives.catalog import MEMORIES
 from fne.negatives.registry import Entry, entry_of
 from fne.results.configs import oracle_bases
+from fne.results.trials import FINAL, read_trials
 from fne.steps.describe import describe
 from fne.study import api as config
 from fne.study import plugins
 from fne.study.library import Library
+from fne.study.paths import trials_file
 from fne.utils.fields import flatten
 from tests.rules import LOSSES, STRATEGIES, taken
 
@@ -26,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "ablations"
 VARIANTS = sorted(path.stem for path in (FOLDER / "variants").glob("*"))
 STUDIES = config.list_studies(ROOT)
-TUNED = sorted(path.stem for path in (FOLDER / "tuned").glob("*.yaml"))
+TUNED = sorted(path.stem for path in (FOLDER / "tuned").glob("*.yaml"))  # of another draw: literature.1
 PAPER = {"fne", "fne_abstract", "fne_no_buffer", "fne_no_cutdown", "fne_no_elimination", "hardest_in_batch",
          "hardest_buffer", "sum_of_hinges", "random", "infonce"}  # fmt: skip
 
@@ -169,29 +171,32 @@ def test_every_option_of_a_rule_is_a_key_of_the_configuration(library: Library) 
 
 
 @pytest.mark.parametrize("name", TUNED)
-def test_tuned_file_belongs_to_a_study_and_covers_it(name: str) -> None:
-    """Values found by a search are used, cover every variant, and come from other seeds than the study's."""
-    content = yaml.safe_load((FOLDER / "tuned" / f"{name}.yaml").read_text(encoding="utf-8"))
-    studies = [config.load_study(study, root=ROOT, complete=False) for study in STUDIES]
-    users = [study for study in studies if study.tuned == name]
-    assert users, "values that no study uses"
-    searched = config.load_study(name, root=ROOT, complete=False, tuned=False)
+def test_tuned_file_belongs_to_a_study_and_is_what_its_trials_say(name: str) -> None:
+    """Values of a search are used, come from other seeds than the study's, and are the best finalist's."""
+    outcome = FOLDER / "tuned" / f"{name}.yaml"
+    content, (stem, _, draw) = yaml.safe_load(outcome.read_text(encoding="utf-8")), name.partition(".")
+    searched = config.load_study(stem, root=ROOT, complete=False, tuned=False)
     declared = searched.tune
-    assert declared.plain() == content["declared"]
-    for study in users:
-        assert set(content["values"]) >= set(study.variants)
-        assert set(study.seeds).isdisjoint(declared.seeds), "tuned on the seeds that are reported"
-    bases = oracle_bases(searched)
+    if not draw:
+        users = [one for one in STUDIES if config.load_study(one, root=ROOT, complete=False).tuned == stem]
+        assert users, "values that no study uses"
+    if "where" not in content:
+        return  # of an earlier protocol
+    assert declared.plain() == content["declared"] and content["protocol"]["draw"] == int(draw or 0)
+    assert set(searched.seeds).isdisjoint(seeds := declared.of_draw(int(draw or 0)))
+    bases, trials = oracle_bases(searched), read_trials(trials_file(outcome))
+    assert {one.variant for one in trials} <= {*content["values"]}
     for variant, values in content["values"].items():
-        tried = [trial for trial in content["trials"] if trial["variant"] == bases.get(variant, variant)]
-        points = [{key: trial[key] for key in trial if key not in ("variant", "val_rsum", "digest")} for trial in tried]
-        axes = [key for key in declared.search if key in searched.configs[variant]]
-        assert 1 <= len(tried) <= declared.budget and all(list(point) == axes for point in points)
-        assert all(point[key] in declared.search[key] for point in points for key in point)
-        best = max(range(len(tried)), key=lambda number: tried[number]["val_rsum"])  # noqa: B023
-        assert values == points[best], "not the best of the trials that are recorded"
-        border = [key for key in axes if values[key] in (min(declared.search[key]), max(declared.search[key]))]
-        assert content["border"].get(variant, []) == border
+        assert [*values] == [*searched.axes[variant]] == [*content["where"][variant]] == [*content["ranges"][variant]]
+        if (base := bases.get(variant)) in content["values"]:
+            assert values == content["values"][base] and variant not in content["cost"]
+            continue
+        cost, tried = content["cost"][variant], [one for one in trials if one.variant == variant]
+        first = {one.digest: one for one in tried if one.seed == seeds[0]}
+        means = {digest: sum(one.val_rsum for one in tried if one.digest == digest and one.round == FINAL) / 3
+                 for digest in {one.digest for one in tried if one.round == FINAL}}  # fmt: skip
+        assert len(first) <= cost["trials"] <= declared.budget and len(means) <= declared.finalists
+        assert values == first[max(means, key=means.__getitem__)].values, "not the best of the finalists"
 
 
 def test_no_code_knows_a_variant_by_name() -> None:

@@ -25,7 +25,6 @@ STRANGE = {
     "scratch/gone": "no study or series has this name",
     "scratch/smoke/old": "study smoke has no such variant",
     "scratch/smoke/fne/7": "study smoke has no such block of seeds, but 0-1",
-    "scratch/tune/gone": "no study or series has this name",
 }
 """Folders that no study of :func:`project` uses, and why; see :func:`fill`."""
 NO_HARNESS = (
@@ -108,11 +107,11 @@ def test_what_no_study_uses_is_listed_with_its_reason_and_deleted_only_if_asked(
     before = files(project.root)
     said = clean(project, capsys)
     assert listed(said) == strange
-    assert said.count("   100 B  ") == 12
-    assert said.endswith("12 unused, 1.2 kB: nothing was deleted; to delete them: fne clean --yes\n")
+    assert said.count("   100 B  ") == 11
+    assert said.endswith("11 unused, 1.1 kB: nothing was deleted; to delete them: fne clean --yes\n")
     assert files(project.root) == before
     said = clean(project, capsys, "--yes")
-    assert listed(said) == strange and said.endswith("12 unused, 1.2 kB: deleted\n")
+    assert listed(said) == strange and said.endswith("11 unused, 1.1 kB: deleted\n")
     assert files(project.root) == own
     assert clean(project, capsys, "--yes").endswith("\nnothing is unused\n") and files(project.root) == own
 
@@ -133,11 +132,11 @@ def test_a_study_without_its_paths_keeps_whatever_may_be_its_own(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(project, "resources/coco-00000000/features/image-vit-00000000", "results/coco/old", "results/coco/fne/7",
-         "scratch/coco/old", "scratch/tune/coco", "resources/flickr8k-00000000")  # fmt: skip
+         "scratch/coco/old", "resources/flickr8k-00000000")  # fmt: skip
     said = clean(project, capsys, "--yes")
     assert list(listed(said)) == ["resources/flickr8k-00000000"]
     assert "kept: whatever may be of study coco, which cannot be loaded: " in said and "data.annotations" in said
-    assert len([name for name in files(project.root) if name.endswith("/content")]) == 5
+    assert len([name for name in files(project.root) if name.endswith("/content")]) == 4
 
 
 def test_a_study_without_a_checkpoint_keeps_the_encoder_that_it_names(
@@ -158,7 +157,6 @@ def test_a_damaged_study_keeps_all_data_and_what_has_its_name(
 ) -> None:
     project.write(f"studies/{study}", damage)
     fill(project, f"results/{study}/old", f"results/{study}--data_seed-7/fne/0-2", f"scratch/{study}/old", *STRANGE)
-    fill(project, f"scratch/tune/{study}--data_seed-7")
     said = clean(project, capsys)
     other = {place for place in STRANGE if not place.startswith("resources/")}
     assert set(listed(said)) == {place for place in other if study not in place}

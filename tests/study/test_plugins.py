@@ -14,9 +14,8 @@ from fne.study import plugins
 from fne.study.library import Library
 from fne.training.step import build_rule
 from fne.utils.errors import UserError
-from fne.utils.fields import flatten
 from tests.plugin_files import LOSS, STRATEGY, clean_path, place
-from tests.projects import ROOT, Project
+from tests.projects import ROOT, SEARCH, Project
 
 __all__ = ["clean_path"]
 pytestmark = pytest.mark.usefixtures("clean_path")
@@ -287,14 +286,12 @@ def test_a_breach_stops_training_before_its_first_step(project: Project) -> None
 
 
 def test_values_of_a_search_may_be_options(project: Project) -> None:
-    from fne.steps.tune import trials
-    from fne.study.tuning import read_tuning
-
     variant(project, place(project.root, STRATEGY))
-    declared = {"budget": 2, "seeds": [100], "search": {"negatives.options.sharpness": [1.0, 5.0]}}
-    search = read_tuning(declared, Path("study.yaml")).search
-    assert trials(flatten(resolved(project)), search, 2) == [{"negatives.options.sharpness": v} for v in (1.0, 5.0)]
-    assert trials(flatten(resolved(project, "hardest_in_batch")), search, 2) == [{}]
+    search = {"negatives.options.sharpness": {"log": [1.0, 5.0]}}
+    project.edit("studies/paper", tune=SEARCH | {"search": search})
+    axes = config.load_study("paper", root=project.root, tuned=False).axes
+    axis = axes["own"]["negatives.options.sharpness"]
+    assert not axes["hardest_in_batch"] and (axis.kind, axis.low, axis.high) == ("log", 1.0, 5.0)
 
 
 def test_library_of_the_repository_names_no_plugin() -> None:

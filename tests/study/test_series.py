@@ -13,7 +13,7 @@ from fne.study import api as config
 from fne.study import paths
 from fne.utils.errors import UserError
 from fne.utils.yaml_file import parse_set
-from tests.projects import ENCODERS, Project, asked, digests
+from tests.projects import ENCODERS, SEARCH, Project, asked, digests
 
 VALUES = {"data.prevalence": [0.01, 0, 0.003]}
 IDS = ["paper--data_prevalence-0.0", "paper--data_prevalence-0.003", "paper--data_prevalence-0.01"]
@@ -190,7 +190,7 @@ def bad(project: Project, saying: list[str], **changes: object) -> None:
         ({SEED: [0, 1], "data": {"seed": [2, 3]}}, ["data.seed", "is given twice, nested and dotted"]),
         ({"data.dataset": ["scenes", "flickr8k"]}, ["is no number of data", "encoders.draw", "data.prevalence"]),
         ({"encoders.text.max_length": [16, 32]}, ["factors.encoders.text.max_length", "is no number of data"]),
-        ({"loss.margin": [0.1, 0.2]}, ["is no number of data", "a variant's", "data.prevalence"]),
+        ({"loss.margin": [0.1, 0.2]}, ["is no number of data", "a variant varies", "data.prevalence"]),
         ({"data": [1, 2]}, ["factors.data", "is a section"]),
         ({"seeds": [0, 1]}, ["factors.seeds", "unknown key", "did you mean 'data.seed'"]),
         ([0, 0.01], ["factors", "must be a mapping"]),
@@ -258,7 +258,7 @@ def test_a_value_given_twice(project: Project) -> None:
 
 
 def test_a_search_of_its_own(project: Project) -> None:
-    project.edit("studies/paper", tune={"budget": 2, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}})
+    project.edit("studies/paper", tune=SEARCH)
     project.fails(saying=["paper.yaml", "tune", "a study with factors makes no search of its own", "tuned"])
 
 

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from fne.study import api as config
+from fne.utils.errors import UserError
 from fne.utils.fields import yaml_number
 from fne.utils.yaml_file import parse_set
-from tests.projects import ENCODERS, PATHS, Project, digests, tuned_file
+from tests.projects import ENCODERS, PATHS, SEARCH, Project, digests, tuned_file
 
 
 @pytest.fixture
@@ -175,8 +176,12 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
         (tuned_file({"fne": {}}, reasons={}), ["reasons.fne", "non-empty"]),
         (tuned_file({}, reasons={"fne": "why"}), ["reasons.fne", "without values"]),
         (tuned_file({}, protocol={"metric": "x"}), ["protocol.date", "is missing", "protocol.command"]),
-        (tuned_file({}, declared=None), ["declared", "mapping"]),
-        (tuned_file({}, border={"fne": ["loss.margin"]}), ["border.fne", "a list of keys of its values"]),
+        (tuned_file({}, declared=None), ["declared.seeds: must be a list of seeds"]),
+        (tuned_file({}, where={"fne": {"loss.margin": "inside"}}), ["where.fne", "are not the keys of its values"]),
+        (tuned_file({}, ranges={"fne": {"loss.margin": 3}}), ["ranges.fne.loss.margin", "must be text", "got 3"]),
+        (tuned_file({}, cost={"fne": {"trials": 3}}), ["cost.fne.rounds: is missing", "cost.fne.seconds: is missing"]),
+        (tuned_file({}, declared=SEARCH | {"seeds": ["9"]}), ["declared.seeds: must be a list of seeds; got ['9']"]),
+        (tuned_file({}, protocol={"metric": "x", "date": "y", "command": "z", "draw": "1"}), ["protocol.draw"]),
         (tuned_file({}, valus={}), ["valus", "did you mean 'values'"]),
         (
             tuned_file({}, protocol={"metric": "x", "dat": "y"}),
@@ -193,9 +198,15 @@ def test_bad_tuned_file(project: Project, content: dict, saying: list[str]) -> N
     project.fails(saying=["t.yaml" if "'fen'" not in saying else "", *saying])
 
 
-SEARCH = {"budget": 4, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}}
-WIDE = ("train.learning_rate", "train.weight_decay", "loss.margin", "loss.temperature", "warmup.margin",
-        "negatives.score_threshold", "model.dropout_image", "model.dropout_text")  # fmt: skip
+TWO = {"loss.margin": {"log": [0.1, 0.2]}, "train.learning_rate": {"log": [1e-3, 2e-3]}}
+
+
+def margin(**given: object) -> dict:
+    return {"search": {"loss.margin": given}}
+
+
+def cut_down(**given: object) -> dict:
+    return {"search": {"negatives.cut_down": given}}
 
 
 def searched(project: Project, variants: list[str], declared: dict = SEARCH, **changes: object) -> None:
@@ -210,9 +221,10 @@ def test_a_study_that_declares_a_search_uses_its_outcome(project: Project) -> No
     searched(project, project.read("studies/paper")["variants"])
     study = project.load()
     assert study.tuned == "paper" and study.configs["fne"]["loss.margin"] == 0.1
-    assert study.tune.budget == 4 and study.tune.search == {"loss.margin": (0.1, 0.2)}
+    assert study.tune.plain() == SEARCH and study.draw == 0
     bare = config.load_study("paper", root=project.root, tuned=False)
     assert bare.tuned is None and bare.configs["fne"]["loss.margin"] == 0.2 and bare.tune == study.tune
+    assert [*bare.axes["fne"]] == ["loss.margin"] and not bare.axes["infonce"] and not study.axes
 
 
 def test_a_search_that_was_not_made_or_is_another_studys(project: Project) -> None:
@@ -228,10 +240,17 @@ def test_a_search_that_was_not_made_or_is_another_studys(project: Project) -> No
 @pytest.mark.parametrize(
     ("change", "saying"),
     [
-        ({"budget": 6}, ["budget was 4 and is 6"]),
-        ({"seeds": [1001]}, ["seeds was [1000] and is [1001]"]),
-        ({"search": {"loss.margin": [0.1, 0.3]}}, ["search.loss.margin was [0.1, 0.2] and is [0.1, 0.3]"]),
-        ({"search": SEARCH["search"] | {"train.learning_rate": [0.1, 0.2]}}, ["train.learning_rate was not there"]),
+        ({"budget": 16}, ["budget was 12 and is 16"]),
+        ({"seeds": [1000, 1001, 1002, 1004]}, ["seeds was [1000, 1001, 1002, 1003] and is [1000, 1001, 1002, 1004]"]),
+        (
+            {"search": {"loss.margin": {"log": [0.1, 0.3]}}},
+            ["search.loss.margin.log was [0.1, 0.2] and is [0.1, 0.3]"],
+        ),
+        (
+            {"search": {"loss.margin": {"linear": [0.1, 0.2]}}},
+            ["margin.linear was not there and is [0.1, 0.2]; search.loss.margin.log was [0.1, 0.2] and is not there"],
+        ),
+        ({"search": SEARCH["search"] | {"train.learning_rate": {"log": [0.1, 0.2]}}}, ["learning_rate.log was not th"]),
     ],
 )
 def test_an_outcome_of_another_declaration(project: Project, change: dict, saying: list[str]) -> None:
@@ -253,37 +272,162 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "saying"),
     [
-        ({"budget": 0}, ["tune.budget", ">= 1 and <= 10000", "got 0"]),
-        ({"budget": True}, ["tune.budget"]),
+        ({"budget": 0}, ["tune.budget: out of range", ">= 1 and <= 10000", "got 0"]),
+        ({"budget": True}, ["tune.budget: must be an integer"]),
         ({"budget": "six"}, ["tune.budget", "'six'"]),
-        ({"seeds": [0, 1000]}, ["tune.seeds", "seeds of the study too", "[0]"]),
-        ({"seeds": []}, ["tune.seeds", "distinct seeds"]),
-        ({"seeds": [7, 7]}, ["tune.seeds", "distinct seeds"]),
-        ({"seeds": [-1]}, ["tune.seeds"]),
-        ({"seeds": 1000}, ["tune.seeds"]),
-        ({"search": {}}, ["tune.search", "mapping"]),
-        ({"search": {"loss.margni": [0.1, 0.2]}}, ["tune.search.loss.margni", "did you mean 'loss.margin'"]),
-        ({"search": {"loss.margin": [0.1]}}, ["tune.search.loss.margin", "at least two values"]),
-        ({"search": {"loss.margin": 0.1}}, ["tune.search.loss.margin", "at least two values"]),
-        ({"search": {"loss.margin": [0.1, 0.1]}}, ["tune.search.loss.margin", "twice"]),
-        ({"search": {"loss": {"margin": [0.1, 9]}}}, ["tune.search.loss.margin", "out of range"]),
-        ({"search": {"data.seed": [1, 2]}}, ["tune.search.data.seed", "belongs to the study"]),
-        ({"search": {"negatives.sharpness": [1.0, 2.0]}}, ["tune.search.negatives.sharpness", "read by no variant"]),
-        ({"search": {key: [n / 200 for n in range(1, 101)] for key in WIDE}}, ["tune.search", "too many", "1e15"]),
-        ({"trials": 3}, ["tune.trials", "unknown key"]),
+        ({"budget": 7}, ["tune.budget: is below the first round; got 7", "at least tune.trials, which is 8"]),
+        ({"trials": 3}, ["tune.trials: are too few; got 3", "at least 4: 4 for each of the 1 axes that"]),
+        (
+            {"trials": 7, "search": TWO},
+            ["tune.trials: are too few; got 7", "at least 8: 4 for each of the 2 axes that"],
+        ),
+        ({"finalists": 9}, ["tune.finalists: are too many; got 9", "at most tune.trials, which is 8"]),
+        ({"finalists": 0}, ["tune.finalists: out of range; got 0"]),
+        ({"seeds": [0, 1000, 1001, 1002]}, ["tune.seeds", "seeds of the study too", "[0]"]),
+        (
+            {"seeds": [1000, 1001, 1002]},
+            ["tune.seeds", "got [1000, 1001, 1002]", "a list of four distinct seeds or more"],
+        ),
+        ({"seeds": []}, ["tune.seeds", "four distinct seeds"]),
+        ({"seeds": [7, 8, 9, 9]}, ["tune.seeds: holds a value twice; got [7, 8, 9, 9]", "four distinct seeds"]),
+        ({"seeds": [-1, 7, 8, 9]}, ["tune.seeds", "got [-1, 7, 8, 9]"]),
+        ({"seeds": 1000}, ["tune.seeds: must be a list", "got 1000"]),
+        ({"trails": 8}, ["tune.trails: unknown key", "did you mean 'trials'"]),
+        ({"search": {}}, ["tune.search: has no range"]),
+        ({"search": None}, ["tune.search: has no range"]),
+        ({"search": {"loss.margni": {"log": [0.1, 0.2]}}}, ["tune.search.loss.margni", "did you mean 'loss.margin'"]),
+        ({"search": {"data.seed": {"integer": [1, 2]}}}, ["tune.search.data.seed", "belongs to the study"]),
+        (
+            {"search": {"negatives.sharpness": {"log": [1, 2]}}},
+            ["tune.search.negatives.sharpness", "read by no variant"],
+        ),
+        (
+            {"search": {"loss.margin": [0.1, 0.2]}},
+            ["tune.search.loss.margin: must be a mapping; got [0.1, 0.2]", "log, lin"],
+        ),
+        ({"search": {"loss.margin": 0.1}}, ["tune.search.loss.margin: must be a mapping; got 0.1"]),
+        (
+            {"search": {"loss.margin": {}}},
+            ["tune.search.loss.margin: must be a mapping; allowed: log, linear, integer"],
+        ),
+        (margin(lowest="why"), ["tune.search.loss.margin: must have one kind; got []; allowed: log, linear, integer"]),
+        ({"search": {"loss.margin": None}}, ["tune.search.loss.margin: must be a mapping", "allowed: log, linear"]),
+        (margin(log=[0.1, 0.2], linear=[0.1, 0.2]), ["margin: must have one kind; got ['log', 'linear']"]),
+        (margin(lgo=[0.1, 0.2]), ["tune.search.loss.margin.lgo: unknown key", "did you mean 'log'"]),
+        (margin(log=[0.1]), ["loss.margin.log", "got [0.1]", "a list of two numbers, the least and greatest"]),
+        (margin(log=[0.1, 0.2, 0.3]), ["loss.margin.log", "got [0.1, 0.2, 0.3]", "a list of two numbers"]),
+        (margin(log=0.1), ["loss.margin.log: must be a list", "got 0.1", "a list of two numbers"]),
+        (margin(log=["1e-1", 0.2]), ["margin.log: must be a list of numbers; got ['1e-1', 0.2]", "text: write 0.1"]),
+        (margin(log=[0.1, float("nan")]), ["loss.margin.log", "got [0.1, nan]"]),
+        (margin(linear=[0.1, float("inf")]), ["loss.margin.linear", "got [0.1, inf]"]),
+        (margin(log=[0.1, 0.1]), ["loss.margin.log: has equal ends; got [0.1, 0.1]", "allowed: [least, greatest]"]),
+        (margin(log=[0.2, 0.1]), ["loss.margin.log: has reversed ends; got [0.2, 0.1]", "write [0.1, 0.2]"]),
+        (margin(log=[0, 0.2]), ["loss.margin.log: cannot begin at 0 or below; got [0.0, 0.2]", "a linear range can"]),
+        (margin(log=[0.1, 9]), ["loss.margin.log: out of range; got 9", "allowed: a number"]),
+        (margin(log=[0.1, 0.2], lowest=""), ["loss.margin.lowest: must not be empty", "non-empty text"]),
+        (margin(log=[0.1, 0.2], lowest=True), ["loss.margin.lowest: must be text", "got True", "non-empty text"]),
+        (margin(choice=[0.1, 0.2]), ["loss.margin.choice: holds numbers; got [0.1, 0.2]", "log, linear or integer"]),
+        (
+            {"search": {"memory.size": {"integer": [32.5, 64]}}},
+            ["memory.size.integer: must have whole numbers as ends; got [32.5, 64.0]"],
+        ),
+        ({"search": {"memory.size": {"log": [32, 64.5]}}}, ["memory.size.log: must have whole numbers as ends"]),
+        ({"search": {"memory.size": {"log": [32, 10**12]}}}, ["memory.size.log: out of range; got 1000000000000"]),
+        (cut_down(log=[1, 2]), ["negatives.cut_down.log: is no range for this key", "choice of", "global"]),
+        (cut_down(choice=["global"]), ["cut_down.choice", "got ['global']", "a list of two values or more"]),
+        (cut_down(choice=["global", "global"]), ["cut_down.choice: holds a value twice"]),
+        (cut_down(choice=["globl", "none"]), ["negatives.cut_down.choice: not one of", "'globl'", "mean 'global'"]),
+        (
+            cut_down(choice=["global", "none"], lowest="why"),
+            ["cut_down.choice: has no ends", "lowest and highest belong to ranges of numbers"],
+        ),
+        (
+            {"search": {"warmup.epochs": {"integer": [0, 12]}}},
+            ["variant ", "tune.search may be extended so far", "warmup.epochs", "16"],
+        ),
     ],
 )
 def test_a_faulty_search(project: Project, change: dict, saying: list[str]) -> None:
-    searched(project, project.read("studies/paper")["variants"])
-    project.edit("studies/paper", tune=SEARCH | change, tuned=None)
-    project.fails(saying=["paper.yaml", *saying])
+    project.edit("studies/paper", tune=SEARCH | change)
+    with pytest.raises(UserError) as caught:
+        config.load_study("paper", root=project.root, tuned=False)
+    message = str(caught.value)
+    assert "paper.yaml" in message and all(words in message for words in saying), message
+    assert "problems in" not in message or "variant" in message, "one fault, one message"
+
+
+def test_a_search_that_is_no_mapping_or_lacks_its_parts(project: Project) -> None:
     project.edit("studies/paper", tune=3)
-    project.fails(saying=["paper.yaml: tune: must be a mapping"])
+    project.fails(
+        saying=["paper.yaml: tune: must be a mapping; got 3; allowed: trials, budget, finalists, seeds, search"]
+    )
+    project.edit("studies/paper", tune={"budget": 8, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}})
+    project.fails(saying=["4 problems", "tune.trials: is missing", "tune.finalists: is missing", "tune.seeds",
+                          "tune.search.loss.margin: must be a mapping"])  # fmt: skip
+
+
+def test_ranges_may_be_nested_and_are_of_the_axes_that_a_variant_reads(project: Project) -> None:
+    nested = {"loss": {"margin": {"log": [0.1, 0.2]}}, "memory": {"size": {"log": [32, 64], "lowest": "why"}}}
+    project.edit("studies/paper", tune=SEARCH | {"search": nested | cut_down(choice=["global", "none"])["search"],
+                                                 "trials": 12})  # fmt: skip
+    study = config.load_study("paper", root=project.root, tuned=False)
+    assert {one: [*axes] for one, axes in study.axes.items() if one in ("fne", "infonce", "random")} == {
+        "fne": ["loss.margin", "memory.size", "negatives.cut_down"], "infonce": [], "random": ["loss.margin"]
+    }  # fmt: skip
+    size = study.axes["fne"]["memory.size"]
+    assert (size.low, size.high, size.whole, size.bound("lowest"), size.bound("highest")) == (32, 64, True, "why", "")
+    assert study.axes["fne"]["negatives.cut_down"].values == ("global", "none")
+
+
+def test_a_variant_that_needs_a_warm_up_has_its_least_as_natural_bound(project: Project) -> None:
+    project.edit("studies/paper", tune=SEARCH | {"search": {"warmup.epochs": {"integer": [0, 4]}}},
+                 variants=["hardest_in_batch", "glofnd", "fne"])  # fmt: skip
+    axes = config.load_study("paper", root=project.root, tuned=False).axes
+    low = {one: (axis["warmup.epochs"].low, axis["warmup.epochs"].bound("lowest")) for one, axis in axes.items()}
+    assert low["hardest_in_batch"] == (0, "the least that the key may be")
+    assert {low["glofnd"][0], low["fne"][0]} <= {0, 1}
+
+
+def test_another_draw_is_a_file_of_its_own(project: Project) -> None:
+    searched(project, project.read("studies/paper")["variants"])
+    project.edit("studies/ceiling", tuned="paper", factors={"tuned.draw": [0, 1]})
+    variants = project.read("studies/ceiling")["variants"]
+    project.fails("ceiling", saying=["tuned/paper.1.yaml: tuned.draw", "was not made yet; got 1",
+                                     "fne tune paper --draw 1"])  # fmt: skip
+    project.write("tuned/paper.1", tuned_file({one: {} for one in variants[1:]}))
+    project.fails("ceiling", saying=["tuned/paper.1.yaml: lacks variants of the study", variants[0],
+                                     "fne tune paper --draw 1"])  # fmt: skip
+    project.write("tuned/paper.1", tuned_file({one: {} for one in variants}))
+    series = config.load("ceiling", root=project.root)
+    assert [study.draw for study in series.members] == [0, 1]
+    with pytest.raises(UserError, match=r"seeds: are seeds of the study too; got \[2000, 2001\]"):
+        config.load("ceiling", {"seeds": "1999-2001"}, project.root)
+    project.fails("paper.1", saying=["unknown"])
+    project.edit("studies/ceiling", tuned="paper.1", factors={"data.seed": [0, 1]})
+    project.fails("ceiling", saying=["ceiling.yaml: tuned: unknown; got 'paper.1'", "did you mean 'paper'"])
+    project.edit("studies/ceiling", tuned=None, factors={"tuned.draw": [0, 1]})
+    project.fails("ceiling", saying=["ceiling.yaml: factors.tuned.draw: is of no search; name the study"])
+
+
+def test_an_outcome_of_an_earlier_protocol_is_used_and_named(project: Project) -> None:
+    content = {key: value for key, value in tuned_file({"fne": {"loss.margin": 0.1}}).items()
+               if key not in ("where", "ranges", "cost")}  # fmt: skip
+    old = {"declared": {"budget": 8, "seeds": [1000], "search": {"loss.margin": [0.1, 0.2]}}, "trials": [],
+           "border": {"fne": ["loss.margin"]}}  # fmt: skip
+    project.edit("studies/paper", tune=SEARCH)
+    project.write("tuned/paper", content | old)
+    project.write("studies/paper", {key: one for key, one in project.read("studies/paper").items() if key != "tuned"})
+    study = project.load()
+    assert study.configs["fne"]["loss.margin"] == 0.1
+    assert any(note.startswith("old protocol: ") for note in study.notes)
+    assert any(note.startswith("without tuned values in paper.yaml: hardest_in_batch") for note in study.notes)
+    project.write("tuned/paper", content | old | {"border": {"fne": ["loss.temperature"]}})
+    project.fails(saying=["border.fne: are not the keys of its values; got ['loss.temperature']"])
 
 
 def test_tuning_seeds_are_not_reported(project: Project) -> None:
     searched(project, project.read("studies/paper")["variants"])
-    project.fails(overrides={"seeds": "998-1001"}, saying=["seeds of the study too", "[1000]"])
+    project.fails(overrides={"seeds": "998-1001"}, saying=["seeds of the study too", "[1000, 1001]"])
     project.edit("studies/ceiling", tuned="paper")
     project.fails("ceiling", {"seeds": "1000"}, saying=["command line: seeds", "seeds of the study too"])
 

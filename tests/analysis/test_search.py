@@ -1,0 +1,212 @@
+"""Points of a search, where its best lies, and the best score after n trials, against loops and enumeration."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fne.analysis import search
+from fne.study.tuning import Axis
+
+LOG = Axis("log", 1e-4, 1e-2)
+LINEAR = Axis("linear", -0.5, 1.5)
+INTEGER = Axis("integer", 0, 6)
+WHOLE_LOG = Axis("log", 32, 2048, whole=True)
+WHOLE_LINEAR = Axis("linear", 10, 90, whole=True)
+CHOICE = Axis("choice", 0, 1, values=("global", "none", "row"))
+KINDS = {"log": LOG, "linear": LINEAR, "integer": INTEGER, "whole": WHOLE_LOG, "steps": WHOLE_LINEAR, "choice": CHOICE}
+NUMBERS = {name: axis for name, axis in KINDS.items() if name != "choice"}
+
+
+@pytest.mark.parametrize(("trials", "n"), [(1, 1), (1, 3), (2, 5), (3, 1), (4, 3), (5, 4), (7, 3)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_best_of_n_trials_is_that_of_all_ordered_draws(trials: int, n: int, ties: bool) -> None:
+    scores = np.random.default_rng(trials + 10 * n).normal(460, 5, trials)
+    scores = np.round(scores / 6) * 6 if ties else scores
+    best = sorted(max(draw) for draw in itertools.product(scores.tolist(), repeat=n))
+    expected = math.fsum(best) / len(best)
+    made = search.best_after(scores, n)
+    assert math.isclose(made.expected, expected, rel_tol=1e-12)
+    assert math.isclose(made.variance, math.fsum((one - expected) ** 2 for one in best) / len(best), abs_tol=1e-8)
+
+    def quantile(share: float) -> float:
+        """The least value that so large a share of draws reaches or stays below."""
+        return next(value for value in best if sum(one <= value for one in best) / len(best) >= share - 1e-12)
+
+    assert (made.low, made.high) == (quantile(0.025), quantile(0.975))
+    assert search.best_after(scores[::-1], n) == made, "the order of trials does not matter"
+
+
+def test_the_best_of_nothing_is_not_defined() -> None:
+    for scores, n in (([], 1), ([460.0], 0)):
+        with pytest.raises(ValueError, match="is not defined"):
+            search.best_after(scores, n)
+
+
+def test_the_spread_over_seeds_is_pooled_over_trials() -> None:
+    rows = [[460.0, 462.0, 467.0], [440.0], [450.0, 455.5]]
+    squares, freedom = 0.0, 0
+    for row in rows:
+        mean = sum(row) / len(row)
+        for value in row:
+            squares += (value - mean) ** 2
+        freedom += len(row) - 1
+    assert math.isclose(search.spread_over_seeds(rows), math.sqrt(squares / freedom), rel_tol=1e-12)
+    assert search.spread_over_seeds([[460.0], [430.0]]) == search.spread_over_seeds([]) == 0.0
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_place_of_a_value_is_where_it_was_taken(name: str) -> None:
+    axis = KINDS[name]
+    for unit in np.linspace(0, 1, 41):
+        value = axis.at(unit)
+        assert axis.low <= value <= axis.high and isinstance(value, int) == (axis.whole or name == "integer")
+        assert axis.at(axis.place(value)) == value
+    assert axis.at(0.0) == axis.low and axis.at(1.0) == axis.high
+    assert axis.place(axis.low) == 0 and axis.place(axis.high) == 1
+    assert math.isclose(LOG.at(0.5), 1e-3) and LINEAR.at(0.25) == 0 and WHOLE_LOG.at(0.5) == 256
+    assert float(f"{LOG.at(0.123):.3g}") == LOG.at(0.123), "three digits"
+
+
+def test_whole_numbers_and_choices_are_equally_likely() -> None:
+    for axis, values in ((INTEGER, range(7)), (CHOICE, CHOICE.values)):
+        tried = [axis.at(unit) for unit in np.linspace(0, 1, 2101)[:-1]]
+        assert [tried.count(value) for value in values] == [2100 // len(values)] * len(values)
+    assert [CHOICE.at(CHOICE.place(value)) for value in CHOICE.values] == [*CHOICE.values]
+
+
+@pytest.mark.parametrize(
+    ("axis", "lowest", "inside", "highest"),
+    [(LOG, 1.7e-4, (1.8e-4, 5.6e-3), 5.7e-3), (LINEAR, -0.26, (-0.25, 1.25), 1.26), (INTEGER, 0, (1, 5), 6)],
+)
+def test_a_value_in_the_outer_eighth_lies_at_an_end(
+    axis: Axis, lowest: float, inside: tuple[float, ...], highest: float
+) -> None:
+    assert axis.end(lowest) == axis.end(axis.low) == "lowest" and axis.end(highest) == axis.end(axis.high) == "highest"
+    assert [axis.end(value) for value in inside] == [None, None]
+    assert [CHOICE.end(value) for value in CHOICE.values] == [None, None, None]
+
+
+def test_an_end_is_a_natural_bound_for_its_reason_or_where_the_key_ends() -> None:
+    axis = Axis("linear", 0.0, 1.0, reasons={"highest": "why"}, limits={"lowest": (0.0, True)})
+    assert (axis.bound("lowest"), axis.bound("highest")) == ("the least that the key may be", "why")
+    for limit in ((0.0, False), (-1.0, True)):
+        assert not Axis("linear", 0.0, 1.0, limits={"lowest": limit}).bound("lowest")
+    assert Axis("linear", 0, 1, limits={"highest": (1.0, True)}).bound("highest") == "the greatest that the key may be"
+    assert INTEGER.raised("why") == Axis("integer", 1, 6, reasons={"lowest": "why"})
+
+
+@pytest.mark.parametrize(
+    ("axis", "low", "high"),
+    [
+        (LOG, 1e-5, 0.1),
+        (LINEAR, -1.5, 2.5),
+        (INTEGER, -3, 9),
+        (Axis("integer", 0, 5), -3, 8),
+        (WHOLE_LOG, 4, 16400),
+        (Axis("log", 0.1, 0.4, limits={"lowest": (0.06, True), "highest": (0.5, True)}), 0.06, 0.5),
+        (Axis("linear", 0.2, 0.8, limits={"lowest": (0.0, False), "highest": (1.0, False)}), 0.1, 0.9),
+        (Axis("linear", 0.2, 0.8, limits={"lowest": (-0.1, False), "highest": (1.1, True)}), 0.05, 1.1),
+        (Axis("log", 0.02, 0.3, limits={"lowest": (0.0, False)}), 0.00516, 1.16),
+        (Axis("log", 2, 8, whole=True, limits={"lowest": (1.0, True)}), 1, 16),
+    ],
+)
+def test_an_extended_range_is_half_as_long_again_as_far_as_its_key_allows(axis: Axis, low: float, high: float) -> None:
+    down, up = axis.extended("lowest"), axis.extended("highest")
+    assert (down.low, down.high) == (pytest.approx(low, rel=1e-9), axis.high)
+    assert (up.low, up.high) == (axis.low, pytest.approx(high, rel=1e-9))
+    assert all(isinstance(end, int) for end in (down.low, up.high)) or not axis.whole
+    twice = [axis.extended("lowest").extended("lowest").low, axis.extended("highest").extended("highest").high]
+    free = [not down.bound("lowest"), not up.bound("highest")]
+    assert [a == pytest.approx(b) for a, b, may in zip(axis.furthest(2), twice, free, strict=True) if may] == [
+        True
+    ] * sum(free)
+    assert axis.furthest(1) == [pytest.approx(low), pytest.approx(high)]
+
+
+@pytest.mark.parametrize(
+    ("high", "limit", "expected"),
+    [
+        (0.6, (0.6345, True), 0.6345),
+        (0.6, (0.74996, True), 0.74996),
+        (0.9, (1.0, True), 1.0),
+        (0.83306, (1.0, False), 0.917),  # half its length more is 1.1
+        (0.7666, (0.9999, False), 0.883),  # it is 0.9999, as the limit
+        (0.76656, (1.0, False), 0.883),  # it is 0.99984: 1.00 in three digits
+        (0.9996, (1.0, False), 0.9998),
+    ],
+)
+def test_three_digits_never_lead_beyond_what_the_key_allows(high: float, limit: tuple, expected: float) -> None:
+    axis = Axis("linear", 0.3, high, limits={"highest": limit}).extended("highest")
+    assert axis.high == pytest.approx(expected, rel=1e-12) and bool(axis.bound("highest")) == limit[1]
+
+
+def test_where_the_best_lies_has_four_words() -> None:
+    bounded = Axis("linear", 0.0, 1.0, reasons={"lowest": "why"})
+    axes = {"a": Axis("linear", 0.0, 1.0), "b": bounded, "c": CHOICE}
+
+    def word(value: float, scores: tuple[float, ...] = (460.0, 450.0), spread: float = 1.0) -> list[str]:
+        points = [{"a": value, "b": value, "c": "none"}, {"a": 0.4, "b": 0.4, "c": "row"}]
+        return [*search.where(axes, points, scores, 0, spread).values()]
+
+    assert word(0.5) == ["inside", "inside", "inside"]
+    assert word(0.05) == ["open end", "natural bound", "inside"]
+    assert word(0.95) == ["open end", "open end", "inside"]
+    assert word(0.95, (460.0, 459.0)) == word(0.95, (458.0, 460.0)) == ["flat", "flat", "inside"]
+    assert word(0.95, (460.0, 458.9)) == ["open end", "open end", "inside"]
+    assert word(0.05, (460.0, 459.5)) == ["flat", "natural bound", "inside"]
+    alone = search.where({"a": axes["a"]}, [{"a": 1.0}, {"a": 0.0}], [460.0, 460.0], 0, 5.0)
+    assert alone == {"a": "open end"}, "no trial inside tells that it is flat"
+    assert search.open_ends(axes, {"a": 0.99, "b": 0.01, "c": "row"}) == ["a"]
+    assert search.open_ends(axes, {"a": 0.5, "b": 0.99, "c": "row"}) == ["b"]
+
+
+def test_first_rounds_fill_the_ranges_and_every_draw_is_scrambled_anew() -> None:
+    rounds = [search.first_round(KINDS, 24, draw) for draw in range(4)]
+    for points in rounds:
+        for key, axis in NUMBERS.items():
+            quarters = [min(int(4 * axis.place(point[key])), 3) for point in points]
+            assert {*quarters} == {0, 1, 2, 3}, f"{key} misses a quarter"
+        assert {point["choice"] for point in points} == {*CHOICE.values}
+    for one, other in itertools.combinations(rounds, 2):
+        assert not {point["log"] for point in one} & {point["log"] for point in other}
+        assert [point["choice"] for point in one] != [point["choice"] for point in other]
+    assert search.first_round(KINDS, 24) == rounds[0], "a draw is the same whenever it is made"
+    assert search.first_round({}, 24) == [{}]
+
+
+@pytest.mark.parametrize("place", [0.0, 0.05, 0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("number", [2, 3])
+def test_further_rounds_lie_around_the_best_and_cover_an_end_that_was_extended(place: float, number: int) -> None:
+    bound = {"bound": Axis("linear", 0.0, 1.0, reasons={"lowest": "why", "highest": "why"})}
+    axes = KINDS | bound
+    best = {key: axis.at(place) for key, axis in axes.items()}
+    wider, points = search.further_round(axes, best, 16, number)
+    assert {point["choice"] for point in points} == {best["choice"]}
+    for key, axis in (NUMBERS | bound).items():
+        end, wide = axis.end(best[key]), wider[key]
+        opened = end if key != "bound" else None
+        assert wide == (axis.extended(opened) if opened else axis)
+        units, at = [wide.place(point[key]) for point in points], wide.place(best[key])
+        slack = 0.12 if key in ("integer", "steps") else 0.01  # of whole numbers, and of three digits
+        low = 0.0 if opened == "lowest" else max(at - 0.25, 0)
+        high = 1.0 if opened == "highest" else min(at + 0.25, 1)
+        assert low - slack <= min(units) and max(units) <= high + slack
+        if opened:  # beyond the end of before, and near the new one
+            assert any(point[key] < axis.low if end == "lowest" else point[key] > axis.high for point in points)
+            assert min(units) < low + 0.13 and max(units) > high - 0.13
+    again = search.further_round(axes, best, 16, number)[1]
+    assert again == points != search.further_round(axes, best, 16, 5 - number)[1]
+    assert points != search.further_round(axes, best, 16, number, draw=1)[1]
+
+
+def test_points_are_named_by_their_axes_alone() -> None:
+    """Variants that search the same keys try the same places, whatever else the study declares."""
+    one, other = ({"a": LOG, "b": LINEAR}, {"a": LINEAR, "b": LOG})
+    places = [[[axes[key].place(point[key]) for key in axes] for point in search.first_round(axes, 12)]
+              for axes in (one, other)]  # fmt: skip
+    assert np.allclose(*places, atol=0.01)
+    assert search.first_round({"a": LOG}, 12) != [{"a": p["b"]} for p in search.first_round({"b": LOG}, 12)]

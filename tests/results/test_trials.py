@@ -1,0 +1,102 @@
+"""The file of a search's trials: read as it was written, and every damage is one clear error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fne.results.trials import COLUMNS, FINAL, Trial, read_trials, write_trials
+from fne.utils.errors import UserError
+
+MADE_FROM = {"data": "d1", "features": "f1", "code": "c1"}
+TRIALS = [
+    Trial("fne", "1", 1000, 461.25, 12.5, "ab", MADE_FROM, {"loss.margin": 0.1, "memory.size": 256}),
+    Trial("infonce", "2", 1000, 0.0, 0.0, "cd", MADE_FROM, {"train.learning_rate": 1e-05}),
+    Trial("fne", FINAL, 4294967295, 455.1, 99999.9, "ab", MADE_FROM, {"loss.margin": 0.1, "memory.size": 256}),
+    Trial("random", "1", 0, 1.0, 1.0, "ef", {**MADE_FROM, "code": "c2"}, {}),
+    Trial("hcl", "1", 0, 1.0, 1.0, "01", MADE_FROM,
+          {"negatives.options.rule": "=a, \"b\"\nc", "negatives.guide_margin": -0.25}),
+]  # fmt: skip
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    write_trials(tmp_path / "t.csv", TRIALS)
+    return tmp_path / "t.csv"
+
+
+def test_trials_are_read_as_they_were_written(file: Path) -> None:
+    read = read_trials(file)
+    assert read == TRIALS
+    types = [[type(value) for value in one.values.values()] for one in TRIALS]
+    assert [[type(value) for value in one.values.values()] for one in read] == types
+    before = file.read_bytes()
+    write_trials(file, read)
+    assert file.read_bytes() == before, "what was read is written alike"
+    assert before.decode().partition("\n")[0].split(",")[: len(COLUMNS)] == [*COLUMNS]
+
+
+def test_no_file_has_no_trials_and_an_empty_search_reads_as_none(tmp_path: Path) -> None:
+    assert read_trials(tmp_path / "t.csv") == []
+    write_trials(tmp_path / "t.csv", [])
+    assert read_trials(tmp_path / "t.csv") == []
+
+
+def test_a_trial_is_known_by_its_config_its_seed_and_what_it_was_made_from() -> None:
+    one = TRIALS[0]
+    others = [replace(one, digest="x"), replace(one, seed=1)]
+    others += [replace(one, made_from={**MADE_FROM, name: "x"}) for name in MADE_FROM]
+    assert len({other.key for other in others} | {one.key}) == 6
+    assert replace(one, variant="random", round=FINAL, val_rsum=1.0, seconds=0.0, values={}).key == one.key
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("variant,", "variants,", "variant: has no such column; allowed: variant, round"),
+        (",code,", ",kode,", "code: has no such column"),
+        ("461.25", "high", "line 2, val_rsum: must be a number, 0 or more; got 'high'"),
+        ("461.25", "", "line 2, val_rsum: must be a number, 0 or more; got ''"),
+        ("461.25", "-1", "line 2, val_rsum: must be a number, 0 or more; got '-1'"),
+        ("461.25", "nan", "line 2, val_rsum: must be a number, 0 or more; got 'nan'"),
+        ("461.25", "inf", "line 2, val_rsum: must be a number, 0 or more; got 'inf'"),
+        ("12.5,", "1 2,", "line 2, seconds: must be a number, 0 or more; got '1 2'"),
+        (",1000,0.00", ",10.5,0.00", "line 3, seed: must be a whole number, 0 or more; got '10.5'"),
+        (",1000,0.00", ",x,0.00", "line 3, seed: must be a whole number, 0 or more; got 'x'"),
+        (",1000,0.00", ",1000,0.00,7,7,7,7,7,7,7,7,7,7", "line 3: has more or fewer cells than the header"),
+        ("fne,1,1000", "1,1000", "line 2: has more or fewer cells than the header"),
+        ("461.25", '"461.25', ""),
+        ("461.25", "461.25\0", ""),
+    ],
+)
+def test_a_damaged_file_is_one_clear_error(file: Path, old: str, new: str, words: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError) as caught:
+        read_trials(file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: {words}") and "take it from version control, or remove it" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00", b"variant,round\n", b"PK\x03\x04"])
+def test_what_is_no_table_of_trials_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"t\.csv.*remove it"):
+        read_trials(tmp_path / "t.csv")
+
+
+def test_a_column_that_stands_twice_is_refused(file: Path) -> None:
+    head, _, rest = file.read_text().partition("\n")
+    file.write_text(head.replace("memory.size", "loss.margin") + "\n" + rest)
+    with pytest.raises(UserError, match=r"t\.csv: loss\.margin: stands twice"):
+        read_trials(file)
+
+
+def test_a_line_is_that_of_the_file_after_a_cell_of_two_lines(file: Path) -> None:
+    write_trials(file, [TRIALS[4], TRIALS[0]])
+    file.write_text(file.read_text().replace("461.25", "high"))
+    with pytest.raises(UserError, match=r"line 4, val_rsum"):
+        read_trials(file)
