@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fne.study.tuning import Axis
+from fne.study.tuning import Axis, End
 from fne.utils.seeding import numpy_stream
 
 Point = Mapping[str, Any]
@@ -37,27 +37,27 @@ def first_round(axes: Mapping[str, Axis], count: int, draw: int = 0) -> list[dic
 
 
 def further_round(
-    axes: Mapping[str, Axis], best: Point, count: int, number: int, draw: int = 0
+    axes: Mapping[str, Axis], leaders: Sequence[Point], count: int, number: int, draw: int = 0
 ) -> tuple[dict[str, Axis], list[dict[str, Any]]]:
-    """Ranges, extended where the best point lies at an end that is no natural bound, and points around it.
+    """Ranges, extended at their open ends, and points around the best.
 
     On an axis the points lie within a quarter of the range of the best; where it was extended, out to its new end. A
     choice keeps its best value.
 
     Args:
         axes: Ranges so far.
-        best: The best point so far.
+        leaders: The best points so far, the very best first; see :func:`open_ends`.
         count: Number of points.
         number: Of the round, 2 or more.
         draw: Of the search.
     """
-    wider, windows = {}, []
+    opened, wider, windows = open_ends(axes, leaders), {}, []
     for key, axis in axes.items():
-        end = axis.end(best[key])
-        wide = axis.extended(end) if end and not axis.bound(end) else axis
-        wider[key], at = wide, wide.place(best[key])
+        end = opened.get(key)
+        wider[key] = axis.extended(end) if end else axis
+        at = wider[key].place(leaders[0][key])
         low, high = max(at - AROUND, 0.0), min(at + AROUND, 1.0)
-        if wide is not axis:
+        if end:
             low, high = (0.0, high) if end == "lowest" else (low, 1.0)
         windows.append((at, at) if axis.kind == "choice" else (low, high))
     starts, ends = np.array(windows).T
@@ -74,9 +74,22 @@ def _units(axes: Mapping[str, Axis], count: int, draw: int, number: int) -> np.n
     return qmc.Halton(len(axes), scramble=True, rng=numpy_stream(draw, "tune", number, *sorted(axes))).random(count)
 
 
-def open_ends(axes: Mapping[str, Axis], best: Point) -> list[str]:
-    """Keys of which the best value lies at an end of the range that is no natural bound."""
-    return [key for key, axis in axes.items() if (end := axis.end(best[key])) and not axis.bound(end)]
+def open_ends(axes: Mapping[str, Axis], leaders: Sequence[Point]) -> dict[str, End]:
+    """Keys of which one of the best values lies at an end of the range that is no natural bound, and that end.
+
+    Several of the best are asked, since on a surface that is flat within noise the very best may lie anywhere; of two
+    at different ends the better one counts.
+
+    Args:
+        axes: Ranges.
+        leaders: The best points, the very best first.
+    """
+    found: dict[str, End] = {}
+    for key, axis in axes.items():
+        for point in leaders:
+            if (end := axis.end(point[key])) and not axis.bound(end):
+                found.setdefault(key, end)
+    return found
 
 
 def where(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -87,9 +89,9 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     """Search the ranges that a study declares for each of its variants; write ``ablations/tuned/<study>.yaml``.
 
     The protocol, equal for all variants: a first round of scrambled quasi-random trials over the declared ranges of the
-    axes that a variant reads; a second one around its best, a range whose best lies at its end extended beyond it
-    unless that is a natural bound; a third where the best still lies at an open end. The best trials on the first
-    tuning seed are finalists: the mean over the further seeds chooses among them.
+    axes that a variant reads; a second one around its best, a range extended where one of the best (as many as there
+    are finalists) lies at its end, unless that is a natural bound; a third where there still is an open end. The best
+    trials on the first tuning seed are finalists: the mean over the further seeds chooses among them.
 
     A variant that differs from another one by its oracle alone takes over the latter's values: what the two differ in
     is then what the truth is worth.
@@ -127,9 +129,9 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
         trainer.train(hunts, first, "round 1")
         for number in range(2, 2 + ROUNDS) if count else ():
             for hunt in hunts:
-                best = hunt.points[hunt.ranked[0]]
-                if hunt.axes and (number == 2 or search.open_ends(hunt.axes, best)):
-                    hunt.axes, points = search.further_round(hunt.axes, best, count, number, draw)
+                leaders = [hunt.points[place] for place in hunt.ranked[: tune.finalists]]
+                if hunt.axes and (number == 2 or search.open_ends(hunt.axes, leaders)):
+                    hunt.axes, points = search.further_round(hunt.axes, leaders, count, number, draw)
                     hunt.add(points, number)
             trainer.train(hunts, first, f"round {number}")
         trainer.finals(hunts, tune.finalists, further)
@@ -285,9 +287,17 @@ def _made_from(fingerprints: Mapping[str, str]) -> dict[str, str]:
 
 
 def _open(study: Study, root: Path, device: str) -> None:
-    """Start a worker: one thread, the data once."""
+    """Start a worker: one thread, the data once; it ends with the process that started it, however that ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _STATE.update(corpus=open_corpus(study, root), device=torch_device(device))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _trial(config: dict[str, Any], seeds: list[int]) -> tuple[list[float], float]:

@@ -160,8 +160,12 @@ def test_where_the_best_lies_has_four_words() -> None:
     assert word(0.05, (460.0, 459.5)) == ["flat", "natural bound", "inside"]
     alone = search.where({"a": axes["a"]}, [{"a": 1.0}, {"a": 0.0}], [460.0, 460.0], 0, 5.0)
     assert alone == {"a": "open end"}, "no trial inside tells that it is flat"
-    assert search.open_ends(axes, {"a": 0.99, "b": 0.01, "c": "row"}) == ["a"]
-    assert search.open_ends(axes, {"a": 0.5, "b": 0.99, "c": "row"}) == ["b"]
+    at_a, at_b = {"a": 0.99, "b": 0.01, "c": "row"}, {"a": 0.5, "b": 0.99, "c": "row"}
+    assert search.open_ends(axes, [at_a]) == {"a": "highest"} and search.open_ends(axes, [at_b]) == {"b": "highest"}
+    assert search.open_ends(axes, [at_b, at_a]) == {"a": "highest", "b": "highest"}, "any of the best opens an end"
+    low = {"a": 0.01, "b": 0.5, "c": "row"}
+    assert search.open_ends(axes, [at_a, low]) == {"a": "highest"}, "the better one's end counts"
+    assert search.open_ends(axes, [low, at_a]) == {"a": "lowest"}
 
 
 def test_first_rounds_fill_the_ranges_and_every_draw_is_scrambled_anew() -> None:
@@ -184,7 +188,7 @@ def test_further_rounds_lie_around_the_best_and_cover_an_end_that_was_extended(p
     bound = {"bound": Axis("linear", 0.0, 1.0, reasons={"lowest": "why", "highest": "why"})}
     axes = KINDS | bound
     best = {key: axis.at(place) for key, axis in axes.items()}
-    wider, points = search.further_round(axes, best, 16, number)
+    wider, points = search.further_round(axes, [best], 16, number)
     assert {point["choice"] for point in points} == {best["choice"]}
     for key, axis in (NUMBERS | bound).items():
         end, wide = axis.end(best[key]), wider[key]
@@ -198,9 +202,9 @@ def test_further_rounds_lie_around_the_best_and_cover_an_end_that_was_extended(p
         if opened:  # beyond the end of before, and near the new one
             assert any(point[key] < axis.low if end == "lowest" else point[key] > axis.high for point in points)
             assert min(units) < low + 0.13 and max(units) > high - 0.13
-    again = search.further_round(axes, best, 16, number)[1]
-    assert again == points != search.further_round(axes, best, 16, 5 - number)[1]
-    assert points != search.further_round(axes, best, 16, number, draw=1)[1]
+    again = search.further_round(axes, [best], 16, number)[1]
+    assert again == points != search.further_round(axes, [best], 16, 5 - number)[1]
+    assert points != search.further_round(axes, [best], 16, number, draw=1)[1]
 
 
 def test_points_are_named_by_their_axes_alone() -> None:
