@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from fne.analysis import search
 from fne.results.code import Code
@@ -135,20 +136,20 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
                     hunt.add(points, number)
             trainer.train(hunts, first, f"round {number}")
         trainer.finals(hunts, tune.finalists, further)
-    outcome = _outcome(study, draw, hunts)
-    for variant, base in bases.items():
-        for section in ("values", "where", "ranges"):
-            outcome[section][variant] = dict(outcome[section][base])
-        outcome["reasons"][variant] = f"those of {base}: only the oracle differs"
-    for section in SECTIONS:
-        outcome[section] = {one: outcome[section][one] for one in study.variants if one in outcome[section]}
-    before = read_mapping(file) if file.is_file() else {}
-    if {**before, "protocol": None} != {**outcome, "protocol": None}:
-        write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
-    # A draw's file may hold variants that this command left out: their trials stay.
-    kept = {key: one for key, one in trainer.known.items() if draw and one.variant not in searched}
-    kept |= {one.key: one for hunt in hunts for one in hunt.runs}
-    write_trials(trainer.file, kept.values())
+        outcome = _outcome(study, draw, hunts)
+        for variant, base in bases.items():
+            for section in ("values", "where", "ranges"):
+                outcome[section][variant] = dict(outcome[section][base])
+            outcome["reasons"][variant] = f"those of {base}: only the oracle differs"
+        for section in SECTIONS:
+            outcome[section] = {one: outcome[section][one] for one in study.variants if one in outcome[section]}
+        before = read_mapping(file) if file.is_file() else {}
+        if {**before, "protocol": None} != {**outcome, "protocol": None}:
+            write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
+        # A draw's file may hold variants that this command left out: their trials stay.
+        kept = {key: one for key, one in trainer.known.items() if draw and one.variant not in searched}
+        kept |= {one.key: one for hunt in hunts for one in hunt.runs}
+        write_trials(trainer.file, kept.values())
     print("\n".join(told(outcome)))
 
 
@@ -207,11 +208,23 @@ class Trainer:
         self.study, self.file, self.start = study, file, (study, root, device)
         self.workers = 1 if device == "cuda" else threads
         self.made_from, self.code = _made_from(open_corpus(study, root).fingerprints), Code(root)
-        self.known = {one.key: one for one in read_trials(file)}
+        self.known: dict[tuple[str, int, str], Trial] = {}
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Start the processes; after Ctrl-C or a failed trial those that have not begun do not run."""
+        """Start the processes; after Ctrl-C or a failed trial those that have not begun do not run.
+
+        Raises:
+            UserError: A process was killed; or another command runs trials of this file, whose rows would be lost.
+        """
+        lock = FileLock(self.start[1] / "scratch" / f"{self.file.stem}.tune.lock", blocking=False)
+        lock_file = Path(lock.lock_file)
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise bad_input("another `fne tune` runs trials of this file", file=self.file, hint="wait for it") from None
+        self.known = {one.key: one for one in read_trials(self.file)}
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(self.workers, context, _open, self.start)
         try:
@@ -222,6 +235,8 @@ class Trainer:
             raise bad_input(problem, file=f"tune {self.study.name}", hint=hint) from None
         finally:
             self.pool.shutdown(wait=False, cancel_futures=True)
+            lock.release()
+            lock_file.unlink(missing_ok=True)
 
     def train(self, hunts: Sequence[Hunt], seed: int, label: str) -> None:
         """Train all trials of all variants from one seed."""

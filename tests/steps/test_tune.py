@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 
 from fne.results.configs import oracle_bases
 from fne.results.trials import MADE_FROM, Trial, read_trials, write_trials
@@ -323,6 +324,19 @@ def test_what_cannot_be_tuned(root: Path, pool: Callable) -> None:
         tune.run(load_study("flickr30k", complete=False), root, 1, "cpu")
     with pytest.raises(UserError, match=r"command line: --draw: are seeds of the study too; got \[1009\]"):
         search(root, 1, seeds="1008-1009")
+
+
+def test_two_searches_of_one_study_at_once_are_refused(root: Path, pool: Callable) -> None:
+    file = files(root)[1]
+    (root / "scratch").mkdir(exist_ok=True)
+    with (
+        FileLock(root / "scratch" / "smoke.tune.lock"),
+        pytest.raises(UserError, match=r"smoke\.csv: another `fne tune`"),
+    ):
+        search(root)
+    assert not file.exists()
+    search(root)
+    assert file.is_file() and not [*(root / "scratch").glob("*.lock")]
 
 
 @pytest.mark.parametrize(
