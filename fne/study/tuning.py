@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from fne.utils.models import Section, read_parts
 from fne.utils.problems import Problems
 
 End = Literal["lowest", "highest"]
+ENDS: tuple[End, End] = ("lowest", "highest")
 PER_AXIS = 4
 """Fewest trials of the first round for each axis that a variant reads."""
 EDGE = 1 / 8
@@ -70,8 +71,8 @@ class Axis:
     high: float
     whole: bool = False
     values: tuple[Any, ...] = ()
-    reasons: Mapping[str, str] = ()  # type: ignore[assignment]  # none
-    limits: Mapping[str, tuple[float, bool]] = ()  # type: ignore[assignment]  # none
+    reasons: Mapping[End, str] = field(default_factory=dict)
+    limits: Mapping[End, tuple[float, bool]] = field(default_factory=dict)
 
     def at(self, unit: float) -> Any:
         """The value at a place of 0 to 1 on the axis' scale, to three digits that count."""
@@ -103,13 +104,10 @@ class Axis:
 
     def bound(self, end: End) -> str:
         """Why an end is a natural bound; empty where the range may be extended beyond it."""
-        if reason := dict(self.reasons).get(end):
-            return reason
-        limit, inclusive = dict(self.limits).get(end, (math.nan, False))
-        at = self.low if end == "lowest" else self.high
-        return (
-            f"the {'least' if end == 'lowest' else 'greatest'} that the key may be" if inclusive and at == limit else ""
-        )
+        if end in self.reasons:
+            return self.reasons[end]
+        least = f"the {'least' if end == 'lowest' else 'greatest'} that the key may be"
+        return least if self.limits.get(end) == (self._at(end), True) else ""
 
     def extended(self, end: End) -> Axis:
         """The range with half its length, on its scale, added beyond an end, as far as the key allows.
@@ -124,29 +122,34 @@ class Axis:
             step = math.ceil(step) if self.kind == "integer" else step
             value = self.low - step if end == "lowest" else self.high + step
         value = float(f"{value:.3g}")
-        limit, inclusive = dict(self.limits).get(end, (-math.inf if end == "lowest" else math.inf, True))
-        at = self.low if end == "lowest" else self.high
-        if (value < limit if end == "lowest" else value > limit) or (value == limit and not inclusive):
-            half = (at + limit) / 2
-            rounded = float(f"{half:.3g}")
-            value = limit if inclusive else half if rounded == limit else rounded
+        if end in self.limits:
+            limit, inclusive = self.limits[end]
+            if (value < limit if end == "lowest" else value > limit) or (value == limit and not inclusive):
+                half = (self._at(end) + limit) / 2
+                rounded = float(f"{half:.3g}")
+                value = limit if inclusive else half if rounded == limit else rounded
         value = round(value) if self.whole else value
         return replace(self, low=value) if end == "lowest" else replace(self, high=value)
 
+    def _at(self, end: End) -> float:
+        return self.low if end == "lowest" else self.high
+
     def raised(self, reason: str) -> Axis:
         """A range of whole numbers without its least, and why nothing lies below."""
-        return replace(self, low=self.low + 1, reasons={**dict(self.reasons), "lowest": reason})
+        return replace(self, low=self.low + 1, reasons={**self.reasons, "lowest": reason})
 
     def furthest(self, rounds: int) -> list[Any]:
         """Its ends after so many extensions, or the values of a choice."""
-        ends = []
-        for end in ("lowest", "highest") if self.kind != "choice" else ():
+        if self.kind == "choice":
+            return list(self.values)
+        found = []
+        for end in ENDS:
             axis = self
             for _ in range(rounds):
                 axis = axis if axis.bound(end) else axis.extended(end)
-            value = axis.low if end == "lowest" else axis.high
-            ends.append(int(value) if self.whole or self.kind == "integer" else value)
-        return ends or list(self.values)
+            value = axis._at(end)
+            found.append(int(value) if self.whole or self.kind == "integer" else value)
+        return found
 
     @property
     def shown(self) -> str:
@@ -197,15 +200,17 @@ class Tuning(Section):
 def axis_of(given: Range, key: Key) -> Axis:
     """The axis of a range that was read, for its key."""
     kind = next(kind for kind in KINDS if getattr(given, kind) is not None)
-    listed, reasons = getattr(given, kind), {end: one for end in ("lowest", "highest") if (one := getattr(given, end))}
+    listed = getattr(given, kind)
     if kind == "choice":
         return Axis(kind, 0, 1, values=tuple(listed))
-    schema, limits = key.schema, {}
-    for end, side in (("lowest", "inimum"), ("highest", "aximum")):
-        for name, inclusive in (("m" + side, True), ("exclusiveM" + side, False)):
-            if name in schema:
-                limits[end] = (float(schema[name]), inclusive)
-    return Axis(kind, listed[0], listed[1], whole=schema.get("type") == "integer", reasons=reasons, limits=limits)
+    limits: dict[End, tuple[float, bool]] = {}
+    for end, side in zip(ENDS, ("inimum", "aximum"), strict=True):
+        for name, inclusive in ((f"m{side}", True), (f"exclusiveM{side}", False)):
+            if name in key.schema:
+                limits[end] = (float(key.schema[name]), inclusive)
+    reasons = {end: why for end in ENDS if (why := getattr(given, end))}
+    whole = key.schema.get("type") == "integer"
+    return Axis(kind, listed[0], listed[1], whole, reasons=reasons, limits=limits)
 
 
 def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
