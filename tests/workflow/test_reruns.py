@@ -151,7 +151,7 @@ def test_a_title_is_told_anew_and_trains_nothing(project: Project) -> None:
 
 def test_a_reason_of_a_tuned_value_is_told_anew_only(project: Project) -> None:
     project.edit("ablations/tuned/paper.yaml", "hardest_in_batch: 'best of", "hardest_in_batch: 'the best of")
-    assert rules(project.planned(*THREE)) == {"make_tables", "make_report"}
+    assert rules(project.planned(*THREE)) == {"make_tables", "make_figures", "make_report"}
 
 
 def test_the_tie_rule_evaluates_anew_and_trains_nothing(project: Project) -> None:
