@@ -37,32 +37,63 @@ def first_round(axes: Mapping[str, Axis], count: int, draw: int = 0) -> list[dic
 
 
 def further_round(
-    axes: Mapping[str, Axis], leaders: Sequence[Point], count: int, number: int, draw: int = 0
+    axes: Mapping[str, Axis],
+    points: Sequence[Point],
+    scores: Sequence[float],
+    leaders: int,
+    number: int,
+    *,
+    count: int,
+    draw: int = 0,
 ) -> tuple[dict[str, Axis], list[dict[str, Any]]]:
-    """Ranges, extended at their open ends, and points around the best.
+    """Ranges, extended at their open ends, and points around the middle of the best and the summit.
 
-    On an axis the points lie within a quarter of the range of the best; where it was extended, out to its new end. A
-    choice keeps its best value.
+    On an axis the points lie within a quarter of the range of the middle between the best point and the summit of all
+    scores (:func:`summit`): one trial is noisy, a surface may be wrong. Where the range was extended, they lie out to
+    its new end. A choice keeps its best value.
 
     Args:
         axes: Ranges so far.
-        leaders: The best points so far, the very best first; see :func:`open_ends`.
-        count: Number of points.
+        points: All points so far.
+        scores: Of each.
+        leaders: How many of the best are asked for open ends; see :func:`open_ends`.
         number: Of the round, 2 or more.
+        count: Of new points.
         draw: Of the search.
-    """
-    opened, wider, windows = open_ends(axes, leaders), {}, []
-    for key, axis in axes.items():
-        end = opened.get(key)
-        wider[key] = axis.extended(end) if end else axis
-        at = wider[key].place(leaders[0][key])
+    """  # fmt: skip
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    opened = open_ends(axes, [points[place] for place in order[:leaders]])
+    wider = {key: axis.extended(opened[key]) if key in opened else axis for key, axis in axes.items()}
+    top, windows = summit(wider, points, scores), []
+    for key, axis in wider.items():
+        best = axis.place(points[order[0]][key])
+        at = best if axis.kind == "choice" else (best + top[key]) / 2
         low, high = max(at - AROUND, 0.0), min(at + AROUND, 1.0)
-        if end:
-            low, high = (0.0, high) if end == "lowest" else (low, 1.0)
+        if key in opened:
+            low, high = (0.0, high) if opened[key] == "lowest" else (low, 1.0)
         windows.append((at, at) if axis.kind == "choice" else (low, high))
     starts, ends = np.array(windows).T
     places = starts + _units(axes, count, draw, number) * (ends - starts)
     return wider, [{key: axis.at(u) for (key, axis), u in zip(wider.items(), row, strict=True)} for row in places]
+
+
+def summit(axes: Mapping[str, Axis], points: Sequence[Point], scores: Sequence[float]) -> dict[str, float]:
+    """The place of 0 to 1 on each axis at which a smooth surface through all scores is greatest.
+
+    ``a + sum_k (b_k u_k + c_k u_k^2)``, u the place less one half, by least squares with a penalty of
+    ``0.1 (b_k^2 + c_k^2)``. Scores below the lower quartile count as that: a collapsed run says nothing of the summit.
+
+    *Source*: response surfaces, Box and Wilson 1951.
+    """
+    places = np.array([[axis.place(point[key]) - 0.5 for key, axis in axes.items()] for point in points])
+    heights = np.maximum(scores, np.quantile(scores, 0.25))
+    terms = np.hstack([np.ones((len(places), 1)), places, places**2])
+    penalty = np.diag([0.0, *[0.1] * (2 * len(axes))])
+    fit = np.linalg.solve(terms.T @ terms + penalty, terms.T @ (heights - heights.mean()))
+    slopes, bends = fit[1:].reshape(2, -1)
+    grid = np.linspace(-0.5, 0.5, 101)
+    best = np.argmax(slopes[:, None] * grid + bends[:, None] * grid**2, axis=1)
+    return dict(zip(axes, (grid[best] + 0.5).tolist(), strict=True))
 
 
 def _units(axes: Mapping[str, Axis], count: int, draw: int, number: int) -> np.ndarray:

@@ -90,9 +90,9 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     """Search the ranges that a study declares for each of its variants; write ``ablations/tuned/<study>.yaml``.
 
     The protocol, equal for all variants: a first round of scrambled quasi-random trials over the declared ranges of the
-    axes that a variant reads; a second one around its best, a range extended where one of the best (as many as there
-    are finalists) lies at its end, unless that is a natural bound; a third where there still is an open end. The best
-    trials on the first tuning seed are finalists: the mean over the further seeds chooses among them.
+    axes that a variant reads; two further rounds around its best, in which a range is extended where one of the best
+    (as many as there are finalists) lies at its end, unless that is a natural bound. The best trials on the first
+    tuning seed are finalists: the mean over the further seeds chooses among them.
 
     A variant that differs from another one by its oracle alone takes over the latter's values: what the two differ in
     is then what the truth is worth.
@@ -129,11 +129,10 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
             hunt.add(search.first_round(hunt.axes, tune.trials, draw), 1)
         trainer.train(hunts, first, "round 1")
         for number in range(2, 2 + ROUNDS) if count else ():
-            for hunt in hunts:
-                leaders = [hunt.points[place] for place in hunt.ranked[: tune.finalists]]
-                if hunt.axes and (number == 2 or search.open_ends(hunt.axes, leaders)):
-                    hunt.axes, points = search.further_round(hunt.axes, leaders, count, number, draw)
-                    hunt.add(points, number)
+            for hunt in (one for one in hunts if one.axes):
+                so_far = (hunt.axes, hunt.points, hunt.scores, tune.finalists)
+                hunt.axes, points = search.further_round(*so_far, number, count=count, draw=draw)
+                hunt.add(points, number)
             trainer.train(hunts, first, f"round {number}")
         trainer.finals(hunts, tune.finalists, further)
         outcome = _outcome(study, draw, hunts)
@@ -212,7 +211,7 @@ class Trainer:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Start the processes; after Ctrl-C or a failed trial those that have not begun do not run.
+        """Start the processes; after Ctrl-C or a failed trial no other trial goes on.
 
         Raises:
             UserError: A process was killed; or another command runs trials of this file, whose rows would be lost.
@@ -233,6 +232,10 @@ class Trainer:
             problem = "a process that ran a trial was killed, most often because memory ran out"
             hint = "use fewer --threads; trials that have ended are kept: run the same command again"
             raise bad_input(problem, file=f"tune {self.study.name}", hint=hint) from None
+        except BaseException:
+            for process in multiprocessing.active_children():  # else the command ends when their trials have ended
+                process.terminate()
+            raise
         finally:
             self.pool.shutdown(wait=False, cancel_futures=True)
             lock.release()

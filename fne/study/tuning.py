@@ -24,7 +24,7 @@ PER_AXIS = 4
 EDGE = 1 / 8
 """A best value in the outer eighth of its range, on its scale, lies at its end."""
 ROUNDS = 2
-"""Most rounds after the first; each may extend a range."""
+"""Rounds after the first; each may extend ranges."""
 DRAWS_APART = 1000
 """Draw k tunes on the declared seeds plus k times this."""
 Ends = Annotated[list[float], Field(min_length=2, max_length=2, title="a list of two numbers, the least and greatest")]
@@ -164,7 +164,7 @@ class Tuning(Section):
 
     Args:
         trials: Of the first round, the same number for every variant: at least four for each axis that it reads.
-        budget: Greatest number of trials of a variant; what the first round leaves is split between two further rounds.
+        budget: Number of trials of a variant; what the first round leaves is split between two further rounds.
         finalists: How many of the best trials of a variant are trained from the further seeds, which decide.
         seeds: Tuning seeds, none of them a seed of a study: the first of all trials, the others (at least three) of
             finalists.

@@ -184,17 +184,22 @@ def test_first_rounds_fill_the_ranges_and_every_draw_is_scrambled_anew() -> None
 
 @pytest.mark.parametrize("place", [0.0, 0.05, 0.2, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("number", [2, 3])
-def test_further_rounds_lie_around_the_best_and_cover_an_end_that_was_extended(place: float, number: int) -> None:
+def test_further_rounds_lie_around_the_best_and_cover_an_end_that_was_extended(
+    place: float, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bound = {"bound": Axis("linear", 0.0, 1.0, reasons={"lowest": "why", "highest": "why"})}
     axes = KINDS | bound
-    best = {key: axis.at(place) for key, axis in axes.items()}
-    wider, points = search.further_round(axes, [best], 16, number)
+    best, other = ({key: axis.at(at) for key, axis in axes.items()} for at in (place, 0.45))
+    top = dict.fromkeys(axes, 0.7)
+    monkeypatch.setattr(search, "summit", lambda *_: top)
+    so_far = (axes, [other, best], [1.0, 2.0], 1)
+    wider, points = search.further_round(*so_far, number, count=16)
     assert {point["choice"] for point in points} == {best["choice"]}
     for key, axis in (NUMBERS | bound).items():
         end, wide = axis.end(best[key]), wider[key]
         opened = end if key != "bound" else None
         assert wide == (axis.extended(opened) if opened else axis)
-        units, at = [wide.place(point[key]) for point in points], wide.place(best[key])
+        units, at = [wide.place(point[key]) for point in points], (wide.place(best[key]) + 0.7) / 2
         slack = 0.12 if key in ("integer", "steps") else 0.01  # of whole numbers, and of three digits
         low = 0.0 if opened == "lowest" else max(at - 0.25, 0)
         high = 1.0 if opened == "highest" else min(at + 0.25, 1)
@@ -202,9 +207,50 @@ def test_further_rounds_lie_around_the_best_and_cover_an_end_that_was_extended(p
         if opened:  # beyond the end of before, and near the new one
             assert any(point[key] < axis.low if end == "lowest" else point[key] > axis.high for point in points)
             assert min(units) < low + 0.13 and max(units) > high - 0.13
-    again = search.further_round(axes, [best], 16, number)[1]
-    assert again == points != search.further_round(axes, [best], 16, 5 - number)[1]
-    assert points != search.further_round(axes, [best], 16, number, draw=1)[1]
+    again = search.further_round(*so_far, number, count=16)[1]
+    assert again == points != search.further_round(*so_far, 5 - number, count=16)[1]
+    assert points != search.further_round(*so_far, number, count=16, draw=1)[1]
+    assert points[:9] == search.further_round(*so_far, number, count=9)[1], "a larger budget keeps the trials"
+
+
+def test_any_of_the_leaders_opens_an_end() -> None:
+    axes = {"a": LOG}
+    inside, outside = ({"a": LOG.at(at)} for at in (0.5, 0.99))
+    points, scores = [outside, inside], [1.0, 2.0]
+    assert search.further_round(axes, points, scores, 1, 2, count=4)[0] == axes
+    assert search.further_round(axes, points, scores, 2, 2, count=4)[0] == {"a": LOG.extended("highest")}
+
+
+def test_the_summit_is_that_of_the_least_penalised_squares() -> None:
+    from scipy.optimize import minimize
+
+    axes = {"a": Axis("linear", 0.0, 1.0), "b": Axis("log", 1e-4, 1e-2)}
+    random = np.random.default_rng(3)
+    points = search.first_round(axes, 20)
+    scores = [400 - 90 * (axes["a"].place(p["a"]) - 0.3) ** 2 - 50 * (axes["b"].place(p["b"]) - 0.8) ** 2
+              + random.normal(0, 2) for p in points]  # fmt: skip
+    scores[4] = 3.0  # collapsed
+    floor = np.quantile(scores, 0.25)
+
+    def cost(parameters: np.ndarray) -> float:
+        a, *rest = parameters
+        total = 0.1 * sum(value**2 for value in rest)
+        for point, score in zip(points, scores, strict=True):
+            fitted = a
+            for k, key in enumerate(axes):
+                u = axes[key].place(point[key]) - 0.5
+                fitted += rest[k] * u + rest[2 + k] * u**2
+            total += (max(score, floor) - fitted) ** 2
+        return total
+
+    rest = minimize(cost, [400, 0, 0, 0, 0], method="BFGS", options={"gtol": 1e-7}).x[1:]
+    found = search.summit(axes, points, scores)
+    for k, key in enumerate(axes):
+        best = max(
+            (step / 100 for step in range(101)), key=lambda u: rest[k] * (u - 0.5) + rest[2 + k] * (u - 0.5) ** 2
+        )
+        assert found[key] == pytest.approx(best, abs=0.011)
+    assert abs(found["a"] - 0.3) < 0.2 and abs(found["b"] - 0.8) < 0.2, "a collapsed run does not pull it away"
 
 
 def test_points_are_named_by_their_axes_alone() -> None:

@@ -77,7 +77,7 @@ def by_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: dict[str,
     for draw in range(1, REPEATS + 1):
         tune.run(study, tmp_path, 1, "cpu", draw)
         outcome = yaml.safe_load((tmp_path / f"ablations/tuned/literature.{draw}.yaml").read_text())
-        assert {cost["trials"] for cost in outcome["cost"].values()} <= {24, 32, 40}
+        assert {cost["trials"] for cost in outcome["cost"].values()} == {48}
         chosen.append([truth(outcome["values"][one]) for one in (WELL, BADLY)])
     return np.array(chosen)
 

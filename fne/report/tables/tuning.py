@@ -125,8 +125,8 @@ def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str
     runs, seconds = (sum(found["cost"][variant][name] for variant in own) for name in ("runs", "seconds"))
     caption = (
         "The same rule for every variant, over the keys that it reads: a first round of "
-        f"{declared.trials} quasi-random trials over the declared ranges, then at most {ROUNDS} more rounds, "
-        f"{declared.budget} trials in all, around the best, a range extended where one of the best is at an open end. "
+        f"{declared.trials} quasi-random trials over the declared ranges, then {ROUNDS} rounds around the best, "
+        f"{declared.budget} trials in all, a range extended where one of the best is at an open end. "
         f"All trials are of tuning seed {first}; of the best {declared.finalists} the mean validation rsum over seeds "
         f"{seed_list(further)} decides. "
         f"Draw {draw} of the search, {clean(str(protocol['date']))}: {count(runs)} runs, {duration(seconds)} of CPU "
