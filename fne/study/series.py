@@ -117,9 +117,8 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
         given = content.get(section)
         stated |= flatten(given if isinstance(given, dict) else {}, file, f"{section}.")
     dataset = data_keys("scenes")["data.dataset"].check(stated.get("data.dataset", "scenes"), file, "data.dataset")
-    keys = data_keys(dataset)
-    keys = keys | KEYS | {TUNING_DRAW: Key(Seed)}
-    allowed = [DRAW, TUNING_DRAW, *(name for name, key in data_keys(dataset).items() if key.is_number)]
+    numbers = [name for name, key in data_keys(dataset).items() if key.is_number]
+    keys, allowed = data_keys(dataset) | KEYS | {TUNING_DRAW: Key(Seed)}, [DRAW, TUNING_DRAW, *numbers]
 
     def known(name: str) -> Key:
         shown = f"factors.{name}"
