@@ -86,7 +86,8 @@ def _render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
     canvas = ground[:, None, None, :] + coarse.repeat(3, axis=1).repeat(3, axis=2)[..., None]
     # (n, 3, cell, 3, cell, 3): every cell of the grid is one block, so an object is pasted by plain indexing.
     blocks = canvas.reshape(n, GRID, cell, GRID, cell, 3)
-    centre = (np.arange(cell, dtype=np.float32) + 0.5) / cell - 0.5
+    # Shapes in float64: the last bit of a processor's arctan2 or hypot is then too small to move a pixel.
+    centre = (np.arange(cell) + 0.5) / cell - 0.5
     rows, cells = np.nonzero(scenes.cells)
     codes = scenes.cells[rows, cells]
     attributes = np.array([decode(int(code)) for code in range(1, int(codes.max(initial=1)) + 1)])[codes - 1]
@@ -97,7 +98,7 @@ def _render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
         chosen = np.flatnonzero(attributes[:, 2] == shape)
         y = (centre[None, :, None] - shift[chosen, 0, None, None]) / scale[chosen, None, None]
         x = (centre[None, None, :] - shift[chosen, 1, None, None]) / scale[chosen, None, None]
-        distance = _DISTANCE[name](x, y) * scale[chosen, None, None] * cell
+        distance = (_DISTANCE[name](x, y) * scale[chosen, None, None] * cell).astype(np.float32)
         inside = np.clip(0.5 - distance, 0, 1)[..., None]
         # A darker rim of a pixel keeps a shape visible on a ground of its own brightness.
         rim = np.clip(1.5 + distance, 0, 1)[..., None] * 0.45

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from fne.scenes.captions import draw_form, full_form
 from fne.scenes.draw import Chooser
 from fne.scenes.grammar import MAX_WORDS, say
 from fne.scenes.logic import evaluate
-from fne.scenes.render import GROUND, PALETTE, render
+from fne.scenes.render import _DISTANCE, GROUND, PALETTE, render
 from fne.scenes.situations import NEAR_MISSES, SHARES, SITUATIONS, Sampler, draw_situations, quotas
 from fne.scenes.world import (
     CODES,
@@ -188,6 +190,21 @@ def test_pictures_are_repeatable_and_vary_with_the_stream() -> None:
     assert one.shape == (6, 48, 48, 3) and one.dtype == np.uint8
     np.testing.assert_array_equal(one, again)
     assert (one != other).mean() > 0.5
+
+
+def test_the_last_bit_of_a_processors_functions_moves_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``arctan2`` and ``hypot`` end in other bits on other processors; data that differ by a pixel are other data."""
+    scenes = sample_scenes(1500, np.random.default_rng(0))
+    pictures = render(scenes, np.random.default_rng(1), 48)
+
+    def elsewhere(distance: Callable[..., np.ndarray], end: float) -> Callable[..., np.ndarray]:
+        return lambda x, y: np.nextafter(found := distance(x, y), found.dtype.type(end))
+
+    for end in (np.inf, -np.inf):
+        others = {name: elsewhere(distance, end) for name, distance in _DISTANCE.items()}
+        with monkeypatch.context() as patched:
+            patched.setattr("fne.scenes.render._DISTANCE", others)
+            np.testing.assert_array_equal(render(scenes, np.random.default_rng(1), 48), pictures)
 
 
 def hue(colour: np.ndarray) -> np.ndarray:
