@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer
 
 from fne.study.model import Seed
 from fne.study.variants import VARIANT_KEYS, variant_field
@@ -27,7 +27,11 @@ ROUNDS = 2
 """Rounds after the first; each may extend ranges."""
 DRAWS_APART = 1000
 """Draw k tunes on the declared seeds plus k times this."""
-Ends = Annotated[list[float], Field(min_length=2, max_length=2, title="a list of two numbers, the least and greatest")]
+Ends = Annotated[
+    list[float],
+    Field(min_length=2, max_length=2, title="a list of two numbers, the least and greatest"),
+    PlainSerializer(lambda ends: [int(one) if one.is_integer() else one for one in ends]),
+]
 
 
 class Range(Section):
