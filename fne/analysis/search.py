@@ -7,18 +7,17 @@ al. 2019, "Show Your Work" (expected best score after n trials).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from fne.study.tuning import Axis, End
+from fne.study.tuning import Axis, End, Place
 from fne.utils.seeding import numpy_stream
 
 Point = Mapping[str, Any]
 AROUND = 1 / 4
 """Further trials lie at most this far from the middle of best and summit, on the scale of an axis, of 0 to 1."""
-INSIDE, FLAT, BOUND, OPEN = "inside", "flat", "natural bound", "open end"
-"""Where the best value of an axis lies."""
+INSIDE, FLAT, BOUND, OPEN = get_args(Place)
 
 
 def first_round(axes: Mapping[str, Axis], count: int, draw: int = 0) -> list[dict[str, Any]]:
@@ -91,7 +90,7 @@ def summit(axes: Mapping[str, Axis], points: Sequence[Point], scores: Sequence[f
     penalty = np.diag([0.0, *[0.1] * (2 * len(axes))])
     fit = np.linalg.solve(terms.T @ terms + penalty, terms.T @ (heights - heights.mean()))
     slopes, bends = fit[1:].reshape(2, -1)
-    grid = np.linspace(-0.5, 0.5, 101)
+    grid = np.array(sorted(np.linspace(-0.5, 0.5, 101), key=abs))  # of equal heights, the middle
     best = np.argmax(slopes[:, None] * grid + bends[:, None] * grid**2, axis=1)
     return dict(zip(axes, (grid[best] + 0.5).tolist(), strict=True))
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.study.tuning import ROUNDS
 from fne.utils.errors import bad_input
 from fne.utils.files import as_csv, read_bytes, reading, write_text
+from fne.utils.seeds import GREATEST
 from fne.utils.text import unguarded
 
 MADE_FROM = ("data", "features", "code")
@@ -19,6 +21,9 @@ MADE_FROM = ("data", "features", "code")
 COLUMNS = ("variant", "round", "seed", "val_rsum", "seconds", "digest", *MADE_FROM)
 FINAL = "final"
 """In place of a round's number: a finalist, trained from a further seed."""
+OTHER = "other"
+"""In place of a round's number: of no round of the search as it is declared now; kept, so that it is not run again."""
+ROUND_NAMES = (*(str(number) for number in range(1, 2 + ROUNDS)), FINAL, OTHER)
 MOST_BYTES = 1 << 26
 
 
@@ -28,7 +33,7 @@ class Trial:
 
     Args:
         variant: Whose trial it is; a variant whose config is the same takes it over.
-        round: 1, 2, 3, or :data:`FINAL`.
+        round: 1, 2, 3, :data:`FINAL` or :data:`OTHER`.
         seed: Tuning seed.
         val_rsum: Selected validation rsum, 0 to 600; 0 of one that diverged.
         seconds: CPU time; on a GPU, time.
@@ -68,37 +73,40 @@ def read_trials(file: Path) -> list[Trial]:
     """The trials of a file; none where there is no such file.
 
     Raises:
-        UserError: It is no such table: names the line and the column.
+        UserError: It is no such table, or holds a trial twice: names the line and the column.
     """
     if not file.is_file():
         return []
     hint = "`fne tune` wrote it: take it from version control, or remove it and its trials are run again"
     content = read_bytes(file, hint, MOST_BYTES)
     with reading(file, hint):
-        rows = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+        rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header, listed = rows.fieldnames or [], [(rows.line_num, row) for row in rows]
     if missing := [name for name in COLUMNS if name not in header]:
         raise bad_input("has no such column", file=file, key=missing[0], allowed=COLUMNS, hint=hint)
     if twice := [name for place, name in enumerate(header) if name in header[:place]]:
         raise bad_input("stands twice", file=file, key=twice[0], hint=hint)
-    trials = []
+    trials: dict[tuple[str, int, str], Trial] = {}
     for line, row in listed:
         at = f"line {line}"
         if None in row or None in row.values():
             raise bad_input("has more or fewer cells than the header", file=file, key=at, hint=hint)
-        trials.append(
-            Trial(
-                variant=row["variant"],
-                round=row["round"],
-                seed=int(_number(row, "seed", file, at, hint)),
-                val_rsum=_number(row, "val_rsum", file, at, hint),
-                seconds=_number(row, "seconds", file, at, hint),
-                digest=row["digest"],
-                made_from={name: row[name] for name in MADE_FROM},
-                values={key: _value(row[key]) for key in header if key not in COLUMNS and row[key] != ""},
-            )
+        if row["round"] not in ROUND_NAMES:
+            told = {"value": row["round"], "allowed": ROUND_NAMES}
+            raise bad_input("is no round", file=file, key=f"{at}, round", hint=hint, **told)
+        one = Trial(
+            variant=row["variant"],
+            round=row["round"],
+            seed=int(_number(row, "seed", file, at, hint)),
+            val_rsum=_number(row, "val_rsum", file, at, hint),
+            seconds=_number(row, "seconds", file, at, hint),
+            digest=row["digest"],
+            made_from={name: row[name] for name in MADE_FROM},
+            values={key: _value(row[key]) for key in header if key not in COLUMNS and row[key] != ""},
         )
-    return trials
+        if trials.setdefault(one.key, one) is not one:
+            raise bad_input("is a trial that stands above already", file=file, key=at, value=one.digest, hint=hint)
+    return [*trials.values()]
 
 
 def _number(row: Mapping[str, str], name: str, file: Path, at: str, hint: str) -> float:
@@ -106,9 +114,11 @@ def _number(row: Mapping[str, str], name: str, file: Path, at: str, hint: str) -
         value = float(row[name])
     except ValueError:
         value = math.nan
+    most = {"seed": GREATEST, "val_rsum": 600}.get(name, math.inf)
     whole = name == "seed"
-    if not 0 <= value < math.inf or (whole and not value.is_integer()):
-        problem = f"must be a {'whole ' if whole else ''}number, 0 or more"
+    if not 0 <= value <= most or value == math.inf or (whole and not value.is_integer()):
+        allowed = f"0 to {most}" if most < math.inf else "0 or more"
+        problem = f"must be a {'whole ' if whole else ''}number, {allowed}"
         raise bad_input(problem, file=file, key=f"{at}, {name}", value=row[name], hint=hint)
     return value
 

@@ -23,9 +23,10 @@ from filelock import FileLock, Timeout
 from fne.analysis import search
 from fne.results.code import Code
 from fne.results.configs import oracle_bases
-from fne.results.trials import FINAL, MADE_FROM, Trial, read_trials, write_trials
+from fne.results.trials import FINAL, MADE_FROM, OTHER, Trial, read_trials, write_trials
 from fne.study import paths
 from fne.study.api import Study, resolve, training_digest
+from fne.study.study_file import STUDY_LEVEL
 from fne.study.tuned import SECTIONS
 from fne.study.tuning import ROUNDS, Axis, check_seeds
 from fne.training.engine import Engine
@@ -40,6 +41,8 @@ HEADER = """# yaml-language-server: $schema=../schema/tuned.json
 # Written by `fne tune`: what the search that the study of this name declares found, on validation alone; every trial is
 # in the .csv beside it. `declared` is a copy of that declaration; `where` says where on its range each best value lies.
 """
+MAY_BE_GIVEN = (*STUDY_LEVEL, "data", "encoders")
+"""What the command line may say of a study that is searched: no value that a trial takes from its config."""
 METRIC = "selected validation rsum: on the first seed it chooses finalists, its mean over the further seeds among them"
 
 
@@ -77,13 +80,14 @@ class Hunt:
 
     @property
     def runs(self) -> list[Trial]:
-        """All trainings."""
-        return [*self.trials, *(one for row in self.finals.values() for one in row)]
+        """All trainings, each once: ranges of few values repeat points."""
+        return [*{one.key: one for row in ([*self.trials], *self.finals.values()) for one in row}.values()]
 
     @property
     def ranked(self) -> list[int]:
-        """Places of the trials, the best first; of equals the first."""
-        return sorted(range(len(self.trials)), key=lambda place: -self.trials[place].val_rsum)
+        """Places of the trials that differ, the best first; of equals the first."""
+        differ = {one.key: place for place, one in reversed([*enumerate(self.trials)])}
+        return sorted(differ.values(), key=lambda place: (-self.trials[place].val_rsum, place))
 
 
 def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> None:
@@ -114,6 +118,9 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     if study.tune is None:
         allowed = "tune: {trials: 8, budget: 12, finalists: 2, seeds: [1000, 1001, 1002, 1003], search: {...}}"
         raise bad_input("declares no search", file=study.name, key="tune", allowed=allowed)
+    if others := [key for key in study.overrides if key.partition(".")[0] not in MAY_BE_GIVEN]:
+        hint = "tuned values are of the study as its file states it: write it there"
+        raise bad_input("cannot be given to a search", file="command line", key=", ".join(others), hint=hint)
     if "variants" in study.overrides and not draw:
         hint = "trials that were made are not made again; another draw may be of some variants: --draw 1"
         raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
@@ -123,6 +130,7 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     searched = [variant for variant in study.variants if variant not in bases]
     hunts = [Hunt(variant, flatten(resolve(study, variant)), study.axes[variant]) for variant in searched]
     file, count = root / paths.tuned_file(study.name, draw), (tune.budget - tune.trials) // ROUNDS
+    before = read_mapping(file) if file.is_file() else {}
     trainer = Trainer(study, root, paths.trials_file(file), threads, device)
     with trainer.opened():
         for hunt in hunts:
@@ -142,13 +150,11 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
             outcome["reasons"][variant] = f"those of {base}: only the oracle differs"
         for section in SECTIONS:
             outcome[section] = {one: outcome[section][one] for one in study.variants if one in outcome[section]}
-        before = read_mapping(file) if file.is_file() else {}
+            if draw and before.get("declared") == outcome["declared"]:  # of variants that this command left out
+                outcome[section] = {**before.get(section, {}), **outcome[section]}
         if {**before, "protocol": None} != {**outcome, "protocol": None}:
             write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
-        # A draw's file may hold variants that this command left out: their trials stay.
-        kept = {key: one for key, one in trainer.known.items() if draw and one.variant not in searched}
-        kept |= {one.key: one for hunt in hunts for one in hunt.runs}
-        write_trials(trainer.file, kept.values())
+        trainer.keep(hunts, others_stay=draw > 0)
     print("\n".join(told(outcome)))
 
 
@@ -178,13 +184,14 @@ def _outcome(study: Study, draw: int, hunts: Sequence[Hunt]) -> dict[str, Any]:
         best, *others = sorted(means, key=lambda place: -means[place])
         spread = search.spread_over_seeds([[one.val_rsum for one in row] for row in hunt.finals.values()])
         reason = f"mean validation rsum {means[best]:.1f} over {len(hunt.finals[best])} further seeds, the best of "
-        reason += f"{len(means)} finalists of {len(hunt.points)} trials"
+        tried = len({one.key for one in hunt.trials})
+        reason += f"{len(means)} finalists of {tried} trials"
         told = {
             "values": hunt.points[best],
             "reasons": reason + (f" (next {means[others[0]]:.1f})" if others else ""),
             "where": search.where(hunt.axes, hunt.points, hunt.scores, best, spread),
             "ranges": {key: axis.shown for key, axis in hunt.axes.items()},
-            "cost": {"trials": len(hunt.points), "rounds": max(hunt.rounds), "runs": len(hunt.runs),
+            "cost": {"trials": tried, "rounds": max(hunt.rounds), "runs": len(hunt.runs),
                      "seconds": round(sum(one.seconds for one in hunt.runs)), "seed_sd": round(spread, 2)},
         }  # fmt: skip
         for section, value in told.items():
@@ -217,8 +224,7 @@ class Trainer:
             UserError: A process was killed; or another command runs trials of this file, whose rows would be lost.
         """
         lock = FileLock(self.start[1] / "scratch" / f"{self.file.stem}.tune.lock", blocking=False)
-        lock_file = Path(lock.lock_file)
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout:
@@ -228,6 +234,7 @@ class Trainer:
         self.pool = ProcessPoolExecutor(self.workers, context, _open, self.start)
         try:
             yield
+            self.pool.shutdown()
         except BrokenProcessPool:
             problem = "a process that ran a trial was killed, most often because memory ran out"
             hint = "use fewer --threads; trials that have ended are kept: run the same command again"
@@ -239,7 +246,6 @@ class Trainer:
         finally:
             self.pool.shutdown(wait=False, cancel_futures=True)
             lock.release()
-            lock_file.unlink(missing_ok=True)
 
     def train(self, hunts: Sequence[Hunt], seed: int, label: str) -> None:
         """Train all trials of all variants from one seed."""
@@ -253,6 +259,22 @@ class Trainer:
         jobs = [(hunt, place, FINAL) for hunt in hunts for place in hunt.ranked[:count]]
         for (hunt, place, _), row in zip(jobs, self._run(jobs, seeds, "finalists"), strict=True):
             hunt.finals[place] = row
+
+    def keep(self, hunts: Sequence[Hunt], *, others_stay: bool) -> None:
+        """Write the trials of these searches; then others that were not made again, of no round any more.
+
+        Args:
+            hunts: The searches, ended.
+            others_stay: Trials of variants without a search here stay as they are: the command left them out.
+        """
+        searched, kept = {hunt.variant for hunt in hunts}, dict[tuple[str, int], Trial]()
+        for hunt in hunts:
+            for one in hunt.runs:
+                kept.setdefault((one.digest, one.seed), one)
+        for one in self.known.values():
+            left_out = others_stay and one.variant not in searched
+            kept.setdefault((one.digest, one.seed), one if left_out else replace(one, round=OTHER))
+        write_trials(self.file, kept.values())
 
     def _run(self, jobs: Sequence[tuple[Hunt, int, str]], seeds: Sequence[int], label: str) -> list[list[Trial]]:
         """The trials of some points, one for each seed; those that are not known yet are run, and kept."""
@@ -275,7 +297,7 @@ class Trainer:
                     )
                 write_trials(self.file, self.known.values())
                 progress.add(1, f"{row[0].variant} {100 * sum(scores) / len(scores):.1f}")
-        return [[self.known[one.key] for one in row] for row in rows]
+        return [[replace(self.known[one.key], variant=one.variant, round=one.round) for one in row] for row in rows]
 
     def _tell_foreign(self, wanted: Sequence[Trial]) -> None:
         """Say which trials of the file would do, were they not of other data, features or code."""

@@ -336,8 +336,10 @@ def describe(arguments: argparse.Namespace) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     from fne.data.published import read_published
+    from fne.results.trials import read_trials
     from fne.steps.check import check_plugins, check_rule, check_variant, is_rule
     from fne.study import api as config
+    from fne.study import paths
     from fne.study.library import Library
     from fne.utils.problems import Problems
 
@@ -366,7 +368,12 @@ def check(arguments: argparse.Namespace) -> None:
         with problems.collect():
             found = config.load(name, overrides, arguments.root, complete=bool(asked))
             tell(found)
-            configs += (found.shared if isinstance(found, config.Series) else found).configs.values()
+            study = found.shared if isinstance(found, config.Series) else found
+            configs += study.configs.values()
+            if study.tuned:
+                read_trials(arguments.root / paths.tuned_files(study)[1])
+            if study.tune:
+                config.load(name, overrides, arguments.root, complete=bool(asked), tuned=False)
     variants = []
     if not asked:
         with problems.collect():

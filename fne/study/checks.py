@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fne.encoders.checkpoints import check_shared_space
@@ -12,7 +14,7 @@ from fne.study.study_file import COMMAND_LINE, Stated
 from fne.study.tuned import Tuned
 from fne.study.tuning import ROUNDS, Axis, Tuning, check_trials
 from fne.study.validate import check_protocol, check_together, keys_read, why_unread
-from fne.utils.errors import UserError
+from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import OPTION, canonical, flatten
 
 
@@ -70,29 +72,58 @@ def axes_of(stated: Stated, merged: Mapping[str, Mapping[str, Any]], tune: Tunin
     """The axes of every variant: the declared ranges of the keys that it reads.
 
     Whole numbers that a variant cannot have at the least end of a range, such as no warm-up where a rule needs one, are
-    left out: its natural bound is the least that it can have. Every other end, and those that ranges may be extended
-    to, must fit.
+    left out: its natural bound is the least that it can have. Every other end, those that ranges may be extended to,
+    and every two of them together must fit, and leave all other axes and no further key to be read.
     """
     regime, found = stated.content["regime"], dict[str, dict[str, Axis]]()
     for variant, flat in merged.items():
         where = f"{stated.file} (variant {variant}; tune.search may be extended so far)"
 
-        def fits(key: str, value: Any, flat: Mapping[str, Any] = flat, where: str = where) -> bool:
+        def misfit(values: Mapping[str, Any], flat: Mapping[str, Any] = flat, where: str = where) -> UserError | None:
             try:
-                check_together({**flat, key: value}, where, regime)
-            except UserError:
-                return False
-            return True
+                check_together({**flat, **values}, where, regime)
+            except UserError as error:
+                return error
+            return None
 
         axes = found[variant] = {}
         for key, axis in tune.axes(keys_read(flat, regime)).items():
-            while axis.kind == "integer" and axis.low + 1 < axis.high and not fits(key, int(axis.low)):
+            while axis.kind == "integer" and axis.low + 1 < axis.high and misfit({key: int(axis.low)}):
                 axis = axis.raised("the least that this variant can have")
             axes[key] = axis
-            for value in axis.furthest(ROUNDS):
+        ends, before = {key: axis.furthest(ROUNDS) for key, axis in axes.items()}, len(stated.problems.messages)
+        for key, values in ends.items():
+            for value in values:
                 with stated.problems.collect():
-                    check_together({**flat, key: value}, where, regime)
+                    if error := misfit({key: value}):
+                        raise error
+                    _check_reads(variant, flat, key, value, axes, stated.file, regime)
+        if len(stated.problems.messages) > before:
+            continue
+        for (one, some), (other, others) in itertools.combinations(ends.items(), 2):
+            for value, another in itertools.product(some, others):
+                with stated.problems.collect():
+                    if error := misfit({one: value, other: another}):
+                        raise error
     return found
+
+
+def _check_reads(
+    variant: str, flat: Mapping[str, Any], key: str, value: Any, axes: Iterable[str], file: Path, regime: str
+) -> None:
+    """Check that a value on an axis leaves all other axes to be read, and no key that is not read otherwise.
+
+    Raises:
+        UserError: It does not.
+    """
+    before, then = keys_read(flat, regime), keys_read({**flat, key: value}, regime)
+    at = {"file": file, "key": f"tune.search.{key}", "value": value}
+    if more := [name for name in flat if name in then - before]:
+        hint = f"give the study a value of {key} at which they are read, under set"
+        raise bad_input(f"makes variant {variant} read further keys: {', '.join(more)}", hint=hint, **at)
+    if lost := [name for name in axes if name not in then]:
+        hint = f"leave that value out of the range, or search one of {', '.join([key, *lost])} alone"
+        raise bad_input(f"makes variant {variant} read no {', '.join(lost)}, which is searched too", hint=hint, **at)
 
 
 def check_distinct(stated: Stated, configs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -101,23 +101,27 @@ class Library:
         """The error that no variant is called ``name``."""
         return unknown("variant", name, self.folder / "variants", self.stems(), **where)
 
-    def members(self, stem: str) -> dict[str, Variant]:
-        """The variants of one file by id: itself, or the members of its sweep."""
+    def members(self, stem: str, **where: Any) -> dict[str, Variant]:
+        """The variants of one file by id: itself, or the members of its sweep; see :meth:`variant`."""
         if stem not in self._files:
             if stem not in self._named:
-                raise self.unknown(stem)
+                raise self.unknown(stem, **where)
             self._files[stem] = {variant.id: variant for variant in read_variants(stem, self._named[stem])}
         return self._files[stem]
 
-    def variant(self, variant_id: str) -> Variant:
+    def variant(self, variant_id: str, **where: Any) -> Variant:
         """One variant by id.
+
+        Args:
+            variant_id: File stem, of a member of a sweep with its values.
+            where: The file and the key that name it, for the error.
 
         Raises:
             UserError: No such file, or no such member of its sweep.
         """
-        members = self.members(variant_id.partition("--")[0])
+        members = self.members(variant_id.partition("--")[0], **where)
         if variant_id not in members:
-            raise bad_input("unknown variant", value=variant_id, allowed=list(members))
+            raise bad_input("unknown variant", value=variant_id, allowed=list(members), **where)
         return members[variant_id]
 
     def chain(self, variant_id: str) -> list[Variant]:

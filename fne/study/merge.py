@@ -83,12 +83,13 @@ def read_outcome(
     if name is None and TUNING_DRAW in stated.point:
         hint = "name the study whose search it is: tuned"
         stated.problems.report("is of no search", file=stated.file, key=f"factors.{TUNING_DRAW}", hint=hint)
+    if declares and name not in (own, None):
+        problem = "is another study's; this one declares a search of its own"
+        stated.problems.report(problem, file=stated.file, key="tuned", value=name, allowed=[own, "null"])
+        return None
     if name is None or not lay:
         return None
     with stated.problems.collect():
-        if declares and name != own:
-            problem = "is another study's; this one declares a search of its own"
-            raise bad_input(problem, file=stated.file, key="tuned", value=name, allowed=[own, "null"])
         if declares and not (stated.library.folder / "tuned" / f"{own}.yaml").is_file():
             hint = f"run `fne tune {own}`, or write `tuned: null` to go without"
             raise bad_input("this search was not made yet", file=stated.file, key="tune", hint=hint)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from fne.study.library import Library
-from fne.study.tuning import DRAWS_APART
+from fne.study.model import Some
+from fne.study.tuning import DRAWS_APART, Place, read_tuning
 from fne.study.variants import text_of, variant_field
 from fne.utils.errors import bad_input
 from fne.utils.fields import Text, flatten
@@ -46,11 +49,11 @@ class Cost(Section):
         seed_sd: Standard deviation of validation rsum (0 to 600) over tuning seeds, pooled over finalists.
     """
 
-    trials: int
-    rounds: int
-    runs: int
-    seconds: int
-    seed_sd: float
+    trials: Some
+    rounds: Some
+    runs: Some
+    seconds: Some
+    seed_sd: Annotated[float, Field(ge=0)]
 
 
 class TunedFile(Section):
@@ -72,11 +75,11 @@ class TunedFile(Section):
     protocol: Protocol
     values: dict[str, Any]
     reasons: dict[str, Any]
-    where: dict[str, dict[str, Text]] = {}
+    where: dict[str, dict[str, Place]] = {}
     ranges: dict[str, dict[str, Text]] = {}
     cost: dict[str, Cost] = {}
     border: dict[str, list[str]] = {}
-    trials: Any = None
+    trials: Annotated[list[dict[str, Any]] | None, Field(title="a list of mappings")] = None
 
 
 @dataclass(frozen=True)
@@ -119,27 +122,46 @@ def read_tuned(name: Any, draw: int, library: Library, study_file: Path) -> Tune
     parts = read_parts(TunedFile, read_mapping(file), file, problems)
     given, reasons = parts.get("values", {}), parts.get("reasons", {})
     values: dict[str, dict[str, Any]] = {variant: {} for variant in given}
+    keys: dict[str, list[str]] = {variant: [] for variant in given}
     for variant, section in given.items():
         prefix = f"values.{variant}."
         with problems.collect():
-            library.variant(variant)
+            library.variant(variant, file=file, key=f"values.{variant}")
             for shown, value in flatten(section, file, prefix).items():
                 with problems.collect():
-                    key = shown.removeprefix(prefix)
+                    keys[variant].append(key := shown.removeprefix(prefix))
                     values[variant][key] = variant_field(key, file, prefix).check(value, file, shown)
             text_of({f"reasons.{variant}": reasons.get(variant)}, f"reasons.{variant}", file)
     for variant in [name for name in reasons if name not in given]:
         problem = "a reason without values"
         problems.report(problem, file=file, key=f"reasons.{variant}", value=variant, allowed=list(given))
-    for section in ("border", "where", "ranges"):
-        for variant, keys in parts.get(section, {}).items():
-            if {*keys} - {*values.get(variant, {})}:
-                problem = "are not the keys of its values"
-                problems.report(problem, file=file, key=f"{section}.{variant}", value=[*keys],
-                                allowed=[*values.get(variant, {})])  # fmt: skip
-    seeds = parts.get("declared", {"seeds": []}).get("seeds")
-    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+    declared = parts.get("declared", {})
+    old = "finalists" not in declared
+    for section, whole in (("border", False), ("where", not old), ("ranges", not old)):
+        its = parts.get(section, {})
+        for variant in {**its, **(values if whole else {})}:
+            found, allowed = [*its.get(variant, {})], keys.get(variant, [])
+            if {*found} - {*allowed} or (whole and {*found} != {*allowed}):
+                at = {"file": file, "key": f"{section}.{variant}", "value": found, "allowed": allowed}
+                problems.report("are not the keys of its values", **at)
+    seeds = declared.get("seeds")
+    if not old:
+        with problems.collect():
+            read_tuning(declared, file, "declared")
+        _check_draw(parts, draw, file, folder / f"{name}.yaml", problems)
+    elif not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
         problems.report("must be a list of seeds", file=file, key="declared.seeds", value=seeds)
     problems.raise_any(str(file))
     on = tuple(seed + DRAWS_APART * draw for seed in seeds)
-    return Tuned(name, file, draw, parts["declared"], "where" not in parts, on, values)
+    return Tuned(name, file, draw, declared, old, on, values)
+
+
+def _check_draw(parts: Mapping[str, Any], draw: int, file: Path, first: Path, problems: Problems) -> None:
+    """Check that a file is of the draw that its name says, and was made under the declaration of draw 0."""
+    protocol = parts.get("protocol")
+    if protocol is not None and protocol.draw != draw:
+        problem = "is not the draw of the file's name"
+        problems.report(problem, file=file, key="protocol.draw", value=protocol.draw, allowed=[draw])
+    if draw and first.is_file() and read_mapping(first).get("declared") != parts.get("declared"):
+        hint = f"draws differ in points and seeds alone: run `{protocol.command if protocol else 'fne tune'}` again"
+        problems.report(f"is another declaration than that of {first.name}", file=file, key="declared", hint=hint)

@@ -17,6 +17,8 @@ from fne.utils.fields import OPTION, Distinct, Key, Scalar, Text, flatten
 from fne.utils.models import Section, read_parts
 from fne.utils.problems import Problems
 
+Place = Literal["inside", "flat", "natural bound", "open end"]
+"""Where a best value lies on its range."""
 End = Literal["lowest", "highest"]
 ENDS: tuple[End, End] = ("lowest", "highest")
 PER_AXIS = 4
@@ -79,7 +81,7 @@ class Axis:
     limits: Mapping[End, tuple[float, bool]] = field(default_factory=dict)
 
     def at(self, unit: float) -> Any:
-        """The value at a place of 0 to 1 on the axis' scale, to three digits that count."""
+        """The value at a place of 0 to 1 on the axis' scale, to three digits that count, or more on a narrow range."""
         if self.kind == "choice":
             return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
         if self.kind == "integer":
@@ -88,7 +90,7 @@ class Axis:
             value = self.low * (self.high / self.low) ** unit
         else:
             value = self.low + unit * (self.high - self.low)
-        value = min(max(float(f"{value:.3g}"), self.low), self.high)
+        value = min(max(self._rounded(value), self.low), self.high)
         return round(value) if self.whole else value
 
     def place(self, value: Any) -> float:
@@ -110,6 +112,8 @@ class Axis:
         """Why an end is a natural bound; empty where the range may be extended beyond it."""
         if end in self.reasons:
             return self.reasons[end]
+        if self.whole and self.kind == "log" and end == "lowest" and self.low == 1:
+            return "the least whole number on a logarithmic scale"
         least = f"the {'least' if end == 'lowest' else 'greatest'} that the key may be"
         return least if self.limits.get(end) == (self._at(end), True) else ""
 
@@ -125,18 +129,24 @@ class Axis:
             step = (self.high - self.low) / 2
             step = math.ceil(step) if self.kind == "integer" else step
             value = self.low - step if end == "lowest" else self.high + step
-        value = float(f"{value:.3g}")
+        value = self._rounded(value)
         if end in self.limits:
             limit, inclusive = self.limits[end]
             if (value < limit if end == "lowest" else value > limit) or (value == limit and not inclusive):
                 half = (self._at(end) + limit) / 2
-                rounded = float(f"{half:.3g}")
+                rounded = self._rounded(half)
                 value = limit if inclusive else half if rounded == limit else rounded
         value = round(value) if self.whole else value
+        value = max(value, 1) if self.whole and self.kind == "log" else value
         return replace(self, low=value) if end == "lowest" else replace(self, high=value)
 
     def _at(self, end: End) -> float:
         return self.low if end == "lowest" else self.high
+
+    def _rounded(self, value: float) -> float:
+        """A value to three digits that count; to one more for each tenth that the range is of its greatest end."""
+        share = (self.high - self.low) / max(abs(self.low), abs(self.high))
+        return float(f"{value:.{3 + max(0, math.floor(-math.log10(share)))}g}")
 
     def raised(self, reason: str) -> Axis:
         """A range of whole numbers without its least, and why nothing lies below."""
@@ -188,6 +198,8 @@ class Tuning(Section):
     def changed(self, declared: Mapping[str, Any]) -> str:
         """What differs from another declaration, in words; empty where nothing does."""
         mine, its = flatten(self.plain()), flatten(declared)
+        if mine == its and [*self.search] != [*declared["search"]]:
+            return f"search was in the order of {', '.join(declared['search'])}"
         keys = [key for key in {**mine, **its} if mine.get(key) != its.get(key)]
         return "; ".join(f"{key} was {its.get(key, 'not there')} and is {mine.get(key, 'not there')}" for key in keys)
 
@@ -249,6 +261,10 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
     if (finalists := parts.get("finalists", 0)) > parts.get("trials", math.inf):
         allowed = f"at most {prefix}.trials, which is {first}"
         problems.report("are too many", file=file, key=f"{prefix}.finalists", value=finalists, allowed=allowed)
+    alike = {seed % DRAWS_APART: seed for seed in reversed(parts.get("seeds") or ())}
+    if shared := [seed for seed in parts.get("seeds") or () if alike[seed % DRAWS_APART] != seed]:
+        hint = f"draw k of the search tunes on the declared seeds plus {DRAWS_APART} k"
+        problems.report("would be seeds of two draws", file=file, key=f"{prefix}.seeds", value=shared, hint=hint)
     problems.raise_any(str(file))
     return Tuning.model_construct(**parts)
 
@@ -286,6 +302,10 @@ def _check_range(given: Range, key: Key, file: Path, shown: str) -> None:
             key.check(value, file, at["key"])
         return
     low, high = listed
+    for end in ENDS:
+        if end in given.model_fields_set and getattr(given, end) is None:
+            hint = "say why nothing lies beyond it, or leave it out"
+            raise bad_input("is a natural bound without a reason", file=file, key=f"{shown}.{end}", hint=hint)
     if not key.is_number and key.type != Scalar | None:  # an option's kind is known to its rule alone
         raise bad_input("is no range for this key", **at, allowed=f"choice of {key.allowed()}")
     if not low < high:

@@ -253,6 +253,35 @@ def test_the_summit_is_that_of_the_least_penalised_squares() -> None:
     assert abs(found["a"] - 0.3) < 0.2 and abs(found["b"] - 0.8) < 0.2, "a collapsed run does not pull it away"
 
 
+@pytest.mark.parametrize("scores", [[0.0] * 8, [450.0] * 8])
+def test_equal_scores_have_their_summit_in_the_middle(scores: list[float]) -> None:
+    axes = {"a": Axis("linear", 0.0, 1.0), "b": Axis("log", 1e-4, 1e-2)}
+    assert search.summit(axes, search.first_round(axes, 8), scores) == pytest.approx({"a": 0.5, "b": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("axis", "least"),
+    [
+        (Axis("linear", 0.99, 0.9999), 90),
+        (Axis("linear", 1001, 1009, whole=True), 9),
+        (Axis("integer", 1002, 1004), 3),
+        (Axis("log", 5000, 5100, whole=True), 80),
+        (Axis("linear", -1000.5, -1000.0), 50),
+    ],
+)
+def test_a_narrow_range_has_as_many_digits_as_it_needs(axis: Axis, least: int) -> None:
+    assert len({axis.at(step / 200) for step in range(201)}) >= least
+    wider = axis.extended("highest")
+    assert wider.high > axis.high and wider.low == axis.low
+
+
+def test_whole_numbers_on_a_logarithmic_scale_end_at_one() -> None:
+    axis = Axis("log", 4, 64, whole=True, limits={"lowest": (0, True)})
+    assert [axis.extended("lowest").low, axis.extended("lowest").extended("lowest").low] == [1, 1]
+    assert axis.furthest(3)[0] == 1 and axis.extended("lowest").bound("lowest").startswith("the least whole number")
+    assert not axis.bound("lowest") and Axis("log", 1.0, 8.0).bound("lowest") == ""
+
+
 def test_points_are_named_by_their_axes_alone() -> None:
     """Variants that search the same keys try the same places, whatever else the study declares."""
     one, other = ({"a": LOG, "b": LINEAR}, {"a": LINEAR, "b": LOG})

@@ -57,14 +57,18 @@ def test_a_trial_is_known_by_its_config_its_seed_and_what_it_was_made_from() -> 
     [
         ("variant,", "variants,", "variant: has no such column; allowed: variant, round"),
         (",code,", ",kode,", "code: has no such column"),
-        ("461.25", "high", "line 2, val_rsum: must be a number, 0 or more; got 'high'"),
-        ("461.25", "", "line 2, val_rsum: must be a number, 0 or more; got ''"),
-        ("461.25", "-1", "line 2, val_rsum: must be a number, 0 or more; got '-1'"),
-        ("461.25", "nan", "line 2, val_rsum: must be a number, 0 or more; got 'nan'"),
-        ("461.25", "inf", "line 2, val_rsum: must be a number, 0 or more; got 'inf'"),
+        ("461.25", "high", "line 2, val_rsum: must be a number, 0 to 600; got 'high'"),
+        ("461.25", "", "line 2, val_rsum: must be a number, 0 to 600; got ''"),
+        ("461.25", "-1", "line 2, val_rsum: must be a number, 0 to 600; got '-1'"),
+        ("461.25", "nan", "line 2, val_rsum: must be a number, 0 to 600; got 'nan'"),
+        ("461.25", "inf", "line 2, val_rsum: must be a number, 0 to 600; got 'inf'"),
+        ("461.25", "600.01", "line 2, val_rsum: must be a number, 0 to 600; got '600.01'"),
+        (",1000,0.00", ",4294967296,0.00", "line 3, seed: must be a whole number, 0 to 4294967295"),
+        ("fne,1,1000", "fne,banana,1000", "line 2, round: is no round; got 'banana'; allowed: 1, 2, 3, final, other"),
+        ("infonce,2,1000,0.00,0.0,cd", "random,2,1000,0.00,0.0,ab", "line 3: is a trial that stands above already"),
         ("12.5,", "1 2,", "line 2, seconds: must be a number, 0 or more; got '1 2'"),
-        (",1000,0.00", ",10.5,0.00", "line 3, seed: must be a whole number, 0 or more; got '10.5'"),
-        (",1000,0.00", ",x,0.00", "line 3, seed: must be a whole number, 0 or more; got 'x'"),
+        (",1000,0.00", ",10.5,0.00", "line 3, seed: must be a whole number, 0 to 4294967295; got '10.5'"),
+        (",1000,0.00", ",x,0.00", "line 3, seed: must be a whole number, 0 to 4294967295; got 'x'"),
         (",1000,0.00", ",1000,0.00,7,7,7,7,7,7,7,7,7,7", "line 3: has more or fewer cells than the header"),
         ("fne,1,1000", "1,1000", "line 2: has more or fewer cells than the header"),
         ("461.25", '"461.25', ""),
@@ -86,6 +90,11 @@ def test_what_is_no_table_of_trials_is_refused(tmp_path: Path, content: bytes) -
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(UserError, match=r"t\.csv.*remove it"):
         read_trials(tmp_path / "t.csv")
+
+
+def test_a_spreadsheets_mark_at_the_start_of_a_file_is_no_fault(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_trials(file) == TRIALS
 
 
 def test_a_column_that_stands_twice_is_refused(file: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fne import cli
 from fne.study import api as config
 from fne.utils.errors import UserError
 from fne.utils.fields import yaml_number
@@ -161,10 +162,14 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
     assert config.data_section(study)["images"] == "/home/me/pictures"
 
 
+PROTOCOL = {"metric": "x", "date": "y", "command": "z"}
+COST = ("trials", "rounds", "runs", "seconds", "seed_sd")
+
+
 @pytest.mark.parametrize(
     ("content", "saying"),
     [
-        (tuned_file({"fen": {"loss.margin": 0.1}}), ["'fen'", "did you mean 'fne'"]),
+        (tuned_file({"fen": {"loss.margin": 0.1}}), ["values.fen", "'fen'", "did you mean 'fne'"]),
         (tuned_file({"fne": {"loss.margn": 0.1}}), ["values.fne.loss.margn", "did you mean 'loss.margin'"]),
         (tuned_file({"fne": {"loss.margin": "0.1"}}), ["values.fne.loss.margin", "not text"]),
         (tuned_file({"fne": {"data.seed": 1}}), ["values.fne.data.seed", "belongs to the study"]),
@@ -177,11 +182,19 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
         (tuned_file({}, reasons={"fne": "why"}), ["reasons.fne", "without values"]),
         (tuned_file({}, protocol={"metric": "x"}), ["protocol.date", "is missing", "protocol.command"]),
         (tuned_file({}, declared=None), ["declared.seeds: must be a list of seeds"]),
+        (tuned_file({}, declared={"budget": 8}), ["declared.seeds: must be a list of seeds"]),
+        (tuned_file({}, declared=SEARCH | {"trails": 8}), ["declared.trails: unknown key", "did you mean 'trials'"]),
+        (tuned_file({}, declared=SEARCH | {"search": None}), ["declared.search: has no range"]),
+        (tuned_file({}, trials="x"), ["trials: must be a list"]),
+        (tuned_file({"fne": {"loss.margin": 0.1}}, where={}), ["where.fne: are not the keys of its values; got []"]),
+        (tuned_file({"fne": {"loss.margin": 0.1}}, where={"fne": {"loss.margin": "middle"}}), ["'middle'", "inside"]),
+        (tuned_file({}, cost={"fne": dict.fromkeys(COST, -1)}), ["cost.fne.trials", "got -1"]),
+        (tuned_file({}, protocol=PROTOCOL | {"draw": 5}), ["protocol.draw: is not the draw of the file's name; got 5"]),
         (tuned_file({}, where={"fne": {"loss.margin": "inside"}}), ["where.fne", "are not the keys of its values"]),
         (tuned_file({}, ranges={"fne": {"loss.margin": 3}}), ["ranges.fne.loss.margin", "must be text", "got 3"]),
         (tuned_file({}, cost={"fne": {"trials": 3}}), ["cost.fne.rounds: is missing", "cost.fne.seconds: is missing"]),
-        (tuned_file({}, declared=SEARCH | {"seeds": ["9"]}), ["declared.seeds: must be a list of seeds; got ['9']"]),
-        (tuned_file({}, protocol={"metric": "x", "date": "y", "command": "z", "draw": "1"}), ["protocol.draw"]),
+        (tuned_file({}, declared=SEARCH | {"seeds": ["9"]}), ["declared.seeds: must be a list", "got ['9']"]),
+        (tuned_file({}, protocol=PROTOCOL | {"draw": "1"}), ["protocol.draw: must be an integer"]),
         (tuned_file({}, valus={}), ["valus", "did you mean 'values'"]),
         (
             tuned_file({}, protocol={"metric": "x", "dat": "y"}),
@@ -189,13 +202,13 @@ def test_a_home_folder_is_expanded_in_paths(project: Project, monkeypatch: pytes
         ),
         (tuned_file({}, border={"fne": "loss.margin"}), ["border.fne", "must be a list of text"]),
         (tuned_file({"fne": {"loss.margin": 0.1, "loss": {"margin": 0.2}}}), ["values.fne.loss.margin", "twice"]),
-        (tuned_file({"fne": 3, "fne_abstract": {"loss.margin": 9}}, declared=[1]), ["3 problems", "declared"]),
+        (tuned_file({"fne": 3, "fne_abstract": {"loss.margin": 9}}, declared=[1]), ["4 problems", "declared"]),
     ],
 )
 def test_bad_tuned_file(project: Project, content: dict, saying: list[str]) -> None:
     project.write("tuned/t", content)
     project.edit("studies/paper", tuned="t")
-    project.fails(saying=["t.yaml" if "'fen'" not in saying else "", *saying])
+    project.fails(saying=["t.yaml", *saying])
 
 
 TWO = {"loss.margin": {"log": [0.1, 0.2]}, "train.learning_rate": {"log": [1e-3, 2e-3]}}
@@ -259,6 +272,35 @@ def test_an_outcome_of_another_declaration(project: Project, change: dict, sayin
     project.fails(saying=["tuned/paper.yaml", "another declaration", "fne tune paper", *saying])
 
 
+def test_check_reads_the_trials_and_the_declaration_of_a_search(
+    project: Project, capsys: pytest.CaptureFixture
+) -> None:
+    searched(project, project.read("studies/paper")["variants"])
+    assert cli.main(["check", "paper", "--root", str(project.root)]) == 0
+    trials = project.path("tuned/paper").with_suffix(".csv")
+    trials.write_text("variant,round\n")
+    assert cli.main(["check", "paper", "--root", str(project.root)]) == 2
+    assert f"{trials}: seed: has no such column" in capsys.readouterr().err
+    trials.unlink()
+    declared = SEARCH | {"search": {"warmup.epochs": {"integer": [0, 12]}}}
+    searched(project, project.read("studies/paper")["variants"], declared)
+    project.edit("studies/paper", tune=declared)
+    project.write("tuned/paper", tuned_file({one: {} for one in project.read("studies/paper")["variants"]},
+                                            declared=declared))  # fmt: skip
+    assert cli.main(["check", "paper", "--root", str(project.root)]) == 2
+    assert "tune.search may be extended so far" in capsys.readouterr().err
+
+
+def test_another_order_of_axes_is_another_declaration(project: Project) -> None:
+    """Points are drawn by the order of the axes."""
+    declared = SEARCH | {"search": TWO}
+    searched(project, project.read("studies/paper")["variants"], declared)
+    project.edit("studies/paper", tune=declared)
+    project.load()
+    project.edit("studies/paper", tune=declared | {"search": dict(reversed(TWO.items()))})
+    project.fails(saying=["another declaration", "search was in the order of loss.margin, train.learning_rate"])
+
+
 def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
     searched(project, ["hardest_in_batch", "infonce"])
     project.edit("studies/paper", variants=["hardest_in_batch", "fne", "random"])
@@ -283,7 +325,7 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
         ),
         ({"finalists": 9}, ["tune.finalists: are too many; got 9", "at most tune.trials, which is 8"]),
         ({"finalists": 0}, ["tune.finalists: out of range; got 0"]),
-        ({"seeds": [0, 1000, 1001, 1002]}, ["tune.seeds", "seeds of the study too", "[0]"]),
+        ({"seeds": [0, 1001, 1002, 1003]}, ["tune.seeds", "seeds of the study too", "[0]"]),
         (
             {"seeds": [1000, 1001, 1002]},
             ["tune.seeds", "got [1000, 1001, 1002]", "a list of four distinct seeds or more"],
@@ -292,6 +334,7 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
         ({"seeds": [7, 8, 9, 9]}, ["tune.seeds: holds a value twice; got [7, 8, 9, 9]", "four distinct seeds"]),
         ({"seeds": [-1, 7, 8, 9]}, ["tune.seeds", "got [-1, 7, 8, 9]"]),
         ({"seeds": 1000}, ["tune.seeds: must be a list", "got 1000"]),
+        ({"seeds": [9, 10, 11, 1009]}, ["tune.seeds: would be seeds of two draws; got [1009]", "plus 1000 k"]),
         ({"trails": 8}, ["tune.trails: unknown key", "did you mean 'trials'"]),
         ({"search": {}}, ["tune.search: has no range"]),
         ({"search": None}, ["tune.search: has no range"]),
@@ -324,6 +367,7 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
         (margin(log=[0.2, 0.1]), ["loss.margin.log: has reversed ends; got [0.2, 0.1]", "write [0.1, 0.2]"]),
         (margin(log=[0, 0.2]), ["loss.margin.log: cannot begin at 0 or below; got [0.0, 0.2]", "a linear range can"]),
         (margin(log=[0.1, 9]), ["loss.margin.log: out of range; got 9", "allowed: a number"]),
+        (margin(log=[0.1, 0.2], lowest=None), ["loss.margin.lowest: is a natural bound without a reason", "say why"]),
         (margin(log=[0.1, 0.2], lowest=""), ["loss.margin.lowest: must not be empty", "non-empty text"]),
         (margin(log=[0.1, 0.2], lowest=True), ["loss.margin.lowest: must be text", "got True", "non-empty text"]),
         (margin(choice=[0.1, 0.2]), ["loss.margin.choice: holds numbers; got [0.1, 0.2]", "log, linear or integer"]),
@@ -345,8 +389,23 @@ def test_an_outcome_that_lacks_a_variant(project: Project) -> None:
             {"search": {"warmup.epochs": {"integer": [0, 12]}}},
             ["variant ", "tune.search may be extended so far", "warmup.epochs", "16"],
         ),
+        (
+            {"search": {"warmup.epochs": {"integer": [0, 1], "highest": "x"},
+                        "warmup.margin": {"linear": [0, 0.3]}}},
+            ["tune.search.warmup.epochs: makes variant ", "read no warmup.margin, which is searched too; got 0"],
+        ),
+        (
+            {"trials": 12,
+             "search": {"memory.kind": {"choice": ["none", "momentum"]}, "memory.size": {"log": [32, 64]}}},
+            ["tune.search.memory.kind: makes variant fne read no memory.size, which is searched too; got 'none'"],
+        ),
+        (
+            {"search": {"warmup.epochs": {"integer": [0, 5], "highest": "x"},
+                        "train.epochs": {"integer": [3, 16], "lowest": "x", "highest": "y"}}},
+            ["variant ", "tune.search may be extended so far", "warmup.epochs", "allowed"],
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_faulty_search(project: Project, change: dict, saying: list[str]) -> None:
     project.edit("studies/paper", tune=SEARCH | change)
     with pytest.raises(UserError) as caught:
@@ -354,6 +413,13 @@ def test_a_faulty_search(project: Project, change: dict, saying: list[str]) -> N
     message = str(caught.value)
     assert "paper.yaml" in message and all(words in message for words in saying), message
     assert "problems in" not in message or "variant" in message, "one fault, one message"
+
+
+def test_a_value_that_switches_further_keys_on_is_refused(project: Project) -> None:
+    project.edit("studies/paper", set={"warmup.epochs": 0}, variants=["hardest_in_batch", "fne"],
+                 tune=SEARCH | {"search": {"warmup.epochs": {"integer": [0, 2], "highest": "x"}}})  # fmt: skip
+    with pytest.raises(UserError, match=r"epochs: makes variant fne read further keys: warmup\.[\s\S]*under set"):
+        config.load_study("paper", root=project.root, tuned=False)
 
 
 def test_a_search_that_is_no_mapping_or_lacks_its_parts(project: Project) -> None:
@@ -394,10 +460,14 @@ def test_another_draw_is_a_file_of_its_own(project: Project) -> None:
     variants = project.read("studies/ceiling")["variants"]
     project.fails("ceiling", saying=["tuned/paper.1.yaml: tuned.draw", "was not made yet; got 1",
                                      "fne tune paper --draw 1"])  # fmt: skip
-    project.write("tuned/paper.1", tuned_file({one: {} for one in variants[1:]}))
+    first = PROTOCOL | {"draw": 1}
+    project.write("tuned/paper.1", tuned_file({one: {} for one in variants[1:]}, protocol=first))
     project.fails("ceiling", saying=["tuned/paper.1.yaml: lacks variants of the study", variants[0],
                                      "fne tune paper --draw 1"])  # fmt: skip
-    project.write("tuned/paper.1", tuned_file({one: {} for one in variants}))
+    other = SEARCH | {"budget": 16}
+    project.write("tuned/paper.1", tuned_file({one: {} for one in variants}, protocol=first, declared=other))
+    project.fails("ceiling", saying=["tuned/paper.1.yaml: declared: is another declaration than that of paper.yaml"])
+    project.write("tuned/paper.1", tuned_file({one: {} for one in variants}, protocol=first))
     series = config.load("ceiling", root=project.root)
     assert [study.draw for study in series.members] == [0, 1]
     with pytest.raises(UserError, match=r"seeds: are seeds of the study too; got \[2000, 2001\]"):
@@ -462,7 +532,7 @@ def test_one_variant_needs_no_test(project: Project) -> None:
 
 def test_tuned_values_reach_their_variant_only(project: Project) -> None:
     before = digests(project.load())
-    project.write("tuned/t", tuned_file({"fne": {"memory": {"size": 77}}, "random": {}}))
+    project.write("tuned/t", tuned_file({"fne": {"memory.size": 77}, "random": {}}))
     project.edit("studies/paper", tuned="t")
     study = project.load()
     assert study.tuned == "t" and config.resolve(study, "fne")["memory"]["size"] == 77
