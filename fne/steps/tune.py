@@ -25,7 +25,7 @@ from fne.results.code import Code
 from fne.results.configs import oracle_bases
 from fne.results.trials import FINAL, MADE_FROM, OTHER, Trial, read_trials, write_trials
 from fne.study import paths
-from fne.study.api import Study, resolve, training_digest
+from fne.study.api import Study, load_study, resolve, training_digest
 from fne.study.study_file import STUDY_LEVEL
 from fne.study.tuned import SECTIONS
 from fne.study.tuning import ROUNDS, Axis, check_seeds
@@ -124,6 +124,11 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     if "variants" in study.overrides and not draw:
         hint = "trials that were made are not made again; another draw may be of some variants: --draw 1"
         raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
+    given = {key: value for key, value in study.overrides.items() if key not in STUDY_LEVEL}
+    whole = oracle_bases(load_study(study.name, given, root, complete=False, tuned=False))
+    if alone := [f"{one} ({whole[one]})" for one in study.variants if whole.get(one, one) not in study.variants]:
+        problem = "takes over the values of another variant, which must be searched with it"
+        raise bad_input(problem, file="command line", key="variants", value=", ".join(alone))
     tune, bases = study.tune, oracle_bases(study)
     first, *further = tune.of_draw(draw)
     check_seeds([first, *further], study.seeds, "command line", "--draw")

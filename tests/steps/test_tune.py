@@ -254,6 +254,14 @@ def test_an_oracle_takes_over_the_values_of_its_base(root: Path, pool: Callable)
     assert load(root, tuned=True).chosen[names[0]] == outcome["values"][names[1]]
 
 
+def test_an_oracle_is_not_searched_without_its_base(root: Path, pool: Callable) -> None:
+    declare(root, variants=["hardest_in_batch", "hardest_in_batch_oracle_remove", "fne"])
+    given = {"variants": ["hardest_in_batch_oracle_remove", "fne"], "baseline": "fne"}
+    with pytest.raises(UserError, match=r"variants: takes over.*; got '?hardest_in_batch_oracle_remove \(hardest_in"):
+        search(root, 1, **given)
+    assert search(root, 1)["reasons"]["hardest_in_batch_oracle_remove"].startswith("those of hardest_in_batch")
+
+
 def test_another_draw_has_points_seeds_and_files_of_its_own(root: Path, pool: Callable) -> None:
     first, trials = search(root), [file.read_bytes() for file in files(root)]
     other = search(root, 1, variants=["fne", "infonce"], baseline="fne")
