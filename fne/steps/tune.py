@@ -124,11 +124,12 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     if "variants" in study.overrides and not draw:
         hint = "trials that were made are not made again; another draw may be of some variants: --draw 1"
         raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
-    given = {key: value for key, value in study.overrides.items() if key not in STUDY_LEVEL}
-    whole = oracle_bases(load_study(study.name, given, root, complete=False, tuned=False))
-    if alone := [f"{one} ({whole[one]})" for one in study.variants if whole.get(one, one) not in study.variants]:
-        problem = "takes over the values of another variant, which must be searched with it"
-        raise bad_input(problem, file="command line", key="variants", value=", ".join(alone))
+    if "variants" in study.overrides:
+        given = {key: value for key, value in study.overrides.items() if key not in STUDY_LEVEL}
+        whole = oracle_bases(load_study(study.name, given, root, complete=False, tuned=False))
+        if alone := [f"{one} ({whole[one]})" for one in study.variants if whole.get(one, one) not in study.variants]:
+            problem = "takes over the values of another variant, which must be searched with it"
+            raise bad_input(problem, file="command line", key="variants", value=", ".join(alone))
     tune, bases = study.tune, oracle_bases(study)
     first, *further = tune.of_draw(draw)
     check_seeds([first, *further], study.seeds, "command line", "--draw")

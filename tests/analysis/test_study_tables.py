@@ -378,6 +378,8 @@ def test_a_number_that_is_none_is_a_missing_run_and_spoils_no_other(made, tmp_pa
         fixed = [[row for row in rows if row["variant"] != "fne"] for rows in (old, new)]
         for row in (row for rows in fixed for row in rows):
             row.pop("p_query_holm", None), row.pop("p_seed_holm", None)  # the family holds the spoilt variant too
+            for end in ("low", "high"):  # products of other widths may end in other bits
+                row[end] = row[end] and f"{float(row[end]):.12g}"
         assert fixed[0] == fixed[1]
     (mine,) = pick(intervals, variant="fne", metric="rsum")
     kept = [float(row["value"]) for row in pick(runs, variant="fne", metric="rsum")]
