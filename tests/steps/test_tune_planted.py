@@ -67,6 +67,9 @@ class Formula:
             hunt.finals = {place: [self._trial(hunt, place, FINAL, one) for one in seeds]
                            for place in hunt.ranked[:count]}  # fmt: skip
 
+    def keep(self, hunts: Sequence[tune.Hunt], **options: object) -> None:
+        pass
+
 
 def by_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: dict[str, dict[str, Axis]]) -> np.ndarray:
     """True rsum (repeats, 2) at the values that the search chooses for the variants."""
