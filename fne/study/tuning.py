@@ -144,7 +144,7 @@ class Axis:
         return self.low if end == "lowest" else self.high
 
     def _rounded(self, value: float) -> float:
-        """A value to three digits that count; one more for each power of ten that its range is shorter than its ends."""
+        """A value to three digits, and one more for each power of ten that its range is shorter than its ends."""
         share = (self.high - self.low) / max(abs(self.low), abs(self.high))
         return float(f"{value:.{3 + max(0, math.floor(-math.log10(share)))}g}")
 
