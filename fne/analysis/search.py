@@ -123,30 +123,39 @@ def open_ends(axes: Mapping[str, Axis], leaders: Sequence[Point]) -> dict[str, E
 
 
 def where(
-    axes: Mapping[str, Axis], points: Sequence[Point], scores: Sequence[float], best: int, spread: float
+    axes: Mapping[str, Axis],
+    points: Sequence[Point],
+    scores: Sequence[float],
+    means: Mapping[int, float],
+    best: int,
+    spread: float,
 ) -> dict[str, str]:
     """Where the best point lies on each axis.
 
     ``inside``; ``flat``: at an end, but a trial inside is at most ``spread`` worse; ``natural bound``: at an end beyond
-    which nothing lies; ``open end``: at any other.
+    which nothing lies; ``open end``: at any other. Scores of the first seed and means over the further ones are
+    compared apart: the best of many scores is a lucky one, means of finalists are less so.
 
     Args:
         axes: Ranges after the last round.
         points: All trials.
         scores: Of each, on the seed that all share.
+        means: Of finalists over further seeds, by index.
         best: Index of the best.
         spread: Standard deviation over tuning seeds.
     """
     found = {}
     for key, axis in axes.items():
         end = axis.end(points[best][key])
-        inside = [score for point, score in zip(points, scores, strict=True) if axis.end(point[key]) is None]
+        inside = [place for place, point in enumerate(points) if axis.end(point[key]) is None]
+        worse = [scores[best] - scores[place] for place in inside]
+        worse += [means[best] - means[place] for place in inside if place in means]
         if end is None:
             found[key] = INSIDE
         elif axis.bound(end):
             found[key] = BOUND
         else:
-            found[key] = FLAT if inside and scores[best] - max(inside) <= spread else OPEN
+            found[key] = FLAT if worse and min(worse) <= spread else OPEN
     return found
 
 

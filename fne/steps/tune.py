@@ -195,7 +195,7 @@ def _outcome(study: Study, draw: int, hunts: Sequence[Hunt]) -> dict[str, Any]:
         told = {
             "values": hunt.points[best],
             "reasons": reason + (f" (next {means[others[0]]:.1f})" if others else ""),
-            "where": search.where(hunt.axes, hunt.points, hunt.scores, best, spread),
+            "where": search.where(hunt.axes, hunt.points, hunt.scores, means, best, spread),
             "ranges": {key: axis.shown for key, axis in hunt.axes.items()},
             "cost": {"trials": tried, "rounds": max(hunt.rounds), "runs": len(hunt.runs),
                      "seconds": round(sum(one.seconds for one in hunt.runs)), "seed_sd": round(spread, 2)},

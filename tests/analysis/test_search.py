@@ -148,9 +148,9 @@ def test_where_the_best_lies_has_four_words() -> None:
     bounded = Axis("linear", 0.0, 1.0, reasons={"lowest": "why"})
     axes = {"a": Axis("linear", 0.0, 1.0), "b": bounded, "c": CHOICE}
 
-    def word(value: float, scores: tuple[float, ...] = (460.0, 450.0), spread: float = 1.0) -> list[str]:
+    def word(value: float, scores: tuple[float, ...] = (460.0, 450.0), means: tuple[float, ...] = ()) -> list[str]:
         points = [{"a": value, "b": value, "c": "none"}, {"a": 0.4, "b": 0.4, "c": "row"}]
-        return [*search.where(axes, points, scores, 0, spread).values()]
+        return [*search.where(axes, points, scores, {0: 460.0, **dict(enumerate(means))}, 0, 1.0).values()]
 
     assert word(0.5) == ["inside", "inside", "inside"]
     assert word(0.05) == ["open end", "natural bound", "inside"]
@@ -158,7 +158,9 @@ def test_where_the_best_lies_has_four_words() -> None:
     assert word(0.95, (460.0, 459.0)) == word(0.95, (458.0, 460.0)) == ["flat", "flat", "inside"]
     assert word(0.95, (460.0, 458.9)) == ["open end", "open end", "inside"]
     assert word(0.05, (460.0, 459.5)) == ["flat", "natural bound", "inside"]
-    alone = search.where({"a": axes["a"]}, [{"a": 1.0}, {"a": 0.0}], [460.0, 460.0], 0, 5.0)
+    assert word(0.95, means=(450.0, 449.5)) == ["flat", "flat", "inside"], "means of finalists count too"
+    assert word(0.95, means=(450.0, 448.9)) == ["open end", "open end", "inside"]
+    alone = search.where({"a": axes["a"]}, [{"a": 1.0}, {"a": 0.0}], [460.0, 460.0], {0: 460.0, 1: 460.0}, 0, 5.0)
     assert alone == {"a": "open end"}, "no trial inside tells that it is flat"
     at_a, at_b = {"a": 0.99, "b": 0.01, "c": "row"}, {"a": 0.5, "b": 0.99, "c": "row"}
     assert search.open_ends(axes, [at_a]) == {"a": "highest"} and search.open_ends(axes, [at_b]) == {"b": "highest"}

@@ -18,7 +18,7 @@ question: Does an edit run again what it must, and nothing else?
 regime: head
 data: {dataset: scenes, train: 40, val: 20, test: 20}
 variants: [hardest_in_batch, fne, infonce]
-tuned: paper
+tuned: literature
 seeds: [0, 1]
 block: 2
 baseline: hardest_in_batch
@@ -150,7 +150,7 @@ def test_a_title_is_told_anew_and_trains_nothing(project: Project) -> None:
 
 
 def test_a_reason_of_a_tuned_value_is_told_anew_only(project: Project) -> None:
-    project.edit("ablations/tuned/paper.yaml", "hardest_in_batch: 'best of", "hardest_in_batch: 'the best of")
+    project.edit("ablations/tuned/literature.yaml", "hardest_in_batch: mean", "hardest_in_batch: the mean")
     assert rules(project.planned(*THREE)) == {"make_tables", "make_figures", "make_report"}
 
 
