@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fne.report.tables.cells import Table
 from fne.results.study import StudyResults
 from fne.results.trials import read_trials
 from fne.study import paths
+from fne.study.api import Study
 from fne.study.tuned import OLD_PROTOCOL
 from fne.utils.yaml_file import read_mapping
 
@@ -27,18 +29,18 @@ def searched(study: StudyResults) -> list[str]:
     return [variant for variant in study.definition.variants if variant in cost]
 
 
-def first_round(study: StudyResults) -> tuple[dict[str, list[float]], str]:
+def first_round(study: Study, root: Path) -> tuple[dict[str, list[float]], str]:
     """Validation rsum of the trials of the first round, by variant in the order of the study; where none, why.
 
     Of a config that was tried more than once, such as with earlier code, the latest counts.
     """
-    if study.definition.tuned is None:
+    if study.tuned is None:
         return {}, "no value was tuned for single variants in this study"
-    if OLD_PROTOCOL in study.definition.notes:
+    if OLD_PROTOCOL in study.notes:
         return {}, "the trials are of an old protocol, on a grid, which is no sample"
-    file = paths.tuned_files(study.definition)[1]
-    found: dict[str, dict[str, float]] = {variant.id: {} for variant in study.variants}
-    for one in read_trials(study.root / file):
+    file = paths.tuned_files(study)[1]
+    found: dict[str, dict[str, float]] = {variant: {} for variant in study.variants}
+    for one in read_trials(root / file):
         if one.round == "1" and one.variant in found:
             found[one.variant][one.digest] = one.val_rsum
     scores = {variant: [*by_digest.values()] for variant, by_digest in found.items() if by_digest}

@@ -111,7 +111,7 @@ def test_of_a_crowd_that_was_tuned_a_few_lines_have_bands(crowded: StudyResults)
     study = StudyResults(write_search(crowded.root, crowded.definition, {"random": "fne"}), crowded.root)
     picture = figures.draw(study, "budget")
     (panel,) = picture.drawing.axes
-    scores, _ = first_round(study)
+    scores, _ = first_round(study.definition, study.root)
     best = max(scores, key=lambda variant: best_after(scores[variant], 8).expected)
     full = [line for line in panel.lines if len(line.get_xdata()) == 8 and line.get_alpha() is None]
     assert len(full) == 10 and "10 of 29 variants are drawn in full" in picture.caption

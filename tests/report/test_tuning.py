@@ -44,6 +44,10 @@ def old(searched: Made, tmp_path: Path) -> StudyResults:
     return elsewhere(searched, tmp_path, notes=(OLD_PROTOCOL,))
 
 
+def scores_of(study: StudyResults) -> dict[str, list[float]]:
+    return first_round(study.definition, study.root)[0]
+
+
 def elsewhere(made: Made, root: Path, **changes: object) -> StudyResults:
     """The results of a study, with another file of tuned values."""
     study = StudyResults(replace(made.study, **changes), root)
@@ -88,7 +92,7 @@ def test_a_variant_without_trials_of_its_own_is_named(searched: Made, tmp_path: 
     earlier = replace(trials[0], val_rsum=500.0, made_from=trials[0].made_from | {"code": "of then"})
     kept = [earlier, *(one for one in trials if one.digest not in ("fne0", "fne1"))]
     write_trials(file.with_suffix(".csv"), kept)
-    assert first_round(study)[0]["hardest_in_batch"] == first_round(searched.results)[0]["hardest_in_batch"]
+    assert scores_of(study)["hardest_in_batch"] == scores_of(searched.results)["hardest_in_batch"]
     found = yaml.safe_load(file.read_text("utf-8"))
     for section in ("values", "reasons", "where", "ranges"):
         del found[section]["random"]
@@ -104,7 +108,7 @@ def test_a_variant_without_trials_of_its_own_is_named(searched: Made, tmp_path: 
 def test_the_figure_draws_the_expected_best_with_bands_of_a_few(searched: Made) -> None:
     picture = figures.draw(searched.results, "budget")
     (panel,) = picture.drawing.axes
-    scores, _ = first_round(searched.results)
+    scores = scores_of(searched.results)
     for own in scores.values():
         assert any(np.isclose(line.get_ydata()[[0, 1]], [fmean(own), fmean(
             max(pair) for pair in itertools.product(own, repeat=2))]).all() for line in panel.lines

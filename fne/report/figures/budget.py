@@ -19,7 +19,7 @@ ID, QUESTION = "budget", "Which variant is best at which tuning budget?"
 
 def draw(study: StudyResults) -> Picture:
     """Draw one line per variant that has trials of its own, its band where the best lies in 95 % of searches."""
-    scores, why = first_round(study)
+    scores, why = first_round(study.definition, study.root)
     if not scores:
         return notice(ID, TITLE, QUESTION, why)
     some, most = study.only(scores), max(map(len, scores.values()))

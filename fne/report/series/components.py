@@ -12,9 +12,8 @@ from fne.report.figures.style import INK, MUTED, WIDTH
 from fne.report.series.results import Part, SeriesResults, name_of, value_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import listing, number, percent, span
+from fne.report.tuning import first_round
 from fne.results.series import ANOTHER, DIFFERENCE, LEVEL
-from fne.results.trials import read_trials
-from fne.study import paths
 from fne.study.series import TUNING_DRAW
 
 NAMES = {SEED: "training seed", IMAGES: "test images", INTERACTION: "interaction"}
@@ -114,10 +113,8 @@ def _resampled(series: SeriesResults) -> list[str]:
     """How far the best of a first round varies by the bootstrap over its trials, beside the draws that were made."""
     if TUNING_DRAW not in series.definition.factors:
         return []
-    trials = read_trials(series.root / paths.tuned_files(series.shared)[1])
-    first = {variant: [one.val_rsum for one in trials if one.variant == variant and one.round == "1"]
-             for variant in series.shared.variants}  # fmt: skip
-    sds = [math.sqrt(best_after(scores, len(scores)).variance) for scores in first.values() if scores]
+    first, _ = first_round(series.shared, series.root)
+    sds = [math.sqrt(best_after(scores, len(scores)).variance) for scores in first.values()]
     if not sds:
         return []
     span = f"{number(min(sds))} to {number(max(sds))}" if len(sds) > 1 else number(sds[0])

@@ -18,7 +18,7 @@ HOW = (
 
 def budget_table(study: StudyResults) -> Table:
     """Build one row per variant with trials of its own, one column per budget; or no row, and why."""
-    scores, why = first_round(study)
+    scores, why = first_round(study.definition, study.root)
     most = max(map(len, scores.values()), default=1)
     columns = [Column("Variant", numeric=False)]
     columns += [Column(str(n), "Best validation rsum after n trials") for n in budgets(most)]
@@ -45,7 +45,7 @@ def budget_table(study: StudyResults) -> Table:
 
 def left_out(study: StudyResults) -> list[str]:
     """Which variants have no trials of their own, or fewer than others, and why."""
-    scores, _ = first_round(study)
+    scores, _ = first_round(study.definition, study.root)
     most, own, values = max(map(len, scores.values())), searched(study), tuning(study)["values"]
     shared = [name for name in study.definition.variants if name in values and name not in own]
     never = [name for name in study.definition.variants if name not in values]
