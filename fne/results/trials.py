@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fne.results.made_from import CODE, DATA, FEATURES, group_of
 from fne.study.tuning import ROUNDS
 from fne.utils.errors import bad_input
-from fne.utils.files import as_csv, read_bytes, reading, write_text
+from fne.utils.files import as_csv, read_bytes, reading, sha256_text, write_text
 from fne.utils.seeds import GREATEST
 from fne.utils.text import unguarded
 
-MADE_FROM = ("data", "features", "code")
+MADE_FROM = (DATA, FEATURES, CODE)
 """What a trial is known by, beside its config and its seed."""
 COLUMNS = ("variant", "round", "seed", "val_rsum", "seconds", "digest", *MADE_FROM)
 FINAL = "final"
@@ -55,6 +56,14 @@ class Trial:
     def key(self) -> tuple[str, int, str]:
         """What it is known by: config, seed, and what it was made from."""
         return self.digest, self.seed, "/".join(self.made_from[name] for name in MADE_FROM)
+
+
+def inputs_of(fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """Digests of the data, and of the features (or encoders), that trainings are made from."""
+    sides: dict[str, list[tuple[str, str]]] = {DATA: [], FEATURES: []}
+    for name, value in sorted(fingerprints.items()):
+        sides[DATA if group_of(name) == DATA else FEATURES].append((name, value))
+    return {side: sha256_text(str(found))[:12] for side, found in sides.items()}
 
 
 def write_trials(file: Path, trials: Iterable[Trial]) -> None:

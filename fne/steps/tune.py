@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from fne.analysis import search
 from fne.results.code import Code
 from fne.results.configs import oracle_bases
-from fne.results.trials import FINAL, MADE_FROM, OTHER, Trial, read_trials, write_trials
+from fne.results.trials import FINAL, MADE_FROM, OTHER, Trial, inputs_of, read_trials, write_trials
 from fne.study import paths
 from fne.study.api import Study, load_study, resolve, training_digest
 from fne.study.study_file import STUDY_LEVEL
@@ -33,7 +33,7 @@ from fne.training.engine import Engine
 from fne.training.pairs import open_corpus, torch_device
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten, unflatten
-from fne.utils.files import sha256_text, write_text
+from fne.utils.files import write_text
 from fne.utils.progress import Progress
 from fne.utils.yaml_file import read_mapping
 
@@ -219,7 +219,7 @@ class Trainer:
     def __init__(self, study: Study, root: Path, file: Path, threads: int, device: str) -> None:
         self.study, self.file, self.start = study, file, (study, root, device)
         self.workers = 1 if device == "cuda" else threads
-        self.made_from, self.code = _made_from(open_corpus(study, root).fingerprints), Code(root)
+        self.made_from, self.code = inputs_of(open_corpus(study, root).fingerprints), Code(root)
         self.known: dict[tuple[str, int, str], Trial] = {}
 
     @contextmanager
@@ -322,14 +322,6 @@ class Trainer:
 
 
 _STATE: dict[str, Any] = {}
-
-
-def _made_from(fingerprints: Mapping[str, str]) -> dict[str, str]:
-    """Digests of the data, and of the features (or encoders), that trials are made from."""
-    sides: dict[str, list[tuple[str, str]]] = {"data": [], "features": []}
-    for name, value in sorted(fingerprints.items()):
-        sides["data" if name.startswith("data.") else "features"].append((name, value))
-    return {side: sha256_text(str(found))[:12] for side, found in sides.items()}
 
 
 def _open(study: Study, root: Path, device: str) -> None:

@@ -23,7 +23,7 @@ from fne.data.manifest import count_splits, digest_rows
 from fne.data.truth import Truth, sorted_pairs
 from fne.results.code import Code
 from fne.results.schema import header, write_table
-from fne.results.trials import Trial, write_trials
+from fne.results.trials import Trial, inputs_of, write_trials
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
 from fne.study.tuned import SECTIONS
@@ -70,6 +70,7 @@ PAPER = (
 
 EPOCHS, WARMUP = 16, 4
 N_TRAIN, N_TEST, CAPTIONS = 40, 20, 5
+FINGERPRINTS = {"data.image": "9f" * 8, "features.image": "1c" * 8, "features.text": "2d" * 8}
 AUDIT_BINS = [round(-1 + 0.05 * k, 2) for k in range(41)]
 BINS = [round(-1 + 0.02 * k, 4) for k in range(101)]
 
@@ -272,7 +273,7 @@ def write_search(root: Path, study: Study, shared: Mapping[str, str] | None = No
         scores = numpy_stream(0, "search", variant).normal(440, 15, DECLARED["trials"]).round(2)
         rounds = [*((score, "1", first) for score in scores), (599.0, "2", first), (598.0, "final", first + 1)]
         for place, (score, number, seed) in enumerate(rounds):
-            made_from = {"data": "a", "features": "b", "code": "c"}
+            made_from = {**inputs_of(FINGERPRINTS), "code": "c"}
             digest, values = f"{variant}{place}", {"train.learning_rate": 0.001 * (place + 1)}
             trials.append(Trial(variant, number, seed, float(score), 30.0, digest, made_from, values))
         rate = {"train.learning_rate": 0.0079 if variant == "infonce" else 0.002}
@@ -478,7 +479,7 @@ def _write_block(
             "digest": digest(resolve(study, fake.id)),
             "code": SOURCES.training(resolve(study, fake.id)),
             "selection": {"rule": "best_val_rsum", "per_seed": selection},
-            "fingerprints": {"data.image": "9f" * 8, "features.image": "1c" * 8, "features.text": "2d" * 8},
+            "fingerprints": FINGERPRINTS,
             "record": {
                 "python": "3.11.7",
                 "packages": {"torch": "2.13.0", "numpy": "2.4.6"},

@@ -165,6 +165,19 @@ def test_of_a_search_that_a_study_names_its_own_variants_are_told(searched: Made
     assert [row[0].note for row in tables.build(study, "budget").rows] == ["fne"]
 
 
+@pytest.mark.parametrize("side", ["data", "features"])
+def test_a_search_on_other_data_or_features_is_named(searched: Made, tmp_path: Path, side: str) -> None:
+    file, study = copied(searched, tmp_path)
+    trials = read_trials(file.with_suffix(".csv"))
+    assert not [note for note in tables.build(study, "tuning").notes if "made on other" in note]
+    other = [replace(one, made_from={**one.made_from, side: "0123456789ab"}) for one in trials]
+    write_trials(file.with_suffix(".csv"), [*other, *(replace(one, round="other") for one in trials)])
+    note = f"The search was made on other {side} than this study's, which takes over its values."
+    assert note in tables.build(study, "tuning").notes, "trials of no round do not count"
+    write_trials(file.with_suffix(".csv"), [*other, *trials])
+    assert note not in tables.build(study, "tuning").notes
+
+
 def test_a_bound_without_a_declared_reason_is_one_of_the_key(searched: Made, tmp_path: Path) -> None:
     file, study = copied(searched, tmp_path)
     found = yaml.safe_load(file.read_text("utf-8"))

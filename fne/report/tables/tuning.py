@@ -10,7 +10,9 @@ from fne.analysis.search import BOUND, FLAT, INSIDE, OPEN
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import count, duration, listing, seed_list
 from fne.report.tuning import searched, tuning
+from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults
+from fne.results.trials import OTHER, inputs_of, read_trials
 from fne.study import paths
 from fne.study.tuned import OLD_PROTOCOL, Cost
 from fne.study.tuning import ROUNDS, Tuning, read_tuning
@@ -143,6 +145,10 @@ def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str
     shared = [name for name in study.definition.variants if name in found["values"] and name not in own]
     if shared:
         notes.append(f"Not counted, for they take over the values of another variant: {listing(shared)}.")
+    trials = [one for one in read_trials(paths.trials_file(file)) if one.variant in own and one.round != OTHER]
+    here = inputs_of(fingerprints(study))
+    if other := [side for side in here if trials and here[side] not in {one.made_from[side] for one in trials}]:
+        notes.append(f"The search was made on other {listing(other)} than this study's, which takes over its values.")
     return caption, tuple(notes)
 
 
