@@ -275,8 +275,7 @@ def test_figures_of_cells(drawn: tuple[Path, SeriesResults]) -> None:
     """A column for each cell in three groups, in each a line for each variant; panels of components share a scale."""
     _, series = drawn
     assert [(name, [label for label, _ in line]) for name, line in cells.groups(series)] == [
-        ("encoder draw varies", [str(k) for k in SIX]), ("world varies", [str(k) for k in SIX]),
-        ("both vary", [str(k) for k in SIX[1:]]),
+        ("encoder draw", [str(k) for k in SIX]), ("world", [str(k) for k in SIX]), ("both", [str(k) for k in SIX[1:]]),
     ]  # fmt: skip
     upper, lower = cells.draw(series).drawing.axes
     for panel, variants in ((upper, 5), (lower, 4)):

@@ -42,9 +42,9 @@ def groups(series: SeriesResults) -> list[tuple[str, list[tuple[str, str]]]]:
     centre = {key: values[0] for key, values in factors.items()}
     for key, values in factors.items():
         line = [(value_of(key, value), members[tuple((centre | {key: value}).values())]) for value in values]
-        found[f"{name_of(key)} varies"] = line
+        found[name_of(key)] = line
     corners = [corner for corner in zip(*factors.values(), strict=True)][1:]
-    found["both vary" if len(factors) == 2 else "all vary"] = [
+    found["both" if len(factors) == 2 else "all"] = [
         (", ".join(dict.fromkeys(map(value_of, factors, corner))), members[corner]) for corner in corners
     ]
     return list(found.items())
