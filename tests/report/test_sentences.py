@@ -222,6 +222,21 @@ def test_a_variant_that_collapsed_for_several_epochs_is_marked_in_the_main_table
     assert not any(row[0].mark for row in table.rows) and not any("†" in note for note in table.notes)
 
 
+def test_a_variant_that_is_mostly_warm_up_is_named_under_the_main_table(paper: Made) -> None:
+    study = StudyResults(paper.study, paper.root)
+    tables.build(study, "main")  # what it reads is of the study as it is
+
+    def notes(warmup: int) -> list[str]:
+        configs = {**paper.study.configs, "random": {**paper.study.configs["random"], "warmup.epochs": warmup}}
+        study.definition = replace(paper.study, configs=configs)
+        return [note for note in tables.build(study, "main").notes if note.startswith("More warm-up")]
+
+    epochs = paper.study.configs["random"]["train.epochs"]
+    own = "fne_no_cutdown (14 of 16 epochs)"
+    said = "More warm-up than rule, so scores are mostly of the warm-up"
+    assert epochs == 16 and notes(8) == [f"{said}: {own}."] and notes(9) == [f"{said}: {own} and random (9 of 16 epochs)."]
+
+
 def calibrated(folder: Path, positives: dict[str, int], source: str = "exact") -> StudyResults:
     """A study with scores and bins of the posterior of ``fne`` and of another variant."""
     study = write_study(folder, fakes=(*SMALL, PAPER[1]), seeds=(0, 1, 2), name="calibrated")

@@ -294,6 +294,15 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
             if study.shared_epochs
             else f"False picks are not compared: {NO_SHARED_EPOCH}."
         )
+    configs = study.definition.configs
+    lengths = {
+        name: (configs[name]["warmup.epochs"], configs[name]["train.epochs"]) for name in study.definition.variants
+    }
+    mostly = [
+        f"{name} ({warmup} of {epochs} epochs)" for name, (warmup, epochs) in lengths.items() if 2 * warmup > epochs
+    ]
+    if mostly:
+        notes.append(f"More warm-up than rule, so scores are mostly of the warm-up: {_some(mostly)}.")
     if fallen:
         notes.append(
             f"{FALLEN} Collapse alarm (the loss of an epoch within 5 % of what equal similarities give) in several "
