@@ -123,7 +123,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_result_table_is_the_generated_one() -> None:
     shown = re.search(r"<!-- results:begin -->\n(.*)<!-- results:end -->", README, re.DOTALL)
-    assert shown[1].strip() == (ROOT / "reports/gallery/main_table.md").read_text().strip()
+    assert shown[1].strip() == (ROOT / "reports/gallery/paper_table.md").read_text().strip()
 
 
 def test_files_that_the_tree_names_exist() -> None:

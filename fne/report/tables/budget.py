@@ -12,7 +12,8 @@ from fne.utils.text import clean
 TITLE = "Score against tuning budget"
 HOW = (
     "Expected best validation rsum (0 to 600) after n trials of the first round of the search, drawn from all of them "
-    "(Dodge et al. 2019), so that the order in which they were made does not matter"
+    "with replacement (Dodge et al. 2019), so that the order in which they were made does not matter; further rounds, "
+    "and ranges that they extended, are not in it"
 )
 
 

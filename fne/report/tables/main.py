@@ -255,6 +255,15 @@ def _mean(values: dict[int, float]) -> float | None:
 
 def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[str, str]) -> list[str]:
     notes = []
+    if mostly := [
+        f"{name} ({config['warmup.epochs']} of {config['train.epochs']} epochs)"
+        for name, config in study.definition.configs.items()
+        if 2 * config["warmup.epochs"] > config["train.epochs"]
+    ]:
+        notes.append(
+            "Most of the training is warm-up, which is the same for every rule, so the score says little of the rule "
+            f"itself; false picks are of the rule alone: {_some(mostly)}."
+        )
     if interval_phrase(study):
         notes.append(
             "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
@@ -294,15 +303,6 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
             if study.shared_epochs
             else f"False picks are not compared: {NO_SHARED_EPOCH}."
         )
-    configs = study.definition.configs
-    lengths = {
-        name: (configs[name]["warmup.epochs"], configs[name]["train.epochs"]) for name in study.definition.variants
-    }
-    mostly = [
-        f"{name} ({warmup} of {epochs} epochs)" for name, (warmup, epochs) in lengths.items() if 2 * warmup > epochs
-    ]
-    if mostly:
-        notes.append(f"More warm-up than rule, so scores are mostly of the warm-up: {_some(mostly)}.")
     if fallen:
         notes.append(
             f"{FALLEN} Collapse alarm (the loss of an epoch within 5 % of what equal similarities give) in several "

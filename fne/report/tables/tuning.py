@@ -133,8 +133,9 @@ def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str
         f"{seed_list(further)} decides. "
         f"Draw {draw} of the search, {clean(str(protocol['date']))}: {count(runs)} runs, {duration(seconds)} of CPU "
         "time (on a GPU, of time). Best values of all variants and keys: "
-        f"{listing(f'{kinds[kind]} {words}' for kind, words in KINDS.items())}. Flat: at an end of the range, but a "
-        "trial inside is at most one standard deviation over seeds worse."
+        f"{listing(f'{kinds[kind]} {words}' for kind, words in KINDS.items())}. At an end: in the outer eighth "
+        "of the range as extended. Flat: at an end, but a trial inside is at most one standard deviation over seeds "
+        "worse. Natural bound: at an end beyond which nothing lies."
     )
     bounds: dict[str, list[str]] = {}
     for variant, places in where.items():

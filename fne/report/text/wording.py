@@ -215,10 +215,12 @@ def elsewhere_phrase(study: StudyResults, where: str = "After the slash") -> str
         return (
             f"Intervals are {given(study)}; how far scores would move with another {varied(study)} is not known: {why}."
         )
+    own = [name for name in study.definition.variants if name in record.differences]
+    whose = f"its own for {listing(own)}; else those of all variants together" if own else "of all variants together"
     levels = listing(f"{len(values)} {RANDOM_FACTORS[factor]}s" for factor, values in record.factors.items())
     return (
         f"{where}: 95 % interval for another {varied(study)}, from components of variance of study {record.study} "
-        f"({levels}; {record.date}), of the variant where measured, else of all together."
+        f"({levels}; {record.date}): {whose}."
     )
 
 
