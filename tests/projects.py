@@ -49,6 +49,7 @@ class Project:
         shutil.rmtree(root / "ablations" / "tuned", ignore_errors=True)
         for file in (root / "ablations" / "studies").glob("*.yaml"):
             content = {key: value for key, value in self.read(f"studies/{file.stem}").items() if key != "tune"}
+            content.get("factors", {}).pop("tuned.draw", None)
             self.write(f"studies/{file.stem}", content | {"tuned": None})
 
     def path(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from fne.results.study import StudyResults
 from fne.results.variance import FILE as VARIANCE
 from fne.steps import audit, report
 from fne.study.api import Study, load_study
-from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME, PAPER, write_search, write_study
+from tests.report.synthetic import HOSTILE, HOSTILE_CAPTION, HOSTILE_NAME, PAPER, WARMUP, write_search, write_study
 
 BY_ID = {fake.id: fake for fake in PAPER}
 SMALL = tuple(BY_ID[name] for name in ("hardest_in_batch", "fne", "infonce"))
@@ -48,10 +49,12 @@ def build(study: Study, root: Path) -> Made:
 
 @pytest.fixture(scope="session")
 def paper(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Made:
-    """The study ``paper`` as the repository states it: ten variants, five seeds, one of them missing."""
+    """The study ``paper`` as the repository states it, but for the warm-ups: ten variants, five seeds, one missing."""
     folder = tmp_path_factory.mktemp("paper")
     shutil.copytree(root / "ablations", folder / "ablations")
     (folder / VARIANCE).unlink(missing_ok=True)  # no interval here is widened, whatever was measured
+    tuned = folder / "ablations/tuned/literature.yaml"
+    tuned.write_text(re.sub(r"(warmup\.epochs): \d+(?=[,}])", rf"\1: {WARMUP}", tuned.read_text("utf-8")), "utf-8")
     study = load_study("paper", root=folder)
     write_study(folder, study=study, missing=(("hardest_buffer", 3, "train", "out of memory"),))
     return build(study, folder)

@@ -40,6 +40,10 @@ HOSTILE_CAPTION = HOSTILE + "</script><script>alert(1)</script>\u2028<!--<script
 HOSTILE_NAME = """'"<b>ü 雪 &amp;\u2028"""
 
 
+WARMUP = 4
+"""Epochs."""
+
+
 @dataclass(frozen=True)
 class Fake:
     """What a made-up variant is like: mean rsum (0..600), false share, hardness, seconds a step, epochs of warm-up."""
@@ -52,7 +56,7 @@ class Fake:
     hardness: float
     step: float = 0.012
     memory: bool = True
-    warmup: int = 4
+    warmup: int = WARMUP
 
 
 PAPER = (

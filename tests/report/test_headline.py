@@ -115,6 +115,9 @@ def test_what_the_elimination_adds(
     import fne.report.text.headline as module
 
     monkeypatch.setattr(module, "paired_interval", lambda *given: (low, high))
+    monkeypatch.setattr(
+        module, "resolve", lambda study, variant: {"negatives": {"elimination": variant}}
+    )  # all else alike
     mine, its = (paper.results.values(name) for name in ("fne", "fne_no_elimination"))
     difference = sum(mine[seed] - its[seed] for seed in mine) / 5
     words = next(words for words in headline(paper.results) if words.startswith("What the elimination itself adds"))

@@ -354,8 +354,8 @@ def test_the_ablation_takes_one_thing_away_at_a_time(paper: Made) -> None:
     assert low < record["rsum_difference"] < high
 
 
-def test_the_ablation_tells_what_was_tuned_apart(paper: Made, root: Path) -> None:
-    tuned = read_mapping(root / "ablations" / "tuned" / "literature.yaml")["values"]
+def test_the_ablation_tells_what_was_tuned_apart(paper: Made) -> None:
+    tuned = read_mapping(paper.root / "ablations" / "tuned" / "literature.yaml")["values"]
     notes = {row[0].note: row[1].note for row in ablation_table(paper.results).rows}
     for name, note in notes.items():
         apart = [key for key in sorted({*tuned[name]} & {*tuned["fne"]}) if tuned[name][key] != tuned["fne"][key]]

@@ -19,12 +19,12 @@ from fne.study.series import Series
 from fne.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-FACTORS = ("encoders.draw", "data.seed")
+FACTORS = ("encoders.draw", "data.seed", "tuned.draw")
 
 
 def components(size: float, *, interaction: bool = True) -> Components:
-    parts = {"encoders.draw": 4.0, "data.seed": 3.0, **({"interaction": 0.5} if interaction else {}), "seed": 1.0,
-             "images": 2.0}  # fmt: skip
+    parts = {"encoders.draw": 4.0, "data.seed": 3.0, "tuned.draw": 0.8, "seed": 1.0, "images": 2.0}
+    parts |= {"interaction": 0.5} if interaction else {}
     sources = {name: Component(size * value, size * value / 3, size * value * 4) for name, value in parts.items()}
     total = sum(one.variance for name, one in sources.items() if name not in ("seed", "images"))
     return Components(sources, Another(total, total / 2, 6), 16, 80)

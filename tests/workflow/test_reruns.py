@@ -150,7 +150,7 @@ def test_a_title_is_told_anew_and_trains_nothing(project: Project) -> None:
 
 
 def test_a_reason_of_a_tuned_value_is_told_anew_only(project: Project) -> None:
-    project.edit("ablations/tuned/literature.yaml", "hardest_in_batch: mean", "hardest_in_batch: the mean")
+    project.edit("ablations/tuned/literature.yaml", "hardest_in_batch: 'mean", "hardest_in_batch: 'the mean")
     assert rules(project.planned(*THREE)) == {"make_tables", "make_figures", "make_report"}
 
 

@@ -261,8 +261,8 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
         if 2 * config["warmup.epochs"] > config["train.epochs"]
     ]:
         notes.append(
-            "Most of the training is warm-up, which is the same for every rule, so the score says little of the rule "
-            f"itself; false picks are of the rule alone: {_some(mostly)}."
+            "Most of the training is warm-up, so the score says little of the rule itself; false picks are of the rule "
+            f"alone: {_some(mostly)}."
         )
     if interval_phrase(study):
         notes.append(
