@@ -73,7 +73,7 @@ class Project:
     def variant(self, name: str, delta: dict, isolates: list[str], **more: object) -> None:
         content = {
             "title": name,
-            "asks": "?",
+            "question": "?",
             "parent": "fne",
             "set": delta,
             "isolates": isolates,

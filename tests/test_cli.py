@@ -349,7 +349,7 @@ def test_version(capsys: pytest.CaptureFixture) -> None:
 def test_words_of_a_variant_do_not_command_the_terminal(tmp_path: Path, capsys) -> None:
     shutil.copytree(ROOT / "ablations", tmp_path / "ablations")
     variant = (
-        r'title: "Odd \e[31mred\e]0;own\a"', r'asks: "Does \e[2J clear?"', "parent: fne",
+        r'title: "Odd \e[31mred\e]0;own\a"', r'question: "Does \e[2J clear?"', "parent: fne",
         "set: {negatives: {tau: 9.0}}", "isolates: [negatives.tau]", "role: scientific",
     )  # fmt: skip
     (tmp_path / "ablations/variants/odd.yaml").write_text("\n".join(variant) + "\n")

@@ -104,14 +104,14 @@ class Variant:
     Args:
         id: File stem of the variant.
         title: What a reader sees.
-        asks: The question it answers.
+        question: The question it answers.
         runs: The ``run.json`` of every finished block of seeds, in order of their first seed.
         folders: The folders of those blocks.
     """
 
     id: str
     title: str
-    asks: str
+    question: str
     runs: tuple[dict[str, Any], ...]
     folders: tuple[Path, ...]
 

@@ -80,7 +80,7 @@ class StudyResults:
     def _variant(self, name: str) -> Variant:
         found, stated = finished(self.definition, self.root, name), self.definition.library[name]
         runs, folders = tuple(run for _, run in found), tuple(folder for folder, _ in found)
-        return Variant(name, stated.title, stated.asks, runs, folders)
+        return Variant(name, stated.title, stated.question, runs, folders)
 
     def only(self, kept: Collection[str]) -> StudyResults:
         """The same study as if it had these variants alone, in its own order."""

@@ -105,7 +105,7 @@ def _variant(study: StudyResults, name: str) -> dict[str, Any]:
     stated, config = study.definition.library[name], resolve(study.definition, name)
     return {
         "title": stated.title,
-        "asks": stated.asks,
+        "question": stated.question,
         "parent": stated.parent,
         "role": stated.role,
         "digest": digest(config),

@@ -37,7 +37,7 @@ class StudyFile(Section):
 
     Args:
         title: Its title.
-        question: What it asks.
+        question: The question it answers.
         regime: Frozen encoders and trained heads, or whole encoders that are trained.
         variants: Ids in the order of the tables; a sweep's stem stands for its members.
         seeds: Integers, or text such as ``0-4``.

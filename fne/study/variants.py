@@ -24,7 +24,7 @@ class VariantFile(Section):
 
     Args:
         title: Name for tables.
-        asks: The question it answers.
+        question: The question it answers.
         parent: Id of the variant it differs from, or ``"base"``.
         set: Its delta, nested or dotted.
         isolates: Keys it claims to change (over all members of a sweep).
@@ -33,7 +33,7 @@ class VariantFile(Section):
     """
 
     title: Text
-    asks: Text
+    question: Text
     parent: Text
     set: dict[str, Any] = {}
     isolates: list[str]
@@ -64,7 +64,7 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
     """The variants of a file: one, or the members of its sweep."""
     if stem == "base":
         raise unknown("variant", stem, file.parent, ())
-    content, problems = read_mapping(file), Problems()
+    content, problems = _renamed(read_mapping(file), file), Problems()
     stated = read_section(VariantFile, content, file, problems)
     delta = _values(content.get("set") or {}, file, problems, "set.")
 
@@ -94,6 +94,17 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
         own = {"title": member_title(stated.title, swept), "set": delta | swept}
         variants[identity] = Variant(**{**dict(stated), **own}, id=identity, swept=swept, file=file)
     return list(variants.values())
+
+
+def _renamed(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The content with ``question`` where it still uses the old name of that key, ``asks``."""
+    if "asks" not in content:
+        return content
+    if "question" in content:
+        problem, hint = "is the old name of question: a file has one of the two", "leave it out"
+        raise bad_input(problem, file=file, key="asks", value=content["asks"], hint=hint)
+    question = text_of(content, "asks", file)
+    return {"question": question} | {key: value for key, value in content.items() if key != "asks"}
 
 
 def variant_field(key: str, file: Path | str, prefix: str = "") -> Key:

@@ -56,7 +56,7 @@ def test_variant_is_sound_and_isolates_what_it_says(library: Library, stem: str)
         differ = {key for key in after if before[key] != after[key]}
         assert differ <= set(library.variant(identity).isolates)
     stated = yaml.safe_load((FOLDER / "variants" / f"{stem}.yaml").read_text(encoding="utf-8"))
-    assert stated["asks"].rstrip().endswith((".", "?")) and "?" in stated["asks"]
+    assert stated["question"].rstrip().endswith((".", "?")) and "?" in stated["question"]
     assert not stated["title"].endswith(".")
 
 

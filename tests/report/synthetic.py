@@ -158,7 +158,7 @@ def study_of(
         fake.id: Variant(
             id=fake.id,
             title=fake.title,
-            asks=f"What does {fake.id} show?",
+            question=f"What does {fake.id} show?",
             parent="base",
             role="scientific",
             set={},

@@ -19,7 +19,7 @@ def test_no_variant_is_called_released_as_a_whole(root: Path) -> None:
     library = Library(root)
     for variant in list_variants(root):
         assert "as released" not in library.variant(variant).title, variant
-    assert "rule" in library.variant("fne").asks and "exactly" not in library.variant("fne").asks
+    assert "rule" in library.variant("fne").question and "exactly" not in library.variant("fne").question
 
 
 def test_of_every_study_with_fne_it_is_said_and_of_no_other(root: Path) -> None:

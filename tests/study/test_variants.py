@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Project:
         ({"parent": "fne_no_cutdown"}, ["cycle", "fne_no_cutdown -> fne_no_cutdown"]),
         ({"role": "sientific"}, ["role", "'sientific'", "did you mean 'scientific'"]),
         ({"title": ""}, ["title", "non-empty"]),
-        ({"asks": None}, ["asks", "non-empty"]),
+        ({"question": None}, ["question", "non-empty"]),
         ({"isolates": "negatives.cut_down"}, ["isolates", "list"]),
         ({"isolates": ["negatives.cut_down", "negatives.cut_down"]}, ["isolates", "distinct"]),
         ({"isolates": ["negatives.cutdown"]},
@@ -87,12 +87,25 @@ def test_bad_variant(project: Project, changes: dict, saying: list[str]) -> None
     project.fails(saying=["fne_no_cutdown.yaml", *saying])
 
 
-@pytest.mark.parametrize("key", ["title", "asks", "parent", "isolates", "role"])
+@pytest.mark.parametrize("key", ["title", "question", "parent", "isolates", "role"])
 def test_variant_without_a_required_key(project: Project, key: str) -> None:
     content = project.read("variants/fne_no_cutdown")
     del content[key]
     project.write("variants/fne_no_cutdown", content)
     project.fails(saying=["fne_no_cutdown.yaml", key])
+
+
+def test_the_old_name_of_question_is_read(project: Project) -> None:
+    content = project.read("variants/fne_no_cutdown")
+    old = {"asks" if key == "question" else key: value for key, value in content.items()}
+    before = project.load().configs
+    project.write("variants/fne_no_cutdown", old)
+    study = project.load()
+    assert study.library["fne_no_cutdown"].question == content["question"] and study.configs == before
+    project.write("variants/fne_no_cutdown", old | {"question": "?"})
+    project.fails(saying=["fne_no_cutdown.yaml: asks: is the old name of question", "leave it out"])
+    project.write("variants/fne_no_cutdown", old | {"asks": 3})
+    project.fails(saying=["fne_no_cutdown.yaml: asks: must be text"])
 
 
 def test_a_longer_cycle_of_parents_is_told_whole(project: Project) -> None:

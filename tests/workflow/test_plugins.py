@@ -18,7 +18,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     place(project.folder, STRATEGY, "own_rules")
     for name, sharpness in (("soft", 5.0), ("softer", 1.0)):
         (project.folder / f"ablations/variants/{name}.yaml").write_text(
-            f"title: Own {name}\nasks: Does an own rule help?\nparent: hardest_in_batch\nrole: scientific\n"
+            f"title: Own {name}\nquestion: Does an own rule help?\nparent: hardest_in_batch\nrole: scientific\n"
             f"set: {{negatives: {{strategy: 'own_rules:SoftHard', options: {{sharpness: {sharpness}}}}}}}\n"
             "isolates: [negatives.strategy, negatives.options.sharpness]\n"
         )

@@ -88,7 +88,7 @@ def test_a_value_for_all_runs_all_and_extracts_nothing(project: Project) -> None
 
 def test_a_new_variant_trains_itself_only(project: Project) -> None:
     (project.folder / "ablations/variants/fne_strong.yaml").write_text(
-        "title: FNE, stronger\nasks: Is more better?\nparent: fne\nset: {negatives: {tau: 5.0}}\n"
+        "title: FNE, stronger\nquestion: Is more better?\nparent: fne\nset: {negatives: {tau: 5.0}}\n"
         "isolates: [negatives.tau]\nrole: scientific\n"
     )
     project.edit("ablations/studies/three.yaml", "infonce]", "infonce, fne_strong]")

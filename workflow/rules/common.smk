@@ -347,12 +347,12 @@ def set_against(wildcards):
 
 
 def asked(wildcards):
-    """What a study asks, in words and by names: its titles stand in the tables."""
+    """The question of a study, in words and by names: its titles stand in the tables."""
     return asked_by(of_study(wildcards))
 
 
 def asked_by(study):
-    told = [(name, study.library[name].title, study.library[name].asks) for name in study.variants]
+    told = [(name, study.library[name].title, study.library[name].question) for name in study.variants]
     return [study.title, study.question, study.baseline, sorted(study.primary.items()), told]
 
 

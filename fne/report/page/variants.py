@@ -53,7 +53,7 @@ def sections(study: StudyResults) -> list[dict[str, Any]]:
                 "name": variant.id,
                 "look": looks_of(study)[variant.id],
                 "title": clean(variant.title),
-                "asks": clean(variant.asks),
+                "question": clean(variant.question),
                 "role": stated.role,
                 "parent": stated.parent,
                 "baseline": variant.id == study.baseline,

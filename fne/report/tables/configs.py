@@ -25,7 +25,7 @@ def configs_table(study: StudyResults) -> Table:
         Column("Starts from", numeric=False),
         Column("Changes", numeric=False),
         Column("Tuned values", numeric=False),
-        Column("What it asks", numeric=False),
+        Column("Question", numeric=False),
     )
     tuned = tuning(study)
     chosen = {variant.id: flatten(tuned.get("values", {}).get(variant.id) or {}) for variant in study.variants}
@@ -42,7 +42,7 @@ def configs_table(study: StudyResults) -> Table:
                 Cell(stated.parent),
                 Cell("; ".join(changes) or "nothing"),
                 Cell("; ".join(values) or "none", note=reasons.get(variant.id, "")),
-                Cell(clean(variant.asks)),
+                Cell(clean(variant.question)),
             )
         )
     caption = (
