@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fne.report.figures.registry import draw
 from fne.report.page.build import PicksPage, picks_page
@@ -17,10 +17,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fne.report.figures.figure import Picture
+    from fne.report.picks.gallery import Picks
 
 
 class Notebook(results.StudyResults):
     """What a study left behind, with its tables, figures and picks to look at."""
+
+    def picks(self, *variants: str, **conditions: Any) -> Picks:
+        """Picks as a frame that a notebook shows as pictures, with captions and similarities.
+
+        ``study.picks("fne", false=True)`` are the known false negatives of a variant;
+        ``study.picks(false_under="hardest_in_batch", not_false_under="fne")`` are the picks of both where the first
+        picked one and the second did not, for the same anchor at the same step of the same seed. The frame is pandas':
+        ``.query("similarity > 0.6")`` selects and ``.show(30)`` shows more anchors.
+
+        Args:
+            variants: Ids; unless given, those of the conditions, and without conditions every variant.
+            conditions: ``false``, ``false_under``, ``not_false_under``; see
+                :meth:`fne.results.study.StudyResults.picks`.
+
+        Raises:
+            UserError: No such variant, a condition on one that kept no picks, or a damaged file of picks.
+        """
+        from fne.report.picks.gallery import Picks
+
+        picks = Picks(super().picks(*variants, **conditions))
+        picks.study = self
+        return picks
 
     def show_picks(self, *variants: str) -> PicksPage:
         """The report's picks viewer, of these variants alone where some are named.
@@ -31,7 +54,7 @@ class Notebook(results.StudyResults):
         return picks_page(self.only([self[name].id for name in variants]) if variants else self)
 
     def table(self, name: str = "main") -> pd.DataFrame:
-        """A table as it stands in the report; see ``fne.report.tables.names.TABLES`` for the names."""
+        """A table of the report; the names are those of :data:`fne.report.tables.names.TABLES`."""
         return to_frame(build(self, name))
 
     def table_text(self, name: str = "main", form: str = "md") -> str:

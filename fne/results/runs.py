@@ -16,6 +16,9 @@ from fne.utils.arrays import check_npz
 if TYPE_CHECKING:
     import pandas as pd
 
+ANCHOR = ("seed", "step", "direction", "anchor")
+"""What makes two picks picks for the same anchor: variants are paired by seed, so they see the same batches."""
+
 
 def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[str, Any]]]:
     """Folder and ``run.json`` of every block of a variant that was trained.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +22,14 @@ from fne.results.current import check_comparable
 from fne.results.elsewhere import Known, variance_for
 from fne.results.kept import open_study, tell_left_out
 from fne.results.records import DISTRIBUTIONS, POPULATIONS, PROTOCOLS, Contrast, Estimate, Variant
-from fne.results.runs import finished, picks_of
+from fne.results.runs import ANCHOR, finished, picks_of
 from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
 from fne.study.api import DEFAULT_STUDY, Study
 from fne.utils.errors import bad_input
 from fne.utils.files import read_record
 from fne.utils.provenance import read_test_accesses
-from fne.utils.yaml_file import parse_set
+from fne.utils.yaml_file import parse_set, set_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,9 @@ class StudyResults:
     def __repr__(self) -> str:
         done = sum(len(variant.seeds) for variant in self.variants)
         asked = len(self.variants) * len(self.seeds)
-        return f"<study {self.id}: {len(self.variants)} variants, {done} of {asked} runs>"
+        made = f"; with {' '.join(set_items(self.definition.overrides))}" if self.definition.overrides else ""
+        variants = f"{len(self.variants)} variant{'s' if len(self.variants) > 1 else ''}"
+        return f"<study {self.id}: {variants}, {done} of {asked} runs{made}>"
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -207,13 +209,58 @@ class StudyResults:
         folder = paths.prepared(self.definition, self.root)
         return Manifest.load(folder) if folder else None
 
-    def picks(self, variant: str) -> pd.DataFrame:
-        """The negatives that a variant picked in training, as many as were kept; :data:`fne.training.picks.COLUMNS`.
+    def picks(
+        self,
+        *variants: str,
+        false: bool | None = None,
+        false_under: str | Sequence[str] = (),
+        not_false_under: str | Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """The negatives that variants picked in training, as many as were kept, of anchors that meet all conditions.
+
+        ``study.picks(false_under="hardest_in_batch", not_false_under="fne")`` are the picks of both for the anchors
+        where the first picked a false negative and the second did not: the same anchor at the same step of the same
+        seed. A pick whose truth is not known meets no condition.
+
+        Args:
+            variants: Ids; unless given, those of the conditions, and without conditions every variant.
+            false: Only picks that are known to be false negatives (True), or known to be true ones (False).
+            false_under: Variants with a pick for the anchor that is known to be a false negative.
+            not_false_under: Variants with a pick for the anchor, each of which is known to be a true negative.
+
+        Returns:
+            A row per pick: ``variant`` and :data:`fne.training.picks.COLUMNS`; of several variants those for the same
+            anchor one below the other. ``false_negative`` is missing where it is not known.
 
         Raises:
-            UserError: A file of picks is missing or damaged.
+            UserError: No such variant, a condition on one that kept no picks, or a damaged file of picks.
         """
-        return picks_of(self[variant].folders)
+        import pandas as pd
+
+        if not isinstance(false, bool | None):
+            hint = "a condition on the pick of a variant is false_under or not_false_under"
+            raise bad_input("unknown value", key="false", value=false, allowed="True, False or None", hint=hint)
+        conditions = [
+            (name, truth, key)
+            for key, names, truth in (("false_under", false_under, 1), ("not_false_under", not_false_under, 0))
+            for name in ([names] if isinstance(names, str) else names)
+        ]
+        shown = dict.fromkeys(variants or [name for name, *_ in conditions] or self.definition.variants)
+        frames = {name: picks_of(self[name].folders) for name in [*shown, *(name for name, *_ in conditions)]}
+        found = pd.concat([frames[name].assign(variant=name) for name in shown], ignore_index=True)
+        for name, truth, key in conditions:
+            rows = frames[name]
+            if rows.empty:
+                raise bad_input("this variant kept no picks", file=self.folder, key=key, value=name)
+            worst = rows["false_negative"].fillna(1 - truth).groupby([rows[each] for each in ANCHOR]).max()
+            met = worst.index[worst == truth]
+            found = found[pd.MultiIndex.from_frame(found[[*ANCHOR]]).isin(met)] if len(found) else found
+        if false is not None and len(found):
+            found = found[(found["false_negative"] == int(false)).fillna(False)]
+        if len(shown) > 1 and len(found):
+            found = found.sort_values([*ANCHOR], kind="stable")
+        columns = ["variant", *(column for column in found.columns if column != "variant")]
+        return found[columns].reset_index(drop=True)
 
     def distributions(self, variant: str) -> list[dict[str, Any]]:
         """Similarity histograms and fitted densities of a variant, one entry per seed."""
@@ -298,9 +345,15 @@ class StudyResults:
         return [folder / "queries.test.npz" for folder, run in blocks if done & set(run["seeds"])]
 
     def slices(self, variant: str, by: str | Rule = "caption_length", **options: Any) -> pd.DataFrame:
-        """Where a variant differs from another: parts of the test queries; see :func:`fne.results.slices.slices`.
+        """Where a variant differs from another: parts of the test queries. Exploratory: read after the runs.
 
-        Exploratory: read after the runs, not to select by.
+        Args:
+            variant: Id.
+            by: What the queries are parted by: ``"caption_length"`` (words of the caption), ``"true_positives"`` (items
+                known to match), or a function that takes a :class:`fne.results.per_query.Queries` and returns a number,
+                word or truth value per query.
+            options: ``against``, ``metric``, ``direction``, ``protocol``, ``groups``, ``resamples``; see
+                :func:`fne.results.slices.slices`.
         """
         from fne.results.slices import slices
 
