@@ -1,13 +1,13 @@
 """Intervals of a mean over seeds and images, both of which are samples: a hierarchical bootstrap that covers.
 
 The data are one number per seed s, image i and column (a metric, or a difference of two variants). The plain
-hierarchical bootstrap (draw seeds, then images, take percentiles) does not cover what it claims: with five
-seeds it treats five values as the whole population (coverage down to 80 %), and where seed and image interact
-it counts that noise three times (up to 100 %). So its shape is kept and its width is set by what the two-way
-layout says the variance of the mean is, with the t quantile for the number of seeds.
+hierarchical bootstrap (draw seeds, then images, take percentiles) does not cover what it claims: with five seeds it
+treats five values as the whole population (coverage down to 80 %), and where seed and image interact it counts that
+noise three times (up to 100 %). So its shape is kept and its width is set by what the two-way layout says the variance
+of the mean is, with the t quantile for the number of seeds.
 
-Source: two-way random effects (Searle, Casella and McCulloch, Variance Components, 1992); the over-counted
-interaction is Owen, The pigeonhole bootstrap, 2007; degrees of freedom after Satterthwaite, 1946.
+Source: two-way random effects (Searle, Casella and McCulloch, Variance Components, 1992); the over-counted interaction
+is Owen, The pigeonhole bootstrap, 2007; degrees of freedom after Satterthwaite, 1946.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ def hierarchical_intervals(
 ) -> Intervals:
     """Two-sided intervals of the mean over seeds and images, column by column.
 
-    With MS the mean squares of the seed means, the image means and the remainder, n seeds and N images,
-    ``Var(mean) = (MS_images + max(MS_seeds - MS_rest, 0)) / (n N)`` and ``width = 2 t_df sqrt(Var)``; the
-    bootstrap draws decide how the width is split below and above the mean. All columns see the same draws of
+    With MS the mean squares of the seed means, the image means and the remainder, n seeds and N images::
+
+        Var(mean) = (MS_images + max(MS_seeds - MS_rest, 0)) / (n N)
+        width     = 2 t_df sqrt(Var(mean))
+
+    The bootstrap draws decide how the width is split below and above the mean. All columns see the same draws of
     images.
 
     Args:

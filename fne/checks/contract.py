@@ -26,6 +26,12 @@ def calling(what: str, label: str) -> Iterator[None]:
     Args:
         what: The call, such as ``select``.
         label: The input.
+
+    >>> with calling("select", "two anchors"):
+    ...     [][0]
+    Traceback (most recent call last):
+        ...
+    fne.checks.contract.Breach: select raised IndexError: list index out of range (two anchors)
     """
     try:
         yield
@@ -42,6 +48,11 @@ def demand(holds: torch.Tensor | bool, how: str, label: str) -> None:
         holds: A truth value, or (...) bool.
         how: What is wrong where it does not hold.
         label: The input.
+
+    >>> demand(torch.tensor([True, False]), "the weight is negative", "two anchors")
+    Traceback (most recent call last):
+        ...
+    fne.checks.contract.Breach: the weight is negative for 1 of 2 (two anchors)
     """
     if isinstance(holds, torch.Tensor):
         if not bool(holds.all()):
@@ -51,7 +62,11 @@ def demand(holds: torch.Tensor | bool, how: str, label: str) -> None:
 
 
 def same(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
-    """Do two tensors agree to rounding, NaN with NaN? None agrees with None."""
+    """Do two tensors agree to rounding, NaN with NaN? None agrees with None.
+
+    >>> same(torch.tensor([0.1 + 0.2, torch.nan]), torch.tensor([0.3, torch.nan])), same(None, torch.ones(1))
+    (True, False)
+    """
     if left is None or right is None:
         return left is right
     try:
@@ -76,6 +91,10 @@ def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *,
 
     Raises:
         UserError: A broken promise, and how it is broken.
+
+    >>> from fne.negatives.registry import registered
+    >>> check(registered("negatives")["hardest"], "negatives", {}, "hardest", quick=True)[0]
+    'answers every input with a Selection'
     """
     from fne.checks.loss import promises as of_loss
     from fne.checks.strategy import promises as of_strategy

@@ -19,7 +19,12 @@ GREATEST = 1e3
 
 
 def values_of(key: Key, value: Any) -> list[Any]:
-    """The values of an option that are tried: the given one first, its choices, and the ends that its range holds."""
+    """The values of an option that are tried: the given one first, its choices, and the ends that its range holds.
+
+    >>> from fne.study.plugins import KEYS
+    >>> values_of(KEYS["negatives.cut_down"], "none")
+    ['none', 'global', 'anchor']
+    """
     schema = key.schema
     ends = [schema[name] for name in ("minimum", "maximum") if abs(schema.get(name, math.inf)) <= GREATEST]
     others = schema.get("enum") or ([False, True] if schema.get("type") == "boolean" else ends)
@@ -33,6 +38,11 @@ def grid(keys: Mapping[str, Key], given: Mapping[str, Any]) -> list[dict[str, An
     Args:
         keys: What it reads, its own options and what it shares.
         given: A value of each, which are the first combination.
+
+    >>> from fne.study.plugins import KEYS
+    >>> key = "negatives.cut_down"
+    >>> grid({key: KEYS[key]}, {key: "none"})
+    [{'negatives.cut_down': 'none'}, {'negatives.cut_down': 'global'}, {'negatives.cut_down': 'anchor'}]
     """
     tried = {name: values_of(key, given[name]) for name, key in keys.items()}
     if math.prod(map(len, tried.values())) <= MANY:

@@ -56,6 +56,10 @@ def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 
         dtype: Of the embeddings.
         seed: Of the generator.
         batch: B.
+
+    >>> given = case((), "one", torch.float64)
+    >>> given.label, tuple(given.anchors.shape), tuple(given.candidates.shape)
+    ('one negative, float64, shape (4, 7)', (4, 5), (7, 5))
     """
     generator = torch.Generator().manual_seed(seed)
     anchors, candidates = (

@@ -49,6 +49,10 @@ def case(lead: tuple[int, ...], batch: int, count: int, dtype: torch.dtype = tor
         count: C.
         dtype: Of the similarities.
         seed: Of the generator.
+
+    >>> given = case((), batch=2, count=5)
+    >>> given.label, tuple(given.allowed.shape)
+    ('random; float32, shape (2, 5)', (2, 5))
     """
     generator = torch.Generator().manual_seed(seed)
     online = torch.rand(*lead, batch, batch, generator=generator) * 1.4 - 0.6 + torch.eye(batch) * 0.3

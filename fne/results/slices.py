@@ -150,6 +150,11 @@ def parts(values: Sequence[Any], groups: int | Sequence[float]) -> tuple[list[st
 
     Raises:
         UserError: ``groups`` is no number >= 1 and no ascending list, or words make more than 50 parts.
+
+    >>> parts([3, 5, 8, 13], [5, 8])
+    (['3 to 5', '8', '13'], array([0, 0, 1, 2]))
+    >>> parts(["day", "night", None, "day"], 4)[0]
+    ['day', 'night', 'not known']
     """
     if groups < 1 if isinstance(groups, int) else not np.all(np.diff(np.asarray(groups, np.float64)) > 0):
         raise bad_input("wrong slices", key="groups", value=groups, allowed="an integer >= 1, or ascending numbers")

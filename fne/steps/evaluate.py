@@ -40,17 +40,15 @@ META = {
 def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     """Turn ``rankings.<split>.npz`` into ``metrics.<split>.json`` and ``queries.<split>.npz``.
 
-    The tie rule and cut-offs are those of the study as it stands now; everything else must be what was
-    trained.
+    The tie rule and cut-offs are those of the study as it stands now; everything else must be what was trained.
 
-    Arrays of ``queries``: ``seeds`` (R,); per protocol and direction ``<protocol>/<direction>/count`` (N,),
-    the scored queries of every *image* of the split, and ``<protocol>/<direction>/<metric>`` (R, N), the sum
-    of the metric over them; and ``<protocol>/<direction>/rank`` (R, queries), where only own items are right, the
-    rank of every query's best one.
+    Arrays of ``queries``: ``seeds`` (R,); per protocol and direction ``<protocol>/<direction>/count`` (N,), the scored
+    queries of every *image* of the split, and ``<protocol>/<direction>/<metric>`` (R, N), the sum of the metric over
+    them; and ``<protocol>/<direction>/rank`` (R, queries), where only own items are right, the rank of every query's
+    best one.
 
     Raises:
-        UserError: The rankings are missing, damaged, of a run trained with another config, or of other relevance
-            files.
+        UserError: The rankings are missing, damaged, of a run trained with another config, or of other relevance files.
     """
     started = provenance.now()
     file = root / paths.rankings(study, variant, block, split)

@@ -163,8 +163,8 @@ class Library:
         """Check what a variant's file claims against what merging gives.
 
         Raises:
-            UserError: Lists every problem: a set value that changes nothing, an option that nothing reads,
-                dishonest ``isolates``, equal members of a sweep, parts that do not fit together.
+            UserError: Lists every problem: a set value that changes nothing, an option that nothing reads, dishonest
+                ``isolates``, equal members of a sweep, parts that do not fit together.
         """
         if variant_id in self._sound:
             return

@@ -24,15 +24,14 @@ SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "KUBERNET
 def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> Iterator[str]:
     """Hold the device that a job may use, and yield ``"cpu"`` or ``"cuda"``.
 
-    Where a scheduler has set ``CUDA_VISIBLE_DEVICES`` that is taken as it is. Otherwise the first free
-    device of those that the variable allows is locked for the life of the process (a killed process frees
-    it) and the variable set to it. Must run before torch is imported.
+    Where a scheduler has set ``CUDA_VISIBLE_DEVICES`` that is taken as it is. Otherwise the first free device of those
+    that the variable allows is locked for the life of the process (a killed process frees it) and the variable set to
+    it. Must run before torch is imported.
 
     Args:
         requested: ``cpu``, ``cuda``, or ``auto`` (``cuda`` where there is a device and torch can use it).
         poll: Seconds between looks while every device is taken.
-        folder: Where the lock files lie; a folder of this user's below the system's temporary folder by
-            default.
+        folder: Where the lock files lie; a folder of this user's below the system's temporary folder by default.
 
     Raises:
         UserError: ``cuda`` was asked for and there is none.

@@ -63,10 +63,10 @@ def record(
         test_accesses: What :func:`log_test_access` returned for each reading of the test split by this work.
 
     Returns:
-        ``python``, ``packages``, ``commit`` and ``dirty`` (None outside git), ``source`` (digest of the
-        package's own files), ``platform``, ``cpu``, ``threads``, ``device``, ``started`` and ``finished``
-        (ISO 8601, UTC), ``seconds``, ``peak_memory_mb``, ``inputs``, ``test_accesses``; ``cpu_capability`` and
-        ``kernel_switches``, which say which kernels the arithmetic used.
+        ``python``, ``packages``, ``commit`` and ``dirty`` (None outside git), ``source`` (digest of the package's own
+        files), ``platform``, ``cpu``, ``threads``, ``device``, ``started`` and ``finished`` (ISO 8601, UTC),
+        ``seconds``, ``peak_memory_mb``, ``inputs``, ``test_accesses``; ``cpu_capability`` and ``kernel_switches``,
+        which say which kernels the arithmetic used.
     """
     finished = now()
     commit, dirty = git_state(PACKAGE_FOLDER)
@@ -118,8 +118,7 @@ def source_digest(folder: Path = PACKAGE_FOLDER) -> str:
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
     """Commit of the repository that tracks ``folder`` and whether it was edited since, or None twice.
 
-    A folder that merely lies inside a repository which does not track it (an installed package) has no
-    commit.
+    A folder that merely lies inside a repository which does not track it (an installed package) has no commit.
     """
 
     def git(*arguments: str) -> str | None:
@@ -194,8 +193,8 @@ def peak_memory_mb() -> float | None:
 def log_test_access(log: Path, *, variant: str, block: str, purpose: str) -> dict[str, str]:
     """Note one reading of the test split: append a line to ``log`` and return it for the run's record.
 
-    The log only ever grows, through repeated and killed runs too: it tells how often a study has looked at
-    its test split. One short write in append mode, so that jobs side by side do not mix their lines.
+    The log only ever grows, through repeated and killed runs too: it tells how often a study has looked at its test
+    split. One short write in append mode, so that jobs side by side do not mix their lines.
 
     Args:
         log: ``root / fne.study.paths.test_accesses(study)``.

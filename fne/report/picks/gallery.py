@@ -42,7 +42,8 @@ TEMPLATE = """\
 .fne-picks img, .fne-picks .none { display: block; width: 112px; height: 112px; object-fit: contain; margin: 4px 0;
 {%- if pixelated %} image-rendering: pixelated;{% endif %} }
 .fne-picks .none { border: 1px dashed #888; }
-.fne-picks .partner { opacity: 0.5; }
+.fne-picks b { display: block; min-height: 2.7em; }
+.fne-picks .partner { opacity: 0.6; }
 .fne-picks .of-1 { color: #c2410c; font-weight: bold; }
 </style>
 <p>{{ note }}</p>
