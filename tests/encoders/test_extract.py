@@ -20,7 +20,7 @@ from fne.data.manifest import Manifest
 from fne.data.truth import Truth
 from fne.data.writing import Corpus, staging, write_prepared
 from fne.encoders.encoders import load
-from fne.encoders.images import decoded, read_rgb
+from fne.encoders.images import decoded
 from fne.encoders.store import Features, partial_folder
 from fne.steps import extract
 from fne.utils.errors import UserError
@@ -186,13 +186,6 @@ def test_extraction_continues_after_sigkill(
     assert rows[0] == (14 if modality == "image" else 80)  # two chunks were kept
     assert contents(out) == contents(tmp_path / "whole")
     assert not partial_folder(out).exists()
-
-
-def test_pictures_of_any_mode_become_rgb(tmp_path: Path) -> None:
-    for number, mode in enumerate(("RGB", "L", "P", "RGBA", "CMYK", "1")):
-        path = tmp_path / f"{number}.{'tif' if mode == 'CMYK' else 'png'}"
-        grey(40, mode).save(path)
-        assert read_rgb(path).mode == "RGB" and read_rgb(path).size == (20, 30)
 
 
 def test_decoding_ahead_keeps_the_order_and_the_bound(tmp_path: Path) -> None:
