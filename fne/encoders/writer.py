@@ -1,6 +1,6 @@
 """The feature store, writing side: chunks are appended to a folder beside the store that survives a SIGKILL.
 
-Torch-free. Every chunk is flushed to disk before one line of a journal vouches for it (rows, bytes, SHA-256), so a
+Torch-free. Every chunk is flushed to disk before one line of a journal records it (rows, bytes, SHA-256), so a
 restart keeps exactly the chunks that are whole and the finished store does not depend on how often it was killed.
 """
 
@@ -93,11 +93,11 @@ class StoreWriter:
             for name in (VALUES, OFFSETS, MANIFEST):
                 (self.folder / name).unlink(missing_ok=True)
         self._values = open(self.folder / VALUES, "r+b" if (self.folder / VALUES).exists() else "w+b")  # noqa: SIM115
-        sound = self._verify(lines[1:])
+        valid = self._verify(lines[1:])
         self._values.truncate(self._bytes)
         self._values.seek(self._bytes)
         temporary = self.folder / (JOURNAL + ".tmp")
-        kept = [json.dumps(line) + "\n" for line in (head, *lines[1 : 1 + sound])]
+        kept = [json.dumps(line) + "\n" for line in (head, *lines[1 : 1 + valid])]
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.folder / JOURNAL)
         self._journal = open(self.folder / JOURNAL, "a", encoding="utf-8")  # noqa: SIM115
@@ -109,7 +109,7 @@ class StoreWriter:
         for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was cut by a kill
             try:
                 lines.append(json.loads(line))
-            except ValueError:  # a torn line: what follows it is not vouched for either
+            except ValueError:  # a torn line: what follows it is not trusted either
                 break
         return lines
 

@@ -80,13 +80,8 @@ def test_files_of_the_corpus_are_accepted_and_read_once(coco: Coco, monkeypatch:
     ("name", "text", "message"),
     [
         ("eccv_image_to_caption.json", '{"4": [40], "4": [41]}', "the key '4' occurs twice in one object"),
-        ("eccv_image_to_caption.json", '{"04": [40]}', "query: not a COCO id; got '04'"),
-        ("eccv_image_to_caption.json", json.dumps({"9" * 5000: [40]}), "query: not a COCO id"),
-        ("eccv_caption_to_image.json", '{"45": [4]}', "1 of its 1 queries are not in the test split; got '45'"),
         ("eccv_caption_to_image.json", '{"40": [2]}', "40: no positive of a query is in the test split"),
-        ("eccv_caption_to_image.json", "[" * 100_000, "nested too deeply"),
         ("sits_val.csv", "caption,image\n", "line 1: not a SITS file"),
-        ("sits_test.csv", "", "line 1: not a SITS file"),
     ],
 )
 def test_a_file_that_does_not_fit_is_named(coco: Coco, name: str, text: str, message: str) -> None:

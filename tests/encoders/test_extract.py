@@ -16,9 +16,9 @@ import torch
 import transformers
 from PIL import Image
 
-from fne.data.manifest import Manifest
+from fne.data.manifest import Corpus, Manifest
 from fne.data.truth import Truth
-from fne.data.writing import Corpus, staging, write_prepared
+from fne.data.writing import staging, write_prepared
 from fne.encoders.encoders import load
 from fne.encoders.images import decoded
 from fne.encoders.store import Features, partial_folder
@@ -46,7 +46,7 @@ def corpus(folder: Path, texts: list[str], files: dict[str, Image.Image]) -> Man
             pairs = np.array(sorted((image, caption) for caption, image in enumerate(inside)), np.int32)
             truths[split] = Truth("equal_captions", pairs, none, none)
         ids = [f"caption {number}" for number in range(len(texts))]
-        content = Corpus(names, names, splits, ids, rows, texts)
+        content = Corpus(names, names, splits, ids, np.array(rows), texts, None)
         write_prepared(temporary, folder, {"dataset": "tiny"}, "images", content, truths, "0" * 64)
     return Manifest.load(folder)
 

@@ -27,6 +27,7 @@ from fne.scenes.world import (
     sample_reserved,
     sample_scenes,
 )
+from fne.utils.errors import UserError
 
 
 def test_codes_round_trip() -> None:
@@ -232,3 +233,9 @@ def test_large_objects_cover_more_and_shapes_differ() -> None:
         for other in range(shape):
             for size in range(2):
                 assert np.abs(covered[shape, size] - covered[other, size]).sum() > 6
+
+
+@pytest.mark.parametrize("size", [0, 21, 50])
+def test_sizes_that_have_no_grid_are_refused(size: int) -> None:
+    with pytest.raises(UserError, match="data.image_size"):
+        render(sample_scenes(2, np.random.default_rng(0)), np.random.default_rng(0), size)
