@@ -50,7 +50,7 @@ def check_pooling(section: Mapping[str, Any], folder: Path) -> None:
         modes = [key.removeprefix("pooling_mode_") for key, on in settings.items() if on is True and "_mode_" in key]
         pooling = " and ".join(_POOLINGS.get(mode, mode) for mode in modes) or settings.get("pooling_mode", "mean")
         if pooling != section.get("pooling"):
-            at = {"file": file, "key": "encoders.text.pooling", "value": section.get("pooling")}
+            at: dict[str, Any] = {"file": file, "key": "encoders.text.pooling", "value": section.get("pooling")}
             problem = "the checkpoint was trained with another pooling"
             if pooling in ("mean", "cls"):
                 raise bad_input(problem, **at, allowed=[pooling])

@@ -131,6 +131,6 @@ class TextEncoder(Encoder):
             found += [*self.encode([long])]
         except (IndexError, RuntimeError, ValueError) as error:
             problem = f"a text of so many tokens cannot be encoded ({str(error).strip().splitlines()[0]})"
-            at = {"file": self.where, "key": "encoders.text.max_length", "value": self.max_length}
+            at: dict[str, Any] = {"file": self.where, "key": "encoders.text.max_length", "value": self.max_length}
             raise bad_input(problem, **at, allowed="fewer") from None
         return [np.atleast_2d(one).mean(0) for one in found]

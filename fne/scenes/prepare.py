@@ -109,8 +109,8 @@ def run(data: dict[str, Any], folder: Path) -> None:
                 for _ in pool.map(_save, (temporary / "images" / one.file for one in new), pictures):
                     progress.add()
             pairs = relevant_pairs(split.scenes, split.forms)
-            everything = (np.arange(len(rows), dtype=np.int32) for rows in (pictures, split.texts))
-            truths[name] = Truth("exact", pairs, *everything)
+            every_image, every_caption = (np.arange(len(rows), dtype=np.int32) for rows in (pictures, split.texts))
+            truths[name] = Truth("exact", pairs, every_image, every_caption)
             notes[name] = {"matches_per_caption": _quantiles(pairs[:, 1], len(split.texts))}
             arrays = {"cells": split.scenes.cells, "background": split.scenes.background, "situation": split.members}
             with open(temporary / f"scenes.{name}.npz", "wb") as handle:
