@@ -213,12 +213,9 @@ def data_files(folder: Path) -> list[tuple[Path, str | None]]:
             found.append((path, _named_split(place) or _named_split(str(stored.get("_split")))))
     if not states:
         # Files `cache-*.arrow` are intermediate results of earlier programs.
-        files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-        found = [
-            (path, _named_split(path.relative_to(folder).as_posix()))
-            for path in sorted(files)
-            if not path.name.startswith("cache-")
-        ]
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        files = [path for path in files if not path.name.startswith("cache-")]
+        found = [(path, _named_split(path.relative_to(folder).as_posix())) for path in files]
     if not found:
         raise bad_input("not a folder of a data set", file=folder, key="data.annotations",
                         allowed="state.json and *.arrow as of save_to_disk, or *.parquet")  # fmt: skip
@@ -237,11 +234,9 @@ def _pyarrow() -> Any:
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
-        raise bad_input(
-            "reading a Hugging Face data set needs pyarrow, which is not installed",
-            key="data.annotations",
-            hint="install it: pip install -e '.[arrow]' -c constraints.txt",
-        ) from None
+        problem = "reading a Hugging Face data set needs pyarrow, which is not installed"
+        hint = "install it: pip install -e '.[arrow]' -c constraints.txt"
+        raise bad_input(problem, key="data.annotations", hint=hint) from None
     return pyarrow
 
 

@@ -86,8 +86,8 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
     positive = np.array([one.positive for one in within], bool)
     owner = np.repeat(np.arange(len(images)), np.diff(first))
     refused = pairs[~positive & (owner[pairs[:, 1]] != pairs[:, 0])]
-    places, size = np.array([len(owner), 1]), np.int64
-    kept = ~np.isin(provable.pairs.astype(size) @ places, refused.astype(size) @ places)
+    places = np.array([len(owner), 1], np.int64)
+    kept = ~np.isin(provable.pairs @ places, refused @ places)
     return Truth(
         "judged",
         sorted_pairs(np.concatenate([provable.pairs[kept], pairs[positive]])),
@@ -104,12 +104,11 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
 
 def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
     key = f"data.judgements.{source}"
-    verdict = {"crowdflower": _crowd, "expert": _expert}[source]
     found: dict[tuple[str, tuple[str, int]], Judgement] = {}
     for number, line in enumerate(lines_of(read_text(path, key)), 1):
         if not line.strip():
             continue
-        one = _judgement(path, number, line, source, known, verdict)
+        one = _judgement(path, number, line, source, known)
         if (one.image, one.caption) in found:
             raise bad_input("a pair judged twice", file=path, key=f"line {number}", value=line)
         found[one.image, one.caption] = one
@@ -118,23 +117,14 @@ def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
     return list(found.values())
 
 
-def _judgement(
-    path: Path,
-    number: int,
-    line: str,
-    source: str,
-    known: Mapping[str, int],
-    verdict: Callable[[list[str]], tuple[float, bool] | None],
-) -> Judgement:
+def _judgement(path: Path, number: int, line: str, source: str, known: Mapping[str, int]) -> Judgement:
     fields = [field.strip() for field in line.split("\t")]
     name, hash_sign, index = fields[1].rpartition("#") if len(fields) == 5 else ("", "", "")
+    verdict, shape = FORMATS[source]
     judged = verdict(fields[2:]) if hash_sign and to_id(index) is not None else None
     if judged is None:
-        shape = {
-            "crowdflower": "image TAB caption#k TAB share of yes TAB yes TAB no",
-            "expert": "image TAB caption#k TAB three scores from 1 to 4",
-        }[source]
-        raise bad_input("malformed judgement", file=path, key=f"line {number}", value=line, allowed=shape)
+        allowed = f"image TAB caption#k TAB {shape}"
+        raise bad_input("malformed judgement", file=path, key=f"line {number}", value=line, allowed=allowed)
     for what, wanted in (("image", fields[0]), ("image of the caption", name)):
         if wanted not in known:
             near = nearest(wanted, known)
@@ -161,3 +151,10 @@ def _expert(fields: list[str]) -> tuple[float, bool] | None:
         return None
     mean = sum(map(int, fields)) / 3
     return (mean - 1) / 3, mean >= EXPERT_THRESHOLD
+
+
+FORMATS: dict[str, tuple[Callable[[list[str]], tuple[float, bool] | None], str]] = {
+    "crowdflower": (_crowd, "share of yes TAB yes TAB no"),
+    "expert": (_expert, "three scores from 1 to 4"),
+}
+"""Of each source, what reads the fields after image and caption, and what they are."""

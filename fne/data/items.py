@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fne.data.manifest import SPLITS, SplitView
+from fne.data.manifest import SPLITS, Corpus
 from fne.data.text_files import ID_DIGITS
 from fne.data.truth import MOST_PAIRS, EqualCaptions
-from fne.data.writing import Corpus
 from fne.utils.errors import bad_input
 
 SPLIT_OF = {
@@ -79,7 +78,11 @@ def to_items(records: Iterable[Record]) -> list[Item]:
     rows: dict[str, list[Record]] = {}
     for record in records:
         rows.setdefault(record.file, []).append(record)
-    _refuse_mixed({file: {one.split for one in group} for file, group in rows.items()}, rows)
+    splits = {file: sorted({one.split for one in group}, key=SPLITS.index) for file, group in rows.items()}
+    if mixed := [file for file, names in splits.items() if len(names) > 1]:
+        shown = [f"{file} ({', '.join(splits[file])})" for file in mixed[:NAMED]] + ["..."] * (len(mixed) > NAMED)
+        problem = f"{len(mixed)} of {len(rows)} images are in more than one split: {', '.join(shown)}"
+        raise bad_input(problem, file=rows[mixed[0]][0].place[0], key="split")
     owner: dict[str, Record] = {}
     for group in rows.values():
         for record in group:
@@ -88,26 +91,11 @@ def to_items(records: Iterable[Record]) -> list[Item]:
     ids = names if len(set(names)) == len(names) else list(rows)
     items = []
     for name, (file, group) in zip(ids, rows.items(), strict=True):
+        captions = [caption for record in group for caption in record.captions]
         known = all(record.sentids is not None for record in group)
-        items.append(
-            Item(
-                name,
-                file,
-                group[0].split,
-                [caption for record in group for caption in record.captions],
-                [sentid for record in group for sentid in record.sentids or ()] if known else None,
-            )
-        )
+        sentids = [sentid for record in group for sentid in record.sentids or ()] if known else None
+        items.append(Item(name, file, group[0].split, captions, sentids))
     return items
-
-
-def _refuse_mixed(splits: Mapping[str, set[str]], rows: Mapping[str, list[Record]]) -> None:
-    mixed = [file for file, names in splits.items() if len(names) > 1]
-    if mixed:
-        shown = [f"{file} ({', '.join(sorted(splits[file], key=SPLITS.index))})" for file in mixed[:NAMED]]
-        problem = f"{len(mixed)} of {len(rows)} images are in more than one split: {', '.join(shown)}"
-        file, _ = rows[mixed[0]][0].place
-        raise bad_input(problem + (", ..." if len(mixed) > NAMED else ""), file=file, key="split")
 
 
 def _check_id(record: Record, first: Record, owner: dict[str, Record]) -> None:
@@ -207,17 +195,10 @@ def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None,
         UserError: Naming the split, what it holds and what it should hold.
     """
     for split, wanted in (counts or {}).items():
-        if split not in SPLITS:
-            raise bad_input("unknown split", key="data.counts", value=split, allowed=SPLITS)
         found = sum(item.split == split for item in items)
         if wanted is not None and found != wanted:
-            raise bad_input(
-                f"the {split} split has another number of images than data.counts.{split} states",
-                file=path,
-                key=split,
-                value=found,
-                allowed=[wanted],
-            )
+            problem = f"the {split} split has another number of images than data.counts.{split} states"
+            raise bad_input(problem, file=path, key=split, value=found, allowed=[wanted])
 
 
 def to_corpus(items: Sequence[Item]) -> Corpus:
@@ -228,21 +209,10 @@ def to_corpus(items: Sequence[Item]) -> Corpus:
         [item.file for item in items],
         [item.split for item in items],
         [f"{item.filename}#{k}" for item in items for k in range(len(item.captions))],
-        [row for row, item in enumerate(items) for _ in item.captions],
+        np.repeat(np.arange(len(items)), [len(item.captions) for item in items]),
         [caption for item in items for caption in item.captions],
         [sentid for item in items for sentid in item.sentids or ()] if known else None,
     )
-
-
-def split_view(items: Sequence[Item], split: str) -> SplitView:
-    """One split as a manifest of these items would give it."""
-    corpus = to_corpus([item for item in items if item.split == split])
-    known = all(item.sentids is not None for item in items)
-    return SplitView(
-        split, np.arange(len(corpus.image_ids)), np.arange(len(corpus.texts)),
-        np.array(corpus.caption_image, np.int64), corpus.texts, corpus.image_ids, corpus.caption_ids,
-        corpus.sentids if known else None,
-    )  # fmt: skip
 
 
 def equal_captions(items: Sequence[Item], split: str, path: Path | None = None) -> EqualCaptions:

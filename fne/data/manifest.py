@@ -44,21 +44,58 @@ class SplitView:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A prepared data set; rows are in manifest order: train, val, test, captions in image order.
+class Corpus:
+    """Images and captions in rows: grouped as train, val, test, captions in image order.
+
+    Attributes:
+        image_ids, image_files, image_splits: Per image: id, path relative to the folder of images, split.
+        caption_ids, caption_image, texts: Per caption: id, row of its image (int64), text.
+        sentids: Per caption the annotation file's own id, in COCO's file the annotation id of COCO (no part of
+            any digest); None where the file has none.
+    """
+
+    image_ids: list[str]
+    image_files: list[str]
+    image_splits: list[str]
+    caption_ids: list[str]
+    caption_image: np.ndarray
+    texts: list[str]
+    sentids: list[Any] | None
+
+    def digests(self) -> dict[str, str]:
+        """Of the rows of images, and of those of captions."""
+        return {
+            "images": digest_rows(self.image_ids, self.image_files, self.image_splits),
+            "captions": digest_rows(self.caption_ids, self.caption_image.tolist(), self.texts),
+        }
+
+    def split(self, name: str) -> SplitView:
+        """The rows of one split, of which there is at least an image."""
+        first, count = self.image_splits.index(name), self.image_splits.count(name)
+        low, high = np.searchsorted(self.caption_image, (first, first + count))
+        return SplitView(
+            name,
+            np.arange(first, first + count),
+            np.arange(low, high),
+            self.caption_image[low:high] - first,
+            self.texts[low:high],
+            self.image_ids[first : first + count],
+            self.caption_ids[low:high],
+            None if self.sentids is None else self.sentids[low:high],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Corpus):
+    """A prepared data set.
 
     Attributes:
         folder: Where ``manifest.json`` lies.
         dataset, data_id: Name of the data set, name of its prepared folder.
         data: The resolved ``data`` section it was prepared from.
         root: Folder of the images, absolute or relative to the working directory.
-        image_ids, image_files, image_splits: Per image: id, path relative to ``root``, split.
-        caption_ids, caption_image, texts: Per caption: id, row of its image (int64), text.
-        truth: Per split: file, kind, sha256, prevalence, number of queries per direction.
-        sha256: Digests: ``images`` (ids, files, splits), ``captions`` (ids, images, texts), ``pixels``
-            (file contents).
-        sentids: Per caption the annotation file's own id, in COCO's file the annotation id of COCO (no part of
-            any digest); None where the file has none.
+        truth_files: Per split: file, kind, sha256, prevalence, number of queries per direction.
+        sha256: Digests: those of :meth:`Corpus.digests`, and ``pixels`` (file contents).
     """
 
     folder: Path
@@ -66,15 +103,8 @@ class Manifest:
     data_id: str
     data: dict[str, Any]
     root: Path
-    image_ids: list[str]
-    image_files: list[str]
-    image_splits: list[str]
-    caption_ids: list[str]
-    caption_image: np.ndarray
-    texts: list[str]
     truth_files: dict[str, dict[str, Any]]
     sha256: dict[str, str]
-    sentids: list[Any] | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Manifest:
@@ -91,22 +121,10 @@ class Manifest:
         require_schema(stored, "manifest", path, "prepare the data again with this version")
         try:
             images, captions = stored["images"], stored["captions"]
-            manifest = cls(
-                folder,
-                stored["dataset"],
-                stored["data_id"],
-                stored["data"],
-                folder / stored["root"],
-                images["id"],
-                images["file"],
-                images["split"],
-                captions["id"],
-                np.asarray(captions["image"], np.int64),
-                captions["text"],
-                stored["truth"],
-                stored["sha256"],
-                captions.get("sentid"),
-            )
+            columns = [images["id"], images["file"], images["split"], captions["id"]]
+            manifest = cls(*columns, np.asarray(captions["image"], np.int64), captions["text"], captions.get("sentid"),
+                           folder=folder, root=folder / stored["root"], truth_files=stored["truth"],
+                           **{key: stored[key] for key in ("dataset", "data_id", "data", "sha256")})  # fmt: skip
             counts = stored["splits"]
         except (KeyError, TypeError, ValueError) as error:
             raise bad_input(f"missing or malformed entry ({error})", file=path) from None
@@ -144,20 +162,10 @@ class Manifest:
             raise bad_input("images are not grouped as train, val, test", file=path, key="images.split")
         if counts != count_splits(self.image_splits, self.caption_image):
             raise bad_input("counts disagree with the rows", file=path, key="splits", value=counts)
-        for key, digest in (("images", self._images_digest()), ("captions", self._captions_digest())):
+        for key, digest in self.digests().items():
             if self.sha256.get(key) != digest:
-                raise bad_input(
-                    "contents disagree with the digest: edited or cut short",
-                    file=path,
-                    key=f"sha256.{key}",
-                    hint="prepare the data again",
-                )
-
-    def _images_digest(self) -> str:
-        return digest_rows(self.image_ids, self.image_files, self.image_splits)
-
-    def _captions_digest(self) -> str:
-        return digest_rows(self.caption_ids, self.caption_image.tolist(), self.texts)
+                problem = "contents disagree with the digest: edited or cut short"
+                raise bad_input(problem, file=path, key=f"sha256.{key}", hint="prepare the data again")
 
     def split(self, name: str) -> SplitView:
         """The rows of one split.
@@ -166,20 +174,7 @@ class Manifest:
             UserError: There is no such split.
         """
         self._known(name)
-        first, last = self.image_splits.index(name), len(self.image_splits)
-        while self.image_splits[last - 1] != name:
-            last -= 1
-        low, high = np.searchsorted(self.caption_image, (first, last))
-        return SplitView(
-            name,
-            np.arange(first, last),
-            np.arange(low, high),
-            self.caption_image[low:high] - first,
-            self.texts[low:high],
-            self.image_ids[first:last],
-            self.caption_ids[low:high],
-            None if self.sentids is None else self.sentids[low:high],
-        )
+        return super().split(name)
 
     def truth(self, name: str) -> Truth:
         """The ground truth of one split, checked against the digest in the manifest.

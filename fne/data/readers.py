@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from fne.data import arrow, coco_relevance, cxc_sits, pictures, tabular
-from fne.data.human_annotations import SOURCES as JUDGED
 from fne.data.human_annotations import judged_truth, read_judgements
 from fne.data.identity import files_of
 from fne.data.images import verify_images
-from fne.data.items import Item, by_split, check_counts, equal_captions, split_view, to_corpus, to_items
+from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
 from fne.data.manifest import SPLITS
 from fne.data.ranked_captions import first_captions
 from fne.data.sources import SOURCES, annotation_files
@@ -104,12 +103,9 @@ def known_truths(
     """What is known to be relevant in every split: equal captions, and what people judged of the test split.
 
     Raises:
-        UserError: A judgement file is of no known kind or cannot be used.
+        UserError: A judgement file cannot be used.
     """
     truths: dict[str, Truth] = {split: equal_captions(items, split, annotations) for split in SPLITS}
-    for name in judgements:
-        if name not in JUDGED:
-            raise bad_input("unknown kind of judgements", key="data.judgements", value=name, allowed=JUDGED)
     paths = {name: path for name, path in judgements.items() if path}
     if paths:
         test = [(item.filename, len(item.captions)) for item in items if item.split == "test"]
@@ -132,9 +128,10 @@ def require_matched(data: Mapping[str, Any], relevance: Mapping[str, str | Path]
     items, _ = read_annotations(expanded(data["annotations"]), data["dataset"])
     nobody = np.zeros(0, np.int32)
     bare = Truth("equal_captions", nobody.reshape(0, 2), nobody, nobody)
-    test, *_ = first_captions(data["dataset"], split_view(items, "test"), bare)
+    corpus = to_corpus(items)
+    test, *_ = first_captions(data["dataset"], corpus.split("test"), bare)
     for protocol, folder in relevance.items():
         coco_relevance.read(folder, protocol, test)
     if ratings is not None:
-        for view in (split_view(items, "val"), test):
+        for view in (corpus.split("val"), test):
             cxc_sits.known({"audit": {"sits": ratings, "sits_match": cxc_sits.HIGHEST}}, view, bare)

@@ -25,6 +25,7 @@ IMAGE = ("image", "filename", "file_name", "image_name")
 CAPTION = ("caption", "captions", "sentences", "sentences_raw", "raw", "text", "comment")
 IMAGE_ID = ("image_id", "img_id")
 """Names that a field may have, the first that is there counts."""
+RENAME = "rename the field that does"
 NUMBER = "comment_number"
 """A column that numbers the captions of an image."""
 SEVERAL = re.compile(r"(?:captions?|text)_\d{1,4}")
@@ -171,9 +172,8 @@ def _read_coco(path: Path, stored: Mapping[str, Any], split: str | None) -> Iter
     for number, image in enumerate(stored["images"] if isinstance(stored["images"], list) else ()):
         where = f"images[{number}]"
         if not isinstance(image, dict) or type(image.get("id")) is not int:
-            raise bad_input(
-                "not an image entry", file=path, key=where, value=image, allowed="{id: ..., file_name: ...}"
-            )
+            allowed = "{id: ..., file_name: ...}"
+            raise bad_input("not an image entry", file=path, key=where, value=image, allowed=allowed)
         first, _ = names.setdefault(image["id"], (where, image.get("file_name")))
         if first != where:
             raise bad_input(f"occurs twice, first in {first}", file=path, key=f"{where}.id", value=image["id"])
@@ -181,8 +181,8 @@ def _read_coco(path: Path, stored: Mapping[str, Any], split: str | None) -> Iter
         where = f"annotations[{number}]"
         if not isinstance(entry, dict) or type(entry.get("image_id")) is not int or entry["image_id"] not in names:
             raise bad_input("belongs to none of the images", file=path, key=where, value=entry)
-        row = {"image": names[entry["image_id"]][1], "caption": entry.get("caption"), "sentids": [entry.get("id")],
-               "image_id": entry["image_id"]}  # fmt: skip
+        ids = {"sentids": [entry.get("id")], "image_id": entry["image_id"]}
+        row = {"image": names[entry["image_id"]][1], "caption": entry.get("caption"), **ids}
         yield to_record(path, where, row, split)
     if bare := set(names) - {entry["image_id"] for entry in stored["annotations"]}:
         raise bad_input(f"{len(bare)} of {len(names)} images have no caption", file=path, key="images", value=min(bare))
@@ -218,14 +218,7 @@ def several_in(fields: Iterable[str]) -> list[str]:
     return sorted(filter(SEVERAL.fullmatch, fields), key=lambda name: int(name.rpartition("_")[2]))
 
 
-def pick(
-    fields: Iterable[str],
-    names: Sequence[str],
-    path: Path,
-    where: str,
-    what: str,
-    hint: str = "rename the field that does",
-) -> str:
+def pick(fields: Iterable[str], names: Sequence[str], path: Path, where: str, what: str, hint: str = RENAME) -> str:
     """The first of ``names`` among the fields.
 
     Raises:
@@ -273,10 +266,8 @@ def _captions(path: Path, where: str, row: Mapping[str, Any], file: str) -> list
     """Place and value of each caption of a row."""
     several = [] if any(name in row for name in CAPTION) else several_in(row)
     if several:  # an image may have fewer captions than there are columns
-        column, captions = (
-            several[0],
-            [(f"{where}.{name}", row[name]) for name in several if row[name] not in ("", None)],
-        )
+        column = several[0]
+        captions = [(f"{where}.{name}", row[name]) for name in several if row[name] not in ("", None)]
     else:
         column = pick(row, CAPTION, path, where, "the caption")
         texts = row[column]

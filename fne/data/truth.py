@@ -133,12 +133,8 @@ class Truth:
         Returns:
             bool array of the broadcast shape.
         """
-        base = np.int64(1) << 32
-        keys = self.pairs[:, 0].astype(np.int64) * base + self.pairs[:, 1]
-        wanted = np.asarray(images, np.int64) * base + np.asarray(captions, np.int64)
-        if not len(keys):
-            return np.zeros(wanted.shape, bool)
-        return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+        wanted = _packed_rows(np.asarray(images), np.asarray(captions))
+        return _is_among(wanted, _packed_rows(self.pairs[:, 0], self.pairs[:, 1]))
 
 
 class EqualCaptions(Truth):
@@ -211,7 +207,7 @@ class EqualCaptions(Truth):
         if not len(self.group):
             return np.zeros(np.broadcast_shapes(np.shape(images), captions.shape), bool)
         wanted = _packed_rows(np.asarray(images), self.group[np.where(inside, captions, 0)])
-        return (places[np.minimum(np.searchsorted(places, wanted), len(places) - 1)] == wanted) & inside
+        return _is_among(wanted, places) & inside
 
 
 _LOW = (1 << 32) - 1
@@ -220,6 +216,13 @@ _LOW = (1 << 32) - 1
 def _packed_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """One int64 per row of two int32, in the same order."""
     return (first.astype(np.int64) << 32) + second
+
+
+def _is_among(wanted: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Whether each value is one of those in ascending order."""
+    if not len(ordered):
+        return np.zeros(wanted.shape, bool)
+    return ordered[np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)] == wanted
 
 
 def _rows_of(packed: np.ndarray) -> np.ndarray:

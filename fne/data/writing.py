@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,10 @@ import numpy as np
 import PIL
 
 import fne
-from fne.data.manifest import NAME, SPLITS, count_splits, digest_rows
+from fne.data.manifest import NAME, SPLITS, Corpus, count_splits
 from fne.data.truth import Truth, prevalence
 from fne.utils import leftovers
 from fne.utils.files import SCHEMAS, sha256_file, write_json
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Everything a manifest says about images and captions, before it is written.
-
-    Attributes:
-        image_ids, image_files, image_splits: Per image, grouped as train, val, test.
-        caption_ids, caption_image, texts: Per caption, in image order; ``caption_image`` is the row of the
-            image.
-        sentids: Per caption the annotation file's own id (COCO's annotation id), or None where it has none.
-    """
-
-    image_ids: list[str]
-    image_files: list[str]
-    image_splits: list[str]
-    caption_ids: list[str]
-    caption_image: list[int]
-    texts: list[str]
-    sentids: list[Any] | None = None
 
 
 @contextmanager
@@ -114,16 +93,12 @@ def write_prepared(
             "images": {"id": corpus.image_ids, "file": corpus.image_files, "split": corpus.image_splits},
             "captions": {
                 "id": corpus.caption_ids,
-                "image": corpus.caption_image,
+                "image": corpus.caption_image.tolist(),
                 "text": corpus.texts,
                 **({"sentid": corpus.sentids} if corpus.sentids else {}),
             },
             "truth": entries,
-            "sha256": {
-                "images": digest_rows(corpus.image_ids, corpus.image_files, corpus.image_splits),
-                "captions": digest_rows(corpus.caption_ids, corpus.caption_image, corpus.texts),
-                "pixels": pixels,
-            },
+            "sha256": {**corpus.digests(), "pixels": pixels},
             "created": {"fne": fne.__version__, "numpy": np.__version__, "pillow": PIL.__version__},
         },
     )

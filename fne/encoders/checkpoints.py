@@ -100,9 +100,8 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
         check_shipped()
     if folder.is_dir():
         if revision is not None:
-            raise bad_input(
-                "a local folder has no revisions", key=f"encoders.{modality}.revision", value=revision, allowed="null"
-            )
+            key = f"encoders.{modality}.revision"
+            raise bad_input("a local folder has no revisions", key=key, value=revision, allowed="null")
         name = folder.resolve().name
     elif "grid" in section:
         hint = "run `fne pretrain` first"
@@ -161,12 +160,8 @@ def _from_hub(name: str, revision: str | None, key: str) -> Path:
     except Exception as error:  # the hub's client raises many kinds: no network, no such id, no such revision, gated
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         wanted = name if revision is None else f"{name} at revision {revision}"
-        raise bad_input(
-            f"no such folder, and the hub gave no checkpoint of that name ({reason})",
-            key=key,
-            value=wanted,
-            hint=f"without a network: {_FOLDER_HINT}",
-        ) from None
+        problem = f"no such folder, and the hub gave no checkpoint of that name ({reason})"
+        raise bad_input(problem, key=key, value=wanted, hint=f"without a network: {_FOLDER_HINT}") from None
     return Path(folder)
 
 
@@ -175,12 +170,9 @@ def _shards(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
-        raise bad_input(
-            "no safetensors weights",
-            file=folder,
-            allowed=f"{WEIGHTS}, or shards with {INDEX}",
-            hint="pickled weights (pytorch_model.bin) are never loaded: convert them",
-        )
+        allowed = f"{WEIGHTS}, or shards with {INDEX}"
+        hint = "pickled weights (pytorch_model.bin) are never loaded: convert them"
+        raise bad_input("no safetensors weights", file=folder, allowed=allowed, hint=hint)
     files = read_settings(folder / INDEX).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise bad_input("not an index of shards", file=folder / INDEX, key="weight_map", value=files)

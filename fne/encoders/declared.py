@@ -50,16 +50,12 @@ def check_pooling(section: Mapping[str, Any], folder: Path) -> None:
         modes = [key.removeprefix("pooling_mode_") for key, on in settings.items() if on is True and "_mode_" in key]
         pooling = " and ".join(_POOLINGS.get(mode, mode) for mode in modes) or settings.get("pooling_mode", "mean")
         if pooling != section.get("pooling"):
-            built = pooling in ("mean", "cls")
-            raise bad_input(
-                "the checkpoint was trained with another pooling"
-                + ("" if built else f", {pooling}, which is not built"),
-                file=file,
-                key="encoders.text.pooling",
-                value=section.get("pooling"),
-                allowed=[pooling] if built else None,
-                hint=None if built else "take encoders.text.level tokens, or another encoder",
-            )
+            at: dict[str, Any] = {"file": file, "key": "encoders.text.pooling", "value": section.get("pooling")}
+            problem = "the checkpoint was trained with another pooling"
+            if pooling in ("mean", "cls"):
+                raise bad_input(problem, **at, allowed=[pooling])
+            hint = "take encoders.text.level tokens, or another encoder"
+            raise bad_input(f"{problem}, {pooling}, which is not built", **at, hint=hint)
 
 
 def not_applied(folder: Path) -> list[str]:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Do features differ by no more than rounding?"""
-    return bool(np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(one))
+def _any_alike(features: list[np.ndarray]) -> bool:
+    """Do any two differ by no more than rounding?"""
+    pairs = itertools.combinations(features, 2)
+    return any(np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(one) for one, other in pairs)
 
 
 class Encoder(ABC):
@@ -74,17 +75,13 @@ class Encoder(ABC):
 
     def _check_weights(self, report: Mapping[str, Any]) -> None:
         """Refuse weights that transformers would fill with random numbers (a pooler nobody reads may lack)."""
-        missing = {str(key) for key in report["missing_keys"]} | {str(key) for key in report["mismatched_keys"]}
+        missing = set(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
         if self.tokens or self.pooling != "pooler":
             missing = {key for key in missing if "pooler" not in key.split(".")}
         if missing:
-            first = sorted(missing)[0]
-            raise bad_input(
-                f"the checkpoint lacks weights of its own model ({len(missing)} in all)",
-                file=self.where,
-                key=first,
-                hint="with pooling 'pooler' the pooler itself must have been trained",
-            )
+            problem = f"the checkpoint lacks weights of its own model ({len(missing)} in all)"
+            hint = "with pooling 'pooler' the pooler itself must have been trained"
+            raise bad_input(problem, file=self.where, key=min(missing), hint=hint)
 
     def _stored(self, features: torch.Tensor) -> np.ndarray:
         """Features as the store takes them: float32, on the grid where there is one."""
@@ -106,7 +103,7 @@ class Encoder(ABC):
         at = {"file": self.where, "key": f"encoders.{self.modality}.pooling", "value": self.pooling}
         if not all(np.isfinite(row).all() for row in found):
             raise bad_input("its features are not finite (NaN or infinite)", file=self.where)
-        if not any(_alike(one, other) for one, other in itertools.combinations(found, 2)):
+        if not _any_alike(found):
             return
         if self.tokens:
             raise bad_input("different items have the same features", file=self.where)
@@ -114,7 +111,7 @@ class Encoder(ABC):
         for pooling in ("mean", "pooler"):
             self.pooling = pooling
             with contextlib.suppress(UserError):
-                if not any(_alike(one, other) for one, other in itertools.combinations(self._examples(), 2)):
+                if not _any_alike(self._examples()):
                     usable.append(self.pooling)
         problem = "different items have the same feature"
         if at["value"] == "cls":

@@ -8,8 +8,6 @@ from typing import Any
 
 from fne.encoders.checkpoints import find
 from fne.encoders.image_encoder import ImageEncoder
-from fne.encoders.pooling import POOLINGS
-from fne.encoders.store import DTYPES, LEVELS
 from fne.encoders.text_encoder import TextEncoder
 from fne.utils.errors import bad_input
 
@@ -26,9 +24,6 @@ def load(section: Mapping[str, Any], modality: str, device: str = "cpu") -> Imag
     Raises:
         UserError: The section or the checkpoint cannot be used.
     """
-    for key, allowed in (("level", LEVELS), ("pooling", POOLINGS), ("dtype", tuple(DTYPES))):
-        if section.get(key) not in allowed:
-            raise bad_input("not known", key=f"encoders.{modality}.{key}", value=section.get(key), allowed=allowed)
     _check_device(device)
     checkpoint = find(section, modality)
     encoder = (ImageEncoder if modality == "image" else TextEncoder)(section, checkpoint, device)
@@ -41,8 +36,6 @@ def load(section: Mapping[str, Any], modality: str, device: str = "cpu") -> Imag
 def _check_device(device: str) -> None:
     import torch
 
-    if device not in ("cpu", "cuda"):
-        raise bad_input("not known", key="device", value=device, allowed=["cpu", "cuda"])
     if device == "cuda" and not torch.cuda.is_available():
         raise bad_input("torch sees no CUDA device here", key="device", value=device, allowed=["cpu"])
     torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 on a GPU too; matrix products are by default

@@ -70,9 +70,8 @@ def pooled(
         return (hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden).mean(1)
     if kind == "cls":
         if special == 0:
-            raise bad_input(
-                "the encoder has no class token", file=where, key="pooling", value=kind, allowed=["mean", "pooler"]
-            )
+            others = ["mean", "pooler"]
+            raise bad_input("the encoder has no class token", file=where, key="pooling", value=kind, allowed=others)
         return output.last_hidden_state[:, 0]
     vector = getattr(output, "pooler_output", None)
     if vector is None:

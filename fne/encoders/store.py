@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, require_schema, sha256_file, sha256_text
+from fne.utils.files import read_record, reading, sha256_file, sha256_text
 
 MANIFEST, VALUES, OFFSETS = "manifest.json", "values.bin", "offsets.npy"
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -24,18 +24,8 @@ LEVELS = ("pooled", "tokens")
 MODALITIES = ("image", "text")
 AGAIN = "extract the features again"
 
-_KEYS: dict[str, type] = {
-    "schema": int,
-    "modality": str,
-    "encoder": dict,
-    "level": str,
-    "dtype": str,
-    "rows": int,
-    "dim": int,
-    "tokens_total": int,
-    "data_fingerprint": str,
-    "sha256": dict,
-}
+SHAPE = {"modality": str, "encoder": dict, "level": str, "dtype": str, "rows": int, "dim": int, "tokens_total": int,
+         "data_fingerprint": str, "sha256": dict}  # fmt: skip
 
 
 def partial_folder(out: Path) -> Path:
@@ -87,26 +77,26 @@ class Features:
         if not folder.is_dir():
             unfinished = "an unfinished extraction lies beside it: " if partial_folder(folder).is_dir() else ""
             raise bad_input("no such feature store", file=folder, hint=f"{unfinished}run the extraction")
-        manifest = _manifest(folder / MANIFEST)
-        if modality is not None and manifest["modality"] != modality:
-            raise bad_input(
-                "features of the other modality",
-                file=folder / MANIFEST,
-                key="modality",
-                value=manifest["modality"],
-                allowed=[modality],
-            )
-        if encoder is not None:
-            _check_encoder(manifest, encoder, folder / MANIFEST)
-        if data_fingerprint is not None and manifest["data_fingerprint"] != data_fingerprint:
-            raise bad_input(
-                "features of other data: its rows are not the rows of this data set",
-                file=folder / MANIFEST,
-                key="data_fingerprint",
-                value=manifest["data_fingerprint"][:16],
-                allowed=f"{data_fingerprint[:16]} (first 16 digits)",
-                hint=AGAIN,
-            )
+        file = folder / MANIFEST
+        manifest = read_record(file, "features", SHAPE, AGAIN)
+        for key, allowed in (("level", LEVELS), ("dtype", tuple(DTYPES)), ("modality", MODALITIES)):
+            if manifest[key] not in allowed:
+                raise bad_input("not known", file=file, key=key, value=manifest[key], allowed=allowed)
+        compared = []
+        if modality is not None:
+            compared.append(("features of the other modality", "modality", manifest["modality"], modality))
+        made = manifest["encoder"].get("section", {})
+        for key, value in (encoder or {}).items():
+            found = made.get(key)
+            if key == "checkpoint":  # folders may move between machines: only its own name counts here
+                found, value = Path(str(found)).name, Path(str(value)).name
+            compared.append(("features of another encoder", f"encoder.{key}", found, value))
+        if data_fingerprint is not None:
+            problem = "features of other data: its rows are not the rows of this data set"
+            compared.append((problem, "data_fingerprint", manifest["data_fingerprint"], data_fingerprint))
+        for problem, key, found, expected in compared:
+            if found != expected:
+                raise bad_input(problem, file=file, key=key, value=found, allowed=[expected], hint=AGAIN)
         values = _values(folder, manifest, checksums)
         offsets = _offsets(folder, manifest, checksums) if manifest["level"] == "tokens" else None
         return cls(folder, manifest, values, offsets)
@@ -170,36 +160,6 @@ class Features:
         return tokens, mask
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise bad_input("not a feature store: it has no manifest", file=path, hint=AGAIN)
-    manifest = read_json(path)
-    require_schema(manifest, "features", path, AGAIN)
-    for key, kind in _KEYS.items():
-        if not isinstance(manifest.get(key), kind) or isinstance(manifest[key], bool):
-            raise bad_input(f"must be of type {kind.__name__}", file=path, key=key, value=manifest.get(key), hint=AGAIN)
-    for key, allowed in (("level", LEVELS), ("dtype", tuple(DTYPES)), ("modality", MODALITIES)):
-        if manifest[key] not in allowed:
-            raise bad_input("not known", file=path, key=key, value=manifest[key], allowed=allowed)
-    return manifest
-
-
-def _check_encoder(manifest: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    made = manifest["encoder"].get("section", {})
-    for key, value in wanted.items():
-        # folders may move between machines: of a checkpoint only its own name counts here
-        same = Path(str(made.get(key))).name == Path(str(value)).name if key == "checkpoint" else made.get(key) == value
-        if not same:
-            raise bad_input(
-                "features of another encoder",
-                file=path,
-                key=f"encoder.{key}",
-                value=made.get(key),
-                allowed=[value],
-                hint=AGAIN,
-            )
-
-
 def _values(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.ndarray:
     path = folder / VALUES
     dtype = DTYPES[manifest["dtype"]]
@@ -213,10 +173,8 @@ def _values(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.nd
 def _offsets(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.ndarray:
     path = folder / OFFSETS
     _check_file(path, None, manifest["sha256"].get("offsets"), checksums)
-    try:
+    with reading(path, AGAIN):
         offsets = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise bad_input(f"not readable as an array ({error})", file=path, hint=AGAIN) from None
     fits = (
         offsets.dtype == np.int64
         and offsets.shape == (manifest["rows"] + 1,)
@@ -237,9 +195,5 @@ def _check_file(path: Path, size: int | None, sha256: str | None, checksums: boo
         problem = "a feature file cut short" if found < size else "a feature file longer than its manifest says"
         raise bad_input(problem, file=path, key="bytes", value=found, allowed=[size], hint=AGAIN)
     if checksums and sha256_file(path) != sha256:
-        raise bad_input(
-            "a feature file that is not the one its manifest describes (SHA-256 differs): altered, "
-            "damaged, or from another encoder",
-            file=path,
-            hint=AGAIN,
-        )
+        problem = "a feature file that is not the one its manifest describes (SHA-256 differs): altered, damaged, or "
+        raise bad_input(f"{problem}from another encoder", file=path, hint=AGAIN)

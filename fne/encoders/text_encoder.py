@@ -34,24 +34,16 @@ class TextEncoder(Encoder):
             self.tokenizer.pad_token = self.tokenizer.eos_token  # masked out in any case
         limit = self.family.longest(self.model, self.config, self.tokenizer)
         longest = section.get("max_length") or limit
+        key = "encoders.text.max_length"
         if longest is None or not 3 <= longest <= (limit or longest):
-            raise bad_input(
-                "more or fewer tokens than the encoder takes",
-                key="encoders.text.max_length",
-                value=longest,
-                allowed=f"3 to {limit}" if limit else "3 or more: neither the model nor its tokenizer has a limit",
-            )
+            allowed = f"3 to {limit}" if limit else "3 or more: neither the model nor its tokenizer has a limit"
+            raise bad_input("more or fewer tokens than the encoder takes", key=key, value=longest, allowed=allowed)
         self.max_length: int = longest
         self.whole_masks = False  # see find_out_about_masks
         self.padding = self.family.padding
-        if self.padding == "max_length" and self.max_length != limit:
-            raise bad_input(
-                "the encoder was trained on texts padded to all its positions",
-                file=self.where,
-                key="encoders.text.max_length",
-                value=self.max_length,
-                allowed=[limit],
-            )
+        if self.padding == "max_length" and longest != limit:
+            problem = "the encoder was trained on texts padded to all its positions"
+            raise bad_input(problem, file=self.where, key=key, value=longest, allowed=[limit])
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a caption, for the manifest."""
@@ -68,13 +60,8 @@ class TextEncoder(Encoder):
         """Tokens of each text before truncation (special ones included), and how many of them are unknown words."""
         lengths, unknown = [], []
         for start in range(0, len(texts), 4096):
-            encoded = self.tokenizer(
-                list(texts[start : start + 4096]),
-                truncation=False,
-                padding=False,
-                verbose=False,
-                return_attention_mask=False,
-            )["input_ids"]
+            settings = {"truncation": False, "padding": False, "verbose": False, "return_attention_mask": False}
+            encoded = self.tokenizer(list(texts[start : start + 4096]), **settings)["input_ids"]
             lengths += [len(ids) for ids in encoded]
             unknown += [ids.count(self.tokenizer.unk_token_id) for ids in encoded]
         return lengths, unknown
@@ -143,11 +130,7 @@ class TextEncoder(Encoder):
         try:
             found += [*self.encode([long])]
         except (IndexError, RuntimeError, ValueError) as error:
-            raise bad_input(
-                f"a text of so many tokens cannot be encoded ({str(error).strip().splitlines()[0]})",
-                file=self.where,
-                key="encoders.text.max_length",
-                value=self.max_length,
-                allowed="fewer",
-            ) from None
+            problem = f"a text of so many tokens cannot be encoded ({str(error).strip().splitlines()[0]})"
+            at: dict[str, Any] = {"file": self.where, "key": "encoders.text.max_length", "value": self.max_length}
+            raise bad_input(problem, **at, allowed="fewer") from None
         return [np.atleast_2d(one).mean(0) for one in found]

@@ -1,6 +1,6 @@
 """The feature store, writing side: chunks are appended to a folder beside the store that survives a SIGKILL.
 
-Torch-free. Every chunk is flushed to disk before one line of a journal vouches for it (rows, bytes, SHA-256), so a
+Torch-free. Every chunk is flushed to disk before one line of a journal records it (rows, bytes, SHA-256), so a
 restart keeps exactly the chunks that are whole and the finished store does not depend on how often it was killed.
 """
 
@@ -72,35 +72,33 @@ class StoreWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / LOCK, blocking=False)
         try:
-            self._take_lock()
+            self._lock.acquire()
             self._restore()
+        except Timeout:
+            # after a SIGKILL of a scheduler its orphaned job may still be at work on the very same files
+            problem = "another process is extracting into this folder"
+            raise bad_input(problem, file=self.folder, hint="wait for it, or end it") from None
         except BaseException:
             self.close()
             raise
 
-    def _take_lock(self) -> None:
-        try:
-            self._lock.acquire()
-        except Timeout:
-            # after a SIGKILL of a scheduler its orphaned job may still be at work on the very same files
-            raise bad_input(
-                "another process is extracting into this folder", file=self.folder, hint="wait for it, or end it"
-            ) from None
-
     def _restore(self) -> None:
-        lines = self._journal_lines()
-        if lines and lines[0] != {"schema": SCHEMAS["features"], "header": self.header, "rows": len(self.ids)}:
+        lines, head = (
+            self._journal_lines(),
+            {"schema": SCHEMAS["features"], "header": self.header, "rows": len(self.ids)},
+        )
+        if lines and lines[0] != head:
             print(f"{self.folder}: unfinished work of another configuration is discarded", file=sys.stderr)
             lines = []
             for name in (VALUES, OFFSETS, MANIFEST):
                 (self.folder / name).unlink(missing_ok=True)
         self._values = open(self.folder / VALUES, "r+b" if (self.folder / VALUES).exists() else "w+b")  # noqa: SIM115
-        sound = self._verify(lines[1:])
+        valid = self._verify(lines[1:])
         self._values.truncate(self._bytes)
         self._values.seek(self._bytes)
-        kept = [{"schema": SCHEMAS["features"], "header": self.header, "rows": len(self.ids)}, *lines[1 : 1 + sound]]
         temporary = self.folder / (JOURNAL + ".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        kept = [json.dumps(line) + "\n" for line in (head, *lines[1 : 1 + valid])]
+        temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, self.folder / JOURNAL)
         self._journal = open(self.folder / JOURNAL, "a", encoding="utf-8")  # noqa: SIM115
 
@@ -111,7 +109,7 @@ class StoreWriter:
         for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was cut by a kill
             try:
                 lines.append(json.loads(line))
-            except ValueError:  # a torn line: what follows it is not vouched for either
+            except ValueError:  # a torn line: what follows it is not trusted either
                 break
         return lines
 
@@ -121,9 +119,7 @@ class StoreWriter:
         for number, chunk in enumerate(chunks):
             if hashlib.sha256(self._values.read(chunk["bytes"])).hexdigest() != chunk["sha256"]:
                 return number
-            self.done, self.dim = self.done + chunk["rows"], chunk["dim"]
-            self._bytes += chunk["bytes"]
-            self._count(chunk["lengths"])
+            self._count(chunk)
         return len(chunks)
 
     def append(self, chunk: np.ndarray | Sequence[np.ndarray]) -> None:
@@ -151,21 +147,17 @@ class StoreWriter:
         self._values.write(data)
         self._values.flush()
         os.fsync(self._values.fileno())
-        line: dict[str, Any] = {
-            "rows": len(rows),
-            "bytes": len(data),
-            "dim": int(block.shape[1]),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "lengths": lengths if self.tokens else None,
-        }
+        line = {"rows": len(rows), "bytes": len(data), "dim": int(block.shape[1]),
+                "sha256": hashlib.sha256(data).hexdigest(), "lengths": lengths if self.tokens else None}  # fmt: skip
         self._journal.write(json.dumps(line) + "\n")
         self._journal.flush()
         os.fsync(self._journal.fileno())
-        self.done, self.dim, self._bytes = self.done + len(rows), line["dim"], self._bytes + len(data)
-        self._count(line["lengths"])
+        self._count(line)
 
-    def _count(self, lengths: list[int] | None) -> None:
-        for length in lengths or []:
+    def _count(self, chunk: Mapping[str, Any]) -> None:
+        """Take the rows of a chunk, as its line of the journal has them, as done."""
+        self.done, self.dim, self._bytes = self.done + chunk["rows"], chunk["dim"], self._bytes + chunk["bytes"]
+        for length in chunk["lengths"] or []:
             self._ends.append(self._ends[-1] + length)
 
     def _check_finite(self, block: np.ndarray, lengths: list[int]) -> None:
@@ -173,13 +165,9 @@ class StoreWriter:
         if finite.all():
             return
         row = int(np.searchsorted(np.cumsum(lengths), int(np.argmin(finite)), side="right"))
-        narrow = self.dtype.itemsize == 2
-        raise bad_input(
-            "its feature is not finite (NaN or infinite)",
-            file=self.out,
-            key=self.ids[self.done + row],
-            hint="values beyond 65504 do not fit float16: set dtype to float32" if narrow else None,
-        )
+        hint = "values beyond 65504 do not fit float16: set dtype to float32" if self.dtype.itemsize == 2 else None
+        problem = "its feature is not finite (NaN or infinite)"
+        raise bad_input(problem, file=self.out, key=self.ids[self.done + row], hint=hint)
 
     def read(self, row: int) -> np.ndarray:
         """A row that is already on disk: (D,) at the pooled level, (t, D) at the token level."""
@@ -202,16 +190,8 @@ class StoreWriter:
         if self.tokens:
             np.save(self.folder / OFFSETS, np.array(self._ends, dtype=np.int64), allow_pickle=False)
             sums["offsets"] = sha256_file(self.folder / OFFSETS)
-        total = self._ends[-1] if self.tokens else self.done
-        manifest = {
-            "schema": SCHEMAS["features"],
-            **self.header,
-            "rows": self.done,
-            "dim": self.dim,
-            "tokens_total": total,
-            "sha256": sums,
-            **(extra or {}),
-        }
+        sizes = {"rows": self.done, "dim": self.dim, "tokens_total": self._ends[-1] if self.tokens else self.done}
+        manifest = {"schema": SCHEMAS["features"], **self.header, **sizes, "sha256": sums, **(extra or {})}
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         (self.folder / MANIFEST).write_text(text, encoding="utf-8")
         assert self._values is not None

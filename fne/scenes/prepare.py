@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fne.data.items import Item, to_corpus
 from fne.data.manifest import SPLITS
 from fne.data.truth import Truth
-from fne.data.writing import Corpus, staging, write_prepared
+from fne.data.writing import staging, write_prepared
 from fne.scenes.draw import Chooser
 from fne.scenes.grammar import say
 from fne.scenes.logic import Form, write_forms
-from fne.scenes.prevalence import MAX_PREVALENCE, draw_split_forms
+from fne.scenes.prevalence import draw_split_forms
 from fne.scenes.relevance import relevant_pairs
 from fne.scenes.render import render
 from fne.scenes.situations import Sampler, draw_situations, quotas
@@ -46,9 +47,8 @@ def build_splits(data: dict[str, Any]) -> dict[str, Split]:
         data: The ``data`` section of a scenes data set.
 
     Raises:
-        UserError: A value cannot be used.
+        UserError: A split is too small for its prevalence.
     """
-    check_section(data)
     seed = data["seed"]
     situations = draw_situations(Chooser(numpy_stream(seed, "scenes", "situations")))
     taken = np.zeros(0, np.int64)
@@ -59,15 +59,9 @@ def build_splits(data: dict[str, Any]) -> dict[str, Split]:
         sampler = Sampler(situations, Chooser(numpy_stream(seed, "scenes", name, "scenes")))
         scenes = _draw_unique(sampler, members, taken)
         taken = np.concatenate([taken, scenes.keys()])
-        forms = draw_split_forms(
-            scenes,
-            members,
-            situations,
-            data["captions_per_image"],
-            data["prevalence"],
-            Chooser(numpy_stream(seed, "scenes", name, "forms")),
-            name,
-        )
+        choose = Chooser(numpy_stream(seed, "scenes", name, "forms"))
+        per_image, target = data["captions_per_image"], data["prevalence"]
+        forms = draw_split_forms(scenes, members, situations, per_image, target, choose, name)
         choose = Chooser(numpy_stream(seed, "scenes", name, "texts"))
         splits[name] = Split(scenes, members, forms, [say(form, choose) for form in forms])
     return splits
@@ -95,52 +89,34 @@ def run(data: dict[str, Any], folder: Path) -> None:
         folder: The prepared data set's folder; its name is the ``data_id``.
 
     Raises:
-        UserError: A value cannot be used; nothing was written.
+        UserError: A split is too small for its prevalence; nothing was written.
     """
     splits = build_splits(data)
-    per_image = data["captions_per_image"]
-    ids, files, names, truths, notes = [], [], [], {}, {}
+    items, per_image = list[Item](), data["captions_per_image"]
+    truths, notes = {}, {}
     pixels = hashlib.sha256()
     count = sum(len(split.scenes) for split in splits.values())
     with staging(folder) as temporary, Progress("prepare scenes", count, "pictures") as progress:
         (temporary / "images").mkdir()
         for name, split in splits.items():
             pictures = render(split.scenes, numpy_stream(data["seed"], "scenes", name, "pictures"), data["image_size"])
-            new = [f"{name}-{index:06d}" for index in range(len(pictures))]
-            ids += new
-            files += [f"{one}.png" for one in new]
             pixels.update(pictures.tobytes())
-            paths = [temporary / "images" / f"{one}.png" for one in new]
+            captions = [split.texts[start : start + per_image] for start in range(0, len(split.texts), per_image)]
+            new = [Item(f"{name}-{row:06d}", f"{name}-{row:06d}.png", name, each) for row, each in enumerate(captions)]
+            items += new
             # Threads: compressing releases the interpreter lock, and creating a file waits for the disk.
             with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-                for _ in pool.map(_save, paths, pictures):
+                for _ in pool.map(_save, (temporary / "images" / one.file for one in new), pictures):
                     progress.add()
-            names += [name] * len(pictures)
             pairs = relevant_pairs(split.scenes, split.forms)
-            everything = (
-                np.arange(len(split.scenes), dtype=np.int32),
-                np.arange(len(split.texts), dtype=np.int32),
-            )
-            truths[name] = Truth("exact", pairs, *everything)
+            every_image, every_caption = (np.arange(len(rows), dtype=np.int32) for rows in (pictures, split.texts))
+            truths[name] = Truth("exact", pairs, every_image, every_caption)
             notes[name] = {"matches_per_caption": _quantiles(pairs[:, 1], len(split.texts))}
+            arrays = {"cells": split.scenes.cells, "background": split.scenes.background, "situation": split.members}
             with open(temporary / f"scenes.{name}.npz", "wb") as handle:
-                np.savez(
-                    handle,
-                    cells=split.scenes.cells,
-                    background=split.scenes.background,
-                    situation=split.members,
-                )
+                np.savez(handle, **arrays)
             write_forms(temporary / f"forms.{name}.json", split.forms)
-        rows = list(range(len(ids)))
-        corpus = Corpus(
-            ids,
-            files,
-            names,
-            [f"{ids[row]}#{number}" for row in rows for number in range(per_image)],
-            [row for row in rows for _ in range(per_image)],
-            [text for split in splits.values() for text in split.texts],
-        )
-        write_prepared(temporary, folder, data, "images", corpus, truths, pixels.hexdigest(), notes)
+        write_prepared(temporary, folder, data, "images", to_corpus(items), truths, pixels.hexdigest(), notes)
 
 
 def _save(path: Path, picture: np.ndarray) -> None:
@@ -151,10 +127,8 @@ def _save(path: Path, picture: np.ndarray) -> None:
 def _quantiles(captions: np.ndarray, n: int) -> dict[str, int]:
     """How many images each caption is true of: median, 90 %, 99 % and most."""
     counts = np.sort(np.bincount(captions, minlength=n))
-    return {
-        name: int(counts[min(n - 1, int(q * n))])
-        for name, q in (("median", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
-    }
+    shares = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+    return {name: int(counts[min(n - 1, int(share * n))]) for name, share in shares.items()}
 
 
 def load_scenes(path: str | Path) -> Scenes:
@@ -166,36 +140,6 @@ def load_scenes(path: str | Path) -> Scenes:
     hint = "run `fne prepare` first"
     stored = read_npz(path, {"cells": ("u", 2), "background": ("u", 1)}, hint)
     return Scenes(stored["cells"], stored["background"])
-
-
-def check_section(data: dict[str, Any]) -> None:
-    """Refuse values of the ``data`` section that make no world.
-
-    Raises:
-        UserError: Naming the key, the value and what is allowed.
-    """
-    least = {
-        "seed": 0,
-        "train": 2,
-        "val": 2,
-        "test": 2,
-        "captions_per_image": 1,
-        "image_size": 24,
-    }
-    for key, low in least.items():
-        value = data.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise bad_input("not usable", key=f"data.{key}", value=value, allowed=f"whole numbers from {low}")
-    value = data.get("prevalence")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_PREVALENCE:
-        raise bad_input("not usable", key="data.prevalence", value=value, allowed=f"0 to {MAX_PREVALENCE}")
-    if data["image_size"] % 3:
-        raise bad_input(
-            "not a size scenes can be drawn at",
-            key="data.image_size",
-            value=data["image_size"],
-            allowed="multiples of 3 from 24",
-        )
 
 
 def check_unseen(world: Path) -> None:

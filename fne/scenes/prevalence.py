@@ -20,7 +20,6 @@ from fne.scenes.situations import SHARES, Situation
 from fne.scenes.world import Scenes
 from fne.utils.errors import bad_input
 
-MAX_PREVALENCE = 0.03
 BLOCK = 1000
 """A caption tells its scene apart from the others of its block of this many: in a split of any size
 captions then have the length and detail that a gallery of 1,000 asks for, and in a large split a few match

@@ -21,6 +21,7 @@ Seed = Annotated[int, Field(ge=0, le=GREATEST)]
 Count = Annotated[int, Field(ge=1, le=MANY)]
 Some = Annotated[int, Field(ge=0, le=MANY)]
 Items = Annotated[int, Field(ge=1, le=10**7)]
+SplitSize = Annotated[int, Field(ge=2, le=10**7)]
 Width = Annotated[int, Field(ge=1, le=2**16)]
 Epochs = Annotated[int, Field(ge=1, le=10**6)]
 Positive = Annotated[float, Field(gt=0)]
@@ -51,9 +52,9 @@ class Scenes(Section):
     """``data`` of the embedded world."""
 
     seed: Seed
-    train: Items
-    val: Items
-    test: Items
+    train: SplitSize
+    val: SplitSize
+    test: SplitSize
     pretrain: Annotated[Items, When({"encoders.draw": ABOVE_ZERO})]
     captions_per_image: Annotated[int, Field(ge=1, le=1000)]
     prevalence: Annotated[float, Field(ge=0, le=0.03)]

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
-from PIL import Image
 
+from fne.data.items import SPLIT_OF
+from tests.data.forms import Image
 from tests.scenes.conftest import prepared  # noqa: F401 - a fixture
+
+KEYS = ("raw", "sentid")
 
 
 class Corpus:
@@ -27,7 +31,7 @@ class Corpus:
         entries, sentid = [], 0
         for imgid, split in enumerate(self.SPLITS):
             name = f"picture{imgid}.jpg"
-            Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(self.images / name)
+            PIL.Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(self.images / name)
             sentences = []
             for k in range(1 + imgid % 3):
                 sentences.append({"raw": f"Caption {k} of {imgid} .", "tokens": [], "imgid": imgid, "sentid": sentid})
@@ -47,6 +51,18 @@ class Corpus:
             del content["dataset"]
         self.file.write_text(json.dumps(content), encoding="utf-8")
         return self.data
+
+    def rows(self) -> list[Image]:
+        """The images as :mod:`tests.data.forms` takes them."""
+        return [
+            (entry["filename"], SPLIT_OF[entry["split"]], *([one[key] for one in entry["sentences"]] for key in KEYS))
+            for entry in self.entries
+        ]
+
+    def give(self, files: dict[str, str]) -> None:
+        """Write other files of annotations."""
+        for name, text in files.items():
+            (self.folder / name).write_text(text, encoding="utf-8", newline="")
 
     def judge(self, kind: str, text: str) -> None:
         """Write a judgement file and name it in the data section."""

@@ -152,18 +152,6 @@ def test_killed_in_the_middle_and_continued(server: Server, place: Place, number
     assert place.complete() and server.ranges() == [None, f"bytes={got}-"]
 
 
-def test_curl_itself_is_killed(server: Server, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = subprocess.Popen
-
-    def started(*given, **more):
-        process = real(*given, **more)
-        process.kill()
-        return process
-
-    monkeypatch.setattr(module.subprocess, "Popen", started)
-    place.fails(server, "curl ends with exit code -9")
-
-
 @pytest.mark.parametrize("length", [300_000, SIZE - 1])
 def test_no_ranges_starts_over(server: Server, place: Place, length: int) -> None:
     place.has_part(b"x" * length)
@@ -275,19 +263,6 @@ def test_encrypted(server: Server, encrypted: Server, place: Place, tmp_path: Pa
     assert place.complete()
 
 
-def test_a_slow_answer_is_waited_for(server: Server, place: Place) -> None:
-    def slowly(handler, content):
-        answer(handler, 200, Content_Length=len(content))
-        for start in range(0, len(content), 70_001):
-            handler.wfile.write(content[start : start + 70_001])
-            handler.wfile.flush()
-            threading.Event().wait(0.02)
-
-    server.acts = [slowly]
-    place.get(server)
-    assert place.complete() and len(server.requests) == 1
-
-
 def test_silence_ends_the_attempt_and_keeps_what_came(server: Server, place: Place) -> None:
     over = threading.Event()
 
@@ -299,13 +274,6 @@ def test_silence_ends_the_attempt_and_keeps_what_came(server: Server, place: Pla
     place.get(server, timeout=1)
     over.set()
     assert place.complete() and server.ranges() == [None, "bytes=400000-"]
-
-
-def test_silence_from_the_start(server: Server, place: Place) -> None:
-    over = threading.Event()
-    server.acts = [lambda handler, content: over.wait(60)]
-    place.fails(server, "Operation too slow. Less than 1 bytes/sec transferred the last 1 sec", timeout=1, tries=1)
-    over.set()
 
 
 def test_chunks_that_break_off(server: Server, place: Place) -> None:
@@ -370,12 +338,6 @@ def test_a_web_page_at_another_address(server: Server, place: Place) -> None:
     place.fails(server, rf"\(HTML\), not an archive; {server.url.replace('files/pictures.zip', 'login')} answered; ")
 
 
-def test_a_web_page_leaves_what_came_before(server: Server, place: Place) -> None:
-    place.has_part(CONTENT[:77])
-    server.acts = [says(200, b"<html>sign in", Content_Type="text/html")]
-    place.fails(server, r"is a web page", kept=77)
-
-
 def test_a_part_that_is_a_page_is_dropped(server: Server, place: Place) -> None:
     place.has_part(b"<html>")
     place.fails(server, r"is a web page")
@@ -394,12 +356,6 @@ def test_another_length_than_is_known(server: Server, place: Place, first: int, 
     server.acts = [says(206 if first else 200, body, Content_Length=len(body) if declared else None, **span)]
     kind = "longer" if length > SIZE else "shorter"
     place.fails(server, f"pictures.zip: is {kind} than is known; allowed: {SIZE}", kept=first)
-
-
-def test_a_length_that_is_declared_is_compared_before_anything_comes(server: Server, place: Place) -> None:
-    server.acts = [lambda handler, content: answer(handler, 200, content, Content_Length=SIZE + 1)]
-    place.fails(server, "is longer than is known")
-    assert not place.waits
 
 
 def test_an_answer_without_end(server: Server, place: Place) -> None:

@@ -135,12 +135,6 @@ def test_no_judgement_within_the_split() -> None:
     assert truth.extra["judged_pairs"].shape == (0, 2)
 
 
-def test_a_byte_order_mark_and_odd_line_breaks(tmp_path: Path) -> None:
-    text = "\ufeffa.jpg\tb.jpg#0\t4\t4\t4\r\na.jpg\tb.jpg#1\t4\t4\t4\r\n"
-    (tmp_path / "expert.txt").write_text(text, encoding="utf-8", newline="")
-    assert len(read_judgements({"expert": tmp_path / "expert.txt"}, KNOWN)) == 2
-
-
 @pytest.mark.parametrize(
     ("wrong", "meant"),
     [("COCO_va2014_000000200001.jpg", "COCO_val2014_000000200001.jpg"),

@@ -16,7 +16,6 @@ from PIL import Image, ImageOps
 from fne.data.decoding import FORMATS, RULES, Undecodable, decode, read_rgb
 from fne.data.images import verify_images
 from fne.data.text_files import alike
-from fne.scenes.prepare import run
 from fne.utils.errors import UserError
 
 RAMP = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (4, 1))
@@ -54,18 +53,6 @@ def tiff(bits: int, photometric: int, row: bytes) -> bytes:
     tags = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in longs.items()]
     tags += [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()]
     return b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(sorted(tags, key=lambda tag: tag[:2])) + bytes(4) + row
-
-
-def test_the_pictures_of_scenes_are_the_pixels_of_their_files(tmp_path: Path) -> None:
-    """Opaque RGB is what Pillow reads, bit for bit."""
-    data = {"dataset": "scenes", "seed": 0, "train": 4, "val": 2, "test": 2, "captions_per_image": 1,
-            "prevalence": 0.0, "image_size": 48}  # fmt: skip
-    run(data, tmp_path / "scenes")
-    files = sorted((tmp_path / "scenes").rglob("*.png"))
-    assert len(files) == 8
-    for file in files:
-        with Image.open(file) as plain:
-            assert plain.mode == "RGB" and read_rgb(file).tobytes() == plain.convert("RGB").tobytes()
 
 
 @pytest.mark.parametrize("form", FORMATS)

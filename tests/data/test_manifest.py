@@ -36,10 +36,6 @@ def test_splits_partition_the_rows(prepared: Path) -> None:
             assert view.image_rows[position] == manifest.caption_image[row]
 
 
-def test_every_picture_is_there(prepared: Path) -> None:
-    assert all(path.is_file() for path in Manifest.load(prepared).image_paths())
-
-
 def test_unknown_split_names_the_nearest(prepared: Path) -> None:
     manifest = Manifest.load(prepared)
     for read in (manifest.split, manifest.truth):

@@ -15,17 +15,14 @@ from fne.data import pictures, readers
 from fne.data.manifest import Manifest
 from fne.steps import prepare
 from fne.utils.errors import UserError
-from tests.cases.conftest import corpus
-
-COUNTS = {"train": None, "val": None, "test": None}
+from tests.data.conftest import Corpus
 
 
 @pytest.fixture
-def prepared(tmp_path: Path) -> tuple[dict, Path]:
+def prepared(corpus: Corpus) -> tuple[dict, Path]:
     """The data section of a corpus, and where it was prepared."""
-    data = corpus(tmp_path / "corpus", "a dog") | {"judgements": None, "counts": COUNTS}
-    prepare.run(data, tmp_path / "resources/custom-1")
-    return data, tmp_path / "resources/custom-1"
+    prepare.run(corpus.write(), corpus.folder / "resources/tiny-1")
+    return corpus.data, corpus.folder / "resources/tiny-1"
 
 
 def first(data: dict) -> Path:
@@ -102,20 +99,19 @@ def test_damaged_notes_are_refused(prepared: tuple[dict, Path], damage: Callable
 
 @pytest.mark.parametrize("what", ["annotations", "picture"])
 def test_a_corpus_that_changes_while_it_is_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    data = corpus(tmp_path / "corpus", "a dog") | {"judgements": None, "counts": COUNTS}
-    verify = readers.verify_images
+    data, verify = corpus.write(), readers.verify_images
 
     def edited(*arguments: object) -> list[bytes]:
         digests = verify(*arguments)
         if what == "picture":
             Image.new("RGB", (9, 9)).save(first(data))
         else:
-            Path(data["annotations"]).write_text("[]")
+            corpus.file.write_text("[]")
         return digests
 
     monkeypatch.setattr(readers, "verify_images", edited)
     with pytest.raises(UserError, match="changed while it was read"):
-        prepare.run(data, tmp_path / "resources/custom-1")
-    assert not (tmp_path / "resources/custom-1").exists()
+        prepare.run(data, corpus.folder / "resources/tiny-1")
+    assert not (corpus.folder / "resources/tiny-1").exists()

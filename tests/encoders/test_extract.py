@@ -16,11 +16,11 @@ import torch
 import transformers
 from PIL import Image
 
-from fne.data.manifest import Manifest
+from fne.data.manifest import Corpus, Manifest
 from fne.data.truth import Truth
-from fne.data.writing import Corpus, staging, write_prepared
+from fne.data.writing import staging, write_prepared
 from fne.encoders.encoders import load
-from fne.encoders.images import decoded, read_rgb
+from fne.encoders.images import decoded
 from fne.encoders.store import Features, partial_folder
 from fne.steps import extract
 from fne.utils.errors import UserError
@@ -46,7 +46,7 @@ def corpus(folder: Path, texts: list[str], files: dict[str, Image.Image]) -> Man
             pairs = np.array(sorted((image, caption) for caption, image in enumerate(inside)), np.int32)
             truths[split] = Truth("equal_captions", pairs, none, none)
         ids = [f"caption {number}" for number in range(len(texts))]
-        content = Corpus(names, names, splits, ids, rows, texts)
+        content = Corpus(names, names, splits, ids, np.array(rows), texts, None)
         write_prepared(temporary, folder, {"dataset": "tiny"}, "images", content, truths, "0" * 64)
     return Manifest.load(folder)
 
@@ -186,13 +186,6 @@ def test_extraction_continues_after_sigkill(
     assert rows[0] == (14 if modality == "image" else 80)  # two chunks were kept
     assert contents(out) == contents(tmp_path / "whole")
     assert not partial_folder(out).exists()
-
-
-def test_pictures_of_any_mode_become_rgb(tmp_path: Path) -> None:
-    for number, mode in enumerate(("RGB", "L", "P", "RGBA", "CMYK", "1")):
-        path = tmp_path / f"{number}.{'tif' if mode == 'CMYK' else 'png'}"
-        grey(40, mode).save(path)
-        assert read_rgb(path).mode == "RGB" and read_rgb(path).size == (20, 30)
 
 
 def test_decoding_ahead_keeps_the_order_and_the_bound(tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ def test_an_edit_of_a_family_extracts_again_what_it_embeds(tmp_path: Path, monke
 
 def test_what_is_read_before_a_model_is_loaded_needs_no_torch() -> None:
     code = (
-        "import sys; from fne.encoders import checkpoints, shipped; from fne.encoders.families import families\n"
+        "import sys; from fne.encoders import checkpoints, shipped, store, writer\n"
+        "from fne.encoders.families import families\n"
         "families(); assert not {'torch', 'transformers', 'PIL', 'huggingface_hub'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

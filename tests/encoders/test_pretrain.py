@@ -17,7 +17,7 @@ from fne.encoders.shipped import GRID, Recipe
 from fne.scenes import pretrain_text
 from fne.scenes.captions import caption_scene, full_form
 from fne.scenes.draw import Chooser
-from fne.scenes.labels import FACTS, INDEX, form_facts, scene_facts, table
+from fne.scenes.labels import FACTS, form_facts, scene_facts
 from fne.scenes.logic import FIELDS
 from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
 from fne.scenes.pretrain_image import cell_classes
@@ -77,13 +77,6 @@ def test_a_number_of_narrower_things_is_no_number_of_wider_ones() -> None:
         ("both", 1, 0, 2, 5),
         ("on", 3),
     }
-
-
-def test_the_table_has_one_column_per_fact() -> None:
-    rows = [{FACTS[3], FACTS[9]}, set(), {FACTS[-1]}]
-    matrix = table(rows)
-    assert matrix.shape == (3, len(FACTS)) and matrix.sum() == 3
-    assert matrix[0, INDEX[FACTS[3]]] and matrix[0, 9] and matrix[2, -1]
 
 
 def test_cell_classes_say_what_stands_where() -> None:

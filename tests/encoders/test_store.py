@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -54,11 +53,6 @@ def write(out: Path, rows: Any, chunk: int = 4, **settings: Any) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def test_importing_the_store_imports_no_torch() -> None:
-    code = "import sys, fne.encoders.store, fne.encoders.writer; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -146,12 +140,12 @@ def remove(name: str) -> Any:
         (damage_offsets, "SHA-256 differs"),
         (remove("values.bin"), "missing"),
         (remove("offsets.npy"), "missing"),
-        (remove("manifest.json"), "no manifest"),
+        (remove("manifest.json"), "no such file"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "another schema"),
         (edit(schema=2), "another schema"),
-        (edit(rows="23"), "must be of type int"),
-        (edit(dim=True), "must be of type int"),
+        (edit(rows="23"), "rows: wrong kind; got '23'; allowed: an integer"),
+        (edit(dim=True), "dim: wrong kind"),
         (edit(rows=22), "offsets do not fit"),
         (edit(level="token"), "did you mean 'tokens'"),
         (edit(dtype="float64"), "not known"),
@@ -334,13 +328,6 @@ def test_a_full_disk_is_said_and_work_is_kept(tmp_path: Path, monkeypatch: pytes
     with writing(tmp_path / "s", header(), ids(23)) as writer:
         assert writer.done == 4
     assert not (tmp_path / "s").exists()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission_is_said(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="Permission denied"), writing(tmp_path / "s", header(), ids(23)):
-        pass
 
 
 def test_too_few_or_too_many_rows_are_a_mistake_of_the_program(tmp_path: Path) -> None:

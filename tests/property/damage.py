@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 GARBAGE = {
     "empty": b"", "zeros": bytes(2000), "text": b"not what you wanted\n", "latin": "é,ü\n1,2\n".encode("latin-1"),
     "escape": b"\x1b[2J\x1b[H", "null": b"null", "list": b"[1, 2]", "word": b'"text"', "number": b"1e999",
@@ -17,7 +19,8 @@ GARBAGE = {
     "twice": b'{"a": 1, "a": 2}', "bom": b"\xef\xbb\xbf{}", "mapping": b"{}", "zip": b"PK\x05\x06" + bytes(18),
     "png": b"\x89PNG\r\n\x1a\n", "array": b"\x93NUMPY\x01\x00",
 }  # fmt: skip
-VALUES: list[Any] = [None, True, -1, 0, 2**70, 1.5, 1e300, "", "x", "=1+1", "\x1b[2J<script>", "\ud800", [], {}, [None],
+VALUES: list[Any] = [None, True, -1, 0, 7, 2**70, 0.5, 1e300, float("inf"), "", " ", "x", "1e3", "a" * 400, "../x", "ω",
+                     "{split}", "a:B", "=1+1", "\x1b[2J<script>", "\ud800", [], {}, [None], [1, 2, 3], {"": 1},
                      {"a": {"b": []}}]  # fmt: skip
 CELLS = ["", "x", "-1", "1e999", "nan", "9" * 5000, "=1+1", "\x1b[2J", '"', "True", "é", "2" * 200_000]
 
@@ -74,9 +77,18 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(value[key])
 
 
+def of_yaml(content: bytes, draw: random.Random) -> bytes:
+    """As :func:`of_json`, of a YAML file."""
+    return yaml.safe_dump(of_values(yaml.safe_load(content), draw), allow_unicode=True).encode("utf-8", "replace")
+
+
 def of_json(content: bytes, draw: random.Random) -> bytes:
     """Of a JSON file: a key less or another one, or a value of another type; near the root as often as far from it."""
-    value = json.loads(content)
+    return json.dumps(of_values(json.loads(content), draw)).encode()
+
+
+def of_values(value: Any, draw: random.Random) -> Any:
+    """Nested values with one change."""
     found = list(places(value))
     holder, key = draw.choice(found[: draw.choice([5, 30, len(found)])])
     how = draw.randrange(4)
@@ -86,7 +98,7 @@ def of_json(content: bytes, draw: random.Random) -> bytes:
         holder[draw.choice(["x", "", "a.b", "=1", "__proto__"])] = holder.pop(key)
     else:
         holder[key] = draw.choice(VALUES)
-    return json.dumps(value).encode()
+    return value
 
 
 def of_arrays(content: bytes, draw: random.Random) -> bytes:
@@ -148,20 +160,25 @@ def encrypted(content: bytes) -> bytes:
     return bytes(changed)
 
 
-def change(file: Path, draw: random.Random) -> str:
-    """Change a file once, four times out of five as such a file may be changed; returns how."""
-    kinds: dict[str, Callable[[bytes, random.Random], bytes]] = {
-        ".csv": of_lines, ".json": of_json, ".npz": of_arrays, ".zip": lambda content, _: encrypted(content),
-    }  # fmt: skip
-    content = file.read_bytes()
+KINDS: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    ".csv": of_lines, ".json": of_json, ".yaml": of_yaml, ".npz": of_arrays,
+    ".zip": lambda content, _: encrypted(content),
+}  # fmt: skip
+
+
+def changed(content: bytes, suffix: str, draw: random.Random) -> bytes:
+    """The content of a file with one change, three times out of five one of the kind that such a file may have."""
     how = draw.choice(["kind", "kind", "kind", "bytes", "garbage"] if content else ["bytes", "garbage"])
     if how == "garbage":
-        how = draw.choice([*GARBAGE, "folder", "gone"])
-        file.unlink()
-        if how == "folder":
-            file.mkdir()
-        elif how != "gone":
-            file.write_bytes(GARBAGE[how])
-        return how
-    file.write_bytes((of_bytes if how == "bytes" else kinds.get(file.suffix, of_bytes))(content, draw))
-    return how
+        return GARBAGE[draw.choice([*GARBAGE])]
+    return (KINDS.get(suffix, of_bytes) if how == "kind" else of_bytes)(content, draw)
+
+
+def change(file: Path, draw: random.Random) -> None:
+    """Change a file once, or put a folder or nothing in its place."""
+    content, how = file.read_bytes(), draw.choice([*["changed"] * 50, "folder", "gone"])
+    file.unlink()
+    if how == "folder":
+        file.mkdir()
+    elif how == "changed":
+        file.write_bytes(changed(content, file.suffix, draw))

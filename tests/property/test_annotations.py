@@ -19,6 +19,7 @@ from fne.data.items import to_corpus
 from fne.data.manifest import SPLITS, Manifest
 from fne.data.writing import staging, write_prepared
 from fne.utils.errors import UserError
+from tests.data import forms
 
 FRAGMENTS = [
     "null", "true", "[]", "{}", '""', '" "', "-1", "1e999", "NaN", "0", "9" * 5000, "[" * 100_000, '{"a":' * 20_000,
@@ -30,87 +31,9 @@ FRAGMENTS = [
 ENCODINGS = ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1", "utf-7", "cp500"]
 
 
-def rows() -> list[tuple[str, str, list[str]]]:
-    """File, split and captions of six images."""
-    return [(f"{number}.jpg", split, [f"a man {number} .", f'says "hello {number}"'])
-            for number, split in enumerate(SPLITS * 2)]  # fmt: skip
-
-
-def sentences(number: int, texts: list[str]) -> list[dict[str, Any]]:
-    return [{"raw": text, "sentid": 10 * number + k, "imgid": number} for k, text in enumerate(texts)]
-
-
-def karpathy() -> dict[str, str]:
-    images = [{"filename": f"COCO_val2014_{n:012d}.jpg", "filepath": "val2014", "imgid": n, "split": split,
-               "sentences": sentences(n, texts)} for n, (_, split, texts) in enumerate(rows())]  # fmt: skip
-    return {"dataset_coco.json": json.dumps({"dataset": "custom", "images": images}, indent=1)}
-
-
-def listed() -> dict[str, str]:
-    return {
-        "list.json": json.dumps([{"image": file, "caption": texts, "split": split} for file, split, texts in rows()])
-    }
-
-
-def json_lines() -> dict[str, str]:
-    entries = [{"file_name": file, "text": text, "split": split} for file, split, texts in rows() for text in texts]
-    return {"metadata.jsonl": "".join(json.dumps(entry) + "\n" for entry in entries)}
-
-
-def table(separator: str, name: str, quote: Callable[[str], str] = str) -> dict[str, str]:
-    lines = [separator.join((file, quote(text), split)) for file, split, texts in rows() for text in texts]
-    return {name: "\n".join([separator.join(("image", "caption", "split")), *lines]) + "\n"}
-
-
-def quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
-
-
-def columns() -> dict[str, str]:
-    lines = [",".join((file, split, *map(quoted, texts))) for file, split, texts in rows()]
-    return {"metadata.csv": "\n".join(["file_name,split,caption_0,caption_1", *lines])}
-
-
-def json_cells() -> dict[str, str]:
-    lines = [",".join((quoted(json.dumps(texts)), quoted("[1, 2]"), split, file)) for file, split, texts in rows()]
-    return {"cells.csv": "\n".join(["raw,sentids,split,filename", *lines])}
-
-
-def per_split(name: str, make: Callable[[int, str, list[str]], str]) -> dict[str, str]:
-    files = dict.fromkeys((name.replace("{split}", split) for split in SPLITS), "")
-    for number, (file, split, texts) in enumerate(rows()):
-        files[name.replace("{split}", split)] += make(number, file, texts)
-    return files
-
-
-def token() -> dict[str, str]:
-    return per_split("{split}.token", lambda _, file, texts: "".join(f"{file}#{k}\t{t}\n" for k, t in enumerate(texts)))
-
-
-def coco() -> dict[str, str]:
-    found = {}
-    for name in SPLITS:
-        chosen = [(n, file, texts) for n, (file, split, texts) in enumerate(rows()) if split == name]
-        notes = [{"id": 10 * n + k, "image_id": n, "caption": t} for n, _, texts in chosen for k, t in enumerate(texts)]
-        images = [{"id": n, "file_name": file} for n, file, _ in chosen]
-        found[f"captions_{name}.json"] = json.dumps({"images": images, "annotations": notes})
-    return found
-
-
-FORMS: dict[str, tuple[str, dict[str, str]]] = {
-    "karpathy": ("dataset_coco.json", karpathy()),
-    "list": ("list.json", listed()),
-    "lines": ("metadata.jsonl", json_lines()),
-    "csv": ("pairs.csv", table(",", "pairs.csv", quoted)),
-    "tsv": ("pairs.tsv", table("\t", "pairs.tsv")),
-    "quoted_tsv": ("quoted.tsv", table("\t", "quoted.tsv", quoted)),
-    "bars": ("results.csv", table("| ", "results.csv")),
-    "text": ("captions.txt", table(",", "captions.txt", quoted)),
-    "columns": ("metadata.csv", columns()),
-    "json_cells": ("cells.csv", json_cells()),
-    "token": ("{split}.token", token()),
-    "coco": ("captions_{split}.json", coco()),
-}
+IMAGES = [(f"{number}.jpg", split, [f"a man {number} .", f'says "hello {number}"'], [10 * number, 10 * number + 1])
+          for number, split in enumerate(SPLITS * 2)]  # fmt: skip
+FORMS = {name: make(IMAGES) for name, make in forms.FORMS.items()}
 
 
 @st.composite
@@ -213,9 +136,16 @@ JUDGED = {
 def test_judgements(kind: str, data: st.DataObject) -> None:
     content = data.draw(changed(JUDGED[kind].encode()))
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), listed(), f"{kind}.txt", content)
+        write(Path(folder), FORMS["list"][1], f"{kind}.txt", content)
         given_files: dict[str, str | None] = {kind: f"{folder}/{kind}.txt"}
         outcome(lambda: prepare(Path(folder), "list.json", given_files), Path(folder))
+
+
+CAPTIONED = {
+    "dataset_tiny.json": forms.karpathy(
+        [(f"COCO_val2014_{number:012d}.jpg", *image[1:]) for number, image in enumerate(IMAGES)]
+    )
+}
 
 
 def matched() -> dict[str, str]:
@@ -235,15 +165,15 @@ def matched() -> dict[str, str]:
 def test_relevance_and_ratings(name: str, data: st.DataObject) -> None:
     content = data.draw(changed(matched()[name].encode()))
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), matched() | karpathy(), name, content)
-        section = {"dataset": "custom", "annotations": f"{folder}/dataset_coco.json"}
+        write(Path(folder), matched() | CAPTIONED, name, content)
+        section = {"dataset": "custom", "annotations": f"{folder}/dataset_tiny.json"}
         outcome(lambda: readers.require_matched(section, {"eccv": folder}, folder), Path(folder))
 
 
 def test_the_files_of_relevance_and_ratings_are_valid(tmp_path: Path) -> None:
-    for name, text in (matched() | karpathy()).items():
+    for name, text in (matched() | CAPTIONED).items():
         (tmp_path / name).write_text(text)
-    section = {"dataset": "custom", "annotations": str(tmp_path / "dataset_coco.json")}
+    section = {"dataset": "custom", "annotations": str(tmp_path / "dataset_tiny.json")}
     readers.require_matched(section, {"eccv": str(tmp_path)}, str(tmp_path))
 
 
@@ -260,9 +190,9 @@ def test_columnar_files(suffix: str, data: st.DataObject) -> None:
     import pyarrow.parquet
 
     cells: dict[str, list[Any]] = {
-        "image": [{"bytes": file.encode(), "path": f"/cache/{file}"} for file, _, _ in rows()],
-        "caption": [texts for _, _, texts in rows()],
-        "split": [split for _, split, _ in rows()],
+        "image": [{"bytes": file.encode(), "path": f"/cache/{file}"} for file, *_ in IMAGES],
+        "caption": [texts for _, _, texts, _ in IMAGES],
+        "split": [split for _, split, *_ in IMAGES],
     }
     kind, number = data.draw(st.sampled_from(["value", "column", "type", "bytes"])), data.draw(st.integers(0, 5))
     names, column = list(cells), data.draw(st.sampled_from(list(cells)))

@@ -25,8 +25,7 @@ from fne.results import bundle
 from fne.steps.export import run as export
 from fne.steps.side_by_side import run as compare
 from fne.utils.errors import UserError
-from fne.utils.files import DAMAGED
-from tests.property.damage import CELLS, GARBAGE, bomb, change, encrypted
+from tests.property.damage import bomb, change, encrypted
 from tests.results.made import SMALL, make
 
 
@@ -83,42 +82,6 @@ def test_one_change_ends_in_a_result_or_one_error(
         signed(place)
     outcome(place)
     outcome(place, lambda place: compare(str(whole["csv"]), str(place), tmp_path / "nowhere"))
-
-
-FAULTS = {
-    "cut to a half": lambda content: content[: len(content) // 2],
-    "without its end": lambda content: content[:-1],
-    "without its first line": lambda content: content.partition(b"\n")[2],
-    "without its last line": lambda content: content.rstrip(b"\n").rpartition(b"\n")[0] + b"\n",
-    "a line twice": lambda content: content + content.rstrip(b"\n").rpartition(b"\n")[2] + b"\n",
-    "a cell more": lambda content: content.rstrip(b"\n") + b",1\n",
-    "a header alone": lambda content: content.partition(b"\n")[0] + b"\n",
-    "a name of the header twice": lambda content: content.replace(content.partition(b",")[0], b"seed", 1),
-    "an open quote": lambda content: content + b'"',
-    "a zero byte": lambda content: content.replace(b",", b"\0", 1),
-    "UTF-16": lambda content: content.decode(errors="replace").encode("utf-16"),
-    "ends of lines": lambda content: content.replace(b"\n", b"\r"),
-    "a huge field": lambda content: content.replace(b",", b',"' + b"x" * 200_000 + b'",', 1),
-    **{f"{cell[:9]!r} as first cell": lambda content, cell=cell: _cell(content, cell) for cell in CELLS},
-    **{f"{name} in its place": lambda content, name=name: GARBAGE[name] for name in GARBAGE},
-}
-
-
-def _cell(content: bytes, cell: str) -> bytes:
-    head, _, rest = content.partition(b"\n")
-    return head + b"\n" + b",".join([cell.encode(), *rest.split(b",")[1:]])
-
-
-@pytest.mark.parametrize("how", FAULTS)
-def test_every_file_with_every_fault(whole: dict[str, Path], tmp_path: Path, how: str) -> None:
-    for form in ("csv", "parquet"):
-        for name in sorted(file.name for file in whole[form].iterdir()):
-            place = copied(whole[form], tmp_path)
-            (place / name).write_bytes(FAULTS[how]((place / name).read_bytes()))
-            if name.endswith((".csv", ".parquet")) and (place / name).read_bytes() != (whole[form] / name).read_bytes():
-                assert "cut short or edited" in outcome(place)
-                signed(place)
-            outcome(place, lambda place, name=name: bundle.read(place, [Path(name).stem]))
 
 
 def test_an_encrypted_zip_and_two_files_of_one_name_are_refused(whole: dict[str, Path], tmp_path: Path) -> None:
@@ -180,8 +143,3 @@ def test_text_that_looks_like_a_formula_comes_back_from_a_bundle(whole: dict[str
         bundle.write(changed, tmp_path / form, [form], "")
         assert bundle.read(tmp_path / form).tables["runs"].data["title"] == titles
     assert ",'=1+1," in (tmp_path / "csv/runs.csv").read_text()
-
-
-def test_no_error_of_our_own_code_is_taken_for_damage() -> None:
-    for kind in (TypeError, KeyError, AttributeError, IndexError, AssertionError, NameError, RecursionError):
-        assert not issubclass(kind, DAMAGED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import resource
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 
 from fne.analysis import layout
 from fne.analysis.equivalence import VERDICTS
-from fne.analysis.retraining import RULE, tolerance_of
-from fne.analysis.scores import METRICS
 from fne.report.figures.populations import populations
 from fne.report.page.svg import TOLD, inline_svg, read_svg
 from fne.report.tables.record import record_table
@@ -37,7 +35,9 @@ from fne.utils.files import DIGESTS, SCHEMAS, read_record, write_json
 from fne.utils.provenance import read_test_accesses
 from fne.utils.text import harmless
 from tests.analysis import stats_study
-from tests.property.damage import bomb, change
+from tests.net.snapshot import RESULT
+from tests.projects import ROOT
+from tests.property.damage import change
 from tests.report.synthetic import write_study
 from tests.results.made import SMALL
 
@@ -69,15 +69,15 @@ def sign(folder: Path) -> None:
         write_json(folder / DIGESTS, {"schema": SCHEMAS["digests"], "files": entries})
 
 
-def damaged(whole: Whole, into: Path, draw: random.Random) -> tuple[Path, str]:
+def damaged(whole: Whole, into: Path, draw: random.Random) -> Path:
     """A copy with one file changed; a table's digest is made to fit half the time."""
     shutil.rmtree(into / "results", ignore_errors=True)
     shutil.copytree(whole[1] / "results", into / "results")
     file = draw.choice(sorted(file for file in (into / "results").rglob("*.*") if file.is_file()))
-    how = change(file, draw)
+    change(file, draw)
     if file.suffix == ".csv" and draw.random() < 0.5:
         sign(file.parent)
-    return file, how
+    return file
 
 
 def outcome(read: Callable[[], object], file: Path) -> str:
@@ -115,7 +115,7 @@ def everything(study: Study, root: Path) -> list[Callable[[], object]]:
 
 @given(seed=st.integers(0, 2**32 - 1))
 def test_one_change_to_what_a_report_is_made_from(told: Whole, tmp_path: Path, seed: int) -> None:
-    file, _ = damaged(told, tmp_path, random.Random(seed))
+    file = damaged(told, tmp_path, random.Random(seed))
     for read in everything(told[0], tmp_path):
         outcome(read, file)
 
@@ -127,7 +127,7 @@ def tables(study: Study, root: Path) -> list[Callable[[], object]]:
 
 @given(seed=st.integers(0, 2**32 - 1))
 def test_one_change_to_what_tables_are_made_from(ranked: Whole, tmp_path: Path, seed: int) -> None:
-    file, _ = damaged(ranked, tmp_path, random.Random(seed))
+    file = damaged(ranked, tmp_path, random.Random(seed))
     for make in tables(ranked[0], tmp_path):
         outcome(make, file)
 
@@ -139,19 +139,6 @@ SVG = """<?xml version="1.0" encoding="utf-8"?>
  <g id="figure_1" clip-path="url(#p)"><path d="M 0 0 L 9 9" style="fill: #ffffff"/><text>FNE é</text></g>
 </svg>
 """
-
-
-def calibration() -> dict[str, np.ndarray]:
-    """What ``fne calibrate`` leaves of two seeds."""
-    bins = [{"bin": 0, "pairs": 9, "positives": 2, "probability": 0.25}]
-    row = {"posterior": "fne:normal", "own": True, "recalibration": "none", "source": "exact", "direction": "both",
-           "pairs": 9, "positives": 2, "scores": dict.fromkeys(METRICS, 0.5), "bins": bins}  # fmt: skip
-    meta = {
-        "schema": SCHEMAS["calibration"],
-        "config": {"evaluation": {}},
-        "rows": [{"seed": seed, **row} for seed in (0, 1)],
-    }
-    return {"meta": np.array(json.dumps(meta)), "draws": np.random.default_rng(0).random((2, 20, len(METRICS)))}
 
 
 def rankings(made: Study) -> dict[str, np.ndarray]:
@@ -172,19 +159,6 @@ def verdicts() -> dict[str, Any]:
         "primary": {"metric": "rsum", "protocol": "own", "direction": "both"}, "reasons": {"within_noise": 3},
         "differs": {}, "tolerance": {"score": 0.1, "difference": 0.1},
         "reference": {"date": "2026-01-01", "machine": machine},
-    }  # fmt: skip
-
-
-def recorded() -> dict[str, Any]:
-    scores = {"a": [4.0, 4.1, 4.2, 4.3, 4.45], "b": [4.2, 4.1, 4.3, 4.4, 4.5]}
-    tolerance = tolerance_of(np.array([*scores.values()]), 0)
-    entry = {"training": "t", "evaluation": "e", "code": "c"}
-    return {
-        "schema": SCHEMAS["reference"], "study": "x", "primary": verdicts()["primary"],
-        "baseline": "a", "tolerance": {"rule": RULE, "score": tolerance.score, "difference": tolerance.difference},
-        "seeds": [0, 1, 2, 3, 4], "variants": {name: {"scores": found, **entry} for name, found in scores.items()},
-        "fingerprints": {"data": "d"}, "versions": {"python": "3"}, "machine": {"cpu": "a"}, "date": "2026-01-01",
-        "commit": "0123abc",
     }  # fmt: skip
 
 
@@ -219,11 +193,12 @@ def files(tmp_path_factory: pytest.TempPathFactory, ranked: Whole) -> dict[str, 
     study = ranked[0]
     place["study.json"] = root / paths.overrides("x")
     place["progress.json"] = root / paths.scratch_folder(study, "fne", "0-1") / "0" / "progress.json"
-    np.savez_compressed(place["calibration.npz"], **calibration())
+    with tarfile.open(RESULT) as archive:
+        place["calibration.npz"].write_bytes(archive.extractfile("results/smoke/fne/0-1/calibration.npz").read())
     np.savez_compressed(place["rankings.test.npz"], **rankings(study))
     shutil.copy(ranked[1] / paths.queries(study, "fne", "0-1", "test"), place["queries.test.npz"])
     write_json(place["verify.json"], verdicts())
-    write_json(place["x.json"], recorded())
+    shutil.copy(ROOT / "ablations/reference/paper.json", place["x.json"])
     write_json(place["study.json"], {"schema": 1, "study": "x", "overrides": {"seeds": "0-4"}})
     place["figure.svg"].write_text(SVG)
     words = dict.fromkeys(("id", "title", "question", "caption", "alt"), "x")
@@ -271,11 +246,3 @@ def test_a_drawing_that_does_more_than_show_something_is_refused(tmp_path: Path,
     file.write_text(SVG.replace("</g>", f"{inside}</g>"))
     with pytest.raises(UserError, match="figure.svg: holds more than a drawing"):
         read_svg(file, "")
-
-
-def test_a_small_npz_that_unpacks_to_far_more_is_not_unpacked(tmp_path: Path) -> None:
-    file = tmp_path / "queries.test.npz"
-    file.write_bytes(bomb("own/i2t/r1.npy", 300 << 20))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "larger than any" in outcome(lambda: layout.load([file]), file)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kB"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fne.scenes import relevance
-from fne.scenes.captions import caption_scene, draw_form, full_form
+from fne.scenes.captions import draw_form, full_form
 from fne.scenes.draw import Chooser
 from fne.scenes.logic import (
     ANY,
@@ -19,7 +19,7 @@ from fne.scenes.logic import (
     spec_of,
     write_forms,
 )
-from fne.scenes.relevance import count_matches, deduplicate, relevant_pairs
+from fne.scenes.relevance import count_matches, relevant_pairs
 from fne.scenes.world import Object, Scene, Scenes, from_scene_list, sample_scenes
 from fne.utils.errors import UserError
 
@@ -66,11 +66,6 @@ def test_atoms_by_hand(atom, expected: bool) -> None:
     assert (count_matches(from_scene_list([SCENE]), [(atom,)]) == 1).item() is expected
 
 
-def test_diagonal_neighbours_are_not_beside() -> None:
-    scene = Scene(0, (Object(0, RED, 0, 0, 0), Object(0, BLUE, 0, 1, 1)))
-    assert not evaluate((("beside", spec(colour=RED), spec(colour=BLUE)),), scene)
-
-
 def test_a_form_is_a_conjunction() -> None:
     true, false = ("on", 2), ("count", 4)
     assert evaluate((true,), SCENE) and not evaluate((true, false), SCENE) and not evaluate((false, true), SCENE)
@@ -83,11 +78,6 @@ def test_converses_are_the_same_atom() -> None:
     assert relation("below", one, other) == relation("above", other, one) == ("above", other, one)
     assert relation("beside", one, other) == relation("beside", other, one)
     assert relation("left", one, other) != relation("left", other, one)
-
-
-def test_incompatible_means_no_object_fits_both() -> None:
-    assert incompatible(spec(colour=RED), spec(colour=BLUE, shape=STAR))
-    assert not incompatible(spec(colour=RED), spec(shape=STAR))
 
 
 def many_forms(seed: int, count: int) -> tuple[Scenes, list]:
@@ -147,17 +137,6 @@ def test_more_atoms_than_the_first_table_holds() -> None:
             assert ((image, index) in pairs) == evaluate(forms[index], scenes[image])
 
 
-def test_no_forms_no_pairs() -> None:
-    scenes = sample_scenes(5, np.random.default_rng(0))
-    assert relevant_pairs(scenes, []).shape == (0, 2)
-
-
-def test_deduplicate_keeps_first_occurrences() -> None:
-    a, b = (("on", 1),), (("on", 2),)
-    unique, inverse = deduplicate([b, a, b])
-    assert unique == [b, a] and inverse.tolist() == [0, 1, 0]
-
-
 @pytest.mark.parametrize("level", range(5))
 def test_drawn_forms_are_true_of_their_scene(level: int) -> None:
     rng = np.random.default_rng(level)
@@ -204,11 +183,3 @@ def test_malformed_forms_are_refused(tmp_path, content: str) -> None:
     (tmp_path / "forms.json").write_text(content)
     with pytest.raises(UserError, match=r"forms\.json"):
         read_forms(tmp_path / "forms.json")
-
-
-def test_caption_scene_gives_text_and_a_true_form() -> None:
-    rng = np.random.default_rng(1)
-    choose = Chooser(rng)
-    for scene in sample_scenes(50, rng):
-        text, form = caption_scene(scene, choose)
-        assert evaluate(form, scene) and text == text.lower().strip()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fne.scenes.prevalence import MAX_PREVALENCE
 from fne.study import model, plugins
 from fne.utils.errors import UserError
 from fne.utils.fields import flatten
@@ -133,9 +132,10 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
         ("negatives.max_distance", [0.1, 2], [0, 2.01]),
         ("negatives.relative_margin", [0, 1], [-0.01, 1.01]),
         ("train.gradient_clip", [None, 0.1], [0]),
-        ("data.prevalence", [0, 0.003, MAX_PREVALENCE], [-0.001, MAX_PREVALENCE + 0.001]),
+        ("data.prevalence", [0, 0.003, 0.03], [-0.001, 0.031]),
         ("data.image_size", [24, 48], [21, 49, 513]),
         ("data.seed", [0], [-1]),
+        ("data.train", [2], [1]),
     ],
 )
 def test_ranges(key: str, inside: list, outside: list) -> None:

@@ -40,11 +40,8 @@ def claim(folder: Path) -> Backbone:
     claims = [each for each in families() if each.matches(config)]
     nearest = [each for each in claims if sum(issubclass(other, each) for other in claims) == 1]
     if len(nearest) > 1:
-        raise bad_input(
-            f"several families of encoders claim this checkpoint ({', '.join(each.__name__ for each in nearest)})",
-            file=folder / "config.json",
-            key="model_type",
-            value=config.get("model_type"),
-            hint="the more special of them must be a subclass of the others, or claim less",
-        )
+        problem = f"several families of encoders claim this checkpoint ({', '.join(each.__name__ for each in nearest)})"
+        hint = "the more special of them must be a subclass of the others, or claim less"
+        raise bad_input(problem, file=folder / "config.json", key="model_type", value=config.get("model_type"),
+                        hint=hint)  # fmt: skip
     return nearest[0](folder, config)
