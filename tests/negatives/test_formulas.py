@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from fne.negatives.all import AllNegatives
-from fne.negatives.densities.normal import Normal
 from fne.negatives.hardest import HardestNegative
 from fne.negatives.random import RandomNegative
 from fne.negatives.statistics import PairStatistics
@@ -89,37 +88,6 @@ def test_fne_weights(changed: dict, cut_down: str, count: int) -> None:
         )
         if count > 200 and options["elimination_threshold"] == 0.02:
             assert 0 < overridden.sum() < overridden.numel(), "both branches were compared"
-
-
-def test_a_certain_false_negative_is_kept_by_the_release_and_eliminated_by_the_others() -> None:
-    summary = dict(pos_mean=0.8, pos_var=0.001, neg_mean=0.2, neg_var=0.001, pos_count=500.0, neg_count=1000.0)
-    for elimination, expected in (("released", math.exp(-0.5)), ("power", 0.0), ("threshold", 0.0)):
-        strategy = fne(elimination=elimination)
-        strategy.statistics.load_summary({k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()})
-        weights, probability, _ = strategy.weights(
-            torch.tensor([[0.8]], dtype=torch.float64), torch.tensor([[False]]), torch.tensor([0.8]).double()
-        )
-        assert probability.item() == pytest.approx(1.0, abs=1e-9)
-        assert weights.item() == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_posterior_equals_bayes_rule_and_survives_underflow(dtype: torch.dtype) -> None:
-    summary = dict(pos_mean=0.7, pos_var=0.004, neg_mean=0.4, neg_var=0.002, pos_count=9.0, neg_count=9.0)
-    tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()}
-    grid = torch.linspace(-1, 1, 201, dtype=torch.float64)
-    fitted = Normal().fit(tensors)
-    found = Normal().probability(grid.to(dtype).reshape(1, -1), fitted, 1e-3).double().flatten()
-    for s, p in zip(grid.tolist(), found.tolist(), strict=True):
-        log_odds = (
-            -((s - 0.7) ** 2) / 0.008
-            - math.log(0.004) / 2
-            + (s - 0.4) ** 2 / 0.004
-            + math.log(0.002) / 2
-            - math.log(999)
-        )
-        expected = 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
-        assert p == pytest.approx(expected, abs=1e-5 if dtype == torch.float32 else 1e-12)
 
 
 def test_statistics_equal_plain_loops_over_two_batches_and_reset() -> None:

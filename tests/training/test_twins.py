@@ -9,20 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fne.losses.infonce import InfoNCELoss
 from fne.losses.loss import Loss
 from fne.losses.pcmepp_pseudo import PseudoPositiveLoss
-from fne.losses.sct import SelectivelyContrastiveTripletLoss
 from fne.losses.triplet import TripletLoss
 from fne.negatives.all import AllNegatives
 from fne.negatives.catalog import MEMORIES
-from fne.negatives.gist import GISTEmbed
-from fne.negatives.hardest import HardestNegative
 from fne.negatives.memory.kind import Candidates
 from fne.negatives.semi_hard import SemiHardNegative
 from fne.negatives.strategy import Selection, Strategy
-from fne.negatives.topk_margin import TopKMarginPos
-from fne.negatives.topk_perc import TopKPercPos
 from fne.training.context import Context, Guide
 from fne.training.data import Items, Split
 from fne.training.engine import Engine
@@ -144,32 +138,6 @@ def test_every_exact_twin_is_a_pseudo_positive(size, momentum) -> None:
         expected = (logits * others * weights).sum(dim=-1) / (1 + weights.sum(dim=-1))
         torch.testing.assert_close((value - without).double(), expected, rtol=1e-4, atol=1e-3)
         assert (twins & (weights > 0)).any()
-
-
-@pytest.mark.parametrize(("size", "momentum"), CASES)
-@pytest.mark.parametrize("strategy", [TopKMarginPos(absolute_margin=0.0), TopKPercPos(relative_margin=0.0)])
-def test_without_a_margin_a_twin_may_be_picked_and_is_the_hardest(strategy, size, momentum) -> None:
-    for exact, positive, twins, _, found in run(strategy, TripletLoss(margin=0.2), size, momentum=momentum):
-        rivals = ((exact - positive.unsqueeze(-1)).abs() < 2e-6) & ~twins
-        rivals.diagonal(dim1=-2, dim2=-1).fill_(False)
-        clear = twins.any(dim=-1) & ~rivals.any(dim=-1)
-        assert twins.gather(-1, found.index.unsqueeze(-1)).squeeze(-1)[clear].all() and clear.any()
-
-
-@pytest.mark.parametrize(("size", "momentum"), CASES)
-def test_a_guide_without_a_margin_keeps_every_exact_twin(size, momentum) -> None:
-    loss = InfoNCELoss(temperature=0.05, multi_positive=False)
-    for _, _, twins, _, found in run(GISTEmbed(guide_margin=0.0), loss, size, momentum=momentum):
-        assert (found.weights[twins] == 1).all() and twins.any() and (found.weights == 0).any()
-
-
-@pytest.mark.parametrize(("size", "momentum"), CASES)
-def test_a_twin_is_not_too_hard_for_sct(size, momentum) -> None:
-    loss = SelectivelyContrastiveTripletLoss(temperature=0.1, hard_similarity=1.0, hard_weight=1.0)
-    for _, _, twins, value, found in run(HardestNegative(), loss, size, momentum=momentum):
-        picked = twins.gather(-1, found.index.unsqueeze(-1)).squeeze(-1)
-        assert picked.any()
-        torch.testing.assert_close(value[picked], torch.full_like(value[picked], 2.0).log(), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", MEMORIES)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 
 from fne.study.library import Library
+from fne.training import checkpoint
 from fne.training.data import Items, Split
+from fne.training.engine import Engine
 from tests.rules import LOSSES, STRATEGIES, taken
 
 ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
 CONFIG = {
     "model": {"head": "mlp", "hidden": 24, "dim": 12, "dropout_image": 0.1, "dropout_text": 0.2},
     "train": {
@@ -80,6 +85,32 @@ def rule(strategy: str | None = None, loss: str | None = None) -> dict[str, dict
     return sections
 
 
+RULES = {
+    "fne": {},
+    "fne_released_queue": {"memory": {"initial": "random", "fill": "always"}},
+    "fne_no_buffer": {"memory": {"kind": "none"}},
+    "fne_bank": {"memory": {"kind": "bank", "refresh": 3}},
+    "fne_platt": {"negatives": {"recalibration": "platt", "elimination": "power", "min_positives": 2}},
+    "fne_isotonic": {"negatives": {"recalibration": "isotonic", "elimination": "power", "min_positives": 2}},
+    "hardest_in_batch": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}},
+    "hardest_xbm": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "xbm", "fill": "always"}},
+    "hardest_bank": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "bank", "refresh": None}},
+    "infonce": rule("all", "infonce") | {"memory": {"kind": "none"}},
+    "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
+    "gist": rule("gist"),
+    "glofnd": rule("glofnd"),
+    "fnc_attract": rule("fnc_attract"),
+    "albef_distill": rule("all", "albef_distill"),
+    "infonce_multi_positive": rule("all", "infonce"),
+    "relabel": rule("hardest"),
+}
+"""Sections of rules that together use every part of a step."""
+RULES["fnc_attract"]["negatives"]["score_threshold"] = 0.0
+RULES["glofnd"]["negatives"] |= {"filtered_share": 0.2, "threshold_rate": 0.4}
+RULES["infonce_multi_positive"]["loss"]["multi_positive"] = True
+RULES["relabel"]["negatives"]["oracle"] = "relabel"
+
+
 def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
     """A split with one to three captions per image and some extra positives in its truth."""
     generator = torch.Generator().manual_seed(seed)
@@ -105,3 +136,37 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
     return Split(
         image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count, truth=packed
     )
+
+
+def run(engine: Engine, stop: int | None = None) -> Engine:
+    """Train to the end, or until some steps were made."""
+
+    def after(score: float | None) -> None:
+        if engine.step == stop:
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        engine.run(after)
+    return engine
+
+
+def trained(seeds: list[int], stop: int | None = None, **sections: dict) -> Engine:
+    """An engine of the toy config that was run."""
+    return run(Engine(config(**sections), seeds, split(), split(seed=5), CPU), stop)
+
+
+def assert_resumes(make: Callable[[], Engine], stops: Iterable[int], folder: Path) -> Engine:
+    """A run that is stopped and resumed from its checkpoint ends bit for bit as one that is not."""
+    whole = run(make())
+    for stop in stops:
+        checkpoint.save(run(make(), stop), folder, {"digest": "x"})
+        torch.manual_seed(stop)  # the state of torch's own generator plays no part
+        resumed = make()
+        assert checkpoint.load(resumed, folder, {"digest": "x"}) and resumed.step == stop
+        run(resumed)
+        for left, right in ((whole.state(), resumed.state()), (whole.best, resumed.best)):
+            assert left.keys() == right.keys()
+            for name, value in left.items():
+                torch.testing.assert_close(right[name], value, rtol=0, atol=0, equal_nan=True, msg=name)
+        assert whole.curves == resumed.curves
+    return whole
