@@ -81,7 +81,7 @@ def test_the_gradient_with_a_named_positive_equals_a_finite_difference(entry: En
     loss = entry.load()(**options)
     for kind in entry.negatives:
         given = loss_checks.case((2,), kind, torch.float64)
-        told, found = given.told(loss), given.selection
+        told, found = given.needed(loss), given.selection
         own = dataclasses.replace(found, positive_index=torch.arange(4).expand(2, 4))
         inputs = given.anchors.requires_grad_(), given.candidates.requires_grad_()
         assert torch.equal(loss(*inputs, own, **told), loss(*inputs, found, **told))

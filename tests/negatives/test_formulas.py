@@ -13,7 +13,7 @@ from fne.negatives.hardest import HardestNegative
 from fne.negatives.random import RandomNegative
 from fne.negatives.statistics import PairStatistics
 from fne.negatives.strategy import draw
-from tests.negatives.released import fne
+from tests.negatives.released import fne, moments
 from tests.rules import STRATEGIES
 
 
@@ -91,30 +91,17 @@ def test_fne_weights(changed: dict, cut_down: str, count: int) -> None:
 
 
 def test_statistics_equal_plain_loops_over_two_batches_and_reset() -> None:
-    rng = np.random.default_rng(4)
-    statistics = PairStatistics()
-    sides = {"pos": [], "neg": []}
-    squares = {"pos": 0.0, "neg": 0.0}
+    rng, statistics, batches = np.random.default_rng(4), PairStatistics(), []
     for _ in range(2):
         s = rng.uniform(-1, 1, (9, 9))
         s[range(9), range(9)] += 1.2 * (rng.random(9) < 0.7)
         statistics.update(torch.from_numpy(s), torch.eye(9, dtype=torch.bool))
-        new = {"pos": [], "neg": []}
-        for i in range(9):
-            if s[i].argmax() == i and s[:, i].argmax() == i:
-                new["pos"].append(s[i, i])
-                new["neg"].append(max(0.0 if j == i else s[i, j] for j in range(9)))
-                new["neg"].append(max(0.0 if j == i else s[j, i] for j in range(9)))
-        for side in sides:
-            sides[side] += new[side]
-            mean = np.mean(sides[side])
-            squares[side] += sum((x - mean) ** 2 for x in new[side])
+        batches.append(s.tolist())
     summary = statistics.summary()
-    assert len(sides["pos"]) >= 4
-    for side in sides:
-        assert summary[f"{side}_count"].item() == len(sides[side])
-        assert summary[f"{side}_mean"].item() == pytest.approx(np.mean(sides[side]), abs=1e-12)
-        assert summary[f"{side}_var"].item() == pytest.approx(squares[side] / (len(sides[side]) - 1), abs=1e-12)
+    for side, (count, mean, variance) in moments(batches).items():
+        assert summary[f"{side}_count"].item() == count >= 4
+        assert summary[f"{side}_mean"].item() == pytest.approx(mean, abs=1e-12)
+        assert summary[f"{side}_var"].item() == pytest.approx(variance, abs=1e-12)
     statistics.reset()
     assert statistics.summary() is None
 
