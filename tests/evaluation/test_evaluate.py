@@ -16,9 +16,9 @@ from fne.data.manifest import SplitView
 from fne.data.truth import Truth
 from fne.steps import evaluate
 from fne.steps.rank import rank_replicates, relevant_items
-from fne.study import paths
 from fne.study.api import load_study, resolve
 from fne.utils.errors import UserError
+from tests.evaluation.coco import write_rankings
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = np.array([1, 5, 2, 3, 1, 7, 4, 2, 1, 6, 3, 5])
@@ -220,17 +220,11 @@ def ranked(tmp_path: Path):
     study = load_study("smoke", root=ROOT)
     arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
     found, failed = rank_replicates([(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays)
-    meta = {
-        "schema": 2, "study": "smoke", "variant": "fne", "title": "FNE", "block": "0-1",
-        "dataset": "flickr8k",
-        "regime": "head", "split": "test", "seeds": [0, 1], "failed": failed, "digest": "0" * 16,
-        "config": resolve(study, "fne"), "code": "c0de", "selected_epoch": {"0": 3, "1": 2}, "protocols": described,
-        "record": {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]},
-    }  # fmt: skip
-    file = tmp_path / paths.rankings(study, "fne", "0-1", "test")
-    file.parent.mkdir(parents=True)
-    np.savez(file, meta=np.array(json.dumps(meta)), **arrays, **found)
-    return study, file
+    record = {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]}
+    return study, write_rankings(
+        tmp_path, study, "0-1", arrays | found, dataset="flickr8k", seeds=[0, 1], failed=failed, protocols=described,
+        selected_epoch={"0": 3, "1": 2}, record=record,
+    )  # fmt: skip
 
 
 def test_evaluate_writes_metrics_and_queries(ranked, tmp_path: Path) -> None:

@@ -216,15 +216,11 @@ def test_judged_pairs_are_scored_once_each_whatever_captions_they_name() -> None
     assert sorted(found) == sorted(one for one in expected if one[0] != (0, 1))
 
 
-def test_a_variant_that_estimates_nothing_and_a_damaged_file_are_clear_errors(made, tmp_path) -> None:
+def test_a_variant_that_estimates_nothing_is_refused(made) -> None:
     root, study = made
     assert not estimates(resolve(study, "infonce")) and len(calibration_files(study)) == 1
     with pytest.raises(UserError, match="estimates no false negatives"):
         calibration.run(load_study("smoke", project.OVERRIDES, root), "infonce", "0-1", root, 1, "cpu")
-    whole = (root / calibration_files(study)[0]).read_bytes()
-    (tmp_path / "calibration.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="calibration.npz: damaged or cut short"):
-        read(tmp_path / "calibration.npz")
 
 
 @pytest.mark.parametrize(

@@ -66,69 +66,6 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         checkpoint.load(engine, tmp_path, {"digest": "a", "seeds": [1]})
 
 
-def slow_hardest_step(engine: Engine) -> list[tuple[torch.Tensor, list[tuple[int, int]]]]:
-    """One replicate at a time, one anchor at a time, float64: hinge on the hardest in-batch negative, both ways."""
-    plan = EpochPlan.draw(engine.train, engine.seeds, 0, engine.batch_size, "images")
-    out = []
-    for r in range(len(engine.seeds)):
-
-        def head(side, x, r=r):
-            part = {
-                name.split(".", 1)[1]: value[r].double()
-                for name, value in engine.model.state_dict().items()
-                if name.startswith(side)
-            }
-            hidden = torch.nn.functional.gelu(x.double() @ part["first.weight"] + part["first.bias"])
-            y = hidden @ part["second.weight"] + part["second.bias"]
-            return y / y.norm(dim=-1, keepdim=True)
-
-        rows, captions = plan.image_row[r, 0].tolist(), plan.caption_row[r, 0].tolist()
-        image = head("image", engine.train.image.values[rows])
-        text = head("text", engine.train.text.values[captions])
-        loss, chosen = 0.0, []
-        for anchors, others in ((image, text), (text, image)):
-            for i in range(len(rows)):
-                best, at = -2.0, -1
-                for j in range(len(rows)):
-                    s = float(anchors[i] @ others[j])
-                    if rows[i] != rows[j] and s > best:
-                        best, at = s, j
-                chosen.append((i, at))
-                loss += max(0.0, 0.2 + best - float(anchors[i] @ others[i]))
-        out.append((loss / len(rows), chosen))
-    return out
-
-
-def test_the_loss_of_a_step_equals_plain_loops() -> None:
-    sections = {
-        "negatives": {"strategy": "hardest"},
-        "memory": {"kind": "none"},
-        "warmup": {"epochs": 0},
-        "model": {"dropout_image": 0.0, "dropout_text": 0.0},
-    }
-    engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
-    expected = slow_hardest_step(engine)
-    seen = []
-    original = engine.step_of.losses
-
-    def spy(rule, context, moment):
-        losses, kept = original(rule, context, replace(moment, keep=True))
-        seen.append((losses.detach().clone(), kept))
-        return losses, kept
-
-    engine.step_of.losses = spy
-    with pytest.raises(ZeroDivisionError):
-        engine.run(lambda score: 1 / 0)
-    losses, kept = seen[0]
-    plan = EpochPlan.draw(engine.train, engine.seeds, 0, engine.batch_size, "images")
-    for r, (loss, chosen) in enumerate(expected):
-        assert losses[r].item() == pytest.approx(loss, rel=1e-5)
-        for direction in range(2):
-            for i, j in chosen[direction * 16 : direction * 16 + 16]:
-                row = plan.caption_row if direction == 0 else plan.image_row
-                assert kept[direction]["candidate"][r, i] == row[r, 0, j]
-
-
 def test_no_pick_is_ever_of_the_anchors_own_image_and_the_truth_of_picks_is_looked_up() -> None:
     for sections in toy.RULES.values():
         engine = toy.trained([0, 1], **sections)
