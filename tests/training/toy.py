@@ -12,53 +12,22 @@ from fne.study.library import Library
 from fne.training import checkpoint
 from fne.training.data import Items, Split
 from fne.training.engine import Engine
-from tests.rules import LOSSES, STRATEGIES, taken
+from fne.utils.fields import unflatten
+from tests.rules import LOSSES, STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-CONFIG = {
-    "model": {"head": "mlp", "hidden": 24, "dim": 12, "dropout_image": 0.1, "dropout_text": 0.2},
-    "train": {
-        "epochs": 4,
-        "epoch_unit": "images",
-        "batch_size": 16,
-        "optimizer": "adamw",
-        "learning_rate": 3e-3,
-        "weight_decay": 1e-4,
-        "schedule": "cosine",
-        "lr_warmup_steps": 3,
-        "gradient_clip": 2.0,
-        "validations": 1,
-        "selection": "best_val_rsum",
-    },
-    "warmup": {"epochs": 1, "rule": "all", "mask": "same_image", "margin": 0.2},
-    "negatives": {
-        "strategy": "fne",
-        "oracle": "none",
-        "tau": 0.5,
-        "prior": 0.01,
-        "prior_rule": "fixed",
-        "prior_rate": 0.05,
-        "prior_floor": 1e-6,
-        "prior_ceiling": 0.5,
-        "density": "normal",
-        "population": "hardest",
-        "posterior_threshold": 0.001,
-        "min_positives": 10,
-        "elimination": "released",
-        "elimination_power": 1.0,
-        "elimination_threshold": 0.5,
-        "cut_down": "global",
-        "statistics_mask": "diagonal",
-        "statistics_reset": "epoch",
-        "statistics_decay": 0.99,
-        "recalibration": "none",
-        "recalibration_images": 60,
-    },
-    "memory": {"kind": "momentum", "size": 40, "momentum": 0.9, "initial": "empty", "fill": "after_warmup"},
-    "loss": {"kind": "triplet", "margin": 0.2},
-    "audit": {"picks": "sampled", "steps": 1, "limit_mb": 20.0},
+SMALL: dict[str, dict] = {
+    "model": {"hidden": 24, "dim": 12, "dropout_image": 0.1, "dropout_text": 0.2},
+    "train": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "lr_warmup_steps": 3},
+    "warmup": {"epochs": 1},
+    "negatives": {"prior": 0.01, "min_positives": 10, "recalibration_images": 60},
+    "memory": {"size": 40, "momentum": 0.9},
+    "loss": {},
+    "audit": {"steps": 1},
 }
+"""What is smaller here than in ``base.yaml``."""
+CONFIG = {name: {**of, **SMALL[name]} for name, of in unflatten(Library(ROOT).base).items() if name in SMALL}
 
 
 def config(**sections: dict) -> dict:
@@ -67,22 +36,12 @@ def config(**sections: dict) -> dict:
 
 
 def rule(strategy: str | None = None, loss: str | None = None) -> dict[str, dict]:
-    """Sections for a strategy and a loss with the values of the base; either alone gets a partner that fits it."""
-    base = Library(ROOT).base
+    """Sections for a strategy and a loss; either alone gets a partner that fits it."""
     if strategy is None:
         strategy = "hardest" if "one" in LOSSES[loss].negatives else "all"
     if loss is None:
         loss = "triplet" if "one" in STRATEGIES[strategy].negatives else "infonce"
-    sections = {}
-    for section, chooser, name, entry in (
-        ("negatives", "strategy", strategy, STRATEGIES[strategy]),
-        ("loss", "kind", loss, LOSSES[loss]),
-    ):
-        own = {key.partition(".")[2]: base[key] for key in taken(entry).values() if key.startswith(section)}
-        sections[section] = {chooser: name} | own
-    sections["negatives"] |= {key: CONFIG["negatives"][key] for key in ("prior", "min_positives")}
-    sections["loss"].setdefault("margin", 0.2)
-    return sections
+    return {"negatives": {"strategy": strategy}, "loss": {"kind": loss}}
 
 
 RULES = {
