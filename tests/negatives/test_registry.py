@@ -86,7 +86,7 @@ def test_one_file_is_a_rule(folder: Path) -> None:
             "must be told by its source alone",
         ),
         ("Field(ge=0)", "Field(ge=1)", "out of range"),
-        ("float, Field(ge=0)", 'Literal["a"]', "not one of the choices"),
+        (WIDTH, 'width: Annotated[Literal["a"], "how wide"] = "b"', "not one of the choices"),
         ("float,", "int,", "must be an integer"),
         ("Field(ge=0)", 'Field(ge="a")', "no type of an option"),
         ("Field(ge=0)", 'Field(ge=0), When({"width": (1.0,)})', "a condition on itself"),
