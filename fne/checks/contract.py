@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,12 @@ import torch
 from fne.negatives.registry import Entry
 from fne.utils.errors import bad_input
 
-Promise = tuple[str, Callable[[], None]]
-"""What a rule promises, in words, and the check that raises :class:`Breach` where it does not hold."""
+LEADS = ((), (2,), (2, 3))
+"""Leading axes of the inputs."""
+Promise = tuple[str, Callable[..., None], Iterable[tuple[Any, ...]]]
+"""What a rule promises, in words; the check that raises :class:`Breach` where it does not hold; what it is run on."""
+ONCE: Iterable[tuple[Any, ...]] = [()]
+"""Run on nothing."""
 
 
 class Breach(Exception):
@@ -76,6 +80,20 @@ def same(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
     return True
 
 
+@contextmanager
+def unchanged(values: Mapping[str, Any], label: str) -> Iterator[None]:
+    """Raise a breach where one of these tensors is changed in place; values that are no tensors are passed over."""
+    before = {name: value.clone() for name, value in values.items() if isinstance(value, torch.Tensor)}
+    yield
+    for name, value in before.items():
+        demand(torch.equal(values[name], value), f"{name} is changed in place", label)
+
+
+def replicate(values: Mapping[str, Any], place: tuple[int, ...]) -> dict[str, Any]:
+    """One replicate of these tensors; values that are no tensors are every replicate's."""
+    return {name: value[place] if isinstance(value, torch.Tensor) else value for name, value in values.items()}
+
+
 def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *, quick: bool = False) -> list[str]:
     """Run the contract on a rule; draws from no global random stream.
 
@@ -104,9 +122,10 @@ def check(entry: Entry, section: str, keywords: Mapping[str, Any], name: str, *,
     held = []
     with torch.random.fork_rng(devices=[]):
         try:
-            for promise, holds in promises(lambda: loaded(**keywords), entry.negatives, quick):
+            for promise, holds, over in promises(lambda: loaded(**keywords), entry.negatives, quick):
                 held.append(promise)
-                holds()
+                for inputs in over:
+                    holds(*inputs)
         except Breach as breach:
             problem = f"breaks the contract '{held[-1]}': {breach}"
             raise bad_input(problem, file=entry.file, key=name) from breach

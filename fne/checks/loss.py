@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fne.checks.contract import Breach, Promise, calling, demand, same
+from fne.checks.contract import LEADS, ONCE, Breach, Promise, calling, demand, replicate, same, unchanged
 from fne.checks.strategy import context
 from fne.losses.loss import Loss, positive_of
 from fne.negatives.all import AllNegatives
 from fne.negatives.random import RandomNegative
 from fne.negatives.strategy import Selection
 
-LEADS = ((), (2,), (2, 3))
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
 
@@ -35,16 +34,14 @@ class Case:
     selection: Selection
     context: dict[str, Any]
 
-    def told(self, loss: Loss) -> dict[str, Any]:
+    def needed(self, loss: Loss) -> dict[str, Any]:
         """What a loss needs beside embeddings and selection."""
         return {name: self.context[name] for name in loss.needs}
 
     def part(self, place: tuple[int, ...]) -> Case:
         """One replicate."""
-        given = {name: value[place] for name, value in vars(self.selection).items() if value is not None}
-        selection = replace(self.selection, **given)
-        parts = {name: value[place] if isinstance(value, Tensor) else value for name, value in self.context.items()}
-        return Case(self.label, self.anchors[place], self.candidates[place], selection, parts)
+        selection = replace(self.selection, **replicate(vars(self.selection), place))
+        return Case(self.label, self.anchors[place], self.candidates[place], selection, replicate(self.context, place))
 
 
 def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 3, batch: int = 4) -> Case:
@@ -91,7 +88,7 @@ def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 
 def value(loss: Loss, given: Case) -> Tensor:
     """The loss of each anchor."""
     with calling("__call__", given.label):
-        found = loss(given.anchors, given.candidates, given.selection, **given.told(loss))
+        found = loss(given.anchors, given.candidates, given.selection, **given.needed(loss))
     demand(isinstance(found, Tensor), f"gave {type(found).__name__}, no tensor", given.label)
     shape = given.anchors.shape[:-1]
     demand(found.shape == shape, f"has shape {tuple(found.shape)}, not {tuple(shape)}", given.label)
@@ -111,29 +108,25 @@ def promises(make: Callable[[], Loss], negatives: tuple[str, ...], quick: bool) 
     relabelled = [case((), kind, torch.float64, seed) for kind, seed in itertools.product(negatives, range(4))]
     precise = [case(lead, kind, torch.float64) for lead, kind in itertools.product(LEADS[:2], negatives)]
 
-    def each(judge: Callable[[Loss, Case], None], over: list[Case]) -> Callable[[], None]:
-        def every() -> None:
-            for one in over:
-                judge(make(), one)
-
-        return every
+    def each(over: list[Case]) -> Iterator[tuple[Loss, Case]]:
+        return ((make(), one) for one in over)
 
     def built() -> None:
         with calling("__init__", "its options"):
             make()
 
-    yield "is built from its options", built
-    yield "gives every anchor a finite number", each(_finite, given)
-    yield "an anchor without negatives costs nothing", each(_free, given)
-    yield "the same inputs give the same loss, and stay as they are", each(_pure, given)
-    yield "its gradient is finite and equals a finite difference (float64)", each(_gradient, precise)
-    yield "at_collapse is its value where all embeddings are equal", each(_collapse, precise)
+    yield "is built from its options", built, ONCE
+    yield "gives every anchor a finite number", _finite, each(given)
+    yield "an anchor without negatives costs nothing", _free, each(given)
+    yield "the same inputs give the same loss, and stay as they are", _pure, each(given)
+    yield "its gradient is finite and equals a finite difference (float64)", _gradient, each(precise)
+    yield "at_collapse is its value where all embeddings are equal", _collapse, each(precise)
     if {"all", "attracted"} & {*negatives}:
         over = [one for one in given if one.selection.index is None]
-        yield "shares are finite, not negative, and zero without weight", each(_shares, over)
-    yield "its positive is the candidate that the selection names", each(_relabelled, relabelled)
+        yield "shares are finite, not negative, and zero without weight", _shares, each(over)
+    yield "its positive is the candidate that the selection names", _relabelled, each(relabelled)
     several = [one for one in given if one.anchors.ndim > 2]
-    yield "no replicate depends on another (leading axes)", each(_independent, several)
+    yield "no replicate depends on another (leading axes)", _independent, each(several)
 
 
 def _finite(loss: Loss, given: Case) -> None:
@@ -150,13 +143,13 @@ def _gradient(loss: Loss, given: Case) -> None:
     anchors, candidates = (one.clone().requires_grad_() for one in (given.anchors, given.candidates))
     inputs = anchors, candidates
     with calling("backward", given.label):
-        found = loss(anchors, candidates, given.selection, **given.told(loss)).sum()
+        found = loss(anchors, candidates, given.selection, **given.needed(loss)).sum()
         (found + 0 * sum(one.sum() for one in inputs)).backward()
     finite = all(one.grad is not None and one.grad.isfinite().all() for one in inputs)
     demand(finite, "the gradient is NaN or infinite", given.label)
-    told = given.told(loss)
+    needed = given.needed(loss)
     try:
-        torch.autograd.gradcheck(lambda a, c: loss(a, c, given.selection, **told), inputs, eps=1e-6, atol=1e-4)
+        torch.autograd.gradcheck(lambda a, c: loss(a, c, given.selection, **needed), inputs, eps=1e-6, atol=1e-4)
     except RuntimeError as error:
         text = " ".join(str(error).split())[:300]
         raise Breach(f"it differs: {text} ({given.label})") from error
@@ -169,16 +162,16 @@ def _collapse(loss: Loss, given: Case) -> None:
     candidates[..., 0] = 1
     collapsed = value(loss, replace(given, anchors=same_direction, candidates=candidates))
     with calling("at_collapse", given.label):
-        stated = loss.at_collapse(given.selection, **given.told(loss))
-    demand(stated.shape == collapsed.shape, f"has shape {tuple(stated.shape)}", given.label)
-    agree = torch.isclose(stated.double(), collapsed.double(), rtol=1e-4, atol=1e-6)
+        declared = loss.at_collapse(given.selection, **given.needed(loss))
+    demand(declared.shape == collapsed.shape, f"has shape {tuple(declared.shape)}", given.label)
+    agree = torch.isclose(declared.double(), collapsed.double(), rtol=1e-4, atol=1e-6)
     demand(agree, "it is another number", given.label)
 
 
 def _shares(loss: Loss, given: Case) -> None:
     similarities = given.anchors @ given.candidates.transpose(-1, -2)
     with calling("shares", given.label):
-        found = loss.shares(similarities, positive_of(similarities, None), given.selection, **given.told(loss))
+        found = loss.shares(similarities, positive_of(similarities, None), given.selection, **given.needed(loss))
     demand(found.shape == similarities.shape, f"has shape {tuple(found.shape)}", given.label)
     demand(found.isfinite() & (found >= 0), "a share is NaN, infinite or negative", given.label)
     assert given.selection.weights is not None
@@ -186,13 +179,9 @@ def _shares(loss: Loss, given: Case) -> None:
 
 
 def _pure(loss: Loss, given: Case) -> None:
-    tensors = {"anchors": given.anchors, "candidates": given.candidates}
-    tensors |= {name: one for name, one in vars(given.selection).items() if one is not None}
-    before = {name: one.clone() for name, one in tensors.items()}
-    first, second = value(loss, given), value(loss, given)
-    demand(same(first, second), "the second call gives another loss", given.label)
-    for name, one in tensors.items():
-        demand(torch.equal(one, before[name]), f"{name} is changed in place", given.label)
+    tensors = {"anchors": given.anchors, "candidates": given.candidates} | vars(given.selection)
+    with unchanged(tensors, given.label):
+        demand(same(value(loss, given), value(loss, given)), "the second call gives another loss", given.label)
 
 
 def _relabelled(loss: Loss, given: Case) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.checks.contract import Breach, Promise, calling, demand, same
+from fne.checks.contract import LEADS, ONCE, Breach, Promise, calling, demand, replicate, same, unchanged
 from fne.negatives.strategy import Selection, Strategy, usable
 
-LEADS = ((), (2,), (2, 3))
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 SIZES = ((1, 1), (2, 2), (5, 5), (6, 40))
 ITEMS = (50, 90)
@@ -106,7 +106,7 @@ def cases(lead: tuple[int, ...], batch: int, count: int, dtype: torch.dtype) -> 
 
 
 def fresh(make: Callable[[], Strategy], given: Case) -> Strategy:
-    """A new strategy, told of the data."""
+    """A new strategy that was prepared for the data."""
     strategy = make()
     with calling("prepare", given.label):
         strategy.prepare(ITEMS, tuple(given.inputs[0].shape[:-2]), torch.device("cpu"))
@@ -153,23 +153,17 @@ def promises(make: Callable[[], Strategy], negatives: tuple[str, ...], quick: bo
             for given in cases(lead, batch, count, dtype):
                 answers.append((given, select(shown(strategy, given), given)))
 
-    def each(judge: Callable[[Case, Selection], None]) -> Callable[[], None]:
-        def every() -> None:
-            for given, found in answers:
-                judge(given, found)
-
-        return every
-
-    yield "answers every input with a Selection", answered
-    yield "its tensors have the right shapes and types", each(lambda given, found: _shaped(given, found, negatives))
-    yield "an anchor is valid exactly where some candidate may be selected", each(_valid)
-    yield "never picks an excluded candidate, nor a NaN", each(_picks)
-    yield "weights are finite, not negative, and zero on what is excluded", each(_weights)
-    yield "a posterior is a probability", each(_posterior)
-    yield "the same draws give the same selection", lambda: _deterministic(make)
-    yield "no replicate depends on another (leading axes)", lambda: _independent(make)
-    yield "its inputs stay as they are", lambda: _unchanged(make)
-    yield "its state is all that it remembers", lambda: _resumes(make)
+    yield "answers every input with a Selection", answered, ONCE
+    shaped = functools.partial(_shaped, negatives=negatives)
+    yield "its tensors have the right shapes and types", shaped, answers
+    yield "an anchor is valid exactly where some candidate may be selected", _valid, answers
+    yield "never picks an excluded candidate, nor a NaN", _picks, answers
+    yield "weights are finite, not negative, and zero on what is excluded", _weights, answers
+    yield "a posterior is a probability", _posterior, answers
+    yield "the same draws give the same selection", _deterministic, [(make,)]
+    yield "no replicate depends on another (leading axes)", _independent, [(make,)]
+    yield "its inputs stay as they are", _unchanged, [(make,)]
+    yield "its state is all that it remembers", _resumes, [(make,)]
 
 
 def _shaped(given: Case, found: Selection, negatives: tuple[str, ...]) -> None:
@@ -253,7 +247,7 @@ def _independent(make: Callable[[], Strategy]) -> None:
         together = select(shown(fresh(make, given), given), given)
         for place in itertools.product(*map(range, lead)):
             inputs = tuple(value[place] for value in given.inputs)
-            parts = {name: v[place] if isinstance(v, Tensor) else v for name, v in given.context.items()}
+            parts = replicate(given.context, place)
             alone = Case(given.label, given.online[place], given.same_image[place], inputs, parts)
             found = select(shown(fresh(make, alone), alone), alone)
             _same(together, found, given, place, f"replicate {place} differs from the same one alone")
@@ -263,11 +257,8 @@ def _unchanged(make: Callable[[], Strategy]) -> None:
     given = case((2,), 6, 20)
     tensors = {"online": given.online, "same_image": given.same_image}
     tensors |= dict(zip(("similarities", "excluded", "positive", "uniform"), given.inputs, strict=True))
-    tensors |= {name: value for name, value in given.context.items() if isinstance(value, Tensor)}
-    before = {name: value.clone() for name, value in tensors.items()}
-    select(shown(fresh(make, given), given), given)
-    for name, value in tensors.items():
-        demand(torch.equal(value, before[name]), f"{name} is changed in place", given.label)
+    with unchanged(given.context | tensors, given.label):
+        select(shown(fresh(make, given), given), given)
 
 
 def _resumes(make: Callable[[], Strategy]) -> None:

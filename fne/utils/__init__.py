@@ -1,1 +1,1 @@
-"""What any room may use and what knows of none: errors, files, seeds, progress, the record of a run."""
+"""What any package may use and what imports none of them: errors, files, seeds, progress, the record of a run."""

@@ -51,16 +51,16 @@ def read_npz(
     if missing is not None and not Path(file).exists():
         raise bad_input("no such file", file=file, hint=missing)
     names = check_npz(file, hint)
-    wanted = {
+    requested = {
         name: next((kind for pattern, kind in kinds.items() if fnmatchcase(name, pattern)), None) for name in names
     }
     for name in kinds:
-        if "*" not in name and name not in wanted:
+        if "*" not in name and name not in requested:
             raise bad_input("array is missing", file=file, key=name, hint=hint)
     with reading(file, hint), np.load(file, allow_pickle=False) as stored:
-        found = {name: stored[name] for name, kind in wanted.items() if kind is not None}
+        found = {name: stored[name] for name, kind in requested.items() if kind is not None}
     for name, array in found.items():
-        letters, dimensions = wanted[name] or ("", 0)
+        letters, dimensions = requested[name] or ("", 0)
         if array.dtype.kind not in letters or array.ndim != dimensions:
             value, allowed = f"{array.dtype}, {array.ndim} dimensions", f"{WORDS[letters]}, {dimensions} dimensions"
             raise bad_input("array of another kind", file=file, key=name, value=value, allowed=allowed, hint=hint)

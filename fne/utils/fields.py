@@ -32,6 +32,7 @@ OPTION = re.compile(r"(negatives|loss)\.options\.[A-Za-z_]\w*")
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """``module:Class``."""
 SCALAR = "a number, text, true or false"
+TRUTHS = "YAML reads an unquoted on/off/yes/no as a truth value"
 NOUNS = {
     "array": "a list of increasing integers",
     "integer": "an integer",
@@ -52,10 +53,10 @@ class When:
     values: Mapping[str, Container[Any]]
 
     def __post_init__(self) -> None:
-        sound = isinstance(self.values, Mapping) and len(self.values) > 0
-        for name, allowed in self.values.items() if sound else ():
-            sound = sound and isinstance(name, str) and isinstance(allowed, tuple | list | range) and len(allowed) > 0
-        if not sound:
+        valid = isinstance(self.values, Mapping) and len(self.values) > 0
+        for name, allowed in self.values.items() if valid else ():
+            valid = valid and isinstance(name, str) and isinstance(allowed, tuple | list | range) and len(allowed) > 0
+        if not valid:
             raise TypeError("When takes a mapping of keys to tuples of values")
 
     def __hash__(self) -> int:  # a type with such metadata can be looked up
@@ -167,19 +168,15 @@ class Key:
             return "must not be null", None
         if isinstance(value, Mapping):
             return "is a value, not a section", None
-        if expected == "string" and isinstance(value, bool):
-            return "must be text", "YAML reads an unquoted on/off/yes/no as a truth value: quote it"
-        if kind == "literal_error":
-            text = all(isinstance(one, str) for one in self.allowed())
-            if isinstance(value, str) or not text:
-                return "not one of the choices", None
-            return "must be text", "quote it" if isinstance(value, int | float) else None
         if kind == "unusable":
             return error["msg"], None
         if kind == "string_pattern_mismatch":
             return "cannot be", None
+        if kind == "literal_error" and (isinstance(value, str) or expected != "string"):
+            return "not one of the choices", None
         if expected == "string":
-            return "must be text", "quote it" if isinstance(value, int | float) else None
+            meant = "quote it" if isinstance(value, int | float) else None
+            return "must be text", f"{TRUTHS}: {meant}" if isinstance(value, bool) else meant
         if expected == "boolean":
             return "must be true or false", None
         if expected == "array":
@@ -326,11 +323,11 @@ def check_all(
     given: Mapping[str, Any], keys: Mapping[str, Key], file: str | Path, problems: Problems, prefix: str = ""
 ) -> dict[str, Any]:
     """The values of many keys, those that can be used; what is wrong with the others is kept in ``problems``."""
-    sound = {}
+    valid = {}
     for key, value in given.items():
         with problems.collect():
-            sound[key] = checked(value, key, keys, file, f"{prefix}{key}")
-    return sound
+            valid[key] = checked(value, key, keys, file, f"{prefix}{key}")
+    return valid
 
 
 def _nearest(key: str, names: list[str]) -> str | None:

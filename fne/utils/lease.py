@@ -34,7 +34,7 @@ def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> 
         folder: Where the lock files lie; a folder of this user's below the system's temporary folder by default.
 
     Raises:
-        UserError: ``cuda`` was asked for and there is none.
+        UserError: ``cuda`` is requested and there is none.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [] if requested == "cpu" else allowed_devices(installed_devices(), visible)
@@ -112,7 +112,7 @@ def _lock_folder() -> Path:
 def _take(names: list[str], folder: Path, poll: float) -> tuple[str, FileLock]:
     """Lock the first free device; wait, and say so once, while all are taken."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    told = False
+    announced = False
     while True:
         for name in names:
             lock = FileLock(folder / f"{name.replace('/', '_')}.lock", blocking=False)
@@ -121,9 +121,9 @@ def _take(names: list[str], folder: Path, poll: float) -> tuple[str, FileLock]:
             except Timeout:
                 continue
             return name, lock
-        if not told:
+        if not announced:
             print(f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr)
-            told = True
+            announced = True
         time.sleep(poll)
 
 

@@ -19,7 +19,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        return _explain_os_error(error)
+        where = error.filename if error.filename is not None else "a file"
+        return f"{where.decode(errors='replace') if isinstance(where, bytes) else where}: {in_words(error)}"
     text = (str(error).splitlines() or [""])[0][:200]
     if "No space left on device" in text or ("requested and" in text and "written" in text):
         # numpy and safetensors report a full disk without an error number.
@@ -28,12 +29,6 @@ def explain(error: BaseException) -> str | None:
         details = f" ({text})" if text else ""
         return f"out of memory{details}; {LESS_MEMORY}"
     return None
-
-
-def _explain_os_error(error: OSError) -> str:
-    where = error.filename if error.filename is not None else "a file"
-    where = where.decode(errors="replace") if isinstance(where, bytes) else where
-    return f"{where}: {in_words(error)}"
 
 
 def in_words(error: OSError) -> str:

@@ -35,7 +35,7 @@ def check(value: Any, shape: Any, file: str | Path, key: str = "", *, more: bool
     if isinstance(shape, dict):
         if not isinstance(value, dict) or (ANY in shape and not value and not more):
             allowed = "a mapping" if more else "a mapping that is not empty"
-            raise bad_input("wrong kind", file=file, key=key, value=_told(value), allowed=allowed, hint=hint)
+            raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed=allowed, hint=hint)
         parts = dict.fromkeys(value, shape[ANY]) if ANY in shape else {name.rstrip("?"): shape[name] for name in shape}
         for name in (*parts, *value):
             inside = f"{key}.{name}".lstrip(".")
@@ -50,12 +50,12 @@ def check(value: Any, shape: Any, file: str | Path, key: str = "", *, more: bool
             check(value, shape[0], file, key, more=more, hint=hint)
     elif isinstance(shape, list):
         if not isinstance(value, list):
-            raise bad_input("wrong kind", file=file, key=key, value=_told(value), allowed="a list", hint=hint)
+            raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed="a list", hint=hint)
         for place, one in enumerate(value):
             check(one, shape[0], file, f"{key}[{place}]", more=more, hint=hint)
     elif not any(_is(value, kind) for kind in (shape if isinstance(shape, set) else {shape})):
         allowed = " or ".join(sorted(WORDS[kind] for kind in (shape if isinstance(shape, set) else {shape})))
-        raise bad_input("wrong kind", file=file, key=key, value=_told(value), allowed=allowed, hint=hint)
+        raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed=allowed, hint=hint)
 
 
 def _is(value: Any, kind: Any) -> bool:
@@ -69,7 +69,7 @@ def _is(value: Any, kind: Any) -> bool:
     )
 
 
-def _told(value: Any) -> Any:
+def _brief(value: Any) -> Any:
     """A value in few words."""
     if isinstance(value, dict | list):
         return f"{'a mapping' if isinstance(value, dict) else 'a list'} of {len(value)}"

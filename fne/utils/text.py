@@ -1,7 +1,7 @@
 """Words that others wrote, made fit for what they go into; numbers as a person reads them.
 
 Each output has one function here: a line of anything (:func:`clean`), a terminal (:func:`harmless`), HTML and SVG
-(:func:`markup`), Markdown (:func:`markdown`, :func:`markdown_code`), a cell of CSV (:func:`guarded`); LaTeX has its own
+(:func:`markup`), Markdown (:func:`markdown`), a cell of CSV (:func:`guarded`); LaTeX has its own
 in :mod:`fne.utils.latex`.
 """
 
@@ -50,11 +50,6 @@ def markup(text: str) -> str:
 def markdown(text: str) -> str:
     """The user's own words on one line of Markdown, no sign of it with a meaning."""
     return _MARKDOWN.sub(r"\\\1", clean(text))
-
-
-def markdown_code(text: str) -> str:
-    """A name as it is written, on one line of Markdown or in a cell of a table."""
-    return f"`{clean(text).replace('`', '').replace('|', '')}`"
 
 
 def guarded(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from fne.utils.errors import UserError, bad_input
-from fne.utils.fields import canonical, yaml_number
+from fne.utils.fields import TRUTHS, canonical, yaml_number
 from fne.utils.files import read_bytes, reading
 
 LARGEST, MOST = 4 << 20, 100_000
@@ -136,7 +136,7 @@ def _loaded(text: str) -> Any:
 def _text_keys(value: Mapping[Any, Any], path: Path, prefix: str) -> None:
     for key, item in value.items():
         if not isinstance(key, str):
-            hint = "YAML reads an unquoted on/off/yes/no as a truth value" if isinstance(key, bool) else "quote it"
+            hint = TRUTHS if isinstance(key, bool) else "quote it"
             raise bad_input("a key must be text", file=path, key=f"{prefix}{key}", hint=hint)
         if isinstance(item, dict):
             _text_keys(item, path, f"{prefix}{key}.")

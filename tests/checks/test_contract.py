@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from fne.checks.contract import check
 from fne.losses.loss import Loss, pick, positive_similarity
-from fne.negatives.registry import Entry
 from fne.negatives.strategy import Selection, Strategy, draw, hardest, usable
 from fne.utils.errors import UserError
 
 
-class Sound(Strategy):
-    """Draws in proportion to similarity, above the mean of all it has seen; one class attribute breaks it."""
-
-    breaks = ""
+class Valid(Strategy):
+    """Draws in proportion to similarity, above the mean of all it has seen."""
 
     def __init__(self) -> None:
         self.mean: torch.Tensor | None = None
@@ -40,165 +40,7 @@ class Sound(Strategy):
         self.mean = state.get("mean")
 
 
-def changed(found: Selection, **values) -> Selection:
-    return Selection(**{**vars(found), **values})
-
-
-class Raises(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        return super().select(similarities, excluded, positive, uniform[:, None])
-
-
-class NoSelection(Sound):
-    def select(self, *inputs):
-        return super().select(*inputs).index
-
-
-class IndexOfFloats(Sound):
-    def select(self, *inputs):
-        found = super().select(*inputs)
-        return changed(found, index=found.index.float())
-
-
-class IndexPerCandidate(Sound):
-    def select(self, *inputs):
-        found = super().select(*inputs)
-        return changed(found, index=found.index.unsqueeze(-1))
-
-
-class GivesAll(Sound):
-    def select(self, *inputs):
-        return changed(super().select(*inputs), index=None)
-
-
-class AlwaysValid(Sound):
-    def select(self, *inputs):
-        found = super().select(*inputs)
-        return changed(found, valid=torch.ones_like(found.valid))
-
-
-class PicksThePositive(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        allowed = usable(similarities, excluded)
-        return Selection(hardest(similarities, ~similarities.isnan()), None, allowed.any(dim=-1))
-
-
-class PicksNaN(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        found = super().select(similarities, excluded, positive, uniform)
-        return changed(found, index=similarities.masked_fill(excluded, -9).argmax(dim=-1))
-
-
-class NaNWeight(Sound):
-    def select(self, *inputs):
-        found = super().select(*inputs)
-        return changed(found, weights=found.weights / found.weights.sum(dim=-1, keepdim=True))
-
-
-class InfiniteWeight(Sound):
-    def select(self, *inputs):
-        found = super().select(*inputs)
-        return changed(found, weights=found.weights * torch.inf if found.weights.all() else found.weights)
-
-
-class NegativeWeight(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        found = super().select(similarities, excluded, positive, uniform)
-        weights = similarities.masked_fill(~usable(similarities, excluded), 0)
-        return changed(found, weights=weights)
-
-
-class WeightOnExcluded(Sound):
-    def select(self, *inputs):
-        found = super().select(*inputs)
-        return changed(found, weights=found.weights + 1e-3)
-
-
-class PosteriorAboveOne(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        return changed(super().select(similarities, excluded, positive, uniform), posterior=similarities + 0.5)
-
-
-class HiddenRandomness(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        return super().select(similarities, excluded, positive, torch.rand_like(uniform))
-
-
-class MixesReplicates(Sound):
-    def observe(self, similarities, same_image):
-        super().observe(similarities, same_image)
-        self.mean = torch.full_like(self.mean, self.mean.mean())
-
-
-class ChangesItsInput(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        similarities.masked_fill_(excluded, -1)
-        return super().select(similarities, excluded, positive, uniform)
-
-
-class ForgetsItsState(Sound):
-    def state(self):
-        return {}
-
-
-class StateOfNumbers(Sound):
-    def state(self):
-        return {"mean": float(self.mean.mean())}
-
-
-class CountsInSecret(Sound):
-    def select(self, similarities, excluded, positive, uniform):
-        self.steps += 1
-        return super().select(similarities, excluded, positive, (uniform * self.steps) % 1)
-
-
-BROKEN = {
-    Raises: ("answers every input", "select raised RuntimeError"),
-    NoSelection: ("answers every input", "returned Tensor, no Selection"),
-    IndexOfFloats: ("shapes and types", "index is torch.float32, not torch.int64"),
-    IndexPerCandidate: ("shapes and types", "index has shape (1, 1), not (1,)"),
-    GivesAll: ("shapes and types", "says that it gives 'one' negatives, but gives 'all'"),
-    AlwaysValid: ("valid exactly where", "valid is wrong for"),
-    PicksThePositive: ("never picks an excluded candidate", "picked a candidate that is excluded for"),
-    PicksNaN: ("never picks an excluded candidate", "NaN"),
-    NaNWeight: ("weights are finite", "a weight is NaN"),
-    InfiniteWeight: ("weights are finite", "a weight is infinite"),
-    NegativeWeight: ("weights are finite", "a weight is negative"),
-    WeightOnExcluded: ("weights are finite", "an excluded candidate has a weight"),
-    PosteriorAboveOne: ("posterior is a probability", "not within 0 to 1"),
-    HiddenRandomness: ("the same draws", "the picks differ"),
-    MixesReplicates: ("no replicate depends on another", "weights differs"),
-    ChangesItsInput: ("inputs stay as they are", "similarities is changed in place"),
-    ForgetsItsState: ("state is all that it remembers", "weights differs"),
-    StateOfNumbers: ("state is all that it remembers", "no flat dict of tensors"),
-    CountsInSecret: ("state is all that it remembers", "the picks differ"),
-}
-
-
-def entry(of: type, negatives: tuple[str, ...] = ("one",)) -> Entry:
-    target, section = f"{__name__}:{of.__name__}", "negatives" if issubclass(of, Strategy) else "loss"
-    return Entry(of.__name__, target, section, Path(__file__), "", f"{section}.", {}, negatives=negatives)
-
-
-@pytest.mark.parametrize("quick", [False, True])
-def test_a_sound_strategy_holds(quick: bool) -> None:
-    before = torch.random.get_rng_state()
-    assert len(check(entry(Sound), "negatives", {}, "mine", quick=quick)) == 10
-    assert torch.equal(torch.random.get_rng_state(), before), "no global stream is touched"
-
-
-@pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("of", BROKEN, ids=lambda of: of.__name__)
-def test_a_broken_promise_is_named(of: type, quick: bool) -> None:
-    promise, how = BROKEN[of]
-    with pytest.raises(UserError) as caught:
-        check(entry(of), "negatives", {}, "mine:Rule", quick=quick)
-    told = str(caught.value)
-    assert "mine:Rule: breaks the contract '" in told and promise in told.split("'")[1], told
-    assert how in told
-
-
-class SoundLoss(Loss):
+class ValidLoss(Loss):
     """The squared hinge."""
 
     def __call__(self, anchors, candidates, selection):
@@ -214,87 +56,133 @@ class SoundLoss(Loss):
         return 0.16 * selection.valid.float()
 
 
-class OneNumber(SoundLoss):
-    def __call__(self, *given):
-        return super().__call__(*given).sum(dim=-1)
+def rule(**methods: Callable) -> type:
+    """The valid strategy with some methods replaced."""
+    return type("Rule", (Valid,), methods)
 
 
-class NaNLoss(SoundLoss):
-    def __call__(self, *given):
-        return super().__call__(*given) / (super().__call__(*given) > 0)
+def given(change: Callable) -> type:
+    """A strategy that selects by other inputs than it was given."""
+    return rule(select=lambda self, *inputs: Valid.select(self, *change(*inputs)))
 
 
-class ChargesTheInvalid(SoundLoss):
-    def __call__(self, *given):
-        return super().__call__(*given) + 0.1
+def found(**parts: Callable) -> type:
+    """A strategy whose selection has other parts, each a function of the valid one and of the inputs."""
+
+    def select(self, *inputs):
+        valid = Valid.select(self, *inputs)
+        return dataclasses.replace(valid, **{name: part(valid, *inputs) for name, part in parts.items()})
+
+    return rule(select=select)
 
 
-class Detached(SoundLoss):
-    def __call__(self, anchors, candidates, selection):
-        return super().__call__(anchors, candidates.detach(), selection)
+def loss(call: Callable, **methods: Callable) -> type:
+    """The valid loss with what a call gives, and some methods, replaced."""
+    return type("Loss", (ValidLoss,), {"__call__": call, **methods})
 
 
-class WrongAtCollapse(SoundLoss):
-    def at_collapse(self, selection):
-        return 0.4 * selection.valid.float()
+def picks_the_positive(self, similarities, excluded, positive, uniform):
+    every = ~similarities.isnan()
+    return Selection(hardest(similarities, every), None, usable(similarities, excluded).any(dim=-1))
 
 
-class MeanOverReplicates(SoundLoss):
-    def __call__(self, anchors, candidates, selection):
-        each = super().__call__(anchors, candidates, selection)
-        shared = each.flatten(0, -2).mean(dim=0) if each.ndim > 1 else each
-        return 0.5 * each + 0.5 * shared.expand_as(each)
+def mixes_replicates(self, similarities, same_image):
+    Valid.observe(self, similarities, same_image)
+    self.mean = torch.full_like(self.mean, self.mean.mean())
 
 
-class OwnPairOnly(SoundLoss):
-    def positive_of(self, selection):
-        return None
+def counts_in_secret(self, similarities, excluded, positive, uniform):
+    self.steps += 1
+    return Valid.select(self, similarities, excluded, positive, (uniform * self.steps) % 1)
 
 
-class Counts(SoundLoss):
-    calls = 0
-
-    def __call__(self, *given):
-        self.calls += 1
-        return super().__call__(*given) * (1 if self.calls % 2 else 2)
+def mean_over_replicates(self, *inputs):
+    each = ValidLoss.__call__(self, *inputs)
+    shared = each.flatten(0, -2).mean(dim=0) if each.ndim > 1 else each
+    return 0.5 * each + 0.5 * shared.expand_as(each)
 
 
-class TakesAll(SoundLoss):
-    def __call__(self, anchors, candidates, selection):
-        similarities = anchors @ candidates.transpose(-1, -2)
-        return torch.where(selection.valid, (similarities.square() * selection.weights).sum(dim=-1), 0)
-
-    def at_collapse(self, selection):
-        return selection.weights.sum(dim=-1)
-
-    def shares(self, similarities, positive, selection):
-        return similarities
+def doubles_every_second(self, *inputs):
+    self.calls = getattr(self, "calls", 0) + 1
+    return ValidLoss.__call__(self, *inputs) * (1 if self.calls % 2 else 2)
 
 
-BROKEN_LOSSES = {
-    OneNumber: ("finite number", "has shape (), not (4,)"),
-    NaNLoss: ("finite number", "NaN or infinite"),
-    ChargesTheInvalid: ("without negatives costs nothing", "not zero"),
-    Detached: ("gradient", "differs"),
-    WrongAtCollapse: ("at_collapse", "another number"),
-    OwnPairOnly: ("positive is the candidate that the selection names", "the named positive is not what it takes"),
-    MeanOverReplicates: ("no replicate depends on another", "differs"),
-    Counts: ("same inputs give the same loss", "another loss"),
-    TakesAll: ("shares are finite", "negative"),
-}
+def takes_all(self, anchors, candidates, selection):
+    similarities = anchors @ candidates.transpose(-1, -2)
+    return torch.where(selection.valid, (similarities.square() * selection.weights).sum(dim=-1), 0)
+
+
+valid_loss = ValidLoss.__call__
+BROKEN = {
+    "raises": (given(lambda s, e, p, u: (s, e, p, u[:, None])), "answers every input", "select raised RuntimeError"),
+    "no_selection": (rule(select=lambda *inputs: Valid.select(*inputs).index), "answers every input",
+                     "returned Tensor, no Selection"),
+    "index_of_floats": (found(index=lambda f, *_: f.index.float()), "shapes and types",
+                        "index is torch.float32, not torch.int64"),
+    "index_per_candidate": (found(index=lambda f, *_: f.index.unsqueeze(-1)), "shapes and types",
+                            "index has shape (1, 1), not (1,)"),
+    "gives_all": (found(index=lambda *_: None), "shapes and types",
+                  "says that it gives 'one' negatives, but gives 'all'"),
+    "always_valid": (found(valid=lambda f, *_: torch.ones_like(f.valid)), "valid exactly where", "valid is wrong for"),
+    "positive": (rule(select=picks_the_positive), "never picks an excluded candidate",
+                 "picked a candidate that is excluded for"),
+    "nan": (found(index=lambda f, s, e, *_: s.masked_fill(e, -9).argmax(dim=-1)), "never picks an excluded candidate",
+            "NaN"),
+    "nan_weight": (found(weights=lambda f, *_: f.weights / f.weights.sum(dim=-1, keepdim=True)),
+                   "weights are finite", "a weight is NaN"),
+    "infinite_weight": (found(weights=lambda f, *_: f.weights * torch.inf if f.weights.all() else f.weights),
+                        "weights are finite", "a weight is infinite"),
+    "negative_weight": (found(weights=lambda f, s, e, *_: s.masked_fill(~usable(s, e), 0)), "weights are finite",
+                        "a weight is negative"),
+    "weight_on_excluded": (found(weights=lambda f, *_: f.weights + 1e-3), "weights are finite",
+                           "an excluded candidate has a weight"),
+    "posterior_above_one": (found(posterior=lambda f, s, *_: s + 0.5), "posterior is a probability",
+                            "not within 0 to 1"),
+    "hidden_randomness": (given(lambda s, e, p, u: (s, e, p, torch.rand_like(u))), "the same draws",
+                          "the picks differ"),
+    "mixes_replicates": (rule(observe=mixes_replicates), "no replicate depends on another", "weights differs"),
+    "changes_its_input": (given(lambda s, e, p, u: (s.masked_fill_(e, -1), e, p, u)), "inputs stay as they are",
+                          "similarities is changed in place"),
+    "forgets_its_state": (rule(state=lambda self: {}), "state is all that it remembers", "weights differs"),
+    "state_of_numbers": (rule(state=lambda self: {"mean": float(self.mean.mean())}), "state is all that it remembers",
+                         "no flat dict of tensors"),
+    "counts_in_secret": (rule(select=counts_in_secret), "state is all that it remembers", "the picks differ"),
+    "one_number": (loss(lambda *inputs: valid_loss(*inputs).sum(dim=-1)), "finite number", "has shape (), not (4,)"),
+    "nan_loss": (loss(lambda *inputs: valid_loss(*inputs) / (valid_loss(*inputs) > 0)), "finite number",
+                 "NaN or infinite"),
+    "charges_the_invalid": (loss(lambda *inputs: valid_loss(*inputs) + 0.1), "without negatives costs nothing",
+                            "not zero"),
+    "detached": (loss(lambda self, a, c, s: valid_loss(self, a, c.detach(), s)), "gradient", "differs"),
+    "wrong_at_collapse": (loss(valid_loss, at_collapse=lambda self, s: 0.4 * s.valid.float()), "at_collapse",
+                          "another number"),
+    "own_pair_only": (loss(valid_loss, positive_of=lambda self, s: None),
+                      "positive is the candidate that the selection names", "the named positive is not what it takes"),
+    "mean_over_replicates": (loss(mean_over_replicates), "no replicate depends on another", "differs"),
+    "doubles_every_second": (loss(doubles_every_second), "same inputs give the same loss", "another loss"),
+    "takes_all": (loss(takes_all, at_collapse=lambda self, s: s.weights.sum(dim=-1), shares=lambda self, s, *_: s),
+                  "shares are finite", "negative"),
+}  # fmt: skip
+
+
+def run(of: type, *, quick: bool, negatives: str = "one") -> list[str]:
+    entry = SimpleNamespace(load=lambda: of, negatives=(negatives,), file=Path(__file__))
+    return check(entry, "negatives" if issubclass(of, Strategy) else "loss", {}, "mine:Rule", quick=quick)
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_a_sound_loss_holds(quick: bool) -> None:
-    assert len(check(entry(SoundLoss), "loss", {}, "mine", quick=quick)) == 8
+@pytest.mark.parametrize(("of", "promises"), [(Valid, 10), (ValidLoss, 8)])
+def test_a_valid_rule_holds(of: type, promises: int, quick: bool) -> None:
+    before = torch.random.get_rng_state()
+    assert len(run(of, quick=quick)) == promises
+    assert torch.equal(torch.random.get_rng_state(), before), "no global stream is touched"
 
 
 @pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("of", BROKEN_LOSSES, ids=lambda of: of.__name__)
-def test_a_broken_promise_of_a_loss_is_named(of: type, quick: bool) -> None:
-    promise, how = BROKEN_LOSSES[of]
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_promise_is_named(name: str, quick: bool) -> None:
+    of, promise, how = BROKEN[name]
     with pytest.raises(UserError) as caught:
-        check(entry(of, ("all",) if of is TakesAll else ("one",)), "loss", {}, "mine:Rule", quick=quick)
-    told = str(caught.value)
-    assert "mine:Rule: breaks the contract '" in told and promise in told.split("'")[1], told
-    assert how in told
+        run(of, quick=quick, negatives="all" if name == "takes_all" else "one")
+    message = str(caught.value)
+    assert "mine:Rule: breaks the contract '" in message and promise in message.split("'")[1], message
+    assert how in message

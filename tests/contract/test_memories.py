@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
 from fne.negatives.catalog import MEMORIES
-from fne.training import checkpoint
 from fne.training.engine import Engine
 from tests.training import toy
 
@@ -83,21 +83,5 @@ def test_candidates_are_the_batch_first_and_then_what_is_remembered_without_grad
 
 
 @pytest.mark.parametrize("memory", CASES, ids=named)
-def test_resume_is_bit_equal(memory: dict, tmp_path) -> None:
-    whole = engine_of(memory)
-    whole.run(lambda score: None)
-    for stop in (3, 5, 8):
-        part, again = engine_of(memory), engine_of(memory)
-
-        def after(score: float | None, part: Engine = part, stop: int = stop) -> None:
-            if part.step == stop:
-                checkpoint.save(part, tmp_path, {})
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            part.run(after)
-        assert checkpoint.load(again, tmp_path, {})
-        again.run(lambda score: None)
-        assert whole.state().keys() == again.state().keys()
-        for name, value in whole.state().items():
-            torch.testing.assert_close(again.state()[name], value, rtol=0, atol=0, equal_nan=True, msg=name)
+def test_resume_is_bit_equal(memory: dict, tmp_path: Path) -> None:
+    toy.assert_resumes(lambda: engine_of(memory), (3, 5, 8), tmp_path)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from fne import protocols
 from fne.analysis import layout
@@ -70,23 +69,6 @@ def test_five_folds_by_plain_loops(tied: bool, rule: str) -> None:
     assert found["coco_1k_5fold", "t2i", "r1"] > found["own", "t2i", "r1"], "a fold is the easier gallery"
 
 
-def test_all_equal_embeddings_give_chance_level(tmp_path: Path) -> None:
-    same = torch.full((N, 4), 0.5), torch.full((5 * N, 4), 0.5)
-    relevance = files(tmp_path, VIEW)
-    found, _ = evaluated_as_coco_5k(VIEW, *same, relevance)
-    for k in (1, 5, 10):
-        assert found["coco_1k_5fold", "t2i", f"r{k}"] == pytest.approx(min(k / 4, 1), abs=1e-12)
-    assert found["coco_1k_5fold", "i2t", "r1"] == pytest.approx(5 / 20, abs=1e-12)
-    for one in relevance:
-        for column, (side, size) in enumerate((("i2t", 5 * N), ("t2i", N))):
-            share = np.bincount(np.unique(one.pairs[side][:, column], return_inverse=True)[1]).mean() / size
-            assert found[one.protocol, side, "r1"] == pytest.approx(share, abs=1e-12)
-            if one.protocol == "eccv":
-                assert found["eccv", side, "r_precision"] == pytest.approx(share, abs=1e-12)
-    worst, _ = evaluated_as_coco_5k(VIEW, *same, relevance, "pessimistic")
-    assert {worst[name] for name in worst if name[2] == "r1"} == {0.0}
-
-
 def moved(images: np.ndarray, captions: np.ndarray) -> SplitView:
     """The split in another order; ids move along."""
     place = np.argsort(images)
@@ -129,17 +111,6 @@ def test_swapping_the_sides_swaps_the_directions(tmp_path: Path) -> None:
     swap = {"i2t": "t2i", "t2i": "i2t", "both": "both"}
     assert {(p, swap[d], m): value for (p, d, m), value in after.items()} == pytest.approx(before, abs=1e-12)
     assert before["eccv", "i2t", "map_at_r"] != before["eccv", "t2i", "map_at_r"]
-
-
-def test_a_duplicated_item_ties_with_its_twin(tmp_path: Path) -> None:
-    """A second copy of a caption that is right and first: the two share its place."""
-    view = view_of([1, 2], [11, 12, 13], np.array([0, 1, 1]))
-    folder = write_files(tmp_path, "cxc", {1: [11], 2: [12]}, {11: [1], 12: [2]})
-    images = torch.eye(2)
-    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    found, values = evaluated(view, images, texts, (read(folder, "cxc", view),))
-    assert values["cxc/i2t/r1"].tolist() == [[0.5, 1.0]] and found["cxc", "i2t", "r1"] == 0.75
-    assert found["cxc", "i2t", "r5"] == found["cxc", "t2i", "r1"] == 1.0
 
 
 def test_statistics_see_the_very_metrics(tmp_path: Path) -> None:

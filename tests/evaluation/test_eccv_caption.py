@@ -126,7 +126,7 @@ def test_queries_and_positives_are_those_of_the_papers(view) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_five_folds_equal_the_package_on_whole_rankings_and_not_on_cut_ones(seed: int) -> None:
+def test_five_folds_equal_the_package_on_whole_rankings(seed: int) -> None:
     from eccv_caption._metrics import compute_coco1k_r_at_k
 
     view = small_view(60, seed)
@@ -137,19 +137,16 @@ def test_five_folds_equal_the_package_on_whole_rankings_and_not_on_cut_ones(seed
         "i2t": {i: np.array(view.sentids)[np.argsort(-row)].tolist() for i, row in zip(numbers, scores, strict=True)},
         "t2i": {c: np.array(numbers)[np.argsort(-col)].tolist() for c, col in zip(view.sentids, scores.T, strict=True)},
     }
-    cut = {side: {query: items[:8] for query, items in lists.items()} for side, lists in whole.items()}
     for k in (5, 10):
         for side in ("i2t", "t2i"):
-            values = {"whole": [], "cut": []}
+            values = []
             for fold in range(5):
                 members = numbers[12 * fold : 12 * fold + 12], view.sentids[60 * fold : 60 * fold + 60]
                 queries, gallery = members if side == "i2t" else members[::-1]
                 own = {i: members[1][5 * n : 5 * n + 5] for n, i in enumerate(members[0])}
                 right = own if side == "i2t" else {c: [i] for i, captions in own.items() for c in captions}
-                for name, lists in (("whole", whole), ("cut", cut)):
-                    values[name].append(compute_coco1k_r_at_k(lists[side], right, set(gallery), k))
-            assert found["coco_1k_5fold", side, f"r{k}"] == pytest.approx(np.mean(values["whole"]), abs=1e-9)
-            assert np.mean(values["cut"]) < np.mean(values["whole"]) - 0.02
+                values.append(compute_coco1k_r_at_k(whole[side], right, set(gallery), k))
+            assert found["coco_1k_5fold", side, f"r{k}"] == pytest.approx(np.mean(values), abs=1e-9)
 
 
 def test_positives_that_are_not_in_the_gallery_count_in_r_as_in_the_package(tmp_path: Path) -> None:
@@ -174,14 +171,3 @@ def test_positives_that_are_not_in_the_gallery_count_in_r_as_in_the_package(tmp_
         expected = compute_eccv_metrics(ranked, right)
         for name, metric in (("map_at_r", "map_at_r"), ("rprecision", "r_precision"), ("r1", "r1")):
             assert found["eccv", side, metric] == pytest.approx(expected[f"eccv_{name}"], abs=1e-9)
-
-
-def test_the_packages_traps_are_still_there(package) -> None:
-    """What the comparisons above step around; if one is mended, they can be simplified."""
-    from eccv_caption._metrics import rprecision
-
-    assert rprecision([1, 2], {1, 2, 3}, 3) == 1.0
-    queries = {side: {q: items + [0] * 50 for q, items in gts.items()} for side, gts in package.eccv_gts.items()}
-    asked = package.compute_all_metrics(queries["i2t"], queries["t2i"], ["eccv_map_at_r", "eccv_recalls"])
-    assert "eccv_map_at_r" in asked and not {"eccv_r1", "eccv_r5", "eccv_r10"} & set(asked)
-    assert "eccv_r5" in package.compute_all_metrics(target_metrics=["eccv_recalls"])

@@ -16,9 +16,9 @@ from fne.data.manifest import SplitView
 from fne.data.truth import Truth
 from fne.steps import evaluate
 from fne.steps.rank import rank_replicates, relevant_items
-from fne.study import paths
 from fne.study.api import load_study, resolve
 from fne.utils.errors import UserError
+from tests.evaluation.coco import write_rankings
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = np.array([1, 5, 2, 3, 1, 7, 4, 2, 1, 6, 3, 5])
@@ -116,67 +116,6 @@ def test_values_per_image_sum_to_the_metrics() -> None:
     assert values["own/i2t/rank"].shape == (2, N) and values["own/t2i/rank"].shape == (2, M)
     hits = values["own/t2i/rank"][0] <= 5
     np.testing.assert_array_equal(values["own/t2i/r5"][0], np.bincount(CAPTION_IMAGE, hits, N))
-
-
-def reordered(images: np.ndarray, texts: np.ndarray) -> dict[tuple[str, str, str], float]:
-    """Metrics after the images and captions changed places; scored queries move along."""
-    place_of_image = np.argsort(images)
-    return metrics_of(arrays_of(
-        embeddings()[0][images], embeddings()[1][texts], place_of_image[CAPTION_IMAGE[texts]],
-        relevance()[np.ix_(images, texts)],
-        queries={"i2t": place_of_image[SCORED["i2t"]], "t2i": np.argsort(texts)[SCORED["t2i"]]},
-    ))  # fmt: skip
-
-
-def test_shuffling_both_sides_changes_nothing() -> None:
-    rng = np.random.default_rng(0)
-    before = metrics_of(arrays_of(*embeddings(), CAPTION_IMAGE, relevance()))
-    assert reordered(rng.permutation(N), rng.permutation(M)) == pytest.approx(before, abs=1e-12)
-    assert reordered(np.arange(N), rng.permutation(M)) == pytest.approx(before, abs=1e-12)
-
-
-def test_swapping_the_sides_swaps_the_directions() -> None:
-    """With one caption per image the two sides can change roles."""
-    images, texts = embeddings()
-    texts = texts[np.searchsorted(CAPTION_IMAGE, np.arange(N))]
-    own = np.arange(N)
-    relevant = np.eye(N, dtype=bool) | (np.random.default_rng(2).random((N, N)) < 0.1)
-    queries = {"i2t": np.arange(N)[::2], "t2i": np.arange(N)[1::2]}
-    one = arrays_of(images, texts, own, relevant, queries=queries)
-    other = arrays_of(texts, images, own, relevant.T, queries={"i2t": queries["t2i"], "t2i": queries["i2t"]})
-    before, after = metrics_of(one), metrics_of(other)
-    swap = {"i2t": "t2i", "t2i": "i2t", "both": "both"}
-    assert {(p, swap[d], m): value for (p, d, m), value in after.items()} == pytest.approx(before, abs=1e-12)
-    assert before["own", "i2t", "r1"] != before["own", "t2i", "r1"]
-
-
-def test_a_second_copy_of_every_caption_ties_and_changes_no_image_to_text_hit_at_one() -> None:
-    images, texts = embeddings()
-    before = metrics_of(arrays_of(images, texts, CAPTION_IMAGE, relevance()))
-    queries = SCORED | {"t2i": np.concatenate([np.arange(1, M, 2), M + np.arange(1, M, 2)])}
-    owners = np.tile(CAPTION_IMAGE, 2)
-    twice = arrays_of(images, texts.repeat(2, 1), owners, np.tile(relevance(), 2), queries=queries)
-    after = metrics_of(twice)
-    assert after["own", "i2t", "r1"] == pytest.approx(before["own", "i2t", "r1"])
-    for metric in ("r1", "r5", "r10", "median_rank"):
-        assert after["own", "t2i", metric] == pytest.approx(before["own", "t2i", metric])
-    assert after["truth", "t2i", "map_at_r"] == pytest.approx(before["truth", "t2i", "map_at_r"])
-
-
-@pytest.mark.parametrize("rule", ["expected", "pessimistic"])
-def test_all_equal_embeddings_give_chance_level(rule: str) -> None:
-    images, texts = torch.full((N, 8), 0.3), torch.full((M, 8), 0.3)
-    found = metrics_of(arrays_of(images, texts, CAPTION_IMAGE, relevance()), rule)
-    if rule == "pessimistic":
-        assert all(found["own", d, "r1"] == 0 for d in ("i2t", "t2i"))
-        assert found["own", "t2i", "median_rank"] == N
-        return
-    for k in (1, 5, 10):
-        assert found["own", "t2i", f"r{k}"] == pytest.approx(k / N, abs=1e-12)
-    assert found["own", "i2t", "r1"] == pytest.approx(np.mean(COUNTS / M), abs=1e-12)
-    share = relevance().mean(axis=1)[::2].mean()
-    assert found["truth", "i2t", "p1"] == pytest.approx(share, abs=1e-12)
-    assert found["truth", "i2t", "r_precision"] == pytest.approx(share, abs=1e-12)
 
 
 KNOWN = {"pairs": np.array([[0, 0], [1, 1]]), "caption_image": CAPTION_IMAGE}
@@ -281,17 +220,11 @@ def ranked(tmp_path: Path):
     study = load_study("smoke", root=ROOT)
     arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
     found, failed = rank_replicates([(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays)
-    meta = {
-        "schema": 2, "study": "smoke", "variant": "fne", "title": "FNE", "block": "0-1",
-        "dataset": "flickr8k",
-        "regime": "head", "split": "test", "seeds": [0, 1], "failed": failed, "digest": "0" * 16,
-        "config": resolve(study, "fne"), "code": "c0de", "selected_epoch": {"0": 3, "1": 2}, "protocols": described,
-        "record": {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]},
-    }  # fmt: skip
-    file = tmp_path / paths.rankings(study, "fne", "0-1", "test")
-    file.parent.mkdir(parents=True)
-    np.savez(file, meta=np.array(json.dumps(meta)), **arrays, **found)
-    return study, file
+    record = {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]}
+    return study, write_rankings(
+        tmp_path, study, "0-1", arrays | found, dataset="flickr8k", seeds=[0, 1], failed=failed, protocols=described,
+        selected_epoch={"0": 3, "1": 2}, record=record,
+    )  # fmt: skip
 
 
 def test_evaluate_writes_metrics_and_queries(ranked, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fne.data.manifest import Manifest, SplitView
-from fne.steps import aggregate, compare, evaluate, rank
+from fne.steps import aggregate, evaluate, rank
 from fne.steps import train as job
 from fne.study import paths
 from fne.study.api import Study
@@ -75,24 +75,6 @@ def test_every_reading_of_the_test_split_is_on_record(ranked) -> None:
     assert meta_of(folder / "metrics.test.json")["record"]["test_accesses"] == log
     assert meta_of(folder / "metrics.val.json")["record"]["test_accesses"] == []
     assert set(meta_of(folder / "metrics.val.json")["fingerprint"]) >= {"own"}
-
-
-def test_the_study_has_this_run_and_says_what_else_it_lacks(ranked) -> None:
-    root, study = ranked
-    aggregate.run(study, root)
-    compare.run(study, root, resamples=200, flips=99)
-    folder = root / paths.results_folder(study)
-    tables = {}
-    for name in ("runs", "missing", "intervals", "contrasts", "curves", "audit", "cost"):
-        with open(folder / f"{name}.csv", newline="") as handle:
-            tables[name] = list(csv.DictReader(handle))
-    assert len(tables["runs"]) == 2 * 15 and {row["variant"] for row in tables["runs"]} == {"fne"}
-    assert {(row["variant"], row["seed"], row["stage"]) for row in tables["missing"]} == {
-        (variant, seed, "train") for variant in ("hardest_in_batch", "infonce") for seed in "01"
-    }
-    assert {row["note"].split(";")[0] for row in tables["contrasts"]} == {"not compared: the baseline has no result"}
-    assert all(row["low"] == "" and row["method"].startswith("none: ") for row in tables["intervals"])
-    assert len(tables["curves"]) == 6 and len(tables["cost"]) == 1 and tables["audit"]
 
 
 def test_a_replicate_that_was_never_selected_is_missing(ranked, monkeypatch) -> None:

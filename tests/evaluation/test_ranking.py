@@ -48,28 +48,6 @@ def test_equal_vectors_tie_exactly_wherever_they_stand() -> None:
     assert (greater == 0).all() and (ties == 202).all()
 
 
-def test_shuffling_the_gallery_changes_no_rank() -> None:
-    queries, gallery = embeddings(17, 64), embeddings(101, 64, seed=1)
-    order = torch.randperm(101, generator=torch.Generator().manual_seed(3))
-    place = torch.argsort(order)
-    pairs = all_pairs(17, 101)
-    moved = np.stack([pairs[:, 0], place.numpy()[pairs[:, 1]]], 1)
-    for before, after in zip(
-        count_ranks(queries, gallery, pairs), count_ranks(queries, gallery[order], moved), strict=True
-    ):
-        np.testing.assert_array_equal(before, after)
-
-
-def test_a_duplicated_item_ties_with_its_twin_and_pushes_down_only_what_is_below_it() -> None:
-    queries, gallery = embeddings(6), embeddings(20, seed=1)
-    pairs = all_pairs(6, 20)
-    before, _ = count_ranks(queries, gallery, pairs)
-    greater, ties = count_ranks(queries, torch.cat([gallery, gallery[3:4]]), pairs)
-    twin = before[pairs[:, 1] == 3][pairs[:, 0]]
-    np.testing.assert_array_equal(greater, before + (before > twin))
-    np.testing.assert_array_equal(ties, pairs[:, 1] == 3)
-
-
 def test_top_holds_the_most_similar_items_with_ties_by_row() -> None:
     queries, gallery = embeddings(5), embeddings(8, seed=1)
     gallery = torch.cat([gallery, gallery])
@@ -115,15 +93,6 @@ def test_validation_recalls_with_unequal_caption_counts_and_different_directions
         assert recalls[f"r{k}_i2t"] == pytest.approx(recall_oracle(scores, positive, k), abs=1e-12)
         assert recalls[f"r{k}_t2i"] == pytest.approx(recall_oracle(scores.T, positive.T, k), abs=1e-12)
     assert recalls["rsum"] == pytest.approx(sum(v for key, v in recalls.items() if key != "rsum"))
-
-
-def test_the_two_directions_are_not_swapped() -> None:
-    """Every caption finds its image, but image 0 finds a caption of image 1 first."""
-    images = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
-    texts = torch.tensor([[0.6, -0.8], [0.9, 0.43589]])
-    assert (images @ texts.T)[0].argmax() == 1 and (images @ texts.T).argmax(0).tolist() == [0, 1]
-    recalls = validation_recalls(images, texts, np.array([0, 1]), ks=(1,))
-    assert recalls == {"r1_i2t": 0.5, "r1_t2i": 1.0, "rsum": 1.5}
 
 
 def test_validation_recalls_of_a_collapsed_model_are_chance_level() -> None:

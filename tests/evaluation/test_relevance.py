@@ -178,16 +178,10 @@ def ranked(tmp_path: Path) -> tuple[Study, Path, Path]:
     study, made = load_study("flickr8k", COCO | given, ROOT), coco.files(folder, coco.VIEW)
     known, described = relevant_items(coco.CocoManifest, coco.VIEW, coco.own_truth(coco.VIEW), made)
     found, _ = rank_replicates([(0, *coco.embeddings())], known)
-    meta = {
-        "schema": 2, "study": "coco", "variant": "fne", "title": "FNE", "block": "0", "dataset": "coco",
-        "regime": "head", "split": "test", "seeds": [0], "failed": {}, "digest": "0" * 16,
-        "config": resolve(study, "fne"), "code": "c0de", "selected_epoch": {"0": 3}, "protocols": described,
-        "record": {"test_accesses": []},
-    }  # fmt: skip
-    file = tmp_path / paths.rankings(study, "fne", "0", "test")
-    file.parent.mkdir(parents=True)
-    np.savez(file, meta=np.array(json.dumps(meta)), **known, **found)
-    return study, folder, file
+    return study, folder, coco.write_rankings(
+        tmp_path, study, "0", known | found, dataset="coco", seeds=[0], failed={}, protocols=described,
+        selected_epoch={"0": 3}, record={"test_accesses": []},
+    )  # fmt: skip
 
 
 def scored(study: Study, root: Path, file: Path) -> dict[str, dict]:

@@ -77,14 +77,6 @@ def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: b
     assert (several > 3) == (multi or attracts)
 
 
-def test_one_positive_is_plain_infonce() -> None:
-    anchors, candidates, _, same, selection = case()
-    alone = torch.eye(5, 11, dtype=torch.bool).expand_as(same)
-    one = InfoNCELoss(temperature=T, multi_positive=False)(anchors, candidates, selection)
-    several = InfoNCELoss(temperature=T, multi_positive=True)(anchors, candidates, selection, same_image=alone)
-    torch.testing.assert_close(several, one)
-
-
 def plain_albef(logits: list[float], taught: list[float], weights: list[float], own: int, alpha: float) -> float:
     counts = [1.0 if j == own else w for j, w in enumerate(weights)]
     total = sum(c * math.exp(x) for c, x in zip(counts, logits, strict=True))

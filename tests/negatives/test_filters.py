@@ -109,32 +109,3 @@ def test_glofnd_learns_each_threshold_by_adam() -> None:
                 assert state[f"threshold_{d}"][r, item].item() == pytest.approx(threshold, abs=1e-5)
                 assert state[f"count_{d}"][r, item].item() == count
     assert dropped > 50
-
-
-def test_glofnd_comes_near_the_share_that_it_is_told() -> None:
-    """On similarities of one distribution the learned threshold drops about the share alpha of them."""
-    strategy = GloFND(filtered_share=0.1, threshold_rate=0.01, threshold_beta1=0.9, threshold_beta2=0.98)
-    strategy.prepare((8, 8), (), torch.device("cpu"))
-    generator, anchor = torch.Generator().manual_seed(0), torch.arange(8)
-    excluded, zeros = torch.zeros(8, 200, dtype=torch.bool), torch.zeros(8)
-    shares = []
-    for step in range(800):
-        s = torch.rand(8, 200, generator=generator) * 2 - 1
-        found = strategy.select(s, excluded, zeros, zeros, anchor=anchor, direction=0)
-        if step >= 400:
-            shares.append(1 - found.weights.mean().item())
-    assert sum(shares) / len(shares) == pytest.approx(0.1, abs=0.02)
-    assert (strategy.state()["threshold_1"] == 1).all()
-
-
-def test_on_a_small_share_glofnd_drops_almost_nothing() -> None:
-    """With alpha N far below 1 the threshold stays near the greatest similarity that came up: at most a few go."""
-    strategy = GloFND(filtered_share=1e-4, threshold_rate=0.05, threshold_beta1=0.9, threshold_beta2=0.98)
-    strategy.prepare((4, 4), (), torch.device("cpu"))
-    generator = torch.Generator().manual_seed(0)
-    zeros, anchor = torch.zeros(4), torch.arange(4)
-    for _ in range(10):
-        s = torch.rand(4, 127, generator=generator) * 0.4
-        found = strategy.select(s, torch.zeros_like(s, dtype=torch.bool), zeros, zeros, anchor=anchor, direction=1)
-        assert found.weights.all()
-    torch.testing.assert_close(strategy.state()["threshold_1"], torch.full((4,), 0.5), atol=1e-2, rtol=0)

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from fne.negatives.all import AllNegatives
-from fne.negatives.densities.normal import Normal
 from fne.negatives.hardest import HardestNegative
 from fne.negatives.random import RandomNegative
 from fne.negatives.statistics import PairStatistics
 from fne.negatives.strategy import draw
-from tests.negatives.released import fne
+from tests.negatives.released import fne, moments
 from tests.rules import STRATEGIES
 
 
@@ -91,62 +90,18 @@ def test_fne_weights(changed: dict, cut_down: str, count: int) -> None:
             assert 0 < overridden.sum() < overridden.numel(), "both branches were compared"
 
 
-def test_a_certain_false_negative_is_kept_by_the_release_and_eliminated_by_the_others() -> None:
-    summary = dict(pos_mean=0.8, pos_var=0.001, neg_mean=0.2, neg_var=0.001, pos_count=500.0, neg_count=1000.0)
-    for elimination, expected in (("released", math.exp(-0.5)), ("power", 0.0), ("threshold", 0.0)):
-        strategy = fne(elimination=elimination)
-        strategy.statistics.load_summary({k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()})
-        weights, probability, _ = strategy.weights(
-            torch.tensor([[0.8]], dtype=torch.float64), torch.tensor([[False]]), torch.tensor([0.8]).double()
-        )
-        assert probability.item() == pytest.approx(1.0, abs=1e-9)
-        assert weights.item() == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_posterior_equals_bayes_rule_and_survives_underflow(dtype: torch.dtype) -> None:
-    summary = dict(pos_mean=0.7, pos_var=0.004, neg_mean=0.4, neg_var=0.002, pos_count=9.0, neg_count=9.0)
-    tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in summary.items()}
-    grid = torch.linspace(-1, 1, 201, dtype=torch.float64)
-    fitted = Normal().fit(tensors)
-    found = Normal().probability(grid.to(dtype).reshape(1, -1), fitted, 1e-3).double().flatten()
-    for s, p in zip(grid.tolist(), found.tolist(), strict=True):
-        log_odds = (
-            -((s - 0.7) ** 2) / 0.008
-            - math.log(0.004) / 2
-            + (s - 0.4) ** 2 / 0.004
-            + math.log(0.002) / 2
-            - math.log(999)
-        )
-        expected = 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
-        assert p == pytest.approx(expected, abs=1e-5 if dtype == torch.float32 else 1e-12)
-
-
 def test_statistics_equal_plain_loops_over_two_batches_and_reset() -> None:
-    rng = np.random.default_rng(4)
-    statistics = PairStatistics()
-    sides = {"pos": [], "neg": []}
-    squares = {"pos": 0.0, "neg": 0.0}
+    rng, statistics, batches = np.random.default_rng(4), PairStatistics(), []
     for _ in range(2):
         s = rng.uniform(-1, 1, (9, 9))
         s[range(9), range(9)] += 1.2 * (rng.random(9) < 0.7)
         statistics.update(torch.from_numpy(s), torch.eye(9, dtype=torch.bool))
-        new = {"pos": [], "neg": []}
-        for i in range(9):
-            if s[i].argmax() == i and s[:, i].argmax() == i:
-                new["pos"].append(s[i, i])
-                new["neg"].append(max(0.0 if j == i else s[i, j] for j in range(9)))
-                new["neg"].append(max(0.0 if j == i else s[j, i] for j in range(9)))
-        for side in sides:
-            sides[side] += new[side]
-            mean = np.mean(sides[side])
-            squares[side] += sum((x - mean) ** 2 for x in new[side])
+        batches.append(s.tolist())
     summary = statistics.summary()
-    assert len(sides["pos"]) >= 4
-    for side in sides:
-        assert summary[f"{side}_count"].item() == len(sides[side])
-        assert summary[f"{side}_mean"].item() == pytest.approx(np.mean(sides[side]), abs=1e-12)
-        assert summary[f"{side}_var"].item() == pytest.approx(squares[side] / (len(sides[side]) - 1), abs=1e-12)
+    for side, (count, mean, variance) in moments(batches).items():
+        assert summary[f"{side}_count"].item() == count >= 4
+        assert summary[f"{side}_mean"].item() == pytest.approx(mean, abs=1e-12)
+        assert summary[f"{side}_var"].item() == pytest.approx(variance, abs=1e-12)
     statistics.reset()
     assert statistics.summary() is None
 

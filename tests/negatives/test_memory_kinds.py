@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -114,24 +113,6 @@ def test_bank_holds_every_other_pair_of_the_epoch_as_embedded_when_it_was_last_d
                     torch.testing.assert_close(got.double(), wanted, atol=2e-6, rtol=1e-5)
 
 
-def test_bank_picks_are_the_hardest_of_other_images_by_a_loop() -> None:
-    engine, seen = watched({"kind": "bank", "refresh": None})
-    for saw in seen[STEPS : STEPS + 3]:
-        for r in range(2):
-            found, batch = items(saw["candidates"], r), saw["batch"]
-            for direction, side in enumerate(("image", "text")):
-                for i in range(BATCH):
-                    best = (-math.inf, -1)
-                    for _, image_row, caption_row, image, text in found:
-                        s = float(saw[side][r, i].detach().double() @ (text, image)[direction].detach().double())
-                        if image_row != int(batch.image_row[r, i]):
-                            best = max(best, (s, (caption_row, image_row)[direction]))
-                    picks = saw["picks"][direction]
-                    assert float(picks["similarity"][r, i]) == pytest.approx(best[0], abs=1e-5)
-                    if picks["candidate"][r, i] != best[1]:  # a tie within rounding
-                        assert best[0] - float(picks["similarity"][r, i]) < 1e-6
-
-
 @pytest.mark.parametrize(
     "memory",
     [
@@ -170,10 +151,3 @@ def test_the_kind_none_remembers_nothing() -> None:
     assert engine.memory.state() == {} and all(row["queue_age"] is None for row in engine.curves)
     with pytest.raises(ValueError, match="no state"):
         engine.memory.load_state({"image": torch.zeros(1)})
-
-
-def test_a_replicate_of_a_bank_never_sees_another() -> None:
-    """Two seeds have two plans: their banks differ in order and captions."""
-    _, seen = watched({"kind": "bank", "refresh": None})
-    rows = seen[-1]["candidates"].caption_row
-    assert not torch.equal(rows[0], rows[1])

@@ -31,9 +31,9 @@ def engine_of(
     def watched(rule, context, moment):
         total, picks = losses(rule, context, dataclasses.replace(moment, keep=True))
         if moment.main:
-            found.extend({name: value.clone() for name, value in one.items()} for one in picks)
-            found[-1]["candidates"] = context.candidates
-            found[-1]["batch"] = context.batch
+            seen = {"total": total.detach(), "candidates": context.candidates, "batch": context.batch}
+            seen |= {"anchors": [context.image.detach(), context.text.detach()]}
+            found.extend({name: value.clone() for name, value in one.items()} | seen for one in picks)
         return total, picks if moment.keep else []
 
     engine.step_of.losses = watched
@@ -93,8 +93,6 @@ def test_only_always_picks_one_where_there_is_one(strategy: str) -> None:
     dense = engine.train.truth
     seen = 0
     for direction, one in [(at % 2, pick) for at, pick in enumerate(picks)]:
-        if "candidates" not in one:
-            one = one | {key: picks[picks_index(picks, one) + 1][key] for key in ("candidates", "batch")}
         candidates, batch = one["candidates"], one["batch"]
         for r in range(2):
             for i in range(one["picked"].shape[1]):
@@ -113,32 +111,16 @@ def test_only_always_picks_one_where_there_is_one(strategy: str) -> None:
     assert seen > 20
 
 
-def picks_index(picks: list[dict], one: dict) -> int:
-    return next(at for at, other in enumerate(picks) if other is one)
-
-
 def test_relabel_trains_on_drawn_positives() -> None:
     """In a real step the loss of each anchor is the hinge between its drawn positive and its pick, by plain loops."""
-    rule = toy.rule("hardest")
-    rule["negatives"]["oracle"] = "relabel"
-    engine = Engine(toy.config(train={"batch_size": 40}, **rule), [0, 1], toy.split(seed=3), toy.split(seed=5), CPU)
-    losses, seen = engine.step_of.losses, []
-
-    def watched(rule, context, moment):
-        total, picks = losses(rule, context, dataclasses.replace(moment, keep=True))
-        if moment.main:
-            image, text = context.image.detach(), context.text.detach()
-            seen.append((total.detach(), picks, image, text, context.candidates, context.batch))
-        return total, picks
-
-    engine.step_of.losses = watched
-    engine.run(lambda score: None)
+    engine, picks = engine_of("hardest", "relabel")
     moved = 0
-    for total, picks, image, text, candidates, batch in seen:
+    for both in zip(picks[::2], picks[1::2], strict=True):
+        batch, candidates = both[0]["batch"], both[0]["candidates"]
         for r in range(2):
             expected = 0.0
-            for direction in range(2):
-                anchors, others = (image, candidates.text) if direction == 0 else (text, candidates.image)
+            for direction, one in enumerate(both):
+                anchors, others = one["anchors"][direction], (candidates.text, candidates.image)[direction].detach()
                 for i in range(40):
                     may = []
                     for j in range(others.shape[1]):
@@ -152,10 +134,10 @@ def test_relabel_trains_on_drawn_positives() -> None:
                     match = may[int(float(batch.relabel[r, direction, i]) * len(may))]
                     moved += match != i
                     positive = float(anchors[r, i].double() @ others[r, match].double())
-                    negative = float(picks[direction]["similarity"][r, i])
-                    assert picks[direction]["positive_similarity"][r, i].item() == pytest.approx(positive, abs=1e-5)
+                    negative = float(one["similarity"][r, i])
+                    assert one["positive_similarity"][r, i].item() == pytest.approx(positive, abs=1e-5)
                     expected += max(0.0, 0.2 + negative - positive)
-            assert total[r].item() == pytest.approx(expected / 40, abs=1e-4)
+            assert both[0]["total"][r].item() == pytest.approx(expected / 40, abs=1e-4)
     assert moved > 20
 
 

@@ -11,7 +11,6 @@ import torch
 from fne.negatives import maps
 from fne.negatives.recalibration import Recalibration
 from fne.study.library import Library
-from fne.training import checkpoint
 from fne.training.calibration import known_pairs
 from fne.training.engine import Engine
 from fne.utils.errors import UserError
@@ -42,22 +41,6 @@ def test_the_map_of_each_replicate_is_numpys(kind: str) -> None:
         for j in range(3):
             theirs = maps.fit(kind, p[i, j].numpy(), y[i, j].numpy())
             np.testing.assert_allclose(found[i, j], theirs(asked[i, j].numpy()), rtol=1e-6, atol=1e-7)
-
-
-def test_isotonic_by_the_min_max_formula_at_its_own_probabilities() -> None:
-    p, y = pairs((), 60)
-    mine = Recalibration("isotonic")
-    mine.fit(p, y, torch.tensor(True))
-    levels = sorted(set(p.tolist()))
-    hits = {x: [float(b) for a, b in zip(p.tolist(), y.tolist(), strict=True) if a == x] for x in levels}
-
-    def mean(low: int, high: int) -> float:
-        values = [value for x in levels[low : high + 1] for value in hits[x]]
-        return sum(values) / len(values)
-
-    for at, x in enumerate(levels):
-        expected = max(min(mean(low, high) for high in range(at, len(levels))) for low in range(at + 1))
-        assert float(mine(torch.tensor([[x]]))) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,35 +101,6 @@ def engine(kind: str, seeds: list[int], val=None, **negatives) -> Engine:
     return Engine(toy.config(negatives=settings), seeds, toy.split(), val or toy.split(seed=5), CPU)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_run_and_a_seed_alone_are_the_same(kind: str, tmp_path) -> None:
-    whole = engine(kind, [1, 2])
-    whole.run(lambda score: None)
-    assert whole.state()["strategy/map_fitted"].all()
-    for stop in (6, 11, 16):  # before the first fit, in the middle of an epoch, and after one
-        part, resumed = engine(kind, [1, 2]), engine(kind, [1, 2])
-
-        class Stop(Exception):
-            pass
-
-        def after(score, part=part, stop=stop) -> None:
-            if part.step == stop:
-                raise Stop
-
-        with pytest.raises(Stop):
-            part.run(after)
-        checkpoint.save(part, tmp_path, {"seeds": [1, 2]})
-        assert checkpoint.load(resumed, tmp_path, {"seeds": [1, 2]})
-        resumed.run(lambda score: None)
-        left, right = whole.state(), resumed.state()
-        assert left.keys() == right.keys()
-        assert all(torch.equal(left[name].nan_to_num(-9), right[name].nan_to_num(-9)) for name in left)
-    alone = engine(kind, [2])
-    alone.run(lambda score: None)
-    for name, value in alone.model.state_dict().items():
-        torch.testing.assert_close(whole.model.state_dict()[name][1], value[0], rtol=1e-3, atol=1e-5)
-
-
 def test_the_pairs_are_drawn_anew_each_epoch_by_name_and_their_truth_is_looked_up() -> None:
     found = engine("platt", [0, 7])
     val = found.val
@@ -184,24 +138,3 @@ def test_without_exact_truth_of_validation_a_run_is_refused_before_it_begins() -
     with pytest.raises(UserError, match=r"negatives.recalibration.*'coco' it is not"):
         check_together({**flat, **given, "data.dataset": "coco"}, "here")
     check_together({**library.merged("fne"), **given, "data.dataset": "coco"}, "here")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_where_the_raw_posterior_is_far_off_the_recalibrated_one_comes_near_the_true_rate(kind: str) -> None:
-    """Fit on the pairs of one draw of validation, judged on those of another, with seeds that are fixed."""
-    found = engine(kind, [0, 1, 2], val=toy.split(200, seed=5), prior=0.5, recalibration_images=200)
-    found.run(lambda score: None)
-    strategy = found.rule.strategy
-    posterior = strategy.posterior
-    assert posterior.map.state()["map_fitted"].all()
-    strategy.calibrate(*known_pairs(found.learner, found.val, found.seeds, 0, 200))
-    similarities, truth = known_pairs(found.learner, found.val, found.seeds, 1, 200)
-    others = ~torch.eye(similarities.shape[-1], dtype=torch.bool)
-    raw, ready = posterior.raw(similarities)
-    mapped = posterior.map(raw)
-    assert ready.all()
-    for r in range(3):
-        likely = others & (raw[r] >= raw[r][others].quantile(0.9))  # what the raw posterior is surest of
-        rate = float(truth[r][likely].double().mean())
-        before, after = (float(p[r][likely].double().mean()) for p in (raw, mapped))
-        assert 0.02 < rate < 0.05 and before > 10 * rate and abs(after - rate) < 0.25 * rate

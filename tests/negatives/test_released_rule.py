@@ -54,11 +54,3 @@ def test_statistics_and_weights_equal_the_release(number: int) -> None:
         violates = hinge[empty].amax(dim=-1) > 0
         assert torch.equal(picked[violates], expected[empty].argmax(dim=-1)[violates])
         assert (hinge[empty].gather(-1, picked.unsqueeze(-1)).squeeze(-1)[~violates] == 0).all()
-
-
-def test_the_reference_cases_exercise_every_branch() -> None:
-    with np.load(CASES, allow_pickle=False) as archive:
-        counts = [int(archive[f"case{number}/pos_count"]) for number in range(4)]
-        zero_rows = [int((archive[f"case{number}/w_i2t"] == 1).sum()) for number in range(4)]
-    assert min(counts) <= 200 < max(counts)
-    assert max(zero_rows) > 0

@@ -112,7 +112,6 @@ def edited(**changes: object) -> Callable[[Path], None]:
     (edited(fingerprints={"data.image": "b"}), "fingerprints: trained on other data or features"),
     (edited(config={"train": {}, "evaluation": {}}), "config: trained under another config"),
     (edited(schema=7), "schema: another schema; got 7"),
-    (lambda folder: (folder / "run.json").write_text("{"), "run.json"),
 ])  # fmt: skip
 def test_evidence_that_shows_nothing_adopts_nothing(
     here: Project, there: Path, edit: Callable[[Path], None], saying: str, capsys: pytest.CaptureFixture

@@ -188,14 +188,6 @@ def test_what_a_study_uses_under_the_overrides_of_its_results_stays(
     )
 
 
-def test_overrides_add_to_what_a_study_states(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    study = load("smoke", {"data.train": 350}, project.root)
-    fill(project, paths.data_folder(study), paths.data_folder(load("smoke", root=project.root)))
-    assert list(listed(clean(project, capsys))) == [str(paths.data_folder(study))]
-    write_json(project.root / "results/smoke/study.json", {"overrides": {"data.train": 350}})
-    assert listed(clean(project, capsys)) == {}
-
-
 def test_overrides_of_a_member_of_a_series_count(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     study = load(DRAWN, {"data.pretrain": 500, "seeds": "0-5"}, project.root)
     places = [paths.encoder_folder(study, "image").parent, paths.run_folder(study, "fne", "3-5")]

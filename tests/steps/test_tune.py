@@ -273,14 +273,6 @@ def test_another_draw_has_points_seeds_and_files_of_its_own(root: Path, pool: Ca
     assert not {row["digest"] for row in rows(root)} & {row["digest"] for row in rows(root, 1)}
 
 
-def test_variants_of_a_draw_that_the_next_command_leaves_out_keep_their_trials(root: Path, pool: Callable) -> None:
-    search(root, 1, variants=["hardest_in_batch", "fne"])
-    search(root, 1, variants=["fne", "infonce"], baseline="fne")
-    again = pool()
-    whole = search(root, 1)
-    assert not again.submitted and list(whole["values"]) == ["hardest_in_batch", "fne", "infonce"]
-
-
 def test_variants_of_a_draw_stay_in_its_outcome_where_the_next_command_leaves_them_out(
     root: Path, pool: Callable
 ) -> None:
@@ -288,6 +280,8 @@ def test_variants_of_a_draw_stay_in_its_outcome_where_the_next_command_leaves_th
     other = search(root, 1, variants=["fne", "infonce"], baseline="fne")
     assert {*other["values"]} == {"hardest_in_batch", "fne", "infonce"}
     assert other["cost"]["hardest_in_batch"] == first["cost"]["hardest_in_batch"]
+    again = pool()
+    assert list(search(root, 1)["values"]) == ["hardest_in_batch", "fne", "infonce"] and not again.submitted
 
 
 def test_trials_of_what_was_left_out_once_serve_again(root: Path, pool: Callable) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import yaml
 
-from fne.analysis import search
 from fne.results.trials import FINAL, Trial
 from fne.steps import tune
 from fne.study.api import Study, load_study
@@ -85,32 +84,13 @@ def by_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: dict[str,
     return np.array(chosen)
 
 
-def first_rounds_alone(axes: dict[str, dict[str, Axis]], trials: dict[str, int]) -> np.ndarray:
-    """The same where the best of the first round is taken, on one seed: no further round, no finalist."""
-    random, chosen = np.random.default_rng(0), []
-    for draw in range(REPEATS):
-        row = []
-        for one in (WELL, BADLY):
-            points = search.first_round(axes[one], trials[one], draw)
-            row.append(truth(max(points, key=lambda point: truth(point) + random.normal(0, SEED_SD))))
-        chosen.append(row)
-    return np.array(chosen)
-
-
 def difference(scores: np.ndarray) -> tuple[float, float]:
     """Mean difference between the two, and its standard error."""
     apart = scores[:, 0] - scores[:, 1]
     return float(apart.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart)))
 
 
-def test_a_rule_that_was_tuned_less_seems_worse_without_the_protocol() -> None:
-    apart, error = difference(first_rounds_alone({WELL: WHOLE, BADLY: HALF}, {WELL: 24, BADLY: 6}))
-    assert apart > 2 and apart > 10 * error
-
-
 def test_equal_searches_of_equal_rules_show_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    apart, error = difference(first_rounds_alone({WELL: WHOLE, BADLY: WHOLE}, {WELL: 24, BADLY: 24}))
-    assert abs(apart) <= 2.5 * error
     apart, error = difference(by_protocol(tmp_path, monkeypatch, {WELL: WHOLE, BADLY: WHOLE}))
     assert abs(apart) <= 2.5 * error
 

@@ -160,7 +160,8 @@ def test_rows_are_welchs_interval_of_scores_and_of_paired_differences(project: P
     from scipy.stats import ttest_ind
 
     finish(project, "seeds=5-9")
-    _, rows = verify(project, "seeds=5-9")
+    summary, rows = verify(project, "seeds=5-9")
+    assert summary["verdict"] == REPRODUCED and summary["differs"] == {}, "other seeds are no other experiment"
     with open(project / "results/four/runs.csv", newline="") as handle:
         runs = [row for row in csv.DictReader(handle) if row["split"] == "test" and row["metric"] == "rsum"]
     here = {v: {int(r["seed"]): float(r["value"]) for r in runs if r["variant"] == v} for v in VARIANTS}
@@ -173,12 +174,6 @@ def test_rows_are_welchs_interval_of_scores_and_of_paired_differences(project: P
         ends = ttest_ind(*sides, equal_var=False).confidence_interval(0.95)
         assert [float(row["low"]), float(row["high"])] == pytest.approx(list(ends), rel=1e-9, abs=1e-12)
         assert float(row["change"]) == pytest.approx(np.mean(sides[0]) - np.mean(sides[1]))
-
-
-def test_other_seeds_are_reproduced(project: Path) -> None:
-    finish(project, "seeds=5-9")
-    summary, _ = verify(project, "seeds=5-9")
-    assert summary["verdict"] == REPRODUCED and summary["differs"] == {}
 
 
 LEARNING_RATE = ("train.learning_rate=0.01",)
@@ -212,32 +207,32 @@ def test_a_wrong_learning_rate_is_flagged_with_its_digests_and_without(project: 
     assert rows["score", "fne"]["reasons"] == "interval_outside_low"
 
 
-def test_a_config_that_changes_nothing_is_reproduced_and_said(project: Path) -> None:
-    finish(project, *LEARNING_RATE)
-    summary, rows = verify(project, *LEARNING_RATE)
-    assert summary["verdict"] == REPRODUCED
-    assert all(row["reasons"].endswith("other_config") for row in rows.values())
-
-
-def test_only_rows_of_the_variant_whose_config_differs_say_so(project: Path) -> None:
-    edit(project, lambda content: content["variants"]["fne"].update(training="0" * 16))
-    _, rows = verify(project)
-    assert {key for key, row in rows.items() if "other_config" in row["reasons"]} == {
-        ("score", "fne"), ("difference", "fne")
-    }  # fmt: skip
-    edit(project, lambda content: content["variants"]["hardest_in_batch"].update(evaluation="0" * 16))
-    _, rows = verify(project)
-    said = {key for key, row in rows.items() if "other_config" in row["reasons"]}
+@pytest.mark.parametrize(("kind", "reason"), [("training", "other_config"), ("evaluation", "other_config"),
+                                             ("code", "other_code")])  # fmt: skip
+def test_rows_of_the_variant_whose_config_or_code_differs_say_so_and_stay_reproduced(
+    project: Path, kind: str, reason: str
+) -> None:
+    edit(project, lambda content: content["variants"]["fne"].update({kind: "0" * 12}))
+    summary, rows = verify(project)
+    assert list(summary["differs"][reason]) == [f"fne.{kind}"] and summary["verdict"] == REPRODUCED
+    said = {key for key, row in rows.items() if reason in row["reasons"]}
+    assert said == {("score", "fne"), ("difference", "fne")}
+    edit(project, lambda content: content["variants"]["hardest_in_batch"].update({kind: "0" * 12}))
+    said = {key for key, row in verify(project)[1].items() if reason in row["reasons"]}
     assert said == {key for key in rows if key[0] == "difference"} | {("score", "hardest_in_batch"), ("score", "fne")}
 
 
-def test_only_rows_of_the_variant_whose_code_differs_say_so(project: Path) -> None:
-    edit(project, lambda content: content["variants"]["fne"].update(code="0" * 12))
-    summary, rows = verify(project)
-    assert list(summary["differs"]["other_code"]) == ["fne.code"] and summary["verdict"] == REPRODUCED
-    assert {key for key, row in rows.items() if "other_code" in row["reasons"]} == {
-        ("score", "fne"), ("difference", "fne")
-    }  # fmt: skip
+def forget(run: dict[str, Any]) -> None:
+    for key in ("cpu", "cpu_capability", "kernel_switches", "threads", "python", "packages"):
+        del run["record"][key]
+
+
+@pytest.mark.parametrize(
+    "change", [forget, lambda run: run["record"]["packages"].update(matplotlib="9.9", snakemake="99")]
+)
+def test_what_one_side_does_not_know_and_what_computes_nothing_is_no_reason(project: Path, change: Callable) -> None:
+    edit_runs(project, change)
+    assert verify(project)[0]["differs"] == {}
 
 
 @pytest.mark.parametrize(
@@ -267,21 +262,6 @@ def test_what_differs_is_named(
     assert all(row["reasons"] == f"interval_inside within_noise {reason}" for row in rows.values())
     there, here = summary["differs"][reason][name]
     assert f"{reason}: {name}: {there} there, {here} here" in capsys.readouterr().out
-
-
-def test_what_one_side_does_not_know_is_no_reason(project: Path) -> None:
-    def forget(run: dict[str, Any]) -> None:
-        for key in ("cpu", "cpu_capability", "kernel_switches", "threads", "python", "packages"):
-            del run["record"][key]
-
-    edit_runs(project, forget)
-    summary, _ = verify(project)
-    assert summary["differs"] == {}
-
-
-def test_packages_that_compute_nothing_are_no_reason(project: Path) -> None:
-    edit_runs(project, lambda run: run["record"]["packages"].update(matplotlib="9.9", snakemake="99"))
-    assert verify(project)[0]["differs"] == {}
 
 
 def test_other_test_queries_are_never_reproduced(project: Path, capsys: pytest.CaptureFixture) -> None:
@@ -378,30 +358,17 @@ def without(*keys: Any) -> Callable[[dict[str, Any]], None]:
     ("change", "words"),
     [
         (swap("schema", to=1), ["schema: another schema", "got 1", "allowed: 2"]),
-        (swap("schema", to="2"), ["schema: another schema", "got '2'"]),
-        (swap("schema", to=True), ["schema: another schema", "got True"]),
-        (without("schema"), ["schema: another schema"]),
         (swap("study", to="fuor"), ["study: of another study", "'fuor'", "did you mean 'four'?"]),
-        (swap("study", to=4), ["study: wrong kind", "got 4", "a text"]),
         (without("tolerance"), ["tolerance: entry is missing"]),
-        (without("primary", "metric"), ["primary.metric: entry is missing"]),
-        (without("variants", "fne", "scores"), ["variants.fne.scores: entry is missing"]),
         (swap("variants", "fne", "score", to=[1.0]), ["variants.fne.score: unknown key", "did you mean 'scores'?"]),
-        (swap("variants", to=[]), ["variants: wrong kind", "a mapping"]),
         (swap("variants", to={}), ["variants: wrong kind", "a mapping that is not empty"]),
-        (swap("machine", to="Some CPU"), ["machine: wrong kind", "a mapping"]),
         (swap("machine", "threads", to=1), ["machine.threads: wrong kind", "got 1", "a text"]),
-        (swap("seeds", to=5), ["seeds: wrong kind", "a list"]),
         (swap("seeds", to=[]), ["seeds: too few seeds", "at least 5"]),
-        (swap("seeds", 0, to="0"), ["seeds[0]: wrong kind", "an integer"]),
         (swap("seeds", 0, to=-1), ["seeds: too few seeds, or none that can be", "integers >= 0"]),
         (swap("seeds", 4, to=3), ["seeds: a seed comes twice", "got 3"]),
         (swap("seeds", to=[0, 1, 2, 3, 4, 5]), ["variants.hardest_in_batch.scores: other than one score a seed", "5"]),
         (swap("variants", "fne", "scores", to=[]), ["variants.fne.scores: other than one score a seed", "got 0"]),
         (swap("variants", "fne", "scores", 1, to=math.nan), ["NaN is no finite number"]),
-        (swap("variants", "fne", "scores", 1, to=math.inf), ["Infinity is no finite number"]),
-        (swap("variants", "fne", "scores", 1, to=10**400), ["variants.fne.scores[1]", "a finite number"]),
-        (swap("variants", "fne", "scores", 1, to=None), ["variants.fne.scores[1]", "a finite number"]),
         (swap("variants", "fne", "scores", 1, to=True), ["variants.fne.scores[1]", "got True", "a finite number"]),
         (swap("variants", "fne", "scores", 1, to=4.0), ["tolerance.score: not what the rule 'retraining' gives"]),
         (swap("tolerance", "score", to=0.9), ["tolerance.score: not what the rule", "got 0.9"]),
@@ -418,22 +385,6 @@ def test_a_bad_reference_is_one_clear_error(
     edit(bare, change)
     said = fails(bare, "four", capsys=capsys)
     assert [word for word in ["reference/four.json", *words] if word not in said] == [], said
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", ["not valid JSON"]),
-        ('{"schema": 1,\n "study"', ["line 2: not valid JSON"]),
-        ("[1]", ["another schema"]),
-        (b"\xff\xfe", ["not UTF-8"]),
-    ],
-)
-def test_a_damaged_reference(bare: Path, text: str | bytes, words: list[str], capsys: pytest.CaptureFixture) -> None:
-    file = bare / "ablations/reference/four.json"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    said = fails(bare, "four", capsys=capsys)
-    assert "reference/four.json" in said and all(word in said for word in words)
 
 
 def test_a_reference_of_other_variants_or_another_baseline(bare: Path, capsys: pytest.CaptureFixture) -> None:

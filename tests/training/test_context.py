@@ -1,4 +1,4 @@
-"""What the engine gives to rules that ask for more than similarities, and what survives a checkpoint of it."""
+"""What the engine gives to rules that need more than similarities."""
 
 from __future__ import annotations
 
@@ -9,70 +9,17 @@ import torch
 
 from fne.study.library import Library
 from fne.study.validate import check_together
-from fne.training import checkpoint
 from fne.training.engine import Engine
 from fne.utils.errors import UserError
 from tests.rules import LOSSES, STRATEGIES
 from tests.training import toy
 
-CPU = torch.device("cpu")
+CPU = toy.CPU
 ROOT = Path(__file__).resolve().parents[2]
-RULES = {
-    "gist": toy.rule("gist"),
-    "glofnd": toy.rule("glofnd"),
-    "fnc_attract": toy.rule("fnc_attract"),
-    "albef_distill": toy.rule("all", "albef_distill"),
-    "infonce_multi_positive": toy.rule("all", "infonce"),
-    "relabel": toy.rule("hardest"),
-}
-RULES["fnc_attract"]["negatives"]["score_threshold"] = 0.0
-RULES["glofnd"]["negatives"] |= {"filtered_share": 0.2, "threshold_rate": 0.4}
-RULES["infonce_multi_positive"]["loss"]["multi_positive"] = True
-RULES["relabel"]["negatives"]["oracle"] = "relabel"
-
-
-class Stop(Exception):
-    pass
-
-
-def engine_of(sections, seeds, stop: int | None = None) -> Engine:
-    engine = Engine(toy.config(**sections), seeds, toy.split(), toy.split(seed=5), CPU)
-
-    def after(score) -> None:
-        if engine.step == stop:
-            raise Stop
-
-    try:
-        engine.run(after)
-    except Stop:
-        pass
-    return engine
-
-
-@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
-def test_a_replicate_equals_its_seed_alone(sections) -> None:
-    block = engine_of(sections, [0, 3])
-    for r, seed in enumerate(block.seeds):
-        alone = engine_of(sections, [seed])
-        for name, value in alone.model.state_dict().items():
-            torch.testing.assert_close(block.model.state_dict()[name][r], value[0], rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
-def test_resume_is_bit_equal(sections, tmp_path) -> None:
-    whole = engine_of(sections, [1, 2])
-    steps = whole.steps
-    for stop in (2, steps, steps + 1, 2 * steps, whole.total_steps - 1):
-        part = engine_of(sections, [1, 2], stop)
-        checkpoint.save(part, tmp_path, {"digest": "x"})
-        resumed = Engine(toy.config(**sections), [1, 2], toy.split(), toy.split(seed=5), CPU)
-        assert checkpoint.load(resumed, tmp_path, {"digest": "x"})
-        resumed.run(lambda score: None)
-        left, right = whole.state(), resumed.state()
-        assert left.keys() == right.keys()
-        for name in left:
-            assert torch.equal(left[name], right[name]) or (left[name].isnan() == right[name].isnan()).all(), name
-        assert whole.curves == resumed.curves
+toy.RULES["fnc_attract"]["negatives"]["score_threshold"] = 0.0
+toy.RULES["glofnd"]["negatives"] |= {"filtered_share": 0.2, "threshold_rate": 0.4}
+toy.RULES["infonce_multi_positive"]["loss"]["multi_positive"] = True
+toy.RULES["relabel"]["negatives"]["oracle"] = "relabel"
 
 
 def seen_by(sections) -> tuple[Engine, list]:
@@ -127,8 +74,8 @@ def check_cosines(step, image, text, name: str, direction: int, queue: bool) -> 
 
 
 def test_the_guide_is_the_encoder_at_the_end_of_the_warmup() -> None:
-    at_end = engine_of(RULES["gist"], [0, 1], stop=engine_of(RULES["gist"], [0, 1]).steps)
-    engine, found = seen_by(RULES["gist"])
+    engine, found = seen_by(toy.RULES["gist"])
+    at_end = toy.trained([0, 1], engine.steps, **toy.RULES["gist"])
     image, text = embedded(at_end, at_end.model.state_dict())
     for step in (found[0], found[-1]):
         for direction in range(2):
@@ -140,24 +87,24 @@ def test_the_guide_is_the_encoder_at_the_end_of_the_warmup() -> None:
 
 @pytest.mark.parametrize("name", ["fnc_attract", "albef_distill"])
 def test_the_teacher_is_the_momentum_encoder(name: str) -> None:
-    engine, found = seen_by(RULES[name])
+    engine, found = seen_by(toy.RULES[name])
     for step in (found[0], found[-1]):
         image, text = embedded(engine, step["momentum"])
         for direction in range(2):
             check_cosines(step, image, text, "teacher", direction, queue=False)
     assert found[-1]["given"][0]["teacher"].shape == (2, 16, 56)
-    alone = seen_by(RULES[name] | {"memory": {"size": 0}})[1]  # a momentum encoder without a queue
+    alone = seen_by(toy.RULES[name] | {"memory": {"size": 0}})[1]  # a momentum encoder without a queue
     assert alone[-1]["given"][0]["teacher"].shape == (2, 16, 16)
 
 
 def test_anchors_and_images_are_those_of_the_direction() -> None:
-    for step in seen_by(RULES["glofnd"])[1]:
+    for step in seen_by(toy.RULES["glofnd"])[1]:
         for direction, given in enumerate(step["given"]):
             assert given["direction"] == direction
             expected = step["batch"].caption_row if direction else step["batch"].image_row
             assert torch.equal(given["anchor"], expected)
     own = 0
-    for step in seen_by(RULES["infonce_multi_positive"])[1]:
+    for step in seen_by(toy.RULES["infonce_multi_positive"])[1]:
         for given in step["given"]:
             rows, others = step["batch"].image_row, step["candidates"].image_row
             for r in range(2):
@@ -166,11 +113,6 @@ def test_anchors_and_images_are_those_of_the_direction() -> None:
                     assert given["same_image"][r, i].tolist() == same
                     own += sum(same) > 1
     assert own > 0
-
-
-def test_rules_without_needs_are_called_as_ever() -> None:
-    for step in seen_by(toy.rule("hardest"))[1]:
-        assert step["given"] == [{}, {}]
 
 
 @pytest.mark.parametrize("name", [n for n, e in {**STRATEGIES, **LOSSES}.items() if "teacher" in e.needs])

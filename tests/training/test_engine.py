@@ -18,51 +18,19 @@ from fne.training.step import clip_gradients
 from fne.utils.errors import UserError
 from tests.training import toy
 
-CPU = torch.device("cpu")
-RULES = {
-    "fne": {},
-    "fne_released_queue": {"memory": {"initial": "random", "fill": "always"}},
-    "fne_no_buffer": {"memory": {"kind": "none"}},
-    "hardest_in_batch": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}},
-    "infonce": {
-        "negatives": {"strategy": "all"},
-        "memory": {"kind": "none"},
-        "loss": {"kind": "infonce", "temperature": 0.1, "multi_positive": False},
-    },
-    "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
-    "hardest_xbm": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "xbm", "fill": "always"}},
-    "hardest_bank": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "bank", "refresh": None}},
-    "fne_bank": {"memory": {"kind": "bank", "refresh": 3}},
-}
-
-
-def trained(seeds, stop: int | None = None, **sections) -> Engine:
-    engine = Engine(toy.config(**sections), seeds, toy.split(), toy.split(seed=5), CPU)
-
-    class Stop(Exception):
-        pass
-
-    def after_step(score) -> None:
-        if stop is not None and engine.step == stop:
-            raise Stop
-
-    try:
-        engine.run(after_step)
-    except Stop:
-        pass
-    return engine
+CPU = toy.CPU
 
 
 def picks(engine: Engine) -> dict[str, torch.Tensor]:
     return engine.picks.columns()
 
 
-@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("sections", toy.RULES.values(), ids=toy.RULES)
 def test_a_replicate_equals_its_seed_alone(sections) -> None:
-    block = trained([0, 3, 8], **sections)
+    block = toy.trained([0, 3, 8], **sections)
     together = picks(block)
     for r, seed in enumerate(block.seeds):
-        alone = trained([seed], **sections)
+        alone = toy.trained([seed], **sections)
         for name, value in alone.model.state_dict().items():
             torch.testing.assert_close(block.model.state_dict()[name][r], value[0], rtol=1e-3, atol=1e-5)
         mine, own = together["seed"] == seed, picks(alone)
@@ -71,35 +39,17 @@ def test_a_replicate_equals_its_seed_alone(sections) -> None:
         assert block.best_epoch[r] == alone.best_epoch[0]
 
 
-@pytest.mark.parametrize("sections", RULES.values(), ids=RULES)
-def test_resume_is_bit_equal_at_any_step(sections, tmp_path) -> None:
-    whole = trained([1, 2], **sections)
-    for stop in (1, 5, 7, 11, whole.total_steps - 1):
-        part = trained([1, 2], stop=stop, **sections)
-        identity = {"digest": "x", "seeds": [1, 2]}
-        checkpoint.save(part, tmp_path, identity)
-        resumed = Engine(toy.config(**sections), [1, 2], toy.split(), toy.split(seed=5), CPU)
-        assert checkpoint.load(resumed, tmp_path, identity)
-        assert resumed.step == stop
-        resumed.run(lambda score: None)
-        left, right = whole.state(), resumed.state()
-        assert left.keys() == right.keys()
-        for name in left:
-            assert torch.equal(left[name], right[name]) or (left[name].isnan() == right[name].isnan()).all(), name
-        for name, value in whole.best.items():
-            assert torch.equal(value, resumed.best[name]), name
-        assert whole.curves == resumed.curves
+@pytest.mark.parametrize("sections", toy.RULES.values(), ids=toy.RULES)
+def test_resume_is_bit_equal_at_any_step(sections, tmp_path: Path) -> None:
+    def make() -> Engine:
+        return Engine(toy.config(**sections), [1, 2], toy.split(), toy.split(seed=5), CPU)
 
-
-def test_same_seed_is_bit_equal_and_other_seeds_differ() -> None:
-    one, two, other = trained([4]), trained([4]), trained([5])
-    for name, value in one.model.state_dict().items():
-        assert torch.equal(value, two.model.state_dict()[name])
-        assert not torch.equal(value, other.model.state_dict()[name])
+    whole = toy.assert_resumes(make, (1, 5, 7, 11, 19), tmp_path)
+    assert whole.total_steps == 20 and whole.state().get("strategy/map_fitted", torch.ones(1)).all()
 
 
 def test_a_checkpoint_of_another_run_is_set_aside_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    engine = trained([1], stop=3)
+    engine = toy.trained([1], stop=3)
     checkpoint.save(engine, tmp_path, {"digest": "a", "seeds": [1]})
     saved = (tmp_path / checkpoint.NAME).read_bytes()
     assert checkpoint.load(engine, tmp_path, {"digest": "b", "seeds": [1]}) is False
@@ -108,7 +58,7 @@ def test_a_checkpoint_of_another_run_is_set_aside_with_a_note(tmp_path: Path, ca
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    engine = trained([1], stop=3)
+    engine = toy.trained([1], stop=3)
     checkpoint.save(engine, tmp_path, {"digest": "a", "seeds": [1]})
     path = tmp_path / checkpoint.NAME
     path.write_bytes(path.read_bytes()[:200])
@@ -116,72 +66,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         checkpoint.load(engine, tmp_path, {"digest": "a", "seeds": [1]})
 
 
-def slow_hardest_step(engine: Engine) -> list[tuple[torch.Tensor, list[tuple[int, int]]]]:
-    """One replicate at a time, one anchor at a time, float64: hinge on the hardest in-batch negative, both ways."""
-    plan = EpochPlan.draw(engine.train, engine.seeds, 0, engine.batch_size, "images")
-    out = []
-    for r in range(len(engine.seeds)):
-
-        def head(side, x, r=r):
-            part = {
-                name.split(".", 1)[1]: value[r].double()
-                for name, value in engine.model.state_dict().items()
-                if name.startswith(side)
-            }
-            hidden = torch.nn.functional.gelu(x.double() @ part["first.weight"] + part["first.bias"])
-            y = hidden @ part["second.weight"] + part["second.bias"]
-            return y / y.norm(dim=-1, keepdim=True)
-
-        rows, captions = plan.image_row[r, 0].tolist(), plan.caption_row[r, 0].tolist()
-        image = head("image", engine.train.image.values[rows])
-        text = head("text", engine.train.text.values[captions])
-        loss, chosen = 0.0, []
-        for anchors, others in ((image, text), (text, image)):
-            for i in range(len(rows)):
-                best, at = -2.0, -1
-                for j in range(len(rows)):
-                    s = float(anchors[i] @ others[j])
-                    if rows[i] != rows[j] and s > best:
-                        best, at = s, j
-                chosen.append((i, at))
-                loss += max(0.0, 0.2 + best - float(anchors[i] @ others[i]))
-        out.append((loss / len(rows), chosen))
-    return out
-
-
-def test_the_loss_of_a_step_equals_plain_loops() -> None:
-    sections = {
-        "negatives": {"strategy": "hardest"},
-        "memory": {"kind": "none"},
-        "warmup": {"epochs": 0},
-        "model": {"dropout_image": 0.0, "dropout_text": 0.0},
-    }
-    engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
-    expected = slow_hardest_step(engine)
-    seen = []
-    original = engine.step_of.losses
-
-    def spy(rule, context, moment):
-        losses, kept = original(rule, context, replace(moment, keep=True))
-        seen.append((losses.detach().clone(), kept))
-        return losses, kept
-
-    engine.step_of.losses = spy
-    with pytest.raises(ZeroDivisionError):
-        engine.run(lambda score: 1 / 0)
-    losses, kept = seen[0]
-    plan = EpochPlan.draw(engine.train, engine.seeds, 0, engine.batch_size, "images")
-    for r, (loss, chosen) in enumerate(expected):
-        assert losses[r].item() == pytest.approx(loss, rel=1e-5)
-        for direction in range(2):
-            for i, j in chosen[direction * 16 : direction * 16 + 16]:
-                row = plan.caption_row if direction == 0 else plan.image_row
-                assert kept[direction]["candidate"][r, i] == row[r, 0, j]
-
-
 def test_no_pick_is_ever_of_the_anchors_own_image_and_the_truth_of_picks_is_looked_up() -> None:
-    for sections in RULES.values():
-        engine = trained([0, 1], **sections)
+    for sections in toy.RULES.values():
+        engine = toy.trained([0, 1], **sections)
         owner, found = engine.train.caption_image, picks(engine)
         assert len(found["anchor"]) > 50
         for direction in range(2):
@@ -195,18 +82,18 @@ def test_no_pick_is_ever_of_the_anchors_own_image_and_the_truth_of_picks_is_look
 
 
 def test_selection_keeps_the_best_main_epoch_of_each_replicate() -> None:
-    engine = trained([0, 1, 2])
+    engine = toy.trained([0, 1, 2])
     for r, seed in enumerate(engine.seeds):
         rows = [row for row in engine.curves if row["seed"] == seed and row["phase"] == "main"]
         best = max(rows, key=lambda row: row["val_rsum"])
         assert engine.best_epoch[r] == best["epoch"] and engine.best_score[r] == best["val_rsum"]
-    last = trained([0], train={"selection": "last"})
+    last = toy.trained([0], train={"selection": "last"})
     assert last.best_epoch[0] == 3
     assert all(torch.equal(last.best[k], v) for k, v in last.model.state_dict().items())
 
 
 def test_a_diverged_replicate_is_never_selected_and_harms_no_other() -> None:
-    fine = trained([0, 1])
+    fine = toy.trained([0, 1])
     engine = Engine(toy.config(), [0, 1], toy.split(), toy.split(seed=5), CPU)
     with torch.no_grad():
         engine.model.image.first.weight[1].fill_(math.nan)
@@ -217,7 +104,7 @@ def test_a_diverged_replicate_is_never_selected_and_harms_no_other() -> None:
 
 
 def test_training_learns_and_the_alarm_is_silent() -> None:
-    engine = trained([0], train={"epochs": 8})
+    engine = toy.trained([0], train={"epochs": 8})
     assert engine.curves[-1]["val_rsum"] > 2 * engine.curves[0]["val_rsum"] or engine.curves[-1]["val_rsum"] > 4
     assert not any(row["collapsed"] for row in engine.curves)
 

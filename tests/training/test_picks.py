@@ -131,27 +131,10 @@ def test_a_file_from_before_ages_were_kept_is_read(columns, tmp_path: Path) -> N
     assert (picks.read(tmp_path / "old.npz")["age"] == -1).all()
 
 
-def test_a_file_cut_short_anywhere_or_damaged_is_one_clear_error(columns, tmp_path: Path) -> None:
-    path = tmp_path / "picks.npz"
-    picks.write(path, columns)
-    whole = path.read_bytes()
-    for length in [0, 1, 30, *range(100, len(whole), 397), len(whole) - 1]:
-        path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"picks.npz.*train this variant again"):
-            picks.read(path)
-    damaged = bytearray(whole)
-    damaged[len(whole) // 3 : len(whole) // 3 + 40] = bytes(40)
-    path.write_bytes(damaged)
-    with pytest.raises(UserError, match="damaged or cut short"):
-        picks.read(path)
-    with pytest.raises(UserError, match="no such file"):
-        picks.read(tmp_path / "nowhere.npz")
-
-
 def test_missing_uneven_and_wrongly_typed_columns_are_named(columns, tmp_path: Path) -> None:
     path = tmp_path / "picks.npz"
     np.savez(path, **{name: value for name, value in columns.items() if name != "candidate"})
-    with pytest.raises(UserError, match="candidate: column is missing"):
+    with pytest.raises(UserError, match="candidate: column is missing.*train this variant again"):
         picks.read(path)
     np.savez(path, **columns | {"similarity": columns["similarity"][:-1]})
     with pytest.raises(UserError, match="similarity: columns differ in length"):

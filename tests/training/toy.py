@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 
 from fne.study.library import Library
+from fne.training import checkpoint
 from fne.training.data import Items, Split
-from tests.rules import LOSSES, STRATEGIES, taken
+from fne.training.engine import Engine
+from fne.utils.fields import unflatten
+from tests.rules import LOSSES, STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = {
-    "model": {"head": "mlp", "hidden": 24, "dim": 12, "dropout_image": 0.1, "dropout_text": 0.2},
-    "train": {
-        "epochs": 4,
-        "epoch_unit": "images",
-        "batch_size": 16,
-        "optimizer": "adamw",
-        "learning_rate": 3e-3,
-        "weight_decay": 1e-4,
-        "schedule": "cosine",
-        "lr_warmup_steps": 3,
-        "gradient_clip": 2.0,
-        "validations": 1,
-        "selection": "best_val_rsum",
-    },
-    "warmup": {"epochs": 1, "rule": "all", "mask": "same_image", "margin": 0.2},
-    "negatives": {
-        "strategy": "fne",
-        "oracle": "none",
-        "tau": 0.5,
-        "prior": 0.01,
-        "prior_rule": "fixed",
-        "prior_rate": 0.05,
-        "prior_floor": 1e-6,
-        "prior_ceiling": 0.5,
-        "density": "normal",
-        "population": "hardest",
-        "posterior_threshold": 0.001,
-        "min_positives": 10,
-        "elimination": "released",
-        "elimination_power": 1.0,
-        "elimination_threshold": 0.5,
-        "cut_down": "global",
-        "statistics_mask": "diagonal",
-        "statistics_reset": "epoch",
-        "statistics_decay": 0.99,
-        "recalibration": "none",
-        "recalibration_images": 60,
-    },
-    "memory": {"kind": "momentum", "size": 40, "momentum": 0.9, "initial": "empty", "fill": "after_warmup"},
-    "loss": {"kind": "triplet", "margin": 0.2},
-    "audit": {"picks": "sampled", "steps": 1, "limit_mb": 20.0},
+CPU = torch.device("cpu")
+SMALL: dict[str, dict] = {
+    "model": {"hidden": 24, "dim": 12, "dropout_image": 0.1, "dropout_text": 0.2},
+    "train": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "lr_warmup_steps": 3},
+    "warmup": {"epochs": 1},
+    "negatives": {"prior": 0.01, "min_positives": 10, "recalibration_images": 60},
+    "memory": {"size": 40, "momentum": 0.9},
+    "loss": {},
+    "audit": {"steps": 1},
 }
+"""What is smaller here than in ``base.yaml``."""
+CONFIG = {name: {**of, **SMALL[name]} for name, of in unflatten(Library(ROOT).base).items() if name in SMALL}
 
 
 def config(**sections: dict) -> dict:
@@ -62,22 +36,38 @@ def config(**sections: dict) -> dict:
 
 
 def rule(strategy: str | None = None, loss: str | None = None) -> dict[str, dict]:
-    """Sections for a strategy and a loss with the values of the base; either alone gets a partner that fits it."""
-    base = Library(ROOT).base
+    """Sections for a strategy and a loss; either alone gets a partner that fits it."""
     if strategy is None:
         strategy = "hardest" if "one" in LOSSES[loss].negatives else "all"
     if loss is None:
         loss = "triplet" if "one" in STRATEGIES[strategy].negatives else "infonce"
-    sections = {}
-    for section, chooser, name, entry in (
-        ("negatives", "strategy", strategy, STRATEGIES[strategy]),
-        ("loss", "kind", loss, LOSSES[loss]),
-    ):
-        own = {key.partition(".")[2]: base[key] for key in taken(entry).values() if key.startswith(section)}
-        sections[section] = {chooser: name} | own
-    sections["negatives"] |= {key: CONFIG["negatives"][key] for key in ("prior", "min_positives")}
-    sections["loss"].setdefault("margin", 0.2)
-    return sections
+    return {"negatives": {"strategy": strategy}, "loss": {"kind": loss}}
+
+
+RULES = {
+    "fne": {},
+    "fne_released_queue": {"memory": {"initial": "random", "fill": "always"}},
+    "fne_no_buffer": {"memory": {"kind": "none"}},
+    "fne_bank": {"memory": {"kind": "bank", "refresh": 3}},
+    "fne_platt": {"negatives": {"recalibration": "platt", "elimination": "power", "min_positives": 2}},
+    "fne_isotonic": {"negatives": {"recalibration": "isotonic", "elimination": "power", "min_positives": 2}},
+    "hardest_in_batch": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "none"}},
+    "hardest_xbm": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "xbm", "fill": "always"}},
+    "hardest_bank": {"negatives": {"strategy": "hardest"}, "memory": {"kind": "bank", "refresh": None}},
+    "infonce": rule("all", "infonce") | {"memory": {"kind": "none"}},
+    "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
+    "gist": rule("gist"),
+    "glofnd": rule("glofnd"),
+    "fnc_attract": rule("fnc_attract"),
+    "albef_distill": rule("all", "albef_distill"),
+    "infonce_multi_positive": rule("all", "infonce"),
+    "relabel": rule("hardest"),
+}
+"""Sections of rules that together use every part of a step."""
+RULES["fnc_attract"]["negatives"]["score_threshold"] = 0.0
+RULES["glofnd"]["negatives"] |= {"filtered_share": 0.2, "threshold_rate": 0.4}
+RULES["infonce_multi_positive"]["loss"]["multi_positive"] = True
+RULES["relabel"]["negatives"]["oracle"] = "relabel"
 
 
 def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
@@ -105,3 +95,37 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
     return Split(
         image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count, truth=packed
     )
+
+
+def run(engine: Engine, stop: int | None = None) -> Engine:
+    """Train to the end, or until some steps were made."""
+
+    def after(score: float | None) -> None:
+        if engine.step == stop:
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        engine.run(after)
+    return engine
+
+
+def trained(seeds: list[int], stop: int | None = None, **sections: dict) -> Engine:
+    """An engine of the toy config that was run."""
+    return run(Engine(config(**sections), seeds, split(), split(seed=5), CPU), stop)
+
+
+def assert_resumes(make: Callable[[], Engine], stops: Iterable[int], folder: Path) -> Engine:
+    """A run that is stopped and resumed from its checkpoint ends bit for bit as one that is not."""
+    whole = run(make())
+    for stop in stops:
+        checkpoint.save(run(make(), stop), folder, {"digest": "x"})
+        torch.manual_seed(stop)  # the state of torch's own generator plays no part
+        resumed = make()
+        assert checkpoint.load(resumed, folder, {"digest": "x"}) and resumed.step == stop
+        run(resumed)
+        for left, right in ((whole.state(), resumed.state()), (whole.best, resumed.best)):
+            assert left.keys() == right.keys()
+            for name, value in left.items():
+                torch.testing.assert_close(right[name], value, rtol=0, atol=0, equal_nan=True, msg=name)
+        assert repr(whole.curves) == repr(resumed.curves)
+    return whole

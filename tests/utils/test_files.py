@@ -15,15 +15,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from fne.analysis import layout
 from fne.data import text_files
-from fne.data.truth import Truth
-from fne.results import calibration_tables
-from fne.steps.evaluate import read_rankings
-from fne.training import picks
 from fne.utils import files, text
 from fne.utils.arrays import check_npz
 from fne.utils.errors import UserError, bad_input
@@ -94,21 +88,6 @@ def test_a_folder_is_written_to_where_a_link_leads(tmp_path: Path) -> None:
     assert left_in(tmp_path) == ["link", "loop", "lost", "store"]
 
 
-def test_a_killed_writer_leaves_no_file_of_the_final_name(tmp_path: Path) -> None:
-    code = (
-        "import sys, time\nfrom fne.utils.files import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as path:\n    path.write_text('half')\n"
-        "    print('ready', flush=True)\n    time.sleep(60)\n"
-    )
-    target = tmp_path / "a.txt"
-    writer = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
-    assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
-    writer.send_signal(signal.SIGKILL)
-    writer.wait()
-    writer.stdout.close()
-    assert not target.exists()
-
-
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     for manager in (files.atomic_path, files.atomic_folder):
         with pytest.raises(OSError, match="No space") as caught, manager(tmp_path / "a.bin"):
@@ -135,15 +114,11 @@ def test_json_goes_round(tmp_path: Path) -> None:
     [
         (b'{"a": 1,\n "b" 2}', "line 2"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"", "not valid JSON"),
         (b"[" * 100_000 + b"]" * 100_000, "not valid JSON: nested too deeply"),
-        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "not valid JSON: nested too deeply"),
         (b"[" + b"9" * 5000 + b"]", "not valid JSON.*digits"),
         (b"[NaN]", "NaN is no finite number"),
-        (b"[-Infinity]", "-Infinity is no finite number"),
         (b"[1e999]", "1e999 is no finite number"),
         (b'["\\ud800"]', "half a letter"),
-        (b'{"\\uDFFF": 1}', "half a letter"),
         (b'["\\ude00\\ud83d"]', "half a letter"),
         (b'[{"a": 1, "b": 2, "a": 3}]', "the key 'a' occurs twice"),
         (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not valid JSON"),
@@ -304,12 +279,6 @@ def test_csv_refuses_other_columns(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
-def test_checksums(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x" * 1_000_001)
-    assert files.sha256_file(tmp_path / "a") == hashlib.sha256(b"x" * 1_000_001).hexdigest()
-    assert files.sha256_text("ä") == hashlib.sha256("ä".encode()).hexdigest()
-
-
 def test_an_error_names_file_key_value_allowed_and_the_nearest() -> None:
     error = bad_input(
         "unknown", file="a.yaml", key="b.c", value="hardst", allowed=["hardest", "random"], hint="mend it"
@@ -321,23 +290,6 @@ def test_an_error_names_file_key_value_allowed_and_the_nearest() -> None:
     assert "did you mean" not in str(bad_input("x", value="zzz", allowed=["hardest"]))
     assert str(bad_input("x", value=0, allowed=">= 1")) == "x; got 0; allowed: >= 1"
     assert json.dumps(str(bad_input("x", allowed=[]))) == '"x; allowed: nothing"'
-
-
-@pytest.mark.parametrize("read", [layout.read, read_rankings, Truth.load, picks.read, calibration_tables.read])
-def test_an_archive_damaged_anywhere_is_one_clear_error(read: Callable[[Path], object], tmp_path: Path) -> None:
-    """Bytes changed at random places: the zip, the compressed stream or an array's header notices."""
-    rng, file = np.random.default_rng(1), tmp_path / "arrays.npz"
-    np.savez_compressed(file, seeds=np.arange(5), x=rng.integers(0, 3, 40_000), meta=np.array("{}"), kind="exact")
-    whole, refused = file.read_bytes(), 0
-    for _ in range(150):
-        content, place = bytearray(whole), int(rng.integers(0, len(whole) - 8))
-        content[place : place + 6] = rng.bytes(6)
-        file.write_bytes(content)
-        try:
-            read(file)
-        except UserError as error:
-            refused += str(file) in str(error)
-    assert refused > 140, "a few bytes, as of the time of a member, mean nothing"
 
 
 @pytest.mark.parametrize(

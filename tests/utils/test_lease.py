@@ -41,17 +41,7 @@ def test_two_leases_are_two_devices_and_are_given_back(machine: pytest.MonkeyPat
     with lease.device("cuda", folder=tmp_path):
         assert visible() == TWO[0]
     assert visible() is None
-
-
-def test_an_error_inside_gives_the_device_back(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for _ in range(3):
-        with pytest.raises(RuntimeError), lease.device("cuda", folder=tmp_path):
-            assert visible() == TWO[0]
-            raise RuntimeError
-
-
-def test_the_variable_limits_the_choice(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    machine.setenv("CUDA_VISIBLE_DEVICES", "1")
+    machine.setenv("CUDA_VISIBLE_DEVICES", "1")  # limits the choice
     with lease.device("cuda", folder=tmp_path):
         assert visible() == TWO[1]
     assert visible() == "1"
@@ -65,35 +55,28 @@ def test_a_schedulers_choice_is_taken_without_a_lock(machine: pytest.MonkeyPatch
     assert not list(tmp_path.iterdir())
 
 
-def test_a_scheduler_that_gave_no_device_gives_none(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    machine.setenv("SLURM_JOB_ID", "7")
-    machine.setenv("CUDA_VISIBLE_DEVICES", "")
-    with lease.device("auto", folder=tmp_path) as device:
-        assert device == "cpu"
-    with pytest.raises(UserError, match="no CUDA device"), lease.device("cuda", folder=tmp_path):
-        pass
-
-
-def test_cpu_takes_no_lease(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with lease.device("cpu", folder=tmp_path) as device:
-        assert device == "cpu" and visible() is None and not list(tmp_path.iterdir())
-
-
-def test_no_device(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    machine.setattr(lease, "installed_devices", list)
-    with lease.device("auto", folder=tmp_path) as device:
-        assert device == "cpu"
-    with pytest.raises(UserError, match="there is none"), lease.device("cuda", folder=tmp_path):
-        pass
-
-
-def test_a_torch_without_cuda(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False), __version__="9+cpu")
+@pytest.mark.parametrize(
+    ("devices", "usable", "environment", "words"),
+    [
+        ([], True, {}, "there is none"),
+        (TWO, False, {}, r"9\+cpu"),
+        (TWO, True, {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES='' leaves none"),
+    ],
+)
+def test_without_a_usable_device_auto_is_the_cpu_and_cuda_is_refused(
+    machine: pytest.MonkeyPatch, tmp_path: Path, devices: list, usable: bool, environment: dict, words: str
+) -> None:
+    machine.setattr(lease, "installed_devices", lambda: devices)
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: usable), __version__="9+cpu")
     machine.setitem(sys.modules, "torch", torch)
-    with lease.device("auto", folder=tmp_path) as device:
-        assert device == "cpu"
-    with pytest.raises(UserError, match=r"9\+cpu"), lease.device("cuda", folder=tmp_path):
-        pass
+    for name, value in environment.items():
+        machine.setenv(name, value)
+    for requested in ("auto", "cpu"):
+        with lease.device(requested, folder=tmp_path) as device:
+            assert device == "cpu"
+    for _ in range(2):  # an error gives a device back
+        with pytest.raises(UserError, match=words), lease.device("cuda", folder=tmp_path):
+            pass
 
 
 HOLDER = """

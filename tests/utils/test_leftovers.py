@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fne.utils import leftovers
-from fne.utils.files import atomic_folder, atomic_path, write_text
+from fne.utils.files import write_text
 
 WRITERS = {
     "file": "with atomic_path(folder / 'a.npz') as place: place.write_bytes(b'half'); kill()",
@@ -54,12 +54,3 @@ def test_what_a_living_process_or_another_machine_writes_stays(tmp_path: Path, m
     dead.write_text("")
     leftovers.remove(tmp_path)
     assert not dead.exists() and all(file.exists() for file in (mine, there, *others))
-
-
-def test_a_writer_leaves_nothing_whether_it_ends_or_fails(tmp_path: Path) -> None:
-    with atomic_path(tmp_path / "a.txt") as place:
-        place.write_text("a")
-    with pytest.raises(ValueError, match="stop"), atomic_folder(tmp_path / "b") as folder:
-        (folder / "c").write_text("c")
-        raise ValueError("stop")
-    assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]

@@ -47,14 +47,9 @@ train [b]fne[/b]: 3/3 steps, RATE, epoch 7
 """
 
 
-def test_a_log_has_plain_lines() -> None:
-    stream = io.StringIO()
-    work(stream)
-    assert without_rate(stream.getvalue()) == LOG
-
-
-def test_a_terminal_that_cannot_be_redrawn_is_a_log(terminal) -> None:
-    stream = terminal(TERM="dumb")
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_a_log_and_a_terminal_that_cannot_be_redrawn_have_plain_lines(terminal, on_terminal: bool) -> None:
+    stream = terminal(TERM="dumb") if on_terminal else io.StringIO()
     work(stream)
     assert without_rate(stream.getvalue()) == LOG
 

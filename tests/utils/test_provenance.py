@@ -184,19 +184,3 @@ def test_a_damaged_log_is_told(tmp_path: Path) -> None:
     log.write_text('{"time": "t"}\nhalf a li')
     with pytest.raises(UserError, match="line 2"):
         provenance.read_test_accesses(log)
-
-
-def test_record_of_an_installed_package_outside_git(tmp_path: Path) -> None:
-    """A copy of the package somewhere else works and has no commit."""
-    target = tmp_path / "fne"
-    (target / "utils").mkdir(parents=True)
-    for name in ("__init__", *(f"utils/{file.stem}" for file in (ROOT / "fne/utils").glob("*.py"))):
-        (target / f"{name}.py").write_bytes((ROOT / "fne" / f"{name}.py").read_bytes())
-    code = "from fne.utils import provenance as p; r = p.record(p.now()); assert r['commit'] is None is r['dirty'], r"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        cwd=tmp_path,
-        env=environment | {"PYTHONPATH": str(tmp_path)},
-    )

@@ -12,8 +12,11 @@ import pytest
 from fne.data.manifest import Manifest
 from fne.steps.prepare import run as prepare
 from fne.study import paths
-from fne.study.api import Study, data_section, load_study
+from fne.study.api import Study, data_section, load_study, resolve
+from fne.training.engine import Engine
+from fne.training.pairs import open_corpus
 from tests.encoders.conftest import build_model
+from tests.training import toy
 
 ROOT = Path(__file__).resolve().parents[3]
 STUDY = """
@@ -65,6 +68,12 @@ def save_checkpoint(root: Path, family: str) -> None:
         build_model(family).save_pretrained(folder)
         _write_processor(folder, 48 if family != "swin" else 64)
         build_tokenizer(Manifest.load(data).texts).save_pretrained(folder)
+
+
+def engine_of(study: Study, variant: str, root: Path) -> Engine:
+    config = resolve(study, variant)
+    train, val, _ = open_corpus(study, root).training(config, toy.CPU)
+    return Engine(config, [0], train, val, toy.CPU)
 
 
 @pytest.fixture

@@ -9,34 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from fne.study.api import resolve
 from fne.training.distributed import World
 from fne.training.engine import Engine, learning_rate, validates
 from fne.training.finetune.captions import clean
 from fne.training.finetune.images import OPERATIONS, Transform, random_box
 from fne.training.finetune.learner import embed_split
 from fne.training.finetune.loading import EVALUATED, Job
-from fne.training.pairs import open_corpus
 from fne.utils.errors import UserError
-from tests.training.finetune.conftest import save_checkpoint
-
-CPU = torch.device("cpu")
-
-
-def engine_of(study, variant, root) -> Engine:
-    config = resolve(study, variant)
-    train, val, _ = open_corpus(study, root).training(config, CPU)
-    return Engine(config, [0], train, val, CPU)
-
-
-def steps(engine: Engine, count: int) -> Engine:
-    def after(score: float | None) -> None:
-        if engine.step == count:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        engine.run(after)
-    return engine
+from tests.training.finetune.conftest import engine_of, save_checkpoint
+from tests.training.toy import CPU
+from tests.training.toy import run as steps
 
 
 def weights(engine: Engine) -> dict[str, torch.Tensor]:

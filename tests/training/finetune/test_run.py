@@ -22,14 +22,9 @@ from fne.training.engine import Engine
 from fne.training.pairs import open_corpus
 from fne.utils.errors import UserError
 from fne.utils.files import read_json
-
-CPU = torch.device("cpu")
-
-
-def engine_of(study, variant, root) -> Engine:
-    config = resolve(study, variant)
-    train, val, _ = open_corpus(study, root).training(config, CPU)
-    return Engine(config, [0], train, val, CPU)
+from tests.training import toy
+from tests.training.finetune.conftest import engine_of
+from tests.training.toy import CPU
 
 
 def test_a_job_writes_what_ranking_reads(project, load) -> None:
@@ -71,25 +66,7 @@ def test_the_selected_weights_are_those_of_the_best_validation(project, load) ->
 def test_resume_at_any_step_is_bit_equal(project, load, tmp_path, variant) -> None:
     """Dropout and augmentation included: both draw from streams that are named by the step."""
     study = load(finetune__chunk=8)
-    whole = engine_of(study, variant, project)
-    whole.run(lambda score: None)
-    for stop in (3, 4, 7):
-        part = engine_of(study, variant, project)
-
-        def after(score: float | None, part: Engine = part, stop: int = stop) -> None:
-            if part.step == stop:
-                checkpoint.save(part, tmp_path / str(stop), {})
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            part.run(after)
-        again = engine_of(study, variant, project)
-        torch.manual_seed(stop)  # the state of torch's own generator plays no part
-        assert checkpoint.load(again, tmp_path / str(stop), {})
-        again.run(lambda score: None)
-        for name, value in whole.model.state_dict().items():
-            assert torch.equal(value, again.model.state_dict()[name]), (stop, name)
-        assert [row["val_rsum"] for row in again.curves] == [row["val_rsum"] for row in whole.curves]
+    toy.assert_resumes(lambda: engine_of(study, variant, project), (3, 4, 7), tmp_path)
 
 
 def test_the_guide_judges_plain_pictures_with_the_weights_of_the_warmups_end(project, load) -> None:

@@ -1,4 +1,4 @@
-"""The losses of the literature against plain loops in float64, their limits, precision, and a short training each."""
+"""Every loss of one positive against plain loops in float64, with its shares, its limits and its precision."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ from fne.losses.loss import Loss
 from fne.losses.pcmepp_pseudo import PseudoPositiveLoss
 from fne.losses.sct import SelectivelyContrastiveTripletLoss
 from fne.losses.selhn import SelHNLoss
+from fne.losses.triplet import TripletLoss
 from fne.negatives.strategy import Selection
 from fne.study.library import Library
-from fne.study.plugins import KEYS
-from fne.training.engine import Engine
-from fne.utils.errors import UserError
 from tests.rules import LOSSES, taken
-from tests.training import toy
 
 ROOT = Path(__file__).resolve().parents[2]
 RIVALS = ("dcl", "hcl", "bcl", "pcmepp_pseudo", "selhn", "sct")
@@ -94,7 +91,13 @@ def plain_selhn(margin: float, epsilon: float) -> Plain:
     return loss
 
 
+def plain_hinges(own: float, negatives: list[float], weights: list[float]) -> float:
+    return sum(w * max(0.0, 0.3 + s - own) for s, w in zip(negatives, weights, strict=True))
+
+
 CASES = {
+    "triplet": (TripletLoss(margin=0.3), plain_hinges),
+    "infonce": (InfoNCELoss(temperature=0.1, multi_positive=False), plain_dcl(0.1, 0.0)),
     "dcl": (DebiasedContrastiveLoss(temperature=0.5, positive_prior=0.1), plain_dcl(0.5, 0.1)),
     "dcl_on_its_floor": (DebiasedContrastiveLoss(temperature=0.3, positive_prior=0.7), plain_dcl(0.3, 0.7)),
     "hcl": (HardContrastiveLoss(temperature=0.5, positive_prior=0.1, hardness=1.0), plain_dcl(0.5, 0.1, 1.0)),
@@ -114,7 +117,7 @@ CASES = {
 
 
 def case(batch: int = 12, count: int = 17, dim: int = 5, seed: int = 4):
-    """Two replicates; one anchor in six has no negative, weights are 1 in the first replicate, any in the second."""
+    """Two replicates, weights 1 in the first and any in the second; some anchors have no negative, one a single one."""
     generator = torch.Generator().manual_seed(seed)
     anchors, candidates = (
         normalize(torch.randn(2, n, dim, generator=generator, dtype=torch.float64), dim=-1) for n in (batch, count)
@@ -124,6 +127,9 @@ def case(batch: int = 12, count: int = 17, dim: int = 5, seed: int = 4):
     weights[1] *= torch.rand(batch, count, generator=generator, dtype=torch.float64)
     weights[:, range(batch), range(batch)] = 0
     weights[:, ::6] = 0
+    weights[:, 3, :15] = 0  # one negative alone
+    weights[:, 3, 15] = 1
+    weights[:, 3, 16] = 0
     return anchors, candidates, Selection(None, weights, (weights > 0).any(dim=-1))
 
 
@@ -155,6 +161,8 @@ def test_dense_loss_and_its_shares_equal_plain_loops(name: str) -> None:
                 moved = [[s + sign * step * (at == k) for k, s in enumerate(negatives)] for sign in (1, -1)]
                 difference = plain(own, moved[0], weigh) - plain(own, moved[1], weigh)
                 expected[j] = max(0.0, difference / (2 * step))
+            if name == "infonce":  # shares are gradients up to a factor per anchor
+                shares[r, i] *= expected.sum() / shares[r, i].sum()
             torch.testing.assert_close(shares[r, i], expected, atol=1e-7, rtol=1e-5)
     assert (shares.sum(dim=-1) > 0).any()
 
@@ -172,8 +180,21 @@ def test_the_cases_reach_every_branch() -> None:
         assert pushed.any() and (~pushed).any().item() == some
 
 
-def test_sct_equals_plain_loops() -> None:
-    loss = SelectivelyContrastiveTripletLoss(temperature=0.1, hard_similarity=0.3, hard_weight=1.5)
+def plain_sct(own: float, negative: float) -> float:
+    if negative > own or negative > 0.3:
+        return 1.5 * negative
+    return -math.log(math.exp(own / 0.1) / (math.exp(own / 0.1) + math.exp(negative / 0.1)))
+
+
+PICKED = {
+    "triplet": (TripletLoss(margin=0.2), lambda own, negative: max(0.0, 0.2 + negative - own)),
+    "sct": (SelectivelyContrastiveTripletLoss(temperature=0.1, hard_similarity=0.3, hard_weight=1.5), plain_sct),
+}
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_loss_of_a_picked_negative_equals_plain_loops(name: str) -> None:
+    loss, plain = PICKED[name]
     anchors, candidates, _ = case()
     index = torch.randint(12, 17, (2, 12), generator=torch.Generator().manual_seed(2))
     valid = torch.ones(2, 12, dtype=torch.bool)
@@ -184,11 +205,8 @@ def test_sct_equals_plain_loops() -> None:
             own = float(anchors[r, i] @ candidates[r, i])
             negative = float(anchors[r, i] @ candidates[r, index[r, i]])
             branches.add((negative > own, negative > 0.3))
-            expected = 1.5 * negative
-            if not (negative > own or negative > 0.3):
-                expected = -math.log(math.exp(own / 0.1) / (math.exp(own / 0.1) + math.exp(negative / 0.1)))
-            assert found[r, i].item() == pytest.approx(expected if valid[r, i] else 0.0, abs=1e-8)
-    assert len(branches) == 4
+            assert found[r, i].item() == pytest.approx(plain(own, negative) if valid[r, i] else 0.0, abs=1e-8)
+    assert len(branches) == 4 and (found == 0).any()
 
 
 def defaults(name: str) -> Loss:
@@ -203,16 +221,6 @@ def chosen(name: str, anchors, candidates, selection: Selection) -> Selection:
         return selection
     similarities = (anchors @ candidates.transpose(-1, -2)).masked_fill(selection.weights <= 0, -2)
     return Selection(similarities.argmax(dim=-1), None, selection.valid)
-
-
-@pytest.mark.parametrize("name", RIVALS)
-def test_gradient_of_each_variant_equals_a_finite_difference(name: str) -> None:
-    loss, (anchors, candidates, selection) = defaults(name), case(batch=6, count=9)
-    selection = chosen(name, anchors, candidates, selection)
-    inputs = (anchors.requires_grad_(), candidates.requires_grad_())
-    assert torch.autograd.gradcheck(lambda a, c: loss(a, c, selection), inputs, eps=1e-6, atol=1e-6)
-    gradient = torch.autograd.grad(loss(*inputs, selection).sum(), inputs[0])[0]
-    assert (gradient[:, 0] == 0).all() and (gradient[:, 1:] != 0).any()
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -239,38 +247,6 @@ def test_low_precision_stays_near_float64_and_finite(name: str, temperature: flo
             )
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_a_collapsed_model_costs_the_alarm_value(name: str) -> None:
-    loss = defaults(name)
-    anchors = normalize(torch.ones(1, 5, 4, dtype=torch.float64), dim=-1)
-    candidates = anchors[:, :1].expand(1, 8, 4)
-    weights = torch.ones(1, 5, 8, dtype=torch.float64)
-    weights[:, range(5), range(5)] = 0
-    weights[:, 2, 5:] = 0
-    weights[:, 4] = 0
-    selection = chosen(name, anchors, candidates, Selection(None, weights, (weights > 0).any(dim=-1)))
-    found = loss.at_collapse(selection).double()
-    torch.testing.assert_close(found, loss(anchors, candidates, selection), atol=1e-7, rtol=1e-6)
-    count = weights[0, 0].sum().item()
-    positive = {"dcl": math.log1p(count), "hcl": math.log1p(count), "selhn": 0.2, "sct": 1.0}
-    if name in positive:
-        assert found[0, 0].item() == pytest.approx(positive[name], abs=1e-9)
-    assert found[0, 4] == 0 and (found[0, :4] > 0).all()
-
-
-def test_one_negative_and_no_negative() -> None:
-    anchors, candidates, _ = case()
-    weights = torch.zeros(2, 12, 17, dtype=torch.float64)
-    weights[:, :6, 15] = 1
-    selection = Selection(None, weights, weights.any(dim=-1))
-    for name, (loss, plain) in CASES.items():
-        found = loss(anchors, candidates, selection)
-        for i in range(6):
-            own, other = float(anchors[0, i] @ candidates[0, i]), float(anchors[0, i] @ candidates[0, 15])
-            assert found[0, i].item() == pytest.approx(plain(own, [other], [1.0]), abs=1e-9), name
-        assert (found[:, 6:] == 0).all()
-
-
 def test_limits_that_tie_the_losses_together() -> None:
     anchors, candidates, selection = case()
     softmax = InfoNCELoss(temperature=0.2, multi_positive=False)(anchors, candidates, selection)
@@ -282,15 +258,6 @@ def test_limits_that_tie_the_losses_together() -> None:
     }
     for name, (loss, expected) in alike.items():
         torch.testing.assert_close(loss(anchors, candidates, selection), expected, msg=name)
-    # What false negatives add is taken off: less loss exactly where the mean negative weighs less than the positive.
-    similarities, weights = anchors @ candidates.transpose(-1, -2), selection.weights
-    count, match = weights.sum(dim=-1), (similarities.diagonal(dim1=-2, dim2=-1) / 0.2).exp()
-    easier = ((similarities / 0.2).exp() * weights).sum(dim=-1) / count < match
-    valid = selection.valid
-    assert torch.equal(debiased[valid] < softmax[valid], easier[valid]) and 0 < easier[valid].sum() < valid.sum()
-    hard = HardContrastiveLoss(temperature=0.2, positive_prior=0.2, hardness=1.0)(anchors, candidates, selection)
-    floor = torch.log1p(count * math.exp(-5) / match)
-    assert torch.equal((hard > debiased)[valid], (hard > floor + 1e-9)[valid]) and (hard >= debiased)[valid].all()
 
 
 @pytest.mark.parametrize("location", [0.5, 0.7, 0.9])
@@ -305,38 +272,6 @@ def test_the_importance_of_bcl_has_mean_one(location: float, prior: float, conce
     assert omega.mean().item() == pytest.approx(1, abs=1e-4) and (omega > 0).all()
 
 
-@pytest.mark.parametrize(
-    ("key", "inside", "outside"),
-    [
-        ("positive_prior", [0, 0.999], [1, -0.1]),
-        ("location", [0.5, 0.999], [0.49, 1]),
-        ("concentration", [1e-3, 1], [0, 1.01]),
-        ("hardness", [0, 20], [-0.1]),
-        ("shift", [-1, 1], [1.01]),
-        ("pseudo_weight", [0, 10], [-0.1]),
-        ("hard_similarity", [-1, 1], [1.01]),
-        ("hard_weight", [1e-3, 10], [0]),
-        ("epsilon", [0, 2], [-0.1]),
-    ],
-)
-def test_an_option_is_finite_to_the_ends_of_its_range_and_refused_beyond(
-    key: str, inside: list[float], outside: list[float]
-) -> None:
-    field = KEYS[f"loss.{key}"]
-    for value in outside:
-        with pytest.raises(UserError, match="out of range"):
-            field.check(value, "file", key)
-    anchors, candidates, selection = case()
-    anchors.requires_grad_()
-    merged = Library(ROOT).base
-    for name in (name for name in RIVALS if key in taken(LOSSES[name])):
-        for value in inside:
-            options = {option: merged[own] for option, own in taken(LOSSES[name]).items()} | {key: value}
-            assert field.check(value, "file", key) == value
-            loss = LOSSES[name].load()(**options)(anchors, candidates, chosen(name, anchors, candidates, selection))
-            assert loss.isfinite().all() and torch.autograd.grad(loss.sum(), anchors)[0].isfinite().all()
-
-
 def test_bcl_ranks_ties_in_order_and_is_exact_otherwise() -> None:
     """Equal similarities share the weights of the ranks they take up, so a collapsed model is weighted as any other."""
     loss = BayesianContrastiveLoss(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0)
@@ -345,24 +280,3 @@ def test_bcl_ranks_ties_in_order_and_is_exact_otherwise() -> None:
     split = tied + torch.arange(6) * 1e-12
     own = torch.tensor([[0.4]], dtype=torch.float64)
     torch.testing.assert_close(loss.of(tied, own, weights), loss.of(split, own, weights))
-
-
-@pytest.mark.parametrize("name", RIVALS)
-def test_two_epochs_of_training_lower_the_loss(name: str) -> None:
-    merged = Library(ROOT).merged(name)
-    entry = LOSSES[merged["loss.kind"]]
-    loss = {"kind": name} | {option: merged[key] for option, key in taken(entry).items()}
-    assert merged["memory.kind"] == "none"
-    config = toy.config(
-        train={"epochs": 2},
-        warmup={"epochs": 0},
-        negatives={"strategy": merged["negatives.strategy"]},
-        memory={"kind": "none"},
-        loss=loss,
-    )
-    engine = Engine(config, [0, 1, 2], toy.split(images=320), toy.split(images=80, seed=5), torch.device("cpu"))
-    engine.run(lambda score: None)
-    assert all(value.isfinite().all() for value in engine.model.state_dict().values())
-    for seed in (0, 1, 2):
-        first, second = (row for row in engine.curves if row["seed"] == seed)
-        assert math.isfinite(first["loss"]) and second["loss"] < first["loss"]
