@@ -86,6 +86,30 @@ def test_the_likelihood_is_that_of_all_scores_in_plain_loops(seed: int) -> None:
     np.testing.assert_allclose(np.diff(loops), -np.diff(costs), rtol=1e-8)
 
 
+def test_its_expected_curvature_is_that_of_all_scores() -> None:
+    """``tr(P K_k P K_l) / 2`` over all scores, not over cells."""
+    rng = np.random.default_rng(2)
+    cells = uneven(rng)
+    part = _part(cells, list(FACTORS), [WORLD])
+    fit = _Fit([part])
+    at = rng.uniform(0.1, 2, 4)
+    place = [c for c, cell in enumerate(cells) for _ in cell.values]
+    size = len(place)
+    bases = [np.zeros((size, size)) for _ in range(4)]
+    covariance = np.zeros((size, size))
+    for a, b in itertools.product(range(size), repeat=2):
+        one, other = cells[place[a]].point, cells[place[b]].point
+        shared = (one[DRAW] == other[DRAW], one[WORLD] == other[WORLD], place[a] == place[b], a == b)
+        for k in range(4):
+            bases[k][a, b] = shared[k]
+            covariance[a, b] += at[k] * shared[k]
+        covariance[a, b] += part.images[place[a], place[b]] / fit.unit
+    inverse = np.linalg.inv(covariance)
+    projector = inverse - inverse @ np.ones((size, size)) @ inverse / inverse.sum()
+    wanted = [[np.trace(projector @ k @ projector @ m) / 2 for m in bases] for k in bases]
+    np.testing.assert_allclose(fit._costs(at)[2], wanted, rtol=1e-8)
+
+
 def anova(values: np.ndarray) -> dict[str, float]:
     """Two-way balanced analysis of variance of (draws, worlds, seeds), in plain loops."""
     a, b, n = values.shape
