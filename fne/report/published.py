@@ -18,7 +18,7 @@ from fne.report.text.wording import listing
 
 if TYPE_CHECKING:
     from fne.results.study import StudyResults
-    from fne.study.published_comparison import Against
+    from fne.study.published_comparison import PublishedComparison
 
 NOT_COMPARABLE, NOT_AVAILABLE = "not comparable", "not available"
 NO_VERDICT = {
@@ -71,7 +71,7 @@ class Comparison:
     setting: tuple[str, ...]
 
 
-def comparisons(study: StudyResults, against: Against) -> list[Comparison]:
+def comparisons(study: StudyResults, against: PublishedComparison) -> list[Comparison]:
     """Every number with a declared tolerance, in the order of the study file."""
     found = []
     for variant, entries in against.entries.items():
@@ -91,7 +91,7 @@ def protocol_of(study: StudyResults, entry: Entry) -> str | None:
     return next((key for key, facts in study.protocols.items() if facts["name"] == name), None)
 
 
-def setting(study: StudyResults, against: Against, variant: str, entry: Entry) -> dict[str, str]:
+def setting(study: StudyResults, against: PublishedComparison, variant: str, entry: Entry) -> dict[str, str]:
     """What forbids a comparison, by reason code, in words."""
     found = {}
     if entry.ensemble:
@@ -168,7 +168,7 @@ def _tells(entry: Entry, direction: str, metric: str) -> bool:
 
 def _compare(
     study: StudyResults,
-    against: Against,
+    against: PublishedComparison,
     variant: str,
     entry: Entry,
     direction: str,
@@ -203,7 +203,7 @@ def _compare(
     )  # fmt: skip
 
 
-def _backbone(study: StudyResults, against: Against, variant: str, entry: Entry, side: str) -> str:
+def _backbone(study: StudyResults, against: PublishedComparison, variant: str, entry: Entry, side: str) -> str:
     """How an encoder differs from the one that the published result states; empty where it does not."""
     published = getattr(entry.backbone, side)
     if published is None:

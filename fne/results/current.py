@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from fne.results.code import Code
 from fne.results.configs import diff
+from fne.results.records import peek
 from fne.study import paths
 from fne.study.api import Study, blocks, digest, evaluation_digest, resolve, training_digest
 from fne.study.validate import counted
-from fne.utils.errors import UserError, bad_input
-from fne.utils.files import read_json
+from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,8 @@ def recorded_code(file: Path, code: str) -> str:
         file: Its ``run.json``, if there is one.
         code: As of :func:`stands`.
     """
-    run = _run(file)
-    return run["code"] if run and stands(run, code) else code
+    run = peek(file)
+    return run["code"] if "code" in run and stands(run, code) else code
 
 
 def outdated(study: Study, root: Path, sources: Code) -> list[str]:
@@ -52,18 +52,9 @@ def outdated(study: Study, root: Path, sources: Code) -> list[str]:
         code = sources.training(config)
         for block in blocks(study):
             file = root / paths.run_folder(study, variant, block) / "run.json"
-            if file.is_file() and not ((run := _run(file)) and stands(run, code)):
+            if file.is_file() and not ("code" in (run := peek(file)) and stands(run, code)):
                 found.append(f"{variant}/{block}")
     return found
-
-
-def _run(file: Path) -> dict[str, Any] | None:
-    """A ``run.json`` that says which code trained it; what is damaged is reported by who reads it."""
-    try:
-        run = read_json(file) if file.is_file() else None
-    except UserError:
-        return None
-    return run if isinstance(run, dict) and "code" in run else None
 
 
 def stale(

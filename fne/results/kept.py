@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.results.configs import diff
+from fne.results.records import peek
 from fne.study import paths
 from fne.study.api import Series, Study, blocks, load, parse_block, resolve, training_digest
 from fne.study.loading import members_of, require_study
@@ -15,7 +16,7 @@ from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL
 from fne.study.validate import counted
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import flatten
-from fne.utils.files import MOST_RECORD, SCHEMAS, read_json, read_record, write_json
+from fne.utils.files import SCHEMAS, read_record, write_json
 from fne.utils.yaml_file import set_items
 
 REPLACE = "--replace (snakemake: --config replace=true)"
@@ -72,11 +73,7 @@ def keep(study: Study, root: Path) -> None:
     if not file.exists() and not study.overrides:
         return
     content = {"schema": SCHEMAS["study"], "study": study.name, "overrides": dict(sorted(study.overrides.items()))}
-    try:
-        same = read_json(file) == content
-    except UserError:  # none yet, or a damaged one that is to be replaced
-        same = False
-    if not same:
+    if peek(file) != content:
         write_json(file, content)
 
 
@@ -185,11 +182,7 @@ def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path
 
 def _is_current(study: Study, variant: str, block: str, root: Path) -> bool:
     """Is there a run, trained as the study says?"""
-    try:
-        run = read_json(Path(root) / paths.run_folder(study, variant, block) / "run.json", most=MOST_RECORD)
-    except UserError:  # none, or a damaged one, which whoever reads it names
-        return False
-    config = run.get("config") if isinstance(run, dict) else None
+    config = peek(Path(root) / paths.run_folder(study, variant, block) / "run.json").get("config")
     return isinstance(config, dict) and training_digest(config) == training_digest(resolve(study, variant))
 
 

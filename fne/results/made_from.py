@@ -37,26 +37,21 @@ class Difference:
 
 def versions(study: StudyResults) -> dict[str, str]:
     """Versions of Python and of the packages over all runs, each once."""
-    found: dict[str, set[str]] = {}
-    for variant in study.variants:
-        for run in variant.runs:
-            record = run["record"]
-            packages = {
-                **record.get("packages", {}),
-                **({"python": record["python"]} if "python" in record else {}),
-            }
-            for name, version in packages.items():
-                found.setdefault(name, set()).add(str(version))
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
+    records = [run["record"] for variant in study.variants for run in variant.runs]
+    return _each_once({**one.get("packages", {}), **({"python": one["python"]} if "python" in one else {})}
+                      for one in records)  # fmt: skip
 
 
 def fingerprints(study: StudyResults) -> dict[str, str]:
     """Fingerprints of what the runs read, each once."""
+    return _each_once(run["fingerprints"] for variant in study.variants for run in variant.runs)
+
+
+def _each_once(sides: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
-    for variant in study.variants:
-        for run in variant.runs:
-            for name, value in run["fingerprints"].items():
-                found.setdefault(name, set()).add(str(value))
+    for side in sides:
+        for name, value in side.items():
+            found.setdefault(name, set()).add(str(value))
     return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
 
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import copy
 import csv
-import io
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fne.results.bundle import read_csv as read_table
 from fne.results.current import trained_alike
+from fne.results.records import peek
+from fne.results.schema import TABLES
 from fne.study import paths
 from fne.study.api import Study, blocks, parse_block, resolve
 from fne.utils.errors import UserError
 from fne.utils.fields import flatten
-from fne.utils.files import MOST_RECORD, read_csv, read_json
+from fne.utils.files import read_csv
+from fne.utils.shape import check
 
 PROGRESS = "progress.json"
 """What a training job tells about itself, beside its checkpoint in ``scratch/``."""
 SILENT = 180.0
 """Seconds without a word after which a job that has not ended counts as stopped."""
+CURVES = [{"seed": int, "epoch": int, "step": int, "seconds": float}]
+"""What is read of training curves, at the least."""
+PROGRESS_SHAPE = {"step": int, "total": int, "seconds": float, "time": float, "seeds": [int], "curves": CURVES}
 DONE, RUNNING, STOPPED, STALE, WAITING = "done", "running", "stopped", "stale", "waiting"
 
 
@@ -37,7 +44,6 @@ class Run:
         step, total: Steps done and steps of the whole run; 0 where it has not begun.
         seconds: Of training so far.
         curve: Rows of its training curves: ``epoch``, ``phase``, ``loss``, ``val_rsum`` (a fraction), ``collapsed``.
-        heard: When it last told something, seconds since 1970.
     """
 
     variant: str
@@ -47,7 +53,6 @@ class Run:
     total: int = 0
     seconds: float = 0.0
     curve: tuple[dict[str, Any], ...] = field(default=(), repr=False)
-    heard: float | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -100,17 +105,18 @@ def seconds_left(runs: list[Run]) -> float | None:
 def _runs(study: Study, variant: str, block: str, root: Path, now: float) -> Iterator[Run]:
     seeds = parse_block(block)
     folder = root / paths.run_folder(study, variant, block)
-    record = _json(folder / "run.json")
-    if record is not None and isinstance(record.get("config"), dict):
+    record = peek(folder / "run.json")
+    if _fits(record, {"config": dict}):
         fresh = _same(record["config"], resolve(study, variant))
-        rows, total = _rows(folder / "curves.csv"), _steps(record)
+        rows = _rows(folder / "curves.csv")
+        total = record["cost"]["steps"] if _fits(record, {"cost": {"steps": int}}) else 0
         for seed in seeds:
             curve = tuple(row for row in rows if row["seed"] == seed)
             seconds = curve[-1]["seconds"] if curve else 0.0
             yield Run(variant, seed, DONE if fresh else STALE, total, total, seconds, curve)
         return
-    told = [_json(file) for file in sorted((root / paths.scratch_folder(study, variant, block)).glob(f"*/{PROGRESS}"))]
-    by_seed = {seed: progress for progress in told if progress and _tells(progress) for seed in progress["seeds"]}
+    told = [peek(file) for file in sorted((root / paths.scratch_folder(study, variant, block)).glob(f"*/{PROGRESS}"))]
+    by_seed = {seed: progress for progress in told if _fits(progress, PROGRESS_SHAPE) for seed in progress["seeds"]}
     lately = max((progress["time"] for progress in by_seed.values()), default=0.0)
     for seed in seeds:
         progress = by_seed.get(seed)
@@ -121,7 +127,7 @@ def _runs(study: Study, variant: str, block: str, root: Path, now: float) -> Ite
         curve = tuple(row for row in progress["curves"] if row["seed"] == seed)
         # The seeds of a block may train one after the other: a finished one is silent while its sister runs.
         state = DONE if step >= total else RUNNING if now - lately < SILENT else STOPPED
-        yield Run(variant, seed, state, step, total, progress["seconds"], curve, progress["time"])
+        yield Run(variant, seed, state, step, total, progress["seconds"], curve)
 
 
 def _same(trained: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -134,58 +140,24 @@ def _same(trained: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return trained_alike(trained, wanted)
 
 
-def _tells(progress: dict[str, Any]) -> bool:
-    """Is it what a job of this version tells?"""
-    numbers = all(_finite(progress.get(name)) for name in ("step", "total", "seconds", "time"))
-    return (
-        numbers
-        and isinstance(progress.get("seeds"), list)
-        and all(map(_finite, progress["seeds"]))
-        and _are_rows(progress.get("curves"))
-    )
-
-
-def _are_rows(rows: Any) -> bool:
-    """Are they rows of curves with what every row is asked for?"""
-    wanted = ("seed", "epoch", "step", "seconds")
-    return isinstance(rows, list) and all(
-        isinstance(row, dict) and all(_finite(row.get(name)) for name in wanted) for row in rows
-    )
-
-
-def _steps(record: dict[str, Any]) -> int:
-    cost = record.get("cost")
-    steps: Any = cost.get("steps") if isinstance(cost, dict) else None
-    return int(steps) if _finite(steps) else 0
-
-
-def _json(file: Path) -> dict[str, Any] | None:
+def _fits(value: Any, shape: Any) -> bool:
+    """Is it what a job of this version writes?"""
     try:
-        content = read_json(file, most=MOST_RECORD)
+        check(value, shape, "", more=True)
     except UserError:
-        return None
-    return content if isinstance(content, dict) else None
+        return False
+    return True
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    """Rows of a ``curves.csv`` with the columns that are looked at, as numbers."""
+    """Rows of a ``curves.csv``; none where they cannot be read."""
     try:
-        header, *cells = csv.reader(io.StringIO(read_csv(file, "").decode(), newline=""))
-        found = [zip(header, row, strict=True) for row in cells]
-        rows = [{key: value if key == "phase" else _number(value) for key, value in row} for row in found]
+        table = read_table(read_csv(file, ""), TABLES["curves"][1])
     except (UserError, ValueError, csv.Error):
         return []
-    return rows if _are_rows(rows) else []
-
-
-def _number(text: str) -> float | int | None:
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+    rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*table.data.values(), strict=True)]
+    return rows if _fits(rows, CURVES) else []
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < float("inf")
+    return isinstance(value, int | float) and math.isfinite(value)

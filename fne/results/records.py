@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fne.utils.files import read_record
+from fne.utils.errors import UserError
+from fne.utils.files import MOST_RECORD, read_json, read_record
 from fne.utils.shape import ANY
 
 CONFIG = {"evaluation": {"relevance?": {ANY: {str, None}}}}
@@ -134,3 +135,12 @@ def read_run(path: Path) -> dict[str, Any]:
     """
     hint = "train this variant again with this version, or read it with the version that made it"
     return read_record(path, "run", RUN, hint)
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """A record as far as it can be read: empty where there is none, or a damaged one, which whoever needs it names."""
+    try:
+        content = read_json(path, most=MOST_RECORD)
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -432,12 +432,8 @@ def table_bytes(path: Path) -> bytes:
     return read_csv(path, _again(path))
 
 
-def read_table(path: Path, hint: str = "") -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV file of a study or series: words stay words (also ``none``), empty cells are NaN.
-
-    Args:
-        path: The file.
-        hint: What to do where a column is missing; by default, how to make it again.
 
     Raises:
         UserError: As :func:`fne.utils.files.read_csv`; or it is no CSV file, a column is missing, or one of numbers
@@ -452,8 +448,8 @@ def read_table(path: Path, hint: str = "") -> pd.DataFrame:
         empty = {name: [""] for name in columns}
         frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty, index_col=False)
     for name, column in known.items():
-        if name not in frame and name not in ELSEWHERE:
-            raise bad_input("column is missing", file=path, key=name, hint=hint or _again(path))
+        if name not in frame:
+            raise bad_input("column is missing", file=path, key=name, hint=_again(path))
         kinds = {"int": "iuf", "float": "iuf", "bool": "b"}.get(column.kind, "OTU")
         if name in frame and frame[name].dtype.kind not in kinds and frame[name].notna().any():
             raise bad_input("holds something else", file=path, key=name, allowed=column.kind, hint=_again(path))

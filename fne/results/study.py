@@ -128,12 +128,12 @@ class StudyResults:
     @cached_property
     def intervals(self) -> pd.DataFrame:
         """``intervals.csv``: mean over seeds with its interval."""
-        return self._csv("intervals.csv", *ELSEWHERE, hint="run `fne compare` again")
+        return self._csv("intervals.csv")
 
     @cached_property
     def contrasts(self) -> pd.DataFrame:
         """``contrasts.csv``: paired differences to the study's baseline."""
-        return self._csv("contrasts.csv", "p_query_floor", "family", *ELSEWHERE, hint="run `fne compare` again")
+        return self._csv("contrasts.csv")
 
     @cached_property
     def known(self) -> Known:
@@ -153,7 +153,7 @@ class StudyResults:
     @cached_property
     def audit(self) -> pd.DataFrame:
         """``audit.csv``: counts of picks and of candidates by similarity, per variant, seed, epoch and direction."""
-        return self._csv("audit.csv", "epoch", hint="train again with this version")
+        return self._csv("audit.csv")
 
     @cached_property
     def shared_epochs(self) -> range:
@@ -395,15 +395,9 @@ class StudyResults:
     def _contrasts(self) -> dict[tuple[str, ...], dict[str, Any]]:
         return _by_key(self.contrasts)
 
-    def _csv(self, name: str, *needed: str, hint: str = "") -> pd.DataFrame:
-        """A table of the study; one of an older version may lack columns.
-
-        Raises:
-            UserError: It lacks one that is needed.
-        """
-        rows = read_table(self.folder / name, hint)
-        if absent := [column for column in needed if len(rows) and column not in rows]:
-            raise bad_input("column is missing", file=self.folder / name, key=absent[0], hint=hint)
+    def _csv(self, name: str) -> pd.DataFrame:
+        """A table of the study."""
+        rows = read_table(self.folder / name)
         if self._kept is not None:
             for column in sorted({"variant", "other"} & set(rows.columns)):  # `other`: of a pair of variants
                 rows = rows[rows[column].isin(self._kept)]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field, create_model
 
 from fne.analysis.components import IMAGES, INTERACTION, SEED, Another, Component, Components
+from fne.study.model import Count, NotNegative
 from fne.study.series import Series
 from fne.study.study import Study, resolve
-from fne.study.variants import text_of
-from fne.utils.errors import bad_input
-from fne.utils.fields import canonical, flatten, unflatten
+from fne.utils.fields import Distinct, Text, canonical, flatten, unflatten
 from fne.utils.files import SCHEMAS, require_schema, write_text
-from fne.utils.models import only_keys
+from fne.utils.models import Section, read_parts, read_section
 from fne.utils.names import show
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
@@ -27,9 +26,6 @@ FILE = Path("ablations", "variance.yaml")
 ALL = "all variants"
 """The components of all variants together; no variant can be called so."""
 PRIMARY = ("protocol", "direction", "metric")
-COUNTS = ("cells", "runs")
-KEYS = ("schema", "study", "date", "regime", "primary", "baseline", "factors", "data", "encoders", *COUNTS, "seeds",
-        "levels", "differences")  # fmt: skip
 HEADER = """\
 # Components of variance: where a score (levels) and a difference to the baseline (differences) get their variance from,
 # and the data and encoders for which that holds. Fractions squared (rsum: 0 to 6); low, high: 95 % interval.
@@ -39,8 +35,36 @@ HEADER = """\
 NONE = f"there is no {FILE.as_posix()}, which a study of draws writes"
 
 
-@dataclass(frozen=True)
-class Variance:
+class Primary(Section):
+    """The primary metric of the study that measured."""
+
+    protocol: Text
+    direction: Text
+    metric: Text
+
+
+class Part(Section):
+    """A component as the file has it."""
+
+    variance: NotNegative
+    low: NotNegative
+    high: NotNegative
+
+    def conflicts(self) -> Iterator[tuple[str, str, Any]]:
+        """An estimate lies within its interval."""
+        if not self.low <= self.variance <= self.high:
+            yield f"is not within its interval, {self.low} to {self.high}", "variance", self.variance
+
+
+class Sum(Section):
+    """What another cell adds, as the file has it."""
+
+    variance: NotNegative
+    error: NotNegative
+    levels: Annotated[int, Field(ge=2)]
+
+
+class Variance(Section):
     """What one study of draws says about the studies that are like it.
 
     Args:
@@ -54,19 +78,19 @@ class Variance:
         differences: Components of the difference to the baseline, likewise.
     """
 
-    study: str
-    date: str
-    regime: str
-    primary: Mapping[str, str]
-    baseline: str
-    factors: Mapping[str, tuple[float, ...]]
-    data: Mapping[str, Any] = field(repr=False)
-    encoders: Mapping[str, Any] = field(repr=False)
-    cells: int
-    runs: int
-    seeds: int
-    levels: Mapping[str, Components] = field(repr=False)
-    differences: Mapping[str, Components] = field(repr=False)
+    study: Text
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$", title='a date, "YYYY-MM-DD"')]
+    regime: Text
+    primary: Primary
+    baseline: Text
+    factors: dict[str, Annotated[list[float], Distinct, Field(min_length=2, title="a list of two numbers or more")]]
+    data: dict[str, Any]
+    encoders: dict[str, Any]
+    cells: Count
+    runs: Count
+    seeds: Count
+    levels: dict[str, Any]
+    differences: dict[str, Any]
 
     def another(self, variant: str, baseline: str | None = None) -> tuple[Another, str]:
         """What another cell adds to a variant's score, or to its difference to a baseline, and whose component that is.
@@ -150,56 +174,39 @@ def read_file(file: Path) -> Variance:
     Raises:
         UserError: As :func:`read_variance`.
     """
-    content = read_mapping(file)
+    content, problems = read_mapping(file), Problems()
     require_schema(content, "variance", file, "measure the components with this version")
-    problems = Problems()
-    with problems.collect():
-        only_keys(content, KEYS, file)
-    for key in KEYS:
-        if key not in content:
-            problems.report("is missing", file=file, key=key)
-    problems.raise_any(str(file))
-    texts: dict[str, str] = {}
-    for key in ("study", "date", "regime", "baseline"):
-        with problems.collect():
-            texts[key] = text_of(content, key, file)
-    with problems.collect():
-        _check_date(texts.get("date", ""), file)
-    sections: dict[str, Mapping[str, Any]] = {}
-    for key in ("primary", "factors", "data", "encoders", "levels", "differences"):
-        with problems.collect():
-            sections[key] = _mapping(content[key], file, key)
-    if "primary" in sections:
-        with problems.collect():
-            _exactly(sections["primary"], PRIMARY, file, "primary.")
-            for key in PRIMARY:
-                text_of({f"primary.{key}": sections["primary"][key]}, f"primary.{key}", file)
-    factors: dict[str, tuple[float, ...]] = {}
-    for key, values in flatten(sections.get("factors", {}), file).items():
-        if not isinstance(values, list) or len({*map(str, values)}) < 2 or not all(map(_is_number, values)):
-            problems.report("must be a list of two numbers or more", file=file, key=f"factors.{key}", value=values)
-        else:
-            factors[key] = tuple(values)
-    for key in (*COUNTS, "seeds"):
-        with problems.collect():
-            _check_count(content[key], file, key)
-    problems.raise_any(str(file))
-    found: dict[str, dict[str, Components]] = {}
-    for of in ("levels", "differences"):
-        if ALL not in sections[of]:
+    parts = read_parts(Variance, {key: content[key] for key in content if key != "schema"}, file, problems)
+    for of in ("levels", "differences") if not problems.messages else ():
+        found = parts[of]
+        if ALL not in found:
             problems.report("is missing", file=file, key=f"{of}.{ALL}")
-        found[of] = {}
-        for variant, given in sections[of].items():
-            with problems.collect():
-                found[of][variant] = _components(given, list(factors), file, f"{of}.{variant}")
+        for variant in found:
+            found[variant] = _components(found[variant], [*parts["factors"]], file, f"{of}.{variant}.", problems)
     problems.raise_any(str(file))
-    return Variance(
-        study=texts["study"], date=texts["date"], regime=texts["regime"], baseline=texts["baseline"],
-        primary=dict(sections["primary"]), factors=factors,
-        data=flatten(sections["data"], file, "data."), encoders=flatten(sections["encoders"], file, "encoders."),
-        cells=content["cells"], runs=content["runs"], seeds=content["seeds"],
-        levels=found["levels"], differences=found["differences"],
-    )  # fmt: skip
+    parts["factors"] = {key: tuple(values) for key, values in parts["factors"].items()}
+    parts |= {section: flatten(parts[section], file, f"{section}.") for section in ("data", "encoders")}
+    return Variance.model_construct(**parts)
+
+
+def _components(given: Any, factors: list[str], file: Path, prefix: str, problems: Problems) -> Components | None:
+    """The components of one score; None where anything is wrong with them."""
+    if isinstance(given, dict) and INTERACTION in given:
+        factors = [*factors, INTERACTION]
+    sources: dict[str, Any] = dict.fromkeys((*factors, SEED, IMAGES), (Part, ...))
+    model = create_model(
+        "Parts", __base__=Section, cells=(Count, ...), runs=(Count, ...), another=(Sum, ...), **sources
+    )
+    section = read_section(model, given, file, problems, prefix)
+    if section is None:
+        return None
+    found = dict(section)
+    parts = {source: Component(**dict(found[source])) for source in sources}
+    another, total = Another(**dict(found["another"])), sum(parts[factor].variance for factor in factors)
+    if not math.isclose(another.variance, total, rel_tol=1e-4, abs_tol=1e-15):
+        at = {"file": file, "key": f"{prefix}another.variance", "value": another.variance, "allowed": f"{total:.6g}"}
+        problems.report("is not the sum of its factors and their interaction", **at)
+    return Components(parts, another, found["cells"], found["runs"])
 
 
 def _primary(study: Study) -> dict[str, str]:
@@ -224,78 +231,3 @@ def _told(found: Components) -> dict[str, Any]:
             key: value if isinstance(value, int) else float(f"{value:.6g}") for key, value in one._asdict().items()
         }
     return told
-
-
-def _components(given: Any, factors: list[str], file: Path, where: str) -> Components:
-    given, problems = _mapping(given, file, where), Problems()
-    if INTERACTION in given:
-        factors = [*factors, INTERACTION]
-    _exactly(given, (*COUNTS, *factors, SEED, IMAGES, "another"), file, f"{where}.")
-    for key in COUNTS:
-        with problems.collect():
-            _check_count(given[key], file, f"{where}.{key}")
-    sources: dict[str, Component] = {}
-    for source in (*factors, SEED, IMAGES):
-        with problems.collect():
-            sources[source] = Component(**_numbers(given[source], Component._fields, file, f"{where}.{source}"))
-            one = sources[source]
-            if not one.low <= one.variance <= one.high:
-                raise bad_input("is not within its interval", file=file, key=f"{where}.{source}", value=one.variance,
-                                allowed=f"{one.low} to {one.high}")  # fmt: skip
-    another, place = Another(0.0, 0.0, 2), f"{where}.another"
-    with problems.collect():
-        counted = _mapping(given["another"], file, place)
-        _exactly(counted, Another._fields, file, f"{place}.")
-        numbers = _numbers({key: counted[key] for key in ("variance", "error")}, ("variance", "error"), file, place)
-        _check_count(counted["levels"], file, f"{place}.levels", least=2)
-        another = Another(**numbers, levels=counted["levels"])
-    problems.raise_any(where)
-    total = sum(sources[factor].variance for factor in factors)
-    if not math.isclose(another.variance, total, rel_tol=1e-4, abs_tol=1e-15):
-        raise bad_input("is not the sum of its factors and their interaction", file=file, key=f"{place}.variance",
-                        value=another.variance, allowed=f"{total:.6g}")  # fmt: skip
-    return Components(sources, another, given["cells"], given["runs"])
-
-
-def _mapping(given: Any, file: Path, key: str) -> Mapping[str, Any]:
-    if not isinstance(given, dict) or not given:
-        raise bad_input("must be a mapping", file=file, key=key, value=given)
-    return given
-
-
-def _exactly(given: Mapping[str, Any], keys: tuple[str, ...], file: Path, prefix: str) -> None:
-    problems = Problems()
-    with problems.collect():
-        only_keys(given, keys, file, prefix)
-    for key in keys:
-        if key not in given:
-            problems.report("is missing", file=file, key=f"{prefix}{key}")
-    problems.raise_any(str(file))
-
-
-def _numbers(given: Any, names: tuple[str, ...], file: Path, where: str) -> dict[str, float]:
-    """Variances (or their error) by name: finite and not negative."""
-    given, problems = _mapping(given, file, where), Problems()
-    _exactly(given, names, file, f"{where}.")
-    for name in names:
-        value = given[name]
-        if not _is_number(value) or not 0 <= value < math.inf:
-            problems.report("cannot be", file=file, key=f"{where}.{name}", value=value, allowed="a number, 0 or more")
-    problems.raise_any(where)
-    return {name: float(given[name]) for name in names}
-
-
-def _check_count(value: Any, file: Path, key: str, least: int = 1) -> None:
-    if type(value) is not int or value < least:
-        raise bad_input("must be a whole number", file=file, key=key, value=value, allowed=f"{least} or more")
-
-
-def _check_date(date: str, file: Path) -> None:
-    try:
-        datetime.date.fromisoformat(date)
-    except ValueError:
-        raise bad_input("must be a date", file=file, key="date", value=date, allowed='"YYYY-MM-DD"') from None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

@@ -10,7 +10,7 @@ from typing import Any
 from fne.encoders.checkpoints import check_shared_space
 from fne.study.paths import check_named
 from fne.study.series import TUNING_DRAW
-from fne.study.study_file import COMMAND_LINE, Stated
+from fne.study.study_file import COMMAND_LINE, Loading
 from fne.study.tuned import Tuned
 from fne.study.tuning import ROUNDS, Axis, Tuning, check_trials
 from fne.study.validate import check_protocol, check_together, keys_read, why_unread
@@ -19,7 +19,7 @@ from fne.utils.fields import OPTION, canonical, flatten
 
 
 def check_merged(
-    stated: Stated,
+    loading: Loading,
     merged: Mapping[str, Mapping[str, Any]],
     tune: Tuning | None,
     tuned: Tuned | None,
@@ -27,18 +27,18 @@ def check_merged(
     complete: bool,
 ) -> None:
     """Check that parts fit, that every value is read, and that what only the user knows was given."""
-    regime = stated.content["regime"]
+    regime = loading.content["regime"]
     for variant, flat in merged.items():
-        with stated.problems.collect():
-            check_together(flat, f"{stated.file} (variant {variant})", regime)
-    with stated.problems.collect():
-        check_protocol(stated.content["primary"]["protocol"], next(iter(merged.values())), stated.file, complete)
+        with loading.problems.collect():
+            check_together(flat, f"{loading.file} (variant {variant})", regime)
+    with loading.problems.collect():
+        check_protocol(loading.content["primary"]["protocol"], next(iter(merged.values())), loading.file, complete)
     if complete:
-        with stated.problems.collect():
-            check_named(next(iter(merged.values())), stated.file)
+        with loading.problems.collect():
+            check_named(next(iter(merged.values())), loading.file)
     for flat in merged.values() if complete and regime == "finetune" else ():
         encoders = {side: {"checkpoint": flat[f"encoders.{side}.checkpoint"]} for side in ("image", "text")}
-        with stated.problems.collect():
+        with loading.problems.collect():
             check_shared_space(encoders, flat["finetune.projection"])
     for variant, flat in merged.items():
         read = keys_read(flat, regime)
@@ -46,17 +46,19 @@ def check_merged(
             if tuned and key not in read:
                 at = {"file": tuned.file, "key": f"values.{variant}.{key}", "value": value}
                 hint = why_unread(key, flat, regime)
-                stated.problems.report(f"is not read by variant {variant}", hint=hint, **at)
-    read = {key for flat in merged.values() for point in stated.points for key in keys_read({**flat, **point}, regime)}
+                loading.problems.report(f"is not read by variant {variant}", hint=hint, **at)
+    read = {key for flat in merged.values() for point in loading.points for key in keys_read({**flat, **point}, regime)}
     sources = [
         (COMMAND_LINE, "", overrides),
-        (stated.file, "", flatten({name: stated.section(name) for name in ("data", "encoders")}, stated.file)),
-        (stated.file, "factors.", dict.fromkeys(stated.point.keys() - {TUNING_DRAW})),
-        (stated.file, "set.", flatten(stated.section("set"), stated.file)),
+        (loading.file, "", flatten({name: loading.section(name) for name in ("data", "encoders")}, loading.file)),
+        (loading.file, "factors.", dict.fromkeys(loading.point.keys() - {TUNING_DRAW})),
+        (loading.file, "set.", flatten(loading.section("set"), loading.file)),
     ]
-    if tune is not None and stated.source("variants") == stated.file:
-        sources.append((stated.file, "tune.search.", dict.fromkeys(tune.search)))
-        check_trials(tune, {one: keys_read(flat, regime) for one, flat in merged.items()}, stated.file, stated.problems)
+    if tune is not None and loading.source("variants") == loading.file:
+        sources.append((loading.file, "tune.search.", dict.fromkeys(tune.search)))
+        check_trials(
+            tune, {one: keys_read(flat, regime) for one, flat in merged.items()}, loading.file, loading.problems
+        )
     for where, prefix, given in sources:
         for key, value in given.items():
             if key not in read:
@@ -65,19 +67,19 @@ def check_merged(
                 using = (v for v, flat in merged.items() if any(one.startswith(own) for one in keys_read(flat, regime)))
                 told = next(using, next(iter(merged)))
                 hint = f"variant {told}: {why_unread(key, merged[told], regime)}"
-                stated.problems.report("is read by no variant of this study", hint=hint, **at)
+                loading.problems.report("is read by no variant of this study", hint=hint, **at)
 
 
-def axes_of(stated: Stated, merged: Mapping[str, Mapping[str, Any]], tune: Tuning) -> dict[str, dict[str, Axis]]:
+def axes_of(loading: Loading, merged: Mapping[str, Mapping[str, Any]], tune: Tuning) -> dict[str, dict[str, Axis]]:
     """The axes of every variant: the declared ranges of the keys that it reads.
 
     Whole numbers that a variant cannot have at the least end of a range, such as no warm-up where a rule needs one, are
     left out: its natural bound is the least that it can have. Every other end, those that ranges may be extended to,
     and every two of them together must fit, and leave all other axes and no further key to be read.
     """
-    regime, found = stated.content["regime"], dict[str, dict[str, Axis]]()
+    regime, found = loading.content["regime"], dict[str, dict[str, Axis]]()
     for variant, flat in merged.items():
-        where = f"{stated.file} (variant {variant}; tune.search may be extended so far)"
+        where = f"{loading.file} (variant {variant}; tune.search may be extended so far)"
 
         def misfit(values: Mapping[str, Any], flat: Mapping[str, Any] = flat, where: str = where) -> UserError | None:
             try:
@@ -91,18 +93,18 @@ def axes_of(stated: Stated, merged: Mapping[str, Mapping[str, Any]], tune: Tunin
             while axis.kind == "integer" and axis.low + 1 < axis.high and misfit({key: int(axis.low)}):
                 axis = axis.raised("the least that this variant can have")
             axes[key] = axis
-        ends, before = {key: axis.furthest(ROUNDS) for key, axis in axes.items()}, len(stated.problems.messages)
+        ends, before = {key: axis.furthest(ROUNDS) for key, axis in axes.items()}, len(loading.problems.messages)
         for key, values in ends.items():
             for value in values:
-                with stated.problems.collect():
+                with loading.problems.collect():
                     if error := misfit({key: value}):
                         raise error
-                    _check_reads(variant, flat, key, value, axes, stated.file, regime)
-        if len(stated.problems.messages) > before:
+                    _check_reads(variant, flat, key, value, axes, loading.file, regime)
+        if len(loading.problems.messages) > before:
             continue
         for (one, some), (other, others) in itertools.combinations(ends.items(), 2):
             for value, another in itertools.product(some, others):
-                with stated.problems.collect():
+                with loading.problems.collect():
                     if error := misfit({one: value, other: another}):
                         raise error
     return found
@@ -126,7 +128,7 @@ def _check_reads(
         raise bad_input(f"makes variant {variant} read no {', '.join(lost)}, which is searched too", hint=hint, **at)
 
 
-def check_distinct(stated: Stated, configs: Mapping[str, Mapping[str, Any]]) -> None:
+def check_distinct(loading: Loading, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse variants with equal configs."""
     seen: dict[str, str] = {}
     for variant, config in configs.items():
@@ -134,4 +136,4 @@ def check_distinct(stated: Stated, configs: Mapping[str, Mapping[str, Any]]) -> 
         if first != variant:
             problem = f"variants {first} and {variant} have equal resolved configs"
             hint = "they would be compared with themselves"
-            stated.problems.report(problem, file=stated.file, key="variants", hint=hint)
+            loading.problems.report(problem, file=loading.file, key="variants", hint=hint)

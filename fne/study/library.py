@@ -34,7 +34,7 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.folder = Path(root) / "ablations"
         self._files: dict[str, dict[str, Variant]] = {}
-        self._sound: set[str] = set()
+        self._valid: set[str] = set()
 
     @cached_property
     def base(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Library:
             UserError: Lists every problem: a set value that changes nothing, an option that nothing reads, dishonest
                 ``isolates``, equal members of a sweep, parts that do not fit together.
         """
-        if variant_id in self._sound:
+        if variant_id in self._valid:
             return
         variant = self.variant(variant_id)
         before, after = self.merged(variant.parent), self.merged(variant_id)
@@ -181,15 +181,15 @@ class Library:
                 problems.report(problem, file=variant.file, key=shown, value=value, hint=hint)
         members = self.members(variant.id.partition("--")[0]).values()
         differ = {key for member in members for key, value in member.set.items() if before.get(key, ABSENT) != value}
-        if differ != (stated := {*variant.isolates}):
-            parts = {"differs but is not listed": differ - stated, "listed but does not differ": stated - differ}
+        if differ != (listed := {*variant.isolates}):
+            parts = {"differs but is not listed": differ - listed, "listed but does not differ": listed - differ}
             hint = "; ".join(f"{what}: {', '.join(sorted(keys))}" for what, keys in parts.items() if keys)
-            at = {"file": variant.file, "key": "isolates", "value": sorted(stated), "allowed": str(sorted(differ))}
+            at = {"file": variant.file, "key": "isolates", "value": sorted(listed), "allowed": str(sorted(differ))}
             problems.report(f"does not match the difference from {variant.parent}", hint=hint, **at)
         with problems.collect():
             check_selection(after, variant.file)
         problems.raise_any(str(variant.file))
-        self._sound.add(variant_id)
+        self._valid.add(variant_id)
 
 
 def _missing(fields: Mapping[str, Key], given: Mapping[str, Any], file: Path, problems: Problems) -> None:

@@ -10,7 +10,7 @@ from fne.study import checks, merge, study_file
 from fne.study.library import Library
 from fne.study.series import DRAW, PRETRAINED_HERE, Series, read_factors
 from fne.study.study import Study
-from fne.study.study_file import Stated
+from fne.study.study_file import Loading
 from fne.study.validate import prune
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import unflatten
@@ -75,7 +75,7 @@ def load(
         overrides: Dotted config keys, or ``variants``, ``seeds``, ``block``, ``baseline``.
         root: The project's folder.
         complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
-        tuned: Lay the values that tuning chose; without, the study is as it is before it was tuned.
+        tuned: Use the values that tuning chose; without, the study is as it is before it was tuned.
 
     Raises:
         UserError: Lists everything that is wrong.
@@ -87,11 +87,11 @@ def load(
     content, given = read_mapping(file), overrides or {}
     factors = read_factors(content, file)
     if factors is None or name in factors.members:
-        return _load_one(Stated(name, file, library, given, factors), complete, tuned)
+        return _load_one(Loading(name, file, library, given, factors), complete, tuned)
     problems, members = Problems(), list[Study]()
     for identity in factors.members:
         with problems.collect():
-            members.append(_load_one(Stated(identity, file, library, given, factors), complete, tuned))
+            members.append(_load_one(Loading(identity, file, library, given, factors), complete, tuned))
     problems.raise_any(f"series {name!r}")
     for place, member in enumerate(members):
         if twin := next((one.name for one in members[:place] if one.configs == member.configs), None):
@@ -105,21 +105,21 @@ def load(
     return series
 
 
-def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
-    file.library.base  # noqa: B018 - without a sound base nothing else can be judged
+def _load_one(file: Loading, complete: bool, use_tuned: bool) -> Study:
+    file.library.base  # noqa: B018 - without a valid base nothing else can be checked
     seeds, block = study_file.read_seeds_and_block(file)
     primary = study_file.read_primary(file)
     ids = study_file.read_ids(file, file.level["variants"])
     baseline, method, control = (study_file.read_named(file, key, ids) for key in ("baseline", "method", "control"))
     study_file.check_seeds_for_test(file, len(seeds), len(ids) - 1)
     overrides = merge.typed_overrides(file)
-    shared = merge.lay_shared(file, overrides)
+    shared = merge.shared_values(file, overrides)
     tune = merge.read_search(file, seeds)
-    tuned = merge.read_outcome(file, tune, ids, seeds, lay_tuned)
+    tuned = merge.read_outcome(file, tune, ids, seeds, use_tuned)
     published = merge.read_comparison(file, ids)
     file.stop()
-    stated = file.study
-    assert stated is not None
+    section = file.study
+    assert section is not None
 
     whole = {}
     for variant in ids:
@@ -127,8 +127,8 @@ def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
             whole[variant] = merge.merge(file, variant, shared, tuned, overrides)
     file.stop()
     checks.check_merged(file, whole, tune, tuned, overrides, complete)
-    axes = checks.axes_of(file, whole, tune) if tune and not lay_tuned else {}
-    configs = {variant: prune(flat, stated.regime) for variant, flat in whole.items()}
+    axes = checks.axes_of(file, whole, tune) if tune and not use_tuned else {}
+    configs = {variant: prune(flat, section.regime) for variant, flat in whole.items()}
     checks.check_distinct(file, configs)
     file.stop()
     if configs[ids[0]].get(DRAW):
@@ -136,9 +136,9 @@ def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
     data = {key: value for key, value in configs[ids[0]].items() if key.startswith("data.")}
     return Study(
         name=file.name,
-        title=member_title(stated.title, file.point),
-        question=stated.question,
-        regime=stated.regime,
+        title=member_title(section.title, file.point),
+        question=section.question,
+        regime=section.regime,
         variants=tuple(ids),
         seeds=seeds,
         block=block,
@@ -151,13 +151,13 @@ def _load_one(file: Stated, complete: bool, lay_tuned: bool) -> Study:
         tuned=tuned.name if tuned else None,
         draw=tuned.draw if tuned else 0,
         published=published,
-        test=stated.test,
+        test=section.test,
         tune=tune,
         axes=axes,
         method=method,
         control=control,
         chosen=tuned.values if tuned else {},
-        as_released=stated.as_released,
+        as_released=section.as_released,
         root=file.library.folder.parent,
         notes=tuple(file.notes),
     )

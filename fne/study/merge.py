@@ -9,25 +9,25 @@ from typing import Any
 from fne.data.published import read_published
 from fne.study.model import DATASETS, data_keys
 from fne.study.plugins import KEYS, complete, keys_for
-from fne.study.published_comparison import Against, read_against
+from fne.study.published_comparison import PublishedComparison, read_published_comparison
 from fne.study.series import TUNING_DRAW
-from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Stated, read_ids
+from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Loading, read_ids
 from fne.study.tuned import OLD_PROTOCOL, Tuned, read_tuned
 from fne.study.tuning import Tuning, check_seeds, read_tuning
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, check_all, checked, flatten
 
 
-def typed_overrides(stated: Stated) -> dict[str, Any]:
+def typed_overrides(loading: Loading) -> dict[str, Any]:
     """The command line's config values; a whole section given as a mapping counts as its leaves."""
     typed: dict[str, Any] = {}
-    with stated.problems.collect():
-        flat = flatten(stated.overrides, COMMAND_LINE)
-        dataset = flat.get("data.dataset", stated.section("data").get("dataset", "scenes"))
+    with loading.problems.collect():
+        flat = flatten(loading.overrides, COMMAND_LINE)
+        dataset = flat.get("data.dataset", loading.section("data").get("dataset", "scenes"))
         fields = keys_for(dataset) if dataset in list(DATASETS) else KEYS
         for key, value in flat.items():
-            with stated.problems.collect():
-                if key in stated.point:
+            with loading.problems.collect():
+                if key in loading.point:
                     raise bad_input("is a factor of the study", file=COMMAND_LINE, key=key, value=value)
                 if "." not in key and not any(name.startswith(f"{key}.") for name in fields):
                     near = difflib.get_close_matches(key, [*STUDY_LEVEL, *fields], n=1, cutoff=0.4)
@@ -38,98 +38,98 @@ def typed_overrides(stated: Stated) -> dict[str, Any]:
     return typed
 
 
-def lay_shared(stated: Stated, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def shared_values(loading: Loading, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Base with the study's data, encoders and set: what every variant starts from."""
-    shared, file = dict(stated.library.base), stated.file
+    shared, file = dict(loading.library.base), loading.file
 
     def lay(section: str, keys: Mapping[str, Key], prefix: str = "") -> None:
-        with stated.problems.collect():
-            at_point = {key: value for key, value in stated.point.items() if prefix and key.startswith(prefix)}
-            given = flatten(stated.section(section), file, prefix) | at_point
-            shared.update(check_all(given, keys, file, stated.problems, "" if prefix else f"{section}."))
+        with loading.problems.collect():
+            at_point = {key: value for key, value in loading.point.items() if prefix and key.startswith(prefix)}
+            given = flatten(loading.section(section), file, prefix) | at_point
+            shared.update(check_all(given, keys, file, loading.problems, "" if prefix else f"{section}."))
 
-    with stated.problems.collect():
-        dataset = overrides.get("data.dataset", stated.section("data").get("dataset", "scenes"))
+    with loading.problems.collect():
+        dataset = overrides.get("data.dataset", loading.section("data").get("dataset", "scenes"))
         if dataset not in list(DATASETS):
             raise bad_input("unknown", file=file, key="data.dataset", value=dataset, allowed=DATASETS)
-        shared = stated.library.data_template(dataset) | shared
+        shared = loading.library.data_template(dataset) | shared
         lay("data", data_keys(dataset), "data.")
-    with stated.problems.collect():
-        if stated.content.get("as_released") is True:
-            if stated.content.get("regime") != "finetune":
+    with loading.problems.collect():
+        if loading.content.get("as_released") is True:
+            if loading.content.get("regime") != "finetune":
                 raise bad_input("belongs to the regime finetune", file=file, key="as_released", value=True)
-            shared |= stated.library.released
+            shared |= loading.library.released
     lay("encoders", KEYS, "encoders.")
     lay("set", {key: field for key, field in KEYS.items() if not key.startswith("encoders.")})
     return shared
 
 
-def read_search(stated: Stated, seeds: tuple[int, ...]) -> Tuning | None:
+def read_search(loading: Loading, seeds: tuple[int, ...]) -> Tuning | None:
     """The search that the study declares."""
-    with stated.problems.collect():
-        if stated.content.get("tune") is not None:
-            declared = read_tuning(stated.content["tune"], stated.file)
-            check_seeds(declared.seeds, seeds, stated.file, "tune.seeds")
+    with loading.problems.collect():
+        if loading.content.get("tune") is not None:
+            declared = read_tuning(loading.content["tune"], loading.file)
+            check_seeds(declared.seeds, seeds, loading.file, "tune.seeds")
             return declared
     return None
 
 
 def read_outcome(
-    stated: Stated, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...], lay: bool
+    loading: Loading, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...], lay: bool
 ) -> Tuned | None:
     """The outcome of the study's own search, or of the one that it names; None without one, or not to be laid."""
-    own, declares = stated.file.stem, stated.content.get("tune") is not None
-    name, draw = stated.content.get("tuned", own if declares else None), int(stated.point.get(TUNING_DRAW, 0))
-    if name is None and TUNING_DRAW in stated.point:
+    own, declares = loading.file.stem, loading.content.get("tune") is not None
+    name, draw = loading.content.get("tuned", own if declares else None), int(loading.point.get(TUNING_DRAW, 0))
+    if name is None and TUNING_DRAW in loading.point:
         hint = "name the study whose search it is: tuned"
-        stated.problems.report("is of no search", file=stated.file, key=f"factors.{TUNING_DRAW}", hint=hint)
+        loading.problems.report("is of no search", file=loading.file, key=f"factors.{TUNING_DRAW}", hint=hint)
     if declares and name not in (own, None):
         problem = "is another study's; this one declares a search of its own"
-        stated.problems.report(problem, file=stated.file, key="tuned", value=name, allowed=[own, "null"])
+        loading.problems.report(problem, file=loading.file, key="tuned", value=name, allowed=[own, "null"])
         return None
     if name is None or not lay:
         return None
-    with stated.problems.collect():
-        if declares and not (stated.library.folder / "tuned" / f"{own}.yaml").is_file():
+    with loading.problems.collect():
+        if declares and not (loading.library.folder / "tuned" / f"{own}.yaml").is_file():
             hint = f"run `fne tune {own}`, or write `tuned: null` to go without"
-            raise bad_input("this search was not made yet", file=stated.file, key="tune", hint=hint)
-        tuned = read_tuned(name, draw, stated.library, stated.file)
-        check_seeds(tuned.seeds, seeds, stated.source("seeds"), "seeds")
+            raise bad_input("this search was not made yet", file=loading.file, key="tune", hint=hint)
+        tuned = read_tuned(name, draw, loading.library, loading.file)
+        check_seeds(tuned.seeds, seeds, loading.source("seeds"), "seeds")
         command = f"fne tune {name}" + (f" --draw {draw}" if draw else "")
         again = f"run `{command}`: it makes the trials that are missing"
         if tuned.old:
-            stated.notes.append(OLD_PROTOCOL)
+            loading.notes.append(OLD_PROTOCOL)
         elif tune is not None and (changed := tune.changed(tuned.declared)):
             raise bad_input("was made under another declaration", file=tuned.file, value=changed, hint=again)
         if lacking := [variant for variant in ids if variant not in tuned.values]:
             declares = tune is not None and not tuned.old
-            if draw or (declares and stated.source("variants") == stated.file):
+            if draw or (declares and loading.source("variants") == loading.file):
                 problem = "lacks variants of the study"
                 raise bad_input(problem, file=tuned.file, value=", ".join(lacking), hint=again)
-            stated.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(lacking)}")
+            loading.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(lacking)}")
         return tuned
     return None
 
 
-def read_comparison(stated: Stated, ids: list[str]) -> Against | None:
+def read_comparison(loading: Loading, ids: list[str]) -> PublishedComparison | None:
     """What the study is set against; its variants are those of the file, whatever the command line took."""
-    given = stated.content.get("published")
+    given = loading.content.get("published")
     if given is None or not ids:
         return None
-    with stated.problems.collect():
-        whole = ids if stated.source("variants") == stated.file else read_ids(stated, stated.content["variants"])
-        dataset = stated.section("data").get("dataset", "scenes")
-        known = read_published(stated.library.folder.parent)
-        return read_against(given, known, whole, ids, dataset, stated.file)
+    with loading.problems.collect():
+        whole = ids if loading.source("variants") == loading.file else read_ids(loading, loading.content["variants"])
+        dataset = loading.section("data").get("dataset", "scenes")
+        known = read_published(loading.library.folder.parent)
+        return read_published_comparison(given, known, whole, ids, dataset, loading.file)
     return None
 
 
 def merge(
-    stated: Stated, variant: str, shared: Mapping[str, Any], tuned: Tuned | None, overrides: Mapping[str, Any]
+    loading: Loading, variant: str, shared: Mapping[str, Any], tuned: Tuned | None, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
     """One variant's merged config, flat, plug-ins completed."""
     flat = dict(shared)
-    for ancestor in stated.library.chain(variant):
+    for ancestor in loading.library.chain(variant):
         flat |= ancestor.set
     flat |= tuned.values.get(variant, {}) if tuned else {}
-    return complete({**flat, **overrides}, f"{stated.file} (variant {variant})", stated.library.folder.parent)
+    return complete({**flat, **overrides}, f"{loading.file} (variant {variant})", loading.library.folder.parent)

@@ -81,7 +81,7 @@ class Comparison(Section):
 
 
 @dataclass(frozen=True)
-class Against:
+class PublishedComparison:
     """The section as it is used: a :class:`Comparison` with its results in place of their ids."""
 
     tolerance: Mapping[str, float]
@@ -95,25 +95,16 @@ class Against:
         named = [entry for entries in self.entries.values() for entry in entries]
         return tuple({entry.id: entry for entry in [*named, *self.context]}.values())
 
-    def told(self) -> list[Any]:
-        """The whole section as plain lists and texts, equal exactly where two sections are."""
-        return [
-            sorted(self.tolerance.items()),
-            sorted((side, *map(str, dict(one).values())) for side, one in self.backbone.items()),
-            [(variant, [entry.id for entry in entries]) for variant, entries in self.entries.items()],
-            [entry.id for entry in self.context],
-        ]
 
-
-def read_against(
-    given: Any, known: Mapping[str, Entry], stated: Collection[str], ids: Collection[str], dataset: str, file: Path
-) -> Against:
+def read_published_comparison(
+    given: Any, known: Mapping[str, Entry], declared: Collection[str], ids: Collection[str], dataset: str, file: Path
+) -> PublishedComparison:
     """Read and check the section.
 
     Args:
         given: What stands in the study file.
         known: All published results.
-        stated: The variants of the study file.
+        declared: The variants of the study file.
         ids: The variants of this loading, which the command line may have changed; others' entries are passed over.
         dataset: The study file's data set.
         file: The study file.
@@ -149,8 +140,8 @@ def read_against(
             problem = f"no published result has this {side} encoder"
             wrong(problem, f"backbone.{side}.name", value=one.name, allowed=sorted(names))
     listed = parts.get("entries", {})
-    for variant in [name for name in listed if name not in (*stated, *ids)]:
-        wrong("is not a variant of this study", f"entries.{variant}", value=variant, allowed=stated)
+    for variant in [name for name in listed if name not in (*declared, *ids)]:
+        wrong("is not a variant of this study", f"entries.{variant}", value=variant, allowed=declared)
     entries = {variant: results(names, f"entries.{variant}") for variant, names in listed.items()}
     context, used = results(parts.get("context", []), "context"), [one for each in entries.values() for one in each]
     for entry in context:
@@ -171,4 +162,6 @@ def read_against(
     for metric in [name for name in tolerance if not any(name in its for its in metrics.values())]:
         wrong("is read by no entry", f"tolerance.{metric}", value=metric)
     problems.raise_any(str(file))
-    return Against(tolerance, backbone, {variant: entries[variant] for variant in entries if variant in ids}, context)
+    return PublishedComparison(
+        tolerance, backbone, {variant: entries[variant] for variant in entries if variant in ids}, context
+    )

@@ -112,11 +112,11 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
     if content.get("tune") is not None:
         hint = "name the study whose values its members take: tuned"
         raise bad_input("a study with factors makes no search of its own", file=file, key="tune", hint=hint)
-    stated: dict[str, Any] = {}
+    declared: dict[str, Any] = {}
     for section in ("data", "encoders"):
         given = content.get(section)
-        stated |= flatten(given if isinstance(given, dict) else {}, file, f"{section}.")
-    dataset = data_keys("scenes")["data.dataset"].check(stated.get("data.dataset", "scenes"), file, "data.dataset")
+        declared |= flatten(given if isinstance(given, dict) else {}, file, f"{section}.")
+    dataset = data_keys("scenes")["data.dataset"].check(declared.get("data.dataset", "scenes"), file, "data.dataset")
     numbers = [name for name, key in data_keys(dataset).items() if key.is_number]
     keys, allowed = data_keys(dataset) | KEYS | {TUNING_DRAW: Key(Seed)}, [DRAW, TUNING_DRAW, *numbers]
 
@@ -126,7 +126,7 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
         if name not in allowed:
             problem = "is no number of data and no draw of the encoders or the tuning; other things a variant varies"
             raise bad_input(problem, file=file, key=shown, allowed=allowed)
-        if name in stated:
+        if name in declared:
             raise bad_input(f"is in {name.partition('.')[0]} and in factors", file=file, key=shown)
         return key
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fne.study.published_comparison import Against
+from fne.study.published_comparison import PublishedComparison
 from fne.study.tuning import Axis, Tuning
 from fne.study.variants import Variant
 from fne.utils.errors import bad_input
@@ -54,7 +54,7 @@ class Study:
     library: Mapping[str, Variant] = field(repr=False)
     tuned: str | None
     draw: int = 0
-    published: Against | None = None
+    published: PublishedComparison | None = None
     test: str = "images"
     tune: Tuning | None = None
     axes: Mapping[str, Mapping[str, Axis]] = field(default_factory=dict, repr=False)

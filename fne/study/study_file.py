@@ -80,7 +80,7 @@ class StudyFile(Section):
     published: Any = None
 
 
-class Stated:
+class Loading:
     """One study file as it is loaded once. Problems of independent parts are collected; what builds on them waits.
 
     Args:
@@ -128,33 +128,33 @@ class Stated:
         }
 
 
-def read_seeds_and_block(stated: Stated) -> tuple[tuple[int, ...], int]:
+def read_seeds_and_block(loading: Loading) -> tuple[tuple[int, ...], int]:
     """The seeds, and how many of them train together."""
     seeds: tuple[int, ...] = ()
     block = 1
-    with stated.problems.collect():
-        seeds = read_seeds(stated.level["seeds"], stated.source("seeds"))
-    with stated.problems.collect():
-        block = read_block_size(stated.level["block"], stated.source("block"))
+    with loading.problems.collect():
+        seeds = read_seeds(loading.level["seeds"], loading.source("seeds"))
+    with loading.problems.collect():
+        block = read_block_size(loading.level["block"], loading.source("block"))
     if (longest := max(block_names(seeds, block), key=len, default="")) and len(longest) > LONGEST:
         problem = f"the name of a block would be {len(longest)} characters long, too long for a folder"
         hint = "take fewer seeds in a block, or consecutive ones"
-        stated.problems.report(problem, file=stated.source("block"), key="block", value=block, hint=hint)
+        loading.problems.report(problem, file=loading.source("block"), key="block", value=block, hint=hint)
     return seeds, block
 
 
-def read_primary(stated: Stated) -> dict[str, str]:
+def read_primary(loading: Loading) -> dict[str, str]:
     """The primary metric: its name, protocol and direction."""
 
     def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
         if value not in list(allowed):
-            raise bad_input("unknown", file=stated.file, key=f"primary.{key}", value=value, allowed=allowed)
+            raise bad_input("unknown", file=loading.file, key=f"primary.{key}", value=value, allowed=allowed)
         return value
 
-    given = {key: value for key, value in stated.section("primary").items() if value is not None}
+    given = {key: value for key, value in loading.section("primary").items() if value is not None}
     if not {"metric", "protocol"} <= {*given} or not all(isinstance(value, str) for value in given.values()):
         return {}  # the model says what is wrong
-    with stated.problems.collect():
+    with loading.problems.collect():
         protocol = one_of("protocol", given.get("protocol"), PROTOCOLS)
         metric = one_of("metric", given.get("metric"), PROTOCOLS[protocol].primaries)
         ways = METRICS[metric].directions
@@ -163,49 +163,49 @@ def read_primary(stated: Stated) -> dict[str, str]:
     return {}
 
 
-def read_ids(stated: Stated, given: Any) -> list[str]:
+def read_ids(loading: Loading, given: Any) -> list[str]:
     """Ids in their order, sweeps expanded; each of them, and each ancestor, checked."""
-    where, library = stated.source("variants"), stated.library
+    where, library = loading.source("variants"), loading.library
     names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
     if not isinstance(names, list | tuple) or not names or any(not isinstance(name, str) for name in names):
-        stated.problems.report("must be a list of variants", file=where, key="variants", value=given)
+        loading.problems.report("must be a list of variants", file=where, key="variants", value=given)
         return []
     ids: list[str] = []
     for name in names:
         if name.partition("--")[0] not in library.stems():
-            stated.problems.add(library.unknown(name, file=where, key="variants"))
+            loading.problems.add(library.unknown(name, file=where, key="variants"))
             continue
-        with stated.problems.collect():
+        with loading.problems.collect():
             for member in [name] if "--" in name else list(library.members(name)):
                 if member in ids:
                     raise bad_input("is listed twice", file=where, key="variants", value=member)
                 ids.append(member)
                 for ancestor in library.chain(member):
-                    with stated.problems.collect():
+                    with loading.problems.collect():
                         library.check(ancestor.id)
     return ids
 
 
-def read_named(stated: Stated, key: str, ids: list[str]) -> Any:
+def read_named(loading: Loading, key: str, ids: list[str]) -> Any:
     """The study's baseline, method or control; None where it names none, or the command line left it out."""
     level = key in STUDY_LEVEL
-    name = stated.level[key] if level else stated.content.get(key)
+    name = loading.level[key] if level else loading.content.get(key)
     if name in ids or (name is None and not level):
         return name
-    if ids and (level or isinstance(name, str)) and (level or stated.level["variants"] == stated.content["variants"]):
-        where = stated.source(key) if level else stated.file
+    if ids and (level or isinstance(name, str)) and (level or loading.level["variants"] == loading.content["variants"]):
+        where = loading.source(key) if level else loading.file
         problem = "is not among the study's variants"
-        stated.problems.report(problem, file=where, key=key, value=name, allowed=ids)
+        loading.problems.report(problem, file=where, key=key, value=name, allowed=ids)
     return name if level else None
 
 
-def check_seeds_for_test(stated: Stated, n_seeds: int, comparisons: int) -> None:
+def check_seeds_for_test(loading: Loading, n_seeds: int, comparisons: int) -> None:
     """Refuse too few seeds for the test that the study's claims rest on, or else make a note."""
-    if stated.content.get("test") == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
+    if loading.content.get("test") == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
         needed = seeds_needed(comparisons)
         allowed = f"at least {needed} seeds" if needed else "fewer variants: no number of seeds is enough"
         allowed += f" for {comparisons} comparisons, as test is 'seeds'"
-        at = {"file": stated.source("seeds"), "key": "seeds", "value": n_seeds}
-        stated.problems.report("are fewer than the exact test over seeds needs", allowed=allowed, **at)
+        at = {"file": loading.source("seeds"), "key": "seeds", "value": n_seeds}
+        loading.problems.report("are fewer than the exact test over seeds needs", allowed=allowed, **at)
     elif n_seeds and (note := seed_note(n_seeds, max(comparisons, 0))):
-        stated.notes.append(note)
+        loading.notes.append(note)

@@ -65,7 +65,7 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
     if stem == "base":
         raise unknown("variant", stem, file.parent, ())
     content, problems = _renamed(read_mapping(file), file), Problems()
-    stated = read_section(VariantFile, content, file, problems)
+    declared = read_section(VariantFile, content, file, problems)
     delta = _values(content.get("set") or {}, file, problems, "set.")
 
     def swept_key(key: str) -> Key:
@@ -77,22 +77,22 @@ def read_variants(stem: str, file: Path) -> list[Variant]:
     if content.get("sweep") is not None:
         with problems.collect():
             axes = read_axes(content["sweep"], file, "sweep", swept_key, least=1)
-    if stated and len(set(stated.isolates)) < len(stated.isolates):
+    if declared and len(set(declared.isolates)) < len(declared.isolates):
         problem = "must be a list of distinct dotted keys ([] for none)"
-        problems.report(problem, file=file, key="isolates", value=list(stated.isolates))
-    for key in stated.isolates if stated else ():
+        problems.report(problem, file=file, key="isolates", value=list(declared.isolates))
+    for key in declared.isolates if declared else ():
         with problems.collect():
             check_key(key, VARIANT_KEYS, file, f"isolates.{key}")
     problems.raise_any(str(file))
-    assert stated is not None
+    assert declared is not None
     variants: dict[str, Variant] = {}
     for swept in points_of(axes, file, "sweep"):
         identity = member_id(stem, swept, file)
         if identity in variants:
             hint = f"both would be called {identity}"
             raise bad_input("two members are equal", file=file, key="sweep", value=swept, hint=hint)
-        own = {"title": member_title(stated.title, swept), "set": delta | swept}
-        variants[identity] = Variant(**{**dict(stated), **own}, id=identity, swept=swept, file=file)
+        own = {"title": member_title(declared.title, swept), "set": delta | swept}
+        variants[identity] = Variant(**{**dict(declared), **own}, id=identity, swept=swept, file=file)
     return list(variants.values())
 
 

@@ -86,14 +86,6 @@ def test_the_likelihood_is_that_of_all_scores_in_plain_loops(seed: int) -> None:
     np.testing.assert_allclose(np.diff(loops), -np.diff(costs), rtol=1e-8)
 
 
-def test_its_slope_is_that_of_small_steps() -> None:
-    rng = np.random.default_rng(1)
-    fit = _Fit([_part(uneven(rng), list(FACTORS), [WORLD]) for _ in range(3)])
-    at = rng.uniform(0.1, 2, 4)
-    slopes = [(fit._costs(at + step)[0] - fit._costs(at - step)[0]) / 2e-6 for step in np.eye(4) * 1e-6]
-    np.testing.assert_allclose(fit._costs(at)[1], slopes, rtol=1e-5)
-
-
 def test_its_expected_curvature_is_that_of_all_scores() -> None:
     """``tr(P K_k P K_l) / 2`` over all scores, not over cells."""
     rng = np.random.default_rng(2)

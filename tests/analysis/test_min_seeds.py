@@ -21,8 +21,17 @@ def test_the_floor_is_what_the_most_extreme_result_reaches(n: int) -> None:
     assert seed_floor(n) == counted == seed_p_value(differences)[0]
 
 
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_the_p_value_counts_all_sign_patterns(n: int) -> None:
+    differences = np.random.default_rng(n).normal(0.6, 1, n)
+    patterns = [abs(np.dot(signs, differences)) for signs in itertools.product((-1, 1), repeat=n)]
+    exact = np.mean([total >= abs(differences.sum()) - 1e-12 for total in patterns])
+    assert seed_p_value(differences) == (pytest.approx(exact, abs=1e-12), seed_floor(n))
+    assert seed_p_value(np.zeros(4))[0] == 1.0 and np.isnan(seed_p_value(np.array([]))).all()
+
+
 def test_the_floor_of_many_seeds_is_that_of_the_random_patterns() -> None:
-    assert seed_p_value(np.ones(17))[1] == seed_floor(17) == 1 / (1 + FLIPS)
+    assert seed_p_value(np.ones(17)) == (1 / (1 + FLIPS), seed_floor(17)) == (1 / (1 + FLIPS),) * 2
 
 
 @pytest.mark.parametrize("comparisons", [1, 2, 5, 9, 21])

@@ -1,4 +1,4 @@
-"""Rank correlations against plain loops and scipy; their interval by simulation."""
+"""Rank correlations against scipy; their interval by simulation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ SIMULATIONS = 60
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_rank_correlations_are_what_scipy_and_plain_loops_give(ties: bool) -> None:
+def test_rank_correlations_are_those_of_scipy(ties: bool) -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.integers(0, 4 if ties else 10**9, (2, 3, 7)).astype(float) for _ in range(2))
     for i, j in np.ndindex(2, 3):
         x, y = a[i, j], b[i, j]
         assert spearman(a, b)[i, j] == pytest.approx(stats.spearmanr(x, y).statistic)
         assert kendall(a, b)[i, j] == pytest.approx(stats.kendalltau(x, y).statistic)
-        pairs = [(p, q) for p in range(7) for q in range(p)]
-        total = sum(np.sign(x[p] - x[q]) * np.sign(y[p] - y[q]) for p, q in pairs)
-        untied = [sum(z[p] != z[q] for p, q in pairs) for z in (x, y)]
-        assert kendall(a, b)[i, j] == pytest.approx(total / np.sqrt(untied[0] * untied[1]))
     assert np.isnan(spearman(np.ones(4), np.arange(4.0))) and np.isnan(kendall(np.ones(4), np.arange(4.0)))
 
 

@@ -1,4 +1,4 @@
-"""Welch's interval against plain loops; the rule of the tolerance; verdicts over whole studies, by simulation."""
+"""Welch's interval against scipy's; the rule of the tolerance; verdicts over whole studies, by simulation."""
 
 from __future__ import annotations
 
@@ -10,75 +10,17 @@ import pytest
 from scipy.stats import ttest_ind
 
 from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, VERDICTS
-from fne.analysis.retraining import Change, K, Tolerance, compare, overall, tolerance_of, welch
-
-
-def quantile_of_t(share: float, freedom: float) -> float:
-    """Where Student's distribution function reaches a share above one half: Simpson's rule and bisection."""
-    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - 0.5 * math.log(freedom * math.pi)
-
-    def mass(end: float) -> float:
-        steps, total = 4000, 0.0
-        for k in range(steps + 1):
-            weight = 1 if k in (0, steps) else 4 if k % 2 else 2
-            x = end * k / steps
-            total += weight * math.exp(log_scale - (freedom + 1) / 2 * math.log1p(x * x / freedom))
-        return 0.5 + total * end / steps / 3
-
-    low, high = 0.0, 40.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if mass(middle) < share else (low, middle)
-    return low
-
-
-def plain(here: list[float], reference: list[float]) -> tuple[float, float, float, float]:
-    means, parts = [], []
-    for side in (here, reference):
-        mean = 0.0
-        for value in side:
-            mean += value / len(side)
-        square = 0.0
-        for value in side:
-            square += (value - mean) ** 2
-        means.append(mean)
-        parts.append((square / (len(side) - 1) / len(side), len(side) - 1))
-    variance = parts[0][0] + parts[1][0]
-    freedom = variance**2 / sum(part**2 / df for part, df in parts)
-    half, difference = quantile_of_t(0.975, freedom) * math.sqrt(variance), means[0] - means[1]
-    return difference, difference - half, difference + half, freedom
+from fne.analysis.retraining import K, Tolerance, compare, overall, tolerance_of, welch
 
 
 @pytest.mark.parametrize(("m", "n", "spread"), [(5, 5, 1.0), (5, 5, 2.0), (2, 5, 3.0), (3, 10, 0.1), (2, 2, 1.0)])
-def test_welch_is_what_plain_loops_give(m: int, n: int, spread: float) -> None:
+def test_welch_is_what_scipy_gives(m: int, n: int, spread: float) -> None:
     rng = np.random.default_rng(m * n)
     here, reference = rng.normal(4.3, 0.01, m), rng.normal(4.31, 0.01 * spread, n)
     found = [float(value) for value in welch(here, reference)]
-    assert found == pytest.approx(plain(here.tolist(), reference.tolist()), rel=1e-6, abs=1e-12)
     theirs = ttest_ind(here, reference, equal_var=False)
-    assert found[3] == pytest.approx(theirs.df, rel=1e-9)
+    assert found[0] == pytest.approx(here.mean() - reference.mean()) and found[3] == pytest.approx(theirs.df, rel=1e-9)
     assert found[1:3] == pytest.approx(list(theirs.confidence_interval(0.95)), rel=1e-9, abs=1e-12)
-    low, high = min(m, n) - 1, m + n - 2
-    assert low <= found[3] <= high + 1e-9
-
-
-def test_welch_of_many_at_once_is_that_of_each() -> None:
-    rng = np.random.default_rng(0)
-    here, reference = rng.normal(size=(4, 3, 5)), rng.normal(size=(4, 3, 6))
-    together = welch(here, reference)
-    for place in itertools.product(range(4), range(3)):
-        alone = welch(here[place], reference[place])
-        assert [float(part[place]) for part in together] == pytest.approx([float(part) for part in alone], rel=1e-12)
-
-
-def test_sides_change_places_and_neither_order_nor_level_matters() -> None:
-    rng = np.random.default_rng(1)
-    here, reference = rng.normal(size=5), rng.normal(size=7)
-    difference, low, high, freedom = map(float, welch(here, reference))
-    assert list(map(float, welch(reference, here))) == pytest.approx([-difference, -high, -low, freedom])
-    assert list(map(float, welch(here[::-1] + 4, reference + 4))) == pytest.approx([difference, low, high, freedom])
-    narrow = list(map(float, welch(here, reference, 0.5)))
-    assert low < narrow[1] < difference < narrow[2] < high
 
 
 def test_where_nothing_varies_the_interval_is_a_point() -> None:
@@ -106,16 +48,11 @@ def test_verdicts(here: list[float], reference: list[float], verdict: str, reaso
     assert (change.n_here, change.n_reference) == (len(here), len(reference))
     assert change.change == pytest.approx(sum(here) / len(here) - sum(reference) / len(reference))
     if min(len(here), len(reference)) > 1:
-        assert (change.low, change.high) == pytest.approx(plain(here, reference)[1:3], rel=1e-6)
+        ends = ttest_ind(here, reference, equal_var=False).confidence_interval(0.95)
+        assert (change.low, change.high) == pytest.approx(tuple(ends), rel=1e-6)
         assert change.within_noise == (change.low <= 0 <= change.high)
     else:
         assert math.isnan(change.low) and math.isnan(change.high) and not change.within_noise
-
-
-def test_a_side_without_a_result_has_no_mean() -> None:
-    change = compare(np.zeros(0), np.ones(5), 0.1)
-    assert math.isnan(change.here) and change.reference == 1 and change.verdict.verdict == INCONCLUSIVE
-    assert isinstance(change, Change)
 
 
 def test_overall_verdict() -> None:

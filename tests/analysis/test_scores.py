@@ -10,7 +10,7 @@ import pytest
 
 from fne.analysis.scores import BINS, METRICS, Scored, bootstrap
 from fne.data.truth import Truth
-from fne.negatives.maps import Isotonic, Platt, fit
+from fne.negatives.maps import Platt, fit
 from fne.results.human_annotations import judged
 from fne.study.api import training_digest
 from fne.utils.errors import UserError
@@ -78,28 +78,6 @@ def test_the_bootstrap_repeats_images_with_their_captions() -> None:
         assert row[1:] == pytest.approx(Scored(p[pairs], y[pairs]).scores()[1:])
     wide = bootstrap(Scored(p, y), image, caption, n, 400, np.random.default_rng(1))
     assert np.nanstd(wide[:, 1]) > 0
-
-
-def pooled(values: list[float], weights: list[float]) -> list[float]:
-    """The max-min formula of isotonic regression, by loops."""
-    n = len(values)
-
-    def mean(a: int, b: int) -> float:
-        return sum(values[i] * weights[i] for i in range(a, b + 1)) / sum(weights[a : b + 1])
-
-    return [max(min(mean(a, b) for b in range(k, n)) for a in range(k + 1)) for k in range(n)]
-
-
-def test_isotonic_equals_the_max_min_formula_and_never_falls() -> None:
-    rng = np.random.default_rng(3)
-    p = rng.integers(0, 15, 120) / 15
-    y = rng.random(120) < 0.1 + 0.6 * p
-    found = Isotonic.fit(p, y)
-    levels = sorted(set(p.tolist()))
-    counts = [int((p == level).sum()) for level in levels]
-    assert found.y == pytest.approx(pooled([float(y[p == level].mean()) for level in levels], counts))
-    grid = found(np.linspace(-0.1, 1.1, 50))
-    assert (np.diff(grid) >= 0).all() and found(p).mean() == pytest.approx(y.mean())
 
 
 def test_platt_recovers_a_known_map_is_a_maximum_and_survives_separable_or_silent_posteriors() -> None:

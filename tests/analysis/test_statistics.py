@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from fne.analysis import intervals, layout
 from fne.analysis.holm import holm
 from fne.analysis.intervals import hierarchical_intervals, variance_of_mean
-from fne.analysis.permutation import image_p_values, seed_p_value
+from fne.analysis.permutation import image_p_values
 
 
 def values(n: int = 5, n_images: int = 60, columns: int = 3, seed: int = 0) -> np.ndarray:
@@ -88,24 +88,6 @@ def test_the_bootstrap_draws_have_the_moments_of_plain_resampling() -> None:
     assert len(np.unique(draws.round(9))) == 10, "3 seeds have 10 resamples"
 
 
-def test_draws_are_shared_by_columns_and_repeat() -> None:
-    y = values()
-    found = hierarchical_intervals(y, resamples=700)
-    alone = hierarchical_intervals(y[:, :, 1:2], resamples=700)
-    assert found.low[1] == pytest.approx(alone.low[0], rel=1e-12)
-    np.testing.assert_array_equal(found.low, hierarchical_intervals(y, resamples=700).low)
-    assert (found.low != hierarchical_intervals(y, resamples=700, stream=1).low).all()
-
-
-def test_shift_scale_and_sign_move_the_interval_along() -> None:
-    y = values(columns=1)
-    one = hierarchical_intervals(y, resamples=500)
-    other = hierarchical_intervals(10 - 2 * y, resamples=500)
-    assert other.mean[0] == pytest.approx(10 - 2 * one.mean[0])
-    assert other.low[0] == pytest.approx(10 - 2 * one.high[0])
-    assert other.high[0] == pytest.approx(10 - 2 * one.low[0])
-
-
 def test_no_interval_is_made_up_where_there_is_none() -> None:
     for n, why in ((1, "1 seed cannot"), (2, "2 seeds cannot")):
         found = hierarchical_intervals(values(n))
@@ -142,22 +124,6 @@ def test_image_p_value_is_never_zero_and_one_where_nothing_differs() -> None:
         image_p_values(values()[0][:, :1] - 3, flips=1500),
     )
     assert whole[0] == cut[0]
-
-
-def test_seed_p_value_is_exact_and_knows_its_floor() -> None:
-    assert seed_p_value(np.array([0.3, 0.1, 0.2, 0.4, 0.5])) == (2 / 32, 2 / 32)
-    assert seed_p_value(np.array([-0.1, 0.2, 0.3, 0.4, 0.5])) == (4 / 32, 2 / 32)
-    assert seed_p_value(np.array([0.3, 0.1, 0.2, 0.4, 0.5, 0.6]))[1] == pytest.approx(0.03125)
-    assert seed_p_value(np.array([0.7])) == (1.0, 1.0)
-    assert seed_p_value(np.zeros(4))[0] == 1.0
-    assert np.isnan(seed_p_value(np.array([]))).all()
-    rng = np.random.default_rng(1)
-    differences = rng.normal(0.6, 1, 7)
-    signs = itertools.product((-1, 1), repeat=7)
-    exact = np.mean([abs(np.dot(s, differences)) >= abs(differences.sum()) - 1e-12 for s in signs])
-    assert seed_p_value(differences)[0] == pytest.approx(exact, abs=1e-12)
-    p, floor = seed_p_value(np.ones(20), flips=999)
-    assert p == floor == pytest.approx(1 / 1000)
 
 
 def test_holm_on_worked_numbers() -> None:

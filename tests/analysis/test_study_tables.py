@@ -388,15 +388,6 @@ def test_a_number_that_is_none_is_a_missing_run_and_spoils_no_other(made, tmp_pa
     assert difference["n_seeds"] == "2" and difference["note"] == "only seeds 0, 4 have results of both"
 
 
-def test_a_variant_of_which_no_run_has_numbers_is_missing_as_a_whole(made, tmp_path: Path) -> None:
-    for block, seed in (("0-1", 0), ("0-1", 1), ("4", 4)):
-        spoil(tmp_path, "hardest_in_batch", block, seed)
-    runs, missing, intervals, contrasts = run(made, tmp_path)
-    assert len(missing) == 3 and not pick(runs, variant="hardest_in_batch")
-    assert not pick(intervals, variant="hardest_in_batch") and pick(intervals, variant="fne")
-    assert {row["note"].split(";")[0] for row in contrasts} == {"not compared: the baseline has no result"}
-
-
 def test_queries_and_metrics_that_disagree_are_refused(made, tmp_path: Path) -> None:
     spoil(tmp_path, "fne", "0-1", 1, 0.5)
     with pytest.raises(UserError, match=r"fne/0-1/queries.test.npz.*seeds 0, 4 alone.*those of 0, 1, 4"):

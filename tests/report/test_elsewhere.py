@@ -151,7 +151,7 @@ def test_tuning_is_named_where_values_were_tuned_and_where_it_was_drawn_anew(wid
     study = wider(0.1)
     assert varied(study) == "encoder and world"
     record, _ = study.known
-    study.__dict__["known"] = (replace(record, factors={**record.factors, "tuned.draw": (0, 1, 2)}), "")
+    study.__dict__["known"] = (record.model_copy(update={"factors": {**record.factors, "tuned.draw": (0, 1, 2)}}), "")
     assert varied(study) == "encoder, world and tuning"
     assert for_which(study, 0.01, 0.02, (0.001, 0.03)) == ", also with another encoder, world and tuning"
     assert "(6 encoder draws, 6 worlds and 3 tuning draws; 20" in elsewhere_phrase(study)

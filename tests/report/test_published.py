@@ -22,7 +22,7 @@ from fne.report.tables import registry as tables
 from fne.report.tables.paper import ablation_table, methods_table
 from fne.report.tables.published import printed, published_table
 from fne.results.study import StudyResults
-from fne.study.published_comparison import Against, Backbone
+from fne.study.published_comparison import Backbone, PublishedComparison
 from fne.utils.files import read_json, sha256_file, write_json
 from fne.utils.yaml_file import read_mapping
 from tests.report.conftest import Made, build
@@ -48,8 +48,10 @@ def gone(name: str = "f30k-fne") -> Entry:
     return entry(name, method="FNE", values=dict.fromkeys(SEVEN), confidence=None, source="doi 10.1145/abc")
 
 
-def against(*entries: Entry, variant: str = "fne", context: tuple[Entry, ...] = (), **tolerance: float) -> Against:
-    return Against(tolerance or {"rsum": 6.0}, CALLED, {variant: entries} if entries else {}, context)
+def against(
+    *entries: Entry, variant: str = "fne", context: tuple[Entry, ...] = (), **tolerance: float
+) -> PublishedComparison:
+    return PublishedComparison(tolerance or {"rsum": 6.0}, CALLED, {variant: entries} if entries else {}, context)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def results(study: object, folder: Path, **changes: object) -> StudyResults:
     return StudyResults(replace(study, **changes), folder)
 
 
-def judged(made: StudyResults, wanted: Against, **changes: object) -> list[Comparison]:
+def judged(made: StudyResults, wanted: PublishedComparison, **changes: object) -> list[Comparison]:
     definition = replace(made.definition, published=wanted, **changes)
     return comparisons(StudyResults(definition, made.root), wanted)
 

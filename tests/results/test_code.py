@@ -12,7 +12,6 @@ import pytest
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.study.api import load_study, resolve
 from fne.utils import definitions as module
-from fne.utils.definitions import read_definitions
 from tests.plugin_files import STRATEGY, clean_path, place
 from tests.projects import ROOT, Project
 from tests.rules import LOSSES
@@ -172,17 +171,3 @@ def test_a_plugin_counts_with_the_modules_of_ones_own_that_it_imports(project: P
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
-
-
-def test_definitions_are_named_by_what_they_are(tmp_path: Path) -> None:
-    file = tmp_path / "one.py"
-    file.write_text(
-        '"""Words."""\nimport os\nA, B = 1, 2\n\n\ndef f(x: int) -> int:\n    """Words."""\n    return A + x\n'
-    )
-    first = read_definitions(file)
-    assert {"A", "B", "f", "os"} == set(first)
-    file.write_text("import os\nA, B = 1, 2\n\n\ndef f(x):\n    return A + x\n")
-    assert read_definitions(file) == first
-    file.write_text("import os\nA, B = 1, 3\n\n\ndef f(x):\n    return A + x\nprint(A)\n")
-    second = read_definitions(file)
-    assert second["f"] == first["f"] and second["A"] != first["A"] and "" in second

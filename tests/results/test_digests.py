@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from fne import cli
 from fne.results.schema import TABLES, verb_of, write_table
 from fne.results.study import load
 from fne.steps import aggregate, compare_series, export
@@ -126,17 +125,6 @@ def test_a_runs_tables_are_compared_before_they_are_gathered(tmp_path: Path, nam
     hint = f"fne train --study {made.name} --variant fne --block {block}"
     with pytest.raises(UserError, match=f"{re.escape(words)}.*{hint}"):
         aggregate.run(made, tmp_path)
-
-
-def test_the_command_line_says_it_in_one_line(
-    study: tuple[Study, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, root = study
-    FAULTS["a value edited"][0](root / "results/paper/runs.csv")
-    monkeypatch.setattr("fne.results.kept.open_any", lambda *_, **__: made)
-    assert cli.main(["tables", "--study", "paper", "--root", str(root)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1 and "runs.csv: cut short or edited" in said
 
 
 def test_a_table_made_again_is_read_again(study: tuple[Study, Path]) -> None:

@@ -16,7 +16,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from fne import cli
 from fne.results import bundle, made_from, schema
 from fne.results.study import load
 from fne.steps import export
@@ -349,13 +348,6 @@ def test_the_code_of_each_variant_is_that_of_all_its_runs(place: Path, study: St
     assert made_from.code([{"code": "b"}, {}]) is None and made_from.code([]) is None
 
 
-def test_a_truncated_zip(place: Path, study: Study, tmp_path: Path) -> None:
-    file = run(study, place, tmp_path / "b.zip", "csv")
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(UserError, match="damaged or cut short"):
-        bundle.read(file)
-
-
 def test_results_of_another_config_are_refused(place: Path, study: Study, tmp_path: Path) -> None:
     configs = {name: {**flat, "train.epochs": 3} for name, flat in study.configs.items()}
     with pytest.raises(UserError, match="another config"):
@@ -379,9 +371,3 @@ def test_parquet_needs_pyarrow(place: Path, study: Study, tmp_path: Path, monkey
 def test_every_column_is_described() -> None:
     for _, described in schema.TABLES.values():
         assert all(column.kind in schema.KINDS and column.meaning.endswith(".") for column in described.values())
-
-
-def test_the_verb_tells_what_is_missing(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    shutil.copytree(root / "ablations", tmp_path / "ablations")
-    assert cli.main(["export", "paper", "--root", str(tmp_path), "--out", "x.zip"]) == 2
-    assert "no results of this study yet" in capsys.readouterr().err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -223,7 +222,7 @@ def test_a_real_job_tells_how_far_it_is(tmp_path, monkeypatch) -> None:
     job.run(study, "fne", "0-1", tmp_path, 1, "cpu")
     mine = [run for run in seen if run.state != WAITING]
     assert [run.step for run in mine] == list(range(1, mine[0].total + 1))
-    assert all(run.state == RUNNING and time.time() - run.heard < 60 for run in mine[:-1])
+    assert all(run.state == RUNNING for run in mine[:-1])
     (after,) = [run for run in look(study, tmp_path) if run.variant == "fne" and run.seed == 1]
     assert after.state == DONE and after.scores == pytest.approx(mine[-1].scores) and after.total == mine[-1].total
     assert not (tmp_path / paths.scratch_folder(study, "fne", "0-1")).exists()

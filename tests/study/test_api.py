@@ -27,48 +27,6 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def test_fne_is_the_base_protocol(project: Project) -> None:
-    resolved = config.resolve(project.load(), "fne")
-    base = project.read("base")
-    for section in ("encoders", "model", "train", "warmup", "negatives", "memory", "evaluation"):
-        unread = {"milestones", "decay"} if section == "train" else set()
-        if section == "memory":
-            unread = {"refresh"}
-        if section == "negatives":  # what a rule of its own reads has its default in the class
-            assert set(base[section]) - set(resolved[section]) == {"top_k", "score_threshold"}
-            assert set(resolved[section]) - set(base[section]) <= set(STRATEGIES["fne"].options)
-            continue
-        assert resolved[section] == {key: value for key, value in base[section].items() if key not in unread}
-    unread = {"pretrain"} if base["encoders"]["draw"] == 0 else set()
-    scenes = {key: value for key, value in base["datasets"]["scenes"].items() if key not in unread}
-    assert resolved["data"] == {"dataset": "scenes"} | scenes
-    assert resolved["loss"] == {"kind": "triplet", "margin": base["loss"]["margin"]}
-    assert resolved["regime"] == "head"
-
-
-def test_every_variant_of_the_paper_is_the_delta_that_it_should_be(project: Project) -> None:
-    study = project.load()
-    expected = {
-        "fne": ("fne", "momentum", "triplet", "released", "global"),
-        "fne_abstract": ("fne", "momentum", "triplet", "power", "global"),
-        "fne_no_buffer": ("fne", "none", "triplet", "released", "global"),
-        "fne_no_cutdown": ("fne", "momentum", "triplet", "released", "none"),
-        "fne_no_elimination": ("fne", "momentum", "triplet", "none", "global"),
-        "hardest_in_batch": ("hardest", "none", "triplet", None, None),
-        "hardest_buffer": ("hardest", "momentum", "triplet", None, None),
-        "sum_of_hinges": ("all", "none", "triplet", None, None),
-        "random": ("random", "none", "triplet", None, None),
-        "infonce": ("all", "none", "infonce", None, None),
-    }
-    found = {}
-    for variant in study.variants:
-        config_ = config.resolve(study, variant)
-        negatives = config_["negatives"]
-        found[variant] = (negatives["strategy"], config_["memory"]["kind"], config_["loss"]["kind"],
-                          negatives.get("elimination"), negatives.get("cut_down"))  # fmt: skip
-    assert found == expected
-
-
 def test_options_that_nothing_reads_are_pruned(project: Project) -> None:
     study = project.load()
     assert config.resolve(study, "random")["negatives"] == {"strategy": "random", "oracle": "none"}

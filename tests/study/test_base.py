@@ -22,21 +22,13 @@ def project(tmp_path: Path) -> Project:
     ("content", "words"),
     [
         (b"", "empty"),
-        (b"# only a comment\n", "empty"),
         (b"title: caf\xe9\n", "not UTF-8"),
         (b"- a\n- b\n", "mapping"),
         (b"a: [1\n", "line 2"),
         (b"title: 1\ntitle: 2\n", "'title' is given twice"),
-        (b"set: {a: 1, a: 2}\n", "'a' is given twice"),
         (b"on: 1\n", "must be text"),
-        (b"1: 1\n", "must be text"),
-        (b"a: !!python/object:os.system {}\n", "not valid YAML"),
         (b"a: &x {b: *x}\n", "not valid YAML|contains itself"),
-        (b"a: 2020-99-99\n", "not valid YAML"),
-        (b"? [1, 2]\n: 3\n", "must be text|not valid YAML"),
-        (b"a: \x00\n", "not valid YAML"),
         (b"a: " + b"[" * 100_000 + b"]" * 100_000, "not valid YAML"),
-        (b"a:\n " + b"- " * 100_000, "not valid YAML"),
     ],
 )
 def test_unreadable_yaml(project: Project, name: str, content: bytes, words: str) -> None:
@@ -112,36 +104,4 @@ def test_every_key_of_the_base_is_typed(project: Project, key: str) -> None:
         wrong += [1, 0.5, "" if kind == "string" and free else "nonsense"]
     for value in wrong:
         with pytest.raises(UserError, match=key):
-            field.check(value, "file", key)
-
-
-@pytest.mark.parametrize(
-    ("key", "inside", "outside"),
-    [
-        ("negatives.prior", [1e-9, 0.5, 0.999], [0, 1, 1.5]),
-        ("negatives.posterior_threshold", [0, 1], [-0.001, 1.001]),
-        ("memory.momentum", [0, 0.999], [1, -0.1]),
-        ("train.learning_rate", [1e-12, 10], [0]),
-        ("train.batch_size", [2], [1, 0]),
-        ("train.epochs", [1], [0]),
-        ("warmup.epochs", [0], [-1]),
-        ("memory.size", [0, 1], [-1]),
-        ("loss.margin", [0, 2], [2.01]),
-        ("negatives.offset", [-2, 0, 2], [-2.01]),
-        ("negatives.min_distance", [0.001, 2], [0]),
-        ("negatives.max_distance", [0.1, 2], [0, 2.01]),
-        ("negatives.relative_margin", [0, 1], [-0.01, 1.01]),
-        ("train.gradient_clip", [None, 0.1], [0]),
-        ("data.prevalence", [0, 0.003, 0.03], [-0.001, 0.031]),
-        ("data.image_size", [24, 48], [21, 49, 513]),
-        ("data.seed", [0], [-1]),
-        ("data.train", [2], [1]),
-    ],
-)
-def test_ranges(key: str, inside: list, outside: list) -> None:
-    field = plugins.keys_for("scenes")[key]
-    for value in inside:
-        assert field.check(value, "file", key) == value
-    for value in outside:
-        with pytest.raises(UserError, match="out of range"):
             field.check(value, "file", key)

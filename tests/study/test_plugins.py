@@ -233,15 +233,14 @@ def test_a_rule_that_gives_all_does_not_fit_a_loss_of_one(project: Project) -> N
 
 
 DYNAMIC = {
-    "re-export": ("from {module} import SoftHard\n", None),
-    "inherits from another rule": (
-        "from {module} import SoftHard as Other\n\n\nclass SoftHard(Other):\n    negatives = 'one'\n", None),
-    "computed default": (STRATEGY.replace("20.0", "float(20)"), None),
-    "made by a function": (STRATEGY + "\n\nSoftHard = (lambda made: made)(SoftHard)\n", None),
-}  # fmt: skip
+    "re-export": "from {module} import SoftHard\n",
+    "inherits": "from {module} import SoftHard as Other\n\n\nclass SoftHard(Other):\n    negatives = 'one'\n",
+    "computed default": STRATEGY.replace("20.0", "float(20)"),
+    "made by a function": STRATEGY + "\n\nSoftHard = (lambda made: made)(SoftHard)\n",
+}
 
 
-@pytest.mark.parametrize("text", [text for text, _ in DYNAMIC.values()], ids=list(DYNAMIC))
+@pytest.mark.parametrize("text", DYNAMIC.values(), ids=list(DYNAMIC))
 def test_what_the_source_does_not_decide_is_imported_and_reads_the_same(project: Project, text: str) -> None:
     plain = place(project.root, STRATEGY)
     module = place(project.root, text.replace("{module}", plain))

@@ -105,12 +105,6 @@ def test_every_value_is_kept(tmp_path: Path) -> None:
     ("changes", "saying"),
     [
         ({"metrics__i2t__r1": 101.0}, ["f30k-a: metrics.i2t.r1", "101", "number >= 0 and <= 100, or null"]),
-        ({"metrics__i2t__r1": -0.1}, ["metrics.i2t.r1", "out of range", "got -0.1"]),
-        ({"metrics__rsum": 601.0}, ["metrics.rsum", "<= 600, or null"]),
-        ({"metrics__i2t__r1": "50.0"}, ["metrics.i2t.r1", "'50.0'"]),
-        ({"metrics__i2t__r1": True}, ["metrics.i2t.r1", "True"]),
-        ({"metrics__i2t__r1": float("nan")}, ["metrics.i2t.r1", "nan"]),
-        ({"metrics__i2t__r1": [1.0]}, ["metrics.i2t.r1"]),
         ({"metrics__i2t__r1": 80.1, "metrics__rsum": None}, ["i2t.r1", "r1 80.1 exceeds r5 80.0"]),
         ({"metrics__t2i__r5": None, "metrics__t2i__r1": 81.0, "metrics__rsum": None},
          ["t2i.r1", "r1 81.0 exceeds r10 80.0"]),
@@ -118,31 +112,19 @@ def test_every_value_is_kept(tmp_path: Path) -> None:
         ({"metrics__t2i__r10": None, "metrics__rsum": 431.0}, ["rsum", "330.0 to 430.0"]),
         ({"metrics__rsum": ...}, ["metrics.rsum", "is missing", "<= 600, or null"]),
         ({"metrics__i2t__r1": ..., "metrics__i2t__r2": 50.0}, ["metrics.i2t.r2", "unknown key", "i2t.r1"]),
-        ({"metrics": 3}, ["metrics", "mapping"]),
-        ({"metrics__i2t": 3}, ["metrics.i2t", "must be a mapping", "allowed: r1, r5, r10"]),
         ({"metrics__i2t__pmrp": 40.0}, ["metrics.i2t.pmrp", "unknown key"]),
         ({"protocol": "2k_test"}, ["protocol", "'flickr30k 2k_test'", "did you mean 'flickr30k 1k_test'"]),
         ({"dataset": "coco"}, ["protocol", "coco 1k_test"]),
         ({"dataset": ["coco"]}, ["2 problems", "dataset: must be text", "protocol: no such data set"]),
         ({"id": "coco1k-a"}, ["coco1k-a: id", "allowed: f30k- and then lower-case letters"]),
         ({"id": "F30K a"}, ["results[0]", "'F30K a'"]),
-        ({"id": 7}, ["results[0]: id", "must be text"]),
-        ({"ensemble": "no"}, ["ensemble", "'no'"]),
-        ({"ensemble": 0}, ["ensemble", "0"]),
-        ({"backbone": "ViT"}, ["backbone", "must be a mapping", "image, text"]),
         ({"backbone__image": ...}, ["backbone.image", "is missing"]),
-        ({"backbone__image": 16}, ["backbone", "16"]),
         ({"source": ""}, ["source", "non-empty"]),
-        ({"note": 3}, ["note", "non-empty"]),
-        ({"method": None}, ["method", "non-empty"]),
         ({"confidence": "D"}, ["confidence", "'D'", "A, B, C"]),
         ({"confidence": None}, ["confidence", "A, B, C"]),
         ({"metrics": NOTHING}, ["confidence", "null, because it has no value"]),
         ({"metrics": NOTHING, "confidence": None}, ["names no DOI"]),
-        ({"rsum_is_sum": "yes"}, ["rsum_is_sum", "'yes'"]),
         ({"metrics__rsum": None, "rsum_is_sum": True}, ["rsum_is_sum", "no rsum"]),
-        ({"metod": "A"}, ["metod", "did you mean 'method'"]),
-        ({"source": ...}, ["f30k-a: source", "is missing"]),
     ],
 )  # fmt: skip
 def test_an_entry_that_cannot_be(tmp_path: Path, changes: dict[str, Any], saying: list[str]) -> None:
@@ -176,23 +158,16 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "saying"),
     [
-        ("", "the file is empty"),
         ("results: []", "must be a list of results"),
         ("results: 3", "must be a list of results"),
         ("result: []", "did you mean 'results'"),
         ("results: [3]", "results[0]"),
-        ("results: [{id: f30k-a, id: f30k-b}]", "given twice"),
-        ("results: [", "not valid YAML"),
     ],
 )
 def test_a_damaged_file(tmp_path: Path, text: str, saying: str) -> None:
     write(tmp_path, ENTRY)
     (tmp_path / FILE).write_text(text, encoding="utf-8")
     fails(tmp_path, "published.yaml", saying)
-
-
-def test_no_file(tmp_path: Path) -> None:
-    fails(tmp_path, "published.yaml", "no such file")
 
 
 SECTION: dict[str, Any] = {
@@ -254,51 +229,25 @@ def test_variants_of_the_command_line_take_their_results_along(project: Project)
     assert study.published is not None and list(study.published.entries) == ["fne"]
 
 
-def test_two_sections_are_told_apart_by_their_values_only(project: Project) -> None:
-    told = project.load("flickr8k", **GIVEN).published.told()
-    project.edit("studies/flickr8k", published=SECTION | {"tolerance": {"rsum": 6.0, "r1": 1}})
-    assert project.load("flickr8k", **GIVEN).published.told() == told
-    for change in (
-        {"tolerance": {"r1": 2.0, "rsum": 6}},
-        {"context": ["f30k-user"]},
-        {"entries": {"fne": ["f30k-user"]}},
-    ):
-        project.edit("studies/flickr8k", published=SECTION | change)
-        assert project.load("flickr8k", **GIVEN).published.told() != told
-
-
 @pytest.mark.parametrize(
     ("changes", "saying"),
     [
         ({"entries__fne": ["f30k-fen"]}, ["published.entries.fne", "'f30k-fen'", "nearest: f30k-fne"]),
         ({"entries__fne": ["f30k-fne", "f30k-fne"]}, ["published.entries.fne", "twice"]),
-        ({"entries__fne": "f30k-fne"}, ["published.entries.fne", "must be a list of text"]),
         ({"entries__fne": []}, ["published.entries.fne", "must be a list of text"]),
-        ({"entries__fne": [3]}, ["published.entries.fne", "must be a list of text"]),
         ({"entries__fne": ["coco5k-fne"]}, ["coco5k-fne is a result on coco", "'flickr30k'"]),
         ({"entries__fen": ["f30k-fne"]}, ["published.entries.fen", "not a variant of", "did you mean 'fne'"]),
-        ({"entries": 3}, ["published.entries", "mapping"]),
         ({"entries": ..., "context": ..., "tolerance": ...}, ["names no published result"]),
         ({"tolerance__rsm": 1.0}, ["published.tolerance.rsm", "did you mean 'rsum'"]),
         ({"tolerance__r1": 0}, ["published.tolerance.r1", "> 0"]),
-        ({"tolerance__r1": -1.0}, ["published.tolerance.r1", "-1.0"]),
-        ({"tolerance__r1": "1.0"}, ["published.tolerance.r1", "'1.0'"]),
-        ({"tolerance__r1": True}, ["published.tolerance.r1", "True"]),
         ({"tolerance__r1": 100.5}, ["published.tolerance.r1", "<= 100"]),
         ({"tolerance__map_at_r": 1.0}, ["published.tolerance.map_at_r", "read by no entry"]),
         ({"tolerance": ...}, ["published.tolerance", "none is declared for any metric of f30k-fne"]),
-        ({"tolerance": [1.0]}, ["published.tolerance", "mapping"]),
         ({"context": ["f30k-fne"]}, ["published.context", "also among the entries"]),
-        ({"context": "f30k-user"}, ["published.context", "must be a list of text"]),
         ({"backbone__image__name": "ViT-B/16-385"}, ["published.backbone.image.name", "did you mean 'ViT-B/16-384'"]),
         ({"backbone__image__checkpoint": "google/vit-base-patch16-384"},
          ["published.backbone.image.checkpoint", "last part of the folder or hub id, vit-base-patch16-384:"]),
-        ({"backbone__image__checkpoint": None}, ["published.backbone.image.checkpoint", "non-empty"]),
-        ({"backbone__image__image_size": "384"}, ["published.backbone.image.image_size", "'384'"]),
         ({"backbone__text__image_size": 384}, ["published.backbone.text.image_size", "unknown key"]),
-        ({"backbone__txt": {}}, ["published.backbone.txt", "did you mean 'text'"]),
-        ({"backbone__image": "ViT-B/16-384"}, ["published.backbone.image", "mapping"]),
-        ({"tolerances": {}}, ["published.tolerances", "did you mean 'tolerance'"]),
     ],
 )  # fmt: skip
 def test_a_section_that_cannot_be(project: Project, changes: dict[str, Any], saying: list[str]) -> None:
