@@ -24,6 +24,7 @@ from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, recorded_code
 from fne.results.schema import written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
+from fne.steps.progress_line import install
 from fne.steps.snakemake import from_snakemake
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
@@ -64,7 +65,10 @@ ROOMS = (
 )
 
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# Its prefix belongs to no rule, so that a change of it runs nothing again.
+shell.prefix(
+    f"set -euo pipefail; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
 
 
 def load_studies():
