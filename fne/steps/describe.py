@@ -79,7 +79,7 @@ def _variant(library: Library, variant_id: str) -> str:
     chain = " -> ".join(["base", *(ancestor.id for ancestor in library.chain(variant_id))])
     lines = [
         f"{variant.id}: {variant.title} ({variant.role})",
-        f"asks: {variant.asks}",
+        f"question: {variant.asks}",
         f"chain: {chain}",
         "",
         f"differs from its parent, {variant.parent}:",
