@@ -79,10 +79,6 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def _available() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _option(*names: str, **meaning: Any) -> Option:
     return names, meaning
 
@@ -127,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
                       help="go by --set alone, also where that replaces results or leaves some out")  # fmt: skip
     study = _option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
     modality = _option("--modality", choices=MODALITIES, required=True)
-    threads = _option("--threads", type=count, default=_available(), help="CPU threads (default: all)")
+    threads = _option("--threads", type=count, default=verbs.available_cores(), help="CPU threads (default: all)")
     device = _option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     split = _option("--split", choices=SPLITS, default="test", help="default: test")
     place = _option("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")

@@ -22,7 +22,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from fne.study.api import parse_block
 from fne.utils.progress import clock
-from fne.utils.text import harmless, shortened
+from fne.utils.text import harmless
 
 TRAIN = "train"
 LOG_EVERY = 30.0
@@ -45,8 +45,8 @@ NOISE = (
 """How messages begin that say nothing which the line, or the report of a failed job, does not say."""
 DROPPED = {LogEvent.SHELLCMD, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, LogEvent.GROUP_INFO, LogEvent.RULEGRAPH,
            LogEvent.WORKFLOW_STARTED, LogEvent.DEBUG_DAG}  # fmt: skip
-SHOWN_REASON = 200
-"""Characters of a reason."""
+DIGESTS = {"digest": "the config has changed", "code": "the code has changed", "encoders": "the encoders have changed"}
+"""Parameters of a training job, and what it means that one has changed."""
 
 
 def install(workflow: Any) -> str:
@@ -56,7 +56,8 @@ def install(workflow: Any) -> str:
         workflow: The ``workflow`` of a Snakefile.
 
     Returns:
-        For ``shell.prefix``, a piece of shell to run before every job: it erases the line on the terminal before a failed job prints its log.
+        A piece of shell, for ``shell.prefix``, to run before every job: it erases the line on the terminal before a
+        failed job prints its log.
     """
     settings = workflow.output_settings
     wants_all = settings.verbose or settings.quiet or settings.printshellcmds or settings.debug_dag
@@ -111,10 +112,10 @@ class ProgressLine(logging.Handler):
             if record.done == record.total:
                 self.close()
         elif event == LogEvent.JOB_ERROR:
-            self.running.pop(record.jobid, None)
+            _, wildcards, _ = self.running.pop(record.jobid, ("", {}, 0.0))
             self.failed += 1
             log = f"; its log: {', '.join(record.log)}" if record.log else ""
-            self._print(f"error: {_named(record.rule_name, record.wildcards)} failed{log}", "red")
+            self._print(f"error: {_named(record.rule_name, wildcards)} failed{log}", "red")
         elif event not in DROPPED and not (text := self.format(record)).lstrip().startswith(NOISE):
             self._print(text, "red" if record.levelno >= logging.ERROR else "")
 
@@ -131,13 +132,13 @@ class ProgressLine(logging.Handler):
         again: dict[str, dict[str, None]] = {}
         for job in jobs:
             reason = dag.reason(job)
-            if job.rule.name == TRAIN and not reason.missing_output and (text := str(reason)):
-                again.setdefault(text, {})[job.wildcards_dict["variant"]] = None
+            if job.rule.name == TRAIN and not reason.missing_output:
+                again.setdefault(_why(job, reason), {})[job.wildcards_dict["variant"]] = None
         if self.workflow.dryrun:
             self._tell_plan(jobs)
         for text, variants in again.items():
             names = ", ".join(list(variants)[:3]) + (f" and {len(variants) - 3} more" if len(variants) > 3 else "")
-            self._print(f"trained again: {names}: {shortened(' '.join(text.split()), SHOWN_REASON)}")
+            self._print(f"trained again: {names}: {text}")
         if not self.workflow.dryrun:
             self.started = time.monotonic()
             if self.console.is_interactive:
@@ -175,11 +176,11 @@ class ProgressLine(logging.Handler):
             parts.append(f"{self.runs_done}/{self.runs} training runs")
             if self.runs_done:
                 counted, unit = self.runs_done, "runs"
-        if done < self.total.total():
+        if self._ended.is_set():
+            parts.append(f"{'in' if done == self.total.total() else 'stopped after'} {clock(elapsed)}")
+        else:
             parts += [f"{60 * counted / elapsed:.2g} {unit}/min"] if counted else []
             parts.append(f"{clock(self.seconds_left(elapsed))} left")
-        else:
-            parts.append(f"in {clock(elapsed)}")
         parts += [f"{self.failed} failed"] if self.failed else []
         if now := [_named(rule, wildcards) for rule, wildcards, _ in list(self.running.values())]:
             parts.append("now " + ", ".join(now[:2]) + (f" and {len(now) - 2} more" if len(now) > 2 else ""))
@@ -218,6 +219,13 @@ class ProgressLine(logging.Handler):
             self.running.clear()
             self._print(self.line())
         super().close()
+
+
+def _why(job: Any, reason: Any) -> str:
+    """Why a finished run is trained again: which of its digests differs from the one that was recorded."""
+    changed = str(reason.params_changed or "")
+    named = [words for key, words in DIGESTS.items() if (now := job.params.get(key)) and str(now) in changed]
+    return ", ".join(named) or "; ".join(sorted(reason.get_names()))
 
 
 def _runs(rule: str, wildcards: Mapping[str, str]) -> int:

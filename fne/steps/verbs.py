@@ -14,12 +14,22 @@ if TYPE_CHECKING:
     from fne.study.api import Series, Study
 
 
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    from fne.utils.yaml_file import parse_set
+
+    return parse_set(arguments.set)
+
+
 def load_study(arguments: argparse.Namespace, *, complete: bool = True, refuse: bool = True) -> Study:
     """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
     from fne.results.kept import open_study
-    from fne.utils.yaml_file import parse_set
 
-    overrides, replace = parse_set(arguments.set), getattr(arguments, "replace", False)
+    overrides, replace = _overrides(arguments), getattr(arguments, "replace", False)
     return open_study(arguments.study, overrides, arguments.root, complete=complete, replace=replace, refuse=refuse)
 
 
@@ -58,15 +68,14 @@ def _on_device(arguments: argparse.Namespace, step: str, *given: Any) -> None:
         import_module(f"fne.steps.{step}").run(*given, arguments.threads, device)
 
 
-def _of_any(arguments: argparse.Namespace, of_study: str, of_series: str) -> None:
+def _of_any(arguments: argparse.Namespace, of_study: str, of_series: str, *, with_notes: bool = False) -> None:
     """Read finished runs of a study, or of all members of a series."""
     from fne.results.kept import open_any
     from fne.study.api import Series
-    from fne.utils.yaml_file import parse_set
 
-    overrides = parse_set(arguments.set)
-    found = open_any(arguments.study, overrides, arguments.root, complete=False, replace=arguments.replace)
-    if of_study == "steps.compare":
+    given = arguments.study, _overrides(arguments), arguments.root
+    found = open_any(*given, complete=False, replace=arguments.replace)
+    if with_notes:
         tell(found)
     import_module(f"fne.{of_series if isinstance(found, Series) else of_study}").run(found, arguments.root)
 
@@ -161,7 +170,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
     given = arguments.bundles
     if not given and arguments.study:
-        return _of_any(arguments, "steps.compare", "steps.compare_series")
+        return _of_any(arguments, "steps.compare", "steps.compare_series", with_notes=True)
     if not given:
         raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
     if len(given) != 2 or arguments.study or arguments.set or arguments.replace:
@@ -211,9 +220,8 @@ def report(arguments: argparse.Namespace) -> None:
 def tune(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.utils import lease
-    from fne.utils.yaml_file import parse_set
 
-    study = config.load_study(arguments.study, parse_set(arguments.set), arguments.root, tuned=False)
+    study = config.load_study(arguments.study, _overrides(arguments), arguments.root, tuned=False)
     with lease.device(arguments.device) as device:
         from fne.steps.tune import run
 
@@ -223,16 +231,14 @@ def tune(arguments: argparse.Namespace) -> None:
 def estimate(arguments: argparse.Namespace) -> None:
     from fne.study import api as config
     from fne.utils import lease
-    from fne.utils.yaml_file import parse_set
 
-    study = config.load_study(arguments.study, parse_set(arguments.set), arguments.root)
+    study = config.load_study(arguments.study, _overrides(arguments), arguments.root)
     tell(study)
     devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     with lease.device(arguments.device) as device:
         from fne.steps.estimate import run
 
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        places = len(devices) if device == "cuda" else cores // arguments.threads
+        places = len(devices) if device == "cuda" else available_cores() // arguments.threads
         jobs, out = arguments.jobs or max(1, places), arguments.out and arguments.root / arguments.out
         run(study, arguments.root, arguments.threads, device, jobs, out)
 
@@ -258,9 +264,8 @@ def describe(arguments: argparse.Namespace) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     from fne.steps.check import run
-    from fne.utils.yaml_file import parse_set
 
-    run(arguments.names, arguments.variant, parse_set(arguments.set), arguments.root, grid=arguments.grid)
+    run(arguments.names, arguments.variant, _overrides(arguments), arguments.root, grid=arguments.grid)
 
 
 def schema(arguments: argparse.Namespace) -> None:

@@ -15,19 +15,14 @@ from fne.steps import progress_line
 from fne.steps.progress_line import ProgressLine
 
 
-class Reason:
-    def __init__(self, missing: bool, text: str) -> None:
-        self.missing_output, self.text = missing, text
-
-    def __str__(self) -> str:
-        return self.text
-
-    def get_names(self) -> list[str]:
-        return [self.text]
+def reason_of(*names: str, missing: bool = False, changed: str = "") -> SimpleNamespace:
+    return SimpleNamespace(missing_output=missing, params_changed=changed, get_names=lambda: list(names))
 
 
+MISSING = reason_of("output missing", missing=True)
 JOBS = [
-    *(SimpleNamespace(rule=SimpleNamespace(name="train"), wildcards_dict={"study": "s", "variant": v, "block": "0-4"})
+    *(SimpleNamespace(rule=SimpleNamespace(name="train"), wildcards_dict={"study": "s", "variant": v, "block": "0-4"},
+                      params={"digest": f"d-{v}", "code": "c"})
       for v in ("fne", "infonce")),
     *(SimpleNamespace(rule=SimpleNamespace(name=name), wildcards_dict={"study": "s"}) for name in ("rank", "audit")),
 ]  # fmt: skip
@@ -40,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def line_of(reason: Reason, *, dryrun: bool = False) -> ProgressLine:
+def line_of(reason: SimpleNamespace, *, dryrun: bool = False) -> ProgressLine:
     rules = [SimpleNamespace(name=name) for name in ("train", "rank", "audit", "unused")]
     dag = SimpleNamespace(needrun_jobs=lambda: iter(JOBS), reason=lambda job: reason)
     return ProgressLine(
@@ -63,7 +58,7 @@ def start(line: ProgressLine, number: int) -> None:
 
 
 def test_it_counts_jobs_and_runs_and_tells_the_time_left(clock: list[float]) -> None:
-    line = line_of(Reason(True, "Missing output files"))
+    line = line_of(MISSING)
     log(line, LogEvent.RUN_INFO)
     start(line, 0)
     start(line, 1)
@@ -78,22 +73,27 @@ def test_it_counts_jobs_and_runs_and_tells_the_time_left(clock: list[float]) -> 
     clock[0] = 80.0
     log(line, LogEvent.JOB_FINISHED, job_id=1)
     log(line, LogEvent.PROGRESS, done=4, total=4)
-    assert shown(line)[-1].startswith("3/4 jobs · 10/10 training runs")
-    assert not line_of(Reason(True, "")).line().count("training"), "without training nothing is said of it"
+    assert shown(line)[-1] == "3/4 jobs · 10/10 training runs · stopped after 1:20"
+    assert not line_of(MISSING).line().count("training"), "without training nothing is said of it"
 
 
 def test_why_runs_are_trained_again_is_said_once(clock: list[float]) -> None:
-    line = line_of(Reason(False, "Params have changed\n  since last execution"))
-    log(line, LogEvent.RUN_INFO)
-    log(line, LogEvent.RUN_INFO)
-    assert shown(line) == ["trained again: fne, infonce: Params have changed since last execution"]
-    line = line_of(Reason(True, "Missing output files"))
+    for reason, words in (
+        (reason_of("params", changed="before: 'd-old' now: 'd-fne', 'd-infonce'"), "the config has changed"),
+        (reason_of("params", changed="before: 'old' now: 'c'"), "the code has changed"),
+        (reason_of("forced"), "forced"),
+    ):
+        line = line_of(reason)
+        log(line, LogEvent.RUN_INFO)
+        log(line, LogEvent.RUN_INFO)
+        assert shown(line) == [f"trained again: fne, infonce: {words}"]
+    line = line_of(MISSING)
     log(line, LogEvent.RUN_INFO)
     assert shown(line) == []
 
 
 def test_a_dry_run_says_what_would_run_and_why(clock: list[float]) -> None:
-    line = line_of(Reason(True, "output missing"), dryrun=True)
+    line = line_of(MISSING, dryrun=True)
     log(line, LogEvent.RUN_INFO)
     start(line, 0)
     log(line, None, "Reasons:\n    (check individual jobs above for details)")
@@ -104,24 +104,24 @@ def test_a_dry_run_says_what_would_run_and_why(clock: list[float]) -> None:
 
 
 def test_failures_and_messages_pass_and_noise_does_not(clock: list[float]) -> None:
-    line = line_of(Reason(True, ""))
+    line = line_of(MISSING)
     for text in ("Building DAG of jobs...", "Select jobs to execute...", "Using shell: /bin/bash"):
         log(line, None, text)
     log(line, LogEvent.SHELLCMD, "fne train")
     log(line, None, "Nothing to be done (all requested files are present and up to date).")
     log(line, None, "a warning\x1b[2J", logging.WARNING)
-    log(line, LogEvent.JOB_ERROR, level=logging.ERROR, jobid=0, rule_name="train", log=["logs/s/train/fne.log"],
-        wildcards={"study": "s", "variant": "fne"})  # fmt: skip
+    start(line, 0)
+    log(line, LogEvent.JOB_ERROR, level=logging.ERROR, jobid=0, rule_name="train", log=["logs/s/train/fne.log"])
     assert shown(line) == [
         "Nothing to be done (all requested files are present and up to date).",
         "a warning [2J",
-        "error: train fne failed; its log: logs/s/train/fne.log",
+        "error: train fne 0-4 failed; its log: logs/s/train/fne.log",
     ]
 
 
 @pytest.mark.parametrize("asked", ["verbose", "printshellcmds", "debug_dag", "quiet"])
 def test_who_asks_for_snakemakes_own_log_gets_it(asked: str) -> None:
-    settings = SimpleNamespace(verbose=False, quiet=set(), printshellcmds=False, debug_dag=False, **{})
+    settings = SimpleNamespace(verbose=False, quiet=set(), printshellcmds=False, debug_dag=False)
     setattr(settings, asked, {"host"} if asked == "quiet" else True)
     before = list(progress_line.logger.handlers)
     assert progress_line.install(SimpleNamespace(output_settings=settings, is_main_process=True)) == ""
