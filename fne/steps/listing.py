@@ -16,7 +16,7 @@ from fne.utils.errors import bad_input
 from fne.utils.models import read_section
 from fne.utils.problems import Problems
 from fne.utils.seeds import read_seeds
-from fne.utils.text import clean
+from fne.utils.text import clean, columns
 from fne.utils.yaml_file import read_mapping
 
 Line = tuple[str, ...]
@@ -84,14 +84,11 @@ def _variants(library: Library, opened: bool) -> Iterable[Line]:
             yield f"{stem}--*", f"{title}: {len(members)} of {keys}", f"parent {first.parent}", clean(first.asks)
 
 
-def _aligned(lines: Sequence[Line], width: int | None) -> Iterable[str]:
+def _aligned(lines: Sequence[Line], width: int | None) -> list[str]:
     """Columns; on a terminal long titles are cut, and lines at its edge."""
     if width is not None:
         lines = [(line[0], *(_cut(cell, WIDEST) for cell in line[1:-1]), line[-1]) for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        text = "  " + "  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip()
-        yield text if width is None else _cut(text, width)
+    return [f"  {line}" if width is None else _cut(f"  {line}", width) for line in columns(lines)]
 
 
 def _cut(text: str, most: int) -> str:

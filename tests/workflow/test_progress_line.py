@@ -22,7 +22,7 @@ def reason_of(*names: str, missing: bool = False, changed: str = "") -> SimpleNa
 MISSING = reason_of("output missing", missing=True)
 JOBS = [
     *(SimpleNamespace(rule=SimpleNamespace(name="train"), wildcards_dict={"study": "s", "variant": v, "block": "0-4"},
-                      params={"digest": f"d-{v}", "code": "c"})
+                      params={"digest": f"d-{v}", "code": "code-1"})
       for v in ("fne", "infonce")),
     *(SimpleNamespace(rule=SimpleNamespace(name=name), wildcards_dict={"study": "s"}) for name in ("rank", "audit")),
 ]  # fmt: skip
@@ -80,7 +80,7 @@ def test_it_counts_jobs_and_runs_and_tells_the_time_left(clock: list[float]) -> 
 def test_why_runs_are_trained_again_is_said_once(clock: list[float]) -> None:
     for reason, words in (
         (reason_of("params", changed="before: 'd-old' now: 'd-fne', 'd-infonce'"), "the config has changed"),
-        (reason_of("params", changed="before: 'old' now: 'c'"), "the code has changed"),
+        (reason_of("params", changed="before: 'old' now: 'code-1'"), "the code has changed"),
         (reason_of("forced"), "forced"),
     ):
         line = line_of(reason)
