@@ -124,7 +124,7 @@ def check_ready(study: Study, root: Path) -> None:
     missing = [(file, verb) for file, verb in steps if not (root / file).exists()]
     if missing:
         commands = ", ".join(f"`fne {verb} {arguments(study)}`" for _, verb in missing)
-        raise bad_input("training reads it, and it is not there yet", file=root / missing[0][0],
+        raise bad_input("is missing, and training reads it", file=root / missing[0][0],
                         hint=f"run first: {commands}")  # fmt: skip
 
 

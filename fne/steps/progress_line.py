@@ -50,7 +50,7 @@ DIGESTS = {"digest": "the config has changed", "code": "the code has changed", "
 
 
 def install(workflow: Any) -> str:
-    """Show one line instead of Snakemake's default log, unless the user asked for that.
+    """Show one line instead of Snakemake's default log, unless the user requested that one.
 
     Args:
         workflow: The ``workflow`` of a Snakefile.
@@ -168,7 +168,7 @@ class ProgressLine(logging.Handler):
             self.runs_done += _runs(rule, wildcards)
 
     def line(self) -> str:
-        """How the run stands."""
+        """The state of the run."""
         done, elapsed = self.done.total(), max(time.monotonic() - self.started, 1e-9)
         parts = [f"{done}/{self.total.total()} jobs"]
         counted, unit = done, "jobs"
