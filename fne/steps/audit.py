@@ -88,7 +88,7 @@ def _check_items(picks: pd.DataFrame, items: dict[str, int], folder: Path) -> No
 
 
 def _candidates(data: Path | None) -> dict[str, list[str]]:
-    """Ids of the candidates of each direction in the training split; empty where the prepared data are not available."""
+    """Ids of the candidates of each direction in the training split; empty without the prepared data."""
     if data is None:
         return {}
     view = Manifest.load(data).split("train")

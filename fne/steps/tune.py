@@ -307,16 +307,10 @@ class Trainer:
 
     def _tell_foreign(self, wanted: Sequence[Trial]) -> None:
         """Say which trials of the file would do, were they not of other data, features or code."""
-        have: dict[tuple[str, int], Mapping[str, str]] = {
-            (one.digest, one.seed): one.made_from for one in self.known.values()
-        }
-        others = dict.fromkeys(MADE_FROM, 0)
-        for one in wanted:
-            for name in MADE_FROM:
-                its = have.get((one.digest, one.seed), one.made_from)
-                others[name] += its[name] != one.made_from[name]
-        for name, number in others.items():
-            if number:
+        have = {(one.digest, one.seed): one.made_from for one in self.known.values()}
+        pairs = [(have.get((one.digest, one.seed), one.made_from), one.made_from) for one in wanted]
+        for name in MADE_FROM:
+            if number := sum(its[name] != mine[name] for its, mine in pairs):
                 note = f"{number} trials are of other {name} than are here; they are made again"
                 print(f"note: {self.file}: {note}", file=sys.stderr)
 
