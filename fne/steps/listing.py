@@ -21,7 +21,8 @@ from fne.utils.yaml_file import read_mapping
 
 Line = tuple[str, ...]
 WIDEST = 44
-"""Characters of a title on a terminal."""
+NARROWEST = 30
+"""Most characters of a title on a terminal, and least of a question."""
 
 
 def run(root: Path, wanted: str | None = None, *, opened: bool = False) -> str:
@@ -85,10 +86,14 @@ def _variants(library: Library, opened: bool) -> Iterable[Line]:
 
 
 def _aligned(lines: Sequence[Line], width: int | None) -> list[str]:
-    """Columns; on a terminal long titles are cut, and lines at its edge."""
-    if width is not None:
-        lines = [(line[0], *(_cut(cell, WIDEST) for cell in line[1:-1]), line[-1]) for line in lines]
-    return [f"  {line}" if width is None else _cut(f"  {line}", width) for line in columns(lines)]
+    """Columns; on a terminal long titles are cut, lines end at its edge, and the question is shown where it fits."""
+    if width is None:
+        return [f"  {line}" for line in columns(lines)]
+    short = [tuple(_cut(cell, WIDEST) if place else cell for place, cell in enumerate(line[:-1])) for line in lines]
+    left = width - 2 - max(map(len, columns(short)))
+    if left >= NARROWEST:
+        short = [(*line, whole[-1]) for line, whole in zip(short, lines, strict=True)]
+    return [_cut(f"  {line}", width) for line in columns(short)]
 
 
 def _cut(text: str, most: int) -> str:
