@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,7 +86,7 @@ class ProgressLine(logging.Handler):
         self.setFormatter(DefaultFormatter())
         self.total: Counter[str] = Counter()
         self.done: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.runs = self.runs_done = self.failed = 0
         self.running: dict[int, tuple[str, Mapping[str, str], float]] = {}
         self.started = time.monotonic()
@@ -137,8 +137,8 @@ class ProgressLine(logging.Handler):
         if self.workflow.dryrun:
             self._tell_plan(jobs)
         for text, variants in again.items():
-            names = ", ".join(list(variants)[:3]) + (f" and {len(variants) - 3} more" if len(variants) > 3 else "")
-            self._print(f"trained again: {names}: {text}")
+            shown = ", ".join(list(variants)[:3]) + (f" and {len(variants) - 3} more" if len(variants) > 3 else "")
+            self._print(f"trained again: {shown}: {text}")
         if not self.workflow.dryrun:
             self.started = time.monotonic()
             if self.console.is_interactive:
@@ -200,7 +200,7 @@ class ProgressLine(logging.Handler):
         ages = [(rule, now - since) for rule, _, since in list(self.running.values())]
         work = sum((self.total[rule] - self.done[rule]) * mean[rule] for rule in self.total)
         work -= sum(min(age, mean.get(rule, 0.0)) for rule, age in ages)
-        side_by_side = (self.seconds.total() + sum(age for _, age in ages)) / elapsed
+        side_by_side = (sum(self.seconds.values()) + sum(age for _, age in ages)) / elapsed
         return max(0.0, work) / max(1.0, side_by_side)
 
     def _text(self) -> Text:
