@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,18 @@ from fne.utils.os_errors import explain
 from fne.utils.text import harmless
 
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
+EPILOG = "`fne help VERB` explains a verb and its options; `fne list` shows the studies and variants."
+Option = tuple[tuple[str, ...], dict[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status: 0, 2 (something the user can mend), 130 (interrupted)."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    arguments = parser.parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
     if getattr(arguments, "threads", None):
@@ -62,27 +70,44 @@ def _unwind_on_sigterm() -> Callable | int | None:
         return None
 
 
-def _threads(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer >= 1, got {text!r}")
-    return int(text)
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text!r}")
+        return int(text)
+
+    return read
 
 
-def _count(text: str) -> int:
-    if not text.isdigit() or len(text) > 4:
-        raise argparse.ArgumentTypeError(f"must be an integer >= 0, got {text!r}")
-    return int(text)
+def _option(*names: str, **meaning: Any) -> Option:
+    return names, meaning
 
 
-def _available() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class _Parser(argparse.ArgumentParser):
+    """Options are written out; of a wrong choice the nearest allowed ones are named first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [*map(str, action.choices)]
+            near = difflib.get_close_matches(str(value), names, cutoff=0.5)
+            allowed = ", ".join(dict.fromkeys([*near, *names]))
+            raise argparse.ArgumentError(action, f"unknown: {value!r}; allowed: {allowed}")
 
 
-def _option(*names: str, **meaning: Any) -> argparse.ArgumentParser:
-    """A group of one option, to be shared by verbs."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(*names, **meaning)
-    return parser
+def _stems(folder: str) -> Callable[..., Iterable[str]]:
+    """For a shell: the names of a folder's files below ``ablations``."""
+    return lambda parsed_args, **_: [file.stem for file in (parsed_args.root / "ablations" / folder).glob("*.yaml")]
+
+
+STUDIES, VARIANTS = _stems("studies"), _stems("variants")
+COMPLETED = {
+    "study": STUDIES, "bundles": STUDIES, "variant": VARIANTS, "variants": VARIANTS,
+    **dict.fromkeys(("names", "id", "filter"), lambda **given: [*STUDIES(**given), *VARIANTS(**given)]),
+}  # fmt: skip
+"""What a shell offers for an argument."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,119 +115,122 @@ def build_parser() -> argparse.ArgumentParser:
     from fne import __version__
     from fne.data.sources import MODALITIES, SOURCES, SPLITS
 
-    description = "From raw image-text pairs to a report, one verb per step."
-    parser = argparse.ArgumentParser(prog="fne", description=description, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"fne {__version__}")
-    made = parser.add_subparsers(metavar="VERB", required=True)
-
+    count, natural, folder = _integer(1, sys.maxsize), _integer(0, 9999), {"type": Path, "metavar": "FOLDER"}
     root = _option("--root", type=Path, default=Path("."), help="the project's folder (default: here)")
-    meaning = "override a config key, e.g. --set train.epochs=3; may be repeated"
-    overrides = _option("--set", action="append", default=[], metavar="KEY=VALUE", help=meaning)
-    meaning = "go by --set alone, also where that replaces results or leaves some out"
-    replace = _option("--replace", action="store_true", help=meaning)
+    overrides = _option("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="override a config key, e.g. --set train.epochs=3; may be repeated")  # fmt: skip
+    replace = _option("--replace", action="store_true",
+                      help="go by --set alone, also where that replaces results or leaves some out")  # fmt: skip
     study = _option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
-    variant = _option("--variant", required=True, help="an id of ablations/variants")
-    block = _option("--block", required=True, help="the seeds that train together, e.g. 0-4")
-    split = _option("--split", choices=SPLITS, default="test", help="default: test")
     modality = _option("--modality", choices=MODALITIES, required=True)
-    threads = _option("--threads", type=_threads, default=_available(), help="CPU threads (default: all)")
-    folder = _option("--out", type=Path, metavar="FOLDER", help="default: where the workflow looks for it")
+    threads = _option("--threads", type=count, default=verbs.available_cores(), help="CPU threads (default: all)")
     device = _option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    meaning = "studies (default: all), or rules: a registered name, an entry point, or module:Class"
-    named = _option("names", nargs="*", metavar="NAME", help=meaning)
-    named.add_argument("--variant", action="append", default=[], metavar="ID", help="the rules of a variant")
-    named.add_argument("--grid", action="store_true", help="of rules: under other values of their options too")
-    agreed = _option("--yes", action="store_true", help="delete what is listed")
-    identity = _option("id", help="of a variant or a study")
-
-    place = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    either = place.add_mutually_exclusive_group(required=True)
-    either.add_argument("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
-    either.add_argument("--study", help=argparse.SUPPRESS)
-
-    costed = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[place])
-    meaning = "CPU threads of a job (default: 1, as in the workflow)"
-    costed.add_argument("--threads", type=_threads, default=1, help=meaning)
-    meaning = "jobs side by side (default: as many as there are cores for, or GPUs)"
-    costed.add_argument("--jobs", type=_threads, help=meaning)
-    costed.set_defaults(cores=_available())
-    costed.add_argument("--out", type=Path, metavar="FILE", help="also write the estimates as JSON")
-
-    meaning = "instead, PDFs as wide as one column of a paper or as two, in figures/single or figures/double"
-    printed = _option("--paper", choices=("single", "double"), help=meaning)
-
-    watched = _option("study", metavar="STUDY", help="a file stem of ablations/studies")
-    watched.add_argument("--once", action="store_true", help="look once, as where the output is no terminal")
-    meaning = "also write the curves as TensorBoard's event files, there"
-    watched.add_argument("--tensorboard", type=Path, metavar="FOLDER", help=meaning)
-
-    corpus = _option("dataset", choices=tuple(SOURCES), help="a corpus of photographs")
-    corpus.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="where it goes")
-    corpus.add_argument("--only", choices=("annotations", "images"), help="default: both")
-
-    meaning = "another draw of the search: points and tuning seeds of its own, in tuned/STUDY.DRAW.yaml (default: 0)"
-    drawn = _option("--draw", type=_count, default=0, help=meaning)
-
-    pair = _option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies")
-    pair.add_argument("--study", help="a study, whose intervals and contrasts are made")
-    pair.add_argument("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file")
-    pair.add_argument("--orderings", action="store_true", help="of A and B: compare the order of the variants alone")
-    bundle = _option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle")
-    meaning = "default: csv, and parquet where pyarrow is installed"
-    bundle.add_argument("--format", dest="form", choices=("csv", "parquet"), help=meaning)
-
-    meaning = "instead, make the reference from these results: ablations/reference/STUDY.json"
-    recorded = _option("--record", action="store_true", help=meaning)
-
-    meaning = "the folder of another project in which the code that is here now trained runs of this study"
-    shown = _option("--evidence", type=Path, required=True, metavar="FOLDER", help=meaning)
-    shown.add_argument("--reason", required=True, help="why the edit changes nothing; it is recorded with the runs")
-    meaning = "whose runs are adopted, may be repeated (default: those of the evidence)"
-    shown.add_argument("--variant", dest="variants", action="append", default=[], metavar="ID", help=meaning)
-
+    split = _option("--split", choices=SPLITS, default="test", help="default: test")
+    place = _option("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
     common, machine = [study, overrides, replace], [threads, device]
-    job = [*common, variant, block]
+    job = [*common, _option("--variant", required=True, help="an id of ablations/variants"),
+           _option("--block", required=True, help="the seeds that train together, e.g. 0-4")]  # fmt: skip
 
-    def verb(handler: Callable, summary: str, *options: argparse.ArgumentParser) -> None:
+    parser = _Parser(prog="fne", usage="fne [-h] [--version] VERB ...", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"fne {__version__}")
+    made = parser.add_subparsers(prog="fne", metavar="VERB", required=True, help=argparse.SUPPRESS)
+    summaries = ["From raw image-text pairs to a report, one verb per step."]
+
+    def group(title: str) -> None:
+        summaries.append(f"\n{title}:")
+
+    def verb(handler: Callable, summary: str, *options: Option) -> None:
         name = handler.__name__.removesuffix("_all")
-        made.add_parser(
-            name, help=summary, description=summary, parents=[root, *options], allow_abbrev=False
-        ).set_defaults(handler=handler)
+        summaries.append(f"  {name:<11} {summary}")
+        added = made.add_parser(name, description=summary)
+        added.set_defaults(handler=handler)
+        for option in (root, *options):
+            target: Any = added
+            if option is place:
+                target = added.add_mutually_exclusive_group(required=True)
+                target.add_argument("--study", help=argparse.SUPPRESS)
+            action = target.add_argument(*option[0], **option[1])
+            action.completer = COMPLETED.get(action.dest)
 
-    verb(verbs.fetch, "download what may be downloaded of a corpus, check it, unpack it", corpus)
+    def help(arguments: argparse.Namespace) -> None:
+        (made.choices[arguments.verb] if arguments.verb else parser).print_help()
+
+    group("Run a study step by step (`snakemake --cores all` runs them all)")
     verb(verbs.prepare, "raw pairs -> manifest, splits, known truth", *common)
-    verb(verbs.pretrain, "a draw of the encoders of scenes -> a tiny encoder", *common, modality, threads, folder)
+    verb(verbs.pretrain, "a draw of the encoders of scenes -> a tiny encoder", *common, modality, threads,
+         _option("--out", **folder, help="default: where the workflow looks for it"))  # fmt: skip
     verb(verbs.extract, "manifest and encoder -> feature store", *common, modality, *machine)
+    verb(verbs.tune, "search on validation, the same ranges and trials for every variant", place, overrides,
+         _option("--draw", type=natural, default=0, help="another draw of the search: points and tuning seeds of its "
+                 "own, in tuned/STUDY.DRAW.yaml (default: 0)"), *machine)  # fmt: skip
     verb(verbs.train, "features -> weights, curves, picks of one block of seeds", *job, *machine)
     verb(verbs.rank, "weights and a split -> ranks of the relevant items", *job, split, *machine)
     verb(verbs.evaluate, "ranks -> metrics of every protocol", *job, split)
-    verb(verbs.aggregate, "metrics of all runs -> runs.csv, missing.csv", *common)
-    verb(
-        verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side", pair, overrides, replace
-    )
-    verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides, bundle)
-    verb(verbs.verify, "a study set against its recorded reference -> verify.csv", place, overrides, replace, recorded)
-    verb(verbs.adopt, "runs of older code stand on, where the code of now gives the same weights", *common, shown)
     verb(verbs.calibrate, "weights -> does a false-negative probability mean what it says", *job, *machine)
+    verb(verbs.aggregate, "metrics of all runs -> runs.csv, missing.csv", *common)
+    verb(verbs.compare, "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
+         _option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),
+         _option("--study", help="a study, whose intervals and contrasts are made"),
+         _option("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file"),
+         _option("--orderings", action="store_true", help="of A and B: compare the order of the variants alone"),
+         overrides, replace)  # fmt: skip
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)
     verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
-    verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common, printed)
+    verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common,
+         _option("--paper", choices=("single", "double"), help="instead, PDFs as wide as one column of a paper or as "
+                 "two, in figures/single or figures/double"))  # fmt: skip
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
-    verb(
-        verbs.tune,
-        "search on validation, the same ranges and trials for every variant",
-        place,
-        overrides,
-        drawn,
-        *machine,
-    )
-    verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", costed, overrides, device)
-    verb(verbs.watch, "a running study: what is done, curves, time left, alarms", watched, overrides)
-    verb(verbs.clean, "list data, features, encoders, runs that no study uses; --yes deletes them", agreed)
-    verb(verbs.describe, "a variant beside its parent and the base, a study, or a key such as negatives.tau", identity)
-    verb(verbs.check, "check every study and variant, or the studies or rules named", named, overrides)
-    verb(verbs.list_all, "all studies and variants")
+
+    group("Look at studies, variants and runs")
+    verb(verbs.list_all, "studies and variants, a sweep on one line",
+         _option("filter", nargs="?", metavar="FILTER", help="a word, or a pattern such as 'fne_*'"),
+         _option("--all", action="store_true", help="each variant of a sweep, each study of a series"))  # fmt: skip
+    verb(verbs.describe, "a variant beside its parent and the base, a study, or a key such as negatives.tau",
+         _option("id", help="of a variant or a study"))  # fmt: skip
+    verb(verbs.estimate, "hours, memory and disk of a study, from a few steps", place,
+         _option("--threads", type=count, default=1, help="CPU threads of a job (default: 1, as in the workflow)"),
+         _option("--jobs", type=count, help="jobs side by side (default: as many as there are cores for, or GPUs)"),
+         _option("--out", type=Path, metavar="FILE", help="also write the estimates as JSON"),
+         overrides, device)  # fmt: skip
+    verb(verbs.watch, "a running study: what is done, curves, time left, alarms",
+         _option("study", metavar="STUDY", help="a file stem of ablations/studies"),
+         _option("--once", action="store_true", help="look once, as where the output is no terminal"),
+         _option("--tensorboard", **folder, help="also write the curves as TensorBoard's event files, there"),
+         overrides)  # fmt: skip
+
+    group("Share results and verify them")
+    verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides,
+         _option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle"),
+         _option("--format", dest="form", choices=("csv", "parquet"),
+                 help="default: csv, and parquet where pyarrow is installed"))  # fmt: skip
+    verb(verbs.verify, "a study set against its recorded reference -> verify.csv", place, overrides, replace,
+         _option("--record", action="store_true",
+                 help="instead, make the reference from these results: ablations/reference/STUDY.json"))  # fmt: skip
+
+    group("Maintain a project")
+    verb(verbs.fetch, "download what may be downloaded of a corpus, check it, unpack it",
+         _option("dataset", choices=tuple(SOURCES), help="a corpus of photographs"),
+         _option("--into", required=True, **folder, help="where it goes"),
+         _option("--only", choices=("annotations", "images"), help="default: both"))  # fmt: skip
+    verb(verbs.check, "check every study and variant, or the studies or rules named",
+         _option("names", nargs="*", metavar="NAME",
+                 help="studies (default: all), or rules: a registered name, an entry point, or module:Class"),
+         _option("--variant", action="append", default=[], metavar="ID", help="the rules of a variant"),
+         _option("--grid", action="store_true", help="of rules: under other values of their options too"),
+         overrides)  # fmt: skip
+    verb(verbs.adopt, "keep runs of older code, where the present code gives the same weights", *common,
+         _option("--evidence", required=True, **folder, help="the folder of another project in which the present code "
+                 "trained runs of this study"),
+         _option("--reason", required=True, help="why the edit changes nothing; it is recorded with the runs"),
+         _option("--variant", dest="variants", action="append", default=[], metavar="ID",
+                 help="whose runs are adopted, may be repeated (default: those of the evidence)"))  # fmt: skip
+    verb(verbs.clean, "list data, features, encoders, runs that no study uses; --yes deletes them",
+         _option("--yes", action="store_true", help="delete what is listed"))  # fmt: skip
     verb(verbs.schema, "write ablations/schema, by which an editor knows the keys of every file")
+    verb(verbs.completion, 'completion for a shell: eval "$(fne completion bash)"; fne completion fish | source',
+         _option("shell", choices=("bash", "zsh", "fish")))  # fmt: skip
+    verb(help, "all verbs, or one and its options", _option("verb", nargs="?", choices=made.choices, metavar="VERB"))
+    parser.description = "\n".join(summaries)
     return parser
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +74,14 @@ class Project:
         done = self.snakemake(*arguments, "--dry-run", "--quiet", "host")
         assert done.returncode == 0, done.stdout + done.stderr
         return [job for job in parse_jobs(done.stdout + done.stderr) if job.rule not in TARGETS]
+
+    def refused(self, *arguments: str, saying: Sequence[str] = ()) -> str:
+        """What a dry run says that is refused before the graph of jobs: one message, which holds some words."""
+        done = self.snakemake("--dry-run", *arguments)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0 and [words for words in saying if words not in said] == [], said
+        assert not [words for words in ("Traceback", "Building DAG", "jobs would run", "rule train") if words in said]
+        return said
 
     def finish(self, *arguments: str) -> None:
         """Make every file of the DAG (empty), recorded as the result of the present parameters and inputs."""

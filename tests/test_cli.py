@@ -118,10 +118,8 @@ def test_threads_are_set_before_any_room_is_entered(calls: list, monkeypatch: py
     room = types.ModuleType("fne.steps.train")
     room.run = lambda *given: seen.update(os.environ)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fne.steps.train", room)
-    torch = types.SimpleNamespace(set_num_threads=lambda n: seen.update(torch=n))
-    monkeypatch.setitem(sys.modules, "torch", torch)
     assert cli.main(["train", *STUDY, *JOB, "--threads", "3", "--device", "cpu"]) == 0
-    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3" and seen["torch"] == 3
+    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +270,7 @@ def test_a_polite_kill_leaves_nothing_half_written(tmp_path: Path, number: signa
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m fne.cli describe fne | head -n 1"
+    command = f"{sys.executable} -m fne describe fne | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and done.stdout.startswith("fne: FNE") and done.stderr == ""
 
@@ -320,7 +318,7 @@ def test_light_imports() -> None:
 
 def test_check_list_and_describe(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["check", "--root", str(ROOT)]) == 0
-    assert capsys.readouterr().out.startswith("sound: ")
+    assert capsys.readouterr().out.startswith("valid: ")
     assert cli.main(["check", "smoke", "--root", str(ROOT), "--set", "train.epochs=2"]) == 0
     assert cli.main(["list", "--root", str(ROOT)]) == 0
     listed = capsys.readouterr().out
@@ -336,6 +334,56 @@ def test_check_list_and_describe(tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert cli.main(["check", "--root", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert "2 problems" in told and "random.yaml: extra" in told and "fne_no_buffer.yaml: extra" in told
+
+
+def test_list_folds_sweeps_and_filters(capsys: pytest.CaptureFixture) -> None:
+    def listed(*words: str) -> list[str]:
+        assert cli.main(["list", *words, "--root", str(ROOT)]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    folded, opened = listed(), listed("--all")
+    assert [line for line in folded if line.startswith("  fne_tau")] == [
+        line for line in folded if "fne_tau--*" in line and "3 of tau" in line and "parent fne" in line
+    ]
+    assert len([line for line in opened if line.startswith("  fne_tau--negatives_tau-")]) == 3
+    assert any("5 studies of 10 variants, 3 seeds" in line for line in folded)
+    assert len([line for line in opened if line.startswith("  prevalence--")]) == 5
+    assert {line.split()[0] for line in listed("fne_m*")} == {"variants", "fne_margin--*", "fne_memory--*",
+                                                             "fne_momentum--*"}  # fmt: skip
+    assert len(listed("fne_memory--memory_size-0*")) == 1 + 5, "members, where the pattern names them"
+    assert all("QUEUE" in line.upper() for line in listed("Queue") if line.startswith("  "))
+    assert cli.main(["list", "papre", "--root", str(ROOT)]) == 2
+    assert "did you mean 'paper'?; allowed: paper, " in capsys.readouterr().err
+
+
+def test_help_shows_every_verb_or_one(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["help"]) == 0
+    shown = capsys.readouterr().out
+    (verbs,) = [action.choices for action in cli.build_parser()._actions if action.choices]
+    assert all(f"\n  {verb} " in shown for verb in verbs)
+    assert cli.main(["help", "train"]) == 0 and "usage: fne train" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["trian"])
+    assert "unknown: 'trian'; allowed: train, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("typed", "offered"), [
+    ("fne tab", {"tables"}), ("fne tables --study smo", {"smoke"}), ("fne train --variant hardest_b", {"hardest_bank",
+     "hardest_buffer"}), ("fne describe pape", {"paper"}), ("fne help schem", {"schema"}),
+])  # fmt: skip
+def test_a_shell_completes_verbs_options_studies_and_variants(typed: str, offered: set[str], tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    environment = {**os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": typed,
+                   "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_STDOUT_FILENAME": str(told)}  # fmt: skip
+    command = [sys.executable, "-X", "importtime", "-m", "fne"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert {word.strip() for word in told.read_text().split("\n")} & offered == offered, done.stderr[-500:]
+    assert "pydantic" not in done.stderr and "numpy" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(shell: str, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["completion", shell]) == 0 and "fne" in capsys.readouterr().out
 
 
 def test_version(capsys: pytest.CaptureFixture) -> None:
@@ -362,6 +410,6 @@ def test_words_of_a_variant_do_not_command_the_terminal(tmp_path: Path, capsys) 
 
 def test_a_terminal_without_unicode_shows_question_marks() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "fne.cli", "watch", "smoke", "--root", str(ROOT)]
+    command = [sys.executable, "-m", "fne", "watch", "smoke", "--root", str(ROOT)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "? done" in done.stdout and "runs done" in done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""The picture of a running study in a terminal: one line a variant, made of text."""
+"""A running study in a terminal: one line a variant, made of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fne adopt``: runs that other code trained stand on, where that code was shown to give the same weights."""
+"""``fne adopt``: keep runs that other code trained, where the present code was shown to give the same weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ WEIGHTS = "weights.safetensors"
 
 
 def run(study: Study, variants: Collection[str], evidence: Path, reason: str, root: Path) -> str:
-    """Declare that the code that is here now would train the same weights as the runs of a study have.
+    """Record that the present code would train the same weights as the runs of a study have.
 
     Args:
         study: The study.
         variants: Whose runs are adopted; empty: those that the evidence holds.
-        evidence: The folder of another project, in which runs of this study were trained by the code that is here now.
+        evidence: The folder of another project, in which runs of this study were trained by the present code.
             Each of them must have the weights of its counterpart, bit by bit.
         reason: Why the edit changes nothing; it is recorded in each ``run.json`` with the runs that showed it.
         root: The project's folder.
@@ -62,14 +62,14 @@ def run(study: Study, variants: Collection[str], evidence: Path, reason: str, ro
             write_json(file, content | {"adopted": [*content.get("adopted", ()), {"code": now, **entry}]})
             os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # what was made from the run stays current
             adopted += 1
-    return f"{adopted} runs of study {study.name} stand under the code that is here now; {len(shown)} showed it"
+    return f"{adopted} runs of study {study.name} hold under the present code; {len(shown)} showed it"
 
 
 def _require_same(there: Path, here: Path, code: str) -> None:
-    """Refuse a run as evidence that was not trained by the code that is here now, or gave other weights."""
+    """Refuse a run as evidence that was not trained by the present code, or gave other weights."""
     one, other = read_run(there / "run.json"), read_run(here / "run.json")
     if one["code"] != code:
-        hint = "train it there with the code that is here now"
+        hint = "train it there with the present code"
         raise bad_input("trained by other code", file=there / "run.json", key="code", value=one["code"],
                         allowed=[code], hint=hint)  # fmt: skip
     if not trained_alike(one["config"], other["config"]):

@@ -88,7 +88,7 @@ def _check_items(picks: pd.DataFrame, items: dict[str, int], folder: Path) -> No
 
 
 def _candidates(data: Path | None) -> dict[str, list[str]]:
-    """Ids of the candidates of each direction in the training split; empty where the prepared data are not at hand."""
+    """Ids of the candidates of each direction in the training split; empty without the prepared data."""
     if data is None:
         return {}
     view = Manifest.load(data).split("train")
@@ -96,7 +96,7 @@ def _candidates(data: Path | None) -> dict[str, list[str]]:
 
 
 def _judged(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:
-    """The test split as it is ranked and what people judged of it, where anybody did."""
+    """The test split as it is ranked and what people annotated in it, where anybody did."""
     data = paths.prepared(study, root)
     if data is None:
         return None, None

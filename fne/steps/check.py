@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from fne.data.published import read_published
 from fne.negatives.registry import GROUPS, Entry, installed, registered
+from fne.results.trials import read_trials
+from fne.study import api as config
+from fne.study import paths
 from fne.study.library import Library
 from fne.study.plugins import KEYS, Plugin, complete, find, keywords, look_in, of_target
 from fne.study.validate import keys_read, why_unread
@@ -16,6 +22,71 @@ from fne.utils.problems import Problems
 
 NOUNS = {"negatives": "strategy", "loss": "loss"}
 COMMAND_LINE = "command line"
+
+
+def run(
+    names: Sequence[str], variants: Sequence[str], overrides: Mapping[str, Any], root: Path, *, grid: bool = False
+) -> None:
+    """Check rules, variants and studies, and print what is valid; without any name all studies and variants.
+
+    Args:
+        names: Rules (as :func:`is_rule`) and studies.
+        variants: Ids of variants whose rules are checked.
+        overrides: Values of options or config keys.
+        root: The project's folder.
+        grid: Of rules: under other values of their options too.
+
+    Raises:
+        UserError: Names all problems.
+    """
+    problems, library, known = Problems(), Library(root), config.list_studies(root)
+    rules = [name for name in names if name not in known and is_rule(name)]
+    studies = [name for name in names if name not in rules]
+    if grid and not rules:
+        problems.report("goes with names of rules", file="command line", key="--grid")
+    for name in rules:
+        with problems.collect():
+            print(check_rule(name, overrides, library, grid=grid), end="")
+    for variant in variants:
+        with problems.collect():
+            print(check_variant(variant, overrides, library), end="")
+    if not studies and (rules or variants):
+        problems.raise_any("the rules")
+        print("valid")
+        return
+    with problems.collect():
+        library.base  # noqa: B018 - reading it checks it
+    configs: list[Mapping[str, Any]] = []
+    complete = bool(studies)
+    checked_studies = studies or list(config.study_files(root))
+    for name in checked_studies:
+        with problems.collect():
+            found = config.load(name, overrides, root, complete=complete)
+            for note in found.notes:
+                print(f"note: study {found.name}: {note}", file=sys.stderr)
+            study = found.shared if isinstance(found, config.Series) else found
+            configs += study.configs.values()
+            if study.tuned:
+                read_trials(root / paths.tuned_files(study)[1])
+            if study.tune:
+                config.load(name, overrides, root, complete=complete, tuned=False)
+    checked_variants = []
+    if not studies:
+        with problems.collect():
+            read_published(root)
+        for stem in library.stems():
+            with problems.collect():
+                for variant in library.members(stem):
+                    library.check(variant)
+                    checked_variants.append(variant)
+                    configs.append(library.merged(variant))
+    plugins = check_plugins(configs, problems)
+    problems.raise_any("the configuration")
+    print(
+        f"valid: {len(checked_studies)} studies ({', '.join(checked_studies)})"
+        + (f", {len(checked_variants)} variants" if checked_variants else "")
+        + (f", {plugins} rules from outside" if plugins else "")
+    )
 
 
 def is_rule(name: str) -> bool:
@@ -58,7 +129,7 @@ def check_variant(variant: str, given: Mapping[str, Any], library: Library) -> s
         library: The project's configuration.
 
     Raises:
-        UserError: As :func:`check_rule`; or the variant is not sound.
+        UserError: As :func:`check_rule`; or the variant is not valid.
     """
     library.check(variant)
     flat = _laid(library.merged(variant), given, library)

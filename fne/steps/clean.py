@@ -84,7 +84,7 @@ class Uses:
 
 
 def run(root: Path, delete: bool) -> str:
-    """List what no study uses, and delete it if asked to.
+    """List what no study uses, and delete it on request.
 
     Args:
         root: The project's folder.

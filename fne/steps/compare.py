@@ -65,7 +65,7 @@ def load_layouts(study: Study, collected: Collected, root: Path) -> dict[str, La
     """Test values per seed and image of every variant that has a result.
 
     Raises:
-        UserError: A file is damaged, has other seeds than the metrics beside it, or lacks a metric that others have.
+        UserError: A file is damaged, has other seeds than the metrics beside it, or misses a metric that others have.
     """
     layouts: dict[str, Layout] = {}
     for variant in study.variants:

@@ -84,7 +84,7 @@ def grown(row: Mapping[str, Any], before: Mapping[str, Any], since: float) -> di
     """How a paired difference of one world differs from the same difference of the first world.
 
     ``d - d0`` with the limits ``d - d0 - sqrt((d - l)^2 + (u0 - d0)^2)`` and
-    ``d - d0 + sqrt((u - d)^2 + (d0 - l0)^2)``, which takes the two worlds as independent. They share pictures and
+    ``d - d0 + sqrt((u - d)^2 + (d0 - l0)^2)``, which takes the two worlds as independent. They share images and
     seeds, so that their noise is alike where it is not independent, and the interval is then too wide.
 
     *Source*: MOVER, the method of variance estimates recovery: Zou and Donner 2008.
@@ -207,7 +207,7 @@ def _manifest(study: Study, root: Path) -> Manifest | None:
 
 
 def _world(manifest: Manifest | None) -> Iterator[dict[str, Any]]:
-    """What is known of a world's splits; nothing where only results are at hand."""
+    """What is known of a world's splits; nothing where only results are available."""
     if manifest is None:
         return
     for split in SPLITS:

@@ -30,7 +30,7 @@ def describe(name: str, root: Path = Path(".")) -> str:
     means, what is allowed, its default, and who reads it.
 
     Raises:
-        UserError: No such variant, study or key; or its file is not sound.
+        UserError: No such variant, study or key; or its file is not valid.
     """
     library = Library(root)
     if name.partition(".")[0] in {key.partition(".")[0] for key in EVERY_KEY}:

@@ -22,7 +22,7 @@ from fne.study.api import Study, arguments, blocks, parse_block
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import write_json
 from fne.utils.progress import Progress
-from fne.utils.text import size
+from fne.utils.text import columns, size
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def check_ready(study: Study, root: Path) -> None:
     missing = [(file, verb) for file, verb in steps if not (root / file).exists()]
     if missing:
         commands = ", ".join(f"`fne {verb} {arguments(study)}`" for _, verb in missing)
-        raise bad_input("training reads it, and it is not there yet", file=root / missing[0][0],
+        raise bad_input("is missing, and training reads it", file=root / missing[0][0],
                         hint=f"run first: {commands}")  # fmt: skip
 
 
@@ -196,27 +196,19 @@ def table(
     """
     on_gpu = device == "cuda"
     unit, share = ("GPU-hours", 1) if on_gpu else ("core-hours", threads)
-    head = ["variant", "s/step", "validation", "one job", "jobs", unit, "memory"]
-    head += [*(["GPU memory"] if on_gpu else []), "results", "checkpoints"]
-    rows = [head]
+    gpu = ["GPU memory"] if on_gpu else []
+    rows = [["variant", "s/step", "validation", "one job", "jobs", unit, "memory", *gpu, "results", "checkpoints"]]
+
+    def add(name: str, step: str, validation: str, jobs: Sequence[float], of: Sequence[Estimate], scratch: int) -> None:
+        memory = [size(max(e.memory for e in of)), *([size(max(e.device_memory for e in of))] if on_gpu else [])]
+        hours, disk = f"{sum(jobs) * share / 3600:.3g}", size(sum(e.disk for e in of))
+        rows.append([name, step, validation, _time(max(jobs)), str(len(jobs)), hours, *memory, disk, size(scratch)])
+
     for e in found:
-        memory = [size(e.memory), *([size(e.device_memory)] if on_gpu else [])]
-        rows.append(
-            [e.variant, f"{e.measured.phases[-1].step:.3g}", f"{e.measured.validation[1]:.3g} s", _time(max(e.jobs)),
-             str(len(e.jobs)), f"{sum(e.jobs) * share / 3600:.3g}", *memory, size(e.disk), size(e.scratch)]
-        )  # fmt: skip
+        add(e.variant, f"{e.measured.phases[-1].step:.3g}", f"{e.measured.validation[1]:.3g} s", e.jobs, [e], e.scratch)
     jobs = [seconds for e in found for seconds in e.jobs]
-    most = [max(e.memory for e in found), *([max(e.device_memory for e in found)] if on_gpu else [])]
     scratch = sorted((e.scratch for e in found for _ in e.jobs), reverse=True)[:side_by_side]
-    rows.append(
-        [f"all {len(study.seeds)} seeds", "", "", _time(max(jobs)), str(len(jobs)), f"{sum(jobs) * share / 3600:.3g}",
-         *(size(value) for value in most), size(sum(e.disk for e in found)), size(sum(scratch))]
-    )  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in rows
-    ]
+    add(f"all {len(study.seeds)} seeds", "", "", jobs, found, sum(scratch))
     whole = f"wall time: {_time(sum(jobs))} one job at a time"
     if side_by_side > 1:
         whole += f", {_time(wall_seconds(jobs, side_by_side))} with {side_by_side} side by side"
@@ -227,7 +219,7 @@ def table(
     cores = os.cpu_count() or 1
     if load > cores:
         notes.append(f"The machine was busy (load {load:.1f}, {cores} cores): on an idle one it takes less time.")
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return "\n".join([*columns(rows, numbers=True), "", *notes]) + "\n"
 
 
 def _time(seconds: float) -> str:

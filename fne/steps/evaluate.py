@@ -40,7 +40,7 @@ META = {
 def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     """Turn ``rankings.<split>.npz`` into ``metrics.<split>.json`` and ``queries.<split>.npz``.
 
-    The tie rule and cut-offs are those of the study as it stands now; everything else must be what was trained.
+    The tie rule and cut-offs are those of the present study; everything else must be what was trained.
 
     Arrays of ``queries``: ``seeds`` (R,); per protocol and direction ``<protocol>/<direction>/count`` (N,), the scored
     queries of every *image* of the split, and ``<protocol>/<direction>/<metric>`` (R, N), the sum of the metric over
@@ -212,7 +212,7 @@ class _Part:
         return f"{self.protocol}/{self.direction}"
 
     def counts(self, arrays: Mapping[str, np.ndarray], seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """``greater`` and ``ties`` of every positive; those outside the gallery stand together behind all of it."""
+        """``greater`` and ``ties`` of every positive; those outside the gallery are together behind all of it."""
         place = f"{seed}/{self.direction}"
         if self.protocol == protocols.FOLDED:
             return arrays[f"{place}/folded_greater"], arrays[f"{place}/folded_ties"]

@@ -1,4 +1,4 @@
-"""``export``: a study's results as one bundle, documented column by column; no captions and no pictures in it."""
+"""``export``: a study's results as one bundle, documented column by column; no captions and no images in it."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def recorded_sums(record: Path) -> dict[str, str]:
 
 def _next(dataset: str, folder: Path) -> str:
     annotations, images = folder / f"dataset_{dataset}.json", folder / "images"
-    lines = [f"annotations={annotations}" if annotations.exists() else "annotations: not there yet"]
+    lines = [f"annotations={annotations}" if annotations.exists() else "annotations: missing"]
     if images.is_dir():
         lines.append(f"images={images}")
     else:

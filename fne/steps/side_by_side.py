@@ -129,7 +129,7 @@ def _side(letter: str, scores: Scores, variant: str, common: Sequence[str]) -> d
 
 
 def _check(a: Bundle, b: Bundle, orderings: bool) -> bool:
-    """Refuse what may not stand side by side; tell whether only the order of the variants may be compared."""
+    """Refuse what may not be compared; return whether only the order of the variants may be compared."""
     mine, its = (dict(bundle.facts["primary"]) for bundle in (a, b))
     if mine != its:
         raise bad_input("their primary metrics differ", file=b.source, value=its, allowed=[mine])

@@ -1,4 +1,4 @@
-"""What the workflow is asked for: the study and the values of ``snakemake --config``."""
+"""What is requested of the workflow: the study and the values of ``snakemake --config``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fne.utils.yaml_file import parse
 def from_snakemake(
     config: Mapping[str, Any], root: Path = Path("."), *, extra: Collection[str] = ()
 ) -> tuple[str, dict[str, Any]]:
-    """The name and the overrides of the study or series that ``snakemake --config`` asks for.
+    """The name and the overrides of the study or series that ``snakemake --config`` requests.
 
     Args:
         config: Snakemake's config: ``study``, ``seeds``, ``block``, ``variants``, ``baseline``; ``images``,
@@ -27,7 +27,7 @@ def from_snakemake(
         extra: Keys that the workflow itself reads; they are passed over.
 
     Raises:
-        UserError: Unknown key (names the nearest), a key given twice, or no name of a study.
+        UserError: Unknown key (names the nearest), a key that is set twice, or no name of a study.
     """
     overrides: dict[str, Any] = {}
     allowed = ("study", *STUDY_LEVEL, *FLAT_KEYS, "set", *extra)
@@ -43,7 +43,7 @@ def from_snakemake(
         raise bad_input("must be a mapping of dotted keys to values", file="--config", key="set", value=given)
     for key, value in flatten(given, "--config set").items():
         if key in overrides:
-            raise bad_input("is given twice, by its short name and in set", file="--config", key=key)
+            raise bad_input("is set twice, by its short name and in set", file="--config", key=key)
         # Snakemake reads the values inside a mapping as text.
         overrides[key] = parse(value, f"--config set: {key}") if isinstance(value, str) else value
     name = config.get("study", DEFAULT_STUDY)

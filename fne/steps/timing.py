@@ -98,7 +98,7 @@ class _Enough(Exception):
 
 
 class _Rehearsal(Engine):
-    """An engine that is told when to stop and how long its validations took."""
+    """An engine that can be stopped and times its validations."""
 
     clock: Clock
     validation: list[float]
@@ -192,7 +192,7 @@ def measure(study: Study, variant: str, root: Path, threads: int, device: str, c
         launch: Seconds that it takes to launch such a process and to end it.
 
     Raises:
-        UserError: The data, the features or the encoders are not there.
+        UserError: The data, the features or the encoders are missing.
     """
     began = clock()
     torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""The tuning protocol: the same ranges, trials and rounds for every variant, judged on validation alone."""
+"""The tuning protocol: the same ranges, trials and rounds for every variant, compared on validation alone."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
         raise bad_input("declares no search", file=study.name, key="tune", allowed=allowed)
     if others := [key for key in study.overrides if key.partition(".")[0] not in MAY_BE_GIVEN]:
         hint = "tuned values are of the study as its file states it: write it there"
-        raise bad_input("cannot be given to a search", file="command line", key=", ".join(others), hint=hint)
+        raise bad_input("cannot be set for a search", file="command line", key=", ".join(others), hint=hint)
     if "variants" in study.overrides and not draw:
         hint = "trials that were made are not made again; another draw may be of some variants: --draw 1"
         raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
@@ -307,16 +307,10 @@ class Trainer:
 
     def _tell_foreign(self, wanted: Sequence[Trial]) -> None:
         """Say which trials of the file would do, were they not of other data, features or code."""
-        have: dict[tuple[str, int], Mapping[str, str]] = {
-            (one.digest, one.seed): one.made_from for one in self.known.values()
-        }
-        others = dict.fromkeys(MADE_FROM, 0)
-        for one in wanted:
-            for name in MADE_FROM:
-                its = have.get((one.digest, one.seed), one.made_from)
-                others[name] += its[name] != one.made_from[name]
-        for name, number in others.items():
-            if number:
+        have = {(one.digest, one.seed): one.made_from for one in self.known.values()}
+        pairs = [(have.get((one.digest, one.seed), one.made_from), one.made_from) for one in wanted]
+        for name in MADE_FROM:
+            if number := sum(its[name] != mine[name] for its, mine in pairs):
                 note = f"{number} trials are of other {name} than are here; they are made again"
                 print(f"note: {self.file}: {note}", file=sys.stderr)
 

@@ -1,17 +1,22 @@
-"""What each verb of the command line does: load the study, import the room that does it, call its ``run``."""
+"""What each verb of the command line does: load the study, import the module that does it, call its ``run``."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fne.utils.text import harmless
 
 if TYPE_CHECKING:
     from fne.study.api import Series, Study
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -50,23 +55,29 @@ def tell(study: Study | Series) -> None:
         print(f"note: study {study.name}: {note}", file=sys.stderr)
 
 
-def load_any(arguments: argparse.Namespace) -> Study | Series:
-    """Open what the arguments name, for a verb that tells of finished runs."""
-    from fne.results.kept import open_any
-
-    overrides = _overrides(arguments)
-    return open_any(arguments.study, overrides, arguments.root, complete=False, replace=arguments.replace)
-
-
-def set_torch_threads(threads: int) -> None:
-    """Give torch its threads, if a verb has imported it."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-
-
 def _say(words: object, end: str = "\n") -> None:
     """Print what a verb returns: names and titles in it are other people's."""
     print(harmless(str(words)), end=end)
+
+
+def _on_device(arguments: argparse.Namespace, step: str, *given: Any) -> None:
+    """Hold a device, and only then import a step, since that imports torch."""
+    from fne.utils import lease
+
+    with lease.device(arguments.device) as device:
+        import_module(f"fne.steps.{step}").run(*given, arguments.threads, device)
+
+
+def _of_any(arguments: argparse.Namespace, of_study: str, of_series: str, *, with_notes: bool = False) -> None:
+    """Read finished runs of a study, or of all members of a series."""
+    from fne.results.kept import open_any
+    from fne.study.api import Series
+
+    given = arguments.study, _overrides(arguments), arguments.root
+    found = open_any(*given, complete=False, replace=arguments.replace)
+    if with_notes:
+        tell(found)
+    import_module(f"fne.{of_series if isinstance(found, Series) else of_study}").run(found, arguments.root)
 
 
 def fetch(arguments: argparse.Namespace) -> None:
@@ -99,23 +110,16 @@ def pretrain(arguments: argparse.Namespace) -> None:
         raise bad_input("the pair of draw 0 is shipped with the package", key="encoders.draw", value=0, hint=hint)
     from fne.steps.pretrain import run
 
-    set_torch_threads(arguments.threads)
     out = arguments.root / (arguments.out or paths.encoder_folder(study, modality))
     run(recipe, out, modality, arguments.threads)
 
 
 def extract(arguments: argparse.Namespace) -> None:
     from fne.study import paths
-    from fne.utils import lease
 
-    study = load_study(arguments, refuse=False)
-    with lease.device(arguments.device) as device:
-        from fne.steps.extract import run
-
-        set_torch_threads(arguments.threads)
-        data, modality = arguments.root / paths.data_folder(study), arguments.modality
-        out = arguments.root / paths.features_folder(study, modality)
-        run(data, paths.encoder(study, modality, arguments.root), modality, out, arguments.threads, device)
+    study, root, modality = load_study(arguments, refuse=False), arguments.root, arguments.modality
+    data, out = root / paths.data_folder(study), root / paths.features_folder(study, modality)
+    _on_device(arguments, "extract", data, paths.encoder(study, modality, root), modality, out)
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -126,34 +130,23 @@ def train(arguments: argparse.Namespace) -> None:
         from fne.steps.train import run
         from fne.training.distributed import joined
 
-        set_torch_threads(arguments.threads)
         with joined(device):
             run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
 
 
 def rank(arguments: argparse.Namespace) -> None:
-    from fne.utils import lease
-
-    study = load_job(arguments)
-    with lease.device(arguments.device) as device:
-        from fne.steps.rank import run
-
-        set_torch_threads(arguments.threads)
-        run(
-            study,
-            arguments.variant,
-            arguments.block,
-            arguments.split,
-            arguments.root,
-            arguments.threads,
-            device,
-        )
+    job = load_job(arguments), arguments.variant, arguments.block
+    _on_device(arguments, "rank", *job, arguments.split, arguments.root)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     from fne.steps.evaluate import run
 
     run(load_job(arguments), arguments.variant, arguments.block, arguments.split, arguments.root)
+
+
+def calibrate(arguments: argparse.Namespace) -> None:
+    _on_device(arguments, "calibrate", load_job(arguments), arguments.variant, arguments.block, arguments.root)
 
 
 def adopt(arguments: argparse.Namespace) -> None:
@@ -173,31 +166,13 @@ def aggregate(arguments: argparse.Namespace) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    if arguments.bundles:
-        return side_by_side(arguments)
-    if not arguments.study:
-        from fne.utils.errors import bad_input
-
-        raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
-    from fne.study.api import Series
-
-    asked = load_any(arguments)
-    tell(asked)
-    if isinstance(asked, Series):
-        from fne.steps.compare_series import run as run_series
-
-        run_series(asked, arguments.root)
-    else:
-        from fne.steps.compare import run
-
-        run(asked, arguments.root)
-
-
-def side_by_side(arguments: argparse.Namespace) -> None:
-    """``compare`` with two bundles or studies."""
     from fne.utils.errors import bad_input
 
     given = arguments.bundles
+    if not given and arguments.study:
+        return _of_any(arguments, "steps.compare", "steps.compare_series", with_notes=True)
+    if not given:
+        raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
     if len(given) != 2 or arguments.study or arguments.set or arguments.replace:
         allowed = "--study STUDY, or two bundles or studies without --study, --set and --replace"
         raise bad_input("cannot be compared so", file="command line", value=" ".join(given), allowed=allowed)
@@ -220,17 +195,6 @@ def verify(arguments: argparse.Namespace) -> None:
     _say(run(load_study(arguments, complete=False), arguments.root, arguments.record))
 
 
-def calibrate(arguments: argparse.Namespace) -> None:
-    from fne.utils import lease
-
-    study = load_job(arguments)
-    with lease.device(arguments.device) as device:
-        from fne.steps.calibrate import run
-
-        set_torch_threads(arguments.threads)
-        run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
-
-
 def audit(arguments: argparse.Namespace) -> None:
     from fne.steps.audit import run
 
@@ -238,54 +202,19 @@ def audit(arguments: argparse.Namespace) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> None:
-    from fne.study.api import Series
-
-    asked = load_any(arguments)
-    if isinstance(asked, Series):
-        from fne.report.series.tables import run as run_series
-
-        run_series(asked, arguments.root)
-    else:
-        from fne.report.tables.registry import run
-
-        run(asked, arguments.root)
+    _of_any(arguments, "report.tables.registry", "report.series.tables")
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    from fne.study.api import Series
+    if arguments.paper is None:
+        return _of_any(arguments, "report.figures.registry", "report.series.figures")
+    from fne.report.figures.registry import run_for_paper
 
-    asked = load_any(arguments)
-    if isinstance(asked, Series):
-        from fne.report.series.figures import run as run_series
-        from fne.utils.errors import bad_input
-
-        if arguments.paper is not None:
-            members = [member.name for member in asked.members]
-            problem = "is drawn for a study, not for a series"
-            raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
-        run_series(asked, arguments.root)
-    elif arguments.paper is not None:
-        from fne.report.figures.registry import run_for_paper
-
-        run_for_paper(asked, arguments.paper, arguments.root)
-    else:
-        from fne.report.figures.registry import run
-
-        run(asked, arguments.root)
+    run_for_paper(load_study(arguments, complete=False), arguments.paper, arguments.root)
 
 
 def report(arguments: argparse.Namespace) -> None:
-    from fne.study.api import Series
-
-    asked = load_any(arguments)
-    if isinstance(asked, Series):
-        from fne.report.series.report import run as run_series
-
-        run_series(asked, arguments.root)
-    else:
-        from fne.steps.report import run
-
-        run(asked, arguments.root)
+    _of_any(arguments, "steps.report", "report.series.report")
 
 
 def tune(arguments: argparse.Namespace) -> None:
@@ -296,7 +225,6 @@ def tune(arguments: argparse.Namespace) -> None:
     with lease.device(arguments.device) as device:
         from fne.steps.tune import run
 
-        set_torch_threads(arguments.threads)
         run(study, arguments.root, arguments.threads, device, arguments.draw)
 
 
@@ -310,7 +238,7 @@ def estimate(arguments: argparse.Namespace) -> None:
     with lease.device(arguments.device) as device:
         from fne.steps.estimate import run
 
-        places = len(devices) if device == "cuda" else arguments.cores // arguments.threads
+        places = len(devices) if device == "cuda" else available_cores() // arguments.threads
         jobs, out = arguments.jobs or max(1, places), arguments.out and arguments.root / arguments.out
         run(study, arguments.root, arguments.threads, device, jobs, out)
 
@@ -335,86 +263,24 @@ def describe(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    from fne.data.published import read_published
-    from fne.results.trials import read_trials
-    from fne.steps.check import check_plugins, check_rule, check_variant, is_rule
-    from fne.study import api as config
-    from fne.study import paths
-    from fne.study.library import Library
-    from fne.utils.problems import Problems
+    from fne.steps.check import run
 
-    problems, library = Problems(), Library(arguments.root)
-    overrides = _overrides(arguments)
-    known = config.list_studies(arguments.root)
-    rules = [name for name in arguments.names if name not in known and is_rule(name)]
-    if arguments.grid and not rules:
-        problems.report("goes with names of rules", file="command line", key="--grid")
-    for name in rules:
-        with problems.collect():
-            print(check_rule(name, overrides, library, grid=arguments.grid), end="")
-    for variant in arguments.variant:
-        with problems.collect():
-            print(check_variant(variant, overrides, library), end="")
-    asked = [name for name in arguments.names if name not in rules]
-    if not asked and (rules or arguments.variant):
-        problems.raise_any("the rules")
-        print("sound")
-        return
-    names = asked or list(config.study_files(arguments.root))
-    with problems.collect():
-        library.base  # noqa: B018 - reading it checks it
-    configs: list[Mapping[str, Any]] = []
-    for name in names:
-        with problems.collect():
-            found = config.load(name, overrides, arguments.root, complete=bool(asked))
-            tell(found)
-            study = found.shared if isinstance(found, config.Series) else found
-            configs += study.configs.values()
-            if study.tuned:
-                read_trials(arguments.root / paths.tuned_files(study)[1])
-            if study.tune:
-                config.load(name, overrides, arguments.root, complete=bool(asked), tuned=False)
-    variants = []
-    if not asked:
-        with problems.collect():
-            read_published(arguments.root)
-        for stem in library.stems():
-            with problems.collect():
-                for variant in library.members(stem):
-                    library.check(variant)
-                    variants.append(variant)
-                    configs.append(library.merged(variant))
-    plugins = check_plugins(configs, problems)
-    problems.raise_any("the configuration")
-    print(
-        f"sound: {len(names)} studies ({', '.join(names)})"
-        + (f", {len(variants)} variants" if variants else "")
-        + (f", {plugins} rules from outside" if plugins else "")
-    )
+    run(arguments.names, arguments.variant, _overrides(arguments), arguments.root, grid=arguments.grid)
 
 
 def schema(arguments: argparse.Namespace) -> None:
     from fne.steps.schema import write
 
-    for file in write(arguments.root):
-        print(file)
+    print(*write(arguments.root), sep="\n")
 
 
 def list_all(arguments: argparse.Namespace) -> None:
-    from fne.study import api as config
-    from fne.study.library import Library
-    from fne.utils.text import clean
+    from fne.steps.listing import run
 
-    library = Library(arguments.root)
-    library.base  # noqa: B018 - reading it checks it
-    print("studies")
-    for name in config.study_files(arguments.root):
-        found = config.load(name, root=arguments.root, complete=False)
-        study = found.shared if isinstance(found, config.Series) else found
-        members = f"{len(found.members)} studies, " if isinstance(found, config.Series) else ""
-        sizes = f"{members}{len(study.variants)} variants, {len(study.seeds)} seeds"
-        print(f"  {name:<20} {clean(found.title)} ({sizes})")
-    print("variants")
-    for name in config.list_variants(arguments.root):
-        variant = library.variant(name)
-        print(f"  {name:<20} {clean(variant.title)} (parent {variant.parent}, {variant.role})")
+    print(run(arguments.root, arguments.filter, opened=arguments.all))
+
+
+def completion(arguments: argparse.Namespace) -> None:
+    import argcomplete
+
+    print(argcomplete.shellcode(["fne"], shell=arguments.shell))

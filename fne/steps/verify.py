@@ -22,8 +22,9 @@ from fne.results.study import StudyResults, load
 from fne.study import paths
 from fne.study.api import Study
 from fne.utils.files import SCHEMAS, write_json
-from fne.utils.text import harmless
+from fne.utils.text import columns, harmless
 
+CHANGE = ("n_reference", "n_here", "reference", "here", "change", "low", "high", "tolerance")
 SCORE, DIFFERENCE = "score", "difference"
 REASONS = {
     "within_noise": "the interval holds no change at all, so retraining explains what there is",
@@ -144,13 +145,11 @@ def _row(
 
 
 def _cells(row: Row, study: Study) -> dict[str, Any]:
-    change = row.change
     return {
         "quantity": row.quantity, "variant": row.variant,
         "baseline": study.baseline if row.quantity == DIFFERENCE else None,
-        "n_reference": change.n_reference, "n_here": change.n_here, "reference": change.reference,
-        "here": change.here, "change": change.change, "low": change.low, "high": change.high, "level": LEVEL,
-        "tolerance": change.tolerance, "reasons": " ".join(row.reasons), "verdict": row.verdict,
+        **{name: getattr(row.change, name) for name in CHANGE}, "level": LEVEL,
+        "reasons": " ".join(row.reasons), "verdict": row.verdict,
     }  # fmt: skip
 
 
@@ -187,9 +186,7 @@ def _text(known: Mapping[str, Any], summary: Mapping[str, Any], rows: list[Row])
         ends = f"{signed(change.change)} {span(change.low, change.high, sign=True)}".rstrip()
         cells.append([name, show(change.reference), show(change.here), ends, f"±{percent(change.tolerance)}",
                       ", ".join(row.reasons), row.verdict])  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    lines += ["", sentence(summary), f"Study {summary['study']}: {summary['verdict']}."]
+    lines = [*columns(cells), "", sentence(summary), f"Study {summary['study']}: {summary['verdict']}."]
     for reason, names in summary["differs"].items():
         apart = "; ".join(f"{name}: {there} there, {here} here" for name, (there, here) in names.items())
         lines.append(f"{reason}: {apart}")

@@ -1,4 +1,4 @@
-"""Watch a study until it has ended, on a terminal; elsewhere say once how it stands."""
+"""Watch a study until it has ended, on a terminal; elsewhere print its state once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(
         stream: Where to draw; standard output.
 
     Raises:
-        UserError: ``tensorboard`` is asked for and its package is not installed.
+        UserError: ``tensorboard`` is requested and its package is not installed.
     """
     stream = stream or sys.stdout
     events = Events(tensorboard) if tensorboard is not None else None

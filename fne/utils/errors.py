@@ -33,7 +33,7 @@ def bad_input(
         file: The file that holds it.
         key: Dotted key (or line, column, id) within the file.
         value: The offending value; left out when ``None``.
-        allowed: The allowed values (the nearest one to ``value`` is suggested), or a phrase that describes them.
+        allowed: The allowed values (those nearest to ``value`` are named first), or a phrase that describes them.
         hint: What to do about it.
 
     Returns:
@@ -49,8 +49,9 @@ def bad_input(
     elif allowed is not None:
         options = [shortened(str(option), LONG) for option in allowed]
         text = value if isinstance(value, str) and len(value) <= LONG else ""
-        near = difflib.get_close_matches(text, options[:LONGER], n=1, cutoff=0.5) if text else []
-        parts += [f"did you mean {option!r}?" for option in near]
+        near = difflib.get_close_matches(text, options[:LONGER], cutoff=0.5) if text else []
+        parts += [f"did you mean {option!r}?" for option in near[:1]]
+        options = list(dict.fromkeys([*near, *options]))  # the nearest first: a list may be long
         more = [f"{len(options) - MANY} more"] if len(options) > MANY else []
         parts.append("allowed: " + (", ".join([*options[:MANY], *more]) if options else "nothing"))
     if hint:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
 _UNSEEN = (
@@ -64,6 +65,14 @@ def guarded(text: str) -> str:
 def unguarded(cell: str) -> str:
     """The text of which :func:`guarded` made a cell."""
     return cell[1:] if _GUARDED.match(cell) else cell
+
+
+def columns(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Rows of cells as aligned lines; with ``numbers`` all cells but the first of a row end at one place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    placed = ([cell.rjust(width) if numbers and place else cell.ljust(width)
+               for place, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in rows)  # fmt: skip
+    return ["  ".join(row).rstrip() for row in placed]
 
 
 def size(count: float) -> str:

@@ -99,7 +99,7 @@ def test_only_annotations(corpus: Corpus) -> None:
 
 
 def test_only_images(corpus: Corpus) -> None:
-    assert corpus.get("images").startswith("annotations: not there yet")
+    assert corpus.get("images").startswith("annotations: missing")
     assert corpus.asked() == ["train2014.zip", "val2014.zip"]
 
 

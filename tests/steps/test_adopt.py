@@ -75,7 +75,8 @@ def test_runs_with_the_same_weights_stand_and_say_why(
     times = [os.stat(file).st_mtime_ns for file in files]
     assert not any(states(here).values())
     assert adopt(here, there) == 0
-    assert all(states(here).values()) and f"{len(files)} runs of study smoke stand" in capsys.readouterr().out
+    assert all(states(here).values())
+    assert f"{len(files)} runs of study smoke hold under the present code" in capsys.readouterr().out
     for file, time in zip(files, times, strict=True):
         run = json.loads(file.read_text())
         (entry,) = run["adopted"]

@@ -29,7 +29,7 @@ def test_a_plugin_that_keeps_its_contract(project: Project, capsys: pytest.Captu
     assert check(project, f"{module}:SoftHard", "--set", "options.sharpness=3") == 0
     told = capsys.readouterr().out
     assert f"strategy {module}:SoftHard" in told and "sharpness=3.0" in told and f"{module}.py)" in told
-    assert told.count("  holds: ") == 10 and told.endswith("sound\n")
+    assert told.count("  holds: ") == 10 and told.endswith("valid\n")
 
 
 def test_a_loss_and_its_shared_key(project: Project, capsys: pytest.CaptureFixture) -> None:
@@ -65,7 +65,7 @@ def test_over_the_grid_a_fault_is_found_that_the_defaults_hide(project: Project,
 def test_studies_are_told_apart_from_rules(project: Project, capsys: pytest.CaptureFixture) -> None:
     assert check(project, "smoke", "random") == 0
     told = capsys.readouterr().out
-    assert "strategy random\n" in told and "sound: 1 studies (smoke)" in told
+    assert "strategy random\n" in told and "valid: 1 studies (smoke)" in told
     assert check(project, "smokes") == 2
     assert "unknown study" in capsys.readouterr().err
 

@@ -373,7 +373,7 @@ def test_what_cannot_be_tuned(root: Path, pool: Callable) -> None:
         search(root, variants=["hardest_in_batch", "fne"])
     with pytest.raises(UserError, match=r"flickr30k: tune: declares no search; allowed: tune: \{trials"):
         tune.run(load_study("flickr30k", complete=False), root, 1, "cpu")
-    with pytest.raises(UserError, match=r"loss.margin, train.epochs: cannot be given to a search.*write it there"):
+    with pytest.raises(UserError, match=r"loss.margin, train.epochs: cannot be set for a search.*write it there"):
         search(root, 1, **{"loss.margin": 0.2, "train.epochs": 2})
     with pytest.raises(UserError, match=r"command line: --draw: are seeds of the study too; got \[1009\]"):
         search(root, 1, seeds="1008-1009")

@@ -109,9 +109,7 @@ def test_recorded_components_of_variance_are_read_where_they_hold(project: Proje
         assert [job.rule for job in project.planned() if str(VARIANCE) in job.inputs] == ["compare"]
         assert not [job for job in project.planned("smoke") if str(VARIANCE) in job.inputs], "other data"
         file.write_text(file.read_text().replace("low: 0.0", "low: -1.0"))
-        refused = project.snakemake("--dry-run")
-        said = refused.stdout + refused.stderr
-        assert refused.returncode and "low: cannot be; got -1.0; allowed: a number, 0 or more" in said
+        project.refused(saying=["low: cannot be; got -1.0; allowed: a number, 0 or more"])
     finally:
         file.unlink()
 
@@ -184,10 +182,7 @@ def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(proje
     assert target.outputs == made and "make_report" not in {job.rule for job in with_one.planned("verify")}
 
     reference_of(with_one.folder, "smoke", schema=1)
-    done = with_one.snakemake("smoke", "--dry-run")
-    said = done.stdout + done.stderr
-    assert done.returncode != 0 and "smoke.json: schema: another schema; got 1" in said
-    assert "Traceback" not in said and "Building DAG" not in said
+    with_one.refused("smoke", saying=["smoke.json: schema: another schema; got 1"])
 
 
 def test_the_target_verify_names_the_reference_that_is_not_there(project: Project) -> None:
@@ -208,8 +203,9 @@ def test_corpus_in_other_forms(project: Project) -> None:
         jobs = project.planned(*given(options))
         assert [job.inputs for job in jobs if job.rule == "prepare"] == [tuple(inputs)]
     (project.folder / lists[1]).unlink()
-    done = project.snakemake("--dry-run", *given(FLICKR8K | {"annotations": "corpus/tiny_{split}.json"}))
-    assert done.returncode != 0 and "data.annotations: no such file" in done.stdout + done.stderr
+    project.refused(
+        *given(FLICKR8K | {"annotations": "corpus/tiny_{split}.json"}), saying=["data.annotations: no such file"]
+    )
 
 
 def test_targets(project: Project) -> None:
@@ -232,7 +228,8 @@ def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
     assert options["rerun-incomplete"] is True and options["resources"]["gpu"] in (0, 1)
     done = project.snakemake("smoke", "--profile", folder, "--dry-run", "--quiet", "host")
     assert done.returncode == 0, done.stderr
-    assert "fne train --study smoke --variant fne" in done.stdout + done.stderr, "the profile prints shell commands"
+    shows_commands = "fne train --study smoke --variant fne" in done.stdout + done.stderr
+    assert shows_commands == (profile == "ci"), "a person sees one line of progress"
 
 
 @pytest.mark.parametrize(
@@ -252,22 +249,14 @@ def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
     ],
 )
 def test_bad_config_is_one_clear_message(project: Project, arguments: list[str], expected: list[str]) -> None:
-    done = project.snakemake("--dry-run", *arguments)
-    said = done.stdout + done.stderr
-    assert done.returncode != 0
-    assert [text for text in expected if text not in said] == []
-    assert "Traceback" not in said and "rule train" not in said
+    project.refused(*arguments, saying=expected)
 
 
 def test_all_bad_variants_are_told_at_once_before_the_dag(project: Project, tmp_path: Path) -> None:
     broken = Project.copy_of(project.folder, tmp_path / "broken")
     broken.edit("ablations/variants/infonce.yaml", "loss: {", "losss: {")
     broken.edit("ablations/variants/fne_no_cutdown.yaml", "isolates: [negatives.cut_down]", "isolates: []")
-    done = broken.snakemake("--dry-run")
-    said = done.stdout + done.stderr
-    assert done.returncode != 0
-    assert "infonce.yaml" in said and "fne_no_cutdown.yaml" in said
-    assert "Traceback" not in said and "Building DAG" not in said
+    broken.refused(saying=["infonce.yaml", "fne_no_cutdown.yaml"])
 
 
 def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:

@@ -32,11 +32,8 @@ def test_others_are_refused_before_the_dag(project: Project) -> None:
         ("variants=hardest_in_batch,fne", "variants: made with hardest_in_batch,fne,infonce, now hardest_in_batch,fne"),
         ("set={memory.size: 256}", "memory.size: made with 128, now 256"),
     ):
-        status, told = dry(project, option)
-        assert status and line in told and "--config replace=true" in told
-        assert "Traceback" not in told and "Building DAG" not in told
-    status, told = dry(project, "replace=perhaps")
-    assert status and "--config: replace: got 'perhaps'; allowed: true, false" in told and "Traceback" not in told
+        project.refused(*SMOKE, option, saying=[line, "--config replace=true"])
+    project.refused(*SMOKE, "replace=perhaps", saying=["--config: replace: got 'perhaps'; allowed: true, false"])
     status, told = dry(project, "set={memory.size: 256}", "replace=true")
     assert status == 0 and "--set memory.size=256 --replace --variant fne --block 0-1" in told
     assert not (project.folder / paths.overrides("smoke")).exists(), "a dry run writes nothing"
@@ -54,8 +51,7 @@ def test_what_was_kept_holds_until_it_is_replaced(project: Project) -> None:
         assert told.count("note: study smoke: with seeds=0-3, as its results were made") == 1
     assert "Nothing to be done" in dry(project, "replace=true")[1]
     file.write_text("{")
-    status, told = dry(project)
-    assert status and "results/smoke/study.json: line 1: not valid JSON" in told and "Traceback" not in told
+    project.refused(*SMOKE, saying=["results/smoke/study.json: line 1: not valid JSON"])
 
 
 def scramble(folder: Path) -> None:

@@ -17,6 +17,9 @@ from tests.snakemake_project import Project
 def test_it_ends_with_the_report_and_says_where(smoke: Project) -> None:
     page = (smoke.folder / "reports/smoke/report.html").read_text()
     assert "The report of study smoke: reports/smoke/report.html" in shared_runs.said_by(smoke)
+    lines = shared_runs.said_by(smoke).splitlines()
+    assert any(line.startswith("20/20 jobs · 6/6 training runs · in ") for line in lines), "one line, not every job"
+    assert not [line for line in lines if line.startswith(("rule ", "Finished jobid"))]
     assert "</html>" in page
     assert 'src="http' not in page and "url(http" not in page, "it works offline"
 
@@ -77,5 +80,7 @@ def test_a_failed_job_shows_its_error_and_leaves_no_output(project: Project) -> 
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "error: " in said and "values.bin" in said, "the job's own message is printed"
+    assert "error: train fne 0-1 failed; its log: logs/smoke/train/fne.0-1.log" in said
+    assert "trained again: fne: forced" in said and "0/1 jobs · 0/2 training runs · stopped after" in said
     assert "Traceback" not in said
     assert not (project.folder / "results/smoke/fne/0-1/weights.safetensors").exists()

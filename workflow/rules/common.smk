@@ -24,6 +24,7 @@ from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, recorded_code
 from fne.results.schema import written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
+from fne.steps.progress_line import install
 from fne.steps.snakemake import from_snakemake
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
@@ -42,8 +43,8 @@ AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", 
 AUDITED = written_by("audit")
 COMPARED = ("intervals.csv", "contrasts.csv")
 VERIFIED = ("verify.csv", "verify.json")
-# Where cheap results are computed, from ranks to report: their rules list the modules of these rooms that they use as
-# inputs. Modules elsewhere only find, check and write files, or belong to training (whose trigger is a digest of code).
+# Where cheap results are computed, from ranks to report: their rules list the modules of these packages that they use
+# as inputs. Others only find, check and write files, or belong to training (whose trigger is a digest of code).
 ROOMS = (
     "fne.analysis",
     "fne.data.coco_relevance",
@@ -64,11 +65,14 @@ ROOMS = (
 )
 
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# Its prefix belongs to no rule, so that a change of it runs nothing again.
+shell.prefix(
+    f"set -euo pipefail; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
 
 
 def load_studies():
-    """The study or series that `--config` asks for, and `smoke`, whose target is always there.
+    """The study or series that `--config` requests, and `smoke`, whose target always exists.
 
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
@@ -77,12 +81,12 @@ def load_studies():
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
-        asked = open_any(name, overrides, Path("."), replace=REPLACE, tell=tell)
-        series = {asked.name: asked} if isinstance(asked, Series) else {}
-        members = asked.members if series else (asked,)
+        requested = open_any(name, overrides, Path("."), replace=REPLACE, tell=tell)
+        series = {requested.name: requested} if isinstance(requested, Series) else {}
+        members = requested.members if series else (requested,)
         for member in members:
             paths.check_given(member)
-            for modality in paths.MODALITIES:  # digests of what the user gives are known before the DAG is built
+            for modality in paths.MODALITIES:  # digests of what the user supplies are known before the DAG is built
                 paths.features_folder(member, modality)
         studies = {member.name: member for member in members}
         if "smoke" not in studies:
@@ -101,18 +105,18 @@ def load_studies():
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
-        for note in asked.notes:
-            print(f"note: study {asked.name}: {note}", file=sys.stderr)
+        for note in requested.notes:
+            print(f"note: study {requested.name}: {note}", file=sys.stderr)
         for member in members:
             tell_left_out(member, Path("."))
             if runs_of_other_code := outdated(member, Path("."), CODE):
                 print(
-                    f"note: study {member.name}: other code than is here trained {len(runs_of_other_code)} runs "
+                    f"note: study {member.name}: other code than the present trained {len(runs_of_other_code)} runs "
                     f"({', '.join(runs_of_other_code[:3])}{', ...' if runs_of_other_code[3:] else ''}); they will be "
                     "trained again, unless `fne adopt` shows that the edit changes nothing",
                     file=sys.stderr,
                 )
-    return asked.name, studies, series
+    return requested.name, studies, series
 
 
 # Of each study the components of variance that hold for it, or why there are none.
@@ -169,7 +173,7 @@ def of_series(wildcards):
 
 
 def words_of(study):
-    """How the CLI is given a study, with what was kept beside its results."""
+    """The CLI's arguments for a study, with what was kept beside its results."""
     return arguments(study) + (" --replace" if REPLACE else "")
 
 
@@ -296,7 +300,7 @@ def runs(wildcards, pattern):
 
 
 def is_judged(study):
-    """Have people judged pairs of the test split, so that what a model ranks highest there can be told?"""
+    """Did people annotate pairs of the test split, so that what a model ranks highest there can be scored?"""
     return any(study.data.get("judgements", {}).values()) or bool(paths.ratings_files(study))
 
 
@@ -313,7 +317,7 @@ def rating_of_a_match(wildcards):
 
 
 def tuned_files(wildcards):
-    """How the values were found, and the trials where they are kept, which tables, figures and record tell."""
+    """The tuned values, and the trials where they are kept, which tables, figures and record report."""
     study = of_study(wildcards)
     return [file for file in paths.tuned_files(study) if file.is_file()]
 
@@ -347,7 +351,7 @@ def set_against(wildcards):
 
 
 def asked(wildcards):
-    """The question of a study, in words and by names: its titles stand in the tables."""
+    """The question of a study, in words and by names: its titles are in the tables."""
     return asked_by(of_study(wildcards))
 
 
@@ -357,7 +361,7 @@ def asked_by(study):
 
 
 def asked_of_series(wildcards):
-    """What a series asks, and at which points."""
+    """The question of a series, and its points."""
     series = of_series(wildcards)
     return [series.title, series.question, [list(point.items()) for point in series.points], asked_by(series.shared)]
 
