@@ -42,7 +42,7 @@ def draw(study: StudyResults) -> Picture:
             continue
         look = looks_of(study)[variant.id]
         for low, high, thick in (
-            (contrast.low, contrast.high, 2.6),
+            (contrast.low, contrast.high, 2.4),
             (contrast.low_elsewhere, contrast.high_elsewhere, 0.9),
         ):
             if math.isfinite(low):

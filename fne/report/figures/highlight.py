@@ -62,7 +62,7 @@ def others(axes: Axes, left: int) -> None:
     """Say below the names of the lines how many more are drawn in grey."""
     if left:
         words = f"thin and grey: {count(left)} more"
-        axes.annotate(words, (1.04, 0), (0, -12), "axes fraction", "offset points", color=MUTED, fontsize=8.5)
+        axes.annotate(words, (1.04, 0), (0, -17), "axes fraction", "offset points", color=MUTED, fontsize=8.5)
 
 
 def sentence(study: StudyResults, shown: frozenset[str], what: str) -> str:

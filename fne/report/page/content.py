@@ -44,7 +44,7 @@ def content(study: StudyResults, figures: Mapping[str, dict[str, Any]]) -> Page:
     published = [words, built["published"], built["methods"]] if against else []
     parts = [
         *part("contrasts", figures["contrasts"]["question"], contrasts, figures["contrasts"], folded=False),
-        *part("results", f"Which {metric_name(study)} has each variant?", built["main"], folded=False),
+        *part("results", f"What {metric_name(study)} does each variant reach?", built["main"], folded=False),
         *(one for name in SWEPT for one in asked(name, folded=False)),
         *asked("false_negatives", folded=False),
         *asked("distributions", folded=False),

@@ -51,11 +51,15 @@ def content(series: SeriesResults, figures: Mapping[str, dict[str, Any]]) -> Pag
     setting = (
         f"{len(series.members)} {series.noun}s that differ in {listing(series.definition.factors)} alone, "
         f"{len(series.variants)} variants, seeds {seed_list(series.shared.seeds)} in each. {tables.within(series)}"
-        + "".join(f" {note}." for note in series.definition.notes if note == PRETRAINED_HERE)
+        + "".join(f" {note[0].upper()}{note[1:]}." for note in series.definition.notes if note == PRETRAINED_HERE)
     )
     parts = [
-        *part("figures", titles[first], *figures.values(), folded=False),
-        *part(first, built[first].title, built[first], folded=False),
+        *(
+            one
+            for name in figures
+            for one in part(f"about-{name}", figures[name]["question"], figures[name], folded=False)
+        ),
+        *part(first, titles[first], built[first], folded=False),
         *folded,
         *part("reports", f"What does the report of each {series.noun} say?", ("links", members)),
         *part("words", "What do the words mean?", ("facts", GLOSSARY)),

@@ -37,16 +37,25 @@ def primary_contrasts(study: StudyResults) -> Table:
     verdict = Column("Verdict", numeric=False, help="worse or better: the interval excludes zero, and p (Holm) < 0.05")
     rows = [[row[place] for place in places] for row in kept]
     told = [verdict_of(study.contrast(row[0].note)) for row in rows]
+    held = [_held(study.contrast(row[0].note)) for row in rows]
     return replace(
         whole,
         id="contrasts-primary",
         title="Differences to the baseline",
         columns=(columns[0], verdict, *columns[1:]),
         rows=tuple(
-            (row[0], Cell(words, strong=words in STRONG), *row[1:]) for row, words in zip(rows, told, strict=True)
+            (row[0], Cell(words, strong=words in STRONG, note=where), *row[1:])
+            for row, words, where in zip(rows, told, held, strict=True)
         ),
         records=(),
     )
+
+
+def _held(contrast: Contrast | None) -> str:
+    """Whether what a contrast shows holds elsewhere too; empty where it shows nothing or that is not known."""
+    if contrast is None or not contrast.separated or not math.isfinite(contrast.low_elsewhere):
+        return ""
+    return "elsewhere too" if contrast.low_elsewhere > 0 or contrast.high_elsewhere < 0 else "here alone"
 
 
 STRONG = ("better", "worse")

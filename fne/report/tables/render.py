@@ -160,7 +160,8 @@ def _html_cell(cell: Cell, column: Column, sortable: bool, *, first: bool) -> st
     text = f"<strong>{_text(cell.text)}</strong>" if cell.strong else _text(cell.text)
     text += f"<sup>{_text(cell.mark)}</sup>" if cell.mark else ""
     if cell.note:
-        note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note)
+        # two intervals part at their slash where a narrow page breaks them
+        note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note).replace("] / [", "] /\n[")
         text += f"<small>{note}</small>"
     return f'<th scope="row"{attributes}>{text}</th>' if first else f"<td{attributes}>{text}</td>"
 
