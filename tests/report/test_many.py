@@ -122,9 +122,9 @@ def test_names_and_numbers_of_sixty_rows_overlap_nothing(crowded: StudyResults) 
     for name in ("scores", "contrasts"):
         drawn = figures.draw(crowded, name).drawing
         (axes,) = drawn.axes
-        renderer, marks = drawn.canvas.get_renderer(), axes.get_window_extent()
-        names = [label.get_window_extent(renderer) for label in axes.get_yticklabels()]
-        numbers = [text.get_window_extent(renderer) for text in axes.texts if text.get_position()[0] > 1]
+        marks = axes.get_window_extent()
+        names = [label.get_window_extent() for label in axes.get_yticklabels()]
+        numbers = [text.get_window_extent() for text in axes.texts if text.get_position()[0] > 1]
         assert len(names) == len(numbers) >= 29
         assert all(0 <= box.x0 and box.x1 <= marks.x0 for box in names)
         assert all(marks.x1 <= box.x0 and box.x1 <= drawn.bbox.x1 for box in numbers)

@@ -122,10 +122,10 @@ def number_of(axes: Axes, row: int, shown: str) -> None:
 
 def fit(figure: Figure, axes: Axes) -> None:
     """Give the names and numbers beside the axes as much width as they take."""
-    renderer, width = figure.canvas.get_renderer(), figure.bbox.width
-    left = max(label.get_window_extent(renderer).width for label in axes.get_yticklabels()) / width + 0.03
+    width = figure.bbox.width
+    left = max(label.get_window_extent().width for label in axes.get_yticklabels()) / width + 0.03
     beside = [text for text in axes.texts if text.get_position()[0] > 1]
-    right = max((text.get_window_extent(renderer).width for text in beside), default=0) / width + 0.03
+    right = max((text.get_window_extent().width for text in beside), default=0) / width + 0.03
     box = axes.get_position()
     axes.set_position((left, box.y0, 1 - left - right, box.height))
 

@@ -54,7 +54,8 @@ def draw(series: SeriesResults) -> Picture:
             if math.isfinite(one.low):
                 panel.plot([100 * one.low, 100 * one.high], [row, row], color=look.colour, lw=2, zorder=2)
             fill_with = look.colour if one.low > 0 or one.high < 0 else PAPER
-            panel.plot([100 * one.estimate], [row], look.mark("D"), ms=4.5, mfc=fill_with, mec=look.colour, zorder=3)
+            mark = {"marker": look.mark("D"), "ms": 4.5, "mfc": fill_with, "mec": look.colour, "ls": "", "zorder": 3}
+            panel.plot([100 * one.estimate], [row], **mark)
         panel.grid(axis="x")
     for panel in axes.flat[len(others) :]:
         panel.set_visible(False)

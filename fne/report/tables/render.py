@@ -30,13 +30,13 @@ def to_html(table: Table) -> str:
     parts.append(f"<caption>{_text(table.title)}</caption>\n<thead>")
     groups = _groups(table.columns)
     if any(name for name, _ in groups):
-        cells, start = [], 0
+        heads, start = [], 0
         for name, span in groups:
             hidden = ' class="detail"' if table.columns[start].detail else ""
             start += span
-            cells.append(f'<th scope="colgroup" colspan="{span}"{hidden}>{_text(name)}</th>' if name
+            heads.append(f'<th scope="colgroup" colspan="{span}"{hidden}>{_text(name)}</th>' if name
                          else f'<td colspan="{span}"{hidden}></td>')  # fmt: skip
-        parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
+        parts.append(f'<tr class="groups">{"".join(heads)}</tr>')
     parts.append("<tr>" + "".join(_heading(column) for column in table.columns) + "</tr></thead>\n<tbody>")
     headings = dict(table.sections)
     for number, row in enumerate(table.rows):
