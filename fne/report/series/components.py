@@ -57,7 +57,7 @@ def sentences(series: SeriesResults) -> list[str]:
         listed += [f"{_whole(found[source])} from the {named[source]}" for source in rest]
         what = f"With everything drawn anew, a variant's {metric}" if of == LEVEL else f"Its {WHAT[of]}"
         none = [named[source] for source in order if source not in (first, *rest)]
-        none_of = f"; estimated as 0 %: {listing(none)}" if none else ""
+        none_of = f"; estimated as less than 0.5 % each: {listing(none)}" if none else ""
         told.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}{none_of}.")
     score, gap = (series.parts.get((of, ""), {}).get(ANOTHER) for of in (LEVEL, DIFFERENCE))
     if score is not None and gap is not None:
