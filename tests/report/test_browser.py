@@ -155,8 +155,9 @@ def test_a_cell_without_a_number_stays_at_the_end(attacked: Tab) -> None:
 
 def test_only_columns_that_decide_are_shown_until_all_are_requested(desktop: Tab) -> None:
     def shown() -> list[str]:
-        heads = desktop.texts("#table-main thead tr:last-child th")
-        return [" ".join(head.split()) for head in heads if head]
+        heads = "[...document.querySelectorAll('#table-main thead tr:last-child th')]"
+        texts = desktop.run(f"() => {heads}.filter(e => e.checkVisibility()).map(e => e.innerText)")
+        return [" ".join(text.split()) for text in texts]
 
     assert shown() == ["Variant", "Seeds", "rsum", "Δ baseline", "p (Holm)", "False picks"]
     desktop.page.check("#results .check input")
