@@ -56,9 +56,9 @@ def draw(study: StudyResults) -> Picture:
     pad = 0.06 * max(abs(low), abs(high))
     axes.set_xlim(min(low, -pad), max(high, pad))
     left, right = axes.get_xlim()
-    for words, side, room in (("← worse", "right", -left), ("better →", "left", right)):
+    for words, side, room in (("← worse", "right", -left), (" better →", "left", right)):
         if room > 0.12 * (right - left):
-            axes.annotate(words, (0, 1), (-5 if side == "right" else 5, 2), ("data", "axes fraction"), "offset points",
+            axes.annotate(words, (0, 1), (-5 if side == "right" else 1, 2), ("data", "axes fraction"), "offset points",
                           ha=side, va="bottom", fontsize="small", color=MUTED)  # fmt: skip
     fit(figure, axes)
     what = metric_name(study)

@@ -133,11 +133,10 @@ def fit(figure: Figure, axes: Axes) -> None:
 def no_result(axes: Axes, row: int, reason: str) -> None:
     """Say in the row of a variant why it has no marks."""
     axes.text(
-        0.5,
+        0.01,
         row,
-        f"no result: {short(reason, 40)}",
+        f"no result: {short(reason, 46)}",
         transform=axes.get_yaxis_transform(),
-        ha="center",
         va="center",
         color=MUTED,
         style="italic",

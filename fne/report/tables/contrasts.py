@@ -34,7 +34,7 @@ def primary_contrasts(study: StudyResults) -> Table:
     places = [place for place, column in enumerate(whole.columns) if column.name not in same]
     details = ("Seeds", "p (images)", "p (seeds)")
     columns = [replace(whole.columns[place], detail=whole.columns[place].name in details) for place in places]
-    verdict = Column("Verdict", numeric=False, help="worse or better: the interval excludes zero, and p (Holm) < 0.05")
+    verdict = Column("Verdict", numeric=False, help="what is shown, after Holm's correction over the variants")
     rows = [[row[place] for place in places] for row in kept]
     told = [verdict_of(study.contrast(row[0].note)) for row in rows]
     held = [_held(study.contrast(row[0].note)) for row in rows]
