@@ -78,11 +78,11 @@ def _variants(library: Library, opened: bool) -> Iterable[Line]:
         members = list(library.members(stem).values())
         first, swept = members[0], len(members) > 1
         if opened or not swept:
-            yield from ((one.id, clean(one.title), f"parent {one.parent}", clean(one.asks)) for one in members)
+            yield from ((one.id, clean(one.title), f"parent {one.parent}", clean(one.question)) for one in members)
         else:
             keys = " x ".join(key.rpartition(".")[2] for key in first.swept)
             title = clean(first.title.rpartition(" (")[0])
-            yield f"{stem}--*", f"{title}: {len(members)} of {keys}", f"parent {first.parent}", clean(first.asks)
+            yield f"{stem}--*", f"{title}: {len(members)} of {keys}", f"parent {first.parent}", clean(first.question)
 
 
 def _aligned(lines: Sequence[Line], width: int | None) -> list[str]:

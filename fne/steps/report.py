@@ -9,18 +9,16 @@ from typing import Any
 import fne
 from fne.data.published import FILE
 from fne.report.figures.names import FIGURES
-from fne.report.figures.registry import WORDS
-from fne.report.page import build as page
+from fne.report.page.build import build
 from fne.report.page.content import content
-from fne.report.page.svg import TOLD, inline_svg, read_svg
+from fne.report.page.svg import read_figures
 from fne.results import reference
 from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults, load
 from fne.steps.audit import TABLES
 from fne.study import paths
 from fne.study.api import Study
-from fne.utils.errors import bad_input
-from fne.utils.files import read_record, sha256_file, write_json, write_text
+from fne.utils.files import sha256_file, write_json, write_text
 
 
 def run(study: str | Study, root: str | Path = ".") -> list[Path]:
@@ -35,8 +33,8 @@ def run(study: str | Study, root: str | Path = ".") -> list[Path]:
     """
     results = load(study, root)
     folder = Path(root) / paths.reports_folder(results.definition)
-    pictures = _figures(folder / "figures")
-    write_text(folder / "report.html", page.build(content(results, pictures)))
+    figures = read_figures(folder / "figures", FIGURES, results.id)
+    write_text(folder / "report.html", build(content(results, figures)))
     write_json(folder / "record.json", record(results, folder))
     return [folder / "report.html", folder / "record.json"]
 
@@ -85,21 +83,3 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
         for folder in variant.folders:
             for name in ("run.json", "picks.npz", "distributions.json", "queries.test.npz"):
                 yield folder / name
-
-
-DRAW = "run `fne figures` again"
-
-
-def _figures(folder: Path) -> list[dict[str, Any]]:
-    """The drawn figures with their words, in the order of the report."""
-    if not (folder / WORDS).is_file():
-        raise bad_input("the figures were not drawn yet", file=folder / WORDS, hint="run `fne figures` first")
-    words = {entry["id"]: entry for entry in read_record(folder / WORDS, None, TOLD, DRAW)}
-    found = []
-    for name in FIGURES:
-        file = folder / f"{name}.svg"
-        if name not in words or not file.is_file():
-            raise bad_input("this figure was not drawn", file=file, hint=DRAW)
-        svg = inline_svg(read_svg(file, DRAW), name, words[name]["alt"])
-        found.append({"empty": False, **words[name], "svg": svg})
-    return found

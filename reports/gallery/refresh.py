@@ -1,6 +1,6 @@
 """Refresh what the gallery and the README show from finished studies: `python reports/gallery/refresh.py`.
 
-Of `paper` the pictures and the main table, of `literature` the main table. The gallery stands outside the DAG: what a
+Of `paper` the figures and the main table, of `literature` the main table. The gallery stands outside the DAG: what a
 run writes elsewhere under ``reports/`` is not in git.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GALLERY = ROOT / "reports" / "gallery"
 STUDIES = ("paper", "literature")
-PICTURES = {"scores": "score_by_variant", "picks": "false_negative_picks", "distributions": "posterior"}
+PICTURES = {"contrasts": "difference_to_baseline", "picks": "false_negative_picks", "distributions": "posterior"}
 MARKS = re.compile(r"(<!-- results:begin -->\n).*(<!-- results:end -->)", re.DOTALL)
 
 

@@ -20,7 +20,7 @@ FLAGS = (
     " --disable-component-update --disable-sync"
 ).split()
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
+DESKTOP, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 800}
 
 
 @dataclass
@@ -65,6 +65,12 @@ def desktop(browser: object, paper: Made) -> Tab:
 
 
 @pytest.fixture(scope="module")
+def unfolded(desktop: Tab) -> Tab:
+    unfold(desktop)
+    return desktop
+
+
+@pytest.fixture(scope="module")
 def phone(browser: object, paper: Made) -> Tab:
     tab = open_tab(browser, paper, PHONE)
     unfold(tab)
@@ -73,7 +79,9 @@ def phone(browser: object, paper: Made) -> Tab:
 
 @pytest.fixture(scope="module")
 def attacked(browser: object, hostile: Made) -> Tab:
-    return open_tab(browser, hostile)
+    tab = open_tab(browser, hostile)
+    unfold(tab)
+    return tab
 
 
 def unfold(tab: Tab) -> None:
@@ -138,34 +146,49 @@ def test_a_cell_without_a_number_stays_at_the_end(attacked: Tab) -> None:
     for _ in range(2):
         attacked.page.click(head("table-main", 9))
         settles(attacked, lambda: column(attacked, "table-main", 9)[-1], "—")
-        settles(attacked, lambda: "infonce" in column(attacked, "table-main", 1)[-1], True)
+        settles(
+            attacked,
+            lambda: "infonce" in column(attacked, "table-main", 1)[-1],
+            True,
+        )
 
 
-def test_a_filter_keeps_the_rows_with_its_words(desktop: Tab) -> None:
-    box = "#results input[type=search]"
-    desktop.page.fill(box, "without elim")
-    settles(desktop, lambda: column(desktop, "table-main", 1), ["FNE without elimination\nfne_no_elimination"])
-    assert "(10 without the filter)" in desktop.page.inner_text("#results .dt-info")
-    desktop.page.fill(box, "")
-    settles(desktop, lambda: len(column(desktop, "table-main", 1)), 10)
+def test_only_columns_that_decide_are_shown_until_all_are_requested(desktop: Tab) -> None:
+    def shown() -> list[str]:
+        heads = "[...document.querySelectorAll('#table-main thead tr:last-child th')]"
+        texts = desktop.run(f"() => {heads}.filter(e => e.checkVisibility()).map(e => e.innerText)")
+        return [" ".join(text.split()) for text in texts]
+
+    assert shown() == ["Variant", "Seeds", "rsum", "Δ baseline", "p (Holm)", "False picks"]
+    desktop.page.check("#results .check input")
+    assert len(shown()) == 15 and shown()[2:5] == ["R@1", "R@5", "R@10"]
+    desktop.page.uncheck("#results .check input")
+    assert len(shown()) == 6
 
 
-def test_a_long_table_is_paged(desktop: Tab) -> None:
-    unfold(desktop)
-    rows = desktop.texts("#table-contrasts tbody tr")
-    desktop.page.click("#contrasts details .dt-paging-button:has-text('2')")
-    settles(desktop, lambda: desktop.texts("#table-contrasts tbody tr") == rows, False)
-    second = desktop.texts("#table-contrasts tbody tr")
+def test_a_filter_keeps_the_rows_with_its_words(unfolded: Tab) -> None:
+    box, table = "#metrics input[type=search]", "table-contrasts"
+    unfolded.page.fill(box, "without elim")
+    settles(unfolded, lambda: {*column(unfolded, table, 1)}, {"FNE without elimination\nfne_no_elimination"})
+    assert "(135 without the filter)" in unfolded.page.inner_text("#metrics .dt-info")
+    unfolded.page.fill(box, "")
+    settles(unfolded, lambda: len(column(unfolded, table, 1)), 25)
+
+
+def test_a_long_table_is_paged(unfolded: Tab) -> None:
+    rows = unfolded.texts("#table-contrasts tbody tr")
+    unfolded.page.click("#metrics .dt-paging-button:has-text('2')")
+    settles(unfolded, lambda: unfolded.texts("#table-contrasts tbody tr") == rows, False)
+    second = unfolded.texts("#table-contrasts tbody tr")
     assert len(rows) == len(second) == 25 and not set(rows) & set(second)
 
 
-def test_a_name_leads_to_what_its_variant_changes(desktop: Tab) -> None:
-    part = "#variant-fne_no_buffer"
-    desktop.run("s => { document.querySelector(s).open = false }", part)
-    desktop.page.click("#table-main a[href='#variant-fne_no_buffer']")
-    desktop.page.wait_for_selector(f"{part}[open]")
-    words = desktop.page.inner_text(part)
-    assert "memory.kind" in words and "validation rsum" in words and "config digest" in words
+def test_a_link_to_a_folded_part_opens_it(browser: object, paper: Made) -> None:
+    tab = open_tab(browser, paper)
+    assert not tab.page.is_visible("#table-configs")
+    tab.run("() => { location.hash = 'variants' }")
+    tab.page.wait_for_selector("#variants[open]")
+    assert tab.page.is_visible("#table-configs") and not tab.page.is_visible("#table-record")
 
 
 def state(tab: Tab) -> str:
@@ -186,52 +209,52 @@ def fresh(tab: Tab) -> None:
     tab.page.wait_for_function("() => !document.querySelector('#viewer output').innerText.includes('without filters')")
 
 
-def test_the_viewer_walks_with_keys_and_buttons(desktop: Tab) -> None:
-    assert state(desktop) == "Anchor 1 of 120"
-    desktop.page.focus("#viewer")
+def test_the_viewer_walks_with_keys_and_buttons(unfolded: Tab) -> None:
+    assert state(unfolded) == "Anchor 1 of 120"
+    unfolded.page.focus("#viewer")
     for key, place in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2), ("End", 120), ("Home", 1)):
-        desktop.page.keyboard.press(key)
-        assert state(desktop) == f"Anchor {place} of 120"
-    desktop.page.click("#viewer [data-go=on]")
-    assert state(desktop) == "Anchor 2 of 120"
-    desktop.page.focus("#viewer input[type=search]")
-    desktop.page.keyboard.press("ArrowRight")
-    assert state(desktop) == "Anchor 2 of 120", "within a field the arrows move the cursor"
-    sizes = desktop.run("() => [...document.querySelectorAll('#viewer img')].map(i => i.naturalWidth)")
+        unfolded.page.keyboard.press(key)
+        assert state(unfolded) == f"Anchor {place} of 120"
+    unfolded.page.click("#viewer [data-go=on]")
+    assert state(unfolded) == "Anchor 2 of 120"
+    unfolded.page.focus("#viewer input[type=search]")
+    unfolded.page.keyboard.press("ArrowRight")
+    assert state(unfolded) == "Anchor 2 of 120", "within a field the arrows move the cursor"
+    sizes = unfolded.run("() => [...document.querySelectorAll('#viewer img')].map(i => i.naturalWidth)")
     assert sizes and all(sizes), "every picture can be drawn"
 
 
-def test_the_viewer_filters(desktop: Tab, paper: Made) -> None:
-    page = desktop.page
-    data = json.loads(desktop.run("() => document.getElementById('picks-data').textContent"))
+def test_the_viewer_filters(unfolded: Tab, paper: Made) -> None:
+    page = unfolded.page
+    data = json.loads(unfolded.run("() => document.getElementById('picks-data').textContent"))
     for box, fits in (
         ("wrong", lambda one: any(pick[-1] == 1 for pick in one["picks"])),
         ("disagree", lambda one: len({pick[1] for pick in one["picks"]}) > 1),
     ):
-        fresh(desktop)
+        fresh(unfolded)
         page.check(f"#viewer [name={box}]")
         wanted = sum(map(fits, data["anchors"]))
-        assert 0 < wanted < 120 and state(desktop) == f"Anchor 1 of {wanted} (120 without filters)"
-    fresh(desktop)
+        assert 0 < wanted < 120 and state(unfolded) == f"Anchor 1 of {wanted} (120 without filters)"
+    fresh(unfolded)
     page.check("#viewer [name=wrong]")
-    for _ in anchors(desktop):
-        assert "false negative" in desktop.texts("#viewer .tag")
-    fresh(desktop)
+    for _ in anchors(unfolded):
+        assert "false negative" in unfolded.texts("#viewer .tag")
+    fresh(unfolded)
     title = paper.results["fne_abstract"].title
     page.select_option("#viewer [name=strategy]", label=title)
     page.select_option("#viewer [name=direction]", label="caption")
-    for _ in anchors(desktop):
+    for _ in anchors(unfolded):
         assert page.inner_text("#viewer .card:first-child tr.chosen th") == title
         assert page.inner_text("#viewer .anchor h3") == "Anchor: a caption"
-    fresh(desktop)
+    fresh(unfolded)
     page.fill("#viewer [name=words]", "PICTURE 26, caption 0")
-    assert 0 < int(state(desktop).split(" of ")[1].split()[0]) < 120
-    for _ in anchors(desktop):
+    assert 0 < int(state(unfolded).split(" of ")[1].split()[0]) < 120
+    for _ in anchors(unfolded):
         assert "picture 26, caption 0" in page.inner_text("#viewer .stage")
     page.fill("#viewer [name=words]", "no such word")
-    assert state(desktop) == "None of 120 anchors fits these filters"
-    fresh(desktop)
-    nothing_odd(desktop)
+    assert state(unfolded) == "None of 120 anchors fits these filters"
+    fresh(unfolded)
+    nothing_odd(unfolded)
 
 
 def brightness(tab: Tab) -> float:
@@ -255,7 +278,7 @@ def test_light_and_dark(browser: object, paper: Made, desktop: Tab) -> None:
     assert brightness(desktop) > 200 and desktop.page.inner_text("#theme") == "Dark page"
     dark = open_tab(browser, paper, color_scheme="dark")
     assert brightness(dark) < 60
-    ink = "() => getComputedStyle(document.querySelector('#figures svg text')).fill"
+    ink = "() => getComputedStyle(document.querySelector('#contrasts svg text')).fill"
     assert dark.run(ink) != desktop.run(ink), "the figures turn with the page"
     dark.page.click("#theme")
     assert brightness(dark) > 200
@@ -271,11 +294,29 @@ def test_light_and_dark(browser: object, paper: Made, desktop: Tab) -> None:
 
 
 def test_a_phone_never_scrolls_the_page_sideways(phone: Tab) -> None:
-    for place in ("results", "figures", "picks", "variants", "record"):
+    for place in ("contrasts", "results", "picks", "variants", "record"):
         phone.run("id => document.getElementById(id).scrollIntoView()", place)
-        assert phone.run("() => document.documentElement.scrollWidth") <= 375, place
+        assert phone.run("() => document.documentElement.scrollWidth") <= PHONE["width"], place
     assert phone.page.is_visible("#viewer .card") and phone.page.is_visible("#table-main")
     nothing_odd(phone)
+
+
+def test_on_a_phone_the_primary_metric_and_the_difference_are_seen_without_scrolling_sideways(phone: Tab) -> None:
+    right = "s => Math.max(...[...document.querySelectorAll(s)].map(e => e.getBoundingClientRect().right))"
+    for table, place in (("table-main", 9), ("table-contrasts-primary", 4)):
+        phone.run("id => document.getElementById(id).scrollIntoView()", table)
+        assert phone.run(right, f"#{table} tbody tr > :nth-child({place})") <= PHONE["width"], table
+
+
+def test_the_first_screen_holds_the_answer_and_the_verdicts_and_the_rest_is_folded(
+    browser: object, paper: Made
+) -> None:
+    tab = open_tab(browser, paper)
+    top = "s => document.querySelector(s).getBoundingClientRect().top"
+    assert tab.run(top, ".answer") < tab.run(top, "#table-contrasts-primary") < DESKTOP["height"]
+    assert tab.run(top, "#figure-contrasts") < DESKTOP["height"]
+    assert tab.run("() => document.documentElement.scrollHeight") < 6000
+    assert len(tab.page.inner_text("body").split()) < 1500
 
 
 def axe(tab: Tab) -> list[str]:
@@ -303,7 +344,8 @@ def test_without_scripts_the_tables_and_figures_are_there(browser: object, paper
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto((paper.reports / "report.html").as_uri())
     assert page.locator("#table-main tbody tr").count() == 10 and page.is_visible("#table-main")
-    assert page.is_visible("#figure-scores svg")
+    assert page.is_visible("#figure-contrasts svg")
+    page.click("#picks > summary")
     assert "The viewer needs JavaScript" in page.inner_text("#picks")
     assert not page.is_visible("#viewer") and not page.is_visible("#theme")
 
@@ -322,8 +364,9 @@ def test_hostile_words_are_shown_and_never_run(attacked: Tab) -> None:
     nothing_odd(attacked)
 
 
-def test_one_run_alone_makes_a_sound_page(browser: object, lonely: Made) -> None:
+def test_one_run_alone_makes_a_whole_page(browser: object, lonely: Made) -> None:
     tab = open_tab(browser, lonely, PHONE)
+    unfold(tab)
     assert "There are no picks to show" in tab.page.inner_text("#picks")
-    assert tab.run("() => document.documentElement.scrollWidth") <= 375
+    assert tab.run("() => document.documentElement.scrollWidth") <= PHONE["width"]
     nothing_odd(tab)

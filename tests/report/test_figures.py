@@ -84,7 +84,7 @@ def test_captions_tell_question_protocol_seeds_and_interval(paper: Made) -> None
     assert list(words) == list(figures.FIGURES)
     for entry in words.values():
         assert entry["question"].endswith("?") and entry["title"] and entry["alt"]
-    for name in ("scores", "contrasts", "cost"):
+    for name in ("scores", "contrasts"):
         assert "only the image's own captions are right" in words[name]["caption"]
         assert "5 seeds per variant (hardest_buffer: 4)" in words[name]["caption"]
     assert "95 % interval given this encoder, world and tuning, by hierarchical bootstrap" in words["scores"]["caption"]
@@ -107,7 +107,8 @@ def test_scores_show_every_seed_mean_and_interval(paper: Made) -> None:
     ]
     wanted = [paper.results.estimate(variant.id) for variant in paper.results.variants]
     assert np.allclose(sorted(map(tuple, bars))[0], min((100 * one.low, 100 * one.high) for one in wanted))
-    assert any("baseline 454." in text.get_text() for text in axes.texts)
+    dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert np.allclose(dashed, 100 * np.mean([*paper.results.values(paper.study.baseline).values()]))
 
 
 def test_hollow_diamonds_where_nothing_is_shown(paper: Made) -> None:
@@ -254,7 +255,7 @@ def test_drawing_leaves_the_users_settings_alone(paper: Made) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    figures.draw(paper.results, "cost")
+    figures.draw(paper.results, "scores")
     assert dict(matplotlib.rcParams) == before
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from fne.report.figures import registry as figures
-from fne.report.page import variants
 from fne.report.tables import registry as tables
 from fne.report.text import summary
 from fne.report.text.headline import headline
@@ -76,9 +75,9 @@ def test_with_one_or_two_seeds_no_sentence_speaks_of_an_interval(few: Made) -> N
 
 def test_with_five_seeds_they_do(paper: Made) -> None:
     found = sentences(paper)
-    for place in ("main caption", "main column rsum", "methods caption", "ablation caption", "ages note 0"):
+    for place in ("main caption", "main column rsum", "methods caption", "ablation caption"):
         assert "interval" in found[place], place
-    for name in ("scores", "contrasts", "distributions", "picks", "false_negatives", "risk_hardness", "cost"):
+    for name in ("scores", "contrasts", "distributions", "picks", "false_negatives", "risk_hardness"):
         assert "interval" in found[f"figure {name} caption"], name
 
 
@@ -193,12 +192,7 @@ def test_a_collapse_says_when_it_was_and_whether_the_run_recovered() -> None:
     assert [(one.seed, one.epochs, one.recovered, one.lasting) for one in found] == [
         (1, (2, 3, 4), True, True), (2, (5,), True, False), (3, (3, 6, 7, 8), False, True), (4, (8,), False, True)
     ]  # fmt: skip
-    told = variants._alarm(curve((), (2, 3, 4), (5,), (3, 6, 7, 8)))
-    assert told == (
-        "seed 1 in epochs 2 to 4, then recovered; seed 2 in epoch 5, then recovered; "
-        "seed 3 in epochs 3 and 6 to 8, the last, not recovered"
-    )
-    assert variants._alarm(curve((), ())) == "" and variants._alarm(pd.DataFrame()) == ""
+    assert collapses(curve((), ())) == [] == collapses(pd.DataFrame())
 
 
 def test_a_variant_that_collapsed_for_several_epochs_is_marked_in_the_main_table(paper: Made) -> None:
@@ -214,9 +208,6 @@ def test_a_variant_that_collapsed_for_several_epochs_is_marked_in_the_main_table
     assert {row[0].note for row in table.rows if row[0].mark == "†"} == {"fne", "infonce"}
     note = next(note for note in table.notes if note.startswith("† Collapse alarm"))
     assert "fne (seed 0; recovered)" in note and "infonce (seeds 2, 3; 1 of 2 recovered)" in note
-    page = {part["name"]: part for part in variants.sections(study)}
-    assert page["fne"]["alarm"] == "seed 0 in epochs 2 to 3, then recovered; seed 4 in epoch 5, then recovered"
-    assert not page["fne"]["fallen"] and page["infonce"]["fallen"] and page["random"]["alarm"]
     study.__dict__["curves"] = rows.assign(collapsed=0)
     table = tables.build(study, "main")
     assert not any(row[0].mark for row in table.rows) and not any("†" in note for note in table.notes)

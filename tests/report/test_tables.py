@@ -193,7 +193,15 @@ def test_contrasts_hold_every_row_of_the_file_the_primary_ones_first(paper: Made
     assert len(table.rows) == len(file_rows(paper, "contrasts.csv")) == len(table.records)
     assert [row[0].note for row in table.rows[:9]] == [v for v in paper.study.variants if v != paper.study.baseline]
     assert all(row[1].strong for row in table.rows[:9]) and not any(row[1].strong for row in table.rows[9:])
-    assert primary_contrasts(paper.results).rows == table.rows[:9]
+    primary = primary_contrasts(paper.results)
+    shown = [column.name for column in primary.columns if not column.detail]
+    assert shown == ["Variant", "Verdict", "Δ baseline", "Interval", "p (Holm)"]
+    for row, whole in zip(primary.rows, table.rows[:9], strict=True):
+        assert (row[0], *row[2:]) == (whole[0], *whole[4:])
+        contrast = paper.results.contrast(row[0].note)
+        better = "better" if contrast.difference > 0 else "worse"
+        assert row[1].text == (better if contrast.separated and contrast.p_holm < 0.05 else row[1].text)
+        assert (row[1].text == "not shown") == (not contrast.separated)
 
 
 def test_configs_name_the_one_change_of_each_variant(paper: Made) -> None:

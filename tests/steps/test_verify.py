@@ -16,6 +16,7 @@ import pytest
 
 from fne import cli
 from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED
+from fne.report.figures.names import FIGURES
 from fne.report.page.build import build
 from fne.report.page.content import content
 from fne.report.text import verified
@@ -449,7 +450,8 @@ def test_the_page_says_what_verifying_gave_escaped(project: Path) -> None:
     edit(project, swap("machine", "cpu", to=evil))
     verify(project)
     audit.run(load_study("four", root=project), project)
-    page = build(content(load("four", project), []))
+    nothing = {name: {"id": name, "question": f"{name}?", "empty": True} for name in FIGURES}
+    page = build(content(load("four", project), nothing))
     assert "<p>Set against the reference of 2026-05-01 (&lt;script&gt;alert(1)&lt;/script&gt;, AVX2), repr" in page
     assert evil not in page
     inputs = record(load("four", project), project / "reports/four")["inputs"]

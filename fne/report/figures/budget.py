@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from fne.analysis.search import best_after
 from fne.report.figures.figure import Picture, canvas, notice
-from fne.report.figures.highlight import featured, line, others, sentence
+from fne.report.figures.highlight import banded, bands_of, featured, line, others, sentence
 from fne.report.figures.style import WIDTH, end_labels
 from fne.report.figures.variant_styles import looks_of
 from fne.report.tables.budget import HOW, TITLE, left_out
-from fne.report.text.wording import listing, number, short
+from fne.report.text.wording import number, short
 from fne.report.tuning import budgets, first_round
 from fne.results.study import StudyResults
 
@@ -27,7 +27,7 @@ def draw(study: StudyResults) -> Picture:
     middle = {variant: [one.expected for one in found] for variant, found in best.items()}
     after_all = {variant: found[-1] for variant, found in middle.items()}
     full = featured(some, after_all)
-    banded = {name for name in (some.baseline, some.method, max(after_all, key=after_all.__getitem__)) if name in best}
+    wide = banded(some, full)
     height = max(3.2, 0.9 + 0.19 * len(full))
     figure = canvas(WIDTH, height)
     panel = figure.subplots()
@@ -35,13 +35,12 @@ def draw(study: StudyResults) -> Picture:
     labels = []
     for variant in some.variants:
         found, look = middle[variant.id], looks_of(study)[variant.id]
-        low, high = found, found
-        if variant.id in banded:
-            low, high = [one.low for one in best[variant.id]], [one.high for one in best[variant.id]]
-        line(panel, range(1, len(found) + 1), found, low, high, look, full=variant.id in full)
+        low, high = ([getattr(one, end) for one in best[variant.id]] for end in ("low", "high"))
+        line(panel, range(1, len(found) + 1), found, low, high, look,
+             full=variant.id in full, band=variant.id in wide)  # fmt: skip
         if variant.id in full:
             labels.append((found[-1], short(variant.title, 28), look))
-    panel.set_ylim(*window([middle[name] for name in full], max(best[name][-1].high for name in banded)))
+    panel.set_ylim(*window([middle[name] for name in full], max(best[name][-1].high for name in wide or full)))
     panel.set_xscale("log", base=2)
     panel.set_xlim(0.93, 1.07 * max(most, 2))
     panel.set_xticks(ticks := [n for n in budgets(most) if n == most or 1.3 * n < most], map(str, ticks))
@@ -50,10 +49,9 @@ def draw(study: StudyResults) -> Picture:
     panel.set_ylabel("best validation rsum")
     end_labels(panel, labels, x=1.04, size=8.5)
     others(panel, len(scores.keys() - full))
-    names = listing(short(study[name].title, 40) for name in scores if name in banded)
     bands = (
-        f"Bands, of {names} alone: between what the best lies in 95 % of searches; those of all are in the table. A "
-        "line or band that starts low may do so below the axis."
+        f"Bands{bands_of(some, full)}: between what the best lies in 95 % of searches; those of all are in the table. "
+        "A line or band that starts low may do so below the axis."
     )
     shown = sentence(some, full, "the score after all trials").strip()
     caption = " ".join(filter(None, [f"{HOW}.", bands, shown, *left_out(study)]))

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable
 
 from fne.report.figures.figure import Picture, notice
-from fne.report.figures.scores import name_row, no_result, rows_of_names, why_missing
+from fne.report.figures.scores import fit, no_result, number_of, rows_of_names, why_missing
 from fne.report.figures.style import BASELINE, MUTED, PAPER
 from fne.report.figures.variant_styles import diamond, looks_of
 from fne.report.text.wording import (
     given,
     metric_name,
-    p_equals,
     protocol_phrase,
     seeds_phrase,
     signed,
@@ -24,7 +23,6 @@ from fne.results.records import Contrast
 from fne.results.study import StudyResults
 
 ID, TITLE = "contrasts", "Differences to the baseline"
-BOTH = "← worse | better →"
 QUESTION = "Which variants are better or worse than the baseline, and by how much?"
 
 
@@ -40,32 +38,29 @@ def draw(study: StudyResults) -> Picture:
     for row, variant in enumerate(others):
         contrast = found[variant.id]
         if contrast is None:
-            name_row(axes, row, variant, "")
             no_result(axes, row, why_missing(study, variant.id))
             continue
         look = looks_of(study)[variant.id]
-        if math.isfinite(contrast.low):
-            ends = [100 * contrast.low, 100 * contrast.high]
-            axes.plot(ends, [row + 0.1] * 2, color=look.colour, lw=2.4, solid_capstyle="butt", zorder=2)
-        if math.isfinite(contrast.low_elsewhere):
-            ends = [100 * contrast.low_elsewhere, 100 * contrast.high_elsewhere]
-            axes.plot(ends, [row + 0.1] * 2, color=look.colour, lw=0.9, solid_capstyle="butt", zorder=2)
+        for low, high, thick in (
+            (contrast.low, contrast.high, 2.4),
+            (contrast.low_elsewhere, contrast.high_elsewhere, 0.9),
+        ):
+            if math.isfinite(low):
+                axes.plot([100 * low, 100 * high], [row, row], color=look.colour, lw=thick, solid_capstyle="butt")
         fill = look.colour if contrast.separated else PAPER
-        mark = {"marker": look.mark("D"), "color": fill, "edgecolor": look.colour, "linewidth": 1.6, "zorder": 3}
-        axes.scatter([100 * contrast.difference], [row + 0.1], s=50, **mark)
-        shown = [signed(contrast.difference), span(contrast.low, contrast.high, sign=True)]
-        p = p_equals(contrast.p_holm, contrast.p_holm_floor)
-        name_row(axes, row, variant, "  ".join(filter(None, shown)) + (f"   {p}" if p else ""))
-    axes.axvline(0, color=BASELINE, lw=1.2, zorder=1)
+        mark = {"marker": look.mark("D"), "color": fill, "edgecolor": look.colour, "linewidth": 1.4, "zorder": 3}
+        axes.scatter([100 * contrast.difference], [row], s=38, **mark)
+        number_of(axes, row, signed(contrast.difference))
+    axes.axvline(0, color=BASELINE, lw=1.4, zorder=1)
     low, high = axes.get_xlim()
     pad = 0.06 * max(abs(low), abs(high))
     axes.set_xlim(min(low, -pad), max(high, pad))
     left, right = axes.get_xlim()
-    middle = -left / (right - left)
-    words, side = BOTH, "center"
-    if not 0.2 <= middle <= 0.8:
-        words, side = ("better →", "left") if middle < 0.2 else ("← worse", "right")
-    axes.text(0, -0.62, words, ha=side, va="bottom", fontsize=8.5, color=MUTED)
+    for words, side, room in (("← worse", "right", -left), (" better →", "left", right)):
+        if room > 0.12 * (right - left):
+            axes.annotate(words, (0, 1), (-5 if side == "right" else 1, 2), ("data", "axes fraction"), "offset points",
+                          ha=side, va="bottom", fontsize="small", color=MUTED)  # fmt: skip
+    fit(figure, axes)
     what = metric_name(study)
     base = study[study.baseline].title
     axes.set_xlabel(f"difference in test {what} to the baseline")

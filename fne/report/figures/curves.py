@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fne.report.figures.figure import Picture, canvas, notice
-from fne.report.figures.highlight import featured, line, others, sentence
+from fne.report.figures.highlight import banded, bands_of, featured, line, others, sentence
 from fne.report.figures.style import GRID, INK, MUTED, PAPER, WIDTH, end_labels
 from fne.report.figures.variant_styles import looks_of
 from fne.report.text.summary import collapses, outcome, relevant_words, truth_is_known
@@ -55,7 +55,7 @@ def draw(study: StudyResults) -> Picture:
             grouped = rows.groupby("epoch", sort=True)[column]
             epochs, mean = grouped.mean().index.to_numpy() + 1, scale * grouped.mean().to_numpy()
             look, band = looks_of(study)[variant.id], (scale * grouped.min(), scale * grouped.max())
-            line(panel, epochs, mean, *band, look, full=variant.id in full)
+            line(panel, epochs, mean, *band, look, full=variant.id in full, band=variant.id in banded(study, full))
             lowest = min(lowest, float(mean[-1]))
             if variant.id in full:
                 ends.append((float(mean[-1]), short(variant.title, 28), look))
@@ -81,7 +81,8 @@ def draw(study: StudyResults) -> Picture:
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     rules = sorted({run["selection"]["rule"] for variant in study.variants for run in variant.runs})
     caption = (
-        f"Lines: mean over seeds ({seeds_phrase(study)}); bands: lowest to highest seed.{shaded(curves)} "
+        f"Lines: mean over seeds ({seeds_phrase(study)}); bands{bands_of(study, full)}: lowest to "
+        f"highest seed.{shaded(curves)} "
         "Circles: the epoch that each seed's checkpoint was taken from "
         f"({listing(RULES.get(one, one) for one in rules)}; "
         "the test split plays no part). The axis of the score begins at the lowest score after a warm-up. "

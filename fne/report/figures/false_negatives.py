@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fne.report.figures.curves import shaded, warm
 from fne.report.figures.figure import Picture, canvas, notice
-from fne.report.figures.highlight import featured, line, others, sentence
+from fne.report.figures.highlight import banded, bands_of, featured, line, others, sentence
 from fne.report.figures.picks import percent_of
 from fne.report.figures.style import WIDTH, end_labels
 from fne.report.figures.variant_styles import looks_of
@@ -48,7 +48,8 @@ def draw(study: StudyResults) -> Picture:
                 continue
             epochs = own["epoch"].to_numpy() + 1
             look = looks_of(study)[variant.id]
-            line(panel, epochs, own["rate"], own["low"], own["high"], look, full=variant.id in full)
+            line(panel, epochs, own["rate"], own["low"], own["high"], look,
+                 full=variant.id in full, band=variant.id in banded(study, full))  # fmt: skip
             if variant.id in full:
                 ends.append((float(own["rate"].iloc[-1]), short(variant.title, 28), look))
         panel.grid(axis="y")
@@ -61,7 +62,7 @@ def draw(study: StudyResults) -> Picture:
     kind = truth_kind(study, "train")
     caption = (
         f"Share of the logged picks that is {relevant_words(study)} to its anchor ({seeds(study)})."
-        f"{intervals_of(rows, 'Bands')}{shaded(rows)}{logged(study)}"
+        f"{intervals_of(rows, f'Bands{bands_of(study, full)}')}{shaded(rows)}{logged(study)}"
         + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
     if study.shared_epochs:

@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 FIGURES = ("scores", "contrasts", "distributions", "distributions_all", "picks", "false_negatives",
-           "risk_hardness", "agreement", "calibration", "curves", "sensitivity", "heatmap", "budget",
-           "cost")  # fmt: skip
+           "risk_hardness", "agreement", "calibration", "curves", "sensitivity", "heatmap", "budget")  # fmt: skip
 """Names of the figures, in the order of the report."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fne.protocols import METRICS
 from fne.report.figures.figure import Picture, canvas, notice
-from fne.report.figures.style import MUTED, PAPER, PLATE, WIDTH
+from fne.report.figures.style import MUTED, PAPER, WIDTH
 from fne.report.figures.variant_styles import diamond, looks_of
 from fne.report.text.summary import missing_seeds
 from fne.report.text.wording import (
@@ -21,7 +21,6 @@ from fne.report.text.wording import (
     protocol_phrase,
     seeds_phrase,
     short,
-    span,
 )
 from fne.results.study import StudyResults, Variant
 
@@ -40,38 +39,26 @@ def draw(study: StudyResults) -> Picture:
     """Draw the primary metric of every variant in the order of the study."""
     if not any(study.values(variant.id) for variant in study.variants):
         return notice(ID, TITLE, QUESTION, "no run has a result")
-    figure, axes = rows_of_names(study.variants)
+    figure, axes = rows_of_names(study.variants, bold=study.baseline)
     for row, variant in enumerate(study.variants):
         values, estimate = study.values(variant.id), study.estimate(variant.id)
         look = looks_of(study)[variant.id]
         if not values:
-            name_row(axes, row, variant, "", bold=variant.id == study.baseline)
             no_result(axes, row, why_missing(study, variant.id))
             continue
         mean = 100 * float(np.mean(list(values.values())))
         if estimate is not None and math.isfinite(estimate.low):
             ends = [100 * estimate.low, 100 * estimate.high]
             axes.plot(ends, [row, row], color=look.colour, lw=2.4, solid_capstyle="butt")
-        places = row + 0.17 + offsets(len(values), 0.05)
         points = [100 * value for value in values.values()]
-        axes.scatter(points, places, s=13, color=look.colour, alpha=0.8, linewidths=0, zorder=3)
-        mark = {"s": 54, "marker": look.mark("D"), "color": look.colour, "edgecolor": PAPER, "linewidth": 1.2}
+        axes.scatter(points, [row + 0.3] * len(points), s=9, color=look.colour, alpha=0.8, linewidths=0, zorder=3)
+        mark = {"s": 40, "marker": look.mark("D"), "color": look.colour, "edgecolor": PAPER, "linewidth": 1.0}
         axes.scatter([mean], [row], **mark, zorder=4)
-        shown = percent(mean / 100) + (f"  {span(estimate.low, estimate.high)}" if estimate is not None else "")
-        name_row(axes, row, variant, shown, bold=variant.id == study.baseline)
+        number_of(axes, row, percent(mean / 100))
     base = study.values(study.baseline)
     if base:
-        level = 100 * float(np.mean(list(base.values())))
-        axes.axvline(level, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
-        axes.text(
-            level,
-            -0.62,
-            f"baseline {percent(level / 100)}",
-            ha="center",
-            va="bottom",
-            fontsize=8.5,
-            color=MUTED,
-        )
+        axes.axvline(100 * float(np.mean(list(base.values()))), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+    fit(figure, axes)
     what = metric_name(study)
     one = METRICS[study.metric]
     axes.set_xlabel(
@@ -102,51 +89,59 @@ def draw(study: StudyResults) -> Picture:
     )
 
 
-def rows_of_names(variants: Sequence[Variant]) -> tuple[Figure, Axes]:
-    """A figure with one row per variant: its name and numbers above, room for its marks below."""
-    count = len(variants)
-    height = 0.85 + 0.5 * count
+ROW = 0.245
+"""Inches of a variant's row."""
+
+
+def rows_of_names(variants: Sequence[Variant], bold: str = "") -> tuple[Figure, Axes]:
+    """A figure with one row per variant, whose name stands at its left; see :func:`fit`.
+
+    Args:
+        variants: In order.
+        bold: The variant whose name stands out.
+    """
+    many = len(variants)
+    height = 0.7 + ROW * many
     figure = canvas(WIDTH, height)
-    axes = figure.add_axes((0.02, 0.5 / height, 0.96, 1 - 0.75 / height))
-    axes.set_ylim(count - 0.6, -0.6)
-    axes.set_yticks([])
+    axes = figure.add_axes((0.4, 0.52 / height, 0.45, ROW * many / height))
+    axes.set_ylim(many - 0.5, -0.5)
+    axes.set_yticks(range(many), [name(variant) for variant in variants])
+    for variant, label in zip(variants, axes.get_yticklabels(), strict=True):
+        label.set_fontweight("bold" if variant.id == bold else "normal")
+    axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     axes.margins(x=0.03)
     return figure, axes
 
 
-def name_row(axes: Axes, row: int, variant: Variant, shown: str, *, bold: bool = False) -> None:
-    """Write a variant's name above its row on the left and its numbers on the right."""
-    place: dict[str, Any] = {
-        "transform": axes.get_yaxis_transform(),
-        "va": "center",
-        "fontsize": 9,
-        "bbox": PLATE,
-        "zorder": 2.5,
-    }
-    axes.text(0.0, row - 0.29, name(variant, 40), ha="left", fontweight="bold" if bold else "normal", **place)
-    axes.text(1.0, row - 0.29, shown, ha="right", **place)
+def number_of(axes: Axes, row: int, shown: str) -> None:
+    """Write a variant's number at the right of its row."""
+    axes.text(1.02, row, shown, transform=axes.get_yaxis_transform(), va="center", fontsize="small")
+
+
+def fit(figure: Figure, axes: Axes) -> None:
+    """Give the names and numbers beside the axes as much width as they take."""
+    width = figure.bbox.width
+    left = max(label.get_window_extent().width for label in axes.get_yticklabels()) / width + 0.03
+    beside = [text for text in axes.texts if text.get_position()[0] > 1]
+    right = max((text.get_window_extent().width for text in beside), default=0) / width + 0.03
+    box = axes.get_position()
+    axes.set_position((left, box.y0, 1 - left - right, box.height))
 
 
 def no_result(axes: Axes, row: int, reason: str) -> None:
     """Say in the row of a variant why it has no marks."""
     axes.text(
-        0.5,
-        row + 0.05,
-        f"no result: {short(reason, 56)}",
+        0.01,
+        row,
+        f"no result: {short(reason, 46)}",
         transform=axes.get_yaxis_transform(),
-        ha="center",
         va="center",
         color=MUTED,
         style="italic",
-        fontsize=8.5,
+        fontsize="small",
     )
-
-
-def offsets(count: int, reach: float) -> np.ndarray:
-    """Small steps up and down, the same at every call, so that equal seeds stay visible."""
-    return np.linspace(-reach, reach, count) if count > 1 else np.zeros(count)
 
 
 def why_missing(study: StudyResults, variant: str) -> str:

@@ -1,26 +1,24 @@
-"""The report as one HTML file that needs nothing else: styles, scripts, figures and pictures are inside."""
+"""The report as one HTML file that needs nothing else: styles, scripts, figures and images are inside."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import fne
 from fne.report.page.assets import LICENCE, hash_of, scripts, style_sheets, text
+from fne.report.page.parts import Page
 from fne.report.picks.viewer import NOTEBOOK_BUDGET, viewer
 from fne.report.tables import render
 from fne.results.study import StudyResults
 from fne.utils.text import clean
 
 
-def build(content: dict[str, Any]) -> str:
-    """The page of a study.
-
-    Args:
-        content: What the template asks for, see :func:`fne.report.page.content.content`.
-    """
-    return fill("page.html.j2", content, scripts(), content["links"])
+def build(page: Page) -> str:
+    """The page of a study or a series."""
+    return fill("page.html.j2", scripts(), page=page, version=fne.__version__)
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,17 @@ def picks_page(study: StudyResults) -> PicksPage:
     Raises:
         UserError: A file of picks is damaged.
     """
-    content = {"title": clean(study.title), "picks": viewer(study, NOTEBOOK_BUDGET)}
-    return PicksPage(fill("picks.html.j2", content, [text("viewer.js")]))
+    picks = viewer(study, NOTEBOOK_BUDGET)
+    return PicksPage(fill("picks.html.j2", [text("viewer.js")], title=clean(study.title), picks=picks))
 
 
-def fill(template: str, content: dict[str, Any], code: Sequence[str], links: Mapping[str, str] | None = None) -> str:
+def fill(template: str, code: Sequence[str], **content: Any) -> str:
     """Fill a template; everything that is not marked safe by the code below is escaped.
 
     Args:
         template: A file of this package's templates.
-        content: What it asks for.
         code: Scripts of the page, in the order they run.
-        links: As in :func:`fne.report.tables.render.to_html`.
+        content: What the template needs.
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
@@ -64,7 +61,7 @@ def fill(template: str, content: dict[str, Any], code: Sequence[str], links: Map
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["table"] = lambda table: Markup(render.to_html(table, links))
+    environment.filters["table"] = lambda table: Markup(render.to_html(table))
     environment.filters["notes"] = lambda table: Markup(render.notes_html(table))
     styles = style_sheets()
     return environment.get_template(template).render(

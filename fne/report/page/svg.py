@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from fne.report.figures.registry import WORDS
 from fne.report.figures.style import FALSE, GRID, HARD, INK, MUTED, PAPER, POSITIVE
 from fne.utils.errors import bad_input
-from fne.utils.files import read_bytes, reading
+from fne.utils.files import read_bytes, read_record, reading
 
 INKS = {
     INK: "ink",
@@ -27,6 +29,20 @@ TOLD = [{**dict.fromkeys(("id", "title", "question", "caption", "alt"), str), "e
 """What is read of the words beside the drawn figures."""
 ACTIVE = re.compile(r"<!ENTITY|<(?:\w+:)?(?:script|foreignObject|iframe|a)\b|\son\w+\s*=", re.IGNORECASE)
 """What no figure of matplotlib holds, and could act on its own or lead somewhere."""
+
+
+def read_figures(folder: Path, names: Sequence[str], study: str) -> dict[str, dict[str, Any]]:
+    """The drawn figures by name: their words and their ``svg``.
+
+    Raises:
+        UserError: One was not drawn, or is damaged.
+    """
+    hint = f"run `fne figures --study {study}` again"
+    words = {told["id"]: told for told in read_record(folder / WORDS, None, TOLD, hint)}
+    if missing := [name for name in names if name not in words]:
+        raise bad_input("a figure has no words", file=folder / WORDS, key=missing[0], hint=hint)
+    drawings = {name: read_svg(folder / f"{name}.svg", hint) for name in names}
+    return {name: {**words[name], "svg": inline_svg(svg, name, words[name]["alt"])} for name, svg in drawings.items()}
 
 
 def read_svg(file: Path, hint: str) -> str:

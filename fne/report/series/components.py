@@ -50,12 +50,15 @@ def sentences(series: SeriesResults) -> list[str]:
             told.append(f"Where the variance of a {WHAT[of]} comes from cannot be said: too few results.")
             continue
         sd = math.sqrt(math.fsum(parts[source].sd ** 2 for source in found))
-        first, *rest = sorted(found, key=found.__getitem__, reverse=True)
+        order = sorted(found, key=found.__getitem__, reverse=True)
+        first, *rest = [source for source in order if found[source] >= 0.005] or order
         named = sources(series)
         listed = [f"{_whole(found[first])} of the variance comes from the {named[first]}"]
         listed += [f"{_whole(found[source])} from the {named[source]}" for source in rest]
         what = f"With everything drawn anew, a variant's {metric}" if of == LEVEL else f"Its {WHAT[of]}"
-        told.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}.")
+        none = [named[source] for source in order if source not in (first, *rest)]
+        none_of = f"; estimated as less than 0.5 % each: {listing(none)}" if none else ""
+        told.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}{none_of}.")
     score, gap = (series.parts.get((of, ""), {}).get(ANOTHER) for of in (LEVEL, DIFFERENCE))
     if score is not None and gap is not None:
         fewest = min(len(series.definition.factors[key]) for key in series.definition.random)

@@ -9,7 +9,7 @@ def figures(series: Series) -> tuple[str, ...]:
     """Each is written as ``.svg`` and ``.png``."""
     if series.grows:
         return ("series",)
-    return ("cells", *(["components"] if series.random else []))
+    return (*(["components"] if series.random else []), "cells")
 
 
 def tables(series: Series) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fne
-from fne.report.figures.registry import WORDS
-from fne.report.page import build as page
-from fne.report.page.assets import table_library, text
-from fne.report.page.svg import TOLD, inline_svg, read_svg
+from fne.report.page.build import build
+from fne.report.page.parts import GLOSSARY, Page, part
+from fne.report.page.svg import read_figures
 from fne.report.series import names, tables
 from fne.report.series.answer import answer
 from fne.report.series.results import SeriesResults, open_series, value_of
@@ -17,8 +17,7 @@ from fne.report.text.wording import listing, seed_list
 from fne.study import paths
 from fne.study.api import Series
 from fne.study.series import PRETRAINED_HERE
-from fne.utils.errors import bad_input
-from fne.utils.files import read_record, sha256_file, write_json, write_text
+from fne.utils.files import sha256_file, write_json, write_text
 from fne.utils.text import clean
 
 
@@ -30,41 +29,43 @@ def run(series: str | Series, root: str | Path = ".") -> list[Path]:
     """
     results = open_series(series, root)
     folder = Path(root) / paths.reports_folder(results.definition)
-    code = (table_library(), text("page.js"), text("tables.js"))
-    write_text(folder / "report.html", page.fill("series.html.j2", content(results, folder), code))
+    figures = read_figures(folder / "figures", names.figures(results.definition), results.id)
+    write_text(folder / "report.html", build(content(results, figures)))
     write_json(folder / "record.json", record(results, folder))
     return [folder / "report.html", folder / "record.json"]
 
 
-def content(series: SeriesResults, folder: Path) -> dict[str, Any]:
-    """Everything that the page's template asks for."""
-    drawn, hint = folder / "figures", f"run `fne figures --study {series.id}` again"
-    for file in (*(drawn / f"{name}.svg" for name in names.figures(series.definition)), drawn / WORDS):
-        if not file.is_file():
-            raise bad_input("the figure was not drawn yet", file=file, hint=hint)
-    words = {told["id"]: told for told in read_record(drawn / WORDS, None, TOLD, hint)}
-    drawings = {name: read_svg(drawn / f"{name}.svg", hint) for name in names.figures(series.definition)}
-    if lacking := [name for name in drawings if name not in words]:
-        raise bad_input("a figure has no words", file=drawn / WORDS, key=lacking[0], hint=hint)
-    figures = [{**words[name], "svg": inline_svg(svg, name, words[name]["alt"])} for name, svg in drawings.items()]
-    seeds, variants = series.shared.seeds, series.variants
-    return {
-        "series": series.id,
-        "version": fne.__version__,
-        "title": clean(series.title),
-        "question": clean(series.question),
-        "answer": answer(series),
-        "setting": f"{len(series.members)} {series.noun}s that differ in {listing(series.definition.factors)} alone, "
-        f"{len(variants)} variants, seeds {seed_list(seeds)} in each. {tables.within(series)}"
-        + "".join(f" Note: {note}." for note in series.definition.notes if note == PRETRAINED_HERE),
-        "figures": figures,
-        "tables": [tables.build(series, name) for name in names.tables(series.definition)],
-        "members": [
-            (", ".join(f"{key} {value_of(key, value)}" for key, value in point.items()), member)
-            for member, point in series.points.items()
-        ],
-        "noun": series.noun,
-    }
+def content(series: SeriesResults, figures: Mapping[str, dict[str, Any]]) -> Page:
+    """The page of a series."""
+    built = {name: tables.build(series, name) for name in names.tables(series.definition)}
+    first = "losses" if series.definition.grows else "components" if series.definition.random else "differences"
+    members = [
+        (", ".join(f"{key} {value_of(key, value)}" for key, value in point.items()), f"../{member}/report.html")
+        for member, point in series.points.items()
+    ]
+    titles = {"main": f"What is the score of every variant in every {series.noun}?",
+              "differences": f"How far is each variant from the baseline in every {series.noun}?",
+              "losses": "What changed since the first world?", "components": "Where does the variance come from?",
+              "worlds": f"What does each {series.noun} hold?"}  # fmt: skip
+    folded = [one for name in built if name != first for one in part(name, titles[name], built[name])]
+    setting = (
+        f"{len(series.members)} {series.noun}s that differ in {listing(series.definition.factors)} alone, "
+        f"{len(series.variants)} variants, seeds {seed_list(series.shared.seeds)} in each. {tables.within(series)}"
+        + "".join(f" {note[0].upper()}{note[1:]}." for note in series.definition.notes if note == PRETRAINED_HERE)
+    )
+    parts = [
+        *(
+            one
+            for name in figures
+            for one in part(f"about-{name}", figures[name]["question"], figures[name], folded=False)
+        ),
+        *part(first, titles[first], built[first], folded=False),
+        *folded,
+        *part("reports", f"What does the report of each {series.noun} say?", ("links", members)),
+        *part("words", "What do the words mean?", ("facts", GLOSSARY)),
+    ]
+    answered = tuple(answer(series))
+    return Page(series.id, clean(series.title), clean(series.question), answered, setting, tuple(parts))
 
 
 def record(series: SeriesResults, folder: Path) -> dict[str, Any]:

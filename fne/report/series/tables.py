@@ -74,7 +74,7 @@ def _main(series: SeriesResults) -> Table:
         help_ = "of the difference to the oracle (or baseline) since the first world"
         columns.append(Column("Change", metric, help=help_))
     if MAP in scores:
-        columns += [Column("Score", "mAP@R"), Column("Δ baseline", "mAP@R")]
+        columns += [Column("Score", "mAP@R", detail=True), Column("Δ baseline", "mAP@R", detail=True)]
     columns.append(Column("False picks", "Training"))
     rows, records = [], []
     for member in series.members:

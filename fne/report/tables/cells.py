@@ -31,12 +31,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, its group's heading, an explanation, and whether it holds numbers."""
+    """One column: its heading, its group's heading, an explanation, whether it holds numbers, and is a detail.
+
+    The page shows details only where a reader asks for all columns.
+    """
 
     name: str
     group: str = ""
     help: str = ""
     numeric: bool = True
+    detail: bool = False
 
 
 @dataclass(frozen=True)

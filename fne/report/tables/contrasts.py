@@ -21,21 +21,56 @@ from fne.report.text.wording import (
     tested,
     varied,
 )
-from fne.results.study import StudyResults
+from fne.results.study import Contrast, StudyResults
+from fne.utils.min_seeds import ALPHA
 from fne.utils.text import clean
 
 
 def primary_contrasts(study: StudyResults) -> Table:
-    """Only the primary metric's contrasts."""
+    """The primary metric's contrasts, each with its verdict; p values other than the corrected one are details."""
     whole = contrasts_table(study)
-    kept = [place for place, row in enumerate(whole.records) if _is_primary(study, row)]
+    kept = [row for row, record in zip(whole.rows, whole.records, strict=True) if _is_primary(study, record)]
+    same = ("Metric", "Direction", "Protocol")
+    places = [place for place, column in enumerate(whole.columns) if column.name not in same]
+    details = ("Seeds", "p (images)", "p (seeds)")
+    columns = [replace(whole.columns[place], detail=whole.columns[place].name in details) for place in places]
+    verdict = Column("Verdict", numeric=False, help="what is shown, after Holm's correction over the variants")
+    rows = [[row[place] for place in places] for row in kept]
+    told = [verdict_of(study.contrast(row[0].note)) for row in rows]
+    held = [_held(study.contrast(row[0].note)) for row in rows]
     return replace(
         whole,
         id="contrasts-primary",
-        title="Contrasts of the primary metric",
-        rows=tuple(whole.rows[place] for place in kept),
-        records=tuple(whole.records[place] for place in kept),
+        title="Differences to the baseline",
+        columns=(columns[0], verdict, *columns[1:]),
+        rows=tuple(
+            (row[0], Cell(words, strong=words in STRONG, note=where), *row[1:])
+            for row, words, where in zip(rows, told, held, strict=True)
+        ),
+        records=(),
     )
+
+
+def _held(contrast: Contrast | None) -> str:
+    """Whether what a contrast shows holds elsewhere too; empty where it shows nothing or that is not known."""
+    if contrast is None or not contrast.separated or not math.isfinite(contrast.low_elsewhere):
+        return ""
+    return "elsewhere too" if contrast.low_elsewhere > 0 or contrast.high_elsewhere < 0 else "here alone"
+
+
+STRONG = ("better", "worse")
+
+
+def verdict_of(contrast: Contrast | None) -> str:
+    """What a contrast shows, in words: by its interval, and after Holm's correction."""
+    if contrast is None or not math.isfinite(contrast.low):
+        return "cannot be said"
+    if not contrast.separated:
+        return "not shown"
+    better = contrast.difference > 0
+    if contrast.p_holm < ALPHA:
+        return STRONG[0] if better else STRONG[1]
+    return f"{'ahead' if better else 'behind'}, not after Holm"
 
 
 def contrasts_table(study: StudyResults) -> Table:
@@ -53,7 +88,6 @@ def contrasts_table(study: StudyResults) -> Table:
         Column("p (images)", help="over test images, given these seeds"),
         Column("p (Holm)", help=f"{tested(study)}, corrected over the variants"),
         Column("p (seeds)", help="over seeds, given these test images: sign flips"),
-        Column("Least possible", help="p (seeds) cannot be smaller with so many seeds"),
     )
     order = {variant.id: place for place, variant in enumerate(study.variants)}
     frame = study.contrasts[study.contrasts["variant"].isin(list(order))]
@@ -87,7 +121,6 @@ def contrasts_table(study: StudyResults) -> Table:
                 _p(row["p_query"], drawn_floor(row, "p_query")),
                 _p(row[f"{test}_holm"], holm_floor(drawn_floor(row, test), row["family"])),
                 _p(row["p_seed"], drawn_floor(row, "p_seed")),
-                _p(row["p_seed_floor"], 0.0),
             )
         )
     absent = {name for name, shown in (("Interval", intervals), ("Elsewhere", wider)) if not shown}
@@ -99,7 +132,7 @@ def contrasts_table(study: StudyResults) -> Table:
     )
     words = (
         "p (images): over test images, given these seeds. p (seeds): over seeds, given these test images; it cannot be "
-        "smaller than the least possible value, which the number of seeds sets."
+        "smaller than the number of seeds allows (p_seed_floor in the CSV file)."
     )
     drawn = any(cell.text[0] == "≤" for row in rows for cell in row)
     notes = [f"{words} {AT_FLOOR}" if drawn else words]

@@ -66,7 +66,7 @@ def main_table(study: StudyResults) -> Table:
     ]
     columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
     columns += [
-        Column(label, DIRECTION_NAMES[way].capitalize(), f"{label}, {way}, mean over seeds")
+        Column(label, DIRECTION_NAMES[way].capitalize(), f"{label}, {way}, mean over seeds", detail=True)
         for way, label in ((way, METRICS[metric].label) for way, metric in SIDED)
     ]
     what = METRICS[study.metric].label
@@ -81,7 +81,12 @@ def main_table(study: StudyResults) -> Table:
         Column("p (Holm)", primary, f"{tested(study)}, corrected over the variants"),
     ]
     columns += [
-        Column(one.label, f"{BLOCKS[name].label} (i2t / t2i)", " / ".join(DIRECTION_NAMES[d] for d in one.directions))
+        Column(
+            one.label,
+            f"{BLOCKS[name].label} (i2t / t2i)",
+            " / ".join(DIRECTION_NAMES[d] for d in one.directions),
+            detail=True,
+        )
         for name, one in ((protocol, METRICS[metric]) for protocol, metric in further)
     ]
     known = truth_is_known(study)

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 TABLES = ("main", "contrasts", "configs", "tuning", "budget", "record", "published", "methods", "ablation",
-          "calibration", "judged", "popular", "ages")  # fmt: skip
+          "calibration", "judged")  # fmt: skip
 """Names of the tables; each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fne.report.tables.audit import ages_table, judged_table, popular_table
+from fne.report.tables.audit import judged_table
 from fne.report.tables.budget import budget_table
 from fne.report.tables.calibration import calibration_table
 from fne.report.tables.cells import Table
@@ -38,8 +38,6 @@ _BUILDERS = {
     "ablation": ablation_table,
     "calibration": calibration_table,
     "judged": judged_table,
-    "popular": popular_table,
-    "ages": ages_table,
 }
 
 

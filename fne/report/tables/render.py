@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 from fne.report.tables.cells import Cell, Column, Table
@@ -23,33 +24,29 @@ _STYLE = (
 _MARKDOWN = re.compile(r"([\\`*_\[\]|<>#~$])")
 
 
-def to_html(table: Table, links: Mapping[str, str] | None = None) -> str:
-    """The ``<table>`` element; every number of a table that can be sorted carries its sort key.
-
-    Args:
-        table: The table.
-        links: Where on the page an identifier below a row's heading leads to, by identifier.
-    """
-    links = links or {}
+def to_html(table: Table) -> str:
+    """The ``<table>`` element; every number of a table that can be sorted carries its sort key."""
     parts = [f'<table id="table-{_text(table.id)}"' + (' class="sortable"' if table.sortable else "") + ">"]
     parts.append(f"<caption>{_text(table.title)}</caption>\n<thead>")
     groups = _groups(table.columns)
     if any(name for name, _ in groups):
-        cells = (
-            f'<th scope="colgroup" colspan="{span}">{_text(name)}</th>' if name else f'<td colspan="{span}"></td>'
-            for name, span in groups
-        )
-        parts.append(f'<tr class="groups">{"".join(cells)}</tr>')
+        heads, start = [], 0
+        for name, span in groups:
+            hidden = ' class="detail"' if table.columns[start].detail else ""
+            start += span
+            heads.append(f'<th scope="colgroup" colspan="{span}"{hidden}>{_text(name)}</th>' if name
+                         else f'<td colspan="{span}"{hidden}></td>')  # fmt: skip
+        parts.append(f'<tr class="groups">{"".join(heads)}</tr>')
     parts.append("<tr>" + "".join(_heading(column) for column in table.columns) + "</tr></thead>\n<tbody>")
     headings = dict(table.sections)
     for number, row in enumerate(table.rows):
         if number in headings:
             inside = f'<th scope="rowgroup" colspan="{len(table.columns)}"><span>{_text(headings[number])}</span></th>'
             parts.append(("</tbody><tbody>" if number else "") + f'<tr class="section">{inside}</tr>')
-        cells = (
-            _html_cell(cell, column, table.sortable, links if place == 0 else None)
+        cells = [
+            _html_cell(cell, column, table.sortable, first=not place)
             for place, (cell, column) in enumerate(zip(row, table.columns, strict=True))
-        )
+        ]
         parts.append(f"<tr>{''.join(cells)}</tr>")
     return "\n".join([*parts, "</tbody></table>"])
 
@@ -138,35 +135,35 @@ def save(table: Table, folder: Path) -> list[Path]:
 
 
 def _groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
-    groups: list[tuple[str, int]] = []
-    for column in columns:
-        if groups and groups[-1][0] == column.group:
-            groups[-1] = (column.group, groups[-1][1] + 1)
-        else:
-            groups.append((column.group, 1))
-    return groups
+    """Name and width of neighbouring columns of one group, details apart."""
+    found = groupby(columns, key=lambda column: (column.group, column.detail))
+    return [(name, len([*members])) for (name, _), members in found]
 
 
 def _heading(column: Column) -> str:
     title = f' title="{_text(column.help)}"' if column.help else ""
-    kind = "" if column.numeric else ' class="text"'
-    return f'<th scope="col"{kind}><span{title}>{_text(column.name)}</span></th>'
+    return f'<th scope="col"{_classes(column)}><span{title}>{_text(column.name)}</span></th>'
 
 
-def _html_cell(cell: Cell, column: Column, sortable: bool, links: Mapping[str, str] | None) -> str:
-    """One cell; ``links`` is given for the first of a row, which is its heading."""
-    kinds = [*(["text"] if not column.numeric else []), *(["absent"] if cell.absent else [])]
-    attributes = f' class="{" ".join(kinds)}"' if kinds else ""
+def _classes(column: Column, absent: bool = False) -> str:
+    """The ``class`` attribute of a column's cell."""
+    kinds = {"text": not column.numeric, "absent": absent, "detail": column.detail}
+    shown = " ".join(kind for kind, holds in kinds.items() if holds)
+    return f' class="{shown}"' if shown else ""
+
+
+def _html_cell(cell: Cell, column: Column, sortable: bool, *, first: bool) -> str:
+    """One cell; the first of a row is its heading."""
+    attributes = _classes(column, cell.absent)
     if sortable and column.numeric:  # a cell without a number has an empty key: it stays at the end
         attributes += f' data-sort="{cell.sort!r}"' if cell.sort is not None else ' data-sort=""'
     text = f"<strong>{_text(cell.text)}</strong>" if cell.strong else _text(cell.text)
-    if links and cell.note in links:
-        text = f'<a href="#{_text(links[cell.note])}">{text}</a>'
     text += f"<sup>{_text(cell.mark)}</sup>" if cell.mark else ""
     if cell.note:
-        note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note)
+        # two intervals part at their slash where a narrow page breaks them
+        note = f"<code>{_text(cell.note)}</code>" if cell.code else _text(cell.note).replace("] / [", "] /\n[")
         text += f"<small>{note}</small>"
-    return f"<td{attributes}>{text}</td>" if links is None else f'<th scope="row"{attributes}>{text}</th>'
+    return f'<th scope="row"{attributes}>{text}</th>' if first else f"<td{attributes}>{text}</td>"
 
 
 def _markdown_cell(cell: Cell) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fne.analysis.layout import Key
 from fne.protocols import DIRECTIONS, OWN, TRUTH
 from fne.report.text.summary import paired_elsewhere, paired_interval, ranked, truth_kind
-from fne.report.text.wording import ends, for_which, listing, metric_name, p_equals, percent, signed, spans, tested
+from fne.report.text.wording import for_which, listing, metric_name, p_equals, percent, signed, span, spans, tested
 from fne.results.configs import oracle_bases
 from fne.results.study import StudyResults
 from fne.utils.min_seeds import ALPHA
@@ -43,7 +43,7 @@ def answer(study: StudyResults) -> list[str]:
     pairs = oracle_pairs(study)
     swept = [variant for variant in variants if study.definition.library[variant].swept]
     if pairs and {*variants} == {name for variant, base, _ in pairs for name in (variant, base)}:
-        return oracles(study, pairs)
+        return oracles(study, pairs, brief=True)
     if 2 * len(swept) >= len(variants):
         return sweeps(study, swept)
     plain = [variant for variant in variants if configs[variant].get(ORACLE, "none") == "none"]
@@ -51,8 +51,13 @@ def answer(study: StudyResults) -> list[str]:
     method = configs[study.method].get("negatives.strategy") if study.method else None
     own = [rule for rule in rules if method is not None and rule[0] == method]
     if own and 2 * len(own) < len(rules) and len({*rules} - {*own}) >= MIN_RULES:
-        return ([rivals(study)] if attainable(study) else []) + oracles(study, pairs)
+        return [rivals(study)] if attainable(study) else []
     return []
+
+
+def truth_sentences(study: StudyResults) -> list[str]:
+    """What each oracle of the study changes, with both intervals; none in a study without one."""
+    return oracles(study, oracle_pairs(study))
 
 
 def rivals(study: StudyResults) -> str:
@@ -68,23 +73,29 @@ def rivals(study: StudyResults) -> str:
         return f"{text}."
     low, high = paired_interval(study, method, best)
     gap = _gap(study, method, best)
-    others = paired_elsewhere(study, method, best)
-    told = f" {spans((low, high), others)}".rstrip()
-    behind = f"{signed(gap)}{told} from the best{for_which(study, low, high, others)}"
+    told = f" {span(low, high, sign=True)}".rstrip()
+    behind = f"{signed(gap)}{told} from the best{for_which(study, low, high, paired_elsewhere(study, method, best))}"
     verdict = "" if high < 0 else "; no difference to the best is shown" if told else f", {_few(study, method, best)}"
     rank = names.index(method) + 1
     return f"{text}; {_name(study, method)} ranks {rank} of {len(order)}: {_mean(study, method)}, {behind}{verdict}."
 
 
-def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]]) -> list[str]:
-    """How much each oracle gains or loses over its base, the ceiling first; then the same against all true matches."""
-    text = _changes(study, pairs, [(study.key(), f" {metric_name(study)}")], verdicts=True)
+def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]], *, brief: bool = False) -> list[str]:
+    """How much each oracle changes its base, the ceiling first; then the same against all true matches.
+
+    Args:
+        study: Whose oracles they are.
+        pairs: As of :func:`oracle_pairs`.
+        brief: Without second intervals, and against all true matches of the ceiling alone.
+    """
+    text = _changes(study, pairs, [(study.key(), f" {metric_name(study)}")], verdicts=True, brief=brief)
     if not text:
         return []
     sentences = [f"{text[0].upper()}{text[1:]}."]
     if study.key()[0] == OWN and truth_kind(study, "test") == "exact":
         keys = [((TRUTH, direction, "map_at_r"), "") for direction in DIRECTIONS]
-        if told := _changes(study, pairs, keys, verdicts=False):
+        shown = [pair for pair in pairs if pair[2] == "remove"] if brief else pairs
+        if told := _changes(study, shown, keys, verdicts=False, brief=brief):
             sentences.append(
                 "Recalls on own captions count another image's true match as an error. Against all true matches, in "
                 f"points of mAP@R (image to text / text to image), {told}."
@@ -93,7 +104,12 @@ def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]]) -> list[
 
 
 def _changes(
-    study: StudyResults, pairs: Sequence[tuple[str, str, str]], keys: Sequence[tuple[Key, str]], *, verdicts: bool
+    study: StudyResults,
+    pairs: Sequence[tuple[str, str, str]],
+    keys: Sequence[tuple[Key, str]],
+    *,
+    verdicts: bool,
+    brief: bool,
 ) -> str:
     """What each oracle changes in each of its bases; ``keys`` with the unit that is written behind a difference."""
     parts = []
@@ -101,7 +117,8 @@ def _changes(
         told = []
         for variant, base, which in pairs:
             if which == oracle:
-                each = [found for key, unit in keys if (found := _change(study, variant, base, key, unit, verdicts))]
+                changes = (_change(study, variant, base, *key, verdict=verdicts, brief=brief) for key in keys)
+                each = [found for found in changes if found]
                 if each:
                     told.append(f"{_name(study, base)} by {' / '.join(each)}")
         if told:
@@ -110,14 +127,15 @@ def _changes(
     return "; ".join(parts)
 
 
-def _change(study: StudyResults, variant: str, base: str, key: Key, unit: str, verdict: bool) -> str:
+def _change(study: StudyResults, variant: str, base: str, key: Key, unit: str, *, verdict: bool, brief: bool) -> str:
     """The difference with its interval; empty where the two share no seed with this metric."""
     protocol, direction, metric = key
     gap = _gap(study, variant, base, key)
     if not math.isfinite(gap):
         return ""
     low, high = paired_interval(study, variant, base, metric, direction, protocol)
-    others = paired_elsewhere(study, variant, base) if key == study.key() else (math.nan, math.nan)
+    wider = key == study.key() and not brief
+    others = paired_elsewhere(study, variant, base) if wider else (math.nan, math.nan)
     told = f" {spans((low, high), others)}".rstrip()
     if not verdict:
         return f"{signed(gap)}{unit}{told}"
@@ -144,7 +162,7 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
     keys, worst, best = " x ".join(axis[1]), points[0], points[-1]
     low, high = paired_interval(study, best, worst)
     others = paired_elsewhere(study, best, worst)
-    apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {spans((low, high), others)}".rstrip()
+    apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {span(low, high, sign=True)}".rstrip()
     sure, doubt = low > 0 or high < 0, "not beyond what seeds and images explain"
     if math.isnan(low):
         doubt = _few(study, best, worst)
@@ -169,7 +187,7 @@ def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -
         best = max(ahead, key=lambda variant: shown[variant].difference)
         most = shown[best]
         which = for_which(study, most.low, most.high, (most.low_elsewhere, most.high_elsewhere))
-        told = f"{signed(most.difference)} {ends(most, sign=True)}{which}, "
+        told = f"{signed(most.difference)} {span(most.low, most.high, sign=True)}{which}, "
         told += f"{p_equals(most.p_holm, most.p_holm_floor)} {tested(study)}, after Holm"
         return f"{len(ahead)} of {total} points beat {base}, most {_name(study, best)}: {told}"
     best = max(points, key=done.__getitem__)
@@ -195,7 +213,8 @@ def _gap(study: StudyResults, variant: str, base: str, key: Key | None = None) -
 def _mean(study: StudyResults, variant: str) -> str:
     estimate = study.estimate(variant)
     mean = dict(ranked(study))[variant]
-    return f"{percent(mean)} {ends(estimate)}".rstrip()
+    interval = span(estimate.low, estimate.high) if estimate is not None else ""
+    return f"{percent(mean)} {interval}".rstrip()
 
 
 def _name(study: StudyResults, variant: str) -> str:

@@ -8,22 +8,19 @@ from fne.report.figures.picks import percent_of
 from fne.report.text.contrast_text import answer, attainable
 from fne.report.text.summary import paired_elsewhere, paired_interval, pick_share, ranked, shared_phrase, truth_kind
 from fne.report.text.wording import (
-    elsewhere_phrase,
-    ends,
     for_which,
     metric_name,
     number,
     p_equals,
     percent,
     signed,
-    spans,
+    span,
     tested,
 )
 from fne.results.configs import diff
 from fne.results.study import Contrast, StudyResults
 from fne.study.api import resolve
 from fne.utils.min_seeds import ALPHA
-from fne.utils.names import show
 from fne.utils.text import clean
 
 
@@ -35,21 +32,19 @@ def headline(study: StudyResults) -> tuple[str, ...]:
     sentences = answer(study)
     sentences += _method(study, dict(order)) + ([] if sentences else [_best(study, attainable(study) or order)])
     sentences += _elimination(study, dict(order)) + _picks(study)
-    gone = sum(1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id))
-    if gone:
-        asked = len(study.variants) * len(study.seeds)
+    missing = sum(1 for variant in study.variants for seed in study.seeds if seed not in study.values(variant.id))
+    if missing:
+        requested = len(study.variants) * len(study.seeds)
         sentences.append(
-            f"{gone} of {asked} runs {'has' if gone == 1 else 'have'} no result; the main table says which, and why."
+            f"{missing} of {requested} runs {'has' if missing == 1 else 'have'} no result; the main table says why."
         )
-    sentences.append(elsewhere_phrase(study, "After each slash"))
-    return tuple(sentence for sentence in sentences if sentence)
+    return tuple(sentences)
 
 
 def _best(study: StudyResults, order: list[tuple[str, float]]) -> str:
     what = metric_name(study)
     (best, mean), rest = order[0], order[1:]
-    estimate = study.estimate(best)
-    first = f"Best mean {what}: {_name(study, best)} with {percent(mean)} {ends(estimate)}".rstrip()
+    first = f"Best mean {what}: {_name(study, best)} with {percent(mean)}"
     if not rest:
         return first + ", the only variant with a result."
     second = f"{_name(study, rest[0][0])} ({percent(rest[0][1])})"
@@ -68,8 +63,8 @@ def _method(study: StudyResults, means: dict[str, float]) -> list[str]:
     if study.method not in study.definition.variants or study.baseline == study.method:
         return []
     if study.method not in means or study.baseline not in means:
-        lacking = _name(study, study.method if study.method not in means else study.baseline)
-        return [f"Whether FNE beats the baseline cannot be said: {lacking} has no result."]
+        without = _name(study, study.method if study.method not in means else study.baseline)
+        return [f"Whether FNE beats the baseline cannot be said: {without} has no result."]
     contrast = study.contrast(study.method)
     what, fne = metric_name(study), _name(study, study.method)
     if contrast is None:
@@ -80,9 +75,9 @@ def _method(study: StudyResults, means: dict[str, float]) -> list[str]:
             f"{fne} is {number(abs(100 * contrast.difference))} {what} points {direction} than the baseline, "
             f"{base}, but {_seeds(contrast.n_seeds)} cannot show whether that is chance."
         ]
-    interval = ends(contrast, sign=True)
+    interval = span(contrast.low, contrast.high, sign=True)
     told = f"{signed(contrast.difference)} {what} {interval}, {_seeds(contrast.n_seeds)}{_p(study, contrast)}"
-    narrow = contrast.p_holm >= ALPHA  # NaN: no test at hand
+    narrow = contrast.p_holm >= ALPHA  # NaN: no test is available
     how = for_which(study, contrast.low, contrast.high, (contrast.low_elsewhere, contrast.high_elsewhere))
     how += ", by this interval alone and not after Holm's correction" if narrow else ""
     if contrast.low > 0:
@@ -102,19 +97,13 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
         return []
     mine, its = study.values(study.method), study.values(study.control)
     difference = sum(mine[seed] - its[seed] for seed in shared) / len(shared)
-    others = paired_elsewhere(study, study.method, study.control)
-    told = f"{signed(difference)} {metric_name(study)} {spans((low, high), others)}"
+    told = f"{signed(difference)} {metric_name(study)} {span(low, high, sign=True)}"
     verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
-    verdict += for_which(study, low, high, others)
+    verdict += for_which(study, low, high, paired_elsewhere(study, study.method, study.control))
     configs = (resolve(study.definition, name) for name in (study.method, study.control))
-    apart = [
-        f"{key} {show(one)} against {show(other)}"
-        for key, (one, other) in diff(*configs).items()
-        if not key.startswith("negatives.")
-    ]
     which = f"{_name(study, study.method)} minus {_name(study, study.control)}"
-    if apart:  # tuned one by one
-        return [f"{which}: {told}; not the elimination's alone, for they were tuned apart ({', '.join(apart)})."]
+    if any(not key.startswith("negatives.") for key in diff(*configs)):  # tuned one by one
+        return [f"{which}: {told}; not the elimination's alone, for other values of theirs were tuned apart."]
     return [f"What the elimination itself adds, {which}: {told}; {verdict}."]
 
 

@@ -19,8 +19,9 @@ tell();
 // A link to a part that is folded away opens it.
 function unfold() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target instanceof HTMLDetailsElement) {
-    target.open = true;
+  const part = target?.closest("details");
+  if (part) {
+    part.open = true;
     target.scrollIntoView();
   }
 }

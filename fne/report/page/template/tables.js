@@ -1,6 +1,6 @@
 // Tables that can be sorted, filtered and, where they are long, paged. Without this script they are plain tables.
 const { DataTable } = globalThis.tableLibrary;
-const PAGE = 25;
+const [PAGE, FEW] = [25, 12]; // rows of a page; rows that need no filter
 
 // Cells without a number stay at the end, whichever way a column is sorted.
 const numbers = (sign) => (a, b) => (a === "") - (b === "") || sign * (Number(a) - Number(b)) || 0;
@@ -20,8 +20,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     lengthMenu: [PAGE, 100, { label: "all", value: -1 }],
     columns: heads.map((head) => head.classList.contains("text") ? { type: "html" } : { type: "number-or-none", orderSequence: ["desc", "asc", ""] }),
     layout: {
-      topStart: start, topEnd: paged ? "pageLength" : null,
-      bottomStart: rows > 5 ? "info" : null, bottomEnd: paged ? "paging" : null,
+      topStart: rows > FEW ? start : null, topEnd: paged ? "pageLength" : null,
+      bottomStart: rows > FEW ? "info" : null, bottomEnd: paged ? "paging" : null,
     },
     language: {
       info: "_START_ to _END_ of _TOTAL_ rows", infoEmpty: "no rows", infoFiltered: "(_MAX_ without the filter)",
