@@ -128,8 +128,13 @@ def build_parser() -> argparse.ArgumentParser:
     costed.set_defaults(cores=_available())
     costed.add_argument("--out", type=Path, metavar="FILE", help="also write the estimates as JSON")
 
-    meaning = "instead, PDFs as wide as one column of a paper or as two, in figures/single or figures/double"
+    meaning = (
+        "instead, LaTeX or PDFs as wide as one column of a paper (3.3 in) or as two (6.9 in), in a folder so named"
+    )
     printed = _option("--paper", choices=("single", "double"), help=meaning)
+
+    meaning = "default: reports/STUDY/paper"
+    placed = _option("--into", type=Path, metavar="FOLDER", help=meaning)
 
     watched = _option("study", metavar="STUDY", help="a file stem of ablations/studies")
     watched.add_argument("--once", action="store_true", help="look once, as where the output is no terminal")
@@ -185,8 +190,10 @@ def build_parser() -> argparse.ArgumentParser:
     verb(verbs.adopt, "runs of older code stand on, where the code of now gives the same weights", *common, shown)
     verb(verbs.calibrate, "weights -> does a false-negative probability mean what it says", *job, *machine)
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)
-    verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
+    verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common, printed)
     verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common, printed)
+    verb(verbs.paper, "results of a study -> a folder for a paper: main.tex and all that it includes", place, overrides,
+         replace, placed)  # fmt: skip
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
     verb(
         verbs.tune,

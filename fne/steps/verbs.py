@@ -241,7 +241,11 @@ def tables(arguments: argparse.Namespace) -> None:
     from fne.study.api import Series
 
     asked = load_any(arguments)
-    if isinstance(asked, Series):
+    if arguments.paper is not None:
+        from fne.report.tables.registry import run_for_paper
+
+        run_for_paper(_single(asked), arguments.paper, root=arguments.root)
+    elif isinstance(asked, Series):
         from fne.report.series.tables import run as run_series
 
         run_series(asked, arguments.root)
@@ -251,27 +255,40 @@ def tables(arguments: argparse.Namespace) -> None:
         run(asked, arguments.root)
 
 
+def _single(asked: Study | Series) -> Study:
+    """What ``--paper`` is of."""
+    from fne.study.api import Series
+    from fne.utils.errors import bad_input
+
+    if isinstance(asked, Series):
+        members = [member.name for member in asked.members]
+        problem = "is made for a study, not for a series"
+        raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
+    return asked
+
+
 def figures(arguments: argparse.Namespace) -> None:
     from fne.study.api import Series
 
     asked = load_any(arguments)
-    if isinstance(asked, Series):
-        from fne.report.series.figures import run as run_series
-        from fne.utils.errors import bad_input
-
-        if arguments.paper is not None:
-            members = [member.name for member in asked.members]
-            problem = "is drawn for a study, not for a series"
-            raise bad_input(problem, file="command line", key="--paper", value=asked.name, allowed=members)
-        run_series(asked, arguments.root)
-    elif arguments.paper is not None:
+    if arguments.paper is not None:
         from fne.report.figures.registry import run_for_paper
 
-        run_for_paper(asked, arguments.paper, arguments.root)
+        run_for_paper(_single(asked), arguments.paper, arguments.root)
+    elif isinstance(asked, Series):
+        from fne.report.series.figures import run as run_series
+
+        run_series(asked, arguments.root)
     else:
         from fne.report.figures.registry import run
 
         run(asked, arguments.root)
+
+
+def paper(arguments: argparse.Namespace) -> None:
+    from fne.report.paper.folder import run
+
+    _say(run(load_any(arguments), arguments.root, arguments.into)[-1])
 
 
 def report(arguments: argparse.Namespace) -> None:

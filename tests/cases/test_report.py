@@ -10,7 +10,7 @@ from fne.report.tables.render import to_latex
 
 @pytest.mark.parametrize(
     ("title", "wanted"),
-    [("FNE (τ = 5)", r"\tau"), ("λ→0", r"\lambda"), ("m ≈ 10⁻³", "^{-3}"), ("α_β & 50 %", r"\alpha")],
+    [("FNE (τ = 5)", r"\tau"), ("λ→0", r"\lambda"), ("m ≈ 10⁻³", r"$-$3}}$"), ("α_β & 50 %", r"\alpha")],
 )
 def test_a_title_with_greek_letters_is_set_by_pdflatex(title: str, wanted: str) -> None:
     """No character above U+00FF is left raw, or the file says that it needs another engine."""

@@ -15,7 +15,7 @@ class Cell:
         sort: The number that the column is sorted by; ``None`` sorts by the text.
         strong: Whether the cell is set bold.
         note: A second, smaller line.
-        code: Whether ``note`` is an identifier (set in a fixed-width font, and kept in LaTeX).
+        code: Whether ``note`` is an identifier (set in a fixed-width font, and left out in LaTeX).
         absent: Whether the cell says that something is missing.
         mark: A raised letter that leads to a note of the table.
     """
@@ -31,12 +31,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, its group's heading, an explanation, and whether it holds numbers."""
+    """One column: its heading, its group's heading, an explanation, whether it holds numbers, and is a detail.
+
+    The page shows details only where a reader asks for all columns.
+    """
 
     name: str
     group: str = ""
     help: str = ""
     numeric: bool = True
+    detail: bool = False
 
 
 @dataclass(frozen=True)
