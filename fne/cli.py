@@ -126,6 +126,8 @@ def build_parser() -> argparse.ArgumentParser:
     threads = _option("--threads", type=count, default=verbs.available_cores(), help="CPU threads (default: all)")
     device = _option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     split = _option("--split", choices=SPLITS, default="test", help="default: test")
+    column = _option("--paper", choices=("single", "double"), help="instead, LaTeX or PDFs as wide as one column of a "
+                     "paper (3.3 in) or as two (6.9 in), in a folder so named")  # fmt: skip
     place = _option("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
     common, machine = [study, overrides, replace], [threads, device]
     job = [*common, _option("--variant", required=True, help="an id of ablations/variants"),
@@ -175,10 +177,10 @@ def build_parser() -> argparse.ArgumentParser:
          _option("--orderings", action="store_true", help="of A and B: compare the order of the variants alone"),
          overrides, replace)  # fmt: skip
     verb(verbs.audit, "picks of all runs -> audit_*.csv: what was picked, was it truly negative", *common)
-    verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common)
-    verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common,
-         _option("--paper", choices=("single", "double"), help="instead, PDFs as wide as one column of a paper or as "
-                 "two, in figures/single or figures/double"))  # fmt: skip
+    verb(verbs.tables, "results of a study -> tables as HTML, Markdown, LaTeX, CSV", *common, column)
+    verb(verbs.figures, "results of a study -> figures as SVG and PNG, or as PDF for a paper", *common, column)
+    verb(verbs.paper, "results of a study -> a folder for a paper: main.tex and all that it includes", place, overrides,
+         replace, _option("--into", **folder, help="default: reports/STUDY/paper"))  # fmt: skip
     verb(verbs.report, "results and figures of a study -> report.html, record.json", *common)
 
     group("Look at studies, variants and runs")

@@ -68,13 +68,19 @@ def _on_device(arguments: argparse.Namespace, step: str, *given: Any) -> None:
         import_module(f"fne.steps.{step}").run(*given, arguments.threads, device)
 
 
-def _of_any(arguments: argparse.Namespace, of_study: str, of_series: str, *, with_notes: bool = False) -> None:
-    """Read finished runs of a study, or of all members of a series."""
+def load_any(arguments: argparse.Namespace) -> Study | Series:
+    """Open a study or a series of which finished runs are read."""
     from fne.results.kept import open_any
-    from fne.study.api import Series
 
     given = arguments.study, _overrides(arguments), arguments.root
-    found = open_any(*given, complete=False, replace=arguments.replace)
+    return open_any(*given, complete=False, replace=arguments.replace)
+
+
+def _of_any(arguments: argparse.Namespace, of_study: str, of_series: str, *, with_notes: bool = False) -> None:
+    """Read finished runs of a study, or of all members of a series."""
+    from fne.study.api import Series
+
+    found = load_any(arguments)
     if with_notes:
         tell(found)
     import_module(f"fne.{of_series if isinstance(found, Series) else of_study}").run(found, arguments.root)
@@ -202,15 +208,33 @@ def audit(arguments: argparse.Namespace) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> None:
-    _of_any(arguments, "report.tables.registry", "report.series.tables")
+    if arguments.paper is None:
+        return _of_any(arguments, "report.tables.registry", "report.series.tables")
+    _for_paper(arguments, "tables")
 
 
 def figures(arguments: argparse.Namespace) -> None:
     if arguments.paper is None:
         return _of_any(arguments, "report.figures.registry", "report.series.figures")
-    from fne.report.figures.registry import run_for_paper
+    _for_paper(arguments, "figures")
 
-    run_for_paper(load_study(arguments, complete=False), arguments.paper, arguments.root)
+
+def _for_paper(arguments: argparse.Namespace, kind: str) -> None:
+    """Write tables or figures as wide as a column of a paper, which a series has none of."""
+    from fne.study.api import Series
+    from fne.utils.errors import bad_input
+
+    study = load_any(arguments)
+    if isinstance(study, Series):
+        problem, members = "is made for a study, not for a series", [member.name for member in study.members]
+        raise bad_input(problem, file="command line", key="--paper", value=study.name, allowed=members)
+    import_module(f"fne.report.{kind}.registry").run_for_paper(study, arguments.paper, root=arguments.root)
+
+
+def paper(arguments: argparse.Namespace) -> None:
+    from fne.report.paper.folder import run
+
+    _say(run(load_any(arguments), arguments.root, arguments.into)[-1])
 
 
 def report(arguments: argparse.Namespace) -> None:

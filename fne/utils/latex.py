@@ -17,15 +17,15 @@ def _pairs(text: str) -> dict[str, str]:
 SIGNS = _pairs(r"""
     \ \textbackslash{} & \& % \% $ \$ # \# _ \_ { \{ } \} ~ \textasciitilde{} ^ \textasciicircum{} < \textless{}
     > \textgreater{} | \textbar{} " '' – \textendash{} — \textemdash{} … \ldots{} “ `` ” '' „ '' ‘ ` ’ '
-    • \textbullet{} € \texteuro{} ł \l{} Ł \L{} œ \oe{} Œ \OE{} ı \i{} ⁄ / ‐ - ‑ - ­ \-
+    • \textbullet{} € \texteuro{} ł \l{} Ł \L{} œ \oe{} Œ \OE{} ı \i{} ⁄ / ‐ - ‑ - ­ \- ° \textdegree{} ′ '
 """)
 """In text."""
 MATHS = _pairs(r"""
-    − - × \times ÷ \div ± \pm ∓ \mp · \cdot ⋅ \cdot ∗ * ° ^{\circ} ¬ \neg µ \mu ≤ \leq ≥ \geq ≪ \ll ≫ \gg ≠ \neq
+    − - × \times ÷ \div ± \pm ∓ \mp · \cdot ⋅ \cdot ∗ * ¬ \neg µ \mu ≤ \leq ≥ \geq ≪ \ll ≫ \gg ≠ \neq
     ≈ \approx ≡ \equiv ∼ \sim ≃ \simeq ∝ \propto ∞ \infty → \rightarrow ← \leftarrow ↑ \uparrow ↓ \downarrow
     ↔ \leftrightarrow ⇒ \Rightarrow ⇔ \Leftrightarrow ↦ \mapsto ∈ \in ∉ \notin ∅ \emptyset ⊂ \subset ⊆ \subseteq
     ∩ \cap ∪ \cup ∖ \setminus ∧ \wedge ∨ \vee ∀ \forall ∃ \exists ∑ \sum ∏ \prod ∫ \int √ \surd ∂ \partial
-    ∇ \nabla ℓ \ell ⟨ \langle ⟩ \rangle ‖ \| ⊕ \oplus ⊗ \otimes † \dagger ‡ \ddagger ★ \star ✓ \surd ′ '
+    ∇ \nabla ℓ \ell « \ll » \gg ⟨ \langle ⟩ \rangle ‖ \| ⊕ \oplus ⊗ \otimes † \dagger ‡ \ddagger ★ \star ✓ \surd
     ϵ \epsilon ϑ \vartheta ϕ \phi ς \varsigma ϱ \varrho ϖ \varpi ε \varepsilon φ \varphi
 """)
 """In mathematics."""
@@ -39,19 +39,37 @@ CLUSTER = re.compile("(?s).[\u0300-\u036f]*")
 GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)")
 
 
-def latex(text: str) -> str:
-    r"""One line of text for LaTeX; a letter that ``pdflatex`` cannot set becomes its number, such as ``[U+4E2D]``.
+EXPONENT = r"$%s{\mbox{\fontsize{7}{7}\selectfont %s}}$"
+"""What stands above or below the line, which in mathematics would be set in 5 points."""
 
-    >>> print(latex("τ ≈ 10⁻³ & 50 %"))
-    $\tau$ $\approx$ 10$^{-3}$ \& 50 \%
+
+def latex(text: str) -> str:
+    r"""One line of text for LaTeX; what ``pdflatex`` cannot set is replaced as :func:`spelled` replaces it.
+
+    >>> print(latex("τ ≈ 10 & 50 %"))
+    $\tau$ $\approx$ 10 \& 50 \%
     """
     line = " ".join(unicodedata.normalize("NFC", text).split())
     parts = []
     for sign, clusters in itertools.groupby(re.findall(CLUSTER, line), _raised):  # one exponent of all its digits
         group = "".join(clusters)
-        plain = _set(unicodedata.normalize("NFKD", group) if sign else re.findall(CLUSTER, group))
-        parts.append(f"${sign}{{{plain.replace('$', '')}}}$" if sign else plain)
+        plain = _set(re.findall(CLUSTER, unicodedata.normalize("NFKD", group) if sign else group))
+        parts.append(EXPONENT % (sign, plain) if sign else plain)
     return re.sub("-(?=-)", "-{}", "".join(parts))  # two hyphens are no dash
+
+
+def spelled(text: str) -> str:
+    """The same text in which what ``pdflatex`` cannot set is spelled out: a sign by its name, a letter by its number.
+
+    >>> spelled("τ 😀 中")
+    'τ [grinning face] [U+4E2D]'
+    """
+    clusters = re.findall(CLUSTER, unicodedata.normalize("NFC", text))
+    return "".join(_letter(one) if (one := cluster[0]) and _unknown(one) else cluster for cluster in clusters)
+
+
+def _unknown(letter: str) -> bool:
+    return letter != "[" and _letter(letter).startswith("[")
 
 
 def _raised(letter: str) -> str:
@@ -84,4 +102,7 @@ def _letter(letter: str, marks: str = "") -> str:
     simpler = unicodedata.normalize("NFKD", letter)
     if simpler != letter:
         return _set(re.findall(CLUSTER, simpler))
-    return "" if unicodedata.category(letter) in ("Cf", "Mn", "Cc") else f"[U+{ord(letter):04X}]"
+    category, name = unicodedata.category(letter), unicodedata.name(letter, "").lower()
+    if category in ("Cf", "Mn", "Me", "Cc") or name.startswith("emoji modifier"):
+        return ""
+    return f"[{name}]" if category == "So" and name else f"[U+{ord(letter):04X}]"

@@ -142,7 +142,7 @@ def test_a_protocol_that_one_variant_lacks_is_said(tmp_path: Path, clean_run: Ma
     odd = made(tmp_path, change)
     row, other = cells(odd.results, variant), cells(odd.results, "infonce")
     assert row["mAP@R"] == row["P@1"] == "—" and other == cells(clean_run.results, "infonce")
-    note = f"Dashes: no values under a protocol that others have: {variant} (truth)."
+    note = f"Dashes: no values under a protocol that others have: {odd.results[variant].title} (truth)."
     assert note in table(odd.results, "main").notes
     assert row["rsum"] == cells(clean_run.results, variant)["rsum"]
 
@@ -187,6 +187,7 @@ def test_thousands_of_missing_runs_are_counted_and_some_named(
     study = write_study(tmp_path, fakes=FAKES, seeds=(0, 1, 2), missing=gone, resources=False)
     results = load(study, tmp_path)
     note = table(results, "main").notes[-1]
-    assert note == f"Missing runs (3): {BEST} seed 0: reason 0 (train), {BEST} seed 1: reason 1 (train) and 1 more."
+    title = results[BEST].title
+    assert note == f"Missing runs (3): {title}, seed 0: reason 0 (train), {title}, seed 1: reason 1 (train) and 1 more."
     row = next(row for row in table(results, "main").records if row["variant"] == BEST)
     assert row["missing"].count("reason") == 3, "the file leaves out none"

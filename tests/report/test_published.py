@@ -281,7 +281,7 @@ def test_the_table_tells_numbers_verdicts_sources_and_the_rule(made: StudyResult
     assert shown[0] == "rsum" and shown[2:4] == ["458.0", "±6.0"] and shown[5] == "5"
     assert shown[4] == f"{mean:.1f}" and table.rows[1][4].note == f"[{low:.1f}, {high:.1f}]"
     assert "95 % interval" in table.caption and "two one-sided tests at 2.5 % each" in table.caption
-    assert any("fne against f30k-a: source: A source (confidence A: primary source); twice." in n for n in table.notes)
+    assert any(" against f30k-a: source: A source (confidence A: primary source); twice." in n for n in table.notes)
     record = table.records[1]
     assert record["published"] == pytest.approx(4.58) and record["tolerance"] == pytest.approx(0.06)
     assert record["mean"] == pytest.approx(mean / 100) and record["verdict"] == shown[1]

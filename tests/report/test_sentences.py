@@ -259,7 +259,7 @@ def test_calibration_is_neither_drawn_nor_told_where_no_positive_is_known(tmp_pa
     drawn = [axes for axes in picture.drawing.axes if axes.get_visible()]
     assert len(drawn) == 1 and f"Not drawn: FNE (as in the abstract), for {why}" in picture.caption
     assert {row[0].note for row in table.rows} == {"fne"} == {record["variant"] for record in table.records}
-    assert any(note.startswith("Without a row: fne_abstract") and why in note for note in table.notes)
+    assert any(note.startswith("Without a row: FNE (as") and why in note for note in table.notes)
 
 
 @pytest.mark.parametrize(("relevance", "said"), [("exact", False), ("judged", True)])

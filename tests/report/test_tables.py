@@ -134,7 +134,8 @@ def test_a_missing_run_is_a_cell_that_says_so(paper: Made, hostile: Made) -> Non
     row = next(row for row in main_table(paper.results).rows if row[0].note == "hardest_buffer")
     assert row[1].text == "4 of 5" and row[1].absent
     assert row[1].note == "missing seed 3: out of memory (train)"
-    assert any("hardest_buffer seed 3: out of memory (train)" in note for note in main_table(paper.results).notes)
+    words = "Hardest in batch and buffer, seed 3: out of memory (train)"
+    assert any(words in note for note in main_table(paper.results).notes)
     row = next(row for row in main_table(hostile.results).rows if row[0].note == "infonce")
     assert row[1].text == "0 of 2" and all(cell.absent for cell in row[1:])
     assert row[1].note == f"missing seed 0, 1: {HOSTILE} (train)"
@@ -207,7 +208,7 @@ def test_contrasts_hold_every_row_of_the_file_the_primary_ones_first(paper: Made
 def test_configs_name_the_one_change_of_each_variant(paper: Made) -> None:
     rows = {row[0].note: row for row in tables.build(paper.results, "configs").rows}
     assert (rows["fne_abstract"][1].text, rows["fne_abstract"][2].text) == (
-        "fne",
+        "FNE (released rule)",
         "negatives.elimination: released → power",
     )
     assert rows["fne"][1].text == "base" and rows["fne"][2].text == "nothing"

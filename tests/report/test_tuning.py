@@ -83,7 +83,7 @@ def test_the_best_after_n_is_that_of_all_draws_of_n_trials_of_the_first_round(se
         assert record["expected"] == row[2].sort
         assert (record["low"], record["high"]) == (pairs[int(0.025 * 64)], pairs[int(0.975 * 64)])
         assert row[2].note == f"[{record['low']:.1f}, {record['high']:.1f}]"
-    assert table.notes == ("Without a row, for they take over the values of another variant: random.",)
+    assert table.notes == ("Without a row, for they take over the values of another variant: Random negative.",)
 
 
 def test_a_variant_without_trials_of_its_own_is_named(searched: Made, tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_a_variant_without_trials_of_its_own_is_named(searched: Made, tmp_path: 
     table = tables.build(study, "budget")
     assert [cell.absent for cell in table.rows[1]] == [False, False, False, False, True]
     assert {one["n"] for one in table.records if one["variant"] == "fne"} == {1, 2, 4, 6}
-    assert table.notes[0].startswith("Fewer than 8 trials of their own: fne (6); trials of equal configs")
-    assert table.notes[1] == "Without a row, for they were not searched: random."
+    assert table.notes[0].startswith("Fewer than 8 trials of their own: FNE (released rule) (6); trials of equal")
+    assert table.notes[1] == "Without a row, for they were not searched: Random negative."
     assert len(tables.build(study, "tuning").rows) == 3
 
 
@@ -149,7 +149,7 @@ def test_the_search_of_every_variant_is_told(searched: Made) -> None:
     assert "Draw 0 of the search, 2026-11-29: 48 runs, 24 min of CPU time" in caption
     assert "2 inside the range, 2 flat, 1 at a natural bound and 1 at an open end" in caption, "random counts once"
     assert table.notes[0] == f"Natural bound of memory.momentum: it must be below 1 {clean(HOSTILE)} (fne)."
-    assert table.notes[1].endswith("take over the values of another variant: random.")
+    assert table.notes[1].endswith("take over the values of another variant: Random negative.")
     record = next(one for one in table.records if one["key"] == "memory.momentum")
     assert (record["variant"], record["where"], record["seconds"]) == ("fne", "natural bound", 480)
 

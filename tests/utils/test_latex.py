@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fne.utils.latex import latex
+from fne.utils.latex import EXPONENT, latex, spelled
 
 HARD = (
     "τ λ Λ Ω ο Α ά ϵ ε", "m ≈ 10⁻³ x₁₂ᵢ", "a & b % c $ d # e_f {g} ~ ^ \\ < > | \"", "ā ő ş ž ł œ ı q̂ x̄ ỗ ñ",
@@ -24,7 +24,7 @@ HARD = (
     ("text", "wanted"),
     [
         ("FNE (τ = 5)", r"FNE ($\tau$ = 5)"),
-        ("10⁻³ and x₁₂", "10$^{-3}$ and x$_{12}$"),
+        ("10⁻³ and x₁₂", f"10{EXPONENT % ('^', '$-$3')} and x{EXPONENT % ('_', '12')}"),
         ("λ→0", r"$\lambda$$\rightarrow$0"),
         ("Λ Α ο", r"$\Lambda$ A o"),
         ("ā ő q̂", r"\={a} \H{o} \^{q}"),
@@ -32,13 +32,19 @@ HARD = (
         ("a_b & 50 % of {x}^2 ~ \\", r"a\_b \& 50 \% of \{x\}\textasciicircum{}2 \textasciitilde{} \textbackslash{}"),
         ("ﬁt 𝛼", r"fit $\alpha$"),
         ("naïve café", "naïve café"),
-        ("中", "[U+4E2D]"),
+        ("中 25°", r"[U+4E2D] 25\textdegree{}"),
+        ("ok 👍🏽 ❤️", "ok [thumbs up sign] [heavy black heart]"),
         ("a\n\tb  c", "a b c"),
         ("\x1b[31mred", " [31mred"),
     ],
 )
 def test_what_a_text_becomes(text: str, wanted: str) -> None:
     assert latex(text) == wanted
+
+
+@pytest.mark.parametrize("text", HARD)
+def test_what_is_spelled_out_is_what_is_set(text: str) -> None:
+    assert latex(spelled(text)) == latex(text)
 
 
 def test_no_letter_of_all_of_unicode_is_left_raw() -> None:
@@ -48,7 +54,7 @@ def test_no_letter_of_all_of_unicode_is_left_raw() -> None:
             continue
         text = latex(f"a{letter}b")
         assert max(map(ord, text)) <= 0xFF and text.isprintable(), (hex(number), text)
-        without = re.sub(r"\\[A-Za-z]+(\{\})?|\\.|\$[^$]*\$", "", text)
+        without = re.sub(r"\$[\^_]\{\\mbox\{.*?\}\}\$|\\[A-Za-z]+(\{\})?|\\.|\$[^$]*\$", "", text)
         assert not set(without.replace("{", "").replace("}", "")) & set("\\&%$#_^~"), (hex(number), text)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fne.report.figures.style import WIDTH, look
+from fne.report.figures.style import WIDTH, look, shrink
 from fne.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ PNG_DPI = 160
 _SAVED: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Date": None, "Creator": None}},
     "png": {"metadata": {"Software": None}, "dpi": PNG_DPI},
-    # Words may stand over the edge of a narrow figure: the page grows with them.
-    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}, "bbox_inches": "tight"},
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
 }
 """Neither times nor versions, so that equal numbers give equal files."""
 
@@ -87,7 +86,7 @@ def canvas(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * matplotlib.rcParams["figure.figsize"][0] / WIDTH, height))
+    figure = Figure(figsize=(width / WIDTH * matplotlib.rcParams["figure.figsize"][0], height * shrink()))
     FigureCanvasAgg(figure)
     return figure
 

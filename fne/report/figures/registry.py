@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fne.report.figures.figure import Picture
+from fne.report.figures.fit import TALLEST, fit
 from fne.report.figures.names import FIGURES
 from fne.report.figures.style import look
 from fne.report.text.summary import ranked
@@ -19,6 +20,8 @@ from fne.utils.files import write_json
 WORDS = "captions.json"
 MOST = 60
 """Variants that a figure has room for."""
+LEGIBLE = {("agreement", "single"): 10, ("agreement", "double"): 24}
+"""Variants whose numbers fit into the cells of a matrix, letters of 7 points."""
 WHOLE = ("sensitivity",)
 """Figures that show all variants, however many: they draw sweeps, not one mark or panel for each."""
 _MODULES = {"distributions_all": ("distributions", "draw_all"), "agreement": ("pick_overlap", "draw")}
@@ -33,9 +36,18 @@ def draw(study: StudyResults, name: str, column: str | None = None) -> Picture:
     if name not in FIGURES:
         raise bad_input("no such figure", value=name, allowed=FIGURES)
     module, function = _MODULES.get(name, (name, "draw"))
-    few = study if name in WHOLE else shown(study)
+    draws = getattr(importlib.import_module(f"fne.report.figures.{module}"), function)
+    few = study if name in WHOLE else shown(study, LEGIBLE.get((name, column)))
     with look(column):
-        picture = getattr(importlib.import_module(f"fne.report.figures.{module}"), function)(few)
+        picture = draws(few)
+        while column is not None and not picture.empty:
+            height = picture.drawing.get_figheight()
+            if name in WHOLE or height <= TALLEST:
+                height = fit(picture.drawing)
+            if name in WHOLE or height <= TALLEST or len(few.variants) <= 2:
+                break
+            few = shown(few, max(min(int(len(few.variants) * TALLEST / height), len(few.variants) - 1), 2))
+            picture = draws(few)
     left = len(study.variants) - len(few.variants)
     if not left or picture.empty:
         return picture
@@ -46,12 +58,13 @@ def draw(study: StudyResults, name: str, column: str | None = None) -> Picture:
     return replace(picture, caption=picture.caption + note)
 
 
-def shown(study: StudyResults) -> StudyResults:
-    """The study as its figures show it: of very many variants the baseline and the best by the primary metric."""
-    if len(study.variants) <= MOST:
+def shown(study: StudyResults, most: int | None = None) -> StudyResults:
+    """The study as a figure shows it: of very many variants the baseline and the best by the primary metric."""
+    most = most or MOST
+    if len(study.variants) <= most:
         return study
     order = [study.baseline, *(variant for variant, _ in ranked(study)), *(variant.id for variant in study.variants)]
-    return study.only(list(dict.fromkeys(order))[:MOST])
+    return study.only(list(dict.fromkeys(order))[:most])
 
 
 def run(study: str | Study, root: str | Path = ".") -> list[Path]:

@@ -7,7 +7,9 @@ near-black page.
 
 from __future__ import annotations
 
+import itertools
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,9 +26,12 @@ INK, MUTED, GRID, PAPER = "#1C2128", "#59636E", "#D5DAE0", "#FFFFFF"
 """Text, secondary text, grid lines and background; the page gives them other values in the dark."""
 WIDTH = 5.5
 """Inches of every figure of the report: with letters of 9 points it can still be read on a phone."""
-COLUMNS = {"single": 4.8, "double": 7.0}
-"""Inches of the figures for a paper. A column of 3.35 inches scales a single one by 0.7, so that letters of 9 points
-become 6.3; two columns of 7 inches take a double one as it is."""
+COLUMNS = {"single": 3.3, "double": 6.9}
+"""Inches of one column of a paper, and of two with the gap between them."""
+SHRINK = {COLUMNS["single"]: 0.8, COLUMNS["double"]: 0.9}
+"""By width, how much smaller letters and heights are than in the report."""
+WRAPPED = 18
+"""Letters of a line's name beside a figure of one column, before a new line begins."""
 POSITIVE, HARD, FALSE = "#126B36", "#0B5F9E", "#B54708"
 """Populations, not variants: positives, hard negatives, false negatives; dark enough to write in."""
 
@@ -106,32 +111,47 @@ def panel_legend(figure: Figure, line: str, dashed: str, area: str) -> None:
     )
 
 
-def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart: as near to ``values`` as possible, at least ``gap`` apart, in ``[low, high]``.
+def shrink() -> float:
+    """How much smaller letters and heights of the present look are than in the report."""
+    import matplotlib
 
-    The labels keep their order. When there is too little room for all of them they are spaced evenly.
+    return SHRINK.get(matplotlib.rcParams["figure.figsize"][0], 1.0)
+
+
+def letters(size: float) -> float:
+    """Points of letters in the present look that have so many points in the report: for a paper from 7 to 9."""
+    return size if shrink() == 1 else min(max(size * shrink(), 7.0), 9.0)
+
+
+def spread(values: Sequence[float], gap: float | Sequence[float], low: float, high: float) -> list[float]:
+    """Move labels apart: as near to ``values`` as possible, as far apart as they are high, in ``[low, high]``.
+
+    The labels keep their order. When there is too little room for all of them they are squeezed evenly.
+
+    Args:
+        values: Where labels should stand.
+        gap: The height of every label, or of all.
+        low, high: Where the first and the last may stand.
     """
     order = sorted(range(len(values)), key=lambda place: (values[place], place))
     if not order:
         return []
-    if gap * (len(order) - 1) >= high - low:
-        gap = (high - low) / max(len(order) - 1, 1)
+    sizes = [gap if isinstance(gap, int | float) else gap[place] for place in order]
+    steps = [0.0, *itertools.accumulate((one + other) / 2 for one, other in itertools.pairwise(sizes))]
+    if steps[-1] >= high - low > 0:
+        steps = [step * (high - low) / steps[-1] for step in steps]
     # Pools of touching labels: each pool sits at the mean of what its members want.
     pools: list[list[float]] = []  # [sum of wanted starts, members]
-    for rank, place in enumerate(order):
-        pools.append([values[place] - rank * gap, 1.0])
+    for step, place in zip(steps, order, strict=True):
+        pools.append([values[place] - step, 1.0])
         while len(pools) > 1 and pools[-2][0] / pools[-2][1] >= pools[-1][0] / pools[-1][1]:
             total, members = pools.pop()
             pools[-1][0] += total
             pools[-1][1] += members
-    starts = [
-        min(max(total / members, low), high - gap * (len(order) - 1))
-        for total, members in pools
-        for _ in range(int(members))
-    ]
+    starts = [min(max(total / members, low), high - steps[-1]) for total, members in pools for _ in range(int(members))]
     found = [0.0] * len(values)
-    for rank, place in enumerate(order):
-        found[place] = starts[rank] + rank * gap
+    for start, step, place in zip(starts, steps, order, strict=True):
+        found[place] = start + step
     return found
 
 
@@ -144,11 +164,19 @@ def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float,
         x: Where the labels begin, in axes units (1 is the right edge).
         size: Font size in points.
     """
-    height = axes.get_position().height * axes.figure.figure.get_size_inches()[1] * 72  # points
+    size = letters(size)
+    narrow = WRAPPED if shrink() == SHRINK[COLUMNS["single"]] else 99
+    ends = [(value, textwrap.fill(name, narrow), own) for value, name, own in ends]
+    figure = axes.figure.figure
+    lines = [1.25 * size * (1 + name.count("\n")) for _, name, _ in ends]
+    height = axes.get_position().height * figure.get_size_inches()[1] * 72  # points
+    if shrink() != 1 and (more := 1.15 * sum(lines) / height) > 1:
+        figure.set_size_inches(figure.get_size_inches() * (1, more))
+        height *= more
     scale = axes.transScale + axes.transLimits
     heights = [float(scale.transform((1.0, value))[1]) for value, _, _ in ends]
     heights = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in heights]
-    placed = spread(heights, 1.25 * size / height, 0.0, 1.0)
+    placed = spread(heights, [one / height for one in lines], 0.0, 1.0)
     words = x + (0.03 if any(own.shape for _, _, own in ends) else 0.0)
     for (_, name, own), true, shown in zip(ends, heights, placed, strict=True):
         axes.annotate(

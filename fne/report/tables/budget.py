@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fne.analysis.search import best_after
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import listing, number
+from fne.report.text.wording import listing, number, titles
 from fne.report.tuning import budgets, first_round, searched, tuning
 from fne.results.study import StudyResults
 from fne.utils.text import clean
@@ -50,11 +50,13 @@ def left_out(study: StudyResults) -> list[str]:
     most, own, values = max(map(len, scores.values())), searched(study), tuning(study)["values"]
     shared = [name for name in study.definition.variants if name in values and name not in own]
     never = [name for name in study.definition.variants if name not in values]
-    fewer = [f"{name} ({len(scores.get(name, ()))})" for name in own if len(scores.get(name, ())) < most]
+    fewer = [
+        f"{titles(study, [name])} ({len(scores.get(name, ()))})" for name in own if len(scores.get(name, ())) < most
+    ]
     notes = {
         f"Fewer than {most} trials of their own: {listing(fewer)}; trials of equal configs are made once, and stand "
         "under the name of one variant.": fewer,
-        f"Without a row, for they take over the values of another variant: {listing(shared)}.": shared,
-        f"Without a row, for they were not searched: {listing(never)}.": never,
+        f"Without a row, for they take over the values of another variant: {titles(study, shared)}.": shared,
+        f"Without a row, for they were not searched: {titles(study, never)}.": never,
     }
     return [words for words, names in notes.items() if names]

@@ -63,7 +63,7 @@ def calibration_table(study: StudyResults) -> Table:
         scores = found[key]
         any_one = next(iter(scores.values()))
         if not any_one["positives"]:
-            unknown.append(f"{variant} ({TRUTH.get(source, source)})")
+            unknown.append(f"{clean(study[variant].title)} ({TRUTH.get(source, source)})")
             continue
         rows.append(
             (

@@ -15,7 +15,7 @@ class Cell:
         sort: The number that the column is sorted by; ``None`` sorts by the text.
         strong: Whether the cell is set bold.
         note: A second, smaller line.
-        code: Whether ``note`` is an identifier (set in a fixed-width font, and kept in LaTeX).
+        code: Whether ``note`` is an identifier (set in a fixed-width font, and left out in LaTeX).
         absent: Whether the cell says that something is missing.
         mark: A raised letter that leads to a note of the table.
     """

@@ -32,14 +32,15 @@ def configs_table(study: StudyResults) -> Table:
     reasons = {name: clean(str(text)) for name, text in tuned.get("reasons", {}).items()}
     rows = []
     for variant in study.variants:
-        stated = study.definition.library[variant.id]
+        library = study.definition.library
+        stated = library[variant.id]
         parent = study.definition.configs.get(stated.parent, {})
         changes = [change(key, parent.get(key), value) for key, value in stated.set.items()]
         values = [f"{key} = {show(value)}" for key, value in chosen[variant.id].items()]
         rows.append(
             (
                 Cell(clean(variant.title), note=variant.id, code=True),
-                Cell(stated.parent),
+                Cell(clean(library[stated.parent].title) if stated.parent in library else stated.parent),
                 Cell("; ".join(changes) or "nothing"),
                 Cell("; ".join(values) or "none", note=reasons.get(variant.id, "")),
                 Cell(clean(variant.question)),

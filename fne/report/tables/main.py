@@ -179,7 +179,9 @@ def _fallen(study: StudyResults) -> dict[str, str]:
         lasting = [one for one in collapses(rows) if one.lasting]
         if lasting:
             seeds = seed_list([one.seed for one in lasting])
-            found[variant] = f"{variant} (seed{'s' if len(lasting) > 1 else ''} {seeds}; {outcome(lasting)})"
+            found[variant] = (
+                f"{clean(study[variant].title)} (seed{'s' if len(lasting) > 1 else ''} {seeds}; {outcome(lasting)})"
+            )
     return found
 
 
@@ -261,7 +263,7 @@ def _mean(values: dict[int, float]) -> float | None:
 def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[str, str]) -> list[str]:
     notes = []
     if mostly := [
-        f"{name} ({config['warmup.epochs']} of {config['train.epochs']} epochs)"
+        f"{clean(study[name].title)} ({config['warmup.epochs']} of {config['train.epochs']} epochs)"
         for name, config in study.definition.configs.items()
         if 2 * config["warmup.epochs"] > config["train.epochs"]
     ]:
@@ -314,14 +316,14 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
             f"epochs or at the end: {_some(list(fallen.values()))}."
         )
     lacking = [
-        f"{variant.id} ({listing(names)})"
+        f"{clean(variant.title)} ({listing(names)})"
         for variant in study.variants
         if study.values(variant.id) and (names := [name for name in further if not _has_any(study, variant.id, name)])
     ]
     if lacking:
         notes.append(f"Dashes: no values under a protocol that others have: {_some(lacking)}.")
     gone = [
-        f"{variant.id} seed {seed}: {why} ({stage})"
+        f"{clean(variant.title)}, seed {seed}: {why} ({stage})"
         for variant in study.variants
         for seed, (stage, why) in missing_seeds(study, variant.id).items()
     ]

@@ -101,7 +101,7 @@ def ablation_table(study: StudyResults) -> Table:
         records += [_own_record(study, variant, one) | _difference_record(study, variant.id, one) for one in shown]
     also = ", and was tuned for itself" if tuned else ""
     caption = (
-        f"{clean(study.title)}. What each part of the full method{f' ({method})' if method else ''} contributes: every "
+        f"{clean(study.title)}. What each part of the full method contributes: every "
         f"other row changes one thing in it{also}. Means over seeds on the test split; recalls in percent, rsum from 0 "
         f"to 600{f', with {intervals}' if intervals else ''}; Δ is the paired difference to the full method, the same "
         f"seeds and images.{' Intervals are not corrected for the number of rows.' if intervals else ''}"

@@ -49,7 +49,7 @@ def published_table(study: StudyResults) -> Table:
     )
     told = "; ".join(f"{code}: {REASON_WORDS[code]}" for code in dict.fromkeys(one.reason for one in found))
     notes = [f"Reason codes: {told}."] if told else []
-    notes += [_note(found[place]) for place in sections.values()]
+    notes += [_note(study, found[place]) for place in sections.values()]
     return Table(
         "published",
         TITLE,
@@ -102,10 +102,10 @@ def _row(one: Comparison) -> tuple[Cell, ...]:
     )
 
 
-def _note(one: Comparison) -> str:
+def _note(study: StudyResults, one: Comparison) -> str:
     """What a reader must know about a published result: how the setting differs, where it stands, how sure it is."""
     entry = one.entry
-    words = f"{one.variant} against {entry.id}: " + "".join(f"{remark}; " for remark in one.setting)
+    words = f"{clean(study[one.variant].title)} against {entry.id}: " + "".join(f"{remark}; " for remark in one.setting)
     words += f"source: {clean(entry.source)}"
     if entry.confidence is not None:
         words += f" (confidence {entry.confidence}: {CONFIDENCE[entry.confidence]})"

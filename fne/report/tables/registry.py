@@ -10,7 +10,8 @@ from fne.report.tables.budget import budget_table
 from fne.report.tables.calibration import calibration_table
 from fne.report.tables.cells import Table
 from fne.report.tables.configs import configs_table
-from fne.report.tables.contrasts import contrasts_table
+from fne.report.tables.contrasts import contrasts_table, primary_contrasts
+from fne.report.tables.latex import to_latex
 from fne.report.tables.main import main_table
 from fne.report.tables.names import TABLES
 from fne.report.tables.paper import ablation_table, methods_table
@@ -22,6 +23,7 @@ from fne.report.tuning import marked
 from fne.results.study import StudyResults, load
 from fne.study.api import Study
 from fne.utils.errors import bad_input
+from fne.utils.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +67,27 @@ def run(study: str | Study, root: str | Path = ".") -> list[Path]:
     results = load(study, root)
     folder = Path(root) / "reports" / results.id / "tables"
     return [path for name in TABLES for path in save(build(results, name), folder)]
+
+
+def run_for_paper(study: str | Study | StudyResults, column: str, folder: Path | None = None,
+                  root: str | Path = ".") -> list[Path]:  # fmt: skip
+    """Write the tables that have rows as LaTeX for one column of a paper or for two.
+
+    Args:
+        study: As of :func:`run`, or its results.
+        column: ``single`` or ``double``.
+        folder: Where to; unless named, ``reports/<study>/tables/<column>``.
+        root: Root of the project.
+    """
+    results = study if isinstance(study, StudyResults) else load(study, root)
+    folder = folder or Path(root) / "reports" / results.id / "tables" / column
+    written = []
+    for name in TABLES:
+        table = primary_contrasts(results) if name == "contrasts" else build(results, name)
+        if table.rows:
+            written.append(folder / f"{name}.tex")
+            write_text(written[-1], to_latex(table, column))
+    return written
 
 
 def to_frame(table: Table) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Tables as HTML, Markdown, CSV and LaTeX (booktabs); every text is escaped for its format."""
+"""Tables as HTML, Markdown and CSV, and their files; every text is escaped for its format."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 
 from fne.report.tables.cells import Cell, Column, Table
+from fne.report.tables.latex import to_latex
 from fne.utils import text as words
 from fne.utils.files import as_csv, write_text
-from fne.utils.latex import latex
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem;color-scheme:light dark}"
@@ -81,49 +81,6 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def to_latex(table: Table) -> str:
-    """A ``table*`` with booktabs rules; needs ``\\usepackage{booktabs,graphicx}``; pdflatex sets it."""
-    numeric = ["r" if column.numeric else "l" for column in table.columns]
-    lines = [
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{latex(table.caption)}}}",
-        rf"\label{{tab:{table.id}}}",
-    ]
-    lines += [
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{@{{}}{''.join(numeric)}@{{}}}}",
-        r"\toprule",
-    ]
-    groups = _groups(table.columns)
-    if any(name for name, _ in groups):
-        lines.append(
-            " & ".join(
-                rf"\multicolumn{{{span}}}{{c}}{{{latex(name)}}}" if name else " & ".join([""] * span)
-                for name, span in groups
-            )
-            + r" \\"
-        )
-        start, rules = 1, []
-        for name, span in groups:
-            rules += [rf"\cmidrule(lr){{{start}-{start + span - 1}}}"] if name else []
-            start += span
-        lines.append(" ".join(rules))
-    lines.append(_latex_row(latex(column.name) for column in table.columns))
-    lines.append(r"\midrule")
-    headings = dict(table.sections)
-    for number, row in enumerate(table.rows):
-        if number in headings:
-            lines += [r"\midrule"] if number else []
-            inside = rf"\textit{{{latex(headings[number])}}}"
-            lines.append(rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{{inside}}} \\")
-        lines.append(_latex_row(map(_latex_cell, row)))
-    lines += [r"\bottomrule", r"\end{tabular}}"]
-    if table.notes:
-        lines.append(r"\par\smallskip\footnotesize\raggedright " + " ".join(latex(note) for note in table.notes))
-    return "\n".join([*lines, r"\end{table*}"]) + "\n"
-
-
 def save(table: Table, folder: Path) -> list[Path]:
     """Write the table in all four formats and return the paths."""
     paths = [folder / f"{table.id}.{suffix}" for suffix in ("html", "md", "tex", "csv")]
@@ -174,20 +131,6 @@ def _markdown_cell(cell: Cell) -> str:
     if cell.code:
         return f"{text} `{_one_line(cell.note).replace('`', '').replace('|', '')}`"
     return f"{text} {_mark(cell.note)}" if cell.note.startswith("[") else f"{text} ({_mark(cell.note)})"
-
-
-def _latex_row(cells: Iterable[str]) -> str:
-    """One row; a first word in brackets or a star would be read as an option of the line break above it."""
-    row = " & ".join(cells) + r" \\"
-    return "{}" + row if row.startswith(("[", "*")) else row
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text)
-    text += rf"\textsuperscript{{{latex(cell.mark)}}}" if cell.mark else ""
-    if not cell.note or cell.absent:  # what is absent is told in full in the notes
-        return text
-    return rf"{text} \texttt{{{latex(cell.note)}}}" if cell.code else rf"{text} {{\footnotesize {latex(cell.note)}}}"
 
 
 def _text(value: str) -> str:

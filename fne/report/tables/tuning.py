@@ -8,7 +8,7 @@ from typing import Any
 
 from fne.analysis.search import BOUND, FLAT, INSIDE, OPEN
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import count, duration, listing, seed_list
+from fne.report.text.wording import count, duration, listing, seed_list, titles
 from fne.report.tuning import searched, tuning
 from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults
@@ -142,10 +142,10 @@ def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str
         for key in (key for key, place in places.items() if place == BOUND):
             reason = f"{key}: {_bound(declared, key, _by_key(found, 'values', variant)[key])}"
             bounds.setdefault(reason, []).append(variant)
-    notes = [f"Natural bound of {clean(reason)} ({', '.join(variants)})." for reason, variants in bounds.items()]
+    notes = [f"Natural bound of {clean(reason)} ({titles(study, variants)})." for reason, variants in bounds.items()]
     shared = [name for name in study.definition.variants if name in found["values"] and name not in own]
     if shared:
-        notes.append(f"Not counted, for they take over the values of another variant: {listing(shared)}.")
+        notes.append(f"Not counted, for they take over the values of another variant: {titles(study, shared)}.")
     trials = [one for one in read_trials(paths.trials_file(file)) if one.variant in own and one.round != OTHER]
     here = inputs_of(fingerprints(study))
     if other := [side for side in here if trials and here[side] not in {one.made_from[side] for one in trials}]:

@@ -143,11 +143,17 @@ def name(variant: Variant, limit: int = 34) -> str:
     return short(variant.title, limit)
 
 
+def titles(study: StudyResults, variants: Iterable[str]) -> str:
+    """Variants by their titles, ``A, B and C``."""
+    return listing(clean(study[variant].title) for variant in variants)
+
+
 def seeds_phrase(study: StudyResults) -> str:
     """How many seeds stand behind the numbers, naming the variants that have fewer."""
     wanted = len(study.seeds)
     words = f"{wanted} seed{'s' if wanted != 1 else ''} per variant"
-    fewer = [f"{variant.id}: {done}" for variant in study.variants if (done := len(study.values(variant.id))) < wanted]
+    fewer = [f"{name(variant)}: {done}" for variant in study.variants
+             if (done := len(study.values(variant.id))) < wanted]  # fmt: skip
     return words + (f" ({', '.join(fewer)})" if fewer else "")
 
 
@@ -216,7 +222,9 @@ def elsewhere_phrase(study: StudyResults, where: str = "After the slash") -> str
             f"Intervals are {given(study)}; how far scores would move with another {varied(study)} is not known: {why}."
         )
     own = [name for name in study.definition.variants if name in record.differences]
-    whose = f"its own for {listing(own)}; else those of all variants together" if own else "of all variants together"
+    whose = (
+        f"its own for {titles(study, own)}; else those of all variants together" if own else "of all variants together"
+    )
     levels = listing(f"{len(values)} {RANDOM_FACTORS[factor]}s" for factor, values in record.factors.items())
     return (
         f"{where}: 95 % interval for another {varied(study)}, from components of variance of study {record.study} "
@@ -248,7 +256,7 @@ def interval_phrase(study: StudyResults) -> str:
         if estimate is not None and math.isfinite(estimate.low):
             made.add(f"{100 * estimate.level:g} % interval {given(study)}, by {estimate.method}")
         elif estimate is not None:
-            without.setdefault(estimate.method.removeprefix("none: "), []).append(variant.id)
+            without.setdefault(estimate.method.removeprefix("none: "), []).append(name(variant))
     if not made:
         return ""
     lacking = "; ".join(f"none of {listing(names)}: {why}" for why, names in without.items())

@@ -1,0 +1,1 @@
+"""A folder for a paper: tables, figures, a methods paragraph, references, a statement of the data."""

@@ -1,0 +1,236 @@
+"""The methods paragraph of a paper, generated from the config and the record of its runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from fne.data.manifest import count_splits
+from fne.data.sources import SPLITS
+from fne.protocols import METRICS, OWN
+from fne.report.paper.references import METHOD, cite, references, sources_of, with_citations, without_reference
+from fne.report.tables.tuning import tuning_table
+from fne.report.text.released import released
+from fne.report.text.summary import TRUTH_WORDS, seconds_per_run, truth_is_known, truth_kind
+from fne.report.text.wording import (
+    UNITS,
+    count,
+    duration,
+    elsewhere_phrase,
+    interval_phrase,
+    listing,
+    protocol_phrase,
+    protocol_words,
+    seed_list,
+    seeds_phrase,
+    tested,
+)
+from fne.results.made_from import code, fingerprints, versions
+from fne.results.study import StudyResults
+from fne.utils.names import show
+from fne.utils.text import clean
+
+Paragraph = tuple[str, str]
+"""A heading, and plain text with citations such as ``[@li2023fne]``."""
+
+
+def paragraphs(study: StudyResults) -> list[Paragraph]:
+    """What was done, from the data to the statistics."""
+    return [
+        ("Question", f"{clean(study.question)} The method under study is false-negative elimination{cite([METHOD])}."),
+        ("Data", _data(study)),
+        ("Encoders", _encoders(study)),
+        ("Training", _training(study)),
+        ("Compared variants", _variants(study)),
+        ("Tuning", _tuning(study)),
+        ("Evaluation", _evaluation(study)),
+        ("Statistics", _statistics(study)),
+        ("Software and hardware", _software(study)),
+    ]
+
+
+def to_latex(found: Iterable[Paragraph]) -> str:
+    """As paragraphs of LaTeX."""
+    parts = (rf"\paragraph{{{heading}.}} {with_citations(text)}" for heading, text in found)
+    return "% Written by `fne paper` from the study's config and results.\n" + "\n\n".join(parts) + "\n"
+
+
+def to_markdown(found: Iterable[Paragraph]) -> str:
+    """As Markdown; citations as Pandoc reads them, with ``references.bib``."""
+    parts = (f"**{heading}.** {escaped(text)}" for heading, text in found)
+    return "# Methods\n\n" + "\n\n".join(parts) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Plain text for Markdown."""
+    return "".join(f"\\{letter}" if letter in "\\`*_|<>#~$" else letter for letter in text)
+
+
+def sizes(study: StudyResults) -> dict[str, dict[str, int]]:
+    """Images and captions of every split, as far as known here."""
+    if (manifest := study.manifest) is not None:
+        return count_splits(manifest.image_splits, manifest.caption_image)
+    facts = study.protocols.get(OWN)
+    return {} if facts is None else {"test": {"images": facts["queries"]["i2t"], "captions": facts["queries"]["t2i"]}}
+
+
+def _values(study: StudyResults, key: str) -> list[Any]:
+    """The values that a key has, each once."""
+    configs = study.definition.configs.values()
+    return [*dict.fromkeys(config[key] for config in configs if config.get(key) is not None)]
+
+
+def _value(study: StudyResults, key: str) -> str:
+    """A config value in words: one of all variants, or the ends or names of several."""
+    values = _values(study, key)
+    if len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return f"{show(min(values))} to {show(max(values))}"
+    return listing(clean(show(value)) for value in values) or "none"
+
+
+def _data(study: StudyResults) -> str:
+    dataset, own = study.dataset, references()["values"]["data.dataset"].get(study.dataset, ())
+    what = f"We use the data set {clean(dataset)}{cite(own)}"
+    if dataset == "scenes":
+        data = study.definition.data
+        what = (
+            "We use scenes, a synthetic world of images and captions in which every relevant pair is known "
+            f"(seed {show(data.get('seed', 0))}, prevalence of extra positives {show(data.get('prevalence'))})"
+        )
+    parts = [f"{split} {count(one['images'])} images and {count(one['captions'])} captions"
+             for split in SPLITS if (one := sizes(study).get(split))]  # fmt: skip
+    words = f"{what}{f': {listing(parts)}' if parts else ''}."
+    known = [
+        f"on the {split} split {TRUTH_WORDS[kind]}" for split in ("train", "test") if (kind := truth_kind(study, split))
+    ]
+    return words + (f" Of relevant pairs, {'; '.join(known)}." if known else "")
+
+
+def _encoders(study: StudyResults) -> str:
+    sides = [
+        f"{_value(study, f'encoders.{side}.checkpoint')} for {what}"
+        for side, what in (("image", "images"), ("text", "captions"))
+    ]
+    if set(_values(study, "encoders.image.checkpoint")) == {"scenes"}:
+        sides = [
+            f"the tiny vision and text encoders that ship with the package (draw {_value(study, 'encoders.draw')})"
+        ]
+    if study.definition.regime == "finetune":
+        trained = _value(study, "finetune.trained")
+        return f"Encoders are {listing(sides)}; trained end to end: {trained}."
+    shape = (
+        "" if _value(study, "model.head") != "mlp" else f" of one hidden layer ({_value(study, 'model.hidden')} units)"
+    )
+    return (
+        f"Encoders are {listing(sides)}, kept frozen; on their features we train a head "
+        f"({_value(study, 'model.head')}) for each modality{shape} into {_value(study, 'model.dim')} dimensions, "
+        "compared by cosine."
+    )
+
+
+def _training(study: StudyResults) -> str:
+    steps = {
+        "epochs": "train.epochs", "batch size": "train.batch_size", "optimizer": "train.optimizer",
+        "learning rate": "train.learning_rate", "weight decay": "train.weight_decay", "schedule": "train.schedule",
+        "steps of learning-rate warm-up": "train.lr_warmup_steps", "gradient clipping": "train.gradient_clip",
+        "epochs of warm-up before a variant's own rule": "warmup.epochs",
+    }  # fmt: skip
+    told = "; ".join(f"{words} {_value(study, key)}" for words, key in steps.items() if _value(study, key) != "none")
+    selection = {"best_val_rsum": "of the best rsum on the validation split", "last": "of the last epoch"}
+    rule = _value(study, "train.selection")
+    return (
+        f"All variants share one training procedure: {told}. The checkpoint is that {selection.get(rule, rule)}; "
+        f"the test split plays no part in training, tuning or selection. We train {seeds_phrase(study)} (seeds "
+        f"{seed_list(study.seeds)})."
+    )
+
+
+def _variants(study: StudyResults) -> str:
+    told = [clean(variant.title) for variant in study.variants]
+    roles = [(study.baseline, "baseline"), (study.method, "method"), (study.control, "control")]
+    named = listing(
+        f"{clean(study[one].title)} (the {role})" for one, role in roles if one in study.definition.variants
+    )
+    several = "s" if len(told) != 1 else ""
+    words = f"We compare {len(told)} variant{several}: {'; '.join(told)}. Declared before any run: {named}."
+    configs = study.definition.configs.values()
+    if rules := sources_of(configs):
+        made = (f"{key} {clean(value)}{cite(keys)}" for key, value, keys in rules)
+        words += f" Their rules, by key of the configuration: {'; '.join(made)}."
+    outside = without_reference(configs)
+    if outside:
+        words += f" No reference is recorded of {listing(map(clean, outside))}."
+    return " ".join(filter(None, [words, released(study.definition)]))
+
+
+def _tuning(study: StudyResults) -> str:
+    table = tuning_table(study)
+    if not table.rows:
+        return table.caption
+    return f"{table.caption.rstrip('.')}{cite(references()['statistics']['search'])}."
+
+
+def _evaluation(study: StudyResults) -> str:
+    by = references()["evaluation"]
+    words = f"The primary metric, declared before any run, is {protocol_phrase(study)}. {UNITS}"
+    others = [name for name in study.protocols if name != study.protocol]
+    shown = [f"{protocol_words(study, name)}{cite(by.get(name, ()))}" for name in others]
+    words += f" Further protocols: {'; '.join(shown)}." if shown else ""
+    metrics = dict.fromkeys(study.test["metric"])
+    ours = [f"{METRICS[name].label}{cite(by[name])}" for name in metrics if name in by and name in METRICS]
+    words += f" Also reported: {listing(ours)}." if ours else ""
+    return f"{words} Tied similarities count at their {_value(study, 'evaluation.tie_rule')} rank{cite(by['ties'])}."
+
+
+def _statistics(study: StudyResults) -> str:
+    by, intervals = references()["statistics"], interval_phrase(study)
+    words = (
+        f"Of every score we report the {intervals}{cite(by['intervals'])}."
+        if intervals
+        else ("With so few seeds no interval is reported.")
+    )
+    words += " Differences are paired: the same seeds, the same test images."
+    if any(study.contrast(variant.id) for variant in study.variants):
+        family = len(study.variants) - 1
+        words += (
+            f" p values are {tested(study)}, by random sign flips, with Holm's correction for {family} "
+            f"comparison{'s' if family != 1 else ''} with the baseline{cite(by['holm'])}."
+        )
+    words += f" {phrase}" if (phrase := elsewhere_phrase(study, "Where a second interval is given")) else ""
+    words += (
+        f" Its components of variance are estimated by REML{cite(by['elsewhere'])}."
+        if study.known[0] and phrase
+        else ""
+    )
+    if truth_is_known(study):
+        words += (
+            f" Intervals of shares are the wider of Wilson's and one that takes seeds as clusters{cite(by['shares'])}."
+        )
+    if study.definition.published is not None:
+        published = cite(by["published"])
+        words += f" Published numbers are compared by two one-sided tests within a declared tolerance{published}."
+    return words
+
+
+def _software(study: StudyResults) -> str:
+    made, runs = versions(study), [run for variant in study.variants for run in variant.runs]
+    if not runs:
+        return "No run has a result."
+    told = [
+        f"{name} {made[name]}" for name in ("python", "fne", "torch", "transformers", "numpy", "scipy") if name in made
+    ]
+    devices = dict.fromkeys(str(run["record"].get("device", "unknown")) for run in runs)
+    cpus = dict.fromkeys(str(run["record"]["cpu"]) for run in runs if run["record"].get("cpu"))
+    seconds = [one for variant in study.variants if math.isfinite(one := seconds_per_run(variant))]
+    commits = dict.fromkeys(str(run["record"]["commit"])[:10] for run in runs if run["record"].get("commit"))
+    read = ", ".join(f"{name} {value[:12]}" for name, value in fingerprints(study).items())
+    parts = [
+        f"Software: {listing(told)}" if told else "",
+        f"code digest {trained}" if (trained := code(runs)) else "",
+        f"commit {', '.join(commits)}" if commits else "",
+        f"device {listing(devices)}{f' ({listing(map(clean, cpus))})' if cpus else ''}",
+        f"one run takes {duration(min(seconds))} to {duration(max(seconds))}" if seconds else "",
+        f"fingerprints of what the runs read: {read}" if read else "",
+    ]
+    return f"{'; '.join(filter(None, parts))}."
