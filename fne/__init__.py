@@ -7,4 +7,4 @@ Importing this package, ``fne.study.api`` or ``fne.study.paths`` imports no torc
 2
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
