@@ -8,31 +8,59 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+
+from fne.report.tables.cells import Table
+from fne.report.tables.registry import build
+from fne.report.tables.render import to_markdown
+from fne.results.study import StudyResults, load
 
 ROOT = Path(__file__).resolve().parents[2]
 GALLERY = ROOT / "reports" / "gallery"
 STUDIES = ("paper", "literature")
 PICTURES = {"contrasts": "difference_to_baseline", "picks": "false_negative_picks", "distributions": "posterior"}
 MARKS = re.compile(r"(<!-- results:begin -->\n).*(<!-- results:end -->)", re.DOTALL)
+GROUPS = ("", "Primary metric", "Training")
+"""Groups of columns of the main table that the README shows, at most seven columns."""
+WORDS = "docs/explanation/statistics.md"
+
+
+def shortened(table: Table, study: StudyResults) -> Table:
+    """The main table without recalls and further protocols, its notes behind links."""
+    kept = [place for place, column in enumerate(table.columns) if column.group in GROUPS]
+    score = next(place for place, column in enumerate(table.columns) if column.group == GROUPS[1])
+    rows = []
+    for row in table.rows:
+        cells = {place: row[place] for place in kept}
+        cells[0], cells[score] = replace(row[0], note=""), replace(row[score], note="")
+        rows.append(tuple(cells.values()))
+    columns = tuple(replace(table.columns[place], group="") for place in kept)
+    if len(columns) > 7:
+        raise SystemExit(f"error: the README shows at most seven columns of the main table, and these are {len(columns)}")
+    caption = (
+        f"{study.title}: means over {len(study.seeds)} training seeds. rsum is the sum of six recalls, 0 to 600; "
+        f"Δ is the paired difference to {study[study.baseline].title}, with its 95 % interval for other seeds and test "
+        "images and, after the slash, for another encoder, world and tuning too; p is over test images, after Holm's "
+        "correction; false picks are the picked negatives that are in truth relevant."
+    )
+    return replace(table, title="Result", caption=caption, columns=columns, rows=tuple(rows), notes=())
 
 
 def main() -> None:
-    """Copy pictures and main tables; the first study's table goes between the README's marks too."""
-    tables = {}
+    """Copy figures and main tables; the first study's shortened table goes between the README's marks."""
     for study in STUDIES:
         file = ROOT / "reports" / study / "tables" / "main.md"
         if not file.is_file():
             raise SystemExit(f"error: {file}: not there; run `snakemake --cores all --config study={study}` first")
-        tables[study] = file.read_text(encoding="utf-8").strip()
+        shutil.copyfile(file, GALLERY / f"{study}_table.md")
     for name, shown in PICTURES.items():
         shutil.copyfile(ROOT / "reports" / STUDIES[0] / "figures" / f"{name}.png", GALLERY / f"{shown}.png")
-    for study, table in tables.items():
-        (GALLERY / f"{study}_table.md").write_text(f"{table}\n", encoding="utf-8")
+    first = load(STUDIES[0], ROOT)
+    table = to_markdown(shortened(build(first, "main"), first))
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    shown = tables[STUDIES[0]]
-    readme.write_text(MARKS.sub(lambda found: f"{found[1]}{shown}\n{found[2]}", text), encoding="utf-8")
+    readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table}{found[2]}", text), encoding="utf-8")
 
 
 if __name__ == "__main__":
