@@ -6,6 +6,7 @@ On GitHub a page links to a file of the repository; the site has a copy of that 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import posixpath
 import re
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from griffe import Extension
 
 if TYPE_CHECKING:
-    from griffe import Object
+    from griffe import Class, Object, Parameter
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import File, Files
     from mkdocs.structure.pages import Page
@@ -194,6 +195,24 @@ class Docstrings(Extension):
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
+
+    def on_class_members(self, *, cls: Class, **kwargs: Any) -> None:
+        """The reasons of a rule's options stand below its docstring, and not within its signature."""
+        start = cls.members.get("__init__")
+        reasons = [] if start is None or start.is_alias else list(filter(None, map(_reason, start.parameters)))
+        if reasons and cls.docstring is not None:
+            cls.docstring.value += "\n\nOptions and the reasons for their defaults:\n\n" + "\n".join(reasons)
+
+
+def _reason(parameter: Parameter) -> str | None:
+    """An option with its default and the reason for it; its annotation keeps the type alone."""
+    annotation = parameter.annotation
+    if getattr(annotation, "canonical_name", "") != "Annotated":
+        return None
+    kind, *rest = annotation.slice.elements
+    parameter.annotation = kind
+    words = " ".join(ast.literal_eval(str(part)) for part in rest if str(part)[0] in "'\"")
+    return f"* `{parameter.name}` (`{parameter.default}`): {words}"
 
 
 def _link(found: re.Match[str]) -> str:

@@ -17,6 +17,18 @@ from tests import shared_runs
 from tests.snakemake_project import ROOT, Project
 
 
+SLOW = (
+    "cases", "docs", "net", "property", "report", "scenes", "steps", "storm", "training", "workflow",
+    "analysis/test_calibration_intervals.py", "analysis/test_components_simulations.py",
+    "analysis/test_retraining.py", "analysis/test_series_stats.py", "analysis/test_simulations.py",
+    "contract/test_strategies.py", "data/test_archive.py", "data/test_arrow.py", "data/test_download.py",
+    "data/test_fetch.py", "encoders/test_encoders.py", "encoders/test_extract.py", "encoders/test_families.py",
+    "encoders/test_pretrain.py", "evaluation/test_eccv_caption.py", "evaluation/test_rank_run.py",
+    "results/test_code.py", "results/test_kept.py",
+)  # fmt: skip
+"""Folders and modules that `-m "not slow"` leaves out: studies that are run, simulations, browsers, whole encoders."""
+
+
 def shared_folder() -> Path | None:
     """The folder of development data: variable FNE_SHARED, or ``shared`` beside the repository."""
     named = os.environ.get("FNE_SHARED")
@@ -51,10 +63,14 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker: str) -> Project:
     return shared_runs.run_once(tmp_path_factory, worker, "smoke", ["smoke"], {})
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip by name what this machine cannot run."""
+    """Mark what is slow, and skip by name what this machine cannot run."""
     no_shared = pytest.mark.skip(reason="needs_shared: no development data (set FNE_SHARED)")
+    slow = tuple(f"{ROOT / 'tests' / place}" for place in SLOW)
     for item in items:
+        if str(item.path).startswith(slow) or "smoke" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
         if "smoke" in getattr(item, "fixturenames", ()):
             # The first of them waits for a whole study, half a minute on an idle machine.
             item.add_marker(pytest.mark.timeout(1200))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,17 @@ PICTURES = {"contrasts": "difference_to_baseline", "picks": "false_negative_pick
 MARKS = re.compile(r"(<!-- results:begin -->\n).*(<!-- results:end -->)", re.DOTALL)
 GROUPS = ("", "Primary metric", "Training")
 """Groups of columns of the main table that the README shows, at most seven columns."""
-WORDS = "docs/explanation/statistics.md"
+NO_BREAK = "\u00a0"
+
+
+def unbroken(markdown: str) -> str:
+    """A Markdown table whose cells, but for the first of a row, are set in one line each; its caption in lines of 120."""
+
+    def row(line: str) -> str:
+        first, *rest = line.split(" | ")
+        return " | ".join([first, *(cell.replace(" ", NO_BREAK) for cell in rest[:-1]), *rest[-1:]])
+
+    return "\n".join(row(line) if line.startswith("|") else textwrap.fill(line, 120) for line in markdown.split("\n"))
 
 
 def shortened(table: Table, study: StudyResults) -> Table:
@@ -33,7 +44,8 @@ def shortened(table: Table, study: StudyResults) -> Table:
     rows = []
     for row in table.rows:
         cells = {place: row[place] for place in kept}
-        cells[0], cells[score] = replace(row[0], note=""), replace(row[score], note="")
+        cells[score] = replace(row[score], note="")
+        cells[0] = replace(row[0], note="")
         rows.append(tuple(cells.values()))
     columns = tuple(replace(table.columns[place], group="") for place in kept)
     if len(columns) > 7:
@@ -57,7 +69,7 @@ def main() -> None:
     for name, shown in PICTURES.items():
         shutil.copyfile(ROOT / "reports" / STUDIES[0] / "figures" / f"{name}.png", GALLERY / f"{shown}.png")
     first = load(STUDIES[0], ROOT)
-    table = to_markdown(shortened(build(first, "main"), first))
+    table = unbroken(to_markdown(shortened(build(first, "main"), first)))
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table}{found[2]}", text), encoding="utf-8")
