@@ -48,7 +48,12 @@ def commands() -> str:
     from fne.cli import build_parser
 
     (verbs,) = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    lines = ["# Commands", "", "`fne VERB --help` prints the same. Exit status: 0, 2 (bad input), 130 (interrupted).", ""]
+    lines = [
+        "# Commands",
+        "",
+        "`fne VERB --help` prints the same. Exit status: 0, 2 (bad input), 130 (interrupted).",
+        "",
+    ]
     for name, parser in verbs.choices.items():
         help_text = re.sub(r"(?m)^.*show this help message and exit\n", "", parser.format_help())
         help_text = re.sub(r"\(default: (\d+)\)", "", help_text) if name else help_text
@@ -72,8 +77,8 @@ def configuration() -> str:
     lines = [
         "# Configuration keys",
         "",
-        "`fne describe KEY` prints the same. Defaults of shared keys stand in `ablations/base.yaml`, of one rule's options "
-        "in the signature of its class. *Release*: the authors' code; *Head*: a value of this project's regime `head`.",
+        "`fne describe KEY` prints the same. Defaults of shared keys stand in `ablations/base.yaml`, of one rule's "
+        "options in the signature of its class. *Release*: the authors' code; *Head*: a value of this project's regime `head`.",
         "",
     ]
     section = ""
@@ -83,7 +88,9 @@ def configuration() -> str:
             lines += ["", f"## {section}", "", "| key | default | allowed | meaning | read |", "|---|---|---|---|---|"]
         allowed = one.allowed() if isinstance(one.allowed(), str) else ", ".join(one.allowed())
         by = [entry.name for entry in readers if key in (*entry.keys, *entry.shares)]
-        when = [" and ".join(f"`{other}` is {told_values(given)}" for other, given in each.items()) for each in one.when]
+        when = [
+            " and ".join(f"`{other}` is {told_values(given)}" for other, given in each.items()) for each in one.when
+        ]
         read = " or ".join(when) or (f"by {', '.join(by)}" if by and key not in CHOOSERS.values() else "")
         default = f"`{show(base[key])}`" if key in base else ""
         cells = [f"`{key}`", default, markdown(allowed), markdown(words.get(key, "")), read]
@@ -99,8 +106,8 @@ def files() -> str:
     lines = [
         "# Files and columns",
         "",
-        "Tables of `results/<study>/` and of every bundle. Recalls are fractions here and percent in reports. A file that "
-        "was cut or edited is refused.",
+        "Tables of `results/<study>/` and of every bundle. Recalls are fractions here and percent in reports. A file "
+        "that was cut or edited is refused.",
         "",
     ]
     for name, (row, columns) in TABLES.items():

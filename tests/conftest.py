@@ -16,7 +16,6 @@ import pytest
 from tests import shared_runs
 from tests.snakemake_project import ROOT, Project
 
-
 SLOW = (
     "cases", "docs", "net", "property", "report", "scenes", "steps", "storm", "training", "workflow",
     "analysis/test_calibration_intervals.py", "analysis/test_components_simulations.py",

@@ -28,7 +28,7 @@ NO_BREAK = "\u00a0"
 
 
 def unbroken(markdown: str) -> str:
-    """A Markdown table whose cells, but for the first of a row, are set in one line each; its caption in lines of 120."""
+    """A Markdown table whose cells, but for the first of a row, do not wrap; its caption in lines of 120."""
 
     def row(line: str) -> str:
         first, *rest = line.split(" | ")
@@ -49,7 +49,9 @@ def shortened(table: Table, study: StudyResults) -> Table:
         rows.append(tuple(cells.values()))
     columns = tuple(replace(table.columns[place], group="") for place in kept)
     if len(columns) > 7:
-        raise SystemExit(f"error: the README shows at most seven columns of the main table, and these are {len(columns)}")
+        raise SystemExit(
+            f"error: the README shows at most seven columns of the main table, and these are {len(columns)}"
+        )
     caption = (
         f"{study.title}: means over {len(study.seeds)} training seeds. rsum is the sum of six recalls, 0 to 600; "
         f"Δ is the paired difference to {study[study.baseline].title}, with its 95 % interval for other seeds and test "

@@ -88,10 +88,10 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     project = Project.copy_of(smoke.folder, tmp_path_factory.mktemp("docs") / "project", made=True)
     for name, text in FILES.items():
         (project.folder / name).write_text(text)
-    for corpus, annotations in (("flickr8k", "dataset_flickr8k.json"), ("my_corpus", "pairs.csv")):
+    for corpus, name in (("flickr8k", "dataset_flickr8k.json"), ("my_corpus", "pairs.csv")):
         folder = project.folder / "data" / corpus
         given(folder)
-        (folder / "split.json").rename(folder / annotations)
+        (folder / "split.json").rename(folder / name)
     rows = [f"{split}.png,{split},{split}" for split in ("train", "val", "test")]
     (project.folder / "data/my_corpus/pairs.csv").write_text("\n".join(["image,caption,split", *rows]) + "\n")
     (project.folder / "data/flickr8k/CrowdFlowerAnnotations.txt").write_text("{}")
