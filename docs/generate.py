@@ -78,7 +78,8 @@ def configuration() -> str:
         "# Configuration keys",
         "",
         "`fne describe KEY` prints the same. Defaults of shared keys stand in `ablations/base.yaml`, of one rule's "
-        "options in the signature of its class. *Release*: the authors' code; *Head*: a value of this project's regime `head`.",
+        "options in the signature of its class. *Release*: the authors' code; *Head*: a value of this "
+        "project's regime `head`.",
         "",
     ]
     section = ""
