@@ -94,8 +94,9 @@ def configuration() -> str:
         ]
         read = " or ".join(when) or (f"by {', '.join(by)}" if by and key not in CHOOSERS.values() else "")
         default = f"`{show(base[key])}`" if key in base else ""
-        cells = [f"`{key}`", default, markdown(allowed), markdown(words.get(key, "")), read]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        cells = [f"`{key.partition('.')[2]}`", default, markdown(allowed), markdown(words.get(key, "")), read]
+        escaped = (cell.replace("\\<", "&lt;").replace("\\>", "&gt;").replace("|", "\\|") for cell in cells)
+        lines.append("| " + " | ".join(escaped) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -261,5 +261,5 @@ def test_the_site_is_built_without_a_network(tmp_path: Path) -> None:
         loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(https?:)?//", page.read_text())
         assert not loaded, page
     keys = (tmp_path / "reference/configuration.html").read_text()
-    assert "negatives.tau" in keys and "train.learning_rate" in keys
+    assert "<code>tau</code>" in keys and "<code>learning_rate</code>" in keys and "\\&lt;" not in keys
     assert "fne.negatives.strategy.Strategy" in (tmp_path / "reference/api/negatives.html").read_text()
