@@ -121,9 +121,9 @@ class Manifest(Corpus):
         require_schema(stored, "manifest", path, "prepare the data again with this version")
         try:
             images, captions = stored["images"], stored["captions"]
-            columns = [images["id"], images["file"], images["split"], captions["id"]]
-            manifest = cls(*columns, np.asarray(captions["image"], np.int64), captions["text"], captions.get("sentid"),
-                           folder=folder, root=folder / stored["root"], truth_files=stored["truth"],
+            rows = Corpus(images["id"], images["file"], images["split"], captions["id"],
+                          np.asarray(captions["image"], np.int64), captions["text"], captions.get("sentid"))  # fmt: skip
+            manifest = cls(**vars(rows), folder=folder, root=folder / stored["root"], truth_files=stored["truth"],
                            **{key: stored[key] for key in ("dataset", "data_id", "data", "sha256")})  # fmt: skip
             counts = stored["splits"]
         except (KeyError, TypeError, ValueError) as error:

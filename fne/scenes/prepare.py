@@ -112,7 +112,11 @@ def run(data: dict[str, Any], folder: Path) -> None:
             every_image, every_caption = (np.arange(len(rows), dtype=np.int32) for rows in (pictures, split.texts))
             truths[name] = Truth("exact", pairs, every_image, every_caption)
             notes[name] = {"matches_per_caption": _quantiles(pairs[:, 1], len(split.texts))}
-            arrays = {"cells": split.scenes.cells, "background": split.scenes.background, "situation": split.members}
+            arrays: dict[str, Any] = {
+                "cells": split.scenes.cells,
+                "background": split.scenes.background,
+                "situation": split.members,
+            }
             with open(temporary / f"scenes.{name}.npz", "wb") as handle:
                 np.savez(handle, **arrays)
             write_forms(temporary / f"forms.{name}.json", split.forms)

@@ -20,7 +20,7 @@ from fne.utils.files import write_json
 WORDS = "captions.json"
 MOST = 60
 """Variants that a figure has room for."""
-LEGIBLE = {("agreement", "single"): 10, ("agreement", "double"): 24}
+LEGIBLE: dict[tuple[str, str | None], int] = {("agreement", "single"): 10, ("agreement", "double"): 24}
 """Variants whose numbers fit into the cells of a matrix, letters of 7 points."""
 WHOLE = ("sensitivity",)
 """Figures that show all variants, however many: they draw sweeps, not one mark or panel for each."""

@@ -161,7 +161,7 @@ def _anchor(rows: list[dict[Any, Any]], study: StudyResults, pictures: Pictures)
     files = [manifest.root / manifest.image_files[view.image_rows[image]] for image, _ in pairs]
     if not pictures.admit(files):
         return None
-    items = []
+    items: list[dict[str, Any]] = []
     for (_, of_image), (_, caption), file in zip(sides, pairs, files, strict=True):
         at = pictures.number(file)
         items.append({
