@@ -121,8 +121,9 @@ class Manifest(Corpus):
         require_schema(stored, "manifest", path, "prepare the data again with this version")
         try:
             images, captions = stored["images"], stored["captions"]
-            rows = Corpus(images["id"], images["file"], images["split"], captions["id"],
-                          np.asarray(captions["image"], np.int64), captions["text"], captions.get("sentid"))  # fmt: skip
+            of_caption = np.asarray(captions["image"], np.int64)
+            rows = Corpus(images["id"], images["file"], images["split"], captions["id"], of_caption, captions["text"],
+                          captions.get("sentid"))  # fmt: skip
             manifest = cls(**vars(rows), folder=folder, root=folder / stored["root"], truth_files=stored["truth"],
                            **{key: stored[key] for key in ("dataset", "data_id", "data", "sha256")})  # fmt: skip
             counts = stored["splits"]
