@@ -361,8 +361,8 @@ def test_the_ablation_tells_what_was_tuned_apart(paper: Made) -> None:
     notes = {row[0].note: row[1].note for row in ablation_table(paper.results).rows}
     for name, note in notes.items():
         apart = [key for key in sorted({*tuned[name]} & {*tuned["fne"]}) if tuned[name][key] != tuned["fne"][key]]
-        assert re.findall(r"[\w.]+(?=: )", note.removeprefix("tuned apart: ")) == apart
-        assert note.startswith("tuned apart: ") or not apart
+        assert re.findall(r"[\w.]+(?=: )", note.removeprefix("tuned separately: ")) == apart
+        assert note.startswith("tuned separately: ") or not apart
     assert any(notes.values()) and not notes["fne"]
     assert "and was tuned for itself" in ablation_table(paper.results).caption
 

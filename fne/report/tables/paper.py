@@ -93,7 +93,7 @@ def ablation_table(study: StudyResults) -> Table:
         apart = [change(key, base[key], own[key]) for key in sorted({*base} & {*own} - {*stated.set})
                  if base[key] != own[key]]  # fmt: skip
         tuned |= bool(apart)
-        told = Cell("; ".join(changes) or "full method", note=f"tuned apart: {'; '.join(apart)}" if apart else "")
+        told = Cell("; ".join(changes) or "full method", note=f"tuned separately: {'; '.join(apart)}" if apart else "")
         row = [Cell(clean(variant.title), note=variant.id, code=True), told]
         row += [_own_cell(study, variant.id, one, key) for one in shown for key in SEVEN]
         row += [_difference_cell(study, variant.id, one) for one in shown]
