@@ -135,7 +135,7 @@ def test_two_variants_tuned_apart_do_not_show_what_the_elimination_adds(
 
     monkeypatch.setattr(module, "resolve", resolved)
     words = next(words for words in headline(paper.results) if "minus FNE without elimination" in words)
-    told = "this is not the effect of the elimination alone, since the two were tuned separately."
+    told = "not the effect of the elimination alone, since the two were tuned separately."
     assert words.startswith("FNE (released rule) minus") and words.endswith(told)
 
 

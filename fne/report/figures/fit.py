@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-TALLEST = 9.0
-"""Inches."""
+TALLEST = 7.2
+"""Inches; a caption stands below, on the same page."""
 PAD = 0.03
 """Inches around axes with their words."""
 NAMES = 0.36
@@ -104,6 +104,7 @@ def _into_grid(figure: Figure) -> None:
         grid = GridSpec(len(free), 1, figure, height_ratios=[axes.get_position().height for axes in free])
         for place, axes in enumerate(free):
             axes.set_subplotspec(grid[place])
+            axes.set_in_layout(True)
 
 
 def _into_title(axes: Axes) -> None:
@@ -209,8 +210,12 @@ def _stretch(texts: Iterable[Text]) -> float:
 
     boxes = [Text.get_window_extent(text) for text in texts if text.get_text()]  # without the line to an annotation
     boxes.sort(key=lambda box: box.y0 + box.y1)
-    steps = [(a.height + b.height) / max(b.y0 + b.y1 - a.y0 - a.y1, 1) for a, b in itertools.pairwise(boxes)]
-    return min(max(steps, default=1.0), 2.0)
+    lack = 1.0
+    for place, low in enumerate(boxes):
+        above = (box for box in boxes[place + 1 :] if box.x0 < low.x1 and low.x0 < box.x1)  # not those beside it
+        if (high := next(above, None)) is not None:
+            lack = max(lack, (low.height + high.height) / max(high.y0 + high.y1 - low.y0 - low.y1, 1))
+    return min(lack, 2.0)
 
 
 def _flattened(axes: Axes, intended: float) -> float:

@@ -103,9 +103,7 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
     configs = (resolve(study.definition, name) for name in (study.method, study.control))
     which = f"{_name(study, study.method)} minus {_name(study, study.control)}"
     if any(not key.startswith("negatives.") for key in diff(*configs)):  # tuned one by one
-        return [
-            f"{which}: {told}; this is not the effect of the elimination alone, since the two were tuned separately."
-        ]
+        return [f"{which}: {told}; not the effect of the elimination alone, since the two were tuned separately."]
     return [f"What the elimination itself adds, {which}: {told}; {verdict}."]
 
 
