@@ -26,7 +26,7 @@ from fne.report.text.wording import (
     seeds_phrase,
     tested,
 )
-from fne.results.made_from import code, fingerprints, versions
+from fne.results.made_from import fingerprints, versions
 from fne.results.study import StudyResults
 from fne.utils.names import show
 from fne.utils.text import clean
@@ -227,7 +227,7 @@ def _software(study: StudyResults) -> str:
     read = ", ".join(f"{name} {value[:12]}" for name, value in fingerprints(study).items())
     parts = [
         f"Software: {listing(told)}" if told else "",
-        f"code digest {trained}" if (trained := code(runs)) else "",
+        "digests of the config and source of each variant: the record of the runs",
         f"commit {', '.join(commits)}" if commits else "",
         f"device {listing(devices)}{f' ({listing(map(clean, cpus))})' if cpus else ''}",
         f"one run takes {duration(min(seconds))} to {duration(max(seconds))}" if seconds else "",
