@@ -17,7 +17,7 @@ from tests import shared_runs
 from tests.snakemake_project import ROOT, Project
 
 SLOW = (
-    "cases", "docs", "net", "property", "report", "scenes", "steps", "storm", "training", "workflow",
+    "docs", "net", "property", "report", "scenes", "steps", "storm", "training", "workflow",
     "analysis/test_calibration_intervals.py", "analysis/test_components_simulations.py",
     "analysis/test_retraining.py", "analysis/test_series_stats.py", "analysis/test_simulations.py",
     "contract/test_strategies.py", "data/test_archive.py", "data/test_arrow.py", "data/test_download.py",

@@ -95,6 +95,15 @@ class PublishedComparison:
         named = [entry for entries in self.entries.values() for entry in entries]
         return tuple({entry.id: entry for entry in [*named, *self.context]}.values())
 
+    def declared(self) -> list[Any]:
+        """The whole section as plain lists and texts, equal exactly where two sections are."""
+        return [
+            sorted(self.tolerance.items()),
+            sorted((side, *map(str, dict(values).values())) for side, values in self.backbone.items()),
+            [(variant, [entry.id for entry in entries]) for variant, entries in self.entries.items()],
+            [entry.id for entry in self.context],
+        ]
+
 
 def read_published_comparison(
     given: Any, known: Mapping[str, Entry], declared: Collection[str], ids: Collection[str], dataset: str, file: Path

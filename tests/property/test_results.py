@@ -31,7 +31,7 @@ from fne.study import paths
 from fne.study.api import Study, resolve
 from fne.utils.digests import Remembered
 from fne.utils.errors import UserError
-from fne.utils.files import DIGESTS, SCHEMAS, read_record, write_json
+from fne.utils.files import DIGESTS, SCHEMAS, read_json, read_record, write_json
 from fne.utils.provenance import read_test_accesses
 from fne.utils.text import harmless
 from tests.analysis import stats_study
@@ -198,7 +198,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, ranked: Whole) -> dict[str, 
     np.savez_compressed(place["rankings.test.npz"], **rankings(study))
     shutil.copy(ranked[1] / paths.queries(study, "fne", "0-1", "test"), place["queries.test.npz"])
     write_json(place["verify.json"], verdicts())
-    shutil.copy(ROOT / "ablations/reference/paper.json", place["x.json"])
+    write_json(place["x.json"], {**read_json(ROOT / "ablations/reference/paper.json"), "study": "x"})
     write_json(place["study.json"], {"schema": 1, "study": "x", "overrides": {"seeds": "0-4"}})
     place["figure.svg"].write_text(SVG)
     words = dict.fromkeys(("id", "title", "question", "caption", "alt"), "x")

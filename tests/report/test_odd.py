@@ -89,7 +89,7 @@ def test_a_collapsed_seed_of_the_best_variant_is_said_and_left_out(tmp_path: Pat
     assert (math.isnan(low) and math.isnan(high)) or low <= wanted <= high
     assert cells(study, BEST)["Seeds"] == "2 of 3"
     note = next(note for note in table(study, "main").notes if note.startswith("Missing runs (1)"))
-    assert f"{BEST} seed 1: own both rsum has no finite value (evaluate)" in note
+    assert f"{study[BEST].title}, seed 1: own both rsum has no finite value (evaluate)" in note
     assert any("1 of 12 runs has no result" in sentence for sentence in headline(study))
     for variant in ("fne", BASE, "infonce"):  # nobody else's numbers move
         assert cells(study, variant)["rsum"] == cells(whole, variant)["rsum"]

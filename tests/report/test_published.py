@@ -376,7 +376,7 @@ def test_variants_that_are_ablations_stay_out_of_the_table_of_methods(paper: Mad
 def test_a_study_set_against_nothing_says_so(paper: Made, lonely: Made) -> None:
     assert published_table(paper.results).rows == ()
     assert "set against no published result" in (paper.reports / "tables/published.md").read_text("utf-8")
-    assert 'id="published"' not in paper.page() and 'href="#published"' not in paper.page()
+    assert 'id="table-published"' not in paper.page()
     assert 'id="ablation"' in paper.page() and 'id="ablation"' not in lonely.page()
     assert ablation_table(lonely.results).notes == ("Nothing to take away in this study: it names no method.",)
 
@@ -389,7 +389,7 @@ def test_page_record_and_files_of_a_study_set_against_results(tmp_path: Path, ro
     wanted = against(gone(), bad, entry("f30k-c"), context=(entry("f30k-d"),), r1=1.0, rsum=6.0)
     made = build(replace(study, published=wanted), tmp_path)
     page = made.page()
-    assert 'id="published"' in page and 'href="#published"' in page and HOSTILE not in page
+    assert 'id="table-published"' in page and HOSTILE not in page
     assert "3 published results are set against this study" in page and "f30k-fne (doi 10.1145/abc)" in page
     record = read_json(made.reports / "record.json")
     assert record["inputs"][str(FILE)] == sha256_file(tmp_path / FILE)

@@ -83,12 +83,6 @@ def test_html_rows_have_a_heading_and_sort_keys() -> None:
     assert "data-sort" not in to_html(table(sortable=False))
 
 
-def test_a_row_heading_leads_to_its_part_of_the_page() -> None:
-    html = to_html(table(), {"an_id": "variant-an_id"})
-    assert html.count("<a ") == 1 and '<th scope="row" class="text"><a href="#variant-an_id">&lt;script' in html
-    assert "<a " not in to_html(table())
-
-
 def test_the_document_alone_promises_no_sorting() -> None:
     document = to_html_document(table())
     assert document.startswith("<!doctype html>")

@@ -174,7 +174,7 @@ def test_sections_and_sentences(paper: Made, read: Page) -> None:
     assert ids[:2] == ["table-contrasts-primary", "table-main"], "verdicts before raw scores"
     assert "FNE (released rule) beats the baseline" in words
     assert "10 variants, seeds 0 to 4: 49 of 50 runs have a result" in words
-    assert "hardest_buffer seed 3: out of memory (train)" in words
+    assert "Hardest in batch and buffer, seed 3: out of memory (train)" in words
     assert "fingerprint own-test-0a1b2c3d" in words
     assert "2.13.0" in words
 

@@ -207,7 +207,7 @@ def test_a_variant_that_collapsed_for_several_epochs_is_marked_in_the_main_table
     table = tables.build(study, "main")
     assert {row[0].note for row in table.rows if row[0].mark == "†"} == {"fne", "infonce"}
     note = next(note for note in table.notes if note.startswith("† Collapse alarm"))
-    assert "fne (seed 0; recovered)" in note and "infonce (seeds 2, 3; 1 of 2 recovered)" in note
+    assert "FNE (released rule) (seed 0; recovered) and InfoNCE (seeds 2, 3; 1 of 2 recovered)" in note
     study.__dict__["curves"] = rows.assign(collapsed=0)
     table = tables.build(study, "main")
     assert not any(row[0].mark for row in table.rows) and not any("†" in note for note in table.notes)
@@ -225,7 +225,7 @@ def test_a_variant_that_is_mostly_warm_up_is_named_under_the_main_table(paper: M
     epochs = paper.study.configs["random"]["train.epochs"]
     said = ("Most of the training is warm-up, so the score says little of the rule itself; false picks are of the rule "
             "alone")  # fmt: skip
-    assert epochs == 16 and not notes(8) and notes(9) == [f"{said}: random (9 of 16 epochs)."]
+    assert epochs == 16 and not notes(8) and notes(9) == [f"{said}: Random negative (9 of 16 epochs)."]
 
 
 def calibrated(folder: Path, positives: dict[str, int], source: str = "exact") -> StudyResults:

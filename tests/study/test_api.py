@@ -275,7 +275,7 @@ def test_values_inside_snakemakes_set_may_come_as_text(project: Project) -> None
         ({"set": {"train": 3}}, ["train", "is a section"]),
         ({"set": {"data.seed.x": 3}}, ["data.seed", "is a value"]),
         ({"images": "/x"}, ["data.images", "unknown key"]),
-        ({"seeds": "0", "set": {"seeds": "1"}}, ["seeds", "given twice"]),
+        ({"seeds": "0", "set": {"seeds": "1"}}, ["seeds", "set twice"]),
         ({"baseline": "nobody"}, ["baseline", "'nobody'"]),
         ({"variants": "fne,nobody"}, ["variants", "'nobody'"]),
     ],

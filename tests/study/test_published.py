@@ -210,8 +210,8 @@ def test_a_study_carries_what_it_is_set_against(project: Project) -> None:
     assert against.backbone["image"].image_size == 384 and against.backbone["text"].image_size is None
 
 
-def test_the_section_that_the_readme_shows_is_sound(project: Project, root: Path) -> None:
-    text = (root / "README.md").read_text(encoding="utf-8")
+def test_the_section_that_the_documents_show_is_valid(project: Project, root: Path) -> None:
+    text = (root / "docs/how-to/variant.md").read_text(encoding="utf-8")
     shown = yaml.safe_load(text[text.index("```text\npublished:") :].split("```")[1].removeprefix("text\n"))
     (project.root / FILE).write_bytes((root / FILE).read_bytes())
     project.edit("studies/flickr8k", **shown)

@@ -67,6 +67,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_pick_is_ever_of_the_anchors_own_image_and_the_truth_of_picks_is_looked_up() -> None:
+    false_negatives = 0
     for sections in toy.RULES.values():
         engine = toy.trained([0, 1], **sections)
         owner, found = engine.train.caption_image, picks(engine)
@@ -78,7 +79,8 @@ def test_no_pick_is_ever_of_the_anchors_own_image_and_the_truth_of_picks_is_look
             assert (owner[caption] != image).all()
             for i, c, fn in zip(image.tolist(), caption.tolist(), found["false_negative"][of].tolist(), strict=True):
                 assert fn == int(engine.train.truth[c, i // 8]) >> (i % 8) & 1
-        assert found["false_negative"].sum() > 0
+        false_negatives += int(found["false_negative"].sum())
+    assert false_negatives > 50
 
 
 def test_selection_keeps_the_best_main_epoch_of_each_replicate() -> None:

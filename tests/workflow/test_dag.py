@@ -109,7 +109,7 @@ def test_recorded_components_of_variance_are_read_where_they_hold(project: Proje
         assert [job.rule for job in project.planned() if str(VARIANCE) in job.inputs] == ["compare"]
         assert not [job for job in project.planned("smoke") if str(VARIANCE) in job.inputs], "other data"
         file.write_text(file.read_text().replace("low: 0.0", "low: -1.0"))
-        project.refused(saying=["low: cannot be; got -1.0; allowed: a number, 0 or more"])
+        project.refused(saying=["low: out of range; got -1.0; allowed: a number >= 0"])
     finally:
         file.unlink()
 

@@ -63,14 +63,14 @@ def scramble(folder: Path) -> None:
 
 @pytest.mark.parametrize("remembers", [True, False])
 def test_a_restored_project_trains_nothing_again_after_one_command(project: Project, remembers: bool) -> None:
-    """The README's command; with or without Snakemake's own records, which may be left behind."""
+    """The documents' command; with or without Snakemake's own records, which may be left behind."""
     if not remembers:
         shutil.rmtree(project.folder / ".snakemake")
     scramble(project.folder)
     if not remembers:
         assert "train" in {job.rule for job in project.planned("smoke")}, "times alone say that all is old"
     weights = {file: file.read_bytes() for file in project.folder.glob("results/smoke/*/*/weights.safetensors")}
-    assert len(weights) == 3 and RESTORE in (ROOT / "README.md").read_text()
+    assert len(weights) == 3 and RESTORE in (ROOT / "docs/how-to/resume.md").read_text()
     done = project.run(*RESTORE.split(), *SMOKE)
     assert done.returncode == 0, done.stderr
     assert project.planned("smoke") == [] == project.planned(*SMOKE)

@@ -347,7 +347,7 @@ def why_no_variance(wildcards):
 def set_against(wildcards):
     """Which published results a study is set against, and how."""
     against = of_study(wildcards).published
-    return against.told() if against else None
+    return against.declared() if against else None
 
 
 def asked(wildcards):
