@@ -148,7 +148,8 @@ def test_the_search_of_every_variant_is_told(searched: Made) -> None:
     assert "of tuning seed 1000; of the best 2 the mean validation rsum over seeds 1001 to 1003 decides" in caption
     assert "Draw 0 of the search, 2026-11-29: 48 runs, 24 min of CPU time" in caption
     assert "2 inside the range, 2 flat, 1 at a natural bound and 1 at an open end" in caption, "random counts once"
-    assert table.notes[0] == f"Natural bound of memory.momentum: it must be below 1 {clean(HOSTILE)} (FNE (released rule))."
+    reason = f"it must be below 1 {clean(HOSTILE)}"
+    assert table.notes[0] == f"Natural bound of memory.momentum: {reason} (FNE (released rule))."
     assert table.notes[1].endswith("take over the values of another variant: Random negative.")
     record = next(one for one in table.records if one["key"] == "memory.momentum")
     assert (record["variant"], record["where"], record["seconds"]) == ("fne", "natural bound", 480)
