@@ -111,7 +111,7 @@ def tuned_file(values: dict, **changes: object) -> dict:
     protocol = {"metric": "val_rsum", "date": "2026-01-01", "command": "fne tune"}
     content = {"declared": SEARCH, "protocol": protocol, "values": values, "cost": {}}
     for section, word in (("where", "inside"), ("ranges", "0 to 1")):
-        content[section] = {one: dict.fromkeys(of, word) for one, of in values.items() if isinstance(of, dict)}
+        content[section] = {item: dict.fromkeys(of, word) for item, of in values.items() if isinstance(of, dict)}
     return content | {"reasons": {variant: "best of 8" for variant in values}} | changes
 
 

@@ -332,8 +332,8 @@ def test_check_list_and_describe(tmp_path: Path, capsys: pytest.CaptureFixture) 
             handle.write("extra: 1\n")
     shutil.rmtree(tmp_path / "ablations" / "studies")
     assert cli.main(["check", "--root", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert "2 problems" in told and "random.yaml: extra" in told and "fne_no_buffer.yaml: extra" in told
+    summary = capsys.readouterr().err
+    assert "2 problems" in summary and "random.yaml: extra" in summary and "fne_no_buffer.yaml: extra" in summary
 
 
 def test_list_folds_sweeps_and_filters(capsys: pytest.CaptureFixture) -> None:
@@ -372,12 +372,12 @@ def test_help_shows_every_verb_or_one(capsys: pytest.CaptureFixture) -> None:
      "hardest_buffer"}), ("fne describe pape", {"paper"}), ("fne help schem", {"schema"}),
 ])  # fmt: skip
 def test_a_shell_completes_verbs_options_studies_and_variants(typed: str, offered: set[str], tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    summary = tmp_path / "told"
     environment = {**os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": typed,
-                   "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_STDOUT_FILENAME": str(told)}  # fmt: skip
+                   "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_STDOUT_FILENAME": str(summary)}  # fmt: skip
     command = [sys.executable, "-X", "importtime", "-m", "fne"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert {word.strip() for word in told.read_text().split("\n")} & offered == offered, done.stderr[-500:]
+    assert {word.strip() for word in summary.read_text().split("\n")} & offered == offered, done.stderr[-500:]
     assert "pydantic" not in done.stderr and "numpy" not in done.stderr
 
 
@@ -403,9 +403,9 @@ def test_words_of_a_variant_do_not_command_the_terminal(tmp_path: Path, capsys) 
     (tmp_path / "ablations/variants/odd.yaml").write_text("\n".join(variant) + "\n")
     for verb in (["list"], ["describe", "odd"], ["describe", "paper"]):
         assert cli.main([*verb, "--root", str(tmp_path)]) == 0
-        told = capsys.readouterr().out
-        assert all(letter.isprintable() or letter == "\n" for letter in told) and len(told.splitlines()) > 5
-        assert ("[31mred" in told) == (verb[-1] != "paper")
+        summary = capsys.readouterr().out
+        assert all(letter.isprintable() or letter == "\n" for letter in summary) and len(summary.splitlines()) > 5
+        assert ("[31mred" in summary) == (verb[-1] != "paper")
 
 
 def test_a_terminal_without_unicode_shows_question_marks() -> None:

@@ -22,9 +22,9 @@ def environment(root: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def pins(root: Path) -> list[re.Match]:
-    found = [PIN.fullmatch(line) for line in (root / "constraints.txt").read_text().splitlines()]
-    assert all(found), "every line of constraints.txt is NAME==VERSION, with a marker or without"
-    return found
+    result = [PIN.fullmatch(line) for line in (root / "constraints.txt").read_text().splitlines()]
+    assert all(result), "every line of constraints.txt is NAME==VERSION, with a marker or without"
+    return result
 
 
 def normal(name: str) -> str:
@@ -63,9 +63,9 @@ def test_every_dependency_is_pinned_inside_its_range(pins: list[re.Match], root:
     from packaging.requirements import Requirement
 
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    requested = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     versions = {normal(pin["name"]): pin["version"] for pin in pins if pin["marker"] is None}
-    for line in wanted:
+    for line in requested:
         requirement = Requirement(line)
         version = versions.get(normal(requirement.name))
         assert version is not None, f"{requirement.name} has no pin"

@@ -136,13 +136,13 @@ def pool(
     parts = [_part(cells, list(factors), shared) for cells in scores]
     names = [*factors, *([INTERACTION] if all(part.residual for part in parts) else []), SEED]
     fit = _Fit([part.only(len(names) - 1) for part in parts])
-    found = {name: fit.interval(k) for k, name in enumerate(names)}
+    result = {name: fit.interval(k) for k, name in enumerate(names)}
     variance, error = np.mean([part.image_variance for part in parts], axis=0)
     half = float(ndtri((1 + LEVEL) / 2) * error)
-    found[IMAGES] = Component(float(variance), max(float(variance) - half, 0.0), float(variance) + half)
+    result[IMAGES] = Component(float(variance), max(float(variance) - half, 0.0), float(variance) + half)
     levels = min(len({cell.point[factor] for cell in cells}) for cells in scores for factor in factors)
     another = Another(*fit.sum_but_seed(), levels)
-    return Components(found, another, min(len(part.means) for part in parts), min(part.runs for part in parts))
+    return Components(result, another, min(len(part.means) for part in parts), min(part.runs for part in parts))
 
 
 def half_width_elsewhere(variance: float, freedom: float, another: Another, level: float = LEVEL) -> float:
@@ -319,14 +319,14 @@ class _Fit:
             if free[-1]:
                 step[-1] = max(step[-1], _LEAST - at[-1])
             expected = -gradient @ step
-            found = self._costs(at + step)
-            while found[0] > cost - expected / 4 and expected > _GAIN:
+            result = self._costs(at + step)
+            while result[0] > cost - expected / 4 and expected > _GAIN:
                 step, expected = step / 2, expected / 2
-                found = self._costs(at + step)
+                result = self._costs(at + step)
             if expected <= _GAIN:
                 return at, cost
             at = at + step
-            cost, gradient, information = found
+            cost, gradient, information = result
         raise ArithmeticError("the likelihood of the components of variance has no maximum within reach")
 
     def _costs(self, variances: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -347,7 +347,7 @@ class _Fit:
             slopes = np.trace(spread, axis1=2, axis2=3) - (fitted * weighted[:, None]).sum(axis=2)
             gradient += slopes.sum(axis=0) / 2
             gradient[-1] += (freedom / seed - within / seed**2).sum() / 2
-            flat, turned = (one.reshape(len(means), self.count, -1) for one in (spread, spread.swapaxes(2, 3)))
+            flat, turned = (item.reshape(len(means), self.count, -1) for item in (spread, spread.swapaxes(2, 3)))
             information += (flat @ turned.swapaxes(1, 2)).sum(axis=0) / 2
             information[-1, -1] += freedom.sum() / seed**2 / 2
         return cost / self.scores, gradient / self.scores, information / self.scores

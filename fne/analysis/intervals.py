@@ -104,7 +104,7 @@ def seed_intervals(values: np.ndarray, *, level: float = LEVEL) -> Intervals:
 
 def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
     """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
-    found: dict[str, Intervals] = {}
+    result: dict[str, Intervals] = {}
     for n in sorted({len(part) for part in values.values()}):
         names = [name for name, part in values.items() if len(part) == n]
         ends = np.cumsum([values[name].shape[2] for name in names])
@@ -114,8 +114,8 @@ def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[
             mean, low, high, sd = (
                 part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds)
             )
-            found[name] = Intervals(mean, low, high, sd, n, together.level, together.method)
-    return found
+            result[name] = Intervals(mean, low, high, sd, n, together.level, together.method)
+    return result
 
 
 def variance_of_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

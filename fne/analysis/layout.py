@@ -83,13 +83,13 @@ def load(files: Sequence[Path]) -> Layout:
             first, second = (np.asarray(sum(columns[key][part] for key in recalls)) for part in (0, 1))
             queries = sum(columns[protocol, d, "r1"][2] for d in DIRECTIONS)
             columns[protocol, "both", "rsum"] = (first, second, queries)
-    contributions, influence = (np.stack([one[part] for one in columns.values()], axis=2) for part in (0, 1))
-    sound = np.isfinite(contributions).all(axis=(1, 2))
+    contributions, influence = (np.stack([item[part] for item in columns.values()], axis=2) for part in (0, 1))
+    valid = np.isfinite(contributions).all(axis=(1, 2))
     return Layout(
-        tuple(int(seed) for seed in seeds[order][sound]),
+        tuple(int(seed) for seed in seeds[order][valid]),
         tuple(columns),
-        contributions[sound],
-        influence[sound],
+        contributions[valid],
+        influence[valid],
         tuple(column[2] for column in columns.values()),
     )
 
@@ -109,15 +109,15 @@ def read(file: Path) -> dict[str, np.ndarray]:
         UserError: It is missing or damaged, or its arrays do not belong together.
     """
     hint = "evaluate the run again"
-    found = read_npz(file, KINDS, hint, missing="run `fne evaluate` first")
-    for name, array in found.items():
+    result = read_npz(file, KINDS, hint, missing="run `fne evaluate` first")
+    for name, array in result.items():
         part, _, last = name.rpartition("/")
-        count = found.get(f"{part}/count", np.zeros(0))
-        shape = (len(found["seeds"]), int(count.sum()) if last == "rank" else len(count))
+        count = result.get(f"{part}/count", np.zeros(0))
+        shape = (len(result["seeds"]), int(count.sum()) if last == "rank" else len(count))
         if name.count("/") not in (0, 2) or (last not in ("seeds", "count") and array.shape != shape):
             raise bad_input("of another shape than its counts", file=file, key=name, value=array.shape, hint=hint)
         if last == "count" and not (0 <= array.min(initial=0) and 0 < array.sum(dtype=object) <= MOST_QUERIES):
             raise bad_input("counts that cannot be", file=file, key=name, hint=hint)
-    if len(found) < 3 or len({*found["seeds"].tolist()}) < len(found["seeds"]):
+    if len(result) < 3 or len({*result["seeds"].tolist()}) < len(result["seeds"]):
         raise bad_input("no metrics, or a seed twice", file=file, key="seeds", hint=hint)
-    return found
+    return result

@@ -55,15 +55,15 @@ def pairs(variants: Sequence[str], baseline: str) -> list[tuple[str, str]]:
         variants: Ids of those that have picks, in the study's order.
         baseline: Id of the study's baseline.
     """
-    found = list(combinations(variants[:MOST], 2))
+    result = list(combinations(variants[:MOST], 2))
     if baseline in variants[MOST:]:
-        found += [(other, baseline) for other in variants[:MOST]]
+        result += [(other, baseline) for other in variants[:MOST]]
     if baseline in variants:
-        found += [(baseline, other) for other in variants[MOST:] if other != baseline]
-    return found
+        result += [(baseline, other) for other in variants[MOST:] if other != baseline]
+    return result
 
 
-def agreement(first: str, second: str, one: Keyed, other: Keyed) -> list[dict[str, Any]]:
+def agreement(first: str, second: str, item: Keyed, other: Keyed) -> list[dict[str, Any]]:
     """A row per direction and for both: the share of common anchors with the same pick, and corrected for chance.
 
     Two rules that like the same few popular candidates agree by accident. With n_a(c), n_b(c) the picks of candidate
@@ -75,9 +75,9 @@ def agreement(first: str, second: str, one: Keyed, other: Keyed) -> list[dict[st
 
     Args:
         first, second: Ids of the variants.
-        one, other: Their picks, as :func:`keyed` gives them.
+        item, other: Their picks, as :func:`keyed` gives them.
     """
-    group, left, right = _joined(one, other)
+    group, left, right = _joined(item, other)
     same, expected = left == right, _expected(group, left, right)
     rows = []
     for direction in (*DIRECTIONS, "both"):
@@ -98,14 +98,14 @@ def agreement(first: str, second: str, one: Keyed, other: Keyed) -> list[dict[st
     return rows
 
 
-def _joined(one: Keyed, other: Keyed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _joined(item: Keyed, other: Keyed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group and both picks of every anchor that both rules have a pick for."""
-    groups, places = np.unique(np.concatenate([one.group, other.group]), return_inverse=True)
-    first, second = places[: len(one.group)], places[len(one.group) :]
+    groups, places = np.unique(np.concatenate([item.group, other.group]), return_inverse=True)
+    first, second = places[: len(item.group)], places[len(item.group) :]
     _, left, right = np.intersect1d(
-        (first << 32) | one.anchor, (second << 32) | other.anchor, assume_unique=True, return_indices=True
+        (first << 32) | item.anchor, (second << 32) | other.anchor, assume_unique=True, return_indices=True
     )
-    return groups[first[left]], one.candidate[left], other.candidate[right]
+    return groups[first[left]], item.candidate[left], other.candidate[right]
 
 
 def _expected(group: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

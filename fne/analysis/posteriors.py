@@ -81,8 +81,8 @@ class OfStrategy(Posterior):
         # Nothing is learnt from the pairs that are scored, and a plug-in that learns all the same forgets it at once.
         self.strategy.frozen = True
         self.strategy.load_state(copy.deepcopy(self._state))
-        found = self._select(similarities).posterior
-        return torch.zeros_like(similarities) if found is None else found
+        result = self._select(similarities).posterior
+        return torch.zeros_like(similarities) if result is None else result
 
     def _select(self, similarities: Tensor) -> Any:
         own = similarities.diagonal()
@@ -115,34 +115,34 @@ class OfThreshold(Posterior):
         own = similarities.diagonal()
         if "guide" in self.rule.needs:
             excluded = _own(similarities)
-            found = self.rule.select(similarities, excluded, own, torch.zeros_like(own), guide=similarities)
-            assert found.weights is not None
-            return (found.weights == 0).to(similarities.dtype)
+            result = self.rule.select(similarities, excluded, own, torch.zeros_like(own), guide=similarities)
+            assert result.weights is not None
+            return (result.weights == 0).to(similarities.dtype)
         # Each candidate alone: a rule that would drop it has nothing left and says so.
         single = similarities.reshape(-1, 1)
         positive = own.repeat_interleave(len(own))
         nothing, uniform = torch.zeros_like(single, dtype=torch.bool), torch.zeros_like(positive)
-        found = self.rule.select(single, nothing, positive, uniform)
-        assert found.fallback is not None
-        return found.fallback.to(similarities.dtype).reshape(similarities.shape)
+        result = self.rule.select(single, nothing, positive, uniform)
+        assert result.fallback is not None
+        return result.fallback.to(similarities.dtype).reshape(similarities.shape)
 
 
 def posteriors(config: dict[str, Any]) -> list[Posterior]:
     """The estimates of a variant; see :func:`fne.results.calibration_tables.estimates`."""
     negatives = config["negatives"]
-    found: list[Posterior] = []
+    result: list[Posterior] = []
     rule = build_rule(config)
     if rule.strategy.models_posterior and "density" in negatives:
         for density in DENSITIES:
             strategy = build_rule({**config, "negatives": {**negatives, "density": density}}).strategy
-            found.append(OfStrategy(f"fne:{density}", density == negatives["density"], strategy))
+            result.append(OfStrategy(f"fne:{density}", density == negatives["density"], strategy))
     elif rule.strategy.models_posterior:
-        found.append(OfStrategy(negatives["strategy"], True, rule.strategy))
+        result.append(OfStrategy(negatives["strategy"], True, rule.strategy))
     if find("negatives", negatives["strategy"]).estimates == "threshold":
-        found.append(OfThreshold(negatives["strategy"], rule.strategy))
+        result.append(OfThreshold(negatives["strategy"], rule.strategy))
     if isinstance(rule.loss, BayesianContrastiveLoss):
-        found.append(OfBcl(rule.loss))
-    return found
+        result.append(OfBcl(rule.loss))
+    return result
 
 
 def _own(similarities: Tensor) -> Tensor:

@@ -84,11 +84,11 @@ def agreements(
         for stream, values in enumerate((first, second))
     ]  # fmt: skip
     over = "seeds and images" if min(first.shape[1], second.shape[1]) > 1 else "seeds"
-    found = []
+    result = []
     for name, statistic in STATISTICS.items():
         value = float(statistic(*means)) if variants >= 2 else float("nan")
         if why or not np.isfinite(value):
-            found.append(Agreement(name, value, np.nan, np.nan, why or "none: all variants tie"))
+            result.append(Agreement(name, value, np.nan, np.nan, why or "none: all variants tie"))
             continue
         drawn = statistic(*draws)
         low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -96,8 +96,8 @@ def agreements(
         wide = np.array([low, high]) / max(float(kept), _LEAST) ** 2
         low, high = max(min(low, 2 * value - high, wide[0]), -1.0), min(max(high, 2 * value - low, wide[1]), 1.0)
         method = f"conservative bootstrap over {over} ({resamples:,} resamples), corrected for attenuation"
-        found.append(Agreement(name, value, float(low), float(high), method))
-    return found
+        result.append(Agreement(name, value, float(low), float(high), method))
+    return result
 
 
 def mean_draws(values: np.ndarray, *, stream: int, images: int, resamples: int) -> np.ndarray:

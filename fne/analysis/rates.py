@@ -56,15 +56,15 @@ def rate(picks: pd.DataFrame) -> dict[str, Any]:
     """
     by_seed = picks["seed"].to_numpy()
     seeds = np.unique(by_seed)
-    told: dict[str, Any] = {"seeds": len(seeds), "picks": len(picks)}
-    told |= dict.fromkeys(("false_negatives", "rate", "low", "high"), math.nan)
-    told["method"] = "none: the truth of no pick is known" if len(picks) else "none: no pick"
+    summary: dict[str, Any] = {"seeds": len(seeds), "picks": len(picks)}
+    summary |= dict.fromkeys(("false_negatives", "rate", "low", "high"), math.nan)
+    summary["method"] = "none: the truth of no pick is known" if len(picks) else "none: no pick"
     if not len(picks) or not picks["looked"].all():
-        return told
-    found = (picks["false_negative"] == 1).fillna(False).to_numpy(bool)
-    hits = [found[by_seed == seed].sum() for seed in seeds]
-    one = share(np.array(hits), np.array([(by_seed == seed).sum() for seed in seeds]))
-    return told | {"false_negatives": one.hits, "rate": one.value, "low": one.low, "high": one.high,
+        return summary
+    result = (picks["false_negative"] == 1).fillna(False).to_numpy(bool)
+    hits = [result[by_seed == seed].sum() for seed in seeds]
+    item = share(np.array(hits), np.array([(by_seed == seed).sum() for seed in seeds]))
+    return summary | {"false_negatives": item.hits, "rate": item.value, "low": item.low, "high": item.high,
                    "method": method(len(seeds))}  # fmt: skip
 
 

@@ -44,10 +44,10 @@ class Scored:
         self.bin[order] = (bins * below) // max(len(order), 1)
         # Ranks need the weight at each probability that a positive has (odd levels) and between two of them (even).
         self.hits = np.flatnonzero(positive)
-        found = np.unique(self.p[self.hits])
-        place = np.searchsorted(found, ascending)
-        at = found[np.minimum(place, len(found) - 1)] == ascending if len(found) else np.zeros(len(order), bool)
-        self.level, self.levels = np.empty(len(order), np.int64), 2 * len(found) + 1
+        result = np.unique(self.p[self.hits])
+        place = np.searchsorted(result, ascending)
+        at = result[np.minimum(place, len(result) - 1)] == ascending if len(result) else np.zeros(len(order), bool)
+        self.level, self.levels = np.empty(len(order), np.int64), 2 * len(result) + 1
         self.level[order] = 2 * place + at
         clipped = np.clip(self.p, CLIP, 1 - CLIP)
         self.squared = (self.p - self.y) ** 2
@@ -103,8 +103,8 @@ def bootstrap(
 
     *Source*: Owen, The pigeonhole bootstrap, 2007: somewhat too wide, never too narrow.
     """
-    found = np.empty((draws, len(METRICS)))
+    result = np.empty((draws, len(METRICS)))
     for at in range(draws):
         count = np.bincount(stream.integers(0, images, images), minlength=images)
-        found[at] = scored.scores(count[image] * count[caption_image])
-    return found
+        result[at] = scored.scores(count[image] * count[caption_image])
+    return result

@@ -114,12 +114,12 @@ def open_ends(axes: Mapping[str, Axis], leaders: Sequence[Point]) -> dict[str, E
         axes: Ranges.
         leaders: The best points, the very best first.
     """
-    found: dict[str, End] = {}
+    result: dict[str, End] = {}
     for key, axis in axes.items():
         for point in leaders:
             if (end := axis.end(point[key])) and not axis.bound(end):
-                found.setdefault(key, end)
-    return found
+                result.setdefault(key, end)
+    return result
 
 
 def where(
@@ -144,19 +144,19 @@ def where(
         best: Index of the best.
         spread: Standard deviation over tuning seeds.
     """
-    found = {}
+    result = {}
     for key, axis in axes.items():
         end = axis.end(points[best][key])
         inside = [place for place, point in enumerate(points) if axis.end(point[key]) is None]
         worse = [scores[best] - scores[place] for place in inside]
         worse += [means[best] - means[place] for place in inside if place in means]
         if end is None:
-            found[key] = INSIDE
+            result[key] = INSIDE
         elif axis.bound(end):
-            found[key] = BOUND
+            result[key] = BOUND
         else:
-            found[key] = FLAT if worse and min(worse) <= spread else OPEN
-    return found
+            result[key] = FLAT if worse and min(worse) <= spread else OPEN
+    return result
 
 
 def spread_over_seeds(scores: Sequence[Sequence[float]]) -> float:

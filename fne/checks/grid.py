@@ -60,7 +60,7 @@ def _pairwise(tried: Mapping[str, list[Any]], keys: Mapping[str, Key]) -> list[d
     met = []
     for row in pool:
         read = sorted(name for name in row if is_read(name, keys, row))
-        met.append({(one, row[one], other, row[other]) for one, other in itertools.combinations(read, 2)})
+        met.append({(item, row[item], other, row[other]) for item, other in itertools.combinations(read, 2)})
     rows, left = [], set.union(*met)
     while left:
         best = max(range(len(pool)), key=lambda place: len(met[place] & left))

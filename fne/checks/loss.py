@@ -88,11 +88,11 @@ def case(lead: tuple[int, ...], negatives: str, dtype: torch.dtype, seed: int = 
 def value(loss: Loss, given: Case) -> Tensor:
     """The loss of each anchor."""
     with calling("__call__", given.label):
-        found = loss(given.anchors, given.candidates, given.selection, **given.needed(loss))
-    demand(isinstance(found, Tensor), f"gave {type(found).__name__}, no tensor", given.label)
+        result = loss(given.anchors, given.candidates, given.selection, **given.needed(loss))
+    demand(isinstance(result, Tensor), f"gave {type(result).__name__}, no tensor", given.label)
     shape = given.anchors.shape[:-1]
-    demand(found.shape == shape, f"has shape {tuple(found.shape)}, not {tuple(shape)}", given.label)
-    return found
+    demand(result.shape == shape, f"has shape {tuple(result.shape)}, not {tuple(shape)}", given.label)
+    return result
 
 
 def promises(make: Callable[[], Loss], negatives: tuple[str, ...], quick: bool) -> Iterator[Promise]:
@@ -109,7 +109,7 @@ def promises(make: Callable[[], Loss], negatives: tuple[str, ...], quick: bool) 
     precise = [case(lead, kind, torch.float64) for lead, kind in itertools.product(LEADS[:2], negatives)]
 
     def each(over: list[Case]) -> Iterator[tuple[Loss, Case]]:
-        return ((make(), one) for one in over)
+        return ((make(), item) for item in over)
 
     def built() -> None:
         with calling("__init__", "its options"):
@@ -122,17 +122,17 @@ def promises(make: Callable[[], Loss], negatives: tuple[str, ...], quick: bool) 
     yield "its gradient is finite and equals a finite difference (float64)", _gradient, each(precise)
     yield "at_collapse is its value where all embeddings are equal", _collapse, each(precise)
     if {"all", "attracted"} & {*negatives}:
-        over = [one for one in given if one.selection.index is None]
+        over = [item for item in given if item.selection.index is None]
         yield "shares are finite, not negative, and zero without weight", _shares, each(over)
     yield "its positive is the candidate that the selection names", _relabelled, each(relabelled)
-    several = [one for one in given if one.anchors.ndim > 2]
+    several = [item for item in given if item.anchors.ndim > 2]
     yield "no replicate depends on another (leading axes)", _independent, each(several)
 
 
 def _finite(loss: Loss, given: Case) -> None:
-    found = value(loss, given)
-    demand(found.dtype.is_floating_point, f"is {found.dtype}, not floating point", given.label)
-    demand(found.isfinite(), "the loss is NaN or infinite", given.label)
+    result = value(loss, given)
+    demand(result.dtype.is_floating_point, f"is {result.dtype}, not floating point", given.label)
+    demand(result.isfinite(), "the loss is NaN or infinite", given.label)
 
 
 def _free(loss: Loss, given: Case) -> None:
@@ -140,12 +140,12 @@ def _free(loss: Loss, given: Case) -> None:
 
 
 def _gradient(loss: Loss, given: Case) -> None:
-    anchors, candidates = (one.clone().requires_grad_() for one in (given.anchors, given.candidates))
+    anchors, candidates = (item.clone().requires_grad_() for item in (given.anchors, given.candidates))
     inputs = anchors, candidates
     with calling("backward", given.label):
-        found = loss(anchors, candidates, given.selection, **given.needed(loss)).sum()
-        (found + 0 * sum(one.sum() for one in inputs)).backward()
-    finite = all(one.grad is not None and one.grad.isfinite().all() for one in inputs)
+        result = loss(anchors, candidates, given.selection, **given.needed(loss)).sum()
+        (result + 0 * sum(item.sum() for item in inputs)).backward()
+    finite = all(item.grad is not None and item.grad.isfinite().all() for item in inputs)
     demand(finite, "the gradient is NaN or infinite", given.label)
     needed = given.needed(loss)
     try:
@@ -171,11 +171,11 @@ def _collapse(loss: Loss, given: Case) -> None:
 def _shares(loss: Loss, given: Case) -> None:
     similarities = given.anchors @ given.candidates.transpose(-1, -2)
     with calling("shares", given.label):
-        found = loss.shares(similarities, positive_of(similarities, None), given.selection, **given.needed(loss))
-    demand(found.shape == similarities.shape, f"has shape {tuple(found.shape)}", given.label)
-    demand(found.isfinite() & (found >= 0), "a share is NaN, infinite or negative", given.label)
+        result = loss.shares(similarities, positive_of(similarities, None), given.selection, **given.needed(loss))
+    demand(result.shape == similarities.shape, f"has shape {tuple(result.shape)}", given.label)
+    demand(result.isfinite() & (result >= 0), "a share is NaN, infinite or negative", given.label)
     assert given.selection.weights is not None
-    demand((found == 0) | (given.selection.weights > 0), "a candidate without weight has a share", given.label)
+    demand((result == 0) | (given.selection.weights > 0), "a candidate without weight has a share", given.label)
 
 
 def _pure(loss: Loss, given: Case) -> None:
@@ -195,12 +195,12 @@ def _relabelled(loss: Loss, given: Case) -> None:
     index = torch.arange(given.anchors.shape[-2]).expand(given.anchors.shape[:-1]).clone()
     index[..., 0] = last
     parts = {name: given.context[name].clone() for name in ("teacher", "guide", "same_image")}
-    for one in parts.values():
-        one[..., last] = one[..., 0]
+    for item in parts.values():
+        item[..., last] = item[..., 0]
     given = replace(given, context=given.context | parts)
     named = value(loss, replace(given, selection=replace(given.selection, positive_index=index)))
     dense = {name: getattr(given.selection, name) for name in ("weights", "attracted")}
-    moved = {name: one[..., order] for name, one in dense.items() if one is not None}
+    moved = {name: item[..., order] for name, item in dense.items() if item is not None}
     if given.selection.index is not None:
         moved["index"] = order[given.selection.index]
     exchanged = replace(given, candidates=given.candidates[..., order, :], selection=replace(given.selection, **moved))

@@ -129,9 +129,9 @@ def shown(strategy: Strategy, given: Case) -> Strategy:
 def select(strategy: Strategy, given: Case) -> Selection:
     """What it selects."""
     with calling("select", given.label), torch.no_grad():
-        found = strategy.select(*given.inputs, **{name: given.context[name] for name in strategy.needs})
-    demand(isinstance(found, Selection), f"select returned {type(found).__name__}, no Selection", given.label)
-    return found
+        result = strategy.select(*given.inputs, **{name: given.context[name] for name in strategy.needs})
+    demand(isinstance(result, Selection), f"select returned {type(result).__name__}, no Selection", given.label)
+    return result
 
 
 def promises(make: Callable[[], Strategy], negatives: tuple[str, ...], quick: bool) -> Iterator[Promise]:
@@ -166,13 +166,13 @@ def promises(make: Callable[[], Strategy], negatives: tuple[str, ...], quick: bo
     yield "its state is all that it remembers", _resumes, [(make,)]
 
 
-def _shaped(given: Case, found: Selection, negatives: tuple[str, ...]) -> None:
+def _shaped(given: Case, result: Selection, negatives: tuple[str, ...]) -> None:
     whole = given.inputs[0].shape
-    if found.index is None and found.weights is None:
+    if result.index is None and result.weights is None:
         raise Breach(f"gives neither index nor weights ({given.label})")
-    says = "one" if found.index is not None else "all" if found.attracted is None else "attracted"
+    says = "one" if result.index is not None else "all" if result.attracted is None else "attracted"
     demand(says in negatives, f"says that it gives {negatives[0]!r} negatives, but gives {says!r}", given.label)
-    demand(found.positive_index is None, "sets positive_index, which only an oracle may", given.label)
+    demand(result.positive_index is None, "sets positive_index, which only an oracle may", given.label)
     for name, shape, dtype in (
         ("index", whole[:-1], torch.int64),
         ("valid", whole[:-1], torch.bool),
@@ -182,7 +182,7 @@ def _shaped(given: Case, found: Selection, negatives: tuple[str, ...]) -> None:
         ("attracted", whole, torch.bool),
         ("fallback", whole[:-1], torch.bool),
     ):
-        value = getattr(found, name)
+        value = getattr(result, name)
         if value is None and name != "valid":
             continue
         demand(isinstance(value, Tensor), f"{name} is {type(value).__name__}, no tensor", given.label)
@@ -191,34 +191,34 @@ def _shaped(given: Case, found: Selection, negatives: tuple[str, ...]) -> None:
         demand(right, f"{name} is {value.dtype}, not {dtype or 'floating point'}", given.label)
 
 
-def _valid(given: Case, found: Selection) -> None:
-    demand(found.valid == given.allowed.any(dim=-1), "valid is wrong", given.label)
+def _valid(given: Case, result: Selection) -> None:
+    demand(result.valid == given.allowed.any(dim=-1), "valid is wrong", given.label)
 
 
-def _picks(given: Case, found: Selection) -> None:
-    if found.index is None:
+def _picks(given: Case, result: Selection) -> None:
+    if result.index is None:
         return
-    inside = (found.index >= 0) & (found.index < given.inputs[0].shape[-1])
+    inside = (result.index >= 0) & (result.index < given.inputs[0].shape[-1])
     demand(inside, "the index is outside the candidates", given.label)
-    picked = given.allowed.gather(-1, found.index.unsqueeze(-1)).squeeze(-1)
-    demand(picked | ~found.valid, "picked a candidate that is excluded", given.label)
+    picked = given.allowed.gather(-1, result.index.unsqueeze(-1)).squeeze(-1)
+    demand(picked | ~result.valid, "picked a candidate that is excluded", given.label)
 
 
-def _weights(given: Case, found: Selection) -> None:
-    if found.weights is None:
+def _weights(given: Case, result: Selection) -> None:
+    if result.weights is None:
         return
-    demand(~found.weights.isnan(), "a weight is NaN", given.label)
-    demand(found.weights.isfinite(), "a weight is infinite", given.label)
-    demand(found.weights >= 0, "a weight is negative", given.label)
-    demand((found.weights == 0) | given.allowed, "an excluded candidate has a weight", given.label)
-    if found.attracted is not None:
-        demand(given.allowed | ~found.attracted, "an excluded candidate is attracted", given.label)
-        demand((found.weights == 0) | ~found.attracted, "an attracted candidate has a weight", given.label)
+    demand(~result.weights.isnan(), "a weight is NaN", given.label)
+    demand(result.weights.isfinite(), "a weight is infinite", given.label)
+    demand(result.weights >= 0, "a weight is negative", given.label)
+    demand((result.weights == 0) | given.allowed, "an excluded candidate has a weight", given.label)
+    if result.attracted is not None:
+        demand(given.allowed | ~result.attracted, "an excluded candidate is attracted", given.label)
+        demand((result.weights == 0) | ~result.attracted, "an attracted candidate has a weight", given.label)
 
 
-def _posterior(given: Case, found: Selection) -> None:
-    if found.posterior is not None:
-        inside = (found.posterior >= 0) & (found.posterior <= 1)
+def _posterior(given: Case, result: Selection) -> None:
+    if result.posterior is not None:
+        inside = (result.posterior >= 0) & (result.posterior <= 1)
         demand(inside | ~given.allowed, "the posterior is not within 0 to 1", given.label)
 
 
@@ -249,8 +249,8 @@ def _independent(make: Callable[[], Strategy]) -> None:
             inputs = tuple(value[place] for value in given.inputs)
             parts = replicate(given.context, place)
             alone = Case(given.label, given.online[place], given.same_image[place], inputs, parts)
-            found = select(shown(fresh(make, alone), alone), alone)
-            _same(together, found, given, place, f"replicate {place} differs from the same one alone")
+            result = select(shown(fresh(make, alone), alone), alone)
+            _same(together, result, given, place, f"replicate {place} differs from the same one alone")
 
 
 def _unchanged(make: Callable[[], Strategy]) -> None:
@@ -275,7 +275,7 @@ def _resumes(make: Callable[[], Strategy]) -> None:
         copy.load_state({name: value.clone() for name, value in state.items()})
     for seed in range(3, 6):
         given = case((2,), 6, 20, seed=seed)
-        for one in (strategy, copy):
+        for item in (strategy, copy):
             if seed > 3:
-                one.observe(given.online, given.same_image)
+                item.observe(given.online, given.same_image)
         _same(select(strategy, given), select(copy, given), given, (), "one that took over the state goes on otherwise")

@@ -23,14 +23,16 @@ def unpack(archive: Path, member: str, target: Path) -> None:
         UserError: The disk is too small; nothing was written.
     """
     with zipfile.ZipFile(archive) as opened:
-        files = [one for one in opened.infolist() if f"{one.filename}/".startswith(f"{member}/") and not one.is_dir()]
+        files = [
+            item for item in opened.infolist() if f"{item.filename}/".startswith(f"{member}/") and not item.is_dir()
+        ]
         target.parent.mkdir(parents=True, exist_ok=True)
-        check_space(target.parent, sum(one.file_size for one in files), f"what {archive.name} holds")
+        check_space(target.parent, sum(item.file_size for item in files), f"what {archive.name} holds")
         new = atomic_path if member in opened.namelist() else atomic_folder
         with new(target) as place, Progress(f"unpack {archive.name}", len(files), "files") as progress:
-            for one in files:
-                file = place / one.filename[len(member) + 1 :]  # place itself where the member is a file
+            for item in files:
+                file = place / item.filename[len(member) + 1 :]  # place itself where the member is a file
                 file.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(one) as source, open(file, "wb") as handle:
+                with opened.open(item) as source, open(file, "wb") as handle:
                     shutil.copyfileobj(source, handle, 1 << 20)
                 progress.add()

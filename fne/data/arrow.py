@@ -39,7 +39,7 @@ PER_VALUE, PER_ROW = 16, 256
 """Bytes that a value and a row take at least, however little they take in the file."""
 
 
-class _Room:
+class _Budget:
     """How many bytes the rows of a data set may still unpack to."""
 
     def __init__(self, files: Sequence[tuple[Path, str | None]]) -> None:
@@ -78,7 +78,7 @@ def read(folder: Path) -> tuple[list[Record], bool]:
     """
     records, embedded = [], set()
     files = data_files(folder)
-    room = _Room(files)
+    budget = _Budget(files)
     for path, split in files:
         schema = _schema(path)
         fields = schema.names
@@ -95,7 +95,7 @@ def read(folder: Path) -> tuple[list[Record], bool]:
         if "split" in fields:
             # Some sets on the hub lie in files named `test` as a whole; what the rows say counts.
             split = None
-        for number, row in enumerate(_rows(path, shown, room, with_bytes=False)):
+        for number, row in enumerate(_rows(path, shown, budget, with_bytes=False)):
             records.append(_record(path, f"row {number}", row, picture, named, split))
     if len(embedded) > 1:
         raise bad_input("some of its files hold pictures and some do not", file=folder, key="data.annotations")
@@ -122,8 +122,12 @@ def _record(
     for key in CAPTION:
         if isinstance(row.get(key), dict):
             row = {**row, key: row[key].get("raw"), "sentids": [row[key].get("sentid")]}
-        elif isinstance(row.get(key), list) and row[key] and all(isinstance(one, dict) for one in row[key]):
-            row = {**row, "sentids": [one.get("sentid") for one in row[key]], key: [one.get("raw") for one in row[key]]}
+        elif isinstance(row.get(key), list) and row[key] and all(isinstance(item, dict) for item in row[key]):
+            row = {
+                **row,
+                "sentids": [item.get("sentid") for item in row[key]],
+                key: [item.get("raw") for item in row[key]],
+            }
     if isinstance(row.get("sentids"), list) and None in row["sentids"]:
         row = {**row, "sentids": None}
     return to_record(path, where, row, split)
@@ -146,19 +150,19 @@ def write_pictures(folder: Path, items: Sequence[Item], target: Path) -> None:
     Raises:
         UserError: A row has no picture, or two rows have different ones of one name.
     """
-    wanted = {item.file for item in items}
-    with Progress("write pictures", len(wanted), "images") as progress:
+    requested = {item.file for item in items}
+    with Progress("write pictures", len(requested), "images") as progress:
         written: dict[str, tuple[bytes, Path, str]] = {}
         files = data_files(folder)
-        room = _Room(files)
+        budget = _Budget(files)
         for path, _ in files:
             schema = _schema(path)
             picture = _picture(schema) or ""
             named = [name for name in IMAGE[1:] if name in schema.names]
-            for number, row in enumerate(_rows(path, [picture, *named[:1]], room, with_bytes=True)):
+            for number, row in enumerate(_rows(path, [picture, *named[:1]], budget, with_bytes=True)):
                 where = f"row {number}"
                 file = _name(path, where, row, picture, named)
-                file = file if file in wanted else posixpath.basename(file)
+                file = file if file in requested else posixpath.basename(file)
                 content = (row[picture] or {}).get("bytes")
                 if not content and file in written:
                     continue
@@ -194,7 +198,7 @@ def data_files(folder: Path) -> list[tuple[Path, str | None]]:
     """
     if folder.is_file():
         return [(folder, _named_split(folder.name))]
-    found: list[tuple[Path, str | None]] = []
+    result: list[tuple[Path, str | None]] = []
     states = sorted(folder.rglob("state.json"))
     for state in states:
         stored = read_json(state)
@@ -210,22 +214,22 @@ def data_files(folder: Path) -> list[tuple[Path, str | None]]:
             if not path.is_file():
                 raise bad_input("no such file", file=path, hint=f"{state} names it")
             place = state.parent.relative_to(folder).as_posix()
-            found.append((path, _named_split(place) or _named_split(str(stored.get("_split")))))
+            result.append((path, _named_split(place) or _named_split(str(stored.get("_split")))))
     if not states:
         # Files `cache-*.arrow` are intermediate results of earlier programs.
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         files = [path for path in files if not path.name.startswith("cache-")]
-        found = [(path, _named_split(path.relative_to(folder).as_posix())) for path in files]
-    if not found:
+        result = [(path, _named_split(path.relative_to(folder).as_posix())) for path in files]
+    if not result:
         raise bad_input("not a folder of a data set", file=folder, key="data.annotations",
                         allowed="state.json and *.arrow as of save_to_disk, or *.parquet")  # fmt: skip
-    return found
+    return result
 
 
 def _named_split(text: str) -> str | None:
     """The one split that a file's name or place speaks of."""
-    found = {SPLIT_OF[word] for word in re.findall(r"[^\W\d_]+", text.casefold()) if word in SPLIT_OF}
-    return found.pop() if len(found) == 1 else None
+    result = {SPLIT_OF[word] for word in re.findall(r"[^\W\d_]+", text.casefold()) if word in SPLIT_OF}
+    return result.pop() if len(result) == 1 else None
 
 
 def _pyarrow() -> Any:
@@ -266,12 +270,12 @@ def _check_types(path: Path, schema: pyarrow.Schema, columns: set[str]) -> None:
     """Refuse columns whose values could not be what the column stands for, before any value is read."""
     for name in sorted(columns):
         kind, allowed = schema.field(name).type, "text"
-        one = _item(kind)
+        item = _item(kind)
         if name in CAPTION or name in several_in([name]):
-            fits = _is_text(one) or _is_struct(one, raw=_is_text, sentid=_is_word)
+            fits = _is_text(item) or _is_struct(item, raw=_is_text, sentid=_is_word)
             allowed = "text, struct{raw: text, sentid: integer}, or lists of them"
         elif name == "sentids":
-            fits, allowed = _is_word(one), "lists of integers or of text"
+            fits, allowed = _is_word(item), "lists of integers or of text"
         elif name in IMAGE_ID:
             fits, allowed = _is_word(kind), "integers or text"
         elif name == "image":
@@ -313,19 +317,19 @@ def _is_struct(kind: pyarrow.DataType, **fields: Any) -> bool:
     if not types.is_struct(kind):
         return False
     names = [field.name for field in kind]
-    plain = [fields.get(field.name, lambda one: types.is_boolean(one) or _is_word(_item(one)))(field.type)
+    plain = [fields.get(field.name, lambda item: types.is_boolean(item) or _is_word(_item(item)))(field.type)
              for field in kind]  # fmt: skip
     return all(plain) and len(set(names)) == len(names) and next(iter(fields)) in names
 
 
-def _rows(path: Path, columns: Sequence[str], room: _Room, with_bytes: bool) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, columns: Sequence[str], budget: _Budget, with_bytes: bool) -> Iterator[dict[str, Any]]:
     """The rows of a file; of a struct of a picture only the path, unless ``with_bytes``."""
     pa = _pyarrow()
     picture, first = _picture(_schema(path)), 0
     unpack = _parquet if path.suffix.lower() == ".parquet" else _stream
     try:
-        for batch in unpack(path, columns, None if with_bytes else picture, room):
-            room.take(batch, path, first, picture if with_bytes else None)
+        for batch in unpack(path, columns, None if with_bytes else picture, budget):
+            budget.take(batch, path, first, picture if with_bytes else None)
             first += batch.num_rows
             for start in range(0, batch.num_rows, 1 if with_bytes else ROWS):
                 yield from batch.slice(start, 1 if with_bytes else ROWS).to_pylist()
@@ -333,8 +337,8 @@ def _rows(path: Path, columns: Sequence[str], room: _Room, with_bytes: bool) -> 
         raise _unreadable(path, error) from None
 
 
-def _parquet(path: Path, columns: Sequence[str], pruned: str | None, room: _Room) -> Iterator[pyarrow.RecordBatch]:
-    """Batches of rows; texts and pictures stay dictionaries, which take no more room than they do in the file."""
+def _parquet(path: Path, columns: Sequence[str], pruned: str | None, budget: _Budget) -> Iterator[pyarrow.RecordBatch]:
+    """Batches of rows; texts and pictures stay dictionaries, which take no more memory than they do in the file."""
     parquet = _pyarrow().parquet
     columns = [f"{name}.path" if name == pruned else name for name in columns]
     about = parquet.read_metadata(path)
@@ -343,14 +347,14 @@ def _parquet(path: Path, columns: Sequence[str], pruned: str | None, room: _Room
               if any(f"{leaf.path}.".startswith(f"{name}.") for name in columns)]  # fmt: skip
     held = [0] * about.num_row_groups
     for group in range(about.num_row_groups):
-        room.require(about.row_group(group).total_byte_size, path, f"row group {group}")
+        budget.require(about.row_group(group).total_byte_size, path, f"row group {group}")
         # What Arrow says of a damaged column ends the process, unless reading a row of it has failed before.
         with parquet.ParquetFile(path) as file:
             next(file.iter_batches(batch_size=1, row_groups=[group], columns=columns), None)
         for number in chosen:
             chunk = about.row_group(group).column(number)
             held[group] += max(0, chunk.total_uncompressed_size) + PER_VALUE * max(0, chunk.num_values)
-            room.require(sum(held), path, f"row group {group}.{leaves[number].path}")
+            budget.require(sum(held), path, f"row group {group}.{leaves[number].path}")
     texts = [leaves[number].path for number in chosen if leaves[number].physical_type == "BYTE_ARRAY"]
     with parquet.ParquetFile(path, read_dictionary=texts) as file:
         # One row group at a time: Arrow cannot join the dictionaries of lists and structs.
@@ -361,7 +365,7 @@ def _parquet(path: Path, columns: Sequence[str], pruned: str | None, room: _Room
                 yield batch
 
 
-def _stream(path: Path, columns: Sequence[str], pruned: str | None, _: _Room) -> Iterator[pyarrow.RecordBatch]:
+def _stream(path: Path, columns: Sequence[str], pruned: str | None, _: _Budget) -> Iterator[pyarrow.RecordBatch]:
     """Batches of rows that lie in the file as they are in memory."""
     pa = _pyarrow()
     with pa.memory_map(str(path)) as source:
@@ -415,7 +419,7 @@ def _sizes(values: pyarrow.Array) -> np.ndarray:
     elif _item(kind) is not kind:
         counts = pa.compute.list_value_length(values).fill_null(0).to_numpy().astype(np.int64)
         sizes = PER_VALUE * (counts + 1)
-        if not types.is_null(kind.value_type):  # any number of nulls takes no room in the file
+        if not types.is_null(kind.value_type):  # any number of nulls takes no space in the file
             ends = np.cumsum(counts)
             held = np.concatenate([[0], np.cumsum(_sizes(values.flatten()))])
             sizes = PER_VALUE + held[ends] - held[ends - counts]

@@ -85,8 +85,8 @@ def read(folder: str | Path, protocol: str, view: SplitView) -> Relevance:
     pairs, outside = {}, {}
     for direction, file in files(folder, protocol).items():
         queries, gallery = (images, captions) if direction == "i2t" else (captions, images)
-        found, lost = _placed(_parse(file), queries, gallery, file, view.name)
-        pairs[direction] = np.unique(found if direction == "i2t" else found[:, ::-1], axis=0).astype(np.int32)
+        result, lost = _placed(_parse(file), queries, gallery, file, view.name)
+        pairs[direction] = np.unique(result if direction == "i2t" else result[:, ::-1], axis=0).astype(np.int32)
         outside[direction] = lost
     return Relevance(protocol, pairs, outside, sha256)
 
@@ -142,11 +142,11 @@ def _placed(
         hint = f"this file is about Karpathy's test split of COCO: give that corpus. Otherwise {SOURCE}"
         first = ", ".join(map(str, unknown[:5]))
         raise bad_input(problem, file=file, key="query", value=first, allowed="COCO ids of the split", hint=hint)
-    found, lost = [], []
+    result, lost = [], []
     for query, items in stored.items():
         inside = [gallery[item] for item in items if item in gallery]
         if not inside:
             raise bad_input(f"no positive of a query is in the {split} split", file=file, key=str(query), value=items)
-        found += [(queries[query], item) for item in inside]
+        result += [(queries[query], item) for item in inside]
         lost += [queries[query]] * len({item for item in items if item not in gallery})
-    return np.array(found), np.array(lost, dtype=np.int32)
+    return np.array(result), np.array(lost, dtype=np.int32)

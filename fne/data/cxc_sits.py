@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fne.data.coco_relevance import coco_ids
-from fne.data.human_annotations import RATED, Judgement, judged_truth
+from fne.data.human_annotations import RATED, Judgement, annotated_truth
 from fne.data.manifest import SplitView
 from fne.data.text_files import ID_DIGITS, read_rows, read_text
 from fne.data.truth import Truth
@@ -55,10 +55,10 @@ def known(config: Mapping[str, Any], view: SplitView, truth: Truth) -> Truth:
     images, captions = coco_ids(view)
     rated = _parse(file)
     for what, column, places in (("images", 0, images), ("captions", 1, captions)):
-        wanted = {pair[column] for pair in rated}
-        unknown = sorted(one for one in wanted if one not in places)
+        requested = {pair[column] for pair in rated}
+        unknown = sorted(item for item in requested if item not in places)
         if unknown:
-            problem = f"{len(unknown):,} of its {len(wanted):,} {what} are not in the {view.name} split"
+            problem = f"{len(unknown):,} of its {len(requested):,} {what} are not in the {view.name} split"
             hint = f"each file is about one of Karpathy's splits of COCO: is it in its place? {SOURCE}"
             raise bad_input(problem, file=file, key="COCO id", value=unknown[0], hint=hint)
     first = np.searchsorted(owner, np.arange(len(view.image_ids)))
@@ -67,10 +67,10 @@ def known(config: Mapping[str, Any], view: SplitView, truth: Truth) -> Truth:
         place = captions[caption]
         named = view.image_ids[owner[place]], int(place - first[owner[place]])
         judgements.append(Judgement(view.image_ids[images[image]], named, score / HIGHEST, score >= match, RATED))
-    if all(one.image == one.caption[0] for one in judgements):
+    if all(item.image == item.caption[0] for item in judgements):
         raise bad_input("rates no image with another image's caption", file=file, hint=SOURCE)
     counts = np.bincount(owner, minlength=len(view.image_ids)).tolist()
-    return judged_truth(judgements, list(zip(view.image_ids, counts, strict=True)), truth)
+    return annotated_truth(judgements, list(zip(view.image_ids, counts, strict=True)), truth)
 
 
 def _parse(file: Path) -> dict[tuple[int, int], float]:
@@ -78,8 +78,10 @@ def _parse(file: Path) -> dict[tuple[int, int], float]:
     text = read_text(file, "audit.sits", SOURCE)
     rows = read_rows(text, ",", file, "audit.sits")
     if not rows or tuple(rows[0][1]) != COLUMNS:
-        found = ",".join(rows[0][1])[:80] if rows else ""
-        raise bad_input("not a SITS file", file=file, key="line 1", value=found, allowed=",".join(COLUMNS), hint=SOURCE)
+        result = ",".join(rows[0][1])[:80] if rows else ""
+        raise bad_input(
+            "not a SITS file", file=file, key="line 1", value=result, allowed=",".join(COLUMNS), hint=SOURCE
+        )
     scores: dict[tuple[int, int], float] = {}
     for line, row in rows[1:]:
         caption, image = (_CAPTION.fullmatch(row[0]), _IMAGE.fullmatch(row[1])) if len(row) == 4 else (None, None)

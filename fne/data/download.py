@@ -113,10 +113,10 @@ def _curl(url: str, part: Path, size: int, timeout: int, progress: Progress) -> 
             curl.kill()  # where it has not ended: more came than the file has, or Ctrl-C
         code = curl.wait()
         report.seek(0)
-        told = report.read().decode("utf-8", "replace")
-    fields = told.split("\n", 4)
+        summary = report.read().decode("utf-8", "replace")
+    fields = summary.split("\n", 4)
     if len(fields) < 5:  # it was killed, or does not know an option
-        fields = ["", "", "", "", f"curl ends with exit code {code} ({told.strip()})"]
+        fields = ["", "", "", "", f"curl ends with exit code {code} ({summary.strip()})"]
     return code, fields
 
 

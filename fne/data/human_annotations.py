@@ -55,14 +55,14 @@ def read_judgements(paths: Mapping[str, str | Path], known: Mapping[str, int]) -
         UserError: A line is malformed, repeats a pair, or names an image or caption that the corpus does
             not have.
     """
-    found: dict[tuple[str, tuple[str, int]], Judgement] = {}
+    result: dict[tuple[str, tuple[str, int]], Judgement] = {}
     for source in SOURCES:
         if source in paths:
-            found |= {(one.image, one.caption): one for one in _read(Path(paths[source]), source, known)}
-    return list(found.values())
+            result |= {(item.image, item.caption): item for item in _read(Path(paths[source]), source, known)}
+    return list(result.values())
 
 
-def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]], provable: Truth) -> Truth:
+def annotated_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]], provable: Truth) -> Truth:
     """Ground truth of a test split from human judgements.
 
     Relevant are own pairs, pairs judged relevant, and pairs with equal captions unless people judged them
@@ -77,13 +77,13 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
     """
     position = {name: row for row, (name, _) in enumerate(images)}
     first = np.concatenate([[0], np.cumsum([count for _, count in images])])
-    within = [one for one in judgements if one.image in position and one.caption[0] in position]
+    within = [item for item in judgements if item.image in position and item.caption[0] in position]
     pairs = np.array(
-        [(position[one.image], first[position[one.caption[0]]] + one.caption[1]) for one in within], np.int32
+        [(position[item.image], first[position[item.caption[0]]] + item.caption[1]) for item in within], np.int32
     ).reshape(-1, 2)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     pairs, within = pairs[order], [within[row] for row in order]
-    positive = np.array([one.positive for one in within], bool)
+    positive = np.array([item.positive for item in within], bool)
     owner = np.repeat(np.arange(len(images)), np.diff(first))
     refused = pairs[~positive & (owner[pairs[:, 1]] != pairs[:, 0])]
     places = np.array([len(owner), 1], np.int64)
@@ -95,45 +95,45 @@ def judged_truth(judgements: Iterable[Judgement], images: list[tuple[str, int]],
         np.unique(pairs[:, 1]),
         {
             "judged_pairs": pairs,
-            "judged_share": np.array([one.share for one in within], np.float32),
+            "judged_share": np.array([item.share for item in within], np.float32),
             "judged_positive": positive.astype(np.uint8),
-            "judged_source": np.array([(*SOURCES, RATED).index(one.source) for one in within], np.uint8),
+            "judged_source": np.array([(*SOURCES, RATED).index(item.source) for item in within], np.uint8),
         },
     )
 
 
 def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
     key = f"data.judgements.{source}"
-    found: dict[tuple[str, tuple[str, int]], Judgement] = {}
+    result: dict[tuple[str, tuple[str, int]], Judgement] = {}
     for number, line in enumerate(lines_of(read_text(path, key)), 1):
         if not line.strip():
             continue
-        one = _judgement(path, number, line, source, known)
-        if (one.image, one.caption) in found:
+        item = _judgement(path, number, line, source, known)
+        if (item.image, item.caption) in result:
             raise bad_input("a pair judged twice", file=path, key=f"line {number}", value=line)
-        found[one.image, one.caption] = one
-    if not found:
+        result[item.image, item.caption] = item
+    if not result:
         raise bad_input("holds no judgement", file=path, key=key)
-    return list(found.values())
+    return list(result.values())
 
 
 def _judgement(path: Path, number: int, line: str, source: str, known: Mapping[str, int]) -> Judgement:
     fields = [field.strip() for field in line.split("\t")]
     name, hash_sign, index = fields[1].rpartition("#") if len(fields) == 5 else ("", "", "")
     verdict, shape = FORMATS[source]
-    judged = verdict(fields[2:]) if hash_sign and to_id(index) is not None else None
-    if judged is None:
+    annotated = verdict(fields[2:]) if hash_sign and to_id(index) is not None else None
+    if annotated is None:
         allowed = f"image TAB caption#k TAB {shape}"
         raise bad_input("malformed judgement", file=path, key=f"line {number}", value=line, allowed=allowed)
-    for what, wanted in (("image", fields[0]), ("image of the caption", name)):
-        if wanted not in known:
-            near = nearest(wanted, known)
+    for what, requested in (("image", fields[0]), ("image of the caption", name)):
+        if requested not in known:
+            near = nearest(requested, known)
             hint = f"did you mean {near!r}?" if near else "is this the judgement file of another corpus?"
-            raise bad_input(f"unknown {what}", file=path, key=f"line {number}", value=wanted, hint=hint)
+            raise bad_input(f"unknown {what}", file=path, key=f"line {number}", value=requested, hint=hint)
     if int(index) >= known[name]:
         raise bad_input("unknown caption", file=path, key=f"line {number}", value=fields[1],
                         allowed=f"#0 to #{known[name] - 1}")  # fmt: skip
-    return Judgement(fields[0], (name, int(index)), *judged, source)
+    return Judgement(fields[0], (name, int(index)), *annotated, source)
 
 
 def _crowd(fields: list[str]) -> tuple[float, bool] | None:

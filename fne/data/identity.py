@@ -42,8 +42,8 @@ def files_of(data: Mapping[str, Any]) -> list[Path]:
     """The files of annotations, those of a folder in order of name, then those of human judgements."""
     places = annotation_files(data["annotations"])
     files = [[*sorted(filter(Path.is_file, place.rglob("*")))] if place.is_dir() else [place] for place in places]
-    judged = [expanded(file) for _, file in sorted((data.get("judgements") or {}).items()) if file]
-    return [*(file for some in files for file in some), *judged]
+    annotated = [expanded(file) for _, file in sorted((data.get("judgements") or {}).items()) if file]
+    return [*(file for some in files for file in some), *annotated]
 
 
 def require_matched(
@@ -91,6 +91,6 @@ def _remembered(name: str, data: Mapping[str, Any], root: Path, more: list[Path]
     files = _readable([*files_of(data), *more])
     key = sha256_text("\n".join([data["dataset"], *(str(file.absolute()) for file in files)]))[:12]
     remembered = Remembered(root / FOLDER / f"{name}-{key}.json", made_by=str([stamp(file) for file in files]))
-    found = remembered.get(files[0], make)
+    result = remembered.get(files[0], make)
     remembered.save()
-    return found
+    return result

@@ -38,7 +38,7 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
     # Decoding releases the interpreter lock, so threads use all cores.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         there = pool.map(Path.is_file, (root / file for file in files))
-        missing = [file for file, found in zip(files, there, strict=True) if not found]
+        missing = [file for file, result in zip(files, there, strict=True) if not result]
         if missing:
             hint = alike(root / missing[0]) or _elsewhere(root, missing[0]) or where
             _refuse(root, "missing", missing, len(files), hint)

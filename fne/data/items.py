@@ -78,7 +78,7 @@ def to_items(records: Iterable[Record]) -> list[Item]:
     rows: dict[str, list[Record]] = {}
     for record in records:
         rows.setdefault(record.file, []).append(record)
-    splits = {file: sorted({one.split for one in group}, key=SPLITS.index) for file, group in rows.items()}
+    splits = {file: sorted({item.split for item in group}, key=SPLITS.index) for file, group in rows.items()}
     if mixed := [file for file, names in splits.items() if len(names) > 1]:
         shown = [f"{file} ({', '.join(splits[file])})" for file in mixed[:NAMED]] + ["..."] * (len(mixed) > NAMED)
         problem = f"{len(mixed)} of {len(rows)} images are in more than one split: {', '.join(shown)}"
@@ -129,10 +129,10 @@ def split_of(value: Any, name: str, path: Path, key: str) -> str:
     Raises:
         UserError: It names none.
     """
-    found = SPLIT_OF.get(value.strip().casefold()) if isinstance(value, str) else None
-    if found is None:
+    result = SPLIT_OF.get(value.strip().casefold()) if isinstance(value, str) else None
+    if result is None:
         raise bad_input(f"wrong split of {name}", file=path, key=key, value=value, allowed=SPLIT_OF)
-    return found
+    return result
 
 
 def image_file(value: Any, path: Path, key: str, folder: Any = None) -> str:
@@ -184,8 +184,8 @@ def caption_id(value: Any, path: Path, key: str) -> int | str:
 
 
 def _require_text(value: str, path: Path, key: str) -> None:
-    if found := _NO_TEXT.search(value):
-        raise bad_input("holds a character that is no text", file=path, key=key, value=found[0])
+    if result := _NO_TEXT.search(value):
+        raise bad_input("holds a character that is no text", file=path, key=key, value=result[0])
 
 
 def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None, path: Path) -> None:
@@ -194,11 +194,11 @@ def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None,
     Raises:
         UserError: Naming the split, what it holds and what it should hold.
     """
-    for split, wanted in (counts or {}).items():
-        found = sum(item.split == split for item in items)
-        if wanted is not None and found != wanted:
+    for split, requested in (counts or {}).items():
+        result = sum(item.split == split for item in items)
+        if requested is not None and result != requested:
             problem = f"the {split} split has another number of images than data.counts.{split} states"
-            raise bad_input(problem, file=path, key=split, value=found, allowed=[wanted])
+            raise bad_input(problem, file=path, key=split, value=result, allowed=[requested])
 
 
 def to_corpus(items: Sequence[Item]) -> Corpus:

@@ -84,5 +84,5 @@ def _record(path: Path, number: int, image: Any, seen: _Seen, ids: set[str]) -> 
         if sentence.get("sentid") is not None:
             seen.once("sentid", caption_id(sentence["sentid"], path, f"{place}.sentid"), place)
     known = all(sentence.get("sentid") is not None for sentence in sentences)
-    sentids = [one["sentid"] for one in sentences] if known else None
+    sentids = [item["sentid"] for item in sentences] if known else None
     return Record((path, where), file, split, captions, sentids, image.get("imgid"))

@@ -26,13 +26,13 @@ def sizes(root: Path, names: Sequence[str]) -> list[int]:
 
     A large corpus has 100,000 of them and each job asks: the system's own time is nearly all there is.
     """
-    found, place, ask = [], f"{root}{os.sep}", os.stat
+    result, place, ask = [], f"{root}{os.sep}", os.stat
     for name in names:
         try:
-            found.append(ask(place + name).st_size)
+            result.append(ask(place + name).st_size)
         except OSError:
-            found.append(-1)
-    return found
+            result.append(-1)
+    return result
 
 
 def stamps(root: Path, names: Sequence[str | Path]) -> np.ndarray:
@@ -46,10 +46,12 @@ def stamps(root: Path, names: Sequence[str | Path]) -> np.ndarray:
     return np.array(rows, np.int64).reshape(-1, 4)
 
 
-def write(file: Path, found: np.ndarray, digests: Sequence[bytes]) -> None:
+def write(file: Path, result: np.ndarray, digests: Sequence[bytes]) -> None:
     """Note what was verified: the stamps, and the digest of each content."""
     with atomic_path(file) as temporary:
-        np.savez_compressed(temporary, stamps=found, digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32))
+        np.savez_compressed(
+            temporary, stamps=result, digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+        )
 
 
 def together(digests: Sequence[bytes]) -> str:

@@ -117,8 +117,8 @@ class Entry(Section):
     @property
     def doi(self) -> str | None:
         """The DOI that its source or note names."""
-        found = _DOI.search(f"{self.source} {self.note}")
-        return found.group().rstrip(".") if found else None
+        result = _DOI.search(f"{self.source} {self.note}")
+        return result.group().rstrip(".") if result else None
 
     def conflicts(self) -> Iterator[tuple[str, str, Any]]:
         """A confidence in nothing or none in something, an rsum that is not there, no source."""
@@ -174,11 +174,11 @@ def read_published(root: Path) -> dict[str, Entry]:
         raise bad_input("must be a list of results", file=file, key="results", value=results)
     problems, entries = Problems(), dict[str, Entry]()
     for place, given in enumerate(results):
-        stated = given if isinstance(given, dict) else {}
-        name, kind = stated.get("id"), f"{stated.get('dataset')} {stated.get('protocol')}"
+        declared = given if isinstance(given, dict) else {}
+        name, kind = declared.get("id"), f"{declared.get('dataset')} {declared.get('protocol')}"
         prefix = f"{name}: " if isinstance(name, str) and _SLUG.fullmatch(name) else f"results[{place}]: "
         if kind not in kinds():
-            if stated:
+            if declared:
                 at = {"file": file, "key": f"{prefix}protocol", "value": kind}
                 problems.report("no such data set and protocol", allowed=kinds(), **at)
             read_parts(Entry, given, file, problems, prefix)

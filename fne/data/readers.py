@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fne.data import arrow, coco_relevance, cxc_sits, pictures, tabular
-from fne.data.human_annotations import judged_truth, read_judgements
+from fne.data.human_annotations import annotated_truth, read_judgements
 from fne.data.identity import files_of
 from fne.data.images import verify_images
 from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
@@ -34,12 +34,12 @@ def run(data: dict[str, Any], folder: Path) -> None:
         UserError: Anything in the files cannot be used; nothing was written.
     """
     if not data["annotations"]:
-        raise _not_given("annotations")
+        raise _required("annotations")
     annotations, read = expanded(data["annotations"]), files_of(data)
     first = pictures.stamps(Path(), read)
     items, inside = read_annotations(annotations, data["dataset"])
     if not inside and not data["images"]:
-        raise _not_given("images")
+        raise _required("images")
     check_counts(items, data["counts"], annotations)
     corpus = to_corpus(items)
     truths = known_truths(items, data["judgements"] or {}, annotations)
@@ -68,7 +68,7 @@ def _require_same(before: np.ndarray, after: np.ndarray, files: list[Path]) -> N
         raise bad_input("changed while it was read", file=files[changed.argmax()], hint="run `fne prepare` again")
 
 
-def _not_given(key: str) -> Exception:
+def _required(key: str) -> Exception:
     return bad_input("not given", key=f"data.{key}", hint=f"set it, e.g. `--set data.{key}=PATH`")
 
 
@@ -109,8 +109,8 @@ def known_truths(
     paths = {name: path for name, path in judgements.items() if path}
     if paths:
         test = [(item.filename, len(item.captions)) for item in items if item.split == "test"]
-        judged = read_judgements(paths, {item.filename: len(item.captions) for item in items})
-        truths["test"] = judged_truth(judged, test, truths["test"])
+        annotated = read_judgements(paths, {item.filename: len(item.captions) for item in items})
+        truths["test"] = annotated_truth(annotated, test, truths["test"])
     return truths
 
 

@@ -154,12 +154,12 @@ def _read_token(path: Path, text: str, split: str | None) -> Iterator[Record]:
 
 def _check_number(record: Record, number: str, counted: dict[str, int]) -> None:
     """Captions are known by their place among those of their image, so a file that numbers them must do it alike."""
-    wanted = counted.get(record.file, 0)
-    if to_id(number.strip()) != wanted:
+    requested = counted.get(record.file, 0)
+    if to_id(number.strip()) != requested:
         file, where = record.place
         raise bad_input(f"captions of {record.file} are not in the order of their numbers", file=file, key=where,
-                        value=number[:20], allowed=[wanted])  # fmt: skip
-    counted[record.file] = wanted + 1
+                        value=number[:20], allowed=[requested])  # fmt: skip
+    counted[record.file] = requested + 1
 
 
 def _read_coco(path: Path, stored: Mapping[str, Any], split: str | None) -> Iterator[Record]:
@@ -225,11 +225,11 @@ def pick(fields: Iterable[str], names: Sequence[str], path: Path, where: str, wh
         UserError: None is there; lists the fields that are.
     """
     fields = list(fields)
-    found = next((name for name in names if name in fields), None)
-    if found is None:
+    result = next((name for name in names if name in fields), None)
+    if result is None:
         raise bad_input(f"no field holds {what}", file=path, key=where, value=", ".join(fields)[:200],
                         allowed=names, hint=hint)  # fmt: skip
-    return found
+    return result
 
 
 def to_record(path: Path, where: str, row: Mapping[str, Any], split: str | None) -> Record:
@@ -249,7 +249,7 @@ def to_record(path: Path, where: str, row: Mapping[str, Any], split: str | None)
     captions = [caption_text(text, file, path, place) for place, text in _captions(path, where, row, file)]
     sentids = row.get("sentids")
     if isinstance(sentids, list) and len(sentids) == len(captions) and None not in sentids:
-        sentids = [caption_id(one, path, f"{where}.sentids") for one in sentids]
+        sentids = [caption_id(item, path, f"{where}.sentids") for item in sentids]
     else:
         sentids = None
     named = split_of(row["split"], file, path, f"{where}.split") if "split" in row else split

@@ -58,18 +58,18 @@ def read_text(path: Path, key: str | None = None, hint: str | None = None) -> st
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name that is the same in another case or Unicode form, else one that is much alike."""
 
-    names, wanted = list(names), _plain(name)
-    same = next((one for one in names if _plain(one) == wanted), None)
+    names, requested = list(names), _plain(name)
+    same = next((item for item in names if _plain(item) == requested), None)
     if same is not None:
         return same
     back = name[::-1]
-    likely = heapq.nlargest(COMPARED, names, key=lambda one: _shared(one, name) + _shared(one[::-1], back))
+    likely = heapq.nlargest(COMPARED, names, key=lambda item: _shared(item, name) + _shared(item[::-1], back))
     return next(iter(difflib.get_close_matches(name, likely, n=1, cutoff=0.8)), None)
 
 
-def _shared(one: str, other: str) -> int:
+def _shared(item: str, other: str) -> int:
     """How many letters two texts begin with alike."""
-    return len(os.path.commonprefix([one, other]))
+    return len(os.path.commonprefix([item, other]))
 
 
 def say_nearest(path: Path, hint: str | None = None) -> str | None:
@@ -89,10 +89,10 @@ def alike(path: Path) -> str | None:
         if (place / part).exists():
             place = place / part
             continue
-        found = _entry_like(place, part)
-        if found is None:
+        result = _entry_like(place, part)
+        if result is None:
             return None
-        place = place / found
+        place = place / result
     return f"{place} is there: names must agree in case, Unicode form and ending"
 
 
@@ -103,10 +103,10 @@ def _entry_like(folder: Path, name: str) -> str | None:
     except OSError:
         return None
     for key in (_plain, lambda text: os.path.splitext(_plain(text))[0]):
-        wanted = key(name)
-        found = next((other for other in names if key(other) == wanted), None)
-        if found:
-            return found
+        requested = key(name)
+        result = next((other for other in names if key(other) == requested), None)
+        if result:
+            return result
     return None
 
 

@@ -101,8 +101,8 @@ class Truth:
         """int32 (K, 2), the pairs whose relevance is known, either way; None: that of every pair is (``exact``)."""
         if self.kind == "exact":
             return None
-        judged = self.extra.get("judged_pairs", ())
-        return sorted_pairs(np.concatenate([self.pairs, judged])) if len(judged) else self.pairs
+        annotated = self.extra.get("judged_pairs", ())
+        return sorted_pairs(np.concatenate([self.pairs, annotated])) if len(annotated) else self.pairs
 
     @staticmethod
     def packed(pairs: np.ndarray, n_images: int, n_captions: int) -> np.ndarray:
@@ -133,8 +133,8 @@ class Truth:
         Returns:
             bool array of the broadcast shape.
         """
-        wanted = _packed_rows(np.asarray(images), np.asarray(captions))
-        return _is_among(wanted, _packed_rows(self.pairs[:, 0], self.pairs[:, 1]))
+        requested = _packed_rows(np.asarray(images), np.asarray(captions))
+        return _is_among(requested, _packed_rows(self.pairs[:, 0], self.pairs[:, 1]))
 
 
 class EqualCaptions(Truth):
@@ -206,8 +206,8 @@ class EqualCaptions(Truth):
         inside = (captions >= 0) & (captions < len(self.group))
         if not len(self.group):
             return np.zeros(np.broadcast_shapes(np.shape(images), captions.shape), bool)
-        wanted = _packed_rows(np.asarray(images), self.group[np.where(inside, captions, 0)])
-        return _is_among(wanted, places) & inside
+        requested = _packed_rows(np.asarray(images), self.group[np.where(inside, captions, 0)])
+        return _is_among(requested, places) & inside
 
 
 _LOW = (1 << 32) - 1
@@ -218,11 +218,11 @@ def _packed_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first.astype(np.int64) << 32) + second
 
 
-def _is_among(wanted: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+def _is_among(requested: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     """Whether each value is one of those in ascending order."""
     if not len(ordered):
-        return np.zeros(wanted.shape, bool)
-    return ordered[np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)] == wanted
+        return np.zeros(requested.shape, bool)
+    return ordered[np.minimum(np.searchsorted(ordered, requested), len(ordered) - 1)] == requested
 
 
 def _rows_of(packed: np.ndarray) -> np.ndarray:

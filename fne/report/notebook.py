@@ -76,5 +76,5 @@ class Notebook(results.StudyResults):
 
 def load(study: str | Study | None = None, root: str | Path | None = None) -> Notebook:
     """Open a study's results; see :func:`fne.results.study.load`."""
-    found = results.load(study, root)
-    return Notebook(found.definition, found.root)
+    result = results.load(study, root)
+    return Notebook(result.definition, result.root)

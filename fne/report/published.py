@@ -73,16 +73,16 @@ class Comparison:
 
 def comparisons(study: StudyResults, against: PublishedComparison) -> list[Comparison]:
     """Every number with a declared tolerance, in the order of the study file."""
-    found = []
+    result = []
     for variant, entries in against.entries.items():
         for entry in entries:
             differences = setting(study, against, variant, entry)
             if entry.available:
-                wanted = [key for key in entry.values if key[1] in against.tolerance and _tells(entry, *key)]
+                requested = [key for key in entry.values if key[1] in against.tolerance and _tells(entry, *key)]
             else:
-                wanted = [("all", "")]
-            found += [_compare(study, against, variant, entry, *key, differences) for key in wanted]
-    return found
+                requested = [("all", "")]
+            result += [_compare(study, against, variant, entry, *key, differences) for key in requested]
+    return result
 
 
 def protocol_of(study: StudyResults, entry: Entry) -> str | None:
@@ -93,25 +93,25 @@ def protocol_of(study: StudyResults, entry: Entry) -> str | None:
 
 def setting(study: StudyResults, against: PublishedComparison, variant: str, entry: Entry) -> dict[str, str]:
     """What forbids a comparison, by reason code, in words."""
-    found = {}
+    result = {}
     if entry.ensemble:
-        found["ensemble"] = NO_VERDICT["ensemble"]
+        result["ensemble"] = NO_VERDICT["ensemble"]
     if entry.dataset != study.dataset:
-        found["other_dataset"] = f"published on {entry.dataset}, here {study.dataset}"
+        result["other_dataset"] = f"published on {entry.dataset}, here {study.dataset}"
     if protocol_of(study, entry) is None:
         here = listing(sorted(facts["name"] for facts in study.protocols.values()))
-        found["other_protocol"] = f"published on {entry.protocol}, here {here}"
+        result["other_protocol"] = f"published on {entry.protocol}, here {here}"
     head = study.definition.regime == "head"
     trained = "none" if head else study.definition.configs[variant]["finetune.trained"]
     if trained != "both":
         which = "no encoder" if trained == "none" else f"only the {trained} encoder"
-        found["other_regime"] = f"{which} is trained here"
+        result["other_regime"] = f"{which} is trained here"
     apart = [words for side in ("image", "text") if (words := _backbone(study, against, variant, entry, side))]
     if apart:
-        found["other_backbone"] = "; ".join(apart)
+        result["other_backbone"] = "; ".join(apart)
     elif not any(name for _, name in entry.backbone):
-        found["backbone_not_stated"] = NO_VERDICT["backbone_not_stated"]
-    return found
+        result["backbone_not_stated"] = NO_VERDICT["backbone_not_stated"]
+    return result
 
 
 def estimate(
@@ -120,40 +120,40 @@ def estimate(
     """Mean, interval (percent) and seeds of a metric; direction ``mean`` is the mean of both, seed by seed."""
     nothing = (math.nan, math.nan, math.nan, 0)
     if direction != "mean":
-        one = study.estimate(variant, metric, direction, protocol)
-        return nothing if one is None else (100 * one.mean, 100 * one.low, 100 * one.high, one.n_seeds)
+        item = study.estimate(variant, metric, direction, protocol)
+        return nothing if item is None else (100 * item.mean, 100 * item.low, 100 * item.high, item.n_seeds)
     layout = study.layout(variant)
     keys = [(protocol, side, metric) for side in DIRECTIONS]
     if layout is None or not set(keys) <= set(layout.keys):
         return nothing
     both = layout.influence[:, :, [layout.keys.index(key) for key in keys]].mean(axis=2, keepdims=True)
-    found = hierarchical_intervals(100 * both)
-    return float(found.mean[0]), float(found.low[0]), float(found.high[0]), found.n_seeds
+    result = hierarchical_intervals(100 * both)
+    return float(result.mean[0]), float(result.low[0]), float(result.high[0]), result.n_seeds
 
 
-def sentence(found: list[Comparison]) -> str:
+def sentence(result: list[Comparison]) -> str:
     """One sentence over all comparisons of a study."""
-    counts = Counter(one.verdict for one in found)
-    results = len({(one.variant, one.entry.id) for one in found})
-    numbers = [one for one in found if one.verdict != NOT_AVAILABLE]
+    counts = Counter(item.verdict for item in result)
+    results = len({(item.variant, item.entry.id) for item in result})
+    numbers = [item for item in result if item.verdict != NOT_AVAILABLE]
     words = f"{results} published result{'s are' if results != 1 else ' is'} set against this study"
     if numbers:
-        told = {
+        summary = {
             REPRODUCED: "reproduced within the tolerance declared",
             NOT_REPRODUCED: "not reproduced",
             INCONCLUSIVE: "inconclusive",
             NOT_COMPARABLE: "not comparable, because the setting differs",
         }
-        some = [(counts[verdict], phrase) for verdict, phrase in told.items() if counts[verdict]]
+        some = [(counts[verdict], phrase) for verdict, phrase in summary.items() if counts[verdict]]
         parts = [f"{n} {'is' if n == 1 else 'are'} {phrase}" for n, phrase in some]
         words += f"; of {len(numbers)} published number{'s' if len(numbers) != 1 else ''}, {listing(parts)}"
-    gone = {one.entry.id: one.entry for one in found if not one.entry.available}
-    if gone:
-        names = [f"{entry.id} (doi {entry.doi})" for entry in gone.values()]
+    missing = {item.entry.id: item.entry for item in result if not item.entry.available}
+    if missing:
+        names = [f"{entry.id} (doi {entry.doi})" for entry in missing.values()]
         words += f"; no number is available here of {listing(names)}"
-    lacking = sum(one.verdict == NOT_AVAILABLE and one.entry.available for one in found)
-    if lacking:
-        words += f"; {lacking} further number{'s were' if lacking != 1 else ' was'} not printed in the source"
+    absent = sum(item.verdict == NOT_AVAILABLE and item.entry.available for item in result)
+    if absent:
+        words += f"; {absent} further number{'s were' if absent != 1 else ' was'} not printed in the source"
     return words + "."
 
 
@@ -189,8 +189,8 @@ def _compare(
         verdict, reason = INCONCLUSIVE, "no_result"
     else:
         assert tolerance is not None
-        judged = compare_with_published(low, high, published, tolerance)
-        verdict, reason = judged.verdict, judged.reason
+        annotated = compare_with_published(low, high, published, tolerance)
+        verdict, reason = annotated.verdict, annotated.reason
     words = [f"setting differs: {'; '.join(differences.values())}"] if differences else []
     unsaid = [f"the {side} encoder" for side, name in entry.backbone if name is None]
     if "backbone_not_stated" in differences:  # which is said already

@@ -29,19 +29,19 @@ class Events:
             raise UserError("event files need the package tensorboard: pip install -e '.[tensorboard]'") from None
         self._writer, self.folder = Writer, folder
         self._open: dict[tuple[str, int], Any] = {}
-        self._told: dict[tuple[str, int], int] = {}
+        self._written: dict[tuple[str, int], int] = {}
 
     def add(self, runs: Sequence[Run]) -> None:
         """Write what is new of the curves."""
         for run in runs:
             key = (run.variant, run.seed)
-            rows = [row for row in run.curve if row["epoch"] > self._told.get(key, -1)]
+            rows = [row for row in run.curve if row["epoch"] > self._written.get(key, -1)]
             for row in rows:
                 if key not in self._open:
                     self._open[key] = self._writer(str(self.folder / run.variant / f"seed-{run.seed}"))
                 for name, value in row.items():
                     if name not in LEFT_OUT and value is not None:
                         self._open[key].add_scalar(name, float(value), row["step"])
-                self._told[key] = row["epoch"]
+                self._written[key] = row["epoch"]
             if rows:
                 self._open[key].flush()

@@ -30,7 +30,7 @@ def draw(study: Study, runs: Sequence[Run], height: int | None = None) -> list[s
     by_variant = {variant: [run for run in runs if run.variant == variant] for variant in study.variants}
     scores = [score for run in runs for score in run.scores]
     limits = (min(scores), max(scores)) if scores else (0.0, 1.0)
-    lines = {variant: _line(variant, found, limits) for variant, found in by_variant.items()}
+    lines = {variant: _line(variant, result, limits) for variant, result in by_variant.items()}
     chosen = list(lines)
     room = None if height is None else max(1, height - 5)
     if room is not None and len(chosen) > room:
@@ -38,10 +38,10 @@ def draw(study: Study, runs: Sequence[Run], height: int | None = None) -> list[s
         kept = set(urgent[:room])
         chosen = [variant for variant in chosen if variant in kept]
     head = f"{'variant':<{NAME}} {'seeds':<12} {'validation rsum':<{CURVE + 14}} {'loss':>7}  {'now'}"
-    found = [_summary(study, runs), "", head, *(lines[variant] for variant in chosen)]
+    result = [_summary(study, runs), "", head, *(lines[variant] for variant in chosen)]
     if len(chosen) < len(lines):
-        found.append(f"and {len(lines) - len(chosen)} more variants")
-    return [line.rstrip() for line in [*found, LEGEND]]
+        result.append(f"and {len(lines) - len(chosen)} more variants")
+    return [line.rstrip() for line in [*result, LEGEND]]
 
 
 NAME = 30

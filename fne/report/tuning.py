@@ -39,11 +39,11 @@ def first_round(study: Study, root: Path) -> tuple[dict[str, list[float]], str]:
     if OLD_PROTOCOL in study.notes:
         return {}, "the trials are of an old protocol, on a grid, which is no sample"
     file = paths.tuned_files(study)[1]
-    found: dict[str, dict[str, float]] = {variant: {} for variant in study.variants}
-    for one in read_trials(root / file):
-        if one.round == "1" and one.variant in found:
-            found[one.variant][one.digest] = one.val_rsum
-    scores = {variant: [*by_digest.values()] for variant, by_digest in found.items() if by_digest}
+    result: dict[str, dict[str, float]] = {variant: {} for variant in study.variants}
+    for item in read_trials(root / file):
+        if item.round == "1" and item.variant in result:
+            result[item.variant][item.digest] = item.val_rsum
+    scores = {variant: [*by_digest.values()] for variant, by_digest in result.items() if by_digest}
     return scores, "" if scores else f"{file.as_posix()} holds no trial of these variants"
 
 

@@ -100,15 +100,15 @@ class Bundle:
         Raises:
             UserError: The table or a column is missing, or a value is of another kind.
         """
-        found = []
+        result = []
         for name in names:
             if table not in self.tables or name not in self.tables[table].data:
                 raise bad_input("table or column is missing", file=self.source, key=f"{table}.{name}")
             kind, values = TABLES[table][1][name].kind, self.tables[table].data[name]
             if {*map(type, values)} - TYPES[kind] - {type(None)}:
                 raise bad_input("has values of another kind", file=self.source, key=f"{table}.{name}", allowed=kind)
-            found.append(values)
-        return found
+            result.append(values)
+        return result
 
 
 def write(bundle: Bundle, out: Path, formats: Sequence[str], readme: str) -> None:
@@ -130,7 +130,8 @@ def write(bundle: Bundle, out: Path, formats: Sequence[str], readme: str) -> Non
             "rows": table.rows,
             "files": {f"{name}.{kind}": sha256_bytes(content) for kind, content in made.items()},
             "columns": {
-                key: {"type": one.kind, "unit": one.unit, "meaning": one.meaning} for key, one in table.columns.items()
+                key: {"type": item.kind, "unit": item.unit, "meaning": item.meaning}
+                for key, item in table.columns.items()
             },
         }
     facts = {**bundle.facts, "tables": entries}
@@ -149,12 +150,12 @@ def write(bundle: Bundle, out: Path, formats: Sequence[str], readme: str) -> Non
                 (temporary / name).write_bytes(content)
 
 
-def read(place: Path, wanted: Collection[str] = tuple(TABLES)) -> Bundle:
+def read(place: Path, requested: Collection[str] = tuple(TABLES)) -> Bundle:
     """Read a bundle, each file compared with its SHA-256.
 
     Args:
         place: A folder or a zip file.
-        wanted: The tables to be read.
+        requested: The tables to be read.
 
     Raises:
         UserError: It is no bundle, of another schema or larger than any, or a file is missing, cut short or damaged.
@@ -168,7 +169,7 @@ def read(place: Path, wanted: Collection[str] = tuple(TABLES)) -> Bundle:
             if each not in files.sizes or sha256_bytes(content := files.read(each, MOST_FILE)) != digest:
                 problem = "is not what bundle.json says: cut short or edited" if each in files.sizes else "is missing"
                 raise bad_input(f"{each} {problem}", file=place, hint=AGAIN)
-            if each == file and name in wanted:
+            if each == file and name in requested:
                 _check_columns(name, columns, place)
                 cells += entry["rows"] * len(columns)
                 if not 0 <= cells <= MOST_CELLS:
@@ -205,8 +206,8 @@ def _count(value: Any) -> int:
     """How many names and items JSON holds."""
     count, left = 0, [value]
     while left:  # however deep it is
-        one = left.pop()
-        inside = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        item = left.pop()
+        inside = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
         count += len(inside)
         left += inside
     return count
@@ -328,16 +329,16 @@ class _Files:
         with self._reading():
             if place.is_dir():
                 inside = islice(place.iterdir(), MOST_MEMBERS + 1)
-                found = [(Path(file.name), file.stat().st_size if file.is_file() else None) for file in inside]
+                result = [(Path(file.name), file.stat().st_size if file.is_file() else None) for file in inside]
             else:
                 with zipfile.ZipFile(place) as archive:
-                    found = [
-                        (Path(one.filename), None if one.is_dir() else one.file_size) for one in archive.infolist()
+                    result = [
+                        (Path(item.filename), None if item.is_dir() else item.file_size) for item in archive.infolist()
                     ]
-        self.members: list[tuple[Path, int | None]] = found  # a folder has no size
-        if len(found) > MOST_MEMBERS:
+        self.members: list[tuple[Path, int | None]] = result  # a folder has no size
+        if len(result) > MOST_MEMBERS:
             raise bad_input("more files than any bundle has", file=place, allowed=f"at most {MOST_MEMBERS:,}")
-        for file, size in found:
+        for file, size in result:
             if size is not None and (file.name == FACTS or file.suffix.removeprefix(".") in FORMATS):
                 if file.name in self.sizes:
                     raise bad_input("holds two files of one name", file=place, key=file.name)
@@ -361,7 +362,7 @@ class _Files:
                 with open(self.place / name, "rb") as handle:
                     return handle.read(size)
             with zipfile.ZipFile(self.place) as archive:
-                info = next(one for one in archive.infolist() if Path(one.filename).name == name)
+                info = next(item for item in archive.infolist() if Path(item.filename).name == name)
                 if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise zipfile.BadZipFile(f"{name}: encrypted, or compressed as no bundle is")
                 with archive.open(info) as handle:
@@ -398,8 +399,8 @@ def _read_parquet(content: bytes, columns: Mapping[str, Column], rows: int) -> T
         parts = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         if file.metadata.num_rows != rows or sum(part.total_byte_size for part in parts) > MOST_FILE:
             raise ValueError("other rows than bundle.json says, or more bytes than any")
-        found = file.read()
-        return Table(columns, {key: _values(found.column(key)) for key in columns})
+        result = file.read()
+        return Table(columns, {key: _values(result.column(key)) for key in columns})
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from None
 
@@ -429,6 +430,6 @@ def _require_ours(out: Path) -> None:
     except UserError:
         ours = set()
     home = next((file.parent for file, _ in files.members if file.name == FACTS), None)
-    for file, size in sorted(files.members, key=lambda one: (one[0].name != FACTS, str(one[0]))):
+    for file, size in sorted(files.members, key=lambda item: (item[0].name != FACTS, str(item[0]))):
         if size is None or file.parent != home or file.name not in ours:
             raise bad_input(f"{problem}: {str(file)!r} is no file of one", file=out, hint=hint)

@@ -91,26 +91,26 @@ def rows_of(
         for row, drawn in zip(*read(file, trained), strict=True):
             groups.setdefault(tuple(row[name] for name in KEY), []).append((row, drawn))
     scores, bins = [], []
-    for key, found in groups.items():
+    for key, result in groups.items():
         named = {"variant": variant, **dict(zip(KEY, key, strict=True))}
-        told = [row for row, _ in found]
-        drawn = np.stack([one for _, one in found])
-        values = np.array([[row["scores"][metric] for metric in METRICS] for row in told], np.float64)  # None: NaN
+        summary = [row for row, _ in result]
+        drawn = np.stack([item for _, item in result])
+        values = np.array([[row["scores"][metric] for metric in METRICS] for row in summary], np.float64)  # None: NaN
         low, high, method = intervals(values, drawn)
         for at, metric in enumerate(METRICS):
             scores.append(
                 {**named, "metric": metric, "value": float(values[:, at].mean()),
-                 "low": float(low[at]), "high": float(high[at]), "seeds": len(told),
-                 "pairs": told[0]["pairs"], "positives": told[0]["positives"], "method": method}
+                 "low": float(low[at]), "high": float(high[at]), "seeds": len(summary),
+                 "pairs": summary[0]["pairs"], "positives": summary[0]["positives"], "method": method}
             )  # fmt: skip
-        for place in sorted({one["bin"] for row in told for one in row["bins"]}):
-            mine = [one for row in told for one in row["bins"] if one["bin"] == place]
-            pairs = np.array([one["pairs"] for one in mine])
-            one = share(np.array([one["positives"] for one in mine]), pairs)
-            probability = sum(one["probability"] * one["pairs"] for one in mine) / pairs.sum()
+        for place in sorted({item["bin"] for row in summary for item in row["bins"]}):
+            mine = [item for row in summary for item in row["bins"] if item["bin"] == place]
+            pairs = np.array([item["pairs"] for item in mine])
+            item = share(np.array([item["positives"] for item in mine]), pairs)
+            probability = sum(item["probability"] * item["pairs"] for item in mine) / pairs.sum()
             bins.append(
-                {**named, "bin": place, "probability": float(probability), "observed": one.value, "low": one.low,
-                 "high": one.high, "pairs": one.total, "positives": one.hits}
+                {**named, "bin": place, "probability": float(probability), "observed": item.value, "low": item.low,
+                 "high": item.high, "pairs": item.total, "positives": item.hits}
             )  # fmt: skip
     return scores, bins
 

@@ -80,26 +80,26 @@ def collect(study: Study, root: Path) -> Collected:
     sources = Code(root)
     jobs: list[Job] = []
     missing: list[dict[str, Any]] = []
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    result: dict[str, dict[str, Mapping[str, Any]]] = {}
     for variant in study.variants:
         config = resolve(study, variant)
         code = sources.training(config)
         for block in blocks(study):
             folder = root / paths.run_folder(study, variant, block)
             file = root / paths.metrics(study, variant, block, SPLIT)
-            lacking = _lacking(folder, file)
+            absent = _missing_file(folder, file)
             metrics: dict[str, Any] = {}
-            if lacking is None:
+            if absent is None:
                 metrics = read_metrics(file, parse_block(block))
-                lacking = stale(metrics, read_run(folder / "run.json"), config, code)
-            reasons = dict.fromkeys(parse_block(block), lacking)
-            if lacking is None:
+                absent = stale(metrics, read_run(folder / "run.json"), config, code)
+            reasons = dict.fromkeys(parse_block(block), absent)
+            if absent is None:
                 reasons |= _not_finite(metrics["rows"])
                 reasons |= {int(seed): ("train", why) for seed, why in metrics["failed"].items()}
                 seeds = tuple(seed for seed, reason in reasons.items() if reason is None)
                 jobs.append(Job(variant, block, folder, metrics, seeds))
                 for protocol, fingerprint in metrics["fingerprint"].items():
-                    found.setdefault(protocol, {})[str(file)] = fingerprint
+                    result.setdefault(protocol, {})[str(file)] = fingerprint
             missing += [
                 {"study": study.name, "variant": variant, "seed": seed, "stage": why[0], "reason": why[1]}
                 for seed, why in reasons.items()
@@ -108,14 +108,14 @@ def collect(study: Study, root: Path) -> Collected:
     if not any(job.seeds for job in jobs):
         reason = f"{missing[0]['variant']}, seed {missing[0]['seed']}: {missing[0]['reason']}"
         raise bad_input("no run of this study has a result", file=root / paths.results_folder(study), hint=reason)
-    for protocol, fingerprints in found.items():
+    for protocol, fingerprints in result.items():
         protocols.require_same(fingerprints)
         without = [name for job in jobs if (name := str(job.folder / f"metrics.{SPLIT}.json")) not in fingerprints]
         if without:
             problem = f"lacks protocol {protocol!r}, which {next(iter(fingerprints))} has"
             hint = "the runs were ranked with other data or truth: rank and evaluate it again"
             raise bad_input(problem, file=without[0], key="fingerprint", hint=hint)
-    return Collected(tuple(jobs), tuple(missing), {name: next(iter(by.values())) for name, by in found.items()})
+    return Collected(tuple(jobs), tuple(missing), {name: next(iter(by.values())) for name, by in result.items()})
 
 
 def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
     return metrics
 
 
-def _lacking(folder: Path, file: Path) -> tuple[str, str] | None:
+def _missing_file(folder: Path, file: Path) -> tuple[str, str] | None:
     """The first stage of a job that left no file, and its reason."""
     stages = {"train": folder / "run.json", "rank": folder / f"rankings.{SPLIT}.npz", "evaluate": file}
     if file.is_file():
@@ -151,10 +151,10 @@ def _lacking(folder: Path, file: Path) -> tuple[str, str] | None:
 
 def _not_finite(rows: Iterable[Mapping[str, Any]]) -> dict[int, tuple[str, str]]:
     """Stage and reason of every seed that has a number that is none: it would stand in every mean it enters."""
-    found: dict[int, tuple[str, str]] = {}
+    result: dict[int, tuple[str, str]] = {}
     for row in rows:
         value = row["value"]
         if not isinstance(value, int | float) or not math.isfinite(value):
             which = f"{row['protocol']} {row['direction']} {row['metric']} is {value}"
-            found.setdefault(int(row["seed"]), ("evaluate", f"no finite number: {which}"))
-    return found
+            result.setdefault(int(row["seed"]), ("evaluate", f"no finite number: {which}"))
+    return result

@@ -15,18 +15,18 @@ def shared_epochs(*studies: Study) -> range:
     What is picked changes as training goes on, so shares of picks are compared over these alone.
     """
     configs = [study.configs[variant] for study in studies for variant in study.variants]
-    return range(max(one["warmup.epochs"] for one in configs), min(one["train.epochs"] for one in configs))
+    return range(max(item["warmup.epochs"] for item in configs), min(item["train.epochs"] for item in configs))
 
 
 def oracle_bases(study: Study) -> dict[str, str]:
     """Variants with an oracle whose config without it is that of another variant of the study, and that variant."""
-    found = {}
+    result = {}
     for variant in study.variants:
         without = {**study.configs[variant], "negatives.oracle": "none"}
         base = next((other for other in study.variants if other != variant and study.configs[other] == without), None)
         if base is not None:
-            found[variant] = base
-    return found
+            result[variant] = base
+    return result
 
 
 def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

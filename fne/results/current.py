@@ -46,15 +46,15 @@ def recorded_code(file: Path, code: str) -> str:
 
 def outdated(study: Study, root: Path, sources: Code) -> list[str]:
     """Runs of a study that other code trained, as ``variant/block``: they will be trained again."""
-    found = []
+    result = []
     for variant in study.variants:
         config = resolve(study, variant)
         code = sources.training(config)
         for block in blocks(study):
             file = root / paths.run_folder(study, variant, block) / "run.json"
             if file.is_file() and not ("code" in (run := peek(file)) and stands(run, code)):
-                found.append(f"{variant}/{block}")
-    return found
+                result.append(f"{variant}/{block}")
+    return result
 
 
 def stale(
@@ -110,13 +110,13 @@ def check_comparable(rows: pd.DataFrame, study: Study, file: Path) -> None:
     """
     for key, column in (("protocol", "fingerprint"), ("variant", "digest"), ("study", "regime")):
         for name, group in rows.groupby(key, sort=True):
-            found = sorted(set(group[column].dropna()))
-            if len(found) > 1:
+            result = sorted(set(group[column].dropna()))
+            if len(result) > 1:
                 raise bad_input(
                     f"numbers that cannot be compared stand side by side: {key} {name!r} has several {column}s",
                     file=file,
                     key=column,
-                    value=", ".join(found),
+                    value=", ".join(result),
                     hint="run the variants again under one config and protocol",
                 )
     for variant, group in rows.groupby("variant", sort=True):

@@ -62,5 +62,5 @@ def row_elsewhere(
         return {"method_elsewhere": "none: there is no interval over seeds and images to widen"}
     another, whose = record.another(variant, baseline)
     ends = elsewhere(values, low, high, another)
-    told = f"components of variance of {whose}, study {record.study}, {record.date}"
-    return dict(zip(ELSEWHERE, (*ends, told), strict=True))
+    summary = f"components of variance of {whose}, study {record.study}, {record.date}"
+    return dict(zip(ELSEWHERE, (*ends, summary), strict=True))

@@ -47,7 +47,7 @@ def judged(
     places, verdict = places[order], truth.extra["judged_positive"][order] > 0
     rows, ranked = [], [_ranked(file, caption_image, trained) for file in rankings]
     for direction in DIRECTIONS:
-        tops = [top for one in ranked for name, top in one.items() if name.endswith(f"/{direction}/top_ids")]
+        tops = [top for item in ranked for name, top in item.items() if name.endswith(f"/{direction}/top_ids")]
         for depth in DEPTHS if tops else ():
             clusters = int(caption_image.max()) + 1
             hits, totals, negatives = np.zeros(clusters), np.zeros(clusters), 0
@@ -56,22 +56,22 @@ def judged(
                 query = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
                 image, caption = (query, ids) if direction == "i2t" else (ids, query)
                 other = (image != caption_image[caption]) & (ids >= 0)
-                wanted = (image * captions + caption)[other]
-                at = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
-                known = places[at] == wanted
+                requested = (image * captions + caption)[other]
+                at = np.minimum(np.searchsorted(places, requested), len(places) - 1)
+                known = places[at] == requested
                 owner = (query if direction == "i2t" else caption_image[query])[other][known]
                 hits += np.bincount(owner, verdict[at[known]], minlength=clusters)
                 totals += np.bincount(owner, minlength=clusters)
                 negatives += int(other.sum())
-            one, told = share(hits[totals > 0], totals[totals > 0]), METHOD
+            item, summary = share(hits[totals > 0], totals[totals > 0]), METHOD
             if len(tops) < MIN_SEEDS:
-                one, told = replace(one, low=math.nan, high=math.nan), method(len(tops))
-            elif math.isnan(one.low):
-                told = "none: too few query images have a judged negative"
+                item, summary = replace(item, low=math.nan, high=math.nan), method(len(tops))
+            elif math.isnan(item.low):
+                summary = "none: too few query images have a judged negative"
             rows.append(
                 {"variant": variant, "direction": direction, "depth": depth, "seeds": len(tops), "negatives": negatives,
-                 "judged": one.total, "judged_share": one.total / negatives if negatives else None, "true": one.hits,
-                 "rate": one.value, "low": one.low, "high": one.high, "method": told}
+                 "judged": item.total, "judged_share": item.total / negatives if negatives else None, "true": item.hits,
+                 "rate": item.value, "low": item.low, "high": item.high, "method": summary}
             )  # fmt: skip
     return rows
 

@@ -58,13 +58,13 @@ def open_any(
         return load(name, given, root, complete=complete)
     kept = {member: read for member in members_of(name, root) if (read := _read(member, root)) is not None}
     added = _agreed(kept, given, root)
-    found = _load(name, added | given, added, root, complete)
+    result = _load(name, added | given, added, root, complete)
     if refuse:
-        for study in found.members if isinstance(found, Series) else (found,):
+        for study in result.members if isinstance(result, Series) else (result,):
             _refuse_others(study, kept.get(study.name), root)
     if added and tell:
         print(f"note: study {name}: {_as_made(added)}; by its file alone: {REPLACE}", file=sys.stderr)
-    return found
+    return result
 
 
 def keep(study: Study, root: Path) -> None:
@@ -87,7 +87,7 @@ def tell_left_out(study: Study, root: Path) -> None:
     seeds = sorted({*study.seeds, *(seed for place in others for seed in _seeds_of(place[1]))})
     change = {"variants": ",".join(variants)} if len(variants) > len(study.variants) else {}
     change |= {"seeds": _text(seeds)} if len(seeds) > len(study.seeds) else {}
-    hint = f"to include them: {_told(change)}" if change else "other blocks have their seeds"
+    hint = f"to include them: {_in_words(change)}" if change else "other blocks have their seeds"
     names = ", ".join("/".join(place) for place in others[:3]) + (", ..." if len(others) > 3 else "")
     what = f"runs in {paths.results_folder(study)} are left out ({len(others)})"
     print(f"note: study {study.name}: {what}: {names}; {hint}", file=sys.stderr)
@@ -95,8 +95,8 @@ def tell_left_out(study: Study, root: Path) -> None:
 
 def _runs(study: Study, root: Path) -> list[tuple[str, str]]:
     """Variant and block of each run that lies in the study's folder."""
-    found = sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json"))
-    return [(file.parts[-3], file.parts[-2]) for file in found]
+    result = sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json"))
+    return [(file.parts[-3], file.parts[-2]) for file in result]
 
 
 def _seeds_of(block: str) -> list[int]:
@@ -128,8 +128,10 @@ def _agreed(kept: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], roo
     first = next(iter(rest), "")
     for name, made in rest.items():
         if made != rest[first]:
-            other = f"{paths.overrides(name)}: {_told(made) or 'nothing'}"
-            problem = f"made with other overrides than another study of its series: {_told(rest[first]) or 'nothing'}"
+            other = f"{paths.overrides(name)}: {_in_words(made) or 'nothing'}"
+            problem = (
+                f"made with other overrides than another study of its series: {_in_words(rest[first]) or 'nothing'}"
+            )
             raise bad_input(problem, file=root / paths.overrides(first), hint=f"{other}; give them all, or {REPLACE}")
     return dict(rest[first]) if rest else {}
 
@@ -199,7 +201,7 @@ def _as_made(overrides: Mapping[str, Any]) -> str:
     return f"with {', '.join(set_items(overrides))}, as its results were made"
 
 
-def _told(overrides: Mapping[str, Any]) -> str:
+def _in_words(overrides: Mapping[str, Any]) -> str:
     return " ".join(f"--set {item}" for item in set_items(overrides))
 
 

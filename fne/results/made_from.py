@@ -38,8 +38,8 @@ class Difference:
 def versions(study: StudyResults) -> dict[str, str]:
     """Versions of Python and of the packages over all runs, each once."""
     records = [run["record"] for variant in study.variants for run in variant.runs]
-    return _each_once({**one.get("packages", {}), **({"python": one["python"]} if "python" in one else {})}
-                      for one in records)  # fmt: skip
+    return _each_once({**item.get("packages", {}), **({"python": item["python"]} if "python" in item else {})}
+                      for item in records)  # fmt: skip
 
 
 def fingerprints(study: StudyResults) -> dict[str, str]:
@@ -48,17 +48,17 @@ def fingerprints(study: StudyResults) -> dict[str, str]:
 
 
 def _each_once(sides: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for side in sides:
         for name, value in side.items():
-            found.setdefault(name, set()).add(str(value))
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
+            result.setdefault(name, set()).add(str(value))
+    return {name: ", ".join(sorted(result[name])) for name in sorted(result)}
 
 
 def code(runs: Iterable[Mapping[str, Any]]) -> str | None:
     """Digests of the code that trained the runs of a variant, each once; None where a run has none."""
-    found: set[Any] = {run.get("code") for run in runs}
-    return ", ".join(sorted(found)) if found and None not in found else None
+    result: set[Any] = {run.get("code") for run in runs}
+    return ", ".join(sorted(result)) if result and None not in result else None
 
 
 def group_of(fingerprint: str) -> str:
@@ -77,30 +77,30 @@ def differences(
         variants: Those that are compared.
     """
     sides = [_made_from(facts, variants) for facts in (first, second)]
-    found: dict[tuple[str, str, str | None, str | None], list[str]] = {}
+    result: dict[tuple[str, str, str | None, str | None], list[str]] = {}
     for key in dict.fromkeys([*sides[0], *sides[1]]):
         group, name, variant = key
         a, b = (side.get(key) for side in sides)
         if a is None or a != b:
-            found.setdefault((group, name, a, b), []).append(variant)
+            result.setdefault((group, name, a, b), []).append(variant)
     recorded = {group for side in sides for group, *_ in side}
-    found |= {(group, "", None, None): [""] for group in GROUPS if group not in recorded}
-    differ = [Difference(group, name, tuple(filter(None, of)), (a, b)) for (group, name, a, b), of in found.items()]
-    equal = [group for group in GROUPS if group not in {one.group for one in differ}]
-    return sorted(differ, key=lambda one: GROUPS.index(one.group)), equal
+    result |= {(group, "", None, None): [""] for group in GROUPS if group not in recorded}
+    differ = [Difference(group, name, tuple(filter(None, of)), (a, b)) for (group, name, a, b), of in result.items()]
+    equal = [group for group in GROUPS if group not in {item.group for item in differ}]
+    return sorted(differ, key=lambda item: GROUPS.index(item.group)), equal
 
 
 def _made_from(facts: Mapping[str, Any], variants: Iterable[str]) -> dict[tuple[str, str, str], str | None]:
     """Each value by group, name and, where it is of one variant, the variant."""
-    found: dict[tuple[str, str, str], str | None] = {}
-    found |= {(group_of(name), name, ""): value for name, value in facts["fingerprints"].items()}
-    found |= {(VERSIONS, name, ""): value for name, value in facts["packages"].items()}
-    found |= {(PROTOCOL, name, ""): fingerprint_id(content) for name, content in facts["protocols"].items()}
+    result: dict[tuple[str, str, str], str | None] = {}
+    result |= {(group_of(name), name, ""): value for name, value in facts["fingerprints"].items()}
+    result |= {(VERSIONS, name, ""): value for name, value in facts["packages"].items()}
+    result |= {(PROTOCOL, name, ""): fingerprint_id(content) for name, content in facts["protocols"].items()}
     for variant in variants:
         entry = facts["variants"][variant]
         code = entry.get("code")
-        found[CODE, "", variant] = None if code is None else str(code)
+        result[CODE, "", variant] = None if code is None else str(code)
         for key, value in flatten(entry["config"]).items():
             if value is not None and not key.startswith(KEPT_ONLY):
-                found[CONFIG, key, variant] = canonical(value)
-    return found
+                result[CONFIG, key, variant] = canonical(value)
+    return result

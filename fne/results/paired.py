@@ -122,11 +122,11 @@ def pairs(a: Scores, b: Scores, variants: Sequence[str]) -> dict[str, Pair]:
 def _rows(bundle: Bundle, table: str, *names: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Variant and cells of every row of the primary metric."""
     primary = bundle.facts["primary"]
-    wanted = (primary["protocol"], primary["direction"], primary["metric"])
+    requested = (primary["protocol"], primary["direction"], primary["metric"])
     keys = zip(*bundle.columns(table, "protocol", "direction", "metric"), strict=True)
     cells = zip(*bundle.columns(table, "variant", *names), strict=True)
     for key, (variant, *values) in zip(keys, cells, strict=True):
-        if key == wanted:
+        if key == requested:
             yield variant, tuple(values)
 
 
@@ -142,11 +142,11 @@ def _is_score(value: float | None) -> bool:
 
 def _seeds(bundle: Bundle) -> Values:
     """As :class:`Scores`."""
-    found: Values = {}
+    result: Values = {}
     for variant, (split, seed, value) in _rows(bundle, "runs", "split", "seed", "value"):
         if split == "test" and seed is not None and _is_score(value):
-            found.setdefault(variant, {})[seed] = np.array([value])
-    return found
+            result.setdefault(variant, {})[seed] = np.array([value])
+    return result
 
 
 def _images(bundle: Bundle) -> Values:
@@ -157,7 +157,7 @@ def _images(bundle: Bundle) -> Values:
     """
     if "images" not in bundle.tables:
         return {}
-    found: Values = {}
+    result: Values = {}
     seen, sizes = set(), set()
     rows = zip(*bundle.columns("images", "variant", "seed", "image", "influence"), strict=True)
     for key, part in groupby(rows, key=lambda row: row[:2]):
@@ -172,5 +172,5 @@ def _images(bundle: Bundle) -> Values:
         seen.add(key)
         values = np.array(cells, dtype=np.float64)
         if (np.abs(values) < LARGEST).all():
-            found.setdefault(key[0], {})[key[1]] = values
-    return found
+            result.setdefault(key[0], {})[key[1]] = values
+    return result

@@ -71,15 +71,17 @@ def load(files: Sequence[Path], protocol: str, direction: str, metric: str) -> P
         if name not in block or (ranked and metric not in RECALLS):
             kept = [key for key in block if not key.endswith(("seeds", "/count", "/rank")) and "/i2t/" in key]
             kept += [f"{OWN}/t2i/{each}" for each in RECALLS if f"{OWN}/t2i/rank" in block]
-            asked = f"{part}/{metric}"
-            raise bad_input("no values per query of this metric", file=file, key="metric", value=asked, allowed=kept)
+            requested = f"{part}/{metric}"
+            raise bad_input(
+                "no values per query of this metric", file=file, key="metric", value=requested, allowed=kept
+            )
         if not np.array_equal(block[f"{part}/count"], blocks[0][f"{part}/count"]):
             raise bad_input("other images or queries than the other blocks'", file=file, key=f"{part}/count")
     seeds = np.concatenate([block["seeds"] for block in blocks])
     order = np.argsort(seeds, kind="stable")
     values = np.concatenate([block[name] for block in blocks])[order].astype(np.float64)
-    sound = np.isfinite(values).all(axis=1)
-    values, seeds = values[sound], seeds[order][sound]
+    valid = np.isfinite(values).all(axis=1)
+    values, seeds = values[valid], seeds[order][valid]
     count = blocks[0][f"{part}/count"]
     if ranked:
         values = (values <= int(metric[1:])).astype(np.float64)
@@ -101,8 +103,8 @@ def describe(manifest: Manifest, split: str, direction: str, image: np.ndarray) 
         UserError: The data have other images or captions than those that were ranked.
     """
     view, truth, _ = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
-    asked = image if direction == "i2t" else np.arange(len(view.texts))
-    fits = len(image) == len(asked) and (not len(image) or image.max() < len(view.image_ids))
+    requested = image if direction == "i2t" else np.arange(len(view.texts))
+    fits = len(image) == len(requested) and (not len(image) or image.max() < len(view.image_ids))
     if not fits or (direction == "t2i" and not np.array_equal(view.caption_image, image)):
         raise bad_input("other test queries than those that were ranked", file=manifest.folder, hint="rank again")
     column, known = (0, truth.image_queries) if direction == "i2t" else (1, truth.caption_queries)

@@ -115,8 +115,10 @@ def _runs(study: Study, variant: str, block: str, root: Path, now: float) -> Ite
             seconds = curve[-1]["seconds"] if curve else 0.0
             yield Run(variant, seed, DONE if fresh else STALE, total, total, seconds, curve)
         return
-    told = [peek(file) for file in sorted((root / paths.scratch_folder(study, variant, block)).glob(f"*/{PROGRESS}"))]
-    by_seed = {seed: progress for progress in told if _fits(progress, PROGRESS_SHAPE) for seed in progress["seeds"]}
+    summary = [
+        peek(file) for file in sorted((root / paths.scratch_folder(study, variant, block)).glob(f"*/{PROGRESS}"))
+    ]
+    by_seed = {seed: progress for progress in summary if _fits(progress, PROGRESS_SHAPE) for seed in progress["seeds"]}
     lately = max((progress["time"] for progress in by_seed.values()), default=0.0)
     for seed in seeds:
         progress = by_seed.get(seed)
@@ -130,14 +132,14 @@ def _runs(study: Study, variant: str, block: str, root: Path, now: float) -> Ite
         yield Run(variant, seed, state, step, total, progress["seconds"], curve)
 
 
-def _same(trained: dict[str, Any], wanted: dict[str, Any]) -> bool:
+def _same(trained: dict[str, Any], requested: dict[str, Any]) -> bool:
     """Was it trained under this config? Checkpoints that only the user knows need not be given again to watch."""
-    wanted = copy.deepcopy(wanted)
+    requested = copy.deepcopy(requested)
     for side in paths.MODALITIES:
-        section = wanted["encoders"][side]
+        section = requested["encoders"][side]
         if section["checkpoint"] is None:
             section["checkpoint"] = flatten(trained).get(f"encoders.{side}.checkpoint")
-    return trained_alike(trained, wanted)
+    return trained_alike(trained, requested)
 
 
 def _fits(value: Any, shape: Any) -> bool:

@@ -82,8 +82,8 @@ def build(study: StudyResults) -> dict[str, Any]:
             problem = "the runs did not all read the same"
             raise bad_input(problem, file=study.folder, key=name, value=value, hint="run the study again")
     _check_seeds(content, study.folder)
-    found = _tolerance(content, study.folder)
-    return content | {"tolerance": {"rule": RULE, "score": found.score, "difference": found.difference}}
+    result = _tolerance(content, study.folder)
+    return content | {"tolerance": {"rule": RULE, "score": result.score, "difference": result.difference}}
 
 
 def write(content: Mapping[str, Any], file: Path) -> None:
@@ -120,8 +120,8 @@ def read(file: Path) -> dict[str, Any]:
     if content["tolerance"]["rule"] != RULE:
         raise bad_input("unknown rule", file=file, key="tolerance.rule", value=content["tolerance"]["rule"],
                         allowed=[RULE])  # fmt: skip
-    found = _tolerance(content, file)
-    for name, value in (("score", found.score), ("difference", found.difference)):
+    result = _tolerance(content, file)
+    for name, value in (("score", result.score), ("difference", result.difference)):
         if not math.isclose(content["tolerance"][name], value, rel_tol=1e-9):
             problem = f"not what the rule {RULE!r} gives for these scores"
             raise bad_input(problem, file=file, key=f"tolerance.{name}", value=content["tolerance"][name],
@@ -239,8 +239,8 @@ def _check_seeds(content: Mapping[str, Any], file: Path) -> None:
 def _tolerance(content: Mapping[str, Any], file: Path) -> Tolerance:
     """What the rule gives for the scores of a reference."""
     scores = np.array([entry["scores"] for entry in content["variants"].values()], dtype=np.float64)
-    found = tolerance_of(scores, list(content["variants"]).index(content["baseline"]))
-    if not (found.score > 0 and found.difference > 0):
+    result = tolerance_of(scores, list(content["variants"]).index(content["baseline"]))
+    if not (result.score > 0 and result.difference > 0):
         problem = "scores do not differ between seeds, so that no noise of training is known"
         raise bad_input(problem, file=file, key="variants")
-    return found
+    return result

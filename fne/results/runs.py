@@ -28,14 +28,14 @@ def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[st
     Raises:
         UserError: A ``run.json`` is damaged or of another schema.
     """
-    config, found = resolve(study, variant), []
+    config, result = resolve(study, variant), []
     code = Code(root).training(config)
     for block in blocks(study):
         folder = root / paths.run_folder(study, variant, block)
         run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None
         if run is not None and trained_alike(run["config"], config) and stands(run, code):
-            found.append((folder, run))
-    return found
+            result.append((folder, run))
+    return result
 
 
 def picks_of(folders: list[Path] | tuple[Path, ...]) -> pd.DataFrame:

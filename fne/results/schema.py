@@ -18,7 +18,9 @@ from fne.utils.text import unguarded
 if TYPE_CHECKING:
     import pandas as pd
 
-_OTHER = (f"{name} 0 to {one.top}" if one.top else f"{name}: a rank" for name, one in METRICS.items() if one.top != 1)
+_OTHER = (
+    f"{name} 0 to {item.top}" if item.top else f"{name}: a rank" for name, item in METRICS.items() if item.top != 1
+)
 SHARE = f"fraction ({'; '.join(['0 to 1', *_OTHER])})"
 _MEANT = ((meaning, list(names)) for meaning, names in groupby(METRICS, key=lambda name: METRICS[name].meaning))
 _NAMED = "; ".join(f"{', '.join(names)}: {meaning}" if meaning else "; ".join(names) for meaning, names in _MEANT)

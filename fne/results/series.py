@@ -18,12 +18,12 @@ def ceiling(study: Study) -> str | None:
 
     Where the baseline has no such variant, the first variant with this oracle; ``None`` where there is none.
     """
-    found, bases = oracles(study, "remove"), oracle_bases(study)
-    own = [variant for variant in found if bases.get(variant) == study.baseline]
-    return next(iter(own or found), None)
+    result, bases = oracles(study, "remove"), oracle_bases(study)
+    own = [variant for variant in result if bases.get(variant) == study.baseline]
+    return next(iter(own or result), None)
 
 
 def oracles(study: Study, kind: str | None = None) -> list[str]:
     """Variants that know the truth: with the oracle ``remove``, ``only``, or any of them."""
-    told = {variant: study.configs[variant]["negatives.oracle"] for variant in study.variants}
-    return [variant for variant, oracle in told.items() if (oracle == kind if kind else oracle != "none")]
+    summary = {variant: study.configs[variant]["negatives.oracle"] for variant in study.variants}
+    return [variant for variant, oracle in summary.items() if (oracle == kind if kind else oracle != "none")]

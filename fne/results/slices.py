@@ -105,32 +105,32 @@ def slices(
     if against == variant:
         others = [name for name in study.definition.variants if name != variant]
         raise bad_input("a variant against itself", key="against", value=against, allowed=others)
-    one, other = (_load(study, name, protocol, direction, metric) for name in (variant, against))
-    seeds = sorted(set(one.seeds) & set(other.seeds))
-    if not seeds or not np.array_equal(one.image, other.image):
+    item, other = (_load(study, name, protocol, direction, metric) for name in (variant, against))
+    seeds = sorted(set(item.seeds) & set(other.seeds))
+    if not seeds or not np.array_equal(item.image, other.image):
         raise bad_input("no seed has a result of both variants", file=study.folder, value=f"{variant}, {against}")
     if study.manifest is None:
         raise bad_input("the prepared data (captions, truth) are not on this machine", file=study.root / "resources")
-    names, place = parts(_ask(by, per_query.describe(study.manifest, SPLIT, direction, one.image)), groups)
-    mine, its = one.rows(seeds), other.rows(seeds)
-    difference, everywhere = mine - its, np.unique(one.image)
+    names, place = parts(_ask(by, per_query.describe(study.manifest, SPLIT, direction, item.image)), groups)
+    mine, its = item.rows(seeds), other.rows(seeds)
+    difference, everywhere = mine - its, np.unique(item.image)
     rows = []
     for number, name in enumerate([*names, ALL] if len(names) > 1 else [ALL]):
         inside = place == number if name != ALL else np.ones(len(place), bool)
-        images = np.unique(one.image[inside])
+        images = np.unique(item.image[inside])
         row = {"slice": name, "queries": int(inside.sum()), "images": len(images), "seeds": len(seeds),
                "mean": mine[:, inside].mean(), "mean_against": its[:, inside].mean()}  # fmt: skip
-        found = _influence(difference, one.image, inside, images)
-        row |= _interval(("difference", "low", "high", "method"), found, len(images), resamples)
+        result = _influence(difference, item.image, inside, images)
+        row |= _interval(("difference", "low", "high", "method"), result, len(images), resamples)
         if name != ALL:
-            here, rest = (_influence(difference, one.image, part, everywhere) for part in (inside, ~inside))
-            fewest = min(len(images), len(np.unique(one.image[~inside])))
+            here, rest = (_influence(difference, item.image, part, everywhere) for part in (inside, ~inside))
+            fewest = min(len(images), len(np.unique(item.image[~inside])))
             keys = ("interaction", "interaction_low", "interaction_high", None)
             row |= _interval(keys, here - rest, fewest, resamples)
         rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    told = by if isinstance(by, str) else getattr(by, "__name__", "a function")
-    frame.attrs = {"variant": variant, "against": against, "by": told, "metric": metric, "direction": direction,
+    summary = by if isinstance(by, str) else getattr(by, "__name__", "a function")
+    frame.attrs = {"variant": variant, "against": against, "by": summary, "metric": metric, "direction": direction,
                    "protocol": protocol}  # fmt: skip
     return frame
 
@@ -164,15 +164,15 @@ def parts(values: Sequence[Any], groups: int | Sequence[float]) -> tuple[list[st
         keys = _ranges(some.astype(np.float64), groups)
         low = [some[keys == key].min() for key in np.unique(keys)]
         high = [some[keys == key].max() for key in np.unique(keys)]
-        found = [f"{a:.3g}" if a == b else f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True)]
+        result = [f"{a:.3g}" if a == b else f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True)]
     else:
         words, keys = np.unique(some.astype(str), return_inverse=True)
-        found = words.tolist()
-    if len(found) > MOST:
-        raise bad_input("too many slices", key="by", value=f"{len(found)} different words", allowed=f"at most {MOST}")
-    place = np.full(len(known), len(found))
+        result = words.tolist()
+    if len(result) > MOST:
+        raise bad_input("too many slices", key="by", value=f"{len(result)} different words", allowed=f"at most {MOST}")
+    place = np.full(len(known), len(result))
     place[known] = np.unique(keys, return_inverse=True)[1]
-    return found + [UNKNOWN] * (not known.all()), place
+    return result + [UNKNOWN] * (not known.all()), place
 
 
 def _ranges(values: np.ndarray, groups: int | Sequence[float]) -> np.ndarray:
@@ -197,11 +197,11 @@ def _ask(by: str | Rule, queries: Queries) -> list[Any]:
     if isinstance(by, str) and by not in RULES:
         allowed = [*RULES, "a function of fne.results.slices.Queries"]
         raise bad_input("unknown rule", key="by", value=by, allowed=allowed)
-    found = list((RULES[by] if isinstance(by, str) else by)(queries))
-    if len(found) != len(queries.image):
-        wanted = f"one per query, {len(queries.image):,}"
-        raise bad_input("wrong number of values", key="by", value=f"{len(found):,}", allowed=wanted)
-    return found
+    result = list((RULES[by] if isinstance(by, str) else by)(queries))
+    if len(result) != len(queries.image):
+        requested = f"one per query, {len(queries.image):,}"
+        raise bad_input("wrong number of values", key="by", value=f"{len(result):,}", allowed=requested)
+    return result
 
 
 def _influence(difference: np.ndarray, image: np.ndarray, inside: np.ndarray, over: np.ndarray) -> np.ndarray:
@@ -216,8 +216,8 @@ def _interval(keys: Sequence[str | None], values: np.ndarray, images: int, resam
     """Mean, low, high and method under these keys."""
     if images < MIN_IMAGES:
         why = f"none: {images} image{'s' if images != 1 else ''} cannot show how much images vary"
-        found = (values.mean(), math.nan, math.nan, why)
+        result = (values.mean(), math.nan, math.nan, why)
     else:
         made = hierarchical_intervals(values[:, :, None], resamples=resamples)
-        found = (made.mean[0], made.low[0], made.high[0], made.method)
-    return {key: value for key, value in zip(keys, found, strict=True) if key}
+        result = (made.mean[0], made.low[0], made.high[0], made.method)
+    return {key: value for key, value in zip(keys, result, strict=True) if key}

@@ -65,10 +65,10 @@ class StudyResults:
 
     def __repr__(self) -> str:
         done = sum(len(variant.seeds) for variant in self.variants)
-        asked = len(self.variants) * len(self.seeds)
+        requested = len(self.variants) * len(self.seeds)
         made = f"; with {' '.join(set_items(self.definition.overrides))}" if self.definition.overrides else ""
         variants = f"{len(self.variants)} variant{'s' if len(self.variants) > 1 else ''}"
-        return f"<study {self.id}: {variants}, {done} of {asked} runs{made}>"
+        return f"<study {self.id}: {variants}, {done} of {requested} runs{made}>"
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -80,9 +80,9 @@ class StudyResults:
         return tuple(self._variant(name) for name in self.definition.variants)
 
     def _variant(self, name: str) -> Variant:
-        found, stated = finished(self.definition, self.root, name), self.definition.library[name]
-        runs, folders = tuple(run for _, run in found), tuple(folder for folder, _ in found)
-        return Variant(name, stated.title, stated.question, runs, folders)
+        result, declared = finished(self.definition, self.root, name), self.definition.library[name]
+        runs, folders = tuple(run for _, run in result), tuple(folder for folder, _ in result)
+        return Variant(name, declared.title, declared.question, runs, folders)
 
     def only(self, kept: Collection[str]) -> StudyResults:
         """The same study as if it had these variants alone, in its own order."""
@@ -97,12 +97,12 @@ class StudyResults:
         return few
 
     def __getitem__(self, variant: str) -> Variant:
-        found = self._by_id.get(variant)
-        if found is None:
+        result = self._by_id.get(variant)
+        if result is None:
             raise bad_input(
                 "no such variant in this study", file=self.id, value=variant, allowed=self.definition.variants
             )
-        return found
+        return result
 
     @cached_property
     def _by_id(self) -> dict[str, Variant]:
@@ -165,8 +165,8 @@ class StudyResults:
         if self._audits[0] is not self.audit:
             rows = self.audit[self.audit["epoch"].isin(self.shared_epochs)] if len(self.audit) else self.audit
             self._audits = (self.audit, dict(iter(rows.groupby("variant", sort=False))))
-        found = self._audits[1].get(variant)
-        return self.audit.iloc[:0] if found is None else found
+        result = self._audits[1].get(variant)
+        return self.audit.iloc[:0] if result is None else result
 
     @cached_property
     def measured(self) -> dict[str, frozenset[int]]:
@@ -247,32 +247,32 @@ class StudyResults:
         ]
         shown = dict.fromkeys(variants or [name for name, *_ in conditions] or self.definition.variants)
         frames = {name: picks_of(self[name].folders) for name in [*shown, *(name for name, *_ in conditions)]}
-        found = pd.concat([frames[name].assign(variant=name) for name in shown], ignore_index=True)
+        result = pd.concat([frames[name].assign(variant=name) for name in shown], ignore_index=True)
         for name, truth, key in conditions:
             rows = frames[name]
             if rows.empty:
                 raise bad_input("this variant kept no picks", file=self.folder, key=key, value=name)
             worst = rows["false_negative"].fillna(1 - truth).groupby([rows[each] for each in ANCHOR]).max()
             met = worst.index[worst == truth]
-            found = found[pd.MultiIndex.from_frame(found[[*ANCHOR]]).isin(met)] if len(found) else found
-        if false is not None and len(found):
-            found = found[(found["false_negative"] == int(false)).fillna(False)]
-        if len(shown) > 1 and len(found):
-            found = found.sort_values([*ANCHOR], kind="stable")
-        columns = ["variant", *(column for column in found.columns if column != "variant")]
-        return found[columns].reset_index(drop=True)
+            result = result[pd.MultiIndex.from_frame(result[[*ANCHOR]]).isin(met)] if len(result) else result
+        if false is not None and len(result):
+            result = result[(result["false_negative"] == int(false)).fillna(False)]
+        if len(shown) > 1 and len(result):
+            result = result.sort_values([*ANCHOR], kind="stable")
+        columns = ["variant", *(column for column in result.columns if column != "variant")]
+        return result[columns].reset_index(drop=True)
 
     def distributions(self, variant: str) -> list[dict[str, Any]]:
         """Similarity histograms and fitted densities of a variant, one entry per seed."""
-        found: list[dict[str, Any]] = []
+        result: list[dict[str, Any]] = []
         for folder in self[variant].folders:
             file, hint = folder / "distributions.json", "train this variant again"
             for entry in read_record(file, None, DISTRIBUTIONS, hint):
                 sizes = [len(entry["bins"]), *(len(entry[name]) + 1 for name in POPULATIONS)]
-                if len({*sizes, len((found or [entry])[0]["bins"])}) > 1:
+                if len({*sizes, len((result or [entry])[0]["bins"])}) > 1:
                     raise bad_input("other counts than bins", file=file, key=f"seed {entry['seed']}", hint=hint)
-                found.append(entry)
-        return found
+                result.append(entry)
+        return result
 
     def values(
         self,
@@ -334,14 +334,14 @@ class StudyResults:
         """Test metrics per seed and image, for paired differences; ``None`` where there is no result."""
         if variant not in self._layouts:
             files = self.query_files(variant)
-            found = load_layout(files) if files else None
-            self._layouts[variant] = found if found is not None and found.seeds else None
+            result = load_layout(files) if files else None
+            self._layouts[variant] = result if result is not None and result.seeds else None
         return self._layouts[variant]
 
     def query_files(self, variant: str) -> list[Path]:
         """``queries.test.npz`` of the variant's blocks of seeds that have a result."""
-        done, found = set(self.values(variant)), self[variant]
-        blocks = zip(found.folders, found.runs, strict=True)
+        done, result = set(self.values(variant)), self[variant]
+        blocks = zip(result.folders, result.runs, strict=True)
         return [folder / "queries.test.npz" for folder, run in blocks if done & set(run["seeds"])]
 
     def slices(self, variant: str, by: str | Rule = "caption_length", **options: Any) -> pd.DataFrame:
@@ -381,11 +381,11 @@ class StudyResults:
 
     @cached_property
     def _values(self) -> dict[tuple[str, ...], dict[int, float]]:
-        found: dict[tuple[str, ...], dict[int, float]] = {}
+        result: dict[tuple[str, ...], dict[int, float]] = {}
         rows = self.test[self.test["value"].notna()].sort_values("seed", kind="stable")
         for *key, seed, value in zip(*(rows[name] for name in (*KEY, "seed", "value")), strict=True):
-            found.setdefault(tuple(key), {})[int(seed)] = float(value)
-        return found
+            result.setdefault(tuple(key), {})[int(seed)] = float(value)
+        return result
 
     @cached_property
     def _estimates(self) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -416,7 +416,7 @@ def load(study: str | Study | None = None, root: str | Path | None = None) -> St
         UserError: There is no such study, or it has no results yet.
     """
     home = Path(root or os.environ.get("FNE_ROOT") or find_root())
-    study, overrides = (study, {}) if study else _asked(os.environ.get("FNE_STUDY") or DEFAULT_STUDY)
+    study, overrides = (study, {}) if study else _requested(os.environ.get("FNE_STUDY") or DEFAULT_STUDY)
     definition = open_study(study, overrides, home, complete=False) if isinstance(study, str) else study
     results = StudyResults(definition, home)
     tell_left_out(definition, home)
@@ -429,7 +429,7 @@ def load(study: str | Study | None = None, root: str | Path | None = None) -> St
     return results
 
 
-def _asked(text: str) -> tuple[str, dict[str, Any]]:
+def _requested(text: str) -> tuple[str, dict[str, Any]]:
     """A study and its overrides from words like those of the command line: ``paper --set seeds=0-9``."""
     name, *words = shlex.split(text)
     if len(words) % 2 or any(word != "--set" for word in words[::2]):

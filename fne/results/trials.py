@@ -63,7 +63,7 @@ def inputs_of(fingerprints: Mapping[str, str]) -> dict[str, str]:
     sides: dict[str, list[tuple[str, str]]] = {DATA: [], FEATURES: []}
     for name, value in sorted(fingerprints.items()):
         sides[DATA if group_of(name) == DATA else FEATURES].append((name, value))
-    return {side: sha256_text(str(found))[:12] for side, found in sides.items()}
+    return {side: sha256_text(str(result))[:12] for side, result in sides.items()}
 
 
 def write_trials(file: Path, trials: Iterable[Trial]) -> None:
@@ -71,9 +71,9 @@ def write_trials(file: Path, trials: Iterable[Trial]) -> None:
     trials = list(trials)
     keys = dict.fromkeys(key for trial in trials for key in trial.values)
     rows = [
-        {**{name: getattr(one, name) for name in COLUMNS[:6]}, **one.made_from, **one.values}
-        | {"val_rsum": f"{one.val_rsum:.2f}", "seconds": f"{one.seconds:.1f}"}
-        for one in trials
+        {**{name: getattr(item, name) for name in COLUMNS[:6]}, **item.made_from, **item.values}
+        | {"val_rsum": f"{item.val_rsum:.2f}", "seconds": f"{item.seconds:.1f}"}
+        for item in trials
     ]
     write_text(file, as_csv(rows, [*COLUMNS, *keys]))
 
@@ -101,9 +101,9 @@ def read_trials(file: Path) -> list[Trial]:
         if None in row or None in row.values():
             raise bad_input("has more or fewer cells than the header", file=file, key=at, hint=hint)
         if row["round"] not in ROUND_NAMES:
-            told = {"value": row["round"], "allowed": ROUND_NAMES}
-            raise bad_input("is no round", file=file, key=f"{at}, round", hint=hint, **told)
-        one = Trial(
+            summary = {"value": row["round"], "allowed": ROUND_NAMES}
+            raise bad_input("is no round", file=file, key=f"{at}, round", hint=hint, **summary)
+        item = Trial(
             variant=row["variant"],
             round=row["round"],
             seed=int(_number(row, "seed", file, at, hint)),
@@ -113,8 +113,8 @@ def read_trials(file: Path) -> list[Trial]:
             made_from={name: row[name] for name in MADE_FROM},
             values={key: _value(row[key]) for key in header if key not in COLUMNS and row[key] != ""},
         )
-        if trials.setdefault(one.key, one) is not one:
-            raise bad_input("is a trial that stands above already", file=file, key=at, value=one.digest, hint=hint)
+        if trials.setdefault(item.key, item) is not item:
+            raise bad_input("is a trial that stands above already", file=file, key=at, value=item.digest, hint=hint)
     return [*trials.values()]
 
 

@@ -99,9 +99,9 @@ class Variance(Section):
         """
         if variant == self.baseline and baseline is not None:  # a difference and its opposite vary alike
             variant, baseline = baseline, variant
-        found = self.levels if baseline is None else self.differences
-        own = variant in found and baseline in (None, self.baseline)
-        return found[variant if own else ALL].another, variant if own else "all variants together"
+        result = self.levels if baseline is None else self.differences
+        own = variant in result and baseline in (None, self.baseline)
+        return result[variant if own else ALL].another, variant if own else "all variants together"
 
     def why_not(self, study: Study) -> str:
         """Why it does not hold for a study; empty where it does.
@@ -121,20 +121,20 @@ class Variance(Section):
         return ""
 
     def _only_for(self, key: str, its: Any, here: Any) -> str:
-        its, here = (" ".join(one.values()) if isinstance(one, dict) else show(one) for one in (its, here))
+        its, here = (" ".join(item.values()) if isinstance(item, dict) else show(item) for item in (its, here))
         return f"study {self.study} measured components of variance with {key} {its}, not {here}"
 
 
-def write_variance(file: Path, series: Series, found: Mapping[tuple[str, str], Components]) -> None:
+def write_variance(file: Path, series: Series, result: Mapping[tuple[str, str], Components]) -> None:
     """Write what a study of draws measured.
 
     Args:
         file: ``results/<study>/variance.yaml``; a person who finds it sound copies it to :data:`FILE`.
         series: The study; it has random factors alone.
-        found: Components by (``"level"`` or ``"difference"``, variant); of all variants together the variant is empty.
+        result: Components by (``"level"`` or ``"difference"``, variant); of all variants together the variant is empty.
     """
     shared = series.shared
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "schema": SCHEMAS["variance"],
         "study": series.name,
         "date": datetime.date.today().isoformat(),
@@ -145,15 +145,15 @@ def write_variance(file: Path, series: Series, found: Mapping[tuple[str, str], C
     }
     for section in ("data", "encoders"):  # members differ in the factors, and in what is read with one of their values
         members = [_held(member, series.factors)[section] for member in series.members]
-        told[section] = unflatten({key: value for member in members for key, value in member.items()})[section]
-    told |= {
+        summary[section] = unflatten({key: value for member in members for key, value in member.items()})[section]
+    summary |= {
         "cells": len(series.members),
-        "runs": sum(one.runs for (of, variant), one in found.items() if of == "level" and variant),
+        "runs": sum(item.runs for (of, variant), item in result.items() if of == "level" and variant),
         "seeds": len(shared.seeds),
     }
     for of in ("level", "difference"):
-        told[f"{of}s"] = {variant or ALL: _told(one) for (its, variant), one in found.items() if its == of}
-    text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+        summary[f"{of}s"] = {variant or ALL: _plain(item) for (its, variant), item in result.items() if its == of}
+    text = yaml.safe_dump(summary, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     write_text(file, HEADER + text)
 
 
@@ -178,11 +178,11 @@ def read_file(file: Path) -> Variance:
     require_schema(content, "variance", file, "measure the components with this version")
     parts = read_parts(Variance, {key: content[key] for key in content if key != "schema"}, file, problems)
     for of in ("levels", "differences") if not problems.messages else ():
-        found = parts[of]
-        if ALL not in found:
+        result = parts[of]
+        if ALL not in result:
             problems.report("is missing", file=file, key=f"{of}.{ALL}")
-        for variant in found:
-            found[variant] = _components(found[variant], [*parts["factors"]], file, f"{of}.{variant}.", problems)
+        for variant in result:
+            result[variant] = _components(result[variant], [*parts["factors"]], file, f"{of}.{variant}.", problems)
     problems.raise_any(str(file))
     parts["factors"] = {key: tuple(values) for key, values in parts["factors"].items()}
     parts |= {section: flatten(parts[section], file, f"{section}.") for section in ("data", "encoders")}
@@ -200,13 +200,13 @@ def _components(given: Any, factors: list[str], file: Path, prefix: str, problem
     section = read_section(model, given, file, problems, prefix)
     if section is None:
         return None
-    found = dict(section)
-    parts = {source: Component(**dict(found[source])) for source in sources}
-    another, total = Another(**dict(found["another"])), sum(parts[factor].variance for factor in factors)
+    result = dict(section)
+    parts = {source: Component(**dict(result[source])) for source in sources}
+    another, total = Another(**dict(result["another"])), sum(parts[factor].variance for factor in factors)
     if not math.isclose(another.variance, total, rel_tol=1e-4, abs_tol=1e-15):
         at = {"file": file, "key": f"{prefix}another.variance", "value": another.variance, "allowed": f"{total:.6g}"}
         problems.report("is not the sum of its factors and their interaction", **at)
-    return Components(parts, another, found["cells"], found["runs"])
+    return Components(parts, another, result["cells"], result["runs"])
 
 
 def _primary(study: Study) -> dict[str, str]:
@@ -222,12 +222,12 @@ def _held(study: Study, factors: Mapping[str, Any]) -> dict[str, dict[str, Any]]
     }
 
 
-def _told(found: Components) -> dict[str, Any]:
+def _plain(result: Components) -> dict[str, Any]:
     """Six digits that count: more than any of these numbers is known to."""
-    told: dict[str, Any] = {"cells": found.cells, "runs": found.runs}
-    parts: dict[str, Component | Another] = {**found.sources, "another": found.another}
-    for source, one in parts.items():
-        told[source] = {
-            key: value if isinstance(value, int) else float(f"{value:.6g}") for key, value in one._asdict().items()
+    summary: dict[str, Any] = {"cells": result.cells, "runs": result.runs}
+    parts: dict[str, Component | Another] = {**result.sources, "another": result.another}
+    for source, item in parts.items():
+        summary[source] = {
+            key: value if isinstance(value, int) else float(f"{value:.6g}") for key, value in item._asdict().items()
         }
-    return told
+    return summary

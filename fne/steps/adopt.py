@@ -67,14 +67,14 @@ def run(study: Study, variants: Collection[str], evidence: Path, reason: str, ro
 
 def _require_same(there: Path, here: Path, code: str) -> None:
     """Refuse a run as evidence that was not trained by the present code, or gave other weights."""
-    one, other = read_run(there / "run.json"), read_run(here / "run.json")
-    if one["code"] != code:
+    item, other = read_run(there / "run.json"), read_run(here / "run.json")
+    if item["code"] != code:
         hint = "train it there with the present code"
-        raise bad_input("trained by other code", file=there / "run.json", key="code", value=one["code"],
+        raise bad_input("trained by other code", file=there / "run.json", key="code", value=item["code"],
                         allowed=[code], hint=hint)  # fmt: skip
-    if not trained_alike(one["config"], other["config"]):
+    if not trained_alike(item["config"], other["config"]):
         raise bad_input("trained under another config than its counterpart", file=there / "run.json", key="config")
-    if one["fingerprints"] != other["fingerprints"]:
+    if item["fingerprints"] != other["fingerprints"]:
         raise bad_input("trained on other data or features", file=there / "run.json", key="fingerprints")
     if sha256_file(there / WEIGHTS) != sha256_file(here / WEIGHTS):
         hint = "the edit changes results: train these runs again"

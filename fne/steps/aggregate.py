@@ -35,8 +35,8 @@ def run(study: Study, root: Path) -> None:
     write_table(folder, "cost", _cost(study, collected))
     write_json(folder / "protocols.json", dict(collected.fingerprints))
     if collected.missing:
-        wanted = len(study.variants) * len(study.seeds)
-        problem = f"{len(collected.missing)} of {wanted} runs have no result: see {folder / 'missing.csv'}"
+        requested = len(study.variants) * len(study.seeds)
+        problem = f"{len(collected.missing)} of {requested} runs have no result: see {folder / 'missing.csv'}"
         print(problem, file=sys.stderr)
 
 
@@ -61,10 +61,12 @@ def _concatenate(study: str, collected: Collected, name: str, target: Path) -> N
     for job in collected.jobs:
         hint = f"train it again: fne train --study {study} --variant {job.variant} --block {job.block}"
         with reading(job.folder / name, hint):
-            found, *cells = csv.reader(io.StringIO(read_csv(job.folder / name, hint).decode(), newline=""), strict=True)
-        columns = columns or found
-        if found != columns:
-            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(found)[:300],
+            result, *cells = csv.reader(
+                io.StringIO(read_csv(job.folder / name, hint).decode(), newline=""), strict=True
+            )
+        columns = columns or result
+        if result != columns:
+            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(result)[:300],
                             allowed=", ".join(columns), hint="train all variants with one version")  # fmt: skip
         if odd := [place for place, row in enumerate(cells, 2) if len(row) != len(columns)]:
             raise bad_input("other cells than its header names", file=job.folder / name, key=f"row {odd[0]}", hint=hint)
@@ -75,6 +77,6 @@ def _concatenate(study: str, collected: Collected, name: str, target: Path) -> N
 def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
     for job in collected.jobs:
         trained = read_run(job.folder / "run.json")
-        told = trained["record"] | trained["cost"]
+        summary = trained["record"] | trained["cost"]
         named = {"study": study.name, "variant": job.variant, "block": job.block}
-        yield {**named, "n_seeds": len(trained["seeds"]), **{key: told.get(key) for key in header("cost")[4:]}}
+        yield {**named, "n_seeds": len(trained["seeds"]), **{key: summary.get(key) for key in header("cost")[4:]}}

@@ -42,7 +42,7 @@ def run(study: Study, root: Path) -> None:
 def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table, by its name."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    view, truth = _judged(study, root)
+    view, truth = _annotated(study, root)
     ids = _candidates(paths.prepared(study, root))
     items = {direction: len(names) for direction, names in ids.items()}
     shared = shared_epochs(study)
@@ -58,10 +58,10 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
         scores, bins = rows_of(variant, calibrated, trained)
         rows["calibration.csv"] += scores
         rows["calibration_bins.csv"] += bins
-        found = picks_of(folders)
-        if found.empty:
+        result = picks_of(folders)
+        if result.empty:
             continue
-        picks = prepared(found, config["warmup"]["epochs"], shared)
+        picks = prepared(result, config["warmup"]["epochs"], shared)
         _check_items(picks, items, root / paths.results_folder(study) / variant)
         rows["audit_epochs.csv"] += epochs(variant, picks)
         rows["audit_risk.csv"] += risk(variant, picks)
@@ -95,7 +95,7 @@ def _candidates(data: Path | None) -> dict[str, list[str]]:
     return {"i2t": view.caption_ids, "t2i": view.image_ids}
 
 
-def _judged(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:
+def _annotated(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:
     """The test split as it is ranked and what people annotated in it, where anybody did."""
     data = paths.prepared(study, root)
     if data is None:

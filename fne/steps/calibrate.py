@@ -78,7 +78,7 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
     """
     torch.set_num_threads(threads)
     started, config = provenance.now(), resolve(study, variant)
-    if not (names := [one.name for one in posteriors(config)]):
+    if not (names := [item.name for item in posteriors(config)]):
         raise bad_input("estimates no false negatives", file=study.name, key="variant", value=variant)
     manifest = Manifest.open(root / paths.data_folder(study))
     views = {split: manifest.split(split) for split in ("val", "test")}
@@ -148,16 +148,16 @@ def scored(
         image, owner = (np.concatenate(side) for side in zip(*(np.nonzero(s.counted) for s in mine), strict=True))
         for side, direction in enumerate(("both",) if _alike(*sides) else DIRECTIONS):
             for kind, fitted in maps.items():
-                one = Scored(np.clip(fitted[side](sides[side]), 0.0, 1.0), positive)
+                item = Scored(np.clip(fitted[side](sides[side]), 0.0, 1.0), positive)
                 drawn = np.full((DRAWS, len(METRICS)), np.nan)
                 if posterior.own:  # drawing takes most of the time
                     stream = numpy_stream(0, "calibration", source)  # the same images for every posterior and run
-                    drawn = bootstrap(one, image, owner, len(mine[0].image), DRAWS, stream)
+                    drawn = bootstrap(item, image, owner, len(mine[0].image), DRAWS, stream)
                 yield {
                     "recalibration": kind, "source": source, "direction": direction, "pairs": len(positive),
-                    "positives": int(positive.sum()), "bins": one.reliability(),
+                    "positives": int(positive.sum()), "bins": item.reliability(),
                     "scores": {name: None if np.isnan(value) else float(value)
-                               for name, value in zip(METRICS, one.scores(), strict=True)},
+                               for name, value in zip(METRICS, item.scores(), strict=True)},
                 }, drawn  # fmt: skip
 
 
@@ -165,8 +165,8 @@ def _counted(
     posterior: Posterior, embedded: tuple[Tensor, Tensor], samples: list[Sample]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities (2, N) of the counted pairs of all samples, and (N,) bool which are relevant."""
-    found = [posterior.probability(one.similarities(*embedded)).cpu().numpy()[:, one.counted] for one in samples]
-    return np.concatenate(found, axis=1), np.concatenate([one.positive[one.counted] for one in samples])
+    result = [posterior.probability(item.similarities(*embedded)).cpu().numpy()[:, item.counted] for item in samples]
+    return np.concatenate(result, axis=1), np.concatenate([item.positive[item.counted] for item in samples])
 
 
 def _alike(first: np.ndarray, second: np.ndarray) -> bool:
@@ -184,7 +184,7 @@ def sampled(view: SplitView, truth: Truth) -> Iterator[tuple[str, Sample]]:
     images = len(view.image_ids)
     first, count = np.searchsorted(owner, np.arange(images)), np.bincount(owner, minlength=images)
     if truth.kind == "judged":
-        yield from _judged(truth, owner, first, images)
+        yield from _annotated(truth, owner, first, images)
         return
     draw = numpy_stream(0, "calibration", view.name)
     image = np.sort(draw.permutation(images)[:IMAGES])
@@ -193,7 +193,7 @@ def sampled(view: SplitView, truth: Truth) -> Iterator[tuple[str, Sample]]:
     yield truth.kind, Sample(image, caption, others, truth.contains(image[:, None], caption[None, :]) & others)
 
 
-def _judged(truth: Truth, owner: np.ndarray, first: np.ndarray, images: int) -> Iterator[tuple[str, Sample]]:
+def _annotated(truth: Truth, owner: np.ndarray, first: np.ndarray, images: int) -> Iterator[tuple[str, Sample]]:
     """The judged pairs in layers, each with one caption of every image."""
     pairs, verdict = truth.extra["judged_pairs"].astype(np.int64), truth.extra["judged_positive"] > 0
     other = pairs[:, 0] != owner[pairs[:, 1]]

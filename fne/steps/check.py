@@ -61,10 +61,10 @@ def run(
     checked_studies = studies or list(config.study_files(root))
     for name in checked_studies:
         with problems.collect():
-            found = config.load(name, overrides, root, complete=complete)
-            for note in found.notes:
-                print(f"note: study {found.name}: {note}", file=sys.stderr)
-            study = found.shared if isinstance(found, config.Series) else found
+            result = config.load(name, overrides, root, complete=complete)
+            for note in result.notes:
+                print(f"note: study {result.name}: {note}", file=sys.stderr)
+            study = result.shared if isinstance(result, config.Series) else result
             configs += study.configs.values()
             if study.tuned:
                 read_trials(root / paths.tuned_files(study)[1])
@@ -116,8 +116,8 @@ def check_rule(name: str, given: Mapping[str, Any], library: Library, *, grid: b
     look_in(library.folder.parent)
     sections = [of_target(name).section] if ":" in name else _sections(name)
     flats = {section: _merged(name, section, given, library) for section in sections}
-    told = "".join(_report(name, section, flat) for section, flat in flats.items())
-    return told + "".join(_over_grid(find(section, name), flat) for section, flat in flats.items() if grid)
+    summary = "".join(_report(name, section, flat) for section, flat in flats.items())
+    return summary + "".join(_over_grid(find(section, name), flat) for section, flat in flats.items() if grid)
 
 
 def check_variant(variant: str, given: Mapping[str, Any], library: Library) -> str:
@@ -174,8 +174,8 @@ def _over_grid(entry: Entry, flat: Mapping[str, Any]) -> str:
 
     rows = combinations(entry, flat)
     for given in rows:
-        told = ", ".join(f"{key}={value}" for key, value in given.items())
-        check(entry, entry.section, given, f"{entry.name} ({told})", quick=True)
+        summary = ", ".join(f"{key}={value}" for key, value in given.items())
+        check(entry, entry.section, given, f"{entry.name} ({summary})", quick=True)
     return f"  holds, in short, under {len(rows)} combinations of its options\n"
 
 
@@ -206,8 +206,8 @@ def _report(name: str, section: str, flat: Mapping[str, Any]) -> str:
     entry = find(section, name)
     given = keywords(entry, section, unflatten(flat))
     held = check(entry, section, given, name)
-    told = ", ".join(f"{key}={value}" for key, value in given.items())
+    summary = ", ".join(f"{key}={value}" for key, value in given.items())
     place = f" ({entry.file})" if isinstance(entry, Plugin) else ""
-    lines = [f"{NOUNS[section]} {name}{place}{': ' if told else ''}{told}"]
+    lines = [f"{NOUNS[section]} {name}{place}{': ' if summary else ''}{summary}"]
     lines += [f"  holds: {promise}" for promise in held]
     return "\n".join(lines) + "\n"

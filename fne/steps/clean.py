@@ -61,18 +61,18 @@ class Uses:
         jobs = ((variant, block) for variant in study.variants for block in blocks(study))
         self.jobs.setdefault(study.name, set()).update(jobs)
 
-    def keep(self, name: str, why: str, stated: Study | None) -> None:
+    def keep(self, name: str, why: str, declared: Study | None) -> None:
         """Keep whatever may be a study's own.
 
         Args:
             name: Of the study.
             why: It cannot be loaded.
-            stated: What its file says, where only something is missing that its user must give.
+            declared: What its file says, where only something is missing that its user must give.
         """
         self.unknown[name] = why
-        self.datasets.add(str(stated.data["dataset"]) if stated else "")
-        if stated:
-            self._count_encoders(stated)
+        self.datasets.add(str(declared.data["dataset"]) if declared else "")
+        if declared:
+            self._count_encoders(declared)
 
     def _count_encoders(self, study: Study) -> None:
         made = (modality for modality in paths.MODALITIES if paths.is_pretrained_here(study, modality))
@@ -80,7 +80,7 @@ class Uses:
 
     def keeps(self, name: str) -> bool:
         """Is a name that of a study of which nothing is known, or of a member of such a series?"""
-        return any(name == one or name.startswith(f"{one}--") for one in self.unknown)
+        return any(name == item or name.startswith(f"{item}--") for item in self.unknown)
 
 
 def run(root: Path, delete: bool) -> str:
@@ -97,20 +97,20 @@ def run(root: Path, delete: bool) -> str:
         UserError: There are no studies, so that everything would be unused.
     """
     uses = _uses(root)
-    found = [*_resources(root, uses), *_runs(root, "results", uses), *_runs(root, "scratch", uses)]
-    sizes = [_bytes(root / one.place) for one in found]
-    lines = [f"{size(count):>8}  {one.place}: {one.why}" for count, one in zip(sizes, found, strict=True)]
+    result = [*_resources(root, uses), *_runs(root, "results", uses), *_runs(root, "scratch", uses)]
+    sizes = [_bytes(root / item.place) for item in result]
+    lines = [f"{size(count):>8}  {item.place}: {item.why}" for count, item in zip(sizes, result, strict=True)]
     for name, why in uses.unknown.items():
         lines.append(f"kept: whatever may be of study {name}, which cannot be loaded: {why}")
     tops = (top for top in ("resources", "results", "scratch") if (root / top).is_symlink())
     lines += [f"not looked into: {top}, which is a link" for top in tops]
-    if not found:
+    if not result:
         return "\n".join([*lines, "nothing is unused"])
     if delete:
-        for one in found:
-            shutil.rmtree(root / one.place)
+        for item in result:
+            shutil.rmtree(root / item.place)
     done = "deleted" if delete else "nothing was deleted; to delete them: fne clean --yes"
-    return "\n".join([*lines, f"{len(found)} unused, {size(sum(sizes))}: {done}"])
+    return "\n".join([*lines, f"{len(result)} unused, {size(sum(sizes))}: {done}"])
 
 
 def _uses(root: Path) -> Uses:
@@ -124,7 +124,7 @@ def _uses(root: Path) -> Uses:
             _count(uses, name, root)
         except (UserError, OSError) as error:
             why = error.messages[0] if isinstance(error, SeveralErrors) else str(error)
-            uses.keep(name, why, _stated(name, root))
+            uses.keep(name, why, _declared_study(name, root))
     return uses
 
 
@@ -138,13 +138,13 @@ def _count(uses: Uses, name: str, root: Path) -> None:
     if made is not None:
         uses.count(load_study(name, made, root))
     try:
-        stated = load_study(name, root=root)
+        declared = load_study(name, root=root)
     except UserError:
         if made is None:
             raise
         uses.count_jobs(load_study(name, root=root, complete=False))
     else:
-        uses.count(stated)
+        uses.count(declared)
 
 
 def _overrides(name: str, root: Path) -> dict[str, Any] | None:
@@ -159,7 +159,7 @@ def _overrides(name: str, root: Path) -> dict[str, Any] | None:
     return overrides
 
 
-def _stated(name: str, root: Path) -> Study | None:
+def _declared_study(name: str, root: Path) -> Study | None:
     """A study without what only its user can give; None where its file, or what was kept of its results, is damaged."""
     try:
         return None if _overrides(name, root) is not None else load_study(name, root=root, complete=False)
@@ -197,11 +197,11 @@ def _runs(root: Path, top: str, uses: Uses) -> Iterator[Unused]:
 
 def _of_study(root: Path, folder: Path, jobs: set[tuple[str, str]]) -> Iterator[Unused]:
     for variant in _folders(folder):
-        found = [block for block in _folders(variant) if _is_block(block.name)]
+        result = [block for block in _folders(variant) if _is_block(block.name)]
         own = [block for name, block in jobs if name == variant.name]
-        if found and not own:
+        if result and not own:
             yield Unused(variant.relative_to(root), f"study {folder.name} has no such variant")
-        for block in found if own else []:
+        for block in result if own else []:
             if block.name not in own:
                 why = f"study {folder.name} has no such block of seeds, but {', '.join(sorted(own))}"
                 yield Unused(block.relative_to(root), why)
@@ -218,7 +218,7 @@ def _folders(place: Path) -> list[Path]:
     """Folders in a folder by name, without hidden ones and links; none in a link."""
     if place.is_symlink() or not place.is_dir():
         return []
-    return sorted(one for one in place.iterdir() if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
+    return sorted(item for item in place.iterdir() if item.is_dir() and not item.is_symlink() and item.name[0] != ".")
 
 
 def _bytes(place: Path) -> int:

@@ -42,7 +42,7 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
     collected = collect(study, root)
     layouts = load_layouts(study, collected, root)
     primary = study.primary["protocol"], study.primary["direction"], study.primary["metric"]
-    if not any(primary in found.keys for found in layouts.values()):
+    if not any(primary in result.keys for result in layouts.values()):
         raise bad_input(
             "the study's primary metric has no value",
             file=root / paths.results_folder(study),
@@ -73,17 +73,17 @@ def load_layouts(study: Study, collected: Collected, root: Path) -> dict[str, La
         files = [root / paths.queries(study, variant, job.block, SPLIT) for job in jobs]
         if not files:
             continue
-        one = layouts[variant] = layout.load(files)
-        wanted = sorted(seed for job in jobs for seed in job.seeds)
-        if list(one.seeds) != wanted:
-            has = f"metrics.{SPLIT}.json beside it has those of {_list(wanted)}"
-            problem = f"finite numbers of seeds {_list(one.seeds)} alone, while {has}"
+        item = layouts[variant] = layout.load(files)
+        requested = sorted(seed for job in jobs for seed in job.seeds)
+        if list(item.seeds) != requested:
+            has = f"metrics.{SPLIT}.json beside it has those of {_list(requested)}"
+            problem = f"finite numbers of seeds {_list(item.seeds)} alone, while {has}"
             raise bad_input(problem, file=files[0], key="seeds", hint="evaluate the run again")
-        lacking = [key for key in _any(layouts).keys if key not in one.keys]
-        lacking += [key for key in one.keys if key not in _any(layouts).keys]
-        if lacking:
+        missing = [key for key in _any(layouts).keys if key not in item.keys]
+        missing += [key for key in item.keys if key not in _any(layouts).keys]
+        if missing:
             problem = f"not the same metrics as of {next(iter(layouts))}"
-            raise bad_input(problem, file=files[0], key=" ".join(lacking[0]), hint="evaluate both again")
+            raise bad_input(problem, file=files[0], key=" ".join(missing[0]), hint="evaluate both again")
     return layouts
 
 
@@ -93,36 +93,36 @@ def _any(layouts: Mapping[str, Layout]) -> Layout:
 
 def _medians(collected: Collected) -> dict[str, dict[Key, dict[int, float]]]:
     """Median ranks by variant, key and seed; a median is no mean over images, so it is not in the layouts."""
-    found: dict[str, dict[Key, dict[int, float]]] = {}
+    result: dict[str, dict[Key, dict[int, float]]] = {}
     for job in collected.jobs:
         for row in job.metrics["rows"]:
             if row["metric"] == MEDIAN_RANK and row["seed"] in job.seeds:
                 key = (row["protocol"], row["direction"], MEDIAN_RANK)
-                found.setdefault(job.variant, {}).setdefault(key, {})[row["seed"]] = row["value"]
-    return found
+                result.setdefault(job.variant, {}).setdefault(key, {})[row["seed"]] = row["value"]
+    return result
 
 
 def _intervals(
     known: Known, layouts: Mapping[str, Layout], medians: Mapping[str, Any], primary: Key, resamples: int
 ) -> list[dict[str, Any]]:
-    found = batched_intervals({variant: one.influence for variant, one in layouts.items()}, resamples)
+    result = batched_intervals({variant: item.influence for variant, item in layouts.items()}, resamples)
     rows = []
-    for variant, one in layouts.items():
-        interval = found[variant]
-        for c, key in enumerate(one.keys):
+    for variant, item in layouts.items():
+        interval = result[variant]
+        for c, key in enumerate(item.keys):
             rows.append({
-                **_named(variant, key), "n_seeds": interval.n_seeds, "n_queries": one.queries[c],
+                **_named(variant, key), "n_seeds": interval.n_seeds, "n_queries": item.queries[c],
                 "mean": interval.mean[c], "sd_seeds": interval.sd_seeds[c], "low": interval.low[c],
                 "high": interval.high[c], "level": LEVEL, "method": interval.method,
             })  # fmt: skip
             if key == primary:
                 ends = interval.low[c], interval.high[c]
-                rows[-1] |= row_elsewhere(known, one.influence[:, :, c], *ends, variant)
+                rows[-1] |= row_elsewhere(known, item.influence[:, :, c], *ends, variant)
         for key, by_seed in medians[variant].items():
             values = np.array(list(by_seed.values()))
             rows.append({
                 **_named(variant, key), "n_seeds": len(values), "mean": values.mean(), "level": LEVEL,
-                "n_queries": one.queries[one.keys.index((key[0], key[1], "r1"))],
+                "n_queries": item.queries[item.keys.index((key[0], key[1], "r1"))],
                 "sd_seeds": values.std(ddof=1) if len(values) > 1 else NAN,
                 "method": "none: a median of ranks",
             })  # fmt: skip
@@ -150,7 +150,7 @@ def _contrasts(
         influence[variant] = layouts[variant].influence[mine] - base.influence[its]
         difference = layouts[variant].contributions[mine] - base.contributions[its]
         images[variant] = difference.mean(axis=0)
-    found = batched_intervals(influence, resamples)
+    result = batched_intervals(influence, resamples)
     p_image: dict[str, np.ndarray] = {}
     if paired:
         together = image_p_values(np.concatenate([images[variant] for variant in paired], axis=1), flips=flips)
@@ -166,7 +166,7 @@ def _contrasts(
                 "note": few,
             }
             if shared[variant]:
-                interval = found[variant]
+                interval = result[variant]
                 p_seed, floor = seed_p_value(influence[variant][:, :, c].mean(axis=1))
                 row |= {"difference": interval.mean[c], "low": interval.low[c], "high": interval.high[c],
                         "p_query": p_image[variant][c], "p_query_floor": image_floor(flips), "p_seed": p_seed,

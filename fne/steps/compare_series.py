@@ -69,14 +69,14 @@ def run(series: Series, root: Path, *, resamples: int = RESAMPLES) -> None:
     write_table(folder, "effects", effects, *series.factors)
     write_table(folder, "picks", picks, *series.factors)
     if series.random:
-        found = _decomposed(series, cells)
-        if (LEVEL, "") not in found:
-            why = next((str(error) for error in found.values()), "the primary metric has no value")
+        result = _decomposed(series, cells)
+        if (LEVEL, "") not in result:
+            why = next((str(error) for error in result.values()), "the primary metric has no value")
             raise bad_input(f"the variance cannot be decomposed: {why}", file=folder)
-        write_table(folder, "components", _rows(series, found), *series.fixed)
+        write_table(folder, "components", _rows(series, result), *series.fixed)
         if not series.fixed:
             write_variance(folder / "variance.yaml", series, {
-                key: one for key, one in found.items() if isinstance(one, Components)
+                key: item for key, item in result.items() if isinstance(item, Components)
             })  # fmt: skip
 
 
@@ -114,17 +114,17 @@ def _effects(study: Study, layouts: Mapping[str, Layout], resamples: int) -> Ite
     pairs: dict[str, tuple[str, str]] = {}
     for reference in dict.fromkeys(["", study.baseline, ceiling(study) or ""]):
         for variant in layouts:
-            found = _values(layouts, variant, reference, scores)
-            if found is not None:
+            result = _values(layouts, variant, reference, scores)
+            if result is not None:
                 name = f"{variant} {reference}"
-                values[name], pairs[name] = found, (variant, reference)
-    for name, one in batched_intervals(values, resamples).items():
+                values[name], pairs[name] = result, (variant, reference)
+    for name, item in batched_intervals(values, resamples).items():
         variant, reference = pairs[name]
         for column, (protocol, direction, metric) in enumerate(scores):
             yield {
                 "variant": variant, "reference": reference, "since": "", "protocol": protocol, "direction": direction,
-                "metric": metric, "n_seeds": one.n_seeds, "estimate": one.mean[column], "low": one.low[column],
-                "high": one.high[column], "level": one.level, "method": one.method,
+                "metric": metric, "n_seeds": item.n_seeds, "estimate": item.mean[column], "low": item.low[column],
+                "high": item.high[column], "level": item.level, "method": item.method,
             }  # fmt: skip
 
 
@@ -137,9 +137,9 @@ def _values(
     mine = _columns(layouts[variant], scores)
     if not reference:
         return mine
-    one, other = layouts[variant], layouts[reference]
-    seeds = sorted({*one.seeds} & {*other.seeds})
-    return mine[one.rows(seeds)] - _columns(other, scores)[other.rows(seeds)] if seeds else None
+    item, other = layouts[variant], layouts[reference]
+    seeds = sorted({*item.seeds} & {*other.seeds})
+    return mine[item.rows(seeds)] - _columns(other, scores)[other.rows(seeds)] if seeds else None
 
 
 def _cells(
@@ -151,53 +151,53 @@ def _cells(
         return
     for of, reference in ((LEVEL, ""), (DIFFERENCE, study.baseline)):
         for variant in study.variants:
-            if (found := _values(layouts, variant, reference, {primary: [primary]})) is not None:
-                yield of, variant, Cell(at, found[:, :, 0])
+            if (result := _values(layouts, variant, reference, {primary: [primary]})) is not None:
+                yield of, variant, Cell(at, result[:, :, 0])
 
 
 def _decomposed(
     series: Series, cells: Mapping[tuple[Any, ...], list[Cell]]
 ) -> dict[tuple[Any, ...], Components | ValueError]:
     """Components of each score (``of``, variant, values of the other factors), and of all (``of``, ""); or why not."""
-    found: dict[tuple[Any, ...], Components | ValueError] = {}
+    result: dict[tuple[Any, ...], Components | ValueError] = {}
     for key, scores in cells.items():
         try:
-            found[key] = decompose(scores, series.random)
+            result[key] = decompose(scores, series.random)
         except ValueError as error:  # runs are missing
-            found[key] = error
+            result[key] = error
     for of in (LEVEL, DIFFERENCE):
-        whole = [cells[key] for key, one in found.items() if key[0] == of and isinstance(one, Components)]
+        whole = [cells[key] for key, item in result.items() if key[0] == of and isinstance(item, Components)]
         if whole:
-            found[of, ""] = pool(whole, series.random)
-    return found
+            result[of, ""] = pool(whole, series.random)
+    return result
 
 
-def _rows(series: Series, found: Mapping[tuple[Any, ...], Components | ValueError]) -> Iterator[dict[str, Any]]:
-    for (of, variant, *fixed), one in found.items():
+def _rows(series: Series, result: Mapping[tuple[Any, ...], Components | ValueError]) -> Iterator[dict[str, Any]]:
+    for (of, variant, *fixed), item in result.items():
         at = dict(zip(series.fixed, fixed, strict=False))  # none where all are pooled
         shared = {"series": series.name, **at, "of": of, "variant": variant}
-        if isinstance(one, ValueError):
-            yield {**shared, "note": str(one)}
+        if isinstance(item, ValueError):
+            yield {**shared, "note": str(item)}
             continue
-        parts: dict[str, Component | Another] = {**one.sources, ANOTHER: one.another}
+        parts: dict[str, Component | Another] = {**item.sources, ANOTHER: item.another}
         for source, part in parts.items():
-            yield {**shared, "source": source, **part._asdict(), "cells": one.cells, "runs": one.runs}
+            yield {**shared, "source": source, **part._asdict(), "cells": item.cells, "runs": item.runs}
 
 
 def _scores(study: Study) -> dict[Key, list[Key]]:
     """What is compared: the primary metric, and mAP@R against all that is known to match, both ways and their mean."""
     primary = _primary(study)
     both = [(TRUTH, direction, "map_at_r") for direction in DIRECTIONS]
-    return {primary: [primary], **{one: [one] for one in both}, (TRUTH, MEAN, "map_at_r"): both}
+    return {primary: [primary], **{item: [item] for item in both}, (TRUTH, MEAN, "map_at_r"): both}
 
 
 def _primary(study: Study) -> Key:
     return study.primary["protocol"], study.primary["direction"], study.primary["metric"]
 
 
-def _columns(one: Layout, scores: Mapping[Key, list[Key]]) -> np.ndarray:
+def _columns(item: Layout, scores: Mapping[Key, list[Key]]) -> np.ndarray:
     """Influence values of every score: (n, N, scores)."""
-    parts = [one.influence[:, :, [one.keys.index(key) for key in keys]].mean(axis=2) for keys in scores.values()]
+    parts = [item.influence[:, :, [item.keys.index(key) for key in keys]].mean(axis=2) for keys in scores.values()]
     return np.stack(parts, axis=2)
 
 
@@ -228,6 +228,6 @@ def _picks(study: Study, root: Path, manifest: Manifest | None, epochs: range) -
         return
     for variant in (variant for variant in study.variants if variant in sums):
         hits, totals, _ = np.array(list(sums[variant].values())).T
-        found = share(hits, totals)
-        yield {"variant": variant, "n_seeds": len(hits), "share": found.value, "low": found.low, "high": found.high,
-               "false_negatives": found.hits, "picks": found.total}  # fmt: skip
+        result = share(hits, totals)
+        yield {"variant": variant, "n_seeds": len(hits), "share": result.value, "low": result.low, "high": result.high,
+               "false_negatives": result.hits, "picks": result.total}  # fmt: skip

@@ -16,7 +16,7 @@ from fne.study.model import DATASET
 from fne.study.plugins import EVERY_KEY, find
 from fne.study.series import Series
 from fne.study.study import Study
-from fne.study.validate import keys_read, told_values
+from fne.study.validate import in_words, keys_read
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, NONE, OPTION, check_key
 from fne.utils.names import show
@@ -39,8 +39,8 @@ def describe(name: str, root: Path = Path(".")) -> str:
     if name.partition("--")[0] in stems:
         return "\n\n".join(_variant(library, member) for member in _ids(library, name)) + "\n"
     if name in {*studies, *(study.partition("--")[0] for study in studies)}:
-        found = load(name, root=root, complete=False)
-        return _series(found) if isinstance(found, Series) else _study(found)
+        result = load(name, root=root, complete=False)
+        return _series(result) if isinstance(result, Series) else _study(result)
     raise bad_input("no variant, study or key of this name", value=name, allowed=[*stems, *studies, *EVERY_KEY])
 
 
@@ -60,7 +60,7 @@ def _key(name: str, library: Library) -> str:
     if name in library.base:
         lines.append(f"default: {show(library.base[name])} ({where})")
     by = [entry.name for entry in readers if name in (*entry.keys, *entry.shares)]
-    conditions = [" and ".join(f"{other} is {told_values(given)}" for other, given in one.items()) for one in key.when]
+    conditions = [" and ".join(f"{other} is {in_words(given)}" for other, given in item.items()) for item in key.when]
     if by and name not in CHOOSERS.values():
         lines.append(f"read by {CHOOSERS[name.partition('.')[0]] if owner else 'the rules'} {', '.join(by)}")
     if conditions:
@@ -160,7 +160,7 @@ def _published(study: Study) -> list[str]:
     lines += [f"  beside them: {_entry(entry)}" for entry in against.context]
     tolerance = ", ".join(f"{metric} {value:g}" for metric, value in against.tolerance.items())
     lines += [f"tolerance: {tolerance} (percent points)"] if tolerance else []
-    called = [f"{one.name} where the checkpoint is {one.checkpoint}" for one in against.backbone.values()]
+    called = [f"{item.name} where the checkpoint is {item.checkpoint}" for item in against.backbone.values()]
     return lines + ([f"encoders: {'; '.join(called)}"] if called else [])
 
 

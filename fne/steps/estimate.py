@@ -153,27 +153,27 @@ def run(
     launch = launch_seconds(clock)
     seeds = [len(parse_block(block)) for block in blocks(study)]
     with Progress(f"estimate {study.name}", len(study.variants), "variants") as progress:
-        found = []
+        result = []
         for variant in study.variants:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 job = pool.submit(measure, study, variant, root, threads, device, clock, launch)
                 try:
-                    found.append(Estimate.of(variant, job.result(), seeds))
+                    result.append(Estimate.of(variant, job.result(), seeds))
                 except BrokenProcessPool:
                     raise UserError(
                         f"{study.name}/{variant}: the process that measured it was killed, most likely because "
                         "the machine's memory does not suffice; see train.batch_size, memory.size"
                     ) from None
             progress.add(1, variant)
-    print(table(study, found, threads, device, side_by_side, load), end="")
+    print(table(study, result, threads, device, side_by_side, load), end="")
     if out is not None:
-        write_json(out, told(study, found, threads, device, side_by_side))
-    return found
+        write_json(out, as_record(study, result, threads, device, side_by_side))
+    return result
 
 
-def told(study: Study, found: Sequence[Estimate], threads: int, device: str, side_by_side: int) -> dict[str, Any]:
+def as_record(study: Study, result: Sequence[Estimate], threads: int, device: str, side_by_side: int) -> dict[str, Any]:
     """The estimates as JSON: seconds and bytes."""
-    jobs = [seconds for estimate in found for seconds in estimate.jobs]
+    jobs = [seconds for estimate in result for seconds in estimate.jobs]
     return {
         "study": study.name,
         "device": device,
@@ -181,17 +181,17 @@ def told(study: Study, found: Sequence[Estimate], threads: int, device: str, sid
         "seconds": sum(jobs),
         "side_by_side": side_by_side,
         "wall_seconds": wall_seconds(jobs, side_by_side),
-        "variants": [asdict(estimate) for estimate in found],
+        "variants": [asdict(estimate) for estimate in result],
     }
 
 
 def table(
-    study: Study, found: Sequence[Estimate], threads: int, device: str, side_by_side: int, load: float = 0.0
+    study: Study, result: Sequence[Estimate], threads: int, device: str, side_by_side: int, load: float = 0.0
 ) -> str:
     """The estimates as aligned plain text, one line a variant, and what the whole study costs.
 
     Args:
-        study, found, threads, device, side_by_side: As in :func:`run`.
+        study, result, threads, device, side_by_side: As in :func:`run`.
         load: Of the machine before anything was measured; other work slows what is measured beside it.
     """
     on_gpu = device == "cuda"
@@ -204,11 +204,11 @@ def table(
         hours, disk = f"{sum(jobs) * share / 3600:.3g}", size(sum(e.disk for e in of))
         rows.append([name, step, validation, _time(max(jobs)), str(len(jobs)), hours, *memory, disk, size(scratch)])
 
-    for e in found:
+    for e in result:
         add(e.variant, f"{e.measured.phases[-1].step:.3g}", f"{e.measured.validation[1]:.3g} s", e.jobs, [e], e.scratch)
-    jobs = [seconds for e in found for seconds in e.jobs]
-    scratch = sorted((e.scratch for e in found for _ in e.jobs), reverse=True)[:side_by_side]
-    add(f"all {len(study.seeds)} seeds", "", "", jobs, found, sum(scratch))
+    jobs = [seconds for e in result for seconds in e.jobs]
+    scratch = sorted((e.scratch for e in result for _ in e.jobs), reverse=True)[:side_by_side]
+    add(f"all {len(study.seeds)} seeds", "", "", jobs, result, sum(scratch))
     whole = f"wall time: {_time(sum(jobs))} one job at a time"
     if side_by_side > 1:
         whole += f", {_time(wall_seconds(jobs, side_by_side))} with {side_by_side} side by side"

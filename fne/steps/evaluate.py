@@ -77,19 +77,19 @@ def run(study: Study, variant: str, block: str, split: str, root: Path) -> None:
     write_json(root / paths.metrics(study, variant, block, split), content)
 
 
-def scored_protocols(meta: Mapping[str, Any], asked: Mapping[str, str | None], file: Path) -> list[str]:
+def scored_protocols(meta: Mapping[str, Any], requested: Mapping[str, str | None], file: Path) -> list[str]:
     """The protocols that were ranked, without those whose relevance files the study no longer gives.
 
     Raises:
         UserError: The study gives relevance files that were not ranked, or whose content has changed since.
     """
-    for protocol, folder in asked.items():
+    for protocol, folder in requested.items():
         if folder is not None:
             now = f"files {coco_relevance.digest(folder, protocol)}"
             if meta["protocols"].get(protocol, {}).get("relevance") != now:
                 problem = f"ranked without the relevance files of protocol {protocol!r}, or with other ones"
                 raise bad_input(problem, file=file, hint="rank it again")
-    return [name for name in meta["protocols"] if name not in protocols.RELEVANCE or asked.get(name) is not None]
+    return [name for name in meta["protocols"] if name not in protocols.RELEVANCE or requested.get(name) is not None]
 
 
 def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -124,8 +124,10 @@ def _belong(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
             if protocol == protocols.FOLDED:
                 ranked |= dict.fromkeys(("folded_greater", "folded_ties"), len(rows))
         for seed in (seed for seed in meta["seeds"] if str(seed) not in meta["failed"]):
-            found = {name: arrays.get(f"{seed}/{direction}/{name}") for name in ranked}
-            if any(one is None or len(one) != ranked[name] or one.min(initial=0) < 0 for name, one in found.items()):
+            result = {name: arrays.get(f"{seed}/{direction}/{name}") for name in ranked}
+            if any(
+                item is None or len(item) != ranked[name] or item.min(initial=0) < 0 for name, item in result.items()
+            ):
                 return False
     return True
 
@@ -162,7 +164,7 @@ def evaluate_replicates(
     values: dict[str, np.ndarray] = {}
     for part in parts:
         values[f"{part.name}/count"] = np.bincount(part.image, minlength=n_images).astype(np.int32)
-    found: dict[str, list[np.ndarray]] = {}
+    result: dict[str, list[np.ndarray]] = {}
     for seed in seeds:
         rsum = dict.fromkeys((name for name in protocols.WITH_RSUM if name in scored), 0.0)
         for part in parts:
@@ -173,16 +175,16 @@ def evaluate_replicates(
             per_query = _per_query(groups, part.protocol, ks)
             if part.protocol in rsum:
                 rank = metrics.best_rank(groups)
-                found.setdefault(f"{part.name}/rank", []).append(rank.astype(np.float32))
+                result.setdefault(f"{part.name}/rank", []).append(rank.astype(np.float32))
                 rows.append(
                     _row(seed, part.protocol, part.direction, protocols.MEDIAN_RANK, part.mean(rank, np.median))
                 )
                 rsum[part.protocol] += sum(part.mean(per_query[name]) for name in protocols.RECALLS)
             for metric, value in per_query.items():
                 rows.append(_row(seed, part.protocol, part.direction, metric, part.mean(value)))
-                found.setdefault(f"{part.name}/{metric}", []).append(np.bincount(part.image, value, n_images))
+                result.setdefault(f"{part.name}/{metric}", []).append(np.bincount(part.image, value, n_images))
         rows += [_row(seed, protocol, "both", "rsum", value) for protocol, value in rsum.items()]
-    return rows, values | {name: np.stack(stack) for name, stack in found.items()}
+    return rows, values | {name: np.stack(stack) for name, stack in result.items()}
 
 
 @dataclass(frozen=True)

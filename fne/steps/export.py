@@ -102,12 +102,12 @@ def _require_current(study: StudyResults) -> None:
 
 
 def _variant(study: StudyResults, name: str) -> dict[str, Any]:
-    stated, config = study.definition.library[name], resolve(study.definition, name)
+    declared, config = study.definition.library[name], resolve(study.definition, name)
     return {
-        "title": stated.title,
-        "question": stated.question,
-        "parent": stated.parent,
-        "role": stated.role,
+        "title": declared.title,
+        "question": declared.question,
+        "parent": declared.parent,
+        "role": declared.role,
         "digest": digest(config),
         "code": code(study[name].runs),
         "seeds": sorted(study.values(name)),
@@ -135,13 +135,13 @@ def _images(study: StudyResults) -> dict[str, list[Any]]:
     """Influence values of the primary metric; see ``fne.analysis.layout``."""
     parts: dict[str, list[Any]] = {key: [] for key in TABLES["images"][1]}
     for variant in study.variants:
-        found = study.layout(variant.id)
-        if found is None or study.key() not in found.keys:
+        result = study.layout(variant.id)
+        if result is None or study.key() not in result.keys:
             continue
-        values = found.influence[:, :, found.keys.index(study.key())]
+        values = result.influence[:, :, result.keys.index(study.key())]
         n, images = values.shape
         parts["variant"] += [variant.id] * values.size
-        parts["seed"] += np.repeat(found.seeds, images).tolist()
+        parts["seed"] += np.repeat(result.seeds, images).tolist()
         parts["image"] += np.tile(np.arange(images), n).tolist()
         parts["influence"] += values.ravel().tolist()
     return parts

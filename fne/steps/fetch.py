@@ -31,15 +31,15 @@ def run(dataset: str, folder: Path, only: str | None = None) -> str:
         UserError: Something cannot be downloaded, or is not what it should be.
     """
     source = SOURCES[dataset]
-    pictures = [one for one in source.archives if one.target.startswith("images/")]
+    pictures = [item for item in source.archives if item.target.startswith("images/")]
     if only == "images" and not pictures:
         raise bad_input("its images may not be downloaded", key=dataset, hint=source.pictures)
-    chosen = [one for one in source.archives if only in (None, "images" if one in pictures else "annotations")]
-    missing = [one for one in chosen if not (folder / one.target).exists()]
+    chosen = [item for item in source.archives if only in (None, "images" if item in pictures else "annotations")]
+    missing = [item for item in chosen if not (folder / item.target).exists()]
     downloads = folder / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     # Pictures hardly compress: an archive needs its own size once more when it is unpacked.
-    needed = sum(one.size * (1 if (downloads / one.name).exists() else 2) for one in missing)
+    needed = sum(item.size * (1 if (downloads / item.name).exists() else 2) for item in missing)
     check_space(folder, needed - _partial(downloads, missing), f"{dataset} and its archives")
     for archive in missing:
         place = downloads / archive.name
@@ -51,7 +51,7 @@ def run(dataset: str, folder: Path, only: str | None = None) -> str:
 
 
 def _partial(downloads: Path, archives: list[Archive]) -> int:
-    parts = [downloads / f"{one.name}.part" for one in archives]
+    parts = [downloads / f"{item.name}.part" for item in archives]
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
@@ -62,14 +62,14 @@ def verify(place: Path, archive: Archive) -> None:
         UserError: It has another one.
     """
     print(f"verify {place.name}", file=sys.stderr, flush=True)
-    found, record = sha256_file(place), place.with_name(SUMS)
+    result, record = sha256_file(place), place.with_name(SUMS)
     recorded = recorded_sums(record)
-    for expected, whose in ((archive.sha256, "known"), (recorded.get(place.name, found), f"recorded in {record}")):
-        if found != expected:
+    for expected, whose in ((archive.sha256, "known"), (recorded.get(place.name, result), f"recorded in {record}")):
+        if result != expected:
             hint = f"it is damaged or was replaced: remove it and fetch it again ({archive.url})"
-            raise bad_input(f"another SHA-256 than the one {whose}", file=place, value=found, allowed=[expected],
+            raise bad_input(f"another SHA-256 than the one {whose}", file=place, value=result, allowed=[expected],
                             hint=hint)  # fmt: skip
-    write_text(record, "".join(f"{sha}  {name}\n" for name, sha in sorted((recorded | {place.name: found}).items())))
+    write_text(record, "".join(f"{sha}  {name}\n" for name, sha in sorted((recorded | {place.name: result}).items())))
 
 
 def recorded_sums(record: Path) -> dict[str, str]:

@@ -25,12 +25,12 @@ NARROWEST = 30
 """Most characters of a title on a terminal, and least of a question."""
 
 
-def run(root: Path, wanted: str | None = None, *, opened: bool = False) -> str:
+def run(root: Path, requested: str | None = None, *, opened: bool = False) -> str:
     """The text that a terminal shows: id, title, size or parent, and on a wide terminal the question.
 
     Args:
         root: The project's folder.
-        wanted: A word that stands in one of these, in capitals or not, or a pattern of an id, such as ``fne_*``.
+        requested: A word that stands in one of these, in capitals or not, or a pattern of an id, such as ``fne_*``.
         opened: Show each variant of a sweep, and each study of a series.
 
     Raises:
@@ -38,22 +38,24 @@ def run(root: Path, wanted: str | None = None, *, opened: bool = False) -> str:
     """
     library = Library(root)
     library.base  # noqa: B018 - reading it checks it
-    opened = opened or "--" in (wanted or "")
+    opened = opened or "--" in (requested or "")
     every = {"studies": list(_studies(root, library, opened)), "variants": list(_variants(library, opened))}
-    kept = {title: [line for line in lines if _matches(line, wanted)] for title, lines in every.items()}
+    kept = {title: [line for line in lines if _matches(line, requested)] for title, lines in every.items()}
     if not any(kept.values()):
         names = [line[0] for lines in every.values() for line in lines]
-        raise bad_input("matches no study or variant", file="command line", key="FILTER", value=wanted, allowed=names)
+        raise bad_input(
+            "matches no study or variant", file="command line", key="FILTER", value=requested, allowed=names
+        )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return "\n\n".join("\n".join([title, *_aligned(lines, width)]) for title, lines in kept.items() if lines)
 
 
-def _matches(line: Line, wanted: str | None) -> bool:
-    if wanted is None:
+def _matches(line: Line, requested: str | None) -> bool:
+    if requested is None:
         return True
-    if any(letter in wanted for letter in "*?["):
-        return fnmatchcase(line[0], wanted)
-    return any(wanted.casefold() in cell.casefold() for cell in line)
+    if any(letter in requested for letter in "*?["):
+        return fnmatchcase(line[0], requested)
+    return any(requested.casefold() in cell.casefold() for cell in line)
 
 
 def _studies(root: Path, library: Library, opened: bool) -> Iterable[Line]:
@@ -64,7 +66,7 @@ def _studies(root: Path, library: Library, opened: bool) -> Iterable[Line]:
         problems.raise_any(str(file))
         assert study is not None
         given = study.variants if isinstance(study.variants, list) else [study.variants]
-        variants = [one for stem in given for one in ([stem] if "--" in str(stem) else library.members(str(stem)))]
+        variants = [item for stem in given for item in ([stem] if "--" in str(stem) else library.members(str(stem)))]
         seeds, factors = len(read_seeds(study.seeds, file)), read_factors(content, file)
         size = f"{len(variants)} variants, {seeds} seed{'s' * (seeds > 1)}"
         if factors and not opened:
@@ -78,7 +80,7 @@ def _variants(library: Library, opened: bool) -> Iterable[Line]:
         members = list(library.members(stem).values())
         first, swept = members[0], len(members) > 1
         if opened or not swept:
-            yield from ((one.id, clean(one.title), f"parent {one.parent}", clean(one.question)) for one in members)
+            yield from ((item.id, clean(item.title), f"parent {item.parent}", clean(item.question)) for item in members)
         else:
             keys = " x ".join(key.rpartition(".")[2] for key in first.swept)
             title = clean(first.title.rpartition(" (")[0])

@@ -57,8 +57,8 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
     started = provenance.now()
     manifest = Manifest.open(root / paths.data_folder(study))
     view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
-    asked = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
-    given = {protocol: folder for protocol, folder in asked.items() if folder is not None}
+    requested = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
+    given = {protocol: folder for protocol, folder in requested.items() if folder is not None}
     relevance = [read(folder, protocol, view) for protocol, folder in given.items()]
     arrays, descriptions = relevant_items(manifest, view, truth, relevance)
     trained_file = root / paths.run_folder(study, variant, block) / "run.json"
@@ -106,24 +106,24 @@ def relevant_items(
     own = truth.pairs[truth.pairs[:, 0] == view.caption_image[truth.pairs[:, 1]]]
     if len(own) != n_captions:
         raise bad_input("an image's own caption is not among the relevant pairs", file=file, key="pairs")
-    found: dict[str, tuple[str, Mapping[str, np.ndarray]]] = {
+    result: dict[str, tuple[str, Mapping[str, np.ndarray]]] = {
         protocols.OWN: ("own", dict.fromkeys(protocols.DIRECTIONS, own))
     }
     if protocols.display_name(manifest.dataset, view.name, n_images, n_captions) == "coco_5k":
-        found[protocols.FOLDED] = found[protocols.OWN]
+        result[protocols.FOLDED] = result[protocols.OWN]
     if len(truth.image_queries) + len(truth.caption_queries):
         scored = {"i2t": truth.image_queries, "t2i": truth.caption_queries}
         known = {
             direction: truth.pairs[np.isin(truth.pairs[:, column], scored[direction])]
             for column, direction in enumerate(protocols.DIRECTIONS)
         }
-        found[protocols.TRUTH] = truth.kind, known
-    found |= {one.protocol: (f"files {one.sha256}", one.pairs) for one in relevance}
-    outside = {one.protocol: one.outside for one in relevance}
-    pairs = sorted_pairs(np.concatenate([part for _, sides in found.values() for part in sides.values()]))
+        result[protocols.TRUTH] = truth.kind, known
+    result |= {item.protocol: (f"files {item.sha256}", item.pairs) for item in relevance}
+    outside = {item.protocol: item.outside for item in relevance}
+    pairs = sorted_pairs(np.concatenate([part for _, sides in result.values() for part in sides.values()]))
     arrays, descriptions = {"pairs": pairs, "caption_image": view.caption_image.astype(np.int32)}, {}
     places = pairs[:, 0].astype(np.int64) * n_captions + pairs[:, 1]
-    for protocol, (source, sides) in found.items():
+    for protocol, (source, sides) in result.items():
         descriptions[protocol] = protocols.describe(
             protocol, dataset=manifest.dataset, split=view.name, image_ids=view.image_ids,
             caption_ids=view.caption_ids, caption_image=view.caption_image, pairs=sides, relevance=source,
@@ -169,8 +169,8 @@ def rank_replicates(
                     arrays[f"{seed}/{direction}/{name}"] = getattr(ranks, name)
                 folded = relevant.get(f"{protocols.FOLDED}/{direction}/pairs")
                 if folded is not None:
-                    found = count_ranks_in_blocks(queries, gallery, known[folded], *bounds[direction])
-                    for name, counts in zip(("greater", "ties"), found, strict=True):
+                    result = count_ranks_in_blocks(queries, gallery, known[folded], *bounds[direction])
+                    for name, counts in zip(("greater", "ties"), result, strict=True):
                         arrays[f"{seed}/{direction}/folded_{name}"] = counts
         else:
             failed[str(seed)] = "embeddings are not finite: training diverged"

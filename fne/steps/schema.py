@@ -29,7 +29,7 @@ OPTIONS = {"type": "object", "description": "of a rule from outside: what its cl
 
 def meanings(root: Path = Path(".")) -> dict[str, str]:
     """What each key means, in a line: of a shared one its comment in ``base.yaml``, of an option its reason."""
-    found = {name: key.meaning for name, key in KEYS.items() if key.meaning}
+    result = {name: key.meaning for name, key in KEYS.items() if key.meaning}
     above: list[str] = []
     for line in (Path(root) / "ablations" / "base.yaml").read_text(encoding="utf-8").splitlines():
         if (match := LINE.fullmatch(line)) is None:
@@ -37,18 +37,20 @@ def meanings(root: Path = Path(".")) -> dict[str, str]:
         above = [*above[: len(match["indent"]) // 2], match["key"]]
         name = ".".join(["data", *above[2:]] if above[0] == "datasets" else above)
         if match["meaning"]:
-            found.setdefault(name, match["meaning"])
+            result.setdefault(name, match["meaning"])
     for name in EVERY_KEY:  # of a text encoder what is said of an image encoder, of a split what is said of all
-        found.setdefault(name, found.get(name.replace(".text.", ".image.")) or found.get(name.rpartition(".")[0], ""))
-    return found
+        result.setdefault(
+            name, result.get(name.replace(".text.", ".image.")) or result.get(name.rpartition(".")[0], "")
+        )
+    return result
 
 
 def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
     """A schema for each kind of file, by name."""
-    told, base = meanings(root), Library(root).base
+    summary, base = meanings(root), Library(root).base
 
     def keys(of: Mapping[str, Key], at: str = "", prefix: str = "", *, many: bool = False) -> dict[str, Any]:
-        return _keys({name.removeprefix(prefix): _leaf(name, key, told, base, many) for name, key in of.items()}, at)
+        return _keys({name.removeprefix(prefix): _leaf(name, key, summary, base, many) for name, key in of.items()}, at)
 
     every = {"data.dataset": data_keys("scenes")["data.dataset"], **EVERY_KEY}
     run = keys(KEYS)
@@ -70,7 +72,7 @@ def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
         "study": _file(
             StudyFile,
             {
-                name: keys({key: one for key, one in every.items() if key.startswith(prefix)}, name, prefix)
+                name: keys({key: item for key, item in every.items() if key.startswith(prefix)}, name, prefix)
                 for name, prefix in (("data", "data."), ("encoders", "encoders."))
             }
             | {"set": keys(KEYS, "set")},
@@ -99,13 +101,13 @@ def _each(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": dict(schema)}
 
 
-def _leaf(name: str, key: Key, told: Mapping[str, str], base: Mapping[str, Any], many: bool) -> dict[str, Any]:
+def _leaf(name: str, key: Key, summary: Mapping[str, str], base: Mapping[str, Any], many: bool) -> dict[str, Any]:
     """What a value of a key may be, and what it means; with ``many`` a list of such values."""
     leaf = {"anyOf": [key.schema, {"type": "null"}]} if key.null else key.schema
     leaf = {**leaf, "examples": [*registered(key.section)]} if isinstance(key, RuleKey) else leaf
     leaf = {"type": "array", "items": leaf} if many else leaf
     default = f" Default: {base[name]}." if name in base else ""
-    return {**leaf, "description": f"{told.get(name, '')}.{default}"}
+    return {**leaf, "description": f"{summary.get(name, '')}.{default}"}
 
 
 def _keys(leaves: Mapping[str, Mapping[str, Any]], at: str) -> dict[str, Any]:
@@ -119,10 +121,10 @@ def _keys(leaves: Mapping[str, Mapping[str, Any]], at: str) -> dict[str, Any]:
 
 def _nest(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Sections as objects; a leaf is known by its description."""
-    found = {
+    result = {
         name: inside if isinstance(inside.get("description"), str) else _nest(inside) for name, inside in tree.items()
     }
-    return _object(found | ({"options": OPTIONS} if "strategy" in found or "temperature" in found else {}))
+    return _object(result | ({"options": OPTIONS} if "strategy" in result or "temperature" in result else {}))
 
 
 def _file(model: type[Section], parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def put(a: Bundle, b: Bundle, orderings: bool) -> SideBySide:
             cells = (*pair.cells, len(pair.seeds), note(pair, left_out))
         row |= dict(zip(PAIRED, cells, strict=True))
     names = (clean(a.facts["study"]), clean(b.facts["study"]))
-    found = tuple(agreements(*stacks, same_images=same_images))
-    return SideBySide(tuple(lines), tuple(rows), not apart, found, names, a.facts["primary"]["metric"])
+    result = tuple(agreements(*stacks, same_images=same_images))
+    return SideBySide(tuple(lines), tuple(rows), not apart, result, names, a.facts["primary"]["metric"])
 
 
 def _side(letter: str, scores: Scores, variant: str, common: Sequence[str]) -> dict[str, float]:
@@ -167,9 +167,9 @@ def _why_no_difference(a: Bundle, b: Bundle, differ: Sequence[Difference], order
     if keys := [key for key in sorted({*prints[0], *prints[1]} - {"id"}) if prints[0].get(key) != prints[1].get(key)]:
         reasons.append(f"the two were not scored alike: {short(a.facts['primary']['protocol'], LONGEST)} differs in "
                        f"{short(', '.join(keys), 4 * LONGEST)}")  # fmt: skip
-    if data := [one for one in differ if one.group == DATA and one.values != (None, None)]:
-        known = all(None not in one.values for one in data)
-        names = names_of([one.name for one in data])
+    if data := [item for item in differ if item.group == DATA and item.values != (None, None)]:
+        known = all(None not in item.values for item in data)
+        names = names_of([item.name for item in data])
         reasons.append(f"their data {'differ' if known else 'are not known to be the same'} ({names})")
     if a.facts["regime"] != b.facts["regime"]:
         reasons.append("their regimes differ")

@@ -172,12 +172,12 @@ class _Rehearsal(Engine):
 
     def kinds(self) -> dict[tuple[bool, int], list[int]]:
         """Epochs by what makes their steps cost the same: the phase, and how many parameters are trained."""
-        found: dict[tuple[bool, int], list[int]] = {}
+        result: dict[tuple[bool, int], list[int]] = {}
         for epoch in range(self.epochs):
             self.learner.start_epoch(epoch)
             trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-            found.setdefault((epoch >= self.config["warmup"]["epochs"], trained), []).append(epoch)
-        return found
+            result.setdefault((epoch >= self.config["warmup"]["epochs"], trained), []).append(epoch)
+        return result
 
 
 def measure(study: Study, variant: str, root: Path, threads: int, device: str, clock: Clock, launch: float) -> Measured:
@@ -244,12 +244,12 @@ def measure(study: Study, variant: str, root: Path, threads: int, device: str, c
 
 def _picked(engine: _Rehearsal) -> int:
     """Bytes of the picks that a run keeps, as well compressed as those kept so far."""
-    columns, wanted = engine.picks.columns(), engine.picks.plan.rows * len(engine.seeds)
-    if not (found := len(columns["seed"])):
-        return wanted * picks.ROW_BYTES
+    columns, requested = engine.picks.columns(), engine.picks.plan.rows * len(engine.seeds)
+    if not (result := len(columns["seed"])):
+        return requested * picks.ROW_BYTES
     file = io.BytesIO()
     picks.dump(file, columns)
-    return len(file.getvalue()) * wanted // found
+    return len(file.getvalue()) * requested // result
 
 
 def _checkpoint(engine: _Rehearsal, scratch: Path) -> tuple[float, int]:

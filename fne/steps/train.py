@@ -136,17 +136,19 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
     wait = CHECKPOINT_SECONDS
     stream = None if first else io.StringIO()
     progress = Progress(label, engine.total_steps, "steps", done=engine.step, stream=stream)
-    told = 0.0
+    reported = 0.0
 
     def after_step(score: float | None) -> None:
-        nonlocal saved, wait, told
+        nonlocal saved, wait, reported
         if score is not None and engine.curves and engine.curves[-1]["step"] == engine.step:
             for row in engine.curves[-len(engine.seeds) :]:
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
-        if first and (score is not None or engine.step == engine.total_steps or time.monotonic() - told > TELL_SECONDS):
-            told = time.monotonic()
-            _tell(engine, scratch, spent + told - clock)
+        if first and (
+            score is not None or engine.step == engine.total_steps or time.monotonic() - reported > TELL_SECONDS
+        ):
+            reported = time.monotonic()
+            _tell(engine, scratch, spent + reported - clock)
         due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > wait
         if first and (due or engine.step == engine.total_steps):
             began = time.monotonic()

@@ -41,7 +41,7 @@ HEADER = """# yaml-language-server: $schema=../schema/tuned.json
 # Written by `fne tune`: what the search that the study of this name declares found, on validation alone; every trial is
 # in the .csv beside it. `declared` is a copy of that declaration; `where` says where on its range each best value lies.
 """
-MAY_BE_GIVEN = (*STUDY_LEVEL, "data", "encoders")
+OVERRIDABLE = (*STUDY_LEVEL, "data", "encoders")
 """What the command line may say of a study that is searched: no value that a trial takes from its config."""
 METRIC = "selected validation rsum: on the first seed it chooses finalists, its mean over the further seeds among them"
 
@@ -76,17 +76,17 @@ class Hunt:
     @property
     def scores(self) -> list[float]:
         """Of each trial, on the first seed."""
-        return [one.val_rsum for one in self.trials]
+        return [item.val_rsum for item in self.trials]
 
     @property
     def runs(self) -> list[Trial]:
         """All trainings, each once: ranges of few values repeat points."""
-        return [*{one.key: one for row in ([*self.trials], *self.finals.values()) for one in row}.values()]
+        return [*{item.key: item for row in ([*self.trials], *self.finals.values()) for item in row}.values()]
 
     @property
     def ranked(self) -> list[int]:
         """Places of the trials that differ, the best first; of equals the first."""
-        differ = {one.key: place for place, one in reversed([*enumerate(self.trials)])}
+        differ = {item.key: place for place, item in reversed([*enumerate(self.trials)])}
         return sorted(differ.values(), key=lambda place: (-self.trials[place].val_rsum, place))
 
 
@@ -118,7 +118,7 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     if study.tune is None:
         allowed = "tune: {trials: 8, budget: 12, finalists: 2, seeds: [1000, 1001, 1002, 1003], search: {...}}"
         raise bad_input("declares no search", file=study.name, key="tune", allowed=allowed)
-    if others := [key for key in study.overrides if key.partition(".")[0] not in MAY_BE_GIVEN]:
+    if others := [key for key in study.overrides if key.partition(".")[0] not in OVERRIDABLE]:
         hint = "tuned values are of the study as its file states it: write it there"
         raise bad_input("cannot be set for a search", file="command line", key=", ".join(others), hint=hint)
     if "variants" in study.overrides and not draw:
@@ -127,7 +127,9 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     if "variants" in study.overrides:
         given = {key: value for key, value in study.overrides.items() if key not in STUDY_LEVEL}
         whole = oracle_bases(load_study(study.name, given, root, complete=False, tuned=False))
-        if alone := [f"{one} ({whole[one]})" for one in study.variants if whole.get(one, one) not in study.variants]:
+        if alone := [
+            f"{item} ({whole[item]})" for item in study.variants if whole.get(item, item) not in study.variants
+        ]:
             problem = "takes over the values of another variant, which must be searched with it"
             raise bad_input(problem, file="command line", key="variants", value=", ".join(alone))
     tune, bases = study.tune, oracle_bases(study)
@@ -143,7 +145,7 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
             hunt.add(search.first_round(hunt.axes, tune.trials, draw), 1)
         trainer.train(hunts, first, "round 1")
         for number in range(2, 2 + ROUNDS) if count else ():
-            for hunt in (one for one in hunts if one.axes):
+            for hunt in (item for item in hunts if item.axes):
                 so_far = (hunt.axes, hunt.points, hunt.scores, tune.finalists)
                 hunt.axes, points = search.further_round(*so_far, number, count=count, draw=draw)
                 hunt.add(points, number)
@@ -155,16 +157,16 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
                 outcome[section][variant] = dict(outcome[section][base])
             outcome["reasons"][variant] = f"those of {base}: only the oracle differs"
         for section in SECTIONS:
-            outcome[section] = {one: outcome[section][one] for one in study.variants if one in outcome[section]}
+            outcome[section] = {item: outcome[section][item] for item in study.variants if item in outcome[section]}
             if draw and before.get("declared") == outcome["declared"]:  # of variants that this command left out
                 outcome[section] = {**before.get(section, {}), **outcome[section]}
         if {**before, "protocol": None} != {**outcome, "protocol": None}:
             write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
         trainer.keep(hunts, others_stay=draw > 0)
-    print("\n".join(told(outcome)))
+    print("\n".join(report_lines(outcome)))
 
 
-def told(outcome: Mapping[str, Any]) -> list[str]:
+def report_lines(outcome: Mapping[str, Any]) -> list[str]:
     """What the command says in the end: each variant's reason, and which best values lie at an open end."""
     lines = [f"{variant}: {text}" for variant, text in outcome["reasons"].items()]
     opened = {
@@ -186,21 +188,21 @@ def _outcome(study: Study, draw: int, hunts: Sequence[Hunt]) -> dict[str, Any]:
     outcome: dict[str, Any] = {"declared": study.tune.plain(), "protocol": protocol}
     outcome |= {section: {} for section in SECTIONS}
     for hunt in hunts:
-        means = {place: sum(one.val_rsum for one in row) / len(row) for place, row in hunt.finals.items()}
+        means = {place: sum(item.val_rsum for item in row) / len(row) for place, row in hunt.finals.items()}
         best, *others = sorted(means, key=lambda place: -means[place])
-        spread = search.spread_over_seeds([[one.val_rsum for one in row] for row in hunt.finals.values()])
+        spread = search.spread_over_seeds([[item.val_rsum for item in row] for row in hunt.finals.values()])
         reason = f"mean validation rsum {means[best]:.1f} over {len(hunt.finals[best])} further seeds, the best of "
-        tried = len({one.key for one in hunt.trials})
+        tried = len({item.key for item in hunt.trials})
         reason += f"{len(means)} finalists of {tried} trials"
-        told = {
+        summary = {
             "values": hunt.points[best],
             "reasons": reason + (f" (next {means[others[0]]:.1f})" if others else ""),
             "where": search.where(hunt.axes, hunt.points, hunt.scores, means, best, spread),
             "ranges": {key: axis.shown for key, axis in hunt.axes.items()},
             "cost": {"trials": tried, "rounds": max(hunt.rounds), "runs": len(hunt.runs),
-                     "seconds": round(sum(one.seconds for one in hunt.runs)), "seed_sd": round(spread, 2)},
+                     "seconds": round(sum(item.seconds for item in hunt.runs)), "seed_sd": round(spread, 2)},
         }  # fmt: skip
-        for section, value in told.items():
+        for section, value in summary.items():
             outcome[section][hunt.variant] = value
     return outcome
 
@@ -235,7 +237,7 @@ class Trainer:
             lock.acquire()
         except Timeout:
             raise bad_input("another `fne tune` runs trials of this file", file=self.file, hint="wait for it") from None
-        self.known = {one.key: one for one in read_trials(self.file)}
+        self.known = {item.key: item for item in read_trials(self.file)}
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(self.workers, context, _open, self.start)
         try:
@@ -275,11 +277,11 @@ class Trainer:
         """
         searched, kept = {hunt.variant for hunt in hunts}, dict[tuple[str, int], Trial]()
         for hunt in hunts:
-            for one in hunt.runs:
-                kept.setdefault((one.digest, one.seed), one)
-        for one in self.known.values():
-            left_out = others_stay and one.variant not in searched
-            kept.setdefault((one.digest, one.seed), one if left_out else replace(one, round=OTHER))
+            for item in hunt.runs:
+                kept.setdefault((item.digest, item.seed), item)
+        for item in self.known.values():
+            left_out = others_stay and item.variant not in searched
+            kept.setdefault((item.digest, item.seed), item if left_out else replace(item, round=OTHER))
         write_trials(self.file, kept.values())
 
     def _run(self, jobs: Sequence[tuple[Hunt, int, str]], seeds: Sequence[int], label: str) -> list[list[Trial]]:
@@ -290,25 +292,25 @@ class Trainer:
             made_from = {**self.made_from, "code": self.code.training(config)}
             about = (training_digest(config), made_from, hunt.points[place])
             rows.append([Trial(hunt.variant, number, seed, 0.0, 0.0, *about) for seed in seeds])
-        lacking = {row[0].key: at for at, row in enumerate(rows) if any(one.key not in self.known for one in row)}
-        self._tell_foreign([one for at in lacking.values() for one in rows[at]])
-        done = len(jobs) - len(lacking)
+        missing = {row[0].key: at for at, row in enumerate(rows) if any(item.key not in self.known for item in row)}
+        self._tell_foreign([item for at in missing.values() for item in rows[at]])
+        done = len(jobs) - len(missing)
         with Progress(f"tune {self.study.name}, {label}", len(jobs), "trials", done=done) as progress:
-            futures = {self.pool.submit(_trial, configs[at], list(seeds)): rows[at] for at in lacking.values()}
+            futures = {self.pool.submit(_trial, configs[at], list(seeds)): rows[at] for at in missing.values()}
             for future in as_completed(futures):
                 row, (scores, seconds) = futures[future], future.result()
-                for one, score in zip(row, scores, strict=True):
-                    self.known[one.key] = replace(
-                        one, val_rsum=round(100 * score, 2), seconds=round(seconds / len(row), 1)
+                for item, score in zip(row, scores, strict=True):
+                    self.known[item.key] = replace(
+                        item, val_rsum=round(100 * score, 2), seconds=round(seconds / len(row), 1)
                     )
                 write_trials(self.file, self.known.values())
                 progress.add(1, f"{row[0].variant} {100 * sum(scores) / len(scores):.1f}")
-        return [[replace(self.known[one.key], variant=one.variant, round=one.round) for one in row] for row in rows]
+        return [[replace(self.known[item.key], variant=item.variant, round=item.round) for item in row] for row in rows]
 
-    def _tell_foreign(self, wanted: Sequence[Trial]) -> None:
+    def _tell_foreign(self, requested: Sequence[Trial]) -> None:
         """Say which trials of the file would do, were they not of other data, features or code."""
-        have = {(one.digest, one.seed): one.made_from for one in self.known.values()}
-        pairs = [(have.get((one.digest, one.seed), one.made_from), one.made_from) for one in wanted]
+        have = {(item.digest, item.seed): item.made_from for item in self.known.values()}
+        pairs = [(have.get((item.digest, item.seed), item.made_from), item.made_from) for item in requested]
         for name in MADE_FROM:
             if number := sum(its[name] != mine[name] for its, mine in pairs):
                 note = f"{number} trials are of other {name} than are here; they are made again"

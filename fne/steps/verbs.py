@@ -80,10 +80,10 @@ def _of_any(arguments: argparse.Namespace, of_study: str, of_series: str, *, wit
     """Read finished runs of a study, or of all members of a series."""
     from fne.study.api import Series
 
-    found = load_any(arguments)
+    result = load_any(arguments)
     if with_notes:
-        tell(found)
-    import_module(f"fne.{of_series if isinstance(found, Series) else of_study}").run(found, arguments.root)
+        tell(result)
+    import_module(f"fne.{of_series if isinstance(result, Series) else of_study}").run(result, arguments.root)
 
 
 def fetch(arguments: argparse.Namespace) -> None:

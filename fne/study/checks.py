@@ -57,16 +57,18 @@ def check_merged(
     if tune is not None and loading.source("variants") == loading.file:
         sources.append((loading.file, "tune.search.", dict.fromkeys(tune.search)))
         check_trials(
-            tune, {one: keys_read(flat, regime) for one, flat in merged.items()}, loading.file, loading.problems
+            tune, {item: keys_read(flat, regime) for item, flat in merged.items()}, loading.file, loading.problems
         )
     for where, prefix, given in sources:
         for key, value in given.items():
             if key not in read:
                 at = {"file": where, "key": f"{prefix}{key}", "value": value}
                 own = f"{key.partition('.')[0]}.options." if OPTION.fullmatch(key) else key
-                using = (v for v, flat in merged.items() if any(one.startswith(own) for one in keys_read(flat, regime)))
-                told = next(using, next(iter(merged)))
-                hint = f"variant {told}: {why_unread(key, merged[told], regime)}"
+                using = (
+                    v for v, flat in merged.items() if any(item.startswith(own) for item in keys_read(flat, regime))
+                )
+                summary = next(using, next(iter(merged)))
+                hint = f"variant {summary}: {why_unread(key, merged[summary], regime)}"
                 loading.problems.report("is read by no variant of this study", hint=hint, **at)
 
 
@@ -77,7 +79,7 @@ def axes_of(loading: Loading, merged: Mapping[str, Mapping[str, Any]], tune: Tun
     left out: its natural bound is the least that it can have. Every other end, those that ranges may be extended to,
     and every two of them together must fit, and leave all other axes and no further key to be read.
     """
-    regime, found = loading.content["regime"], dict[str, dict[str, Axis]]()
+    regime, result = loading.content["regime"], dict[str, dict[str, Axis]]()
     for variant, flat in merged.items():
         where = f"{loading.file} (variant {variant}; tune.search may be extended so far)"
 
@@ -88,7 +90,7 @@ def axes_of(loading: Loading, merged: Mapping[str, Mapping[str, Any]], tune: Tun
                 return error
             return None
 
-        axes = found[variant] = {}
+        axes = result[variant] = {}
         for key, axis in tune.axes(keys_read(flat, regime)).items():
             while axis.kind == "integer" and axis.low + 1 < axis.high and misfit({key: int(axis.low)}):
                 axis = axis.raised("the least that this variant can have")
@@ -102,12 +104,12 @@ def axes_of(loading: Loading, merged: Mapping[str, Mapping[str, Any]], tune: Tun
                     _check_reads(variant, flat, key, value, axes, loading.file, regime)
         if len(loading.problems.messages) > before:
             continue
-        for (one, some), (other, others) in itertools.combinations(ends.items(), 2):
+        for (item, some), (other, others) in itertools.combinations(ends.items(), 2):
             for value, another in itertools.product(some, others):
                 with loading.problems.collect():
-                    if error := misfit({one: value, other: another}):
+                    if error := misfit({item: value, other: another}):
                         raise error
-    return found
+    return result
 
 
 def _check_reads(

@@ -66,9 +66,9 @@ class Library:
             UserError: It holds an unknown key, or a value that is not allowed.
         """
         file, problems = self.folder / "released.yaml", Problems()
-        found = check_all(flatten(read_mapping(file), file), KEYS, file, problems) if file.is_file() else {}
+        result = check_all(flatten(read_mapping(file), file), KEYS, file, problems) if file.is_file() else {}
         problems.raise_any(str(file))
-        return found
+        return result
 
     @cached_property
     def _base_file(self) -> tuple[Path, dict[str, Any]]:
@@ -80,9 +80,9 @@ class Library:
         file, content = self._base_file
         templates, problems, keys = content.get("datasets"), Problems(), data_keys(dataset)
         if not isinstance(templates, dict) or set(templates) != set(DATASETS):
-            found = sorted(templates) if isinstance(templates, dict) else templates
+            result = sorted(templates) if isinstance(templates, dict) else templates
             problem = "must hold one section per data set"
-            raise bad_input(problem, file=file, key="datasets", value=found, allowed=DATASETS)
+            raise bad_input(problem, file=file, key="datasets", value=result, allowed=DATASETS)
         given = {"data.dataset": dataset} | flatten(templates[dataset] or {}, file, "data.")
         flat = check_all(given, keys, file, problems, f"datasets.{dataset}: ")
         _missing(keys, given, file, problems)
@@ -136,8 +136,8 @@ class Library:
             child = chain[-1]
             if child.parent in line:
                 cycle = [*list(line)[line[child.parent] :], child.parent]
-                told = cycle if len(cycle) <= 10 else [*cycle[:5], "...", *cycle[-4:]]
-                problem, hint = "a cycle of parents", " -> ".join(told)
+                summary = cycle if len(cycle) <= 10 else [*cycle[:5], "...", *cycle[-4:]]
+                problem, hint = "a cycle of parents", " -> ".join(summary)
                 raise bad_input(problem, file=child.file, key="parent", value=child.parent, hint=hint)
             if len(chain) > DEEPEST:
                 raise bad_input("too many ancestors", file=child.file, key="parent", allowed=f"at most {DEEPEST}")

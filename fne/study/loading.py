@@ -44,17 +44,17 @@ def load_study(name: str, overrides: Mapping[str, Any] | None = None, root: Path
     return require_study(load(name, overrides, root, **options))
 
 
-def require_study(found: Study | Series) -> Study:
+def require_study(result: Study | Series) -> Study:
     """Refuse a series where a study is needed.
 
     Raises:
         UserError: Names the studies of the series.
     """
-    if isinstance(found, Series):
-        members = [member.name for member in found.members]
+    if isinstance(result, Series):
+        members = [member.name for member in result.members]
         hint = "a series is run as a whole by snakemake, and told as a whole by compare, tables, figures, report"
-        raise bad_input("is a series: name one of its studies", value=found.name, allowed=members, hint=hint)
-    return found
+        raise bad_input("is a series: name one of its studies", value=result.name, allowed=members, hint=hint)
+    return result
 
 
 def load(
@@ -94,7 +94,7 @@ def load(
             members.append(_load_one(Loading(identity, file, library, given, factors), complete, tuned))
     problems.raise_any(f"series {name!r}")
     for place, member in enumerate(members):
-        if twin := next((one.name for one in members[:place] if one.configs == member.configs), None):
+        if twin := next((item.name for item in members[:place] if item.configs == member.configs), None):
             raise bad_input("two points are one study", file=file, key="factors", value=[twin, member.name])
     title, question = content["title"].strip(), content["question"].strip()
     series = Series(name, title, question, factors.values, tuple(factors.members.values()), tuple(members))

@@ -101,12 +101,12 @@ def read_outcome(
             loading.notes.append(OLD_PROTOCOL)
         elif tune is not None and (changed := tune.changed(tuned.declared)):
             raise bad_input("was made under another declaration", file=tuned.file, value=changed, hint=again)
-        if lacking := [variant for variant in ids if variant not in tuned.values]:
+        if missing := [variant for variant in ids if variant not in tuned.values]:
             declares = tune is not None and not tuned.old
             if draw or (declares and loading.source("variants") == loading.file):
                 problem = "lacks variants of the study"
-                raise bad_input(problem, file=tuned.file, value=", ".join(lacking), hint=again)
-            loading.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(lacking)}")
+                raise bad_input(problem, file=tuned.file, value=", ".join(missing), hint=again)
+            loading.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(missing)}")
         return tuned
     return None
 

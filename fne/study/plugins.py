@@ -62,7 +62,7 @@ EVERY_KEY = KEYS | {name: key for keys in DATA_KEYS.values() for name, key in ke
 """Of every kind of data set."""
 OF_RULES = {name for name in KEYS if name.partition(".")[0] in CHOOSERS}
 """Keys that are read where the strategy or the loss says so."""
-ASKED = sorted({other for key in EVERY_KEY.values() for one in key.when for other in one} - {"regime"})
+CONDITIONS = sorted({other for key in EVERY_KEY.values() for condition in key.when for other in condition} - {"regime"})
 """Keys whose values decide which others are read."""
 
 
@@ -92,10 +92,10 @@ def find(section: str, name: str) -> Entry:
     if target is None:
         known = [*registry, *installed(GROUPS[section]), "module:Class"]
         raise bad_input("unknown", key=CHOOSERS[section], value=name, allowed=known)
-    found = of_target(target)
-    if found.section != section:
-        raise bad_input(f"is no {NOUNS[section]}", file=found.file, key=target)
-    return found
+    result = of_target(target)
+    if result.section != section:
+        raise bad_input(f"is no {NOUNS[section]}", file=result.file, key=target)
+    return result
 
 
 def of_target(target: str) -> Entry:

@@ -142,17 +142,17 @@ def read_published_comparison(
     tolerance = (parts.get("tolerance") or Tolerance.model_construct()).model_dump(exclude_unset=True)
     for metric in [name for name, value in tolerance.items() if value is None]:
         wrong("must not be null", f"tolerance.{metric}", allowed="a number > 0")
-    backbone = {side: one for side, one in parts.get("backbone") or () if one}
-    for side, one in backbone.items():
+    backbone = {side: item for side, item in parts.get("backbone") or () if item}
+    for side, item in backbone.items():
         names = {getattr(entry.backbone, side) for entry in known.values()} - {None}
-        if one.name not in names:
+        if item.name not in names:
             problem = f"no published result has this {side} encoder"
-            wrong(problem, f"backbone.{side}.name", value=one.name, allowed=sorted(names))
+            wrong(problem, f"backbone.{side}.name", value=item.name, allowed=sorted(names))
     listed = parts.get("entries", {})
     for variant in [name for name in listed if name not in (*declared, *ids)]:
         wrong("is not a variant of this study", f"entries.{variant}", value=variant, allowed=declared)
     entries = {variant: results(names, f"entries.{variant}") for variant, names in listed.items()}
-    context, used = results(parts.get("context", []), "context"), [one for each in entries.values() for one in each]
+    context, used = results(parts.get("context", []), "context"), [item for each in entries.values() for item in each]
     for entry in context:
         if entry in used:
             hint = "context is what nothing is compared with"

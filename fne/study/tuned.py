@@ -140,9 +140,9 @@ def read_tuned(name: Any, draw: int, library: Library, study_file: Path) -> Tune
     for section, whole in (("border", False), ("where", not old), ("ranges", not old)):
         its = parts.get(section, {})
         for variant in {**its, **(values if whole else {})}:
-            found, allowed = [*its.get(variant, {})], keys.get(variant, [])
-            if {*found} - {*allowed} or (whole and {*found} != {*allowed}):
-                at = {"file": file, "key": f"{section}.{variant}", "value": found, "allowed": allowed}
+            result, allowed = [*its.get(variant, {})], keys.get(variant, [])
+            if {*result} - {*allowed} or (whole and {*result} != {*allowed}):
+                at = {"file": file, "key": f"{section}.{variant}", "value": result, "allowed": allowed}
                 problems.report("are not the keys of its values", **at)
     seeds = declared.get("seeds")
     if not old:

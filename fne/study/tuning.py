@@ -32,7 +32,7 @@ DRAWS_APART = 1000
 Ends = Annotated[
     list[float],
     Field(min_length=2, max_length=2, title="a list of two numbers, the least and greatest"),
-    PlainSerializer(lambda ends: [int(one) if one.is_integer() else one for one in ends]),
+    PlainSerializer(lambda ends: [int(item) if item.is_integer() else item for item in ends]),
 ]
 
 
@@ -156,14 +156,14 @@ class Axis:
         """Its ends after so many extensions, or the values of a choice."""
         if self.kind == "choice":
             return list(self.values)
-        found = []
+        result = []
         for end in ENDS:
             axis = self
             for _ in range(rounds):
                 axis = axis if axis.bound(end) else axis.extended(end)
             value = axis._at(end)
-            found.append(int(value) if self.whole or self.kind == "integer" else value)
-        return found
+            result.append(int(value) if self.whole or self.kind == "integer" else value)
+        return result
 
     @property
     def shown(self) -> str:
@@ -206,7 +206,7 @@ class Tuning(Section):
     def axes(self, read: Iterable[str]) -> dict[str, Axis]:
         """The axes of a variant that reads these keys, in the order of the declaration."""
         read = {*read}
-        return {key: axis_of(one, variant_field(key, "")) for key, one in self.search.items() if key in read}
+        return {key: axis_of(item, variant_field(key, "")) for key, item in self.search.items() if key in read}
 
     def of_draw(self, draw: int) -> list[int]:
         """The tuning seeds of a draw."""
@@ -246,12 +246,12 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
         with problems.collect():
             given = given | {"search": _by_key(given["search"], file)}
     parts = read_parts(Tuning, given, file, problems, f"{prefix}.")
-    for key, one in (parts.get("search") or {}).items():
+    for key, item in (parts.get("search") or {}).items():
         shown = f"{prefix}.search.{key}"
         with problems.collect():
             field = variant_field(key, file, f"{prefix}.search.")
-            if one is not None:
-                _check_range(one, field, file, shown)
+            if item is not None:
+                _check_range(item, field, file, shown)
     if "search" in parts and not parts["search"]:
         problems.report("has no range", file=file, key=f"{prefix}.search")
     first = parts.get("trials", 0)
@@ -273,7 +273,7 @@ def _by_key(search: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """The ranges by dotted key, whichever way they are nested; None for an empty one."""
 
     def kept(given: Any) -> Any:  # flat, an empty mapping would vanish
-        return ({key: kept(one) for key, one in given.items()} or None) if isinstance(given, Mapping) else given
+        return ({key: kept(item) for key, item in given.items()} or None) if isinstance(given, Mapping) else given
 
     ranges: dict[str, Any] = {}
     for name, value in flatten(kept(search) or {}, file).items():

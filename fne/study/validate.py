@@ -24,7 +24,7 @@ from fne.study.model import (
     Judgements,
 )
 from fne.study.paths import how_to_give
-from fne.study.plugins import ASKED, EVERY_KEY, OF_RULES, check_selection, find
+from fne.study.plugins import CONDITIONS, EVERY_KEY, OF_RULES, check_selection, find
 from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS, OPTION, canonical, flatten, is_read
 from fne.utils.problems import Problems
@@ -40,8 +40,8 @@ def keys_read(flat: Mapping[str, Any], regime: str | None = None) -> set[str]:
     if regime is None:
         return keys_read(flat, "head") | keys_read(flat, "finetune")
     rules = tuple(find(section, flat[chooser]) for section, chooser in CHOOSERS.items())
-    asked = {*ASKED, *(name for entry in rules if isinstance(entry, Plugin) for name in entry.keys)}
-    return set(_read(tuple(flat), rules, tuple((name, flat[name]) for name in asked if name in flat), regime))
+    requested = {*CONDITIONS, *(name for entry in rules if isinstance(entry, Plugin) for name in entry.keys)}
+    return set(_read(tuple(flat), rules, tuple((name, flat[name]) for name in requested if name in flat), regime))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -73,14 +73,14 @@ def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> 
         chooser, read = CHOOSERS[section], keys_read(flat, regime)
         readers = [name for name in flat if name.startswith(f"{section}.") and name in read and name != chooser]
         readers = [name for name in readers if name != "negatives.oracle"]
-        told = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
+        summary = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
         near = difflib.get_close_matches(key, readers, n=1) if OPTION.fullmatch(key) else []
-        return told + (f"; did you mean {near[0]!r}?" if near else "")
+        return summary + (f"; did you mean {near[0]!r}?" if near else "")
     values = {**flat, "regime": regime or "head"}
-    return "it is read where " + " or ".join(dict.fromkeys(_unmet(one, values) for one in EVERY_KEY[key].when))
+    return "it is read where " + " or ".join(dict.fromkeys(_unmet(item, values) for item in EVERY_KEY[key].when))
 
 
-def told_values(allowed: Container[Any]) -> str:
+def in_words(allowed: Container[Any]) -> str:
     """The values of a condition, in words."""
     return "above 0" if isinstance(allowed, range) else " or ".join(map(repr, allowed))  # type: ignore[call-overload]
 
@@ -89,7 +89,7 @@ def _unmet(condition: Mapping[str, Container[Any]], values: Mapping[str, Any]) -
     """The first value that does not meet a condition, or the conditions of those that do."""
     for name, allowed in condition.items():
         if values.get(name) not in allowed:
-            return f"{name} is {told_values(allowed)} (it is {values.get(name)!r})"
+            return f"{name} is {in_words(allowed)} (it is {values.get(name)!r})"
     return " and ".join(_unmet(other, values) for name in condition for other in EVERY_KEY[name].when[:1])
 
 
@@ -172,7 +172,7 @@ def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, co
         return
     if flat["data.dataset"] != "coco":
         problem = f"is about COCO's test split; data.dataset is {flat['data.dataset']!r}"
-        allowed = [name for name, one in PROTOCOLS.items() if not one.coco]
+        allowed = [name for name, item in PROTOCOLS.items() if not item.coco]
         raise bad_input(problem, file=where, key="primary.protocol", value=protocol, allowed=allowed)
     key = f"evaluation.relevance.{protocol}"
     if complete and key in RELEVANCE_KEYS and flat[key] is None:

@@ -58,13 +58,13 @@ def read_npz(
         if "*" not in name and name not in requested:
             raise bad_input("array is missing", file=file, key=name, hint=hint)
     with reading(file, hint), np.load(file, allow_pickle=False) as stored:
-        found = {name: stored[name] for name, kind in requested.items() if kind is not None}
-    for name, array in found.items():
+        result = {name: stored[name] for name, kind in requested.items() if kind is not None}
+    for name, array in result.items():
         letters, dimensions = requested[name] or ("", 0)
         if array.dtype.kind not in letters or array.ndim != dimensions:
             value, allowed = f"{array.dtype}, {array.ndim} dimensions", f"{WORDS[letters]}, {dimensions} dimensions"
             raise bad_input("array of another kind", file=file, key=name, value=value, allowed=allowed, hint=hint)
-    return found
+    return result
 
 
 def read_meta(file: str | Path, kind: str, shape: Mapping[str, Any], hint: str, missing: str | None = None) -> Any:

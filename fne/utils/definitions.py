@@ -73,8 +73,8 @@ class Definitions:
         texts, waiting, seen = set(), list(roots), set()
         for file in files:
             whole = self._module(file)
-            texts |= {f"{name} {one.tree}" for name, one in whole.items()}
-            waiting += [name for one in whole.values() for name in one.names]
+            texts |= {f"{name} {item.tree}" for name, item in whole.items()}
+            waiting += [name for item in whole.values() for name in item.names]
         while waiting:
             target = waiting.pop()
             module, _, name = target.partition(":")
@@ -101,13 +101,13 @@ class Definitions:
 
 def local_modules(file: Path, module: str, root: Path) -> set[Path]:
     """A plug-in's file and what it imports, transitively, of its own package or below the project's folder."""
-    found: set[Path] = set()
+    result: set[Path] = set()
     waiting = [(file, module)]
     while waiting:
         place, name = waiting.pop()
-        if place in found:
+        if place in result:
             continue
-        found.add(place)
+        result.add(place)
         tree = ast.parse(place.read_bytes())
         imported = {target for node in ast.walk(tree) for target in _imported(node, place, name)}
         for target in imported:
@@ -115,7 +115,7 @@ def local_modules(file: Path, module: str, root: Path) -> set[Path]:
                 there = _local(each, module, root)
                 if there is not None:
                     waiting.append((there, each))
-    return found
+    return result
 
 
 def _local(module: str, plugin: str, root: Path) -> Path | None:
@@ -159,8 +159,8 @@ def read_definitions(file: Path) -> dict[str, tuple[str, list[str]]]:
     for each, nodes in bound.items():
         shape = _Shape(imports)
         trees = [ast.dump(kept) for node in nodes if (kept := shape.visit(node))]
-        own = {f"{name}:{one}" for one in shape.names if one in bound and one != each}
-        other = {imports[one] for one in shape.names if one in imports}
+        own = {f"{name}:{item}" for item in shape.names if item in bound and item != each}
+        other = {imports[item] for item in shape.names if item in imports}
         definitions[each] = sha256_text(" ".join(trees)), sorted(everything | own | other | shape.targets)
     return definitions
 

@@ -95,15 +95,18 @@ class Key:
     def of(cls, annotated: Any, section: str, default: Any = NONE) -> Key:
         """The key of an annotation ``Annotated[type, bounds, When(...), Neutral(...), "meaning"]``."""
         metadata = getattr(annotated, "__metadata__", ())
-        if bare := [one.__name__ for one in metadata if one in (When, Neutral, Choice)]:
+        if bare := [item.__name__ for item in metadata if item in (When, Neutral, Choice)]:
             raise TypeError(f"{bare[0]} takes arguments")
         when = tuple(
-            {name if "." in name or name == "regime" else f"{section}.{name}": one.values[name] for name in one.values}
-            for one in metadata
-            if isinstance(one, When)
+            {
+                name if "." in name or name == "regime" else f"{section}.{name}": item.values[name]
+                for name in item.values
+            }
+            for item in metadata
+            if isinstance(item, When)
         )
-        meaning = next((one for one in metadata if isinstance(one, str)), "")
-        neutral = next((one.value for one in metadata if isinstance(one, Neutral)), NONE)
+        meaning = next((item for item in metadata if isinstance(item, str)), "")
+        neutral = next((item.value for item in metadata if isinstance(item, Neutral)), NONE)
         return cls(annotated, neutral if default is NONE else default, meaning, when, neutral)
 
     @functools.cached_property
@@ -183,7 +186,7 @@ class Key:
             kind = self.schema["items"].get("type")
             noun = {"integer": "integers", "string": "text", "number": "numbers"}.get(kind, "values")
             fits = isinstance(value, list) and value and error["type"] not in ("int_type", "string_type", "float_type")
-            texts = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+            texts = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
             meant = Key(float)._number_meant(texts[0]) if kind == "number" and texts else None
             return ("out of range" if fits else f"must be a list of {noun}"), meant
         if not self.is_number:

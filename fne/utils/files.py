@@ -53,9 +53,9 @@ def require_schema(content: Any, kind: str, file: Path, hint: str) -> None:
     Raises:
         UserError: Its ``schema`` is another one, or it has none.
     """
-    found = content.get("schema") if isinstance(content, dict) else None
-    if type(found) is not int or found != SCHEMAS[kind]:
-        raise bad_input("another schema", file=file, key="schema", value=found, allowed=[SCHEMAS[kind]], hint=hint)
+    result = content.get("schema") if isinstance(content, dict) else None
+    if type(result) is not int or result != SCHEMAS[kind]:
+        raise bad_input("another schema", file=file, key="schema", value=result, allowed=[SCHEMAS[kind]], hint=hint)
 
 
 @contextmanager
@@ -243,12 +243,12 @@ def parse_json(
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A mapping of JSON."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         names = Counter(name for name, _ in pairs)
-        name, inside = names.most_common(1)[0][0][:80], reprlib.repr(found)
+        name, inside = names.most_common(1)[0][0][:80], reprlib.repr(result)
         raise ValueError(f"the key {name!r} occurs twice in one object, and which counts is not known: {inside}")
-    return found
+    return result
 
 
 def _finite(text: str) -> float:
@@ -290,7 +290,7 @@ def check_record(content: Any, kind: str | None, shape: Any, file: str | Path, h
 def _shallow(value: Any, levels: int) -> bool:
     """Does JSON hold no more levels than so many?"""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_shallow(one, levels - 1) for one in inside)
+    return levels > 0 and all(_shallow(item, levels - 1) for item in inside)
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> str:
@@ -345,8 +345,8 @@ def read_csv(path: str | Path, hint: str) -> bytes:
     content, entry = read_bytes(path, hint), _digests(path.parent, hint).get(path.name)
     if entry is None:
         raise bad_input(f"has no entry in {DIGESTS}, so that nothing says whether it is whole", file=path, hint=hint)
-    if (found := _digest(content)) != entry:
-        shown, allowed = (f"{one['rows']} rows, SHA-256 {one['sha256'][:12]}" for one in (found, entry))
+    if (result := _digest(content)) != entry:
+        shown, allowed = (f"{item['rows']} rows, SHA-256 {item['sha256'][:12]}" for item in (result, entry))
         problem = f"cut short or edited: it is not what {DIGESTS} says"
         raise bad_input(problem, file=path, value=shown, allowed=allowed, hint=hint)
     return content

@@ -65,7 +65,7 @@ def spelled(text: str) -> str:
     'τ [grinning face] [U+4E2D]'
     """
     clusters = re.findall(CLUSTER, unicodedata.normalize("NFC", text))
-    return "".join(_letter(one) if (one := cluster[0]) and _unknown(one) else cluster for cluster in clusters)
+    return "".join(_letter(letter) if (letter := cluster[0]) and _unknown(letter) else cluster for cluster in clusters)
 
 
 def _unknown(letter: str) -> bool:

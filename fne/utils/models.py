@@ -95,7 +95,7 @@ def _kind(annotation: Any) -> Any:
     options = (annotation, *get_args(annotation))
     if get_origin(annotation) is dict:
         return [_kind(options[2])]
-    sections = [one for one in options if isinstance(one, type) and issubclass(one, Section)]
+    sections = [item for item in options if isinstance(item, type) and issubclass(item, Section)]
     return sections[0] if sections else Any if annotation is Any else Key(annotation)
 
 

@@ -43,11 +43,11 @@ def load(target: str) -> type:
     """
     module, _, name = target.partition(":")
     try:
-        found = importlib.import_module(module)
+        result = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise bad_input(f"cannot be imported: {type(error).__name__}: {error}", key=target) from error
-    loaded = getattr(found, name, None)
+    loaded = getattr(result, name, None)
     if not inspect.isclass(loaded):
-        classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
+        classes = [key for key, value in vars(result).items() if inspect.isclass(value)]
         raise bad_input("no such class in this module", key=target, value=name, allowed=classes)
     return loaded

@@ -51,8 +51,8 @@ def check(value: Any, shape: Any, file: str | Path, key: str = "", *, more: bool
     elif isinstance(shape, list):
         if not isinstance(value, list):
             raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed="a list", hint=hint)
-        for place, one in enumerate(value):
-            check(one, shape[0], file, f"{key}[{place}]", more=more, hint=hint)
+        for place, item in enumerate(value):
+            check(item, shape[0], file, f"{key}[{place}]", more=more, hint=hint)
     elif not any(_is(value, kind) for kind in (shape if isinstance(shape, set) else {shape})):
         allowed = " or ".join(sorted(WORDS[kind] for kind in (shape if isinstance(shape, set) else {shape})))
         raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed=allowed, hint=hint)

@@ -89,7 +89,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         return known[id(node)]
     known[id(node)] = 0
     inside = [] if isinstance(node, yaml.ScalarNode) else node.value
-    parts = [part for one in inside for part in (one if isinstance(one, tuple) else (one,))]
+    parts = [part for item in inside for part in (item if isinstance(item, tuple) else (item,))]
     total = known[id(node)] = 1 + sum(_count(part, known) for part in parts)
     if total > MOST:
         raise _refused(f"stands for more than {MOST} values", node)

@@ -23,25 +23,25 @@ def scored(rng: np.random.Generator, images: int, seeds: int, spread: float) -> 
     positive = (rng.random((images, images)) < 1 / (1 + np.exp(-logit)))[other]
     shift, noise = rng.normal(0.5, spread, seeds), rng.normal(0, 0.5, (seeds, images, images))
     wrong = 1.3 * (logit + noise) + shift[:, None, None]
-    return [Scored(1 / (1 + np.exp(-one[other])), positive) for one in wrong]
+    return [Scored(1 / (1 + np.exp(-item[other])), positive) for item in wrong]
 
 
 def truth(spread: float) -> np.ndarray:
     """The scores of very many pairs and seeds."""
     rng = np.random.default_rng(11)
-    return np.mean([one.scores() for _ in range(40) for one in scored(rng, 250, 3, spread)], axis=0)
+    return np.mean([item.scores() for _ in range(40) for item in scored(rng, 250, 3, spread)], axis=0)
 
 
 def covered(seeds: int, spread: float) -> tuple[dict[str, float], dict[str, float]]:
     """How often the intervals hold the truth, and how often percentiles of the draws alone would."""
-    rng, wanted, pairs = np.random.default_rng(seeds), truth(spread), np.nonzero(~np.eye(IMAGES, dtype=bool))
+    rng, requested, pairs = np.random.default_rng(seeds), truth(spread), np.nonzero(~np.eye(IMAGES, dtype=bool))
     held = np.zeros((2, len(METRICS)))
     for world in range(WORLDS):
-        found = scored(rng, IMAGES, seeds, spread)
-        drawn = np.stack([bootstrap(one, *pairs, IMAGES, DRAWS, np.random.default_rng(world)) for one in found])
-        low, high, _ = intervals(np.stack([one.scores() for one in found]), drawn)
+        result = scored(rng, IMAGES, seeds, spread)
+        drawn = np.stack([bootstrap(item, *pairs, IMAGES, DRAWS, np.random.default_rng(world)) for item in result])
+        low, high, _ = intervals(np.stack([item.scores() for item in result]), drawn)
         plain = np.quantile(drawn.mean(axis=0), [0.025, 0.975], axis=0)
-        held += [(low <= wanted) & (wanted <= high), (plain[0] <= wanted) & (wanted <= plain[1])]
+        held += [(low <= requested) & (requested <= high), (plain[0] <= requested) & (requested <= plain[1])]
     return tuple(dict(zip(METRICS, row / WORLDS, strict=True)) for row in held)
 
 

@@ -61,9 +61,9 @@ def dense(cells: list[Cell], covariance: np.ndarray, variances: dict[str, float]
     matrix = np.zeros((size, size))
     for a in range(size):
         for b in range(size):
-            one, other = cells[place[a]].point, cells[place[b]].point
+            item, other = cells[place[a]].point, cells[place[b]].point
             for factor in FACTORS:
-                matrix[a, b] += variances[factor] if one[factor] == other[factor] else 0
+                matrix[a, b] += variances[factor] if item[factor] == other[factor] else 0
             matrix[a, b] += variances[INTERACTION] if place[a] == place[b] else 0
             matrix[a, b] += variances[SEED] if a == b else 0
             matrix[a, b] += covariance[place[a], place[b]]
@@ -80,9 +80,9 @@ def test_the_likelihood_is_that_of_all_scores_in_plain_loops(seed: int) -> None:
     part = _part(cells, list(FACTORS), [WORLD])
     fit = _Fit([part])
     places = rng.uniform(0.01, 3, (6, 4))
-    loops = [dense(cells, part.images, dict(zip((*FACTORS, INTERACTION, SEED), one * fit.unit, strict=True)))
-             for one in places]  # fmt: skip
-    costs = [fit._costs(one)[0] for one in places]
+    loops = [dense(cells, part.images, dict(zip((*FACTORS, INTERACTION, SEED), item * fit.unit, strict=True)))
+             for item in places]  # fmt: skip
+    costs = [fit._costs(item)[0] for item in places]
     np.testing.assert_allclose(np.diff(loops), -np.diff(costs), rtol=1e-8)
 
 
@@ -98,16 +98,16 @@ def test_its_expected_curvature_is_that_of_all_scores() -> None:
     bases = [np.zeros((size, size)) for _ in range(4)]
     covariance = np.zeros((size, size))
     for a, b in itertools.product(range(size), repeat=2):
-        one, other = cells[place[a]].point, cells[place[b]].point
-        shared = (one[DRAW] == other[DRAW], one[WORLD] == other[WORLD], place[a] == place[b], a == b)
+        item, other = cells[place[a]].point, cells[place[b]].point
+        shared = (item[DRAW] == other[DRAW], item[WORLD] == other[WORLD], place[a] == place[b], a == b)
         for k in range(4):
             bases[k][a, b] = shared[k]
             covariance[a, b] += at[k] * shared[k]
         covariance[a, b] += part.images[place[a], place[b]] / fit.unit
     inverse = np.linalg.inv(covariance)
     projector = inverse - inverse @ np.ones((size, size)) @ inverse / inverse.sum()
-    wanted = [[np.trace(projector @ k @ projector @ m) / 2 for m in bases] for k in bases]
-    np.testing.assert_allclose(fit._costs(at)[2], wanted, rtol=1e-8)
+    requested = [[np.trace(projector @ k @ projector @ m) / 2 for m in bases] for k in bases]
+    np.testing.assert_allclose(fit._costs(at)[2], requested, rtol=1e-8)
 
 
 def anova(values: np.ndarray) -> dict[str, float]:
@@ -140,26 +140,26 @@ def balanced(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(4))
 def test_of_a_balanced_design_it_is_the_analysis_of_variance(seed: int) -> None:
     values = balanced(seed)
-    wanted = anova(values)
-    assert min(wanted.values()) > 0
-    found = decompose(crossed(values), FACTORS, images=())
-    for name, variance in wanted.items():
-        assert found.sources[name].variance == pytest.approx(variance, rel=1e-3), name
-    assert found.another.variance == pytest.approx(sum(wanted.values()) - wanted[SEED], rel=1e-3)
-    assert (found.cells, found.runs, found.another.levels) == (20, 60, 4)
+    requested = anova(values)
+    assert min(requested.values()) > 0
+    result = decompose(crossed(values), FACTORS, images=())
+    for name, variance in requested.items():
+        assert result.sources[name].variance == pytest.approx(variance, rel=1e-3), name
+    assert result.another.variance == pytest.approx(sum(requested.values()) - requested[SEED], rel=1e-3)
+    assert (result.cells, result.runs, result.another.levels) == (20, 60, 4)
 
 
 def test_the_error_of_another_cell_is_satterthwaites() -> None:
     values = balanced(0)
     a, b, n = values.shape
-    wanted, found = anova(values), decompose(crossed(values), FACTORS, images=())
-    squares = {SEED: wanted[SEED], INTERACTION: wanted[SEED] + n * wanted[INTERACTION]}
-    squares[DRAW] = squares[INTERACTION] + b * n * wanted[DRAW]
-    squares[WORLD] = squares[INTERACTION] + a * n * wanted[WORLD]
+    requested, result = anova(values), decompose(crossed(values), FACTORS, images=())
+    squares = {SEED: requested[SEED], INTERACTION: requested[SEED] + n * requested[INTERACTION]}
+    squares[DRAW] = squares[INTERACTION] + b * n * requested[DRAW]
+    squares[WORLD] = squares[INTERACTION] + a * n * requested[WORLD]
     weights = {DRAW: 1 / (b * n), WORLD: 1 / (a * n), INTERACTION: 1 / n - 1 / (b * n) - 1 / (a * n), SEED: -1 / n}
     freedom = {DRAW: a - 1, WORLD: b - 1, INTERACTION: (a - 1) * (b - 1), SEED: a * b * (n - 1)}
     variance = sum(2 * (weights[name] * squares[name]) ** 2 / freedom[name] for name in weights)
-    assert found.another.error == pytest.approx(math.sqrt(variance), rel=1e-3)
+    assert result.another.error == pytest.approx(math.sqrt(variance), rel=1e-3)
 
 
 def test_one_factor_without_and_with_test_images_of_its_own() -> None:
@@ -170,14 +170,14 @@ def test_one_factor_without_and_with_test_images_of_its_own() -> None:
               for image in [rng.normal(0, 8, size)] for k in range(8)]  # fmt: skip
     own = [Cell({WORLD: k}, rng.normal(0, 3) + rng.normal(0, 1, (n, 1)) + rng.normal(0, 20, size)) for k in range(8)]
     for cells, factor in ((shared, DRAW), (own, WORLD)):
-        found = decompose(cells, [factor])
+        result = decompose(cells, [factor])
         means = [cell.values.mean() for cell in cells]
         seed = np.mean([cell.values.mean(axis=1).var(ddof=1) for cell in cells])
         images = np.mean([cell.values.mean(axis=0).var(ddof=1) / size for cell in cells])
         variance = np.var(means, ddof=1) - seed / n - (images if factor == WORLD else 0)
-        assert found.sources[factor].variance == pytest.approx(variance, rel=5e-3)
-        assert found.sources[IMAGES].variance == pytest.approx(images, rel=1e-9)
-        assert INTERACTION not in found.sources and set(found.sources) == {factor, SEED, IMAGES}
+        assert result.sources[factor].variance == pytest.approx(variance, rel=5e-3)
+        assert result.sources[IMAGES].variance == pytest.approx(images, rel=1e-9)
+        assert INTERACTION not in result.sources and set(result.sources) == {factor, SEED, IMAGES}
 
 
 def test_images_that_draws_rank_unlike_are_no_interaction() -> None:
@@ -185,19 +185,19 @@ def test_images_that_draws_rank_unlike_are_no_interaction() -> None:
     rng = np.random.default_rng(4)
     cells = uneven(rng)
     part = _part(cells, list(FACTORS), [WORLD])
-    for a, one in enumerate(cells):
+    for a, item in enumerate(cells):
         for b, other in enumerate(cells):
-            x, y = one.values.mean(axis=0), other.values.mean(axis=0)
-            wanted = sum((x[i] - x.mean()) * (y[i] - y.mean()) for i in range(30)) / 29 / 30
-            if one.point[WORLD] != other.point[WORLD]:
-                wanted = 0.0
-            elif a == b and len(one.values) > 1:
-                n, rest = len(one.values), 0.0
+            x, y = item.values.mean(axis=0), other.values.mean(axis=0)
+            requested = sum((x[i] - x.mean()) * (y[i] - y.mean()) for i in range(30)) / 29 / 30
+            if item.point[WORLD] != other.point[WORLD]:
+                requested = 0.0
+            elif a == b and len(item.values) > 1:
+                n, rest = len(item.values), 0.0
                 for s, i in itertools.product(range(n), range(30)):
-                    both = one.values[s, i] - one.values[s].mean() - one.values[:, i].mean() + one.values.mean()
+                    both = item.values[s, i] - item.values[s].mean() - item.values[:, i].mean() + item.values.mean()
                     rest += both**2
-                wanted -= rest / ((n - 1) * 29) / (n * 30)
-            assert part.images[a, b] == pytest.approx(wanted, abs=1e-9), (a, b)
+                requested -= rest / ((n - 1) * 29) / (n * 30)
+            assert part.images[a, b] == pytest.approx(requested, abs=1e-9), (a, b)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -205,9 +205,9 @@ def test_no_other_start_ends_higher(seed: int) -> None:
     rng = np.random.default_rng(seed)
     fit = _Fit([_part(uneven(rng), list(FACTORS), [WORLD])])
     for start in ([0.9, 0.01, 0.01, 0.1], [0.01, 0.9, 0.01, 0.1], [0.01, 0.01, 0.9, 0.1]):
-        found = minimize(lambda at: fit._costs(at)[:2], start, jac=True, method="L-BFGS-B",
+        result = minimize(lambda at: fit._costs(at)[:2], start, jac=True, method="L-BFGS-B",
                          bounds=[(0, None)] * 3 + [(1e-8, None)])  # fmt: skip
-        assert fit.cost <= found.fun + 1e-5
+        assert fit.cost <= result.fun + 1e-5
 
 
 def test_ends_of_an_interval_are_where_the_profile_likelihood_says() -> None:
@@ -224,12 +224,12 @@ def test_ends_of_an_interval_are_where_the_profile_likelihood_says() -> None:
 
 
 def test_of_equal_scores_the_pool_is_one_of_them_and_of_others_a_mean() -> None:
-    one, other = balanced(0), 2 * balanced(1)
-    single = decompose(crossed(one), FACTORS, images=())
-    assert as_array(pool([crossed(one)] * 3, FACTORS, images=())) == pytest.approx(as_array(single), rel=1e-6)
-    both = pool([crossed(one), crossed(other)], FACTORS, images=())
+    item, other = balanced(0), 2 * balanced(1)
+    single = decompose(crossed(item), FACTORS, images=())
+    assert as_array(pool([crossed(item)] * 3, FACTORS, images=())) == pytest.approx(as_array(single), rel=1e-6)
+    both = pool([crossed(item), crossed(other)], FACTORS, images=())
     for name in (*FACTORS, INTERACTION, SEED):
-        assert both.sources[name].variance == pytest.approx((anova(one)[name] + anova(other)[name]) / 2, rel=1e-3)
+        assert both.sources[name].variance == pytest.approx((anova(item)[name] + anova(other)[name]) / 2, rel=1e-3)
 
 
 def as_array(found: Components) -> np.ndarray:
@@ -237,22 +237,22 @@ def as_array(found: Components) -> np.ndarray:
 
 
 def test_scores_that_do_not_vary_have_no_components() -> None:
-    found = decompose(crossed(np.full((3, 3, 2), 4.2)), FACTORS, images=())
-    assert not as_array(found).any() and found.another == Another(0.0, 0.0, 3)
+    result = decompose(crossed(np.full((3, 3, 2), 4.2)), FACTORS, images=())
+    assert not as_array(result).any() and result.another == Another(0.0, 0.0, 3)
 
 
 def test_seeds_that_agree_exactly_leave_the_other_components() -> None:
     values = np.repeat(balanced(2)[:, :, :1], 3, axis=2)
-    found = decompose(crossed(values), FACTORS, images=())
-    assert found.sources[SEED].variance == pytest.approx(0, abs=1e-6)
-    assert found.sources[DRAW].variance == pytest.approx(anova(values)[DRAW], rel=1e-2)
+    result = decompose(crossed(values), FACTORS, images=())
+    assert result.sources[SEED].variance == pytest.approx(0, abs=1e-6)
+    assert result.sources[DRAW].variance == pytest.approx(anova(values)[DRAW], rel=1e-2)
 
 
 def test_components_do_not_depend_on_the_scale_or_on_the_mean() -> None:
     cells = uneven(np.random.default_rng(6))
     scaled = [Cell(cell.point, cell.values / 100 + 4) for cell in cells]
-    found, small = (as_array(decompose(one, FACTORS)) for one in (cells, scaled))
-    np.testing.assert_allclose(small * 1e4, found, rtol=1e-6)
+    result, small = (as_array(decompose(item, FACTORS)) for item in (cells, scaled))
+    np.testing.assert_allclose(small * 1e4, result, rtol=1e-6)
 
 
 def test_one_at_a_time_alone_cannot_distinguish_an_interaction() -> None:
@@ -270,9 +270,9 @@ def test_three_factors() -> None:
     cells = [exact({DRAW: a, WORLD: b, "tuning.draw": c}, effects[0][a] + effects[1][b] + effects[2][c]
              + rng.normal(0, 0.1) + rng.normal(0, 0.1, 3))
              for a, b, c in itertools.product(range(4), repeat=3)]  # fmt: skip
-    found = decompose(cells, [DRAW, WORLD, "tuning.draw"])
+    result = decompose(cells, [DRAW, WORLD, "tuning.draw"])
     for place, factor in enumerate((DRAW, WORLD, "tuning.draw")):
-        assert found.sources[factor].variance == pytest.approx(effects[place].var(ddof=1), rel=0.05)
+        assert result.sources[factor].variance == pytest.approx(effects[place].var(ddof=1), rel=0.05)
 
 
 BAD = {

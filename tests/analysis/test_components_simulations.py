@@ -102,7 +102,7 @@ def simulate(name: str, studies: int = 100) -> Mapping[str, np.ndarray]:
     truth = np.array([kind.draw, kind.world, kind.both, kind.seed]).T ** 2
     truth[0] = np.maximum(truth[0], truth[1] / 2)  # a level has at least its own part of a difference
     truth[:, -1] += 0.5**2  # seeds rank images unlike
-    found: dict[str, list[np.ndarray]] = {}
+    result: dict[str, list[np.ndarray]] = {}
     for _ in range(studies):
         cells, new = study(rng, kind)
         differences = [cell - cell[:, :, :1] for cell in cells]
@@ -116,28 +116,28 @@ def simulate(name: str, studies: int = 100) -> Mapping[str, np.ndarray]:
             variance, freedom = variance_of_mean(values[0])
             half = [half_width_elsewhere(variance[v], freedom[v], another) for v in variants]
             far = [abs(values[0][:, :, v].mean() - target[v]) for v in variants]
-            found.setdefault(f"{name}: estimate", []).append(made.best * made.unit)
-            found.setdefault(f"{name}: components", []).append(covers(made, truths.copy()))
-            found.setdefault(f"{name}: elsewhere", []).append(np.array(far) <= half)
-            found.setdefault(f"{name}: here", []).append(far <= width_of_mean(variance, freedom, 0.95)[variants] / 2)
-    return {name: np.array(values).mean(axis=0) for name, values in found.items()}
+            result.setdefault(f"{name}: estimate", []).append(made.best * made.unit)
+            result.setdefault(f"{name}: components", []).append(covers(made, truths.copy()))
+            result.setdefault(f"{name}: elsewhere", []).append(np.array(far) <= half)
+            result.setdefault(f"{name}: here", []).append(far <= width_of_mean(variance, freedom, 0.95)[variants] / 2)
+    return {name: np.array(values).mean(axis=0) for name, values in result.items()}
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_components_and_the_wider_interval_cover(name: str) -> None:
-    found = simulate(name)
+    result = simulate(name)
     for score in ("one difference", "differences", "levels"):
-        assert found[f"{score}: components"].min() >= 0.9, (score, found[f"{score}: components"])
-        assert found[f"{score}: elsewhere"].mean() >= 0.93, (score, found[f"{score}: elsewhere"])
+        assert result[f"{score}: components"].min() >= 0.9, (score, result[f"{score}: components"])
+        assert result[f"{score}: elsewhere"].mean() >= 0.93, (score, result[f"{score}: elsewhere"])
     if name != "no factor matters":
-        assert found["differences: elsewhere"].mean() < 0.997, "an interval that always covers says nothing"
-        assert found["levels: here"].mean() < 0.75, "the conditional interval must not do"
+        assert result["differences: elsewhere"].mean() < 0.997, "an interval that always covers says nothing"
+        assert result["levels: here"].mean() < 0.75, "the conditional interval must not do"
 
 
 def test_estimates_are_right_on_the_mean_and_near_zero_where_nothing_is() -> None:
-    found = simulate("as expected")
+    result = simulate("as expected")
     for score, sds in (("differences", (2, 2, 0.7)), ("levels", (7, 7, 2))):
-        *factors, seed = found[f"{score}: estimate"]
+        *factors, seed = result[f"{score}: estimate"]
         assert sum(factors) == pytest.approx(sum(sd**2 for sd in sds), rel=0.15), score
         assert seed == pytest.approx(1 + 0.5**2, rel=0.05), score
     draw, world, both, _ = simulate("no factor matters")["differences: estimate"]

@@ -36,26 +36,26 @@ def components(size: float) -> Components:
 def record(root: Path, study: Study) -> None:
     """Write components that hold for the data and encoders of the study; its variant fne has its own."""
     series = Series("draws", "Draws", "How much?", FACTORS, ({name: 0 for name in FACTORS},), (study,))
-    found = {("level", ""): components(ALL), ("difference", ""): components(ALL),
+    result = {("level", ""): components(ALL), ("difference", ""): components(ALL),
              ("level", "fne"): components(OWN), ("difference", "fne"): components(OWN)}  # fmt: skip
-    write_variance(root / FILE, series, found)
+    write_variance(root / FILE, series, result)
 
 
 def rows(root: Path, study: Study) -> dict[str, list[dict[str, str]]]:
     aggregate.run(study, root)
     compare.run(study, root, resamples=500, flips=99)
-    found = {}
+    result = {}
     for name in ("intervals", "contrasts"):
         with open(root / paths.results_folder(study) / f"{name}.csv", newline="") as handle:
-            found[name] = list(csv.DictReader(handle))
-    return found
+            result[name] = list(csv.DictReader(handle))
+    return result
 
 
 def values(root: Path, study: Study, variant: str) -> np.ndarray:
     """Influence values of rsum."""
     files = [root / paths.queries(study, variant, block, "test") for block in ("0-1", "4")]
-    found = layout.load(files)
-    return found.influence[:, :, found.keys.index(("own", "both", "rsum"))]
+    result = layout.load(files)
+    return result.influence[:, :, result.keys.index(("own", "both", "rsum"))]
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def test_it_is_the_variance_of_both_and_nothing_else_changes(study: Study, tmp_p
     record(tmp_path, study)
     after = rows(tmp_path, study)
     for name in ("intervals", "contrasts"):
-        bare = [[{key: value for key, value in row.items() if key not in ELSEWHERE} for row in found[name]]
-                for found in (before, after)]  # fmt: skip
+        bare = [[{key: value for key, value in row.items() if key not in ELSEWHERE} for row in result[name]]
+                for result in (before, after)]  # fmt: skip
         assert bare[0] == bare[1]
         for old, row in zip(before[name], after[name], strict=True):
             assert old["low_elsewhere"] == old["high_elsewhere"] == ""
@@ -83,7 +83,7 @@ def test_it_is_the_variance_of_both_and_nothing_else_changes(study: Study, tmp_p
             if name == "contrasts":
                 data = data - values(tmp_path, study, study.baseline)
             size = OWN if row["variant"] == "fne" else ALL
-            variance, freedom = (float(one[0]) for one in variance_of_mean(data[:, :, None]))
+            variance, freedom = (float(item[0]) for item in variance_of_mean(data[:, :, None]))
             total = variance + 2 * size
             degrees = max(total**2 / (variance**2 / freedom + 2 * (size / 2) ** 2), min(freedom, 2))
             half = t.ppf(0.975, degrees) * math.sqrt(total)
@@ -107,16 +107,16 @@ def test_without_an_interval_over_seeds_there_is_none(tmp_path: Path) -> None:
     study = studies.study(seeds=(0, 1))
     studies.write(tmp_path, study)
     record(tmp_path, study)
-    for row in (row for found in rows(tmp_path, study).values() for row in found if row["metric"] == "rsum"):
+    for row in (row for result in rows(tmp_path, study).values() for row in result if row["metric"] == "rsum"):
         assert row["low_elsewhere"] == "" and row["method_elsewhere"].startswith("none: there is no interval")
 
 
 def test_components_of_other_data_widen_nothing_and_it_is_said_why(study: Study, tmp_path: Path) -> None:
     record(tmp_path, replace(study, data={**study.data, "prevalence": 0.25}))
-    for row in (row for found in rows(tmp_path, study).values() for row in found if row["metric"] == "rsum"):
+    for row in (row for result in rows(tmp_path, study).values() for row in result if row["metric"] == "rsum"):
         assert row["low_elsewhere"] == "" and row["low"] != ""
-        wanted = "none: study draws measured components of variance with data.prevalence 0.25, not "
-        assert row["method_elsewhere"].startswith(wanted)
+        requested = "none: study draws measured components of variance with data.prevalence 0.25, not "
+        assert row["method_elsewhere"].startswith(requested)
 
 
 def test_a_damaged_record_is_one_error(study: Study, tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ NAN = math.nan
     ],
 )
 def test_the_verdict_of_an_interval(low: float, high: float, verdict: str, reason: str) -> None:
-    found = compare_with_published(low, high, 41.0, 1.0)
-    assert (found.verdict, found.reason) == (verdict, reason)
+    result = compare_with_published(low, high, 41.0, 1.0)
+    assert (result.verdict, result.reason) == (verdict, reason)
     assert verdict in VERDICTS and reason in REASONS
 
 
@@ -45,10 +45,10 @@ def test_the_verdict_is_that_of_every_point_of_the_interval() -> None:
         for low, high in itertools.combinations_with_replacement(range(13), 2):
             inside = [abs(point - published) <= tolerance for point in range(low, high + 1)]
             # Between two grid points a narrow tolerance could be jumped over, but both its ends are grid points.
-            wanted = REPRODUCED if all(inside) else INCONCLUSIVE if any(inside) else NOT_REPRODUCED
-            found = compare_with_published(float(low), float(high), float(published), float(tolerance))
-            assert found.verdict == wanted, (low, high, published, tolerance)
-            seen.add(found.reason)
+            requested = REPRODUCED if all(inside) else INCONCLUSIVE if any(inside) else NOT_REPRODUCED
+            result = compare_with_published(float(low), float(high), float(published), float(tolerance))
+            assert result.verdict == requested, (low, high, published, tolerance)
+            seen.add(result.reason)
     assert seen == set(REASONS) - {"too_few_seeds"}
 
 
@@ -68,8 +68,8 @@ def intervals(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
     """95 % intervals of a mean that is truly 0, of many studies; seeds, images and their interaction vary."""
     rng, n, images = np.random.default_rng(request.param), request.param, 120
     values = rng.normal(0, 0.3, (n, 1, WORLDS)) + rng.normal(0, 1.0, (1, images, WORLDS))
-    found = hierarchical_intervals(values + rng.normal(0, 1.0, (n, images, WORLDS)), resamples=500)
-    return found.low, found.high
+    result = hierarchical_intervals(values + rng.normal(0, 1.0, (n, images, WORLDS)), resamples=500)
+    return result.low, result.high
 
 
 def shares(intervals: tuple[np.ndarray, np.ndarray], published: float, tolerance: float) -> dict[str, float]:
@@ -84,11 +84,11 @@ def test_a_mean_at_the_edge_of_the_tolerance_is_rarely_called_reproduced(
     intervals: tuple[np.ndarray, np.ndarray], sign: int
 ) -> None:
     """The worst case of a wrong `reproduced`: the true difference is the tolerance itself; two and a half percent."""
-    found = shares(intervals, published=sign * 3.0, tolerance=3.0)
-    assert 0.005 <= found[REPRODUCED] <= 0.05, found
-    assert found[NOT_REPRODUCED] <= 0.05, found
+    result = shares(intervals, published=sign * 3.0, tolerance=3.0)
+    assert 0.005 <= result[REPRODUCED] <= 0.05, result
+    assert result[NOT_REPRODUCED] <= 0.05, result
     beyond = shares(intervals, published=sign * 3.3, tolerance=3.0)
-    assert beyond[REPRODUCED] < found[REPRODUCED]
+    assert beyond[REPRODUCED] < result[REPRODUCED]
 
 
 def test_the_true_value_is_called_reproduced_when_the_interval_is_narrow(
@@ -105,6 +105,6 @@ def test_the_usual_ninety_percent_interval_would_be_wrong_twice_as_often() -> No
     values = rng.normal(0, 0.3, (10, 1, WORLDS)) + rng.normal(0, 1.0, (1, 120, WORLDS))
     wrong = {}
     for level in (0.95, 0.9):
-        found = hierarchical_intervals(values, resamples=500, level=level)
-        wrong[level] = shares((found.low, found.high), 3.0, 3.0)[REPRODUCED]
+        result = hierarchical_intervals(values, resamples=500, level=level)
+        wrong[level] = shares((result.low, result.high), 3.0, 3.0)[REPRODUCED]
     assert 0.015 <= wrong[0.95] <= 0.035 and 0.035 <= wrong[0.9] <= 0.065, wrong

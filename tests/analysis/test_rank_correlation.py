@@ -37,8 +37,8 @@ def simulated(order: np.ndarray, other: np.ndarray, seeds: int, noise: float, im
             of_image = rng.normal(0, noise, (1, images, len(means))) * (images > 1)
             made.append(means + shared + rng.normal(0, noise, (seeds, 1, len(means))) + of_image
                         + rng.normal(0, noise, shape) * (images > 1))  # fmt: skip
-        for one in agreements(*made, resamples=200):
-            held[one.name] += one.low - 1e-9 <= truth[one.name] <= one.high + 1e-9
+        for item in agreements(*made, resamples=200):
+            held[item.name] += item.low - 1e-9 <= truth[item.name] <= item.high + 1e-9
     return {name: count / SIMULATIONS for name, count in held.items()}
 
 
@@ -55,34 +55,36 @@ def test_the_interval_holds_the_true_rank_correlation(other: np.ndarray, seeds: 
 def test_the_interval_tells_something_where_the_means_are_apart() -> None:
     rng = np.random.default_rng(1)
     a, b = (TRUE + rng.normal(0, 0.7, (5, 1, 10)) for _ in range(2))
-    found = {one.name: one for one in agreements(a, b)}
-    assert found["Spearman"].low > 0.7 and found["Kendall"].low > 0.6 and found["Kendall"].high == 1.0
-    assert "bootstrap over seeds (2,000 resamples)" in found["Kendall"].method
+    result = {item.name: item for item in agreements(a, b)}
+    assert result["Spearman"].low > 0.7 and result["Kendall"].low > 0.6 and result["Kendall"].high == 1.0
+    assert "bootstrap over seeds (2,000 resamples)" in result["Kendall"].method
     assert agreements(a, b) == agreements(a, b), "the same data, the same draws"
 
 
 def test_pure_noise_has_an_interval_that_says_so() -> None:
     rng = np.random.default_rng(2)
     a, b = (rng.normal(0, 1, (5, 1, 8)) for _ in range(2))
-    assert all(one.high - one.low > 1.5 for one in agreements(a, b))
+    assert all(item.high - item.low > 1.5 for item in agreements(a, b))
 
 
 def test_too_few_of_anything_gives_no_interval_and_says_why() -> None:
     rng = np.random.default_rng(3)
     for shape, words in (((2, 1, 5), "2 seeds"), ((5, 1, 2), "2 common variants"), ((5, 1, 1), "1 common variant ")):
-        for one in agreements(rng.normal(size=shape), rng.normal(size=shape)):
-            assert np.isnan(one.low) and np.isnan(one.high) and words in one.method
+        for item in agreements(rng.normal(size=shape), rng.normal(size=shape)):
+            assert np.isnan(item.low) and np.isnan(item.high) and words in item.method
     tied = agreements(np.ones((5, 1, 4)), rng.normal(size=(5, 1, 4)))
-    assert all(np.isnan(one.value) and "tie" in one.method for one in tied)
+    assert all(np.isnan(item.value) and "tie" in item.method for item in tied)
 
 
 def test_many_variants_need_no_memory_of_all_their_pairs_in_every_resample() -> None:
     rng = np.random.default_rng(4)
     a, b = (rng.normal(size=(2, 1000, 100)) for _ in range(2))
-    wanted = [[statistic(x, y) for x, y in zip(a[0, :3], b[0, :3], strict=True)] for statistic in (spearman, kendall)]
-    for statistic, value in zip((spearman, kendall), wanted, strict=True):
+    requested = [
+        [statistic(x, y) for x, y in zip(a[0, :3], b[0, :3], strict=True)] for statistic in (spearman, kendall)
+    ]
+    for statistic, value in zip((spearman, kendall), requested, strict=True):
         tracemalloc.start()
-        found = statistic(a, b)
+        result = statistic(a, b)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert found[0, :3].tolist() == value and peak < 12 * a.nbytes, "all pairs of one side are 100 times as much"
+        assert result[0, :3].tolist() == value and peak < 12 * a.nbytes, "all pairs of one side are 100 times as much"

@@ -17,10 +17,12 @@ from fne.analysis.retraining import K, Tolerance, compare, overall, tolerance_of
 def test_welch_is_what_scipy_gives(m: int, n: int, spread: float) -> None:
     rng = np.random.default_rng(m * n)
     here, reference = rng.normal(4.3, 0.01, m), rng.normal(4.31, 0.01 * spread, n)
-    found = [float(value) for value in welch(here, reference)]
+    result = [float(value) for value in welch(here, reference)]
     theirs = ttest_ind(here, reference, equal_var=False)
-    assert found[0] == pytest.approx(here.mean() - reference.mean()) and found[3] == pytest.approx(theirs.df, rel=1e-9)
-    assert found[1:3] == pytest.approx(list(theirs.confidence_interval(0.95)), rel=1e-9, abs=1e-12)
+    assert result[0] == pytest.approx(here.mean() - reference.mean()) and result[3] == pytest.approx(
+        theirs.df, rel=1e-9
+    )
+    assert result[1:3] == pytest.approx(list(theirs.confidence_interval(0.95)), rel=1e-9, abs=1e-12)
 
 
 def test_where_nothing_varies_the_interval_is_a_point() -> None:
@@ -58,7 +60,7 @@ def test_verdicts(here: list[float], reference: list[float], verdict: str, reaso
 def test_overall_verdict() -> None:
     for size in (1, 2, 3):
         for verdicts in itertools.product(VERDICTS, repeat=size):
-            expected = REPRODUCED if all(one == REPRODUCED for one in verdicts) else INCONCLUSIVE
+            expected = REPRODUCED if all(item == REPRODUCED for item in verdicts) else INCONCLUSIVE
             assert overall(verdicts) == (NOT_REPRODUCED if NOT_REPRODUCED in verdicts else expected)
     assert overall([]) == INCONCLUSIVE
 
@@ -115,24 +117,24 @@ def margins(spread: np.ndarray, shift: float = 0.0, worlds: int = WORLDS, common
     sides = two_sides(spread, worlds, common)
     pairs = [sides, [side[:, 1:] - side[:, :1] for side in sides]]
     sizes = [K * np.sqrt(reference.var(axis=2, ddof=1).mean(axis=1) * 2 / SEEDS)[:, None] for reference, _ in pairs]
-    found = []
+    result = []
     for (reference, here), size, moved in zip(pairs, sizes, (1, 0), strict=True):
         here[:, moved] += shift * sizes[0]
         _, low, high, _ = welch(here, reference)
-        found.append(np.stack([low / size, high / size]))
-    return np.concatenate(found, axis=2)
+        result.append(np.stack([low / size, high / size]))
+    return np.concatenate(result, axis=2)
 
 
 def test_the_simulation_is_of_the_rule() -> None:
     spread = np.arange(1.0, 5.0)
-    found = margins(spread, worlds=3)
+    result = margins(spread, worlds=3)
     for world, (reference, here) in enumerate(zip(*two_sides(spread, 3, 0.0), strict=True)):
         tolerance = tolerance_of(reference, 0)
         changes = [compare(here[v], reference[v], tolerance.score) for v in range(4)]
         gaps = [side[1:] - side[0] for side in (here, reference)]
         changes += [compare(gaps[0][v], gaps[1][v], tolerance.difference) for v in range(3)]
         ends = np.array([(change.low / change.tolerance, change.high / change.tolerance) for change in changes])
-        assert found[:, world].T == pytest.approx(ends)
+        assert result[:, world].T == pytest.approx(ends)
 
 
 @pytest.mark.parametrize("common", [0.0, 1.0])

@@ -43,8 +43,8 @@ def test_scores_equal_plain_loops_also_with_ties_and_weights(levels: int) -> Non
     rng = np.random.default_rng(levels)
     p = rng.integers(0, levels + 1, 180) / levels
     y = rng.random(180) < 0.2 + 0.5 * p
-    found = Scored(p, y).scores()
-    assert found == pytest.approx(list(by_loops(p.tolist(), y.astype(int).tolist()).values()), rel=1e-12)
+    result = Scored(p, y).scores()
+    assert result == pytest.approx(list(by_loops(p.tolist(), y.astype(int).tolist()).values()), rel=1e-12)
     weights = rng.integers(0, 4, 180)
     many = np.repeat(np.arange(180), weights)
     repeated, weighted = Scored(p[many], y[many]).scores(), Scored(p, y).scores(weights)
@@ -70,9 +70,9 @@ def test_the_bootstrap_repeats_images_with_their_captions() -> None:
     rng, n = np.random.default_rng(0), 12
     image, caption = (side.ravel() for side in np.nonzero(~np.eye(n, dtype=bool)))
     p, y = rng.random(len(image)), rng.random(len(image)) < 0.3
-    found = bootstrap(Scored(p, y), image, caption, n, 5, np.random.default_rng(7))
+    result = bootstrap(Scored(p, y), image, caption, n, 5, np.random.default_rng(7))
     again = np.random.default_rng(7)
-    for row in found:
+    for row in result:
         drawn = again.integers(0, n, n).tolist()
         pairs = [k for a in drawn for b in drawn if a != b for k in np.flatnonzero((image == a) & (caption == b))]
         assert row[1:] == pytest.approx(Scored(p[pairs], y[pairs]).scores()[1:])
@@ -85,16 +85,16 @@ def test_platt_recovers_a_known_map_is_a_maximum_and_survives_separable_or_silen
     p = rng.uniform(0.02, 0.98, 60_000)
     logits = np.log(p / (1 - p))
     y = rng.random(60_000) < 1 / (1 + np.exp(-(0.7 * logits - 1.0)))
-    found = Platt.fit(p, y)
-    assert (found.slope, found.offset) == pytest.approx((0.7, -1.0), abs=0.05)
+    result = Platt.fit(p, y)
+    assert (result.slope, result.offset) == pytest.approx((0.7, -1.0), abs=0.05)
 
     def loss(slope: float, offset: float) -> float:
         line = slope * logits + offset
         target = np.where(y, (y.sum() + 1) / (y.sum() + 2), 1 / ((~y).sum() + 2))
         return float((np.logaddexp(0, line) - target * line).mean())
 
-    best = loss(found.slope, found.offset)
-    assert all(best <= loss(found.slope + a, found.offset + b) for a in (-0.01, 0, 0.01) for b in (-0.01, 0, 0.01))
+    best = loss(result.slope, result.offset)
+    assert all(best <= loss(result.slope + a, result.offset + b) for a in (-0.01, 0, 0.01) for b in (-0.01, 0, 0.01))
     apart = Platt.fit(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
     assert math.isfinite(apart.slope) and apart.slope > 0
     silent = fit("platt", np.zeros(100), np.arange(100) < 10)(np.zeros(2))
@@ -125,17 +125,17 @@ def test_rates_on_judged_pairs_equal_plain_loops(tmp_path) -> None:
         np.savez(tmp_path / f"{seed}.npz", **arrays)
         files.append(tmp_path / f"{seed}.npz")
     for row in judged("v", files, owner, truth):
-        negatives = found = true = 0
+        negatives = result = true = 0
         for top in tops[row["direction"]]:
             for query, ids in enumerate(top):
                 for item in ids[: row["depth"]]:
                     image, caption = (query, item) if row["direction"] == "i2t" else (item, query)
                     if owner[caption] != image:
                         negatives += 1
-                        found += (image, caption) in verdict
+                        result += (image, caption) in verdict
                         true += verdict.get((image, caption), False)
-        assert (row["negatives"], row["judged"], row["true"], row["seeds"]) == (negatives, found, true, 3)
-        assert row["rate"] == pytest.approx(true / found) and row["low"] < row["rate"] < row["high"]
+        assert (row["negatives"], row["judged"], row["true"], row["seeds"]) == (negatives, result, true, 3)
+        assert row["rate"] == pytest.approx(true / result) and row["low"] < row["rate"] < row["high"]
     with pytest.raises(UserError, match=r"1\.npz: other captions than those of the prepared data"):
         judged("v", files[1:], owner[::-1], truth)
     with pytest.raises(UserError, match=r"1\.npz: made from runs of another config.*rank it again"):

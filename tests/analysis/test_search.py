@@ -30,11 +30,11 @@ def test_the_best_of_n_trials_is_that_of_all_ordered_draws(trials: int, n: int, 
     expected = math.fsum(best) / len(best)
     made = search.best_after(scores, n)
     assert math.isclose(made.expected, expected, rel_tol=1e-12)
-    assert math.isclose(made.variance, math.fsum((one - expected) ** 2 for one in best) / len(best), abs_tol=1e-8)
+    assert math.isclose(made.variance, math.fsum((item - expected) ** 2 for item in best) / len(best), abs_tol=1e-8)
 
     def quantile(share: float) -> float:
         """The least value that so large a share of draws reaches or stays below."""
-        return next(value for value in best if sum(one <= value for one in best) / len(best) >= share - 1e-12)
+        return next(value for value in best if sum(item <= value for item in best) / len(best) >= share - 1e-12)
 
     assert (made.low, made.high) == (quantile(0.025), quantile(0.975))
     assert search.best_after(scores[::-1], n) == made, "the order of trials does not matter"
@@ -177,9 +177,9 @@ def test_first_rounds_fill_the_ranges_and_every_draw_is_scrambled_anew() -> None
             quarters = [min(int(4 * axis.place(point[key])), 3) for point in points]
             assert {*quarters} == {0, 1, 2, 3}, f"{key} misses a quarter"
         assert {point["choice"] for point in points} == {*CHOICE.values}
-    for one, other in itertools.combinations(rounds, 2):
-        assert not {point["log"] for point in one} & {point["log"] for point in other}
-        assert [point["choice"] for point in one] != [point["choice"] for point in other]
+    for item, other in itertools.combinations(rounds, 2):
+        assert not {point["log"] for point in item} & {point["log"] for point in other}
+        assert [point["choice"] for point in item] != [point["choice"] for point in other]
     assert search.first_round(KINDS, 24) == rounds[0], "a draw is the same whenever it is made"
     assert search.first_round({}, 24) == [{}]
 
@@ -246,13 +246,13 @@ def test_the_summit_is_that_of_the_least_penalised_squares() -> None:
         return total
 
     rest = minimize(cost, [400, 0, 0, 0, 0], method="BFGS", options={"gtol": 1e-7}).x[1:]
-    found = search.summit(axes, points, scores)
+    result = search.summit(axes, points, scores)
     for k, key in enumerate(axes):
         best = max(
             (step / 100 for step in range(101)), key=lambda u: rest[k] * (u - 0.5) + rest[2 + k] * (u - 0.5) ** 2
         )
-        assert found[key] == pytest.approx(best, abs=0.011)
-    assert abs(found["a"] - 0.3) < 0.2 and abs(found["b"] - 0.8) < 0.2, "a collapsed run does not pull it away"
+        assert result[key] == pytest.approx(best, abs=0.011)
+    assert abs(result["a"] - 0.3) < 0.2 and abs(result["b"] - 0.8) < 0.2, "a collapsed run does not pull it away"
 
 
 @pytest.mark.parametrize("scores", [[0.0] * 8, [450.0] * 8])
@@ -286,8 +286,8 @@ def test_whole_numbers_on_a_logarithmic_scale_end_at_one() -> None:
 
 def test_points_are_named_by_their_axes_alone() -> None:
     """Variants that search the same keys try the same places, whatever else the study declares."""
-    one, other = ({"a": LOG, "b": LINEAR}, {"a": LINEAR, "b": LOG})
+    item, other = ({"a": LOG, "b": LINEAR}, {"a": LINEAR, "b": LOG})
     places = [[[axes[key].place(point[key]) for key in axes] for point in search.first_round(axes, 12)]
-              for axes in (one, other)]  # fmt: skip
+              for axes in (item, other)]  # fmt: skip
     assert np.allclose(*places, atol=0.01)
     assert search.first_round({"a": LOG}, 12) != [{"a": p["b"]} for p in search.first_round({"b": LOG}, 12)]

@@ -75,11 +75,11 @@ def value_by_seed(root: Path, study: str, variant: str, key: tuple[str, str, str
         rows = [row for row in csv.DictReader(handle) if row["variant"] == variant]
     protocol, direction, metric = key
     directions = ("i2t", "t2i") if direction == "mean" else (direction,)
-    found: dict[int, list[float]] = {}
+    result: dict[int, list[float]] = {}
     for row in rows:
         if (row["protocol"], row["metric"]) == (protocol, metric) and row["direction"] in directions:
-            found.setdefault(int(row["seed"]), []).append(float(row["value"]))
-    return {seed: sum(values) / len(values) for seed, values in found.items()}
+            result.setdefault(int(row["seed"]), []).append(float(row["value"]))
+    return {seed: sum(values) / len(values) for seed, values in result.items()}
 
 
 def test_scores_and_differences_are_means_over_seeds(compared: tuple[Series, Path]) -> None:
@@ -103,15 +103,15 @@ def _member(made: Series, row: dict[str, str]):
 
 def test_intervals_are_those_of_one_column_alone(compared: tuple[Series, Path]) -> None:
     made, root = compared
-    wanted = {"variant": "fne", "reference": "infonce", "direction": "mean", "since": ""}
+    requested = {"variant": "fne", "reference": "infonce", "direction": "mean", "since": ""}
     for row in rows_of(root, "effects.csv"):
-        if any(row[name] != value for name, value in wanted.items()):
+        if any(row[name] != value for name, value in requested.items()):
             continue
         parts = []
         for variant in ("fne", "infonce"):
             folder = root / "results" / row["study"] / variant
-            one = load([folder / block / "queries.test.npz" for block in ("0-1", "4")])
-            both = [one.influence[:, :, one.keys.index(("truth", d, "map_at_r"))] for d in ("i2t", "t2i")]
+            item = load([folder / block / "queries.test.npz" for block in ("0-1", "4")])
+            both = [item.influence[:, :, item.keys.index(("truth", d, "map_at_r"))] for d in ("i2t", "t2i")]
             parts.append((both[0] + both[1]) / 2)
         alone = hierarchical_intervals((parts[0] - parts[1])[:, :, None], resamples=RESAMPLES)
         np.testing.assert_allclose([float(row["low"]), float(row["high"])], [alone.low[0], alone.high[0]], atol=1e-9)
@@ -123,9 +123,9 @@ def test_change_since_the_first_world(compared: tuple[Series, Path]) -> None:
 
     def find(value: float, row: dict[str, str]) -> dict[str, str]:
         same = ("variant", "reference", "protocol", "direction", "metric")
-        (found,) = [one for one in rows if float(one["data.prevalence"]) == value and not one["since"]
-                    and all(one[name] == row[name] for name in same)]  # fmt: skip
-        return found
+        (result,) = [item for item in rows if float(item["data.prevalence"]) == value and not item["since"]
+                    and all(item[name] == row[name] for name in same)]  # fmt: skip
+        return result
 
     changes = [row for row in rows if row["since"]]
     assert len(changes) == 2 * 4 * (2 + 2) and {row["reference"] for row in changes} == {"hardest_in_batch", "infonce"}
@@ -136,9 +136,9 @@ def test_change_since_the_first_world(compared: tuple[Series, Path]) -> None:
         assert float(row["since"]) == 0 and float(row["estimate"]) == pytest.approx(d - d0, abs=1e-9)
         assert float(row["low"]) == pytest.approx(d - d0 - ((d - low) ** 2 + (high0 - d0) ** 2) ** 0.5, abs=1e-9)
         assert float(row["high"]) == pytest.approx(d - d0 + ((high - d) ** 2 + (d0 - low0) ** 2) ** 0.5, abs=1e-9)
-    wanted = ("hardest_in_batch", "infonce", "rsum")
+    requested = ("hardest_in_batch", "infonce", "rsum")
     lost = {row["data.prevalence"]: float(row["high"]) for row in changes
-            if (row["variant"], row["reference"], row["metric"]) == wanted}  # fmt: skip
+            if (row["variant"], row["reference"], row["metric"]) == requested}  # fmt: skip
     assert lost["0.03"] < 0, "its captions resemble their images less and less, the oracle's as ever"
 
 
@@ -146,17 +146,17 @@ def test_the_interval_of_a_change_covers_what_it_says() -> None:
     """Two independent normal estimates with their 95 % intervals; the true change is 1."""
     rng, inside, runs = np.random.default_rng(0), 0, 4000
     for now, then in zip(rng.normal(3, 0.5, runs), rng.normal(2, 1.0, runs), strict=True):
-        rows = [{"estimate": one, "low": one - 1.96 * sd, "high": one + 1.96 * sd, "n_seeds": 3, "method": "m"}
-                for one, sd in ((now, 0.5), (then, 1.0))]  # fmt: skip
-        found = compare_series.grown(rows[0], rows[1], 0.0)
-        inside += found["low"] <= 1 <= found["high"]
+        rows = [{"estimate": item, "low": item - 1.96 * sd, "high": item + 1.96 * sd, "n_seeds": 3, "method": "m"}
+                for item, sd in ((now, 0.5), (then, 1.0))]  # fmt: skip
+        result = compare_series.grown(rows[0], rows[1], 0.0)
+        inside += result["low"] <= 1 <= result["high"]
     assert 0.94 < inside / runs < 0.96
 
 
 def test_a_change_without_intervals_has_none() -> None:
     bare = {"estimate": 0.5, "low": math.nan, "high": math.nan, "n_seeds": 2, "method": "none: 2 seeds"}
-    found = compare_series.grown({**bare, "estimate": 0.2}, bare, 0.0)
-    assert found["estimate"] == pytest.approx(-0.3) and math.isnan(found["low"]) and math.isnan(found["high"])
+    result = compare_series.grown({**bare, "estimate": 0.2}, bare, 0.0)
+    assert result["estimate"] == pytest.approx(-0.3) and math.isnan(result["low"]) and math.isnan(result["high"])
 
 
 def test_shares_of_false_picks(compared: tuple[Series, Path]) -> None:
@@ -180,9 +180,9 @@ def test_the_ceiling_is_the_oracle_over_the_baseline() -> None:
     assert results_series.ceiling(study) == "infonce" and results_series.oracles(study) == ["infonce"]
     assert results_series.ceiling(made_up("only").members[0]) is None
     assert results_series.ceiling(stats_study.study()) is None
-    told = {"negatives.oracle": "remove"}
+    summary = {"negatives.oracle": "remove"}
     bases = {"fne": "fne", "infonce": study.baseline}
-    both = {**study.configs, **{name: {**study.configs[base], **told} for name, base in bases.items()}}
+    both = {**study.configs, **{name: {**study.configs[base], **summary} for name, base in bases.items()}}
     assert results_series.ceiling(replace(study, configs=both)) == "infonce", "that of the baseline, not the first"
     assert results_series.oracles(replace(study, configs=both), "remove") == ["fne", "infonce"]
 
@@ -224,13 +224,13 @@ def decomposed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
 
 def values_of(root: Path, study: str, variant: str) -> dict[int, np.ndarray]:
     """Influence values of rsum by seed, one number an image."""
-    found = {}
+    result = {}
     for block in ("0-1", "4"):
         file = root / "results" / study / variant / block / "queries.test.npz"
         if file.is_file() and np.load(file)["seeds"].size:
-            one = load([file])
-            found |= dict(zip(one.seeds, one.influence[:, :, one.keys.index(("own", "both", "rsum"))], strict=True))
-    return found
+            item = load([file])
+            result |= dict(zip(item.seeds, item.influence[:, :, item.keys.index(("own", "both", "rsum"))], strict=True))
+    return result
 
 
 def cells_of(made: Series, root: Path, variant: str, reference: str = "") -> list[Cell]:
@@ -250,24 +250,24 @@ def test_components_are_of_the_variants_own_cells(decomposed: tuple[Series, Path
     with open(root / "results/cells/components.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
     base, others = "hardest_in_batch", ("fne", "infonce")
-    wanted = {("level", name): cells_of(made, root, name) for name in (base, *others)}
-    wanted |= {("difference", name): cells_of(made, root, name, base) for name in others}
-    assert [len(cells) for cells in wanted.values()] == [4, 3, 4, 3, 4]
-    assert len(wanted["difference", "infonce"][-1].values) == 2, "paired in the seeds that both have"
-    found = {key: decompose(cells, (DRAW, SEED)) for key, cells in wanted.items()}
+    requested = {("level", name): cells_of(made, root, name) for name in (base, *others)}
+    requested |= {("difference", name): cells_of(made, root, name, base) for name in others}
+    assert [len(cells) for cells in requested.values()] == [4, 3, 4, 3, 4]
+    assert len(requested["difference", "infonce"][-1].values) == 2, "paired in the seeds that both have"
+    result = {key: decompose(cells, (DRAW, SEED)) for key, cells in requested.items()}
     for of in ("level", "difference"):
-        found[of, ""] = pool([cells for key, cells in wanted.items() if key[0] == of], (DRAW, SEED))
-    assert {(row["of"], row["variant"]) for row in rows} == set(found)
-    for key, one in found.items():
+        result[of, ""] = pool([cells for key, cells in requested.items() if key[0] == of], (DRAW, SEED))
+    assert {(row["of"], row["variant"]) for row in rows} == set(result)
+    for key, item in result.items():
         mine = {row["source"]: row for row in rows if (row["of"], row["variant"]) == key}
-        assert set(mine) == {*one.sources, "another"} and not any(row["note"] for row in mine.values())
-        for source, part in one.sources.items():
+        assert set(mine) == {*item.sources, "another"} and not any(row["note"] for row in mine.values())
+        for source, part in item.sources.items():
             assert [float(mine[source][name]) for name in part._fields] == pytest.approx(list(part), rel=1e-6)
-        assert float(mine["another"]["error"]) == pytest.approx(one.another.error, rel=1e-6)
-        assert (int(mine["seed"]["cells"]), int(mine["seed"]["runs"])) == (one.cells, one.runs)
+        assert float(mine["another"]["error"]) == pytest.approx(item.another.error, rel=1e-6)
+        assert (int(mine["seed"]["cells"]), int(mine["seed"]["runs"])) == (item.cells, item.runs)
     recorded = read_file(root / "results/cells/variance.yaml")
     assert set(recorded.levels) == {base, *others, ALL} and set(recorded.differences) == {*others, ALL}
-    another = found["difference", "infonce"].another
+    another = result["difference", "infonce"].another
     assert recorded.differences["infonce"].another.variance == pytest.approx(another.variance, rel=1e-5)
 
 

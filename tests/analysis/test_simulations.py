@@ -36,8 +36,8 @@ def one_variant(rng: np.random.Generator, n: int, worlds: int, spread: dict[str,
 
 
 def covered(values: np.ndarray, truth: float) -> float:
-    found = hierarchical_intervals(values, resamples=1000)
-    return float(np.mean((found.low <= truth) & (truth <= found.high)))
+    result = hierarchical_intervals(values, resamples=1000)
+    return float(np.mean((result.low <= truth) & (truth <= result.high)))
 
 
 MEANS = {
@@ -147,6 +147,6 @@ def test_intervals_of_a_share_of_picks_cover(n: int, rate: float, spread: float,
     truth = float(np.mean(1 / (1 + np.exp(-centre - spread * norm.ppf((np.arange(10_000) + 0.5) / 10_000)))))
     chance = 1 / (1 + np.exp(-centre - spread * rng.normal(size=(worlds, n))))
     picks = rng.integers(1500, 2500, (worlds, n))
-    found = [share(*world) for world in zip(rng.binomial(picks, chance), picks, strict=True)]
-    covers = float(np.mean([one.low <= truth <= one.high for one in found]))
+    result = [share(*world) for world in zip(rng.binomial(picks, chance), picks, strict=True)]
+    covers = float(np.mean([item.low <= truth <= item.high for item in result]))
     assert low <= covers <= high, covers

@@ -24,12 +24,12 @@ def overwrite(root: Path, variant: str, seeds: tuple[int, ...], ranks: dict[str,
     """Ranks as a run of these seeds would keep them, and the sums that go with them."""
     (file,) = (root / "results" / "paper" / variant).glob("*/queries.test.npz")
     arrays: dict[str, Any] = {"seeds": np.array(seeds)}
-    for direction, found in ranks.items():
+    for direction, result in ranks.items():
         image = np.arange(N_TEST).repeat(CAPTIONS if direction == "t2i" else 1)
         arrays[f"own/{direction}/count"] = np.bincount(image).astype(np.int32)
-        arrays[f"own/{direction}/rank"] = found.astype(np.float32)
+        arrays[f"own/{direction}/rank"] = result.astype(np.float32)
         for k in (1, 5, 10):
-            sums = [np.bincount(image, row <= k, N_TEST) for row in found]
+            sums = [np.bincount(image, row <= k, N_TEST) for row in result]
             arrays[f"own/{direction}/r{k}"] = np.stack(sums)
     np.savez(file, **arrays)
 
@@ -61,7 +61,7 @@ def plain(study: StudyResults, ranks: Ranks, direction: str, k: int, key: Any) -
         for image in range(len(view.image_ids)):
             texts = [text for text, owner in zip(view.texts, view.caption_image, strict=True) if owner == image]
             queries.append((image, texts, sum(1 for pair in truth.pairs if pair[0] == image)))
-    found: dict[Any, dict[str, Any]] = {}
+    result: dict[Any, dict[str, Any]] = {}
     for name in {key(*query) for query in queries}:
         inside = [q for q, query in enumerate(queries) if key(*query) == name]
         images = sorted({queries[q][0] for q in inside})
@@ -79,8 +79,8 @@ def plain(study: StudyResults, ranks: Ranks, direction: str, k: int, key: Any) -
                 mine = [q for q in inside if queries[q][0] == image]
                 weight = len(images) / len(inside)
                 y[s, place] = weight * sum(gain[q] for q in mine) + theta * (1 - weight * len(mine))
-        found[name] = {"queries": len(inside), "images": images, **means, "y": y, "theta": y.mean()}
-    return found
+        result[name] = {"queries": len(inside), "images": images, **means, "y": y, "theta": y.mean()}
+    return result
 
 
 def length(image: int, texts: list[str], matches: int) -> str:
@@ -99,19 +99,19 @@ def length(image: int, texts: list[str], matches: int) -> str:
 def test_slices_are_those_of_plain_loops(made: tuple[StudyResults, Ranks], direction, metric, by, key) -> None:
     study, ranks = made
     frame = study.slices("fne", by, metric=metric, direction=direction, resamples=500)
-    wanted = plain(study, ranks, direction, int(metric[1:]), key)
-    assert list(frame.columns) == COLUMNS and list(frame["slice"]) == [*sorted(wanted), ALL] and len(wanted) > 1
+    requested = plain(study, ranks, direction, int(metric[1:]), key)
+    assert list(frame.columns) == COLUMNS and list(frame["slice"]) == [*sorted(requested), ALL] and len(requested) > 1
     for row in frame.to_dict("records")[:-1]:
-        one = wanted[row["slice"]]
-        assert (row["queries"], row["images"], row["seeds"]) == (one["queries"], len(one["images"]), len(SEEDS))
-        assert row["mean"] == pytest.approx(one["fne"], rel=1e-12)
-        assert row["mean_against"] == pytest.approx(one["hardest_in_batch"], rel=1e-12)
-        assert row["difference"] == pytest.approx(one["theta"], abs=1e-12)
-        if len(one["images"]) >= 10:
-            interval = hierarchical_intervals(one["y"][:, :, None], resamples=500)
+        item = requested[row["slice"]]
+        assert (row["queries"], row["images"], row["seeds"]) == (item["queries"], len(item["images"]), len(SEEDS))
+        assert row["mean"] == pytest.approx(item["fne"], rel=1e-12)
+        assert row["mean_against"] == pytest.approx(item["hardest_in_batch"], rel=1e-12)
+        assert row["difference"] == pytest.approx(item["theta"], abs=1e-12)
+        if len(item["images"]) >= 10:
+            interval = hierarchical_intervals(item["y"][:, :, None], resamples=500)
             assert (row["low"], row["high"]) == pytest.approx((interval.low[0], interval.high[0]), rel=1e-9)
         else:
-            assert np.isnan(row["low"]) and row["method"].startswith(f"none: {len(one['images'])} images")
+            assert np.isnan(row["low"]) and row["method"].startswith(f"none: {len(item['images'])} images")
     whole = plain(study, ranks, direction, int(metric[1:]), lambda *query: ALL)[ALL]
     assert frame["difference"].iloc[-1] == pytest.approx(whole["theta"], abs=1e-12)
     shares = frame["queries"][:-1] / frame["queries"].iloc[-1]
@@ -123,11 +123,11 @@ def test_the_whole_is_the_paired_difference_of_the_tables(made: tuple[StudyResul
     study, _ = made
     for direction in ("i2t", "t2i"):
         (row,) = study.slices("fne", lambda queries: [0] * len(queries.image), direction=direction).to_dict("records")
-        one, other = study.layout("fne"), study.layout("hardest_in_batch")
-        column = one.keys.index(("own", direction, "r1"))
-        interval = hierarchical_intervals((one.influence - other.influence)[:, :, [column]])
-        wanted = (interval.mean[0], interval.low[0], interval.high[0])
-        assert (row["difference"], row["low"], row["high"]) == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+        item, other = study.layout("fne"), study.layout("hardest_in_batch")
+        column = item.keys.index(("own", direction, "r1"))
+        interval = hierarchical_intervals((item.influence - other.influence)[:, :, [column]])
+        requested = (interval.mean[0], interval.low[0], interval.high[0])
+        assert (row["difference"], row["low"], row["high"]) == pytest.approx(requested, rel=1e-9, abs=1e-12)
         assert row["slice"] == ALL and np.isnan(row["interaction"])
 
 
@@ -154,8 +154,8 @@ def test_the_interaction_is_the_slice_minus_the_rest(made: tuple[StudyResults, R
                 weight = N_TEST / len(inside)
                 y[s, image] += sign * (weight * sum(gain[q] for q in mine) + theta * (1 - weight * len(mine)))
     interval = hierarchical_intervals(y[:, :, None], resamples=500)
-    found = (even["interaction_low"], even["interaction_high"])
-    assert found == pytest.approx((interval.low[0], interval.high[0]), rel=1e-9)
+    result = (even["interaction_low"], even["interaction_high"])
+    assert result == pytest.approx((interval.low[0], interval.high[0]), rel=1e-9)
 
 
 def test_intervals_of_slices_and_interactions_cover() -> None:
@@ -170,11 +170,11 @@ def test_intervals_of_slices_and_interactions_cover() -> None:
         long = rng.random(240) < 0.3
         both = rng.normal(0, 0.3, (5, 1)) + rng.normal(0, 1, 80)[image] + rng.normal(0, 1, (5, 240))
         images = np.unique(image[long])
-        one = _influence(both, image, long, images)
+        item = _influence(both, image, long, images)
         other = _influence(both, image, long, every) - _influence(both, image, ~long, every)
-        for place, y in enumerate((one, other)):
-            found = _interval(inside_of, y, len(images), 300)
-            covered[place] += found["low"] <= 0 <= found["high"]
+        for place, y in enumerate((item, other)):
+            result = _interval(inside_of, y, len(images), 300)
+            covered[place] += result["low"] <= 0 <= result["high"]
     assert np.all(covered / 400 >= 0.92) and np.all(covered / 400 <= 0.985), covered / 400
 
 
@@ -200,9 +200,9 @@ def test_of_images_any_metric_and_only_scored_ones(tmp_path: Path) -> None:
     files = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for file, seed in zip(files, (4, 1), strict=True):
         np.savez(file, seeds=[seed], **{"truth/i2t/count": count, "truth/i2t/map_at_r": sums * seed})
-    one = per_query.load(files, "truth", "i2t", "map_at_r")
-    assert one.seeds == (1, 4) and one.image.tolist() == [0, 2, 3]
-    assert one.values.tolist() == [[0.5, 0.25, 1.0], [2.0, 1.0, 4.0]]
+    item = per_query.load(files, "truth", "i2t", "map_at_r")
+    assert item.seeds == (1, 4) and item.image.tolist() == [0, 2, 3]
+    assert item.values.tolist() == [[0.5, 0.25, 1.0], [2.0, 1.0, 4.0]]
     with pytest.raises(UserError, match="no values per query of this metric.*truth/i2t/map_at_r"):
         per_query.load(files, "truth", "t2i", "map_at_r")
     np.savez(files[1], seeds=[2], **{"truth/i2t/count": count[::-1].cumsum(), "truth/i2t/map_at_r": sums})
@@ -244,8 +244,8 @@ def test_matches_that_are_not_known_are_no_slice_of_zero(made: tuple[StudyResult
 
 
 def test_without_prepared_data_or_results_it_says_so(tmp_path: Path) -> None:
-    gone = tuple(("fne", seed, "train", "out of memory") for seed in SEEDS)
-    study = load(write_study(tmp_path, fakes=FAKES, seeds=SEEDS, missing=gone), tmp_path)
+    missing = tuple(("fne", seed, "train", "out of memory") for seed in SEEDS)
+    study = load(write_study(tmp_path, fakes=FAKES, seeds=SEEDS, missing=missing), tmp_path)
     with pytest.raises(UserError, match="this variant has no result"):
         study.slices("fne")
     bare = tmp_path / "bare"

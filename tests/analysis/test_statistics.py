@@ -60,15 +60,15 @@ def test_seeds_that_vary_less_than_their_noise_add_nothing() -> None:
 def test_interval_width_is_the_t_quantile_and_its_shape_the_bootstraps() -> None:
     y = values()
     y[..., 2] = np.exp(1.5 * y[..., 2] - 4.5)  # a skewed one
-    found = hierarchical_intervals(y, resamples=4000)
+    result = hierarchical_intervals(y, resamples=4000)
     variance, freedom = variance_of_mean(y)
-    np.testing.assert_allclose(found.mean, y.mean(axis=(0, 1)), rtol=1e-12)
-    np.testing.assert_allclose(found.sd_seeds, y.mean(axis=1).std(axis=0, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(result.mean, y.mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(result.sd_seeds, y.mean(axis=1).std(axis=0, ddof=1), rtol=1e-12)
     width = 2 * student.ppf(0.975, freedom) * np.sqrt(variance)
-    np.testing.assert_allclose(found.high - found.low, width, rtol=1e-9)
-    above = (found.high - found.mean) / (found.mean - found.low)
+    np.testing.assert_allclose(result.high - result.low, width, rtol=1e-9)
+    above = (result.high - result.mean) / (result.mean - result.low)
     assert 0.9 < above[0] < 1.1 and above[2] > 1.1
-    assert (found.n_seeds, found.level) == (5, 0.95) and "hierarchical bootstrap" in found.method
+    assert (result.n_seeds, result.level) == (5, 0.95) and "hierarchical bootstrap" in result.method
     narrower = hierarchical_intervals(y, resamples=4000, level=0.8)
     assert (narrower.high - narrower.low < 0.75 * width).all()
 
@@ -90,9 +90,9 @@ def test_the_bootstrap_draws_have_the_moments_of_plain_resampling() -> None:
 
 def test_no_interval_is_made_up_where_there_is_none() -> None:
     for n, why in ((1, "1 seed cannot"), (2, "2 seeds cannot")):
-        found = hierarchical_intervals(values(n))
-        assert np.isnan(found.low).all() and np.isnan(found.high).all() and why in found.method
-        assert np.isnan(found.sd_seeds).all() == (n == 1) and np.isfinite(found.mean).all()
+        result = hierarchical_intervals(values(n))
+        assert np.isnan(result.low).all() and np.isnan(result.high).all() and why in result.method
+        assert np.isnan(result.sd_seeds).all() == (n == 1) and np.isfinite(result.mean).all()
     assert "1 image" in hierarchical_intervals(values(n_images=1)).method
     same = hierarchical_intervals(np.full((4, 10, 1), 0.25), resamples=50)
     assert same.low[0] == same.mean[0] == same.high[0] == 0.25
@@ -106,12 +106,12 @@ def test_no_interval_is_made_up_where_there_is_none() -> None:
 def test_image_p_values_are_those_of_all_sign_patterns() -> None:
     rng = np.random.default_rng(3)
     differences = rng.normal([0.1, 0.5, 1.5], 1, (9, 3))
-    found = image_p_values(differences, flips=20_000)
+    result = image_p_values(differences, flips=20_000)
     signs = np.array(list(itertools.product((-1, 1), repeat=9)))
     for c in range(3):
         exact = np.mean(np.abs(signs @ differences[:, c]) >= abs(differences[:, c].sum()) - 1e-12)
-        assert found[c] == pytest.approx(exact, abs=4 * np.sqrt(exact / 20_000) + 1e-4)
-    assert found[2] < 0.1 < found[0]
+        assert result[c] == pytest.approx(exact, abs=4 * np.sqrt(exact / 20_000) + 1e-4)
+    assert result[2] < 0.1 < result[0]
 
 
 def test_image_p_value_is_never_zero_and_one_where_nothing_differs() -> None:
@@ -154,9 +154,9 @@ def test_contributions_and_influence_of_unequal_caption_counts(tmp_path: Path) -
         for metric in metrics:
             chance = rng.random(n_images) * (0.5 + 0.4 / counts["own/t2i"])  # images with few captions are easier
             sums[f"{part}/{metric}"] = rng.binomial(counts[part], chance, (2, n_images)).astype(float)
-    one = layout.load([write_queries(tmp_path / "q.npz", seeds, sums, counts)])
-    assert one.seeds == (1, 3) and one.contributions.shape == one.influence.shape == (2, n_images, 8)
-    for c, (protocol, direction, metric) in enumerate(one.keys):
+    item = layout.load([write_queries(tmp_path / "q.npz", seeds, sums, counts)])
+    assert item.seeds == (1, 3) and item.contributions.shape == item.influence.shape == (2, n_images, 8)
+    for c, (protocol, direction, metric) in enumerate(item.keys):
         parts = [f"own/{d}/{m}" for d in ("i2t", "t2i") for m in ("r1", "r5", "r10")]
         names = parts if metric == "rsum" else [f"{protocol}/{direction}/{metric}"]
 
@@ -165,12 +165,12 @@ def test_contributions_and_influence_of_unequal_caption_counts(tmp_path: Path) -
 
         everything = np.arange(n_images)
         expected = [ratio(1, everything), ratio(0, everything)]
-        np.testing.assert_allclose(one.contributions[:, :, c].mean(1), expected, rtol=1e-12)
-        np.testing.assert_allclose(one.influence[:, :, c].mean(1), expected, rtol=1e-12)
+        np.testing.assert_allclose(item.contributions[:, :, c].mean(1), expected, rtol=1e-12)
+        np.testing.assert_allclose(item.influence[:, :, c].mean(1), expected, rtol=1e-12)
         draws = rng.integers(0, n_images, (3000, n_images))
         real = np.std([ratio(1, images) for images in draws])
-        assert one.influence[0, draws, c].mean(axis=1).std() == pytest.approx(real, rel=0.05), metric
-    queries = dict(zip(one.keys, one.queries, strict=True))
+        assert item.influence[0, draws, c].mean(axis=1).std() == pytest.approx(real, rel=0.05), metric
+    queries = dict(zip(item.keys, item.queries, strict=True))
     assert queries["own", "t2i", "r1"] == counts["own/t2i"].sum()
     assert queries["own", "both", "rsum"] == counts["own/t2i"].sum() + n_images
     assert queries["truth", "t2i", "p1"] == counts["truth/t2i"].sum()

@@ -83,7 +83,7 @@ def test_means_and_differences_are_those_of_the_runs(made, tmp_path: Path) -> No
     assert len(intervals) == 3 * 15 and len(contrasts) == 2 * 15
     for row in intervals:
         key = {name: row[name] for name in ("variant", "protocol", "direction", "metric")}
-        values = [float(found["value"]) for found in pick(runs, **key)]
+        values = [float(result["value"]) for result in pick(runs, **key)]
         assert float(row["mean"]) == pytest.approx(np.mean(values), abs=1e-12)
         assert float(row["sd_seeds"]) == pytest.approx(np.std(values, ddof=1), abs=1e-12)
         assert row["n_seeds"] == "3" and row["level"] == "0.95"
@@ -94,7 +94,7 @@ def test_means_and_differences_are_those_of_the_runs(made, tmp_path: Path) -> No
     for row in contrasts:
         key = {name: row[name] for name in ("protocol", "direction", "metric")}
         both = [
-            [float(found["value"]) for found in pick(runs, variant=variant, **key)]
+            [float(result["value"]) for result in pick(runs, variant=variant, **key)]
             for variant in (row["variant"], "hardest_in_batch")
         ]
         assert float(row["difference"]) == pytest.approx(np.mean(both[0]) - np.mean(both[1]), abs=1e-12)
@@ -166,11 +166,11 @@ def test_results_do_not_depend_on_the_blocks_and_repeat_exactly(made, tmp_path: 
     studies.write(tmp_path / "whole", whole)
     again = run(whole, tmp_path / "whole")
     assert again[0] == first[0]
-    for one, other in zip(first[2] + first[3], again[2] + again[3], strict=True):
-        assert {k: v for k, v in one.items() if k != "mean"}.keys() == other.keys() - {"mean"}
+    for item, other in zip(first[2] + first[3], again[2] + again[3], strict=True):
+        assert {k: v for k, v in item.items() if k != "mean"}.keys() == other.keys() - {"mean"}
         for name in ("low", "high", "p_query"):
-            if one.get(name):
-                assert float(one[name]) == pytest.approx(float(other[name]), abs=1e-12)
+            if item.get(name):
+                assert float(item[name]) == pytest.approx(float(other[name]), abs=1e-12)
 
 
 def test_tables_of_the_jobs_are_concatenated(made, tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_variant_is_sound_and_isolates_what_it_says(library: Library, stem: str)
         before, after = library.merged(parents[-1] if parents else "base"), library.merged(identity)
         differ = {key for key in after if before[key] != after[key]}
         assert differ <= set(library.variant(identity).isolates)
-    stated = yaml.safe_load((FOLDER / "variants" / f"{stem}.yaml").read_text(encoding="utf-8"))
-    assert stated["question"].rstrip().endswith((".", "?")) and "?" in stated["question"]
-    assert not stated["title"].endswith(".")
+    declared = yaml.safe_load((FOLDER / "variants" / f"{stem}.yaml").read_text(encoding="utf-8"))
+    assert declared["question"].rstrip().endswith((".", "?")) and "?" in declared["question"]
+    assert not declared["title"].endswith(".")
 
 
 @pytest.mark.parametrize("stem", VARIANTS)
@@ -136,7 +136,7 @@ def test_released_values_of_fne() -> None:
 def told(entry: Entry) -> list[object]:
     """Everything that an entry says, in values that can be compared."""
     keys = [(name, key.schema, key.null, key.default, key.meaning, key.when) for name, key in entry.keys.items()]
-    return [keys, [getattr(entry, one.name) for one in dataclasses.fields(entry) if one.name != "options"]]
+    return [keys, [getattr(entry, item.name) for item in dataclasses.fields(entry) if item.name != "options"]]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES])
@@ -178,23 +178,23 @@ def test_tuned_file_belongs_to_a_study_and_is_what_its_trials_say(name: str) -> 
     searched = config.load_study(stem, root=ROOT, complete=False, tuned=False)
     declared = searched.tune
     if not draw:
-        users = [one for one in STUDIES if config.load_study(one, root=ROOT, complete=False).tuned == stem]
+        users = [item for item in STUDIES if config.load_study(item, root=ROOT, complete=False).tuned == stem]
         assert users, "values that no study uses"
     if "where" not in content:
         return  # of an earlier protocol
     assert declared.plain() == content["declared"] and content["protocol"]["draw"] == int(draw or 0)
     assert set(searched.seeds).isdisjoint(seeds := declared.of_draw(int(draw or 0)))
     bases, trials = oracle_bases(searched), read_trials(trials_file(outcome))
-    assert {one.variant for one in trials} <= {*content["values"]}
+    assert {item.variant for item in trials} <= {*content["values"]}
     for variant, values in content["values"].items():
         assert [*values] == [*searched.axes[variant]] == [*content["where"][variant]] == [*content["ranges"][variant]]
         if (base := bases.get(variant)) in content["values"]:
             assert values == content["values"][base] and variant not in content["cost"]
             continue
-        cost, tried = content["cost"][variant], [one for one in trials if one.variant == variant]
-        first = {one.digest: one for one in tried if one.seed == seeds[0]}
-        means = {digest: sum(one.val_rsum for one in tried if one.digest == digest and one.round == FINAL) / 3
-                 for digest in {one.digest for one in tried if one.round == FINAL}}  # fmt: skip
+        cost, tried = content["cost"][variant], [item for item in trials if item.variant == variant]
+        first = {item.digest: item for item in tried if item.seed == seeds[0]}
+        means = {digest: sum(item.val_rsum for item in tried if item.digest == digest and item.round == FINAL) / 3
+                 for digest in {item.digest for item in tried if item.round == FINAL}}  # fmt: skip
         assert len(first) <= cost["trials"] <= declared.budget and len(means) <= declared.finalists
         assert values == first[max(means, key=means.__getitem__)].values, "not the best of the finalists"
 

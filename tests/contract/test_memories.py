@@ -42,9 +42,9 @@ def engine_of(memory: dict) -> Engine:
 def test_entry_matches_its_class(kind: str) -> None:
     """The options of the catalogue are the keyword-only arguments of the class, without defaults."""
     entry = MEMORIES[kind]
-    stated = [p for p in inspect.signature(entry.load()).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert [p.name for p in stated] == list(entry.options)
-    assert all(p.default is p.empty for p in stated), "defaults stand in base.yaml, not in code"
+    declared = [p for p in inspect.signature(entry.load()).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert [p.name for p in declared] == list(entry.options)
+    assert all(p.default is p.empty for p in declared), "defaults stand in base.yaml, not in code"
 
 
 @pytest.mark.parametrize("memory", CASES, ids=named)
@@ -53,29 +53,29 @@ def test_candidates_are_the_batch_first_and_then_what_is_remembered_without_grad
     held, original = [], engine.memory.candidates
 
     def spy(image, text, inputs, batch, *, main):
-        found = original(image, text, inputs, batch, main=main)
+        result = original(image, text, inputs, batch, main=main)
         count = image.shape[1]
-        assert torch.equal(found.image_row[:, :count], batch.image_row)
-        assert torch.equal(found.caption_row[:, :count], batch.caption_row)
-        assert found.image.shape == found.text.shape == (*found.image_row.shape, image.shape[-1])
+        assert torch.equal(result.image_row[:, :count], batch.image_row)
+        assert torch.equal(result.caption_row[:, :count], batch.caption_row)
+        assert result.image.shape == result.text.shape == (*result.image_row.shape, image.shape[-1])
         if not main:
-            assert found.image is image and found.text is text and found.entered is None
-        if found.entered is not None:
-            assert (found.entered[:, :count] == -1).all() and found.entered.shape == found.image_row.shape
-            full = found.image_row >= 0
-            assert torch.equal(found.entered[:, count:] >= 0, full[:, count:]), "an age only where a pair was entered"
-            assert (found.entered[:, count:] <= engine.step).all() and (found.entered >= -1).all()
-            owner = engine.train.caption_image[found.caption_row.clamp(min=0)]
-            assert (owner == found.image_row)[full].all() and (found.caption_row[~full] < 0).all()
-            present = torch.where(full, found.image.norm(dim=-1), 1.0)
+            assert result.image is image and result.text is text and result.entered is None
+        if result.entered is not None:
+            assert (result.entered[:, :count] == -1).all() and result.entered.shape == result.image_row.shape
+            full = result.image_row >= 0
+            assert torch.equal(result.entered[:, count:] >= 0, full[:, count:]), "an age only where a pair was entered"
+            assert (result.entered[:, count:] <= engine.step).all() and (result.entered >= -1).all()
+            owner = engine.train.caption_image[result.caption_row.clamp(min=0)]
+            assert (owner == result.image_row)[full].all() and (result.caption_row[~full] < 0).all()
+            present = torch.where(full, result.image.norm(dim=-1), 1.0)
             torch.testing.assert_close(present, torch.ones_like(present))
-            if found.image.requires_grad:
-                behind = (found.image[:, count:].sum(), image), (found.text[:, count:].sum(), text)
+            if result.image.requires_grad:
+                behind = (result.image[:, count:].sum(), image), (result.text[:, count:].sum(), text)
                 for total, source in behind:
                     (gradient,) = torch.autograd.grad(total, source, retain_graph=True)
                     assert not gradient.any()
-        held.append(found.image_row.shape[1])
-        return found
+        held.append(result.image_row.shape[1])
+        return result
 
     engine.memory.candidates = spy
     engine.run(lambda score: None)

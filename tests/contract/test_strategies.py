@@ -81,17 +81,19 @@ def test_the_gradient_with_a_named_positive_equals_a_finite_difference(entry: En
     loss = entry.load()(**options)
     for kind in entry.negatives:
         given = loss_checks.case((2,), kind, torch.float64)
-        told, found = given.needed(loss), given.selection
-        own = dataclasses.replace(found, positive_index=torch.arange(4).expand(2, 4))
+        summary, result = given.needed(loss), given.selection
+        own = dataclasses.replace(result, positive_index=torch.arange(4).expand(2, 4))
         inputs = given.anchors.requires_grad_(), given.candidates.requires_grad_()
-        assert torch.equal(loss(*inputs, own, **told), loss(*inputs, found, **told))
+        assert torch.equal(loss(*inputs, own, **summary), loss(*inputs, result, **summary))
         index = torch.tensor([6, 0, 5, 1]).expand(2, 4)
-        other = dataclasses.replace(found, positive_index=index)
-        if found.weights is not None:
-            other = dataclasses.replace(other, weights=found.weights.scatter(-1, index.unsqueeze(-1), 0))
-        if found.attracted is not None:
-            other = dataclasses.replace(other, attracted=found.attracted.scatter(-1, index.unsqueeze(-1), False))
-        assert torch.autograd.gradcheck(lambda a, c, s=other, t=told: loss(a, c, s, **t), inputs, eps=1e-6, atol=1e-4)
+        other = dataclasses.replace(result, positive_index=index)
+        if result.weights is not None:
+            other = dataclasses.replace(other, weights=result.weights.scatter(-1, index.unsqueeze(-1), 0))
+        if result.attracted is not None:
+            other = dataclasses.replace(other, attracted=result.attracted.scatter(-1, index.unsqueeze(-1), False))
+        assert torch.autograd.gradcheck(
+            lambda a, c, s=other, t=summary: loss(a, c, s, **t), inputs, eps=1e-6, atol=1e-4
+        )
 
 
 ROUNDING = 4e-7
@@ -107,16 +109,16 @@ def test_rounding_does_not_decide_about_an_exact_twin_of_the_positive(entry, opt
     excluded[..., range(6), range(6)] = True
     excluded.scatter_(-1, columns, False)
     similarities.diagonal(dim1=-2, dim2=-1).copy_(positive)
-    found = []
+    result = []
     for off in (0.0, ROUNDING, -ROUNDING):
         twins = similarities.scatter(-1, columns, (positive + off).unsqueeze(-1))
         seen = dict(given.context)
         for name in ("teacher", "guide"):
             own = seen[name].diagonal(dim1=-2, dim2=-1)
             seen[name] = seen[name].scatter(-1, columns, (own + off).unsqueeze(-1))
-        one = dataclasses.replace(given, inputs=(twins, excluded, positive, uniform), context=seen)
-        found.append(checks.select(checks.shown(built(entry, options), one), one))
-    exact, *others = found
+        item = dataclasses.replace(given, inputs=(twins, excluded, positive, uniform), context=seen)
+        result.append(checks.select(checks.shown(built(entry, options), item), item))
+    exact, *others = result
     for other in others:
         for name in ("index", "weights", "valid", "attracted", "fallback"):
             left, right = getattr(exact, name), getattr(other, name)
@@ -142,28 +144,28 @@ def test_rounding_does_not_decide_what_an_exact_twin_of_the_positive_costs(entry
     context = {name: context[name] for name in loss.needs}
     for kind in entry.negatives:
         if kind == "one":
-            found = Selection(columns.expand(2, 6), None, torch.ones(2, 6, dtype=torch.bool))
+            result = Selection(columns.expand(2, 6), None, torch.ones(2, 6, dtype=torch.bool))
         else:
             attracted = (torch.rand(2, 6, 40, generator=generator) < 0.2) & ~excluded if kind == "attracted" else None
             weights = (~excluded if attracted is None else ~(excluded | attracted)).float()
-            found = Selection(None, weights, torch.ones(2, 6, dtype=torch.bool), attracted=attracted)
+            result = Selection(None, weights, torch.ones(2, 6, dtype=torch.bool), attracted=attracted)
         costs, gradients = [], []
         for off in (0.0, ROUNDING, -ROUNDING):
             moved = candidates.clone()
             moved[:, columns] += off * anchors
             given = anchors.clone().requires_grad_(), moved.requires_grad_()
-            costs.append(loss(*given, found, **context))
+            costs.append(loss(*given, result, **context))
             gradients.append(torch.autograd.grad(costs[-1].sum(), given))
         double = (anchors.double().requires_grad_(), candidates.double().requires_grad_())
-        told = {
+        summary = {
             k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in context.items()
         }
-        costs.append(loss(*double, found, **told))
+        costs.append(loss(*double, result, **summary))
         gradients.append(torch.autograd.grad(costs[-1].sum(), double))
         for cost, gradient in zip(costs[1:], gradients[1:], strict=True):
             torch.testing.assert_close(cost.float(), costs[0], rtol=0, atol=1e-4)
-            for one, other in zip(gradient, gradients[0], strict=True):
-                torch.testing.assert_close(one.float(), other, rtol=0, atol=1e-3)
+            for item, other in zip(gradient, gradients[0], strict=True):
+                torch.testing.assert_close(item.float(), other, rtol=0, atol=1e-3)
 
 
 def test_build_rule_passes_every_option() -> None:

@@ -55,7 +55,7 @@ class Corpus:
     def rows(self) -> list[Image]:
         """The images as :mod:`tests.data.forms` takes them."""
         return [
-            (entry["filename"], SPLIT_OF[entry["split"]], *([one[key] for one in entry["sentences"]] for key in KEYS))
+            (entry["filename"], SPLIT_OF[entry["split"]], *([item[key] for item in entry["sentences"]] for key in KEYS))
             for entry in self.entries
         ]
 

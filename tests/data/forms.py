@@ -43,7 +43,7 @@ def single(name: str, make: Callable[[Sequence[Image]], str]) -> Callable[[Seque
 def karpathy(images: Sequence[Image]) -> str:
     entries = []
     for number, (file, split, texts, ids) in enumerate(images):
-        sentences = [{"raw": raw, "sentid": one, "imgid": number} for raw, one in zip(texts, ids, strict=True)]
+        sentences = [{"raw": raw, "sentid": item, "imgid": number} for raw, item in zip(texts, ids, strict=True)]
         entries.append({"filename": file, "imgid": number, "split": split, "sentences": sentences})
     return json.dumps({"images": entries}, indent=1)
 
@@ -53,7 +53,7 @@ def albef(images: list[Image]) -> str:
     entries: list[dict[str, Any]] = []
     for file, split, texts, _ in images:
         whole = {"image": file, "caption": texts}
-        entries += [{**whole, "caption": one, "image_id": f"coco_{file}"} for one in texts] if split == "train" else [
+        entries += [{**whole, "caption": item, "image_id": f"coco_{file}"} for item in texts] if split == "train" else [
             whole]  # fmt: skip
     return json.dumps(entries)
 
@@ -94,8 +94,8 @@ def token(images: list[Image]) -> str:
 
 
 def coco(images: list[Image]) -> str:
-    notes = [{"id": one, "image_id": ids[0], "caption": text}
-             for _, _, texts, ids in images for text, one in zip(texts, ids, strict=True)]  # fmt: skip
+    notes = [{"id": item, "image_id": ids[0], "caption": text}
+             for _, _, texts, ids in images for text, item in zip(texts, ids, strict=True)]  # fmt: skip
     places = [{"id": ids[0], "file_name": file} for file, _, _, ids in images]
     return json.dumps({"images": places, "annotations": notes})
 

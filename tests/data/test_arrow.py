@@ -29,8 +29,8 @@ def table_of(corpus: Corpus, keep: str | None = None, bytes_inside: bool = True)
                 "bytes": (corpus.images / entry["filename"]).read_bytes() if bytes_inside else None,
                 "path": f"/cache/of/somebody/{entry['filename']}",
             },
-            "caption": [one["raw"] for one in entry["sentences"]],
-            "sentids": [one["sentid"] for one in entry["sentences"]],
+            "caption": [item["raw"] for item in entry["sentences"]],
+            "sentids": [item["sentid"] for item in entry["sentences"]],
             "filename": entry["filename"],
             "split": entry["split"],
         }
@@ -119,7 +119,9 @@ def structs(corpus: Corpus) -> Path:
     """Captions as structs, as in COCO sets made of Karpathy's json; ``filepath`` names a folder of elsewhere."""
     rows = []
     for row in table_of(corpus):
-        sentences = [{"raw": one, "sentid": sentid} for one, sentid in zip(row["caption"], row["sentids"], strict=True)]
+        sentences = [
+            {"raw": item, "sentid": sentid} for item, sentid in zip(row["caption"], row["sentids"], strict=True)
+        ]
         rows.append(without([row], "caption", "sentids")[0] | {"sentences": sentences, "filepath": "val2014"})
     return parquet(corpus.folder / "structs" / "data.parquet", rows)
 
@@ -127,8 +129,8 @@ def structs(corpus: Corpus) -> Path:
 def struct_a_row(corpus: Corpus) -> Path:
     rows = []
     for row in table_of(corpus):
-        for one, sentid in zip(row["caption"], row["sentids"], strict=True):
-            rows.append(without([row], "caption", "sentids")[0] | {"sentences": {"raw": one, "sentid": sentid}})
+        for item, sentid in zip(row["caption"], row["sentids"], strict=True):
+            rows.append(without([row], "caption", "sentids")[0] | {"sentences": {"raw": item, "sentid": sentid}})
     return parquet(corpus.folder / "struct" / "data.parquet", rows)
 
 
@@ -151,15 +153,15 @@ def prepared(corpus: Corpus, annotations: Path, images: Path | None, name: str =
 def test_every_layout_gives_the_manifest_of_karpathys(corpus: Corpus, make) -> None:
     corpus.write()
     expected = prepared(corpus, corpus.file, corpus.images, "tiny-1")
-    found = prepared(corpus, make(corpus), corpus.images if make is beside else None)
+    result = prepared(corpus, make(corpus), corpus.images if make is beside else None)
     for modality in ("image", "text"):
-        assert found.fingerprint(modality) == expected.fingerprint(modality)
-    assert found.caption_ids == expected.caption_ids and found.texts == expected.texts
-    assert found.sentids == (None if make is caption_a_row else expected.sentids)
+        assert result.fingerprint(modality) == expected.fingerprint(modality)
+    assert result.caption_ids == expected.caption_ids and result.texts == expected.texts
+    assert result.sentids == (None if make is caption_a_row else expected.sentids)
     if make is not beside:
-        assert found.root == corpus.folder / "resources/tiny-2/images"
-        assert sorted(path.name for path in found.root.iterdir()) == sorted(expected.image_ids)
-        for path, original in zip(found.image_paths(), expected.image_paths(), strict=True):
+        assert result.root == corpus.folder / "resources/tiny-2/images"
+        assert sorted(path.name for path in result.root.iterdir()) == sorted(expected.image_ids)
+        for path, original in zip(result.image_paths(), expected.image_paths(), strict=True):
             assert path.read_bytes() == original.read_bytes()
 
 
@@ -382,7 +384,7 @@ def test_lists_and_pictures_over_several_row_groups_and_dictionaries(tmp_path: P
     records, inside = arrow.read(tmp_path / "x.parquet")
     assert inside and [record.captions for record in records] == rows["caption"]
     arrow.write_pictures(tmp_path / "x.parquet", to_items(records), tmp_path / "out")
-    assert all((tmp_path / "out" / one["path"]).read_bytes() == one["bytes"] for one in pictures)
+    assert all((tmp_path / "out" / item["path"]).read_bytes() == item["bytes"] for item in pictures)
 
 
 def test_a_compressed_stream_is_refused(tmp_path: Path) -> None:

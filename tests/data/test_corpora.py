@@ -45,7 +45,7 @@ class Photographs:
             self.entries.append(entry | more)
         self.annotations = folder / f"dataset_{dataset}.json"
         self.root = self.images if dataset == "coco" else self.images / "flickr30k-images"
-        self.counts = {split: sum(("train" if one == "restval" else one) == split for one in self.splits())
+        self.counts = {split: sum(("train" if item == "restval" else item) == split for item in self.splits())
                        for split in paths.SPLITS}  # fmt: skip
         self.write()
 
@@ -64,10 +64,10 @@ class Photographs:
                 if ("train" if entry["split"] == "restval" else entry["split"]) != split:
                     continue
                 file = f"{entry.get('filepath', 'flickr30k-images')}/{entry['filename']}"
-                captions = [one["raw"] for one in entry["sentences"]]
+                captions = [item["raw"] for item in entry["sentences"]]
                 row = {"image": file, "caption": captions}
                 ident = {"image_id": f"{self.dataset}_{entry['imgid']}"}
-                rows += [row | ident | {"caption": one} for one in captions] if split == "train" else [row]
+                rows += [row | ident | {"caption": item} for item in captions] if split == "train" else [row]
             (self.folder / f"{self.dataset}_{split}.json").write_text(json.dumps(rows))
         return self.folder / f"{self.dataset}_{{split}}.json"
 
@@ -108,7 +108,7 @@ def test_coco_in_two_folders_with_restval_as_training(coco: Photographs) -> None
     train = manifest.split("train")
     assert [Path(manifest.image_files[row]).parent.name for row in train.image_rows] == ["val2014", *["train2014"] * 3]
     assert train.image_ids[0] == "COCO_val2014_000000391902.jpg"
-    assert manifest.split("test").sentids == [entry for one in (0, 5, 7) for entry in coco.entries[one]["sentids"]]
+    assert manifest.split("test").sentids == [entry for item in (0, 5, 7) for entry in coco.entries[item]["sentids"]]
     assert manifest.texts[0] == "A photo 1 in words 0."
     assert all(path.is_file() for path in manifest.image_paths())
 
@@ -139,9 +139,9 @@ def test_counts_are_those_of_the_papers(photographs: Photographs, capsys: pytest
     papers = {"flickr30k": (29_000, 1014, 1000), "coco": (113_287, 5000, 5000)}[photographs.dataset]
     assert tuple(study.data["counts"].values()) == papers
     assert photographs.prepare(counts=False) == 2
-    told = capsys.readouterr().err
-    found = photographs.counts["train"]
-    assert f"has another number of images than data.counts.train states; got {found}; allowed: {papers[0]}" in told
+    summary = capsys.readouterr().err
+    result = photographs.counts["train"]
+    assert f"has another number of images than data.counts.train states; got {result}; allowed: {papers[0]}" in summary
     assert not (photographs.project.root / "resources").exists()
 
 
@@ -152,29 +152,29 @@ def test_missing_images_with_where_to_get_them(photographs: Photographs, capsys:
     for path in sorted(photographs.images.rglob("*.jpg"))[1:]:
         path.unlink()
     assert photographs.prepare() == 2
-    told = capsys.readouterr().err
-    assert "data.images: 7 of 8 images are missing: " in told and told.count(".jpg") == 5
-    assert f"; to get them: {'the ' if photographs.dataset == 'flickr30k' else '`fne fetch coco`'}" in told
-    assert WHERE[photographs.dataset] in told and "Traceback" not in told
+    summary = capsys.readouterr().err
+    assert "data.images: 7 of 8 images are missing: " in summary and summary.count(".jpg") == 5
+    assert f"; to get them: {'the ' if photographs.dataset == 'flickr30k' else '`fne fetch coco`'}" in summary
+    assert WHERE[photographs.dataset] in summary and "Traceback" not in summary
 
 
 def test_a_study_without_images_tells_where_to_get_them(photographs: Photographs, capsys) -> None:
     assert photographs.prepare(images=None) == 2
-    told = capsys.readouterr().err
-    assert "data.images: not given" in told and WHERE[photographs.dataset] in told
+    summary = capsys.readouterr().err
+    assert "data.images: not given" in summary and WHERE[photographs.dataset] in summary
 
 
 def test_the_folder_above_was_meant(flickr30k: Photographs, capsys: pytest.CaptureFixture[str]) -> None:
     assert flickr30k.prepare(annotations=str(flickr30k.write_albef())) == 2
-    told = capsys.readouterr().err
-    assert "8 of 8 images are missing: flickr30k-images/3" in told
-    assert f"the first one lies in {flickr30k.images}: give data.images={flickr30k.images}" in told
+    summary = capsys.readouterr().err
+    assert "8 of 8 images are missing: flickr30k-images/3" in summary
+    assert f"the first one lies in {flickr30k.images}: give data.images={flickr30k.images}" in summary
 
 
 def test_the_folder_below_was_meant(flickr30k: Photographs, capsys: pytest.CaptureFixture[str]) -> None:
     assert flickr30k.prepare(images=str(flickr30k.images)) == 2
-    told = capsys.readouterr().err
-    assert f"give data.images={flickr30k.images}/flickr30k-images" in told
+    summary = capsys.readouterr().err
+    assert f"give data.images={flickr30k.images}/flickr30k-images" in summary
 
 
 def test_one_of_cocos_folders_is_missing(coco: Photographs, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def row(caption: int, image: int, score: float) -> str:
 
 
 def write(folder: Path, rows: list[tuple[int, int, float]], split: str = "test") -> Path:
-    text = "\n".join([HEADER, *(row(*one) for one in rows)]) + "\n"
+    text = "\n".join([HEADER, *(row(*item) for item in rows)]) + "\n"
     (folder / f"sits_{split}.csv").write_text(text, encoding="utf-8")
     return folder
 
@@ -55,31 +55,31 @@ def known(folder: Path, match: float = 3.0, view: SplitView = VIEW, truth: Truth
 
 def judged(truth: Truth) -> dict[tuple[int, int], tuple[float, int]]:
     extra = truth.extra
-    found = zip(extra["judged_share"].tolist(), extra["judged_positive"].tolist(), strict=True)
-    return dict(zip(map(tuple, extra["judged_pairs"].tolist()), found, strict=True))
+    result = zip(extra["judged_share"].tolist(), extra["judged_positive"].tolist(), strict=True)
+    return dict(zip(map(tuple, extra["judged_pairs"].tolist()), result, strict=True))
 
 
 def test_ratings_are_placed_by_cocos_ids_and_match_from_the_threshold_on(tmp_path: Path) -> None:
     write(tmp_path, ROWS)
     for match in (3.0, 3.4, 5.0, 0.5):
-        found = known(tmp_path, match)
+        result = known(tmp_path, match)
         expected = {(image // 10 - 1, caption - 1): score for caption, image, score in ROWS}
-        assert {pair: one[1] for pair, one in judged(found).items()} == {p: s >= match for p, s in expected.items()}
-        assert {pair: one[0] for pair, one in judged(found).items()} == pytest.approx(
+        assert {pair: item[1] for pair, item in judged(result).items()} == {p: s >= match for p, s in expected.items()}
+        assert {pair: item[0] for pair, item in judged(result).items()} == pytest.approx(
             {pair: score / 5 for pair, score in expected.items()}
         )
         own = {(int(image), caption) for caption, image in enumerate(VIEW.caption_image)}
         matches = {pair for pair, score in expected.items() if score >= match}
-        assert {tuple(pair) for pair in found.pairs.tolist()} == own | matches, "own pairs stay whatever people say"
-        assert found.kind == "judged" and set(found.extra["judged_source"].tolist()) == {2}
-        found.check()
+        assert {tuple(pair) for pair in result.pairs.tolist()} == own | matches, "own pairs stay whatever people say"
+        assert result.kind == "judged" and set(result.extra["judged_source"].tolist()) == {2}
+        result.check()
 
 
 def test_a_rating_overrules_equal_captions(tmp_path: Path) -> None:
     own = own_truth(VIEW)
     equal = replace(own, pairs=sorted_pairs(np.concatenate([own.pairs, [[0, 3], [1, 4]]])))
-    found = known(write(tmp_path, ROWS), truth=equal)
-    assert not found.contains(0, 3) and found.contains(1, 4), "(0, 3) was rated 2.99, (1, 4) by nobody"
+    result = known(write(tmp_path, ROWS), truth=equal)
+    assert not result.contains(0, 3) and result.contains(1, 4), "(0, 3) was rated 2.99, (1, 4) by nobody"
 
 
 def test_no_folder_leaves_the_truth_as_it_is() -> None:
@@ -130,7 +130,7 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     refused("audit.sits: not UTF-8 text")
     file.write_text(f"{HEADER}\n")
     refused("rates no image with another image's caption")
-    write(tmp_path, [one for one in ROWS if one[:2] in ((1, 10), (5, 30))])
+    write(tmp_path, [item for item in ROWS if item[:2] in ((1, 10), (5, 30))])
     refused("rates no image with another image's caption")
     write(tmp_path, ROWS)
     with pytest.raises(UserError, match="caption without a COCO id"):
@@ -155,8 +155,10 @@ def test_a_missing_rating_file_is_told_before_any_work(tmp_path: Path) -> None:
     study = Project(tmp_path).load("flickr8k", **COCO, **{"audit.sits": str(write(tmp_path, ROWS))})
     with pytest.raises(UserError) as caught:
         paths.check_given(study)
-    told = str(caught.value)
-    assert "sits_val.csv: audit.sits: no such file" in told and "sits_test.csv" not in told.replace(cxc_sits.SOURCE, "")
+    summary = str(caught.value)
+    assert "sits_val.csv: audit.sits: no such file" in summary and "sits_test.csv" not in summary.replace(
+        cxc_sits.SOURCE, ""
+    )
 
 
 SPLITS = {"train": 60, "val": 24, "test": 24}
@@ -218,7 +220,7 @@ def test_maps_are_fitted_on_ratings_of_val_and_scored_on_those_of_test(made) -> 
     config, manifest = resolve(study, "fne"), Manifest.load(root / paths.data_folder(study))
     rows = read(root / calibration_files(study)[0])[0]
     assert {row["source"] for row in rows} == {"judged"} and {row["direction"] for row in rows} == {"both"}
-    (posterior,) = [one for one in posteriors(config) if one.own]
+    (posterior,) = [item for item in posteriors(config) if item.own]
     views = {split: manifest.split(split) for split in ("val", "test")}
     embedded = {
         split: {seed: sides for seed, *sides in embed_split(study, "fne", "0-1", split, root)} for split in views
@@ -244,8 +246,8 @@ def test_maps_are_fitted_on_ratings_of_val_and_scored_on_those_of_test(made) -> 
             mapped = p["test"] if kind == "none" else maps.fit(kind, p["val"], y["val"])(p["test"])
             (row,) = [r for r in rows if (r["seed"], r["own"], r["recalibration"]) == (seed, True, kind)]
             assert (row["pairs"], row["positives"]) == (len(y["test"]), y["test"].sum())
-            found = [row["scores"][name] for name in METRICS]
-            assert found == pytest.approx(Scored(np.clip(mapped, 0, 1), y["test"]).scores().tolist(), rel=1e-3)
+            result = [row["scores"][name] for name in METRICS]
+            assert result == pytest.approx(Scored(np.clip(mapped, 0, 1), y["test"]).scores().tolist(), rel=1e-3)
 
 
 def test_what_a_model_ranks_highest_is_held_against_ratings_of_the_captions_that_are_ranked(made) -> None:
@@ -257,18 +259,18 @@ def test_what_a_model_ranks_highest_is_held_against_ratings_of_the_captions_that
     with open(root / paths.results_folder(study) / "audit_judged.csv", encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert len(rows) == 6
-    for one in rows:
-        found = true = 0
-        for top in tops[one["direction"]]:
+    for each in rows:
+        result = true = 0
+        for top in tops[each["direction"]]:
             for query, ids in enumerate(top):
-                for item in ids[: int(one["depth"])]:
-                    image, caption = (query, item) if one["direction"] == "i2t" else (item, query)
+                for item in ids[: int(each["depth"])]:
+                    image, caption = (query, item) if each["direction"] == "i2t" else (item, query)
                     number, sentid = int(view.image_ids[image][-16:-4]), view.sentids[kept[caption]]
                     if view.caption_image[kept[caption]] != image and (sentid, number) in rated["test"]:
-                        found += 1
+                        result += 1
                         true += rated["test"][sentid, number] >= 3.0
-        assert (int(one["judged"]), int(one["true"])) == (found, true)
-    assert sum(int(one["true"]) for one in rows) > 0
+        assert (int(each["judged"]), int(each["true"])) == (result, true)
+    assert sum(int(each["true"]) for each in rows) > 0
 
 
 def test_the_rating_files_stand_in_the_record(made) -> None:
@@ -287,12 +289,12 @@ def test_the_real_ratings_from_three_on_are_the_pairs_of_cxcs_relevance_files(sh
     view = view_of(images, [c for i in images for c in own[str(i)]], np.repeat(np.arange(len(images)), 5))
     (tmp_path / "sits_test.csv").write_bytes(gzip.decompress((place / "cxc_sits_test.csv.gz").read_bytes()))
     base = Project(tmp_path).read("base")["audit"]
-    found = known(tmp_path, base["sits_match"], view)
-    positive = found.extra["judged_pairs"][found.extra["judged_positive"] > 0]
+    result = known(tmp_path, base["sits_match"], view)
+    positive = result.extra["judged_pairs"][result.extra["judged_positive"] > 0]
     listed = read_relevance(place, "cxc", view)
     assert np.array_equal(positive, listed.pairs["i2t"]) and np.array_equal(positive, listed.pairs["t2i"])
-    other = found.extra["judged_pairs"][:, 0] != view.caption_image[found.extra["judged_pairs"][:, 1]]
-    assert (int(other.sum()), int(found.extra["judged_positive"][other].sum())) == (19_833, 10_614)
+    other = result.extra["judged_pairs"][:, 0] != view.caption_image[result.extra["judged_pairs"][:, 1]]
+    assert (int(other.sum()), int(result.extra["judged_positive"][other].sum())) == (19_833, 10_614)
     (tmp_path / "sits_test.csv").write_bytes(gzip.decompress((place / "cxc_sits_val.csv.gz").read_bytes()))
     with pytest.raises(UserError, match="5,000 of its 5,000 images are not in the test split"):
         known(tmp_path, base["sits_match"], view)

@@ -59,9 +59,9 @@ class Place:
         with pytest.raises(UserError, match=message) as caught:
             self.get(server, **options)
         assert not self.target.exists() and self.part.read_bytes() == CONTENT[:kept]
-        told = str(caught.value)
-        assert server.url in told and f"{kept} bytes are kept in {self.part}: the same command continues" in told
-        return told
+        summary = str(caught.value)
+        assert server.url in summary and f"{kept} bytes are kept in {self.part}: the same command continues" in summary
+        return summary
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_settings_of_the_user_do_not_matter_but_the_proxy_does(
     monkeypatch.delenv("no_proxy")
     monkeypatch.setenv("http_proxy", server.url.removesuffix("/files/pictures.zip"))
     download("http://pictures.invalid/[1-3]{a,b}.zip", place.target, size=SIZE)
-    (asked,) = server.requests
-    assert place.complete() and asked[0] == "http://pictures.invalid/[1-3]{a,b}.zip" and "range" not in asked[1]
+    (requested,) = server.requests
+    assert place.complete() and requested[0] == "http://pictures.invalid/[1-3]{a,b}.zip" and "range" not in requested[1]
 
 
 def test_interrupted_twice_each_part_is_asked_for_once(server: Server, place: Place) -> None:

@@ -46,12 +46,12 @@ class Corpus:
         self.server, self.folder = server, folder
         base = server.url.rpartition("/")[0]
         archives = [
-            Archive(f"{base}/{one.name}", len(FILES[one.name]), hashlib.sha256(FILES[one.name]).hexdigest(),
-                    one.member, one.target)
-            for one in SOURCES["coco"].archives
+            Archive(f"{base}/{item.name}", len(FILES[item.name]), hashlib.sha256(FILES[item.name]).hexdigest(),
+                    item.member, item.target)
+            for item in SOURCES["coco"].archives
         ]  # fmt: skip
         monkeypatch.setitem(fetch.SOURCES, "coco", Source("ask us", tuple(archives)))
-        self.archives = {one.name: one for one in archives}
+        self.archives = {item.name: item for item in archives}
 
     def get(self, only: str | None = None) -> str:
         return fetch.run("coco", self.folder, only)
@@ -176,8 +176,8 @@ def test_the_command(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.startswith(f"annotations={corpus.folder}/dataset_coco.json\n")
     corpus.server.acts = [says(403)]
     assert cli.main(["fetch", "coco", "--into", str(corpus.folder)]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: http://127.*/train2014.zip: cannot be downloaded: the server answers 403", told)
+    summary = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: http://127.*/train2014.zip: cannot be downloaded: the server answers 403", summary)
 
 
 def test_the_table_of_sources() -> None:

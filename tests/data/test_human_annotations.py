@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fne.data import text_files
-from fne.data.human_annotations import Judgement, judged_truth, read_judgements
+from fne.data.human_annotations import Judgement, annotated_truth, read_judgements
 from fne.data.truth import Truth
 from fne.utils.errors import UserError
 
@@ -34,8 +34,8 @@ def read(folder: Path, **texts: str) -> list[Judgement]:
     ],
 )
 def test_crowd_needs_more_than_half(tmp_path: Path, share: str, yes: int, no: int, positive: bool) -> None:
-    (one,) = read(tmp_path, crowdflower=f"a.jpg\tb.jpg#2\t{share}\t{yes}\t{no}\n")
-    assert one == Judgement("a.jpg", ("b.jpg", 2), float(share), positive, "crowdflower")
+    (item,) = read(tmp_path, crowdflower=f"a.jpg\tb.jpg#2\t{share}\t{yes}\t{no}\n")
+    assert item == Judgement("a.jpg", ("b.jpg", 2), float(share), positive, "crowdflower")
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_crowd_needs_more_than_half(tmp_path: Path, share: str, yes: int, no: in
      ("1\t1\t1", False, 0.0)],
 )  # fmt: skip
 def test_experts_need_a_mean_of_three(tmp_path: Path, scores: str, positive: bool, share: float) -> None:
-    (one,) = read(tmp_path, expert=f"a.jpg\tb.jpg#0\t{scores}\n")
-    assert one.positive is positive and one.share == pytest.approx(share) and one.source == "expert"
+    (item,) = read(tmp_path, expert=f"a.jpg\tb.jpg#0\t{scores}\n")
+    assert item.positive is positive and item.share == pytest.approx(share) and item.source == "expert"
 
 
 def test_experts_overrule_the_crowd(tmp_path: Path) -> None:
     crowd = "a.jpg\tb.jpg#0\t1\t3\t0\na.jpg\tb.jpg#1\t1\t3\t0\n"
-    judged = read(tmp_path, crowdflower=crowd, expert="a.jpg\tb.jpg#0\t1\t1\t2\n")
-    assert {one.caption[1]: (one.positive, one.source) for one in judged} == {
+    annotated = read(tmp_path, crowdflower=crowd, expert="a.jpg\tb.jpg#0\t1\t1\t2\n")
+    assert {item.caption[1]: (item.positive, item.source) for item in annotated} == {
         0: (False, "expert"),
         1: (True, "crowdflower"),
     }
@@ -115,7 +115,7 @@ def test_truth_of_judgements() -> None:
         Judgement("a.jpg", ("elsewhere.jpg", 0), 1.0, True, "crowdflower"),  # not within the split
         Judgement("elsewhere.jpg", ("a.jpg", 0), 1.0, True, "crowdflower"),
     ]
-    truth = judged_truth(judgements, [("a.jpg", 2), ("b.jpg", 3), ("c.jpg", 1)], provable)
+    truth = annotated_truth(judgements, [("a.jpg", 2), ("b.jpg", 3), ("c.jpg", 1)], provable)
     assert truth.kind == "judged"
     assert truth.pairs.tolist() == sorted([*own, [1, 0], [1, 5], [2, 2], [2, 1]])
     assert truth.image_queries.tolist() == [0, 2]
@@ -130,7 +130,7 @@ def test_truth_of_judgements() -> None:
 def test_no_judgement_within_the_split() -> None:
     nobody = np.zeros(0, np.int32)
     provable = Truth("equal_captions", np.array([[0, 0]], np.int32), nobody, nobody)
-    truth = judged_truth([Judgement("x", ("y", 0), 1.0, True, "expert")], [("a.jpg", 1)], provable)
+    truth = annotated_truth([Judgement("x", ("y", 0), 1.0, True, "expert")], [("a.jpg", 1)], provable)
     assert truth.pairs.tolist() == [[0, 0]] and len(truth.image_queries) == len(truth.caption_queries) == 0
     assert truth.extra["judged_pairs"].shape == (0, 2)
 

@@ -72,8 +72,8 @@ def test_formats_of_other_things_are_refused(form: str) -> None:
     ("form", "order"), [("PNG", "<u2"), ("PPM", "<u2"), ("JPEG2000", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2")]
 )
 def test_16_bits_become_their_high_byte(form: str, order: str) -> None:
-    found = pixels(saved(Image.fromarray(RAMP.astype(order)), form))
-    np.testing.assert_array_equal(found, np.repeat((RAMP >> 8)[..., None], 3, 2))
+    result = pixels(saved(Image.fromarray(RAMP.astype(order)), form))
+    np.testing.assert_array_equal(result, np.repeat((RAMP >> 8)[..., None], 3, 2))
 
 
 def test_the_bits_of_a_tiff_are_those_it_says() -> None:
@@ -108,15 +108,15 @@ def test_numbers_without_a_range_are_refused_before_anything_is_extracted(tmp_pa
 def test_what_is_transparent_is_the_background(form: str, mode: str) -> None:
     """The colours that a drawing program left under its transparent parts are nobody's picture."""
     image = Image.fromarray(np.array([[[9, 90, 200, 0], [9, 90, 200, 255]]], np.uint8)).convert(mode)
-    found = pixels(saved(image, form, **({"lossless": True} if form == "WEBP" else {})))[0]
-    assert RULES["background"] == WHITE == found[0].tolist()
+    result = pixels(saved(image, form, **({"lossless": True} if form == "WEBP" else {})))[0]
+    assert RULES["background"] == WHITE == result[0].tolist()
     if form != "AVIF":
-        assert found[1].tolist() == np.asarray(image.convert("RGB"))[0, 1].tolist()
+        assert result[1].tolist() == np.asarray(image.convert("RGB"))[0, 1].tolist()
 
 
 def test_half_transparent_is_between() -> None:
-    found = pixels(saved(Image.new("RGBA", (1, 1), (0, 100, 255, 128)), "PNG"))
-    np.testing.assert_allclose(found[0, 0], 255 + (np.array([0, 100, 255]) - 255) * 128 / 255, atol=1)
+    result = pixels(saved(Image.new("RGBA", (1, 1), (0, 100, 255, 128)), "PNG"))
+    np.testing.assert_allclose(result[0, 0], 255 + (np.array([0, 100, 255]) - 255) * 128 / 255, atol=1)
 
 
 def test_transparent_colours_of_palettes_and_keys() -> None:
@@ -143,10 +143,10 @@ def test_pictures_stand_upright(form: str, turn: int) -> None:
     exif[274] = turn
     content = saved(Image.fromarray(COLOUR), form, exif=exif.tobytes())
     with Image.open(io.BytesIO(content)) as opened:
-        wanted = np.asarray(ImageOps.exif_transpose(opened))
-    np.testing.assert_array_equal(pixels(content), wanted)
-    np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(decode(content))), wanted, "and stay so")
-    assert wanted.shape[:2] == ((3, 2) if 5 <= turn <= 8 else (2, 3))
+        requested = np.asarray(ImageOps.exif_transpose(opened))
+    np.testing.assert_array_equal(pixels(content), requested)
+    np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(decode(content))), requested, "and stay so")
+    assert requested.shape[:2] == ((3, 2) if 5 <= turn <= 8 else (2, 3))
 
 
 def test_deep_and_damaged_orientation() -> None:
@@ -162,16 +162,16 @@ def test_of_an_animation_the_first_frame() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime")]
     for form in ("GIF", "PNG", "TIFF", "WEBP"):
         options = {"lossless": True} if form == "WEBP" else {}
-        found = pixels(saved(frames[0], form, save_all=True, append_images=frames[1:], **options))
-        assert found[0, 0].tolist() == [255, 0, 0] and RULES["frame"] == "first"
+        result = pixels(saved(frames[0], form, save_all=True, append_images=frames[1:], **options))
+        assert result[0, 0].tolist() == [255, 0, 0] and RULES["frame"] == "first"
 
 
 def test_cmyk_as_pillow_reads_it() -> None:
     image = Image.new("CMYK", (8, 8), (10, 20, 30, 40))
     for form in ("JPEG", "TIFF"):
         with Image.open(io.BytesIO(saved(image, form))) as opened:
-            wanted = np.asarray(opened.convert("RGB"))
-        np.testing.assert_array_equal(pixels(saved(image, form)), wanted)
+            requested = np.asarray(opened.convert("RGB"))
+        np.testing.assert_array_equal(pixels(saved(image, form)), requested)
 
 
 def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

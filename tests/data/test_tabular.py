@@ -31,13 +31,13 @@ def test_every_form_gives_the_manifest_of_karpathys(corpus: Corpus, form: str) -
     expected = manifest_of(corpus, corpus.file.name)
     for mark in ("", "\ufeff"):
         corpus.give({file: mark + text for file, text in files.items()})
-        found = manifest_of(corpus, name)
+        result = manifest_of(corpus, name)
         for column in ("image_ids", "image_files", "image_splits", "caption_ids", "texts", "sha256"):
-            assert getattr(found, column) == getattr(expected, column), column
-        assert found.caption_image.tolist() == expected.caption_image.tolist()
+            assert getattr(result, column) == getattr(expected, column), column
+        assert result.caption_image.tolist() == expected.caption_image.tolist()
         for split in SPLITS:
-            assert found.truth_files[split]["sha256"] == expected.truth_files[split]["sha256"]
-        assert found.sentids == (expected.sentids if form in WITH_IDS else None)
+            assert result.truth_files[split]["sha256"] == expected.truth_files[split]["sha256"]
+        assert result.sentids == (expected.sentids if form in WITH_IDS else None)
 
 
 def test_ids_of_captions_are_kept_where_all_have_one(corpus: Corpus) -> None:
@@ -56,8 +56,8 @@ def test_captions_may_stand_apart_and_paths_be_written_in_two_ways(corpus: Corpu
         table(corpus.rows()).replace('"picture4.jpg","Caption 1', '".//picture4.jpg","Caption 1').split("\n")
     )
     corpus.give({"pairs.csv": "\n".join([header, *lines[::2], *lines[1::2]]) + "\n"})
-    found, expected = manifest_of(corpus, "pairs.csv"), manifest_of(corpus, corpus.file.name)
-    assert sorted(found.caption_ids) == sorted(expected.caption_ids) and sorted(found.texts) == sorted(expected.texts)
+    result, expected = manifest_of(corpus, "pairs.csv"), manifest_of(corpus, corpus.file.name)
+    assert sorted(result.caption_ids) == sorted(expected.caption_ids) and sorted(result.texts) == sorted(expected.texts)
 
 
 def refused(corpus: Corpus, name: str, message: str) -> None:
@@ -242,8 +242,8 @@ def test_what_a_file_is_and_where_it_fails_is_told(tmp_path: Path, name: str, te
 )  # fmt: skip
 def test_a_table_is_read_as_what_it_is(tmp_path: Path, rows: str, expected: list[str]) -> None:
     (tmp_path / "x.tsv").write_text(HEAD + rows + ENDS, encoding="utf-8", newline="")
-    found = [item.captions for item in read_annotations(tmp_path / "x.tsv", "custom")[0]]
-    assert found == [[one] for one in [*expected, "dog", "cat"]]
+    result = [item.captions for item in read_annotations(tmp_path / "x.tsv", "custom")[0]]
+    assert result == [[each] for each in [*expected, "dog", "cat"]]
 
 
 def test_what_is_not_utf8_is_named(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def grouped(seed: int, n_images: int = 7) -> tuple[EqualCaptions, list[list[int]
     owner = np.repeat(np.arange(n_images), rng.integers(1, 5, n_images)).astype(np.int32)
     group = rng.integers(0, 4, len(owner)).astype(np.int32)
     captions = range(len(owner))
-    pairs = {(int(owner[one]), other) for one in captions for other in captions if group[one] == group[other]}
+    pairs = {(int(owner[item]), other) for item in captions for other in captions if group[item] == group[other]}
     return EqualCaptions(owner, group), [list(pair) for pair in sorted(pairs)]
 
 
@@ -154,7 +154,7 @@ def test_thousands_of_equal_captions_stay_small(tmp_path) -> None:
 )
 def test_malformed_groups_are_refused_on_loading(tmp_path, name: str, array: list[int], message: str) -> None:
     arrays = {"owner": [0, 0, 1], "group": [0, 1, 0], name: array}
-    EqualCaptions(*(np.array(one, np.int32) for one in arrays.values())).save(tmp_path / "t.npz")
+    EqualCaptions(*(np.array(item, np.int32) for item in arrays.values())).save(tmp_path / "t.npz")
     with pytest.raises(UserError, match=rf"t.npz: {message}"):
         Truth.load(tmp_path / "t.npz")
 

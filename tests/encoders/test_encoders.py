@@ -117,19 +117,19 @@ def test_the_record_names_weights_and_configuration(checkpoint: Callable[..., Pa
 def test_features_on_a_grid_are_float64_results_rounded(checkpoint: Callable[..., Path]) -> None:
     grid = 2.0**-12
     for family, modality in (("vit", "image"), ("bert", "text")):
-        found = load(section(checkpoint(family), grid=grid), modality)
-        assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float64}
+        result = load(section(checkpoint(family), grid=grid), modality)
+        assert {parameter.dtype for parameter in result.model.parameters()} == {torch.float64}
         model = plain(checkpoint(family)).double()
         if modality == "image":
-            pictures = np.stack([found.prepare(Image.new("RGB", (60, 50), (value, 99, 3))) for value in (0, 77, 255)])
-            wanted = model(pixel_values=torch.from_numpy(pictures).double()).last_hidden_state[:, 1:].mean(1)
-            made = found.encode(pictures)
+            pictures = np.stack([result.prepare(Image.new("RGB", (60, 50), (value, 99, 3))) for value in (0, 77, 255)])
+            requested = model(pixel_values=torch.from_numpy(pictures).double()).last_hidden_state[:, 1:].mean(1)
+            made = result.encode(pictures)
         else:
-            rows = [found.tokenizer(text, return_tensors="pt") for text in ("a red star", "a star")]
-            wanted = torch.stack([model(**row).last_hidden_state[0].mean(0) for row in rows])
-            made = found.encode(["a red star", "a star"])
+            rows = [result.tokenizer(text, return_tensors="pt") for text in ("a red star", "a star")]
+            requested = torch.stack([model(**row).last_hidden_state[0].mean(0) for row in rows])
+            made = result.encode(["a red star", "a star"])
         assert made.dtype == np.float32
-        for row, exact in zip(made, wanted.detach().numpy(), strict=True):
+        for row, exact in zip(made, requested.detach().numpy(), strict=True):
             for value, other in zip(row.tolist(), exact.tolist(), strict=True):
                 assert value == round(other / grid) * grid
 
@@ -297,15 +297,15 @@ def test_what_is_downloaded_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp
     import huggingface_hub
     from huggingface_hub.utils import filter_repo_objects
 
-    asked = {}
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **given: asked.update(given) or tmp_path)
+    requested = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **given: requested.update(given) or tmp_path)
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(UserError, match="no config.json"):
         find({"checkpoint": "some/model"}, "text")
     there = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "1_Pooling/config.json",
              "2_Dense/config.json", "2_Dense/model.safetensors", "onnx/config.json", "onnx/model.onnx"]  # fmt: skip
     chosen = filter_repo_objects(
-        there, allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"]
+        there, allow_patterns=requested["allow_patterns"], ignore_patterns=requested["ignore_patterns"]
     )
     assert list(chosen) == ["config.json", "vocab.txt", "model.safetensors", "1_Pooling/config.json",
                             "2_Dense/config.json"]  # fmt: skip
@@ -337,8 +337,8 @@ def test_the_manifest_holds_all_that_changes_pixels(checkpoint: Callable[..., Pa
         "rescale_offset": True, "size": {"height": 48, "width": 48}, "do_center_crop": False, "resample": 0,
     }  # fmt: skip
     folder = rewritten(checkpoint("vit"), tmp_path / "vit", "preprocessor_config.json", settings)
-    told = load(section(folder), "image").preprocessing()
-    assert json.loads(json.dumps(told)) == {
+    summary = load(section(folder), "image").preprocessing()
+    assert json.loads(json.dumps(summary)) == {
         "processor": "EfficientNetImageProcessorPil", "backend": "pil", "include_top": False, "rescale_offset": True,
         "do_resize": True, "resample": 0, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
         "do_center_crop": False, "size": {"height": 48, "width": 48}, "crop_size": {"height": 289, "width": 289},

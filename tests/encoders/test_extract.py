@@ -76,8 +76,8 @@ def test_image_rows_are_the_features_of_their_own_files(
     assert len(features) == len(manifest.image_ids) == 32
     for row, path in enumerate(manifest.image_paths()):
         pixels = torch.from_numpy(np.asarray(Image.open(path), np.float32) / 127.5 - 1).permute(2, 0, 1)
-        wanted = model(pixel_values=pixels[None]).last_hidden_state[0, 1:].mean(0).detach().numpy()
-        np.testing.assert_allclose(features.rows([row])[0], wanted, rtol=1e-4, atol=1e-5)
+        requested = model(pixel_values=pixels[None]).last_hidden_state[0, 1:].mean(0).detach().numpy()
+        np.testing.assert_allclose(features.rows([row])[0], requested, rtol=1e-4, atol=1e-5)
 
 
 def row_of(features: Features, row: int) -> np.ndarray:
@@ -112,8 +112,8 @@ def test_text_rows_are_the_features_of_their_own_captions(
         np.testing.assert_allclose(got, alone, rtol=1e-4, atol=1e-5)
     for row, same in ((0, 2), (1, 5)):
         np.testing.assert_array_equal(row_of(features, row), row_of(features, same))
-    told = features.manifest["captions"]
-    assert told == {
+    summary = features.manifest["captions"]
+    assert summary == {
         "different": 4,
         "longest": 7,
         "truncated": 2,

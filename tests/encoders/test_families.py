@@ -52,13 +52,13 @@ def own_output(folder: Path, family: type[Backbone], modality: str) -> list[np.n
     with torch.inference_mode():
         if modality == "image":
             made = [model(pixel_values=torch.from_numpy(pixels(value)))[0][0] for value in range(3)]
-            return [one.flatten(1).T.numpy() if one.ndim == 3 else one[-9:].numpy() for one in made]
+            return [item.flatten(1).T.numpy() if item.ndim == 3 else item[-9:].numpy() for item in made]
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         full = {"padding": "max_length", "max_length": 40} if family is Siglip else {}
         rows = [tokenizer([text], return_tensors="pt", **full) for text in TEXTS]
         masks = [{} if family is Siglip else {"attention_mask": row["attention_mask"]} for row in rows]
         made = [model(input_ids=row["input_ids"], **mask)[0][0] for row, mask in zip(rows, masks, strict=True)]
-        return [one[row["attention_mask"][0].bool()].numpy() for one, row in zip(made, rows, strict=True)]
+        return [item[row["attention_mask"][0].bool()].numpy() for item, row in zip(made, rows, strict=True)]
 
 
 def pixels(seed: int) -> np.ndarray:
@@ -96,11 +96,11 @@ def test_features_are_those_of_the_model_itself(
     checkpoint: Callable[..., Path], family: type[Backbone], name: str, modality: str
 ) -> None:
     folder = checkpoint(name)
-    wanted = own_output(folder, family, modality)
+    requested = own_output(folder, family, modality)
     tokens, pooled = features(folder, modality, level="tokens"), features(folder, modality)
     assert len(tokens) == len(pooled) == 3 and np.isfinite(pooled).all()
     assert pooled.shape == (3, claim(folder).width(modality))
-    for alone, row, vector in zip(wanted, tokens, pooled, strict=True):
+    for alone, row, vector in zip(requested, tokens, pooled, strict=True):
         np.testing.assert_allclose(row, alone, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(vector, alone.mean(0), rtol=1e-4, atol=1e-5)
 
@@ -185,8 +185,8 @@ def test_an_edit_of_a_family_extracts_again_what_it_embeds(tmp_path: Path, monke
 
     def digests() -> dict[str, str]:
         code = Code(tmp_path)
-        found = {each.__name__: code.of([*EXTRACT, each.target()]) for each in families()}
-        return found | {regime: code.training(CONFIG | {"regime": regime}) for regime in ("head", "finetune")}
+        result = {each.__name__: code.of([*EXTRACT, each.target()]) for each in families()}
+        return result | {regime: code.training(CONFIG | {"regime": regime}) for regime in ("head", "finetune")}
 
     for file, changed in {
         "siglip": {"Siglip", "finetune"},

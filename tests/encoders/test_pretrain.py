@@ -55,15 +55,15 @@ def test_scene_facts_are_exactly_the_true_ones() -> None:
 
 def test_captions_state_only_true_facts_and_a_full_one_states_the_most() -> None:
     choose = Chooser(np.random.default_rng(0))
-    stated = 0
+    declared = 0
     for scene in pretrain_scenes(LEARN):
         for _ in range(10):
             _, form = caption_scene(scene, choose)
             facts = form_facts(form)
             assert facts and all(true_of(fact, scene) for fact in facts)
-            stated += len(facts)
+            declared += len(facts)
         assert {fact for fact in scene_facts(scene) if fact[0] != "number"} == form_facts(full_form(scene))
-    assert stated > 10 * 10 * 120
+    assert declared > 10 * 10 * 120
 
 
 def test_a_number_of_narrower_things_is_no_number_of_wider_ones() -> None:
@@ -83,11 +83,11 @@ def test_cell_classes_say_what_stands_where() -> None:
     scenes = pretrain_scenes(FEW)
     classes = cell_classes(scenes)
     for number, scene in enumerate(scenes):
-        wanted = np.zeros((9, 3), int)
+        requested = np.zeros((9, 3), int)
         for item in scene.objects:
             assert isinstance(item, Object)
-            wanted[item.row * 3 + item.col] = (item.size + 1, item.colour + 1, item.shape + 1)
-        np.testing.assert_array_equal(classes[number], wanted)
+            requested[item.row * 3 + item.col] = (item.size + 1, item.colour + 1, item.shape + 1)
+        np.testing.assert_array_equal(classes[number], requested)
 
 
 def test_fact_loss_and_scores() -> None:
@@ -99,10 +99,10 @@ def test_fact_loss_and_scores() -> None:
             p = 1 / (1 + np.exp(-logits[row, fact]))
             loss -= np.log(p if facts[row, fact] else 1 - p) / 5
     assert fact_loss(torch.from_numpy(logits), torch.from_numpy(facts)).item() == pytest.approx(loss)
-    told = logits > 0
+    summary = logits > 0
     scores = fact_scores(torch.from_numpy(logits), torch.from_numpy(facts))
-    hits = sum(told[i, j] and facts[i, j] for i in range(5) for j in range(7))
-    assert scores == {"fact_precision": hits / told.sum(), "fact_recall": hits / facts.sum()}
+    hits = sum(summary[i, j] and facts[i, j] for i in range(5) for j in range(7))
+    assert scores == {"fact_precision": hits / summary.sum(), "fact_recall": hits / facts.sum()}
     assert fact_scores(torch.full((2, 3), -1.0), torch.zeros(2, 3, dtype=torch.bool)) == {
         "fact_precision": 0,
         "fact_recall": 0,
@@ -164,9 +164,9 @@ def test_pretraining_twice_gives_the_same_weights_and_a_checkpoint_like_any_othe
     assert weights[0] == weights[1]
     pretrain.run(replace(LEARN, draw=1), folders[1], modality, 1)
     assert (folders[1] / "model.safetensors").read_bytes() != weights[0]
-    told = json.loads((folders[0] / "pretraining.json").read_text())
-    assert told["modality"] == modality and Recipe(**told["recipe"]) == LEARN
-    assert all(0 <= value <= 1 for name, value in told["held_out"].items() if name != "masked_word_loss")
+    summary = json.loads((folders[0] / "pretraining.json").read_text())
+    assert summary["modality"] == modality and Recipe(**summary["recipe"]) == LEARN
+    assert all(0 <= value <= 1 for name, value in summary["held_out"].items() if name != "masked_word_loss")
     model = transformers.AutoModel.from_pretrained(folders[0])
     assert type(model) is (transformers.ViTModel if modality == "image" else transformers.BertModel)
     assert not any((folder / "pytorch_model.bin").exists() for folder in folders)

@@ -60,10 +60,10 @@ def test_pooled_rows_come_back_in_any_order(tmp_path: Path, dtype: str) -> None:
     rows = pooled_rows()
     features = Features.open(write(tmp_path / "s", rows, dtype=dtype), "f" * 64, modality="image")
     assert (len(features), features.dim, features.level) == (23, 5, "pooled")
-    wanted = [22, 0, 7, 7]
-    got = features.rows(wanted)
+    requested = [22, 0, 7, 7]
+    got = features.rows(requested)
     assert got.dtype == np.float32
-    np.testing.assert_array_equal(got, rows[wanted].astype(dtype).astype(np.float32))
+    np.testing.assert_array_equal(got, rows[requested].astype(dtype).astype(np.float32))
     np.testing.assert_array_equal(features.rows(slice(None)), rows.astype(dtype).astype(np.float32))
     assert features.values.itemsize == (2 if dtype == "float16" else 4)
     with pytest.raises(ValueError, match="rows"):
@@ -73,11 +73,11 @@ def test_pooled_rows_come_back_in_any_order(tmp_path: Path, dtype: str) -> None:
 def test_tokens_come_back_padded_with_their_mask(tmp_path: Path) -> None:
     rows = token_rows()
     features = Features.open(write(tmp_path / "s", rows))
-    wanted = [5, 0, 22, 5]
-    tokens, mask = features.padded(wanted)
-    longest = max(len(rows[index]) for index in wanted)
+    requested = [5, 0, 22, 5]
+    tokens, mask = features.padded(requested)
+    longest = max(len(rows[index]) for index in requested)
     assert tokens.shape == (4, longest, 5) and mask.shape == (4, longest)
-    for place, index in enumerate(wanted):
+    for place, index in enumerate(requested):
         for position in range(longest):
             if position < len(rows[index]):
                 assert mask[place, position]
@@ -93,9 +93,9 @@ def test_tokens_come_back_padded_with_their_mask(tmp_path: Path) -> None:
 
 def test_the_fingerprint_tells_values_apart(tmp_path: Path) -> None:
     rows = pooled_rows()
-    one, same = (Features.open(write(tmp_path / name, rows)).fingerprint for name in "ab")
+    item, same = (Features.open(write(tmp_path / name, rows)).fingerprint for name in "ab")
     rows[3, 2] += 1
-    assert one == same != Features.open(write(tmp_path / "c", rows)).fingerprint
+    assert item == same != Features.open(write(tmp_path / "c", rows)).fingerprint
 
 
 def damage_size(folder: Path) -> None:

@@ -104,9 +104,9 @@ def evaluated(
     ranked, failed = rank_replicates([(0, images, texts)], known)
     assert not failed
     rows, values = evaluate.evaluate_replicates([0], known | ranked, list(described), rule, [1, 5, 10])
-    found = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
-    assert len(found) == len(rows)
-    return found, values
+    result = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
+    assert len(result) == len(rows)
+    return result, values
 
 
 def evaluated_as_coco_5k(view: SplitView, *rest) -> tuple[Found, dict[str, np.ndarray]]:

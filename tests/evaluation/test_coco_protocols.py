@@ -44,7 +44,7 @@ def expected_of_ties(scores: np.ndarray, right: np.ndarray, k: int) -> float:
 def test_five_folds_by_plain_loops(tied: bool, rule: str) -> None:
     """Rank every query within its fold, one at a time; the mean of five means, medians and rsums."""
     images, texts = embeddings(tied)
-    found, _ = evaluated_as_coco_5k(VIEW, images, texts, (), rule)
+    result, _ = evaluated_as_coco_5k(VIEW, images, texts, (), rule)
     scores, own = (images @ texts.T).numpy(), np.arange(N)[:, None] == VIEW.caption_image
     by_fold: dict[tuple[str, str], list[float]] = {}
     for fold in range(5):
@@ -63,10 +63,10 @@ def test_five_folds_by_plain_loops(tied: bool, rule: str) -> None:
             for k, values in recalls.items():
                 by_fold.setdefault((side, f"r{k}"), []).append(float(np.mean(values)))
     for (side, metric), values in by_fold.items():
-        assert found["coco_1k_5fold", side, metric] == pytest.approx(np.mean(values), abs=1e-12)
+        assert result["coco_1k_5fold", side, metric] == pytest.approx(np.mean(values), abs=1e-12)
     rsum = sum(np.mean(values) for (_, metric), values in by_fold.items() if metric != "median_rank")
-    assert found["coco_1k_5fold", "both", "rsum"] == pytest.approx(rsum, abs=1e-12)
-    assert found["coco_1k_5fold", "t2i", "r1"] > found["own", "t2i", "r1"], "a fold is the easier gallery"
+    assert result["coco_1k_5fold", "both", "rsum"] == pytest.approx(rsum, abs=1e-12)
+    assert result["coco_1k_5fold", "t2i", "r1"] > result["own", "t2i", "r1"], "a fold is the easier gallery"
 
 
 def moved(images: np.ndarray, captions: np.ndarray) -> SplitView:
@@ -104,10 +104,10 @@ def test_swapping_the_sides_swaps_the_directions(tmp_path: Path) -> None:
     """One caption per image, so that the two sides can change roles."""
     numbers = (np.arange(N) + 100).tolist()
     rng, images, texts = np.random.default_rng(1), embeddings()[0], embeddings()[1][::5]
-    one, two = ({q: rng.choice(numbers, 3, False).tolist() for q in numbers[start:]} for start in (0, 4))
+    item, two = ({q: rng.choice(numbers, 3, False).tolist() for q in numbers[start:]} for start in (0, 4))
     view = view_of(numbers, numbers, np.arange(N))
-    before, _ = evaluated(view, images, texts, (read(write_files(tmp_path / "a", "eccv", one, two), "eccv", view),))
-    after, _ = evaluated(view, texts, images, (read(write_files(tmp_path / "b", "eccv", two, one), "eccv", view),))
+    before, _ = evaluated(view, images, texts, (read(write_files(tmp_path / "a", "eccv", item, two), "eccv", view),))
+    after, _ = evaluated(view, texts, images, (read(write_files(tmp_path / "b", "eccv", two, item), "eccv", view),))
     swap = {"i2t": "t2i", "t2i": "i2t", "both": "both"}
     assert {(p, swap[d], m): value for (p, d, m), value in after.items()} == pytest.approx(before, abs=1e-12)
     assert before["eccv", "i2t", "map_at_r"] != before["eccv", "t2i", "map_at_r"]
@@ -116,15 +116,17 @@ def test_swapping_the_sides_swaps_the_directions(tmp_path: Path) -> None:
 def test_statistics_see_the_very_metrics(tmp_path: Path) -> None:
     """The sums per image that intervals and tests are made of have the metrics as their means, folds included."""
     images, texts = embeddings()
-    found, values = evaluated_as_coco_5k(VIEW, images, texts, files(tmp_path, VIEW))
+    result, values = evaluated_as_coco_5k(VIEW, images, texts, files(tmp_path, VIEW))
     np.savez(tmp_path / "queries.test.npz", seeds=np.array([0]), **values)
-    one = layout.load([tmp_path / "queries.test.npz"])
-    wanted = {key: value for key, value in found.items() if key[2] != "median_rank"}
-    assert dict(zip(one.keys, one.contributions.mean(axis=(0, 1)), strict=True)) == pytest.approx(wanted, abs=1e-12)
-    assert one.queries[one.keys.index(("coco_1k_5fold", "both", "rsum"))] == 6 * N
-    assert {key[0] for key in one.keys} == {"own", "coco_1k_5fold", "eccv", "cxc"}
-    assert {key[2] for key in one.keys if key[0] == "eccv"} == {"map_at_r", "r_precision", "r1"}
-    assert ("cxc", "both", "rsum") not in one.keys
+    item = layout.load([tmp_path / "queries.test.npz"])
+    requested = {key: value for key, value in result.items() if key[2] != "median_rank"}
+    assert dict(zip(item.keys, item.contributions.mean(axis=(0, 1)), strict=True)) == pytest.approx(
+        requested, abs=1e-12
+    )
+    assert item.queries[item.keys.index(("coco_1k_5fold", "both", "rsum"))] == 6 * N
+    assert {key[0] for key in item.keys} == {"own", "coco_1k_5fold", "eccv", "cxc"}
+    assert {key[2] for key in item.keys if key[0] == "eccv"} == {"map_at_r", "r_precision", "r1"}
+    assert ("cxc", "both", "rsum") not in item.keys
 
 
 def test_five_folds_belong_to_the_five_thousand_only() -> None:

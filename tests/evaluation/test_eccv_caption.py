@@ -62,15 +62,15 @@ def tied_embeddings() -> tuple[torch.Tensor, torch.Tensor]:
     texts = (images.repeat_interleave(5, 0) + torch.randint(-1, 2, (25_000, 8), generator=generator)).clamp(-2, 2)
     scores = images @ texts.T
     assert scores[:50].unique(return_counts=True)[1].max() > 10_000 and 25_001 * scores.abs().max() + 30_000 < 2**24
-    order, one = torch.arange(5000)[:, None], torch.ones(5000, 1)
-    images = torch.cat([25_001.0 * images, -one, order], dim=1)
-    return images, torch.cat([texts, torch.arange(25_000)[:, None], -one.repeat(5, 1)], dim=1)
+    order, item = torch.arange(5000)[:, None], torch.ones(5000, 1)
+    images = torch.cat([25_001.0 * images, -item, order], dim=1)
+    return images, torch.cat([texts, torch.arange(25_000)[:, None], -item.repeat(5, 1)], dim=1)
 
 
 def rankings(view, images: torch.Tensor, texts: torch.Tensor) -> dict[str, dict[int, list[int]]]:
     """The first items of every ranking, as the package wants them: ids by query id."""
     numbers = numbers_of(view), view.sentids
-    found = {"i2t": {}, "t2i": {}}
+    result = {"i2t": {}, "t2i": {}}
     for direction, ids, queries, gallery in (("i2t", numbers, images, texts), ("t2i", numbers[::-1], texts, images)):
         for part in torch.arange(len(queries)).split(500):
             scores = (queries[part].double() @ gallery.double().T).float().numpy()
@@ -78,8 +78,8 @@ def rankings(view, images: torch.Tensor, texts: torch.Tensor) -> dict[str, dict[
             values = np.take_along_axis(scores, first, 1)
             assert len(np.unique(values[0])) == TOP, "no tie is left to chance"
             first = np.take_along_axis(first, np.argsort(-values, axis=1), 1)
-            found[direction] |= zip([ids[0][q] for q in part], np.array(ids[1])[first].tolist(), strict=True)
-    return found
+            result[direction] |= zip([ids[0][q] for q in part], np.array(ids[1])[first].tolist(), strict=True)
+    return result
 
 
 def numbers_of(view) -> list[int]:
@@ -90,7 +90,7 @@ def numbers_of(view) -> list[int]:
 @pytest.mark.parametrize("embeddings", [random_embeddings, tied_embeddings])
 def test_full_size_protocols_equal_the_package(embeddings, package, view) -> None:
     images, texts = embeddings()
-    found, _ = evaluated(view, images, texts, (read(DATA, "eccv", view), read(DATA, "cxc", view)))
+    result, _ = evaluated(view, images, texts, (read(DATA, "eccv", view), read(DATA, "cxc", view)))
     ranked = rankings(view, images, texts)
     expected = {("eccv", name): values for name, values in package.eccv_metrics(ranked, "all").items()}
     for k in (1, 5, 10):
@@ -101,16 +101,16 @@ def test_full_size_protocols_equal_the_package(embeddings, package, view) -> Non
         metric = name.partition("_")[2]
         for direction, value in values.items():
             assert 0.001 < value < 0.999
-            assert found[protocol, direction, names.get(metric, metric)] == pytest.approx(value, abs=1e-9)
+            assert result[protocol, direction, names.get(metric, metric)] == pytest.approx(value, abs=1e-9)
     assert len(expected) == 3 + 6
 
 
 def test_queries_and_positives_are_those_of_the_papers(view) -> None:
     eccv, cxc = read(DATA, "eccv", view), read(DATA, "cxc", view)
     counts = {
-        (one.protocol, direction): (len(np.unique(part[:, column])), len(part), len(one.outside[direction]))
-        for one in (eccv, cxc)
-        for column, (direction, part) in enumerate(one.pairs.items())
+        (item.protocol, direction): (len(np.unique(part[:, column])), len(part), len(item.outside[direction]))
+        for item in (eccv, cxc)
+        for column, (direction, part) in enumerate(item.pairs.items())
     }
     assert counts == {
         ("eccv", "i2t"): (1261, 22_548, 2), ("eccv", "t2i"): (1332, 11_279, 0),
@@ -131,7 +131,7 @@ def test_five_folds_equal_the_package_on_whole_rankings(seed: int) -> None:
 
     view = small_view(60, seed)
     images, texts = random_embeddings(60, 3.0)
-    found, _ = evaluated_as_coco_5k(view, images, texts)
+    result, _ = evaluated_as_coco_5k(view, images, texts)
     scores, numbers = (images @ texts.T).numpy(), numbers_of(view)
     whole = {
         "i2t": {i: np.array(view.sentids)[np.argsort(-row)].tolist() for i, row in zip(numbers, scores, strict=True)},
@@ -146,7 +146,7 @@ def test_five_folds_equal_the_package_on_whole_rankings(seed: int) -> None:
                 own = {i: members[1][5 * n : 5 * n + 5] for n, i in enumerate(members[0])}
                 right = own if side == "i2t" else {c: [i] for i, captions in own.items() for c in captions}
                 values.append(compute_coco1k_r_at_k(whole[side], right, set(gallery), k))
-            assert found["coco_1k_5fold", side, f"r{k}"] == pytest.approx(np.mean(values), abs=1e-9)
+            assert result["coco_1k_5fold", side, f"r{k}"] == pytest.approx(np.mean(values), abs=1e-9)
 
 
 def test_positives_that_are_not_in_the_gallery_count_in_r_as_in_the_package(tmp_path: Path) -> None:
@@ -163,11 +163,11 @@ def test_positives_that_are_not_in_the_gallery_count_in_r_as_in_the_package(tmp_
     assert len(relevance.outside["i2t"]) == sum(1 + image % 3 for image in numbers[:4])
     assert relevance.outside["t2i"].tolist() == [0]
     images, texts = random_embeddings(30, 3.0)
-    found, _ = evaluated(view, images, texts, (relevance,))
+    result, _ = evaluated(view, images, texts, (relevance,))
     scores = (images @ texts.T).numpy()
     sides = {"i2t": (numbers, view.sentids, scores, i2t), "t2i": (view.sentids, numbers, scores.T, t2i)}
     for side, (queries, gallery, matrix, right) in sides.items():
         ranked = {q: np.array(gallery)[np.argsort(-row)].tolist() for q, row in zip(queries, matrix, strict=True)}
         expected = compute_eccv_metrics(ranked, right)
         for name, metric in (("map_at_r", "map_at_r"), ("rprecision", "r_precision"), ("r1", "r1")):
-            assert found["eccv", side, metric] == pytest.approx(expected[f"eccv_{name}"], abs=1e-9)
+            assert result["eccv", side, metric] == pytest.approx(expected[f"eccv_{name}"], abs=1e-9)

@@ -63,15 +63,15 @@ def arrays_of(
 
 def metrics_of(arrays: dict[str, np.ndarray], rule: str = "expected") -> dict[tuple[str, str, str], float]:
     rows, _ = evaluate.evaluate_replicates([0], arrays, BOTH, rule, [1, 5, 10])
-    found = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
-    assert len(found) == len(rows) == 2 * 4 + 1 + 2 * 3
-    return found
+    result = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
+    assert len(result) == len(rows) == 2 * 4 + 1 + 2 * 3
+    return result
 
 
 def test_every_metric_by_its_definition() -> None:
     images, texts = embeddings()
     arrays = arrays_of(images, texts, CAPTION_IMAGE, relevance())
-    found = metrics_of(arrays)
+    result = metrics_of(arrays)
     scores, own = (images @ texts.T).numpy(), np.arange(N)[:, None] == CAPTION_IMAGE
     for direction in ("i2t", "t2i"):
         turn = (lambda x: x) if direction == "i2t" else np.transpose
@@ -80,17 +80,17 @@ def test_every_metric_by_its_definition() -> None:
         flags = np.take_along_axis(turn(own), order, 1)
         truth = np.take_along_axis(turn(relevance()), order, 1)[queries]
         for k in (1, 5, 10):
-            assert found["own", direction, f"r{k}"] == pytest.approx(np.mean([row[:k].any() for row in flags]))
+            assert result["own", direction, f"r{k}"] == pytest.approx(np.mean([row[:k].any() for row in flags]))
         ranks = [np.flatnonzero(row)[0] + 1 for row in flags]
-        assert found["own", direction, "median_rank"] == np.median(ranks)
+        assert result["own", direction, "median_rank"] == np.median(ranks)
         total = [int(row.sum()) for row in truth]
         at_r = [sum(row[: r + 1].mean() for r in range(n) if row[r]) / n for row, n in zip(truth, total, strict=True)]
-        assert found["truth", direction, "map_at_r"] == pytest.approx(np.mean(at_r), abs=1e-12)
+        assert result["truth", direction, "map_at_r"] == pytest.approx(np.mean(at_r), abs=1e-12)
         precision = [row[:n].mean() for row, n in zip(truth, total, strict=True)]
-        assert found["truth", direction, "r_precision"] == pytest.approx(np.mean(precision), abs=1e-12)
-        assert found["truth", direction, "p1"] == pytest.approx(truth[:, 0].mean(), abs=1e-12)
-    recalls = [value for key, value in found.items() if key[2] in ("r1", "r5", "r10")]
-    assert len(recalls) == 6 and found["own", "both", "rsum"] == pytest.approx(sum(recalls))
+        assert result["truth", direction, "r_precision"] == pytest.approx(np.mean(precision), abs=1e-12)
+        assert result["truth", direction, "p1"] == pytest.approx(truth[:, 0].mean(), abs=1e-12)
+    recalls = [value for key, value in result.items() if key[2] in ("r1", "r5", "r10")]
+    assert len(recalls) == 6 and result["own", "both", "rsum"] == pytest.approx(sum(recalls))
 
 
 def test_values_per_image_sum_to_the_metrics() -> None:
@@ -165,10 +165,10 @@ def test_protocols_follow_from_what_is_known() -> None:
 
 
 def test_truth_that_does_not_fit_the_split_is_refused() -> None:
-    lacking = relevance()
-    lacking[CAPTION_IMAGE[4], 4] = False
+    missing = relevance()
+    missing[CAPTION_IMAGE[4], 4] = False
     with pytest.raises(UserError, match="own caption is not among"):
-        relevant_items(FakeManifest, view(), truth(lacking, [], []))
+        relevant_items(FakeManifest, view(), truth(missing, [], []))
     with pytest.raises(UserError, match="outside the split"):
         relevant_items(FakeManifest, view(), truth(np.ones((N + 1, M), bool), [], []))
 
@@ -200,18 +200,18 @@ def test_a_fingerprint_tells_protocols_apart(change: str) -> None:
         "image_ids": view().image_ids, "caption_ids": view().caption_ids,
         "pairs": dict.fromkeys(("i2t", "t2i"), np.argwhere(relevance())),
     }  # fmt: skip
-    one = protocols.finish(protocols.describe("truth", **arguments), "expected")
+    item = protocols.finish(protocols.describe("truth", **arguments), "expected")
     again = json.loads(json.dumps(protocols.finish(protocols.describe("truth", **arguments), "expected")))
-    protocols.require_same({"a.json": one, "b.json": again})
+    protocols.require_same({"a.json": item, "b.json": again})
     changed = CHANGES.get(change, lambda a: a)(arguments)
     rule = "pessimistic" if change == "tie_rule" else "expected"
     other = protocols.finish(protocols.describe("truth", **changed), rule)
-    assert len(one["id"]) == 12 and one["id"] != other["id"]
+    assert len(item["id"]) == 12 and item["id"] != other["id"]
     with pytest.raises(UserError) as caught:
-        protocols.require_same({"a.json": one, "b.json": other})
-    assert all(word in str(caught.value) for word in ("a.json", "b.json", one["id"], other["id"], change))
+        protocols.require_same({"a.json": item, "b.json": other})
+    assert all(word in str(caught.value) for word in ("a.json", "b.json", item["id"], other["id"], change))
     with pytest.raises(UserError, match="does not belong"):
-        protocols.require_same({"a.json": {**one, "split": "val"}})
+        protocols.require_same({"a.json": {**item, "split": "val"}})
 
 
 @pytest.fixture()
@@ -219,10 +219,10 @@ def ranked(tmp_path: Path):
     """A study with the rankings of one job, as ``rank`` writes them."""
     study = load_study("smoke", root=ROOT)
     arrays, described = relevant_items(FakeManifest, view(), truth(relevance(), [0, 3], [1, 2, 5]))
-    found, failed = rank_replicates([(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays)
+    result, failed = rank_replicates([(0, *embeddings()), (1, embeddings()[0], embeddings()[1] * torch.nan)], arrays)
     record = {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]}
     return study, write_rankings(
-        tmp_path, study, "0-1", arrays | found, dataset="flickr8k", seeds=[0, 1], failed=failed, protocols=described,
+        tmp_path, study, "0-1", arrays | result, dataset="flickr8k", seeds=[0, 1], failed=failed, protocols=described,
         selected_epoch={"0": 3, "1": 2}, record=record,
     )  # fmt: skip
 

@@ -62,10 +62,10 @@ CASES = [
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_metrics_are_the_mean_or_the_worst_of_every_order_of_the_ties(case: int, rule: str) -> None:
     scores, relevant = CASES[case]
-    found = all_metrics(scores, relevant, rule)
+    result = all_metrics(scores, relevant, rule)
     for q in range(len(scores)):
         orders = [of_ranking(flags) for flags in every_order(scores[q], relevant[q])]
-        for name, values in found.items():
+        for name, values in result.items():
             of = np.mean if rule == "expected" else max if name == "rank" else min
             assert values[q] == pytest.approx(of([order[name] for order in orders]), abs=1e-12), name
 
@@ -83,19 +83,19 @@ def test_large_tie_groups_keep_their_precision() -> None:
 
     for total, positives, k in ((25_000, 5, 10), (25_000, 24_000, 10), (5_000, 1, 1000), (12, 5, 10)):
         exact = 1 - Fraction(comb(total - positives, k), comb(total, k))
-        found = expected_hit(np.array([0]), np.array([total]), np.array([positives]), k)
-        assert found[0] == pytest.approx(float(exact), rel=1e-9, abs=1e-15)
+        result = expected_hit(np.array([0]), np.array([total]), np.array([positives]), k)
+        assert result[0] == pytest.approx(float(exact), rel=1e-9, abs=1e-15)
 
 
 def test_what_cannot_be_scored_is_refused() -> None:
-    one = np.array([0, 0])
+    item = np.array([0, 0])
     with pytest.raises(ValueError, match="needs a positive"):
-        tie_groups(one, one, one, 2, "expected")
+        tie_groups(item, item, item, 2, "expected")
     with pytest.raises(ValueError, match="needs a positive"):
-        tie_groups(np.array([0, 2]), one, one, 2, "expected")
+        tie_groups(np.array([0, 2]), item, item, 2, "expected")
     with pytest.raises(ValueError, match="contradict"):
-        tie_groups(one, np.array([3, 3]), np.array([1, 2]), 1, "expected")
+        tie_groups(item, np.array([3, 3]), np.array([1, 2]), 1, "expected")
     with pytest.raises(ValueError, match="contradict"):
-        tie_groups(one, np.array([3, 3]), np.array([0, 0]), 1, "expected")
+        tie_groups(item, np.array([3, 3]), np.array([0, 0]), 1, "expected")
     with pytest.raises(ValueError, match="tie_rule"):
-        tie_groups(one, one, np.array([1, 1]), 1, "optimistic")
+        tie_groups(item, item, np.array([1, 1]), 1, "optimistic")

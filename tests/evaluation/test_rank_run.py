@@ -51,10 +51,10 @@ def test_rankings_and_metrics_are_those_of_the_embeddings(ranked) -> None:
         scores = (image.double().numpy() @ text.double().numpy().T).astype(np.float32)
         picked = np.random.default_rng(seed).choice(len(pairs), 200, replace=False)
         for i in picked:
-            one, other = pairs[i]
-            row, column = scores[one], scores[:, other]
+            item, other = pairs[i]
+            row, column = scores[item], scores[:, other]
             assert arrays[f"{seed}/i2t/greater"][i] == (row > row[other]).sum()
-            assert arrays[f"{seed}/t2i/ties"][i] == (column == column[one]).sum() - 1
+            assert arrays[f"{seed}/t2i/ties"][i] == (column == column[item]).sum() - 1
         own = scores[split.caption_image, np.arange(scores.shape[1])]
         above, ties = (scores > own).sum(0), (scores == own).sum(0)
         hit = np.clip((5 - above) / ties, 0, 1).mean()
@@ -82,7 +82,7 @@ def test_a_replicate_that_was_never_selected_is_missing(ranked, monkeypatch) -> 
     from fne.training import embed
 
     whole = embed.embed_split
-    monkeypatch.setattr(embed, "embed_split", lambda *a: (found for found in whole(*a) if found[0] == 1))
+    monkeypatch.setattr(embed, "embed_split", lambda *a: (result for result in whole(*a) if result[0] == 1))
     file = root / paths.rankings(study, *JOB, "val")
     before = file.read_bytes()
     rank.run(study, *JOB, "val", root, 1, "cpu")
@@ -114,14 +114,14 @@ def test_relevance_files_are_ranked_on_the_test_split_and_named_in_the_record(
 
     folder = write_files(tmp_path / "files", "eccv", {3: [1015, 1016, 1400], 7: [1035]}, {1000: [0, 5], 1499: [99]})
     flat = study.configs["fne"] | {"evaluation.relevance.eccv": str(folder)}
-    asked = replace(study, configs={**study.configs, "fne": flat})
+    requested = replace(study, configs={**study.configs, "fne": flat})
     with pytest.raises(UserError, match="image without a COCO id"):
-        rank.run(asked, *JOB, "test", root, 1, "cpu")
+        rank.run(requested, *JOB, "test", root, 1, "cpu")
     assert len(read_test_accesses(root / paths.test_accesses(study))) == 1, "refused before anything was read"
     monkeypatch.setattr(Manifest, "split", named_as_coco)
     for split in ("val", "test"):
-        rank.run(asked, *JOB, split, root, 1, "cpu")
-        evaluate.run(asked, *JOB, split, root)
+        rank.run(requested, *JOB, split, root, 1, "cpu")
+        evaluate.run(requested, *JOB, split, root)
     results = root / paths.run_folder(study, *JOB)
     assert set(meta_of(results / "metrics.val.json")["fingerprint"]) == {"own", "truth"}
     metrics = meta_of(results / "metrics.test.json")
@@ -131,7 +131,7 @@ def test_relevance_files_are_ranked_on_the_test_split_and_named_in_the_record(
         assert meta["record"]["inputs"][file.name] == sha256_file(file)
     rows = arrays["eccv/i2t/pairs"]
     assert arrays["pairs"][rows].tolist() == [[3, 15], [3, 16], [3, 400], [7, 35]]
-    aggregate.run(asked, root)
+    aggregate.run(requested, root)
     with open(root / paths.results_folder(study) / "runs.csv", newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["protocol"] == "eccv"]
     assert {(row["seed"], row["direction"], row["metric"]) for row in rows} == {

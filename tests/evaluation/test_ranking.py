@@ -43,8 +43,8 @@ def test_counts_equal_a_plain_loop_at_any_chunk(chunk: int) -> None:
 
 def test_equal_vectors_tie_exactly_wherever_they_stand() -> None:
     """Float32 BLAS gives one vector different last bits in different columns; ranks must not see that."""
-    queries, one = embeddings(13, 257), embeddings(1, 257, seed=2)
-    greater, ties = count_ranks(queries, one.repeat(203, 1), all_pairs(13, 203))
+    queries, item = embeddings(13, 257), embeddings(1, 257, seed=2)
+    greater, ties = count_ranks(queries, item.repeat(203, 1), all_pairs(13, 203))
     assert (greater == 0).all() and (ties == 202).all()
 
 
@@ -130,5 +130,5 @@ def test_a_gpu_counts_the_same_ranks_and_recalls() -> None:
     host, device = rank(images, texts, pairs, top=5), rank(images.cuda(), texts.cuda(), pairs, top=5)
     for name in ("greater", "ties", "top_scores"):
         np.testing.assert_array_equal(getattr(host, name), getattr(device, name))
-    one = validation_recalls(images, texts, pairs[:, 0])
-    assert validation_recalls(images.cuda(), texts.cuda(), pairs[:, 0]) == pytest.approx(one, abs=0.01)
+    item = validation_recalls(images, texts, pairs[:, 0])
+    assert validation_recalls(images.cuda(), texts.cuda(), pairs[:, 0]) == pytest.approx(item, abs=0.01)

@@ -26,18 +26,18 @@ I2T, T2I = {10: [2, 1, 4], 30: [5]}, {1: [10, 30], 5: [30]}
 
 
 def test_files_are_placed_by_id(tmp_path: Path) -> None:
-    found = coco_relevance.read(write_files(tmp_path, "eccv", I2T, T2I), "eccv", VIEW)
-    assert found.pairs["i2t"].tolist() == [[0, 0], [0, 1], [0, 3], [2, 4]]
-    assert found.pairs["t2i"].tolist() == [[0, 0], [2, 0], [2, 4]], "image first in both directions"
-    assert {part.dtype for part in found.pairs.values()} == {np.dtype(np.int32)}
-    assert all(not len(part) for part in found.outside.values())
-    assert found.sha256 == coco_relevance.digest(tmp_path, "eccv")
+    result = coco_relevance.read(write_files(tmp_path, "eccv", I2T, T2I), "eccv", VIEW)
+    assert result.pairs["i2t"].tolist() == [[0, 0], [0, 1], [0, 3], [2, 4]]
+    assert result.pairs["t2i"].tolist() == [[0, 0], [2, 0], [2, 4]], "image first in both directions"
+    assert {part.dtype for part in result.pairs.values()} == {np.dtype(np.int32)}
+    assert all(not len(part) for part in result.outside.values())
+    assert result.sha256 == coco_relevance.digest(tmp_path, "eccv")
 
 
 def test_a_positive_named_twice_counts_once_and_one_outside_the_gallery_is_kept(tmp_path: Path) -> None:
     folder = write_files(tmp_path, "eccv", {10: [2, 2, 99, 99, 98]}, T2I)
-    found = coco_relevance.read(folder, "eccv", VIEW)
-    assert found.pairs["i2t"].tolist() == [[0, 1]] and found.outside["i2t"].tolist() == [0, 0]
+    result = coco_relevance.read(folder, "eccv", VIEW)
+    assert result.pairs["i2t"].tolist() == [[0, 1]] and result.outside["i2t"].tolist() == [0, 0]
 
 
 def test_ids_are_read_from_any_way_the_pictures_are_named() -> None:
@@ -177,9 +177,9 @@ def ranked(tmp_path: Path) -> tuple[Study, Path, Path]:
     given = {f"evaluation.relevance.{name}": str(folder) for name in ("eccv", "cxc")}
     study, made = load_study("flickr8k", COCO | given, ROOT), coco.files(folder, coco.VIEW)
     known, described = relevant_items(coco.CocoManifest, coco.VIEW, coco.own_truth(coco.VIEW), made)
-    found, _ = rank_replicates([(0, *coco.embeddings())], known)
+    result, _ = rank_replicates([(0, *coco.embeddings())], known)
     return study, folder, coco.write_rankings(
-        tmp_path, study, "0", known | found, dataset="coco", seeds=[0], failed={}, protocols=described,
+        tmp_path, study, "0", known | result, dataset="coco", seeds=[0], failed={}, protocols=described,
         selected_epoch={"0": 3}, record={"test_accesses": []},
     )  # fmt: skip
 
@@ -198,10 +198,10 @@ def asking(study: Study, **changes: str | None) -> Study:
 
 def test_every_protocol_that_is_asked_for_is_scored_under_its_own_fingerprint(ranked, tmp_path: Path) -> None:
     study, folder, file = ranked
-    found = scored(study, tmp_path, file)
-    assert set(found) == {"own", "eccv", "cxc"} and len({text["id"] for text in found.values()}) == 3
-    assert found["eccv"]["relevance"] == f"files {coco_relevance.digest(folder, 'eccv')}"
-    names = {name: text["name"] for name, text in found.items()}
+    result = scored(study, tmp_path, file)
+    assert set(result) == {"own", "eccv", "cxc"} and len({text["id"] for text in result.values()}) == 3
+    assert result["eccv"]["relevance"] == f"files {coco_relevance.digest(folder, 'eccv')}"
+    names = {name: text["name"] for name, text in result.items()}
     assert names == {"own": "coco_test_20", "eccv": "coco_test_20_eccv", "cxc": "coco_test_20_cxc"}, "no published ones"
     assert set(scored(asking(study, cxc=None), tmp_path, file)) == {"own", "eccv"}
 

@@ -146,16 +146,16 @@ def test_dense_loss_and_its_shares_equal_plain_loops(name: str) -> None:
     anchors, candidates, selection = case()
     similarities, weights = anchors @ candidates.transpose(-1, -2), selection.weights
     positive = similarities.diagonal(dim1=-2, dim2=-1)
-    found = loss(anchors, candidates, selection)
+    result = loss(anchors, candidates, selection)
     shares = loss.shares(similarities, positive, selection)
     step = 1e-6
     for r in range(2):
         for i in range(12):
             if not selection.valid[r, i]:
-                assert found[r, i] == 0 and (shares[r, i] == 0).all()
+                assert result[r, i] == 0 and (shares[r, i] == 0).all()
                 continue
             columns, own, negatives, weigh = kept(similarities, weights, r, i)
-            assert found[r, i].item() == pytest.approx(plain(own, negatives, weigh), rel=1e-9, abs=1e-12)
+            assert result[r, i].item() == pytest.approx(plain(own, negatives, weigh), rel=1e-9, abs=1e-12)
             expected = torch.zeros(17, dtype=torch.float64)
             for at, j in enumerate(columns):
                 moved = [[s + sign * step * (at == k) for k, s in enumerate(negatives)] for sign in (1, -1)]
@@ -199,14 +199,14 @@ def test_loss_of_a_picked_negative_equals_plain_loops(name: str) -> None:
     index = torch.randint(12, 17, (2, 12), generator=torch.Generator().manual_seed(2))
     valid = torch.ones(2, 12, dtype=torch.bool)
     valid[1, 4] = False
-    found, branches = loss(anchors, candidates, Selection(index, None, valid)), set()
+    result, branches = loss(anchors, candidates, Selection(index, None, valid)), set()
     for r in range(2):
         for i in range(12):
             own = float(anchors[r, i] @ candidates[r, i])
             negative = float(anchors[r, i] @ candidates[r, index[r, i]])
             branches.add((negative > own, negative > 0.3))
-            assert found[r, i].item() == pytest.approx(plain(own, negative) if valid[r, i] else 0.0, abs=1e-8)
-    assert len(branches) == 4 and (found == 0).any()
+            assert result[r, i].item() == pytest.approx(plain(own, negative) if valid[r, i] else 0.0, abs=1e-8)
+    assert len(branches) == 4 and (result == 0).any()
 
 
 def defaults(name: str) -> Loss:
@@ -236,14 +236,14 @@ def test_low_precision_stays_near_float64_and_finite(name: str, temperature: flo
         low = [values.to(dtype).requires_grad_() for values in (anchors, candidates)]
         some = selection.weights
         with_dtype = Selection(selection.index, None if some is None else some.to(dtype), selection.valid)
-        found = loss(*low, with_dtype)
-        assert found.isfinite().all() and (found[~selection.valid] == 0).all()
-        for gradient in torch.autograd.grad(found.sum(), low):
+        result = loss(*low, with_dtype)
+        assert result.isfinite().all() and (result[~selection.valid] == 0).all()
+        for gradient in torch.autograd.grad(result.sum(), low):
             assert gradient.isfinite().all()
         if dtype == torch.float32 or (temperature is None and name not in ("bcl", "selhn", "sct")):
             # The others step: where eight bits tie or swap two cosines, another rank or branch is right.
             torch.testing.assert_close(
-                found.double(), exact, rtol=0, atol=off * 2 / getattr(loss, "temperature", 1) + 1e-6
+                result.double(), exact, rtol=0, atol=off * 2 / getattr(loss, "temperature", 1) + 1e-6
             )
 
 

@@ -59,7 +59,7 @@ def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: b
     loss = InfoNCELoss(temperature=T, multi_positive=multi)
     context = {"same_image": same} if multi else {}
     assert set(loss.needs) == set(context)
-    found, several = loss(anchors, candidates, selection, **context), 0
+    result, several = loss(anchors, candidates, selection, **context), 0
     collapse = loss.at_collapse(selection, **context)
     for r in range(2):
         for i in range(5):
@@ -71,7 +71,7 @@ def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: b
             several += len(positives) > 1
             weights = selection.weights[r, i].tolist()
             expected = plain(logits, positives, weights) if selection.valid[r, i] else 0.0
-            assert found[r, i].item() == pytest.approx(expected, abs=1e-9)
+            assert result[r, i].item() == pytest.approx(expected, abs=1e-9)
             alike = math.log(len(positives) + sum(weights)) if selection.valid[r, i] else 0.0
             assert collapse[r, i].item() == pytest.approx(alike, abs=1e-9)
     assert (several > 3) == (multi or attracts)
@@ -80,11 +80,11 @@ def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: b
 def plain_albef(logits: list[float], taught: list[float], weights: list[float], own: int, alpha: float) -> float:
     counts = [1.0 if j == own else w for j, w in enumerate(weights)]
     total = sum(c * math.exp(x) for c, x in zip(counts, logits, strict=True))
-    told = sum(c * math.exp(x) for c, x in zip(counts, taught, strict=True))
+    summary = sum(c * math.exp(x) for c, x in zip(counts, taught, strict=True))
     loss = 0.0
     for j, count in enumerate(counts):
         if count:
-            q = alpha * count * math.exp(taught[j]) / told + (1 - alpha) * (j == own)
+            q = alpha * count * math.exp(taught[j]) / summary + (1 - alpha) * (j == own)
             loss -= q * math.log(count * math.exp(logits[j]) / total)
     return loss
 
@@ -93,16 +93,16 @@ def plain_albef(logits: list[float], taught: list[float], weights: list[float], 
 def test_albef_distill(alpha: float) -> None:
     anchors, candidates, teacher, _, selection = case()
     loss = ALBEFDistillationLoss(temperature=T, distillation=alpha)
-    found = loss(anchors, candidates, selection, teacher=teacher)
+    result = loss(anchors, candidates, selection, teacher=teacher)
     for r in range(2):
         for i in range(5):
             logits = [float(anchors[r, i] @ candidates[r, j]) / T for j in range(11)]
             weights = selection.weights[r, i].tolist()
             expected = plain_albef(logits, [float(x) / T for x in teacher[r, i]], weights, i, alpha)
-            assert found[r, i].item() == pytest.approx(expected if selection.valid[r, i] else 0.0, abs=1e-9)
+            assert result[r, i].item() == pytest.approx(expected if selection.valid[r, i] else 0.0, abs=1e-9)
     if alpha == 0:
         torch.testing.assert_close(
-            found, InfoNCELoss(temperature=T, multi_positive=False)(anchors, candidates, selection)
+            result, InfoNCELoss(temperature=T, multi_positive=False)(anchors, candidates, selection)
         )
     alike = anchors[:, :1].expand(-1, 11, -1)
     collapsed = loss(anchors[:, :1].expand(-1, 5, -1), alike, selection, teacher=teacher)

@@ -73,22 +73,22 @@ def log_ratio(name: str, pos: np.ndarray, neg: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-8), (torch.float32, 2e-3)])
 def test_families_of_moments_equal_scipy(name: str, spread: float, dtype: torch.dtype, close: float) -> None:
     samples = drawn(1, spread, binned=False), drawn(2, spread, binned=False)
-    found = posterior(load_density(name), summary_of(*samples), GRID, dtype=dtype)
+    result = posterior(load_density(name), summary_of(*samples), GRID, dtype=dtype)
     for r, sample in enumerate(samples):
-        np.testing.assert_allclose(found[r], bayes(log_ratio(name, *sample)), rtol=close, atol=1e-12)
+        np.testing.assert_allclose(result[r], bayes(log_ratio(name, *sample)), rtol=close, atol=1e-12)
 
 
 @pytest.mark.parametrize("spread", [0.06, 0.017])
 def test_kde_equals_scipy_at_the_centres_and_is_linear_between_them(spread: float) -> None:
     samples = drawn(4, spread), drawn(5, spread)
-    found = posterior(load_density("kde"), summary_of(*samples), CENTRES)
+    result = posterior(load_density("kde"), summary_of(*samples), CENTRES)
     logs = []
     for pos, neg in samples:
         # scipy's Silverman factor is (4 / (3 n))^(1/5), times the standard deviation with n - 1.
         logs.append([stats.gaussian_kde(values, "silverman").logpdf(CENTRES) for values in (pos, neg)])
     for r in range(2):
         reach = np.minimum(*logs[r]) > -600  # beyond it both underflow
-        np.testing.assert_allclose(found[r][reach], bayes(logs[r][0] - logs[r][1])[reach], rtol=1e-7, atol=1e-12)
+        np.testing.assert_allclose(result[r][reach], bayes(logs[r][0] - logs[r][1])[reach], rtol=1e-7, atol=1e-12)
         assert reach.sum() > 100
     between = posterior(load_density("kde"), summary_of(*samples), (CENTRES[:-1] + CENTRES[1:]) / 2)
     ratio = np.array(logs[0][0]) - np.array(logs[0][1])
@@ -99,13 +99,13 @@ def test_kde_equals_scipy_at_the_centres_and_is_linear_between_them(spread: floa
 
 
 def test_far_from_all_data_the_kde_says_the_prior() -> None:
-    found = posterior(load_density("kde"), summary_of(drawn(6, 0.005)), np.array([-0.9]))
-    assert found.item() == pytest.approx(PRIOR)
+    result = posterior(load_density("kde"), summary_of(drawn(6, 0.005)), np.array([-0.9]))
+    assert result.item() == pytest.approx(PRIOR)
 
 
 def test_logistic_equals_scipy_optimize() -> None:
     samples = drawn(7), drawn(8, 0.017)
-    found = posterior(load_density("logistic"), summary_of(*samples), GRID)
+    result = posterior(load_density("logistic"), summary_of(*samples), GRID)
     for r, (pos, neg) in enumerate(samples):
         both = np.concatenate([pos, neg])
         x, y = (both - both.mean()) / both.std(), np.repeat([1, 0], [len(pos), len(neg)])
@@ -116,7 +116,7 @@ def test_logistic_equals_scipy_optimize() -> None:
 
         best = optimize.minimize(cost, [0.0, 0.0], method="BFGS", options={"gtol": 1e-8}).x
         z = best[0] + best[1] * (GRID - both.mean()) / both.std()
-        np.testing.assert_allclose(found[r], bayes(z - math.log(len(pos) / len(neg))), rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(result[r], bayes(z - math.log(len(pos) / len(neg))), rtol=1e-3, atol=1e-9)
 
 
 def test_logistic_stays_finite_where_the_samples_are_separable() -> None:
@@ -150,7 +150,7 @@ def pool_adjacent_violators(hits: list[float], counts: list[float]) -> list[floa
 def test_isotonic_equals_plain_pool_adjacent_violators(spread: float) -> None:
     samples = drawn(9, spread), drawn(10, spread)
     summary = summary_of(*samples)
-    found = posterior(load_density("isotonic"), summary, CENTRES)
+    result = posterior(load_density("isotonic"), summary, CENTRES)
     for r in range(2):
         pos, neg = summary["pos_histogram"][r].tolist(), summary["neg_histogram"][r].tolist()
         share = pool_adjacent_violators(pos, [a + b for a, b in zip(pos, neg, strict=True)])
@@ -159,7 +159,7 @@ def test_isotonic_equals_plain_pool_adjacent_violators(spread: float) -> None:
             for g in share
         ]
         assert len(set(expected)) > 5
-        np.testing.assert_allclose(found[r], np.array(expected, float), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(result[r], np.array(expected, float), rtol=1e-9, atol=1e-12)
 
 
 def test_isotonic_ignores_what_fading_leaves_in_empty_bins() -> None:
@@ -176,10 +176,10 @@ def test_all_agree_with_the_truth_where_it_is_two_normals(name: str, dtype: torc
     rng = np.random.default_rng(12)
     pos, neg = rng.normal(0.55, 0.08, 40_000), rng.normal(0.35, 0.08, 80_000)
     grid = torch.linspace(0.3, 0.6, 61).to(dtype)
-    found = posterior(load_density(name), summary_of((pos, neg)), grid.float().numpy(), 0.1, dtype)[0]
+    result = posterior(load_density(name), summary_of((pos, neg)), grid.float().numpy(), 0.1, dtype)[0]
     s = grid.double().numpy()
     logs = stats.norm.logpdf(s, 0.55, 0.08) - stats.norm.logpdf(s, 0.35, 0.08)
-    np.testing.assert_allclose(found, bayes(logs, 0.1), atol=0.06)
+    np.testing.assert_allclose(result, bayes(logs, 0.1), atol=0.06)
 
 
 @pytest.mark.parametrize("name", DENSITIES)

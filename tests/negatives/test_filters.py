@@ -15,13 +15,13 @@ from fne.negatives.glofnd import GloFND
 def case(batch: int = 5, count: int = 12, seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shape = (2, batch, count)
-    found = {name: torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1 for name in ("s", "guide")}
-    found["excluded"] = torch.rand(shape, generator=generator) < 0.3
-    found["excluded"][..., range(batch), range(batch)] = True
-    found["excluded"][1, 2] = True
-    found["uniform"] = torch.rand(shape[:2], generator=generator)
-    found["positive"] = found["s"].diagonal(dim1=-2, dim2=-1)
-    return found
+    result = {name: torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1 for name in ("s", "guide")}
+    result["excluded"] = torch.rand(shape, generator=generator) < 0.3
+    result["excluded"][..., range(batch), range(batch)] = True
+    result["excluded"][1, 2] = True
+    result["uniform"] = torch.rand(shape[:2], generator=generator)
+    result["positive"] = result["s"].diagonal(dim1=-2, dim2=-1)
+    return result
 
 
 def select(strategy, given, **context):
@@ -33,7 +33,7 @@ def test_gist(margin: float) -> None:
     given, dropped, bare = case(), 0, 0
     given["guide"][0, 1] = 0.9
     given["guide"][0, 1, 1] = -0.9  # every negative of this anchor is nearer to it than its own pair
-    found = select(GISTEmbed(guide_margin=margin), given, guide=given["guide"])
+    result = select(GISTEmbed(guide_margin=margin), given, guide=given["guide"])
     for r in range(2):
         for i in range(5):
             kept = []
@@ -41,12 +41,12 @@ def test_gist(margin: float) -> None:
                 near = float(given["guide"][r, i, j]) > float(given["guide"][r, i, i]) - margin
                 kept.append(not given["excluded"][r, i, j] and not near)
                 dropped += not given["excluded"][r, i, j] and near
-            assert found.weights[r, i].tolist() == [float(one) for one in kept]
+            assert result.weights[r, i].tolist() == [float(item) for item in kept]
             allowed = not bool(given["excluded"][r, i].all())
-            assert bool(found.valid[r, i]) == allowed
-            assert bool(found.fallback[r, i]) == (allowed and not any(kept))
+            assert bool(result.valid[r, i]) == allowed
+            assert bool(result.fallback[r, i]) == (allowed and not any(kept))
             bare += allowed and not any(kept)
-    assert dropped > 5 and bare > 0 and found.index is None
+    assert dropped > 5 and bare > 0 and result.index is None
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 40])
@@ -54,7 +54,7 @@ def test_gist(margin: float) -> None:
 def test_fnc(top_k: int, threshold: float) -> None:
     given = case(seed=1)
     given["guide"][0, 0, 5:9] = 0.75  # ties
-    found = select(FalseNegativeCancellation(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
+    result = select(FalseNegativeCancellation(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
     attracting = select(FalseNegativeAttraction(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
     total = 0
     for r in range(2):
@@ -64,10 +64,10 @@ def test_fnc(top_k: int, threshold: float) -> None:
             false = {j for j in first if float(given["guide"][r, i, j]) > threshold}
             total += len(false)
             weights = [float(j in allowed and j not in false) for j in range(12)]
-            assert found.weights[r, i].tolist() == attracting.weights[r, i].tolist() == weights
+            assert result.weights[r, i].tolist() == attracting.weights[r, i].tolist() == weights
             assert attracting.attracted[r, i].tolist() == [j in false for j in range(12)]
-            assert bool(found.fallback[r, i]) == (bool(allowed) and not any(weights))
-    assert total > 3 and found.attracted is None and torch.equal(attracting.valid, found.valid)
+            assert bool(result.fallback[r, i]) == (bool(allowed) and not any(weights))
+    assert total > 3 and result.attracted is None and torch.equal(attracting.valid, result.valid)
 
 
 def test_glofnd_learns_each_threshold_by_adam() -> None:
@@ -81,7 +81,7 @@ def test_glofnd_learns_each_threshold_by_adam() -> None:
         given, direction = case(seed=step), step % 2
         generator = torch.Generator().manual_seed(step)
         anchor = torch.randint((4, 6)[direction], (2, 5), generator=generator)
-        found = select(strategy, given, anchor=anchor, direction=direction)
+        result = select(strategy, given, anchor=anchor, direction=direction)
         for r in range(2):
             gradients: dict[int, list[float]] = {}
             for i in range(5):
@@ -101,7 +101,7 @@ def test_glofnd_learns_each_threshold_by_adam() -> None:
                 for j in range(12):
                     s, excluded = float(given["s"][r, i, j]), bool(given["excluded"][r, i, j])
                     if abs(s - threshold) > 1e-4:
-                        assert found.weights[r, i, j] == float(not excluded and s <= threshold)
+                        assert result.weights[r, i, j] == float(not excluded and s <= threshold)
                         dropped += not excluded and s > threshold
         state = strategy.state()
         for (r, d, item), (threshold, *_, count) in mine.items():

@@ -109,13 +109,13 @@ def test_statistics_equal_plain_loops_over_two_batches_and_reset() -> None:
 def test_same_image_statistics_ignore_other_captions_of_the_image() -> None:
     s = torch.tensor([[0.9, 0.8, 0.1], [0.8, 0.95, 0.2], [0.1, 0.2, 0.9]], dtype=torch.float64)
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-    found = {}
+    result = {}
     for mask in ("diagonal", "same_image"):
         strategy = fne(statistics_mask=mask)
         strategy.observe(s, same)
-        found[mask] = strategy.statistics.summary()["neg_mean"].item()
-    assert found["diagonal"] == pytest.approx((0.8 * 4 + 0.2 * 2) / 6)
-    assert found["same_image"] == pytest.approx((0.1 * 2 + 0.2 * 4) / 6)
+        result[mask] = strategy.statistics.summary()["neg_mean"].item()
+    assert result["diagonal"] == pytest.approx((0.8 * 4 + 0.2 * 2) / 6)
+    assert result["same_image"] == pytest.approx((0.1 * 2 + 0.2 * 4) / 6)
 
 
 def test_statistics_are_reset_each_epoch_only_where_asked() -> None:

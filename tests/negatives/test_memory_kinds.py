@@ -24,15 +24,15 @@ def watched(memory: dict, **sections: dict) -> tuple[Engine, list[dict]]:
     def spy(rule, context, moment):
         image, text, batch, candidates = context.image, context.text, context.batch, context.candidates
         behind = torch.cat([candidates.image[:, BATCH:], candidates.text[:, BATCH:]]).sum()
-        found = torch.autograd.grad(behind, (image, text), retain_graph=True) if behind.requires_grad else ()
-        assert all(not gradient.any() for gradient in found), "what is remembered carries no gradient"
+        result = torch.autograd.grad(behind, (image, text), retain_graph=True) if behind.requires_grad else ()
+        assert all(not gradient.any() for gradient in result), "what is remembered carries no gradient"
         weights = {name: value.double().clone() for name, value in engine.model.state_dict().items()}
         seen.append(
             {"candidates": candidates, "image": image, "text": text, "batch": batch, "weights": weights}
             | {"main": moment.main}
         )
         losses, picks = original(rule, context, replace(moment, watch=True, keep=True))
-        seen[-1]["picks"] = [{**found} for found in picks]
+        seen[-1]["picks"] = [{**result} for result in picks]
         return losses, picks if moment.keep else []
 
     engine.step_of.losses = spy
@@ -64,9 +64,9 @@ def test_xbm_is_a_longer_memory_that_the_batch_entered_before_its_loss(size, fil
     for r in range(2):
         slots: list[tuple] = []
         for step, saw in enumerate(seen):
-            batch, found = saw["batch"], items(saw["candidates"], r)
+            batch, result = saw["batch"], items(saw["candidates"], r)
             if not saw["main"]:
-                assert len(found) == BATCH
+                assert len(result) == BATCH
                 if fill == "after_warmup":
                     continue
             for i in range(BATCH):
@@ -75,8 +75,8 @@ def test_xbm_is_a_longer_memory_that_the_batch_entered_before_its_loss(size, fil
             slots = slots[-(size + BATCH) :]
             if not saw["main"]:
                 continue
-            assert [row[0] for row in found[:BATCH]] == [-1] * BATCH
-            named = [(step if row[0] < 0 else row[0], *row[1:]) for row in found]
+            assert [row[0] for row in result[:BATCH]] == [-1] * BATCH
+            named = [(step if row[0] < 0 else row[0], *row[1:]) for row in result]
             assert len({row[:3] for row in named}) == len(named) == len(slots), "no item appears twice"
             expected = {row[:3]: row[3:] for row in slots}
             assert set(expected) == {row[:3] for row in named}
@@ -100,17 +100,17 @@ def test_bank_holds_every_other_pair_of_the_epoch_as_embedded_when_it_was_last_d
             weights, due = saw["weights"], step
         for r in range(2):
             pairs = list(zip(plans[epoch].image_row[r].tolist(), plans[epoch].caption_row[r].tolist(), strict=True))
-            own, found = list(zip(*pairs[at], strict=True)), items(saw["candidates"], r)
+            own, result = list(zip(*pairs[at], strict=True)), items(saw["candidates"], r)
             everything = [pair for of in pairs for pair in zip(*of, strict=True)]
-            assert [row[1:3] for row in found[:BATCH]] == own
-            assert sorted(row[1:3] for row in found) == sorted(everything), "every pair once"
-            for j, (entered, image_row, caption_row, image, text) in enumerate(found):
+            assert [row[1:3] for row in result[:BATCH]] == own
+            assert sorted(row[1:3] for row in result) == sorted(everything), "every pair once"
+            for j, (entered, image_row, caption_row, image, text) in enumerate(result):
                 assert entered == (-1 if j < BATCH else due)
                 now = saw["weights"] if j < BATCH else weights
                 sides = ("image", image_row, image), ("text", caption_row, text)
                 for side, row, got in sides if j % 5 == 0 or step % 7 == 0 else ():
-                    wanted = embedded(side, now, r, getattr(engine.train, side).values[row])
-                    torch.testing.assert_close(got.double(), wanted, atol=2e-6, rtol=1e-5)
+                    requested = embedded(side, now, r, getattr(engine.train, side).values[row])
+                    torch.testing.assert_close(got.double(), requested, atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

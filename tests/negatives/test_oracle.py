@@ -25,7 +25,7 @@ def engine_of(
     rule["negatives"]["oracle"] = oracle
     config = toy.config(train={"batch_size": 40}, **rule)
     engine = Engine(config, [0, 1], train or toy.split(images, seed=3), toy.split(seed=5), CPU)
-    found: list[dict] = []
+    result: list[dict] = []
     losses = engine.step_of.losses
 
     def watched(rule, context, moment):
@@ -33,12 +33,12 @@ def engine_of(
         if moment.main:
             seen = {"total": total.detach(), "candidates": context.candidates, "batch": context.batch}
             seen |= {"anchors": [context.image.detach(), context.text.detach()]}
-            found.extend({name: value.clone() for name, value in one.items()} | seen for one in picks)
+            result.extend({name: value.clone() for name, value in item.items()} | seen for item in picks)
         return total, picks if moment.keep else []
 
     engine.step_of.losses = watched
     engine.run(lambda score: None)
-    return engine, found
+    return engine, result
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
@@ -48,7 +48,7 @@ def test_masks_by_plain_loops(oracle: str) -> None:
     known = torch.rand(2, 5, 9, generator=generator) < 0.2
     known[0, 0] = False
     excluded[0, 1] = known[0, 1]  # every true match is excluded anyway
-    found = exclude_by_truth(oracle, excluded, known)
+    result = exclude_by_truth(oracle, excluded, known)
     for r in range(2):
         for i in range(5):
             false = [bool(known[r, i, j]) and not bool(excluded[r, i, j]) for j in range(9)]
@@ -57,7 +57,7 @@ def test_masks_by_plain_loops(oracle: str) -> None:
                     expected = bool(excluded[r, i, j]) or bool(known[r, i, j])
                 else:
                     expected = not false[j] if any(false) else bool(excluded[r, i, j])
-                assert bool(found[r, i, j]) == expected
+                assert bool(result[r, i, j]) == expected
 
 
 def test_the_positive_is_drawn_uniformly_by_plain_loops() -> None:
@@ -67,11 +67,11 @@ def test_the_positive_is_drawn_uniformly_by_plain_loops() -> None:
     known = torch.rand(2, 4, 9, generator=generator) < 0.3
     known[0, 0] = False
     draws = torch.arange(840) / 840 + 1e-4
-    found = torch.stack([draw_positive(excluded, known, torch.full((2, 4), float(u))) for u in draws])
+    result = torch.stack([draw_positive(excluded, known, torch.full((2, 4), float(u))) for u in draws])
     for r in range(2):
         for i in range(4):
             may = [j for j in range(9) if j == i or (bool(known[r, i, j]) and not bool(excluded[r, i, j]))]
-            counts = [int((found[:, r, i] == j).sum()) for j in range(9)]
+            counts = [int((result[:, r, i] == j).sum()) for j in range(9)]
             assert sum(counts[j] for j in may) == 840
             assert all(abs(counts[j] - 840 / len(may)) <= 1 for j in may)
             assert may == [i] or (r, i) != (0, 0)
@@ -81,10 +81,10 @@ def test_the_positive_is_drawn_uniformly_by_plain_loops() -> None:
 @pytest.mark.parametrize("oracle", ["remove", "relabel"])
 def test_remove_and_relabel_never_pick_a_true_false_negative(strategy: str, oracle: str) -> None:
     _, plain = engine_of(strategy, "none")
-    assert sum(int((one["false_negative"] == 1)[one["picked"]].sum()) for one in plain) > 0
+    assert sum(int((item["false_negative"] == 1)[item["picked"]].sum()) for item in plain) > 0
     _, removed = engine_of(strategy, oracle)
-    assert sum(int(one["picked"].sum()) for one in removed) > 0
-    assert not any((one["false_negative"] == 1)[one["picked"]].any() for one in removed)
+    assert sum(int(item["picked"].sum()) for item in removed) > 0
+    assert not any((item["false_negative"] == 1)[item["picked"]].any() for item in removed)
 
 
 @pytest.mark.parametrize("strategy", BASES[:4])  # the others may drop what the oracle leaves them
@@ -92,10 +92,10 @@ def test_only_always_picks_one_where_there_is_one(strategy: str) -> None:
     engine, picks = engine_of(strategy, "only")
     dense = engine.train.truth
     seen = 0
-    for direction, one in [(at % 2, pick) for at, pick in enumerate(picks)]:
-        candidates, batch = one["candidates"], one["batch"]
+    for direction, item in [(at % 2, pick) for at, pick in enumerate(picks)]:
+        candidates, batch = item["candidates"], item["batch"]
         for r in range(2):
-            for i in range(one["picked"].shape[1]):
+            for i in range(item["picked"].shape[1]):
                 image = int(batch.image_row[r, i])
                 others = candidates.caption_row[r] if direction == 0 else candidates.image_row[r]
                 holds = False
@@ -107,7 +107,7 @@ def test_only_always_picks_one_where_there_is_one(strategy: str) -> None:
                     holds |= bool((int(dense[c, n // 8]) >> (n % 8)) & 1)
                 if holds:
                     seen += 1
-                    assert one["picked"][r, i] and one["false_negative"][r, i] == 1
+                    assert item["picked"][r, i] and item["false_negative"][r, i] == 1
     assert seen > 20
 
 
@@ -119,8 +119,8 @@ def test_relabel_trains_on_drawn_positives() -> None:
         batch, candidates = both[0]["batch"], both[0]["candidates"]
         for r in range(2):
             expected = 0.0
-            for direction, one in enumerate(both):
-                anchors, others = one["anchors"][direction], (candidates.text, candidates.image)[direction].detach()
+            for direction, item in enumerate(both):
+                anchors, others = item["anchors"][direction], (candidates.text, candidates.image)[direction].detach()
                 for i in range(40):
                     may = []
                     for j in range(others.shape[1]):
@@ -134,8 +134,8 @@ def test_relabel_trains_on_drawn_positives() -> None:
                     match = may[int(float(batch.relabel[r, direction, i]) * len(may))]
                     moved += match != i
                     positive = float(anchors[r, i].double() @ others[r, match].double())
-                    negative = float(one["similarity"][r, i])
-                    assert one["positive_similarity"][r, i].item() == pytest.approx(positive, abs=1e-5)
+                    negative = float(item["similarity"][r, i])
+                    assert item["positive_similarity"][r, i].item() == pytest.approx(positive, abs=1e-5)
                     expected += max(0.0, 0.2 + negative - positive)
             assert both[0]["total"][r].item() == pytest.approx(expected / 40, abs=1e-4)
     assert moved > 20
@@ -156,9 +156,9 @@ def test_without_false_negatives_nothing_changes(rule: tuple[str | None, str | N
     plain, first = engine_of(strategy, "none", bare, loss)
     for oracle in ORACLES:
         wrapped, second = engine_of(strategy, oracle, bare, loss)
-        for one, other in zip(first, second, strict=True):
+        for item, other in zip(first, second, strict=True):
             for name in ("candidate", "picked", "anchor", "similarity", "positive_similarity"):
-                assert torch.equal(one[name], other[name]), (oracle, name)
+                assert torch.equal(item[name], other[name]), (oracle, name)
         for name, value in plain.model.state_dict().items():
             assert torch.equal(value, wrapped.model.state_dict()[name]), (oracle, name)
         keys = [key for key in plain.curves[0] if key.startswith("val_")]

@@ -33,37 +33,37 @@ def test_the_map_of_each_replicate_is_numpys(kind: str) -> None:
     p, y = pairs((2, 3))
     mine = Recalibration(kind)
     mine.fit(p, y, torch.ones(2, 3, dtype=torch.bool))
-    asked = torch.rand(2, 3, 4, 50, generator=torch.Generator().manual_seed(0))
-    asked[..., 0, :3] = torch.tensor([0.0, 1.0, float(p[0, 0, 0])])
-    found = mine(asked)
-    assert found.dtype == asked.dtype
+    requested = torch.rand(2, 3, 4, 50, generator=torch.Generator().manual_seed(0))
+    requested[..., 0, :3] = torch.tensor([0.0, 1.0, float(p[0, 0, 0])])
+    result = mine(requested)
+    assert result.dtype == requested.dtype
     for i in range(2):
         for j in range(3):
             theirs = maps.fit(kind, p[i, j].numpy(), y[i, j].numpy())
-            np.testing.assert_allclose(found[i, j], theirs(asked[i, j].numpy()), rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(result[i, j], theirs(requested[i, j].numpy()), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_replicate_that_cannot_be_fitted_keeps_what_it_had(kind: str) -> None:
     p, y = pairs((3,))
-    asked = torch.rand(3, 2, 9)
+    requested = torch.rand(3, 2, 9)
     mine = Recalibration(kind)
-    assert mine(asked) is asked
+    assert mine(requested) is requested
     mine.fit(p, y, torch.tensor([True, False, True]))
-    first = mine(asked)
-    assert torch.equal(first[1], asked[1]) and not torch.equal(first[0], asked[0])
+    first = mine(requested)
+    assert torch.equal(first[1], requested[1]) and not torch.equal(first[0], requested[0])
     p = p.clone()
     p[2, 5] = math.nan
     mine.fit(p, ~y, torch.tensor([True, True, True]))
-    second = mine(asked)
+    second = mine(requested)
     assert torch.equal(second[2], first[2])
     assert not torch.equal(second[0], first[0]) and not torch.equal(second[1], first[1])
     again = Recalibration(kind)
     again.load_state({**mine.state(), "prior": torch.zeros(3)})
-    assert torch.equal(again(asked), second)
+    assert torch.equal(again(requested), second)
     meta = Recalibration(kind)  # a meta tensor has no values: nothing may wait for the device
     meta.load_state({name: value.to("meta") for name, value in mine.state().items()})
-    assert meta(asked.to("meta")).shape == asked.shape
+    assert meta(requested.to("meta")).shape == requested.shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,8 +76,8 @@ def test_fne_passes_its_probability_through_the_map_once_enough_was_counted(kind
     mapped.calibrate(online, truth)  # nothing was counted: it waits
     assert not mapped.state() and raw.calibration_images == 0 and mapped.calibration_images == 60
     given = (online, own, online.diagonal(), torch.zeros(12))
-    for one in (raw, mapped):
-        one.observe(online, own)
+    for item in (raw, mapped):
+        item.observe(online, own)
     before = raw.select(*given)
     assert torch.equal(mapped.select(*given).posterior, before.posterior)
     mapped.calibrate(online, truth)
@@ -102,14 +102,14 @@ def engine(kind: str, seeds: list[int], val=None, **negatives) -> Engine:
 
 
 def test_the_pairs_are_drawn_anew_each_epoch_by_name_and_their_truth_is_looked_up() -> None:
-    found = engine("platt", [0, 7])
-    val = found.val
-    similarities, truth = known_pairs(found.learner, val, [0, 7], 2, 30)
+    result = engine("platt", [0, 7])
+    val = result.val
+    similarities, truth = known_pairs(result.learner, val, [0, 7], 2, 30)
     again, _ = known_pairs(engine("platt", [7]).learner, val, [7], 2, 30)
     torch.testing.assert_close(similarities[1], again[0])
-    other, _ = known_pairs(found.learner, val, [0, 7], 3, 30)
+    other, _ = known_pairs(result.learner, val, [0, 7], 3, 30)
     assert not torch.equal(similarities, other)
-    image, text = found.learner.embed_split(val)
+    image, text = result.learner.embed_split(val)
     every = image @ text.transpose(-1, -2)
     for r in range(2):
         # The place of a pair is found by its similarity, which no other pair has.
@@ -120,7 +120,7 @@ def test_the_pairs_are_drawn_anew_each_epoch_by_name_and_their_truth_is_looked_u
             assert float(near.flatten()[at]) < 1e-6
             assert bool(truth[r, i, j]) == bool(int(val.truth[caption, row // 8]) >> (row % 8) & 1)
             assert (int(val.caption_image[caption]) == row) == (i == j)
-    assert known_pairs(found.learner, val, [0, 7], 2, 10**6)[0].shape == (2, 80, 80)
+    assert known_pairs(result.learner, val, [0, 7], 2, 10**6)[0].shape == (2, 80, 80)
 
 
 def test_without_exact_truth_of_validation_a_run_is_refused_before_it_begins() -> None:

@@ -121,5 +121,5 @@ def test_a_plugin_that_shadows_another_rule_is_refused(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UserError) as caught:
         installed("fne.strategies")
-    told = str(caught.value)
-    assert f"{name}: " in told and (also or "_rules:Rule") in told and "uninstall one of them" in told
+    summary = str(caught.value)
+    assert f"{name}: " in summary and (also or "_rules:Rule") in summary and "uninstall one of them" in summary

@@ -48,16 +48,16 @@ def loops(similarities: torch.Tensor, excluded: torch.Tensor, positive: torch.Te
 def test_thresholds_equal_plain_loops(name: str, dtype: torch.dtype) -> None:
     strategy, keeps = THRESHOLDS[name]
     similarities, excluded, positive, uniform = scene(dtype, rows=400)
-    found = strategy.select(similarities, excluded, positive, uniform)
+    result = strategy.select(similarities, excluded, positive, uniform)
     fallbacks = 0
     for i, allowed, s, own in loops(similarities, excluded, positive):
         kept = [j for j in allowed if keeps(s[j], own)]
-        assert found.valid[i].item() == bool(allowed)
-        assert found.fallback[i].item() == (bool(allowed) and not kept)
+        assert result.valid[i].item() == bool(allowed)
+        assert result.fallback[i].item() == (bool(allowed) and not kept)
         if kept:
-            assert found.index[i].item() == max(kept, key=lambda j, s=s: s[j])
+            assert result.index[i].item() == max(kept, key=lambda j, s=s: s[j])
         elif allowed:
-            assert found.index[i].item() == min(allowed, key=lambda j, s=s: s[j])
+            assert result.index[i].item() == min(allowed, key=lambda j, s=s: s[j])
             fallbacks += 1
     assert 10 < fallbacks < 200
 
@@ -100,22 +100,22 @@ WEIGHTS = {
 def test_weights_and_draws_equal_plain_loops(name: str, dtype: torch.dtype) -> None:
     strategy, weight = WEIGHTS[name]
     similarities, excluded, positive, uniform = scene(dtype, count=7)
-    found = strategy.select(similarities, excluded, positive, uniform)
+    result = strategy.select(similarities, excluded, positive, uniform)
     for i, allowed, s, own in loops(similarities, excluded, positive):
         expected = np.array([weight(s[j], own) if j in allowed else 0.0 for j in range(len(s))])
-        assert found.valid[i].item() == bool(allowed)
-        assert found.fallback[i].item() == (bool(allowed) and not expected.any())
+        assert result.valid[i].item() == bool(allowed)
+        assert result.fallback[i].item() == (bool(allowed) and not expected.any())
         if not expected.any():
             expected = np.array([float(j in allowed) for j in range(len(s))])
-        weights = found.weights[i].double().numpy()
+        weights = result.weights[i].double().numpy()
         tolerance = 1e-12 if dtype == torch.float64 else 1e-3  # log weights of up to 100 in float32
         np.testing.assert_allclose(weights * expected.sum(), expected * weights.sum(), rtol=tolerance, atol=1e-30)
         if allowed:
             cumulative = np.cumsum(expected) / expected.sum()
-            drawn, u = found.index[i].item(), uniform[i].item()
+            drawn, u = result.index[i].item(), uniform[i].item()
             assert expected[drawn] > 0
             assert (cumulative[drawn - 1] if drawn else 0) - 1e-5 <= u <= cumulative[drawn] + 1e-5
-    assert found.fallback.any().item() == (name in ("distance_2", "distance_256"))
+    assert result.fallback.any().item() == (name in ("distance_2", "distance_256"))
 
 
 def test_simans_whose_weights_are_all_tiny_picks_the_most_ambiguous_negative() -> None:
@@ -130,11 +130,11 @@ def test_simans_whose_weights_are_all_tiny_picks_the_most_ambiguous_negative() -
 @pytest.mark.parametrize("strategy", [s for s, _ in [*THRESHOLDS.values(), *WEIGHTS.values()]])
 def test_a_positive_without_a_value_spoils_no_pick(strategy: Strategy) -> None:
     similarities, excluded, positive, uniform = scene(torch.float32)
-    found = strategy.select(similarities, excluded, torch.full_like(positive, torch.nan), uniform)
+    result = strategy.select(similarities, excluded, torch.full_like(positive, torch.nan), uniform)
     for i, allowed, *_ in loops(similarities, excluded, positive):
-        assert found.valid[i].item() == bool(allowed)
-        assert not allowed or found.index[i].item() in allowed
-    assert found.weights is None or not found.weights.isnan().any()
+        assert result.valid[i].item() == bool(allowed)
+        assert not allowed or result.index[i].item() in allowed
+    assert result.weights is None or not result.weights.isnan().any()
 
 
 @pytest.fixture

@@ -41,10 +41,10 @@ def test_population_batch_is_every_unmasked_entry_once(mask: str) -> None:
         ]
     summary = strategy.statistics.summary()
     assert_holds(summary, "neg", seen)
-    one = fne(population="batch", statistics_mask=mask)
-    one.observe(batches(1)[0], same)
+    item = fne(population="batch", statistics_mask=mask)
+    item.observe(batches(1)[0], same)
     first = seen[: len(seen) // 2]
-    assert one.statistics.summary()["neg_var"].item() == pytest.approx(np.var(first, ddof=1), abs=1e-12)
+    assert item.statistics.summary()["neg_var"].item() == pytest.approx(np.var(first, ddof=1), abs=1e-12)
 
 
 def test_population_queue_is_every_candidate_of_both_directions() -> None:
@@ -75,17 +75,17 @@ def test_without_elimination_only_the_positives_are_counted() -> None:
 
 def test_ema_weighs_each_step_by_its_age() -> None:
     strategy = fne(statistics_reset="ema", statistics_decay=0.8, density="kde")
-    found = batches(5, seed=4)
+    result = batches(5, seed=4)
     weight = {"pos": [], "neg": []}
-    for step, s in enumerate(found):
+    for step, s in enumerate(result):
         strategy.start_epoch()
         strategy.observe(s, torch.eye(7, dtype=torch.bool))
         alone = PairStatistics(histograms=True)
         alone.update(s, torch.eye(7, dtype=torch.bool))
         for side in weight:
-            one = alone.summary()
+            item = alone.summary()
             weight[side].append(
-                (0.8 ** (4 - step), *(one[f"{side}_{name}"] for name in ("count", "mean", "histogram")))
+                (0.8 ** (4 - step), *(item[f"{side}_{name}"] for name in ("count", "mean", "histogram")))
             )
     summary = strategy.statistics.summary()
     for side, rows in weight.items():

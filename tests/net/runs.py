@@ -71,9 +71,9 @@ def main(commit: str) -> None:
             subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(tree)], check=True)
         here = run(ROOT, Path(place) / "here")
         made = [side / name for side in (there, here) for name in ("results", "resources")]
-        found = [(folder.parent, path) for folder in made for path in folder.rglob("*")]
+        result = [(folder.parent, path) for folder in made for path in folder.rglob("*")]
         kinds = (".safetensors", ".npz", ".json", ".csv", ".bin")
-        files = sorted({path.relative_to(side) for side, path in found if path.suffix in kinds and path.is_file()
+        files = sorted({path.relative_to(side) for side, path in result if path.suffix in kinds and path.is_file()
                         and path.name != DIGESTS})  # fmt: skip
         differs = [file for file in files if not equal(there / file, here / file)]
         for file in differs:

@@ -41,15 +41,15 @@ TARGETS = {
 
 def digests() -> dict[str, Any]:
     """Study -> variant -> digests of what training and what evaluation alone read; of a series, member by member."""
-    found = {}
+    result = {}
     for name in study_files(ROOT):
         made = load(name, root=ROOT, complete=False)
         for study in made.members if isinstance(made, Series) else (made,):
             configs = {variant: resolve(study, variant) for variant in study.variants}
-            found[study.name] = {
+            result[study.name] = {
                 variant: [training_digest(config), evaluation_digest(config)] for variant, config in configs.items()
             }
-    return found
+    return result
 
 
 @functools.cache
@@ -87,10 +87,10 @@ def graphs() -> dict[str, Any]:
 
 def sources() -> dict[str, Any]:
     """Rule -> source files that are its inputs: an edit of one runs the rule again."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for job in (job for jobs in planned().values() for job in jobs):
-        found.setdefault(job.rule, set()).update(name for name in job.inputs if name.startswith("fne/"))
-    return {rule: sorted(names) for rule, names in sorted(found.items()) if names}
+        result.setdefault(job.rule, set()).update(name for name in job.inputs if name.startswith("fne/"))
+    return {rule: sorted(names) for rule, names in sorted(result.items()) if names}
 
 
 def rendered() -> dict[str, Any]:

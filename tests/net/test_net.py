@@ -23,12 +23,12 @@ CONTENT = re.compile(r"\b(flickr8k-|image-[\w.]+-|text-[\w.]+-)[0-9a-f]{8}\b")
 def leaves(value: Any, path: str = "") -> dict[str, Any]:
     """Path -> value of everything in a snapshot; a list is one value."""
     if not isinstance(value, dict):
-        names = [CONTENT.sub(r"\1content", one) for one in value] if isinstance(value, list) else value
+        names = [CONTENT.sub(r"\1content", item) for item in value] if isinstance(value, list) else value
         return {CONTENT.sub(r"\1content", path): names}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, inner in value.items():
-        found |= leaves(inner, f"{path} > {key}" if path else str(key))
-    return found
+        result |= leaves(inner, f"{path} > {key}" if path else str(key))
+    return result
 
 
 @pytest.mark.parametrize("name", [name for name in SNAPSHOTS if name != "sources"])

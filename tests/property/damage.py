@@ -89,8 +89,8 @@ def of_json(content: bytes, draw: random.Random) -> bytes:
 
 def of_values(value: Any, draw: random.Random) -> Any:
     """Nested values with one change."""
-    found = list(places(value))
-    holder, key = draw.choice(found[: draw.choice([5, 30, len(found)])])
+    result = list(places(value))
+    holder, key = draw.choice(result[: draw.choice([5, 30, len(result)])])
     how = draw.randrange(4)
     if how == 0:
         del holder[key]

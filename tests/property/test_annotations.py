@@ -61,10 +61,10 @@ def changed(draw: st.DrawFn, content: bytes) -> bytes:
             lines[at : at + 1] = [lines[at]] * (2 if action == "twice" else 0)
         return "".join(lines).encode()
     pattern = r'"\w+": ' if kind == "key" and '": ' in text else r'"[^"\n]*"|[\w.]+|[^\w\s]'
-    found = draw(st.sampled_from(list(re.finditer(pattern, text))))
-    new = found[0] + f"{draw(st.sampled_from(FRAGMENTS))}, {found[0]}" if kind == "key" else draw(
+    result = draw(st.sampled_from(list(re.finditer(pattern, text))))
+    new = result[0] + f"{draw(st.sampled_from(FRAGMENTS))}, {result[0]}" if kind == "key" else draw(
         st.sampled_from(FRAGMENTS))  # fmt: skip
-    return (text[: found.start()] + new + text[found.end() :]).encode("utf-8", errors="surrogatepass")
+    return (text[: result.start()] + new + text[result.end() :]).encode("utf-8", errors="surrogatepass")
 
 
 def outcome(act: Callable[[], Any], folder: Path) -> str:
@@ -224,7 +224,7 @@ def test_columnar_files(suffix: str, data: st.DataObject) -> None:
         columns, arrays = ([*names, column], [*arrays, arrays[at]]) if twice else (
             names[:at] + names[at + 1 :], arrays[:at] + arrays[at + 1 :])  # fmt: skip
     if data.draw(st.booleans()):
-        arrays = [one.cast(pa.binary()).view(pa.string()) if one.type == pa.binary() else one for one in arrays]
+        arrays = [item.cast(pa.binary()).view(pa.string()) if item.type == pa.binary() else item for item in arrays]
     whole = pa.Table.from_arrays(arrays, names=columns)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"x{suffix}"

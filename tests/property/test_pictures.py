@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged tag
 @functools.cache
 def pictures() -> list[bytes]:
     """A small picture of every mode in every format that has it, upright and turned."""
-    found = []
+    result = []
     for form in FORMATS:
         for mode in MODES:
             for turn in (1, 6):
@@ -37,9 +37,9 @@ def pictures() -> list[bytes]:
                     in_mode(mode).save(buffer, form, exif=exif.tobytes())
                 except (OSError, KeyError, ValueError):  # not in this format
                     continue
-                found.append(buffer.getvalue())
-    assert len(found) > 80
-    return found
+                result.append(buffer.getvalue())
+    assert len(result) > 80
+    return result
 
 
 def in_mode(mode: str) -> Image.Image:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fne.analysis import layout
 from fne.analysis.equivalence import VERDICTS
 from fne.report.figures.populations import populations
-from fne.report.page.svg import TOLD, inline_svg, read_svg
+from fne.report.page.svg import CAPTIONS, inline_svg, read_svg
 from fne.report.tables.record import record_table
 from fne.report.text import verified
 from fne.results import calibration_tables, kept, made_from, reference
@@ -178,7 +178,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "x.json": reference.read,
     "study.json": lambda file: kept._read(file.parent.name, file.parents[2]),
     "figure.svg": lambda file: inline_svg(read_svg(file, "again"), "figure", "words"),
-    "captions.json": lambda file: read_record(file, None, TOLD, "again"),
+    "captions.json": lambda file: read_record(file, None, CAPTIONS, "again"),
     "code.json": Remembered,
     "test_accesses.jsonl": read_test_accesses,
     "progress.json": lambda file: look(stats_study.study(seeds=(0, 1)), file.parents[4]),
@@ -206,8 +206,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, ranked: Whole) -> dict[str, 
     write_json(place["code.json"], {"schema": 1, "made_by": "sha256", "values": {"/a": [[1, 2, 3, 4], "x"]}})
     place["test_accesses.jsonl"].write_text('{"time": "2026", "variant": "fne"}\n' * 3)
     row = {"seed": 0, "epoch": 1, "step": 2, "seconds": 3.0, "val_rsum": 4.0, "phase": "main"}
-    told = {"seeds": [0, 1], "step": 2, "total": 9, "seconds": 1.0, "time": 1.0, "curves": [row]}
-    write_json(place["progress.json"], told)
+    summary = {"seeds": [0, 1], "step": 2, "total": 9, "seconds": 1.0, "time": 1.0, "curves": [row]}
+    write_json(place["progress.json"], summary)
     return place
 
 

@@ -65,8 +65,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Titles and captions that are code in HTML, Markdown, LaTeX, mathtext; one variant without a run."""
     folder = tmp_path_factory.mktemp("hostile")
     fakes = tuple(replace(fake, title=f"{HOSTILE} {fake.id}") for fake in SMALL)
-    gone = tuple(("infonce", seed, "train", HOSTILE) for seed in (0, 1))
-    made = write_study(folder, fakes=fakes, seeds=(0, 1), missing=gone, caption=HOSTILE_CAPTION, odd=HOSTILE_NAME)
+    missing = tuple(("infonce", seed, "train", HOSTILE) for seed in (0, 1))
+    made = write_study(folder, fakes=fakes, seeds=(0, 1), missing=missing, caption=HOSTILE_CAPTION, odd=HOSTILE_NAME)
     return build(made, folder)
 
 

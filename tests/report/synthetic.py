@@ -221,11 +221,11 @@ def write_study(
     """
     study = study or study_of(name, fakes, seeds, baseline)
     name, seeds = study.name, study.seeds
-    gone = {(variant, seed) for variant, seed, _, _ in missing}
+    absent = {(variant, seed) for variant, seed, _, _ in missing}
     values: dict[str, dict[int, dict[tuple[str, str, str], float]]] = {}
     logs: dict[str, list[dict[str, Any]]] = {"curves": [], "audit": []}
     for fake in fakes:
-        done = [seed for seed in seeds if (fake.id, seed) not in gone]
+        done = [seed for seed in seeds if (fake.id, seed) not in absent]
         values[fake.id] = {seed: _metrics(fake, seed) for seed in done}
         for block in blocks(study):
             inside = [seed for seed in parse_block(block) if seed in done]
@@ -270,10 +270,10 @@ def write_search(root: Path, study: Study, shared: Mapping[str, str] | None = No
     """
     shared, first = shared or {}, DECLARED["seeds"][0]
     protocol = {"metric": "m", "date": "2026-11-29", "command": f"fne tune {study.name}", "draw": 0}
-    found: dict[str, Any] = {"declared": DECLARED, "protocol": protocol}
-    found |= {section: {} for section in SECTIONS}
+    result: dict[str, Any] = {"declared": DECLARED, "protocol": protocol}
+    result |= {section: {} for section in SECTIONS}
     trials = []
-    for variant in (one for one in study.variants if one not in shared):
+    for variant in (item for item in study.variants if item not in shared):
         scores = numpy_stream(0, "search", variant).normal(440, 15, DECLARED["trials"]).round(2)
         rounds = [*((score, "1", first) for score in scores), (599.0, "2", first), (598.0, "final", first + 1)]
         for place, (score, number, seed) in enumerate(rounds):
@@ -283,23 +283,23 @@ def write_search(root: Path, study: Study, shared: Mapping[str, str] | None = No
         rate = {"train.learning_rate": 0.0079 if variant == "infonce" else 0.002}
         margin = {} if variant == "infonce" else {"loss.margin": 0.07}
         momentum = {"memory.momentum": 0.99} if variant == "fne" else {}
-        found["values"][variant] = rate | margin | momentum
-        found["reasons"][variant] = "the best of 2 finalists of 10 trials"
-        found["where"][variant] = (
+        result["values"][variant] = rate | margin | momentum
+        result["reasons"][variant] = "the best of 2 finalists of 10 trials"
+        result["where"][variant] = (
             {key: "open end" if variant == "infonce" else "inside" for key in rate}
             | dict.fromkeys(margin, "flat")
             | dict.fromkeys(momentum, "natural bound")
         )
         ranges = {"train.learning_rate": "0.0005 to 0.032", "loss.margin": "0.05 to 0.4",
                   "memory.momentum": "0.5 to 0.995"}  # fmt: skip
-        found["ranges"][variant] = {key: ranges[key] for key in found["values"][variant]}
-        found["cost"][variant] = {"trials": 10, "rounds": 2, "runs": 16, "seconds": 480, "seed_sd": 1.25}
+        result["ranges"][variant] = {key: ranges[key] for key in result["values"][variant]}
+        result["cost"][variant] = {"trials": 10, "rounds": 2, "runs": 16, "seconds": 480, "seed_sd": 1.25}
     for variant, base in shared.items():
         for section in ("values", "where", "ranges"):
-            found[section][variant] = dict(found[section][base])
-        found["reasons"][variant] = f"those of {base}: only the oracle differs"
+            result[section][variant] = dict(result[section][base])
+        result["reasons"][variant] = f"those of {base}: only the oracle differs"
     file = root / paths.tuned_file(study.name)
-    write_text(file, yaml.safe_dump(found, sort_keys=False))
+    write_text(file, yaml.safe_dump(result, sort_keys=False))
     write_trials(paths.trials_file(file), trials)
     return replace(study, tuned=study.name)
 
@@ -353,8 +353,8 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
         if fake.id != study.baseline:
             contrasts += _contrasts(study, fake, values)
     _holm(contrasts)
-    for table, found in (("runs", runs), ("intervals", intervals), ("contrasts", contrasts)):
-        write_table(folder, table, found)
+    for table, result in (("runs", runs), ("intervals", intervals), ("contrasts", contrasts)):
+        write_table(folder, table, result)
     write_json(
         folder / "protocols.json",
         {
@@ -371,7 +371,7 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
                 "precision": "float64 products rounded to float32",
                 "id": f"{protocol}-test-0a1b2c3d",
             }
-            for protocol in dict.fromkeys(key[0] for of in values.values() for found in of.values() for key in found)
+            for protocol in dict.fromkeys(key[0] for of in values.values() for result in of.values() for key in result)
         },
     )
     shared = {"time": "2026-01-01T00:00:00+00:00", "block": "0-4", "purpose": "rank"}
@@ -384,11 +384,11 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
 def _intervals(study: Study, fake: Fake, metrics: dict) -> list[dict[str, Any]]:
     rows = []
     for key in next(iter(metrics.values()), {}):
-        found = np.array([metrics[seed][key] for seed in metrics])
-        half = (0.06 if key[2] == "rsum" else 0.02) + 2 * found.std() / math.sqrt(len(found))
+        result = np.array([metrics[seed][key] for seed in metrics])
+        half = (0.06 if key[2] == "rsum" else 0.02) + 2 * result.std() / math.sqrt(len(result))
         method = "hierarchical bootstrap (seeds, then images; 2000 resamples, percentile)"
-        if len(found) < MIN_SEEDS:
-            half, method = math.nan, f"none: {len(found)} seeds cannot show how much a mean varies"
+        if len(result) < MIN_SEEDS:
+            half, method = math.nan, f"none: {len(result)} seeds cannot show how much a mean varies"
         rows.append(
             {
                 "study": study.name,
@@ -397,12 +397,12 @@ def _intervals(study: Study, fake: Fake, metrics: dict) -> list[dict[str, Any]]:
                 "protocol": key[0],
                 "direction": key[1],
                 "metric": key[2],
-                "n_seeds": len(found),
+                "n_seeds": len(result),
                 "n_queries": N_TEST * (CAPTIONS if key[1] == "t2i" else 1),
-                "mean": found.mean(),
-                "sd_seeds": found.std(ddof=1) if len(found) > 1 else math.nan,
-                "low": found.mean() - half,
-                "high": found.mean() + half,
+                "mean": result.mean(),
+                "sd_seeds": result.std(ddof=1) if len(result) > 1 else math.nan,
+                "low": result.mean() - half,
+                "high": result.mean() + half,
                 "level": 0.95,
                 "method": method,
             }
@@ -416,9 +416,9 @@ def _contrasts(study: Study, fake: Fake, values: dict) -> list[dict[str, Any]]:
     for key in next(iter(mine.values()), {}):
         if not shared:
             continue
-        found = np.array([mine[seed][key] - base[seed][key] for seed in shared])
-        half = (0.03 if key[2] == "rsum" else 0.008) + 2 * found.std() / math.sqrt(len(found))
-        z = abs(found.mean()) / (half / 1.96)
+        result = np.array([mine[seed][key] - base[seed][key] for seed in shared])
+        half = (0.03 if key[2] == "rsum" else 0.008) + 2 * result.std() / math.sqrt(len(result))
+        z = abs(result.mean()) / (half / 1.96)
         half = half if len(shared) >= MIN_SEEDS else math.nan
         floor = 2 / 2 ** len(shared)
         rows.append(
@@ -431,13 +431,13 @@ def _contrasts(study: Study, fake: Fake, values: dict) -> list[dict[str, Any]]:
                 "direction": key[1],
                 "metric": key[2],
                 "n_seeds": len(shared),
-                "difference": found.mean(),
-                "low": found.mean() - half,
-                "high": found.mean() + half,
+                "difference": result.mean(),
+                "low": result.mean() - half,
+                "high": result.mean() + half,
                 "p_query": max(math.erfc(z / math.sqrt(2)), image_floor()),
                 "p_query_floor": image_floor(),
                 "p_query_holm": math.nan,
-                "p_seed": floor if np.all(found > 0) or np.all(found < 0) else 0.25,
+                "p_seed": floor if np.all(result > 0) or np.all(result < 0) else 0.25,
                 "p_seed_floor": floor,
                 "note": "",
             }
@@ -520,8 +520,8 @@ def _queries(values: dict, seeds: list[int]) -> dict[str, np.ndarray]:
         arrays[f"{protocol}/{direction}/{metric}"] = count * (level[:, None] + noise)
     for direction, count in (("i2t", 1), ("t2i", CAPTIONS)):
         luck = numpy_stream(0, "synthetic", "ranks", direction).random(N_TEST * count)
-        found = [[values[seed]["own", direction, f"r{k}"] for k in (1, 5, 10)] for seed in seeds]
-        beyond = [np.searchsorted(levels, luck) for levels in found]
+        result = [[values[seed]["own", direction, f"r{k}"] for k in (1, 5, 10)] for seed in seeds]
+        beyond = [np.searchsorted(levels, luck) for levels in result]
         arrays[f"own/{direction}/rank"] = np.array([1, 2, 6, 11], np.float32)[np.stack(beyond)]
     return arrays
 

@@ -36,7 +36,7 @@ def write_series(root: Path, *, title: str | None = None, wide: float = WIDE, ke
     series = load("prevalence", root=root, complete=False)
     if title:
         library = {
-            name: one.model_copy(update={"title": f"{title} {name}"}) for name, one in series.shared.library.items()
+            name: item.model_copy(update={"title": f"{title} {name}"}) for name, item in series.shared.library.items()
         }
         members = tuple(replace(member, library=library, title=title) for member in series.members)
         series = replace(series, members=members, title=title, question=title)

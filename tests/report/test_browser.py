@@ -233,8 +233,8 @@ def test_the_viewer_filters(unfolded: Tab, paper: Made) -> None:
     ):
         fresh(unfolded)
         page.check(f"#viewer [name={box}]")
-        wanted = sum(map(fits, data["anchors"]))
-        assert 0 < wanted < 120 and state(unfolded) == f"Anchor 1 of {wanted} (120 without filters)"
+        requested = sum(map(fits, data["anchors"]))
+        assert 0 < requested < 120 and state(unfolded) == f"Anchor 1 of {requested} (120 without filters)"
     fresh(unfolded)
     page.check("#viewer [name=wrong]")
     for _ in anchors(unfolded):
@@ -323,11 +323,11 @@ def axe(tab: Tab) -> list[str]:
     """Serious and critical findings of axe-core."""
     if not AXE.is_file():
         pytest.skip("browser: no axe-core (in tests/report: npm install --no-package-lock --ignore-scripts)")
-    found = tab.run(AXE.read_text("utf-8") + "; axe.run(document, {resultTypes: ['violations']})")["violations"]
+    result = tab.run(AXE.read_text("utf-8") + "; axe.run(document, {resultTypes: ['violations']})")["violations"]
     return [
-        f"{one['impact']} {one['id']}: {one['help']}; {[node['target'] for node in one['nodes'][:3]]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
+        f"{item['impact']} {item['id']}: {item['help']}; {[node['target'] for node in item['nodes'][:3]]}"
+        for item in result
+        if item["impact"] in ("serious", "critical")
     ]
 
 

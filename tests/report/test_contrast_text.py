@@ -69,21 +69,21 @@ def test_a_ceiling_tells_what_all_true_matches_say_where_all_are_known(
 ) -> None:
     study = ceiling(tmp_path)
     monkeypatch.setattr(contrast_text, "truth_kind", lambda study, split: kind)
-    told = [sentence for sentence in truth_sentences(study) if "mAP@R" in sentence]
+    summary = [sentence for sentence in truth_sentences(study) if "mAP@R" in sentence]
     (brief,) = [sentence for sentence in answer(study) if "mAP@R" in sentence] or [""]
     if kind != "exact":
-        assert not told and not brief
+        assert not summary and not brief
         return
     assert "the ceiling" in brief and "the floor" not in brief, "the answer is short; the page has the rest"
     title = BY_ID["hardest_in_batch"].title
     for variant in ("b_remove", "b_only"):
         each = []
         for direction in ("i2t", "t2i"):
-            mine, its = (study.values(one, "map_at_r", direction, "truth") for one in (variant, "hardest_in_batch"))
+            mine, its = (study.values(item, "map_at_r", direction, "truth") for item in (variant, "hardest_in_batch"))
             value = 100 * sum(mine[seed] - its[seed] for seed in mine) / len(mine)
             low, high = paired_interval(study, variant, "hardest_in_batch", "map_at_r", direction, "truth")
             each.append(f"{signed(value / 100)} {span(low, high, sign=True)}")
-        assert f"changes {title} by {' / '.join(each)}" in told[0]
+        assert f"changes {title} by {' / '.join(each)}" in summary[0]
 
 
 def test_a_ceiling_without_an_effect_claims_none(tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_oracles_are_found_by_their_config_and_are_no_rivals(tmp_path: Path) -> 
 def test_the_oracles_of_the_studies_have_their_bases(name: str, root: Path) -> None:
     """Tuned values are those of the base, so that what the two differ in is what the truth is worth."""
     study: Study = load_study(name, root=root)
-    found = {(variant, base) for variant, base, _ in oracle_pairs(StudyResults(study, root))}
+    result = {(variant, base) for variant, base, _ in oracle_pairs(StudyResults(study, root))}
     oracles = {variant for variant in study.variants if study.configs[variant]["negatives.oracle"] != "none"}
-    assert {variant for variant, _ in found} == oracles
-    assert all(variant.rpartition("_oracle_")[0] == base for variant, base in found)
+    assert {variant for variant, _ in result} == oracles
+    assert all(variant.rpartition("_oracle_")[0] == base for variant, base in result)
 
 
 def test_an_oracle_that_was_tuned_apart_says_nothing_of_the_truth(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_a_grid_tells_its_best_point(tmp_path: Path) -> None:
     first = answer(study)[0]
     assert first.startswith("memory.size x memory.momentum moves the score: +")
     assert "the best point, grid 1, has" in first
-    found = [study.contrast(f"grid--x-{place}") for place in range(3)]
-    behind = sum(one.high < 0 and one.p_holm < 0.05 for one in found)
+    result = [study.contrast(f"grid--x-{place}") for place in range(3)]
+    behind = sum(item.high < 0 and item.p_holm < 0.05 for item in result)
     assert behind and f"after Holm, and {behind} of 3 are shown to be worse; the best" in first
 
 
@@ -214,6 +214,6 @@ def test_numbers_of_another_config_are_refused_before_anything_is_said(tmp_path:
     changed = {**study.definition.configs}
     changed["fne"] = {**changed["fne"], "negatives.tau": 7.0}
     other = StudyResults(replace(study.definition, configs=changed), tmp_path)
-    told = r"runs\.csv: digest: the numbers of variant 'fne' are of another config .*--set"
-    with pytest.raises(UserError, match=told):
+    summary = r"runs\.csv: digest: the numbers of variant 'fne' are of another config .*--set"
+    with pytest.raises(UserError, match=summary):
         headline(other)

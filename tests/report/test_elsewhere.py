@@ -57,25 +57,27 @@ def test_both_intervals_stand_in_the_main_table(wider: WIDER, paper: Made) -> No
     table, bare = main_table(study), main_table(paper.results)
     names = [column.name for column in table.columns]
     for row, variant in zip(table.rows, study.variants, strict=True):
-        for column, found in (("rsum", study.estimate(variant.id)), ("Δ baseline", study.contrast(variant.id))):
-            if found is not None:
+        for column, result in (("rsum", study.estimate(variant.id)), ("Δ baseline", study.contrast(variant.id))):
+            if result is not None:
                 first, _, second = row[names.index(column)].note.partition(" / ")
                 ends = [float(end.replace("−", "-").replace("+", "")) for end in second.strip("[]").split(", ")]
                 assert first == bare.rows[table.rows.index(row)][names.index(column)].note
-                assert ends == pytest.approx([100 * found.low - 2, 100 * found.high + 2], abs=0.051)
+                assert ends == pytest.approx([100 * result.low - 2, 100 * result.high + 2], abs=0.051)
     assert "95 % interval given this encoder, world and tuning, by " in table.caption
-    told = next(note for note in table.notes if note.startswith("After the slash"))
-    assert "for another encoder and world, from components of variance of study variance" in told
-    assert "(6 encoder draws and 6 worlds; 20" in told
+    summary = next(note for note in table.notes if note.startswith("After the slash"))
+    assert "for another encoder and world, from components of variance of study variance" in summary
+    assert "(6 encoder draws and 6 worlds; 20" in summary
     record = next(row for row in table.records if row["variant"] == "fne")
     assert record["contrast_low_elsewhere"] == pytest.approx(record["contrast_low"] - 0.02)
 
 
 def test_what_is_not_known_is_said_with_its_reason(paper: Made) -> None:
-    wanted = "Intervals are given this encoder, world and tuning; how far scores would move with another encoder and "
-    wanted += "world is not known: there is no ablations/variance.yaml"
+    requested = (
+        "Intervals are given this encoder, world and tuning; how far scores would move with another encoder and "
+    )
+    requested += "world is not known: there is no ablations/variance.yaml"
     for notes in (main_table(paper.results).notes, contrasts_table(paper.results).notes):
-        assert any(note.startswith(wanted) for note in notes), notes
+        assert any(note.startswith(requested) for note in notes), notes
     assert all("elsewhere" not in column.name.lower() for column in contrasts_table(paper.results).columns)
     assert not any(" / [" in cell.note for row in main_table(paper.results).rows for cell in row)
 
@@ -103,10 +105,10 @@ def test_verdicts_say_for_which_encoders_they_hold(wider: WIDER) -> None:
                          (far, ", with this encoder and world alone: ")):  # fmt: skip
         contrast = study.contrast("fne")
         assert contrast is not None and contrast.low > 0
-        told = headline(study)
-        assert told[0].startswith("FNE (released rule) beats the baseline, Hardest in batch (VSE++)" + words)
-        assert f" rsum {span(contrast.low, contrast.high, sign=True)}, 5 seeds" in told[0]
-        assert not any(" / [" in words for words in told), "the second interval is in the tables"
+        summary = headline(study)
+        assert summary[0].startswith("FNE (released rule) beats the baseline, Hardest in batch (VSE++)" + words)
+        assert f" rsum {span(contrast.low, contrast.high, sign=True)}, 5 seeds" in summary[0]
+        assert not any(" / [" in words for words in summary), "the second interval is in the tables"
 
 
 def test_a_pair_is_widened_by_the_pooled_component(wider: WIDER) -> None:
@@ -125,8 +127,8 @@ def test_the_forest_draws_it_as_a_thin_line(wider: WIDER, paper: Made) -> None:
     thin = [line for line in picture.drawing.axes[0].lines if line.get_linewidth() == 0.9]
     bars = [line for line in picture.drawing.axes[0].lines if line.get_linewidth() == 2.4]
     assert len(thin) == len(bars) > 0
-    for one, bar in zip(thin, bars, strict=True):
-        assert list(one.get_xdata()) == pytest.approx([bar.get_xdata()[0] - 2, bar.get_xdata()[1] + 2])
+    for item, bar in zip(thin, bars, strict=True):
+        assert list(item.get_xdata()) == pytest.approx([bar.get_xdata()[0] - 2, bar.get_xdata()[1] + 2])
     assert "Thin line: interval for another encoder and world." in picture.caption
     assert "Thin line" not in bare.caption and "given this encoder, world and tuning" in bare.caption
 

@@ -34,8 +34,8 @@ from tests.report.synthetic import HOSTILE
 
 def points(axes: object) -> np.ndarray:
     """All points of all scatter plots of an axes."""
-    found = [collection.get_offsets() for collection in axes.collections if len(collection.get_offsets())]
-    return np.concatenate(found)
+    result = [collection.get_offsets() for collection in axes.collections if len(collection.get_offsets())]
+    return np.concatenate(result)
 
 
 def test_every_figure_is_there_twice_and_readable(paper: Made) -> None:
@@ -104,8 +104,8 @@ def test_scores_show_every_seed_mean_and_interval(paper: Made) -> None:
         for line in axes.lines
         if len(line.get_xdata()) == 2 and line.get_xdata()[0] != line.get_xdata()[1]
     ]
-    wanted = [paper.results.estimate(variant.id) for variant in paper.results.variants]
-    assert np.allclose(sorted(map(tuple, bars))[0], min((100 * one.low, 100 * one.high) for one in wanted))
+    requested = [paper.results.estimate(variant.id) for variant in paper.results.variants]
+    assert np.allclose(sorted(map(tuple, bars))[0], min((100 * item.low, 100 * item.high) for item in requested))
     dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
     assert np.allclose(dashed, 100 * np.mean([*paper.results.values(paper.study.baseline).values()]))
 
@@ -115,13 +115,13 @@ def test_hollow_diamonds_where_nothing_is_shown(paper: Made) -> None:
     hollow = 0
     for collection in axes.collections:
         difference = collection.get_offsets()[0][0] / 100
-        found = next(
+        result = next(
             c
             for v in paper.results.variants
             if (c := paper.results.contrast(v.id)) and np.isclose(c.difference, difference)
         )
         is_hollow = np.allclose(collection.get_facecolor()[0][:3], 1.0)
-        assert is_hollow != found.separated
+        assert is_hollow != result.separated
         hollow += is_hollow
     assert 0 < hollow < 9
     low, high = axes.get_xlim()
@@ -140,8 +140,8 @@ def test_posterior_is_bayes_rule_over_two_normals() -> None:
 def test_posterior_never_divides_nothing_by_nothing() -> None:
     sharp = {"pos_mean": 0.9, "pos_var": 1e-7, "neg_mean": -0.9, "neg_var": 1e-7}
     with np.errstate(all="raise"):
-        found = posterior(np.linspace(-1, 1, 101), sharp, 1e-4)
-    assert np.isfinite(found).all() and found[0] < 1e-300 and found[-1] == 1
+        result = posterior(np.linspace(-1, 1, 101), sharp, 1e-4)
+    assert np.isfinite(result).all() and result[0] < 1e-300 and result[-1] == 1
 
 
 @pytest.mark.parametrize("fit", [None, {}, {"pos_var": 0.0, "neg_var": 1.0}, {"pos_var": None, "neg_var": 1.0}])
@@ -150,12 +150,12 @@ def test_a_fit_without_spread_is_not_drawn(fit: dict | None) -> None:
 
 
 def test_densities_have_area_one(paper: Made) -> None:
-    found = populations(paper.results, "fne")
-    for kind in found.counts:
-        assert (found.density(kind) * np.diff(found.edges)).sum() == pytest.approx(1)
-    low, high = visible(found)
-    middles = (found.edges[:-1] + found.edges[1:]) / 2
-    total = found.counts["hard_negatives"].sum(axis=0)
+    result = populations(paper.results, "fne")
+    for kind in result.counts:
+        assert (result.density(kind) * np.diff(result.edges)).sum() == pytest.approx(1)
+    low, high = visible(result)
+    middles = (result.edges[:-1] + result.edges[1:]) / 2
+    total = result.counts["hard_negatives"].sum(axis=0)
     assert total[(middles > low) & (middles < high)].sum() >= 0.998 * total.sum()
 
 
@@ -171,9 +171,9 @@ def test_the_posterior_figure_shows_the_true_share(paper: Made) -> None:
         for line in lower.lines
         if line.get_marker() == "o"
     }
-    found = populations(paper.results, "fne")
-    false, others = (found.counts[kind].sum(axis=0) for kind in ("false_negatives", "all_negatives"))
-    middles = (found.edges[:-1] + found.edges[1:]) / 2
+    result = populations(paper.results, "fne")
+    false, others = (result.counts[kind].sum(axis=0) for kind in ("false_negatives", "all_negatives"))
+    middles = (result.edges[:-1] + result.edges[1:]) / 2
     assert len(shown) == (false > 0).sum()
     for place in np.flatnonzero(false):
         assert shown[round(float(middles[place]), 2)] == pytest.approx(false[place] / (false + others)[place])
@@ -182,13 +182,13 @@ def test_the_posterior_figure_shows_the_true_share(paper: Made) -> None:
 def test_rates_of_picks_equal_a_loop(paper: Made) -> None:
     rows = paper.results.audit
     rows = rows[rows["variant"] == "hardest_buffer"]
-    found = dict(rates(by_hardness(paper.results, "hardest_buffer"), "false_negatives", "picks"))
+    result = dict(rates(by_hardness(paper.results, "hardest_buffer"), "false_negatives", "picks"))
     for low in sorted(set(rows["bin_low"])):
         hits = picks = 0
         for row in rows.itertuples():
             if row.bin_low == low:
                 hits, picks = hits + row.false_negatives, picks + row.picks
-        near = [one for x, one in found.items() if abs(x - low - 0.025) < 1e-9]
+        near = [item for x, item in result.items() if abs(x - low - 0.025) < 1e-9]
         assert len(near) == (picks >= 30)
         if near:
             assert (near[0].hits, near[0].total) == (hits, picks)
@@ -259,13 +259,13 @@ def test_drawing_leaves_the_users_settings_alone(paper: Made) -> None:
 
 
 def test_a_handful_of_known_false_negatives_is_no_density(paper: Made, lonely: Made) -> None:
-    found = populations(paper.results, "fne")
-    few = np.zeros_like(found.counts["false_negatives"])
+    result = populations(paper.results, "fne")
+    few = np.zeros_like(result.counts["false_negatives"])
     few[0, 60] = 29
-    sparse = Populations(found.edges, {**found.counts, "false_negatives": few}, found.fits, found.prior)
-    assert [kind for kind, _, _ in drawn(found)] == ["positives", "hard_negatives", "false_negatives"]
+    sparse = Populations(result.edges, {**result.counts, "false_negatives": few}, result.fits, result.prior)
+    assert [kind for kind, _, _ in drawn(result)] == ["positives", "hard_negatives", "false_negatives"]
     assert [kind for kind, _, _ in drawn(sparse)] == ["positives", "hard_negatives"]
-    assert too_few([found]) == "" and "(here 29)" in too_few([sparse])
+    assert too_few([result]) == "" and "(here 29)" in too_few([sparse])
     assert "(here 0)" in figures.draw(lonely.results, "distributions_all").caption
 
 

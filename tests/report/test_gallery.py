@@ -30,10 +30,10 @@ def test_picks_that_are_false_under_one_variant_and_not_under_another(paper: Mad
             known = pick["false_negative"]
             truth[name].setdefault(tuple(pick[key] for key in ANCHOR), []).append(-1 if known is pd.NA else int(known))
     met = {key for key, values in truth["infonce"].items() if 1 in values and {*truth["fne"].get(key, [-1])} == {0}}
-    found = study.picks(false_under="infonce", not_false_under=["fne"])
-    keys = list(found[[*ANCHOR]].itertuples(index=False, name=None))
+    result = study.picks(false_under="infonce", not_false_under=["fne"])
+    keys = list(result[[*ANCHOR]].itertuples(index=False, name=None))
     assert 0 < len(met) < len(truth["infonce"]) and {*keys} == met
-    assert len(found) == sum(len(truth[name][key]) for name in rows for key in met)
+    assert len(result) == sum(len(truth[name][key]) for name in rows for key in met)
     assert list(dict.fromkeys(keys)) == sorted(met), "picks for one anchor stand together"
     assert set(study.picks("random", false_under="infonce")["variant"]) == {"random"}
     assert set(study.picks("fne", false=True)["false_negative"]) == {1}

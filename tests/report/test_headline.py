@@ -18,8 +18,8 @@ FLOOR = 9 / 10_001
 def told(
     made: Made, monkeypatch: pytest.MonkeyPatch, difference: float, low: float, high: float, p: float = 0.02
 ) -> str:
-    found = Contrast("fne", "hardest_in_batch", difference, low, high, p, p, FLOOR, 0.0625, 0.0625, 5, "")
-    monkeypatch.setattr(StudyResults, "contrast", lambda self, variant, *rest: found)
+    result = Contrast("fne", "hardest_in_batch", difference, low, high, p, p, FLOOR, 0.0625, 0.0625, 5, "")
+    monkeypatch.setattr(StudyResults, "contrast", lambda self, variant, *rest: result)
     return headline(made.results)[0]
 
 
@@ -135,8 +135,8 @@ def test_two_variants_tuned_apart_do_not_show_what_the_elimination_adds(
 
     monkeypatch.setattr(module, "resolve", resolved)
     words = next(words for words in headline(paper.results) if "minus FNE without elimination" in words)
-    told = "not the effect of the elimination alone, since the two were tuned separately."
-    assert words.startswith("FNE (released rule) minus") and words.endswith(told)
+    summary = "not the effect of the elimination alone, since the two were tuned separately."
+    assert words.startswith("FNE (released rule) minus") and words.endswith(summary)
 
 
 def test_where_few_matches_are_known_the_picks_are_told_so(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,11 +44,11 @@ def results(tmp_path_factory: pytest.TempPathFactory, root: Path) -> StudyResult
 
 def cells(axes: object) -> dict[tuple[int, int], tuple[str, str]]:
     """What stands in each cell (row, column), and how bold."""
-    found = {}
+    result = {}
     for text in axes.texts:
         column, row = text.get_position()
-        found[int(row), int(column)] = (text.get_text(), text.get_fontweight())
-    return found
+        result[int(row), int(column)] = (text.get_text(), text.get_fontweight())
+    return result
 
 
 def test_a_plane_is_the_sweep_of_its_file(results: StudyResults, paper: Made) -> None:
@@ -71,9 +71,9 @@ def test_every_number_by_a_loop_over_the_files(results: StudyResults) -> None:
                 continue
             name = member(size, momentum)
             of = results.runs[(results.runs["variant"] == name) & (results.runs["split"] == "test")]
-            found = [r.value for r in of.itertuples() if (r.metric, r.protocol) == ("rsum", "own")]
-            assert len(found) == 3
-            assert scores[row, column][0] == f"{100 * sum(found) / 3:.1f}"
+            result = [r.value for r in of.itertuples() if (r.metric, r.protocol) == ("rsum", "own")]
+            assert len(result) == 3
+            assert scores[row, column][0] == f"{100 * sum(result) / 3:.1f}"
             picks = hits = 0
             for r in results.audit[results.audit["variant"] == name].itertuples():
                 picks, hits = picks + r.picks, hits + r.false_negatives

@@ -72,16 +72,16 @@ def test_of_a_crowd_a_few_lines_are_drawn_in_full_and_the_others_grey(crowded: S
         rows = rows[rows["epoch"].isna() & (rows["direction"] == "both")].sort_values("rate", ascending=False)
         order = list(rows["variant"])
     rest = [variant for variant in order if variant not in (crowded.baseline, "fne")]
-    wanted = {crowded.baseline, "fne", *rest[:3], *rest[-2:]}
+    requested = {crowded.baseline, "fne", *rest[:3], *rest[-2:]}
     picture = figures.draw(crowded, name)
     for panel in picture.drawing.axes:
         lines = [line for line in panel.lines if len(line.get_xdata()) > 1]
         faint = [line for line in lines if line.get_color() == MUTED and line.get_alpha() is not None]
         assert len(lines) == 30 and len(faint) == 23
         seen = {(to_hex(line.get_color()).upper(), str(line.get_linestyle())) for line in lines if line not in faint}
-        assert {colour for colour, _ in seen} == {looks_of(crowded)[variant].colour.upper() for variant in wanted}
+        assert {colour for colour, _ in seen} == {looks_of(crowded)[variant].colour.upper() for variant in requested}
         names = {text.get_text() for text in panel.texts} & {variant.title for variant in crowded.variants}
-        assert names == {crowded[variant].title for variant in wanted}
+        assert names == {crowded[variant].title for variant in requested}
     assert "7 of 30 variants are drawn in full" in picture.caption
     assert "thin and grey: 23 more" in {text.get_text() for text in picture.drawing.axes[-1].texts}
     assert all(crowded[variant].title in picture.alt for variant in order), "the words leave out none"

@@ -59,8 +59,8 @@ def html_of(executed: nbformat.NotebookNode, name: str) -> str:
 
 def test_every_cell_runs_and_shows_something(executed: nbformat.NotebookNode) -> None:
     outputs = {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
-    assert all(outputs.values()), [name for name, found in outputs.items() if not found]
-    assert not [name for name, found in outputs.items() if any(one.get("name") == "stderr" for one in found)]
+    assert all(outputs.values()), [name for name, result in outputs.items() if not result]
+    assert not [name for name, result in outputs.items() if any(item.get("name") == "stderr" for item in result)]
     assert "Traceback" not in str(outputs) and "UserError" not in str(outputs)
     for name in ("scores", "contrasts", "curves", "hardness", "risk", "densities", "agreement", "paper-figure"):
         figure = html_of(executed, name)
@@ -82,8 +82,8 @@ def test_it_shows_the_slices_of_the_study(executed: nbformat.NotebookNode, paper
     columns = ["mean", "mean_against", "difference", "low", "high", "interaction"]
     for shown, row in zip(cells[-4:], made.to_dict("records"), strict=True):
         assert shown[:2] == [row["slice"], str(row["queries"])]
-        wanted = ["" if np.isnan(row[name]) else round(100 * row[name], 1) for name in columns]
-        assert [float(cell) if cell else "" for cell in shown[2:8]] == wanted
+        requested = ["" if np.isnan(row[name]) else round(100 * row[name], 1) for name in columns]
+        assert [float(cell) if cell else "" for cell in shown[2:8]] == requested
     assert "no slices" not in html_of(executed, "slices-matches") + html_of(executed, "slices-own")
 
 

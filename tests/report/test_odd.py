@@ -67,9 +67,9 @@ def made(root: Path, change: Callable[[Path, Study], None] | None = None, **opti
 
 
 def cells(study: StudyResults, variant: str) -> dict[str, str]:
-    found = table(study, "main")
-    at = [one.id for one in study.variants].index(variant)
-    return {column.name: cell.text for column, cell in zip(found.columns, found.rows[at], strict=True)}
+    result = table(study, "main")
+    at = [item.id for item in study.variants].index(variant)
+    return {column.name: cell.text for column, cell in zip(result.columns, result.rows[at], strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +83,10 @@ def test_a_collapsed_seed_of_the_best_variant_is_said_and_left_out(tmp_path: Pat
     assert ranked(study)[0][0] == BEST and sorted(study.values(BEST)) == [0, 2]
     assert study.layout(BEST).seeds == (0, 2)
     low, high = paired_interval(study, BEST, "fne")
-    one, two = (whole.layout(name) for name in (BEST, "fne"))
-    at = one.keys.index(study.key())
-    wanted = (one.influence[one.rows([0, 2]), :, at] - two.influence[two.rows([0, 2]), :, at]).mean()
-    assert (math.isnan(low) and math.isnan(high)) or low <= wanted <= high
+    item, two = (whole.layout(name) for name in (BEST, "fne"))
+    at = item.keys.index(study.key())
+    requested = (item.influence[item.rows([0, 2]), :, at] - two.influence[two.rows([0, 2]), :, at]).mean()
+    assert (math.isnan(low) and math.isnan(high)) or low <= requested <= high
     assert cells(study, BEST)["Seeds"] == "2 of 3"
     note = next(note for note in table(study, "main").notes if note.startswith("Missing runs (1)"))
     assert f"{study[BEST].title}, seed 1: own both rsum has no finite value (evaluate)" in note
@@ -110,8 +110,8 @@ def test_a_variant_whose_every_run_collapsed_never_wins(tmp_path: Path, clean_ru
     assert others == [cells(clean_run.results, variant) for variant in ("fne", BASE, "infonce")]
     assert not any(clean(study[BEST].title) in sentence for sentence in headline(study))
     for name in ("scores", "contrasts"):
-        told = [text.get_text() for text in study.figure(name).drawing.axes[0].texts]
-        assert "no result: own both rsum has no finite value (evaluate)" in told, "and not that it was not run"
+        summary = [text.get_text() for text in study.figure(name).drawing.axes[0].texts]
+        assert "no result: own both rsum has no finite value (evaluate)" in summary, "and not that it was not run"
 
 
 def test_a_baseline_whose_every_run_collapsed_leaves_scores_without_differences(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_one_seed_gives_means_without_intervals_and_no_verdict(tmp_path: Path) -
     main = table(study, "main")
     assert not any(cell.strong for row in main.rows for cell in row), "nothing is best by one seed"
     assert any("No stars: with 1 seed" in note for note in main.notes)
-    told = " ".join(headline(study))
-    assert "1 seed cannot show whether that is chance" in told and "beats the baseline" not in told
-    assert "interval" not in told
+    summary = " ".join(headline(study))
+    assert "1 seed cannot show whether that is chance" in summary and "beats the baseline" not in summary
+    assert "interval" not in summary
     assert "No bars: 1 seed in common cannot show whether a difference is chance." in study.figure("contrasts").caption
     assert "nan" not in (odd.reports / "tables/main.md").read_text("utf-8").lower()
 
@@ -183,8 +183,8 @@ def test_thousands_of_missing_runs_are_counted_and_some_named(
     from fne.report.tables import main as table_main
 
     monkeypatch.setattr(table_main, "MOST_TOLD", 2)
-    gone = tuple((BEST, seed, "train", f"reason {seed}") for seed in (0, 1, 2))
-    study = write_study(tmp_path, fakes=FAKES, seeds=(0, 1, 2), missing=gone, resources=False)
+    missing = tuple((BEST, seed, "train", f"reason {seed}") for seed in (0, 1, 2))
+    study = write_study(tmp_path, fakes=FAKES, seeds=(0, 1, 2), missing=missing, resources=False)
     results = load(study, tmp_path)
     note = table(results, "main").notes[-1]
     title = results[BEST].title

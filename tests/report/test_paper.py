@@ -63,15 +63,15 @@ def texts(figure: Figure) -> list[Text]:
 def problems(figure: Figure, column: str) -> list[str]:
     """What keeps a figure from being as wide as the column, with letters of 7 to 9 points that stand clear."""
     width, height = figure.get_size_inches()
-    found = [] if width == COLUMNS[column] and height <= TALLEST + 1e-6 else [f"{width} x {height} in"]
+    result = [] if width == COLUMNS[column] and height <= TALLEST + 1e-6 else [f"{width} x {height} in"]
     figure.draw_without_rendering()
     boxes = [(text, Text.get_window_extent(text)) for text in texts(figure)]
-    found += [f"{text.get_size()} pt: {text.get_text()}" for text, _ in boxes if not 7 <= text.get_size() <= 9]
+    result += [f"{text.get_size()} pt: {text.get_text()}" for text, _ in boxes if not 7 <= text.get_size() <= 9]
     page = figure.bbox.padded(3)
     off = (text for text, box in boxes if box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < page.y0 or box.y1 > page.y1)
-    found += [f"off the page: {text.get_text()}" for text in off]
+    result += [f"off the page: {text.get_text()}" for text in off]
     upright = [(text, box) for text, box in boxes if text.get_rotation() % 90 == 0]
-    return found + [
+    return result + [
         f"collide: {text.get_text()} / {other.get_text()}"
         for (text, a), (other, b) in itertools.combinations(upright, 2)
         if min(a.x1, b.x1) - max(a.x0, b.x0) > 1.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1.5
@@ -125,8 +125,10 @@ def set_tables(study: StudyResults, folder: Path) -> str:
 def least_letters(pdf: Path) -> float:
     """Points of the smallest letters of a document; of bitmap fonts, which have no prefix, no size is known."""
     command = ["pdftohtml", "-xml", "-i", "-stdout", "-zoom", "3", str(pdf)]
-    told = subprocess.run(command, capture_output=True, text=True)
-    return min(float(size) for size in re.findall(r'<fontspec [^>]*size="(\d+)" family="[A-Z]{6}\+', told.stdout)) / 3
+    summary = subprocess.run(command, capture_output=True, text=True)
+    return (
+        min(float(size) for size in re.findall(r'<fontspec [^>]*size="(\d+)" family="[A-Z]{6}\+', summary.stdout)) / 3
+    )
 
 
 @NEEDS_LATEX
@@ -162,14 +164,14 @@ def test_the_folder_of_a_paper_compiles_with_its_references(hostile: Made, tmp_p
 
 
 def test_methods_say_what_was_done_and_cite_what_was_used(paper: Made) -> None:
-    told = dict(paragraphs(paper.results))
-    assert "scenes" in told["Data"] and "known exactly" in told["Data"]
-    assert "batch size 128" in told["Training"] and "seeds 0 to 4" in told["Training"]
-    assert "negatives.strategy fne [@li2023fne]" in told["Compared variants"]
-    assert "memory.kind momentum [@he2020moco]" in told["Compared variants"]
-    assert "95 % interval" in told["Statistics"] and "@holm1979simple" in told["Statistics"]
-    assert "torch" in told["Software and hardware"]
-    keys = [key for text in told.values() for key in cited(text)]
+    summary = dict(paragraphs(paper.results))
+    assert "scenes" in summary["Data"] and "known exactly" in summary["Data"]
+    assert "batch size 128" in summary["Training"] and "seeds 0 to 4" in summary["Training"]
+    assert "negatives.strategy fne [@li2023fne]" in summary["Compared variants"]
+    assert "memory.kind momentum [@he2020moco]" in summary["Compared variants"]
+    assert "95 % interval" in summary["Statistics"] and "@holm1979simple" in summary["Statistics"]
+    assert "torch" in summary["Software and hardware"]
+    keys = [key for text in summary.values() for key in cited(text)]
     assert set(re.findall(r"@\w+\{(\w+),", bibtex(keys))) == set(keys)
 
 
@@ -199,8 +201,8 @@ def test_every_rule_of_the_package_has_its_references() -> None:
 
 def test_a_study_cites_what_its_variants_are_made_of(root: Path) -> None:
     library = Library(root)
-    found = {value: works for _, value, works in sources_of([library.merged("infonce_multi_positive")])}
-    assert found["infonce"] == ["vandenoord2018cpc", "radford2021clip"] and found["True"] == ["khosla2020supcon"]
+    result = {value: works for _, value, works in sources_of([library.merged("infonce_multi_positive")])}
+    assert result["infonce"] == ["vandenoord2018cpc", "radford2021clip"] and result["True"] == ["khosla2020supcon"]
     assert with_citations(r"[@li2023fne] [@nobody] 5 %") == r"~\cite{li2023fne} [@nobody] 5 \%"
 
 

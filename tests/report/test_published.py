@@ -117,33 +117,38 @@ def test_the_verdict_is_that_of_the_interval_in_the_file(
 ) -> None:
     mean, low, high = interval(made, "fne", "both", "rsum")
     values = {**dict.fromkeys(SIX), ("both", "rsum"): mean + shift}
-    [one] = judged(made, against(entry(values=values), rsum=tolerance))
-    assert (one.verdict, one.reason) == (verdict, reason)
-    assert (one.mean, one.low, one.high, one.n_seeds) == pytest.approx((mean, low, high, 5))
-    assert one.differs == () and one.setting == ()
+    [item] = judged(made, against(entry(values=values), rsum=tolerance))
+    assert (item.verdict, item.reason) == (verdict, reason)
+    assert (item.mean, item.low, item.high, item.n_seeds) == pytest.approx((mean, low, high, 5))
+    assert item.differs == () and item.setting == ()
 
 
 def test_every_number_with_a_tolerance_is_judged_by_itself(made: StudyResults) -> None:
-    found = judged(made, against(entry(), r1=1.0, r10=50.0, rsum=6.0))
-    assert [(one.direction, one.metric) for one in found] == [
+    result = judged(made, against(entry(), r1=1.0, r10=50.0, rsum=6.0))
+    assert [(item.direction, item.metric) for item in result] == [
         ("i2t", "r1"), ("i2t", "r10"), ("t2i", "r1"), ("t2i", "r10"), ("both", "rsum")
     ]  # fmt: skip
-    for one in found:
-        mean, low, high = interval(made, "fne", one.direction, one.metric)
-        bottom, top = one.published - one.tolerance, one.published + one.tolerance
+    for item in result:
+        mean, low, high = interval(made, "fne", item.direction, item.metric)
+        bottom, top = item.published - item.tolerance, item.published + item.tolerance
         inside, outside = bottom <= low and high <= top, high < bottom or low > top
-        assert one.verdict == ("reproduced" if inside else "not reproduced" if outside else "inconclusive")
-        assert one.mean == pytest.approx(mean)
-    assert {one.verdict for one in found if one.metric == "r10"} == {"reproduced"}
+        assert item.verdict == ("reproduced" if inside else "not reproduced" if outside else "inconclusive")
+        assert item.mean == pytest.approx(mean)
+    assert {item.verdict for item in result if item.metric == "r10"} == {"reproduced"}
 
 
 def test_what_was_not_published_has_no_verdict(made: StudyResults) -> None:
-    [one] = judged(made, against(gone(), r1=1.0, rsum=6.0))
-    assert (one.direction, one.verdict, one.reason, one.published) == ("all", "not available", "not_available", None)
+    [item] = judged(made, against(gone(), r1=1.0, rsum=6.0))
+    assert (item.direction, item.verdict, item.reason, item.published) == (
+        "all",
+        "not available",
+        "not_available",
+        None,
+    )
     partly = entry(values={**entry().values, ("i2t", "r10"): None, ("both", "rsum"): None})
-    found = {(one.direction, one.metric): one for one in judged(made, against(partly, r10=50.0, rsum=6.0))}
-    assert found["i2t", "r10"].reason == found["both", "rsum"].reason == "not_available"
-    assert found["t2i", "r10"].verdict == "reproduced"
+    result = {(item.direction, item.metric): item for item in judged(made, against(partly, r10=50.0, rsum=6.0))}
+    assert result["i2t", "r10"].reason == result["both", "rsum"].reason == "not_available"
+    assert result["t2i", "r10"].verdict == "reproduced"
 
 
 @pytest.mark.parametrize(
@@ -161,34 +166,34 @@ def test_what_was_not_published_has_no_verdict(made: StudyResults) -> None:
     ],
 )  # fmt: skip
 def test_another_setting_gets_no_verdict(made: StudyResults, changes: dict, reason: str, words: str) -> None:
-    [one] = judged(made, against(entry(**changes), rsum=600.0))
-    assert (one.verdict, one.reason) == ("not comparable", reason) and reason in one.differs
-    assert words in "; ".join(one.setting) and one.setting[0].startswith("setting differs: ")
+    [item] = judged(made, against(entry(**changes), rsum=600.0))
+    assert (item.verdict, item.reason) == ("not comparable", reason) and reason in item.differs
+    assert words in "; ".join(item.setting) and item.setting[0].startswith("setting differs: ")
 
 
 def test_frozen_encoders_are_never_set_against_a_published_number(made: StudyResults) -> None:
-    [one] = judged(made, against(entry(), rsum=600.0), regime="head")
-    assert (one.verdict, one.reason) == ("not comparable", "other_regime")
-    assert one.setting == ("setting differs: no encoder is trained here",)
+    [item] = judged(made, against(entry(), rsum=600.0), regime="head")
+    assert (item.verdict, item.reason) == ("not comparable", "other_regime")
+    assert item.setting == ("setting differs: no encoder is trained here",)
 
 
 @pytest.mark.parametrize(("trained", "words"), [("none", "no encoder"), ("image", "only the image encoder")])
 def test_nor_are_encoders_of_which_not_both_are_trained(made: StudyResults, trained: str, words: str) -> None:
     configs = {name: {**flat, "finetune.trained": trained} for name, flat in made.definition.configs.items()}
-    [one] = judged(made, against(entry(), rsum=600.0), configs=configs)
-    assert (one.reason, one.setting) == ("other_regime", (f"setting differs: {words} is trained here",))
+    [item] = judged(made, against(entry(), rsum=600.0), configs=configs)
+    assert (item.reason, item.setting) == ("other_regime", (f"setting differs: {words} is trained here",))
 
 
 def test_all_that_differs_is_named(made: StudyResults) -> None:
     different = entry(ensemble=True, backbone={"image": "BUTD", "text": "GRU"})
-    [one] = judged(made, against(different, rsum=6.0), regime="head")
-    assert one.differs == ("ensemble", "other_regime", "other_backbone")
+    [item] = judged(made, against(different, rsum=6.0), regime="head")
+    assert item.differs == ("ensemble", "other_regime", "other_backbone")
 
 
 def test_what_the_source_leaves_open_is_told_beside_the_verdict(made: StudyResults) -> None:
-    [one] = judged(made, against(entry(ensemble=None, backbone={"image": "ViT-B/16-384", "text": None}), rsum=99.0))
-    assert one.verdict == "reproduced" and one.differs == ()
-    assert one.setting == ("the source does not state the text encoder and whether it is an ensemble",)
+    [item] = judged(made, against(entry(ensemble=None, backbone={"image": "ViT-B/16-384", "text": None}), rsum=99.0))
+    assert item.verdict == "reproduced" and item.differs == ()
+    assert item.setting == ("the source does not state the text encoder and whether it is an ensemble",)
 
 
 @pytest.mark.parametrize(
@@ -203,9 +208,9 @@ def test_what_an_encoder_is_called_holds_for_its_checkpoint_and_size_only(
     made: StudyResults, called: dict, saying: str
 ) -> None:
     configs = {name: {**flat, "finetune.image_size": 224} for name, flat in made.definition.configs.items()}
-    wanted = replace(against(entry(), rsum=600.0), backbone=called)
-    [one] = judged(made, wanted, configs=configs)
-    assert one.reason == "other_backbone" and saying in one.setting[0]
+    requested = replace(against(entry(), rsum=600.0), backbone=called)
+    [item] = judged(made, requested, configs=configs)
+    assert item.reason == "other_backbone" and saying in item.setting[0]
 
 
 def test_few_seeds_and_no_seeds_decide_nothing(tmp_path: Path) -> None:
@@ -216,9 +221,9 @@ def test_few_seeds_and_no_seeds_decide_nothing(tmp_path: Path) -> None:
         return row["variant"] != "infonce"
 
     edit(tmp_path / "results/paper/intervals.csv", change)
-    wanted = replace(against(entry(), rsum=600.0), entries={"fne": (entry(),), "infonce": (entry(),)})
-    made = results(study, tmp_path, published=wanted)
-    few, none = comparisons(made, wanted)
+    requested = replace(against(entry(), rsum=600.0), entries={"fne": (entry(),), "infonce": (entry(),)})
+    made = results(study, tmp_path, published=requested)
+    few, none = comparisons(made, requested)
     assert (few.verdict, few.reason, few.n_seeds) == ("inconclusive", "too_few_seeds", 2)
     assert (none.verdict, none.reason, none.n_seeds) == ("inconclusive", "no_result", 0)
     rows = published_table(made).rows
@@ -231,33 +236,33 @@ def test_a_mean_of_directions_is_set_against_the_mean_here(made: StudyResults, m
     on = {"dataset": "flickr30k", "protocol": "eccv"}
     whole = entry("eccv-a", values=shape | {("mean", "r1"): 55.0}, **on)
     monkeypatch.setattr(room, "protocol_of", lambda *given: "own")
-    [one] = judged(made, against(whole, r1=1.0))
+    [item] = judged(made, against(whole, r1=1.0))
     layout = made.layout("fne")
     columns = [layout.keys.index(("own", side, "r1")) for side in ("i2t", "t2i")]
     both = 100 * sum(layout.influence[:, :, [column]] for column in columns) / 2
-    wanted = hierarchical_intervals(both)
-    assert (one.direction, one.n_seeds) == ("mean", 5)
-    assert (one.mean, one.low, one.high) == pytest.approx((wanted.mean[0], wanted.low[0], wanted.high[0]))
+    requested = hierarchical_intervals(both)
+    assert (item.direction, item.n_seeds) == ("mean", 5)
+    assert (item.mean, item.low, item.high) == pytest.approx((requested.mean[0], requested.low[0], requested.high[0]))
     recalls = [fmean(made.values("fne", "r1", side, "own").values()) for side in ("i2t", "t2i")]
-    assert one.mean == pytest.approx(100 * fmean(recalls))
+    assert item.mean == pytest.approx(100 * fmean(recalls))
     # Both directions say more than their mean.
     known = {("i2t", "r1"): 50.0, ("t2i", "r1"): 60.0, ("mean", "r1"): 55.0}
     apart = judged(made, against(entry("eccv-a", values=shape | known, **on), r1=1.0))
-    assert [one.direction for one in apart] == ["i2t", "t2i"]
+    assert [item.direction for item in apart] == ["i2t", "t2i"]
     assert np.isnan(estimate(made, "fne", "mean", "r1", "nowhere")[0])
 
 
 def test_the_sentence_counts(made: StudyResults) -> None:
     partly = entry("f30k-b", values={**entry().values, ("i2t", "r10"): None, ("both", "rsum"): 600.0})
-    wanted = replace(
+    requested = replace(
         against(r10=50.0, rsum=6.0),
         entries={"fne": (gone(), partly), "infonce": (entry("f30k-c", ensemble=True),)},
     )
-    found = judged(made, wanted)
-    assert Counter(one.verdict for one in found) == {
+    result = judged(made, requested)
+    assert Counter(item.verdict for item in result) == {
         "not available": 2, "reproduced": 1, "not reproduced": 1, "not comparable": 3
     }  # fmt: skip
-    assert sentence(found) == (
+    assert sentence(result) == (
         "3 published results are set against this study; of 5 published numbers, 1 is reproduced within the tolerance "
         "declared, 1 is not reproduced and 3 are not comparable, because the setting differs; no number is available "
         "here of f30k-fne (doi 10.1145/abc); 1 further number was not printed in the source."
@@ -268,8 +273,8 @@ def test_the_sentence_counts(made: StudyResults) -> None:
 
 
 def test_the_table_tells_numbers_verdicts_sources_and_the_rule(made: StudyResults) -> None:
-    wanted = replace(against(rsum=6.0), entries={"fne": (gone(), entry(note="twice"))})
-    study = results(made.definition, made.root, published=wanted)
+    requested = replace(against(rsum=6.0), entries={"fne": (gone(), entry(note="twice"))})
+    study = results(made.definition, made.root, published=requested)
     table = published_table(study)
     assert [words for _, words in table.sections] == [
         "FNE (released rule) against FNE, ViT-B/16-384 + BERT-base (f30k-fne): not available here, see doi 10.1145/abc",
@@ -294,8 +299,8 @@ def test_numbers_are_printed_as_they_were_published() -> None:
 
 def test_methods_stand_apart_and_carry_their_sources(made: StudyResults) -> None:
     second = entry("f30k-b", method="B", ensemble=True, backbone={"image": None, "text": "GRU"})
-    wanted = against(gone(), entry(), second, context=(entry("f30k-c", method="C", source="Another"),))
-    table = methods_table(results(made.definition, made.root, published=wanted))
+    requested = against(gone(), entry(), second, context=(entry("f30k-c", method="C", source="Another"),))
+    table = methods_table(results(made.definition, made.root, published=requested))
     assert table.sections == ((0, "Published"), (4, "This study: both encoders trained end to end"))
     names = [row[0].text for row in table.rows]
     assert names == ["FNE", "A method", "B", "C", *(fake.title for fake in SMALL)]
@@ -328,13 +333,13 @@ def test_a_method_on_two_protocols_is_one_row(made: StudyResults, monkeypatch: p
 def test_frozen_encoders_are_labelled_in_the_table_of_methods(made: StudyResults) -> None:
     configs = dict(made.definition.configs)
     configs["infonce"] = {**configs["infonce"], "finetune.trained": "image"}
-    told = []
+    summary = []
     for changes in ({"regime": "head"}, {"configs": configs}):
         study = results(made.definition, made.root, published=against(entry()), **changes)
         study.__dict__["test"] = made.test  # as if the numbers had been made with these configs
-        told.append(methods_table(study).sections[1][1])
-    assert "frozen encoders" in told[0] and "another setting" in told[0]
-    assert told[1] == "This study: not every variant trains both encoders"
+        summary.append(methods_table(study).sections[1][1])
+    assert "frozen encoders" in summary[0] and "another setting" in summary[0]
+    assert summary[1] == "This study: not every variant trains both encoders"
 
 
 def test_the_ablation_takes_one_thing_away_at_a_time(paper: Made) -> None:
@@ -350,8 +355,8 @@ def test_the_ablation_takes_one_thing_away_at_a_time(paper: Made) -> None:
     assert rows["fne_no_cutdown"][-1].text == f"−{abs(difference):.1f}" and rows["fne_no_cutdown"][-1].note
     record = next(row for row in table.records if row["id"] == "hardest_buffer")
     shared = set(paper.results.values("hardest_buffer"))
-    wanted = fmean(paper.results.values("hardest_buffer")[s] - paper.results.values("fne")[s] for s in shared)
-    assert len(shared) == 4 and record["rsum_difference"] == pytest.approx(wanted)
+    requested = fmean(paper.results.values("hardest_buffer")[s] - paper.results.values("fne")[s] for s in shared)
+    assert len(shared) == 4 and record["rsum_difference"] == pytest.approx(requested)
     low, high = record["rsum_difference_low"], record["rsum_difference_high"]
     assert low < record["rsum_difference"] < high
 
@@ -386,8 +391,8 @@ def test_page_record_and_files_of_a_study_set_against_results(tmp_path: Path, ro
     (tmp_path / FILE).parent.mkdir()
     (tmp_path / FILE).write_bytes((root / FILE).read_bytes())
     bad = entry("f30k-b", method=HOSTILE, source=HOSTILE, note=HOSTILE, backbone={"image": HOSTILE, "text": HOSTILE})
-    wanted = against(gone(), bad, entry("f30k-c"), context=(entry("f30k-d"),), r1=1.0, rsum=6.0)
-    made = build(replace(study, published=wanted), tmp_path)
+    requested = against(gone(), bad, entry("f30k-c"), context=(entry("f30k-d"),), r1=1.0, rsum=6.0)
+    made = build(replace(study, published=requested), tmp_path)
     page = made.page()
     assert 'id="table-published"' in page and HOSTILE not in page
     assert "3 published results are set against this study" in page and "f30k-fne (doi 10.1145/abc)" in page
@@ -404,6 +409,6 @@ def test_page_record_and_files_of_a_study_set_against_results(tmp_path: Path, ro
 
 
 def test_context_alone_makes_a_table_of_methods_and_no_verdict(made: StudyResults) -> None:
-    wanted = against(context=(entry(),))
-    study = results(made.definition, made.root, published=wanted)
+    requested = against(context=(entry(),))
+    study = results(made.definition, made.root, published=requested)
     assert published_table(study).rows == () and len(methods_table(study).rows) == 1 + len(SMALL)

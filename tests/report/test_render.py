@@ -69,7 +69,7 @@ def test_html_says_the_words_and_runs_no_code() -> None:
     assert read.rows[-2] == [f"{HOSTILE}\nan_id", "1.0", "2.0\n[1.0, 3.0]"]
     assert read.rows[-1] == ["plain", "—", f"0 of 2\n{HOSTILE}"]
     assert read.rows[1] == ["Variant", HOSTILE, "rsum"]
-    titles = [found["title"] for found in read.attributes if found.get("title")]
+    titles = [result["title"] for result in read.attributes if result.get("title")]
     assert titles == [HOSTILE]
     assert Reader(notes_html(table())).tags == ["p", "ul", "li"]
 

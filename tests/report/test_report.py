@@ -85,13 +85,15 @@ def test_it_is_small(paper: Made) -> None:
 
 def policy_of(read: Page) -> dict[str, list[str]]:
     """The directives of the page's content security policy."""
-    (text,) = [found["content"] for found in read.all("meta") if found.get("http-equiv") == "Content-Security-Policy"]
+    (text,) = [
+        result["content"] for result in read.all("meta") if result.get("http-equiv") == "Content-Security-Policy"
+    ]
     return {words[0]: words[1:] for words in (part.split() for part in text.split(";"))}
 
 
 def hashes(text: str, tag: str) -> list[str]:
-    found = re.findall(rf"<{tag}>(.*?)</{tag.split()[0]}>", text, flags=re.DOTALL)
-    return [f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in found]
+    result = re.findall(rf"<{tag}>(.*?)</{tag.split()[0]}>", text, flags=re.DOTALL)
+    return [f"'sha256-{base64.b64encode(hashlib.sha256(item.encode()).digest()).decode()}'" for item in result]
 
 
 def test_only_its_own_scripts_and_styles_count(paper: Made, read: Page) -> None:
@@ -100,7 +102,7 @@ def test_only_its_own_scripts_and_styles_count(paper: Made, read: Page) -> None:
     assert policy["img-src"] == ["data:"]
     assert policy["script-src"] == hashes(paper.page(), 'script type="module"') != []
     assert policy["style-src-elem"] == hashes(paper.page(), "style") != []
-    kinds = [found["type"] for found in read.all("script")]
+    kinds = [result["type"] for result in read.all("script")]
     assert sorted(kinds) == ["application/json", *["module"] * len(policy["script-src"])]
     assert not [key for _, attributes in read.seen for key in attributes if key.startswith("on")]
 
@@ -132,22 +134,22 @@ def test_ids_are_unique_and_links_lead_somewhere(read: Page) -> None:
 
 
 def test_pictures_have_words(paper: Made, read: Page) -> None:
-    told = json.loads((paper.reports / "figures" / WORDS).read_text("utf-8"))
-    drawn = {entry["id"] for entry in told if not entry["empty"]}
-    assert "scores" in drawn and len(told) == len(FIGURES)
-    shown = [found.get("id") for found in read.all("figure")]
+    summary = json.loads((paper.reports / "figures" / WORDS).read_text("utf-8"))
+    drawn = {entry["id"] for entry in summary if not entry["empty"]}
+    assert "scores" in drawn and len(summary) == len(FIGURES)
+    shown = [result.get("id") for result in read.all("figure")]
     assert set(shown) == {f"figure-{name}" for name in drawn} and len(read.all("figcaption")) == len(shown)
     assert shown[0] == "figure-contrasts", "the figure of the answer: differences, not overlapping intervals of scores"
     assert "Nothing to draw" not in "\n".join(read.texts), "what is empty is not on the page"
-    assert all(found["role"] == "img" and len(found["aria-label"]) > 20 for found in read.all("svg"))
+    assert all(result["role"] == "img" and len(result["aria-label"]) > 20 for result in read.all("svg"))
 
 
 def test_it_can_be_used_with_a_keyboard(read: Page) -> None:
     scrolling = [
-        found for tag, found in read.seen if tag == "div" and found.get("class") in ("scroll sticky", "drawing")
+        result for tag, result in read.seen if tag == "div" and result.get("class") in ("scroll sticky", "drawing")
     ]
-    assert scrolling and all(found["tabindex"] == "0" and found["aria-label"] for found in scrolling)
-    assert read.all("button") and all(found.get("type") in ("button", "reset") for found in read.all("button"))
+    assert scrolling and all(result["tabindex"] == "0" and result["aria-label"] for result in scrolling)
+    assert read.all("button") and all(result.get("type") in ("button", "reset") for result in read.all("button"))
     assert read.all("a")[0]["class"] == "skip"
     assert read.all("html")[0]["lang"] == "en"
 
@@ -170,7 +172,7 @@ def test_sections_and_sentences(paper: Made, read: Page) -> None:
         and headings[1] == "What rsum does each variant reach?"
     )
     assert all(heading.endswith("?") for heading in headings if heading != "More questions")
-    ids = [found["id"] for found in read.all("table")]
+    ids = [result["id"] for result in read.all("table")]
     assert ids[:2] == ["table-contrasts-primary", "table-main"], "verdicts before raw scores"
     assert "FNE (released rule) beats the baseline" in words
     assert "10 variants, seeds 0 to 4: 49 of 50 runs have a result" in words

@@ -29,24 +29,24 @@ def swept(tmp_path_factory: pytest.TempPathFactory, root: Path) -> StudyResults:
         Fake(name, study.library[name].title, "fne", 450 + place, 0.01 + place / 1000, 0.3)
         for place, name in enumerate(study.variants)
     )
-    gone = tuple((GONE, seed, "train", "out of memory") for seed in study.seeds)
-    write_study(folder, study=study, fakes=fakes, missing=gone)
+    missing = tuple((GONE, seed, "train", "out of memory") for seed in study.seeds)
+    write_study(folder, study=study, fakes=fakes, missing=missing)
     return load(study, folder)
 
 
 def test_members_of_a_sweep_stand_together_with_what_they_depart_from(swept: StudyResults) -> None:
-    found = {sweep.key: sweep for sweep in sweeps(swept)}
-    assert list(found) == [
+    result = {sweep.key: sweep for sweep in sweeps(swept)}
+    assert list(result) == [
         "negatives.tau", "negatives.density", "negatives.elimination_power", "memory.momentum"
     ]  # fmt: skip
-    assert [(p.value, p.origin) for p in found["negatives.tau"].points] == [
+    assert [(p.value, p.origin) for p in result["negatives.tau"].points] == [
         (0.0, False), (0.5, True), (5.0, False), (50.0, False)
     ]  # fmt: skip
-    assert [p.value for p in found["negatives.density"].points][:2] == ["normal", "tied"]
-    assert found["negatives.density"].points[0].variant == "fne" and not found["negatives.density"].numeric
+    assert [p.value for p in result["negatives.density"].points][:2] == ["normal", "tied"]
+    assert result["negatives.density"].points[0].variant == "fne" and not result["negatives.density"].numeric
     # fne does not read the power, so it has no value on that axis.
-    assert [p.value for p in found["negatives.elimination_power"].points] == [1.0, 2.0, 4.0]
-    assert [p.value for p in found["memory.momentum"].points] == [0.0, 0.9, 0.99, 0.999]
+    assert [p.value for p in result["negatives.elimination_power"].points] == [1.0, 2.0, 4.0]
+    assert [p.value for p in result["memory.momentum"].points] == [0.0, 0.9, 0.99, 0.999]
 
 
 def test_where_values_stand() -> None:
@@ -69,8 +69,8 @@ def test_every_member_is_drawn_at_its_mean_and_a_missing_one_keeps_its_place(swe
     tau = next(axes for axes in shown if axes.get_title(loc="left") == "negatives.tau")
     drawn = sorted(float(mark.get_offsets()[0][1]) for mark in tau.collections if isinstance(mark, PathCollection))
     members = ["fne", "fne_tau--negatives_tau-0.0", "fne_tau--negatives_tau-5.0"]
-    wanted = sorted(100 * float(np.mean(list(swept.values(member).values()))) for member in members)
-    assert drawn == pytest.approx(wanted)
+    requested = sorted(100 * float(np.mean(list(swept.values(member).values()))) for member in members)
+    assert drawn == pytest.approx(requested)
     assert len(tau.get_xticks()) == 4 and tau.get_xlim()[1] > max(tau.get_xticks())
     assert score(swept, GONE) is None
     assert "negatives.tau: 0.0: " in picture.alt and "50.0" not in picture.alt

@@ -32,16 +32,16 @@ GARBLED = re.compile(
 
 def sentences(made: Made) -> dict[str, str]:
     """Everything that a report says in words, by where it stands."""
-    found = {f"headline {place}": text for place, text in enumerate(headline(made.results))}
+    result = {f"headline {place}": text for place, text in enumerate(headline(made.results))}
     for words in read_json(made.reports / "figures" / "captions.json"):
-        found |= {f"figure {words['id']} {part}": words[part] for part in ("title", "question", "caption", "alt")}
+        result |= {f"figure {words['id']} {part}": words[part] for part in ("title", "question", "caption", "alt")}
     assert tables.TABLES == tuple(tables._BUILDERS)
     for name in tables.TABLES:
         table = tables.build(made.results, name)
-        found |= {f"{name} caption": table.caption}
-        found |= {f"{name} note {place}": note for place, note in enumerate(table.notes)}
-        found |= {f"{name} column {column.name}": column.help for column in table.columns if column.help}
-    return found
+        result |= {f"{name} caption": table.caption}
+        result |= {f"{name} note {place}": note for place, note in enumerate(table.notes)}
+        result |= {f"{name} column {column.name}": column.help for column in table.columns if column.help}
+    return result
 
 
 def page_text(made: Made) -> str:
@@ -74,11 +74,11 @@ def test_with_one_or_two_seeds_no_sentence_speaks_of_an_interval(few: Made) -> N
 
 
 def test_with_five_seeds_they_do(paper: Made) -> None:
-    found = sentences(paper)
+    result = sentences(paper)
     for place in ("main caption", "main column rsum", "methods caption", "ablation caption"):
-        assert "interval" in found[place], place
+        assert "interval" in result[place], place
     for name in ("scores", "contrasts", "distributions", "picks", "false_negatives", "risk_hardness"):
-        assert "interval" in found[f"figure {name} caption"], name
+        assert "interval" in result[f"figure {name} caption"], name
 
 
 @pytest.mark.parametrize("which", ["paper", "lonely", "phases", "searched"])
@@ -101,14 +101,14 @@ def well_formed(made: Made) -> None:
 
 
 def test_every_p_says_what_it_is_over_and_none_is_below_what_can_be_shown(paper: Made) -> None:
-    found = sentences(paper)
+    result = sentences(paper)
     over = "over test images, given these seeds"
     for place in ("main column p (Holm)", "contrasts column p (images)", "contrasts column p (Holm)",
                   "contrasts note 0", "figure contrasts caption"):  # fmt: skip
-        assert over in found[place], place
-    assert any(text.startswith(f"p: {over}, after Holm's correction for 9 comparisons.") for text in found.values())
-    assert any(f"{over}, after Holm" in text for place, text in found.items() if place.startswith("headline"))
-    everything = [*found.values(), page_text(paper)]
+        assert over in result[place], place
+    assert any(text.startswith(f"p: {over}, after Holm's correction for 9 comparisons.") for text in result.values())
+    assert any(f"{over}, after Holm" in text for place, text in result.items() if place.startswith("headline"))
+    everything = [*result.values(), page_text(paper)]
     for name in ("main", "contrasts"):
         everything += [cell.text for row in tables.build(paper.results, name).rows for cell in row]
     assert not any(re.search(r"p? ?< ?0\.\d", text) for text in everything)
@@ -144,8 +144,8 @@ def test_false_picks_are_compared_over_the_epochs_after_the_warm_up_of_every_var
     for variant in phases.study.variants:
         mine = [row for row in rows if row["variant"] == variant and int(row["epoch"]) in shared]
         hits, total = (sum(int(row[key]) for row in mine) for key in ("false_negatives", "picks"))
-        found = pick_share(phases.results, variant)
-        assert (found.hits, found.total) == (hits, total)
+        result = pick_share(phases.results, variant)
+        assert (result.hits, result.total) == (hits, total)
         assert sum(summary.by_hardness(phases.results, variant)["picks"]) == total
         cell = next(row[-1] for row in main.rows if row[0].note == variant)
         assert cell.sort == pytest.approx(100 * hits / total)
@@ -188,8 +188,8 @@ def curve(*collapsed: tuple[int, ...], last: int = 8) -> pd.DataFrame:
 
 
 def test_a_collapse_says_when_it_was_and_whether_the_run_recovered() -> None:
-    found = collapses(curve((), (2, 3, 4), (5,), (3, 6, 7, 8), (8,)))
-    assert [(one.seed, one.epochs, one.recovered, one.lasting) for one in found] == [
+    result = collapses(curve((), (2, 3, 4), (5,), (3, 6, 7, 8), (8,)))
+    assert [(item.seed, item.epochs, item.recovered, item.lasting) for item in result] == [
         (1, (2, 3, 4), True, True), (2, (5,), True, False), (3, (3, 6, 7, 8), False, True), (4, (8,), False, True)
     ]  # fmt: skip
     assert collapses(curve((), ())) == [] == collapses(pd.DataFrame())

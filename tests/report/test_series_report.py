@@ -46,11 +46,11 @@ def test_the_first_to_lose_is_the_one_of_the_numbers(told: tuple[Path, SeriesRes
     lost: dict[str, tuple[float, float, str]] = {}
     for row in effects(root):
         if row["since"] and row["reference"] == "hardest_in_batch_oracle_remove" and row["metric"] == "rsum":
-            found = (float(row["data.prevalence"]), float(row["estimate"]), row["variant"])
+            result = (float(row["data.prevalence"]), float(row["estimate"]), row["variant"])
             if float(row["high"]) < 0 and "oracle" not in row["variant"]:
-                lost[row["variant"]] = min(lost.get(row["variant"], found), found)
+                lost[row["variant"]] = min(lost.get(row["variant"], result), result)
     order = sorted(lost.values())
-    assert len(order) >= 3 and [loss.variant for loss in answer.losses(series)] == [one[2] for one in order]
+    assert len(order) >= 3 and [loss.variant for loss in answer.losses(series)] == [item[2] for item in order]
     first, *rest = answer.answer(series)
     value, change, variant = order[0]
     start = f"{series.title_of(variant)} is the first to lose against the oracle, Hardest, oracle removes"
@@ -58,7 +58,7 @@ def test_the_first_to_lose_is_the_one_of_the_numbers(told: tuple[Path, SeriesRes
     assert f"at prevalence {100 * value:g} %" in first and f"fallen by {-100 * change:.1f} rsum [" in first
     assert first.count(". ") == 0, "one sentence"
     said = " ".join(rest)
-    assert all(series.title_of(one[2]) in said for one in order[1:])
+    assert all(series.title_of(item[2]) in said for item in order[1:])
     held = said.split("Not shown to lose")[1].split(".  ")[0]
     assert "InfoNCE" in held and series.title_of(variant) not in held.split("At prevalence")[0]
     assert "false negatives, the most of all" in said
@@ -104,18 +104,18 @@ def test_every_row_of_every_table_says_its_world(told: tuple[Path, SeriesResults
 
 def test_numbers_of_the_tables_are_those_of_the_comparison(told: tuple[Path, SeriesResults]) -> None:
     root, series = told
-    wanted = {
+    requested = {
         (float(row["data.prevalence"]), row["variant"]): row
         for row in effects(root)
         if (row["reference"], row["since"], row["metric"]) == ("hardest_in_batch", "", "rsum")
     }
     with open(root / "reports/prevalence/tables/main.csv", newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["variant"] != "hardest_in_batch"]
-    assert len(rows) == len(wanted) == 5 * (len(series.variants) - 1)
+    assert len(rows) == len(requested) == 5 * (len(series.variants) - 1)
     for row in rows:
-        found = wanted[float(row["data.prevalence"]), row["variant"]]
-        assert float(row["to_baseline"]) == pytest.approx(float(found["estimate"]))
-        assert float(row["to_baseline_high"]) == pytest.approx(float(found["high"]))
+        result = requested[float(row["data.prevalence"]), row["variant"]]
+        assert float(row["to_baseline"]) == pytest.approx(float(result["estimate"]))
+        assert float(row["to_baseline_high"]) == pytest.approx(float(result["high"]))
 
 
 def test_figure_draws_every_variant_and_keeps_the_oracles_apart(told: tuple[Path, SeriesResults]) -> None:
@@ -262,10 +262,10 @@ def test_table_of_components(drawn: tuple[Path, SeriesResults]) -> None:
     rows = read(root / "reports/variance/tables/components.csv")
     assert len(rows) == len(recorded) == 11 * 6
     for row in rows:
-        found = recorded[row["of"], row["variant"], row["source"]]
-        assert float(row["sd"]) ** 2 == pytest.approx(float(found["variance"]))
-        assert bool(found["high"]) == bool(row["sd_high"]) == (row["source"] != "another")
-        assert not found["high"] or float(row["sd_high"]) ** 2 == pytest.approx(float(found["high"]))
+        result = recorded[row["of"], row["variant"], row["source"]]
+        assert float(row["sd"]) ** 2 == pytest.approx(float(result["variance"]))
+        assert bool(result["high"]) == bool(row["sd_high"]) == (row["source"] != "another")
+        assert not result["high"] or float(row["sd_high"]) ** 2 == pytest.approx(float(result["high"]))
     for of in SD:
         shares = [float(row["share"]) for row in rows if row["of"] == of and not row["variant"] and row["share"]]
         assert len(shares) == 5 and sum(shares) == pytest.approx(1)
@@ -282,10 +282,10 @@ def test_figures_of_cells(drawn: tuple[Path, SeriesResults]) -> None:
     others = [variant for variant in series.variants if variant != series.baseline]
     for panel, variant in zip(picture.drawing.axes, others, strict=True):
         marks = [line for line in panel.lines if line.get_marker() == "D"]
-        found = [series.effect(member, variant, series.primary, series.baseline) for member in series.members]
-        assert [line.get_xdata()[0] for line in marks] == pytest.approx([100 * one.estimate for one in found])
+        result = [series.effect(member, variant, series.primary, series.baseline) for member in series.members]
+        assert [line.get_xdata()[0] for line in marks] == pytest.approx([100 * item.estimate for item in result])
         hollow = [line.get_markerfacecolor() == "#FFFFFF" for line in marks]
-        assert hollow == [one.low <= 0 <= one.high for one in found]
+        assert hollow == [item.low <= 0 <= item.high for item in result]
     left, right = components.draw(series).drawing.axes
     assert left.get_xlim() == right.get_xlim()
     diamonds = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "D"]
@@ -340,8 +340,8 @@ def test_a_page_without_draws(tmp_path: Path) -> None:
 
 
 def test_cells_without_a_result_and_without_intervals(tmp_path: Path) -> None:
-    lacking = {"variant": "fne", DRAW: 2, SEED: 2}
-    _, series = made(tmp_path, write_cells, keep=lambda row: any(row[key] != value for key, value in lacking.items()))
+    missing = {"variant": "fne", DRAW: 2, SEED: 2}
+    _, series = made(tmp_path, write_cells, keep=lambda row: any(row[key] != value for key, value in missing.items()))
     main = tables.build(series, "main")
     assert any("fne at encoder draw 2, world 2: 0 of 5" in note for note in main.notes)
     assert "FNE (released rule) behind in" in answer.answer(series)[-1] and "of 15" in answer.answer(series)[-1]

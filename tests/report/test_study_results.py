@@ -64,9 +64,9 @@ def test_values_are_those_of_the_file(paper: Made) -> None:
         key = ("test", "fne", metric, direction, protocol)
         names = ("split", "variant", "metric", "direction", "protocol")
         kept = [row for row in rows if tuple(row[name] for name in names) == key]
-        wanted = {int(row["seed"]): float(row["value"]) for row in kept}
-        assert len(wanted) == 5
-        assert paper.results.values("fne", metric, direction, protocol) == wanted
+        requested = {int(row["seed"]): float(row["value"]) for row in kept}
+        assert len(requested) == 5
+        assert paper.results.values("fne", metric, direction, protocol) == requested
     frame = paper.results.by_seed()
     assert frame.shape == (10, 5) and np.isnan(frame.loc["hardest_buffer", 3]) and frame.isna().sum().sum() == 1
     assert paper.results.values("fne") == paper.results.values("fne", "rsum", "both", "own")

@@ -66,17 +66,17 @@ def test_words_can_be_read_in_the_dark() -> None:
 
 
 def test_colours_stay_with_their_variant() -> None:
-    found = looks(["a", "base", "fne", "b"], "base", "fne")
-    assert {name: look.colour for name, look in found.items()} == {
+    result = looks(["a", "base", "fne", "b"], "base", "fne")
+    assert {name: look.colour for name, look in result.items()} == {
         "base": BASELINE, "fne": PALETTE[0], "a": PALETTE[1], "b": PALETTE[2]}  # fmt: skip
     assert looks(["fne", "x"], "fne") == {"fne": Look(BASELINE), "x": Look(PALETTE[0])}
 
 
 def test_ten_variants_have_whole_lines_and_the_marks_of_their_figure() -> None:
     for names in (["fne", *map(str, range(9))], list(map(str, range(10)))):
-        found = looks(names, "0")
-        assert {(look.dash, look.shape) for look in found.values()} == {("-", None)}
-        assert len({look.colour for look in found.values()}) == 10
+        result = looks(names, "0")
+        assert {(look.dash, look.shape) for look in result.values()} == {("-", None)}
+        assert len({look.colour for look in result.values()}) == 10
 
 
 @pytest.mark.parametrize(("size", "lines"), [(25, False), (66, False), (66, True), (194, True)])
@@ -98,16 +98,16 @@ def test_shapes_are_the_same_on_paper_and_on_the_page(shape: str) -> None:
     drawn = look.mark("D").vertices
     assert np.abs(drawn).max() <= 1 and (drawn[0] == drawn[-1]).all() and Look(PALETTE[0]).mark("D") == "D"
     assert np.allclose(look.corners, np.stack([50 + 50 * drawn[:-1, 0], 50 - 50 * drawn[:-1, 1]], axis=1), atol=0.051)
-    numbers = [float(one) for one in re.findall(r"(-?[\d.]+)%", look.clip)]
+    numbers = [float(item) for item in re.findall(r"(-?[\d.]+)%", look.clip)]
     assert np.allclose(numbers, np.array(look.corners).ravel()) and Look(PALETTE[0]).clip == ""
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_labels_keep_order_distance_and_range(seed: int) -> None:
     draw = np.random.default_rng(seed)
-    wanted = draw.uniform(0, 1, draw.integers(1, 11)).tolist()
-    placed = spread(wanted, 0.08, 0.0, 1.0)
-    order = np.argsort(wanted, kind="stable")
+    requested = draw.uniform(0, 1, draw.integers(1, 11)).tolist()
+    placed = spread(requested, 0.08, 0.0, 1.0)
+    order = np.argsort(requested, kind="stable")
     assert all(b - a >= 0.08 - 1e-9 for a, b in itertools.pairwise(np.array(placed)[order]))
     assert min(placed) >= -1e-9 and max(placed) <= 1 + 1e-9
 
@@ -118,13 +118,13 @@ def test_labels_move_as_little_as_possible() -> None:
     assert spread([0.0, 0.0], 0.1, 0, 1) == pytest.approx([0.0, 0.1])
     assert spread([1.0, 0.98], 0.1, 0, 1) == pytest.approx([1.0, 0.9])
     assert spread([], 0.1, 0, 1) == []
-    wanted, best = [0.3, 0.32, 0.34, 0.7], None
+    requested, best = [0.3, 0.32, 0.34, 0.7], None
     grid = np.arange(0, 1.001, 0.02)
     for places in itertools.combinations(grid, 4):  # brute force over a grid
         if all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(places)):
-            cost = sum((a - b) ** 2 for a, b in zip(places, wanted, strict=True))
+            cost = sum((a - b) ** 2 for a, b in zip(places, requested, strict=True))
             best = min(best or (cost, places), (cost, places))
-    assert sum((a - b) ** 2 for a, b in zip(spread(wanted, 0.1, 0, 1), wanted, strict=True)) <= best[0] + 1e-9
+    assert sum((a - b) ** 2 for a, b in zip(spread(requested, 0.1, 0, 1), requested, strict=True)) <= best[0] + 1e-9
 
 
 def test_too_many_labels_are_spaced_evenly() -> None:

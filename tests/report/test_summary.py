@@ -38,36 +38,36 @@ def wilson_by_bisection(hits: int, total: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize(("hits", "total"), [(3, 50), (0, 40), (40, 40), (500, 1000), (1, 7)])
 def test_seeds_that_are_alike_give_wilsons_interval(hits: int, total: int) -> None:
-    found = share(np.array([hits] * 3), np.array([total] * 3))
+    result = share(np.array([hits] * 3), np.array([total] * 3))
     low, high = wilson_by_bisection(3 * hits, 3 * total)
-    assert found.value == hits / total and (found.hits, found.total) == (3 * hits, 3 * total)
-    assert found.low == pytest.approx(low, abs=1e-9)
-    assert found.high == pytest.approx(high, abs=1e-9)
+    assert result.value == hits / total and (result.hits, result.total) == (3 * hits, 3 * total)
+    assert result.low == pytest.approx(low, abs=1e-9)
+    assert result.high == pytest.approx(high, abs=1e-9)
 
 
 def test_unequal_seeds_widen_the_interval() -> None:
     hits, totals = [10, 60, 30], [1000, 1200, 800]
-    found = share(np.array(hits), np.array(totals))
+    result = share(np.array(hits), np.array(totals))
     p = sum(hits) / sum(totals)
     squares = sum((x - p * n) ** 2 for x, n in zip(hits, totals, strict=True))
     reach = 4.302652729911275 * math.sqrt(3 / 2 * squares) / sum(totals)  # t quantile, 2 degrees of freedom
-    assert found.value == pytest.approx(p)
-    assert found.high == pytest.approx(p + reach, rel=1e-9)
-    assert found.low == max(0.0, p - reach)
+    assert result.value == pytest.approx(p)
+    assert result.high == pytest.approx(p + reach, rel=1e-9)
+    assert result.low == max(0.0, p - reach)
     low, high = wilson_by_bisection(sum(hits), sum(totals))
-    assert found.high > high and found.low < low
+    assert result.high > high and result.low < low
 
 
 @pytest.mark.parametrize("hits", [[10], [10, 60]])
 def test_with_fewer_than_three_seeds_a_share_has_no_interval(hits: list[int]) -> None:
-    found = share(np.array(hits), np.array([1000, 1200][: len(hits)]))
-    assert found.hits == sum(hits) and math.isnan(found.low) and math.isnan(found.high)
+    result = share(np.array(hits), np.array([1000, 1200][: len(hits)]))
+    assert result.hits == sum(hits) and math.isnan(result.low) and math.isnan(result.high)
     assert method(len(hits)).startswith("none: ") and not method(3).startswith("none")
 
 
 def test_nothing_picked_is_no_share() -> None:
-    found = share(np.array([0, 0]), np.array([0, 0]))
-    assert math.isnan(found.value) and found.total == 0
+    result = share(np.array([0, 0]), np.array([0, 0]))
+    assert math.isnan(result.value) and result.total == 0
 
 
 def test_pick_share_equals_a_loop_over_the_file(paper: Made) -> None:
@@ -76,8 +76,8 @@ def test_pick_share_equals_a_loop_over_the_file(paper: Made) -> None:
     for direction in (None, "t2i"):
         kept = [row for row in rows if direction in (None, row["direction"])]
         hits, total = (sum(int(row[key]) for row in kept) for key in ("false_negatives", "picks"))
-        found = pick_share(paper.results, "hardest_buffer", direction)
-        assert found is not None and (found.hits, found.total) == (hits, total)
+        result = pick_share(paper.results, "hardest_buffer", direction)
+        assert result is not None and (result.hits, result.total) == (hits, total)
 
 
 def test_an_unknown_truth_is_not_a_share_of_zero(lonely: Made) -> None:
@@ -91,9 +91,9 @@ def test_where_the_truth_is_exact_no_false_negative_is_a_share_of_zero(paper: Ma
     for kind in ("exact", "equal_captions"):
         truth = {split: {**entry, "kind": kind} for split, entry in study.manifest.truth_files.items()}
         study.__dict__["manifest"] = replace(study.manifest, truth_files=truth)
-        found = pick_share(study, "hardest_buffer")
+        result = pick_share(study, "hardest_buffer")
         assert summary.truth_is_known(study) == (kind == "exact")
-        assert found is None if kind != "exact" else (found.value == 0 and found.total > 0 and found.high > 0)
+        assert result is None if kind != "exact" else (result.value == 0 and result.total > 0 and result.high > 0)
     study.__dict__["audit"] = study.audit.iloc[:0]
     assert not summary.truth_is_known(study)
 
@@ -116,10 +116,10 @@ def test_the_lead_is_judged_by_paired_seeds_and_images(paper: Made) -> None:
     study = paper.results
     first, second = study.layout("fne_abstract"), study.layout("fne")
     column = first.keys.index(("own", "both", "rsum"))
-    found = hierarchical_intervals((first.influence - second.influence)[:, :, [column]])
-    assert paired_interval(study, "fne_abstract", "fne") == (float(found.low[0]), float(found.high[0]))
+    result = hierarchical_intervals((first.influence - second.influence)[:, :, [column]])
+    assert paired_interval(study, "fne_abstract", "fne") == (float(result.low[0]), float(result.high[0]))
     assert paired_interval(study, "hardest_buffer", "fne") != paired_interval(study, "fne", "hardest_buffer")
-    assert supported_best(study) == ("fne_abstract" if found.low[0] > 0 else None)
+    assert supported_best(study) == ("fne_abstract" if result.low[0] > 0 else None)
 
 
 def test_two_seeds_support_no_winner(hostile: Made) -> None:

@@ -33,14 +33,14 @@ def test_every_recall_is_the_mean_of_the_file(paper: Made) -> None:
     for line in table.rows:
         for group, direction in (("Image → text", "i2t"), ("Text → image", "t2i")):
             for label, metric in (("R@1", "r1"), ("R@5", "r5"), ("R@10", "r10")):
-                wanted = fmean(
+                requested = fmean(
                     float(row["value"])
                     for row in rows
                     if (row["variant"], row["direction"], row["metric"], row["protocol"])
                     == (line[0].note, direction, metric, "own")
                 )
                 shown = line[names.index((group, label))].text
-                assert len(shown.split(".")[1]) == 1 and abs(float(shown) - 100 * wanted) < 0.0501
+                assert len(shown.split(".")[1]) == 1 and abs(float(shown) - 100 * requested) < 0.0501
 
 
 def test_primary_metric_and_contrast_come_with_their_intervals(paper: Made) -> None:
@@ -84,15 +84,15 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyResults:
     """A study with a result under every protocol of COCO, no two numbers equal."""
 
     def more(fake: Fake, seed: int) -> dict[tuple[str, str, str], float]:
-        found, draw = metrics(fake, seed), np.random.default_rng(seed)
+        result, draw = metrics(fake, seed), np.random.default_rng(seed)
         for protocol, (_, names) in FURTHER.items():
             for metric in names:
                 for direction in ("both",) if metric == "rsum" else ("i2t", "t2i"):
-                    found[protocol, direction, metric] = float(draw.uniform(0.1, 0.9))
+                    result[protocol, direction, metric] = float(draw.uniform(0.1, 0.9))
             if protocol == "coco_1k_5fold":  # as the statistics have it
-                recalls = [found[protocol, d, r] for d in ("i2t", "t2i") for r in ("r1", "r5", "r10")]
-                found[protocol, "both", "rsum"] = sum(recalls)
-        return found
+                recalls = [result[protocol, d, r] for d in ("i2t", "t2i") for r in ("r1", "r5", "r10")]
+                result[protocol, "both", "rsum"] = sum(recalls)
+        return result
 
     metrics = synthetic._metrics
     monkeypatch.setattr(synthetic, "_metrics", more)
@@ -108,13 +108,13 @@ def test_every_protocol_has_a_block_of_its_own(coco: StudyResults, paper: Made) 
         for row in table.rows:
             for metric, label in metrics.items():
                 sides = ("both",) if metric == "rsum" else ("i2t", "t2i")
-                wanted = [fmean(coco.values(row[0].note, metric, side, protocol).values()) for side in sides]
-                assert row[names.index((group, label))].text == " / ".join(f"{100 * value:.1f}" for value in wanted)
-                for side, value in zip(sides, wanted, strict=True):
-                    record = next(one for one in table.records if one["variant"] == row[0].note)
+                requested = [fmean(coco.values(row[0].note, metric, side, protocol).values()) for side in sides]
+                assert row[names.index((group, label))].text == " / ".join(f"{100 * value:.1f}" for value in requested)
+                for side, value in zip(sides, requested, strict=True):
+                    record = next(item for item in table.records if item["variant"] == row[0].note)
                     assert record[f"{protocol}_{side}_{metric}"] == pytest.approx(value, abs=1e-12)
-    told = " ".join(table.notes)
-    assert "five consecutive blocks" in told and "ECCV Caption:" in told and "CxC:" in told
+    summary = " ".join(table.notes)
+    assert "five consecutive blocks" in summary and "ECCV Caption:" in summary and "CxC:" in summary
     assert not {group for group, _ in FURTHER.values()} & {column.group for column in main_table(paper.results).columns}
 
 

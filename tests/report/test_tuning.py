@@ -75,11 +75,11 @@ def test_the_best_after_n_is_that_of_all_draws_of_n_trials_of_the_first_round(se
     assert [row[0].note for row in table.rows] == ["hardest_in_batch", "fne", "infonce"]
     file = searched.root / "ablations/tuned/searched.csv"
     for row in table.rows:
-        own = [one.val_rsum for one in read_trials(file) if one.round == "1" and one.variant == row[0].note]
+        own = [item.val_rsum for item in read_trials(file) if item.round == "1" and item.variant == row[0].note]
         assert len(own) == 8 and row[1].sort == pytest.approx(fmean(own))
         pairs = sorted(max(pair) for pair in itertools.product(own, repeat=2))
         assert row[2].sort == pytest.approx(fmean(pairs))
-        record = next(one for one in table.records if (one["variant"], one["n"]) == (row[0].note, 2))
+        record = next(item for item in table.records if (item["variant"], item["n"]) == (row[0].note, 2))
         assert record["expected"] == row[2].sort
         assert (record["low"], record["high"]) == (pairs[int(0.025 * 64)], pairs[int(0.975 * 64)])
         assert row[2].note == f"[{record['low']:.1f}, {record['high']:.1f}]"
@@ -90,16 +90,16 @@ def test_a_variant_without_trials_of_its_own_is_named(searched: Made, tmp_path: 
     file, study = copied(searched, tmp_path)
     trials = read_trials(file.with_suffix(".csv"))
     earlier = replace(trials[0], val_rsum=500.0, made_from=trials[0].made_from | {"code": "of then"})
-    kept = [earlier, *(one for one in trials if one.digest not in ("fne0", "fne1"))]
+    kept = [earlier, *(item for item in trials if item.digest not in ("fne0", "fne1"))]
     write_trials(file.with_suffix(".csv"), kept)
     assert scores_of(study)["hardest_in_batch"] == scores_of(searched.results)["hardest_in_batch"]
-    found = yaml.safe_load(file.read_text("utf-8"))
+    result = yaml.safe_load(file.read_text("utf-8"))
     for section in ("values", "reasons", "where", "ranges"):
-        del found[section]["random"]
-    file.write_text(yaml.safe_dump(found), "utf-8")
+        del result[section]["random"]
+    file.write_text(yaml.safe_dump(result), "utf-8")
     table = tables.build(study, "budget")
     assert [cell.absent for cell in table.rows[1]] == [False, False, False, False, True]
-    assert {one["n"] for one in table.records if one["variant"] == "fne"} == {1, 2, 4, 6}
+    assert {item["n"] for item in table.records if item["variant"] == "fne"} == {1, 2, 4, 6}
     assert table.notes[0].startswith("Fewer than 8 trials of their own: FNE (released rule) (6); trials of equal")
     assert table.notes[1] == "Without a row, for they were not searched: Random negative."
     assert len(tables.build(study, "tuning").rows) == 3
@@ -121,7 +121,7 @@ def test_the_figure_draws_the_expected_best_with_bands_of_a_few(searched: Made) 
 def test_without_trials_it_is_said_why(searched: Made, lonely: Made, old: StudyResults, tmp_path: Path) -> None:
     _, study = copied(searched, tmp_path / "copy")
     trials = tmp_path / "copy/ablations/tuned/searched.csv"
-    write_trials(trials, [one for one in read_trials(trials) if one.round == FINAL])
+    write_trials(trials, [item for item in read_trials(trials) if item.round == FINAL])
     for results, words in (
         (lonely.results, "no value was tuned for single variants in this study"),
         (old, "the trials are of an old protocol"),
@@ -151,14 +151,14 @@ def test_the_search_of_every_variant_is_told(searched: Made) -> None:
     reason = f"it must be below 1 {clean(HOSTILE)}"
     assert table.notes[0] == f"Natural bound of memory.momentum: {reason} (FNE (released rule))."
     assert table.notes[1].endswith("take over the values of another variant: Random negative.")
-    record = next(one for one in table.records if one["key"] == "memory.momentum")
+    record = next(item for item in table.records if item["key"] == "memory.momentum")
     assert (record["variant"], record["where"], record["seconds"]) == ("fne", "natural bound", 480)
 
 
 def test_of_a_search_that_a_study_names_its_own_variants_are_told(searched: Made) -> None:
     few = ("fne", "random")
     study = elsewhere(searched, searched.root, variants=few)
-    study.__dict__["variants"] = tuple(one for one in searched.results.variants if one.id in few)
+    study.__dict__["variants"] = tuple(item for item in searched.results.variants if item.id in few)
     table = tables.build(study, "tuning")
     assert [row[0].note for row in table.rows] == ["fne", "random"]
     assert "16 runs, 8 min of CPU time" in table.caption
@@ -171,8 +171,8 @@ def test_a_search_on_other_data_or_features_is_named(searched: Made, tmp_path: P
     file, study = copied(searched, tmp_path)
     trials = read_trials(file.with_suffix(".csv"))
     assert not [note for note in tables.build(study, "tuning").notes if "made on other" in note]
-    other = [replace(one, made_from={**one.made_from, side: "0123456789ab"}) for one in trials]
-    write_trials(file.with_suffix(".csv"), [*other, *(replace(one, round="other") for one in trials)])
+    other = [replace(item, made_from={**item.made_from, side: "0123456789ab"}) for item in trials]
+    write_trials(file.with_suffix(".csv"), [*other, *(replace(item, round="other") for item in trials)])
     note = f"The search was made on other {side} than this study's, which takes over its values."
     assert note in tables.build(study, "tuning").notes, "trials of no round do not count"
     write_trials(file.with_suffix(".csv"), [*other, *trials])
@@ -181,12 +181,12 @@ def test_a_search_on_other_data_or_features_is_named(searched: Made, tmp_path: P
 
 def test_a_bound_without_a_declared_reason_is_one_of_the_key(searched: Made, tmp_path: Path) -> None:
     file, study = copied(searched, tmp_path)
-    found = yaml.safe_load(file.read_text("utf-8"))
-    found["declared"]["search"]["warmup.epochs"] = {"integer": [0, 6]}
+    result = yaml.safe_load(file.read_text("utf-8"))
+    result["declared"]["search"]["warmup.epochs"] = {"integer": [0, 6]}
     for variant, value in (("infonce", 0), ("fne", 1)):
         for section, said in (("values", value), ("where", "natural bound"), ("ranges", "0 to 6")):
-            found[section][variant]["warmup.epochs"] = said
-    file.write_text(yaml.safe_dump(found), "utf-8")
+            result[section][variant]["warmup.epochs"] = said
+    file.write_text(yaml.safe_dump(result), "utf-8")
     notes = tables.build(study, "tuning").notes
     assert "Natural bound of warmup.epochs: the least that the key may be (FNE (released rule) and InfoNCE)." in notes
 
@@ -221,7 +221,7 @@ def test_so_do_those_of_a_series(tmp_path: Path) -> None:
     series = write_series(tmp_path)
     results = open_series(series, tmp_path)
     for notes in ((), (OLD_PROTOCOL,)):
-        results.definition = replace(series, members=tuple(replace(one, notes=notes) for one in series.members))
+        results.definition = replace(series, members=tuple(replace(item, notes=notes) for item in series.members))
         for name in series_names.tables(series):
             said = [note for note in series_tables.build(results, name).notes if OLD_PROTOCOL in note]
             assert len(said) == len(notes), name

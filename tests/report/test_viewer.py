@@ -52,9 +52,9 @@ def test_every_pick_is_one_of_the_logs(paper: Made, data: dict) -> None:
         ):
             assert data["strategies"][number][0] == name
             assert rows[other][picked] == row["candidate"]
-            for told, logged in ((similarity, row["similarity"]), (own, row["positive_similarity"]),
+            for summary, logged in ((similarity, row["similarity"]), (own, row["positive_similarity"]),
                                  (posterior, row["posterior"]), (weight, row["weight"])):  # fmt: skip
-                assert told == pytest.approx(logged, rel=1e-3) if np.isfinite(logged) else told is None
+                assert summary == pytest.approx(logged, rel=1e-3) if np.isfinite(logged) else summary is None
             assert (queued, truth) == (row["from_queue"], row["false_negative"])
             assert age == (row["age"] if queued else None)
             seen += 1
@@ -73,13 +73,13 @@ def test_captions_and_images_point_at_each_other(paper: Made, data: dict) -> Non
 def test_quotas_by_kind_and_direction(paper: Made, data: dict) -> None:
     for kind in KINDS:
         for direction in (0, 1):
-            mine = [one for one in data["anchors"] if (one["kind"], one["direction"]) == (kind, direction)]
+            mine = [item for item in data["anchors"] if (item["kind"], item["direction"]) == (kind, direction)]
             assert 0 < len(mine) <= QUOTA
             if kind == "false":
-                assert all(any(pick[-1] == 1 for pick in one["picks"]) for one in mine)
+                assert all(any(pick[-1] == 1 for pick in item["picks"]) for item in mine)
             if kind == "disagree":
-                assert all(len({pick[1] for pick in one["picks"]}) > 1 for one in mine)
-    keys = [(one["seed"], one["step"], one["direction"], one["anchor"]) for one in data["anchors"]]
+                assert all(len({pick[1] for pick in item["picks"]}) > 1 for item in mine)
+    keys = [(item["seed"], item["step"], item["direction"], item["anchor"]) for item in data["anchors"]]
     assert len(keys) == len(set(keys))
 
 
@@ -101,10 +101,10 @@ def test_one_variant_has_nothing_to_be_compared_with_and_is_shown_all_the_same(p
 def test_the_budget_ends_the_anchors_not_their_pictures(paper: Made, data: dict) -> None:
     budget = sum(map(len, data["pictures"])) // 2
     small = viewer(paper.results, budget=budget)
-    found = json.loads(small.data)
+    result = json.loads(small.data)
     assert 0 < small.anchors < 120 and "why there are no more anchors" in small.rule
-    assert sum(map(len, found["pictures"])) <= budget
-    assert all(picture is not None for picture, _, _ in found["images"])
+    assert sum(map(len, result["pictures"])) <= budget
+    assert all(picture is not None for picture, _, _ in result["images"])
 
 
 def test_a_picture_is_embedded_once_and_all_of_an_anchor_or_none(tmp_path: Path) -> None:
@@ -112,12 +112,12 @@ def test_a_picture_is_embedded_once_and_all_of_an_anchor_or_none(tmp_path: Path)
         Image.new("RGB", (8, 8), (ink, ink, ink)).save(tmp_path / name)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     a, b, bad = (tmp_path / name for name in ("a.png", "b.png", "bad.png"))
-    one = len(thumbnail(a))
-    made = Pictures(one + len(thumbnail(b)))
-    assert made.admit([a, a]) and made.admit([a]) and made.used == one
+    item = len(thumbnail(a))
+    made = Pictures(item + len(thumbnail(b)))
+    assert made.admit([a, a]) and made.admit([a]) and made.used == item
     assert made.admit([bad]) and made.number(bad) is None and made.unreadable == 1
     assert made.admit([b]) and (made.number(a), made.number(b)) == (0, 1)
-    tight = Pictures(one)
+    tight = Pictures(item)
     assert not tight.admit([a, b]) and tight.used == 0 and tight.embedded == []
 
 
@@ -149,19 +149,19 @@ def test_a_notebook_shows_the_same_viewer_in_a_frame_that_reaches_nothing(paper:
     frame = paper.results.show_picks("infonce", "fne")._repr_html_()
     assert frame.startswith("<iframe ") and 'sandbox="allow-scripts"' in frame and frame.count("<") == 2
     page = html.unescape(frame.partition('srcdoc="')[2].rpartition('"')[0])
-    told = json.loads(page.partition('id="picks-data">')[2].partition("</script>")[0])
-    assert {name for name, *_ in told["strategies"]} == {"infonce", "fne"} and len(told["anchors"]) > QUOTA
-    assert told == json.loads(viewer(paper.results.only(["infonce", "fne"]), NOTEBOOK_BUDGET).data)
+    summary = json.loads(page.partition('id="picks-data">')[2].partition("</script>")[0])
+    assert {name for name, *_ in summary["strategies"]} == {"infonce", "fne"} and len(summary["anchors"]) > QUOTA
+    assert summary == json.loads(viewer(paper.results.only(["infonce", "fne"]), NOTEBOOK_BUDGET).data)
     assert "http-equiv" in page and HOSTILE not in html.unescape(hostile.results.show_picks()._repr_html_())
     with pytest.raises(UserError, match="did you mean 'infonce'"):
         paper.results.show_picks("infoncee")
 
 
 def test_json_cannot_end_its_element() -> None:
-    told = ["</script><!--<script>", "\u2028\u2029 & 'ü\"", "\ud800"]
-    text = safe_json(told)
+    summary = ["</script><!--<script>", "\u2028\u2029 & 'ü\"", "\ud800"]
+    text = safe_json(summary)
     assert text.isascii() and not set("<>&") & set(text)
-    assert json.loads(text) == told
+    assert json.loads(text) == summary
 
 
 def test_without_runs_or_data_it_says_why(lonely: Made) -> None:

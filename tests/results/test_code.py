@@ -136,7 +136,7 @@ def test_what_comes_before_training_has_digests_of_its_own(
     package: Path, roots: tuple[str, ...], name: str, old: str, new: str
 ) -> None:
     every = (PREPARE["scenes"], PREPARE["corpus"], PRETRAIN, EXTRACT)
-    before = {one: Code(package.parent).of(one) for one in every}
+    before = {item: Code(package.parent).of(item) for item in every}
     assert len({*before.values()}) == 4
     replaced(package, name, old, new)
     assert Code(package.parent).of(roots) != before[roots]

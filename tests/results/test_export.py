@@ -72,9 +72,9 @@ def test_a_table_of_too_many_rows_is_left_out_and_said_to_be(
 ) -> None:
     rows = export.build(load(study, place)).tables["ranks"].rows
     monkeypatch.setitem(export.MOST_ROWS, "ranks", rows - 1)
-    found = export.build(load(study, place))
-    assert "ranks" not in found.tables and "images" in found.tables
-    assert found.facts["left_out"] == [*NO_AUDIT, f"ranks: {rows:,} rows, more than {rows - 1:,}"]
+    result = export.build(load(study, place))
+    assert "ranks" not in result.tables and "images" in result.tables
+    assert result.facts["left_out"] == [*NO_AUDIT, f"ranks: {rows:,} rows, more than {rows - 1:,}"]
 
 
 def test_single_images_average_to_the_scores(place: Path, study: Study) -> None:
@@ -95,11 +95,11 @@ def test_the_same_results_give_the_same_bytes(place: Path, study: Study, tmp_pat
 @pytest.mark.parametrize("form", ["csv", "parquet", None])
 @pytest.mark.parametrize("name", ["b.zip", "folder"])
 def test_what_was_written_is_read_again(place: Path, study: Study, tmp_path: Path, form: str | None, name: str) -> None:
-    found, built = bundle.read(run(study, place, tmp_path / name, form)), export.build(load(study, place))
-    assert found.facts == json.loads(json.dumps(built.facts))
+    result, built = bundle.read(run(study, place, tmp_path / name, form)), export.build(load(study, place))
+    assert result.facts == json.loads(json.dumps(built.facts))
     for key, table in built.tables.items():
-        assert found.tables[key].columns == table.columns
-        assert {c: list(v) for c, v in found.tables[key].data.items()} == {c: list(v) for c, v in table.data.items()}
+        assert result.tables[key].columns == table.columns
+        assert {c: list(v) for c, v in result.tables[key].data.items()} == {c: list(v) for c, v in table.data.items()}
 
 
 def test_no_captions_and_no_places_of_this_machine(tmp_path: Path, study: Study) -> None:
@@ -204,10 +204,10 @@ def test_more_files_entries_or_rows_than_any_bundle_has_are_refused(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(bundle, name, most)
-            for one in at:
+            for item in at:
                 with pytest.raises(UserError, match=words):
-                    bundle.read(one)
-    assert all(bundle.read(one).tables for one in at)
+                    bundle.read(item)
+    assert all(bundle.read(item).tables for item in at)
 
 
 def test_a_small_file_that_unpacks_to_more_than_any_bundle_is_refused(
@@ -253,8 +253,8 @@ def test_one_long_word_of_a_parquet_file_is_kept_once(tmp_path: Path) -> None:
     words = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 100_000), pyarrow.array(["x" * 100_000]))
     file = tmp_path / "x.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"variant": words}), file, store_schema=False)
-    found = bundle._read_parquet(file.read_bytes(), column, 100_000).data["variant"]
-    assert len(found) == 100_000 and len({*map(id, found)}) == 1
+    result = bundle._read_parquet(file.read_bytes(), column, 100_000).data["variant"]
+    assert len(result) == 100_000 and len({*map(id, result)}) == 1
 
 
 def test_a_parquet_file_of_other_columns_than_declared_is_refused(place: Path, study: Study, tmp_path: Path) -> None:
@@ -340,9 +340,9 @@ def test_a_zip_packed_in_another_way_is_refused(place: Path, study: Study, tmp_p
 
 
 def test_the_code_of_each_variant_is_that_of_all_its_runs(place: Path, study: Study) -> None:
-    found = export.build(load(study, place)).facts["variants"]
-    assert {name: entry["code"] for name, entry in found.items()} == {
-        name: SOURCES.training(resolve(study, name)) for name in found
+    result = export.build(load(study, place)).facts["variants"]
+    assert {name: entry["code"] for name, entry in result.items()} == {
+        name: SOURCES.training(resolve(study, name)) for name in result
     }
     assert made_from.code([{"code": "b"}, {"code": "a"}, {"code": "b"}]) == "a, b"
     assert made_from.code([{"code": "b"}, {}]) is None and made_from.code([]) is None

@@ -165,8 +165,8 @@ def test_overrides_of_a_study_made_without_any_may_add_but_not_change(project: P
     assert json.loads(file_of(project).read_text())["overrides"] == {"seeds": "0-3"}
     assert open_study("smoke", {"variants": "hardest_in_batch,fne,infonce,random"}, project.root).seeds == (0, 1, 2, 3)
     whole = {"variants": "hardest_in_batch,fne,infonce"}
-    told = {*set_items(open_study("smoke", whole, project.root).overrides)}
-    assert told == {"seeds=0-3", "variants=hardest_in_batch,fne,infonce"}, "given, though the file says so too"
+    summary = {*set_items(open_study("smoke", whole, project.root).overrides)}
+    assert summary == {"seeds=0-3", "variants=hardest_in_batch,fne,infonce"}, "given, though the file says so too"
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_others_are_refused_with_what_differs(project: Project, given: dict, lin
     before = file_of(project).read_bytes()
     with pytest.raises(UserError) as caught:
         open_study("smoke", given, project.root)
-    head, *told, hint = str(caught.value).splitlines()
-    assert head.startswith("results/smoke: ") and {line.strip() for line in told} == {*lines}
+    head, *summary, hint = str(caught.value).splitlines()
+    assert head.startswith("results/smoke: ") and {line.strip() for line in summary} == {*lines}
     assert "--replace (snakemake: --config replace=true)" in hint
     assert file_of(project).read_bytes() == before
     replaced = open_study("smoke", given | {"baseline": "fne", "variants": "fne"}, project.root, replace=True)
@@ -221,9 +221,9 @@ def test_an_edit_of_the_study_is_no_override(project: Project, capsys: pytest.Ca
     study = open_study("smoke", {}, project.root)
     assert (study.variants, study.seeds) == (("hardest_in_batch", "fne"), (0,))
     tell_left_out(study, project.root)
-    told = capsys.readouterr().err
-    assert told.startswith("note: study smoke: runs in results/smoke are left out (3): fne/0-1, hardest")
-    assert told.endswith("; to include them: --set variants=hardest_in_batch,fne,infonce --set seeds=0-1\n")
+    summary = capsys.readouterr().err
+    assert summary.startswith("note: study smoke: runs in results/smoke are left out (3): fne/0-1, hardest")
+    assert summary.endswith("; to include them: --set variants=hardest_in_batch,fne,infonce --set seeds=0-1\n")
 
 
 CORPUS = {
@@ -271,8 +271,8 @@ def test_a_block_must_be_one_of_the_study(project: Project, calls: list, capsys:
     block = ("train", "--study", "smoke", "--root", str(project.root), "--variant", "fne", "--device", "cpu", "--block")
     for name in ("0-3", "0", "2-3"):
         assert cli.main([*block, name]) == 2 and not calls
-        told = capsys.readouterr().err
-        assert f"--block: is not a block of study 'smoke'; got '{name}'" in told and "allowed: 0-1" in told
+        summary = capsys.readouterr().err
+        assert f"--block: is not a block of study 'smoke'; got '{name}'" in summary and "allowed: 0-1" in summary
         assert not file_of(project).exists()
     make(project, seeds="0-3")
     assert cli.main([*block, "2-3"]) == 0 and calls.pop().seeds == (0, 1, 2, 3), "of the seeds that were kept"
@@ -286,9 +286,9 @@ def test_preparing_data_takes_what_was_kept_and_refuses_nothing(
     room.run = lambda data, folder: made.append(data)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fne.steps.prepare", room)
     make(project, **{"data.prevalence": 0.02})
-    for more, wanted in (((), 0.02), (("--set", "data.prevalence=0.01"), 0.01), (("--replace",), 0.003)):
+    for more, requested in (((), 0.02), (("--set", "data.prevalence=0.01"), 0.01), (("--replace",), 0.003)):
         assert cli.main(["prepare", "--study", "smoke", "--root", str(project.root), *more]) == 0
-        assert made.pop()["prevalence"] == wanted
+        assert made.pop()["prevalence"] == requested
     assert json.loads(file_of(project).read_text())["overrides"] == {"data.prevalence": 0.02}
 
 
@@ -335,8 +335,10 @@ def test_a_damaged_file_is_one_clear_error_and_can_be_replaced(
     )
     for verb in ("watch", "aggregate", "train"):
         assert run(project, verb) == 2 and not calls
-        told = capsys.readouterr().err
-        assert told.startswith("error: ") and "Traceback" not in told and all(part in told for part in saying), told
+        summary = capsys.readouterr().err
+        assert (
+            summary.startswith("error: ") and "Traceback" not in summary and all(part in summary for part in saying)
+        ), summary
     assert run(project, "aggregate", "--replace") == 0 and len(calls) == 1
     assert json.loads(file_of(project).read_text())["overrides"] == {} and run(project, "watch") == 0
 

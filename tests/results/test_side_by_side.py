@@ -86,13 +86,13 @@ def test_the_rows_are_what_each_bundle_says(first: Path, second: Path) -> None:
             assert (row[f"{side}_low"], row[f"{side}_high"]) == (estimate.low, estimate.high)
             assert row[f"{side}_rank"] == 1 + sum(mean > means[variant] for mean in means.values())
             contrast = results.contrast(variant)
-            wanted = contrast.difference if contrast else np.nan
-            assert row[f"{side}_difference"] == pytest.approx(wanted, nan_ok=True)
+            requested = contrast.difference if contrast else np.nan
+            assert row[f"{side}_difference"] == pytest.approx(requested, nan_ok=True)
     scores = [np.array([row[f"{side}_score"] for row in made.rows]) for side in ("a", "b")]
-    values = {one.name: one.value for one in made.found}
+    values = {item.name: item.value for item in made.found}
     assert values["Kendall"] == pytest.approx(float(kendall(*scores)))
     assert values["Spearman"] == pytest.approx(float(spearman(*scores)))
-    assert all("seeds and images" in one.method and one.low <= one.value <= one.high for one in made.found)
+    assert all("seeds and images" in item.method and item.low <= item.value <= item.high for item in made.found)
     words = "\n".join(made.lines)
     assert "With a result in A alone: random" in words and "With a result in B alone: fne_abstract, " in words
 
@@ -181,8 +181,8 @@ def test_configs_that_differ_are_told(first: Path, second: Path) -> None:
 def test_without_single_images_only_seeds_are_drawn(first: Path, second: Path) -> None:
     a, b = opened(first, second)
     tables = {name: table for name, table in a.tables.items() if name != "images"}
-    found = put(replace(a, tables=tables), b, orderings=False).found
-    assert all("bootstrap over seeds (" in one.method and np.isfinite(one.low) for one in found)
+    result = put(replace(a, tables=tables), b, orderings=False).found
+    assert all("bootstrap over seeds (" in item.method and np.isfinite(item.low) for item in result)
 
 
 def test_the_verb_and_its_files(
@@ -217,11 +217,11 @@ def test_a_study_of_the_project_is_a_bundle_too(first: Path, tmp_path: Path) -> 
 
 def said(made: SideBySide) -> dict[str, list[str]]:
     """The lines of what differs, by group."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for line in made.lines:
         if line.startswith("  "):
-            found.setdefault(line[2:11].rstrip(), []).append(line[12:])
-    return found
+            result.setdefault(line[2:11].rstrip(), []).append(line[12:])
+    return result
 
 
 def with_config(facts: Mapping[str, Any], variant: str, **sections: object) -> dict[str, Any]:
@@ -273,8 +273,8 @@ def test_each_fingerprint_that_differs_alone_is_said(first: Path, group: str) ->
     change, words = ALONE[group]
     a = opened(first)[0]
     made = put(a, altered(first, **change(a.facts)), orderings=False)
-    found = said(made)
-    assert set(found) == {group} and any(line.startswith(words) for line in found[group])
+    result = said(made)
+    assert set(result) == {group} and any(line.startswith(words) for line in result[group])
     others = [name for name in ALONE if name != group]
     assert made.lines[2] == "Differs:" or group == "config"
     assert f"Equal: {', '.join(others)}" in made.lines
@@ -299,10 +299,10 @@ def test_of_many_differences_some_are_told_and_the_others_counted(first: Path) -
     many = {f"{name}{place}": "1" for name in ("data.p", "features.p") for place in range(5000)}
     packages = {f"p{place}": "1" for place in range(5000)}
     made = put(a, altered(first, fingerprints={**a.facts["fingerprints"], **many}, packages=packages), orderings=False)
-    found = said(made)
+    result = said(made)
     more = 5000 + len(a.facts["packages"]) - 30
-    assert {group: len(lines) for group, lines in found.items()} == dict.fromkeys(("data", "features", "versions"), 31)
-    assert found["data"][-1] == "and 4,970 more" and found["versions"][-1] == f"and {more:,} more"
+    assert {group: len(lines) for group, lines in result.items()} == dict.fromkeys(("data", "features", "versions"), 31)
+    assert result["data"][-1] == "and 4,970 more" and result["versions"][-1] == f"and {more:,} more"
     assert "Equal: code, config, protocol" in made.lines and max(map(len, made.lines)) < 1000
     assert max(len(row["a_minus_b_note"]) for row in made.rows) < 1000
 
@@ -356,9 +356,9 @@ def test_a_minus_b_is_that_of_plain_numpy(first: Path, second: Path) -> None:
         influence[row["variant"]] = (layouts[0].influence - layouts[1].influence)[:, :, [column]]
         level += row["a_minus_b"]
         assert f"{N_TEST} test images" in row["a_minus_b_note"] and "seeds 0 to 4" in row["a_minus_b_note"]
-    wanted = batched_intervals(influence, RESAMPLES)
+    requested = batched_intervals(influence, RESAMPLES)
     for row in put(a, b, orderings=False).rows:
-        ends = (float(wanted[row["variant"]].low[0]), float(wanted[row["variant"]].high[0]))
+        ends = (float(requested[row["variant"]].low[0]), float(requested[row["variant"]].high[0]))
         assert (row["a_minus_b_low"], row["a_minus_b_high"]) == pytest.approx(ends, abs=1e-12)
     swapped = {row["variant"]: row for row in put(b, a, orderings=False).rows}
     for row in put(a, b, orderings=False).rows:
@@ -380,9 +380,9 @@ def test_a_minus_b_is_what_compare_of_a_study_says_of_a_variant_and_its_baseline
     b = changed(a, lambda table: {**table, "variant": [names.get(name, name) for name in table["variant"]]})
     rows = {row["variant"]: row for row in put(a, b, orderings=False).rows}
     contrast = load(study, tmp_path).contrast("fne")
-    found = [rows["fne"][key] for key in ("a_minus_b", "a_minus_b_low", "a_minus_b_high")]
-    assert found == pytest.approx([contrast.difference, contrast.low, contrast.high], abs=1e-12)
-    assert found[1] < found[0] < found[2] and rows["infonce"]["a_minus_b"] == 0
+    result = [rows["fne"][key] for key in ("a_minus_b", "a_minus_b_low", "a_minus_b_high")]
+    assert result == pytest.approx([contrast.difference, contrast.low, contrast.high], abs=1e-12)
+    assert result[1] < result[0] < result[2] and rows["infonce"]["a_minus_b"] == 0
 
 
 def changed(made: Bundle, change: Callable[[dict[str, list]], Mapping[str, list]], *names: str) -> Bundle:
@@ -448,8 +448,8 @@ def test_an_older_bundle_counts_seeds_alone_and_says_why(first: Path, second: Pa
         differences = np.array([scores[0][seed] - scores[1][seed] for seed in range(5)])
         half = stats.t.ppf(0.975, 4) * differences.std(ddof=1) / np.sqrt(5)
         ends = (differences.mean() - half, differences.mean() + half)
-        found = [row[key] for key in ("a_minus_b", "a_minus_b_low", "a_minus_b_high")]
-        assert found == pytest.approx([differences.mean(), *ends])
+        result = [row[key] for key in ("a_minus_b", "a_minus_b_low", "a_minus_b_high")]
+        assert result == pytest.approx([differences.mean(), *ends])
         assert row["a_minus_b_note"] == (
             f"seeds 0 to 4; B holds no values of single images ({why}); 95 % interval by Student's t over seeds alone, "
             "given these test images"
@@ -513,7 +513,7 @@ def test_damaged_values_of_images_are_one_clear_error(first: Path, second: Path,
 def test_a_bundle_without_a_table_that_is_needed(first: Path, table: str) -> None:
     a, b = opened(first, first)
     with pytest.raises(UserError, match=rf"{table}\.\w+: table or column is missing"):
-        put(a, replace(b, tables={name: one for name, one in b.tables.items() if name != table}), orderings=False)
+        put(a, replace(b, tables={name: item for name, item in b.tables.items() if name != table}), orderings=False)
 
 
 EVIL = "\x1b[2J\u202eevil\nA: fake\ud800|<b>[x](y)*`"
@@ -531,7 +531,7 @@ def hostile(made: Bundle, name: str) -> Bundle:
     facts["protocols"]["own"] = finish(
         {**facts["protocols"]["own"], "name": EVIL, "dataset": EVIL, EVIL: 1}, "expected"
     )
-    rename = lambda data: {**data, "variant": [name if one == "fne" else one for one in data["variant"]]}  # noqa: E731
+    rename = lambda data: {**data, "variant": [name if item == "fne" else item for item in data["variant"]]}  # noqa: E731
     return changed(replace(made, facts=facts), rename)
 
 
@@ -571,7 +571,7 @@ def test_long_names_stand_above_their_row(first: Path, second: Path) -> None:
     def rename(made: Bundle) -> Bundle:
         facts = {**made.facts, "variants": {long if key == "fne" else key: value
                                             for key, value in made.facts["variants"].items()}}  # fmt: skip
-        change = lambda data: {**data, "variant": [long if one == "fne" else one for one in data["variant"]]}  # noqa: E731
+        change = lambda data: {**data, "variant": [long if item == "fne" else item for item in data["variant"]]}  # noqa: E731
         return changed(replace(made, facts=facts), change)
 
     lines = text(put(rename(a), rename(b), orderings=False)).splitlines()

@@ -30,8 +30,8 @@ def file(tmp_path: Path) -> Path:
 def test_trials_are_read_as_they_were_written(file: Path) -> None:
     read = read_trials(file)
     assert read == TRIALS
-    types = [[type(value) for value in one.values.values()] for one in TRIALS]
-    assert [[type(value) for value in one.values.values()] for one in read] == types
+    types = [[type(value) for value in item.values.values()] for item in TRIALS]
+    assert [[type(value) for value in item.values.values()] for item in read] == types
     before = file.read_bytes()
     write_trials(file, read)
     assert file.read_bytes() == before, "what was read is written alike"
@@ -45,11 +45,11 @@ def test_no_file_has_no_trials_and_an_empty_search_reads_as_none(tmp_path: Path)
 
 
 def test_a_trial_is_known_by_its_config_its_seed_and_what_it_was_made_from() -> None:
-    one = TRIALS[0]
-    others = [replace(one, digest="x"), replace(one, seed=1)]
-    others += [replace(one, made_from={**MADE_FROM, name: "x"}) for name in MADE_FROM]
-    assert len({other.key for other in others} | {one.key}) == 6
-    assert replace(one, variant="random", round=FINAL, val_rsum=1.0, seconds=0.0, values={}).key == one.key
+    item = TRIALS[0]
+    others = [replace(item, digest="x"), replace(item, seed=1)]
+    others += [replace(item, made_from={**MADE_FROM, name: "x"}) for name in MADE_FROM]
+    assert len({other.key for other in others} | {item.key}) == 6
+    assert replace(item, variant="random", round=FINAL, val_rsum=1.0, seconds=0.0, values={}).key == item.key
 
 
 @pytest.mark.parametrize(

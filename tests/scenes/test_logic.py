@@ -73,11 +73,11 @@ def test_a_form_is_a_conjunction() -> None:
 
 
 def test_converses_are_the_same_atom() -> None:
-    one, other = spec(colour=RED), spec(colour=BLUE)
-    assert relation("right", one, other) == relation("left", other, one) == ("left", other, one)
-    assert relation("below", one, other) == relation("above", other, one) == ("above", other, one)
-    assert relation("beside", one, other) == relation("beside", other, one)
-    assert relation("left", one, other) != relation("left", other, one)
+    item, other = spec(colour=RED), spec(colour=BLUE)
+    assert relation("right", item, other) == relation("left", other, item) == ("left", other, item)
+    assert relation("below", item, other) == relation("above", other, item) == ("above", other, item)
+    assert relation("beside", item, other) == relation("beside", other, item)
+    assert relation("left", item, other) != relation("left", other, item)
 
 
 def many_forms(seed: int, count: int) -> tuple[Scenes, list]:
@@ -165,8 +165,8 @@ def test_mentions_cannot_mean_one_object() -> None:
     for scene in scenes:
         for level in range(5):
             specs = [part for atom in draw_form(scene, level, choose) for part in atom if isinstance(part, tuple)]
-            for i, one in enumerate(specs):
-                assert all(incompatible(one, other) for other in specs[i + 1 :])
+            for i, item in enumerate(specs):
+                assert all(incompatible(item, other) for other in specs[i + 1 :])
 
 
 def test_forms_round_trip_in_words(tmp_path) -> None:

@@ -72,16 +72,16 @@ def test_keys_tell_scenes_apart() -> None:
 def test_one_scene_in_eight_is_reserved_by_its_content_alone() -> None:
     scenes = sample_scenes(40_000, np.random.default_rng(2))
     keys = scenes.keys()
-    found = reserved(keys)
-    assert abs(found.mean() - 1 / RESERVED) < 0.006
-    for key, one in zip(keys[:300].tolist(), found[:300].tolist(), strict=True):
+    result = reserved(keys)
+    assert abs(result.mean() - 1 / RESERVED) < 0.006
+    for key, item in zip(keys[:300].tolist(), result[:300].tolist(), strict=True):
         mixed = key
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> shift)) * factor % 2**64
-        assert one == ((mixed ^ (mixed >> 31)) % 8 == 0)
+        assert item == ((mixed ^ (mixed >> 31)) % 8 == 0)
     # an attribute says nothing about it
     for background in range(4):
-        assert abs(found[scenes.background == background].mean() - 1 / RESERVED) < 0.012
+        assert abs(result[scenes.background == background].mean() - 1 / RESERVED) < 0.012
 
 
 def test_reserved_scenes_are_drawn_without_repeats() -> None:
@@ -100,8 +100,8 @@ def test_chooser_is_uniform_and_repeats() -> None:
     assert firsts.min() > 2800
     again = [Chooser(np.random.default_rng(4)).uniform() for _ in range(2)]
     assert again[0] == again[1]
-    one, items = Chooser(np.random.default_rng(5)), list(range(9))
-    assert sorted(one.shuffled(items)) == items == list(range(9))
+    item, items = Chooser(np.random.default_rng(5)), list(range(9))
+    assert sorted(item.shuffled(items)) == items == list(range(9))
 
 
 def test_quotas_are_the_shares_rounded() -> None:
@@ -183,7 +183,7 @@ def test_the_last_bit_of_a_processors_functions_moves_no_pixel(monkeypatch: pyte
     pictures = render(scenes, np.random.default_rng(1), 48)
 
     def elsewhere(distance: Callable[..., np.ndarray], end: float) -> Callable[..., np.ndarray]:
-        return lambda x, y: np.nextafter(found := distance(x, y), found.dtype.type(end))
+        return lambda x, y: np.nextafter(result := distance(x, y), result.dtype.type(end))
 
     for end in (np.inf, -np.inf):
         others = {name: elsewhere(distance, end) for name, distance in _DISTANCE.items()}

@@ -63,7 +63,7 @@ def states(project: Project) -> dict[str, bool]:
     """Whether the runs of a variant stand."""
     study = project.load("smoke")
     return {
-        variant: not any(one.startswith(f"{variant}/") for one in outdated(study, project.root, Code(project.root)))
+        variant: not any(item.startswith(f"{variant}/") for item in outdated(study, project.root, Code(project.root)))
         for variant in study.variants
     }
 

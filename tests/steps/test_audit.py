@@ -52,8 +52,8 @@ def picks(raw) -> pd.DataFrame:
 
 
 def chosen(raw: pd.DataFrame, direction: str, keep=lambda row: True) -> list[dict]:
-    wanted = {"i2t": (0,), "t2i": (1,), "both": (0, 1)}[direction]
-    return [row for row in raw.to_dict("records") if row["direction"] in wanted and keep(row)]
+    requested = {"i2t": (0,), "t2i": (1,), "both": (0, 1)}[direction]
+    return [row for row in raw.to_dict("records") if row["direction"] in requested and keep(row)]
 
 
 def check_rate(found: dict, rows: list[dict]) -> None:
@@ -64,18 +64,18 @@ def check_rate(found: dict, rows: list[dict]) -> None:
     assert found["picks"] == len(rows) and found["seeds"] == len(by_seed)
     assert found["false_negatives"] == sum(hits for hits, _ in by_seed.values())
     assert found["rate"] == pytest.approx(found["false_negatives"] / len(rows))
-    one = share(np.array([hits for hits, _ in by_seed.values()]), np.array([total for _, total in by_seed.values()]))
+    item = share(np.array([hits for hits, _ in by_seed.values()]), np.array([total for _, total in by_seed.values()]))
     assert ("clusters" in found["method"]) == (len(by_seed) >= 3)
     if len(by_seed) >= 3:
-        assert (found["low"], found["high"]) == (one.low, one.high) and one.low <= found["rate"] <= one.high
+        assert (found["low"], found["high"]) == (item.low, item.high) and item.low <= found["rate"] <= item.high
     else:
         assert math.isnan(found["low"]) and math.isnan(found["high"])
 
 
 def test_epochs(raw, picks) -> None:
-    found = epochs("v", picks)
-    assert len(found) == 5 * 3
-    for row in found:
+    result = epochs("v", picks)
+    assert len(result) == 5 * 3
+    for row in result:
         epoch = row["epoch"]
         inside = SHARED if epoch is None else {epoch}
         mine = [r for r in chosen(raw, row["direction"]) if r["epoch"] in inside]
@@ -91,10 +91,10 @@ def test_epochs(raw, picks) -> None:
 
 
 def test_risk_against_hardness(raw, picks) -> None:
-    found = risk("v", picks)
+    result = risk("v", picks)
     for direction in ("i2t", "t2i", "both"):
         counted = 0
-        for row in [row for row in found if row["direction"] == direction]:
+        for row in [row for row in result if row["direction"] == direction]:
             assert row["gap_high"] == pytest.approx(row["gap_low"] + 0.05)
             main = chosen(raw, direction, lambda r: r["epoch"] in SHARED)
             gaps = [r["similarity"] - r["positive_similarity"] for r in main]
@@ -109,11 +109,11 @@ def test_rounding_does_not_move_an_exact_twin_to_the_bin_below(picks) -> None:
 
 
 def test_ages(raw, picks) -> None:
-    found = ages("v", picks)
+    result = ages("v", picks)
     assert age_bins([3, -1, 9]) == [(-1, -1), (0, 0), (1, 1), (2, 3), (4, 7), (8, 15)]
     for direction in ("i2t", "t2i", "both"):
         main = chosen(raw, direction, lambda r: r["epoch"] in SHARED)
-        rows = [row for row in found if row["direction"] == direction]
+        rows = [row for row in result if row["direction"] == direction]
         assert sum(row["picks"] for row in rows) == len(main)
         for row in rows:
             check_rate(row, [r for r in main if row["age_low"] <= r["age"] <= row["age_high"]])
@@ -122,14 +122,14 @@ def test_ages(raw, picks) -> None:
 
 def test_popular_and_concentration(raw, picks) -> None:
     ids = {d: [f"{d}{k}" for k in range(40)] for d in ("i2t", "t2i")}
-    found = popular("v", picks, ids)
+    result = popular("v", picks, ids)
     for direction in ("i2t", "t2i"):
         main = chosen(raw, direction, lambda r: r["epoch"] in SHARED)
         counts = {}
         for r in main:
             counts[r["candidate"]] = counts.get(r["candidate"], 0) + 1
         order = sorted(counts, key=lambda c: (-counts[c], c))[:TOP]
-        rows = [row for row in found if row["direction"] == direction]
+        rows = [row for row in result if row["direction"] == direction]
         assert [row["candidate"] for row in rows] == order
         for row in rows:
             mine = [r for r in main if r["candidate"] == row["candidate"]]
@@ -158,17 +158,17 @@ def test_pairs_grow_with_the_square_up_to_a_hundred_variants_only() -> None:
     names = [f"v{place}" for place in range(103)]
     assert pairs(names[:3], "v9") == [("v0", "v1"), ("v0", "v2"), ("v1", "v2")]
     for baseline in ("v0", "v50", "v99", "v101"):
-        found = pairs(names, baseline)
-        wanted = {frozenset((a, b)) for a in names for b in names if a != b and (baseline in (a, b) or
+        result = pairs(names, baseline)
+        requested = {frozenset((a, b)) for a in names for b in names if a != b and (baseline in (a, b) or
                   max(names.index(a), names.index(b)) < 100)}  # fmt: skip
-        assert len(found) == len(wanted) and {frozenset(pair) for pair in found} == wanted
+        assert len(result) == len(requested) and {frozenset(pair) for pair in result} == requested
     assert len(pairs(names, "gone")) == 4950
 
 
 def test_agreement(raw, picks) -> None:
     other = made(2)
-    found = agreement("a", "b", keyed(picks), keyed(prepared(other, WARMUP, SHARED)))
-    assert [row["direction"] for row in found] == ["i2t", "t2i", "both"]
+    result = agreement("a", "b", keyed(picks), keyed(prepared(other, WARMUP, SHARED)))
+    assert [row["direction"] for row in result] == ["i2t", "t2i", "both"]
 
     def by_anchor(frame: pd.DataFrame) -> dict[tuple, list[int]]:
         table: dict[tuple, list[int]] = {}
@@ -178,17 +178,17 @@ def test_agreement(raw, picks) -> None:
                 table.setdefault(key, []).append(r["candidate"])
         return {key: picked for key, picked in table.items() if len(picked) == 1}
 
-    one, two = by_anchor(raw), by_anchor(other)
-    for row in found:
-        wanted = {"i2t": (0,), "t2i": (1,), "both": (0, 1)}[row["direction"]]
-        common = [key for key in one if key in two and key[2] in wanted]
+    item, two = by_anchor(raw), by_anchor(other)
+    for row in result:
+        requested = {"i2t": (0,), "t2i": (1,), "both": (0, 1)}[row["direction"]]
+        common = [key for key in item if key in two and key[2] in requested]
         assert len(common) > 100
         assert row["anchors"] == len(common)
-        assert row["same"] == sum(one[key] == two[key] for key in common)
+        assert row["same"] == sum(item[key] == two[key] for key in common)
         expected = 0.0
         for key in common:  # deal the picks of the step anew: any of its anchors may get any of them
             step = [k for k in common if k[:3] == key[:3]]
-            expected += sum(one[a] == two[b] for a in step for b in step) / len(step) ** 2
+            expected += sum(item[a] == two[b] for a in step for b in step) / len(step) ** 2
         assert row["expected"] == pytest.approx(expected / len(common))
         assert row["kappa"] == pytest.approx((row["agreement"] - row["expected"]) / (1 - row["expected"]))
         assert row["kappa_low"] < row["kappa"] < row["kappa_high"]

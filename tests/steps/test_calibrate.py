@@ -45,8 +45,8 @@ def test_every_density_is_scored_raw_and_recalibrated_and_the_reading_of_test_is
     root, study = made
     rows, draws = read(root / calibration_files(study)[0])
     assert draws.shape == (len(rows), calibration.DRAWS, len(METRICS))
-    told = {(row["seed"], row["posterior"], row["recalibration"]) for row in rows}
-    assert told == {(s, f"fne:{d}", r) for s in (0, 1) for d in DENSITIES for r in ("none", "isotonic", "platt")}
+    summary = {(row["seed"], row["posterior"], row["recalibration"]) for row in rows}
+    assert summary == {(s, f"fne:{d}", r) for s in (0, 1) for d in DENSITIES for r in ("none", "isotonic", "platt")}
     assert {row["posterior"] for row in rows if row["own"]} == {"fne:normal"}
     purposes = [entry["purpose"] for entry in read_test_accesses(root / paths.test_accesses(study))]
     assert purposes == ["calibrate"]
@@ -79,8 +79,8 @@ def test_the_scores_of_the_own_posterior_equal_a_recomputation_from_the_logical_
         expected = Scored(np.array(p), np.array(y)).scores()
         (row,) = [r for r in rows if (r["seed"], r["posterior"], r["recalibration"]) == (seed, "fne:normal", "none")]
         assert row["positives"] == sum(y) > 20 and row["pairs"] == len(y)
-        found = [row["scores"][name] for name in METRICS]
-        assert found == pytest.approx(expected.tolist(), rel=2e-3, abs=1e-5)
+        result = [row["scores"][name] for name in METRICS]
+        assert result == pytest.approx(expected.tolist(), rel=2e-3, abs=1e-5)
 
 
 def by_bayes(s: float, mean: float, variance: float, other: float, spread: float, *, prior: float) -> float:
@@ -124,11 +124,11 @@ def test_nothing_is_learnt_from_the_pairs_that_are_scored(changed: dict) -> None
     batches = [torch.rand(12, 12, generator=draw, dtype=torch.float64) + torch.eye(12) for _ in range(6)]
     for posterior in posteriors(config):
         posterior.fit(batches)
-        one, other = square(), square()
+        item, other = square(), square()
         other[0, 1:] = 0.9
         other[2:, 3:] -= 0.4
-        first, second = posterior.probability(one), posterior.probability(other)
-        assert torch.equal(first[:, 1, 2], second[:, 1, 2]) and torch.equal(first, posterior.probability(one))
+        first, second = posterior.probability(item), posterior.probability(other)
+        assert torch.equal(first[:, 1, 2], second[:, 1, 2]) and torch.equal(first, posterior.probability(item))
         assert (first != second).any() and (first > 0).any(), posterior.name
 
 
@@ -147,9 +147,9 @@ def test_a_variant_that_recalibrates_itself_is_scored_with_its_map(kind: str) ->
         for posterior in (before, after):
             posterior.fit(batches, (known, truth))
         p = before.probability(known)[0][others].numpy()
-        wanted = maps.fit(kind, p, truth[others].numpy())(before.probability(square())[0].numpy())
-        found, apart = after.probability(square())[0].numpy(), ~np.eye(9, dtype=bool)
-        assert found[apart] == pytest.approx(wanted[apart], abs=1e-6), before.name
+        requested = maps.fit(kind, p, truth[others].numpy())(before.probability(square())[0].numpy())
+        result, apart = after.probability(square())[0].numpy(), ~np.eye(9, dtype=bool)
+        assert result[apart] == pytest.approx(requested[apart], abs=1e-6), before.name
 
 
 @pytest.mark.parametrize("strategy", ["semi_hard", "topk_perc", "topk_margin", "gist"])
@@ -161,7 +161,7 @@ def test_thresholds_drop_what_their_formula_says(strategy: str) -> None:
     assert estimates(config)
     (posterior,) = posteriors(config)
     s = square()
-    found = posterior.probability(s)
+    result = posterior.probability(s)
     for side in (0, 1):
         for i in range(9):
             for j in range(9):
@@ -170,7 +170,7 @@ def test_thresholds_drop_what_their_formula_says(strategy: str) -> None:
                 own, value = float(s[i, i] if side == 0 else s[j, j]), float(s[i, j])
                 limit = {"semi_hard": value >= own, "topk_perc": value > own - 0.2 * abs(own),
                          "topk_margin": value > own - 0.1, "gist": value > own - 0.05}[strategy]  # fmt: skip
-                assert found[side, i, j] == float(limit)
+                assert result[side, i, j] == float(limit)
 
 
 def test_the_posterior_of_bcl_is_bayes_rule_over_its_two_order_statistics() -> None:
@@ -178,7 +178,7 @@ def test_the_posterior_of_bcl_is_bayes_rule_over_its_two_order_statistics() -> N
     config["loss"] |= {"positive_prior": 0.2, "location": 0.8}
     (posterior,) = posteriors(config)
     s = square()
-    found = posterior.probability(s)[0]
+    result = posterior.probability(s)[0]
     for i in range(9):
         negatives = [float(s[i, j]) for j in range(9) if j != i]
         for j in range(9):
@@ -197,7 +197,7 @@ def test_the_posterior_of_bcl_is_bayes_rule_over_its_two_order_statistics() -> N
                 middle = (low + high) / 2
                 low, high = (middle, high) if mixed(middle) < u else (low, middle)
             true, false = 0.8 * (0.8 * (1 - low) + 0.2 * low), 0.2 * (0.2 * (1 - low) + 0.8 * low)
-            assert float(found[i, j]) == pytest.approx(false / (true + false), rel=1e-5)
+            assert float(result[i, j]) == pytest.approx(false / (true + false), rel=1e-5)
 
 
 def test_judged_pairs_are_scored_once_each_whatever_captions_they_name() -> None:
@@ -207,13 +207,13 @@ def test_judged_pairs_are_scored_once_each_whatever_captions_they_name() -> None
     pairs = [(0, 4), (0, 5), (1, 0), (2, 0), (3, 4), (0, 1), (2, 11)]  # (0, 1) is the image's own
     nobody = np.zeros(0, np.int32)
     extra = {"judged_pairs": np.array(pairs, np.int32), "judged_positive": np.array([1, 0, 1, 0, 1, 1, 0], np.uint8)}
-    found = []
+    result = []
     for source, sample in sampled(View(), Truth("judged", np.zeros((0, 2), np.int32), nobody, nobody, extra)):
         assert source == "judged" and isinstance(sample, Sample)
         for i, j in zip(*np.nonzero(sample.counted), strict=True):
-            found.append(((int(sample.image[i]), int(sample.caption[j])), int(sample.positive[i, j])))
+            result.append(((int(sample.image[i]), int(sample.caption[j])), int(sample.positive[i, j])))
     expected = zip(pairs, [1, 0, 1, 0, 1, 1, 0], strict=True)
-    assert sorted(found) == sorted(one for one in expected if one[0] != (0, 1))
+    assert sorted(result) == sorted(item for item in expected if item[0] != (0, 1))
 
 
 def test_a_variant_that_estimates_nothing_is_refused(made) -> None:

@@ -27,17 +27,17 @@ def check(project: Project, *words: str) -> int:
 def test_a_plugin_that_keeps_its_contract(project: Project, capsys: pytest.CaptureFixture) -> None:
     module = place(project.root, STRATEGY)
     assert check(project, f"{module}:SoftHard", "--set", "options.sharpness=3") == 0
-    told = capsys.readouterr().out
-    assert f"strategy {module}:SoftHard" in told and "sharpness=3.0" in told and f"{module}.py)" in told
-    assert told.count("  holds: ") == 10 and told.endswith("valid\n")
+    summary = capsys.readouterr().out
+    assert f"strategy {module}:SoftHard" in summary and "sharpness=3.0" in summary and f"{module}.py)" in summary
+    assert summary.count("  holds: ") == 10 and summary.endswith("valid\n")
 
 
 def test_a_loss_and_its_shared_key(project: Project, capsys: pytest.CaptureFixture) -> None:
     module = place(project.root, LOSS)
     given = ["--set", "options.offset=0.1", "--set", "loss.temperature=0.5"]
     assert check(project, f"{module}:Contrast", *given) == 0
-    told = capsys.readouterr().out
-    assert f"loss {module}:Contrast" in told and "offset=0.1, temperature=0.5" in told
+    summary = capsys.readouterr().out
+    assert f"loss {module}:Contrast" in summary and "offset=0.1, temperature=0.5" in summary
     assert check(project, f"{module}:Contrast") == 2
     assert "loss.options.offset: is missing" in capsys.readouterr().err
 
@@ -48,8 +48,8 @@ def test_registered_rules_and_a_variant(project: Project, capsys: pytest.Capture
     assert check(project, "simans", "--set", "options.sharpness=2.0") == 0
     assert "strategy simans: sharpness=2.0, offset=0.0" in capsys.readouterr().out
     assert check(project, "--variant", "infonce") == 0
-    told = capsys.readouterr().out
-    assert "strategy all\n" in told and "loss infonce: multi_positive=False, temperature=" in told
+    summary = capsys.readouterr().out
+    assert "strategy all\n" in summary and "loss infonce: multi_positive=False, temperature=" in summary
 
 
 def test_over_the_grid_a_fault_is_found_that_the_defaults_hide(project: Project, capsys: pytest.CaptureFixture) -> None:
@@ -64,8 +64,8 @@ def test_over_the_grid_a_fault_is_found_that_the_defaults_hide(project: Project,
 
 def test_studies_are_told_apart_from_rules(project: Project, capsys: pytest.CaptureFixture) -> None:
     assert check(project, "smoke", "random") == 0
-    told = capsys.readouterr().out
-    assert "strategy random\n" in told and "valid: 1 studies (smoke)" in told
+    summary = capsys.readouterr().out
+    assert "strategy random\n" in summary and "valid: 1 studies (smoke)" in summary
     assert check(project, "smokes") == 2
     assert "unknown study" in capsys.readouterr().err
 
@@ -84,10 +84,10 @@ def test_a_breach_exits_with_status_2(
 ) -> None:
     module = place(project.root, text)
     assert check(project, f"{module}:SoftHard") == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and f"{module}:SoftHard" in told and "Traceback" not in told
+    summary = capsys.readouterr().err
+    assert summary.startswith("error: ") and f"{module}:SoftHard" in summary and "Traceback" not in summary
     for words in saying:
-        assert words in told, told
+        assert words in summary, summary
 
 
 def test_the_check_of_a_study_runs_the_contract_of_its_plugins(project: Project, capsys: pytest.CaptureFixture) -> None:
@@ -97,5 +97,5 @@ def test_the_check_of_a_study_runs_the_contract_of_its_plugins(project: Project,
         project.variant("own", {"negatives.strategy": f"{module}:SoftHard"}, ["negatives.strategy"])
         project.edit("studies/smoke", variants=["hardest_in_batch", "fne", "own"])
         assert check(project, "smoke") == status
-        told = capsys.readouterr()
-        assert "1 rules from outside" in told.out if status == 0 else "breaks the contract" in told.err
+        summary = capsys.readouterr()
+        assert "1 rules from outside" in summary.out if status == 0 else "breaks the contract" in summary.err

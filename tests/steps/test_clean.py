@@ -49,22 +49,22 @@ def project(tmp_path: Path) -> Project:
 
 def studies(project: Project) -> list[Study]:
     made = [load(name, root=project.root) for name in ("smoke", "paper", "variance")]
-    return [study for one in made for study in (one.members if isinstance(one, Series) else (one,))]
+    return [study for item in made for study in (item.members if isinstance(item, Series) else (item,))]
 
 
 def used(project: Project) -> set[Path]:
     """The folders of all studies that can be loaded."""
-    found: set[Path] = {Path("results/variance")}
+    result: set[Path] = {Path("results/variance")}
     for study in studies(project):
-        found.add(paths.data_folder(study))
+        result.add(paths.data_folder(study))
         for modality in paths.MODALITIES:
-            found.add(paths.features_folder(study, modality))
+            result.add(paths.features_folder(study, modality))
             if paths.is_pretrained_here(study, modality):
-                found.add(paths.encoder_folder(study, modality))
+                result.add(paths.encoder_folder(study, modality))
         for variant in study.variants:
             for block in blocks(study):
-                found |= {place(study, variant, block) for place in (paths.run_folder, paths.scratch_folder)}
-    return found
+                result |= {place(study, variant, block) for place in (paths.run_folder, paths.scratch_folder)}
+    return result
 
 
 def fill(project: Project, *places: str | Path) -> None:

@@ -73,11 +73,11 @@ def test_the_record_says_what_was_kept(made) -> None:
     root, study, results = made
     for variant in ("hardest_in_batch", "fne"):
         folder = root / paths.run_folder(study, variant, "0-1")
-        told = read_json(folder / "run.json")["picks"]
+        summary = read_json(folder / "run.json")["picks"]
         rows = results.picks(variant)
-        assert told["rows"] == len(rows) and told["bytes"] == (folder / "picks.npz").stat().st_size
-        assert (told["steps_covered"], told["steps_total"], told["share_of_all_picks"]) == (6, 18, 6 / 18)
-        assert set(rows["step"] % 6) == set(told["steps_of_an_epoch"]) == {2, 5} and not told["limited"]
+        assert summary["rows"] == len(rows) and summary["bytes"] == (folder / "picks.npz").stat().st_size
+        assert (summary["steps_covered"], summary["steps_total"], summary["share_of_all_picks"]) == (6, 18, 6 / 18)
+        assert set(rows["step"] % 6) == set(summary["steps_of_an_epoch"]) == {2, 5} and not summary["limited"]
 
 
 def test_all_variants_have_the_same_anchors_at_the_same_step_and_seed(made) -> None:
@@ -120,9 +120,9 @@ def test_the_figures_draw_the_tables(made) -> None:
     rows = [row for row in table(root, study, "audit_risk.csv") if row["direction"] == "both"]
     for panel, variant in zip(draw(results, "risk_hardness").drawing.axes, variants, strict=False):
         mine = [row for row in rows if row["variant"] == variant and int(row["picks"]) >= 30]
-        wanted = [[float(row["gap_low"]) + 0.025, float(row["rate"])] for row in mine]
-        assert len(wanted) > 2
-        np.testing.assert_allclose(panel.lines[-1].get_xydata(), wanted, atol=1e-9)
+        requested = [[float(row["gap_low"]) + 0.025, float(row["rate"])] for row in mine]
+        assert len(requested) > 2
+        np.testing.assert_allclose(panel.lines[-1].get_xydata(), requested, atol=1e-9)
     (row,) = [row for row in table(root, study, "audit_agreement.csv") if row["direction"] == "both"]
     texts = {text.get_text() for text in draw(results, "agreement").drawing.axes[0].texts}
     assert f"{float(row['agreement']):.2f}".replace("0.", ".", 1) in texts

@@ -132,28 +132,28 @@ def test_a_search_writes_values_that_the_study_then_uses(root: Path, capsys: pyt
     outcome, study = search(root), load(root)
     assert outcome["declared"] == study.tune.plain() and outcome["protocol"]["command"] == "fne tune smoke"
     trials = read_trials(files(root)[1])
-    for one in trials:
-        config = resolve(study, one.variant)
-        for key, value in one.values.items():
+    for item in trials:
+        config = resolve(study, item.variant)
+        for key, value in item.values.items():
             config[key.split(".")[0]][key.split(".")[1]] = value
-        assert one.digest == training_digest(config)
+        assert item.digest == training_digest(config)
     tuned, said = load(root, tuned=True), capsys.readouterr().out
     for variant in study.variants:
-        finals = [one for one in trials if one.variant == variant and one.round == "final"]
-        assert {one.seed for one in finals} == {10, 11, 12} and len(finals) == 6
+        finals = [item for item in trials if item.variant == variant and item.round == "final"]
+        assert {item.seed for item in finals} == {10, 11, 12} and len(finals) == 6
         by_point: dict[str, list[float]] = {}
-        for one in finals:
-            by_point.setdefault(one.digest, []).append(one.val_rsum)
+        for item in finals:
+            by_point.setdefault(item.digest, []).append(item.val_rsum)
         best = max(by_point, key=lambda digest: sum(by_point[digest]))
         assert training_digest(resolve(tuned, variant)) == best, "the mean over further seeds chooses"
-        first = {one.digest: one.val_rsum for one in trials if one.variant == variant and one.seed == 9}
+        first = {item.digest: item.val_rsum for item in trials if item.variant == variant and item.seed == 9}
         assert {*by_point} == {*sorted(first, key=lambda digest: -first[digest])[:2]}, "the first seed names finalists"
         reason = outcome["reasons"][variant]
         assert reason.startswith(f"mean validation rsum {sum(by_point[best]) / 3:.1f} over 3 further seeds")
         assert f"{variant}: {reason}" in said
-        cost, mine = outcome["cost"][variant], [one for one in trials if one.variant == variant]
+        cost, mine = outcome["cost"][variant], [item for item in trials if item.variant == variant]
         assert (cost["trials"], cost["runs"]) == (len(mine) - 6, len(mine)) and cost["rounds"] in (2, 3)
-        assert cost["seconds"] == round(sum(one.seconds for one in mine))
+        assert cost["seconds"] == round(sum(item.seconds for item in mine))
         assert len(first) > 8 and max(first.values()) > 100, "it was trained"
 
 
@@ -219,7 +219,7 @@ def test_a_variant_that_is_added_runs_its_own_trials_only(root: Path, pool: Call
     assert list(after["values"]) == ["hardest_in_batch", "fne", "infonce", "random"]
     assert rows(root)[: len(trials)] == trials
     for section in ("values", "reasons", "where", "ranges", "cost"):
-        assert {one: value for one, value in after[section].items() if one != "random"} == before[section]
+        assert {item: value for item, value in after[section].items() if item != "random"} == before[section]
 
 
 @pytest.mark.parametrize("name", MADE_FROM)
@@ -229,8 +229,8 @@ def test_trials_of_other_data_features_or_code_are_named_and_made_again(
     search(root)
     file = files(root)[1]
     before, trials = file.read_bytes(), read_trials(file)
-    other = [Trial(**{**vars(one), "val_rsum": 0.0, "made_from": {**one.made_from, name: "0"}})
-             if one.variant == "fne" and one.round == "1" else one for one in trials]  # fmt: skip
+    other = [Trial(**{**vars(item), "val_rsum": 0.0, "made_from": {**item.made_from, name: "0"}})
+             if item.variant == "fne" and item.round == "1" else item for item in trials]  # fmt: skip
     write_trials(file, other)
     capsys.readouterr()
     again = pool()
@@ -338,7 +338,10 @@ def test_a_variant_that_reads_no_axis_is_tried_once(root: Path, pool: Callable) 
     declare(root, tune={"search": {"loss.margin": {"log": [0.05, 0.3]}}})
     outcome = search(root)
     mine = [row for row in rows(root) if row["variant"] == "infonce"]
-    assert [(row["round"], row["seed"]) for row in mine] == [("1", "9"), *(("final", str(one)) for one in (10, 11, 12))]
+    assert [(row["round"], row["seed"]) for row in mine] == [
+        ("1", "9"),
+        *(("final", str(item)) for item in (10, 11, 12)),
+    ]
     assert outcome["values"]["infonce"] == outcome["where"]["infonce"] == {}
     assert outcome["cost"]["infonce"]["trials"] == 1 and outcome["cost"]["infonce"]["rounds"] == 1
     assert outcome["cost"]["fne"]["trials"] > 8

@@ -63,7 +63,7 @@ class Formula:
 
     def finals(self, hunts: Sequence[tune.Hunt], count: int, seeds: Sequence[int]) -> None:
         for hunt in hunts:
-            hunt.finals = {place: [self._trial(hunt, place, FINAL, one) for one in seeds]
+            hunt.finals = {place: [self._trial(hunt, place, FINAL, item) for item in seeds]
                            for place in hunt.ranked[:count]}  # fmt: skip
 
     def keep(self, hunts: Sequence[tune.Hunt], **options: object) -> None:
@@ -80,7 +80,7 @@ def by_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: dict[str,
         tune.run(study, tmp_path, 1, "cpu", draw)
         outcome = yaml.safe_load((tmp_path / f"ablations/tuned/literature.{draw}.yaml").read_text())
         assert {cost["trials"] for cost in outcome["cost"].values()} == {48}
-        chosen.append([truth(outcome["values"][one]) for one in (WELL, BADLY)])
+        chosen.append([truth(outcome["values"][item]) for item in (WELL, BADLY)])
     return np.array(chosen)
 
 

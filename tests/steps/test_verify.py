@@ -119,24 +119,24 @@ def edit(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def test_the_reference_holds_scores_and_what_made_them(recorded: Path) -> None:
-    found, results = bundle(recorded), load("four", recorded)
-    assert list(found) == list(reference.SHAPE)
-    assert found["seeds"] == [0, 1, 2, 3, 4] and list(found["variants"]) == list(VARIANTS)
-    for variant, entry in found["variants"].items():
+    result, results = bundle(recorded), load("four", recorded)
+    assert list(result) == list(reference.SHAPE)
+    assert result["seeds"] == [0, 1, 2, 3, 4] and list(result["variants"]) == list(VARIANTS)
+    for variant, entry in result["variants"].items():
         assert entry["scores"] == [results.values(variant)[seed] for seed in range(5)]
         assert len(entry["training"]) == len(entry["evaluation"]) == 16
         assert entry["code"] == SOURCES.training(resolve(results.definition, variant))
-    assert len({entry["training"] for entry in found["variants"].values()}) == 4
-    assert found["fingerprints"] == PRINTS | {"protocol.own": "own-test-0a1b2c3d"}
-    assert found["date"] == "2026-05-01" and found["commit"] == "0123abc"
-    assert found["machine"] == {
+    assert len({entry["training"] for entry in result["variants"].values()}) == 4
+    assert result["fingerprints"] == PRINTS | {"protocol.own": "own-test-0a1b2c3d"}
+    assert result["date"] == "2026-05-01" and result["commit"] == "0123abc"
+    assert result["machine"] == {
         "platform": "Linux x86_64", "cpu": "Some CPU", "cpu_capability": "AVX2", "threads": "1", "device": "cpu",
         "kernel_switches": "none",
     }  # fmt: skip
-    assert found["versions"] == {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"}
-    spread = [float(np.var(entry["scores"], ddof=1)) for entry in found["variants"].values()]
-    assert found["tolerance"]["score"] == pytest.approx(9 * math.sqrt(sum(spread) / 4 * 2 / 5))
-    text = json.dumps(found)
+    assert result["versions"] == {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"}
+    spread = [float(np.var(entry["scores"], ddof=1)) for entry in result["variants"].values()]
+    assert result["tolerance"]["score"] == pytest.approx(9 * math.sqrt(sum(spread) / 4 * 2 / 5))
+    text = json.dumps(result)
     assert str(recorded) not in text and "circle" not in text
 
 
@@ -286,10 +286,10 @@ def test_a_small_shift_is_inconclusive(project: Path) -> None:
 
 
 def test_few_seeds_and_none_are_inconclusive(project: Path) -> None:
-    gone = tuple(("fne", seed, "train", "out of memory") for seed in range(5))
-    gone += tuple(("infonce", seed, "train", "out of memory") for seed in (0, 2, 3, 4))
-    gone += (("hardest_in_batch", 1, "train", "out of memory"), ("random", 3, "train", "out of memory"))
-    finish(project, missing=gone)
+    missing = tuple(("fne", seed, "train", "out of memory") for seed in range(5))
+    missing += tuple(("infonce", seed, "train", "out of memory") for seed in (0, 2, 3, 4))
+    missing += (("hardest_in_batch", 1, "train", "out of memory"), ("random", 3, "train", "out of memory"))
+    finish(project, missing=missing)
     summary, rows = verify(project)
     assert summary["verdict"] == INCONCLUSIVE
     seen = {key: (row["n_here"], row["reasons"].split()[0]) for key, row in rows.items()}
@@ -310,8 +310,8 @@ def test_a_variant_that_the_reference_lacks_is_named(project: Path, capsys: pyte
     def drop(content: dict[str, Any]) -> None:
         del content["variants"]["random"]
         scores = np.array([entry["scores"] for entry in content["variants"].values()])
-        found = reference.tolerance_of(scores, 0)
-        content["tolerance"] |= {"score": found.score, "difference": found.difference}
+        result = reference.tolerance_of(scores, 0)
+        content["tolerance"] |= {"score": result.score, "difference": result.difference}
 
     edit(project, drop)
     summary, rows = verify(project)

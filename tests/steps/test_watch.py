@@ -48,8 +48,8 @@ class StudyFiles:
     def going(self, variant: str, block: str, seeds: list[int], step: int, rows: list[dict], heard: float) -> Path:
         folder = self.root / paths.scratch_folder(self.study, variant, block) / "-".join(map(str, seeds))
         folder.mkdir(parents=True)
-        told = {"seeds": seeds, "step": step, "total": 40, "seconds": 5.0, "time": heard, "curves": rows}
-        write_json(folder / PROGRESS, told)
+        summary = {"seeds": seeds, "step": step, "total": 40, "seconds": 5.0, "time": heard, "curves": rows}
+        write_json(folder / PROGRESS, summary)
         return folder
 
     def look(self) -> dict[tuple[str, int], Run]:
@@ -68,23 +68,23 @@ def test_every_state_is_told_apart(files) -> None:
     files.going(second, "0-1", [0], 40, [row(0, 3, 2.0)], NOW - 100)  # its sister goes on
     files.going(second, "0-1", [1], 15, [row(1, 0, 1.5)], NOW - 3)
     files.going(second, "2-3", [2, 3], 20, [row(2, 0, 1.5), row(3, 0, 1.5)], NOW - 1000)
-    found = files.look()
-    assert list(found) == [(variant, seed) for variant in (first, second, third) for seed in range(4)]
-    states = {key: run.state for key, run in found.items()}
+    result = files.look()
+    assert list(result) == [(variant, seed) for variant in (first, second, third) for seed in range(4)]
+    states = {key: run.state for key, run in result.items()}
     assert [states[first, seed] for seed in range(4)] == [DONE, DONE, STALE, STALE]
     assert [states[second, seed] for seed in range(4)] == [DONE, RUNNING, STOPPED, STOPPED]
     assert [states[third, seed] for seed in range(4)] == [WAITING] * 4
-    assert found[first, 1].scores == [1.0, 2.0, 3.0, 4.0] and found[second, 1].step == 15
+    assert result[first, 1].scores == [1.0, 2.0, 3.0, 4.0] and result[second, 1].step == 15
 
 
 def test_alarms(files) -> None:
     first, second, _ = files.study.variants
     files.done(first, "0-1", [row(0, 0, 1.0), row(0, 1, 1.0, 1), row(1, 0, 1.0, 1), row(1, 1, 1.0)])
     files.going(second, "0-1", [0, 1], 15, [row(0, 0, None), row(1, 0, 1.5)], NOW)
-    found = files.look()
-    assert [found[first, seed].collapsed for seed in (0, 1)] == [True, False]
-    assert [found[second, seed].diverged for seed in (0, 1)] == [True, False]
-    text = "\n".join(draw(files.study, list(found.values())))
+    result = files.look()
+    assert [result[first, seed].collapsed for seed in (0, 1)] == [True, False]
+    assert [result[second, seed].diverged for seed in (0, 1)] == [True, False]
+    text = "\n".join(draw(files.study, list(result.values())))
     assert "2 alarms" in text and "ALARM: collapsed, seed 0" in text and "ALARM: diverged, seed 0" in text
 
 
@@ -125,9 +125,9 @@ def test_curves_and_records_of_another_shape_stop_nobody_from_watching(files, ta
     sign(folder / "curves.csv")
     other = files.done(second, "0-1", [row(0, 0, 1.0)])
     write_json(other / "run.json", {"config": {"encoders": None}, "cost": None})
-    found = files.look()
-    assert found[first, 0].state == DONE and found[first, 0].curve == () and found[second, 0].state == STALE
-    assert draw(files.study, list(found.values()))
+    result = files.look()
+    assert result[first, 0].state == DONE and result[first, 0].curve == () and result[second, 0].state == STALE
+    assert draw(files.study, list(result.values()))
 
 
 def test_time_left_by_hand() -> None:

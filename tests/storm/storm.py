@@ -120,16 +120,16 @@ def content(file: Path) -> str:
         with np.load(file) as arrays:
             parts = {name: arrays[name] for name in sorted(arrays.files)}
         words = {name: str(part) for name, part in parts.items() if part.dtype.kind == "U" and not part.ndim}
-        told = {name: _timeless(json.loads(text)) if text[:1] == "{" else text for name, text in words.items()}
-        raw = json.dumps(told, sort_keys=True).encode()
-        raw += b"".join(name.encode() + parts[name].tobytes() for name in parts if name not in told)
+        summary = {name: _timeless(json.loads(text)) if text[:1] == "{" else text for name, text in words.items()}
+        raw = json.dumps(summary, sort_keys=True).encode()
+        raw += b"".join(name.encode() + parts[name].tobytes() for name in parts if name not in summary)
     return hashlib.sha256(raw).hexdigest()
 
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(one) for key, one in value.items() if not TIMES.fullmatch(key)}
-    return [_timeless(one) for one in value] if isinstance(value, list) else value
+        return {key: _timeless(item) for key, item in value.items() if not TIMES.fullmatch(key)}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -147,11 +147,11 @@ def _is_left(place: Path, folder: Path) -> bool:
 
 def leftovers(folder: Path) -> list[str]:
     """What no run should leave: half-written files and folders, unfinished training, locks."""
-    found = [place for part in MADE for place in (folder / part).rglob("*") if NAME.fullmatch(place.name)]
-    found += [place for place in (folder / "results").rglob(".*") if place.name.endswith(".lock")]
-    found += [place for place in (folder / "scratch").rglob("*") if place.is_file()]
-    found += [*(folder / "resources").rglob("*.partial")]
-    return sorted({place.relative_to(folder).as_posix() for place in found})
+    result = [place for part in MADE for place in (folder / part).rglob("*") if NAME.fullmatch(place.name)]
+    result += [place for place in (folder / "results").rglob(".*") if place.name.endswith(".lock")]
+    result += [place for place in (folder / "scratch").rglob("*") if place.is_file()]
+    result += [*(folder / "resources").rglob("*.partial")]
+    return sorted({place.relative_to(folder).as_posix() for place in result})
 
 
 def differences(folder: Path, whole: Path) -> list[str]:
@@ -260,8 +260,8 @@ def two_at_once(project: Storm, verbs: Iterable[str]) -> None:
 
 def require_equal(project: Storm, whole: Storm) -> None:
     """End the storm where a project differs from the one that nobody killed."""
-    if found := differences(project.folder, whole.folder):
-        raise SystemExit(f"{project.folder}:\n" + "\n".join(found[:30]))
+    if result := differences(project.folder, whole.folder):
+        raise SystemExit(f"{project.folder}:\n" + "\n".join(result[:30]))
 
 
 def main() -> None:

@@ -51,10 +51,10 @@ def test_cut_files_full_disks_and_two_at_once(project: storm.Storm, whole: storm
 
 def test_a_difference_and_a_leftover_are_seen(project: storm.Storm, whole: storm.Storm) -> None:
     file = project.folder / "results/smoke/runs.csv"
-    sound, left = file.read_text(), file.with_name(f"{leftovers.prefix(file)}x.tmp.csv")
-    file.write_text(sound.replace("fne", "enf", 1))
+    valid, left = file.read_text(), file.with_name(f"{leftovers.prefix(file)}x.tmp.csv")
+    file.write_text(valid.replace("fne", "enf", 1))
     left.write_text("")
-    found = storm.differences(project.folder, whole.folder)
-    assert found[0] == "results/smoke/runs.csv: differs" and found[1].endswith(": left over") and len(found) == 2
-    file.write_text(sound)
+    result = storm.differences(project.folder, whole.folder)
+    assert result[0] == "results/smoke/runs.csv: differs" and result[1].endswith(": left over") and len(result) == 2
+    file.write_text(valid)
     left.unlink()

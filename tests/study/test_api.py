@@ -88,9 +88,9 @@ def test_a_data_set_brings_its_own_section(project: Project) -> None:
 
 
 def test_an_integer_given_for_a_number_is_that_number(project: Project) -> None:
-    one, other = project.load(**{"loss.margin": 1}), project.load(**{"loss.margin": 1.0})
-    assert config.digest(config.resolve(one, "fne")) == config.digest(config.resolve(other, "fne"))
-    assert isinstance(config.resolve(one, "fne")["loss"]["margin"], float)
+    item, other = project.load(**{"loss.margin": 1}), project.load(**{"loss.margin": 1.0})
+    assert config.digest(config.resolve(item, "fne")) == config.digest(config.resolve(other, "fne"))
+    assert isinstance(config.resolve(item, "fne")["loss"]["margin"], float)
 
 
 def test_comments_and_order_change_no_digest(project: Project) -> None:
@@ -164,19 +164,19 @@ def test_places_on_this_machine_are_no_part_of_a_digest(project: Project) -> Non
 
 
 def test_evaluation_is_no_part_of_the_training_digest(project: Project) -> None:
-    one = config.resolve(project.load(), "fne")
+    item = config.resolve(project.load(), "fne")
     other = config.resolve(project.load(**{"evaluation.tie_rule": "pessimistic"}), "fne")
-    assert config.training_digest(one) == config.training_digest(other)
-    assert config.digest(one) != config.digest(other)
+    assert config.training_digest(item) == config.training_digest(other)
+    assert config.digest(item) != config.digest(other)
     third = config.resolve(project.load(**{"train.epochs": 7}), "fne")
-    assert config.training_digest(one) != config.training_digest(third)
+    assert config.training_digest(item) != config.training_digest(third)
 
 
 def test_diff_names_what_differs(project: Project) -> None:
     study = project.load()
-    one, other = config.resolve(study, "fne"), config.resolve(study, "fne_no_cutdown")
-    assert diff(one, other) == {"negatives.cut_down": ("global", "none")}
-    assert diff(one, one) == {}
+    item, other = config.resolve(study, "fne"), config.resolve(study, "fne_no_cutdown")
+    assert diff(item, other) == {"negatives.cut_down": ("global", "none")}
+    assert diff(item, item) == {}
     assert diff({"a": 1}, {"b": {"c": 2}}) == {"a": (1, None), "b.c": (None, 2)}
 
 
@@ -202,14 +202,14 @@ def test_seeds_are_cut_into_named_blocks(project: Project, seeds: object, block:
 
 
 def test_new_seeds_leave_earlier_blocks_and_all_other_paths_alone(project: Project) -> None:
-    one, more = project.load(), project.load(seeds="0-9")
-    assert config.blocks(more)[: len(config.blocks(one))] == config.blocks(one)
+    item, more = project.load(), project.load(seeds="0-9")
+    assert config.blocks(more)[: len(config.blocks(item))] == config.blocks(item)
     assert config.blocks(more)[1:] == ["5-9"]
     for path in (paths.data_folder, paths.manifest, paths.results_folder, paths.reports_folder):
-        assert path(one) == path(more)
-    assert paths.features_folder(one, "image") == paths.features_folder(more, "image")
-    assert paths.run_folder(one, "fne", "0-4") == paths.run_folder(more, "fne", "0-4")
-    assert digests(one) == digests(more)
+        assert path(item) == path(more)
+    assert paths.features_folder(item, "image") == paths.features_folder(more, "image")
+    assert paths.run_folder(item, "fne", "0-4") == paths.run_folder(more, "fne", "0-4")
+    assert digests(item) == digests(more)
 
 
 @pytest.mark.parametrize(

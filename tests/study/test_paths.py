@@ -63,7 +63,7 @@ def test_a_draw_of_the_encoders_is_one_for_all_worlds_and_its_features_have_thei
     assert folder.parts[2].startswith("draw3-") and paths.is_pretrained_here(drawn, "text")
     assert paths.encoder(drawn, "image", Path("/r"))["checkpoint"] == f"/r/{folder.parent}/image"
     assert paths.data_id(shipped) == paths.data_id(drawn) != paths.data_id(elsewhere)
-    slugs = {paths.encoder_slug(one, "image") for one in (shipped, drawn, elsewhere)}
+    slugs = {paths.encoder_slug(item, "image") for item in (shipped, drawn, elsewhere)}
     more = project.load(**{"encoders.draw": 3, "data.pretrain": 9000})
     assert len(slugs) == 2 and paths.encoder_slug(more, "image") not in slugs
     assert paths.data_id(more) == paths.data_id(shipped) and paths.encoder_folder(more, "text") != folder
@@ -82,23 +82,23 @@ def test_data_and_features_have_their_own_folders_per_content(project: Project, 
     def flickr(**changes: object) -> config.Study:
         return project.load("flickr8k", **(files | changes))
 
-    one = flickr()
+    item = flickr()
     shutil.copytree(tmp_path / "given", tmp_path / "moved")
-    assert paths.data_id(flickr(**{"data.images": str(tmp_path / "moved/images")})) == paths.data_id(one)
-    assert paths.data_id(flickr(**{"data.counts.val": 7})) != paths.data_id(one)
-    judged = []
+    assert paths.data_id(flickr(**{"data.images": str(tmp_path / "moved/images")})) == paths.data_id(item)
+    assert paths.data_id(flickr(**{"data.counts.val": 7})) != paths.data_id(item)
+    annotated = []
     for text in ("a", "b", "a"):
         (tmp_path / "judged.txt").write_text(text)
-        judged.append(paths.data_id(flickr(**{"data.judgements.crowdflower": str(tmp_path / "judged.txt")})))
-    assert judged[0] == judged[2] and len({*judged, paths.data_id(one)}) == 3
+        annotated.append(paths.data_id(flickr(**{"data.judgements.crowdflower": str(tmp_path / "judged.txt")})))
+    assert annotated[0] == annotated[2] and len({*annotated, paths.data_id(item)}) == 3
     assert paths.data_id(project.load(**{"data.prevalence": 0.01})) != paths.data_id(project.load())
     assert paths.data_id(project.load(**{"train.epochs": 5})) == paths.data_id(project.load())
-    assert paths.features_folder(one, "text").name.startswith("text-text-")
-    assert paths.features_folder(one, "image").name.startswith("image-vision-")
+    assert paths.features_folder(item, "text").name.startswith("text-text-")
+    assert paths.features_folder(item, "image").name.startswith("image-vision-")
     pooled = flickr(**{"encoders.image.pooling": "cls"})
-    assert paths.features_folder(pooled, "image") != paths.features_folder(one, "image")
-    assert paths.features_folder(pooled, "text") == paths.features_folder(one, "text")
-    assert not paths.is_pretrained_here(one, "text")
+    assert paths.features_folder(pooled, "image") != paths.features_folder(item, "image")
+    assert paths.features_folder(pooled, "text") == paths.features_folder(item, "text")
+    assert not paths.is_pretrained_here(item, "text")
 
 
 def _of(folder: Path, name: str, text: str) -> None:

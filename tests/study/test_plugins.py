@@ -43,11 +43,11 @@ def resolved(project: Project, name: str = "own", **overrides: object) -> dict:
 def test_a_file_of_the_project_is_a_strategy_with_its_defaults_stated(project: Project) -> None:
     module = place(project.root, STRATEGY)
     variant(project, module, {"sharpness": 5})
-    found = resolved(project)["negatives"]
-    assert found["strategy"] == f"{module}:SoftHard" and found["oracle"] == "none"
-    assert found["options"] == {"sharpness": 5.0, "label": "plain", "twice": False, "cap": None}
-    assert type(found["options"]["sharpness"]) is float, "one canonical type, so one digest"
-    assert set(found) == {"strategy", "oracle", "options"}
+    result = resolved(project)["negatives"]
+    assert result["strategy"] == f"{module}:SoftHard" and result["oracle"] == "none"
+    assert result["options"] == {"sharpness": 5.0, "label": "plain", "twice": False, "cap": None}
+    assert type(result["options"]["sharpness"]) is float, "one canonical type, so one digest"
+    assert set(result) == {"strategy", "oracle", "options"}
     rule = build_rule(resolved(project))
     assert type(rule.strategy).__name__ == "SoftHard" and rule.strategy.sharpness == 5.0
 
@@ -57,10 +57,10 @@ def test_a_module_in_a_folder_and_a_loss_that_shares_a_key(project: Project) -> 
     delta = {"loss.kind": f"{module}:Contrast", "loss.options.offset": 0}
     project.variant("own", delta, list(delta), parent="infonce")
     project.edit("studies/paper", variants=["infonce", "own"], baseline="infonce")
-    found = resolved(project)["loss"]
-    assert found["options"] == {"offset": 0.0} and set(found) == {"kind", "temperature", "options"}
+    result = resolved(project)["loss"]
+    assert result["options"] == {"offset": 0.0} and set(result) == {"kind", "temperature", "options"}
     rule = build_rule(resolved(project))
-    assert (rule.loss.temperature, rule.loss.offset) == (found["temperature"], 0.0)
+    assert (rule.loss.temperature, rule.loss.offset) == (result["temperature"], 0.0)
 
 
 def test_a_rule_that_models_a_posterior_is_calibrated(project: Project) -> None:
@@ -68,11 +68,11 @@ def test_a_rule_that_models_a_posterior_is_calibrated(project: Project) -> None:
     from fne.results.calibration_tables import estimates
 
     telling = STRATEGY.replace("    def __init__", "    models_posterior = True\n\n    def __init__", 1)
-    told = {}
+    summary = {}
     for name, text in (("plain", STRATEGY), ("telling", telling)):
         variant(project, place(project.root, text), name=name)
-        told[name] = estimates(resolved(project, name))
-    assert told == {"plain": False, "telling": True}
+        summary[name] = estimates(resolved(project, name))
+    assert summary == {"plain": False, "telling": True}
 
 
 def test_an_entry_point_of_an_installed_package(project: Project, tmp_path: Path, monkeypatch) -> None:
@@ -106,13 +106,13 @@ def test_options_are_swept_overridden_and_described_like_any_key(project: Projec
     project.edit("studies/paper", variants=["own", "swept"], baseline="own")
     study = project.load(**{"negatives.options.label": "other"})
     options = [config.resolve(study, name)["negatives"]["options"] for name in study.variants]
-    assert [one["sharpness"] for one in options] == [20.0, 1.0, 5.0]
-    assert {one["label"] for one in options} == {"other"}
-    told = describe("swept", project.root)
-    assert "negatives.options.sharpness: 20.0 -> 1.0" in told
-    told = describe("own", project.root)
-    assert "Draws a negative with a probability that grows with its similarity" in told
-    assert "negatives.options.sharpness: - -> 20.0" in told
+    assert [item["sharpness"] for item in options] == [20.0, 1.0, 5.0]
+    assert {item["label"] for item in options} == {"other"}
+    summary = describe("swept", project.root)
+    assert "negatives.options.sharpness: 20.0 -> 1.0" in summary
+    summary = describe("own", project.root)
+    assert "Draws a negative with a probability that grows with its similarity" in summary
+    assert "negatives.options.sharpness: - -> 20.0" in summary
     words = config.arguments(study)
     assert "negatives.options.label=other" in words
 

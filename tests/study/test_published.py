@@ -141,8 +141,8 @@ def test_rounding_is_forgiven_up_to_what_seven_rounded_numbers_can_add_up_to(tmp
 def test_what_was_not_printed_may_be_null(tmp_path: Path) -> None:
     entry = changed(ENTRY, metrics__i2t__r10=None, metrics__t2i__r10=None, metrics__rsum=None, ensemble=None)
     assert read_published(write(tmp_path, entry))["f30k-a"].available
-    gone = changed(ENTRY, metrics=NOTHING, confidence=None, note="see doi 10.1145/3581783.3612101, pp. 924-934")
-    assert read_published(write(tmp_path, gone))["f30k-a"].doi == "10.1145/3581783.3612101"
+    missing = changed(ENTRY, metrics=NOTHING, confidence=None, note="see doi 10.1145/3581783.3612101, pp. 924-934")
+    assert read_published(write(tmp_path, missing))["f30k-a"].doi == "10.1145/3581783.3612101"
 
 
 def test_an_id_may_stand_once(tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ GIVEN = PATHS | ENCODERS
 def few(root: Path) -> list[dict[str, Any]]:
     """Those of the committed results that these tests name: all of them take a fifth of a second to read."""
     names = {*SECTION["context"], "f30k-user", "coco5k-fne", "eccv-pcme"}.union(*SECTION["entries"].values())
-    found = yaml.safe_load((root / FILE).read_text(encoding="utf-8"))["results"]
-    return [entry for entry in found if entry["id"] in names]
+    result = yaml.safe_load((root / FILE).read_text(encoding="utf-8"))["results"]
+    return [entry for entry in result if entry["id"] in names]
 
 
 @pytest.fixture
@@ -279,14 +279,14 @@ def test_a_damaged_file_of_results_is_told_with_the_study(project: Project) -> N
 
 
 def test_describe_tells_what_a_study_is_set_against(project: Project) -> None:
-    told = describe("flickr8k", project.root)
+    summary = describe("flickr8k", project.root)
     assert (
         "  fne: f30k-fne (FNE; ViT-B/16-384 + BERT-base; 1k_test; not available here, see doi 10.1145/3581783.3612101)"
-        in told
+        in summary
     )
-    assert "  hardest_in_batch: f30k-vsepp-rn152 (VSE++; ResNet-152 + GRU; 1k_test; rsum 409.8)" in told
-    assert "  beside them: f30k-d2svse-vit384" in told and "tolerance: r1 1, rsum 6" in told
-    assert "ViT-B/16-384 where the checkpoint is vit-base-patch16-384" in told
+    assert "  hardest_in_batch: f30k-vsepp-rn152 (VSE++; ResNet-152 + GRU; 1k_test; rsum 409.8)" in summary
+    assert "  beside them: f30k-d2svse-vit384" in summary and "tolerance: r1 1, rsum 6" in summary
+    assert "ViT-B/16-384 where the checkpoint is vit-base-patch16-384" in summary
     assert "published" not in describe("paper", project.root)
 
 

@@ -39,9 +39,9 @@ def test_members_are_the_study_with_one_other_value(project: Project) -> None:
         assert member == project.load(member.name)
         assert member.data["prevalence"] == value and member.title == f"{series.title} (prevalence {value})"
         configs = {variant: config.resolve(member, variant) for variant in member.variants}
-        assert all(one["data"]["prevalence"] == value for one in configs.values())
-        others = {name: diff(one, config.resolve(series.members[0], name)) for name, one in configs.items()}
-        assert all(set(found) <= {"data.prevalence"} for found in others.values())
+        assert all(item["data"]["prevalence"] == value for item in configs.values())
+        others = {name: diff(item, config.resolve(series.members[0], name)) for name, item in configs.items()}
+        assert all(set(result) <= {"data.prevalence"} for result in others.values())
     project.edit("studies/paper", factors={"data": {"train": [100, 200]}})
     assert project.load("paper--data_train-200").data["train"] == 200
 
@@ -67,10 +67,10 @@ def test_overrides_reach_all_members(project: Project) -> None:
     for member in series.members:
         assert member.seeds == (0, 1, 2) and member.variants == ("fne", "infonce") and member.baseline == "fne"
         assert config.resolve(member, "fne")["train"]["epochs"] == 7
-    for one in (series, series.members[1]):
-        words = shlex.split(config.arguments(one))
-        assert words[:2] == ["--study", one.name]
-        assert config.load(words[1], parse_set(words[3::2]), project.root) == one
+    for item in (series, series.members[1]):
+        words = shlex.split(config.arguments(item))
+        assert words[:2] == ["--study", item.name]
+        assert config.load(words[1], parse_set(words[3::2]), project.root) == item
     made = asked({"study": "paper", "seeds": "0-2", "set": {"train.epochs": "7"}}, project.root)
     assert isinstance(made, config.Series) and made.members[2].seeds == (0, 1, 2)
     assert asked({"study": IDS[1]}, project.root) == project.load(IDS[1])
@@ -108,9 +108,9 @@ def test_corners_vary_one_factor_at_a_time_and_all_together(project: Project) ->
     factors = {SEED: [7, 1, 2], DRAW: [0, 4, 3], "data.train": [200, 100, 300]}
     project.edit("studies/paper", factors=factors, design="corners")
     series = config.load("paper", root=project.root)
-    wanted = [(7, 0, 200), (1, 0, 200), (2, 0, 200), (7, 4, 200), (7, 3, 200), (7, 0, 100), (7, 0, 300),
+    requested = [(7, 0, 200), (1, 0, 200), (2, 0, 200), (7, 4, 200), (7, 3, 200), (7, 0, 100), (7, 0, 300),
               (1, 4, 100), (2, 3, 300)]  # fmt: skip
-    assert [tuple(point.values()) for point in series.points] == wanted
+    assert [tuple(point.values()) for point in series.points] == requested
     assert series.random == (SEED, DRAW) and series.factors == {key: tuple(each) for key, each in factors.items()}
     project.edit("studies/paper", factors={DRAW: [*range(6)], SEED: [*range(6)]})
     points = [tuple(point.values()) for point in config.load("paper", root=project.root).points]

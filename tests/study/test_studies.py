@@ -255,7 +255,7 @@ def test_check_reads_the_trials_and_the_declaration_of_a_search(
     declared = SEARCH | {"search": {"warmup.epochs": {"integer": [0, 12]}}}
     searched(project, project.read("studies/paper")["variants"], declared)
     project.edit("studies/paper", tune=declared)
-    project.write("tuned/paper", tuned_file({one: {} for one in project.read("studies/paper")["variants"]},
+    project.write("tuned/paper", tuned_file({item: {} for item in project.read("studies/paper")["variants"]},
                                             declared=declared))  # fmt: skip
     assert cli.main(["check", "paper", "--root", str(project.root)]) == 2
     assert "tune.search may be extended so far" in capsys.readouterr().err
@@ -382,7 +382,7 @@ def test_ranges_may_be_nested_and_are_of_the_axes_that_a_variant_reads(project: 
     project.edit("studies/paper", tune=SEARCH | {"search": nested | cut_down(choice=["global", "none"])["search"],
                                                  "trials": 12})  # fmt: skip
     study = config.load_study("paper", root=project.root, tuned=False)
-    assert {one: [*axes] for one, axes in study.axes.items() if one in ("fne", "infonce", "random")} == {
+    assert {item: [*axes] for item, axes in study.axes.items() if item in ("fne", "infonce", "random")} == {
         "fne": ["loss.margin", "memory.size", "negatives.cut_down"], "infonce": [], "random": ["loss.margin"]
     }  # fmt: skip
     size = study.axes["fne"]["memory.size"]
@@ -394,7 +394,7 @@ def test_a_variant_that_needs_a_warm_up_has_its_least_as_natural_bound(project: 
     project.edit("studies/paper", tune=SEARCH | {"search": {"warmup.epochs": {"integer": [0, 4]}}},
                  variants=["hardest_in_batch", "glofnd", "fne"])  # fmt: skip
     axes = config.load_study("paper", root=project.root, tuned=False).axes
-    low = {one: (axis["warmup.epochs"].low, axis["warmup.epochs"].bound("lowest")) for one, axis in axes.items()}
+    low = {item: (axis["warmup.epochs"].low, axis["warmup.epochs"].bound("lowest")) for item, axis in axes.items()}
     assert low["hardest_in_batch"] == (0, "the least that the key may be")
     assert {low["glofnd"][0], low["fne"][0]} <= {0, 1}
 
@@ -406,13 +406,13 @@ def test_another_draw_is_a_file_of_its_own(project: Project) -> None:
     project.fails("ceiling", saying=["tuned/paper.1.yaml: tuned.draw", "was not made yet; got 1",
                                      "fne tune paper --draw 1"])  # fmt: skip
     first = PROTOCOL | {"draw": 1}
-    project.write("tuned/paper.1", tuned_file({one: {} for one in variants[1:]}, protocol=first))
+    project.write("tuned/paper.1", tuned_file({item: {} for item in variants[1:]}, protocol=first))
     project.fails("ceiling", saying=["tuned/paper.1.yaml: lacks variants of the study", variants[0],
                                      "fne tune paper --draw 1"])  # fmt: skip
     other = SEARCH | {"budget": 16}
-    project.write("tuned/paper.1", tuned_file({one: {} for one in variants}, protocol=first, declared=other))
+    project.write("tuned/paper.1", tuned_file({item: {} for item in variants}, protocol=first, declared=other))
     project.fails("ceiling", saying=["tuned/paper.1.yaml: declared: is another declaration than that of paper.yaml"])
-    project.write("tuned/paper.1", tuned_file({one: {} for one in variants}, protocol=first))
+    project.write("tuned/paper.1", tuned_file({item: {} for item in variants}, protocol=first))
     series = config.load("ceiling", root=project.root)
     assert [study.draw for study in series.members] == [0, 1]
     with pytest.raises(UserError, match=r"seeds: are seeds of the study too; got \[2000, 2001\]"):
@@ -431,7 +431,7 @@ def test_an_outcome_of_an_earlier_protocol_is_used_and_named(project: Project) -
            "border": {"fne": ["loss.margin"]}}  # fmt: skip
     project.edit("studies/paper", tune=SEARCH)
     project.write("tuned/paper", content | old)
-    project.write("studies/paper", {key: one for key, one in project.read("studies/paper").items() if key != "tuned"})
+    project.write("studies/paper", {key: item for key, item in project.read("studies/paper").items() if key != "tuned"})
     study = project.load()
     assert study.configs["fne"]["loss.margin"] == 0.1
     assert any(note.startswith("old protocol: ") for note in study.notes)

@@ -26,22 +26,22 @@ def components(size: float, *, interaction: bool = True) -> Components:
     parts = {"encoders.draw": 4.0, "data.seed": 3.0, "tuned.draw": 0.8, "seed": 1.0, "images": 2.0}
     parts |= {"interaction": 0.5} if interaction else {}
     sources = {name: Component(size * value, size * value / 3, size * value * 4) for name, value in parts.items()}
-    total = sum(one.variance for name, one in sources.items() if name not in ("seed", "images"))
+    total = sum(item.variance for name, item in sources.items() if name not in ("seed", "images"))
     return Components(sources, Another(total, total / 2, 6), 16, 80)
 
 
 @pytest.fixture(scope="module")
 def series() -> Series:
-    found = load("variance", root=ROOT)
-    assert isinstance(found, Series)
-    return found
+    result = load("variance", root=ROOT)
+    assert isinstance(result, Series)
+    return result
 
 
 def found_in(series: Series) -> dict[tuple[str, str], Components]:
     variants = series.shared.variants
-    found = {("level", variant): components(1e-4 * (place + 1)) for place, variant in enumerate(variants)}
-    found |= {("difference", variant): components(1e-5) for variant in variants if variant != series.shared.baseline}
-    return found | {("level", ""): components(7e-4), ("difference", ""): components(3e-5, interaction=False)}
+    result = {("level", variant): components(1e-4 * (place + 1)) for place, variant in enumerate(variants)}
+    result |= {("difference", variant): components(1e-5) for variant in variants if variant != series.shared.baseline}
+    return result | {("level", ""): components(7e-4), ("difference", ""): components(3e-5, interaction=False)}
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def test_what_is_written_is_read(series: Series, record: Variance, file: Path) -
     assert record.factors == series.factors and tuple(record.factors) == FACTORS
     assert "data.seed" not in record.data and record.data["data.prevalence"] == 0.003
     assert "encoders.draw" not in record.encoders and record.encoders["encoders.image.checkpoint"] == "scenes"
-    for (of, variant), wanted in found_in(series).items():
+    for (of, variant), requested in found_in(series).items():
         read = {"level": record.levels, "difference": record.differences}[of][variant or ALL]
-        assert (read.cells, read.runs, read.another.levels) == (wanted.cells, wanted.runs, 6)
-        assert read.another[:2] == pytest.approx(wanted.another[:2], rel=1e-5)
-        assert {name: [*one] for name, one in read.sources.items()} == {
-            name: pytest.approx([*one], rel=1e-5) for name, one in wanted.sources.items()
+        assert (read.cells, read.runs, read.another.levels) == (requested.cells, requested.runs, 6)
+        assert read.another[:2] == pytest.approx(requested.another[:2], rel=1e-5)
+        assert {name: [*item] for name, item in read.sources.items()} == {
+            name: pytest.approx([*item], rel=1e-5) for name, item in requested.sources.items()
         }
 
 

@@ -26,28 +26,28 @@ def seen_by(sections) -> tuple[Engine, list]:
     """An engine, and what its strategy and its loss were given in each main step, with what it came from."""
     engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), CPU)
     losses, select, loss = engine.step_of.losses, engine.rule.strategy.select, type(engine.rule.loss).__call__
-    found: list[dict] = []
+    result: list[dict] = []
 
     def spy_losses(rule, context, moment):
         if moment.main:
             encoder = getattr(engine.memory, "encoder", None)
             weights = {k: v.clone() for k, v in encoder.state_dict().items()} if encoder else None
-            found.append({"batch": context.batch, "candidates": context.candidates, "given": [], "momentum": weights})
+            result.append({"batch": context.batch, "candidates": context.candidates, "given": [], "momentum": weights})
         return losses(rule, context, moment)
 
     def spy_select(*args, **kwargs):
-        found[-1]["given"].append(kwargs)
+        result[-1]["given"].append(kwargs)
         return select(*args, **kwargs)
 
     class Spy(type(engine.rule.loss)):
         def __call__(self, *args, **kwargs):
-            found[-1]["given"][-1].update(kwargs)
+            result[-1]["given"][-1].update(kwargs)
             return loss(self, *args, **kwargs)
 
     engine.step_of.losses, engine.rule.strategy.select = spy_losses, spy_select
     engine.rule.loss.__class__ = Spy
     engine.run(lambda score: None)
-    return engine, found
+    return engine, result
 
 
 @torch.no_grad()
@@ -74,10 +74,10 @@ def check_cosines(step, image, text, name: str, direction: int, queue: bool) -> 
 
 
 def test_the_guide_is_the_encoder_at_the_end_of_the_warmup() -> None:
-    engine, found = seen_by(toy.RULES["gist"])
+    engine, result = seen_by(toy.RULES["gist"])
     at_end = toy.trained([0, 1], engine.steps, **toy.RULES["gist"])
     image, text = embedded(at_end, at_end.model.state_dict())
-    for step in (found[0], found[-1]):
+    for step in (result[0], result[-1]):
         for direction in range(2):
             check_cosines(step, image, text, "guide", direction, queue=True)
     for name, value in at_end.model.state_dict().items():
@@ -87,12 +87,12 @@ def test_the_guide_is_the_encoder_at_the_end_of_the_warmup() -> None:
 
 @pytest.mark.parametrize("name", ["fnc_attract", "albef_distill"])
 def test_the_teacher_is_the_momentum_encoder(name: str) -> None:
-    engine, found = seen_by(toy.RULES[name])
-    for step in (found[0], found[-1]):
+    engine, result = seen_by(toy.RULES[name])
+    for step in (result[0], result[-1]):
         image, text = embedded(engine, step["momentum"])
         for direction in range(2):
             check_cosines(step, image, text, "teacher", direction, queue=False)
-    assert found[-1]["given"][0]["teacher"].shape == (2, 16, 56)
+    assert result[-1]["given"][0]["teacher"].shape == (2, 16, 56)
     alone = seen_by(toy.RULES[name] | {"memory": {"size": 0}})[1]  # a momentum encoder without a queue
     assert alone[-1]["given"][0]["teacher"].shape == (2, 16, 16)
 

@@ -70,16 +70,16 @@ def test_no_pick_is_ever_of_the_anchors_own_image_and_the_truth_of_picks_is_look
     false_negatives = 0
     for sections in toy.RULES.values():
         engine = toy.trained([0, 1], **sections)
-        owner, found = engine.train.caption_image, picks(engine)
-        assert len(found["anchor"]) > 50
+        owner, result = engine.train.caption_image, picks(engine)
+        assert len(result["anchor"]) > 50
         for direction in range(2):
-            of = found["direction"] == direction
-            anchor, candidate = found["anchor"][of], found["candidate"][of]
+            of = result["direction"] == direction
+            anchor, candidate = result["anchor"][of], result["candidate"][of]
             image, caption = (anchor, candidate) if direction == 0 else (candidate, anchor)
             assert (owner[caption] != image).all()
-            for i, c, fn in zip(image.tolist(), caption.tolist(), found["false_negative"][of].tolist(), strict=True):
+            for i, c, fn in zip(image.tolist(), caption.tolist(), result["false_negative"][of].tolist(), strict=True):
                 assert fn == int(engine.train.truth[c, i // 8]) >> (i % 8) & 1
-        false_negatives += int(found["false_negative"].sum())
+        false_negatives += int(result["false_negative"].sum())
     assert false_negatives > 50
 
 
@@ -170,11 +170,11 @@ def test_clipping_is_per_replicate() -> None:
 def test_standardiser_by_numpy_and_constant_features() -> None:
     values = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 3 + 2
     values[:, 2] = 7.0
-    found = Standardiser.fit(values)(values).numpy()
+    result = Standardiser.fit(values)(values).numpy()
     expected = (values.numpy() - values.numpy().mean(0)) / np.where(
         values.numpy().std(0) > 1e-6, values.numpy().std(0), 1
     )
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 def test_power_rescaling_by_loops_and_within_the_standardiser() -> None:
@@ -187,8 +187,8 @@ def test_power_rescaling_by_loops_and_within_the_standardiser() -> None:
         expected.append([x / norm for x in rooted])
     np.testing.assert_allclose(rescale(values, "power").numpy(), expected, atol=1e-6)
     plain = np.asarray(expected)
-    found = Standardiser.fit(values, rule="power")(values).numpy()
-    np.testing.assert_allclose(found, (plain - plain.mean(0)) / plain.std(0), atol=1e-5)
+    result = Standardiser.fit(values, rule="power")(values).numpy()
+    np.testing.assert_allclose(result, (plain - plain.mean(0)) / plain.std(0), atol=1e-5)
     assert torch.equal(rescale(values, "none"), values)
 
 
@@ -214,15 +214,15 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
 
     def spy(rule, context, moment):
         losses, kept = original(rule, context, replace(moment, keep=True))
-        for direction, found in enumerate(kept if moment.main else []):
+        for direction, result in enumerate(kept if moment.main else []):
             for r in range(2):
-                for i in range(found["anchor"].shape[1]):
-                    if not found["picked"][r, i]:
+                for i in range(result["anchor"].shape[1]):
+                    if not result["picked"][r, i]:
                         continue
-                    anchor, candidate = int(found["anchor"][r, i]), int(found["candidate"][r, i])
+                    anchor, candidate = int(result["anchor"][r, i]), int(result["candidate"][r, i])
                     image, caption = (anchor, candidate) if direction == 0 else (candidate, anchor)
                     truth = int(engine.train.truth[caption, image // 8]) >> (image % 8) & 1
-                    at = math.floor((float(found["similarity"][r, i]) + 1) / 0.05)
+                    at = math.floor((float(result["similarity"][r, i]) + 1) / 0.05)
                     epoch = moment.step // engine.steps
                     count = expected.setdefault((r, epoch, ("i2t", "t2i")[direction], min(39, at)), [0, 0])
                     count[0] += 1
@@ -231,11 +231,11 @@ def test_the_histograms_count_every_pick_of_the_main_phase_and_its_truth() -> No
 
     engine.step_of.losses = spy
     engine.run(lambda score: None)
-    found = {
+    result = {
         (r, row["epoch"], row["direction"], round((row["bin_low"] + 1) / 0.05)): [row["picks"], row["false_negatives"]]
         for r in range(2)
         for row in engine.diagnostics.audit_rows(r)
         if row["picks"]
     }
-    assert found == expected
+    assert result == expected
     assert sum(count[1] for count in expected.values()) > 10

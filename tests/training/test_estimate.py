@@ -172,8 +172,8 @@ def test_disk_is_within_a_quarter_of_what_a_run_writes(world) -> None:
     rank.run(study, "fne", "0-1", "test", root, 1, "cpu")
     folder = root / paths.run_folder(study, "fne", "0-1")
     written = sum(path.stat().st_size for path in folder.iterdir())
-    found = Estimate.of("fne", measure(study, "fne", root, 1, "cpu", Clock(), 0.0), [2])
-    assert 0.75 * written < found.disk < 1.25 * written
+    result = Estimate.of("fne", measure(study, "fne", root, 1, "cpu", Clock(), 0.0), [2])
+    assert 0.75 * written < result.disk < 1.25 * written
 
 
 def test_measuring_changes_no_run_reads_no_test_item_and_leaves_nothing(world, monkeypatch) -> None:
@@ -201,13 +201,13 @@ def test_the_verb_prints_a_table_and_leaves_nothing(world, capsys, tmp_path) -> 
     root, _ = world
     study = load_study("smoke", heads.OVERRIDES | {"variants": ["hardest_in_batch", "fne"], "seeds": [0, 1, 2]}, root)
     before = files(root)
-    found = estimate.run(study, root, 1, "cpu", 2, tmp_path / "estimate.json")
+    result = estimate.run(study, root, 1, "cpu", 2, tmp_path / "estimate.json")
     assert files(root) == before
-    told = read_json(tmp_path / "estimate.json")
-    jobs = [seconds for variant in told["variants"] for seconds in variant["jobs"]]
-    assert len(jobs) == 4 and [v["variant"] for v in told["variants"]] == list(study.variants)
-    assert told["seconds"] == pytest.approx(sum(jobs)) and told["wall_seconds"] == wall_seconds(jobs, 2)
-    assert all(100e6 < e.memory < 10e9 and e.device_memory == 0 for e in found)
+    summary = read_json(tmp_path / "estimate.json")
+    jobs = [seconds for variant in summary["variants"] for seconds in variant["jobs"]]
+    assert len(jobs) == 4 and [v["variant"] for v in summary["variants"]] == list(study.variants)
+    assert summary["seconds"] == pytest.approx(sum(jobs)) and summary["wall_seconds"] == wall_seconds(jobs, 2)
+    assert all(100e6 < e.memory < 10e9 and e.device_memory == 0 for e in result)
     shown = capsys.readouterr()
     assert "2/2 variants" in shown.err
     *lines, wall, _ = (line for line in shown.out.splitlines() if "machine was busy" not in line)
@@ -253,8 +253,8 @@ def test_on_a_gpu_the_seeds_of_a_block_are_measured_together(world) -> None:
     root, study = world
     m = measure(study, "fne", root, 1, "cuda", time.monotonic, 0.0)
     assert m.together == 2 and 0 < m.device < 1e9
-    one = Estimate.of("fne", m, [2])
-    assert one.device_memory == m.device and one.scratch == m.scratch
+    item = Estimate.of("fne", m, [2])
+    assert item.device_memory == m.device and item.scratch == m.scratch
 
 
 def test_a_batch_larger_than_an_epoch_is_refused(world) -> None:

@@ -19,12 +19,12 @@ def model(seeds=(1, 2, 3)) -> DualEncoder:
 def test_each_replicate_is_a_plain_mlp_with_unit_embeddings() -> None:
     heads = model()
     x = torch.randn(3, 6, 7, generator=torch.Generator().manual_seed(0))
-    found = heads.image(x)
-    torch.testing.assert_close(found.norm(dim=-1), torch.ones(3, 6))
+    result = heads.image(x)
+    torch.testing.assert_close(result.norm(dim=-1), torch.ones(3, 6))
     for r in range(3):
         hidden = torch.nn.functional.gelu(x[r] @ heads.image.first.weight[r] + heads.image.first.bias[r])
         y = hidden @ heads.image.second.weight[r] + heads.image.second.bias[r]
-        torch.testing.assert_close(found[r], y / y.norm(dim=-1, keepdim=True))
+        torch.testing.assert_close(result[r], y / y.norm(dim=-1, keepdim=True))
 
 
 def test_initial_weights_come_from_the_replicates_own_stream() -> None:
@@ -65,16 +65,16 @@ def scalar_fmix64(key: int, d: int) -> float:
 
 def test_uniform_equals_the_hash_in_plain_integers() -> None:
     for key in (0, 1, -5, 2**62 + 12345, -(2**63)):
-        found = uniform(torch.tensor([key]), 6)[0].tolist()
-        assert found == [scalar_fmix64(key, d) for d in range(1, 7)]
+        result = uniform(torch.tensor([key]), 6)[0].tolist()
+        assert result == [scalar_fmix64(key, d) for d in range(1, 7)]
 
 
 @pytest.mark.parametrize("shape", [(2, 50, 40), (2, 50, 3, 40)])
 def test_dropout_drops_its_share_and_keeps_the_mean(shape) -> None:
     keys = torch.randint(-(2**63), 2**63 - 1, shape[:2], generator=torch.Generator().manual_seed(0))
-    found = dropout(torch.ones(shape), keys, 0.25)
-    torch.testing.assert_close(found.unique(), torch.tensor([0.0, 4 / 3]))
-    assert (found == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    result = dropout(torch.ones(shape), keys, 0.25)
+    torch.testing.assert_close(result.unique(), torch.tensor([0.0, 4 / 3]))
+    assert (result == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
     assert (dropout(torch.ones(shape), keys, 0.0) == 1).all()
     if len(shape) == 4:
-        assert torch.equal(found[:, :, 0], found[:, :, 2]), "tokens of one item are masked alike"
+        assert torch.equal(result[:, :, 0], result[:, :, 2]), "tokens of one item are masked alike"

@@ -34,9 +34,9 @@ def trained(**audit: object) -> Engine:
 @pytest.mark.parametrize("total", [1, 2, 7, 46])
 def test_steps_are_evenly_spaced_and_end_with_the_last(total: int) -> None:
     for count in range(1, total + 1):
-        found = evenly(total, count)
-        assert len(set(found)) == count and found[-1] == total - 1 and min(found) >= 0
-        gaps = np.diff([-1, *found])
+        result = evenly(total, count)
+        assert len(set(result)) == count and result[-1] == total - 1 and min(result) >= 0
+        gaps = np.diff([-1, *result])
         assert gaps.max() - gaps.min() <= 1
     assert evenly(total, 0) == ()
 
@@ -51,13 +51,13 @@ def test_what_each_kind_keeps() -> None:
 def test_the_bound_takes_steps_then_epochs_away_and_is_never_exceeded() -> None:
     step = 2 * 100 * picks.ROW_BYTES / 1e6
     for steps in range(1, 31):
-        found = plan("full", limit_mb=(steps + 0.5) * step)
-        assert found.rows * picks.ROW_BYTES <= (steps + 0.5) * step * 1e6
-        assert found.limited == (steps < 30)
-        assert found.steps[-1] == 9 and found.epochs[-1] == 2
-        told = found.told(found.rows, 10, 1)
-        assert told["share_of_all_picks"] == len(found.steps) * len(found.epochs) / 30
-        assert told["limited"] == found.limited
+        result = plan("full", limit_mb=(steps + 0.5) * step)
+        assert result.rows * picks.ROW_BYTES <= (steps + 0.5) * step * 1e6
+        assert result.limited == (steps < 30)
+        assert result.steps[-1] == 9 and result.epochs[-1] == 2
+        summary = result.told(result.rows, 10, 1)
+        assert summary["share_of_all_picks"] == len(result.steps) * len(result.epochs) / 30
+        assert summary["limited"] == result.limited
     assert plan("full", limit_mb=2.5 * step).epochs == (0, 2)  # two steps for three epochs
     with pytest.raises(UserError, match="audit.limit_mb.*picks of one step"):
         plan("full", limit_mb=0.9 * step)
@@ -76,17 +76,17 @@ def test_keeping_more_changes_no_weight_and_less_is_a_part_of_more() -> None:
         for key, value in kinds["full"].model.state_dict().items():
             assert torch.equal(engine.model.state_dict()[key], value), (name, key)
         assert engine.curves == kinds["full"].curves
-        found = engine.picks.columns()
+        result = engine.picks.columns()
         kept = torch.isin(full["step"] % 5, torch.tensor(engine.picks.plan.steps, dtype=torch.int64))
         for column in picks.COLUMNS:
-            if len(found[column]):
-                torch.testing.assert_close(found[column], full[column][kept], rtol=0, atol=0, equal_nan=True)
-        assert len(found["seed"]) == int(kept.sum()) and (name == "none") == (int(kept.sum()) == 0)
+            if len(result[column]):
+                torch.testing.assert_close(result[column], full[column][kept], rtol=0, atol=0, equal_nan=True)
+        assert len(result["seed"]) == int(kept.sum()) and (name == "none") == (int(kept.sum()) == 0)
 
 
 def test_the_age_of_a_pick_is_the_time_since_its_pair_was_in_a_batch() -> None:
     engine = trained(picks="full")
-    found = engine.picks.columns()
+    result = engine.picks.columns()
     batches = {}
     for epoch in range(5):
         drawn = EpochPlan.draw(engine.train, engine.seeds, epoch, 16, "images")
@@ -94,12 +94,12 @@ def test_the_age_of_a_pick_is_the_time_since_its_pair_was_in_a_batch() -> None:
             for at in range(5):
                 batches[seed, epoch * 5 + at] = (drawn.caption_row[r, at].tolist(), drawn.image_row[r, at].tolist())
     queued = 0
-    for at in range(len(found["seed"])):
-        seed, step, age = (int(found[name][at]) for name in ("seed", "step", "age"))
-        candidate, direction = int(found["candidate"][at]), int(found["direction"][at])
-        assert (age >= 1) if found["from_queue"][at] else (age == -1)
+    for at in range(len(result["seed"])):
+        seed, step, age = (int(result[name][at]) for name in ("seed", "step", "age"))
+        candidate, direction = int(result["candidate"][at]), int(result["direction"][at])
+        assert (age >= 1) if result["from_queue"][at] else (age == -1)
         assert candidate in batches[seed, step - max(age, 0)][direction]
-        queued += int(found["from_queue"][at])
+        queued += int(result["from_queue"][at])
     assert queued > 100
 
 
@@ -120,10 +120,10 @@ def test_a_file_reads_back_and_equal_picks_are_equal_bytes(columns, tmp_path: Pa
     picks.write(tmp_path / "b.npz", columns)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert size == (tmp_path / "a.npz").stat().st_size < 300 * picks.ROW_BYTES
-    found = picks.read(tmp_path / "a.npz")
-    assert list(found) == list(picks.COLUMNS)
+    result = picks.read(tmp_path / "a.npz")
+    assert list(result) == list(picks.COLUMNS)
     for name, kind in picks.COLUMNS.items():
-        assert found[name].dtype == kind and np.array_equal(found[name], columns[name])
+        assert result[name].dtype == kind and np.array_equal(result[name], columns[name])
 
 
 def test_a_file_from_before_ages_were_kept_is_read(columns, tmp_path: Path) -> None:

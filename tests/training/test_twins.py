@@ -64,10 +64,10 @@ def test_semi_hard_over_whole_epochs(kind: str) -> None:
 
     engine.rule.strategy.select = spy
     engine.run(lambda score: None)
-    for exact, found in seen:
+    for exact, result in seen:
         positive = exact.diagonal(dim1=-2, dim2=-1)
-        chosen = exact.gather(-1, found.index.unsqueeze(-1)).squeeze(-1)
-        kept = found.valid & ~found.fallback
+        chosen = exact.gather(-1, result.index.unsqueeze(-1)).squeeze(-1)
+        kept = result.valid & ~result.fallback
         assert (chosen < positive - 4e-7)[kept].all()
         near = ((exact - positive.unsqueeze(-1)).abs() < 4e-7).sum(dim=-1) > 1
         met += int((near & kept).sum())

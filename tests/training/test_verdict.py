@@ -32,8 +32,8 @@ def made(kind: str) -> tuple[Truth, dict[tuple[int, int], bool]]:
         known = {cell: True for cell, relevant in known.items() if relevant}
     elif kind == "judged":
         known = {cell: relevant for cell, relevant in known.items() if draw.random() < 0.3}
-        judged = sorted_pairs(np.array(list(known)))
-        extra = {"judged_pairs": judged}
+        annotated = sorted_pairs(np.array(list(known)))
+        extra = {"judged_pairs": annotated}
     known |= own  # also where people judged otherwise
     pairs = sorted_pairs(np.array([cell for cell, relevant in known.items() if relevant]))
     nobody = np.zeros(0, np.int32)
@@ -52,9 +52,9 @@ def test_of_every_pair_the_verdict_is_what_is_known(kind: str) -> None:
     truth, known = made(kind)
     split = pairs_of(truth)
     image, caption = torch.meshgrid(torch.arange(-1, IMAGES), torch.arange(-1, CAPTIONS), indexing="ij")
-    found, relevant = split.verdict(image, caption), split.false_negative(image, caption)
+    result, relevant = split.verdict(image, caption), split.false_negative(image, caption)
     seen = set()
-    for i, c, verdict, hit in zip(*(x.flatten().tolist() for x in (image, caption, found, relevant)), strict=True):
+    for i, c, verdict, hit in zip(*(x.flatten().tolist() for x in (image, caption, result, relevant)), strict=True):
         expected = known.get((i, c))
         assert verdict == (-1 if expected is None else int(expected)) and hit == (verdict == 1)
         seen.add(verdict)

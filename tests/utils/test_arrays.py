@@ -42,8 +42,8 @@ def array(shape: str, descr: str = "'<i8'", size: int = 0) -> bytes:
 
 
 def test_named_arrays_are_read_and_no_others(file: Path) -> None:
-    found = read_npz(file, KINDS, "again")
-    assert [*found] == ["seeds", "b/values"] and found["b/values"].dtype == np.float32
+    result = read_npz(file, KINDS, "again")
+    assert [*result] == ["seeds", "b/values"] and result["b/values"].dtype == np.float32
     assert check_npz(file, "again") == ["seeds", "a/skip", "b/values", "rest"]
 
 

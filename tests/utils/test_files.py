@@ -194,7 +194,7 @@ def test_records_are_checked_by_schema_levels_and_shape(tmp_path: Path) -> None:
 
 def test_text_of_a_table_is_no_formula_and_comes_back(tmp_path: Path) -> None:
     words = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "a\n=1", "'=1", "''-x", "'x", "a=b", " =1", "", "-", "'"]
-    written = files.as_csv([{"a": one, "b": -1.5} for one in words], ["a", "b"])
+    written = files.as_csv([{"a": item, "b": -1.5} for item in words], ["a", "b"])
     rows = list(csv.reader(io.StringIO(written, newline="")))[1:]
     assert [text.unguarded(row[0]) for row in rows] == words and {row[1] for row in rows} == {"-1.5"}
     assert not [row[0] for row in rows if row[0].startswith(("=", "+", "-", "@", "\t"))]
@@ -208,9 +208,9 @@ def test_csv_keeps_every_digit_and_quotes(tmp_path: Path) -> None:
     rows = [{"a": 0.1 + 0.2, "b": 'x,"y"\nz'}, {"a": None, "b": float("nan")}, {"a": 0, "b": ""}]
     files.write_csv(tmp_path / "a.csv", rows, ["a", "b"])
     with open(tmp_path / "a.csv", encoding="utf-8", newline="") as handle:
-        found = list(csv.DictReader(handle))
-    assert float(found[0]["a"]) == 0.1 + 0.2 and found[0]["b"] == 'x,"y"\nz'
-    assert found[1] == {"a": "", "b": ""} and found[2]["a"] == "0"
+        result = list(csv.DictReader(handle))
+    assert float(result[0]["a"]) == 0.1 + 0.2 and result[0]["b"] == 'x,"y"\nz'
+    assert result[1] == {"a": "", "b": ""} and result[2]["a"] == "0"
     assert b"\r" not in (tmp_path / "a.csv").read_bytes()
     files.write_csv(tmp_path / "empty.csv", [], ["a", "b"])
     assert (tmp_path / "empty.csv").read_text() == "a,b\n"

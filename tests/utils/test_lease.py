@@ -50,8 +50,8 @@ def test_two_leases_are_two_devices_and_are_given_back(machine: pytest.MonkeyPat
 def test_a_schedulers_choice_is_taken_without_a_lock(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine.setenv("SLURM_JOB_ID", "7")
     machine.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with lease.device("cuda", folder=tmp_path) as one, lease.device("auto", folder=tmp_path) as two:
-        assert one == two == "cuda" and visible() == "0"
+    with lease.device("cuda", folder=tmp_path) as item, lease.device("auto", folder=tmp_path) as two:
+        assert item == two == "cuda" and visible() == "0"
     assert not list(tmp_path.iterdir())
 
 

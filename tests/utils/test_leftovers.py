@@ -39,7 +39,7 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path, what: st
     assert len([*tmp_path.iterdir()]) == 2
     code = f"from fne.utils.files import write_text; write_text({str(tmp_path / 'b.txt')!r}, 'b')"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["b.txt", "kept.txt"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["b.txt", "kept.txt"]
 
 
 def test_what_a_living_process_or_another_machine_writes_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,19 +32,19 @@ def test_record_holds_what_it_promises_and_is_json(tmp_path: Path) -> None:
     (tmp_path / "in.bin").write_bytes(b"content")
     started = provenance.now() - timedelta(seconds=90)
     access = {"time": "t", "variant": "fne", "block": "0-4", "purpose": "rank"}
-    found = provenance.record(
+    result = provenance.record(
         started, device="cpu", inputs={"file": tmp_path / "in.bin", "known": "abc"}, test_accesses=[access]
     )
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["python"] == platform.python_version()
-    assert found["packages"]["numpy"] == metadata.version("numpy") and "fne" in found["packages"]
-    assert found["inputs"] == {"file": hashlib.sha256(b"content").hexdigest(), "known": "abc"}
-    assert found["test_accesses"] == [access] and found["device"] == "cpu"
-    assert 90 <= found["seconds"] < 120
-    first, last = (datetime.fromisoformat(found[key]) for key in ("started", "finished"))
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["python"] == platform.python_version()
+    assert result["packages"]["numpy"] == metadata.version("numpy") and "fne" in result["packages"]
+    assert result["inputs"] == {"file": hashlib.sha256(b"content").hexdigest(), "known": "abc"}
+    assert result["test_accesses"] == [access] and result["device"] == "cpu"
+    assert 90 <= result["seconds"] < 120
+    first, last = (datetime.fromisoformat(result[key]) for key in ("started", "finished"))
     assert first.utcoffset() == timedelta(0) and 89 <= (last - first).total_seconds() <= 120
-    assert found["source"] == provenance.source_digest() and len(found["source"]) == 64
-    assert 5 < found["peak_memory_mb"] < 1_000_000
+    assert result["source"] == provenance.source_digest() and len(result["source"]) == 64
+    assert 5 < result["peak_memory_mb"] < 1_000_000
 
 
 def test_record_says_which_kernels_computed() -> None:
@@ -58,8 +58,8 @@ def test_record_says_which_kernels_computed() -> None:
     for switches in ({}, {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, env=clean | switches, cwd=ROOT, capture_output=True, text=True, check=True)
-        bare, loaded, found = json.loads(done.stdout)
-        assert bare is None and found == switches
+        bare, loaded, result = json.loads(done.stdout)
+        assert bare is None and result == switches
         assert loaded == "DEFAULT" if switches else isinstance(loaded, str) and loaded
 
 

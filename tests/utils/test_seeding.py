@@ -27,8 +27,8 @@ def test_streams_are_distinct_for_every_seed_and_name() -> None:
 def test_torch_streams_are_reproducible_and_on_the_cpu() -> None:
     import torch
 
-    one, same, other = (torch.rand(5, generator=torch_stream(seed, "init")) for seed in (0, 0, 1))
-    assert torch.equal(one, same) and not torch.equal(one, other)
+    item, same, other = (torch.rand(5, generator=torch_stream(seed, "init")) for seed in (0, 0, 1))
+    assert torch.equal(item, same) and not torch.equal(item, other)
     assert torch_stream(0, "init").device.type == "cpu"
     state = torch.random.get_rng_state()
     torch_stream(5, "init")

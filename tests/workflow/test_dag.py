@@ -102,9 +102,9 @@ def test_recorded_components_of_variance_are_read_where_they_hold(project: Proje
     study = load_study("paper", root=project.folder)
     factors = {"encoders.draw": (0, 1), "data.seed": (0, 1)}
     sources = {name: Component(1e-4, 0.0, 1e-3) for name in (*factors, "seed", "images")}
-    found = Components(sources, Another(2e-4, 1e-4, 2), 3, 15)
+    result = Components(sources, Another(2e-4, 1e-4, 2), 3, 15)
     series = Series("draws", "Draws", "How much?", factors, ({name: 0 for name in factors},), (study,))
-    write_variance(file, series, {("level", "fne"): found, ("level", ""): found, ("difference", ""): found})
+    write_variance(file, series, {("level", "fne"): result, ("level", ""): result, ("difference", ""): result})
     try:
         assert [job.rule for job in project.planned() if str(VARIANCE) in job.inputs] == ["compare"]
         assert not [job for job in project.planned("smoke") if str(VARIANCE) in job.inputs], "other data"
@@ -165,9 +165,9 @@ def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(proje
     def verifying(*options: str) -> list[Job]:
         jobs = with_one.planned("smoke", *options)
         (report,) = [job for job in jobs if job.rule == "make_report" and job.wildcards["study"] == "smoke"]
-        found = [job for job in jobs if job.rule == "set_against_reference"]
-        assert set(made) <= set(report.inputs) if found else not set(made) & set(report.inputs)
-        return found
+        result = [job for job in jobs if job.rule == "set_against_reference"]
+        assert set(made) <= set(report.inputs) if result else not set(made) & set(report.inputs)
+        return result
 
     (job,) = verifying()
     assert job.outputs == made
@@ -261,9 +261,9 @@ def test_all_bad_variants_are_told_at_once_before_the_dag(project: Project, tmp_
 
 def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:
     text = "\n".join(path.read_text() for path in RULES)
-    found = re.split(r"^(?:rule|checkpoint) (\w+):$", text, flags=re.MULTILINE)[1:]
-    assert len(found) >= 20
-    for name, body in zip(found[::2], found[1::2], strict=True):
+    result = re.split(r"^(?:rule|checkpoint) (\w+):$", text, flags=re.MULTILINE)[1:]
+    assert len(result) >= 20
+    for name, body in zip(result[::2], result[1::2], strict=True):
         for part in ("log:", "benchmark:", "shell:", "output:"):
             assert f"    {part}" in body, f"rule {name} has no {part}"
         assert not re.search(r"^    (run|script|notebook):", body, flags=re.MULTILINE)

@@ -155,38 +155,38 @@ RELEVANCE_FILES = [
 
 
 def test_relevance_files_rank_anew_and_train_nothing(pictures: Project) -> None:
-    asked = (*COCO, "eccv=files")
+    requested = (*COCO, "eccv=files")
     assert pictures.planned(*COCO) == []
-    jobs = pictures.planned(*asked)
+    jobs = pictures.planned(*requested)
     assert rules(jobs) == {"rank", "evaluate"} | AFTERWARDS
     assert {job.wildcards["variant"] for job in jobs if job.rule == "rank"} == ALL
-    pictures.finish(*asked)
-    assert pictures.planned(*asked) == []
-    assert rules(pictures.planned(*asked, "cxc=files")) == {"rank", "evaluate"} | AFTERWARDS, "a further protocol"
+    pictures.finish(*requested)
+    assert pictures.planned(*requested) == []
+    assert rules(pictures.planned(*requested, "cxc=files")) == {"rank", "evaluate"} | AFTERWARDS, "a further protocol"
     time.sleep(1.1)  # Snakemake compares whole seconds
     (pictures.folder / "files/cxc_image_to_caption.json").write_text('{"1": [2]}')
-    assert pictures.planned(*asked) == [], "a file that no protocol of the study reads"
+    assert pictures.planned(*requested) == [], "a file that no protocol of the study reads"
     (pictures.folder / "files/eccv_image_to_caption.json").write_text('{"1": [2]}')
-    assert rules(pictures.planned(*asked)) == {"rank", "evaluate"} | AFTERWARDS, "other content"
+    assert rules(pictures.planned(*requested)) == {"rank", "evaluate"} | AFTERWARDS, "other content"
 
 
 def test_ratings_calibrate_and_audit_anew_and_rank_nothing(pictures: Project) -> None:
     project = pictures
     for split in ("val", "test"):
         (project.folder / f"files/sits_{split}.csv").touch()
-    asked, anew = (*COCO, "sits=files"), {"calibrate", "audit"} | REPORTED
-    jobs = project.planned(*asked)
+    requested, anew = (*COCO, "sits=files"), {"calibrate", "audit"} | REPORTED
+    jobs = project.planned(*requested)
     assert rules(jobs) == anew
     assert [job.wildcards["variant"] for job in jobs if job.rule == "calibrate"] == ["fne"]
-    project.finish(*asked)
-    assert project.planned(*asked) == []
-    assert rules(project.planned(*asked, "set={audit.sits_match: 4.0}")) == anew, "another score of a match"
+    project.finish(*requested)
+    assert project.planned(*requested) == []
+    assert rules(project.planned(*requested, "set={audit.sits_match: 4.0}")) == anew, "another score of a match"
     assert rules(project.planned(*COCO)) == anew, "no ratings any more"
     time.sleep(1.1)  # Snakemake compares whole seconds
     (project.folder / "files/sits_val.csv").write_text("other")
-    assert rules(project.planned(*asked)) == anew, "other content"
+    assert rules(project.planned(*requested)) == anew, "other content"
     (project.folder / "files/sits_val.csv").unlink()
-    project.refused(*asked, saying=["sits_val.csv: audit.sits: no such file"])
+    project.refused(*requested, saying=["sits_val.csv: audit.sits: no such file"])
 
 
 def test_a_relevance_file_that_is_not_there_is_told_before_the_dag(project: Project) -> None:

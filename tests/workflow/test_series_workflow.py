@@ -152,8 +152,8 @@ def test_the_report_is_there_and_names_every_world(ran: tuple[Project, Series]) 
     project, series = ran
     page = (project.folder / "reports/worlds/report.html").read_text()
     assert all(member.name in page for member in series.members) and "</html>" in page
-    told = rows(project.folder / "reports/worlds/tables/main.csv")
-    assert len(told) == 2 * 3 and all(row["score"] and row["false_picks"] for row in told)
+    summary = rows(project.folder / "reports/worlds/tables/main.csv")
+    assert len(summary) == 2 * 3 and all(row["score"] and row["false_picks"] for row in summary)
     left = project.planned(*WORLDS)
     assert {job.rule for job in left} == REPORTED and set(of_study(left)) == set(MEMBERS)
 
@@ -164,12 +164,12 @@ def test_without_a_false_negative_the_oracle_is_its_base_in_every_number(ran: tu
     base, oracle = "hardest_in_batch", "hardest_in_batch_oracle_remove"
     scores: dict[str, list] = {}
     for member in series.members:
-        found = {name: [] for name in (base, oracle)}
+        result = {name: [] for name in (base, oracle)}
         for row in rows(project.folder / paths.results_folder(member) / "runs.csv"):
-            if row["variant"] in found:
+            if row["variant"] in result:
                 key = [row[name] for name in ("seed", "protocol", "direction", "metric", "value")]
-                found[row["variant"]].append(key)
-        scores[member.name] = [found[base] == found[oracle], len(found[base])]
+                result[row["variant"]].append(key)
+        scores[member.name] = [result[base] == result[oracle], len(result[base])]
     assert scores[MEMBERS[0]][0] and scores[MEMBERS[0]][1] > 20 and not scores[MEMBERS[1]][0]
     (same,) = [
         row for row in rows(project.folder / "results/worlds/effects.csv")
@@ -187,7 +187,7 @@ def test_without_a_false_negative_the_oracle_is_its_base_in_every_number(ran: tu
 def test_only_prevalence_sets_the_worlds_apart(ran: tuple[Project, Series]) -> None:
     """The same pictures and the same frozen encoders; measured prevalence is what was asked for."""
     project, series = ran
-    assert len({paths.encoder_folder(one, modality) for one in series.members for modality in paths.MODALITIES}) == 2
+    assert len({paths.encoder_folder(item, modality) for item in series.members for modality in paths.MODALITIES}) == 2
     manifests = [Manifest.load(project.folder / paths.data_folder(member)) for member in series.members]
     assert manifests[0].sha256["pixels"] == manifests[1].sha256["pixels"]
     assert manifests[0].sha256["captions"] != manifests[1].sha256["captions"]

@@ -350,20 +350,20 @@ def set_against(wildcards):
     return against.declared() if against else None
 
 
-def asked(wildcards):
+def question(wildcards):
     """The question of a study, in words and by names: its titles are in the tables."""
-    return asked_by(of_study(wildcards))
+    return title_and_question_of(of_study(wildcards))
 
 
-def asked_by(study):
-    told = [(name, study.library[name].title, study.library[name].question) for name in study.variants]
-    return [study.title, study.question, study.baseline, sorted(study.primary.items()), told]
+def title_and_question_of(study):
+    variants = [(name, study.library[name].title, study.library[name].question) for name in study.variants]
+    return [study.title, study.question, study.baseline, sorted(study.primary.items()), variants]
 
 
-def asked_of_series(wildcards):
+def question_of_series(wildcards):
     """The question of a series, and its points."""
     series = of_series(wildcards)
-    return [series.title, series.question, [list(point.items()) for point in series.points], asked_by(series.shared)]
+    return [series.title, series.question, [list(point.items()) for point in series.points], title_and_question_of(series.shared)]
 
 
 @functools.cache

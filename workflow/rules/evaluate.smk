@@ -55,7 +55,7 @@ rule aggregate:
     benchmark:
         "benchmarks/{study}/aggregate.tsv"
     params:
-        asked=asked,
+        question=question,
         study=study_arguments,
     shell:
         "fne aggregate {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -74,7 +74,7 @@ rule compare:
     benchmark:
         "benchmarks/{study}/compare.tsv"
     params:
-        asked=asked,
+        question=question,
         unknown=why_no_variance,
         study=study_arguments,
     shell:
@@ -96,7 +96,7 @@ rule set_against_reference:
     benchmark:
         "benchmarks/{study}/verify.tsv"
     params:
-        asked=asked,
+        question=question,
         study=study_arguments,
     shell:
         "fne verify {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

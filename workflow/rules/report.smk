@@ -23,7 +23,7 @@ rule make_tables:
     benchmark:
         "benchmarks/{study}/tables.tsv"
     params:
-        asked=asked,
+        question=question,
         published=set_against,
         study=study_arguments,
     shell:
@@ -53,7 +53,7 @@ rule make_figures:
     benchmark:
         "benchmarks/{study}/figures.tsv"
     params:
-        asked=asked,
+        question=question,
         study=study_arguments,
     shell:
         "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -73,7 +73,7 @@ rule make_report:
     benchmark:
         "benchmarks/{study}/report.tsv"
     params:
-        asked=asked,
+        question=question,
         published=set_against,
         study=study_arguments,
     shell:
@@ -101,7 +101,7 @@ rule make_notebook:
     benchmark:
         "benchmarks/{study}/notebook.tsv"
     params:
-        asked=asked,
+        question=question,
         study=notebook_study,
     shell:
         "FNE_STUDY={params.study:q} FNE_ROOT=$PWD jupyter nbconvert --execute --to html {input.notebook}"

@@ -1,5 +1,5 @@
 # A series: studies that differ in their factors alone. Each member is a study like any other; these rules compare them.
-# They are read where a series is asked for, as its factors decide which files there are.
+# They are read where a series is requested, as its factors decide which files there are.
 COMPARED_SERIES = series_files.compared(SERIES[STUDY])
 
 
@@ -19,7 +19,7 @@ rule compare_of_series:
     benchmark:
         "benchmarks/{series}/compare.tsv"
     params:
-        asked=asked_of_series,
+        question=question_of_series,
         study=series_arguments,
     shell:
         "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -47,7 +47,7 @@ rule make_tables_of_series:
     benchmark:
         "benchmarks/{series}/tables.tsv"
     params:
-        asked=asked_of_series,
+        question=question_of_series,
         study=series_arguments,
     shell:
         "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -74,7 +74,7 @@ rule make_figures_of_series:
     benchmark:
         "benchmarks/{series}/figures.tsv"
     params:
-        asked=asked_of_series,
+        question=question_of_series,
         study=series_arguments,
     shell:
         "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
@@ -93,7 +93,7 @@ rule make_report_of_series:
     benchmark:
         "benchmarks/{series}/report.tsv"
     params:
-        asked=asked_of_series,
+        question=question_of_series,
         study=series_arguments,
     shell:
         "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

@@ -23,9 +23,9 @@ def draw(study: StudyResults) -> Picture:
     if not scores:
         return notice(ID, TITLE, QUESTION, why)
     some, most = study.only(scores), max(map(len, scores.values()))
-    best = {variant: [best_after(found, n) for n in range(1, len(found) + 1)] for variant, found in scores.items()}
-    middle = {variant: [one.expected for one in found] for variant, found in best.items()}
-    after_all = {variant: found[-1] for variant, found in middle.items()}
+    best = {variant: [best_after(result, n) for n in range(1, len(result) + 1)] for variant, result in scores.items()}
+    middle = {variant: [item.expected for item in result] for variant, result in best.items()}
+    after_all = {variant: result[-1] for variant, result in middle.items()}
     full = featured(some, after_all)
     wide = banded(some, full)
     height = max(3.2, 0.9 + 0.19 * len(full))
@@ -34,12 +34,12 @@ def draw(study: StudyResults) -> Picture:
     figure.subplots_adjust(left=0.135, right=0.615, bottom=0.5 / height, top=1 - 0.15 / height)
     labels = []
     for variant in some.variants:
-        found, look = middle[variant.id], looks_of(study)[variant.id]
-        low, high = ([getattr(one, end) for one in best[variant.id]] for end in ("low", "high"))
-        line(panel, range(1, len(found) + 1), found, low, high, look,
+        result, look = middle[variant.id], looks_of(study)[variant.id]
+        low, high = ([getattr(item, end) for item in best[variant.id]] for end in ("low", "high"))
+        line(panel, range(1, len(result) + 1), result, low, high, look,
              full=variant.id in full, band=variant.id in wide)  # fmt: skip
         if variant.id in full:
-            labels.append((found[-1], short(variant.title, 28), look))
+            labels.append((result[-1], short(variant.title, 28), look))
     panel.set_ylim(*window([middle[name] for name in full], max(best[name][-1].high for name in wide or full)))
     panel.set_xscale("log", base=2)
     panel.set_xlim(0.93, 1.07 * max(most, 2))
@@ -55,14 +55,14 @@ def draw(study: StudyResults) -> Picture:
     )
     shown = sentence(some, full, "the score after all trials").strip()
     caption = " ".join(filter(None, [f"{HOW}.", bands, shown, *left_out(study)]))
-    told = [f"{variant.title} {number(after_all[variant.id], 0)}" for variant in some.variants]
-    alt = f"Lines over 1 to {most} trials. Expected best validation rsum after all: {'; '.join(told)}."
+    summary = [f"{variant.title} {number(after_all[variant.id], 0)}" for variant in some.variants]
+    alt = f"Lines over 1 to {most} trials. Expected best validation rsum after all: {'; '.join(summary)}."
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
 
 def window(lines: Sequence[Sequence[float]], top: float) -> tuple[float, float]:
     """The heights that matter: up to a height, down to the ends of all lines, and to their starts unless very low."""
-    ends = [one[-1] for one in lines]
+    ends = [item[-1] for item in lines]
     low = max(min(map(min, lines)), min(ends) - max(max(ends) - min(ends), top / 10))
     pad = 0.06 * (top - low) + 1
     return low - pad, top + pad

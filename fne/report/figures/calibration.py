@@ -53,7 +53,7 @@ def draw(study: StudyResults) -> Picture:
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     figure.subplots_adjust(left=0.175, right=0.97, bottom=0.55 / height, top=1 - 0.8 / height, wspace=0.08, hspace=0.42)
     scores = study.calibration
-    told = []
+    summary = []
     for panel, (variant, posterior, direction) in zip(axes.flat, panels, strict=False):
         mine = own[(own["variant"] == variant) & (own["posterior"] == posterior) & (own["direction"] == direction)]
         one_panel(panel, mine)
@@ -63,7 +63,7 @@ def draw(study: StudyResults) -> Picture:
         raw = raw[(raw["direction"] == direction) & (raw["recalibration"] == "none")].set_index("metric")
         words = f"{way}ECE {raw.loc['ece', 'value']:.3g}, AUROC {number(float(raw.loc['auroc', 'value']), 2)}"
         panel.text(0, 1.03, words, transform=panel.transAxes, color=MUTED, fontsize=8.5)
-        told.append(f"{titles[variant]}, {words}")
+        summary.append(f"{titles[variant]}, {words}")
     ticks = [10.0**power for power in (-6, -4, -2, 0)]
     axes.flat[0].set(xscale="log", yscale="log", xlim=(FLOOR / 1.6, 1.6), ylim=(FLOOR / 1.6, 1.6))
     few = [1e-6, 1e-3, 1.0]
@@ -89,8 +89,8 @@ def draw(study: StudyResults) -> Picture:
         "the edge."
     )
     if unknown:
-        caption += f" Not drawn: {listing(short(titles[one], 40) for one in unknown)}, for {NO_POSITIVE}."
-    return Picture(ID, TITLE, QUESTION, caption, f"Reliability diagrams. {'; '.join(told)}.", figure)
+        caption += f" Not drawn: {listing(short(titles[item], 40) for item in unknown)}, for {NO_POSITIVE}."
+    return Picture(ID, TITLE, QUESTION, caption, f"Reliability diagrams. {'; '.join(summary)}.", figure)
 
 
 def one_panel(panel: Axes, rows: pd.DataFrame) -> None:

@@ -31,12 +31,12 @@ def draw(study: StudyResults) -> Picture:
     others = [variant for variant in study.variants if variant.id != study.baseline]
     if not others:
         return notice(ID, TITLE, QUESTION, "the study has one variant, so there is nothing to compare it with")
-    found = {variant.id: study.contrast(variant.id) for variant in others}
-    if not any(found.values()):
+    result = {variant.id: study.contrast(variant.id) for variant in others}
+    if not any(result.values()):
         return notice(ID, TITLE, QUESTION, "no variant shares a finished seed with the baseline")
     figure, axes = rows_of_names(others)
     for row, variant in enumerate(others):
-        contrast = found[variant.id]
+        contrast = result[variant.id]
         if contrast is None:
             no_result(axes, row, why_missing(study, variant.id))
             continue
@@ -66,25 +66,25 @@ def draw(study: StudyResults) -> Picture:
     axes.set_xlabel(f"difference in test {what} to the baseline")
     caption = (
         f"Variant minus baseline ({base}), paired by seed and image. Score: {protocol_phrase(study)}; "
-        f"{seeds_phrase(study)}. {intervals_sentence(study, found.values())} p: {tested(study)}, after Holm's "
+        f"{seeds_phrase(study)}. {intervals_sentence(study, result.values())} p: {tested(study)}, after Holm's "
         "correction over the variants of the study."
     )
-    told = [
+    summary = [
         f"{variant.title} {signed(contrast.difference)} {span(contrast.low, contrast.high, sign=True)}".rstrip()
         for variant in others
-        if (contrast := found[variant.id])
+        if (contrast := result[variant.id])
     ]
-    return Picture(ID, TITLE, QUESTION, caption, f"Forest plot of differences to {base}: {'; '.join(told)}.", figure)
+    return Picture(ID, TITLE, QUESTION, caption, f"Forest plot of differences to {base}: {'; '.join(summary)}.", figure)
 
 
 def intervals_sentence(study: StudyResults, contrasts: Iterable[Contrast | None]) -> str:
     """What bars and diamonds mean, or why there are no bars."""
-    made = [one for one in contrasts if one is not None]
-    if not any(math.isfinite(one.low) for one in made):
-        seeds = min(one.n_seeds for one in made)
+    made = [item for item in contrasts if item is not None]
+    if not any(math.isfinite(item.low) for item in made):
+        seeds = min(item.n_seeds for item in made)
         return f"No bars: {seeds} seed{'s' if seeds != 1 else ''} in common cannot show whether a difference is chance."
     thin = ""
-    if any(math.isfinite(one.low_elsewhere) for one in made):
+    if any(math.isfinite(item.low_elsewhere) for item in made):
         thin = f" Thin line: interval for another {varied(study)}."
     return (
         f"Bar: {level(study)} interval of the paired difference, {given(study)}.{thin} "

@@ -84,7 +84,7 @@ def draw(study: StudyResults) -> Picture:
         f"Lines: mean over seeds ({seeds_phrase(study)}); bands{bands_of(study, full)}: lowest to "
         f"highest seed.{shaded(curves)} "
         "Circles: the epoch that each seed's checkpoint was taken from "
-        f"({listing(RULES.get(one, one) for one in rules)}; "
+        f"({listing(RULES.get(item, item) for item in rules)}; "
         "the test split plays no part). The axis of the score begins at the lowest score after a warm-up. "
         + collapse_sentence(collapsed)
         + " Losses of different kinds (one negative, sum, softmax) are not on one scale: compare "
@@ -97,8 +97,8 @@ def draw(study: StudyResults) -> Picture:
         + sentence(study, full, metric_name(study))
     )
     finals = curves[curves["epoch"] == curves["epoch"].max()].groupby("variant", sort=True)["val_rsum"].mean() * 100
-    told = [f"{variant.title} {finals[variant.id]:.0f}" for variant in study.variants if variant.id in finals.index]
-    alt = f"Line plots over {last} epochs. Validation rsum at the last epoch: {'; '.join(told)}. "
+    summary = [f"{variant.title} {finals[variant.id]:.0f}" for variant in study.variants if variant.id in finals.index]
+    alt = f"Line plots over {last} epochs. Validation rsum at the last epoch: {'; '.join(summary)}. "
     alt += collapse_sentence(collapsed)
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
@@ -146,9 +146,9 @@ def shaded(curves: pd.DataFrame) -> str:
 
 def window(curves: pd.DataFrame, scale: float) -> tuple[float, float]:
     """The heights that matter: from the end of the warm-up on, seeds that collapsed left out."""
-    sound = curves[(curves["collapsed"] != 1) & curves["val_rsum"].notna()]
-    last = sound[sound["phase"] == "warmup"].groupby(["variant", "seed"])["epoch"].transform("max")
-    late = sound[(sound["phase"] != "warmup") | (sound["epoch"] == last.reindex(sound.index))]
+    valid = curves[(curves["collapsed"] != 1) & curves["val_rsum"].notna()]
+    last = valid[valid["phase"] == "warmup"].groupby(["variant", "seed"])["epoch"].transform("max")
+    late = valid[(valid["phase"] != "warmup") | (valid["epoch"] == last.reindex(valid.index))]
     rows = late if len(late) else curves[curves["val_rsum"].notna()]
     low, high = (rows["val_rsum"].min(), rows["val_rsum"].max()) if len(rows) else (0.0, 1.0)
     pad = 0.06 * (high - low) + 1e-3
@@ -175,17 +175,17 @@ def selected(panel: Axes, variant: Variant, rows: pd.DataFrame, scale: float, co
 
 def collapse(panel: Axes, variant: Variant, rows: pd.DataFrame, scale: float, colour: str) -> list[str]:
     """Cross out the first collapsed epoch of every seed that has one; say when, and whether it recovered."""
-    found, floor = collapses(rows), panel.get_ylim()[0]
-    for one in found:
-        at = (rows["seed"] == one.seed) & (rows["epoch"] == one.epochs[0] - 1)
+    result, floor = collapses(rows), panel.get_ylim()[0]
+    for item in result:
+        at = (rows["seed"] == item.seed) & (rows["epoch"] == item.epochs[0] - 1)
         score = scale * float(rows.loc[at, "val_rsum"].iloc[0])
         height = max(score, floor) if math.isfinite(score) else floor
-        panel.plot([one.epochs[0]], [height], "X", clip_on=False, ms=7, color=colour, mec=INK, mew=0.8, zorder=5)
-    if not found:
+        panel.plot([item.epochs[0]], [height], "X", clip_on=False, ms=7, color=colour, mec=INK, mew=0.8, zorder=5)
+    if not result:
         return []
-    seeds, epochs = seed_list([one.seed for one in found]), [one.epochs[0] for one in found]
+    seeds, epochs = seed_list([item.seed for item in result]), [item.epochs[0] for item in result]
     when = f"epoch {min(epochs)}" if min(epochs) == max(epochs) else f"epochs {min(epochs)} to {max(epochs)}"
-    return [f"{variant.id} (seed{'s' if len(found) > 1 else ''} {seeds}, first in {when}, {outcome(found)})"]
+    return [f"{variant.id} (seed{'s' if len(result) > 1 else ''} {seeds}, first in {when}, {outcome(result)})"]
 
 
 def collapse_sentence(collapsed: list[str]) -> str:

@@ -45,9 +45,9 @@ def chosen(study: StudyResults) -> Variant | None:
     """
     order = sorted(study.variants, key=lambda variant: variant.id != study.method)
     for variant in order:
-        found = populations(study, variant.id)
+        result = populations(study, variant.id)
         as_drawn = all(variant.config["negatives"].get(key, value) == value for key, value in AS_DRAWN.items())
-        if found is not None and found.prior is not None and found.fits and as_drawn:
+        if result is not None and result.prior is not None and result.fits and as_drawn:
             return variant
     return None
 
@@ -57,19 +57,19 @@ def draw(study: StudyResults) -> Picture:
     variant = chosen(study)
     if variant is None:
         return notice(ID, TITLE, QUESTION, "no variant of this study with a finished run fits a posterior")
-    found = populations(study, variant.id)
-    assert found is not None and found.prior is not None
+    result = populations(study, variant.id)
+    assert result is not None and result.prior is not None
     figure = canvas(WIDTH, 5.6)
     top = figure.add_axes((0.165, 0.545, 0.815, 0.44))
     low = figure.add_axes((0.165, 0.09, 0.815, 0.35), sharex=top)
-    window = visible(found)
-    densities(top, found, window)
+    window = visible(result)
+    densities(top, result, window)
     top.set_ylabel("density")
     top.set_ylim(0, 1.16 * top.get_ylim()[1])
-    name_peaks(top, found)
+    name_peaks(top, result)
     top.tick_params(labelbottom=False)
     x = np.linspace(*window, 500)
-    curves = np.array([posterior(x, fit, found.prior) for fit in found.fits])
+    curves = np.array([posterior(x, fit, result.prior) for fit in result.fits])
     mean = curves.mean(axis=0)
     low.plot(x, np.where(mean >= LEAST, mean, np.nan), color=INK, lw=2, label="posterior that FNE computes")
     if len(curves) > 1:
@@ -81,8 +81,8 @@ def draw(study: StudyResults) -> Picture:
             alpha=0.12,
             lw=0,
         )
-    known = true_share(low, found, share_word(study))
-    bars = ", with 95 % intervals" if len(found.counts["false_negatives"]) >= MIN_SEEDS else ""
+    known = true_share(low, result, share_word(study))
+    bars = ", with 95 % intervals" if len(result.counts["false_negatives"]) >= MIN_SEEDS else ""
     threshold = variant.config["negatives"].get("posterior_threshold")
     if threshold and variant.config["negatives"].get("elimination") == "released":
         label = f"threshold: FNE uses it above {100 * threshold:g} %"
@@ -102,8 +102,8 @@ def draw(study: StudyResults) -> Picture:
         "Above: similarities of pairs of random training batches under the selected weights of "
         f"{variant.title}, {pooled(variant.seeds)}: each anchor's own positive, the hardest other item of its row or "
         "column (hard negative, true or not), and pairs of different images that are relevant all the same (false "
-        f"negative); each filled area is 1.{too_few([found])} Dashed: the two normals that FNE fits, one pair per "
-        f"seed. Below, on a logarithmic axis: the posterior they imply with the prior {found.prior:g} (line: mean of "
+        f"negative); each filled area is 1.{too_few([result])} Dashed: the two normals that FNE fits, one pair per "
+        f"seed. Below, on a logarithmic axis: the posterior they imply with the prior {result.prior:g} (line: mean of "
         "the seeds; band: their range)"
         + (
             f", and the {share_word(study)} share of false negatives among the pairs of that similarity (points{bars}; "
@@ -114,7 +114,7 @@ def draw(study: StudyResults) -> Picture:
         + truth_sentence(study)
     )
     alt = (
-        f"Upper panel: densities of similarity for {variant.title}, by their medians: {medians(found)}. Lower panel: "
+        f"Upper panel: densities of similarity for {variant.title}, by their medians: {medians(result)}. Lower panel: "
         "the posterior reaches at most "
         f"{curves.mean(axis=0).max():.2g} at similarity {number(float(where), 2)}."
     )
@@ -123,11 +123,11 @@ def draw(study: StudyResults) -> Picture:
 
 def draw_all(study: StudyResults) -> Picture:
     """Draw the densities of every variant, one small panel each, on one axis of similarity."""
-    found = {variant.id: populations(study, variant.id) for variant in study.variants}
-    if not any(found.values()):
+    result = {variant.id: populations(study, variant.id) for variant in study.variants}
+    if not any(result.values()):
         return notice(ALL_ID, ALL_TITLE, ALL_QUESTION, "no run has a result")
-    columns = min(2, len(found))
-    rows = -(-len(found) // columns)
+    columns = min(2, len(result))
+    rows = -(-len(result) // columns)
     height = 0.95 + 1.2 * rows
     figure = canvas(WIDTH, height)
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
@@ -139,13 +139,13 @@ def draw_all(study: StudyResults) -> Picture:
         wspace=0.06,
         hspace=0.42,
     )
-    windows = [visible(one) for one in found.values() if one is not None]
+    windows = [visible(item) for item in result.values() if item is not None]
     for panel, variant in zip(axes.flat, study.variants, strict=False):
-        one = found[variant.id]
+        item = result[variant.id]
         panel.set_title(name(variant, 29))
         panel.set_yticks([])
         panel.spines["left"].set_visible(False)
-        if one is None:
+        if item is None:
             panel.text(
                 0.5,
                 0.5,
@@ -157,7 +157,7 @@ def draw_all(study: StudyResults) -> Picture:
                 style="italic",
             )
             continue
-        densities(panel, one, (min(low for low, _ in windows), max(high for _, high in windows)))
+        densities(panel, item, (min(low for low, _ in windows), max(high for _, high in windows)))
     for panel in axes.flat[len(study.variants) :]:
         panel.set_visible(False)
     for panel in axes[-1]:
@@ -168,34 +168,36 @@ def draw_all(study: StudyResults) -> Picture:
         "Similarities of pairs of random training batches under each variant's selected weights, "
         f"{pooled(seeds)}: positives, hard negatives (the hardest other item of a row or column) "
         "and false negatives (relevant pairs of different images). Each area is 1."
-        f"{too_few([one for one in found.values() if one is not None])} Dashed: the two normals that FNE's released "
-        "rule fits, or would fit, to them, one pair per seed. The further the filled areas lie apart, the easier the "
-        "elimination." + truth_sentence(study)
+        f"{too_few([item for item in result.values() if item is not None])} Dashed: the two normals that FNE's "
+        "released rule fits, or would fit, to them, one pair per seed. The further the filled areas lie apart, the "
+        "easier the elimination." + truth_sentence(study)
     )
-    told = [f"{variant.title}: {medians(one)}" for variant in study.variants if (one := found[variant.id])]
-    return Picture(ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(told) + ".", figure)
+    summary = [f"{variant.title}: {medians(item)}" for variant in study.variants if (item := result[variant.id])]
+    return Picture(
+        ALL_ID, ALL_TITLE, ALL_QUESTION, caption, "Medians of similarity. " + "; ".join(summary) + ".", figure
+    )
 
 
-def densities(axes: Axes, found: Populations, window: tuple[float, float]) -> None:
+def densities(axes: Axes, result: Populations, window: tuple[float, float]) -> None:
     """Fill the three histograms and draw the fitted normals over them."""
-    for kind, colour, _ in drawn(found):
-        axes.stairs(found.density(kind), found.edges, fill=True, color=colour, alpha=0.28, lw=0)
-        axes.stairs(found.density(kind), found.edges, color=colour, lw=1.3)
+    for kind, colour, _ in drawn(result):
+        axes.stairs(result.density(kind), result.edges, fill=True, color=colour, alpha=0.28, lw=0)
+        axes.stairs(result.density(kind), result.edges, color=colour, lw=1.3)
     x = np.linspace(*window, 160)
-    for fit in found.fits:
+    for fit in result.fits:
         for side, colour in (("pos", POSITIVE), ("neg", HARD)):
             axes.plot(x, normal(x, fit[f"{side}_mean"], fit[f"{side}_var"]), color=colour, lw=1, ls=(0, (4, 2)))
     axes.set_xlim(*window)
     axes.set_ylim(bottom=0)
 
 
-def name_peaks(axes: Axes, found: Populations) -> None:
+def name_peaks(axes: Axes, result: Populations) -> None:
     """Write each population's name above its peak."""
-    middles = (found.edges[:-1] + found.edges[1:]) / 2
+    middles = (result.edges[:-1] + result.edges[1:]) / 2
     low, high = axes.get_xlim()
-    shown = drawn(found)
-    wanted = [(float(middles[found.density(kind).argmax()]) - low) / (high - low) for kind, _, _ in shown]
-    for (_, colour, label), x in zip(shown, spread(wanted, 0.33, 0.14, 0.9), strict=True):
+    shown = drawn(result)
+    requested = [(float(middles[result.density(kind).argmax()]) - low) / (high - low) for kind, _, _ in shown]
+    for (_, colour, label), x in zip(shown, spread(requested, 0.33, 0.14, 0.9), strict=True):
         axes.text(x, 0.985, label, transform=axes.transAxes, ha="center", va="top", color=colour, fontweight="bold")
 
 
@@ -204,10 +206,10 @@ def pooled(seeds: Sequence[int]) -> str:
     return f"seeds {seed_list(seeds)} pooled" if len(seeds) > 1 else f"seed {seed_list(seeds)}"
 
 
-def medians(found: Populations) -> str:
+def medians(result: Populations) -> str:
     """Where each population lies, in words."""
     names = {"positives": "positives", "hard_negatives": "hard negatives", "false_negatives": "false negatives"}
-    return ", ".join(f"{words} {centre(found, kind)}" for kind, words in names.items())
+    return ", ".join(f"{words} {centre(result, kind)}" for kind, words in names.items())
 
 
 def legend(figure: Any) -> None:
@@ -223,20 +225,20 @@ def share_word(study: StudyResults) -> str:
     return "true" if truth_kind(study, "train") == "exact" else "known"
 
 
-def true_share(axes: Axes, found: Populations, word: str) -> bool:
+def true_share(axes: Axes, result: Populations, word: str) -> bool:
     """Draw the share of false negatives among all negatives per bin; return whether any is known."""
-    false, others = found.counts["false_negatives"], found.counts["all_negatives"]
+    false, others = result.counts["false_negatives"], result.counts["all_negatives"]
     if not false.sum():
         return False
-    middles, named = (found.edges[:-1] + found.edges[1:]) / 2, False
+    middles, named = (result.edges[:-1] + result.edges[1:]) / 2, False
     for place in np.flatnonzero((false + others).sum(axis=0) > 0):
-        one = share(false[:, place], (false + others)[:, place])
-        if one.hits == 0:
+        item = share(false[:, place], (false + others)[:, place])
+        if item.hits == 0:
             continue
-        axes.plot([middles[place]] * 2, [max(one.low, LEAST), one.high], color=FALSE, lw=1, alpha=0.6)
+        axes.plot([middles[place]] * 2, [max(item.low, LEAST), item.high], color=FALSE, lw=1, alpha=0.6)
         axes.plot(
             [middles[place]],
-            [one.value],
+            [item.value],
             "o",
             color=FALSE,
             ms=3.6,

@@ -68,14 +68,14 @@ def draw(study: StudyResults) -> Picture:
     if study.shared_epochs:
         caption += sentence(study, full, f"share over {shared_phrase(study)}")
     whole = whole.set_index("variant")
-    told = [
+    summary = [
         f"{variant.title} {percent_of(whole.loc[variant.id, 'rate'])}"
         for variant in study.variants
         if variant.id in whole.index
     ]
     alt = f"Two line plots over {last} epochs."
-    if told:
-        alt += f" False negatives among the picks of {shared_phrase(study)}: {'; '.join(told)}."
+    if summary:
+        alt += f" False negatives among the picks of {shared_phrase(study)}: {'; '.join(summary)}."
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
 
@@ -90,14 +90,14 @@ def logged(study: StudyResults) -> str:
     if not shares:
         return ""
     low, high = min(shares), max(shares)
-    told = percent_of(low) if low == high else f"{percent_of(low)} to {percent_of(high)}"
-    return " Every pick is logged." if low == 1 else f" Logged: {told} of the steps, evenly spaced over an epoch."
+    summary = percent_of(low) if low == high else f"{percent_of(low)} to {percent_of(high)}"
+    return " Every pick is logged." if low == 1 else f" Logged: {summary} of the steps, evenly spaced over an epoch."
 
 
 def seeds(study: StudyResults) -> str:
     """The seeds whose picks are shown."""
-    found = sorted({seed for variant in study.variants for seed in variant.seeds})
-    return f"seed{'s' if len(found) != 1 else ''} {seed_list(found)}"
+    result = sorted({seed for variant in study.variants for seed in variant.seeds})
+    return f"seed{'s' if len(result) != 1 else ''} {seed_list(result)}"
 
 
 def intervals_of(rows: pd.DataFrame, mark: str) -> str:

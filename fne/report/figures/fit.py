@@ -49,7 +49,7 @@ def fit(figure: Figure) -> float:
         _into_title(axes)
     _into_grid(figure)
     figure.set_layout_engine("constrained", w_pad=PAD, h_pad=PAD, wspace=0.02, hspace=0.02)
-    for legend in [*figure.legends, *(one for axes in figure.axes if (one := axes.get_legend()))]:
+    for legend in [*figure.legends, *(item for axes in figure.axes if (item := axes.get_legend()))]:
         _narrow(figure, legend)
     figure.draw_without_rendering()
     for axes in _shown(figure):
@@ -185,13 +185,13 @@ def _separate_words(axes: Axes) -> None:
     words = [text for text in axes.texts if " " in text.get_text() and not isinstance(text, Annotation)]
     for text, other in itertools.combinations(words, 2):
         if _overlap(text, other):
-            for one in (text, other):
-                _wrap(one, 0.6 * one.get_window_extent().width)
+            for item in (text, other):
+                _wrap(item, 0.6 * item.get_window_extent().width)
 
 
 def _overlap(text: Text, other: Text) -> bool:
-    one, two = text.get_window_extent(), other.get_window_extent()
-    return min(one.x1, two.x1) - max(one.x0, two.x0) > 1 and min(one.y1, two.y1) - max(one.y0, two.y0) > 1
+    item, two = text.get_window_extent(), other.get_window_extent()
+    return min(item.x1, two.x1) - max(item.x0, two.x0) > 1 and min(item.y1, two.y1) - max(item.y0, two.y0) > 1
 
 
 def _crowded(axes: Axes) -> float:
@@ -227,7 +227,7 @@ def _flattened(axes: Axes, intended: float) -> float:
 
 
 def _rows(axes: Axes) -> set[float]:
-    return {round(one.get_position().y0, 3) for one in _shown(axes.figure.figure)}
+    return {round(item.get_position().y0, 3) for item in _shown(axes.figure.figure)}
 
 
 def _spare(figure: Figure) -> float:

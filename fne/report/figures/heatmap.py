@@ -47,8 +47,8 @@ class Plane:
     def table(self, value: Callable[[str], float]) -> np.ndarray:
         """A number of every member, NaN where a point has no variant: (rows, columns)."""
         rows, columns = self.levels
-        found = [[self.members.get((row, column)) for column in columns] for row in rows]
-        return np.array([[math.nan if one is None else value(one) for one in line] for line in found], float)
+        result = [[self.members.get((row, column)) for column in columns] for row in rows]
+        return np.array([[math.nan if item is None else value(item) for item in line] for line in result], float)
 
     def point(self, place: tuple[int, ...]) -> str:
         """Where a cell lies, in words."""
@@ -58,15 +58,15 @@ class Plane:
 
 def planes(study: StudyResults) -> list[Plane]:
     """The sweeps of exactly two settings among a study's variants, in its order."""
-    found: dict[tuple[str, ...], dict[tuple[object, ...], str]] = {}
+    result: dict[tuple[str, ...], dict[tuple[object, ...], str]] = {}
     for identity in study.definition.variants:
-        stated = study.definition.library[identity]
-        if len(stated.swept) == 2:
+        declared = study.definition.library[identity]
+        if len(declared.swept) == 2:
             stem = identity.partition("--")[0]
-            found.setdefault((stem, *stated.swept), {})[tuple(stated.swept.values())] = identity
+            result.setdefault((stem, *declared.swept), {})[tuple(declared.swept.values())] = identity
     return [
         Plane(stem, (first, second), tuple(tuple(dict.fromkeys(side)) for side in zip(*members, strict=True)), members)
-        for (stem, first, second), members in found.items()
+        for (stem, first, second), members in result.items()
     ]
 
 
@@ -81,21 +81,25 @@ def draw(study: StudyResults) -> Picture:
     panels = [(plane, kind) for plane in swept for kind in (("score", "rate") if known else ("score",))]
     heights = [HEAD + ROW * len(plane.levels[0]) + FOOT for plane, _ in panels]
     figure = canvas(WIDTH, sum(heights))
-    top, told = sum(heights), []
+    top, summary = sum(heights), []
     for (plane, kind), height in zip(panels, heights, strict=True):
         box = (0.2, (top - height + FOOT) / sum(heights), 0.78, (height - HEAD - FOOT) / sum(heights))
         top -= height
-        values = plane.table((lambda one: _score(study, one)) if kind == "score" else (lambda one: _rate(study, one)))
+        values = plane.table(
+            (lambda item: _score(study, item)) if kind == "score" else (lambda item: _rate(study, item))
+        )
         heading = f"test {metric_name(study)}" if kind == "score" else "false negatives among the picks (%)"
-        bold = plane.table(lambda one: _separated(study, one)) > 0 if kind == "score" else np.zeros(values.shape, bool)
+        bold = (
+            plane.table(lambda item: _separated(study, item)) > 0 if kind == "score" else np.zeros(values.shape, bool)
+        )
         _panel(figure.add_axes(box), plane, values, bold, f"{plane.stem}: {heading}", kind)
-        told.append(_told(plane, values, heading))
+        summary.append(_in_words(plane, values, heading))
     base = _score(study, study.baseline)
     caption = (
         f"Score: {protocol_phrase(study)}; {seeds_phrase(study)}. Upper panel: mean over the seeds; darker is higher. "
     )
     against = f"the baseline, {clean(study[study.baseline].title)} ({number(base)})"
-    if any((found := study.contrast(variant.id)) and math.isfinite(found.low) for variant in study.variants):
+    if any((result := study.contrast(variant.id)) and math.isfinite(result.low) for variant in study.variants):
         caption += f"Bold: the interval of the paired difference to {against}, excludes zero, for each point alone. "
     else:
         caption += f"It is set against {against}. "
@@ -104,22 +108,22 @@ def draw(study: StudyResults) -> Picture:
     else:
         caption += "No false negative of the train split is known for this data set, so their rate is not drawn. "
     caption += "A dash is a point without a result. Every panel has its own scale of colours."
-    return Picture(ID, TITLE, QUESTION, caption, f"Heat maps. {' '.join(told)}", figure)
+    return Picture(ID, TITLE, QUESTION, caption, f"Heat maps. {' '.join(summary)}", figure)
 
 
 def _score(study: StudyResults, variant: str) -> float:
-    found = study.values(variant)
-    return 100 * float(np.mean(list(found.values()))) if found else math.nan
+    result = study.values(variant)
+    return 100 * float(np.mean(list(result.values()))) if result else math.nan
 
 
 def _rate(study: StudyResults, variant: str) -> float:
-    found = pick_share(study, variant)
-    return math.nan if found is None else 100 * found.value
+    result = pick_share(study, variant)
+    return math.nan if result is None else 100 * result.value
 
 
 def _separated(study: StudyResults, variant: str) -> float:
-    found = study.contrast(variant)
-    return float(found is not None and found.separated)
+    result = study.contrast(variant)
+    return float(result is not None and result.separated)
 
 
 def _panel(axes: Axes, plane: Plane, values: np.ndarray, bold: np.ndarray, heading: str, kind: str) -> None:
@@ -164,7 +168,7 @@ def _ink(cell: np.ndarray) -> str:
     return DARK if luminance + 0.05 > math.sqrt(1.05 * 0.05) else LIGHT
 
 
-def _told(plane: Plane, values: np.ndarray, heading: str) -> str:
+def _in_words(plane: Plane, values: np.ndarray, heading: str) -> str:
     """The ends of a table in words."""
     if np.isnan(values).all():
         return f"{plane.stem}, {heading}: no result."

@@ -29,7 +29,7 @@ def featured(study: StudyResults, scores: Mapping[str, float] | None = None) -> 
     names = [variant.id for variant in study.variants]
     if len(names) <= LINES:
         return frozenset(names)
-    order = [name for name, _ in ranked(study)] if scores is None else sorted(scores, key=lambda one: -scores[one])
+    order = [name for name, _ in ranked(study)] if scores is None else sorted(scores, key=lambda item: -scores[item])
     always = [name for name in (study.baseline, study.method) if name in names]
     rest = [name for name in order if name not in always]
     low = rest[-LOWEST:]

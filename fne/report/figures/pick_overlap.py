@@ -68,9 +68,9 @@ def draw(study: StudyResults) -> Picture:
         )
     most = rows.loc[rows["kappa"].fillna(-2).idxmax()]
     least = rows.loc[rows["kappa"].fillna(2).idxmin()]
-    told = [
-        f"{one['variant']} and {one['other']} ({one['agreement']:.2f}, kappa {number(float(one['kappa']), 2)})"
-        for one in (most, least)
+    summary = [
+        f"{item['variant']} and {item['other']} ({item['agreement']:.2f}, kappa {number(float(item['kappa']), 2)})"
+        for item in (most, least)
     ]
-    alt = f"Matrix of {len(names)} variants. The most alike: {told[0]}; the least: {told[1]}."
+    alt = f"Matrix of {len(names)} variants. The most alike: {summary[0]}; the least: {summary[1]}."
     return Picture(ID, TITLE, QUESTION, caption, alt, figure)

@@ -47,7 +47,7 @@ def draw(study: StudyResults) -> Picture:
     figure, axes = grid(study.variants, "similarity of the picked negative", "false negatives", marks)
     counts = {variant.id: by_hardness(study, variant.id) for variant in study.variants}
     curves = {variant.id: rates(counts[variant.id], "false_negatives", "picks") for variant in study.variants}
-    top = max([one.value for curve in curves.values() for _, one in curve], default=0.0)
+    top = max([item.value for curve in curves.values() for _, item in curve], default=0.0)
     for panel, variant in zip(axes, study.variants, strict=True):
         rows = counts[variant.id]
         if rows.empty:
@@ -55,7 +55,7 @@ def draw(study: StudyResults) -> Picture:
             continue
         totals = rows.groupby(["bin_low", "bin_high"], sort=True)["picks"].sum()
         base, own = (
-            [(x, one.value, one.low, one.high) for x, one in curve]
+            [(x, item.value, item.low, item.high) for x, item in curve]
             for curve in (rates(rows, "candidate_false_negatives", "candidates"), curves[variant.id])
         )
         fill(panel, np.array([*totals.index]), totals.to_numpy(), base, own, looks_of(study)[variant.id])
@@ -68,7 +68,7 @@ def draw(study: StudyResults) -> Picture:
     kind = truth_kind(study, "train")
     known = f" In the train split {TRUTH_WORDS[kind]}." if kind else ""
     bars = ""
-    if any(math.isfinite(one.low) for curve in curves.values() for _, one in curve):
+    if any(math.isfinite(item.low) for curve in curves.values() for _, item in curve):
         bars = " Bars: 95 % intervals, the wider of Wilson's and one that takes the seeds as clusters."
     caption = (
         f"Every negative picked in {shared_phrase(study)}, by its similarity to the anchor (bins of 0.05, both "
@@ -78,23 +78,23 @@ def draw(study: StudyResults) -> Picture:
         "picks lie. Number in "
         "a panel: the share of all its picks." + known
     )
-    told = [
+    summary = [
         f"{variant.title} {percent_of(whole.value)} of {count(whole.total)} picks"
         for variant in study.variants
         if (whole := pick_share(study, variant.id)) is not None
     ]
     return Picture(
-        ID, TITLE, QUESTION, caption, f"Share of false negatives among the picks: {'; '.join(told)}.", figure
+        ID, TITLE, QUESTION, caption, f"Share of false negatives among the picks: {'; '.join(summary)}.", figure
     )
 
 
 def rates(counts: pd.DataFrame, hits: str, totals: str) -> list[tuple[float, Share]]:
     """The middle of every bin with enough picks, and the share in it."""
-    found = []
+    result = []
     for (low, high), rows in counts.groupby(["bin_low", "bin_high"], sort=True):
         if rows[totals].sum() >= FEW:
-            found.append(((low + high) / 2, share(rows[hits].to_numpy(), rows[totals].to_numpy())))
-    return found
+            result.append(((low + high) / 2, share(rows[hits].to_numpy(), rows[totals].to_numpy())))
+    return result
 
 
 def window(counts: dict[str, pd.DataFrame]) -> tuple[float, float]:

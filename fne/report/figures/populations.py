@@ -78,35 +78,35 @@ def posterior(x: np.ndarray, fit: dict[str, float], prior: float) -> np.ndarray:
     return 1 / (1 + np.exp(-odds))
 
 
-def drawn(found: Populations) -> list[tuple[str, str, str]]:
+def drawn(result: Populations) -> list[tuple[str, str, str]]:
     """The populations with enough pairs for a density."""
-    return [entry for entry in KINDS if found.counts[entry[0]].sum() >= FEW]
+    return [entry for entry in KINDS if result.counts[entry[0]].sum() >= FEW]
 
 
-def too_few(found: Iterable[Populations]) -> str:
+def too_few(result: Iterable[Populations]) -> str:
     """A sentence for the caption where so few false negatives are known that their density would be noise."""
-    counts = [int(one.counts["false_negatives"].sum()) for one in found]
+    counts = [int(item.counts["false_negatives"].sum()) for item in result]
     if min(counts) >= FEW:
         return ""
     known = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     return f" False negatives are drawn only where at least {FEW} pairs are known (here {known})."
 
 
-def visible(found: Populations) -> tuple[float, float]:
+def visible(result: Populations) -> tuple[float, float]:
     """The range that holds all but a thousandth of each population, with a margin."""
     lows, highs = [], []
-    for kind, _, _ in drawn(found):
-        total = found.counts[kind].sum(axis=0)
+    for kind, _, _ in drawn(result):
+        total = result.counts[kind].sum(axis=0)
         cumulative = np.cumsum(total) / total.sum()
-        lows.append(found.edges[int(np.searchsorted(cumulative, 0.001))])
-        highs.append(found.edges[int(np.searchsorted(cumulative, 0.999)) + 1])
+        lows.append(result.edges[int(np.searchsorted(cumulative, 0.001))])
+        highs.append(result.edges[int(np.searchsorted(cumulative, 0.999)) + 1])
     return (max(min(lows) - 0.04, -1.0), min(max(highs) + 0.04, 1.0)) if lows else (-1.0, 1.0)
 
 
-def centre(found: Populations, kind: str) -> str:
+def centre(result: Populations, kind: str) -> str:
     """The median of a population, in words."""
-    total = found.counts[kind].sum(axis=0)
+    total = result.counts[kind].sum(axis=0)
     if not total.sum():
         return "none known"
     place = int(np.searchsorted(np.cumsum(total), total.sum() / 2))
-    return number(float(found.edges[place] + found.edges[place + 1]) / 2, 2)
+    return number(float(result.edges[place] + result.edges[place + 1]) / 2, 2)

@@ -53,13 +53,15 @@ def draw(study: StudyResults) -> Picture:
         f"in every panel. Grey area: where the picks lie.{logged(study)}"
         + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
     )
-    told = []
+    summary = []
     for variant in study.variants:
         own = drawn[drawn["variant"] == variant.id]
         if len(own):
             top = own.loc[own["rate"].idxmax()]
-            told.append(f"{variant.title} at most {percent_of(top['rate'])}, at a gap of {number(top['gap_low'], 2)}")
-    return Picture(ID, TITLE, QUESTION, caption, f"Share of false negatives by gap: {'; '.join(told)}.", figure)
+            summary.append(
+                f"{variant.title} at most {percent_of(top['rate'])}, at a gap of {number(top['gap_low'], 2)}"
+            )
+    return Picture(ID, TITLE, QUESTION, caption, f"Share of false negatives by gap: {'; '.join(summary)}.", figure)
 
 
 def pooled(rows: pd.DataFrame) -> pd.DataFrame:

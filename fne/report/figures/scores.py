@@ -60,11 +60,11 @@ def draw(study: StudyResults) -> Picture:
         axes.axvline(100 * float(np.mean(list(base.values()))), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
     fit(figure, axes)
     what = metric_name(study)
-    one = METRICS[study.metric]
+    item = METRICS[study.metric]
     axes.set_xlabel(
         f"test {what} (%)"
-        if one.top is None or one.top == 1
-        else f"test {what} ({one.meaning} in %, 0 to {100 * one.top})"
+        if item.top is None or item.top == 1
+        else f"test {what} ({item.meaning} in %, 0 to {100 * item.top})"
     )
     intervals = interval_phrase(study)
     caption = (
@@ -74,17 +74,17 @@ def draw(study: StudyResults) -> Picture:
         + ("Overlapping bars do not mean equal: the " if intervals else "The ")
         + "paired differences are in the figure of contrasts."
     )
-    told = [
-        f"{variant.title} {percent(float(np.mean(list(found.values()))))}"
+    summary = [
+        f"{variant.title} {percent(float(np.mean(list(result.values()))))}"
         for variant in study.variants
-        if (found := study.values(variant.id))
+        if (result := study.values(variant.id))
     ]
     return Picture(
         ID,
         TITLE,
         QUESTION,
         caption,
-        f"Dot plot of {what} for {len(study.variants)} variants. Means: {'; '.join(told)}.",
+        f"Dot plot of {what} for {len(study.variants)} variants. Means: {'; '.join(summary)}.",
         figure,
     )
 

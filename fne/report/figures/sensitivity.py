@@ -55,18 +55,18 @@ class Sweep:
 
 def sweeps(study: StudyResults) -> list[Sweep]:
     """The study's sweeps over one key; where the parent is in the study and reads the key, it is a point too."""
-    found: dict[tuple[str, str], list[Point]] = {}
+    result: dict[tuple[str, str], list[Point]] = {}
     library, configs = study.definition.library, study.definition.configs
     for variant in study.definition.variants:
-        stated = library[variant]
-        if len(stated.swept) != 1:
+        declared = library[variant]
+        if len(declared.swept) != 1:
             continue
-        key, value = next(iter(stated.swept.items()))
-        points = found.setdefault((variant.partition("--")[0], key), [])
-        if not points and key in configs.get(stated.parent, {}):
-            points.append(Point(configs[stated.parent][key], stated.parent, origin=True))
+        key, value = next(iter(declared.swept.items()))
+        points = result.setdefault((variant.partition("--")[0], key), [])
+        if not points and key in configs.get(declared.parent, {}):
+            points.append(Point(configs[declared.parent][key], declared.parent, origin=True))
         points.append(Point(value, variant))
-    made = [Sweep(key, tuple(points)) for (_, key), points in found.items()]
+    made = [Sweep(key, tuple(points)) for (_, key), points in result.items()]
     return [Sweep(s.key, tuple(sorted(s.points, key=lambda p: p.value))) if s.numeric else s for s in made]
 
 
@@ -79,24 +79,24 @@ def places(sweep: Sweep) -> list[float]:
     row = [float(place) for place in range(len(sweep.points))]
     if not sweep.numeric:
         return row
-    found = [float(point.value) for point in sweep.points]
-    positive = [value for value in found if value > 0]
-    if min(found) >= 0 and positive and max(positive) > DECADES * min(positive):
+    result = [float(point.value) for point in sweep.points]
+    positive = [value for value in result if value > 0]
+    if min(result) >= 0 and positive and max(positive) > DECADES * min(positive):
         logs = [math.log10(value) for value in positive]
         step = (logs[-1] - logs[0]) / (len(logs) - 1)
-        found = [math.log10(value) if value > 0 else logs[0] - step for value in found]
-    gaps = np.diff(found)
-    return found if len(gaps) == 0 or gaps.min() >= CROWDED * gaps.sum() else row
+        result = [math.log10(value) if value > 0 else logs[0] - step for value in result]
+    gaps = np.diff(result)
+    return result if len(gaps) == 0 or gaps.min() >= CROWDED * gaps.sum() else row
 
 
 def draw(study: StudyResults) -> Picture:
     """Draw the primary metric and the share of false negatives among the picks, for every sweep over one key."""
-    found = sweeps(study)
-    if not found:
+    result = sweeps(study)
+    if not result:
         return notice(ID, TITLE, QUESTION, "no variant of this study comes from a sweep over one key")
-    if not any(study.values(point.variant) for sweep in found for point in sweep.points):
+    if not any(study.values(point.variant) for sweep in result for point in sweep.points):
         return notice(ID, TITLE, QUESTION, "no run of a sweep has a result")
-    rows = -(-len(found) // COLUMNS)
+    rows = -(-len(result) // COLUMNS)
     height = 0.75 + 2.35 * rows
     figure = canvas(WIDTH, height)
     panels = figure.subplots(3 * rows, COLUMNS, squeeze=False, height_ratios=[1.25, 0.75, 0.75] * rows)
@@ -105,9 +105,9 @@ def draw(study: StudyResults) -> Picture:
         axes.set_visible(False)
     score_line, share_line = reference(study)
     cells = [(panels[3 * row][column], panels[3 * row + 1][column]) for row in range(rows) for column in range(COLUMNS)]
-    for axes in [axes for cell in cells[len(found) :] for axes in cell]:
+    for axes in [axes for cell in cells[len(result) :] for axes in cell]:
         axes.set_visible(False)
-    for place, (sweep, (top, low)) in enumerate(zip(found, cells, strict=False)):
+    for place, (sweep, (top, low)) in enumerate(zip(result, cells, strict=False)):
         one_panel(top, sweep, {p.variant: score(study, p.variant) for p in sweep.points}, score_line)
         one_panel(low, sweep, {p.variant: picked(study, p.variant) for p in sweep.points}, share_line)
         top.set_title(short(sweep.key, 36), fontsize=9)
@@ -120,7 +120,7 @@ def draw(study: StudyResults) -> Picture:
         if place % COLUMNS == 0:
             top.set_ylabel(metric_name(study), fontsize=8.5)
             low.set_ylabel("false, %", fontsize=8.5)
-    for quantity in zip(*cells[: len(found)], strict=True):
+    for quantity in zip(*cells[: len(result)], strict=True):
         share_levels(quantity)
     legend(figure, height)
     base, intervals = study[study.baseline].title, interval_phrase(study)
@@ -138,7 +138,7 @@ def draw(study: StudyResults) -> Picture:
         f"least; crowded ones stand in a row. {'Overlapping bands do not mean equal: the' if intervals else 'The'} "
         "paired differences are in the figure of contrasts."
     )
-    return Picture(ID, TITLE, QUESTION, caption, told(study, found), figure)
+    return Picture(ID, TITLE, QUESTION, caption, alt_text(study, result), figure)
 
 
 Mark = tuple[float, float, float] | None
@@ -156,8 +156,8 @@ def score(study: StudyResults, variant: str) -> Mark:
 
 def picked(study: StudyResults, variant: str) -> Mark:
     """The share of false negatives among a variant's picks."""
-    found = pick_share(study, variant)
-    return (100 * found.value, 100 * found.low, 100 * found.high) if found is not None else None
+    result = pick_share(study, variant)
+    return (100 * result.value, 100 * result.low, 100 * result.high) if result is not None else None
 
 
 def reference(study: StudyResults) -> tuple[Mark, Mark]:
@@ -177,8 +177,8 @@ def one_panel(axes: Axes, sweep: Sweep, marks: dict[str, Mark], line: Mark) -> N
     if not shown:
         axes.text(0.5, 0.5, "no result", transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=8.5)
         return
-    at = [one[0] for one in shown]
-    mean, low, high = (np.array([one[2][part] for one in shown]) for part in range(3))
+    at = [item[0] for item in shown]
+    mean, low, high = (np.array([item[2][part] for item in shown]) for part in range(3))
     if sweep.numeric:
         axes.plot(at, mean, color=HARD, lw=1.4, zorder=3)
         axes.fill_between(at, low, high, color=HARD, alpha=0.2, lw=0, zorder=2)
@@ -222,10 +222,10 @@ def legend(figure: Any, height: float) -> None:
     figure.legend(handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.01, 1.0), fontsize=8.5)
 
 
-def told(study: StudyResults, found: list[Sweep]) -> str:
+def alt_text(study: StudyResults, result: list[Sweep]) -> str:
     """The numbers of the figure in words."""
     parts = []
-    for sweep in found:
+    for sweep in result:
         values = []
         for point in sweep.points:
             mark, share = score(study, point.variant), picked(study, point.variant)

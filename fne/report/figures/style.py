@@ -137,7 +137,7 @@ def spread(values: Sequence[float], gap: float | Sequence[float], low: float, hi
     if not order:
         return []
     sizes = [gap if isinstance(gap, int | float) else gap[place] for place in order]
-    steps = [0.0, *itertools.accumulate((one + other) / 2 for one, other in itertools.pairwise(sizes))]
+    steps = [0.0, *itertools.accumulate((item + other) / 2 for item, other in itertools.pairwise(sizes))]
     if steps[-1] >= high - low > 0:
         steps = [step * (high - low) / steps[-1] for step in steps]
     # Pools of touching labels: each pool sits at the mean of what its members want.
@@ -149,10 +149,10 @@ def spread(values: Sequence[float], gap: float | Sequence[float], low: float, hi
             pools[-1][0] += total
             pools[-1][1] += members
     starts = [min(max(total / members, low), high - steps[-1]) for total, members in pools for _ in range(int(members))]
-    found = [0.0] * len(values)
+    result = [0.0] * len(values)
     for start, step, place in zip(starts, steps, order, strict=True):
-        found[place] = start + step
-    return found
+        result[place] = start + step
+    return result
 
 
 def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float, size: float = 9) -> None:
@@ -176,7 +176,7 @@ def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float,
     scale = axes.transScale + axes.transLimits
     heights = [float(scale.transform((1.0, value))[1]) for value, _, _ in ends]
     heights = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in heights]
-    placed = spread(heights, [one / height for one in lines], 0.0, 1.0)
+    placed = spread(heights, [item / height for item in lines], 0.0, 1.0)
     words = x + (0.03 if any(own.shape for _, _, own in ends) else 0.0)
     for (_, name, own), true, shown in zip(ends, heights, placed, strict=True):
         axes.annotate(

@@ -79,17 +79,17 @@ def looks(variants: Sequence[str], baseline: str, method: str | None = None) -> 
     Beyond ten variants colours come again, each time with another shape and line style: 66 variants differ by colour
     and shape, three times as many by colour, shape and line style; then looks repeat.
     """
-    found = {baseline: Look(BASELINE)}
+    result = {baseline: Look(BASELINE)}
     rest = list(PALETTE)
     if method is not None and method in variants and baseline != method:
-        found[method] = Look(rest.pop(0))
+        result[method] = Look(rest.pop(0))
     place = 0
     for variant in variants:
-        if variant not in found:
+        if variant not in result:
             turn, at = divmod(place, len(rest))
-            found[variant] = Look(rest[at], DASHES[turn % len(DASHES)], _TURNS[turn % len(_TURNS)])
+            result[variant] = Look(rest[at], DASHES[turn % len(DASHES)], _TURNS[turn % len(_TURNS)])
             place += 1
-    return found
+    return result
 
 
 def diamond(looks: Mapping[str, Look]) -> str:

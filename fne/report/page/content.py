@@ -33,7 +33,7 @@ def content(study: StudyResults, figures: Mapping[str, dict[str, Any]]) -> Page:
     """
     built = {name: tables.build(study, name) for name in tables.TABLES}
 
-    def asked(name: str, *more: Any, folded: bool = True) -> list[Any]:
+    def by_question(name: str, *more: Any, folded: bool = True) -> list[Any]:
         """A figure under its own question, with what belongs to it."""
         figure = figures[name]
         return part(f"about-{name}", figure["question"], figure, *more, folded=folded)
@@ -45,22 +45,22 @@ def content(study: StudyResults, figures: Mapping[str, dict[str, Any]]) -> Page:
     parts = [
         *part("contrasts", figures["contrasts"]["question"], contrasts, figures["contrasts"], folded=False),
         *part("results", f"What {metric_name(study)} does each variant reach?", built["main"], folded=False),
-        *(one for name in SWEPT for one in asked(name, folded=False)),
-        *asked("false_negatives", folded=False),
-        *asked("distributions", folded=False),
+        *(item for name in SWEPT for item in by_question(name, folded=False)),
+        *by_question("false_negatives", folded=False),
+        *by_question("distributions", folded=False),
         *part("truth", "What would knowing every false negative change?", *truth_sentences(study)),
-        *asked("scores"),
+        *by_question("scores"),
         *part("metrics", "Do other metrics say the same?", built["contrasts"]),
         *part("ablation", "What does each part of the method contribute?",
               built["ablation"] if len(built["ablation"].rows) > 1 else ""),
         *part("published", "Do the numbers agree with the reference and with published ones?",
               verified.line(study), *published),
-        *asked("picks", built["judged"]),
-        *asked("risk_hardness"),
-        *asked("agreement"),
-        *asked("distributions_all"),
-        *asked("calibration", built["calibration"]),
-        *asked("curves"),
+        *by_question("picks", built["judged"]),
+        *by_question("risk_hardness"),
+        *by_question("agreement"),
+        *by_question("distributions_all"),
+        *by_question("calibration", built["calibration"]),
+        *by_question("curves"),
         *part("tuning", "How were values tuned, and who is best at which budget?",
               figures["budget"], built["tuning"], built["budget"]),
         *part("picks", "What did each strategy pick for the same anchor?", ("picks", viewer(study))),

@@ -62,7 +62,7 @@ def part(identity: str, title: str, *blocks: Any, folded: bool = True) -> list[P
         blocks: A text, a table, a drawn figure, or (kind, content); what is empty is left out.
         folded: As of :class:`Part`.
     """
-    shown = tuple(found for block in blocks if (found := _block(block)) is not None)
+    shown = tuple(result for block in blocks if (result := _block(block)) is not None)
     return [Part(identity, title, shown, folded)] if shown else []
 
 
@@ -81,7 +81,7 @@ def cut(table: Table) -> Table:
     if len(table.rows) <= MOST_ROWS:
         return table
     note = f"These are the first {count(MOST_ROWS)} of {count(len(table.rows))} rows; tables/{table.id}.csv has all."
-    sections: Sequence[tuple[int, str]] = [one for one in table.sections if one[0] < MOST_ROWS]
+    sections: Sequence[tuple[int, str]] = [item for item in table.sections if item[0] < MOST_ROWS]
     return replace(table, rows=table.rows[:MOST_ROWS], sections=tuple(sections), notes=(*table.notes, note))
 
 

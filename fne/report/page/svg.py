@@ -25,7 +25,7 @@ INKS = {
 """Colours of the figures that become variables of the page, so that they turn with it in the dark."""
 
 
-TOLD = [{**dict.fromkeys(("id", "title", "question", "caption", "alt"), str), "empty": bool}]
+CAPTIONS = [{**dict.fromkeys(("id", "title", "question", "caption", "alt"), str), "empty": bool}]
 """What is read of the words beside the drawn figures."""
 ACTIVE = re.compile(r"<!ENTITY|<(?:\w+:)?(?:script|foreignObject|iframe|a)\b|\son\w+\s*=", re.IGNORECASE)
 """What no figure of matplotlib holds, and could act on its own or lead somewhere."""
@@ -38,7 +38,7 @@ def read_figures(folder: Path, names: Sequence[str], study: str) -> dict[str, di
         UserError: One was not drawn, or is damaged.
     """
     hint = f"run `fne figures --study {study}` again"
-    words = {told["id"]: told for told in read_record(folder / WORDS, None, TOLD, hint)}
+    words = {summary["id"]: summary for summary in read_record(folder / WORDS, None, CAPTIONS, hint)}
     if missing := [name for name in names if name not in words]:
         raise bad_input("a figure has no words", file=folder / WORDS, key=missing[0], hint=hint)
     drawings = {name: read_svg(folder / f"{name}.svg", hint) for name in names}

@@ -51,10 +51,10 @@ def statement(study: StudyResults) -> str:
         "| --- | ---: | ---: | --- |",
     ]
     for split in SPLITS:
-        if one := sizes(study).get(split):
+        if item := sizes(study).get(split):
             kind = truth_kind(study, split)
             truth = TRUTH_WORDS[kind] if kind else "not known here"
-            lines.append(f"| {split} | {count(one['images'])} | {count(one['captions'])} | {escaped(truth)} |")
+            lines.append(f"| {split} | {count(item['images'])} | {count(item['captions'])} | {escaped(truth)} |")
     lines += ["", "## Digests", ""]
     digests = [(f"SHA-256 of {name}", value) for name, value in (manifest.sha256 if manifest else {}).items()]
     digests += [(f"fingerprint of {name}, as the runs read it", value) for name, value in fingerprints(study).items()]

@@ -50,15 +50,15 @@ def paragraphs(study: StudyResults) -> list[Paragraph]:
     ]
 
 
-def to_latex(found: Iterable[Paragraph]) -> str:
+def to_latex(result: Iterable[Paragraph]) -> str:
     """As paragraphs of LaTeX."""
-    parts = (rf"\paragraph{{{heading}.}} {with_citations(text)}" for heading, text in found)
+    parts = (rf"\paragraph{{{heading}.}} {with_citations(text)}" for heading, text in result)
     return "% Written by `fne paper` from the study's config and results.\n" + "\n\n".join(parts) + "\n"
 
 
-def to_markdown(found: Iterable[Paragraph]) -> str:
+def to_markdown(result: Iterable[Paragraph]) -> str:
     """As Markdown; citations as Pandoc reads them, with ``references.bib``."""
-    parts = (f"**{heading}.** {escaped(text)}" for heading, text in found)
+    parts = (f"**{heading}.** {escaped(text)}" for heading, text in result)
     return "# Methods\n\n" + "\n\n".join(parts) + "\n"
 
 
@@ -98,8 +98,8 @@ def _data(study: StudyResults) -> str:
             "We use scenes, a synthetic world of images and captions in which every relevant pair is known "
             f"(seed {show(data.get('seed', 0))}, prevalence of extra positives {show(data.get('prevalence'))})"
         )
-    parts = [f"{split} {count(one['images'])} images and {count(one['captions'])} captions"
-             for split in SPLITS if (one := sizes(study).get(split))]  # fmt: skip
+    parts = [f"{split} {count(item['images'])} images and {count(item['captions'])} captions"
+             for split in SPLITS if (item := sizes(study).get(split))]  # fmt: skip
     words = f"{what}{f': {listing(parts)}' if parts else ''}."
     known = [
         f"on the {split} split {TRUTH_WORDS[kind]}" for split in ("train", "test") if (kind := truth_kind(study, split))
@@ -136,24 +136,24 @@ def _training(study: StudyResults) -> str:
         "steps of learning-rate warm-up": "train.lr_warmup_steps", "gradient clipping": "train.gradient_clip",
         "epochs of warm-up before a variant's own rule": "warmup.epochs",
     }  # fmt: skip
-    told = "; ".join(f"{words} {_value(study, key)}" for words, key in steps.items() if _value(study, key) != "none")
+    summary = "; ".join(f"{words} {_value(study, key)}" for words, key in steps.items() if _value(study, key) != "none")
     selection = {"best_val_rsum": "of the best rsum on the validation split", "last": "of the last epoch"}
     rule = _value(study, "train.selection")
     return (
-        f"All variants share one training procedure: {told}. The checkpoint is that {selection.get(rule, rule)}; "
+        f"All variants share one training procedure: {summary}. The checkpoint is that {selection.get(rule, rule)}; "
         f"the test split plays no part in training, tuning or selection. We train {seeds_phrase(study)} (seeds "
         f"{seed_list(study.seeds)})."
     )
 
 
 def _variants(study: StudyResults) -> str:
-    told = [clean(variant.title) for variant in study.variants]
+    summary = [clean(variant.title) for variant in study.variants]
     roles = [(study.baseline, "baseline"), (study.method, "method"), (study.control, "control")]
     named = listing(
-        f"{clean(study[one].title)} (the {role})" for one, role in roles if one in study.definition.variants
+        f"{clean(study[item].title)} (the {role})" for item, role in roles if item in study.definition.variants
     )
-    several = "s" if len(told) != 1 else ""
-    words = f"We compare {len(told)} variant{several}: {'; '.join(told)}. Declared before any run: {named}."
+    several = "s" if len(summary) != 1 else ""
+    words = f"We compare {len(summary)} variant{several}: {'; '.join(summary)}. Declared before any run: {named}."
     configs = study.definition.configs.values()
     if rules := sources_of(configs):
         made = (f"{key} {clean(value)}{cite(keys)}" for key, value, keys in rules)
@@ -217,16 +217,16 @@ def _software(study: StudyResults) -> str:
     made, runs = versions(study), [run for variant in study.variants for run in variant.runs]
     if not runs:
         return "No run has a result."
-    told = [
+    summary = [
         f"{name} {made[name]}" for name in ("python", "fne", "torch", "transformers", "numpy", "scipy") if name in made
     ]
     devices = dict.fromkeys(str(run["record"].get("device", "unknown")) for run in runs)
     cpus = dict.fromkeys(str(run["record"]["cpu"]) for run in runs if run["record"].get("cpu"))
-    seconds = [one for variant in study.variants if math.isfinite(one := seconds_per_run(variant))]
+    seconds = [item for variant in study.variants if math.isfinite(item := seconds_per_run(variant))]
     commits = dict.fromkeys(str(run["record"]["commit"])[:10] for run in runs if run["record"].get("commit"))
     read = ", ".join(f"{name} {value[:12]}" for name, value in fingerprints(study).items())
     parts = [
-        f"Software: {listing(told)}" if told else "",
+        f"Software: {listing(summary)}" if summary else "",
         "digests of the config and source of each variant: the record of the runs",
         f"commit {', '.join(commits)}" if commits else "",
         f"device {listing(devices)}{f' ({listing(map(clean, cpus))})' if cpus else ''}",

@@ -43,9 +43,9 @@ def sources_of(configs: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, lis
 def without_reference(configs: Iterable[Mapping[str, Any]]) -> list[str]:
     """Rules that the file does not list: those of other packages."""
     values = references()["values"]
-    found = (str(config[key]) for config in configs for key in RULES if key in config
+    result = (str(config[key]) for config in configs for key in RULES if key in config
              if str(config[key]) not in values[key])  # fmt: skip
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(result))
 
 
 def cite(keys: Iterable[str]) -> str:
@@ -71,12 +71,12 @@ def with_citations(text: str) -> str:
 def _split(text: str) -> Iterator[tuple[str, bool]]:
     """Words and citations in turn; what looks like a citation of nothing known is words."""
     start = 0
-    for found in _MARK.finditer(text):
-        keys = [key.strip("@ ") for key in found[1].split(";")]
+    for result in _MARK.finditer(text):
+        keys = [key.strip("@ ") for key in result[1].split(";")]
         if all(key in references()["entries"] for key in keys):
-            yield text[start : found.start()], False
+            yield text[start : result.start()], False
             yield ",".join(keys), True
-            start = found.end()
+            start = result.end()
     yield text[start:], False
 
 

@@ -144,13 +144,17 @@ def choose(picks: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
         (kind, key), the key in the order of :data:`KEY`.
     """
     grouped = picks.groupby(KEY, sort=True)
-    found = grouped.agg(n=("variant", "size"), candidates=("candidate", "nunique"), truth=("false_negative", "max"))
-    found = found[found["n"] >= min(2, picks["variant"].nunique())].reset_index()
-    kept = {"false": (found["truth"] == 1).fillna(False), "disagree": found["candidates"] > 1, "random": found["n"] > 0}
+    result = grouped.agg(n=("variant", "size"), candidates=("candidate", "nunique"), truth=("false_negative", "max"))
+    result = result[result["n"] >= min(2, picks["variant"].nunique())].reset_index()
+    kept = {
+        "false": (result["truth"] == 1).fillna(False),
+        "disagree": result["candidates"] > 1,
+        "random": result["n"] > 0,
+    }
     queues = []
     for kind in KINDS:
         for direction in (0, 1):
-            rows = found[kept[kind] & (found["direction"] == direction)]
+            rows = result[kept[kind] & (result["direction"] == direction)]
             order = numpy_stream(0, "report", "viewer", kind, direction).permutation(len(rows))
             keys = list(rows[KEY].iloc[order].itertuples(index=False, name=None))
             queues.append((kind, iter(keys)))

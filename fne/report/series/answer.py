@@ -26,14 +26,14 @@ def losses(series: SeriesResults) -> list[Loss]:
     A strategy loses where its paired difference to the reference has fallen since the first world and the whole
     interval of that change lies below zero.
     """
-    found = []
+    result = []
     for variant in series.strategies:
         for member in series.members[1:]:
             effect = series.effect(member, variant, series.primary, series.reference, grown=True)
             if effect is not None and effect.high < 0:
-                found.append(Loss(variant, member, effect))
+                result.append(Loss(variant, member, effect))
                 break
-    return sorted(found, key=lambda loss: (series.members.index(loss.member), loss.effect.estimate))
+    return sorted(result, key=lambda loss: (series.members.index(loss.member), loss.effect.estimate))
 
 
 def answer(series: SeriesResults) -> tuple[str, ...]:
@@ -56,10 +56,10 @@ def _first(series: SeriesResults) -> str:
         seeds = max(effect.n_seeds for effect in grown)
         why = f"{seeds} seed{'s' if seeds != 1 else ''} cannot show whether a change is chance"
         return f"Which strategy loses against {against}, cannot be said: {why}."
-    found = losses(series)
-    if not found:
+    result = losses(series)
+    if not result:
         return f"No strategy is shown to lose against {against}, between {series.leaf} {start} and {end}."
-    first = found[0]
+    first = result[0]
     return (
         f"{series.title_of(first.variant)} is the first to lose against {against}: at {series.leaf} "
         f"{series.at(first.member)} its difference to it has fallen by {_fall(series, first.effect)} since "
@@ -69,43 +69,43 @@ def _first(series: SeriesResults) -> str:
 
 def _cells(series: SeriesResults) -> str:
     """In how many cells each variant is behind the baseline, or ahead of it, by the interval of the cell."""
-    told, levels = [], set()
+    summary, levels = [], set()
     for variant in (name for name in series.variants if name != series.baseline):
         every = (series.effect(member, variant, series.primary, series.baseline) for member in series.members)
-        found = [effect for effect in every if effect is not None and math.isfinite(effect.high)]
+        result = [effect for effect in every if effect is not None and math.isfinite(effect.high)]
         counts = {
-            "behind": sum(effect.high < 0 for effect in found), "ahead": sum(effect.low > 0 for effect in found)
+            "behind": sum(effect.high < 0 for effect in result), "ahead": sum(effect.low > 0 for effect in result)
         }  # fmt: skip
-        levels |= {effect.level for effect in found}
-        words = [f"{side} in {times} of {len(found)}" for side, times in counts.items() if times]
-        if found:
-            neither = f"neither behind nor ahead in any of {len(found)}"
-            told.append(f"{series.title_of(variant)} {' and '.join(words) or neither}")
+        levels |= {effect.level for effect in result}
+        words = [f"{side} in {times} of {len(result)}" for side, times in counts.items() if times]
+        if result:
+            neither = f"neither behind nor ahead in any of {len(result)}"
+            summary.append(f"{series.title_of(variant)} {' and '.join(words) or neither}")
     base = f"the baseline, {series.title_of(series.baseline)}"
-    if not told:
+    if not summary:
         return f"In which cells a variant differs from {base}, cannot be said: too few seeds have a result."
     level = "/".join(f"{100 * level:g}" for level in sorted(levels))
-    return f"Against {base}, by the {level} % interval of each cell: {listing(told)}."
+    return f"Against {base}, by the {level} % interval of each cell: {listing(summary)}."
 
 
 def _rest(series: SeriesResults) -> list[str]:
-    found = losses(series)
-    lost = {loss.variant for loss in found}
+    result = losses(series)
+    lost = {loss.variant for loss in result}
     sentences = []
-    if found[1:]:
-        told = [
+    if result[1:]:
+        summary = [
             f"{series.title_of(loss.variant)} at {series.at(loss.member)} (by {_fall(series, loss.effect)})"
-            for loss in found[1:]
+            for loss in result[1:]
         ]
-        sentences.append(f"The next: {listing(told)}.")
+        sentences.append(f"The next: {listing(summary)}.")
     last = series.members[-1]
     held = [
-        f"{series.title_of(variant)} ({_told(series, effect)})"
+        f"{series.title_of(variant)} ({_in_words(series, effect)})"
         for variant in series.strategies
         if variant not in {*lost, series.reference}
         and (effect := series.effect(last, variant, series.primary, series.reference, grown=True)) is not None
     ]
-    if found and held:
+    if result and held:
         sentences.append(f"Not shown to lose, with the change at {series.at(last)}: {listing(held)}.")
     return sentences
 
@@ -146,18 +146,18 @@ def _control(series: SeriesResults) -> list[str]:
     if effect.estimate == 0 and effect.low == 0 and effect.high == 0:
         return [f"Control: without a false negative, the oracle and {base}, have equal scores, as they must."]
     return [
-        f"Control: without a false negative, {base}, differs from the oracle by {_told(series, effect)}; where both "
-        "are trained with equal values this is exactly nothing."
+        f"Control: without a false negative, {base}, differs from the oracle by {_in_words(series, effect)}; where "
+        "both are trained with equal values this is exactly nothing."
     ]
 
 
 def _grown(series: SeriesResults) -> list[Effect]:
-    found = (
+    result = (
         series.effect(member, variant, series.primary, series.reference, grown=True)
         for variant in series.strategies
         for member in series.members[1:]
     )
-    return [effect for effect in found if effect is not None]
+    return [effect for effect in result if effect is not None]
 
 
 def _fall(series: SeriesResults, effect: Effect) -> str:
@@ -166,6 +166,6 @@ def _fall(series: SeriesResults, effect: Effect) -> str:
     return f"{percent(-effect.estimate)} {series.metric(series.primary)} {turned}"
 
 
-def _told(series: SeriesResults, effect: Effect) -> str:
+def _in_words(series: SeriesResults, effect: Effect) -> str:
     interval = span(effect.low, effect.high, sign=True)
     return f"{signed(effect.estimate)} {series.metric(series.primary)}" + (f" {interval}" if interval else "")

@@ -22,14 +22,14 @@ def labels(series: SeriesResults) -> list[str]:
     """What each cell is called: the values of all factors, or in a corner design those that differ from its centre."""
     factors = series.definition.factors
     crossed = len(series.members) == math.prod(map(len, factors.values()))
-    centre, found = next(iter(series.points.values())), []
+    centre, result = next(iter(series.points.values())), []
     for point in series.points.values():
         differs = [key for key in factors if crossed or point[key] != centre[key]]
         if 1 < len(differs) == len(factors) and not crossed:
-            found.append(f"all {', '.join(dict.fromkeys(value_of(key, point[key]) for key in differs))}")
+            result.append(f"all {', '.join(dict.fromkeys(value_of(key, point[key]) for key in differs))}")
         else:
-            found.append(", ".join(f"{name_of(key)} {value_of(key, point[key])}" for key in differs) or "centre")
-    return found
+            result.append(", ".join(f"{name_of(key)} {value_of(key, point[key])}" for key in differs) or "centre")
+    return result
 
 
 def draw(series: SeriesResults) -> Picture:
@@ -48,14 +48,14 @@ def draw(series: SeriesResults) -> Picture:
         panel.set_title("\n".join(fill(short(series.title_of(variant), 40), LETTERS).split("\n")[:3]), fontsize="small")
         panel.axvline(0, color=BASELINE, lw=1.2, zorder=1)
         for row, member in enumerate(series.members):
-            one = _effect(series, member, variant)
-            if one is None:
+            item = _effect(series, member, variant)
+            if item is None:
                 continue
-            if math.isfinite(one.low):
-                panel.plot([100 * one.low, 100 * one.high], [row, row], color=look.colour, lw=2, zorder=2)
-            fill_with = look.colour if one.low > 0 or one.high < 0 else PAPER
+            if math.isfinite(item.low):
+                panel.plot([100 * item.low, 100 * item.high], [row, row], color=look.colour, lw=2, zorder=2)
+            fill_with = look.colour if item.low > 0 or item.high < 0 else PAPER
             mark = {"marker": look.mark("D"), "ms": 4.5, "mfc": fill_with, "mec": look.colour, "ls": "", "zorder": 3}
-            panel.plot([100 * one.estimate], [row], **mark)
+            panel.plot([100 * item.estimate], [row], **mark)
         panel.grid(axis="x")
     for panel in axes.flat[len(others) :]:
         panel.set_visible(False)
@@ -79,12 +79,12 @@ def _effect(series: SeriesResults, member: str, variant: str) -> Effect | None:
 
 def _alt(series: SeriesResults) -> str:
     """The range of each variant over all cells."""
-    told = []
+    summary = []
     for variant in (name for name in series.variants if name != series.baseline):
-        found = [one.estimate for member in series.members if (one := _effect(series, member, variant))]
-        if found:
-            told.append(f"{series.title_of(variant)} from {signed(min(found))} to {signed(max(found))}")
-    scores = [one.estimate for member in series.members
-              if (one := series.effect(member, series.baseline, series.primary))]  # fmt: skip
+        result = [item.estimate for member in series.members if (item := _effect(series, member, variant))]
+        if result:
+            summary.append(f"{series.title_of(variant)} from {signed(min(result))} to {signed(max(result))}")
+    scores = [item.estimate for member in series.members
+              if (item := series.effect(member, series.baseline, series.primary))]  # fmt: skip
     level = f" The baseline's score is {percent(min(scores))} to {percent(max(scores))}." if scores else ""
-    return f"Differences to the baseline over all cells: {'; '.join(told) or 'no result'}.{level}"
+    return f"Differences to the baseline over all cells: {'; '.join(summary) or 'no result'}.{level}"

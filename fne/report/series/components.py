@@ -24,8 +24,8 @@ WHAT = {LEVEL: "score", DIFFERENCE: "difference to the baseline"}
 
 def sources(series: SeriesResults) -> dict[str, str]:
     """What adds up to the variance of one run, and what each source is called."""
-    found = series.parts.get((LEVEL, ""), {})
-    return {source: NAMES.get(source) or name_of(source) for source in found if source != ANOTHER}
+    result = series.parts.get((LEVEL, ""), {})
+    return {source: NAMES.get(source) or name_of(source) for source in result if source != ANOTHER}
 
 
 def another(series: SeriesResults) -> str:
@@ -42,31 +42,31 @@ def shares(parts: dict[str, Part]) -> dict[str, float]:
 
 def sentences(series: SeriesResults) -> list[str]:
     """How much of the variance of a score and of a difference comes from which source, over all variants."""
-    metric, told = series.metric(series.primary), []
+    metric, summary = series.metric(series.primary), []
     for of in (LEVEL, DIFFERENCE):
         parts = series.parts.get((of, ""), {})
-        found = {source: share for source, share in shares(parts).items() if math.isfinite(share)}
-        if not found:
-            told.append(f"Where the variance of a {WHAT[of]} comes from cannot be said: too few results.")
+        result = {source: share for source, share in shares(parts).items() if math.isfinite(share)}
+        if not result:
+            summary.append(f"Where the variance of a {WHAT[of]} comes from cannot be said: too few results.")
             continue
-        sd = math.sqrt(math.fsum(parts[source].sd ** 2 for source in found))
-        order = sorted(found, key=found.__getitem__, reverse=True)
-        first, *rest = [source for source in order if found[source] >= 0.005] or order
+        sd = math.sqrt(math.fsum(parts[source].sd ** 2 for source in result))
+        order = sorted(result, key=result.__getitem__, reverse=True)
+        first, *rest = [source for source in order if result[source] >= 0.005] or order
         named = sources(series)
-        listed = [f"{_whole(found[first])} of the variance comes from the {named[first]}"]
-        listed += [f"{_whole(found[source])} from the {named[source]}" for source in rest]
+        listed = [f"{_whole(result[first])} of the variance comes from the {named[first]}"]
+        listed += [f"{_whole(result[source])} from the {named[source]}" for source in rest]
         what = f"With everything drawn anew, a variant's {metric}" if of == LEVEL else f"Its {WHAT[of]}"
         none = [named[source] for source in order if source not in (first, *rest)]
         none_of = f"; estimated as less than 0.5 % each: {listing(none)}" if none else ""
-        told.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}{none_of}.")
+        summary.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}{none_of}.")
     score, gap = (series.parts.get((of, ""), {}).get(ANOTHER) for of in (LEVEL, DIFFERENCE))
     if score is not None and gap is not None:
         fewest = min(len(series.definition.factors[key]) for key in series.definition.random)
-        told.append(
+        summary.append(
             f"With {another(series)}, and all seeds and images alike, a score moves by {percent(score.sd)} points "
             f"(standard deviation, known from {fewest} values of a factor) and a difference by {percent(gap.sd)}."
         )
-    return told
+    return summary
 
 
 def table(series: SeriesResults) -> Table:
@@ -171,8 +171,8 @@ def draw(series: SeriesResults) -> Picture:
 
 def _of(series: SeriesResults, of: str) -> list[tuple[tuple[Any, ...], dict[str, Part]]]:
     """Components of each variant, in order, then of all variants."""
-    found = [(key, parts) for key, parts in series.parts.items() if key[0] == of]
-    return sorted(found, key=lambda item: not item[0][1])
+    result = [(key, parts) for key, parts in series.parts.items() if key[0] == of]
+    return sorted(result, key=lambda item: not item[0][1])
 
 
 def _sd(part: Part | None) -> Cell:

@@ -71,8 +71,8 @@ def _panels(series: SeriesResults) -> list[tuple[str, Callable[[str, str], Point
     def difference(which: tuple[str, str, str]) -> Callable[[str, str], Point]:
         def read(member: str, variant: str) -> Point:
             if variant == series.baseline:
-                found = series.effect(member, variant, which)
-                return found and Effect(0.0, 0.0, 0.0, found.n_seeds, found.level, found.method)
+                result = series.effect(member, variant, which)
+                return result and Effect(0.0, 0.0, 0.0, result.n_seeds, result.level, result.method)
             return series.effect(member, variant, which, series.baseline)
 
         return read
@@ -89,8 +89,10 @@ def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Point]
     """One line per variant with the band of its intervals; oracles in ink, apart from all strategies."""
     own, ends, shown = looks(series.variants, series.baseline, series.method), [], {}
     for variant in series.variants:
-        found = [(place, one) for place, name in enumerate(series.members) if (one := read(name, variant)) is not None]
-        shown[variant] = [(place, 100 * _middle(one), 100 * one.low, 100 * one.high) for place, one in found]
+        result = [
+            (place, item) for place, name in enumerate(series.members) if (item := read(name, variant)) is not None
+        ]
+        shown[variant] = [(place, 100 * _middle(item), 100 * item.low, 100 * item.high) for place, item in result]
     for order, variant in enumerate(series.variants):
         if not shown[variant]:
             continue
@@ -102,20 +104,20 @@ def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Point]
             ceiling = variant not in series.floors
             style |= {"lw": 2.4, "marker": "^" if ceiling else "v", "ms": 5, "ls": "-" if ceiling else ":", "zorder": 4}
         moved = [place + DODGE * (order - len(series.variants) / 2) for place in x]
-        if all(math.isfinite(one) for one in (*low, *high)):
+        if all(math.isfinite(item) for item in (*low, *high)):
             panel.fill_between(moved, low, high, color=look.colour, alpha=0.13, lw=0, zorder=1)
         panel.plot(moved, middle, **style)
         role = "" if not oracle else "▼ " if variant in series.floors else "▲ "
         ends.append((middle[-1], role + short(series.title_of(variant), LABEL), look))
-    if shown.get(series.baseline) and all(one[1] == 0 for one in shown[series.baseline]):
+    if shown.get(series.baseline) and all(item[1] == 0 for item in shown[series.baseline]):
         panel.axhline(0, color=BASELINE, lw=1, zorder=0)
     panel.margins(y=0.06)
     panel.autoscale_view()
     end_labels(panel, ends, x=1.05, size=8)
 
 
-def _middle(one: Effect | Picked) -> float:
-    return one.value if isinstance(one, Picked) else one.estimate
+def _middle(item: Effect | Picked) -> float:
+    return item.value if isinstance(item, Picked) else item.estimate
 
 
 def _caption(series: SeriesResults, panels: int) -> str:
@@ -137,7 +139,7 @@ def _caption(series: SeriesResults, panels: int) -> str:
 
 
 def _alt(series: SeriesResults) -> str:
-    told = []
+    summary = []
     for variant in series.variants:
         parts = []
         for member in series.members:
@@ -149,5 +151,5 @@ def _alt(series: SeriesResults) -> str:
                 parts.append(f"{percent_of(picked.value)} false picks")
             if effect or picked:
                 parts[-1] += f" at {series.at(member)}"
-        told.append(f"{series.title_of(variant)}: {', '.join(parts) or 'no result'}")
-    return f"Differences to the baseline and false picks by {series.leaf}. {'; '.join(told)}."
+        summary.append(f"{series.title_of(variant)}: {', '.join(parts) or 'no result'}")
+    return f"Differences to the baseline and false picks by {series.leaf}. {'; '.join(summary)}."

@@ -47,7 +47,7 @@ def content(series: SeriesResults, figures: Mapping[str, dict[str, Any]]) -> Pag
               "differences": f"How far is each variant from the baseline in every {series.noun}?",
               "losses": "What changed since the first world?", "components": "Where does the variance come from?",
               "worlds": f"What does each {series.noun} hold?"}  # fmt: skip
-    folded = [one for name in built if name != first for one in part(name, titles[name], built[name])]
+    folded = [item for name in built if name != first for item in part(name, titles[name], built[name])]
     setting = (
         f"{len(series.members)} {series.noun}s that differ in {listing(series.definition.factors)} alone, "
         f"{len(series.variants)} variants, seeds {seed_list(series.shared.seeds)} in each. {tables.within(series)}"
@@ -55,9 +55,9 @@ def content(series: SeriesResults, figures: Mapping[str, dict[str, Any]]) -> Pag
     )
     parts = [
         *(
-            one
+            item
             for name in figures
-            for one in part(f"about-{name}", figures[name]["question"], figures[name], folded=False)
+            for item in part(f"about-{name}", figures[name]["question"], figures[name], folded=False)
         ),
         *part(first, titles[first], built[first], folded=False),
         *folded,

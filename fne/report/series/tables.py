@@ -134,11 +134,11 @@ def _differences(series: SeriesResults) -> Table:
     columns = (*_where(series), *(Column(series.title_of(variant)) for variant in others))
     rows, records = [], []
     for member in series.members:
-        found = [series.effect(member, variant, series.primary, series.baseline) for variant in others]
-        rows.append((*_here(series, member), *map(_difference, found)))
+        result = [series.effect(member, variant, series.primary, series.baseline) for variant in others]
+        rows.append((*_here(series, member), *map(_difference, result)))
         records += [
             {**series.points[member], "variant": variant, **_numbers({"difference": effect})}
-            for variant, effect in zip(others, found, strict=True)
+            for variant, effect in zip(others, result, strict=True)
         ]
     notes = (UNCORRECTED,) if series.intervals() else ()
     return Table("differences", title, _of_cells(series, what), columns, tuple(rows), notes, tuple(records),
@@ -164,12 +164,12 @@ def _by_world(
     columns = (Column("Variant", numeric=False), *(Column(series.at(member), heading) for member in members))
     rows, records = [], []
     for variant in variants:
-        found = [series.effect(member, variant, series.primary, reference, grown=grown) for member in members]
-        cells = [Cell("baseline") if variant == reference else _difference(effect) for effect in found]
+        result = [series.effect(member, variant, series.primary, reference, grown=grown) for member in members]
+        cells = [Cell("baseline") if variant == reference else _difference(effect) for effect in result]
         rows.append((Cell(series.title_of(variant), note=variant, code=True), *cells))
         records += [
             {"variant": variant, **series.points[member], **_numbers({"difference": effect})}
-            for member, effect in zip(members, found, strict=True)
+            for member, effect in zip(members, result, strict=True)
         ]
     notes = (UNCORRECTED,) if series.intervals() else ()
     return Table(name, title, _of_cells(series, what), columns, tuple(rows), notes, tuple(records))
@@ -190,8 +190,8 @@ def _worlds(series: SeriesResults) -> Table:
         test = series.worlds.get((member, "test"))
         shares = {split: series.measured(member, split) for split in SPLITS}
         sizes = [Cell(count(test[name]), float(test[name])) if test else ABSENT for name in ("images", "captions")]
-        told = [Cell(_share(one), one) if math.isfinite(one) else ABSENT for one in shares.values()]
-        rows.append((*_here(series, member), Cell(member), *sizes, *told))
+        summary = [Cell(_share(item), item) if math.isfinite(item) else ABSENT for item in shares.values()]
+        rows.append((*_here(series, member), Cell(member), *sizes, *summary))
         records.append({**series.points[member], "study": member, **shares})
     caption = (
         f"One study per {series.noun}, each with its own report. Extra positives: other images' captions that are true "
@@ -220,23 +220,23 @@ def _difference(effect: Effect | None) -> Cell:
 
 
 def _missing(series: SeriesResults) -> list[str]:
-    asked = len(series.shared.seeds)
+    requested = len(series.shared.seeds)
     fewer = [
-        f"{variant} at {series.at(member)}: {score.n_seeds if score else 0} of {asked}"
+        f"{variant} at {series.at(member)}: {score.n_seeds if score else 0} of {requested}"
         for member in series.members
         for variant in series.variants
-        if (score := series.effect(member, variant, series.primary)) is None or score.n_seeds < asked
+        if (score := series.effect(member, variant, series.primary)) is None or score.n_seeds < requested
     ]
     return [f"Seeds with a result: {'; '.join(fewer)}."] if fewer else []
 
 
-def _numbers(found: dict[str, Effect | Picked | None]) -> dict[str, Any]:
+def _numbers(result: dict[str, Effect | Picked | None]) -> dict[str, Any]:
     """Every number with every digit, for the CSV file."""
     row: dict[str, Any] = {}
-    for name, one in found.items():
+    for name, item in result.items():
         parts: tuple[float | None, ...] = (None, None, None)
-        if one is not None:
-            parts = (one.value if isinstance(one, Picked) else one.estimate, one.low, one.high)
+        if item is not None:
+            parts = (item.value if isinstance(item, Picked) else item.estimate, item.low, item.high)
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), map(_finite, parts), strict=True))
     return row
 

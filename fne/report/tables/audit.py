@@ -12,7 +12,7 @@ from fne.results.study import StudyResults
 from fne.utils.text import clean
 
 
-def judged_table(study: StudyResults) -> Table:
+def annotated_table(study: StudyResults) -> Table:
     """A row per variant, direction and depth: how many of the nearest negatives that people judged are matches."""
     columns = (
         Column("Variant", numeric=False),

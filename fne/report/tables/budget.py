@@ -26,8 +26,8 @@ def budget_table(study: StudyResults) -> Table:
     if not scores:
         return Table("budget", TITLE, f"Nothing to show: {why}.", tuple(columns), ())
     rows, records = [], []
-    for variant, found in scores.items():
-        best = {n: best_after(found, n) for n in budgets(len(found))}
+    for variant, result in scores.items():
+        best = {n: best_after(result, n) for n in budgets(len(result))}
         cells = (
             Cell(number(best[n].expected), best[n].expected, note=f"[{number(best[n].low)}, {number(best[n].high)}]")
             if n in best
@@ -36,8 +36,8 @@ def budget_table(study: StudyResults) -> Table:
         )
         rows.append((Cell(clean(study[variant].title), note=variant, code=True), *cells))
         records += [
-            {"variant": variant, "n": n, "expected": one.expected, "low": one.low, "high": one.high}
-            for n, one in best.items()
+            {"variant": variant, "n": n, "expected": item.expected, "low": item.low, "high": item.high}
+            for n, item in best.items()
         ]
     caption = f"{HOW}; in brackets, between what it lies in 95 % of searches. A column is read down: who is best at it."
     return Table("budget", TITLE, caption, tuple(columns), tuple(rows), tuple(left_out(study)), tuple(records),

@@ -53,14 +53,14 @@ def calibration_table(study: StudyResults) -> Table:
     frame = study.calibration
     order = {variant.id: place for place, variant in enumerate(study.variants)}
     frame = frame[frame["variant"].isin(list(order)) & (frame["own"].astype(str) == "True")]
-    found: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    result: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for row in frame.to_dict("records"):
-        found.setdefault(tuple(row[name] for name in KEY), {})[row["metric"]] = row
+        result.setdefault(tuple(row[name] for name in KEY), {})[row["metric"]] = row
     rows, records = [], []
     maps, unknown = list(MAPS), []
-    for key in sorted(found, key=lambda key: (order[key[0]], *key[1:4], maps.index(key[4]))):
+    for key in sorted(result, key=lambda key: (order[key[0]], *key[1:4], maps.index(key[4]))):
         variant, posterior, source, direction, kind = key
-        scores = found[key]
+        scores = result[key]
         any_one = next(iter(scores.values()))
         if not any_one["positives"]:
             unknown.append(f"{clean(study[variant].title)} ({TRUTH.get(source, source)})")

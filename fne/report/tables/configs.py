@@ -33,14 +33,14 @@ def configs_table(study: StudyResults) -> Table:
     rows = []
     for variant in study.variants:
         library = study.definition.library
-        stated = library[variant.id]
-        parent = study.definition.configs.get(stated.parent, {})
-        changes = [change(key, parent.get(key), value) for key, value in stated.set.items()]
+        declared = library[variant.id]
+        parent = study.definition.configs.get(declared.parent, {})
+        changes = [change(key, parent.get(key), value) for key, value in declared.set.items()]
         values = [f"{key} = {show(value)}" for key, value in chosen[variant.id].items()]
         rows.append(
             (
                 Cell(clean(variant.title), note=variant.id, code=True),
-                Cell(clean(library[stated.parent].title) if stated.parent in library else stated.parent),
+                Cell(clean(library[declared.parent].title) if declared.parent in library else declared.parent),
                 Cell("; ".join(changes) or "nothing"),
                 Cell("; ".join(values) or "none", note=reasons.get(variant.id, "")),
                 Cell(clean(variant.question)),

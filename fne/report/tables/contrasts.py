@@ -36,7 +36,7 @@ def primary_contrasts(study: StudyResults) -> Table:
     columns = [replace(whole.columns[place], detail=whole.columns[place].name in details) for place in places]
     verdict = Column("Verdict", numeric=False, help="what is shown, after Holm's correction over the variants")
     rows = [[row[place] for place in places] for row in kept]
-    told = [verdict_of(study.contrast(row[0].note)) for row in rows]
+    summary = [verdict_of(study.contrast(row[0].note)) for row in rows]
     held = [_held(study.contrast(row[0].note)) for row in rows]
     return replace(
         whole,
@@ -45,7 +45,7 @@ def primary_contrasts(study: StudyResults) -> Table:
         columns=(columns[0], verdict, *columns[1:]),
         rows=tuple(
             (row[0], Cell(words, strong=words in STRONG, note=where), *row[1:])
-            for row, words, where in zip(rows, told, held, strict=True)
+            for row, words, where in zip(rows, summary, held, strict=True)
         ),
         records=(),
     )

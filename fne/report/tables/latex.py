@@ -97,8 +97,8 @@ def to_latex(table: Table, column: str = "double") -> str:
         return f"% No table: {' '.join(spelled(' '.join([table.caption, *table.notes])).split())}\n"
     shown, room = _without_constants(table), POINTS * COLUMNS[column]
     size, panels = _panels(shown, room)
-    if len(panels) > 1 and (column == "single") and any(one.detail for one in shown.columns):
-        few = [place for place, one in enumerate(shown.columns) if not one.detail]
+    if len(panels) > 1 and (column == "single") and any(item.detail for item in shown.columns):
+        few = [place for place, item in enumerate(shown.columns) if not item.detail]
         shown = _of_columns(
             shown,
             few,
@@ -200,34 +200,34 @@ def _needed(table: Table, places: Sequence[int], size: int) -> float:
 
 def _limits(table: Table, places: Sequence[int]) -> list[tuple[float, float]]:
     """Em of every column at least and at most."""
-    found = []
+    result = []
     for place in places:
         lines = [line for row in table.rows for line in _lines(row[place])]
         head = _Line(spelled(table.columns[place].name)).longest
         marks = max(0.6 * len(row[place].mark) for row in table.rows)
         least = max(head, *(line.longest for line in lines))
-        found.append((least + marks, max(head, *(line.whole for line in lines)) + marks))
+        result.append((least + marks, max(head, *(line.whole for line in lines)) + marks))
     start = 0
     for name, span in _groups([table.columns[place] for place in places]):
-        lack = _Line(spelled(name)).longest - sum(least for least, _ in found[start : start + span])
+        lack = _Line(spelled(name)).longest - sum(least for least, _ in result[start : start + span])
         if lack > 0:
             for place in range(start, start + span):
-                least, most = found[place]
-                found[place] = least + lack / span, max(most, least + lack / span)
+                least, most = result[place]
+                result[place] = least + lack / span, max(most, least + lack / span)
         start += span
-    return found
+    return result
 
 
 def _widths(limits: Sequence[tuple[float, float]], room: float) -> list[float]:
     """Em of every column: what all need, and of the rest as much as each can use, shared evenly."""
-    found = [least for least, _ in limits]
-    rest = room - sum(found)
-    order = sorted(range(len(found)), key=lambda place: limits[place][1] - limits[place][0])
+    result = [least for least, _ in limits]
+    rest = room - sum(result)
+    order = sorted(range(len(result)), key=lambda place: limits[place][1] - limits[place][0])
     for left, place in zip(range(len(order), 0, -1), order, strict=True):
         more = max(min(limits[place][1] - limits[place][0], rest / left), 0.0)
-        found[place] += more
+        result[place] += more
         rest -= more
-    return found
+    return result
 
 
 def _parts(table: Table, places: Sequence[int], size: int, room: float) -> list[_Part]:
@@ -302,8 +302,8 @@ def _float(table: Table, part: _Part, place: int, size: int, column: str) -> str
 def _tabular(table: Table, part: _Part, size: int) -> list[str]:
     columns = [table.columns[place] for place in part.places]
     points = [size * width for width in part.widths]
-    kinds = [_kind("raggedleft" if one.numeric else "raggedright", width)
-             for one, width in zip(columns, points, strict=True)]  # fmt: skip
+    kinds = [_kind("raggedleft" if item.numeric else "raggedright", width)
+             for item, width in zip(columns, points, strict=True)]  # fmt: skip
     lines = [rf"\begin{{tabular}}{{@{{}}{''.join(kinds)}@{{}}}}", r"\toprule"]
     groups = _groups(columns)
     if any(name for name, _ in groups):
@@ -355,7 +355,7 @@ def _groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
 
 def _glued(text: str) -> str:
     """Text in which intervals, signs of percent and slashes stay with what they belong to."""
-    text = _GLUED.sub(lambda found: found[0].replace(" ", _TIE), " ".join(text.split()))
+    text = _GLUED.sub(lambda result: result[0].replace(" ", _TIE), " ".join(text.split()))
     return text.replace(" %", f"{_TIE}%").replace(" / ", f"{_TIE}/ ")
 
 
@@ -365,19 +365,19 @@ def _divided(word: str) -> list[tuple[str, str]]:
         return [(" ", word)]
     if _TIE in word:
         return [piece for part in word.split(_TIE) if part for piece in _divided(part)]
-    found, before = [], " "
+    result, before = [], " "
     for part in _SEAMS.split(word):
         many = -(-int(10 * _em(part)) // int(10 * LONGEST)) or 1
         size = -(-len(part) // many)
         for start in range(0, len(part), size):
             piece = part[start : start + size]
-            found.append((before, piece))
+            result.append((before, piece))
             before = "-" if piece[-1].isalpha() else ""
         before = ""
-    return found
+    return result
 
 
 def _em(text: str) -> float:
     """About how wide a text is, in the size of its letters."""
-    return sum(0.35 if one in _THIN else 0.95 if one in _WIDE else 0.77 if _CAPITAL.match(one) else
-               0.56 if one.isascii() else 0.0 if "\u0300" <= one <= "\u036f" else 0.8 for one in text)  # fmt: skip
+    return sum(0.35 if item in _THIN else 0.95 if item in _WIDE else 0.77 if _CAPITAL.match(item) else
+               0.56 if item.isascii() else 0.0 if "\u0300" <= item <= "\u036f" else 0.8 for item in text)  # fmt: skip

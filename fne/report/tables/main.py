@@ -44,11 +44,11 @@ from fne.results.study import Contrast, StudyResults, Variant
 from fne.utils.min_seeds import ALPHA
 from fne.utils.text import clean
 
-BLOCKS = {name: one for name, one in PROTOCOLS.items() if name != OWN}
+BLOCKS = {name: item for name, item in PROTOCOLS.items() if name != OWN}
 """Protocols beside the field's own one: each has a group of columns, and no column mixes two."""
 SIDED = [(way, name) for way in DIRECTIONS for name in PROTOCOLS[OWN].columns if METRICS[name].directed]
 """Columns of the field's own protocol."""
-MOST_TOLD = 100
+MOST_NAMED = 100
 """Missing runs that a note names; all are in the table's CSV file and in ``missing.csv``."""
 FALLEN = "†"
 """The mark of a variant that collapsed for several epochs."""
@@ -60,8 +60,8 @@ def main_table(study: StudyResults) -> Table:
     """Build the main table of a study, its rows in the order of the study."""
     further = [
         (protocol, metric)
-        for protocol, one in BLOCKS.items()
-        for metric in one.columns
+        for protocol, item in BLOCKS.items()
+        for metric in item.columns
         if any(_both_ways(study, variant.id, protocol, metric) for variant in study.variants)
     ]
     columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
@@ -82,12 +82,12 @@ def main_table(study: StudyResults) -> Table:
     ]
     columns += [
         Column(
-            one.label,
+            item.label,
             f"{BLOCKS[name].label} (i2t / t2i)",
-            " / ".join(DIRECTION_NAMES[d] for d in one.directions),
+            " / ".join(DIRECTION_NAMES[d] for d in item.directions),
             detail=True,
         )
-        for name, one in ((protocol, METRICS[metric]) for protocol, metric in further)
+        for name, item in ((protocol, METRICS[metric]) for protocol, metric in further)
     ]
     known = truth_is_known(study)
     if known:
@@ -174,23 +174,23 @@ def _name_cell(variant: Variant, fallen: bool) -> Cell:
 
 def _fallen(study: StudyResults) -> dict[str, str]:
     """Variants with a seed that set off the collapse alarm for several epochs or at the end, and which seeds did."""
-    found = {}
+    result = {}
     for variant, rows in study.curves.groupby("variant", sort=False) if len(study.curves) else ():
-        lasting = [one for one in collapses(rows) if one.lasting]
+        lasting = [item for item in collapses(rows) if item.lasting]
         if lasting:
-            seeds = seed_list([one.seed for one in lasting])
-            found[variant] = (
+            seeds = seed_list([item.seed for item in lasting])
+            result[variant] = (
                 f"{clean(study[variant].title)} (seed{'s' if len(lasting) > 1 else ''} {seeds}; {outcome(lasting)})"
             )
-    return found
+    return result
 
 
 def _seeds_cell(study: StudyResults, variant: Variant) -> Cell:
-    done, gone = len(study.values(variant.id)), missing_seeds(study, variant.id)
-    if not gone:
+    done, missing = len(study.values(variant.id)), missing_seeds(study, variant.id)
+    if not missing:
         return Cell(str(done), float(done))
     reasons: dict[str, list[int]] = {}
-    for seed, (stage, why) in gone.items():
+    for seed, (stage, why) in missing.items():
         reasons.setdefault(f"{why} ({stage})", []).append(seed)
     note = "; ".join(f"missing seed {seed_list(seeds)}: {reason}" for reason, seeds in reasons.items())
     return Cell(f"{done} of {len(study.seeds)}", float(done), note=note, absent=True)
@@ -230,7 +230,7 @@ def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
 
 
 def _block_cell(study: StudyResults, variant: str, protocol: str, metric: str, best: str | None) -> Cell:
-    values = [_mean(found) for found in _both_ways(study, variant, protocol, metric).values()]
+    values = [_mean(result) for result in _both_ways(study, variant, protocol, metric).values()]
     if not any(value is not None for value in values):
         return ABSENT
     text = " / ".join("—" if value is None else percent(value) for value in values)
@@ -239,8 +239,8 @@ def _block_cell(study: StudyResults, variant: str, protocol: str, metric: str, b
 
 
 def _best_both_ways(study: StudyResults, protocol: str, metric: str) -> str | None:
-    found = {supported_best(study, metric, direction, protocol) for direction in METRICS[metric].directions}
-    return found.pop() if len(found) == 1 else None
+    result = {supported_best(study, metric, direction, protocol) for direction in METRICS[metric].directions}
+    return result.pop() if len(result) == 1 else None
 
 
 def _share_cell(study: StudyResults, variant: str) -> Cell:
@@ -252,8 +252,8 @@ def _share_cell(study: StudyResults, variant: str) -> Cell:
 
 
 def _both_ways(study: StudyResults, variant: str, protocol: str, metric: str) -> dict[str, dict[int, float]]:
-    found = {direction: study.values(variant, metric, direction, protocol) for direction in METRICS[metric].directions}
-    return found if any(found.values()) else {}
+    result = {direction: study.values(variant, metric, direction, protocol) for direction in METRICS[metric].directions}
+    return result if any(result.values()) else {}
 
 
 def _mean(values: dict[int, float]) -> float | None:
@@ -315,20 +315,20 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
             f"{FALLEN} Collapse alarm (the loss of an epoch within 5 % of what equal similarities give) in several "
             f"epochs or at the end: {_some(list(fallen.values()))}."
         )
-    lacking = [
+    absent = [
         f"{clean(variant.title)} ({listing(names)})"
         for variant in study.variants
         if study.values(variant.id) and (names := [name for name in further if not _has_any(study, variant.id, name)])
     ]
-    if lacking:
-        notes.append(f"Dashes: no values under a protocol that others have: {_some(lacking)}.")
-    gone = [
+    if absent:
+        notes.append(f"Dashes: no values under a protocol that others have: {_some(absent)}.")
+    missing = [
         f"{clean(variant.title)}, seed {seed}: {why} ({stage})"
         for variant in study.variants
         for seed, (stage, why) in missing_seeds(study, variant.id).items()
     ]
-    if gone:
-        notes.append(f"Missing runs ({count(len(gone))}): {_some(gone)}.")
+    if missing:
+        notes.append(f"Missing runs ({count(len(missing))}): {_some(missing)}.")
     return notes
 
 
@@ -336,7 +336,7 @@ def _has_any(study: StudyResults, variant: str, protocol: str) -> bool:
     return any(_both_ways(study, variant, protocol, metric) for metric in BLOCKS[protocol].columns)
 
 
-def _some(told: list[str]) -> str:
+def _some(summary: list[str]) -> str:
     """The first of a list that may be long, and how many more there are."""
-    left = len(told) - MOST_TOLD
-    return listing(told) if left <= 0 else f"{', '.join(told[:MOST_TOLD])} and {count(left)} more"
+    left = len(summary) - MOST_NAMED
+    return listing(summary) if left <= 0 else f"{', '.join(summary[:MOST_NAMED])} and {count(left)} more"

@@ -54,7 +54,7 @@ def methods_table(study: StudyResults) -> Table:
         parent = study.definition.library[variant.id].parent
         if parent != study.method or (against is not None and variant.id in against.entries):
             rows.append(_own_row(study, variant, shown))
-            records += [_own_record(study, variant, one) for one in shown if one.key is not None]
+            records += [_own_record(study, variant, item) for item in shown if item.key is not None]
     sections = [(0, "Published")] if start else []
     sections += [(start, SETTING_WORDS[_regime(study)])] if len(rows) > start else []
     own = ", rsum with its interval" if interval_phrase(study) else ""
@@ -75,30 +75,32 @@ def ablation_table(study: StudyResults) -> Table:
     """Build the table of ablations: the full method, and each variant that changes one thing in it."""
     method = study.method
     parts = [variant for variant in study.variants if study.definition.library[variant.id].parent == method]
-    shown = [one for one in _protocols(study, []) if one.key is not None]
+    shown = [item for item in _protocols(study, []) if item.key is not None]
     columns = (Column("Variant", numeric=False), Column("Changes", numeric=False), *_columns(shown))
     intervals = interval_phrase(study)
     columns += tuple(
-        Column("Δ rsum", one.name, f"paired difference to the full method{', with its interval' if intervals else ''}")
-        for one in shown
+        Column("Δ rsum", item.name, f"paired difference to the full method{', with its interval' if intervals else ''}")
+        for item in shown
     )
     rows, records, tuned = [], [], False
     full = [variant for variant in study.variants if variant.id == method]
     for variant in [*full, *parts] if full else []:
-        stated = study.definition.library[variant.id]
+        declared = study.definition.library[variant.id]
         base, own = study.definition.configs[full[0].id], study.definition.configs[variant.id]
         changes = (
-            [change(key, base.get(key), value) for key, value in stated.set.items()] if variant.id != method else []
+            [change(key, base.get(key), value) for key, value in declared.set.items()] if variant.id != method else []
         )
-        apart = [change(key, base[key], own[key]) for key in sorted({*base} & {*own} - {*stated.set})
+        apart = [change(key, base[key], own[key]) for key in sorted({*base} & {*own} - {*declared.set})
                  if base[key] != own[key]]  # fmt: skip
         tuned |= bool(apart)
-        told = Cell("; ".join(changes) or "full method", note=f"tuned separately: {'; '.join(apart)}" if apart else "")
-        row = [Cell(clean(variant.title), note=variant.id, code=True), told]
-        row += [_own_cell(study, variant.id, one, key) for one in shown for key in SEVEN]
-        row += [_difference_cell(study, variant.id, one) for one in shown]
+        summary = Cell(
+            "; ".join(changes) or "full method", note=f"tuned separately: {'; '.join(apart)}" if apart else ""
+        )
+        row = [Cell(clean(variant.title), note=variant.id, code=True), summary]
+        row += [_own_cell(study, variant.id, item, key) for item in shown for key in SEVEN]
+        row += [_difference_cell(study, variant.id, item) for item in shown]
         rows.append(tuple(row))
-        records += [_own_record(study, variant, one) | _difference_record(study, variant.id, one) for one in shown]
+        records += [_own_record(study, variant, item) | _difference_record(study, variant.id, item) for item in shown]
     also = ", and was tuned for itself" if tuned else ""
     caption = (
         f"{clean(study.title)}. What each part of the full method contributes: every "
@@ -120,23 +122,23 @@ def _regime(study: StudyResults) -> str:
 def _protocols(study: StudyResults, entries: Iterable[Entry]) -> list[_Shown]:
     """The study's protocols that have recalls and their sum, then the published ones that it has no result on."""
     rsum = study.test[study.test["metric"] == "rsum"]
-    found = [
+    result = [
         _Shown(key, NAME_WORDS.get(facts["name"], facts["name"]))
         for key, facts in study.protocols.items()
         if key in set(rsum["protocol"])
     ]
     for entry in entries:
         name = NAMES.get(entry.protocol, entry.protocol)
-        if protocol_of(study, entry) is None and NAME_WORDS[name] not in [one.name for one in found]:
-            found.append(_Shown(None, NAME_WORDS[name]))
-    return found
+        if protocol_of(study, entry) is None and NAME_WORDS[name] not in [item.name for item in result]:
+            result.append(_Shown(None, NAME_WORDS[name]))
+    return result
 
 
 def _columns(shown: Iterable[_Shown]) -> list[Column]:
     columns = []
-    for one in shown:
-        columns += [Column(METRICS[metric].label, f"{one.name}, {DIRECTION_NAMES[way]}") for way, metric in SIX]
-        columns.append(Column("rsum", one.name))
+    for item in shown:
+        columns += [Column(METRICS[metric].label, f"{item.name}, {DIRECTION_NAMES[way]}") for way, metric in SIX]
+        columns.append(Column("rsum", item.name))
     return columns
 
 
@@ -172,13 +174,13 @@ def _same_method(entries: Iterable[Entry]) -> list[list[Entry]]:
 def _published_row(same: list[Entry], shown: list[_Shown], marks: dict[str, str]) -> tuple[Cell, ...]:
     first = same[0]
     letters = ",".join(dict.fromkeys(marks[_source(entry)] for entry in same))
-    gone = next((entry for entry in same if not entry.available), None)
-    note = f"not available here, see doi {gone.doi}" if gone else ""
-    told = {True: "yes", False: "no", None: "not stated"}[first.ensemble]
-    row = [Cell(clean(first.method), note=note, mark=letters), Cell(clean(str(first.backbone))), Cell(told)]
-    for one in shown:
+    missing = next((entry for entry in same if not entry.available), None)
+    note = f"not available here, see doi {missing.doi}" if missing else ""
+    summary = {True: "yes", False: "no", None: "not stated"}[first.ensemble]
+    row = [Cell(clean(first.method), note=note, mark=letters), Cell(clean(str(first.backbone))), Cell(summary)]
+    for item in shown:
         entry = next(
-            (entry for entry in same if NAME_WORDS[NAMES.get(entry.protocol, entry.protocol)] == one.name), None
+            (entry for entry in same if NAME_WORDS[NAMES.get(entry.protocol, entry.protocol)] == item.name), None
         )
         for key in SEVEN:
             value = entry.values[key] if entry else None
@@ -190,36 +192,36 @@ def _own_row(study: StudyResults, variant: Variant, shown: list[_Shown]) -> tupl
     config = study.definition.configs[variant.id]
     encoders = [clean(PurePath(str(config[f"encoders.{side}.checkpoint"])).name) for side in ("image", "text")]
     row = [Cell(clean(variant.title), note=variant.id, code=True), Cell(" + ".join(encoders)), Cell("no")]
-    return (*row, *(_own_cell(study, variant.id, one, key) for one in shown for key in SEVEN))
+    return (*row, *(_own_cell(study, variant.id, item, key) for item in shown for key in SEVEN))
 
 
-def _own_cell(study: StudyResults, variant: str, one: _Shown, key: tuple[str, str]) -> Cell:
-    values = study.values(variant, key[1], key[0], one.key) if one.key is not None else {}
+def _own_cell(study: StudyResults, variant: str, item: _Shown, key: tuple[str, str]) -> Cell:
+    values = study.values(variant, key[1], key[0], item.key) if item.key is not None else {}
     if not values:
         return ABSENT
     mean = float(np.mean(list(values.values())))
-    estimate = study.estimate(variant, key[1], key[0], one.key) if key[1] == "rsum" else None
+    estimate = study.estimate(variant, key[1], key[0], item.key) if key[1] == "rsum" else None
     return Cell(percent(mean), 100 * mean, note=span(estimate.low, estimate.high) if estimate else "")
 
 
-def _difference_cell(study: StudyResults, variant: str, one: _Shown) -> Cell:
+def _difference_cell(study: StudyResults, variant: str, item: _Shown) -> Cell:
     if variant == study.method:
         return Cell("full method")
-    difference, low, high = _difference(study, variant, one)
+    difference, low, high = _difference(study, variant, item)
     if math.isnan(difference):
         return ABSENT
     return Cell(signed(difference), 100 * difference, note=span(low, high, sign=True))
 
 
-def _difference(study: StudyResults, variant: str, one: _Shown) -> tuple[float, float, float]:
+def _difference(study: StudyResults, variant: str, item: _Shown) -> tuple[float, float, float]:
     """rsum of a variant minus that of the full method over the seeds that both have, with its interval; fractions."""
     assert study.method is not None
-    mine, its = (study.values(name, "rsum", "both", one.key) for name in (variant, study.method))
+    mine, its = (study.values(name, "rsum", "both", item.key) for name in (variant, study.method))
     shared = sorted(set(mine) & set(its))
     if not shared:
         return math.nan, math.nan, math.nan
     difference = float(np.mean([mine[seed] - its[seed] for seed in shared]))
-    return difference, *paired_interval(study, variant, study.method, "rsum", "both", one.key)
+    return difference, *paired_interval(study, variant, study.method, "rsum", "both", item.key)
 
 
 def _published_record(entry: Entry) -> dict[str, Any]:
@@ -231,24 +233,24 @@ def _published_record(entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _own_record(study: StudyResults, variant: Variant, one: _Shown) -> dict[str, Any]:
-    assert one.key is not None
+def _own_record(study: StudyResults, variant: Variant, item: _Shown) -> dict[str, Any]:
+    assert item.key is not None
     config, row = study.definition.configs[variant.id], {}
     for direction, metric in SEVEN:
-        values = study.values(variant.id, metric, direction, one.key)
+        values = study.values(variant.id, metric, direction, item.key)
         row[f"{direction}_{metric}"] = float(np.mean(list(values.values()))) if values else None
-    estimate = study.estimate(variant.id, "rsum", "both", one.key)
+    estimate = study.estimate(variant.id, "rsum", "both", item.key)
     return {
         "row": "here", "id": variant.id, "method": variant.title, "ensemble": False,
         "backbone_image": config["encoders.image.checkpoint"], "backbone_text": config["encoders.text.checkpoint"],
-        "protocol": study.protocols[one.key]["name"], **row,
+        "protocol": study.protocols[item.key]["name"], **row,
         "rsum_low": estimate.low if estimate and math.isfinite(estimate.low) else None,
         "rsum_high": estimate.high if estimate and math.isfinite(estimate.high) else None,
-        "n_seeds": len(study.values(variant.id, "rsum", "both", one.key)),
+        "n_seeds": len(study.values(variant.id, "rsum", "both", item.key)),
     }  # fmt: skip
 
 
-def _difference_record(study: StudyResults, variant: str, one: _Shown) -> dict[str, Any]:
-    values = _difference(study, variant, one) if variant != study.method else (math.nan,) * 3
+def _difference_record(study: StudyResults, variant: str, item: _Shown) -> dict[str, Any]:
+    values = _difference(study, variant, item) if variant != study.method else (math.nan,) * 3
     names = ("rsum_difference", "rsum_difference_low", "rsum_difference_high")
     return {name: value if math.isfinite(value) else None for name, value in zip(names, values, strict=True)}

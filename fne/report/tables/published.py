@@ -30,10 +30,10 @@ def published_table(study: StudyResults) -> Table:
     if against is None:
         caption = f"{clean(study.title)}. This study is set against no published result."
         return Table("published", TITLE, caption, COLUMNS, ())
-    found = comparisons(study, against)
+    result = comparisons(study, against)
     sections: dict[tuple[str, str], int] = {}
-    for place, one in enumerate(found):
-        sections.setdefault((one.variant, one.entry.id), place)
+    for place, item in enumerate(result):
+        sections.setdefault((item.variant, item.entry.id), place)
     intervals = interval_phrase(study)
     rule = (
         f"Reproduced: the {intervals} lies wholly within the published number ± the tolerance that the study declares; "
@@ -47,18 +47,18 @@ def published_table(study: StudyResults) -> Table:
         "published one is taken as exact. Only numbers of the same data set, protocol, stated encoders and way of "
         "training are judged at all."
     )
-    told = "; ".join(f"{code}: {REASON_WORDS[code]}" for code in dict.fromkeys(one.reason for one in found))
-    notes = [f"Reason codes: {told}."] if told else []
-    notes += [_note(study, found[place]) for place in sections.values()]
+    summary = "; ".join(f"{code}: {REASON_WORDS[code]}" for code in dict.fromkeys(item.reason for item in result))
+    notes = [f"Reason codes: {summary}."] if summary else []
+    notes += [_note(study, result[place]) for place in sections.values()]
     return Table(
         "published",
         TITLE,
         caption,
         COLUMNS,
-        tuple(_row(one) for one in found),
+        tuple(_row(item) for item in result),
         tuple(notes),
-        tuple(_record(one) for one in found),
-        sections=tuple((place, _heading(study, found[place])) for place in sections.values()),
+        tuple(_record(item) for item in result),
+        sections=tuple((place, _heading(study, result[place])) for place in sections.values()),
     )
 
 
@@ -80,43 +80,45 @@ def metric_words(direction: str, metric: str) -> str:
     return METRICS[metric].label + where
 
 
-def _heading(study: StudyResults, one: Comparison) -> str:
-    entry, title = one.entry, clean(study[one.variant].title)
+def _heading(study: StudyResults, item: Comparison) -> str:
+    entry, title = item.entry, clean(study[item.variant].title)
     words = f"{title} against {clean(entry.method)}, {clean(str(entry.backbone))} ({entry.id})"
     return words if entry.available else f"{words}: not available here, see doi {entry.doi}"
 
 
-def _row(one: Comparison) -> tuple[Cell, ...]:
+def _row(item: Comparison) -> tuple[Cell, ...]:
     here = ABSENT
-    if math.isfinite(one.mean):
-        interval = f"[{number(one.low)}, {number(one.high)}]" if math.isfinite(one.low) else ""
-        here = Cell(number(one.mean), one.mean, note=interval)
-    published = ABSENT if one.published is None else Cell(printed(one.published), one.published)
+    if math.isfinite(item.mean):
+        interval = f"[{number(item.low)}, {number(item.high)}]" if math.isfinite(item.low) else ""
+        here = Cell(number(item.mean), item.mean, note=interval)
+    published = ABSENT if item.published is None else Cell(printed(item.published), item.published)
     return (
-        Cell(metric_words(one.direction, one.metric)),
-        Cell(one.verdict, note=one.reason, code=True, strong=one.reason.startswith("interval_")),
+        Cell(metric_words(item.direction, item.metric)),
+        Cell(item.verdict, note=item.reason, code=True, strong=item.reason.startswith("interval_")),
         published,
-        ABSENT if one.tolerance is None else Cell(f"±{printed(one.tolerance)}", one.tolerance),
+        ABSENT if item.tolerance is None else Cell(f"±{printed(item.tolerance)}", item.tolerance),
         here,
-        Cell(str(one.n_seeds), float(one.n_seeds)) if one.n_seeds else ABSENT,
+        Cell(str(item.n_seeds), float(item.n_seeds)) if item.n_seeds else ABSENT,
     )
 
 
-def _note(study: StudyResults, one: Comparison) -> str:
+def _note(study: StudyResults, item: Comparison) -> str:
     """What a reader must know about a published result: how the setting differs, where it stands, how sure it is."""
-    entry = one.entry
-    words = f"{clean(study[one.variant].title)} against {entry.id}: " + "".join(f"{remark}; " for remark in one.setting)
+    entry = item.entry
+    words = f"{clean(study[item.variant].title)} against {entry.id}: " + "".join(
+        f"{remark}; " for remark in item.setting
+    )
     words += f"source: {clean(entry.source)}"
     if entry.confidence is not None:
         words += f" (confidence {entry.confidence}: {CONFIDENCE[entry.confidence]})"
     return words + (f"; {clean(entry.note)}" if entry.note else "") + "."
 
 
-def _record(one: Comparison) -> dict[str, Any]:
+def _record(item: Comparison) -> dict[str, Any]:
     """One flat row for the CSV file; fractions, as in every file of results."""
-    entry = one.entry
+    entry = item.entry
     return {
-        "variant": one.variant,
+        "variant": item.variant,
         "published_id": entry.id,
         "method": entry.method,
         "backbone_image": entry.backbone.image,
@@ -124,14 +126,14 @@ def _record(one: Comparison) -> dict[str, Any]:
         "dataset": entry.dataset,
         "protocol": entry.protocol,
         "ensemble": entry.ensemble,
-        "direction": one.direction,
-        "metric": one.metric,
-        **{key: fraction(getattr(one, key)) for key in ("published", "tolerance", "mean", "low", "high")},
-        "n_seeds": one.n_seeds,
-        "verdict": one.verdict,
-        "reason": one.reason,
-        "setting_differs": ";".join(one.differs),
-        "setting": "; ".join(one.setting),
+        "direction": item.direction,
+        "metric": item.metric,
+        **{key: fraction(getattr(item, key)) for key in ("published", "tolerance", "mean", "low", "high")},
+        "n_seeds": item.n_seeds,
+        "verdict": item.verdict,
+        "reason": item.reason,
+        "setting_differs": ";".join(item.differs),
+        "setting": "; ".join(item.setting),
         "source": entry.source,
         "doi": entry.doi,
         "confidence": entry.confidence,

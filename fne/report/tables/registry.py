@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fne.report.tables.audit import judged_table
+from fne.report.tables.audit import annotated_table
 from fne.report.tables.budget import budget_table
 from fne.report.tables.calibration import calibration_table
 from fne.report.tables.cells import Table
@@ -39,7 +39,7 @@ _BUILDERS = {
     "methods": methods_table,
     "ablation": ablation_table,
     "calibration": calibration_table,
-    "judged": judged_table,
+    "judged": annotated_table,
 }
 
 

@@ -92,8 +92,8 @@ def save(table: Table, folder: Path) -> list[Path]:
 
 def _groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
     """Name and width of neighbouring columns of one group, details apart."""
-    found = groupby(columns, key=lambda column: (column.group, column.detail))
-    return [(name, len([*members])) for (name, _), members in found]
+    result = groupby(columns, key=lambda column: (column.group, column.detail))
+    return [(name, len([*members])) for (name, _), members in result]
 
 
 def _heading(column: Column) -> str:

@@ -38,14 +38,14 @@ COLUMNS = (
 
 def tuning_table(study: StudyResults) -> Table:
     """Build one row per variant that has tuned values; of an old protocol's search what its file holds."""
-    found = tuning(study)
-    if not found:
+    result = tuning(study)
+    if not result:
         caption = "Nothing was tuned for single variants: all share the other values."
         return Table("tuning", TITLE, caption, COLUMNS, ())
     old, rows, records = OLD_PROTOCOL in study.definition.notes, [], []
-    for variant in (one for one in study.variants if one.id in found["values"]):
-        values = _by_key(found, "values", variant.id)
-        where, ranges, cost = (_of_old if old else _of_search)(found, variant.id)
+    for variant in (item for item in study.variants if item.id in result["values"]):
+        values = _by_key(result, "values", variant.id)
+        where, ranges, cost = (_of_old if old else _of_search)(result, variant.id)
         minutes = cost["seconds"] / 60 if "seconds" in cost else None
         shown = (f"{key} = {_shown(value)} of {clean(ranges.get(key, NONE))}" for key, value in values.items())
         rows.append(
@@ -54,16 +54,16 @@ def tuning_table(study: StudyResults) -> Table:
                 *(_number(cost.get(name), "{:d}") for name in ("trials", "rounds", "runs")),
                 _number(minutes, "{:.1f}"),
                 _number(cost.get("seed_sd"), "{:.1f}"),
-                Cell(_placed(where), note="" if cost else clean(str(found["reasons"][variant.id]))),
+                Cell(_placed(where), note="" if cost else clean(str(result["reasons"][variant.id]))),
                 Cell("; ".join(shown)),
             )
         )
-        told = {"variant": variant.id, **{name: cost.get(name) for name in Cost.model_fields}}
+        summary = {"variant": variant.id, **{name: cost.get(name) for name in Cost.model_fields}}
         records += [
-            {**told, "key": key, "value": value, "where": where.get(key), "range": ranges.get(key)}
+            {**summary, "key": key, "value": value, "where": where.get(key), "range": ranges.get(key)}
             for key, value in values.items()
         ]
-    caption, notes = (_old(found), ()) if old else _told(study, found)
+    caption, notes = (_old(result), ()) if old else _summary_of(study, result)
     return Table("tuning", TITLE, caption, COLUMNS, tuple(rows), notes, tuple(records))
 
 
@@ -71,22 +71,22 @@ Parts = tuple[dict[str, str], dict[str, str], dict[str, Any]]
 """Where best values lie and their ranges, by key; and what the search took, empty where another one was taken over."""
 
 
-def _of_search(found: Mapping[str, Any], variant: str) -> Parts:
-    cost = (found.get("cost") or {}).get(variant, {})
-    return _by_key(found, "where", variant), _by_key(found, "ranges", variant), cost
+def _of_search(result: Mapping[str, Any], variant: str) -> Parts:
+    cost = (result.get("cost") or {}).get(variant, {})
+    return _by_key(result, "where", variant), _by_key(result, "ranges", variant), cost
 
 
-def _of_old(found: Mapping[str, Any], variant: str) -> Parts:
+def _of_old(result: Mapping[str, Any], variant: str) -> Parts:
     """The same of an earlier protocol, which tried the points of a grid on one seed."""
-    keys, border = [*_by_key(found, "values", variant)], (found.get("border") or {}).get(variant, ())
-    grid = flatten(found["declared"].get("search", {}))
+    keys, border = [*_by_key(result, "values", variant)], (result.get("border") or {}).get(variant, ())
+    grid = flatten(result["declared"].get("search", {}))
     ranges = {key: ", ".join(map(_shown, grid[key])) for key in keys if isinstance(grid.get(key), list)}
-    trials = sum(one.get("variant") == variant for one in found.get("trials") or ())
+    trials = sum(item.get("variant") == variant for item in result.get("trials") or ())
     return {key: BORDER if key in border else WITHIN for key in keys}, ranges, {"trials": trials} if trials else {}
 
 
-def _by_key(found: Mapping[str, Any], section: str, variant: str) -> dict[str, Any]:
-    return flatten((found.get(section) or {}).get(variant) or {})
+def _by_key(result: Mapping[str, Any], section: str, variant: str) -> dict[str, Any]:
+    return flatten((result.get(section) or {}).get(variant) or {})
 
 
 def _shown(value: Any) -> str:
@@ -105,26 +105,26 @@ def _placed(where: Mapping[str, str]) -> str:
     return "; ".join(f"{place}: {', '.join(keys)}" for place, keys in by.items())
 
 
-def _old(found: Mapping[str, Any]) -> str:
+def _old(result: Mapping[str, Any]) -> str:
     """The caption of a search under an earlier protocol."""
-    budget, seeds = (found["declared"].get(key) for key in ("budget", "seeds"))
+    budget, seeds = (result["declared"].get(key) for key in ("budget", "seeds"))
     trials = f"At most {budget} trials" if budget else "Trials"
     return (
         f"{trials} of each variant on a grid of the keys that it reads, on tuning seed {seed_list(seeds)}; made "
-        f"{clean(str(found['protocol']['date']))}."
+        f"{clean(str(result['protocol']['date']))}."
     )
 
 
-def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _summary_of(study: StudyResults, result: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Caption and notes of a search: its protocol, how many best values lie where, and what bounds are natural."""
-    file, protocol = study.root / paths.tuned_files(study.definition)[0], found["protocol"]
-    declared = read_tuning(found["declared"], file, "declared")
+    file, protocol = study.root / paths.tuned_files(study.definition)[0], result["protocol"]
+    declared = read_tuning(result["declared"], file, "declared")
     draw = protocol.get("draw", 0)
     first, *further = declared.of_draw(draw)
     own = searched(study)
-    where = {variant: _by_key(found, "where", variant) for variant in own}
+    where = {variant: _by_key(result, "where", variant) for variant in own}
     kinds = Counter(place for places in where.values() for place in places.values())
-    runs, seconds = (sum(found["cost"][variant][name] for variant in own) for name in ("runs", "seconds"))
+    runs, seconds = (sum(result["cost"][variant][name] for variant in own) for name in ("runs", "seconds"))
     caption = (
         "The same rule for every variant, over the keys that it reads: a first round of "
         f"{declared.trials} quasi-random trials over the declared ranges, then {ROUNDS} rounds around the best, "
@@ -140,15 +140,15 @@ def _told(study: StudyResults, found: Mapping[str, Any]) -> tuple[str, tuple[str
     bounds: dict[str, list[str]] = {}
     for variant, places in where.items():
         for key in (key for key, place in places.items() if place == BOUND):
-            reason = f"{key}: {_bound(declared, key, _by_key(found, 'values', variant)[key])}"
+            reason = f"{key}: {_bound(declared, key, _by_key(result, 'values', variant)[key])}"
             bounds.setdefault(reason, []).append(variant)
     notes = [f"Natural bound of {clean(reason)} ({titles(study, variants)})." for reason, variants in bounds.items()]
-    shared = [name for name in study.definition.variants if name in found["values"] and name not in own]
+    shared = [name for name in study.definition.variants if name in result["values"] and name not in own]
     if shared:
         notes.append(f"Not counted, for they take over the values of another variant: {titles(study, shared)}.")
-    trials = [one for one in read_trials(paths.trials_file(file)) if one.variant in own and one.round != OTHER]
+    trials = [item for item in read_trials(paths.trials_file(file)) if item.variant in own and item.round != OTHER]
     here = inputs_of(fingerprints(study))
-    if other := [side for side in here if trials and here[side] not in {one.made_from[side] for one in trials}]:
+    if other := [side for side in here if trials and here[side] not in {item.made_from[side] for item in trials}]:
         notes.append(f"The search was made on other {listing(other)} than this study's, which takes over its values.")
     return caption, tuple(notes)
 

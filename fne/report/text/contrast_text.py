@@ -73,9 +73,11 @@ def rivals(study: StudyResults) -> str:
         return f"{text}."
     low, high = paired_interval(study, method, best)
     gap = _gap(study, method, best)
-    told = f" {span(low, high, sign=True)}".rstrip()
-    behind = f"{signed(gap)}{told} from the best{for_which(study, low, high, paired_elsewhere(study, method, best))}"
-    verdict = "" if high < 0 else "; no difference to the best is shown" if told else f", {_few(study, method, best)}"
+    summary = f" {span(low, high, sign=True)}".rstrip()
+    behind = f"{signed(gap)}{summary} from the best{for_which(study, low, high, paired_elsewhere(study, method, best))}"
+    verdict = (
+        "" if high < 0 else "; no difference to the best is shown" if summary else f", {_few(study, method, best)}"
+    )
     rank = names.index(method) + 1
     return f"{text}; {_name(study, method)} ranks {rank} of {len(order)}: {_mean(study, method)}, {behind}{verdict}."
 
@@ -95,10 +97,10 @@ def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]], *, brief
     if study.key()[0] == OWN and truth_kind(study, "test") == "exact":
         keys = [((TRUTH, direction, "map_at_r"), "") for direction in DIRECTIONS]
         shown = [pair for pair in pairs if pair[2] == "remove"] if brief else pairs
-        if told := _changes(study, shown, keys, verdicts=False, brief=brief):
+        if summary := _changes(study, shown, keys, verdicts=False, brief=brief):
             sentences.append(
                 "Recalls on own captions count another image's true match as an error. Against all true matches, in "
-                f"points of mAP@R (image to text / text to image), {told}."
+                f"points of mAP@R (image to text / text to image), {summary}."
             )
     return sentences
 
@@ -114,16 +116,16 @@ def _changes(
     """What each oracle changes in each of its bases; ``keys`` with the unit that is written behind a difference."""
     parts = []
     for oracle in [*ORACLES, *dict.fromkeys(oracle for *_, oracle in pairs if oracle not in ORACLES)]:
-        told = []
+        summary = []
         for variant, base, which in pairs:
             if which == oracle:
                 changes = (_change(study, variant, base, *key, verdict=verdicts, brief=brief) for key in keys)
-                each = [found for found in changes if found]
+                each = [result for result in changes if result]
                 if each:
-                    told.append(f"{_name(study, base)} by {' / '.join(each)}")
-        if told:
+                    summary.append(f"{_name(study, base)} by {' / '.join(each)}")
+        if summary:
             name, does = ORACLES.get(oracle, (f"the oracle {oracle}", ""))
-            parts.append(f"{name}{f', {does},' if does and verdicts else ''} changes {listing(told)}")
+            parts.append(f"{name}{f', {does},' if does and verdicts else ''} changes {listing(summary)}")
     return "; ".join(parts)
 
 
@@ -136,12 +138,12 @@ def _change(study: StudyResults, variant: str, base: str, key: Key, unit: str, *
     low, high = paired_interval(study, variant, base, metric, direction, protocol)
     wider = key == study.key() and not brief
     others = paired_elsewhere(study, variant, base) if wider else (math.nan, math.nan)
-    told = f" {spans((low, high), others)}".rstrip()
+    summary = f" {spans((low, high), others)}".rstrip()
     if not verdict:
-        return f"{signed(gap)}{unit}{told}"
+        return f"{signed(gap)}{unit}{summary}"
     shown = "a gain" if low > 0 else "a loss" if high < 0 else "no difference is shown"
-    how = shown + for_which(study, low, high, others) if told else _few(study, variant, base)
-    return f"{signed(gap)}{unit}{told} ({how})"
+    how = shown + for_which(study, low, high, others) if summary else _few(study, variant, base)
+    return f"{signed(gap)}{unit}{summary} ({how})"
 
 
 def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
@@ -150,9 +152,9 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
     axes: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for variant in swept:
         if variant in done:
-            stated = library[variant]
-            points = axes.setdefault((variant.partition("--")[0], tuple(stated.swept)), [])
-            if not points and stated.parent == study.baseline and study.baseline in done:
+            declared = library[variant]
+            points = axes.setdefault((variant.partition("--")[0], tuple(declared.swept)), [])
+            if not points and declared.parent == study.baseline and study.baseline in done:
                 points.append(study.baseline)
             points.append(variant)
     wide = {axis: sorted(points, key=done.__getitem__) for axis, points in axes.items() if len(points) > 1}
@@ -179,21 +181,21 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
 
 def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -> str:
     base, total = _name(study, study.baseline), len(points)
-    found = {variant: contrast for variant in points if (contrast := study.contrast(variant)) is not None}
-    shown = {variant: contrast for variant, contrast in found.items() if contrast.p_holm < ALPHA}
+    result = {variant: contrast for variant in points if (contrast := study.contrast(variant)) is not None}
+    shown = {variant: contrast for variant, contrast in result.items() if contrast.p_holm < ALPHA}
     ahead = [variant for variant, contrast in shown.items() if contrast.low > 0]
     behind = sum(contrast.high < 0 for contrast in shown.values())
     if ahead:
         best = max(ahead, key=lambda variant: shown[variant].difference)
         most = shown[best]
         which = for_which(study, most.low, most.high, (most.low_elsewhere, most.high_elsewhere))
-        told = f"{signed(most.difference)} {span(most.low, most.high, sign=True)}{which}, "
-        told += f"{p_equals(most.p_holm, most.p_holm_floor)} {tested(study)}, after Holm"
-        return f"{len(ahead)} of {total} points beat {base}, most {_name(study, best)}: {told}"
+        summary = f"{signed(most.difference)} {span(most.low, most.high, sign=True)}{which}, "
+        summary += f"{p_equals(most.p_holm, most.p_holm_floor)} {tested(study)}, after Holm"
+        return f"{len(ahead)} of {total} points beat {base}, most {_name(study, best)}: {summary}"
     best = max(points, key=done.__getitem__)
     worse = f", and {behind} of {total} are shown to be worse" if behind else ""
-    told = f"the best point, {_name(study, best)}, has {_mean(study, best)}"
-    return f"no point is shown to beat {base} after Holm{worse}; {told}"
+    summary = f"the best point, {_name(study, best)}, has {_mean(study, best)}"
+    return f"no point is shown to beat {base} after Holm{worse}; {summary}"
 
 
 def _few(study: StudyResults, variant: str, base: str) -> str:
@@ -205,7 +207,7 @@ def _few(study: StudyResults, variant: str, base: str) -> str:
 def _gap(study: StudyResults, variant: str, base: str, key: Key | None = None) -> float:
     """Mean difference of a metric, the primary one if not named, over the seeds that both have."""
     protocol, direction, metric = key or study.key()
-    mine, its = (study.values(one, metric, direction, protocol) for one in (variant, base))
+    mine, its = (study.values(item, metric, direction, protocol) for item in (variant, base))
     shared = sorted({*mine} & {*its})
     return sum(mine[seed] - its[seed] for seed in shared) / len(shared) if shared else math.nan
 

@@ -76,15 +76,17 @@ def _method(study: StudyResults, means: dict[str, float]) -> list[str]:
             f"{base}, but {_seeds(contrast.n_seeds)} cannot show whether that is chance."
         ]
     interval = span(contrast.low, contrast.high, sign=True)
-    told = f"{signed(contrast.difference)} {what} {interval}, {_seeds(contrast.n_seeds)}{_p(study, contrast)}"
+    summary = f"{signed(contrast.difference)} {what} {interval}, {_seeds(contrast.n_seeds)}{_p(study, contrast)}"
     narrow = contrast.p_holm >= ALPHA  # NaN: no test is available
     how = for_which(study, contrast.low, contrast.high, (contrast.low_elsewhere, contrast.high_elsewhere))
     how += ", by this interval alone and not after Holm's correction" if narrow else ""
     if contrast.low > 0:
-        return [f"{fne} {'is ahead of' if narrow else 'beats'} the baseline, {base}{how}: {told}."]
+        return [f"{fne} {'is ahead of' if narrow else 'beats'} the baseline, {base}{how}: {summary}."]
     if contrast.high < 0:
-        return [f"{fne} does not win: it is {'behind' if narrow else 'worse than'} the baseline, {base}{how}: {told}."]
-    return [f"{fne} does not win: no difference to the baseline, {base}, is shown: {told}."]
+        return [
+            f"{fne} does not win: it is {'behind' if narrow else 'worse than'} the baseline, {base}{how}: {summary}."
+        ]
+    return [f"{fne} does not win: no difference to the baseline, {base}, is shown: {summary}."]
 
 
 def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
@@ -97,14 +99,14 @@ def _elimination(study: StudyResults, means: dict[str, float]) -> list[str]:
         return []
     mine, its = study.values(study.method), study.values(study.control)
     difference = sum(mine[seed] - its[seed] for seed in shared) / len(shared)
-    told = f"{signed(difference)} {metric_name(study)} {span(low, high, sign=True)}"
+    summary = f"{signed(difference)} {metric_name(study)} {span(low, high, sign=True)}"
     verdict = "it helps" if low > 0 else "it hurts" if high < 0 else "no difference is shown"
     verdict += for_which(study, low, high, paired_elsewhere(study, study.method, study.control))
     configs = (resolve(study.definition, name) for name in (study.method, study.control))
     which = f"{_name(study, study.method)} minus {_name(study, study.control)}"
     if any(not key.startswith("negatives.") for key in diff(*configs)):  # tuned one by one
-        return [f"{which}: {told}; not the effect of the elimination alone, since the two were tuned separately."]
-    return [f"What the elimination itself adds, {which}: {told}; {verdict}."]
+        return [f"{which}: {summary}; not the effect of the elimination alone, since the two were tuned separately."]
+    return [f"What the elimination itself adds, {which}: {summary}; {verdict}."]
 
 
 def _picks(study: StudyResults) -> list[str]:

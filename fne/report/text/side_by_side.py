@@ -62,24 +62,24 @@ def difference_lines(differ: Sequence[Difference], equal: Sequence[str], common:
     """What differs between A and B, a line each, and what does not."""
     if not differ:
         return [f"Nothing differs: {listing(equal)} are equal"]
-    head = "Differs, or is not recorded:" if any(None in one.values for one in differ) else "Differs:"
+    head = "Differs, or is not recorded:" if any(None in item.values for item in differ) else "Differs:"
     lines = []
-    for group, of in groupby(differ, key=lambda one: one.group):
-        found = [*of]
-        more = [f"and {len(found) - MOST:,} more"] * (len(found) > MOST)
-        lines += [f"  {group:<9} {line}" for line in (*(_difference(one, common) for one in found[:MOST]), *more)]
+    for group, of in groupby(differ, key=lambda item: item.group):
+        result = [*of]
+        more = [f"and {len(result) - MOST:,} more"] * (len(result) > MOST)
+        lines += [f"  {group:<9} {line}" for line in (*(_difference(item, common) for item in result[:MOST]), *more)]
     return [head, *lines, f"Equal: {', '.join(equal) or 'nothing'}"]
 
 
-def _difference(one: Difference, common: Sequence[str]) -> str:
-    of = f"all {len(common)} variants" if len(one.variants) == len(common) > 1 else names_of(one.variants)
-    what = " of ".join(filter(None, (short(one.name, LONGEST), of)))
-    if one.values == (None, None):
+def _difference(item: Difference, common: Sequence[str]) -> str:
+    of = f"all {len(common)} variants" if len(item.variants) == len(common) > 1 else names_of(item.variants)
+    what = " of ".join(filter(None, (short(item.name, LONGEST), of)))
+    if item.values == (None, None):
         return ": ".join(filter(None, (what, "not recorded in A and B")))
-    shown = [_shown(one.group, value) for value in one.values]
+    shown = [_shown(item.group, value) for value in item.values]
     if shown[0] == shown[1]:  # from where they differ
-        start = len(commonprefix([value or "" for value in one.values]))
-        shown = [f"…{clean((value or '')[start : start + DIGITS])}" for value in one.values]
+        start = len(commonprefix([value or "" for value in item.values]))
+        shown = [f"…{clean((value or '')[start : start + DIGITS])}" for value in item.values]
     return f"{what}: A {shown[0]}, B {shown[1]}"
 
 
@@ -109,24 +109,24 @@ def note(pair: Pair, left_out: Sequence[Sequence[str]]) -> str:
     words += [f"{runs_of(seeds)} in {letter} alone" for letter, seeds in zip("AB", pair.alone, strict=True) if seeds]
     for letter, without, reasons in zip("AB", pair.without, left_out, strict=True):
         if without:
-            why = [f" ({short(one, LONGEST)})" for one in reasons if one.startswith("images: ")]
+            why = [f" ({short(item, LONGEST)})" for item in reasons if item.startswith("images: ")]
             words.append(f"{letter} holds no values of single images{''.join(why[:1])}")
     words += [f"{pair.images:,} test images"] * (pair.images > 0)
-    if (one := pair.interval) is not None:
-        has_interval = np.isfinite(one.low[0])
-        made = f"{100 * one.level:g} % interval by {one.method}"
-        words.append(made if has_interval else f"no interval{one.method.removeprefix('none')}")
+    if (item := pair.interval) is not None:
+        has_interval = np.isfinite(item.low[0])
+        made = f"{100 * item.level:g} % interval by {item.method}"
+        words.append(made if has_interval else f"no interval{item.method.removeprefix('none')}")
     return "; ".join(words)
 
 
 def _agreement_lines(made: SideBySide) -> list[str]:
     count = len(made.rows)
     lines = []
-    for one in made.found:
-        value = f"{one.value:.2f}" if np.isfinite(one.value) else "none"
-        ends = f" [{one.low:.2f}, {one.high:.2f}]" if np.isfinite(one.low) else ""
-        how = f"95 % interval by {one.method}" if ends else one.method.removeprefix("none: ")
-        lines.append(f"{one.name}'s rank correlation of the {count} variants in both: {value}{ends}; {how}")
+    for item in made.found:
+        value = f"{item.value:.2f}" if np.isfinite(item.value) else "none"
+        ends = f" [{item.low:.2f}, {item.high:.2f}]" if np.isfinite(item.low) else ""
+        how = f"95 % interval by {item.method}" if ends else item.method.removeprefix("none: ")
+        lines.append(f"{item.name}'s rank correlation of the {count} variants in both: {value}{ends}; {how}")
     return lines
 
 

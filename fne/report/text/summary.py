@@ -31,7 +31,7 @@ NO_SHARED_EPOCH = "no epoch is after the warm-up of every variant"
 """Why shares of picks are not compared."""
 LOWER_BOUNDS = (
     "relevant items that nobody found count as wrong: hit rates (R@K, P@1) are lower bounds, while "
-    f"{listing(one.label for one in METRICS.values() if one.per_relevant)}, which also divide by the number of "
+    f"{listing(item.label for item in METRICS.values() if item.per_relevant)}, which also divide by the number of "
     "relevant items, may be too high or too low"
 )
 """What unknown relevant items do to scores."""
@@ -93,10 +93,10 @@ class Collapse:
         return len(self.epochs) > 1 or not self.recovered
 
 
-def outcome(found: Sequence[Collapse]) -> str:
+def outcome(result: Sequence[Collapse]) -> str:
     """Whether the seeds that collapsed recovered, in words."""
-    back = sum(one.recovered for one in found)
-    return {0: "not recovered", len(found): "recovered"}.get(back, f"{back} of {len(found)} recovered")
+    back = sum(item.recovered for item in result)
+    return {0: "not recovered", len(result): "recovered"}.get(back, f"{back} of {len(result)} recovered")
 
 
 def collapses(curves: pd.DataFrame) -> list[Collapse]:
@@ -107,13 +107,13 @@ def collapses(curves: pd.DataFrame) -> list[Collapse]:
     """
     if not len(curves) or "collapsed" not in curves:
         return []
-    found = []
+    result = []
     for seed, rows in curves.groupby("seed", sort=True):
         fallen = sorted({int(epoch) for epoch in rows.loc[rows["collapsed"] == 1, "epoch"]})
         if fallen:
             epochs = tuple(epoch + 1 for epoch in fallen)
-            found.append(Collapse(int(seed), epochs, fallen[-1] != int(rows["epoch"].max())))
-    return found
+            result.append(Collapse(int(seed), epochs, fallen[-1] != int(rows["epoch"].max())))
+    return result
 
 
 def truth_is_known(study: StudyResults) -> bool:
@@ -148,9 +148,9 @@ def ranked(
 ) -> list[tuple[str, float]]:
     """Variants with their means, best first; ties in the order of the study."""
     means = [
-        (variant.id, float(np.mean(list(found.values()))))
+        (variant.id, float(np.mean(list(result.values()))))
         for variant in study.variants
-        if (found := study.values(variant.id, metric, direction, protocol))
+        if (result := study.values(variant.id, metric, direction, protocol))
     ]
     sign = -1 if metric_of(metric or study.metric).higher_is_better else 1
     return sorted(means, key=lambda item: sign * item[1])
@@ -183,8 +183,8 @@ def paired_interval(
     values = _paired(study, first, second, study.key(metric, direction, protocol))
     if values is None:
         return math.nan, math.nan
-    found = hierarchical_intervals(values)
-    return float(found.low[0]), float(found.high[0])
+    result = hierarchical_intervals(values)
+    return float(result.low[0]), float(result.high[0])
 
 
 def paired_elsewhere(study: StudyResults, first: str, second: str) -> tuple[float, float]:
@@ -197,25 +197,25 @@ def paired_elsewhere(study: StudyResults, first: str, second: str) -> tuple[floa
 
 def _paired(study: StudyResults, first: str, second: str, key: Key) -> np.ndarray | None:
     """Differences (n, N, 1) of two variants by shared seed and image; ``None`` where they share none."""
-    layouts = [one for one in (study.layout(first), study.layout(second)) if one is not None and key in one.keys]
+    layouts = [item for item in (study.layout(first), study.layout(second)) if item is not None and key in item.keys]
     if len(layouts) < 2:
         return None
     shared = sorted({*layouts[0].seeds} & {*layouts[1].seeds})
     if not shared:
         return None
-    mine, its = (one.influence[one.rows(shared)][:, :, [one.keys.index(key)]] for one in layouts)
+    mine, its = (item.influence[item.rows(shared)][:, :, [item.keys.index(key)]] for item in layouts)
     return mine - its
 
 
 def missing_seeds(study: StudyResults, variant: str) -> dict[int, tuple[str, str]]:
     """Stage and reason of every seed of a variant that has no result."""
     done = study.values(variant)
-    gone = [seed for seed in study.seeds if seed not in done]
-    if not gone:
+    missing = [seed for seed in study.seeds if seed not in done]
+    if not missing:
         return {}
     rows = study.missing[study.missing["variant"] == variant]
-    told = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
-    lacking = ("evaluate", f"{' '.join(study.key())} has no finite value")
-    odd = dict.fromkeys(study.measured.get(variant, ()), lacking)  # there are results, but not of the primary metric
+    summary = {int(row.seed): (str(row.stage), clean(str(row.reason))) for row in rows.itertuples()}
+    absent = ("evaluate", f"{' '.join(study.key())} has no finite value")
+    odd = dict.fromkeys(study.measured.get(variant, ()), absent)  # there are results, but not of the primary metric
     unknown = ("unknown", "no reason was recorded")
-    return {seed: told.get(seed) or odd.get(seed, unknown) for seed in gone}
+    return {seed: summary.get(seed) or odd.get(seed, unknown) for seed in missing}

@@ -115,7 +115,7 @@ def listing(words: Iterable[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
-_PERCENT = ("Recalls" if one.meaning == "recall" else one.label for one in METRICS.values() if one.top == 1)
+_PERCENT = ("Recalls" if item.meaning == "recall" else item.label for item in METRICS.values() if item.top == 1)
 UNITS = f"{listing(dict.fromkeys(_PERCENT))} are in percent; rsum, the sum of six recalls, runs from 0 to 600."
 
 
@@ -150,10 +150,10 @@ def titles(study: StudyResults, variants: Iterable[str]) -> str:
 
 def seeds_phrase(study: StudyResults) -> str:
     """How many seeds stand behind the numbers, naming the variants that have fewer."""
-    wanted = len(study.seeds)
-    words = f"{wanted} seed{'s' if wanted != 1 else ''} per variant"
+    requested = len(study.seeds)
+    words = f"{requested} seed{'s' if requested != 1 else ''} per variant"
     fewer = [f"{name(variant)}: {done}" for variant in study.variants
-             if (done := len(study.values(variant.id))) < wanted]  # fmt: skip
+             if (done := len(study.values(variant.id))) < requested]  # fmt: skip
     return words + (f" ({', '.join(fewer)})" if fewer else "")
 
 
@@ -170,15 +170,15 @@ def metric_name(study: StudyResults) -> str:
 
 def protocol_words(study: StudyResults, protocol: str) -> str:
     """A protocol in words, as its fingerprint says."""
-    found = study.protocols.get(protocol)
-    if found is None:
+    result = study.protocols.get(protocol)
+    if result is None:
         return f"the test split of {study.dataset}, protocol “{protocol}”"
-    low, high = found["captions_per_image"]
+    low, high = result["captions_per_image"]
     captions = str(low) if low == high else f"{low} to {high}"
     return (
-        f"the {found['split']} split of {found['dataset']} ({found['name']}: "
-        f"{count(found['queries']['i2t'])} image and {count(found['queries']['t2i'])} caption queries, "
-        f"{captions} captions an image, {PROTOCOLS[protocol].right}, ties at their {found['tie_rule']} rank)"
+        f"the {result['split']} split of {result['dataset']} ({result['name']}: "
+        f"{count(result['queries']['i2t'])} image and {count(result['queries']['t2i'])} caption queries, "
+        f"{captions} captions an image, {PROTOCOLS[protocol].right}, ties at their {result['tie_rule']} rank)"
     )
 
 
@@ -196,16 +196,16 @@ def varied(study: StudyResults) -> str:
     return listing(name.removesuffix(" draw") for name in names)
 
 
-def ends(found: Estimate | Contrast | None, *, sign: bool = False) -> str:
+def ends(result: Estimate | Contrast | None, *, sign: bool = False) -> str:
     """The interval of a score or difference and, after a slash, the second, for others, where known."""
-    if found is None:
+    if result is None:
         return ""
-    return spans((found.low, found.high), (found.low_elsewhere, found.high_elsewhere), sign=sign)
+    return spans((result.low, result.high), (result.low_elsewhere, result.high_elsewhere), sign=sign)
 
 
 def spans(*intervals: tuple[float, float], sign: bool = True) -> str:
     """Intervals in percent, ``[low, high] / [low, high]``, those that are known."""
-    return " / ".join(filter(None, (span(*one, sign=sign) for one in intervals)))
+    return " / ".join(filter(None, (span(*item, sign=sign) for item in intervals)))
 
 
 def elsewhere_phrase(study: StudyResults, where: str = "After the slash") -> str:
@@ -259,5 +259,5 @@ def interval_phrase(study: StudyResults) -> str:
             without.setdefault(estimate.method.removeprefix("none: "), []).append(name(variant))
     if not made:
         return ""
-    lacking = "; ".join(f"none of {listing(names)}: {why}" for why, names in without.items())
-    return " or ".join(sorted(made)) + (f" ({lacking})" if lacking else "")
+    missing = "; ".join(f"none of {listing(names)}: {why}" for why, names in without.items())
+    return " or ".join(sorted(made)) + (f" ({missing})" if missing else "")

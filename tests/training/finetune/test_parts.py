@@ -77,9 +77,9 @@ def test_kept_features_of_frozen_backbones_change_no_embedding(project, load) ->
     study = load(finetune__trained="image", finetune__projection="linear")
     engine = steps(engine_of(study, "hardest_in_batch", project), 5)  # one validation lies behind it
     assert set(engine.learner.kept[id(engine.val)]) == {"text"}
-    found = engine.learner.embed_split(engine.val)
+    result = engine.learner.embed_split(engine.val)
     fresh = embed_split(engine.model, engine.val, CPU, None)
-    assert all(torch.equal(one[0], other) for one, other in zip(found, fresh, strict=True))
+    assert all(torch.equal(item[0], other) for item, other in zip(result, fresh, strict=True))
 
 
 @pytest.mark.parametrize("chunk", [None, 8])
@@ -178,12 +178,12 @@ def test_batch_norms_keep_their_statistics_unless_asked(project, load) -> None:
 @pytest.mark.parametrize("dropout", ["always", "never", "until_first_validation"])
 def test_when_dropout_is_on(project, load, dropout) -> None:
     engine = engine_of(load(finetune__dropout=dropout, train__validations=2), "hardest_in_batch", project)
-    found = []
+    result = []
     original = engine.learner.embed
-    engine.learner.embed = lambda *a: (original(*a), found.append(engine.model.text.backbone.training))[0]
+    engine.learner.embed = lambda *a: (original(*a), result.append(engine.model.text.backbone.training))[0]
     engine.run(lambda score: None)
     first = {"always": 12, "never": 0, "until_first_validation": 2}[dropout]
-    assert found == [True] * first + [False] * (12 - first)
+    assert result == [True] * first + [False] * (12 - first)
 
 
 def test_validations_are_evenly_spaced() -> None:
@@ -263,12 +263,12 @@ def test_random_boxes_lie_within_the_picture_and_keep_their_share() -> None:
 def test_operations_keep_size_and_mode_and_change_with_their_level(operation) -> None:
     noise = np.random.default_rng(1).integers(0, 200, (40, 40, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
-    found = [OPERATIONS[operation](image, level, np.random.default_rng(3)) for level in (0.0, 0.4, 1.0)]
-    assert all(one.size == image.size and one.mode == "RGB" for one in found)
+    result = [OPERATIONS[operation](image, level, np.random.default_rng(3)) for level in (0.0, 0.4, 1.0)]
+    assert all(item.size == image.size and item.mode == "RGB" for item in result)
     levelled = operation >= 3  # identity, autocontrast and equalize have no level
-    assert levelled == (np.asarray(found[1]) != np.asarray(found[2])).any()
+    assert levelled == (np.asarray(result[1]) != np.asarray(result[2])).any()
     if operation == 0 or operation >= 5:
-        np.testing.assert_array_equal(np.asarray(found[0]), noise)
+        np.testing.assert_array_equal(np.asarray(result[0]), noise)
 
 
 def test_transforms_without_randomness_squash_only() -> None:
@@ -278,7 +278,7 @@ def test_transforms_without_randomness_squash_only() -> None:
     np.testing.assert_array_equal(transform.training(image, np.random.default_rng(0)), transform.evaluation(image))
     flipped = Transform.of(section | {"flip": True})
     seen = [flipped.training(image, np.random.default_rng(seed)) for seed in range(20)]
-    mirrored = sum((one == transform.evaluation(image)[:, :, ::-1]).all() for one in seen)
+    mirrored = sum((item == transform.evaluation(image)[:, :, ::-1]).all() for item in seen)
     assert 4 < mirrored < 16
 
 
@@ -318,7 +318,7 @@ def test_backbones_of_every_family_train_through_one_seam(project, load, image, 
     for side in ("image", "text"):
         moved = [name for name in before if name.startswith(f"{side}.backbone") and (before[name] != after[name]).any()]
         assert len(moved) > 3, side
-    found = engine.learner.embed_split(engine.val)
-    assert found[0].shape == (1, 24, 256) and found[1].shape == (1, 120, 256)
+    result = engine.learner.embed_split(engine.val)
+    assert result[0].shape == (1, 24, 256) and result[1].shape == (1, 120, 256)
     again = embed_split(engine.model, engine.val, CPU, None)
-    assert torch.equal(found[0][0], again[0]) and torch.equal(found[1][0], again[1])
+    assert torch.equal(result[0][0], again[0]) and torch.equal(result[1][0], again[1])

@@ -119,9 +119,9 @@ class Reference:
         return math.exp(-options["tau"] * (s - own) ** 2), False
 
     def pick(self, row: list[float], own: float, allowed: list[bool], draw: float) -> tuple[int, bool, bool]:
-        found = [self.weight(s, own) if ok else (0.0, False) for s, ok in zip(row, allowed, strict=True)]
-        weights = [w for w, _ in found]
-        spoke = any(said for _, said in found)
+        result = [self.weight(s, own) if ok else (0.0, False) for s, ok in zip(row, allowed, strict=True)]
+        weights = [w for w, _ in result]
+        spoke = any(said for _, said in result)
         if sum(weights) == 0:
             best = max((s, -j) for j, (s, ok) in enumerate(zip(row, allowed, strict=True)) if ok)
             return -best[1], spoke, True
@@ -223,9 +223,9 @@ def test_the_losses_of_fifty_steps_agree_with_a_plain_reference(project, release
     engine = Engine(config, [3], train, val, CPU)
     assert engine.steps == 10
     reference = Reference(project, config, copy.deepcopy(engine.memory.queue))
-    found: list[float] = []
+    match: list[float] = []
     backward = engine.learner.backward
-    engine.learner.backward = lambda losses: (found.append(float(losses.detach())), backward(losses))[1]
+    engine.learner.backward = lambda losses: (match.append(float(losses.detach())), backward(losses))[1]
 
     def after(score: float | None) -> None:
         if engine.step == STEPS:
@@ -252,5 +252,5 @@ def test_the_losses_of_fifty_steps_agree_with_a_plain_reference(project, release
         spoke, fell = spoke + result["spoke"], fell + result["fallback"]
         same += len(images) - len(set(images))
     assert spoke > 0 and same > 0, "the posterior speaks, and captions of one image meet in a batch"
-    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=2e-4, atol=2e-5)
+    torch.testing.assert_close(torch.tensor(match), torch.tensor(expected), rtol=2e-4, atol=2e-5)
     assert len({round(loss, 4) for loss in expected}) > 30
