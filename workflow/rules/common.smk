@@ -363,7 +363,12 @@ def title_and_question_of(study):
 def question_of_series(wildcards):
     """The question of a series, and its points."""
     series = of_series(wildcards)
-    return [series.title, series.question, [list(point.items()) for point in series.points], title_and_question_of(series.shared)]
+    return [
+        series.title,
+        series.question,
+        [list(point.items()) for point in series.points],
+        title_and_question_of(series.shared),
+    ]
 
 
 @functools.cache
