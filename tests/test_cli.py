@@ -131,10 +131,7 @@ def test_threads_are_set_before_any_room_is_entered(calls: list, monkeypatch: py
         (["prepare", "--study", "smok", "--root", str(ROOT)], ["'smok'", "did you mean 'smoke'"]),
         (["prepare", *STUDY, "--set", "data.trian=3"], ["data.trian", "did you mean 'data.train'"]),
         (["prepare", *STUDY, "--set", "data.train"], ["key=value"]),
-        (
-            ["pretrain", *STUDY, "--modality", "image", "--set", "encoders.image.checkpoint=/x"],
-            ["'/x'", "'scenes'"],
-        ),
+        (["pretrain", *STUDY, "--modality", "image", "--set", "encoders.image.checkpoint=/x"], ["'/x'", "'scenes'"]),
         (["pretrain", *STUDY, "--modality", "image"], ["encoders.draw", "is shipped", "--out"]),
         (["describe", "papre", "--root", str(ROOT)], ["did you mean 'paper'"]),
         (["check", "nope", "--root", str(ROOT)], ["'nope'"]),
@@ -179,11 +176,7 @@ def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture) -> None:
 def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     table = [
         (UserError("a.yaml: b: wrong"), 2, "error: a.yaml: b: wrong"),
-        (
-            OSError(errno.ENOSPC, "No space left on device", "/r/f.bin"),
-            2,
-            "error: /r/f.bin: the disk is full",
-        ),
+        (OSError(errno.ENOSPC, "No space left on device", "/r/f.bin"), 2, "error: /r/f.bin: the disk is full"),
         (OSError(errno.EDQUOT, "Quota", "/r/f.bin"), 2, "error: /r/f.bin: your disk quota"),
         (PermissionError(errno.EACCES, "Permission denied", "/r/f.bin"), 2, "error: /r/f.bin: no permission"),
         (OSError(errno.EROFS, "Read-only", "/r/f.bin"), 2, "error: /r/f.bin: the file system is read-only"),
@@ -195,11 +188,7 @@ def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
             2,
             "error: out of memory (CUDA out of memory.",
         ),
-        (
-            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-            2,
-            "error: out of memory",
-        ),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2, "error: out of memory"),
         (MemoryError(), 2, "error: out of memory; use fewer seeds"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ]
@@ -224,8 +213,7 @@ def test_out_of_gpu_memory_names_the_knobs_of_each_regime() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [ValueError("x"), RuntimeError("memory of a shape"), ValueError("out of memory"), AssertionError()],
+    "error", [ValueError("x"), RuntimeError("memory of a shape"), ValueError("out of memory"), AssertionError()]
 )
 def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     replace_room(monkeypatch, "steps.compare", error)

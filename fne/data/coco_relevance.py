@@ -129,11 +129,7 @@ def _parse(file: Path) -> dict[int, list[int]]:
 
 
 def _placed(
-    stored: Mapping[int, Iterable[int]],
-    queries: Mapping[int, int],
-    gallery: Mapping[int, int],
-    file: Path,
-    split: str,
+    stored: Mapping[int, Iterable[int]], queries: Mapping[int, int], gallery: Mapping[int, int], file: Path, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows (query position, item position), and the query of every positive outside the gallery."""
     unknown = [query for query in stored if query not in queries]

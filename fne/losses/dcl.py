@@ -30,12 +30,7 @@ class DebiasedContrastiveLoss(Dense):
     name = "dcl"
     reads = ("loss.temperature", "loss.positive_prior")
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.05,
-        positive_prior: float = 0.1,
-    ) -> None:
+    def __init__(self, *, temperature: float = 0.05, positive_prior: float = 0.1) -> None:
         self.temperature, self.positive_prior = temperature, positive_prior
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:

@@ -22,11 +22,7 @@ class TripletLoss(Loss):
     negatives = ("one", "all")
     reads = ("loss.margin",)
 
-    def __init__(
-        self,
-        *,
-        margin: float = 0.2,
-    ) -> None:
+    def __init__(self, *, margin: float = 0.2) -> None:
         self.margin = margin
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection) -> Tensor:

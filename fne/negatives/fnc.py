@@ -33,12 +33,7 @@ class FalseNegativeCancellation(Strategy):
     reads = ("negatives.top_k", "negatives.score_threshold")
     needs = ("teacher",)
 
-    def __init__(
-        self,
-        *,
-        top_k: int = 10,
-        score_threshold: float = 0.7,
-    ) -> None:
+    def __init__(self, *, top_k: int = 10, score_threshold: float = 0.7) -> None:
         self.count, self.threshold = top_k, score_threshold
 
     def suspects(self, teacher: Tensor, allowed: Tensor) -> Tensor:

@@ -97,10 +97,7 @@ class FalseNegativeElimination(Strategy):
             "of em: below it no candidate of a run would ever be thought a false negative",
         ] = 1e-6,
         prior_ceiling: Annotated[
-            float,
-            Field(gt=0, lt=1),
-            When({"prior_rule": ("em",)}),
-            "of em: more would call most negatives false",
+            float, Field(gt=0, lt=1), When({"prior_rule": ("em",)}), "of em: more would call most negatives false"
         ] = 0.5,
         density: Annotated[
             str,

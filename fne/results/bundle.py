@@ -18,15 +18,7 @@ from typing import Any
 from fne.results.schema import KINDS, TABLES, Column
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import flatten
-from fne.utils.files import (
-    MOST_RECORD,
-    atomic_folder,
-    atomic_path,
-    check_record,
-    parse_json,
-    reading,
-    sha256_bytes,
-)
+from fne.utils.files import MOST_RECORD, atomic_folder, atomic_path, check_record, parse_json, reading, sha256_bytes
 from fne.utils.shape import ANY, LARGEST
 from fne.utils.text import guarded, unguarded
 

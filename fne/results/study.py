@@ -275,21 +275,13 @@ class StudyResults:
         return result
 
     def values(
-        self,
-        variant: str,
-        metric: str | None = None,
-        direction: str | None = None,
-        protocol: str | None = None,
+        self, variant: str, metric: str | None = None, direction: str | None = None, protocol: str | None = None
     ) -> dict[int, float]:
         """Test values by seed; the study's primary metric unless told otherwise."""
         return self._values.get((variant, *self._which(metric, direction, protocol)), {})
 
     def estimate(
-        self,
-        variant: str,
-        metric: str | None = None,
-        direction: str | None = None,
-        protocol: str | None = None,
+        self, variant: str, metric: str | None = None, direction: str | None = None, protocol: str | None = None
     ) -> Estimate | None:
         """Mean with interval, or ``None`` where the variant has no result."""
         row = self._estimates.get((variant, *self._which(metric, direction, protocol)))
@@ -307,11 +299,7 @@ class StudyResults:
         )
 
     def contrast(
-        self,
-        variant: str,
-        metric: str | None = None,
-        direction: str | None = None,
-        protocol: str | None = None,
+        self, variant: str, metric: str | None = None, direction: str | None = None, protocol: str | None = None
     ) -> Contrast | None:
         """Paired difference to the baseline, or ``None``; ``p_holm`` is of the test that the study declares."""
         row = self._contrasts.get((variant, *self._which(metric, direction, protocol)))

@@ -38,12 +38,7 @@ def form_of(atoms: Iterable[Atom]) -> Form:
 
 
 def spec_of(
-    item: Object,
-    size: bool = True,
-    colour: bool = True,
-    shape: bool = True,
-    row: bool = True,
-    col: bool = True,
+    item: Object, size: bool = True, colour: bool = True, shape: bool = True, row: bool = True, col: bool = True
 ) -> Spec:
     """Describe an object by the chosen attributes only."""
     full = (item.size, item.colour, item.shape, item.row, item.col)

@@ -67,10 +67,7 @@ def render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
     """
     if size % GRID or size < 24:
         raise bad_input(
-            "not a size scenes can be drawn at",
-            key="data.image_size",
-            value=size,
-            allowed="multiples of 3 from 24",
+            "not a size scenes can be drawn at", key="data.image_size", value=size, allowed="multiples of 3 from 24"
         )
     pictures = np.empty((len(scenes), size, size, 3), np.uint8)
     for start in range(0, len(scenes), CHUNK):

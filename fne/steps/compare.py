@@ -159,12 +159,7 @@ def _contrasts(
     for variant in others:
         few = _few(study, shared[variant], base is not None)
         for c, key in enumerate(_any(layouts).keys):
-            row = {
-                **_named(variant, key),
-                "baseline": study.baseline,
-                "n_seeds": len(shared[variant]),
-                "note": few,
-            }
+            row = {**_named(variant, key), "baseline": study.baseline, "n_seeds": len(shared[variant]), "note": few}
             if shared[variant]:
                 interval = result[variant]
                 p_seed, floor = seed_p_value(influence[variant][:, :, c].mean(axis=1))

@@ -7,16 +7,7 @@ from typing import Any
 
 from fne.utils.errors import bad_input
 
-SCENES = (
-    "dataset",
-    "seed",
-    "train",
-    "val",
-    "test",
-    "captions_per_image",
-    "prevalence",
-    "image_size",
-)
+SCENES = ("dataset", "seed", "train", "val", "test", "captions_per_image", "prevalence", "image_size")
 CORPUS = ("dataset", "annotations", "images", "judgements", "counts")
 
 

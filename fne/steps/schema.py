@@ -66,8 +66,7 @@ def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
         },
         "released": run,
         "variant": _file(
-            VariantFile,
-            {"set": keys(VARIANT_KEYS, "set"), "sweep": keys(VARIANT_KEYS, "sweep", many=True)},
+            VariantFile, {"set": keys(VARIANT_KEYS, "set"), "sweep": keys(VARIANT_KEYS, "sweep", many=True)}
         ),
         "study": _file(
             StudyFile,

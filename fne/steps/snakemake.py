@@ -49,10 +49,6 @@ def from_snakemake(
     name = config.get("study", DEFAULT_STUDY)
     if not isinstance(name, str):
         raise bad_input(
-            "must be the name of a study",
-            file="--config",
-            key="study",
-            value=name,
-            allowed=list_studies(root),
+            "must be the name of a study", file="--config", key="study", value=name, allowed=list_studies(root)
         )
     return name, overrides

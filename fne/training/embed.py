@@ -15,13 +15,7 @@ from fne.utils.files import read_json
 
 
 def embed_split(
-    study: Study,
-    variant: str,
-    block: str,
-    split: str,
-    root: Path,
-    device: str = "cpu",
-    workers: int = 0,
+    study: Study, variant: str, block: str, split: str, root: Path, device: str = "cpu", workers: int = 0
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield (seed, images (N, D), captions (M, D)) for every replicate that has selected weights.
 

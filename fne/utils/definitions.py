@@ -58,10 +58,7 @@ class Definitions:
         self._place = functools.cache(_place)
 
     def of(
-        self,
-        roots: Iterable[str],
-        follow: Callable[[str], bool] = lambda target: True,
-        files: Iterable[Path] = (),
+        self, roots: Iterable[str], follow: Callable[[str], bool] = lambda target: True, files: Iterable[Path] = ()
     ) -> str:
         """Of some definitions.
 

@@ -201,12 +201,7 @@ def log_test_access(log: Path, *, variant: str, block: str, purpose: str) -> dic
         variant, block: The run.
         purpose: The verb, ``rank`` or ``evaluate``.
     """
-    entry = {
-        "time": now().isoformat(timespec="seconds"),
-        "variant": variant,
-        "block": block,
-        "purpose": purpose,
-    }
+    entry = {"time": now().isoformat(timespec="seconds"), "variant": variant, "block": block, "purpose": purpose}
     log.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

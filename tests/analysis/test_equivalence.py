@@ -8,14 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from fne.analysis.equivalence import (
-    INCONCLUSIVE,
-    NOT_REPRODUCED,
-    REASONS,
-    REPRODUCED,
-    VERDICTS,
-    compare_with_published,
-)
+from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REASONS, REPRODUCED, VERDICTS, compare_with_published
 from fne.analysis.intervals import hierarchical_intervals
 
 NAN = math.nan

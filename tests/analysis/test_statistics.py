@@ -119,10 +119,7 @@ def test_image_p_value_is_never_zero_and_one_where_nothing_differs() -> None:
     assert image_p_values(np.zeros((10, 2)), flips=99).tolist() == [1.0, 1.0]
     thirds = np.array([[0.1], [0.2], [-0.3 + 1e-17]])  # sums that are equal but for rounding count as reached
     assert image_p_values(thirds, flips=199)[0] == 1.0
-    whole, cut = (
-        image_p_values(values()[0] - 3, flips=1500),
-        image_p_values(values()[0][:, :1] - 3, flips=1500),
-    )
+    whole, cut = (image_p_values(values()[0] - 3, flips=1500), image_p_values(values()[0][:, :1] - 3, flips=1500))
     assert whole[0] == cut[0]
 
 
@@ -146,11 +143,7 @@ def test_contributions_and_influence_of_unequal_caption_counts(tmp_path: Path) -
     counts = {"own/i2t": np.ones(n_images, int), "own/t2i": rng.integers(1, 9, n_images)}
     counts["truth/t2i"] = counts["own/t2i"] * (rng.random(n_images) < 0.5)
     sums = {}
-    for part, metrics in (
-        ("own/i2t", ("r1", "r5", "r10")),
-        ("own/t2i", ("r1", "r5", "r10")),
-        ("truth/t2i", ("p1",)),
-    ):
+    for part, metrics in (("own/i2t", ("r1", "r5", "r10")), ("own/t2i", ("r1", "r5", "r10")), ("truth/t2i", ("p1",))):
         for metric in metrics:
             chance = rng.random(n_images) * (0.5 + 0.4 / counts["own/t2i"])  # images with few captions are easier
             sums[f"{part}/{metric}"] = rng.binomial(counts[part], chance, (2, n_images)).astype(float)

@@ -59,11 +59,7 @@ def test_runs_hold_every_number_of_every_run(made, tmp_path: Path) -> None:
     assert {(row["study"], row["dataset"], row["regime"], row["split"], row["ensemble"]) for row in runs} == {
         ("smoke", "scenes", "head", "test", "False")
     }
-    for variant, seed, direction, k in (
-        ("fne", 4, "i2t", 1),
-        ("infonce", 0, "t2i", 5),
-        ("fne", 1, "t2i", 10),
-    ):
+    for variant, seed, direction, k in (("fne", 4, "i2t", 1), ("infonce", 0, "t2i", 5), ("fne", 1, "t2i", 10)):
         key = {"variant": variant, "seed": str(seed), "protocol": "own", "direction": direction}
         (row,) = pick(runs, **key, metric=f"r{k}")
         assert float(row["value"]) == pytest.approx(plain_recall(variant, seed, direction, k), abs=1e-12)
@@ -178,10 +174,7 @@ def test_tables_of_the_jobs_are_concatenated(made, tmp_path: Path) -> None:
     folder = tmp_path / "results/smoke"
     curves, audit, cost = (table(folder / f"{name}.csv") for name in ("curves", "audit", "cost"))
     assert len(curves) == 9 and list(curves[0]) == ["variant", "seed", "epoch", "loss"]
-    assert {(row["variant"], row["seed"], row["picks"]) for row in audit} >= {
-        ("fne", "4", "11"),
-        ("infonce", "0", "7"),
-    }
+    assert {(row["variant"], row["seed"], row["picks"]) for row in audit} >= {("fne", "4", "11"), ("infonce", "0", "7")}
     assert len(cost) == 6
     assert list(cost[0]) == header("cost")
     values = ["smoke", made.variants[0], "0-1", "2", "3.5", "21", "0.1", "500.0", "cpu", "1"]
@@ -305,8 +298,7 @@ def test_runs_of_which_only_some_were_scored_against_all_true_matches_are_refuse
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
-    [({"schema": 2}, "another schema"), ({"seeds": [7]}, "other seeds"), ({"rows": None}, None)],
+    ("edit", "message"), [({"schema": 2}, "another schema"), ({"seeds": [7]}, "other seeds"), ({"rows": None}, None)]
 )
 def test_damaged_metrics_are_refused(made, tmp_path: Path, edit: dict, message: str | None) -> None:
     file = tmp_path / "results/smoke/fne/4/metrics.test.json"

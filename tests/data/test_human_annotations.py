@@ -25,13 +25,7 @@ def read(folder: Path, **texts: str) -> list[Judgement]:
 
 @pytest.mark.parametrize(
     ("share", "yes", "no", "positive"),
-    [
-        ("1", 3, 0, True),
-        ("0.66667", 2, 1, True),
-        ("0.5", 2, 2, False),
-        ("0.33333", 1, 2, False),
-        ("0", 0, 3, False),
-    ],
+    [("1", 3, 0, True), ("0.66667", 2, 1, True), ("0.5", 2, 2, False), ("0.33333", 1, 2, False), ("0", 0, 3, False)],
 )
 def test_crowd_needs_more_than_half(tmp_path: Path, share: str, yes: int, no: int, positive: bool) -> None:
     (item,) = read(tmp_path, crowdflower=f"a.jpg\tb.jpg#2\t{share}\t{yes}\t{no}\n")

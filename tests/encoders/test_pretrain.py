@@ -192,10 +192,7 @@ def test_the_encoders_learn_something(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "modality", "said"),
-    [
-        (LEARN, "images", "did you mean 'image'"),
-        (replace(LEARN, scenes=3), "image", "too few scenes"),
-    ],
+    [(LEARN, "images", "did you mean 'image'"), (replace(LEARN, scenes=3), "image", "too few scenes")],
 )
 def test_what_cannot_be_pretrained_is_refused(tmp_path: Path, recipe: Recipe, modality: str, said: str) -> None:
     with pytest.raises(UserError, match=said):

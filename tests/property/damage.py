@@ -140,10 +140,7 @@ def bomb(name: str, size: int) -> bytes:
     import io
 
     made = io.BytesIO()
-    with (
-        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open(name, "w") as member,
-    ):
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as member:
         for _ in range(size >> 20):
             member.write(bytes(1 << 20))
     return made.getvalue()

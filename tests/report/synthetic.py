@@ -93,13 +93,7 @@ def config_of(fake: Fake) -> dict[str, Any]:
             "image_size": 48,
         },
         "encoders": {
-            side: {
-                "checkpoint": "scenes",
-                "revision": None,
-                "level": "pooled",
-                "pooling": "mean",
-                "dtype": "float32",
-            }
+            side: {"checkpoint": "scenes", "revision": None, "level": "pooled", "pooling": "mean", "dtype": "float32"}
             for side in ("image", "text")
         },
         "model": {"head": "mlp", "hidden": 512, "dim": 256, "dropout": 0.0},
@@ -117,13 +111,7 @@ def config_of(fake: Fake) -> dict[str, Any]:
         },
         "warmup": {"epochs": fake.warmup, "strategy": "all", "loss": "triplet"},
         "negatives": {"strategy": fake.strategy},
-        "memory": {
-            "kind": "momentum",
-            "size": 1024,
-            "momentum": 0.995,
-            "initial": "empty",
-            "fill": "after_warmup",
-        }
+        "memory": {"kind": "momentum", "size": 1024, "momentum": 0.995, "initial": "empty", "fill": "after_warmup"}
         if fake.memory
         else {"kind": "none"},
         "loss": {"kind": "infonce", "temperature": 0.05}
@@ -231,13 +219,7 @@ def write_study(
             inside = [seed for seed in parse_block(block) if seed in done]
             if inside:
                 _write_block(
-                    root / "results" / name / fake.id / block,
-                    study,
-                    fake,
-                    values[fake.id],
-                    inside,
-                    truth_known,
-                    logs,
+                    root / "results" / name / fake.id / block, study, fake, values[fake.id], inside, truth_known, logs
                 )
     for table, rows in logs.items():
         write_csv(root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else header(table))

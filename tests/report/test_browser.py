@@ -146,11 +146,7 @@ def test_a_cell_without_a_number_stays_at_the_end(attacked: Tab) -> None:
     for _ in range(2):
         attacked.page.click(head("table-main", 9))
         settles(attacked, lambda: column(attacked, "table-main", 9)[-1], "—")
-        settles(
-            attacked,
-            lambda: "infonce" in column(attacked, "table-main", 1)[-1],
-            True,
-        )
+        settles(attacked, lambda: "infonce" in column(attacked, "table-main", 1)[-1], True)
 
 
 def test_only_columns_that_decide_are_shown_until_all_are_requested(desktop: Tab) -> None:

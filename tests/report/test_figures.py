@@ -15,16 +15,7 @@ from PIL import Image
 from fne.report.figures import registry as figures
 from fne.report.figures.curves import per_epoch, shaded, window
 from fne.report.figures.picks import rates
-from fne.report.figures.populations import (
-    Populations,
-    drawn,
-    normal,
-    populations,
-    posterior,
-    too_few,
-    usable,
-    visible,
-)
+from fne.report.figures.populations import Populations, drawn, normal, populations, posterior, too_few, usable, visible
 from fne.report.figures.style import COLUMNS
 from fne.report.text.summary import by_hardness
 from fne.utils.errors import UserError

@@ -92,9 +92,7 @@ def test_studies_without_fne_or_with_fne_as_baseline_make_no_claim_about_it(lone
 def test_fne_without_a_result(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     original = StudyResults.values
     monkeypatch.setattr(
-        StudyResults,
-        "values",
-        lambda self, variant, *rest: {} if variant == "fne" else original(self, variant, *rest),
+        StudyResults, "values", lambda self, variant, *rest: {} if variant == "fne" else original(self, variant, *rest)
     )
     words = "Whether FNE beats the baseline cannot be said: FNE (released rule) has no result."
     assert headline(paper.results)[0] == words

@@ -255,8 +255,7 @@ def test_a_mean_of_directions_is_set_against_the_mean_here(made: StudyResults, m
 def test_the_sentence_counts(made: StudyResults) -> None:
     partly = entry("f30k-b", values={**entry().values, ("i2t", "r10"): None, ("both", "rsum"): 600.0})
     requested = replace(
-        against(r10=50.0, rsum=6.0),
-        entries={"fne": (gone(), partly), "infonce": (entry("f30k-c", ensemble=True),)},
+        against(r10=50.0, rsum=6.0), entries={"fne": (gone(), partly), "infonce": (entry("f30k-c", ensemble=True),)}
     )
     result = judged(made, requested)
     assert Counter(item.verdict for item in result) == {

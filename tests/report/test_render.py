@@ -21,11 +21,7 @@ def table(sortable: bool = True) -> Table:
         Column("rsum", "Group & co"),
     )
     rows = (
-        (
-            Cell(HOSTILE, note="an_id", code=True),
-            Cell("1.0", 1.0, strong=True),
-            Cell("2.0", 2.0, note="[1.0, 3.0]"),
-        ),
+        (Cell(HOSTILE, note="an_id", code=True), Cell("1.0", 1.0, strong=True), Cell("2.0", 2.0, note="[1.0, 3.0]")),
         (Cell("plain"), ABSENT, Cell("0 of 2", 0.0, note=HOSTILE, absent=True)),
     )
     records = ({"variant": HOSTILE, "value": 1 / 3}, {"variant": "plain", "value": None, "more": 'a,"b"\nc'})

@@ -56,11 +56,7 @@ def test_errors_name_what_is_wrong(paper: Made, monkeypatch: pytest.MonkeyPatch,
 def test_values_are_those_of_the_file(paper: Made) -> None:
     with open(paper.root / "results/paper/runs.csv", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    for metric, direction, protocol in (
-        ("rsum", "both", "own"),
-        ("p1", "t2i", "truth"),
-        ("r5", "i2t", "own"),
-    ):
+    for metric, direction, protocol in (("rsum", "both", "own"), ("p1", "t2i", "truth"), ("r5", "i2t", "own")):
         key = ("test", "fne", metric, direction, protocol)
         names = ("split", "variant", "metric", "direction", "protocol")
         kept = [row for row in rows if tuple(row[name] for name in names) == key]

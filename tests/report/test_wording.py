@@ -103,8 +103,7 @@ def test_an_exact_p_is_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "text"),
-    [((3,), "3"), ((3, 4, 5), "3 to 5"), ((1, 3, 4, 9), "1, 3 to 4 and 9"), ((), "")],
+    ("numbers", "text"), [((3,), "3"), ((3, 4, 5), "3 to 5"), ((1, 3, 4, 9), "1, 3 to 4 and 9"), ((), "")]
 )
 def test_runs_of_numbers(numbers: tuple[int, ...], text: str) -> None:
     assert runs_of(numbers) == text

@@ -8,17 +8,7 @@ import pytest
 from fne.scenes import relevance
 from fne.scenes.captions import draw_form, full_form
 from fne.scenes.draw import Chooser
-from fne.scenes.logic import (
-    ANY,
-    RELATIONS,
-    evaluate,
-    form_of,
-    incompatible,
-    read_forms,
-    relation,
-    spec_of,
-    write_forms,
-)
+from fne.scenes.logic import ANY, RELATIONS, evaluate, form_of, incompatible, read_forms, relation, spec_of, write_forms
 from fne.scenes.relevance import count_matches, relevant_pairs
 from fne.scenes.world import Object, Scene, Scenes, from_scene_list, sample_scenes
 from fne.utils.errors import UserError

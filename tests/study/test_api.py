@@ -152,11 +152,7 @@ def test_places_on_this_machine_are_no_part_of_a_digest(project: Project) -> Non
     def digest(**changes: object) -> str:
         return config.digest(config.resolve(project.load("flickr8k", **(PATHS | ENCODERS | changes)), "fne"))
 
-    moved = {
-        "data.images": "/b/pictures",
-        "data.annotations": "/b/s.json",
-        "encoders.image.checkpoint": "/n/vision",
-    }
+    moved = {"data.images": "/b/pictures", "data.annotations": "/b/s.json", "encoders.image.checkpoint": "/n/vision"}
     assert digest(**moved) == digest()
     assert digest(**{"encoders.image.checkpoint": "/m/other"}) != digest()
     assert digest(**{"encoders.text.checkpoint": "org2/text"}) != digest()
@@ -252,12 +248,7 @@ def test_snakemake_config_becomes_overrides(project: Project) -> None:
 
 def test_values_inside_snakemakes_set_may_come_as_text(project: Project) -> None:
     """``snakemake --config 'set={train.epochs: 3}'`` hands over the text "3"."""
-    given = {
-        "train.epochs": "6",
-        "loss.margin": "0.3",
-        "train.gradient_clip": "null",
-        "train.schedule": "constant",
-    }
+    given = {"train.epochs": "6", "loss.margin": "0.3", "train.gradient_clip": "null", "train.schedule": "constant"}
     resolved = config.resolve(asked({"set": given}, project.root), "fne")
     assert resolved["train"]["epochs"] == 6 and resolved["loss"]["margin"] == 0.3
     assert resolved["train"]["gradient_clip"] is None and resolved["train"]["schedule"] == "constant"
@@ -310,12 +301,7 @@ def test_arguments_load_the_very_same_study(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("items", "words"),
-    [
-        (["train.epochs"], "key=value"),
-        (["=3"], "key=value"),
-        (["a.b=1", "a.b=2"], "twice"),
-        (["a.b=[1"], "YAML"),
-    ],
+    [(["train.epochs"], "key=value"), (["=3"], "key=value"), (["a.b=1", "a.b=2"], "twice"), (["a.b=[1"], "YAML")],
 )
 def test_bad_set(items: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -160,10 +160,7 @@ PROTOCOL = {"metric": "x", "date": "y", "command": "z"}
         (tuned_file({"fne": {"loss.margn": 0.1}}), ["values.fne.loss.margn", "did you mean 'loss.margin'"]),
         (tuned_file({"fne": {"loss.margin": "0.1"}}), ["values.fne.loss.margin", "not text"]),
         (tuned_file({"fne": {"data.seed": 1}}), ["values.fne.data.seed", "belongs to the study"]),
-        (
-            tuned_file({"random": {"negatives.tau": 1.0}}),
-            ["values.random.negatives.tau", "not read by variant random"],
-        ),
+        (tuned_file({"random": {"negatives.tau": 1.0}}), ["values.random.negatives.tau", "not read by variant random"]),
         (tuned_file({"fne": {}}, reasons={}), ["reasons.fne", "non-empty"]),
         (tuned_file({}, reasons={"fne": "why"}), ["reasons.fne", "without values"]),
         (tuned_file({}, declared=None), ["declared.seeds: must be a list of seeds"]),
@@ -225,10 +222,7 @@ def test_a_search_that_was_not_made_or_is_another_studys(project: Project) -> No
     [
         ({"budget": 16}, ["budget was 12 and is 16"]),
         ({"seeds": [1000, 1001, 1002, 1004]}, ["seeds was [1000, 1001, 1002, 1003] and is [1000, 1001, 1002, 1004]"]),
-        (
-            {"search": {"loss.margin": {"log": [0.1, 0.3]}}},
-            ["search.loss.margin.log was [0.1, 0.2] and is [0.1, 0.3]"],
-        ),
+        ({"search": {"loss.margin": {"log": [0.1, 0.3]}}}, ["search.loss.margin.log was [0.1, 0.2] and is [0.1, 0.3]"]),
         (
             {"search": {"loss.margin": {"linear": [0.1, 0.2]}}},
             ["margin.linear was not there and is [0.1, 0.2]; search.loss.margin.log was [0.1, 0.2] and is not there"],
@@ -498,10 +492,7 @@ def test_a_method_that_the_command_line_leaves_out_is_none(project: Project) -> 
 
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
-    [
-        ("train.epochs", 2**63, "<= 1000000"),
-        ("evaluation.ks", [1, 5, 10, 10**30], "<= 1000000000"),
-    ],
+    [("train.epochs", 2**63, "<= 1000000"), ("evaluation.ks", [1, 5, 10, 10**30], "<= 1000000000")],
 )
 def test_numbers_that_no_machine_holds_are_refused(project: Project, key: str, value: object, allowed: str) -> None:
     project.fails("paper", {key: value}, saying=[f"{key}: out of range", allowed])

@@ -9,16 +9,7 @@ from fne.report.figures.figure import Picture, notice
 from fne.report.figures.scores import fit, no_result, number_of, rows_of_names, why_missing
 from fne.report.figures.style import BASELINE, MUTED, PAPER
 from fne.report.figures.variant_styles import diamond, looks_of
-from fne.report.text.wording import (
-    given,
-    metric_name,
-    protocol_phrase,
-    seeds_phrase,
-    signed,
-    span,
-    tested,
-    varied,
-)
+from fne.report.text.wording import given, metric_name, protocol_phrase, seeds_phrase, signed, span, tested, varied
 from fne.results.records import Contrast
 from fne.results.study import StudyResults
 

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ID, TITLE = "curves", "Training curves"
-RULES = {
-    "best_val_rsum": "the best rsum on the validation split",
-    "last": "the last epoch",
-}
+RULES = {"best_val_rsum": "the best rsum on the validation split", "last": "the last epoch"}
 """How a checkpoint is selected, in words."""
 QUESTION = "Does every variant learn steadily to its selected epoch, or does one stall or collapse?"
 PANELS = (

@@ -74,12 +74,7 @@ def draw(study: StudyResults) -> Picture:
     low.plot(x, np.where(mean >= LEAST, mean, np.nan), color=INK, lw=2, label="posterior that FNE computes")
     if len(curves) > 1:
         low.fill_between(
-            x,
-            np.clip(curves.min(axis=0), LEAST, 1),
-            np.clip(curves.max(axis=0), LEAST, 1),
-            color=INK,
-            alpha=0.12,
-            lw=0,
+            x, np.clip(curves.min(axis=0), LEAST, 1), np.clip(curves.max(axis=0), LEAST, 1), color=INK, alpha=0.12, lw=0
         )
     known = true_share(low, result, share_word(study))
     bars = ", with 95 % intervals" if len(result.counts["false_negatives"]) >= MIN_SEEDS else ""
@@ -131,14 +126,7 @@ def draw_all(study: StudyResults) -> Picture:
     height = 0.95 + 1.2 * rows
     figure = canvas(WIDTH, height)
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    figure.subplots_adjust(
-        left=0.03,
-        right=0.975,
-        bottom=0.5 / height,
-        top=1 - 0.52 / height,
-        wspace=0.06,
-        hspace=0.42,
-    )
+    figure.subplots_adjust(left=0.03, right=0.975, bottom=0.5 / height, top=1 - 0.52 / height, wspace=0.06, hspace=0.42)
     windows = [visible(item) for item in result.values() if item is not None]
     for panel, variant in zip(axes.flat, study.variants, strict=False):
         item = result[variant.id]
@@ -147,14 +135,7 @@ def draw_all(study: StudyResults) -> Picture:
         panel.spines["left"].set_visible(False)
         if item is None:
             panel.text(
-                0.5,
-                0.5,
-                "no result",
-                transform=panel.transAxes,
-                ha="center",
-                va="center",
-                color=MUTED,
-                style="italic",
+                0.5, 0.5, "no result", transform=panel.transAxes, ha="center", va="center", color=MUTED, style="italic"
             )
             continue
         densities(panel, item, (min(low for low, _ in windows), max(high for _, high in windows)))

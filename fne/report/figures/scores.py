@@ -13,26 +13,14 @@ from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import MUTED, PAPER, WIDTH
 from fne.report.figures.variant_styles import diamond, looks_of
 from fne.report.text.summary import missing_seeds
-from fne.report.text.wording import (
-    interval_phrase,
-    metric_name,
-    name,
-    percent,
-    protocol_phrase,
-    seeds_phrase,
-    short,
-)
+from fne.report.text.wording import interval_phrase, metric_name, name, percent, protocol_phrase, seeds_phrase, short
 from fne.results.study import StudyResults, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ID, TITLE, QUESTION = (
-    "scores",
-    "Score per variant",
-    "Which variant retrieves best, and how much do its seeds vary?",
-)
+ID, TITLE, QUESTION = ("scores", "Score per variant", "Which variant retrieves best, and how much do its seeds vary?")
 
 
 def draw(study: StudyResults) -> Picture:

@@ -55,11 +55,7 @@ def fill(template: str, code: Sequence[str], **content: Any) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FunctionLoader(text),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FunctionLoader(text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["table"] = lambda table: Markup(render.to_html(table))
     environment.filters["notes"] = lambda table: Markup(render.notes_html(table))

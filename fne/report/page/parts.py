@@ -91,10 +91,7 @@ GLOSSARY = (
         "Training takes an image (or a caption), the anchor, and pulls its own caption (or image), the positive, "
         "nearer than some other item, the negative.",
     ),
-    (
-        "false negative",
-        "A negative that in truth fits the anchor: two images of a dog on grass share their captions.",
-    ),
+    ("false negative", "A negative that in truth fits the anchor: two images of a dog on grass share their captions."),
     ("hard negative", "A negative that the model ranks nearly as similar as the positive, or more."),
     (
         "FNE",

@@ -13,15 +13,7 @@ from fne.report.figures.style import FALSE, GRID, HARD, INK, MUTED, PAPER, POSIT
 from fne.utils.errors import bad_input
 from fne.utils.files import read_bytes, read_record, reading
 
-INKS = {
-    INK: "ink",
-    MUTED: "muted",
-    GRID: "grid",
-    PAPER: "paper",
-    POSITIVE: "positive",
-    HARD: "hard",
-    FALSE: "false",
-}
+INKS = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", POSITIVE: "positive", HARD: "hard", FALSE: "false"}
 """Colours of the figures that become variables of the page, so that they turn with it in the dark."""
 
 

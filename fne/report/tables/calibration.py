@@ -19,11 +19,7 @@ SCORES = {
     "average_precision": ("AP", "average precision"),
 }
 MAPS = {"none": "raw", "isotonic": "isotonic", "platt": "Platt"}
-TRUTH = {
-    "exact": "exact",
-    "judged": "judged pairs",
-    "equal_captions": "equal captions",
-}
+TRUTH = {"exact": "exact", "judged": "judged pairs", "equal_captions": "equal captions"}
 LIMITS = {
     "judged": "Judged pairs were chosen because image and caption look alike: shares and scores are conditional on "
     "that choice, and no prevalence.",

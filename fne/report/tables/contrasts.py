@@ -10,17 +10,7 @@ from fne.analysis.holm import holm_floor
 from fne.analysis.permutation import drawn_floor
 from fne.protocols import DIRECTION_NAMES, METRICS, metric_of
 from fne.report.tables.cells import Cell, Column, Table
-from fne.report.text.wording import (
-    AT_FLOOR,
-    elsewhere_phrase,
-    given,
-    p_value,
-    percent,
-    signed,
-    span,
-    tested,
-    varied,
-)
+from fne.report.text.wording import AT_FLOOR, elsewhere_phrase, given, p_value, percent, signed, span, tested, varied
 from fne.results.study import Contrast, StudyResults
 from fne.utils.min_seeds import ALPHA
 from fne.utils.text import clean
@@ -146,11 +136,7 @@ def contrasts_table(study: StudyResults) -> Table:
 
 
 def _is_primary(study: StudyResults, row: dict) -> bool:
-    return (row["metric"], row["direction"], row["protocol"]) == (
-        study.metric,
-        study.direction,
-        study.protocol,
-    )
+    return (row["metric"], row["direction"], row["protocol"]) == (study.metric, study.direction, study.protocol)
 
 
 def _remarks(note: Any, intervals: bool) -> str:

@@ -136,11 +136,7 @@ def may_star(study: StudyResults, contrast: Contrast) -> bool:
 
 def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
     """One flat row for the CSV file: fractions with every digit."""
-    estimate, contrast, share = (
-        study.estimate(variant.id),
-        study.contrast(variant.id),
-        pick_share(study, variant.id),
-    )
+    estimate, contrast, share = (study.estimate(variant.id), study.contrast(variant.id), pick_share(study, variant.id))
     row: dict[str, Any] = {
         "variant": variant.id,
         "title": variant.title,
@@ -205,12 +201,7 @@ def _primary_cell(study: StudyResults, variant: str, best: str | None) -> Cell:
     value, estimate = _mean(study.values(variant)), study.estimate(variant)
     if value is None:
         return ABSENT
-    return Cell(
-        percent(value),
-        100 * value,
-        strong=variant == best,
-        note=ends(estimate),
-    )
+    return Cell(percent(value), 100 * value, strong=variant == best, note=ends(estimate))
 
 
 def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
@@ -219,11 +210,7 @@ def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
     contrast = study.contrast(variant)
     if contrast is None:
         return ABSENT, ABSENT
-    difference = Cell(
-        signed(contrast.difference),
-        100 * contrast.difference,
-        note=ends(contrast, sign=True),
-    )
+    difference = Cell(signed(contrast.difference), 100 * contrast.difference, note=ends(contrast, sign=True))
     p = contrast.p_holm
     shown = p_value(p, contrast.p_holm_floor) + stars(study, contrast)
     return difference, Cell(shown, p if math.isfinite(p) else None)

@@ -7,16 +7,7 @@ import math
 from fne.report.figures.picks import percent_of
 from fne.report.text.contrast_text import answer, attainable
 from fne.report.text.summary import paired_elsewhere, paired_interval, pick_share, ranked, shared_phrase, truth_kind
-from fne.report.text.wording import (
-    for_which,
-    metric_name,
-    number,
-    p_equals,
-    percent,
-    signed,
-    span,
-    tested,
-)
+from fne.report.text.wording import for_which, metric_name, number, p_equals, percent, signed, span, tested
 from fne.results.configs import diff
 from fne.results.study import Contrast, StudyResults
 from fne.study.api import resolve
