@@ -67,7 +67,7 @@ def configuration() -> str:
     from fne.steps.schema import meanings
     from fne.study.library import Library
     from fne.study.plugins import EVERY_KEY
-    from fne.study.validate import told_values
+    from fne.study.validate import in_words
     from fne.utils.fields import CHOOSERS
     from fne.utils.names import show
     from fne.utils.text import markdown
@@ -89,9 +89,7 @@ def configuration() -> str:
             lines += ["", f"## {section}", "", "| key | default | allowed | meaning | read |", "|---|---|---|---|---|"]
         allowed = one.allowed() if isinstance(one.allowed(), str) else ", ".join(one.allowed())
         by = [entry.name for entry in readers if key in (*entry.keys, *entry.shares)]
-        when = [
-            " and ".join(f"`{other}` is {told_values(given)}" for other, given in each.items()) for each in one.when
-        ]
+        when = [" and ".join(f"`{other}` is {in_words(given)}" for other, given in each.items()) for each in one.when]
         read = " or ".join(when) or (f"by {', '.join(by)}" if by and key not in CHOOSERS.values() else "")
         default = f"`{show(base[key])}`" if key in base else ""
         cells = [f"`{key.partition('.')[2]}`", default, markdown(allowed), markdown(words.get(key, "")), read]

@@ -182,7 +182,7 @@ def test_thousands_of_missing_runs_are_counted_and_some_named(
 ) -> None:
     from fne.report.tables import main as table_main
 
-    monkeypatch.setattr(table_main, "MOST_TOLD", 2)
+    monkeypatch.setattr(table_main, "MOST_NAMED", 2)
     missing = tuple((BEST, seed, "train", f"reason {seed}") for seed in (0, 1, 2))
     study = write_study(tmp_path, fakes=FAKES, seeds=(0, 1, 2), missing=missing, resources=False)
     results = load(study, tmp_path)
