@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-TALLEST = 7.2
+TALLEST = 7.0
 """Inches; a caption stands below, on the same page."""
 PAD = 0.03
 """Inches around axes with their words."""
