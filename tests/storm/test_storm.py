@@ -37,7 +37,7 @@ def project(whole: storm.Storm, tmp_path: Path) -> Iterator[storm.Storm]:
 def test_kills_of_verbs_by_hand(project: storm.Storm, whole: storm.Storm, tmp_path: Path) -> None:
     log = storm.Log(tmp_path / "kills.jsonl")
     storm.by_hand(project, whole, log, random.Random(0), VERBS)
-    assert len(log.lines()) >= len(VERBS) // 2
+    assert log.lines(), "a verb may end before the moment at which it was to be killed, but not all of them"
 
 
 def test_cut_files_full_disks_and_two_at_once(project: storm.Storm, whole: storm.Storm) -> None:
