@@ -23,7 +23,7 @@ SLOW = (
     "contract/test_strategies.py", "data/test_archive.py", "data/test_arrow.py", "data/test_download.py",
     "data/test_fetch.py", "encoders/test_encoders.py", "encoders/test_extract.py", "encoders/test_families.py",
     "encoders/test_pretrain.py", "evaluation/test_eccv_caption.py", "evaluation/test_rank_run.py",
-    "results/test_code.py", "results/test_kept.py",
+    "results/test_code.py", "results/test_export.py", "results/test_kept.py", "results/test_side_by_side.py",
 )  # fmt: skip
 """Folders and modules that `-m "not slow"` leaves out: studies that are run, simulations, browsers, whole encoders."""
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import pytest
 import yaml
 
+from fne.negatives.registry import registered
 from fne.results.configs import diff
 from fne.steps.describe import describe
 from fne.study import api as config
@@ -19,7 +20,6 @@ from fne.utils.errors import UserError
 from fne.utils.fields import Key, Neutral
 from fne.utils.yaml_file import parse_set
 from tests.projects import ENCODERS, PATHS, Project, asked, digests, sweep, tuned_file
-from tests.rules import STRATEGIES
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_options_that_nothing_reads_are_pruned(project: Project) -> None:
 
 def test_what_a_strategy_shares_with_the_loss_is_kept(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
     """``loss.margin`` is no option of the softmax, but stays where the strategy reads it."""
-    assert STRATEGIES["fne"].shares == ("loss.margin",)
-    sharing = dataclasses.replace(STRATEGIES["all"], shares=("loss.margin",))
-    monkeypatch.setitem(STRATEGIES, "all", sharing)
+    rules = registered("negatives")
+    assert rules["fne"].shares == ("loss.margin",)
+    monkeypatch.setitem(rules, "all", dataclasses.replace(rules["all"], shares=("loss.margin",)))
     assert "margin" in config.resolve(project.load(), "infonce")["loss"]
 
 
