@@ -79,7 +79,7 @@ class Variance(Section):
     """
 
     study: Text
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$", title='a date, "YYYY-MM-DD"')]
+    date: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$", title='a date, "YYYY-MM-DD"')]
     regime: Text
     primary: Primary
     baseline: Text
@@ -134,7 +134,7 @@ def write_variance(file: Path, series: Series, result: Mapping[tuple[str, str], 
         result: Components by (``"level"`` or ``"difference"``, variant); of all variants together the variant is empty.
     """
     shared = series.shared
-    summary: dict[str, Any] = {
+    record: dict[str, Any] = {
         "schema": SCHEMAS["variance"],
         "study": series.name,
         "date": datetime.date.today().isoformat(),
@@ -145,15 +145,15 @@ def write_variance(file: Path, series: Series, result: Mapping[tuple[str, str], 
     }
     for section in ("data", "encoders"):  # members differ in the factors, and in what is read with one of their values
         members = [_held(member, series.factors)[section] for member in series.members]
-        summary[section] = unflatten({key: value for member in members for key, value in member.items()})[section]
-    summary |= {
+        record[section] = unflatten({key: value for member in members for key, value in member.items()})[section]
+    record |= {
         "cells": len(series.members),
         "runs": sum(item.runs for (of, variant), item in result.items() if of == "level" and variant),
         "seeds": len(shared.seeds),
     }
     for of in ("level", "difference"):
-        summary[f"{of}s"] = {variant or ALL: _plain(item) for (its, variant), item in result.items() if its == of}
-    text = yaml.safe_dump(summary, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+        record[f"{of}s"] = {variant or ALL: _plain(item) for (its, variant), item in result.items() if its == of}
+    text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     write_text(file, HEADER + text)
 
 
@@ -224,10 +224,10 @@ def _held(study: Study, factors: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 
 def _plain(result: Components) -> dict[str, Any]:
     """Six digits that count: more than any of these numbers is known to."""
-    summary: dict[str, Any] = {"cells": result.cells, "runs": result.runs}
+    record: dict[str, Any] = {"cells": result.cells, "runs": result.runs}
     parts: dict[str, Component | Another] = {**result.sources, "another": result.another}
     for source, item in parts.items():
-        summary[source] = {
+        record[source] = {
             key: value if isinstance(value, int) else float(f"{value:.6g}") for key, value in item._asdict().items()
         }
-    return summary
+    return record

@@ -136,6 +136,7 @@ BAD = [
     ("schema", 2, "schema: another schema; got 2; allowed: 1"),
     ("date", ..., "date: is missing"),
     ("date", "January", "date: cannot be; got 'January'; allowed: a date, \"YYYY-MM-DD\""),
+    ("date", "2026-13-01", "date: cannot be; got '2026-13-01'; allowed: a date, \"YYYY-MM-DD\""),
     ("extra", 1, "extra: unknown key"),
     ("primary/metric", ..., "primary.metric: is missing"),
     ("factors/data.seed", [0], "factors.data.seed: out of range; got [0]; allowed: a list of two numbers or more"),

@@ -30,7 +30,7 @@ def read_figures(folder: Path, names: Sequence[str], study: str) -> dict[str, di
         UserError: One was not drawn, or is damaged.
     """
     hint = f"run `fne figures --study {study}` again"
-    words = {summary["id"]: summary for summary in read_record(folder / WORDS, None, CAPTIONS, hint)}
+    words = {entry["id"]: entry for entry in read_record(folder / WORDS, None, CAPTIONS, hint)}
     if missing := [name for name in names if name not in words]:
         raise bad_input("a figure has no words", file=folder / WORDS, key=missing[0], hint=hint)
     drawings = {name: read_svg(folder / f"{name}.svg", hint) for name in names}

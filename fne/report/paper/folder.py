@@ -58,20 +58,20 @@ def run(study: str | Study | Series, root: str | Path = ".", into: str | Path | 
         if not (picture := figures.draw(results, name, column)).empty:
             written += picture.save(folder / "figures", ["pdf"])
             drawn.append((picture, column))
-    summary = paragraphs(results)
+    methods = paragraphs(results)
     texts = {
-        "methods.tex": to_latex(summary),
-        "methods.md": to_markdown(summary),
-        "references.bib": bibtex([METHOD, *(key for _, text in summary for key in cited(text))]),
+        "methods.tex": to_latex(methods),
+        "methods.md": to_markdown(methods),
+        "references.bib": bibtex([METHOD, *(key for _, text in methods for key in cited(text))]),
         "data_statement.md": statement(results),
-        "main.tex": document(results, summary, [path.stem for path in written if path.suffix == ".tex"], drawn),
+        "main.tex": document(results, methods, [path.stem for path in written if path.suffix == ".tex"], drawn),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [*written, *(folder / name for name in texts)]
 
 
-def document(study: StudyResults, summary: list[Paragraph], names: list[str], drawn: list[tuple[Picture, str]]) -> str:
+def document(study: StudyResults, methods: list[Paragraph], names: list[str], drawn: list[tuple[Picture, str]]) -> str:
     """The document that includes all: methods, figures, tables, references."""
     lines = [
         PREAMBLE + rf"\title{{{latex(study.title)}}}",
