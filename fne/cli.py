@@ -202,9 +202,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     group("Share results and verify them")
     verb(verbs.export, "results of a study -> one bundle of documented tables, to be shared", place, overrides,
-         _option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle"),
-         _option("--format", dest="form", choices=("csv", "parquet"),
-                 help="default: csv, and parquet where pyarrow is installed"))  # fmt: skip
+         _option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle"))  # fmt: skip
     verb(verbs.verify, "a study set against its recorded reference -> verify.csv", place, overrides, replace,
          _option("--record", action="store_true",
                  help="instead, make the reference from these results: ablations/reference/STUDY.json"))  # fmt: skip

@@ -93,26 +93,40 @@ def table_bytes(path: Path) -> bytes:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV file of a study or series: words stay words (also ``none``), empty cells are NaN.
+    """Read a CSV file of a study or series.
 
     Raises:
-        UserError: As :func:`fne.utils.files.read_csv`; or it is no CSV file, a column is missing, or one of numbers
-            holds something else.
+        UserError: As :func:`fne.utils.files.read_csv` and :func:`parse_table`.
+    """
+    return parse_table(table_bytes(path), TABLES[path.stem][1], path, _again(path))
+
+
+def parse_table(content: bytes, known: Mapping[str, Column], file: str | Path, hint: str) -> pd.DataFrame:
+    """The content of a CSV file: words stay words (also ``none``), empty cells are NaN.
+
+    Args:
+        content: Of the file.
+        known: The columns that it must have; it may have more.
+        file: What to call it in a message.
+        hint: How to make it again.
+
+    Raises:
+        UserError: It is no CSV file, a column is missing, or one of numbers holds something else.
     """
     import pandas as pd
 
-    content, known = table_bytes(path), TABLES[path.stem][1]
-    with reading(path, _again(path)):
+    with reading(file, hint):
         columns = pd.read_csv(io.BytesIO(content), nrows=0).columns
         types = {name: "string" for name in columns if name in known and known[name].kind == "text"}
         empty = {name: [""] for name in columns}
         frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty, index_col=False)
     for name, column in known.items():
         if name not in frame:
-            raise bad_input("column is missing", file=path, key=name, hint=_again(path))
+            raise bad_input("column is missing", file=file, key=name, hint=hint)
         kinds = {"int": "iuf", "float": "iuf", "bool": "b"}.get(column.kind, "OTU")
-        if name in frame and frame[name].dtype.kind not in kinds and frame[name].notna().any():
-            raise bad_input("holds something else", file=path, key=name, allowed=column.kind, hint=_again(path))
+        halves = column.kind == "int" and frame[name].dtype.kind == "f" and (frame[name].dropna() % 1 != 0).any()
+        if halves or (frame[name].dtype.kind not in kinds and frame[name].notna().any()):
+            raise bad_input("holds something else", file=file, key=name, allowed=column.kind, hint=hint)
     frame = frame.astype(dict.fromkeys(types, object))
     if b"'" in content:
         for name in types:

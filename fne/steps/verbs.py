@@ -192,7 +192,7 @@ def export(arguments: argparse.Namespace) -> None:
     from fne.steps.export import run
 
     out = arguments.out and arguments.root / arguments.out
-    _say(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
+    _say(run(load_study(arguments, complete=False), arguments.root, out))
 
 
 def verify(arguments: argparse.Namespace) -> None:
