@@ -157,11 +157,11 @@ def _contents(place: Path) -> dict[str, bytes]:
     with reading(place, "is it a bundle? `fne export STUDY` writes one"):
         if place.is_dir():
             sizes = {file: file.stat().st_size for file in place.iterdir() if _is_read(file.name)}
-            _require_small(place, sum(sizes.values()))
+            _require_small(place, sum(sizes.values()), MOST_BYTES)
             return {file.name: read_bytes(file, AGAIN, size) for file, size in sizes.items()}
         with zipfile.ZipFile(place) as archive:
             members = [item for item in archive.infolist() if _is_read(item.filename)]
-            _require_small(place, sum(item.file_size for item in members))
+            _require_small(place, sum(item.file_size for item in members), MOST_BYTES)
             if any(item.flag_bits & 1 for item in members):
                 raise zipfile.BadZipFile("encrypted")
             return {Path(item.filename).name: archive.read(item) for item in members}
@@ -171,7 +171,7 @@ def _is_read(name: str) -> bool:
     return name.endswith(".csv") or Path(name).name == FACTS
 
 
-def _require_small(place: Path, size: int, most: int = MOST_BYTES) -> None:
+def _require_small(place: Path, size: int, most: int) -> None:
     if size > most:
         raise bad_input("larger than any bundle", file=place, value=size, allowed=f"at most {most:,} bytes")
 

@@ -17,7 +17,6 @@ from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
 from fne.results.schema import table_bytes
 from fne.results.study import StudyResults, load
-from fne.study import paths
 from fne.study.api import Study, digest, resolve
 from fne.study.model import PATH_KEYS
 from fne.study.tuned import SECTIONS
