@@ -61,7 +61,7 @@ def write_run(project: Project, study: config.Study, variant: str, block: str) -
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[config.Study]:
     """The studies that the rooms are called with, stand-ins in their place."""
     made: list[config.Study] = []
-    rooms = [*(f"steps.{verb}" for verb in (*JOB, *WHOLE, "watch", "export")), "report.tables.registry",
+    rooms = [*(f"steps.{verb}" for verb in (*JOB, *WHOLE, "export")), "report.tables.registry",
              "report.figures.registry"]  # fmt: skip
     for name in rooms:
         room = types.ModuleType(f"fne.{name}")
@@ -74,11 +74,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[config.Study]:
 
 def run(project: Project, verb: str, *more: str) -> int:
     job = ("--variant", "fne", "--block", "0-1", *(() if verb == "evaluate" else ("--device", "cpu")))
-    study = ("smoke",) if verb in ("watch", "export") else ("--study", "smoke")
+    study = ("smoke",) if verb == "export" else ("--study", "smoke")
     return cli.main([verb, *study, "--root", str(project.root), *(job if verb in JOB else ()), *more])
 
 
-@pytest.mark.parametrize("verb", [*JOB, *WHOLE, "watch", "export"])
+@pytest.mark.parametrize("verb", [*JOB, *WHOLE, "export"])
 def test_every_verb_sees_the_study_as_its_results_were_made(
     project: Project, calls: list, verb: str, capsys: pytest.CaptureFixture
 ) -> None:
@@ -90,7 +90,7 @@ def test_every_verb_sees_the_study_as_its_results_were_made(
     assert "as its results were made" not in capsys.readouterr().err, "all of it was given again"
     assert run(project, verb, "--set", "memory.size=128") == 2 and not calls
     assert "memory.size: made with 256, now 128" in capsys.readouterr().err
-    if verb not in ("watch", "export"):
+    if verb != "export":
         assert run(project, verb, "--replace", "--set", "memory.size=64") == 0
         assert calls.pop() == project.load("smoke", **{"memory.size": 64})
 
@@ -132,7 +132,7 @@ def test_verbs_that_make_results_keep_what_was_set_before_any_work(
     keep(open_study("smoke", {}, project.root), project.root), "what is known is not written again"
 
 
-@pytest.mark.parametrize("verb", ["compare", "tables", "watch", "export"])
+@pytest.mark.parametrize("verb", ["compare", "tables", "export"])
 def test_verbs_that_only_read_keep_nothing(project: Project, calls: list, verb: str) -> None:
     assert run(project, verb, "--set", "seeds=0-3") == 0 and calls
     assert not file_of(project).exists()
@@ -333,14 +333,14 @@ def test_a_damaged_file_is_one_clear_error_and_can_be_replaced(
     file_of(project).write_text(
         content if isinstance(content, str) else json.dumps({"schema": 1, "study": "smoke", "overrides": {}} | content)  # type: ignore[operator]
     )
-    for verb in ("watch", "aggregate", "train"):
+    for verb in ("export", "aggregate", "train"):
         assert run(project, verb) == 2 and not calls
         summary = capsys.readouterr().err
         assert (
             summary.startswith("error: ") and "Traceback" not in summary and all(part in summary for part in saying)
         ), summary
     assert run(project, "aggregate", "--replace") == 0 and len(calls) == 1
-    assert json.loads(file_of(project).read_text())["overrides"] == {} and run(project, "watch") == 0
+    assert json.loads(file_of(project).read_text())["overrides"] == {} and run(project, "export") == 0
 
 
 def test_a_file_that_its_runs_contradict_is_refused_where_they_are_read(project: Project) -> None:
