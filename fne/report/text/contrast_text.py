@@ -72,8 +72,8 @@ def _rank(study: StudyResults) -> str:
     names = [name for name, _ in attainable(study)]
     if study.method not in names[1:]:
         return ""
-    behind = change(study, study.method, names[0])
-    return f"; {name(study, study.method)} ranks {names.index(study.method) + 1} of {len(names)}, against the best: {behind}"
+    ranks = f"{name(study, study.method)} ranks {names.index(study.method) + 1} of {len(names)}"
+    return f"; {ranks}, against the best: {change(study, study.method, names[0])}"
 
 
 def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]], *, brief: bool = False) -> list[str]:
