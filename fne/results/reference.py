@@ -6,9 +6,7 @@ the same results give the same bytes.
 
 from __future__ import annotations
 
-import datetime
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,7 @@ from fne.results.code import Code
 from fne.results.made_from import fingerprints, versions
 from fne.study import paths
 from fne.study.api import Study, evaluation_digest, resolve, training_digest
-from fne.utils.errors import UserError, bad_input
+from fne.utils.errors import bad_input
 from fne.utils.files import MOST_RECORD, SCHEMAS, read_json, require_schema, write_json
 from fne.utils.shape import ANY, check
 
@@ -59,16 +57,14 @@ def build(study: StudyResults) -> dict[str, Any]:
     for variant, by_seed in scores.items():
         if absent := [seed for seed in study.seeds if seed not in by_seed]:
             hint = f"run it first: snakemake --cores all --config study={study.id}"
-            raise bad_input(
-                "a reference needs every run, and these have no result", file=study.folder, key=variant,
-                value=f"seeds {', '.join(map(str, absent))}", hint=hint,
-            )  # fmt: skip
+            raise bad_input("a reference needs every run, and these have no result", file=study.folder, key=variant,
+                            value=f"seeds {', '.join(map(str, absent))}", hint=hint)  # fmt: skip
     content: dict[str, Any] = {
         "schema": SCHEMAS["reference"],
         "study": study.id,
         "primary": dict(definition.primary),
         "baseline": study.baseline,
-        "tolerance": {"rule": RULE, "score": 1.0, "difference": 1.0},
+        "tolerance": {},
         "seeds": list(study.seeds),
         "variants": {
             variant: {"scores": [by_seed[seed] for seed in study.seeds], **digests(definition, variant)}
@@ -81,7 +77,6 @@ def build(study: StudyResults) -> dict[str, Any]:
         if "," in value:
             problem = "the runs did not all read the same"
             raise bad_input(problem, file=study.folder, key=name, value=value, hint="run the study again")
-    _check_seeds(content, study.folder)
     result = _tolerance(content, study.folder)
     return content | {"tolerance": {"rule": RULE, "score": result.score, "difference": result.difference}}
 
@@ -112,20 +107,12 @@ def read(file: Path) -> dict[str, Any]:
     if content["study"] != file.stem:
         raise bad_input("of another study than its name says", file=file, key="study", value=content["study"],
                         allowed=[file.stem])  # fmt: skip
-    try:
-        datetime.date.fromisoformat(content["date"])
-    except ValueError:
-        raise bad_input("not a date", file=file, key="date", value=content["date"], allowed="YYYY-MM-DD") from None
-    _check_seeds(content, file)
-    if content["tolerance"]["rule"] != RULE:
-        raise bad_input("unknown rule", file=file, key="tolerance.rule", value=content["tolerance"]["rule"],
-                        allowed=[RULE])  # fmt: skip
     result = _tolerance(content, file)
-    for name, value in (("score", result.score), ("difference", result.difference)):
-        if not math.isclose(content["tolerance"][name], value, rel_tol=1e-9):
-            problem = f"not what the rule {RULE!r} gives for these scores"
-            raise bad_input(problem, file=file, key=f"tolerance.{name}", value=content["tolerance"][name],
-                            allowed=[value])  # fmt: skip
+    requested = {"rule": RULE, "score": result.score, "difference": result.difference}
+    own = content["tolerance"]
+    if own["rule"] != RULE or not np.allclose([own["score"], own["difference"]], [result.score, result.difference]):
+        raise bad_input("not what the rule gives for these scores", file=file, key="tolerance",
+                        value=own, allowed=[requested])  # fmt: skip
     return content
 
 
@@ -142,8 +129,8 @@ def require(study: Study, root: Path) -> dict[str, Any]:
         hint = f"of finished results one is made by: fne verify {study.name} --record"
         raise bad_input("no reference of this study", file=file, value=study.name, allowed=known, hint=hint)
     content = read(file)
-    if (problem := _mismatch(study, content, file)) is not None:
-        raise problem
+    for name, (its, here) in _mismatch(study, content).items():
+        raise bad_input(f"of another {name} than study {study.name!r}", file=file, key=name, value=its, allowed=here)
     return content
 
 
@@ -155,23 +142,19 @@ def find(study: Study, root: Path) -> dict[str, Any] | None:
     """
     file = root / paths.reference(study)
     content = read(file) if file.is_file() else None
-    return content if content is not None and _mismatch(study, content, file) is None else None
+    return content if content is not None and not _mismatch(study, content) else None
 
 
-def _mismatch(study: Study, content: Mapping[str, Any], file: Path) -> UserError | None:
-    """Why a reference is not about this study."""
-    for variant in content["variants"]:
-        if variant not in study.variants:
-            problem = f"has a variant that study {study.name!r} lacks"
-            return bad_input(problem, file=file, key="variants", value=variant, allowed=study.variants)
+def _mismatch(study: Study, content: Mapping[str, Any]) -> dict[str, tuple[str, list[str]]]:
+    """In what a reference is not about this study: its value, and what the study has."""
+    others: dict[str, tuple[str, list[str]]] = {}
+    if unknown := [variant for variant in content["variants"] if variant not in study.variants]:
+        others["variants"] = unknown[0], list(study.variants)
     if content["baseline"] != study.baseline:
-        problem = f"another baseline than of study {study.name!r}"
-        return bad_input(problem, file=file, key="baseline", value=content["baseline"], allowed=[study.baseline])
+        others["baseline"] = content["baseline"], [study.baseline]
     if content["primary"] != dict(study.primary):
-        problem = f"another primary metric than of study {study.name!r}"
-        return bad_input(problem, file=file, key="primary", value=" ".join(content["primary"].values()),
-                         allowed=[" ".join(study.primary[key] for key in content["primary"])])  # fmt: skip
-    return None
+        others["primary"] = " ".join(content["primary"].values()), [" ".join(study.primary.values())]
+    return others
 
 
 def digests(study: Study, variant: str) -> dict[str, str]:
@@ -218,28 +201,18 @@ def _ended(study: StudyResults) -> dict[str, str]:
     return {"date": max(ends)[:10], "commit": _each(commits)}
 
 
-def _check_seeds(content: Mapping[str, Any], file: Path) -> None:
+def _tolerance(content: Mapping[str, Any], file: Path) -> Tolerance:
+    """What the rule gives for the scores of a reference."""
     seeds, variants = content["seeds"], content["variants"]
-    if len(set(seeds)) < len(seeds):
-        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
-        raise bad_input("a seed comes twice", file=file, key="seeds", value=twice)
-    if len(seeds) < MIN_SEEDS or min(seeds) < 0:
-        raise bad_input("too few seeds, or none that can be", file=file, key="seeds", value=seeds,
-                        allowed=f"at least {MIN_SEEDS} integers >= 0")  # fmt: skip
-    if content["baseline"] not in variants:
-        raise bad_input("is no variant", file=file, key="baseline", value=content["baseline"], allowed=variants)
-    if len(variants) < 2:
-        raise bad_input("has no variant beside the baseline", file=file, key="variants", value=content["baseline"])
+    if len({*seeds}) < max(MIN_SEEDS, len(seeds)) or len(variants) < 2 or content["baseline"] not in variants:
+        problem = f"needs at least {MIN_SEEDS} different seeds, the baseline and another variant"
+        raise bad_input(problem, file=file, key="seeds", value=seeds)
     for variant, entry in variants.items():
         if len(entry["scores"]) != len(seeds):
             raise bad_input("other than one score a seed", file=file, key=f"variants.{variant}.scores",
                             value=len(entry["scores"]), allowed=[len(seeds)])  # fmt: skip
-
-
-def _tolerance(content: Mapping[str, Any], file: Path) -> Tolerance:
-    """What the rule gives for the scores of a reference."""
-    scores = np.array([entry["scores"] for entry in content["variants"].values()], dtype=np.float64)
-    result = tolerance_of(scores, list(content["variants"]).index(content["baseline"]))
+    scores = np.array([entry["scores"] for entry in variants.values()], dtype=np.float64)
+    result = tolerance_of(scores, list(variants).index(content["baseline"]))
     if not (result.score > 0 and result.difference > 0):
         problem = "scores do not differ between seeds, so that no noise of training is known"
         raise bad_input(problem, file=file, key="variants")
