@@ -99,8 +99,8 @@ def read_outcome(
         again = f"run `{command}`: it makes the trials that are missing"
         if tuned.old:
             loading.notes.append(OLD_PROTOCOL)
-        elif tune is not None and (changed := tune.changed(tuned.declared)):
-            raise bad_input("was made under another declaration", file=tuned.file, value=changed, hint=again)
+        elif tune is not None and not tune.is_of(tuned.declared):
+            raise bad_input("was made under another declaration", file=tuned.file, key="declared", hint=again)
         if missing := [variant for variant in ids if variant not in tuned.values]:
             declares = tune is not None and not tuned.old
             if draw or (declares and loading.source("variants") == loading.file):
