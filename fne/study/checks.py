@@ -27,7 +27,7 @@ def check_merged(
     complete: bool,
 ) -> None:
     """Check that parts fit, that every value is read, and that what only the user knows was given."""
-    regime, problems, file = loading.content["regime"], loading.problems, loading.file
+    regime, problems, file = loading.study.regime, loading.problems, loading.file
     first = next(iter(merged.values()))
     for variant, flat in merged.items():
         with problems.collect():
@@ -37,7 +37,7 @@ def check_merged(
             with problems.collect():
                 check_shared_space(encoders, flat["finetune.projection"])
     with problems.collect():
-        check_protocol(loading.content["primary"]["protocol"], first, file, complete)
+        check_protocol(loading.study.primary.protocol, first, file, complete)
     if complete:
         with problems.collect():
             check_named(first, file)
@@ -50,9 +50,9 @@ def check_merged(
     read = {key for flat in merged.values() for point in loading.points for key in keys_read({**flat, **point}, regime)}
     sources = [
         (COMMAND_LINE, "", overrides),
-        (file, "", flatten({name: loading.section(name) for name in ("data", "encoders")})),
+        (file, "", flatten({"data": loading.study.data, "encoders": loading.study.encoders})),
         (file, "factors.", dict.fromkeys(loading.point.keys() - {TUNING_DRAW})),
-        (file, "set.", flatten(loading.section("set"))),
+        (file, "set.", flatten(loading.study.set)),
     ]
     if tune is not None and loading.source("variants") == file:
         sources.append((file, "tune.search.", dict.fromkeys(tune.search)))
@@ -74,7 +74,7 @@ def axes_of(loading: Loading, merged: Configs, tune: Tuning) -> dict[str, dict[s
     left out: its natural bound is the least that it can have. Every other end, also of those that ranges may be
     extended to, must fit, leave all other axes to be read, and make the variant read no further key.
     """
-    regime, result = loading.content["regime"], dict[str, dict[str, Axis]]()
+    regime, result = loading.study.regime, dict[str, dict[str, Axis]]()
     for variant, flat in merged.items():
 
         def misfit(key: str, value: Any, variant: str = variant, flat: Mapping[str, Any] = flat) -> UserError | None:
