@@ -356,13 +356,12 @@ def fetch(given: Given) -> None:
 @verb("check every study and variant, or the studies or rules named",
       option("names", nargs="*", metavar="NAME",
              help="studies (default: all), or rules: a registered name, an entry point, or module:Class"),
-      option("--variant", action="append", default=[], metavar="ID", help="the rules of a variant"),
       option("--grid", action="store_true", help="of rules: under other values of their options too"),
       OVERRIDES)  # fmt: skip
 def check(given: Given) -> None:
     from fne.steps.check import run
 
-    run(given.names, given.variant, _overrides(given), given.root, grid=given.grid)
+    run(given.names, _overrides(given), given.root, grid=given.grid)
 
 
 @verb("list data, features, encoders, runs that no study uses; --yes deletes them",
