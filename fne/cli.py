@@ -82,8 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fne", description=summary, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"fne {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for name, verb in VERBS.items():
-        added = verbs.add_parser(name, help=verb.summary, description=verb.summary, allow_abbrev=False)
+    for verb in VERBS:
+        added = verbs.add_parser(verb.name, help=verb.summary, description=verb.summary, allow_abbrev=False)
         added.set_defaults(handler=verb.handler)
         for option in (ROOT, *verb.options):
             target: Any = added

@@ -273,7 +273,7 @@ def test_list_folds_sweeps_and_filters(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_help_shows_every_verb_or_one(capsys: pytest.CaptureFixture) -> None:
-    for words, expected in ((["--help"], VERBS), (["train", "--help"], ["usage: fne train"])):
+    for words, expected in ((["--help"], [verb.name for verb in VERBS]), (["train", "--help"], ["usage: fne train"])):
         with pytest.raises(SystemExit):
             cli.main(words)
         shown = capsys.readouterr().out

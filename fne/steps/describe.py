@@ -22,7 +22,7 @@ from fne.utils.fields import CHOOSERS, check_key
 from fne.utils.names import show
 
 
-def describe(name: str, root: Path = Path(".")) -> str:
+def run(name: str, root: Path = Path(".")) -> str:
     """Describe a variant (or a study, a series of studies, a key of the configuration) in plain text.
 
     A variant: title, question, chain of parents, difference from the parent and from ``base.yaml``, and the options

@@ -25,23 +25,10 @@ COMMAND_LINE = "command line"
 class Verb(NamedTuple):
     """What the parser needs of a verb."""
 
-    handler: Callable[[Given], None]
+    name: str
     summary: str
     options: tuple[Option, ...]
-
-
-VERBS: dict[str, Verb] = {}
-"""By name, in the order of their definition below."""
-
-
-def verb(summary: str, *options: Option) -> Callable[[Callable[[Given], None]], Callable[[Given], None]]:
-    """Register a function as the verb of its name."""
-
-    def register(handler: Callable[[Given], None]) -> Callable[[Given], None]:
-        VERBS[handler.__name__.rstrip("_")] = Verb(handler, summary, options)
-        return handler
-
-    return register
+    handler: Callable[[Given], object]
 
 
 def option(*names: str, **meaning: Any) -> Option:
@@ -131,12 +118,17 @@ def _say(words: object) -> None:
     print(harmless(str(words)).removesuffix("\n"))
 
 
+def _run(step: str, *arguments: Any, **options: Any) -> Any:
+    """Import a step and run it."""
+    return import_module(f"fne.steps.{step}").run(*arguments, **options)
+
+
 def _on_device(given: Given, step: str, *arguments: Any) -> None:
     """Hold a device, and only then import a step, since that imports torch."""
     from fne.utils import lease
 
     with lease.device(given.device) as device:
-        import_module(f"fne.steps.{step}").run(*arguments, given.threads, device)
+        _run(step, *arguments, given.threads, device)
 
 
 def _of_any(given: Given, of_study: str, of_series: str, *, with_notes: bool = False) -> None:
@@ -159,20 +151,27 @@ def _drawn(given: Given, kind: str) -> None:
     import_module(f"fne.report.{kind}.registry").run_for_paper(study, given.paper, root=given.root)
 
 
-@verb("raw pairs -> manifest, splits, known truth", *COMMON)
+def _finished(given: Given) -> Study:
+    """A study of which results are read."""
+    return load_study(given, complete=False)
+
+
+def _below_root(given: Given) -> Path | None:
+    return given.root / given.out if given.out else None
+
+
 def prepare(given: Given) -> None:
-    from fne.steps.prepare import run
+    """``prepare``: the files that a user gives must be about the corpus."""
     from fne.study import paths
     from fne.study.api import data_section
 
     study = load_study(given, refuse=False)
     paths.check_matched(study)
-    run(data_section(study), given.root / paths.data_folder(study))
+    _run("prepare", data_section(study), given.root / paths.data_folder(study))
 
 
-@verb("a draw of the encoders of scenes -> a tiny encoder", *COMMON, MODALITY, THREADS,
-      option("--out", **FOLDER, help="default: where the workflow looks for it"))  # fmt: skip
 def pretrain(given: Given) -> None:
+    """``pretrain``: only encoders of scenes, and of draw 0 only where ``--out`` says so."""
     from fne.study import paths
 
     study, modality = load_study(given, refuse=False), given.modality
@@ -183,13 +182,12 @@ def pretrain(given: Given) -> None:
     if recipe.draw == 0 and given.out is None:
         hint = "--set encoders.draw=1 makes another pair; --out FOLDER makes this one again"
         raise bad_input("the pair of draw 0 is shipped with the package", key="encoders.draw", value=0, hint=hint)
-    from fne.steps.pretrain import run
+    folder = given.root / (given.out or paths.encoder_folder(study, modality))
+    _run("pretrain", recipe, folder, modality, given.threads)
 
-    run(recipe, given.root / (given.out or paths.encoder_folder(study, modality)), modality, given.threads)
 
-
-@verb("manifest and encoder -> feature store", *COMMON, MODALITY, *MACHINE)
 def extract(given: Given) -> None:
+    """``extract``: from and to where the workflow looks."""
     from fne.study import paths
 
     study, root, modality = load_study(given, refuse=False), given.root, given.modality
@@ -197,128 +195,56 @@ def extract(given: Given) -> None:
     _on_device(given, "extract", data, paths.encoder(study, modality, root), modality, out)
 
 
-@verb("search on validation, the same ranges and trials for every variant", PLACE, OVERRIDES,
-      option("--draw", type=integer(0), default=0, help="another draw of the search: points and tuning seeds of its "
-             "own, in tuned/STUDY.DRAW.yaml (default: 0)"), *MACHINE)  # fmt: skip
 def tune(given: Given) -> None:
+    """``tune``: the study as it is before it is tuned."""
     from fne.study import api
     from fne.utils import lease
 
     study = api.load_study(given.study, _overrides(given), given.root, tuned=False)
     with lease.device(given.device) as device:
-        from fne.steps.tune import run
-
-        run(study, given.root, given.threads, device, given.draw)
+        _run("tune", study, given.root, given.threads, device, given.draw)
 
 
-@verb("features -> weights, curves, picks of one block of seeds", *JOB, *MACHINE)
 def train(given: Given) -> None:
+    """``train``: alone, or with the other processes that ``torchrun`` started."""
     from fne.utils import lease
 
     job = load_job(given)
     with lease.device(given.device) as device:
-        from fne.steps.train import run
         from fne.training.distributed import joined
 
         with joined(device):
-            run(*job, given.root, given.threads, device)
+            _run("train", *job, given.root, given.threads, device)
 
 
-@verb("weights and a split -> ranks of the relevant items", *JOB, SPLIT, *MACHINE)
-def rank(given: Given) -> None:
-    _on_device(given, "rank", *load_job(given), given.split, given.root)
-
-
-@verb("ranks -> metrics of every protocol", *JOB, SPLIT)
-def evaluate(given: Given) -> None:
-    from fne.steps.evaluate import run
-
-    run(*load_job(given), given.split, given.root)
-
-
-@verb("weights -> does a false-negative probability mean what it says", *JOB, *MACHINE)
-def calibrate(given: Given) -> None:
-    _on_device(given, "calibrate", *load_job(given), given.root)
-
-
-@verb("metrics of all runs -> runs.csv, missing.csv", *COMMON)
 def aggregate(given: Given) -> None:
+    """``aggregate``: the overrides are kept beside the tables."""
     from fne.results.kept import keep
-    from fne.steps.aggregate import run
 
-    study = load_study(given, complete=False)
+    study = _finished(given)
     keep(study, given.root)
-    run(study, given.root)
+    _run("aggregate", study, given.root)
 
 
-@verb("runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
-      option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),
-      option("--study", help="a study, whose intervals and contrasts are made"),
-      option("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file"),
-      option("--orderings", action="store_true", help="of A and B: compare the order of the variants alone"),
-      OVERRIDES, REPLACE)  # fmt: skip
 def compare(given: Given) -> None:
+    """``compare``: variants of a study, members of a series, or two bundles."""
     if given.study and not given.bundles:
         return _of_any(given, "steps.compare", "steps.compare_series", with_notes=True)
     if len(given.bundles) != 2 or given.study or given.set or given.replace:
         allowed = "--study STUDY, or two bundles or studies without --study, --set and --replace"
         raise bad_input("cannot be compared so", file=COMMAND_LINE, value=" ".join(given.bundles), allowed=allowed)
-    from fne.steps.side_by_side import run
-
-    _say(run(*given.bundles, given.root, given.out and given.root / given.out, given.orderings))
+    _say(_run("side_by_side", *given.bundles, given.root, _below_root(given), given.orderings))
 
 
-@verb("picks of all runs -> audit_*.csv: what was picked, was it truly negative", *COMMON)
-def audit(given: Given) -> None:
-    from fne.steps.audit import run
-
-    run(load_study(given, complete=False), given.root)
-
-
-@verb("results of a study -> tables as HTML, Markdown, LaTeX, CSV", *COMMON, COLUMN)
-def tables(given: Given) -> None:
-    _drawn(given, "tables")
-
-
-@verb("results of a study -> figures as SVG and PNG, or as PDF for a paper", *COMMON, COLUMN)
-def figures(given: Given) -> None:
-    _drawn(given, "figures")
-
-
-@verb("results of a study -> a folder for a paper: main.tex and all that it includes", PLACE, OVERRIDES, REPLACE,
-      option("--into", **FOLDER, help="default: reports/STUDY/paper"))  # fmt: skip
 def paper(given: Given) -> None:
+    """``paper``: of a study or a series."""
     from fne.report.paper.folder import run
 
     _say(run(load_any(given), given.root, given.into)[-1])
 
 
-@verb("results and figures of a study -> report.html, record.json", *COMMON)
-def report(given: Given) -> None:
-    _of_any(given, "steps.report", "report.series.report")
-
-
-@verb("studies and variants, a sweep on one line",
-      option("filter", nargs="?", metavar="FILTER", help="a word, or a pattern such as 'fne_*'"),
-      option("--all", action="store_true", help="each variant of a sweep, each study of a series"))  # fmt: skip
-def list_(given: Given) -> None:
-    from fne.steps.listing import run
-
-    _say(run(given.root, given.filter, opened=given.all))
-
-
-@verb("a variant beside its parent and the base, a study, or a key such as negatives.tau",
-      option("id", help="of a variant or a study"))  # fmt: skip
-def describe(given: Given) -> None:
-    from fne.steps.describe import describe as described
-
-    _say(described(given.id, given.root))
-
-
-@verb("hours and memory of a study, from a few steps", PLACE,
-      option("--threads", type=integer(1), default=1, help="CPU threads of a job (default: 1, as in the workflow)"),
-      OVERRIDES, DEVICE)  # fmt: skip
 def estimate(given: Given) -> None:
+    """``estimate``: of a study that may have no run yet."""
     from fne.study import api
 
     study = api.load_study(given.study, _overrides(given), given.root)
@@ -326,54 +252,69 @@ def estimate(given: Given) -> None:
     _on_device(given, "estimate", study, given.root)
 
 
-@verb("results of a study -> one bundle of documented tables, to be shared", PLACE, OVERRIDES,
-      option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle"))  # fmt: skip
-def export(given: Given) -> None:
-    from fne.steps.export import run
-
-    _say(run(load_study(given, complete=False), given.root, given.out and given.root / given.out))
-
-
-@verb("a study set against its recorded reference -> verify.csv", PLACE, OVERRIDES, REPLACE,
-      option("--record", action="store_true",
-             help="instead, make the reference from these results: ablations/reference/STUDY.json"))  # fmt: skip
-def verify(given: Given) -> None:
-    from fne.steps.verify import run
-
-    _say(run(load_study(given, complete=False), given.root, given.record))
-
-
-@verb("download what may be downloaded of a corpus, check it, unpack it",
-      option("dataset", choices=tuple(SOURCES), help="a corpus of photographs"),
-      option("--into", required=True, **FOLDER, help="where it goes"),
-      option("--only", choices=("annotations", "images"), help="default: both"))  # fmt: skip
-def fetch(given: Given) -> None:
-    from fne.steps.fetch import run
-
-    _say(run(given.dataset, given.root / given.into, given.only))
-
-
-@verb("check every study and variant, or the studies or rules named",
-      option("names", nargs="*", metavar="NAME",
-             help="studies (default: all), or rules: a registered name, an entry point, or module:Class"),
-      option("--grid", action="store_true", help="of rules: under other values of their options too"),
-      OVERRIDES)  # fmt: skip
-def check(given: Given) -> None:
-    from fne.steps.check import run
-
-    run(given.names, _overrides(given), given.root, grid=given.grid)
-
-
-@verb("list data, features, encoders, runs that no study uses; --yes deletes them",
-      option("--yes", action="store_true", help="delete what is listed"))  # fmt: skip
-def clean(given: Given) -> None:
-    from fne.steps.clean import run
-
-    _say(run(given.root, given.yes))
-
-
-@verb("write ablations/schema, by which an editor knows the keys of every file")
-def schema(given: Given) -> None:
-    from fne.steps.schema import write
-
-    print(*write(given.root), sep="\n")
+VERBS = [
+    Verb("prepare", "raw pairs -> manifest, splits, known truth", COMMON, prepare),
+    Verb("pretrain", "a draw of the encoders of scenes -> a tiny encoder",
+         (*COMMON, MODALITY, THREADS, option("--out", **FOLDER, help="default: where the workflow looks for it")),
+         pretrain),
+    Verb("extract", "manifest and encoder -> feature store", (*COMMON, MODALITY, *MACHINE), extract),
+    Verb("tune", "search on validation, the same ranges and trials for every variant",
+         (PLACE, OVERRIDES, *MACHINE, option("--draw", type=integer(0), default=0, help="another draw of the search: "
+          "points and tuning seeds of its own, in tuned/STUDY.DRAW.yaml (default: 0)")), tune),
+    Verb("train", "features -> weights, curves, picks of one block of seeds", (*JOB, *MACHINE), train),
+    Verb("rank", "weights and a split -> ranks of the relevant items", (*JOB, SPLIT, *MACHINE),
+         lambda given: _on_device(given, "rank", *load_job(given), given.split, given.root)),
+    Verb("evaluate", "ranks -> metrics of every protocol", (*JOB, SPLIT),
+         lambda given: _run("evaluate", *load_job(given), given.split, given.root)),
+    Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
+         lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
+    Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
+    Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
+         (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),
+          option("--study", help="a study, whose intervals and contrasts are made"),
+          option("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file"),
+          option("--orderings", action="store_true", help="of A and B: compare the order of the variants alone"),
+          OVERRIDES, REPLACE), compare),
+    Verb("audit", "picks of all runs -> audit_*.csv: what was picked, was it truly negative", COMMON,
+         lambda given: _run("audit", _finished(given), given.root)),
+    Verb("tables", "results of a study -> tables as HTML, Markdown, LaTeX, CSV", (*COMMON, COLUMN),
+         lambda given: _drawn(given, "tables")),
+    Verb("figures", "results of a study -> figures as SVG and PNG, or as PDF for a paper", (*COMMON, COLUMN),
+         lambda given: _drawn(given, "figures")),
+    Verb("paper", "results of a study -> a folder for a paper: main.tex and all that it includes",
+         (PLACE, OVERRIDES, REPLACE, option("--into", **FOLDER, help="default: reports/STUDY/paper")), paper),
+    Verb("report", "results and figures of a study -> report.html, record.json", COMMON,
+         lambda given: _of_any(given, "steps.report", "report.series.report")),
+    Verb("list", "studies and variants, a sweep on one line",
+         (option("filter", nargs="?", metavar="FILTER", help="a word, or a pattern such as 'fne_*'"),
+          option("--all", action="store_true", help="each variant of a sweep, each study of a series")),
+         lambda given: _say(_run("listing", given.root, given.filter, opened=given.all))),
+    Verb("describe", "a variant beside its parent and the base, a study, or a key such as negatives.tau",
+         (option("id", help="of a variant or a study"),), lambda given: _say(_run("describe", given.id, given.root))),
+    Verb("estimate", "hours and memory of a study, from a few steps",
+         (PLACE, OVERRIDES, DEVICE, option("--threads", type=integer(1), default=1,
+          help="CPU threads of a job (default: 1, as in the workflow)")), estimate),
+    Verb("export", "results of a study -> one bundle of documented tables, to be shared",
+         (PLACE, OVERRIDES, option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle")),
+         lambda given: _say(_run("export", _finished(given), given.root, _below_root(given)))),
+    Verb("verify", "a study set against its recorded reference -> verify.csv",
+         (PLACE, OVERRIDES, REPLACE, option("--record", action="store_true", help="instead, make the reference from "
+          "these results: ablations/reference/STUDY.json")),
+         lambda given: _say(_run("verify", _finished(given), given.root, given.record))),
+    Verb("fetch", "download what may be downloaded of a corpus, check it, unpack it",
+         (option("dataset", choices=tuple(SOURCES), help="a corpus of photographs"),
+          option("--into", required=True, **FOLDER, help="where it goes"),
+          option("--only", choices=("annotations", "images"), help="default: both")),
+         lambda given: _say(_run("fetch", given.dataset, given.root / given.into, given.only))),
+    Verb("check", "check every study and variant, or the studies or rules named",
+         (option("names", nargs="*", metavar="NAME",
+                 help="studies (default: all), or rules: a registered name, an entry point, or module:Class"),
+          option("--grid", action="store_true", help="of rules: under other values of their options too"), OVERRIDES),
+         lambda given: _run("check", given.names, _overrides(given), given.root, grid=given.grid)),
+    Verb("clean", "list data, features, encoders, runs that no study uses; --yes deletes them",
+         (option("--yes", action="store_true", help="delete what is listed"),),
+         lambda given: _say(_run("clean", given.root, given.yes))),
+    Verb("schema", "write ablations/schema, by which an editor knows the keys of every file", (),
+         lambda given: print(*_run("schema", given.root), sep="\n")),
+]  # fmt: skip
+"""In the order of a study's way; the parser adds ``--root`` to each."""
