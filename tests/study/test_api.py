@@ -13,7 +13,7 @@ import yaml
 
 from fne.negatives.registry import registered
 from fne.results.configs import diff
-from fne.steps.describe import describe
+from fne.steps.describe import run as describe
 from fne.study import api as config
 from fne.study import model, paths, plugins
 from fne.utils.errors import UserError

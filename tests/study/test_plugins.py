@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fne.steps.describe import describe
+from fne.steps.describe import run as describe
 from fne.study import api as config
 from fne.study import plugins
 from fne.study.library import Library

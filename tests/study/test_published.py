@@ -11,7 +11,7 @@ import yaml
 
 from fne import cli
 from fne.data.published import FILE, read_published
-from fne.steps.describe import describe
+from fne.steps.describe import run as describe
 from fne.utils.errors import UserError
 from tests.projects import ENCODERS, PATHS, Project
 

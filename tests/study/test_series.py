@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fne.results.configs import diff
-from fne.steps.describe import describe
+from fne.steps.describe import run as describe
 from fne.study import api as config
 from fne.study import paths
 from fne.utils.errors import UserError
