@@ -204,9 +204,11 @@ def _ended(study: StudyResults) -> dict[str, str]:
 def _tolerance(content: Mapping[str, Any], file: Path) -> Tolerance:
     """What the rule gives for the scores of a reference."""
     seeds, variants = content["seeds"], content["variants"]
-    if len({*seeds}) < max(MIN_SEEDS, len(seeds)) or len(variants) < 2 or content["baseline"] not in variants:
-        problem = f"needs at least {MIN_SEEDS} different seeds, the baseline and another variant"
-        raise bad_input(problem, file=file, key="seeds", value=seeds)
+    if len({*seeds}) < max(MIN_SEEDS, len(seeds)):
+        raise bad_input(f"needs at least {MIN_SEEDS} different seeds", file=file, key="seeds", value=seeds)
+    if len(variants) < 2 or content["baseline"] not in variants:
+        raise bad_input("is no variant, or the only one", file=file, key="baseline", value=content["baseline"],
+                        allowed=variants)  # fmt: skip
     for variant, entry in variants.items():
         if len(entry["scores"]) != len(seeds):
             raise bad_input("other than one score a seed", file=file, key=f"variants.{variant}.scores",

@@ -364,20 +364,16 @@ def without(*keys: Any) -> Callable[[dict[str, Any]], None]:
         (swap("variants", "fne", "score", to=[1.0]), ["variants.fne.score: unknown key", "did you mean 'scores'?"]),
         (swap("variants", to={}), ["variants: wrong kind", "a mapping that is not empty"]),
         (swap("machine", "threads", to=1), ["machine.threads: wrong kind", "got 1", "a text"]),
-        (swap("seeds", to=[]), ["seeds: too few seeds", "at least 5"]),
-        (swap("seeds", 0, to=-1), ["seeds: too few seeds, or none that can be", "integers >= 0"]),
-        (swap("seeds", 4, to=3), ["seeds: a seed comes twice", "got 3"]),
+        (swap("seeds", to=[]), ["seeds: needs at least 5 different seeds"]),
         (swap("seeds", to=[0, 1, 2, 3, 4, 5]), ["variants.hardest_in_batch.scores: other than one score a seed", "5"]),
         (swap("variants", "fne", "scores", to=[]), ["variants.fne.scores: other than one score a seed", "got 0"]),
         (swap("variants", "fne", "scores", 1, to=math.nan), ["NaN is no finite number"]),
         (swap("variants", "fne", "scores", 1, to=True), ["variants.fne.scores[1]", "got True", "a finite number"]),
-        (swap("variants", "fne", "scores", 1, to=4.0), ["tolerance.score: not what the rule 'retraining' gives"]),
-        (swap("tolerance", "score", to=0.9), ["tolerance.score: not what the rule", "got 0.9"]),
-        (swap("tolerance", "difference", to=0.0), ["tolerance.difference: not what the rule"]),
-        (swap("tolerance", "rule", to="retrain"), ["tolerance.rule: unknown rule", "did you mean 'retraining'?"]),
-        (swap("baseline", to="nfe"), ["baseline: is no variant", "'nfe'", "did you mean 'fne'?"]),
-        (swap("date", to="yesterday"), ["date: not a date", "YYYY-MM-DD"]),
-        (swap("primary", "metric", to="r1"), ["primary: another primary metric than of study 'four'", "rsum own both"]),
+        (swap("variants", "fne", "scores", 1, to=4.0), ["tolerance: not what the rule gives"]),
+        (swap("tolerance", "score", to=0.9), ["tolerance: not what the rule gives", "0.9"]),
+        (swap("tolerance", "rule", to="retrain"), ["tolerance: not what the rule gives", "retrain"]),
+        (swap("baseline", to="nfe"), ["baseline: is no variant, or the only one", "'nfe'", "did you mean 'fne'?"]),
+        (swap("primary", "metric", to="r1"), ["primary: of another primary than study 'four'", "rsum own both"]),
     ],
 )
 def test_a_bad_reference_is_one_clear_error(
@@ -394,9 +390,9 @@ def test_a_reference_of_other_variants_or_another_baseline(bare: Path, capsys: p
 
     few = ["four", "--set", "variants=[hardest_in_batch,fne]"]
     said = fails(bare, *few, capsys=capsys)
-    assert "variants: has a variant that study 'four' lacks; got 'infonce'" in said
+    assert "variants: of another variants than study 'four'; got 'infonce'" in said
     said = fails(bare, "four", "--set", "baseline=fne", capsys=capsys)
-    assert "baseline: another baseline than of study 'four'; got 'hardest_in_batch'; allowed: fne" in said
+    assert "baseline: of another baseline than study 'four'; got 'hardest_in_batch'; allowed: fne" in said
     edit(bare, rename)
     assert "got 'infonec'" in (said := fails(bare, "four", capsys=capsys)) and "did you mean 'infonce'?" in said
 
@@ -427,7 +423,7 @@ def test_recording_replaces_nothing(project: Path, capsys: pytest.CaptureFixture
     ("options", "words"),
     [
         ({"missing": (("fne", 2, "train", "out of memory"),)}, ["fne: a reference needs every run", "'seeds 2'"]),
-        ({"overrides": ("seeds=0-3",)}, ["seeds: too few seeds", "at least 5"]),
+        ({"overrides": ("seeds=0-3",)}, ["seeds: needs at least 5 different seeds"]),
         ({"change": lambda run: run["record"].pop("finished")}, ["record.finished: a run does not say when it ended"]),
         (
             {"change": lambda run: run["fingerprints"].update({"features.text": str(run["variant"] == "fne")})},
