@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 from scipy.stats import chi2, t
 
 from fne.analysis.components import (
@@ -86,30 +85,6 @@ def test_the_likelihood_is_that_of_all_scores_in_plain_loops(seed: int) -> None:
     np.testing.assert_allclose(np.diff(loops), -np.diff(costs), rtol=1e-8)
 
 
-def test_its_expected_curvature_is_that_of_all_scores() -> None:
-    """``tr(P K_k P K_l) / 2`` over all scores, not over cells."""
-    rng = np.random.default_rng(2)
-    cells = uneven(rng)
-    part = _part(cells, list(FACTORS), [WORLD])
-    fit = _Fit([part])
-    at = rng.uniform(0.1, 2, 4)
-    place = [c for c, cell in enumerate(cells) for _ in cell.values]
-    size = len(place)
-    bases = [np.zeros((size, size)) for _ in range(4)]
-    covariance = np.zeros((size, size))
-    for a, b in itertools.product(range(size), repeat=2):
-        item, other = cells[place[a]].point, cells[place[b]].point
-        shared = (item[DRAW] == other[DRAW], item[WORLD] == other[WORLD], place[a] == place[b], a == b)
-        for k in range(4):
-            bases[k][a, b] = shared[k]
-            covariance[a, b] += at[k] * shared[k]
-        covariance[a, b] += part.images[place[a], place[b]] / fit.unit
-    inverse = np.linalg.inv(covariance)
-    projector = inverse - inverse @ np.ones((size, size)) @ inverse / inverse.sum()
-    requested = [[np.trace(projector @ k @ projector @ m) / 2 for m in bases] for k in bases]
-    np.testing.assert_allclose(fit._costs(at)[2], requested, rtol=1e-8)
-
-
 def anova(values: np.ndarray) -> dict[str, float]:
     """Two-way balanced analysis of variance of (draws, worlds, seeds), in plain loops."""
     a, b, n = values.shape
@@ -180,36 +155,6 @@ def test_one_factor_without_and_with_test_images_of_its_own() -> None:
         assert INTERACTION not in result.sources and set(result.sources) == {factor, SEED, IMAGES}
 
 
-def test_images_that_draws_rank_unlike_are_no_interaction() -> None:
-    """Cells of one world share some of what its images add; only C, of images, knows how much."""
-    rng = np.random.default_rng(4)
-    cells = uneven(rng)
-    part = _part(cells, list(FACTORS), [WORLD])
-    for a, item in enumerate(cells):
-        for b, other in enumerate(cells):
-            x, y = item.values.mean(axis=0), other.values.mean(axis=0)
-            requested = sum((x[i] - x.mean()) * (y[i] - y.mean()) for i in range(30)) / 29 / 30
-            if item.point[WORLD] != other.point[WORLD]:
-                requested = 0.0
-            elif a == b and len(item.values) > 1:
-                n, rest = len(item.values), 0.0
-                for s, i in itertools.product(range(n), range(30)):
-                    both = item.values[s, i] - item.values[s].mean() - item.values[:, i].mean() + item.values.mean()
-                    rest += both**2
-                requested -= rest / ((n - 1) * 29) / (n * 30)
-            assert part.images[a, b] == pytest.approx(requested, abs=1e-9), (a, b)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_no_other_start_ends_higher(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    fit = _Fit([_part(uneven(rng), list(FACTORS), [WORLD])])
-    for start in ([0.9, 0.01, 0.01, 0.1], [0.01, 0.9, 0.01, 0.1], [0.01, 0.01, 0.9, 0.1]):
-        result = minimize(lambda at: fit._costs(at)[:2], start, jac=True, method="L-BFGS-B",
-                         bounds=[(0, None)] * 3 + [(1e-8, None)])  # fmt: skip
-        assert fit.cost <= result.fun + 1e-5
-
-
 def test_ends_of_an_interval_are_where_the_profile_likelihood_says() -> None:
     rng = np.random.default_rng(5)
     fit = _Fit([_part(uneven(rng), list(FACTORS), [WORLD])])
@@ -241,38 +186,12 @@ def test_scores_that_do_not_vary_have_no_components() -> None:
     assert not as_array(result).any() and result.another == Another(0.0, 0.0, 3)
 
 
-def test_seeds_that_agree_exactly_leave_the_other_components() -> None:
-    values = np.repeat(balanced(2)[:, :, :1], 3, axis=2)
-    result = decompose(crossed(values), FACTORS, images=())
-    assert result.sources[SEED].variance == pytest.approx(0, abs=1e-6)
-    assert result.sources[DRAW].variance == pytest.approx(anova(values)[DRAW], rel=1e-2)
-
-
-def test_components_do_not_depend_on_the_scale_or_on_the_mean() -> None:
-    cells = uneven(np.random.default_rng(6))
-    scaled = [Cell(cell.point, cell.values / 100 + 4) for cell in cells]
-    result, small = (as_array(decompose(item, FACTORS)) for item in (cells, scaled))
-    np.testing.assert_allclose(small * 1e4, result, rtol=1e-6)
-
-
 def test_one_at_a_time_alone_cannot_distinguish_an_interaction() -> None:
     rng = np.random.default_rng(7)
     points = [(0, 0), *((k, 0) for k in range(1, 5)), *((0, k) for k in range(1, 5))]
     cells = [exact({DRAW: e, WORLD: w}, rng.normal(0, 1, 3)) for e, w in points]
     assert INTERACTION not in decompose(cells, FACTORS).sources
     assert INTERACTION in decompose([*cells, exact({DRAW: 1, WORLD: 1}, rng.normal(0, 1, 3))], FACTORS).sources
-
-
-def test_three_factors() -> None:
-    """The tuning draw joins them: nothing but the names is said of a factor."""
-    rng = np.random.default_rng(8)
-    effects = rng.normal(0, 2, (3, 4))
-    cells = [exact({DRAW: a, WORLD: b, "tuning.draw": c}, effects[0][a] + effects[1][b] + effects[2][c]
-             + rng.normal(0, 0.1) + rng.normal(0, 0.1, 3))
-             for a, b, c in itertools.product(range(4), repeat=3)]  # fmt: skip
-    result = decompose(cells, [DRAW, WORLD, "tuning.draw"])
-    for place, factor in enumerate((DRAW, WORLD, "tuning.draw")):
-        assert result.sources[factor].variance == pytest.approx(effects[place].var(ddof=1), rel=0.05)
 
 
 BAD = {
@@ -292,12 +211,6 @@ def test_data_that_show_no_components_are_errors(problem: str) -> None:
     cells = crossed(balanced(0)[:3, :3])
     with pytest.raises(ValueError, match=problem.replace("(", r"\(").replace(")", r"\)")):
         decompose(BAD[problem](cells), FACTORS)
-
-
-def test_no_cell_and_no_score_are_errors() -> None:
-    for scores in ([], [[]]):
-        with pytest.raises(ValueError, match="no score|two seeds"):
-            pool(scores, FACTORS)
 
 
 def test_the_wider_interval_by_hand() -> None:

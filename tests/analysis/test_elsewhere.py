@@ -21,7 +21,6 @@ from fne.steps import aggregate, compare
 from fne.study import paths
 from fne.study.api import Study
 from fne.study.series import Series
-from fne.utils.errors import UserError
 from tests.analysis import stats_study as studies
 
 FACTORS = {"encoders.draw": (0, 1, 2), "data.seed": (0, 1, 2)}
@@ -103,25 +102,9 @@ def test_it_never_leaves_out_a_part_of_the_first_interval() -> None:
     assert wide[0] < narrow[0] < -0.1 and 0.1 < narrow[1] < wide[1]
 
 
-def test_without_an_interval_over_seeds_there_is_none(tmp_path: Path) -> None:
-    study = studies.study(seeds=(0, 1))
-    studies.write(tmp_path, study)
-    record(tmp_path, study)
-    for row in (row for result in rows(tmp_path, study).values() for row in result if row["metric"] == "rsum"):
-        assert row["low_elsewhere"] == "" and row["method_elsewhere"].startswith("none: there is no interval")
-
-
 def test_components_of_other_data_widen_nothing_and_it_is_said_why(study: Study, tmp_path: Path) -> None:
     record(tmp_path, replace(study, data={**study.data, "prevalence": 0.25}))
     for row in (row for result in rows(tmp_path, study).values() for row in result if row["metric"] == "rsum"):
         assert row["low_elsewhere"] == "" and row["low"] != ""
         requested = "none: study draws measured components of variance with data.prevalence 0.25, not "
         assert row["method_elsewhere"].startswith(requested)
-
-
-def test_a_damaged_record_is_one_error(study: Study, tmp_path: Path) -> None:
-    record(tmp_path, study)
-    file = tmp_path / FILE
-    file.write_text(file.read_text().replace("schema: 1", "schema: 7"))
-    with pytest.raises(UserError, match="variance.yaml: schema: another schema; got 7"):
-        compare.run(study, tmp_path)

@@ -14,23 +14,6 @@ from fne.analysis.intervals import hierarchical_intervals
 NAN = math.nan
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "verdict", "reason"),
-    [
-        (40.0, 42.0, REPRODUCED, "interval_inside"),
-        (41.0, 41.0, REPRODUCED, "interval_inside"),
-        (42.1, 42.3, NOT_REPRODUCED, "interval_outside_high"),
-        (39.5, 42.5, INCONCLUSIVE, "interval_too_wide"),
-        (41.9, 44.0, INCONCLUSIVE, "interval_too_wide"),
-        (NAN, 41.0, INCONCLUSIVE, "too_few_seeds"),
-    ],
-)
-def test_the_verdict_of_an_interval(low: float, high: float, verdict: str, reason: str) -> None:
-    result = compare_with_published(low, high, 41.0, 1.0)
-    assert (result.verdict, result.reason) == (verdict, reason)
-    assert verdict in VERDICTS and reason in REASONS
-
-
 def test_the_verdict_is_that_of_every_point_of_the_interval() -> None:
     """Brute force on a grid: all points within the tolerance, none of them, or some."""
     seen = set()
@@ -90,14 +73,3 @@ def test_the_true_value_is_called_reproduced_when_the_interval_is_narrow(
     width = float(np.median(intervals[1] - intervals[0]))
     narrow = shares(intervals, published=0.0, tolerance=2 * width)
     assert narrow[REPRODUCED] > 0.95 and narrow[NOT_REPRODUCED] == 0, narrow
-
-
-def test_the_usual_ninety_percent_interval_would_be_wrong_twice_as_often() -> None:
-    """Why the caption says 2.5 %: the same rule with 90 % intervals errs at five."""
-    rng = np.random.default_rng(4)
-    values = rng.normal(0, 0.3, (10, 1, WORLDS)) + rng.normal(0, 1.0, (1, 120, WORLDS))
-    wrong = {}
-    for level in (0.95, 0.9):
-        result = hierarchical_intervals(values, resamples=500, level=level)
-        wrong[level] = shares((result.low, result.high), 3.0, 3.0)[REPRODUCED]
-    assert 0.015 <= wrong[0.95] <= 0.035 and 0.035 <= wrong[0.9] <= 0.065, wrong

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -61,12 +59,6 @@ def test_the_interval_tells_something_where_the_means_are_apart() -> None:
     assert agreements(a, b) == agreements(a, b), "the same data, the same draws"
 
 
-def test_pure_noise_has_an_interval_that_says_so() -> None:
-    rng = np.random.default_rng(2)
-    a, b = (rng.normal(0, 1, (5, 1, 8)) for _ in range(2))
-    assert all(item.high - item.low > 1.5 for item in agreements(a, b))
-
-
 def test_too_few_of_anything_gives_no_interval_and_says_why() -> None:
     rng = np.random.default_rng(3)
     for shape, words in (((2, 1, 5), "2 seeds"), ((5, 1, 2), "2 common variants"), ((5, 1, 1), "1 common variant ")):
@@ -74,17 +66,3 @@ def test_too_few_of_anything_gives_no_interval_and_says_why() -> None:
             assert np.isnan(item.low) and np.isnan(item.high) and words in item.method
     tied = agreements(np.ones((5, 1, 4)), rng.normal(size=(5, 1, 4)))
     assert all(np.isnan(item.value) and "tie" in item.method for item in tied)
-
-
-def test_many_variants_need_no_memory_of_all_their_pairs_in_every_resample() -> None:
-    rng = np.random.default_rng(4)
-    a, b = (rng.normal(size=(2, 1000, 100)) for _ in range(2))
-    requested = [
-        [statistic(x, y) for x, y in zip(a[0, :3], b[0, :3], strict=True)] for statistic in (spearman, kendall)
-    ]
-    for statistic, value in zip((spearman, kendall), requested, strict=True):
-        tracemalloc.start()
-        result = statistic(a, b)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert result[0, :3].tolist() == value and peak < 12 * a.nbytes, "all pairs of one side are 100 times as much"

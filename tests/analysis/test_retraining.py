@@ -125,18 +125,6 @@ def margins(spread: np.ndarray, shift: float = 0.0, worlds: int = WORLDS, common
     return np.concatenate(result, axis=2)
 
 
-def test_the_simulation_is_of_the_rule() -> None:
-    spread = np.arange(1.0, 5.0)
-    result = margins(spread, worlds=3)
-    for world, (reference, here) in enumerate(zip(*two_sides(spread, 3, 0.0), strict=True)):
-        tolerance = tolerance_of(reference, 0)
-        changes = [compare(here[v], reference[v], tolerance.score) for v in range(4)]
-        gaps = [side[1:] - side[0] for side in (here, reference)]
-        changes += [compare(gaps[0][v], gaps[1][v], tolerance.difference) for v in range(3)]
-        ends = np.array([(change.low / change.tolerance, change.high / change.tolerance) for change in changes])
-        assert result[:, world].T == pytest.approx(ends)
-
-
 @pytest.mark.parametrize("common", [0.0, 1.0])
 @pytest.mark.parametrize("spread", SPREADS)
 def test_an_honest_retraining_is_reproduced_as_a_whole(spread: str, common: float) -> None:
@@ -147,12 +135,6 @@ def test_an_honest_retraining_is_reproduced_as_a_whole(spread: str, common: floa
     assert not ((low > 1) | (high < -1)).any(), "no honest retraining is called not reproduced"
 
 
-def test_a_smaller_tolerance_would_not_do() -> None:
-    low, high = margins(SPREADS["one variant doubly"])
-    smaller = (K - 0.5) / K
-    assert ((low >= -smaller) & (high <= smaller)).all(axis=1).mean() < 0.97
-
-
 @pytest.mark.parametrize(("shift", "share"), [(2.0, 0.985), (3.0, 0.9999), (-3.0, 0.9999)])
 @pytest.mark.parametrize("spread", SPREADS)
 def test_a_shift_of_a_few_tolerances_is_flagged(spread: str, shift: float, share: float) -> None:
@@ -160,13 +142,3 @@ def test_a_shift_of_a_few_tolerances_is_flagged(spread: str, shift: float, share
     flagged = ((low > 1) | (high < -1)).any(axis=1)
     assert flagged.mean() >= share, flagged.mean()
     assert not ((low >= -1) & (high <= 1)).all(axis=1).any(), "none passes as reproduced"
-
-
-def test_a_reference_of_three_seeds_would_need_a_larger_one() -> None:
-    """Why a reference needs five."""
-    rng, spread = np.random.default_rng(5), SPREADS["one variant doubly"]
-    its, mine = (rng.normal(0, 1, (WORLDS, VARIANTS, 3)) * spread[:, None] for _ in range(2))
-    size = np.sqrt(its.var(axis=2, ddof=1).mean(axis=1) * 2 / 3)[:, None]
-    _, low, high, _ = welch(mine, its)
-    needed = np.quantile(np.maximum(-low, high).max(axis=1) / size[:, 0], 0.97)
-    assert 1.3 * K < needed < 1.6 * K, needed

@@ -40,12 +40,6 @@ def test_the_best_of_n_trials_is_that_of_all_ordered_draws(trials: int, n: int, 
     assert search.best_after(scores[::-1], n) == made, "the order of trials does not matter"
 
 
-def test_the_best_of_nothing_is_not_defined() -> None:
-    for scores, n in (([], 1), ([460.0], 0)):
-        with pytest.raises(ValueError, match="is not defined"):
-            search.best_after(scores, n)
-
-
 def test_the_spread_over_seeds_is_pooled_over_trials() -> None:
     rows = [[460.0, 462.0, 467.0], [440.0], [450.0, 455.5]]
     squares, freedom = 0.0, 0
@@ -71,13 +65,6 @@ def test_the_place_of_a_value_is_where_it_was_taken(name: str) -> None:
     assert float(f"{LOG.at(0.123):.3g}") == LOG.at(0.123), "three digits"
 
 
-def test_whole_numbers_and_choices_are_equally_likely() -> None:
-    for axis, values in ((INTEGER, range(7)), (CHOICE, CHOICE.values)):
-        tried = [axis.at(unit) for unit in np.linspace(0, 1, 2101)[:-1]]
-        assert [tried.count(value) for value in values] == [2100 // len(values)] * len(values)
-    assert [CHOICE.at(CHOICE.place(value)) for value in CHOICE.values] == [*CHOICE.values]
-
-
 @pytest.mark.parametrize(
     ("axis", "lowest", "inside", "highest"),
     [(LOG, 1.7e-4, (1.8e-4, 5.6e-3), 5.7e-3), (LINEAR, -0.26, (-0.25, 1.25), 1.26), (INTEGER, 0, (1, 5), 6)],
@@ -88,15 +75,6 @@ def test_a_value_in_the_outer_eighth_lies_at_an_end(
     assert axis.end(lowest) == axis.end(axis.low) == "lowest" and axis.end(highest) == axis.end(axis.high) == "highest"
     assert [axis.end(value) for value in inside] == [None, None]
     assert [CHOICE.end(value) for value in CHOICE.values] == [None, None, None]
-
-
-def test_an_end_is_a_natural_bound_for_its_reason_or_where_the_key_ends() -> None:
-    axis = Axis("linear", 0.0, 1.0, reasons={"highest": "why"}, limits={"lowest": (0.0, True)})
-    assert (axis.bound("lowest"), axis.bound("highest")) == ("the least that the key may be", "why")
-    for limit in ((0.0, False), (-1.0, True)):
-        assert not Axis("linear", 0.0, 1.0, limits={"lowest": limit}).bound("lowest")
-    assert Axis("linear", 0, 1, limits={"highest": (1.0, True)}).bound("highest") == "the greatest that the key may be"
-    assert INTEGER.raised("why") == Axis("integer", 1, 6, reasons={"lowest": "why"})
 
 
 @pytest.mark.parametrize(
@@ -125,23 +103,6 @@ def test_an_extended_range_is_half_as_long_again_as_far_as_its_key_allows(axis: 
         True
     ] * sum(free)
     assert axis.furthest(1) == [pytest.approx(low), pytest.approx(high)]
-
-
-@pytest.mark.parametrize(
-    ("high", "limit", "expected"),
-    [
-        (0.6, (0.6345, True), 0.6345),
-        (0.6, (0.74996, True), 0.74996),
-        (0.9, (1.0, True), 1.0),
-        (0.83306, (1.0, False), 0.917),  # half its length more is 1.1
-        (0.7666, (0.9999, False), 0.883),  # it is 0.9999, as the limit
-        (0.76656, (1.0, False), 0.883),  # it is 0.99984: 1.00 in three digits
-        (0.9996, (1.0, False), 0.9998),
-    ],
-)
-def test_three_digits_never_lead_beyond_what_the_key_allows(high: float, limit: tuple, expected: float) -> None:
-    axis = Axis("linear", 0.3, high, limits={"highest": limit}).extended("highest")
-    assert axis.high == pytest.approx(expected, rel=1e-12) and bool(axis.bound("highest")) == limit[1]
 
 
 def test_where_the_best_lies_has_four_words() -> None:
@@ -215,14 +176,6 @@ def test_further_rounds_lie_around_the_best_and_cover_an_end_that_was_extended(
     assert points[:9] == search.further_round(*so_far, number, count=9)[1], "a larger budget keeps the trials"
 
 
-def test_any_of_the_leaders_opens_an_end() -> None:
-    axes = {"a": LOG}
-    inside, outside = ({"a": LOG.at(at)} for at in (0.5, 0.99))
-    points, scores = [outside, inside], [1.0, 2.0]
-    assert search.further_round(axes, points, scores, 1, 2, count=4)[0] == axes
-    assert search.further_round(axes, points, scores, 2, 2, count=4)[0] == {"a": LOG.extended("highest")}
-
-
 def test_the_summit_is_that_of_the_least_penalised_squares() -> None:
     from scipy.optimize import minimize
 
@@ -253,41 +206,3 @@ def test_the_summit_is_that_of_the_least_penalised_squares() -> None:
         )
         assert result[key] == pytest.approx(best, abs=0.011)
     assert abs(result["a"] - 0.3) < 0.2 and abs(result["b"] - 0.8) < 0.2, "a collapsed run does not pull it away"
-
-
-@pytest.mark.parametrize("scores", [[0.0] * 8, [450.0] * 8])
-def test_equal_scores_have_their_summit_in_the_middle(scores: list[float]) -> None:
-    axes = {"a": Axis("linear", 0.0, 1.0), "b": Axis("log", 1e-4, 1e-2)}
-    assert search.summit(axes, search.first_round(axes, 8), scores) == pytest.approx({"a": 0.5, "b": 0.5})
-
-
-@pytest.mark.parametrize(
-    ("axis", "least"),
-    [
-        (Axis("linear", 0.99, 0.9999), 90),
-        (Axis("linear", 1001, 1009, whole=True), 9),
-        (Axis("integer", 1002, 1004), 3),
-        (Axis("log", 5000, 5100, whole=True), 80),
-        (Axis("linear", -1000.5, -1000.0), 50),
-    ],
-)
-def test_a_narrow_range_has_as_many_digits_as_it_needs(axis: Axis, least: int) -> None:
-    assert len({axis.at(step / 200) for step in range(201)}) >= least
-    wider = axis.extended("highest")
-    assert wider.high > axis.high and wider.low == axis.low
-
-
-def test_whole_numbers_on_a_logarithmic_scale_end_at_one() -> None:
-    axis = Axis("log", 4, 64, whole=True, limits={"lowest": (0, True)})
-    assert [axis.extended("lowest").low, axis.extended("lowest").extended("lowest").low] == [1, 1]
-    assert axis.furthest(3)[0] == 1 and axis.extended("lowest").bound("lowest").startswith("the least whole number")
-    assert not axis.bound("lowest") and Axis("log", 1.0, 8.0).bound("lowest") == ""
-
-
-def test_points_are_named_by_their_axes_alone() -> None:
-    """Variants that search the same keys try the same places, whatever else the study declares."""
-    item, other = ({"a": LOG, "b": LINEAR}, {"a": LINEAR, "b": LOG})
-    places = [[[axes[key].place(point[key]) for key in axes] for point in search.first_round(axes, 12)]
-              for axes in (item, other)]  # fmt: skip
-    assert np.allclose(*places, atol=0.01)
-    assert search.first_round({"a": LOG}, 12) != [{"a": p["b"]} for p in search.first_round({"b": LOG}, 12)]

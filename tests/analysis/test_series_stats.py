@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -142,23 +141,6 @@ def test_change_since_the_first_world(compared: tuple[Series, Path]) -> None:
     assert lost["0.03"] < 0, "its captions resemble their images less and less, the oracle's as ever"
 
 
-def test_the_interval_of_a_change_covers_what_it_says() -> None:
-    """Two independent normal estimates with their 95 % intervals; the true change is 1."""
-    rng, inside, runs = np.random.default_rng(0), 0, 4000
-    for now, then in zip(rng.normal(3, 0.5, runs), rng.normal(2, 1.0, runs), strict=True):
-        rows = [{"estimate": item, "low": item - 1.96 * sd, "high": item + 1.96 * sd, "n_seeds": 3, "method": "m"}
-                for item, sd in ((now, 0.5), (then, 1.0))]  # fmt: skip
-        result = compare_series.grown(rows[0], rows[1], 0.0)
-        inside += result["low"] <= 1 <= result["high"]
-    assert 0.94 < inside / runs < 0.96
-
-
-def test_a_change_without_intervals_has_none() -> None:
-    bare = {"estimate": 0.5, "low": math.nan, "high": math.nan, "n_seeds": 2, "method": "none: 2 seeds"}
-    result = compare_series.grown({**bare, "estimate": 0.2}, bare, 0.0)
-    assert result["estimate"] == pytest.approx(-0.3) and math.isnan(result["low"]) and math.isnan(result["high"])
-
-
 def test_shares_of_false_picks(compared: tuple[Series, Path]) -> None:
     made, root = compared
     epochs = 2  # of three: the first is the warm-up
@@ -269,35 +251,6 @@ def test_components_are_of_the_variants_own_cells(decomposed: tuple[Series, Path
     assert set(recorded.levels) == {base, *others, ALL} and set(recorded.differences) == {*others, ALL}
     another = result["difference", "infonce"].another
     assert recorded.differences["infonce"].another.variance == pytest.approx(another.variance, rel=1e-5)
-
-
-def test_effects_of_cells_name_their_point_and_follow_nothing(decomposed: tuple[Series, Path]) -> None:
-    made, root = decomposed
-    with open(root / "results/cells/effects.csv", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    points = {member.name: point for member, point in zip(made.members, made.points, strict=True)}
-    assert rows and all({key: int(row[key]) for key in (DRAW, SEED)} == points[row["study"]] for row in rows)
-    assert not any(row["since"] for row in rows), "draws have no order"
-
-
-def test_draws_beside_a_chosen_value_are_decomposed_at_each(tmp_path: Path) -> None:
-    made = drawn(**{"data.prevalence": (0.0, 0.01)})
-    write_cells(tmp_path, made)
-    compare_series.run(made, tmp_path, resamples=RESAMPLES)
-    with open(tmp_path / "results/cells/components.csv", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    kept = {"level": ("hardest_in_batch", "fne", "infonce"), "difference": ("fne", "infonce")}
-    assert {(row["of"], row["variant"], row["data.prevalence"]) for row in rows} == {
-        *((of, name, value) for of, names in kept.items() for name in names for value in ("0.0", "0.01")),
-        ("level", "", ""), ("difference", "", ""),
-    }  # fmt: skip
-    clean = [place for place, point in enumerate(made.points) if point["data.prevalence"] == 0]
-    members, points = (tuple(each[place] for place in clean) for each in (made.members, made.points))
-    cells = cells_of(replace(made, members=members, points=points), tmp_path, "fne")
-    (row,) = [row for row in rows if (row["of"], row["variant"], row["data.prevalence"], row["source"])
-              == ("level", "fne", "0.0", DRAW)]  # fmt: skip
-    assert float(row["variance"]) == pytest.approx(decompose(cells, (DRAW, SEED)).sources[DRAW].variance, rel=1e-6)
-    assert not (tmp_path / "results/cells/variance.yaml").exists(), "it is of draws alone"
 
 
 def test_what_cannot_be_decomposed_is_a_row_that_says_why(tmp_path: Path) -> None:

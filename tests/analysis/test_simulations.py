@@ -71,29 +71,6 @@ def test_intervals_of_a_paired_difference_cover(n: int, world: str) -> None:
     assert 0.935 <= share <= 0.965, share
 
 
-def test_the_plain_hierarchical_bootstrap_would_not_cover() -> None:
-    """Why the width is corrected: the same worlds, percentiles of plainly resampled seeds and images."""
-    n, worlds = 5, 400
-    shares = {}
-    for name, spread in {**MEANS, "interaction": {"seed": 0.0, "image": 0.0, "both": 1.0}}.items():
-        rng = np.random.default_rng(9)
-        values, truth = one_variant(rng, n, worlds, spread)
-        seeds = rng.multinomial(n, np.full(n, 1 / n), 500) / n
-        images = rng.multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES), 500) / IMAGES
-        draws = np.einsum("bs,bi,siw->bw", seeds, images, values, optimize=["einsum_path", (0, 2), (0, 1)])
-        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-        shares[name] = np.mean((low <= truth) & (truth <= high))
-    assert shares["seeds dominate"] < 0.88 and shares["interaction"] > 0.98, shares
-
-
-@pytest.mark.parametrize("n", [3, 5])
-def test_an_effect_of_images_and_seeds_neither_of_which_exists_is_never_overstated(n: int) -> None:
-    """Only their interaction is noise: the interval may be wide (a variance cannot be negative), never
-    narrow."""
-    values, truth = one_variant(np.random.default_rng(n), n, 2000, {"seed": 0.0, "image": 0.0, "both": 1.0})
-    assert 0.945 <= covered(values, truth) <= 0.985
-
-
 def null_differences(rng: np.random.Generator, worlds: int) -> np.ndarray:
     """Differences per image of two variants that are equally good on every image: (images, worlds)."""
     latent = rng.normal(0.3, 1.0, (IMAGES, worlds))
@@ -104,13 +81,6 @@ def test_the_permutation_test_over_images_rejects_at_its_level() -> None:
     p_values = image_p_values(null_differences(np.random.default_rng(0), 4000), flips=1000)
     for level, low, high in ((0.05, 0.035, 0.065), (0.2, 0.17, 0.23)):
         assert low <= np.mean(p_values <= level) <= high
-
-
-def test_the_permutation_test_over_images_finds_a_real_difference() -> None:
-    rng = np.random.default_rng(1)
-    latent = rng.normal(0.3, 1.0, (IMAGES, 500))
-    better = probit_hits(latent + 0.3, rng) - probit_hits(latent, rng)
-    assert np.mean(image_p_values(better, flips=1000) <= 0.05) > 0.8
 
 
 def test_the_sign_flip_test_over_seeds_rejects_at_its_level() -> None:

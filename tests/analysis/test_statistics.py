@@ -49,14 +49,6 @@ def test_variance_and_degrees_of_freedom_are_those_of_the_two_way_table() -> Non
         assert freedom[c] == pytest.approx(expected**2 / satterthwaite, rel=1e-12)
 
 
-def test_seeds_that_vary_less_than_their_noise_add_nothing() -> None:
-    y = values(columns=1)
-    y -= y.mean(axis=1, keepdims=True)
-    variance, freedom = variance_of_mean(y)
-    _, images, _ = plain_mean_squares(y[:, :, 0])
-    assert variance[0] == pytest.approx(images / 300, rel=1e-12) and freedom[0] == pytest.approx(59)
-
-
 def test_interval_width_is_the_t_quantile_and_its_shape_the_bootstraps() -> None:
     y = values()
     y[..., 2] = np.exp(1.5 * y[..., 2] - 4.5)  # a skewed one

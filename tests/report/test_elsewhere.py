@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from fne.analysis.components import Another, Component, Components
-from fne.report.figures import contrasts as plot
 from fne.report.tables.contrasts import contrasts_table
 from fne.report.tables.main import main_table
 from fne.report.text.headline import headline
@@ -88,17 +87,6 @@ def test_without_intervals_nothing_is_said_of_them(hostile: Made, lonely: Made) 
             assert "nterval" not in words and "another encoder" not in words
 
 
-def test_the_table_of_contrasts_has_a_column_for_it(wider: WIDER) -> None:
-    table = contrasts_table(wider(2.0))
-    names = [column.name for column in table.columns]
-    place = names.index("Elsewhere")
-    assert names[place - 1] == "Interval" and "given this encoder, world and tuning" in table.columns[place - 1].help
-    for row, record in zip(table.rows, table.records, strict=True):
-        primary = (record["metric"], record["protocol"]) == ("rsum", "own")
-        assert (row[place].text != "—") == (primary and record["low"] is not None)
-    assert any(note.startswith("Elsewhere: 95 % interval for another encoder and world") for note in table.notes)
-
-
 def test_verdicts_say_for_which_encoders_they_hold(wider: WIDER) -> None:
     near, far = wider(0.1), wider(60.0)
     for study, words in ((near, ", also with another encoder and world: "),
@@ -120,17 +108,6 @@ def test_a_pair_is_widened_by_the_pooled_component(wider: WIDER) -> None:
     assert flipped == pytest.approx((-ends[1], -ends[0]), abs=2e-3)  # the bootstrap's split is not symmetric
     half = (ends[1] - ends[0]) / 2
     assert 1.96 * math.sqrt(2 * 0.08**2 / 8) < half < 3 * math.sqrt(2 * 0.08**2 / 8 + (high - low) ** 2 / 16)
-
-
-def test_the_forest_draws_it_as_a_thin_line(wider: WIDER, paper: Made) -> None:
-    bare, picture = plot.draw(paper.results), plot.draw(wider(2.0))
-    thin = [line for line in picture.drawing.axes[0].lines if line.get_linewidth() == 0.9]
-    bars = [line for line in picture.drawing.axes[0].lines if line.get_linewidth() == 2.4]
-    assert len(thin) == len(bars) > 0
-    for item, bar in zip(thin, bars, strict=True):
-        assert list(item.get_xdata()) == pytest.approx([bar.get_xdata()[0] - 2, bar.get_xdata()[1] + 2])
-    assert "Thin line: interval for another encoder and world." in picture.caption
-    assert "Thin line" not in bare.caption and "given this encoder, world and tuning" in bare.caption
 
 
 @pytest.mark.parametrize(("interval", "elsewhere", "words"), [
@@ -160,10 +137,3 @@ def test_tuning_is_named_where_values_were_tuned_and_where_it_was_drawn_anew(wid
     assert given(plain) == "given this encoder and world"
     plain.dataset = "flickr8k"
     assert given(plain) == "given these encoders and data"
-
-
-def test_other_data_are_no_world(paper: Made) -> None:
-    study = StudyResults(paper.study, paper.root)
-    assert given(study) == "given this encoder, world and tuning"
-    study.dataset = "flickr8k"
-    assert given(study) == "given these encoders, data and tuning"

@@ -167,19 +167,6 @@ def test_false_picks_are_compared_over_the_epochs_after_the_warm_up_of_every_var
     assert few.shared_epochs == shared  # a part of a study is compared over what the whole one is
 
 
-def test_where_no_epoch_is_after_every_warm_up_nothing_is_compared(phases: Made) -> None:
-    configs = dict(phases.study.configs)
-    configs["fne"] = {**configs["fne"], "warmup.epochs": EPOCHS}
-    study = StudyResults(phases.study, phases.root)
-    whole = replace(phases.study, configs=configs)
-    study.__dict__["shared_epochs"] = facts_of = StudyResults(whole, phases.root).shared_epochs
-    assert len(facts_of) == 0 and pick_share(study, "fne") is None
-    main = tables.build(study, "main")
-    assert all(row[-1].absent for row in main.rows)
-    assert "False picks are not compared: no epoch is after the warm-up of every variant." in main.notes
-    assert figures.draw(study, "picks").empty
-
-
 def curve(*collapsed: tuple[int, ...], last: int = 8) -> pd.DataFrame:
     """A variant's curves: per seed the epochs, from 1, in which it set off the alarm."""
     rows = [{"seed": seed, "epoch": epoch, "collapsed": int(epoch + 1 in fallen)}
@@ -211,21 +198,6 @@ def test_a_variant_that_collapsed_for_several_epochs_is_marked_in_the_main_table
     study.__dict__["curves"] = rows.assign(collapsed=0)
     table = tables.build(study, "main")
     assert not any(row[0].mark for row in table.rows) and not any("†" in note for note in table.notes)
-
-
-def test_a_variant_that_is_mostly_warm_up_is_named_under_the_main_table(paper: Made) -> None:
-    study = StudyResults(paper.study, paper.root)
-    tables.build(study, "main")  # what it reads is of the study as it is
-
-    def notes(warmup: int) -> list[str]:
-        configs = {**paper.study.configs, "random": {**paper.study.configs["random"], "warmup.epochs": warmup}}
-        study.definition = replace(paper.study, configs=configs)
-        return [note for note in tables.build(study, "main").notes if note.startswith("Most of the training")]
-
-    epochs = paper.study.configs["random"]["train.epochs"]
-    said = ("Most of the training is warm-up, so the score says little of the rule itself; false picks are of the rule "
-            "alone")  # fmt: skip
-    assert epochs == 16 and not notes(8) and notes(9) == [f"{said}: Random negative (9 of 16 epochs)."]
 
 
 def calibrated(folder: Path, positives: dict[str, int], source: str = "exact") -> StudyResults:
@@ -272,30 +244,6 @@ def test_what_unknown_matches_do_to_each_score_is_said_where_there_are_some(
     notes = [note for note in tables.build(study, "main").notes if LOWER_BOUNDS in note]
     assert bool(notes) == said
     assert not said or notes[0].startswith("All true matches: ")
-
-
-def test_hit_rates_are_lower_bounds_and_precisions_are_not() -> None:
-    """Brute force over all that might be unknown: R@K and P@1 can only rise, mAP@R and R-Precision go both ways."""
-    from itertools import combinations
-
-    def scores(relevant: set[int], order: list[int]) -> dict[str, float]:
-        r = len(relevant)
-        hits = [item in relevant for item in order]
-        precision = [sum(hits[: k + 1]) / (k + 1) for k in range(r)]
-        return {"r1": float(any(hits[:1])), "r3": float(any(hits[:3])), "p1": float(hits[0]),
-                "r_precision": sum(hits[:r]) / r,
-                "map_at_r": sum(p for p, hit in zip(precision, hits, strict=False) if hit) / r}  # fmt: skip
-
-    up, down = set(), set()
-    order = [3, 0, 4, 1, 2, 5]
-    for known in combinations(range(6), 2):
-        before = scores(set(known), order)
-        for size in (1, 2, 3):
-            for unknown in combinations(sorted({*range(6)} - {*known}), size):
-                after = scores({*known, *unknown}, order)
-                up |= {name for name in after if after[name] > before[name] + 1e-12}
-                down |= {name for name in after if after[name] < before[name] - 1e-12}
-    assert up == {"r1", "r3", "p1", "r_precision", "map_at_r"} and down == {"r_precision", "map_at_r"}
 
 
 def test_what_is_released_stands_in_the_main_table_and_in_that_of_the_configs(paper: Made) -> None:

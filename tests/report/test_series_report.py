@@ -13,7 +13,6 @@ from fne.report.series import answer, cells, components, figures, names, report,
 from fne.report.series.results import SeriesResults, open_series
 from fne.study.api import Series
 from fne.utils.errors import UserError
-from fne.utils.files import write_csv
 from tests.report.synthetic import HOSTILE
 from tests.report.synthetic_series import SD, write_cells, write_series
 
@@ -222,20 +221,6 @@ def test_in_how_many_cells_variants_differ(drawn: tuple[Path, SeriesResults]) ->
         assert f"{series.title_of(variant)} behind in {behind} and ahead in 0 of 16" in said
 
 
-def test_rows_of_cells_have_a_column_for_each_factor(drawn: tuple[Path, SeriesResults]) -> None:
-    root, series = drawn
-    points = [(draw, 0) for draw in SIX] + [(0, world) for world in SIX[1:]] + [(k, k) for k in SIX[1:]]
-    for name, times in (("main", 5), ("worlds", 1)):
-        rows = read(root / f"reports/variance/tables/{name}.csv")
-        assert [(int(row[DRAW]), int(row[SEED])) for row in rows[::times]] == points and len(rows) == 16 * times
-        built = tables.build(series, name)
-        assert [column.name for column in built.columns[:2]] == ["Encoder draw", "World"]
-    main = tables.build(series, "main")
-    assert "Change" not in {column.name for column in main.columns} and len(main.rows) == 80
-    with pytest.raises(UserError, match="no such table.*'losses'.*components, main, worlds"):
-        tables.build(series, "losses")
-
-
 def test_table_of_components(drawn: tuple[Path, SeriesResults]) -> None:
     """A row for each variant's score and difference and one for all; sd in points is the root of the variance."""
     root, series = drawn
@@ -327,16 +312,3 @@ def test_cells_without_a_result_and_without_intervals(tmp_path: Path) -> None:
     assert answer.answer(series)[-1].endswith("cannot be said: too few seeds have a result.")
     series.parts.clear()
     assert "cannot be said: too few results" in answer.answer(series)[0]
-
-
-def test_what_cannot_be_decomposed_says_why(tmp_path: Path) -> None:
-    series = write_cells(tmp_path)
-    file = tmp_path / "results/variance/components.csv"
-    rows = [row for row in read(file) if (row["of"], row["variant"]) != ("difference", "infonce")]
-    why = {"series": "variance", "of": "difference", "variant": "infonce", "note": "no cell with two seeds"}
-    write_csv(file, [*rows, why], list(rows[0]), raw=True)
-    for step in STEPS:
-        step.run(series, tmp_path)
-    built = tables.build(open_series(series, tmp_path), "components")
-    assert "Not decomposed: the difference of infonce: no cell with two seeds." in built.notes
-    assert len(built.rows) == 11 and [row[1].absent for row in built.rows].count(True) == 1

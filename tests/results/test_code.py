@@ -56,27 +56,17 @@ EVERY = set(CONFIGS)
 
 @pytest.mark.parametrize(("name", "old", "new", "changed"), [
     ("losses/infonce.py", "- target, 0)", "- 2 * target, 0)", using("loss.kind", "infonce")),
-    ("losses/dcl.py", "return ", "return 0 + ", using("loss.kind", "dcl", "hcl")),
     ("losses/triplet.py", "return ", "return 0 + ", using("loss.kind", "triplet") | WITH_WARMUP),
     ("negatives/simans.py", "return ", "return 0 + ", using("negatives.strategy", "simans")),
     ("negatives/fne.py", "draw(weights, uniform)", "draw(weights, 1 - uniform)", using("negatives.strategy", "fne")),
     ("negatives/memory/xbm.py", "return ", "return 0 + ", using("memory.kind", "xbm")),
-    ("negatives/memory/queue.py", "return ", "return 0 + ", using("memory.kind", "momentum", "xbm")),
     ("negatives/memory/kind.py", "EMPTY, RANDOM = -1, -2", "EMPTY, RANDOM = -2, -1", EVERY),
-    ("negatives/densities/normal.py", "return ", "return 0 + ", using("negatives.density", "normal")),
     ("training/engine.py", "self.step += 1", "self.step += 2", EVERY),
-    ("training/step.py", "def same_image(", "def same_image(extra, ", EVERY),
-    ("training/data.py", "return ", "return 0 + ", EVERY),
     ("utils/seeding.py", "return ", "return 0 + ", EVERY),
     ("evaluation/ranking.py", "def validation_recalls(", "def validation_recalls(extra, ", EVERY),
     ("evaluation/ranking.py", "def count_ranks(", "def count_ranks(extra, ", set()),
-    ("training/finetune/learner.py", "return ", "return 0 + ", set()),
     ("data/readers.py", "return ", "return 0 + ", set()),
-    ("encoders/store.py", "return ", "return 0 + ", set()),
-    ("study/merge.py", "return ", "return 0 + ", set()),
     ("negatives/catalog.py", '"relabel"', '"other"', set()),
-    ("negatives/registry.py", "return ", "return 0 + ", set()),
-    ("negatives/simans.py", "] = 0.5", "] = 0.25", set()),
     ("negatives/simans.py", 'name = "simans"', 'name = "sim_ans"', set()),
     ("protocols.py", "return ", "return 0 + ", set()),
 ])  # fmt: skip
@@ -89,27 +79,10 @@ def test_an_edit_changes_the_digests_of_the_variants_that_run_it(
     assert {variant for variant in before if before[variant] != after[variant]} == changed
 
 
-def shuffled(package: Path) -> None:
-    """A function moves to another module, and who uses it imports the module."""
-    file = package / "training/data.py"
-    text = file.read_text()
-    start = text.index("def steps_per_epoch(")
-    end = f"{text}\n\n\n".index("\n\n\n", start)
-    (package / "training/counting.py").write_text(f"from __future__ import annotations\n\n{text[start:end]}\n")
-    file.write_text(text[:start] + text[end:].lstrip("\n"))
-    replaced(package, "training/engine.py", "from fne.training.data import EpochPlan, Pairs, steps_per_epoch",
-             "from fne.training import counting\nfrom fne.training.data import EpochPlan, Pairs")  # fmt: skip
-    replaced(package, "training/engine.py", " steps_per_epoch(", " counting.steps_per_epoch(")
-
-
 @pytest.mark.parametrize("edit", [
     lambda package: replaced(package, "losses/infonce.py", '"""', '"""Edited. '),
-    lambda package: replaced(package, "training/engine.py", "import math\n", "import math\nimport os\n"),
     lambda package: replaced(package, "training/engine.py", "self.step += 1", "self.step += 1  # a step"),
-    lambda package: replaced(package, "training/engine.py", "def total_steps(self) -> int:", "def total_steps(self):"),
     lambda package: replaced(package, "training/calibration.py", "bad_input(problem", 'bad_input(f"No: {problem}"'),
-    lambda package: replaced(package, "negatives/memory/kind.py", 'raise ValueError(f"', 'raise ValueError(f"edited '),
-    shuffled,
 ])  # fmt: skip
 def test_words_annotations_and_moves_change_nothing(package: Path, edit: Callable[[Path], None]) -> None:
     before = digests(package)

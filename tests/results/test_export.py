@@ -66,13 +66,6 @@ def test_a_table_of_too_many_rows_is_left_out_and_said_to_be(
     assert result.facts["left_out"] == [*NO_AUDIT, f"ranks: {rows:,} rows, more than {rows - 1:,}"]
 
 
-def test_single_images_average_to_the_scores(place: Path, study: Study) -> None:
-    results = load(study, place)
-    frame = export.build(results).table("images")
-    for (variant, seed), part in frame.groupby(["variant", "seed"]):
-        assert part["influence"].mean() == pytest.approx(results.values(variant)[seed])
-
-
 def test_the_same_results_give_the_same_bytes(place: Path, study: Study, tmp_path: Path) -> None:
     first, second = (run(study, place, tmp_path / name / "b.zip") for name in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()
@@ -93,18 +86,6 @@ def test_no_captions_and_no_places_of_this_machine(tmp_path: Path, study: Study)
     assert not [name for name, text in made.items() if HOSTILE.encode() in text]
     config = {"encoders": {"image": {"checkpoint": "/home/me/vit"}}, "data": {"images": "/home/me/pictures"}}
     assert export._without_places(config) == {"encoders": {"image": {"checkpoint": "vit"}}}
-
-
-def test_a_place_that_holds_something_else_is_left_alone(place: Path, study: Study, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
-    (tmp_path / "mine.zip").write_text("no zip")
-    for name in ("mine", "mine.zip"):
-        with pytest.raises(UserError, match="no bundle"):
-            run(study, place, tmp_path / name)
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
-    for _ in range(2):
-        run(study, place, tmp_path / "again")
 
 
 @pytest.mark.parametrize("stranger", ["thesis.csv", "notes/bundle.json"])

@@ -195,16 +195,6 @@ def test_only_runs_that_the_kept_study_has_bind_anybody(project: Project) -> Non
         open_study("smoke", given, project.root)
 
 
-def test_an_edit_of_the_study_is_no_override(project: Project, capsys: pytest.CaptureFixture) -> None:
-    make(project)
-    project.edit("studies/smoke", variants=["hardest_in_batch", "fne"], seeds=[0])
-    study = open_study("smoke", {}, project.root)
-    assert (study.variants, study.seeds) == (("hardest_in_batch", "fne"), (0,))
-    tell_left_out(study, project.root)
-    summary = capsys.readouterr().err
-    assert summary.startswith("note: study smoke: runs in results/smoke are left out (3): fne/0-1, hardest")
-
-
 CORPUS = {
     "data.annotations": "/old/split.json", "data.images": "/old/images", "encoders.image.checkpoint": "/old/vit",
     "encoders.text.checkpoint": "org/bert", "block": 5,
@@ -234,41 +224,6 @@ def test_another_path_is_refused_where_other_data_or_encoders_lie(project: Proje
         with pytest.raises(UserError, match=line):
             open_study("flickr8k", moved, project.root)
         (tmp_path / "new" / name).write_text(content)
-
-
-def test_a_study_that_nobody_can_run_as_its_file_says_binds_nobody(project: Project) -> None:
-    content = {key: value for key, value in project.read("studies/flickr8k").items() if key != "encoders"}
-    project.write("studies/flickr8k", content)
-    given = {**CORPUS, "variants": "hardest_in_batch,fne"}
-    make(project, "flickr8k", **given)
-    assert open_study("flickr8k", {}, project.root).variants == ("hardest_in_batch", "fne")
-    file_of(project, "flickr8k").unlink()
-    assert open_study("flickr8k", given | {"variants": "fne", "baseline": "fne"}, project.root).variants == ("fne",)
-
-
-def test_a_block_must_be_one_of_the_study(project: Project, calls: list, capsys: pytest.CaptureFixture) -> None:
-    block = ("train", "--study", "smoke", "--root", str(project.root), "--variant", "fne", "--device", "cpu", "--block")
-    for name in ("0-3", "0", "2-3"):
-        assert cli.main([*block, name]) == 2 and not calls
-        summary = capsys.readouterr().err
-        assert f"--block: is not a block of study 'smoke'; got '{name}'" in summary and "allowed: 0-1" in summary
-        assert not file_of(project).exists()
-    make(project, seeds="0-3")
-    assert cli.main([*block, "2-3"]) == 0 and calls.pop().seeds == (0, 1, 2, 3), "of the seeds that were kept"
-
-
-def test_preparing_data_takes_what_was_kept_and_refuses_nothing(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[dict] = []
-    room = types.ModuleType("fne.steps.prepare")
-    room.run = lambda data, folder: made.append(data)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fne.steps.prepare", room)
-    make(project, **{"data.prevalence": 0.02})
-    for more, requested in (((), 0.02), (("--set", "data.prevalence=0.01"), 0.01), (("--replace",), 0.003)):
-        assert cli.main(["prepare", "--study", "smoke", "--root", str(project.root), *more]) == 0
-        assert made.pop()["prevalence"] == requested
-    assert json.loads(file_of(project).read_text())["overrides"] == {"data.prevalence": 0.02}
 
 
 def test_a_series_is_kept_by_its_members(project: Project, capsys: pytest.CaptureFixture) -> None:
@@ -337,13 +292,3 @@ def test_runs_that_a_study_leaves_out_are_named(project: Project, capsys: pytest
     tell_left_out(study, project.root)
     named = "note: study smoke: runs in results/smoke are left out (3): fne/2-3, random/0-1, random/2-3; to include"
     assert capsys.readouterr().err.startswith(named)
-
-
-def test_aggregate_and_load_name_the_runs_that_they_leave_out(project: Project, capsys: pytest.CaptureFixture) -> None:
-    make(project)
-    other = config.load_study("smoke", {"variants": "fne,random", "baseline": "fne"}, project.root)
-    write_run(project, other, "random", "0-1")
-    (project.root / "results/smoke/runs.csv").touch()
-    for open_it in (lambda: run(project, "aggregate"), lambda: load("smoke", project.root)):
-        open_it()
-        assert capsys.readouterr().err.count("runs in results/smoke are left out (1): random/0-1; to include") == 1

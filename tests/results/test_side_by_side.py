@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,7 +29,6 @@ from fne.steps.export import build
 from fne.steps.export import run as export
 from fne.steps.side_by_side import open_results, put, run
 from fne.utils.errors import UserError
-from fne.utils.files import write_json
 from tests.analysis import stats_study
 from tests.report.synthetic import N_TEST, PAPER, study_of
 from tests.results.made import SMALL, make
@@ -160,23 +158,6 @@ def test_regimes_metrics_and_strangers(first: Path, second: Path) -> None:
         put(a, altered(second, variants=strangers), orderings=False)
 
 
-def test_configs_that_differ_are_told(first: Path, second: Path) -> None:
-    a, b = opened(first, second)
-    variants = {name: {**entry, "config": {**entry["config"], "train": {"learning_rate": 9.0},
-                                           "data": {"dataset": "other"}, "audit": {"picks": "none"}}}
-                for name, entry in b.facts["variants"].items()}  # fmt: skip
-    rows = put(a, replace(b, facts={**b.facts, "variants": variants}), orderings=False).rows
-    assert all("train.learning_rate" in row["config_differs"] and "data" not in row["config_differs"] for row in rows)
-    assert not any("audit" in row["config_differs"] for row in rows), "what a run keeps of its picks"
-    assert all(row["config_differs"] == "" for row in put(a, b, orderings=False).rows)
-
-
-def test_without_single_images_only_seeds_are_drawn(first: Path, second: Path) -> None:
-    a, b = opened(first, second)
-    result = put(without_images(a), b, orderings=False).found
-    assert all("bootstrap over seeds (" in item.method and np.isfinite(item.low) for item in result)
-
-
 def test_the_verb_and_its_files(
     first: Path, second: Path, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -198,13 +179,6 @@ def test_the_verb_and_its_files(
     ):
         assert cli.main(["compare", *argv, "--root", str(root)]) == 2
         assert words in capsys.readouterr().err
-
-
-def test_a_study_of_the_project_is_a_bundle_too(first: Path, tmp_path: Path) -> None:
-    (tmp_path / "ablations").mkdir()
-    shutil.copytree(Path(__file__).resolve().parents[2] / "ablations", tmp_path / "ablations", dirs_exist_ok=True)
-    with pytest.raises(UserError, match="no results of this study yet"):
-        run(str(first), "paper", tmp_path)
 
 
 def said(made: SideBySide) -> dict[str, list[str]]:
@@ -279,29 +253,6 @@ def test_each_fingerprint_that_differs_alone_is_said(first: Path, group: str) ->
         assert all(row["a_minus_b_note"] == "none: their data differ (data.image)" for row in made.rows)
 
 
-def test_what_is_not_recorded_is_never_called_equal(first: Path) -> None:
-    a = opened(first)[0]
-    variants = {name: {key: value for key, value in entry.items() if key != "code"}
-                for name, entry in a.facts["variants"].items()}  # fmt: skip
-    older = altered(first, variants=variants, fingerprints={}, packages={})
-    made = put(a, older, orderings=False)
-    assert made.lines[2] == "Differs, or is not recorded:" and "Equal: config, protocol" in made.lines
-    assert said(made)["code"] == [f"all 4 variants: A {CODE[:12]}, B not recorded"]
-    assert said(made)["data"] == [f"data.image: A {'9f' * 6}, B not recorded"] and not made.paired
-    assert any("their data are not known to be the same (data.image)" in line for line in made.lines)
-    both = put(older, older, orderings=False)
-    assert "Equal: config, protocol" in both.lines and both.paired
-    assert said(both)["code"] == ["all 4 variants: A not recorded, B not recorded"]
-
-
-def test_orderings_show_no_difference(first: Path, second: Path) -> None:
-    a, b = opened(first, second)
-    made = put(a, b, orderings=True)
-    why = "Orders only, no difference A − B: --orderings compares the order of the variants alone"
-    assert why in made.lines and not made.paired
-    assert not put(a, altered(first, regime="finetune"), orderings=True).paired
-
-
 def test_a_minus_b_is_that_of_plain_numpy(first: Path, second: Path) -> None:
     a, b = opened(first, second)
     influence, level = {}, 0.0
@@ -373,22 +324,6 @@ def test_seeds_that_only_one_side_has_are_left_out_and_named(first: Path, second
     )
 
 
-def test_two_common_seeds_give_a_difference_without_an_interval(first: Path, second: Path) -> None:
-    a, b = opened(first, second)
-    made = put(a, changed(b, lambda rows: rows[rows["seed"] < 2], "runs", "images"), orderings=False)
-    for row in made.rows:
-        assert np.isfinite(row["a_minus_b"]) and np.isnan(row["a_minus_b_low"]) and row["a_minus_b_seeds"] == 2
-        assert row["a_minus_b_note"].endswith("no interval: 2 seeds cannot show how much a mean varies")
-
-
-def test_no_common_seed_gives_no_difference_and_says_so(first: Path, second: Path) -> None:
-    a, b = opened(first, second)
-    other = changed(b, lambda rows: rows.assign(seed=rows["seed"] + 5), "runs", "images")
-    for row in put(a, other, orderings=False).rows:
-        assert np.isnan(row["a_minus_b"]) and row["a_minus_b_seeds"] == 0 and np.isfinite(row["b_score"])
-        assert row["a_minus_b_note"] == "none: no seed has a result of both; 0 to 4 in A alone; 5 to 9 in B alone"
-
-
 def test_an_older_bundle_counts_seeds_alone_and_says_why(first: Path, second: Path) -> None:
     a, b = opened(first, second)
     why = "images: 2,000,000 rows, more than 1,000,000"
@@ -446,12 +381,6 @@ def test_damaged_values_of_images_are_one_clear_error(first: Path, second: Path,
     assert "b.zip" in str(caught.value)
 
 
-def test_a_bundle_without_a_table_that_is_needed(first: Path) -> None:
-    a = opened(first)[0]
-    with pytest.raises(UserError, match="runs: table is missing"):
-        put(a, replace(a, tables={}), orderings=False)
-
-
 EVIL = "\x1b[2J\u202eevil\nA: fake|<b>[x](y)*`"
 
 
@@ -489,30 +418,3 @@ def test_hostile_words_reach_no_terminal(first: Path, tmp_path: Path, name: str)
         assert max(map(len, text(made).splitlines())) <= 80
         assert not [line for line in markdown_text(made).splitlines() if "<b>" in line.replace("\\<", "")]
         csv_text(made).encode()
-
-
-def test_a_hostile_error_reaches_no_terminal_either(
-    first: Path, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture
-) -> None:
-    facts = json.loads(json.dumps(opened(first)[0].facts)) | {"schema": 1, "tables": {}}
-    facts["fingerprints"]["\x1b[2J"] = 3
-    (tmp_path / "b").mkdir()
-    write_json(tmp_path / "b" / "bundle.json", facts)
-    assert cli.main(["compare", str(first), str(tmp_path / "b"), "--root", str(root)]) == 2
-    shown = capsys.readouterr().err
-    assert "wrong kind" in shown and "\x1b" not in shown
-
-
-def test_long_names_stand_above_their_row(first: Path, second: Path) -> None:
-    a, b = opened(first, second)
-    long = "a_variant_whose_name_is_as_long_as_a_line_of_a_page"
-
-    def rename(made: Bundle) -> Bundle:
-        facts = {**made.facts, "variants": {long if key == "fne" else key: value
-                                            for key, value in made.facts["variants"].items()}}  # fmt: skip
-        return renamed(replace(made, facts=facts), long)
-
-    lines = text(put(rename(a), rename(b), orderings=False)).splitlines()
-    assert max(map(len, lines)) <= 80
-    place = lines.index(long)
-    assert lines[place + 1].startswith("  4") and "[" in lines[place + 1]
