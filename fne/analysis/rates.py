@@ -1,9 +1,8 @@
-"""Rates of known false negatives among picks: per epoch, per gap to the positive, per age in the queue."""
+"""Rates of known false negatives among picks: per epoch, per gap to the positive."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,35 +113,6 @@ def risk(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
         if len(side)
         for place, part in side.groupby("bin", sort=True)
     ]  # fmt: skip
-
-
-def ages(variant: str, picks: pd.DataFrame) -> list[dict[str, Any]]:
-    """Picks of the shared epochs by the age of the candidate: of the batch (-1), then 1, 2-3, 4-7, 8-15, ... steps.
-
-    Args:
-        variant, picks: As :func:`epochs`.
-    """
-    rows = []
-    for direction, some in both_ways(picks[picks["shared"]]):
-        for low, high in age_bins(some["age"]):
-            part = some[(some["age"] >= low) & (some["age"] <= high)]
-            if len(part):
-                rows.append(
-                    {"variant": variant, "direction": direction, "age_low": low, "age_high": high}
-                    | {"share_of_picks": len(part) / len(some)}
-                    | rate(part)
-                )
-    return rows
-
-
-def age_bins(age: Sequence[int] | pd.Series) -> list[tuple[int, int]]:
-    """(-1, -1), (0, 0), then powers of two up to the greatest age."""
-    top = max((int(value) for value in age), default=0)
-    bins, low = [(-1, -1), (0, 0)], 1
-    while low <= top:
-        bins.append((low, 2 * low - 1))
-        low *= 2
-    return bins
 
 
 def _mean(values: pd.Series) -> float:

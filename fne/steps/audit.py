@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fne.analysis.most_picked import concentration, popular
 from fne.analysis.pick_overlap import Keyed, agreement, keyed, pairs
-from fne.analysis.rates import ages, epochs, prepared, risk
+from fne.analysis.rates import epochs, prepared, risk
 from fne.data import cxc_sits
 from fne.data.manifest import Manifest, SplitView
 from fne.data.ranked_captions import first_captions
@@ -19,10 +18,6 @@ from fne.results.human_annotations import judged
 from fne.results.runs import finished, picks_of
 from fne.study import paths
 from fne.study.api import Study, resolve, training_digest
-from fne.utils.errors import bad_input
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TABLES = schema.written_by("audit")
 """What is written; a variant without runs or picks has no row."""
@@ -43,8 +38,6 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table, by its name."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     view, truth = _annotated(study, root)
-    ids = _candidates(paths.prepared(study, root))
-    items = {direction: len(names) for direction, names in ids.items()}
     shared = shared_epochs(study)
     keys: dict[str, Keyed] = {}
     for variant in study.variants:
@@ -62,37 +55,12 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
         if result.empty:
             continue
         picks = prepared(result, config["warmup"]["epochs"], shared)
-        _check_items(picks, items, root / paths.results_folder(study) / variant)
         rows["audit_epochs.csv"] += epochs(variant, picks)
         rows["audit_risk.csv"] += risk(variant, picks)
-        rows["audit_popular.csv"] += popular(variant, picks, ids)
-        rows["audit_concentration.csv"] += concentration(variant, picks, items)
-        rows["audit_ages.csv"] += ages(variant, picks)
         keys[variant] = keyed(picks)
     for first, second in pairs(list(keys), study.baseline):
         rows["audit_agreement.csv"] += agreement(first, second, keys[first], keys[second])
     return rows
-
-
-def _check_items(picks: pd.DataFrame, items: dict[str, int], folder: Path) -> None:
-    """Refuse picks of items that the prepared data do not have.
-
-    Raises:
-        UserError: There are some.
-    """
-    for direction, last in picks.groupby("direction")["candidate"].max().items():
-        if last >= items.get(direction, last + 1):
-            problem, hint = "picks of items that the prepared data do not have", "train this variant again"
-            raise bad_input(problem, file=folder, key=f"candidate ({direction})", value=int(last),
-                            allowed=f"below {items[direction]}", hint=hint)  # fmt: skip
-
-
-def _candidates(data: Path | None) -> dict[str, list[str]]:
-    """Ids of the candidates of each direction in the training split; empty without the prepared data."""
-    if data is None:
-        return {}
-    view = Manifest.load(data).split("train")
-    return {"i2t": view.caption_ids, "t2i": view.image_ids}
 
 
 def _annotated(study: Study, root: Path) -> tuple[SplitView | None, Truth | None]:

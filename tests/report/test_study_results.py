@@ -81,10 +81,10 @@ def test_a_part_of_a_study_holds_nothing_of_the_others(paper: Made) -> None:
     assert {variant.id for variant in few.variants} == kept == set(few.definition.variants)
     frames = {name: getattr(few, name) for name in ("runs", "test", "intervals", "contrasts", "missing", "curves")}
     frames |= {name: getattr(few, name) for name in ("audit", "calibration", "reliability")}
-    frames |= {name: few.audited(name) for name in ("epochs", "risk", "agreement", "popular", "concentration", "ages")}
+    frames |= {name: few.audited(name) for name in ("epochs", "risk", "agreement")}
     for name, rows in frames.items():
         assert set(rows["variant"]) <= kept, name
-        assert name in ("missing", "contrasts", "ages", "calibration", "reliability") or len(rows), name
+        assert name in ("missing", "contrasts", "calibration", "reliability") or len(rows), name
     pairs = paper.results.audited("agreement")
     inside = pairs["variant"].isin(kept) & pairs["other"].isin(kept)
     assert 0 < inside.sum() < len(pairs) and few.audited("agreement").equals(pairs[inside])

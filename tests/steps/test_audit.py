@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fne.analysis.most_picked import TOP, concentration, gini, poisson_gini, popular
 from fne.analysis.pick_overlap import agreement, keyed, pairs
 from fne.analysis.proportion import share
-from fne.analysis.rates import age_bins, ages, epochs, prepared, rate, risk
+from fne.analysis.rates import epochs, prepared, rate, risk
 
 WARMUP, SHARED = 1, range(2, 4)
 """Its own warm-up ends before the epochs that all variants share."""
@@ -108,52 +107,6 @@ def test_rounding_does_not_move_an_exact_twin_to_the_bin_below(picks) -> None:
     assert {row["gap_low"] for row in risk("v", picks.assign(gap=-1.2e-7))} == {0.0}
 
 
-def test_ages(raw, picks) -> None:
-    result = ages("v", picks)
-    assert age_bins([3, -1, 9]) == [(-1, -1), (0, 0), (1, 1), (2, 3), (4, 7), (8, 15)]
-    for direction in ("i2t", "t2i", "both"):
-        main = chosen(raw, direction, lambda r: r["epoch"] in SHARED)
-        rows = [row for row in result if row["direction"] == direction]
-        assert sum(row["picks"] for row in rows) == len(main)
-        for row in rows:
-            check_rate(row, [r for r in main if row["age_low"] <= r["age"] <= row["age_high"]])
-            assert row["share_of_picks"] == pytest.approx(row["picks"] / len(main))
-
-
-def test_popular_and_concentration(raw, picks) -> None:
-    ids = {d: [f"{d}{k}" for k in range(40)] for d in ("i2t", "t2i")}
-    result = popular("v", picks, ids)
-    for direction in ("i2t", "t2i"):
-        main = chosen(raw, direction, lambda r: r["epoch"] in SHARED)
-        counts = {}
-        for r in main:
-            counts[r["candidate"]] = counts.get(r["candidate"], 0) + 1
-        order = sorted(counts, key=lambda c: (-counts[c], c))[:TOP]
-        rows = [row for row in result if row["direction"] == direction]
-        assert [row["candidate"] for row in rows] == order
-        for row in rows:
-            mine = [r for r in main if r["candidate"] == row["candidate"]]
-            assert row["id"] == f"{direction}{row['candidate']}" and row["picks"] == len(mine)
-            assert row["anchors"] == len({r["anchor"] for r in mine})
-            assert row["false_negatives"] == sum(r["false_negative"] for r in mine)
-    for row in concentration("v", picks, {"i2t": 40, "t2i": 40}):
-        main = chosen(raw, row["direction"], lambda r: r["epoch"] in SHARED)
-        per_item = [sum(r["candidate"] == item for r in main) for item in range(40)]
-        differences = [abs(a - b) for a in per_item for b in per_item]
-        assert row["gini"] == pytest.approx(sum(differences) / 40**2 / (2 * len(main) / 40))
-        assert row["items_picked"] == sum(count > 0 for count in per_item) and row["items"] == 40
-        assert row["top_share"] == pytest.approx(max(per_item) / len(main))
-        assert 0 < row["gini_by_chance"] < row["gini"] < 1
-
-
-def test_gini_by_chance_is_that_of_uniform_draws() -> None:
-    rng = np.random.default_rng(0)
-    for mean in (0.05, 1.0, 12.0):
-        drawn = np.mean([gini(np.bincount(rng.integers(0, 2000, int(2000 * mean)), minlength=2000)) for _ in range(20)])
-        assert poisson_gini(mean) == pytest.approx(drawn, abs=0.005)
-    assert gini(np.array([3.0, 3.0])) == 0 and math.isnan(gini(np.zeros(4)))
-
-
 def test_pairs_grow_with_the_square_up_to_a_hundred_variants_only() -> None:
     names = [f"v{place}" for place in range(103)]
     assert pairs(names[:3], "v9") == [("v0", "v1"), ("v0", "v2"), ("v1", "v2")]
@@ -218,9 +171,8 @@ def test_where_the_truth_is_known_in_part_only_the_rate_counts_what_is_known(raw
     truth = raw["false_negative"].astype("Int8")
     partly = raw.assign(false_negative=truth.mask(truth == 0))
     whole, part = (prepared(frame, WARMUP, SHARED) for frame in (raw, partly))
-    for table in (epochs, risk, ages):
+    for table in (epochs, risk):
         pd.testing.assert_frame_equal(pd.DataFrame(table("v", part)), pd.DataFrame(table("v", whole)))
-    assert popular("v", part, {}) == popular("v", whole, {})
     # Nothing is known of one epoch, but something of the variant's picks.
     first = partly[partly["epoch"] == 2].iloc[:5].assign(false_negative=pd.array([pd.NA] * 5, "Int8"))
     some = pd.concat([first, partly[partly["epoch"] == 3]])

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.data.manifest import Manifest
 from fne.report.figures.registry import draw
 from fne.results.study import StudyResults
 from fne.scenes.logic import evaluate, read_forms
@@ -18,8 +17,6 @@ from fne.steps import train as job
 from fne.steps.audit import TABLES
 from fne.study import paths
 from fne.study.api import Study, load_study
-from fne.training import picks
-from fne.utils.errors import UserError
 from fne.utils.files import read_json
 from tests.training import project
 
@@ -128,24 +125,7 @@ def test_the_figures_draw_the_tables(made) -> None:
     assert f"{float(row['agreement']):.2f}".replace("0.", ".", 1) in texts
 
 
-def test_popular_items_carry_their_ids_and_every_table_is_written(made) -> None:
-    root, study, results = made
-    view = Manifest.load(root / paths.data_folder(study)).split("train")
-    for row in table(root, study, "audit_popular.csv"):
-        names = view.caption_ids if row["direction"] == "i2t" else view.image_ids
-        assert row["id"] == names[int(row["candidate"])]
+def test_every_table_is_written(made) -> None:
+    root, study, _ = made
     empty = {"audit_judged.csv", "calibration.csv", "calibration_bins.csv"}  # no judges; no run of calibrate
     assert {name for name in TABLES if not table(root, study, name)} == empty
-
-
-def test_picks_of_items_that_the_data_do_not_have_are_refused(made) -> None:
-    root, study, _ = made
-    file = root / paths.run_folder(study, "fne", "0-1") / "picks.npz"
-    whole, columns = file.read_bytes(), picks.read(file)
-    columns["candidate"][columns["direction"] == 1] += 10_000
-    try:
-        picks.write(file, columns)
-        with pytest.raises(UserError, match=r"smoke/fne: candidate \(t2i\): picks of items.*allowed: below \d+;"):
-            audit.run(study, root)
-    finally:
-        file.write_bytes(whole)
