@@ -228,10 +228,7 @@ def test_another_path_is_refused_where_other_data_or_encoders_lie(project: Proje
     make(project, "flickr8k", **made)
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     assert open_study("flickr8k", moved, project.root).data["images"] == moved["data.images"]
-    for name, line in (
-        ("images/val.png", "data.images: made with"),
-        ("text/tokenizer.json", "encoders.text.checkp"),
-    ):
+    for name, line in (("images/val.png", "data.images: made with"), ("text/tokenizer.json", "encoders.text.checkp")):
         content = (tmp_path / "new" / name).read_text()
         (tmp_path / "new" / name).write_text("other")
         with pytest.raises(UserError, match=line):
