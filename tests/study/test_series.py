@@ -153,10 +153,7 @@ def bad(project: Project, saying: list[str], **changes: object) -> None:
 @pytest.mark.parametrize(
     ("factors", "saying"),
     [
-        (
-            {"data.prevalance": [0, 0.1]},
-            ["data.prevalance", "is no number of data", "did you mean 'data.prevalence'"],
-        ),
+        ({"data.prevalance": [0, 0.1]}, ["data.prevalance", "is no number of data", "did you mean 'data.prevalence'"]),
         ({"data.prevalence": [0.01]}, ["factors.data.prevalence", "at least two values"]),
         ({"data.prevalence": [0, 0.01, 0.0]}, ["factors.data.prevalence", "holds a value twice", "got 0.0"]),
         ({"loss.margin": [0.1, 0.2]}, ["is no number of data", "a variant varies", "data.prevalence"]),
