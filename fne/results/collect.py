@@ -128,13 +128,6 @@ def read_metrics(file: Path, seeds: list[int]) -> dict[str, Any]:
     if metrics["seeds"] != seeds:
         raise bad_input("other seeds than its folder says", file=file, key="seeds", value=metrics["seeds"],
                         allowed=[seeds])  # fmt: skip
-    if odd := [seed for seed in metrics["failed"] if seed not in map(str, seeds)]:
-        raise bad_input("a seed that is none of its own", file=file, key="failed", value=odd[0], hint=AGAIN)
-    known = {(str(row["seed"]), row["protocol"]) for row in metrics["rows"]}
-    for seed, protocol in sorted(known):
-        if int(seed) not in seeds or seed not in metrics["selected_epoch"] or protocol not in metrics["fingerprint"]:
-            problem = "a row's seed or protocol is not told of beside it"
-            raise bad_input(problem, file=file, key="rows", value=f"seed {seed}, {protocol}", hint=AGAIN)
     return metrics
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,22 +94,27 @@ def read_trials(file: Path) -> list[Trial]:
         header, listed = rows.fieldnames or [], [(rows.line_num, row) for row in rows]
     if missing := [name for name in COLUMNS if name not in header]:
         raise bad_input("has no such column", file=file, key=missing[0], allowed=COLUMNS, hint=hint)
-    if twice := [name for place, name in enumerate(header) if name in header[:place]]:
-        raise bad_input("stands twice", file=file, key=twice[0], hint=hint)
     trials: dict[tuple[str, int, str], Trial] = {}
     for line, row in listed:
         at = f"line {line}"
         if None in row or None in row.values():
             raise bad_input("has more or fewer cells than the header", file=file, key=at, hint=hint)
         if row["round"] not in ROUND_NAMES:
-            summary = {"value": row["round"], "allowed": ROUND_NAMES}
-            raise bad_input("is no round", file=file, key=f"{at}, round", hint=hint, **summary)
+            raise bad_input("is no round", file=file, key=f"{at}, round", value=row["round"], allowed=ROUND_NAMES,
+                            hint=hint)  # fmt: skip
+        numbers = {}
+        for name, most in (("seed", GREATEST), ("val_rsum", 600), ("seconds", sys.float_info.max)):
+            with contextlib.suppress(ValueError):
+                numbers[name] = float(row[name])
+            if not 0 <= numbers.get(name, -1) <= most:
+                problem = f"must be a number, 0 to {most:g}"
+                raise bad_input(problem, file=file, key=f"{at}, {name}", value=row[name], hint=hint)
         item = Trial(
             variant=row["variant"],
             round=row["round"],
-            seed=int(_number(row, "seed", file, at, hint)),
-            val_rsum=_number(row, "val_rsum", file, at, hint),
-            seconds=_number(row, "seconds", file, at, hint),
+            seed=int(numbers["seed"]),
+            val_rsum=numbers["val_rsum"],
+            seconds=numbers["seconds"],
             digest=row["digest"],
             made_from={name: row[name] for name in MADE_FROM},
             values={key: _value(row[key]) for key in header if key not in COLUMNS and row[key] != ""},
@@ -116,20 +122,6 @@ def read_trials(file: Path) -> list[Trial]:
         if trials.setdefault(item.key, item) is not item:
             raise bad_input("is a trial that stands above already", file=file, key=at, value=item.digest, hint=hint)
     return [*trials.values()]
-
-
-def _number(row: Mapping[str, str], name: str, file: Path, at: str, hint: str) -> float:
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = math.nan
-    most = {"seed": GREATEST, "val_rsum": 600}.get(name, math.inf)
-    whole = name == "seed"
-    if not 0 <= value <= most or value == math.inf or (whole and not value.is_integer()):
-        allowed = f"0 to {most}" if most < math.inf else "0 or more"
-        problem = f"must be a {'whole ' if whole else ''}number, {allowed}"
-        raise bad_input(problem, file=file, key=f"{at}, {name}", value=row[name], hint=hint)
-    return value
 
 
 def _value(cell: str) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,11 +48,6 @@ class Part(Section):
     variance: NotNegative
     low: NotNegative
     high: NotNegative
-
-    def conflicts(self) -> Iterator[tuple[str, str, Any]]:
-        """An estimate lies within its interval."""
-        if not self.low <= self.variance <= self.high:
-            yield f"is not within its interval, {self.low} to {self.high}", "variance", self.variance
 
 
 class Sum(Section):
@@ -162,7 +156,7 @@ def read_variance(root: Path) -> Variance | None:
 
     Raises:
         UserError: Lists every problem: another schema, a missing or unknown key, a value of another type, a variance
-            that is negative or no number, an interval that its estimate is outside of, a sum that is none.
+            that is negative or no number.
     """
     file = Path(root) / FILE
     return read_file(file) if file.is_file() else None
@@ -202,10 +196,7 @@ def _components(given: Any, factors: list[str], file: Path, prefix: str, problem
         return None
     result = dict(section)
     parts = {source: Component(**dict(result[source])) for source in sources}
-    another, total = Another(**dict(result["another"])), sum(parts[factor].variance for factor in factors)
-    if not math.isclose(another.variance, total, rel_tol=1e-4, abs_tol=1e-15):
-        at = {"file": file, "key": f"{prefix}another.variance", "value": another.variance, "allowed": f"{total:.6g}"}
-        problems.report("is not the sum of its factors and their interaction", **at)
+    another = Another(**dict(result["another"]))
     return Components(parts, another, result["cells"], result["runs"])
 
 
