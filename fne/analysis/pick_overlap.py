@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,9 @@ from fne.utils.min_seeds import MIN_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST = 100
+"""Variants of which all pairs are counted: the number of pairs grows with the square of theirs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,21 @@ def keyed(picks: pd.DataFrame) -> Keyed:
     seed, step, anchor, candidate = (some[name].to_numpy(np.int64) for name in ("seed", "step", "anchor", "candidate"))
     backwards = (some["direction"] == "t2i").to_numpy(np.int64)
     return Keyed((seed << 32) | (step << 1) | backwards, anchor, candidate)
+
+
+def pairs(variants: Sequence[str], baseline: str) -> list[tuple[str, str]]:
+    """The pairs that are counted: all among the first :data:`MOST` variants, and the baseline with each of the rest.
+
+    Args:
+        variants: Ids of those that have picks, in the study's order.
+        baseline: Id of the study's baseline.
+    """
+    result = list(combinations(variants[:MOST], 2))
+    if baseline in variants[MOST:]:
+        result += [(other, baseline) for other in variants[:MOST]]
+    if baseline in variants:
+        result += [(baseline, other) for other in variants[MOST:] if other != baseline]
+    return result
 
 
 def agreement(first: str, second: str, item: Keyed, other: Keyed) -> list[dict[str, Any]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from fne.analysis.pick_overlap import Keyed, agreement, keyed
+from fne.analysis.pick_overlap import Keyed, agreement, keyed, pairs
 from fne.analysis.rates import epochs, prepared, risk
 from fne.data import cxc_sits
 from fne.data.manifest import Manifest, SplitView
@@ -59,7 +58,7 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
         rows["audit_epochs.csv"] += epochs(variant, picks)
         rows["audit_risk.csv"] += risk(variant, picks)
         keys[variant] = keyed(picks)
-    for first, second in combinations(keys, 2):
+    for first, second in pairs(list(keys), study.baseline):
         rows["audit_agreement.csv"] += agreement(first, second, keys[first], keys[second])
     return rows
 

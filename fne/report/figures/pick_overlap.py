@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from fne.analysis.pick_overlap import MOST
 from fne.report.figures.false_negatives import logged, seeds
 from fne.report.figures.figure import Picture, canvas, notice
 from fne.report.figures.style import INK, PAPER, WIDTH
+from fne.report.figures.variant_styles import looks_of
 from fne.report.text.summary import NO_SHARED_EPOCH, shared_phrase
 from fne.report.text.wording import number, short
 from fne.results.study import StudyResults
@@ -59,6 +61,11 @@ def draw(study: StudyResults) -> Picture:
         "were dealt to its anchors anew). Variants with a memory may also pick what is not in the batch."
         f"{logged(study)}"
     )
+    if len(looks_of(study)) > MOST and 2 * len(rows) < len(names) * (len(names) - 1):
+        caption += (
+            f" Empty cells: in a study of more than {MOST} variants only pairs of its first {MOST}, and of the "
+            "baseline with every other, are counted."
+        )
     most = rows.loc[rows["kappa"].fillna(-2).idxmax()]
     least = rows.loc[rows["kappa"].fillna(2).idxmin()]
     summary = [
