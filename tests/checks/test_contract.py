@@ -86,20 +86,9 @@ def picks_the_positive(self, similarities, excluded, positive, uniform):
     return Selection(hardest(similarities, every), None, usable(similarities, excluded).any(dim=-1))
 
 
-def mixes_replicates(self, similarities, same_image):
-    Valid.observe(self, similarities, same_image)
-    self.mean = torch.full_like(self.mean, self.mean.mean())
-
-
 def counts_in_secret(self, similarities, excluded, positive, uniform):
     self.steps += 1
     return Valid.select(self, similarities, excluded, positive, (uniform * self.steps) % 1)
-
-
-def mean_over_replicates(self, *inputs):
-    each = ValidLoss.__call__(self, *inputs)
-    shared = each.flatten(0, -2).mean(dim=0) if each.ndim > 1 else each
-    return 0.5 * each + 0.5 * shared.expand_as(each)
 
 
 def doubles_every_second(self, *inputs):
@@ -119,45 +108,28 @@ BROKEN = {
                      "returned Tensor, no Selection"),
     "index_of_floats": (found(index=lambda f, *_: f.index.float()), "shapes and types",
                         "index is torch.float32, not torch.int64"),
-    "index_per_candidate": (found(index=lambda f, *_: f.index.unsqueeze(-1)), "shapes and types",
-                            "index has shape (1, 1), not (1,)"),
     "gives_all": (found(index=lambda *_: None), "shapes and types",
                   "says that it gives 'one' negatives, but gives 'all'"),
-    "always_valid": (found(valid=lambda f, *_: torch.ones_like(f.valid)), "valid exactly where", "valid is wrong for"),
     "positive": (rule(select=picks_the_positive), "never picks an excluded candidate",
                  "picked a candidate that is excluded for"),
     "nan": (found(index=lambda f, s, e, *_: s.masked_fill(e, -9).argmax(dim=-1)), "never picks an excluded candidate",
             "NaN"),
-    "nan_weight": (found(weights=lambda f, *_: f.weights / f.weights.sum(dim=-1, keepdim=True)),
-                   "weights are finite", "a weight is NaN"),
-    "infinite_weight": (found(weights=lambda f, *_: f.weights * torch.inf if f.weights.all() else f.weights),
-                        "weights are finite", "a weight is infinite"),
     "negative_weight": (found(weights=lambda f, s, e, *_: s.masked_fill(~usable(s, e), 0)), "weights are finite",
                         "a weight is negative"),
-    "weight_on_excluded": (found(weights=lambda f, *_: f.weights + 1e-3), "weights are finite",
-                           "an excluded candidate has a weight"),
     "posterior_above_one": (found(posterior=lambda f, s, *_: s + 0.5), "posterior is a probability",
                             "not within 0 to 1"),
     "hidden_randomness": (given(lambda s, e, p, u: (s, e, p, torch.rand_like(u))), "the same draws",
                           "the picks differ"),
-    "mixes_replicates": (rule(observe=mixes_replicates), "no replicate depends on another", "weights differs"),
     "changes_its_input": (given(lambda s, e, p, u: (s.masked_fill_(e, -1), e, p, u)), "inputs stay as they are",
                           "similarities is changed in place"),
     "forgets_its_state": (rule(state=lambda self: {}), "state is all that it remembers", "weights differs"),
-    "state_of_numbers": (rule(state=lambda self: {"mean": float(self.mean.mean())}), "state is all that it remembers",
-                         "no flat dict of tensors"),
     "counts_in_secret": (rule(select=counts_in_secret), "state is all that it remembers", "the picks differ"),
-    "one_number": (loss(lambda *inputs: valid_loss(*inputs).sum(dim=-1)), "finite number", "has shape (), not (4,)"),
     "nan_loss": (loss(lambda *inputs: valid_loss(*inputs) / (valid_loss(*inputs) > 0)), "finite number",
                  "NaN or infinite"),
     "charges_the_invalid": (loss(lambda *inputs: valid_loss(*inputs) + 0.1), "without negatives costs nothing",
                             "not zero"),
-    "detached": (loss(lambda self, a, c, s: valid_loss(self, a, c.detach(), s)), "gradient", "differs"),
     "wrong_at_collapse": (loss(valid_loss, at_collapse=lambda self, s: 0.4 * s.valid.float()), "at_collapse",
                           "another number"),
-    "own_pair_only": (loss(valid_loss, positive_of=lambda self, s: None),
-                      "positive is the candidate that the selection names", "the named positive is not what it takes"),
-    "mean_over_replicates": (loss(mean_over_replicates), "no replicate depends on another", "differs"),
     "doubles_every_second": (loss(doubles_every_second), "same inputs give the same loss", "another loss"),
     "takes_all": (loss(takes_all, at_collapse=lambda self, s: s.weights.sum(dim=-1), shares=lambda self, s, *_: s),
                   "shares are finite", "negative"),

@@ -18,7 +18,6 @@ from fne.report.text.wording import (
     p_equals,
     p_value,
     percent,
-    runs_of,
     seed_list,
     short,
     signed,
@@ -100,13 +99,6 @@ def test_an_exact_p_is_a_number() -> None:
     assert p_value(1 / 10_001, drawn_floor(row, "p_query")) == "≤ 0.0001"
     many = row | {"n_seeds": 17, "p_seed_floor": seed_floor(17)}
     assert p_value(seed_floor(17), drawn_floor(many, "p_seed")) == "≤ 0.0001"
-
-
-@pytest.mark.parametrize(
-    ("numbers", "text"), [((3,), "3"), ((3, 4, 5), "3 to 5"), ((1, 3, 4, 9), "1, 3 to 4 and 9"), ((), "")]
-)
-def test_runs_of_numbers(numbers: tuple[int, ...], text: str) -> None:
-    assert runs_of(numbers) == text
 
 
 @pytest.mark.parametrize(

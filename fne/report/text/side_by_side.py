@@ -12,7 +12,7 @@ import numpy as np
 
 from fne.analysis.rank_correlation import Agreement
 from fne.protocols import metric_of
-from fne.report.text.wording import listing, percent, runs_of, short, signed, span
+from fne.report.text.wording import listing, percent, seed_list, short, signed, span
 from fne.results.made_from import CONFIG, VERSIONS, Difference
 from fne.results.paired import Pair
 from fne.utils.files import as_csv
@@ -98,8 +98,8 @@ def note(pair: Pair, left_out: Sequence[Sequence[str]]) -> str:
         pair: What is paired.
         left_out: What A and B say was left out of them.
     """
-    words = [f"seeds {runs_of(pair.seeds)}" if pair.seeds else "none: no seed has a result of both"]
-    words += [f"{runs_of(seeds)} in {letter} alone" for letter, seeds in zip("AB", pair.alone, strict=True) if seeds]
+    words = [f"seeds {seed_list(pair.seeds)}" if pair.seeds else "none: no seed has a result of both"]
+    words += [f"{seed_list(seeds)} in {letter} alone" for letter, seeds in zip("AB", pair.alone, strict=True) if seeds]
     for letter, without, reasons in zip("AB", pair.without, left_out, strict=True):
         if without:
             why = [f" ({short(item, LONGEST)})" for item in reasons if item.startswith("images: ")]

@@ -127,17 +127,6 @@ def seed_list(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds)) or "none"
 
 
-def runs_of(numbers: Sequence[int]) -> str:
-    """Ascending numbers as ranges: ``3 to 5 and 9``."""
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return listing(str(low) if low == high else f"{low} to {high}" for low, high in ranges)
-
-
 def name(variant: Variant, limit: int = 34) -> str:
     """What a variant is called in a figure."""
     return short(variant.title, limit)
