@@ -37,11 +37,8 @@ def test_where_nothing_varies_the_interval_is_a_point() -> None:
     [
         ([4.30, 4.31, 4.29], [4.30, 4.31, 4.29], REPRODUCED, "interval_inside"),
         ([4.60, 4.61, 4.59], [4.30, 4.31, 4.29], NOT_REPRODUCED, "interval_outside_high"),
-        ([4.00, 4.01, 3.99], [4.30, 4.31, 4.29], NOT_REPRODUCED, "interval_outside_low"),
-        ([4.38, 4.41, 4.35], [4.30, 4.31, 4.29], INCONCLUSIVE, "interval_crosses"),
         ([4.10, 4.50, 4.30], [4.30, 4.31, 4.29], INCONCLUSIVE, "interval_too_wide"),
         ([4.30], [4.30, 4.31, 4.29], INCONCLUSIVE, "too_few_seeds"),
-        ([4.30, 4.31, 4.29], [4.30], INCONCLUSIVE, "too_few_seeds"),
     ],
 )
 def test_verdicts(here: list[float], reference: list[float], verdict: str, reason: str) -> None:

@@ -1,13 +1,11 @@
 """Made-up comparisons of the series ``prevalence`` and ``variance``, in the formats of the harness.
 
-The numbers mean nothing. ``python -m tests.report.synthetic_series FOLDER`` writes both with their tables, figures
-and pages.
+The numbers mean nothing.
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,12 +139,3 @@ def _level(variant: str, value: float) -> float:
     noise = numpy_stream(0, "series", variant, str(value)).normal(0, 0.2) if value else 0.0
     points = 430 + LEVELS.get(variant, 0.0) - 30 * (value / 0.03) ** 0.3 - FALL.get(variant, 1.0) * value / 0.03 + noise
     return points / 100
-
-
-if __name__ == "__main__":
-    from fne.report.series import figures, report, tables
-
-    place = Path(sys.argv[1])
-    for made in (write_series(place), write_cells(place)):
-        for step in (tables, figures, report):
-            step.run(made, place)

@@ -81,12 +81,6 @@ def test_what_is_not_known_is_said_with_its_reason(paper: Made) -> None:
     assert not any(" / [" in cell.note for row in main_table(paper.results).rows for cell in row)
 
 
-def test_without_intervals_nothing_is_said_of_them(hostile: Made, lonely: Made) -> None:
-    for made in (hostile, lonely):
-        for words in (*headline(made.results), *main_table(made.results).notes, *contrasts_table(made.results).notes):
-            assert "nterval" not in words and "another encoder" not in words
-
-
 def test_verdicts_say_for_which_encoders_they_hold(wider: WIDER) -> None:
     near, far = wider(0.1), wider(60.0)
     for study, words in ((near, ", also with another encoder and world: "),

@@ -158,14 +158,6 @@ def test_hostile_titles_pass_harmlessly(tmp_path: Path) -> None:
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
 
-def test_missing_runs_are_told(tmp_path: Path) -> None:
-    _, series = made(tmp_path, keep=lambda row: (row["variant"], row["data.prevalence"]) != ("fne", 0.01))
-    main = tables.build(series, "main")
-    assert any("fne at 1 %: 0 of 3" in note for note in main.notes)
-    (row,) = [row for row in main.rows if (row[0].text, row[1].note) == ("1 %", "fne")]
-    assert row[3].absent and row[4].absent
-
-
 def test_steps_in_the_wrong_order_and_wrong_names(tmp_path: Path) -> None:
     series = write_series(tmp_path)
     with pytest.raises(UserError, match="run `fne figures --study prevalence` again"):

@@ -177,12 +177,6 @@ def test_results_of_another_config_are_refused(place: Path, study: Study, tmp_pa
         run(replace(study, configs=configs), place, tmp_path / "out")
 
 
-def test_results_of_a_variant_that_the_study_has_no_more_are_refused(place: Path, study: Study, tmp_path: Path) -> None:
-    fewer = tuple(name for name in study.variants if name != "random")
-    with pytest.raises(UserError, match="that the study no longer has; got 'random'"):
-        run(replace(study, variants=fewer), place, tmp_path / "out")
-
-
 def test_every_column_is_described() -> None:
     for _, described in schema.TABLES.values():
         assert all(column.kind in schema.KINDS and column.meaning.endswith(".") for column in described.values())

@@ -103,13 +103,6 @@ def load_from(place: Path) -> StudyResults:
     return load(study_of(place.stem, fakes, (0, 1, 2, 3, 4), "hardest_in_batch"), place.parent / "project")
 
 
-def test_other_data_are_compared_by_their_order_only(first: Path, elsewhere: Path) -> None:
-    text = run(str(first), str(elsewhere), Path("nowhere"))
-    text = " ".join(text.split())
-    assert "Orders only, no difference A − B: the two were not scored alike: own differs in dataset" in text
-    assert "Spearman's rank correlation of the 4 variants in both: 1.00 [" in text and "A − B: seeds" not in text
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
