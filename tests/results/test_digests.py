@@ -87,6 +87,7 @@ def test_every_table_of_a_study_is_compared_where_it_is_read(study: tuple[Study,
 
 
 @pytest.mark.parametrize("name", ["curves.csv", "audit.csv"])
+@pytest.mark.parametrize("fault", ["cut at a line end", "no entry"])
 def test_a_runs_tables_are_compared_before_they_are_gathered(tmp_path: Path, name: str, fault: str) -> None:
     made = stats_study.study()
     stats_study.write(tmp_path, made)
