@@ -29,8 +29,8 @@ def dry(project: Project, *options: str) -> tuple[int, str]:
 
 def test_others_are_refused_before_the_dag(project: Project) -> None:
     for option, line in (
-        ("variants=hardest_in_batch,fne", "variants: made with hardest_in_batch,fne,infonce, now hardest_in_batch,fne"),
-        ("set={memory.size: 256}", "memory.size: made with 128, now 256"),
+        ("variants=hardest_in_batch,fne", "variants: made with"),
+        ("set={memory.size: 256}", "memory.size: made with"),
     ):
         project.refused(*SMOKE, option, saying=[line, "--config replace=true"])
     project.refused(*SMOKE, "replace=perhaps", saying=["--config: replace: got 'perhaps'; allowed: true, false"])
