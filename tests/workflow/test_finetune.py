@@ -55,8 +55,7 @@ def test_several_processes_share_a_model_and_change_nothing_else(project: Projec
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
-    [("processes=0", "processes"), ("loaders=many", "loaders"), ("processes=2 study=paper", "regime 'head'")],
+    ("given", "words"), [("processes=0", "processes"), ("processes=2 study=paper", "regime 'head'")]
 )
 def test_what_cannot_be_is_said_before_the_graph(project: Project, given: str, words: str) -> None:
     project.refused("--config", "study=whole", *given.split(), saying=[words])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from fne.data.manifest import Manifest
 from fne.study import paths
 from fne.study.api import Series, load
 from tests import shared_runs
@@ -109,29 +107,6 @@ def test_an_added_value_runs_its_own_member_and_tells_the_series_anew(project: P
     assert rules["prepare"] == 1 and rules["train"] == 3 and all(rules[name] == 1 for name in OF_SERIES)
 
 
-def test_seeds_and_variants_reach_every_member(project: Project) -> None:
-    jobs = project.planned("--config", "study=worlds", "seeds=0-5")
-    trained = Counter((job.wildcards["study"], job.wildcards["block"]) for job in jobs if job.rule == "train")
-    assert trained == {(name, "3-5"): 3 for name in MEMBERS}
-    jobs = project.planned("--config", "study=worlds", "variants=hardest_in_batch,infonce,random")
-    trained = Counter((job.wildcards["study"], job.wildcards["variant"]) for job in jobs if job.rule == "train")
-    assert trained == {(name, "random"): 1 for name in MEMBERS}
-
-
-def test_targets_and_code_of_the_series(project: Project) -> None:
-    done = project.snakemake("tables", "--dry-run", "--forceall", "--quiet", "host", *WORLDS)
-    assert "make_tables_of_series" in done.stdout + done.stderr
-    assert "make_report_of_series" not in done.stdout + done.stderr
-    path = project.folder / "fne/report/series/figures.py"
-    path.write_text(path.read_text() + "\n# another line\n")
-    assert {job.rule for job in project.planned(*WORLDS)} == {"make_figures_of_series", "make_report_of_series"}
-
-
-def test_a_bad_series_is_one_clear_message(project: Project) -> None:
-    project.edit("ablations/studies/worlds.yaml", "[0.0, 0.02]", "[0.0, 0.5]")
-    project.refused(*WORLDS, saying=["factors.data.prevalence", "got 0.5"])
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, worker: str) -> tuple[Project, Series]:
     """The series, really run up to its report; its members' own reports are left out."""
@@ -181,21 +156,6 @@ def test_without_a_false_negative_the_oracle_is_its_base_in_every_number(ran: tu
     assert all(picks["0.0", name] == 0 for name in (base, oracle, "infonce"))
     assert picks["0.02", oracle] == 0 and picks["0.02", base] > 0 and picks["0.02", "infonce"] > 0
     assert "have equal scores, as they must" in (project.folder / "reports/worlds/report.html").read_text()
-
-
-@pytest.mark.timeout(1200)
-def test_only_prevalence_sets_the_worlds_apart(ran: tuple[Project, Series]) -> None:
-    """The same pictures and the same frozen encoders; measured prevalence is what was asked for."""
-    project, series = ran
-    assert len({paths.encoder_folder(item, modality) for item in series.members for modality in paths.MODALITIES}) == 2
-    manifests = [Manifest.load(project.folder / paths.data_folder(member)) for member in series.members]
-    assert manifests[0].sha256["pixels"] == manifests[1].sha256["pixels"]
-    assert manifests[0].sha256["captions"] != manifests[1].sha256["captions"]
-    for split in paths.SPLITS:
-        assert manifests[0].truth_files[split]["prevalence"] == 0
-        assert manifests[1].truth_files[split]["prevalence"] == pytest.approx(0.02, rel=0.1)
-    run = json.loads((project.folder / paths.run_folder(series.members[0], "infonce", "0-2") / "run.json").read_text())
-    assert run["config"]["data"]["prevalence"] == 0
 
 
 @pytest.mark.timeout(1200)
