@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -34,39 +35,36 @@ def test_gist(margin: float) -> None:
     given["guide"][0, 1] = 0.9
     given["guide"][0, 1, 1] = -0.9  # every negative of this anchor is nearer to it than its own pair
     result = select(GISTEmbed(guide_margin=margin), given, guide=given["guide"])
-    for r in range(2):
-        for i in range(5):
-            kept = []
-            for j in range(12):
-                near = float(given["guide"][r, i, j]) > float(given["guide"][r, i, i]) - margin
-                kept.append(not given["excluded"][r, i, j] and not near)
-                dropped += not given["excluded"][r, i, j] and near
-            assert result.weights[r, i].tolist() == [float(item) for item in kept]
-            allowed = not bool(given["excluded"][r, i].all())
-            assert bool(result.valid[r, i]) == allowed
-            assert bool(result.fallback[r, i]) == (allowed and not any(kept))
-            bare += allowed and not any(kept)
+    for r, i in itertools.product(range(2), range(5)):
+        guide, allowed = given["guide"][r, i].tolist(), [not out for out in given["excluded"][r, i].tolist()]
+        near = [s > guide[i] - margin for s in guide]
+        kept = [ok and not false for ok, false in zip(allowed, near, strict=True)]
+        assert result.weights[r, i].tolist() == [float(item) for item in kept]
+        assert bool(result.valid[r, i]) == any(allowed)
+        assert bool(result.fallback[r, i]) == (any(allowed) and not any(kept))
+        dropped += sum(allowed) - sum(kept)
+        bare += any(allowed) and not any(kept)
     assert dropped > 5 and bare > 0 and result.index is None
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 40])
 @pytest.mark.parametrize("threshold", [0.5, -1.0])
 def test_fnc(top_k: int, threshold: float) -> None:
-    given = case(seed=1)
+    given, options = case(seed=1), {"top_k": top_k, "score_threshold": threshold}
     given["guide"][0, 0, 5:9] = 0.75  # ties
-    result = select(FalseNegativeCancellation(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
-    attracting = select(FalseNegativeAttraction(top_k=top_k, score_threshold=threshold), given, teacher=given["guide"])
+    result = select(FalseNegativeCancellation(**options), given, teacher=given["guide"])
+    attracting = select(FalseNegativeAttraction(**options), given, teacher=given["guide"])
     total = 0
-    for r in range(2):
-        for i in range(5):
-            allowed = [j for j in range(12) if not given["excluded"][r, i, j]]
-            first = sorted(allowed, key=lambda j: (-float(given["guide"][r, i, j]), j))[:top_k]
-            false = {j for j in first if float(given["guide"][r, i, j]) > threshold}
-            total += len(false)
-            weights = [float(j in allowed and j not in false) for j in range(12)]
-            assert result.weights[r, i].tolist() == attracting.weights[r, i].tolist() == weights
-            assert attracting.attracted[r, i].tolist() == [j in false for j in range(12)]
-            assert bool(result.fallback[r, i]) == (bool(allowed) and not any(weights))
+    for r, i in itertools.product(range(2), range(5)):
+        scores, excluded = given["guide"][r, i].tolist(), given["excluded"][r, i].tolist()
+        allowed = [j for j in range(12) if not excluded[j]]
+        first = sorted(allowed, key=lambda j, scores=scores: (-scores[j], j))[:top_k]
+        false = {j for j in first if scores[j] > threshold}
+        total += len(false)
+        weights = [float(j in allowed and j not in false) for j in range(12)]
+        assert result.weights[r, i].tolist() == attracting.weights[r, i].tolist() == weights
+        assert attracting.attracted[r, i].tolist() == [j in false for j in range(12)]
+        assert bool(result.fallback[r, i]) == (bool(allowed) and not any(weights))
     assert total > 3 and result.attracted is None and torch.equal(attracting.valid, result.valid)
 
 

@@ -55,12 +55,16 @@ def slow_weights(similarities, excluded, positive, summary, options) -> np.ndarr
     return out
 
 
+def load(strategy, **summary: float) -> None:
+    strategy.statistics.load_summary({k: torch.tensor(float(v), dtype=torch.float64) for k, v in summary.items()})
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         {"elimination": "released"},
         {"elimination": "none"},
-        *({"elimination": "power", "elimination_power": k} for k in (1.0, 2.0, 4.0)),
+        *({"elimination": "power", "elimination_power": k} for k in (1.0, 4.0)),
         *({"elimination": "threshold", "elimination_threshold": t} for t in (0.02, 0.5)),
     ],
 )
@@ -72,22 +76,18 @@ def test_fne_weights(changed: dict, cut_down: str, count: int) -> None:
     options = {**released, **changed, "cut_down": cut_down, "prior": 0.01}
     summary = dict(pos_mean=0.55, pos_var=0.02, neg_mean=0.35, neg_var=0.03, pos_count=count, neg_count=2 * count)
     strategy = fne(**options)
-    strategy.statistics.load_summary({k: torch.tensor(float(v), dtype=torch.float64) for k, v in summary.items()})
-    weights, probability, overridden = strategy.weights(
-        torch.from_numpy(similarities), torch.from_numpy(excluded), torch.from_numpy(positive)
-    )
+    load(strategy, **summary)
+    weights, probability, overridden = strategy.weights(*map(torch.from_numpy, (similarities, excluded, positive)))
     expected = slow_weights(similarities, excluded, positive, summary, options)
     np.testing.assert_allclose(weights.numpy(), expected, atol=1e-12)
     if changed["elimination"] == "none":
         assert probability is None and overridden is None
-    else:
-        assert bool((probability > 0).any()) == (count > 200)
-        hard = changed["elimination"] == "threshold"
-        assert torch.equal(
-            overridden, probability > options["elimination_threshold" if hard else "posterior_threshold"]
-        )
-        if count > 200 and options["elimination_threshold"] == 0.02:
-            assert 0 < overridden.sum() < overridden.numel(), "both branches were compared"
+        return
+    assert bool((probability > 0).any()) == (count > 200)
+    hard = "elimination_threshold" if changed["elimination"] == "threshold" else "posterior_threshold"
+    assert torch.equal(overridden, probability > options[hard])
+    if count > 200 and options["elimination_threshold"] == 0.02:
+        assert 0 < overridden.sum() < overridden.numel(), "both branches were compared"
 
 
 def test_statistics_equal_plain_loops_over_two_batches_and_reset() -> None:
@@ -118,21 +118,18 @@ def test_same_image_statistics_ignore_other_captions_of_the_image() -> None:
     assert result["same_image"] == pytest.approx((0.1 * 2 + 0.2 * 4) / 6)
 
 
-def test_statistics_are_reset_each_epoch_only_where_asked() -> None:
-    s = torch.eye(3).double()
-    for reset, forgets in (("epoch", True), ("never", False), ("ema", False)):
-        strategy = fne(statistics_reset=reset)
-        strategy.observe(s, torch.eye(3, dtype=torch.bool))
-        strategy.start_epoch()
-        assert (strategy.statistics.summary() is None) == forgets
+@pytest.mark.parametrize(("reset", "forgets"), [("epoch", True), ("never", False), ("ema", False)])
+def test_statistics_are_reset_each_epoch_only_where_requested(reset: str, forgets: bool) -> None:
+    strategy = fne(statistics_reset=reset)
+    strategy.observe(torch.eye(3).double(), torch.eye(3, dtype=torch.bool))
+    strategy.start_epoch()
+    assert (strategy.statistics.summary() is None) == forgets
 
 
 def test_draw_follows_the_weights() -> None:
-    weights = torch.tensor([[0.0, 3.0, 1.0, 0.0, 4.0, 0.0]])
-    n = 80_000
+    weights, n = torch.tensor([[0.0, 3.0, 1.0, 0.0, 4.0, 0.0]]), 80_000
     uniform = (torch.arange(n, dtype=torch.float64) + 0.5).div(n).float()
-    index = draw(weights.expand(n, -1), uniform)
-    share = torch.bincount(index, minlength=6) / n
+    share = torch.bincount(draw(weights.expand(n, -1), uniform), minlength=6) / n
     torch.testing.assert_close(share, weights[0] / 8, atol=1e-4, rtol=0)
     assert draw(weights, torch.tensor([0.0])).item() == 1
     assert draw(weights, torch.tensor([1 - 2**-24])).item() == 4
@@ -140,14 +137,7 @@ def test_draw_follows_the_weights() -> None:
 
 def test_an_all_zero_row_of_fne_takes_its_hardest_negative() -> None:
     strategy = fne()
-    strategy.statistics.load_summary(
-        {
-            k: torch.tensor(v).double()
-            for k, v in dict(
-                pos_mean=0.9, pos_var=0.01, neg_mean=0.3, neg_var=0.01, pos_count=300.0, neg_count=600.0
-            ).items()
-        }
-    )
+    load(strategy, pos_mean=0.9, pos_var=0.01, neg_mean=0.3, neg_var=0.01, pos_count=300, neg_count=600)
     similarities = torch.tensor([[0.9, 0.2, 0.5, 0.4]])
     excluded = torch.tensor([[True, False, False, False]])
     selection = strategy.select(similarities, excluded, torch.tensor([0.9]), torch.tensor([0.3]))

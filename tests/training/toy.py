@@ -82,8 +82,6 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
     )
     relevant = torch.rand(len(owner), images, generator=generator) < 0.03
     relevant[torch.arange(len(owner)), owner] = True
-    bits = torch.nn.functional.pad(relevant, (0, -images % 8)).reshape(len(owner), -1, 8).to(torch.int64)
-    packed = (bits << torch.arange(8)).sum(dim=-1).to(torch.uint8)
     items = [Items(image, None), Items(text, None)]
     if tokens:
         items = []
@@ -93,8 +91,15 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
             items.append(Items(many * mask.unsqueeze(-1), mask))
     first = count.cumsum(0) - count
     return Split(
-        image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count, truth=packed
-    )
+        image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count,
+        truth=packed(relevant),
+    )  # fmt: skip
+
+
+def packed(relevant: torch.Tensor) -> torch.Tensor:
+    """(captions, images) bool as a split keeps it: eight images a byte."""
+    bits = torch.nn.functional.pad(relevant, (0, -relevant.shape[1] % 8)).reshape(len(relevant), -1, 8).long()
+    return (bits << torch.arange(8)).sum(dim=-1).to(torch.uint8)
 
 
 def run(engine: Engine, stop: int | None = None) -> Engine:
