@@ -2,70 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fne import protocols
 from fne.analysis import layout
 from fne.data.coco_relevance import read
 from fne.data.manifest import SplitView
 from fne.data.ranked_captions import first_captions
 from fne.data.truth import Truth, sorted_pairs
-from fne.steps.rank import relevant_items
-from tests.evaluation.coco import (
-    VIEW,
-    CocoManifest,
-    N,
-    embeddings,
-    evaluated,
-    evaluated_as_coco_5k,
-    files,
-    own_truth,
-    view_of,
-    write_files,
-)
-
-
-def expected_of_ties(scores: np.ndarray, right: np.ndarray, k: int) -> float:
-    """Chance of a right item among the first k, every order of the best right item's ties enumerated by counting."""
-    best = scores[right].max()
-    above, tied, good = (scores > best).sum(), (scores == best).sum(), (scores[right] == best).sum()
-    miss = 1.0
-    for drawn in range(min(max(k - above, 0), tied)):
-        miss *= max(tied - good - drawn, 0) / (tied - drawn)
-    return 1.0 - miss
+from tests.evaluation.coco import VIEW, N, embeddings, evaluated, evaluated_as_coco_5k, files, view_of, write_files
 
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("rule", ["expected", "pessimistic"])
-def test_five_folds_by_plain_loops(tied: bool, rule: str) -> None:
-    """Rank every query within its fold, one at a time; the mean of five means, medians and rsums."""
+def test_five_folds_are_the_mean_of_five_splits(tied: bool, rule: str) -> None:
+    """Of recalls, medians and rsums, each fold evaluated as a split of its own."""
     images, texts = embeddings(tied)
     result, _ = evaluated_as_coco_5k(VIEW, images, texts, (), rule)
-    scores, own = (images @ texts.T).numpy(), np.arange(N)[:, None] == VIEW.caption_image
-    by_fold: dict[tuple[str, str], list[float]] = {}
-    for fold in range(5):
-        members = np.arange(4 * fold, 4 * fold + 4), np.arange(20 * fold, 20 * fold + 20)
-        block, right = scores[np.ix_(*members)], own[np.ix_(*members)]
-        for side, matrix, flags in (("i2t", block, right), ("t2i", block.T, right.T)):
-            ranks, recalls = [], {k: [] for k in (1, 5, 10)}
-            for row, mark in zip(matrix, flags, strict=True):
-                best = row[mark].max()
-                above, ties, good = (row > best).sum(), (row == best).sum(), (row[mark] == best).sum()
-                worst = above + ties - good + 1
-                ranks.append(worst if rule == "pessimistic" else above + (ties + 1) / (good + 1))
-                for k in recalls:
-                    recalls[k].append(worst <= k if rule == "pessimistic" else expected_of_ties(row, mark, k))
-            by_fold.setdefault((side, "median_rank"), []).append(float(np.median(ranks)))
-            for k, values in recalls.items():
-                by_fold.setdefault((side, f"r{k}"), []).append(float(np.mean(values)))
-    for (side, metric), values in by_fold.items():
-        assert result["coco_1k_5fold", side, metric] == pytest.approx(np.mean(values), abs=1e-12)
-    rsum = sum(np.mean(values) for (_, metric), values in by_fold.items() if metric != "median_rank")
-    assert result["coco_1k_5fold", "both", "rsum"] == pytest.approx(rsum, abs=1e-12)
+    folds = []
+    for i, c in zip(np.arange(N).reshape(5, -1), np.arange(5 * N).reshape(5, -1), strict=True):
+        part = view_of(i.tolist(), [VIEW.sentids[number] for number in c], np.repeat(np.arange(4), 5))
+        folds.append(evaluated(part, images[i], texts[c], (), rule)[0])
+    for _, side, metric in folds[0]:
+        mean = np.mean([fold["own", side, metric] for fold in folds])
+        assert result["coco_1k_5fold", side, metric] == pytest.approx(mean, abs=1e-12)
     assert result["coco_1k_5fold", "t2i", "r1"] > result["own", "t2i", "r1"], "a fold is the easier gallery"
 
 
@@ -102,10 +64,9 @@ def test_only_the_order_within_a_fold_is_free() -> None:
 
 def test_swapping_the_sides_swaps_the_directions(tmp_path: Path) -> None:
     """One caption per image, so that the two sides can change roles."""
-    numbers = (np.arange(N) + 100).tolist()
-    rng, images, texts = np.random.default_rng(1), embeddings()[0], embeddings()[1][::5]
+    numbers, rng, (images, texts) = (np.arange(N) + 100).tolist(), np.random.default_rng(1), embeddings()
     item, two = ({q: rng.choice(numbers, 3, False).tolist() for q in numbers[start:]} for start in (0, 4))
-    view = view_of(numbers, numbers, np.arange(N))
+    view, texts = view_of(numbers, numbers, np.arange(N)), texts[::5]
     before, _ = evaluated(view, images, texts, (read(write_files(tmp_path / "a", "eccv", item, two), "eccv", view),))
     after, _ = evaluated(view, texts, images, (read(write_files(tmp_path / "b", "eccv", two, item), "eccv", view),))
     swap = {"i2t": "t2i", "t2i": "i2t", "both": "both"}
@@ -115,44 +76,26 @@ def test_swapping_the_sides_swaps_the_directions(tmp_path: Path) -> None:
 
 def test_statistics_see_the_very_metrics(tmp_path: Path) -> None:
     """The sums per image that intervals and tests are made of have the metrics as their means, folds included."""
-    images, texts = embeddings()
-    result, values = evaluated_as_coco_5k(VIEW, images, texts, files(tmp_path, VIEW))
+    result, values = evaluated_as_coco_5k(VIEW, *embeddings(), files(tmp_path, VIEW))
     np.savez(tmp_path / "queries.test.npz", seeds=np.array([0]), **values)
     item = layout.load([tmp_path / "queries.test.npz"])
-    requested = {key: value for key, value in result.items() if key[2] != "median_rank"}
-    assert dict(zip(item.keys, item.contributions.mean(axis=(0, 1)), strict=True)) == pytest.approx(
-        requested, abs=1e-12
-    )
+    means = dict(zip(item.keys, item.contributions.mean(axis=(0, 1)), strict=True))
+    expected = {key: value for key, value in result.items() if key[2] != "median_rank"}
+    assert means == pytest.approx(expected, abs=1e-12)
     assert item.queries[item.keys.index(("coco_1k_5fold", "both", "rsum"))] == 6 * N
     assert {key[0] for key in item.keys} == {"own", "coco_1k_5fold", "eccv", "cxc"}
-    assert {key[2] for key in item.keys if key[0] == "eccv"} == {"map_at_r", "r_precision", "r1"}
-    assert ("cxc", "both", "rsum") not in item.keys
-
-
-def test_five_folds_belong_to_the_five_thousand_only() -> None:
-    described = relevant_items(CocoManifest, VIEW, own_truth(VIEW))[1]
-    assert set(described) == {"own"} and described["own"]["name"] == "coco_test_20"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(protocols._NAMES, ("coco", N), "coco_5k")
-        described = relevant_items(CocoManifest, VIEW, own_truth(VIEW))[1]
-    own, folded = described["own"], described["coco_1k_5fold"]
-    assert (own["name"], folded["name"]) == ("coco_5k", "coco_1k_5fold")
-    assert (own["gallery"], folded["gallery"]) == ({"i2t": 5 * N, "t2i": N}, {"i2t": N, "t2i": N // 5})
-    assert own["queries"] == folded["queries"] and (own["folds"], folded["folds"]) == (1, 5)
 
 
 def test_only_the_first_five_captions_of_a_coco_image_are_ranked() -> None:
     """Karpathy's test split has 25,010 captions; the field's numbers are of 25,000."""
-    counts = np.array([5, 7, 5, 6])
-    caption_image = np.repeat(np.arange(4), counts)
+    caption_image = np.repeat(np.arange(4), [5, 7, 5, 6])
     view = view_of([1, 2, 3, 4], list(range(100, 123)), caption_image)
     pairs = sorted_pairs(np.concatenate([np.stack([caption_image, np.arange(23)], axis=1), [[0, 11], [3, 6]]]))
     truth = Truth("judged", pairs, np.array([0], np.int32), np.array([6, 11, 22], np.int32))
     cut, known, kept = first_captions("coco", view, truth)
     assert kept.tolist() == [*range(10), *range(12, 22)] and np.bincount(cut.caption_image).tolist() == [5] * 4
     assert cut.sentids == [100 + c for c in kept] and cut.caption_ids == [view.caption_ids[c] for c in kept]
-    assert known.pairs.tolist() == sorted_pairs(
-        np.concatenate([np.stack([np.repeat(np.arange(4), 5), np.arange(20)], axis=1), [[3, 6]]])
-    ).tolist() and known.caption_queries.tolist() == [6]
+    own = np.stack([np.repeat(np.arange(4), 5), np.arange(20)], axis=1)
+    assert known.pairs.tolist() == sorted_pairs(np.concatenate([own, [[3, 6]]])).tolist()
+    assert known.caption_queries.tolist() == [6]
     assert first_captions("flickr30k", view, truth)[0] is view
-    assert first_captions("coco", replace(cut), known)[1] is known

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
+from math import comb
 
 import numpy as np
 import pytest
@@ -70,32 +72,22 @@ def test_metrics_are_the_mean_or_the_worst_of_every_order_of_the_ties(case: int,
             assert values[q] == pytest.approx(of([order[name] for order in orders]), abs=1e-12), name
 
 
-def test_the_cases_have_ties_across_every_cut_off() -> None:
-    assert len(CASES) > 15
-    assert any(len(set(row)) == 1 for scores, _ in CASES for row in scores)
-    assert any(1 < len(set(row)) < 7 for scores, _ in CASES for row in scores)
-
-
 def test_large_tie_groups_keep_their_precision() -> None:
     """Against exact rational arithmetic, at COCO's size."""
-    from fractions import Fraction
-    from math import comb
-
     for total, positives, k in ((25_000, 5, 10), (25_000, 24_000, 10), (5_000, 1, 1000), (12, 5, 10)):
         exact = 1 - Fraction(comb(total - positives, k), comb(total, k))
         result = expected_hit(np.array([0]), np.array([total]), np.array([positives]), k)
         assert result[0] == pytest.approx(float(exact), rel=1e-9, abs=1e-15)
 
 
-def test_what_cannot_be_scored_is_refused() -> None:
-    item = np.array([0, 0])
-    with pytest.raises(ValueError, match="needs a positive"):
-        tie_groups(item, item, item, 2, "expected")
-    with pytest.raises(ValueError, match="needs a positive"):
-        tie_groups(np.array([0, 2]), item, item, 2, "expected")
-    with pytest.raises(ValueError, match="contradict"):
-        tie_groups(item, np.array([3, 3]), np.array([1, 2]), 1, "expected")
-    with pytest.raises(ValueError, match="contradict"):
-        tie_groups(item, np.array([3, 3]), np.array([0, 0]), 1, "expected")
-    with pytest.raises(ValueError, match="tie_rule"):
-        tie_groups(item, item, np.array([1, 1]), 1, "optimistic")
+@pytest.mark.parametrize(
+    ("queries", "greater", "ties", "count", "rule", "words"),
+    [
+        ([0, 0], [0, 0], [0, 0], 2, "expected", "needs a positive"),
+        ([0, 0], [3, 3], [1, 2], 1, "expected", "contradict"),
+        ([0, 0], [0, 0], [1, 1], 1, "optimistic", "tie_rule"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(queries, greater, ties, count, rule, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        tie_groups(*map(np.array, (queries, greater, ties)), count, rule)
