@@ -12,7 +12,7 @@ from scipy import stats
 from fne.negatives.prior import EMPrior
 from fne.negatives.statistics import BINS, WIDTH, PairStatistics
 from fne.negatives.strategy import Strategy
-from tests.negatives.released import fne
+from tests.negatives.released import fne, moments
 
 
 def batches(count: int, size: int = 7, seed: int = 0) -> list[torch.Tensor]:
@@ -32,6 +32,33 @@ def assert_holds(strategy: Strategy, values: list[float]) -> None:
     assert summary["neg_mean"].item() == pytest.approx(np.mean(values), abs=1e-12)
 
 
+def test_released_statistics_equal_plain_loops_over_two_batches_and_reset() -> None:
+    strategy, seen = fne(), batches(2, size=9, seed=4)
+    for s in seen:
+        strategy.observe(s, torch.eye(9, dtype=torch.bool))
+    summary = strategy.statistics.summary()
+    for side, (count, mean, variance) in moments([s.tolist() for s in seen]).items():
+        assert summary[f"{side}_count"].item() == count >= 4
+        assert summary[f"{side}_mean"].item() == pytest.approx(mean, abs=1e-12)
+        assert summary[f"{side}_var"].item() == pytest.approx(variance, abs=1e-12)
+
+
+@pytest.mark.parametrize(("reset", "forgets"), [("epoch", True), ("never", False), ("ema", False)])
+def test_statistics_are_reset_each_epoch_only_where_requested(reset: str, forgets: bool) -> None:
+    strategy = fne(statistics_reset=reset)
+    strategy.observe(torch.eye(3).double(), torch.eye(3, dtype=torch.bool))
+    strategy.start_epoch()
+    assert (strategy.statistics.summary() is None) == forgets
+
+
+@pytest.mark.parametrize(("mask", "expected"), [("diagonal", 0.8 * 4 + 0.2 * 2), ("same_image", 0.1 * 2 + 0.2 * 4)])
+def test_the_mask_decides_whether_other_captions_of_the_image_are_negatives(mask: str, expected: float) -> None:
+    s = torch.tensor([[0.9, 0.8, 0.1], [0.8, 0.95, 0.2], [0.1, 0.2, 0.9]], dtype=torch.float64)
+    strategy = fne(statistics_mask=mask)
+    strategy.observe(s, torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool))
+    assert strategy.statistics.summary()["neg_mean"].item() == pytest.approx(expected / 6)
+
+
 @pytest.mark.parametrize("mask", ["diagonal", "same_image"])
 def test_population_batch_is_every_unmasked_entry_once(mask: str) -> None:
     same = torch.eye(7, dtype=torch.bool)
@@ -41,7 +68,7 @@ def test_population_batch_is_every_unmasked_entry_once(mask: str) -> None:
     for number, s in enumerate(batches(2)):
         strategy.observe(s, same)
         seen += s[~masked].tolist()
-        if number == 0:  # over several batches the variance is the released one, tested below
+        if number == 0:  # over several batches the variance is the released one, tested above
             variance = strategy.statistics.summary()["neg_var"].item()
             assert variance == pytest.approx(np.var(seen, ddof=1), abs=1e-12)
     assert_holds(strategy, seen)
