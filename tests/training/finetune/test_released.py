@@ -1,8 +1,8 @@
 """``as_released: true`` end to end, against a plain and slow step written from the description of the method alone.
 
 Shared with the engine are the inputs (the plan of pairs and draws, the pixels and tokens, the first weights, the random
-queue and the seeds of dropout) and the rule, which has tests of its own, called for one anchor at a time. Towers, losses,
-optimiser, momentum encoder, queue and schedule are written out below in loops.
+queue and the seeds of dropout) and the rule, which has tests of its own, called for one anchor at a time. Towers,
+losses, optimiser, momentum encoder, queue and schedule are written out below in loops.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Reference:
             for i in range(n):
                 similarities = others @ anchors[i]
                 if epoch == 0:
-                    j = max((float(similarities[j]), j) for j in range(n) if j != i)[1]
+                    j = max((float(similarities[j].detach()), j) for j in range(n) if j != i)[1]
                 else:
                     excluded = [other == ids[i] for other in of_image]
                     j, spoke = self.pick(anchors[i], others, excluded, i, float(draws[d][i]))
