@@ -62,7 +62,8 @@ def write_rankings(root: Path, study: Study, block: str, arrays: dict[str, np.nd
     """The rankings of one job of ``fne``, as ``rank`` writes them; ``of`` is what its record says besides."""
     meta = {
         "schema": 2, "study": study.name, "variant": "fne", "title": "FNE", "block": block, "regime": "head",
-        "split": "test", "digest": "0" * 16, "config": resolve(study, "fne"), "code": "c0de", **of,
+        "split": "test", "digest": "0" * 16, "config": resolve(study, "fne"), "code": "c0de", "failed": {},
+        "record": {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]}, **of,
     }  # fmt: skip
     file = root / paths.rankings(study, "fne", block, "test")
     file.parent.mkdir(parents=True)

@@ -157,7 +157,7 @@ def ranked(tmp_path: Path):
     result, failed = rank_replicates([(0, images, texts), (1, images, texts * torch.nan)], arrays)
     return study, write_rankings(
         tmp_path, study, "0-1", arrays | result, dataset="flickr8k", seeds=[0, 1], failed=failed, protocols=described,
-        selected_epoch={"0": 3, "1": 2}, record={"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]},
+        selected_epoch={"0": 3, "1": 2},
     )  # fmt: skip
 
 

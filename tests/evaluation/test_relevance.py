@@ -136,8 +136,7 @@ def ranked(tmp_path: Path) -> tuple[Study, Path, Path]:
     known, described = relevant_items(coco.CocoManifest, coco.VIEW, coco.own_truth(coco.VIEW), made)
     result, _ = rank_replicates([(0, *coco.embeddings())], known)
     return study, folder, coco.write_rankings(
-        tmp_path, study, "0", known | result, dataset="coco", seeds=[0], failed={}, protocols=described,
-        selected_epoch={"0": 3}, record={"test_accesses": []},
+        tmp_path, study, "0", known | result, dataset="coco", seeds=[0], protocols=described, selected_epoch={"0": 3},
     )  # fmt: skip
 
 
