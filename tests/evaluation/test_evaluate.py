@@ -74,17 +74,6 @@ def test_every_metric_by_its_definition() -> None:
     assert len(result) == 2 * 4 + 1 + 2 * 3
 
 
-def test_a_diverged_replicate_fails_alone() -> None:
-    images, texts = embeddings()
-    broken = texts.clone()
-    broken[3, 2] = torch.inf
-    known, _ = relevant_items(FakeManifest, VIEW, truth([], []))
-    ranked, failed = rank_replicates([(7, images, broken), (8, images, texts)], known)
-    assert list(failed) == ["7"] and "not finite" in failed["7"]
-    assert {name.split("/")[0] for name in ranked} == {"8"}
-    assert ranked["8/i2t/top_ids"].shape == (N, 10) and ranked["8/t2i/top_ids"].shape == (M, 10)
-
-
 def test_protocols_follow_from_what_is_known() -> None:
     _, described = relevant_items(FakeManifest, VIEW, truth([0, 3], [1, 2, 5]))
     own, known = described["own"], described["truth"]

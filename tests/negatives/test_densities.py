@@ -133,19 +133,6 @@ def test_isotonic_equals_scipy_over_the_occupied_bins(spread: float) -> None:
 
 
 @pytest.mark.parametrize("name", DENSITIES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_all_agree_with_the_truth_where_it_is_two_normals(name: str, dtype: torch.dtype) -> None:
-    """Every family recovers a posterior that it can represent, whatever the dtype: equal variances suit them all."""
-    rng = np.random.default_rng(12)
-    pos, neg = rng.normal(0.55, 0.08, 40_000), rng.normal(0.35, 0.08, 80_000)
-    grid = torch.linspace(0.3, 0.6, 61).to(dtype)
-    result = posterior(load_density(name), summary_of((pos, neg)), grid.float().numpy(), 0.1, dtype)[0]
-    s = grid.double().numpy()
-    logs = stats.norm.logpdf(s, 0.55, 0.08) - stats.norm.logpdf(s, 0.35, 0.08)
-    np.testing.assert_allclose(result, bayes(logs, 0.1), atol=0.06)
-
-
-@pytest.mark.parametrize("name", DENSITIES)
 def test_a_prior_for_each_replicate_is_that_prior_alone(name: str) -> None:
     samples, density = (drawn(13), drawn(14)), load_density(name)
     together = posterior(density, summary_of(*samples), GRID, torch.tensor([0.2, 0.001], dtype=torch.float64))

@@ -12,22 +12,13 @@ from fne.training.engine import Engine
 from tests.training import toy
 
 BATCH = 16
-HARDEST = {"negatives": {"strategy": "hardest"}, "model": {"dropout_image": 0.0, "dropout_text": 0.0}}
 
 
-def watched(memory: dict, **sections: dict) -> tuple[Engine, list[dict]]:
-    """A finished run and what each of its steps saw: candidates, embeddings, batch and weights."""
-    engine = Engine(toy.config(**HARDEST | sections, memory=memory), [0, 7], toy.split(), toy.split(seed=5), toy.CPU)
-    seen, original = [], engine.step_of.losses
-
-    def spy(rule, context, moment):
-        weights = {name: value.double().clone() for name, value in engine.model.state_dict().items()}
-        seen.append({"context": context, "weights": weights, "main": moment.main})
-        return original(rule, context, moment)
-
-    engine.step_of.losses = spy
-    engine.run(lambda score: None)
-    return engine, seen
+def watched(memory: dict, **sections: dict) -> tuple[Engine, list]:
+    """A finished run of the hardest negative without dropout, and what each of its steps saw."""
+    given = toy.rule("hardest") | {"model": {"dropout_image": 0.0, "dropout_text": 0.0}, "memory": memory} | sections
+    engine = Engine(toy.config(**given), [0, 7], toy.split(), toy.split(seed=5), toy.CPU)
+    return engine, toy.watched(engine)
 
 
 def embedded(side: str, weights: dict, r: int, values: torch.Tensor) -> torch.Tensor:
@@ -54,8 +45,8 @@ def test_xbm_is_a_longer_memory_that_the_batch_entered_before_its_loss(size, fil
     for r in range(2):
         slots: list[tuple] = []
         for step, saw in enumerate(seen):
-            context, result = saw["context"], items(saw["context"].candidates, r)
-            if not saw["main"]:
+            context, result = saw.context, items(saw.context.candidates, r)
+            if not saw.main:
                 assert len(result) == BATCH
                 if fill == "after_warmup":
                     continue
@@ -63,7 +54,7 @@ def test_xbm_is_a_longer_memory_that_the_batch_entered_before_its_loss(size, fil
                 rows = int(context.batch.image_row[r, i]), int(context.batch.caption_row[r, i])
                 slots.append((step, *rows, context.image[r, i], context.text[r, i]))
             slots = slots[-(size + BATCH) :]
-            if not saw["main"]:
+            if not saw.main:
                 continue
             assert [row[0] for row in result[:BATCH]] == [-1] * BATCH
             named = {(step if row[0] < 0 else row[0], *row[1:3]): row[3:] for row in result}
@@ -92,16 +83,16 @@ def test_bank_holds_every_other_pair_of_the_epoch_as_embedded_when_it_was_last_d
         if epoch == 0:
             continue
         if at == 0 or (refresh and at % refresh == 0):
-            weights, due = saw["weights"], step
+            weights, due = saw.weights, step
         for r in range(2):
             pairs = list(zip(plans[epoch].image_row[r].tolist(), plans[epoch].caption_row[r].tolist(), strict=True))
-            own, result = list(zip(*pairs[at], strict=True)), items(saw["context"].candidates, r)
+            own, result = list(zip(*pairs[at], strict=True)), items(saw.context.candidates, r)
             everything = [pair for of in pairs for pair in zip(*of, strict=True)]
             assert [row[1:3] for row in result[:BATCH]] == own
             assert sorted(row[1:3] for row in result) == sorted(everything), "every pair once"
             for j, (entered, image_row, caption_row, image, text) in enumerate(result):
                 assert entered == (-1 if j < BATCH else due)
-                now = saw["weights"] if j < BATCH else weights
+                now = saw.weights if j < BATCH else weights
                 sides = ("image", image_row, image), ("text", caption_row, text)
                 for side, row, got in sides if j % 5 == 0 or step % 7 == 0 else ():
                     requested = embedded(side, now, r, getattr(engine.train, side).values[row])

@@ -16,26 +16,11 @@ from tests.training import toy
 ORACLES = ["remove", "relabel", "only"]
 
 
-def engine_of(strategy: str | None, oracle: str, train=None, loss: str | None = None) -> tuple[Engine, list[dict]]:
-    """An engine, and the picks of every step of its main phase."""
-    rule = toy.rule(strategy, loss)
-    rule["negatives"]["oracle"] = oracle
-    config = toy.config(train={"batch_size": 40}, **rule)
+def engine_of(strategy: str | None, oracle: str, train=None, loss: str | None = None) -> tuple[Engine, list]:
+    """A finished engine, and what the steps of its main phase saw."""
+    config = toy.config(train={"batch_size": 40}, **toy.rule(strategy, loss, oracle=oracle))
     engine = Engine(config, [0, 1], train or toy.split(seed=3), toy.split(seed=5), toy.CPU)
-    result: list[dict] = []
-    losses = engine.step_of.losses
-
-    def watched(rule, context, moment):
-        total, picks = losses(rule, context, dataclasses.replace(moment, keep=True))
-        if moment.main:
-            seen = {"total": total.detach(), "candidates": context.candidates, "batch": context.batch}
-            seen |= {"anchors": [context.image.detach(), context.text.detach()]}
-            result.extend({name: value.clone() for name, value in item.items()} | seen for item in picks)
-        return total, picks if moment.keep else []
-
-    engine.step_of.losses = watched
-    engine.run(lambda score: None)
-    return engine, result
+    return engine, [step for step in toy.watched(engine) if step.main]
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
@@ -75,7 +60,8 @@ def test_the_positive_is_drawn_uniformly_by_plain_loops() -> None:
 @pytest.mark.parametrize("strategy", ["hardest", "fne", "all", "fnc_attract"])
 def test_remove_and_relabel_never_pick_a_true_false_negative(strategy: str) -> None:
     def picked(oracle: str) -> torch.Tensor:
-        return torch.cat([item["false_negative"][item["picked"]] for item in engine_of(strategy, oracle)[1]])
+        picks = [item for step in engine_of(strategy, oracle)[1] for item in step.picks]
+        return torch.cat([item["false_negative"][item["picked"]] for item in picks])
 
     assert (picked("none") == 1).any()
     for oracle in ("remove", "relabel"):
@@ -85,31 +71,25 @@ def test_remove_and_relabel_never_pick_a_true_false_negative(strategy: str) -> N
 
 def test_relabel_trains_on_drawn_positives() -> None:
     """In a real step the loss of each anchor is the hinge between its drawn positive and its pick, by plain loops."""
-    engine, picks = engine_of("hardest", "relabel")
-    moved = 0
-    for both in zip(picks[::2], picks[1::2], strict=True):
-        batch, candidates = both[0]["batch"], both[0]["candidates"]
-        for r in range(2):
-            expected = 0.0
-            for direction, item in enumerate(both):
-                anchors, others = item["anchors"][direction], (candidates.text, candidates.image)[direction].detach()
-                for i in range(40):
-                    may = []
-                    for j in range(others.shape[1]):
-                        row = (int(batch.image_row[r, i]), int(candidates.caption_row[r, j]))
-                        if direction:
-                            row = (int(candidates.image_row[r, j]), int(batch.caption_row[r, i]))
-                        own_image = candidates.image_row[r, j] == batch.image_row[r, i]
-                        true = min(row) >= 0 and int(engine.train.truth[row[1], row[0] // 8]) >> (row[0] % 8) & 1
-                        if j == i or (true and not own_image):
-                            may.append(j)
-                    match = may[int(float(batch.relabel[r, direction, i]) * len(may))]
-                    moved += match != i
-                    positive = float(anchors[r, i].double() @ others[r, match].double())
-                    negative = float(item["similarity"][r, i])
-                    assert item["positive_similarity"][r, i].item() == pytest.approx(positive, abs=1e-5)
-                    expected += max(0.0, 0.2 + negative - positive)
-            assert both[0]["total"][r].item() == pytest.approx(expected / 40, abs=1e-4)
+    engine, steps = engine_of("hardest", "relabel")
+    truth, moved = engine.train.truth, 0
+    for step, r in itertools.product(steps, range(2)):
+        batch, candidates, expected = step.context.batch, step.context.candidates, 0.0
+        sides = (step.context.image, candidates.text), (step.context.text, candidates.image)
+        for direction, i in itertools.product((0, 1), range(40)):
+            (anchors, others), item = sides[direction], step.picks[direction]
+            image, caption = batch.image_row[r, i].expand(len(others[r])), candidates.caption_row[r]
+            if direction:
+                image, caption = candidates.image_row[r], batch.caption_row[r, i].expand(len(others[r]))
+            true = (truth[caption, image // 8].int() >> (image % 8) & 1 == 1) & (image >= 0) & (caption >= 0)
+            true &= candidates.image_row[r] != batch.image_row[r, i]
+            may = [j for j in range(len(others[r])) if j == i or true[j]]
+            match = may[int(float(batch.relabel[r, direction, i]) * len(may))]
+            moved += match != i
+            positive = float(anchors[r, i].detach().double() @ others[r, match].detach().double())
+            assert item["positive_similarity"][r, i].item() == pytest.approx(positive, abs=1e-5)
+            expected += max(0.0, 0.2 + float(item["similarity"][r, i]) - positive)
+        assert step.total[r].item() == pytest.approx(expected / 40, abs=1e-4)
     assert moved > 20
 
 
@@ -123,12 +103,14 @@ def test_without_false_negatives_nothing_changes(rule: tuple[str | None, str | N
     split = toy.split(seed=3)
     own = split.caption_image.unsqueeze(-1) == torch.arange(len(split.caption_count))
     bare = dataclasses.replace(split, truth=toy.packed(own))
-    plain, first = engine_of(strategy, "none", bare, loss)
+    plain, before = engine_of(strategy, "none", bare, loss)
     for oracle in ORACLES:
-        wrapped, second = engine_of(strategy, oracle, bare, loss)
-        for item, other in zip(first, second, strict=True):
-            for name in ("candidate", "picked", "anchor", "similarity", "positive_similarity"):
-                assert torch.equal(item[name], other[name]), (oracle, name)
+        wrapped, after = engine_of(strategy, oracle, bare, loss)
+        pairs = [
+            pair for steps in zip(before, after, strict=True) for pair in zip(*(s.picks for s in steps), strict=True)
+        ]
+        for (item, other), name in itertools.product(pairs, ("candidate", "picked", "anchor", "positive_similarity")):
+            assert torch.equal(item[name], other[name]), (oracle, name)
         for name, value in plain.model.state_dict().items():
             assert torch.equal(value, wrapped.model.state_dict()[name]), (oracle, name)
         assert [row["val_rsum"] for row in plain.curves] == [row["val_rsum"] for row in wrapped.curves]

@@ -16,31 +16,25 @@ from tests.training import toy
 
 
 def seen_by(sections) -> tuple[Engine, list]:
-    """An engine, and what its strategy and its loss were given in each main step, with what it came from."""
+    """An engine, and of each main step what its strategy and its loss were given, in both directions."""
     engine = Engine(toy.config(**sections), [0, 1], toy.split(), toy.split(seed=5), toy.CPU)
-    losses, select, loss = engine.step_of.losses, engine.rule.strategy.select, type(engine.rule.loss).__call__
-    result: list[dict] = []
-
-    def spy_losses(rule, context, moment):
-        if moment.main:
-            encoder = getattr(engine.memory, "encoder", None)
-            weights = {k: v.clone() for k, v in encoder.state_dict().items()} if encoder else None
-            result.append({"batch": context.batch, "candidates": context.candidates, "given": [], "momentum": weights})
-        return losses(rule, context, moment)
+    select, loss, given = engine.rule.strategy.select, type(engine.rule.loss).__call__, []
 
     def spy_select(*args, **kwargs):
-        result[-1]["given"].append(kwargs)
+        encoder = getattr(engine.memory, "encoder", None)
+        given.append({"momentum": {k: v.clone() for k, v in encoder.state_dict().items()} if encoder else {}, **kwargs})
         return select(*args, **kwargs)
 
     class Spy(type(engine.rule.loss)):
         def __call__(self, *args, **kwargs):
-            result[-1]["given"][-1].update(kwargs)
+            given[-1].update(kwargs)
             return loss(self, *args, **kwargs)
 
-    engine.step_of.losses, engine.rule.strategy.select = spy_losses, spy_select
-    engine.rule.loss.__class__ = Spy
-    engine.run(lambda score: None)
-    return engine, result
+    engine.rule.strategy.select, engine.rule.loss.__class__ = spy_select, Spy
+    steps = [step for step in toy.watched(engine) if step.main]
+    for number, step in enumerate(steps):
+        step.given = given[2 * number : 2 * number + 2]
+    return engine, steps
 
 
 @torch.no_grad()
@@ -52,7 +46,7 @@ def embedded(engine: Engine, weights) -> tuple[torch.Tensor, torch.Tensor]:
 
 def check_cosines(step, image, text, name: str, direction: int, queue: bool) -> None:
     """By plain loops over one anchor in four: embeddings of the split, looked up by row."""
-    batch, candidates, given = step["batch"], step["candidates"], step["given"][direction][name]
+    batch, candidates, given = step.context.batch, step.context.candidates, step.given[direction][name]
     anchors, others = ((image, text), (text, image))[direction]
     anchor_rows = (batch.image_row, batch.caption_row)[direction]
     rows = (candidates.caption_row, candidates.image_row)[direction]
@@ -81,23 +75,25 @@ def test_the_guide_is_the_encoder_at_the_end_of_the_warmup() -> None:
 def test_the_teacher_is_the_momentum_encoder(name: str) -> None:
     engine, result = seen_by(toy.RULES[name])
     for step in (result[0], result[-1]):
-        image, text = embedded(engine, step["momentum"])
+        image, text = embedded(engine, step.given[0]["momentum"])
         for direction in range(2):
             check_cosines(step, image, text, "teacher", direction, queue=False)
-    assert result[-1]["given"][0]["teacher"].shape == (2, 16, 56)
+    assert result[-1].given[0]["teacher"].shape == (2, 16, 56)
     alone = seen_by(toy.RULES[name] | {"memory": {"size": 0}})[1]  # a momentum encoder without a queue
-    assert alone[-1]["given"][0]["teacher"].shape == (2, 16, 16)
+    assert alone[-1].given[0]["teacher"].shape == (2, 16, 16)
 
 
 def test_anchors_and_images_are_those_of_the_direction() -> None:
     for step in seen_by(toy.RULES["glofnd"])[1]:
-        for direction, given in enumerate(step["given"]):
+        for direction, given in enumerate(step.given):
             assert given["direction"] == direction
-            assert torch.equal(given["anchor"], (step["batch"].image_row, step["batch"].caption_row)[direction])
+            assert torch.equal(
+                given["anchor"], (step.context.batch.image_row, step.context.batch.caption_row)[direction]
+            )
     own = 0
     for step in seen_by(toy.RULES["infonce_multi_positive"])[1]:
-        for given in step["given"]:
-            expected = step["batch"].image_row.unsqueeze(-1) == step["candidates"].image_row.unsqueeze(-2)
+        for given in step.given:
+            expected = step.context.batch.image_row.unsqueeze(-1) == step.context.candidates.image_row.unsqueeze(-2)
             assert torch.equal(given["same_image"], expected)
             own += int((expected.sum(dim=-1) > 1).sum())
     assert own > 0
