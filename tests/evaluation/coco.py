@@ -15,8 +15,6 @@ from fne.data.manifest import SplitView
 from fne.data.truth import Truth, sorted_pairs
 from fne.steps import evaluate
 from fne.steps.rank import rank_replicates, relevant_items
-from fne.study import paths
-from fne.study.api import Study, resolve
 
 Metrics = dict[tuple[str, str, str], float]
 NOBODY = np.zeros(0, np.int32)
@@ -56,19 +54,6 @@ def write_files(folder: Path, protocol: str, i2t: dict, t2i: dict) -> Path:
     for name, content in (("image_to_caption", i2t), ("caption_to_image", t2i)):
         (folder / f"{protocol}_{name}.json").write_text(json.dumps({str(key): content[key] for key in content}))
     return folder
-
-
-def write_rankings(root: Path, study: Study, block: str, arrays: dict[str, np.ndarray], **of: object) -> Path:
-    """The rankings of one job of ``fne``, as ``rank`` writes them; ``of`` is what its record says besides."""
-    meta = {
-        "schema": 2, "study": study.name, "variant": "fne", "title": "FNE", "block": block, "regime": "head",
-        "split": "test", "digest": "0" * 16, "config": resolve(study, "fne"), "code": "c0de", "failed": {},
-        "record": {"test_accesses": [{"time": "2026-11-20T12:00:00+00:00"}]}, **of,
-    }  # fmt: skip
-    file = root / paths.rankings(study, "fne", block, "test")
-    file.parent.mkdir(parents=True)
-    np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
-    return file
 
 
 N = 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,9 @@ import torch
 from fne import protocols
 from fne.data.manifest import SplitView
 from fne.data.truth import Truth
-from fne.steps import evaluate
-from fne.steps.rank import rank_replicates, relevant_items
-from fne.study.api import load_study, resolve
+from fne.steps.rank import relevant_items
 from fne.utils.errors import UserError
-from tests.evaluation.coco import evaluated, write_rankings
-from tests.snakemake_project import ROOT
+from tests.evaluation.coco import evaluated
 
 COUNTS = np.array([1, 5, 2, 3, 1, 7, 4, 2, 1, 6, 3, 5])
 CAPTION_IMAGE = np.repeat(np.arange(len(COUNTS)), COUNTS)
@@ -85,6 +81,7 @@ def test_protocols_follow_from_what_is_known() -> None:
     assert set(relevant_items(FakeManifest, VIEW, truth([], []))[1]) == {"own"}
     result, values = evaluated(VIEW, *embeddings(), truth=truth([], [4]))
     assert {direction for protocol, direction, _ in result if protocol == "truth"} == {"t2i"}
+    np.testing.assert_array_equal(values["own/t2i/count"], COUNTS)
     assert "truth/i2t/count" not in values
 
 
@@ -136,59 +133,3 @@ def test_a_fingerprint_distinguishes_protocols(change: str) -> None:
     assert all(word in str(caught.value) for word in ("a.json", "b.json", item["id"], other["id"], change))
     with pytest.raises(UserError, match="does not belong"):
         protocols.require_same({"a.json": {**item, "split": "val"}})
-
-
-@pytest.fixture
-def ranked(tmp_path: Path):
-    """A study with the rankings of one job, as ``rank`` writes them; the second seed diverged."""
-    study, (images, texts) = load_study("smoke", root=ROOT), embeddings()
-    arrays, described = relevant_items(FakeManifest, VIEW, truth([0, 3], [1, 2, 5]))
-    result, failed = rank_replicates([(0, images, texts), (1, images, texts * torch.nan)], arrays)
-    return study, write_rankings(
-        tmp_path, study, "0-1", arrays | result, dataset="flickr8k", seeds=[0, 1], failed=failed, protocols=described,
-        selected_epoch={"0": 3, "1": 2},
-    )  # fmt: skip
-
-
-def changed(study, **values):
-    flat = study.configs["fne"] | {key.replace("__", "."): value for key, value in values.items()}
-    return replace(study, configs={**study.configs, "fne": flat})
-
-
-def test_evaluate_writes_metrics_and_queries(ranked, tmp_path: Path) -> None:
-    study, file = ranked
-    evaluate.run(study, "fne", "0-1", "test", tmp_path)
-    metrics = json.loads((file.parent / "metrics.test.json").read_text())
-    assert {row["seed"] for row in metrics["rows"]} == {0} and list(metrics["failed"]) == ["1"]
-    assert metrics["seeds"] == [0, 1] and metrics["config"] == resolve(study, "fne")
-    assert {name: of["tie_rule"] for name, of in metrics["fingerprint"].items()} == dict(
-        own="expected", truth="expected"
-    )
-    assert len(metrics["record"]["test_accesses"]) == 1 and len(metrics["record"]["inputs"]["rankings"]) == 64
-    with np.load(file.parent / "queries.test.npz") as stored:
-        assert stored["seeds"].tolist() == [0] and stored["own/t2i/r1"].shape == (1, N)
-        np.testing.assert_array_equal(stored["own/t2i/count"], COUNTS)
-        np.testing.assert_array_equal(stored["truth/i2t/count"], np.isin(np.arange(N), [0, 3]))
-
-
-def test_evaluate_follows_the_tie_rule_of_the_study_but_no_other_training(ranked, tmp_path: Path) -> None:
-    study, file = ranked
-    evaluate.run(changed(study, evaluation__tie_rule="pessimistic"), "fne", "0-1", "test", tmp_path)
-    metrics = json.loads((file.parent / "metrics.test.json").read_text())
-    assert metrics["fingerprint"]["own"]["tie_rule"] == metrics["config"]["evaluation"]["tie_rule"] == "pessimistic"
-    with pytest.raises(UserError, match=r"negatives.tau.*0\.5.*0\.75"):
-        evaluate.run(changed(study, negatives__tau=0.75), "fne", "0-1", "test", tmp_path)
-
-
-@pytest.mark.parametrize("damage", ["cut", "missing", "another schema"])
-def test_damaged_rankings_are_refused_and_leave_nothing(ranked, tmp_path: Path, damage: str) -> None:
-    study, file = ranked
-    if damage == "another schema":
-        np.savez(file, meta=np.array(json.dumps({"schema": 99})))
-    elif damage == "cut":
-        file.write_bytes(file.read_bytes()[:5000])
-    else:
-        file.unlink()
-    with pytest.raises(UserError, match="rankings.test.npz"):
-        evaluate.run(study, "fne", "0-1", "test", tmp_path)
-    assert {path.name for path in file.parent.iterdir()} <= {file.name}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +10,11 @@ import pytest
 
 from fne.data import coco_relevance
 from fne.results.current import stale
-from fne.steps import evaluate
-from fne.steps.rank import rank_replicates, relevant_items
 from fne.study import paths
-from fne.study.api import Study, digest, evaluation_digest, load_study, resolve, training_digest
+from fne.study.api import digest, evaluation_digest, resolve, training_digest
 from fne.utils.errors import UserError
-from tests.evaluation import coco
 from tests.evaluation.coco import view_of, write_files
-from tests.projects import ENCODERS, PATHS, ROOT, Project, given
+from tests.projects import ENCODERS, PATHS, Project, given
 
 VIEW = view_of([10, 20, 30], [1, 2, 3, 4, 5], np.array([0, 0, 1, 2, 2]))
 I2T, T2I = {10: [2, 1, 4], 30: [5]}, {1: [10, 30], 5: [30]}
@@ -125,51 +121,3 @@ def test_missing_files_are_reported_before_any_work(project: Project, tmp_path: 
         paths.check_given(made)
     lines = [line for line in str(caught.value).splitlines() if "relevance" in line]
     assert len(lines) == 2 and "nowhere" in lines[0] and "cxc_caption_to_image.json" in lines[1], lines
-
-
-@pytest.fixture
-def ranked(tmp_path: Path) -> tuple[Study, Path, Path]:
-    """A study of COCO with relevance files, and the rankings of one job, as ``rank`` writes them."""
-    folder = tmp_path / "files"
-    given = {f"evaluation.relevance.{name}": str(folder) for name in ("eccv", "cxc")}
-    study, made = load_study("flickr8k", COCO | given, ROOT), coco.files(folder, coco.VIEW)
-    known, described = relevant_items(coco.CocoManifest, coco.VIEW, coco.own_truth(coco.VIEW), made)
-    result, _ = rank_replicates([(0, *coco.embeddings())], known)
-    return study, folder, coco.write_rankings(
-        tmp_path, study, "0", known | result, dataset="coco", seeds=[0], protocols=described, selected_epoch={"0": 3},
-    )  # fmt: skip
-
-
-def scored(study: Study, root: Path, file: Path) -> dict[str, dict]:
-    evaluate.run(study, "fne", "0", "test", root)
-    metrics = json.loads(file.with_name("metrics.test.json").read_text())
-    assert set(metrics["fingerprint"]) == {row["protocol"] for row in metrics["rows"]}
-    return metrics["fingerprint"]
-
-
-def requesting(study: Study, **changes: str | None) -> Study:
-    flat = study.configs["fne"] | {f"evaluation.relevance.{name}": folder for name, folder in changes.items()}
-    return replace(study, configs={**study.configs, "fne": flat})
-
-
-def test_every_requested_protocol_is_scored_under_its_own_fingerprint(ranked, tmp_path: Path) -> None:
-    study, folder, file = ranked
-    result = scored(study, tmp_path, file)
-    assert len({of["id"] for of in result.values()}) == 3
-    assert result["eccv"]["relevance"] == f"files {coco_relevance.digest(folder, 'eccv')}"
-    names = {name: of["name"] for name, of in result.items()}
-    assert names == {"own": "coco_test_20", "eccv": "coco_test_20_eccv", "cxc": "coco_test_20_cxc"}, "no published ones"
-    assert set(scored(requesting(study, cxc=None), tmp_path, file)) == {"own", "eccv"}
-
-
-def test_files_that_have_changed_since_they_were_ranked_are_refused(ranked, tmp_path: Path) -> None:
-    study, folder, file = ranked
-    coco.files(tmp_path / "moved", coco.VIEW)
-    moved = requesting(study, eccv=str(tmp_path / "moved"))
-    assert set(scored(moved, tmp_path, file)) == {"own", "eccv", "cxc"}, "a place is no content"
-    before = file.with_name("metrics.test.json").read_bytes()
-    stored = json.loads((folder / "cxc_caption_to_image.json").read_text())
-    (folder / "cxc_caption_to_image.json").write_text(json.dumps(dict(list(stored.items())[1:])))
-    with pytest.raises(UserError, match="cxc"):
-        evaluate.run(study, "fne", "0", "test", tmp_path)
-    assert file.with_name("metrics.test.json").read_bytes() == before
