@@ -31,18 +31,16 @@ def pairs(lead: tuple[int, ...], count: int = 400) -> tuple[torch.Tensor, torch.
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_map_of_each_replicate_is_numpys(kind: str) -> None:
+def test_the_map_of_each_replicate_is_that_of_numpy(kind: str) -> None:
     p, y = pairs((2, 3))
-    mine = Recalibration(kind)
-    mine.fit(p, y, torch.ones(2, 3, dtype=torch.bool))
+    fitted = Recalibration(kind)
+    fitted.fit(p, y, torch.ones(2, 3, dtype=torch.bool))
     requested = torch.rand(2, 3, 4, 50, generator=torch.Generator().manual_seed(0))
     requested[..., 0, :3] = torch.tensor([0.0, 1.0, float(p[0, 0, 0])])
-    result = mine(requested)
-    assert result.dtype == requested.dtype
-    for i in range(2):
-        for j in range(3):
-            theirs = maps.fit(kind, p[i, j].numpy(), y[i, j].numpy())
-            np.testing.assert_allclose(result[i, j], theirs(requested[i, j].numpy()), rtol=1e-6, atol=1e-7)
+    result = fitted(requested)
+    for place in itertools.product(range(2), range(3)):
+        expected = maps.fit(kind, p[place].numpy(), y[place].numpy())(requested[place].numpy())
+        np.testing.assert_allclose(result[place], expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,26 +11,15 @@ from fne.negatives import registry
 from fne.negatives.registry import installed, registered
 from fne.utils.errors import UserError
 
-RULE = '''"""A rule."""
-
-from __future__ import annotations
-
+RULE = '''
 from typing import Annotated, Literal
-
 from pydantic import Field
-
-from fne.negatives.strategy import Selection, Strategy
+from fne.negatives.strategy import Strategy
 from fne.utils.fields import When
 
-
 class Tried(Strategy):
-    """Takes the first candidate.
-
-    *Source*: none.
-    """
-
+    """Takes the first candidate."""
     name = "tried"
-
     def __init__(self, *, width: Annotated[float, Field(ge=0), "how wide"] = 0.5) -> None:
         self.width = width
 '''
@@ -63,9 +52,8 @@ def test_one_file_is_a_rule(folder: Path) -> None:
     (entry,) = registered("negatives").values()
     assert (entry.name, entry.target) == ("tried", "fne.negatives.tried:Tried")
     assert entry.summary == "Takes the first candidate"
-    (key,) = entry.keys.items()
-    assert key[0] == "negatives.width" and (key[1].default, key[1].meaning) == (0.5, "how wide")
-    assert key[1].allowed() == "a number >= 0"
+    (key,) = entry.keys.values()
+    assert (key.default, key.meaning, key.allowed()) == (0.5, "how wide", "a number >= 0")
 
 
 @pytest.mark.parametrize(

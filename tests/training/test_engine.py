@@ -125,9 +125,11 @@ def test_plans_cover_every_image_once_and_pair_variants() -> None:
 def test_learning_rate_by_hand() -> None:
     settings = {"learning_rate": 2.0, "lr_warmup_steps": 4, "schedule": "cosine"}
     assert [learning_rate(settings, step, 12) for step in (0, 3)] == [0.5, 2.0]
-    assert learning_rate(settings, 8, 12) == pytest.approx(1.0)
+    assert learning_rate(settings, 8, 12) == pytest.approx(1.0) and 0 < learning_rate(settings, 11, 12) < 0.1
     assert learning_rate({**settings, "schedule": "constant"}, 8, 12) == 2.0
-    assert 0 < learning_rate(settings, 11, 12) < 0.1
+    settings |= {"lr_warmup_steps": 0, "schedule": "milestones", "milestones": [5, 15], "decay": 0.1, "epochs": 25}
+    rates = [learning_rate(settings, step, 250) for step in (0, 49, 50, 149, 150, 249)]
+    assert rates == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.02])
 
 
 def test_clipping_is_per_replicate() -> None:

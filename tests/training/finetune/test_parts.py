@@ -172,14 +172,6 @@ def test_validations_are_evenly_spaced(steps: int, number: int, at: list[int]) -
     assert [step for step in range(steps) if validates(step, steps, number)] == at
 
 
-def test_milestones() -> None:
-    settings = {"learning_rate": 2e-5, "lr_warmup_steps": 0, "schedule": "milestones", "milestones": [5, 15],
-                "decay": 0.1, "epochs": 25}  # fmt: skip
-    rates = [learning_rate(settings, step, 250) for step in range(250)]
-    expected = [2e-5 * (1 if step < 50 else 0.1 if step < 150 else 0.01) for step in range(250)]
-    np.testing.assert_allclose(rates, expected)
-
-
 def test_evaluation_pads_only_where_padding_counts(project, load) -> None:
     """Masked means do not depend on the batch; the release's mean over all positions does."""
     masked = engine_of(load(), "fne", project)
