@@ -15,6 +15,7 @@ import pytest
 
 from fne import cli
 from fne.encoders.shipped import Recipe
+from fne.steps.verbs import VERBS
 from fne.study import paths
 from fne.study.api import load_study
 from fne.utils.errors import UserError
@@ -65,35 +66,23 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         (["extract", *STUDY, "--modality", "text", *machine], "steps.extract",
          (data, text, "text", store, 2, "cpu")),
         (["train", *STUDY, *JOB, *machine], "steps.train", (study, "fne", "0-1", ROOT, 2, "cpu")),
-        (["rank", *STUDY, *JOB, *machine], "steps.rank", (study, "fne", "0-1", "test", ROOT, 2, "cpu")),
         (["rank", *STUDY, *JOB, *machine, "--split", "val"], "steps.rank",
          (study, "fne", "0-1", "val", ROOT, 2, "cpu")),
         (["evaluate", *STUDY, *JOB], "steps.evaluate", (study, "fne", "0-1", "test", ROOT)),
         (["aggregate", *STUDY], "steps.aggregate", (study, ROOT)),
         (["compare", *STUDY], "steps.compare", (study, ROOT)),
-        (["verify", *STUDY], "steps.verify", (study, ROOT, False)),
         (["verify", "smoke", *STUDY[2:], "--record"], "steps.verify", (study, ROOT, True)),
         (["calibrate", *STUDY, *JOB, *machine], "steps.calibrate", (study, "fne", "0-1", ROOT, 2, "cpu")),
         (["audit", *STUDY], "steps.audit", (study, ROOT)),
         (["tables", *STUDY], "report.tables.registry", (study, ROOT)),
         (["figures", *STUDY], "report.figures.registry", (study, ROOT)),
         (["report", *STUDY], "steps.report", (study, ROOT)),
-        (["tune", *STUDY, *machine], "steps.tune", (study, ROOT, 2, "cpu", 0)),
         (["tune", "smoke", *STUDY[2:], "--draw", "3", *machine], "steps.tune", (study, ROOT, 2, "cpu", 3)),
-        (["estimate", *STUDY, *machine, "--jobs", "3"], "steps.estimate", (study, ROOT, 2, "cpu", 3, None)),
-        (["estimate", "smoke", *STUDY[2:], *machine, "--jobs", "1", "--out", "e.json"], "steps.estimate",
-         (study, ROOT, 2, "cpu", 1, ROOT / "e.json")),
+        (["estimate", "smoke", *STUDY[2:], *machine], "steps.estimate", (study, ROOT, 2, "cpu")),
     ]  # fmt: skip
     for argv, room, arguments in expected:
         assert cli.main(argv) == 0
         assert calls.pop() == (room, arguments) and not calls
-
-
-def test_the_checkpoint_of_a_draw_is_the_folder_below_the_root(calls: list) -> None:
-    drawn = {"encoders.draw": 1}
-    cli.main(["extract", *STUDY, "--modality", "image", "--device", "cpu", "--set", "encoders.draw=1"])
-    study = load_study("smoke", drawn, ROOT)
-    assert calls[0][1][1]["checkpoint"] == str(ROOT / paths.encoder_folder(study, "image"))
 
 
 def test_set_reaches_the_study(calls: list, tmp_path: Path) -> None:
@@ -113,21 +102,11 @@ def test_tables_of_a_real_corpus_need_no_paths_but_training_does(calls: list, ca
     assert len(calls) == 3 and "image_encoder=" in capsys.readouterr().err
 
 
-def test_threads_are_set_before_any_room_is_entered(calls: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {}
-    room = types.ModuleType("fne.steps.train")
-    room.run = lambda *given: seen.update(os.environ)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fne.steps.train", room)
-    assert cli.main(["train", *STUDY, *JOB, "--threads", "3", "--device", "cpu"]) == 0
-    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3"
-
-
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
         (["train", *STUDY, "--variant", "fen", "--block", "0"], ["'fen'", "did you mean 'fne'"]),
         (["train", *STUDY, "--variant", "fne", "--block", "0_1"], ["block", "write 0-1"]),
-        (["train", *STUDY, "--variant", "fne", "--block", "x"], ["block", "'x'"]),
         (["prepare", "--study", "smok", "--root", str(ROOT)], ["'smok'", "did you mean 'smoke'"]),
         (["prepare", *STUDY, "--set", "data.trian=3"], ["data.trian", "did you mean 'data.train'"]),
         (["prepare", *STUDY, "--set", "data.train"], ["key=value"]),
@@ -156,15 +135,12 @@ def test_user_errors_are_one_message_and_status_2(calls: list, argv: list[str], 
         ["train"],
         ["estimate"],
         ["estimate", "smoke", "--study", "smoke"],
-        ["verify"],
-        ["estimate", "smoke", "--jobs", "0"],
         ["train", *STUDY, *JOB, "--threads", "0"],
         ["train", *STUDY, *JOB, "--device", "tpu"],
         ["train", *STUDY, *JOB, "--thr", "1"],
         ["rank", *STUDY, *JOB, "--split", "dev"],
         ["extract", *STUDY, "--modality", "audio"],
         ["tune", "smoke", "--draw", "-1"],
-        ["tune", "smoke", "--draw", "one"],
     ],
 )
 def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture) -> None:
@@ -177,18 +153,14 @@ def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     table = [
         (UserError("a.yaml: b: wrong"), 2, "error: a.yaml: b: wrong"),
         (OSError(errno.ENOSPC, "No space left on device", "/r/f.bin"), 2, "error: /r/f.bin: the disk is full"),
-        (OSError(errno.EDQUOT, "Quota", "/r/f.bin"), 2, "error: /r/f.bin: your disk quota"),
         (PermissionError(errno.EACCES, "Permission denied", "/r/f.bin"), 2, "error: /r/f.bin: no permission"),
-        (OSError(errno.EROFS, "Read-only", "/r/f.bin"), 2, "error: /r/f.bin: the file system is read-only"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/r/f.bin"), 2, "error: /r/f.bin: no such file"),
-        (OSError("1000 requested and 24 written"), 2, "error: the disk is full"),
         (Exception("I/O error: No space left on device (os error 28)"), 2, "error: the disk is full"),
         (
             RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
             2,
             "error: out of memory (CUDA out of memory.",
         ),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2, "error: out of memory"),
         (MemoryError(), 2, "error: out of memory; use fewer seeds"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ]
@@ -197,19 +169,6 @@ def test_what_an_error_becomes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         assert cli.main(["aggregate", *STUDY]) == status
         shown = capsys.readouterr().err
         assert shown.startswith(words) and shown.count("\n") == 1, shown
-
-
-def test_out_of_gpu_memory_names_the_knobs_of_each_regime() -> None:
-    import torch
-
-    message = explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."))
-    assert message.startswith("out of memory (CUDA out of memory. Tried to allocate 2 GiB.)")
-    both, finetune = message.split("in the regime finetune")
-    study = load_study("flickr8k_finetune", root=ROOT, complete=False)
-    for key in ("train.batch_size", "memory.size", "block"):
-        assert key in both
-    for key in ("finetune.chunk", "finetune.gradient_checkpointing", "finetune.image_size"):
-        assert key in finetune and key in study.configs["fne"], "a knob that there is"
 
 
 @pytest.mark.parametrize(
@@ -263,37 +222,6 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.returncode == 0 and done.stdout.startswith("fne: FNE") and done.stderr == ""
 
 
-def test_no_permission(
-    tmp_path: Path, calls: list, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fne.utils.files import write_text
-
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    if os.access(locked, os.W_OK):
-        pytest.skip("this user may write everywhere")
-    room = types.ModuleType("fne.steps.compare")
-    room.run = lambda *given: write_text(locked / "a.csv", "x")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fne.steps.compare", room)
-    assert cli.main(["compare", *STUDY]) == 2
-    assert "no permission" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_disk_that_is_really_full(
-    calls: list, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run(*given: object) -> None:
-        with open("/dev/full", "w", encoding="utf-8") as handle:
-            handle.write("x")
-
-    room = types.ModuleType("fne.steps.compare")
-    room.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fne.steps.compare", room)
-    assert cli.main(["compare", *STUDY]) == 2
-    assert "the disk is full; free some space" in capsys.readouterr().err
-
-
 def test_light_imports() -> None:
     """Snakemake imports these at every dry run; torch alone takes three seconds."""
     code = (
@@ -345,33 +273,11 @@ def test_list_folds_sweeps_and_filters(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_help_shows_every_verb_or_one(capsys: pytest.CaptureFixture) -> None:
-    assert cli.main(["help"]) == 0
-    shown = capsys.readouterr().out
-    (verbs,) = [action.choices for action in cli.build_parser()._actions if action.choices]
-    assert all(f"\n  {verb} " in shown for verb in verbs)
-    assert cli.main(["help", "train"]) == 0 and "usage: fne train" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        cli.main(["trian"])
-    assert "unknown: 'trian'; allowed: train, " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("typed", "offered"), [
-    ("fne tab", {"tables"}), ("fne tables --study smo", {"smoke"}), ("fne train --variant hardest_b", {"hardest_bank",
-     "hardest_buffer"}), ("fne describe pape", {"paper"}), ("fne help schem", {"schema"}),
-])  # fmt: skip
-def test_a_shell_completes_verbs_options_studies_and_variants(typed: str, offered: set[str], tmp_path: Path) -> None:
-    summary = tmp_path / "told"
-    environment = {**os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": typed,
-                   "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_STDOUT_FILENAME": str(summary)}  # fmt: skip
-    command = [sys.executable, "-X", "importtime", "-m", "fne"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert {word.strip() for word in summary.read_text().split("\n")} & offered == offered, done.stderr[-500:]
-    assert "pydantic" not in done.stderr and "numpy" not in done.stderr
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_printed_for_each_shell(shell: str, capsys: pytest.CaptureFixture) -> None:
-    assert cli.main(["completion", shell]) == 0 and "fne" in capsys.readouterr().out
+    for words, expected in ((["--help"], [verb.name for verb in VERBS]), (["train", "--help"], ["usage: fne train"])):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        shown = capsys.readouterr().out
+        assert all(part in shown for part in expected)
 
 
 def test_version(capsys: pytest.CaptureFixture) -> None:
@@ -396,8 +302,11 @@ def test_words_of_a_variant_do_not_command_the_terminal(tmp_path: Path, capsys) 
         assert ("[31mred" in summary) == (verb[-1] != "paper")
 
 
-def test_a_terminal_without_unicode_shows_question_marks() -> None:
+def test_a_terminal_without_unicode_shows_question_marks(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "ablations", tmp_path / "ablations")
+    file = tmp_path / "ablations/variants/random.yaml"
+    file.write_text(file.read_text().replace("title: ", "title: α "))
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "fne", "watch", "smoke", "--root", str(ROOT)]
+    command = [sys.executable, "-m", "fne", "list", "random", "--root", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "? done" in done.stdout and "runs done" in done.stdout, done.stderr
+    assert done.returncode == 0 and " ? " in done.stdout, done.stderr

@@ -23,27 +23,6 @@ def trained_alike(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return training_digest(then) == training_digest(now)
 
 
-def stands(run: Mapping[str, Any], code: str) -> bool:
-    """Was a run trained by the code that is here now, or by code that was shown to give the same (``fne adopt``)?
-
-    Args:
-        run: Its ``run.json``.
-        code: The digest of the code that trains its variant now, see :class:`fne.results.code.Code`.
-    """
-    return code in {run["code"], *(entry["code"] for entry in run.get("adopted", ()))}
-
-
-def recorded_code(file: Path, code: str) -> str:
-    """The digest of code under which a run stands: its own where the code of now gives the same, else ``code``.
-
-    Args:
-        file: Its ``run.json``, if there is one.
-        code: As of :func:`stands`.
-    """
-    run = peek(file)
-    return run["code"] if "code" in run and stands(run, code) else code
-
-
 def outdated(study: Study, root: Path, sources: Code) -> list[str]:
     """Runs of a study that other code trained, as ``variant/block``: they will be trained again."""
     result = []
@@ -52,7 +31,7 @@ def outdated(study: Study, root: Path, sources: Code) -> list[str]:
         code = sources.training(config)
         for block in blocks(study):
             file = root / paths.run_folder(study, variant, block) / "run.json"
-            if file.is_file() and not ("code" in (run := peek(file)) and stands(run, code)):
+            if file.is_file() and peek(file).get("code") != code:
                 result.append(f"{variant}/{block}")
     return result
 
@@ -66,12 +45,12 @@ def stale(
         made: The metrics: ``config`` and ``code`` that they were made under.
         run: The ``run.json`` beside them.
         config: The variant's config now.
-        code: As of :func:`stands`.
+        code: The digest of the code that trains its variant now, see :class:`fne.results.code.Code`.
     """
     then = made["config"]
     if not trained_alike(then, config):
         return "train", f"stale: {what_changed(then, config)}"
-    if not stands(run, code):
+    if run["code"] != code:
         return "train", f"stale: trained by code {run['code']}, and now there is {code}"
     if made["code"] != run["code"]:
         return "rank", "stale: ranked before the weights beside it were trained"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.results.configs import diff
 from fne.results.records import peek
 from fne.study import paths
 from fne.study.api import Series, Study, blocks, load, parse_block, resolve, training_digest
@@ -61,7 +61,7 @@ def open_any(
     result = _load(name, added | given, added, root, complete)
     if refuse:
         for study in result.members if isinstance(result, Series) else (result,):
-            _refuse_others(study, kept.get(study.name), root)
+            _refuse_others(study, kept.get(study.name, {}), root)
     if added and tell:
         print(f"note: study {name}: {_as_made(added)}; by its file alone: {REPLACE}", file=sys.stderr)
     return result
@@ -78,33 +78,24 @@ def keep(study: Study, root: Path) -> None:
 
 
 def tell_left_out(study: Study, root: Path) -> None:
-    """Name on stderr the runs that lie in the study's folder and are not in the study, and say how to include them."""
+    """Name on stderr the runs that lie in the study's folder and are not in the study."""
     own = {(variant, block) for variant in study.variants for block in blocks(study)}
-    others = [place for place in _runs(study, root) if place not in own and _seeds_of(place[1])]
-    if not others:
-        return
-    variants = dict.fromkeys([*study.variants, *(variant for variant, _ in others)])
-    seeds = sorted({*study.seeds, *(seed for place in others for seed in _seeds_of(place[1]))})
-    change = {"variants": ",".join(variants)} if len(variants) > len(study.variants) else {}
-    change |= {"seeds": _text(seeds)} if len(seeds) > len(study.seeds) else {}
-    hint = f"to include them: {_in_words(change)}" if change else "other blocks have their seeds"
-    names = ", ".join("/".join(place) for place in others[:3]) + (", ..." if len(others) > 3 else "")
-    what = f"runs in {paths.results_folder(study)} are left out ({len(others)})"
-    print(f"note: study {study.name}: {what}: {names}; {hint}", file=sys.stderr)
+    others = ["/".join(place) for place in _runs(study, root) if place not in own]
+    if others:
+        names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        what = f"runs in {paths.results_folder(study)} are left out ({len(others)}): {names}"
+        hint = "to include them, add their variants or seeds: --set variants=..., --set seeds=..."
+        print(f"note: study {study.name}: {what}; {hint}", file=sys.stderr)
 
 
 def _runs(study: Study, root: Path) -> list[tuple[str, str]]:
-    """Variant and block of each run that lies in the study's folder."""
-    result = sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json"))
-    return [(file.parts[-3], file.parts[-2]) for file in result]
-
-
-def _seeds_of(block: str) -> list[int]:
-    """The seeds of a run by its folder; none where the folder is something else, such as a copy by another name."""
-    try:
-        return parse_block(block)
-    except UserError:
-        return []
+    """Variant and block of each run that lies in the study's folder; a copy by another name is none."""
+    result = []
+    for file in sorted((Path(root) / paths.results_folder(study)).glob("*/*/run.json")):
+        with contextlib.suppress(UserError):
+            parse_block(file.parts[-2])
+            result.append((file.parts[-3], file.parts[-2]))
+    return result
 
 
 def _read(name: str, root: Path) -> dict[str, Any] | None:
@@ -115,10 +106,7 @@ def _read(name: str, root: Path) -> dict[str, Any] | None:
     hint = f"read it with the version that made it, or {REPLACE}"
     content = read_record(file, "study", {"study": str, "overrides": {}}, hint)
     if content["study"] != name:
-        hint = "results lie in the folder of their study"
-        raise bad_input(
-            "is of another study", file=file, key="study", value=content["study"], allowed=[name], hint=hint
-        )
+        raise bad_input("is of another study", file=file, key="study", value=content["study"], allowed=[name])
     return content["overrides"]
 
 
@@ -128,11 +116,8 @@ def _agreed(kept: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], roo
     first = next(iter(rest), "")
     for name, made in rest.items():
         if made != rest[first]:
-            other = f"{paths.overrides(name)}: {_in_words(made) or 'nothing'}"
-            problem = (
-                f"made with other overrides than another study of its series: {_in_words(rest[first]) or 'nothing'}"
-            )
-            raise bad_input(problem, file=root / paths.overrides(first), hint=f"{other}; give them all, or {REPLACE}")
+            problem = f"made {_as_made(rest[first])}, but {paths.overrides(name)} {_as_made(made)}"
+            raise bad_input(problem, file=root / paths.overrides(first), hint=f"give them all, or {REPLACE}")
     return dict(rest[first]) if rest else {}
 
 
@@ -149,41 +134,44 @@ def _load(
         raise UserError(f"{error}\n(study {name}: {kept}; by its file alone: {REPLACE})") from None
 
 
-def _refuse_others(study: Study, made_with: Mapping[str, Any] | None, root: Path) -> None:
+def _refuse_others(study: Study, made_with: Mapping[str, Any], root: Path) -> None:
     """Refuse what would leave out, or make again, a run that a study has as it was kept.
 
     Raises:
-        UserError: A line for each value that differs.
+        UserError: A line for each override that differs.
     """
-    if study.overrides == (made_with or {}) or not _runs(study, root):
+    runs = _runs(study, root)
+    if study.overrides == made_with or not runs:
         return
     try:
-        before = require_study(_load(study.name, made_with or {}, made_with or {}, root, complete=False))
+        before = require_study(_load(study.name, made_with, made_with, root, complete=False))
     except UserError:
-        if made_with is None:  # as its file says nothing can be made
+        if not made_with:  # as its file says nothing can be made
             return
         raise
-    made = [(variant, block) for variant in before.variants for block in blocks(before)
-            if _is_current(before, variant, block, root)]  # fmt: skip
-    differs = {name: (getattr(before, name), getattr(study, name)) for name in ("block", "baseline") if made}
-    if {variant for variant, _ in made} - {*study.variants}:
-        differs["variants"] = (",".join(before.variants), ",".join(study.variants))
-    if {seed for _, block in made for seed in parse_block(block)} - {*study.seeds}:
-        differs["seeds"] = (_text(before.seeds), _text(study.seeds))
-    for variant in dict.fromkeys(variant for variant, _ in made if variant in study.variants):
-        differs |= diff(*(counted(resolve(side, variant)) for side in (before, study)))
-    if made and not any(old != new for old, new in differs.values()):
-        then, now = _made_from(before), _made_from(study)
-        differs |= {key: (then[key], now[key]) for key in then if key in now}
-    lines = [f"  {key}: made with {old}, now {new}" for key, (old, new) in differs.items() if old != new]
-    if lines:
+    then, now = _made_from(before), _made_from(study)
+    moved = bool(then and now and then != now)
+    if any(moved or _is_lost(before, study, *run) for run in runs if _is_current(before, *run, root)):
+        plain = "what its file says"
+        lines = [f"  {key}: made with {made_with.get(key, plain)}, now {study.overrides.get(key, plain)}"
+                 for key in dict.fromkeys([*made_with, *study.overrides])
+                 if made_with.get(key) != study.overrides.get(key)]  # fmt: skip
         head = f"{paths.results_folder(study)}: runs would be left out or made again with other values:"
         hint = f"without these overrides they stay as they are; to make others in their place, {REPLACE}"
         raise UserError("\n".join([head, *lines, hint]))
 
 
+def _is_lost(before: Study, study: Study, variant: str, block: str) -> bool:
+    """Is a run of the one no run of the other?"""
+    if variant not in study.variants or {*parse_block(block)} - {*study.seeds} or before.block != study.block:
+        return True
+    return counted(resolve(before, variant)) != counted(resolve(study, variant))
+
+
 def _is_current(study: Study, variant: str, block: str, root: Path) -> bool:
-    """Is there a run, trained as the study says?"""
+    """Is a run one of the study, trained as it says?"""
+    if variant not in study.variants or block not in blocks(study):
+        return False
     config = peek(Path(root) / paths.run_folder(study, variant, block) / "run.json").get("config")
     return isinstance(config, dict) and training_digest(config) == training_digest(resolve(study, variant))
 
@@ -199,18 +187,3 @@ def _made_from(study: Study) -> dict[str, str]:
 
 def _as_made(overrides: Mapping[str, Any]) -> str:
     return f"with {', '.join(set_items(overrides))}, as its results were made"
-
-
-def _in_words(overrides: Mapping[str, Any]) -> str:
-    return " ".join(f"--set {item}" for item in set_items(overrides))
-
-
-def _text(seeds: Iterable[int]) -> str:
-    """Increasing seeds as they are given: ``0-4,7``."""
-    runs: list[list[int]] = []
-    for seed in seeds:
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from fne.analysis.intervals import RESAMPLES, Intervals, batched_intervals, seed
 from fne.results.bundle import Bundle
 from fne.utils.errors import bad_input
 
-LARGEST, MOST_IMAGES = 1e9, 100_000
-"""No value of a metric is as large, of no image; no test split has as many images."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 Values = dict[str, dict[int, np.ndarray]]
 """Variant -> seed -> (N,) values of the primary metric by image, whose mean is the score; N = 1: the score itself."""
@@ -46,9 +45,14 @@ class Scores:
             UserError: A table or column is missing, a value is of another kind, or values of images are not one a
                 variant, seed and image, images in order.
         """
-        means = _by_variant(bundle, "intervals", "mean", "low", "high")
-        contrasts = _by_variant(bundle, "contrasts", "difference", "low", "high")
-        return cls(means, contrasts, _seeds(bundle), _images(bundle), bundle.source)
+        runs = _primary(bundle, "runs")
+        runs = runs[(runs["split"] == "test") & np.isfinite(runs["value"]) & runs["seed"].notna()]
+        seeds: Values = {}
+        for variant, seed, value in zip(runs["variant"], runs["seed"], runs["value"], strict=True):
+            seeds.setdefault(variant, {})[int(seed)] = np.array([value])
+        means = _by_variant(_primary(bundle, "intervals"), "mean")
+        contrasts = _by_variant(_primary(bundle, "contrasts"), "difference")
+        return cls(means, contrasts, seeds, _images(bundle), bundle.source)
 
     @property
     def variants(self) -> list[str]:
@@ -119,34 +123,18 @@ def pairs(a: Scores, b: Scores, variants: Sequence[str]) -> dict[str, Pair]:
     return made
 
 
-def _rows(bundle: Bundle, table: str, *names: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Variant and cells of every row of the primary metric."""
-    primary = bundle.facts["primary"]
-    requested = (primary["protocol"], primary["direction"], primary["metric"])
-    keys = zip(*bundle.columns(table, "protocol", "direction", "metric"), strict=True)
-    cells = zip(*bundle.columns(table, "variant", *names), strict=True)
-    for key, (variant, *values) in zip(keys, cells, strict=True):
-        if key == requested:
-            yield variant, tuple(values)
+def _primary(bundle: Bundle, table: str) -> pd.DataFrame:
+    """The rows of the primary metric."""
+    rows = bundle.table(table)
+    for name in ("protocol", "direction", "metric"):
+        rows = rows[rows[name] == bundle.facts["primary"][name]]
+    return rows
 
 
-def _by_variant(bundle: Bundle, table: str, *names: str) -> dict[str, list[float]]:
-    """Numbers of the primary metric, NaN where there is none or none that can be."""
-    return {variant: [value if _is_score(value) else np.nan for value in cells]
-            for variant, cells in _rows(bundle, table, *names)}  # fmt: skip
-
-
-def _is_score(value: float | None) -> bool:
-    return value is not None and abs(value) < LARGEST
-
-
-def _seeds(bundle: Bundle) -> Values:
-    """As :class:`Scores`."""
-    result: Values = {}
-    for variant, (split, seed, value) in _rows(bundle, "runs", "split", "seed", "value"):
-        if split == "test" and seed is not None and _is_score(value):
-            result.setdefault(variant, {})[seed] = np.array([value])
-    return result
+def _by_variant(rows: pd.DataFrame, name: str) -> dict[str, list[float]]:
+    """A number and the ends of its interval, by variant."""
+    cells = rows[[name, "low", "high"]].astype(float).to_numpy().tolist()
+    return dict(zip(rows["variant"], cells, strict=True))
 
 
 def _images(bundle: Bundle) -> Values:
@@ -158,19 +146,12 @@ def _images(bundle: Bundle) -> Values:
     if "images" not in bundle.tables:
         return {}
     result: Values = {}
-    seen, sizes = set(), set()
-    rows = zip(*bundle.columns("images", "variant", "seed", "image", "influence"), strict=True)
-    for key, part in groupby(rows, key=lambda row: row[:2]):
-        _, _, places, cells = zip(*part, strict=True)
-        sizes.add(len(cells))
-        if None in key or key in seen or len(sizes) > 1 or places != tuple(range(len(places))):
+    sizes = set()
+    for (variant, seed), rows in bundle.table("images").groupby(["variant", "seed"], sort=False, dropna=False):
+        sizes.add(len(rows))
+        if np.isnan(seed) or len(sizes) > 1 or not np.array_equal(rows["image"], np.arange(len(rows))):
             problem = "not one value for each image, in order, of every variant and seed"
             raise bad_input(problem, file=bundle.source, key="images", hint="export the study again")
-        if len(cells) > MOST_IMAGES:
-            problem = f"values of {len(cells):,} images, more than any test split has"
-            raise bad_input(problem, file=bundle.source, key="images", allowed=f"at most {MOST_IMAGES:,}")
-        seen.add(key)
-        values = np.array(cells, dtype=np.float64)
-        if (np.abs(values) < LARGEST).all():
-            result.setdefault(key[0], {})[key[1]] = values
+        if np.isfinite(rows["influence"]).all():
+            result.setdefault(variant, {})[int(seed)] = rows["influence"].to_numpy(np.float64)
     return result

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
+from fne.results.bundle import Bundle, columns_of, rows_of
 from fne.results.schema import TABLES
 from fne.utils.text import markdown
 
-if TYPE_CHECKING:
-    from fne.results.bundle import Bundle
 
-
-def readme(bundle: Bundle, formats: Sequence[str]) -> str:
+def readme(bundle: Bundle) -> str:
     """The text, as Markdown."""
     facts, primary = bundle.facts, bundle.facts["primary"]
-    form = formats[0]
     lines = [
         f"# {markdown(facts['title'])}",
         "",
@@ -29,21 +23,22 @@ def readme(bundle: Bundle, formats: Sequence[str]) -> str:
         "`bundle.json` holds what the tables do not: titles, resolved configs, digests of configs and code of the "
         "variants, the protocols with their fingerprints, fingerprints of data and features, tuning, the record of "
         "each run (code, packages, machine, times), every reading of the test split, and the columns below. Recalls "
-        "are fractions. There are no captions and no pictures in it; images and queries are numbered in the order of "
+        "are fractions. There are no captions and no images in it; images and queries are numbered in the order of "
         "the test split.",
         "",
         "```python",
         "import pandas as pd",
         "",
-        f'runs = pd.read_{form}("runs.{form}")',
+        'runs = pd.read_csv("runs.csv")',
         "```",
         "",
     ]
     lines += [f"Left out: {'; '.join(facts['left_out'])}.", ""] if facts["left_out"] else []
     lines += [f"Note: {markdown(note)}." for note in facts["notes"]] + ([""] if facts["notes"] else [])
-    for name, table in bundle.tables.items():
-        lines += [f"## {name}", "", f"{TABLES[name][0]} {table.rows:,} rows.", ""]
+    for name, content in bundle.tables.items():
+        lines += [f"## {name}", "", f"{TABLES[name][0]} {rows_of(content):,} rows.", ""]
         lines += ["| Column | Type | Unit | Meaning |", "| --- | --- | --- | --- |"]
-        lines += [f"| `{key}` | {c.kind} | {c.unit} | {markdown(c.meaning)} |" for key, c in table.columns.items()]
+        lines += [f"| `{key}` | {c.kind} | {c.unit} | {markdown(c.meaning)} |"
+                  for key, c in columns_of(name, content).items()]  # fmt: skip
         lines.append("")
     return "\n".join(lines)

@@ -18,7 +18,6 @@ RUN = {
     "config": CONFIG,
     "digest": str,
     "code": str,
-    "adopted?": [{"code": str}],
     "fingerprints": {ANY: str},
     "selection": {"rule": str, "per_seed": [{"seed": int, "epoch": int}]},
     "picks?": {"share_of_all_picks?": {float, None}},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.results.code import Code
-from fne.results.current import stands, trained_alike
+from fne.results.current import trained_alike
 from fne.results.records import read_run
 from fne.study import paths
 from fne.study.api import Study, blocks, resolve
@@ -33,7 +33,7 @@ def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[st
     for block in blocks(study):
         folder = root / paths.run_folder(study, variant, block)
         run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None
-        if run is not None and trained_alike(run["config"], config) and stands(run, code):
+        if run is not None and trained_alike(run["config"], config) and run["code"] == code:
             result.append((folder, run))
     return result
 

@@ -13,16 +13,16 @@ from fne.steps.schema import meanings
 from fne.study.library import Library
 from fne.study.loading import list_studies, load
 from fne.study.model import DATASET
-from fne.study.plugins import EVERY_KEY, find
+from fne.study.plugins import EVERY_KEY
 from fne.study.series import Series
 from fne.study.study import Study
 from fne.study.validate import in_words, keys_read
 from fne.utils.errors import bad_input
-from fne.utils.fields import CHOOSERS, NONE, OPTION, check_key
+from fne.utils.fields import CHOOSERS, check_key
 from fne.utils.names import show
 
 
-def describe(name: str, root: Path = Path(".")) -> str:
+def run(name: str, root: Path = Path(".")) -> str:
     """Describe a variant (or a study, a series of studies, a key of the configuration) in plain text.
 
     A variant: title, question, chain of parents, difference from the parent and from ``base.yaml``, and the options
@@ -37,7 +37,8 @@ def describe(name: str, root: Path = Path(".")) -> str:
         return _key(name, library)
     stems, studies = library.stems(), list_studies(root)
     if name.partition("--")[0] in stems:
-        return "\n\n".join(_variant(library, member) for member in _ids(library, name)) + "\n"
+        members = [name] if "--" in name else library.members(name)
+        return "\n\n".join(_variant(library, member) for member in members) + "\n"
     if name in {*studies, *(study.partition("--")[0] for study in studies)}:
         result = load(name, root=root, complete=False)
         return _series(result) if isinstance(result, Series) else _study(result)
@@ -45,31 +46,23 @@ def describe(name: str, root: Path = Path(".")) -> str:
 
 
 def _key(name: str, library: Library) -> str:
-    if OPTION.fullmatch(name):
-        hint = "fne describe of a variant shows it"
-        raise bad_input("is an option of a rule from outside", key=name, hint=hint)
     key = check_key(name, {**EVERY_KEY, "data.dataset": DATASET}, "configuration")
     allowed = key.allowed() if isinstance(key.allowed(), str) else ", ".join(key.allowed())
-    readers = [entry for part in CHOOSERS for entry in registered(part).values()]
-    owner = next((entry for entry in readers if name in entry.keys), None)
-    where = owner.target if owner else "ablations/base.yaml" if key.neutral is NONE else "fne/study/model.py"
     lines = [
         f"{name}: {meanings(library.folder.parent).get(name, 'which data set a study is of')}",
         f"allowed: {allowed}",
     ]
     if name in library.base:
-        lines.append(f"default: {show(library.base[name])} ({where})")
-    by = [entry.name for entry in readers if name in (*entry.keys, *entry.shares)]
-    conditions = [" and ".join(f"{other} is {in_words(given)}" for other, given in item.items()) for item in key.when]
-    if by and name not in CHOOSERS.values():
-        lines.append(f"read by {CHOOSERS[name.partition('.')[0]] if owner else 'the rules'} {', '.join(by)}")
-    if conditions:
+        lines.append(f"default: {show(library.base[name])}")
+    readers = [entry for part in CHOOSERS for entry in registered(part).values()]
+    if by := [entry.name for entry in readers if name in (*entry.keys, *entry.shares)]:
+        lines.append(f"read by the rules {', '.join(by)}")
+    if key.when:
+        conditions = (
+            " and ".join(f"{other} is {in_words(given)}" for other, given in item.items()) for item in key.when
+        )
         lines.append(f"read where {' or '.join(conditions)}")
     return "\n".join(lines) + "\n"
-
-
-def _ids(library: Library, name: str) -> list[str]:
-    return [name] if "--" in name else list(library.members(name))
 
 
 def _variant(library: Library, variant_id: str) -> str:
@@ -87,31 +80,21 @@ def _variant(library: Library, variant_id: str) -> str:
     ]
     if variant.parent != "base":
         lines += ["", "differs from base.yaml:", *_difference(base, merged)]
-    return "\n".join([*lines, "", "reads:", *_reads(merged)])
+    read, of_rules = keys_read(merged), ("negatives", "memory", "loss", "warmup")
+    lines += ["", "reads:"]
+    lines += [f"  {key}: {show(merged[key])}" for key in merged if key in read and key.partition(".")[0] in of_rules]
+    return "\n".join(lines)
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    old, new = keys_read(before), keys_read(after)
     lines = [
         f"  {key}: {show(before[key]) if key in before else '-'} -> {show(value)}"
         for key, value in after.items()
         if key not in before or before[key] != value
     ]
-    dropped = [key for key in before if key in old - new]
-    gained = [key for key in after if key in new - old and key in before and before[key] == after[key]]
-    lines += [f"  no longer read: {', '.join(dropped)}"] if dropped else []
-    lines += [f"  now read: {', '.join(gained)}"] if gained else []
+    if dropped := [key for key in before if key in keys_read(before) - keys_read(after)]:
+        lines.append(f"  no longer read: {', '.join(dropped)}")
     return lines or ["  in nothing"]
-
-
-def _reads(merged: Mapping[str, Any]) -> list[str]:
-    read = keys_read(merged)
-    lines = []
-    summaries = {chooser: find(section, merged[chooser]).summary for section, chooser in CHOOSERS.items()}
-    for key, value in merged.items():
-        if key.partition(".")[0] in ("negatives", "memory", "loss", "warmup") and key in read:
-            lines.append(f"  {key}: {show(value)}" + (f"  ({summaries[key]})" if key in summaries else ""))
-    return lines
 
 
 def _series(series: Series) -> str:
@@ -159,13 +142,10 @@ def _published(study: Study) -> list[str]:
         lines += [f"  {variant}: {_entry(entry)}" for entry in entries]
     lines += [f"  beside them: {_entry(entry)}" for entry in against.context]
     tolerance = ", ".join(f"{metric} {value:g}" for metric, value in against.tolerance.items())
-    lines += [f"tolerance: {tolerance} (percent points)"] if tolerance else []
-    called = [f"{item.name} where the checkpoint is {item.checkpoint}" for item in against.backbone.values()]
-    return lines + ([f"encoders: {'; '.join(called)}"] if called else [])
+    return lines + ([f"tolerance: {tolerance} (percent points)"] if tolerance else [])
 
 
 def _entry(entry: Entry) -> str:
-    score = "" if entry.available else f"; not available here, see doi {entry.doi}"
-    if (rsum := entry.values.get(("both", "rsum"))) is not None:
-        score = f"; rsum {rsum:g}"
-    return f"{entry.id} ({entry.method}; {entry.backbone}; {entry.protocol}{score})"
+    rsum = entry.values.get(("both", "rsum"))
+    score = f"rsum {rsum:g}" if rsum is not None else f"see doi {entry.doi}"
+    return f"{entry.id} ({entry.method}; {entry.backbone}; {entry.protocol}; {score})"

@@ -101,39 +101,12 @@ def read_rankings(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     hint = "rank it again"
     meta = read_meta(file, "rankings", META, hint, missing="run `fne rank` first")
     arrays = read_npz(file, RANKED, hint)
-    if not _belong(meta, arrays):
+    owner = arrays["caption_image"]
+    places = [owner, *(array for name, array in arrays.items() if name.endswith(("/pairs", "/outside")))]
+    most = max(len(owner), len(arrays["pairs"]))
+    if not len(owner) or any((array < 0).any() or (array >= most).any() for array in places):
         raise bad_input("its arrays do not belong together", file=file, hint=hint)
     return meta, arrays
-
-
-def _belong(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bool:
-    """Does every position point into the split, and has every seed a rank for every pair?"""
-    pairs, owner = arrays["pairs"], arrays["caption_image"]
-    sizes = (int(owner.max(initial=-1)) + 1, len(owner))
-    if not 0 < sizes[0] <= sizes[1] or (np.diff(owner, prepend=0) < 0).any():
-        return False
-    if pairs.shape[1:] != (2,) or not _within(pairs, sizes):
-        return False
-    ranked = {"greater": len(pairs), "ties": len(pairs)}
-    for direction, queries in zip(protocols.DIRECTIONS, sizes, strict=True):
-        for protocol in meta["protocols"]:
-            rows = arrays.get(f"{protocol}/{direction}/pairs", np.array([-1]))
-            lost = arrays.get(f"{protocol}/{direction}/outside", rows[:0])
-            if protocol not in protocols.PROTOCOLS or not _within(rows, len(pairs)) or not _within(lost, queries):
-                return False
-            if protocol == protocols.FOLDED:
-                ranked |= dict.fromkeys(("folded_greater", "folded_ties"), len(rows))
-        for seed in (seed for seed in meta["seeds"] if str(seed) not in meta["failed"]):
-            result = {name: arrays.get(f"{seed}/{direction}/{name}") for name in ranked}
-            if any(
-                item is None or len(item) != ranked[name] or item.min(initial=0) < 0 for name, item in result.items()
-            ):
-                return False
-    return True
-
-
-def _within(places: np.ndarray, size: int | tuple[int, int]) -> bool:
-    return bool((places >= 0).all() and (places < np.array(size)).all())
 
 
 def evaluate_replicates(
@@ -157,6 +130,16 @@ def evaluate_replicates(
     Returns:
         Rows (seed, protocol, direction, metric, value), and the arrays of the queries file.
     """
+    try:
+        return _evaluated(seeds, arrays, scored, tie_rule, ks)
+    except (IndexError, KeyError, ValueError) as error:
+        problem = f"its arrays do not belong together ({error})"
+        raise bad_input(problem, file=file, hint="rank it again") from None
+
+
+def _evaluated(
+    seeds: Sequence[int], arrays: Mapping[str, np.ndarray], scored: Sequence[str], tie_rule: str, ks: Sequence[int]
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     parts = [_part(arrays, protocol, direction) for protocol in scored for direction in protocols.DIRECTIONS]
     parts = [part for part in parts if len(part.image)]
     n_images = int(arrays["caption_image"].max()) + 1
@@ -168,10 +151,7 @@ def evaluate_replicates(
     for seed in seeds:
         rsum = dict.fromkeys((name for name in protocols.WITH_RSUM if name in scored), 0.0)
         for part in parts:
-            try:
-                groups = metrics.tie_groups(part.query, *part.counts(arrays, seed), len(part.image), tie_rule)
-            except ValueError as error:
-                raise bad_input(str(error), file=file, key=f"{seed}/{part.direction}", hint="rank it again") from None
+            groups = metrics.tie_groups(part.query, *part.counts(arrays, seed), len(part.image), tie_rule)
             per_query = _per_query(groups, part.protocol, ks)
             if part.protocol in rsum:
                 rank = metrics.best_rank(groups)

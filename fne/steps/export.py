@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,36 +12,36 @@ import fne
 from fne.analysis import layout
 from fne.encoders.checkpoints import is_path
 from fne.report.tuning import tuning
-from fne.results.bundle import FORMATS, MOST_ROWS, Bundle, Table, has_parquet, read_csv, write
+from fne.results.bundle import MOST_ROWS, Bundle, write
 from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
-from fne.results.schema import TABLES, table_bytes, verb_of
+from fne.results.schema import table_bytes
 from fne.results.study import StudyResults, load
-from fne.study import paths
 from fne.study.api import Study, digest, resolve
 from fne.study.model import PATH_KEYS
 from fne.study.tuned import SECTIONS
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten, unflatten
-from fne.utils.files import SCHEMAS, reading
+from fne.utils.files import SCHEMAS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def run(study: Study, root: Path, out: Path | None = None, form: str | None = None) -> Path:
+def run(study: Study, root: Path, out: Path | None = None) -> Path:
     """Write the bundle of a study.
 
     Args:
         study: The study.
         root: The project's folder.
         out: A folder, or a file ``*.zip``; ``reports/<study>-bundle`` unless given.
-        form: ``csv`` or ``parquet``; CSV, and Parquet where pyarrow is installed, unless given.
 
     Raises:
         UserError: The study has no results, or they were made under another config than its present one.
     """
     out = out or root / "reports" / f"{study.name}-bundle"
     bundle = build(load(study, root))
-    formats = (form,) if form else FORMATS if has_parquet() else FORMATS[:1]
-    write(bundle, out, formats, readme(bundle, formats))
+    write(bundle, out, readme(bundle))
     return out
 
 
@@ -51,19 +51,21 @@ def build(study: StudyResults) -> Bundle:
     Raises:
         UserError: As :func:`run`.
     """
+    import pandas as pd
+
     _require_current(study)
-    tables = {name: _table(study.folder / f"{name}.csv", name) for name in
-              ("runs", "intervals", "contrasts", "curves", "audit", "missing")}  # fmt: skip
+    names = ("runs", "intervals", "contrasts", "curves", "audit", "missing")
+    tables = {name: table_bytes(study.folder / f"{name}.csv") for name in names}
     left_out = []
     for name in ("calibration", "calibration_bins"):
         if (file := study.folder / f"{name}.csv").is_file():
-            tables[name] = _table(file, name)
+            tables[name] = table_bytes(file)
         else:
             left_out.append(f"{name}: `fne audit` was not run")
     for name, made in (("images", _images(study)), ("ranks", _ranks(study))):
-        rows = len(made["seed"])
+        rows = sum(map(len, made))
         if 0 < rows <= MOST_ROWS[name]:
-            tables[name] = Table(TABLES[name][1], made)
+            tables[name] = pd.concat(made).to_csv(index=False, lineterminator="\n").encode()
         else:
             why = f"{rows:,} rows, more than {MOST_ROWS[name]:,}" if rows else "the runs kept none"
             left_out.append(f"{name}: {why}")
@@ -124,48 +126,36 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     return unflatten(flat)
 
 
-def _table(file: Path, name: str) -> Table:
-    """A CSV file of the results."""
-    content = table_bytes(file)
-    with reading(file, f"run `fne {verb_of(name)} --study {file.parent.name}` again"):
-        return read_csv(content, TABLES[name][1])
-
-
-def _images(study: StudyResults) -> dict[str, list[Any]]:
+def _images(study: StudyResults) -> list[pd.DataFrame]:
     """Influence values of the primary metric; see ``fne.analysis.layout``."""
-    parts: dict[str, list[Any]] = {key: [] for key in TABLES["images"][1]}
+    import pandas as pd
+
+    parts = []
     for variant in study.variants:
         result = study.layout(variant.id)
         if result is None or study.key() not in result.keys:
             continue
         values = result.influence[:, :, result.keys.index(study.key())]
         n, images = values.shape
-        parts["variant"] += [variant.id] * values.size
-        parts["seed"] += np.repeat(result.seeds, images).tolist()
-        parts["image"] += np.tile(np.arange(images), n).tolist()
-        parts["influence"] += values.ravel().tolist()
+        columns = {"seed": np.repeat(result.seeds, images), "image": np.tile(np.arange(images), n)}
+        parts.append(pd.DataFrame({"variant": variant.id, **columns, "influence": values.ravel()}))
     return parts
 
 
-def _ranks(study: StudyResults) -> dict[str, list[Any]]:
-    parts: dict[str, list[Any]] = {key: [] for key in TABLES["ranks"][1]}
+def _ranks(study: StudyResults) -> list[pd.DataFrame]:
+    import pandas as pd
+
+    parts = []
     for variant in study.variants:
-        done = set(study.values(variant.id))
-        for folder in variant.folders:
-            file = folder / paths.queries(study.definition, variant.id, folder.name, "test").name
-            if not file.is_file():
-                continue
+        done = [*study.values(variant.id)]
+        for file in study.query_files(variant.id):
             stored = layout.read(file)
-            seeds = stored["seeds"].tolist()
-            kept = [place for place, seed in enumerate(seeds) if seed in done]
+            kept = np.isin(stored["seeds"], done)
             for key in (key for key in stored if key.endswith("/rank")):
                 protocol, direction, _ = key.split("/")
-                ranks = stored[key][kept]
-                queries = ranks.shape[1]
-                parts["variant"] += [variant.id] * ranks.size
-                parts["seed"] += [seeds[place] for place in kept for _ in range(queries)]
-                parts["protocol"] += [protocol] * ranks.size
-                parts["direction"] += [direction] * ranks.size
-                parts["query"] += np.tile(np.arange(queries), len(kept)).tolist()
-                parts["rank"] += ranks.ravel().astype(float).tolist()
+                ranks = stored[key][kept].astype(float)
+                n, queries = ranks.shape
+                columns = {"seed": np.repeat(stored["seeds"][kept], queries), "protocol": protocol,
+                           "direction": direction, "query": np.tile(np.arange(queries), n)}  # fmt: skip
+                parts.append(pd.DataFrame({"variant": variant.id, **columns, "rank": ranks.ravel()}))
     return parts

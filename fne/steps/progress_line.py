@@ -84,11 +84,8 @@ class ProgressLine(logging.Handler):
         super().__init__()
         self.workflow, self.console = workflow, console
         self.setFormatter(DefaultFormatter())
-        self.total: Counter[str] = Counter()
-        self.done: Counter[str] = Counter()
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.runs = self.runs_done = self.failed = 0
-        self.running: dict[int, tuple[str, Mapping[str, str], float]] = {}
+        self.total = self.done = self.runs = self.runs_done = self.failed = 0
+        self.running: dict[int, tuple[str, Mapping[str, str]]] = {}
         self.started = time.monotonic()
         self._live: Live | None = None
         self._ended = threading.Event()
@@ -105,14 +102,16 @@ class ProgressLine(logging.Handler):
             if not self.total:
                 self._begin()
         elif event == LogEvent.JOB_INFO:
-            self.running[record.jobid] = (record.rule_name, dict(record.wildcards or {}), time.monotonic())
+            self.running[record.jobid] = (record.rule_name, dict(record.wildcards or {}))
         elif event == LogEvent.JOB_FINISHED:
-            self._finished(record.job_id)
+            if job := self.running.pop(record.job_id, None):
+                self.done += 1
+                self.runs_done += _runs(*job)
         elif event == LogEvent.PROGRESS:
             if record.done == record.total:
                 self.close()
         elif event == LogEvent.JOB_ERROR:
-            _, wildcards, _ = self.running.pop(record.jobid, ("", {}, 0.0))
+            _, wildcards = self.running.pop(record.jobid, ("", {}))
             self.failed += 1
             log = f"; its log: {', '.join(record.log)}" if record.log else ""
             self._print(f"error: {_named(record.rule_name, wildcards)} failed{log}", "red")
@@ -126,8 +125,7 @@ class ProgressLine(logging.Handler):
         """Count the jobs; say why runs are trained again; of a dry run say all, else start the line."""
         dag = self.workflow.dag
         jobs = list(dag.needrun_jobs())
-        names = [job.rule.name for job in jobs]
-        self.total.update(sorted(names, key=[rule.name for rule in self.workflow.rules].index))
+        self.total = len(jobs)
         self.runs = sum(_runs(job.rule.name, job.wildcards_dict) for job in jobs)
         again: dict[str, dict[str, None]] = {}
         for job in jobs:
@@ -150,58 +148,30 @@ class ProgressLine(logging.Handler):
 
     def _tell_plan(self, jobs: list[Any]) -> None:
         """One line a rule: how many jobs of it would run, and why."""
-        why: dict[str, dict[str, None]] = {}
+        counts, why = Counter(job.rule.name for job in jobs), defaultdict[str, set[str]](set)
         for job in jobs:
-            names = sorted(self.workflow.dag.reason(job).get_names())
-            why.setdefault(job.rule.name, {}).update(dict.fromkeys(names))
-        width = max(map(len, self.total))
-        for rule, count in self.total.items():
-            self._print(f"{count:>6}  {rule:<{width}}  {'; '.join(why[rule])}")
+            why[job.rule.name] |= {*self.workflow.dag.reason(job).get_names()}
+        width = max(map(len, counts))
+        for rule in (rule.name for rule in self.workflow.rules if rule.name in counts):
+            self._print(f"{counts[rule]:>6}  {rule:<{width}}  {'; '.join(sorted(why[rule]))}")
         runs = f", {self.runs} training runs" if self.runs else ""
-        self._print(f"{self.total.total():>6}  jobs would run{runs}; `--dry-run --quiet host` lists each")
-
-    def _finished(self, job_id: int) -> None:
-        rule, wildcards, since = self.running.pop(job_id, ("", {}, 0.0))
-        if rule:
-            self.done[rule] += 1
-            self.seconds[rule] += time.monotonic() - since
-            self.runs_done += _runs(rule, wildcards)
+        self._print(f"{self.total:>6}  jobs would run{runs}; `--dry-run --quiet host` lists each")
 
     def line(self) -> str:
-        """The state of the run."""
-        done, elapsed = self.done.total(), max(time.monotonic() - self.started, 1e-9)
-        parts = [f"{done}/{self.total.total()} jobs"]
-        counted, unit = done, "jobs"
-        if self.runs:
-            parts.append(f"{self.runs_done}/{self.runs} training runs")
-            if self.runs_done:
-                counted, unit = self.runs_done, "runs"
+        """The state of the run; the time left as training runs (or jobs, without any) took so far."""
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        parts = [f"{self.done}/{self.total} jobs"]
+        parts += [f"{self.runs_done}/{self.runs} training runs"] if self.runs else []
+        done, total, unit = (self.runs_done, self.runs, "runs") if self.runs else (self.done, self.total, "jobs")
         if self._ended.is_set():
-            parts.append(f"{'in' if done == self.total.total() else 'stopped after'} {clock(elapsed)}")
-        else:
-            parts += [f"{60 * counted / elapsed:.2g} {unit}/min"] if counted else []
-            parts.append(f"{clock(self.seconds_left(elapsed))} left")
+            parts.append(f"{'in' if self.done == self.total else 'stopped after'} {clock(elapsed)}")
+        elif done < total:
+            parts += [f"{60 * done / elapsed:.2g} {unit}/min"] if done else []
+            parts.append(f"{clock(elapsed / done * (total - done) if done else float('inf'))} left")
         parts += [f"{self.failed} failed"] if self.failed else []
-        if now := [_named(rule, wildcards) for rule, wildcards, _ in list(self.running.values())]:
+        if now := [_named(*job) for job in list(self.running.values())]:
             parts.append("now " + ", ".join(now[:2]) + (f" and {len(now) - 2} more" if len(now) > 2 else ""))
         return " · ".join(parts)
-
-    def seconds_left(self, elapsed: float) -> float:
-        """Mean time of each rule's jobs, times those to come, over the jobs that ran side by side; inf: not known yet.
-
-        A rule of which no job has ended counts as the mean of the others, but for training, which takes the longest.
-        """
-        cheap = [rule for rule in self.done if rule != TRAIN]
-        usual = sum(self.seconds[rule] for rule in cheap) / max(1, sum(self.done[rule] for rule in cheap))
-        mean = {rule: self.seconds[rule] / self.done[rule] if self.done[rule] else usual for rule in self.total}
-        if not self.done or (self.total[TRAIN] and not self.done[TRAIN]):
-            return float("inf")
-        now = time.monotonic()
-        ages = [(rule, now - since) for rule, _, since in list(self.running.values())]
-        work = sum((self.total[rule] - self.done[rule]) * mean[rule] for rule in self.total)
-        work -= sum(min(age, mean.get(rule, 0.0)) for rule, age in ages)
-        side_by_side = (sum(self.seconds.values()) + sum(age for _, age in ages)) / elapsed
-        return max(0.0, work) / max(1.0, side_by_side)
 
     def _text(self) -> Text:
         return Text(harmless(self.line()), no_wrap=True, overflow="ellipsis")

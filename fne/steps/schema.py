@@ -81,7 +81,7 @@ def schemas(root: Path = Path(".")) -> dict[str, dict[str, Any]]:
     }
 
 
-def write(root: Path = Path(".")) -> list[Path]:
+def run(root: Path = Path(".")) -> list[Path]:
     """Write every schema into ``ablations/schema``; says where."""
     files = []
     for name, content in schemas(root).items():

@@ -36,10 +36,6 @@ from fne.utils.errors import bad_input
 from fne.utils.files import write_text
 from fne.utils.text import clean
 
-READ = ("runs", "intervals", "contrasts", "images")
-"""The tables of a bundle that are read."""
-MOST_VARIANTS = 500
-"""That are compared: the time grows with the square of their number."""
 DEFINITION = ("protocol", "folds", "tie_rule", "precision", "relevance")
 """What of a protocol's fingerprint defines its metrics, whatever the data set."""
 OWNED = ("data.", "encoders.", "evaluation.", KEPT_ONLY)
@@ -71,7 +67,7 @@ def open_results(name: str, root: Path) -> Bundle:
     """A bundle by its place, or that of a study of this project by its id."""
     place = Path(name)
     if (place.is_dir() and (place / FACTS).is_file()) or place.is_file():
-        return read(place, READ)
+        return read(place)
     if name in list_studies(root):
         return build(load(name, root))
     hint = f"`fne export STUDY` writes a bundle; studies here: {', '.join(list_studies(root))}"
@@ -87,9 +83,6 @@ def put(a: Bundle, b: Bundle, orderings: bool) -> SideBySide:
     common = [variant for variant in scored[0] if variant in scored[1]]
     if not common:
         raise bad_input("share no variant with a result", file=a.source, value=b.source)
-    if len(common) > MOST_VARIANTS:
-        problem = f"more variants than are compared are in it and in {a.source}"
-        raise bad_input(problem, file=b.source, value=len(common), allowed=f"at most {MOST_VARIANTS:,}")
     stacks = [side.stack(common) for side in sides]
     same_images = not only_order and stacks[0].shape[1] == stacks[1].shape[1]
     differ, equal = differences(a.facts, b.facts, common)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import shutil
 import time
 from pathlib import Path
@@ -15,7 +14,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fne.results.code import Code
-from fne.results.progress_files import PROGRESS
 from fne.results.schema import header
 from fne.study import paths
 from fne.study.api import Study, digest, parse_block, resolve
@@ -31,7 +29,6 @@ from fne.utils.progress import Progress
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 50
 """A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
-TELL_SECONDS = 5.0
 
 
 def run(
@@ -136,19 +133,13 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
     wait = CHECKPOINT_SECONDS
     stream = None if first else io.StringIO()
     progress = Progress(label, engine.total_steps, "steps", done=engine.step, stream=stream)
-    reported = 0.0
 
     def after_step(score: float | None) -> None:
-        nonlocal saved, wait, reported
+        nonlocal saved, wait
         if score is not None and engine.curves and engine.curves[-1]["step"] == engine.step:
             for row in engine.curves[-len(engine.seeds) :]:
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
-        if first and (
-            score is not None or engine.step == engine.total_steps or time.monotonic() - reported > TELL_SECONDS
-        ):
-            reported = time.monotonic()
-            _tell(engine, scratch, spent + reported - clock)
         due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > wait
         if first and (due or engine.step == engine.total_steps):
             began = time.monotonic()
@@ -159,16 +150,6 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
     with progress:
         engine.run(after_step)
         progress.outcome = _outcome(engine)
-
-
-def _tell(engine: Engine, scratch: Path, seconds: float) -> None:
-    """How far the run is, for :mod:`fne.results.progress_files`. A number that is none is written as null."""
-    curves = [
-        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-        for row in engine.curves
-    ]
-    now = {"seeds": engine.seeds, "step": engine.step, "total": engine.total_steps, "seconds": round(seconds, 3)}
-    write_json(scratch / PROGRESS, {**now, "time": time.time(), "curves": curves}, indent=None)
 
 
 def _outcome(engine: Engine) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import sys
@@ -18,14 +19,13 @@ from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 
 from fne.analysis import search
 from fne.results.code import Code
 from fne.results.configs import oracle_bases
-from fne.results.trials import FINAL, MADE_FROM, OTHER, Trial, inputs_of, read_trials, write_trials
+from fne.results.trials import FINAL, OTHER, Trial, inputs_of, read_trials, write_trials
 from fne.study import paths
-from fne.study.api import Study, load_study, resolve, training_digest
+from fne.study.api import Study, resolve, training_digest
 from fne.study.study_file import STUDY_LEVEL
 from fne.study.tuned import SECTIONS
 from fne.study.tuning import ROUNDS, Axis, check_seeds
@@ -69,7 +69,7 @@ class Hunt:
     finals: dict[int, list[Trial]] = field(default_factory=dict)
 
     def add(self, points: Sequence[dict[str, Any]], number: int) -> None:
-        """Take over the points of a round."""
+        """Add the points of a round."""
         self.points += points
         self.rounds += [number] * len(points)
 
@@ -113,30 +113,22 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
         draw: Of the search: points and tuning seeds of its own, kept in ``<study>.<draw>.yaml`` and ``.csv``.
 
     Raises:
-        UserError: The study declares no search; or the command line chose among its variants, of draw 0.
+        UserError: The study declares no search; or the command line changed what it is about.
     """
     if study.tune is None:
-        allowed = "tune: {trials: 8, budget: 12, finalists: 2, seeds: [1000, 1001, 1002, 1003], search: {...}}"
-        raise bad_input("declares no search", file=study.name, key="tune", allowed=allowed)
-    if others := [key for key in study.overrides if key.partition(".")[0] not in OVERRIDABLE]:
-        hint = "tuned values are of the study as its file states it: write it there"
-        raise bad_input("cannot be set for a search", file="command line", key=", ".join(others), hint=hint)
-    if "variants" in study.overrides and not draw:
-        hint = "trials that were made are not made again; another draw may be of some variants: --draw 1"
-        raise bad_input("tuning is of the whole study", file="command line", key="variants", hint=hint)
-    if "variants" in study.overrides:
-        given = {key: value for key, value in study.overrides.items() if key not in STUDY_LEVEL}
-        whole = oracle_bases(load_study(study.name, given, root, complete=False, tuned=False))
-        if alone := [
-            f"{item} ({whole[item]})" for item in study.variants if whole.get(item, item) not in study.variants
-        ]:
-            problem = "takes over the values of another variant, which must be searched with it"
-            raise bad_input(problem, file="command line", key="variants", value=", ".join(alone))
+        raise bad_input("declares no search", file=study.name, key="tune", hint="see docs/how-to/tune.md")
+    allowed = [key for key in OVERRIDABLE if draw or key != "variants"]
+    if others := [key for key in study.overrides if key.partition(".")[0] not in allowed]:
+        hint = "a search is of the study as its file declares it; a further --draw may be of some --set variants=..."
+        raise bad_input("cannot be set for this search", file="command line", key=", ".join(others), hint=hint)
     tune, bases = study.tune, oracle_bases(study)
     first, *further = tune.of_draw(draw)
     check_seeds([first, *further], study.seeds, "command line", "--draw")
-    searched = [variant for variant in study.variants if variant not in bases]
-    hunts = [Hunt(variant, flatten(resolve(study, variant)), study.axes[variant]) for variant in searched]
+    hunts = [
+        Hunt(variant, flatten(resolve(study, variant)), study.axes[variant])
+        for variant in study.variants
+        if variant not in bases
+    ]
     file, count = root / paths.tuned_file(study.name, draw), (tune.budget - tune.trials) // ROUNDS
     before = read_mapping(file) if file.is_file() else {}
     trainer = Trainer(study, root, paths.trials_file(file), threads, device)
@@ -151,18 +143,10 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
                 hunt.add(points, number)
             trainer.train(hunts, first, f"round {number}")
         trainer.finals(hunts, tune.finalists, further)
-        outcome = _outcome(study, draw, hunts)
-        for variant, base in bases.items():
-            for section in ("values", "where", "ranges"):
-                outcome[section][variant] = dict(outcome[section][base])
-            outcome["reasons"][variant] = f"those of {base}: only the oracle differs"
-        for section in SECTIONS:
-            outcome[section] = {item: outcome[section][item] for item in study.variants if item in outcome[section]}
-            if draw and before.get("declared") == outcome["declared"]:  # of variants that this command left out
-                outcome[section] = {**before.get(section, {}), **outcome[section]}
+        outcome = _outcome(study, draw, hunts, bases)
         if {**before, "protocol": None} != {**outcome, "protocol": None}:
             write_text(file, HEADER + yaml.safe_dump(outcome, sort_keys=False, width=120, default_flow_style=None))
-        trainer.keep(hunts, others_stay=draw > 0)
+        trainer.keep(hunts)
     print("\n".join(report_lines(outcome)))
 
 
@@ -180,31 +164,39 @@ def report_lines(outcome: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _outcome(study: Study, draw: int, hunts: Sequence[Hunt]) -> dict[str, Any]:
-    """What the file of tuned values holds, of the variants that were searched."""
+def _outcome(study: Study, draw: int, hunts: Sequence[Hunt], bases: Mapping[str, str]) -> dict[str, Any]:
+    """What the file of tuned values holds."""
     assert study.tune is not None
     command = f"fne tune {study.name}" + (f" --draw {draw}" if draw else "")
     protocol = {"metric": METRIC, "date": datetime.now(UTC).date().isoformat(), "command": command, "draw": draw}
-    outcome: dict[str, Any] = {"declared": study.tune.plain(), "protocol": protocol}
-    outcome |= {section: {} for section in SECTIONS}
-    for hunt in hunts:
-        means = {place: sum(item.val_rsum for item in row) / len(row) for place, row in hunt.finals.items()}
-        best, *others = sorted(means, key=lambda place: -means[place])
-        spread = search.spread_over_seeds([[item.val_rsum for item in row] for row in hunt.finals.values()])
-        reason = f"mean validation rsum {means[best]:.1f} over {len(hunt.finals[best])} further seeds, the best of "
-        tried = len({item.key for item in hunt.trials})
-        reason += f"{len(means)} finalists of {tried} trials"
-        summary = {
-            "values": hunt.points[best],
-            "reasons": reason + (f" (next {means[others[0]]:.1f})" if others else ""),
-            "where": search.where(hunt.axes, hunt.points, hunt.scores, means, best, spread),
-            "ranges": {key: axis.shown for key, axis in hunt.axes.items()},
-            "cost": {"trials": tried, "rounds": max(hunt.rounds), "runs": len(hunt.runs),
-                     "seconds": round(sum(item.seconds for item in hunt.runs)), "seed_sd": round(spread, 2)},
-        }  # fmt: skip
-        for section, value in summary.items():
-            outcome[section][hunt.variant] = value
-    return outcome
+    by_variant = {hunt.variant: _summary(hunt) for hunt in hunts}
+    for variant, base in bases.items():
+        its = {section: by_variant[base][section] for section in ("values", "where", "ranges")}
+        by_variant[variant] = copy.deepcopy(its) | {"reasons": f"those of {base}: only the oracle differs"}
+    return {"declared": study.tune.plain(), "protocol": protocol} | {
+        section: {item: by_variant[item][section] for item in study.variants if section in by_variant[item]}
+        for section in SECTIONS
+    }
+
+
+def _summary(hunt: Hunt) -> dict[str, Any]:
+    """The outcome of one variant's search, by section."""
+    means = {place: sum(item.val_rsum for item in row) / len(row) for place, row in hunt.finals.items()}
+    best, *others = sorted(means, key=lambda place: -means[place])
+    spread = search.spread_over_seeds([[item.val_rsum for item in row] for row in hunt.finals.values()])
+    tried = len({item.key for item in hunt.trials})
+    reason = (
+        f"mean validation rsum {means[best]:.1f} over {len(hunt.finals[best])} further seeds, the best of "
+        f"{len(means)} finalists of {tried} trials"
+    )
+    return {
+        "values": hunt.points[best],
+        "reasons": reason + (f" (next {means[others[0]]:.1f})" if others else ""),
+        "where": search.where(hunt.axes, hunt.points, hunt.scores, means, best, spread),
+        "ranges": {key: axis.shown for key, axis in hunt.axes.items()},
+        "cost": {"trials": tried, "rounds": max(hunt.rounds), "runs": len(hunt.runs),
+                 "seconds": round(sum(item.seconds for item in hunt.runs)), "seed_sd": round(spread, 2)},
+    }  # fmt: skip
 
 
 class Trainer:
@@ -229,14 +221,8 @@ class Trainer:
         """Start the processes; after Ctrl-C or a failed trial no other trial goes on.
 
         Raises:
-            UserError: A process was killed; or another command runs trials of this file, whose rows would be lost.
+            UserError: A process was killed.
         """
-        lock = FileLock(self.start[1] / "scratch" / f"{self.file.stem}.tune.lock", blocking=False)
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise bad_input("another `fne tune` runs trials of this file", file=self.file, hint="wait for it") from None
         self.known = {item.key: item for item in read_trials(self.file)}
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(self.workers, context, _open, self.start)
@@ -253,7 +239,6 @@ class Trainer:
             raise
         finally:
             self.pool.shutdown(wait=False, cancel_futures=True)
-            lock.release()
 
     def train(self, hunts: Sequence[Hunt], seed: int, label: str) -> None:
         """Train all trials of all variants from one seed."""
@@ -268,20 +253,12 @@ class Trainer:
         for (hunt, place, _), row in zip(jobs, self._run(jobs, seeds, "finalists"), strict=True):
             hunt.finals[place] = row
 
-    def keep(self, hunts: Sequence[Hunt], *, others_stay: bool) -> None:
-        """Write the trials of these searches; then others that were not made again, of no round any more.
-
-        Args:
-            hunts: The searches, ended.
-            others_stay: Trials of variants without a search here stay as they are: the command left them out.
-        """
-        searched, kept = {hunt.variant for hunt in hunts}, dict[tuple[str, int], Trial]()
-        for hunt in hunts:
-            for item in hunt.runs:
-                kept.setdefault((item.digest, item.seed), item)
-        for item in self.known.values():
-            left_out = others_stay and item.variant not in searched
-            kept.setdefault((item.digest, item.seed), item if left_out else replace(item, round=OTHER))
+    def keep(self, hunts: Sequence[Hunt]) -> None:
+        """Write the trials of these searches; then the others, of no round any more."""
+        kept: dict[tuple[str, int], Trial] = {}
+        searched = [item for hunt in hunts for item in hunt.runs]
+        for item in (*searched, *(replace(item, round=OTHER) for item in self.known.values())):
+            kept.setdefault((item.digest, item.seed), item)
         write_trials(self.file, kept.values())
 
     def _run(self, jobs: Sequence[tuple[Hunt, int, str]], seeds: Sequence[int], label: str) -> list[list[Trial]]:
@@ -293,7 +270,10 @@ class Trainer:
             about = (training_digest(config), made_from, hunt.points[place])
             rows.append([Trial(hunt.variant, number, seed, 0.0, 0.0, *about) for seed in seeds])
         missing = {row[0].key: at for at, row in enumerate(rows) if any(item.key not in self.known for item in row)}
-        self._tell_foreign([item for at in missing.values() for item in rows[at]])
+        have = {(digest, seed) for digest, seed, _ in self.known}
+        if other := sum((item.digest, item.seed) in have for at in missing.values() for item in rows[at]):
+            print(f"note: {self.file}: {other} trials were made from other data, features or code; they are made again",
+                  file=sys.stderr)  # fmt: skip
         done = len(jobs) - len(missing)
         with Progress(f"tune {self.study.name}, {label}", len(jobs), "trials", done=done) as progress:
             futures = {self.pool.submit(_trial, configs[at], list(seeds)): rows[at] for at in missing.values()}
@@ -306,15 +286,6 @@ class Trainer:
                 write_trials(self.file, self.known.values())
                 progress.add(1, f"{row[0].variant} {100 * sum(scores) / len(scores):.1f}")
         return [[replace(self.known[item.key], variant=item.variant, round=item.round) for item in row] for row in rows]
-
-    def _tell_foreign(self, requested: Sequence[Trial]) -> None:
-        """Say which trials of the file would do, were they not of other data, features or code."""
-        have = {(item.digest, item.seed): item.made_from for item in self.known.values()}
-        pairs = [(have.get((item.digest, item.seed), item.made_from), item.made_from) for item in requested]
-        for name in MADE_FROM:
-            if number := sum(its[name] != mine[name] for its, mine in pairs):
-                note = f"{number} trials are of other {name} than are here; they are made again"
-                print(f"note: {self.file}: {note}", file=sys.stderr)
 
 
 _STATE: dict[str, Any] = {}

@@ -1,17 +1,39 @@
-"""What each verb of the command line does: load the study, import the module that does it, call its ``run``."""
+"""The verbs of the command line: summary, options, and what each does; each imports only what it needs."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fne.data.sources import MODALITIES, SOURCES, SPLITS
+from fne.utils.errors import bad_input
 from fne.utils.text import harmless
 
 if TYPE_CHECKING:
     from fne.study.api import Series, Study
+
+Option = tuple[tuple[str, ...], dict[str, Any]]
+Given = argparse.Namespace
+COMMAND_LINE = "command line"
+
+
+class Verb(NamedTuple):
+    """What the parser needs of a verb."""
+
+    name: str
+    summary: str
+    options: tuple[Option, ...]
+    handler: Callable[[Given], object]
+
+
+def option(*names: str, **meaning: Any) -> Option:
+    """The arguments of ``add_argument``."""
+    return names, meaning
 
 
 def available_cores() -> int:
@@ -19,292 +41,280 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+def integer(least: int) -> Callable[[str], int]:
+    """A parser of integers from ``least`` on."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) < 10**6:
+            raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text!r}")
+        return int(text)
+
+    return read
+
+
+FOLDER: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
+ROOT = option("--root", type=Path, default=Path("."), help="the project's folder (default: here)")
+OVERRIDES = option("--set", action="append", default=[], metavar="KEY=VALUE",
+                   help="override a config key, e.g. --set train.epochs=3; may be repeated")  # fmt: skip
+REPLACE = option("--replace", action="store_true",
+                 help="go by --set alone, also where that replaces results or leaves some out")  # fmt: skip
+STUDY = option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
+PLACE = option("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
+"""The study as an argument or as an option."""
+MODALITY = option("--modality", choices=MODALITIES, required=True)
+THREADS = option("--threads", type=integer(1), default=available_cores(), help="CPU threads (default: all)")
+DEVICE = option("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+SPLIT = option("--split", choices=SPLITS, default="test", help="default: test")
+COLUMN = option("--paper", choices=("single", "double"), help="instead, LaTeX or PDFs as wide as one column of a paper "
+                "(3.3 in) or as two (6.9 in), in a folder so named")  # fmt: skip
+COMMON, MACHINE = (STUDY, OVERRIDES, REPLACE), (THREADS, DEVICE)
+JOB = (*COMMON, option("--variant", required=True, help="an id of ablations/variants"),
+       option("--block", required=True, help="the seeds that train together, e.g. 0-4"))  # fmt: skip
+
+
+def _overrides(given: Given) -> dict[str, Any]:
     from fne.utils.yaml_file import parse_set
 
-    return parse_set(arguments.set)
+    return parse_set(given.set)
 
 
-def load_study(arguments: argparse.Namespace, *, complete: bool = True, refuse: bool = True) -> Study:
+def load_study(given: Given, *, complete: bool = True, refuse: bool = True) -> Study:
     """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
     from fne.results.kept import open_study
 
-    overrides, replace = _overrides(arguments), getattr(arguments, "replace", False)
-    return open_study(arguments.study, overrides, arguments.root, complete=complete, replace=replace, refuse=refuse)
+    replace = getattr(given, "replace", False)
+    return open_study(given.study, _overrides(given), given.root, complete=complete, replace=replace, refuse=refuse)
 
 
-def load_job(arguments: argparse.Namespace) -> Study:
-    """Open the study of one job, check ``--variant`` and ``--block``, and keep the overrides before any work."""
+def load_any(given: Given) -> Study | Series:
+    """Open a study or a series of which finished runs are read."""
+    from fne.results.kept import open_any
+
+    return open_any(given.study, _overrides(given), given.root, complete=False, replace=given.replace)
+
+
+def load_job(given: Given) -> tuple[Study, str, str]:
+    """The study, variant and block of one job, checked; its overrides are kept before any work."""
     from fne.results.kept import keep
-    from fne.study import api as config
-    from fne.utils.errors import bad_input
+    from fne.study import api
 
-    study = load_study(arguments)
-    config.resolve(study, arguments.variant)
-    config.parse_block(arguments.block)
-    if arguments.block not in (allowed := config.blocks(study)):
+    study = load_study(given)
+    api.resolve(study, given.variant)
+    api.parse_block(given.block)
+    if given.block not in (allowed := api.blocks(study)):
         problem, hint = f"is not a block of study {study.name!r}", "--set seeds=... gives it more seeds"
-        raise bad_input(problem, file="command line", key="--block", value=arguments.block, allowed=allowed, hint=hint)
-    keep(study, arguments.root)
-    return study
+        raise bad_input(problem, file=COMMAND_LINE, key="--block", value=given.block, allowed=allowed, hint=hint)
+    keep(study, given.root)
+    return study, given.variant, given.block
 
 
-def tell(study: Study | Series) -> None:
-    """Say on stderr what a reader of the study's results must know."""
+def _tell_notes(study: Study | Series) -> None:
     for note in study.notes:
         print(f"note: study {study.name}: {note}", file=sys.stderr)
 
 
-def _say(words: object, end: str = "\n") -> None:
-    """Print what a verb returns: names and titles in it are other people's."""
-    print(harmless(str(words)), end=end)
+def _say(words: object) -> None:
+    """Print what a step returns: names and titles in it are other people's."""
+    print(harmless(str(words)).removesuffix("\n"))
 
 
-def _on_device(arguments: argparse.Namespace, step: str, *given: Any) -> None:
+def _run(step: str, *arguments: Any, **options: Any) -> Any:
+    """Import a step and run it."""
+    return import_module(f"fne.steps.{step}").run(*arguments, **options)
+
+
+def _on_device(given: Given, step: str, *arguments: Any) -> None:
     """Hold a device, and only then import a step, since that imports torch."""
     from fne.utils import lease
 
-    with lease.device(arguments.device) as device:
-        import_module(f"fne.steps.{step}").run(*given, arguments.threads, device)
+    with lease.device(given.device) as device:
+        _run(step, *arguments, given.threads, device)
 
 
-def load_any(arguments: argparse.Namespace) -> Study | Series:
-    """Open a study or a series of which finished runs are read."""
-    from fne.results.kept import open_any
-
-    given = arguments.study, _overrides(arguments), arguments.root
-    return open_any(*given, complete=False, replace=arguments.replace)
-
-
-def _of_any(arguments: argparse.Namespace, of_study: str, of_series: str, *, with_notes: bool = False) -> None:
+def _of_any(given: Given, of_study: str, of_series: str, *, with_notes: bool = False) -> None:
     """Read finished runs of a study, or of all members of a series."""
     from fne.study.api import Series
 
-    result = load_any(arguments)
+    result = load_any(given)
     if with_notes:
-        tell(result)
-    import_module(f"fne.{of_series if isinstance(result, Series) else of_study}").run(result, arguments.root)
+        _tell_notes(result)
+    import_module(f"fne.{of_series if isinstance(result, Series) else of_study}").run(result, given.root)
 
 
-def fetch(arguments: argparse.Namespace) -> None:
-    from fne.steps.fetch import run
+def _drawn(given: Given, kind: str) -> None:
+    """Write tables or figures, on request as wide as a column of a paper, which a series has none of."""
+    if given.paper is None:
+        return _of_any(given, f"report.{kind}.registry", f"report.series.{kind}")
+    from fne.study.loading import require_study
 
-    _say(run(arguments.dataset, arguments.root / arguments.into, arguments.only))
+    study = require_study(load_any(given))
+    import_module(f"fne.report.{kind}.registry").run_for_paper(study, given.paper, root=given.root)
 
 
-def prepare(arguments: argparse.Namespace) -> None:
-    from fne.steps.prepare import run
-    from fne.study import api as config
+def _finished(given: Given) -> Study:
+    """A study of which results are read."""
+    return load_study(given, complete=False)
+
+
+def _below_root(given: Given) -> Path | None:
+    return given.root / given.out if given.out else None
+
+
+def prepare(given: Given) -> None:
+    """``prepare``: the files that a user gives must be about the corpus."""
     from fne.study import paths
+    from fne.study.api import data_section
 
-    study = load_study(arguments, refuse=False)
+    study = load_study(given, refuse=False)
     paths.check_matched(study)
-    run(config.data_section(study), arguments.root / paths.data_folder(study))
+    _run("prepare", data_section(study), given.root / paths.data_folder(study))
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
+def pretrain(given: Given) -> None:
+    """``pretrain``: only encoders of scenes, and of draw 0 only where ``--out`` says so."""
     from fne.study import paths
-    from fne.utils.errors import bad_input
 
-    study, modality = load_study(arguments, refuse=False), arguments.modality
-    key, section = f"encoders.{modality}.checkpoint", paths.encoder(study, modality)
+    study, modality = load_study(given, refuse=False), given.modality
+    section, recipe = paths.encoder(study, modality), paths.recipe(study)
     if "grid" not in section:
+        key = f"encoders.{modality}.checkpoint"
         raise bad_input("only checkpoint 'scenes' is pretrained here", key=key, value=section["checkpoint"])
-    recipe = paths.recipe(study)
-    if recipe.draw == 0 and arguments.out is None:
+    if recipe.draw == 0 and given.out is None:
         hint = "--set encoders.draw=1 makes another pair; --out FOLDER makes this one again"
         raise bad_input("the pair of draw 0 is shipped with the package", key="encoders.draw", value=0, hint=hint)
-    from fne.steps.pretrain import run
-
-    out = arguments.root / (arguments.out or paths.encoder_folder(study, modality))
-    run(recipe, out, modality, arguments.threads)
+    folder = given.root / (given.out or paths.encoder_folder(study, modality))
+    _run("pretrain", recipe, folder, modality, given.threads)
 
 
-def extract(arguments: argparse.Namespace) -> None:
+def extract(given: Given) -> None:
+    """``extract``: from and to where the workflow looks."""
     from fne.study import paths
 
-    study, root, modality = load_study(arguments, refuse=False), arguments.root, arguments.modality
+    study, root, modality = load_study(given, refuse=False), given.root, given.modality
     data, out = root / paths.data_folder(study), root / paths.features_folder(study, modality)
-    _on_device(arguments, "extract", data, paths.encoder(study, modality, root), modality, out)
+    _on_device(given, "extract", data, paths.encoder(study, modality, root), modality, out)
 
 
-def train(arguments: argparse.Namespace) -> None:
+def tune(given: Given) -> None:
+    """``tune``: the study as it is before it is tuned."""
+    from fne.study import api
     from fne.utils import lease
 
-    study = load_job(arguments)
-    with lease.device(arguments.device) as device:
-        from fne.steps.train import run
+    study = api.load_study(given.study, _overrides(given), given.root, tuned=False)
+    with lease.device(given.device) as device:
+        _run("tune", study, given.root, given.threads, device, given.draw)
+
+
+def train(given: Given) -> None:
+    """``train``: alone, or with the other processes that ``torchrun`` started."""
+    from fne.utils import lease
+
+    job = load_job(given)
+    with lease.device(given.device) as device:
         from fne.training.distributed import joined
 
         with joined(device):
-            run(study, arguments.variant, arguments.block, arguments.root, arguments.threads, device)
+            _run("train", *job, given.root, given.threads, device)
 
 
-def rank(arguments: argparse.Namespace) -> None:
-    job = load_job(arguments), arguments.variant, arguments.block
-    _on_device(arguments, "rank", *job, arguments.split, arguments.root)
-
-
-def evaluate(arguments: argparse.Namespace) -> None:
-    from fne.steps.evaluate import run
-
-    run(load_job(arguments), arguments.variant, arguments.block, arguments.split, arguments.root)
-
-
-def calibrate(arguments: argparse.Namespace) -> None:
-    _on_device(arguments, "calibrate", load_job(arguments), arguments.variant, arguments.block, arguments.root)
-
-
-def adopt(arguments: argparse.Namespace) -> None:
-    from fne.steps.adopt import run
-
-    study = load_study(arguments, complete=False)
-    _say(run(study, arguments.variants, arguments.evidence, arguments.reason, arguments.root))
-
-
-def aggregate(arguments: argparse.Namespace) -> None:
+def aggregate(given: Given) -> None:
+    """``aggregate``: the overrides are kept beside the tables."""
     from fne.results.kept import keep
-    from fne.steps.aggregate import run
 
-    study = load_study(arguments, complete=False)
-    keep(study, arguments.root)
-    run(study, arguments.root)
+    study = _finished(given)
+    keep(study, given.root)
+    _run("aggregate", study, given.root)
 
 
-def compare(arguments: argparse.Namespace) -> None:
-    from fne.utils.errors import bad_input
-
-    given = arguments.bundles
-    if not given and arguments.study:
-        return _of_any(arguments, "steps.compare", "steps.compare_series", with_notes=True)
-    if not given:
-        raise bad_input("is missing", file="command line", key="--study", hint="or give two bundles or studies")
-    if len(given) != 2 or arguments.study or arguments.set or arguments.replace:
+def compare(given: Given) -> None:
+    """``compare``: variants of a study, members of a series, or two bundles."""
+    if given.study and not given.bundles:
+        return _of_any(given, "steps.compare", "steps.compare_series", with_notes=True)
+    if len(given.bundles) != 2 or given.study or given.set or given.replace:
         allowed = "--study STUDY, or two bundles or studies without --study, --set and --replace"
-        raise bad_input("cannot be compared so", file="command line", value=" ".join(given), allowed=allowed)
-    from fne.steps.side_by_side import run
-
-    out = arguments.out and arguments.root / arguments.out
-    _say(run(given[0], given[1], arguments.root, out, arguments.orderings))
+        raise bad_input("cannot be compared so", file=COMMAND_LINE, value=" ".join(given.bundles), allowed=allowed)
+    _say(_run("side_by_side", *given.bundles, given.root, _below_root(given), given.orderings))
 
 
-def export(arguments: argparse.Namespace) -> None:
-    from fne.steps.export import run
-
-    out = arguments.out and arguments.root / arguments.out
-    _say(run(load_study(arguments, complete=False), arguments.root, out, arguments.form))
-
-
-def verify(arguments: argparse.Namespace) -> None:
-    from fne.steps.verify import run
-
-    _say(run(load_study(arguments, complete=False), arguments.root, arguments.record))
-
-
-def audit(arguments: argparse.Namespace) -> None:
-    from fne.steps.audit import run
-
-    run(load_study(arguments, complete=False), arguments.root)
-
-
-def tables(arguments: argparse.Namespace) -> None:
-    if arguments.paper is None:
-        return _of_any(arguments, "report.tables.registry", "report.series.tables")
-    _for_paper(arguments, "tables")
-
-
-def figures(arguments: argparse.Namespace) -> None:
-    if arguments.paper is None:
-        return _of_any(arguments, "report.figures.registry", "report.series.figures")
-    _for_paper(arguments, "figures")
-
-
-def _for_paper(arguments: argparse.Namespace, kind: str) -> None:
-    """Write tables or figures as wide as a column of a paper, which a series has none of."""
-    from fne.study.api import Series
-    from fne.utils.errors import bad_input
-
-    study = load_any(arguments)
-    if isinstance(study, Series):
-        problem, members = "is made for a study, not for a series", [member.name for member in study.members]
-        raise bad_input(problem, file="command line", key="--paper", value=study.name, allowed=members)
-    import_module(f"fne.report.{kind}.registry").run_for_paper(study, arguments.paper, root=arguments.root)
-
-
-def paper(arguments: argparse.Namespace) -> None:
+def paper(given: Given) -> None:
+    """``paper``: of a study or a series."""
     from fne.report.paper.folder import run
 
-    _say(run(load_any(arguments), arguments.root, arguments.into)[-1])
+    _say(run(load_any(given), given.root, given.into)[-1])
 
 
-def report(arguments: argparse.Namespace) -> None:
-    _of_any(arguments, "steps.report", "report.series.report")
+def estimate(given: Given) -> None:
+    """``estimate``: of a study that may have no run yet."""
+    from fne.study import api
+
+    study = api.load_study(given.study, _overrides(given), given.root)
+    _tell_notes(study)
+    _on_device(given, "estimate", study, given.root)
 
 
-def tune(arguments: argparse.Namespace) -> None:
-    from fne.study import api as config
-    from fne.utils import lease
-
-    study = config.load_study(arguments.study, _overrides(arguments), arguments.root, tuned=False)
-    with lease.device(arguments.device) as device:
-        from fne.steps.tune import run
-
-        run(study, arguments.root, arguments.threads, device, arguments.draw)
-
-
-def estimate(arguments: argparse.Namespace) -> None:
-    from fne.study import api as config
-    from fne.utils import lease
-
-    study = config.load_study(arguments.study, _overrides(arguments), arguments.root)
-    tell(study)
-    devices = lease.allowed_devices(lease.installed_devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    with lease.device(arguments.device) as device:
-        from fne.steps.estimate import run
-
-        places = len(devices) if device == "cuda" else available_cores() // arguments.threads
-        jobs, out = arguments.jobs or max(1, places), arguments.out and arguments.root / arguments.out
-        run(study, arguments.root, arguments.threads, device, jobs, out)
-
-
-def watch(arguments: argparse.Namespace) -> None:
-    from fne.steps.watch import run
-
-    events = arguments.tensorboard and arguments.root / arguments.tensorboard
-    run(load_study(arguments, complete=False), arguments.root, once=arguments.once, tensorboard=events)
-
-
-def clean(arguments: argparse.Namespace) -> None:
-    from fne.steps.clean import run
-
-    _say(run(arguments.root, arguments.yes))
-
-
-def describe(arguments: argparse.Namespace) -> None:
-    from fne.steps.describe import describe
-
-    _say(describe(arguments.id, arguments.root), end="")
-
-
-def check(arguments: argparse.Namespace) -> None:
-    from fne.steps.check import run
-
-    run(arguments.names, arguments.variant, _overrides(arguments), arguments.root, grid=arguments.grid)
-
-
-def schema(arguments: argparse.Namespace) -> None:
-    from fne.steps.schema import write
-
-    print(*write(arguments.root), sep="\n")
-
-
-def list_all(arguments: argparse.Namespace) -> None:
-    from fne.steps.listing import run
-
-    print(run(arguments.root, arguments.filter, opened=arguments.all))
-
-
-def completion(arguments: argparse.Namespace) -> None:
-    import argcomplete
-
-    print(argcomplete.shellcode(["fne"], shell=arguments.shell))
+VERBS = [
+    Verb("prepare", "raw pairs -> manifest, splits, known truth", COMMON, prepare),
+    Verb("pretrain", "a draw of the encoders of scenes -> a tiny encoder",
+         (*COMMON, MODALITY, THREADS, option("--out", **FOLDER, help="default: where the workflow looks for it")),
+         pretrain),
+    Verb("extract", "manifest and encoder -> feature store", (*COMMON, MODALITY, *MACHINE), extract),
+    Verb("tune", "search on validation, the same ranges and trials for every variant",
+         (PLACE, OVERRIDES, *MACHINE, option("--draw", type=integer(0), default=0, help="another draw of the search: "
+          "points and tuning seeds of its own, in tuned/STUDY.DRAW.yaml (default: 0)")), tune),
+    Verb("train", "features -> weights, curves, picks of one block of seeds", (*JOB, *MACHINE), train),
+    Verb("rank", "weights and a split -> ranks of the relevant items", (*JOB, SPLIT, *MACHINE),
+         lambda given: _on_device(given, "rank", *load_job(given), given.split, given.root)),
+    Verb("evaluate", "ranks -> metrics of every protocol", (*JOB, SPLIT),
+         lambda given: _run("evaluate", *load_job(given), given.split, given.root)),
+    Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
+         lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
+    Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
+    Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
+         (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),
+          option("--study", help="a study, whose intervals and contrasts are made"),
+          option("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file"),
+          option("--orderings", action="store_true", help="of A and B: compare the order of the variants alone"),
+          OVERRIDES, REPLACE), compare),
+    Verb("audit", "picks of all runs -> audit_*.csv: what was picked, was it truly negative", COMMON,
+         lambda given: _run("audit", _finished(given), given.root)),
+    Verb("tables", "results of a study -> tables as HTML, Markdown, LaTeX, CSV", (*COMMON, COLUMN),
+         lambda given: _drawn(given, "tables")),
+    Verb("figures", "results of a study -> figures as SVG and PNG, or as PDF for a paper", (*COMMON, COLUMN),
+         lambda given: _drawn(given, "figures")),
+    Verb("paper", "results of a study -> a folder for a paper: main.tex and all that it includes",
+         (PLACE, OVERRIDES, REPLACE, option("--into", **FOLDER, help="default: reports/STUDY/paper")), paper),
+    Verb("report", "results and figures of a study -> report.html, record.json", COMMON,
+         lambda given: _of_any(given, "steps.report", "report.series.report")),
+    Verb("list", "studies and variants, a sweep on one line",
+         (option("filter", nargs="?", metavar="FILTER", help="a word, or a pattern such as 'fne_*'"),
+          option("--all", action="store_true", help="each variant of a sweep, each study of a series")),
+         lambda given: _say(_run("listing", given.root, given.filter, opened=given.all))),
+    Verb("describe", "a variant beside its parent and the base, a study, or a key such as negatives.tau",
+         (option("id", help="of a variant or a study"),), lambda given: _say(_run("describe", given.id, given.root))),
+    Verb("estimate", "hours and memory of a study, from a few steps",
+         (PLACE, OVERRIDES, DEVICE, option("--threads", type=integer(1), default=1,
+          help="CPU threads of a job (default: 1, as in the workflow)")), estimate),
+    Verb("export", "results of a study -> one bundle of documented tables, to be shared",
+         (PLACE, OVERRIDES, option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle")),
+         lambda given: _say(_run("export", _finished(given), given.root, _below_root(given)))),
+    Verb("verify", "a study set against its recorded reference -> verify.csv",
+         (PLACE, OVERRIDES, REPLACE, option("--record", action="store_true", help="instead, make the reference from "
+          "these results: ablations/reference/STUDY.json")),
+         lambda given: _say(_run("verify", _finished(given), given.root, given.record))),
+    Verb("fetch", "download what may be downloaded of a corpus, check it, unpack it",
+         (option("dataset", choices=tuple(SOURCES), help="a corpus of photographs"),
+          option("--into", required=True, **FOLDER, help="where it goes"),
+          option("--only", choices=("annotations", "images"), help="default: both")),
+         lambda given: _say(_run("fetch", given.dataset, given.root / given.into, given.only))),
+    Verb("check", "check every study and variant, or the studies or rules named",
+         (option("names", nargs="*", metavar="NAME",
+                 help="studies (default: all), or rules: a registered name, an entry point, or module:Class"),
+          option("--grid", action="store_true", help="of rules: under other values of their options too"), OVERRIDES),
+         lambda given: _run("check", given.names, _overrides(given), given.root, grid=given.grid)),
+    Verb("clean", "list data, features, encoders, runs that no study uses; --yes deletes them",
+         (option("--yes", action="store_true", help="delete what is listed"),),
+         lambda given: _say(_run("clean", given.root, given.yes))),
+    Verb("schema", "write ablations/schema, by which an editor knows the keys of every file", (),
+         lambda given: print(*_run("schema", given.root), sep="\n")),
+]  # fmt: skip
+"""In the order of a study's way; the parser adds ``--root`` to each."""

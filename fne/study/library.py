@@ -18,8 +18,6 @@ from fne.utils.names import named_files, unknown
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
-DEEPEST = 100
-"""Ancestors of a variant."""
 ABSENT = object()
 """An option that a plug-in's variant has and its parent has not."""
 
@@ -56,7 +54,7 @@ class Library:
             with problems.collect():
                 self.data_template(name)
         problems.raise_any(str(file))
-        return {name: flat[name] if name in flat else key.default for name, key in KEYS.items()}
+        return {name: flat.get(name, key.default) for name, key in KEYS.items()}
 
     @cached_property
     def released(self) -> dict[str, Any]:
@@ -79,10 +77,9 @@ class Library:
         """The defaults of the ``data`` section of one data set, flat, ``data.dataset`` included."""
         file, content = self._base_file
         templates, problems, keys = content.get("datasets"), Problems(), data_keys(dataset)
-        if not isinstance(templates, dict) or set(templates) != set(DATASETS):
-            result = sorted(templates) if isinstance(templates, dict) else templates
+        if not isinstance(templates, dict) or {*templates} != {*DATASETS}:
             problem = "must hold one section per data set"
-            raise bad_input(problem, file=file, key="datasets", value=result, allowed=DATASETS)
+            raise bad_input(problem, file=file, key="datasets", value=str(templates), allowed=DATASETS)
         given = {"data.dataset": dataset} | flatten(templates[dataset] or {}, file, "data.")
         flat = check_all(given, keys, file, problems, f"datasets.{dataset}: ")
         _missing(keys, given, file, problems)
@@ -131,22 +128,16 @@ class Library:
             UserError: Unknown parent or a cycle of parents.
         """
         chain = [self.variant(variant_id)]
-        line = {variant_id: 0}
-        while chain[-1].parent != "base":
-            child = chain[-1]
-            if child.parent in line:
-                cycle = [*list(line)[line[child.parent] :], child.parent]
-                summary = cycle if len(cycle) <= 10 else [*cycle[:5], "...", *cycle[-4:]]
-                problem, hint = "a cycle of parents", " -> ".join(summary)
-                raise bad_input(problem, file=child.file, key="parent", value=child.parent, hint=hint)
-            if len(chain) > DEEPEST:
-                raise bad_input("too many ancestors", file=child.file, key="parent", allowed=f"at most {DEEPEST}")
-            stem = child.parent.partition("--")[0]
+        while (parent := chain[-1].parent) != "base":
+            file, line = chain[-1].file, [variant.id for variant in chain]
+            if parent in line:
+                hint = " -> ".join([*line[line.index(parent) :], parent][:10])
+                raise bad_input("a cycle of parents", file=file, key="parent", value=parent, hint=hint)
+            stem = parent.partition("--")[0]
             known = self.members(stem) if stem in self._named else ["base", *self._named]
-            if child.parent not in known:
-                raise bad_input("unknown parent", file=child.file, key="parent", value=child.parent, allowed=known)
-            line[child.parent] = len(chain)
-            chain.append(self.variant(child.parent))
+            if parent not in known:
+                raise bad_input("unknown parent", file=file, key="parent", value=parent, allowed=known)
+            chain.append(self.variant(parent))
         return chain[::-1]
 
     def merged(self, variant_id: str) -> dict[str, Any]:

@@ -107,19 +107,19 @@ def load(
 
 def _load_one(file: Loading, complete: bool, use_tuned: bool) -> Study:
     file.library.base  # noqa: B018 - without a valid base nothing else can be checked
+    section = file.study
     seeds, block = study_file.read_seeds_and_block(file)
     primary = study_file.read_primary(file)
     ids = study_file.read_ids(file, file.level["variants"])
-    baseline, method, control = (study_file.read_named(file, key, ids) for key in ("baseline", "method", "control"))
+    baseline = study_file.read_baseline(file, ids)
+    method, control = (study_file.read_role(file, key, ids) for key in ("method", "control"))
     study_file.check_seeds_for_test(file, len(seeds), len(ids) - 1)
     overrides = merge.typed_overrides(file)
     shared = merge.shared_values(file, overrides)
     tune = merge.read_search(file, seeds)
-    tuned = merge.read_outcome(file, tune, ids, seeds, use_tuned)
+    tuned = merge.read_outcome(file, tune, ids, seeds) if use_tuned else None
     published = merge.read_comparison(file, ids)
     file.stop()
-    section = file.study
-    assert section is not None
 
     whole = {}
     for variant in ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,19 +22,19 @@ def typed_overrides(loading: Loading) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     with loading.problems.collect():
         flat = flatten(loading.overrides, COMMAND_LINE)
-        dataset = flat.get("data.dataset", loading.section("data").get("dataset", "scenes"))
-        fields = keys_for(dataset) if dataset in list(DATASETS) else KEYS
+        dataset = flat.get("data.dataset", _dataset(loading))
+        keys = keys_for(dataset) if dataset in list(DATASETS) else KEYS
         for key, value in flat.items():
             with loading.problems.collect():
                 if key in loading.point:
                     raise bad_input("is a factor of the study", file=COMMAND_LINE, key=key, value=value)
-                if "." not in key and not any(name.startswith(f"{key}.") for name in fields):
-                    near = difflib.get_close_matches(key, [*STUDY_LEVEL, *fields], n=1, cutoff=0.4)
-                    hint = f"did you mean {near[0]!r}?" if near else None
-                    allowed = f"{', '.join(STUDY_LEVEL)}, or a dotted config key"
-                    raise bad_input("unknown key", file=COMMAND_LINE, key=key, allowed=allowed, hint=hint)
-                typed[key] = checked(value, key, fields, COMMAND_LINE)
+                typed[key] = checked(value, key, {**dict.fromkeys(STUDY_LEVEL, Key(str)), **keys}, COMMAND_LINE)
     return typed
+
+
+def _dataset(loading: Loading) -> Any:
+    """The data set of the file."""
+    return loading.study.data.get("dataset", "scenes")
 
 
 def shared_values(loading: Loading, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,19 +44,19 @@ def shared_values(loading: Loading, overrides: Mapping[str, Any]) -> dict[str, A
     def lay(section: str, keys: Mapping[str, Key], prefix: str = "") -> None:
         with loading.problems.collect():
             at_point = {key: value for key, value in loading.point.items() if prefix and key.startswith(prefix)}
-            given = flatten(loading.section(section), file, prefix) | at_point
+            given = flatten(getattr(loading.study, section), file, prefix) | at_point
             shared.update(check_all(given, keys, file, loading.problems, "" if prefix else f"{section}."))
 
     with loading.problems.collect():
-        dataset = overrides.get("data.dataset", loading.section("data").get("dataset", "scenes"))
+        dataset = overrides.get("data.dataset", _dataset(loading))
         if dataset not in list(DATASETS):
             raise bad_input("unknown", file=file, key="data.dataset", value=dataset, allowed=DATASETS)
         shared = loading.library.data_template(dataset) | shared
         lay("data", data_keys(dataset), "data.")
-    with loading.problems.collect():
-        if loading.content.get("as_released") is True:
-            if loading.content.get("regime") != "finetune":
-                raise bad_input("belongs to the regime finetune", file=file, key="as_released", value=True)
+    if loading.study.as_released:
+        if loading.study.regime != "finetune":
+            loading.problems.report("belongs to the regime finetune", file=file, key="as_released", value=True)
+        with loading.problems.collect():
             shared |= loading.library.released
     lay("encoders", KEYS, "encoders.")
     lay("set", {key: field for key, field in KEYS.items() if not key.startswith("encoders.")})
@@ -67,45 +66,41 @@ def shared_values(loading: Loading, overrides: Mapping[str, Any]) -> dict[str, A
 def read_search(loading: Loading, seeds: tuple[int, ...]) -> Tuning | None:
     """The search that the study declares."""
     with loading.problems.collect():
-        if loading.content.get("tune") is not None:
-            declared = read_tuning(loading.content["tune"], loading.file)
+        if loading.study.tune is not None:
+            declared = read_tuning(loading.study.tune, loading.file)
             check_seeds(declared.seeds, seeds, loading.file, "tune.seeds")
             return declared
     return None
 
 
-def read_outcome(
-    loading: Loading, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...], lay: bool
-) -> Tuned | None:
-    """The outcome of the study's own search, or of the one that it names; None without one, or not to be laid."""
-    own, declares = loading.file.stem, loading.content.get("tune") is not None
-    name, draw = loading.content.get("tuned", own if declares else None), int(loading.point.get(TUNING_DRAW, 0))
-    if name is None and TUNING_DRAW in loading.point:
-        hint = "name the study whose search it is: tuned"
-        loading.problems.report("is of no search", file=loading.file, key=f"factors.{TUNING_DRAW}", hint=hint)
-    if declares and name not in (own, None):
-        problem = "is another study's; this one declares a search of its own"
-        loading.problems.report(problem, file=loading.file, key="tuned", value=name, allowed=[own, "null"])
-        return None
-    if name is None or not lay:
-        return None
+def read_outcome(loading: Loading, tune: Tuning | None, ids: list[str], seeds: tuple[int, ...]) -> Tuned | None:
+    """The outcome of the study's own search, or of the one that it names; None without one."""
+    own, declares = loading.file.stem, loading.study.tune is not None
+    name = loading.study.tuned if "tuned" in loading.study.model_fields_set else own if declares else None
+    draw = int(loading.point.get(TUNING_DRAW, 0))
     with loading.problems.collect():
+        if name is None and TUNING_DRAW in loading.point:
+            hint = "name the study whose search it is: tuned"
+            raise bad_input("is of no search", file=loading.file, key=f"factors.{TUNING_DRAW}", hint=hint)
+        if declares and name not in (own, None):
+            problem = "is another study's; this one declares a search of its own"
+            raise bad_input(problem, file=loading.file, key="tuned", value=name, allowed=[own, "null"])
+        if name is None:
+            return None
         if declares and not (loading.library.folder / "tuned" / f"{own}.yaml").is_file():
             hint = f"run `fne tune {own}`, or write `tuned: null` to go without"
             raise bad_input("this search was not made yet", file=loading.file, key="tune", hint=hint)
         tuned = read_tuned(name, draw, loading.library, loading.file)
         check_seeds(tuned.seeds, seeds, loading.source("seeds"), "seeds")
-        command = f"fne tune {name}" + (f" --draw {draw}" if draw else "")
-        again = f"run `{command}`: it makes the trials that are missing"
+        again = f"run `fne tune {name}{f' --draw {draw}' if draw else ''}`: it makes the trials that are missing"
         if tuned.old:
             loading.notes.append(OLD_PROTOCOL)
-        elif tune is not None and (changed := tune.changed(tuned.declared)):
-            raise bad_input("was made under another declaration", file=tuned.file, value=changed, hint=again)
+        elif tune is not None and not tune.is_of(tuned.declared):
+            raise bad_input("was made under another declaration", file=tuned.file, key="declared", hint=again)
         if missing := [variant for variant in ids if variant not in tuned.values]:
-            declares = tune is not None and not tuned.old
-            if draw or (declares and loading.source("variants") == loading.file):
-                problem = "lacks variants of the study"
-                raise bad_input(problem, file=tuned.file, value=", ".join(missing), hint=again)
+            searched_here = declares and not tuned.old and loading.source("variants") == loading.file
+            if draw or searched_here:
+                raise bad_input("lacks variants of the study", file=tuned.file, value=", ".join(missing), hint=again)
             loading.notes.append(f"without tuned values in {tuned.file.name}: {', '.join(missing)}")
         return tuned
     return None
@@ -113,14 +108,13 @@ def read_outcome(
 
 def read_comparison(loading: Loading, ids: list[str]) -> PublishedComparison | None:
     """What the study is set against; its variants are those of the file, whatever the command line took."""
-    given = loading.content.get("published")
+    given = loading.study.published
     if given is None or not ids:
         return None
     with loading.problems.collect():
-        whole = ids if loading.source("variants") == loading.file else read_ids(loading, loading.content["variants"])
-        dataset = loading.section("data").get("dataset", "scenes")
+        whole = ids if loading.source("variants") == loading.file else read_ids(loading, loading.study.variants)
         known = read_published(loading.library.folder.parent)
-        return read_published_comparison(given, known, whole, ids, dataset, loading.file)
+        return read_published_comparison(given, known, whole, ids, _dataset(loading), loading.file)
     return None
 
 

@@ -104,35 +104,21 @@ def check_given(study: Study) -> None:
     """Check that the files and folders a user gave by path are there; what is in them is checked on reading.
 
     Raises:
-        UserError: Lists everything that is not there, or that Snakemake could not be given.
+        UserError: Lists everything that is not there.
     """
-    problems = Problems()
-    flat = flatten(resolve(study, study.variants[0]))
+    problems, flat = Problems(), flatten(resolve(study, study.variants[0]))
     for key in (*PATH_KEYS, *(f"encoders.{modality}.checkpoint" for modality in MODALITIES)):
-        value = flat.get(key)
-        if value is None or (key.startswith("encoders.") and not is_path(value)):
+        value, of_encoder = flat.get(key), key.startswith("encoders.")
+        if value is None or (of_encoder and not is_path(value)):
             continue
-        files = annotation_files(value) if key == "data.annotations" else [value]
-        if {"{", "}"} & {*"".join(map(str, files))}:
-            problem = "has braces, which the workflow takes for a pattern"
-            problems.report(problem, key=key, value=value, hint="link to it under another name")
-            continue
-        place = expanded(value)
-        folder = key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY) or key.startswith("encoders.")
-        there = place.is_dir() if folder else place.is_file()
-        if key == "data.annotations":
-            there = all(file.exists() for file in files)
-        if not there:
-            what = "folder" if folder else "file"
-            hint = say_nearest(place, f"give it: {how_to_give(key)}")
-            problems.report(f"no such {what}", key=key, value=value, hint=hint)
-    given = {file: "evaluation.relevance" for file in relevance_files(study)}
-    for file, key in (given | dict.fromkeys(ratings_files(study), RATINGS_KEY)).items():
-        if not file.is_file() and file.parent.is_dir():
-            from fne.data import coco_relevance, cxc_sits
-
-            source = cxc_sits.SOURCE if key == RATINGS_KEY else coco_relevance.SOURCE
-            problems.report("no such file", file=file, key=key, hint=say_nearest(file, source))
+        is_folder = of_encoder or key in ("data.images", *RELEVANCE_KEYS, RATINGS_KEY)
+        places = annotation_files(value) if key == "data.annotations" else [expanded(value)]
+        if not all(place.is_dir() if is_folder else place.exists() for place in places):
+            hint = say_nearest(expanded(value), f"give it: {how_to_give(key)}")
+            problems.report(f"no such {'folder' if is_folder else 'file'}", key=key, value=value, hint=hint)
+    files = [*relevance_files(study), *ratings_files(study)]
+    for file in [file for file in files if not file.is_file() and file.parent.is_dir()]:
+        problems.report("no such file", file=file, hint=say_nearest(file, "docs/how-to/data.md says where to get it"))
     problems.raise_any(f"study {study.name!r}")
 
 

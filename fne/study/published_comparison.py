@@ -13,7 +13,7 @@ from pydantic import Field
 from fne.data.published import FILE as PUBLISHED
 from fne.data.published import Entry
 from fne.utils.fields import Distinct, Text
-from fne.utils.models import Section, read_parts
+from fne.utils.models import Section, read_section
 from fne.utils.problems import Problems
 
 Points = Annotated[float, Field(gt=0, le=100)] | None
@@ -57,11 +57,6 @@ class Backbones(Section):
 
     image: Backbone | None = None
     text: Backbone | None = None
-
-    def conflicts(self) -> Iterator[tuple[str, str, Any]]:
-        """Only an image has a size."""
-        if self.text and self.text.image_size is not None:
-            yield "unknown key: a text has no size", "text.image_size", self.text.image_size
 
 
 class Comparison(Section):
@@ -123,6 +118,9 @@ def read_published_comparison(
             result on another data set, a tolerance that is not positive or that no result reads.
     """
     problems = Problems()
+    section = read_section(Comparison, given, file, problems, "published.")
+    problems.raise_any(str(file))
+    assert section is not None
 
     def wrong(problem: str, key: str, **more: Any) -> None:
         problems.report(problem, file=file, key=f"published.{key}", **more)
@@ -131,45 +129,33 @@ def read_published_comparison(
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-                hint = f"nearest: {', '.join(near)}" if near else f"each is an id of {PUBLISHED}"
-                wrong("no such published result", key, value=name, hint=hint)
+                wrong("no such published result", key, value=name, allowed=near or f"an id of {PUBLISHED}")
             elif known[name].dataset != dataset:
                 problem = f"{name} is a result on {known[name].dataset}; this study's data set is {dataset!r}"
                 wrong(problem, key, hint="results on different data sets are not compared")
         return tuple(known[name] for name in names if name in known)
 
-    parts = read_parts(Comparison, given, file, problems, "published.")
-    tolerance = (parts.get("tolerance") or Tolerance.model_construct()).model_dump(exclude_unset=True)
-    for metric in [name for name, value in tolerance.items() if value is None]:
-        wrong("must not be null", f"tolerance.{metric}", allowed="a number > 0")
-    backbone = {side: item for side, item in parts.get("backbone") or () if item}
+    tolerance = section.tolerance.model_dump(exclude_none=True)
+    backbone = {side: item for side, item in section.backbone if item}
     for side, item in backbone.items():
         names = {getattr(entry.backbone, side) for entry in known.values()} - {None}
         if item.name not in names:
             problem = f"no published result has this {side} encoder"
             wrong(problem, f"backbone.{side}.name", value=item.name, allowed=sorted(names))
-    listed = parts.get("entries", {})
-    for variant in [name for name in listed if name not in (*declared, *ids)]:
+    for variant in [name for name in section.entries if name not in (*declared, *ids)]:
         wrong("is not a variant of this study", f"entries.{variant}", value=variant, allowed=declared)
-    entries = {variant: results(names, f"entries.{variant}") for variant, names in listed.items()}
-    context, used = results(parts.get("context", []), "context"), [item for each in entries.values() for item in each]
-    for entry in context:
-        if entry in used:
-            hint = "context is what nothing is compared with"
-            wrong("is also among the entries", "context", value=entry.id, hint=hint)
-        if ("both", "rsum") not in entry.values:
-            problem = "has no row in the table of methods, which shows recalls and their sum"
-            wrong(problem, "context", value=entry.id)
-    problems.raise_any(str(file))
-    if not used and not context:
+    entries = {variant: results(names, f"entries.{variant}") for variant, names in section.entries.items()}
+    context = results(section.context, "context")
+    if not entries and not context and not problems.messages:
         wrong("names no published result", "entries")
-    metrics = {entry.id: {metric for _, metric in entry.values} & {*Tolerance.model_fields} for entry in used}
-    for name, its in metrics.items():
-        if not its & {*tolerance}:
-            allowed = [metric for metric in Tolerance.model_fields if metric in its]
-            wrong(f"none is declared for any metric of {name}", "tolerance", allowed=allowed)
-    for metric in [name for name in tolerance if not any(name in its for its in metrics.values())]:
-        wrong("is read by no entry", f"tolerance.{metric}", value=metric)
+    for entry in context:
+        if ("both", "rsum") not in entry.values:
+            wrong("has no row in the table of methods, which shows recalls and their sum", "context", value=entry.id)
+    for entry in (entry for each in entries.values() for entry in each):
+        metrics = {metric for _, metric in entry.values}
+        if not metrics & {*tolerance}:
+            allowed = [metric for metric in Tolerance.model_fields if metric in metrics]
+            wrong(f"none is declared for any metric of {entry.id}", "tolerance", allowed=allowed)
     problems.raise_any(str(file))
     return PublishedComparison(
         tolerance, backbone, {variant: entries[variant] for variant in entries if variant in ids}, context

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fne.study.model import Seed, data_keys
+from fne.study.model import DATASET, Seed, data_keys
 from fne.study.plugins import KEYS
 from fne.study.study import Study
 from fne.utils.errors import bad_input
-from fne.utils.fields import Key, check_key, flatten
+from fne.utils.fields import Key, flatten
 from fne.utils.models import read_axes
 from fne.utils.names import RANDOM_FACTORS, member_id, points_of
 
@@ -98,41 +98,30 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
     one factor at a time at its other values, and the points at which each factor has its k-th value, k = 2, 3, ...
 
     Raises:
-        UserError: ``series``, which ``factors`` replaced; no mapping, or a search beside it; a key that cannot be a
-            factor; fewer than two values, one that is not allowed, or two that are equal; an unknown design, or one
-            that these factors cannot have.
+        UserError: No mapping, or a search beside it; a key that cannot be a factor; fewer than two values, one that is
+            not allowed, or two that are equal; an unknown design, or one that these factors cannot have.
     """
-    example = "{data.prevalence: [0.0, 0.003]}"
-    if "series" in content:
-        raise bad_input("is now called factors", file=file, key="series", hint=f"write factors: {example}")
     if "factors" not in content:
-        if "design" in content:
-            raise bad_input("belongs to factors, of which there are none", file=file, key="design")
         return None
     if content.get("tune") is not None:
         hint = "name the study whose values its members take: tuned"
         raise bad_input("a study with factors makes no search of its own", file=file, key="tune", hint=hint)
-    declared: dict[str, Any] = {}
-    for section in ("data", "encoders"):
-        given = content.get(section)
-        declared |= flatten(given if isinstance(given, dict) else {}, file, f"{section}.")
-    dataset = data_keys("scenes")["data.dataset"].check(declared.get("data.dataset", "scenes"), file, "data.dataset")
-    numbers = [name for name, key in data_keys(dataset).items() if key.is_number]
-    keys, allowed = data_keys(dataset) | KEYS | {TUNING_DRAW: Key(Seed)}, [DRAW, TUNING_DRAW, *numbers]
+    sections = {name: given for name in ("data", "encoders") if isinstance(given := content.get(name), dict)}
+    declared = flatten(sections, file)
+    dataset = DATASET.check(declared.get("data.dataset", "scenes"), file, "data.dataset")
+    numbers = [name for name, key in data_keys(dataset).items() if key.is_number and not key.null]
+    keys = {**data_keys(dataset), DRAW: KEYS[DRAW], TUNING_DRAW: Key(Seed)}
+    allowed = [DRAW, TUNING_DRAW, *numbers]
 
     def known(name: str) -> Key:
-        shown = f"factors.{name}"
-        key = check_key(name, keys, file, shown)
         if name not in allowed:
             problem = "is no number of data and no draw of the encoders or the tuning; other things a variant varies"
-            raise bad_input(problem, file=file, key=shown, allowed=allowed)
+            raise bad_input(problem, file=file, key=f"factors.{name}", value=name, allowed=allowed)
         if name in declared:
-            raise bad_input(f"is in {name.partition('.')[0]} and in factors", file=file, key=shown)
-        return key
+            raise bad_input(f"is in {name.partition('.')[0]} and in factors", file=file, key=f"factors.{name}")
+        return keys[name]
 
     values = read_axes(content["factors"], file, "factors", known)
-    if null := [name for name, listed in values.items() if None in listed]:
-        raise bad_input("must not be null", file=file, key=f"factors.{null[0]}", allowed=keys[null[0]].allowed())
     values = {name: tuple(value + 0 for value in listed) for name, listed in values.items()}  # -0.0 is 0.0
     if Key(Design).check(content.get("design", "crossed"), file, "design") == "crossed":
         values = {key: tuple(sorted(listed)) for key, listed in values.items()}
@@ -144,11 +133,9 @@ def read_factors(content: Mapping[str, Any], file: Path) -> Factors | None:
 
 def _corners(values: Mapping[str, tuple[float, ...]], file: Path) -> list[dict[str, float]]:
     """The centre, of first values; one factor at a time at its others; and the points where all have their k-th."""
-    lengths = {key: len(listed) for key, listed in values.items()}
-    if len(values) < 2 or len({*lengths.values()}) > 1:
-        problem = f"corners do not fit {', '.join(f'{key} with {length} values' for key, length in lengths.items())}"
+    if len(values) < 2 or len({len(listed) for listed in values.values()}) > 1:
         allowed = "two factors or more with equally many values; or design: crossed"
-        raise bad_input(problem, file=file, key="design", allowed=allowed)
+        raise bad_input("corners do not fit these factors", file=file, key="design", allowed=allowed)
     points = [dict(zip(values, point, strict=True)) for point in zip(*values.values(), strict=True)]
     alone = [points[0] | {key: value} for key, listed in values.items() for value in listed[1:]]
     return [points[0], *alone, *points[1:]]

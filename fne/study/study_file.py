@@ -89,6 +89,9 @@ class Loading:
         library: Base and variants.
         overrides: What the command line set.
         factors: What the file varies, or None.
+
+    Raises:
+        UserError: A key of the file is missing, unknown or of a wrong type.
     """
 
     def __init__(
@@ -98,13 +101,13 @@ class Loading:
         members = factors.members if factors else {name: {}}
         self.point, self.points = members[name], tuple(members.values())
         self.problems, self.notes = Problems(), list[str]()
-        self.content = read_mapping(file)
-        self.level = {key: overrides.get(key, self.content.get(key)) for key in STUDY_LEVEL}
+        study = read_section(StudyFile, read_mapping(file), file, self.problems)
+        self.stop()
+        assert study is not None
+        self.study = study
+        self.level = {key: overrides.get(key, getattr(study, key)) for key in STUDY_LEVEL}
         self.given = {key for key in STUDY_LEVEL if key in overrides}
         self.overrides = {key: value for key, value in overrides.items() if key not in STUDY_LEVEL}
-        self.study = read_section(StudyFile, self.content, file, self.problems)
-        if not {"primary", *STUDY_LEVEL} <= {*self.content}:
-            self.stop()
 
     def stop(self) -> None:
         """Raise what was collected so far, if anything."""
@@ -112,12 +115,7 @@ class Loading:
 
     def source(self, key: str) -> str | Path:
         """Where the value of a study-level key stands."""
-        return self.file if self.level[key] == self.content.get(key) else COMMAND_LINE
-
-    def section(self, key: str) -> dict[str, Any]:
-        """A section of the file, empty where there is none."""
-        section = self.content.get(key)
-        return section if isinstance(section, dict) else {}
+        return self.file if self.level[key] == getattr(self.study, key) else COMMAND_LINE
 
     def given_levels(self) -> dict[str, Any]:
         """Study-level values that the command line gives, lists as text."""
@@ -136,10 +134,9 @@ def read_seeds_and_block(loading: Loading) -> tuple[tuple[int, ...], int]:
         seeds = read_seeds(loading.level["seeds"], loading.source("seeds"))
     with loading.problems.collect():
         block = read_block_size(loading.level["block"], loading.source("block"))
-    if (longest := max(block_names(seeds, block), key=len, default="")) and len(longest) > LONGEST:
-        problem = f"the name of a block would be {len(longest)} characters long, too long for a folder"
-        hint = "take fewer seeds in a block, or consecutive ones"
-        loading.problems.report(problem, file=loading.source("block"), key="block", value=block, hint=hint)
+    if len(max(block_names(seeds, block), key=len, default="")) > LONGEST:
+        hint = "its name is too long for a folder: take fewer seeds in a block, or consecutive ones"
+        loading.problems.report("is too large", file=loading.source("block"), key="block", value=block, hint=hint)
     return seeds, block
 
 
@@ -151,14 +148,12 @@ def read_primary(loading: Loading) -> dict[str, str]:
             raise bad_input("unknown", file=loading.file, key=f"primary.{key}", value=value, allowed=allowed)
         return value
 
-    given = {key: value for key, value in loading.section("primary").items() if value is not None}
-    if not {"metric", "protocol"} <= {*given} or not all(isinstance(value, str) for value in given.values()):
-        return {}  # the model says what is wrong
+    given = loading.study.primary
     with loading.problems.collect():
-        protocol = one_of("protocol", given.get("protocol"), PROTOCOLS)
-        metric = one_of("metric", given.get("metric"), PROTOCOLS[protocol].primaries)
+        protocol = one_of("protocol", given.protocol, PROTOCOLS)
+        metric = one_of("metric", given.metric, PROTOCOLS[protocol].primaries)
         ways = METRICS[metric].directions
-        direction = one_of("direction", given.get("direction", ways[0] if len(ways) == 1 else None), ways)
+        direction = one_of("direction", given.direction or (ways[0] if len(ways) == 1 else None), ways)
         return {"metric": metric, "protocol": protocol, "direction": direction}
     return {}
 
@@ -186,22 +181,26 @@ def read_ids(loading: Loading, given: Any) -> list[str]:
     return ids
 
 
-def read_named(loading: Loading, key: str, ids: list[str]) -> Any:
-    """The study's baseline, method or control; None where it names none, or the command line left it out."""
-    level = key in STUDY_LEVEL
-    name = loading.level[key] if level else loading.content.get(key)
-    if name in ids or (name is None and not level):
-        return name
-    if ids and (level or isinstance(name, str)) and (level or loading.level["variants"] == loading.content["variants"]):
-        where = loading.source(key) if level else loading.file
+def read_baseline(loading: Loading, ids: list[str]) -> str:
+    """The variant that all others are compared with."""
+    if ids and (name := loading.level["baseline"]) not in ids:
+        problem, where = "is not among the study's variants", loading.source("baseline")
+        loading.problems.report(problem, file=where, key="baseline", value=name, allowed=ids)
+    return loading.level["baseline"]
+
+
+def read_role(loading: Loading, key: str, ids: list[str]) -> str | None:
+    """The study's method or control; None where it names none, or the command line left it out."""
+    name = getattr(loading.study, key)
+    if ids and name not in (None, *ids) and loading.source("variants") == loading.file:
         problem = "is not among the study's variants"
-        loading.problems.report(problem, file=where, key=key, value=name, allowed=ids)
-    return name if level else None
+        loading.problems.report(problem, file=loading.file, key=key, value=name, allowed=ids)
+    return name if name in ids else None
 
 
 def check_seeds_for_test(loading: Loading, n_seeds: int, comparisons: int) -> None:
     """Refuse too few seeds for the test that the study's claims rest on, or else make a note."""
-    if loading.content.get("test") == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
+    if loading.study.test == "seeds" and n_seeds and comparisons > 0 and not reachable(n_seeds, comparisons):
         needed = seeds_needed(comparisons)
         allowed = f"at least {needed} seeds" if needed else "fewer variants: no number of seeds is enough"
         allowed += f" for {comparisons} comparisons, as test is 'seeds'"

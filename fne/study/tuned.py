@@ -11,12 +11,13 @@ from pydantic import Field
 
 from fne.study.library import Library
 from fne.study.model import Some
-from fne.study.tuning import DRAWS_APART, Place, read_tuning
-from fne.study.variants import text_of, variant_field
+from fne.study.tuning import Place, read_tuning
+from fne.study.variants import check_values
 from fne.utils.errors import bad_input
 from fne.utils.fields import Text, flatten
-from fne.utils.models import Section, read_parts
+from fne.utils.models import Section, read_section
 from fne.utils.problems import Problems
+from fne.utils.seeds import read_seeds
 from fne.utils.yaml_file import read_mapping
 
 OLD_PROTOCOL = (
@@ -109,59 +110,32 @@ def read_tuned(name: Any, draw: int, library: Library, study_file: Path) -> Tune
     """Read and check a tuned file.
 
     Raises:
-        UserError: Lists every problem: an unknown variant or key, a value that is not allowed, a missing reason.
+        UserError: Lists every problem: an unknown variant or key, or a value that is not allowed.
     """
-    folder = library.folder / "tuned"
+    folder, problems = library.folder / "tuned", Problems()
     known = sorted(path.stem for path in folder.glob("*.yaml") if "." not in path.stem)
     if name not in known:
         raise bad_input("unknown", file=study_file, key="tuned", value=name, allowed=[*known, "null"])
-    file, problems = folder / (f"{name}.{draw}.yaml" if draw else f"{name}.yaml"), Problems()
+    file = folder / (f"{name}.{draw}.yaml" if draw else f"{name}.yaml")
     if not file.is_file():
         hint = f"make it: fne tune {name} --draw {draw}"
         raise bad_input("this draw of the search was not made yet", file=file, key="tuned.draw", value=draw, hint=hint)
-    parts = read_parts(TunedFile, read_mapping(file), file, problems)
-    given, reasons = parts.get("values", {}), parts.get("reasons", {})
-    values: dict[str, dict[str, Any]] = {variant: {} for variant in given}
-    keys: dict[str, list[str]] = {variant: [] for variant in given}
-    for variant, section in given.items():
-        prefix = f"values.{variant}."
+    outcome = read_section(TunedFile, read_mapping(file), file, problems)
+    problems.raise_any(str(file))
+    assert outcome is not None
+    values: dict[str, dict[str, Any]] = {}
+    for variant, section in outcome.values.items():
         with problems.collect():
             library.variant(variant, file=file, key=f"values.{variant}")
-            for shown, value in flatten(section, file, prefix).items():
-                with problems.collect():
-                    keys[variant].append(key := shown.removeprefix(prefix))
-                    values[variant][key] = variant_field(key, file, prefix).check(value, file, shown)
-            text_of({f"reasons.{variant}": reasons.get(variant)}, f"reasons.{variant}", file)
-    for variant in [name for name in reasons if name not in given]:
-        problem = "a reason without values"
-        problems.report(problem, file=file, key=f"reasons.{variant}", value=variant, allowed=list(given))
-    declared = parts.get("declared", {})
-    old = "finalists" not in declared
-    for section, whole in (("border", False), ("where", not old), ("ranges", not old)):
-        its = parts.get(section, {})
-        for variant in {**its, **(values if whole else {})}:
-            result, allowed = [*its.get(variant, {})], keys.get(variant, [])
-            if {*result} - {*allowed} or (whole and {*result} != {*allowed}):
-                at = {"file": file, "key": f"{section}.{variant}", "value": result, "allowed": allowed}
-                problems.report("are not the keys of its values", **at)
-    seeds = declared.get("seeds")
+            flat = flatten(section, file)
+            values[variant] = check_values(flat, file, problems, f"values.{variant}.")
+    old, seeds = "finalists" not in outcome.declared, outcome.declared.get("seeds")
     if not old:
         with problems.collect():
-            read_tuning(declared, file, "declared")
-        _check_draw(parts, draw, file, folder / f"{name}.yaml", problems)
-    elif not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        problems.report("must be a list of seeds", file=file, key="declared.seeds", value=seeds)
-    problems.raise_any(str(file))
-    on = tuple(seed + DRAWS_APART * draw for seed in seeds)
-    return Tuned(name, file, draw, declared, old, on, values)
-
-
-def _check_draw(parts: Mapping[str, Any], draw: int, file: Path, first: Path, problems: Problems) -> None:
-    """Check that a file is of the draw that its name says, and was made under the declaration of draw 0."""
-    protocol = parts.get("protocol")
-    if protocol is not None and protocol.draw != draw:
-        problem = "is not the draw of the file's name"
-        problems.report(problem, file=file, key="protocol.draw", value=protocol.draw, allowed=[draw])
-    if draw and first.is_file() and read_mapping(first).get("declared") != parts.get("declared"):
-        hint = f"draws differ in points and seeds alone: run `{protocol.command if protocol else 'fne tune'}` again"
+            seeds = read_tuning(outcome.declared, file, "declared").of_draw(draw)
+    first = folder / f"{name}.yaml"
+    if draw and first.is_file() and read_mapping(first).get("declared") != outcome.declared:
+        hint = f"draws differ in points and seeds alone: run `{outcome.protocol.command}` again"
         problems.report(f"is another declaration than that of {first.name}", file=file, key="declared", hint=hint)
+    problems.raise_any(str(file))
+    return Tuned(name, file, draw, outcome.declared, old, read_seeds(seeds, file), values)

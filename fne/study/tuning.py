@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainSerializer
 
 from fne.study.model import Seed
-from fne.study.variants import VARIANT_KEYS, variant_field
+from fne.study.variants import variant_field
 from fne.utils.errors import bad_input
-from fne.utils.fields import OPTION, Distinct, Key, Scalar, Text, flatten
-from fne.utils.models import Section, read_parts
+from fne.utils.fields import Distinct, Key, Scalar, Text, flatten
+from fne.utils.models import Section, read_section
 from fne.utils.problems import Problems
 
 Place = Literal["inside", "flat", "natural bound", "open end"]
@@ -191,17 +191,24 @@ class Tuning(Section):
     seeds: Annotated[list[Seed], Distinct, Field(min_length=4, title="a list of four distinct seeds or more")]
     search: dict[str, Range]
 
+    def conflicts(self) -> Iterator[tuple[str, str, Any]]:
+        """The first round is part of the budget, and finalists are of its trials; no two draws share a seed."""
+        if not self.search:
+            yield "has no range", "search", None
+        if self.budget < self.trials:
+            yield f"is below the first round of {self.trials} trials", "budget", self.budget
+        if self.finalists > self.trials:
+            yield f"are more than the {self.trials} trials", "finalists", self.finalists
+        if len({seed % DRAWS_APART for seed in self.seeds}) < len(self.seeds):
+            yield f"would be seeds of two draws, which are {DRAWS_APART} apart", "seeds", self.seeds
+
     def plain(self) -> dict[str, Any]:
         """The declaration as YAML holds it."""
         return self.model_dump(mode="json", exclude_none=True)
 
-    def changed(self, declared: Mapping[str, Any]) -> str:
-        """What differs from another declaration, in words; empty where nothing does."""
-        mine, its = flatten(self.plain()), flatten(declared)
-        if mine == its and [*self.search] != [*declared["search"]]:
-            return f"search was in the order of {', '.join(declared['search'])}"
-        keys = [key for key in {**mine, **its} if mine.get(key) != its.get(key)]
-        return "; ".join(f"{key} was {its.get(key, 'not there')} and is {mine.get(key, 'not there')}" for key in keys)
+    def is_of(self, declared: Mapping[str, Any]) -> bool:
+        """Is it the same as the declaration that a file of tuned values holds, in the same order?"""
+        return self.plain() == declared and [*self.search] == [*declared["search"]]
 
     def axes(self, read: Iterable[str]) -> dict[str, Axis]:
         """The axes of a variant that reads these keys, in the order of the declaration."""
@@ -238,47 +245,28 @@ def read_tuning(given: Any, file: Path, prefix: str = "tune") -> Tuning:
         prefix: Its key there.
 
     Raises:
-        UserError: Lists every missing or mistyped entry, unknown key, range whose ends are equal, reversed or not
-            allowed, natural bound without a reason, and a budget below the first round.
+        UserError: Lists every missing or mistyped entry, unknown key, range that its key cannot have, natural bound
+            without a reason, and a budget below the first round.
     """
     problems = Problems()
     if isinstance(given, dict) and isinstance(given.get("search"), dict):
-        with problems.collect():
-            given = given | {"search": _by_key(given["search"], file)}
-    parts = read_parts(Tuning, given, file, problems, f"{prefix}.")
-    for key, item in (parts.get("search") or {}).items():
-        shown = f"{prefix}.search.{key}"
-        with problems.collect():
-            field = variant_field(key, file, f"{prefix}.search.")
-            if item is not None:
-                _check_range(item, field, file, shown)
-    if "search" in parts and not parts["search"]:
-        problems.report("has no range", file=file, key=f"{prefix}.search")
-    first = parts.get("trials", 0)
-    if (budget := parts.get("budget", math.inf)) < first:
-        problem, allowed = "is below the first round", f"at least {prefix}.trials, which is {first}"
-        problems.report(problem, file=file, key=f"{prefix}.budget", value=budget, allowed=allowed)
-    if (finalists := parts.get("finalists", 0)) > parts.get("trials", math.inf):
-        allowed = f"at most {prefix}.trials, which is {first}"
-        problems.report("are too many", file=file, key=f"{prefix}.finalists", value=finalists, allowed=allowed)
-    alike = {seed % DRAWS_APART: seed for seed in reversed(parts.get("seeds") or ())}
-    if shared := [seed for seed in parts.get("seeds") or () if alike[seed % DRAWS_APART] != seed]:
-        hint = f"draw k of the search tunes on the declared seeds plus {DRAWS_APART} k"
-        problems.report("would be seeds of two draws", file=file, key=f"{prefix}.seeds", value=shared, hint=hint)
+        given = given | {"search": _by_key(given["search"], file)}
+    tuning = read_section(Tuning, given, file, problems, f"{prefix}.")
     problems.raise_any(str(file))
-    return Tuning.model_construct(**parts)
+    assert tuning is not None
+    for key, item in tuning.search.items():
+        with problems.collect():
+            _check_range(item, variant_field(key, file, f"{prefix}.search."), file, f"{prefix}.search.{key}")
+    problems.raise_any(str(file))
+    return tuning
 
 
 def _by_key(search: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """The ranges by dotted key, whichever way they are nested; None for an empty one."""
-
-    def kept(given: Any) -> Any:  # flat, an empty mapping would vanish
-        return ({key: kept(item) for key, item in given.items()} or None) if isinstance(given, Mapping) else given
-
+    """The ranges by dotted key, whichever way they are nested."""
     ranges: dict[str, Any] = {}
-    for name, value in flatten(kept(search) or {}, file).items():
+    for name, value in flatten(search, file).items():
         key, _, part = name.rpartition(".")
-        if key in VARIANT_KEYS or OPTION.fullmatch(key) or part in Range.model_fields:
+        if part in Range.model_fields:
             ranges.setdefault(key, {})[part] = value
         else:
             ranges[name] = value
@@ -293,34 +281,21 @@ def _check_range(given: Range, key: Key, file: Path, shown: str) -> None:
     kind, listed = kinds[0], getattr(given, kinds[0])
     at = {"file": file, "key": f"{shown}.{kind}", "value": listed}
     if kind == "choice":
-        if given.lowest or given.highest:
-            raise bad_input("has no ends", **at, hint="lowest and highest belong to ranges of numbers")
         if any(isinstance(value, int | float) and not isinstance(value, bool) for value in listed):
-            hint = "a best value at the end of a list of numbers could not be recognised"
-            raise bad_input("holds numbers", **at, allowed="log, linear or integer for numbers", hint=hint)
+            raise bad_input("holds numbers", **at, allowed="log, linear or integer for numbers")
         for value in listed:
             key.check(value, file, at["key"])
         return
-    low, high = listed
-    for end in ENDS:
-        if end in given.model_fields_set and getattr(given, end) is None:
-            hint = "say why nothing lies beyond it, or leave it out"
-            raise bad_input("is a natural bound without a reason", file=file, key=f"{shown}.{end}", hint=hint)
     if not key.is_number and key.type != Scalar | None:  # an option's kind is known to its rule alone
         raise bad_input("is no range for this key", **at, allowed=f"choice of {key.allowed()}")
-    if not low < high:
-        problem = "has equal ends" if low == high else "has reversed ends"
-        raise bad_input(
-            problem, **at, allowed="[least, greatest]", hint=f"write [{high:g}, {low:g}]" if low > high else None
-        )
-    if kind == "log" and low <= 0:
-        raise bad_input("cannot begin at 0 or below", **at, hint="a linear range can")
-    whole = key.schema.get("type") == "integer"
-    if kind == "integer" or whole:
-        if not (low.is_integer() and high.is_integer()):
-            raise bad_input("must have whole numbers as ends", **at)
+    low, high = listed
+    if not low < high or (kind == "log" and low <= 0):
+        raise bad_input("is no range", **at, allowed=f"[least, greatest]{', above 0' if kind == 'log' else ''}")
+    whole = kind == "integer" or key.schema.get("type") == "integer"
+    if whole and not (low.is_integer() and high.is_integer()):
+        raise bad_input("must have whole numbers as ends", **at)
     for end in listed:
-        key.check(int(end) if whole or kind == "integer" else end, file, at["key"])
+        key.check(int(end) if whole else end, file, at["key"])
 
 
 def check_seeds(tuned_on: Iterable[int], seeds: Iterable[int], file: Path | str, key: str) -> None:
@@ -332,19 +307,3 @@ def check_seeds(tuned_on: Iterable[int], seeds: Iterable[int], file: Path | str,
     if shared := sorted({*tuned_on} & {*seeds}):
         hint = "tune on other seeds than those that are reported"
         raise bad_input("are seeds of the study too", file=file, key=key, value=shared, hint=hint)
-
-
-def check_trials(tuning: Tuning, read: Mapping[str, Iterable[str]], file: Path, problems: Problems) -> None:
-    """Check that the first round has enough trials for the axes of every variant.
-
-    Args:
-        tuning: The declaration.
-        read: By variant, the keys that it reads.
-        file: Of the study.
-        problems: Where it is said if not.
-    """
-    most = {variant: len(tuning.search.keys() & {*keys}) for variant, keys in read.items()}
-    variant = max(most, key=most.__getitem__)
-    if tuning.trials < (least := PER_AXIS * most[variant]):
-        allowed = f"at least {least}: {PER_AXIS} for each of the {most[variant]} axes that {variant} reads"
-        problems.report("are too few", file=file, key="tune.trials", value=tuning.trials, allowed=allowed)

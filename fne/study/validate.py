@@ -67,30 +67,25 @@ def prune(flat: Mapping[str, Any], regime: str) -> dict[str, Any]:
 
 
 def why_unread(key: str, flat: Mapping[str, Any], regime: str | None = None) -> str:
-    """Say what ignores a key: the rule that has no such option, or the values that it would need others to have."""
+    """Say what ignores a key: the rule that has no such option, or the values that others would have to have."""
     section = key.partition(".")[0]
     if section in CHOOSERS:
-        chooser, read = CHOOSERS[section], keys_read(flat, regime)
-        readers = [name for name in flat if name.startswith(f"{section}.") and name in read and name != chooser]
-        readers = [name for name in readers if name != "negatives.oracle"]
-        summary = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
+        chooser = CHOOSERS[section]
+        readers = [name for name in keys_read(flat, regime) if name.startswith(f"{section}.")]
+        readers = sorted({*readers} - {chooser, "negatives.oracle"})
         near = difflib.get_close_matches(key, readers, n=1) if OPTION.fullmatch(key) else []
+        summary = f"{chooser} {flat[chooser]!r} reads {', '.join(readers) or 'no option'}"
         return summary + (f"; did you mean {near[0]!r}?" if near else "")
-    values = {**flat, "regime": regime or "head"}
-    return "it is read where " + " or ".join(dict.fromkeys(_unmet(item, values) for item in EVERY_KEY[key].when))
+    conditions = [
+        " and ".join(f"{name} is {in_words(allowed)}" for name, allowed in condition.items())
+        for condition in EVERY_KEY[key].when
+    ]
+    return f"it is read where {' or '.join(conditions)}"
 
 
 def in_words(allowed: Container[Any]) -> str:
     """The values of a condition, in words."""
     return "above 0" if isinstance(allowed, range) else " or ".join(map(repr, allowed))  # type: ignore[call-overload]
-
-
-def _unmet(condition: Mapping[str, Container[Any]], values: Mapping[str, Any]) -> str:
-    """The first value that does not meet a condition, or the conditions of those that do."""
-    for name, allowed in condition.items():
-        if values.get(name) not in allowed:
-            return f"{name} is {in_words(allowed)} (it is {values.get(name)!r})"
-    return " and ".join(_unmet(other, values) for name in condition for other in EVERY_KEY[name].when[:1])
 
 
 def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "head") -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fne.study.model import VARIANT_SECTIONS
 from fne.study.plugins import KEYS
 from fne.utils.errors import bad_input
-from fne.utils.fields import Key, Text, check_key, flatten
+from fne.utils.fields import Distinct, Key, Text, check_key, flatten
 from fne.utils.models import Section, read_axes, read_section
 from fne.utils.names import member_id, member_title, points_of, unknown
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
-TEXT = Key(Text)
 VARIANT_KEYS = {key: field for key, field in KEYS.items() if key.partition(".")[0] in VARIANT_SECTIONS}
 
 
@@ -36,7 +35,7 @@ class VariantFile(Section):
     question: Text
     parent: Text
     set: dict[str, Any] = {}
-    isolates: list[str]
+    isolates: Annotated[list[str], Distinct]
     role: Literal["scientific", "nuisance", "control"]
     sweep: Any = None
 
@@ -55,56 +54,34 @@ class Variant(VariantFile):
     file: Path
 
 
-def text_of(content: Mapping[str, Any], key: str, file: Path) -> str:
-    """A required, non-empty text of a file."""
-    return TEXT.check(content.get(key), file, key)
-
-
 def read_variants(stem: str, file: Path) -> list[Variant]:
     """The variants of a file: one, or the members of its sweep."""
     if stem == "base":
         raise unknown("variant", stem, file.parent, ())
-    content, problems = _renamed(read_mapping(file), file), Problems()
+    content, problems = read_mapping(file), Problems()
     declared = read_section(VariantFile, content, file, problems)
-    delta = _values(content.get("set") or {}, file, problems, "set.")
+    problems.raise_any(str(file))
+    assert declared is not None
+    delta, axes = check_values(flatten(declared.set, file), file, problems, "set."), {}
 
     def swept_key(key: str) -> Key:
         if key in delta:
             raise bad_input("is in set and in sweep", file=file, key=f"sweep.{key}")
         return variant_field(key, file, "sweep.")
 
-    axes: dict[str, tuple[Any, ...]] = {}
-    if content.get("sweep") is not None:
+    if declared.sweep is not None:
         with problems.collect():
-            axes = read_axes(content["sweep"], file, "sweep", swept_key, least=1)
-    if declared and len(set(declared.isolates)) < len(declared.isolates):
-        problem = "must be a list of distinct dotted keys ([] for none)"
-        problems.report(problem, file=file, key="isolates", value=list(declared.isolates))
-    for key in declared.isolates if declared else ():
+            axes = read_axes(declared.sweep, file, "sweep", swept_key, least=1)
+    for key in declared.isolates:
         with problems.collect():
             check_key(key, VARIANT_KEYS, file, f"isolates.{key}")
     problems.raise_any(str(file))
-    assert declared is not None
-    variants: dict[str, Variant] = {}
+    variants = []
     for swept in points_of(axes, file, "sweep"):
-        identity = member_id(stem, swept, file)
-        if identity in variants:
-            hint = f"both would be called {identity}"
-            raise bad_input("two members are equal", file=file, key="sweep", value=swept, hint=hint)
         own = {"title": member_title(declared.title, swept), "set": delta | swept}
-        variants[identity] = Variant(**{**dict(declared), **own}, id=identity, swept=swept, file=file)
-    return list(variants.values())
-
-
-def _renamed(content: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The content with ``question`` where it still uses the old name of that key, ``asks``."""
-    if "asks" not in content:
-        return content
-    if "question" in content:
-        problem, hint = "is the old name of question: a file has one of the two", "leave it out"
-        raise bad_input(problem, file=file, key="asks", value=content["asks"], hint=hint)
-    question = text_of(content, "asks", file)
-    return {"question": question} | {key: value for key, value in content.items() if key != "asks"}
+        identity = member_id(stem, swept, file)
+        variants.append(Variant(**{**dict(declared), **own}, id=identity, swept=swept, file=file))
+    return variants
 
 
 def variant_field(key: str, file: Path | str, prefix: str = "") -> Key:
@@ -119,11 +96,10 @@ def variant_field(key: str, file: Path | str, prefix: str = "") -> Key:
     return check_key(key, VARIANT_KEYS, file, f"{prefix}{key}")
 
 
-def _values(given: Any, file: Path, problems: Problems, prefix: str) -> dict[str, Any]:
-    """The values of keys, those that can be used."""
-    flat: dict[str, Any] = {}
-    with problems.collect():
-        for key, value in flatten(given, file).items() if isinstance(given, dict) else ():
-            with problems.collect():
-                flat[key] = variant_field(key, file, prefix).check(value, file, f"{prefix}{key}")
-    return flat
+def check_values(given: Mapping[str, Any], file: Path, problems: Problems, prefix: str) -> dict[str, Any]:
+    """The values of dotted keys that a variant or a tuned file sets, those that can be used."""
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        with problems.collect():
+            values[key] = variant_field(key, file, prefix).check(value, file, f"{prefix}{key}")
+    return values

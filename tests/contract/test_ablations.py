@@ -15,7 +15,7 @@ from fne.negatives.catalog import MEMORIES
 from fne.negatives.registry import Entry, entry_of
 from fne.results.configs import oracle_bases
 from fne.results.trials import FINAL, read_trials
-from fne.steps.describe import describe
+from fne.steps.describe import run as describe
 from fne.study import api as config
 from fne.study import plugins
 from fne.study.library import Library

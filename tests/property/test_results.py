@@ -23,7 +23,6 @@ from fne.report.page.svg import CAPTIONS, inline_svg, read_svg
 from fne.report.tables.record import record_table
 from fne.report.text import verified
 from fne.results import calibration_tables, kept, made_from, reference
-from fne.results.progress_files import look
 from fne.results.study import StudyResults, load
 from fne.steps import aggregate, compare, export
 from fne.steps.evaluate import evaluate_replicates, read_rankings, scored_protocols
@@ -109,7 +108,6 @@ def everything(study: Study, root: Path) -> list[Callable[[], object]]:
         lambda: (made_from.versions(open_()), made_from.fingerprints(open_()), reference.made_by(open_())),
         lambda: record_table(open_()),
         lambda: export.build(open_()),
-        lambda: look(study, root),
     ]
 
 
@@ -181,7 +179,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "captions.json": lambda file: read_record(file, None, CAPTIONS, "again"),
     "code.json": Remembered,
     "test_accesses.jsonl": read_test_accesses,
-    "progress.json": lambda file: look(stats_study.study(seeds=(0, 1)), file.parents[4]),
 }
 
 
@@ -192,7 +189,6 @@ def files(tmp_path_factory: pytest.TempPathFactory, ranked: Whole) -> dict[str, 
     place = {name: root / name for name in READERS}
     study = ranked[0]
     place["study.json"] = root / paths.overrides("x")
-    place["progress.json"] = root / paths.scratch_folder(study, "fne", "0-1") / "0" / "progress.json"
     with tarfile.open(RESULT) as archive:
         place["calibration.npz"].write_bytes(archive.extractfile("results/smoke/fne/0-1/calibration.npz").read())
     np.savez_compressed(place["rankings.test.npz"], **rankings(study))
@@ -205,9 +201,6 @@ def files(tmp_path_factory: pytest.TempPathFactory, ranked: Whole) -> dict[str, 
     write_json(place["captions.json"], [{**words, "empty": False}])
     write_json(place["code.json"], {"schema": 1, "made_by": "sha256", "values": {"/a": [[1, 2, 3, 4], "x"]}})
     place["test_accesses.jsonl"].write_text('{"time": "2026", "variant": "fne"}\n' * 3)
-    row = {"seed": 0, "epoch": 1, "step": 2, "seconds": 3.0, "val_rsum": 4.0, "phase": "main"}
-    summary = {"seeds": [0, 1], "step": 2, "total": 9, "seconds": 1.0, "time": 1.0, "curves": [row]}
-    write_json(place["progress.json"], summary)
     return place
 
 

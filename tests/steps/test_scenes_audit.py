@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fne.data.manifest import Manifest
-from fne.report.figures.registry import draw
 from fne.results.study import StudyResults
 from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.world import Scenes
@@ -20,7 +19,6 @@ from fne.study import paths
 from fne.study.api import Study, load_study
 from fne.training import picks
 from fne.utils.errors import UserError
-from fne.utils.files import read_json
 from tests.training import project
 
 KEPT = {"audit.picks": "sampled", "audit.steps": 2, "train.epochs": 3}
@@ -69,17 +67,6 @@ def false(row: dict, truth) -> bool:
     return truth(int(image), int(caption))
 
 
-def test_the_record_says_what_was_kept(made) -> None:
-    root, study, results = made
-    for variant in ("hardest_in_batch", "fne"):
-        folder = root / paths.run_folder(study, variant, "0-1")
-        summary = read_json(folder / "run.json")["picks"]
-        rows = results.picks(variant)
-        assert summary["rows"] == len(rows) and summary["bytes"] == (folder / "picks.npz").stat().st_size
-        assert (summary["steps_covered"], summary["steps_total"], summary["share_of_all_picks"]) == (6, 18, 6 / 18)
-        assert set(rows["step"] % 6) == set(summary["steps_of_an_epoch"]) == {2, 5} and not summary["limited"]
-
-
 def test_all_variants_have_the_same_anchors_at_the_same_step_and_seed(made) -> None:
     _, _, results = made
     keys = [
@@ -107,25 +94,6 @@ def test_rates_per_epoch_equal_a_recomputation_from_the_logical_forms(made, trut
         assert float(row["rate"]) == pytest.approx(count / len(mine))
         seen += count
     assert seen > 100
-
-
-def test_the_figures_draw_the_tables(made) -> None:
-    root, study, results = made
-    variants = ("hardest_in_batch", "fne")
-    rows = table(root, study, "audit_epochs.csv")
-    for panel, direction in zip(draw(results, "false_negatives").drawing.axes, ("i2t", "t2i"), strict=True):
-        for line, variant in zip(panel.lines, variants, strict=False):
-            mine = [row for row in rows if (row["variant"], row["direction"]) == (variant, direction) and row["epoch"]]
-            np.testing.assert_allclose(line.get_xydata(), [[int(row["epoch"]) + 1, float(row["rate"])] for row in mine])
-    rows = [row for row in table(root, study, "audit_risk.csv") if row["direction"] == "both"]
-    for panel, variant in zip(draw(results, "risk_hardness").drawing.axes, variants, strict=False):
-        mine = [row for row in rows if row["variant"] == variant and int(row["picks"]) >= 30]
-        requested = [[float(row["gap_low"]) + 0.025, float(row["rate"])] for row in mine]
-        assert len(requested) > 2
-        np.testing.assert_allclose(panel.lines[-1].get_xydata(), requested, atol=1e-9)
-    (row,) = [row for row in table(root, study, "audit_agreement.csv") if row["direction"] == "both"]
-    texts = {text.get_text() for text in draw(results, "agreement").drawing.axes[0].texts}
-    assert f"{float(row['agreement']):.2f}".replace("0.", ".", 1) in texts
 
 
 def test_popular_items_carry_their_ids_and_every_table_is_written(made) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import shlex
 from pathlib import Path
@@ -11,9 +10,7 @@ from typing import Annotated
 import pytest
 import yaml
 
-from fne.negatives.registry import registered
-from fne.results.configs import diff
-from fne.steps.describe import describe
+from fne.steps.describe import run as describe
 from fne.study import api as config
 from fne.study import model, paths, plugins
 from fne.utils.errors import UserError
@@ -34,14 +31,6 @@ def test_options_that_nothing_reads_are_pruned(project: Project) -> None:
     assert config.resolve(study, "infonce")["loss"] == {"kind": "infonce", "temperature": 0.05, "multi_positive": False}
     assert "temperature" not in config.resolve(study, "fne")["loss"]
     assert config.resolve(project.load("smoke", **{"warmup.epochs": 0}), "fne")["warmup"] == {"epochs": 0}
-
-
-def test_what_a_strategy_shares_with_the_loss_is_kept(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
-    """``loss.margin`` is no option of the softmax, but stays where the strategy reads it."""
-    rules = registered("negatives")
-    assert rules["fne"].shares == ("loss.margin",)
-    monkeypatch.setitem(rules, "all", dataclasses.replace(rules["all"], shares=("loss.margin",)))
-    assert "margin" in config.resolve(project.load(), "infonce")["loss"]
 
 
 def test_merge_order_is_base_study_chain_tuned_command_line(project: Project) -> None:
@@ -127,14 +116,6 @@ def test_a_value_changes_only_the_variants_that_inherit_it(project: Project) -> 
     }  # fmt: skip
 
 
-def test_a_new_variant_changes_no_other(project: Project) -> None:
-    before = digests(project.load())
-    project.variant("new", {"negatives": {"tau": 5}}, ["negatives.tau"])
-    project.edit("studies/paper", variants=[*project.read("studies/paper")["variants"], "new"])
-    after = digests(project.load())
-    assert before == {variant: after[variant] for variant in before} and "new" in after
-
-
 def test_a_new_key_changes_no_digest_at_its_neutral_value(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     before = digests(project.load())
     for fields in (model.SHARED, plugins.KEYS, plugins.EVERY_KEY):
@@ -168,27 +149,15 @@ def test_evaluation_is_no_part_of_the_training_digest(project: Project) -> None:
     assert config.training_digest(item) != config.training_digest(third)
 
 
-def test_diff_names_what_differs(project: Project) -> None:
-    study = project.load()
-    item, other = config.resolve(study, "fne"), config.resolve(study, "fne_no_cutdown")
-    assert diff(item, other) == {"negatives.cut_down": ("global", "none")}
-    assert diff(item, item) == {}
-    assert diff({"a": 1}, {"b": {"c": 2}}) == {"a": (1, None), "b.c": (None, 2)}
-
-
 @pytest.mark.parametrize(
     ("seeds", "block", "names"),
     [
         ("0-4", 5, ["0-4"]),
         ("0-9", 5, ["0-4", "5-9"]),
         (list(range(5, 10)) + list(range(5)), 5, ["0-4", "5-9"]),
-        ("0-6", 5, ["0-4", "5-6"]),
         ([3, 0, 7], 5, ["0_3_7"]),
-        ([0], 5, ["0"]),
         (7, 1, ["7"]),
-        ("0-2", 1, ["0", "1", "2"]),
         ("0,2-3", 2, ["0_2", "3"]),
-        ("0, 1", 2, ["0-1"]),
     ],
 )
 def test_seeds_are_cut_into_named_blocks(project: Project, seeds: object, block: int, names: list[str]) -> None:
@@ -208,26 +177,16 @@ def test_new_seeds_leave_earlier_blocks_and_all_other_paths_alone(project: Proje
     assert digests(item) == digests(more)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "a", "4-0", "0-0", "01", "0_1_2", "1_0", "0_0", "-1", "0-4-5", "0,1", "0_", "00-4"]
-)
+@pytest.mark.parametrize("name", ["", "4-0", "0-0", "01", "1_0", "0,1"])
 def test_only_the_one_name_of_a_block_is_a_block(name: str) -> None:
     with pytest.raises(UserError, match="block"):
         config.parse_block(name)
 
 
-@pytest.mark.parametrize(
-    "seeds", [[], [-1], [0, 0], [True], [0.0], ["0"], "", "a", "0--4", "4-0", "0-0", "-3", None, 1.5, {}]
-)
+@pytest.mark.parametrize("seeds", [[], [-1], [0, 0], ["0"], "a", "4-0", None])
 def test_bad_seeds(project: Project, seeds: object) -> None:
     project.edit("studies/paper", seeds=seeds)
     project.fails(saying=["paper.yaml", "seeds"])
-
-
-@pytest.mark.parametrize("block", [0, -1, 1.5, True, "5", None])
-def test_bad_block_size(project: Project, block: object) -> None:
-    project.edit("studies/paper", block=block)
-    project.fails(saying=["paper.yaml", "block", ">= 1"])
 
 
 def test_snakemake_config_becomes_overrides(project: Project) -> None:
@@ -258,17 +217,11 @@ def test_values_inside_snakemakes_set_may_come_as_text(project: Project) -> None
     ("given", "saying"),
     [
         ({"imges": "/x"}, ["imges", "did you mean 'images'"]),
-        ({"study": "papr"}, ["did you mean 'paper'"]),
         ({"study": 3}, ["study", "3"]),
         ({"set": "train.epochs=3"}, ["set", "mapping"]),
         ({"set": {"train.epoch": 3}}, ["train.epoch", "did you mean 'train.epochs'"]),
-        ({"set": {"sedes": 3}}, ["sedes", "did you mean 'seeds'"]),
         ({"set": {"train": 3}}, ["train", "is a section"]),
-        ({"set": {"data.seed.x": 3}}, ["data.seed", "is a value"]),
-        ({"images": "/x"}, ["data.images", "unknown key"]),
         ({"seeds": "0", "set": {"seeds": "1"}}, ["seeds", "set twice"]),
-        ({"baseline": "nobody"}, ["baseline", "'nobody'"]),
-        ({"variants": "fne,nobody"}, ["variants", "'nobody'"]),
     ],
 )
 def test_bad_snakemake_config(project: Project, given: dict, saying: list[str]) -> None:
@@ -276,12 +229,6 @@ def test_bad_snakemake_config(project: Project, given: dict, saying: list[str]) 
         asked(given, project.root)
     for words in saying:
         assert words in str(caught.value)
-
-
-def test_keys_of_the_workflow_itself_are_passed_over(project: Project) -> None:
-    assert asked({"device": "cpu"}, project.root, extra=("device",)).name == "paper"
-    with pytest.raises(UserError, match="device"):
-        asked({"device": "cpu"}, project.root)
 
 
 def test_arguments_load_the_very_same_study(project: Project) -> None:
@@ -297,22 +244,6 @@ def test_arguments_load_the_very_same_study(project: Project) -> None:
     again = config.load_study(words[1], parse_set(words[3::2]), project.root)
     assert again == study
     assert {"seeds=0,1,5", "variants=fne,random"} <= {*words}
-
-
-@pytest.mark.parametrize(
-    ("items", "words"),
-    [(["train.epochs"], "key=value"), (["=3"], "key=value"), (["a.b=1", "a.b=2"], "twice"), (["a.b=[1"], "YAML")],
-)
-def test_bad_set(items: list[str], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        parse_set(items)
-
-
-def test_set_values_are_yaml() -> None:
-    items = ["a.b=1", "a.c=1.0e-3", "a.d=text", "a.e=null", "a.f=[1, 2]", "a.g=x=y", "a.h="]
-    assert parse_set(items) == {
-        "a.b": 1, "a.c": 1e-3, "a.d": "text", "a.e": None, "a.f": [1, 2], "a.g": "x=y", "a.h": None
-    }  # fmt: skip
 
 
 def test_describe_tells_chain_differences_and_options(project: Project) -> None:

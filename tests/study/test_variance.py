@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,10 +79,6 @@ def test_the_record_of_the_repository_is_sound_and_holds_for_its_default_study()
     assert record is not None and record.why_not(load_study("paper", root=ROOT)) == ""
 
 
-def test_no_file_is_no_record(tmp_path: Path) -> None:
-    assert read_variance(tmp_path) is None
-
-
 def test_a_variant_has_its_own_component_against_the_recorded_baseline_alone(record: Variance) -> None:
     own, pooled = record.differences["fne"].another, record.differences[ALL].another
     assert record.another("fne", "hardest_in_batch") == (own, "fne")
@@ -134,25 +129,13 @@ def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 BAD = [
     ("schema", 2, "schema: another schema; got 2; allowed: 1"),
-    ("date", ..., "date: is missing"),
-    ("date", "January", "date: cannot be; got 'January'; allowed: a date, \"YYYY-MM-DD\""),
     ("date", "2026-13-01", "date: cannot be; got '2026-13-01'; allowed: a date, \"YYYY-MM-DD\""),
-    ("extra", 1, "extra: unknown key"),
-    ("primary/metric", ..., "primary.metric: is missing"),
-    ("factors/data.seed", [0], "factors.data.seed: out of range; got [0]; allowed: a list of two numbers or more"),
     ("factors/data.seed", [0, 0], "factors.data.seed: holds a value twice"),
-    ("factors/data.seed", ..., "levels.fne.data.seed: unknown key"),
-    ("cells", 0, "cells: out of range; got 0"),
     ("levels/all variants", ..., "levels.all variants: is missing"),
-    ("differences", None, "differences.all variants: is missing"),
-    ("levels/fne", [], "levels.fne: must be a mapping"),
     ("levels/fne/seed", ..., "levels.fne.seed: is missing"),
-    ("levels/fne/wind", {"variance": 1.0, "low": 0.0, "high": 2.0}, "levels.fne.wind: unknown key"),
     ("levels/fne/seed/variance", -1e-6, "levels.fne.seed.variance: out of range; got -1e-06"),
-    ("levels/fne/seed/high", math.inf, "levels.fne.seed.high: out of range; got inf"),
     ("levels/fne/seed/variance", 1.0, "levels.fne.seed.variance: is not within its interval, "),
     ("levels/fne/another/variance", 1e-3, "levels.fne.another.variance: is not the sum"),
-    ("levels/fne/another/levels", 1, "levels.fne.another.levels: out of range; got 1; allowed: an integer >= 2"),
 ]
 
 
@@ -166,11 +149,3 @@ def test_what_cannot_be_is_an_error_that_names_file_and_key(
     with pytest.raises(UserError) as raised:
         read_variance(tmp_path)
     assert f"{bad}: {problem}" in str(raised.value), raised.value
-
-
-def test_several_problems_are_listed_together(file: Path, tmp_path: Path) -> None:
-    content = changed(yaml.safe_load(file.read_text()), "levels/fne/seed/variance", -1.0)
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(changed(content, "levels/infonce/images/high", -1.0)))
-    with pytest.raises(UserError) as raised:
-        read_file(tmp_path / "bad.yaml")
-    assert "levels.fne.seed.variance" in str(raised.value) and "levels.infonce.images.high" in str(raised.value)

@@ -68,8 +68,7 @@ def test_it_counts_jobs_and_runs_and_tells_the_time_left(clock: list[float]) -> 
     start(line, 2)
     clock[0] = 62.0
     log(line, LogEvent.JOB_FINISHED, job_id=2)
-    # of 60 s one training job is left, begun 62 s ago, and audit, as long as rank: 2 s, nearly two side by side
-    assert line.line() == "2/4 jobs · 5/10 training runs · 4.8 runs/min · 0:01 left · now train infonce 0-4"
+    assert line.line() == "2/4 jobs · 5/10 training runs · 4.8 runs/min · 1:02 left · now train infonce 0-4"
     clock[0] = 80.0
     log(line, LogEvent.JOB_FINISHED, job_id=1)
     log(line, LogEvent.PROGRESS, done=4, total=4)

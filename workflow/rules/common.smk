@@ -21,7 +21,7 @@ from fne.data.sources import annotation_files
 from fne.encoders.checkpoints import find
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
-from fne.results.current import outdated, recorded_code
+from fne.results.current import outdated
 from fne.results.schema import written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.progress_line import install
@@ -113,7 +113,7 @@ def load_studies():
                 print(
                     f"note: study {member.name}: other code than the present trained {len(runs_of_other_code)} runs "
                     f"({', '.join(runs_of_other_code[:3])}{', ...' if runs_of_other_code[3:] else ''}); they will be "
-                    "trained again, unless `fne adopt` shows that the edit changes nothing",
+                    "trained again",
                     file=sys.stderr,
                 )
     return requested.name, studies, series
@@ -258,9 +258,7 @@ def trained_config(wildcards):
 
 def training_code(wildcards):
     """Digest of the code that trains a variant: an edit of it re-trains the variants that use it, a comment none."""
-    study, variant = of_study(wildcards), wildcards.variant
-    now = CODE.training(resolve(study, variant))
-    return recorded_code(paths.run_folder(study, variant, wildcards.block) / "run.json", now)
+    return CODE.training(resolve(of_study(wildcards), wildcards.variant))
 
 
 def encoders_read(wildcards):

@@ -8,9 +8,9 @@ from textwrap import fill
 from fne.report.figures.figure import Picture, canvas
 from fne.report.figures.style import BASELINE, INK, PAPER, WIDTH
 from fne.report.figures.variant_styles import Look, looks
-from fne.report.series.results import Effect, SeriesResults, name_of, value_of
+from fne.report.series.results import SeriesResults, Value, name_of, value_of
 from fne.report.series.tables import within
-from fne.report.text.wording import percent, short, signed
+from fne.report.text.wording import short, signed
 
 ROW, HEAD, FOOT = 0.2, 0.75, 0.5
 """Inches: of a cell's row, above the rows of panels and below them."""
@@ -19,16 +19,13 @@ ACROSS, LETTERS = 4, 15
 
 
 def labels(series: SeriesResults) -> list[str]:
-    """What each cell is called: the values of all factors, or in a corner design those that differ from its centre."""
-    factors = series.definition.factors
-    crossed = len(series.members) == math.prod(map(len, factors.values()))
+    """What each cell is called: the values of the factors in which it differs from the first cell."""
     centre, result = next(iter(series.points.values())), []
     for point in series.points.values():
-        differs = [key for key in factors if crossed or point[key] != centre[key]]
-        if 1 < len(differs) == len(factors) and not crossed:
-            result.append(f"all {', '.join(dict.fromkeys(value_of(key, point[key]) for key in differs))}")
-        else:
-            result.append(", ".join(f"{name_of(key)} {value_of(key, point[key])}" for key in differs) or "centre")
+        differs = [key for key in point if point[key] != centre[key]]
+        same = len(differs) == len(point) and len({*point.values()}) == 1
+        each = [f"{name_of(key)} {value_of(key, point[key])}" for key in differs]
+        result.append(f"all {value_of(differs[0], point[differs[0]])}" if same else ", ".join(each) or "centre")
     return result
 
 
@@ -53,7 +50,7 @@ def draw(series: SeriesResults) -> Picture:
                 continue
             if math.isfinite(item.low):
                 panel.plot([100 * item.low, 100 * item.high], [row, row], color=look.colour, lw=2, zorder=2)
-            fill_with = look.colour if item.low > 0 or item.high < 0 else PAPER
+            fill_with = look.colour if item.apart else PAPER
             mark = {"marker": look.mark("D"), "ms": 4.5, "mfc": fill_with, "mec": look.colour, "ls": "", "zorder": 3}
             panel.plot([100 * item.estimate], [row], **mark)
         panel.grid(axis="x")
@@ -70,21 +67,18 @@ def draw(series: SeriesResults) -> Picture:
         f"{within(series)}"
     )
     question = f"Is each variant better or worse than the baseline in every {series.noun}?"
-    return Picture("cells", "Differences to the baseline in every cell", question, caption, _alt(series), figure)
+    return Picture("cells", "Differences to the baseline in every cell", question, caption, alt(series), figure)
 
 
-def _effect(series: SeriesResults, member: str, variant: str) -> Effect | None:
+def _effect(series: SeriesResults, member: str, variant: str) -> Value | None:
     return series.effect(member, variant, series.primary, series.baseline)
 
 
-def _alt(series: SeriesResults) -> str:
-    """The range of each variant over all cells."""
+def alt(series: SeriesResults) -> str:
+    """The range of each variant's difference to the baseline over all cells."""
     summary = []
     for variant in (name for name in series.variants if name != series.baseline):
         result = [item.estimate for member in series.members if (item := _effect(series, member, variant))]
         if result:
             summary.append(f"{series.title_of(variant)} from {signed(min(result))} to {signed(max(result))}")
-    scores = [item.estimate for member in series.members
-              if (item := series.effect(member, series.baseline, series.primary))]  # fmt: skip
-    level = f" The baseline's score is {percent(min(scores))} to {percent(max(scores))}." if scores else ""
-    return f"Differences to the baseline over all cells: {'; '.join(summary) or 'no result'}.{level}"
+    return f"Differences to the baseline over all {series.noun}s: {'; '.join(summary) or 'no result'}."

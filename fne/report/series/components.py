@@ -6,15 +6,12 @@ import math
 from typing import Any
 
 from fne.analysis.components import IMAGES, INTERACTION, SEED
-from fne.analysis.search import best_after
 from fne.report.figures.figure import Picture, canvas
 from fne.report.figures.style import INK, MUTED, WIDTH
-from fne.report.series.results import Part, SeriesResults, name_of, value_of
+from fne.report.series.results import SeriesResults, Value, name_of, numbers, value_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import listing, number, percent, span
-from fne.report.tuning import first_round
+from fne.report.text.wording import listing, percent, span
 from fne.results.series import ANOTHER, DIFFERENCE, LEVEL
-from fne.study.series import TUNING_DRAW
 
 NAMES = {SEED: "training seed", IMAGES: "test images", INTERACTION: "interaction"}
 MOST = 3
@@ -33,38 +30,34 @@ def another(series: SeriesResults) -> str:
     return f"another {listing(map(name_of, series.definition.random))}"
 
 
-def shares(parts: dict[str, Part]) -> dict[str, float]:
+def shares(parts: dict[str, Value]) -> dict[str, float]:
     """Each source's share of the variance of one run, ``sd^2 / sum of all sd^2``; NaN where nothing varies."""
-    squares = {source: part.sd**2 for source, part in parts.items() if source != ANOTHER}
+    squares = {source: part.estimate**2 for source, part in parts.items() if source != ANOTHER}
     total = math.fsum(squares.values())
     return {source: square / total if total > 0 else math.nan for source, square in squares.items()}
 
 
 def sentences(series: SeriesResults) -> list[str]:
     """How much of the variance of a score and of a difference comes from which source, over all variants."""
-    metric, summary = series.metric(series.primary), []
+    summary, named = [], sources(series)
     for of in (LEVEL, DIFFERENCE):
         parts = series.parts.get((of, ""), {})
         result = {source: share for source, share in shares(parts).items() if math.isfinite(share)}
         if not result:
             summary.append(f"Where the variance of a {WHAT[of]} comes from cannot be said: too few results.")
             continue
-        sd = math.sqrt(math.fsum(parts[source].sd ** 2 for source in result))
+        sd = math.sqrt(math.fsum(parts[source].estimate ** 2 for source in result))
         order = sorted(result, key=result.__getitem__, reverse=True)
-        first, *rest = [source for source in order if result[source] >= 0.005] or order
-        named = sources(series)
-        listed = [f"{_whole(result[first])} of the variance comes from the {named[first]}"]
-        listed += [f"{_whole(result[source])} from the {named[source]}" for source in rest]
-        what = f"With everything drawn anew, a variant's {metric}" if of == LEVEL else f"Its {WHAT[of]}"
-        none = [named[source] for source in order if source not in (first, *rest)]
-        none_of = f"; estimated as less than 0.5 % each: {listing(none)}" if none else ""
-        summary.append(f"{what} has a standard deviation of {percent(sd)} points: {listing(listed)}{none_of}.")
+        listed = listing(f"{_whole(result[source])} {named[source]}" for source in order)
+        what = f"a variant's {series.metric(series.primary)}" if of == LEVEL else f"its {WHAT[of]}"
+        summary.append(f"With everything drawn anew, {what} has a standard deviation of {percent(sd)} points, of its "
+                       f"variance {listed}.")  # fmt: skip
     score, gap = (series.parts.get((of, ""), {}).get(ANOTHER) for of in (LEVEL, DIFFERENCE))
     if score is not None and gap is not None:
         fewest = min(len(series.definition.factors[key]) for key in series.definition.random)
         summary.append(
-            f"With {another(series)}, and all seeds and images alike, a score moves by {percent(score.sd)} points "
-            f"(standard deviation, known from {fewest} values of a factor) and a difference by {percent(gap.sd)}."
+            f"With {another(series)}, all seeds and images alike, a score moves by {percent(score.estimate)} points "
+            f"(standard deviation, known from {fewest} values of a factor) and a difference by {percent(gap.estimate)}."
         )
     return summary
 
@@ -91,47 +84,30 @@ def table(series: SeriesResults) -> Table:
                 if source != ANOTHER:
                     cells.append(ABSENT if share is None or math.isnan(share) else Cell(_whole(share), share))
                 records.append({**dict(zip(fixed, at, strict=False)), "of": of, "variant": variant, "source": source,
-                                **_numbers(part), "share": share})  # fmt: skip
+                                **numbers(sd=part), "share": share})  # fmt: skip
             rows.append(tuple(cells))
     caption = (
         f"Standard deviation of {series.metric(series.primary)} that each source adds to one run, in points, with a "
         f"95 % interval, and its share of the variance of one run; from {len(series.members)} cells with "
         f"{len(series.shared.seeds)} seeds each. Differences are paired by seed and image."
     )
+    both = " and their interaction" if INTERACTION in named else ""
     notes = [
         "One run: one training seed, one set of test images, one value of each factor.",
-        f"{named[ANOTHER][0].upper()}{named[ANOTHER][1:]}: {listing(map(name_of, series.definition.random))}"
-        + (" and their interaction" if INTERACTION in named else "")
-        + " together, with seeds and images alike.",
+        f"{named[ANOTHER][0].upper()}{named[ANOTHER][1:]}: {listing(map(name_of, series.definition.random))}{both} "
+        "together, with seeds and images alike.",
         "All variants: one variance for all of them, which are correlated.",
+        *series.undecomposed,
     ]
-    if INTERACTION in named:
-        notes.append("Interaction: what a cell adds to the sum of its factors.")
-    notes += [*_resampled(series), *series.undecomposed]
     return Table("components", "Where the variance comes from", caption, tuple(columns), tuple(rows), tuple(notes),
                  tuple(records), sections=tuple(sections))  # fmt: skip
-
-
-def _resampled(series: SeriesResults) -> list[str]:
-    """How far the best of a first round varies by the bootstrap over its trials, beside the draws that were made."""
-    if TUNING_DRAW not in series.definition.factors:
-        return []
-    first, _ = first_round(series.shared, series.root)
-    sds = [math.sqrt(best_after(scores, len(scores)).variance) for scores in first.values()]
-    if not sds:
-        return []
-    span = f"{number(min(sds))} to {number(max(sds))}" if len(sds) > 1 else number(sds[0])
-    return [
-        "Tuning draw: searches made anew, each with its own trials and seeds. By the bootstrap over the trials of one "
-        f"first round, the validation rsum of its best has a standard deviation of {span} points."
-    ]
 
 
 def draw(series: SeriesResults) -> Picture:
     """Draw two panels, of scores and of differences, a line per source: sd of all variants, and of each as a dot."""
     named, pooled = sources(series), [parts for key, parts in series.parts.items() if key[1] == ""]
     ends = [100 * part.high for parts in pooled for source, part in parts.items() if source in named]
-    sds = [100 * part.sd for parts in series.parts.values() for source, part in parts.items() if source in named]
+    sds = [100 * part.estimate for parts in series.parts.values() for source, part in parts.items() if source in named]
     most = max(min(max(ends), MOST * max(sds)), max(sds)) or 1.0
     height = 1.1 + 0.42 * len(named)
     figure = canvas(WIDTH, height)
@@ -146,13 +122,13 @@ def draw(series: SeriesResults) -> Picture:
                     continue
                 part, share = parts[source], shares(parts)[source]
                 if variant:
-                    panel.plot(100 * part.sd, place + 0.2, "o", color=MUTED, ms=4, alpha=0.55, mew=0, zorder=2)
+                    panel.plot(100 * part.estimate, place + 0.2, "o", color=MUTED, ms=4, alpha=0.55, mew=0, zorder=2)
                     continue
                 end = min(100 * part.high, most)
                 panel.plot([100 * part.low, end], [place] * 2, color=INK, lw=1.6, zorder=3)
                 if end == most < 100 * part.high:
                     panel.plot(end, place, ">", color=INK, ms=5, zorder=3)
-                panel.plot(100 * part.sd, place, "D", color=INK, ms=5.5, zorder=4)
+                panel.plot(100 * part.estimate, place, "D", color=INK, ms=5.5, zorder=4)
                 if math.isfinite(share):
                     panel.annotate(_whole(share), (end, place), (7, 0), textcoords="offset points", va="center",
                                    fontsize=8, color=INK)  # fmt: skip
@@ -169,22 +145,14 @@ def draw(series: SeriesResults) -> Picture:
     return Picture("components", "Sources of variance", question, caption, " ".join(sentences(series)), figure)
 
 
-def _of(series: SeriesResults, of: str) -> list[tuple[tuple[Any, ...], dict[str, Part]]]:
+def _of(series: SeriesResults, of: str) -> list[tuple[tuple[Any, ...], dict[str, Value]]]:
     """Components of each variant, in order, then of all variants."""
     result = [(key, parts) for key, parts in series.parts.items() if key[0] == of]
     return sorted(result, key=lambda item: not item[0][1])
 
 
-def _sd(part: Part | None) -> Cell:
-    if part is None or math.isnan(part.sd):
-        return ABSENT
-    return Cell(percent(part.sd), part.sd, note=span(part.low, part.high))
-
-
-def _numbers(part: Part | None) -> dict[str, float | None]:
-    names = {"sd": "sd", "low": "sd_low", "high": "sd_high"}
-    values = {name: math.nan if part is None else getattr(part, field) for field, name in names.items()}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+def _sd(part: Value | None) -> Cell:
+    return ABSENT if part is None else Cell(percent(part.estimate), part.estimate, note=span(part.low, part.high))
 
 
 def _whole(share: float) -> str:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fne.report.figures.figure import Picture, canvas
-from fne.report.figures.picks import percent_of
 from fne.report.figures.registry import WORDS
 from fne.report.figures.style import BASELINE, INK, WIDTH, end_labels, look
 from fne.report.figures.variant_styles import Look, looks
 from fne.report.series import cells, components, names
-from fne.report.series.results import MAP, Effect, Picked, SeriesResults, open_series
+from fne.report.series.results import MAP, SeriesResults, Value, open_series
 from fne.report.series.tables import within
-from fne.report.text.wording import short, signed, span
+from fne.report.text.wording import short
 from fne.study import paths
 from fne.study.api import Series
 from fne.utils.files import write_json
@@ -23,7 +22,6 @@ from fne.utils.files import write_json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Point = Effect | Picked | None
 TOP, HEIGHT, GAP, BOTTOM = 0.35, 1.75, 0.42, 0.6
 """Inches: above the first panel, of a panel, between two, below the last."""
 LEFT, RIGHT = 0.105, 0.66
@@ -59,25 +57,25 @@ def draw(series: SeriesResults) -> Picture:
     axes[-1].set_xlim(-0.12, len(series.members) - 0.88)
     axes[-1].set_xlabel(f"{series.leaf} (one world each, evenly spaced)")
     title = f"{series.metric(series.primary)} and false picks by {series.leaf}"
-    return Picture("series", title, series.question, _caption(series, len(panels)), _alt(series), figure)
+    return Picture("series", title, series.question, _caption(series), cells.alt(series), figure)
 
 
-def _panels(series: SeriesResults) -> list[tuple[str, Callable[[str, str], Point]]]:
+def _panels(series: SeriesResults) -> list[tuple[str, Callable[[str, str], Value | None]]]:
+    """The heading of each panel, and what gives the value of a member and variant in it."""
     metric = series.metric(series.primary)
 
-    def score(member: str, variant: str) -> Point:
-        return series.effect(member, variant, series.primary)
-
-    def difference(which: tuple[str, str, str]) -> Callable[[str, str], Point]:
-        def read(member: str, variant: str) -> Point:
+    def difference(which: tuple[str, str, str]) -> Callable[[str, str], Value | None]:
+        def read(member: str, variant: str) -> Value | None:
             if variant == series.baseline:
-                result = series.effect(member, variant, which)
-                return result and Effect(0.0, 0.0, 0.0, result.n_seeds, result.level, result.method)
+                return series.effect(member, variant, which) and Value(0.0, 0.0, 0.0)
             return series.effect(member, variant, which, series.baseline)
 
         return read
 
-    panels = [(f"test {metric}", score), (f"difference in {metric} to the baseline", difference(series.primary))]
+    panels = [
+        (f"test {metric}", lambda member, variant: series.effect(member, variant, series.primary)),
+        (f"difference in {metric} to the baseline", difference(series.primary)),
+    ]
     if MAP in series.scores:
         panels.append((f"difference in {series.metric(MAP)} to the baseline", difference(MAP)))
     if series.picks:
@@ -85,18 +83,18 @@ def _panels(series: SeriesResults) -> list[tuple[str, Callable[[str, str], Point
     return panels
 
 
-def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Point]) -> None:
+def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Value | None]) -> None:
     """One line per variant with the band of its intervals; oracles in ink, apart from all strategies."""
-    own, ends, shown = looks(series.variants, series.baseline, series.method), [], {}
-    for variant in series.variants:
-        result = [
-            (place, item) for place, name in enumerate(series.members) if (item := read(name, variant)) is not None
-        ]
-        shown[variant] = [(place, 100 * _middle(item), 100 * item.low, 100 * item.high) for place, item in result]
+    own, ends = looks(series.variants, series.baseline, series.method), []
     for order, variant in enumerate(series.variants):
-        if not shown[variant]:
+        result = [(place, item) for place, member in enumerate(series.members)
+                  if (item := read(member, variant)) is not None]  # fmt: skip
+        if not result:
             continue
-        x, middle, low, high = (list(part) for part in zip(*shown[variant], strict=True))
+        x = [place for place, _ in result]
+        middle, low, high = ([100 * getattr(item, name) for _, item in result] for name in ("estimate", "low", "high"))
+        if variant == series.baseline and not any(middle):
+            panel.axhline(0, color=BASELINE, lw=1, zorder=0)
         oracle = variant not in series.strategies
         look = Look(INK) if oracle else own[variant]
         style = {"color": look.colour, "lw": 1.5, "marker": look.mark("o"), "ms": 3.4, "ls": look.dash, "zorder": 3}
@@ -109,18 +107,12 @@ def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Point]
         panel.plot(moved, middle, **style)
         role = "" if not oracle else "▼ " if variant in series.floors else "▲ "
         ends.append((middle[-1], role + short(series.title_of(variant), LABEL), look))
-    if shown.get(series.baseline) and all(item[1] == 0 for item in shown[series.baseline]):
-        panel.axhline(0, color=BASELINE, lw=1, zorder=0)
     panel.margins(y=0.06)
     panel.autoscale_view()
     end_labels(panel, ends, x=1.05, size=8)
 
 
-def _middle(item: Effect | Picked) -> float:
-    return item.value if isinstance(item, Picked) else item.estimate
-
-
-def _caption(series: SeriesResults, panels: int) -> str:
+def _caption(series: SeriesResults) -> str:
     seeds = len(series.shared.seeds)
     oracles = [
         f"{series.title_of(variant)} ({'floor, ▼' if variant in series.floors else 'ceiling, ▲'})"
@@ -136,20 +128,3 @@ def _caption(series: SeriesResults, panels: int) -> str:
         f"{seeds} seed{'s' if seeds != 1 else ''} per variant and world.{f' Bands: {intervals}.' if intervals else ''} "
         f"{within(series)}{known}{picked} Within a world points stand a little apart so that none hides another."
     )
-
-
-def _alt(series: SeriesResults) -> str:
-    summary = []
-    for variant in series.variants:
-        parts = []
-        for member in series.members:
-            effect = series.effect(member, variant, series.primary, series.baseline)
-            picked = series.picked(member, variant)
-            if effect is not None:
-                parts.append(f"{signed(effect.estimate)} {span(effect.low, effect.high, sign=True)}".strip())
-            if picked is not None:
-                parts.append(f"{percent_of(picked.value)} false picks")
-            if effect or picked:
-                parts[-1] += f" at {series.at(member)}"
-        summary.append(f"{series.title_of(variant)}: {', '.join(parts) or 'no result'}")
-    return f"Differences to the baseline and false picks by {series.leaf}. {'; '.join(summary)}."

@@ -14,8 +14,8 @@ def figures(series: Series) -> tuple[str, ...]:
 
 def tables(series: Series) -> tuple[str, ...]:
     """Each is written as ``.html``, ``.md``, ``.tex`` and ``.csv``."""
-    components, losses = (["components"] if series.random else []), (["losses"] if series.grows else [])
-    return (*components, "main", "differences", *losses, "worlds")
+    worlds = ("main", "differences", "losses", "worlds") if series.grows else ("main", "worlds")
+    return (*(["components"] if series.random else []), *worlds)
 
 
 def compared(series: Series) -> tuple[str, ...]:

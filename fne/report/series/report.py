@@ -38,13 +38,13 @@ def run(series: str | Series, root: str | Path = ".") -> list[Path]:
 def content(series: SeriesResults, figures: Mapping[str, dict[str, Any]]) -> Page:
     """The page of a series."""
     built = {name: tables.build(series, name) for name in names.tables(series.definition)}
-    first = "losses" if series.definition.grows else "components" if series.definition.random else "differences"
+    first = "losses" if series.definition.grows else "components" if series.definition.random else "main"
     members = [
         (", ".join(f"{key} {value_of(key, value)}" for key, value in point.items()), f"../{member}/report.html")
         for member, point in series.points.items()
     ]
     titles = {"main": f"What is the score of every variant in every {series.noun}?",
-              "differences": f"How far is each variant from the baseline in every {series.noun}?",
+              "differences": "How far is each variant from the baseline in every world?",
               "losses": "What changed since the first world?", "components": "Where does the variance come from?",
               "worlds": f"What does each {series.noun} hold?"}  # fmt: skip
     folded = [item for name in built if name != first for item in part(name, titles[name], built[name])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fne.report.text.summary import NO_SHARED_EPOCH, epochs_phrase
 from fne.report.text.wording import listing
 from fne.results.configs import shared_epochs
 from fne.results.kept import open_any
-from fne.results.schema import read_table
+from fne.results.schema import TABLES, read_table
 from fne.results.series import MEAN, ceiling, oracles
 from fne.study import paths
 from fne.study.api import Series
@@ -27,34 +27,20 @@ MAP = (TRUTH, MEAN, "map_at_r")
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A score or a difference with its interval, as fractions; ``low`` and ``high`` are NaN where there is none."""
+class Value:
+    """A score, difference, share or standard deviation, a fraction; ``low`` and ``high`` are NaN without interval."""
 
     estimate: float
     low: float
     high: float
-    n_seeds: int
-    level: float
-    method: str
+    n_seeds: int = 0
+    level: float = 0.95
+    method: str = ""
 
-
-@dataclass(frozen=True)
-class Picked:
-    """Share of false negatives among a variant's picks in one member."""
-
-    value: float
-    low: float
-    high: float
-    picks: int
-
-
-@dataclass(frozen=True)
-class Part:
-    """A component of variance as a standard deviation, in fractions; ``low`` and ``high`` are NaN without interval."""
-
-    sd: float
-    low: float
-    high: float
+    @property
+    def apart(self) -> bool:
+        """Does the interval exclude zero?"""
+        return self.low > 0 or self.high < 0
 
 
 class SeriesResults:
@@ -83,10 +69,10 @@ class SeriesResults:
         self.strategies = tuple(name for name in self.variants if name not in oracles(self.shared))
         primary = self.shared.primary
         self.primary = primary["protocol"], primary["direction"], primary["metric"]
-        self.effects = _by(_rows(self.folder / "effects.csv"), _effect_key)
-        self.picks = _by(_rows(self.folder / "picks.csv"), lambda row: (row["study"], row["variant"]))
-        self.worlds = _by(_rows(self.folder / "worlds.csv"), lambda row: (row["study"], row["split"]))
-        self.parts: dict[tuple[Any, ...], dict[str, Part]] = {}
+        self.effects = {_effect_key(row): row for row in _rows(self.folder / "effects.csv")}
+        self.picks = {(row["study"], row["variant"]): row for row in _rows(self.folder / "picks.csv")}
+        self.worlds = {(row["study"], row["split"]): row for row in _rows(self.folder / "worlds.csv")}
+        self.parts: dict[tuple[Any, ...], dict[str, Value]] = {}
         self.undecomposed: list[str] = []
         for row in _rows(self.folder / "components.csv") if definition.random else []:
             at = {key: float(row[key]) for key in definition.fixed if row["variant"]}
@@ -95,7 +81,8 @@ class SeriesResults:
                 where = "".join(f", {name_of(key)} {value_of(key, value)}" for key, value in at.items())
                 self.undecomposed.append(f"Not decomposed: the {row['of']} of {row['variant']}{where}: {row['note']}.")
             else:
-                parts[row["source"]] = Part(*(_root(row[name]) for name in ("variance", "low", "high")))
+                sd, low, high = (math.sqrt(max(row[name], 0.0)) for name in ("variance", "low", "high"))
+                parts[row["source"]] = Value(sd, low, high)
 
     @property
     def reference(self) -> str:
@@ -110,26 +97,24 @@ class SeriesResults:
 
     def effect(
         self, member: str, variant: str, score: tuple[str, str, str], reference: str = "", *, grown: bool = False
-    ) -> Effect | None:
+    ) -> Value | None:
         """A score, a difference within a member, or (``grown``) how far that differs from the first member's."""
         row = self.effects.get((member, variant, *score, reference, grown))
-        if row is None or not math.isfinite(float(row["estimate"])):
+        if row is None or not math.isfinite(row["estimate"]):
             return None
-        estimate, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
-        return Effect(estimate, low, high, int(row["n_seeds"]), float(row["level"]), str(row["method"]))
+        return Value(row["estimate"], row["low"], row["high"], int(row["n_seeds"]), row["level"], row["method"])
 
-    def picked(self, member: str, variant: str) -> Picked | None:
+    def picked(self, member: str, variant: str) -> Value | None:
         """Share of false negatives among the picks, or ``None`` where it is not known."""
         row = self.picks.get((member, variant))
-        if row is None or not math.isfinite(float(row["share"])):
+        if row is None or not math.isfinite(row["share"]):
             return None
-        share, low, high = (float(row[name]) for name in ("share", "low", "high"))
-        return Picked(share, low, high, int(row["picks"]))
+        return Value(row["share"], row["low"], row["high"])
 
     def measured(self, member: str, split: str) -> float:
         """Measured prevalence of extra positives in a split of a member; NaN where it is not available."""
         row = self.worlds.get((member, split))
-        return float(row["prevalence"]) if row and row["prevalence"] != "" else math.nan
+        return float(row["prevalence"]) if row else math.nan
 
     def title_of(self, variant: str) -> str:
         """What a variant is called."""
@@ -155,15 +140,13 @@ class SeriesResults:
     def metric(self, score: tuple[str, str, str]) -> str:
         """A score in words."""
         _, direction, metric = score
-        name = metric_of(metric).label
-        return name if direction == "both" else f"{name} (mean of both directions)" if direction == MEAN else (
-            f"{name} ({direction})"
-        )  # fmt: skip
+        which = {"both": "", MEAN: " (mean of both directions)"}.get(direction, f" ({direction})")
+        return metric_of(metric).label + which
 
     def intervals(self) -> str:
         """How the intervals within a member were made; empty where none could be."""
-        methods = {str(row["method"]) for key, row in self.effects.items() if not key[-1]}
-        level = "/".join(sorted({f"{100 * float(row['level']):g} %" for row in self.effects.values()}))
+        methods = {row["method"] for key, row in self.effects.items() if not key[-1]}
+        level = "/".join(sorted({f"{100 * row['level']:g} %" for row in self.effects.values()}))
         return " or ".join(f"{level} interval by {name}" for name in sorted(methods) if not name.startswith("none"))
 
     @property
@@ -197,30 +180,28 @@ def open_series(series: str | Series, root: str | Path = ".") -> SeriesResults:
     definition = open_any(series, {}, home, complete=False) if isinstance(series, str) else series
     if not isinstance(definition, Series):
         raise bad_input("is a study, not a series", value=definition.name)
-    if not (home / paths.results_folder(definition) / "effects.csv").is_file():
-        file = home / paths.results_folder(definition) / "effects.csv"
+    file = home / paths.results_folder(definition) / "effects.csv"
+    if not file.is_file():
         raise bad_input("the series was not compared yet", file=file, hint=f"fne compare --study {definition.name}")
     return SeriesResults(definition, home)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> list[dict[Any, Any]]:
     frame = read_table(path)
-    return frame.astype(object).where(frame.notna(), "").to_dict("records")
-
-
-def _by(rows: Iterable[dict[str, Any]], key: Any) -> Mapping[tuple[Any, ...], dict[str, Any]]:
-    return {key(row): {name: math.nan if _number(name) and value == "" else value for name, value in row.items()}
-            for row in rows}  # fmt: skip
-
-
-def _root(variance: Any) -> float:
-    return math.nan if variance == "" else math.sqrt(max(float(variance), 0.0))
-
-
-def _number(name: str) -> bool:
-    return name in ("estimate", "low", "high", "share")
+    words = [name for name, column in TABLES[path.stem][1].items() if column.kind == "text"]
+    return frame.assign(**{name: frame[name].fillna("") for name in words}).to_dict("records")
 
 
 def _effect_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row["study"], row["variant"], row["protocol"], row["direction"], row["metric"], row["reference"],
-            row["since"] != "")  # fmt: skip
+            not math.isnan(row["since"]))  # fmt: skip
+
+
+def numbers(**values: Value | None) -> dict[str, float | None]:
+    """Every number with every digit, for a CSV file; None where there is none."""
+    row: dict[str, float | None] = {}
+    for name, item in values.items():
+        ends = (math.nan,) * 3 if item is None else (item.estimate, item.low, item.high)
+        for key, end in zip((name, f"{name}_low", f"{name}_high"), ends, strict=True):
+            row[key] = end if math.isfinite(end) else None
+    return row

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 from fne.data.manifest import SPLITS
 from fne.report.figures.picks import percent_of
 from fne.report.series import components, names
-from fne.report.series.results import MAP, Effect, Picked, SeriesResults, name_of, open_series, value_of
+from fne.report.series.results import MAP, SeriesResults, Value, name_of, numbers, open_series, value_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.tables.render import save
 from fne.report.text.wording import UNITS, count, percent, seed_list, signed, span
@@ -20,7 +19,6 @@ from fne.utils.errors import bad_input
 from fne.utils.text import clean
 
 QUERIES = "Test queries differ between {0}s, so scores of two {0}s are not to be compared"
-UNCORRECTED = "Intervals are not corrected for the number of cells."
 PAIRED = "differences are paired by seed and image within one {0}."
 
 
@@ -63,121 +61,80 @@ def _here(series: SeriesResults, member: str) -> tuple[Cell, ...]:
 
 def _main(series: SeriesResults) -> Table:
     """One row per member and variant: scores, differences within it, false picks."""
-    metric, scores, noun = series.metric(series.primary), series.scores, series.noun
-    columns = [*_where(series), Column("Variant", numeric=False), Column("Seeds")]
-    columns += [
-        Column("Score", metric),
-        Column("Δ baseline", metric, help=f"paired difference to the baseline, in this {noun}"),
-        *([Column("Δ oracle", metric, help=f"paired difference, in this {noun}")] if series.ceiling else []),
-    ]
+    metric, noun, baseline = series.metric(series.primary), series.noun, series.baseline
+    shown: dict[str, tuple[Column, tuple[str, str, str], str, bool]] = {
+        "score": (Column("Score", metric), series.primary, "", False),
+        "to_baseline": (Column("Δ baseline", metric, help=f"paired difference to the baseline, in this {noun}"),
+                        series.primary, baseline, False),
+    }  # fmt: skip
+    if series.ceiling:
+        column = Column("Δ oracle", metric, help=f"paired difference, in this {noun}")
+        shown["to_oracle"] = (column, series.primary, series.ceiling, False)
     if series.definition.grows:
-        help_ = "of the difference to the oracle (or baseline) since the first world"
-        columns.append(Column("Change", metric, help=help_))
-    if MAP in scores:
-        columns += [Column("Score", "mAP@R", detail=True), Column("Δ baseline", "mAP@R", detail=True)]
-    columns.append(Column("False picks", "Training"))
+        column = Column("Change", metric, help="of the difference to the oracle (or baseline) since the first world")
+        shown["change"] = (column, series.primary, series.reference, True)
+    if MAP in series.scores:
+        shown["map_at_r"] = (Column("Score", "mAP@R", detail=True), MAP, "", False)
+        shown["map_at_r_to_baseline"] = (Column("Δ baseline", "mAP@R", detail=True), MAP, baseline, False)
     rows, records = [], []
     for member in series.members:
         for variant in series.variants:
-            score = series.effect(member, variant, series.primary)
-            baseline = series.effect(member, variant, series.primary, series.baseline)
-            oracle = series.effect(member, variant, series.primary, series.ceiling) if series.ceiling else None
-            grown = series.effect(member, variant, series.primary, series.reference, grown=True)
-            ours = [series.effect(member, variant, MAP), series.effect(member, variant, MAP, series.baseline)]
-            picked = series.picked(member, variant)
-            cells = [
-                *_here(series, member),
-                Cell(series.title_of(variant), note=variant, code=True),
-                Cell(str(score.n_seeds), float(score.n_seeds)) if score else ABSENT,
-                _score(score),
-                Cell("baseline") if variant == series.baseline else _difference(baseline),
-                *([Cell("oracle") if variant == series.ceiling else _difference(oracle)] if series.ceiling else []),
-                *([_difference(grown)] if series.definition.grows else []),
-            ]
-            if MAP in scores:
-                cells += [_score(ours[0]), Cell("baseline") if variant == series.baseline else _difference(ours[1])]
-            cells.append(Cell(percent_of(picked.value), picked.value) if picked else ABSENT)
-            rows.append(tuple(cells))
-            numbers = {"score": score, "to_baseline": baseline, "to_oracle": oracle,
-                       **({"change": grown} if series.definition.grows else {}),
-                       "map_at_r": ours[0], "map_at_r_to_baseline": ours[1], "false_picks": picked}  # fmt: skip
-            records.append({**series.points[member], "variant": variant,
-                            "n_seeds": score.n_seeds if score else None, **_numbers(numbers)})  # fmt: skip
-    against = "oracle" if series.ceiling else "baseline"
-    change = (
-        f"Change: of the difference to the {against} since {series.leaf} {series.at(series.members[0])}; its interval "
-        "takes two worlds as independent."
-    )
-    notes = [
-        within(series),
-        *([change] if series.definition.grows else []),
-        f"False picks: {series.false_picks}.",
-        *_missing(series),
-    ]
+            score, picked = series.effect(member, variant, series.primary), series.picked(member, variant)
+            values = {key: series.effect(member, variant, which, reference, grown=grown)
+                      for key, (_, which, reference, grown) in shown.items()}  # fmt: skip
+            cells = [_cell(values[key], variant, reference) for key, (_, _, reference, _) in shown.items()]
+            false = Cell(percent_of(picked.estimate), picked.estimate) if picked else ABSENT
+            seeds = Cell(str(score.n_seeds), float(score.n_seeds)) if score else ABSENT
+            rows.append((*_here(series, member), _titled(series, variant), seeds, *cells, false))
+            records.append({**series.points[member], "variant": variant, "n_seeds": score.n_seeds if score else None,
+                            **numbers(**values, false_picks=picked)})  # fmt: skip
+    columns = (*_where(series), Column("Variant", numeric=False), Column("Seeds"),
+               *(column for column, *_ in shown.values()), Column("False picks", "Training"))  # fmt: skip
+    notes = [within(series), f"False picks: {series.false_picks}.", *_missing(series)]
+    if series.definition.grows:
+        since = f"since {series.leaf} {series.at(series.members[0])}"
+        change = f"Change: of the difference to {series.title_of(series.reference)} {since}"
+        notes.append(f"{change}; its interval takes two worlds as independent.")
     intervals = series.intervals()
     caption = (
         f"{clean(series.title)}: seeds {seed_list(series.shared.seeds)} in each {noun}. {UNITS} Score: mean over seeds "
-        f"on the test split{f', with {intervals}' if intervals else ''}. Baseline: {series.title_of(series.baseline)}."
+        f"on the test split{f', with {intervals}' if intervals else ''}. Baseline: {series.title_of(baseline)}."
         + (f" Oracle: {series.title_of(series.ceiling)}." if series.ceiling else "")
     )
-    return Table("main", f"Every strategy in every {noun}", caption, tuple(columns), tuple(rows), tuple(notes),
+    return Table("main", f"Every strategy in every {noun}", caption, columns, tuple(rows), tuple(notes),
                  tuple(records), sortable=True)  # fmt: skip
 
 
 def _differences(series: SeriesResults) -> Table:
-    """The difference to the baseline of each variant in each member."""
+    """The difference to the baseline of each variant in each world."""
     what = f"difference in {series.metric(series.primary)} to the baseline, {series.title_of(series.baseline)}"
-    title = "Differences to the baseline"
-    if len(series.definition.factors) == 1:
-        return _by_world(series, "differences", title, what, series.baseline, series.variants, False)
-    others = [variant for variant in series.variants if variant != series.baseline]
-    columns = (*_where(series), *(Column(series.title_of(variant)) for variant in others))
-    rows, records = [], []
-    for member in series.members:
-        result = [series.effect(member, variant, series.primary, series.baseline) for variant in others]
-        rows.append((*_here(series, member), *map(_difference, result)))
-        records += [
-            {**series.points[member], "variant": variant, **_numbers({"difference": effect})}
-            for variant, effect in zip(others, result, strict=True)
-        ]
-    notes = (UNCORRECTED,) if series.intervals() else ()
-    return Table("differences", title, _of_cells(series, what), columns, tuple(rows), notes, tuple(records),
-                 sortable=True)  # fmt: skip
+    return _by_world(series, "differences", "Differences to the baseline", what, series.baseline, grown=False)
 
 
 def _losses(series: SeriesResults) -> Table:
-    """A row per strategy, a column per world: how the difference to the reference changed since the first world."""
-    start = f"{series.leaf} {series.at(series.members[0])}"
+    """How the difference of each variant to the reference changed since the first world."""
     what = (
-        f"change since {start} of the paired difference in {series.metric(series.primary)} to "
-        f"{series.title_of(series.reference)}"
+        f"change since {series.leaf} {series.at(series.members[0])} of the paired difference in "
+        f"{series.metric(series.primary)} to {series.title_of(series.reference)}"
     )
-    rows = tuple(name for name in series.variants if name != series.reference)
-    return _by_world(series, "losses", "What was lost since the first world", what, series.reference, rows, True)
+    return _by_world(series, "losses", "What was lost since the first world", what, series.reference, grown=True)
 
 
-def _by_world(
-    series: SeriesResults, name: str, title: str, what: str, reference: str, variants: tuple[str, ...], grown: bool
-) -> Table:
-    members = series.members[1:] if grown else series.members
+def _by_world(series: SeriesResults, name: str, title: str, what: str, reference: str, *, grown: bool) -> Table:
+    """A row per variant, a column per world."""
+    members = series.members[grown:]
     heading = series.leaf.capitalize()
     columns = (Column("Variant", numeric=False), *(Column(series.at(member), heading) for member in members))
     rows, records = [], []
-    for variant in variants:
+    for variant in (variant for variant in series.variants if variant != reference):
         result = [series.effect(member, variant, series.primary, reference, grown=grown) for member in members]
-        cells = [Cell("baseline") if variant == reference else _difference(effect) for effect in result]
-        rows.append((Cell(series.title_of(variant), note=variant, code=True), *cells))
-        records += [
-            {"variant": variant, **series.points[member], **_numbers({"difference": effect})}
-            for member, effect in zip(members, result, strict=True)
-        ]
-    notes = (UNCORRECTED,) if series.intervals() else ()
-    return Table(name, title, _of_cells(series, what), columns, tuple(rows), notes, tuple(records))
-
-
-def _of_cells(series: SeriesResults, what: str) -> str:
-    bold = " Bold: the interval excludes zero." if series.intervals() else ""
-    return f"{what[0].upper()}{what[1:]}.{bold} {within(series)}"
+        rows.append((_titled(series, variant), *(_cell(effect, variant, reference) for effect in result)))
+        records += [{"variant": variant, **series.points[member], **numbers(difference=effect)}
+                    for member, effect in zip(members, result, strict=True)]  # fmt: skip
+    shown = series.intervals()
+    caption = f"{what[0].upper()}{what[1:]}.{' Bold: the interval excludes zero.' if shown else ''} {within(series)}"
+    notes = ("Intervals are not corrected for the number of cells.",) if shown else ()
+    return Table(name, title, caption, columns, tuple(rows), notes, tuple(records))
 
 
 def _worlds(series: SeriesResults) -> Table:
@@ -190,7 +147,7 @@ def _worlds(series: SeriesResults) -> Table:
         test = series.worlds.get((member, "test"))
         shares = {split: series.measured(member, split) for split in SPLITS}
         sizes = [Cell(count(test[name]), float(test[name])) if test else ABSENT for name in ("images", "captions")]
-        summary = [Cell(_share(item), item) if math.isfinite(item) else ABSENT for item in shares.values()]
+        summary = [Cell(f"{100 * item:.3g} %", item) if math.isfinite(item) else ABSENT for item in shares.values()]
         rows.append((*_here(series, member), Cell(member), *sizes, *summary))
         records.append({**series.points[member], "study": member, **shares})
     caption = (
@@ -201,22 +158,19 @@ def _worlds(series: SeriesResults) -> Table:
     return Table("worlds", title, caption, columns, tuple(rows), (), tuple(records))
 
 
-def _share(value: float) -> str:
-    """A share in percent with three digits that matter; exactly nothing is 0."""
-    return f"{100 * value:.3g} %"
+def _titled(series: SeriesResults, variant: str) -> Cell:
+    return Cell(series.title_of(variant), note=variant, code=True)
 
 
-def _score(effect: Effect | None) -> Cell:
-    if effect is None:
+def _cell(value: Value | None, variant: str, reference: str) -> Cell:
+    """A score, or a difference to a reference."""
+    if variant == reference:
+        return Cell("reference")
+    if value is None:
         return ABSENT
-    return Cell(percent(effect.estimate), effect.estimate, note=span(effect.low, effect.high))
-
-
-def _difference(effect: Effect | None) -> Cell:
-    if effect is None:
-        return ABSENT
-    apart = effect.low > 0 or effect.high < 0
-    return Cell(signed(effect.estimate), effect.estimate, apart, note=span(effect.low, effect.high, sign=True))
+    shown = signed(value.estimate) if reference else percent(value.estimate)
+    note = span(value.low, value.high, sign=bool(reference))
+    return Cell(shown, value.estimate, bool(reference) and value.apart, note=note)
 
 
 def _missing(series: SeriesResults) -> list[str]:
@@ -228,18 +182,3 @@ def _missing(series: SeriesResults) -> list[str]:
         if (score := series.effect(member, variant, series.primary)) is None or score.n_seeds < requested
     ]
     return [f"Seeds with a result: {'; '.join(fewer)}."] if fewer else []
-
-
-def _numbers(result: dict[str, Effect | Picked | None]) -> dict[str, Any]:
-    """Every number with every digit, for the CSV file."""
-    row: dict[str, Any] = {}
-    for name, item in result.items():
-        parts: tuple[float | None, ...] = (None, None, None)
-        if item is not None:
-            parts = (item.value if isinstance(item, Picked) else item.estimate, item.low, item.high)
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), map(_finite, parts), strict=True))
-    return row
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fne.analysis.layout import Key
 from fne.protocols import DIRECTIONS, OWN, TRUTH
 from fne.report.text.summary import paired_elsewhere, paired_interval, ranked, truth_kind
-from fne.report.text.wording import for_which, listing, metric_name, p_equals, percent, signed, span, spans, tested
+from fne.report.text.wording import for_which, listing, metric_name, percent, signed, span
 from fne.results.configs import oracle_bases
 from fne.results.study import StudyResults
 from fne.utils.min_seeds import ALPHA
@@ -16,11 +16,11 @@ from fne.utils.text import clean
 
 ORACLE = "negatives.oracle"
 ORACLES = {
-    "remove": ("the ceiling", "never picking a false negative"),
-    "only": ("the floor", "always picking one where there is one"),
-    "relabel": ("relabelling", "counting true matches as positives"),
+    "remove": "the ceiling, never picking a false negative,",
+    "only": "the floor, always picking one where there is one,",
+    "relabel": "relabelling, counting true matches as positives,",
 }
-"""An oracle's name and what it does, in words; others are named as the config names them."""
+"""An oracle and what it does, in words."""
 MIN_RULES = 3
 """Other rules beside FNE's that make a comparison of rivals."""
 
@@ -50,36 +50,30 @@ def answer(study: StudyResults) -> list[str]:
     rules = [(configs[v].get("negatives.strategy"), configs[v].get("loss.kind")) for v in plain]
     method = configs[study.method].get("negatives.strategy") if study.method else None
     own = [rule for rule in rules if method is not None and rule[0] == method]
-    if own and 2 * len(own) < len(rules) and len({*rules} - {*own}) >= MIN_RULES:
-        return [rivals(study)] if attainable(study) else []
+    if own and 2 * len(own) < len(rules) and len({*rules} - {*own}) >= MIN_RULES and attainable(study):
+        return [f"Of {len(attainable(study))} rules, {best(study)}{_rank(study)}."]
     return []
 
 
-def truth_sentences(study: StudyResults) -> list[str]:
-    """What each oracle of the study changes, with both intervals; none in a study without one."""
-    return oracles(study, oracle_pairs(study))
+def best(study: StudyResults) -> str:
+    """Who is best, and by how much; oracles aside where there are others."""
+    order = attainable(study) or ranked(study)
+    (first, mean), rest = order[0], order[1:]
+    estimate = study.estimate(first)
+    interval = span(estimate.low, estimate.high) if estimate is not None else ""
+    text = f"{name(study, first)} has the best mean {metric_name(study)}, {percent(mean)} {interval}".rstrip()
+    if not rest:
+        return f"{text}: the only variant with a result"
+    return f"{text}; against the runner-up, {name(study, rest[0][0])}: {change(study, first, rest[0][0])}"
 
 
-def rivals(study: StudyResults) -> str:
-    """Who is best, and where the method ranks."""
-    method, order, what = study.method, attainable(study), metric_name(study)
-    names = [name for name, _ in order]
-    best = names[0]
-    text = f"Of {len(order)} rules, {_name(study, best)} retrieves best: {_mean(study, best)} {what}"
-    if len(names) > 1 and (lead := paired_interval(study, best, names[1]))[0] > 0:
-        which = for_which(study, *lead, paired_elsewhere(study, best, names[1]))
-        text += f", ahead of the runner-up, {_name(study, names[1])}, beyond what seeds and images explain{which}"
-    if best == method or method not in names:
-        return f"{text}."
-    low, high = paired_interval(study, method, best)
-    gap = _gap(study, method, best)
-    summary = f" {span(low, high, sign=True)}".rstrip()
-    behind = f"{signed(gap)}{summary} from the best{for_which(study, low, high, paired_elsewhere(study, method, best))}"
-    verdict = (
-        "" if high < 0 else "; no difference to the best is shown" if summary else f", {_few(study, method, best)}"
-    )
-    rank = names.index(method) + 1
-    return f"{text}; {_name(study, method)} ranks {rank} of {len(order)}: {_mean(study, method)}, {behind}{verdict}."
+def _rank(study: StudyResults) -> str:
+    """Where the method ranks, and how far it is from the best."""
+    names = [name for name, _ in attainable(study)]
+    if study.method not in names[1:]:
+        return ""
+    ranks = f"{name(study, study.method)} ranks {names.index(study.method) + 1} of {len(names)}"
+    return f"; {ranks}, against the best: {change(study, study.method, names[0])}"
 
 
 def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]], *, brief: bool = False) -> list[str]:
@@ -88,16 +82,16 @@ def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]], *, brief
     Args:
         study: Whose oracles they are.
         pairs: As of :func:`oracle_pairs`.
-        brief: Without second intervals, and against all true matches of the ceiling alone.
+        brief: Without saying for whom, and against all true matches of the ceiling alone.
     """
-    text = _changes(study, pairs, [(study.key(), f" {metric_name(study)}")], verdicts=True, brief=brief)
+    text = _changes(study, pairs, [None], brief=brief)
     if not text:
         return []
     sentences = [f"{text[0].upper()}{text[1:]}."]
     if study.key()[0] == OWN and truth_kind(study, "test") == "exact":
-        keys = [((TRUTH, direction, "map_at_r"), "") for direction in DIRECTIONS]
+        keys = [(TRUTH, direction, "map_at_r") for direction in DIRECTIONS]
         shown = [pair for pair in pairs if pair[2] == "remove"] if brief else pairs
-        if summary := _changes(study, shown, keys, verdicts=False, brief=brief):
+        if summary := _changes(study, shown, keys, brief=True):
             sentences.append(
                 "Recalls on own captions count another image's true match as an error. Against all true matches, in "
                 f"points of mAP@R (image to text / text to image), {summary}."
@@ -106,44 +100,53 @@ def oracles(study: StudyResults, pairs: Sequence[tuple[str, str, str]], *, brief
 
 
 def _changes(
-    study: StudyResults,
-    pairs: Sequence[tuple[str, str, str]],
-    keys: Sequence[tuple[Key, str]],
-    *,
-    verdicts: bool,
-    brief: bool,
+    study: StudyResults, pairs: Sequence[tuple[str, str, str]], keys: Sequence[Key | None], *, brief: bool
 ) -> str:
-    """What each oracle changes in each of its bases; ``keys`` with the unit that is written behind a difference."""
+    """What each oracle changes in each of its bases."""
     parts = []
     for oracle in [*ORACLES, *dict.fromkeys(oracle for *_, oracle in pairs if oracle not in ORACLES)]:
         summary = []
         for variant, base, which in pairs:
-            if which == oracle:
-                changes = (_change(study, variant, base, *key, verdict=verdicts, brief=brief) for key in keys)
-                each = [result for result in changes if result]
-                if each:
-                    summary.append(f"{_name(study, base)} by {' / '.join(each)}")
+            each = [change(study, variant, base, key, brief=brief) for key in keys]
+            if which == oracle and any(each):
+                summary.append(f"{name(study, base)} by {' / '.join(filter(None, each))}")
         if summary:
-            name, does = ORACLES.get(oracle, (f"the oracle {oracle}", ""))
-            parts.append(f"{name}{f', {does},' if does and verdicts else ''} changes {listing(summary)}")
+            parts.append(f"{ORACLES.get(oracle, f'the oracle {oracle}')} changes {listing(summary)}")
     return "; ".join(parts)
 
 
-def _change(study: StudyResults, variant: str, base: str, key: Key, unit: str, *, verdict: bool, brief: bool) -> str:
-    """The difference with its interval; empty where the two share no seed with this metric."""
-    protocol, direction, metric = key
-    gap = _gap(study, variant, base, key)
-    if not math.isfinite(gap):
+def truth_sentences(study: StudyResults) -> list[str]:
+    """What each oracle of the study changes; none in a study without one."""
+    return oracles(study, oracle_pairs(study))
+
+
+def change(study: StudyResults, variant: str, base: str, key: Key | None = None, *, brief: bool = False) -> str:
+    """A difference with its interval and what it shows, ``+8.1 rsum [+3.7, +12.5] (a gain)``.
+
+    Args:
+        study: The study.
+        variant, base: Ids.
+        key: Another metric than the primary one, whose name is left out then; so is what the interval shows.
+        brief: Without saying for which encoders and worlds that is shown.
+
+    Returns:
+        Empty where the two share no seed with this metric.
+    """
+    protocol, direction, metric = key or study.key()
+    mine, its = (study.values(item, metric, direction, protocol) for item in (variant, base))
+    shared = sorted({*mine} & {*its})
+    if not shared:
         return ""
+    gap = sum(mine[seed] - its[seed] for seed in shared) / len(shared)
     low, high = paired_interval(study, variant, base, metric, direction, protocol)
-    wider = key == study.key() and not brief
-    others = paired_elsewhere(study, variant, base) if wider else (math.nan, math.nan)
-    summary = f" {spans((low, high), others)}".rstrip()
-    if not verdict:
-        return f"{signed(gap)}{unit}{summary}"
-    shown = "a gain" if low > 0 else "a loss" if high < 0 else "no difference is shown"
-    how = shown + for_which(study, low, high, others) if summary else _few(study, variant, base)
-    return f"{signed(gap)}{unit}{summary} ({how})"
+    text = f"{signed(gap)}{'' if key else f' {metric_name(study)}'} {span(low, high, sign=True)}".rstrip()
+    if key:
+        return text
+    if math.isnan(low):
+        seeds = f"{len(shared)} seed{'s' if len(shared) != 1 else ''}"
+        return f"{text} ({seeds} in common cannot show whether that is chance)"
+    which = "" if brief else for_which(study, low, high, paired_elsewhere(study, variant, base))
+    return f"{text} ({'a gain' if low > 0 else 'a loss' if high < 0 else 'no difference is shown'}{which})"
 
 
 def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
@@ -160,64 +163,29 @@ def sweeps(study: StudyResults, swept: Sequence[str]) -> list[str]:
     wide = {axis: sorted(points, key=done.__getitem__) for axis, points in axes.items() if len(points) > 1}
     if not wide:
         return []
-    axis, points = max(wide.items(), key=lambda item: done[item[1][-1]] - done[item[1][0]])
-    keys, worst, best = " x ".join(axis[1]), points[0], points[-1]
-    low, high = paired_interval(study, best, worst)
-    others = paired_elsewhere(study, best, worst)
-    apart = f"{signed(_gap(study, best, worst))} {metric_name(study)} {span(low, high, sign=True)}".rstrip()
-    sure, doubt = low > 0 or high < 0, "not beyond what seeds and images explain"
-    if math.isnan(low):
-        doubt = _few(study, best, worst)
-    if len(wide) > 1:
-        lead = f"Of {len(wide)} axes, {keys} {'moves' if sure else 'spreads'} the score most"
-        lead += "" if sure else f", but {doubt}"
-    else:
-        lead = f"{keys} {'moves' if sure else 'is not shown to move'} the score"
-        lead += f" ({doubt})" if math.isnan(low) else ""
-    between = f"from {_name(study, worst)} to {_name(study, best)}, the ends of {len(points)} points"
-    text = f"{lead}{for_which(study, low, high, others)}: {apart} {between}, picked by these scores"
-    return [f"{text}; {_beats(study, [variant for variant in swept if variant in done], done)}."]
+    (_, keys), points = max(wide.items(), key=lambda item: done[item[1][-1]] - done[item[1][0]])
+    lead = f"Of {len(wide)} axes, {' x '.join(keys)} spreads the score most" if len(wide) > 1 else (
+        f"{' x '.join(keys)} spreads the score")  # fmt: skip
+    ends = f"from {name(study, points[0])} to {name(study, points[-1])}, the ends of {len(points)} points"
+    spread = f"{lead}: {change(study, points[-1], points[0])} {ends}, picked by these scores"
+    return [f"{spread}; {_beats(study, [variant for variant in swept if variant in done])}."]
 
 
-def _beats(study: StudyResults, points: Sequence[str], done: dict[str, float]) -> str:
-    base, total = _name(study, study.baseline), len(points)
-    result = {variant: contrast for variant in points if (contrast := study.contrast(variant)) is not None}
-    shown = {variant: contrast for variant, contrast in result.items() if contrast.p_holm < ALPHA}
-    ahead = [variant for variant, contrast in shown.items() if contrast.low > 0]
-    behind = sum(contrast.high < 0 for contrast in shown.values())
+def _beats(study: StudyResults, points: Sequence[str]) -> str:
+    base, total = name(study, study.baseline), len(points)
+    contrasts = [contrast for variant in points if (contrast := study.contrast(variant)) is not None]
+    shown = [contrast for contrast in contrasts if contrast.p_holm < ALPHA]
+    ahead = [contrast for contrast in shown if contrast.low > 0]
     if ahead:
-        best = max(ahead, key=lambda variant: shown[variant].difference)
-        most = shown[best]
-        which = for_which(study, most.low, most.high, (most.low_elsewhere, most.high_elsewhere))
-        summary = f"{signed(most.difference)} {span(most.low, most.high, sign=True)}{which}, "
-        summary += f"{p_equals(most.p_holm, most.p_holm_floor)} {tested(study)}, after Holm"
-        return f"{len(ahead)} of {total} points beat {base}, most {_name(study, best)}: {summary}"
-    best = max(points, key=done.__getitem__)
-    worse = f", and {behind} of {total} are shown to be worse" if behind else ""
-    summary = f"the best point, {_name(study, best)}, has {_mean(study, best)}"
-    return f"no point is shown to beat {base} after Holm{worse}; {summary}"
+        most = max(ahead, key=lambda contrast: contrast.difference).variant
+        return (f"after Holm, {len(ahead)} of {total} points beat {base}, most {name(study, most)}: "
+                f"{change(study, most, study.baseline)}")  # fmt: skip
+    behind = sum(contrast.high < 0 for contrast in shown)
+    top = next(variant for variant, _ in ranked(study) if variant in points)
+    return (f"after Holm, no point is shown to beat {base}, and {behind} of {total} are shown to be worse; "
+            f"the best point, {name(study, top)}: {change(study, top, study.baseline)}")  # fmt: skip
 
 
-def _few(study: StudyResults, variant: str, base: str) -> str:
-    """Why there is no verdict on a difference."""
-    seeds = len({*study.values(variant)} & {*study.values(base)})
-    return f"{seeds} seed{'s' if seeds != 1 else ''} in common cannot show whether that is chance"
-
-
-def _gap(study: StudyResults, variant: str, base: str, key: Key | None = None) -> float:
-    """Mean difference of a metric, the primary one if not named, over the seeds that both have."""
-    protocol, direction, metric = key or study.key()
-    mine, its = (study.values(item, metric, direction, protocol) for item in (variant, base))
-    shared = sorted({*mine} & {*its})
-    return sum(mine[seed] - its[seed] for seed in shared) / len(shared) if shared else math.nan
-
-
-def _mean(study: StudyResults, variant: str) -> str:
-    estimate = study.estimate(variant)
-    mean = dict(ranked(study))[variant]
-    interval = span(estimate.low, estimate.high) if estimate is not None else ""
-    return f"{percent(mean)} {interval}".rstrip()
-
-
-def _name(study: StudyResults, variant: str) -> str:
+def name(study: StudyResults, variant: str) -> str:
+    """What a variant is called."""
     return clean(study.definition.library[variant].title)

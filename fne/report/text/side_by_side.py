@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from os.path import commonprefix
 from textwrap import fill
 from typing import Any
 
@@ -74,22 +73,16 @@ def difference_lines(differ: Sequence[Difference], equal: Sequence[str], common:
 def _difference(item: Difference, common: Sequence[str]) -> str:
     of = f"all {len(common)} variants" if len(item.variants) == len(common) > 1 else names_of(item.variants)
     what = " of ".join(filter(None, (short(item.name, LONGEST), of)))
-    if item.values == (None, None):
-        return ": ".join(filter(None, (what, "not recorded in A and B")))
-    shown = [_shown(item.group, value) for value in item.values]
-    if shown[0] == shown[1]:  # from where they differ
-        start = len(commonprefix([value or "" for value in item.values]))
-        shown = [f"…{clean((value or '')[start : start + DIGITS])}" for value in item.values]
-    return f"{what}: A {shown[0]}, B {shown[1]}"
+    sides = [_shown(item.group, value) for value in item.values]
+    return ": ".join(filter(None, (what, f"A {sides[0]}, B {sides[1]}")))
 
 
 def _shown(group: str, value: str | None) -> str:
     """A value in few words: of a digest its first digits."""
     if value is None:
         return "none" if group == CONFIG else "not recorded"
-    if group in (VERSIONS, CONFIG):
-        return short(value, LONGEST)
-    return short(", ".join(part[:DIGITS] for part in value.split(", ")), LONGEST)
+    parts = [value] if group in (VERSIONS, CONFIG) else [part[:DIGITS] for part in value.split(", ")]
+    return short(", ".join(parts), LONGEST)
 
 
 def names_of(names: Sequence[str]) -> str:
@@ -159,11 +152,10 @@ def _signed(row: Mapping[str, Any], value: str, low: str, high: str) -> str:
 def _table(cells: Sequence[Sequence[str]]) -> list[str]:
     """A table for a terminal; where that is too narrow, the first cell of a row stands above the others."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rows = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
-    for gap in (2, 1):
-        if sum(widths) + gap * (len(widths) - 1) <= WIDTH:
-            return [(" " * gap).join(row).rstrip() for row in rows]
-    return [part for first, *rest in rows for part in (first.rstrip(), f"  {'  '.join(rest)}".rstrip())]
+    if sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+        widths[0] = 0
+        cells = [[f"{first}\n", *rest] for first, *rest in cells]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def text(made: SideBySide) -> str:

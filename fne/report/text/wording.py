@@ -200,12 +200,8 @@ def ends(result: Estimate | Contrast | None, *, sign: bool = False) -> str:
     """The interval of a score or difference and, after a slash, the second, for others, where known."""
     if result is None:
         return ""
-    return spans((result.low, result.high), (result.low_elsewhere, result.high_elsewhere), sign=sign)
-
-
-def spans(*intervals: tuple[float, float], sign: bool = True) -> str:
-    """Intervals in percent, ``[low, high] / [low, high]``, those that are known."""
-    return " / ".join(filter(None, (span(*item, sign=sign) for item in intervals)))
+    both = ((result.low, result.high), (result.low_elsewhere, result.high_elsewhere))
+    return " / ".join(filter(None, (span(*item, sign=sign) for item in both)))
 
 
 def elsewhere_phrase(study: StudyResults, where: str = "After the slash") -> str:
