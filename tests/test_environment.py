@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import tomllib
@@ -43,9 +44,7 @@ def test_conda_brings_python_and_pip_what_the_readme_installs() -> None:
 
 def test_every_dependency_is_pinned_inside_its_range(pins: list[re.Match]) -> None:
     versions = {normal(pin["name"]): pin["version"] for pin in pins if pin["marker"] is None}
-    for line in PROJECT["dependencies"] + [
-        line for extra in PROJECT["optional-dependencies"].values() for line in extra
-    ]:
+    for line in itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
         requirement = Requirement(line)
         assert requirement.specifier.contains(versions[normal(requirement.name)]), line
 

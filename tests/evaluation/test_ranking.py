@@ -100,7 +100,6 @@ def test_validation_recalls_of_a_collapsed_model_are_chance_level() -> None:
 AT_COCOS_SIZE = """
 import torch
 from fne.utils.provenance import peak_memory_mb
-from fne.evaluation.metrics import best_rank, expected_hit, map_at_r, of_queries, r_precision, tie_groups
 from fne.evaluation.ranking import rank
 torch.manual_seed(0)
 images, texts = torch.randn(5000, 64), torch.randn(25_000, 64)
