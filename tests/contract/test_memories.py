@@ -59,12 +59,9 @@ def test_candidates_are_the_batch_first_and_then_what_is_remembered_without_grad
         if not main:
             assert result.image is image and result.text is text and result.entered is None
         if result.entered is not None:
-            assert (result.entered[:, :count] == -1).all() and result.entered.shape == result.image_row.shape
             assert torch.equal(result.entered[:, count:] >= 0, full[:, count:]), "an age only where a pair was entered"
-            assert (result.entered[:, count:] <= engine.step).all() and (result.entered >= -1).all()
             owner = engine.train.caption_image[result.caption_row.clamp(min=0)]
             assert (owner == result.image_row)[full].all() and (result.caption_row[~full] < 0).all()
-            torch.testing.assert_close(result.image.norm(dim=-1)[full], torch.ones(int(full.sum())))
         for remembered, source in ((result.image[:, count:], image), (result.text[:, count:], text)):
             if remembered.requires_grad:
                 (gradient,) = torch.autograd.grad(remembered.sum(), source, retain_graph=True)

@@ -37,11 +37,12 @@ def items(of: object, r: int) -> list[tuple]:
     return [(*row, of.image[r, j], of.text[r, j]) for j, row in enumerate(rows) if row[1] >= 0]
 
 
+@pytest.mark.parametrize(("kind", "fill"), [("momentum", "after_warmup"), ("xbm", "after_warmup"), ("xbm", "always")])
 @pytest.mark.parametrize("size", [0, 7, 40, 300])
-@pytest.mark.parametrize("fill", ["after_warmup", "always"])
-def test_xbm_is_a_longer_memory_that_the_batch_entered_before_its_loss(size, fill) -> None:
+def test_a_queue_holds_the_batch_and_the_newest_pairs_before_it_as_they_were_embedded(kind, size, fill) -> None:
     """A plain list of ``size`` + B slots: enqueue, drop the oldest, and what it holds are the candidates, each once."""
-    _, seen = watched({"kind": "xbm", "size": size, "initial": "empty", "fill": fill})
+    momentum = {"momentum": 0.9} if kind == "momentum" else {}
+    _, seen = watched({"kind": kind, "size": size, "initial": "empty", "fill": fill, **momentum})
     for r in range(2):
         slots: list[tuple] = []
         for step, saw in enumerate(seen):
@@ -52,11 +53,12 @@ def test_xbm_is_a_longer_memory_that_the_batch_entered_before_its_loss(size, fil
                     continue
             for i in range(BATCH):
                 rows = int(context.batch.image_row[r, i]), int(context.batch.caption_row[r, i])
-                slots.append((step, *rows, context.image[r, i], context.text[r, i]))
+                slots.append((step, *rows, context.candidates.image[r, i], context.candidates.text[r, i]))
             slots = slots[-(size + BATCH) :]
             if not saw.main:
                 continue
             assert [row[0] for row in result[:BATCH]] == [-1] * BATCH
+            assert torch.equal(context.candidates.image[:, :BATCH], context.image) == (kind == "xbm")
             named = {(step if row[0] < 0 else row[0], *row[1:3]): row[3:] for row in result}
             expected = {row[:3]: row[3:] for row in slots}
             assert named.keys() == expected.keys() and len(result) == len(slots), "each item once"
