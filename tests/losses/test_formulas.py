@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from fne.losses.albef_distill import ALBEFDistillationLoss
 from fne.losses.bcl import BayesianContrastiveLoss
 from fne.losses.dcl import DebiasedContrastiveLoss
+from fne.losses.dense import Dense
 from fne.losses.hcl import HardContrastiveLoss
 from fne.losses.infonce import InfoNCELoss
 from fne.losses.loss import Loss, positive_of
@@ -139,6 +140,15 @@ def test_dense_loss_and_its_shares_equal_plain_loops(name: str) -> None:
             shares[r, i] *= expected.sum() / shares[r, i].sum()
         torch.testing.assert_close(shares[r, i], expected, atol=1e-7, rtol=1e-5)
     assert (shares.sum(dim=-1) > 0).any()
+
+
+@pytest.mark.parametrize("name", [name for name, (loss, *_) in CASES.items() if isinstance(loss, Dense)])
+def test_low_precision_is_computed_in_float32(name: str) -> None:
+    loss, (anchors, candidates, selection) = CASES[name][0], case(dim=3)
+    low = [values.bfloat16().requires_grad_() for values in (anchors, candidates)]
+    result = loss(*low, Selection(None, selection.weights.bfloat16(), selection.valid))
+    assert result.dtype == torch.float32 and result.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(result.sum(), low))
 
 
 def plain_sct(own: float, negative: float) -> float:
