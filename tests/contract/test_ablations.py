@@ -1,4 +1,4 @@
-"""What every file of ``ablations`` promises, whoever adds it: found by looking into the folders."""
+"""What every file of ``ablations`` promises, whoever adds it: the folders are read."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_tuned_file_belongs_to_a_study_and_is_what_its_trials_say(name: str) -> 
 
 
 def test_no_code_knows_a_variant_by_name() -> None:
-    """Ids that are names of rules too (``fne``, ``random``) cannot be told from them and are left out."""
+    """Ids that are names of rules too (``fne``, ``random``) cannot be distinguished from them and are left out."""
     rules = {*STRATEGIES, *LOSSES, *MEMORIES}
     ids = {*VARIANTS} - rules
     assert len(ids) > 10

@@ -1,7 +1,7 @@
 """COCO's protocols against the package ``eccv_caption``, at full size, on its own relevance files.
 
 The package reads ranked lists of ids. Its traps are kept out of the comparison: the five folds get whole rankings
-(lists cut at 50 lose items of the fold); metrics and recalls of ECCV are requested one by one (together, R@5 and R@10
+(lists cut at 50 miss items of the fold); metrics and recalls of ECCV are requested one by one (together, R@5 and R@10
 are dropped without a message); and no list is shorter than R (its R-Precision divides by the length of the list).
 """
 

@@ -98,8 +98,8 @@ class Reference:
                     j = max((float(similarities[j].detach()), j) for j in range(n) if j != i)[1]
                 else:
                     excluded = [other == ids[i] for other in of_image]
-                    j, spoke = self.pick(anchors[i], others, excluded, i, float(draws[d][i]))
-                    decided |= spoke
+                    j, by_posterior = self.pick(anchors[i], others, excluded, i, float(draws[d][i]))
+                    decided |= by_posterior
                 loss = loss + (margin + similarities[j] - similarities[i]).clamp(min=0)
         loss = loss / n
         self.adam.zero_grad()
@@ -170,12 +170,12 @@ def test_the_losses_of_fifty_steps_agree_with_a_plain_reference(project, release
         keys = (plan.noise[0, at, 0] & (2**62 - 1)).tolist()
         (batch,) = train.batches([Job(images, keys, captions, False)], CPU, workers=0)
         # Three validations an epoch of ten steps: the first, which ends dropout, follows its fourth step.
-        loss, spoke = reference.step(
+        loss, by_posterior = reference.step(
             batch, images, plan.uniform[0, at], train.mean / 255, train.std / 255,
             epoch=epoch, training=step < 4, seed=stream_seed(3, "backbone", step, 0),
         )  # fmt: skip
         expected.append(loss)
-        decided, same = decided + spoke, same + len(images) - len(set(images))
+        decided, same = decided + by_posterior, same + len(images) - len(set(images))
     assert decided > 0 and same > 0, "the posterior decides, and captions of one image meet in a batch"
     torch.testing.assert_close(torch.tensor(match), torch.tensor(expected), rtol=2e-4, atol=2e-5)
     assert len({round(loss, 4) for loss in expected}) > 30
