@@ -1,4 +1,4 @@
-"""Global false negatives discovered on the fly: each training item learns the similarity above which it drops negatives."""
+"""Global false negatives, discovered on the fly: each item learns the similarity above which it drops negatives."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ def made(kind: str) -> tuple[Truth, dict[tuple[int, int], bool]]:
     elif kind == "judged":
         known = {cell: relevant for cell, relevant in known.items() if draw.random() < 0.3}
         extra = {"judged_pairs": sorted_pairs(np.array(list(known)))}
-    known |= {(int(image), caption): True for caption, image in enumerate(OWNER)}  # also where people annotated otherwise
+    # The own pairs, also where people annotated otherwise.
+    known |= {(int(image), caption): True for caption, image in enumerate(OWNER)}
     pairs = sorted_pairs(np.array([cell for cell, relevant in known.items() if relevant]))
     nobody = np.zeros(0, np.int32)
     return Truth(kind, pairs, nobody, nobody, extra), known
