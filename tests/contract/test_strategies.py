@@ -16,7 +16,6 @@ from fne.negatives.registry import Entry
 from fne.negatives.strategy import Selection, Strategy
 from fne.steps.check import combinations
 from fne.study.library import Library
-from fne.training.step import build_rule
 from tests.projects import ROOT
 from tests.rules import LOSSES, STRATEGIES
 
@@ -162,13 +161,3 @@ def test_rounding_does_not_decide_what_an_exact_twin_of_the_positive_costs(entry
             torch.testing.assert_close(cost.float(), seen[0][0], rtol=0, atol=1e-4)
             for gradient, exact in zip(gradients, seen[0][1:], strict=True):
                 torch.testing.assert_close(gradient.float(), exact, rtol=0, atol=1e-3)
-
-
-def test_build_rule_passes_every_option() -> None:
-    config = {
-        "negatives": {"strategy": "fne", "oracle": "remove", "tau": 0.75},
-        "loss": {"kind": "triplet", "margin": 0.3},
-    }
-    rule = build_rule(config)
-    assert (rule.strategy.weighting.margin, rule.loss.margin, rule.strategy.weighting.tau) == (0.3, 0.3, 0.75)
-    assert rule.oracle == "remove"
