@@ -121,7 +121,7 @@ class Reference:
         for i in range(n if epoch > 0 else 0):
             self.queue[self.next] = (old_image[i], old_text[i], ids[i])
             self.next = (self.next + 1) % QUEUE
-        return float(loss), decided
+        return float(loss.detach()), decided
 
 
 @pytest.fixture(scope="module")
