@@ -1,4 +1,4 @@
-"""Sources of plug-ins for tests: one sound strategy, one sound loss, and a folder to put them in."""
+"""Sources of plug-ins for tests: one valid strategy, one valid loss, and a folder to put them in."""
 
 from __future__ import annotations
 

@@ -121,5 +121,5 @@ def sweep(project: Project) -> None:
 
 
 def asked(given: dict, root: Path, **options: Any) -> config.Study | config.Series:
-    """What ``snakemake --config`` asks for."""
+    """What ``snakemake --config`` requests."""
     return config.load(*from_snakemake(given, root, **options), root)

@@ -21,7 +21,7 @@ def run_once(
         worker: Its name.
         name: Of the run.
         targets: What is to be made.
-        studies: Studies that the project has besides: name to content.
+        studies: Further studies of the project: name to content.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base if worker == "master" else base.parent

@@ -38,7 +38,7 @@ class Project:
 
     @classmethod
     def copy_of(cls, source: Path, folder: Path, *, made: bool = False) -> Project:
-        """Copy a project, with what was made in it if asked, times of change included."""
+        """Copy a project, with what was made in it if requested, times of change included."""
         folder.mkdir(parents=True)
         for part in PARTS + (MADE if made else ()):
             if (source / part).is_dir():

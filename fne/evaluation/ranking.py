@@ -1,4 +1,4 @@
-"""Ranks of known pairs, counted from two sets of embeddings in bounded memory; the last room with torch.
+"""Ranks of known pairs, counted from two sets of embeddings in bounded memory; the last package with torch.
 
 Similarities are dot products of embeddings the model has already L2-normalised. They are accumulated in
 float64 and rounded once to float32, so that equal embeddings tie exactly and neither the gallery's order, the

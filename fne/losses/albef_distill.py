@@ -19,7 +19,7 @@ class ALBEFDistillationLoss(Dense):
     similar is pushed away less, or pulled closer.
 
     *Freedoms*: both softmaxes share one fixed T (ALBEF learns it, from 0.07); a is constant (ALBEF raises it from 0
-    over its first epoch; here the warm-up has gone before). Under the oracle ``relabel`` the drawn positive takes the
+    over its first epoch; here the warm-up came before). Under the oracle ``relabel`` the drawn positive takes the
     own pair's place in the target, with the momentum score of the own pair.
 
     Args:

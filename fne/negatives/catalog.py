@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fne.negatives.densities.density import Density
 
 ORACLES = ("none", "remove", "relabel", "only")
-"""What a strategy may be told of the truth; see :mod:`fne.negatives.oracle`."""
+"""What a strategy may know of the truth; see :mod:`fne.negatives.oracle`."""
 
 DENSITIES: dict[str, str] = {
     "normal": "fne.negatives.densities.normal:Normal",

@@ -21,7 +21,7 @@ class FalseNegativeCancellation(Strategy):
     *Freedom*: the score is the greatest over a support set of further crops in the paper; a pair has no further views,
     so the score is that of the anchor alone.
 
-    *Differs from* the paper: there one encoder of pictures scores pictures; here the anchor is of one modality and the
+    *Differs from* the paper: there one encoder of images scores images; here the anchor is of one modality and the
     candidates are of the other.
 
     *Source*: Huynh et al., Boosting Contrastive Self-Supervised Learning with False Negative Cancellation, WACV 2022,

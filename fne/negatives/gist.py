@@ -19,7 +19,7 @@ class GISTEmbed(Strategy):
         guide_margin: a, in units of cosine; 0 in the paper. Above 0, what comes near the own pair is dropped too.
 
     *Freedom*: the guide is the encoder in training as it was when the warm-up ended, because no other model here
-    compares pictures with captions; the paper takes an embedding model that was trained elsewhere.
+    compares images with captions; the paper takes an embedding model that was trained elsewhere.
 
     *Differs from* the paper: there an anchor is also compared with the other anchors of the batch; here with the other
     modality alone, as everywhere in this project.

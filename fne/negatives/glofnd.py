@@ -1,4 +1,4 @@
-"""Global false negatives found on the fly: every training item learns the similarity above which it drops negatives."""
+"""Global false negatives, discovered on the fly: each item learns the similarity above which it drops negatives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class GloFND(Strategy):
     """Keep every j in N_i with weight 1, except where ``s_ij > lambda_i``, a threshold that each anchor learns.
 
     lambda_i is to be the quantile of the anchor's similarities that a share alpha of all candidates exceeds, the
-    minimiser of ``alpha lambda + mean_j [s_ij - lambda]_+``. Its subgradient on what is at hand is
+    minimiser of ``alpha lambda + mean_j [s_ij - lambda]_+``. Its subgradient on the candidates of a step is
 
         ``g = alpha - share of N_i with s_ij > lambda_i``
 

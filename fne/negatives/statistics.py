@@ -13,7 +13,7 @@ _HISTOGRAMS = ("pos_histogram", "neg_histogram")
 
 
 class PairStatistics:
-    """Running mean, variance and, where asked for, histogram of the similarities of positives and of negatives.
+    """Running mean, variance and, where requested, histogram of the similarities of positives and of negatives.
 
     A pair i of the batch counts as a positive only when it is mutually rank 1: S_ii is the maximum of row i and of
     column i of the online similarities S. The negatives are one of these populations:

@@ -71,7 +71,7 @@ class Strategy(ABC):
         models_posterior: Whether it estimates the probability of a false negative, so that "share overridden by the
             posterior" is a number (a silent posterior shows as 0) and not an empty cell.
         needs: See above.
-        frozen: Set by whoever only asks what the posterior is: nothing may be learnt from the candidates then.
+        frozen: Set by whoever only reads the posterior: nothing may be learnt from the candidates then.
         calibration_images: How many images of the validation split, with one caption each, it wants to be calibrated
             on; 0: it is not. The data's validation truth must be exact, or the run is refused.
     """
@@ -84,7 +84,7 @@ class Strategy(ABC):
     def prepare(  # noqa: B027 - most strategies keep nothing per item
         self, sizes: tuple[int, int], lead: tuple[int, ...], device: torch.device
     ) -> None:
-        """Make room for what is kept per training item; called once, before anything else.
+        """Allocate what is kept per training item; called once, before anything else.
 
         Args:
             sizes: Images and captions of the training split.

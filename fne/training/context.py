@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Guide:
-    """A frozen encoder that judges pairs of the training split, all of which it has embedded once.
+    """A frozen encoder that scores pairs of the training split, all of which it has embedded once.
 
-    It is the online encoder as it was when the warm-up ended. Pictures and captions are embedded as at evaluation, in
+    It is the online encoder as it was when the warm-up ended. Images and captions are embedded as at evaluation, in
     either regime. The embeddings stay on the device: ``R (N + M) D`` numbers for N images and M captions.
 
     *Freedom*: GISTEmbed takes an embedding model of its own as the guide; the frozen encoders of a dual encoder share
-    no space, so there is no other model here that could compare a picture with a caption.
+    no space, so there is no other model here that could compare an image with a caption.
 
     Args:
         learner: Embeds the split.

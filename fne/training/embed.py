@@ -24,7 +24,7 @@ def embed_split(
         split: ``train``, ``val`` or ``test``.
         root: The project's folder.
         device: ``auto``, ``cpu`` or ``cuda``.
-        workers: Processes that decode pictures, where an encoder reads them.
+        workers: Processes that decode images, where an encoder reads them.
 
     Raises:
         UserError: The job's results are missing, damaged, or were trained on other data or features.

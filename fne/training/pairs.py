@@ -87,12 +87,12 @@ class Corpus:
 
 
 def open_corpus(study: Study, root: Path, workers: int = 0) -> Corpus | PixelCorpus:
-    """What a study's regime trains on: stored features, or pictures and captions.
+    """What a study's regime trains on: stored features, or images and captions.
 
     Args:
         study: The study.
         root: The project's folder.
-        workers: Processes that decode pictures, where there are any to decode.
+        workers: Processes that decode images, where there are any to decode.
     """
     if study.regime == "finetune":
         from fne.training.finetune.dataset import PixelCorpus

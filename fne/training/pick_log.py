@@ -117,7 +117,7 @@ def evenly(total: int, count: int) -> tuple[int, ...]:
 class PickLog:
     """The picks that R replicates have kept.
 
-    Tensors stay on the device until an epoch ends or the state is asked for, so that keeping a step's picks never waits
+    Tensors stay on the device until an epoch ends or the state is requested, so that keeping a step's picks never waits
     for the device.
 
     Args:

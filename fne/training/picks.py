@@ -64,7 +64,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Read a file of picks, column by column, in the order of :data:`COLUMNS`.
 
     Raises:
-        UserError: It is missing, cut short or damaged, lacks a column, or its columns differ in length or hold values
+        UserError: It is missing, cut short or damaged, a column is missing, or columns differ in length or hold values
             that cannot be.
     """
     hint = "delete its folder and train this variant again"

@@ -1,10 +1,9 @@
-"""What every file of ``ablations`` promises, whoever adds it: found by looking into the folders."""
+"""What every file of ``ablations`` promises, whoever adds it: the folders are read."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib
 import inspect
 from pathlib import Path
 
@@ -38,56 +37,38 @@ def library() -> Library:
     return Library(ROOT)
 
 
-def test_the_folders_hold_yaml_files_only_and_the_ten_variants_of_the_paper() -> None:
-    assert PAPER <= set(VARIANTS)
-    assert {"paper", "smoke", "flickr8k"} <= set(STUDIES)
+def test_titles_tell_variants_apart_and_the_folders_hold_yaml_files_only(library: Library) -> None:
     for folder in ("variants", "studies"):
         assert {path.suffix for path in (FOLDER / folder).iterdir()} == {".yaml"}
+    titles = [library.variant(identity).title for identity in config.list_variants(ROOT)]
+    assert len(titles) == len(set(titles))
 
 
 @pytest.mark.parametrize("stem", VARIANTS)
-def test_variant_is_sound_and_isolates_what_it_says(library: Library, stem: str) -> None:
+def test_variant_is_valid_described_and_isolates_what_it_says(library: Library, stem: str) -> None:
     for identity in library.members(stem):
         library.check(identity)
-        # The honest difference, worked out anew from the raw files.
+        # The honest difference, computed anew from the raw files.
         parents = [variant.id for variant in library.chain(identity)][:-1]
         assert (library.variant(identity).parent == "base") == (not parents)
         before, after = library.merged(parents[-1] if parents else "base"), library.merged(identity)
         differ = {key for key in after if before[key] != after[key]}
         assert differ <= set(library.variant(identity).isolates)
     declared = yaml.safe_load((FOLDER / "variants" / f"{stem}.yaml").read_text(encoding="utf-8"))
-    assert declared["question"].rstrip().endswith((".", "?")) and "?" in declared["question"]
-    assert not declared["title"].endswith(".")
-
-
-@pytest.mark.parametrize("stem", VARIANTS)
-def test_variant_is_described(stem: str) -> None:
-    text = describe(stem, ROOT)
-    assert "chain: base -> " in text and "reads:" in text
-
-
-def test_titles_tell_variants_apart(library: Library) -> None:
-    titles = [library.variant(identity).title for identity in config.list_variants(ROOT)]
-    assert len(titles) == len(set(titles))
+    assert "?" in declared["question"] and not declared["title"].endswith(".")
+    assert "reads:" in describe(stem, ROOT)
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_study_is_sound(name: str) -> None:
+def test_study_is_valid_and_its_configs_hold_only_known_keys_and_all_that_is_read(name: str) -> None:
     study = config.load_study(name, root=ROOT, complete=False)
-    assert study.baseline in study.variants and study.question.strip() and "?" in study.question
+    assert study.baseline in study.variants and "?" in study.question
     assert [seed for block in config.blocks(study) for seed in config.parse_block(block)] == list(study.seeds)
-    digests = {config.digest(config.resolve(study, variant)) for variant in study.variants}
-    assert len(digests) == len(study.variants)
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -> None:
-    study = config.load_study(name, root=ROOT, complete=False)
+    assert len({config.digest(config.resolve(study, variant)) for variant in study.variants}) == len(study.variants)
     fields = plugins.keys_for(study.data["dataset"])
     for variant in study.variants:
         flat = flatten(config.resolve(study, variant))
         assert flat.pop("regime") == study.regime
-        assert set(flat) <= set(fields)
         for key, value in flat.items():
             assert fields[key].check(value, name, key) == value or value is None
         rules = STRATEGIES[flat["negatives.strategy"]], LOSSES[flat["loss.kind"]]
@@ -99,63 +80,40 @@ def test_resolved_configs_hold_only_known_keys_and_all_that_is_read(name: str) -
         assert {key for key in flat if key.startswith(("negatives.", "memory.", "loss."))} <= may
 
 
-def test_the_study_of_the_paper() -> None:
-    study = config.load_study("paper", root=ROOT)
-    assert set(study.variants) == PAPER and study.baseline == "hardest_in_batch"
-    assert study.seeds == (0, 1, 2, 3, 4) and config.blocks(study) == ["0-4"]
-    assert study.primary == {"metric": "rsum", "protocol": "own", "direction": "both"}
-    assert study.data["dataset"] == "scenes"
+def test_the_study_of_the_paper_and_the_values_of_the_authors_code() -> None:
+    study, base = config.load_study("paper", root=ROOT), Library(ROOT).base
     flickr = config.load_study("flickr8k", root=ROOT, complete=False)
-    assert set(flickr.variants) == PAPER and flickr.seeds == study.seeds and flickr.primary == study.primary
-
-
-def test_released_values_of_fne() -> None:
-    """The values of the authors' code that this regime keeps."""
-    study = config.load_study("paper", root=ROOT)
-    base = Library(ROOT).base
-    read = {"strategy": "fne", "oracle": "none"}
-    assert config.resolve(study, "fne")["negatives"] == read | {
-        "tau": 0.5,
-        "prior": 1e-4,
-        "prior_rule": "fixed",
-        "density": "normal",
-        "population": "hardest",
-        "posterior_threshold": 0.001,
-        "min_positives": 200,
-        "elimination": "released",
-        "cut_down": "global",
-        "statistics_mask": "diagonal",
-        "statistics_reset": "epoch",
-        "recalibration": "none",
-    }
+    assert set(study.variants) == set(flickr.variants) == PAPER and study.baseline == "hardest_in_batch"
+    assert flickr.seeds == study.seeds == (0, 1, 2, 3, 4) and config.blocks(study) == ["0-4"]
+    assert flickr.primary == study.primary == {"metric": "rsum", "protocol": "own", "direction": "both"}
+    assert config.resolve(study, "fne")["negatives"] == {
+        "strategy": "fne", "oracle": "none", "tau": 0.5, "prior": 1e-4, "prior_rule": "fixed", "density": "normal",
+        "population": "hardest", "posterior_threshold": 0.001, "min_positives": 200, "elimination": "released",
+        "cut_down": "global", "statistics_mask": "diagonal", "statistics_reset": "epoch", "recalibration": "none",
+    }  # fmt: skip
     assert base["memory.momentum"] == 0.995 and base["train.gradient_clip"] == 2.0
     assert base["loss.margin"] == 0.2 and base["loss.kind"] == "triplet"
-    assert "fne" in study.variants
 
 
-def told(entry: Entry) -> list[object]:
+def described(entry: Entry) -> list[object]:
     """Everything that an entry says, in values that can be compared."""
     keys = [(name, key.schema, key.null, key.default, key.meaning, key.when) for name, key in entry.keys.items()]
     return [keys, [getattr(entry, item.name) for item in dataclasses.fields(entry) if item.name != "options"]]
 
 
-@pytest.mark.parametrize(("kind", "name"), [("strategy", n) for n in STRATEGIES] + [("loss", n) for n in LOSSES])
-def test_a_rule_is_read_from_its_source_as_its_class_is(kind: str, name: str) -> None:
+@pytest.mark.parametrize("entry", [*STRATEGIES.values(), *LOSSES.values()], ids=lambda entry: entry.name)
+def test_a_rule_is_read_from_its_source_as_its_class_is(library: Library, entry: Entry) -> None:
     """Its options are the keyword arguments of the class, no more and no fewer; of shared keys both say the same."""
-    entry = (STRATEGIES if kind == "strategy" else LOSSES)[name]
-    module, _, attribute = entry.target.partition(":")
     loaded = entry.load()
-    assert loaded is getattr(importlib.import_module(module), attribute)
+    assert f"{loaded.__module__}:{loaded.__name__}" == entry.target
     parameters = inspect.signature(loaded).parameters
-    shared = {key.rpartition(".")[2] for key in entry.shares}
-    assert set(parameters) == set(entry.options) | shared
-    base = Library(ROOT).base
+    assert set(parameters) == set(taken(entry))
     for keyword, key in taken(entry).items():
-        assert parameters[keyword].default == base[key], "of a shared key base.yaml and the class say the same"
+        assert parameters[keyword].default == library.base[key], "of a shared key base.yaml and the class say the same"
     assert loaded() is not None, "built without arguments"
     assert set(entry.negatives) <= {"one", "all", "attracted"} and entry.summary
     imported = signature._from_class(loaded, entry.target, entry.file)
-    assert told(entry_of(imported, name, None)) == told(entry), "its source and the class say the same"
+    assert described(entry_of(imported, entry.name, None)) == described(entry), "its source and the class say the same"
 
 
 def test_every_option_of_a_rule_is_a_key_of_the_configuration(library: Library) -> None:
@@ -200,7 +158,7 @@ def test_tuned_file_belongs_to_a_study_and_is_what_its_trials_say(name: str) -> 
 
 
 def test_no_code_knows_a_variant_by_name() -> None:
-    """Ids that are names of rules too (``fne``, ``random``) cannot be told from them and are left out."""
+    """Ids that are names of rules too (``fne``, ``random``) cannot be distinguished from them and are left out."""
     rules = {*STRATEGIES, *LOSSES, *MEMORIES}
     ids = {*VARIANTS} - rules
     assert len(ids) > 10

@@ -15,10 +15,8 @@ from fne.data.manifest import SplitView
 from fne.data.truth import Truth, sorted_pairs
 from fne.steps import evaluate
 from fne.steps.rank import rank_replicates, relevant_items
-from fne.study import paths
-from fne.study.api import Study, resolve
 
-Found = dict[tuple[str, str, str], float]
+Metrics = dict[tuple[str, str, str], float]
 NOBODY = np.zeros(0, np.int32)
 
 
@@ -58,18 +56,6 @@ def write_files(folder: Path, protocol: str, i2t: dict, t2i: dict) -> Path:
     return folder
 
 
-def write_rankings(root: Path, study: Study, block: str, arrays: dict[str, np.ndarray], **of: object) -> Path:
-    """The rankings of one job of ``fne``, as ``rank`` writes them; ``of`` is what its record says besides."""
-    meta = {
-        "schema": 2, "study": study.name, "variant": "fne", "title": "FNE", "block": block, "regime": "head",
-        "split": "test", "digest": "0" * 16, "config": resolve(study, "fne"), "code": "c0de", **of,
-    }  # fmt: skip
-    file = root / paths.rankings(study, "fne", block, "test")
-    file.parent.mkdir(parents=True)
-    np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
-    return file
-
-
 N = 20
 VIEW = small_view(N)
 
@@ -81,10 +67,9 @@ def embeddings(tied: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     return (images.sign(), texts.sign()) if tied else (images, texts)
 
 
-def files(folder: Path, view: SplitView, seed: int = 0) -> tuple[Relevance, ...]:
+def files(folder: Path, view: SplitView) -> tuple[Relevance, ...]:
     """Relevance of both protocols, some queries left out; the two directions are no transposes."""
-    rng = np.random.default_rng(seed)
-    numbers = [int(name[-16:-4]) for name in VIEW.image_ids]
+    rng, numbers = np.random.default_rng(0), [int(name[-16:-4]) for name in VIEW.image_ids]
     for protocol in ("eccv", "cxc"):
         i2t = {i: rng.choice(VIEW.sentids, int(rng.integers(1, 9)), False).tolist() for i in numbers[::2]}
         t2i = {c: rng.choice(numbers, int(rng.integers(1, 5)), False).tolist() for c in VIEW.sentids[::3]}
@@ -98,9 +83,10 @@ def evaluated(
     texts: torch.Tensor,
     relevance: tuple[Relevance, ...] = (),
     rule: str = "expected",
-) -> tuple[Found, dict[str, np.ndarray]]:
+    truth: Truth | None = None,
+) -> tuple[Metrics, dict[str, np.ndarray]]:
     """Every metric of these embeddings, and the arrays of the queries file."""
-    known, described = relevant_items(CocoManifest, view, own_truth(view), relevance)
+    known, described = relevant_items(CocoManifest, view, truth or own_truth(view), relevance)
     ranked, failed = rank_replicates([(0, images, texts)], known)
     assert not failed
     rows, values = evaluate.evaluate_replicates([0], known | ranked, list(described), rule, [1, 5, 10])
@@ -109,7 +95,7 @@ def evaluated(
     return result, values
 
 
-def evaluated_as_coco_5k(view: SplitView, *rest) -> tuple[Found, dict[str, np.ndarray]]:
+def evaluated_as_coco_5k(view: SplitView, *rest) -> tuple[Metrics, dict[str, np.ndarray]]:
     """The same with a split of this size taken for COCO's 5,000, so that its five folds are scored."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(protocols._NAMES, ("coco", len(view.image_ids)), "coco_5k")

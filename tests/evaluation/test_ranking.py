@@ -1,15 +1,18 @@
-"""Counted ranks against a plain loop, and the changes that must change nothing."""
+"""Counted ranks against a plain loop, and metrics against every order of the ties written out."""
 
 from __future__ import annotations
 
 import itertools
 import subprocess
 import sys
+from fractions import Fraction
+from math import comb
 
 import numpy as np
 import pytest
 import torch
 
+from fne.evaluation.metrics import best_rank, expected_hit, map_at_r, of_queries, r_precision, tie_groups
 from fne.evaluation.ranking import count_ranks, rank, validation_recalls
 
 
@@ -56,8 +59,6 @@ def test_top_holds_the_most_similar_items_with_ties_by_row() -> None:
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :6]
     np.testing.assert_array_equal(ranks.top_ids, expected)
     np.testing.assert_array_equal(ranks.top_scores, np.take_along_axis(scores, expected, 1))
-    same = rank(queries, gallery[:1].repeat(200, 1), np.empty((0, 2)), top=200)
-    np.testing.assert_array_equal(same.top_ids, np.tile(np.arange(200), (5, 1)))
     assert rank(queries, gallery, np.empty((0, 2)), top=99).top_ids.shape == (5, 16)
 
 
@@ -65,21 +66,15 @@ def test_a_nan_embedding_is_refused_and_a_pair_out_of_range_too() -> None:
     queries, gallery = embeddings(3), embeddings(4)
     broken = queries.clone()
     broken[1, 0] = torch.nan
-    with pytest.raises(ValueError, match="not finite"):
-        count_ranks(broken, gallery, [[0, 0]])
-    for pair in ([0, 4], [3, 0], [-1, 0]):
-        with pytest.raises(ValueError, match="outside"):
-            count_ranks(queries, gallery, np.array([pair]))
-    with pytest.raises(ValueError, match="do not fit"):
-        count_ranks(queries, embeddings(4, 5), [[0, 0]])
+    for of, pair, words in (
+        (broken, [0, 0], "not finite"),
+        (queries, [0, 4], "outside"),
+        (queries, [-1, 0], "outside"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            count_ranks(of, gallery, np.array([pair]))
     recalls = validation_recalls(broken, gallery, np.array([0, 1, 2, 2]))
-    assert set(recalls) == {"r1_i2t", "r5_i2t", "r10_i2t", "r1_t2i", "r5_t2i", "r10_t2i", "rsum"}
-    assert all(np.isnan(value) for value in recalls.values())
-
-
-def recall_oracle(scores: np.ndarray, positive: np.ndarray, k: int) -> float:
-    hits = [own[np.argsort(-row)[:k]].any() for row, own in zip(scores, positive, strict=True)]
-    return float(np.mean(hits))
+    assert len(recalls) == 7 and all(np.isnan(value) for value in recalls.values())
 
 
 def test_validation_recalls_with_unequal_caption_counts_and_different_directions() -> None:
@@ -87,11 +82,10 @@ def test_validation_recalls_with_unequal_caption_counts_and_different_directions
     caption_image = np.array([0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 11])
     texts = torch.nn.functional.normalize(images[caption_image] + 1.4 * embeddings(18, seed=5), dim=1)
     recalls = validation_recalls(images, texts, caption_image, ks=(1, 3))
-    scores = (images @ texts.T).numpy()
-    positive = caption_image[None] == np.arange(12)[:, None]
-    for k in (1, 3):
-        assert recalls[f"r{k}_i2t"] == pytest.approx(recall_oracle(scores, positive, k), abs=1e-12)
-        assert recalls[f"r{k}_t2i"] == pytest.approx(recall_oracle(scores.T, positive.T, k), abs=1e-12)
+    scores, positive = (images @ texts.T).numpy(), caption_image[None] == np.arange(12)[:, None]
+    for k, (side, of, own) in itertools.product((1, 3), (("i2t", scores, positive), ("t2i", scores.T, positive.T))):
+        hits = [flags[np.argsort(-row)[:k]].any() for row, flags in zip(of, own, strict=True)]
+        assert recalls[f"r{k}_{side}"] == pytest.approx(np.mean(hits), abs=1e-12)
     assert recalls["rsum"] == pytest.approx(sum(v for key, v in recalls.items() if key != "rsum"))
 
 
@@ -132,3 +126,85 @@ def test_a_gpu_counts_the_same_ranks_and_recalls() -> None:
         np.testing.assert_array_equal(getattr(host, name), getattr(device, name))
     item = validation_recalls(images, texts, pairs[:, 0])
     assert validation_recalls(images.cuda(), texts.cuda(), pairs[:, 0]) == pytest.approx(item, abs=0.01)
+
+
+KS = (1, 2, 3, 5, 10)
+
+
+def counts(scores: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Plain-loop (query, greater, ties) of every relevant pair."""
+    rows = [
+        (q, sum(s > scores[q, i] for s in scores[q]), sum(s == scores[q, i] for s in scores[q]) - 1)
+        for q, i in zip(*np.nonzero(relevant), strict=True)
+    ]
+    return tuple(np.array(rows).T)
+
+
+def all_metrics(scores: np.ndarray, relevant: np.ndarray, rule: str) -> dict[str, np.ndarray]:
+    groups = tie_groups(*counts(scores, relevant), len(scores), rule)
+    return {
+        **of_queries(groups, [f"r{k}" for k in KS]), "rank": best_rank(groups), "map_at_r": map_at_r(groups),
+        "r_precision": r_precision(groups),
+    }  # fmt: skip
+
+
+def of_ranking(flags: np.ndarray) -> dict[str, float]:
+    """The definitions, read off one ranked list of relevance flags."""
+    total = int(flags.sum())
+    precision = [flags[: r + 1].mean() for r in range(total)]
+    return {
+        **{f"r{k}": float(flags[:k].any()) for k in KS},
+        "rank": float(np.flatnonzero(flags)[0] + 1),
+        "map_at_r": sum(p * f for p, f in zip(precision, flags, strict=False)) / total,
+        "r_precision": float(flags[:total].mean()),
+    }
+
+
+def every_order(scores: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:
+    """The relevance flags of every ranking that agrees with the scores."""
+    levels = [np.flatnonzero(scores == value) for value in sorted(set(scores), reverse=True)]
+    orders = itertools.product(*(itertools.permutations(level) for level in levels))
+    return [flags[list(itertools.chain(*order))] for order in orders]
+
+
+CASES = [
+    (scores, relevant)
+    for seed in range(25)
+    for rng in [np.random.default_rng(seed)]
+    for scores in [rng.integers(0, 1 + seed % 4, (3, 7)).astype(float)]
+    for relevant in [rng.random((3, 7)) < 0.4]
+    if relevant.any(1).all()
+]
+
+
+@pytest.mark.parametrize("rule", ["expected", "pessimistic"])
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_metrics_are_the_mean_or_the_worst_of_every_order_of_the_ties(case: int, rule: str) -> None:
+    scores, relevant = CASES[case]
+    result = all_metrics(scores, relevant, rule)
+    for q in range(len(scores)):
+        orders = [of_ranking(flags) for flags in every_order(scores[q], relevant[q])]
+        for name, values in result.items():
+            of = np.mean if rule == "expected" else max if name == "rank" else min
+            assert values[q] == pytest.approx(of([order[name] for order in orders]), abs=1e-12), name
+
+
+def test_large_tie_groups_keep_their_precision() -> None:
+    """Against exact rational arithmetic, at COCO's size."""
+    for total, positives, k in ((25_000, 5, 10), (25_000, 24_000, 10), (5_000, 1, 1000), (12, 5, 10)):
+        exact = 1 - Fraction(comb(total - positives, k), comb(total, k))
+        result = expected_hit(np.array([0]), np.array([total]), np.array([positives]), k)
+        assert result[0] == pytest.approx(float(exact), rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("queries", "greater", "ties", "count", "rule", "words"),
+    [
+        ([0, 0], [0, 0], [0, 0], 2, "expected", "needs a positive"),
+        ([0, 0], [3, 3], [1, 2], 1, "expected", "contradict"),
+        ([0, 0], [0, 0], [1, 1], 1, "optimistic", "tie_rule"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(queries, greater, ties, count, rule, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        tie_groups(*map(np.array, (queries, greater, ties)), count, rule)

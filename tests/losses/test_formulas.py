@@ -1,47 +1,41 @@
-"""Every loss of one positive against plain loops in float64, with its shares, its limits and its precision."""
+"""Every loss against plain loops in float64, with its shares, its limits and its precision."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
+from fne.losses.albef_distill import ALBEFDistillationLoss
 from fne.losses.bcl import BayesianContrastiveLoss
 from fne.losses.dcl import DebiasedContrastiveLoss
+from fne.losses.dense import Dense
 from fne.losses.hcl import HardContrastiveLoss
 from fne.losses.infonce import InfoNCELoss
-from fne.losses.loss import Loss
+from fne.losses.loss import Loss, positive_of
 from fne.losses.pcmepp_pseudo import PseudoPositiveLoss
 from fne.losses.sct import SelectivelyContrastiveTripletLoss
 from fne.losses.selhn import SelHNLoss
 from fne.losses.triplet import TripletLoss
+from fne.negatives.fnc import FalseNegativeAttraction
 from fne.negatives.strategy import Selection
-from fne.study.library import Library
-from tests.rules import LOSSES, taken
-
-ROOT = Path(__file__).resolve().parents[2]
-RIVALS = ("dcl", "hcl", "bcl", "pcmepp_pseudo", "selhn", "sct")
-Plain = Callable[[float, list[float], list[float]], float]
-"""A loss of one anchor from its similarity to the own pair, those to its negatives, and their weights."""
 
 
-def plain_dcl(temperature: float, prior: float, beta: float = 0.0) -> Plain:
-    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
-        count, e = sum(weights), [math.exp(s / temperature) for s in negatives]
-        mean = sum(w * x**beta for w, x in zip(weights, e, strict=True)) / count
-        total = sum(w * x**beta * x for w, x in zip(weights, e, strict=True)) / mean
-        match = math.exp(own / temperature)
-        rest = max((total - count * prior * match) / (1 - prior), count * math.exp(-1 / temperature))
-        return -math.log(match / (match + rest))
-
-    return loss
+def plain_dcl(temperature: float, prior: float, beta: float, own: float, negatives, weights) -> float:
+    count, e = sum(weights), [math.exp(s / temperature) for s in negatives]
+    mean = sum(w * x**beta for w, x in zip(weights, e, strict=True)) / count
+    total = sum(w * x**beta * x for w, x in zip(weights, e, strict=True)) / mean
+    match = math.exp(own / temperature)
+    rest = max((total - count * prior * match) / (1 - prior), count * math.exp(-1 / temperature))
+    return -math.log(match / (match + rest))
 
 
-def plain_bcl(temperature: float, prior: float, alpha: float, beta: float) -> Plain:
+def plain_bcl(temperature: float, prior: float, alpha: float, beta: float, own: float, negatives, weights) -> float:
     def tilted(c: float, share: float) -> float:
         return share * 2 * (1 - c) + (1 - share) * 2 * c
 
@@ -55,65 +49,53 @@ def plain_bcl(temperature: float, prior: float, alpha: float, beta: float) -> Pl
         hard /= alpha * (1 - beta) + (1 - alpha) * beta
         return hard / ((1 - prior) * tilted(c, alpha) + prior * tilted(c, 1 - alpha))
 
-    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
-        total = 0.0
-        for s, w in zip(negatives, weights, strict=True):
-            below = sum(v for r, v in zip(negatives, weights, strict=True) if r <= s)
-            total += w * importance(below / sum(weights)) * math.exp(s / temperature)
-        match = math.exp(own / temperature)
-        return -math.log(match / (match + total))
-
-    return loss
+    total = 0.0
+    for s, w in zip(negatives, weights, strict=True):
+        below = sum(v for r, v in zip(negatives, weights, strict=True) if r <= s)
+        total += w * importance(below / sum(weights)) * math.exp(s / temperature)
+    match = math.exp(own / temperature)
+    return -math.log(match / (match + total))
 
 
-def plain_pcmepp(temperature: float, shift: float, alpha: float) -> Plain:
+def plain_pcmepp(temperature: float, shift: float, alpha: float, own: float, negatives, weights) -> float:
     def bce(s: float, target: int) -> float:
         chance = 1 / (1 + math.exp(-(s - shift) / temperature))
         return -math.log(chance if target else 1 - chance)
 
-    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
-        matching, pseudo = bce(own, 1), bce(own, 1)
-        for s, w in zip(negatives, weights, strict=True):
-            matching += w * bce(s, 0)
-            pseudo += w * bce(s, 1 if s >= own else 0)
-        return (matching + alpha * pseudo) / (1 + sum(weights))
-
-    return loss
+    matching = pseudo = bce(own, 1)
+    for s, w in zip(negatives, weights, strict=True):
+        matching += w * bce(s, 0)
+        pseudo += w * bce(s, 1 if s >= own else 0)
+    return (matching + alpha * pseudo) / (1 + sum(weights))
 
 
-def plain_selhn(margin: float, epsilon: float) -> Plain:
-    def loss(own: float, negatives: list[float], weights: list[float]) -> float:
-        hinges = [max(0.0, margin + s - own) for s in negatives]
-        if abs(own - max(negatives)) < epsilon:
-            return sum(w * h for w, h in zip(weights, hinges, strict=True)) / sum(weights)
-        return max(hinges)
-
-    return loss
+def plain_selhn(margin: float, epsilon: float, own: float, negatives, weights) -> float:
+    hinges = [max(0.0, margin + s - own) for s in negatives]
+    if abs(own - max(negatives)) < epsilon:
+        return sum(w * h for w, h in zip(weights, hinges, strict=True)) / sum(weights)
+    return max(hinges)
 
 
-def plain_hinges(own: float, negatives: list[float], weights: list[float]) -> float:
-    return sum(w * max(0.0, 0.3 + s - own) for s, w in zip(negatives, weights, strict=True))
+def plain_hinges(margin: float, own: float, negatives, weights) -> float:
+    return sum(w * max(0.0, margin + s - own) for s, w in zip(negatives, weights, strict=True))
 
 
-CASES = {
-    "triplet": (TripletLoss(margin=0.3), plain_hinges),
-    "infonce": (InfoNCELoss(temperature=0.1, multi_positive=False), plain_dcl(0.1, 0.0)),
-    "dcl": (DebiasedContrastiveLoss(temperature=0.5, positive_prior=0.1), plain_dcl(0.5, 0.1)),
-    "dcl_on_its_floor": (DebiasedContrastiveLoss(temperature=0.3, positive_prior=0.7), plain_dcl(0.3, 0.7)),
-    "hcl": (HardContrastiveLoss(temperature=0.5, positive_prior=0.1, hardness=1.0), plain_dcl(0.5, 0.1, 1.0)),
-    "hcl_harder": (HardContrastiveLoss(temperature=0.2, positive_prior=0.4, hardness=2.5), plain_dcl(0.2, 0.4, 2.5)),
-    "bcl": (
-        BayesianContrastiveLoss(temperature=0.5, positive_prior=0.1, location=0.9, concentration=1.0),
-        plain_bcl(0.5, 0.1, 0.9, 1.0),
-    ),
-    "bcl_debiasing": (
-        BayesianContrastiveLoss(temperature=0.2, positive_prior=0.3, location=0.7, concentration=0.5),
-        plain_bcl(0.2, 0.3, 0.7, 0.5),
-    ),
-    "pcmepp_pseudo": (PseudoPositiveLoss(temperature=0.1, shift=0.5, pseudo_weight=0.1), plain_pcmepp(0.1, 0.5, 0.1)),
-    "pcmepp_heavy": (PseudoPositiveLoss(temperature=0.3, shift=0.1, pseudo_weight=2.0), plain_pcmepp(0.3, 0.1, 2.0)),
-    "selhn": (SelHNLoss(margin=0.2, epsilon=0.15), plain_selhn(0.2, 0.15)),
-}
+CASES: dict[str, tuple[Loss, Callable, tuple[float, ...]]] = {
+    "triplet": (TripletLoss(margin=0.3), plain_hinges, (0.3,)),
+    "infonce": (InfoNCELoss(temperature=0.1, multi_positive=False), plain_dcl, (0.1, 0.0, 0.0)),
+    "dcl": (DebiasedContrastiveLoss(temperature=0.5, positive_prior=0.1), plain_dcl, (0.5, 0.1, 0.0)),
+    "dcl_on_its_floor": (DebiasedContrastiveLoss(temperature=0.3, positive_prior=0.7), plain_dcl, (0.3, 0.7, 0.0)),
+    "hcl": (HardContrastiveLoss(temperature=0.2, positive_prior=0.4, hardness=2.5), plain_dcl, (0.2, 0.4, 2.5)),
+    **{f"bcl_{'-'.join(map(str, of))}": (
+        BayesianContrastiveLoss(temperature=of[0], positive_prior=of[1], location=of[2], concentration=of[3]),
+        plain_bcl, of) for of in ((0.5, 0.1, 0.9, 1.0), (0.2, 0.3, 0.7, 0.5))},
+    **{f"pcmepp_{'-'.join(map(str, of))}": (
+        PseudoPositiveLoss(temperature=of[0], shift=of[1], pseudo_weight=of[2]),
+        plain_pcmepp, of) for of in ((0.1, 0.5, 0.1), (0.3, 0.1, 2.0))},
+    "selhn": (SelHNLoss(margin=0.2, epsilon=0.15), plain_selhn, (0.2, 0.15)),
+}  # fmt: skip
+"""A loss, the plain one of an anchor, and the first arguments of that; the others are the similarity to the own pair,
+those to its negatives, and their weights."""
 
 
 def case(batch: int = 12, count: int = 17, dim: int = 5, seed: int = 4):
@@ -133,51 +115,40 @@ def case(batch: int = 12, count: int = 17, dim: int = 5, seed: int = 4):
     return anchors, candidates, Selection(None, weights, (weights > 0).any(dim=-1))
 
 
-def kept(similarities, weights, r: int, i: int) -> tuple[list[int], float, list[float], list[float]]:
-    columns = [j for j in range(weights.shape[-1]) if weights[r, i, j] > 0]
-    negatives = [similarities[r, i, j].item() for j in columns]
-    return columns, similarities[r, i, i].item(), negatives, [weights[r, i, j].item() for j in columns]
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_dense_loss_and_its_shares_equal_plain_loops(name: str) -> None:
     """Shares: the part of the loops' finite difference that pushes a negative away, and zero elsewhere."""
-    loss, plain = CASES[name]
+    loss, plain, options = CASES[name]
     anchors, candidates, selection = case()
     similarities, weights = anchors @ candidates.transpose(-1, -2), selection.weights
-    positive = similarities.diagonal(dim1=-2, dim2=-1)
     result = loss(anchors, candidates, selection)
-    shares = loss.shares(similarities, positive, selection)
+    shares = loss.shares(similarities, similarities.diagonal(dim1=-2, dim2=-1), selection)
     step = 1e-6
-    for r in range(2):
-        for i in range(12):
-            if not selection.valid[r, i]:
-                assert result[r, i] == 0 and (shares[r, i] == 0).all()
-                continue
-            columns, own, negatives, weigh = kept(similarities, weights, r, i)
-            assert result[r, i].item() == pytest.approx(plain(own, negatives, weigh), rel=1e-9, abs=1e-12)
-            expected = torch.zeros(17, dtype=torch.float64)
-            for at, j in enumerate(columns):
-                moved = [[s + sign * step * (at == k) for k, s in enumerate(negatives)] for sign in (1, -1)]
-                difference = plain(own, moved[0], weigh) - plain(own, moved[1], weigh)
-                expected[j] = max(0.0, difference / (2 * step))
-            if name == "infonce":  # shares are gradients up to a factor per anchor
-                shares[r, i] *= expected.sum() / shares[r, i].sum()
-            torch.testing.assert_close(shares[r, i], expected, atol=1e-7, rtol=1e-5)
+    for r, i in itertools.product(range(2), range(12)):
+        if not selection.valid[r, i]:
+            assert result[r, i] == 0 and (shares[r, i] == 0).all()
+            continue
+        columns = weights[r, i].nonzero().flatten()
+        own, negatives = similarities[r, i, i].item(), similarities[r, i, columns].tolist()
+        weigh, expected = weights[r, i, columns].tolist(), torch.zeros(17, dtype=torch.float64)
+        assert result[r, i].item() == pytest.approx(plain(*options, own, negatives, weigh), rel=1e-9, abs=1e-12)
+        for at, j in enumerate(columns):
+            up, down = ([s + sign * step * (at == k) for k, s in enumerate(negatives)] for sign in (1, -1))
+            difference = plain(*options, own, up, weigh) - plain(*options, own, down, weigh)
+            expected[j] = max(0.0, difference / (2 * step))
+        if name == "infonce":  # shares are gradients up to a factor per anchor
+            shares[r, i] *= expected.sum() / shares[r, i].sum()
+        torch.testing.assert_close(shares[r, i], expected, atol=1e-7, rtol=1e-5)
     assert (shares.sum(dim=-1) > 0).any()
 
 
-def test_the_cases_reach_every_branch() -> None:
-    anchors, candidates, selection = case()
-    similarities = anchors @ candidates.transpose(-1, -2)
-    positive = similarities.diagonal(dim1=-2, dim2=-1)
-    hardest = similarities.masked_fill(selection.weights <= 0, -2).amax(dim=-1)[selection.valid]
-    own = positive[selection.valid]
-    close = (own - hardest).abs() < 0.15
-    assert close.any() and (~close).any() and (hardest > own).any() and (hardest < own).any()
-    for name, some in (("dcl", False), ("dcl_on_its_floor", True)):
-        pushed = CASES[name][0].shares(similarities, positive, selection)[selection.valid].sum(dim=-1) > 0
-        assert pushed.any() and (~pushed).any().item() == some
+@pytest.mark.parametrize("name", [name for name, (loss, *_) in CASES.items() if isinstance(loss, Dense)])
+def test_low_precision_is_computed_in_float32(name: str) -> None:
+    loss, (anchors, candidates, selection) = CASES[name][0], case(dim=3)
+    low = [values.bfloat16().requires_grad_() for values in (anchors, candidates)]
+    result = loss(*low, Selection(None, selection.weights.bfloat16(), selection.valid))
+    assert result.dtype == torch.float32 and result.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(result.sum(), low))
 
 
 def plain_sct(own: float, negative: float) -> float:
@@ -200,75 +171,19 @@ def test_loss_of_a_picked_negative_equals_plain_loops(name: str) -> None:
     valid = torch.ones(2, 12, dtype=torch.bool)
     valid[1, 4] = False
     result, branches = loss(anchors, candidates, Selection(index, None, valid)), set()
-    for r in range(2):
-        for i in range(12):
-            own = float(anchors[r, i] @ candidates[r, i])
-            negative = float(anchors[r, i] @ candidates[r, index[r, i]])
-            branches.add((negative > own, negative > 0.3))
-            assert result[r, i].item() == pytest.approx(plain(own, negative) if valid[r, i] else 0.0, abs=1e-8)
-    assert len(branches) == 4 and (result == 0).any()
+    for r, i in itertools.product(range(2), range(12)):
+        own, negative = (float(anchors[r, i] @ candidates[r, j]) for j in (i, index[r, i]))
+        branches.add((negative > own, negative > 0.3))
+        assert result[r, i].item() == pytest.approx(plain(own, negative) if valid[r, i] else 0.0, abs=1e-8)
+    assert len(branches) == 4
 
 
-def defaults(name: str) -> Loss:
-    """A loss with the values of its variant."""
-    merged, entry = Library(ROOT).merged(name), LOSSES[name]
-    return entry.load()(**{option: merged[key] for option, key in taken(entry).items()})
-
-
-def chosen(name: str, anchors, candidates, selection: Selection) -> Selection:
-    """The selection as the loss takes it: every negative, or the hardest."""
-    if "all" in LOSSES[name].negatives:
-        return selection
-    similarities = (anchors @ candidates.transpose(-1, -2)).masked_fill(selection.weights <= 0, -2)
-    return Selection(similarities.argmax(dim=-1), None, selection.valid)
-
-
-@pytest.mark.parametrize("name", RIVALS)
-@pytest.mark.parametrize("temperature", [None, 0.01])
-def test_low_precision_stays_near_float64_and_finite(name: str, temperature: float | None) -> None:
-    loss, (anchors, candidates, selection) = defaults(name), case(dim=3)
-    if temperature and name != "selhn":
-        loss.temperature = temperature
-    selection = chosen(name, anchors, candidates, selection)
-    exact = loss(anchors, candidates, selection)
-    # bfloat16 has eight bits: a cosine is off by up to 2^-8, a logit by that over T.
-    for dtype, off in ((torch.float32, 2e-6), (torch.bfloat16, 0.02)):
-        low = [values.to(dtype).requires_grad_() for values in (anchors, candidates)]
-        some = selection.weights
-        with_dtype = Selection(selection.index, None if some is None else some.to(dtype), selection.valid)
-        result = loss(*low, with_dtype)
-        assert result.isfinite().all() and (result[~selection.valid] == 0).all()
-        for gradient in torch.autograd.grad(result.sum(), low):
-            assert gradient.isfinite().all()
-        if dtype == torch.float32 or (temperature is None and name not in ("bcl", "selhn", "sct")):
-            # The others step: where eight bits tie or swap two cosines, another rank or branch is right.
-            torch.testing.assert_close(
-                result.double(), exact, rtol=0, atol=off * 2 / getattr(loss, "temperature", 1) + 1e-6
-            )
-
-
-def test_limits_that_tie_the_losses_together() -> None:
-    anchors, candidates, selection = case()
-    softmax = InfoNCELoss(temperature=0.2, multi_positive=False)(anchors, candidates, selection)
-    debiased = DebiasedContrastiveLoss(temperature=0.2, positive_prior=0.2)(anchors, candidates, selection)
-    alike = {
-        "dcl": (DebiasedContrastiveLoss(temperature=0.2, positive_prior=0.0), softmax),
-        "hcl": (HardContrastiveLoss(temperature=0.2, positive_prior=0.2, hardness=0.0), debiased),
-        "bcl": (BayesianContrastiveLoss(temperature=0.2, positive_prior=0.3, location=0.5, concentration=0.5), softmax),
-    }
-    for name, (loss, expected) in alike.items():
-        torch.testing.assert_close(loss(anchors, candidates, selection), expected, msg=name)
-
-
-@pytest.mark.parametrize("location", [0.5, 0.7, 0.9])
-@pytest.mark.parametrize("prior", [0.0, 0.1, 0.5])
-@pytest.mark.parametrize("concentration", [0.5, 0.8, 1.0])
+@pytest.mark.parametrize(("location", "prior", "concentration"), [(0.5, 0.0, 0.5), (0.7, 0.5, 1.0), (0.9, 0.1, 0.8)])
 def test_the_importance_of_bcl_has_mean_one(location: float, prior: float, concentration: float) -> None:
     loss = BayesianContrastiveLoss(
         temperature=0.5, positive_prior=prior, location=location, concentration=concentration
     )
-    ranks = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
-    omega = loss.importance(ranks)
+    omega = loss.importance((torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000)
     assert omega.mean().item() == pytest.approx(1, abs=1e-4) and (omega > 0).all()
 
 
@@ -280,3 +195,94 @@ def test_bcl_ranks_ties_in_order_and_is_exact_otherwise() -> None:
     split = tied + torch.arange(6) * 1e-12
     own = torch.tensor([[0.4]], dtype=torch.float64)
     torch.testing.assert_close(loss.of(tied, own, weights), loss.of(split, own, weights))
+
+
+T = 0.2
+
+
+def softmax_case(batch: int = 5, count: int = 11):
+    generator = torch.Generator().manual_seed(4)
+    anchors, candidates, momentum, past = (
+        normalize(torch.randn(2, n, 6, generator=generator, dtype=torch.float64), dim=-1)
+        for n in (batch, count, count, batch)
+    )
+    rows = torch.tensor([[0, 1, 2, 3, 4, 0, -1, 7, 8, 2, 0], [5, 6, 7, 8, 9, 9, 1, -1, -2, 6, 5]])
+    same = rows[:, :batch].unsqueeze(-1) == rows.unsqueeze(-2)
+    excluded = same | (rows == -1).unsqueeze(-2)
+    excluded[1, 3] = True  # an anchor without a negative
+    weights = (~excluded).double() * (torch.rand(excluded.shape, generator=generator) + 0.5)
+    return anchors, candidates, past @ momentum.transpose(-1, -2), same, Selection(None, weights, ~excluded.all(dim=-1))
+
+
+def plain(logits: list[float], positives: set[int], weights: list[float]) -> float:
+    total = sum(math.exp(logits[p]) for p in positives)
+    total += sum(w * math.exp(x) for w, x in zip(weights, logits, strict=True))
+    return -sum(math.log(math.exp(logits[p]) / total) for p in positives) / len(positives)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("attracts", [False, True])
+@pytest.mark.parametrize("relabels", [False, True])
+def test_infonce_with_several_positives(multi: bool, attracts: bool, relabels: bool) -> None:
+    anchors, candidates, teacher, same, selection = softmax_case()
+    if attracts:
+        excluded, similarities = selection.weights <= 0, anchors @ candidates.transpose(-1, -2)
+        chosen = FalseNegativeAttraction(top_k=3, score_threshold=0.1).select(
+            similarities, excluded, positive_of(similarities, None), torch.zeros(2, 5), teacher=teacher
+        )
+        weights = selection.weights * chosen.weights
+        selection = Selection(None, weights, selection.valid, attracted=chosen.attracted)
+    index = torch.arange(5).repeat(2, 1)
+    if relabels:
+        index[0, 1], index[1, 4] = 7, 3
+        weights = selection.weights.scatter(-1, index.unsqueeze(-1), 0)
+        selection = dataclasses.replace(selection, weights=weights, positive_index=index)
+    loss = InfoNCELoss(temperature=T, multi_positive=multi)
+    context = {"same_image": same} if multi else {}
+    assert set(loss.needs) == set(context)
+    result, several = loss(anchors, candidates, selection, **context), 0
+    collapse = loss.at_collapse(selection, **context)
+    for r, i in itertools.product(range(2), range(5)):
+        if not selection.valid[r, i]:
+            assert result[r, i] == collapse[r, i] == 0
+            continue
+        positives = {int(index[r, i])} | {
+            j for j in range(11) if multi and same[r, i, j] or attracts and selection.attracted[r, i, j]
+        }
+        several += len(positives) > 1
+        weights, logits = selection.weights[r, i].tolist(), (candidates[r] @ anchors[r, i] / T).tolist()
+        assert result[r, i].item() == pytest.approx(plain(logits, positives, weights), abs=1e-9)
+        assert collapse[r, i].item() == pytest.approx(math.log(len(positives) + sum(weights)), abs=1e-9)
+    assert (several > 3) == (multi or attracts)
+
+
+def plain_albef(logits: list[float], taught: list[float], weights: list[float], own: int, alpha: float) -> float:
+    counts = [1.0 if j == own else w for j, w in enumerate(weights)]
+    total = sum(c * math.exp(x) for c, x in zip(counts, logits, strict=True))
+    summary = sum(c * math.exp(x) for c, x in zip(counts, taught, strict=True))
+    loss = 0.0
+    for j, count in enumerate(counts):
+        if count:
+            q = alpha * count * math.exp(taught[j]) / summary + (1 - alpha) * (j == own)
+            loss -= q * math.log(count * math.exp(logits[j]) / total)
+    return loss
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+def test_albef_distill(alpha: float) -> None:
+    anchors, candidates, teacher, _, selection = softmax_case()
+    result = ALBEFDistillationLoss(temperature=T, distillation=alpha)(anchors, candidates, selection, teacher=teacher)
+    for r, i in itertools.product(range(2), range(5)):
+        logits, taught = (candidates[r] @ anchors[r, i] / T).tolist(), (teacher[r, i] / T).tolist()
+        expected = plain_albef(logits, taught, selection.weights[r, i].tolist(), i, alpha)
+        assert result[r, i].item() == pytest.approx(expected if selection.valid[r, i] else 0.0, abs=1e-9)
+
+
+def test_distillation_spares_what_the_teacher_takes_for_similar() -> None:
+    anchors, candidates, teacher, _, selection = softmax_case()
+    loss, shares = ALBEFDistillationLoss(temperature=T, distillation=0.4), []
+    similarities = anchors @ candidates.transpose(-1, -2)
+    for cosine in (1.0, -1.0):
+        teacher[0, 0, 7] = cosine
+        shares.append(loss.shares(similarities, positive_of(similarities, None), selection, teacher=teacher)[0, 0, 7])
+    assert shares[0] < shares[1]

@@ -11,26 +11,15 @@ from fne.negatives import registry
 from fne.negatives.registry import installed, registered
 from fne.utils.errors import UserError
 
-RULE = '''"""A rule."""
-
-from __future__ import annotations
-
+RULE = '''
 from typing import Annotated, Literal
-
 from pydantic import Field
-
-from fne.negatives.strategy import Selection, Strategy
+from fne.negatives.strategy import Strategy
 from fne.utils.fields import When
 
-
 class Tried(Strategy):
-    """Takes the first candidate.
-
-    *Source*: none.
-    """
-
+    """Takes the first candidate."""
     name = "tried"
-
     def __init__(self, *, width: Annotated[float, Field(ge=0), "how wide"] = 0.5) -> None:
         self.width = width
 '''
@@ -39,15 +28,15 @@ WIDTH = 'width: Annotated[float, Field(ge=0), "how wide"] = 0.5'
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of its own, in which rules are looked for."""
-    for room in ("negatives", "losses"):
-        (tmp_path / room).mkdir()
+    """A package of its own, in which rules are searched for."""
+    for package in ("negatives", "losses"):
+        (tmp_path / package).mkdir()
     monkeypatch.setattr(registry, "PACKAGE", tmp_path)
-    registered.cache_clear()
-    registry._installed.cache_clear()
+    for cached in (registered, registry._installed):
+        cached.cache_clear()
     yield tmp_path / "negatives"
-    registered.cache_clear()
-    registry._installed.cache_clear()
+    for cached in (registered, registry._installed):
+        cached.cache_clear()
 
 
 def refused(folder: Path, text: str) -> str:
@@ -63,56 +52,38 @@ def test_one_file_is_a_rule(folder: Path) -> None:
     (entry,) = registered("negatives").values()
     assert (entry.name, entry.target) == ("tried", "fne.negatives.tried:Tried")
     assert entry.summary == "Takes the first candidate"
-    (key,) = entry.keys.items()
-    assert key[0] == "negatives.width" and (key[1].default, key[1].meaning) == (0.5, "how wide")
-    assert key[1].allowed() == "a number >= 0"
+    (key,) = entry.keys.values()
+    assert (key.default, key.meaning, key.allowed()) == (0.5, "how wide", "a number >= 0")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "saying"),
     [
-        (WIDTH, 'width: Annotated[float, Field(ge=0), "how wide"]', "the option has no default"),
-        (WIDTH, 'width: Annotated[float, "how wide"] = 0.5', "the option has no range"),
-        (WIDTH, "width=0.5", "the option has no range"),
-        (WIDTH, "width: Annotated[float, Field(ge=0)] = 0.5", "the option has no reason"),
-        ("Field(ge=0)", "Field(ge=)", "cannot be imported: SyntaxError"),
-        ("Field(ge=0)", "Field(gee=0)", "has no range"),
-        ("Field(ge=0)", "Feld(ge=0)", "must be told by its source alone"),
-        ("(Strategy)", "(Strategy, object)", "must be told by its source alone"),
-        ("= 0.5", "= float(1)", "must be told by its source alone"),
-        (
-            "    def __init__",
-            "    if True:\n        needs = ()\n\n    def __init__",
-            "must be told by its source alone",
-        ),
+        (WIDTH, 'width: Annotated[float, Field(ge=0), "how wide"]', "no default"),
+        (WIDTH, 'width: Annotated[float, "how wide"] = 0.5', "no range"),
+        (WIDTH, "width: Annotated[float, Field(ge=0)] = 0.5", "no reason"),
+        (WIDTH, 'width: Annotated[Literal["a"], "how wide"] = "b"', "choices"),
+        ("Field(ge=0)", "Field(ge=)", "SyntaxError"),
         ("Field(ge=0)", "Field(ge=1)", "out of range"),
-        (WIDTH, 'width: Annotated[Literal["a"], "how wide"] = "b"', "not one of the choices"),
-        ("float,", "int,", "must be an integer"),
-        ("Field(ge=0)", 'Field(ge="a")', "no type of an option"),
-        ("Field(ge=0)", 'Field(ge=0), When({"width": (1.0,)})', "a condition on itself"),
-        ("Field(ge=0)", 'Field(ge=0), When({"depth": (1.0,)})', "a condition on an unknown key"),
-        ("Field(ge=0)", 'Field(ge=0), When({"depth": "abc"})', "When takes a mapping"),
-        ("Field(ge=0)", "Field(ge=0), When", "When takes arguments"),
+        ("(Strategy)", "(Strategy, object)", "source alone"),
+        ("= 0.5", "= float(1)", "source alone"),
+        ("Field(ge=0)", 'Field(ge=0), When({"width": (1.0,)})', "itself"),
+        ("Field(ge=0)", 'Field(ge=0), When({"depth": (1.0,)})', "unknown key"),
     ],
 )
-def test_an_option_says_all_of_itself_and_does_not_contradict_itself(
-    folder: Path, old: str, new: str, saying: str
-) -> None:
+def test_an_option_is_complete_and_does_not_contradict_itself(folder: Path, old: str, new: str, saying: str) -> None:
     assert RULE.count(old) == 1
-    message = refused(folder, RULE.replace(old, new))
-    assert saying in message, message
+    assert saying in refused(folder, RULE.replace(old, new))
 
 
 def test_two_rules_of_one_name_are_refused(folder: Path) -> None:
     (folder / "another.py").write_text(RULE.replace("class Tried", "class Another"))
     message = refused(folder, RULE)
-    assert "two rules of one name" in message and "fne.negatives.another:Another" in message and "'tried'" in message
+    assert "fne.negatives.another:Another" in message and "'tried'" in message
 
 
-@pytest.mark.parametrize(("name", "also"), [("hardest", "fne.negatives.hardest:HardestNegative"), ("mine", "")])
-def test_a_plugin_that_shadows_another_rule_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, also: str
-) -> None:
+@pytest.mark.parametrize(("name", "also"), [("hardest", "fne.negatives.hardest:HardestNegative"), ("mine", "_rules:")])
+def test_a_plugin_that_shadows_another_rule_is_refused(tmp_path: Path, monkeypatch, name: str, also: str) -> None:
     for place in ("one", "two"):
         info = tmp_path / f"{place}_rules-1.0.dist-info"
         info.mkdir()
@@ -121,5 +92,4 @@ def test_a_plugin_that_shadows_another_rule_is_refused(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UserError) as caught:
         installed("fne.strategies")
-    summary = str(caught.value)
-    assert f"{name}: " in summary and (also or "_rules:Rule") in summary and "uninstall one of them" in summary
+    assert f"{name}: " in str(caught.value) and also in str(caught.value)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from tests.conftest import shared_folder
 from tests.negatives.released import fne
+from tests.snakemake_project import ROOT
 
-SHARED = Path(os.environ.get("FNE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-CASES = SHARED / "reference" / "released_rule_cases.npz"
+CASES = (shared_folder() or ROOT) / "reference" / "released_rule_cases.npz"
 FIELDS = ("pos_mean", "pos_var", "neg_mean", "neg_var", "pos_count", "neg_count")
 
 pytestmark = [
     pytest.mark.needs_shared,
-    pytest.mark.skipif(not CASES.is_file(), reason="reference/released_rule_cases.npz is not at hand"),
+    pytest.mark.skipif(not CASES.is_file(), reason="reference/released_rule_cases.npz is not available"),
 ]
 
 
@@ -43,9 +41,8 @@ def test_statistics_and_weights_equal_the_release(number: int) -> None:
         expected = torch.from_numpy(case[f"w_{direction}"])
         hinge = (margin + similarities - positive.unsqueeze(-1)).clamp(min=0).masked_fill(excluded, 0)
         empty = weights.sum(dim=-1) == 0
-        # Where every weight is zero the release puts 1 on the argmax of the masked hinge. If no candidate violates the
-        # margin that is column 0, a placeholder that costs nothing and may even be a positive; `fne` then picks its
-        # hardest negative, which costs nothing either.
+        # Where every weight is zero the release takes the argmax of the masked hinge: without a violated margin that is
+        # column 0, which costs nothing and may even be a positive. `fne` then picks its hardest negative, at no cost.
         weights[empty, hinge[empty].argmax(dim=-1)] = 1.0
         assert (weights - expected).abs().max().item() <= 1e-5
         selection = strategy.select(similarities, excluded, positive, torch.full((len(weights),), 0.5))

@@ -119,7 +119,7 @@ def test_what_must_be_run_first_is_said_before_any_work(world, tmp_path, project
     for verb in ("prepare", "pretrain --modality image", "extract --modality image", "extract --modality text"):
         assert f"`fne {verb} --study smoke --set" in str(caught.value)
     whole = load()
-    estimate.check_ready(whole, project)  # whole encoders train on pictures: no features are read
+    estimate.check_ready(whole, project)  # whole encoders train on images: no features are read
     with pytest.raises(UserError, match="run first: `fne prepare --study tiny`$"):
         estimate.check_ready(whole, tmp_path)
 

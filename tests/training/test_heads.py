@@ -43,17 +43,6 @@ def test_momentum_update_by_hand() -> None:
         torch.testing.assert_close(value, 0.9 * before[name] + 0.1 * online.state_dict()[name])
 
 
-def test_uniform_is_uniform_uncorrelated_and_keyed() -> None:
-    keys = torch.randint(-(2**63), 2**63 - 1, (400,), generator=torch.Generator().manual_seed(0))
-    u = uniform(keys, 500)
-    assert u.min() >= 0 and u.max() < 1
-    assert torch.equal(u[3], uniform(keys[3:4], 500)[0])
-    share = torch.histc(u, 10, 0, 1) / u.numel()
-    torch.testing.assert_close(share, torch.full((10,), 0.1), atol=3e-3, rtol=0)
-    for a, b in ((u[:-1], u[1:]), (u[:, :-1], u[:, 1:])):
-        assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) < 0.01
-
-
 def scalar_fmix64(key: int, d: int) -> float:
     mask = 2**64 - 1
     x = (key + d * 0x9E3779B97F4A7C15) & mask

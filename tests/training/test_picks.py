@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,14 @@ from fne.training.pick_log import PickPlan, evenly
 from fne.utils.errors import UserError
 from tests.training import toy
 
-CPU = torch.device("cpu")
-
 
 def plan(kind: str = "sampled", steps: int = 4, limit_mb: float = 20.0, *, epochs: int = 3, of: int = 10) -> PickPlan:
     settings = {"picks": kind, "steps": steps, "limit_mb": limit_mb}
     return PickPlan.of(settings, epochs=epochs, steps=of, batch_size=100)
 
 
-def trained(**audit: object) -> Engine:
-    config = toy.config(audit=audit, train={"epochs": 5})
-    engine = Engine(config, [0, 3], toy.split(), toy.split(seed=5), CPU)
-    engine.run(lambda score: None)
-    return engine
+def trained(memory: dict | None = None, **audit: object) -> Engine:
+    return toy.trained([0, 3], audit=audit, train={"epochs": 5}, memory=memory or {})
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 46])
@@ -42,10 +38,12 @@ def test_steps_are_evenly_spaced_and_end_with_the_last(total: int) -> None:
 
 
 def test_what_each_kind_keeps() -> None:
-    assert plan("none").rows == 0 and not plan("none").limited
+    assert plan("none").rows == 0
     assert plan("full").steps == tuple(range(10)) and plan("full").rows == 2 * 100 * 10 * 3
     assert plan("sampled", 4).steps == (1, 4, 6, 9)
     assert plan("sampled", 99).steps == tuple(range(10)) and not plan("sampled", 99).limited
+    configs = [toy.config(audit={"picks": kind}) for kind in ("full", "none")]
+    assert digest(configs[0]) == digest(configs[1]) != digest(toy.config(loss={"margin": 0.3})), "no part of a digest"
 
 
 def test_the_bound_takes_steps_then_epochs_away_and_is_never_exceeded() -> None:
@@ -53,59 +51,58 @@ def test_the_bound_takes_steps_then_epochs_away_and_is_never_exceeded() -> None:
     for steps in range(1, 31):
         result = plan("full", limit_mb=(steps + 0.5) * step)
         assert result.rows * picks.ROW_BYTES <= (steps + 0.5) * step * 1e6
-        assert result.limited == (steps < 30)
+        assert result.limited == (steps < 30) == result.told(result.rows, 10, 1)["limited"]
         assert result.steps[-1] == 9 and result.epochs[-1] == 2
-        summary = result.told(result.rows, 10, 1)
-        assert summary["share_of_all_picks"] == len(result.steps) * len(result.epochs) / 30
-        assert summary["limited"] == result.limited
     assert plan("full", limit_mb=2.5 * step).epochs == (0, 2)  # two steps for three epochs
-    with pytest.raises(UserError, match="audit.limit_mb.*picks of one step"):
+    with pytest.raises(UserError, match="audit.limit_mb"):
         plan("full", limit_mb=0.9 * step)
 
 
 def test_keeping_more_changes_no_weight_and_less_is_a_part_of_more() -> None:
-    kinds = {
-        "none": trained(picks="none"),
-        "one": trained(picks="sampled", steps=1),
-        "three": trained(picks="sampled", steps=3),
-        "full": trained(picks="full"),
-    }
-    full = kinds["full"].picks.columns()
+    whole = trained(picks="full")
+    full = whole.picks.columns()
     assert len(full["seed"]) > 0.9 * 2 * 2 * 16 * 5 * 5
-    for name, engine in kinds.items():
-        for key, value in kinds["full"].model.state_dict().items():
-            assert torch.equal(engine.model.state_dict()[key], value), (name, key)
-        assert engine.curves == kinds["full"].curves
+    for audit in ({"picks": "none"}, {"picks": "sampled", "steps": 1}, {"picks": "sampled", "steps": 3}):
+        engine = trained(**audit)
+        for key, value in whole.model.state_dict().items():
+            assert torch.equal(engine.model.state_dict()[key], value), (audit, key)
+        assert engine.curves == whole.curves
         result = engine.picks.columns()
         kept = torch.isin(full["step"] % 5, torch.tensor(engine.picks.plan.steps, dtype=torch.int64))
-        for column in picks.COLUMNS:
-            if len(result[column]):
-                torch.testing.assert_close(result[column], full[column][kept], rtol=0, atol=0, equal_nan=True)
-        assert len(result["seed"]) == int(kept.sum()) and (name == "none") == (int(kept.sum()) == 0)
+        assert len(result["seed"]) == int(kept.sum()) and bool(kept.any()) == (audit["picks"] != "none")
+        for column in picks.COLUMNS if kept.any() else ():
+            torch.testing.assert_close(result[column], full[column][kept], rtol=0, atol=0, equal_nan=True)
 
 
-def test_the_age_of_a_pick_is_the_time_since_its_pair_was_in_a_batch() -> None:
-    engine = trained(picks="full")
-    result = engine.picks.columns()
-    batches = {}
+KINDS = [{}, {"kind": "xbm"}, {"kind": "bank", "refresh": 3}]
+
+
+@pytest.mark.parametrize("memory", KINDS, ids=["momentum", "xbm", "bank"])
+def test_the_age_of_a_pick_is_the_time_since_its_pair_was_embedded(memory: dict) -> None:
+    engine = trained(memory, picks="full")
+    result, batches = engine.picks.columns(), {}
     for epoch in range(5):
         drawn = EpochPlan.draw(engine.train, engine.seeds, epoch, 16, "images")
         for r, seed in enumerate(engine.seeds):
             for at in range(5):
                 batches[seed, epoch * 5 + at] = (drawn.caption_row[r, at].tolist(), drawn.image_row[r, at].tolist())
-    queued = 0
     for at in range(len(result["seed"])):
-        seed, step, age = (int(result[name][at]) for name in ("seed", "step", "age"))
-        candidate, direction = int(result["candidate"][at]), int(result["direction"][at])
-        assert (age >= 1) if result["from_queue"][at] else (age == -1)
-        assert candidate in batches[seed, step - max(age, 0)][direction]
-        queued += int(result["from_queue"][at])
-    assert queued > 100
-
-
-def test_what_is_kept_is_no_part_of_a_digest() -> None:
-    configs = [toy.config(audit={"picks": kind, "steps": 2}) for kind in ("full", "none")]
-    assert digest(configs[0]) == digest(configs[1]) != digest(toy.config(loss={"margin": 0.3}))
+        seed, step, age, candidate, direction, epoch = (
+            int(result[name][at]) for name in ("seed", "step", "age", "candidate", "direction", "epoch")
+        )
+        assert (age >= 0) == bool(result["from_queue"][at])
+        if age < 0:
+            assert candidate in batches[seed, step][direction]
+        elif "refresh" in memory:
+            assert age == (step - 5 * epoch) % 3, "since the bank was last due"
+        else:
+            assert age >= 1 and candidate in batches[seed, step - age][direction]
+    queued = result["from_queue"] == 1
+    assert queued.sum() > 100
+    for row in engine.curves:
+        ages = result["age"][queued & (result["seed"] == row["seed"]) & (result["epoch"] == row["epoch"])]
+        if row["phase"] == "main":
+            assert row["queue_age"] == pytest.approx(ages.double().mean().item())
 
 
 @pytest.fixture
@@ -131,23 +128,18 @@ def test_a_file_from_before_ages_were_kept_is_read(columns, tmp_path: Path) -> N
     assert (picks.read(tmp_path / "old.npz")["age"] == -1).all()
 
 
-def test_missing_uneven_and_wrongly_typed_columns_are_named(columns, tmp_path: Path) -> None:
-    path = tmp_path / "picks.npz"
-    np.savez(path, **{name: value for name, value in columns.items() if name != "candidate"})
-    with pytest.raises(UserError, match="candidate: column is missing.*train this variant again"):
-        picks.read(path)
-    np.savez(path, **columns | {"similarity": columns["similarity"][:-1]})
-    with pytest.raises(UserError, match="similarity: columns differ in length"):
-        picks.read(path)
-    np.savez(path, **columns | {"anchor": np.array(["x"] * 300)})
-    with pytest.raises(UserError, match="anchor: wrong type"):
-        picks.read(path)
-
-
-@pytest.mark.parametrize(("name", "value"), [("direction", 5), ("direction", -1), ("false_negative", 2), ("anchor", -1),
-                                             ("candidate", -3)])  # fmt: skip
-def test_values_that_cannot_be_are_named(columns, tmp_path: Path, name: str, value: int) -> None:
-    columns[name][7] = value
-    picks.write(tmp_path / "odd.npz", columns)
-    with pytest.raises(UserError, match=rf"odd\.npz: {name}: impossible value; got {value}"):
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("candidate", lambda values: None),
+        ("similarity", lambda values: values[:-1]),
+        ("anchor", lambda values: np.array(["x"] * 300)),
+        ("anchor", lambda values: values - 1000),
+        ("direction", lambda values: values + 5),
+    ],
+)
+def test_a_column_that_cannot_be_is_named(columns, tmp_path: Path, name: str, change: Callable) -> None:
+    changed = columns | {name: change(columns[name])}
+    np.savez(tmp_path / "odd.npz", **{key: value for key, value in changed.items() if value is not None})
+    with pytest.raises(UserError, match=rf"odd\.npz: {name}: "):
         picks.read(tmp_path / "odd.npz")

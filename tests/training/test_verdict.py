@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,18 +24,15 @@ OWNER = np.sort(np.concatenate([np.arange(IMAGES), np.random.default_rng(0).inte
 
 def made(kind: str) -> tuple[Truth, dict[tuple[int, int], bool]]:
     """A truth and, by pair, what is known of it; a pair that is missing there is not known."""
-    draw = np.random.default_rng(7)
-    own = {(int(image), caption): True for caption, image in enumerate(OWNER)}
-    cells = [(image, caption) for image in range(IMAGES) for caption in range(CAPTIONS)]
-    known = {cell: bool(draw.random() < 0.1) for cell in cells}
-    extra = {}
+    draw, extra = np.random.default_rng(7), {}
+    known = {cell: bool(draw.random() < 0.1) for cell in itertools.product(range(IMAGES), range(CAPTIONS))}
     if kind == "equal_captions":
         known = {cell: True for cell, relevant in known.items() if relevant}
     elif kind == "judged":
         known = {cell: relevant for cell, relevant in known.items() if draw.random() < 0.3}
-        annotated = sorted_pairs(np.array(list(known)))
-        extra = {"judged_pairs": annotated}
-    known |= own  # also where people judged otherwise
+        extra = {"judged_pairs": sorted_pairs(np.array(list(known)))}
+    # The own pairs, also where people annotated otherwise.
+    known |= {(int(image), caption): True for caption, image in enumerate(OWNER)}
     pairs = sorted_pairs(np.array([cell for cell, relevant in known.items() if relevant]))
     nobody = np.zeros(0, np.int32)
     return Truth(kind, pairs, nobody, nobody, extra), known
@@ -50,15 +48,13 @@ def pairs_of(truth: Truth | None) -> Pairs:
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_every_pair_the_verdict_is_what_is_known(kind: str) -> None:
     truth, known = made(kind)
-    split = pairs_of(truth)
-    image, caption = torch.meshgrid(torch.arange(-1, IMAGES), torch.arange(-1, CAPTIONS), indexing="ij")
-    result, relevant = split.verdict(image, caption), split.false_negative(image, caption)
-    seen = set()
-    for i, c, verdict, hit in zip(*(x.flatten().tolist() for x in (image, caption, result, relevant)), strict=True):
-        expected = known.get((i, c))
-        assert verdict == (-1 if expected is None else int(expected)) and hit == (verdict == 1)
+    split, seen = pairs_of(truth), set()
+    for i, c in itertools.product(range(-1, IMAGES), range(-1, CAPTIONS)):
+        pair = torch.tensor(i), torch.tensor(c)
+        verdict = int(split.verdict(*pair))
+        assert verdict == known.get((i, c), -1) and bool(split.false_negative(*pair)) == (verdict == 1)
         seen.add(verdict)
-    assert seen == {"exact": {-1, 0, 1}, "judged": {-1, 0, 1}, "equal_captions": {-1, 1}}[kind]
+    assert seen == ({-1, 1} if kind == "equal_captions" else {-1, 0, 1})
     assert (split.known is split.truth) == (kind == "equal_captions")  # one mask, not two of gigabytes
 
 
@@ -69,16 +65,11 @@ def test_without_truth_nothing_is_known() -> None:
 
 def test_a_pick_that_nobody_knows_of_is_missing_from_the_file_to_the_table(tmp_path) -> None:
     """Training with equal captions alone writes no single true negative, and the reader makes missing of what is."""
-    whole = toy.split()
-    partly = replace(whole, known=whole.truth)
-    kept = {}
-    for name, split in (("exact", whole), ("equal_captions", partly)):
-        config = toy.config(audit={"picks": "full", "steps": 1, "limit_mb": 100})
-        engine = Engine(config, [0], split, toy.split(seed=5), torch.device("cpu"))
-        engine.run(lambda score: None)
-        columns = {key: value.numpy() for key, value in engine.picks.columns().items()}
+    whole, kept = toy.split(), {}
+    for name, split in (("exact", whole), ("equal_captions", replace(whole, known=whole.truth))):
+        engine = toy.run(Engine(toy.config(audit={"picks": "full"}), [0], split, toy.split(seed=5), toy.CPU))
         (tmp_path / name).mkdir()
-        picks.write(tmp_path / name / "picks.npz", columns)
+        picks.write(tmp_path / name / "picks.npz", {key: of.numpy() for key, of in engine.picks.columns().items()})
         kept[name] = runs.picks_of([tmp_path / name])["false_negative"]
     exact, part = kept["exact"], kept["equal_captions"]
     assert set(exact) == {0, 1} and str(exact.dtype) == "Int8"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -35,13 +37,13 @@ def config(**sections: dict) -> dict:
     return {name: {**section, **sections.get(name, {})} for name, section in CONFIG.items()}
 
 
-def rule(strategy: str | None = None, loss: str | None = None) -> dict[str, dict]:
-    """Sections for a strategy and a loss; either alone gets a partner that fits it."""
+def rule(strategy: str | None = None, loss: str | None = None, **negatives: object) -> dict[str, dict]:
+    """Sections for a strategy, its options and a loss; either alone gets a partner that fits it."""
     if strategy is None:
         strategy = "hardest" if "one" in LOSSES[loss].negatives else "all"
     if loss is None:
         loss = "triplet" if "one" in STRATEGIES[strategy].negatives else "infonce"
-    return {"negatives": {"strategy": strategy}, "loss": {"kind": loss}}
+    return {"negatives": {"strategy": strategy, **negatives}, "loss": {"kind": loss}}
 
 
 RULES = {
@@ -57,17 +59,13 @@ RULES = {
     "infonce": rule("all", "infonce") | {"memory": {"kind": "none"}},
     "sum_of_hinges_with_queue": {"negatives": {"strategy": "all"}},
     "gist": rule("gist"),
-    "glofnd": rule("glofnd"),
-    "fnc_attract": rule("fnc_attract"),
+    "glofnd": rule("glofnd", filtered_share=0.2, threshold_rate=0.4),
+    "fnc_attract": rule("fnc_attract", score_threshold=0.0),
     "albef_distill": rule("all", "albef_distill"),
-    "infonce_multi_positive": rule("all", "infonce"),
-    "relabel": rule("hardest"),
+    "infonce_multi_positive": {"negatives": {"strategy": "all"}, "loss": {"kind": "infonce", "multi_positive": True}},
+    "relabel": rule("hardest", oracle="relabel"),
 }
 """Sections of rules that together use every part of a step."""
-RULES["fnc_attract"]["negatives"]["score_threshold"] = 0.0
-RULES["glofnd"]["negatives"] |= {"filtered_share": 0.2, "threshold_rate": 0.4}
-RULES["infonce_multi_positive"]["loss"]["multi_positive"] = True
-RULES["relabel"]["negatives"]["oracle"] = "relabel"
 
 
 def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
@@ -82,8 +80,6 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
     )
     relevant = torch.rand(len(owner), images, generator=generator) < 0.03
     relevant[torch.arange(len(owner)), owner] = True
-    bits = torch.nn.functional.pad(relevant, (0, -images % 8)).reshape(len(owner), -1, 8).to(torch.int64)
-    packed = (bits << torch.arange(8)).sum(dim=-1).to(torch.uint8)
     items = [Items(image, None), Items(text, None)]
     if tokens:
         items = []
@@ -93,8 +89,15 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
             items.append(Items(many * mask.unsqueeze(-1), mask))
     first = count.cumsum(0) - count
     return Split(
-        image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count, truth=packed
-    )
+        image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count,
+        truth=packed(relevant),
+    )  # fmt: skip
+
+
+def packed(relevant: torch.Tensor) -> torch.Tensor:
+    """(captions, images) bool as a split keeps it: eight images a byte."""
+    bits = torch.nn.functional.pad(relevant, (0, -relevant.shape[1] % 8)).reshape(len(relevant), -1, 8).long()
+    return (bits << torch.arange(8)).sum(dim=-1).to(torch.uint8)
 
 
 def run(engine: Engine, stop: int | None = None) -> Engine:
@@ -107,6 +110,24 @@ def run(engine: Engine, stop: int | None = None) -> Engine:
     with contextlib.suppress(KeyboardInterrupt):
         engine.run(after)
     return engine
+
+
+def watched(engine: Engine) -> list[SimpleNamespace]:
+    """Train to the end; of every step the context, the moment, the weights before it, the loss and all picks."""
+    seen, losses = [], engine.step_of.losses
+
+    def spy(rule, context, moment):
+        weights = {name: value.double().clone() for name, value in engine.model.state_dict().items()}
+        total, picks = losses(rule, context, replace(moment, keep=True))
+        copied = [{name: value.clone() for name, value in item.items()} for item in picks]
+        seen.append(
+            SimpleNamespace(context=context, main=moment.main, weights=weights, total=total.detach(), picks=copied)
+        )
+        return total, picks if moment.keep else []
+
+    engine.step_of.losses = spy
+    engine.run(lambda score: None)
+    return seen
 
 
 def trained(seeds: list[int], stop: int | None = None, **sections: dict) -> Engine:

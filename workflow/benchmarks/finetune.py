@@ -3,7 +3,7 @@
     python workflow/benchmarks/finetune.py --out workflow/benchmarks/finetune.md
 
 ViT-B/16 at 384 pixels and BERT-base, built from their configurations with random weights (speed does not depend on
-them), trained by the study's own engine on random pictures through its own loaders. The baseline is the same engine in
+them), trained by the study's own engine on random images through its own loaders. The baseline is the same engine in
 float32 with eager attention and one host sync for every anchor, as code that loops over anchors has.
 """
 
@@ -49,7 +49,7 @@ primary: {{metric: rsum, protocol: own}}
 
 
 def make_project(root: Path, images: int, size: int, tiny: bool) -> None:
-    """Random pictures and captions, and the two encoders with random weights."""
+    """Random images and captions, and the two encoders with random weights."""
     import transformers as t
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -100,7 +100,7 @@ def matrix_peak(device: torch.device, side: int) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished what it received."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128, 256], help="the first one has a baseline")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=12, help="processes that decode pictures")
+    parser.add_argument("--workers", type=int, default=12, help="processes that decode images")
     parser.add_argument("--tiny", action="store_true", help="tiny encoders, to try the script itself on a CPU")
     parser.add_argument("--out", type=Path, help="a Markdown file for the record")
     given = parser.parse_args()

@@ -2,7 +2,7 @@
 
 Synthetic embeddings of 5,000 images and 25,000 captions, the real relevance files (the package's own). Ratios are of
 processor seconds on one thread, which other work on the machine changes little; ``--threads`` is for the elapsed time,
-which it does change: the load beside it is told. What it prints is kept in ``protocols.md``:
+which it does change: the load is printed beside it. What it prints is kept in ``protocols.md``:
 
     python workflow/benchmarks/protocols.py > workflow/benchmarks/protocols.md
 """
@@ -45,8 +45,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """Processor seconds and result, progress bars held back."""
     with contextlib.redirect_stderr(io.StringIO()):
         start = time.process_time()
-        found = work()
-        return time.process_time() - start, found
+        result = work()
+        return time.process_time() - start, result
 
 
 def karpathy_test(package: eccv_caption.Metrics) -> SplitView:
@@ -70,29 +70,29 @@ def embeddings(dim: int) -> tuple[torch.Tensor, torch.Tensor]:
 def ranked_lists(view: SplitView, images: torch.Tensor, texts: torch.Tensor) -> dict[str, dict[int, list[int]]]:
     """Whole rankings, as the package reads them; similarities are made as for ranking here."""
     numbers = [int(name[-16:-4]) for name in view.image_ids]
-    found: dict[str, dict[int, list[int]]] = {"i2t": {}, "t2i": {}}
+    result: dict[str, dict[int, list[int]]] = {"i2t": {}, "t2i": {}}
     for side, queries, gallery, q, g in (
         ("i2t", numbers, view.sentids, images, texts), ("t2i", view.sentids, numbers, texts, images),
     ):  # fmt: skip
         ids, wide = np.array(gallery, dtype=object), g.double().T  # lists of one and the same objects: 2 GB, not 9
         for part in torch.arange(len(q)).split(200):
             order = np.argsort(-(q[part].double() @ wide).float().numpy(), axis=1)
-            found[side] |= zip([queries[i] for i in part], ids[order].tolist(), strict=True)
-    return found
+            result[side] |= zip([queries[i] for i in part], ids[order].tolist(), strict=True)
+    return result
 
 
 def by_package(package: eccv_caption.Metrics, lists: dict[str, dict[int, list[int]]], folds: bool) -> dict:
     """Its metrics by (protocol, direction, metric)."""
-    asked = {("eccv", name): values for name, values in package.eccv_metrics(lists, "all").items()}
+    computed = {("eccv", name): values for name, values in package.eccv_metrics(lists, "all").items()}
     for k in KS:
-        asked["cxc", f"cxc_r{k}"] = package.cxc_recalls(lists, "all", K=k)
+        computed["cxc", f"cxc_r{k}"] = package.cxc_recalls(lists, "all", K=k)
         if folds:
-            asked["own", f"own_r{k}"] = package.coco_5k_recalls(lists, "all", K=k)
-            asked["coco_1k_5fold", f"own_r{k}"] = package.coco_1k_recalls(lists, "all", K=k)
+            computed["own", f"own_r{k}"] = package.coco_5k_recalls(lists, "all", K=k)
+            computed["coco_1k_5fold", f"own_r{k}"] = package.coco_1k_recalls(lists, "all", K=k)
     names = {"rprecision": "r_precision"}
     return {
         (protocol, side, names.get(metric, metric)): value
-        for (protocol, name), values in asked.items()
+        for (protocol, name), values in computed.items()
         for metric in [name.partition("_")[2]]
         for side, value in values.items()
     }
@@ -111,8 +111,8 @@ def main() -> None:
     torch.set_num_threads(1)
     package = eccv_caption.Metrics()
     view, (images, texts) = karpathy_test(package), embeddings(given.dim)
-    nobody, captions = np.zeros(0, np.int32), np.arange(25_000)
-    truth = Truth("equal_captions", sorted_pairs(np.stack([captions // 5, captions], axis=1)), nobody, nobody)
+    no_queries, captions = np.zeros(0, np.int32), np.arange(25_000)
+    truth = Truth("equal_captions", sorted_pairs(np.stack([captions // 5, captions], axis=1)), no_queries, no_queries)
     place = torch.device(given.device)
 
     reading, files = timed(lambda: [read(DATA, protocol, view) for protocol in ("eccv", "cxc")])
@@ -121,23 +121,25 @@ def main() -> None:
     ranking, (ranked, _) = timed(lambda: rank_replicates([(0, images.to(place), texts.to(place))], known))
     arrays = known | ranked
     everything, (rows, _) = timed(lambda: evaluate_replicates([0], arrays, list(described), "expected", KS))
-    judged = min(timed(lambda: evaluate_replicates([0], arrays, ["eccv", "cxc"], "expected", KS))[0] for _ in range(3))
+    annotated = min(
+        timed(lambda: evaluate_replicates([0], arrays, ["eccv", "cxc"], "expected", KS))[0] for _ in range(3)
+    )
     torch.set_num_threads(given.threads)
     start, load = time.perf_counter(), os.getloadavg()[0]
     again, _ = rank_replicates([(0, images.to(place), texts.to(place))], known)
     evaluate_replicates([0], known | again, list(described), "expected", KS)
     elapsed, memory = time.perf_counter() - start, peak_mib()
-    found = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
+    result = {(row["protocol"], row["direction"], row["metric"]): row["value"] for row in rows}
 
     sorting, lists = timed(lambda: ranked_lists(view, images, texts))
-    their_judged, _ = timed(lambda: by_package(package, lists, folds=False))
+    their_annotated, _ = timed(lambda: by_package(package, lists, folds=False))
     their_everything, expected = timed(lambda: by_package(package, lists, folds=True))
-    off = max(abs(found[key] - value) for key, value in expected.items())
+    off = max(abs(result[key] - value) for key, value in expected.items())
 
     print("# Protocols of COCO: seconds and memory\n")
     print(
         f"5,000 images, 25,000 captions, {given.dim} dimensions, random embeddings (image to text R@1 "
-        f"{found['own', 'i2t', 'r1']:.3f}, text to image {found['own', 't2i', 'r1']:.3f}); relevance files of "
+        f"{result['own', 'i2t', 'r1']:.3f}, text to image {result['own', 't2i', 'r1']:.3f}); relevance files of "
         f"eccv_caption 0.1.0. {cpu_model()}; ranks on {given.device}. Made by `python "
         f"workflow/benchmarks/protocols.py --threads {given.threads} --dim {given.dim} --device {given.device}`.\n"
     )
@@ -147,9 +149,9 @@ def main() -> None:
         ("relevance files to positions", reading, None),
         ("embeddings to what metrics read: counts; whole ranked lists", ranking, sorting),
         ("from there: all protocols (COCO 1K, COCO 5K, ECCV, CxC)", everything, their_everything),
-        ("from there: ECCV and CxC alone", judged, their_judged),
+        ("from there: ECCV and CxC alone", annotated, their_annotated),
         ("embeddings to all protocols", ranking + everything, sorting + their_everything),
-        ("embeddings to ECCV and CxC alone", ranking + judged, sorting + their_judged),
+        ("embeddings to ECCV and CxC alone", ranking + annotated, sorting + their_annotated),
     ):
         other = ("", "") if theirs is None else (f"{theirs:.2f}", f"{theirs / mine:.0f}x")
         print(f"| {name} | {mine:.3f} | {other[0]} | {other[1]} |")

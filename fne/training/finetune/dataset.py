@@ -34,7 +34,7 @@ class PixelCorpus:
         manifest: What it holds.
         encoders: Config section of each side's encoder, its checkpoint ready for use.
         fingerprints: Of the data and of both checkpoints, for records and checkpoints of training.
-        workers: Processes that decode pictures.
+        workers: Processes that decode images.
     """
 
     manifest: Manifest

@@ -1,4 +1,4 @@
-"""From a picture to the square of pixels that an encoder is trained or evaluated on. Pillow and numpy only."""
+"""From an image to the square of pixels that an encoder is trained or evaluated on. Pillow and numpy only."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class Transform:
-    """How pictures become pixels.
+    """How images become pixels.
 
     Args:
         size: Pixels a side.
         crop: ``random_resized`` or ``none``.
-        crop_area: Least share of the picture that a random crop keeps.
-        flip: Mirror half of the training pictures.
-        operations: RandAugment operations drawn for each training picture.
+        crop_area: Least share of the image that a random crop keeps.
+        flip: Mirror half of the training images.
+        operations: RandAugment operations drawn for each training image.
         magnitude: Of each operation, 0 to 10.
     """
 
@@ -49,7 +49,7 @@ class Transform:
         )
 
     def training(self, image: Image.Image, draw: Draw) -> np.ndarray:
-        """Pixels (3, size, size) uint8 of an augmented RGB picture: crop, flip, then RandAugment.
+        """Pixels (3, size, size) uint8 of an augmented RGB image: crop, flip, then RandAugment.
 
         *Source*: Szegedy et al., CVPR 2015 (crop); Cubuk et al., RandAugment, 2020.
         """
@@ -62,7 +62,7 @@ class Transform:
         return _array(image)
 
     def evaluation(self, image: Image.Image) -> np.ndarray:
-        """Pixels (3, size, size) uint8 of an RGB picture, squashed to the square."""
+        """Pixels (3, size, size) uint8 of an RGB image, squashed to the square."""
         return _array(image.resize((self.size, self.size), Image.Resampling.BICUBIC))
 
 
@@ -71,9 +71,9 @@ def _array(image: Image.Image) -> np.ndarray:
 
 
 def random_box(size: tuple[int, int], least: float, draw: Draw) -> tuple[float, float, float, float]:
-    """A random part of a picture: area uniform in [least, 1] of it, log of the ratio uniform in log [3/4, 4/3].
+    """A random part of an image: area uniform in [least, 1] of it, log of the ratio uniform in log [3/4, 4/3].
 
-    After ten draws that do not fit, the whole picture.
+    After ten draws that do not fit, the whole image.
 
     Args:
         size: Width and height.

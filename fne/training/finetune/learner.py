@@ -132,7 +132,7 @@ class FinetuneLearner(Learner):
             model: The online or the momentum towers.
             batch: A chunk.
             seed: Of what draws inside an encoder.
-            pooled: Pooled features of sides whose backbone never changes; what it lacks of them is computed and put in.
+            pooled: Pooled features of sides whose backbone never changes; missing ones are computed and put in.
         """
         if seed is not None:
             torch.manual_seed(seed)
@@ -218,7 +218,7 @@ def embed_split(
     frozen: Sequence[str] = (),
     kept: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Embeddings (N, D) of all pictures and (M, D) of all captions of a split, in evaluation mode, on every rank.
+    """Embeddings (N, D) of all images and (M, D) of all captions of a split, in evaluation mode, on every rank.
 
     Args:
         model: The towers.

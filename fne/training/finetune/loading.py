@@ -26,7 +26,7 @@ ALIKE = 32
 """Captions of similar length that a frozen text encoder takes at once."""
 PICTURES_AT_ONCE = 64
 EVALUATED = -1
-"""The key of a picture that is not augmented."""
+"""The key of an image that is not augmented."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSplit(Pairs):
-    """One split as picture files and tokens.
+    """One split as image files and tokens.
 
     Args:
-        files: N picture files.
+        files: N image files.
         tokens: Of the M captions.
-        transform: How a picture becomes pixels.
+        transform: How an image becomes pixels.
         mean, std: (3, 1, 1) the encoder's, of pixels in [0, 255], on the device.
         encoders: Config section of each side's encoder, its checkpoint ready for use.
         workers: Processes that decode; 0: this one.
@@ -139,8 +139,8 @@ class Job:
     """What one batch is made of.
 
     Args:
-        images: Positions of pictures in the split.
-        keys: The seed of each picture's augmentation, or :data:`EVALUATED`.
+        images: Positions of images in the split.
+        keys: The seed of each image's augmentation, or :data:`EVALUATED`.
         captions: Positions of captions in the split.
         evaluated: Whether captions are padded as at evaluation.
     """
@@ -218,7 +218,7 @@ class _Jobs(Dataset):
 
 
 def sides(split: PixelSplit, rank: int, size: int) -> tuple[list[Job], list[Job], Tensor]:
-    """What a rank embeds at evaluation: jobs that cover its pictures, jobs that cover its captions, and their places.
+    """What a rank embeds at evaluation: jobs that cover its images, jobs that cover its captions, and their places.
 
     Captions come in order of length, so that a batch, padded to its longest, holds little padding: the i-th of them is
     the rank's caption number ``places[i]``.

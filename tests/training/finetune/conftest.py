@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from fne.data.manifest import Manifest
+from fne.scenes.pretrain_image import _write_processor
+from fne.scenes.pretrain_text import build_tokenizer
 from fne.steps.prepare import run as prepare
 from fne.study import paths
 from fne.study.api import Study, data_section, load_study, resolve
 from fne.training.engine import Engine
 from fne.training.pairs import open_corpus
 from tests.encoders.conftest import build_model
+from tests.snakemake_project import ROOT
 from tests.training import toy
 
-ROOT = Path(__file__).resolve().parents[3]
 STUDY = """
 title: Tiny, end to end
 question: Does the path run?
@@ -59,9 +61,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def save_checkpoint(root: Path, family: str) -> None:
     """Save a tiny model of a family, its image processor and a tokenizer of the project's words."""
-    from fne.scenes.pretrain_image import _write_processor
-    from fne.scenes.pretrain_text import build_tokenizer
-
     folder = root / "checkpoints" / family
     if not folder.exists():
         data = root / paths.data_folder(load_study("tiny", root=root))
@@ -70,10 +69,10 @@ def save_checkpoint(root: Path, family: str) -> None:
         build_tokenizer(Manifest.load(data).texts).save_pretrained(folder)
 
 
-def engine_of(study: Study, variant: str, root: Path) -> Engine:
+def engine_of(study: Study, variant: str, root: Path, seeds: tuple[int, ...] = (0,)) -> Engine:
     config = resolve(study, variant)
     train, val, _ = open_corpus(study, root).training(config, toy.CPU)
-    return Engine(config, [0], train, val, toy.CPU)
+    return Engine(config, list(seeds), train, val, toy.CPU)
 
 
 @pytest.fixture

@@ -25,31 +25,23 @@ def weights(engine: Engine) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in engine.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("variant", ["fne", "infonce", "hardest_in_batch"])
-def test_the_gradient_of_chunks_is_that_of_the_whole_batch(project, load, variant) -> None:
+@pytest.mark.parametrize(
+    ("variant", "changes", "tolerance"),
+    [
+        ("fne", {"finetune__chunk": 4}, 2e-5),
+        ("infonce", {"finetune__chunk": 4}, 2e-5),
+        ("hardest_in_batch", {"finetune__gradient_checkpointing": True}, 1e-6),
+        ("hardest_in_batch", {"finetune__attention": "eager"}, 1e-4),
+    ],
+)
+def test_saving_memory_and_eager_attention_change_no_gradient(project, load, variant, changes, tolerance) -> None:
     """Warm-up and main phase; without dropout, since chunks draw their own."""
-    whole = steps(engine_of(load(finetune__dropout="never"), variant, project), 6)
-    chunked = steps(engine_of(load(finetune__dropout="never", finetune__chunk=4), variant, project), 6)
-    start = engine_of(load(), variant, project)
-    for name, value in weights(whole).items():
-        torch.testing.assert_close(weights(chunked)[name], value, rtol=1e-3, atol=2e-5, msg=name)
-    assert any(not torch.equal(value, weights(start)[name]) for name, value in weights(whole).items())
-
-
-def test_gradient_checkpointing_changes_no_gradient(project, load) -> None:
-    plain = steps(engine_of(load(), "hardest_in_batch", project), 3)
-    saving = steps(engine_of(load(finetune__gradient_checkpointing=True), "hardest_in_batch", project), 3)
+    plain = steps(engine_of(load(finetune__dropout="never"), variant, project), 6)
+    other = steps(engine_of(load(finetune__dropout="never", **changes), variant, project), 6)
+    attention = other.model.text.backbone.config._attn_implementation
+    assert attention == changes.get("finetune__attention", "sdpa")
     for name, value in weights(plain).items():
-        torch.testing.assert_close(weights(saving)[name], value, msg=name)
-
-
-def test_eager_attention_agrees_with_fused(project, load) -> None:
-    fused = steps(engine_of(load(finetune__dropout="never"), "hardest_in_batch", project), 2)
-    eager = engine_of(load(finetune__attention="eager", finetune__dropout="never"), "hardest_in_batch", project)
-    assert eager.model.text.backbone.config._attn_implementation == "eager"
-    assert fused.model.text.backbone.config._attn_implementation == "sdpa"
-    for name, value in weights(steps(eager, 2)).items():
-        torch.testing.assert_close(weights(fused)[name], value, rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(weights(other)[name], value, rtol=1e-3, atol=tolerance, msg=name)
 
 
 def test_bfloat16_computes_and_keeps_weights_in_float32(project, load) -> None:
@@ -62,24 +54,19 @@ def test_bfloat16_computes_and_keeps_weights_in_float32(project, load) -> None:
 
 
 @pytest.mark.parametrize(("trained", "moving"), [("image", {"image"}), ("text", {"text"}), ("none", set())])
-def test_frozen_backbones_do_not_move(project, load, trained, moving) -> None:
+def test_frozen_backbones_do_not_move_and_their_features_are_kept(project, load, trained, moving) -> None:
     study = load(finetune__trained=trained, finetune__projection="linear")
     before = weights(engine_of(study, "hardest_in_batch", project))
-    engine = steps(engine_of(study, "hardest_in_batch", project), 5)
+    engine = steps(engine_of(study, "hardest_in_batch", project), 5)  # one validation lies behind it
     moved = {name for name, value in weights(engine).items() if not torch.equal(value, before[name])}
     assert {name.split(".")[0] for name in moved if ".backbone." in name} == moving
     assert {name.split(".")[0] for name in moved if ".projection." in name} == {"image", "text"}
+    assert set(engine.learner.kept[id(engine.val)]) == {"image", "text"} - moving
+    fresh = embed_split(engine.model, engine.val, CPU, None)
+    for kept, other in zip(engine.learner.embed_split(engine.val), fresh, strict=True):
+        assert torch.equal(kept[0], other)
     engine.learner.model.set_mode(training=True, norms="train", trained=trained)
     assert {side for side in ("image", "text") if getattr(engine.model, side).backbone.training} == moving
-
-
-def test_kept_features_of_frozen_backbones_change_no_embedding(project, load) -> None:
-    study = load(finetune__trained="image", finetune__projection="linear")
-    engine = steps(engine_of(study, "hardest_in_batch", project), 5)  # one validation lies behind it
-    assert set(engine.learner.kept[id(engine.val)]) == {"text"}
-    result = engine.learner.embed_split(engine.val)
-    fresh = embed_split(engine.model, engine.val, CPU, None)
-    assert all(torch.equal(item[0], other) for item, other in zip(result, fresh, strict=True))
 
 
 @pytest.mark.parametrize("chunk", [None, 8])
@@ -122,13 +109,11 @@ def test_evaluation_gives_every_caption_its_own_embedding(project, load) -> None
 
 
 def test_backbones_thaw_after_their_frozen_epochs(project, load) -> None:
-    study = load(finetune__projection="linear", finetune__frozen_epochs=1)
-    engine = engine_of(study, "hardest_in_batch", project)
+    engine = engine_of(load(finetune__projection="linear", finetune__frozen_epochs=1), "hardest_in_batch", project)
     before = weights(engine)
-    still = weights(steps(engine, 4))
-    assert all(torch.equal(still[name], before[name]) for name in before if ".backbone." in name)
-    steps(engine, 5)
-    assert any(not torch.equal(weights(engine)[name], before[name]) for name in before if ".backbone." in name)
+    for stop, frozen in ((4, True), (5, False)):
+        after = weights(steps(engine, stop))
+        assert all(torch.equal(after[name], before[name]) for name in before if ".backbone." in name) == frozen
 
 
 def test_projections_train_at_their_own_rate(project, load) -> None:
@@ -146,12 +131,11 @@ def test_projections_train_at_their_own_rate(project, load) -> None:
 def test_masks_are_given_whole_where_a_model_takes_them(project, load) -> None:
     """A BERT under fused attention does; a causal text tower or eager attention keeps the plain mask."""
     save_checkpoint(project, "clip")
+    clip = {f"encoders__{side}__checkpoint": str(project / "checkpoints" / "clip") for side in ("image", "text")}
+    for changes in ({"finetune__attention": "eager"}, clip):
+        assert not engine_of(load(**changes), "fne", project).model.text.encoder.whole_masks
     plain = engine_of(load(), "fne", project)
     assert plain.model.text.encoder.whole_masks
-    eager = engine_of(load(finetune__attention="eager"), "fne", project)
-    assert not eager.model.text.encoder.whole_masks
-    clip = {f"encoders__{side}__checkpoint": str(project / "checkpoints" / "clip") for side in ("image", "text")}
-    assert not engine_of(load(**clip), "fne", project).model.text.encoder.whole_masks
     ids, mask, _ = plain.train.tokens.batch(range(6), False)
     with torch.no_grad():
         plain.model.eval()
@@ -160,19 +144,16 @@ def test_masks_are_given_whole_where_a_model_takes_them(project, load) -> None:
         torch.testing.assert_close(plain.model.text(ids, mask), whole, atol=1e-6, rtol=1e-5)
 
 
-def test_batch_norms_keep_their_statistics_unless_asked(project, load) -> None:
+def test_batch_norms_keep_their_statistics_unless_requested(project, load) -> None:
     resnet = {"encoders__image__checkpoint": str(project / "checkpoints" / "resnet"), "finetune__projection": "linear"}
-    kept = engine_of(load(**resnet), "hardest_in_batch", project)
-    before = weights(kept)
-    after = weights(steps(kept, 2))
-    running = [name for name in before if "running_mean" in name]
-    assert running and all(torch.equal(before[name], after[name]) for name in running)
-    moved = weights(steps(engine_of(load(**resnet, finetune__norms="train"), "fne", project), 2))
-    assert any(not torch.equal(before[name], moved[name]) for name in running)
-    engine = steps(engine_of(load(**resnet, finetune__norms="train"), "fne", project), 2)
-    for name, value in engine.memory.encoder.state_dict().items():
-        if "running" in name:
-            assert torch.equal(value, engine.model.state_dict()[name]), "the momentum encoder's norms follow"
+    for norms in ("eval", "train"):
+        study = load(**resnet, finetune__norms=norms)
+        before, engine = weights(engine_of(study, "fne", project)), steps(engine_of(study, "fne", project), 2)
+        running, after = [name for name in before if "running_mean" in name], weights(engine)
+        assert running and all(torch.equal(before[name], after[name]) for name in running) == (norms == "eval")
+        for name, value in engine.memory.encoder.state_dict().items():
+            if "running" in name:
+                assert torch.equal(value, after[name]), "the momentum encoder's norms follow"
 
 
 @pytest.mark.parametrize("dropout", ["always", "never", "until_first_validation"])
@@ -186,40 +167,29 @@ def test_when_dropout_is_on(project, load, dropout) -> None:
     assert result == [True] * first + [False] * (12 - first)
 
 
-def test_validations_are_evenly_spaced() -> None:
-    assert [at for at in range(46) if validates(at, 46, 1)] == [45]
-    assert [at for at in range(46) if validates(at, 46, 3)] == [15, 30, 45]
-    assert [at for at in range(4) if validates(at, 4, 2)] == [1, 3]
-
-
-def test_milestones() -> None:
-    settings = {"learning_rate": 2e-5, "lr_warmup_steps": 0, "schedule": "milestones", "milestones": [5, 15],
-                "decay": 0.1, "epochs": 25}  # fmt: skip
-    rates = [learning_rate(settings, step, 250) for step in range(250)]
-    expected = [2e-5 * (1 if step < 50 else 0.1 if step < 150 else 0.01) for step in range(250)]
-    np.testing.assert_allclose(rates, expected)
+@pytest.mark.parametrize(("steps", "number", "at"), [(46, 1, [45]), (46, 3, [15, 30, 45]), (4, 2, [1, 3])])
+def test_validations_are_evenly_spaced(steps: int, number: int, at: list[int]) -> None:
+    assert [step for step in range(steps) if validates(step, steps, number)] == at
 
 
 def test_evaluation_pads_only_where_padding_counts(project, load) -> None:
     """Masked means do not depend on the batch; the release's mean over all positions does."""
     masked = engine_of(load(), "fne", project)
     short, long = masked.train.tokens.batch([0, 1], False), masked.train.tokens.batch(range(20), False)
-    assert long[0].shape[1] > max(long[2]) - 1 and long[1].sum(dim=1).tolist() == long[2]
+    assert long[0].shape[1] == max(long[2]) and long[1].sum(dim=1).tolist() == long[2]
     masked.model.eval()
     with torch.no_grad():
         alone, among = masked.model.text(*short[:2]), masked.model.text(*long[:2])[:2]
     torch.testing.assert_close(alone, among, atol=1e-5, rtol=1e-4)
     released = engine_of(load(encoders__text__pooling="mean_all"), "fne", project)
-    limit = released.config["encoders"]["text"]["max_length"]
-    assert released.train.tokens.batch([0], True)[0].shape[1] == limit
-    assert released.train.tokens.batch([0], False)[0].shape[1] < limit
+    limit, (ids, mask, _) = released.config["encoders"]["text"]["max_length"], released.train.tokens.batch([0], True)
+    assert released.train.tokens.batch([0], False)[0].shape[1] < ids.shape[1] == limit
     released.model.eval()
     with torch.no_grad():
-        ids, mask, _ = released.train.tokens.batch([0], True)
         hidden = released.model.text.backbone(input_ids=ids, attention_mask=mask).last_hidden_state[0].double()
-        expected = sum(hidden[t] for t in range(limit)) / limit
-        torch.testing.assert_close(released.model.text(ids, mask)[0].double(), expected / expected.norm(), atol=1e-5,
-                                   rtol=1e-4)  # fmt: skip
+        result = released.model.text(ids, mask)[0].double()
+    expected = sum(hidden[t] for t in range(limit)) / limit
+    torch.testing.assert_close(result, expected / expected.norm(), atol=1e-5, rtol=1e-4)
 
 
 def test_augmentation_is_a_function_of_its_key(project, load) -> None:
@@ -227,12 +197,10 @@ def test_augmentation_is_a_function_of_its_key(project, load) -> None:
     jobs = [Job([0, 1], [5, 6], [0], False), Job([1, 0], [6, 5], [0], False), Job([0], [7], [0], False)]
     first, second, third = split.batches(jobs, CPU, workers=0)
     assert torch.equal(first.pixels, second.pixels.flip(0)) and not torch.equal(first.pixels[:1], third.pixels)
-    again = next(split.batches(jobs, CPU, workers=2))
-    assert torch.equal(first.pixels, again.pixels)
+    assert torch.equal(first.pixels, next(split.batches(jobs, CPU, workers=2)).pixels)
     (plain,) = split.batches([Job.plain([0], [0])], CPU, workers=0)
     image = Image.open(split.files[0]).convert("RGB").resize((48, 48), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(plain.pixels[0].permute(1, 2, 0).numpy(), np.asarray(image))
-    assert EVALUATED not in jobs[0].keys
     written = json.loads((project / "checkpoints" / "vit" / "preprocessor_config.json").read_text())
     mean, std = (torch.tensor(written[key]).reshape(3, 1, 1) for key in ("image_mean", "image_std"))
     expected = (plain.pixels[0].double() / 255 - mean) / std
@@ -240,34 +208,32 @@ def test_augmentation_is_a_function_of_its_key(project, load) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_is_gone_is_one_clear_error(project, load, tmp_path, workers) -> None:
+def test_a_missing_image_is_one_clear_error(project, load, tmp_path, workers) -> None:
     split = engine_of(load(), "fne", project).train
-    split.files[0] = tmp_path / "gone.png"
-    with pytest.raises(UserError) as caught:
+    split.files[0] = tmp_path / "missing.png"
+    with pytest.raises(UserError, match="missing.png"):
         list(split.batches([Job.plain([0], [0])], CPU, workers=workers))
-    assert "gone.png" in str(caught.value) and "Traceback" not in str(caught.value)
 
 
-def test_random_boxes_lie_within_the_picture_and_keep_their_share() -> None:
+@pytest.mark.parametrize("size", [(100, 100), (30, 90), (640, 480)])
+@pytest.mark.parametrize("least", [0.08, 0.5, 1.0])
+def test_random_boxes_lie_within_the_image_and_keep_their_share(size, least) -> None:
     draw = np.random.default_rng(0)
-    for size in ((100, 100), (30, 90), (640, 480)):
-        for least in (0.08, 0.5, 1.0):
-            for _ in range(50):
-                left, upper, right, lower = random_box(size, least, draw)
-                assert 0 <= left < right <= size[0] + 1e-9 and 0 <= upper < lower <= size[1] + 1e-9
-                share = (right - left) * (lower - upper) / (size[0] * size[1])
-                assert least - 1e-9 <= share <= 1 + 1e-9
+    for _ in range(50):
+        left, upper, right, lower = random_box(size, least, draw)
+        assert 0 <= left < right <= size[0] + 1e-9 and 0 <= upper < lower <= size[1] + 1e-9
+        assert least - 1e-9 <= (right - left) * (lower - upper) / (size[0] * size[1]) <= 1 + 1e-9
 
 
-@pytest.mark.parametrize("operation", range(len(OPERATIONS)))
-def test_operations_keep_size_and_mode_and_change_with_their_level(operation) -> None:
+@pytest.mark.parametrize("number", range(len(OPERATIONS)))
+def test_operations_keep_size_and_mode_and_change_with_their_level(number) -> None:
     noise = np.random.default_rng(1).integers(0, 200, (40, 40, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
-    result = [OPERATIONS[operation](image, level, np.random.default_rng(3)) for level in (0.0, 0.4, 1.0)]
+    result = [OPERATIONS[number](image, level, np.random.default_rng(3)) for level in (0.0, 0.4, 1.0)]
     assert all(item.size == image.size and item.mode == "RGB" for item in result)
-    levelled = operation >= 3  # identity, autocontrast and equalize have no level
+    levelled = number >= 3  # identity, autocontrast and equalize have no level
     assert levelled == (np.asarray(result[1]) != np.asarray(result[2])).any()
-    if operation == 0 or operation >= 5:
+    if number == 0 or number >= 5:
         np.testing.assert_array_equal(np.asarray(result[0]), noise)
 
 
@@ -286,9 +252,7 @@ def test_transforms_without_randomness_squash_only() -> None:
     ("text", "expected"),
     [
         ("A man's  hat , red-and-blue/green .", "a mans hat red and blue green"),
-        ("Two dogs\n\trun_away!", "two dogs runaway"),
         ("Caf\u00e9 \u2014 na\u00efve", "caf\u00e9 na\u00efve"),
-        ("...", ""),
     ],
 )
 def test_clean_captions(text, expected) -> None:
@@ -297,7 +261,7 @@ def test_clean_captions(text, expected) -> None:
 
 def test_a_batch_that_processes_cannot_share_is_refused() -> None:
     assert [World(rank, 4).share(16) for rank in (0, 3)] == [slice(0, 4), slice(12, 16)]
-    with pytest.raises(UserError, match="train.batch_size.*3 processes.*15.*a multiple of 3".replace("15", "16")):
+    with pytest.raises(UserError, match="train.batch_size.*3 processes.*16"):
         World(0, 3).share(16)
 
 
@@ -320,5 +284,3 @@ def test_backbones_of_every_family_train_through_one_seam(project, load, image, 
         assert len(moved) > 3, side
     result = engine.learner.embed_split(engine.val)
     assert result[0].shape == (1, 24, 256) and result[1].shape == (1, 120, 256)
-    again = embed_split(engine.model, engine.val, CPU, None)
-    assert torch.equal(result[0][0], again[0]) and torch.equal(result[1][0], again[1])
