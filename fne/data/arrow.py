@@ -121,8 +121,8 @@ def data_files(folder: Path) -> list[tuple[Path, str | None]]:
             names = [Path(str(entry["filename"])).name for entry in stored["_data_files"]]
             indices, split = stored.get("_indices_data_files"), str(stored.get("_split"))
         except (KeyError, TypeError, AttributeError):
-            at = {"file": state, "key": "_data_files"}
-            raise bad_input("not as save_to_disk writes it", **at, allowed="[{filename: ...}]") from None
+            problem = "not as save_to_disk writes it"
+            raise bad_input(problem, file=state, key="_data_files", allowed="[{filename: ...}]") from None
         if indices:
             hint = "save it again: dataset.flatten_indices().save_to_disk(...)"
             raise bad_input("saved with indices, which are not read", file=state, hint=hint)

@@ -77,8 +77,8 @@ def _parse(file: Path) -> dict[tuple[int, int], float]:
     """The score of every rated pair, by COCO's ids of image and caption."""
     rows = read_rows(read_text(file, "audit.sits", SOURCE), ",", file)
     if not rows or tuple(rows[0][1]) != COLUMNS:
-        at = {"file": file, "key": "line 1", "value": ",".join(rows[0][1])[:80] if rows else ""}
-        raise bad_input("not a SITS file", **at, allowed=",".join(COLUMNS), hint=SOURCE)
+        value = ",".join(rows[0][1]) if rows else ""
+        raise bad_input("not a SITS file", file=file, key="line 1", value=value, allowed=",".join(COLUMNS), hint=SOURCE)
     scores: dict[tuple[int, int], float] = {}
     for line, row in rows[1:]:
         match = _ROW.fullmatch(",".join(row))

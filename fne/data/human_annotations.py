@@ -111,19 +111,20 @@ def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
     for number, line in enumerate(lines_of(read_text(path, key)), 1):
         if not line.strip():
             continue
+        where = f"line {number}"
         match = LINES[source].fullmatch(line.strip())
         if not match:
-            at = {"file": path, "key": f"line {number}", "value": line}
-            raise bad_input("malformed judgement", **at, allowed=f"image TAB caption#k TAB {SHAPES[source]}")
+            allowed = f"image TAB caption#k TAB {SHAPES[source]}"
+            raise bad_input("malformed judgement", file=path, key=where, value=line, allowed=allowed)
         image, name, index = match[1].strip(), match[2].strip(), int(match[3])
         for requested in (image, name):
             if requested not in known:
                 near = nearest(requested, known)
                 hint = f"did you mean {near!r}?" if near else "is this the judgement file of another corpus?"
-                raise bad_input("unknown image", file=path, key=f"line {number}", value=requested, hint=hint)
+                raise bad_input("unknown image", file=path, key=where, value=requested, hint=hint)
         if index >= known[name]:
-            at = {"file": path, "key": f"line {number}", "value": f"{name}#{index}"}
-            raise bad_input("unknown caption", **at, allowed=f"#0 to #{known[name] - 1}")
+            allowed = f"#0 to #{known[name] - 1}"
+            raise bad_input("unknown caption", file=path, key=where, value=index, allowed=allowed)
         if source == "crowdflower":
             share = float(match[4])
             verdict = share, share > CROWD_THRESHOLD
@@ -132,7 +133,7 @@ def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
             verdict = (mean - 1) / 3, mean >= EXPERT_THRESHOLD
         item = Judgement(image, (name, index), *verdict, source)
         if (item.image, item.caption) in result:
-            raise bad_input("a pair judged twice", file=path, key=f"line {number}", value=line)
+            raise bad_input("a pair judged twice", file=path, key=where, value=line)
         result[item.image, item.caption] = item
     if not result:
         raise bad_input("holds no judgement", file=path, key=key)

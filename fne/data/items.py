@@ -87,8 +87,8 @@ def to_items(records: Iterable[Record]) -> list[Item]:
             other = owner.setdefault(repr(record.image_id), record.file)
             if other != record.file or (first and first[0].image_id != record.image_id):
                 problem = f"the id of {record.file} is that of another image, or not the one it has elsewhere"
-                file, where = record.place
-                raise bad_input(problem, file=file, key=f"{where}.image_id", value=record.image_id)
+                key = f"{record.place[1]}.image_id"
+                raise bad_input(problem, file=record.place[0], key=key, value=record.image_id)
         first.append(record)
     names = [posixpath.basename(file) for file in rows]
     ids = names if len(set(names)) == len(names) else list(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from fne.utils.files import check_record, read_json, reading, sha256_file
 
 NAME = "manifest.json"
 AGAIN = "prepare the data again"
-SHAPE = {"dataset": str, "data_id": str, "data": dict, "root": str, "truth": {"*": {"file": str, "kind": str, "sha256": str}},
+SHAPE = {"dataset": str, "data_id": str, "data": dict, "root": str,
+         "truth": {"*": {"file": str, "kind": str, "sha256": str}},
          "images": {"id": list, "file": list, "split": list},
          "captions": {"id": list, "image": list, "text": list, "sentid?": list},
          "sha256": {"images": str, "captions": str, "pixels": str}}  # fmt: skip
@@ -121,9 +123,7 @@ class Manifest(Corpus):
         """
         folder = Path(folder)
         path = folder / NAME
-        if not path.exists():
-            raise bad_input("no manifest here", file=path, hint="run `fne prepare` first")
-        stored = check_record(read_json(path), "manifest", SHAPE, path, AGAIN)
+        stored = check_record(read_json(path, "run `fne prepare` first"), "manifest", SHAPE, path, AGAIN)
         images, captions = stored["images"], stored["captions"]
         with reading(path, AGAIN):
             of_caption = np.array(captions["image"], np.int64)
@@ -150,22 +150,12 @@ class Manifest(Corpus):
             pictures.require_unchanged(manifest.folder, manifest.root, manifest.image_files, pixels)
         return manifest
 
-    def split(self, name: str) -> SplitView:
-        """The rows of one split.
-
-        Raises:
-            UserError: There is no such split.
-        """
-        self._known(name)
-        return super().split(name)
-
     def truth(self, name: str) -> Truth:
         """The ground truth of one split, checked against the digest in the manifest.
 
         Raises:
-            UserError: There is no such split, or its file is missing or was changed.
+            UserError: Its file is missing or was changed.
         """
-        self._known(name)
         path = self.folder / self.truth_files[name]["file"]
         with reading(path, AGAIN):
             digest = sha256_file(path)
@@ -175,7 +165,6 @@ class Manifest(Corpus):
 
     def exact_truth(self, name: str) -> Truth | None:
         """The ground truth of a split in which every relevant pair is known; None where it is of another kind."""
-        self._known(name)
         return self.truth(name) if self.truth_files[name]["kind"] == "exact" else None
 
     def image_paths(self) -> list[Path]:
@@ -192,20 +181,14 @@ class Manifest(Corpus):
         keys = {"image": ("images", "pixels"), "text": ("captions",)}[modality]
         return digest_rows([self.sha256[key] for key in keys])
 
-    def _known(self, name: str) -> None:
-        present = [split for split in SPLITS if split in self.image_splits]
-        if name not in present:
-            raise bad_input("unknown split", file=self.folder / NAME, key="split", value=name, allowed=present)
-
 
 def count_splits(image_splits: list[str], caption_image: Iterable[int]) -> dict[str, dict[str, int]]:
     """Number of images and captions of every split that occurs."""
-    counts = {split: {"images": 0, "captions": 0} for split in SPLITS if split in image_splits}
-    for split in image_splits:
-        counts[split]["images"] += 1
-    for row in caption_image:
-        counts[image_splits[row]]["captions"] += 1
-    return counts
+    of_caption = Counter(image_splits[row] for row in caption_image)
+    return {
+        split: {"images": image_splits.count(split), "captions": of_caption[split]}
+        for split in SPLITS if split in image_splits
+    }  # fmt: skip
 
 
 def digest_rows(*columns: Iterable[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Reading annotation files: Karpathy's schema, JSON lists, JSON lines, tables, the captions as Flickr and COCO give out.
+"""Reading annotation files: Karpathy's schema, JSON lists, JSON lines, tables, captions of Flickr and COCO.
 
 A file either names the split of every row, or there is one file per split (``..._{split}.json``).
 

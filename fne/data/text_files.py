@@ -68,8 +68,8 @@ def read_rows(text: str, separator: str, path: Path) -> list[tuple[int, list[str
     Raises:
         UserError: A quoted cell never ends, or is refused.
     """
-    quoting = csv.QUOTE_NONE if separator == "|" else csv.QUOTE_MINIMAL
     lines = list(io.StringIO(text, newline=""))
+    quoting: Any = csv.QUOTE_NONE if separator == "|" else csv.QUOTE_MINIMAL
     reader = csv.reader(lines, delimiter=separator, strict=True, quoting=quoting)
     rows: list[tuple[int, list[str]]] = []
     first = 1

@@ -79,9 +79,14 @@ class Features:
             raise bad_input("no such feature store", file=folder, hint=f"{unfinished}run the extraction")
         file = folder / MANIFEST
         manifest = read_record(file, "features", SHAPE, AGAIN)
-        for key, allowed in (("level", LEVELS), ("dtype", tuple(DTYPES)), ("modality", (modality or manifest["modality"],)),
-                             ("data_fingerprint", (data_fingerprint or manifest["data_fingerprint"],))):  # fmt: skip
-            if manifest[key] not in allowed:
+        required = {
+            "level": LEVELS,
+            "dtype": tuple(DTYPES),
+            "modality": (modality,),
+            "data_fingerprint": (data_fingerprint,),
+        }
+        for key, allowed in required.items():
+            if manifest[key] not in allowed and allowed != (None,):
                 problem = "not the features that are read here: of other data, another encoder or another modality"
                 raise bad_input(problem, file=file, key=key, value=manifest[key], allowed=allowed, hint=AGAIN)
         made = manifest["encoder"].get("section", {})

@@ -113,7 +113,8 @@ class StoreWriter:
             raise bad_input(problem, file=self.out, key=self.ids[self.done + row], hint=hint)
         line = {"rows": len(rows), "bytes": block.nbytes, "dim": int(block.shape[1]),
                 "lengths": lengths if self.tokens else None}  # fmt: skip
-        for handle, content in ((self.values, block.tobytes()), (self.journal, json.dumps(line) + "\n")):
+        written: list[tuple[Any, Any]] = [(self.values, block.tobytes()), (self.journal, json.dumps(line) + "\n")]
+        for handle, content in written:  # what a line of the journal names is on disk before it
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())

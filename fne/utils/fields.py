@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
-from fne.utils.errors import UserError, bad_input
+from fne.utils.errors import bad_input
 from fne.utils.files import expanded
 from fne.utils.problems import Problems
 

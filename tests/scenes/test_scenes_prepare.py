@@ -14,7 +14,6 @@ from fne.data.manifest import Manifest
 from fne.data.truth import prevalence
 from fne.scenes import prepare as scenes_prepare
 from fne.scenes.draw import Chooser
-from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.prepare import build_splits, load_scenes
 from fne.scenes.prevalence import draw_split_forms
 from fne.scenes.relevance import count_matches, relevant_pairs
@@ -23,6 +22,7 @@ from fne.scenes.world import reserved
 from fne.steps import prepare
 from fne.utils.errors import UserError
 from tests.scenes.conftest import SMALL, scenes_section
+from tests.scenes.oracle import evaluate, read_forms
 
 
 def test_truth_is_recomputed_from_the_stored_forms_and_scenes(prepared: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 from fne.scenes.captions import draw_form, full_form
 from fne.scenes.draw import Chooser
 from fne.scenes.grammar import MAX_WORDS, say
-from fne.scenes.logic import evaluate
 from fne.scenes.render import _DISTANCE, GROUND, PALETTE, render
 from fne.scenes.situations import NEAR_MISSES, SHARES, SITUATIONS, Sampler, draw_situations, quotas
 from fne.scenes.world import (
@@ -27,7 +26,7 @@ from fne.scenes.world import (
     sample_reserved,
     sample_scenes,
 )
-from fne.utils.errors import UserError
+from tests.scenes.oracle import evaluate
 
 
 def test_codes_round_trip() -> None:

@@ -11,7 +11,6 @@ import pytest
 from fne.data.manifest import Manifest
 from fne.report.figures.registry import draw
 from fne.results.study import StudyResults
-from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.world import Scenes
 from fne.steps import audit
 from fne.steps import train as job
@@ -21,6 +20,7 @@ from fne.study.api import Study, load_study
 from fne.training import picks
 from fne.utils.errors import UserError
 from fne.utils.files import read_json
+from tests.scenes.oracle import evaluate, read_forms
 from tests.training import project
 
 KEPT = {"audit.picks": "sampled", "audit.steps": 2, "train.epochs": 3}
