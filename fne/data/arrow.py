@@ -187,7 +187,7 @@ def _rows(path: Path, columns: list[str], with_bytes: bool) -> Iterator[dict[str
                     paths = pa.compute.struct_field(part.column("image"), "path")
                     part = part.set_column(columns.index("image"), "image", paths)
                 yield from part.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise _unreadable(path, error) from None
 
 

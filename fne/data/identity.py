@@ -28,7 +28,7 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
     if not data.get("annotations"):
         raise bad_input("not given", key="data.annotations", hint="set it, e.g. `--set data.annotations=PATH`")
     remembered = Remembered(root / FOLDER / "files.json")
-    files = files_of(data)
+    files = _readable(files_of(data))
     lines = [remembered.get(file) for file in files]
     remembered.save()
     if data.get("images"):
@@ -39,20 +39,11 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
 
 
 def files_of(data: Mapping[str, Any]) -> list[Path]:
-    """The files of annotations, those of a folder in order of name, then those of human judgements.
-
-    Raises:
-        UserError: One is not there, or may not be read.
-    """
+    """The files of annotations, those of a folder in order of name, then those of human judgements."""
     places = annotation_files(data["annotations"])
     files = [[*sorted(filter(Path.is_file, place.rglob("*")))] if place.is_dir() else [place] for place in places]
     annotated = [expanded(file) for _, file in sorted((data.get("judgements") or {}).items()) if file]
-    result = [*(file for some in files for file in some), *annotated]
-    for file in result:
-        if not os.access(file, os.R_OK):
-            problem = "no such file, or no permission to read it"
-            raise bad_input(problem, file=file, key="data", hint=say_nearest(file))
-    return result
+    return [*(file for some in files for file in some), *annotated]
 
 
 def require_matched(
@@ -75,6 +66,14 @@ def require_matched(
     _remembered("matched", data, root, files, matched)
 
 
+def _readable(files: list[Path]) -> list[Path]:
+    for file in files:
+        if not os.access(file, os.R_OK):
+            problem = "no such file, or no permission to read it"
+            raise bad_input(problem, file=file, key="data", hint=say_nearest(file))
+    return files
+
+
 def _names(data: Mapping[str, Any], root: Path) -> list[str]:
     """Names of the pictures, as the annotations give them; remembered, as reading a large file takes seconds."""
 
@@ -89,7 +88,7 @@ def _names(data: Mapping[str, Any], root: Path) -> list[str]:
 
 def _remembered(name: str, data: Mapping[str, Any], root: Path, more: list[Path], make: Callable[[Path], Any]) -> Any:
     """What is made of a corpus and of ``more`` files: made again only when one of the files is another one."""
-    files = [*files_of(data), *more]
+    files = _readable([*files_of(data), *more])
     key = sha256_text("\n".join([data["dataset"], *(str(file.absolute()) for file in files)]))[:12]
     remembered = Remembered(root / FOLDER / f"{name}-{key}.json", made_by=str([stamp(file) for file in files]))
     result = remembered.get(files[0], make)

@@ -38,7 +38,7 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
         there = pool.map(Path.is_file, (root / file for file in files))
         missing = [file for file, result in zip(files, there, strict=True) if not result]
         if missing:
-            hint = say_nearest(root / missing[0]) or _elsewhere(root, missing[0]) or where
+            hint = _elsewhere(root, missing[0]) or say_nearest(root / missing[0], where, cutoff=1.0)
             _refuse(root, "missing", missing, len(files), hint)
         decoded = pool.map(_decode, (root / file for file in files))
         with Progress("verify images", len(files), "images") as progress:

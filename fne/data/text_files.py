@@ -36,16 +36,16 @@ def read_text(path: Path, key: str | None = None, hint: str | None = None) -> st
         return content.decode("utf-8-sig")
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.8) -> str | None:
     """The name that is the same in another case or Unicode form, else one that is much alike."""
     plain = {_plain(item): item for item in names}
-    near = difflib.get_close_matches(_plain(name), [*plain][:COMPARED], n=1, cutoff=0.8)
+    near = difflib.get_close_matches(_plain(name), [*plain][:COMPARED], n=1, cutoff=cutoff)
     return plain.get(_plain(name)) or (plain[near[0]] if near else None)
 
 
-def say_nearest(path: Path, hint: str | None = None) -> str | None:
-    """A hint about a file that is not there: what lies beside it under a name much alike, before ``hint``."""
-    near = nearest(path.name, os.listdir(path.parent)) if path.parent.is_dir() else None
+def say_nearest(path: Path, hint: str | None = None, cutoff: float = 0.8) -> str | None:
+    """A hint about a file that is not there: what lies beside it under a name so much alike, before ``hint``."""
+    near = nearest(path.name, os.listdir(path.parent), cutoff) if path.parent.is_dir() else None
     return "; ".join(filter(None, [f"did you mean {near!r}?" if near else None, hint])) or None
 
 

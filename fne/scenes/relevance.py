@@ -30,6 +30,7 @@ class Evaluator:
 
     def __init__(self, scenes: Scenes) -> None:
         n = len(scenes)
+        self.width = -(-n // 8)
         # Objects of every scene in four slots, in reading order; empty slots hold code 0 and fit no
         # description.
         place = np.argsort(scenes.cells == 0, axis=1, kind="stable")[:, :MAX_OBJECTS]
@@ -99,7 +100,7 @@ class Evaluator:
             [[self._row(atom) for atom in form] + [self._row(form[0])] * (longest - len(form)) for form in forms],
             np.int64,
         ).reshape(-1, longest)
-        bits = np.array(self._bits).reshape(len(self._bits), -1)
+        bits = np.array(self._bits, np.uint8).reshape(len(self._bits), self.width)
         answers = bits[rows[:, 0]]
         for position in range(1, longest):
             answers &= bits[rows[:, position]]

@@ -59,7 +59,7 @@ def run(
     if modality == "image":
         for path in paths:
             if not path.is_file():
-                raise bad_input("image is missing", file=path, hint=say_nearest(path))
+                raise bad_input("image is missing", file=path, hint=say_nearest(path, cutoff=1.0))
 
     import torch
 

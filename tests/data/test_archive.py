@@ -53,7 +53,7 @@ def test_an_unpacking_that_fails_leaves_nothing(archive: Path, tmp_path: Path) -
 def test_a_disk_that_is_too_small(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2 * len(PICTURE) - 1))
-    with pytest.raises(UserError, match="no room for what pictures.zip holds"):
+    with pytest.raises(UserError, match="no space for what pictures.zip holds"):
         unpack(archive, "train2014", tmp_path / "out")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2 * len(PICTURE)))
     unpack(archive, "train2014", tmp_path / "out")

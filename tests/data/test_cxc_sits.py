@@ -72,7 +72,6 @@ def test_ratings_are_placed_by_cocos_ids_and_match_from_the_threshold_on(tmp_pat
         matches = {pair for pair, score in expected.items() if score >= match}
         assert {tuple(pair) for pair in result.pairs.tolist()} == own | matches, "own pairs stay whatever people say"
         assert result.kind == "judged" and set(result.extra["judged_source"].tolist()) == {2}
-        result.check()
 
 
 def test_a_rating_overrules_equal_captions(tmp_path: Path) -> None:

@@ -91,12 +91,6 @@ def test_a_file_that_does_not_fit_is_named(coco: Coco, name: str, text: str, mes
     assert name in str(caught.value) and len(str(caught.value)) < 6000
 
 
-def test_a_file_with_a_byte_order_mark_is_read(coco: Coco) -> None:
-    for name in ("eccv_image_to_caption.json", "eccv_caption_to_image.json", "sits_val.csv", "sits_test.csv"):
-        coco.write(name, "\ufeff" + (coco.folder / name).read_text())
-    coco.check()
-
-
 def test_ratings_of_the_other_split_and_missing_files(coco: Coco) -> None:
     (coco.folder / "sits_val.csv").rename(coco.folder / "sits_test.csv")
     with pytest.raises(UserError, match="sits_val.csv: data: no such file"):
