@@ -45,7 +45,6 @@ def read(folder: Path) -> tuple[list[Record], bool]:
     embedded = set()
     for path, split in data_files(folder):
         schema = _schema(path)
-        check_columns(schema.names, path, "columns")
         inside = _holds_pictures(schema)
         embedded.add(inside)
         known = {*IMAGE, *CAPTION, *IMAGE_ID, *several_in(schema.names), "split", "sentids", "filepath"}
@@ -161,9 +160,13 @@ def _schema(path: Path) -> pyarrow.Schema:
     pa = _pyarrow()
     try:
         if path.suffix.lower() == ".parquet":
-            return pa.parquet.read_schema(path)
-        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-            return stream.schema
+            schema = pa.parquet.read_schema(path)
+        else:
+            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+                schema = stream.schema
+        _holds_pictures(schema)  # names of a damaged file are no text
+        check_columns(schema.names, path, "columns")
+        return schema
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
 

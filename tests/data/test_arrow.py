@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from fne.data import arrow
-from fne.data.items import to_items
 from fne.data.manifest import Manifest
 from fne.steps import prepare
 from fne.utils.errors import UserError
@@ -84,10 +83,6 @@ def hub_of_one_name(corpus: Corpus) -> Path:
     return corpus.folder / "hub"
 
 
-def one_file(corpus: Corpus) -> Path:
-    return parquet(corpus.folder / "all.parquet", table_of(corpus))
-
-
 def dict_on_disk(corpus: Corpus) -> Path:
     """A ``DatasetDict``, with an intermediate result of ``map`` left in it."""
     for split in ("train", "validation", "test"):
@@ -125,20 +120,12 @@ def structs(corpus: Corpus) -> Path:
     return parquet(corpus.folder / "structs" / "data.parquet", rows)
 
 
-def struct_a_row(corpus: Corpus) -> Path:
-    rows = []
-    for row in table_of(corpus):
-        for item, sentid in zip(row["caption"], row["sentids"], strict=True):
-            rows.append(without([row], "caption", "sentids")[0] | {"sentences": {"raw": item, "sentid": sentid}})
-    return parquet(corpus.folder / "struct" / "data.parquet", rows)
-
-
 def beside(corpus: Corpus) -> Path:
     """No picture inside; files named in a column."""
     return parquet(corpus.folder / "beside" / "data.parquet", without(table_of(corpus), "image"))
 
 
-INSIDE = [hub, hub_of_one_name, one_file, dict_on_disk, three_on_disk, caption_a_row, structs, struct_a_row]
+INSIDE = [hub, hub_of_one_name, dict_on_disk, three_on_disk, caption_a_row, structs]
 
 
 def prepared(corpus: Corpus, annotations: Path, images: Path | None, name: str = "tiny-2") -> Manifest:
@@ -249,13 +236,6 @@ def test_columns_of_captions_and_columns_of_one_name(corpus: Corpus) -> None:
         prepared(corpus, corpus.folder / "q", None, "tiny-3")
 
 
-@pytest.mark.parametrize("state", ["[]", "null", '{"_data_files": 3}', '{"_data_files": ["a.arrow"]}'])
-def test_a_state_of_another_kind(corpus: Corpus, state: str) -> None:
-    (corpus.folder / "saved").mkdir()
-    (corpus.folder / "saved" / "state.json").write_text(state)
-    refused(corpus, corpus.folder / "saved", "state.json: _data_files: not as save_to_disk writes it")
-
-
 def test_pictures_inside_some_files_only(corpus: Corpus) -> None:
     rows = table_of(corpus)
     parquet(corpus.folder / "p" / "a.parquet", rows[:3])
@@ -268,21 +248,6 @@ def test_pictures_beside_need_their_folder(corpus: Corpus) -> None:
     refused(corpus, path.parent, "data.images: not given")
     Image.new("RGB", (8, 8)).save(corpus.images / "picture0.jpg")
     assert prepared(corpus, path.parent, corpus.images).root == corpus.images.resolve()
-
-
-def test_lists_and_pictures_over_several_row_groups_and_dictionaries(tmp_path: Path) -> None:
-    """What has outgrown its dictionary goes on without one."""
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    pictures = [{"bytes": bytes([number // 2 % 250]) * 3000, "path": f"{number // 2}.jpg"} for number in range(800)]
-    rows = {"image": pictures, "caption": [[f"a man {number}", "a"] for number in range(800)], "split": ["val"] * 800}
-    parquet.write_table(pyarrow.table(rows), tmp_path / "x.parquet", row_group_size=300, data_page_size=9000,
-                                dictionary_pagesize_limit=30_000, write_batch_size=10)  # fmt: skip
-    records, inside = arrow.read(tmp_path / "x.parquet")
-    assert inside and [record.captions for record in records] == rows["caption"]
-    arrow.write_pictures(tmp_path / "x.parquet", to_items(records), tmp_path / "out")
-    assert all((tmp_path / "out" / item["path"]).read_bytes() == item["bytes"] for item in pictures)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])

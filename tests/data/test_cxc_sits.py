@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 from dataclasses import replace
@@ -79,11 +78,6 @@ def test_a_rating_overrules_equal_captions(tmp_path: Path) -> None:
     equal = replace(own, pairs=sorted_pairs(np.concatenate([own.pairs, [[0, 3], [1, 4]]])))
     result = known(write(tmp_path, ROWS), truth=equal)
     assert not result.contains(0, 3) and result.contains(1, 4), "(0, 3) was rated 2.99, (1, 4) by nobody"
-
-
-def test_no_folder_leaves_the_truth_as_it_is() -> None:
-    truth = own_truth(VIEW)
-    assert cxc_sits.known({"audit": {"sits": None, "sits_match": 3.0}}, VIEW, truth) is truth
 
 
 @pytest.mark.parametrize(
@@ -247,37 +241,6 @@ def test_maps_are_fitted_on_ratings_of_val_and_scored_on_those_of_test(made) -> 
             assert (row["pairs"], row["positives"]) == (len(y["test"]), y["test"].sum())
             result = [row["scores"][name] for name in METRICS]
             assert result == pytest.approx(Scored(np.clip(mapped, 0, 1), y["test"]).scores().tolist(), rel=1e-3)
-
-
-def test_what_a_model_ranks_highest_is_held_against_ratings_of_the_captions_that_are_ranked(made) -> None:
-    root, study, rated = made
-    view = Manifest.load(root / paths.data_folder(study)).split("test")
-    kept = [c for c in range(len(view.texts)) if c % 6 < 5]
-    with np.load(root / paths.rankings(study, "fne", "0-1", "test")) as stored:
-        tops = {side: [stored[f"{seed}/{side}/top_ids"] for seed in (0, 1)] for side in ("i2t", "t2i")}
-    with open(root / paths.results_folder(study) / "audit_judged.csv", encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    assert len(rows) == 6
-    for each in rows:
-        result = true = 0
-        for top in tops[each["direction"]]:
-            for query, ids in enumerate(top):
-                for item in ids[: int(each["depth"])]:
-                    image, caption = (query, item) if each["direction"] == "i2t" else (item, query)
-                    number, sentid = int(view.image_ids[image][-16:-4]), view.sentids[kept[caption]]
-                    if view.caption_image[kept[caption]] != image and (sentid, number) in rated["test"]:
-                        result += 1
-                        true += rated["test"][sentid, number] >= 3.0
-        assert (int(each["judged"]), int(each["true"])) == (result, true)
-    assert sum(int(each["true"]) for each in rows) > 0
-
-
-def test_the_rating_files_stand_in_the_record(made) -> None:
-    root, study, _ = made
-    with np.load(root / calibration_files(study)[0]) as stored:
-        meta = json.loads(str(stored["meta"]))
-    assert set(meta["record"]["inputs"]) == {"sits_val.csv", "sits_test.csv"}
-    assert meta["truth"] == {"val": "judged", "test": "judged"}
 
 
 @pytest.mark.needs_shared

@@ -84,22 +84,10 @@ def test_everything_arrives(corpus: Corpus) -> None:
     assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
-def test_a_second_call_asks_for_nothing(corpus: Corpus) -> None:
-    corpus.get()
-    corpus.server.requests.clear()
-    shutil.rmtree(corpus.folder / "downloads")  # a user may remove them
-    assert "images=" in corpus.get() and not corpus.asked()
-
-
 def test_only_annotations(corpus: Corpus) -> None:
     said = corpus.get("annotations")
     assert said.endswith("dataset_coco.json\nimages: ask us; then give images=FOLDER")
     assert corpus.asked() == ["caption_datasets.zip"]
-
-
-def test_only_images(corpus: Corpus) -> None:
-    assert corpus.get("images").startswith("annotations: missing")
-    assert corpus.asked() == ["train2014.zip", "val2014.zip"]
 
 
 @pytest.mark.parametrize("dataset", ["flickr8k", "flickr30k"])
@@ -123,14 +111,6 @@ def test_an_interrupted_fetch_continues(corpus: Corpus) -> None:
     assert corpus.server.ranges() == ["bytes=9000-", None]
 
 
-def test_an_archive_that_was_put_there_is_used_and_checked(corpus: Corpus) -> None:
-    downloads = corpus.folder / "downloads"
-    downloads.mkdir(parents=True)
-    (downloads / "train2014.zip").write_bytes(FILES["train2014.zip"])
-    corpus.get()
-    assert corpus.asked() == ["caption_datasets.zip", "val2014.zip"] and corpus.files() == UNPACKED | KEPT
-
-
 def test_a_damaged_archive(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = bytearray(FILES["train2014.zip"])
     damaged[5000] ^= 1
@@ -150,13 +130,6 @@ def test_the_sum_recorded_at_first_use_holds(corpus: Corpus) -> None:
     with pytest.raises(UserError, match="another SHA-256 than the one recorded in .*SHA256SUMS; got .*allowed: 000"):
         fetch.verify(place, corpus.archives[place.name])
     assert fetch.recorded_sums(record) == {"caption_datasets.zip": "0" * 64, "other.zip": "1" * 64}
-
-
-def test_a_record_of_sums_that_is_none(corpus: Corpus) -> None:
-    (corpus.folder / "downloads").mkdir(parents=True)
-    (corpus.folder / "downloads/SHA256SUMS").write_text("hello\n")
-    with pytest.raises(UserError, match="SHA256SUMS: line 1: not a line of sha256sum; got 'hello'"):
-        corpus.get("annotations")
 
 
 def test_no_room_is_told_before_the_first_request(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

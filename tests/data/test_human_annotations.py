@@ -76,16 +76,6 @@ def test_lines_that_cannot_be_used(tmp_path: Path, kind: str, line: str, message
     assert f"{kind}.txt: line 3: " in str(caught.value)
 
 
-def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="data.judgements.expert: no such file"):
-        read_judgements({"expert": tmp_path / "absent.txt"}, KNOWN)
-    with pytest.raises(UserError, match="holds no judgement"):
-        read(tmp_path, expert="\n")
-    (tmp_path / "latin.txt").write_bytes("a.jpg\tb\xe4.jpg#0\t1\t3\t0".encode("latin-1"))
-    with pytest.raises(UserError, match="data.judgements.crowdflower: not UTF-8 text"):
-        read_judgements({"crowdflower": tmp_path / "latin.txt"}, KNOWN)
-
-
 def test_truth_of_judgements() -> None:
     """Images a (captions 0, 1), b (2, 3, 4), c (5) of test; a caption of b equals one of a and one of c."""
     nobody = np.zeros(0, np.int32)
@@ -109,11 +99,3 @@ def test_truth_of_judgements() -> None:
     np.testing.assert_allclose(truth.extra["judged_share"], [0.0, 0.2, 0.0, 1.0])
     assert truth.extra["judged_positive"].tolist() == [0, 0, 0, 1]
     assert truth.extra["judged_source"].tolist() == [0, 1, 0, 0]
-
-
-def test_no_judgement_within_the_split() -> None:
-    nobody = np.zeros(0, np.int32)
-    provable = Truth("equal_captions", np.array([[0, 0]], np.int32), nobody, nobody)
-    truth = annotated_truth([Judgement("x", ("y", 0), 1.0, True, "expert")], [("a.jpg", 1)], provable)
-    assert truth.pairs.tolist() == [[0, 0]] and len(truth.image_queries) == len(truth.caption_queries) == 0
-    assert truth.extra["judged_pairs"].shape == (0, 2)

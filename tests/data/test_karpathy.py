@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fne.data.manifest import Manifest
 from fne.steps import prepare
@@ -45,17 +44,6 @@ def test_rows_are_grouped_by_split_in_the_order_of_the_file(corpus: Corpus) -> N
     assert manifest.truth_files["test"]["kind"] == "equal_captions"
 
 
-def test_a_file_that_names_no_data_set_and_no_counts(corpus: Corpus) -> None:
-    corpus.dataset = None
-    corpus.data["counts"] = None
-    corpus.data["judgements"] = None
-    for entry in corpus.entries:
-        del entry["imgid"]
-        for sentence in entry["sentences"]:
-            del sentence["imgid"], sentence["sentid"]
-    assert len(prepared(corpus).image_ids) == 6
-
-
 def test_equal_captions_are_the_known_extra_positives(corpus: Corpus) -> None:
     corpus.entries[1]["sentences"][0]["raw"] = "A dog's  Ball!"
     corpus.entries[4]["sentences"][1]["raw"] = "a dog s ball ."
@@ -67,12 +55,6 @@ def test_equal_captions_are_the_known_extra_positives(corpus: Corpus) -> None:
     assert manifest.truth_files["train"]["prevalence"] == 2 / (5 * 2)
     assert manifest.truth_files["train"]["queries"] == {"i2t": 0, "t2i": 0}
     assert manifest.truth("test").pairs.tolist() == [[0, 0], [1, 1], [1, 2], [1, 3]]
-
-
-def test_pixels_digest_follows_the_files(corpus: Corpus) -> None:
-    before = prepared(corpus).fingerprint("image")
-    Image.new("RGB", (20, 20)).save(corpus.images / "picture3.jpg")
-    assert prepared(corpus).fingerprint("image") != before
 
 
 def image(number: int, *path: str | int, value: object) -> Callable[[Corpus], None]:
@@ -124,11 +106,6 @@ def renamed(name: str) -> Callable[[Corpus], None]:
 def test_what_cannot_be_used(corpus: Corpus, edit: Callable[[Corpus], None], message: str) -> None:
     edit(corpus)
     assert "data" in refused(corpus, message)
-
-
-def test_what_may_be_left_open(corpus: Corpus) -> None:
-    corpus.data |= {"counts": {"train": None, "test": 2}, "dataset": "custom"}  # whose file may name itself
-    assert prepared(corpus).dataset == "custom"
 
 
 def test_what_a_killed_run_left_half_prepared_is_removed(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fne.data.manifest import Manifest, digest_rows
+from fne.data.manifest import Manifest
 from fne.utils.errors import UserError
 
 
@@ -34,11 +34,6 @@ def test_splits_partition_the_rows(prepared: Path) -> None:
         assert view.caption_ids == [manifest.caption_ids[row] for row in view.caption_rows]
         for position, row in zip(view.caption_image, view.caption_rows, strict=True):
             assert view.image_rows[position] == manifest.caption_image[row]
-
-
-def test_missing_manifest(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="fne prepare"):
-        Manifest.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +73,3 @@ def test_fingerprints_follow_what_an_encoder_sees(prepared: Path, tmp_path: Path
     assert len({manifest.fingerprint(modality) for modality in ("image", "text")}) == 2
     with pytest.raises(KeyError):
         manifest.fingerprint("audio")
-
-
-def test_digest_rows_tells_cells_apart() -> None:
-    assert digest_rows(["ab"], ["c"]) != digest_rows(["a"], ["bc"])
-    assert digest_rows(["a", "b"]) != digest_rows(["b", "a"])
-    assert digest_rows(["a"], [1]) == digest_rows(["a"], ["1"])

@@ -37,12 +37,6 @@ def test_contains_equals_the_matrix() -> None:
     np.testing.assert_array_equal(truth.contains(np.array(3), np.arange(11)), matrix[3])
 
 
-def test_contains_without_pairs_is_false() -> None:
-    nobody = np.zeros(0, np.int32)
-    truth = Truth("equal_captions", np.zeros((0, 2), np.int32), nobody, nobody)
-    assert not truth.contains(np.arange(4), np.arange(4)).any()
-
-
 def test_round_trip_and_equal_bytes(tmp_path) -> None:
     truth, _ = random_truth(6, 5, 1)
     truth.extra["judged_share"] = np.linspace(0, 1, 4, dtype=np.float32)
@@ -72,12 +66,6 @@ def test_unreadable_files_are_refused(tmp_path) -> None:
     Truth("exakt", truth.pairs, truth.image_queries, truth.caption_queries).save(tmp_path / "kind.npz")
     with pytest.raises(UserError, match="did you mean 'exact'"):
         Truth.load(tmp_path / "kind.npz")
-
-
-def test_sorted_pairs_sorts_and_drops_repeats() -> None:
-    result = sorted_pairs(np.array([[1, 0], [0, 9], [1, 0], [0, 2]]))
-    assert result.dtype == np.int32
-    assert result.tolist() == [[0, 2], [0, 9], [1, 0]]
 
 
 def test_prevalence_leaves_own_pairs_out() -> None:

@@ -93,13 +93,6 @@ def test_texts_are_cut_at_max_length(checkpoint: Callable[..., Path]) -> None:
     assert encoder.count([*TEXTS, "a zebra"]) == ([5, 18, 4, 4], [0, 0, 0, 1])
 
 
-def test_a_frozen_encoder_is_in_eval_mode_without_gradients(checkpoint: Callable[..., Path]) -> None:
-    encoder = load(section(checkpoint("resnet")), "image")
-    assert not any(module.training for module in encoder.model.modules())
-    assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
-    assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float32}
-
-
 def test_the_record_names_weights_and_configuration(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     folder = checkpoint("vit")
     record = load(section(folder), "image").record()
@@ -138,12 +131,6 @@ def refusal(settings: dict[str, Any], modality: str = "image", **options: Any) -
     with pytest.raises(UserError) as caught:
         load(settings, modality, **options)
     return str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["/no/such/folder", "./no-such", "~/no/such", "a/b/c"])
-def test_a_missing_folder_is_said(name: str) -> None:
-    said = refusal(section(name))
-    assert "encoders.image.checkpoint: no such folder" in said and repr(name) in said
 
 
 def test_a_hub_id_without_network_says_how_to_give_a_folder() -> None:
@@ -234,28 +221,6 @@ def rewritten(source: Path, target: Path, name: str, content: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("content", [b"[]", b"3", b"\xff\xfe{}", b"{", b"", b"null"])
-@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
-def test_settings_that_are_no_settings_are_named(
-    checkpoint: Callable[..., Path], tmp_path: Path, name: str, content: bytes
-) -> None:
-    said = refusal(section(rewritten(checkpoint("vit"), tmp_path / "vit", name, content)))
-    assert f"vit/{name}" in said and "\n" not in said
-
-
-@pytest.mark.parametrize(
-    "content",
-    [[], {}, {"weight_map": []}, {"weight_map": {}}, {"weight_map": {"a": 3}}, {"weight_map": {"a": None}},
-     {"weight_map": {"a": "../x.safetensors"}}, {"weight_map": {"a": "/x.safetensors"}}, {"weight_map": {"a": ["b"]}},
-     {"weight_map": {"a": "b.bin"}}, {"weight_map": 3}, b"\xff"],
-)  # fmt: skip
-def test_an_index_that_is_no_index_is_named(checkpoint: Callable[..., Path], tmp_path: Path, content: Any) -> None:
-    folder = rewritten(checkpoint("vit"), tmp_path / "vit", "model.safetensors.index.json", content)
-    (folder / "model.safetensors").unlink()
-    said = refusal(section(folder))
-    assert "model.safetensors.index.json" in said and "\n" not in said
-
-
 def pooled_by(folder: Path, target: Path, settings: dict[str, Any], *more: str) -> Path:
     """A checkpoint as sentence-transformers writes it."""
     kinds = ["Transformer", "Pooling", *more]
@@ -325,12 +290,6 @@ def test_layers_after_the_pooling_are_named(
     assert "1_Pooling (Pooling, whose config.json is missing) is not applied" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [{}, [3], [{"type": "a.Pooling"}], [{"type": 3, "path": ""}], 3, b"\xff", b"["])
-def test_parts_that_are_no_parts_are_named(checkpoint: Callable[..., Path], tmp_path: Path, content: Any) -> None:
-    said = refusal(section(rewritten(checkpoint("bert"), tmp_path / "bert", "modules.json", content)), "text")
-    assert "modules.json" in said and "\n" not in said
-
-
 def test_the_manifest_holds_all_that_changes_pixels(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     settings = {
         "image_processor_type": "EfficientNetImageProcessor", "processor_class": "Nobody", "include_top": False,
@@ -365,12 +324,6 @@ def test_an_encoder_that_sees_nothing_is_refused(checkpoint: Callable[..., Path]
         weights = load_file(folder / "model.safetensors")
         save_file({key: weight * value for key, weight in weights.items()}, folder / "model.safetensors")
         assert ("not finite" if modality == "image" else "the same feature") in refusal(section(folder), modality)
-
-
-def test_what_is_allowed_instead_of_a_class_token(checkpoint: Callable[..., Path]) -> None:
-    said = refusal(section(checkpoint("clip"), pooling="cls", max_length=32), "text")
-    assert "encoders.text.pooling" in said and "no class token" in said and said.endswith("allowed: mean, pooler")
-    load(section(checkpoint("bert"), pooling="cls", max_length=3), "text")
 
 
 def test_the_longest_text_is_tried(checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,17 +366,6 @@ def test_positions_decide_how_long_a_text_may_be(checkpoint: Callable[..., Path]
         model.save_pretrained(folder)
         assert load(section(folder), "text").max_length == limit
         assert f"allowed: 3 to {limit}" in refusal(section(folder, max_length=limit + 1), "text")
-
-
-def test_without_any_limit_one_must_be_given(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    tokenizer = json.loads((checkpoint("bert") / "tokenizer_config.json").read_text())
-    tokenizer["model_max_length"] = 10**30
-    folder = rewritten(checkpoint("bert"), tmp_path / "t5", "tokenizer_config.json", tokenizer)
-    torch.manual_seed(0)
-    config = transformers.T5Config(vocab_size=120, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
-    transformers.T5Model(config).save_pretrained(folder)
-    assert "3 or more: neither the model nor its tokenizer has a limit" in refusal(section(folder), "text")
-    assert load(section(folder, max_length=20), "text").max_length == 20
 
 
 def test_towers_of_different_widths_share_no_space(checkpoint: Callable[..., Path], tmp_path: Path) -> None:

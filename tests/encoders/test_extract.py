@@ -239,20 +239,6 @@ def test_a_caption_without_a_word_is_named(checkpoint: Callable[..., Path], tmp_
     assert "caption 2" in str(caught.value)
 
 
-def test_an_unknown_modality_is_refused(small: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="did you mean 'image'"):
-        extract.run(small.folder, {}, "images", tmp_path / "s", 1)
-
-
-def test_other_data_makes_other_fingerprints(small: Manifest, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    settings = section(checkpoint("bert"))
-    extract.run(small.folder, settings, "text", tmp_path / "s", 1)
-    files = {"a.png": grey(10), "b.jpg": grey(90), "c.png": grey(250)}
-    other = corpus(tmp_path / "other", [*MIXED[:-1], "a star"], files)
-    with pytest.raises(UserError, match="other data"):
-        Features.open(tmp_path / "s", other.fingerprint("text"))
-
-
 @pytest.mark.gpu
 def test_a_gpu_gives_the_features_of_the_cpu(prepared: Path, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     for modality, family in (("image", "resnet"), ("image", "vit"), ("text", "bert")):

@@ -20,8 +20,7 @@ from fne.scenes.draw import Chooser
 from fne.scenes.labels import FACTS, form_facts, scene_facts
 from fne.scenes.logic import FIELDS
 from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
-from fne.scenes.pretrain_image import cell_classes
-from fne.scenes.world import Object, Scene
+from fne.scenes.world import Scene
 from fne.steps import pretrain
 from fne.utils.errors import UserError
 from tests.encoders.conftest import section
@@ -64,30 +63,6 @@ def test_captions_state_only_true_facts_and_a_full_one_states_the_most() -> None
             declared += len(facts)
         assert {fact for fact in scene_facts(scene) if fact[0] != "number"} == form_facts(full_form(scene))
     assert declared > 10 * 10 * 120
-
-
-def test_a_number_of_narrower_things_is_no_number_of_wider_ones() -> None:
-    red_stars, red = (-1, 0, 5, -1, -1), (-1, 0, -1, -1, -1)
-    assert ("number", 2, 1, 0) not in form_facts((("number", red_stars, 2),))
-    assert ("both", 1, 0, 2, 5) in form_facts((("number", red_stars, 2),))
-    assert form_facts((("number", red, 2),)) == {("number", 2, 1, 0), ("is", 1, 0)}
-    assert form_facts((("left", red, red_stars), ("on", 3))) == {
-        ("is", 1, 0),
-        ("is", 2, 5),
-        ("both", 1, 0, 2, 5),
-        ("on", 3),
-    }
-
-
-def test_cell_classes_say_what_stands_where() -> None:
-    scenes = pretrain_scenes(FEW)
-    classes = cell_classes(scenes)
-    for number, scene in enumerate(scenes):
-        requested = np.zeros((9, 3), int)
-        for item in scene.objects:
-            assert isinstance(item, Object)
-            requested[item.row * 3 + item.col] = (item.size + 1, item.colour + 1, item.shape + 1)
-        np.testing.assert_array_equal(classes[number], requested)
 
 
 def test_fact_loss_and_scores() -> None:
@@ -141,14 +116,6 @@ def test_neighbour_loss_looks_the_right_way() -> None:
                     logits[row, place, words[row, place + offset]] = 50.0
         assert pretrain_text._neighbour_loss(logits, words, offset).item() == pytest.approx(0, abs=1e-6)
         assert pretrain_text._neighbour_loss(logits, words, -offset).item() > 1
-
-
-def test_the_tokenizer_is_one_word_one_token() -> None:
-    tokenizer = pretrain_text.build_tokenizer(["a red Star", "two stars"])
-    assert tokenizer.convert_ids_to_tokens(tokenizer("A red zebra star")["input_ids"]) == [
-        "[CLS]", "a", "red", "[UNK]", "star", "[SEP]",
-    ]  # fmt: skip
-    assert (tokenizer.pad_token_id, tokenizer.mask_token_id, len(tokenizer)) == (0, 4, 10)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])

@@ -56,12 +56,6 @@ def test_atoms_by_hand(atom, expected: bool) -> None:
     assert (count_matches(from_scene_list([SCENE]), [(atom,)]) == 1).item() is expected
 
 
-def test_a_form_is_a_conjunction() -> None:
-    true, false = ("on", 2), ("count", 4)
-    assert evaluate((true,), SCENE) and not evaluate((true, false), SCENE) and not evaluate((false, true), SCENE)
-    assert form_of([true, false, true]) == form_of([false, true])
-
-
 def test_converses_are_the_same_atom() -> None:
     item, other = spec(colour=RED), spec(colour=BLUE)
     assert relation("right", item, other) == relation("left", other, item) == ("left", other, item)
@@ -116,15 +110,6 @@ def test_chunks_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(relevance, "BLOCK_CELLS", 1)
     np.testing.assert_array_equal(relevant_pairs(scenes, forms), whole)
     np.testing.assert_array_equal(count_matches(scenes, forms), np.bincount(whole[:, 1], minlength=len(forms)))
-
-
-def test_more_atoms_than_the_first_table_holds() -> None:
-    scenes, forms = many_forms(8, 1500)
-    assert len({atom for form in forms for atom in form}) > 1024
-    pairs = {tuple(pair) for pair in relevant_pairs(scenes, forms).tolist()}
-    for index in range(0, len(forms), 37):
-        for image in range(0, 60, 7):
-            assert ((image, index) in pairs) == evaluate(forms[index], scenes[image])
 
 
 @pytest.mark.parametrize("level", range(5))

@@ -98,14 +98,6 @@ def test_a_world_that_holds_scenes_of_pretraining_is_refused(tmp_path: Path) -> 
         extract.run(data, paths.encoder(study, "text"), "text", tmp_path / "out", 1)
 
 
-def test_a_draw_that_was_not_pretrained_says_what_to_run(tmp_path: Path) -> None:
-    study = load_study("smoke", {"encoders.draw": 1}, ROOT)
-    data = tmp_path / "data"
-    prepare.run(data_section(study) | {"train": 4, "val": 2, "test": 2, "prevalence": 0.0}, data)
-    with pytest.raises(UserError, match="draw1-.*has not been pretrained yet.*fne pretrain"):
-        extract.run(data, paths.encoder(study, "image", tmp_path), "image", tmp_path / "out", 1)
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_a_pair_made_again_is_as_good(tmp_path: Path, modality: str) -> None:
