@@ -66,7 +66,8 @@ def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: 
     for row in others.tolist():
         picture = root / names[row]
         if now[row, 0] < 0:
-            raise bad_input("a picture is missing that was prepared", file=picture, hint=say_nearest(picture, AGAIN, cutoff=1.0))
+            hint = say_nearest(picture, AGAIN, cutoff=1.0)
+            raise bad_input("a picture is missing that was prepared", file=picture, hint=hint)
         if bytes.fromhex(sha256_file(picture)) != digests[row]:
             raise bad_input("a picture is another one than was prepared", file=picture, hint=AGAIN)
     if len(others):

@@ -98,12 +98,8 @@ class StoreWriter:
         rows = list(chunk) if self.tokens else [np.asarray(row)[None] for row in chunk]
         if not rows:
             return
-        if self.done + len(rows) > len(self.ids):
-            raise ValueError(f"{len(self.ids)} rows were announced")
         with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported below with its row
             block = np.concatenate(rows).astype(self.dtype)
-        if self.dim and block.shape[1] != self.dim:
-            raise ValueError(f"features of width {block.shape[1]} after features of width {self.dim}")
         lengths = [len(row) for row in rows]
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():

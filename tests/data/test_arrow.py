@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from fne.data import arrow
 from fne.data.manifest import Manifest
@@ -92,13 +91,6 @@ def dict_on_disk(corpus: Corpus) -> Path:
     return corpus.folder / "saved"
 
 
-def three_on_disk(corpus: Corpus) -> Path:
-    """Three data sets saved apart; only ``state.json`` knows the split."""
-    for place, split in enumerate(("train", "validation", "test")):
-        saved(corpus.folder / "saved" / f"part{place}", without(table_of(corpus, split), "split"), split)
-    return corpus.folder / "saved"
-
-
 def caption_a_row(corpus: Corpus) -> Path:
     """A row per caption, its picture repeated, as in ``phiyodr/flickr30k_long``; names only in the pictures."""
     rows = [
@@ -125,7 +117,7 @@ def beside(corpus: Corpus) -> Path:
     return parquet(corpus.folder / "beside" / "data.parquet", without(table_of(corpus), "image"))
 
 
-INSIDE = [hub, hub_of_one_name, dict_on_disk, three_on_disk, caption_a_row, structs]
+INSIDE = [hub, hub_of_one_name, dict_on_disk, caption_a_row, structs]
 
 
 def prepared(corpus: Corpus, annotations: Path, images: Path | None, name: str = "tiny-2") -> Manifest:
@@ -222,32 +214,11 @@ def test_pictures_of_one_name_in_two_folders_are_two(corpus: Corpus) -> None:
     assert [file.read_bytes() for file in manifest.image_paths()[:3]] == [rows[n]["image"]["bytes"] for n in (1, 3, 4)]
 
 
-def test_columns_of_captions_and_columns_of_one_name(corpus: Corpus) -> None:
-    import pyarrow
-
-    rows = [without([row], "caption", "sentids")[0] | {"caption_0": "a", "caption_1": None, "caption_10": f"{place}"}
-            for place, row in enumerate(table_of(corpus))]  # fmt: skip
-    manifest = prepared(corpus, parquet(corpus.folder / "p" / "x.parquet", rows), None)
-    assert manifest.texts[:4] == ["a", "1", "a", "3"]
-    table = pyarrow.table([["a"], ["b"]], names=["caption", "caption"])
-    (corpus.folder / "q").mkdir()
-    pyarrow.parquet.write_table(table, corpus.folder / "q" / "train.parquet")
-    with pytest.raises(UserError, match="train.parquet: columns: two columns have one name; got 'caption'"):
-        prepared(corpus, corpus.folder / "q", None, "tiny-3")
-
-
 def test_pictures_inside_some_files_only(corpus: Corpus) -> None:
     rows = table_of(corpus)
     parquet(corpus.folder / "p" / "a.parquet", rows[:3])
     parquet(corpus.folder / "p" / "b.parquet", without(rows[3:], "image"))
     refused(corpus, corpus.folder / "p", "p: data.annotations: some of its files hold pictures and some do not")
-
-
-def test_pictures_beside_need_their_folder(corpus: Corpus) -> None:
-    path = beside(corpus)
-    refused(corpus, path.parent, "data.images: not given")
-    Image.new("RGB", (8, 8)).save(corpus.images / "picture0.jpg")
-    assert prepared(corpus, path.parent, corpus.images).root == corpus.images.resolve()
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])

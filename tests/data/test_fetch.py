@@ -84,12 +84,6 @@ def test_everything_arrives(corpus: Corpus) -> None:
     assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
-def test_only_annotations(corpus: Corpus) -> None:
-    said = corpus.get("annotations")
-    assert said.endswith("dataset_coco.json\nimages: ask us; then give images=FOLDER")
-    assert corpus.asked() == ["caption_datasets.zip"]
-
-
 @pytest.mark.parametrize("dataset", ["flickr8k", "flickr30k"])
 def test_images_that_may_not_be_downloaded(dataset: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{dataset}: its images may not be downloaded; .*University of Illinois"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ import pytest
 
 from fne.data.manifest import Manifest
 from fne.steps import prepare
-from fne.utils import leftovers
+from fne.study.api import load_study
 from fne.utils.errors import UserError
 from tests.data.conftest import Corpus
+from tests.projects import ROOT
 
 
 def prepared(corpus: Corpus) -> Manifest:
@@ -108,15 +108,6 @@ def test_what_cannot_be_used(corpus: Corpus, edit: Callable[[Corpus], None], mes
     assert "data" in refused(corpus, message)
 
 
-def test_what_a_killed_run_left_half_prepared_is_removed(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftovers, "_is_alive", lambda process: False)
-    (corpus.folder / "resources").mkdir()
-    half = corpus.folder / "resources" / f"{leftovers.prefix(Path('tiny-1'))}abc.tmp"
-    half.mkdir()
-    prepared(corpus)
-    assert not half.exists()
-
-
 def test_missing_images_are_counted_and_the_first_named(corpus: Corpus) -> None:
     for number in range(6):
         (corpus.images / f"picture{number}.jpg").unlink()
@@ -144,10 +135,8 @@ def test_judgements_become_the_truth_of_test(corpus: Corpus) -> None:
     np.testing.assert_array_equal(truth.extra["judged_pairs"], [[0, 3], [1, 0]])
 
 
-def test_one_name_in_two_folders_makes_the_path_the_id(corpus: Corpus) -> None:
-    for number, folder in ((1, "a"), (3, "b")):
-        (corpus.images / folder).mkdir()
-        (corpus.images / f"picture{number}.jpg").rename(corpus.images / folder / "same.jpg")
-        corpus.entries[number] |= {"filename": "same.jpg", "filepath": folder}
-    manifest = prepared(corpus)
-    assert manifest.image_ids == manifest.image_files and manifest.caption_ids[0] == "a/same.jpg#0"
+@pytest.mark.parametrize(("dataset", "papers"), [("flickr30k", [29_000, 1014, 1000]), ("coco", [113_287, 5000, 5000])])
+def test_counts_are_those_of_the_papers(dataset: str, papers: list[int]) -> None:
+    given = {"data.dataset": dataset, "data.annotations": "a", "data.images": "b"}
+    given |= {f"encoders.{side}.checkpoint": f"/m/{side}" for side in ("image", "text")}
+    assert [*load_study("flickr8k", given, ROOT).data["counts"].values()] == papers

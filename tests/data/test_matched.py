@@ -88,11 +88,3 @@ def test_a_file_that_does_not_fit_is_named(coco: Coco, name: str, text: str, mes
     with pytest.raises(UserError, match=message) as caught:
         coco.check()
     assert name in str(caught.value) and len(str(caught.value)) < 6000
-
-
-def test_a_corpus_without_ids_of_captions(coco: Coco) -> None:
-    for image in coco.images:
-        for sentence in image["sentences"]:
-            del sentence["sentid"]
-    with pytest.raises(UserError, match="caption without a COCO id of its own; .*dataset_coco.json"):
-        coco.check()

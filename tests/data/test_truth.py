@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fne.data.items import Item, equal_captions, normalise
-from fne.data.truth import MOST_PAIRS, EqualCaptions, Truth, prevalence, sorted_pairs
+from fne.data.truth import MOST_PAIRS, EqualCaptions, Truth, prevalence
 from fne.utils.errors import UserError
 
 
@@ -110,13 +110,6 @@ def test_thousands_of_equal_captions_stay_small(tmp_path) -> None:
     assert 4200**2 > MOST_PAIRS
     with pytest.raises(UserError, match="4,200 of 4,200 captions of the train split are the same text; got 'a man'"):
         equal_captions(items, "train")
-
-
-def test_sorting_keeps_the_order_of_numpy() -> None:
-    rng = np.random.default_rng(0)
-    for low, high in ((-3, 3), (-(2**31), 2**31)):
-        pairs = rng.integers(low, high, (50, 2)).astype(np.int32)
-        np.testing.assert_array_equal(sorted_pairs(pairs), np.unique(pairs, axis=0))
 
 
 @pytest.mark.parametrize(

@@ -310,64 +310,6 @@ def test_the_manifest_holds_all_that_changes_pixels(checkpoint: Callable[..., Pa
     assert "preprocessor_config.json: not valid JSON: NaN is no finite number" in said
 
 
-def test_an_encoder_that_sees_nothing_is_refused(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """Black pixels whatever the picture, weights of zero, or features that are no numbers."""
-    from safetensors.torch import load_file, save_file
-
-    settings = json.loads((checkpoint("vit") / "preprocessor_config.json").read_text())
-    black = {**settings, "rescale_factor": 0.0}
-    folder = rewritten(checkpoint("vit"), tmp_path / "black", "preprocessor_config.json", black)
-    assert "different items have the same feature; got 'mean'; allowed: nothing" in refusal(section(folder))
-    assert "different items have the same features" in refusal(section(folder, level="tokens"))
-    for modality, family, value in (("text", "bert", 0.0), ("image", "vit", float("nan"))):
-        folder = Path(shutil.copytree(checkpoint(family), tmp_path / f"{family} {value}"))
-        weights = load_file(folder / "model.safetensors")
-        save_file({key: weight * value for key, weight in weights.items()}, folder / "model.safetensors")
-        assert ("not finite" if modality == "image" else "the same feature") in refusal(section(folder), modality)
-
-
-def test_the_longest_text_is_tried(checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where no table of positions says how long a text may be."""
-    from fne.encoders.families.backbone import Backbone
-    from fne.encoders.text_encoder import TextEncoder
-
-    seen = []
-    plain = TextEncoder.features
-
-    def watched(self: TextEncoder, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        seen.append(int(mask.sum(1).max()))
-        return plain(self, model, ids, mask)
-
-    monkeypatch.setattr(TextEncoder, "features", watched)
-    for length in (3, 7, 40):
-        seen.clear()
-        load(section(checkpoint("bert"), max_length=length), "text")
-        assert max(seen) == length
-    monkeypatch.setattr(Backbone, "longest", lambda *_: 50)
-    said = refusal(section(checkpoint("bert"), max_length=50), "text")
-    assert "encoders.text.max_length: a text of so many tokens cannot be encoded" in said and "got 50" in said
-
-
-def test_positions_decide_how_long_a_text_may_be(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    tokenizer = json.loads((checkpoint("bert") / "tokenizer_config.json").read_text())
-    tokenizer["model_max_length"] = 10**30
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 120, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
-             "num_attention_heads": 2}  # fmt: skip
-    models = {
-        39: transformers.MPNetModel(transformers.MPNetConfig(**sizes, max_position_embeddings=41, pad_token_id=1)),
-        40: transformers.XLMRobertaModel(
-            transformers.XLMRobertaConfig(**sizes, max_position_embeddings=41, pad_token_id=0)
-        ),
-        41: transformers.BertModel(transformers.BertConfig(**sizes, max_position_embeddings=41)),
-    }
-    for limit, model in models.items():
-        folder = rewritten(checkpoint("bert"), tmp_path / str(limit), "tokenizer_config.json", tokenizer)
-        model.save_pretrained(folder)
-        assert load(section(folder), "text").max_length == limit
-        assert f"allowed: 3 to {limit}" in refusal(section(folder, max_length=limit + 1), "text")
-
-
 def test_towers_of_different_widths_share_no_space(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """Read from config.json alone."""
     from fne.encoders.checkpoints import check_shared_space

@@ -100,20 +100,6 @@ def test_features_are_those_of_the_model_itself(
         np.testing.assert_allclose(vector, alone.mean(0), rtol=1e-4, atol=1e-5)
 
 
-@CASE
-def test_what_a_family_needs_is_said_where_it_is_missing(
-    checkpoint: Callable[..., Path], tmp_path: Path, family: type[Backbone], name: str, modality: str
-) -> None:
-    needs = family.processors[modality]
-    assert any((checkpoint(name) / file).is_file() for file in needs)
-    assert family.padding in ("longest", "max_length")
-    for file in checkpoint(name).iterdir():
-        if file.name not in needs:
-            (tmp_path / file.name).symlink_to(file)
-    with pytest.raises(UserError, match=f"the checkpoint has no .*; allowed: {' or '.join(needs)}"):
-        load(section(tmp_path), modality)
-
-
 def test_two_families_that_claim_one_checkpoint_are_an_error(
     checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

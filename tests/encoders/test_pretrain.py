@@ -19,7 +19,7 @@ from fne.scenes.captions import caption_scene, full_form
 from fne.scenes.draw import Chooser
 from fne.scenes.labels import FACTS, form_facts, scene_facts
 from fne.scenes.logic import FIELDS
-from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
+from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes
 from fne.scenes.world import Scene
 from fne.steps import pretrain
 from fne.utils.errors import UserError
@@ -82,28 +82,6 @@ def test_fact_loss_and_scores() -> None:
         "fact_precision": 0,
         "fact_recall": 0,
     }
-
-
-def test_batches_go_over_every_row_once_an_epoch() -> None:
-    batches = shuffled_batches(10, 3, 2, np.random.default_rng(0))
-    assert [len(batch) for batch in batches] == [3] * 6
-    for epoch in (batches[:3], batches[3:]):
-        assert len(set(np.concatenate(epoch).tolist())) == 9
-    assert [sorted(batch.tolist()) for batch in shuffled_batches(2, 3, 1, np.random.default_rng(0))] == [[0, 1]]
-    assert split_point(100) == 95 and split_point(3) == 2
-
-
-def test_batches_by_length_keep_the_rows_and_little_padding() -> None:
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(3, 30, 400)
-    batches = shuffled_batches(400, 8, 1, rng)
-    dealt = pretrain_text.by_length(batches, lengths, rng)
-    assert sorted(np.concatenate(dealt).tolist()) == list(range(400))
-    assert [len(batch) for batch in dealt] == [8] * 50
-    padding = [sum(lengths[batch].max() - lengths[batch].min() for batch in kind) for kind in (batches, dealt)]
-    assert padding[1] < padding[0] / 5
-    longest = [lengths[batch].max() for batch in dealt]
-    assert longest != sorted(longest)
 
 
 def test_neighbour_loss_looks_the_right_way() -> None:

@@ -91,13 +91,6 @@ def test_tokens_come_back_padded_with_their_mask(tmp_path: Path) -> None:
         features.rows([0])
 
 
-def test_the_fingerprint_tells_values_apart(tmp_path: Path) -> None:
-    rows = pooled_rows()
-    item, same = (Features.open(write(tmp_path / name, rows)).fingerprint for name in "ab")
-    rows[3, 2] += 1
-    assert item == same != Features.open(write(tmp_path / "c", rows)).fingerprint
-
-
 def damage_size(folder: Path) -> None:
     path = folder / "values.bin"
     path.write_bytes(path.read_bytes()[:-3])
@@ -234,13 +227,6 @@ def test_unfinished_work_of_another_encoder_is_discarded(tmp_path: Path, capsys:
     assert "discarded" in capsys.readouterr().err
     with writing(tmp_path / "s", changed, ids(22)) as writer:  # nor of other rows
         assert writer.done == 0
-
-
-def test_an_older_store_is_replaced(tmp_path: Path) -> None:
-    out = write(tmp_path / "s", token_rows())
-    write(out, pooled_rows())
-    assert sorted(contents(out)) == ["manifest.json", "values.bin"]
-    assert Features.open(out).level == "pooled"
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(np.nan, "float32"), (np.inf, "float32"), (70000.0, "float16")])

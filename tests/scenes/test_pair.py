@@ -155,15 +155,3 @@ def test_other_kernels_and_two_threads_give_the_same_pictures_and_features(featu
     folder = paths.data_folder(load_study("smoke", root=ROOT))
     here, there = (Manifest.open(root / folder).fingerprint("image") for root in (features, tmp_path))
     assert there == here
-
-
-def test_a_store_made_under_another_rounding_is_refused(features: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fne.training.pairs import Corpus
-
-    study = load_study("smoke", root=ROOT)
-    Corpus.open(study, features)
-    place = features / paths.features_folder(study, "image")
-    monkeypatch.setattr(paths, "GRID", 2.0**-10)
-    monkeypatch.setattr(paths, "features_folder", lambda *_: place)
-    with pytest.raises(UserError, match="encoder.grid.*0.000244140625.*0.0009765625"):
-        Corpus.open(study, features)

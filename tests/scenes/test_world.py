@@ -11,7 +11,7 @@ from fne.scenes.captions import draw_form, full_form
 from fne.scenes.draw import Chooser
 from fne.scenes.grammar import MAX_WORDS, say
 from fne.scenes.render import _DISTANCE, GROUND, PALETTE, render
-from fne.scenes.situations import NEAR_MISSES, SHARES, SITUATIONS, Sampler, draw_situations, quotas
+from fne.scenes.situations import NEAR_MISSES, SITUATIONS, Sampler, draw_situations
 from fne.scenes.world import (
     CODES,
     RESERVED,
@@ -71,16 +71,6 @@ def test_reserved_scenes_are_drawn_without_repeats() -> None:
     assert len(drawn) == len(set(keys.tolist())) == 500 and reserved(keys).all()
     assert len(sample_reserved(0, np.random.default_rng(3))) == 0
     np.testing.assert_array_equal(keys, sample_reserved(500, np.random.default_rng(3)).keys())
-
-
-def test_quotas_are_the_shares_rounded() -> None:
-    for n in (10, 500, 1000, 6001):
-        counts = quotas(n)
-        assert counts.sum() == n and len(counts) == SITUATIONS
-        rest = SHARES * n - np.floor(SHARES * n)
-        up = counts > np.floor(SHARES * n)
-        assert rest[up].min(initial=1) >= rest[~up].max() and (counts - np.floor(SHARES * n)).max() <= 1
-    np.testing.assert_allclose(SHARES[0] / SHARES[1], 2.5 / 1.5)
 
 
 @pytest.fixture(scope="module")

@@ -43,14 +43,6 @@ def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> None:
     assert Remembered(tmp_path / "kept.json", made_by="another").get(file, make) == "two" and len(read) == 3
 
 
-def test_what_may_still_change_within_its_time_is_not_remembered(tmp_path: Path) -> None:
-    remembered = Remembered(tmp_path / "kept.json")
-    (tmp_path / "a").write_bytes(b"one")
-    remembered.get(tmp_path / "a")
-    remembered.save()
-    assert not (tmp_path / "kept.json").exists()
-
-
 @pytest.mark.usefixtures("aged")
 @pytest.mark.parametrize(
     "damage",
