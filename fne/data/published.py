@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 from fne.protocols import DIRECTIONS, RECALLS
 from fne.utils.errors import bad_input
 from fne.utils.fields import Choice, Text, flatten
-from fne.utils.models import Section, only_keys, read_section
+from fne.utils.models import Section, only_keys, read_parts, read_section
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
@@ -168,13 +168,14 @@ def read_published(root: Path) -> dict[str, Entry]:
         declared = result if isinstance(result, dict) else {}
         name, kind = declared.get("id"), f"{declared.get('dataset')} {declared.get('protocol')}"
         prefix = f"{name}: " if isinstance(name, str) and _SLUG.fullmatch(name) else f"results[{place}]: "
-        if kind not in kinds() and declared:
-            at = {"file": file, "key": f"{prefix}protocol", "value": kind}
-            problems.report("no such data set and protocol", allowed=kinds(), **at)
-        entry = read_section(kinds().get(kind, Entry), result, file, problems, prefix)
-        if entry and entry.id in entries:
-            problems.report("is listed twice", file=file, key="id", value=entry.id)
-        elif entry:
+        if kind not in kinds():
+            if declared:
+                at = {"file": file, "key": f"{prefix}protocol", "value": kind}
+                problems.report("no such data set and protocol", allowed=kinds(), **at)
+            read_parts(Entry, result, file, problems, prefix)
+        elif entry := read_section(kinds()[kind], result, file, problems, prefix):
+            if entry.id in entries:
+                problems.report("is listed twice", file=file, key="id", value=entry.id)
             entries[entry.id] = entry
     problems.raise_any(str(file))
     return entries

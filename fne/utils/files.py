@@ -71,6 +71,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder; it takes the place of ``path``, or of what that leads to, on success."""
+    if Path(path).is_symlink() and not Path(path).exists():
+        raise bad_input("is a link to nothing", file=path, hint="name another place, or remove the link")
     path = Path(path).resolve()
     temporary = leftovers.temporary(path)
     temporary.mkdir()
@@ -287,8 +289,10 @@ def read_csv(path: str | Path, hint: str) -> bytes:
     content, entry = read_bytes(path, hint), _digests(path.parent, hint).get(path.name)
     if entry is None:
         raise bad_input(f"has no entry in {DIGESTS}, so that nothing says whether it is whole", file=path, hint=hint)
-    if _digest(content) != entry:
-        raise bad_input(f"cut short or edited: it is not what {DIGESTS} says", file=path, hint=hint)
+    if (result := _digest(content)) != entry:
+        shown, allowed = (f"{item['rows']} rows, SHA-256 {item['sha256'][:12]}" for item in (result, entry))
+        problem = f"cut short or edited: it is not what {DIGESTS} says"
+        raise bad_input(problem, file=path, value=shown, allowed=allowed, hint=hint)
     return content
 
 

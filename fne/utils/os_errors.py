@@ -12,10 +12,17 @@ LESS_MEMORY = (
     "then a smaller finetune.image_size"
 )
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate")
-FULL = "the disk or your quota is full; free some space and run the same command again"
+AGAIN = "free some space and run the same command again"
 FORBIDDEN = "no permission; change the owner or mode of the file or folder, or give another --root"
-WORDS = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN,
-         errno.EROFS: FORBIDDEN, errno.EISDIR: "is a folder, not a file"}  # fmt: skip
+WORDS = {
+    errno.ENOSPC: f"the disk is full; {AGAIN}",
+    errno.EDQUOT: f"your disk quota is used up; {AGAIN}",
+    errno.EACCES: FORBIDDEN,
+    errno.EPERM: FORBIDDEN,
+    errno.EROFS: "the file system is read-only; give another --root",
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "is a folder, not a file",
+}
 
 
 def explain(error: BaseException) -> str | None:
@@ -27,9 +34,9 @@ def explain(error: BaseException) -> str | None:
     text = (str(error).splitlines() or [""])[0][:200]
     if "No space left on device" in text or ("requested and" in text and "written" in text):
         # numpy and safetensors report a full disk without an error number.
-        return f"{FULL} ({text})"
+        return f"the disk is full ({text}); {AGAIN}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in text for w in OUT_OF_MEMORY)):
-        return f"out of memory ({text}); {LESS_MEMORY}"
+        return f"out of memory{f' ({text})' if text else ''}; {LESS_MEMORY}"
     return None
 
 

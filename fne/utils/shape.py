@@ -35,7 +35,7 @@ def check(value: Any, shape: Any, file: str | Path, key: str = "", *, more: bool
 
     def refuse(allowed: str) -> Exception:
         shown = f"{type(value).__name__} of {len(value)}" if isinstance(value, dict | list) else value
-        return bad_input("wrong kind", file=file, key=key, value="null" if value is None else shown, allowed=allowed,
+        return bad_input("wrong kind", file=file, key=key or None, value="null" if value is None else shown, allowed=allowed,
                          hint=hint)  # fmt: skip
 
     if isinstance(shape, dict):

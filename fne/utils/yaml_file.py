@@ -24,8 +24,8 @@ PLAIN = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|[
 class _Strict(yaml.composer.Composer, yaml.CSafeLoader):
     """``yaml.SafeLoader`` that refuses what PyYAML would change or multiply in silence.
 
-    A key given twice, a number that YAML 1.1 alone reads as one (``010`` is 8, ``1:30`` is 90), a date, a tag, an
-    alias, more than :data:`MOST` values. It parses in C, five times as fast, but composes in Python: nesting without
+    A key given twice, a number that YAML 1.1 alone reads as one (``010`` is 8, ``1:30`` is 90), a date, a tag,
+    more than :data:`MOST` values, also by aliases. It parses in C, five times as fast, but composes in Python: nesting without
     end is an error there, in C a crash.
     """
 
@@ -33,14 +33,21 @@ class _Strict(yaml.composer.Composer, yaml.CSafeLoader):
         yaml.CSafeLoader.__init__(self, stream)
         yaml.composer.Composer.__init__(self)
         self._composed = 0
+        self._sizes: dict[str, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event, self._composed = self.peek_event(), self._composed + 1
-        if getattr(event, "tag", None) is not None or isinstance(event, yaml.AliasEvent):
-            raise _refused("a tag or an alias: write the value itself", event)
+        event, before = self.peek_event(), self._composed
+        if getattr(event, "tag", None) is not None:
+            raise _refused("a tag: write the value alone", event)
+        is_alias = isinstance(event, yaml.AliasEvent)
+        # An alias counts as all that it stands for; one within itself has no end.
+        self._composed += self._sizes.get(event.anchor, MOST) if is_alias else 1
         if self._composed > MOST:
-            raise _refused(f"holds more than {MOST} values", event)
-        return super().compose_node(parent, index)
+            raise _refused(f"holds more than {MOST} values, or itself", event)
+        node = super().compose_node(parent, index)
+        if not is_alias and event.anchor is not None:
+            self._sizes[event.anchor] = self._composed - before
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()

@@ -156,11 +156,6 @@ def test_a_data_file_that_is_missing(corpus: Corpus) -> None:
     refused(corpus, folder, "data-00001-of-00002.arrow: not a readable data file")
 
 
-def test_indices_are_refused(corpus: Corpus) -> None:
-    folder = saved(corpus.folder / "saved", table_of(corpus), _indices_data_files=[{"filename": "indices.arrow"}])
-    refused(corpus, folder, "state.json: saved with indices, which are not read; .*flatten_indices")
-
-
 @pytest.mark.parametrize("make", [hub, dict_on_disk])
 @pytest.mark.parametrize("share", [0.0, 0.6])
 def test_a_data_file_that_is_cut_short(corpus: Corpus, make, share: float) -> None:
@@ -212,13 +207,6 @@ def test_pictures_of_one_name_in_two_folders_are_two(corpus: Corpus) -> None:
     assert manifest.image_ids == manifest.image_files
     assert manifest.image_ids[:3] == ["cache/a/same.jpg", "b/same.jpg", "picture4.jpg"]
     assert [file.read_bytes() for file in manifest.image_paths()[:3]] == [rows[n]["image"]["bytes"] for n in (1, 3, 4)]
-
-
-def test_pictures_inside_some_files_only(corpus: Corpus) -> None:
-    rows = table_of(corpus)
-    parquet(corpus.folder / "p" / "a.parquet", rows[:3])
-    parquet(corpus.folder / "p" / "b.parquet", without(rows[3:], "image"))
-    refused(corpus, corpus.folder / "p", "p: data.annotations: some of its files hold pictures and some do not")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])

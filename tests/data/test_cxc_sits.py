@@ -132,16 +132,6 @@ def test_ratings_belong_to_coco_are_no_part_of_a_digest_and_are_the_only_judges(
         config.load("flickr8k", **COCO, **{"audit.sits": "/a", "data.judgements.expert": "/b"})
 
 
-def test_a_missing_rating_file_is_told_before_any_work(tmp_path: Path) -> None:
-    study = Project(tmp_path).load("flickr8k", **COCO, **{"audit.sits": str(write(tmp_path, ROWS))})
-    with pytest.raises(UserError) as caught:
-        paths.check_given(study)
-    summary = str(caught.value)
-    assert "sits_val.csv: audit.sits: no such file" in summary and "sits_test.csv" not in summary.replace(
-        cxc_sits.SOURCE, ""
-    )
-
-
 SPLITS = {"train": 60, "val": 24, "test": 24}
 WORDS = "red blue dog cat runs sits on grass sand near big small two men water".split()
 

@@ -120,11 +120,6 @@ def test_another_file_in_its_place_is_dropped(server: Server, place: Place, body
     assert not place.part.exists()
 
 
-def test_a_longer_file_is_not_received(server: Server, place: Place) -> None:
-    server.acts = [says(200, CONTENT + b"more")]
-    place.fails(server, "curl could not download it .exit code 63.")
-
-
 def test_no_space_on_the_disk(server: Server, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, SIZE - 1))

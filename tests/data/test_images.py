@@ -138,14 +138,6 @@ def test_pictures_stand_upright(form: str, turn: int) -> None:
     assert requested.shape[:2] == ((3, 2) if 5 <= turn <= 8 else (2, 3))
 
 
-def test_of_an_animation_the_first_frame() -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime")]
-    for form in ("GIF", "PNG", "TIFF", "WEBP"):
-        options = {"lossless": True} if form == "WEBP" else {}
-        result = pixels(saved(frames[0], form, save_all=True, append_images=frames[1:], **options))
-        assert result[0, 0].tolist() == [255, 0, 0] and RULES["frame"] == "first"
-
-
 def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(COLOUR).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)

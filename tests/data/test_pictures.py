@@ -59,13 +59,6 @@ def test_a_picture_replaced_in_place_is_refused(prepared: tuple[dict, Path], edi
         Manifest.open(folder)
 
 
-def test_a_picture_that_is_lost_is_named(prepared: tuple[dict, Path]) -> None:
-    data, folder = prepared
-    first(data).unlink()
-    with pytest.raises(UserError, match="a picture is missing that was prepared"):
-        Manifest.open(folder)
-
-
 def test_copies_with_other_times_are_read_once(prepared: tuple[dict, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     data, folder = prepared
     images = Path(data["images"])

@@ -75,16 +75,6 @@ def test_a_row_that_cannot_be_used(corpus: Corpus, change: dict[str, Any], messa
     refused(corpus, "list.json", message)
 
 
-@pytest.mark.parametrize(("old", "new"), [("caption", "text_en"), ("caption", "captoin"), ("image", "img")])
-def test_captions_or_images_in_an_unexpected_field(corpus: Corpus, old: str, new: str) -> None:
-    content = [{new if key == old else key: value for key, value in row.items()} for row in entries(corpus)]
-    header = [new if name == old else name for name in ("image", "caption", "split")]
-    corpus.give({"list.json": json.dumps(content), "pairs.csv": table(corpus.rows(), header=header)})
-    field = rf"no field holds the {old}; got '.*{new}.*'; allowed: {old}, .*; "
-    refused(corpus, "list.json", rf"list.json: \[0\]: {field}rename")
-    refused(corpus, "pairs.csv", rf"pairs.csv: line 1: {field}")
-
-
 def test_images_in_two_splits(corpus: Corpus) -> None:
     content = entries(corpus)
     corpus.give({"list.json": json.dumps([*content, content[0] | {"split": "val"}])})

@@ -26,7 +26,6 @@ from fne.encoders.families.two_towers import TwoTowers
 from fne.results.code import EXTRACT, Code
 from fne.study.api import load_study, resolve
 from fne.utils import definitions
-from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
 from tests.projects import ROOT
 
@@ -98,22 +97,6 @@ def test_features_are_those_of_the_model_itself(
     for alone, row, vector in zip(requested, tokens, pooled, strict=True):
         np.testing.assert_allclose(row, alone, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(vector, alone.mean(0), rtol=1e-4, atol=1e-5)
-
-
-def test_two_families_that_claim_one_checkpoint_are_an_error(
-    checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Other(Backbone):
-        @classmethod
-        def matches(cls, config: Any) -> bool:
-            return config["model_type"] == "clip"
-
-    monkeypatch.setattr(package, "families", lambda: (*families(), Other))
-    with pytest.raises(
-        UserError, match=r"config.json: model_type: several families .*\(TwoTowers, Other\).*got 'clip'"
-    ):
-        claim(checkpoint("clip"))
-    assert type(claim(checkpoint("siglip"))) is Siglip
 
 
 TOY = '''

@@ -22,7 +22,6 @@ from fne.scenes.logic import FIELDS
 from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes
 from fne.scenes.world import Scene
 from fne.steps import pretrain
-from fne.utils.errors import UserError
 from tests.encoders.conftest import section
 
 FEW, LEARN = Recipe(0, 40), Recipe(0, 120)
@@ -133,13 +132,3 @@ def test_the_encoders_learn_something(tmp_path: Path) -> None:
     assert image["object_accuracy"] > 0.05  # one of 96 by chance
     # to say of every caption that it names something small and something large recalls .062 of its facts
     assert text["fact_precision"] > 0.6 and text["fact_recall"] > 0.08
-
-
-@pytest.mark.parametrize(
-    ("recipe", "modality", "said"),
-    [(LEARN, "images", "did you mean 'image'"), (replace(LEARN, scenes=3), "image", "too few scenes")],
-)
-def test_what_cannot_be_pretrained_is_refused(tmp_path: Path, recipe: Recipe, modality: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        pretrain.run(recipe, tmp_path / "out", modality, 1)
-    assert not (tmp_path / "out").exists()

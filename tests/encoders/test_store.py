@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fne.encoders import writer as writer_module
 from fne.encoders.store import Features, partial_folder
 from fne.encoders.writer import writing
 from fne.utils.errors import UserError
@@ -257,18 +256,3 @@ def test_two_writers_do_not_share_a_store(tmp_path: Path) -> None:
     with writing(tmp_path / "s", header(), ids(23)), pytest.raises(UserError, match="another process"):
         with writing(tmp_path / "s", header(), ids(23)):
             pass
-
-
-def test_a_full_disk_is_said_and_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(UserError, match="No space left on device.*run again to continue"):
-        with writing(tmp_path / "s", header(), ids(23)) as writer:
-            writer.append(pooled_rows()[:4])
-            monkeypatch.setattr(writer_module.os, "fsync", full)
-            writer.append(pooled_rows()[4:8])
-    monkeypatch.undo()
-    with writing(tmp_path / "s", header(), ids(23)) as writer:
-        assert writer.done == 4
-    assert not (tmp_path / "s").exists()

@@ -119,13 +119,10 @@ def of_arrays(content: bytes, draw: random.Random) -> bytes:
         arrays[name] = array[None]
     elif how == 4 and array.ndim:
         arrays[name] = array[: draw.randrange(len(array) + 1)]
-    elif how == 5 and array.size and array.dtype.kind in "iuf":
+    elif how in (5, 6) and array.size and array.dtype.kind in "iuf":
         arrays[name] = array.copy()
         big = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else np.inf
-        arrays[name].flat[draw.randrange(array.size)] = draw.choice([0, big, big])
-    elif how == 6 and array.size and array.dtype.kind in "if":
-        arrays[name] = array.copy()
-        arrays[name].flat[draw.randrange(array.size)] = draw.choice([-1, -100])
+        arrays[name].flat[draw.randrange(array.size)] = draw.choice([0, big] if array.dtype.kind == "u" else [-1, big])
     else:
         arrays[name] = np.array(draw.choice(["{}", "[]", "null", "x", '{"schema": 1}']))
     made = io.BytesIO()

@@ -134,16 +134,6 @@ def test_texts_say_the_forms(small_world) -> None:
                 assert bool(names & said) == (index in grounds), (text, form)
 
 
-def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(scenes_prepare, "write_forms", fail)
-    with pytest.raises(OSError, match="No space"):
-        prepare.run(dict(SMALL), tmp_path / "out")
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("entries", range(8))
 def test_a_manifest_stands_only_beside_all_of_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int

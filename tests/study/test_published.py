@@ -109,7 +109,6 @@ def test_every_value_is_kept(tmp_path: Path) -> None:
         ({"metrics__t2i__r5": None, "metrics__t2i__r1": 81.0, "metrics__rsum": None},
          ["t2i.r1", "r1 81.0 exceeds r10 80.0"]),
         ({"metrics__rsum": 410.4}, ["rsum", "410.4", "not the sum of its recalls, 410.0"]),
-        ({"metrics__t2i__r10": None, "metrics__rsum": 431.0}, ["rsum", "330.0 to 430.0"]),
         ({"metrics__rsum": ...}, ["metrics.rsum", "is missing", "<= 600, or null"]),
         ({"metrics__i2t__r1": ..., "metrics__i2t__r2": 50.0}, ["metrics.i2t.r2", "unknown key", "i2t.r1"]),
         ({"metrics__i2t__pmrp": 40.0}, ["metrics.i2t.pmrp", "unknown key"]),
@@ -134,8 +133,6 @@ def test_an_entry_that_cannot_be(tmp_path: Path, changes: dict[str, Any], saying
 def test_rounding_is_forgiven_up_to_what_seven_rounded_numbers_can_add_up_to(tmp_path: Path) -> None:
     for rsum in (409.65, 410.0, 410.35):
         read_published(write(tmp_path, changed(ENTRY, metrics__rsum=rsum)))
-    read_published(write(tmp_path, changed(ECCV, metrics__mean__r1=75.1)))
-    fails(write(tmp_path, changed(ECCV, metrics__mean__r1=75.2)), "mean.r1", "not the mean of its directions, 75.00")
 
 
 def test_what_was_not_printed_may_be_null(tmp_path: Path) -> None:

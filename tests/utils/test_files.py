@@ -87,15 +87,6 @@ def test_bad_json(tmp_path: Path, content: bytes, words: str) -> None:
     assert str(tmp_path / "a.json") in str(caught.value)
 
 
-def test_a_file_larger_than_any_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("[1, 2]")
-    assert files.read_json(tmp_path / "a.json", most=6) == [1, 2]
-    with open(tmp_path / "a.json", "r+b") as handle:
-        handle.truncate(1 << 40)  # a terabyte without a block on the disk
-    with pytest.raises(UserError, match="a.json: larger than any such file; allowed: at most 7 bytes; make it"):
-        files.read_json(tmp_path / "a.json", "make it", most=7)
-
-
 def test_text_of_a_table_is_no_formula_and_comes_back(tmp_path: Path) -> None:
     words = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "a\n=1", "'=1", "''-x", "'x", "a=b", " =1", "", "-", "'"]
     written = files.as_csv([{"a": item, "b": -1.5} for item in words], ["a", "b"])

@@ -53,15 +53,6 @@ def test_a_log_and_a_terminal_that_cannot_be_redrawn_have_plain_lines(terminal, 
     assert without_rate(stream.getvalue()) == LOG
 
 
-@pytest.mark.parametrize("columns", [20, 60, 200])
-def test_a_terminal_of_any_width_has_one_line(terminal, columns) -> None:
-    stream = terminal(columns)
-    work(stream)
-    drawn, end = stream.plain().split("\n")
-    assert end == "" and all(len(line) <= columns for line in drawn.split("\r")) and "train [b]fne" in drawn
-    assert columns < 200 or drawn.endswith("epoch 7")
-
-
 @pytest.mark.parametrize("fault", [None, KeyboardInterrupt, SystemExit, ValueError])
 def test_the_cursor_comes_back(terminal, fault) -> None:
     stream, before = terminal(), sys.stderr
