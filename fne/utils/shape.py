@@ -34,9 +34,9 @@ def check(value: Any, shape: Any, file: str | Path, key: str = "", *, more: bool
     """
 
     def refuse(allowed: str) -> Exception:
-        shown = f"{type(value).__name__} of {len(value)}" if isinstance(value, dict | list) else value
-        return bad_input("wrong kind", file=file, key=key or None, value="null" if value is None else shown, allowed=allowed,
-                         hint=hint)  # fmt: skip
+        brief = f"{type(value).__name__} of {len(value)}" if isinstance(value, dict | list) else value
+        shown = "null" if value is None else brief
+        return bad_input("wrong kind", file=file, key=key or None, value=shown, allowed=allowed, hint=hint)
 
     if isinstance(shape, dict):
         if not isinstance(value, dict) or (ANY in shape and not value and not more):

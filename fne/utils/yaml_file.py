@@ -25,8 +25,8 @@ class _Strict(yaml.composer.Composer, yaml.CSafeLoader):
     """``yaml.SafeLoader`` that refuses what PyYAML would change or multiply in silence.
 
     A key given twice, a number that YAML 1.1 alone reads as one (``010`` is 8, ``1:30`` is 90), a date, a tag,
-    more than :data:`MOST` values, also by aliases. It parses in C, five times as fast, but composes in Python: nesting without
-    end is an error there, in C a crash.
+    more than :data:`MOST` values, also by aliases. It parses in C, five times as fast, but composes in Python: nesting
+    without end is an error there, in C a crash.
     """
 
     def __init__(self, stream: str) -> None:
