@@ -56,10 +56,8 @@ def _decode(path: Path) -> tuple[bytes, str]:
     try:
         content = path.read_bytes()
         decode(content)
-    except Undecodable as error:
+    except (Undecodable, OSError) as error:
         return b"", str(error)
-    except OSError as error:
-        return b"", error.strerror or type(error).__name__
     return hashlib.sha256(content).digest(), ""
 
 

@@ -132,35 +132,26 @@ class Features:
         return sha256_text(json.dumps(kept, sort_keys=True))
 
     def rows(self, indices: np.ndarray | Sequence[int] | slice) -> np.ndarray:
-        """Pooled features of some items as float32.
+        """Features of some items of a store at the pooled level, as float32.
 
         Args:
             indices: (n,) rows of the store, or a slice of them.
 
         Returns:
             (n, D) float32, a copy.
-
-        Raises:
-            ValueError: The store is at the token level.
         """
-        if self.offsets is not None:
-            raise ValueError(f"{self.folder} holds tokens: use padded()")
         return np.array(self.values[indices], dtype=np.float32)
 
     def padded(self, indices: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Token features of some items, padded with zeros to the longest of them.
+        """Features of some items of a store at the token level, padded with zeros to the longest of them.
 
         Args:
             indices: (n,) rows of the store.
 
         Returns:
             Tokens (n, T, D) float32 and a mask (n, T), True where there is a token.
-
-        Raises:
-            ValueError: The store is at the pooled level.
         """
-        if self.offsets is None:
-            raise ValueError(f"{self.folder} holds pooled features: use rows()")
+        assert self.offsets is not None
         indices = np.asarray(indices, dtype=np.int64)
         starts, ends = self.offsets[:-1][indices], self.offsets[1:][indices]
         lengths = ends - starts

@@ -156,4 +156,4 @@ def check_unseen(world: Path) -> None:
         if count:
             problem = "holds scenes that are set aside for pretraining the encoders"
             hint = "remove the folder, and prepare the data again"
-            raise bad_input(problem, file=file, key="scenes", value=count, allowed=[0], hint=hint)
+            raise bad_input(problem, file=file, key="scenes", value=count, hint=hint)

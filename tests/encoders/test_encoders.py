@@ -175,9 +175,6 @@ def test_folders_that_are_no_checkpoints(checkpoint: Callable[..., Path], tmp_pa
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     assert "cannot use this checkpoint" in refusal(section(folder))
-    folder = copy("unknown")
-    (folder / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
-    assert "cannot use this checkpoint" in refusal(section(folder))
     folder = copy("half")
     from safetensors.torch import load_file, save_file
 
@@ -190,10 +187,6 @@ def test_folders_that_are_no_checkpoints(checkpoint: Callable[..., Path], tmp_pa
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
     assert "shard of the weights is missing" in refusal(section(folder))
-    folder = copy("size")
-    settings = json.loads((folder / "preprocessor_config.json").read_text())
-    (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "size": {"height": 32, "width": 32}}))
-    assert "cannot use this checkpoint" in refusal(section(folder))
 
 
 @pytest.mark.needs_shared
