@@ -10,7 +10,6 @@ Source: ECCV Caption (Chun et al., ECCV 2022) and Crisscrossed Captions (Parekh 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ import numpy as np
 from fne.data.manifest import SplitView
 from fne.data.text_files import ID_DIGITS, read_json, say_nearest, to_id
 from fne.utils.errors import bad_input
-from fne.utils.files import sha256_file
+from fne.utils.files import sha256_file, sha256_text
+from fne.utils.shape import ANY, check
 
 FILES = {"i2t": "image_to_caption", "t2i": "caption_to_image"}
 SOURCE = "the files come with the PyPI package eccv_caption, in its folder eccv_caption/data"
@@ -51,22 +51,19 @@ def files(folder: str | Path, protocol: str) -> dict[str, Path]:
     return {direction: Path(folder) / f"{protocol}_{name}.json" for direction, name in FILES.items()}
 
 
-def missing(folder: str | Path, protocol: str) -> list[Path]:
-    """The files of a protocol that are not there."""
-    return [file for file in files(folder, protocol).values() if not file.is_file()]
-
-
 def digest(folder: str | Path, protocol: str) -> str:
     """Hex SHA-256 over the content of both files.
 
     Raises:
         UserError: One is missing.
     """
-    for file in missing(folder, protocol):
-        hint = say_nearest(file, SOURCE)
-        raise bad_input("no such file", file=file, key=f"evaluation.relevance.{protocol}", hint=hint)
-    parts = [sha256_file(file) for file in files(folder, protocol).values()]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    parts = []
+    for file in files(folder, protocol).values():
+        if not file.is_file():
+            hint = say_nearest(file, SOURCE)
+            raise bad_input("no such file", file=file, key=f"evaluation.relevance.{protocol}", hint=hint)
+        parts.append(sha256_file(file))
+    return sha256_text("".join(parts))
 
 
 def read(folder: str | Path, protocol: str, view: SplitView) -> Relevance:
@@ -118,13 +115,10 @@ def _positions(numbers: list[int | None], names: list[str], what: str, hint: str
 
 def _parse(file: Path) -> dict[int, list[int]]:
     stored = read_json(file)
-    if not isinstance(stored, dict) or not stored:
-        raise bad_input("not a relevance file", file=file, allowed="JSON: query id -> list of ids", hint=SOURCE)
-    for query, items in stored.items():
+    check(stored, {ANY: [int]}, file, hint=SOURCE)
+    for query in stored:
         if str(to_id(query)) != query:  # "09" would be a second 9
-            raise bad_input("not a COCO id", file=file, key="query", value=query)
-        if not isinstance(items, list) or not items or any(type(item) is not int for item in items):
-            raise bad_input("wrong positives of a query", file=file, key=query, value=items, allowed="a list of ids")
+            raise bad_input("not a COCO id", file=file, key="query", value=query, hint=SOURCE)
     return {int(query): items for query, items in stored.items()}
 
 
@@ -136,8 +130,7 @@ def _placed(
     if unknown:
         problem = f"{len(unknown):,} of its {len(stored):,} queries are not in the {split} split"
         hint = f"this file is about Karpathy's test split of COCO: give that corpus. Otherwise {SOURCE}"
-        first = ", ".join(map(str, unknown[:5]))
-        raise bad_input(problem, file=file, key="query", value=first, allowed="COCO ids of the split", hint=hint)
+        raise bad_input(problem, file=file, key="query", value=unknown[0], hint=hint)
     result, lost = [], []
     for query, items in stored.items():
         inside = [gallery[item] for item in items if item in gallery]

@@ -28,8 +28,8 @@ FILES = {"val": "sits_val.csv", "test": "sits_test.csv"}
 COLUMNS = ("caption", "image", "agg_score", "sampling_method")
 HIGHEST = 5.0
 SOURCE = "both files come from github.com/google-research-datasets/Crisscrossed-Captions, its folder data"
-_CAPTION = re.compile(rf"COCO_\w+:sentid:(\d{{1,{ID_DIGITS}}})", re.ASCII)
-_IMAGE = re.compile(rf"COCO_\w+_(\d{{1,{ID_DIGITS}}})\.jpg", re.ASCII)
+_ID = rf"(\d{{1,{ID_DIGITS}}})"
+_ROW = re.compile(rf"COCO_\w+:sentid:{_ID},COCO_\w+_{_ID}\.jpg,(\d+(?:\.\d*)?(?:e-\d+)?),[^,]*", re.ASCII)
 
 
 def files(folder: str | Path) -> dict[str, Path]:
@@ -75,30 +75,18 @@ def known(config: Mapping[str, Any], view: SplitView, truth: Truth) -> Truth:
 
 def _parse(file: Path) -> dict[tuple[int, int], float]:
     """The score of every rated pair, by COCO's ids of image and caption."""
-    text = read_text(file, "audit.sits", SOURCE)
-    rows = read_rows(text, ",", file, "audit.sits")
+    rows = read_rows(read_text(file, "audit.sits", SOURCE), ",", file)
     if not rows or tuple(rows[0][1]) != COLUMNS:
-        result = ",".join(rows[0][1])[:80] if rows else ""
-        raise bad_input(
-            "not a SITS file", file=file, key="line 1", value=result, allowed=",".join(COLUMNS), hint=SOURCE
-        )
+        value = ",".join(rows[0][1]) if rows else ""
+        raise bad_input("not a SITS file", file=file, key="line 1", value=value, allowed=",".join(COLUMNS), hint=SOURCE)
     scores: dict[tuple[int, int], float] = {}
     for line, row in rows[1:]:
-        caption, image = (_CAPTION.fullmatch(row[0]), _IMAGE.fullmatch(row[1])) if len(row) == 4 else (None, None)
-        score = _score(row[2]) if caption and image else None
-        if caption is None or image is None or score is None:
+        match = _ROW.fullmatch(",".join(row))
+        if match is None or float(match[3]) > HIGHEST:
             shape = f"COCO_val2014:sentid:<id>,COCO_val2014_<id>.jpg,0 to {HIGHEST:g},method"
-            raise bad_input("malformed rating", file=file, key=f"line {line}", value=",".join(row)[:200], allowed=shape)
-        pair = int(image[1]), int(caption[1])
+            raise bad_input("malformed rating", file=file, key=f"line {line}", value=",".join(row), allowed=shape)
+        pair = int(match[2]), int(match[1])
         if pair in scores:
             raise bad_input("a pair rated twice", file=file, key=f"line {line}", value=",".join(row))
-        scores[pair] = score
+        scores[pair] = float(match[3])
     return scores
-
-
-def _score(text: str) -> float | None:
-    try:
-        score = float(text)
-    except ValueError:
-        return None
-    return score if 0 <= score <= HIGHEST else None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fne.data.text_files import alike
+from fne.data.text_files import say_nearest
 from fne.utils.errors import bad_input
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -57,7 +57,7 @@ def read_rgb(path: Path) -> Image.Image:
     try:
         return decode(path.read_bytes())
     except FileNotFoundError:
-        raise bad_input("image is missing", file=path, hint=alike(path)) from None
+        raise bad_input("image is missing", file=path, hint=say_nearest(path, cutoff=1.0)) from None
     except OSError as error:
         raise bad_input(f"image cannot be read ({error.strerror})", file=path) from None
     except Undecodable as error:

@@ -9,25 +9,28 @@ Source: Hodosh, Young and Hockenmaier (2013), JAIR 47, 853-899.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fne.data.text_files import lines_of, nearest, read_text, to_id
+from fne.data.text_files import lines_of, nearest, read_text
 from fne.data.truth import Truth, sorted_pairs
 from fne.utils.errors import bad_input
 
 SOURCES = ("crowdflower", "expert")
 RATED = "sits"
 """Ratings of Crisscrossed Captions, which :mod:`fne.data.cxc_sits` reads."""
-CROWD_THRESHOLD = 0.5
-SHARE = re.compile(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?|[0-9]+\.")
-EXPERT_THRESHOLD = 3.0
-EXPERT_SCORES = (1, 2, 3, 4)
+CROWD_THRESHOLD, EXPERT_THRESHOLD = 0.5, 3.0
+_PAIR = r"([^\t]+)\t([^\t]+)#([0-9]{1,9})\s*\t\s*"
+LINES = {
+    "crowdflower": re.compile(_PAIR + r"([01]|[01]?\.[0-9]*|[0-9.]+e-[0-9]{1,2})\s*\t\s*[0-9]+\s*\t\s*[0-9]+"),
+    "expert": re.compile(_PAIR + r"([1-4])\s*\t\s*([1-4])\s*\t\s*([1-4])"),
+}
+SHAPES = {"crowdflower": "share of yes TAB yes TAB no", "expert": "three scores from 1 to 4"}
+"""Of each source a line of its file, and what follows image and caption there."""
 
 
 @dataclass(frozen=True)
@@ -108,53 +111,30 @@ def _read(path: Path, source: str, known: Mapping[str, int]) -> list[Judgement]:
     for number, line in enumerate(lines_of(read_text(path, key)), 1):
         if not line.strip():
             continue
-        item = _judgement(path, number, line, source, known)
+        where = f"line {number}"
+        match = LINES[source].fullmatch(line.strip())
+        if not match:
+            allowed = f"image TAB caption#k TAB {SHAPES[source]}"
+            raise bad_input("malformed judgement", file=path, key=where, value=line, allowed=allowed)
+        image, name, index = match[1].strip(), match[2].strip(), int(match[3])
+        for requested in (image, name):
+            if requested not in known:
+                near = nearest(requested, known)
+                hint = f"did you mean {near!r}?" if near else "is this the judgement file of another corpus?"
+                raise bad_input("unknown image", file=path, key=where, value=requested, hint=hint)
+        if index >= known[name]:
+            allowed = f"#0 to #{known[name] - 1}"
+            raise bad_input("unknown caption", file=path, key=where, value=index, allowed=allowed)
+        if source == "crowdflower":
+            share = float(match[4])
+            verdict = share, share > CROWD_THRESHOLD
+        else:
+            mean = sum(map(int, match.groups()[3:])) / 3
+            verdict = (mean - 1) / 3, mean >= EXPERT_THRESHOLD
+        item = Judgement(image, (name, index), *verdict, source)
         if (item.image, item.caption) in result:
-            raise bad_input("a pair judged twice", file=path, key=f"line {number}", value=line)
+            raise bad_input("a pair judged twice", file=path, key=where, value=line)
         result[item.image, item.caption] = item
     if not result:
         raise bad_input("holds no judgement", file=path, key=key)
     return list(result.values())
-
-
-def _judgement(path: Path, number: int, line: str, source: str, known: Mapping[str, int]) -> Judgement:
-    fields = [field.strip() for field in line.split("\t")]
-    name, hash_sign, index = fields[1].rpartition("#") if len(fields) == 5 else ("", "", "")
-    verdict, shape = FORMATS[source]
-    annotated = verdict(fields[2:]) if hash_sign and to_id(index) is not None else None
-    if annotated is None:
-        allowed = f"image TAB caption#k TAB {shape}"
-        raise bad_input("malformed judgement", file=path, key=f"line {number}", value=line, allowed=allowed)
-    for what, requested in (("image", fields[0]), ("image of the caption", name)):
-        if requested not in known:
-            near = nearest(requested, known)
-            hint = f"did you mean {near!r}?" if near else "is this the judgement file of another corpus?"
-            raise bad_input(f"unknown {what}", file=path, key=f"line {number}", value=requested, hint=hint)
-    if int(index) >= known[name]:
-        raise bad_input("unknown caption", file=path, key=f"line {number}", value=fields[1],
-                        allowed=f"#0 to #{known[name] - 1}")  # fmt: skip
-    return Judgement(fields[0], (name, int(index)), *annotated, source)
-
-
-def _crowd(fields: list[str]) -> tuple[float, bool] | None:
-    yes, no = to_id(fields[1]), to_id(fields[2])
-    if yes is None or no is None or not SHARE.fullmatch(fields[0]):
-        return None
-    share = float(fields[0])
-    if yes + no == 0 or not math.isclose(share, yes / (yes + no), abs_tol=0.01):
-        return None
-    return share, share > CROWD_THRESHOLD
-
-
-def _expert(fields: list[str]) -> tuple[float, bool] | None:
-    if any(field not in map(str, EXPERT_SCORES) for field in fields):
-        return None
-    mean = sum(map(int, fields)) / 3
-    return (mean - 1) / 3, mean >= EXPERT_THRESHOLD
-
-
-FORMATS: dict[str, tuple[Callable[[list[str]], tuple[float, bool] | None], str]] = {
-    "crowdflower": (_crowd, "share of yes TAB yes TAB no"),
-    "expert": (_expert, "three scores from 1 to 4"),
-}
-"""Of each source, what reads the fields after image and caption, and what they are."""

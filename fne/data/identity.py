@@ -33,7 +33,7 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
     remembered.save()
     if data.get("images"):
         names = _names(data, root)
-        sizes = pictures.sizes(expanded(data["images"]), names)
+        sizes = pictures.stamps(expanded(data["images"]), names)[:, 0].tolist()
         lines += [f"{size} {name}" for size, name in zip(sizes, names, strict=True)]
     return sha256_text("\n".join(lines))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fne.data.decoding import Undecodable, decode
 from fne.data.items import NAMED
-from fne.data.text_files import alike
+from fne.data.text_files import say_nearest
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
 
@@ -32,15 +32,13 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
     """
     if not root.is_dir():
         raise bad_input("no such folder of images", file=root, key="data.images")
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise bad_input("no permission to read the folder of images", file=root, key="data.images")
     digests, broken = [], []
     # Decoding releases the interpreter lock, so threads use all cores.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         there = pool.map(Path.is_file, (root / file for file in files))
         missing = [file for file, result in zip(files, there, strict=True) if not result]
         if missing:
-            hint = alike(root / missing[0]) or _elsewhere(root, missing[0]) or where
+            hint = _elsewhere(root, missing[0]) or say_nearest(root / missing[0], where, cutoff=1.0)
             _refuse(root, "missing", missing, len(files), hint)
         decoded = pool.map(_decode, (root / file for file in files))
         with Progress("verify images", len(files), "images") as progress:
@@ -58,10 +56,8 @@ def _decode(path: Path) -> tuple[bytes, str]:
     try:
         content = path.read_bytes()
         decode(content)
-    except Undecodable as error:
+    except (Undecodable, OSError) as error:
         return b"", str(error)
-    except OSError as error:
-        return b"", error.strerror or type(error).__name__
     return hashlib.sha256(content).digest(), ""
 
 

@@ -25,8 +25,8 @@ Karpathy split."""
 
 NAMED = 5
 """How many offenders a message names."""
-LONGEST_NAME = 255
-"""Bytes of the longest name that common file systems take."""
+LONGEST = 20_000
+"""Characters of a text that can be a caption or a name."""
 _NO_TEXT = re.compile("[\0\x1e\x1f\ud800-\udfff]")
 """What part fields in digests (:func:`fne.data.manifest.digest_rows`), and what UTF-8 cannot hold."""
 
@@ -53,7 +53,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a flat annotation file: an image and one or more of its captions.
+    """One row of an annotation file: an image and one or more of its captions.
 
     Attributes:
         place: File and row, for messages.
@@ -76,17 +76,20 @@ def to_items(records: Iterable[Record]) -> list[Item]:
         UserError: An image is in several splits, or images and their ids do not belong together one to one.
     """
     rows: dict[str, list[Record]] = {}
+    owner: dict[str, str] = {}
     for record in records:
-        rows.setdefault(record.file, []).append(record)
-    splits = {file: sorted({item.split for item in group}, key=SPLITS.index) for file, group in rows.items()}
-    if mixed := [file for file, names in splits.items() if len(names) > 1]:
-        shown = [f"{file} ({', '.join(splits[file])})" for file in mixed[:NAMED]] + ["..."] * (len(mixed) > NAMED)
-        problem = f"{len(mixed)} of {len(rows)} images are in more than one split: {', '.join(shown)}"
-        raise bad_input(problem, file=rows[mixed[0]][0].place[0], key="split")
-    owner: dict[str, Record] = {}
-    for group in rows.values():
-        for record in group:
-            _check_id(record, group[0], owner)
+        first = rows.setdefault(record.file, [])
+        if first and record.split != first[0].split:
+            problem = f"{record.file} is in more than one split"
+            allowed = [first[0].split]
+            raise bad_input(problem, file=record.place[0], key=record.place[1], value=record.split, allowed=allowed)
+        if record.image_id is not None or (first and first[0].image_id is not None):
+            other = owner.setdefault(repr(record.image_id), record.file)
+            if other != record.file or (first and first[0].image_id != record.image_id):
+                problem = f"the id of {record.file} is that of another image, or not the one it has elsewhere"
+                key = f"{record.place[1]}.image_id"
+                raise bad_input(problem, file=record.place[0], key=key, value=record.image_id)
+        first.append(record)
     names = [posixpath.basename(file) for file in rows]
     ids = names if len(set(names)) == len(names) else list(rows)
     items = []
@@ -96,19 +99,6 @@ def to_items(records: Iterable[Record]) -> list[Item]:
         sentids = [sentid for record in group for sentid in record.sentids or ()] if known else None
         items.append(Item(name, file, group[0].split, captions, sentids))
     return items
-
-
-def _check_id(record: Record, first: Record, owner: dict[str, Record]) -> None:
-    if record.image_id is None and first.image_id is None:
-        return
-    file, where = record.place
-    if record.image_id != first.image_id:
-        raise bad_input(f"{record.file} has two ids", file=file, key=f"{where}.image_id",
-                        value=record.image_id, allowed=[first.image_id])  # fmt: skip
-    other = owner.setdefault(repr(record.image_id), first)
-    if other is not first:
-        problem = f"the id of {other.file} ({other.place[1]}) stands with {record.file}"
-        raise bad_input(problem, file=file, key=f"{where}.image_id", value=record.image_id)
 
 
 def by_split(items: Sequence[Item], path: Path) -> list[Item]:
@@ -135,39 +125,32 @@ def split_of(value: Any, name: str, path: Path, key: str) -> str:
     return result
 
 
+def text_of(value: Any, path: Path, key: str, what: str = "caption") -> str:
+    """A caption or the name of a file, without white space around it.
+
+    Raises:
+        UserError: It is not text, empty, far too long, or holds what no file of ours can.
+    """
+    allowed = f"text of 1 to {LONGEST} characters"
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST:
+        raise bad_input(f"not a {what}", file=path, key=key, value=value, allowed=allowed)
+    if result := _NO_TEXT.search(value):
+        raise bad_input("holds a character that is no text", file=path, key=key, value=result[0])
+    return value.strip()
+
+
 def image_file(value: Any, path: Path, key: str, folder: Any = None) -> str:
     """The path of an image below the folder of images, ``folder/value``.
 
     Raises:
         UserError: It is no path, or leads out of the folder.
     """
-    for part in (value, folder or "."):
-        if not isinstance(part, str) or not part.strip():
-            raise bad_input("no file name", file=path, key=key, value=part)
     # Not pathlib, which takes most of the time of half a million rows.
-    file = posixpath.join(folder or "", value)
-    _require_text(file, path, key)
+    file = posixpath.join(*(text_of(part, path, key, "file name") for part in (folder or "./", value)))
     if file.startswith("/") or ".." in file.split("/") or posixpath.normpath(file) == ".":
         raise bad_input("leaves the images folder", file=path, key=key, value=file,
                         hint="give paths relative to data.images")  # fmt: skip
-    if 4 * len(file) > LONGEST_NAME and any(len(part.encode()) > LONGEST_NAME for part in file.split("/")):
-        raise bad_input("a name that no file can have", file=path, key=key, value=file[:80],
-                        allowed=f"at most {LONGEST_NAME} bytes")  # fmt: skip
     return posixpath.normpath(file)
-
-
-def caption_text(value: Any, name: str, path: Path, key: str) -> str:
-    """One caption, without white space around it.
-
-    Raises:
-        UserError: It is not text, or empty.
-    """
-    if not isinstance(value, str):
-        raise bad_input("not a caption", file=path, key=key, value=value, allowed="text")
-    if not value.strip():
-        raise bad_input(f"empty caption of {name}", file=path, key=key, value=value)
-    _require_text(value, path, key)
-    return value.strip()
 
 
 def caption_id(value: Any, path: Path, key: str) -> int | str:
@@ -176,16 +159,9 @@ def caption_id(value: Any, path: Path, key: str) -> int | str:
     Raises:
         UserError: It is neither a number nor a text.
     """
-    if isinstance(value, str):
-        _require_text(value, path, key)
-    elif type(value) is not int or abs(value) >= 10**ID_DIGITS:
-        raise bad_input("not the id of a caption", file=path, key=key, value=value, allowed="a whole number or a text")
-    return value
-
-
-def _require_text(value: str, path: Path, key: str) -> None:
-    if result := _NO_TEXT.search(value):
-        raise bad_input("holds a character that is no text", file=path, key=key, value=result[0])
+    if type(value) is int and abs(value) < 10**ID_DIGITS:
+        return value
+    return text_of(value, path, key, "caption's id")
 
 
 def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None, path: Path) -> None:

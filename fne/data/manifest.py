@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,16 @@ from fne.data import pictures
 from fne.data.sources import SPLITS as SPLITS
 from fne.data.truth import Truth
 from fne.utils.errors import bad_input
-from fne.utils.files import read_json, require_schema, sha256_file
+from fne.utils.files import check_record, read_json, reading, sha256_file
 
 NAME = "manifest.json"
+AGAIN = "prepare the data again"
+SHAPE = {"dataset": str, "data_id": str, "data": dict, "root": str,
+         "truth": {"*": {"file": str, "kind": str, "sha256": str}},
+         "images": {"id": list, "file": list, "split": list},
+         "captions": {"id": list, "image": list, "text": list, "sentid?": list},
+         "sha256": {"images": str, "captions": str, "pixels": str}}  # fmt: skip
+"""What the digests of its rows do not vouch for."""
 
 
 @dataclass(frozen=True)
@@ -115,22 +123,19 @@ class Manifest(Corpus):
         """
         folder = Path(folder)
         path = folder / NAME
-        if not path.exists():
-            raise bad_input("no manifest here", file=path, hint="run `fne prepare` first")
-        stored = read_json(path)
-        require_schema(stored, "manifest", path, "prepare the data again with this version")
-        try:
-            images, captions = stored["images"], stored["captions"]
-            of_caption = np.asarray(captions["image"], np.int64)
+        stored = check_record(read_json(path, "run `fne prepare` first"), "manifest", SHAPE, path, AGAIN)
+        images, captions = stored["images"], stored["captions"]
+        with reading(path, AGAIN):
+            of_caption = np.array(captions["image"], np.int64)
             rows = Corpus(images["id"], images["file"], images["split"], captions["id"], of_caption, captions["text"],
                           captions.get("sentid"))  # fmt: skip
-            manifest = cls(**vars(rows), folder=folder, root=folder / stored["root"], truth_files=stored["truth"],
-                           **{key: stored[key] for key in ("dataset", "data_id", "data", "sha256")})  # fmt: skip
-            counts = stored["splits"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise bad_input(f"missing or malformed entry ({error})", file=path) from None
-        manifest._check(path, counts)
-        return manifest
+            digests = rows.digests()
+        for key, digest in digests.items():
+            if stored["sha256"][key] != digest:
+                problem = "contents disagree with the digest: edited or cut short"
+                raise bad_input(problem, file=path, key=f"sha256.{key}", hint=AGAIN)
+        return cls(**vars(rows), folder=folder, root=folder / stored["root"], truth_files=stored["truth"],
+                   **{key: stored[key] for key in ("dataset", "data_id", "data", "sha256")})  # fmt: skip
 
     @classmethod
     def open(cls, folder: str | Path) -> Manifest:
@@ -145,54 +150,21 @@ class Manifest(Corpus):
             pictures.require_unchanged(manifest.folder, manifest.root, manifest.image_files, pixels)
         return manifest
 
-    def _check(self, path: Path, counts: dict[str, dict[str, int]]) -> None:
-        n, m = len(self.image_ids), len(self.caption_ids)
-        if not (
-            len(self.image_files) == len(self.image_splits) == n
-            and len(self.texts) == len(self.caption_image) == m
-            and (self.sentids is None or len(self.sentids) == m)
-        ):
-            raise bad_input("columns have unequal lengths", file=path)
-        if m and (np.any(np.diff(self.caption_image) < 0) or self.caption_image[0] < 0 or self.caption_image[-1] >= n):
-            raise bad_input("captions are not in image order", file=path, key="captions.image")
-        ranks = [SPLITS.index(split) if split in SPLITS else -1 for split in self.image_splits]
-        if -1 in ranks:
-            value = self.image_splits[ranks.index(-1)]
-            raise bad_input("unknown split", file=path, key="images.split", value=value, allowed=SPLITS)
-        if ranks != sorted(ranks):
-            raise bad_input("images are not grouped as train, val, test", file=path, key="images.split")
-        if counts != count_splits(self.image_splits, self.caption_image):
-            raise bad_input("counts disagree with the rows", file=path, key="splits", value=counts)
-        for key, digest in self.digests().items():
-            if self.sha256.get(key) != digest:
-                problem = "contents disagree with the digest: edited or cut short"
-                raise bad_input(problem, file=path, key=f"sha256.{key}", hint="prepare the data again")
-
-    def split(self, name: str) -> SplitView:
-        """The rows of one split.
-
-        Raises:
-            UserError: There is no such split.
-        """
-        self._known(name)
-        return super().split(name)
-
     def truth(self, name: str) -> Truth:
         """The ground truth of one split, checked against the digest in the manifest.
 
         Raises:
-            UserError: There is no such split, or its file is missing or was changed.
+            UserError: Its file is missing or was changed.
         """
-        self._known(name)
         path = self.folder / self.truth_files[name]["file"]
-        truth = Truth.load(path)
-        if sha256_file(path) != self.truth_files[name]["sha256"]:
-            raise bad_input("not the file the manifest was written with", file=path, hint="prepare the data again")
-        return truth
+        with reading(path, AGAIN):
+            digest = sha256_file(path)
+        if digest != self.truth_files[name]["sha256"]:
+            raise bad_input("not the file the manifest was written with", file=path, hint=AGAIN)
+        return Truth.load(path)
 
     def exact_truth(self, name: str) -> Truth | None:
         """The ground truth of a split in which every relevant pair is known; None where it is of another kind."""
-        self._known(name)
         return self.truth(name) if self.truth_files[name]["kind"] == "exact" else None
 
     def image_paths(self) -> list[Path]:
@@ -209,20 +181,14 @@ class Manifest(Corpus):
         keys = {"image": ("images", "pixels"), "text": ("captions",)}[modality]
         return digest_rows([self.sha256[key] for key in keys])
 
-    def _known(self, name: str) -> None:
-        present = [split for split in SPLITS if split in self.image_splits]
-        if name not in present:
-            raise bad_input("unknown split", file=self.folder / NAME, key="split", value=name, allowed=present)
-
 
 def count_splits(image_splits: list[str], caption_image: Iterable[int]) -> dict[str, dict[str, int]]:
     """Number of images and captions of every split that occurs."""
-    counts = {split: {"images": 0, "captions": 0} for split in SPLITS if split in image_splits}
-    for split in image_splits:
-        counts[split]["images"] += 1
-    for row in caption_image:
-        counts[image_splits[row]]["captions"] += 1
-    return counts
+    of_caption = Counter(image_splits[row] for row in caption_image)
+    return {
+        split: {"images": image_splits.count(split), "captions": of_caption[split]}
+        for split in SPLITS if split in image_splits
+    }  # fmt: skip
 
 
 def digest_rows(*columns: Iterable[Any]) -> str:

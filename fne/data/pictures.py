@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fne.data.text_files import alike
+from fne.data.text_files import say_nearest
 from fne.utils.arrays import read_npz
 from fne.utils.digests import stamp
 from fne.utils.errors import bad_input
@@ -19,20 +19,6 @@ NAME = "pictures.npz"
 """In a prepared folder: per picture what distinguishes its file from another, and the SHA-256 of its content."""
 MISSING = [-1, -1, -1, -1]
 AGAIN = "run `fne prepare` again, or bring the pictures back"
-
-
-def sizes(root: Path, names: Sequence[str]) -> list[int]:
-    """Bytes of each file, -1 where it is missing.
-
-    A large corpus has 100,000 of them and each job asks: the system's own time is nearly all there is.
-    """
-    result, place, ask = [], f"{root}{os.sep}", os.stat
-    for name in names:
-        try:
-            result.append(ask(place + name).st_size)
-        except OSError:
-            result.append(-1)
-    return result
 
 
 def stamps(root: Path, names: Sequence[str | Path]) -> np.ndarray:
@@ -80,7 +66,8 @@ def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: 
     for row in others.tolist():
         picture = root / names[row]
         if now[row, 0] < 0:
-            raise bad_input("a picture is missing that was prepared", file=picture, hint=alike(picture) or AGAIN)
+            hint = say_nearest(picture, AGAIN, cutoff=1.0)
+            raise bad_input("a picture is missing that was prepared", file=picture, hint=hint)
         if bytes.fromhex(sha256_file(picture)) != digests[row]:
             raise bad_input("a picture is another one than was prepared", file=picture, hint=AGAIN)
     if len(others):

@@ -10,7 +10,6 @@ import numpy as np
 
 from fne.data import arrow, coco_relevance, cxc_sits, pictures, tabular
 from fne.data.human_annotations import annotated_truth, read_judgements
-from fne.data.identity import files_of
 from fne.data.images import verify_images
 from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
 from fne.data.manifest import SPLITS
@@ -35,8 +34,7 @@ def run(data: dict[str, Any], folder: Path) -> None:
     """
     if not data["annotations"]:
         raise _required("annotations")
-    annotations, read = expanded(data["annotations"]), files_of(data)
-    first = pictures.stamps(Path(), read)
+    annotations = expanded(data["annotations"])
     items, inside = read_annotations(annotations, data["dataset"])
     if not inside and not data["images"]:
         raise _required("images")
@@ -49,8 +47,8 @@ def run(data: dict[str, Any], folder: Path) -> None:
         root = expanded(data["images"])
         before = pictures.stamps(root, corpus.image_files)
         digests, place = verify_images(root, corpus.image_files, where), str(root.resolve())
-        after = pictures.stamps(root, corpus.image_files)
-        _require_same(before, after, [root / file for file in corpus.image_files])
+        if (before != pictures.stamps(root, corpus.image_files)).any():
+            raise bad_input("pictures changed while they were read", file=root, hint="run `fne prepare` again")
     with staging(folder) as temporary:
         if inside:
             (temporary / "images").mkdir()
@@ -59,13 +57,6 @@ def run(data: dict[str, Any], folder: Path) -> None:
         else:
             pictures.write(temporary / pictures.NAME, before, digests)
         write_prepared(temporary, folder, data, place, corpus, truths, pictures.together(digests))
-        _require_same(first, pictures.stamps(Path(), read), read)
-
-
-def _require_same(before: np.ndarray, after: np.ndarray, files: list[Path]) -> None:
-    """Refuse a corpus that changed while it was read."""
-    if (changed := (before != after).any(axis=1)).any():
-        raise bad_input("changed while it was read", file=files[changed.argmax()], hint="run `fne prepare` again")
 
 
 def _required(key: str) -> Exception:

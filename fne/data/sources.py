@@ -52,13 +52,13 @@ class Source:
 
 
 def _karpathy(dataset: str) -> Archive:
-    return Archive(
-        "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
-        36_745_453,
-        "4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817",
-        f"dataset_{dataset}.json",
-        f"dataset_{dataset}.json",
-    )
+    url, name = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip", f"dataset_{dataset}.json"
+    sha256 = "4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817"
+    return Archive(url, 36_745_453, sha256, name, name)
+
+
+def _coco(folder: str, size: int, sha256: str) -> Archive:
+    return Archive(f"http://images.cocodataset.org/zips/{folder}.zip", size, sha256, folder, f"images/{folder}")
 
 
 SOURCES = {
@@ -76,20 +76,8 @@ SOURCES = {
         "`fne fetch coco` downloads http://images.cocodataset.org/zips/train2014.zip and val2014.zip",
         (
             _karpathy("coco"),
-            Archive(
-                "http://images.cocodataset.org/zips/train2014.zip",
-                13_510_573_713,
-                "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
-                "train2014",
-                "images/train2014",
-            ),
-            Archive(
-                "http://images.cocodataset.org/zips/val2014.zip",
-                6_645_013_297,
-                "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
-                "val2014",
-                "images/val2014",
-            ),
+            _coco("train2014", 13_510_573_713, "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775"),
+            _coco("val2014", 6_645_013_297, "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0"),
         ),
     ),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +27,8 @@ def staging(folder: str | Path) -> Iterator[Path]:
     replaced.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    leftovers.remove(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=leftovers.prefix(folder), suffix=".tmp", dir=folder.parent))
+    temporary = leftovers.temporary(folder)
+    temporary.mkdir()
     try:
         yield temporary
         folder.mkdir(exist_ok=True)
@@ -70,7 +68,6 @@ def write_prepared(
     entries = {}
     for split in SPLITS:
         truth, file = truths[split], f"truth.{split}.npz"
-        truth.check(file)
         truth.save(temporary / file)
         images, captions = counts[split]["images"], counts[split]["captions"]
         entries[split] = {

@@ -20,6 +20,7 @@ from fne.encoders.shipped import SHIPPED, check_shipped
 from fne.utils.digests import FOLDER, Remembered
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import expanded, sha256_file, sha256_text
+from fne.utils.shape import ANY, check
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -71,11 +72,11 @@ def encoder_digest(section: Mapping[str, Any], modality: str, root: Path) -> str
     Raises:
         UserError: As :func:`find`.
     """
-    found = find(section, modality)
-    if found.revision is not None:  # files of a commit never change
-        return sha256_text(f"{found.name} {found.revision}")
+    result = find(section, modality)
+    if result.revision is not None:  # files of a commit never change
+        return sha256_text(f"{result.name} {result.revision}")
     remembered = Remembered(root / FOLDER / "files.json")
-    files = sorted({file for pattern in FILES for file in found.folder.glob(pattern)})
+    files = sorted({file for pattern in FILES for file in result.folder.glob(pattern)})
     lines = [f"{remembered.get(file)}  {file.name}" for file in files]
     remembered.save()
     return sha256_text("\n".join(lines))
@@ -113,10 +114,10 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
         revision = folder.name
     if not (folder / "config.json").is_file():
         raise bad_input("not a checkpoint folder: it has no config.json", file=folder, key=key)
-    found = Checkpoint(folder, name, revision, claim(folder))
+    result = Checkpoint(folder, name, revision, claim(folder))
     _shards(folder)
-    found.family.check(section, modality)
-    return found
+    result.family.check(section, modality)
+    return result
 
 
 def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: str) -> None:
@@ -142,26 +143,24 @@ def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: st
 
 def _from_hub(name: str, revision: str | None, key: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    # nothing from sub-folders (other formats, other frameworks), but what says how to pool
+    ignored = ["[!0-9]*/*", "*/*.safetensors", "*/*.txt", "*/*.model"]
+    fetch = functools.partial(
+        snapshot_download, name, revision=revision, allow_patterns=list(FILES), ignore_patterns=ignored
+    )
     try:
-        # nothing from sub-folders (other formats, other frameworks), but what says how to pool
-        ignored = ["[!0-9]*/*", "*/*.safetensors", "*/*.txt", "*/*.model"]
-        fetch = functools.partial(
-            snapshot_download, name, revision=revision, allow_patterns=list(FILES), ignore_patterns=ignored
-        )
         try:  # the commit that was downloaded before: a name means one commit from the first job to the last
             folder = fetch(local_files_only=True)
             _shards(Path(folder))
         except (LocalEntryNotFoundError, UserError):
             folder = fetch()
-    except HFValidationError:
-        raise bad_input("neither a folder nor the form of a hub id", key=key, value=name, hint=_FOLDER_HINT) from None
     except Exception as error:  # the hub's client raises many kinds: no network, no such id, no such revision, gated
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        wanted = name if revision is None else f"{name} at revision {revision}"
+        requested = name if revision is None else f"{name} at revision {revision}"
         problem = f"no such folder, and the hub gave no checkpoint of that name ({reason})"
-        raise bad_input(problem, key=key, value=wanted, hint=f"without a network: {_FOLDER_HINT}") from None
+        raise bad_input(problem, key=key, value=requested, hint=f"without a network: {_FOLDER_HINT}") from None
     return Path(folder)
 
 
@@ -173,18 +172,13 @@ def _shards(folder: Path) -> list[Path]:
         allowed = f"{WEIGHTS}, or shards with {INDEX}"
         hint = "pickled weights (pytorch_model.bin) are never loaded: convert them"
         raise bad_input("no safetensors weights", file=folder, allowed=allowed, hint=hint)
-    files = read_settings(folder / INDEX).get("weight_map")
-    if not isinstance(files, dict) or not files:
-        raise bad_input("not an index of shards", file=folder / INDEX, key="weight_map", value=files)
-    for weight, name in files.items():
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            key, allowed = f"weight_map.{weight}", "the name of a .safetensors file beside it"
-            raise bad_input("names no shard", file=folder / INDEX, key=key, value=name, allowed=allowed)
-    names = sorted(set(files.values()))
-    for name in names:
-        if not (folder / name).is_file():
-            raise bad_input("a shard of the weights is missing", file=folder / name)
-    return [folder / name for name in names]
+    index = read_settings(folder / INDEX)
+    check(index, {"weight_map": {ANY: str}}, folder / INDEX, more=True)
+    shards = [folder / name for name in sorted({Path(name).name for name in index["weight_map"].values()})]
+    for shard in shards:
+        if not shard.is_file() or shard.suffix != ".safetensors":
+            raise bad_input("a shard of the weights is missing", file=shard, hint=f"{INDEX} names it")
+    return shards
 
 
 def canonical(section: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fne.utils.errors import bad_input
 from fne.utils.files import read_json
+from fne.utils.shape import check
 
 _MODULES = "modules.json"
 """What comes after the model, each part with a folder of its own."""
@@ -30,9 +31,7 @@ def _parts(folder: Path) -> list[tuple[str, str]]:
     """Kind and folder of each part of a checkpoint of sentence-transformers; none for another."""
     file = folder / _MODULES
     parts = read_json(file) if file.is_file() else []
-    for at, part in enumerate(parts if isinstance(parts, list) else [None]):
-        if not isinstance(part, dict) or not all(isinstance(part.get(key), str) for key in ("type", "path")):
-            raise bad_input("not a part with type and path", file=file, key=f"[{at}]", value=part)
+    check(parts, [{"type": str, "path": str}], file, more=True)
     return [(part["type"].rpartition(".")[2], part["path"]) for part in parts]
 
 
@@ -51,19 +50,17 @@ def check_pooling(section: Mapping[str, Any], folder: Path) -> None:
         pooling = " and ".join(_POOLINGS.get(mode, mode) for mode in modes) or settings.get("pooling_mode", "mean")
         if pooling != section.get("pooling"):
             at: dict[str, Any] = {"file": file, "key": "encoders.text.pooling", "value": section.get("pooling")}
-            problem = "the checkpoint was trained with another pooling"
-            if pooling in ("mean", "cls"):
-                raise bad_input(problem, **at, allowed=[pooling])
-            hint = "take encoders.text.level tokens, or another encoder"
-            raise bad_input(f"{problem}, {pooling}, which is not built", **at, hint=hint)
+            hint = "where it is none of these, take encoders.text.level tokens, or another encoder"
+            raise bad_input(f"the checkpoint was trained with pooling {pooling}", **at, allowed=[pooling],
+                            hint=hint)  # fmt: skip
 
 
 def not_applied(folder: Path) -> list[str]:
     """Parts of a checkpoint of sentence-transformers that change its result and are left out of the features."""
-    found = []
+    result = []
     for kind, path in _parts(folder):
         if kind == "Pooling" and not (folder / path / "config.json").is_file():
-            found.append(f"{path} (Pooling, whose config.json is missing)")
+            result.append(f"{path} (Pooling, whose config.json is missing)")
         elif kind not in ("Transformer", "Pooling", "Normalize"):  # embeddings are normalised in any case
-            found.append(f"{path} ({kind})")
-    return found
+            result.append(f"{path} ({kind})")
+    return result

@@ -79,26 +79,37 @@ class Features:
             raise bad_input("no such feature store", file=folder, hint=f"{unfinished}run the extraction")
         file = folder / MANIFEST
         manifest = read_record(file, "features", SHAPE, AGAIN)
-        for key, allowed in (("level", LEVELS), ("dtype", tuple(DTYPES)), ("modality", MODALITIES)):
-            if manifest[key] not in allowed:
-                raise bad_input("not known", file=file, key=key, value=manifest[key], allowed=allowed)
-        compared = []
-        if modality is not None:
-            compared.append(("features of the other modality", "modality", manifest["modality"], modality))
+        required = {
+            "level": LEVELS,
+            "dtype": tuple(DTYPES),
+            "modality": (modality,),
+            "data_fingerprint": (data_fingerprint,),
+        }
+        for key, allowed in required.items():
+            if manifest[key] not in allowed and allowed != (None,):
+                problem = "not the features that are read here: of other data, another encoder or another modality"
+                raise bad_input(problem, file=file, key=key, value=manifest[key], allowed=allowed, hint=AGAIN)
         made = manifest["encoder"].get("section", {})
-        for key, value in (encoder or {}).items():
-            found = made.get(key)
+        for key, expected in (encoder or {}).items():
+            result = made.get(key)
             if key == "checkpoint":  # folders may move between machines: only its own name counts here
-                found, value = Path(str(found)).name, Path(str(value)).name
-            compared.append(("features of another encoder", f"encoder.{key}", found, value))
-        if data_fingerprint is not None:
-            problem = "features of other data: its rows are not the rows of this data set"
-            compared.append((problem, "data_fingerprint", manifest["data_fingerprint"], data_fingerprint))
-        for problem, key, found, expected in compared:
-            if found != expected:
-                raise bad_input(problem, file=file, key=key, value=found, allowed=[expected], hint=AGAIN)
-        values = _values(folder, manifest, checksums)
-        offsets = _offsets(folder, manifest, checksums) if manifest["level"] == "tokens" else None
+                result, expected = Path(str(result)).name, Path(str(expected)).name
+            if result != expected:
+                at = {"file": file, "key": f"encoder.{key}", "value": result}
+                raise bad_input("features of another encoder", **at, allowed=[expected], hint=AGAIN)
+        offsets = None
+        count = manifest["rows"]
+        if manifest["level"] == "tokens":
+            count = manifest["tokens_total"]
+            path = _checked(folder, "offsets", OFFSETS, manifest, checksums)
+            with reading(path, AGAIN):
+                offsets = np.load(path, allow_pickle=False)
+        path, dtype = _checked(folder, "values", VALUES, manifest, checksums), DTYPES[manifest["dtype"]]
+        if path.stat().st_size != count * manifest["dim"] * dtype.itemsize:
+            raise bad_input("a feature file cut short, or longer than its manifest says", file=path, hint=AGAIN)
+        shape = (count, manifest["dim"])
+        # an empty file cannot be mapped
+        values = np.memmap(path, dtype=dtype, mode="r", shape=shape) if count and shape[1] else np.zeros(shape, dtype)
         return cls(folder, manifest, values, offsets)
 
     def __len__(self) -> int:
@@ -121,35 +132,26 @@ class Features:
         return sha256_text(json.dumps(kept, sort_keys=True))
 
     def rows(self, indices: np.ndarray | Sequence[int] | slice) -> np.ndarray:
-        """Pooled features of some items as float32.
+        """Features of some items of a store at the pooled level, as float32.
 
         Args:
             indices: (n,) rows of the store, or a slice of them.
 
         Returns:
             (n, D) float32, a copy.
-
-        Raises:
-            ValueError: The store is at the token level.
         """
-        if self.offsets is not None:
-            raise ValueError(f"{self.folder} holds tokens: use padded()")
         return np.array(self.values[indices], dtype=np.float32)
 
     def padded(self, indices: np.ndarray | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Token features of some items, padded with zeros to the longest of them.
+        """Features of some items of a store at the token level, padded with zeros to the longest of them.
 
         Args:
             indices: (n,) rows of the store.
 
         Returns:
             Tokens (n, T, D) float32 and a mask (n, T), True where there is a token.
-
-        Raises:
-            ValueError: The store is at the pooled level.
         """
-        if self.offsets is None:
-            raise ValueError(f"{self.folder} holds pooled features: use rows()")
+        assert self.offsets is not None
         indices = np.asarray(indices, dtype=np.int64)
         starts, ends = self.offsets[:-1][indices], self.offsets[1:][indices]
         lengths = ends - starts
@@ -160,40 +162,12 @@ class Features:
         return tokens, mask
 
 
-def _values(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.ndarray:
-    path = folder / VALUES
-    dtype = DTYPES[manifest["dtype"]]
-    count = manifest["rows"] if manifest["level"] == "pooled" else manifest["tokens_total"]
-    _check_file(path, count * manifest["dim"] * dtype.itemsize, manifest["sha256"].get("values"), checksums)
-    shape = (count, manifest["dim"])
-    # an empty file cannot be mapped
-    return np.memmap(path, dtype=dtype, mode="r", shape=shape) if count and manifest["dim"] else np.zeros(shape, dtype)
-
-
-def _offsets(folder: Path, manifest: Mapping[str, Any], checksums: bool) -> np.ndarray:
-    path = folder / OFFSETS
-    _check_file(path, None, manifest["sha256"].get("offsets"), checksums)
-    with reading(path, AGAIN):
-        offsets = np.load(path, allow_pickle=False)
-    fits = (
-        offsets.dtype == np.int64
-        and offsets.shape == (manifest["rows"] + 1,)
-        and offsets[0] == 0
-        and offsets[-1] == manifest["tokens_total"]
-        and bool((np.diff(offsets) >= 0).all())
-    )
-    if not fits:
-        raise bad_input("its offsets do not fit its rows and tokens", file=path, hint=AGAIN)
-    return offsets
-
-
-def _check_file(path: Path, size: int | None, sha256: str | None, checksums: bool) -> None:
+def _checked(folder: Path, key: str, name: str, manifest: Mapping[str, Any], checksums: bool) -> Path:
+    """A file of the store, which the manifest's checksum vouches for."""
+    path = folder / name
     if not path.is_file():
         raise bad_input("a file of the feature store is missing", file=path, hint=AGAIN)
-    found = path.stat().st_size
-    if size is not None and found != size:
-        problem = "a feature file cut short" if found < size else "a feature file longer than its manifest says"
-        raise bad_input(problem, file=path, key="bytes", value=found, allowed=[size], hint=AGAIN)
-    if checksums and sha256_file(path) != sha256:
-        problem = "a feature file that is not the one its manifest describes (SHA-256 differs): altered, damaged, or "
-        raise bad_input(f"{problem}from another encoder", file=path, hint=AGAIN)
+    if checksums and sha256_file(path) != manifest["sha256"].get(key):
+        problem = "not the file that its manifest describes (SHA-256 differs): altered, damaged, or of another encoder"
+        raise bad_input(problem, file=path, hint=AGAIN)
+    return path

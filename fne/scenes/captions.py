@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fne.scenes.draw import Chooser
 from fne.scenes.grammar import say
-from fne.scenes.logic import ANY, Atom, Form, Spec, fits, form_of, holds, incompatible, relation, spec_of, specs_in
+from fne.scenes.logic import Atom, Form, Spec, fits, form_of, holds, incompatible, relation, spec_of, specs_in
 from fne.scenes.situations import Situation
 from fne.scenes.world import Object, Scene
 
@@ -120,6 +120,3 @@ def _relation(one: Object, other: Object, first: Spec, second: Spec, choose: Cho
     kinds = [kind for kind in ("left", "above", "beside") if holds(kind, one, other)]
     kinds += [kind for kind, plain in (("right", "left"), ("below", "above")) if holds(plain, other, one)]
     return relation(choose.pick(kinds), first, second)
-
-
-assert ANY == -1

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fne.scenes.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Object, Scene
-from fne.utils.errors import bad_input
-from fne.utils.files import read_json, write_json
+from fne.scenes.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Object
+from fne.utils.files import write_json
 
 ANY = -1
 """An attribute a description leaves open."""
@@ -79,51 +78,11 @@ def holds(kind: str, one: Object, other: Object) -> bool:
     return abs(one.row - other.row) + abs(one.col - other.col) == 1
 
 
-def evaluate(form: Form, scene: Scene) -> bool:
-    """Whether a form is true of a scene: the plain definition, one pair at a time.
-
-    Differs from: :class:`fne.scenes.relevance.Evaluator`, which does the same for millions of pairs
-    and is tested against this function.
-    """
-    return all(_true(atom, scene) for atom in form)
-
-
-def _true(atom: Atom, scene: Scene) -> bool:
-    kind = atom[0]
-    if kind == "on":
-        return scene.background == atom[1]
-    if kind == "count":
-        return len(scene.objects) == atom[1]
-    if kind == "some":
-        return any(fits(atom[1], item) for item in scene.objects)
-    if kind == "number":
-        return sum(fits(atom[1], item) for item in scene.objects) == atom[2]
-    return any(
-        fits(atom[1], one) and fits(atom[2], other) and holds(kind, one, other)
-        for one in scene.objects
-        for other in scene.objects
-    )
-
-
 def write_forms(path: str | Path, forms: list[Form]) -> None:
     """Write forms as JSON in words: ``{"atoms": [...], "forms": [[index of atom, ...], ...]}``."""
     index: dict[Atom, int] = {}
     rows = [[index.setdefault(atom, len(index)) for atom in form] for form in forms]
     write_json(path, {"atoms": [_to_words(atom) for atom in index], "forms": rows}, indent=None)
-
-
-def read_forms(path: str | Path) -> list[Form]:
-    """Read what :func:`write_forms` wrote, in caption order.
-
-    Raises:
-        UserError: The file is missing or malformed.
-    """
-    stored = read_json(path)
-    try:
-        atoms = [_from_words(atom) for atom in stored["atoms"]]
-        return [tuple(atoms[index] for index in row) for row in stored["forms"]]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise bad_input(f"not a file of logical forms ({error!r})", file=path) from None
 
 
 def _to_words(atom: Atom) -> list[Any]:
@@ -134,13 +93,3 @@ def _to_words(atom: Atom) -> list[Any]:
 
 def _spec_to_words(spec: Spec) -> list[str | None]:
     return [None if value == ANY else words[value] for words, value in zip(FIELDS, spec, strict=True)]
-
-
-def _from_words(words: list[Any]) -> Atom:
-    if words[0] == "on":
-        return ("on", BACKGROUNDS.index(words[1]))
-    return tuple(_spec_from_words(part) if isinstance(part, list) else part for part in words)
-
-
-def _spec_from_words(words: list[str | None]) -> Spec:
-    return tuple(ANY if word is None else field.index(word) for field, word in zip(FIELDS, words, strict=True))  # type: ignore[return-value]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ HELD_OUT = 0.05
 """Share of the pretraining scenes that only measure."""
 WIDTH, HEADS, FEED_FORWARD, BATCH = 128, 4, 256, 32
 """Of both encoders. Small batches: at this size the number of steps decides, not the number of examples in each."""
+TINY: dict[str, Any] = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": FEED_FORWARD,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
+"""Settings of both."""
 FACT_SCALE = 3.0
 """Factor on the pooled vector before facts are read from it: a mean over tokens is smaller than a token."""
 

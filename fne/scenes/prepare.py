@@ -112,13 +112,9 @@ def run(data: dict[str, Any], folder: Path) -> None:
             every_image, every_caption = (np.arange(len(rows), dtype=np.int32) for rows in (pictures, split.texts))
             truths[name] = Truth("exact", pairs, every_image, every_caption)
             notes[name] = {"matches_per_caption": _quantiles(pairs[:, 1], len(split.texts))}
-            arrays: dict[str, Any] = {
-                "cells": split.scenes.cells,
-                "background": split.scenes.background,
-                "situation": split.members,
-            }
+            scenes = split.scenes
             with open(temporary / f"scenes.{name}.npz", "wb") as handle:
-                np.savez(handle, **arrays)
+                np.savez(handle, cells=scenes.cells, background=scenes.background, situation=split.members)
             write_forms(temporary / f"forms.{name}.json", split.forms)
         write_prepared(temporary, folder, data, "images", to_corpus(items), truths, pixels.hexdigest(), notes)
 
@@ -160,4 +156,4 @@ def check_unseen(world: Path) -> None:
         if count:
             problem = "holds scenes that are set aside for pretraining the encoders"
             hint = "remove the folder, and prepare the data again"
-            raise bad_input(problem, file=file, key="scenes", value=count, allowed=[0], hint=hint)
+            raise bad_input(problem, file=file, key="scenes", value=count, hint=hint)

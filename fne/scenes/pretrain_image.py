@@ -13,8 +13,7 @@ from fne.scenes.labels import FACTS, scene_facts, table
 from fne.scenes.optimise import (
     BATCH,
     FACT_SCALE,
-    FEED_FORWARD,
-    HEADS,
+    TINY,
     WIDTH,
     fact_loss,
     fact_scores,
@@ -65,17 +64,7 @@ def pretrain(recipe: Recipe, folder: Path) -> dict[str, Any]:
     cells = torch.from_numpy(cell_classes(scenes))
     background = torch.from_numpy(scenes.background.astype(np.int64))
     facts = torch.from_numpy(table(scene_facts(scene) for scene in scenes))
-    config = ViTConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=3,
-        num_attention_heads=HEADS,
-        intermediate_size=FEED_FORWARD,
-        image_size=size,
-        patch_size=size // GRID,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.04,
-    )
+    config = ViTConfig(**TINY, num_hidden_layers=3, image_size=size, patch_size=size // GRID, initializer_range=0.04)
     model = ViTModel(config, add_pooling_layer=False)
     # places as loud as the patches themselves: what stands where is learned several times faster
     nn.init.normal_(model.embeddings.position_embeddings, std=0.3)
@@ -123,15 +112,8 @@ def _fact_head() -> Any:
 
 def _write_processor(folder: Path, size: int) -> None:
     """Resizing (none for the pictures of the world itself) and scaling to [-1, 1]."""
-    settings = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": size, "width": size},
-        "resample": 2,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-    }
+    half = [0.5, 0.5, 0.5]
+    settings = {"image_processor_type": "ViTImageProcessor", "do_resize": True, "size": {"height": size, "width": size},
+                "resample": 2, "do_rescale": True, "rescale_factor": 1 / 255,
+                "do_normalize": True, "image_mean": half, "image_std": half}  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

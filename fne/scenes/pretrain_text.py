@@ -17,8 +17,7 @@ from fne.scenes.labels import FACTS, form_facts, table
 from fne.scenes.optimise import (
     BATCH,
     FACT_SCALE,
-    FEED_FORWARD,
-    HEADS,
+    TINY,
     WIDTH,
     fact_loss,
     fact_scores,
@@ -85,17 +84,8 @@ def pretrain(recipe: Recipe, folder: Path) -> dict[str, Any]:
     encoded = tokenizer(list(texts), padding=True, return_tensors="pt")
     words, mask = encoded["input_ids"], encoded["attention_mask"]
     facts, lengths = torch.from_numpy(table(map(form_facts, forms))), mask.sum(1)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=HEADS,
-        intermediate_size=FEED_FORWARD,
-        max_position_embeddings=MAX_TOKENS,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=SPREAD,
-    )
+    config = BertConfig(**TINY, vocab_size=len(tokenizer), num_hidden_layers=2, max_position_embeddings=MAX_TOKENS,
+                        initializer_range=SPREAD)  # fmt: skip
     model = BertModel(config, add_pooling_layer=False)
     _start_from_sinusoids(model.embeddings.position_embeddings.weight)
     of_word, of_caption = nn.Linear(WIDTH, len(tokenizer)), nn.Linear(WIDTH, len(FACTS))

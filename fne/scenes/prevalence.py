@@ -14,8 +14,8 @@ import numpy as np
 
 from fne.scenes.captions import FULL, draw_form, draw_partial_form, draw_shared_form
 from fne.scenes.draw import Chooser
-from fne.scenes.logic import Form, evaluate
-from fne.scenes.relevance import count_matches
+from fne.scenes.logic import Form
+from fne.scenes.relevance import count_matches, relevant_pairs
 from fne.scenes.situations import SHARES, Situation
 from fne.scenes.world import Scenes
 from fne.utils.errors import bad_input
@@ -103,12 +103,8 @@ def draw_split_forms(
     # caption.
     if missing > max(0.1 * target, SHARES[0] * n):
         reached = prevalence * (1 - missing / target)
-        raise bad_input(
-            f"the {split} split holds too few similar scenes",
-            key="data.prevalence",
-            value=prevalence,
-            allowed=f"at most {reached:.2g} with {n} images",
-        )
+        problem, allowed = f"the {split} split holds too few similar scenes", f"at most {reached:.2g} with {n} images"
+        raise bad_input(problem, key="data.prevalence", value=prevalence, allowed=allowed)
     return forms
 
 
@@ -134,17 +130,12 @@ def _shared_captions(
     scenes: Scenes, rows: np.ndarray, situation: Situation, per_image: int, choose: Chooser
 ) -> list[tuple[int, Form]]:
     """Caption slots of a situation in random order, with forms that say what its scenes share."""
-    own = {int(row): scenes[row] for row in rows}
-    slots = [
-        row * per_image + number
-        for row, scene in own.items()
-        if evaluate(situation.form, scene)
-        for number in range(per_image)
-    ]
+    fitting = rows[relevant_pairs(scenes.take(rows), [situation.form])[:, 0]].tolist()
+    slots = [row * per_image + number for row in fitting for number in range(per_image)]
     drawn = []
     for slot in choose.shuffled(slots)[: round(SHARED * len(slots))]:
         if choose.chance(PARTIAL):
-            drawn.append((slot, draw_partial_form(situation, own[slot // per_image], choose)))
+            drawn.append((slot, draw_partial_form(situation, scenes[slot // per_image], choose)))
         else:
             drawn.append((slot, draw_shared_form(situation, choose)))
     return drawn

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from fne.scenes.logic import ANY, FIELDS, Atom, Form, Spec
-from fne.scenes.world import CELLS, GRID, MAX_OBJECTS, Scenes, decode
+from fne.scenes.world import GRID, MAX_OBJECTS, Scenes, decode
 
 SCENE_CHUNK = 4096
 """Scenes evaluated at once: a form's answers for them fill 512 bytes."""
@@ -30,7 +30,6 @@ class Evaluator:
 
     def __init__(self, scenes: Scenes) -> None:
         n = len(scenes)
-        self.n = n
         self.width = -(-n // 8)
         # Objects of every scene in four slots, in reading order; empty slots hold code 0 and fit no
         # description.
@@ -55,7 +54,7 @@ class Evaluator:
         self._stands = {kind: (both & so).reshape(n, 16) @ pair_weights for kind, so in stands.items()}
         self._slots: dict[Spec, np.ndarray] = {}
         self._index: dict[Atom, int] = {}
-        self._bits = np.zeros((1024, self.width), np.uint8)
+        self._bits: list[np.ndarray] = []
 
     def slots(self, spec: Spec) -> np.ndarray:
         """Which of the four object slots of every scene fit a description: uint8 (n,), bit = slot."""
@@ -81,13 +80,10 @@ class Evaluator:
         return (_FIRST[self.slots(atom[1])] & _SECOND[self.slots(atom[2])] & self._stands[kind]) != 0
 
     def _row(self, atom: Atom) -> int:
-        row = self._index.get(atom)
-        if row is None:
-            row = self._index[atom] = len(self._index)
-            if row == len(self._bits):
-                self._bits = np.concatenate([self._bits, np.zeros_like(self._bits)])
-            self._bits[row] = np.packbits(self.atom(atom), bitorder="little")
-        return row
+        if atom not in self._index:
+            self._index[atom] = len(self._index)
+            self._bits.append(np.packbits(self.atom(atom), bitorder="little"))
+        return self._index[atom]
 
     def packed(self, forms: Sequence[Form]) -> np.ndarray:
         """Whether each form is true of each scene.
@@ -104,9 +100,10 @@ class Evaluator:
             [[self._row(atom) for atom in form] + [self._row(form[0])] * (longest - len(form)) for form in forms],
             np.int64,
         ).reshape(-1, longest)
-        answers = self._bits[rows[:, 0]]
+        bits = np.array(self._bits, np.uint8).reshape(len(self._bits), self.width)
+        answers = bits[rows[:, 0]]
         for position in range(1, longest):
-            answers &= self._bits[rows[:, position]]
+            answers &= bits[rows[:, position]]
         return answers
 
 
@@ -123,7 +120,7 @@ def count_matches(scenes: Scenes, forms: Sequence[Form]) -> np.ndarray:
 def relevant_pairs(scenes: Scenes, forms: Sequence[Form]) -> np.ndarray:
     """All pairs (scene, form) that are true.
 
-    Memory: the result (8 bytes a pair), half a kilobyte for every distinct form, and a block of 32 MiB.
+    Memory: twice the result (8 bytes a pair), half a kilobyte for every distinct form, and a block of 32 MiB.
 
     Args:
         scenes: n scenes.
@@ -133,20 +130,7 @@ def relevant_pairs(scenes: Scenes, forms: Sequence[Form]) -> np.ndarray:
         int32 (P, 2), sorted by scene, then by form.
     """
     unique, inverse = deduplicate(forms)
-    # Counted first, so that the result is allocated once and never copied.
-    size = int(count_matches(scenes, unique)[inverse].sum()) if len(forms) else 0
-    pairs = np.empty((size, 2), np.int32)
-    filled = 0
-    for images, captions in _true_blocks(scenes, unique, inverse):
-        pairs[filled : filled + len(images), 0] = images
-        pairs[filled : filled + len(images), 1] = captions
-        filled += len(images)
-    return pairs
-
-
-def _true_blocks(
-    scenes: Scenes, unique: Sequence[Form], inverse: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    parts = [np.zeros((0, 2), np.int32)]
     columns = max(1, BLOCK_CELLS // (8 * max(len(inverse), 1)))
     for start in range(0, len(scenes), SCENE_CHUNK):
         answers = Evaluator(scenes.take(slice(start, start + SCENE_CHUNK))).packed(unique)
@@ -154,7 +138,8 @@ def _true_blocks(
             block = answers[:, first : first + columns][inverse]
             bits = np.unpackbits(np.ascontiguousarray(block.T), axis=0, bitorder="little")
             images, captions = np.nonzero(bits)
-            yield images + (start + 8 * first), captions
+            parts.append(np.stack([images + (start + 8 * first), captions], axis=1).astype(np.int32))
+    return np.concatenate(parts)
 
 
 def deduplicate(forms: Sequence[Form]) -> tuple[list[Form], np.ndarray]:
@@ -162,6 +147,3 @@ def deduplicate(forms: Sequence[Form]) -> tuple[list[Form], np.ndarray]:
     index: dict[Form, int] = {}
     inverse = np.array([index.setdefault(form, len(index)) for form in forms], np.int64)
     return list(index), inverse
-
-
-assert CELLS == GRID * GRID and MAX_OBJECTS == 4

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fne.scenes.world import BACKGROUNDS, CELLS, COLOURS, GRID, SHAPES, Scenes, decode
-from fne.utils.errors import bad_input
+from fne.scenes.world import BACKGROUNDS, COLOURS, GRID, SHAPES, Scenes, decode
 
 PALETTE = np.array([
     (222, 44, 38), (247, 140, 20), (246, 222, 40), (44, 170, 62),
@@ -61,14 +60,7 @@ def render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
 
     Returns:
         uint8 (n, size, size, 3).
-
-    Raises:
-        UserError: ``size`` cannot be divided into the grid.
     """
-    if size % GRID or size < 24:
-        raise bad_input(
-            "not a size scenes can be drawn at", key="data.image_size", value=size, allowed="multiples of 3 from 24"
-        )
     pictures = np.empty((len(scenes), size, size, 3), np.uint8)
     for start in range(0, len(scenes), CHUNK):
         chunk = slice(start, start + CHUNK)
@@ -105,6 +97,3 @@ def _render(scenes: Scenes, rng: np.random.Generator, size: int) -> np.ndarray:
         blocks[rows[chosen], row, :, col] = under + inside * (paint - under)
     canvas += rng.standard_normal(canvas.shape, np.float32) * NOISE
     return np.clip(canvas, 0, 255).astype(np.uint8)
-
-
-assert CELLS == GRID * GRID

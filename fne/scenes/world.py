@@ -115,11 +115,6 @@ def from_scene_list(scenes: list[Scene]) -> Scenes:
     return Scenes(cells, np.array([scene.background for scene in scenes], np.uint8))
 
 
-def concatenate(parts: list[Scenes]) -> Scenes:
-    """Join batches of scenes."""
-    return Scenes(np.concatenate([part.cells for part in parts]), np.concatenate([part.background for part in parts]))
-
-
 def sample_scenes(n: int, rng: np.random.Generator) -> Scenes:
     """Draw scenes uniformly: 2 to 4 objects, their cells, their attributes, the background.
 
@@ -144,11 +139,14 @@ def sample_reserved(n: int, rng: np.random.Generator) -> Scenes:
         n: How many.
         rng: The stream that draws them.
     """
-    found = sample_scenes(0, rng)
-    while len(found) < n:
-        found = concatenate([found, sample_scenes(RESERVED * n, rng)])
-        keys = found.keys()
+    result = sample_scenes(0, rng)
+    while len(result) < n:
+        more = sample_scenes(RESERVED * n, rng)
+        result = Scenes(
+            np.concatenate([result.cells, more.cells]), np.concatenate([result.background, more.background])
+        )
+        keys = result.keys()
         first = np.zeros(len(keys), bool)
         first[np.unique(keys, return_index=True)[1]] = True
-        found = found.take(first & reserved(keys))
-    return found.take(slice(n))
+        result = result.take(first & reserved(keys))
+    return result.take(slice(n))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.data.manifest import Manifest
-from fne.data.text_files import alike
+from fne.data.text_files import say_nearest
 from fne.encoders.checkpoints import canonical
 from fne.encoders.images import decoded
 from fne.encoders.store import MODALITIES
@@ -59,7 +59,7 @@ def run(
     if modality == "image":
         for path in paths:
             if not path.is_file():
-                raise bad_input("image is missing", file=path, hint=alike(path))
+                raise bad_input("image is missing", file=path, hint=say_nearest(path, cutoff=1.0))
 
     import torch
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
-from fne.utils.errors import UserError, bad_input
+from fne.utils.errors import bad_input
 from fne.utils.files import expanded
 from fne.utils.problems import Problems
 
@@ -40,6 +40,7 @@ NOUNS = {
     "boolean": "true or false",
     "string": "text",
 }
+PLURALS = {"integer": "integers", "number": "numbers", "string": "text"}
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,8 @@ class When:
     values: Mapping[str, Container[Any]]
 
     def __post_init__(self) -> None:
-        valid = isinstance(self.values, Mapping) and len(self.values) > 0
-        for name, allowed in self.values.items() if valid else ():
-            valid = valid and isinstance(name, str) and isinstance(allowed, tuple | list | range) and len(allowed) > 0
-        if not valid:
+        lists = self.values.values() if isinstance(self.values, Mapping) else [None]
+        if not lists or not all(isinstance(allowed, tuple | list | range) and allowed for allowed in lists):
             raise TypeError("When takes a mapping of keys to tuples of values")
 
     def __hash__(self) -> int:  # a type with such metadata can be looked up
@@ -150,63 +149,56 @@ class Key:
         Raises:
             UserError: Wrong type, out of range, or not among the choices.
         """
-
         if self.type in (Scalar, Scalar | None) and isinstance(value, int | float | str):  # it keeps its own type
             return Key(Text if isinstance(value, str) else type(value)).check(value, file, key)
+        problem: str | None = None
         try:
             kept = self._adapter.validate_python(value)
-            in_range = not isinstance(kept, int | float) or abs(kept) <= (MOST if type(kept) is int else LARGEST)
-            problem, hint = "out of range", None
+            if isinstance(kept, int | float) and abs(kept) > (MOST if type(kept) is int else LARGEST):
+                problem = "out of range"
         except ValidationError as error:
-            in_range, (problem, hint) = False, self._words(error.errors()[0], value)
-        if not in_range:
+            problem = self._words(error.errors()[0], value)
+        if problem:
             shown = None if isinstance(value, Mapping) else value
+            hint = self._meant(value)
             raise bad_input(problem, file=file, key=key, value=shown, allowed=self.allowed(), hint=hint)
         return str(expanded(kept, file=file, key=key)) if self.type in (Place, Place | None) and kept else kept
 
-    def _words(self, error: Any, value: Any) -> tuple[str, str | None]:
-        """What is wrong with a value, and what may be meant."""
-        kind, expected = error["type"], self.schema.get("type")
+    def _words(self, error: Any, value: Any) -> str:
+        """What is wrong with a value."""
         if value is None:
-            return "must not be null", None
+            return "must not be null"
         if isinstance(value, Mapping):
-            return "is a value, not a section", None
-        if kind == "unusable":
-            return error["msg"], None
-        if kind == "string_pattern_mismatch":
-            return "cannot be", None
-        if kind == "literal_error" and (isinstance(value, str) or expected != "string"):
-            return "not one of the choices", None
-        if expected == "string":
-            meant = "quote it" if isinstance(value, int | float) else None
-            return "must be text", f"{TRUTHS}: {meant}" if isinstance(value, bool) else meant
-        if expected == "boolean":
-            return "must be true or false", None
-        if expected == "array":
-            kind = self.schema["items"].get("type")
-            noun = {"integer": "integers", "string": "text", "number": "numbers"}.get(kind, "values")
-            fits = isinstance(value, list) and value and error["type"] not in ("int_type", "string_type", "float_type")
-            texts = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-            meant = Key(float)._number_meant(texts[0]) if kind == "number" and texts else None
-            return ("out of range" if fits else f"must be a list of {noun}"), meant
-        if not self.is_number:
-            return "must be a scalar", None
-        if isinstance(value, str):
-            return f"must be {NOUNS[str(expected)]}, not text", self._number_meant(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"must be {NOUNS[str(expected)]}", None
-        if expected == "integer" and isinstance(value, float):
-            return "must be an integer", f"write {int(value)}" if value.is_integer() else None
-        return "out of range", None
+            return "is a value, not a section"
+        if error["type"] == "unusable":
+            return error["msg"]
+        if error["type"] == "string_pattern_mismatch":
+            return "cannot be"
+        if error["type"] == "literal_error":
+            return "not one of the choices" if isinstance(value, str) else "must be text"
+        if not error["type"].endswith(("_type", "int_from_float")):
+            return "out of range"
+        expected = self.schema.get("type", "")
+        item = PLURALS.get(self.schema["items"].get("type"), "values") if expected == "array" else ""
+        noun = f"a list of {item}" if item else NOUNS.get(expected, "a scalar")
+        return f"must be {noun}" + (", not text" if isinstance(value, str) and self.is_number else "")
 
-    def _number_meant(self, text: str) -> str | None:
-        """How a number is written that YAML reads as text, where it could be the value."""
-        try:
-            number: float = float(text)
-            number = int(number) if self.schema.get("type") == "integer" and number.is_integer() else number
-            return f"YAML reads this as text: write {yaml_number(self.check(number, None, ''))}"
-        except (ValueError, UserError):
+    def _meant(self, value: Any) -> str | None:
+        """What YAML made of a value that was meant otherwise: of ``1e-5`` a text, of ``no`` a truth value."""
+        first = value[0] if isinstance(value, list) and value else value
+        if isinstance(first, bool):
+            return TRUTHS
+        kind = self.schema.get("items", self.schema).get("type")
+        if not isinstance(first, str | float) or kind not in ("number", "integer"):
             return None
+        try:
+            number: float = float(first)
+            number = int(number) if kind == "integer" and number.is_integer() else number
+            if self.is_number:
+                self._adapter.validate_python(number)
+        except ValueError:
+            return None
+        return ("YAML reads this as text: " if isinstance(first, str) else "") + f"write {yaml_number(number)}"
 
 
 class Choice:
@@ -294,14 +286,13 @@ def check_key(key: str, fields: Mapping[str, Key], file: str | Path | None, show
     if inside:
         hint = f"it holds {', '.join(inside)}"
         raise bad_input("is a section, not a value", file=file, key=shown or key, hint=hint)
-    parent = key.rpartition(".")[0]
-    while parent and parent not in fields and not any(name.startswith(f"{parent}.") for name in fields):
-        parent = parent.rpartition(".")[0]
-    if parent in fields:
+    parent = next((name for name in fields if key.startswith(f"{name}.")), None)
+    if parent:
         raise bad_input("is a value, not a section", file=file, key=parent, allowed=fields[parent].allowed())
-    siblings = [name for name in fields if not parent or name.startswith(f"{parent}.")]
+    section = key.rpartition(".")[0]
+    siblings = [name for name in fields if name.startswith(f"{section}.")] if section else [*fields]
     near = _nearest(key, siblings) or _nearest(key, list(fields))
-    names = list(dict.fromkeys(name[len(parent) + 1 if parent else 0 :].split(".")[0] for name in siblings))
+    names = dict.fromkeys(name.removeprefix(f"{section}.").split(".")[0] for name in siblings or fields)
     error = "unknown key" + (f"; did you mean {near!r}?" if near else "")
     raise bad_input(error, file=file, key=shown or key, allowed=names)
 
@@ -335,13 +326,10 @@ def check_all(
 
 def _nearest(key: str, names: list[str]) -> str | None:
     """The name closest to ``key``, by its last part first."""
-    leaf = key.rpartition(".")[2]
     by_leaf = {name.rpartition(".")[2]: name for name in reversed(names)}
-    near = difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)
-    if near:
-        return by_leaf[near[0]]
+    leaf = difflib.get_close_matches(key.rpartition(".")[2], by_leaf, n=1)
     whole = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return whole[0] if whole else None
+    return by_leaf[leaf[0]] if leaf else whole[0] if whole else None
 
 
 def yaml_number(number: float) -> str:

@@ -10,10 +10,8 @@ import json
 import math
 import os
 import re
-import reprlib
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections import Counter
@@ -28,10 +26,10 @@ from fne.utils.os_errors import in_words
 from fne.utils.shape import check
 from fne.utils.text import guarded
 
-DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, csv.Error, zipfile.BadZipFile, zlib.error)
+DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, MemoryError, csv.Error, zipfile.BadZipFile, zlib.error)
 """What decoders raise at content that they cannot read; no error of a program that is wrong itself is among them."""
-MOST_RECORD, MOST_LEVELS = 1 << 24, 32
-"""Bytes and levels of a JSON file that this package wrote: a few bytes of JSON may take a hundred of memory."""
+MOST, MOST_RECORD = 1 << 30, 1 << 24
+"""Bytes of a file that is read whole, and of a JSON file that this package wrote."""
 HALF_A_LETTER = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape of JSON that stands for a letter only beside another one."""
 SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 1, "metrics": 1, "rankings": 2,
@@ -62,15 +60,9 @@ def require_schema(content: Any, kind: str, file: Path, hint: str) -> None:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any failure."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    leftovers.remove(path.parent)
-    handle, name = tempfile.mkstemp(prefix=leftovers.prefix(path), suffix=f".tmp{path.suffix}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = leftovers.temporary(path, path.suffix)
     try:
-        with _naming(path):
-            yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -78,45 +70,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; it takes the place of ``path`` on success.
-
-    Raises:
-        UserError: ``path`` is a link to nothing; of another one it takes the place of what that leads to.
-    """
-    path = Path(path)
-    if path.is_symlink():
-        if not path.exists():
-            raise bad_input("is a link to nothing", file=path, hint="name another place, or remove the link")
-        path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    leftovers.remove(path.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=leftovers.prefix(path), suffix=".tmp", dir=path.parent))
+    """Yield an empty temporary folder; it takes the place of ``path``, or of what that leads to, on success."""
+    if Path(path).is_symlink() and not Path(path).exists():
+        raise bad_input("is a link to nothing", file=path, hint="name another place, or remove the link")
+    path = Path(path).resolve()
+    temporary = leftovers.temporary(path)
+    temporary.mkdir()
     try:
-        with _naming(path):
-            yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        yield temporary
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """A write that fails on a full disk does not say where: add the file's name to the error."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            error.filename = str(path)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -159,19 +125,17 @@ def _briefly(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def read_bytes(path: str | Path, hint: str | None = None, most: int | None = None) -> bytes:
+def read_bytes(path: str | Path, hint: str | None = None, most: int = MOST, key: str | None = None) -> bytes:
     """The content of a file.
 
     Raises:
         UserError: As :func:`reading`; or it is larger than ``most`` bytes, and was not read.
     """
-    with reading(path, hint), open_file(path) as handle:
-        if most is None:
+    with reading(path, hint, key), open_file(path) as handle:
+        if os.fstat(handle.fileno()).st_size <= most:
             return handle.read()
-        content = handle.read(most + 1) if os.fstat(handle.fileno()).st_size <= most else None
-    if content is None or len(content) > most:
-        raise bad_input("larger than any such file", file=path, allowed=f"at most {most:,} bytes", hint=hint)
-    return content
+    allowed = f"at most {most:,} bytes"
+    raise bad_input("larger than any such file", file=path, key=key, allowed=allowed, hint=hint)
 
 
 def open_file(path: str | Path) -> io.BufferedReader:
@@ -197,7 +161,7 @@ def expanded(path: str | Path, **where: Any) -> Path:
         raise bad_input("begins with the name of a user that is not there", value=str(path), **where) from None
 
 
-def read_json(path: str | Path, hint: str | None = None, most: int | None = None) -> Any:
+def read_json(path: str | Path, hint: str | None = None, most: int = MOST) -> Any:
     """Read a JSON file.
 
     Raises:
@@ -206,9 +170,7 @@ def read_json(path: str | Path, hint: str | None = None, most: int | None = None
     return parse_json(read_bytes(path, hint, most), path, hint=hint)
 
 
-def parse_json(
-    content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None, line: int | None = None
-) -> Any:
+def parse_json(content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None) -> Any:
     """Read JSON as its standard has it, in which no object has a key twice; a byte order mark is passed over.
 
     Args:
@@ -216,38 +178,28 @@ def parse_json(
         file: It was read from here.
         key: The place within it.
         hint: How to make it again.
-        line: That of its file which the content is.
 
     Raises:
-        UserError: It is not UTF-8, or not JSON, which has neither NaN nor infinity; it is nested too deeply; a key
-            comes twice; or a number or a letter is none that can be held.
+        UserError: It is not UTF-8 or not JSON, or holds what no other file could: NaN, infinity, half a letter.
     """
     with reading(file, hint, key):
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
         if HALF_A_LETTER.search(text):
-            json.dumps(value, ensure_ascii=False).encode()  # no file could hold half a letter
+            json.dumps(value, ensure_ascii=False).encode()
         return value
-    except RecursionError:
-        problem = "nested too deeply"
-    except UnicodeEncodeError as error:
-        problem = f"half a letter ({error.object[error.start]!a})"
-    except json.JSONDecodeError as error:
-        problem, line = error.msg, (line or 1) + error.lineno - 1
-    except ValueError as error:  # of the functions below; or an integer of thousands of digits
-        problem = _briefly(error).partition(": value has")[0]
-    where = ": ".join(filter(None, (key, f"line {line}" if line else None))) or None
-    raise bad_input(f"not valid JSON: {problem}", file=file, key=where, hint=hint) from None
+    except (ValueError, RecursionError) as error:
+        problem = "nested too deeply" if isinstance(error, RecursionError) else _briefly(error)
+    raise bad_input(f"not valid JSON: {problem}", file=file, key=key, hint=hint)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A mapping of JSON."""
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = Counter(name for name, _ in pairs)
-        name, inside = names.most_common(1)[0][0][:80], reprlib.repr(result)
-        raise ValueError(f"the key {name!r} occurs twice in one object, and which counts is not known: {inside}")
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name!r} occurs twice in one object")
     return result
 
 
@@ -277,20 +229,12 @@ def check_record(content: Any, kind: str | None, shape: Any, file: str | Path, h
     """Check the content of a JSON file as :func:`read_record` does.
 
     Raises:
-        UserError: It is of another schema, holds too many levels, or a value is of another kind.
+        UserError: It is of another schema, or a value is of another kind.
     """
     if kind is not None:
         require_schema(content, kind, Path(file), hint)
-    if not _shallow(content, MOST_LEVELS):
-        raise bad_input(f"holds more than {MOST_LEVELS} levels", file=file, hint=hint)
     check(content, shape, file, more=True, hint=hint)
     return content
-
-
-def _shallow(value: Any, levels: int) -> bool:
-    """Does JSON hold no more levels than so many?"""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_shallow(item, levels - 1) for item in inside)
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> str:

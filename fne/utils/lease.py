@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -9,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,7 +20,7 @@ SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "KUBERNET
 """Set by a scheduler that hands out devices itself."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> Iterator[str]:
     """Hold the device that a job may use, and yield ``"cpu"`` or ``"cuda"``.
 
@@ -47,7 +47,7 @@ def device(requested: str, *, poll: float = 1.0, folder: Path | None = None) -> 
     if visible and any(name in os.environ for name in SCHEDULERS):
         yield _usable(requested)
         return
-    taken, lock = _take(names, folder or _lock_folder(), poll)
+    taken, lock = _take(names, folder or Path(tempfile.gettempdir(), f"fne-leases-{os.getuid()}"), poll)
     try:
         os.environ["CUDA_VISIBLE_DEVICES"] = taken
         yield _usable(requested)
@@ -74,18 +74,10 @@ def installed_devices() -> list[str]:
 def parse_devices(listing: str) -> list[str]:
     """UUIDs from the text of ``nvidia-smi -L``."""
     names: list[str] = []
-    parent_at = None
-    for line in listing.splitlines():
-        match = re.search(r"UUID: ((?:GPU|MIG)-[0-9A-Za-z/-]+)", line)
-        if not match:
-            continue
-        if match[1].startswith("MIG"):
-            if parent_at is not None:
-                del names[parent_at:]
-                parent_at = None
-        else:
-            parent_at = len(names)
-        names.append(match[1])
+    for kind, rest in re.findall(r"UUID: (GPU|MIG)(-[0-9A-Za-z/-]+)", listing):
+        if kind == "MIG" and names and names[-1].startswith("GPU"):
+            names.pop()
+        names.append(kind + rest)
     return names
 
 
@@ -94,19 +86,14 @@ def allowed_devices(installed: list[str], visible: str | None) -> list[str]:
     if visible is None:
         return installed
     allowed: list[str] = []
-    for name in (part.strip() for part in visible.split(",")):
-        if name.isdigit() and int(name) < len(installed):
-            allowed.append(installed[int(name)])
-            continue
-        whole = [device for device in installed if name and device.lower().startswith(name.lower())]
+    for name in (part.strip().lower() for part in visible.split(",")):
+        whole = [device for device in installed if name and device.lower().startswith(name)]
+        if name.isdigit():
+            whole = installed[int(name) : int(name) + 1]
         if len(whole) != 1:
             break
         allowed += whole
     return allowed
-
-
-def _lock_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"fne-leases-{os.getuid()}"
 
 
 def _take(names: list[str], folder: Path, poll: float) -> tuple[str, FileLock]:
@@ -116,11 +103,9 @@ def _take(names: list[str], folder: Path, poll: float) -> tuple[str, FileLock]:
     while True:
         for name in names:
             lock = FileLock(folder / f"{name.replace('/', '_')}.lock", blocking=False)
-            try:
+            with contextlib.suppress(Timeout):
                 lock.acquire()
-            except Timeout:
-                continue
-            return name, lock
+                return name, lock
         if not announced:
             print(f"waiting for a CUDA device: all {len(names)} are leased (locks in {folder})", file=sys.stderr)
             announced = True
@@ -134,11 +119,7 @@ def _usable(requested: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if requested == "cuda":
-        raise bad_input(
-            "torch cannot use the CUDA device",
-            key="--device",
-            value=requested,
-            allowed=["auto", "cpu"],
-            hint=f"torch {torch.__version__} may be a build without CUDA",
-        )
+        hint = f"torch {torch.__version__} may be a build without CUDA"
+        problem = "torch cannot use the CUDA device"
+        raise bad_input(problem, key="--device", value=requested, allowed=["auto", "cpu"], hint=hint)
     return "cpu"

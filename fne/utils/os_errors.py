@@ -12,6 +12,17 @@ LESS_MEMORY = (
     "then a smaller finetune.image_size"
 )
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate")
+AGAIN = "free some space and run the same command again"
+FORBIDDEN = "no permission; change the owner or mode of the file or folder, or give another --root"
+WORDS = {
+    errno.ENOSPC: f"the disk is full; {AGAIN}",
+    errno.EDQUOT: f"your disk quota is used up; {AGAIN}",
+    errno.EACCES: FORBIDDEN,
+    errno.EPERM: FORBIDDEN,
+    errno.EROFS: "the file system is read-only; give another --root",
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "is a folder, not a file",
+}
 
 
 def explain(error: BaseException) -> str | None:
@@ -19,27 +30,16 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        where = error.filename if error.filename is not None else "a file"
-        return f"{where.decode(errors='replace') if isinstance(where, bytes) else where}: {in_words(error)}"
+        return f"{error.filename or 'a file'}: {in_words(error)}"
     text = (str(error).splitlines() or [""])[0][:200]
     if "No space left on device" in text or ("requested and" in text and "written" in text):
         # numpy and safetensors report a full disk without an error number.
-        return f"the disk is full ({text}); free some space and run the same command again"
+        return f"the disk is full ({text}); {AGAIN}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in text for w in OUT_OF_MEMORY)):
-        details = f" ({text})" if text else ""
-        return f"out of memory{details}; {LESS_MEMORY}"
+        return f"out of memory{f' ({text})' if text else ''}; {LESS_MEMORY}"
     return None
 
 
 def in_words(error: OSError) -> str:
     """What the system says, and what to do about it, without the name of the file."""
-    return {
-        errno.ENOSPC: "the disk is full; free some space and run the same command again",
-        errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
-        errno.EACCES: "no permission; change the owner or mode of the file or folder, or give another --root",
-        errno.EPERM: "no permission; change the owner or mode of the file or folder, or give another --root",
-        errno.EROFS: "the file system is read-only; give another --root",
-        errno.ENOENT: "no such file or folder",
-        errno.ENOTDIR: "a part of the path is a file, not a folder",
-        errno.EISDIR: "is a folder, not a file",
-    }.get(error.errno or 0, error.strerror or str(error))
+    return WORDS.get(error.errno or 0) or error.strerror or str(error)

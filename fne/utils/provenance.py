@@ -14,30 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fne.utils.files import parse_json, read_bytes, sha256_file
+from fne.utils.files import parse_json, read_bytes, sha256_file, sha256_text
 from fne.utils.shape import check
 
-PACKAGES = (
-    "fne",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "scipy",
-    "pandas",
-    "matplotlib",
-    "seaborn",
-    "pillow",
-    "snakemake",
-)
-KERNEL_SWITCHES = (
-    "ATEN_CPU_CAPABILITY",
-    "ONEDNN_MAX_CPU_ISA",
-    "DNNL_MAX_CPU_ISA",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "MKL_CBWR",
-)
+PACKAGES = ("fne", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "matplotlib",
+            "seaborn", "pillow", "snakemake")  # fmt: skip
+KERNEL_SWITCHES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS",
+                   "MKL_CBWR")  # fmt: skip
 """Environment variables by which torch, oneDNN and MKL choose among kernels, which round differently."""
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 
@@ -107,12 +90,8 @@ def package_versions() -> dict[str, str]:
 @cache
 def source_digest(folder: Path = PACKAGE_FOLDER) -> str:
     """Hex SHA-256 over names and contents of all Python files of a folder, in order of name."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
-    return digest.hexdigest()
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    return sha256_text("".join(f"{name}\0{sha256_file(folder / name)}\n" for name in names))
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
@@ -123,15 +102,9 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
 
     def git(*arguments: str) -> str | None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
         try:
-            done = subprocess.run(
-                ["git", "-C", str(folder), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=20,
-                check=False,
-                env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env=environment)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
@@ -145,13 +118,10 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
 
 def cpu_model() -> str:
     """The processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def cpu_capability() -> str | None:
@@ -175,19 +145,11 @@ def device_name(device: str | None) -> str | None:
 
 
 def peak_memory_mb() -> float | None:
-    """Largest resident memory of this process so far, in MiB; None where the system does not tell."""
-    try:
-        # getrusage counts what the parent had before it started this program; the kernel's own mark does not.
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
+    """Largest resident memory of this process so far, in MiB; None where the system does not report it."""
+    # Not getrusage, which counts what the parent had before it started this program.
+    file = Path("/proc/self/status")
+    size = file.read_text(encoding="utf-8").partition("VmHWM:")[2].split() if file.is_file() else []
+    return round(int(size[0]) / 1024, 1) if size else None
 
 
 def log_test_access(log: Path, *, variant: str, block: str, purpose: str) -> dict[str, str]:
@@ -203,12 +165,8 @@ def log_test_access(log: Path, *, variant: str, block: str, purpose: str) -> dic
     """
     entry = {"time": now().isoformat(timespec="seconds"), "variant": variant, "block": block, "purpose": purpose}
     log.parent.mkdir(parents=True, exist_ok=True)
-    line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        os.write(handle, line)
-    finally:
-        os.close(handle)
+    with open(log, "ab", buffering=0) as handle:
+        handle.write((json.dumps(entry, ensure_ascii=True) + "\n").encode())
     return entry
 
 
@@ -222,7 +180,7 @@ def read_test_accesses(log: Path) -> list[dict[str, str]]:
         return []
     entries = []
     for number, line in enumerate(read_bytes(log).splitlines(), start=1):
-        entry = parse_json(line, log, hint="not an entry of the log of test accesses", line=number)
+        entry = parse_json(line, log, f"line {number}", "not an entry of the log of test accesses")
         check(entry, {"time": str, "variant?": str}, log, f"line {number}", more=True)
         entries.append(entry)
     return entries

@@ -32,10 +32,15 @@ def check(value: Any, shape: Any, file: str | Path, key: str = "", *, more: bool
     Raises:
         UserError: A key is missing or unknown, or a value is of another kind or not finite.
     """
+
+    def refuse(allowed: str) -> Exception:
+        brief = f"{type(value).__name__} of {len(value)}" if isinstance(value, dict | list) else value
+        shown = "null" if value is None else brief
+        return bad_input("wrong kind", file=file, key=key or None, value=shown, allowed=allowed, hint=hint)
+
     if isinstance(shape, dict):
         if not isinstance(value, dict) or (ANY in shape and not value and not more):
-            allowed = "a mapping" if more else "a mapping that is not empty"
-            raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed=allowed, hint=hint)
+            raise refuse("a mapping" if more else "a mapping that is not empty")
         parts = dict.fromkeys(value, shape[ANY]) if ANY in shape else {name.rstrip("?"): shape[name] for name in shape}
         for name in (*parts, *value):
             inside = f"{key}.{name}".lstrip(".")
@@ -43,19 +48,20 @@ def check(value: Any, shape: Any, file: str | Path, key: str = "", *, more: bool
                 raise bad_input("entry is missing", file=file, key=inside, hint=hint)
             if name not in parts and not more:
                 raise bad_input("unknown key", file=file, key=inside, value=name, allowed=parts, hint=hint)
-        for name in (name for name in parts if name in value):
-            check(value[name], parts[name], file, f"{key}.{name}".lstrip("."), more=more, hint=hint)
+            if name in parts and name in value:
+                check(value[name], parts[name], file, inside, more=more, hint=hint)
     elif isinstance(shape, tuple):
         if value is not None:
             check(value, shape[0], file, key, more=more, hint=hint)
     elif isinstance(shape, list):
         if not isinstance(value, list):
-            raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed="a list", hint=hint)
+            raise refuse("a list")
         for place, item in enumerate(value):
             check(item, shape[0], file, f"{key}[{place}]", more=more, hint=hint)
-    elif not any(_is(value, kind) for kind in (shape if isinstance(shape, set) else {shape})):
-        allowed = " or ".join(sorted(WORDS[kind] for kind in (shape if isinstance(shape, set) else {shape})))
-        raise bad_input("wrong kind", file=file, key=key, value=_brief(value), allowed=allowed, hint=hint)
+    else:
+        kinds = shape if isinstance(shape, set) else {shape}
+        if not any(_is(value, kind) for kind in kinds):
+            raise refuse(" or ".join(sorted(WORDS[kind] for kind in kinds)))
 
 
 def _is(value: Any, kind: Any) -> bool:
@@ -64,13 +70,4 @@ def _is(value: Any, kind: Any) -> bool:
         return math.isfinite(value)
     if kind in (int, float) and type(value) is int:
         return abs(value) < LARGEST
-    return kind is object or (
-        value is None if kind is None else kind in (str, bool, dict, list) and type(value) is kind
-    )
-
-
-def _brief(value: Any) -> Any:
-    """A value in few words."""
-    if isinstance(value, dict | list):
-        return f"{'a mapping' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return "null" if value is None else value[:80] if isinstance(value, str) else value
+    return kind is object or (value is None if kind is None else type(value) is kind and kind is not int)

@@ -16,7 +16,7 @@ from fne.utils.fields import TRUTHS, canonical, yaml_number
 from fne.utils.files import read_bytes, reading
 
 LARGEST, MOST = 4 << 20, 100_000
-"""Bytes of a file of configuration, and values in it with aliases written out; the largest has 100 kB and 10,000."""
+"""Bytes of a file of configuration, and values in it; the largest has 100 kB and 10,000."""
 PLAIN = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?\.(inf|nan)", re.I)
 """A number to YAML 1.1 and to YAML 1.2 alike."""
 
@@ -24,29 +24,30 @@ PLAIN = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|[
 class _Strict(yaml.composer.Composer, yaml.CSafeLoader):
     """``yaml.SafeLoader`` that refuses what PyYAML would change or multiply in silence.
 
-    A key given twice, a number that YAML 1.1 alone reads as one (``010`` is 8, ``1:30`` is 90), a tag, more than
-    :data:`MOST` values, also by aliases. It parses in C, five times as fast, but composes in Python: nesting without
-    end is an error there, in C a crash.
+    A key given twice, a number that YAML 1.1 alone reads as one (``010`` is 8, ``1:30`` is 90), a date, a tag,
+    more than :data:`MOST` values, also by aliases. It parses in C, five times as fast, but composes in Python: nesting
+    without end is an error there, in C a crash.
     """
 
     def __init__(self, stream: str) -> None:
         yaml.CSafeLoader.__init__(self, stream)
         yaml.composer.Composer.__init__(self)
         self._composed = 0
+        self._sizes: dict[str, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event, self._composed = self.peek_event(), self._composed + 1
+        event, before = self.peek_event(), self._composed
         if getattr(event, "tag", None) is not None:
-            raise _refused(f"a tag, {event.tag[:80]}: write the value alone", event)
+            raise _refused("a tag: write the value alone", event)
+        is_alias = isinstance(event, yaml.AliasEvent)
+        # An alias counts as all that it stands for; one within itself has no end.
+        self._composed += self._sizes.get(event.anchor, MOST) if is_alias else 1
         if self._composed > MOST:
-            raise _refused(f"holds more than {MOST} values", event)
-        return super().compose_node(parent, index)
-
-    def get_single_data(self) -> Any:
-        node = self.get_single_node()
-        if node is not None:
-            _count(node, {})
-        return None if node is None else self.construct_document(node)
+            raise _refused(f"holds more than {MOST} values, or itself", event)
+        node = super().compose_node(parent, index)
+        if not is_alias and event.anchor is not None:
+            self._sizes[event.anchor] = self._composed - before
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -58,42 +59,20 @@ class _Strict(yaml.composer.Composer, yaml.CSafeLoader):
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A number, where it is one in YAML 1.2 as well and to a person."""
-        text, is_int = node.value, node.tag.endswith(":int")
-        number = self.construct_yaml_int(node) if is_int else self.construct_yaml_float(node)
-        if PLAIN.fullmatch(text):
-            return number
-        meant = f", or {int(text)} without the 0" if re.fullmatch("[-+]?[0-9]+", text) and int(text) != number else ""
-        raise _refused(f"{text} is the number {number} to YAML 1.1: write {number}{meant}, or '{text}' for text", node)
-
-    def construct_date(self, node: yaml.ScalarNode) -> Any:
-        """No key holds a date."""
-        raise _refused(f"{node.value} is a date to YAML 1.1: write '{node.value}' for text", node)
+    def construct_plain(self, node: yaml.ScalarNode) -> int | float:
+        """A number, where it is one in YAML 1.2 as well and to a person; no key holds a date."""
+        text, kind = node.value, node.tag.rpartition(":")[2]
+        if not PLAIN.fullmatch(text):
+            raise _refused(f"{text} is a number or a date to YAML 1.1: write it in full, or '{text}' for text", node)
+        return self.construct_yaml_int(node) if kind == "int" else self.construct_yaml_float(node)
 
 
-for _kind in ("int", "float"):
-    _Strict.add_constructor(f"tag:yaml.org,2002:{_kind}", _Strict.construct_number)
-_Strict.add_constructor("tag:yaml.org,2002:timestamp", _Strict.construct_date)
+for _kind in ("int", "float", "timestamp"):
+    _Strict.add_constructor(f"tag:yaml.org,2002:{_kind}", _Strict.construct_plain)
 
 
 def _refused(problem: str, node: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-
-
-def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, aliases written out; ``known`` holds 0 for one that is being counted."""
-    if id(node) in known:
-        if not known[id(node)]:
-            raise _refused("contains itself", node)
-        return known[id(node)]
-    known[id(node)] = 0
-    inside = [] if isinstance(node, yaml.ScalarNode) else node.value
-    parts = [part for item in inside for part in (item if isinstance(item, tuple) else (item,))]
-    total = known[id(node)] = 1 + sum(_count(part, known) for part in parts)
-    if total > MOST:
-        raise _refused(f"stands for more than {MOST} values", node)
-    return total
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -103,10 +82,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         UserError: The file is missing, not UTF-8, empty, too large, not YAML, not a mapping, gives a key twice, or
             holds a number that only YAML 1.1 reads as one.
     """
-    content = read_bytes(path, most=LARGEST)
     with reading(path):
-        text = content.decode("utf-8-sig")
-    value = parse(text, path)
+        value = parse(read_bytes(path, most=LARGEST).decode("utf-8-sig"), path)
     if value is None:
         raise bad_input("the file is empty", file=path, hint="write at least one key")
     if not isinstance(value, dict):

@@ -83,8 +83,3 @@ def until(stop: int) -> Act:
 def says(status: int, body: bytes = b"", **headers: object) -> Act:
     """A fixed answer."""
     return lambda handler, content: answer(handler, status, body, **headers)
-
-
-def without_ranges(handler: BaseHTTPRequestHandler, content: bytes) -> None:
-    """The whole file, whatever was asked."""
-    answer(handler, 200, content)

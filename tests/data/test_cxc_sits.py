@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 from dataclasses import replace
@@ -10,28 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from fne.analysis.posteriors import posteriors
-from fne.analysis.scores import METRICS, Scored
 from fne.data import cxc_sits
 from fne.data.coco_relevance import read as read_relevance
-from fne.data.manifest import Manifest, SplitView
+from fne.data.manifest import SplitView
 from fne.data.truth import Truth, sorted_pairs
-from fne.negatives import maps
-from fne.results.calibration_tables import calibration_files, read
-from fne.steps import audit, rank
-from fne.steps import calibrate as calibration
-from fne.steps import train as job
-from fne.steps.calibrate import val_batches
 from fne.study import paths
-from fne.study.api import Study, resolve, training_digest
-from fne.training.embed import embed_split
+from fne.study.api import resolve, training_digest
 from fne.utils.errors import UserError
 from tests.evaluation.coco import own_truth, view_of
-from tests.projects import ENCODERS, PATHS, Project, checkpoint, given
-from tests.training import project
+from tests.projects import ENCODERS, PATHS, Project, given
 
 VIEW = view_of([10, 20, 30], [1, 2, 3, 4, 5, 6], np.array([0, 0, 1, 2, 2, 2]))
 HEADER = ",".join(cxc_sits.COLUMNS)
@@ -72,7 +59,6 @@ def test_ratings_are_placed_by_cocos_ids_and_match_from_the_threshold_on(tmp_pat
         matches = {pair for pair, score in expected.items() if score >= match}
         assert {tuple(pair) for pair in result.pairs.tolist()} == own | matches, "own pairs stay whatever people say"
         assert result.kind == "judged" and set(result.extra["judged_source"].tolist()) == {2}
-        result.check()
 
 
 def test_a_rating_overrules_equal_captions(tmp_path: Path) -> None:
@@ -80,11 +66,6 @@ def test_a_rating_overrules_equal_captions(tmp_path: Path) -> None:
     equal = replace(own, pairs=sorted_pairs(np.concatenate([own.pairs, [[0, 3], [1, 4]]])))
     result = known(write(tmp_path, ROWS), truth=equal)
     assert not result.contains(0, 3) and result.contains(1, 4), "(0, 3) was rated 2.99, (1, 4) by nobody"
-
-
-def test_no_folder_leaves_the_truth_as_it_is() -> None:
-    truth = own_truth(VIEW)
-    assert cxc_sits.known({"audit": {"sits": None, "sits_match": 3.0}}, VIEW, truth) is truth
 
 
 @pytest.mark.parametrize(
@@ -151,134 +132,8 @@ def test_ratings_belong_to_coco_are_no_part_of_a_digest_and_are_the_only_judges(
         config.load("flickr8k", **COCO, **{"audit.sits": "/a", "data.judgements.expert": "/b"})
 
 
-def test_a_missing_rating_file_is_told_before_any_work(tmp_path: Path) -> None:
-    study = Project(tmp_path).load("flickr8k", **COCO, **{"audit.sits": str(write(tmp_path, ROWS))})
-    with pytest.raises(UserError) as caught:
-        paths.check_given(study)
-    summary = str(caught.value)
-    assert "sits_val.csv: audit.sits: no such file" in summary and "sits_test.csv" not in summary.replace(
-        cxc_sits.SOURCE, ""
-    )
-
-
 SPLITS = {"train": 60, "val": 24, "test": 24}
 WORDS = "red blue dog cat runs sits on grass sand near big small two men water".split()
-
-
-def corpus(root: Path) -> dict[str, dict[tuple[int, int], float]]:
-    """A tiny COCO of six captions an image, and ratings of its val and test split, of the first five as CxC's are."""
-    rng, sentid = np.random.default_rng(4), 1000
-    (root / "pictures").mkdir()
-    entries, rated = [], {}
-    for number, split in enumerate(name for name, count in SPLITS.items() for _ in range(count)):
-        name = f"COCO_val2014_{number + 500:012d}.jpg"
-        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(root / "pictures" / name)
-        topic, sentences = rng.choice(WORDS, 5, replace=False), []
-        for _ in range(6):
-            sentences.append({"raw": " ".join(rng.choice(topic, 3, replace=False)), "imgid": number, "sentid": sentid})
-            sentid += 1
-        entries.append({"filename": name, "imgid": number, "split": split, "sentences": sentences})
-    (root / "dataset_coco.json").write_text(json.dumps({"dataset": "coco", "images": entries}), encoding="utf-8")
-    for split in ("val", "test"):
-        mine = [entry for entry in entries if entry["split"] == split]
-        rated[split] = {}
-        for _ in range(300):
-            image, other = rng.choice(len(mine), 2)
-            sentence = mine[other]["sentences"][int(rng.integers(5))]
-            shared = set(mine[image]["sentences"][0]["raw"].split()) & set(sentence["raw"].split())
-            score = round(float(np.clip(1.5 * len(shared) + rng.uniform(0, 2), 0, 5)), 2)
-            rated[split][sentence["sentid"], 500 + mine[image]["imgid"]] = score
-        write(root, [(*pair, score) for pair, score in rated[split].items()], split)
-    return rated
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[Path, Study, dict]:
-    """The tiny COCO with a variant trained, ranked, calibrated and audited on it."""
-    root = tmp_path_factory.mktemp("coco")
-    rated = corpus(root)
-    config = Project(root)
-    config.write("studies/tiny", config.read("studies/smoke") | {
-        "data": {"dataset": "coco", "counts": SPLITS}, "variants": ["hardest_in_batch", "fne"],
-        "encoders": {side: {"checkpoint": str(checkpoint(root / f"words-{side}"))} for side in ("image", "text")},
-    })  # fmt: skip
-    study = config.load("tiny", **{
-        "data.annotations": str(root / "dataset_coco.json"), "data.images": str(root / "pictures"),
-        "audit.sits": str(root), "train.batch_size": 16, "negatives.min_positives": 2,
-    })  # fmt: skip
-    project.fill(study, root)
-    job.run(study, "fne", "0-1", root, 1, "cpu")
-    rank.run(study, "fne", "0-1", "test", root, 1, "cpu")
-    calibration.run(study, "fne", "0-1", root, 1, "cpu")
-    audit.run(study, root)
-    return root, study, rated
-
-
-def test_maps_are_fitted_on_ratings_of_val_and_scored_on_those_of_test(made) -> None:
-    """Everything again by plain loops over the rated pairs."""
-    root, study, rated = made
-    config, manifest = resolve(study, "fne"), Manifest.load(root / paths.data_folder(study))
-    rows = read(root / calibration_files(study)[0])[0]
-    assert {row["source"] for row in rows} == {"judged"} and {row["direction"] for row in rows} == {"both"}
-    (posterior,) = [item for item in posteriors(config) if item.own]
-    views = {split: manifest.split(split) for split in ("val", "test")}
-    embedded = {
-        split: {seed: sides for seed, *sides in embed_split(study, "fne", "0-1", split, root)} for split in views
-    }
-    for seed in (0, 1):
-        posterior.fit(list(val_batches(views["val"], *embedded["val"][seed], config["train"]["batch_size"])))
-        p, y = {}, {}
-        for split, view in views.items():
-            image, text = embedded[split][seed]
-            everything = image @ text.T  # the posterior of a pair is one of its similarity alone
-            p[split], y[split] = [], []
-            for (sentid, number), score in rated[split].items():
-                caption = view.sentids.index(sentid)
-                place = view.image_ids.index(f"COCO_val2014_{number:012d}.jpg")
-                if view.caption_image[caption] != place:
-                    s = everything[place, caption]
-                    own = torch.eye(2)  # a batch of two pairs, of which the first anchor's negative is this pair
-                    p[split].append(float(posterior.probability(torch.where(own > 0, own, s))[0, 0, 1]))
-                    y[split].append(score >= 3.0)
-        p, y = ({split: np.array(values[split]) for split in views} for values in (p, y))
-        assert 10 < y["test"].sum() < len(y["test"]) - 10
-        for kind in ("none", *maps.MAPS):
-            mapped = p["test"] if kind == "none" else maps.fit(kind, p["val"], y["val"])(p["test"])
-            (row,) = [r for r in rows if (r["seed"], r["own"], r["recalibration"]) == (seed, True, kind)]
-            assert (row["pairs"], row["positives"]) == (len(y["test"]), y["test"].sum())
-            result = [row["scores"][name] for name in METRICS]
-            assert result == pytest.approx(Scored(np.clip(mapped, 0, 1), y["test"]).scores().tolist(), rel=1e-3)
-
-
-def test_what_a_model_ranks_highest_is_held_against_ratings_of_the_captions_that_are_ranked(made) -> None:
-    root, study, rated = made
-    view = Manifest.load(root / paths.data_folder(study)).split("test")
-    kept = [c for c in range(len(view.texts)) if c % 6 < 5]
-    with np.load(root / paths.rankings(study, "fne", "0-1", "test")) as stored:
-        tops = {side: [stored[f"{seed}/{side}/top_ids"] for seed in (0, 1)] for side in ("i2t", "t2i")}
-    with open(root / paths.results_folder(study) / "audit_judged.csv", encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    assert len(rows) == 6
-    for each in rows:
-        result = true = 0
-        for top in tops[each["direction"]]:
-            for query, ids in enumerate(top):
-                for item in ids[: int(each["depth"])]:
-                    image, caption = (query, item) if each["direction"] == "i2t" else (item, query)
-                    number, sentid = int(view.image_ids[image][-16:-4]), view.sentids[kept[caption]]
-                    if view.caption_image[kept[caption]] != image and (sentid, number) in rated["test"]:
-                        result += 1
-                        true += rated["test"][sentid, number] >= 3.0
-        assert (int(each["judged"]), int(each["true"])) == (result, true)
-    assert sum(int(each["true"]) for each in rows) > 0
-
-
-def test_the_rating_files_stand_in_the_record(made) -> None:
-    root, study, _ = made
-    with np.load(root / calibration_files(study)[0]) as stored:
-        meta = json.loads(str(stored["meta"]))
-    assert set(meta["record"]["inputs"]) == {"sits_val.csv", "sits_test.csv"}
-    assert meta["truth"] == {"val": "judged", "test": "judged"}
 
 
 @pytest.mark.needs_shared

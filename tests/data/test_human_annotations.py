@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from fne.data import text_files
 from fne.data.human_annotations import Judgement, annotated_truth, read_judgements
 from fne.data.truth import Truth
 from fne.utils.errors import UserError
@@ -56,22 +53,16 @@ def test_experts_overrule_the_crowd(tmp_path: Path) -> None:
     [
         ("crowdflower", "a.jpg\tb.jpg#0\t1\t3", "malformed"),
         ("crowdflower", "a.jpg\tb.jpg#0\t1\t3\t0\t0", "malformed"),
-        ("crowdflower", "a.jpg b.jpg#0 1 3 0", "malformed"),
         ("crowdflower", "a.jpg\tb.jpg#0\tyes\t3\t0", "malformed"),
-        ("crowdflower", "a.jpg\tb.jpg#0\t0.5\t3\t0", "malformed"),
         ("crowdflower", "a.jpg\tb.jpg#0\tnan\t3\t0", "malformed"),
-        ("crowdflower", "a.jpg\tb.jpg#0\t0\t0\t0", "malformed"),
         ("crowdflower", "a.jpg\tb.jpg#0\t-1\t-1\t2", "malformed"),
         ("crowdflower", "a.jpg\tb.jpg\t1\t3\t0", "malformed"),
-        ("crowdflower", "a.jpg\tb.jpg#x\t1\t3\t0", "malformed"),
-        ("crowdflower", "a.jpg\tb.jpg#-1\t1\t3\t0", "malformed"),
         ("expert", "a.jpg\tb.jpg#0\t1\t3\t0", "malformed"),
-        ("expert", "a.jpg\tb.jpg#0\t1\t3\t5", "malformed"),
         ("expert", "a.jpg\tb.jpg#0\t1\t3\t2.5", "malformed"),
         ("expert", "a.jpg\tb.jpg#0\t1\t3", "malformed"),
         ("crowdflower", "aa.jpg\tb.jpg#0\t1\t3\t0", "unknown image; got 'aa.jpg'; did you mean 'a.jpg'"),
-        ("crowdflower", "a.jpg\txyz.png#0\t1\t3\t0", "unknown image of the caption; got 'xyz.png'; is this"),
-        ("crowdflower", "a.jpg\tb.jpg#3\t1\t3\t0", "unknown caption; got 'b.jpg#3'; allowed: #0 to #2"),
+        ("crowdflower", "a.jpg\txyz.png#0\t1\t3\t0", "unknown image; got 'xyz.png'; is this"),
+        ("crowdflower", "a.jpg\tb.jpg#3\t1\t3\t0", "unknown caption; got 3; allowed: #0 to #2"),
         ("crowdflower", "b.jpg\tb.jpg#1\t1\t3\t0", "a pair judged twice"),
         ("crowdflower", "a.jpg\tb.jpg#" + "9" * 5000 + "\t1\t3\t0", "malformed"),
         ("crowdflower", "A.JPG\tb.jpg#0\t1\t3\t0", "unknown image; got 'A.JPG'; did you mean 'a.jpg'"),
@@ -83,16 +74,6 @@ def test_lines_that_cannot_be_used(tmp_path: Path, kind: str, line: str, message
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, **{kind: f"{good}\n\n{line}\n"})
     assert f"{kind}.txt: line 3: " in str(caught.value)
-
-
-def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="data.judgements.expert: no such file"):
-        read_judgements({"expert": tmp_path / "absent.txt"}, KNOWN)
-    with pytest.raises(UserError, match="holds no judgement"):
-        read(tmp_path, expert="\n")
-    (tmp_path / "latin.txt").write_bytes("a.jpg\tb\xe4.jpg#0\t1\t3\t0".encode("latin-1"))
-    with pytest.raises(UserError, match="data.judgements.crowdflower: not UTF-8 text"):
-        read_judgements({"crowdflower": tmp_path / "latin.txt"}, KNOWN)
 
 
 def test_truth_of_judgements() -> None:
@@ -118,31 +99,3 @@ def test_truth_of_judgements() -> None:
     np.testing.assert_allclose(truth.extra["judged_share"], [0.0, 0.2, 0.0, 1.0])
     assert truth.extra["judged_positive"].tolist() == [0, 0, 0, 1]
     assert truth.extra["judged_source"].tolist() == [0, 1, 0, 0]
-    truth.check()
-
-
-def test_no_judgement_within_the_split() -> None:
-    nobody = np.zeros(0, np.int32)
-    provable = Truth("equal_captions", np.array([[0, 0]], np.int32), nobody, nobody)
-    truth = annotated_truth([Judgement("x", ("y", 0), 1.0, True, "expert")], [("a.jpg", 1)], provable)
-    assert truth.pairs.tolist() == [[0, 0]] and len(truth.image_queries) == len(truth.caption_queries) == 0
-    assert truth.extra["judged_pairs"].shape == (0, 2)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "meant"),
-    [("COCO_va2014_000000200001.jpg", "COCO_val2014_000000200001.jpg"),
-     ("COCO_val2014_000000200001.jpeg", "COCO_val2014_000000200001.jpg"), ("COCO_train.jpg", None)],
-)  # fmt: skip
-def test_among_many_names_only_the_likely_ones_are_compared(
-    wrong: str, meant: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compared: list[int] = []
-
-    def close(name: str, names: list[str], **settings: float) -> list[str]:
-        compared.append(len(names))
-        return difflib.get_close_matches(name, names, **settings)
-
-    monkeypatch.setattr(text_files, "difflib", SimpleNamespace(get_close_matches=close))
-    names = [f"COCO_val2014_{number:012d}.jpg" for number in range(200_000, 205_000)]
-    assert text_files.nearest(wrong, names) == meant and compared == [text_files.COMPARED]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fne.data.manifest import Manifest
-from fne.data.readers import read_annotations
-from fne.data.text_files import read_text
 from fne.steps import prepare
-from fne.utils import leftovers
+from fne.study.api import load_study
 from fne.utils.errors import UserError
 from tests.data.conftest import Corpus
+from tests.projects import ROOT
 
 
 def prepared(corpus: Corpus) -> Manifest:
@@ -48,17 +44,6 @@ def test_rows_are_grouped_by_split_in_the_order_of_the_file(corpus: Corpus) -> N
     assert manifest.truth_files["test"]["kind"] == "equal_captions"
 
 
-def test_a_file_that_names_no_data_set_and_no_counts(corpus: Corpus) -> None:
-    corpus.dataset = None
-    corpus.data["counts"] = None
-    corpus.data["judgements"] = None
-    for entry in corpus.entries:
-        del entry["imgid"]
-        for sentence in entry["sentences"]:
-            del sentence["imgid"], sentence["sentid"]
-    assert len(prepared(corpus).image_ids) == 6
-
-
 def test_equal_captions_are_the_known_extra_positives(corpus: Corpus) -> None:
     corpus.entries[1]["sentences"][0]["raw"] = "A dog's  Ball!"
     corpus.entries[4]["sentences"][1]["raw"] = "a dog s ball ."
@@ -70,12 +55,6 @@ def test_equal_captions_are_the_known_extra_positives(corpus: Corpus) -> None:
     assert manifest.truth_files["train"]["prevalence"] == 2 / (5 * 2)
     assert manifest.truth_files["train"]["queries"] == {"i2t": 0, "t2i": 0}
     assert manifest.truth("test").pairs.tolist() == [[0, 0], [1, 1], [1, 2], [1, 3]]
-
-
-def test_pixels_digest_follows_the_files(corpus: Corpus) -> None:
-    before = prepared(corpus).fingerprint("image")
-    Image.new("RGB", (20, 20)).save(corpus.images / "picture3.jpg")
-    assert prepared(corpus).fingerprint("image") != before
 
 
 def image(number: int, *path: str | int, value: object) -> Callable[[Corpus], None]:
@@ -102,28 +81,17 @@ def renamed(name: str) -> Callable[[Corpus], None]:
     ("edit", "message"),
     [
         (image(2, "split", value="vall"), r"\[2\]\.split: wrong split of picture2.jpg; .*did you mean 'val'"),
-        (image(2, "split", value=None), r"images\[2\]\.split"),
-        (image(2, "split", value=["val"]), r"images\[2\]\.split"),
         (image(2, "split", value="train"), "split: a split has no image; got 'val'"),
-        (image(3, "filename", value="picture1.jpg"),
-         r"\[3\]\.filename: occurs twice, first in images\[1\]; got 'pic"),
-        (image(3, "filename", value=""), r"images\[3\]\.filename: no file name"),
-        (image(3, "imgid", value=1), r"images\[3\]\.imgid: occurs twice, first in images\[1\]; got 1"),
-        (image(4, "sentences", 0, "sentid", value=0),
-         r"\[0\]\.sentid: occurs twice, first in images\[0\]\.sent"),
+        (image(3, "filename", value="picture1.jpg"), r"\[3\]\.filename: occurs twice; got 'picture1.jpg'"),
+        (image(3, "filename", value=""), r"images\[3\]\.filename: not a file name"),
+        (image(3, "imgid", value=1), r"images\[3\]\.sentences: a caption belongs to another image; got 3; allowed: 1"),
         (image(1, "sentences", value=[]), r"images\[1\]\.sentences: image picture1.jpg has no caption"),
-        (image(1, "sentences", 1, "raw", value="  \t"), r"sentences\[1\]\.raw: empty caption of picture1.jpg"),
-        (image(1, "sentences", 1, "raw", value=7), r"sentences\[1\]\.raw: not a caption; got 7"),
-        (image(1, "sentences", 1, value="text"), r"images\[1\]\.sentences\[1\]\.raw: not a caption"),
-        (image(1, "sentences", 1, "imgid", value=99),
-         r"\[1\]\.imgid: caption listed under .* has no image; got 99"),
-        (image(1, "sentences", 1, "imgid", value=2), r"belongs to another image; got 2; allowed: 1"),
-        (image(1, "filename", value="../picture1.jpg"), r"leaves the images folder; got '../picture1.jpg'"),
+        (image(1, "sentences", 1, "raw", value="  \t"), r"images\[1\]\.sentences\[1\]: not a caption"),
+        (image(1, "sentences", 1, value="text"), r"images\[1\]\.sentences\[0\]: not a caption"),
+        (image(1, "filename", value="../picture1.jpg"), r"leaves the images folder; got '.*../picture1.jpg'"),
         (image(1, "filepath", value="/etc"), "leaves the images folder"),
-        (image(1, value="picture"), r"images\[1\]: not an image entry"),
-        (lambda corpus: corpus.entries[1].update(captions=corpus.entries[1].pop("sentences")),
-         r"images\[1\].sentences: .*has no caption; .*its captions may lie in 'captions'"),
-        (lambda corpus: corpus.entries.clear(), "images: not in Karpathy's schema"),
+        (image(1, value="picture"), r"images\[1\]: not an entry"),
+        (lambda corpus: corpus.entries.clear(), "holds no pair"),
         (lambda corpus: setattr(corpus, "dataset", "flickr30k"),
          "dataset: names another data set; got 'flickr30k'; allowed: tiny"),
         (data("counts", {"val": 1014}), r"val: the val split has another number of images.*got 1; allowed: 1014"),
@@ -138,35 +106,6 @@ def renamed(name: str) -> Callable[[Corpus], None]:
 def test_what_cannot_be_used(corpus: Corpus, edit: Callable[[Corpus], None], message: str) -> None:
     edit(corpus)
     assert "data" in refused(corpus, message)
-
-
-def test_what_may_be_left_open(corpus: Corpus) -> None:
-    corpus.data |= {"counts": {"train": None, "test": 2}, "dataset": "custom"}  # whose file may name itself
-    assert prepared(corpus).dataset == "custom"
-
-
-def test_annotations_under_a_name_that_no_file_can_have(corpus: Corpus) -> None:
-    with pytest.raises(UserError, match="cannot be read: File name too long"):
-        read_text(corpus.folder / ("x" * 300))
-
-
-def test_what_a_killed_run_left_half_prepared_is_removed(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftovers, "_is_alive", lambda process: False)
-    (corpus.folder / "resources").mkdir()
-    half = corpus.folder / "resources" / f"{leftovers.prefix(Path('tiny-1'))}abc.tmp"
-    half.mkdir()
-    prepared(corpus)
-    assert not half.exists()
-
-
-def test_unreadable_annotations(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    corpus.write()
-    monkeypatch.setattr("fne.data.text_files.open_file", deny)
-    with pytest.raises(UserError, match="data.annotations: no permission to read it"):
-        read_annotations(corpus.file, "tiny")
 
 
 def test_missing_images_are_counted_and_the_first_named(corpus: Corpus) -> None:
@@ -185,13 +124,6 @@ def test_broken_images(corpus: Corpus) -> None:
     assert all(f"picture{number}.jpg (" in message for number in (1, 3, 5))
 
 
-def test_images_folder_without_permission(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Tests may run as root, whom no mode stops; so the answer of the system is replaced, not the mode.
-    allowed = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != corpus.images and allowed(path, mode))
-    refused(corpus, "data.images: no permission to read the folder")
-
-
 def test_judgements_become_the_truth_of_test(corpus: Corpus) -> None:
     corpus.judge("crowdflower", "picture0.jpg\tpicture5.jpg#2\t1\t3\t0\npicture5.jpg\tpicture0.jpg#0\t0\t0\t3\n")
     manifest = prepared(corpus)
@@ -203,14 +135,8 @@ def test_judgements_become_the_truth_of_test(corpus: Corpus) -> None:
     np.testing.assert_array_equal(truth.extra["judged_pairs"], [[0, 3], [1, 0]])
 
 
-def test_one_name_in_two_folders_makes_the_path_the_id(corpus: Corpus) -> None:
-    for number, folder in ((1, "a"), (3, "b")):
-        (corpus.images / folder).mkdir()
-        (corpus.images / f"picture{number}.jpg").rename(corpus.images / folder / "same.jpg")
-        corpus.entries[number] |= {"filename": "same.jpg", "filepath": folder}
-    manifest = prepared(corpus)
-    assert manifest.image_ids == manifest.image_files and manifest.caption_ids[0] == "a/same.jpg#0"
-    corpus.entries[3]["filepath"] = "./a"
-    refused_twice = r"images\[3\].filename: occurs twice, first in images\[1\]; got 'a/same.jpg'"
-    with pytest.raises(UserError, match=refused_twice):
-        prepare.run(corpus.write(), corpus.folder / "resources" / "tiny-2")
+@pytest.mark.parametrize(("dataset", "papers"), [("flickr30k", [29_000, 1014, 1000]), ("coco", [113_287, 5000, 5000])])
+def test_counts_are_those_of_the_papers(dataset: str, papers: list[int]) -> None:
+    given = {"data.dataset": dataset, "data.annotations": "a", "data.images": "b"}
+    given |= {f"encoders.{side}.checkpoint": f"/m/{side}" for side in ("image", "text")}
+    assert [*load_study("flickr8k", given, ROOT).data["counts"].values()] == papers

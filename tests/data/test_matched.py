@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fne import cli
 from fne.data import readers
 from fne.study import paths
 from fne.utils.errors import UserError
@@ -89,35 +88,3 @@ def test_a_file_that_does_not_fit_is_named(coco: Coco, name: str, text: str, mes
     with pytest.raises(UserError, match=message) as caught:
         coco.check()
     assert name in str(caught.value) and len(str(caught.value)) < 6000
-
-
-def test_a_file_with_a_byte_order_mark_is_read(coco: Coco) -> None:
-    for name in ("eccv_image_to_caption.json", "eccv_caption_to_image.json", "sits_val.csv", "sits_test.csv"):
-        coco.write(name, "\ufeff" + (coco.folder / name).read_text())
-    coco.check()
-
-
-def test_ratings_of_the_other_split_and_missing_files(coco: Coco) -> None:
-    (coco.folder / "sits_val.csv").rename(coco.folder / "sits_test.csv")
-    with pytest.raises(UserError, match="sits_val.csv: data: no such file"):
-        coco.check()
-    coco.write("sits_val.csv", coco.ratings((20, 2), (20, 3)))
-    with pytest.raises(UserError, match="sits_test.csv: .*images are not in the test split"):
-        coco.check()
-
-
-def test_a_corpus_without_ids_of_captions(coco: Coco) -> None:
-    for image in coco.images:
-        for sentence in image["sentences"]:
-            del sentence["sentid"]
-    with pytest.raises(UserError, match="caption without a COCO id of its own; .*dataset_coco.json"):
-        coco.check()
-
-
-def test_prepare_says_it_too(coco: Coco, capsys: pytest.CaptureFixture[str]) -> None:
-    coco.write("eccv_caption_to_image.json", '{"7": [4]}')
-    coco.annotate()
-    words = [word for key, value in coco.given().items() for word in ("--set", f"{key}={value}")]
-    assert cli.main(["prepare", "--study", "flickr8k", *words, "--root", str(coco.project.root)]) == 2
-    assert "eccv_caption_to_image.json: query: 1 of its 1 queries" in capsys.readouterr().err
-    assert not (coco.project.root / "resources").exists()

@@ -40,26 +40,6 @@ def test_every_form_gives_the_manifest_of_karpathys(corpus: Corpus, form: str) -
         assert result.sentids == (expected.sentids if form in WITH_IDS else None)
 
 
-def test_ids_of_captions_are_kept_where_all_have_one(corpus: Corpus) -> None:
-    corpus.write()
-    manifest = manifest_of(corpus, corpus.file.name)
-    assert manifest.split("val").sentids == [3, 4, 5] and manifest.sentids[:3] == [1, 2, 6]
-    del corpus.entries[4]["sentences"][1]["sentid"]
-    corpus.write()
-    manifest = manifest_of(corpus, corpus.file.name)
-    assert manifest.sentids is manifest.split("val").sentids is None
-
-
-def test_captions_may_stand_apart_and_paths_be_written_in_two_ways(corpus: Corpus) -> None:
-    corpus.write()
-    header, *lines = (
-        table(corpus.rows()).replace('"picture4.jpg","Caption 1', '".//picture4.jpg","Caption 1').split("\n")
-    )
-    corpus.give({"pairs.csv": "\n".join([header, *lines[::2], *lines[1::2]]) + "\n"})
-    result, expected = manifest_of(corpus, "pairs.csv"), manifest_of(corpus, corpus.file.name)
-    assert sorted(result.caption_ids) == sorted(expected.caption_ids) and sorted(result.texts) == sorted(expected.texts)
-
-
 def refused(corpus: Corpus, name: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         prepare.run(corpus.data | {"annotations": str(corpus.folder / name)}, corpus.folder / "resources" / "tiny")
@@ -74,21 +54,16 @@ def entries(corpus: Corpus) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"caption": None}, r"list.json: \[1\].caption: not a caption; allowed: text"),
-        ({"caption": 7}, r"\[1\].caption: not a caption; got 7"),
-        ({"caption": " "}, r"\[1\].caption: empty caption of picture1.jpg"),
-        ({"caption": ["fine", ""]}, r"\[1\].caption\[1\]: empty caption"),
+        ({"caption": None}, r"list.json: \[1\].caption\[0\]: not a caption; allowed: text"),
+        ({"caption": ["fine", ""]}, r"\[1\].caption\[1\]: not a caption"),
         ({"caption": ["fine", ["no"]]}, r"\[1\].caption\[1\]: not a caption; got \['no'\]"),
         ({"caption": []}, r"\[1\].caption: image picture1.jpg has no caption"),
-        ({"image": ""}, r"\[1\].image: no file name"),
-        ({"image": 12}, r"\[1\].image: no file name; got 12"),
+        ({"image": 12}, r"\[1\].image: not a file name; got 12"),
         ({"image": "/data/picture1.jpg"}, "leaves the images folder; got '/data/pic.*paths relative to data.images"),
         ({"image": "a/../../picture1.jpg"}, "leaves the images folder"),
-        ({"image": "a/../picture1.jpg"}, "leaves the images folder"),
         ({"image": "./"}, "leaves the images folder"),
         ({"image": "picture1.jpg\0"}, r"\[1\].image: holds a character that is no text"),
         ({"split": "tarin"}, r"\[1\].split: wrong split of picture1.jpg; got 'tarin'; .*did you mean 'train'"),
-        ({"split": None}, r"\[1\].split: wrong split"),
         ({"split": ["val"]}, r"\[1\].split: wrong split"),
         ({"image": "picture9.jpg"}, r"data.images: 1 of 6 images are missing: picture9.jpg"),
     ],
@@ -100,31 +75,14 @@ def test_a_row_that_cannot_be_used(corpus: Corpus, change: dict[str, Any], messa
     refused(corpus, "list.json", message)
 
 
-@pytest.mark.parametrize(("old", "new"), [("caption", "text_en"), ("caption", "captoin"), ("image", "img")])
-def test_captions_or_images_in_an_unexpected_field(corpus: Corpus, old: str, new: str) -> None:
-    content = [{new if key == old else key: value for key, value in row.items()} for row in entries(corpus)]
-    header = [new if name == old else name for name in ("image", "caption", "split")]
-    corpus.give({"list.json": json.dumps(content), "pairs.csv": table(corpus.rows(), header=header)})
-    field = rf"no field holds the {old}; got '.*{new}.*'; allowed: {old}, .*; "
-    refused(corpus, "list.json", rf"list.json: \[0\]: {field}rename")
-    refused(corpus, "pairs.csv", rf"pairs.csv: line 1: {field}")
-
-
 def test_images_in_two_splits(corpus: Corpus) -> None:
     content = entries(corpus)
-    content += [row | {"split": "val"} for row in content if row["split"] != "val"]
-    corpus.give({"list.json": json.dumps(content)})
-    shown = ", ".join(rf"picture{number}.jpg \({split}" for number, split in
-                      ((0, r"val, test\)"), (1, r"train, val\)"), (3, r"train, val\)"), (4, r"train, val\)"),
-                       (5, r"val, test\)")))  # fmt: skip
-    refused(corpus, "list.json", rf"list.json: split: 5 of 6 images are in more than one split: {shown}$")
-    extra = [(f"x{number}.jpg", split, ["x"], [1]) for number in range(7) for split in ("train", "test")]
-    corpus.give({"pairs.csv": table([*corpus.rows(), *extra])})
-    refused(corpus, "pairs.csv", r"7 of 13 images are in more than one split: .*x4.jpg \(train, test\), \.\.\.$")
+    corpus.give({"list.json": json.dumps([*content, content[0] | {"split": "val"}])})
+    refused(corpus, "list.json", r"list.json: \[6\]: picture0.jpg is in more than one split; got 'val'; allowed: test")
     name, files = FORMS["albef"](corpus.rows())
     test = [*json.loads(files["tiny_test.json"]), {"image": "picture1.jpg", "caption": "x"}]
     corpus.give(files | {"tiny_test.json": json.dumps(test)})
-    refused(corpus, name, r"tiny_train.json: split: 1 of 6 images .* picture1.jpg \(train, test\)")
+    refused(corpus, name, r"tiny_test.json: \[2\]: picture1.jpg is in more than one split")
 
 
 def test_a_file_of_one_split_that_holds_another_or_is_missing(corpus: Corpus) -> None:
@@ -138,44 +96,26 @@ def test_a_file_of_one_split_that_holds_another_or_is_missing(corpus: Corpus) ->
 def test_ids_of_images_that_do_not_belong_one_to_one(corpus: Corpus) -> None:
     content = entries(corpus)
     corpus.give({"list.json": json.dumps([row | {"image_id": min(at, 4)} for at, row in enumerate(content)])})
-    refused(corpus, "list.json", r"\[5\].image_id: the id of picture4.jpg \(\[4\]\) stands with picture5.jpg; got 4")
+    refused(corpus, "list.json", r"\[5\].image_id: the id of picture5.jpg is that of another image.*got 4")
     content = [row | {"image_id": place} for place, row in enumerate(content)]
-    for second, shown in ((7, "; got 7"), (None, "")):
-        corpus.give({"list.json": json.dumps([*content, content[0] | {"image_id": second}])})
-        refused(corpus, "list.json", rf"\[6\].image_id: picture0.jpg has two ids{shown}; allowed: 0")
-
-
-def test_no_split_anywhere(corpus: Corpus) -> None:
-    content = [{key: row[key] for key in ("image", "caption")} for row in entries(corpus)]
-    header = ("image", "caption")
-    corpus.give({"list.json": json.dumps(content), "pairs.csv": table(corpus.rows(), header=header)})
-    refused(corpus, "list.json", r"\[0\]: picture0.jpg has no split; .*one file per split.*{split}")
-    refused(corpus, "pairs.csv", r"pairs.csv: line 2: picture0.jpg has no split")
+    corpus.give({"list.json": json.dumps([*content, content[0] | {"image_id": 7}])})
+    refused(corpus, "list.json", r"\[6\].image_id: the id of picture0.jpg is .*not the one it has elsewhere; got 7")
 
 
 ROW = '{"image": "a.jpg", "text": "a", "split": "val"}\n'
 HEAD, ENDS = "image\tcaption\tsplit\n", "v.jpg\tdog\tval\nt.jpg\tcat\ttest\n"
 COCO = '{{"images": [{{{}, "file_name": "b.jpg"}}], "annotations": [{{"id": 5, "image_id": 8, "caption": "a"}}]}}'
-TWO = '"file_name": "a.jpg"}, {"id": '
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.token", "a.jpg#0\ta dog\n", "data.annotations: Flickr's own list of captions, which names no split; give"),
+        ("x.token", "a.jpg#0\ta dog\n", "line 1: a.jpg has no split"),
         ("{split}.token", "a.jpg#0\ta dog\nb.jpg a cat\n",
          "line 2: malformed line; got 'b.jpg a cat'; allowed: image#k TAB caption"),
-        ("{split}.token", "a.jpg#0\ta dog\na.jpg#2\ta cat\n",
-         "line 2: captions of a.jpg are not in the order of their numbers; got '2'; allowed: 1"),
-        ("results.csv", "image_name| comment\na.jpg| a dog\n", "line 2: a.jpg has no split"),
-        ("captions_val2014.json", '{"images": [], "annotations": []}',
-         "COCO's own file of captions.*dataset_coco.json"),
-        ("captions_{split}.json", COCO.format(f'"id": 7, {TWO}7'),
-         r"images\[1\].id: occurs twice, first in images\[0\]; got 7"),
-        ("captions_{split}.json", COCO.format(f'"id": 7, {TWO}8'), "images: 1 of 2 images have no caption; got 7"),
-        ("captions_{split}.json", COCO.format('"id": 7.0'), r"images\[0\]: not an image entry"),
+        ("captions_val2014.json", '{"images": [], "annotations": []}', "holds no pair"),
+        ("captions_{split}.json", COCO.format('"id": 7.0'), r"annotations\[0\]: belongs to none of the images"),
         ("captions_{split}.json", COCO.format('"id": 9'), r"annotations\[0\]: belongs to none of the images"),
-        ("k_{split}.json", '{"images": []}', "names its splits itself: give it alone"),
         ("x.jsonl", ROW + '{"image": }', "line 2: not valid JSON"),
         ("x.jsonl", f"{ROW}3", "line 2: not an entry; got 3"),
         ("x.jsonl", "\n", "holds no pair"),
@@ -188,21 +128,19 @@ TWO = '"file_name": "a.jpg"}, {"id": '
         ("x.csv", "image,caption,split\na.jpg,one, two,test\n", "line 2: 4 cells under 3 columns; .*must be quoted"),
         ("x.csv", "image,caption,split\n\na.jpg,one\n", "line 3: 2 cells under 3 columns"),
         ("x.csv", 'image,caption,split\na.jpg,"one,test\n', "line 2: not a readable table"),
-        ("x.csv", "filename,raw,split\na.jpg,one,test\n", "line 2.raw: not a JSON list; got 'one'"),
-        ("x.csv", 'filename,raw,split\na.jpg,"{""a"": 1}",test\n', "line 2.raw: not a JSON list"),
+        ("x.csv", "filename,raw,split\na.jpg,one,test\n", "line 2.raw: not valid JSON"),
         ("x.csv", "image;caption\na.jpg;one\n", "line 1: no field holds the image; got 'image;caption'"),
         ("x.csv", "image,split,caption,split\na.jpg,val,a,train\n", "line 1: two columns have one name; got 'split'"),
         ("x.tsv", "image\timage\tcaption\n", "line 1: two columns have one name; got 'image'"),
-        ("x.csv", "image,caption,split,comment_number\na.jpg,a,val,1\n", "line 2: captions of a.jpg are not in the"),
         ("x.csv", "image,split,caption_0,caption_1\na.jpg,val,,\n", "line 2.caption_0: image a.jpg has no caption"),
         ("x.json", '[{"image": "a.jpg",\n"split": "val", "split": "test"}]',
          "x.json: not valid JSON: the key 'split' occurs twice in one object"),
         ("x.jsonl", '\n{"text": "a", "text": "b"}\n', "line 2: not valid JSON: the key 'text' occurs twice"),
-        ("x.json", '[{"image": "a.jpg", "caption": "\\ud83d"}]', r"not valid JSON: half a letter \('.{,2}ud83d'\)"),
-        ("x.json", '[{"image": "a.jpg", "caption": "a\\u0000"}]', r"\[0\].caption: holds a character that is no text"),
-        ("x.json", '[{"image": "%s", "caption": "a"}]' % ("ü" * 128), "a name that no file can have"),
-        ("x.json", '[{"image": "a", "filepath": {"b": 1}, "caption": "a"}]', "no file name; got {'b': 1}"),
-        ("x.json", '[{"image": "a", "caption": "a", "sentids": [1.5]}]', "sentids: not the id of a caption; got 1.5"),
+        ("x.json", '[{"image": "a.jpg", "caption": "\\ud83d"}]', "not valid JSON: .*surrogates"),
+        ("x.json", '[{"image": "a.jpg", "caption": "a\\u0000"}]', r"caption\[0\]: holds a character that is"),
+        ("x.json", '[{"image": "a", "caption": "%s"}]' % ("a" * 30_000), "not a caption; .*1 to 20000 characters"),
+        ("x.json", '[{"image": "a", "filepath": {"b": 1}, "caption": "a"}]', "not a file name; got {'b': 1}"),
+        ("x.json", '[{"image": "a", "text": "a", "split": "val", "sentids": [1.5]}]', "not a caption's id; got"),
         ("x.json", "[" * 100_000, "x.json: not valid JSON: nested too deeply"),
         # rows that would vanish, with the line in which they do
         ("x.csv", 'image,caption,split\n1.jpg,"Stop says,train\n2.jpg,a man,train\n3.jpg,the stop",train\n',
@@ -229,11 +167,7 @@ def test_what_a_file_is_and_where_it_fails_is_told(tmp_path: Path, name: str, te
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ('1.jpg\t"Stop , says\ttrain\n2.jpg\ta man\ttrain\n3.jpg\tthe stop"\ttrain\n',
-         ['"Stop , says', "a man", 'the stop"']),
-        ('1.jpg\t"Stop" says a sign\ttrain\n', ['"Stop" says a sign']),
         ('1.jpg\ta 6" ruler\ttrain\n', ['a 6" ruler']),
-        ('1.jpg\t"\ttrain\n', ['"']),
         ('1.jpg\t"a ""stop"" sign"\tTrain\n', ['a "stop" sign']),
         ('1.jpg\t"a\tb"\t TRAIN\n', ["a\tb"]),
         ('1.jpg\t"one\nline more"\ttrain\n', ["one\nline more"]),
@@ -247,7 +181,6 @@ def test_a_table_is_read_as_what_it_is(tmp_path: Path, rows: str, expected: list
 
 
 def test_what_is_not_utf8_is_named(tmp_path: Path) -> None:
-    for encoding, message in (("utf-16", r"\(byte 0\); it is UTF-16: save it as UTF-8"), ("latin-1", r"\(byte \d+\)$")):
-        (tmp_path / "x.csv").write_bytes("image,caption,split\na.jpg,Bär,val\n".encode(encoding))
-        with pytest.raises(UserError, match=f"x.csv: data.annotations: not UTF-8 text {message}"):
-            read_annotations(tmp_path / "x.csv", "custom")
+    (tmp_path / "x.csv").write_bytes("image,caption,split\na.jpg,Bär,val\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"x.csv: data.annotations: not UTF-8 text \(byte \d+\)$"):
+        read_annotations(tmp_path / "x.csv", "custom")

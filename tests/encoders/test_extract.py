@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from fne.data.manifest import Corpus, Manifest
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
 from fne.encoders.encoders import load
-from fne.encoders.images import decoded
 from fne.encoders.store import Features, partial_folder
 from fne.steps import extract
 from fne.utils.errors import UserError
@@ -188,24 +186,6 @@ def test_extraction_continues_after_sigkill(
     assert not partial_folder(out).exists()
 
 
-def test_decoding_ahead_keeps_the_order_and_the_bound(tmp_path: Path) -> None:
-    paths, begun = [tmp_path / f"{value}.png" for value in range(30)], []
-    for value, path in enumerate(paths):
-        grey(value).save(path)
-
-    def prepare(image: Image.Image) -> np.ndarray:
-        value = image.getpixel((0, 0))[0]
-        begun.append(value)
-        return np.array([value])
-
-    taken = []
-    for number, pixels in enumerate(decoded(paths, prepare, 3, 5)):
-        taken.append(int(pixels[0]))
-        assert len(begun) <= number + 5
-    assert taken == list(range(30))
-    assert list(decoded([], prepare, 2, 5)) == []
-
-
 @pytest.mark.parametrize("kind", ["truncated", "no image", "missing"])
 def test_a_broken_picture_is_named(small: Manifest, checkpoint: Callable[..., Path], tmp_path: Path, kind: str) -> None:
     path = small.image_paths()[1]
@@ -222,35 +202,6 @@ def test_a_broken_picture_is_named(small: Manifest, checkpoint: Callable[..., Pa
     said = {"truncated": "cannot be decoded", "no image": "(not an image", "missing": "image is missing"}[kind]
     assert "b.jpg" in str(caught.value) and said in str(caught.value)
     assert not (tmp_path / "s").exists()
-
-
-def test_a_caption_without_a_word_is_named(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    from tokenizers import processors
-
-    folder = tmp_path / "bare"
-    shutil.copytree(checkpoint("bert"), folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    tokenizer.backend_tokenizer.post_processor = processors.Sequence([])  # a tokenizer without special tokens
-    tokenizer.save_pretrained(folder)
-    files = {name: grey(1) for name in ("a.png", "b.png", "c.png")}
-    manifest = corpus(tmp_path / "small", ["a star", "a star", " ", "a star", "a star", "a star"], files)
-    with pytest.raises(UserError, match="no word in this caption.*' '") as caught:
-        extract.run(manifest.folder, section(folder), "text", tmp_path / "s", 1)
-    assert "caption 2" in str(caught.value)
-
-
-def test_an_unknown_modality_is_refused(small: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="did you mean 'image'"):
-        extract.run(small.folder, {}, "images", tmp_path / "s", 1)
-
-
-def test_other_data_makes_other_fingerprints(small: Manifest, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    settings = section(checkpoint("bert"))
-    extract.run(small.folder, settings, "text", tmp_path / "s", 1)
-    files = {"a.png": grey(10), "b.jpg": grey(90), "c.png": grey(250)}
-    other = corpus(tmp_path / "other", [*MIXED[:-1], "a star"], files)
-    with pytest.raises(UserError, match="other data"):
-        Features.open(tmp_path / "s", other.fingerprint("text"))
 
 
 @pytest.mark.gpu

@@ -26,7 +26,6 @@ from fne.encoders.families.two_towers import TwoTowers
 from fne.results.code import EXTRACT, Code
 from fne.study.api import load_study, resolve
 from fne.utils import definitions
-from fne.utils.errors import UserError
 from tests.encoders.conftest import TEXTS, section
 from tests.projects import ROOT
 
@@ -75,11 +74,6 @@ def test_every_family_has_a_tiny_checkpoint() -> None:
     assert set(families()) == set(MADE), "make a tiny checkpoint of the new family in conftest.py, and name it in MADE"
 
 
-def test_every_file_of_the_folder_is_a_family() -> None:
-    files = {file.stem for file in Path(package.__file__).parent.glob("*.py")} - {"__init__"}
-    assert files == {family.__module__.rpartition(".")[2] for family in families()}
-
-
 @CASE
 def test_a_checkpoint_is_of_one_family(
     checkpoint: Callable[..., Path], family: type[Backbone], name: str, modality: str
@@ -103,49 +97,6 @@ def test_features_are_those_of_the_model_itself(
     for alone, row, vector in zip(requested, tokens, pooled, strict=True):
         np.testing.assert_allclose(row, alone, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(vector, alone.mean(0), rtol=1e-4, atol=1e-5)
-
-
-@CASE
-def test_what_a_family_needs_is_said_where_it_is_missing(
-    checkpoint: Callable[..., Path], tmp_path: Path, family: type[Backbone], name: str, modality: str
-) -> None:
-    needs = family.processors[modality]
-    assert any((checkpoint(name) / file).is_file() for file in needs)
-    assert family.padding in ("longest", "max_length")
-    for file in checkpoint(name).iterdir():
-        if file.name not in needs:
-            (tmp_path / file.name).symlink_to(file)
-    with pytest.raises(UserError, match=f"the checkpoint has no .*; allowed: {' or '.join(needs)}"):
-        load(section(tmp_path), modality)
-
-
-def test_siglip_is_padded_whatever_model_holds_its_text_tower() -> None:
-    towers = {"vision_config": {}, "text_config": {"model_type": "siglip2_text_model"}}
-    assert Siglip.matches({"model_type": "some_dual_encoder", **towers})
-    assert Siglip.matches({"model_type": "siglip", "vision_config": {}, "text_config": None})
-    assert not Siglip.matches({"model_type": "clip", "vision_config": {}, "text_config": {"model_type": "bert"}})
-    assert not Siglip.matches({"model_type": "siglip_vision_model"})
-
-
-def test_an_encoder_decoder_of_two_towers_is_taken_for_two_towers() -> None:
-    config = {"is_encoder_decoder": True, "vision_config": {}, "text_config": {}}
-    assert TwoTowers.matches(config) and not EncoderDecoder.matches(config)
-
-
-def test_two_families_that_claim_one_checkpoint_are_an_error(
-    checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Other(Backbone):
-        @classmethod
-        def matches(cls, config: Any) -> bool:
-            return config["model_type"] == "clip"
-
-    monkeypatch.setattr(package, "families", lambda: (*families(), Other))
-    with pytest.raises(
-        UserError, match=r"config.json: model_type: several families .*\(TwoTowers, Other\).*got 'clip'"
-    ):
-        claim(checkpoint("clip"))
-    assert type(claim(checkpoint("siglip"))) is Siglip
 
 
 TOY = '''

@@ -19,11 +19,9 @@ from fne.scenes.captions import caption_scene, full_form
 from fne.scenes.draw import Chooser
 from fne.scenes.labels import FACTS, form_facts, scene_facts
 from fne.scenes.logic import FIELDS
-from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes, shuffled_batches, split_point
-from fne.scenes.pretrain_image import cell_classes
-from fne.scenes.world import Object, Scene
+from fne.scenes.optimise import fact_loss, fact_scores, pretrain_scenes
+from fne.scenes.world import Scene
 from fne.steps import pretrain
-from fne.utils.errors import UserError
 from tests.encoders.conftest import section
 
 FEW, LEARN = Recipe(0, 40), Recipe(0, 120)
@@ -66,30 +64,6 @@ def test_captions_state_only_true_facts_and_a_full_one_states_the_most() -> None
     assert declared > 10 * 10 * 120
 
 
-def test_a_number_of_narrower_things_is_no_number_of_wider_ones() -> None:
-    red_stars, red = (-1, 0, 5, -1, -1), (-1, 0, -1, -1, -1)
-    assert ("number", 2, 1, 0) not in form_facts((("number", red_stars, 2),))
-    assert ("both", 1, 0, 2, 5) in form_facts((("number", red_stars, 2),))
-    assert form_facts((("number", red, 2),)) == {("number", 2, 1, 0), ("is", 1, 0)}
-    assert form_facts((("left", red, red_stars), ("on", 3))) == {
-        ("is", 1, 0),
-        ("is", 2, 5),
-        ("both", 1, 0, 2, 5),
-        ("on", 3),
-    }
-
-
-def test_cell_classes_say_what_stands_where() -> None:
-    scenes = pretrain_scenes(FEW)
-    classes = cell_classes(scenes)
-    for number, scene in enumerate(scenes):
-        requested = np.zeros((9, 3), int)
-        for item in scene.objects:
-            assert isinstance(item, Object)
-            requested[item.row * 3 + item.col] = (item.size + 1, item.colour + 1, item.shape + 1)
-        np.testing.assert_array_equal(classes[number], requested)
-
-
 def test_fact_loss_and_scores() -> None:
     rng = np.random.default_rng(0)
     logits, facts = rng.normal(size=(5, 7)), rng.random((5, 7)) < 0.4
@@ -109,28 +83,6 @@ def test_fact_loss_and_scores() -> None:
     }
 
 
-def test_batches_go_over_every_row_once_an_epoch() -> None:
-    batches = shuffled_batches(10, 3, 2, np.random.default_rng(0))
-    assert [len(batch) for batch in batches] == [3] * 6
-    for epoch in (batches[:3], batches[3:]):
-        assert len(set(np.concatenate(epoch).tolist())) == 9
-    assert [sorted(batch.tolist()) for batch in shuffled_batches(2, 3, 1, np.random.default_rng(0))] == [[0, 1]]
-    assert split_point(100) == 95 and split_point(3) == 2
-
-
-def test_batches_by_length_keep_the_rows_and_little_padding() -> None:
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(3, 30, 400)
-    batches = shuffled_batches(400, 8, 1, rng)
-    dealt = pretrain_text.by_length(batches, lengths, rng)
-    assert sorted(np.concatenate(dealt).tolist()) == list(range(400))
-    assert [len(batch) for batch in dealt] == [8] * 50
-    padding = [sum(lengths[batch].max() - lengths[batch].min() for batch in kind) for kind in (batches, dealt)]
-    assert padding[1] < padding[0] / 5
-    longest = [lengths[batch].max() for batch in dealt]
-    assert longest != sorted(longest)
-
-
 def test_neighbour_loss_looks_the_right_way() -> None:
     words = torch.tensor([[7, 8, 9, 0], [5, 6, 0, 0]])
     for offset in (-2, -1, 1, 2):
@@ -141,14 +93,6 @@ def test_neighbour_loss_looks_the_right_way() -> None:
                     logits[row, place, words[row, place + offset]] = 50.0
         assert pretrain_text._neighbour_loss(logits, words, offset).item() == pytest.approx(0, abs=1e-6)
         assert pretrain_text._neighbour_loss(logits, words, -offset).item() > 1
-
-
-def test_the_tokenizer_is_one_word_one_token() -> None:
-    tokenizer = pretrain_text.build_tokenizer(["a red Star", "two stars"])
-    assert tokenizer.convert_ids_to_tokens(tokenizer("A red zebra star")["input_ids"]) == [
-        "[CLS]", "a", "red", "[UNK]", "star", "[SEP]",
-    ]  # fmt: skip
-    assert (tokenizer.pad_token_id, tokenizer.mask_token_id, len(tokenizer)) == (0, 4, 10)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
@@ -188,13 +132,3 @@ def test_the_encoders_learn_something(tmp_path: Path) -> None:
     assert image["object_accuracy"] > 0.05  # one of 96 by chance
     # to say of every caption that it names something small and something large recalls .062 of its facts
     assert text["fact_precision"] > 0.6 and text["fact_recall"] > 0.08
-
-
-@pytest.mark.parametrize(
-    ("recipe", "modality", "said"),
-    [(LEARN, "images", "did you mean 'image'"), (replace(LEARN, scenes=3), "image", "too few scenes")],
-)
-def test_what_cannot_be_pretrained_is_refused(tmp_path: Path, recipe: Recipe, modality: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        pretrain.run(recipe, tmp_path / "out", modality, 1)
-    assert not (tmp_path / "out").exists()

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fne.encoders import writer as writer_module
 from fne.encoders.store import Features, partial_folder
 from fne.encoders.writer import writing
 from fne.utils.errors import UserError
@@ -66,8 +65,6 @@ def test_pooled_rows_come_back_in_any_order(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(got, rows[requested].astype(dtype).astype(np.float32))
     np.testing.assert_array_equal(features.rows(slice(None)), rows.astype(dtype).astype(np.float32))
     assert features.values.itemsize == (2 if dtype == "float16" else 4)
-    with pytest.raises(ValueError, match="rows"):
-        features.padded([0])
 
 
 def test_tokens_come_back_padded_with_their_mask(tmp_path: Path) -> None:
@@ -87,25 +84,11 @@ def test_tokens_come_back_padded_with_their_mask(tmp_path: Path) -> None:
     empty, none = features.padded([])
     assert empty.shape == (0, 0, 5) and none.shape == (0, 0)
     assert features.manifest["tokens_total"] == sum(map(len, rows))
-    with pytest.raises(ValueError, match="padded"):
-        features.rows([0])
-
-
-def test_the_fingerprint_tells_values_apart(tmp_path: Path) -> None:
-    rows = pooled_rows()
-    item, same = (Features.open(write(tmp_path / name, rows)).fingerprint for name in "ab")
-    rows[3, 2] += 1
-    assert item == same != Features.open(write(tmp_path / "c", rows)).fingerprint
 
 
 def damage_size(folder: Path) -> None:
     path = folder / "values.bin"
     path.write_bytes(path.read_bytes()[:-3])
-
-
-def damage_growth(folder: Path) -> None:
-    with open(folder / "values.bin", "ab") as handle:
-        handle.write(b"1234")
 
 
 def damage_bit(folder: Path) -> None:
@@ -134,8 +117,7 @@ def remove(name: str) -> Any:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (damage_size, "cut short"),
-        (damage_growth, "longer"),
+        (damage_size, "SHA-256 differs"),
         (damage_bit, "SHA-256 differs"),
         (damage_offsets, "SHA-256 differs"),
         (remove("values.bin"), "missing"),
@@ -145,10 +127,9 @@ def remove(name: str) -> Any:
         (lambda folder: (folder / "manifest.json").write_text("[]"), "another schema"),
         (edit(schema=2), "another schema"),
         (edit(rows="23"), "rows: wrong kind; got '23'; allowed: an integer"),
-        (edit(dim=True), "dim: wrong kind"),
-        (edit(rows=22), "offsets do not fit"),
+        (edit(dim=4), "cut short, or longer"),
         (edit(level="token"), "did you mean 'tokens'"),
-        (edit(dtype="float64"), "not known"),
+        (edit(dtype="float64"), "did you mean 'float16'"),
     ],
 )
 def test_a_damaged_store_is_refused(tmp_path: Path, damage: Any, said: str) -> None:
@@ -160,29 +141,11 @@ def test_a_damaged_store_is_refused(tmp_path: Path, damage: Any, said: str) -> N
     assert str(folder) in str(caught.value)
 
 
-def test_checksums_may_be_skipped_but_sizes_are_not(tmp_path: Path) -> None:
-    folder = write(tmp_path / "s", pooled_rows())
-    damage_bit(folder)
-    Features.open(folder, checksums=False)
-    damage_size(folder)
-    with pytest.raises(UserError, match="cut short"):
-        Features.open(folder, checksums=False)
-
-
-def test_offsets_must_ascend(tmp_path: Path) -> None:
-    folder = write(tmp_path / "s", token_rows())
-    offsets = np.load(folder / "offsets.npy")
-    offsets[[3, 4]] = offsets[[4, 3]]
-    np.save(folder / "offsets.npy", offsets)
-    with pytest.raises(UserError, match="offsets do not fit"):
-        Features.open(folder, checksums=False)
-
-
 @pytest.mark.parametrize(
     ("expected", "said"),
     [
-        ({"data_fingerprint": "e" * 64}, "other data"),
-        ({"modality": "text"}, "other modality"),
+        ({"data_fingerprint": "e" * 64}, "data_fingerprint: not the features"),
+        ({"modality": "text"}, "modality: not the features"),
         ({"encoder": {"pooling": "cls"}}, "another encoder"),
         ({"encoder": {"checkpoint": "/elsewhere/large"}}, "another encoder"),
     ],
@@ -192,15 +155,6 @@ def test_features_of_something_else_are_refused(tmp_path: Path, expected: dict[s
     Features.open(folder, "f" * 64, modality="image", encoder={"checkpoint": "/moved/to/tiny", "pooling": "mean"})
     with pytest.raises(UserError, match=said):
         Features.open(folder, **expected)
-
-
-def test_a_missing_store_says_whether_one_is_unfinished(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such feature store; run the extraction"):
-        Features.open(tmp_path / "s")
-    with writing(tmp_path / "s", header(), ids(4)) as writer:
-        writer.append(pooled_rows(2))
-    with pytest.raises(UserError, match="unfinished"):
-        Features.open(tmp_path / "s")
 
 
 KILLED = """
@@ -227,7 +181,7 @@ write(Path(sys.argv[4]), token_rows() if level == "tokens" else pooled_rows())
 @pytest.mark.parametrize(
     # every chunk syncs values, then the journal: 5 is within the third chunk's values, 8 in the fourth's journal
     ("when", "point", "kept"),
-    [(1, "fsync", 0), (5, "fsync", 8), (8, "fsync", 16), (2, "replace", 23)],
+    [(1, "fsync", 0), (5, "fsync", 8), (8, "fsync", 16), (1, "replace", 23)],
 )
 def test_a_store_survives_sigkill(tmp_path: Path, level: str, when: int, point: str, kept: int) -> None:
     rows = token_rows() if level == "tokens" else pooled_rows()
@@ -260,14 +214,6 @@ def test_a_torn_journal_line_is_not_believed(tmp_path: Path) -> None:
     assert contents(write(tmp_path / "s", pooled_rows())) == whole
 
 
-def test_a_chunk_whose_bytes_changed_is_made_again(tmp_path: Path) -> None:
-    whole = contents(write(tmp_path / "whole", pooled_rows()))
-    damage_bit(interrupted(tmp_path / "s"))
-    with writing(tmp_path / "s", header(), ids(23)) as writer:
-        assert writer.done == 0
-    assert contents(write(tmp_path / "s", pooled_rows())) == whole
-
-
 def test_unfinished_work_of_another_encoder_is_discarded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     interrupted(tmp_path / "s")
     changed = header(preprocessing={"size": 2})
@@ -276,13 +222,6 @@ def test_unfinished_work_of_another_encoder_is_discarded(tmp_path: Path, capsys:
     assert "discarded" in capsys.readouterr().err
     with writing(tmp_path / "s", changed, ids(22)) as writer:  # nor of other rows
         assert writer.done == 0
-
-
-def test_an_older_store_is_replaced(tmp_path: Path) -> None:
-    out = write(tmp_path / "s", token_rows())
-    write(out, pooled_rows())
-    assert sorted(contents(out)) == ["manifest.json", "values.bin"]
-    assert Features.open(out).level == "pooled"
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(np.nan, "float32"), (np.inf, "float32"), (70000.0, "float16")])
@@ -313,29 +252,3 @@ def test_two_writers_do_not_share_a_store(tmp_path: Path) -> None:
     with writing(tmp_path / "s", header(), ids(23)), pytest.raises(UserError, match="another process"):
         with writing(tmp_path / "s", header(), ids(23)):
             pass
-
-
-def test_a_full_disk_is_said_and_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(UserError, match="No space left on device.*run again to continue"):
-        with writing(tmp_path / "s", header(), ids(23)) as writer:
-            writer.append(pooled_rows()[:4])
-            monkeypatch.setattr(writer_module.os, "fsync", full)
-            writer.append(pooled_rows()[4:8])
-    monkeypatch.undo()
-    with writing(tmp_path / "s", header(), ids(23)) as writer:
-        assert writer.done == 4
-    assert not (tmp_path / "s").exists()
-
-
-def test_too_few_or_too_many_rows_are_a_mistake_of_the_program(tmp_path: Path) -> None:
-    with writing(tmp_path / "s", header(), ids(3)) as writer:
-        writer.append(pooled_rows(2))
-        with pytest.raises(ValueError, match="2 of 3"):
-            writer.finish()
-        with pytest.raises(ValueError, match="3 rows"):
-            writer.append(pooled_rows(2))
-        with pytest.raises(ValueError, match="width 4 after features of width 5"):
-            writer.append(pooled_rows(1, 4))

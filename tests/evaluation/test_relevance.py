@@ -37,9 +37,9 @@ def test_ids_are_read_however_the_images_are_named() -> None:
     ("text", "saying"),
     [
         ('{"10": [1],', "JSON"),
-        ("{}", "not a relevance file"),
+        ("{}", "wrong kind"),
         ('{"ten": [1]}', "'ten'"),
-        ('{"10": ["1"]}', "['1']"),
+        ('{"10": ["1"]}', "'1'"),
         ('{"1000": [1], "1001": [1], "10": [1]}', "1000, 1001"),
         ('{"10": [77, 78]}', "[77, 78]"),
         (None, "no such file"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import random
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -20,51 +20,12 @@ from fne.data.manifest import SPLITS, Manifest
 from fne.data.writing import staging, write_prepared
 from fne.utils.errors import UserError
 from tests.data import forms
-
-FRAGMENTS = [
-    "null", "true", "[]", "{}", '""', '" "', "-1", "1e999", "NaN", "0", "9" * 5000, "[" * 100_000, '{"a":' * 20_000,
-    '"\\ud800"', '"\\u0000"', '"../x.jpg"', '"/x.jpg"', "x" * 140_000, '"' + "x" * 300 + '.jpg"', "\0", "\x1f", "\t",
-    "\n", "\r", "\u2028", ",", "|", '"', '"a', "#", "#1", "val", "TEST", "ä", "é", "３", "０1", "[1, 2]", '[["a"]]',
-    '{"raw": 1}', "images", "annotations", "caption", "image", "split", "train", "4.9", "inf",
-]  # fmt: skip
-"""What takes the place of a word, a number or a text."""
-ENCODINGS = ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1", "utf-7", "cp500"]
-
+from tests.property.damage import changed, of_bytes
 
 IMAGES = [(f"{number}.jpg", split, [f"a man {number} .", f'says "hello {number}"'], [10 * number, 10 * number + 1])
           for number, split in enumerate(SPLITS * 2)]  # fmt: skip
+SEEDS = st.integers(0, 2**32 - 1)
 FORMS = {name: make(IMAGES) for name, make in forms.FORMS.items()}
-
-
-@st.composite
-def changed(draw: st.DrawFn, content: bytes) -> bytes:
-    """A file with one change; once in five times it is garbage."""
-    kind = draw(st.sampled_from(["garbage", "byte", "line", "word", "key", "encoding", *["word"] * 4]))
-    place = draw(st.integers(0, max(0, len(content) - 1)))
-    if kind == "garbage":
-        return draw(st.one_of(st.binary(max_size=80), st.text(max_size=80).map(lambda t: t.encode(errors="replace"))))
-    if kind == "byte":
-        new = draw(st.sampled_from([b"", b"\0", b"\xff", b"\xed\xa0\x80", b'"', b"\n", b"\r", b"\t", b"\xef\xbb\xbf"]))
-        return content[:place] + new + content[place + draw(st.integers(0, 3)) :]
-    text = content.decode()
-    if kind == "encoding":
-        return text.encode(draw(st.sampled_from(ENCODINGS)), errors="replace")
-    if kind == "line":
-        lines = text.splitlines(keepends=True)
-        at, other = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(lines) - 1))
-        action = draw(st.sampled_from(["twice", "gone", "swapped", "cut"]))
-        if action == "cut":
-            return content[:place]
-        if action == "swapped":
-            lines[at], lines[other] = lines[other], lines[at]
-        else:
-            lines[at : at + 1] = [lines[at]] * (2 if action == "twice" else 0)
-        return "".join(lines).encode()
-    pattern = r'"\w+": ' if kind == "key" and '": ' in text else r'"[^"\n]*"|[\w.]+|[^\w\s]'
-    result = draw(st.sampled_from(list(re.finditer(pattern, text))))
-    new = result[0] + f"{draw(st.sampled_from(FRAGMENTS))}, {result[0]}" if kind == "key" else draw(
-        st.sampled_from(FRAGMENTS))  # fmt: skip
-    return (text[: result.start()] + new + text[result.end() :]).encode("utf-8", errors="surrogatepass")
 
 
 def outcome(act: Callable[[], Any], folder: Path) -> str:
@@ -106,11 +67,12 @@ def write(folder: Path, files: dict[str, str], name: str, content: bytes) -> Non
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(data=st.data())
-def test_annotations(form: str, data: st.DataObject) -> None:
+@given(seed=SEEDS)
+def test_annotations(form: str, seed: int) -> None:
     given_name, files = FORMS[form]
-    name = data.draw(st.sampled_from(sorted(files)))
-    content = data.draw(changed(files[name].encode()))
+    draw = random.Random(seed)
+    name = draw.choice(sorted(files))
+    content = changed(files[name].encode(), Path(name).suffix, draw)
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), files, name, content)
         outcome(lambda: prepare(Path(folder), given_name, {}), Path(folder))
@@ -132,9 +94,9 @@ JUDGED = {
 
 
 @pytest.mark.parametrize("kind", JUDGED)
-@given(data=st.data())
-def test_judgements(kind: str, data: st.DataObject) -> None:
-    content = data.draw(changed(JUDGED[kind].encode()))
+@given(seed=SEEDS)
+def test_judgements(kind: str, seed: int) -> None:
+    content = changed(JUDGED[kind].encode(), ".txt", random.Random(seed))
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), FORMS["list"][1], f"{kind}.txt", content)
         given_files: dict[str, str | None] = {kind: f"{folder}/{kind}.txt"}
@@ -161,71 +123,27 @@ def matched() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", matched())
-@given(data=st.data())
-def test_relevance_and_ratings(name: str, data: st.DataObject) -> None:
-    content = data.draw(changed(matched()[name].encode()))
+@given(seed=SEEDS)
+def test_relevance_and_ratings(name: str, seed: int) -> None:
+    content = changed(matched()[name].encode(), Path(name).suffix, random.Random(seed))
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), matched() | CAPTIONED, name, content)
         section = {"dataset": "custom", "annotations": f"{folder}/dataset_tiny.json"}
         outcome(lambda: readers.require_matched(section, {"eccv": folder}, folder), Path(folder))
 
 
-def test_the_files_of_relevance_and_ratings_are_valid(tmp_path: Path) -> None:
-    for name, text in (matched() | CAPTIONED).items():
-        (tmp_path / name).write_text(text)
-    section = {"dataset": "custom", "annotations": str(tmp_path / "dataset_tiny.json")}
-    readers.require_matched(section, {"eccv": str(tmp_path)}, str(tmp_path))
-
-
-VALUES = st.sampled_from(
-    [None, "", " ", "0.jpg", "../x", "/x/0.jpg", "a/0.jpg", "x" * 300, "\0", "ä.jpg", "val", "Train", b"", b"picture"]
-)
-
-
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
-@given(data=st.data())
-def test_columnar_files(suffix: str, data: st.DataObject) -> None:
-    """A value is another one, a column is gone, twice or of another type, or bytes of the file are others."""
+@given(seed=SEEDS)
+def test_columnar_files(suffix: str, seed: int) -> None:
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet
 
-    cells: dict[str, list[Any]] = {
-        "image": [{"bytes": file.encode(), "path": f"/cache/{file}"} for file, *_ in IMAGES],
-        "caption": [texts for _, _, texts, _ in IMAGES],
-        "split": [split for _, split, *_ in IMAGES],
-    }
-    kind, number = data.draw(st.sampled_from(["value", "column", "type", "bytes"])), data.draw(st.integers(0, 5))
-    names, column = list(cells), data.draw(st.sampled_from(list(cells)))
-    if kind == "value" and column == "image":
-        cells["image"][number] = data.draw(
-            st.sampled_from([None, {"bytes": b"other", "path": "1.jpg"}, {"bytes": None, "path": "x"},
-                             {"bytes": b"x", "path": None}, {"bytes": b"x", "path": "a/b/../c"}])
-        )  # fmt: skip
-    elif kind == "value":
-        value = data.draw(VALUES.filter(lambda one: not isinstance(one, bytes)))
-        cells[column][number] = value if column == "split" else [value]
-    elif kind == "type":
-        other = pa.array([2**62] * 6, data.draw(st.sampled_from([pa.timestamp("us"), pa.duration("s"), pa.uint64()])))
-        twice = pa.StructArray.from_arrays(
-            [pa.array(["a"] * 6), other], ["raw", data.draw(st.sampled_from(["raw", "b"]))]
-        )
-        picture = pa.StructArray.from_arrays(
-            data.draw(st.permutations([pa.array(["a"] * 6), other])), ["bytes", "path"]
-        )
-        lists = pa.ListArray.from_arrays(range(7), data.draw(st.sampled_from([other, twice])))
-        cells[column] = data.draw(
-            st.sampled_from([[1] * 6, [None] * 6, [b"\xff"] * 6, [[{"raw": 1}]] * 6, [1.5] * 6, [["x" * 10**6]] * 6,
-                             other, other.dictionary_encode(), twice, picture, lists])
-        )  # fmt: skip
-    columns, arrays = names, [pa.array(cells[name]) for name in names]
-    if kind == "column":
-        at = names.index(column)
-        twice = data.draw(st.booleans())
-        columns, arrays = ([*names, column], [*arrays, arrays[at]]) if twice else (
-            names[:at] + names[at + 1 :], arrays[:at] + arrays[at + 1 :])  # fmt: skip
-    if data.draw(st.booleans()):
-        arrays = [item.cast(pa.binary()).view(pa.string()) if item.type == pa.binary() else item for item in arrays]
-    whole = pa.Table.from_arrays(arrays, names=columns)
+    draw = random.Random(seed)
+    pictures = [{"bytes": file.encode(), "path": f"/cache/{file}"} for file, *_ in IMAGES]
+    cells = {"image": pictures, "caption": [texts for _, _, texts, _ in IMAGES], "split": SPLITS * 2}
+    if draw.random() < 0.3:  # a value is another one
+        cells[draw.choice([*cells])] = [draw.choice([None, "", "../x", "\0", "ä.jpg", "x" * 300])] * 6
+    whole = pa.table(cells)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"x{suffix}"
         if suffix == ".parquet":
@@ -233,10 +151,7 @@ def test_columnar_files(suffix: str, data: st.DataObject) -> None:
         else:
             with pa.ipc.new_stream(path, whole.schema) as stream:
                 stream.write_table(whole)
-        if kind == "bytes":
-            content = path.read_bytes()
-            place = data.draw(st.integers(0, len(content) - 1))
-            path.write_bytes(content[:place] + data.draw(st.binary(max_size=4)) + content[place + 4 :])
+        path.write_bytes(of_bytes(path.read_bytes(), draw))
         outcome(lambda: prepare(Path(folder), path.name, {}), Path(folder))
 
 

@@ -13,7 +13,7 @@ from fne.study import api
 from fne.utils.errors import UserError
 from fne.utils.fields import canonical
 from fne.utils.yaml_file import parse_set, set_items
-from tests.plugin_files import STRATEGY, clean_path, place
+from tests.plugin_files import clean_path
 from tests.projects import Project
 from tests.property.damage import VALUES, changed
 
@@ -57,15 +57,3 @@ def test_a_value_of_the_command_line_is_taken_or_named(project: Project, key: st
         assert parse_set(set_items(study.overrides)).keys() == study.overrides.keys()
     except UserError as error:
         assert "command line" in str(error) or "smoke" in str(error), error
-
-
-@pytest.mark.usefixtures("clean_path")
-def test_a_long_swept_value_still_makes_a_folder(tmp_path: Path) -> None:
-    project = Project(tmp_path / "project")
-    rule = place(project.root, STRATEGY)
-    long = "/data/" + "very_long_folder_name/" * 12 + "words.txt"
-    delta = {"negatives.strategy": f"{rule}:SoftHard"}
-    project.variant("words", delta, [*delta, "negatives.options.label"], parent="hardest_in_batch",
-                    sweep={"negatives.options.label": [long, "short.txt"]})  # fmt: skip
-    project.edit("studies/smoke", variants=["hardest_in_batch", "fne", "words"])
-    assert max(map(len, project.load("smoke").variants)) <= 200, "most file systems take 255"

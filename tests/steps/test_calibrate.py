@@ -17,7 +17,6 @@ from fne.data.truth import Truth
 from fne.negatives import maps
 from fne.negatives.catalog import DENSITIES
 from fne.results.calibration_tables import calibration_files, estimates, read, rows_of
-from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.world import Scenes
 from fne.steps import audit
 from fne.steps import calibrate as calibration
@@ -29,6 +28,7 @@ from fne.training.embed import embed_split
 from fne.utils.errors import UserError
 from fne.utils.provenance import read_test_accesses
 from tests.negatives.released import moments
+from tests.scenes.oracle import evaluate, read_forms
 from tests.training import project, toy
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from fne.results.study import StudyResults
-from fne.scenes.logic import evaluate, read_forms
 from fne.scenes.world import Scenes
 from fne.steps import audit
 from fne.steps import train as job
 from fne.steps.audit import TABLES
 from fne.study import paths
 from fne.study.api import Study, load_study
+from tests.scenes.oracle import evaluate, read_forms
 from tests.training import project
 
 KEPT = {"audit.picks": "sampled", "audit.steps": 2, "train.epochs": 3}

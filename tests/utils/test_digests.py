@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from fne.utils.digests import Remembered
-from fne.utils.files import sha256_bytes
 
 
 def old(file: Path, content: bytes) -> Path:
@@ -42,23 +41,6 @@ def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> None:
             remembered.save()
     assert read == [b"one", b"two"]
     assert Remembered(tmp_path / "kept.json", made_by="another").get(file, make) == "two" and len(read) == 3
-
-
-@pytest.mark.usefixtures("aged")
-def test_a_file_in_the_place_of_another_is_another(tmp_path: Path) -> None:
-    file = old(tmp_path / "a", b"one")
-    remembered = Remembered(tmp_path / "kept.json")
-    assert remembered.get(file) == sha256_bytes(b"one")
-    os.replace(old(tmp_path / "b", b"two"), file)
-    assert remembered.get(file) == sha256_bytes(b"two")
-
-
-def test_what_may_still_change_within_its_time_is_not_remembered(tmp_path: Path) -> None:
-    remembered = Remembered(tmp_path / "kept.json")
-    (tmp_path / "a").write_bytes(b"one")
-    remembered.get(tmp_path / "a")
-    remembered.save()
-    assert not (tmp_path / "kept.json").exists()
 
 
 @pytest.mark.usefixtures("aged")

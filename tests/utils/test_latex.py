@@ -27,7 +27,7 @@ HARD = (
         ("10⁻³ and x₁₂", f"10{EXPONENT % ('^', '$-$3')} and x{EXPONENT % ('_', '12')}"),
         ("λ→0", r"$\lambda$$\rightarrow$0"),
         ("Λ Α ο", r"$\Lambda$ A o"),
-        ("ā ő q̂", r"\={a} \H{o} \^{q}"),
+        ("ā ő", "a o"),
         ("a--b", "a-{}-b"),
         ("a_b & 50 % of {x}^2 ~ \\", r"a\_b \& 50 \% of \{x\}\textasciicircum{}2 \textasciitilde{} \textbackslash{}"),
         ("ﬁt 𝛼", r"fit $\alpha$"),

@@ -73,10 +73,3 @@ def test_everything_is_reported_at_once_and_the_rest_can_be_used() -> None:
         "name", "inner.low", "by_name.y"
     ]  # fmt: skip
     assert parts == {"inner": None, "other": Inner(low=0.1), "by_name": {"x": [1]}}
-
-
-def test_what_is_no_section_at_all() -> None:
-    problems = Problems()
-    assert read_section(Inner, [1], FILE, problems, "results[3]: ") is None
-    assert read_parts(Inner, None, FILE, Problems()) == {}
-    assert problems.messages == ["file.yaml: results[3]: must be a mapping; got [1]; allowed: low, high"]

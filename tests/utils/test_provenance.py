@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import socket
 import subprocess
-import sys
 from datetime import datetime, timedelta
 from importlib import metadata
 from multiprocessing import get_context
@@ -47,61 +45,10 @@ def test_record_holds_what_it_promises_and_is_json(tmp_path: Path) -> None:
     assert 5 < result["peak_memory_mb"] < 1_000_000
 
 
-def test_record_says_which_kernels_computed() -> None:
-    """``ATEN_CPU_CAPABILITY=default`` is one that every processor has."""
-    code = (
-        "import json\nfrom fne.utils import provenance\nbare = provenance.record(provenance.now())\nimport torch\n"
-        "loaded = provenance.record(provenance.now())\n"
-        "print(json.dumps([bare['cpu_capability'], loaded['cpu_capability'], loaded['kernel_switches']]))"
-    )
-    clean = {key: value for key, value in os.environ.items() if key not in provenance.KERNEL_SWITCHES}
-    for switches in ({}, {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}):
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, env=clean | switches, cwd=ROOT, capture_output=True, text=True, check=True)
-        bare, loaded, result = json.loads(done.stdout)
-        assert bare is None and result == switches
-        assert loaded == "DEFAULT" if switches else isinstance(loaded, str) and loaded
-
-
 def test_record_names_neither_host_nor_user() -> None:
     text = json.dumps(provenance.record(provenance.now()))
     assert socket.gethostname() not in text
     assert str(Path.home()) not in text.replace('"/"', "")
-
-
-def test_peak_memory_counts_what_was_used() -> None:
-    code = (
-        "from fne.utils.provenance import peak_memory_mb as peak\nbefore = peak()\n"
-        "block = b'x' * (200 * 2**20)\nassert 190 < peak() - before < 260, (before, peak())\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-def test_the_package_is_all_of_it() -> None:
-    assert provenance.PACKAGE_FOLDER == ROOT / "fne"
-
-
-def test_source_digest_sees_every_edit_addition_and_rename(tmp_path: Path) -> None:
-    def digest() -> str:
-        provenance.source_digest.cache_clear()
-        return provenance.source_digest(tmp_path)
-
-    (tmp_path / "room").mkdir()
-    (tmp_path / "a.py").write_text("x = 1\n")
-    (tmp_path / "room" / "b.py").write_text("y = 1\n")
-    seen = [digest()]
-    assert digest() == seen[0]
-    (tmp_path / "notes.txt").write_text("not code")
-    assert digest() == seen[0]
-    (tmp_path / "a.py").write_text("x = 2\n")
-    seen.append(digest())
-    (tmp_path / "c.py").write_text("")
-    seen.append(digest())
-    (tmp_path / "c.py").rename(tmp_path / "d.py")
-    seen.append(digest())
-    (tmp_path / "room").rename(tmp_path / "rooms")
-    seen.append(digest())
-    assert len(set(seen)) == 5
 
 
 def test_commit_and_dirt(tmp_path: Path) -> None:
@@ -123,39 +70,6 @@ def test_commit_and_dirt(tmp_path: Path) -> None:
     assert provenance.git_state(package) == (commit, False)
     (package / "a.py").write_text("2")
     assert provenance.git_state(package) == (commit, True)
-
-
-def test_no_git_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert provenance.git_state(ROOT) == (None, None)
-
-
-def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert provenance.threads() == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "")
-    assert provenance.threads() is None
-
-    class Torch:
-        @staticmethod
-        def get_num_threads() -> int:
-            return 7
-
-    monkeypatch.setitem(sys.modules, "torch", Torch)
-    assert provenance.threads() == 7
-
-
-def test_the_model_of_a_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Torch:
-        class cuda:  # noqa: N801
-            @staticmethod
-            def get_device_name(device: str) -> str:
-                return f"Model of {device}"
-
-    monkeypatch.setitem(sys.modules, "torch", Torch)
-    assert provenance.device_name("cuda") == "cuda (Model of cuda)"
-    assert provenance.device_name("cpu") == "cpu" and provenance.device_name(None) is None
 
 
 def write_some(log: Path, block: str) -> None:

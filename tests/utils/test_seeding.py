@@ -39,8 +39,3 @@ def test_torch_streams_are_reproducible_and_on_the_cpu() -> None:
 def test_what_is_not_a_seed(seed: object) -> None:
     with pytest.raises(ValueError, match="integer >= 0"):
         stream_seed(seed, "a")  # type: ignore[arg-type]
-
-
-def test_a_stream_needs_a_name() -> None:
-    with pytest.raises(ValueError, match="name"):
-        stream_seed(0)

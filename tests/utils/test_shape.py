@@ -26,7 +26,7 @@ def test_what_fits(change: dict[str, Any]) -> None:
         ({"a": 1.0}, "a: wrong kind; got 1.0"),
         ({"a": 2**63}, "a: wrong kind"),
         ({"a": None}, "a: wrong kind; got 'null'"),
-        ({"b": {}}, "b: wrong kind; got 'a mapping of 0'; allowed: a list"),
+        ({"b": {}}, "b: wrong kind; got 'dict of 0'; allowed: a list"),
         ({"b": [{"c": float("nan")}]}, r"b\[0\].c: wrong kind; got nan; allowed: a finite number"),
         ({"b": [{"c": 1}, {}]}, r"b\[1\].c: entry is missing"),
         ({"b": [3]}, r"b\[0\]: wrong kind; got 3; allowed: a mapping"),

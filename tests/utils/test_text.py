@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fne.utils.errors import bad_input
-from fne.utils.text import clean, guarded, harmless, markdown, markup, size, unguarded
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (999.6, "1 kB"), (1234, "1.23 kB"), (5.5e9, "5.5 GB"), (2.5e15, "2.5e+03 TB")],
-)
-def test_sizes(count: float, text: str) -> None:
-    assert size(count) == text
-
+from fne.utils.text import clean, guarded, harmless, markdown, markup, unguarded
 
 HOSTILE = '=x\x1b[2J<script>alert(1)</script>\u202e[a](javascript:x)\n# h | `c` *b* $y$ \ud800 & "q"'
 
