@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fne.utils.errors import UserError
 from fne.utils.yaml_file import LARGEST, parse, read_mapping
