@@ -116,9 +116,13 @@ def check_given(study: Study) -> None:
         if not all(place.is_dir() if is_folder else place.exists() for place in places):
             hint = say_nearest(expanded(value), f"give it: {how_to_give(key)}")
             problems.report(f"no such {'folder' if is_folder else 'file'}", key=key, value=value, hint=hint)
-    files = [*relevance_files(study), *ratings_files(study)]
-    for file in [file for file in files if not file.is_file() and file.parent.is_dir()]:
-        problems.report("no such file", file=file, hint=say_nearest(file, "docs/how-to/data.md says where to get it"))
+    given = dict.fromkeys(relevance_files(study), "evaluation.relevance") | dict.fromkeys(
+        ratings_files(study), RATINGS_KEY
+    )
+    for file, key in given.items():
+        if not file.is_file() and file.parent.is_dir():
+            hint = say_nearest(file, "docs/how-to/data.md says where to get it")
+            problems.report("no such file", file=file, key=key, hint=hint)
     problems.raise_any(f"study {study.name!r}")
 
 
