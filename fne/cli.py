@@ -15,12 +15,17 @@ from fne.utils.os_errors import explain
 from fne.utils.text import harmless
 
 USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
-EPILOG = "`fne VERB --help` explains a verb and its options; `fne list` shows the studies and variants."
+EPILOG = "`fne help VERB` explains a verb and its options; `fne list` shows the studies and variants."
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit status: 0, 2 (something the user can mend), 130 (interrupted)."""
-    arguments = build_parser().parse_args(argv)
+    words, parser = sys.argv[1:] if argv is None else argv, build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    arguments = parser.parse_args([*words[1:2], "--help"] if words[:1] == ["help"] else words)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
     if getattr(arguments, "threads", None):
@@ -63,6 +68,21 @@ def _unwind_on_sigterm() -> Callable | int | None:
         return None
 
 
+def _stems(*folders: str) -> Callable[..., list[str]]:
+    """For a shell: the names of the files in folders of ``ablations``."""
+    return lambda parsed_args, **_: [
+        file.stem for folder in folders for file in (parsed_args.root / "ablations" / folder).glob("*.yaml")
+    ]
+
+
+COMPLETED = {
+    **dict.fromkeys(("study", "bundles"), _stems("studies")),
+    **dict.fromkeys(("names", "id", "filter"), _stems("studies", "variants")),
+    "variant": _stems("variants"),
+}
+"""What a shell offers for an argument."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Options are written out; of a wrong choice the nearest allowed ones are named first."""
 
@@ -90,7 +110,8 @@ def build_parser() -> argparse.ArgumentParser:
             if option is PLACE:
                 target = added.add_mutually_exclusive_group(required=True)
                 target.add_argument("--study", help=argparse.SUPPRESS)
-            target.add_argument(*option[0], **option[1])
+            action = target.add_argument(*option[0], **option[1])
+            action.completer = COMPLETED.get(action.dest)
     return parser
 
 

@@ -273,7 +273,7 @@ def test_list_folds_sweeps_and_filters(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_help_shows_every_verb_or_one(capsys: pytest.CaptureFixture) -> None:
-    for words, expected in ((["--help"], [verb.name for verb in VERBS]), (["train", "--help"], ["usage: fne train"])):
+    for words, expected in ((["--help"], [verb.name for verb in VERBS]), (["help", "train"], ["usage: fne train"])):
         with pytest.raises(SystemExit):
             cli.main(words)
         shown = capsys.readouterr().out
@@ -310,3 +310,18 @@ def test_a_terminal_without_unicode_shows_question_marks(tmp_path: Path) -> None
     command = [sys.executable, "-m", "fne", "list", "random", "--root", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and " ? " in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("fne tab", "tables"), ("fne tables --study smo", "smoke"), ("fne train --variant hardest_b", "hardest_bank")],
+)
+def test_a_shell_completes_verbs_studies_and_variants(typed: str, offered: str, tmp_path: Path) -> None:
+    file = tmp_path / "offered"
+    environment = {**os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": typed,
+                   "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_STDOUT_FILENAME": str(file)}  # fmt: skip
+    command = [sys.executable, "-X", "importtime", "-m", "fne"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert offered in file.read_text().split(), done.stderr[-500:]
+    assert "pydantic" not in done.stderr and "numpy" not in done.stderr
+    assert cli.main(["completion", "bash"]) == 0

@@ -160,6 +160,13 @@ def _below_root(given: Given) -> Path | None:
     return given.root / given.out if given.out else None
 
 
+def completion(given: Given) -> None:
+    """``completion``: what a shell is to read."""
+    import argcomplete
+
+    print(argcomplete.shellcode(["fne"], shell=given.shell))
+
+
 def prepare(given: Given) -> None:
     """``prepare``: the files that a user gives must be about the corpus."""
     from fne.study import paths
@@ -316,5 +323,7 @@ VERBS = [
          lambda given: _say(_run("clean", given.root, given.yes))),
     Verb("schema", "write ablations/schema, by which an editor knows the keys of every file", (),
          lambda given: print(*_run("schema", given.root), sep="\n")),
+    Verb("completion", 'completion for a shell: eval "$(fne completion bash)"; fne completion fish | source',
+         (option("shell", choices=("bash", "zsh", "fish")),), completion),
 ]  # fmt: skip
 """In the order of a study's way; the parser adds ``--root`` to each."""
