@@ -8,7 +8,7 @@ from fne.report.figures import registry as figures
 from fne.report.figures.figure import Picture
 from fne.report.paper.data_statement import statement
 from fne.report.paper.methods import Paragraph, paragraphs, to_latex, to_markdown
-from fne.report.paper.references import METHOD, bibtex, cited
+from fne.report.paper.references import bibtex, cited
 from fne.report.tables import registry as tables
 from fne.results.study import StudyResults, load
 from fne.study import paths
@@ -62,7 +62,7 @@ def run(study: str | Study | Series, root: str | Path = ".", into: str | Path | 
     texts = {
         "methods.tex": to_latex(methods),
         "methods.md": to_markdown(methods),
-        "references.bib": bibtex([METHOD, *(key for _, text in methods for key in cited(text))]),
+        "references.bib": bibtex(key for _, text in methods for key in cited(text)),
         "data_statement.md": statement(results),
         "main.tex": document(results, methods, [path.stem for path in written if path.suffix == ".tex"], drawn),
     }

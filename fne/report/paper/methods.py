@@ -9,7 +9,7 @@ from typing import Any
 from fne.data.manifest import count_splits
 from fne.data.sources import SPLITS
 from fne.protocols import METRICS, OWN
-from fne.report.paper.references import METHOD, cite, references, sources_of, with_citations, without_reference
+from fne.report.paper.references import cite, references, sources_of, with_citations, without_reference
 from fne.report.tables.tuning import tuning_table
 from fne.report.text.released import released
 from fne.report.text.summary import TRUTH_WORDS, seconds_per_run, truth_is_known, truth_kind
@@ -38,7 +38,7 @@ Paragraph = tuple[str, str]
 def paragraphs(study: StudyResults) -> list[Paragraph]:
     """What was done, from the data to the statistics."""
     return [
-        ("Question", f"{clean(study.question)} The method under study is false-negative elimination{cite([METHOD])}."),
+        ("Question", _question(study)),
         ("Data", _data(study)),
         ("Encoders", _encoders(study)),
         ("Training", _training(study)),
@@ -87,6 +87,14 @@ def _value(study: StudyResults, key: str) -> str:
     if len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return f"{show(min(values))} to {show(max(values))}"
     return listing(clean(show(value)) for value in values) or "none"
+
+
+def _question(study: StudyResults) -> str:
+    if study.method not in study.every_variant:
+        return clean(study.question)
+    rules = sources_of([study.definition.configs[study.method]])
+    works = [work for key, _, by in rules if key == "negatives.strategy" for work in by]
+    return f"{clean(study.question)} The method under study is {clean(study[study.method].title)}{cite(works)}."
 
 
 def _data(study: StudyResults) -> str:

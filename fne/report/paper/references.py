@@ -12,8 +12,6 @@ from fne.utils.latex import latex
 from fne.utils.yaml_file import read_mapping
 
 FILE = Path(__file__).with_name("references.yaml")
-METHOD = "li2023fne"
-"""The paper whose method every study is about."""
 RULES = ("negatives.strategy", "loss.kind", "memory.kind")
 """Keys whose every value is a rule, also of other packages."""
 _MARK = re.compile(r" ?\[((?:@[a-z0-9]+(?:; )?)+)\]")

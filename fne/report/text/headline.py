@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from fne.report.figures.picks import percent_of
 from fne.report.text.contrast_text import answer, best, change, name
 from fne.report.text.summary import pick_share, ranked, shared_phrase, truth_kind
@@ -59,11 +61,23 @@ def _elimination(study: StudyResults) -> list[str]:
     difference = change(study, study.method, study.control)
     if not difference:
         return []
+    if _posterior_unused(study):
+        return [
+            f"The posterior of {name(study, study.method)} decided about no candidate in any epoch, so nothing here is "
+            "about the elimination: before more reliable positives than negatives.min_positives it is not used."
+        ]
     which = f"{name(study, study.method)} minus {name(study, study.control)}: {difference}"
     configs = (resolve(study.definition, item) for item in (study.method, study.control))
     if any(not key.startswith("negatives.") for key in diff(*configs)):  # tuned one by one
         return [f"{which}; not the effect of the elimination alone, since the two were tuned separately."]
     return [f"What the elimination itself adds, {which}."]
+
+
+def _posterior_unused(study: StudyResults) -> bool:
+    """Has the method a posterior that never set a weight?"""
+    curves = study.curves
+    shares = curves.loc[curves["variant"] == study.method, ["override_share_i2t", "override_share_t2i"]].to_numpy(float)
+    return bool(np.isfinite(shares).any() and not np.nansum(shares))
 
 
 def _picks(study: StudyResults) -> list[str]:

@@ -10,6 +10,7 @@ from fne.study.study import Study
 from fne.utils.fields import canonical
 from fne.utils.names import show
 
+STRATEGY = "negatives.strategy"
 RULE = ("negatives.", "loss.kind", "memory.kind")
 """Keys that say which negative is taken out of what, and what it costs."""
 ELSEWHERE = ("data.", "encoders.image.checkpoint", "encoders.text.checkpoint", "model.", "evaluation.", "audit.")
@@ -39,7 +40,9 @@ def sentence(title: str, config: Mapping[str, Any], release: Mapping[str, Any], 
     """
     rule = _exceptions(config, release, lambda key: key.startswith(RULE))
     words = f"{title}: the rule of the authors' release"
-    if as_released:
+    if config[STRATEGY] != release[STRATEGY]:
+        words = f"{title}: a rule of this study, {STRATEGY} = {show(config[STRATEGY])}, and not the authors' release"
+    elif as_released:
         others = _exceptions(config, release, lambda key: not key.startswith((*RULE, *ELSEWHERE)))
         words += f" and its values{_but([*rule, *others])}"
     else:
