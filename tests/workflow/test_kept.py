@@ -51,7 +51,7 @@ def test_what_was_kept_holds_until_it_is_replaced(project: Project) -> None:
         assert summary.count("note: study smoke: with seeds=0-3, as its results were made") == 1
     assert "Nothing to be done" in dry(project, "replace=true")[1]
     file.write_text("{")
-    project.refused(*SMOKE, saying=["results/smoke/study.json: line 1: not valid JSON"])
+    project.refused(*SMOKE, saying=["results/smoke/study.json: not valid JSON"])
 
 
 def scramble(folder: Path) -> None:

@@ -172,7 +172,7 @@ def test_ratings_calibrate_and_audit_anew_and_rank_nothing(pictures: Project) ->
     (project.folder / "files/sits_val.csv").write_text("other")
     assert rules(project.planned(*requested)) == anew, "other content"
     (project.folder / "files/sits_val.csv").unlink()
-    project.refused(*requested, saying=["sits_val.csv: no such file"])
+    project.refused(*requested, saying=["sits_val.csv: audit.sits: no such file"])
 
 
 @pytest.mark.parametrize(("file", "old", "new", "expected"), [
