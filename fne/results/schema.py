@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -119,7 +120,13 @@ def parse_table(content: bytes, known: Mapping[str, Column], file: str | Path, h
         columns = pd.read_csv(io.BytesIO(content), nrows=0).columns
         types = {name: "string" for name in columns if name in known and known[name].kind == "text"}
         empty = {name: [""] for name in columns}
-        frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty, index_col=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the columns are not dropped
+            try:
+                frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=empty,
+                                    index_col=False)  # fmt: skip
+            except pd.errors.ParserWarning as error:
+                raise ValueError(str(error)) from None
     for name, column in known.items():
         if name not in frame:
             raise bad_input("column is missing", file=file, key=name, hint=hint)

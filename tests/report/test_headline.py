@@ -44,7 +44,7 @@ def test_the_best_variant_and_its_picks(paper: Made) -> None:
     assert sentences[1].startswith("FNE (as its abstract says) has the best mean rsum, 46")
     assert sentences[3].startswith("Of the negatives picked in epochs 5 to 16, after the warm-up of every variant, ")
     assert "are in truth matches under FNE (released rule), against" in sentences[3]
-    assert sentences[4] == "1 of 50 runs have no result; the main table says why."
+    assert sentences[4] == "1 of 50 runs has no result; the main table says why."
 
 
 def test_studies_without_fne_or_with_fne_as_baseline_make_no_claim_about_it(

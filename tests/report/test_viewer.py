@@ -192,5 +192,3 @@ def test_a_run_of_other_code_is_none_of_the_study(hostile: Made, tmp_path: Path)
     run = json.loads(file.read_text("utf-8"))
     file.write_text(json.dumps(run | {"code": "0" * 12}), "utf-8")
     assert load(hostile.study, tmp_path / "mixed")[run["variant"]].runs == ()
-    file.write_text(json.dumps(run | {"code": "0" * 12, "adopted": [{"code": run["code"]}]}), "utf-8")
-    assert load(hostile.study, tmp_path / "mixed")[run["variant"]].runs

@@ -155,7 +155,6 @@ def test_without_a_false_negative_the_oracle_is_its_base_in_every_number(ran: tu
              for row in rows(project.folder / "results/worlds/picks.csv")}  # fmt: skip
     assert all(picks["0.0", name] == 0 for name in (base, oracle, "infonce"))
     assert picks["0.02", oracle] == 0 and picks["0.02", base] > 0 and picks["0.02", "infonce"] > 0
-    assert "have equal scores, as they must" in (project.folder / "reports/worlds/report.html").read_text()
 
 
 @pytest.mark.timeout(1200)

@@ -26,7 +26,8 @@ def headline(study: StudyResults) -> tuple[str, ...]:
     requested = len(study.variants) * len(study.seeds)
     done = sum(seed in study.values(variant.id) for variant in study.variants for seed in study.seeds)
     if done < requested:
-        sentences.append(f"{requested - done} of {requested} runs have no result; the main table says why.")
+        verb = "has" if requested - done == 1 else "have"
+        sentences.append(f"{requested - done} of {requested} runs {verb} no result; the main table says why.")
     return tuple(sentences)
 
 
