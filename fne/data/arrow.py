@@ -96,13 +96,15 @@ def write_pictures(folder: Path, items: Sequence[Item], target: Path) -> None:
                     hint += "the column 'image', keep the names in `filename` and give data.images"
                     raise bad_input("a row has no picture", file=path, key=f"{where}.image", value=file, hint=hint)
                 digest = hashlib.sha256(content).digest()
+                if written.get(file) == digest:  # a row for each caption of one picture
+                    continue
                 if written.setdefault(file, digest) != digest:
                     hint = "give the pictures names of their own in a column `filename`"
                     problem = "two pictures have one name"
                     raise bad_input(problem, file=path, key=f"{where}.image", value=file, hint=hint)
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
                 (target / file).write_bytes(content)
-                progress.add(len(written) - progress.done)
+                progress.add()
 
 
 def data_files(folder: Path) -> list[tuple[Path, str | None]]:
@@ -184,8 +186,9 @@ def _rows(path: Path, columns: list[str], with_bytes: bool) -> Iterator[dict[str
     try:
         for batch in (_parquet if path.suffix.lower() == ".parquet" else _stream)(path, columns, pruned):
             batch.validate(full=True)  # offsets of a damaged file lead outside of it
-            for start in range(0, batch.num_rows, ROWS):
-                part = batch.slice(start, ROWS).select(columns)
+            step = 1 if with_bytes else ROWS  # one picture at a time
+            for start in range(0, batch.num_rows, step):
+                part = batch.slice(start, step).select(columns)
                 if pruned:
                     paths = pa.compute.struct_field(part.column("image"), "path")
                     part = part.set_column(columns.index("image"), "image", paths)

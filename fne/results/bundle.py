@@ -164,7 +164,13 @@ def _contents(place: Path) -> dict[str, bytes]:
             _require_small(place, sum(item.file_size for item in members), MOST_BYTES)
             if any(item.flag_bits & 1 for item in members):
                 raise zipfile.BadZipFile("encrypted")
-            return {Path(item.filename).name: archive.read(item) for item in members}
+            return {Path(item.filename).name: _unpacked(archive, item) for item in members}
+
+
+def _unpacked(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> bytes:
+    """As many bytes of a member as it claims to have; reading it whole would unpack all, whatever it claims."""
+    with archive.open(item) as handle:
+        return handle.read(item.file_size)
 
 
 def _is_read(name: str) -> bool:

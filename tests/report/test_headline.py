@@ -57,6 +57,17 @@ def test_studies_without_fne_or_with_fne_as_baseline_make_no_claim_about_it(
     assert " has the best mean rsum" in headline(other)[0]
 
 
+def test_a_posterior_that_never_decided_says_nothing_about_the_elimination(
+    paper: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unused = "decided about no candidate in any epoch"
+    assert not any(unused in sentence for sentence in headline(paper.results))
+    study = StudyResults(paper.study, paper.root)
+    study.__dict__["curves"] = study.curves.assign(override_share_i2t=0.0, override_share_t2i=0.0)
+    assert any(unused in sentence for sentence in headline(study))
+    assert not any("FNE without elimination" in sentence for sentence in headline(study)[1:])
+
+
 def test_without_a_result_nothing_is_claimed(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StudyResults, "contrast", lambda self, variant, *rest: None)
     assert headline(paper.results)[0].endswith("cannot be said: no seed has a result of both.")

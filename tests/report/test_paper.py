@@ -173,6 +173,9 @@ def test_methods_say_what_was_done_and_cite_what_was_used(paper: Made) -> None:
     assert "torch" in summary["Software and hardware"]
     keys = [key for text in summary.values() for key in cited(text)]
     assert set(re.findall(r"@\w+\{(\w+),", bibtex(keys))) == set(keys)
+    assert summary["Question"].endswith("The method under study is FNE (released rule) [@li2023fne].")
+    other = StudyResults(replace(paper.study, method="infonce"), paper.root)
+    assert dict(paragraphs(other))["Question"].endswith("The method under study is InfoNCE.")
 
 
 def test_the_data_statement_names_sizes_digests_terms_and_truth(paper: Made, lonely: Made) -> None:

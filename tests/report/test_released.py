@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,12 @@ def test_every_exception_is_named(root: Path, name: str, overrides: dict, words:
     study = load_study(name, overrides, root, complete=False)
     assert released(study) == words
     assert words in describe(name, root) or overrides
+
+
+def test_a_rule_of_the_users_own_is_not_called_the_release(root: Path) -> None:
+    study = replace(load_study("smoke", root=root, complete=False), method="infonce")
+    words = released(study)
+    assert "a rule of this study, negatives.strategy = all, and not the authors' release" in words and LEAD not in words
 
 
 def test_tuned_values_are_named_unless_the_command_line_changed_them(root: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +146,21 @@ def test_a_small_file_that_unpacks_to_more_than_any_bundle_is_refused(
         monkeypatch.setattr(bundle, "MOST_BYTES", size - 1)
         with pytest.raises(UserError, match=f"larger than any bundle; got {size}"):
             bundle.read(at)
+
+
+def test_a_zip_that_lies_about_a_size_is_read_no_further(place: Path, study: Study, tmp_path: Path) -> None:
+    made, file = content(run(study, place, tmp_path / "out")), tmp_path / "b.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in (made | {"images.csv": b"0" * (64 << 20)}).items():
+            archive.writestr(name, text)
+    raw = file.read_bytes()
+    file.write_bytes(raw.replace(struct.pack("<I", 64 << 20), struct.pack("<I", 1000)))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="damaged or cut short|images.csv is not what bundle.json says"):
+        bundle.read(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 @pytest.mark.parametrize(
