@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fne.report.series import answer, cells, components, figures, names, report, tables
-from fne.report.series.results import SeriesResults, open_series
+from fne.report.series.results import SeriesResults, Value, open_series
 from fne.study.api import Series
 from fne.utils.errors import UserError
 from tests.report.synthetic import HOSTILE
@@ -68,6 +68,22 @@ def test_the_first_to_lose_is_the_one_of_the_numbers(told: tuple[Path, SeriesRes
 ])  # fmt: skip
 def test_nothing_lost_and_nothing_known(tmp_path: Path, changes: dict, words: str) -> None:
     assert words in answer.answer(open_series(write_series(tmp_path, **changes), tmp_path))[0]
+
+
+def test_an_oracle_that_is_behind_the_baseline_itself_is_said_to_be(
+    told: tuple[Path, SeriesResults], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, series = told
+    assert not any("The oracle itself" in sentence for sentence in answer.answer(series))
+    last, own = series.members[-1], series.effect
+
+    def effect(member: str, variant: str, *rest: object, **options: object) -> Value | None:
+        fell = (member, variant, rest[1:]) == (last, series.ceiling, (series.baseline,))
+        return Value(-0.617, -0.686, -0.549) if fell else own(member, variant, *rest, **options)
+
+    monkeypatch.setattr(series, "effect", effect)
+    (said,) = [sentence for sentence in answer.answer(series) if "The oracle itself" in sentence]
+    assert "behind the baseline at prevalence 3 %, by 61.7 rsum [54.9, 68.6]; own captions alone are right" in said
 
 
 def test_without_an_oracle_losses_are_told_against_the_baseline(tmp_path: Path) -> None:

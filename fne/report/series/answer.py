@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fne.protocols import OWN
 from fne.report.figures.picks import percent_of
 from fne.report.series.components import sentences
 from fne.report.series.results import SeriesResults, Value
@@ -57,7 +58,7 @@ def answer(series: SeriesResults) -> tuple[str, ...]:
         return (f"Which strategy loses against {against}, cannot be said: no two worlds have results of enough seeds.",)
     if not result:
         ends = f"between {series.leaf} {series.at(series.members[0])} and {series.at(series.members[-1])}"
-        return (f"No strategy is shown to lose against {against}, {ends}.", *_picks(series))
+        return (f"No strategy is shown to lose against {against}, {ends}.", *_ceiling(series), *_picks(series))
     lost = [
         f"{series.title_of(loss.variant)} at {series.at(loss.member)} (by {percent(-loss.effect.estimate)} "
         f"{series.metric(series.primary)} {span(-loss.effect.high, -loss.effect.low)})"
@@ -69,8 +70,22 @@ def answer(series: SeriesResults) -> tuple[str, ...]:
         *([f"The next: {listing(lost[1:])}."] if lost[1:] else []),
         f"These are {len(changes)} changes, each by its own {100 * level:g} % interval: if no strategy lost, about "
         f"{len(changes) * (1 - level) / 2:.1f} would look like a loss.",
+        *_ceiling(series),
         *_picks(series),
     )
+
+
+def _ceiling(series: SeriesResults) -> list[str]:
+    """Where the oracle that losses are measured against is itself behind the baseline in the last world."""
+    last = series.members[-1]
+    item = series.ceiling and series.effect(last, series.ceiling, series.primary, series.baseline)
+    if not item or not item.high < 0:
+        return []
+    why = "; own captions alone are right there, so a true match ranked above them is an error"
+    return [
+        f"The oracle itself is behind the baseline at {series.leaf} {series.at(last)}, by {percent(-item.estimate)} "
+        f"{series.metric(series.primary)} {span(-item.high, -item.low)}{why if series.primary[0] == OWN else ''}."
+    ]
 
 
 def _cells(series: SeriesResults) -> str:
