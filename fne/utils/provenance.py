@@ -18,7 +18,7 @@ from fne.utils.files import parse_json, read_bytes, sha256_file, sha256_text
 from fne.utils.shape import check
 
 PACKAGES = ("fne", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "matplotlib",
-            "seaborn", "pillow", "snakemake")  # fmt: skip
+            "pillow", "snakemake")  # fmt: skip
 KERNEL_SWITCHES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS",
                    "MKL_CBWR")  # fmt: skip
 """Environment variables by which torch, oneDNN and MKL choose among kernels, which round differently."""
