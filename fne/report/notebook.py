@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fne.report.figures.registry import draw
 from fne.report.page.build import PicksPage, picks_page
+from fne.report.picks.viewer import NOTEBOOK_BUDGET, viewer
 from fne.report.tables.registry import build, to_frame
 from fne.report.tables.render import to_latex, to_markdown
 from fne.results import study as results
@@ -24,7 +25,7 @@ class Notebook(results.StudyResults):
     """What a study left behind, with its tables, figures and picks to look at."""
 
     def picks(self, *variants: str, **conditions: Any) -> Picks:
-        """Picks as a frame that a notebook shows as pictures, with captions and similarities.
+        """Picks as a frame that a notebook shows in the picks viewer, with images, captions and similarities.
 
         ``study.picks("fne", false=True)`` are the known false negatives of a variant;
         ``study.picks(false_under="hardest_in_batch", not_false_under="fne")`` are the picks of both where the first
@@ -51,7 +52,8 @@ class Notebook(results.StudyResults):
         Raises:
             UserError: No such variant, or a damaged file of picks.
         """
-        return picks_page(self.only([self[name].id for name in variants]) if variants else self)
+        shown = self.only([self[name].id for name in variants]) if variants else self
+        return picks_page(shown, viewer(shown, NOTEBOOK_BUDGET))
 
     def table(self, name: str = "main") -> pd.DataFrame:
         """A table of the report; the names are those of :data:`fne.report.tables.names.TABLES`."""

@@ -1,4 +1,4 @@
-"""What of a study is set against which published number, whether the two may be compared, and the verdict."""
+"""Which numbers of a study are compared with which published ones, whether that is possible, and the verdict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fne.analysis.equivalence import INCONCLUSIVE, NOT_REPRODUCED, REASONS, REPRODUCED, compare_with_published
+from fne.analysis.equivalence import INCONCLUSIVE, REASONS, REPRODUCED, compare_with_published
 from fne.analysis.intervals import hierarchical_intervals
 from fne.data.published import Entry
 from fne.protocols import DIRECTIONS
@@ -135,26 +135,16 @@ def sentence(result: list[Comparison]) -> str:
     """One sentence over all comparisons of a study."""
     counts = Counter(item.verdict for item in result)
     results = len({(item.variant, item.entry.id) for item in result})
-    numbers = [item for item in result if item.verdict != NOT_AVAILABLE]
-    words = f"{results} published result{'s are' if results != 1 else ' is'} set against this study"
-    if numbers:
-        summary = {
-            REPRODUCED: "reproduced within the tolerance declared",
-            NOT_REPRODUCED: "not reproduced",
-            INCONCLUSIVE: "inconclusive",
-            NOT_COMPARABLE: "not comparable, because the setting differs",
-        }
-        some = [(counts[verdict], phrase) for verdict, phrase in summary.items() if counts[verdict]]
-        parts = [f"{n} {'is' if n == 1 else 'are'} {phrase}" for n, phrase in some]
-        words += f"; of {len(numbers)} published number{'s' if len(numbers) != 1 else ''}, {listing(parts)}"
-    missing = {item.entry.id: item.entry for item in result if not item.entry.available}
-    if missing:
-        names = [f"{entry.id} (doi {entry.doi})" for entry in missing.values()]
-        words += f"; no number is available here of {listing(names)}"
-    absent = sum(item.verdict == NOT_AVAILABLE and item.entry.available for item in result)
-    if absent:
-        words += f"; {absent} further number{'s were' if absent != 1 else ' was'} not printed in the source"
-    return words + "."
+    words = {
+        REPRODUCED: "reproduced within the declared tolerance",
+        NOT_COMPARABLE: "not comparable: the setting differs",
+    }
+    parts = [f"{n} {words.get(verdict, verdict)}" for verdict, n in counts.items()]
+    missing = dict.fromkeys(f"{item.entry.id} (doi {item.entry.doi})" for item in result if not item.entry.available)
+    return (
+        f"Of {len(result)} numbers of {results} published results that are compared with this study: {listing(parts)}."
+        f"{f' No number is available here of {listing(missing)}.' if missing else ''}"
+    )
 
 
 def _tells(entry: Entry, direction: str, metric: str) -> bool:

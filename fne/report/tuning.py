@@ -36,8 +36,6 @@ def first_round(study: Study, root: Path) -> tuple[dict[str, list[float]], str]:
     """
     if study.tuned is None:
         return {}, "no value was tuned for single variants in this study"
-    if OLD_PROTOCOL in study.notes:
-        return {}, "the trials are of an old protocol, on a grid, which is no sample"
     file = paths.tuned_files(study)[1]
     result: dict[str, dict[str, float]] = {variant: {} for variant in study.variants}
     for item in read_trials(root / file):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -25,23 +26,21 @@ from fne.results.code import Code
 from fne.results.schema import header, write_table
 from fne.results.trials import Trial, inputs_of, write_trials
 from fne.study import paths
-from fne.study.api import Study, Variant, blocks, digest, parse_block, resolve
+from fne.study.api import Study, Variant, blocks, digest, load_study, parse_block, resolve
 from fne.study.tuned import SECTIONS
 from fne.training.picks import write as write_picks
-from fne.utils.fields import flatten
 from fne.utils.files import sha256_file, write_csv, write_json, write_text
 from fne.utils.min_seeds import MIN_SEEDS
 from fne.utils.seeding import numpy_stream
 
-SOURCES = Code(Path(__file__).resolve().parents[2])
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = Code(ROOT)
 
 HOSTILE = '<script>alert("1")</script> & 50% of $x_1$ \\cmd{a} #3 ~ ^ | `c` *b*'
 HOSTILE_CAPTION = HOSTILE + "</script><script>alert(1)</script>\u2028<!--<script>"
 HOSTILE_NAME = """'"<b>ü 雪 &amp;\u2028"""
-
-
-WARMUP = 4
-"""Epochs."""
+EPOCHS, WARMUP = 16, 4
+N_TRAIN, N_TEST, CAPTIONS = 40, 20, 5
 
 
 @dataclass(frozen=True)
@@ -72,109 +71,49 @@ PAPER = (
     Fake("infonce", "InfoNCE", "all", 457.7, 0.02, 0.30, 0.008, memory=False),
 )
 
-EPOCHS, WARMUP = 16, 4
-N_TRAIN, N_TEST, CAPTIONS = 40, 20, 5
 FINGERPRINTS = {"data.image": "9f" * 8, "features.image": "1c" * 8, "features.text": "2d" * 8}
 AUDIT_BINS = [round(-1 + 0.05 * k, 2) for k in range(41)]
 BINS = [round(-1 + 0.02 * k, 4) for k in range(101)]
 
 
-def config_of(fake: Fake) -> dict[str, Any]:
-    """A resolved config such as a run carries."""
-    config: dict[str, Any] = {
-        "data": {
-            "dataset": "scenes",
-            "seed": 0,
-            "train": N_TRAIN,
-            "val": 10,
-            "test": N_TEST,
-            "captions_per_image": CAPTIONS,
-            "prevalence": 0.003,
-            "image_size": 48,
-        },
-        "encoders": {
-            side: {"checkpoint": "scenes", "revision": None, "level": "pooled", "pooling": "mean", "dtype": "float32"}
-            for side in ("image", "text")
-        },
-        "model": {"head": "mlp", "hidden": 512, "dim": 256, "dropout": 0.0},
-        "train": {
-            "epochs": EPOCHS,
-            "epoch_unit": "images",
-            "batch_size": 128,
-            "optimizer": "adamw",
-            "learning_rate": 0.001 if fake.id != "hardest_buffer" else 0.0005,
-            "weight_decay": 0.0001,
-            "schedule": "cosine",
-            "lr_warmup_steps": 20,
-            "gradient_clip": 2.0,
-            "selection": "best_val_rsum",
-        },
-        "warmup": {"epochs": fake.warmup, "strategy": "all", "loss": "triplet"},
-        "negatives": {"strategy": fake.strategy},
-        "memory": {"kind": "momentum", "size": 1024, "momentum": 0.995, "initial": "empty", "fill": "after_warmup"}
-        if fake.memory
-        else {"kind": "none"},
-        "loss": {"kind": "infonce", "temperature": 0.05}
-        if fake.id == "infonce"
-        else {"kind": "triplet", "margin": 0.2},
-        "audit": {"sits": None, "sits_match": 3.0},
-        "evaluation": {"tie_rule": "expected", "ks": [1, 5, 10]},
-    }
-    if fake.strategy == "fne":
-        elimination = {"fne_abstract": "power", "fne_no_elimination": "none"}.get(fake.id, "released")
-        config["negatives"] |= {
-            "tau": 0.5,
-            "prior": 1e-4,
-            "prior_rule": "fixed",
-            "density": "normal",
-            "population": "hardest",
-            "posterior_threshold": 0.001,
-            "min_positives": 200,
-            "elimination": elimination,
-            "cut_down": "none" if fake.id == "fne_no_cutdown" else "global",
-            "statistics_mask": "diagonal",
-            "statistics_reset": "epoch",
-        }
-    return config
+ALIKE = {"fne": "fne", "hardest": "hardest_in_batch", "all": "sum_of_hinges", "random": "random"}
+"""The shipped variant whose config a made-up one has, by strategy."""
+
+
+@functools.cache
+def shipped() -> Study:
+    """The study ``paper`` without tuned values."""
+    return load_study("paper", root=ROOT, tuned=False)
 
 
 def study_of(
     name: str, fakes: tuple[Fake, ...], seeds: tuple[int, ...], baseline: str, title: str | None = None
 ) -> Study:
-    """The study as ``fne.study.api.load_study`` would give it."""
-    library = {
-        fake.id: Variant(
-            id=fake.id,
-            title=fake.title,
-            question=f"What does {fake.id} show?",
-            parent="base",
-            role="scientific",
-            set={},
-            isolates=[],
-            swept={},
-            file=Path("ablations/variants") / f"{fake.id}.yaml",
-        )
-        for fake in fakes
-    }
-    configs = {fake.id: flatten(config_of(fake)) for fake in fakes}
-    return Study(
+    """A small study of variants that are each like a shipped one."""
+    data = shipped().data | {"train": N_TRAIN, "val": 10, "test": N_TEST, "captions_per_image": CAPTIONS}
+    library, configs = {}, {}
+    for fake in fakes:
+        like = fake.id if fake.id in shipped().library else ALIKE[fake.strategy]
+        library[fake.id] = Variant(id=fake.id, title=fake.title, question=f"What does {fake.id} show?", parent="base",
+                                   role="scientific", isolates=[], swept={}, set={},
+                                   file=Path(f"ablations/variants/{fake.id}.yaml"))  # fmt: skip
+        configs[fake.id] = shipped().configs[like] | {f"data.{key}": value for key, value in data.items()}
+        configs[fake.id] |= {"train.epochs": EPOCHS, "warmup.epochs": fake.warmup}
+    return replace(
+        shipped(),
         name=name,
         title=title or "FNE and its ablations",
         question="Does eliminating false negatives help?",
-        regime="head",
-        variants=tuple(fake.id for fake in fakes),
+        variants=tuple(configs),
         seeds=seeds,
-        block=5,
         baseline=baseline,
         method="fne" if "fne" in configs else None,
         control="fne_no_elimination" if "fne_no_elimination" in configs else None,
-        primary={"metric": "rsum", "protocol": "own", "direction": "both"},
-        data=config_of(fakes[0])["data"],
-        overrides={},
+        data=data,
         configs=configs,
         library=library,
-        tuned=None,
         known={"corpus": "made up"},
+        notes=(),
     )
 
 

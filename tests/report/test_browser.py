@@ -162,23 +162,6 @@ def test_only_columns_that_decide_are_shown_until_all_are_requested(desktop: Tab
     assert len(shown()) == 6
 
 
-def test_a_filter_keeps_the_rows_with_its_words(unfolded: Tab) -> None:
-    box, table = "#metrics input[type=search]", "table-contrasts"
-    unfolded.page.fill(box, "without elim")
-    settles(unfolded, lambda: {*column(unfolded, table, 1)}, {"FNE without elimination\nfne_no_elimination"})
-    assert "(135 without the filter)" in unfolded.page.inner_text("#metrics .dt-info")
-    unfolded.page.fill(box, "")
-    settles(unfolded, lambda: len(column(unfolded, table, 1)), 25)
-
-
-def test_a_long_table_is_paged(unfolded: Tab) -> None:
-    rows = unfolded.texts("#table-contrasts tbody tr")
-    unfolded.page.click("#metrics .dt-paging-button:has-text('2')")
-    settles(unfolded, lambda: unfolded.texts("#table-contrasts tbody tr") == rows, False)
-    second = unfolded.texts("#table-contrasts tbody tr")
-    assert len(rows) == len(second) == 25 and not set(rows) & set(second)
-
-
 def test_a_link_to_a_folded_part_opens_it(browser: object, paper: Made) -> None:
     tab = open_tab(browser, paper)
     assert not tab.page.is_visible("#table-configs")
@@ -332,10 +315,6 @@ def test_accessible_with_everything_unfolded(desktop: Tab) -> None:
     assert axe(desktop) == []
 
 
-def test_accessible_on_a_phone(phone: Tab) -> None:
-    assert axe(phone) == []
-
-
 def test_without_scripts_the_tables_and_figures_are_there(browser: object, paper: Made) -> None:
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto((paper.reports / "report.html").as_uri())
@@ -358,11 +337,3 @@ def test_hostile_words_are_shown_and_never_run(attacked: Tab) -> None:
     assert names and all(clean(HOSTILE_NAME) in name for name in names)
     assert attacked.run("() => document.querySelectorAll('#viewer script, #viewer b, svg script').length") == 0
     nothing_odd(attacked)
-
-
-def test_one_run_alone_makes_a_whole_page(browser: object, lonely: Made) -> None:
-    tab = open_tab(browser, lonely, PHONE)
-    unfold(tab)
-    assert "There are no picks to show" in tab.page.inner_text("#picks")
-    assert tab.run("() => document.documentElement.scrollWidth") <= PHONE["width"]
-    nothing_odd(tab)

@@ -53,14 +53,9 @@ def test_figures_draw_the_baseline_and_the_best(paper: Made, monkeypatch: pytest
     assert set(few.curves["variant"]) == set(few.definition.variants)
     for name in ("scores", "curves", "picks"):
         drawn = figures.draw(paper.results, name)
-        words = " 4 variants are drawn, the baseline and the best by the primary metric; 6 more are in the tables."
+        words = " 4 variants are drawn, the baseline and the best; 6 more are in the tables."
         assert drawn.caption.endswith(words)
         assert "Random negative" not in drawn.alt
-
-
-def test_few_variants_are_all_drawn(paper: Made) -> None:
-    assert figures.shown(paper.results) is paper.results
-    assert "more are in the tables" not in figures.draw(paper.results, "scores").caption
 
 
 @pytest.mark.parametrize("name", ["curves", "false_negatives"])
@@ -93,7 +88,10 @@ def test_of_a_crowd_that_was_tuned_a_few_lines_have_bands(crowded: StudyResults)
     (panel,) = picture.drawing.axes
     full = [line for line in panel.lines if len(line.get_xdata()) == 8 and line.get_alpha() is None]
     assert len(full) == 7 and "7 of 29 variants are drawn in full" in picture.caption
-    assert len(panel.collections) == 2 and "of FNE (released rule) and Hardest in batch" in picture.caption
+    assert (
+        len(panel.collections) == 2
+        and "Bands are drawn of Hardest in batch (VSE++) and FNE (released rule) alone" in picture.caption
+    )
     assert "thin and grey: 22 more" in {text.get_text() for text in panel.texts}
 
 
@@ -105,11 +103,11 @@ def test_a_table_that_is_too_long_is_cut_and_says_so(paper: Made, monkeypatch: p
     assert parts.cut(cut) is cut
 
 
-def test_up_to_seven_lines_are_all_drawn_with_their_bands(paper: Made) -> None:
-    few = paper.results.only(paper.study.variants[:3])
-    assert highlight.featured(few) == {*paper.study.variants[:3]} == highlight.banded(few, highlight.featured(few))
-    assert len(highlight.featured(paper.results)) == 7
-    assert highlight.banded(paper.results, highlight.featured(paper.results)) == {"fne", paper.study.baseline}
+def test_up_to_three_lines_are_all_drawn_with_their_bands(paper: Made) -> None:
+    few = highlight.highlight(paper.results.only(paper.study.variants[:3]), "rsum")
+    assert few.full == few.banded == {*paper.study.variants[:3]} and few.caption == ""
+    many = highlight.highlight(paper.results, "rsum")
+    assert len(many.full) == 7 and many.banded == {"fne", paper.study.baseline}
 
 
 def test_a_variant_looks_the_same_in_figures_of_some(crowded: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +119,7 @@ def test_a_variant_looks_the_same_in_figures_of_some(crowded: StudyResults, monk
 def test_names_and_numbers_of_sixty_rows_overlap_nothing(crowded: StudyResults) -> None:
     for name in ("scores", "contrasts"):
         drawn = figures.draw(crowded, name).drawing
+        drawn.draw_without_rendering()
         (axes,) = drawn.axes
         marks = axes.get_window_extent()
         names = [label.get_window_extent() for label in axes.get_yticklabels()]

@@ -15,8 +15,7 @@ from matplotlib.text import Text
 
 from fne.negatives.catalog import DENSITIES, MEMORIES
 from fne.report.figures import registry as figures
-from fne.report.figures.fit import TALLEST
-from fne.report.figures.style import COLUMNS
+from fne.report.figures.style import COLUMNS, TALLEST
 from fne.report.paper import folder as paper_folder
 from fne.report.paper.data_statement import statement
 from fne.report.paper.methods import paragraphs

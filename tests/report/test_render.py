@@ -7,10 +7,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.tables.render import notes_html, save, to_html, to_html_document, to_latex, to_markdown
+from fne.report.tables.render import notes_html, save, to_html, to_latex, to_markdown
 from tests.report.synthetic import HOSTILE
 
 
@@ -77,14 +75,6 @@ def test_html_rows_have_a_heading_and_sort_keys() -> None:
     assert html.count('data-sort=""') == 1  # the cell without a number; the first column holds words
     assert 'class="absent"' in html
     assert "data-sort" not in to_html(table(sortable=False))
-
-
-def test_the_document_alone_promises_no_sorting() -> None:
-    document = to_html_document(table())
-    assert document.startswith("<!doctype html>")
-    assert "data-sort" not in document and "sortable" not in document
-    assert '<meta charset="utf-8">' in document
-    assert HOSTILE not in document
 
 
 def test_markdown_keeps_its_columns() -> None:
@@ -155,16 +145,6 @@ def test_markdown_and_latex_sections_keep_the_columns() -> None:
     place = next(place for place, line in enumerate(lines) if r"{\textit{Published}}" in line)
     assert lines[place - 1] == r"\midrule" and lines[place + 1].startswith(r"A\raisebox{.5ex}{a} & 1.0 \\")
     assert lines.count(r"\midrule") == 2 and sum(line.startswith(r"\multicolumn{2}{@{}") for line in lines) == 2
-
-
-def test_a_table_with_sections_cannot_be_sorted() -> None:
-    with pytest.raises(ValueError, match="tear its sections apart"):
-        Table("s", "S", "", (Column("a"),), ((Cell("1"),),), sortable=True, sections=((0, "x"),))
-
-
-def test_a_row_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 cells under 1 columns"):
-        Table("t", "T", "", (Column("a"),), ((Cell("1"), Cell("2")),))
 
 
 def test_a_title_in_brackets_or_with_a_star_is_no_option_of_the_line_break_above_it() -> None:

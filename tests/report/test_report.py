@@ -79,10 +79,6 @@ def test_it_needs_no_network(paper: Made, read: Page) -> None:
     assert not re.findall(r"url\((?!#)", text)
 
 
-def test_it_is_small(paper: Made) -> None:
-    assert (paper.reports / "report.html").stat().st_size < 3_000_000
-
-
 def policy_of(read: Page) -> dict[str, list[str]]:
     """The directives of the page's content security policy."""
     (text,) = [
@@ -202,17 +198,6 @@ def test_a_damaged_log_of_test_readings_is_one_clear_error(lonely: Made, tmp_pat
     log.write_text(log.read_text("utf-8") + '{"time": "2026-', "utf-8")
     with pytest.raises(UserError, match=r"test_accesses\.jsonl: line \d+: not valid JSON.*not an entry of the log"):
         report.run(lonely.study, tmp_path)
-
-
-def test_without_figures_it_says_which_command_draws_them(lonely: Made, tmp_path: Path) -> None:
-    shutil.copytree(lonely.root / "results", tmp_path / "results")
-    with pytest.raises(UserError, match="run `fne figures --study lonely` again"):
-        report.run(lonely.study, tmp_path)
-    assert not (tmp_path / "reports").exists()
-
-
-def test_no_prepared_data_is_said(lonely: Made) -> None:
-    assert "the prepared data (images and captions) are not on this machine" in lonely.page()
 
 
 def test_svg_ids_get_a_prefix() -> None:

@@ -13,7 +13,6 @@ from fne.report.figures import registry as figures
 from fne.report.figures.sensitivity import Point, Sweep, places, score, sweeps
 from fne.results.study import StudyResults, load
 from fne.study.api import load_study
-from tests.report.conftest import Made
 from tests.report.synthetic import Fake, write_study
 
 CHOSEN = "fne,hardest_in_batch,fne_tau,fne_density,fne_power,fne_momentum"
@@ -55,8 +54,7 @@ def test_where_values_stand() -> None:
 
     assert of(0.05, 0.1, 0.3) == [0.05, 0.1, 0.3], "numbers of one decade, by value"
     assert of(1e-5, 1e-4, 1e-2) == pytest.approx([-5, -4, -2]), "decades, by logarithm"
-    assert of(0, 1, 100) == pytest.approx([-2, 0, 2]), "zero one even step below"
-    assert of(0.0, 0.9, 0.99, 0.999) == [0, 1, 2, 3], "crowded ones in a row"
+    assert of(0.0, 0.9, 100) == [0, 1, 2], "with zero in a row"
     assert of("normal", "tied") == [0, 1]
     assert of(True, False) == [0, 1]
     assert of(7) == [7.0]
@@ -75,7 +73,3 @@ def test_every_member_is_drawn_at_its_mean_and_a_missing_one_keeps_its_place(swe
     assert score(swept, GONE) is None
     assert "negatives.tau: 0.0: " in picture.alt and "50.0" not in picture.alt
     assert "3 seeds per variant" in picture.caption and "95 % interval" in picture.caption
-
-
-def test_a_study_without_sweeps_says_so(paper: Made) -> None:
-    assert "no variant of this study comes from a sweep" in figures.draw(paper.results, "sensitivity").caption

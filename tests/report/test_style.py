@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fne.report.figures.style import BASELINE, FALSE, HARD, INK, MUTED, PALETTE, PAPER, POSITIVE, spread
-from fne.report.figures.variant_styles import SHAPES, Look, looks
+from fne.report.figures.variant_styles import Look, looks
 from fne.report.page import build as page
 
 # Machado, Oliveira and Fernandes (2009), severity 1; linear RGB.
@@ -72,37 +72,14 @@ def test_colours_stay_with_their_variant() -> None:
     assert looks(["fne", "x"], "fne") == {"fne": Look(BASELINE), "x": Look(PALETTE[0])}
 
 
-def test_ten_variants_have_whole_lines_and_the_marks_of_their_figure() -> None:
+def test_ten_variants_differ_by_colour_and_more_by_their_lines() -> None:
     for names in (["fne", *map(str, range(9))], list(map(str, range(10)))):
         result = looks(names, "0")
-        assert {(look.dash, look.shape) for look in result.values()} == {("-", None)}
-        assert len({look.colour for look in result.values()}) == 10
+        assert {look.dash for look in result.values()} == {"-"} and len({*result.values()}) == 10
+    assert len({*looks(list(map(str, range(28))), "0").values()}) == 28
 
 
-@pytest.mark.parametrize(("size", "lines"), [(25, False), (66, False), (66, True), (194, True)])
-def test_more_variants_than_colours_differ_by_their_shapes_and_lines(size: int, lines: bool) -> None:
-    names = ["fne", *(f"v{place}" for place in range(size - 1))]
-    seen = [(look.colour, look.shape, look.dash if lines else "") for look in looks(names, "v0").values()]
-    assert len(seen) == size == len(set(seen))
-
-
-def test_a_look_does_not_depend_on_what_comes_after_it() -> None:
-    names = [f"v{place}" for place in range(47)]
-    whole = looks(names, "v3")
-    assert {name: whole[name] for name in names[:20]} == looks(names[:20], "v3")
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_shapes_are_the_same_on_paper_and_on_the_page(shape: str) -> None:
-    look = Look(PALETTE[0], "-", shape)
-    drawn = look.mark("D").vertices
-    assert np.abs(drawn).max() <= 1 and (drawn[0] == drawn[-1]).all() and Look(PALETTE[0]).mark("D") == "D"
-    assert np.allclose(look.corners, np.stack([50 + 50 * drawn[:-1, 0], 50 - 50 * drawn[:-1, 1]], axis=1), atol=0.051)
-    numbers = [float(item) for item in re.findall(r"(-?[\d.]+)%", look.clip)]
-    assert np.allclose(numbers, np.array(look.corners).ravel()) and Look(PALETTE[0]).clip == ""
-
-
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_labels_keep_order_distance_and_range(seed: int) -> None:
     draw = np.random.default_rng(seed)
     requested = draw.uniform(0, 1, draw.integers(1, 11)).tolist()
@@ -125,7 +102,3 @@ def test_labels_move_as_little_as_possible() -> None:
             cost = sum((a - b) ** 2 for a, b in zip(places, requested, strict=True))
             best = min(best or (cost, places), (cost, places))
     assert sum((a - b) ** 2 for a, b in zip(spread(requested, 0.1, 0, 1), requested, strict=True)) <= best[0] + 1e-9
-
-
-def test_too_many_labels_are_spaced_evenly() -> None:
-    assert spread([0.5] * 11, 0.3, 0, 1) == pytest.approx(np.linspace(0, 1, 11).tolist())

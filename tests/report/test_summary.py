@@ -65,11 +65,6 @@ def test_with_fewer_than_three_seeds_a_share_has_no_interval(hits: list[int]) ->
     assert method(len(hits)).startswith("none: ") and not method(3).startswith("none")
 
 
-def test_nothing_picked_is_no_share() -> None:
-    result = share(np.array([0, 0]), np.array([0, 0]))
-    assert math.isnan(result.value) and result.total == 0
-
-
 def test_pick_share_equals_a_loop_over_the_file(paper: Made) -> None:
     with open(paper.root / "results/paper/audit.csv", encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["variant"] == "hardest_buffer"]
@@ -120,12 +115,3 @@ def test_the_lead_is_judged_by_paired_seeds_and_images(paper: Made) -> None:
     assert paired_interval(study, "fne_abstract", "fne") == (float(result.low[0]), float(result.high[0]))
     assert paired_interval(study, "hardest_buffer", "fne") != paired_interval(study, "fne", "hardest_buffer")
     assert supported_best(study) == ("fne_abstract" if result.low[0] > 0 else None)
-
-
-def test_two_seeds_support_no_winner(hostile: Made) -> None:
-    assert all(math.isnan(end) for end in paired_interval(hostile.results, "fne", "hardest_in_batch"))
-    assert supported_best(hostile.results) is None
-
-
-def test_a_variant_alone_is_no_winner(lonely: Made) -> None:
-    assert supported_best(lonely.results) is None

@@ -11,8 +11,8 @@ import pytest
 
 from fne.report.tables import registry as tables
 from fne.report.tables.contrasts import primary_contrasts
-from fne.report.tables.main import main_table, may_star, stars
-from fne.results.study import Contrast, StudyResults, load
+from fne.report.tables.main import main_table
+from fne.results.study import StudyResults, load
 from fne.utils.errors import UserError
 from tests.report import synthetic
 from tests.report.conftest import SMALL, Made
@@ -118,18 +118,6 @@ def test_every_protocol_has_a_block_of_its_own(coco: StudyResults, paper: Made) 
     assert not {group for group, _ in FURTHER.values()} & {column.group for column in main_table(paper.results).columns}
 
 
-def test_a_primary_metric_of_another_protocol_says_what_counts_as_right(coco: StudyResults) -> None:
-    for protocol, metric, words in (
-        ("eccv", "map_at_r", "every pair that ECCV Caption lists is right"),
-        ("coco_1k_5fold", "rsum", "mean of five blocks"),
-    ):
-        coco.protocol, coco.metric, coco.direction = protocol, metric, "both" if metric == "rsum" else "t2i"
-        table = main_table(coco)
-        assert words in table.caption
-        named = protocol if metric == "rsum" else f"t2i, {protocol}"
-        assert f"Primary metric ({named})" in [column.group for column in table.columns]
-
-
 def test_a_missing_run_is_a_cell_that_says_so(paper: Made, hostile: Made) -> None:
     row = next(row for row in main_table(paper.results).rows if row[0].note == "hardest_buffer")
     assert row[1].text == "4 of 5" and row[1].absent
@@ -151,30 +139,6 @@ def test_bold_needs_support(paper: Made, hostile: Made, monkeypatch: pytest.Monk
         (row[0].note, table.columns[place].name) for row in table.rows for place, cell in enumerate(row) if cell.strong
     ]
     assert strong == [("fne", "R@5"), ("fne", "R@5")]
-
-
-def contrast(n_seeds: int, *, low: float = 0.01, p: float = 0.004) -> Contrast:
-    return Contrast("fne", "b", 0.02, low, 0.03, p, p, 0.0, 2 / 2**n_seeds, 2 / 2**n_seeds, n_seeds, "")
-
-
-def test_stars_only_above_the_floor_of_the_seeds(paper: Made) -> None:
-    study = paper.results  # nine comparisons: eight seeds reach 9 * 2 / 2**8 = .07, nine seeds .035
-    assert not may_star(study, contrast(8)) and stars(study, contrast(8)) == ""
-    assert may_star(study, contrast(9)) and stars(study, contrast(9)) == "**"
-    assert stars(study, contrast(9, p=0.0004)) == "***"
-    assert stars(study, contrast(9, p=0.04)) == "*"
-    assert stars(study, contrast(9, p=0.05)) == ""
-    assert stars(study, contrast(9, low=-0.01)) == ""
-    assert stars(study, contrast(9, p=float("nan"))) == ""
-    assert any(note.startswith("No stars: with 4 seeds") for note in main_table(study).notes)
-
-
-def test_many_seeds_get_stars(tmp_path: Path) -> None:
-    study = write_study(tmp_path, fakes=SMALL, seeds=tuple(range(8)))
-    table = main_table(load(study, tmp_path))
-    cells = {row[0].note: row[[column.name for column in table.columns].index("p (Holm)")].text for row in table.rows}
-    assert cells["fne"].endswith("*") and not cells["hardest_in_batch"]
-    assert any(note.startswith("Stars:") for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -235,11 +199,6 @@ def test_the_record_counts_test_readings_and_epochs_from_one(paper: Made) -> Non
     assert row["selected_epochs"] == ", ".join(str(epoch + 1) for epoch in chosen)
 
 
-def test_a_variant_without_runs_has_an_empty_record(hostile: Made) -> None:
-    row = next(row for row in tables.build(hostile.results, "record").rows if row[0].note == "infonce")
-    assert row[1].text == "none" and all(cell.absent for cell in row[1:])
-
-
 def test_all_files_are_written(paper: Made) -> None:
     names = {path.name for path in (paper.reports / "tables").iterdir()}
     assert names == {f"{table}.{suffix}" for table in tables.TABLES for suffix in ("html", "md", "tex", "csv")}
@@ -248,12 +207,6 @@ def test_all_files_are_written(paper: Made) -> None:
 def test_unknown_table(paper: Made) -> None:
     with pytest.raises(UserError, match="did you mean 'main'"):
         tables.build(paper.results, "mian")
-
-
-def test_the_frame_of_a_notebook_has_a_row_per_variant(paper: Made) -> None:
-    frame = paper.results.table()
-    assert list(frame.index) == list(paper.study.variants)
-    assert frame.loc["hardest_buffer", "Seeds"].startswith("4 of 5")
 
 
 def test_a_study_with_one_variant_has_empty_contrasts(lonely: Made) -> None:

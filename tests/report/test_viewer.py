@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fne.report.picks.thumbnails import SIDE, Pictures, thumbnail
-from fne.report.picks.viewer import KINDS, NOTEBOOK_BUDGET, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
+from fne.report.picks.viewer import NOTEBOOK_BUDGET, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
 from fne.results.study import load
 from fne.utils.errors import UserError
 from tests.report.conftest import Made
@@ -71,7 +71,7 @@ def test_captions_and_images_point_at_each_other(paper: Made, data: dict) -> Non
 
 
 def test_quotas_by_kind_and_direction(paper: Made, data: dict) -> None:
-    for kind in KINDS:
+    for kind in ("false", "disagree", "random"):
         for direction in (0, 1):
             mine = [item for item in data["anchors"] if (item["kind"], item["direction"]) == (kind, direction)]
             assert 0 < len(mine) <= QUOTA
@@ -89,13 +89,6 @@ def test_the_draw_is_always_the_same_and_fills_its_quotas(paper: Made) -> None:
     assert chosen == choose(picks.sample(frac=1.0, random_state=1).sort_values(list(picks.columns), kind="stable"))
     assert sum(kind == "random" for kind, _ in chosen) == 2 * QUOTA
     assert viewer(paper.results).data == viewer(paper.results).data
-
-
-def test_one_variant_has_nothing_to_be_compared_with_and_is_shown_all_the_same(paper: Made) -> None:
-    picks = shared_picks(paper.results)
-    alone = picks[picks["variant"] == 0]
-    chosen = choose(alone)
-    assert len(chosen) > QUOTA and not any(kind == "disagree" for kind, _ in chosen)
 
 
 def test_the_budget_ends_the_anchors_not_their_pictures(paper: Made, data: dict) -> None:
@@ -119,21 +112,6 @@ def test_a_picture_is_embedded_once_and_all_of_an_anchor_or_none(tmp_path: Path)
     assert made.admit([b]) and (made.number(a), made.number(b)) == (0, 1)
     tight = Pictures(item)
     assert not tight.admit([a, b]) and tight.used == 0 and tight.embedded == []
-
-
-def test_pictures_damaged_within_or_too_large_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "a.png"
-    Image.effect_noise((400, 400), 50).save(file, compress_level=1)
-    content = file.read_bytes()
-    damaged = bytearray(content)
-    damaged[content.index(b"IDAT") - 1] ^= 0x10  # the length of the first part of its pixels: no second one follows
-    for odd in (damaged, content[: len(content) // 2]):
-        file.write_bytes(odd)
-        assert thumbnail(file) is None
-    file.write_bytes(content)
-    assert thumbnail(file) is not None
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert thumbnail(file) is None
 
 
 def test_thumbnails_are_small_and_true(tmp_path: Path) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fne.report.figures.figure import Picture, canvas, notice
-from fne.report.figures.style import FALSE, HARD, INK, MUTED, PAPER, WIDTH
+from fne.report.figures.figure import Picture, notice
+from fne.report.figures.panels import mark, small_multiples
+from fne.report.figures.style import DASHED, FALSE, HARD, INK, MUTED, PAPER, letters
 from fne.report.text.wording import NO_POSITIVE, listing, number, short
 from fne.results.study import StudyResults
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ID, TITLE = "calibration", "Calibration of the posteriors"
 QUESTION = "Does a false-negative probability mean what it says, and does recalibration on validation mend it?"
@@ -41,43 +39,31 @@ def draw(study: StudyResults) -> Picture:
     if own.empty:
         return notice(ID, TITLE, QUESTION, NO_POSITIVE)
     titles = {variant.id: variant.title for variant in study.variants}
-    panels = [
+    keys = [
         (variant, posterior, direction)
         for variant in titles
-        for (posterior, direction), _ in own[own["variant"] == variant].groupby(["posterior", "direction"], sort=True)
+        for (posterior, direction), _ in own[own["variant"] == variant].groupby(["posterior", "direction"])
     ]
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
-    height = 1.05 + 2.1 * lines
-    figure = canvas(WIDTH, height)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    figure.subplots_adjust(left=0.175, right=0.97, bottom=0.55 / height, top=1 - 0.8 / height, wspace=0.08, hspace=0.42)
-    scores = study.calibration
+    handles = [
+        mark(words, color=colour, marker=shape, ms=4, ls="")
+        for kind, (colour, shape, words) in MAPS.items()
+        if kind in set(own["recalibration"])
+    ]
+    labels = ("probability", "share of false negatives")
+    figure, axes = small_multiples([titles[key[0]] for key in keys], 2.1, labels, handles, sharey=True)
     summary = []
-    for panel, (variant, posterior, direction) in zip(axes.flat, panels, strict=False):
-        mine = own[(own["variant"] == variant) & (own["posterior"] == posterior) & (own["direction"] == direction)]
-        one_panel(panel, mine)
-        way = "" if direction == "both" else f"{direction}: "
-        panel.set_title(short(titles[variant], 29), pad=18)
-        raw = scores[(scores["variant"] == variant) & (scores["posterior"] == posterior)]
-        raw = raw[(raw["direction"] == direction) & (raw["recalibration"] == "none")].set_index("metric")
-        words = f"{way}ECE {raw.loc['ece', 'value']:.3g}, AUROC {number(float(raw.loc['auroc', 'value']), 2)}"
-        panel.text(0, 1.03, words, transform=panel.transAxes, color=MUTED, fontsize=8.5)
-        summary.append(f"{titles[variant]}, {words}")
-    ticks = [10.0**power for power in (-6, -4, -2, 0)]
-    axes.flat[0].set(xscale="log", yscale="log", xlim=(FLOOR / 1.6, 1.6), ylim=(FLOOR / 1.6, 1.6))
-    few = [1e-6, 1e-3, 1.0]
-    axes.flat[0].set_xticks(few, [f"{100 * tick:g} %" for tick in few])
-    axes.flat[0].set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
-    axes.flat[0].minorticks_off()
-    for panel in axes.flat[len(panels) :]:
-        panel.set_visible(False)
-    for panel in axes[-1]:
-        panel.set_xlabel("probability")
-        panel.get_xticklabels()[0].set_ha("left")  # centred, the ends of neighbouring panels touch
-        panel.get_xticklabels()[-1].set_ha("right")
-    figure.supylabel("share of false negatives", fontsize=9.5, x=0.005)
-    legend(figure, set(own["recalibration"]))
+    for panel, key in zip(axes, keys, strict=True):
+        _panel(panel, _of(own, key))
+        raw = _of(study.calibration, key)
+        values = raw[raw["recalibration"] == "none"].set_index("metric")["value"]
+        way = "" if key[2] == "both" else f"{key[2]}: "
+        words = f"{way}ECE {values['ece']:.3g}\nAUROC {number(float(values['auroc']), 2)}"
+        panel.text(0.03, 0.97, words, transform=panel.transAxes, va="top", color=MUTED, fontsize=letters(8.5))
+        summary.append(f"{titles[key[0]]}, {words.replace(chr(10), ', ')}")
+    axes[0].set(xscale="log", yscale="log", xlim=(FLOOR / 1.6, 1.6), ylim=(FLOOR / 1.6, 1.6))
+    for axis, ticks in ((axes[0].xaxis, (1e-4, 1e-1)), (axes[0].yaxis, (1e-6, 1e-4, 1e-2, 1.0))):
+        axis.set_ticks(ticks, labels=[f"{100 * tick:g} %" for tick in ticks])
+    axes[0].minorticks_off()
     bars = ", with 95 % intervals over seeds" if own["low"].notna().any() else ""
     truths = " ".join(f"{SOURCES[source]}." for source in dict.fromkeys(own["source"]))
     caption = (
@@ -93,28 +79,17 @@ def draw(study: StudyResults) -> Picture:
     return Picture(ID, TITLE, QUESTION, caption, f"Reliability diagrams. {'; '.join(summary)}.", figure)
 
 
-def one_panel(panel: Axes, rows: pd.DataFrame) -> None:
+def _of(rows: pd.DataFrame, key: tuple[str, str, str]) -> pd.DataFrame:
+    """The rows of a variant's posterior in a direction."""
+    return rows[(rows[["variant", "posterior", "direction"]] == key).all(axis=1)]
+
+
+def _panel(panel: Axes, rows: pd.DataFrame) -> None:
     """Draw one posterior under its maps."""
     panel.grid(alpha=0.6)
-    panel.plot([FLOOR, 1], [FLOOR, 1], color=MUTED, lw=1, ls=(0, (4, 2)), zorder=1)
-    for kind, (colour, mark, _) in MAPS.items():
+    panel.plot([FLOOR, 1], [FLOOR, 1], color=MUTED, lw=1, ls=DASHED, zorder=1)
+    for kind, (colour, shape, _) in MAPS.items():
         some = rows[rows["recalibration"] == kind].sort_values("probability")
-        if some.empty:
-            continue
-        x, y, low, high = (
-            np.clip(some[name].to_numpy(), FLOOR, 1) for name in ("probability", "observed", "low", "high")
-        )
+        x, y, low, high = (some[name].clip(FLOOR, 1) for name in ("probability", "observed", "low", "high"))
         panel.vlines(x, low, high, color=colour, lw=0.9, alpha=0.7)
-        panel.plot(x, y, color=colour, marker=mark, ms=3.8, mec=PAPER, mew=0.5, ls="", zorder=3)
-
-
-def legend(figure: Figure, kinds: set[str]) -> None:
-    """Name the maps once."""
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, marker=mark, ms=4, ls="", label=label)
-        for kind, (colour, mark, label) in MAPS.items()
-        if kind in kinds
-    ]
-    figure.legend(handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.01, 1.0), borderaxespad=0.3)
+        panel.plot(x, y, color=colour, marker=shape, ms=3.8, mec=PAPER, mew=0.5, ls="", zorder=3)

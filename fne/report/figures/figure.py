@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fne.report.figures.style import WIDTH, look, shrink
+from fne.report.figures import style
+from fne.report.figures.style import WIDTH, look
 from fne.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Picture:
         caption: How to read it: protocol, number of seeds, interval method; generated from the data.
         alt: What it shows, for somebody who cannot see it.
         drawing: The matplotlib figure.
-        empty: Whether there was nothing to draw; the page then tells the reason in a line instead.
+        empty: Whether there was nothing to draw; the page then gives the reason in a line instead.
     """
 
     id: str
@@ -66,7 +67,7 @@ class Picture:
         return paths
 
     def _repr_html_(self) -> str:
-        """Let a notebook show the figure with its words; what is not drawn is told."""
+        """Let a notebook show the figure with its words, or the reason why it is empty."""
         caption = html.escape(self.caption)
         if self.empty:
             return f"<p>{html.escape(self.title)}. {caption}</p>"
@@ -82,11 +83,10 @@ class Picture:
 
 def canvas(width: float, height: float) -> Figure:
     """An empty figure that belongs to no global state; inches, for a paper narrower or wider (see ``style.look``)."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / WIDTH * matplotlib.rcParams["figure.figsize"][0], height * shrink()))
+    figure = Figure(figsize=(width / WIDTH * style.width(), height * style.scale()))
     FigureCanvasAgg(figure)
     return figure
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fne.report.figures.figure import Picture
-from fne.report.figures.fit import TALLEST, fit
 from fne.report.figures.names import FIGURES
-from fne.report.figures.style import look
+from fne.report.figures.style import TALLEST, look
 from fne.report.text.summary import ranked
 from fne.report.text.wording import count
 from fne.results.study import StudyResults, load
@@ -20,7 +19,7 @@ from fne.utils.files import write_json
 WORDS = "captions.json"
 MOST = 60
 """Variants that a figure has room for."""
-LEGIBLE: dict[tuple[str, str | None], int] = {("agreement", "single"): 10, ("agreement", "double"): 24}
+LEGIBLE: dict[tuple[str, str | None], int] = {("agreement", "single"): 7, ("agreement", "double"): 24}
 """Variants whose numbers fit into the cells of a matrix, letters of 7 points."""
 WHOLE = ("sensitivity",)
 """Figures that show all variants, however many: they draw sweeps, not one mark or panel for each."""
@@ -40,21 +39,16 @@ def draw(study: StudyResults, name: str, column: str | None = None) -> Picture:
     few = study if name in WHOLE else shown(study, LEGIBLE.get((name, column)))
     with look(column):
         picture = draws(few)
-        while column is not None and not picture.empty:
-            height = picture.drawing.get_figheight()
-            if name in WHOLE or height <= TALLEST:
-                height = fit(picture.drawing)
-            if name in WHOLE or height <= TALLEST or len(few.variants) <= 2:
+        while column and (height := picture.drawing.get_figheight()) > TALLEST:
+            if name in WHOLE:
+                picture.drawing.set_figheight(TALLEST)
                 break
-            few = shown(few, max(min(int(len(few.variants) * TALLEST / height), len(few.variants) - 1), 2))
+            few = shown(few, min(int(len(few.variants) * TALLEST / height), len(few.variants) - 1))
             picture = draws(few)
     left = len(study.variants) - len(few.variants)
     if not left or picture.empty:
         return picture
-    note = (
-        f" {len(few.variants)} variants are drawn, the baseline and the best by the primary metric; {count(left)} more "
-        "are in the tables."
-    )
+    note = f" {len(few.variants)} variants are drawn, the baseline and the best; {count(left)} more are in the tables."
     return replace(picture, caption=picture.caption + note)
 
 

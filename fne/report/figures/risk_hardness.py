@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from fne.report.figures.false_negatives import intervals_of, logged, seeds
 from fne.report.figures.figure import Picture, notice
-from fne.report.figures.panels import Points, fill, grid, nothing
-from fne.report.figures.picks import FEW, percent_of
+from fne.report.figures.panels import Points, fill, in_words, nothing, rate_panels
+from fne.report.figures.picks import FEW, percent_of, truth_sentence
 from fne.report.figures.style import MUTED
 from fne.report.figures.variant_styles import looks_of
-from fne.report.text.summary import NO_SHARED_EPOCH, TRUTH_WORDS, relevant_words, shared_phrase, truth_kind
+from fne.report.text.summary import NO_SHARED_EPOCH, relevant_words, shared_phrase
 from fne.report.text.wording import number
 from fne.results.study import StudyResults
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ID, TITLE = "risk_hardness", "Risk against hardness"
 QUESTION = "How much risk of a false negative does a method take for negatives as hard as the positive?"
+BINS = ["gap_low", "gap_high"]
 
 
 def draw(study: StudyResults) -> Picture:
@@ -30,8 +31,9 @@ def draw(study: StudyResults) -> Picture:
     rows = rows[(rows["direction"] == "both") & rows["rate"].notna()]
     if not rows["false_negatives"].sum():
         return notice(ID, TITLE, QUESTION, "no false negative of the train split is known for this data set")
-    marks = ("this variant", "all variants together", "where the picks lie")
-    figure, axes = grid(study.variants, "similarity of pick − of own pair", "false negatives among picks", marks)
+    marks = ("this variant", "all variants together")
+    xlabel, ylabel = "similarity of pick − of own pair", "false negatives among picks"
+    figure, axes = rate_panels(study.variants, xlabel, ylabel, marks)
     drawn, everyone = rows[rows["picks"] >= FEW], points(pooled(rows))
     for panel, variant in zip(axes, study.variants, strict=True):
         own = rows[rows["variant"] == variant.id]
@@ -39,34 +41,29 @@ def draw(study: StudyResults) -> Picture:
         if own.empty:
             nothing(panel, "no picks")
             continue
-        edges, mine = own[["gap_low", "gap_high"]].to_numpy(), points(own[own["picks"] >= FEW])
-        fill(panel, edges, own["picks"].to_numpy(), everyone, mine, looks_of(study)[variant.id])
-    axes[0].set_ylim(0, min(1.0, max(1.1 * float(drawn["rate"].max()), 0.01)) if len(drawn) else 1.0)
+        mine, picks = points(own[own["picks"] >= FEW]), own["picks"].to_numpy()
+        fill(panel, own[BINS].to_numpy(), picks, everyone, mine, looks_of(study)[variant.id])
     if len(drawn):
+        axes[0].set_ylim(0, min(1.0, max(1.1 * float(drawn["rate"].max()), 0.01)))
         axes[0].set_xlim(drawn["gap_low"].min() - 0.02, drawn["gap_high"].max() + 0.02)
-    kind = truth_kind(study, "train")
     caption = (
         f"Logged picks of {shared_phrase(study)}, by the similarity of the picked negative minus that of the anchor's "
         f"own pair (bins of 0.05, both directions, {seeds(study)}; right of 0 the negative is more similar than the "
         f"positive). Line: share of the picks that is {relevant_words(study)} to its anchor; bins with fewer than "
         f"{FEW} picks are left out.{intervals_of(drawn, 'Bars')} Dashed: the picks of all variants together, the same "
-        f"in every panel. Grey area: where the picks lie.{logged(study)}"
-        + (f" In the train split {TRUTH_WORDS[kind]}." if kind else "")
+        f"in every panel. Grey area: where the picks lie.{logged(study)}{truth_sentence(study)}"
     )
-    summary = []
-    for variant in study.variants:
-        own = drawn[drawn["variant"] == variant.id]
-        if len(own):
-            top = own.loc[own["rate"].idxmax()]
-            summary.append(
-                f"{variant.title} at most {percent_of(top['rate'])}, at a gap of {number(top['gap_low'], 2)}"
-            )
-    return Picture(ID, TITLE, QUESTION, caption, f"Share of false negatives by gap: {'; '.join(summary)}.", figure)
+    tops = drawn.loc[drawn.groupby("variant")["rate"].idxmax()].to_dict("records")
+    words = {
+        row["variant"]: f"at most {percent_of(row['rate'])}, at a gap of {number(row['gap_low'], 2)}" for row in tops
+    }
+    alt = f"Share of false negatives by gap: {in_words(study, words)}."
+    return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
 
 def pooled(rows: pd.DataFrame) -> pd.DataFrame:
     """The rate by gap over the picks of all variants; bins with enough picks."""
-    sums = rows.groupby(["gap_low", "gap_high"], sort=True)[["picks", "false_negatives"]].sum().reset_index()
+    sums = rows.groupby(BINS)[["picks", "false_negatives"]].sum().reset_index()
     sums = sums[sums["picks"] >= FEW]
     return sums.assign(rate=sums["false_negatives"] / sums["picks"])
 

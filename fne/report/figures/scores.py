@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fne.protocols import METRICS
-from fne.report.figures.figure import Picture, canvas, notice
-from fne.report.figures.style import MUTED, PAPER, WIDTH
-from fne.report.figures.variant_styles import diamond, looks_of
+from fne.report.figures.figure import Picture, notice
+from fne.report.figures.panels import in_words, panels
+from fne.report.figures.style import DASHED, MUTED, PAPER, label, letters, wrapped
+from fne.report.figures.variant_styles import looks_of
 from fne.report.text.summary import missing_seeds
-from fne.report.text.wording import interval_phrase, metric_name, name, percent, protocol_phrase, seeds_phrase, short
+from fne.report.text.wording import interval_phrase, metric_name, percent, protocol_phrase, seeds_phrase, short
 from fne.results.study import StudyResults, Variant
 
 if TYPE_CHECKING:
@@ -25,114 +26,72 @@ ID, TITLE, QUESTION = ("scores", "Score per variant", "Which variant retrieves b
 
 def draw(study: StudyResults) -> Picture:
     """Draw the primary metric of every variant in the order of the study."""
-    if not any(study.values(variant.id) for variant in study.variants):
+    means = {variant.id: float(np.mean([*values.values()])) for variant in study.variants
+             if (values := study.values(variant.id))}  # fmt: skip
+    if not means:
         return notice(ID, TITLE, QUESTION, "no run has a result")
     figure, axes = rows_of_names(study.variants, bold=study.baseline)
     for row, variant in enumerate(study.variants):
         values, estimate = study.values(variant.id), study.estimate(variant.id)
         look = looks_of(study)[variant.id]
         if not values:
-            no_result(axes, row, why_missing(study, variant.id))
+            no_result(axes, row, study, variant.id)
             continue
-        mean = 100 * float(np.mean(list(values.values())))
         if estimate is not None and math.isfinite(estimate.low):
             ends = [100 * estimate.low, 100 * estimate.high]
             axes.plot(ends, [row, row], color=look.colour, lw=2.4, solid_capstyle="butt")
         points = [100 * value for value in values.values()]
         axes.scatter(points, [row + 0.3] * len(points), s=9, color=look.colour, alpha=0.8, linewidths=0, zorder=3)
-        mark = {"s": 40, "marker": look.mark("D"), "color": look.colour, "edgecolor": PAPER, "linewidth": 1.0}
-        axes.scatter([mean], [row], **mark, zorder=4)
-        number_of(axes, row, percent(mean / 100))
-    base = study.values(study.baseline)
-    if base:
-        axes.axvline(100 * float(np.mean(list(base.values()))), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
-    fit(figure, axes)
-    what = metric_name(study)
-    item = METRICS[study.metric]
-    axes.set_xlabel(
-        f"test {what} (%)"
-        if item.top is None or item.top == 1
-        else f"test {what} ({item.meaning} in %, 0 to {100 * item.top})"
-    )
+        mark: dict[str, Any] = {"s": 40, "marker": "D", "color": look.colour, "edgecolor": PAPER, "linewidth": 1.0}
+        axes.scatter([100 * means[variant.id]], [row], **mark, zorder=4)
+        number_of(axes, row, percent(means[variant.id]))
+    if study.baseline in means:
+        axes.axvline(100 * means[study.baseline], color=MUTED, lw=1, ls=DASHED, zorder=1)
+    what, item = metric_name(study), METRICS[study.metric]
+    scale = "(%)" if item.top is None or item.top == 1 else f"({item.meaning} in %, 0 to {100 * item.top})"
+    axes.set_xlabel(wrapped(f"test {what} {scale}"))
     intervals = interval_phrase(study)
     caption = (
         f"Test score: {protocol_phrase(study)}; higher is better. Small points: single seeds ({seeds_phrase(study)}). "
-        f"{diamond(looks_of(study)).capitalize()}: their mean.{f' Bar: {intervals}.' if intervals else ''} "
+        f"Diamond: their mean.{f' Bar: {intervals}.' if intervals else ''} "
         f"Dashed line: mean of the baseline, {study[study.baseline].title}. Variants stand in the order of the study. "
-        + ("Overlapping bars do not mean equal: the " if intervals else "The ")
-        + "paired differences are in the figure of contrasts."
+        "Overlapping bars do not mean equal: the paired differences are in the figure of contrasts."
     )
-    summary = [
-        f"{variant.title} {percent(float(np.mean(list(result.values()))))}"
-        for variant in study.variants
-        if (result := study.values(variant.id))
-    ]
-    return Picture(
-        ID,
-        TITLE,
-        QUESTION,
-        caption,
-        f"Dot plot of {what} for {len(study.variants)} variants. Means: {'; '.join(summary)}.",
-        figure,
-    )
-
-
-ROW = 0.245
-"""Inches of a variant's row."""
+    scored = in_words(study, {name: percent(mean) for name, mean in means.items()})
+    alt = f"Dot plot of {what} for {len(study.variants)} variants. Means: {scored}."
+    return Picture(ID, TITLE, QUESTION, caption, alt, figure)
 
 
 def rows_of_names(variants: Sequence[Variant], bold: str = "") -> tuple[Figure, Axes]:
-    """A figure with one row per variant, whose name stands at its left; see :func:`fit`.
+    """A figure with one row per variant, whose name stands at its left.
 
     Args:
         variants: In order.
         bold: The variant whose name stands out.
     """
-    many = len(variants)
-    height = 0.7 + ROW * many
-    figure = canvas(WIDTH, height)
-    axes = figure.add_axes((0.4, 0.52 / height, 0.45, ROW * many / height))
-    axes.set_ylim(many - 0.5, -0.5)
-    axes.set_yticks(range(many), [name(variant) for variant in variants])
-    for variant, label in zip(variants, axes.get_yticklabels(), strict=True):
-        label.set_fontweight("bold" if variant.id == bold else "normal")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    axes.margins(x=0.03)
-    return figure, axes
+    names = [label(variant.title, 34) for variant in variants]
+    lines = max(name.count("\n") + 1 for name in names)
+    figure, axes = panels(1, 1, 0.7 + (0.1 + 0.145 * lines) * len(variants))
+    rows = axes[0, 0]
+    rows.set_ylim(len(variants) - 0.5, -0.5)
+    rows.set_yticks(range(len(variants)), names)
+    for variant, text in zip(variants, rows.get_yticklabels(), strict=True):
+        text.set_fontweight("bold" if variant.id == bold else "normal")
+    rows.tick_params(axis="y", length=0)
+    rows.spines["left"].set_visible(False)
+    rows.grid(axis="x")
+    rows.margins(x=0.03)
+    return figure, rows
 
 
 def number_of(axes: Axes, row: int, shown: str) -> None:
     """Write a variant's number at the right of its row."""
-    axes.text(1.02, row, shown, transform=axes.get_yaxis_transform(), va="center", fontsize="small")
+    axes.text(1.02, row, shown, transform=axes.get_yaxis_transform(), va="center", fontsize=letters(8.5))
 
 
-def fit(figure: Figure, axes: Axes) -> None:
-    """Give the names and numbers beside the axes as much width as they take."""
-    width = figure.bbox.width
-    left = max(label.get_window_extent().width for label in axes.get_yticklabels()) / width + 0.03
-    beside = [text for text in axes.texts if text.get_position()[0] > 1]
-    right = max((text.get_window_extent().width for text in beside), default=0) / width + 0.03
-    box = axes.get_position()
-    axes.set_position((left, box.y0, 1 - left - right, box.height))
-
-
-def no_result(axes: Axes, row: int, reason: str) -> None:
-    """Say in the row of a variant why it has no marks."""
-    axes.text(
-        0.01,
-        row,
-        f"no result: {short(reason, 46)}",
-        transform=axes.get_yaxis_transform(),
-        va="center",
-        color=MUTED,
-        style="italic",
-        fontsize="small",
-    )
-
-
-def why_missing(study: StudyResults, variant: str) -> str:
-    """The reasons why a variant's seeds have no result, each once."""
-    reasons = {f"{why} ({stage})" for stage, why in missing_seeds(study, variant).values()}
-    return "; ".join(sorted(reasons))
+def no_result(axes: Axes, row: int, study: StudyResults, variant: str) -> None:
+    """Say in the row of a variant why its seeds have no result, each reason once."""
+    reasons = sorted({f"{why} ({stage})" for stage, why in missing_seeds(study, variant).values()})
+    words = f"no result: {short('; '.join(reasons), 46)}"
+    style: dict[str, Any] = {"va": "center", "color": MUTED, "style": "italic", "fontsize": letters(8.5)}
+    axes.text(0.01, row, words, transform=axes.get_yaxis_transform(), **style)

@@ -7,16 +7,16 @@ near-black page.
 
 from __future__ import annotations
 
-import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fne.report.text.wording import short
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from fne.report.figures.variant_styles import Look
 
@@ -28,23 +28,31 @@ WIDTH = 5.5
 """Inches of every figure of the report: with letters of 9 points it can still be read on a phone."""
 COLUMNS = {"single": 3.3, "double": 6.9}
 """Inches of one column of a paper, and of two with the gap between them."""
-SHRINK = {COLUMNS["single"]: 0.8, COLUMNS["double"]: 0.9}
-"""By width, how much smaller letters and heights are than in the report."""
-WRAPPED = 18
-"""Letters of a line's name beside a figure of one column, before a new line begins."""
+TALLEST = 7.0
+"""Inches of a figure of a paper; a caption stands below, on the same page."""
+PAPER_SCALE = 0.84
+"""How much smaller letters and heights of a paper's figures are: letters from 7 to 8 points."""
 POSITIVE, HARD, FALSE = "#126B36", "#0B5F9E", "#B54708"
 """Populations, not variants: positives, hard negatives, false negatives; dark enough to write in."""
+DASHED = (0, (4, 2))
+"""The line of everything that is only there for comparison."""
 
 PLATE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
 """Behind words on a drawing, so that lines do not run through them."""
 
-RC: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"],
+SIZES = {
     "font.size": 9.5,
+    "axes.labelsize": 9.5,
     "axes.titlesize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+}
+RC: dict[Any, Any] = {
+    **SIZES,
+    "font.family": ["DejaVu Sans"],
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 9.5,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -59,12 +67,9 @@ RC: dict[Any, Any] = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
     "text.color": INK,
     "text.parse_math": False,  # titles are the user's own words: a dollar sign is a dollar sign
     "legend.frameon": False,
-    "legend.fontsize": 9,
     "figure.facecolor": PAPER,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",  # words stay words: searchable, readable aloud, and small
@@ -87,119 +92,101 @@ def look(column: str | None = None) -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
         if column is not None:
+            smaller: dict[Any, Any] = {key: size * PAPER_SCALE for key, size in SIZES.items()}
+            matplotlib.rcParams.update(smaller)
             matplotlib.rcParams["figure.figsize"] = (COLUMNS[column], WIDTH)
         yield
 
 
-def panel_legend(figure: Figure, line: str, dashed: str, area: str) -> None:
-    """Say once, above all panels, what their three marks mean.
-
-    Args:
-        figure: Of the panels.
-        line, dashed, area: Words for the line with points, the dashed line and the grey area.
-    """
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles = [
-        Line2D([], [], color=INK, marker="o", ms=4, label=line),
-        Line2D([], [], color=MUTED, lw=1.1, ls=(0, (4, 2)), label=dashed),
-        Patch(color=GRID, label=area),
-    ]
-    figure.legend(
-        handles=handles, loc="upper left", ncols=3, bbox_to_anchor=(0.01, 1.0), borderaxespad=0.3, columnspacing=1.2
-    )
-
-
-def shrink() -> float:
-    """How much smaller letters and heights of the present look are than in the report."""
+def width() -> float:
+    """Inches of a figure in the present look."""
     import matplotlib
 
-    return SHRINK.get(matplotlib.rcParams["figure.figsize"][0], 1.0)
+    return float(matplotlib.rcParams["figure.figsize"][0])
+
+
+def scale() -> float:
+    """Letters and heights of the present look, relative to the report's."""
+    return 1.0 if width() == WIDTH else PAPER_SCALE
 
 
 def letters(size: float) -> float:
-    """Points of letters in the present look that have so many points in the report: for a paper from 7 to 9."""
-    return size if shrink() == 1 else min(max(size * shrink(), 7.0), 9.0)
+    """Points of letters in the present look that have so many points in the report."""
+    return size * scale()
 
 
-def spread(values: Sequence[float], gap: float | Sequence[float], low: float, high: float) -> list[float]:
-    """Move labels apart: as near to ``values`` as possible, as far apart as they are high, in ``[low, high]``.
+def room(limit: float) -> int:
+    """How many letters the present look holds where the report's width holds so many."""
+    return int(limit * width() / WIDTH / scale())
+
+
+def label(text: str, limit: int) -> str:
+    """The user's words as a label: shortened where even two lines of the letters that fit are not enough."""
+    return textwrap.fill(
+        short(text, max(limit, 2 * room(limit) - 4)), max(room(limit), limit // 2), break_on_hyphens=False
+    )
+
+
+def wrapped(text: str) -> str:
+    """The words of an axis or a heading, in as many lines as its width takes."""
+    return textwrap.fill(text, room(45))
+
+
+def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move labels apart: as near to ``values`` as possible, at least ``gap`` apart, in ``[low, high]``.
 
     The labels keep their order. When there is too little room for all of them they are squeezed evenly.
 
     Args:
         values: Where labels should stand.
-        gap: The height of every label, or of all.
+        gap: The height of a label.
         low, high: Where the first and the last may stand.
     """
     order = sorted(range(len(values)), key=lambda place: (values[place], place))
-    if not order:
-        return []
-    sizes = [gap if isinstance(gap, int | float) else gap[place] for place in order]
-    steps = [0.0, *itertools.accumulate((item + other) / 2 for item, other in itertools.pairwise(sizes))]
-    if steps[-1] >= high - low > 0:
-        steps = [step * (high - low) / steps[-1] for step in steps]
-    # Pools of touching labels: each pool sits at the mean of what its members want.
-    pools: list[list[float]] = []  # [sum of wanted starts, members]
-    for step, place in zip(steps, order, strict=True):
-        pools.append([values[place] - step, 1.0])
+    gap = min(gap, (high - low) / max(len(values) - 1, 1))
+    # Pools of touching labels: each pool sits at the mean of where its members should begin.
+    pools: list[list[float]] = []  # [sum of starts, members]
+    for number, place in enumerate(order):
+        pools.append([values[place] - gap * number, 1.0])
         while len(pools) > 1 and pools[-2][0] / pools[-2][1] >= pools[-1][0] / pools[-1][1]:
             total, members = pools.pop()
             pools[-1][0] += total
             pools[-1][1] += members
-    starts = [min(max(total / members, low), high - steps[-1]) for total, members in pools for _ in range(int(members))]
+    last = high - gap * (len(values) - 1)
+    starts = [min(max(total / members, low), last) for total, members in pools for _ in range(int(members))]
     result = [0.0] * len(values)
-    for start, step, place in zip(starts, steps, order, strict=True):
-        result[place] = start + step
+    for number, (start, place) in enumerate(zip(starts, order, strict=True)):
+        result[place] = start + gap * number
     return result
 
 
-def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float, size: float = 9) -> None:
+def end_labels(axes: Axes, ends: Sequence[tuple[float, str, Look]], *, x: float = 1.04, size: float = 8.5) -> None:
     """Name lines at their right end instead of in a legend.
 
     Args:
         axes: Axes with their final limits.
         ends: The height of each line's end in data units, its name and its look.
         x: Where the labels begin, in axes units (1 is the right edge).
-        size: Font size in points.
+        size: Font size in points of the report.
     """
-    size = letters(size)
-    narrow = WRAPPED if shrink() == SHRINK[COLUMNS["single"]] else 99
-    ends = [(value, textwrap.fill(name, narrow), own) for value, name, own in ends]
-    figure = axes.figure.figure
-    lines = [1.25 * size * (1 + name.count("\n")) for _, name, _ in ends]
-    height = axes.get_position().height * figure.get_size_inches()[1] * 72  # points
-    if shrink() != 1 and (more := 1.15 * sum(lines) / height) > 1:
-        figure.set_size_inches(figure.get_size_inches() * (1, more))
-        height *= more
-    scale = axes.transScale + axes.transLimits
-    heights = [float(scale.transform((1.0, value))[1]) for value, _, _ in ends]
+    size, names = letters(size), [label(name, 28) for _, name, _ in ends]
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    height = axes.get_position().height * axes.figure.figure.get_figheight() * 72  # points
+    to_axes = axes.transScale + axes.transLimits
+    heights = [float(to_axes.transform((1.0, value))[1]) for value, _, _ in ends]
     heights = [min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0 for value in heights]
-    placed = spread(heights, [item / height for item in lines], 0.0, 1.0)
-    words = x + (0.03 if any(own.shape for _, _, own in ends) else 0.0)
-    for (_, name, own), true, shown in zip(ends, heights, placed, strict=True):
+    gap = 1.15 * size * lines / height
+    placed = spread(heights, gap, gap / 2, 1 - gap / 2)
+    for name, (_, _, own), true, shown in zip(names, ends, heights, placed, strict=True):
+        arrow = {"arrowstyle": "-", "color": own.colour, "linestyle": own.dash, "linewidth": 1.1}
         axes.annotate(
             name,
             (1.0, true),
-            (words, shown),
+            (x, shown),
             "axes fraction",
-            textcoords="axes fraction",
-            color=INK,
+            "axes fraction",
             fontsize=size,
             va="center",
-            ha="left",
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": own.colour,
-                "linestyle": own.dash,
-                "linewidth": 1.1,
-                "shrinkA": 1,
-                "shrinkB": 0,
-                "relpos": (0, 0.5),
-            },
+            arrowprops={**arrow, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
         )
-        if own.shape is not None:
-            where: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
-            axes.plot([x + 0.008], [shown], color=own.colour, marker=own.mark(""), ms=5, mew=0, ls="", **where)

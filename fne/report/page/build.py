@@ -10,7 +10,7 @@ from typing import Any
 import fne
 from fne.report.page.assets import LICENCE, hash_of, scripts, style_sheets, text
 from fne.report.page.parts import Page
-from fne.report.picks.viewer import NOTEBOOK_BUDGET, viewer
+from fne.report.picks.viewer import Viewer
 from fne.report.tables import render
 from fne.results.study import StudyResults
 from fne.utils.text import clean
@@ -33,13 +33,8 @@ class PicksPage:
         return f'<iframe title="Picks viewer" sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
 
 
-def picks_page(study: StudyResults) -> PicksPage:
-    """The picks viewer of a study, or of a part of one.
-
-    Raises:
-        UserError: A file of picks is damaged.
-    """
-    picks = viewer(study, NOTEBOOK_BUDGET)
+def picks_page(study: StudyResults, picks: Viewer) -> PicksPage:
+    """The picks viewer of a study as a page of its own."""
     return PicksPage(fill("picks.html.j2", [text("viewer.js")], title=clean(study.title), picks=picks))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fne.report.page.parts import GLOSSARY, Page, part
+from fne.report.page.parts import Page, glossary, part
 from fne.report.picks.viewer import viewer
 from fne.report.published import comparisons, sentence
 from fne.report.tables import registry as tables
@@ -67,7 +67,7 @@ def content(study: StudyResults, figures: Mapping[str, dict[str, Any]]) -> Page:
         *part("variants", "What sets each variant apart?", built["configs"]),
         *part("record", "How was every number made?", _cost(study), _readings(study), built["record"],
               ("facts", [*_protocols(study), *versions(study).items(), *fingerprints(study).items()])),
-        *part("words", "What do the words mean?", ("facts", GLOSSARY)),
+        *part("words", "What do the words mean?", ("facts", glossary())),
     ]  # fmt: skip
     return Page(study.id, clean(study.title), clean(study.question), headline(study), _setting(study), tuple(parts))
 

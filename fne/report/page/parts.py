@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fne.report.tables.cells import Table
 from fne.report.text.wording import count
+from fne.utils.yaml_file import read_mapping
 
 MOST_ROWS = 1000
 """A longer table is on the page up to here only, and says so."""
@@ -85,35 +87,6 @@ def cut(table: Table) -> Table:
     return replace(table, rows=table.rows[:MOST_ROWS], sections=tuple(sections), notes=(*table.notes, note))
 
 
-GLOSSARY = (
-    (
-        "anchor, positive, negative",
-        "Training takes an image (or a caption), the anchor, and pulls its own caption (or image), the positive, "
-        "nearer than some other item, the negative.",
-    ),
-    ("false negative", "A negative that in truth fits the anchor: two images of a dog on grass share their captions."),
-    ("hard negative", "A negative that the model ranks nearly as similar as the positive, or more."),
-    (
-        "FNE",
-        "False Negative Elimination: estimate how likely a candidate is a false negative from its similarity, and pick "
-        "such candidates less often.",
-    ),
-    (
-        "R@K, rsum",
-        "R@K: share of queries with a relevant item among the first K, in percent. rsum: the sum of R@1, R@5 and R@10 "
-        "in both directions, from 0 to 600.",
-    ),
-    (
-        "mAP@R, R-Precision, P@1",
-        "Scores that count every item known to be relevant, not only the image's own captions.",
-    ),
-    ("i2t, t2i", "Image to text: an image is the query. Text to image: a caption is the query."),
-    ("seed", "It fixes the randomness of one training run."),
-    (
-        "p",
-        "How often at least so large a difference comes out when the two variants' results are exchanged at random. "
-        "Over test images, given these seeds, it says nothing about training again; over seeds, given these test "
-        "images, nothing about other images.",
-    ),
-)
-"""What the words of a page mean."""
+def glossary() -> list[tuple[str, str]]:
+    """What the words of a page mean."""
+    return [*read_mapping(Path(__file__).parent / "template" / "glossary.yaml").items()]

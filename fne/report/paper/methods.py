@@ -9,6 +9,7 @@ from typing import Any
 from fne.data.manifest import count_splits
 from fne.data.sources import SPLITS
 from fne.protocols import METRICS, OWN
+from fne.report.figures.curves import RULES
 from fne.report.paper.references import cite, references, sources_of, with_citations, without_reference
 from fne.report.tables.tuning import tuning_table
 from fne.report.text.released import released
@@ -108,68 +109,56 @@ def _data(study: StudyResults) -> str:
         )
     parts = [f"{split} {count(item['images'])} images and {count(item['captions'])} captions"
              for split in SPLITS if (item := sizes(study).get(split))]  # fmt: skip
-    words = f"{what}{f': {listing(parts)}' if parts else ''}."
-    known = [
-        f"on the {split} split {TRUTH_WORDS[kind]}" for split in ("train", "test") if (kind := truth_kind(study, split))
-    ]
-    return words + (f" Of relevant pairs, {'; '.join(known)}." if known else "")
+    known = [f"on the {split} split {TRUTH_WORDS[kind]}" for split in SPLITS if (kind := truth_kind(study, split))]
+    truth = f" Of relevant pairs, {'; '.join(known)}." if known else ""
+    return f"{what}{f': {listing(parts)}' if parts else ''}.{truth}"
 
 
 def _encoders(study: StudyResults) -> str:
-    sides = [
-        f"{_value(study, f'encoders.{side}.checkpoint')} for {what}"
-        for side, what in (("image", "images"), ("text", "captions"))
-    ]
-    if set(_values(study, "encoders.image.checkpoint")) == {"scenes"}:
-        sides = [
-            f"the tiny vision and text encoders that ship with the package (draw {_value(study, 'encoders.draw')})"
-        ]
+    images, captions = (_value(study, f"encoders.{side}.checkpoint") for side in ("image", "text"))
+    used = f"{images} for images and {captions} for captions"
+    if images == "scenes":
+        used = f"the tiny vision and text encoders that ship with the package (draw {_value(study, 'encoders.draw')})"
     if study.definition.regime == "finetune":
-        trained = _value(study, "finetune.trained")
-        return f"Encoders are {listing(sides)}; trained end to end: {trained}."
-    shape = (
-        "" if _value(study, "model.head") != "mlp" else f" of one hidden layer ({_value(study, 'model.hidden')} units)"
-    )
+        return f"Encoders are {used}; trained end to end: {_value(study, 'finetune.trained')}."
+    head, dim = _value(study, "model.head"), _value(study, "model.dim")
+    hidden = f", {_value(study, 'model.hidden')} hidden units" if "mlp" in head else ""
     return (
-        f"Encoders are {listing(sides)}, kept frozen; on their features we train a head "
-        f"({_value(study, 'model.head')}) for each modality{shape} into {_value(study, 'model.dim')} dimensions, "
-        "compared by cosine."
+        f"Encoders are {used}, kept frozen; on their features we train a head ({head}{hidden}) for each modality into "
+        f"{dim} dimensions, compared by cosine."
     )
+
+
+STEPS = {
+    "epochs": "train.epochs", "batch size": "train.batch_size", "optimizer": "train.optimizer",
+    "learning rate": "train.learning_rate", "weight decay": "train.weight_decay", "schedule": "train.schedule",
+    "steps of learning-rate warm-up": "train.lr_warmup_steps", "gradient clipping": "train.gradient_clip",
+    "epochs of warm-up before a variant's own rule": "warmup.epochs",
+}  # fmt: skip
 
 
 def _training(study: StudyResults) -> str:
-    steps = {
-        "epochs": "train.epochs", "batch size": "train.batch_size", "optimizer": "train.optimizer",
-        "learning rate": "train.learning_rate", "weight decay": "train.weight_decay", "schedule": "train.schedule",
-        "steps of learning-rate warm-up": "train.lr_warmup_steps", "gradient clipping": "train.gradient_clip",
-        "epochs of warm-up before a variant's own rule": "warmup.epochs",
-    }  # fmt: skip
-    summary = "; ".join(f"{words} {_value(study, key)}" for words, key in steps.items() if _value(study, key) != "none")
-    selection = {"best_val_rsum": "of the best rsum on the validation split", "last": "of the last epoch"}
-    rule = _value(study, "train.selection")
+    summary = "; ".join(f"{words} {_value(study, key)}" for words, key in STEPS.items())
+    selected = RULES.get(_value(study, "train.selection"), "the declared epoch")
     return (
-        f"All variants share one training procedure: {summary}. The checkpoint is that {selection.get(rule, rule)}; "
-        f"the test split plays no part in training, tuning or selection. We train {seeds_phrase(study)} (seeds "
-        f"{seed_list(study.seeds)})."
+        f"All variants share one training procedure: {summary}. The checkpoint is that of {selected}; the test split "
+        "plays no part in training, tuning or selection. "
+        f"We train {seeds_phrase(study)} (seeds {seed_list(study.seeds)})."
     )
 
 
 def _variants(study: StudyResults) -> str:
     summary = [clean(variant.title) for variant in study.variants]
     roles = [(study.baseline, "baseline"), (study.method, "method"), (study.control, "control")]
-    named = listing(
-        f"{clean(study[item].title)} (the {role})" for item, role in roles if item in study.definition.variants
-    )
-    several = "s" if len(summary) != 1 else ""
-    words = f"We compare {len(summary)} variant{several}: {'; '.join(summary)}. Declared before any run: {named}."
+    named = listing(f"{clean(study[name].title)} (the {role})" for name, role in roles if name in study.every_variant)
+    words = f"We compare {len(summary)} variants: {'; '.join(summary)}. Declared before any run: {named}."
     configs = study.definition.configs.values()
     if rules := sources_of(configs):
         made = (f"{key} {clean(value)}{cite(keys)}" for key, value, keys in rules)
         words += f" Their rules, by key of the configuration: {'; '.join(made)}."
-    outside = without_reference(configs)
-    if outside:
+    if outside := without_reference(configs):
         words += f" No reference is recorded of {listing(map(clean, outside))}."
-    return " ".join(filter(None, [words, released(study.definition)]))
+    return f"{words} {released(study.definition)}".strip()
 
 
 def _tuning(study: StudyResults) -> str:
@@ -193,52 +182,47 @@ def _evaluation(study: StudyResults) -> str:
 
 def _statistics(study: StudyResults) -> str:
     by, intervals = references()["statistics"], interval_phrase(study)
-    words = (
+    elsewhere = elsewhere_phrase(study, "Where a second interval is given")
+    parts = [
         f"Of every score we report the {intervals}{cite(by['intervals'])}."
         if intervals
-        else ("With so few seeds no interval is reported.")
-    )
-    words += " Differences are paired: the same seeds, the same test images."
-    if any(study.contrast(variant.id) for variant in study.variants):
-        family = len(study.variants) - 1
-        words += (
-            f" p values are {tested(study)}, by random sign flips, with Holm's correction for {family} "
-            f"comparison{'s' if family != 1 else ''} with the baseline{cite(by['holm'])}."
-        )
-    words += f" {phrase}" if (phrase := elsewhere_phrase(study, "Where a second interval is given")) else ""
-    words += (
-        f" Its components of variance are estimated by REML{cite(by['elsewhere'])}."
-        if study.known[0] and phrase
-        else ""
-    )
+        else "With so few seeds no interval is reported.",
+        "Differences are paired: the same seeds, the same test images.",
+        f"p values are {tested(study)}, by random sign flips, with Holm's correction over all differences to the "
+        f"baseline{cite(by['holm'])}.",
+        elsewhere,
+    ]
+    if study.known[0] and elsewhere:
+        parts.append(f"Its components of variance are estimated by REML{cite(by['elsewhere'])}.")
     if truth_is_known(study):
-        words += (
-            f" Intervals of shares are the wider of Wilson's and one that takes seeds as clusters{cite(by['shares'])}."
-        )
+        how = f"the wider of Wilson's and one that takes seeds as clusters{cite(by['shares'])}"
+        parts.append(f"Intervals of shares are {how}.")
     if study.definition.published is not None:
-        published = cite(by["published"])
-        words += f" Published numbers are compared by two one-sided tests within a declared tolerance{published}."
-    return words
+        how = f"two one-sided tests within a declared tolerance{cite(by['published'])}"
+        parts.append(f"Published numbers are compared by {how}.")
+    return " ".join(filter(None, parts))
 
 
 def _software(study: StudyResults) -> str:
-    made, runs = versions(study), [run for variant in study.variants for run in variant.runs]
-    if not runs:
-        return "No run has a result."
-    summary = [
-        f"{name} {made[name]}" for name in ("python", "fne", "torch", "transformers", "numpy", "scipy") if name in made
-    ]
-    devices = dict.fromkeys(str(run["record"].get("device", "unknown")) for run in runs)
-    cpus = dict.fromkeys(str(run["record"]["cpu"]) for run in runs if run["record"].get("cpu"))
+    records = [run["record"] for variant in study.variants for run in variant.runs]
     seconds = [item for variant in study.variants if math.isfinite(item := seconds_per_run(variant))]
-    commits = dict.fromkeys(str(run["record"]["commit"])[:10] for run in runs if run["record"].get("commit"))
-    read = ", ".join(f"{name} {value[:12]}" for name, value in fingerprints(study).items())
-    parts = [
-        f"Software: {listing(summary)}" if summary else "",
-        "digests of the config and source of each variant: the record of the runs",
-        f"commit {', '.join(commits)}" if commits else "",
-        f"device {listing(devices)}{f' ({listing(map(clean, cpus))})' if cpus else ''}",
-        f"one run takes {duration(min(seconds))} to {duration(max(seconds))}" if seconds else "",
-        f"fingerprints of what the runs read: {read}" if read else "",
-    ]
-    return f"{'; '.join(filter(None, parts))}."
+    if not records:
+        return "No run has a result."
+    made = versions(study)
+    packages = ("python", "fne", "torch", "transformers", "numpy", "scipy")
+
+    def each(key: str) -> str:
+        return listing(dict.fromkeys(clean(str(record[key])) for record in records if record.get(key)))
+
+    parts = {
+        "software": listing(f"{name} {made[name]}" for name in packages if name in made),
+        "commit": each("commit"),
+        "device": each("device"),
+        "processor": each("cpu"),
+        "time of one run": f"{duration(min(seconds))} to {duration(max(seconds))}" if seconds else "",
+        "fingerprints of what the runs read": ", ".join(
+            f"{name} {value[:12]}" for name, value in fingerprints(study).items()
+        ),
+    }
+    words = "; ".join(f"{name}: {value}" for name, value in parts.items() if value)
+    return f"Digests of config and source of each variant are in the record of the runs; {words}."

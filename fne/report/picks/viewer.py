@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from fne.report.figures.registry import shown as shown_of
 from fne.report.figures.variant_styles import looks_of
 from fne.report.picks.thumbnails import SIDE, Pictures
 from fne.report.text.wording import count, seed_list
+from fne.results.runs import ANCHOR
 from fne.results.study import StudyResults
 from fne.utils.seeding import numpy_stream
 from fne.utils.text import clean
@@ -22,26 +23,28 @@ from fne.utils.text import clean
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fne.data.manifest import Manifest, SplitView
+    from fne.data.manifest import Manifest
 
 KEY = ["seed", "step", "direction", "anchor"]
 """What makes two picks picks for the same anchor: variants are paired by seed, so they see the same batches."""
+Chosen = list[tuple[str, tuple[int, ...]]]
+"""Kind, a key of :data:`KINDS`, and what stands in the columns of an anchor."""
 SEEDS = 3
 """The viewer looks at the study's first seeds."""
 QUOTA = 20
 """Anchors of each kind and direction."""
 BUDGET = 6_000_000
-"""Bytes of pictures on the page."""
-CROWDED_BUDGET = 4_000_000
-"""The same in a study of more variants than figures show."""
+"""Bytes of pictures on the page; in a study of more variants than figures show, the tables take a third of the room."""
 NOTEBOOK_BUDGET = 2_000_000
 """The same in a cell of a notebook."""
 KINDS = {
     "false": "from anchors for which some strategy picked a known false negative",
     "disagree": "from anchors for which the strategies picked different negatives",
     "random": "from all anchors",
+    "selected": "from a selection of picks",
 }
 NUMBERS = ("similarity", "positive_similarity", "posterior", "weight")
+NO_DATA = "There are no picks to show: the prepared data (images and captions) are not on this machine."
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Viewer:
     """
 
     rule: str
-    data: str | None
-    anchors: int
+    data: str | None = None
+    anchors: int = 0
     pixelated: bool = False
 
 
@@ -72,67 +75,93 @@ def viewer(study: StudyResults, budget: int = BUDGET) -> Viewer:
         UserError: A file of picks is damaged.
     """
     whole, study = study, shown_of(study)
-    if len(study.variants) < len(whole.variants):  # their tables take the room
-        budget = min(budget, CROWDED_BUDGET)
+    left = len(whole.variants) - len(study.variants)
     if study.manifest is None:
-        return _none("the prepared data (images and captions) are not on this machine")
+        return Viewer(NO_DATA)
     picks = shared_picks(study)
     if picks.empty:
-        return _none("no run kept any")
-    names = [variant.id for variant in study.variants]
-    groups = dict(iter(picks.groupby(KEY, sort=False)))
-    book = _Book(study.manifest, Pictures(budget))
-    anchors, full = [], False
-    for kind, key in choose(picks):
-        made = book.anchor(kind, groups[key], names)
+        return Viewer("There are no picks to show: no run kept any.")
+    rule = (
+        f"the {count(len(picks[KEY].drop_duplicates()))} anchors that the runs logged after their warm-up (seeds "
+        f"{seed_list(sorted(map(int, picks['seed'].unique())))}), drawn at random, always the same draw. False "
+        "negatives and disagreements are drawn on purpose, so their share here is not how often they happen; the "
+        "tables and figures say that."
+    )
+    if left:
+        rule += f" The {count(left)} variants that the figures leave out do not take part."
+    return gather(study, picks, KEY, choose(picks), 2 * budget // 3 if left else budget, rule)
+
+
+def selection(study: StudyResults, picks: pd.DataFrame, most: int) -> Viewer:
+    """Show picks that somebody selected: of evenly spread anchors, always the same.
+
+    Args:
+        study: Whose picks they are.
+        picks: As of :meth:`fne.results.study.StudyResults.picks`.
+        most: Anchors that are shown at most.
+    """
+    if study.manifest is None:
+        return Viewer(NO_DATA)
+    keys = list(dict.fromkeys(picks[list(ANCHOR)].itertuples(index=False, name=None)))
+    places = np.linspace(0, len(keys) - 1, min(len(keys), most)).round().astype(int)
+    rule = f"the {count(len(keys))} anchors of these picks, spread evenly over the rows."
+    return gather(study, picks, [*ANCHOR], [("selected", keys[place]) for place in places], NOTEBOOK_BUDGET, rule)
+
+
+def gather(study: StudyResults, picks: pd.DataFrame, key: list[str], chosen: Chosen, budget: int, rule: str) -> Viewer:
+    """What the viewer's script reads of so many anchors as the budget holds.
+
+    Args:
+        study: With prepared data.
+        picks: All rows.
+        key: The columns that name an anchor.
+        chosen: The anchors.
+        budget: In bytes.
+        rule: How they were chosen, behind "3 of ".
+    """
+    assert study.manifest is not None
+    groups = dict(iter(picks.groupby(key, sort=False)))
+    names = [variant.id for variant in study.variants if variant.id in set(picks["variant"])]
+    book, anchors = _Book(study.manifest, Pictures(budget)), []
+    for kind, name in chosen:
+        made = book.anchor(kind, groups[name], names)
         if made is None:
-            full = True
             break
         anchors.append(made)
-    shown = sorted({pick[0] for anchor in anchors for pick in anchor["picks"]})
-    place = {number: position for position, number in enumerate(shown)}
-    for anchor in anchors:
-        anchor["picks"] = [[place[first], *rest] for first, *rest in anchor["picks"]]
-
-    def strategy(number: int) -> list[str]:
-        look = looks_of(study)[names[number]]
-        return [names[number], clean(study.variants[number].title), look.colour, look.clip]
-
+    looks = looks_of(study)
     content = {
-        "strategies": [strategy(number) for number in shown],
+        "strategies": [[name, clean(study[name].title), looks[name].colour] for name in names],
         "pictures": book.pictures.embedded,
         "images": book.images,
         "captions": book.captions,
         "kinds": KINDS,
         "anchors": anchors,
     }
-    rule = _rule(study, picks, anchors, book.pictures, full)
-    left = len(whole.variants) - len(study.variants)
-    if left:
-        rule += (
-            f" Only the {len(study.variants)} variants that the figures show take part, the baseline and the best by "
-            f"the primary metric; {count(left)} do not."
-        )
-    return Viewer(rule, safe_json(content), len(anchors), pixelated=study.dataset == "scenes")
+    words = f"{len(anchors)} of {rule} Pictures are at most {SIDE} pixels wide or high"
+    if len(anchors) < len(chosen):
+        words += f" and {budget / 1e6:.1f} MB together, which is why there are no more anchors"
+    words += "."
+    if book.pictures.unreadable:
+        words += f" Pictures that could not be read: {book.pictures.unreadable}."
+    return Viewer(words, safe_json(content), len(anchors), pixelated=study.dataset == "scenes")
 
 
 def shared_picks(study: StudyResults) -> pd.DataFrame:
     """The picks of the main phase of the first seeds, of all variants, one per variant and anchor."""
     import pandas as pd
 
-    frames = []
-    for number, variant in enumerate(study.variants):
+    frames = [pd.DataFrame()]
+    for place, variant in enumerate(study.variants):
         rows = study.picks(variant.id)
         if len(rows):
             warm = variant.config["warmup"]["epochs"]
             rows = rows[rows["seed"].isin(study.seeds[:SEEDS]) & (rows["epoch"] >= warm)]
-            frames.append(rows.assign(variant=number).drop_duplicates(KEY))
-    if not frames:
-        return pd.DataFrame()
-    return pd.concat(frames, ignore_index=True).sort_values([*KEY, "variant"], kind="stable", ignore_index=True)
+            frames.append(rows.assign(place=place).drop_duplicates(KEY))
+    picks = pd.concat(frames, ignore_index=True)
+    return picks if picks.empty else picks.sort_values([*KEY, "place"], kind="stable", ignore_index=True)
 
 
-def choose(picks: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
+def choose(picks: pd.DataFrame) -> Chosen:
     """Draw anchors by kind and direction, up to :data:`QUOTA` each, taking turns; an anchor comes once.
 
     Only anchors that two variants or more picked for can be compared, where there are two at all.
@@ -152,9 +181,9 @@ def choose(picks: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
         "random": result["n"] > 0,
     }
     queues = []
-    for kind in KINDS:
+    for kind, mask in kept.items():
         for direction in (0, 1):
-            rows = result[kept[kind] & (result["direction"] == direction)]
+            rows = result[mask & (result["direction"] == direction)]
             order = numpy_stream(0, "report", "viewer", kind, direction).permutation(len(rows))
             keys = list(rows[KEY].iloc[order].itertuples(index=False, name=None))
             queues.append((kind, iter(keys)))
@@ -180,9 +209,10 @@ class _Book:
     def anchor(self, kind: str, rows: pd.DataFrame, names: list[str]) -> dict[str, Any] | None:
         """One anchor with its picks, or ``None`` where its pictures are beyond the budget."""
         first = rows.iloc[0]
-        direction = int(first["direction"])
-        images = set(_images(self.view, direction, int(first["anchor"]), rows["candidate"].to_numpy()))
-        if not self.pictures.admit(_file(self.manifest, self.view, image) for image in sorted(images)):
+        direction, anchor, candidates = int(first["direction"]), int(first["anchor"]), rows["candidate"].to_numpy(int)
+        image_of = self.view.caption_image
+        images = {anchor, *image_of[candidates]} if direction == 0 else {int(image_of[anchor]), *candidates}
+        if not self.pictures.admit(self._files(sorted(map(int, images)))):
             return None
         own, other = (self._image, self._caption) if direction == 0 else (self._caption, self._image)
         return {
@@ -191,26 +221,29 @@ class _Book:
             "step": int(first["step"]),
             "direction": direction,
             "kind": kind,
-            "anchor": own(int(first["anchor"])),
+            "anchor": own(anchor),
             "picks": [
                 [
-                    int(row["variant"]),
+                    names.index(row["variant"]),
                     other(int(row["candidate"])),
-                    *(_rounded(row[name]) for name in NUMBERS),
+                    *(float(f"{row[name]:.4g}") if math.isfinite(row[name]) else None for name in NUMBERS),
                     int(row["from_queue"]),
                     int(row["age"]) if row["from_queue"] else None,
-                    _truth(row["false_negative"]),
+                    int(row["false_negative"]),  # -1: not known
                 ]
-                for row in rows.to_dict("records")
+                for row in rows.fillna({"false_negative": -1}).to_dict("records")
             ],
         }
+
+    def _files(self, images: Iterable[int]) -> list[Path]:
+        return [self.manifest.root / self.manifest.image_files[self.view.image_rows[image]] for image in images]
 
     def _image(self, image: int) -> int:
         """The place of an image of the train split with its first caption."""
         if image not in self._image_at:
             self._image_at[image] = len(self.images)
-            number = self.pictures.number(_file(self.manifest, self.view, image))
-            entry: list[Any] = [number, None, clean(str(self.view.image_ids[image]))]
+            picture = self.pictures.number(*self._files([image]))
+            entry: list[Any] = [picture, None, clean(str(self.view.image_ids[image]))]
             self.images.append(entry)
             entry[1] = self._caption(int(np.searchsorted(self.view.caption_image, image)))
         return self._image_at[image]
@@ -225,57 +258,7 @@ class _Book:
         return self._caption_at[caption]
 
 
-def _images(view: SplitView, direction: int, anchor: int, candidates: np.ndarray) -> Iterator[int]:
-    """The images that an anchor needs: its own, and each candidate's."""
-    yield anchor if direction == 0 else int(view.caption_image[anchor])
-    yield from (view.caption_image[candidates] if direction == 0 else candidates).tolist()
-
-
-def _file(manifest: Manifest, view: SplitView, image: int) -> Path:
-    return manifest.root / manifest.image_files[view.image_rows[image]]
-
-
-def _truth(false_negative: Any) -> int:
-    """1 a false negative, 0 a true negative, -1 not known (missing in the column)."""
-    import pandas as pd
-
-    return -1 if pd.isna(false_negative) else int(false_negative)
-
-
-def _rounded(value: float) -> float | None:
-    """Four digits that matter; NaN, where a strategy computes no such number, is nothing."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
-
-
 def safe_json(value: Any) -> str:
     """JSON in letters of ASCII that cannot end a ``<script>`` element nor open a comment in it."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _none(why: str) -> Viewer:
-    return Viewer(f"There are no picks to show: {why}.", None, 0)
-
-
-def _rule(study: StudyResults, picks: pd.DataFrame, anchors: list[Any], pictures: Pictures, full: bool) -> str:
-    logged = picks[KEY].drop_duplicates()
-    by_kind = {kind: sum(anchor["kind"] == kind for anchor in anchors) for kind in KINDS}
-    drawn = "; ".join(f"{number} {KINDS[kind]}" for kind, number in by_kind.items() if number)
-    seeds = seed_list(sorted(int(seed) for seed in logged["seed"].unique()))
-    parts = [
-        f"{len(anchors)} of the {count(len(logged))} anchors that the runs logged after their warm-up (seed"
-        f"{'s' if logged['seed'].nunique() > 1 else ''} {seeds}), drawn at random, always the same draw: {drawn}.",
-        "False negatives and disagreements are drawn on purpose, so their share here is not how often they happen; the "
-        "tables and figures above say that.",
-        f"Pictures are at most {SIDE} pixels wide or high, {_megabytes(pictures.used)} MB of the "
-        f"{_megabytes(pictures.budget)} MB that this page allows for them"
-        + (", which is why there are no more anchors." if full else "."),
-    ]
-    if pictures.unreadable:
-        several = pictures.unreadable > 1
-        parts.append(f"{pictures.unreadable} picture{'s' if several else ''} could not be read.")
-    return " ".join(parts)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f}"

@@ -51,7 +51,7 @@ def draw(series: SeriesResults) -> Picture:
             if math.isfinite(item.low):
                 panel.plot([100 * item.low, 100 * item.high], [row, row], color=look.colour, lw=2, zorder=2)
             fill_with = look.colour if item.apart else PAPER
-            mark = {"marker": look.mark("D"), "ms": 4.5, "mfc": fill_with, "mec": look.colour, "ls": "", "zorder": 3}
+            mark = {"marker": "D", "ms": 4.5, "mfc": fill_with, "mec": look.colour, "ls": "", "zorder": 3}
             panel.plot([100 * item.estimate], [row], **mark)
         panel.grid(axis="x")
     for panel in axes.flat[len(others) :]:

@@ -97,7 +97,7 @@ def _lines(panel: Axes, series: SeriesResults, read: Callable[[str, str], Value 
             panel.axhline(0, color=BASELINE, lw=1, zorder=0)
         oracle = variant not in series.strategies
         look = Look(INK) if oracle else own[variant]
-        style = {"color": look.colour, "lw": 1.5, "marker": look.mark("o"), "ms": 3.4, "ls": look.dash, "zorder": 3}
+        style = {"color": look.colour, "lw": 1.5, "marker": "o", "ms": 3.4, "ls": look.dash, "zorder": 3}
         if oracle:
             ceiling = variant not in series.floors
             style |= {"lw": 2.4, "marker": "^" if ceiling else "v", "ms": 5, "ls": "-" if ceiling else ":", "zorder": 4}

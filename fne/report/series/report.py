@@ -8,7 +8,7 @@ from typing import Any
 
 import fne
 from fne.report.page.build import build
-from fne.report.page.parts import GLOSSARY, Page, part
+from fne.report.page.parts import Page, glossary, part
 from fne.report.page.svg import read_figures
 from fne.report.series import names, tables
 from fne.report.series.answer import answer
@@ -62,7 +62,7 @@ def content(series: SeriesResults, figures: Mapping[str, dict[str, Any]]) -> Pag
         *part(first, titles[first], built[first], folded=False),
         *folded,
         *part("reports", f"What does the report of each {series.noun} say?", ("links", members)),
-        *part("words", "What do the words mean?", ("facts", GLOSSARY)),
+        *part("words", "What do the words mean?", ("facts", glossary())),
     ]
     answered = tuple(answer(series))
     return Page(series.id, clean(series.title), clean(series.question), answered, setting, tuple(parts))

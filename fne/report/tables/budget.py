@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from fne.analysis.search import best_after
-from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.tables.cells import ABSENT, Cell, Column, Table, title
 from fne.report.text.wording import listing, number, titles
-from fne.report.tuning import budgets, first_round, searched, tuning
+from fne.report.tuning import budgets, first_round, searched
 from fne.results.study import StudyResults
-from fne.utils.text import clean
 
 TITLE = "Score against tuning budget"
 HOW = (
@@ -34,7 +33,7 @@ def budget_table(study: StudyResults) -> Table:
             else ABSENT
             for n in budgets(most)
         )
-        rows.append((Cell(clean(study[variant].title), note=variant, code=True), *cells))
+        rows.append((title(study[variant]), *cells))
         records += [
             {"variant": variant, "n": n, "expected": item.expected, "low": item.low, "high": item.high}
             for n, item in best.items()
@@ -47,16 +46,16 @@ def budget_table(study: StudyResults) -> Table:
 def left_out(study: StudyResults) -> list[str]:
     """Which variants have no trials of their own, or fewer than others, and why."""
     scores, _ = first_round(study.definition, study.root)
-    most, own, values = max(map(len, scores.values())), searched(study), tuning(study)["values"]
-    shared = [name for name in study.definition.variants if name in values and name not in own]
-    never = [name for name in study.definition.variants if name not in values]
-    fewer = [
-        f"{titles(study, [name])} ({len(scores.get(name, ()))})" for name in own if len(scores.get(name, ())) < most
-    ]
-    notes = {
-        f"Fewer than {most} trials of their own: {listing(fewer)}; trials of equal configs are made once, and stand "
-        "under the name of one variant.": fewer,
-        f"Without a row, for they take over the values of another variant: {titles(study, shared)}.": shared,
-        f"Without a row, for they were not searched: {titles(study, never)}.": never,
-    }
-    return [words for words, names in notes.items() if names]
+    most = max(map(len, scores.values()))
+    fewer = [f"{titles(study, [name])} ({len(scores.get(name, ()))})" for name in searched(study)
+             if len(scores.get(name, ())) < most]  # fmt: skip
+    without = [name for name in study.definition.variants if name not in searched(study)]
+    notes = []
+    if fewer:
+        notes.append(
+            f"Fewer than {most} trials of their own: {listing(fewer)}; trials of equal configs are made once, and "
+            "stand under the name of one variant."
+        )
+    if without:
+        notes.append(f"Without a row, for they have no search of their own: {titles(study, without)}.")
+    return notes

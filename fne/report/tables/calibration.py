@@ -6,10 +6,9 @@ import math
 from typing import Any
 
 from fne.protocols import DIRECTION_NAMES
-from fne.report.tables.cells import ABSENT, Cell, Column, Table
-from fne.report.text.wording import NO_POSITIVE, listing, number
+from fne.report.tables.cells import ABSENT, Cell, Column, Table, in_order, records_of, title, whole
+from fne.report.text.wording import NO_POSITIVE, listing, number, titles
 from fne.results.study import StudyResults
-from fne.utils.text import clean
 
 SCORES = {
     "ece": ("ECE", "expected calibration error, 15 bins of equal mass"),
@@ -47,53 +46,41 @@ def calibration_table(study: StudyResults) -> Table:
     if not (study.folder / "calibration.csv").is_file():
         return Table("calibration", TITLE, "Nothing was scored yet: `fne audit` writes calibration.csv.", COLUMNS, ())
     frame = study.calibration
-    order = {variant.id: place for place, variant in enumerate(study.variants)}
-    frame = frame[frame["variant"].isin(list(order)) & (frame["own"].astype(str) == "True")]
-    result: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
-    for row in frame.to_dict("records"):
-        result.setdefault(tuple(row[name] for name in KEY), {})[row["metric"]] = row
-    rows, records = [], []
-    maps, unknown = list(MAPS), []
-    for key in sorted(result, key=lambda key: (order[key[0]], *key[1:4], maps.index(key[4]))):
-        variant, posterior, source, direction, kind = key
-        scores = result[key]
-        any_one = next(iter(scores.values()))
-        if not any_one["positives"]:
-            unknown.append(f"{clean(study[variant].title)} ({TRUTH.get(source, source)})")
-            continue
+    frame = frame[frame["own"].astype(str) == "True"].assign(map=frame["recalibration"].map([*MAPS].index))
+    own = in_order(study, frame.sort_values([*KEY[1:4], "map"], kind="stable").drop(columns="map"))
+    scored = [row for row in own if row["positives"]]
+    groups: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in scored:
+        groups.setdefault(tuple(row[name] for name in KEY), {})[row["metric"]] = row
+    rows = []
+    for (variant, posterior, source, direction, kind), scores in groups.items():
+        pairs = next(iter(scores.values()))
         rows.append(
             (
-                Cell(clean(study[variant].title), note=variant, code=True),
+                title(study[variant]),
                 Cell(posterior),
                 Cell(TRUTH.get(source, source)),
                 Cell(DIRECTION_NAMES.get(direction, direction)),
                 Cell(MAPS.get(kind, kind)),
                 *(_score(scores.get(metric)) for metric in SCORES),
-                Cell(f"{int(any_one['positives']):,} of {int(any_one['pairs']):,}", float(any_one["positives"])),
-                Cell(str(int(any_one["seeds"])), float(any_one["seeds"])),
+                Cell(f"{int(pairs['positives']):,} of {int(pairs['pairs']):,}", float(pairs["positives"])),
+                whole(pairs["seeds"]),
             )
         )
-        records += [
-            {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-            for row in scores.values()
-        ]
-    made = sorted({str(row["method"]) for row in records if row["low"] is not None})
+    if not rows:
+        none = "No variant of this study with a finished run has a false-negative probability that was scored."
+        return Table("calibration", TITLE, f"Nothing to score: {NO_POSITIVE}." if own else none, COLUMNS, ())
+    made = sorted({str(row["method"]) for row in scored if math.isfinite(row["low"])})
     caption = (
         "Does a false-negative probability mean what it says? Pairs of the test split, the posterior that each variant "
         f"itself uses under its selected weights; means over seeds{' with 95 % intervals' if made else ''}."
     )
-    notes = [f"Intervals: {method}." for method in made]
-    notes += [words for source, words in LIMITS.items() if any(row["source"] == source for row in records)]
+    notes = [f"Intervals: {listing(made)}."] if made else []
+    notes += [words for source, words in LIMITS.items() if any(row["source"] == source for row in scored)]
+    unknown = [f"{titles(study, [row['variant']])} ({TRUTH.get(row['source'])})" for row in own if not row["positives"]]
     if unknown:
         notes.append(f"Without a row: {listing(dict.fromkeys(unknown))}: {NO_POSITIVE}.")
-    if not rows:
-        caption = (
-            f"Nothing to score: {NO_POSITIVE}."
-            if unknown
-            else "No variant of this study with a finished run has a false-negative probability that was scored."
-        )
-        notes = []
-    return Table("calibration", TITLE, caption, COLUMNS, tuple(rows), tuple(notes), tuple(records), sortable=True)
+    return Table("calibration", TITLE, caption, COLUMNS, tuple(rows), tuple(notes), records_of(scored), sortable=True)
 
 
 def _score(row: dict[str, Any] | None) -> Cell:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fne.report.text.wording import count
+from fne.utils.text import clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fne.results.study import StudyResults, Variant
 
 
 @dataclass(frozen=True)
@@ -69,13 +79,35 @@ class Table:
     sortable: bool = False
     sections: tuple[tuple[int, str], ...] = ()
 
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"table {self.id}: a row of {len(row)} cells under {len(self.columns)} columns")
-        if self.sortable and self.sections:
-            raise ValueError(f"table {self.id}: sorting would tear its sections apart")
-
 
 ABSENT = Cell("—", absent=True)
 """A cell without a value; the notes of its table say why."""
+
+
+def title(variant: Variant, mark: str = "") -> Cell:
+    """The first cell of a variant's row."""
+    return Cell(clean(variant.title), note=variant.id, code=True, mark=mark)
+
+
+def whole(value: float) -> Cell:
+    """A number of things."""
+    return Cell(count(value), float(value))
+
+
+def finite(value: float) -> float | None:
+    """A number as a file holds it; nothing for NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def records_of(rows: Iterable[Mapping[Any, Any]]) -> tuple[dict[str, Any], ...]:
+    """Rows of a file of results as records, nothing for NaN."""
+    return tuple(
+        {name: finite(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows
+    )
+
+
+def in_order(study: StudyResults, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a file of results in the order of the study, those of its variants alone."""
+    order = {variant.id: place for place, variant in enumerate(study.variants)}
+    rows: list[dict[str, Any]] = frame[frame["variant"].isin(list(order))].to_dict("records")
+    return sorted(rows, key=lambda row: order[row["variant"]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fne.report.tables.cells import Cell, Column, Table
+from fne.report.tables.cells import Cell, Column, Table, title
 from fne.report.text.released import released
 from fne.report.tuning import tuning
 from fne.results.configs import diff
@@ -20,13 +20,9 @@ UNREAD = "not read"
 
 def configs_table(study: StudyResults) -> Table:
     """Build one row per variant; the CSV file holds every value that differs from the baseline's run."""
-    columns = (
-        Column("Variant", numeric=False),
-        Column("Starts from", numeric=False),
-        Column("Changes", numeric=False),
-        Column("Tuned values", numeric=False),
-        Column("Question", numeric=False),
-    )
+    columns = [
+        Column(name, numeric=False) for name in ("Variant", "Starts from", "Changes", "Tuned values", "Question")
+    ]
     tuned = tuning(study)
     chosen = {variant.id: flatten(tuned.get("values", {}).get(variant.id) or {}) for variant in study.variants}
     reasons = {name: clean(str(text)) for name, text in tuned.get("reasons", {}).items()}
@@ -39,7 +35,7 @@ def configs_table(study: StudyResults) -> Table:
         values = [f"{key} = {show(value)}" for key, value in chosen[variant.id].items()]
         rows.append(
             (
-                Cell(clean(variant.title), note=variant.id, code=True),
+                title(variant),
                 Cell(clean(library[declared.parent].title) if declared.parent in library else declared.parent),
                 Cell("; ".join(changes) or "nothing"),
                 Cell("; ".join(values) or "none", note=reasons.get(variant.id, "")),
@@ -52,7 +48,7 @@ def configs_table(study: StudyResults) -> Table:
     )
     records = tuple(differences(study, chosen))
     notes = tuple(filter(None, [released(study.definition)]))
-    return Table("configs", "What sets each variant apart", caption, columns, tuple(rows), notes, records)
+    return Table("configs", "What sets each variant apart", caption, tuple(columns), tuple(rows), notes, records)
 
 
 def _chosen(study: StudyResults) -> str:
@@ -83,17 +79,17 @@ def differences(study: StudyResults, chosen: Mapping[str, Mapping[str, Any]]) ->
 
 
 def run_config(study: StudyResults, variant: str) -> dict[str, Any]:
-    """The config a variant ran with; the one the study asks for where nothing was run."""
+    """The config a variant ran with; the one that the study declares where nothing was run."""
     return study[variant].config or resolve(study.definition, variant)
 
 
 def change(key: str, before: Any, after: Any) -> str:
-    """One change in words; the old value is told where the parent is in the study."""
+    """One change in words; the old value is given where the parent is in the study."""
     return f"{key}: {show(before)} → {show(after)}" if before is not None else f"{key} = {show(after)}"
 
 
 def show(value: Any) -> str:
-    """A config value as a reader wants it."""
+    """A config value in words."""
     if value is None:
         return UNREAD
     return f"{value:g}" if isinstance(value, float) else clean(str(value))

@@ -6,330 +6,206 @@ Times and Helvetica, so that a line that fits here fits there.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from fne.report.figures.style import COLUMNS
-from fne.report.tables.cells import Cell, Column, Table
-from fne.report.text.wording import listing
+from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.utils.latex import latex, spelled
 
-SIZES = (8, 7)
-"""Points of a table's letters: the first at which all columns stand side by side, else the last."""
-TALLEST = 8.3
-"""Inches of a part with its caption, less than the text of a page."""
-LEADING, ROW_GAP, RULES = 1.2, 0.25, 3.0
-"""Height of a line and of the gap below a row, in letters; of all rules of a table and of its caption's gaps, in
-lines."""
+SIZE, LEADING = 7, 8.4
+"""Points of a table's letters and of its lines."""
+LETTERS = rf"\fontsize{{{SIZE}}}{{{LEADING}}}\selectfont"
+LINES = 68.0
+"""Lines of a part with its caption, less than the text of a page."""
+ROW_GAP, RULES = 0.25, 3.0
+"""In lines: the gap below a row; all rules of a table and the gaps of its caption."""
 GAP = 6.0
 """Points between two columns."""
-COMFORT = 9.0
-"""Letters (em) of a column of words that is not squeezed further."""
-LONGEST = 7.0
-"""A word of more em than this may be divided."""
+COMFORT, LONGEST = 7.0, 7.0
+"""Em: a column of words is not squeezed further; a word that is longer may be divided."""
 POINTS = 72.27
-_THIN, _CAPITAL, _WIDE = frozenset(" .,:;'|!ijl[]()/t-`"), re.compile("[A-Z&]"), frozenset("mwMW%@—…→←↔≈−+=±<>≤≥×")
-_GLUED = re.compile(r"\[[^\[\]]{1,24}\]")
-_SEAMS = re.compile(r"(?<=[._/:=,;()\]-])(?=.)")
+_THIN, _WIDE = frozenset(" .,:;'|!ijl[]()t-`"), frozenset("mwMW%@—…→←↔≈−+=±<>≤≥×")
+_PIECES = re.compile(r"[^._/:=,;()-]{1,12}[._/:=,;()-]*|[._/:=,;()-]+")
+_INTERVAL = re.compile(r"\[[^\[\]]{1,24}\]")
 _TIE = "\u00a0"
 
 
-@dataclass(frozen=True)
-class _Line:
-    """Words that a cell begins a new line with, and whether they are bold."""
-
-    text: str
-    strong: bool = False
-
-    @cached_property
-    def pieces(self) -> list[tuple[str, str]]:
-        """What is never divided, each with what stands before it: a space, nothing, or a hyphen where it is divided."""
-        return [piece for word in _glued(self.text).split(" ") if word for piece in _divided(word)]
-
-    @cached_property
-    def widths(self) -> list[tuple[str, float]]:
-        """The pieces' widths in em."""
-        return [(before, _em(piece) * (1.12 if self.strong else 1.0)) for before, piece in self.pieces]
-
-    @cached_property
-    def longest(self) -> float:
-        """Em of the longest piece, with the hyphen behind it."""
-        return max((width + 0.35 for _, width in self.widths), default=0.0)
-
-    @cached_property
-    def whole(self) -> float:
-        """Em of all of it in a line."""
-        return sum(width + (0.34 if before == " " else 0.0) for before, width in self.widths) + 0.1
-
-    def lines(self, width: float) -> int:
-        """Lines that it takes in a column of so many em."""
-        count, filled = 1, 0.0
-        for before, piece in self.widths:
-            space = 0.34 if before == " " and filled else 0.0
-            if filled and filled + space + piece > width:
-                count, filled = count + 1, piece
-            else:
-                filled += space + piece
-        return count
-
-    def source(self) -> str:
-        """As LaTeX, with places where it may be divided."""
-        joints = {" ": " ", "": r"\allowbreak{}", "-": r"\-"}
-        parts = [joints[before] + latex(piece.replace(_TIE, " ")).replace(" ", "~") for before, piece in self.pieces]
-        words = "".join(parts).removeprefix(" ")
-        return rf"\textbf{{{words}}}" if self.strong and words else words
-
-
 def to_latex(table: Table, column: str = "double") -> str:
-    r"""Floats for one column of a paper or for two, letters of 7 points or more; a comment where there are no rows.
+    r"""Floats for one column of a paper or for two, in letters of 7 points; a comment where there are no rows.
 
     Args:
         table: What to set.
-        column: Of :data:`~fne.report.figures.style.COLUMNS`: ``single``, a ``table``, or ``double``, a ``table*``.
+        column: Of :data:`~fne.report.figures.style.COLUMNS`: ``single``, a ``table`` without details, or ``double``,
+            a ``table*``.
 
     Returns:
         One float, or several where columns or rows do not fit into one; each but the first is called *continued*.
     """
     if not table.rows:
         return f"% No table: {' '.join(spelled(' '.join([table.caption, *table.notes])).split())}\n"
-    shown, room = _without_constants(table), POINTS * COLUMNS[column]
-    size, panels = _panels(shown, room)
-    if len(panels) > 1 and (column == "single") and any(item.detail for item in shown.columns):
-        few = [place for place, item in enumerate(shown.columns) if not item.detail]
-        shown = _of_columns(
-            shown,
-            few,
-            "Not shown, for they need two columns of a page: "
-            f"{listing(dict.fromkeys(map(_heading, [c for c in shown.columns if c.detail])))}.",
-        )
-        size, panels = _panels(shown, room)
-    parts = [part for panel in panels for part in _parts(shown, panel, size, room)]
-    parts += _with_notes(parts, shown.notes, size, room)
-    return "\n".join(_float(shown, part, place, size, column) for place, part in enumerate(parts))
+    if column == "single" and (details := [item for item in table.columns if item.detail]):
+        table = _of_columns(table, [place for place, item in enumerate(table.columns) if not item.detail])
+        names = ", ".join(dict.fromkeys(f"{item.group} {item.name}".strip() for item in details))
+        table = replace(table, notes=(*table.notes, f"Not shown, for they need two columns of a page: {names}."))
+    room = POINTS * COLUMNS[column]
+    table = _without_constants(table)
+    parts = [part for places in _panels(table, room) for part in _parts(_of_columns(table, places), room)]
+    _add_notes(parts, room)
+    return "\n".join(_float(part, place, column) for place, part in enumerate(parts))
 
 
 @dataclass
 class _Part:
-    """Some rows of some columns, which stand in one float; notes below the last one.
+    """Some rows of some columns, which stand in one float, and notes below them.
 
     Args:
-        places: Of the columns.
-        widths: Theirs, in em.
-        rows: From which row to which.
-        height: In lines.
-        notes: Sentences below it.
+        table: Its columns alone; all rows.
+        widths: Em of the columns.
+        height: In lines, with the caption.
+        rows: Which.
+        notes: Below them.
     """
 
-    places: Sequence[int]
-    widths: Sequence[float]
-    rows: range
+    table: Table
+    widths: list[float]
     height: float
-    notes: Sequence[_Line] = ()
+    rows: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def _without_constants(table: Table) -> Table:
-    """The table without columns of one value, which a note gives, and without identifiers."""
-    same = {
-        place: texts.pop()
-        for place in range(1, len(table.columns))
-        if len(table.rows) > 1 and len(texts := {_words(row[place]) for row in table.rows}) == 1
-    }
-    said = "; ".join(f"{_heading(table.columns[place])}: {words}" for place, words in same.items() if words != "—")
-    kept = [place for place in range(len(table.columns)) if place not in same]
-    return _of_columns(table, kept, f"In every row: {said}." if said else "")
+    """The table without columns of one value, which a note gives."""
+    texts = [{" ".join(_texts(row[place])) for row in table.rows} for place in range(len(table.columns))]
+    kept = [place for place, values in enumerate(texts) if not place or len(values) > 1 or len(table.rows) < 2]
+    same = [f"{column.group} {column.name}: {min(values)}".strip()
+            for place, (column, values) in enumerate(zip(table.columns, texts, strict=True))
+            if place not in kept and values != {ABSENT.text}]  # fmt: skip
+    table = _of_columns(table, kept)
+    return replace(table, notes=(*table.notes, f"In every row: {'; '.join(same)}.")) if same else table
 
 
-def _of_columns(table: Table, kept: Sequence[int], note: str) -> Table:
-    """The table of some columns, and a further note."""
-    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
-    columns = tuple(table.columns[place] for place in kept)
-    return replace(table, columns=columns, rows=rows, notes=(*table.notes, *filter(None, [note])))
+def _of_columns(table: Table, places: Sequence[int]) -> Table:
+    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in places), rows=rows)
 
 
-def _heading(column: Column) -> str:
-    return " ".join(filter(None, (column.group, column.name)))
+def _panels(table: Table, room: float) -> list[list[int]]:
+    """The columns that stand side by side: all, or as many as fit beside the first, again and again."""
+    panels: list[list[int]] = [[0]]
+    for place in range(1, len(table.columns)):
+        widths = [max(least, min(most, COMFORT)) for least, most in _limits(_of_columns(table, [*panels[-1], place]))]
+        if SIZE * sum(widths) + GAP * (len(widths) - 1) > room and len(panels[-1]) > 1:
+            panels.append([0])
+        panels[-1].append(place)
+    return panels
 
 
-def _words(cell: Cell) -> str:
-    return " ".join(line.text for line in _lines(cell))
-
-
-@lru_cache(4096)
-def _lines(cell: Cell) -> list[_Line]:
-    """The text, and below it the note; no identifier, and no reason, which the notes give in full."""
-    note = "" if cell.code or cell.absent else cell.note
-    return [_Line(spelled(cell.text), cell.strong), *([_Line(spelled(note))] if note else [])]
-
-
-def _panels(table: Table, room: float) -> tuple[int, list[list[int]]]:
-    """The size of the letters, and the columns side by side: all, or as many groups as fit beside the headings."""
-    every = list(range(len(table.columns)))
-    for size in SIZES:
-        if _needed(table, every, size) <= room:
-            return size, [every]
-    heads = next(
-        (
-            n
-            for n in range(1, len(every))
-            if len({tuple(map(_words, row[:n])) for row in table.rows}) == len(table.rows)
-        ),
-        1,
-    )
-    blocks, start = [], heads
-    for _, span in _groups(table.columns[heads:]):
-        blocks.append(list(range(start, start + span)))
-        start += span
-    panels: list[list[int]] = [[]]
-    for block in blocks:
-        alone = _needed(table, [*every[:heads], *block], size) <= room
-        for some in [block] if alone and table.columns[block[0]].group else [[place] for place in block]:
-            if panels[-1] and _needed(table, [*every[:heads], *panels[-1], *some], size) > room:
-                panels.append([])
-            panels[-1] += some
-    return size, [[*every[:heads], *panel] for panel in panels]
-
-
-def _needed(table: Table, places: Sequence[int], size: int) -> float:
-    """Points that columns take when words are squeezed no further than is comfortable."""
-    comfort = [max(least, min(most, COMFORT)) for least, most in _limits(table, places)]
-    return size * sum(comfort) + GAP * (len(places) - 1)
-
-
-def _limits(table: Table, places: Sequence[int]) -> list[tuple[float, float]]:
+def _limits(table: Table) -> list[tuple[float, float]]:
     """Em of every column at least and at most."""
-    result = []
-    for place in places:
-        lines = [line for row in table.rows for line in _lines(row[place])]
-        head = _Line(spelled(table.columns[place].name)).longest
-        marks = max(0.6 * len(row[place].mark) for row in table.rows)
-        least = max(head, *(line.longest for line in lines))
-        result.append((least + marks, max(head, *(line.whole for line in lines)) + marks))
-    start = 0
-    for name, span in _groups([table.columns[place] for place in places]):
-        lack = _Line(spelled(name)).longest - sum(least for least, _ in result[start : start + span])
-        if lack > 0:
-            for place in range(start, start + span):
-                least, most = result[place]
-                result[place] = least + lack / span, max(most, least + lack / span)
-        start += span
-    return result
+    limits = []
+    groups = {place: (name, end - start) for name, start, end in _groups(table.columns) for place in range(start, end)}
+    for place, column in enumerate(table.columns):
+        group, span = groups[place]
+        texts = [spelled(column.name), *(text for row in table.rows for text in _texts(row[place]))]
+        mark = max(0.6 * len(row[place].mark) for row in table.rows)
+        bold = 1.12 if any(row[place].strong for row in table.rows) else 1.0
+        least = max(bold * _longest(texts) + mark, _longest([spelled(group)]) / span)
+        limits.append((least, max(least, bold * 1.05 * max(map(_em, texts)) + mark)))
+    return limits
 
 
-def _widths(limits: Sequence[tuple[float, float]], room: float) -> list[float]:
-    """Em of every column: what all need, and of the rest as much as each can use, shared evenly."""
-    result = [least for least, _ in limits]
-    rest = room - sum(result)
-    order = sorted(range(len(result)), key=lambda place: limits[place][1] - limits[place][0])
-    for left, place in zip(range(len(order), 0, -1), order, strict=True):
-        more = max(min(limits[place][1] - limits[place][0], rest / left), 0.0)
-        result[place] += more
-        rest -= more
-    return result
+def _longest(texts: Iterable[str]) -> float:
+    """Em of the longest piece."""
+    return max(_em(piece) + 0.35 for text in texts for word in _words(text) for piece in _pieces(word) or [""])
 
 
-def _parts(table: Table, places: Sequence[int], size: int, room: float) -> list[_Part]:
+def _widths(table: Table, room: float) -> list[float]:
+    """Em of every column: what all need, and of the rest as much as each can use."""
+    limits = _limits(table)
+    rest = (room - GAP * (len(limits) - 1)) / SIZE - sum(least for least, _ in limits)
+    share = min(max(rest / max(sum(most - least for least, most in limits), 1e-9), 0.0), 1.0)
+    return [least + share * (most - least) for least, most in limits]
+
+
+def _parts(table: Table, room: float) -> list[_Part]:
     """The rows of some columns, as many to a part as a page holds."""
-    widths = _widths(_limits(table, places), (room - GAP * (len(places) - 1)) / size)
-    start = RULES + _caption(table, False).lines(room / size) + _head_lines(table, places, widths)
-    parts, height, first = [], start, 0
-    headings = dict(table.sections)
+    widths, headings = _widths(table, room), dict(table.sections)
+    head = max(_lines(column.name, width) for column, width in zip(table.columns, widths, strict=True))
+    head += max(_lines(name, sum(widths[start:end])) for name, start, end in _groups(table.columns))
+    start = RULES + head + _lines(_caption(table), room / SIZE)
+    parts = [_Part(table, widths, start)]
     for number, row in enumerate(table.rows):
-        lines = (sum(line.lines(width) for line in _lines(row[place]))
-                 for place, width in zip(places, widths, strict=True))  # fmt: skip
-        taken = max(lines) + ROW_GAP + (_Line(headings[number]).lines(room / size) + 1 if number in headings else 0)
-        if height + taken > _most(size) and number > first:
-            parts.append(_Part(places, widths, range(first, number), height))
-            height, first = start, number
-        height += taken
-    return [*parts, _Part(places, widths, range(first, len(table.rows)), height)]
+        taken = ROW_GAP + max(
+            sum(_lines(text, width) for text in _texts(cell)) for cell, width in zip(row, widths, strict=True)
+        )
+        taken += _lines(headings[number], room / SIZE) + 1 if number in headings else 0
+        if parts[-1].height + taken > LINES and parts[-1].rows:
+            parts.append(_Part(table, widths, start))
+        parts[-1].rows.append(number)
+        parts[-1].height += taken
+    return parts
 
 
-def _most(size: int) -> float:
-    """Lines of a part."""
-    return TALLEST * POINTS / (LEADING * size)
+def _add_notes(parts: list[_Part], room: float) -> None:
+    """Put the notes below the last part, and into further parts where the page does not hold them."""
+    for note in parts[-1].table.notes:
+        taken = _lines(note, room / SIZE) + ROW_GAP
+        if parts[-1].height + taken > LINES:
+            parts.append(_Part(parts[-1].table, parts[-1].widths, RULES))
+        parts[-1].notes.append(note)
+        parts[-1].height += taken
 
 
-def _head_lines(table: Table, places: Sequence[int], widths: Sequence[float]) -> int:
-    columns, start = [table.columns[place] for place in places], 0
-    heads = max(_Line(column.name).lines(width) for column, width in zip(columns, widths, strict=True))
-    groups = []
-    for name, span in _groups(columns):
-        groups.append(_Line(name).lines(sum(widths[start : start + span])) if name else 0)
-        start += span
-    return heads + max(groups)
+def _caption(table: Table) -> str:
+    return f"{table.title}. {table.caption}".strip()
 
 
-def _with_notes(parts: list[_Part], notes: Sequence[str], size: int, room: float) -> list[_Part]:
-    """Put the notes below the last part, and return further parts for those that the page does not hold."""
-    more: list[_Part] = []
-    last = parts[-1]
-    for note in map(_Line, map(spelled, notes)):
-        taken = note.lines(room / size) + ROW_GAP
-        if last.height + taken > _most(size) and (last.rows or last.notes):
-            last = _Part(last.places, last.widths, range(0), RULES)
-            more.append(last)
-        last.notes = [*last.notes, note]
-        last.height += taken
-    return more
-
-
-def _caption(table: Table, continued: bool) -> _Line:
-    if continued:
-        return _Line(spelled(f"{table.title}, continued."))
-    return _Line(spelled(f"{table.title}. {table.caption}" if table.caption else f"{table.title}."))
-
-
-def _float(table: Table, part: _Part, place: int, size: int, column: str) -> str:
-    environment, room = ("table*" if column == "double" else "table"), COLUMNS[column]
-    letters = rf"\fontsize{{{size}}}{{{LEADING * size:.1f}}}\selectfont"
-    caption = rf"\protect\raggedright{letters} {_caption(table, place > 0).source()}"
+def _float(part: _Part, place: int, column: str) -> str:
+    table, environment = part.table, "table*" if column == "double" else "table"
+    caption = _source(f"{table.title}, continued." if place else _caption(table))
     lines = [rf"\begin{{{environment}}}[tbp]", *([r"\addtocounter{table}{-1}"] if place else [])]
-    lines += [rf"\caption[{latex(spelled(table.title))}]{{{caption}}}"]
+    lines += [rf"\caption[{latex(spelled(table.title))}]{{\protect\raggedright{LETTERS} {caption}}}"]
     lines += [] if place else [rf"\label{{tab:{table.id}}}"]
-    lines += [rf"\centering{letters}\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}"]
-    lines += _tabular(table, part, size) if part.rows else []
+    lines += [rf"\centering{LETTERS}\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}"]
+    lines += _tabular(part) if part.rows else []
     if part.notes:
-        lines.append(r"\par\smallskip")
-        lines.append(rf"\begin{{minipage}}{{{room}in}}\raggedright{letters}")
-        lines += [rf"{note.source()}\par" for note in part.notes]
-        lines.append(r"\end{minipage}")
+        lines += [r"\par\smallskip", rf"\begin{{minipage}}{{{COLUMNS[column]}in}}\raggedright{LETTERS}"]
+        lines += [*(rf"{_source(note)}\par" for note in part.notes), r"\end{minipage}"]
     return "\n".join([*lines, rf"\end{{{environment}}}"]) + "\n"
 
 
-def _tabular(table: Table, part: _Part, size: int) -> list[str]:
-    columns = [table.columns[place] for place in part.places]
-    points = [size * width for width in part.widths]
-    kinds = [_kind("raggedleft" if item.numeric else "raggedright", width)
-             for item, width in zip(columns, points, strict=True)]  # fmt: skip
+def _tabular(part: _Part) -> list[str]:
+    columns, points = part.table.columns, [SIZE * width for width in part.widths]
+    kinds = [_kind("raggedleft" if column.numeric else "raggedright", width)
+             for column, width in zip(columns, points, strict=True)]  # fmt: skip
     lines = [rf"\begin{{tabular}}{{@{{}}{''.join(kinds)}@{{}}}}", r"\toprule"]
     groups = _groups(columns)
-    if any(name for name, _ in groups):
-        start, cells, rules = 0, [], []
-        for name, span in groups:
-            width = sum(points[start : start + span]) + GAP * (span - 1)
-            ends = ("@{}" if not start else "", "@{}" if start + span == len(columns) else "")
-            kind = f"{ends[0]}{_kind('centering', width)}{ends[1]}"
-            cells.append(rf"\multicolumn{{{span}}}{{{kind}}}{{{_Line(spelled(name)).source()}}}")
-            rules += [rf"\cmidrule(lr){{{start + 1}-{start + span}}}"] if name else []
-            start += span
+    if any(name for name, _, _ in groups):
+        cells = [_spanning(_source(name), points[start:end], "centering", start, end == len(columns))
+                 for name, start, end in groups]  # fmt: skip
+        rules = [rf"\cmidrule(lr){{{start + 1}-{end}}}" for name, start, end in groups if name]
         lines += [_row(cells), " ".join(rules)]
-    lines += [_row(_Line(spelled(column.name)).source() for column in columns), r"\midrule"]
-    headings = dict(table.sections)
+    lines += [_row(_source(column.name) for column in columns), r"\midrule"]
+    headings = dict(part.table.sections)
     current = max((start for start in headings if start <= part.rows[0]), default=-1)
     for number in part.rows:
         start = current if number == part.rows[0] else number
         if start in headings:
             lines += [r"\midrule"] if number > part.rows[0] else []
-            width = sum(points) + GAP * (len(points) - 1)
-            inside = rf"\textit{{{_Line(spelled(headings[start])).source()}}}"
-            lines.append(
-                _row([rf"\multicolumn{{{len(points)}}}{{@{{}}{_kind('raggedright', width)}@{{}}}}{{{inside}}}"])
-            )
-        lines.append(_row(_cell(table.rows[number][place]) for place in part.places))
+            lines.append(_row([_spanning(rf"\textit{{{_source(headings[start])}}}", points, "raggedright", 0, True)]))
+        lines.append(_row(map(_cell, part.table.rows[number])))
     return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _spanning(inside: str, points: Sequence[float], side: str, start: int, last: bool) -> str:
+    """A cell over several columns, as wide as they are together."""
+    kind = _kind(side, sum(points) + GAP * (len(points) - 1))
+    kind = ("" if start else "@{}") + kind + ("@{}" if last else "")
+    return rf"\multicolumn{{{len(points)}}}{{{kind}}}{{{inside}}}"
 
 
 def _kind(side: str, width: float) -> str:
@@ -342,42 +218,57 @@ def _row(cells: Iterable[str]) -> str:
     return "{}" + row if row.startswith(("[", "*")) else row
 
 
+def _texts(cell: Cell) -> list[str]:
+    """The text, and below it the note; no identifier, and no reason, which the notes give in full."""
+    note = "" if cell.code or cell.absent else cell.note
+    return [spelled(cell.text), *([spelled(note)] if note else [])]
+
+
 def _cell(cell: Cell) -> str:
-    first, *note = (line.source() for line in _lines(cell))
+    first, *note = map(_source, _texts(cell))
+    first = rf"\textbf{{{first}}}" if cell.strong and first else first
     mark = rf"\raisebox{{.5ex}}{{{latex(cell.mark)}}}" if cell.mark else ""
     return first + mark + "".join(rf"\newline {line}" for line in note)
 
 
-def _groups(columns: Iterable[Column]) -> list[tuple[str, int]]:
-    """Headings of neighbouring columns, and how many columns each spans."""
-    return [(name, len([*members])) for name, members in groupby(columns, key=lambda column: column.group)]
+def _groups(columns: Sequence[Column]) -> list[tuple[str, int, int]]:
+    """Headings of neighbouring columns, and where each begins and ends."""
+    groups, start = [], 0
+    for name, members in groupby(columns, key=lambda column: column.group):
+        end = start + len([*members])
+        groups.append((name, start, end))
+        start = end
+    return groups
 
 
-def _glued(text: str) -> str:
-    """Text in which intervals, signs of percent and slashes stay with what they belong to."""
-    text = _GLUED.sub(lambda result: result[0].replace(" ", _TIE), " ".join(text.split()))
-    return text.replace(" %", f"{_TIE}%").replace(" / ", f"{_TIE}/ ")
+def _words(text: str) -> list[str]:
+    """Words; intervals and signs stay with what they belong to."""
+    text = _INTERVAL.sub(lambda result: result[0].replace(" ", _TIE), " ".join(text.split()))
+    for sign, tied in ((" %", f"{_TIE}%"), ("≤ ", f"≤{_TIE}"), (" / ", f"{_TIE}/ ")):
+        text = text.replace(sign, tied)
+    return text.split(" ")
 
 
-def _divided(word: str) -> list[tuple[str, str]]:
-    """A word, or the pieces of a long one: behind its signs, and within what is long all the same."""
+def _pieces(word: str) -> list[str]:
+    """What of a word is never divided: all of it, or of a long one what stands between its signs."""
     if _em(word) <= (2 * LONGEST if _TIE in word else LONGEST):
-        return [(" ", word)]
-    if _TIE in word:
-        return [piece for part in word.split(_TIE) if part for piece in _divided(part)]
-    result, before = [], " "
-    for part in _SEAMS.split(word):
-        many = -(-int(10 * _em(part)) // int(10 * LONGEST)) or 1
-        size = -(-len(part) // many)
-        for start in range(0, len(part), size):
-            piece = part[start : start + size]
-            result.append((before, piece))
-            before = "-" if piece[-1].isalpha() else ""
-        before = ""
-    return result
+        return [word]
+    return _PIECES.findall(word)
+
+
+def _source(text: str) -> str:
+    """As LaTeX, with places where it may be divided."""
+    words = ([latex(piece).replace(" ", "~") for piece in _pieces(word)] for word in _words(spelled(text)))
+    return " ".join(map(r"\allowbreak{}".join, words))
+
+
+def _lines(text: str, width: float) -> int:
+    """Lines that a text takes in a column of so many em; a fifth of each is left empty where words do not fit."""
+    em = _em(spelled(text))
+    return math.ceil(em / width if em <= width else 1.2 * em / width)
 
 
 def _em(text: str) -> float:
     """About how wide a text is, in the size of its letters."""
-    return sum(0.35 if item in _THIN else 0.95 if item in _WIDE else 0.77 if _CAPITAL.match(item) else
+    return sum(0.35 if item in _THIN else 0.95 if item in _WIDE else 0.77 if "A" <= item <= "Z" or item == "&" else
                0.56 if item.isascii() else 0.0 if "\u0300" <= item <= "\u036f" else 0.8 for item in text)  # fmt: skip

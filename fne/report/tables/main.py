@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fne.protocols import DIRECTION_NAMES, DIRECTIONS, METRICS, OWN, PROTOCOLS, TRUTH
-from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.tables.cells import ABSENT, Cell, Column, Table, finite, title
 from fne.report.text.released import released
 from fne.report.text.summary import (
     LOWER_BOUNDS,
@@ -40,8 +40,7 @@ from fne.report.text.wording import (
     signed,
     tested,
 )
-from fne.results.study import Contrast, StudyResults, Variant
-from fne.utils.min_seeds import ALPHA
+from fne.results.study import StudyResults, Variant
 from fne.utils.text import clean
 
 BLOCKS = {name: item for name, item in PROTOCOLS.items() if name != OWN}
@@ -53,7 +52,6 @@ MOST_NAMED = 100
 FALLEN = "†"
 """The mark of a variant that collapsed for several epochs."""
 ENDS = ("low", "high", "low_elsewhere", "high_elsewhere")
-STARS = ((0.001, "***"), (0.01, "**"), (ALPHA, "*"))
 
 
 def main_table(study: StudyResults) -> Table:
@@ -64,47 +62,19 @@ def main_table(study: StudyResults) -> Table:
         for metric in item.columns
         if any(_both_ways(study, variant.id, protocol, metric) for variant in study.variants)
     ]
-    columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs", numeric=True)]
-    columns += [
-        Column(label, DIRECTION_NAMES[way].capitalize(), f"{label}, {way}, mean over seeds", detail=True)
-        for way, label in ((way, METRICS[metric].label) for way, metric in SIDED)
-    ]
-    what = METRICS[study.metric].label
-    usual = (study.metric, study.protocol) == ("rsum", OWN)
-    which = ", ".join(word for word in (study.direction, study.protocol) if word != "both")
-    primary = "Primary metric" if usual else f"Primary metric ({which})"
-    intervals = interval_phrase(study)
-    own = ", with its interval" if intervals else ""
-    columns += [
-        Column(what, primary, f"mean over seeds{own}"),
-        Column("Δ baseline", primary, f"paired difference to the baseline{own}"),
-        Column("p (Holm)", primary, f"{tested(study)}, corrected over the variants"),
-    ]
-    columns += [
-        Column(
-            item.label,
-            f"{BLOCKS[name].label} (i2t / t2i)",
-            " / ".join(DIRECTION_NAMES[d] for d in item.directions),
-            detail=True,
-        )
-        for name, item in ((protocol, METRICS[metric]) for protocol, metric in further)
-    ]
-    known = truth_is_known(study)
-    if known:
-        words = f"share of the picked negatives that is {relevant_words(study)}"
-        columns.append(Column("False picks", "Training", words))
+    known, fallen, intervals = truth_is_known(study), _fallen(study), interval_phrase(study)
     best = {(way, metric): supported_best(study, metric, way, OWN) for way, metric in SIDED}
     best_primary = supported_best(study)
-    both = {(protocol, metric): _best_both_ways(study, protocol, metric) for protocol, metric in further}
-    rows, records, fallen = [], [], _fallen(study)
+    best_both = {place: _best_both_ways(study, *place) for place in further}
+    rows = []
     for variant in study.variants:
-        row = [_name_cell(variant, variant.id in fallen), _seeds_cell(study, variant)]
-        row += [_mean_cell(study, variant.id, metric, way, best[way, metric]) for way, metric in SIDED]
-        row += [_primary_cell(study, variant.id, best_primary), *_contrast_cells(study, variant.id)]
-        row += [_block_cell(study, variant.id, *place, both[place]) for place in further]
-        row += [_share_cell(study, variant.id)] if known else []
+        name = variant.id
+        row = [title(variant, FALLEN if name in fallen else ""), _seeds_cell(study, variant)]
+        row += [_mean_cell(study, name, metric, way, best[way, metric]) for way, metric in SIDED]
+        row += [_primary_cell(study, name, best_primary), *_contrast_cells(study, name)]
+        row += [_block_cell(study, name, *place, best_both[place]) for place in further]
+        row += [_share_cell(study, name)] if known else []
         rows.append(tuple(row))
-        records.append(record(study, variant))
     caption = (
         f"{clean(study.title)}. {UNITS} Means over seeds on the test split of {study.dataset}. Primary "
         f"metric: {protocol_phrase(study)}{f', with {intervals}' if intervals else ''}; Δ is the paired difference to "
@@ -114,58 +84,66 @@ def main_table(study: StudyResults) -> Table:
         "main",
         "Main table",
         caption,
-        tuple(columns),
+        tuple(_columns(study, further, known)),
         tuple(rows),
         tuple(_notes(study, list(dict.fromkeys(protocol for protocol, _ in further)), known, fallen)),
-        tuple(records),
+        tuple(record(study, variant) for variant in study.variants),
         sortable=True,
     )
 
 
-def stars(study: StudyResults, contrast: Contrast) -> str:
-    """Stars for a corrected p, only where enough seeds stand behind it and the interval excludes zero."""
-    if not may_star(study, contrast) or not contrast.separated or not math.isfinite(contrast.p_holm):
-        return ""
-    return next((mark for level, mark in STARS if contrast.p_holm < level), "")
-
-
-def may_star(study: StudyResults, contrast: Contrast) -> bool:
-    """Could an exact test over the seeds alone reach the level at all, after Holm over the variants?"""
-    return contrast.p_floor * max(len(study.variants) - 1, 1) <= ALPHA
+def _columns(study: StudyResults, further: Iterable[tuple[str, str]], known: bool) -> list[Column]:
+    columns = [Column("Variant", numeric=False), Column("Seeds", help="finished runs")]
+    for way, metric in SIDED:
+        label = METRICS[metric].label
+        columns.append(
+            Column(label, DIRECTION_NAMES[way].capitalize(), f"{label}, {way}, mean over seeds", detail=True)
+        )
+    usual = (study.metric, study.protocol) == ("rsum", OWN)
+    which = ", ".join(word for word in (study.direction, study.protocol) if word != "both")
+    own = ", with its interval" if interval_phrase(study) else ""
+    primary = "Primary metric" if usual else f"Primary metric ({which})"
+    columns += [
+        Column(METRICS[study.metric].label, primary, f"mean over seeds{own}"),
+        Column("Δ baseline", primary, f"paired difference to the baseline{own}"),
+        Column("p (Holm)", primary, f"{tested(study)}, corrected over the variants"),
+    ]
+    for protocol, metric in further:
+        ways = " / ".join(DIRECTION_NAMES[way] for way in METRICS[metric].directions)
+        columns.append(Column(METRICS[metric].label, f"{BLOCKS[protocol].label} (i2t / t2i)", ways, detail=True))
+    if known:
+        help = f"share of the picked negatives that is {relevant_words(study)}"
+        columns.append(Column("False picks", "Training", help))
+    return columns
 
 
 def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
     """One flat row for the CSV file: fractions with every digit."""
-    estimate, contrast, share = (study.estimate(variant.id), study.contrast(variant.id), pick_share(study, variant.id))
+    name = variant.id
+    missing = missing_seeds(study, name).items()
     row: dict[str, Any] = {
-        "variant": variant.id,
+        "variant": name,
         "title": variant.title,
-        "baseline": variant.id == study.baseline,
-        "n_seeds": len(study.values(variant.id)),
+        "baseline": name == study.baseline,
+        "n_seeds": len(study.values(name)),
         "n_seeds_wanted": len(study.seeds),
-        "missing": "; ".join(
-            f"seed {seed}: {why} ({stage})" for seed, (stage, why) in missing_seeds(study, variant.id).items()
-        ),
+        "missing": "; ".join(f"seed {seed}: {why} ({stage})" for seed, (stage, why) in missing),
     }
     for direction in DIRECTIONS:
-        for metric in (name for name in PROTOCOLS[OWN].metrics if METRICS[name].directed):
-            row[f"own_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, OWN))
-    name = f"{study.protocol}_{study.direction}_{study.metric}"
-    for key in ("mean", *ENDS):
-        row[f"{name}_{key}"] = getattr(estimate, key) if estimate else None
-    for key in ("difference", *ENDS, "p_query", "p_holm", "p_seed", "p_floor"):
-        row[f"contrast_{key}"] = getattr(contrast, key) if contrast else None
-    for protocol in (name for name in BLOCKS if name in study.protocols):
+        for metric in (metric for metric in PROTOCOLS[OWN].metrics if METRICS[metric].directed):
+            row[f"own_{direction}_{metric}"] = _mean(study.values(name, metric, direction, OWN))
+    primary = f"{study.protocol}_{study.direction}_{study.metric}"
+    for start, result, keys in (
+        (primary, study.estimate(name), ("mean", *ENDS)),
+        ("contrast", study.contrast(name), ("difference", *ENDS, "p_query", "p_holm", "p_seed", "p_floor")),
+    ):
+        row |= {f"{start}_{key}": getattr(result, key) if result else None for key in keys}
+    for protocol in (protocol for protocol in BLOCKS if protocol in study.protocols):
         for metric in BLOCKS[protocol].columns:
             for direction in METRICS[metric].directions:
-                row[f"{protocol}_{direction}_{metric}"] = _mean(study.values(variant.id, metric, direction, protocol))
-    for key in ("value", "low", "high"):
-        row[f"false_picks_{key}"] = getattr(share, key) if share else None
-    return row
-
-
-def _name_cell(variant: Variant, fallen: bool) -> Cell:
-    return Cell(clean(variant.title), note=variant.id, code=True, mark=FALLEN if fallen else "")
+                row[f"{protocol}_{direction}_{metric}"] = _mean(study.values(name, metric, direction, protocol))
+    share = pick_share(study, name)
+    return row | {f"false_picks_{key}": getattr(share, key) if share else None for key in ("value", "low", "high")}
 
 
 def _fallen(study: StudyResults) -> dict[str, str]:
@@ -199,9 +177,7 @@ def _mean_cell(study: StudyResults, variant: str, metric: str, direction: str, b
 
 def _primary_cell(study: StudyResults, variant: str, best: str | None) -> Cell:
     value, estimate = _mean(study.values(variant)), study.estimate(variant)
-    if value is None:
-        return ABSENT
-    return Cell(percent(value), 100 * value, strong=variant == best, note=ends(estimate))
+    return ABSENT if value is None else Cell(percent(value), 100 * value, strong=variant == best, note=ends(estimate))
 
 
 def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
@@ -211,18 +187,16 @@ def _contrast_cells(study: StudyResults, variant: str) -> tuple[Cell, Cell]:
     if contrast is None:
         return ABSENT, ABSENT
     difference = Cell(signed(contrast.difference), 100 * contrast.difference, note=ends(contrast, sign=True))
-    p = contrast.p_holm
-    shown = p_value(p, contrast.p_holm_floor) + stars(study, contrast)
-    return difference, Cell(shown, p if math.isfinite(p) else None)
+    return difference, Cell(p_value(contrast.p_holm, contrast.p_holm_floor), finite(contrast.p_holm))
 
 
 def _block_cell(study: StudyResults, variant: str, protocol: str, metric: str, best: str | None) -> Cell:
-    values = [_mean(result) for result in _both_ways(study, variant, protocol, metric).values()]
-    if not any(value is not None for value in values):
+    means = [_mean(values) for values in _both_ways(study, variant, protocol, metric).values()]
+    known = [value for value in means if value is not None]
+    if not known:
         return ABSENT
-    text = " / ".join("—" if value is None else percent(value) for value in values)
-    mean = float(np.mean([value for value in values if value is not None]))
-    return Cell(text, 100 * mean, strong=variant == best)
+    text = " / ".join("—" if value is None else percent(value) for value in means)
+    return Cell(text, 100 * float(np.mean(known)), strong=variant == best)
 
 
 def _best_both_ways(study: StudyResults, protocol: str, metric: str) -> str | None:
@@ -234,8 +208,7 @@ def _share_cell(study: StudyResults, variant: str) -> Cell:
     share = pick_share(study, variant)
     if share is None:
         return ABSENT
-    digits = 1 if share.value >= 0.01 else 2
-    return Cell(f"{number(100 * share.value, digits)} %", 100 * share.value)
+    return Cell(f"{number(100 * share.value, 1 if share.value >= 0.01 else 2)} %", 100 * share.value)
 
 
 def _both_ways(study: StudyResults, variant: str, protocol: str, metric: str) -> dict[str, dict[int, float]]:
@@ -247,83 +220,65 @@ def _mean(values: dict[int, float]) -> float | None:
     return float(np.mean(list(values.values()))) if values else None
 
 
-def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[str, str]) -> list[str]:
-    notes = []
-    if mostly := [
+def _notes(study: StudyResults, further: list[str], known: bool, fallen: Mapping[str, str]) -> Iterable[str]:
+    mostly = [
         f"{clean(study[name].title)} ({config['warmup.epochs']} of {config['train.epochs']} epochs)"
         for name, config in study.definition.configs.items()
         if 2 * config["warmup.epochs"] > config["train.epochs"]
-    ]:
-        notes.append(
+    ]
+    if mostly:
+        yield (
             "Most of the training is warm-up, so the score says little of the rule itself; false picks are of the rule "
             f"alone: {_some(mostly)}."
         )
     if interval_phrase(study):
-        notes.append(
+        yield (
             "Bold: the best mean of a column, only where the 95 % interval of its paired difference to the "
             "runner-up (the same seeds and images) excludes zero; of two numbers in one cell, that of both."
         )
-        notes.append(elsewhere_phrase(study))
+        yield elsewhere_phrase(study)
     if words := released(study.definition):
-        notes.append(words)
+        yield words
     contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
     if contrasts:
-        family = len(study.variants) - 1
-        several = "s" if family != 1 else ""
-        notes.append(f"p: {tested(study)}, after Holm's correction for {family} comparison{several}.")
-        if any(contrast.p_holm <= contrast.p_holm_floor * (1 + 1e-9) < 1 for contrast in contrasts):
-            notes[-1] += f" {AT_FLOOR}"
-        if all(may_star(study, contrast) for contrast in contrasts):
-            notes.append("Stars: corrected p below 0.05 (*), 0.01 (**), 0.001 (***), where the interval excludes zero.")
-        else:
-            floor = max(contrast.p_floor for contrast in contrasts)
-            seeds = min(contrast.n_seeds for contrast in contrasts)
-            notes.append(
-                f"No stars: with {seeds} seed{'s' if seeds != 1 else ''} an exact test over seeds cannot "
-                f"give a p below {floor:.3g} ({min(floor * family, 1):.3g} after Holm)"
-                + (", so read the intervals and the points." if interval_phrase(study) else ", so read the points.")
-            )
-    notes += [f"{BLOCKS[name].note}; i2t / t2i." for name in sorted(further, key=lambda name: name == TRUTH)]
-    if TRUTH in further and (kind := truth_kind(study, "test")):
-        notes[-1] += f" On the test split {TRUTH_WORDS[kind]}."
-    partly = [name for name in further if study.protocols[name]["relevance"] not in ("own", "exact")]
+        at_floor = any(contrast.p_holm <= contrast.p_holm_floor * (1 + 1e-9) < 1 for contrast in contrasts)
+        family = f"{len(study.variants) - 1} comparison{'s' if len(study.variants) > 2 else ''}"
+        yield f"p: {tested(study)}, after Holm's correction for {family}.{f' {AT_FLOOR}' if at_floor else ''}"
+    for name in sorted(further, key=lambda name: name == TRUTH):
+        truth = truth_kind(study, "test") if name == TRUTH else None
+        yield f"{BLOCKS[name].note}; i2t / t2i.{f' On the test split {TRUTH_WORDS[truth]}.' if truth else ''}"
+    partly = [BLOCKS[name].label for name in further if study.protocols[name]["relevance"] not in ("own", "exact")]
     if partly:
-        notes.append(f"{listing(BLOCKS[name].label for name in partly)}: {LOWER_BOUNDS}.")
-    if known:
-        kind = truth_kind(study, "train")
-        words = f"; {TRUTH_WORDS[kind]}" if kind else ""
-        notes.append(
-            f"False picks: {false_picks_phrase(study)}{words}."
-            if study.shared_epochs
-            else f"False picks are not compared: {NO_SHARED_EPOCH}."
-        )
+        yield f"{listing(partly)}: {LOWER_BOUNDS}."
+    if known and study.shared_epochs:
+        truth = truth_kind(study, "train")
+        yield f"False picks: {false_picks_phrase(study)}{f'; {TRUTH_WORDS[truth]}' if truth else ''}."
+    elif known:
+        yield f"False picks are not compared: {NO_SHARED_EPOCH}."
     if fallen:
-        notes.append(
+        yield (
             f"{FALLEN} Collapse alarm (the loss of an epoch within 5 % of what equal similarities give) in several "
-            f"epochs or at the end: {_some(list(fallen.values()))}."
+            f"epochs or at the end: {_some([*fallen.values()])}."
         )
     absent = [
         f"{clean(variant.title)} ({listing(names)})"
         for variant in study.variants
-        if study.values(variant.id) and (names := [name for name in further if not _has_any(study, variant.id, name)])
-    ]
+        if study.values(variant.id)
+        and (names := [name for name in further
+                       if not any(_both_ways(study, variant.id, name, item) for item in BLOCKS[name].columns)])
+    ]  # fmt: skip
     if absent:
-        notes.append(f"Dashes: no values under a protocol that others have: {_some(absent)}.")
+        yield f"Dashes: no values under a protocol that others have: {_some(absent)}."
     missing = [
         f"{clean(variant.title)}, seed {seed}: {why} ({stage})"
         for variant in study.variants
         for seed, (stage, why) in missing_seeds(study, variant.id).items()
     ]
     if missing:
-        notes.append(f"Missing runs ({count(len(missing))}): {_some(missing)}.")
-    return notes
-
-
-def _has_any(study: StudyResults, variant: str, protocol: str) -> bool:
-    return any(_both_ways(study, variant, protocol, metric) for metric in BLOCKS[protocol].columns)
+        yield f"Missing runs ({count(len(missing))}): {_some(missing)}."
 
 
 def _some(summary: list[str]) -> str:
     """The first of a list that may be long, and how many more there are."""
     left = len(summary) - MOST_NAMED
-    return listing(summary) if left <= 0 else f"{', '.join(summary[:MOST_NAMED])} and {count(left)} more"
+    return listing(summary[:MOST_NAMED] + ([f"{count(left)} more"] if left > 0 else []))

@@ -13,7 +13,7 @@ import numpy as np
 from fne.data.published import CONFIDENCE, Entry
 from fne.protocols import DIRECTION_NAMES, DIRECTIONS, METRICS, NAME_WORDS, RECALLS
 from fne.report.published import NAMES, protocol_of
-from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.tables.cells import ABSENT, Cell, Column, Table, finite, title
 from fne.report.tables.configs import change
 from fne.report.tables.published import fraction, printed
 from fne.report.text.summary import paired_interval
@@ -44,19 +44,19 @@ def methods_table(study: StudyResults) -> Table:
     entries = [entry for entry in against.shown if ("both", "rsum") in entry.values] if against else []
     shown = _protocols(study, entries)
     columns = (*(Column(name, numeric=False) for name in ("Method", "Encoders", "Ensemble")), *_columns(shown))
-    marks = _marks(entries)
-    rows, records = [], []
-    for same in _same_method(entries):
-        rows.append(_published_row(same, shown, marks))
-        records += [_published_record(entry) for entry in same]
+    marks = {source: str(n) for n, source in enumerate(dict.fromkeys(map(_source, entries)), 1)}
+    rows = [_published_row(entry, shown, marks[_source(entry)]) for entry in entries]
+    records = [_published_record(entry) for entry in entries]
     start = len(rows)
     for variant in study.variants:
         parent = study.definition.library[variant.id].parent
         if parent != study.method or (against is not None and variant.id in against.entries):
             rows.append(_own_row(study, variant, shown))
             records += [_own_record(study, variant, item) for item in shown if item.key is not None]
+    trained = {config.get("finetune.trained") for config in study.definition.configs.values()}
+    partly = study.definition.regime == "finetune" and trained != {"both"}
     sections = [(0, "Published")] if start else []
-    sections += [(start, SETTING_WORDS[_regime(study)])] if len(rows) > start else []
+    sections += [(start, SETTING_WORDS["partly" if partly else study.definition.regime])] if len(rows) > start else []
     own = ", rsum with its interval" if interval_phrase(study) else ""
     caption = (
         f"{clean(study.title)}. Recalls in percent; rsum from 0 to 600. Of this study: means over seeds on the test "
@@ -65,7 +65,7 @@ def methods_table(study: StudyResults) -> Table:
     )
     notes = [f"({mark}) {clean(source)}." for source, mark in marks.items()]
     if not entries:
-        notes.append("This study is set against no published result.")
+        notes.append("This study is compared with no published result.")
     return Table(
         "methods", "Methods", caption, columns, tuple(rows), tuple(notes), tuple(records), sections=tuple(sections)
     )
@@ -74,49 +74,38 @@ def methods_table(study: StudyResults) -> Table:
 def ablation_table(study: StudyResults) -> Table:
     """Build the table of ablations: the full method, and each variant that changes one thing in it."""
     method = study.method
-    parts = [variant for variant in study.variants if study.definition.library[variant.id].parent == method]
-    shown = [item for item in _protocols(study, []) if item.key is not None]
-    columns = (Column("Variant", numeric=False), Column("Changes", numeric=False), *_columns(shown))
-    intervals = interval_phrase(study)
-    columns += tuple(
-        Column("Δ rsum", item.name, f"paired difference to the full method{', with its interval' if intervals else ''}")
-        for item in shown
-    )
-    rows, records, tuned = [], [], False
+    library, configs = study.definition.library, study.definition.configs
     full = [variant for variant in study.variants if variant.id == method]
-    for variant in [*full, *parts] if full else []:
-        declared = study.definition.library[variant.id]
-        base, own = study.definition.configs[full[0].id], study.definition.configs[variant.id]
-        changes = (
-            [change(key, base.get(key), value) for key, value in declared.set.items()] if variant.id != method else []
-        )
-        apart = [change(key, base[key], own[key]) for key in sorted({*base} & {*own} - {*declared.set})
+    parts = [variant for variant in study.variants if library[variant.id].parent == method] if full else []
+    shown = [item for item in _protocols(study, []) if item.key is not None]
+    intervals = interval_phrase(study)
+    difference = f"paired difference to the full method{', with its interval' if intervals else ''}"
+    columns = (
+        *(Column(name, numeric=False) for name in ("Variant", "Changes")),
+        *_columns(shown),
+        *(Column("Δ rsum", item.name, difference) for item in shown),
+    )
+    rows, records = [], []
+    for variant in [*full, *parts]:
+        base, own, declared = configs[full[0].id], configs[variant.id], library[variant.id].set
+        changes = [change(key, base.get(key), value) for key, value in declared.items()] if variant.id != method else []
+        tuned = [change(key, base[key], own[key]) for key in sorted({*base} & {*own} - {*declared})
                  if base[key] != own[key]]  # fmt: skip
-        tuned |= bool(apart)
-        summary = Cell(
-            "; ".join(changes) or "full method", note=f"tuned separately: {'; '.join(apart)}" if apart else ""
-        )
-        row = [Cell(clean(variant.title), note=variant.id, code=True), summary]
+        note = f"tuned separately: {'; '.join(tuned)}" if tuned else ""
+        row = [title(variant), Cell("; ".join(changes) or "full method", note=note)]
         row += [_own_cell(study, variant.id, item, key) for item in shown for key in SEVEN]
         row += [_difference_cell(study, variant.id, item) for item in shown]
         rows.append(tuple(row))
         records += [_own_record(study, variant, item) | _difference_record(study, variant.id, item) for item in shown]
-    also = ", and was tuned for itself" if tuned else ""
     caption = (
-        f"{clean(study.title)}. What each part of the full method contributes: every "
-        f"other row changes one thing in it{also}. Means over seeds on the test split; recalls in percent, rsum from 0 "
-        f"to 600{f', with {intervals}' if intervals else ''}; Δ is the paired difference to the full method, the same "
-        f"seeds and images.{' Intervals are not corrected for the number of rows.' if intervals else ''}"
+        f"{clean(study.title)}. What each part of the full method contributes: every other row changes one thing in "
+        "it, and was tuned for itself where it says so. Means over seeds on the test split; recalls in percent, rsum "
+        f"from 0 to 600{f', with {intervals}' if intervals else ''}; Δ is the paired difference to the full method, "
+        f"the same seeds and images.{' Intervals are not corrected for the number of rows.' if intervals else ''}"
     )
     why = f"no variant of it starts from {method}" if method else "it names no method"
     notes = () if rows and parts else (f"Nothing to take away in this study: {why}.",)
     return Table("ablation", "Ablation", caption, columns, tuple(rows), notes, tuple(records))
-
-
-def _regime(study: StudyResults) -> str:
-    """A key of :data:`SETTING_WORDS`."""
-    trained = {config.get("finetune.trained") for config in study.definition.configs.values()}
-    return "partly" if study.definition.regime == "finetune" and trained != {"both"} else study.definition.regime
 
 
 def _protocols(study: StudyResults, entries: Iterable[Entry]) -> list[_Shown]:
@@ -127,11 +116,12 @@ def _protocols(study: StudyResults, entries: Iterable[Entry]) -> list[_Shown]:
         for key, facts in study.protocols.items()
         if key in set(rsum["protocol"])
     ]
-    for entry in entries:
-        name = NAMES.get(entry.protocol, entry.protocol)
-        if protocol_of(study, entry) is None and NAME_WORDS[name] not in [item.name for item in result]:
-            result.append(_Shown(None, NAME_WORDS[name]))
-    return result
+    missing = dict.fromkeys(_name(entry) for entry in entries if protocol_of(study, entry) is None)
+    return [*result, *(_Shown(None, name) for name in missing)]
+
+
+def _name(entry: Entry) -> str:
+    return NAME_WORDS[NAMES.get(entry.protocol, entry.protocol)]
 
 
 def _columns(shown: Iterable[_Shown]) -> list[Column]:
@@ -142,56 +132,26 @@ def _columns(shown: Iterable[_Shown]) -> list[Column]:
     return columns
 
 
-def _marks(entries: Iterable[Entry]) -> dict[str, str]:
-    """A letter for every source, with what is said about it."""
-    marks: dict[str, str] = {}
-    for entry in entries:
-        marks.setdefault(_source(entry), _letter(len(marks)))
-    return marks
-
-
 def _source(entry: Entry) -> str:
     words = entry.source if entry.confidence is None else f"{entry.source} ({CONFIDENCE[entry.confidence]})"
     return f"{words}; {entry.note}" if entry.note else words
 
 
-def _letter(place: int) -> str:
-    return chr(ord("a") + place) if place < 26 else _letter(place // 26 - 1) + _letter(place % 26)
-
-
-def _same_method(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """Results of one method with the same encoders, on several protocols, share a row."""
-    rows: dict[tuple[Any, ...], list[Entry]] = {}
-    for entry in entries:
-        key = entry.method, entry.backbone.image, entry.backbone.text, entry.ensemble
-        same = rows.setdefault(key, [])
-        if any(other.protocol == entry.protocol for other in same):
-            same = rows.setdefault((*key, entry.id), [])
-        same.append(entry)
-    return list(rows.values())
-
-
-def _published_row(same: list[Entry], shown: list[_Shown], marks: dict[str, str]) -> tuple[Cell, ...]:
-    first = same[0]
-    letters = ",".join(dict.fromkeys(marks[_source(entry)] for entry in same))
-    missing = next((entry for entry in same if not entry.available), None)
-    note = f"not available here, see doi {missing.doi}" if missing else ""
-    summary = {True: "yes", False: "no", None: "not stated"}[first.ensemble]
-    row = [Cell(clean(first.method), note=note, mark=letters), Cell(clean(str(first.backbone))), Cell(summary)]
+def _published_row(entry: Entry, shown: list[_Shown], mark: str) -> tuple[Cell, ...]:
+    note = "" if entry.available else f"not available here, see doi {entry.doi}"
+    ensemble = {True: "yes", False: "no", None: "not stated"}[entry.ensemble]
+    row = [Cell(clean(entry.method), note=note, mark=mark), Cell(clean(str(entry.backbone))), Cell(ensemble)]
+    name = _name(entry)
     for item in shown:
-        entry = next(
-            (entry for entry in same if NAME_WORDS[NAMES.get(entry.protocol, entry.protocol)] == item.name), None
-        )
-        for key in SEVEN:
-            value = entry.values[key] if entry else None
-            row.append(ABSENT if value is None else Cell(printed(value), value))
+        values = [entry.values[key] if item.name == name else None for key in SEVEN]
+        row += [ABSENT if value is None else Cell(printed(value), value) for value in values]
     return tuple(row)
 
 
 def _own_row(study: StudyResults, variant: Variant, shown: list[_Shown]) -> tuple[Cell, ...]:
     config = study.definition.configs[variant.id]
     encoders = [clean(PurePath(str(config[f"encoders.{side}.checkpoint"])).name) for side in ("image", "text")]
-    row = [Cell(clean(variant.title), note=variant.id, code=True), Cell(" + ".join(encoders)), Cell("no")]
+    row = [title(variant), Cell(" + ".join(encoders)), Cell("no")]
     return (*row, *(_own_cell(study, variant.id, item, key) for item in shown for key in SEVEN))
 
 
@@ -244,8 +204,7 @@ def _own_record(study: StudyResults, variant: Variant, item: _Shown) -> dict[str
         "row": "here", "id": variant.id, "method": variant.title, "ensemble": False,
         "backbone_image": config["encoders.image.checkpoint"], "backbone_text": config["encoders.text.checkpoint"],
         "protocol": study.protocols[item.key]["name"], **row,
-        "rsum_low": estimate.low if estimate and math.isfinite(estimate.low) else None,
-        "rsum_high": estimate.high if estimate and math.isfinite(estimate.high) else None,
+        **{f"rsum_{end}": finite(getattr(estimate, end)) if estimate else None for end in ("low", "high")},
         "n_seeds": len(study.values(variant.id, "rsum", "both", item.key)),
     }  # fmt: skip
 
@@ -253,4 +212,4 @@ def _own_record(study: StudyResults, variant: Variant, item: _Shown) -> dict[str
 def _difference_record(study: StudyResults, variant: str, item: _Shown) -> dict[str, Any]:
     values = _difference(study, variant, item) if variant != study.method else (math.nan,) * 3
     names = ("rsum_difference", "rsum_difference_low", "rsum_difference_high")
-    return {name: value if math.isfinite(value) else None for name, value in zip(names, values, strict=True)}
+    return dict(zip(names, map(finite, values), strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 from fne.data.published import CONFIDENCE
 from fne.protocols import DIRECTION_NAMES, METRICS
 from fne.report.published import REASON_WORDS, Comparison, comparisons
-from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.tables.cells import ABSENT, Cell, Column, Table, finite, whole
 from fne.report.text.wording import interval_phrase, number
 from fne.results.study import StudyResults
 from fne.utils.text import clean
@@ -25,10 +25,10 @@ COLUMNS = (
 
 
 def published_table(study: StudyResults) -> Table:
-    """Build one row per published number; a study that is set against nothing has a table that says so."""
+    """Build one row per published number; a study that is compared with nothing has a table that says so."""
     against = study.definition.published
     if against is None:
-        caption = f"{clean(study.title)}. This study is set against no published result."
+        caption = f"{clean(study.title)}. This study is compared with no published result."
         return Table("published", TITLE, caption, COLUMNS, ())
     result = comparisons(study, against)
     sections: dict[tuple[str, str], int] = {}
@@ -43,9 +43,9 @@ def published_table(study: StudyResults) -> Table:
         else "With so few seeds every number is inconclusive."
     )
     caption = (
-        f"{clean(study.title)}. Percent; rsum in points of 600. {rule} Every number is judged by itself, and the "
+        f"{clean(study.title)}. Percent; rsum in points of 600. {rule} Every number has a verdict of its own, and the "
         "published one is taken as exact. Only numbers of the same data set, protocol, stated encoders and way of "
-        "training are judged at all."
+        "training are compared."
     )
     summary = "; ".join(f"{code}: {REASON_WORDS[code]}" for code in dict.fromkeys(item.reason for item in result))
     notes = [f"Reason codes: {summary}."] if summary else []
@@ -69,7 +69,7 @@ def printed(value: float) -> str:
 
 def fraction(value: float | None) -> float | None:
     """Percent as a fraction; None stays, and NaN is None."""
-    return value / 100 if value is not None and math.isfinite(value) else None
+    return None if value is None else finite(value / 100)
 
 
 def metric_words(direction: str, metric: str) -> str:
@@ -98,7 +98,7 @@ def _row(item: Comparison) -> tuple[Cell, ...]:
         published,
         ABSENT if item.tolerance is None else Cell(f"±{printed(item.tolerance)}", item.tolerance),
         here,
-        Cell(str(item.n_seeds), float(item.n_seeds)) if item.n_seeds else ABSENT,
+        whole(item.n_seeds) if item.n_seeds else ABSENT,
     )
 
 

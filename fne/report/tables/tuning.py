@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.analysis.search import BOUND, FLAT, INSIDE, OPEN
-from fne.report.tables.cells import ABSENT, Cell, Column, Table
+from fne.report.tables.cells import ABSENT, Cell, Column, Table, title
 from fne.report.text.wording import count, duration, listing, seed_list, titles
 from fne.report.tuning import searched, tuning
 from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults
 from fne.results.trials import OTHER, inputs_of, read_trials
 from fne.study import paths
-from fne.study.tuned import OLD_PROTOCOL, Cost
+from fne.study.tuned import Cost
 from fne.study.tuning import ROUNDS, Tuning, read_tuning
 from fne.utils.fields import flatten
 from fne.utils.text import clean
@@ -22,8 +22,6 @@ from fne.utils.text import clean
 TITLE = "How values were tuned"
 KINDS = {INSIDE: "inside the range", FLAT: "flat", BOUND: "at a natural bound", OPEN: "at an open end"}
 NONE = "no declared range"
-BORDER, WITHIN = "at the border", "within"
-"""Where the best value of a search of an earlier protocol lies on its grid."""
 COLUMNS = (
     Column("Variant", numeric=False),
     Column("Trials"),
@@ -37,20 +35,20 @@ COLUMNS = (
 
 
 def tuning_table(study: StudyResults) -> Table:
-    """Build one row per variant that has tuned values; of an old protocol's search what its file holds."""
+    """Build one row per variant that has tuned values; of a search under an earlier protocol with values alone."""
     result = tuning(study)
     if not result:
         caption = "Nothing was tuned for single variants: all share the other values."
         return Table("tuning", TITLE, caption, COLUMNS, ())
-    old, rows, records = OLD_PROTOCOL in study.definition.notes, [], []
+    rows, records = [], []
     for variant in (item for item in study.variants if item.id in result["values"]):
-        values = _by_key(result, "values", variant.id)
-        where, ranges, cost = (_of_old if old else _of_search)(result, variant.id)
-        minutes = cost["seconds"] / 60 if "seconds" in cost else None
+        values, where, ranges = (_by_key(result, section, variant.id) for section in ("values", "where", "ranges"))
+        cost = (result.get("cost") or {}).get(variant.id, {})
+        minutes = cost["seconds"] / 60 if cost else None
         shown = (f"{key} = {_shown(value)} of {clean(ranges.get(key, NONE))}" for key, value in values.items())
         rows.append(
             (
-                Cell(clean(variant.title), note=variant.id, code=True),
+                title(variant),
                 *(_number(cost.get(name), "{:d}") for name in ("trials", "rounds", "runs")),
                 _number(minutes, "{:.1f}"),
                 _number(cost.get("seed_sd"), "{:.1f}"),
@@ -63,26 +61,11 @@ def tuning_table(study: StudyResults) -> Table:
             {**summary, "key": key, "value": value, "where": where.get(key), "range": ranges.get(key)}
             for key, value in values.items()
         ]
-    caption, notes = (_old(result), ()) if old else _summary_of(study, result)
-    return Table("tuning", TITLE, caption, COLUMNS, tuple(rows), notes, tuple(records))
-
-
-Parts = tuple[dict[str, str], dict[str, str], dict[str, Any]]
-"""Where best values lie and their ranges, by key; and what the search took, empty where another one was taken over."""
-
-
-def _of_search(result: Mapping[str, Any], variant: str) -> Parts:
-    cost = (result.get("cost") or {}).get(variant, {})
-    return _by_key(result, "where", variant), _by_key(result, "ranges", variant), cost
-
-
-def _of_old(result: Mapping[str, Any], variant: str) -> Parts:
-    """The same of an earlier protocol, which tried the points of a grid on one seed."""
-    keys, border = [*_by_key(result, "values", variant)], (result.get("border") or {}).get(variant, ())
-    grid = flatten(result["declared"].get("search", {}))
-    ranges = {key: ", ".join(map(_shown, grid[key])) for key in keys if isinstance(grid.get(key), list)}
-    trials = sum(item.get("variant") == variant for item in result.get("trials") or ())
-    return {key: BORDER if key in border else WITHIN for key in keys}, ranges, {"trials": trials} if trials else {}
+    if result.get("cost"):
+        caption, notes = _summary_of(study, result)
+    else:
+        caption, notes = f"Tuned on validation, {clean(str(result['protocol']['date']))}.", []
+    return Table("tuning", TITLE, caption, COLUMNS, tuple(rows), tuple(notes), tuple(records))
 
 
 def _by_key(result: Mapping[str, Any], section: str, variant: str) -> dict[str, Any]:
@@ -105,17 +88,7 @@ def _placed(where: Mapping[str, str]) -> str:
     return "; ".join(f"{place}: {', '.join(keys)}" for place, keys in by.items())
 
 
-def _old(result: Mapping[str, Any]) -> str:
-    """The caption of a search under an earlier protocol."""
-    budget, seeds = (result["declared"].get(key) for key in ("budget", "seeds"))
-    trials = f"At most {budget} trials" if budget else "Trials"
-    return (
-        f"{trials} of each variant on a grid of the keys that it reads, on tuning seed {seed_list(seeds)}; made "
-        f"{clean(str(result['protocol']['date']))}."
-    )
-
-
-def _summary_of(study: StudyResults, result: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _summary_of(study: StudyResults, result: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Caption and notes of a search: its protocol, how many best values lie where, and what bounds are natural."""
     file, protocol = study.root / paths.tuned_files(study.definition)[0], result["protocol"]
     declared = read_tuning(result["declared"], file, "declared")
@@ -150,7 +123,7 @@ def _summary_of(study: StudyResults, result: Mapping[str, Any]) -> tuple[str, tu
     here = inputs_of(fingerprints(study))
     if other := [side for side in here if trials and here[side] not in {item.made_from[side] for item in trials}]:
         notes.append(f"The search was made on other {listing(other)} than this study's, which takes over its values.")
-    return caption, tuple(notes)
+    return caption, notes
 
 
 def _bound(declared: Tuning, key: str, value: Any) -> str:

@@ -49,10 +49,9 @@ if (source && viewer) {
   }
 
   function row(pick) {
-    const [, title, ink, shape] = data.strategies[pick[STRATEGY]];
+    const [, title, ink] = data.strategies[pick[STRATEGY]];
     const swatch = make("span", { class: "swatch" });
     swatch.style.background = ink;
-    if (shape) { swatch.style.borderRadius = "0"; swatch.style.clipPath = shape; }
     const memory = pick[QUEUED] ? (pick[AGE] === null ? "memory" : `memory, ${pick[AGE]}`) : "batch";
     return make("tr", {}, make("th", { scope: "row" }, swatch, title),
       make("td", {}, number(pick[SIMILARITY], 2)), make("td", {}, number(pick[POSITIVE], 2)),
