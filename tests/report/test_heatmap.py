@@ -87,9 +87,9 @@ def test_every_number_by_a_loop_over_the_files(results: StudyResults) -> None:
 
 def test_darker_is_higher(results: StudyResults) -> None:
     for axes in figures.draw(results, "heatmap").drawing.axes:
-        (image,) = axes.images
-        values = image.get_array().compressed()
-        light = image.to_rgba(np.sort(values))[:, :3] @ [0.2126, 0.7152, 0.0722]
+        (mesh,) = axes.collections
+        values = mesh.get_array().compressed()
+        light = mesh.to_rgba(np.sort(values))[:, :3] @ [0.2126, 0.7152, 0.0722]
         assert len(values) == 4 and (np.diff(light) < 0).all()
 
 
@@ -104,9 +104,9 @@ def contrast(one: str, two: tuple) -> float:
 
 def test_numbers_stand_out_from_their_cells(results: StudyResults) -> None:
     for axes in figures.draw(results, "heatmap").drawing.axes:
-        (image,) = axes.images
-        cells = [(text, image.get_array()[text.get_position()[::-1]]) for text in axes.texts]
-        inks = [(text.get_color(), image.to_rgba(value)[:3]) for text, value in cells if text.get_text() != "—"]
+        (mesh,) = axes.collections
+        cells = [(text, mesh.get_array()[tuple(map(int, text.get_position()[::-1]))]) for text in axes.texts]
+        inks = [(text.get_color(), mesh.to_rgba(value)[:3]) for text, value in cells if text.get_text() != "—"]
         assert len(inks) == 4 and all(contrast(*item) > 4 for item in inks)
 
 
