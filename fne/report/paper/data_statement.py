@@ -32,12 +32,13 @@ NOT_SHARED = (
 def statement(study: StudyResults) -> str:
     """Markdown: which data, splits, sizes, digests, terms, truth, and what may not be shared."""
     dataset, manifest = study.dataset, study.manifest
+    name = "the user's own images and captions" if dataset == "custom" else clean(dataset)
     lines = [
         f"# Data statement: {escaped(clean(study.title))}",
         "",
         "## Which data",
         "",
-        f"Data set: {escaped(clean(dataset))}.",
+        f"Data set: {escaped(name)}.",
         "",
     ]
     keys = flatten(manifest.data if manifest else study.definition.data)

@@ -19,6 +19,8 @@ from fne.utils.latex import latex
 
 WIDE = ("curves", "picks", "risk_hardness", "distributions_all", "sensitivity", "agreement")
 """Figures that are drawn for two columns: those of many panels."""
+FIRST = ("main", "contrasts")
+"""Tables that carry the verdict: before every figure."""
 PREAMBLE = r"""% Written by `fne paper`. pdflatex main; bibtex main; pdflatex main; pdflatex main
 \documentclass[10pt,twocolumn]{article}
 \usepackage[utf8]{inputenc}
@@ -81,6 +83,8 @@ def document(study: StudyResults, methods: list[Paragraph], names: list[str], dr
         r"\maketitle",
     ]
     lines += [r"\section{Methods}", r"\input{methods}", r"\section{Results}"]
+    first = [name for name in FIRST if name in names]
+    lines += [rf"\input{{tables/{name}}}" for name in first]
     for place, (picture, column) in enumerate(drawn):
         environment = "figure*" if column == "double" else "figure"
         lines += [
@@ -90,7 +94,7 @@ def document(study: StudyResults, methods: list[Paragraph], names: list[str], dr
             rf"\end{{{environment}}}",
             *([r"\clearpage"] if place % 4 == 3 else []),
         ]
-    for place, name in enumerate(names):
+    for place, name in enumerate(name for name in names if name not in first):
         lines += [*([] if place % 3 else [r"\clearpage"]), rf"\input{{tables/{name}}}"]  # few floats wait at a time
     lines += [r"\clearpage", r"\bibliographystyle{plain}", r"\bibliography{references}", r"\end{document}"]
     return "\n".join(lines) + "\n"
