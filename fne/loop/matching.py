@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -33,7 +32,8 @@ class MatchingLoss(nn.Module):
     process makes the same picks and returns the loss of the whole batch, and after DistributedDataParallel's mean the
     gradient is that of one process with the whole batch.
 
-    In evaluation mode (``.eval()``) nothing is learnt from the batch and nothing enters the memory.
+    In evaluation mode (``.eval()``) nothing is learnt from the batch, nothing enters the memory and no draw is used up.
+    What strategy and memory hold follows the embeddings to their device.
 
     Args:
         strategy: Selects; any of this package (``fne describe`` lists them) or your own.
@@ -78,15 +78,15 @@ class MatchingLoss(nn.Module):
             raise TypeError(f"{type(strategy).__name__} keeps a value per item: give sizes=(images, captions)")
         self.selections: tuple[Selection, ...] = ()
         self.picks: tuple[tuple[Tensor, Tensor], ...] = ()
-        self._step, self._steps, self._prepared = Step(None, None), 0, False  # type: ignore[arg-type]  # no truth
-        self._saved: dict[str, Tensor] = {}
-        self.start_epoch(0, _first=True)
+        self._step, self._pairs = Step(None, None), 0  # type: ignore[arg-type]  # no truth, no diagnostics
+        self._device: torch.device | None = torch.device("cpu")
+        strategy.prepare(self.sizes or (0, 0), (1,), torch.device("cpu"))
+        self.start_epoch(0)
 
-    def start_epoch(self, epoch: int, *, _first: bool = False) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Begin an epoch: its draws start anew, and so do the statistics of a strategy that has them by epoch."""
         self.epoch, self._draws = epoch, torch_stream(self.seed, "sampler", epoch)
-        if not _first:
-            self.rule.strategy.start_epoch()
+        self.rule.strategy.start_epoch()
 
     def calibrate(self, similarities: Tensor, truth: Tensor) -> None:
         """Show validation pairs whose truth is known to a strategy that is calibrated on them; before `start_epoch`.
@@ -95,6 +95,7 @@ class MatchingLoss(nn.Module):
             similarities: (n, n) cosine of validation images and captions, own pairs on the diagonal.
             truth: (n, n) bool, the pairs that are relevant.
         """
+        self._place(similarities.device)
         self.rule.strategy.calibrate(similarities[None], truth[None])
 
     def forward(
@@ -117,7 +118,7 @@ class MatchingLoss(nn.Module):
             text_id: (B,) integers >= 0 of the captions; only strategies that keep a value per item read them.
             momentum: (B, D) twice, the pairs under a momentum encoder. They are then the candidates and enter the
                 memory, as FNE was released; without them the memory holds the online embeddings (cross-batch memory).
-            guide: (B, K) twice, the pairs under a frozen guide, for a strategy that asks a guide (GISTEmbed).
+            guide: (B, K) twice, the pairs under a frozen guide, for a strategy that has a guide (GISTEmbed).
             scale: Of a loss with a temperature: the learned ``exp(logit_scale)`` in place of ``1 / temperature``.
 
         Raises:
@@ -140,12 +141,8 @@ class MatchingLoss(nn.Module):
         total, device = image.shape[1], image.device
         rows = [self._ids(ids, total, device) for ids in (image_id, text_id)]
         strategy, loss = self.rule.strategy, self.rule.loss
-        if not self._prepared:
-            strategy.prepare(self.sizes or (0, 0), (1,), device)
-            if self._saved:
-                strategy.load_state({name: value.to(device) for name, value in self._saved.items()})
-            self._prepared = True
-        strategy.frozen = not self.training
+        self._place(device)
+        strategy.frozen, before = not self.training, self._draws.get_state()
         uniform = torch.rand(2, total, generator=self._draws).to(device)[None]
         batch = Batch(rows[0], rows[1], uniform, uniform, uniform)  # no dropout and no oracle here to use the others
         past = (sides["momentum image"], sides["momentum text"]) if "momentum image" in sides else None
@@ -157,51 +154,61 @@ class MatchingLoss(nn.Module):
             excluded = exclude(context, self.rule.own_pair_only)
             if self.training:
                 strategy.observe(image @ text.transpose(-1, -2), same_image(rows[0], rows[0]))
-        result, selections, picks = torch.zeros((), device=device), [], []
+        result, selections, picks = torch.zeros((), device=device), list[Selection](), list[tuple[Tensor, Tensor]]()
         with _scaled(loss, scale):
             for direction in range(2):
                 choice = self._step.select(self.rule, direction, excluded, context)
                 result = result + self._step.compute_loss(loss, choice, context).sum()
-                selections.append(_plain(choice.selection))
-                if choice.selection.index is not None:
-                    picks.append(
-                        tuple(
-                            ids.gather(-1, choice.selection.index)[0]
-                            for ids in (candidates.image_row, candidates.caption_row)
-                        )
-                    )
-        self.selections, self.picks = tuple(selections), tuple(picks)  # type: ignore[assignment, arg-type]
-        if self.training:
-            if self.memory is not None:
-                if guide is not None:
-                    self.memory.push_guide(guide.own)
-                self.memory.push(own.image, own.text, rows[0], rows[1], self._steps)
-            self._steps += 1
+                parts = vars(choice.selection).values()
+                selections.append(Selection(*(None if part is None else part[0] for part in parts)))  # type: ignore[arg-type]
+                if (index := selections[-1].index) is not None:
+                    picks.append((candidates.image_row[0][index], candidates.caption_row[0][index]))
+        self.selections, self.picks = tuple(selections), tuple(picks)
+        if not self.training:
+            self._draws.set_state(before)
+            return result / total
+        if self.memory is not None:
+            if guide is not None:
+                self.memory.push_guide(guide.own)
+            self.memory.push(own.image, own.text, rows[0], rows[1], self._pairs)
+        self._pairs += total
         return result / total
+
+    def _place(self, device: torch.device) -> None:
+        """Bring what the strategy keeps to a device, where it is not."""
+        if self._device != device:
+            state, strategy = self.rule.strategy.state(), self.rule.strategy
+            strategy.prepare(self.sizes or (0, 0), (1,), device)
+            strategy.load_state({name: value.to(device) for name, value in state.items()})
+            self._device = device
 
     def _ids(self, ids: Any, total: int, device: torch.device) -> Tensor:
         """(1, B) ids of all processes; ids of its own for every pair where there are none."""
         if ids is None:
-            return (torch.arange(total, device=device) + self._steps * total)[None]
-        rows = torch.as_tensor(ids, device=device)
+            return (torch.arange(total, device=device) + self._pairs)[None]
+        try:
+            rows = torch.as_tensor(ids)
+        except (TypeError, ValueError):
+            raise ValueError(f"ids are one integer a pair, got {type(ids).__name__} of other things") from None
         if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
             raise ValueError(f"ids are one integer a pair, got {rows.dtype} of shape {tuple(rows.shape)}")
         if rows.device.type == "cpu" and bool((rows < 0).any()):
             raise ValueError(f"ids are not negative, got {int(rows.min())}")
-        rows = _gathered(rows.long())
+        rows = _gathered(rows.to(device, torch.int64))
         if len(rows) != total:
             raise ValueError(f"{len(rows)} ids for {total} pairs")
         return rows[None]
 
     def get_extra_state(self) -> dict[str, Any]:
         state = {f"strategy/{name}": value for name, value in self.rule.strategy.state().items()}
-        return state | {"draws": self._draws.get_state(), "at": torch.tensor([self.epoch, self._steps])}
+        return state | {"draws": self._draws.get_state(), "at": torch.tensor([self.epoch, self._pairs])}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.epoch, self._steps = state["at"].tolist()
+        self.epoch, self._pairs = state["at"].tolist()
         self._draws.set_state(state["draws"].cpu())
-        self._saved = {name.removeprefix("strategy/"): value for name, value in state.items() if "/" in name}
-        self._prepared = False
+        saved = {name.removeprefix("strategy/"): value for name, value in state.items() if "/" in name}
+        self.rule.strategy.load_state(saved)
+        self._device = None  # anywhere: the next call brings it to where it is used
 
 
 class _Guide:
@@ -267,9 +274,3 @@ def _scaled(loss: Loss, scale: Tensor | None) -> Iterator[None]:
         yield
     finally:
         loss.temperature = fixed
-
-
-def _plain(selection: Selection) -> Selection:
-    """A selection without its leading axis."""
-    parts = {field.name: getattr(selection, field.name) for field in fields(selection)}
-    return replace(selection, **{name: part[0] for name, part in parts.items() if isinstance(part, Tensor)})

@@ -17,24 +17,25 @@ from fne.utils.seeding import torch_stream
 class MemoryQueue(nn.Module):
     """The last ``size`` pairs of embeddings, first in, first out, as candidates behind the batch.
 
-    Give it to a :class:`~fne.loop.matching.MatchingLoss`, which fills it. It is part of the ``state_dict`` of that
-    module and moves with it to a device.
+    Give it to a :class:`~fne.loop.matching.MatchingLoss`, which fills it and whose ``state_dict`` holds it. It follows
+    the embeddings to their device, and stays float32 when a model becomes half precision.
 
     Args:
         size: Q, pairs that it holds.
         dim: D, width of an embedding.
-        initial: ``"empty"``, or ``"random"``: unit vectors that belong to no image, as FNE was released.
+        initial: What it holds at first: ``"random"`` unit vectors that belong to no image, as FNE was released, or
+            nothing (``"empty"``).
         seed: Of the random vectors, those of a run of this package with the same seed.
 
     >>> MemoryQueue(4096, dim=256).size
     4096
     """
 
-    def __init__(self, size: int, dim: int, *, initial: str = "empty", seed: int = 0) -> None:
+    def __init__(self, size: int, dim: int, *, initial: str = "random", seed: int = 0) -> None:
         super().__init__()
         if size < 1 or dim < 1 or initial not in ("empty", "random"):
             raise ValueError(
-                f"MemoryQueue takes size >= 1, dim >= 1 and initial 'empty' or 'random', got {size}, {dim}, {initial!r}"
+                f"MemoryQueue takes size >= 1, dim >= 1 and initial 'random' or 'empty', got {size}, {dim}, {initial!r}"
             )
         self.size, self.dim = size, dim
         self.ring = Ring(1, size, dim, torch.device("cpu"), [torch_stream(seed, "queue")], initial)
@@ -44,11 +45,19 @@ class MemoryQueue(nn.Module):
         """The candidates of the batch, followed by all slots."""
         if batch.image.shape[-1] != self.dim:
             raise ValueError(f"embeddings are {batch.image.shape[-1]} wide, MemoryQueue was made for dim={self.dim}")
+        self._place(batch.image.device)
         return self.ring.behind(batch)
 
     def push(self, image: Tensor, text: Tensor, image_id: Tensor, text_id: Tensor, step: int) -> None:
         """Enter a batch of pairs in the place of the oldest: (1, B, D) twice, (1, B) twice."""
+        self._place(image.device)
         self.ring.push(image, text, image_id, text_id, step)
+
+    def _place(self, device: torch.device) -> None:
+        if self.ring.image.device != device:
+            for name, value in vars(self.ring).items():
+                setattr(self.ring, name, value.to(device) if isinstance(value, Tensor) else value)
+            self.guide = self.guide and (self.guide[0].to(device), self.guide[1].to(device))
 
     def guide_behind(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Embeddings (1, B, K) of a guide, followed by those of the pairs in the slots."""
@@ -62,16 +71,6 @@ class MemoryQueue(nn.Module):
         slots = (torch.arange(count, device=batch[0].device) + self.ring.next) % self.size
         for kept, side in zip(self.guide, batch, strict=True):  # type: ignore[arg-type]
             kept[:, slots] = side[:, -count:].detach()
-
-    def _apply(self, fn: Any, recurse: bool = True) -> MemoryQueue:
-        def moved(value: Tensor) -> Tensor:  # to the device alone: embeddings stay float32, ids integers
-            return value.to(fn(value.new_empty(0, dtype=torch.float32)).device)
-
-        for name, value in vars(self.ring).items():
-            if isinstance(value, Tensor):
-                setattr(self.ring, name, moved(value))
-        self.guide = None if self.guide is None else (moved(self.guide[0]), moved(self.guide[1]))
-        return super()._apply(fn, recurse)
 
     def get_extra_state(self) -> dict[str, Tensor]:
         guide = {} if self.guide is None else {"guide_image": self.guide[0], "guide_text": self.guide[1]}
