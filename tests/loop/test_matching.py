@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,29 +114,44 @@ def criterion(**options: Any) -> fne.MatchingLoss:
     return fne.MatchingLoss(rule, fne.TripletLoss(), fne.MemoryQueue(40, dim=12), **options)
 
 
-def test_resumed_from_its_state_it_goes_on_as_before() -> None:
+def test_resumed_from_its_state_it_goes_on_as_before(tmp_path: Path) -> None:
     def losses(module: fne.MatchingLoss, first: int, last: int) -> list[float]:
         return [float(module(*batch(seed=at))) for at in range(first, last)]
 
-    whole = criterion()
-    expected, state = losses(whole, 0, 6), None
-    stopped = criterion()
+    whole, stopped = criterion(), criterion()
+    expected = losses(whole, 0, 6)
     losses(stopped, 0, 3)
-    state = copy.deepcopy(stopped.state_dict())
-    resumed = criterion(seed=9)
-    resumed.load_state_dict(state)
+    torch.save(stopped.state_dict(), tmp_path / "state.pt")
+    resumed, passed_on = criterion(seed=9), criterion()
+    passed_on.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    resumed.load_state_dict(passed_on.state_dict())
     assert losses(resumed, 3, 6) == expected[3:]
     assert torch.equal(resumed.memory.ring.image, whole.memory.ring.image)
 
 
-def test_evaluation_learns_nothing() -> None:
+def test_an_epoch_begins_the_same_after_a_resume() -> None:
+    whole, resumed = criterion(), criterion()
+    whole(*batch())
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for module in (whole, resumed):
+        module.start_epoch(1)
+        module(*batch(seed=1))
+    assert torch.equal(whole.rule.strategy.state()["pos_count"], resumed.rule.strategy.state()["pos_count"])
+
+
+def test_pairs_without_ids_are_never_the_same_image() -> None:
+    module = criterion()
+    for size in (16, 5, 16):  # the last batch of an epoch is smaller
+        module(*batch(size)[:2])
+    assert sorted(module.memory.ring.image_row[0].tolist()) == [-2, -2, -2, *range(37)]
+
+
+def test_evaluation_learns_nothing_and_uses_no_draw() -> None:
     module = criterion()
     module(*batch())
-    before = copy.deepcopy(module.memory.get_extra_state()), copy.deepcopy(module.rule.strategy.state())
+    before = copy.deepcopy(module.state_dict())
     module.eval()(*batch(seed=1))
-    after = module.memory.get_extra_state(), module.rule.strategy.state()
-    for old, new in zip(before, after, strict=True):
-        assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)
+    torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)
 
 
 def test_half_precision_is_computed_in_single() -> None:
@@ -148,8 +164,16 @@ def test_half_precision_is_computed_in_single() -> None:
     torch.testing.assert_close(loss, criterion()(half[0].float(), half[1].float(), ids))
 
 
+def test_every_negative_under_a_scale_is_twice_the_loss_of_clip() -> None:
+    image, text, _ = batch()
+    module = fne.MatchingLoss(fne.AllNegatives(), fne.InfoNCE())
+    logits = 30 * torch.nn.functional.cosine_similarity(image[:, None], text[None], dim=-1)
+    both = [torch.nn.functional.cross_entropy(side, torch.arange(16)) for side in (logits, logits.T)]
+    torch.testing.assert_close(module(image, text, scale=torch.tensor(30.0)) / 2, sum(both) / 2)
+
+
 def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
-    module = fne.MatchingLoss(fne.AllNegatives(), fne.InfoNCELoss(temperature=0.1))
+    module = fne.MatchingLoss(fne.AllNegatives(), fne.InfoNCE(temperature=0.1))
     scale = torch.tensor(10.0, requires_grad=True)
     learned = module(*batch(), scale=scale)
     torch.testing.assert_close(learned, module(*batch()))
@@ -166,13 +190,14 @@ def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
             lambda i, t, ids: fne.MatchingLoss(fne.AllNegatives(), fne.SelectivelyContrastiveTripletLoss()),
             "AllNegatives",
         ),
-        (lambda i, t, ids: fne.MatchingLoss(fne.GloFND(), fne.InfoNCELoss()), "sizes="),
-        (lambda i, t, ids: fne.MatchingLoss(fne.GISTEmbed(), fne.InfoNCELoss())(i, t, ids), "guide="),
+        (lambda i, t, ids: fne.MatchingLoss(fne.GloFND(), fne.InfoNCE()), "sizes="),
+        (lambda i, t, ids: fne.MatchingLoss(fne.GISTEmbed(), fne.InfoNCE())(i, t, ids), "guide="),
         (lambda i, t, ids: criterion()(i, t[:3], ids), r"text embeddings are \(16, D\)"),
         (lambda i, t, ids: criterion()(i[:, :5], t[:, :5], ids), "dim=12"),
         (lambda i, t, ids: criterion()(i, t, ids[:3]), "3 ids for 16 pairs"),
         (lambda i, t, ids: criterion()(i, t, ids - 5), "not negative"),
         (lambda i, t, ids: criterion()(i, t, ids.float()), "integer"),
+        (lambda i, t, ids: criterion()(i, t, [f"{n}.jpg" for n in ids]), "integer"),
         (lambda i, t, ids: fne.MemoryQueue(0, 3), "size >= 1"),
         (lambda i, t, ids: fne.MomentumEncoder(torch.nn.Linear(1, 1), 2.0), "between 0 and 1"),
     ],
