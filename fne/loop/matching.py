@@ -81,12 +81,16 @@ class MatchingLoss(nn.Module):
         self._step, self._pairs = Step(None, None), 0  # type: ignore[arg-type]  # no truth, no diagnostics
         self._device: torch.device | None = torch.device("cpu")
         strategy.prepare(self.sizes or (0, 0), (1,), torch.device("cpu"))
-        self.start_epoch(0)
+        self.epoch, self._draws = 0, torch_stream(seed, "sampler", 0)
 
     def start_epoch(self, epoch: int) -> None:
-        """Begin an epoch: its draws start anew, and so do the statistics of a strategy that has them by epoch."""
-        self.epoch, self._draws = epoch, torch_stream(self.seed, "sampler", epoch)
-        self.rule.strategy.start_epoch()
+        """Begin an epoch: its draws start anew, and so do the statistics of a strategy that has them by epoch.
+
+        The epoch in which it is does not begin again, so that a loop may call this after a resume as well.
+        """
+        if epoch != self.epoch:
+            self.epoch, self._draws = epoch, torch_stream(self.seed, "sampler", epoch)
+            self.rule.strategy.start_epoch()
 
     def calibrate(self, similarities: Tensor, truth: Tensor) -> None:
         """Show validation pairs whose truth is known to a strategy that is calibrated on them; before `start_epoch`.
