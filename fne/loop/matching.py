@@ -28,7 +28,7 @@ class MatchingLoss(nn.Module):
     the ``memory``; candidates with the anchor's image id are never negatives. Embeddings are L2-normalised here, in
     float32, whatever they come in.
 
-    Where ``torch.distributed`` is initialised, embeddings and ids of all processes are gathered (with gradient): each
+    Where ``torch.distributed`` is initialised, embeddings and ids of all processes are gathered, with gradient: each
     process makes the same picks and returns the loss of the whole batch, and after DistributedDataParallel's mean the
     gradient is that of one process with the whole batch.
 
@@ -42,6 +42,7 @@ class MatchingLoss(nn.Module):
         seed: Of the draws. Epoch e draws what a run of this package with the same seed draws in epoch e.
         sizes: Images and captions of the training data; only for strategies that keep a value per item (GloFND), whose
             ``image_id`` and ``text_id`` are then positions below them.
+        gather: False: each process uses its own part alone, or the loop has gathered by itself.
 
     Attributes:
         selections: What the last call selected, images as anchors first: positions among the candidates (the batch,
@@ -69,10 +70,12 @@ class MatchingLoss(nn.Module):
         *,
         seed: int = 0,
         sizes: tuple[int, int] | None = None,
+        gather: bool = True,
     ) -> None:
         super().__init__()
         _check_pair(strategy, loss)
         self.rule, self.memory, self.seed, self.sizes = Rule(strategy, loss), memory, seed, sizes
+        self.gather = gather
         self.needs = {*strategy.needs, *loss.needs}
         if "anchor" in self.needs and sizes is None:
             raise TypeError(f"{type(strategy).__name__} keeps a value per item: give sizes=(images, captions)")
@@ -137,7 +140,7 @@ class MatchingLoss(nn.Module):
             if need in self.needs and missing[need] is None:
                 raise ValueError(f"{type(self.rule.strategy).__name__} and its loss need {argument}=")
         with torch.autocast(image.device.type, enabled=False):
-            whole = {name: _gathered(normalize(side.float(), dim=-1))[None] for name, side in sides.items()}
+            whole = {name: self._all(normalize(side.float(), dim=-1))[None] for name, side in sides.items()}
             return self._loss(whole, image_id, text_id, scale)
 
     def _loss(self, sides: dict[str, Tensor], image_id: Any, text_id: Any, scale: Tensor | None) -> Tensor:
@@ -186,6 +189,18 @@ class MatchingLoss(nn.Module):
             strategy.load_state({name: value.to(device) for name, value in state.items()})
             self._device = device
 
+    def _all(self, mine: Tensor) -> Tensor:
+        """(W B, ...) of all W processes in order of rank, with gradient."""
+        if not (self.gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return mine
+        if mine.requires_grad:
+            from torch.distributed.nn.functional import all_gather
+
+            return torch.cat(all_gather(mine))
+        parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, mine.contiguous())
+        return torch.cat(parts)
+
     def _ids(self, ids: Any, total: int, device: torch.device) -> Tensor:
         """(1, B) ids of all processes; ids of its own for every pair where there are none."""
         if ids is None:
@@ -198,7 +213,7 @@ class MatchingLoss(nn.Module):
             raise ValueError(f"ids are one integer a pair, got {rows.dtype} of shape {tuple(rows.shape)}")
         if rows.device.type == "cpu" and bool((rows < 0).any()):
             raise ValueError(f"ids are not negative, got {int(rows.min())}")
-        rows = _gathered(rows.to(device, torch.int64))
+        rows = self._all(rows.to(device, torch.int64))
         if len(rows) != total:
             raise ValueError(f"{len(rows)} ids for {total} pairs")
         return rows[None]
@@ -250,19 +265,6 @@ def _check_shapes(sides: dict[str, Tensor]) -> None:
         if f"{name}image" in sides and sides[f"{name}image"].shape != sides[f"{name}text"].shape:
             shapes = [tuple(sides[f"{name}{side}"].shape) for side in ("image", "text")]
             raise ValueError(f"{name}image and text embeddings differ in shape: {shapes[0]}, {shapes[1]}")
-
-
-def _gathered(mine: Tensor) -> Tensor:
-    """(W B, ...) of all processes in order of rank, with gradient."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return mine
-    if mine.requires_grad:
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(mine))
-    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, mine.contiguous())
-    return torch.cat(parts)
 
 
 @contextmanager

@@ -42,10 +42,18 @@ def train(rank: int, world: int) -> dict[str, torch.Tensor]:
             "queue": criterion.memory.ring.image}  # fmt: skip
 
 
+def by_itself() -> torch.Tensor:
+    image, text = torch.randn(2, SIZE, DIM, generator=torch.Generator().manual_seed(0))
+    return fne.MatchingLoss(fne.HardestNegative(), fne.TripletLoss(), gather=False)(image, text)
+
+
 def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    torch.save(train(rank, 2), f"{folder}/{rank}.pt")
+    result = train(rank, 2)
+    if rank == 0:  # while the other one is elsewhere
+        result["by itself"] = by_itself()
+    torch.save(result, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -57,3 +65,4 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
         assert torch.equal(together["picks"], alone["picks"])
         for name in ("losses", "weight", "queue"):
             torch.testing.assert_close(together[name], alone[name], rtol=1e-5, atol=1e-6, msg=name)
+    torch.testing.assert_close(torch.load(tmp_path / "0.pt", weights_only=True)["by itself"], by_itself())
