@@ -114,7 +114,7 @@ class MatchingLoss(nn.Module):
         *,
         momentum: tuple[Tensor, Tensor] | None = None,
         guide: tuple[Tensor, Tensor] | None = None,
-        scale: Tensor | None = None,
+        scale: Tensor | float | None = None,
     ) -> Tensor:
         """The loss of a batch, a scalar in float32.
 
@@ -135,18 +135,23 @@ class MatchingLoss(nn.Module):
         for name, both in (("momentum", momentum), ("guide", guide)):
             sides |= {} if both is None else {f"{name} image": both[0], f"{name} text": both[1]}
         _check_shapes(sides)
-        missing = {"teacher": momentum, "guide": guide, "anchor": text_id}
-        for need, argument in {"teacher": "momentum", "guide": "guide", "anchor": "text_id"}.items():
-            if need in self.needs and missing[need] is None:
+        for need, argument, value in (
+            ("teacher", "momentum", momentum),
+            ("guide", "guide", guide),
+            ("anchor", "image_id", image_id),
+            ("anchor", "text_id", text_id),
+        ):
+            if need in self.needs and value is None:
                 raise ValueError(f"{type(self.rule.strategy).__name__} and its loss need {argument}=")
         with torch.autocast(image.device.type, enabled=False):
             whole = {name: self._all(normalize(side.float(), dim=-1))[None] for name, side in sides.items()}
             return self._loss(whole, image_id, text_id, scale)
 
-    def _loss(self, sides: dict[str, Tensor], image_id: Any, text_id: Any, scale: Tensor | None) -> Tensor:
+    def _loss(self, sides: dict[str, Tensor], image_id: Any, text_id: Any, scale: Any) -> Tensor:
         image, text = sides["image"], sides["text"]
         total, device = image.shape[1], image.device
-        rows = [self._ids(ids, total, device) for ids in (image_id, text_id)]
+        limits = self.sizes if self.sizes and "anchor" in self.needs else (None, None)
+        rows = [self._ids(*ids, total, device) for ids in zip((image_id, text_id), limits, strict=True)]
         strategy, loss = self.rule.strategy, self.rule.loss
         self._place(device)
         strategy.frozen, before = not self.training, self._draws.get_state()
@@ -201,7 +206,7 @@ class MatchingLoss(nn.Module):
         dist.all_gather(parts, mine.contiguous())
         return torch.cat(parts)
 
-    def _ids(self, ids: Any, total: int, device: torch.device) -> Tensor:
+    def _ids(self, ids: Any, limit: int | None, total: int, device: torch.device) -> Tensor:
         """(1, B) ids of all processes; ids of its own for every pair where there are none."""
         if ids is None:
             return (torch.arange(total, device=device) + self._pairs)[None]
@@ -211,8 +216,9 @@ class MatchingLoss(nn.Module):
             raise ValueError(f"ids are one integer a pair, got {type(ids).__name__} of other things") from None
         if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
             raise ValueError(f"ids are one integer a pair, got {rows.dtype} of shape {tuple(rows.shape)}")
-        if rows.device.type == "cpu" and bool((rows < 0).any()):
-            raise ValueError(f"ids are not negative, got {int(rows.min())}")
+        if rows.device.type == "cpu" and len(rows) and not 0 <= rows.min() <= rows.max() < (limit or torch.inf):
+            below = "" if limit is None else f", and below {limit} as sizes= says"
+            raise ValueError(f"ids are not negative{below}, got {int(rows.min())} to {int(rows.max())}")
         rows = self._all(rows.to(device, torch.int64))
         if len(rows) != total:
             raise ValueError(f"{len(rows)} ids for {total} pairs")
@@ -246,13 +252,16 @@ class _Guide:
 
 def _check_pair(strategy: Strategy, loss: Loss) -> None:
     """Refuse a loss that does not take what a strategy gives."""
-    given = getattr(strategy, "negatives", "one")
+    if not (isinstance(strategy, Strategy) and isinstance(loss, Loss)):
+        raise TypeError(f"MatchingLoss takes objects, a Strategy and a Loss, got {strategy!r} and {loss!r}")
+    gives = getattr(strategy, "negatives", "one")
     takes = getattr(loss, "negatives", "all" if isinstance(loss, Dense) else "one")
-    if given not in ((takes,) if isinstance(takes, str) else takes):
-        names = {"one": "one negative an anchor", "all": "every negative", "attracted": "further positives"}
-        taken = " or ".join(names[each] for each in ((takes,) if isinstance(takes, str) else takes))
+    takes = (takes,) if isinstance(takes, str) else takes
+    if gives not in takes:
+        words = {"one": "one negative an anchor", "all": "every negative", "attracted": "further positives"}
+        taken = " or ".join(words[each] for each in takes)
         raise TypeError(
-            f"{type(strategy).__name__} gives {names[given]}; {type(loss).__name__} takes {taken}: choose another loss"
+            f"{type(strategy).__name__} gives {words[gives]}; {type(loss).__name__} takes {taken}: choose another loss"
         )
 
 
@@ -268,14 +277,14 @@ def _check_shapes(sides: dict[str, Tensor]) -> None:
 
 
 @contextmanager
-def _scaled(loss: Loss, scale: Tensor | None) -> Iterator[None]:
+def _scaled(loss: Loss, scale: Tensor | float | None) -> Iterator[None]:
     """A loss whose temperature is ``1 / scale`` for a while."""
     if scale is None:
         yield
         return
     if not hasattr(loss, "temperature"):
         raise ValueError(f"{type(loss).__name__} has no temperature that scale= could set")
-    fixed, loss.temperature = loss.temperature, 1 / scale.float()
+    fixed, loss.temperature = loss.temperature, 1 / torch.as_tensor(scale).float()
     try:
         yield
     finally:

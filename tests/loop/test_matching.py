@@ -169,7 +169,7 @@ def test_every_negative_under_a_scale_is_twice_the_loss_of_clip() -> None:
     module = fne.MatchingLoss(fne.AllNegatives(), fne.InfoNCE())
     logits = 30 * torch.nn.functional.cosine_similarity(image[:, None], text[None], dim=-1)
     both = [torch.nn.functional.cross_entropy(side, torch.arange(16)) for side in (logits, logits.T)]
-    torch.testing.assert_close(module(image, text, scale=torch.tensor(30.0)) / 2, sum(both) / 2)
+    torch.testing.assert_close(module(image, text, scale=30.0) / 2, sum(both) / 2)
 
 
 def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
@@ -190,7 +190,12 @@ def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
             lambda i, t, ids: fne.MatchingLoss(fne.AllNegatives(), fne.SelectivelyContrastiveTripletLoss()),
             "AllNegatives",
         ),
+        (lambda i, t, ids: fne.MatchingLoss(fne.HardestNegative, fne.TripletLoss), "objects"),
         (lambda i, t, ids: fne.MatchingLoss(fne.GloFND(), fne.InfoNCE()), "sizes="),
+        (
+            lambda i, t, ids: fne.MatchingLoss(fne.GloFND(), fne.InfoNCE(), sizes=(9, 9))(i, t, ids, ids + 2),
+            "below 9 .* 2 to 9",
+        ),
         (lambda i, t, ids: fne.MatchingLoss(fne.GISTEmbed(), fne.InfoNCE())(i, t, ids), "guide="),
         (lambda i, t, ids: criterion()(i, t[:3], ids), r"text embeddings are \(16, D\)"),
         (lambda i, t, ids: criterion()(i[:, :5], t[:, :5], ids), "dim=12"),
