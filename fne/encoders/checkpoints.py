@@ -37,12 +37,14 @@ class Checkpoint:
         name: Hub id, or name of the folder.
         revision: Commit of the hub; None for a folder.
         family: What it needs and how it embeds.
+        pooling: As the section says, or else the checkpoint's own; None at the level of tokens.
     """
 
     folder: Path
     name: str
     revision: str | None
     family: Backbone
+    pooling: str | None
 
     def record(self, modality: str) -> dict[str, Any]:
         """What the folder holds: SHA-256 of weights, configuration and processor.
@@ -52,12 +54,14 @@ class Checkpoint:
         shards = _shards(self.folder)
         digests = [sha256_file(shard) for shard in shards]
         lines = "\n".join(f"{digest}  {shard.name}" for digest, shard in zip(digests, shards, strict=True))
+        parts = "\n".join(f"{sha256_file(file)}  {file.name}" for file in self.family.files(self.pooling))
         return {
             "checkpoint": self.name,
             "revision": self.revision,
             "sha256": digests[0] if len(digests) == 1 else sha256_text(lines),
             "config_sha256": sha256_file(self.folder / "config.json"),
             "processor_sha256": sha256_file(self.family.processor(modality)),
+            **({"parts_sha256": sha256_text(parts)} if parts else {}),
         }
 
 
@@ -77,7 +81,8 @@ def encoder_digest(section: Mapping[str, Any], modality: str, root: Path) -> str
         return sha256_text(f"{result.name} {result.revision}")
     remembered = Remembered(root / FOLDER / "files.json")
     files = sorted({file for pattern in FILES for file in result.folder.glob(pattern)})
-    lines = [f"{remembered.get(file)}  {file.name}" for file in files]
+    parts = [file for file in result.family.files(result.pooling) if file not in files]
+    lines = [f"{remembered.get(file)}  {file.name}" for file in [*files, *parts]]
     remembered.save()
     return sha256_text("\n".join(lines))
 
@@ -114,7 +119,9 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
         revision = folder.name
     if not (folder / "config.json").is_file():
         raise bad_input("not a checkpoint folder: it has no config.json", file=folder, key=key)
-    result = Checkpoint(folder, name, revision, claim(folder))
+    family = claim(folder)
+    pooling = None if section.get("level") == "tokens" else section.get("pooling") or family.own_pooling(modality)
+    result = Checkpoint(folder, name, revision, family, pooling)
     _shards(folder)
     result.family.check(section, modality)
     return result
@@ -145,8 +152,8 @@ def _from_hub(name: str, revision: str | None, key: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    # nothing from sub-folders (other formats, other frameworks), but what says how to pool
-    ignored = ["[!0-9]*/*", "*/*.safetensors", "*/*.txt", "*/*.model"]
+    # nothing from sub-folders (other formats, other frameworks), but the parts of a sentence encoder
+    ignored = ["[!0-9]*/*", "*/*.txt", "*/*.model"]
     fetch = functools.partial(
         snapshot_download, name, revision=revision, allow_patterns=list(FILES), ignore_patterns=ignored
     )

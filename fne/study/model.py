@@ -85,12 +85,12 @@ class ImageEncoder(Section):
     checkpoint: Text | None
     revision: Text | None
     level: Annotated[Literal["pooled", "tokens"], InHead]
-    pooling: Literal["mean", "cls", "pooler", "mean_all"]
+    pooling: Literal["mean", "cls", "pooler", "mean_all", "joint"] | None
     dtype: Annotated[Literal["float32", "float16"], InHead]
 
 
 class TextEncoder(ImageEncoder):
-    max_length: Annotated[int, Field(ge=2, le=8192)]
+    max_length: Annotated[int, Field(ge=2, le=8192)] | None
 
 
 class Encoders(Section):
@@ -166,7 +166,7 @@ class Loss(Section):
 
 
 class Finetune(Section):
-    image_size: Annotated[int, Field(ge=8, le=4096), InFinetune]
+    image_size: Annotated[Annotated[int, Field(ge=8, le=4096)] | None, InFinetune]
     crop: Annotated[Literal["random_resized", "none"], InFinetune]
     crop_area: Annotated[PositiveShare, When({"crop": ("random_resized",)})]
     flip: Annotated[bool, InFinetune]

@@ -262,7 +262,7 @@ def test_what_is_downloaded_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp
         there, allow_patterns=requested["allow_patterns"], ignore_patterns=requested["ignore_patterns"]
     )
     assert list(chosen) == ["config.json", "vocab.txt", "model.safetensors", "1_Pooling/config.json",
-                            "2_Dense/config.json"]  # fmt: skip
+                            "2_Dense/config.json", "2_Dense/model.safetensors"]  # fmt: skip
 
 
 def test_layers_after_the_pooling_are_named(

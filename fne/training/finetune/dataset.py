@@ -68,7 +68,7 @@ class PixelCorpus:
             "encoder": load(sections["text"], "text"),
             "cleaned": config["finetune"]["clean_captions"],
             "padded": sections["text"]["pooling"] == "mean_all",
-            "transform": Transform.of(config["finetune"]),
+            "transform": Transform.of(config["finetune"], image),  # type: ignore[arg-type]  # of images
             "mean": 255 * torch.tensor(image.processor.image_mean, device=device).reshape(3, 1, 1),  # type: ignore[union-attr]
             "std": 255 * torch.tensor(image.processor.image_std, device=device).reshape(3, 1, 1),  # type: ignore[union-attr]
             "encoders": self.encoders,

@@ -112,13 +112,13 @@ class Towers(nn.Module):
                     module.eval()
 
 
-def _example(encoder: ImageEncoder | TextEncoder, size: int) -> Any:
+def _example(encoder: ImageEncoder | TextEncoder, size: int | None) -> Any:
     from PIL import Image
 
     if not isinstance(encoder, ImageEncoder):
         return ["a"]
-    pixels = encoder.prepare(Image.new("RGB", (size, size), (128, 128, 128)))
-    return pixels[None]
+    side = size or encoder.own_size()
+    return encoder.prepare(Image.new("RGB", (side, side), (128, 128, 128)))[None]
 
 
 def _checkpoint(tower: Tower) -> None:

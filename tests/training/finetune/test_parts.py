@@ -239,10 +239,10 @@ def test_operations_keep_size_and_mode_and_change_with_their_level(number) -> No
 
 def test_transforms_without_randomness_squash_only() -> None:
     section = {"image_size": 32, "crop": "none", "flip": False, "randaugment_operations": 0}
-    transform = Transform.of(section)
+    transform = Transform.of(section, None)
     image = Image.fromarray(np.random.default_rng(2).integers(0, 255, (50, 70, 3), dtype=np.uint8))
     np.testing.assert_array_equal(transform.training(image, np.random.default_rng(0)), transform.evaluation(image))
-    flipped = Transform.of(section | {"flip": True})
+    flipped = Transform.of(section | {"flip": True}, None)
     seen = [flipped.training(image, np.random.default_rng(seed)) for seed in range(20)]
     mirrored = sum((item == transform.evaluation(image)[:, :, ::-1]).all() for item in seen)
     assert 4 < mirrored < 16
