@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from fne.encoders.declared import read_settings
 from fne.encoders.families import claim
 from fne.encoders.families.backbone import Backbone
+from fne.encoders.pooling import JOINT
 from fne.encoders.shipped import SHIPPED, check_shipped
 from fne.utils.digests import FOLDER, Remembered
 from fne.utils.errors import UserError, bad_input
@@ -127,25 +128,36 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
     return result
 
 
-def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: str) -> None:
-    """Refuse two towers of different widths that nothing projects into one space, before they are loaded.
+def check_sides(sections: Mapping[str, Mapping[str, Any]], key: str, value: str, making: Sequence[str]) -> None:
+    """Refuse two sides that one tower would have to be, or of different widths that nothing projects into one space.
+
+    Local checkpoints are known by their files before they are loaded; others are checked as they are loaded.
 
     Args:
         sections: ``encoders.image`` and ``encoders.text``.
-        projection: ``finetune.projection``.
+        key: Of the config, that says what comes after the encoders.
+        value: Its value.
+        making: The values that make a space of their own.
 
     Raises:
-        UserError: They are local checkpoints, and their config.json says that their widths differ.
+        UserError: The checkpoint of both sides has one tower; or the widths differ.
     """
     folders = {side: expanded(str(section.get("checkpoint"))) for side, section in sections.items()}
-    if projection != "none" or not all((folder / "config.json").is_file() for folder in folders.values()):
+    if not all((folder / "config.json").is_file() for folder in folders.values()):
         return
-    widths = {side: claim(folder).width(side) for side, folder in folders.items()}
-    if None not in widths.values() and widths["image"] != widths["text"]:
+    families = {side: claim(folder) for side, folder in folders.items()}
+    own = {side: family.own_pooling(side) for side, family in families.items()}
+    if len({*folders.values()}) == 1 and JOINT not in (own["image"], own["text"]):
+        problem = "the checkpoint has one tower, so it cannot be the encoder of both sides"
+        raise bad_input(problem, file=folders["image"], key="encoders.text.checkpoint",
+                        value=sections["text"]["checkpoint"])  # fmt: skip
+    poolings = {side: section.get("pooling") or own[side] for side, section in sections.items()}
+    widths = {side: family.width(side, poolings[side]) for side, family in families.items()}
+    if value not in making and None not in widths.values() and widths["image"] != widths["text"]:
         problem = f"the encoders share no space: {widths['image']} and {widths['text']} dimensions"
-        hint = "a two-tower model's own projections are not used"
-        key = "finetune.projection"
-        raise bad_input(problem, key=key, value=projection, allowed=["linear", "mlp"], hint=hint)
+        left_out = [f"encoders.{side}.pooling" for side in sections if own[side] == JOINT != poolings[side]]
+        hint = f"{' and '.join(left_out)}: joint takes the checkpoint's own projection" if left_out else None
+        raise bad_input(problem, key=key, value=value, allowed=making, hint=hint)
 
 
 def _from_hub(name: str, revision: str | None, key: str) -> Path:

@@ -15,6 +15,32 @@ from fne.study.tuned import OLD_PROTOCOL, Tuned, read_tuned
 from fne.study.tuning import Tuning, check_seeds, read_tuning
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, check_all, checked, flatten
+from fne.utils.files import expanded
+
+
+ZERO_SHOT = "zero_shot"
+"""The variant that trains nothing: encoders that share a space, as they are."""
+
+
+def with_zero_shot(loading: Loading, ids: list[str], shared: Mapping[str, Any]) -> list[str]:
+    """The variants with the scores before training first, where one checkpoint encodes both sides into its own space.
+
+    A study whose encoders are two checkpoints may list that variant itself; nothing here knows that they share a space.
+    """
+    values = {key: [shared[f"encoders.{side}.{key}"] for side in ("image", "text")]
+              for key in ("checkpoint", "revision", "pooling", "level")}  # fmt: skip
+    one = len({str(expanded(str(name))) for name in values["checkpoint"]}) == len({*values["revision"]}) == 1
+    joint = {*values["pooling"]} <= {None, "joint"} and {*values["level"]} == {"pooled"}
+    if not (one and joint) or {None, "scenes"} & {*values["checkpoint"]} or ZERO_SHOT in ids:
+        return ids
+    if loading.source("variants") != loading.file:
+        return ids
+    if ZERO_SHOT not in loading.library.stems():
+        loading.notes.append(f"no scores before training: ablations/variants/{ZERO_SHOT}.yaml is missing")
+        return ids
+    for ancestor in loading.library.chain(ZERO_SHOT):
+        loading.library.check(ancestor.id)
+    return [ZERO_SHOT, *ids]
 
 
 def typed_overrides(loading: Loading) -> dict[str, Any]:

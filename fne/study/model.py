@@ -36,8 +36,12 @@ DATASETS = {"scenes": "scenes"} | dict.fromkeys(("flickr8k", "flickr30k", "coco"
 """Every data set and its kind; ``custom`` is any corpus of the user's."""
 EXACT_TRUTH = ("scenes",)
 """Kinds of data sets of which every relevant pair is known."""
-HEAD_LEVELS = {"mlp": "pooled", "attention": "tokens"}
+HEAD_LEVELS = {"mlp": "pooled", "attention": "tokens", "none": "pooled", "linear": "pooled", "residual": "pooled"}
 """Heads and the level of the features that each one reads."""
+KEEPING = ("none", "linear", "residual")
+"""Heads that begin as the identity, in the space that the encoders share; ``none`` stays it."""
+_MAKING = tuple(head for head in HEAD_LEVELS if head not in KEEPING)
+_TRAINED = tuple(head for head in HEAD_LEVELS if head != "none")
 PROJECTIONS: dict[str, tuple[str, ...]] = {"none": (), "linear": ("model.dim",), "mlp": ("model.dim", "model.hidden")}
 """Projections on top of a fine-tuned backbone and the keys that each one reads."""
 REGIMES = ("head", "finetune")
@@ -45,6 +49,7 @@ Milestones = When({"schedule": ("milestones",)})
 WarmedUp = When({"epochs": ABOVE_ZERO})
 
 
+Trained = When({"trained": ("both", "image", "text", "none")})
 InHead, InFinetune = When({"regime": ("head",)}), When({"regime": ("finetune",)})
 
 
@@ -103,12 +108,12 @@ class Encoders(Section):
 
 class Model(Section):
     head: Annotated[str, Choice(HEAD_LEVELS), InHead]
-    hidden: Annotated[Width, InHead, When({"finetune.projection": ("mlp",)})]
-    dim: Annotated[Width, InHead, When({"finetune.projection": ("linear", "mlp")})]
-    rescale_image: Annotated[Literal["none", "power"], InHead]
-    rescale_text: Annotated[Literal["none", "power"], InHead]
-    dropout_image: Annotated[ShareBelowOne, InHead]
-    dropout_text: Annotated[ShareBelowOne, InHead]
+    hidden: Annotated[Width, When({"head": (*_MAKING, "residual")}), When({"finetune.projection": ("mlp",)})]
+    dim: Annotated[Width, When({"head": _MAKING}), When({"finetune.projection": ("linear", "mlp")})]
+    rescale_image: Annotated[Literal["none", "power"], When({"head": _MAKING})]
+    rescale_text: Annotated[Literal["none", "power"], When({"head": _MAKING})]
+    dropout_image: Annotated[ShareBelowOne, When({"head": _TRAINED})]
+    dropout_text: Annotated[ShareBelowOne, When({"head": _TRAINED})]
 
 
 class Train(Section):
@@ -173,10 +178,10 @@ class Finetune(Section):
     randaugment_operations: Annotated[int, Field(ge=0, le=100), InFinetune]
     randaugment_magnitude: Annotated[int, Field(ge=0, le=10), When({"randaugment_operations": ABOVE_ZERO})]
     clean_captions: Annotated[bool, InFinetune]
-    projection: Annotated[str, Choice(PROJECTIONS), InFinetune]
+    projection: Annotated[str, Choice(PROJECTIONS), Trained]
     projection_factor: Annotated[Positive, When({"projection": ("linear", "mlp")})]
-    trained: Annotated[Literal["both", "image", "text", "none"], InFinetune]
-    frozen_epochs: Annotated[Some, InFinetune]
+    trained: Annotated[Literal["both", "image", "text", "none", "nothing"], InFinetune]
+    frozen_epochs: Annotated[Some, Trained]
     norms: Annotated[Literal["eval", "train"], InFinetune]
     dropout: Annotated[Literal["always", "until_first_validation", "never"], InFinetune]
     precision: Annotated[Literal["bfloat16", "float32"], InFinetune]

@@ -67,6 +67,22 @@ class Study:
     notes: tuple[str, ...] = ()
 
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The variants that train anything."""
+        return tuple(variant for variant in self.variants if trains(self.configs[variant]))
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The variants that are compared with the baseline: the scores before training are shown beside them."""
+        return tuple(variant for variant in self.trained if variant != self.baseline)
+
+
+def trains(flat: Mapping[str, Any]) -> bool:
+    """Does a flat config train anything, head or encoder?"""
+    return flat.get("model.head") != "none" and flat.get("finetune.trained") != "nothing"
+
+
 def resolve(study: Study, variant: str) -> dict[str, Any]:
     """The whole config of one variant: nested sections and ``regime``, without options that nothing reads.
 

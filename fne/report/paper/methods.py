@@ -77,7 +77,7 @@ def sizes(study: StudyResults) -> dict[str, dict[str, int]]:
 
 def _values(study: StudyResults, key: str) -> list[Any]:
     """The values that a key has, each once."""
-    configs = study.definition.configs.values()
+    configs = [study.definition.configs[variant] for variant in study.definition.trained]
     return [*dict.fromkeys(config[key] for config in configs if config.get(key) is not None)]
 
 
@@ -200,7 +200,7 @@ def _statistics(study: StudyResults) -> str:
     )
     words += " Differences are paired: the same seeds, the same test images."
     if any(study.contrast(variant.id) for variant in study.variants):
-        family = len(study.variants) - 1
+        family = len(study.compared)
         words += (
             f" p values are {tested(study)}, by random sign flips, with Holm's correction for {family} "
             f"comparison{'s' if family != 1 else ''} with the baseline{cite(by['holm'])}."

@@ -131,7 +131,7 @@ def stars(study: StudyResults, contrast: Contrast) -> str:
 
 def may_star(study: StudyResults, contrast: Contrast) -> bool:
     """Could an exact test over the seeds alone reach the level at all, after Holm over the variants?"""
-    return contrast.p_floor * max(len(study.variants) - 1, 1) <= ALPHA
+    return contrast.p_floor * max(len(study.compared), 1) <= ALPHA
 
 
 def record(study: StudyResults, variant: Variant) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: dict[st
         notes.append(words)
     contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
     if contrasts:
-        family = len(study.variants) - 1
+        family = len(study.compared)
         several = "s" if family != 1 else ""
         notes.append(f"p: {tested(study)}, after Holm's correction for {family} comparison{several}.")
         if any(contrast.p_holm <= contrast.p_holm_floor * (1 + 1e-9) < 1 for contrast in contrasts):
