@@ -7,6 +7,7 @@ safetensors, and a record of what exactly it holds.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,39 @@ def check_sides(sections: Mapping[str, Mapping[str, Any]], key: str, value: str,
         left_out = [f"encoders.{side}.pooling" for side in sections if own[side] == JOINT != poolings[side]]
         hint = f"{' and '.join(left_out)}: joint takes the checkpoint's own projection" if left_out else None
         raise bad_input(problem, key=key, value=value, allowed=making, hint=hint)
+
+
+def check_lora(folders: Mapping[str, Path], modules: Sequence[str]) -> None:
+    """Refuse modules that no checkpoint has, or of which one checkpoint has none, before a model is loaded.
+
+    Args:
+        folders: The checkpoints that get adapters, by side.
+        modules: Names of linear modules, the last part of each.
+
+    Raises:
+        UserError: Names them, and what there is; or the package that makes adapters is not installed.
+    """
+    from safetensors import safe_open
+
+    found: dict[str, set[str]] = {}
+    for side, folder in folders.items():
+        for shard in _shards(folder):
+            with safe_open(shard, framework="np") as file:
+                weights = [name for name in file.keys() if name.endswith(".weight")]  # noqa: SIM118 (no mapping)
+                linear = [name for name in weights if len(file.get_slice(name).get_shape()) == 2]
+                found.setdefault(side, set()).update(name.split(".")[-2] for name in linear)
+    at: dict[str, Any] = {"key": "finetune.lora_modules"}
+    for module in modules:
+        if not any(module in names for names in found.values()):
+            problem = "no encoder has such a module"
+            raise bad_input(problem, **at, value=module, allowed=sorted(set().union(*found.values())))
+    for side, names in found.items():
+        if not names & {*modules}:
+            problem = f"the {side} encoder has none of these modules"
+            raise bad_input(problem, file=folders[side], **at, value=list(modules), allowed=sorted(names))
+    if importlib.util.find_spec("peft") is None:
+        hint = "pip install 'fne[lora]'"
+        raise bad_input("needs the package peft", key="finetune.part", value="lora", hint=hint)
 
 
 def _from_hub(name: str, revision: str | None, key: str) -> Path:

@@ -78,7 +78,7 @@ class Code(Definitions):
         whole = config["regime"] == "finetune"
         roots = [*TRAINING, MEMORIES[config["memory"]["kind"]].target]
         roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
-        roots += [*KEPT_SPACE] if config["model"].get("head") in KEEPING and not whole else []
+        roots += [*KEPT_SPACE] if not whole and config["model"]["head"] in KEEPING else []
         roots += [WARMUP] if config["warmup"]["epochs"] else []
         if density := config["negatives"].get("density"):
             roots.append(DENSITIES[density])

@@ -17,7 +17,6 @@ from fne.utils.errors import bad_input
 from fne.utils.fields import Key, check_all, checked, flatten
 from fne.utils.files import expanded
 
-
 ZERO_SHOT = "zero_shot"
 """The variant that trains nothing: encoders that share a space, as they are."""
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fne.negatives.catalog import MEMORIES, ORACLES
 from fne.protocols import RELEVANCE
-from fne.utils.fields import Choice, Increasing, Key, Place, Text, When
+from fne.utils.fields import Choice, Distinct, Increasing, Key, Neutral, Place, Text, When
 from fne.utils.models import Section
 from fne.utils.seeds import GREATEST
 
@@ -50,6 +50,7 @@ WarmedUp = When({"epochs": ABOVE_ZERO})
 
 
 Trained = When({"trained": ("both", "image", "text", "none")})
+AnEncoder, OfLora = When({"trained": ("both", "image", "text")}), When({"part": ("lora",)})
 InHead, InFinetune = When({"regime": ("head",)}), When({"regime": ("finetune",)})
 
 
@@ -181,7 +182,15 @@ class Finetune(Section):
     projection: Annotated[str, Choice(PROJECTIONS), Trained]
     projection_factor: Annotated[Positive, When({"projection": ("linear", "mlp")})]
     trained: Annotated[Literal["both", "image", "text", "none", "nothing"], InFinetune]
-    frozen_epochs: Annotated[Some, Trained]
+    part: Annotated[Literal["whole", "blocks", "projections", "lora"], AnEncoder, Neutral("whole")]
+    blocks: Annotated[Count, When({"part": ("blocks",)}), Neutral(1)]
+    lora_rank: Annotated[Annotated[int, Field(ge=1, le=4096)], OfLora, Neutral(8)]
+    lora_alpha: Annotated[Positive, OfLora, Neutral(16.0)]
+    lora_modules: Annotated[list[Text], Distinct, OfLora, Neutral(["q_proj", "v_proj"])]
+    joint_factor: Annotated[Positive, AnEncoder, Neutral(1.0)]
+    temperature: Annotated[Literal["fixed", "learned"], Trained, Neutral("fixed")]
+    temperature_factor: Annotated[Positive, When({"temperature": ("learned",)}), Neutral(1.0)]
+    frozen_epochs: Annotated[Some, InFinetune]
     norms: Annotated[Literal["eval", "train"], InFinetune]
     dropout: Annotated[Literal["always", "until_first_validation", "never"], InFinetune]
     precision: Annotated[Literal["bfloat16", "float32"], InFinetune]

@@ -66,7 +66,6 @@ class Study:
     known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
 
-
     @property
     def trained(self) -> tuple[str, ...]:
         """The variants that train anything."""

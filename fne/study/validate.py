@@ -126,6 +126,10 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
             allowed = f"from prior_floor to prior_ceiling, {low:g} to {high:g}"
             misfit("negatives.prior", "is where em starts, outside its bounds", allowed=allowed)
     dataset, head = flat["data.dataset"], flat["model.head"]
+    learned = flat["finetune.temperature"] == "learned" and "finetune.temperature" in keys_read(flat, regime)
+    if learned and "loss.temperature" not in find("loss", flat["loss.kind"]).shares:
+        problem = f"loss.kind {flat['loss.kind']!r} has no temperature that could be learned"
+        misfit("finetune.temperature", problem, allowed=["fixed"], hint="set it in variants whose loss is a softmax")
     key, after, making = space_of(flat, regime)
     if "model.dim" in strategy.shares and after not in making:
         problem = f"needs the width of the embedding, model.dim, which {key} {after!r} does not set"
@@ -161,7 +165,8 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
 def space_of(flat: Mapping[str, Any], regime: str) -> tuple[str, str, list[str]]:
     """The key that says what comes after the encoders, its value, and its values that make a space of their own."""
     if regime == "finetune":
-        return "finetune.projection", flat["finetune.projection"], [name for name, keys in PROJECTIONS.items() if keys]
+        after = flat["finetune.projection"] if flat["finetune.trained"] != "nothing" else "none"
+        return "finetune.projection", after, [name for name, keys in PROJECTIONS.items() if keys]
     return "model.head", flat["model.head"], [name for name in HEAD_LEVELS if name not in KEEPING]
 
 

@@ -116,10 +116,13 @@ def open_corpus(study: Study, root: Path, workers: int = 0) -> Corpus | PixelCor
 
 
 def for_engine(config: dict[str, Any], train: Pairs) -> dict[str, Any]:
-    """A config with what an engine takes from its training split: the width of a space that its heads keep."""
-    if isinstance(train, Split) and config["model"]["head"] in KEEPING:
-        return with_width(config, train.image.values.shape[-1])
-    return config
+    """A config as one engine takes it: with the width of a space that its heads keep, and a learned temperature."""
+    if isinstance(train, Split):
+        keeps = config["model"]["head"] in KEEPING
+        return with_width(config, train.image.values.shape[-1]) if keeps else config
+    from fne.training.finetune.parts import learned_temperature
+
+    return learned_temperature(config)
 
 
 def torch_device(name: str) -> torch.device:

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from fne.study import paths
-from fne.training.data import Standardiser
 from fne.training import joint_heads as joint_heads  # they are heads too
+from fne.training.data import Standardiser
 from fne.training.heads import DualEncoder
 from fne.utils.errors import bad_input
 
