@@ -171,15 +171,18 @@ def check_lora(folders: Mapping[str, Path], modules: Sequence[str]) -> None:
     Raises:
         UserError: Names them, and what there is; or the package that makes adapters is not installed.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     found: dict[str, set[str]] = {}
     for side, folder in folders.items():
         for shard in _shards(folder):
-            with safe_open(shard, framework="np") as file:
-                weights = [name for name in file.keys() if name.endswith(".weight")]  # noqa: SIM118 (no mapping)
-                linear = [name for name in weights if len(file.get_slice(name).get_shape()) == 2]
-                found.setdefault(side, set()).update(name.split(".")[-2] for name in linear)
+            try:
+                with safe_open(shard, framework="np") as file:
+                    weights = [name for name in file.keys() if name.endswith(".weight")]  # noqa: SIM118 (no mapping)
+                    linear = [name for name in weights if len(file.get_slice(name).get_shape()) == 2]
+            except (OSError, SafetensorError) as error:
+                raise bad_input(f"not a readable weights file ({error})", file=shard) from None
+            found.setdefault(side, set()).update(name.split(".")[-2] for name in linear if "." in name[:-7])
     at: dict[str, Any] = {"key": "finetune.lora_modules"}
     for module in modules:
         if not any(module in names for names in found.values()):

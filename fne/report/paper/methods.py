@@ -125,8 +125,14 @@ def _encoders(study: StudyResults) -> str:
             f"the tiny vision and text encoders that ship with the package (draw {_value(study, 'encoders.draw')})"
         ]
     if study.definition.regime == "finetune":
-        trained = _value(study, "finetune.trained")
-        return f"Encoders are {listing(sides)}; trained end to end: {trained}."
+        trained, part = _value(study, "finetune.trained"), _value(study, "finetune.part")
+        only = "" if part == "whole" else f" ({part})"
+        return f"Encoders are {listing(sides)}; trained end to end: {trained}{only}."
+    if _values(study, "model.dim") == []:
+        return (
+            f"Encoders are {listing(sides)}, kept frozen; on their embeddings we train a head "
+            f"({_value(study, 'model.head')}) for each modality that begins as the identity, compared by cosine."
+        )
     shape = (
         "" if _value(study, "model.head") != "mlp" else f" of one hidden layer ({_value(study, 'model.hidden')} units)"
     )

@@ -71,8 +71,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
                      for place in range(2)]  # fmt: skip
     (root / "captions.json").write_text(json.dumps(rows))
     for family in ("clip", "siglip", "vit"):
-        folder = root / family
-        build_model(family).save_pretrained(folder)
+        folder, model = root / family, build_model(family)
+        if family == "clip":  # towers of different widths, as of ViT-B/32
+            model.config.text_config.hidden_size = 24
+            torch.manual_seed(3)
+            model = transformers.CLIPModel(model.config)
+        model.save_pretrained(folder)
         _write_processor(folder, 48)
         build_tokenizer([row["caption"] for row in rows]).save_pretrained(folder)
     crop = {"height": 48, "width": 48}
