@@ -148,7 +148,8 @@ def check_sides(sections: Mapping[str, Mapping[str, Any]], key: str, value: str,
         return
     families = {side: claim(folder) for side, folder in folders.items()}
     own = {side: family.own_pooling(side) for side, family in families.items()}
-    if len({*folders.values()}) == 1 and JOINT not in (own["image"], own["text"]):
+    one_tower = own["image"] != JOINT and "model_type" in families["image"].config
+    if one_tower and folders["image"] == folders["text"]:
         problem = "the checkpoint has one tower, so it cannot be the encoder of both sides"
         raise bad_input(problem, file=folders["image"], key="encoders.text.checkpoint",
                         value=sections["text"]["checkpoint"])  # fmt: skip

@@ -51,7 +51,9 @@ primary: {{metric: rsum, protocol: own}}
 """
 OWN = {"head": "  model: {head: {head}}", "finetune": "  finetune: {precision: float32, randaugment_operations: 0}"}
 SPLITS = {"train": 32, "val": 10, "test": 12}
-needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs the package peft")
+HAS_PEFT = importlib.util.find_spec("peft") is not None
+needs_peft = pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft")
+without_peft = pytest.mark.skipif(HAS_PEFT, reason="the package peft is there")
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +279,7 @@ def test_parts_train_at_their_own_rates(project: Path) -> None:
     [
         ({"finetune__temperature": "learned"}, "finetune.temperature.*'triplet' has no temperature"),
         ({"finetune__part": "lora", "finetune__lora_modules": ["q_prj"]}, "finetune.lora_modules.*q_prj.*q_proj"),
+        pytest.param({"finetune__part": "lora"}, "finetune.part.*needs the package peft", marks=without_peft),
         ({"encoders__image__pooling": "pooler"}, "share no space: 16 and 8.*encoders.image.pooling: joint"),
         ({"encoders__image__checkpoint": "vit", "encoders__text__checkpoint": "vit"}, "has one tower"),
         ({"finetune__part": "blocks", "finetune__blocks": 3}, "finetune.blocks.*3.*1 to 2"),
