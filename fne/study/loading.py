@@ -111,7 +111,9 @@ def _load_one(file: Loading, complete: bool, use_tuned: bool) -> Study:
     seeds, block = study_file.read_seeds_and_block(file)
     primary = study_file.read_primary(file)
     ids = study_file.read_ids(file, file.level["variants"])
-    trained = [variant for variant in ids if variant != merge.ZERO_SHOT]
+    trained: list[str] = []
+    with file.problems.collect():
+        trained = merge.trained_variants(file, ids)
     baseline = study_file.read_baseline(file, ids)
     method, control = (study_file.read_role(file, key, ids) for key in ("method", "control"))
     study_file.check_seeds_for_test(file, len(seeds), len(trained) - 1)

@@ -186,7 +186,7 @@ class Finetune(Section):
     blocks: Annotated[Count, When({"part": ("blocks",)}), Neutral(1)]
     lora_rank: Annotated[Annotated[int, Field(ge=1, le=4096)], OfLora, Neutral(8)]
     lora_alpha: Annotated[Positive, OfLora, Neutral(16.0)]
-    lora_modules: Annotated[list[Text], Distinct, OfLora, Neutral(["q_proj", "v_proj"])]
+    lora_modules: Annotated[list[Text], Field(min_length=1), Distinct, OfLora, Neutral(["q_proj", "v_proj"])]
     joint_factor: Annotated[Positive, AnEncoder, Neutral(1.0)]
     temperature: Annotated[Literal["fixed", "learned"], Trained, Neutral("fixed")]
     temperature_factor: Annotated[Positive, When({"temperature": ("learned",)}), Neutral(1.0)]

@@ -69,7 +69,7 @@ class Study:
     @property
     def trained(self) -> tuple[str, ...]:
         """The variants that train anything."""
-        return tuple(variant for variant in self.variants if trains(self.configs[variant]))
+        return tuple(variant for variant in self.variants if trains(self.configs[variant], self.regime))
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -77,9 +77,9 @@ class Study:
         return tuple(variant for variant in self.trained if variant != self.baseline)
 
 
-def trains(flat: Mapping[str, Any]) -> bool:
+def trains(flat: Mapping[str, Any], regime: str) -> bool:
     """Does a flat config train anything, head or encoder?"""
-    return flat.get("model.head") != "none" and flat.get("finetune.trained") != "nothing"
+    return flat["model.head"] != "none" if regime == "head" else flat["finetune.trained"] != "nothing"
 
 
 def resolve(study: Study, variant: str) -> dict[str, Any]:
