@@ -111,23 +111,28 @@ def _load_one(file: Loading, complete: bool, use_tuned: bool) -> Study:
     seeds, block = study_file.read_seeds_and_block(file)
     primary = study_file.read_primary(file)
     ids = study_file.read_ids(file, file.level["variants"])
+    trained: list[str] = []
+    with file.problems.collect():
+        trained = merge.trained_variants(file, ids)
     baseline = study_file.read_baseline(file, ids)
     method, control = (study_file.read_role(file, key, ids) for key in ("method", "control"))
-    study_file.check_seeds_for_test(file, len(seeds), len(ids) - 1)
+    study_file.check_seeds_for_test(file, len(seeds), len(trained) - 1)
     overrides = merge.typed_overrides(file)
     shared = merge.shared_values(file, overrides)
     tune = merge.read_search(file, seeds)
-    tuned = merge.read_outcome(file, tune, ids, seeds) if use_tuned else None
+    tuned = merge.read_outcome(file, tune, trained, seeds) if use_tuned else None
     published = merge.read_comparison(file, ids)
+    with file.problems.collect():
+        ids = merge.with_zero_shot(file, ids, shared | overrides)
     file.stop()
 
     whole = {}
-    for variant in ids:
+    for variant in sorted(ids, key=trained.__contains__, reverse=True):
         with file.problems.collect():
             whole[variant] = merge.merge(file, variant, shared, tuned, overrides)
     file.stop()
     checks.check_merged(file, whole, tune, tuned, overrides, complete)
-    axes = checks.axes_of(file, whole, tune) if tune and not use_tuned else {}
+    axes = checks.axes_of(file, {name: whole[name] for name in trained}, tune) if tune and not use_tuned else {}
     configs = {variant: prune(flat, section.regime) for variant, flat in whole.items()}
     checks.check_distinct(file, configs)
     file.stop()

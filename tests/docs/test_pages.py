@@ -102,6 +102,8 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     (project.folder / "data/flickr8k/CrowdFlowerAnnotations.txt").write_text("{}")
     for name in ("mobilenet_v2_1.0_224", "all-MiniLM-L6-v2", "image", "text"):
         checkpoint(project.folder / "data" / "encoders" / name)
+    towers = checkpoint(project.folder / "data" / "encoders" / "clip") / "config.json"
+    towers.write_text('{"vision_config": {}, "text_config": {}, "projection_dim": 8}')
     held = project.folder / "held"
     held.mkdir()
     for name, script in (("snakemake", HELD_SNAKEMAKE), ("fne", HELD_FNE)):
