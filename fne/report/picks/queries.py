@@ -12,8 +12,9 @@ import numpy as np
 from fne.data.manifest import SplitView
 from fne.data.ranked_captions import first_captions
 from fne.protocols import DIRECTION_NAMES, DIRECTIONS
+from fne.report.page.build import viewer_page
 from fne.report.picks.book import Book, Viewer, brief
-from fne.report.tables.cells import ABSENT, Cell, Column, Table, whole
+from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import count, percent
 from fne.results import ranked
 from fne.results.collect import SPLIT
@@ -47,7 +48,6 @@ QUESTION = "Which queries does each method fail, and is the first answer really 
 COLUMNS = (
     Column("Model", numeric=False),
     Column("Direction", numeric=False),
-    Column("Queries"),
     Column("Own pair", help="the first item is the query's own: R@1, but for ties"),
     Column("Another match", help="the first item is not the query's own, but known to match"),
     Column("Neither", help="the first item is not known to match"),
@@ -85,6 +85,46 @@ def of_study(
     return first_items(models, view, known, setting), gallery(models, book, known, setting)
 
 
+def page(
+    title: str,
+    models: Models,
+    view: SplitView,
+    files: Sequence[Path] = (),
+    known: Sequence[Known] = (),
+    setting: str = "",
+    budget: int = BUDGET,
+) -> str:
+    """The worst queries of any models as one HTML file that needs nothing else and opens offline. Needs no torch.
+
+    Args:
+        title: Heading of the page.
+        models: Title of a model -> direction (``i2t``: images are queries, ``t2i``: captions are) -> what it ranked. Of
+            several models the first items stand side by side, so all have ranked the same directions of the same split.
+        view: Ids and texts of what was ranked; captions stand in the order of their images, and each image has one.
+        files: The file of every image of the view, absolute or from the working directory; one that cannot be read is
+            named on the page. None at all: ids stand in for images.
+        known: Sources of truth besides own pairs, in the order in which they are named at an item: of a corpus whose
+            every pair is known ``Known("exact truth", pairs, complete=True)``; of ECCV Caption
+            ``Known("ECCV Caption", relevance.pairs)``.
+        setting: What the rankings are of, behind "queries of": ``siglip.npz``.
+        budget: Greatest sum of the embedded images, in bytes; the queries end where it is used up.
+
+    Example:
+        A model that ranks the two captions of each other's images first:
+
+        >>> import numpy as np
+        >>> from fne.data.manifest import SplitView
+        >>> rows, texts = np.arange(2), ["a dog", "a cat"]
+        >>> view = SplitView("test", rows, rows, rows, texts, ["dog.jpg", "cat.jpg"], ["0", "1"])
+        >>> wrong = Ranked(top=np.array([[1, 0], [0, 1]]), own=np.array([2.0, 2.0]))
+        >>> text = page("Worst queries", {"a model": {"i2t": wrong}}, view)
+        >>> text.startswith("<!doctype html>"), "Only own pairs are known" in text
+        (True, True)
+    """
+    viewer = gallery(models, Book(view, files, budget), known, setting)
+    return viewer_page(title, viewer, first_items(models, view, known, setting)).page
+
+
 def compared(study: StudyResults) -> list[str]:
     """The study's baseline and its method; without a method its first other variant."""
     others = [name for name in study.definition.variants if name != study.baseline]
@@ -108,14 +148,15 @@ def first_items(models: Models, view: SplitView, known: Sequence[Known], setting
     rows = []
     for title, ways in models.items():
         for way, one in ways.items():
-            queries = np.flatnonzero(np.isfinite(one.own) & (one.top[:, 0] >= 0))
+            queries = np.flatnonzero(~np.isnan(one.own) & (one.top[:, 0] >= 0))
             own, match = _first(way, one, queries, view, known)
             shares = np.array([own.sum(), match.sum(), (~own & ~match).sum()]) / max(1, len(queries))
             shares = np.append(shares, match.sum() / max(1, (~own).sum()))
             cells = [Cell(f"{percent(share)} %", float(share)) for share in shares]
             if not known:
                 cells[1] = cells[3] = ABSENT
-            rows.append((Cell(clean(title)), Cell(DIRECTION_NAMES[way]), whole(len(queries)), *cells))
+            name = Cell(DIRECTION_NAMES[way], note=f"{count(len(queries))} queries")
+            rows.append((Cell(clean(title)), name, *cells))
     caption = f"Known matches: {', '.join(each.name for each in known)}." if known else UNKNOWN
     notes = (f"Of {setting}, so without an interval.",) if setting else ()
     return Table("first_items", "What was ranked first", caption, COLUMNS, tuple(rows), notes)
@@ -138,7 +179,7 @@ def gallery(models: Models, book: Book, known: Sequence[Known] = (), setting: st
         setting: What the rankings are of, say ``seed 0``.
 
     Returns:
-        What :func:`fne.report.page.build.viewer_page` makes a page of.
+        What :func:`page` makes a page of.
     """
     view, why, queues = book.view, dict[tuple[str, int], list[list[Any]]](), []
     for kind, way in itertools.product(KINDS if known else ("own",), DIRECTIONS):

@@ -121,9 +121,9 @@ const queries = {
   card(data, query, model) {
     const { own, match, top } = query.rankings[model];
     const size = data.gallery[query.direction].toLocaleString("en");
-    const rank = (value) => value === null ? "not known" : value.toLocaleString("en");
+    const rank = (value) => value === null ? "at a rank that is not known" : `at rank ${value.toLocaleString("en")}`;
     const other = query.direction === IMAGE ? "caption" : "image";
-    const lines = [`Own ${other} at rank ${rank(own)} of ${size}`, ...(match === undefined ? [] : [`first known match at rank ${rank(match)}`])];
+    const lines = [`Own ${other} ${rank(own)} of ${size}`, ...(match === undefined ? [] : [`first known match ${rank(match)}`])];
     return make("article", { class: "card" }, make("h4", {}, make("strong", {}, data.models[model])),
       make("p", { class: "how" }, `${lines.join("; ")}.`),
       make("ol", { class: "ranked" }, ...top.map((entry, at) => this.ranked(data, query, entry, at))));
@@ -132,9 +132,9 @@ const queries = {
   show(data, query, form) {
     const model = chosen(form, "model");
     const order = data.models.map((_, at) => at).sort((a, b) => (b === model) - (a === model));
-    const several = data.models.length > 1;
+    const of = (kind) => query.why.filter(([each]) => each === kind).map(([, at]) => data.models[at]).join(" and ");
     return {
-      how: query.why.map(([kind, of]) => `${several ? `${data.models[of]}: among` : "Among"} ${data.kinds[kind]}.`),
+      how: Object.keys(data.kinds).filter(of).map((kind) => `Among ${data.kinds[kind]}: ${of(kind)}.`),
       title: "Ranked first", label: "Ranked first", cards: order.map((at) => this.card(data, query, at)),
     };
   },
