@@ -28,8 +28,8 @@ class Ranked:
 
     Attributes:
         top: (Q, K) integers, positions of the first K ranked items of every query, best first; -1 where there is none.
-        own: (Q,) rank of the query's best own item, from 1, as :func:`fne.evaluation.metrics.best_rank` gives it (a mean
-            over ties). Infinity: it is beyond all that was ranked; NaN: the query is not scored, and no failure.
+        own: (Q,) rank of the query's best own item, from 1, as of :func:`fne.evaluation.metrics.best_rank` (a mean over
+            ties). Infinity: it is beyond all that was ranked; NaN: the query is not scored, and no failure.
         scores: (Q, K) their similarities, or None where none were kept.
         match: (Q,) the same of the best item that any truth knows to match, own ones included; None where only own
             pairs are known.

@@ -137,7 +137,7 @@ def test_without_images_and_truth_the_page_says_so() -> None:
 
 
 def test_an_item_bears_every_source_that_knows_it() -> None:
-    pairs = [{"t2i": np.array(rows).reshape(-1, 2)} for rows in ([], [[1, 0]], [[1, 0], [0, 1]])]
+    pairs = [{"t2i": np.array(rows, int).reshape(-1, 2)} for rows in ([], [[1, 0]], [[1, 0], [0, 1]])]
     known = [Known(name, each) for name, each in zip(("exact truth", "ECCV Caption", "CxC"), pairs, strict=True)]
     made = a_page(["a dog", "a cat"], known=known, match=np.array([1.0, 1.0]))[1]
     assert made["sources"][1:] == ["exact truth", "ECCV Caption", "CxC"] and not made["complete"]

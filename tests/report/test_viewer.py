@@ -80,7 +80,7 @@ def test_quotas_by_kind_and_direction(paper: Made, data: dict) -> None:
                 assert all(any(pick[-1] == 1 for pick in item["picks"]) for item in mine)
             if kind == "disagree":
                 assert all(len({pick[1] for pick in item["picks"]}) > 1 for item in mine)
-    keys = [(item["seed"], item["step"], item["direction"], item["anchor"]) for item in data["items"]]
+    keys = [(item["seed"], item["step"], item["direction"], item["item"]) for item in data["items"]]
     assert len(keys) == len(set(keys))
 
 

@@ -182,14 +182,14 @@ def gallery(models: Models, book: Book, known: Sequence[Known] = (), setting: st
         What :func:`page` makes a page of.
     """
     view, why, queues = book.view, dict[tuple[str, int], list[list[Any]]](), []
-    for kind, way in itertools.product(KINDS if known else ("own",), DIRECTIONS):
+    asked = [way for way in DIRECTIONS if all(way in ways for ways in models.values())]
+    for kind, way in itertools.product(KINDS if known else ("own",), asked):
         for place, ways in enumerate(models.values()):
-            if way in ways:
-                queues.append([(way, int(query)) for query in worst(way, ways[way], view, known, kind)])
-                for key in queues[-1]:
-                    why.setdefault(key, []).append([kind, place])
+            queues.append([(way, int(query)) for query in worst(way, ways[way], view, known, kind)])
+            for key in queues[-1]:
+                why.setdefault(key, []).append([kind, place])
     turns = dict.fromkeys(key for turn in itertools.zip_longest(*queues) for key in turn if key is not None)
-    slices, items = _slices(view, known), []
+    slices, items = _slices(view, known, asked), []
     for way, query in turns:
         ranked = [ways[way] for ways in models.values()]
         tops = [one.top[query, :SHOWN][one.top[query, :SHOWN] >= 0] for one in ranked]
@@ -250,20 +250,23 @@ def _marks(way: str, query: np.ndarray | int, item: np.ndarray, view: SplitView,
     return np.stack([own, *(np.isin(places, source) & ~own for source in sources)])
 
 
-def _slices(view: SplitView, known: Sequence[Known]) -> list[tuple[str, str, list[str], np.ndarray]]:
+def _slices(
+    view: SplitView, known: Sequence[Known], ways: Sequence[str]
+) -> list[tuple[str, str, list[str], np.ndarray]]:
     """The slices of the split's queries that have a name: direction, name, parts, and the part of every query."""
     bounds = np.searchsorted(view.caption_image, np.arange(len(view.image_ids) + 1))
     owned = [tuple(view.texts[a:b]) for a, b in itertools.pairwise(bounds)]
     sides: dict[str, tuple[np.ndarray, list[tuple[str, ...]]]] = {}
     sides |= {"i2t": (np.arange(len(owned)), owned), "t2i": (view.caption_image, [(text,) for text in view.texts])}
     result = []
-    for column, (way, (image, captions)) in enumerate(sides.items()):
+    for way in ways:
+        image, captions = sides[way]
         matches = np.full(len(image), np.nan)
         pairs = np.concatenate([np.zeros((0, 2), int), *(each.pairs[way] for each in known)])
-        positives = np.unique(pairs, axis=0)[:, column]
+        positives = np.unique(pairs, axis=0)[:, DIRECTIONS.index(way)]
         matches[positives] = np.bincount(positives)[positives]
         for name, rule in RULES.items():
-            if name != "true_positives" or known:
+            if name != "true_positives" or len(positives):
                 names, place = parts(list(rule(Queries(way, image, captions, matches))), GROUPS)
                 result.append((way, f"{name.replace('_', ' ').capitalize()}, {DIRECTION_NAMES[way]}", names, place))
     return result
