@@ -18,6 +18,7 @@ from fne.utils.shape import ANY
 
 HINT = "rank it again"
 META = {"config": {"evaluation": {"tie_rule": str}}, "protocols": {ANY: {"relevance": str}}}
+COUNTED = {"greater": ("i", 1), "ties": ("i", 1), "top_scores": ("f", 2)}
 SOURCES = {"exact": "exact truth", "judged": "annotated by humans"}
 """Kinds of a split's truth in words; those of relevance files are their protocols' labels."""
 
@@ -101,29 +102,56 @@ def read(
     Raises:
         UserError: As :func:`read_tops`.
     """
-    names = ("greater", "ties", "top_scores")
-    more = {f"{seed}/*/{name}": ("f" if name == "top_scores" else "i", 1 + (name == "top_scores")) for name in names}
+    more = {f"{seed}/*/{name}": kind for name, kind in COUNTED.items()}
     arrays = read_tops(file, caption_image, trained, {"pairs": ("i", 2), "[a-z]*/pairs": ("i", 1), **more})
     meta = read_meta(file, "rankings", META, HINT)
-    rule, pairs = meta["config"]["evaluation"]["tie_rule"], arrays["pairs"]
+    relevance = {name: facts["relevance"] for name, facts in meta["protocols"].items() if name in protocols}
     try:
-        known = [
-            Known(
-                SOURCES.get(facts["relevance"]) or PROTOCOLS[name].label,
-                {way: pairs[arrays[f"{name}/{way}/pairs"]] for way in DIRECTIONS},
-                complete=facts["relevance"] == "exact",
-            )
-            for name, facts in meta["protocols"].items()
-            if name in protocols and name not in WITH_RSUM
-        ]
-        ranked = {}
-        for column, way in enumerate(DIRECTIONS):
-            greater, ties, scores, top = (arrays[f"{seed}/{way}/{name}"] for name in (*names, "top_ids"))
-            own, match = (
-                best_rank(tie_groups(pairs[rows, column], greater[rows], ties[rows], len(top), rule))
-                for rows in (arrays[f"{OWN}/{way}/pairs"], slice(None))
-            )
-            ranked[way] = Ranked(top, own, scores, match if known else None)
+        known = known_of(arrays, relevance)
+        return ranked_of(arrays, seed, meta["config"]["evaluation"]["tie_rule"], bool(known)), known
     except (IndexError, KeyError, ValueError) as error:
         raise bad_input(f"its arrays do not belong together ({error})", file=file, hint=HINT) from None
-    return ranked, known
+
+
+def known_of(arrays: Mapping[str, np.ndarray], relevance: Mapping[str, str]) -> list[Known]:
+    """The sources of truth beside own pairs, of relevant pairs as :func:`fne.steps.rank.relevant_items` gives them.
+
+    Args:
+        arrays: ``pairs`` and ``<protocol>/<direction>/pairs``.
+        relevance: Protocol -> what its fingerprint says under ``relevance``: a kind of truth, or a digest of files.
+    """
+    return [
+        Known(
+            SOURCES.get(kind) or PROTOCOLS[name].label,
+            {way: arrays["pairs"][arrays[f"{name}/{way}/pairs"]] for way in DIRECTIONS},
+            complete=kind == "exact",
+        )
+        for name, kind in relevance.items()
+        if name not in WITH_RSUM
+    ]
+
+
+def ranked_of(arrays: Mapping[str, np.ndarray], seed: int, tie_rule: str, known: bool) -> dict[str, Ranked]:
+    """What one seed or run ranked, by direction, of arrays as :func:`fne.steps.rank.run` describes them.
+
+    Args:
+        arrays: ``pairs``, ``own/<direction>/pairs`` and ``<seed>/<direction>/`` ``greater``, ``ties``, ``top_ids`` and
+            ``top_scores``.
+        seed: Of the arrays that are read.
+        tie_rule: ``expected`` or ``pessimistic``.
+        known: Whether other pairs than own ones are known to match.
+
+    Raises:
+        ValueError: The arrays do not belong together.
+    """
+    pairs, ranked = arrays["pairs"], {}
+    for column, way in enumerate(DIRECTIONS):
+        greater, ties, top, scores = (
+            arrays[f"{seed}/{way}/{name}"] for name in ("greater", "ties", "top_ids", "top_scores")
+        )
+        own, match = (
+            best_rank(tie_groups(pairs[rows, column], greater[rows], ties[rows], len(top), tie_rule))
+            for rows in (arrays[f"{OWN}/{way}/pairs"], slice(None))
+        )
+        ranked[way] = Ranked(top, own, scores, match if known else None)
+    return ranked
