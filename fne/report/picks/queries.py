@@ -16,10 +16,9 @@ from fne.report.page.build import viewer_page
 from fne.report.picks.book import Book, Viewer, brief
 from fne.report.tables.cells import ABSENT, Cell, Column, Table
 from fne.report.text.wording import count, percent
-from fne.results import ranked
 from fne.results.collect import SPLIT
 from fne.results.per_query import Queries
-from fne.results.ranked import Known, Ranked
+from fne.results.ranked import Known, Ranked, read
 from fne.results.slices import RULES, parts
 from fne.study.api import training_digest
 from fne.utils.text import clean
@@ -78,9 +77,8 @@ def of_study(
     models, known = {}, list[Known]()
     for name, of in files.items():
         trained = training_digest(study[name].config)
-        models[study[name].title], known = ranked.read(
-            of[seeds[0]], seeds[0], view.caption_image, trained, study.protocols
-        )
+        title = study[name].title if study[name].title not in models else f"{study[name].title} ({name})"
+        models[title], known = read(of[seeds[0]], seeds[0], view.caption_image, trained, study.protocols)
     book, setting = Book.of(study.manifest, view, budget), f"seed {seeds[0]}"
     return first_items(models, view, known, setting), gallery(models, book, known, setting)
 
@@ -147,9 +145,9 @@ def first_items(models: Models, view: SplitView, known: Sequence[Known], setting
     """
     rows = []
     for title, ways in models.items():
-        for way, one in ways.items():
-            queries = np.flatnonzero(~np.isnan(one.own) & (one.top[:, 0] >= 0))
-            own, match = _first(way, one, queries, view, known)
+        for way, ranking in ways.items():
+            queries = np.flatnonzero(~np.isnan(ranking.own) & (ranking.top[:, 0] >= 0))
+            own, match = _first(way, ranking, queries, view, known)
             shares = np.array([own.sum(), match.sum(), (~own & ~match).sum()]) / max(1, len(queries))
             shares = np.append(shares, match.sum() / max(1, (~own).sum()))
             cells = [Cell(f"{percent(share)} %", float(share)) for share in shares]
@@ -184,32 +182,32 @@ def gallery(models: Models, book: Book, known: Sequence[Known] = (), setting: st
         What :func:`page` makes a page of.
     """
     view, why, queues = book.view, dict[tuple[str, int], list[list[Any]]](), []
-    asked = [way for way in DIRECTIONS if all(way in ways for ways in models.values())]
-    for kind, way in itertools.product(KINDS if known else ("own",), asked):
+    shared = [way for way in DIRECTIONS if all(way in ways for ways in models.values())]
+    for kind, way in itertools.product(KINDS if known else ("own",), shared):
         for place, ways in enumerate(models.values()):
             queues.append([(way, int(query)) for query in worst(way, ways[way], view, known, kind)])
             for key in queues[-1]:
                 why.setdefault(key, []).append([kind, place])
     turns = dict.fromkeys(key for turn in itertools.zip_longest(*queues) for key in turn if key is not None)
-    slices, items = _slices(view, known, asked), []
+    slices, items = _slices(view, known, shared), []
     for way, query in turns:
         ranked = [ways[way] for ways in models.values()]
-        tops = [one.top[query, :SHOWN][one.top[query, :SHOWN] >= 0] for one in ranked]
+        tops = [ranking.top[query, :SHOWN][ranking.top[query, :SHOWN] >= 0] for ranking in ranked]
         direction = DIRECTIONS.index(way)
         if not book.admit(direction, query, np.concatenate(tops).tolist()):
             break
         own, other = book.sides(direction)
         item: dict[str, Any] = {"direction": direction, "item": own(query), "why": why[way, query], "rankings": []}
         item["slices"] = [int(of[query]) if each == way else -1 for each, _, _, of in slices]
-        for one, top in zip(ranked, tops, strict=True):
-            scores = [None] * len(top) if one.scores is None else [brief(score) for score in one.scores[query]]
+        for ranking, top in zip(ranked, tops, strict=True):
+            scores = [None] * len(top) if ranking.scores is None else [brief(score) for score in ranking.scores[query]]
             right = _marks(way, query, top, view, known).T
             marks = [[int(source) for source in np.flatnonzero(row)] for row in right]
             made = {
-                "own": brief(one.own[query]),
+                "own": brief(ranking.own[query]),
                 "top": list(zip(map(other, top.tolist()), scores, marks, strict=False)),
             }
-            item["rankings"].append(made if one.match is None else made | {"match": brief(one.match[query])})
+            item["rankings"].append(made if ranking.match is None else made | {"match": brief(ranking.match[query])})
         items.append(item)
     content = {
         "models": [clean(title) for title in models],
@@ -226,20 +224,20 @@ def gallery(models: Models, book: Book, known: Sequence[Known] = (), setting: st
     return book.viewer(KIND, content, rule, len(items) < len(turns))
 
 
-def worst(way: str, one: Ranked, view: SplitView, known: Sequence[Known], kind: str) -> np.ndarray:
+def worst(way: str, ranking: Ranked, view: SplitView, known: Sequence[Known], kind: str) -> np.ndarray:
     """The :data:`QUOTA` queries that a model failed worst, a kind of :data:`KINDS`; rank 1 is no failure."""
-    rank = one.match if kind == "match" and one.match is not None else one.own
+    rank = ranking.match if kind == "match" and ranking.match is not None else ranking.own
     failed = np.flatnonzero(rank > 1)
     if kind == "first":
-        failed = failed[_first(way, one, failed, view, known)[1]]
+        failed = failed[_first(way, ranking, failed, view, known)[1]]
     return failed[np.argsort(-rank[failed], kind="stable")][:QUOTA]
 
 
 def _first(
-    way: str, one: Ranked, queries: np.ndarray, view: SplitView, known: Sequence[Known]
+    way: str, ranking: Ranked, queries: np.ndarray, view: SplitView, known: Sequence[Known]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether the first item of each of these queries is its own, and whether it is another one known to match."""
-    right = _marks(way, queries, one.top[queries, 0], view, known) & (one.top[queries, 0] >= 0)
+    right = _marks(way, queries, ranking.top[queries, 0], view, known) & (ranking.top[queries, 0] >= 0)
     return right[0], right[1:].any(axis=0)
 
 
