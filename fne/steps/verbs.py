@@ -250,6 +250,15 @@ def paper(given: Given) -> None:
     _say(run(load_any(given), given.root, given.into)[-1])
 
 
+def run(given: Given) -> None:
+    """``run``: of a corpus of one's own, or of a study that is there."""
+    from fne.steps.run import OPTIONS
+
+    corpus = {key: value for key, name in OPTIONS.items() if (value := getattr(given, name[2:].replace("-", "_")))}
+    snakemake = ["--cores", str(given.cores or "all"), *(["--dry-run"] if given.dry_run else [])]
+    _run("run", given.study, corpus, given.variants, _overrides(given), given.root, snakemake)
+
+
 def estimate(given: Given) -> None:
     """``estimate``: of a study that may have no run yet."""
     from fne.study import api
@@ -260,6 +269,18 @@ def estimate(given: Given) -> None:
 
 
 VERBS = [
+    Verb("run", "images, captions and encoders of your own -> a study file, and Snakemake on it",
+         (option("--images", metavar="FOLDER", help="that file names are relative to; not needed where the annotations "
+          "hold the images"),
+          option("--annotations", metavar="FILE", help="captions and splits, in any form of docs/how-to/data.md"),
+          option("--image-encoder", metavar="ENCODER", help="a folder, or an id of the Hugging Face hub"),
+          option("--text-encoder", metavar="ENCODER", help="the same"),
+          option("--variants", metavar="A,B,...", help="default: those of ablations/templates/custom.yaml"),
+          option("--study", metavar="NAME", help="name of the study (default: that of the folder); alone: run the study "
+          "that is there"),
+          option("--cores", type=integer(1), help="default: all"),
+          option("-n", "--dry-run", action="store_true", help="write the study file, and show what would run"),
+          OVERRIDES), run),
     Verb("prepare", "raw pairs -> manifest, splits, known truth", COMMON, prepare),
     Verb("pretrain", "a draw of the encoders of scenes -> a tiny encoder",
          (*COMMON, MODALITY, THREADS, option("--out", **FOLDER, help="default: where the workflow looks for it")),
