@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fne.data.published import read_published
-from fne.encoders.checkpoints import find as find_checkpoint
 from fne.negatives.registry import GROUPS, Entry, installed, registered
 from fne.results.trials import read_trials
 from fne.study import api, paths
@@ -18,7 +17,6 @@ from fne.study.plugins import KEYS, Plugin, complete, find, keywords, look_in, o
 from fne.study.validate import keys_read, why_unread
 from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import CHOOSERS, checked, flatten, unflatten
-from fne.utils.files import expanded
 from fne.utils.problems import Problems
 from fne.utils.yaml_file import read_mapping
 
@@ -97,14 +95,7 @@ def _check_corpus(name: str, overrides: Mapping[str, Any], root: Path, problems:
         return
     for study in result.members if isinstance(result, api.Series) else [result]:
         with problems.collect():
-            paths.check_given(study)
-            if study.data.get("annotations", "scenes"):
-                paths.check_batches(study)
-        for modality in paths.MODALITIES:
-            section = paths.encoder(study, modality, root)
-            if expanded(section["checkpoint"] or "").is_dir():
-                with problems.collect():
-                    find_checkpoint(section, modality)
+            paths.check_supplied(study)
 
 
 def _sections(name: str) -> list[str]:

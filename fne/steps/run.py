@@ -112,7 +112,7 @@ def _write(name: str | None, given: Mapping[str, str], variants: str | None, ove
     file = Path("ablations", "studies", f"{name}.yaml")
     if not file.exists():
         level = {key: value for key, value in chosen.items() if key in STUDY_LEVEL}
-        _check(api.load_study(name, {**given, **level, **overrides}, file=TEMPLATE))
+        paths.check_supplied(api.load_study(name, {**given, **level, **overrides}, file=TEMPLATE))
         write_text(file, text)
         print(f"{file}: written")
         return name
@@ -122,14 +122,3 @@ def _write(name: str | None, given: Mapping[str, str], variants: str | None, ove
         raise bad_input(f"is another study: {', '.join(differs)} differ", file=file, hint=hint)
     return name
 
-
-def _check(study: api.Study) -> None:
-    """All that Snakemake would refuse, so that no file is written which it could not run."""
-    problems = Problems()
-    with problems.collect():
-        paths.check_given(study)
-        paths.check_batches(study)
-    for modality in paths.MODALITIES:
-        with problems.collect():
-            paths.encoder_slug(study, modality)
-    problems.raise_any(f"study {study.name!r}")

@@ -12,7 +12,7 @@ from fne.data.sources import MODALITIES as MODALITIES
 from fne.data.sources import SOURCES, annotation_files, may_hold_pictures
 from fne.data.sources import SPLITS as SPLITS
 from fne.data.text_files import say_nearest
-from fne.encoders.checkpoints import encoder_digest, is_path
+from fne.encoders.checkpoints import encoder_digest, find, is_path
 from fne.encoders.shipped import GRID, Recipe, folder
 from fne.study.model import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.series import Series
@@ -111,6 +111,25 @@ def check_named(flat: Mapping[str, Any], where: str | Path) -> None:
             problem = f"is pretrained on data.dataset 'scenes' only, not {flat['data.dataset']!r}"
         problems.report(problem, file=where, key=key, value=value, hint=hint)
     problems.raise_any(str(where))
+
+
+def check_supplied(study: Study) -> None:
+    """Check all that a user supplies, as far as it is named and on this machine: files, encoders, size of batches.
+
+    Raises:
+        UserError: Lists everything that cannot be used.
+    """
+    problems = Problems()
+    with problems.collect():
+        check_given(study)
+        if study.data.get("annotations", "scenes"):
+            check_batches(study)
+    for modality in MODALITIES:
+        section = encoder(study, modality, study.root)
+        if section["checkpoint"] and expanded(section["checkpoint"]).is_dir():
+            with problems.collect():
+                find(section, modality)
+    problems.raise_any(f"study {study.name!r}")
 
 
 def check_given(study: Study) -> None:
