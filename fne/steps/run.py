@@ -80,7 +80,9 @@ def _named_after(given: Mapping[str, str]) -> str:
     """The name of the folder of images, or of that which holds it where it is but called so."""
     place = Path(given.get("data.images", given["data.annotations"]))
     folders = [*([place] if place.is_dir() else []), *Path(os.path.abspath(place)).parents]
-    named = next((folder.name for folder in folders if folder.name.lower() not in ("images", "data", "annotations")), "")
+    named = next(
+        (folder.name for folder in folders if folder.name.lower() not in ("images", "data", "annotations")), ""
+    )
     return re.sub(r"[^a-z0-9]+", "_", named.lower()).strip("_")
 
 
@@ -121,4 +123,3 @@ def _write(name: str | None, given: Mapping[str, str], variants: str | None, ove
         hint = f"`fne run --study {name}` alone runs it as it is; another --study writes another file"
         raise bad_input(f"is another study: {', '.join(differs)} differ", file=file, hint=hint)
     return name
-
