@@ -47,7 +47,7 @@ def run(
         snakemake: Further words for Snakemake.
 
     Raises:
-        UserError: Something is missing or cannot be, before anything is written; or there is another study of that name.
+        UserError: Something is missing or cannot be used, before anything is written; or the file holds another study.
     """
     if not (root / "Snakefile").is_file():
         hint = "run it in the project's folder, or name that with --root"
@@ -87,7 +87,7 @@ def _named_after(given: Mapping[str, str]) -> str:
 
 
 def _chosen(variants: str | None, template: Mapping[str, Any]) -> dict[str, Any]:
-    """The variants of a study, and which of them have a part in it: those of the template, where they are among them."""
+    """The variants of a study, and those with a part in it: of the template, where they are among them."""
     if variants is None:
         return {}
     names = [name.strip() for name in variants.split(",")]

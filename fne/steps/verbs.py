@@ -276,8 +276,8 @@ VERBS = [
           option("--image-encoder", metavar="ENCODER", help="a folder, or an id of the Hugging Face hub"),
           option("--text-encoder", metavar="ENCODER", help="the same"),
           option("--variants", metavar="A,B,...", help="default: those of ablations/templates/custom.yaml"),
-          option("--study", metavar="NAME", help="name of the study (default: that of the folder); alone: run the study "
-          "that is there"),
+          option("--study", metavar="NAME", help="name of the study (default: that of the folder); alone: run the "
+          "study of that name"),
           option("--cores", type=integer(1), help="default: all"),
           option("-n", "--dry-run", action="store_true", help="write the study file, and show what would run"),
           OVERRIDES), run),

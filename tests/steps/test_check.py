@@ -105,9 +105,10 @@ def test_all_that_a_study_of_ones_own_lacks_is_named_at_once(
     project.write("studies/mine", {"data": {"dataset": "custom"}, "seeds": "0-4"})
     assert check(project, "mine") == 2
     message = capsys.readouterr().err
-    for line in ("data.annotations: .* pairs.csv", "data.images: ", "encoders.image.checkpoint: .* google/vit",
-                 "encoders.text.checkpoint: ", "title: .* My corpus", "baseline: .* hardest_in_batch", "primary: .* rsum"):  # fmt: skip
-        assert re.search(rf"\n  - .*mine.yaml: {line}", message), message
+    named = {"data.annotations": "pairs.csv", "data.images": "", "encoders.image.checkpoint": "google/vit",
+             "encoders.text.checkpoint": "", "title": "My corpus", "baseline": "hardest_in_batch", "primary": "rsum"}  # fmt: skip
+    for key, example in named.items():
+        assert re.search(rf"\n  - .*mine.yaml: {key}: .*{example}", message), message
     assert "seeds" not in message
     project.write("studies/mine", project.read("studies/smoke") | {"data": {"dataset": "custom"}})
     assert check(project, "mine", "--set", f"data.annotations={tmp_path}/none.csv") == 2
