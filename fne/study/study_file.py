@@ -63,10 +63,10 @@ class StudyFile(Section):
     title: Text = Field(examples=["My corpus"])
     question: Text = Field(examples=["Does eliminating false negatives help on my images?"])
     regime: Annotated[str, Choice(REGIMES)] = Field(examples=["head"])
-    variants: Any = Field(examples=[["hardest_in_batch", "fne"]])
+    variants: Any = Field(examples=[["random", "fne"]])
     seeds: Any = Field(examples=["0-4"])
     block: Any = Field(examples=[5])
-    baseline: Any = Field(examples=["hardest_in_batch"])
+    baseline: Any = Field(examples=["random"])
     primary: Primary = Field(examples=[{"metric": "rsum", "protocol": "own"}])
     method: str | None = None
     control: str | None = None

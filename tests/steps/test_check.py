@@ -106,7 +106,7 @@ def test_all_that_a_study_of_ones_own_lacks_is_named_at_once(
     assert check(project, "mine") == 2
     message = capsys.readouterr().err
     named = {"data.annotations": "pairs.csv", "data.images": "", "encoders.image.checkpoint": "google/vit",
-             "encoders.text.checkpoint": "", "title": "My corpus", "baseline": "hardest_in_batch", "primary": "rsum"}  # fmt: skip
+             "encoders.text.checkpoint": "", "title": "My corpus", "variants": "fne", "primary": "rsum"}  # fmt: skip
     for key, example in named.items():
         assert re.search(rf"\n  - .*mine.yaml: {key}: .*{example}", message), message
     assert "seeds" not in message
