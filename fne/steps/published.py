@@ -74,7 +74,7 @@ def add(given: Mapping[str, Any], metrics: Mapping[str, Any], root: Path) -> str
     shown_by = [name for name, path in study_files(root).items() if _names(path, identity)]
     use = f"shown by the reports of {', '.join(shown_by)}"
     if not shown_by:
-        use = "no study names it yet; docs/how-to/published.md says how one does"
+        use = "no study names it yet; docs/how-to/variant.md says how one does"
     return "\n".join([f"{file}: {identity} written", *(f"  {line}" for line in lines), use])
 
 
@@ -118,9 +118,10 @@ def _setting(entry: Entry) -> tuple[Any, ...]:
 
 
 def _differences(before: Entry, entry: Entry) -> Iterator[str]:
-    for name in ("method", "backbone", "ensemble"):
-        there, here = getattr(before, name), getattr(entry, name)
-        if there != here:
+    stated = {"method": (before.method, entry.method), "ensemble": (before.ensemble, entry.ensemble)}
+    stated |= {side: (getattr(before.backbone, side), getattr(entry.backbone, side)) for side in ("image", "text")}
+    for name, (there, here) in stated.items():
+        if here not in (None, there):
             yield f"{name} {there}, here {here}"
     for key, value in entry.values.items():
         if (there := before.values.get(key)) != value:
