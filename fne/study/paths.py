@@ -125,8 +125,8 @@ def check_supplied(study: Study) -> None:
         if study.data.get("annotations", "scenes"):
             check_batches(study)
     for modality in MODALITIES:
-        section = encoder(study, modality, study.root)
-        if section["checkpoint"] and expanded(section["checkpoint"]).is_dir():
+        section = resolve(study, study.variants[0])["encoders"][modality]
+        if section["checkpoint"] not in (None, "scenes") and expanded(section["checkpoint"]).is_dir():
             with problems.collect():
                 find(section, modality)
     problems.raise_any(f"study {study.name!r}")

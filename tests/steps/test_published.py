@@ -101,8 +101,8 @@ def test_names_that_are_nearly_anothers_are_noted(project: Project, capsys: pyte
 def test_a_short_entry_by_hand_says_what_a_long_one_says(project: Project) -> None:
     long = read_published(project.root)["f30k-vsepp-rn152"]
     short = ("results:\n- id: f30k-vsepp-rn152\n  method: VSE++\n  backbone: {image: ResNet-152, text: GRU}\n"
-             "  ensemble: false\n  metrics: {i2t: {r1: 52.9, r5: 80.5, r10: 87.2}, t2i: {r1: 39.6, r5: 70.1, r10: 79.5}, "
-             "rsum: 409.8}\n  source: {paper: P, page: 3, table: 2}\n")  # fmt: skip
+             "  ensemble: false\n  metrics: {i2t: {r1: 52.9, r5: 80.5, r10: 87.2}, t2i: {r1: 39.6, r5: 70.1, r10: 79.5}"
+             ", rsum: 409.8}\n  source: {paper: P, page: 3, table: 2}\n")  # fmt: skip
     (project.root / FILE).write_text(short)
     entry = read_published(project.root)["f30k-vsepp-rn152"]
     assert entry.source == "P, page 3, table 2" and entry.confidence == "A"
