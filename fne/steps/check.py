@@ -89,7 +89,7 @@ def _check_corpus(name: str, overrides: Mapping[str, Any], root: Path, problems:
         file = api.study_files(root).get(name.partition("--")[0])
         with problems.collect():
             content = read_mapping(file) if file else {}
-            given = flatten({part: content.get(part) or {} for part in ("data", "encoders")}, file) | overrides
+            given = flatten({part: content.get(part) or {} for part in ("data", "encoders")}, file) | dict(overrides)
             if given.get("data.dataset", "scenes") != "scenes":
                 paths.check_named(dict.fromkeys(paths.EXAMPLES) | given, file or name)
         return
