@@ -124,8 +124,8 @@ def _differences(before: Entry, entry: Entry) -> Iterator[str]:
         if here not in (None, there):
             yield f"{name} {there}, here {here}"
     for key, value in entry.values.items():
-        if (there := before.values.get(key)) != value:
-            yield f"{'.'.join(key)} {there}, here {value}"
+        if (listed := before.values.get(key)) != value:
+            yield f"{'.'.join(key)} {listed}, here {value}"
 
 
 def _edited(text: str, file: Path, lines: list[str], place: int | None) -> str:
