@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def add(given: Mapping[str, Any], metrics: Mapping[str, Any], root: Path) -> str
 
     Args:
         given: ``method``, ``dataset``, ``protocol``, ``paper``, ``page``, ``table``; and, or None: ``id`` (made of the
-            method), ``image_encoder``, ``text_encoder``, ``ensemble`` (not stated), ``note``.
+            method), ``image_encoder``, ``text_encoder``, ``ensemble``, ``note``.
         metrics: Percent by dotted name, such as ``i2t.r1``. The others are null: nothing is added up or guessed.
         root: The project's folder.
 
@@ -71,7 +71,7 @@ def add(given: Mapping[str, Any], metrics: Mapping[str, Any], root: Path) -> str
     write_text(file, changed)
     for note in _unusual(entry, known.values()):
         print(f"note: {note}", file=sys.stderr)
-    shown_by = [name for name, path in study_files(root).items() if _names(path, identity)]
+    shown_by = [name for name, path in study_files(root).items() if _shows(path, identity)]
     use = f"shown by the reports of {', '.join(shown_by)}"
     if not shown_by:
         use = "no study names it yet; docs/how-to/variant.md says how one does"
@@ -118,9 +118,9 @@ def _setting(entry: Entry) -> tuple[Any, ...]:
 
 
 def _differences(before: Entry, entry: Entry) -> Iterator[str]:
-    stated = {"method": (before.method, entry.method), "ensemble": (before.ensemble, entry.ensemble)}
-    stated |= {side: (getattr(before.backbone, side), getattr(entry.backbone, side)) for side in ("image", "text")}
-    for name, (there, here) in stated.items():
+    names = {"method": (before.method, entry.method), "ensemble": (before.ensemble, entry.ensemble)}
+    names |= {side: (getattr(before.backbone, side), getattr(entry.backbone, side)) for side in ("image", "text")}
+    for name, (there, here) in names.items():
         if here not in (None, there):
             yield f"{name} {there}, here {here}"
     for key, value in entry.values.items():
@@ -144,7 +144,7 @@ def _edited(text: str, file: Path, lines: list[str], place: int | None) -> str:
     return text[:start] + block + text[end:]
 
 
-def _unusual(entry: Entry, others: Any) -> Iterator[str]:
+def _unusual(entry: Entry, others: Collection[Entry]) -> Iterator[str]:
     """Names that are nearly another's: a study finds results by the exact names of their encoders."""
     for what, read in (("method", lambda one: one.method), ("image encoder", lambda one: one.backbone.image),
                        ("text encoder", lambda one: one.backbone.text)):  # fmt: skip
@@ -154,5 +154,5 @@ def _unusual(entry: Entry, others: Any) -> Iterator[str]:
             yield f"no other result has the {what} {name!r}; did you mean {near[0]!r}?"
 
 
-def _names(study: Path, identity: str) -> bool:
+def _shows(study: Path, identity: str) -> bool:
     return f'"{identity}"' in canonical(read_mapping(study).get("published"))

@@ -274,8 +274,8 @@ def published(given: Given) -> None:
     from fne.steps.published import add
     from fne.utils.yaml_file import parse_set
 
-    stated = {**vars(given), "ensemble": {"yes": True, "no": False, None: None}[given.ensemble]}
-    _say(add(stated, parse_set(given.metrics, "--metrics"), given.root))
+    values = {**vars(given), "ensemble": {"yes": True, "no": False, None: None}[given.ensemble]}
+    _say(add(values, parse_set(given.metrics, "--metrics"), given.root))
 
 
 VERBS = [
@@ -361,9 +361,9 @@ VERBS = [
           "rsum=409.8; what is left out is null"),
           option("--paper", required=True, help="the paper, with its DOI"),
           option("--page", required=True), option("--table", required=True),
-          option("--image-encoder", help="as the paper calls it (default: not stated)"),
+          option("--image-encoder", help="as the paper calls it (default: null)"),
           option("--text-encoder", help="the same"),
-          option("--ensemble", choices=("yes", "no"), help="of several models? (default: not stated)"),
+          option("--ensemble", choices=("yes", "no"), help="of several models? (default: null)"),
           option("--id", help="default: made of protocol and method"), option("--note", help="a remark")),
          published, "fne published add --method 'A method' --dataset flickr30k --protocol 1k_test --ensemble no \\\n"
          "    --image-encoder ResNet-152 --text-encoder GRU \\\n"
