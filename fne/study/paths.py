@@ -171,7 +171,7 @@ def check_batches(study: Study) -> None:
         if size > pairs[unit]:
             problem = f"is more than an epoch over the {unit} of the training split has ({', '.join(names)})"
             hint = "write set: {train: {batch_size: ...}} in the study, or --set train.batch_size=..."
-            at = {"key": "train.batch_size", "value": size, "allowed": f"2 to {pairs[unit]}"}
+            at = {"key": "train.batch_size", "value": size, "allowed": f"at most {pairs[unit]}"}
             problems.report(problem, hint=hint, **at)
     problems.raise_any(f"study {study.name!r}")
 

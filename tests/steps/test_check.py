@@ -118,4 +118,4 @@ def test_all_that_a_study_of_ones_own_lacks_is_named_at_once(
     assert check(project, "mine", *supplied) == 0
     assert check(project, "mine", *supplied, "--set", "train.batch_size=129") == 2
     message = capsys.readouterr().err
-    assert "train.batch_size: " in message and "2 to 128" in message and message.count("129") == 1
+    assert "train.batch_size: " in message and "at most 128" in message and message.count("129") == 1

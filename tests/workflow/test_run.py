@@ -98,7 +98,7 @@ def test_two_corpora_are_two_studies_of_two_data_sets(project: Project, monkeypa
     ("words", "saying"),
     [
         (["run"], ["4 problems", "--images", "--annotations", "pairs.csv", "--image-encoder", "--text-encoder"]),
-        ([*command("bridges"), "--study", "new"], ["train.batch_size", "got 128", "2 to 16"]),
+        ([*command("bridges"), "--study", "new"], ["train.batch_size", "got 128", "at most 16"]),
         ([*command("bridges"), "--study", "new", "--variants", "fne,infonse"], ["did you mean 'infonce'"]),
         ([*command("bridgs"), "--study", "new"], ["2 problems", "bridgs/images", "bridgs/pairs.csv"]),
         ([*command("bridges"), "--study", "2.0"], ["--study", "'2.0'"]),
