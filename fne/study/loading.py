@@ -39,7 +39,7 @@ def study_files(root: Path = Path(".")) -> dict[str, Path]:
     return named_files(Path(root) / "ablations" / "studies")
 
 
-def load_study(name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path("."), **options: bool) -> Study:
+def load_study(name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path("."), **options: Any) -> Study:
     """Load a study as :func:`load` does; a series is refused."""
     return require_study(load(name, overrides, root, **options))
 
@@ -64,6 +64,7 @@ def load(
     *,
     complete: bool = True,
     tuned: bool = True,
+    file: Path | None = None,
 ) -> Study | Series:
     """Load a study, or all members of a series, and check every merged variant before any work.
 
@@ -76,14 +77,15 @@ def load(
         root: The project's folder.
         complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
         tuned: Use the values that tuning chose; without, the study is as it is before it was tuned.
+        file: Read this file, and not the one that the name means.
 
     Raises:
         UserError: Lists everything that is wrong.
     """
     files, stem = study_files(root), name.partition("--")[0]
-    if stem not in files or (name != stem and name not in list_studies(root)):
+    if file is None and (stem not in files or (name != stem and name not in list_studies(root))):
         raise unknown("study", name, Path(root) / "ablations" / "studies", sorted({*files, *list_studies(root)}))
-    file, library = files[stem], Library(root)
+    file, library = file or files[stem], Library(root)
     content, given = read_mapping(file), overrides or {}
     factors = read_factors(content, file)
     if factors is None or name in factors.members:

@@ -145,10 +145,6 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         misfit(RATINGS_KEY, "is a second source of human judgements beside data.judgements", hint="give one of them")
     level = HEAD_LEVELS[head]
     for modality in ("image", "text"):
-        key = f"encoders.{modality}.checkpoint"
-        if flat[key] == "scenes" and dataset != "scenes":
-            problem = f"is pretrained on data.dataset 'scenes' only, not {dataset!r}"
-            misfit(key, problem, hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
         if regime == "finetune":
             continue
         if flat[f"encoders.{modality}.pooling"] == "mean_all":

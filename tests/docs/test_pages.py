@@ -41,6 +41,7 @@ exec {python} -m snakemake "$@" --dry-run --quiet host
 """
 HELD_FNE = """#!/bin/sh
 case "$1" in
+run) set -- "$@" --dry-run;;
 tune | train | rank | evaluate | verify)
     {python} -c 'import sys; from fne.cli import build_parser; build_parser().parse_args(sys.argv[1:])' "$@" || exit
     [ "$1" = tune ] || exit 0
@@ -97,8 +98,9 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
         folder = project.folder / "data" / corpus
         given(folder)
         (folder / "split.json").rename(folder / name)
-    rows = [f"{split}.png,{split},{split}" for split in ("train", "val", "test")]
-    (project.folder / "data/my_corpus/pairs.csv").write_text("\n".join(["image,caption,split", *rows]) + "\n")
+    pairs = project.folder / "data/my_corpus/pairs.csv"
+    rows = [",".join(row[key] for key in ("image", "caption", "split")) for row in json.loads(pairs.read_text())]
+    pairs.write_text("\n".join(["image,caption,split", *rows]) + "\n")
     (project.folder / "data/flickr8k/CrowdFlowerAnnotations.txt").write_text("{}")
     for name in ("mobilenet_v2_1.0_224", "all-MiniLM-L6-v2", "image", "text"):
         checkpoint(project.folder / "data" / "encoders" / name)
