@@ -293,3 +293,12 @@ def test_what_cannot_be_is_said_before_any_step(project: Path, changes: dict[str
                for key, value in changes.items()}  # fmt: skip
     with pytest.raises(UserError, match=saying):
         engine_of(load_study("finetune_clip", changes, project), "infonce", project)
+
+
+def test_in_frozen_epochs_the_checkpoints_own_projections_train(project: Path) -> None:
+    engine = engine_of(study_of(project, "finetune", finetune__frozen_epochs=1), "infonce", project)
+    begin = {name: value.clone() for name, value in engine.model.state_dict().items()}
+    for stop, frozen in ((4, True), (5, False)):
+        toy.run(engine, stop)
+        moved = {name for name, value in engine.model.state_dict().items() if not torch.equal(value, begin[name])}
+        assert moved and all("_projection" in name for name in moved) == frozen
