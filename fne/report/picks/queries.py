@@ -156,7 +156,7 @@ def first_items(models: Models, view: SplitView, known: Sequence[Known], setting
             name = Cell(DIRECTION_NAMES[way], note=f"{count(len(queries))} queries")
             rows.append((Cell(clean(title)), name, *cells))
     caption = f"Known matches: {', '.join(each.name for each in known)}." if known else UNKNOWN
-    notes = [f"Of {setting} alone, so without an interval."] * bool(setting)
+    notes = [f"Of {setting} alone."] * bool(setting)
     if known and not any(each.complete for each in known):
         notes.append("Not every match is known: an item that is neither may match all the same.")
     return Table("first_items", "What was ranked first", caption, COLUMNS, tuple(rows), tuple(notes))
