@@ -47,10 +47,10 @@ QUESTION = "Which queries does each method fail, and is the first answer really 
 COLUMNS = (
     Column("Model", numeric=False),
     Column("Direction", numeric=False),
+    Column("Misses that match", help="of the first items that are not the query's own, those that are known to match"),
     Column("Own pair", help="the first item is the query's own: R@1, but for ties"),
     Column("Another match", help="the first item is not the query's own, but known to match"),
     Column("Neither", help="the first item is not known to match"),
-    Column("Misses that match", help="of the first items that are not the query's own, those that are known to match"),
 )
 
 
@@ -149,14 +149,14 @@ def first_items(models: Models, view: SplitView, known: Sequence[Known], setting
             queries = np.flatnonzero(~np.isnan(ranking.own) & (ranking.top[:, 0] >= 0))
             own, match = _first(way, ranking, queries, view, known)
             shares = np.array([own.sum(), match.sum(), (~own & ~match).sum()]) / max(1, len(queries))
-            shares = np.append(shares, match.sum() / max(1, (~own).sum()))
+            shares = np.append(match.sum() / max(1, (~own).sum()), shares)
             cells = [Cell(f"{percent(share)} %", float(share)) for share in shares]
             if not known:
-                cells[1] = cells[3] = ABSENT
+                cells[0] = cells[2] = ABSENT
             name = Cell(DIRECTION_NAMES[way], note=f"{count(len(queries))} queries")
             rows.append((Cell(clean(title)), name, *cells))
     caption = f"Known matches: {', '.join(each.name for each in known)}." if known else UNKNOWN
-    notes = [f"Of {setting} alone, so without an interval."] * bool(setting)
+    notes = [f"Of {setting} alone."] * bool(setting)
     if known and not any(each.complete for each in known):
         notes.append("Not every match is known: an item that is neither may match all the same.")
     return Table("first_items", "What was ranked first", caption, COLUMNS, tuple(rows), tuple(notes))
