@@ -194,7 +194,7 @@ def check_lora(folders: Mapping[str, Path], modules: Sequence[str]) -> None:
             problem = f"the {side} encoder has none of these modules"
             raise bad_input(problem, file=folders[side], **at, value=list(modules), allowed=sorted(names))
     if importlib.util.find_spec("peft") is None:
-        hint = "pip install 'fne[lora]'"
+        hint = "pip install -e '.[extras]' -c constraints.txt"
         raise bad_input("needs the package peft", key="finetune.part", value="lora", hint=hint)
 
 

@@ -52,7 +52,7 @@ primary: {{metric: rsum, protocol: own}}
 OWN = {"head": "  model: {head: {head}}", "finetune": "  finetune: {precision: float32, randaugment_operations: 0}"}
 SPLITS = {"train": 32, "val": 10, "test": 12}
 HAS_PEFT = importlib.util.find_spec("peft") is not None
-needs_peft = pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft")
+needs_peft = pytest.mark.extra("peft")
 without_peft = pytest.mark.skipif(HAS_PEFT, reason="the package peft is there")
 
 
