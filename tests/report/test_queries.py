@@ -130,10 +130,11 @@ def a_page(texts: list[str], **more: object) -> tuple[str, dict]:
 
 
 def test_without_images_and_truth_the_page_says_so() -> None:
-    text, made = a_page(["a dog", "a cat"])
+    text, made = a_page(["a dog", ""])
     assert "Only own pairs are known to match here" in text and "ids stand in for images" in text
     assert [item["rankings"][0]["own"] for item in made["items"]] == [None, 2.0], "beyond all that was ranked is worst"
     assert [name for _, _, name in made["images"]] == ["cat.jpg", "dog.jpg"] and made["pictures"] == []
+    assert [text for text, _ in made["captions"]] == ["Caption 1", "a dog"]
 
 
 def test_an_item_bears_every_source_that_knows_it() -> None:

@@ -88,7 +88,8 @@ class Book:
         """The place of a caption with its image."""
         if caption not in self._caption_at:
             self._caption_at[caption] = len(self.captions)
-            entry: list[Any] = [clean(self.view.texts[caption]), None]
+            text = self.view.texts[caption] or f"Caption {self.view.caption_ids[caption]}"
+            entry: list[Any] = [clean(text), None]
             self.captions.append(entry)
             entry[1] = self.image(int(self.view.caption_image[caption]))
         return self._caption_at[caption]

@@ -17,7 +17,7 @@ const option = (title, value) => make("option", { value: String(value) }, title)
 
 function picture(data, image, asked) {
   const [picked, caption, id] = data.images[image];
-  if (picked === null) return make("p", { class: "no-picture" }, `Image ${id} could not be read.`);
+  if (picked === null) return make("p", { class: "no-picture" }, data.pictures.length ? `Image ${id} could not be read.` : `Image ${id}`);
   const words = `${asked ? "Image" : "Image of the caption"}: ${data.captions[caption][0]}`;
   return make("img", { src: data.pictures[picked], alt: words, title: id, class: asked ? "asked" : "aside" });
 }
@@ -121,9 +121,9 @@ const queries = {
   card(data, query, model) {
     const { own, match, top } = query.rankings[model];
     const size = data.gallery[query.direction].toLocaleString("en");
-    const rank = (value) => value === null ? "at a rank that is not known" : `at rank ${value.toLocaleString("en")}`;
+    const rank = (value) => value === null ? "at no known rank" : `at rank ${value.toLocaleString("en")}`;
     const other = query.direction === IMAGE ? "caption" : "image";
-    const lines = [`Own ${other} ${rank(own)} of ${size}`, ...(match === undefined ? [] : [`first known match ${rank(match)}`])];
+    const lines = [`Own ${other} ${rank(own)}${own === null ? "" : ` of ${size}`}`, ...(match === undefined ? [] : [`first known match ${rank(match)}`])];
     return make("article", { class: "card" }, make("h4", {}, make("strong", {}, data.models[model])),
       make("p", { class: "how" }, `${lines.join("; ")}.`),
       make("ol", { class: "ranked" }, ...top.map((entry, at) => this.ranked(data, query, entry, at))));
