@@ -17,7 +17,7 @@ import torch
 
 from fne.data.coco_relevance import read
 from fne.steps.rank import relevant_items
-from tests.evaluation.coco import CocoManifest, evaluated, evaluated_as_coco_5k, own_truth, small_view, view_of
+from tests.evaluation.coco import evaluated, evaluated_as_coco_5k, own_truth, small_view, view_of
 
 eccv_caption = pytest.importorskip("eccv_caption", reason="the reference package eccv_caption is not installed")
 DATA = Path(eccv_caption.__file__).parent / "data"
@@ -92,12 +92,12 @@ def test_queries_and_positives_are_those_of_the_papers(view) -> None:
     assert len(np.unique(eccv.outside["i2t"])) == 2
     shared = {tuple(pair) for pair in eccv.pairs["i2t"].tolist()} & {tuple(p) for p in eccv.pairs["t2i"].tolist()}
     assert len(shared) == 6089, "two query sets, no transposes"
-    described = relevant_items(CocoManifest, view, own_truth(view), (eccv, cxc))[1]
+    described = relevant_items("coco", view, own_truth(view), (eccv, cxc))[1]
     assert [of["name"] for of in described.values()] == ["coco_5k", "coco_1k_5fold", "eccv", "cxc"]
     assert [of["folds"] for of in described.values()] == [1, 5, 1, 1]
     assert described["coco_1k_5fold"]["gallery"] == {"i2t": 5000, "t2i": 1000}
     other = replace(eccv, pairs=eccv.pairs | {"t2i": eccv.pairs["t2i"][:5000]})
-    assert relevant_items(CocoManifest, view, own_truth(view), (other,))[1]["eccv"]["name"] == "coco_5k_eccv"
+    assert relevant_items("coco", view, own_truth(view), (other,))[1]["eccv"]["name"] == "coco_5k_eccv"
 
 
 @pytest.mark.parametrize("seed", [0, 1])
