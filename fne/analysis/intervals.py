@@ -102,6 +102,28 @@ def seed_intervals(values: np.ndarray, *, level: float = LEVEL) -> Intervals:
     return replace(points, low=mean - half, high=mean + half, method=method)
 
 
+def image_intervals(values: np.ndarray, *, level: float = LEVEL) -> Intervals:
+    """Two-sided intervals of the mean over images alone, given these runs: ``mean -+ t_(N-1) s / sqrt(N)``.
+
+    Args:
+        values: (n, N, C), as of :func:`hierarchical_intervals`; s is over the means of the n runs by image.
+        level: Nominal coverage.
+
+    Raises:
+        ValueError: A value is not finite, or there is no run or no image.
+    """
+    points = hierarchical_intervals(values[: MIN_SEEDS - 1], level=level)
+    images = values.mean(axis=0)
+    n_images, mean = len(images), images.mean(axis=0)
+    seed_means = values.mean(axis=1)
+    sd = seed_means.std(axis=0, ddof=1) if len(values) > 1 else np.full(len(mean), np.nan)
+    points = replace(points, mean=mean, sd_seeds=sd, n_seeds=len(values))
+    if n_images < 2:
+        return replace(points, method="none: 1 image cannot show how much a mean varies")
+    half = width_of_mean(images.var(axis=0, ddof=1) / n_images, np.full(len(mean), n_images - 1.0), level) / 2
+    return replace(points, low=mean - half, high=mean + half, method="Student's t over test images, given these runs")
+
+
 def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
     """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
     result: dict[str, Intervals] = {}

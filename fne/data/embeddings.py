@@ -42,6 +42,7 @@ class Stored:
     Args:
         array: (rows, columns); of a ``.npy`` file a memory map.
         ids: Of its rows; None where nothing says them.
+        columns: Ids of its columns, where it holds similarities of images to captions; None as above.
         source: What to call it in a message.
         digest: SHA-256 of the file, or of kind, shape and bytes of the array.
         again: Opens the file anew, which frees the memory that reading a map takes; None where there is no map.
@@ -49,6 +50,7 @@ class Stored:
 
     array: np.ndarray
     ids: list[Any] | None
+    columns: list[Any] | None
     source: str
     digest: str
     again: Callable[[], np.ndarray] | None = None
@@ -83,16 +85,22 @@ def read(source: Any, kinds: Sequence[str], label: str) -> dict[str, Stored]:
     result = {}
     for kind, array in named.items():
         _require_matrix(array, label, kind)
-        rows = next((arrays[name] for name in IDS.get(kind, ()) if name in arrays and name != "ids"), None)
-        rows = ids if rows is None else rows
-        if rows is None and len(named) == 1:
-            rows = arrays.get("ids")
-        if rows is not None and len(rows) != len(array):
-            raise bad_input(f"{len(rows):,} ids of {len(array):,} {kind}", file=label, key=kind)
+        sides = ("images", "captions") if kind == "similarities" else (kind,)
+        known_ids = [_ids(arrays, side, len(named) == len(sides) == 1) for side in sides]
+        known_ids[0] = ids if known_ids[0] is None else known_ids[0]
+        for item, size in zip(known_ids, array.shape, strict=False):
+            if item is not None and len(item) != size:
+                raise bad_input(f"{len(item):,} ids of {size:,} items", file=label, key=kind)
         again = (lambda file=file: np.load(file, mmap_mode="r")) if isinstance(array, np.memmap) else None
-        result[kind] = Stored(array, None if rows is None else np.asarray(rows).tolist(), label,
+        result[kind] = Stored(array, known_ids[0], known_ids[1] if len(known_ids) > 1 else None, label,
                               digest or digest_of(array), again)  # fmt: skip
     return result
+
+
+def _ids(arrays: Mapping[str, np.ndarray], side: str, alone: bool) -> list[Any] | None:
+    """Ids of the items of a side, among the arrays; ``ids`` where that side is alone."""
+    name = next((name for name in IDS.get(side, ()) if name in arrays and (alone or name != "ids")), None)
+    return None if name is None else np.asarray(arrays[name]).tolist()
 
 
 def read_rankings(file: Path) -> tuple[dict[str, dict[str, list[Any]]], str]:
@@ -147,7 +155,9 @@ def _to_numpy(array: Any) -> np.ndarray:
 def _require_matrix(array: np.ndarray, source: str, key: str) -> None:
     if array.ndim != 2 or not array.size or array.dtype.kind not in "iuf":
         value = f"{array.dtype}, shape {array.shape}"
-        raise bad_input("not a table of numbers", file=source, key=key, value=value, allowed="numbers in two dimensions")
+        raise bad_input(
+            "not a table of numbers", file=source, key=key, value=value, allowed="numbers in two dimensions"
+        )
 
 
 def _of_file(file: Path) -> tuple[dict[str, np.ndarray], list[Any] | None, str]:
@@ -198,7 +208,12 @@ def _parquet(file: Path) -> tuple[dict[str, np.ndarray], list[Any] | None]:
         raise ValueError(f"{len(lists)} columns of lists, where it must have one")
     column = table[lists[0]].combine_chunks()
     flat = column.flatten().to_numpy(zero_copy_only=False)
-    if column.null_count or not len(column) or len(flat) % len(column) or len({*column.value_lengths().to_pylist()}) > 1:
+    if (
+        column.null_count
+        or not len(column)
+        or len(flat) % len(column)
+        or len({*column.value_lengths().to_pylist()}) > 1
+    ):
         raise ValueError(f"the lists of column {lists[0]} are not equally long")
     known = ("id", "image_id", "caption_id", "image", "caption")
     name = next((name for name in known if name in table.column_names and name != lists[0]), None)

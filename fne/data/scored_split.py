@@ -24,6 +24,7 @@ from fne.utils.errors import UserError, bad_input
 from fne.utils.files import expanded
 from fne.utils.shape import ANY, check
 
+CUSTOM = tabular.CUSTOM
 COLUMNS = ("image", "caption")
 """Of a table of ids or of relevant pairs."""
 NOBODY = np.zeros(0, np.int32)
@@ -58,16 +59,15 @@ def from_annotations(place: Path, dataset: str, split: str) -> tuple[SplitView, 
     return to_corpus(items).split(split), equal_captions(items, split, place)
 
 
-def from_table(file: Path, split: str) -> tuple[SplitView, np.ndarray]:
-    """A split from a table with a header and the columns ``image`` and ``caption``, an id each: a row per caption.
+def from_rows(rows: Sequence[tuple[str, str]], split: str, file: Path | str) -> tuple[SplitView, np.ndarray]:
+    """A split from the ids of image and caption of every caption.
 
     Returns:
         The split, images in the order in which they first occur and captions by image; and which row each caption is.
 
     Raises:
-        UserError: The table cannot be read, or a caption occurs twice.
+        UserError: A caption occurs twice.
     """
-    rows = table(file)
     captions = [caption for _, caption in rows]
     _require_once(captions, file, "caption")
     order = list(dict.fromkeys(image for image, _ in rows))
