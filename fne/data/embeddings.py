@@ -21,9 +21,9 @@ from fne.utils.files import open_file, reading, sha256_bytes, sha256_file
 from fne.utils.shape import ANY, check
 
 NAMES = {
+    "similarities": ("similarities", "similarity", "logits_per_image"),
     "images": ("images", "image", "image_embeds", "image_embeddings", "image_features"),
     "captions": ("captions", "caption", "text", "texts", "text_embeds", "text_embeddings", "text_features"),
-    "similarities": ("similarities", "similarity", "logits_per_image"),
     "i2t": ("i2t",),
     "t2i": ("t2i",),
 }

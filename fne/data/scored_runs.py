@@ -80,20 +80,21 @@ def models_of(models: Mapping[str, Any] | None, images: Any, captions: Any, simi
 
 def opened(run: Any, label: str) -> dict[str, Any]:
     """What a run consists of: both ``images`` and ``captions``, ``similarities``, or ``i2t`` and ``t2i``."""
+    parts: dict[str, Any] = {}
     if isinstance(run, tuple) and len(run) == 2:
-        parts = {side: read(source, [side], f"{label}, {side}").get(side)
-                 for side, source in zip(SIDES, run, strict=True)}  # fmt: skip
+        for side, source in zip(SIDES, run, strict=True):
+            parts |= read(source, [side], f"{label}, {side}")
     elif isinstance(run, str | Path) and Path(run).suffix.lower() == ".json":
         lists, digest = read_rankings(Path(run).expanduser())
         return {**lists, "digest": digest, "source": str(run)}
     else:
-        kinds = ["similarities", "images", "captions", "i2t", "t2i"]
-        parts = read(run, kinds, label)
-    for needed in ({"images", "captions"}, {"similarities"}, {"i2t", "t2i"}):
+        parts |= read(run, [*NAMES], label)
+    for needed in ({*SIDES}, {"similarities"}, {"i2t", "t2i"}):
         if needed <= {*parts}:
             return {name: parts[name] for name in sorted(needed)}
-    raise bad_input("not a whole run", file=label, value=", ".join(parts),
-                    allowed="images and captions, similarities, or i2t and t2i", hint=f"names: {NAMES}")  # fmt: skip
+    hint = f"arrays are recognised by their names: {', '.join(name for of in NAMES.values() for name in of)}"
+    allowed = "images and captions, similarities, or i2t and t2i"
+    raise bad_input("not a whole run", file=label, value=", ".join(parts), allowed=allowed, hint=hint)
 
 
 def orders_of(view: SplitView, kept: np.ndarray, whole: int) -> dict[str, dict[int, np.ndarray]]:
@@ -123,11 +124,12 @@ def checked(parts: Mapping[str, Any], split: Split, similarity: str, label: str,
         return Run("similarities", parts, rows, True, digest)
     dimensions = [parts[side].array.shape[1] for side in SIDES]
     if dimensions[0] != dimensions[1]:
-        raise bad_input(f"images of {dimensions[0]} dimensions and captions of {dimensions[1]} share no space", file=label,
-                        hint="score what the model's projections give")  # fmt: skip
+        problem = f"images of {dimensions[0]} dimensions and captions of {dimensions[1]} share no space"
+        raise bad_input(problem, file=label, hint="score what the model's projections give")
     both = [parts[side] for side in SIDES]
-    rows = _rows_of(split, [part.ids for part in both], [len(part.array) for part in both],
-                    " and ".join(dict.fromkeys(part.source for part in both)), "as many rows as the corpus")  # fmt: skip
+    source = " and ".join(dict.fromkeys(part.source for part in both))
+    sizes = [len(part.array) for part in both]
+    rows = _rows_of(split, [part.ids for part in both], sizes, source, "as many rows as the corpus")
     unit = similarity == "dot"
     if not unit:
         ends = np.array([_norms(part, side) for part, side in zip(both, SIDES, strict=True)])
@@ -183,9 +185,11 @@ def _lists_of_ids(
     rows = scored_split.aligned([*lists], queries, what, file)
     ranked = list(lists.values())
     longest = max(map(len, ranked))
-    flat = scored_split.places([item for part in ranked for item in part], items, of, file) if longest else []
+    if not longest:
+        raise bad_input("every ranking is empty", file=file)
+    flat = scored_split.places([item for part in ranked for item in part], items, of, file)
     lengths = np.array([len(part) for part in ranked])
-    result = np.full((len(ranked), max(longest, 1)), -1, dtype=np.int32)
+    result = np.full((len(ranked), longest), -1, dtype=np.int32)
     result[np.arange(result.shape[1]) < lengths[:, None]] = flat
     return _require_each_once(result, file)[rows]
 
@@ -198,7 +202,9 @@ def _lists_of_places(
     rows = orders[query].get(len(lists))
     most = max(orders[item])
     if rows is None or lists.dtype.kind not in "iu" or lists.max() >= most or lists.min() < -1:
-        allowed = f"integers from 0 to {most - 1:,} (-1: the list has ended), a row for each of {min(orders[query]):,} {query}"
+        allowed = (
+            f"integers from 0 to {most - 1:,}, -1 where a list has ended, for each of {min(orders[query]):,} {query}"
+        )
         raise bad_input(
             "not rankings of the corpus", file=label, value=f"{lists.dtype}, shape {lists.shape}", allowed=allowed
         )

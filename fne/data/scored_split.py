@@ -199,8 +199,8 @@ def listed_truth(file: Path, split: SplitView) -> Truth:
     placed = [places(part, names(split, what), what, file)
               for part, what in zip(zip(*pairs, strict=True), ("images", "captions"), strict=True)]  # fmt: skip
     listed = np.stack(placed, axis=1)
-    queries = [np.unique(part).astype(np.int32) for part in placed]
-    return Truth("judged", sorted_pairs(np.concatenate([own_truth(split).pairs, listed])), *queries)
+    images, captions = (np.unique(part).astype(np.int32) for part in placed)
+    return Truth("judged", sorted_pairs(np.concatenate([own_truth(split).pairs, listed])), images, captions)
 
 
 def judged_truth(files: Mapping[str, Path], split: SplitView, truth: Truth) -> Truth:

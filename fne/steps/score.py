@@ -179,20 +179,20 @@ def score(
                                 ("split", split, SPLITS)):  # fmt: skip
         if value not in allowed:
             raise bad_input("unknown", key=key, value=value, allowed=allowed)
-    opened = {model: [opened(run, f"{model}, run {number}") for number, run in enumerate(runs)]
+    parts_of = {model: [opened(run, f"{model}, run {number}") for number, run in enumerate(runs)]
               for model, runs in models_of(models, images, captions, similarities).items()}  # fmt: skip
     notes: list[str] = []
-    scored = _split(opened, ids, corpus, dataset, split, Path(root), notes)
+    scored = _split(parts_of, ids, corpus, dataset, split, Path(root), notes)
     scored = _with_relevance(scored, relevance or {})
     of_coco = [coco_relevance.read(place, protocol, scored.view) for protocol, place in scored.relevance.items()
                if protocol in protocols.RELEVANCE]  # fmt: skip
     relevant, described = relevant_items(scored.dataset, scored.view, scored.truth, of_coco)
     chosen = _primary(primary, described)
-    names = list(opened)
+    names = list(parts_of)
     if (baseline := baseline or names[0]) not in names:
         raise bad_input("is none of the models", key="baseline", value=baseline, allowed=names)
     runs = {model: [checked(parts, scored, similarity, f"{model}, run {number}", notes)
-                    for number, parts in enumerate(of)] for model, of in opened.items()}  # fmt: skip
+                    for number, parts in enumerate(of)] for model, of in parts_of.items()}  # fmt: skip
     described = _without_folds(runs, scored, described, notes)
     precision = {protocols.PRECISION if run.kind == "embeddings" else f"{run.kind} as given"
                  for of in runs.values() for run in of}  # fmt: skip
@@ -263,7 +263,7 @@ def _split(
     shape = first["similarities"].array.shape if "similarities" in first else tuple(
         len(first[name].array) for name in (("images", "captions") if "images" in first else ("i2t", "t2i"))
     )  # fmt: skip
-    view = scored_split.by_position(*shape, split)
+    view = scored_split.by_position(shape[0], shape[1], split)
     notes.append(f"No ids: image i was taken to have the captions {shape[1] // shape[0]} i to "
                  f"{shape[1] // shape[0]} i + {shape[1] // shape[0] - 1}")  # fmt: skip
     return Split(view, scored_split.own_truth(view), dataset, orders_of(view, np.arange(shape[1]), shape[1]))
@@ -324,12 +324,14 @@ def _ranked(
 
     known = {name: array for name, array in relevant.items()
              if "/" not in name or name.partition("/")[0] in scored}  # fmt: skip
-    embedded = (
-        (number, *map(torch.from_numpy, embeddings_of(run)))
-        for number, run in enumerate(runs)
-        if run.kind == "embeddings"
-    )
-    arrays, failed = rank_replicates(embedded, known)
+
+    def embedded() -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        for number, run in enumerate(runs):
+            if run.kind == "embeddings":
+                image, text = map(torch.from_numpy, embeddings_of(run))
+                yield number, image, text
+
+    arrays, failed = rank_replicates(embedded(), known)
     assert not failed, "every number was checked"
     for number, run in enumerate(runs):
         if run.kind != "embeddings":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from fne.protocols import DIRECTION_NAMES, metric_of
 from fne.report.tables.cells import ABSENT, Cell, Column, Table, in_order, records_of
@@ -23,12 +24,14 @@ def scores_table(study: StudyResults, notes: Iterable[str] = ()) -> Table:
             sections.append((number, study.protocols[protocol]["name"]))
         row = [Cell(f"{metric_of(metric).label}, {DIRECTION_NAMES[direction]}")]
         for variant in study.variants:
-            found = cells.get((variant.id, protocol, direction, metric))
-            row.append(ABSENT if found is None else
-                       Cell(percent(found["mean"], metric), note=span(found["low"], found["high"], metric=metric)))  # fmt: skip
+            made = cells.get((variant.id, protocol, direction, metric))
+            row.append(ABSENT if made is None else _cell(made, metric))
         rows.append(tuple(row))
-    described = [f"{study.protocols[protocol]['name']}: {protocol_words(study, protocol)}; fingerprint "
-                 f"{study.protocols[protocol]['id']}." for protocol in dict.fromkeys(key[0] for key in keys)]  # fmt: skip
+    described = [
+        f"{study.protocols[protocol]['name']}: {protocol_words(study, protocol)}; "
+        f"fingerprint {study.protocols[protocol]['id']}."
+        for protocol in dict.fromkeys(key[0] for key in keys)
+    ]
     methods = dict.fromkeys(str(row["method"]) for row in entries)
     columns = (Column("Metric", numeric=False), *(Column(clean(variant.title)) for variant in study.variants))
     return Table(
@@ -41,3 +44,7 @@ def scores_table(study: StudyResults, notes: Iterable[str] = ()) -> Table:
         records_of(entries),
         sections=tuple(sections),
     )
+
+
+def _cell(made: dict[str, Any], metric: str) -> Cell:
+    return Cell(percent(made["mean"], metric), note=span(made["low"], made["high"], metric=metric))
