@@ -5,7 +5,8 @@ Nothing of a study is needed: what the steps of the workflow write into files st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,9 @@ from fne.data.ranked_captions import first_captions
 from fne.data.scored_runs import Run, Split, checked, embeddings_of, models_of, opened, orders_of, part_of
 from fne.evaluation.metrics import TIE_RULES
 from fne.report.tables.cells import Table
-from fne.report.tables.contrasts import contrasts_table
+from fne.report.tables.contrasts import contrasts_table, primary_contrasts
 from fne.report.tables.main import main_table
-from fne.report.tables.render import save, to_html, to_markdown
+from fne.report.tables.render import save, to_html, to_text
 from fne.report.tables.scores import scores_table
 from fne.report.text.wording import count, listing
 from fne.results.bundle import MOST_ROWS, Bundle
@@ -39,7 +40,7 @@ from fne.results.study import StudyResults
 from fne.steps.compare import contrast_rows, interval_rows, median_ranks
 from fne.steps.evaluate import evaluate_replicates
 from fne.steps.export import image_rows, rank_rows
-from fne.steps.rank import TOP, rank_replicates, ranks_of, relevant_items
+from fne.steps.rank import TOP, ranks_of, relevant_items
 from fne.study import paths
 from fne.study.api import Study, list_studies, load_study, resolve
 from fne.utils import provenance
@@ -89,12 +90,16 @@ class Scored:
         return (*made, *([contrasts_table(self.results)] if len(self.results.variants) > 1 else []))
 
     def __str__(self) -> str:
-        scores, _, *more = self.tables
-        return "\n".join(to_markdown(table) for table in (scores, *more))
+        return "\n\n".join(to_text(table) for table in self._shown)
 
     def _repr_html_(self) -> str:
-        scores, _, *more = self.tables
-        return "\n".join(to_html(table) for table in (scores, *more))
+        return "\n".join(to_html(table) for table in self._shown)
+
+    @property
+    def _shown(self) -> tuple[Table, ...]:
+        """The scores, and the differences in the primary metric."""
+        more = [primary_contrasts(self.results)] if len(self.results.variants) > 1 else []
+        return (self.tables[0], *more)
 
     def save(self, out: str | Path) -> Path:
         """Write the bundle into ``out/bundle`` and every table as CSV, Markdown, LaTeX and HTML into ``out/tables``.
@@ -319,38 +324,39 @@ def _without_folds(
 def _ranked(
     runs: Sequence[Run], relevant: Mapping[str, np.ndarray], scored: Sequence[str], split: Split
 ) -> dict[str, np.ndarray]:
-    """The ranks of one model, by run; see :func:`fne.steps.rank.ranks_of`."""
-    import torch
-
+    """The ranks of one model, by run, the two directions at once; see :func:`fne.steps.rank.ranks_of`."""
     known = {name: array for name, array in relevant.items()
              if "/" not in name or name.partition("/")[0] in scored}  # fmt: skip
-
-    def embedded() -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    arrays: dict[str, np.ndarray] = {}
+    with ThreadPoolExecutor(len(protocols.DIRECTIONS)) as pool:
         for number, run in enumerate(runs):
-            if run.kind == "embeddings":
-                image, text = map(torch.from_numpy, embeddings_of(run))
-                yield number, image, text
-
-    arrays, failed = rank_replicates(embedded(), known)
-    assert not failed, "every number was checked"
-    for number, run in enumerate(runs):
-        if run.kind != "embeddings":
-            arrays |= ranks_of(number, known, dict(_counters(run, split)))
+            ways = [{direction: counters} for direction, counters in _counters(run, split).items()]
+            for made in pool.map(partial(ranks_of, number, known), ways):
+                arrays |= made
     return arrays
 
 
-def _counters(run: Run, split: Split) -> Iterator[tuple[str, tuple[Callable[..., Any], Callable[..., Any]]]]:
-    """What ranks the pairs of a run of similarities or rankings, per direction."""
+def _counters(run: Run, split: Split) -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
+    """What ranks the pairs of a run in each direction, and what counts them within blocks."""
+    import torch
+
+    from fne.evaluation.ranking import count_ranks_in_blocks, rank
     from fne.evaluation.similarities import count_blocks_in_blocks, of_lists, of_matrix, rank_blocks
 
+    if run.kind == "embeddings":
+        image, text = map(torch.from_numpy, embeddings_of(run))
+        return {direction: (partial(rank, *sides, top=TOP), partial(count_ranks_in_blocks, *sides))
+                for direction, sides in (("i2t", (image, text)), ("t2i", (text, image)))}  # fmt: skip
     n = (len(split.view.image_ids), len(split.view.caption_ids))
+    result: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
     for direction, (n_queries, n_gallery) in (("i2t", n), ("t2i", n[::-1])):
         if run.kind == "rankings":
             block = of_lists(run.parts[direction], n_gallery)
         else:
             block = of_matrix(partial(part_of, run), direction == "t2i")
-        yield direction, (partial(rank_blocks, block, n_queries, n_gallery, top=TOP),
-                          partial(count_blocks_in_blocks, block))  # fmt: skip
+        result[direction] = (partial(rank_blocks, block, n_queries, n_gallery, top=TOP),
+                             partial(count_blocks_in_blocks, block))  # fmt: skip
+    return result
 
 
 def _tie_notes(
@@ -365,9 +371,7 @@ def _tie_notes(
             words.append(f"{direction} {100 * np.mean(tied) / np.unique(queries).size:.3g} % of queries")
     if not words:
         return []
-    return [
-        f"{model}: relevant items tie with others ({', '.join(words)}); are similarities rounded, or embeddings equal?"
-    ]
+    return [f"{model}: relevant items tie with others ({', '.join(words)}), as equal captions and rounded numbers do"]
 
 
 def _tables(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,7 +33,7 @@ def scores_table(study: StudyResults, notes: Iterable[str] = ()) -> Table:
         f"fingerprint {study.protocols[protocol]['id']}."
         for protocol in dict.fromkeys(key[0] for key in keys)
     ]
-    methods = dict.fromkeys(str(row["method"]) for row in entries)
+    methods = dict.fromkeys(str(row["method"]) for row in entries if math.isfinite(row["low"]))
     columns = (Column("Metric", numeric=False), *(Column(clean(variant.title)) for variant in study.variants))
     return Table(
         "scores",
