@@ -330,7 +330,7 @@ VERBS = [
          (option("--images", type=Path, metavar="FILE", help=".npy, .npz, .safetensors or .parquet"),
           option("--captions", type=Path, metavar="FILE", help="embeddings of the captions"),
           option("--model", action="append", default=[], metavar="NAME=RUN[,RUN]", help="instead, a model and its "
-                 "runs; may be repeated. A run is IMAGES+CAPTIONS, a file with both, or one of similarities or rankings"),
+                 "runs; may be repeated. A run is IMAGES+CAPTIONS, a file of both, of similarities or rankings"),
           option("--ids", type=Path, metavar="CSV", help="a table with columns image,caption: a row per caption"),
           option("--corpus", metavar="STUDY|FILE", help="instead: a prepared study, or annotations"),
           option("--dataset", help="coco, flickr30k, flickr8k or custom; default: what the corpus says"), SPLIT,

@@ -29,7 +29,7 @@ def scores_table(study: StudyResults, notes: Iterable[str] = ()) -> Table:
             row.append(ABSENT if made is None else _cell(made, metric))
         rows.append(tuple(row))
     described = [
-        f"{study.protocols[protocol]['name']}: {protocol_words(study, protocol)}; "
+        f"{protocol_words(study, protocol)[0].upper()}{protocol_words(study, protocol)[1:]}; "
         f"fingerprint {study.protocols[protocol]['id']}."
         for protocol in dict.fromkeys(key[0] for key in keys)
     ]
@@ -41,7 +41,7 @@ def scores_table(study: StudyResults, notes: Iterable[str] = ()) -> Table:
         f"{clean(study.title)}. {UNITS} In brackets: the 95 % interval.",
         columns,
         tuple(rows),
-        (*(f"Interval: {method}." for method in methods), *described, *(f"{clean(note)}." for note in notes)),
+        (*(f"{clean(note)}." for note in notes), *(f"Interval: {method}." for method in methods), *described),
         records_of(entries),
         sections=tuple(sections),
     )
