@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from fne.data.text_files import read_json, say_nearest
 from fne.utils.arrays import check_npz
@@ -91,7 +92,7 @@ def read(source: Any, kinds: Sequence[str], label: str) -> dict[str, Stored]:
         for item, size in zip(known_ids, array.shape, strict=False):
             if item is not None and len(item) != size:
                 raise bad_input(f"{len(item):,} ids of {size:,} items", file=label, key=kind)
-        again = (lambda file=file: np.load(file, mmap_mode="r")) if isinstance(array, np.memmap) else None
+        again = (lambda file=file: open_memmap(file, mode="r")) if isinstance(array, np.memmap) else None
         result[kind] = Stored(array, known_ids[0], known_ids[1] if len(known_ids) > 1 else None, label,
                               digest or digest_of(array), again)  # fmt: skip
     return result
@@ -175,7 +176,7 @@ def _of_file(file: Path) -> tuple[dict[str, np.ndarray], list[Any] | None, str]:
 
 def _npy(file: Path) -> tuple[dict[str, np.ndarray], None]:
     with open_file(file):
-        return {"": np.load(file, mmap_mode="r", allow_pickle=False)}, None
+        return {"": open_memmap(file, mode="r")}, None
 
 
 def _npz(file: Path) -> tuple[dict[str, np.ndarray], None]:

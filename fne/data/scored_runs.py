@@ -160,7 +160,7 @@ def _rows_of(
         else:
             other = scored_split.names(split.view, SIDES[side == "images"])
             if str(item[0]) not in known[0] and any(str(item[0]) in names for names in other):
-                raise bad_input(f"ids of {side} are those of the other side", file=source, key=f"{side} id",
+                raise bad_input(f"ids of {side} are those of the other side", file=source, key=f"{side[:-1]} id",
                                 value=item[0], hint="are the two sides swapped?")  # fmt: skip
             rows = scored_split.aligned(item, known, side, source)
         result[side] = None if np.array_equal(rows, np.arange(size)) else rows

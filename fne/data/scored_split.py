@@ -133,7 +133,7 @@ def places(ids: Sequence[Any], known: Sequence[Mapping[str, int]], what: str, fi
         near = nearest(unknown[0], best)
         hint = f"did you mean {near!r}?" if near else f"an id is like {next(iter(best))!r}"
         problem = f"{len(unknown):,} of its {len(texts):,} {what} are not in the corpus"
-        raise bad_input(problem, file=file, key=f"{what} id", value=unknown[0], hint=hint)
+        raise bad_input(problem, file=file, key=f"{what[:-1]} id", value=unknown[0], hint=hint)
     return np.array([best[text] for text in texts], dtype=np.int64)
 
 
@@ -143,13 +143,13 @@ def aligned(ids: Sequence[Any], known: Sequence[Mapping[str, int]], what: str, f
     Raises:
         UserError: As :func:`places`; an id occurs twice, or an item of the split is missing.
     """
-    _require_once([str(item) for item in ids], file, f"{what} id")
+    _require_once([str(item) for item in ids], file, f"{what[:-1]} id")
     place = places(ids, known, what, file)
     rows = np.full(len(known[0]), -1)
     rows[place] = np.arange(len(place))
     if (missing := np.flatnonzero(rows < 0)).size:
         problem = f"{missing.size:,} of the {len(rows):,} {what} of the corpus are missing"
-        raise bad_input(problem, file=file, key=f"{what} id", value=list(known[0])[missing[0]],
+        raise bad_input(problem, file=file, key=f"{what[:-1]} id", value=list(known[0])[missing[0]],
                         hint="every query and item of the split needs a row")  # fmt: skip
     return rows
 

@@ -22,7 +22,7 @@ def of_matrix(read: Read, transposed: bool = False) -> Read:
 
     def block(rows: slice, columns: slice) -> np.ndarray:
         part = read(columns, rows).T if transposed else read(rows, columns)
-        return np.ascontiguousarray(part, dtype=np.float64 if part.dtype == np.float64 else np.float32)
+        return np.array(part, dtype=np.float64 if part.dtype == np.float64 else np.float32, order="C")
 
     return block
 

@@ -211,7 +211,8 @@ def score(
             numbers, {**relevant, **ranks[model]}, list(described), ties, protocols.RSUM_KS
         )
         queries[model] = {"seeds": np.array(numbers), **values}
-        notes += _tie_notes(model, ranks[model], relevant, numbers)
+        if all(run.kind != "rankings" for run in of):
+            notes += _tie_notes(model, ranks[model], relevant, numbers)
     study = Study(
         name=name, title=f"Scores of {listing(names)}", question="How well do these models retrieve?", regime=REGIME,
         variants=tuple(names), seeds=tuple(range(max(map(len, runs.values())))), block=1, baseline=baseline,
