@@ -31,9 +31,10 @@ NAMES = {
 """What an array is, and the names that it may have, the first that is there counts."""
 IDS = {"images": ("image_ids", "ids"), "captions": ("caption_ids", "text_ids", "ids")}
 """Names of the ids of its rows; ``ids`` in a file of one side alone."""
+KNOWN = frozenset(name for of in (*NAMES.values(), *IDS.values()) for name in of)
 FORMATS = ".npy, .npz, .safetensors, .parquet, or .json for rankings"
-ROWS = 1 << 22
-"""Entries of an array that are looked at at once."""
+ROWS, MOST = 1 << 22, 1 << 32
+"""Entries of an array that are looked at at once, and bytes to which a table may unpack."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ def read(source: Any, kinds: Sequence[str], label: str) -> dict[str, Stored]:
         given = source if isinstance(source, Mapping) else {"": source}
         arrays = {str(name): _to_numpy(array) for name, array in given.items()}
         ids, digest, file = None, "", None
-    if len(arrays) == 1 and next(iter(arrays)) not in {name for of in NAMES.values() for name in of}:
-        named = {kinds[0]: next(iter(arrays.values()))}
-    else:
-        named = {kind: arrays[name] for kind in kinds for name in NAMES[kind] if name in arrays}
+    unknown = [name for name in arrays if name not in KNOWN]
+    named = {kind: arrays[name] for kind in kinds for name in reversed(NAMES[kind]) if name in arrays}
+    if not named and len(unknown) == 1:
+        named = {kinds[0]: arrays[unknown[0]]}
     if not named:
         allowed = [NAMES[kind][0] for kind in kinds]
         raise bad_input("holds no such array", file=label, value=", ".join(arrays), allowed=allowed)
@@ -101,7 +102,10 @@ def read(source: Any, kinds: Sequence[str], label: str) -> dict[str, Stored]:
 def _ids(arrays: Mapping[str, np.ndarray], side: str, alone: bool) -> list[Any] | None:
     """Ids of the items of a side, among the arrays; ``ids`` where that side is alone."""
     name = next((name for name in IDS.get(side, ()) if name in arrays and (alone or name != "ids")), None)
-    return None if name is None else np.asarray(arrays[name]).tolist()
+    if name is None:
+        return None
+    ids = np.asarray(arrays[name])
+    return (ids.astype(str) if ids.dtype.kind == "S" else ids).ravel().tolist()
 
 
 def read_rankings(file: Path) -> tuple[dict[str, dict[str, list[Any]]], str]:
@@ -181,9 +185,9 @@ def _npy(file: Path) -> tuple[dict[str, np.ndarray], None]:
 
 def _npz(file: Path) -> tuple[dict[str, np.ndarray], None]:
     check_npz(file, "save it again with np.savez")
-    known = {name for of in (*NAMES.values(), *IDS.values()) for name in of}
     with np.load(file, allow_pickle=False) as stored:
-        chosen = [name for name in stored.files if name in known] or stored.files[:1]
+        others = [name for name in stored.files if name not in KNOWN]
+        chosen = [name for name in stored.files if name in KNOWN or len(others) == 1]
         return {name: stored[name] for name in chosen}, None
 
 
@@ -202,6 +206,9 @@ def _parquet(file: Path) -> tuple[dict[str, np.ndarray], list[Any] | None]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    meta = pq.ParquetFile(file).metadata
+    if sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups)) > MOST:
+        raise ValueError(f"it would unpack to more than {MOST:,} bytes")
     table = pq.read_table(file)
     lists = [name for name in table.column_names
              if pa.types.is_list(table[name].type) or pa.types.is_fixed_size_list(table[name].type)]  # fmt: skip

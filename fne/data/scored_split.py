@@ -51,8 +51,8 @@ def from_annotations(place: Path, dataset: str, split: str) -> tuple[SplitView, 
     if place.is_dir() or place.suffix.lower() in arrow.SUFFIXES:
         records, _ = arrow.read(place)
     else:
-        one = split if "{split}" in place.name else None
-        records = list(tabular.read(place.with_name(place.name.replace("{split}", split)), dataset, one))
+        named = split if "{split}" in place.name else None
+        records = list(tabular.read(place.with_name(place.name.replace("{split}", split)), dataset, named))
     items = [item for item in to_items(records) if item.split == split]
     if not items:
         raise bad_input("no image is in the split", file=place, key="split", value=split)

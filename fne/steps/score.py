@@ -43,6 +43,7 @@ from fne.steps.export import image_rows, rank_rows
 from fne.steps.rank import TOP, ranks_of, relevant_items
 from fne.study import paths
 from fne.study.api import Study, list_studies, load_study, resolve
+from fne.study.model import DATASETS
 from fne.utils import provenance
 from fne.utils.errors import bad_input
 from fne.utils.files import SCHEMAS, as_csv
@@ -181,9 +182,9 @@ def score(
     """
     started = provenance.now()
     for key, value, allowed in (("similarity", similarity, SIMILARITIES), ("ties", ties, TIE_RULES),
-                                ("split", split, SPLITS)):  # fmt: skip
+                                ("split", split, SPLITS), ("dataset", dataset, (None, *DATASETS))):  # fmt: skip
         if value not in allowed:
-            raise bad_input("unknown", key=key, value=value, allowed=allowed)
+            raise bad_input("unknown", key=key, value=value, allowed=[item for item in allowed if item])
     parts_of = {model: [opened(run, f"{model}, run {number}") for number, run in enumerate(runs)]
               for model, runs in models_of(models, images, captions, similarities).items()}  # fmt: skip
     notes: list[str] = []
@@ -192,13 +193,13 @@ def score(
     of_coco = [coco_relevance.read(place, protocol, scored.view) for protocol, place in scored.relevance.items()
                if protocol in protocols.RELEVANCE]  # fmt: skip
     relevant, described = relevant_items(scored.dataset, scored.view, scored.truth, of_coco)
-    chosen = _primary(primary, described)
     names = list(parts_of)
     if (baseline := baseline or names[0]) not in names:
         raise bad_input("is none of the models", key="baseline", value=baseline, allowed=names)
     runs = {model: [checked(parts, scored, similarity, f"{model}, run {number}", notes)
                     for number, parts in enumerate(of)] for model, of in parts_of.items()}  # fmt: skip
     described = _without_folds(runs, scored, described, notes)
+    chosen = _primary(primary, described)
     precision = {protocols.PRECISION if run.kind == "embeddings" else f"{run.kind} as given"
                  for of in runs.values() for run in of}  # fmt: skip
     prints = {protocol: protocols.finish(item | {"precision": "; ".join(sorted(precision))}, ties)
@@ -236,10 +237,11 @@ def _split(
     """The split that the models are about, from whatever says it."""
     if ids is not None and corpus is not None:
         raise bad_input("both are named", key="ids, corpus", allowed="one of the two")
-    kept = None
     if corpus is not None and str(corpus) in list_studies(root) and not Path(corpus).exists():
         study = load_study(str(corpus), {}, root, complete=False)
         manifest = Manifest.load(root / paths.data_folder(study))
+        if dataset not in (None, manifest.dataset):
+            raise bad_input("the study is of another one", key="dataset", value=dataset, allowed=[manifest.dataset])
         view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
         requested = resolve(study, study.baseline)["evaluation"]["relevance"] if split == "test" else {}
         places = {name: Path(place) for name, place in requested.items() if place is not None}
@@ -259,7 +261,10 @@ def _split(
         if isinstance(ids, str | Path):
             file, rows = str(ids), scored_split.table(Path(ids).expanduser())
         else:
-            file, rows = "ids", [(str(i), str(c)) for i, c in zip(ids["image"], ids["caption"], strict=True)]
+            file, sides = "ids", [[str(item) for item in ids[name]] for name in scored_split.COLUMNS]
+            if len(sides[0]) != len(sides[1]) or not sides[0]:
+                raise bad_input("not an image for every caption", key="ids", value=f"{len(sides[0])}, {len(sides[1])}")
+            rows = list(zip(*sides, strict=True))
         view, row_of = scored_split.from_rows(rows, split, file)
         orders = {"images": {len(view.image_ids): np.arange(len(view.image_ids))}, "captions": {len(row_of): row_of}}
         return Split(view, scored_split.own_truth(view), dataset, orders)
@@ -389,8 +394,11 @@ def _tables(
              "digest": digests[model][:12]} for model, of in rows.items() for row in of]  # fmt: skip
     intervals = interval_rows(known, layouts, medians, primary, RESAMPLES, _intervals)
     contrasts = contrast_rows(study, known, layouts, medians, primary, RESAMPLES, FLIPS, _intervals)
+    absent = {"study": study.name, "stage": "score", "reason": "no such run was named"}
+    missing = [absent | {"variant": model, "seed": seed}
+               for model, of in queries.items() for seed in study.seeds[len(of["seeds"]):]]  # fmt: skip
     made = {"runs": runs, "intervals": [shared | row for row in intervals],
-            "contrasts": [shared | row for row in contrasts], "missing": []}  # fmt: skip
+            "contrasts": [shared | row for row in contrasts], "missing": missing}  # fmt: skip
     return {name: as_csv(of, header(name)).encode() for name, of in made.items()}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ("fne", "fne.study_results", "fne.results.slices", "fne.steps.score", "fne.checks.contract", "fne.checks.grid",
-           "fne.checks.loss", "fne.checks.strategy")  # fmt: skip
+MODULES = ("fne", "fne.study_results", "fne.results.slices", "fne.steps.score", "fne.checks.contract",
+           "fne.checks.grid", "fne.checks.loss", "fne.checks.strategy")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)
