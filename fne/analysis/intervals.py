@@ -102,6 +102,34 @@ def seed_intervals(values: np.ndarray, *, level: float = LEVEL) -> Intervals:
     return replace(points, low=mean - half, high=mean + half, method=method)
 
 
+def image_intervals(
+    values: np.ndarray, *, stream: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Intervals:
+    """Two-sided intervals of the mean over images alone, given these runs, of width ``2 t_(N-1) s / sqrt(N)``.
+
+    As in :func:`hierarchical_intervals` the bootstrap's draws decide how the width is split below and above the mean.
+
+    Args:
+        values: (n, N, C), as of :func:`hierarchical_intervals`; s is over the means of the n runs by image.
+        stream, resamples, level: As there.
+
+    Raises:
+        ValueError: A value is not finite, or there is no run or no image.
+    """
+    one = hierarchical_intervals(values[:1], level=level)
+    images, seed_means = values.mean(axis=0), values.mean(axis=1)
+    n_images, mean = len(images), images.mean(axis=0)
+    sd = seed_means.std(axis=0, ddof=1) if len(values) > 1 else one.sd_seeds
+    if n_images < 2:
+        return replace(one, mean=mean, sd_seeds=sd, n_seeds=len(values), method="none: 1 image shows no spread")
+    draws = image_draws(images - mean, resamples, stream)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    width = width_of_mean(images.var(axis=0, ddof=1) / n_images, np.full(len(mean), n_images - 1.0), level)
+    scale = width / np.where(high > low, high - low, 1.0)
+    method = f"bootstrap over images, given these runs ({resamples:,} resamples), its width from Student's t"
+    return Intervals(mean, mean + scale * low, mean + scale * high, sd, len(values), level, method)
+
+
 def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
     """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
     result: dict[str, Intervals] = {}

@@ -16,7 +16,7 @@ like any others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,19 @@ def load(files: Sequence[Path]) -> Layout:
     Raises:
         UserError: A file is missing or damaged, or the blocks do not agree on the images.
     """
-    blocks = [read(file) for file in files]
+    return join([read(file) for file in files], files)
+
+
+def join(blocks: Sequence[Mapping[str, np.ndarray]], files: Sequence[Path | str]) -> Layout:
+    """One variant of the arrays of its blocks, without seeds whose numbers are not all finite.
+
+    Args:
+        blocks: As :func:`read` gives them.
+        files: What each is of, for a message.
+
+    Raises:
+        UserError: The blocks do not agree on the images.
+    """
     seeds = np.concatenate([block["seeds"] for block in blocks])
     order = np.argsort(seeds, kind="stable")
     names = [name for name in blocks[0] if name != "seeds" and not name.endswith(("/count", "/rank"))]

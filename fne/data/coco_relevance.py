@@ -25,7 +25,7 @@ from fne.utils.shape import ANY, check
 
 FILES = {"i2t": "image_to_caption", "t2i": "caption_to_image"}
 SOURCE = "the files come with the PyPI package eccv_caption, in its folder eccv_caption/data"
-_IMAGE_FILE = re.compile(rf"(?:^|\D)(\d{{1,{ID_DIGITS}}})\.\w+$", re.ASCII)
+_IMAGE_FILE = re.compile(rf"(?:^|\D)(\d{{1,{ID_DIGITS}}})(?:\.\w+)?$", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from fne.utils.text import markdown
 def readme(bundle: Bundle) -> str:
     """The text, as Markdown."""
     facts, primary = bundle.facts, bundle.facts["primary"]
+    made_by = facts.get("made_by", f"fne export {facts['study']}")
     lines = [
         f"# {markdown(facts['title'])}",
         "",
         markdown(facts["question"]),
         "",
         f"Results of the study `{facts['study']}` on `{facts['dataset']}` (regime `{facts['regime']}`), written by "
-        f"`fne export {facts['study']}`, fne {facts['fne']}. Baseline: `{facts['baseline']}`; primary metric: "
+        f"`{made_by}`, fne {facts['fne']}. Baseline: `{facts['baseline']}`; primary metric: "
         f"{primary['metric']}, protocol {primary['protocol']}, direction {primary['direction']}; seeds: "
         f"{', '.join(map(str, facts['seeds']))}.",
         "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from fne.analysis import layout
 from fne.analysis.holm import holm
-from fne.analysis.intervals import LEVEL, RESAMPLES, batched_intervals
+from fne.analysis.intervals import LEVEL, RESAMPLES, Intervals, batched_intervals
 from fne.analysis.layout import Key, Layout
 from fne.analysis.permutation import image_floor, image_p_values, seed_p_value
 from fne.protocols import MEDIAN_RANK, RELEVANCE
@@ -23,6 +23,8 @@ from fne.utils.errors import bad_input
 from fne.utils.min_seeds import FLIPS
 
 NAN = float("nan")
+Make = Callable[[Mapping[str, np.ndarray], int], dict[str, Intervals]]
+"""What makes the intervals of many (n, N, C): :func:`fne.analysis.intervals.batched_intervals`."""
 
 
 def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FLIPS) -> None:
@@ -55,9 +57,9 @@ def run(study: Study, root: Path, *, resamples: int = RESAMPLES, flips: int = FL
     medians = _medians(collected)
     folder = root / paths.results_folder(study)
     shared = {"study": study.name, "dataset": study.data["dataset"]}
-    rows = _intervals(known, layouts, medians, primary, resamples)
+    rows = interval_rows(known, layouts, medians, primary, resamples)
     write_table(folder, "intervals", [shared | row for row in rows])
-    rows = _contrasts(study, known, layouts, medians, primary, resamples, flips)
+    rows = contrast_rows(study, known, layouts, medians, primary, resamples, flips)
     write_table(folder, "contrasts", [shared | row for row in rows])
 
 
@@ -92,20 +94,32 @@ def _any(layouts: Mapping[str, Layout]) -> Layout:
 
 
 def _medians(collected: Collected) -> dict[str, dict[Key, dict[int, float]]]:
-    """Median ranks by variant, key and seed; a median is no mean over images, so it is not in the layouts."""
-    result: dict[str, dict[Key, dict[int, float]]] = {}
+    """Those of every variant, of the seeds that have numbers."""
+    result: dict[str, list[Mapping[str, Any]]] = {}
     for job in collected.jobs:
-        for row in job.metrics["rows"]:
-            if row["metric"] == MEDIAN_RANK and row["seed"] in job.seeds:
-                key = (row["protocol"], row["direction"], MEDIAN_RANK)
-                result.setdefault(job.variant, {}).setdefault(key, {})[row["seed"]] = row["value"]
+        result.setdefault(job.variant, []).extend(row for row in job.metrics["rows"] if row["seed"] in job.seeds)
+    return {variant: median_ranks(rows) for variant, rows in result.items()}
+
+
+def median_ranks(rows: Iterable[Mapping[str, Any]]) -> dict[Key, dict[int, float]]:
+    """Median ranks by key and seed; a median is no mean over images, so it is not in the layouts."""
+    result: dict[Key, dict[int, float]] = {}
+    for row in rows:
+        if row["metric"] == MEDIAN_RANK:
+            result.setdefault((row["protocol"], row["direction"], MEDIAN_RANK), {})[row["seed"]] = row["value"]
     return result
 
 
-def _intervals(
-    known: Known, layouts: Mapping[str, Layout], medians: Mapping[str, Any], primary: Key, resamples: int
+def interval_rows(
+    known: Known,
+    layouts: Mapping[str, Layout],
+    medians: Mapping[str, Any],
+    primary: Key,
+    resamples: int,
+    make: Make = batched_intervals,
 ) -> list[dict[str, Any]]:
-    result = batched_intervals({variant: item.influence for variant, item in layouts.items()}, resamples)
+    """Rows of ``intervals.csv``, without study and data set; ``make`` makes the intervals."""
+    result = make({variant: item.influence for variant, item in layouts.items()}, resamples)
     rows = []
     for variant, item in layouts.items():
         interval = result[variant]
@@ -129,7 +143,7 @@ def _intervals(
     return rows
 
 
-def _contrasts(
+def contrast_rows(
     study: Study,
     known: Known,
     layouts: Mapping[str, Layout],
@@ -137,6 +151,7 @@ def _contrasts(
     primary: Key,
     resamples: int,
     flips: int,
+    make: Make = batched_intervals,
 ) -> list[dict[str, Any]]:
     """Every variant against the baseline, paired by seed and image; Holm over the primary metric's."""
     base = layouts.get(study.baseline)
@@ -150,7 +165,7 @@ def _contrasts(
         influence[variant] = layouts[variant].influence[mine] - base.influence[its]
         difference = layouts[variant].contributions[mine] - base.contributions[its]
         images[variant] = difference.mean(axis=0)
-    result = batched_intervals(influence, resamples)
+    result = make(influence, resamples)
     p_image: dict[str, np.ndarray] = {}
     if paired:
         together = image_p_values(np.concatenate([images[variant] for variant in paired], axis=1), flips=flips)

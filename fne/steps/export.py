@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,35 +127,41 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _images(study: StudyResults) -> list[pd.DataFrame]:
-    """Influence values of the primary metric; see ``fne.analysis.layout``."""
+    """Influence values of the primary metric, where there are any."""
+    layouts = {variant.id: study.layout(variant.id) for variant in study.variants}
+    return [image_rows(variant, of, study.key()) for variant, of in layouts.items() if of and study.key() in of.keys]
+
+
+def image_rows(variant: str, of: layout.Layout, key: layout.Key) -> pd.DataFrame:
+    """The rows of a variant in the table ``images``; see ``fne.analysis.layout``."""
     import pandas as pd
 
-    parts = []
-    for variant in study.variants:
-        result = study.layout(variant.id)
-        if result is None or study.key() not in result.keys:
-            continue
-        values = result.influence[:, :, result.keys.index(study.key())]
-        n, images = values.shape
-        columns = {"seed": np.repeat(result.seeds, images), "image": np.tile(np.arange(images), n)}
-        parts.append(pd.DataFrame({"variant": variant.id, **columns, "influence": values.ravel()}))
-    return parts
+    values = of.influence[:, :, of.keys.index(key)]
+    n, images = values.shape
+    columns = {"seed": np.repeat(of.seeds, images), "image": np.tile(np.arange(images), n)}
+    return pd.DataFrame({"variant": variant, **columns, "influence": values.ravel()})
 
 
 def _ranks(study: StudyResults) -> list[pd.DataFrame]:
+    return [
+        part
+        for variant in study.variants
+        for file in study.query_files(variant.id)
+        for part in rank_rows(variant.id, layout.read(file), [*study.values(variant.id)])
+    ]
+
+
+def rank_rows(variant: str, stored: Mapping[str, np.ndarray], done: Sequence[int]) -> list[pd.DataFrame]:
+    """The rows of a variant in the table ``ranks``, from the arrays of a queries file, of these seeds."""
     import pandas as pd
 
     parts = []
-    for variant in study.variants:
-        done = [*study.values(variant.id)]
-        for file in study.query_files(variant.id):
-            stored = layout.read(file)
-            kept = np.isin(stored["seeds"], done)
-            for key in (key for key in stored if key.endswith("/rank")):
-                protocol, direction, _ = key.split("/")
-                ranks = stored[key][kept].astype(float)
-                n, queries = ranks.shape
-                columns = {"seed": np.repeat(stored["seeds"][kept], queries), "protocol": protocol,
-                           "direction": direction, "query": np.tile(np.arange(queries), n)}  # fmt: skip
-                parts.append(pd.DataFrame({"variant": variant.id, **columns, "rank": ranks.ravel()}))
+    kept = np.isin(stored["seeds"], done)
+    for key in (key for key in stored if key.endswith("/rank")):
+        protocol, direction, _ = key.split("/")
+        ranks = stored[key][kept].astype(float)
+        n, queries = ranks.shape
+        columns = {"seed": np.repeat(stored["seeds"][kept], queries), "protocol": protocol,
+                   "direction": direction, "query": np.tile(np.arange(queries), n)}  # fmt: skip
+        parts.append(pd.DataFrame({"variant": variant, **columns, "rank": ranks.ravel()}))
     return parts

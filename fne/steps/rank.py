@@ -4,7 +4,8 @@ here."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
     requested = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
     given = {protocol: folder for protocol, folder in requested.items() if folder is not None}
     relevance = [read(folder, protocol, view) for protocol, folder in given.items()]
-    arrays, descriptions = relevant_items(manifest, view, truth, relevance)
+    file = manifest.folder / manifest.truth_files[view.name]["file"]
+    arrays, descriptions = relevant_items(manifest.dataset, view, truth, relevance, file)
     trained_file = root / paths.run_folder(study, variant, block) / "run.json"
     trained = read_run(trained_file)
     accesses = []
@@ -92,15 +94,19 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
 
 
 def relevant_items(
-    manifest: Manifest, view: SplitView, truth: Truth, relevance: Sequence[Relevance] = ()
+    dataset: str, view: SplitView, truth: Truth, relevance: Sequence[Relevance] = (), file: Path | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
     """The relevant pairs of a split by protocol and direction, and the descriptions of the protocols they allow.
+
+    Args:
+        dataset: Its name.
+        view, truth, relevance: The split and what counts as right in it.
+        file: What the truth was read from.
 
     Raises:
         UserError: The truth lacks one of the split's own pairs, or points outside the split.
     """
     n_images, n_captions = len(view.image_ids), len(view.caption_ids)
-    file = manifest.folder / manifest.truth_files[view.name]["file"]
     if len(truth.pairs) and (truth.pairs.max(axis=0) >= (n_images, n_captions)).any():
         raise bad_input("a pair points outside the split", file=file, key="pairs")
     own = truth.pairs[truth.pairs[:, 0] == view.caption_image[truth.pairs[:, 1]]]
@@ -109,7 +115,7 @@ def relevant_items(
     result: dict[str, tuple[str, Mapping[str, np.ndarray]]] = {
         protocols.OWN: ("own", dict.fromkeys(protocols.DIRECTIONS, own))
     }
-    if protocols.display_name(manifest.dataset, view.name, n_images, n_captions) == "coco_5k":
+    if protocols.display_name(dataset, view.name, n_images, n_captions) == "coco_5k":
         result[protocols.FOLDED] = result[protocols.OWN]
     if len(truth.image_queries) + len(truth.caption_queries):
         scored = {"i2t": truth.image_queries, "t2i": truth.caption_queries}
@@ -125,7 +131,7 @@ def relevant_items(
     places = pairs[:, 0].astype(np.int64) * n_captions + pairs[:, 1]
     for protocol, (source, sides) in result.items():
         descriptions[protocol] = protocols.describe(
-            protocol, dataset=manifest.dataset, split=view.name, image_ids=view.image_ids,
+            protocol, dataset=dataset, split=view.name, image_ids=view.image_ids,
             caption_ids=view.caption_ids, caption_image=view.caption_image, pairs=sides, relevance=source,
             outside=outside.get(protocol),
         )  # fmt: skip
@@ -156,24 +162,48 @@ def rank_replicates(
 
     arrays: dict[str, np.ndarray] = {}
     failed: dict[str, str] = {}
-    pairs, caption_image = relevant["pairs"], relevant["caption_image"]
-    image_bounds = protocols.fold_bounds(int(caption_image.max()) + 1)
-    bounds = {"i2t": (image_bounds, np.searchsorted(caption_image, image_bounds))}
-    bounds["t2i"] = bounds["i2t"][::-1]
     for seed, image, text in embedded:
         if is_finite(image, text):
-            sides = {"i2t": (image, text, pairs), "t2i": (text, image, pairs[:, ::-1].copy())}
-            for direction, (queries, gallery, known) in sides.items():
-                ranks = rank(queries, gallery, known, top=TOP)
-                for name in ("greater", "ties", "top_ids", "top_scores"):
-                    arrays[f"{seed}/{direction}/{name}"] = getattr(ranks, name)
-                folded = relevant.get(f"{protocols.FOLDED}/{direction}/pairs")
-                if folded is not None:
-                    result = count_ranks_in_blocks(queries, gallery, known[folded], *bounds[direction])
-                    for name, counts in zip(("greater", "ties"), result, strict=True):
-                        arrays[f"{seed}/{direction}/folded_{name}"] = counts
+            sides = {"i2t": (image, text), "t2i": (text, image)}
+            counters = {
+                direction: (partial(rank, *of, top=TOP), partial(count_ranks_in_blocks, *of))
+                for direction, of in sides.items()
+            }
+            arrays |= ranks_of(seed, relevant, counters)
         else:
             failed[str(seed)] = "embeddings are not finite: training diverged"
         if progress is not None:
             progress.add()
     return arrays, failed
+
+
+def ranks_of(
+    seed: int, relevant: Mapping[str, np.ndarray], counters: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]]
+) -> dict[str, np.ndarray]:
+    """Where the relevant items stand in both directions, and in the blocks of COCO where those are scored.
+
+    Args:
+        seed: Number of the replicate.
+        relevant: Arrays as :func:`relevant_items` gives them.
+        counters: Per direction what ranks pairs (query, item) in the whole gallery, as
+            :func:`fne.evaluation.ranking.rank` does, and what counts them within blocks of queries and gallery.
+
+    Returns:
+        Arrays by ``<seed>/<direction>/<name>``.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    pairs, caption_image = relevant["pairs"], relevant["caption_image"]
+    image_bounds = protocols.fold_bounds(int(caption_image.max()) + 1)
+    bounds = {"i2t": (image_bounds, np.searchsorted(caption_image, image_bounds))}
+    bounds["t2i"] = bounds["i2t"][::-1]
+    for direction, (rank, count_in_blocks) in counters.items():
+        known = pairs if direction == "i2t" else pairs[:, ::-1].copy()
+        ranks = rank(known)
+        for name in ("greater", "ties", "top_ids", "top_scores"):
+            arrays[f"{seed}/{direction}/{name}"] = getattr(ranks, name)
+        folded = relevant.get(f"{protocols.FOLDED}/{direction}/pairs")
+        if folded is not None:
+            result = count_in_blocks(known[folded], *bounds[direction])
+            for name, counts in zip(("greater", "ties"), result, strict=True):
+                arrays[f"{seed}/{direction}/folded_{name}"] = counts
+    return arrays

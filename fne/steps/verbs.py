@@ -244,6 +244,28 @@ def compare(given: Given) -> None:
     _say(_run("side_by_side", *given.bundles, given.root, _below_root(given), given.orderings))
 
 
+def score(given: Given) -> None:
+    """``score``: models of anybody's; a run is one file, or those of images and captions with a plus between them."""
+    models: dict[str, Any] = {}
+    for name, runs in _named("--model", given.model, "NAME=RUN[,RUN]"):
+        models[name] = [run if Path(run).exists() or "+" not in run else tuple(run.split("+", 1))
+                        for run in runs.split(",")]  # fmt: skip
+    relevance = dict(_named("--relevance", given.relevance, "NAME=PLACE"))
+    primary = given.primary and dict(zip(("metric", "protocol", "direction"), given.primary, strict=True))
+    options = {key: getattr(given, key) for key in ("images", "captions", "ids", "corpus", "dataset", "split", "name",
+                                                    "similarity", "baseline", "ties")}  # fmt: skip
+    _say(_run("score", models, given.out, given.root, relevance=relevance, primary=primary, **options))
+
+
+def _named(key: str, items: list[str], allowed: str) -> list[list[str]]:
+    """Name and value of each ``NAME=VALUE``, no name twice."""
+    parts = [item.split("=", 1) for item in items]
+    for item, part in zip(items, parts, strict=True):
+        if len(part) < 2 or not all(part) or [each[0] for each in parts].count(part[0]) > 1:
+            raise bad_input("not a name and a value, or twice", file=COMMAND_LINE, key=key, value=item, allowed=allowed)
+    return parts
+
+
 def paper(given: Given) -> None:
     """``paper``: of a study or a series."""
     from fne.report.paper.folder import run
@@ -335,6 +357,23 @@ VERBS = [
     Verb("export", "results of a study -> one bundle of documented tables, to be shared",
          (PLACE, OVERRIDES, option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle")),
          lambda given: _say(_run("export", _finished(given), given.root, _below_root(given)))),
+    Verb("score", "embeddings, similarities or rankings of any model -> scores with intervals, a bundle",
+         (option("--images", type=Path, metavar="FILE", help=".npy, .npz, .safetensors or .parquet"),
+          option("--captions", type=Path, metavar="FILE", help="embeddings of the captions"),
+          option("--model", action="append", default=[], metavar="NAME=RUN[,RUN]", help="instead, a model and its "
+                 "runs; may be repeated. A run is IMAGES+CAPTIONS, a file of both, of similarities or rankings"),
+          option("--ids", type=Path, metavar="CSV", help="a table with columns image,caption: a row per caption"),
+          option("--corpus", metavar="STUDY|FILE", help="instead: a prepared study, or annotations"),
+          option("--dataset", help="coco, flickr30k, flickr8k or custom; default: what the corpus says"), SPLIT,
+          option("--relevance", action="append", default=[], metavar="NAME=PLACE", help="what else is right: eccv, cxc "
+                 "(folders), crowdflower, expert, truth (files); may be repeated"),
+          option("--similarity", default="cosine", help="cosine (default), or dot: embeddings as they are"),
+          option("--ties", default="expected", help="expected (default) or pessimistic"),
+          option("--baseline", metavar="NAME", help="what models are compared with; default: the first"),
+          option("--primary", nargs=3, metavar=("METRIC", "PROTOCOL", "DIRECTION"), help="default: rsum own both"),
+          option("--name", default="scores", help="what the bundle is called (default: scores)"),
+          option("-o", "--out", type=Path, metavar="FOLDER|ZIP", help="write the bundle and the tables; a .zip is the "
+                 "bundle alone")), score),
     Verb("verify", "a study set against its recorded reference -> verify.csv",
          (PLACE, OVERRIDES, REPLACE, option("--record", action="store_true", help="instead, make the reference from "
           "these results: ablations/reference/STUDY.json")),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 MODULES = ("fne", "fne.loop.matching", "fne.loop.memory", "fne.study_results", "fne.report.picks.queries",
-           "fne.results.slices", "fne.checks.contract", "fne.checks.grid", "fne.checks.loss",
+           "fne.results.slices", "fne.steps.score", "fne.checks.contract", "fne.checks.grid", "fne.checks.loss",
            "fne.checks.strategy")  # fmt: skip
 
 

@@ -20,12 +20,6 @@ Metrics = dict[tuple[str, str, str], float]
 NOBODY = np.zeros(0, np.int32)
 
 
-class CocoManifest:
-    """As much of a manifest as ranking reads."""
-
-    folder, dataset, truth_files = Path("resources/coco"), "coco", {"test": {"file": "truth.test.npz"}}
-
-
 def view_of(images: list[int], sentids: list[int], caption_image: np.ndarray) -> SplitView:
     """A test split of COCO with these ids."""
     names = [f"COCO_val2014_{image:012d}.jpg" for image in images]
@@ -86,7 +80,7 @@ def evaluated(
     truth: Truth | None = None,
 ) -> tuple[Metrics, dict[str, np.ndarray]]:
     """Every metric of these embeddings, and the arrays of the queries file."""
-    known, described = relevant_items(CocoManifest, view, truth or own_truth(view), relevance)
+    known, described = relevant_items("coco", view, truth or own_truth(view), relevance)
     ranked, failed = rank_replicates([(0, images, texts)], known)
     assert not failed
     rows, values = evaluate.evaluate_replicates([0], known | ranked, list(described), rule, [1, 5, 10])

@@ -17,7 +17,8 @@ import torch
 
 from fne.data.coco_relevance import read
 from fne.steps.rank import relevant_items
-from tests.evaluation.coco import CocoManifest, evaluated, evaluated_as_coco_5k, own_truth, small_view, view_of
+from fne.steps.score import score
+from tests.evaluation.coco import evaluated, evaluated_as_coco_5k, own_truth, small_view, view_of
 
 eccv_caption = pytest.importorskip("eccv_caption", reason="the reference package eccv_caption is not installed")
 DATA = Path(eccv_caption.__file__).parent / "data"
@@ -92,12 +93,12 @@ def test_queries_and_positives_are_those_of_the_papers(view) -> None:
     assert len(np.unique(eccv.outside["i2t"])) == 2
     shared = {tuple(pair) for pair in eccv.pairs["i2t"].tolist()} & {tuple(p) for p in eccv.pairs["t2i"].tolist()}
     assert len(shared) == 6089, "two query sets, no transposes"
-    described = relevant_items(CocoManifest, view, own_truth(view), (eccv, cxc))[1]
+    described = relevant_items("coco", view, own_truth(view), (eccv, cxc))[1]
     assert [of["name"] for of in described.values()] == ["coco_5k", "coco_1k_5fold", "eccv", "cxc"]
     assert [of["folds"] for of in described.values()] == [1, 5, 1, 1]
     assert described["coco_1k_5fold"]["gallery"] == {"i2t": 5000, "t2i": 1000}
     other = replace(eccv, pairs=eccv.pairs | {"t2i": eccv.pairs["t2i"][:5000]})
-    assert relevant_items(CocoManifest, view, own_truth(view), (other,))[1]["eccv"]["name"] == "coco_5k_eccv"
+    assert relevant_items("coco", view, own_truth(view), (other,))[1]["eccv"]["name"] == "coco_5k_eccv"
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -120,3 +121,71 @@ def test_five_folds_equal_the_package_on_whole_rankings(seed: int) -> None:
             right, gallery = (i2t, t2i) if side == "i2t" else (t2i, i2t)
             values.append(compute_coco1k_r_at_k(whole[side], right, set(gallery), k))
         assert result["coco_1k_5fold", side, f"r{k}"] == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def scored_lists(view, lists: dict[str, np.ndarray], **options):
+    """What ``fne score`` makes of these rankings of the split."""
+    ids = {"image": np.repeat(numbers_of(view), 5), "caption": view.sentids}
+    places = {"eccv": DATA, "cxc": DATA}
+    made = score({"lists": lists}, ids=ids, dataset="coco", relevance=places, **options)
+    return {tuple(row): value for *row, value in
+            made.results.runs[["protocol", "direction", "metric", "value"]].itertuples(index=False)}  # fmt: skip
+
+
+def by_package(package, view, lists: dict[str, np.ndarray]) -> dict[tuple[str, str, str], float]:
+    ids = {"i2t": (numbers_of(view), np.array(view.sentids)), "t2i": (view.sentids, np.array(numbers_of(view)))}
+    ranked = {side: dict(zip(queries, items[lists[side]].tolist(), strict=True))
+              for side, (queries, items) in ids.items()}  # fmt: skip
+    made = {("eccv", name): values for name, values in package.eccv_metrics(ranked, "all").items()}
+    for k in (1, 5, 10):
+        made["own", f"own_r{k}"] = package.coco_5k_recalls(ranked, "all", K=k)
+        made["cxc", f"cxc_r{k}"] = package.cxc_recalls(ranked, "all", K=k)
+    return {
+        (protocol, side, name.partition("_")[2].replace("rprecision", "r_precision")): value
+        for (protocol, name), values in made.items()
+        for side, value in values.items()
+    }
+
+
+def placed(view, rng: np.random.Generator, places: np.ndarray) -> dict[str, np.ndarray]:
+    """Rankings of 50 random items, with some relevant ones of every query at these places."""
+    result = {}
+    relevant = [read(DATA, protocol, view) for protocol in ("eccv", "cxc")]
+    for column, (side, n, gallery) in enumerate((("i2t", 5000, 25_000), ("t2i", 25_000, 5000))):
+        lists = np.stack([rng.choice(gallery, TOP, replace=False) for _ in range(n)])
+        pairs = np.concatenate([item.pairs[side] for item in relevant])
+        for query, item in pairs[rng.permutation(len(pairs))][:, [column, 1 - column]]:
+            row, place = lists[query], rng.choice(places)
+            if item not in row:
+                row[place] = item
+        result[side] = lists
+    return result
+
+
+@pytest.mark.parametrize("places", [np.arange(TOP), np.array([TOP - 1]), np.arange(9, 12)],
+                         ids=["random", "all but last wrong", "beside the cut"])  # fmt: skip
+def test_scores_of_rankings_equal_the_package(package, view, places: np.ndarray) -> None:
+    lists = placed(view, np.random.default_rng(len(places)), places)
+    result, expected = scored_lists(view, lists), by_package(package, view, lists)
+    assert {key: result[key] for key in expected} == pytest.approx(expected, abs=1e-9)
+    assert len(expected) == 18 and max(expected.values()) > 0
+
+
+@pytest.mark.parametrize("protocol", ["eccv", "cxc"])
+def test_scores_under_ties_equal_the_package_on_the_worst_order(package, view, protocol: str) -> None:
+    """Embeddings of few values tie almost everywhere; pessimistic is the order in which relevant items come last."""
+    images, texts = (part[:, :6].sign() for part in random_embeddings())
+    right = read(DATA, protocol, view)
+    lists = {}
+    for column, (side, of) in enumerate((("i2t", (images, texts)), ("t2i", (texts, images)))):
+        keys = 2 * (of[0] @ of[1].T).to(torch.int16)
+        query, item = torch.from_numpy(right.pairs[side][:, [column, 1 - column]].astype(np.int64)).T
+        keys[query, item] -= 1
+        lists[side] = torch.cat([part.topk(TOP).indices for part in keys.split(500)]).numpy()
+    made = score(images=images, captions=texts, similarity="dot", ties="pessimistic", dataset="coco",
+                 ids={"image": np.repeat(numbers_of(view), 5), "caption": view.sentids},
+                 relevance={protocol: DATA}).results.runs  # fmt: skip
+    expected = {key: value for key, value in by_package(package, view, lists).items() if key[0] == protocol}
+    result = made[made["protocol"] == protocol].set_index(["protocol", "direction", "metric"])["value"]
+    assert {key: result[key] for key in expected} == pytest.approx(expected, abs=1e-9)
+    assert len(expected) == 6

@@ -29,12 +29,6 @@ RELEVANT = np.random.default_rng(4).random((N, M)) < 0.06
 RELEVANT[CAPTION_IMAGE, np.arange(M)] = True
 
 
-class FakeManifest:
-    """As much of a manifest as is read."""
-
-    folder, dataset, truth_files = Path("resources/x"), "flickr8k", {"test": {"file": "truth.test.npz"}}
-
-
 def truth(image_queries: list[int], caption_queries: list[int], matrix: np.ndarray = RELEVANT) -> Truth:
     queries = (np.array(part, dtype=np.int32) for part in (image_queries, caption_queries))
     return Truth("judged", np.argwhere(matrix).astype(np.int32), *queries)
@@ -74,14 +68,14 @@ def test_every_metric_by_its_definition() -> None:
 
 
 def test_protocols_follow_from_what_is_known() -> None:
-    _, described = relevant_items(FakeManifest, VIEW, truth([0, 3], [1, 2, 5]))
+    _, described = relevant_items("flickr8k", VIEW, truth([0, 3], [1, 2, 5]))
     own, known = described["own"], described["truth"]
     assert own["queries"] == {"i2t": N, "t2i": M} and own["gallery"] == {"i2t": M, "t2i": N}
     assert own["captions_per_image"] == [1, 7] and own["relevant_pairs"] == {"i2t": M, "t2i": M}
     assert known["queries"] == {"i2t": 2, "t2i": 3} and known["relevance"] == "judged"
     assert known["relevant_pairs"]["t2i"] == RELEVANT[:, [1, 2, 5]].sum() and own["folds"] == 1
     assert (own["name"], known["name"]) == (f"flickr8k_test_{N}", f"flickr8k_test_{N}_truth")
-    assert set(relevant_items(FakeManifest, VIEW, truth([], []))[1]) == {"own"}
+    assert set(relevant_items("flickr8k", VIEW, truth([], []))[1]) == {"own"}
     result, values = evaluated(VIEW, *embeddings(), truth=truth([], [4]))
     assert {direction for protocol, direction, _ in result if protocol == "truth"} == {"t2i"}
     np.testing.assert_array_equal(values["own/t2i/count"], COUNTS)
@@ -93,7 +87,7 @@ def test_truth_that_does_not_fit_the_split_is_refused() -> None:
     missing[CAPTION_IMAGE[4], 4] = False
     for matrix, words in ((missing, "own caption is not among"), (np.ones((N + 1, M), bool), "outside the split")):
         with pytest.raises(UserError, match=words):
-            relevant_items(FakeManifest, VIEW, truth([], [], matrix))
+            relevant_items("flickr8k", VIEW, truth([], [], matrix))
 
 
 @pytest.mark.parametrize(

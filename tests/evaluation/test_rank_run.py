@@ -16,6 +16,7 @@ from fne.data import coco_relevance
 from fne.data.manifest import Manifest, SplitView
 from fne.steps import aggregate, evaluate, rank
 from fne.steps import train as job
+from fne.steps.score import score
 from fne.study import paths
 from fne.study.api import Study, resolve
 from fne.training import embed
@@ -158,3 +159,21 @@ def test_relevance_files_are_ranked_on_the_test_split_and_named_in_the_record(ra
     write_files(root / "moved", "eccv", i2t | {3: [1015]}, t2i)
     with pytest.raises(UserError, match="eccv"):
         evaluate.run(changed(study, evaluation__relevance__eccv=str(root / "moved")), *JOB, "test", root)
+
+
+def test_scores_of_the_same_embeddings_are_the_studys(ranked) -> None:
+    """`fne score` without the workflow: metrics and fingerprints."""
+    root, study, folder = ranked
+    runs = [(image, text) for _, image, text in embed_split(study, *JOB, "test", root)]
+    manifest = Manifest.load(root / paths.data_folder(study))
+    view, truth = manifest.split("test"), manifest.truth("test")
+    pd.DataFrame(truth.pairs, columns=["image", "caption"]).assign(
+        image=lambda rows: [view.image_ids[i] for i in rows["image"]],
+        caption=lambda rows: [view.caption_ids[c] for c in rows["caption"]],
+    ).to_csv(root / "pairs.csv", index=False)
+    ids = {"image": [view.image_ids[i] for i in view.caption_image], "caption": view.caption_ids}
+    made = score({"fne": runs}, ids=ids, relevance={"truth": root / "pairs.csv"}, dataset=manifest.dataset)
+    expected = read_json(folder / "metrics.test.json")
+    result = made.results.runs[["seed", "protocol", "direction", "metric", "value"]].to_dict("records")
+    assert result == expected["rows"]
+    assert made.results.protocols["own"] == expected["fingerprint"]["own"]

@@ -35,12 +35,6 @@ KS = (1, 5, 10)
 MIB = 1024
 
 
-class Coco:
-    """As much of COCO's manifest as ranking reads."""
-
-    folder, dataset, truth_files = Path("coco"), "coco", {"test": {"file": "truth.test.npz"}}
-
-
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """Processor seconds and result, progress bars held back."""
     with contextlib.redirect_stderr(io.StringIO()):
@@ -116,7 +110,7 @@ def main() -> None:
     place = torch.device(given.device)
 
     reading, files = timed(lambda: [read(DATA, protocol, view) for protocol in ("eccv", "cxc")])
-    known, described = relevant_items(Coco, view, truth, files)
+    known, described = relevant_items("coco", view, truth, files)
     before = peak_mib()
     ranking, (ranked, _) = timed(lambda: rank_replicates([(0, images.to(place), texts.to(place))], known))
     arrays = known | ranked

@@ -6,9 +6,11 @@ import re
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 
 from fne.report.tables.cells import Cell, Column, Table
 from fne.report.tables.latex import to_latex
+from fne.report.text.side_by_side import WIDTH, table_lines
 from fne.utils import text as words
 from fne.utils.files import as_csv, write_text
 
@@ -78,6 +80,20 @@ def to_markdown(table: Table) -> str:
         lines.append("| " + " | ".join(_markdown_cell(cell) for cell in row) + " |")
     lines += ["", *(f"- {_mark(note)}" for note in table.notes)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def to_text(table: Table) -> str:
+    """For a terminal: caption, table and notes."""
+    rows = [["", *(words.clean(column.name) for column in table.columns[1:])]]
+    headings = dict(table.sections)
+    for number, row in enumerate(table.rows):
+        if number in headings:
+            rows.append([words.clean(headings[number]).upper(), *[""] * (len(row) - 1)])
+        first, *rest = row
+        rows.append([words.clean(first.text), *(words.clean(f"{cell.text} {cell.note}") for cell in rest)])
+    said = [words.clean(table.caption), "", *table_lines(rows), "", *map(words.clean, table.notes)]
+    return "\n".join(fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) if len(line) > WIDTH else line
+                     for line in said)  # fmt: skip
 
 
 def save(table: Table, folder: Path) -> list[Path]:

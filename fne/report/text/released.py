@@ -19,8 +19,7 @@ ELSEWHERE = ("data.", "encoders.image.checkpoint", "encoders.text.checkpoint", "
 
 def released(study: Study) -> str:
     """What of a study's method is the authors' release, in a sentence; empty without a method or their values."""
-    library = Library(study.root)
-    if study.method is None or not library.released:
+    if study.method is None or not (library := Library(study.root)).released:
         return ""
     title, config = study.library[study.method].title, study.configs[study.method]
     chosen = study.chosen.get(study.method, {})

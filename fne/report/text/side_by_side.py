@@ -149,7 +149,7 @@ def _signed(row: Mapping[str, Any], value: str, low: str, high: str) -> str:
     return f"{signed(row[value])} {span(row[low], row[high], sign=True)}".rstrip()
 
 
-def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+def table_lines(cells: Sequence[Sequence[str]]) -> list[str]:
     """A table for a terminal; where that is too narrow, the first cell of a row stands above the others."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) > WIDTH:
@@ -163,7 +163,7 @@ def text(made: SideBySide) -> str:
     cells, split = _cells(made), 3 + made.paired
     scores, orders = [row[:split] for row in cells], [[row[0], *row[split:]] for row in cells]
     said, notes, agreements = (map(_wrap, lines) for lines in (made.lines, _note_lines(made), _agreement_lines(made)))
-    return "\n".join([*said, "", *_table(scores), *notes, "", *_table(orders), *agreements])
+    return "\n".join([*said, "", *table_lines(scores), *notes, "", *table_lines(orders), *agreements])
 
 
 def _wrap(line: str) -> str:
