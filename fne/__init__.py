@@ -2,7 +2,7 @@
 
 Importing this package, ``fne.study.api`` or ``fne.study.paths`` imports no torch: Snakemake does so at every dry run.
 What a training loop of your own uses is imported when it is first named: every strategy and loss by its class, and
-what holds them together.
+what holds them together; and :func:`score <fne.steps.score.score>`, which scores what any model made.
 
 >>> from fne import FalseNegativeElimination, InfoNCE, MatchingLoss, MemoryQueue, MomentumEncoder, TripletLoss
 >>> import fne
@@ -23,6 +23,7 @@ LIBRARY = {
     "Loss": "fne.losses.loss:Loss",
     "Selection": "fne.negatives.strategy:Selection",
     "Strategy": "fne.negatives.strategy:Strategy",
+    "score": "fne.steps.score:score",
 }
 """What is offered beside strategies and losses, and where it is defined."""
 
@@ -36,7 +37,7 @@ def _offered() -> dict[str, str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_") or name.islower():
+    if name.startswith("_") or (name.islower() and name not in LIBRARY):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name not in (offered := _offered()):
         from fne.utils.errors import bad_input

@@ -25,6 +25,7 @@ from fne.data.manifest import SPLITS, Manifest
 from fne.data.ranked_captions import first_captions
 from fne.data.scored_runs import Run, Split, checked, embeddings_of, models_of, opened, orders_of, part_of
 from fne.evaluation.metrics import TIE_RULES
+from fne.report.picks.queries import page
 from fne.report.tables.cells import Table
 from fne.report.tables.contrasts import contrasts_table, primary_contrasts
 from fne.report.tables.main import main_table
@@ -33,6 +34,7 @@ from fne.report.tables.scores import scores_table
 from fne.report.text.wording import count, listing
 from fne.results.bundle import MOST_ROWS, Bundle
 from fne.results.bundle import write as write_bundle
+from fne.results.ranked import known_of, ranked_of
 from fne.results.readme import readme
 from fne.results.records import Variant
 from fne.results.schema import TABLES, header, parse_table
@@ -46,7 +48,7 @@ from fne.study.api import Study, list_studies, load_study, resolve
 from fne.study.model import DATASETS
 from fne.utils import provenance
 from fne.utils.errors import bad_input
-from fne.utils.files import SCHEMAS, as_csv
+from fne.utils.files import SCHEMAS, as_csv, write_text
 from fne.utils.min_seeds import FLIPS, MIN_SEEDS
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Scored:
         relevant: Pairs of (image, caption) positions that count, by protocol; see :func:`fne.steps.rank.run`.
         ranks: Model -> ``<run>/<direction>/<name>``: ``top_ids`` and ``top_scores`` (queries, 10), the beginning of
             each ranking; ``greater`` and ``ties`` of the relevant pairs.
+        ties: How ties were counted.
     """
 
     results: StudyResults
@@ -83,6 +86,7 @@ class Scored:
     split: Split = field(repr=False)
     relevant: Mapping[str, np.ndarray] = field(repr=False)
     ranks: Mapping[str, Mapping[str, np.ndarray]] = field(repr=False)
+    ties: str = "expected"
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -102,6 +106,33 @@ class Scored:
         more = [primary_contrasts(self.results)] if len(self.results.variants) > 1 else []
         return (self.tables[0], *more)
 
+    def gallery(self, images: str | Path | None = None, run: int = 0) -> str:
+        """The worst queries of the models, and what was ranked first for them, as one page of HTML.
+
+        Args:
+            images: The folder of the images, whose files are called as their ids; None: ids stand in for images.
+            run: Of each model.
+
+        Raises:
+            UserError: A model has no such run, or the folder has none of the images.
+        """
+        known = known_of(self.relevant, {name: facts["relevance"] for name, facts in self.results.protocols.items()})
+        for model, arrays in self.ranks.items():
+            if f"{run}/i2t/top_ids" not in arrays:
+                raise bad_input("has no such run", file=model, key="run", value=run)
+        ranked = {
+            model: ranked_of({**self.relevant, **arrays}, run, self.ties, bool(known))
+            for model, arrays in self.ranks.items()
+        }
+        files = [] if images is None else [Path(images).expanduser() / name for name in self.split.view.image_ids]
+        if files and not any(file.is_file() for file in files):
+            hint = "an image's file is called as its id"
+            raise bad_input("holds none of the images", file=images, value=files[0].name, hint=hint)
+        title = f"Worst queries of {listing(self.ranks)}"
+        return page(
+            title, ranked, self.split.view, files, known, f"run {run}" if len(self.results.definition.seeds) > 1 else ""
+        )
+
     def save(self, out: str | Path) -> Path:
         """Write the bundle into ``out/bundle`` and every table as CSV, Markdown, LaTeX and HTML into ``out/tables``.
 
@@ -116,11 +147,22 @@ class Scored:
         return out
 
 
-def run(models: Mapping[str, Any], out: Path | None, root: Path, **options: Any) -> str:
-    """Score, write ``out`` where it is named, and return the tables for a terminal."""
+def run(models: Mapping[str, Any], out: Path | None, root: Path, gallery: Path | None = None, **options: Any) -> str:
+    """Score, write ``out`` where it is named, and return the tables for a terminal.
+
+    Args:
+        models, root, options: As of :func:`score`.
+        out: As of :meth:`Scored.save`.
+        gallery: The folder of the images, for ``out/queries.html``; None: no such page.
+    """
+    if gallery is not None and (out is None or out.suffix == ".zip" or not gallery.is_dir()):
+        allowed = "the folder of the images, beside --out FOLDER, where the page is written"
+        raise bad_input("cannot be made", key="--gallery", value=gallery, allowed=allowed)
     scored = score(models, root=root, **options)
     if out is not None:
         scored.save(out)
+    if out is not None and gallery is not None:
+        write_text(out / "queries.html", scored.gallery(gallery))
     return str(scored)
 
 
@@ -227,7 +269,7 @@ def score(
              for model, of in runs.items()}  # fmt: skip
     record = provenance.record(started, inputs=digests)
     bundle = _bundle(study, tables, prints, kinds, digests, record, queries)
-    return Scored(results, bundle, tuple(notes), scored, relevant, ranks)
+    return Scored(results, bundle, tuple(notes), scored, relevant, ranks, ties)
 
 
 def _split(

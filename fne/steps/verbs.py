@@ -253,7 +253,7 @@ def score(given: Given) -> None:
     relevance = dict(_named("--relevance", given.relevance, "NAME=PLACE"))
     primary = given.primary and dict(zip(("metric", "protocol", "direction"), given.primary, strict=True))
     options = {key: getattr(given, key) for key in ("images", "captions", "ids", "corpus", "dataset", "split", "name",
-                                                    "similarity", "baseline", "ties")}  # fmt: skip
+                                                    "similarity", "baseline", "ties", "gallery")}  # fmt: skip
     _say(_run("score", models, given.out, given.root, relevance=relevance, primary=primary, **options))
 
 
@@ -372,6 +372,8 @@ VERBS = [
           option("--baseline", metavar="NAME", help="what models are compared with; default: the first"),
           option("--primary", nargs=3, metavar=("METRIC", "PROTOCOL", "DIRECTION"), help="default: rsum own both"),
           option("--name", default="scores", help="what the bundle is called (default: scores)"),
+          option("--gallery", type=Path, metavar="IMAGES", help="the folder of the images, named as their ids: writes "
+                 "OUT/queries.html, the worst queries as pictures"),
           option("-o", "--out", type=Path, metavar="FOLDER|ZIP", help="write the bundle and the tables; a .zip is the "
                  "bundle alone")), score),
     Verb("verify", "a study set against its recorded reference -> verify.csv",
