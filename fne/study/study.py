@@ -68,8 +68,9 @@ class Study:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The variants that train anything."""
-        return tuple(variant for variant in self.variants if trains(self.configs[variant], self.regime))
+        """The variants that train anything; one without a config was trained elsewhere."""
+        configs = self.configs
+        return tuple(name for name in self.variants if name not in configs or trains(configs[name], self.regime))
 
     @property
     def compared(self) -> tuple[str, ...]:

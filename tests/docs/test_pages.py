@@ -114,8 +114,14 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     return project
 
 
-@pytest.mark.parametrize("block", BASH, ids=str)
-def test_bash_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("page", sorted({block.page for block in BASH}))
+def test_bash_blocks_of_a_page_run_in_order(page: str, request: pytest.FixtureRequest) -> None:
+    for block in BASH:
+        if block.page == page:
+            _run(block, request)
+
+
+def _run(block: Block, request: pytest.FixtureRequest) -> None:
     if block.how & set(UNTESTED):
         syntax = subprocess.run(["bash", "-n", "-c", block.text], capture_output=True, text=True, check=False)
         assert syntax.returncode == 0, syntax.stderr
@@ -128,7 +134,7 @@ def test_bash_block_runs(block: Block, request: pytest.FixtureRequest) -> None:
     if "dry-run" in block.how:
         text = f"PATH={project.folder}/held:$PATH\n{text}"
     done = project.run("bash", "-euo", "pipefail", "-c", text)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, f"{block}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     if "dry-run" in block.how and re.search(r"--config .*(variants|seeds|study=(?!smoke))", text):
         assert "rule train" in done.stdout + done.stderr
 

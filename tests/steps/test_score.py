@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from scipy import stats
 
@@ -198,3 +199,21 @@ def test_the_verb_calls_the_same_function(tmp_path: Path, capsys: pytest.Capture
     assert list(facts["variants"]) == ["e", "s"] and facts["primary"]["metric"] == "r1"
     assert "R@1" in capsys.readouterr().out
     assert main(["score", "--images", f"{tmp_path}/i.npy", "--captions", f"{tmp_path}/none.npy"]) == 2
+
+
+def test_the_gallery_shows_the_images_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in IMAGES:
+        Image.new("RGB", (8, 8), (200, 30, 30)).save(folder / name)
+    for name, array in zip("it", embeddings(noise=4), strict=True):
+        np.save(tmp_path / f"{name}.npy", array)
+    pd.DataFrame(IDS).to_csv(tmp_path / "ids.csv", index=False)
+    words = ["score", *(f"--{word}={tmp_path}/{file}" for word, file in (("images", "i.npy"), ("captions", "t.npy")))]
+    words += [f"--ids={tmp_path}/ids.csv", f"--out={tmp_path}/out"]
+    assert main([*words, f"--gallery={folder}"]) == 0
+    page = (tmp_path / "out" / "queries.html").read_text("utf-8")
+    assert "data:image/" in page and "own pair" in page
+    assert main([*words, f"--gallery={tmp_path}/none"]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main([*words, f"--gallery={tmp_path}/empty"]) == 2
