@@ -28,7 +28,8 @@ def run(names: Sequence[str], overrides: Mapping[str, Any], root: Path, *, grid:
     """Check rules, variants and studies, and print what is valid; without any name all studies and variants.
 
     Args:
-        names: Rules (a registered name, an entry point, or ``module:Class``) and studies.
+        names: Rules (a registered name, an entry point, or ``module:Class``), files of variants, and studies. A name
+            may be both a rule's and a variant's.
         overrides: Values of options or config keys.
         root: The project's folder.
         grid: Of rules: under other values of their options too.
@@ -41,15 +42,16 @@ def run(names: Sequence[str], overrides: Mapping[str, Any], root: Path, *, grid:
     for name in rules:
         with problems.collect():
             print(check_rule(name, overrides, library, grid=grid), end="")
-    studies = [name for name in names if name not in rules]
-    if rules and not studies:
+    stems = [name for name in names if name not in known and name in library.stems()]
+    studies = [name for name in names if name not in rules and name not in stems]
+    if rules and not studies and not stems:
         problems.raise_any("the rules")
         print("valid")
         return
     with problems.collect():
         library.base  # noqa: B018 - reading it checks it
     configs: list[Mapping[str, Any]] = []
-    checked_studies, variants = studies or list(api.study_files(root)), list[str]()
+    checked_studies, variants = studies if names else list(api.study_files(root)), list[str]()
     for name in checked_studies:
         if studies:
             _check_corpus(name, overrides, root, problems)
@@ -63,13 +65,13 @@ def run(names: Sequence[str], overrides: Mapping[str, Any], root: Path, *, grid:
                 read_trials(root / paths.tuned_files(study)[1])
             if study.tune:
                 api.load(name, overrides, root, complete=bool(studies), tuned=False)
-    for stem in library.stems() if not studies else ():
+    for stem in stems if names else library.stems():
         with problems.collect():
             for variant in library.members(stem):
                 library.check(variant)
                 variants.append(variant)
                 configs.append(library.merged(variant))
-    if not studies:
+    if not names:
         with problems.collect():
             read_published(root)
     outside = {str(built): built for flat in configs for built in _plugins(flat)}

@@ -385,7 +385,7 @@ VERBS = [
           option("--into", required=True, **FOLDER, help="where it goes"),
           option("--only", choices=("annotations", "images"), help="default: both")),
          lambda given: _say(_run("fetch", given.dataset, given.root / given.into, given.only))),
-    Verb("check", "check every study and variant, or the studies or rules named",
+    Verb("check", "check every study and variant, or the studies, variants and rules named",
          (option("names", nargs="*", metavar="NAME",
                  help="studies (default: all), or rules: a registered name, an entry point, or module:Class"),
           option("--grid", action="store_true", help="of rules: under other values of their options too"), OVERRIDES),

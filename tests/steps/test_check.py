@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fne import cli
+from fne.study.library import Library
 from tests.plugin_files import LOSS, STRATEGY, clean_path, place
 from tests.projects import Project, given
 
@@ -119,3 +120,9 @@ def test_all_that_a_study_of_ones_own_lacks_is_named_at_once(
     assert check(project, "mine", *supplied, "--set", "train.batch_size=129") == 2
     message = capsys.readouterr().err
     assert "train.batch_size: " in message and "at most 128" in message and message.count("129") == 1
+
+
+def test_the_files_of_variants_may_be_named(project: Project, capsys: pytest.CaptureFixture) -> None:
+    assert check(project, "fne_memory") == 0
+    members = len(Library(project.root).members("fne_memory"))
+    assert f"valid: 0 studies (), {members} variants" in capsys.readouterr().out
