@@ -74,6 +74,8 @@ class MatchingLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_pair(strategy, loss)
+        if not isinstance(memory, MemoryQueue | None):
+            raise TypeError(f"memory is a MemoryQueue or None, got {memory!r}")
         self.rule, self.memory, self.seed, self.sizes = Rule(strategy, loss), memory, seed, sizes
         self.gather = gather
         self.needs = {*strategy.needs, *loss.needs}
@@ -133,6 +135,8 @@ class MatchingLoss(nn.Module):
         """
         sides = {"image": image, "text": text}
         for name, both in (("momentum", momentum), ("guide", guide)):
+            if both is not None and (isinstance(both, Tensor) or len(both) != 2):
+                raise ValueError(f"{name}= takes two tensors, of the images and of the texts")
             sides |= {} if both is None else {f"{name} image": both[0], f"{name} text": both[1]}
         _check_shapes(sides)
         for need, argument, value in (
@@ -212,6 +216,8 @@ class MatchingLoss(nn.Module):
             return (torch.arange(total, device=device) + self._pairs)[None]
         try:
             rows = torch.as_tensor(ids)
+            if not (rows.is_floating_point() or rows.dtype == torch.bool):
+                rows = rows.to(torch.int64)
         except (TypeError, ValueError):
             raise ValueError(f"ids are one integer a pair, got {type(ids).__name__} of other things") from None
         if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
@@ -266,14 +272,20 @@ def _check_pair(strategy: Strategy, loss: Loss) -> None:
 
 
 def _check_shapes(sides: dict[str, Tensor]) -> None:
-    pairs = next(iter(sides.values())).shape[0]
+    first = sides["image"]
+    pairs = first.shape[0] if isinstance(first, Tensor) and first.ndim and len(first) else "B >= 1"
     for name, side in sides.items():
-        if side.ndim != 2 or side.shape[0] != pairs or not side.is_floating_point():
+        if not isinstance(side, Tensor):
+            raise ValueError(f"{name} embeddings are a ({pairs}, D) tensor, got {type(side).__name__}")
+        if side.ndim != 2 or not len(side) or side.shape[0] != pairs or not side.is_floating_point():
             raise ValueError(f"{name} embeddings are ({pairs}, D) numbers, got {side.dtype} {tuple(side.shape)}")
     for name in ("", "momentum ", "guide "):
         if f"{name}image" in sides and sides[f"{name}image"].shape != sides[f"{name}text"].shape:
             shapes = [tuple(sides[f"{name}{side}"].shape) for side in ("image", "text")]
             raise ValueError(f"{name}image and text embeddings differ in shape: {shapes[0]}, {shapes[1]}")
+    if "momentum image" in sides and sides["momentum image"].shape != first.shape:
+        shape = tuple(sides["momentum image"].shape)
+        raise ValueError(f"momentum embeddings differ in shape from the online ones: {shape}, {tuple(first.shape)}")
 
 
 @contextmanager

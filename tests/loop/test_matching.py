@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -183,6 +184,12 @@ def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
         criterion()(*batch(), scale=scale)
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64, np.int8])
+def test_ids_are_any_integers(kind: type) -> None:
+    image, text, ids = batch()
+    assert criterion()(image, text, ids.numpy().astype(kind)) == criterion()(image, text, ids)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
@@ -203,6 +210,16 @@ def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
         (lambda i, t, ids: criterion()(i, t, ids - 5), "not negative"),
         (lambda i, t, ids: criterion()(i, t, ids.float()), "integer"),
         (lambda i, t, ids: criterion()(i, t, [f"{n}.jpg" for n in ids]), "integer"),
+        (lambda i, t, ids: criterion()(i.numpy(), t, ids), "image embeddings are a .* tensor, got ndarray"),
+        (lambda i, t, ids: criterion()(i[:0], t[:0]), r"B >= 1"),
+        (lambda i, t, ids: criterion()(i[0, 0], t, ids), r"image embeddings are \(B >= 1, D\)"),
+        (lambda i, t, ids: criterion()(i, t, ids, momentum=i), "momentum= takes two"),
+        (lambda i, t, ids: criterion()(i, t, ids, momentum=(i[:, :5], t[:, :5])), r"\(16, 5\), \(16, 12\)"),
+        (
+            lambda i, t, ids: fne.MatchingLoss(fne.HardestNegative(), fne.TripletLoss(), 64),
+            "MemoryQueue or None, got 64",
+        ),
+        (lambda i, t, ids: fne.MomentumEncoder(torch.nn.Linear(4, 4)).update(torch.nn.Linear(4, 1)), "or shape"),
         (lambda i, t, ids: fne.MemoryQueue(0, 3), "size >= 1"),
         (lambda i, t, ids: fne.MomentumEncoder(torch.nn.Linear(1, 1), 2.0), "between 0 and 1"),
     ],
