@@ -33,6 +33,8 @@ class MatchingLoss(nn.Module):
     gradient is that of one process with the whole batch.
 
     In evaluation mode (``.eval()``) nothing is learnt from the batch, nothing enters the memory and no draw is used up.
+    Nor is anything learnt from a batch that holds an embedding which is not finite: its loss is NaN, and what strategy
+    and memory hold stays what it was, as a loop in half precision needs whose scaler skips such a step.
     What strategy and memory hold follows the embeddings to their device.
 
     Args:
@@ -158,7 +160,8 @@ class MatchingLoss(nn.Module):
         rows = [self._ids(*ids, total, device) for ids in zip((image_id, text_id), limits, strict=True)]
         strategy, loss = self.rule.strategy, self.rule.loss
         self._place(device)
-        strategy.frozen, before = not self.training, self._draws.get_state()
+        learns = self.training and all(bool(side.isfinite().all()) for side in sides.values())
+        strategy.frozen, before = not learns, self._draws.get_state()
         uniform = torch.rand(2, total, generator=self._draws).to(device)[None]
         batch = Batch(rows[0], rows[1], uniform, uniform, uniform)  # no dropout and no oracle here to use the others
         past = (sides["momentum image"], sides["momentum text"]) if "momentum image" in sides else None
@@ -168,7 +171,7 @@ class MatchingLoss(nn.Module):
         context = Context(image, text, batch, candidates, past, guide)  # type: ignore[arg-type]  # the same method
         with torch.no_grad():
             excluded = exclude(context, self.rule.own_pair_only)
-            if self.training:
+            if learns:
                 strategy.observe(image @ text.transpose(-1, -2), same_image(rows[0], rows[0]))
         result, selections, picks = torch.zeros((), device=device), list[Selection](), list[tuple[Tensor, Tensor]]()
         with _scaled(loss, scale):
@@ -180,7 +183,7 @@ class MatchingLoss(nn.Module):
                 if (index := selections[-1].index) is not None:
                     picks.append((candidates.image_row[0][index], candidates.caption_row[0][index]))
         self.selections, self.picks = tuple(selections), tuple(picks)
-        if not self.training:
+        if not learns:
             self._draws.set_state(before)
             return result / total
         if self.memory is not None:

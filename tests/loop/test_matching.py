@@ -184,6 +184,17 @@ def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
         criterion()(*batch(), scale=scale)
 
 
+def test_a_batch_that_is_not_finite_leaves_no_trace() -> None:
+    clean, other = criterion(), criterion()
+    for at in range(6):
+        image, text, ids = batch(seed=at)
+        assert clean(image, text, ids + 8 * at) == other(image, text, ids + 8 * at)
+        broken = image.index_fill(0, torch.tensor(3), float("inf" if at % 2 else "nan"))
+        assert other(broken, text, ids + 8 * at).isnan()
+    for one, two in zip(clean.state_dict().values(), other.state_dict().values(), strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 @pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64, np.int8])
 def test_ids_are_any_integers(kind: type) -> None:
     image, text, ids = batch()
