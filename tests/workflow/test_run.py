@@ -95,6 +95,13 @@ def test_two_corpora_are_two_studies_of_two_data_sets(project: Project, monkeypa
     assert len({paths.data_id(load_study(name, {})) for name in ("dogs_2", "spans")}) == 2
 
 
+def test_after_an_interruption_the_same_command_goes_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    became: list[str] = []
+    monkeypatch.setattr("os.execv", lambda program, words: became.extend(words))
+    assert cli.main(["run", "--study", "smoke", "--cores", "1"]) == 0 and "--rerun-incomplete" in became
+
+
 @pytest.mark.parametrize(
     ("words", "saying"),
     [
