@@ -28,12 +28,16 @@ LIBRARY = {
 """What is offered beside strategies and losses, and where it is defined."""
 
 
-def _offered() -> dict[str, str]:
-    """Names to ``"module:Class"``, strategies and losses included."""
+def _rules() -> dict[str, Any]:
+    """What is known of every strategy and loss, by ``"module:Class"``."""
     from fne.negatives.registry import registered
 
-    targets = [entry.target for section in ("negatives", "loss") for entry in registered(section).values()]
-    return LIBRARY | {target.partition(":")[2]: target for target in targets}
+    return {entry.target: entry for section in ("negatives", "loss") for entry in registered(section).values()}
+
+
+def _offered() -> dict[str, str]:
+    """Names to ``"module:Class"``, strategies and losses included."""
+    return LIBRARY | {target.partition(":")[2]: target for target in _rules()}
 
 
 def __getattr__(name: str) -> Any:
@@ -47,7 +51,10 @@ def __getattr__(name: str) -> Any:
         raised = ImportError if sys._getframe(1).f_code.co_name == "_handle_fromlist" else AttributeError
         raise raised(message)
     module, _, attribute = offered[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    found = getattr(importlib.import_module(module), attribute)
+    if (entry := _rules().get(offered[name])) is None:
+        return found
+    return importlib.import_module("fne.loop.options").checking(found, entry)
 
 
 def __dir__() -> list[str]:

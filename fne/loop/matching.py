@@ -33,6 +33,8 @@ class MatchingLoss(nn.Module):
     gradient is that of one process with the whole batch.
 
     In evaluation mode (``.eval()``) nothing is learnt from the batch, nothing enters the memory and no draw is used up.
+    Nor is anything learnt from a batch that holds an embedding which is not finite: its loss is NaN, and what strategy
+    and memory hold stays what it was, as a loop in half precision needs whose scaler skips such a step.
     What strategy and memory hold follows the embeddings to their device.
 
     Args:
@@ -74,6 +76,8 @@ class MatchingLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_pair(strategy, loss)
+        if not isinstance(memory, MemoryQueue | None):
+            raise TypeError(f"memory is a MemoryQueue or None, got {memory!r}")
         self.rule, self.memory, self.seed, self.sizes = Rule(strategy, loss), memory, seed, sizes
         self.gather = gather
         self.needs = {*strategy.needs, *loss.needs}
@@ -133,6 +137,8 @@ class MatchingLoss(nn.Module):
         """
         sides = {"image": image, "text": text}
         for name, both in (("momentum", momentum), ("guide", guide)):
+            if both is not None and (isinstance(both, Tensor) or len(both) != 2):
+                raise ValueError(f"{name}= takes two tensors, of the images and of the texts")
             sides |= {} if both is None else {f"{name} image": both[0], f"{name} text": both[1]}
         _check_shapes(sides)
         for need, argument, value in (
@@ -154,7 +160,8 @@ class MatchingLoss(nn.Module):
         rows = [self._ids(*ids, total, device) for ids in zip((image_id, text_id), limits, strict=True)]
         strategy, loss = self.rule.strategy, self.rule.loss
         self._place(device)
-        strategy.frozen, before = not self.training, self._draws.get_state()
+        learns = self.training and all(bool(side.isfinite().all()) for side in sides.values())
+        strategy.frozen, before = not learns, self._draws.get_state()
         uniform = torch.rand(2, total, generator=self._draws).to(device)[None]
         batch = Batch(rows[0], rows[1], uniform, uniform, uniform)  # no dropout and no oracle here to use the others
         past = (sides["momentum image"], sides["momentum text"]) if "momentum image" in sides else None
@@ -164,7 +171,7 @@ class MatchingLoss(nn.Module):
         context = Context(image, text, batch, candidates, past, guide)  # type: ignore[arg-type]  # the same method
         with torch.no_grad():
             excluded = exclude(context, self.rule.own_pair_only)
-            if self.training:
+            if learns:
                 strategy.observe(image @ text.transpose(-1, -2), same_image(rows[0], rows[0]))
         result, selections, picks = torch.zeros((), device=device), list[Selection](), list[tuple[Tensor, Tensor]]()
         with _scaled(loss, scale):
@@ -176,7 +183,7 @@ class MatchingLoss(nn.Module):
                 if (index := selections[-1].index) is not None:
                     picks.append((candidates.image_row[0][index], candidates.caption_row[0][index]))
         self.selections, self.picks = tuple(selections), tuple(picks)
-        if not self.training:
+        if not learns:
             self._draws.set_state(before)
             return result / total
         if self.memory is not None:
@@ -212,6 +219,8 @@ class MatchingLoss(nn.Module):
             return (torch.arange(total, device=device) + self._pairs)[None]
         try:
             rows = torch.as_tensor(ids)
+            if not (rows.is_floating_point() or rows.dtype == torch.bool):
+                rows = rows.to(torch.int64)
         except (TypeError, ValueError):
             raise ValueError(f"ids are one integer a pair, got {type(ids).__name__} of other things") from None
         if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
@@ -266,14 +275,20 @@ def _check_pair(strategy: Strategy, loss: Loss) -> None:
 
 
 def _check_shapes(sides: dict[str, Tensor]) -> None:
-    pairs = next(iter(sides.values())).shape[0]
+    first = sides["image"]
+    pairs = first.shape[0] if isinstance(first, Tensor) and first.ndim and len(first) else "B >= 1"
     for name, side in sides.items():
-        if side.ndim != 2 or side.shape[0] != pairs or not side.is_floating_point():
+        if not isinstance(side, Tensor):
+            raise ValueError(f"{name} embeddings are a ({pairs}, D) tensor, got {type(side).__name__}")
+        if side.ndim != 2 or not len(side) or side.shape[0] != pairs or not side.is_floating_point():
             raise ValueError(f"{name} embeddings are ({pairs}, D) numbers, got {side.dtype} {tuple(side.shape)}")
     for name in ("", "momentum ", "guide "):
         if f"{name}image" in sides and sides[f"{name}image"].shape != sides[f"{name}text"].shape:
             shapes = [tuple(sides[f"{name}{side}"].shape) for side in ("image", "text")]
             raise ValueError(f"{name}image and text embeddings differ in shape: {shapes[0]}, {shapes[1]}")
+    if "momentum image" in sides and sides["momentum image"].shape != first.shape:
+        shape = tuple(sides["momentum image"].shape)
+        raise ValueError(f"momentum embeddings differ in shape from the online ones: {shape}, {tuple(first.shape)}")
 
 
 @contextmanager

@@ -109,7 +109,14 @@ class MomentumEncoder(nn.Module):
         self.model = copy.deepcopy(model).requires_grad_(False)
 
     def update(self, model: nn.Module) -> None:
-        """Move the average towards ``model``; call it after ``optimizer.step()``."""
+        """Move the average towards ``model``; call it after ``optimizer.step()``.
+
+        Raises:
+            ValueError: It is another model: parameters differ in number or shape.
+        """
+        shapes = [[tuple(each.shape) for each in one.parameters()] for one in (self.model, model)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("not the model that this is the average of: its parameters differ in number or shape")
         update_momentum(self.model, model, self.momentum)
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from fne.data.published import FILE, PREFIXES, Entry, metrics_of, read_published
 from fne.study.api import study_files
 from fne.utils.errors import bad_input
 from fne.utils.fields import canonical, unflatten
-from fne.utils.files import read_bytes, write_text
+from fne.utils.files import locked, read_bytes, write_text
 from fne.utils.yaml_file import flow, parse, read_mapping, span
 
 COMMAND_LINE = "command line"
@@ -23,6 +23,8 @@ COMMAND_LINE = "command line"
 
 def add(given: Mapping[str, Any], metrics: Mapping[str, Any], root: Path) -> str:
     """Write a result into the file, of which all other text stays; one that is there without a number is filled.
+
+    One process writes at a time, so that of several none undoes what another has written.
 
     Args:
         given: ``method``, ``dataset``, ``protocol``, ``paper``, ``page``, ``table``; and, or None: ``id`` (made of the
@@ -36,7 +38,15 @@ def add(given: Mapping[str, Any], metrics: Mapping[str, Any], root: Path) -> str
     Raises:
         UserError: A value cannot be, or the result is there with other values; nothing was written.
     """
-    file, known = Path(root) / FILE, read_published(root)
+    file = Path(root) / FILE
+    if not file.is_file():
+        read_published(root)
+    with locked(file):
+        return _added(given, metrics, root, file)
+
+
+def _added(given: Mapping[str, Any], metrics: Mapping[str, Any], root: Path, file: Path) -> str:
+    known = read_published(root)
     kind = f"{given['dataset']} {given['protocol']}"
     if kind not in PREFIXES:
         problem, key = "no such data set and protocol", "--dataset, --protocol"
@@ -87,8 +97,9 @@ def _numbers(metrics: Mapping[str, Any], kind: str) -> dict[str, Any]:
     values = [value for value in metrics.values() if value is not None]
     if not values:
         raise bad_input("holds no number", file=COMMAND_LINE, key="--metrics", allowed=known)
-    if all(isinstance(value, int | float) and value <= 1 for value in values):
-        raise bad_input("holds shares", file=COMMAND_LINE, key="--metrics", value=max(values), allowed="percent")
+    parts = [value for name, value in metrics.items() if value is not None and name != "rsum"] or values
+    if all(isinstance(value, int | float) and value <= 1 for value in parts):
+        raise bad_input("holds shares", file=COMMAND_LINE, key="--metrics", value=max(parts), allowed="percent")
     names = [name for name, needed in known.items() if needed or name in metrics]
     return unflatten({name: metrics.get(name) for name in names})
 

@@ -278,7 +278,8 @@ def run(given: Given) -> None:
     from fne.steps.run import OPTIONS
 
     corpus = {key: value for key, name in OPTIONS.items() if (value := getattr(given, name[2:].replace("-", "_")))}
-    snakemake = ["--cores", str(given.cores or "all"), *(["--dry-run"] if given.dry_run else [])]
+    # what an interrupted job left is made again, as whoever repeats the command expects
+    snakemake = ["--cores", str(given.cores or "all"), "--rerun-incomplete", *(["--dry-run"] if given.dry_run else [])]
     _run("run", given.study, corpus, given.variants, _overrides(given), given.root, snakemake)
 
 

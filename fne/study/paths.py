@@ -71,6 +71,7 @@ FLAT_KEYS = {
     "text_encoder": "encoders.text.checkpoint",
 }
 """Short names for ``snakemake --config`` and the config keys they stand for."""
+_PATTERN = re.compile(r"\{.*\}")
 
 
 def how_to_give(key: str) -> str:
@@ -148,6 +149,9 @@ def check_given(study: Study) -> None:
         if not all(place.is_dir() if is_folder else place.exists() for place in places):
             hint = say_nearest(expanded(value), f"give it: {how_to_give(key)}")
             problems.report(f"no such {'folder' if is_folder else 'file'}", key=key, value=value, hint=hint)
+        elif not of_encoder and key != "data.images" and any(_PATTERN.search(str(place)) for place in places):
+            problem, hint = "Snakemake reads {...} in the name of a file as a pattern", "name the file otherwise"
+            problems.report(problem, key=key, value=value, hint=hint)
     given = dict.fromkeys(relevance_files(study), "evaluation.relevance") | dict.fromkeys(
         ratings_files(study), RATINGS_KEY
     )

@@ -263,7 +263,7 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list
     """Write a CSV atomically, as :func:`as_csv` says, and note in its folder's ``digests.json`` what it is."""
     path, content = Path(path), as_csv(rows, columns, raw=raw).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
+    with locked(path.parent / DIGESTS):
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
         try:
@@ -311,11 +311,11 @@ def _digests(folder: Path, hint: str) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes tables into a folder; that of a killed one is free again."""
-    from filelock import FileLock  # only who writes tables
+def locked(file: Path) -> Iterator[None]:
+    """Wait until no other process changes a file under its lock; that of a killed one is free again."""
+    from filelock import FileLock  # only who changes what others do as well
 
-    with FileLock(folder / f".{DIGESTS}.lock") as lock:
+    with FileLock(file.with_name(f".{file.name}.lock")) as lock:
         try:
             yield
         finally:

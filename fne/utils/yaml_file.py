@@ -121,13 +121,25 @@ def _text_keys(value: Mapping[Any, Any], path: Path, prefix: str) -> None:
 
 
 def flow(value: Any) -> str:
-    """A value on one line, as a person writes it into YAML.
+    r"""A value on one line, as a person writes it into YAML.
 
     >>> flow({"r1": 52.9, "r5": None, "paper": "VSE++: a, b"})
     "{r1: 52.9, r5: null, paper: 'VSE++: a, b'}"
+    >>> flow("two\nlines")
+    '"two\\nlines"'
     """
-    text = yaml.safe_dump([value], default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
-    return text.strip()[1:-1]
+    options = {"default_flow_style": True, "sort_keys": False, "allow_unicode": True, "width": math.inf}
+    return yaml.dump([value], Dumper=_OneLine, **options).strip()[1:-1]
+
+
+class _OneLine(yaml.SafeDumper):
+    """Escapes the breaks within a text."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, '"' if len(text.splitlines()) > 1 else None)
+
+
+_OneLine.add_representer(str, _OneLine.represent_text)
 
 
 def filled(text: str, values: Mapping[str, Any]) -> str:

@@ -82,6 +82,16 @@ def test_a_named_pooling_says_that_the_projection_is_left_out(
     assert "not applied" not in capsys.readouterr().err
 
 
+def test_the_projection_of_a_tower_saved_alone_is_said_to_be_left_out(
+    checkpoint: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(checkpoint("clip"), tmp_path / "tower"))
+    config = transformers.AutoConfig.from_pretrained(folder).text_config
+    transformers.CLIPTextModelWithProjection(config).save_pretrained(folder)
+    load(own(folder), "text")
+    assert "projection into the joint space (CLIPTextModelWithProjection) is not applied" in capsys.readouterr().err
+
+
 def test_siglip_pads_to_its_own_length_by_default(checkpoint: Callable[..., Path]) -> None:
     """And not to a shorter one: its attention sees the padding."""
     encoder = load(own(checkpoint("siglip"), pooling="pooler"), "text")

@@ -42,6 +42,36 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
     assert not hasattr(fne, "NoSuchThing") and not hasattr(fne, "no_such_thing")
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value", "saying"),
+    [
+        ("FalseNegativeElimination", "elimination", "relased", "did you mean 'released'"),
+        ("FalseNegativeElimination", "population", "queues", "did you mean 'queue'"),
+        ("FalseNegativeElimination", "tau", -1.0, "number >= 0"),
+        ("FalseNegativeElimination", "min_positives", 0.5, "integer"),
+        ("FalseNegativeElimination", "margin", "x", "must be a number"),
+        ("TripletLoss", "margin", -0.1, ">= 0"),
+        ("InfoNCE", "temperature", 0.0, "> 0"),
+        ("InfoNCE", "temperature", float("nan"), "> 0"),
+        ("FalseNegativeCancellation", "top_k", -1, ">= 1"),
+    ],
+)
+def test_an_option_that_a_study_refuses_is_refused(name: str, option: str, value: object, saying: str) -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"{name}(Loss)?: {option}: .*{saying}"):
+            getattr(fne, name)(**{option: value})
+
+
+def test_options_of_a_learned_temperature_and_of_a_subclass_are_their_own() -> None:
+    temperature = torch.nn.Parameter(torch.tensor(0.05))
+    assert fne.InfoNCE(temperature=temperature).temperature is temperature
+
+    class Mine(fne.TripletLoss):
+        pass
+
+    assert Mine(margin=-1.0).margin == -1.0 and fne.TripletLoss(margin=0).margin == 0
+
+
 def step(
     rule: dict[str, str], criterion: fne.MatchingLoss | None, device: str
 ) -> tuple[fne.MatchingLoss, torch.Tensor]:

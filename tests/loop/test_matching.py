@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -183,6 +184,23 @@ def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
         criterion()(*batch(), scale=scale)
 
 
+def test_a_batch_that_is_not_finite_leaves_no_trace() -> None:
+    clean, other = criterion(), criterion()
+    for at in range(6):
+        image, text, ids = batch(seed=at)
+        assert clean(image, text, ids + 8 * at) == other(image, text, ids + 8 * at)
+        broken = image.index_fill(0, torch.tensor(3), float("inf" if at % 2 else "nan"))
+        assert other(broken, text, ids + 8 * at).isnan()
+    for one, two in zip(clean.state_dict().values(), other.state_dict().values(), strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64, np.int8])
+def test_ids_are_any_integers(kind: type) -> None:
+    image, text, ids = batch()
+    assert criterion()(image, text, ids.numpy().astype(kind)) == criterion()(image, text, ids)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
@@ -203,6 +221,16 @@ def test_a_learned_scale_takes_the_place_of_the_temperature() -> None:
         (lambda i, t, ids: criterion()(i, t, ids - 5), "not negative"),
         (lambda i, t, ids: criterion()(i, t, ids.float()), "integer"),
         (lambda i, t, ids: criterion()(i, t, [f"{n}.jpg" for n in ids]), "integer"),
+        (lambda i, t, ids: criterion()(i.numpy(), t, ids), "image embeddings are a .* tensor, got ndarray"),
+        (lambda i, t, ids: criterion()(i[:0], t[:0]), r"B >= 1"),
+        (lambda i, t, ids: criterion()(i[0, 0], t, ids), r"image embeddings are \(B >= 1, D\)"),
+        (lambda i, t, ids: criterion()(i, t, ids, momentum=i), "momentum= takes two"),
+        (lambda i, t, ids: criterion()(i, t, ids, momentum=(i[:, :5], t[:, :5])), r"\(16, 5\), \(16, 12\)"),
+        (
+            lambda i, t, ids: fne.MatchingLoss(fne.HardestNegative(), fne.TripletLoss(), 64),
+            "MemoryQueue or None, got 64",
+        ),
+        (lambda i, t, ids: fne.MomentumEncoder(torch.nn.Linear(4, 4)).update(torch.nn.Linear(4, 1)), "or shape"),
         (lambda i, t, ids: fne.MemoryQueue(0, 3), "size >= 1"),
         (lambda i, t, ids: fne.MomentumEncoder(torch.nn.Linear(1, 1), 2.0), "between 0 and 1"),
     ],

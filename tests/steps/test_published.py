@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def test_a_new_result_is_six_lines_behind_the_others(project: Project, end: str)
         ({"metrics": ["i2t.r2=5"]}, ["'i2t.r2'", "i2t.r1"]),
         ({"metrics": ["i2t.r1=101"]}, ["i2t.r1", "101", "<= 100"]),
         ({"metrics": ["i2t.r1=0.501"]}, ["0.501", "percent"]),
+        ({"metrics": ["i2t.r1=0.5", "i2t.r5=0.8", "rsum=4.1"]}, ["0.8", "percent"]),
         ({"metrics": ["i2t.r1=null"]}, ["no number"]),
         ({"metrics": [*NUMBERS[:6], "rsum=422.1"]}, ["rsum", "412.1"]),
         ({"metrics": ["i2t.r1=60", "i2t.r5=50"]}, ["r1 60.0 exceeds r5 50.0"]),
@@ -91,6 +93,22 @@ def test_what_cannot_be_is_refused_and_nothing_written(
     message = capsys.readouterr().err
     assert [words for words in saying if words not in message] == [], message
     assert (project.root / FILE).read_text() == before
+
+
+def test_text_of_several_lines_stands_on_one(project: Project) -> None:
+    method, note = "A: # b\n- id: f30k-other", "one\u2028two\x85three\nfour"
+    assert add(project, method=method, note=note, id="f30k-a") == 0
+    entry, lines = read_published(project.root)["f30k-a"], (project.root / FILE).read_text().splitlines()
+    assert (entry.method, entry.note) == (method, note)
+    assert len(lines[lines.index("  - id: f30k-a") :]) == 7
+
+
+def test_of_several_at_once_none_is_lost(project: Project) -> None:
+    methods = [f"Method {number}" for number in range(6)]
+    with ThreadPoolExecutor(6) as several:
+        assert [*several.map(lambda method: add(project, method=method), methods)] == [0] * 6
+    assert {entry.method for entry in read_published(project.root).values()} >= {*methods}
+    assert not [*project.root.glob("ablations/.*.lock")]
 
 
 def test_names_that_are_nearly_anothers_are_noted(project: Project, capsys: pytest.CaptureFixture) -> None:

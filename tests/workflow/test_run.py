@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,13 @@ def test_two_corpora_are_two_studies_of_two_data_sets(project: Project, monkeypa
     assert len({paths.data_id(load_study(name, {})) for name in ("dogs_2", "spans")}) == 2
 
 
+def test_after_an_interruption_the_same_command_goes_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    became: list[str] = []
+    monkeypatch.setattr("os.execv", lambda program, words: became.extend(words))
+    assert cli.main(["run", "--study", "smoke", "--cores", "1"]) == 0 and "--rerun-incomplete" in became
+
+
 @pytest.mark.parametrize(
     ("words", "saying"),
     [
@@ -102,6 +110,7 @@ def test_two_corpora_are_two_studies_of_two_data_sets(project: Project, monkeypa
         ([*command("bridges"), "--study", "new", "--variants", "fne,infonse"], ["did you mean 'infonce'"]),
         ([*command("bridgs"), "--study", "new"], ["2 problems", "bridgs/images", "bridgs/pairs.csv"]),
         ([*command("bridges"), "--study", "2.0"], ["--study", "'2.0'"]),
+        ([*command("bridges"), "--study", "new", "--annotations", "a{b}.csv"], ["{...}", "'a{b}.csv'"]),
     ],
 )
 def test_what_cannot_run_is_one_message_and_no_file(
@@ -112,6 +121,7 @@ def test_what_cannot_run_is_one_message_and_no_file(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(project.folder)
+    shutil.copy("bridges/pairs.csv", "a{b}.csv")
     before = {*project.folder.glob("ablations/studies/*")}
     assert cli.main(words) == 2
     message = capsys.readouterr().err

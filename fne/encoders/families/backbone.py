@@ -99,7 +99,9 @@ class Backbone:
 
     def not_applied(self, pooling: str | None) -> list[str]:
         """Parts of the checkpoint that would change its features and are left out."""
-        return not_applied(self.folder)
+        names = self.config.get("architectures")
+        projected = [name for name in names if str(name).endswith("WithProjection")] if isinstance(names, list) else []
+        return [*not_applied(self.folder), *(f"projection into the joint space ({name})" for name in projected)]
 
     def tower(self, model: Any, config: Any, modality: str, pooling: str | None) -> tuple[Any, Any]:
         """The encoder of one modality within the loaded model, and its configuration.

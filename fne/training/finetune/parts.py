@@ -70,8 +70,20 @@ def _adapters(encoder: Encoder, section: dict[str, Any]) -> list[nn.Parameter]:
     check_lora({encoder.modality: encoder.checkpoint.folder}, section["lora_modules"])
     import peft
 
-    names = [name for name, module in encoder.model.named_modules() if isinstance(module, nn.Linear)]
-    targets = [name for name in names if name.rpartition(".")[2] in section["lora_modules"]]
+    linear: dict[str, list[str]] = {}
+    named = {name: module for name, module in encoder.model.named_modules() if name}
+    for name, module in named.items():
+        if isinstance(module, nn.Linear):
+            linear.setdefault(name.rpartition(".")[2], []).append(name)
+    others = {name.rpartition(".")[2] for name in named} - {*linear}
+    at: dict[str, Any] = {"file": encoder.where, "key": "finetune.lora_modules"}
+    for module in section["lora_modules"]:
+        if module in others:
+            raise bad_input("is no linear module", **at, value=module, allowed=sorted(linear))
+    targets = [name for module in section["lora_modules"] for name in linear.get(module, ())]
+    if not targets:
+        problem = f"the {encoder.modality} encoder has none of these modules"
+        raise bad_input(problem, **at, value=section["lora_modules"], allowed=sorted(linear))
     settings = peft.LoraConfig(r=section["lora_rank"], lora_alpha=section["lora_alpha"], target_modules=targets)
     peft.inject_adapter_in_model(settings, encoder.model)
     return [parameter for name, parameter in encoder.model.named_parameters() if "lora_" in name]

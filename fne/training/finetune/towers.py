@@ -100,7 +100,7 @@ class Towers(nn.Module):
             encoder = load(wanted, side)
             if side == "text":
                 encoder.find_out_about_masks()  # type: ignore[union-attr]  # of texts
-            width = int(encoder.encode(_example(encoder, section["image_size"])).shape[-1])  # type: ignore[union-attr]  # pooled
+            width = _width(encoder, section["image_size"])
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stream_seed(seed, "init", side))
                 projected = projection, width, model.get("hidden"), model.get("dim")
@@ -141,6 +141,20 @@ class Towers(nn.Module):
             for module in self.modules():
                 if isinstance(module, _NORMS):
                     module.eval()
+
+
+def _width(encoder: ImageEncoder | TextEncoder, size: int | None) -> int:
+    """Of a pooled feature; images of the size that is trained on must fit the model."""
+    if size is not None and isinstance(encoder, ImageEncoder):
+        try:
+            with torch.inference_mode():
+                encoder.features(encoder.model, torch.zeros(1, 3, size, size))
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            at: dict[str, Any] = {"file": encoder.where, "key": "finetune.image_size", "value": size}
+            own = f"null: {encoder.own_size()}, the checkpoint's own"
+            raise bad_input(f"the encoder takes no images of this size ({reason})", **at, allowed=own) from None
+    return int(encoder.encode(_example(encoder, size)).shape[-1])  # type: ignore[union-attr]  # pooled
 
 
 def _example(encoder: ImageEncoder | TextEncoder, size: int | None) -> Any:

@@ -279,6 +279,9 @@ def test_parts_train_at_their_own_rates(project: Path) -> None:
     [
         ({"finetune__temperature": "learned"}, "finetune.temperature.*'triplet' has no temperature"),
         ({"finetune__part": "lora", "finetune__lora_modules": ["q_prj"]}, "finetune.lora_modules.*q_prj.*q_proj"),
+        pytest.param({"finetune__part": "lora", "finetune__lora_modules": ["fc1", "token_embedding"]},
+                     "finetune.lora_modules: is no linear module; got 'token_embedding'.*fc1", marks=needs_peft),
+        ({"finetune__image_size": 8}, "finetune.image_size.*takes no images of this size.*got 8.*null: 48"),
         pytest.param({"finetune__part": "lora"}, "finetune.part.*needs the package peft", marks=without_peft),
         ({"encoders__image__pooling": "pooler"}, "share no space: 16 and 8.*encoders.image.pooling: joint"),
         ({"encoders__image__checkpoint": "vit", "encoders__text__checkpoint": "vit"}, "has one tower"),
