@@ -33,12 +33,12 @@ class MatchingLoss(nn.Module):
     gradient is that of one process with the whole batch.
 
     In evaluation mode (``.eval()``) nothing is learnt from the batch, nothing enters the memory and no draw is used up.
-    Nor is anything learnt from a batch that holds an embedding which is not finite: its loss is NaN, and what strategy
-    and memory hold stays what it was, as a loop in half precision needs whose scaler skips such a step.
+    A batch that holds an embedding which is not finite has the loss NaN. On a CPU nothing is learnt from it; on a GPU
+    nobody looks, and what strategy and memory hold is not finite from then on: stop where the loss is NaN.
     What strategy and memory hold follows the embeddings to their device.
 
     Args:
-        strategy: Selects; any of this package (``fne describe`` lists them) or your own.
+        strategy: Selects; any of this package (docs/how-to/library.md lists them) or your own.
         loss: Computes the loss; one that takes what the strategy gives.
         memory: Candidates beyond the batch; None: the batch alone.
         seed: Of the draws. Epoch e draws what a run of this package with the same seed draws in epoch e.
@@ -50,7 +50,8 @@ class MatchingLoss(nn.Module):
         selections: What the last call selected, images as anchors first: positions among the candidates (the batch,
             then the memory), weights and posteriors, without gradient.
         picks: Ids (image, text), each (B,), of what was picked in each direction; a negative id is a slot without a
-            pair. Empty for a strategy that keeps every negative.
+            pair. Where a call gave no ids, they count the pairs that were seen. Empty for a strategy that keeps every
+            negative.
 
     Raises:
         TypeError: The loss does not take what the strategy gives, or ``sizes`` is required.
@@ -160,7 +161,8 @@ class MatchingLoss(nn.Module):
         rows = [self._ids(*ids, total, device) for ids in zip((image_id, text_id), limits, strict=True)]
         strategy, loss = self.rule.strategy, self.rule.loss
         self._place(device)
-        learns = self.training and all(bool(side.isfinite().all()) for side in sides.values())
+        looks = device.type == "cpu"  # elsewhere a look would make the host wait in every step
+        learns = self.training and not (looks and any(not side.isfinite().all() for side in sides.values()))
         strategy.frozen, before = not learns, self._draws.get_state()
         uniform = torch.rand(2, total, generator=self._draws).to(device)[None]
         batch = Batch(rows[0], rows[1], uniform, uniform, uniform)  # no dropout and no oracle here to use the others

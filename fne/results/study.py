@@ -152,13 +152,16 @@ class StudyResults:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """``curves.csv``: training curves of all variants, one row per seed and epoch."""
-        return self._csv("curves.csv")
+        """``curves.csv``: training curves of all variants that train, one row per seed and epoch."""
+        return self._of_trained(self._csv("curves.csv"))
 
     @cached_property
     def audit(self) -> pd.DataFrame:
-        """``audit.csv``: counts of picks and of candidates by similarity, per variant, seed, epoch and direction."""
-        return self._csv("audit.csv")
+        """``audit.csv``: counts of picks and candidates by similarity, per trained variant, seed, epoch, direction."""
+        return self._of_trained(self._csv("audit.csv"))
+
+    def _of_trained(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[rows["variant"].isin(self.definition.trained)]
 
     @cached_property
     def shared_epochs(self) -> range:

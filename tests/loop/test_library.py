@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,10 +20,7 @@ RULES = [{"strategy": name} for name in STRATEGIES] + [{"loss": name} for name i
 
 
 def test_importing_the_package_is_light() -> None:
-    code = (
-        "import sys, time; start = time.process_time(); import fne; took = time.process_time() - start\n"
-        "assert took < 0.1, took\nprint(sorted({'torch', 'numpy', 'pandas', 'pydantic'} & set(sys.modules)))"
-    )
+    code = "import sys, fne; print(sorted({'torch', 'numpy', 'pandas', 'pydantic'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -103,3 +102,9 @@ def test_each_trains_with_its_defaults_and_moves_to_another_device(rule, monkeyp
 def test_each_trains_on_a_gpu() -> None:
     for rule in RULES:
         step(rule, step(rule, None, "cpu")[0], "cuda")
+
+
+def test_the_page_names_every_rule_and_loss() -> None:
+    page = (Path(fne.__file__).parents[1] / "docs/how-to/library.md").read_text("utf-8")
+    rules = {entry.load().__name__ for entry in ENTRIES}
+    assert rules <= {*re.findall(r"\w+", page)}

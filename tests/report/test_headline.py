@@ -97,4 +97,4 @@ def test_what_the_elimination_adds(
 def test_where_few_matches_are_known_the_picks_say_so(paper: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "truth_kind", lambda *given: "captions")
     words = headline(paper.results)[3]
-    assert "are known to be matches, as few of those that are can be, under FNE" in words and "in truth" not in words
+    assert "are known to match (few matches are known here) under FNE" in words and "in truth" not in words

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fne.data.manifest import SplitView
-from fne.report.picks.book import Viewer
-from fne.report.picks.queries import KINDS, QUOTA, SHOWN, compared, of_study, page
+from fne.report.picks.book import Book, Viewer
+from fne.report.picks.queries import KINDS, QUOTA, SHOWN, compared, gallery, of_study, page
 from fne.results.ranked import Known, Ranked
 from fne.results.study import load
 from fne.utils.errors import UserError
@@ -144,6 +144,18 @@ def test_an_item_bears_every_source_that_knows_it() -> None:
     assert made["sources"][1:] == ["exact truth", "ECCV Caption", "CxC"] and not made["complete"]
     marks = {made["captions"][item["item"]][0]: item["rankings"][0]["top"][0][2] for item in made["items"]}
     assert marks == {"a dog": [2, 3], "a cat": [3]}
+
+
+def test_pairs_without_ranks_mark_items_and_rank_no_query() -> None:
+    """Equal captions are known to match, but no query is scored by them."""
+    places = np.arange(2)
+    view = SplitView("test", places, places, places, ["a dog", "a dog"], ["a.jpg", "b.jpg"], ["0", "1"])
+    wrong = Ranked(top=np.array([[1, 0], [0, 1]]), own=np.array([2.0, 2.0]))
+    everything = np.argwhere(np.ones((2, 2)))
+    known = [Known("equal captions", {"i2t": everything, "t2i": everything})]
+    data = json.loads(gallery({"m": {"i2t": wrong, "t2i": wrong}}, Book(view, (), 1), known).data)
+    assert {*data["kinds"]} == {"own", "first"} and len(data["items"]) == 4
+    assert all(item["rankings"][0]["top"][0][2] == [1] for item in data["items"])
 
 
 def test_hostile_words_stay_words() -> None:

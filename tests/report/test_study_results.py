@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from fne.report.figures.variant_styles import looks_of
 from fne.report.notebook import load
 from fne.results.schema import read_table, write_table
-from fne.results.study import find_root
+from fne.results.study import StudyResults, find_root
 from fne.utils.errors import UserError
 from tests.report.conftest import SMALL, Made
 from tests.report.synthetic import write_study
@@ -90,6 +91,14 @@ def test_a_part_of_a_study_holds_nothing_of_the_others(paper: Made) -> None:
     assert 0 < inside.sum() < len(pairs) and few.audited("agreement").equals(pairs[inside])
     assert type(few) is type(paper.results) and not few.figure("curves").empty, "it can be looked at like the whole"
     assert looks_of(few) == looks_of(paper.results) and set(looks_of(few)) == set(paper.study.variants)
+
+
+def test_what_trains_nothing_has_no_curve_and_no_pick(paper: Made) -> None:
+    configs = paper.study.configs
+    untrained = replace(paper.study, configs={**configs, "infonce": {**configs["infonce"], "model.head": "none"}})
+    results = StudyResults(untrained, paper.root)
+    for rows in (results.curves, results.audit):
+        assert {*rows["variant"]} == {*paper.results.curves["variant"]} - {"infonce"}
 
 
 def test_nan_in_a_run_is_no_value(tmp_path: Path) -> None:

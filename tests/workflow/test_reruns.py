@@ -89,7 +89,7 @@ def test_a_value_of_the_command_line_runs_what_reads_it(
 
 @pytest.mark.parametrize(("file", "old", "new", "expected"), [
     ("fne/report/tables/main.py", "", "# a column\n", {"make_tables", "make_report"}),
-    ("fne/evaluation/metrics.py", "", "# a formula\n", {"rank", "evaluate"} | AFTERWARDS),
+    ("fne/evaluation/metrics.py", "", "# a formula\n", {"rank", "evaluate", "audit"} | AFTERWARDS),
     ("ablations/tuned/literature.yaml", "hardest_in_batch: 'mean", "hardest_in_batch: 'the mean", REPORTED),
     ("ablations/variants/infonce.yaml", "title: ", "title: Another ", AFTERWARDS),
 ])  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from fne.data.manifest import SplitView
 from fne.data.ranked_captions import first_captions
+from fne.data.truth import EqualCaptions
 from fne.protocols import DIRECTION_NAMES, DIRECTIONS
 from fne.report.page.build import viewer_page
 from fne.report.picks.book import Book, Viewer, brief
@@ -73,12 +74,14 @@ def of_study(
     if study.manifest is None or not seeds:
         why = "not every variant has rankings" if study.manifest else "the prepared data are not on this machine"
         return None, Viewer(KIND, f"There are no queries to show: {why}.")
-    view = first_captions(study.dataset, study.manifest.split(SPLIT), study.manifest.truth(SPLIT))[0]
+    view, truth, _ = first_captions(study.dataset, study.manifest.split(SPLIT), study.manifest.truth(SPLIT))
     models, known = {}, list[Known]()
     for name, of in files.items():
         trained = training_digest(study[name].config)
         title = study[name].title if study[name].title not in models else f"{study[name].title} ({name})"
         models[title], known = read(of[seeds[0]], seeds[0], view.caption_image, trained, study.protocols)
+    if isinstance(truth, EqualCaptions) and truth.n_pairs > len(view.texts):  # not scored, so without ranks
+        known = [*known, Known("equal captions", dict.fromkeys(DIRECTIONS, truth.pairs))]
     book, setting = Book.of(study.manifest, view, budget), f"seed {seeds[0]}"
     return first_items(models, view, known, setting), gallery(models, book, known, setting)
 
@@ -183,7 +186,9 @@ def gallery(models: Models, book: Book, known: Sequence[Known] = (), setting: st
     """
     view, why, queues = book.view, dict[tuple[str, int], list[list[Any]]](), []
     shared = [way for way in DIRECTIONS if all(way in ways for ways in models.values())]
-    for kind, way in itertools.product(KINDS if known else ("own",), shared):
+    ranked_matches = all(ways[way].match is not None for ways in models.values() for way in shared)
+    kinds = [kind for kind in KINDS if kind == "own" or (known and (kind == "first" or ranked_matches))]
+    for kind, way in itertools.product(kinds, shared):
         for place, ways in enumerate(models.values()):
             queues.append([(way, int(query)) for query in worst(way, ways[way], view, known, kind)])
             for key in queues[-1]:
@@ -214,12 +219,12 @@ def gallery(models: Models, book: Book, known: Sequence[Known] = (), setting: st
         "sources": ["own pair", *(each.name for each in known)],
         "complete": any(each.complete for each in known),
         "gallery": [len(view.texts), len(view.image_ids)],
-        "kinds": KINDS,
+        "kinds": {kind: KINDS[kind] for kind in kinds},
         "slices": [{"name": name, "parts": names} for _, name, names, _ in slices],
         "items": items,
     }
     rule = f"{len(items)} of {count(len(turns))} queries{f' of {setting}' if setting else ''}: of each model and "
-    rule += f"direction {'; '.join(KINDS.values()) if known else KINDS['own']}. "
+    rule += f"direction {'; '.join(KINDS[kind] for kind in kinds)}. "
     rule += "Ranks are means where items are equally similar." if known else UNKNOWN
     return book.viewer(KIND, content, rule, len(items) < len(turns))
 

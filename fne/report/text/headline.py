@@ -65,7 +65,8 @@ def _elimination(study: StudyResults) -> list[str]:
     if _posterior_unused(study):
         return [
             f"The posterior of {name(study, study.method)} decided about no candidate in any epoch, so nothing here is "
-            "about the elimination: before more reliable positives than negatives.min_positives it is not used."
+            "about the elimination: it is not used before more reliable positives than negatives.min_positives, and "
+            "changes no weight where it stays below its threshold."
         ]
     which = f"{name(study, study.method)} minus {name(study, study.control)}: {difference}"
     configs = (resolve(study.definition, item) for item in (study.method, study.control))
@@ -89,7 +90,7 @@ def _picks(study: StudyResults) -> list[str]:
         return []
     known = "are in truth matches"
     if truth_kind(study, "train") != "exact":
-        known = "are known to be matches, as few of those that are can be,"
+        known = "are known to match (few matches are known here)"
     return [
         f"Of the negatives picked in {shared_phrase(study)}, {percent_of(mine.value)} {known} under "
         f"{name(study, study.method)}, against {percent_of(its.value)} under {name(study, study.baseline)}."
