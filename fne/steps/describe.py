@@ -147,5 +147,5 @@ def _published(study: Study) -> list[str]:
 
 def _entry(entry: Entry) -> str:
     rsum = entry.values.get(("both", "rsum"))
-    score = f"rsum {rsum:g}" if rsum is not None else f"no rsum; {f'doi {entry.doi}' if entry.doi else entry.source}"
+    score = f"rsum {rsum:g}" if rsum is not None else f"see {f'doi {entry.doi}' if entry.doi else entry.source}"
     return f"{entry.id} ({entry.method}; {entry.backbone}; {entry.protocol}; {score})"
