@@ -161,7 +161,10 @@ class StudyResults:
         return self._of_trained(self._csv("audit.csv"))
 
     def _of_trained(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[rows["variant"].isin(self.definition.trained)]
+        """Without what trains nothing, which has no curve and picks for no loss."""
+        for column in rows.columns.intersection(["variant", "other"]):
+            rows = rows[rows[column].isin(self.definition.trained)]
+        return rows
 
     @cached_property
     def shared_epochs(self) -> range:
@@ -193,7 +196,7 @@ class StudyResults:
 
     def audited(self, table: str) -> pd.DataFrame:
         """``audit_<table>.csv``, from the log of picks: one of ``fne.steps.audit.TABLES``."""
-        return self._csv(f"audit_{table}.csv")
+        return self._of_trained(self._csv(f"audit_{table}.csv"))
 
     @cached_property
     def calibration(self) -> pd.DataFrame:
