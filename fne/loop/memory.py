@@ -27,6 +27,9 @@ class MemoryQueue(nn.Module):
             nothing (``"empty"``).
         seed: Of the random vectors, those of a run of this package with the same seed.
 
+    Raises:
+        ValueError: An argument is none of these.
+
     >>> MemoryQueue(4096, dim=256).size
     4096
     """
@@ -42,7 +45,11 @@ class MemoryQueue(nn.Module):
         self.guide: tuple[Tensor, Tensor] | None = None
 
     def behind(self, batch: Candidates) -> Candidates:
-        """The candidates of the batch, followed by all slots."""
+        """The candidates of the batch, (1, B, D) a side, followed by all slots: (1, B + Q, D).
+
+        Raises:
+            ValueError: They are of another width than the queue.
+        """
         if batch.image.shape[-1] != self.dim:
             raise ValueError(f"embeddings are {batch.image.shape[-1]} wide, MemoryQueue was made for dim={self.dim}")
         self._place(batch.image.device)
@@ -93,6 +100,11 @@ class MomentumEncoder(nn.Module):
     Args:
         model: The model that is trained; it is copied, and the copy takes no gradient.
         momentum: c in [0, 1]; 0.995 as FNE was released.
+
+    Raises:
+        ValueError: ``momentum`` is not between 0 and 1.
+
+    *Source*: He et al., Momentum contrast for unsupervised visual representation learning, CVPR 2020.
 
     >>> online = torch.nn.Linear(2, 2)
     >>> slow = MomentumEncoder(online, momentum=0.9)

@@ -218,6 +218,9 @@ def score(
         name: What the bundle is called.
         root: A project's folder, where ``corpus`` names its study.
 
+    Returns:
+        Scores (fractions; rsum 0 to 6) with their intervals, the differences of models, tables, and a bundle.
+
     Raises:
         UserError: An input cannot be used: ids that are not the corpus's, a missing query, NaN, an embedding of norm
             zero, a matrix that is not (images, captions).
