@@ -197,7 +197,7 @@ def test_a_collapse_is_crossed_and_named(hostile: Made, paper: Made) -> None:
     study = type(paper.results)(paper.study, paper.root)
     study.__dict__["curves"] = marked
     picture = figures.draw(study, "curves")
-    assert "random (seed 2, first in epoch 10, not recovered)" in picture.caption
+    assert "Random negative (seed 2, first in epoch 10, not recovered)" in picture.caption
     assert sum(line.get_marker() == "X" for line in picture.drawing.axes[0].lines) == 1
 
 

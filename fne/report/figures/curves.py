@@ -15,6 +15,7 @@ from fne.report.figures.variant_styles import looks_of
 from fne.report.text.summary import collapses, outcome, relevant_words, truth_is_known
 from fne.report.text.wording import listing, metric_name, seed_list, seeds_phrase
 from fne.results.study import StudyResults
+from fne.utils.text import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +153,7 @@ def _events(panel: Axes, study: StudyResults, full: frozenset[str], curves: pd.D
         if fallen:
             several, first = "s" if len(fallen) > 1 else "", min(item.epochs[0] for item in fallen)
             seeds = f"seed{several} {seed_list([item.seed for item in fallen])}"
-            words.append(f"{variant.id} ({seeds}, first in epoch {first}, {outcome(fallen)})")
+            words.append(f"{clean(variant.title)} ({seeds}, first in epoch {first}, {outcome(fallen)})")
     return words
 
 

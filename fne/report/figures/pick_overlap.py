@@ -56,7 +56,8 @@ def draw(study: StudyResults) -> Picture:
         caption += f" Of more than {MOST} variants, only pairs with the baseline or among the first {MOST} are counted."
     ends = (rows.loc[rows["kappa"].fillna(-2).idxmax()], rows.loc[rows["kappa"].fillna(2).idxmin()])
     most, least = (
-        f"{item['variant']} and {item['other']} ({item['agreement']:.2f}, kappa {number(float(item['kappa']), 2)})"
+        f"{study[item['variant']].title} and {study[item['other']].title} ({item['agreement']:.2f}, kappa "
+        f"{number(float(item['kappa']), 2)})"
         for item in ends
     )
     alt = f"Matrix of {len(names)} variants. The most alike: {most}; the least: {least}."
