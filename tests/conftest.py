@@ -18,12 +18,13 @@ from tests import shared_runs
 from tests.snakemake_project import ROOT, Project
 
 SLOW = (
-    "docs", "net", "property", "report", "scenes", "steps", "storm", "training", "workflow",
-    "analysis/test_calibration_intervals.py", "analysis/test_components_simulations.py",
-    "analysis/test_retraining.py", "analysis/test_series_stats.py", "analysis/test_simulations.py",
+    "docs", "net", "property", "report", "scenes", "steps", "storm", "training", "workflow", "loop",
+    "analysis/test_calibration_intervals.py", "analysis/test_components_simulations.py", "analysis/test_retraining.py",
+    "analysis/test_series_stats.py", "analysis/test_simulations.py", "contract/test_memories.py",
     "contract/test_strategies.py", "data/test_archive.py", "data/test_arrow.py", "data/test_download.py",
     "data/test_fetch.py", "encoders/test_encoders.py", "encoders/test_extract.py", "encoders/test_families.py",
-    "encoders/test_pretrain.py", "evaluation/test_eccv_caption.py", "evaluation/test_rank_run.py",
+    "encoders/test_joint.py", "encoders/test_pretrain.py", "evaluation/test_eccv_caption.py",
+    "evaluation/test_rank_run.py", "evaluation/test_ranking.py", "negatives/test_memory_kinds.py",
     "results/test_code.py", "results/test_export.py", "results/test_kept.py", "results/test_side_by_side.py",
 )  # fmt: skip
 """Folders and modules that `-m "not slow"` leaves out: studies that are run, simulations, browsers, whole encoders."""
