@@ -67,7 +67,7 @@ class Corpus:
         train = Split.load(self.manifest, "train", self.image, self.text, self.manifest.truth("train"))
         val = Split.load(self.manifest, "val", self.image, self.text, self.manifest.exact_truth("val"))
         by = {
-            name: Standardiser.fit(items.values, items.mask, config["model"][f"rescale_{name}"])
+            name: Standardiser.fit(items, config["model"][f"rescale_{name}"])
             for name, items in (("image", train.image), ("text", train.text))
         }
         fitted = {f"{name}.{part}": getattr(one, part) for name, one in by.items() for part in ("shift", "scale")}
