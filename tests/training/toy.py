@@ -100,6 +100,13 @@ def packed(relevant: torch.Tensor) -> PairSet:
     return PairSet((image << 32) + caption, None)
 
 
+def relevant(split: Split) -> torch.Tensor:
+    """(images, captions) bool of what a split's truth holds."""
+    matrix = torch.zeros(len(split.caption_count), len(split.caption_image), dtype=torch.bool)
+    matrix[split.truth.keys >> 32, split.truth.keys & 0xFFFFFFFF] = True
+    return matrix
+
+
 def run(engine: Engine, stop: int | None = None) -> Engine:
     """Train to the end, or until some steps were made."""
 
