@@ -28,6 +28,7 @@ LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
 PAGES = {"CONTRIBUTING.md": "project/contributing.md", "CHANGELOG.md": "project/changelog.md"}
 """Files of the repository that are pages of the site."""
 API = {
+    "loop": ("Library for training loops", ["fne.loop"]),
     "negatives": ("Rules for choosing negatives", ["fne.negatives"]),
     "losses": ("Losses", ["fne.losses"]),
     "memory": ("Memories and densities", ["fne.negatives.memory", "fne.negatives.densities"]),

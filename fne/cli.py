@@ -104,6 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
         added = verbs.add_parser(verb.name, help=verb.summary, description=verb.summary, allow_abbrev=False)
+        if verb.example:
+            added.epilog, added.formatter_class = f"example:\n  {verb.example}", argparse.RawDescriptionHelpFormatter
         added.set_defaults(handler=verb.handler)
         for option in (ROOT, *verb.options):
             target: Any = added

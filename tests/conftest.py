@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -77,6 +78,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_shared)
         if "browser" in item.keywords and shutil.which("chromium") is None:
             item.add_marker(pytest.mark.skip(reason="browser: no Chromium (apt-get install chromium)"))
+        if extra := item.get_closest_marker("extra"):
+            missing = [name for name in extra.args if importlib.util.find_spec(name) is None]
+            if missing:
+                reason = f"extra: no {', '.join(missing)} (pip install -e '.[extras]' -c constraints.txt)"
+                item.add_marker(pytest.mark.skip(reason=reason))
         if "gpu" in item.keywords:
             import torch
 

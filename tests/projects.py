@@ -20,9 +20,10 @@ ENCODERS = {"encoders.image.checkpoint": "/m/vision", "encoders.text.checkpoint"
 
 
 def given(folder: Path) -> dict[str, str]:
-    """Overrides that name a tiny corpus and two folders that look like checkpoints, which it writes into ``folder``."""
+    """Overrides that name a corpus of one batch and two folders that look like checkpoints, written into ``folder``."""
     (folder / "images").mkdir(parents=True)
-    rows = [{"image": f"{split}.png", "caption": split, "split": split} for split in ("train", "val", "test")]
+    names = {"train": [f"train{number}" for number in range(128)], "val": ["val"], "test": ["test"]}
+    rows = [{"image": f"{name}.png", "caption": split, "split": split} for split in names for name in names[split]]
     (folder / "split.json").write_text(json.dumps(rows))
     for row in rows:
         (folder / "images" / row["image"]).write_bytes(b"1")

@@ -32,7 +32,7 @@ def corpus_digest(data: Mapping[str, Any], root: Path) -> str:
     lines = [remembered.get(file) for file in files]
     remembered.save()
     if data.get("images"):
-        names = _names(data, root)
+        names = _summary(data, root)["files"]
         sizes = pictures.stamps(expanded(data["images"]), names)[:, 0].tolist()
         lines += [f"{size} {name}" for size, name in zip(sizes, names, strict=True)]
     return sha256_text("\n".join(lines))
@@ -74,16 +74,36 @@ def _readable(files: list[Path]) -> list[Path]:
     return files
 
 
-def _names(data: Mapping[str, Any], root: Path) -> list[str]:
-    """Names of the pictures, as the annotations give them; remembered, as reading a large file takes seconds."""
+def training_pairs(data: Mapping[str, Any], root: Path) -> dict[str, int]:
+    """How many pairs an epoch over the training split has, by its unit: ``images`` or ``captions``.
 
-    def names(_: Path) -> list[str]:
+    Args:
+        data: The ``data`` section; of the embedded world what it is to hold.
+        root: The project's folder, in which it is remembered.
+
+    Raises:
+        UserError: Annotations are not given, or cannot be read.
+    """
+    if data["dataset"] == "scenes":
+        return {"images": data["train"], "captions": data["train"] * data["captions_per_image"]}
+    return _summary(data, root)["pairs"]
+
+
+def _summary(data: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """What is needed of annotations at every start, ``files`` and the ``pairs`` of an epoch.
+
+    It is remembered, as reading a large file takes seconds. Images within the annotations have no files.
+    """
+
+    def summarise(_: Path) -> dict[str, Any]:
         from fne.data.readers import read_annotations
 
         items, inside = read_annotations(expanded(data["annotations"]), data["dataset"])
-        return [] if inside else [item.file for item in items]
+        captions = [len(item.captions) for item in items if item.split == "train"]
+        pairs = {"images": len(captions), "captions": sum(captions)}
+        return {"files": [] if inside else [item.file for item in items], "pairs": pairs}
 
-    return _remembered("pictures", data, root, [], names)
+    return _remembered("annotations", data, root, [], summarise)
 
 
 def _remembered(name: str, data: Mapping[str, Any], root: Path, more: list[Path], make: Callable[[Path], Any]) -> Any:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import Field, WithJsonSchema, create_model
 
 from fne.protocols import DIRECTIONS, RECALLS
 from fne.utils.errors import bad_input
@@ -27,6 +27,14 @@ CONFIDENCE = {
 ROUNDING = 0.05
 """Half a unit of the last digit that papers print."""
 Percent = Annotated[float, Field(ge=0, le=100)] | None
+PREFIXES = {
+    "flickr30k 1k_test": "f30k-",
+    "coco coco_1k_5fold": "coco1k-",
+    "coco coco_5k": "coco5k-",
+    "coco eccv": "eccv-",
+    "coco cxc": "cxc-",
+}
+"""By data set and protocol, how ids begin."""
 Model = TypeVar("Model", bound=Section)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
 _DOI = re.compile(r"\b10\.\d{4,9}/[^\s,;)]+")
@@ -66,6 +74,26 @@ class Encoders(Section):
         return f"{self.image or 'not stated'} + {self.text or 'not stated'}"
 
 
+Position = Annotated[Annotated[int, Field(ge=1)] | Text, Field(title="a number from 1 on, or text such as S3 or II")]
+
+
+class Source(Section):
+    """Where numbers were read in a paper.
+
+    Args:
+        paper: The paper, with its DOI where it has one.
+        page: Page of the paper.
+        table: Number of the table.
+    """
+
+    paper: Text
+    page: Position
+    table: Position
+
+    def __str__(self) -> str:
+        return f"{self.paper}, page {self.page}, table {self.table}"
+
+
 class Entry(Section):
     """One published result.
 
@@ -73,12 +101,12 @@ class Entry(Section):
         id: Its slug, which begins with the name of data set and protocol.
         method: Name of the method.
         backbone: Its encoders.
-        dataset: ``flickr30k`` or ``coco``.
+        dataset: ``flickr30k`` or ``coco``; may be left out, as ``protocol`` may: the id says it.
         protocol: With the data set one of :func:`kinds`.
         ensemble: Whether models were combined; None where the source does not say.
         metrics: The numbers.
-        source: Where they stand.
-        confidence: A key of :data:`CONFIDENCE`; None where there is no value.
+        source: Where they stand: text, or ``paper``, ``page`` and ``table``.
+        confidence: A key of :data:`CONFIDENCE`; None where there is no value. Of a table that was read it is A.
         rsum_is_sum: Whether rsum was added up here.
         note: A remark, or nothing.
     """
@@ -86,12 +114,12 @@ class Entry(Section):
     id: str
     method: Text
     backbone: Encoders
-    dataset: Text
-    protocol: Text
-    ensemble: bool | None
+    dataset: Text = ""
+    protocol: Text = ""
+    ensemble: bool | None = None
     metrics: Any
-    source: Text
-    confidence: Annotated[str, Choice(CONFIDENCE)] | None
+    source: Annotated[Text, WithJsonSchema({"anyOf": [{"type": "string"}, Source.model_json_schema()]})]
+    confidence: Annotated[str, Choice(CONFIDENCE)] | None = None
     rsum_is_sum: bool = False
     note: Text = ""
 
@@ -128,8 +156,9 @@ def _model(base: type[Model], **keys: Any) -> type[Model]:
     return create_model(base.__name__, __base__=base, **fields)
 
 
-def _kind(prefix: str, dataset: str, protocol: str, **metrics: Any) -> type[Entry]:
+def _kind(name: str, **metrics: Any) -> type[Entry]:
     """The model of the results on one data set and protocol."""
+    prefix, (dataset, protocol) = PREFIXES[name], name.split()
     slug = Field(pattern=f"^{prefix}[a-z0-9-]*$", title=f"{prefix} and then lower-case letters, digits and -")
     whole, part = Annotated[str, Choice([dataset])], Annotated[str, Choice([protocol])]
     return _model(Entry, id=Annotated[str, slug], dataset=whole, protocol=part, metrics=_model(Metrics, **metrics))
@@ -141,33 +170,47 @@ def kinds() -> dict[str, type[Entry]]:
     recalls, rsum = _model(Section, **dict.fromkeys(RECALLS, Percent)), Annotated[float, Field(ge=0, le=600)] | None
     eccv, r1 = _model(Section, map_at_r=Percent, r_precision=Percent, r1=Percent), _model(Section, r1=Percent)
     folds, mean = _model(recalls, pmrp=(Percent, None)), _model(eccv, coco_5k_r1=Percent)
-    return {
-        "flickr30k 1k_test": _kind("f30k-", "flickr30k", "1k_test", i2t=recalls, t2i=recalls, rsum=rsum),
-        "coco coco_1k_5fold": _kind("coco1k-", "coco", "coco_1k_5fold", i2t=folds, t2i=folds, rsum=rsum),
-        "coco coco_5k": _kind("coco5k-", "coco", "coco_5k", i2t=recalls, t2i=recalls, rsum=rsum),
-        "coco eccv": _kind("eccv-", "coco", "eccv", i2t=eccv, t2i=eccv, mean=mean),
-        "coco cxc": _kind("cxc-", "coco", "cxc", **dict.fromkeys(("i2t", "t2i", "t2t", "i2i", "mean"), r1)),
+    metrics: dict[str, dict[str, Any]] = {
+        "flickr30k 1k_test": {"i2t": recalls, "t2i": recalls, "rsum": rsum},
+        "coco coco_1k_5fold": {"i2t": folds, "t2i": folds, "rsum": rsum},
+        "coco coco_5k": {"i2t": recalls, "t2i": recalls, "rsum": rsum},
+        "coco eccv": {"i2t": eccv, "t2i": eccv, "mean": mean},
+        "coco cxc": dict.fromkeys(("i2t", "t2i", "t2t", "i2i", "mean"), r1),
     }
+    return {name: _kind(name, **metrics[name]) for name in PREFIXES}
+
+
+def metrics_of(kind: str) -> dict[str, bool]:
+    """The dotted numbers of results of a kind, and whether each must be there, if only as null."""
+    parts = kinds()[kind].model_fields["metrics"].annotation.model_fields  # type: ignore[union-attr]
+    inner = {name: getattr(field.annotation, "model_fields", {}) for name, field in parts.items()}
+    return {f"{name}.{leaf}" if leaf else name: not leaf or leaves[leaf].is_required()
+            for name, leaves in inner.items() for leaf in leaves or [""]}  # fmt: skip
 
 
 def read_published(root: Path) -> dict[str, Entry]:
-    """Read and check all published results, by id.
+    """Read and check all published results, by id; see :func:`read_results`."""
+    return read_results(read_mapping(Path(root) / FILE), Path(root) / FILE)
+
+
+def read_results(content: Mapping[str, Any], file: Path) -> dict[str, Entry]:
+    """Check the content of a file of published results.
 
     Raises:
         UserError: Lists every problem: a missing or unknown key, an id twice, a value that cannot be (a recall beyond
             100, R@1 above R@5, an rsum that is not the sum within rounding), a result without any number or DOI.
     """
-    file = Path(root) / FILE
-    content = read_mapping(file)
     only_keys(content, ("results",), file)
     results = content.get("results")
     if not isinstance(results, list) or not results:
         raise bad_input("must be a list of results", file=file, key="results", value=results)
     problems, entries = Problems(), dict[str, Entry]()
     for place, result in enumerate(results):
-        declared = result if isinstance(result, dict) else {}
-        name, kind = declared.get("id"), f"{declared.get('dataset')} {declared.get('protocol')}"
+        name = result.get("id") if isinstance(result, dict) else None
         prefix = f"{name}: " if isinstance(name, str) and _SLUG.fullmatch(name) else f"results[{place}]: "
+        result = _in_full(result, file, problems, prefix) if isinstance(result, dict) else result
+        declared = result if isinstance(result, dict) else {}
+        kind = f"{declared.get('dataset')} {declared.get('protocol')}"
         if kind not in kinds():
             if declared:
                 at = {"file": file, "key": f"{prefix}protocol", "value": kind}
@@ -179,3 +222,19 @@ def read_published(root: Path) -> dict[str, Entry]:
             entries[entry.id] = entry
     problems.raise_any(str(file))
     return entries
+
+
+def _in_full(result: dict[str, Any], file: Path, problems: Problems, prefix: str) -> dict[str, Any]:
+    """A result with what its id and its source say of it."""
+    if not {"dataset", "protocol"} & {*result}:
+        kind = next((kind for kind, start in PREFIXES.items() if str(result.get("id")).startswith(start)), None)
+        if kind is None:
+            allowed = ", ".join(f"{start}... ({kind})" for kind, start in PREFIXES.items())
+            at = {"file": file, "key": f"{prefix}id", "value": result.get("id")}
+            problems.report("says no data set and protocol", allowed=allowed, **at)
+            kind = next(iter(PREFIXES))
+        result = dict(zip(("dataset", "protocol"), kind.split(), strict=True)) | result
+    if isinstance(result.get("source"), Mapping):
+        source = read_section(Source, result["source"], file, problems, f"{prefix}source.")
+        result = {"confidence": "A"} | result | {"source": str(source)}
+    return result

@@ -7,8 +7,9 @@ safetensors, and a record of what exactly it holds.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from fne.encoders.declared import read_settings
 from fne.encoders.families import claim
 from fne.encoders.families.backbone import Backbone
+from fne.encoders.pooling import JOINT
 from fne.encoders.shipped import SHIPPED, check_shipped
 from fne.utils.digests import FOLDER, Remembered
 from fne.utils.errors import UserError, bad_input
@@ -37,12 +39,14 @@ class Checkpoint:
         name: Hub id, or name of the folder.
         revision: Commit of the hub; None for a folder.
         family: What it needs and how it embeds.
+        pooling: As the section says, or else the checkpoint's own; None at the level of tokens.
     """
 
     folder: Path
     name: str
     revision: str | None
     family: Backbone
+    pooling: str | None
 
     def record(self, modality: str) -> dict[str, Any]:
         """What the folder holds: SHA-256 of weights, configuration and processor.
@@ -52,12 +56,14 @@ class Checkpoint:
         shards = _shards(self.folder)
         digests = [sha256_file(shard) for shard in shards]
         lines = "\n".join(f"{digest}  {shard.name}" for digest, shard in zip(digests, shards, strict=True))
+        parts = "\n".join(f"{sha256_file(file)}  {file.name}" for file in self.family.files(self.pooling))
         return {
             "checkpoint": self.name,
             "revision": self.revision,
             "sha256": digests[0] if len(digests) == 1 else sha256_text(lines),
             "config_sha256": sha256_file(self.folder / "config.json"),
             "processor_sha256": sha256_file(self.family.processor(modality)),
+            **({"parts_sha256": sha256_text(parts)} if parts else {}),
         }
 
 
@@ -77,7 +83,8 @@ def encoder_digest(section: Mapping[str, Any], modality: str, root: Path) -> str
         return sha256_text(f"{result.name} {result.revision}")
     remembered = Remembered(root / FOLDER / "files.json")
     files = sorted({file for pattern in FILES for file in result.folder.glob(pattern)})
-    lines = [f"{remembered.get(file)}  {file.name}" for file in files]
+    parts = [file for file in result.family.files(result.pooling) if file not in files]
+    lines = [f"{remembered.get(file)}  {file.name}" for file in [*files, *parts]]
     remembered.save()
     return sha256_text("\n".join(lines))
 
@@ -114,39 +121,89 @@ def find(section: Mapping[str, Any], modality: str) -> Checkpoint:
         revision = folder.name
     if not (folder / "config.json").is_file():
         raise bad_input("not a checkpoint folder: it has no config.json", file=folder, key=key)
-    result = Checkpoint(folder, name, revision, claim(folder))
+    family = claim(folder)
+    pooling = None if section.get("level") == "tokens" else section.get("pooling") or family.own_pooling(modality)
+    result = Checkpoint(folder, name, revision, family, pooling)
     _shards(folder)
     result.family.check(section, modality)
     return result
 
 
-def check_shared_space(sections: Mapping[str, Mapping[str, Any]], projection: str) -> None:
-    """Refuse two towers of different widths that nothing projects into one space, before they are loaded.
+def check_sides(sections: Mapping[str, Mapping[str, Any]], key: str, value: str, making: Sequence[str]) -> None:
+    """Refuse two sides that one tower would have to be, or of different widths that nothing projects into one space.
+
+    Local checkpoints are known by their files before they are loaded; others are checked as they are loaded.
 
     Args:
         sections: ``encoders.image`` and ``encoders.text``.
-        projection: ``finetune.projection``.
+        key: Of the config, that says what comes after the encoders.
+        value: Its value.
+        making: The values that make a space of their own.
 
     Raises:
-        UserError: They are local checkpoints, and their config.json says that their widths differ.
+        UserError: The checkpoint of both sides has one tower; or the widths differ.
     """
     folders = {side: expanded(str(section.get("checkpoint"))) for side, section in sections.items()}
-    if projection != "none" or not all((folder / "config.json").is_file() for folder in folders.values()):
+    if not all((folder / "config.json").is_file() for folder in folders.values()):
         return
-    widths = {side: claim(folder).width(side) for side, folder in folders.items()}
-    if None not in widths.values() and widths["image"] != widths["text"]:
+    families = {side: claim(folder) for side, folder in folders.items()}
+    own = {side: family.own_pooling(side) for side, family in families.items()}
+    one_tower = own["image"] != JOINT and "model_type" in families["image"].config
+    if one_tower and folders["image"] == folders["text"]:
+        problem = "the checkpoint has one tower, so it cannot be the encoder of both sides"
+        raise bad_input(problem, file=folders["image"], key="encoders.text.checkpoint",
+                        value=sections["text"]["checkpoint"])  # fmt: skip
+    poolings = {side: section.get("pooling") or own[side] for side, section in sections.items()}
+    widths = {side: family.width(side, poolings[side]) for side, family in families.items()}
+    if value not in making and None not in widths.values() and widths["image"] != widths["text"]:
         problem = f"the encoders share no space: {widths['image']} and {widths['text']} dimensions"
-        hint = "a two-tower model's own projections are not used"
-        key = "finetune.projection"
-        raise bad_input(problem, key=key, value=projection, allowed=["linear", "mlp"], hint=hint)
+        left_out = [f"encoders.{side}.pooling" for side in sections if own[side] == JOINT != poolings[side]]
+        hint = f"{' and '.join(left_out)}: joint takes the checkpoint's own projection" if left_out else None
+        raise bad_input(problem, key=key, value=value, allowed=making, hint=hint)
+
+
+def check_lora(folders: Mapping[str, Path], modules: Sequence[str]) -> None:
+    """Refuse modules that no checkpoint has, or of which one checkpoint has none, before a model is loaded.
+
+    Args:
+        folders: The checkpoints that get adapters, by side.
+        modules: Names of linear modules, the last part of each.
+
+    Raises:
+        UserError: Names them, and what there is; or the package that makes adapters is not installed.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, set[str]] = {}
+    for side, folder in folders.items():
+        for shard in _shards(folder):
+            try:
+                with safe_open(shard, framework="np") as file:
+                    weights = [name for name in file.keys() if name.endswith(".weight")]  # noqa: SIM118 (no mapping)
+                    linear = [name for name in weights if len(file.get_slice(name).get_shape()) == 2]
+            except (OSError, SafetensorError) as error:
+                raise bad_input(f"not a readable weights file ({error})", file=shard) from None
+            found.setdefault(side, set()).update(name.split(".")[-2] for name in linear if "." in name[:-7])
+    at: dict[str, Any] = {"key": "finetune.lora_modules"}
+    for module in modules:
+        if not any(module in names for names in found.values()):
+            problem = "no encoder has such a module"
+            raise bad_input(problem, **at, value=module, allowed=sorted(set().union(*found.values())))
+    for side, names in found.items():
+        if not names & {*modules}:
+            problem = f"the {side} encoder has none of these modules"
+            raise bad_input(problem, file=folders[side], **at, value=list(modules), allowed=sorted(names))
+    if importlib.util.find_spec("peft") is None:
+        hint = "pip install -e '.[extras]' -c constraints.txt"
+        raise bad_input("needs the package peft", key="finetune.part", value="lora", hint=hint)
 
 
 def _from_hub(name: str, revision: str | None, key: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    # nothing from sub-folders (other formats, other frameworks), but what says how to pool
-    ignored = ["[!0-9]*/*", "*/*.safetensors", "*/*.txt", "*/*.model"]
+    # nothing from sub-folders (other formats, other frameworks), but the parts of a sentence encoder
+    ignored = ["[!0-9]*/*", "*/*.txt", "*/*.model"]
     fetch = functools.partial(
         snapshot_download, name, revision=revision, allow_patterns=list(FILES), ignore_patterns=ignored
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fne.encoders.checkpoints import Checkpoint
+from fne.encoders.pooling import JOINT
 from fne.utils.errors import UserError, bad_input
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Encoder(ABC):
     def __init__(self, section: Mapping[str, Any], checkpoint: Checkpoint, device: str) -> None:
         self.section, self.checkpoint, self.device = section, checkpoint, device
         self.family, self.where = checkpoint.family, str(checkpoint.folder)
-        self.tokens, self.pooling = section["level"] == "tokens", section["pooling"]
+        self.tokens, self.pooling = section["level"] == "tokens", checkpoint.pooling
         self.grid = section.get("grid")
         self.model, self.config = self._model()
 
@@ -58,7 +59,7 @@ class Encoder(ABC):
                 dtype=torch.float64 if self.grid else torch.float32,
                 output_loading_info=True,
             )
-        model, config = self.family.tower(model, config, self.modality)
+        model, config = self.family.tower(model, config, self.modality, self.pooling)
         self._check_weights(report)
         return model.eval().requires_grad_(False).to(self.device), config
 
@@ -76,7 +77,7 @@ class Encoder(ABC):
     def _check_weights(self, report: Mapping[str, Any]) -> None:
         """Refuse weights that transformers would fill with random numbers (a pooler nobody reads may lack)."""
         missing = set(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-        if self.tokens or self.pooling != "pooler":
+        if self.pooling not in ("pooler", JOINT):
             missing = {key for key in missing if "pooler" not in key.split(".")}
         if missing:
             problem = f"the checkpoint lacks weights of its own model ({len(missing)} in all)"
@@ -105,7 +106,7 @@ class Encoder(ABC):
             raise bad_input("its features are not finite (NaN or infinite)", file=self.where)
         if not _any_alike(found):
             return
-        if self.tokens:
+        if self.pooling in (None, JOINT):
             raise bad_input("different items have the same features", file=self.where)
         usable = []
         for pooling in ("mean", "pooler"):

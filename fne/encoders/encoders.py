@@ -27,7 +27,7 @@ def load(section: Mapping[str, Any], modality: str, device: str = "cpu") -> Imag
     _check_device(device)
     checkpoint = find(section, modality)
     encoder = (ImageEncoder if modality == "image" else TextEncoder)(section, checkpoint, device)
-    for part in checkpoint.family.not_applied():
+    for part in checkpoint.family.not_applied(checkpoint.pooling):
         print(f"{checkpoint.folder}: its part {part} is not applied: features are those before it", file=sys.stderr)
     encoder.probe()
     return encoder

@@ -12,6 +12,7 @@ import numpy as np
 from fne.data.decoding import RULES
 from fne.encoders.checkpoints import Checkpoint
 from fne.encoders.encoder import Encoder
+from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,22 @@ class ImageEncoder(Encoder):
         pixels = self.processor(images=image, return_tensors="np")["pixel_values"][0]
         return np.ascontiguousarray(pixels, dtype=np.float32)
 
+    def own_size(self) -> int:
+        """Pixels a side of the square that the processor makes of an image, else of the configuration.
+
+        Raises:
+            UserError: It makes no square, or nothing says how large one would be.
+        """
+        from PIL import Image
+
+        odd = 97
+        height, width = self.prepare(Image.new("RGB", (odd, odd))).shape[1:]
+        size = getattr(self.config, "image_size", None) if height == odd else height
+        if height != width or type(size) is not int:
+            problem = "the checkpoint names no square that its images are resized to"
+            raise bad_input(problem, file=self.where, key="finetune.image_size", value=None, allowed="pixels a side")
+        return size
+
     def batch_size(self, pixels: np.ndarray) -> int:
         """How many pictures to take at once: small batches keep a CPU's activations in its cache, a GPU wants many."""
         if self.device != "cpu":
@@ -78,8 +95,7 @@ class ImageEncoder(Encoder):
         Where the section names an ``image_size`` other than the checkpoint's, positions are interpolated if the model
         knows how.
         """
-        pooling = None if self.tokens else self.pooling
-        return self.family.image(model, self.config, pixels, pooling, interpolates=self.interpolates)
+        return self.family.image(model, self.config, pixels, self.pooling, interpolates=self.interpolates)
 
     def _examples(self) -> list[np.ndarray]:
         from PIL import Image
@@ -87,3 +103,9 @@ class ImageEncoder(Encoder):
         json.dumps(self.preprocessing(), allow_nan=False)  # what the manifest of a store could not hold
         grey, ramp = Image.new("RGB", (64, 48), (128, 128, 128)), Image.linear_gradient("L").convert("RGB")
         return [np.atleast_2d(self.encode(self.prepare(one)[None])[0]).mean(0) for one in (grey, ramp)]
+
+
+def resized(processor: Any, image: Image.Image) -> np.ndarray:
+    """Bytes (3, H, W) of an RGB image, resized and cropped as an image processor of transformers does it."""
+    settings: dict[str, Any] = {"do_rescale": False, "do_normalize": False, "return_tensors": "np"}
+    return np.ascontiguousarray(processor(images=image, **settings)["pixel_values"][0], dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What is taken from an encoder's output: tokens, their mean, the class token, or the model's own pooler."""
+"""What is taken from an encoder: tokens, their mean, the class token, its pooler, or its own projected embedding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from fne.utils.errors import bad_input
 if TYPE_CHECKING:
     import torch
 
-POOLINGS = ("mean", "cls", "pooler", "mean_all")
+JOINT = "joint"
+"""The embedding that the model itself compares, its own projection included."""
+POOLINGS = ("mean", "cls", "pooler", "mean_all", JOINT)
 
 
 def image_tokens(hidden: torch.Tensor, grid: int) -> tuple[torch.Tensor, int]:

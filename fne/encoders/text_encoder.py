@@ -33,7 +33,7 @@ class TextEncoder(Encoder):
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token  # masked out in any case
         limit = self.family.longest(self.model, self.config, self.tokenizer)
-        longest = section.get("max_length") or limit
+        longest = section.get("max_length") or self.family.length(limit)
         key = "encoders.text.max_length"
         if longest is None or not 3 <= longest <= (limit or longest):
             allowed = f"3 to {limit}" if limit else "3 or more: neither the model nor its tokenizer has a limit"
@@ -47,7 +47,7 @@ class TextEncoder(Encoder):
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a caption, for the manifest."""
-        left_out = self.family.not_applied()
+        left_out = self.family.not_applied(self.pooling)
         return {
             "tokenizer": type(self.tokenizer).__name__,
             "vocabulary": len(self.tokenizer),
@@ -95,8 +95,7 @@ class TextEncoder(Encoder):
 
     def features(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Features (B, D), or (B, T, D) at the token level, of tokens (B, T) under a model of this kind."""
-        pooling = None if self.tokens else self.pooling
-        return self.family.text(model, ids, mask, pooling, whole_mask=self.whole_masks)
+        return self.family.text(model, ids, mask, self.pooling, whole_mask=self.whole_masks)
 
     def find_out_about_masks(self) -> None:
         """Give the model its mask whole, (B, 1, T, T), from now on, if it computes the same with it.

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.report.figures.registry import draw
-from fne.report.page.build import PicksPage, picks_page
-from fne.report.picks.viewer import NOTEBOOK_BUDGET, viewer
+from fne.report.page.build import ViewerPage, viewer_page
+from fne.report.picks import queries
+from fne.report.picks.viewer import NOTEBOOK_BUDGET, TITLE, viewer
 from fne.report.tables.registry import build, to_frame
 from fne.report.tables.render import to_latex, to_markdown
 from fne.results import study as results
@@ -46,14 +47,27 @@ class Notebook(results.StudyResults):
         picks.study = self
         return picks
 
-    def show_picks(self, *variants: str) -> PicksPage:
+    def show_picks(self, *variants: str) -> ViewerPage:
         """The report's picks viewer, of these variants alone where some are named.
 
         Raises:
             UserError: No such variant, or a damaged file of picks.
         """
         shown = self.only([self[name].id for name in variants]) if variants else self
-        return picks_page(shown, viewer(shown, NOTEBOOK_BUDGET))
+        return viewer_page(TITLE, viewer(shown, NOTEBOOK_BUDGET))
+
+    def show_queries(self, *variants: str, seed: int | None = None) -> ViewerPage:
+        """The worst test queries, and what each variant ranked first for them: the report's, or of other variants.
+
+        Args:
+            variants: Ids; unless some are named, the baseline and the method.
+            seed: Unless given, the first that all of them have.
+
+        Raises:
+            UserError: No such variant, or damaged rankings.
+        """
+        table, shown = queries.of_study(self, variants, seed, NOTEBOOK_BUDGET)
+        return viewer_page(queries.QUESTION, shown, table)
 
     def table(self, name: str = "main") -> pd.DataFrame:
         """A table of the report; the names are those of :data:`fne.report.tables.names.TABLES`."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from fne.encoders.families import families
 from fne.negatives.catalog import DENSITIES, MEMORIES
+from fne.study.model import KEEPING
 from fne.study.plugins import Plugin, find
 from fne.utils.definitions import Definitions, local_modules
 from fne.utils.fields import CHOOSERS
@@ -27,6 +28,8 @@ TRAINING = (
 """Where the code of every training run begins."""
 WARMUP = "fne.training.step:warmup_rule"
 """The rule of the warm-up, which only variants with one use."""
+KEPT_SPACE = tuple(f"fne.training.joint_heads:{name}" for name in ("LinearHead", "ResidualHead", "with_width"))
+"""Beside it where heads keep the space of their features."""
 FINETUNE = ("fne.training.finetune.learner:FinetuneLearner", "fne.training.finetune.dataset:PixelCorpus")
 """What begins beside it where whole encoders are trained; any family of encoders may be one of them."""
 PREPARE = {"scenes": ("fne.scenes.prepare:run",), "corpus": ("fne.data.readers:run",)}
@@ -75,6 +78,7 @@ class Code(Definitions):
         whole = config["regime"] == "finetune"
         roots = [*TRAINING, MEMORIES[config["memory"]["kind"]].target]
         roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
+        roots += [*KEPT_SPACE] if not whole and config["model"]["head"] in KEEPING else []
         roots += [WARMUP] if config["warmup"]["epochs"] else []
         if density := config["negatives"].get("density"):
             roots.append(DENSITIES[density])

@@ -10,11 +10,11 @@ from fne.utils.fields import canonical, flatten
 
 
 def shared_epochs(*studies: Study) -> range:
-    """The epochs, from 0, that are of the main phase in every variant of some studies; empty where none is.
+    """The epochs, from 0, that are of the main phase in every trained variant of some studies; empty where none is.
 
     What is picked changes as training goes on, so shares of picks are compared over these alone.
     """
-    configs = [study.configs[variant] for study in studies for variant in study.variants]
+    configs = [study.configs[variant] for study in studies for variant in study.trained]
     return range(max(item["warmup.epochs"] for item in configs), min(item["train.epochs"] for item in configs))
 
 

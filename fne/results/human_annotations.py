@@ -12,14 +12,11 @@ import numpy as np
 from fne.analysis.proportion import method, share
 from fne.data.truth import Truth
 from fne.protocols import DIRECTIONS
-from fne.results.current import require_current
-from fne.utils.arrays import read_meta, read_npz
-from fne.utils.errors import bad_input
+from fne.results.ranked import read_tops
 from fne.utils.min_seeds import MIN_SEEDS
 
 DEPTHS = (1, 5, 10)
 METHOD = "the wider of Wilson's and the ratio estimator's with query images as clusters, seeds pooled (Student's t)"
-HINT = "rank it again"
 
 
 def judged(
@@ -45,7 +42,7 @@ def judged(
     places = truth.extra["judged_pairs"].astype(np.int64) @ np.array([captions, 1])
     order = np.argsort(places)
     places, verdict = places[order], truth.extra["judged_positive"][order] > 0
-    rows, ranked = [], [_ranked(file, caption_image, trained) for file in rankings]
+    rows, ranked = [], [read_tops(file, caption_image, trained) for file in rankings]
     for direction in DIRECTIONS:
         tops = [top for item in ranked for name, top in item.items() if name.endswith(f"/{direction}/top_ids")]
         for depth in DEPTHS if tops else ():
@@ -74,19 +71,3 @@ def judged(
                  "rate": item.value, "low": item.low, "high": item.high, "method": summary}
             )  # fmt: skip
     return rows
-
-
-def _ranked(file: Path, caption_image: np.ndarray, trained: str | None) -> dict[str, np.ndarray]:
-    """The first items of every query, by seed and direction, of a ``rankings.test.npz``."""
-    meta = read_meta(file, "rankings", {"config": {}}, HINT)
-    tops = read_npz(file, {"caption_image": ("i", 1), "*/top_ids": ("i", 2)}, HINT)
-    if not np.array_equal(tops.pop("caption_image"), caption_image):
-        raise bad_input("other captions than those of the prepared data", file=file, hint=HINT)
-    sizes = (int(caption_image.max(initial=-1)) + 1, len(caption_image))
-    for name, top in tops.items():
-        queries, items = sizes if name.endswith("/i2t/top_ids") else sizes[::-1]
-        if len(top) != queries or not (-1 <= top.min(initial=0) and top.max(initial=0) < items):
-            raise bad_input("places outside the split", file=file, key=name, hint=HINT)
-    if trained is not None:
-        require_current(file, meta["config"], trained, HINT)
-    return tops

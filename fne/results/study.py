@@ -84,6 +84,11 @@ class StudyResults:
         runs, folders = tuple(run for _, run in result), tuple(folder for folder, _ in result)
         return Variant(name, declared.title, declared.question, runs, folders)
 
+    @property
+    def compared(self) -> tuple[Variant, ...]:
+        """The variants that are compared with the baseline."""
+        return tuple(variant for variant in self.variants if variant.id in self.definition.compared)
+
     def only(self, kept: Collection[str]) -> StudyResults:
         """The same study as if it had these variants alone, in its own order."""
         variants = tuple(variant for variant in self.variants if variant.id in kept)

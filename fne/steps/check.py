@@ -15,9 +15,10 @@ from fne.study import api, paths
 from fne.study.library import Library
 from fne.study.plugins import KEYS, Plugin, complete, find, keywords, look_in, of_target
 from fne.study.validate import keys_read, why_unread
-from fne.utils.errors import bad_input
-from fne.utils.fields import CHOOSERS, checked, unflatten
+from fne.utils.errors import UserError, bad_input
+from fne.utils.fields import CHOOSERS, checked, flatten, unflatten
 from fne.utils.problems import Problems
+from fne.utils.yaml_file import read_mapping
 
 NOUNS = {"negatives": "strategy", "loss": "loss"}
 COMMAND_LINE = "command line"
@@ -50,6 +51,8 @@ def run(names: Sequence[str], overrides: Mapping[str, Any], root: Path, *, grid:
     configs: list[Mapping[str, Any]] = []
     checked_studies, variants = studies or list(api.study_files(root)), list[str]()
     for name in checked_studies:
+        if studies:
+            _check_corpus(name, overrides, root, problems)
         with problems.collect():
             result = api.load(name, overrides, root, complete=bool(studies))
             for note in result.notes:
@@ -76,6 +79,23 @@ def run(names: Sequence[str], overrides: Mapping[str, Any], root: Path, *, grid:
     problems.raise_any("the configuration")
     print(f"valid: {len(checked_studies)} studies ({', '.join(checked_studies)}), {len(variants)} variants, "
           f"{len(outside)} rules from outside")  # fmt: skip
+
+
+def _check_corpus(name: str, overrides: Mapping[str, Any], root: Path, problems: Problems) -> None:
+    """Keep what is missing or cannot be of a study's corpus and encoders, whatever else is wrong with its file."""
+    try:
+        result = api.load(name, overrides, root, complete=False)
+    except UserError:
+        file = api.study_files(root).get(name.partition("--")[0])
+        with problems.collect():
+            content = read_mapping(file) if file else {}
+            given = flatten({part: content.get(part) or {} for part in ("data", "encoders")}, file) | dict(overrides)
+            if given.get("data.dataset", "scenes") != "scenes":
+                paths.check_named(dict.fromkeys(paths.EXAMPLES) | given, file or name)
+        return
+    for study in result.members if isinstance(result, api.Series) else [result]:
+        with problems.collect():
+            paths.check_supplied(study)
 
 
 def _sections(name: str) -> list[str]:

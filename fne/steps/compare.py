@@ -140,7 +140,7 @@ def _contrasts(
 ) -> list[dict[str, Any]]:
     """Every variant against the baseline, paired by seed and image; Holm over the primary metric's."""
     base = layouts.get(study.baseline)
-    others = [variant for variant in study.variants if variant != study.baseline]
+    others = list(study.compared)
     shared = {v: sorted({*layouts[v].seeds} & {*base.seeds}) if base and v in layouts else [] for v in others}
     paired = [variant for variant in others if shared[variant]]
     influence, images = {}, {}

@@ -17,7 +17,7 @@ from fne.steps.train import together
 from fne.study import paths
 from fne.study.api import Study, arguments, blocks, parse_block, resolve
 from fne.training.engine import Engine
-from fne.training.pairs import open_corpus, torch_device
+from fne.training.pairs import for_engine, open_corpus, torch_device
 from fne.utils.errors import UserError, bad_input
 from fne.utils.progress import Progress
 from fne.utils.provenance import peak_memory_mb
@@ -130,7 +130,7 @@ def measure(study: Study, variant: str, root: Path, threads: int, device: str) -
     on_gpu = where.type == "cuda"
     seeds = together(parse_block(blocks(study)[0]), study.regime, where)[0]
     train, val, _ = open_corpus(study, root, workers=threads if on_gpu else 0).training(config, where)
-    engine = _TrialEngine(config, seeds, train, val, where)
+    engine = _TrialEngine(for_engine(config, train), seeds, train, val, where)
     begin = engine.now() - began
     phases = tuple((len(epochs), engine.step_seconds(epochs[0])) for epochs in engine.phases())
     validation = engine.validation_seconds()

@@ -72,7 +72,7 @@ def run(
         "encoder": {**model.record(), "section": canonical(encoder, model.checkpoint)},
         "preprocessing": model.preprocessing(),
         "level": encoder["level"],
-        "pooling": encoder["pooling"],
+        "pooling": model.pooling or encoder["pooling"],
         "dtype": encoder["dtype"],
         "device": device,
         "chunk": IMAGE_CHUNK if modality == "image" else TEXT_CHUNK,

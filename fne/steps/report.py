@@ -12,6 +12,7 @@ from fne.report.figures.names import FIGURES
 from fne.report.page.build import build
 from fne.report.page.content import content
 from fne.report.page.svg import read_figures
+from fne.report.picks.queries import compared, rankings
 from fne.results import reference
 from fne.results.made_from import fingerprints
 from fne.results.study import StudyResults, load
@@ -79,6 +80,8 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
         yield study.root / FILE
     if reference.find(study.definition, study.root) is not None:
         yield from (study.root / paths.reference(study.definition), study.folder / "verify.json")
+    for name in compared(study):
+        yield from rankings(study, name).values()
     for variant in study.variants:
         for folder in variant.folders:
             for name in ("run.json", "picks.npz", "distributions.json", "queries.test.npz"):

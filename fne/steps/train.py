@@ -20,7 +20,7 @@ from fne.study.api import Study, digest, parse_block, resolve
 from fne.training import checkpoint, distributions, picks
 from fne.training.distributed import World
 from fne.training.engine import Engine
-from fne.training.pairs import open_corpus, torch_device
+from fne.training.pairs import for_engine, open_corpus, torch_device
 from fne.utils import provenance
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import SCHEMAS, atomic_folder, write_csv, write_json
@@ -74,7 +74,7 @@ def run(
     }
     engines = []
     for group in together(seeds, study.regime, where):
-        engine = Engine(config, group, train, val, where)
+        engine = Engine(for_engine(config, train), group, train, val, where)
         name = "-".join(str(seed) for seed in group)
         _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
         engines.append(engine)

@@ -30,7 +30,7 @@ from fne.study.study_file import STUDY_LEVEL
 from fne.study.tuned import SECTIONS
 from fne.study.tuning import ROUNDS, Axis, check_seeds
 from fne.training.engine import Engine
-from fne.training.pairs import open_corpus, torch_device
+from fne.training.pairs import for_engine, open_corpus, torch_device
 from fne.utils.errors import bad_input
 from fne.utils.fields import flatten, unflatten
 from fne.utils.files import write_text
@@ -126,7 +126,7 @@ def run(study: Study, root: Path, threads: int, device: str, draw: int = 0) -> N
     check_seeds([first, *further], study.seeds, "command line", "--draw")
     hunts = [
         Hunt(variant, flatten(resolve(study, variant)), study.axes[variant])
-        for variant in study.variants
+        for variant in study.trained
         if variant not in bases
     ]
     file, count = root / paths.tuned_file(study.name, draw), (tune.budget - tune.trials) // ROUNDS
@@ -310,10 +310,10 @@ def _trial(config: dict[str, Any], seeds: list[int]) -> tuple[list[float], float
     device, model = _STATE["device"], config.get("model", {})
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     begun = clock()
-    inputs = {key: value for key, value in model.items() if key.startswith("rescale_")}
+    inputs = {key: value for key, value in model.items() if key.startswith("rescale_") or key == "head"}
     if _STATE.get("inputs") != inputs:
         train, val, _ = _STATE["corpus"].training(config, device)
         _STATE.update(inputs=inputs, train=train, val=val)
-    engine = Engine(config, seeds, _STATE["train"], _STATE["val"], device)
+    engine = Engine(for_engine(config, _STATE["train"]), seeds, _STATE["train"], _STATE["val"], device)
     engine.run(lambda score: None)
     return [max(0.0, score) for score in engine.best_score.tolist()], clock() - begun

@@ -29,6 +29,7 @@ class Verb(NamedTuple):
     summary: str
     options: tuple[Option, ...]
     handler: Callable[[Given], object]
+    example: str = ""
 
 
 def option(*names: str, **meaning: Any) -> Option:
@@ -250,6 +251,15 @@ def paper(given: Given) -> None:
     _say(run(load_any(given), given.root, given.into)[-1])
 
 
+def run(given: Given) -> None:
+    """``run``: of a corpus of one's own, or of a study that is there."""
+    from fne.steps.run import OPTIONS
+
+    corpus = {key: value for key, name in OPTIONS.items() if (value := getattr(given, name[2:].replace("-", "_")))}
+    snakemake = ["--cores", str(given.cores or "all"), *(["--dry-run"] if given.dry_run else [])]
+    _run("run", given.study, corpus, given.variants, _overrides(given), given.root, snakemake)
+
+
 def estimate(given: Given) -> None:
     """``estimate``: of a study that may have no run yet."""
     from fne.study import api
@@ -259,7 +269,28 @@ def estimate(given: Given) -> None:
     _on_device(given, "estimate", study, given.root)
 
 
+def published(given: Given) -> None:
+    """``published``: numbers of a paper."""
+    from fne.steps.published import add
+    from fne.utils.yaml_file import parse_set
+
+    values = {**vars(given), "ensemble": {"yes": True, "no": False, None: None}[given.ensemble]}
+    _say(add(values, parse_set(given.metrics, "--metrics"), given.root))
+
+
 VERBS = [
+    Verb("run", "images, captions and encoders of your own -> a study file, and Snakemake on it",
+         (option("--images", metavar="FOLDER", help="that file names are relative to; not needed where the annotations "
+          "hold the images"),
+          option("--annotations", metavar="FILE", help="captions and splits, in any form of docs/how-to/data.md"),
+          option("--image-encoder", metavar="ENCODER", help="a folder, or an id of the Hugging Face hub"),
+          option("--text-encoder", metavar="ENCODER", help="the same"),
+          option("--variants", metavar="A,B,...", help="default: those of ablations/templates/custom.yaml"),
+          option("--study", metavar="NAME", help="name of the study (default: that of the folder); alone: run the "
+          "study of that name"),
+          option("--cores", type=integer(1), help="default: all"),
+          option("-n", "--dry-run", action="store_true", help="write the study file, and show what would run"),
+          OVERRIDES), run),
     Verb("prepare", "raw pairs -> manifest, splits, known truth", COMMON, prepare),
     Verb("pretrain", "a draw of the encoders of scenes -> a tiny encoder",
          (*COMMON, MODALITY, THREADS, option("--out", **FOLDER, help="default: where the workflow looks for it")),
@@ -321,6 +352,23 @@ VERBS = [
     Verb("clean", "list data, features, encoders, runs that no study uses; --yes deletes them",
          (option("--yes", action="store_true", help="delete what is listed"),),
          lambda given: _say(_run("clean", given.root, given.yes))),
+    Verb("published", "numbers of a paper that you have -> ablations/published.yaml, which every report uses",
+         (option("action", choices=("add",)),
+          option("--method", required=True, help="its name, with the setting in brackets where it matters"),
+          option("--dataset", required=True, help="flickr30k or coco"),
+          option("--protocol", required=True, help="1k_test; coco_1k_5fold, coco_5k, eccv, cxc"),
+          option("--metrics", required=True, nargs="+", metavar="NAME=PERCENT", help="as printed, e.g. i2t.r1=52.9 "
+          "rsum=409.8; what is left out is null"),
+          option("--paper", required=True, help="the paper, with its DOI"),
+          option("--page", required=True), option("--table", required=True),
+          option("--image-encoder", help="as the paper calls it (default: null)"),
+          option("--text-encoder", help="the same"),
+          option("--ensemble", choices=("yes", "no"), help="of several models? (default: null)"),
+          option("--id", help="default: made of protocol and method"), option("--note", help="a remark")),
+         published, "fne published add --method 'A method' --dataset flickr30k --protocol 1k_test --ensemble no \\\n"
+         "    --image-encoder ResNet-152 --text-encoder GRU \\\n"
+         "    --metrics i2t.r1=50.1 i2t.r5=80.2 i2t.r10=90.3 t2i.r1=40.4 t2i.r5=70.5 t2i.r10=80.6 \\\n"
+         "    --paper 'An Author et al., a venue 2024, doi 10.1234/5678' --page 7 --table 2"),
     Verb("schema", "write ablations/schema, by which an editor knows the keys of every file", (),
          lambda given: print(*_run("schema", given.root), sep="\n")),
     Verb("completion", 'completion for a shell: eval "$(fne completion bash)"; fne completion fish | source',

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fne.encoders.checkpoints import check_shared_space
-from fne.study.paths import check_named
+from fne.encoders.checkpoints import check_lora, check_sides
+from fne.study.paths import MODALITIES, check_named
 from fne.study.series import TUNING_DRAW
 from fne.study.study_file import COMMAND_LINE, Loading
 from fne.study.tuned import Tuned
 from fne.study.tuning import PER_AXIS, ROUNDS, Axis, Tuning
-from fne.study.validate import check_protocol, check_together, keys_read, why_unread
+from fne.study.validate import check_protocol, check_together, keys_read, space_of, why_unread
 from fne.utils.errors import UserError
 from fne.utils.fields import canonical, flatten
+from fne.utils.files import expanded
 
 Configs = Mapping[str, Mapping[str, Any]]
 
@@ -32,10 +33,19 @@ def check_merged(
     for variant, flat in merged.items():
         with problems.collect():
             check_together(flat, f"{file} (variant {variant})", regime)
-        if complete and regime == "finetune":
-            encoders = {side: {"checkpoint": flat[f"encoders.{side}.checkpoint"]} for side in ("image", "text")}
+        if complete:
+            encoders = {
+                side: {name: flat[f"encoders.{side}.{name}"] for name in ("checkpoint", "pooling")}
+                for side in MODALITIES
+            }
             with problems.collect():
-                check_shared_space(encoders, flat["finetune.projection"])
+                check_sides(encoders, *space_of(flat, regime))
+            if "finetune.lora_modules" in keys_read(flat, regime):
+                folders = {side: expanded(str(section["checkpoint"])) for side, section in encoders.items()}
+                trained = {side: folder for side, folder in folders.items()
+                           if flat["finetune.trained"] in (side, "both") and folder.is_dir()}  # fmt: skip
+                with problems.collect():
+                    check_lora(trained, flat["finetune.lora_modules"])
     with problems.collect():
         check_protocol(loading.study.primary.protocol, first, file, complete)
     if complete:

@@ -39,7 +39,7 @@ def study_files(root: Path = Path(".")) -> dict[str, Path]:
     return named_files(Path(root) / "ablations" / "studies")
 
 
-def load_study(name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path("."), **options: bool) -> Study:
+def load_study(name: str, overrides: Mapping[str, Any] | None = None, root: Path = Path("."), **options: Any) -> Study:
     """Load a study as :func:`load` does; a series is refused."""
     return require_study(load(name, overrides, root, **options))
 
@@ -64,6 +64,7 @@ def load(
     *,
     complete: bool = True,
     tuned: bool = True,
+    file: Path | None = None,
 ) -> Study | Series:
     """Load a study, or all members of a series, and check every merged variant before any work.
 
@@ -76,14 +77,15 @@ def load(
         root: The project's folder.
         complete: Also demand what only the user can know: paths of a corpus and encoder checkpoints.
         tuned: Use the values that tuning chose; without, the study is as it is before it was tuned.
+        file: Read this file, and not the one that the name means.
 
     Raises:
         UserError: Lists everything that is wrong.
     """
     files, stem = study_files(root), name.partition("--")[0]
-    if stem not in files or (name != stem and name not in list_studies(root)):
+    if file is None and (stem not in files or (name != stem and name not in list_studies(root))):
         raise unknown("study", name, Path(root) / "ablations" / "studies", sorted({*files, *list_studies(root)}))
-    file, library = files[stem], Library(root)
+    file, library = file or files[stem], Library(root)
     content, given = read_mapping(file), overrides or {}
     factors = read_factors(content, file)
     if factors is None or name in factors.members:
@@ -111,23 +113,28 @@ def _load_one(file: Loading, complete: bool, use_tuned: bool) -> Study:
     seeds, block = study_file.read_seeds_and_block(file)
     primary = study_file.read_primary(file)
     ids = study_file.read_ids(file, file.level["variants"])
+    trained: list[str] = []
+    with file.problems.collect():
+        trained = merge.trained_variants(file, ids)
     baseline = study_file.read_baseline(file, ids)
     method, control = (study_file.read_role(file, key, ids) for key in ("method", "control"))
-    study_file.check_seeds_for_test(file, len(seeds), len(ids) - 1)
+    study_file.check_seeds_for_test(file, len(seeds), len(trained) - 1)
     overrides = merge.typed_overrides(file)
     shared = merge.shared_values(file, overrides)
     tune = merge.read_search(file, seeds)
-    tuned = merge.read_outcome(file, tune, ids, seeds) if use_tuned else None
+    tuned = merge.read_outcome(file, tune, trained, seeds) if use_tuned else None
     published = merge.read_comparison(file, ids)
+    with file.problems.collect():
+        ids = merge.with_zero_shot(file, ids, shared | overrides)
     file.stop()
 
     whole = {}
-    for variant in ids:
+    for variant in sorted(ids, key=trained.__contains__, reverse=True):
         with file.problems.collect():
             whole[variant] = merge.merge(file, variant, shared, tuned, overrides)
     file.stop()
     checks.check_merged(file, whole, tune, tuned, overrides, complete)
-    axes = checks.axes_of(file, whole, tune) if tune and not use_tuned else {}
+    axes = checks.axes_of(file, {name: whole[name] for name in trained}, tune) if tune and not use_tuned else {}
     configs = {variant: prune(flat, section.regime) for variant, flat in whole.items()}
     checks.check_distinct(file, configs)
     file.stop()

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from fne.data.published import read_published
+from fne.study.library import Library
 from fne.study.model import DATASETS, data_keys
 from fne.study.plugins import KEYS, complete, keys_for
 from fne.study.published_comparison import PublishedComparison, read_published_comparison
 from fne.study.series import TUNING_DRAW
+from fne.study.study import trains
 from fne.study.study_file import COMMAND_LINE, STUDY_LEVEL, Loading, read_ids
 from fne.study.tuned import OLD_PROTOCOL, Tuned, read_tuned
 from fne.study.tuning import Tuning, check_seeds, read_tuning
-from fne.utils.errors import bad_input
+from fne.utils.errors import UserError, bad_input
 from fne.utils.fields import Key, check_all, checked, flatten
+from fne.utils.files import expanded
+
+
+def trained_variants(loading: Loading, ids: list[str]) -> list[str]:
+    """Those of some variants that train anything."""
+    library, regime = loading.library, loading.study.regime
+    merged = {name: {**library.base, **_delta(library, name)} for name in ids}
+    return [name for name in ids if trains(merged[name], regime)]
+
+
+def _delta(library: Library, variant: str) -> dict[str, Any]:
+    """What a variant and its ancestors set."""
+    return {key: value for ancestor in library.chain(variant) for key, value in ancestor.set.items()}
+
+
+def with_zero_shot(loading: Loading, ids: list[str], shared: Mapping[str, Any]) -> list[str]:
+    """The variants, and first one of the library that trains nothing, where both sides share a checkpoint's own space.
+
+    A study whose encoders are two checkpoints may list it itself; nothing here knows that they share a space.
+    """
+    values = {key: [shared[f"encoders.{side}.{key}"] for side in ("image", "text")]
+              for key in ("checkpoint", "revision", "pooling", "level")}  # fmt: skip
+    one = len({str(expanded(str(name))) for name in values["checkpoint"]}) == len({*values["revision"]}) == 1
+    joint = {*values["pooling"]} <= {None, "joint"} and {*values["level"]} == {"pooled"}
+    if not (one and joint) or {None, "scenes"} & {*values["checkpoint"]} or trained_variants(loading, ids) != ids:
+        return ids
+    if loading.source("variants") != loading.file:
+        return ids
+    for stem in loading.library.stems():
+        with contextlib.suppress(UserError):  # of a file that this study does not name
+            for member in loading.library.members(stem):
+                if not trained_variants(loading, [member]):
+                    loading.library.check(member)
+                    return [member, *ids]
+    loading.notes.append("no scores before training: no variant of the library trains nothing")
+    return ids
 
 
 def typed_overrides(loading: Loading) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fne.negatives.catalog import MEMORIES, ORACLES
 from fne.protocols import RELEVANCE
-from fne.utils.fields import Choice, Increasing, Key, Place, Text, When
+from fne.utils.fields import Choice, Distinct, Increasing, Key, Neutral, Place, Text, When
 from fne.utils.models import Section
 from fne.utils.seeds import GREATEST
 
@@ -36,8 +36,12 @@ DATASETS = {"scenes": "scenes"} | dict.fromkeys(("flickr8k", "flickr30k", "coco"
 """Every data set and its kind; ``custom`` is any corpus of the user's."""
 EXACT_TRUTH = ("scenes",)
 """Kinds of data sets of which every relevant pair is known."""
-HEAD_LEVELS = {"mlp": "pooled", "attention": "tokens"}
+HEAD_LEVELS = {"mlp": "pooled", "attention": "tokens", "none": "pooled", "linear": "pooled", "residual": "pooled"}
 """Heads and the level of the features that each one reads."""
+KEEPING = ("none", "linear", "residual")
+"""Heads that begin as the identity, in the space that the encoders share; ``none`` stays it."""
+_MAKING = tuple(head for head in HEAD_LEVELS if head not in KEEPING)
+_TRAINED = tuple(head for head in HEAD_LEVELS if head != "none")
 PROJECTIONS: dict[str, tuple[str, ...]] = {"none": (), "linear": ("model.dim",), "mlp": ("model.dim", "model.hidden")}
 """Projections on top of a fine-tuned backbone and the keys that each one reads."""
 REGIMES = ("head", "finetune")
@@ -45,6 +49,8 @@ Milestones = When({"schedule": ("milestones",)})
 WarmedUp = When({"epochs": ABOVE_ZERO})
 
 
+Trained = When({"trained": ("both", "image", "text", "none")})
+AnEncoder, OfLora = When({"trained": ("both", "image", "text")}), When({"part": ("lora",)})
 InHead, InFinetune = When({"regime": ("head",)}), When({"regime": ("finetune",)})
 
 
@@ -85,12 +91,12 @@ class ImageEncoder(Section):
     checkpoint: Text | None
     revision: Text | None
     level: Annotated[Literal["pooled", "tokens"], InHead]
-    pooling: Literal["mean", "cls", "pooler", "mean_all"]
+    pooling: Literal["mean", "cls", "pooler", "mean_all", "joint"] | None
     dtype: Annotated[Literal["float32", "float16"], InHead]
 
 
 class TextEncoder(ImageEncoder):
-    max_length: Annotated[int, Field(ge=2, le=8192)]
+    max_length: Annotated[int, Field(ge=2, le=8192)] | None
 
 
 class Encoders(Section):
@@ -103,12 +109,12 @@ class Encoders(Section):
 
 class Model(Section):
     head: Annotated[str, Choice(HEAD_LEVELS), InHead]
-    hidden: Annotated[Width, InHead, When({"finetune.projection": ("mlp",)})]
-    dim: Annotated[Width, InHead, When({"finetune.projection": ("linear", "mlp")})]
-    rescale_image: Annotated[Literal["none", "power"], InHead]
-    rescale_text: Annotated[Literal["none", "power"], InHead]
-    dropout_image: Annotated[ShareBelowOne, InHead]
-    dropout_text: Annotated[ShareBelowOne, InHead]
+    hidden: Annotated[Width, When({"head": (*_MAKING, "residual")}), When({"finetune.projection": ("mlp",)})]
+    dim: Annotated[Width, When({"head": _MAKING}), When({"finetune.projection": ("linear", "mlp")})]
+    rescale_image: Annotated[Literal["none", "power"], When({"head": _MAKING})]
+    rescale_text: Annotated[Literal["none", "power"], When({"head": _MAKING})]
+    dropout_image: Annotated[ShareBelowOne, When({"head": _TRAINED})]
+    dropout_text: Annotated[ShareBelowOne, When({"head": _TRAINED})]
 
 
 class Train(Section):
@@ -166,16 +172,24 @@ class Loss(Section):
 
 
 class Finetune(Section):
-    image_size: Annotated[int, Field(ge=8, le=4096), InFinetune]
+    image_size: Annotated[Annotated[int, Field(ge=8, le=4096)] | None, InFinetune]
     crop: Annotated[Literal["random_resized", "none"], InFinetune]
     crop_area: Annotated[PositiveShare, When({"crop": ("random_resized",)})]
     flip: Annotated[bool, InFinetune]
     randaugment_operations: Annotated[int, Field(ge=0, le=100), InFinetune]
     randaugment_magnitude: Annotated[int, Field(ge=0, le=10), When({"randaugment_operations": ABOVE_ZERO})]
     clean_captions: Annotated[bool, InFinetune]
-    projection: Annotated[str, Choice(PROJECTIONS), InFinetune]
+    projection: Annotated[str, Choice(PROJECTIONS), Trained]
     projection_factor: Annotated[Positive, When({"projection": ("linear", "mlp")})]
-    trained: Annotated[Literal["both", "image", "text", "none"], InFinetune]
+    trained: Annotated[Literal["both", "image", "text", "none", "nothing"], InFinetune]
+    part: Annotated[Literal["whole", "blocks", "projections", "lora"], AnEncoder, Neutral("whole")]
+    blocks: Annotated[Count, When({"part": ("blocks",)}), Neutral(1)]
+    lora_rank: Annotated[Annotated[int, Field(ge=1, le=4096)], OfLora, Neutral(8)]
+    lora_alpha: Annotated[Positive, OfLora, Neutral(16.0)]
+    lora_modules: Annotated[list[Text], Field(min_length=1), Distinct, OfLora, Neutral(["q_proj", "v_proj"])]
+    joint_factor: Annotated[Positive, AnEncoder, Neutral(1.0)]
+    temperature: Annotated[Literal["fixed", "learned"], Trained, Neutral("fixed")]
+    temperature_factor: Annotated[Positive, When({"temperature": ("learned",)}), Neutral(1.0)]
     frozen_epochs: Annotated[Some, InFinetune]
     norms: Annotated[Literal["eval", "train"], InFinetune]
     dropout: Annotated[Literal["always", "until_first_validation", "never"], InFinetune]

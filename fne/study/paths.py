@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fne.data.identity import corpus_digest, require_matched
+from fne.data.identity import corpus_digest, require_matched, training_pairs
 from fne.data.sources import MODALITIES as MODALITIES
 from fne.data.sources import SOURCES, annotation_files, may_hold_pictures
 from fne.data.sources import SPLITS as SPLITS
 from fne.data.text_files import say_nearest
-from fne.encoders.checkpoints import encoder_digest, is_path
+from fne.encoders.checkpoints import encoder_digest, find, is_path
 from fne.encoders.shipped import GRID, Recipe, folder
 from fne.study.model import PATH_KEYS, RATINGS_KEY, RELEVANCE_KEYS
 from fne.study.series import Series
@@ -80,24 +80,56 @@ def how_to_give(key: str) -> str:
     return f"{snakemake}fne ... --set {key}=..."
 
 
+EXAMPLES = {
+    "data.annotations": "data/my_corpus/pairs.csv, with columns image, caption and split",
+    "data.images": "data/my_corpus/images",
+    "encoders.image.checkpoint": "google/vit-base-patch16-224",
+    "encoders.text.checkpoint": "sentence-transformers/all-MiniLM-L6-v2",
+}
+"""What only the user can know, and a value that each may have."""
+
+
 def check_named(flat: Mapping[str, Any], where: str | Path) -> None:
     """Check that what only the user can know (paths of a corpus, encoder checkpoints) was given.
 
     Raises:
-        UserError: Lists every missing value and how to give it.
+        UserError: Lists every missing value, with an example and how to give it.
     """
     problems = Problems()
-    needed = ["data.annotations", "data.images", "encoders.image.checkpoint", "encoders.text.checkpoint"]
-    for key in needed:
-        if key in flat and flat[key] is None:
-            if key == "data.images" and may_hold_pictures(flat["data.annotations"]):
-                continue
-            what = "a folder or hub id" if key.startswith("encoders") else "a path"
-            problem, hint = f"not given: this study needs {what}", f"give it: {how_to_give(key)}"
-            if key == "data.images" and flat["data.dataset"] in SOURCES:
-                hint += f"; to get them: {SOURCES[flat['data.dataset']].pictures}"
-            problems.report(problem, file=where, key=key, hint=hint)
+    for key, example in EXAMPLES.items():
+        value, of_encoder = flat.get(key), key.startswith("encoders")
+        of_scenes = value == "scenes" and flat["data.dataset"] != "scenes"
+        if key not in flat or (value is not None and not of_scenes):
+            continue
+        if key == "data.images" and may_hold_pictures(flat["data.annotations"]):
+            continue
+        hint = f"such as {example}; give it: {how_to_give(key)}"
+        if key == "data.images" and flat["data.dataset"] in SOURCES:
+            hint += f"; to get them: {SOURCES[flat['data.dataset']].pictures}"
+        problem = f"not given: this study needs {'a folder or hub id' if of_encoder else 'a path'}"
+        if of_scenes:
+            problem = f"is pretrained on data.dataset 'scenes' only, not {flat['data.dataset']!r}"
+        problems.report(problem, file=where, key=key, value=value, hint=hint)
     problems.raise_any(str(where))
+
+
+def check_supplied(study: Study) -> None:
+    """Check all that a user supplies, as far as it is named and on this machine: files, encoders, size of batches.
+
+    Raises:
+        UserError: Lists everything that cannot be used.
+    """
+    problems = Problems()
+    with problems.collect():
+        check_given(study)
+        if study.data.get("annotations", "scenes"):
+            check_batches(study)
+    for modality in MODALITIES:
+        section = resolve(study, study.variants[0])["encoders"][modality]
+        if section["checkpoint"] not in (None, "scenes") and expanded(section["checkpoint"]).is_dir():
+            with problems.collect():
+                find(section, modality)
+    problems.raise_any(f"study {study.name!r}")
 
 
 def check_given(study: Study) -> None:
@@ -123,6 +155,24 @@ def check_given(study: Study) -> None:
         if not file.is_file() and file.parent.is_dir():
             hint = say_nearest(file, "docs/how-to/data.md says where to get it")
             problems.report("no such file", file=file, key=key, hint=hint)
+    problems.raise_any(f"study {study.name!r}")
+
+
+def check_batches(study: Study) -> None:
+    """Check that an epoch of every variant has as many pairs as a batch.
+
+    Raises:
+        UserError: Lists the variants whose batch is larger; or the annotations cannot be read.
+    """
+    problems, pairs, variants = Problems(), training_pairs(study.data, study.root), dict[tuple[str, int], list[str]]()
+    for variant, flat in study.configs.items():
+        variants.setdefault((flat["train.epoch_unit"], flat["train.batch_size"]), []).append(variant)
+    for (unit, size), names in variants.items():
+        if size > pairs[unit]:
+            problem = f"is more than an epoch over the {unit} of the training split has ({', '.join(names)})"
+            hint = "write set: {train: {batch_size: ...}} in the study, or --set train.batch_size=..."
+            at = {"key": "train.batch_size", "value": size, "allowed": f"at most {pairs[unit]}"}
+            problems.report(problem, hint=hint, **at)
     problems.raise_any(f"study {study.name!r}")
 
 

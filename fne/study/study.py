@@ -66,6 +66,21 @@ class Study:
     known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     notes: tuple[str, ...] = ()
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The variants that train anything."""
+        return tuple(variant for variant in self.variants if trains(self.configs[variant], self.regime))
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The variants that are compared with the baseline: the scores before training are shown beside them."""
+        return tuple(variant for variant in self.trained if variant != self.baseline)
+
+
+def trains(flat: Mapping[str, Any], regime: str) -> bool:
+    """Does a flat config train anything, head or encoder?"""
+    return flat["model.head"] != "none" if regime == "head" else flat["finetune.trained"] != "nothing"
+
 
 def resolve(study: Study, variant: str) -> dict[str, Any]:
     """The whole config of one variant: nested sections and ``regime``, without options that nothing reads.

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from fne.protocols import METRICS, PROTOCOLS
 from fne.study.library import Library
 from fne.study.model import REGIMES
@@ -58,14 +60,14 @@ class StudyFile(Section):
         published: The published results that it is set against.
     """
 
-    title: Text
-    question: Text
-    regime: Annotated[str, Choice(REGIMES)]
-    variants: Any
-    seeds: Any
-    block: Any
-    baseline: Any
-    primary: Primary
+    title: Text = Field(examples=["My corpus"])
+    question: Text = Field(examples=["Does eliminating false negatives help on my images?"])
+    regime: Annotated[str, Choice(REGIMES)] = Field(examples=["head"])
+    variants: Any = Field(examples=[["random", "fne"]])
+    seeds: Any = Field(examples=["0-4"])
+    block: Any = Field(examples=[5])
+    baseline: Any = Field(examples=["random"])
+    primary: Primary = Field(examples=[{"metric": "rsum", "protocol": "own"}])
     method: str | None = None
     control: str | None = None
     data: dict[str, Any] = {}

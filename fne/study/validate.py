@@ -16,6 +16,7 @@ from fne.study.model import (
     DATASETS,
     EXACT_TRUTH,
     HEAD_LEVELS,
+    KEEPING,
     KEPT_ONLY,
     PATH_KEYS,
     PROJECTIONS,
@@ -108,7 +109,7 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         misfit("train.milestones", "the last one is never reached", allowed=f"< train.epochs, which is {epochs}")
     if not {*RSUM_KS} <= set(flat["evaluation.ks"]):
         misfit("evaluation.ks", "must hold 1, 5 and 10, the cut-offs of rsum")
-    strategy, projection = find("negatives", flat["negatives.strategy"]), flat["finetune.projection"]
+    strategy = find("negatives", flat["negatives.strategy"])
     for key, entry in (("negatives.strategy", strategy), ("loss.kind", find("loss", flat["loss.kind"]))):
         if "teacher" in entry.needs and flat["memory.kind"] != "momentum":
             hint = "memory.kind: momentum (memory.size may be 0)"
@@ -124,11 +125,15 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         if not low <= flat["negatives.prior"] <= high:
             allowed = f"from prior_floor to prior_ceiling, {low:g} to {high:g}"
             misfit("negatives.prior", "is where em starts, outside its bounds", allowed=allowed)
-    if regime == "finetune" and "model.dim" in strategy.shares and "model.dim" not in PROJECTIONS[projection]:
-        problem = f"needs the width of the embedding, model.dim, which finetune.projection {projection!r} does not set"
-        fitting = [name for name, keys in PROJECTIONS.items() if "model.dim" in keys]
-        misfit("negatives.strategy", problem, hint=f"finetune.projection: {' or '.join(fitting)}")
     dataset, head = flat["data.dataset"], flat["model.head"]
+    learned = flat["finetune.temperature"] == "learned" and "finetune.temperature" in keys_read(flat, regime)
+    if learned and "loss.temperature" not in find("loss", flat["loss.kind"]).shares:
+        problem = f"loss.kind {flat['loss.kind']!r} has no temperature that could be learned"
+        misfit("finetune.temperature", problem, allowed=["fixed"], hint="set it in variants whose loss is a softmax")
+    key, after, making = space_of(flat, regime)
+    if "model.dim" in strategy.shares and after not in making:
+        problem = f"needs the width of the embedding, model.dim, which {key} {after!r} does not set"
+        misfit("negatives.strategy", problem, hint=f"{key}: {' or '.join(making)}")
     if "negatives.recalibration_images" in keys_read(flat, regime) and DATASETS[dataset] not in EXACT_TRUTH:
         problem = f"is fitted where every relevant pair of the validation split is known; of {dataset!r} it is not"
         misfit("negatives.recalibration", problem, allowed=["none"])
@@ -140,10 +145,6 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         misfit(RATINGS_KEY, "is a second source of human judgements beside data.judgements", hint="give one of them")
     level = HEAD_LEVELS[head]
     for modality in ("image", "text"):
-        key = f"encoders.{modality}.checkpoint"
-        if flat[key] == "scenes" and dataset != "scenes":
-            problem = f"is pretrained on data.dataset 'scenes' only, not {dataset!r}"
-            misfit(key, problem, hint=f"give a checkpoint folder or hub id: {how_to_give(key)}")
         if regime == "finetune":
             continue
         if flat[f"encoders.{modality}.pooling"] == "mean_all":
@@ -155,6 +156,14 @@ def check_together(flat: Mapping[str, Any], where: str | Path, regime: str = "he
         if flat[f"encoders.{modality}.level"] != level:
             misfit(f"encoders.{modality}.level", f"model.head {head!r} reads {level} features", allowed=[level])
     problems.raise_any(str(where))
+
+
+def space_of(flat: Mapping[str, Any], regime: str) -> tuple[str, str, list[str]]:
+    """The key that says what comes after the encoders, its value, and its values that make a space of their own."""
+    if regime == "finetune":
+        after = flat["finetune.projection"] if flat["finetune.trained"] != "nothing" else "none"
+        return "finetune.projection", after, [name for name, keys in PROJECTIONS.items() if keys]
+    return "model.head", flat["model.head"], [name for name in HEAD_LEVELS if name not in KEEPING]
 
 
 def check_protocol(protocol: str, flat: Mapping[str, Any], where: str | Path, complete: bool) -> None:

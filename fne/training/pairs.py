@@ -14,9 +14,12 @@ from fne.data.manifest import Manifest
 from fne.encoders.store import Features
 from fne.study import paths
 from fne.study.api import Study
-from fne.training.data import Split, Standardiser
+from fne.study.model import KEEPING
+from fne.training.data import Pairs, Split, Standardiser
+from fne.training.joint_heads import with_width
 from fne.training.learner import embed_split
-from fne.training.weights import load_model
+from fne.training.weights import load_model, rescaling
+from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
     from fne.training.finetune.dataset import PixelCorpus
@@ -62,13 +65,24 @@ class Corpus:
             device: Where the splits go.
 
         Returns:
-            Both splits, standardised, and the standardisers' tensors, which are saved with the weights.
+            Both splits, standardised but where a head keeps the space that they share, and the standardisers' tensors,
+            which are saved with the weights.
+
+        Raises:
+            UserError: A head is to keep a space that the features do not share: their widths differ.
         """
         train = Split.load(self.manifest, "train", self.image, self.text, self.manifest.truth("train"))
         val = Split.load(self.manifest, "val", self.image, self.text, self.manifest.exact_truth("val"))
+        sides, keeps = {"image": train.image, "text": train.text}, config["model"]["head"] in KEEPING
+        widths = {name: items.values.shape[-1] for name, items in sides.items()}
+        if keeps and widths["image"] != widths["text"]:
+            problem = f"the encoders share no space: {widths['image']} and {widths['text']} dimensions"
+            raise bad_input(problem, key="model.head", value=config["model"]["head"], allowed=["mlp", "attention"])
         by = {
-            name: Standardiser.fit(items, config["model"][f"rescale_{name}"])
-            for name, items in (("image", train.image), ("text", train.text))
+            name: Standardiser(torch.zeros(widths[name]), torch.ones(widths[name]))
+            if keeps
+            else Standardiser.fit(items, rescaling(config["model"], name))
+            for name, items in sides.items()
         }
         fitted = {f"{name}.{part}": getattr(one, part) for name, one in by.items() for part in ("shift", "scale")}
         return train.standardised(**by, device=device), val.standardised(**by, device=device), fitted
@@ -99,6 +113,16 @@ def open_corpus(study: Study, root: Path, workers: int = 0) -> Corpus | PixelCor
 
         return PixelCorpus.open(study, root, workers)
     return Corpus.open(study, root)
+
+
+def for_engine(config: dict[str, Any], train: Pairs) -> dict[str, Any]:
+    """A config as one engine takes it: with the width of a space that its heads keep, and a learned temperature."""
+    if isinstance(train, Split):
+        keeps = config["model"]["head"] in KEEPING
+        return with_width(config, train.image.values.shape[-1]) if keeps else config
+    from fne.training.finetune.parts import learned_temperature
+
+    return learned_temperature(config)
 
 
 def torch_device(name: str) -> torch.device:

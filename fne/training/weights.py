@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from fne.study import paths
+from fne.training import joint_heads as joint_heads  # they are heads too
 from fne.training.data import Standardiser
 from fne.training.heads import DualEncoder
 from fne.utils.errors import bad_input
@@ -38,12 +39,16 @@ def load_model(
     if held != seeds:
         raise bad_input("weights of other seeds", file=path, key="seeds", value=held, allowed=[seeds])
     standardisers = {
-        side: Standardiser(tensors.pop(f"{side}.shift"), tensors.pop(f"{side}.scale"), config[f"rescale_{side}"])
+        side: Standardiser(tensors.pop(f"{side}.shift"), tensors.pop(f"{side}.scale"), rescaling(config, side))
         for side in paths.MODALITIES
     }
-    mlp = "mlp." if config["head"] == "attention" else ""
-    hidden, dim = tensors[f"image.{mlp}second.weight"].shape[1:]
     image, text = (len(standardisers[side].shift) for side in paths.MODALITIES)
+    hidden, dim = config.get("hidden", 0), config.get("dim", image)
     model = DualEncoder(config["head"], image, text, hidden, dim, [torch.Generator() for _ in seeds])
     model.load_state_dict(tensors, strict=True)
     return model.to(device).requires_grad_(False), standardisers
+
+
+def rescaling(config: dict[str, Any], side: str) -> str:
+    """How the features of a side are rescaled, by the ``model`` section of a config: not, where a head keeps them."""
+    return config.get(f"rescale_{side}", "none")

@@ -117,7 +117,7 @@ class Key:
         """Its JSON schema, without null; see :attr:`null`."""
         whole = self._adapter.json_schema()
         parts = [part for part in whole.get("anyOf", [whole]) if part.get("type") != "null"]
-        return parts[0] if len(parts) == 1 else {"anyOf": parts}
+        return parts[0] if len(parts) == 1 else {**whole, "anyOf": parts}
 
     @functools.cached_property
     def null(self) -> bool:

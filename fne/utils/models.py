@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from fne.utils.errors import bad_input
 from fne.utils.fields import Key, flatten
 from fne.utils.problems import Problems
+from fne.utils.yaml_file import flow
 
 Read = TypeVar("Read", bound="Section")
 
@@ -78,7 +79,9 @@ def read_parts(model: type[Section], content: Any, file: Path, problems: Problem
                 parts[name] = _value(kind, content[name], file, f"{prefix}{name}", problems)
         elif model.model_fields[name].is_required():
             allowed = kind.allowed() if isinstance(kind, Key) else None
-            problems.report("is missing", file=file, key=f"{prefix}{name}", allowed=allowed)
+            examples = model.model_fields[name].examples or ()
+            hint = "; ".join(f"such as {name}: {flow(example)}" for example in examples)
+            problems.report("is missing", file=file, key=f"{prefix}{name}", allowed=allowed, hint=hint)
     return parts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import re
 from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
@@ -119,7 +120,42 @@ def _text_keys(value: Mapping[Any, Any], path: Path, prefix: str) -> None:
             _text_keys(item, path, f"{prefix}{key}.")
 
 
-def parse_set(items: Collection[str]) -> dict[str, Any]:
+def flow(value: Any) -> str:
+    """A value on one line, as a person writes it into YAML.
+
+    >>> flow({"r1": 52.9, "r5": None, "paper": "VSE++: a, b"})
+    "{r1: 52.9, r5: null, paper: 'VSE++: a, b'}"
+    """
+    text = yaml.safe_dump([value], default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.strip()[1:-1]
+
+
+def filled(text: str, values: Mapping[str, Any]) -> str:
+    r"""YAML with other values under some of its dotted keys; comments and all else of the text stay.
+
+    >>> filled("a: {b: null} # why\\n", {"a.b": "x"})
+    'a: {b: x} # why\\n'
+    """
+    whole, spans = yaml.compose(text, Loader=yaml.SafeLoader), []
+    for key, value in values.items():
+        node = whole
+        for part in key.split("."):
+            node = next(inner for name, inner in node.value if name.value == part)
+        spans.append((*span(node), flow(value)))
+    for start, end, new in sorted(spans, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def span(node: yaml.Node) -> tuple[int, int]:
+    """Where a node stands in its text; a block ends with its last value, before comments and blank lines."""
+    last = node
+    while isinstance(last, yaml.CollectionNode) and not last.flow_style and last.value:
+        last = last.value[-1][1] if isinstance(last, yaml.MappingNode) else last.value[-1]
+    return node.start_mark.index, last.end_mark.index
+
+
+def parse_set(items: Collection[str], option: str = "--set") -> dict[str, Any]:
     """Overrides from ``dotted.key=value`` texts; the value is read as YAML.
 
     Raises:
@@ -130,10 +166,10 @@ def parse_set(items: Collection[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise bad_input("must read key=value", file="command line", key="--set", value=item)
+            raise bad_input("must read key=value", file="command line", key=option, value=item)
         if key in overrides:
-            raise bad_input("is given twice", file="command line", key=f"--set {key}")
-        overrides[key] = parse(text, f"command line: --set {key}")
+            raise bad_input("is given twice", file="command line", key=f"{option} {key}")
+        overrides[key] = parse(text, f"command line: {option} {key}")
     return overrides
 
 

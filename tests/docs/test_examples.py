@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ("fne", "fne.study_results", "fne.results.slices", "fne.checks.contract", "fne.checks.grid",
-           "fne.checks.loss", "fne.checks.strategy")  # fmt: skip
+MODULES = ("fne", "fne.loop.matching", "fne.loop.memory", "fne.study_results", "fne.report.picks.queries",
+           "fne.results.slices", "fne.checks.contract", "fne.checks.grid", "fne.checks.loss",
+           "fne.checks.strategy")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

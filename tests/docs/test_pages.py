@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from tests.conftest import SLOW
 from tests.projects import checkpoint, given
 from tests.snakemake_project import ROOT, Project
 
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/**/*.md"))
+PAGES = [ROOT / name for name in ("README.md", "AGENTS.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted(ROOT.glob("docs/**/*.md"))
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 README = TEXTS["README.md"]
 FENCE = re.compile(
@@ -39,6 +41,7 @@ exec {python} -m snakemake "$@" --dry-run --quiet host
 """
 HELD_FNE = """#!/bin/sh
 case "$1" in
+run) set -- "$@" --dry-run;;
 tune | train | rank | evaluate | verify)
     {python} -c 'import sys; from fne.cli import build_parser; build_parser().parse_args(sys.argv[1:])' "$@" || exit
     [ "$1" = tune ] || exit 0
@@ -58,8 +61,13 @@ class Block:
     text: str
     file: str | None
 
+    @property
+    def needs(self) -> list[str]:
+        """Packages of the extra `extras` without which it cannot run; such a block runs by itself."""
+        return [word.removeprefix("needs=") for word in self.how if word.startswith("needs=")]
+
     def __str__(self) -> str:
-        return f"{self.page}: {self.text.splitlines()[0][:50]}"
+        return f"{self.page}: {' '.join(self.needs) or self.text.splitlines()[0][:50]}"
 
 
 def blocks() -> list[Block]:
@@ -76,7 +84,8 @@ def blocks() -> list[Block]:
 BLOCKS = blocks()
 FILES = {block.file: block.text for block in BLOCKS if block.file}
 BASH = [block for block in BLOCKS if block.language == "bash"]
-PYTHON = [block for block in BLOCKS if block.language == "python" and not block.file]
+PYTHON = [block for block in BLOCKS if block.language == "python" and not block.file and not block.needs]
+EXTRA = [pytest.param(each, marks=pytest.mark.extra(*each.needs), id=str(each)) for each in BLOCKS if each.needs]
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +98,14 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
         folder = project.folder / "data" / corpus
         given(folder)
         (folder / "split.json").rename(folder / name)
-    rows = [f"{split}.png,{split},{split}" for split in ("train", "val", "test")]
-    (project.folder / "data/my_corpus/pairs.csv").write_text("\n".join(["image,caption,split", *rows]) + "\n")
+    pairs = project.folder / "data/my_corpus/pairs.csv"
+    rows = [",".join(row[key] for key in ("image", "caption", "split")) for row in json.loads(pairs.read_text())]
+    pairs.write_text("\n".join(["image,caption,split", *rows]) + "\n")
     (project.folder / "data/flickr8k/CrowdFlowerAnnotations.txt").write_text("{}")
     for name in ("mobilenet_v2_1.0_224", "all-MiniLM-L6-v2", "image", "text"):
         checkpoint(project.folder / "data" / "encoders" / name)
+    towers = checkpoint(project.folder / "data" / "encoders" / "clip") / "config.json"
+    towers.write_text('{"vision_config": {}, "text_config": {}, "projection_dim": 8}')
     held = project.folder / "held"
     held.mkdir()
     for name, script in (("snakemake", HELD_SNAKEMAKE), ("fne", HELD_FNE)):
@@ -128,6 +140,22 @@ def test_python_blocks_of_a_page_run(page: str, project: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("block", EXTRA)
+def test_python_block_that_needs_a_package_runs(block: Block, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", block.text]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_readme_trains_something() -> None:
+    (block,) = [block.text for block in PYTHON if block.page == "README.md"]
+    assert len([line for line in block.splitlines() if line]) == 10 + 1
+    done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=True)
+    losses = [float(number) for number in done.stdout.split()]
+    assert len(losses) > 20 and sum(losses[-5:]) < sum(losses[:5]) / 4
+
+
 def test_every_block_says_what_it_is() -> None:
     for page, text in TEXTS.items():
         opened = [line for line in text.splitlines() if line.strip().startswith("```")]
@@ -136,7 +164,8 @@ def test_every_block_says_what_it_is() -> None:
         assert block.language in ("bash", "python", "yaml", *SHOWN), str(block)
         assert block.file or block.language != "yaml", f"{block}: a YAML block begins with the name of its file"
     assert len(FILES) == sum(bool(block.file) for block in BLOCKS), "each file stands once"
-    assert {how for block in BLOCKS for how in block.how} == {"dry-run", "data", *UNTESTED}
+    plain = {how for block in BLOCKS for how in block.how if not how.startswith("needs=")}
+    assert plain == {"dry-run", "data", *UNTESTED}
 
 
 def test_the_test_commands_of_the_documents_are_those_of_ci_and_the_fast_lane_leaves_out_what_exists() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,36 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Call
             from fne.scenes.pretrain_image import _write_processor
             from fne.scenes.pretrain_text import build_tokenizer
 
-            build_model(family).save_pretrained(folder)
+            build_model(family if family != "sentence" else "bert").save_pretrained(folder)
             _write_processor(folder, 48 if family != "swin" else 64)
+            if family == "sentence":
+                write_parts(folder)
             build_tokenizer([*Manifest.load(prepared).texts, *TEXTS, "blue circle two stars"]).save_pretrained(folder)
         return folder
 
     return make
+
+
+def write_parts(folder: Path) -> None:
+    """What sentence-transformers writes beside a model: mean pooling, a dense layer of 16 x 8, a normalisation."""
+    import torch
+    from safetensors.torch import save_file
+
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense", "3_Normalize": "Normalize"}
+    parts = [{"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
+             for at, (path, kind) in enumerate(kinds.items())]  # fmt: skip
+    (folder / "modules.json").write_text(json.dumps(parts))
+    settings = {
+        "1_Pooling": {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True},
+        "2_Dense": {"in_features": 16, "out_features": 8, "bias": True,
+                    "activation_function": "torch.nn.modules.activation.Tanh"},
+    }  # fmt: skip
+    for path, content in settings.items():
+        (folder / path).mkdir()
+        (folder / path / "config.json").write_text(json.dumps(content))
+    draw = torch.Generator().manual_seed(3)
+    weights = {"linear.weight": torch.randn(8, 16, generator=draw), "linear.bias": torch.randn(8, generator=draw)}
+    save_file(weights, folder / "2_Dense" / "model.safetensors")
 
 
 def build_model(family: str) -> Any:
@@ -87,6 +112,10 @@ def build_model(family: str) -> Any:
             return t.T5Model(t.T5Config(vocab_size=120, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2))
         if family == "siglip":
             return t.SiglipModel(t.SiglipConfig(vision_config=vision, text_config=text))
+        if family == "blip":
+            ends = {"bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
+            wide = {**vision, "initializer_range": 0.02}
+            return t.BlipModel(t.BlipConfig(vision_config=wide, text_config={**text, **ends}, projection_dim=8))
     raise ValueError(family)
 
 

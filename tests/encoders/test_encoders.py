@@ -15,7 +15,7 @@ import torch
 import transformers
 from PIL import Image
 
-from fne.encoders.checkpoints import find
+from fne.encoders.checkpoints import check_sides, find
 from fne.encoders.encoders import load
 from fne.encoders.families import claim
 from fne.utils.errors import UserError
@@ -262,7 +262,7 @@ def test_what_is_downloaded_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp
         there, allow_patterns=requested["allow_patterns"], ignore_patterns=requested["ignore_patterns"]
     )
     assert list(chosen) == ["config.json", "vocab.txt", "model.safetensors", "1_Pooling/config.json",
-                            "2_Dense/config.json"]  # fmt: skip
+                            "2_Dense/config.json", "2_Dense/model.safetensors"]  # fmt: skip
 
 
 def test_layers_after_the_pooling_are_named(
@@ -301,7 +301,9 @@ def test_the_manifest_holds_all_that_changes_pixels(checkpoint: Callable[..., Pa
 
 def test_towers_of_different_widths_share_no_space(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """Read from config.json alone."""
-    from fne.encoders.checkpoints import check_shared_space
+
+    def check(sections: dict[str, Any], projection: str) -> None:
+        check_sides(sections, "finetune.projection", projection, ["linear", "mlp"])
 
     folders = {family: checkpoint(family) for family in ("vit", "swin", "resnet", "bert", "clip", "siglip")}
     assert [claim(folders[family]).width("image") for family in ("vit", "swin", "resnet", "clip")] == [16, 16, 12, 16]
@@ -311,12 +313,12 @@ def test_towers_of_different_widths_share_no_space(checkpoint: Callable[..., Pat
         return {"image": {"checkpoint": str(image)}, "text": {"checkpoint": str(text)}}
 
     with pytest.raises(UserError, match="finetune.projection: the encoders share no space: 12 and 16 dimensions; got"):
-        check_shared_space(sections(folders["resnet"], folders["bert"]), "none")
+        check(sections(folders["resnet"], folders["bert"]), "none")
     for given, projection in (
         (sections(folders["resnet"], folders["bert"]), "linear"),
         (sections(folders["vit"], folders["bert"]), "none"),
         (sections(folders["resnet"], "some/hub-id"), "none"),
     ):
-        check_shared_space(given, projection)
+        check(given, projection)
     unknown = rewritten(checkpoint("bert"), tmp_path / "unknown", "config.json", {"model_type": "bert"})
-    check_shared_space(sections(folders["resnet"], unknown), "none")
+    check(sections(folders["resnet"], unknown), "none")

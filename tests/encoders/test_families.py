@@ -21,6 +21,7 @@ from fne.encoders.encoders import load
 from fne.encoders.families import claim, families
 from fne.encoders.families.backbone import Backbone
 from fne.encoders.families.encoder_decoder import EncoderDecoder
+from fne.encoders.families.sentence_encoder import SentenceEncoder
 from fne.encoders.families.siglip import Siglip
 from fne.encoders.families.two_towers import TwoTowers
 from fne.results.code import EXTRACT, Code
@@ -32,8 +33,9 @@ from tests.projects import ROOT
 MADE: dict[type[Backbone], dict[str, tuple[str, ...]]] = {
     Backbone: {"vit": ("image",), "dinov2-registers": ("image",), "resnet": ("image",), "bert": ("text",)},
     EncoderDecoder: {"t5": ("text",)},
-    TwoTowers: {"clip": ("image", "text")},
+    TwoTowers: {"clip": ("image", "text"), "blip": ("image", "text")},
     Siglip: {"siglip": ("image", "text")},
+    SentenceEncoder: {"sentence": ("text",)},
 }
 """Of each family the tiny checkpoints that :func:`tests.encoders.conftest.build_model` makes, with their modalities."""
 CASES = [(family, name, side) for family, names in MADE.items() for name, sides in names.items() for side in sides]
@@ -81,7 +83,7 @@ def test_a_checkpoint_is_of_one_family(
     folder = checkpoint(name)
     assert type(claim(folder)) is family
     config = json.loads((folder / "config.json").read_text())
-    claims = {each for each in families() if each.matches(config)}
+    claims = {each for each in families() if each.matches(config, folder)}
     assert claims == {each for each in families() if issubclass(family, each)}
 
 
@@ -107,7 +109,7 @@ from fne.encoders.families.backbone import Backbone
 
 class Half(Backbone):
     @classmethod
-    def matches(cls, config):
+    def matches(cls, config, folder):
         return config["model_type"] == "vit"
 
     def image(self, *given, **options):
@@ -142,8 +144,8 @@ def test_an_edit_of_a_family_extracts_again_what_it_embeds(tmp_path: Path, monke
     for file, changed in {
         "siglip": {"Siglip", "finetune"},
         "encoder_decoder": {"EncoderDecoder", "finetune"},
-        "two_towers": {"TwoTowers", "Siglip", "EncoderDecoder", "finetune"},
-        "backbone": {"Backbone", "TwoTowers", "Siglip", "EncoderDecoder", "finetune"},
+        "two_towers": {"TwoTowers", "Siglip", "EncoderDecoder", "SentenceEncoder", "finetune"},
+        "backbone": {"Backbone", "TwoTowers", "Siglip", "EncoderDecoder", "SentenceEncoder", "finetune"},
     }.items():
         before, edited = digests(), folder / "encoders" / "families" / f"{file}.py"
         edited.write_text(edited.read_text().replace("return ", "return 0 or ", 1))

@@ -389,6 +389,7 @@ def _write_block(
     logs["curves"] += [{"variant": fake.id, **row} for row in curves]
     logs["audit"] += [{"variant": fake.id, **row} for row in audit]
     np.savez(folder / "queries.test.npz", **_queries(values, seeds))
+    np.savez(folder / "rankings.test.npz", **_rankings(study, fake, seeds))
     write_picks(folder / "picks.npz", {key: np.concatenate([p[key] for p in picks]) for key in picks[0]})
     write_json(folder / "distributions.json", distributions)
     steps = EPOCHS * 47
@@ -445,6 +446,41 @@ def _queries(values: dict, seeds: list[int]) -> dict[str, np.ndarray]:
         beyond = [np.searchsorted(levels, luck) for levels in result]
         arrays[f"own/{direction}/rank"] = np.array([1, 2, 6, 11], np.float32)[np.stack(beyond)]
     return arrays
+
+
+def true_pairs(size: int) -> np.ndarray:
+    """Own pairs, and every fourth image also matches a caption of the next one."""
+    captions, other = np.arange(size * CAPTIONS), np.arange(0, size - 1, 4)
+    own = np.stack([captions // CAPTIONS, captions], axis=1)
+    return sorted_pairs(np.concatenate([own, np.stack([other, CAPTIONS * (other + 1)], axis=1)]))
+
+
+def similarity(fake: str, seed: int) -> np.ndarray:
+    """Of the images and captions of the test split, (N_TEST, N_TEST * CAPTIONS) float32, with ties."""
+    draw = numpy_stream(seed, "synthetic", "similarity", fake).normal(0, 0.3, (N_TEST, N_TEST * CAPTIONS))
+    image, caption = true_pairs(N_TEST).T
+    draw[image, caption] += np.where(image == caption // CAPTIONS, 0.3, 1.0)  # a false negative beats most own pairs
+    return draw.round(1).astype(np.float32)
+
+
+def _rankings(study: Study, fake: Fake, seeds: list[int]) -> dict[str, np.ndarray]:
+    pairs, captions = true_pairs(N_TEST), N_TEST * CAPTIONS
+    rows = {"own": np.flatnonzero(pairs[:, 0] == pairs[:, 1] // CAPTIONS), "truth": np.arange(len(pairs))}
+    arrays: dict[str, np.ndarray] = {"pairs": pairs, "caption_image": np.arange(captions, dtype=np.int32) // CAPTIONS}
+    for direction, (protocol, part) in itertools.product(("i2t", "t2i"), rows.items()):
+        arrays[f"{protocol}/{direction}/pairs"] = part.astype(np.int32)
+    for seed in seeds:
+        for direction, scores in (("i2t", similarity(fake.id, seed)), ("t2i", similarity(fake.id, seed).T)):
+            query, item = pairs.T if direction == "i2t" else pairs[:, ::-1].T
+            mine = scores[query, item][:, None]
+            top = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+            counts = {"greater": (scores[query] > mine).sum(1), "ties": (scores[query] == mine).sum(1) - 1}
+            arrays |= {f"{seed}/{direction}/{name}": count.astype(np.int32) for name, count in counts.items()}
+            arrays[f"{seed}/{direction}/top_ids"] = top.astype(np.int32)
+            arrays[f"{seed}/{direction}/top_scores"] = np.take_along_axis(scores, top, axis=1)
+    meta = {"schema": 2, "config": resolve(study, fake.id), "protocols": {"own": {"relevance": "own"},
+            "truth": {"relevance": "exact"}}}  # fmt: skip
+    return {"meta": np.array(json.dumps(meta)), **arrays}
 
 
 def _curves(fake: Fake, seed: int, truth_known: bool) -> tuple[list[dict[str, Any]], int]:
@@ -610,9 +646,7 @@ def _write_resources(root: Path, study: Study, caption: str | None, odd: str) ->
     caption_ids = [f"c{place}" for place in range(len(texts))]
     truth = {}
     for split, size in sizes.items():
-        pairs = sorted_pairs(np.stack([np.arange(size * CAPTIONS) // CAPTIONS, np.arange(size * CAPTIONS)], axis=1))
-        other = np.arange(0, size - 1, 4)  # every fourth image also matches a caption of the next one
-        pairs = sorted_pairs(np.concatenate([pairs, np.stack([other, CAPTIONS * (other + 1)], axis=1)]))
+        pairs = true_pairs(size)
         queries = np.arange(size, dtype=np.int32), np.arange(size * CAPTIONS, dtype=np.int32)
         file = folder / f"truth.{split}.npz"
         Truth("exact", pairs, *queries).save(file)

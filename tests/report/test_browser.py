@@ -171,12 +171,12 @@ def test_a_link_to_a_folded_part_opens_it(browser: object, paper: Made) -> None:
 
 
 def state(tab: Tab) -> str:
-    return tab.page.inner_text("#viewer output")
+    return tab.page.inner_text("#picks-viewer output")
 
 
 def anchors(tab: Tab) -> Iterator[None]:
     """Go through all anchors of the viewer with the arrow key."""
-    tab.page.focus("#viewer")
+    tab.page.focus("#picks-viewer")
     tab.page.keyboard.press("Home")
     for _ in range(int(state(tab).split(" of ")[1].split()[0])):
         yield
@@ -184,22 +184,24 @@ def anchors(tab: Tab) -> Iterator[None]:
 
 
 def fresh(tab: Tab) -> None:
-    tab.page.click("#viewer button[type=reset]")
-    tab.page.wait_for_function("() => !document.querySelector('#viewer output').innerText.includes('without filters')")
+    tab.page.click("#picks-viewer button[type=reset]")
+    tab.page.wait_for_function(
+        "() => !document.querySelector('#picks-viewer output').innerText.includes('without filters')"
+    )
 
 
 def test_the_viewer_walks_with_keys_and_buttons(unfolded: Tab) -> None:
     assert state(unfolded) == "Anchor 1 of 120"
-    unfolded.page.focus("#viewer")
+    unfolded.page.focus("#picks-viewer")
     for key, place in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2), ("End", 120), ("Home", 1)):
         unfolded.page.keyboard.press(key)
         assert state(unfolded) == f"Anchor {place} of 120"
-    unfolded.page.click("#viewer [data-go=on]")
+    unfolded.page.click("#picks-viewer [data-go=on]")
     assert state(unfolded) == "Anchor 2 of 120"
-    unfolded.page.focus("#viewer input[type=search]")
+    unfolded.page.focus("#picks-viewer input[type=search]")
     unfolded.page.keyboard.press("ArrowRight")
     assert state(unfolded) == "Anchor 2 of 120", "within a field the arrows move the cursor"
-    sizes = unfolded.run("() => [...document.querySelectorAll('#viewer img')].map(i => i.naturalWidth)")
+    sizes = unfolded.run("() => [...document.querySelectorAll('#picks-viewer img')].map(i => i.naturalWidth)")
     assert sizes and all(sizes), "every picture can be drawn"
 
 
@@ -211,28 +213,66 @@ def test_the_viewer_filters(unfolded: Tab, paper: Made) -> None:
         ("disagree", lambda one: len({pick[1] for pick in one["picks"]}) > 1),
     ):
         fresh(unfolded)
-        page.check(f"#viewer [name={box}]")
-        requested = sum(map(fits, data["anchors"]))
+        page.check(f"#picks-viewer [name={box}]")
+        requested = sum(map(fits, data["items"]))
         assert 0 < requested < 120 and state(unfolded) == f"Anchor 1 of {requested} (120 without filters)"
     fresh(unfolded)
-    page.check("#viewer [name=wrong]")
+    page.check("#picks-viewer [name=wrong]")
     for _ in anchors(unfolded):
-        assert "false negative" in unfolded.texts("#viewer .tag")
+        assert "false negative" in unfolded.texts("#picks-viewer .tag")
     fresh(unfolded)
     title = paper.results["fne_abstract"].title
-    page.select_option("#viewer [name=strategy]", label=title)
-    page.select_option("#viewer [name=direction]", label="caption")
+    page.select_option("#picks-viewer [name=strategy]", label=title)
+    page.select_option("#picks-viewer [name=direction]", label="caption")
     for _ in anchors(unfolded):
-        assert page.inner_text("#viewer .card:first-child tr.chosen th") == title
-        assert page.inner_text("#viewer .anchor h3") == "Anchor: a caption"
+        assert page.inner_text("#picks-viewer .card:first-child tr.chosen th") == title
+        assert page.inner_text("#picks-viewer .anchor h3") == "Anchor: a caption"
     fresh(unfolded)
-    page.fill("#viewer [name=words]", "PICTURE 26, caption 0")
+    page.fill("#picks-viewer [name=words]", "PICTURE 26, caption 0")
     assert 0 < int(state(unfolded).split(" of ")[1].split()[0]) < 120
     for _ in anchors(unfolded):
-        assert "picture 26, caption 0" in page.inner_text("#viewer .stage")
-    page.fill("#viewer [name=words]", "no such word")
+        assert "picture 26, caption 0" in page.inner_text("#picks-viewer .stage")
+    page.fill("#picks-viewer [name=words]", "no such word")
     assert state(unfolded) == "None of 120 anchors fits these filters"
     fresh(unfolded)
+    nothing_odd(unfolded)
+
+
+def test_the_queries_are_filtered_and_searched(unfolded: Tab, paper: Made) -> None:
+    page, viewer = unfolded.page, "#queries-viewer"
+    data = json.loads(unfolded.run("() => document.getElementById('queries-data').textContent"))
+
+    def shown() -> int:
+        words = page.inner_text(f"{viewer} output").split()
+        return 0 if words[0] == "None" else int(words[3])
+
+    def expect(fits: Callable[[dict], bool]) -> None:
+        requested = sum(map(fits, data["items"]))
+        assert 0 < requested < len(data["items"]) and shown() == requested
+
+    assert shown() == len(data["items"])
+    method = data["models"].index(paper.results["fne"].title)
+    page.select_option(f"{viewer} [name=model]", label=data["models"][method])
+    expect(lambda item: method in [model for _, model in item["why"]])
+    assert page.inner_text(f"{viewer} .card:first-child h4") == data["models"][method]
+    page.check(f"{viewer} [name=matched]")
+    firsts = [
+        item["rankings"][method]["top"][0][2] for item in data["items"] if method in dict(map(reversed, item["why"]))
+    ]
+    assert shown() == firsts.count([1]) > 0
+    assert "match: exact truth" in page.inner_text(f"{viewer} .card:first-child li:first-child")
+    page.click(f"{viewer} button[type=reset]")
+    page.wait_for_function(f"() => !document.querySelector('{viewer} output').innerText.includes('without filters')")
+    page.select_option(f"{viewer} [name=direction]", label="caption")
+    expect(lambda item: item["direction"] == 1)
+    page.select_option(f"{viewer} [name=slice]", index=1)
+    assert shown() == 0, "the first slice is of images"
+    page.select_option(f"{viewer} [name=direction]", label="image")
+    expect(lambda item: item["slices"][0] == 0)
+    page.click(f"{viewer} button[type=reset]")
+    page.fill(f"{viewer} input[type=search]", "PICTURE 7, caption 0")
+    assert 0 < shown() < len(data["items"]) and "picture 7, caption 0" in page.inner_text(f"{viewer} .stage")
+    page.fill(f"{viewer} input[type=search]", "")
     nothing_odd(unfolded)
 
 
@@ -273,10 +313,10 @@ def test_light_and_dark(browser: object, paper: Made, desktop: Tab) -> None:
 
 
 def test_a_phone_never_scrolls_the_page_sideways(phone: Tab) -> None:
-    for place in ("contrasts", "results", "picks", "variants", "record"):
+    for place in ("contrasts", "results", "queries", "picks", "variants", "record"):
         phone.run("id => document.getElementById(id).scrollIntoView()", place)
         assert phone.run("() => document.documentElement.scrollWidth") <= PHONE["width"], place
-    assert phone.page.is_visible("#viewer .card") and phone.page.is_visible("#table-main")
+    assert phone.page.is_visible("#picks-viewer .card") and phone.page.is_visible("#table-main")
     nothing_odd(phone)
 
 
@@ -322,7 +362,7 @@ def test_without_scripts_the_tables_and_figures_are_there(browser: object, paper
     assert page.is_visible("#figure-contrasts svg")
     page.click("#picks > summary")
     assert "The viewer needs JavaScript" in page.inner_text("#picks")
-    assert not page.is_visible("#viewer") and not page.is_visible("#theme")
+    assert not page.is_visible("#picks-viewer") and not page.is_visible("#theme")
 
 
 def test_hostile_words_are_shown_and_never_run(attacked: Tab) -> None:
@@ -330,10 +370,14 @@ def test_hostile_words_are_shown_and_never_run(attacked: Tab) -> None:
     assert HOSTILE in attacked.page.inner_text("#table-main")
     seen, names = set(), set()
     for _ in anchors(attacked):
-        seen.update(attacked.texts("#viewer .pair p"))
-        names.update(attacked.run("() => [...document.querySelectorAll('#viewer img')].map(i => i.title)"))
-        assert attacked.run("() => [...document.querySelectorAll('#viewer img')].every(i => i.src.startsWith('data:'))")
+        seen.update(attacked.texts("#picks-viewer .pair p"))
+        names.update(attacked.run("() => [...document.querySelectorAll('#picks-viewer img')].map(i => i.title)"))
+        assert attacked.run(
+            "() => [...document.querySelectorAll('#picks-viewer img')].every(i => i.src.startsWith('data:'))"
+        )
     assert seen == {clean(HOSTILE_CAPTION)}
     assert names and all(clean(HOSTILE_NAME) in name for name in names)
-    assert attacked.run("() => document.querySelectorAll('#viewer script, #viewer b, svg script').length") == 0
+    seen.update(attacked.texts("#queries-viewer .pair > p, #queries-viewer li p:first-child"))
+    assert seen == {clean(HOSTILE_CAPTION)}
+    assert attacked.run("() => document.querySelectorAll('.viewer script, .viewer b, svg script').length") == 0
     nothing_odd(attacked)

@@ -70,16 +70,13 @@ def test_a_selection_of_picks_is_shown_in_the_viewer(paper: Made) -> None:
     picks = paper.results.picks(false_under="infonce", not_false_under="fne")
     anchors = len(picks[[*ANCHOR]].drop_duplicates())
     data = shown(picks._repr_html_())
-    assert len(data["anchors"]) == min(SHOWN, anchors) and {name for name, *_ in data["strategies"]} == {
-        "infonce",
-        "fne",
-    }
-    assert {anchor["kind"] for anchor in data["anchors"]} == {"selected"}
+    assert len(data["items"]) == min(SHOWN, anchors) and {name for name, *_ in data["strategies"]} == {"infonce", "fne"}
+    assert {anchor["kind"] for anchor in data["items"]} == {"selected"}
     (row,) = picks.query("direction == 0").head(1).to_dict("records")
-    (anchor,) = shown(picks.query("direction == 0").head(1)._repr_html_())["anchors"]
+    (anchor,) = shown(picks.query("direction == 0").head(1)._repr_html_())["items"]
     ((_, item, similarity, *_, truth),) = anchor["picks"]
     assert similarity == pytest.approx(row["similarity"], rel=1e-3) and truth == row["false_negative"]
-    assert len(shown(picks.show(1)._repr_html_())["anchors"]) == 1
+    assert len(shown(picks.show(1)._repr_html_())["items"]) == 1
     with pytest.raises(UserError, match="anchors: wrong number.*1 to 200"):
         picks.show(0)
     for table in (picks.groupby("variant").agg(n=("similarity", "size")), picks.head(0), picks[["similarity"]]):
@@ -88,7 +85,7 @@ def test_a_selection_of_picks_is_shown_in_the_viewer(paper: Made) -> None:
 
 def test_titles_and_captions_are_escaped(hostile: Made) -> None:
     page = hostile.results.picks()._repr_html_()
-    assert page.startswith("<iframe ") and page.count("<") == 2 and shown(page)["anchors"]
+    assert page.startswith("<iframe ") and page.count("<") == 2 and shown(page)["items"]
 
 
 def test_without_data_there_is_a_table_and_why(lonely: Made) -> None:

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from fne.analysis.intervals import hierarchical_intervals
-from fne.data.published import FILE, Encoders, Entry
+from fne.data.published import FILE, Encoders, Entry, read_published
 from fne.report import published as room
 from fne.report.published import Comparison, comparisons, estimate, sentence
 from fne.report.tables import registry as tables
 from fne.report.tables.paper import ablation_table, methods_table
 from fne.report.tables.published import published_table
 from fne.results.study import StudyResults
+from fne.steps.published import add
 from fne.study.published_comparison import Backbone, PublishedComparison
 from fne.utils.files import read_json, sha256_file, write_json
 from fne.utils.yaml_file import read_mapping
@@ -358,3 +359,20 @@ def test_page_record_and_files_of_a_study_set_against_results(tmp_path: Path, ro
         assert "<script" not in (made.reports / f"tables/{name}.html").read_text("utf-8")
         for row in re.findall(r"^\|.*\|$", (made.reports / f"tables/{name}.md").read_text("utf-8"), re.MULTILINE):
             assert len(re.findall(r"(?<!\\)\|", row)) == len(tables.build(made.results, name).columns) + 1
+
+
+def test_numbers_that_a_reader_entered_are_shown_with_page_and_table(
+    made: StudyResults, tmp_path: Path, root: Path
+) -> None:
+    (tmp_path / FILE).parent.mkdir()
+    (tmp_path / FILE).write_bytes((root / FILE).read_bytes())
+    numbers = {f"{side}.{metric}": value for (side, metric), value in zip(SIX, (50, 80, 90, 40, 70, 80.5), strict=True)}
+    given = dict.fromkeys(("id", "image_encoder", "text_encoder", "ensemble", "note"))
+    source = {"paper": "Li et al. 2023", "page": "930", "table": "2"}
+    add({**given, "method": "FNE", "dataset": "flickr30k", "protocol": "1k_test", **source}, numbers, tmp_path)
+    requested = against(read_published(tmp_path)["f30k-fne"], r1=1.0)
+    study = results(made.definition, made.root, published=requested)
+    table = published_table(study)
+    assert {(item["direction"], item["published"]) for item in table.records} == {("i2t", 0.5), ("t2i", 0.4)}
+    assert any("Li et al. 2023, page 930, table 2" in note for note in table.notes)
+    assert any("Li et al. 2023, page 930, table 2" in note for note in methods_table(study).notes)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fne.report.picks.book import safe_json
 from fne.report.picks.thumbnails import SIDE, Pictures, thumbnail
-from fne.report.picks.viewer import NOTEBOOK_BUDGET, QUOTA, SEEDS, choose, safe_json, shared_picks, viewer
+from fne.report.picks.viewer import NOTEBOOK_BUDGET, QUOTA, SEEDS, choose, shared_picks, viewer
 from fne.results.study import load
 from fne.utils.errors import UserError
 from tests.report.conftest import Made
@@ -38,12 +39,12 @@ def test_every_pick_is_one_of_the_logs(paper: Made, data: dict) -> None:
     rows = {"image": [image_at[name] for _, _, name in data["images"]],
             "caption": [caption_at[text] for text, _ in data["captions"]]}  # fmt: skip
     seen = 0
-    for anchor in data["anchors"]:
+    for anchor in data["items"]:
         mine, other = ("image", "caption") if anchor["direction"] == 0 else ("caption", "image")
         assert anchor["epoch"] > WARMUP and anchor["seed"] < SEEDS
         expected = []
         for variant in paper.results.variants:
-            key = (variant.id, anchor["seed"], anchor["step"], anchor["direction"], rows[mine][anchor["anchor"]])
+            key = (variant.id, anchor["seed"], anchor["step"], anchor["direction"], rows[mine][anchor["item"]])
             if key in logs:
                 expected.append((variant.id, logs[key]))
         assert len(anchor["picks"]) == len(expected) >= 2
@@ -73,13 +74,13 @@ def test_captions_and_images_point_at_each_other(paper: Made, data: dict) -> Non
 def test_quotas_by_kind_and_direction(paper: Made, data: dict) -> None:
     for kind in ("false", "disagree", "random"):
         for direction in (0, 1):
-            mine = [item for item in data["anchors"] if (item["kind"], item["direction"]) == (kind, direction)]
+            mine = [item for item in data["items"] if (item["kind"], item["direction"]) == (kind, direction)]
             assert 0 < len(mine) <= QUOTA
             if kind == "false":
                 assert all(any(pick[-1] == 1 for pick in item["picks"]) for item in mine)
             if kind == "disagree":
                 assert all(len({pick[1] for pick in item["picks"]}) > 1 for item in mine)
-    keys = [(item["seed"], item["step"], item["direction"], item["anchor"]) for item in data["anchors"]]
+    keys = [(item["seed"], item["step"], item["direction"], item["item"]) for item in data["items"]]
     assert len(keys) == len(set(keys))
 
 
@@ -95,7 +96,7 @@ def test_the_budget_ends_the_anchors_not_their_pictures(paper: Made, data: dict)
     budget = sum(map(len, data["pictures"])) // 2
     small = viewer(paper.results, budget=budget)
     result = json.loads(small.data)
-    assert 0 < small.anchors < 120 and "why there are no more anchors" in small.rule
+    assert 0 < small.items < 120 and "why there are no more" in small.rule
     assert sum(map(len, result["pictures"])) <= budget
     assert all(picture is not None for picture, _, _ in result["images"])
 
@@ -128,7 +129,7 @@ def test_a_notebook_shows_the_same_viewer_in_a_frame_that_reaches_nothing(paper:
     assert frame.startswith("<iframe ") and 'sandbox="allow-scripts"' in frame and frame.count("<") == 2
     page = html.unescape(frame.partition('srcdoc="')[2].rpartition('"')[0])
     summary = json.loads(page.partition('id="picks-data">')[2].partition("</script>")[0])
-    assert {name for name, *_ in summary["strategies"]} == {"infonce", "fne"} and len(summary["anchors"]) > QUOTA
+    assert {name for name, *_ in summary["strategies"]} == {"infonce", "fne"} and len(summary["items"]) > QUOTA
     assert summary == json.loads(viewer(paper.results.only(["infonce", "fne"]), NOTEBOOK_BUDGET).data)
     assert "http-equiv" in page and HOSTILE not in html.unescape(hostile.results.show_picks()._repr_html_())
     with pytest.raises(UserError, match="did you mean 'infonce'"):

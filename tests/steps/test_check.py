@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from fne import cli
 from tests.plugin_files import LOSS, STRATEGY, clean_path, place
-from tests.projects import Project
+from tests.projects import Project, given
 
 __all__ = ["clean_path"]
 pytestmark = pytest.mark.usefixtures("clean_path")
@@ -96,3 +97,25 @@ def test_the_check_of_a_study_runs_the_contract_of_its_plugins(project: Project,
         assert check(project, "smoke") == status
         summary = capsys.readouterr()
         assert "1 rules from outside" in summary.out if status == 0 else "breaks the contract" in summary.err
+
+
+def test_all_that_a_study_of_ones_own_lacks_is_named_at_once(
+    project: Project, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    project.write("studies/mine", {"data": {"dataset": "custom"}, "seeds": "0-4"})
+    assert check(project, "mine") == 2
+    message = capsys.readouterr().err
+    named = {"data.annotations": "pairs.csv", "data.images": "", "encoders.image.checkpoint": "google/vit",
+             "encoders.text.checkpoint": "", "title": "My corpus", "variants": "fne", "primary": "rsum"}  # fmt: skip
+    for key, example in named.items():
+        assert re.search(rf"\n  - .*mine.yaml: {key}: .*{example}", message), message
+    assert "seeds" not in message
+    project.write("studies/mine", project.read("studies/smoke") | {"data": {"dataset": "custom"}})
+    assert check(project, "mine", "--set", f"data.annotations={tmp_path}/none.csv") == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: 4 problems") and "none.csv" in message and message.count("'scenes' only") == 2
+    supplied = [word for key, place in given(tmp_path / "given").items() for word in ("--set", f"{key}={place}")]
+    assert check(project, "mine", *supplied) == 0
+    assert check(project, "mine", *supplied, "--set", "train.batch_size=129") == 2
+    message = capsys.readouterr().err
+    assert "train.batch_size: " in message and "at most 128" in message and message.count("129") == 1

@@ -15,7 +15,7 @@ from fne.study.plugins import KEYS
 from tests.projects import ROOT
 
 MADE = schemas(ROOT)
-KINDS = {"variants": "variant", "studies": "study", "tuned": "tuned"}
+KINDS = {"variants": "variant", "studies": "study", "templates": "study", "tuned": "tuned"}
 FILES = [file for file in sorted((ROOT / "ablations").rglob("*.yaml")) if file.stem != "variance"]
 """What people write, and what `fne tune` does; ``variance.yaml`` is the output of a study."""
 

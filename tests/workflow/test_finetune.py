@@ -13,7 +13,7 @@ title: End to end
 question: Does the graph hold?
 regime: finetune
 encoders: {draw: 1}
-data: {dataset: scenes, train: 40, val: 20, test: 20}
+data: {dataset: scenes, train: 140, val: 20, test: 20}
 variants: [hardest_in_batch, fne]
 seeds: [0, 1]
 block: 1

@@ -16,7 +16,7 @@ STUDY = """
 title: Three variants
 question: Does an edit run again what it must, and nothing else?
 regime: head
-data: {dataset: scenes, train: 40, val: 20, test: 20}
+data: {dataset: scenes, train: 140, val: 20, test: 20}
 variants: [hardest_in_batch, fne, infonce]
 tuned: literature
 seeds: [0, 1]
@@ -132,7 +132,7 @@ def pictures(finished_pairs: Project, tmp_path: Path) -> Project:
     return project
 
 
-PAIRS = STUDY.replace("data: {dataset: scenes, train: 40, val: 20, test: 20}", "data: {dataset: coco}")
+PAIRS = STUDY.replace("data: {dataset: scenes, train: 140, val: 20, test: 20}", "data: {dataset: coco}")
 COCO = ("--config", "study=pairs", "images=given/images", "annotations=given/split.json",
         "image_encoder=./given/vision", "text_encoder=./given/text")  # fmt: skip
 RELEVANCE_FILES = [

@@ -85,7 +85,7 @@ def load_studies():
         series = {requested.name: requested} if isinstance(requested, Series) else {}
         members = requested.members if series else (requested,)
         for member in members:
-            paths.check_given(member)
+            paths.check_supplied(member)
             for modality in paths.MODALITIES:  # digests of what the user supplies are known before the DAG is built
                 paths.features_folder(member, modality)
         studies = {member.name: member for member in members}

@@ -37,7 +37,7 @@ def claim(folder: Path) -> Backbone:
         UserError: config.json cannot be read, or two families claim it of which neither is made from the other.
     """
     config = read_settings(folder / "config.json")
-    claims = [each for each in families() if each.matches(config)]
+    claims = [each for each in families() if each.matches(config, folder)]
     nearest = [each for each in claims if sum(issubclass(other, each) for other in claims) == 1]
     if len(nearest) > 1:
         problem = f"several families of encoders claim this checkpoint ({', '.join(each.__name__ for each in nearest)})"

@@ -20,7 +20,7 @@ QUESTION = "Which variants are better or worse than the baseline, and by how muc
 
 def draw(study: StudyResults) -> Picture:
     """Draw the paired differences of the primary metric in the order of the study."""
-    others = [variant for variant in study.variants if variant.id != study.baseline]
+    others = study.compared
     if not others:
         return notice(ID, TITLE, QUESTION, "the study has one variant, so there is nothing to compare it with")
     result = {variant.id: study.contrast(variant.id) for variant in others}

@@ -10,9 +10,9 @@ from typing import Any
 import fne
 from fne.report.page.assets import LICENCE, hash_of, scripts, style_sheets, text
 from fne.report.page.parts import Page
-from fne.report.picks.viewer import Viewer
+from fne.report.picks.book import Viewer
 from fne.report.tables import render
-from fne.results.study import StudyResults
+from fne.report.tables.cells import Table
 from fne.utils.text import clean
 
 
@@ -22,20 +22,29 @@ def build(page: Page) -> str:
 
 
 @dataclass(frozen=True)
-class PicksPage:
-    """The picks viewer as a page of its own, which a notebook shows in a frame that can reach nothing outside it."""
+class ViewerPage:
+    """A viewer as a page of its own, which a notebook shows in a frame that can reach nothing outside it."""
 
     page: str
+    title: str
 
     def _repr_html_(self) -> str:
         style = "width:100%;height:52rem;border:0;resize:vertical;overflow:auto"
-        page = html.escape(self.page)
-        return f'<iframe title="Picks viewer" sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
+        title, page = html.escape(self.title), html.escape(self.page)
+        return f'<iframe title="{title}" sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
 
 
-def picks_page(study: StudyResults, picks: Viewer) -> PicksPage:
-    """The picks viewer of a study as a page of its own."""
-    return PicksPage(fill("picks.html.j2", [text("viewer.js")], title=clean(study.title), picks=picks))
+def viewer_page(title: str, shown: Viewer, table: Table | None = None) -> ViewerPage:
+    """A viewer as a page of its own: one HTML file that needs nothing else (its text is ``page``).
+
+    Args:
+        title: Heading.
+        shown: What it shows.
+        table: What stands above it.
+    """
+    return ViewerPage(
+        fill("viewer_page.html.j2", [text("viewer.js")], title=clean(title), shown=shown, table=table), clean(title)
+    )
 
 
 def fill(template: str, code: Sequence[str], **content: Any) -> str:

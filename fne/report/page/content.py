@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fne.report.page.parts import Page, glossary, part
+from fne.report.picks import queries
 from fne.report.picks.viewer import viewer
 from fne.report.published import comparisons, sentence
 from fne.report.tables import registry as tables
@@ -42,6 +43,7 @@ def content(study: StudyResults, figures: Mapping[str, dict[str, Any]]) -> Page:
     against = study.definition.published
     words = sentence(comparisons(study, against)) if against and against.entries else ""
     published = [words, built["published"], built["methods"]] if against else []
+    first, worst = queries.of_study(study)
     parts = [
         *part("contrasts", figures["contrasts"]["question"], contrasts, figures["contrasts"], folded=False),
         *part("results", f"What {metric_name(study)} does each variant reach?", built["main"], folded=False),
@@ -63,7 +65,8 @@ def content(study: StudyResults, figures: Mapping[str, dict[str, Any]]) -> Page:
         *by_question("curves"),
         *part("tuning", "How were values tuned, and who is best at which budget?",
               figures["budget"], built["tuning"], built["budget"]),
-        *part("picks", "What did each strategy pick for the same anchor?", ("picks", viewer(study))),
+        *part("queries", queries.QUESTION, first, ("viewer", worst)),
+        *part("picks", "What did each strategy pick for the same anchor?", ("viewer", viewer(study))),
         *part("variants", "What sets each variant apart?", built["configs"]),
         *part("record", "How was every number made?", _cost(study), _readings(study), built["record"],
               ("facts", [*_protocols(study), *versions(study).items(), *fingerprints(study).items()])),

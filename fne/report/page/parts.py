@@ -13,7 +13,7 @@ from fne.utils.yaml_file import read_mapping
 
 MOST_ROWS = 1000
 """A longer table is on the page up to here only, and says so."""
-KINDS = ("text", "facts", "links", "table", "figure", "picks")
+KINDS = ("text", "facts", "links", "table", "figure", "viewer")
 """Of a block: a paragraph, terms with their texts, addresses with their words, and what the names say."""
 
 

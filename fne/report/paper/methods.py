@@ -78,7 +78,7 @@ def sizes(study: StudyResults) -> dict[str, dict[str, int]]:
 
 def _values(study: StudyResults, key: str) -> list[Any]:
     """The values that a key has, each once."""
-    configs = study.definition.configs.values()
+    configs = [study.definition.configs[variant] for variant in study.definition.trained]
     return [*dict.fromkeys(config[key] for config in configs if config.get(key) is not None)]
 
 
@@ -120,7 +120,13 @@ def _encoders(study: StudyResults) -> str:
     if images == "scenes":
         used = f"the tiny vision and text encoders that ship with the package (draw {_value(study, 'encoders.draw')})"
     if study.definition.regime == "finetune":
-        return f"Encoders are {used}; trained end to end: {_value(study, 'finetune.trained')}."
+        trained, part = _value(study, "finetune.trained"), _value(study, "finetune.part")
+        return f"Encoders are {used}; trained end to end: {trained}{'' if part == 'whole' else f' ({part})'}."
+    if not _values(study, "model.dim"):
+        return (
+            f"Encoders are {used}, kept frozen; on their embeddings we train a head ({_value(study, 'model.head')}) "
+            "for each modality that begins as the identity, compared by cosine."
+        )
     head, dim = _value(study, "model.head"), _value(study, "model.dim")
     hidden = f", {_value(study, 'model.hidden')} hidden units" if "mlp" in head else ""
     return (

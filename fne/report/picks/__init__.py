@@ -1,1 +1,1 @@
-"""Which picked negatives are shown, and the viewer that shows them."""
+"""Which picked negatives and which ranked queries are shown, and the viewers that show them."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from fne.report.page.build import PicksPage, picks_page
-from fne.report.picks.viewer import selection
+from fne.report.page.build import ViewerPage, viewer_page
+from fne.report.picks.viewer import TITLE, selection
 from fne.results.runs import ANCHOR
 from fne.utils.errors import bad_input
 
@@ -34,7 +34,7 @@ class Picks(pd.DataFrame):
     def _constructor(self) -> type[Picks]:
         return Picks
 
-    def show(self, anchors: int = SHOWN) -> PicksPage:
+    def show(self, anchors: int = SHOWN) -> ViewerPage:
         """The viewer with some anchors and their negatives.
 
         Args:
@@ -46,7 +46,7 @@ class Picks(pd.DataFrame):
         if not 1 <= anchors <= MOST:
             raise bad_input("wrong number of anchors", key="anchors", value=anchors, allowed=f"1 to {MOST}")
         assert self.study is not None
-        return picks_page(self.study, selection(self.study, self, anchors))
+        return viewer_page(TITLE, selection(self.study, self, anchors))
 
     def _repr_html_(self) -> str:
         table = str(super()._repr_html_())

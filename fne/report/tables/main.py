@@ -242,7 +242,7 @@ def _notes(study: StudyResults, further: list[str], known: bool, fallen: Mapping
     contrasts = [contrast for variant in study.variants if (contrast := study.contrast(variant.id))]
     if contrasts:
         at_floor = any(contrast.p_holm <= contrast.p_holm_floor * (1 + 1e-9) < 1 for contrast in contrasts)
-        family = f"{len(study.variants) - 1} comparison{'s' if len(study.variants) > 2 else ''}"
+        family = f"{len(study.compared)} comparison{'s' if len(study.compared) != 1 else ''}"
         yield f"p: {tested(study)}, after Holm's correction for {family}.{f' {AT_FLOOR}' if at_floor else ''}"
     for name in sorted(further, key=lambda name: name == TRUTH):
         truth = truth_kind(study, "test") if name == TRUTH else None

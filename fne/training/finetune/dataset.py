@@ -21,6 +21,7 @@ from fne.study.api import Study
 from fne.training.finetune.images import Transform
 from fne.training.finetune.learner import embed_split
 from fne.training.finetune.loading import PixelSplit
+from fne.training.finetune.parts import learned_temperature
 from fne.training.finetune.towers import Towers
 from fne.utils.errors import bad_input
 from fne.utils.files import sha256_text
@@ -68,7 +69,7 @@ class PixelCorpus:
             "encoder": load(sections["text"], "text"),
             "cleaned": config["finetune"]["clean_captions"],
             "padded": sections["text"]["pooling"] == "mean_all",
-            "transform": Transform.of(config["finetune"]),
+            "transform": Transform.of(config["finetune"], image),  # type: ignore[arg-type]  # of images
             "mean": 255 * torch.tensor(image.processor.image_mean, device=device).reshape(3, 1, 1),  # type: ignore[union-attr]
             "std": 255 * torch.tensor(image.processor.image_std, device=device).reshape(3, 1, 1),  # type: ignore[union-attr]
             "encoders": self.encoders,
@@ -94,15 +95,18 @@ class PixelCorpus:
         """
         loaded = PixelSplit.load(self.manifest, split, None, device, **self._common(config, device))
         precision = torch.bfloat16 if config["finetune"]["precision"] == "bfloat16" else None
-        model = Towers(config, self.encoders, seeds[0]).to(device).requires_grad_(False)
+        model = Towers(learned_temperature(config), self.encoders, seeds[0]).to(device).requires_grad_(False)
+        learned = model.learned() & model.state_dict().keys()
         try:
             with safe_open(weights, framework="pt") as file:
                 held = json.loads((file.metadata() or {}).get("seeds", "null"))
                 if held != seeds:
                     raise bad_input("weights of other seeds", file=weights, key="seeds", value=held, allowed=[seeds])
+                if missing := sorted(learned.difference(file.keys())):
+                    hint = "train it again"
+                    raise bad_input("the weights file lacks what was trained", file=weights, key=missing[0], hint=hint)
                 for r in range(len(seeds)):
-                    state = {name: file.get_slice(name)[r] for name in file.keys()}  # noqa: SIM118 (no mapping)
-                    model.load_state_dict(state, strict=True)
+                    model.load_state_dict({name: file.get_slice(name)[r] for name in learned}, strict=False)
                     yield embed_split(model, loaded, device, precision)
         except (OSError, SafetensorError) as error:
             raise bad_input(f"not a readable weights file ({error})", file=weights, hint="train it again") from None

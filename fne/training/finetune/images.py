@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+
+from fne.encoders.image_encoder import ImageEncoder, resized
 
 Draw = np.random.Generator
 GREY = (128, 128, 128)
@@ -27,6 +30,7 @@ class Transform:
         flip: Mirror half of the training images.
         operations: RandAugment operations drawn for each training image.
         magnitude: Of each operation, 0 to 10.
+        own: How an image becomes pixels at evaluation; None: it is squashed to the square.
     """
 
     size: int
@@ -35,17 +39,23 @@ class Transform:
     flip: bool
     operations: int
     magnitude: int
+    own: Callable[[Image.Image], np.ndarray] | None = None
 
     @classmethod
-    def of(cls, section: dict[str, Any]) -> Transform:
-        """From section ``finetune`` of a resolved config; an option that is not read there counts as 0."""
+    def of(cls, section: dict[str, Any], encoder: ImageEncoder) -> Transform:
+        """From section ``finetune`` of a resolved config; an option that is not read there counts as 0.
+
+        Without an ``image_size``, size and evaluation are those of the encoder's checkpoint.
+        """
+        size = section["image_size"]
         return cls(
-            size=section["image_size"],
+            size=encoder.own_size() if size is None else size,
             crop=section["crop"],
             crop_area=section.get("crop_area", 1.0),
             flip=section["flip"],
             operations=section["randaugment_operations"],
             magnitude=section.get("randaugment_magnitude", 0),
+            own=functools.partial(resized, encoder.processor) if size is None else None,
         )
 
     def training(self, image: Image.Image, draw: Draw) -> np.ndarray:
@@ -62,7 +72,9 @@ class Transform:
         return _array(image)
 
     def evaluation(self, image: Image.Image) -> np.ndarray:
-        """Pixels (3, size, size) uint8 of an RGB image, squashed to the square."""
+        """Pixels (3, size, size) uint8 of an RGB image, squashed to the square or as the checkpoint has it."""
+        if self.own is not None:
+            return self.own(image)
         return _array(image.resize((self.size, self.size), Image.Resampling.BICUBIC))
 
 

@@ -22,6 +22,9 @@ from fne.training.step import Batch
 from fne.utils.errors import bad_input
 from fne.utils.seeding import stream_seed
 
+TEMPERATURES = (0.001, 0.5)
+"""Bounds of a learned temperature, those of ALBEF."""
+
 
 class FinetuneLearner(Learner):
     """One pair of towers; the replicate axis has length 1.
@@ -42,7 +45,7 @@ class FinetuneLearner(Learner):
         self.train, self.device, self.world, self.seed = train, device, World.here(), seeds[0]
         self.section, settings = config["finetune"], config["train"]
         self.model = Towers(config, train.encoders, self.seed).to(device)
-        self.dim = self.model.dim
+        self.dim, self.temperature = self.model.dim, self.model.temperature
         self.mine = self.world.share(settings["batch_size"])
         part = settings["batch_size"] // self.world.size
         self.chunk = min(self.section["chunk"] or part, part)
@@ -61,9 +64,18 @@ class FinetuneLearner(Learner):
         self.precision = torch.bfloat16 if self.section["precision"] == "bfloat16" else None
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        groups = []
-        for part, factor in (("backbone", 1.0), ("projection", self.section.get("projection_factor", 1.0))):
-            found = [p for side in SIDES for p in getattr(getattr(self.model, side), part).parameters()]
+        groups, towers = [], [getattr(self.model, side) for side in SIDES]
+        own = [(name in tower.own, p) for tower in towers for name, p in tower.backbone.named_parameters()]
+        parts = [
+            (1.0, [p for is_own, p in own if not is_own]),
+            (self.section.get("joint_factor", 1.0), [p for is_own, p in own if is_own]),
+            (
+                self.section.get("projection_factor", 1.0),
+                [p for tower in towers for p in tower.projection.parameters()],
+            ),
+            (self.section.get("temperature_factor", 1.0), [] if self.temperature is None else [self.temperature]),
+        ]
+        for factor, found in parts:
             decayed, plain = [p for p in found if p.ndim > 1], [p for p in found if p.ndim <= 1]
             for parameters, decay in ((decayed, weight_decay), (plain, 0.0)):
                 if parameters:
@@ -72,10 +84,8 @@ class FinetuneLearner(Learner):
 
     def start_epoch(self, epoch: int) -> None:
         """Thaw the backbones once the epochs in which only the projections train are over."""
-        thawed = epoch >= self.section["frozen_epochs"]
         for side in SIDES:
-            trained = thawed and self.section["trained"] in (side, "both")
-            getattr(self.model, side).backbone.requires_grad_(trained)
+            getattr(self.model, side).thaw(projections_only=epoch < self.section["frozen_epochs"])
 
     def inputs(self, plan: EpochPlan, first: int) -> Iterator[Loaded]:
         images, captions, keys = (
@@ -86,6 +96,9 @@ class FinetuneLearner(Learner):
         yield from self.train.batches(jobs, self.device)
 
     def embed(self, inputs: Loaded, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        if self.temperature is not None:
+            with torch.no_grad():
+                self.temperature.clamp_(*TEMPERATURES)
         dropout = self.section["dropout"]
         on = dropout == "always" or (dropout == "until_first_validation" and step < self.first_validation)
         self.model.set_mode(training=on, norms=self.section["norms"], trained=self.section["trained"])  # type: ignore[operator]  # towers
@@ -121,7 +134,7 @@ class FinetuneLearner(Learner):
             if both:
                 torch.autograd.backward([e for e, _ in both], [g for _, g in both])
         self.pending, self.pooled, self.graph, self.leaves = [], [], None, []
-        self.world.sum_gradients(self.model.parameters())
+        self.world.sum_gradients(p for p in self.model.parameters() if p is not self.temperature)  # its is whole here
 
     def _forward(
         self, model: nn.Module, batch: Loaded, seed: int | None = None, pooled: dict[str, Tensor] | None = None
@@ -203,7 +216,8 @@ class FinetuneLearner(Learner):
                 best[name].copy_(value)
 
     def stacked(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.unsqueeze(0) for name, value in weights.items()}
+        learned = self.model.learned()  # type: ignore[operator]  # of towers
+        return {name: value.unsqueeze(0) for name, value in weights.items() if name in learned}
 
     def momentum_copy(self) -> nn.Module:
         return copy.deepcopy(self.model).requires_grad_(False).eval()

@@ -16,7 +16,7 @@ from fne.steps.prepare import run as prepare
 from fne.study import paths
 from fne.study.api import Study, data_section, load_study, resolve
 from fne.training.engine import Engine
-from fne.training.pairs import open_corpus
+from fne.training.pairs import for_engine, open_corpus
 from tests.encoders.conftest import build_model
 from tests.snakemake_project import ROOT
 from tests.training import toy
@@ -72,7 +72,7 @@ def save_checkpoint(root: Path, family: str) -> None:
 def engine_of(study: Study, variant: str, root: Path, seeds: tuple[int, ...] = (0,)) -> Engine:
     config = resolve(study, variant)
     train, val, _ = open_corpus(study, root).training(config, toy.CPU)
-    return Engine(config, list(seeds), train, val, toy.CPU)
+    return Engine(for_engine(config, train), list(seeds), train, val, toy.CPU)
 
 
 @pytest.fixture
