@@ -76,35 +76,24 @@ class Truth:
         """Number of pairs."""
         return len(self.pairs)
 
-    @property
-    def known(self) -> np.ndarray | None:
-        """int32 (K, 2), the pairs whose relevance is known, either way; None: that of every pair is (``exact``)."""
-        if self.kind == "exact":
-            return None
-        annotated = self.extra.get("judged_pairs", ())
-        return sorted_pairs(np.concatenate([self.pairs, annotated])) if len(annotated) else self.pairs
-
-    @staticmethod
-    def packed(pairs: np.ndarray, n_images: int, n_captions: int) -> np.ndarray:
-        """Pairs of a split as bits, for look-ups inside training.
-
-        Args:
-            pairs: (P, 2), as :attr:`pairs`.
-            n_images: Images of the split.
-            n_captions: Captions of the split.
+    def keys(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The pairs as numbers, for look-ups without a matrix.
 
         Returns:
-            uint8 (n_captions, ceil(n_images / 8)); bit ``i % 8`` (little) of byte ``i // 8`` of row ``c``
-            says whether image ``i`` and caption ``c`` are among the pairs. Memory is ``n_images * n_captions / 8``
-            bytes (22 MB for 6,000 x 30,000); for COCO's training split use :meth:`contains`.
+            int64 (P,), sorted and unique, ``image << 32 | caption``, and None; where captions are grouped, the group
+            in place of the caption, and the group of each caption, int32 (M,).
         """
-        bits = np.zeros((n_captions, -(-n_images // 8)), np.uint8)
-        images, captions = pairs[:, 0], pairs[:, 1]
-        np.bitwise_or.at(bits, (captions, images // 8), (1 << (images % 8)).astype(np.uint8))
-        return bits
+        return _packed_rows(self.pairs[:, 0], self.pairs[:, 1]), None
+
+    def known_keys(self) -> np.ndarray | None:
+        """As of :meth:`keys`, of the pairs whose relevance is known, either way; None where no others are known."""
+        annotated = self.extra.get("judged_pairs")
+        if annotated is None or not len(annotated):
+            return None
+        return np.union1d(self.keys()[0], _packed_rows(annotated[:, 0], annotated[:, 1]))
 
     def contains(self, images: np.ndarray, captions: np.ndarray) -> np.ndarray:
-        """Whether each pair is known to be relevant (binary search in the sorted pairs).
+        """Whether each pair is known to be relevant (binary search).
 
         Args:
             images: Integer array of image positions within the split.
@@ -113,11 +102,11 @@ class Truth:
         Returns:
             bool array of the broadcast shape.
         """
-        requested = _packed_rows(np.asarray(images), np.asarray(captions))
-        ordered = _packed_rows(self.pairs[:, 0], self.pairs[:, 1])
-        if not len(ordered):
+        (keys, group), captions = self.keys(), np.asarray(captions)
+        requested = _packed_rows(np.asarray(images), captions if group is None else group[captions])
+        if not len(keys):
             return np.zeros(requested.shape, bool)
-        return ordered[np.minimum(np.searchsorted(ordered, requested), len(ordered) - 1)] == requested
+        return keys[np.minimum(np.searchsorted(keys, requested), len(keys) - 1)] == requested
 
 
 class EqualCaptions(Truth):
@@ -144,6 +133,9 @@ class EqualCaptions(Truth):
     def _groups(self) -> tuple[np.ndarray, np.ndarray]:
         """int64, sorted and unique: the groups of each image, as ``image << 32 | group``; captions of each group."""
         return np.unique(_packed_rows(self.owner, self.group)), np.bincount(self.group)
+
+    def keys(self) -> tuple[np.ndarray, np.ndarray | None]:
+        return self._groups[0], self.group
 
     @property
     def n_pairs(self) -> int:

@@ -108,8 +108,8 @@ class Features:
         if path.stat().st_size != count * manifest["dim"] * dtype.itemsize:
             raise bad_input("a feature file cut short, or longer than its manifest says", file=path, hint=AGAIN)
         shape = (count, manifest["dim"])
-        # an empty file cannot be mapped
-        values = np.memmap(path, dtype=dtype, mode="r", shape=shape) if count and shape[1] else np.zeros(shape, dtype)
+        # copy on write: torch takes no array that may not be written; an empty file cannot be mapped
+        values = np.memmap(path, dtype=dtype, mode="c", shape=shape) if count and shape[1] else np.zeros(shape, dtype)
         return cls(folder, manifest, values, offsets)
 
     def __len__(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,13 +47,27 @@ class Standardiser:
     rule: str = "none"
 
     @classmethod
-    def fit(cls, values: Tensor, mask: Tensor | None = None, rule: str = "none") -> Standardiser:
-        """Fit on (N, D) vectors, or on the tokens of (N, T, D) that ``mask`` (N, T) keeps."""
-        rows = values if mask is None else values[mask]
-        rows = rescale(rows.double(), rule)
-        scale = rows.std(dim=0, correction=0)
-        scale = torch.where(scale > 1e-6, scale, 1.0)
-        return cls(rows.mean(dim=0).float(), scale.float(), rule)
+    def fit(cls, items: Items, rule: str = "none", chunk: int = 8192) -> Standardiser:
+        """Fit on all items, or on all of their tokens, in float64 and a chunk at a time.
+
+        Args:
+            items: N of them, not standardised.
+            rule: Of :func:`rescale`.
+            chunk: Items read at once.
+        """
+        places = torch.arange(len(items)).split(chunk)
+
+        def mean_of(value: Callable[[Tensor], Tensor]) -> Tensor:
+            total, count = torch.zeros(items.values.shape[-1], dtype=torch.float64), 0
+            for place in places:
+                values, mask = items.take(place)
+                rows = rescale((values if mask is None else values[mask]).double(), rule)
+                total, count = total + value(rows).sum(dim=0), count + len(rows)
+            return total / count
+
+        shift = mean_of(lambda rows: rows)
+        scale = mean_of(lambda rows: (rows - shift).square()).sqrt()
+        return cls(shift.float(), torch.where(scale > 1e-6, scale, 1.0).float(), rule)
 
     def __call__(self, values: Tensor) -> Tensor:
         return (rescale(values.float(), self.rule) - self.shift) / self.scale
@@ -61,38 +75,101 @@ class Standardiser:
 
 @dataclass(frozen=True)
 class Items:
-    """The features of one modality of one split.
+    """The features of one modality of one split: rows of a store, which stay in its file until they are taken.
 
     Args:
-        values: (N, D) float32, or (N, T, D) at the token level.
-        mask: (N, T) bool at the token level, else None.
+        values: (S, D), a row for each item, or one for each token.
+        first: (N,) int64, the row of each item, or of its first token.
+        length: (N,) int64, its tokens; None: features are pooled.
+        longest: Most tokens of an item; every batch is padded to as many.
+        by: Standardises what is taken; None: nothing does.
     """
 
     values: Tensor
-    mask: Tensor | None
+    first: Tensor
+    length: Tensor | None = None
+    longest: int = 1
+    by: Standardiser | None = None
 
     @classmethod
     def load(cls, features: Features, rows: np.ndarray | Sequence[int]) -> Items:
-        """Read the rows of a split from a feature store."""
+        """The items of a split in a feature store."""
+        values, rows = torch.from_numpy(features.values), np.asarray(rows, np.int64)
         if features.offsets is None:
-            return cls(torch.from_numpy(features.rows(rows)), None)
-        values, mask = features.padded(rows)
-        return cls(torch.from_numpy(values), torch.from_numpy(mask))
+            return cls(values, torch.from_numpy(rows))
+        first, length = features.offsets[rows], features.offsets[rows + 1] - features.offsets[rows]
+        return cls(values, torch.from_numpy(first), torch.from_numpy(length), int(length.max(initial=1)))
+
+    def __len__(self) -> int:
+        return len(self.first)
 
     def standardised(self, by: Standardiser, device: torch.device) -> Items:
-        """The same items, standardised and moved; padding stays zero."""
-        values = by(self.values)
-        if self.mask is not None:
-            values = values * self.mask.unsqueeze(-1)
-        return Items(values.to(device), None if self.mask is None else self.mask.to(device))
+        """The same items, standardised when taken. On a GPU: their rows alone, in its memory."""
+        if device.type == "cpu":
+            return replace(self, by=by)
+        if self.length is None:
+            rows, first = self.first, torch.arange(len(self.first))
+        else:
+            first = self.length.cumsum(0) - self.length
+            rows = torch.arange(int(self.length.sum())) + (self.first - first).repeat_interleave(self.length)
+        values = torch.cat([self.values[part].to(device) for part in rows.split(1 << 16)])
+        length = None if self.length is None else self.length.to(device)
+        return Items(
+            values,
+            first.to(device),
+            length,
+            self.longest,
+            Standardiser(by.shift.to(device), by.scale.to(device), by.rule),
+        )
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Items at ``rows`` (R, B): values (R, B, ...) and their mask, if any."""
-        flat = rows.reshape(-1)
-        values = self.values.index_select(0, flat).reshape(*rows.shape, *self.values.shape[1:])
-        if self.mask is None:
-            return values, None
-        return values, self.mask.index_select(0, flat).reshape(*rows.shape, -1)
+        """Items at ``rows`` (...): values (..., D), or (..., T, D) padded with zeros with a mask (..., T); float32."""
+        flat, mask = rows.reshape(-1), None
+        places = self.first[flat]
+        if self.length is not None:
+            position = torch.arange(self.longest, device=places.device)
+            mask = position < self.length[flat].unsqueeze(-1)
+            places = torch.where(mask, places.unsqueeze(-1) + position, places.unsqueeze(-1)).reshape(-1)
+        values = self.values.index_select(0, places).float()
+        values = values if self.by is None else self.by(values)
+        if mask is None:
+            return values.reshape(*rows.shape, -1), None
+        values = values.reshape(*mask.shape, -1) * mask.unsqueeze(-1)
+        return values.reshape(*rows.shape, *values.shape[1:]), mask.reshape(*rows.shape, -1)
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """A set of pairs of a split on the device, for look-ups inside training: 8 bytes a pair.
+
+    Args:
+        keys: (P,) int64, sorted, ``image << 32 | caption``; or the group of the caption in place of it.
+        group: (M,) int64, the group of each caption, where equal captions are one; None: pairs are of captions.
+    """
+
+    keys: Tensor
+    group: Tensor | None
+
+    @classmethod
+    def of(cls, keys: np.ndarray, group: np.ndarray | None, device: torch.device) -> PairSet:
+        """What :meth:`fne.data.truth.Truth.keys` gives."""
+        groups = None if group is None else torch.as_tensor(group, dtype=torch.int64, device=device)
+        return cls(torch.from_numpy(keys).to(device), groups)
+
+    def to(self, device: torch.device) -> PairSet:
+        """The same set on a device."""
+        return PairSet(self.keys.to(device), None if self.group is None else self.group.to(device))
+
+    def contains(self, image_row: Tensor, caption_row: Tensor) -> Tensor:
+        """Whether each pair is in the set, by binary search; no pair with a row < 0 is.
+
+        Args:
+            image_row, caption_row: Any equal shape, int64, positions within the split.
+        """
+        caption = caption_row.clamp(min=0)
+        wanted = (image_row << 32) + (caption if self.group is None else self.group[caption])
+        place = torch.searchsorted(self.keys, wanted).clamp(max=len(self.keys) - 1)
+        return (self.keys[place] == wanted) & (caption_row >= 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,30 +179,28 @@ class Pairs:
     Args:
         caption_image: (M,) int64, the image of each caption, 0..N-1; captions stand in image order.
         first_caption, caption_count: (N,) int64.
-        truth: (M, ceil(N/8)) uint8 bit mask of the pairs known to be relevant (bit ``i % 8`` of byte ``i // 8``), or
-            None where nothing beyond the own pairs is looked up.
-        known: The same of the pairs whose relevance is known, either way; None: that of every pair is, as far as
-            anything is looked up.
+        truth: The pairs known to be relevant; None where nothing beyond the own pairs is looked up.
+        known: The pairs whose relevance is known, either way; None: that of every pair is, as far as anything is
+            looked up.
     """
 
     caption_image: Tensor
     first_caption: Tensor
     caption_count: Tensor
-    truth: Tensor | None
-    known: Tensor | None = None
+    truth: PairSet | None
+    known: PairSet | None = None
 
     @staticmethod
-    def fields(view: SplitView, truth: Truth | None, device: torch.device) -> dict[str, Tensor | None]:
+    def fields(view: SplitView, truth: Truth | None, device: torch.device) -> dict[str, Tensor | PairSet | None]:
         """The fields of a split of a manifest, on a device."""
         caption_image = torch.as_tensor(view.caption_image, dtype=torch.int64)
         count = torch.bincount(caption_image, minlength=len(view.image_rows))
         relevant = known = None
         if truth is not None:
-            size = len(view.image_rows), len(view.caption_rows)
-            relevant = torch.from_numpy(truth.packed(truth.pairs, *size)).to(device)
-            if truth.known is not None:
-                alike = np.array_equal(truth.known, truth.pairs)  # such a mask may take gigabytes: not twice
-                known = relevant if alike else torch.from_numpy(truth.packed(truth.known, *size)).to(device)
+            relevant = PairSet.of(*truth.keys(), device)
+            if truth.kind != "exact":
+                annotated = truth.known_keys()
+                known = relevant if annotated is None else PairSet.of(annotated, None, device)
         return {
             "caption_image": caption_image.to(device),
             "first_caption": (count.cumsum(0) - count).to(device),
@@ -154,13 +229,11 @@ class Pairs:
         return torch.where(relevant, 1, known.long() - 1)
 
 
-def _among(mask: Tensor | None, image_row: Tensor, caption_row: Tensor) -> Tensor:
-    """Whether pairs stand in a bit mask, see :class:`Pairs`; no pair does where there is none."""
-    if mask is None:
+def _among(pairs: PairSet | None, image_row: Tensor, caption_row: Tensor) -> Tensor:
+    """Whether pairs stand in a set; no pair does where there is none."""
+    if pairs is None:
         return torch.zeros_like(image_row, dtype=torch.bool)
-    image, caption = image_row.clamp(min=0), caption_row.clamp(min=0)
-    byte = mask.view(-1)[caption * mask.shape[1] + (image >> 3)]
-    return ((byte >> (image & 7).to(torch.uint8)) & 1).bool() & (image_row >= 0) & (caption_row >= 0)
+    return pairs.contains(image_row, caption_row)
 
 
 @dataclass(frozen=True, kw_only=True)

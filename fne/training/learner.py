@@ -185,8 +185,8 @@ def embed_split(model: DualEncoder, split: Split, chunk: int = 4096) -> tuple[Te
     def side(head: nn.Module, items: Items) -> Tensor:
         replicates = next(head.parameters()).shape[0]
         parts = []
-        for start in range(0, len(items.values), chunk):
-            rows = torch.arange(start, min(start + chunk, len(items.values)), device=items.values.device)
+        for start in range(0, len(items), chunk):
+            rows = torch.arange(start, min(start + chunk, len(items)), device=items.values.device)
             parts.append(head(*items.take(rows.expand(replicates, -1))))
         return torch.cat(parts, dim=1)
 

@@ -81,7 +81,7 @@ class Corpus:
         by = {
             name: Standardiser(torch.zeros(widths[name]), torch.ones(widths[name]))
             if keeps
-            else Standardiser.fit(items.values, items.mask, rescaling(config["model"], name))
+            else Standardiser.fit(items, rescaling(config["model"], name))
             for name, items in sides.items()
         }
         fitted = {f"{name}.{part}": getattr(one, part) for name, one in by.items() for part in ("shift", "scale")}

@@ -72,7 +72,7 @@ def test_remove_and_relabel_never_pick_a_true_false_negative(strategy: str) -> N
 def test_relabel_trains_on_drawn_positives() -> None:
     """In a real step the loss of each anchor is the hinge between its drawn positive and its pick, by plain loops."""
     engine, steps = engine_of("hardest", "relabel")
-    truth, moved = engine.train.truth, 0
+    truth, moved = toy.relevant(engine.train), 0
     for step, r in itertools.product(steps, range(2)):
         batch, candidates, expected = step.context.batch, step.context.candidates, 0.0
         sides = (step.context.image, candidates.text), (step.context.text, candidates.image)
@@ -81,7 +81,7 @@ def test_relabel_trains_on_drawn_positives() -> None:
             image, caption = batch.image_row[r, i].expand(len(others[r])), candidates.caption_row[r]
             if direction:
                 image, caption = candidates.image_row[r], batch.caption_row[r, i].expand(len(others[r]))
-            true = (truth[caption, image // 8].int() >> (image % 8) & 1 == 1) & (image >= 0) & (caption >= 0)
+            true = truth[image, caption] & (image >= 0) & (caption >= 0)
             true &= candidates.image_row[r] != batch.image_row[r, i]
             may = [j for j in range(len(others[r])) if j == i or true[j]]
             match = may[int(float(batch.relabel[r, direction, i]) * len(may))]

@@ -12,7 +12,7 @@ import torch
 
 from fne.study.library import Library
 from fne.training import checkpoint
-from fne.training.data import Items, Split
+from fne.training.data import Items, PairSet, Split
 from fne.training.engine import Engine
 from fne.utils.fields import unflatten
 from tests.rules import LOSSES, STRATEGIES
@@ -80,13 +80,13 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
     )
     relevant = torch.rand(len(owner), images, generator=generator) < 0.03
     relevant[torch.arange(len(owner)), owner] = True
-    items = [Items(image, None), Items(text, None)]
+    items = [Items(values, torch.arange(len(values))) for values in (image, text)]
     if tokens:
         items = []
         for values in (image, text):
             many = values.unsqueeze(1) + 0.2 * torch.randn(len(values), 4, values.shape[1], generator=generator)
             mask = torch.arange(4) < torch.randint(1, 5, (len(values), 1), generator=generator)
-            items.append(Items(many * mask.unsqueeze(-1), mask))
+            items.append(Items(many.flatten(0, 1), 4 * torch.arange(len(values)), mask.sum(dim=1), 4))
     first = count.cumsum(0) - count
     return Split(
         image=items[0], text=items[1], caption_image=owner, first_caption=first, caption_count=count,
@@ -94,10 +94,17 @@ def split(images: int = 80, seed: int = 0, tokens: bool = False) -> Split:
     )  # fmt: skip
 
 
-def packed(relevant: torch.Tensor) -> torch.Tensor:
-    """(captions, images) bool as a split keeps it: eight images a byte."""
-    bits = torch.nn.functional.pad(relevant, (0, -relevant.shape[1] % 8)).reshape(len(relevant), -1, 8).long()
-    return (bits << torch.arange(8)).sum(dim=-1).to(torch.uint8)
+def packed(relevant: torch.Tensor) -> PairSet:
+    """(captions, images) bool as a split keeps it."""
+    image, caption = relevant.T.nonzero(as_tuple=True)
+    return PairSet((image << 32) + caption, None)
+
+
+def relevant(split: Split) -> torch.Tensor:
+    """(images, captions) bool of what a split's truth holds."""
+    matrix = torch.zeros(len(split.caption_count), len(split.caption_image), dtype=torch.bool)
+    matrix[split.truth.keys >> 32, split.truth.keys & 0xFFFFFFFF] = True
+    return matrix
 
 
 def run(engine: Engine, stop: int | None = None) -> Engine:
