@@ -12,9 +12,10 @@ from typing import Any
 
 from fne.steps.verbs import PLACE, ROOT, VERBS
 from fne.utils.os_errors import explain
+from fne.utils.signals import TERMINATED
 from fne.utils.text import harmless
 
-USER_ERROR, INTERRUPTED, TERMINATED = 2, 130, 143
+USER_ERROR, INTERRUPTED = 2, 130
 EPILOG = "`fne help VERB` explains a verb and its options; `fne list` shows the studies and variants."
 
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     if getattr(arguments, "threads", None):
         # Read once, when torch is first imported.
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(arguments.threads)
-    previous = _unwind_on_sigterm()
+    previous = _handle_signals()
     try:
         arguments.handler(arguments)
         sys.stdout.flush()
@@ -47,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return _say(f"error: {message}", USER_ERROR)
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _say(message: str, status: int) -> int:
@@ -56,16 +57,25 @@ def _say(message: str, status: int) -> int:
     return status
 
 
-def _unwind_on_sigterm() -> Callable | int | None:
-    """Let a polite kill unwind the stack, so that unfinished temporary files are removed."""
+def _handle_signals() -> dict[int, Any]:
+    """Let a polite kill unwind the stack, so that unfinished temporary files are removed; SIGUSR1 ends nothing.
+
+    Training handles both otherwise (:mod:`fne.utils.signals`).
+
+    Returns:
+        The handlers until now.
+    """
 
     def stop(number: int, frame: object) -> None:
         raise SystemExit(TERMINATED)
 
     try:
-        return signal.signal(signal.SIGTERM, stop)
+        return {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
+            signal.SIGUSR1: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+        }
     except ValueError:  # not the main thread: whoever runs us handles signals
-        return None
+        return {}
 
 
 def _stems(*folders: str) -> Callable[..., list[str]]:

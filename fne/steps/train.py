@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,13 @@ from fne.utils import provenance
 from fne.utils.errors import UserError, bad_input
 from fne.utils.files import SCHEMAS, atomic_files, write_csv, write_json
 from fne.utils.progress import Progress
+from fne.utils.signals import NOTHING, STOP, TERMINATED, Requests
 
 if TYPE_CHECKING:
     from fne.training.finetune.dataset import PixelCorpus
 
-CHECKPOINT_SECONDS = 30.0
+FIRST_CHECKPOINT, CHECKPOINT_SECONDS = 3.0, 30.0
+"""Seconds of training until the first checkpoint, so that a job that is often killed early gets on, and between all."""
 CHECKPOINT_SHARE = 50
 """A checkpoint that takes a second to write waits for the next one 50: writing takes at most 2 % of the time."""
 
@@ -52,14 +55,16 @@ def run(
     replicate axis. In the regime ``finetune`` one seed trains at a time, on all processes that ``torchrun`` started.
     On a CPU, where five replicates at once fall out of the cache and take longer than five alone,
     the seeds train one after the other and share start-up and loading. A killed run continues from its last
-    checkpoint in ``scratch/`` and gives bit-equal weights on the same machine.
+    checkpoint in ``scratch/`` and gives bit-equal weights on the same machine. SIGUSR1 saves a checkpoint after the
+    current step; SIGTERM saves one and ends the job with status 143.
 
     Args:
         study, variant, block: What to train.
         root: The project's folder.
         threads: CPU threads of torch.
         device: ``auto``, ``cpu`` or ``cuda``.
-        checkpoint_every: Steps between checkpoints; by default one every 30 seconds, fewer where they are large.
+        checkpoint_every: Steps between checkpoints; by default one after 3 seconds and then every 30, fewer where they
+            are large.
         corpus: The data, where it is open.
         keep_state: Leave the last checkpoint in ``scratch/``, so that a job that has more to do is not trained again.
 
@@ -144,10 +149,11 @@ def together(seeds: list[int], regime: str, device: torch.device) -> list[list[i
 def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, checkpoint_every: int | None) -> None:
     """Train an engine to its end, from its last checkpoint if there is one."""
     checkpoint.load(engine, scratch, identity)
-    first = World.here().rank == 0  # all ranks hold the same state: one of them tells and saves
+    world = World.here()
+    first = world.rank == 0  # all ranks hold the same state: one of them tells and saves
     spent = engine.curves[-1]["seconds"] if engine.curves else 0.0
     clock = saved = time.monotonic()
-    wait = CHECKPOINT_SECONDS
+    wait = FIRST_CHECKPOINT
     stream = None if first else io.StringIO()
     progress = Progress(label, engine.total_steps, "steps", done=engine.step, stream=stream)
 
@@ -158,13 +164,19 @@ def _train(engine: Engine, scratch: Path, identity: dict[str, Any], label: str, 
                 row["seconds"] = round(spent + time.monotonic() - clock, 3)
         progress.add(1, "" if score is None else f"validation rsum {100 * score:.1f}")
         due = engine.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved > wait
-        if first and (due or engine.step == engine.total_steps):
+        wish = world.largest(requests.take())
+        if first and (due or wish != NOTHING or engine.step == engine.total_steps):
             began = time.monotonic()
             checkpoint.save(engine, scratch, identity)
             saved = time.monotonic()
             wait = max(CHECKPOINT_SECONDS, CHECKPOINT_SHARE * (saved - began))
+        if wish == STOP:
+            if first:
+                print(f"{label}: stopped by SIGTERM after step {engine.step} of {engine.total_steps}; the same command "
+                      f"continues from {scratch / checkpoint.NAME}", file=sys.stderr, flush=True)  # fmt: skip
+            raise SystemExit(TERMINATED)
 
-    with progress:
+    with Requests() as requests, progress:
         engine.run(after_step)
         progress.outcome = _outcome(engine)
 

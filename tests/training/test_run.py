@@ -1,11 +1,11 @@
-"""A training job on disk: what it writes, how it resumes after SIGKILL, whether its picks tell the truth."""
+"""A training job on disk: what it writes, how it resumes after a signal, whether its picks tell the truth."""
 
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -55,41 +55,62 @@ def test_a_job_writes_everything_and_leaves_no_checkpoint(world, finished) -> No
         assert 32 * 64 * 60 < total < 32 * 64 * 64
 
 
-KILLED = """
-import sys, time
+SIGNALLED = """
+import os, sys
 from pathlib import Path
 from fne.steps import train as job
 from fne.study.api import load_study
+from fne.training import checkpoint
 from fne.training.engine import Engine
-slow = Engine._step
-def step(self, *inputs):
-    slow(self, *inputs)
-    time.sleep(0.05)
-Engine._step = step
-root = Path(sys.argv[1])
+root, number, at = Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4])
+made, step, save = 0, Engine._step, checkpoint.save
+def counted(self, *inputs):
+    global made
+    step(self, *inputs)
+    made += 1
+    if made == at:
+        os.kill(os.getpid(), number)
+def said(engine, *where):
+    save(engine, *where)
+    print("saved", engine.seeds[0], engine.step, flush=True)
+Engine._step, checkpoint.save = counted, said
 study = load_study("smoke", {"data.prevalence": 0.02}, root)
-job.run(study, sys.argv[2], "0-1", root, 1, "cpu", checkpoint_every=2)
+job.run(study, sys.argv[2], "0-1", root, 1, "cpu", checkpoint_every=int(sys.argv[5]))
+print("made", made)
 """
 
 
-@pytest.mark.parametrize("variant", ["fne", "infonce"])
-def test_sigkill_at_a_random_step_and_resume_is_bit_equal(world, variant, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("variant", "number", "every", "status", "saved", "left"),
+    [
+        ("fne", signal.SIGTERM, 10**6, 143, ["0 18", "1 5"], 13),
+        ("fne", signal.SIGUSR1, 10**6, 0, ["0 18", "1 5", "1 18"], None),
+        ("infonce", signal.SIGKILL, 9, -9, ["0 9", "0 18"], 18),
+    ],
+)
+def test_a_signal_at_a_step_saves_a_checkpoint_from_which_a_rerun_is_bit_equal(
+    world, tmp_path, variant, number, every, status, saved, left
+) -> None:
+    """At the fifth step of the second seed; the first, which is finished, trains no more."""
     root, study = world
     job.run(study, variant, "0-1", root, 1, "cpu")
     whole, folder = root / paths.run_folder(study, variant, "0-1"), tmp_path / paths.run_folder(study, variant, "0-1")
     for name in ("resources", "ablations"):
         (tmp_path / name).symlink_to(root / name)
-    command = [sys.executable, "-c", KILLED, str(tmp_path), variant]
-    process = subprocess.Popen(command, cwd=project.REPOSITORY, stderr=subprocess.PIPE)
-    scratch, deadline = tmp_path / paths.scratch_folder(study, variant, "0-1"), time.monotonic() + 120
-    while process.poll() is None and not list(scratch.glob("*/checkpoint.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(float(np.random.default_rng().uniform(0, 1.2)))
-    assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[1].decode()}"
-    process.kill()
-    process.wait()
-    assert not folder.exists() and list(scratch.glob("*/checkpoint.safetensors"))
-    job.run(load_study("smoke", project.OVERRIDES, tmp_path), variant, "0-1", tmp_path, 1, "cpu")
+
+    def run(number: int, at: int) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", SIGNALLED, str(tmp_path), variant, str(number), str(at), str(every)]
+        return subprocess.run(command, cwd=project.REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+
+    done = run(number, 18 + 5)
+    assert done.returncode == status, done.stderr
+    assert [line.removeprefix("saved ") for line in done.stdout.splitlines() if line.startswith("saved")] == saved
+    if left is not None:
+        assert not folder.exists()
+        assert done.stderr.count("stopped by SIGTERM after step 5 of 18") == (number == signal.SIGTERM)
+        assert "Traceback" not in done.stderr
+        again = run(0, -1)
+        assert again.stdout.splitlines()[-1] == f"made {left}"
     for name in ("weights.safetensors", "picks.npz"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 

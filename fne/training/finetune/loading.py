@@ -20,6 +20,7 @@ from fne.training.data import Pairs
 from fne.training.finetune.captions import clean
 from fne.training.finetune.images import Transform
 from fne.utils.errors import UserError
+from fne.utils.signals import ignore
 
 CAPTIONS_AT_ONCE = 256
 ALIKE = 32
@@ -122,6 +123,7 @@ class PixelSplit(Pairs):
             num_workers=workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=4 if workers else None,
+            worker_init_fn=_begin_worker,
         )
         for loaded in loader:
             if isinstance(loaded, UserError):
@@ -188,6 +190,10 @@ class Loaded:
             group = order[at : at + ALIKE]
             places, longest = torch.tensor(group, device=self.ids.device), self.lengths[group[-1]]
             yield places, self.ids[places, :longest], self.mask[places, :longest]
+
+
+def _begin_worker(number: int) -> None:
+    ignore()
 
 
 class _Jobs(Dataset):
