@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,9 @@ from fne.results import reference
 from fne.results.elsewhere import variance_for
 
 STARTED = time.time()
+# A scheduler's word that the time limit is near reaches every process of a job and ends those that do not expect it. It
+# is for training alone, which saves a checkpoint.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 DEVICES = ("auto", "cpu", "cuda")
 JOBS = ("stages", "run")
 TRAINED = paths.TRAINED
