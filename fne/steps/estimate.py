@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from fne.steps.forecast import makespan
+from fne.steps.resources import Need, write
 from fne.steps.train import together
 from fne.study import paths
 from fne.study.api import Study, arguments, blocks, parse_block, resolve
@@ -160,8 +162,16 @@ def check_ready(study: Study, root: Path) -> None:
         raise bad_input(problem, file=root / missing[0][0], hint=hint)
 
 
-def run(study: Study, root: Path, threads: int, device: str) -> dict[str, Measured]:
+def run(
+    study: Study, root: Path, threads: int, device: str, jobs: int = 1, resources: bool = False
+) -> dict[str, Measured]:
     """Measure every variant of a study, each in a process of its own, and print what the study will cost.
+
+    Args:
+        study, root: What is measured.
+        threads, device: Of a job.
+        jobs: Side by side, for the wall time.
+        resources: Also write the profile of the study.
 
     Raises:
         UserError: Something is missing, or a variant needs more memory than there is.
@@ -179,29 +189,43 @@ def run(study: Study, root: Path, threads: int, device: str) -> dict[str, Measur
                         "the machine's memory does not suffice; see train.batch_size, memory.size"
                     ) from None
             progress.add(1, variant)
-    print(table(result, [len(parse_block(block)) for block in blocks(study)], device, threads))
+    seeds = [len(parse_block(block)) for block in blocks(study)]
+    print(table(result, seeds, device, threads, jobs))
+    if resources:
+        seconds = max(_jobs(m, seeds)[0] for m in result.values())
+        memory = 4000.0 if device == "cuda" else max(m.memory for m in result.values()) / 1e6
+        whole = study.regime == "finetune"
+        need = Need(seconds, memory, int(device == "cuda"), threads if whole else 1)
+        print(f"written: {write(study, root, need, f'measured on {device} of this machine')}")
     return result
 
 
-def table(result: dict[str, Measured], seeds: Sequence[int], device: str, threads: int) -> str:
+def _jobs(m: Measured, seeds: Sequence[int]) -> list[float]:
+    """Seconds of each job of a variant, the longest first."""
+    return sorted((-(-count // m.seeds) * m.seconds for count in seeds), reverse=True)
+
+
+def table(result: dict[str, Measured], seeds: Sequence[int], device: str, threads: int, at_once: int = 1) -> str:
     """The estimates as aligned plain text, one line a variant, and what the whole study costs.
 
     Args:
         result: By variant.
         seeds: Number of seeds of each job.
         device, threads: As in :func:`run`.
+        at_once: Jobs side by side.
     """
     rows = [["variant", "s/step", "s/validation", "one job", "jobs", "hours", "memory"]]
-    total = 0.0
+    every: list[float] = []
     for variant, m in result.items():
-        jobs = [-(-count // m.seeds) * m.seconds for count in seeds]
-        total += sum(jobs)
-        rows.append([variant, f"{m.phases[-1][1]:.3g}", f"{m.validation:.3g}", str(timedelta(seconds=round(max(jobs)))),
+        jobs = _jobs(m, seeds)
+        every += jobs
+        rows.append([variant, f"{m.phases[-1][1]:.3g}", f"{m.validation:.3g}", str(timedelta(seconds=round(jobs[0]))),
                      str(len(jobs)), f"{sum(jobs) / 3600:.3g}", size(m.memory)])  # fmt: skip
-    rows.append(["all", "", "", "", str(len(result) * len(seeds)), f"{total / 3600:.3g}", ""])
+    rows.append(["all", "", "", "", str(len(every)), f"{sum(every) / 3600:.3g}", ""])
     return "\n".join([
         *columns(rows, numbers=True),
         "",
-        f"Training on {device} with {threads} CPU thread{'s' * (threads > 1)} a job, one job at a time; ranking and "
-        "scoring come on top. Other work on this machine makes the numbers larger.",
+        f"Training on {device} with {threads} CPU thread{'s' * (threads > 1)} a job; wall time with {at_once} at a "
+        f"time: {timedelta(seconds=round(makespan(every, at_once)))}. Ranking and scoring come on top. Other work on "
+        "this machine makes the numbers larger.",
     ])  # fmt: skip

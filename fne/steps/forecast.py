@@ -1,4 +1,4 @@
-"""``estimate`` before there are data: what a study of whole encoders costs, from counts, FLOPs and a device's data sheet.
+"""``estimate`` before there are data: what a study of whole encoders costs, from counts and a device's data sheet.
 
 Torch-free, since it is the first thing that a user with neither data nor a GPU runs.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fne.data.sources import SOURCES
+from fne.steps.resources import Need, write
 from fne.study.api import Study, blocks, parse_block, resolve
 from fne.utils.errors import bad_input
 from fne.utils.files import expanded
@@ -28,6 +29,10 @@ SHARE = 0.3
 ACTIVATIONS = 34
 """Bytes that a token keeps in a layer for the backward pass, by its width, at 16 bits (Korthikanti et al., MLSys 2023,
 section 4.1, without the attention matrix, which ``finetune.attention: sdpa`` does not keep)."""
+
+
+LOADER_MB = 500
+"""Main memory of a process that decodes images, which imports torch."""
 
 
 class Gpu(NamedTuple):
@@ -99,8 +104,8 @@ def transformer(config: Mapping[str, Any], modality: str) -> Transformer:
     name = section["checkpoint"]
     file = expanded(name) / "config.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else CONFIGS.get(name)
-    needed = {"image": ("patch_size", "image_size"), "text": ("vocab_size", "max_position_embeddings")}[modality]
-    needed = ("hidden_size", "num_hidden_layers", "intermediate_size", *needed)
+    own = {"image": ("patch_size", "image_size"), "text": ("vocab_size", "max_position_embeddings")}[modality]
+    needed = ("hidden_size", "num_hidden_layers", "intermediate_size", *own)
     if found is None or not all(isinstance(found.get(each), int) for each in needed):
         allowed = [*CONFIGS, f"a folder whose config.json has {', '.join(needed)}"]
         hint = "or get the data, and `fne estimate` measures a few steps of any encoder"
@@ -178,7 +183,7 @@ def cost(config: Mapping[str, Any], rate: float, *, pairs_per_second: float | No
 
 
 def decoding(config: Mapping[str, Any], seconds: float = 1.0) -> float:
-    """Images a second that one core of this machine decodes and augments: a noisy JPEG of 500 x 375 pixels, in memory."""
+    """Images a second that one core of this machine decodes and augments: a JPEG of 500 x 375 pixels, in memory."""
     import io
 
     import numpy as np
@@ -211,41 +216,32 @@ def makespan(jobs: Sequence[float], machines: int) -> float:
     return max(free)
 
 
-class Forecast(NamedTuple):
-    """Of a whole study.
-
-    Args:
-        costs: By variant.
-        loaders: Processes that decode images as fast as the GPU trains.
-        text: What a terminal shows.
-    """
-
-    costs: dict[str, Cost]
-    loaders: int
-    text: str
-
-
-def forecast(study: Study, gpu: str, gpus: int, share: float | None, pairs_per_second: float | None) -> Forecast:
+def run(study: Study, root: Path, gpu: str, gpus: int, share: float | None, rate: float | None, resources: bool) -> str:
     """What a study of whole encoders costs on some GPUs, one run on each at a time.
 
     Args:
         study: Its data need not be there, if their counts are in its file.
+        root: The project's folder.
         gpu: A name of :data:`GPUS`.
         gpus: How many.
         share: Of the device's peak that training reaches; None: :data:`SHARE`.
-        pairs_per_second: Measured, of training without a momentum encoder; instead of a share.
+        rate: Pairs a second, measured, of training without a momentum encoder; instead of a share.
+        resources: Also write the profile of the study.
+
+    Returns:
+        What a terminal shows.
 
     Raises:
         UserError: An encoder is not known, or the corpus has no counts.
     """
-    device = GPUS[gpu]
-    configs = {variant: resolve(study, variant) for variant in study.variants}
+    device, configs = GPUS[gpu], {variant: resolve(study, variant) for variant in study.variants}
     first = configs[study.variants[0]]
     if None in first["data"]["counts"].values():
         raise bad_input("needs the number of images of each split", key="data.counts", value=first["data"]["counts"])
-    peak = getattr(device, first["finetune"]["precision"]) * 1e12
-    rate = peak * (SHARE if share is None else share)
-    costs = {variant: cost(config, rate, pairs_per_second=pairs_per_second) for variant, config in configs.items()}
+    precision = first["finetune"]["precision"]
+    peak = getattr(device, precision) * 1e12
+    reached = peak * (SHARE if share is None else share)
+    costs = {variant: cost(config, reached, pairs_per_second=rate) for variant, config in configs.items()}
     runs = [len(parse_block(block)) for block in blocks(study)]
     jobs = [seeds * each.seconds for each in costs.values() for seeds in runs]
     pace = decoding(first)
@@ -255,35 +251,39 @@ def forecast(study: Study, gpu: str, gpus: int, share: float | None, pairs_per_s
         rows.append([variant, f"{each.step:.3g}", str(timedelta(seconds=round(max(runs) * each.seconds))),
                      str(len(runs)), f"{sum(runs) * each.seconds / 3600:.3g}", size(each.memory)])  # fmt: skip
     rows.append(["all", "", "", str(len(jobs)), f"{sum(jobs) / 3600:.3g}", ""])
-    images = sum(first["data"]["counts"].values())
-    archives = SOURCES["coco"].archives[1:]
-    picture = sum(each.size for each in archives) / COCO_IMAGES
-    encoders = sum(4 * transformer(first, side).parameters for side in ("image", "text"))
-    results = sum(each.kept for each in costs.values()) * sum(runs)
-    scratch = 2 * gpus * max(each.state for each in costs.values())  # the last checkpoint, and the one being written
-    disk = images * picture + encoders + results + scratch
-    reaches = (f"{pairs_per_second:g} pairs/s of training without a momentum encoder (--rate)"
-               if pairs_per_second is not None else
-               f"{rate / 1e12:.3g} TFLOP/s: {rate / peak:.0%} of its {first['finetune']['precision']} peak of "
-               f"{peak / 1e12:g} "
-               f"({'an assumption; --share' if share is None else '--share'})")  # fmt: skip
+    picture = sum(each.size for each in SOURCES["coco"].archives[1:]) / COCO_IMAGES
+    parts = {
+        "images": picture * sum(first["data"]["counts"].values()),
+        "encoders": sum(4 * transformer(first, side).parameters for side in ("image", "text")),
+        f"weights of {sum(runs) * len(costs)} runs": sum(runs) * sum(each.kept for each in costs.values()),
+        "checkpoints": 2 * gpus * max(each.state for each in costs.values()),  # the last one, and the one being written
+    }
+    if rate is not None:
+        reaches = f"trains {rate:g} pairs/s without a momentum encoder (--rate)"
+    else:
+        source = "an assumption: --share sets it" if share is None else "--share"
+        speeds = f"{reached / 1e12:.3g} TFLOP/s, {reached / peak:.0%} ({source}) of its peak of {peak / 1e12:g}"
+        reaches = f"reaches {speeds} in {precision}"
     too_large = [variant for variant, each in costs.items() if each.memory > device.memory * 1e9]
-    text = [
+    lines = [
         *columns(rows, numbers=True),
         "",
-        f"wall time on {gpus} x {gpu}: {timedelta(seconds=round(makespan(jobs, gpus)))}, one run on a GPU at a time",
-        f"disk: {size(disk)} = images {size(images * picture)} + encoders {size(encoders)} + weights of "
-        f"{sum(runs) * len(costs)} runs {size(results)} + checkpoints while they train {size(scratch)}",
-        f"decoding: {loaders} processes a run keep up (--config loaders={loaders})",
+        f"Wall time on {gpus} x {gpu}: {timedelta(seconds=round(makespan(jobs, gpus)))}, one job on a GPU at a time.",
+        f"Disk: {size(sum(parts.values()))} ({', '.join(f'{what} {size(count)}' for what, count in parts.items())}).",
+        f"Decoding of images keeps up with {loaders} processes a job (--config loaders={loaders}).",
+        *([f"More than the {device.memory:g} GB of {gpu}: {', '.join(too_large)}; see finetune.chunk."]
+          if too_large else []),
         "",
-        "Where the numbers come from: no data were read. Counts: data.counts of the study, "
-        f"{CAPTIONS} captions an image. FLOPs: of the encoders' matrix products, captions as long as allowed.",
-        f"{gpu} reaches {reaches}. Its peak and memory ({device.memory:g} GB): the maker's data sheet.",
-        "GPU memory: float32 weights, their best, gradients, moments and average, and "
-        f"{ACTIVATIONS} bytes a token, layer and unit of width at 16 bits; not the allocator's slack.",
-        f"Decoding: {pace:.0f} images/s a core, measured on this machine just now. Images on disk: {size(picture)} "
-        "each, the mean of COCO's archives.",
-        *([f"Too large for {device.memory:g} GB: {', '.join(too_large)}; see finetune.chunk"] if too_large else []),
-        "With the data and a GPU, `fne estimate` measures a few real steps instead.",
+        f"No data were read. Counts: data.counts of the study, {CAPTIONS} captions an image, as long as they may be.",
+        f"Speed: matrix products of both encoders; {gpu} {reaches}. Peak and memory: the maker's data sheet.",
+        "GPU memory: weights, their best, gradients, moments and average in float32, and activations of "
+        f"{ACTIVATIONS} bytes a token, layer and unit of width at 16 bits; without the allocator's slack.",
+        f"Decoding: {pace:.0f} images/s a core, measured on this machine just now; other work on it makes this less. "
+        f"Disk: {size(picture)} an image, the mean of COCO's archives.",
+        "With the data, `fne estimate` measures a few real steps instead.",
     ]  # fmt: skip
-    return Forecast(costs, loaders, "\n".join(text))
+    if resources:
+        seconds = max(runs) * max(each.seconds for each in costs.values())
+        need = Need(seconds, 4000 + LOADER_MB * loaders, 1, loaders)
+        lines += ["", f"written: {write(study, root, need, 'computed from counts and a data sheet, not measured')}"]
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``estimate --resources``: what the jobs of a study ask a cluster for, as a Snakemake profile beside the study's data."""
+"""``estimate --resources``: what the jobs of a study request of a cluster, as a Snakemake profile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fne.utils.files import write_text
 HEADER = """\
 # What the jobs of study {study} need, written by `fne estimate {study} --resources`; a retry ({{attempt}}) has more.
 # snakemake --profile workflow/profiles/slurm --workflow-profile {folder} --config study={study}{loaders}
-# It replaces `set-resources` of the profile. mem_mb of training and its minutes were {source}.
+# It stands in for `set-resources` of that profile. Memory and minutes of training were {source}.
 """
 CAPTIONS = 5
 
@@ -41,7 +41,7 @@ def images_and_captions(study: Study) -> tuple[int, int]:
 
 
 def needs(study: Study, training: Need) -> dict[str, dict[str, object]]:
-    """What every rule asks for: ``mem_mb`` and ``runtime`` (minutes), and CPUs and GPUs where they are not one and none.
+    """What every rule requests: ``mem_mb``, ``runtime`` (minutes), and CPUs and GPUs where they are not one and none.
 
     The memory of the others grows with what they hold: 2 kB a caption in steps that read captions (1.5 kB measured in
     ``prepare`` of COCO), 60 B a query and run in those that compare runs (its recalls and ranks).
@@ -71,9 +71,9 @@ def needs(study: Study, training: Need) -> dict[str, dict[str, object]]:
         "extract": need(1500 + reading, 20 + images / 300, **({"gpu": 1} if training.gpus else {})),
         "run": need(trained, minutes + ranking, **together),
         "train": need(trained, minutes, **together),
-        "rank": need(1500 + reading, ranking, **together),
+        "rank": need(trained, ranking, **together),
         "evaluate": need(1000, 20),
-        "calibrate": need(1500 + reading, ranking, **together),
+        "calibrate": need(trained, ranking, **together),
         **numbers,
     }
 
@@ -93,6 +93,9 @@ def write(study: Study, root: Path, training: Need, source: str) -> Path:
     folder = Path("resources", "profiles", study.name)
     loaders = f" loaders={training.loaders}" if training.loaders > 1 else ""
     header = HEADER.format(study=study.name, folder=folder, loaders=loaders, source=source)
-    content = yaml.safe_dump({"set-resources": needs(study, training)}, sort_keys=False, default_flow_style=None)
+    # runs of less than half an hour ride together, side by side
+    side_by_side = 1 if training.gpus else max(1, min(4, int(1800 // max(training.seconds, 1.0))))
+    profile = {"group-components": {"runs": side_by_side}, "set-resources": needs(study, training)}
+    content = yaml.safe_dump(profile, sort_keys=False, default_flow_style=None)
     write_text(root / folder / "config.yaml", header + content)
     return folder / "config.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -49,6 +50,22 @@ def integer(least: int) -> Callable[[str], int]:
         if not text.isdecimal() or not least <= int(text) < 10**6:
             raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text!r}")
         return int(text)
+
+    return read
+
+
+def positive(most: float = math.inf) -> Callable[[str], float]:
+    """A parser of numbers above zero."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= most or value == math.inf:
+            allowed = "" if most == math.inf else f" and at most {most:g}"
+            raise argparse.ArgumentTypeError(f"must be a number above 0{allowed}, got {text!r}")
+        return value
 
     return read
 
@@ -284,12 +301,23 @@ def run(given: Given) -> None:
 
 
 def estimate(given: Given) -> None:
-    """``estimate``: of a study that may have no run yet."""
+    """``estimate``: of a study that may have no run yet, and no data where it trains whole encoders."""
     from fne.study import api
 
+    study = api.load_study(given.study, _overrides(given), given.root, complete=False)
+    if study.regime == "finetune" and study.data.get("annotations", "") is None:
+        _say(_run("forecast", study, given.root, given.gpu, given.gpus, given.share, given.rate, given.resources))
+        return
+    for name in ("share", "rate"):
+        if (value := getattr(given, name)) is not None:
+            problem, hint = "steps are measured where a study has data", "leave it out, or data.annotations"
+            raise bad_input(problem, file=COMMAND_LINE, key=f"--{name}", value=value, hint=hint)
     study = api.load_study(given.study, _overrides(given), given.root)
     _tell_notes(study)
-    _on_device(given, "estimate", study, given.root)
+    from fne.utils import lease
+
+    with lease.device(given.device) as device:
+        _run("estimate", study, given.root, given.threads, device, given.gpus, given.resources)
 
 
 def published(given: Given) -> None:
@@ -354,9 +382,17 @@ VERBS = [
          lambda given: _say(_run("listing", given.root, given.filter, opened=given.all))),
     Verb("describe", "a variant beside its parent and the base, a study, or a key such as negatives.tau",
          (option("id", help="of a variant or a study"),), lambda given: _say(_run("describe", given.id, given.root))),
-    Verb("estimate", "hours and memory of a study, from a few steps",
+    Verb("estimate", "hours and memory of a study, from a few steps, or without data from its counts",
          (PLACE, OVERRIDES, DEVICE, option("--threads", type=integer(1), default=1,
-          help="CPU threads of a job (default: 1, as in the workflow)")), estimate),
+          help="CPU threads of a job (default: 1, as in the workflow)"),
+          option("--gpus", type=integer(1), default=1, metavar="N", help="jobs side by side (default: 1)"),
+          option("--resources", action="store_true", help="also write resources/profiles/STUDY, which a cluster's "
+                 "profile takes: memory and time of every rule"),
+          option("--gpu", choices=("a100", "h100", "h200", "l40s", "rtx4090"), default="a100",
+                 help="without data: the device (default: a100)"),
+          option("--share", type=positive(1.0), help="without data: of its peak that training reaches (default: 0.3)"),
+          option("--rate", type=positive(), metavar="PAIRS", help="instead: pairs a second that it was seen to train, "
+                 "without a momentum encoder")), estimate),
     Verb("export", "results of a study -> one bundle of documented tables, to be shared",
          (PLACE, OVERRIDES, option("--out", type=Path, metavar="FOLDER|ZIP", help="default: reports/STUDY-bundle")),
          lambda given: _say(_run("export", _finished(given), given.root, _below_root(given)))),

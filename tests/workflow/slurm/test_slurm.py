@@ -116,7 +116,11 @@ def test_killed_by_memory_and_then_by_its_time_limit(local: Project, tmp_path: P
     assert process.returncode == 0, said
     ended = sorted(jobs(project).items(), key=lambda item: int(item[0]))
     states = [state for _, state in ended]
-    assert len(states) == 3 and states[1:] == ["TIMEOUT", "COMPLETED"] and states[0] in ("OUT_OF_MEMORY", "FAILED", "CANCELLED"), states
+    assert (
+        len(states) == 3
+        and states[1:] == ["TIMEOUT", "COMPLETED"]
+        and states[0] in ("OUT_OF_MEMORY", "FAILED", "CANCELLED")
+    ), states
     assert_same(project, local)
 
 
@@ -145,13 +149,13 @@ def test_drained_requeued_and_its_node_lost(local: Project, tmp_path: Path, node
 
 def test_smoke_end_to_end_in_few_submissions(local: Project, tmp_path: Path) -> None:
     project = Project.copy_of(ROOT, tmp_path / "project")
-    done = project.snakemake(*PROFILE, "--config", "study=smoke", timeout=2500)
+    done = project.snakemake(*PROFILE, "--config", "study=smoke", "--group-components", "runs=3", timeout=2500)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     (project.folder / "slurm.log").write_text(said)
     assert (project.folder / "reports/smoke/report.html").is_file()
-    # prepare, two extractions, two submissions of three runs, one of all that follows
-    assert len(re.findall(r"has been submitted with SLURM jobid", said)) == 6
+    # prepare, two extractions, three runs together, and all that follows
+    assert len(re.findall(r"has been submitted with SLURM jobid", said)) == 5
 
 
 def test_a_partition_that_is_not_there_is_named_before_any_job(local: Project) -> None:
