@@ -71,10 +71,10 @@ class Transformer(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """Of a forward pass, multiplications and additions: ``L (2 T (4 w^2 + 2 w m) + 4 T^2 w) + 2 T p w``."""
+        """Of a forward pass, multiplications and additions: ``L (2 T (4 w^2 + 2 w m) + 4 T^2 w) + 2 (T - 1) p w``."""
         w, t = self.width, self.tokens
         block = 2 * t * (4 * w * w + 2 * w * self.inner) + 4 * t * t * w
-        return self.layers * block + 2 * t * self.patch * w
+        return self.layers * block + 2 * (t - 1) * self.patch * w
 
     @property
     def parameters(self) -> int:

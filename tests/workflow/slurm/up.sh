@@ -40,7 +40,7 @@ JobAcctGatherParams=OverMemoryKill
 JobCompType=jobcomp/filetxt
 JobCompLoc=$state/log/jobs.log
 KillWait=10
-MinJobAge=300
+MinJobAge=3600
 GresTypes=gpu
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1 State=UNKNOWN
