@@ -68,23 +68,30 @@ class Code(Definitions):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, _counts)
+        self._of_variant = functools.cache(self._trained_by)
 
     def training(self, config: Mapping[str, Any]) -> str:
-        """Of what trains one variant, the regime's code and its own.
+        """Of what trains one variant, the regime's code and its own; worked out once for all that use the same.
 
         Args:
             config: The resolved config of the variant.
         """
-        whole = config["regime"] == "finetune"
-        roots = [*TRAINING, MEMORIES[config["memory"]["kind"]].target]
+        rules = tuple((section, config[section][key.partition(".")[2]]) for section, key in CHOOSERS.items())
+        keeps, warms = config["model"]["head"] in KEEPING, bool(config["warmup"]["epochs"])
+        density = config["negatives"].get("density")
+        return self._of_variant(config["regime"] == "finetune", config["memory"]["kind"], keeps, warms, density, rules)
+
+    def _trained_by(
+        self, whole: bool, memory: str, keeps: bool, warms: bool, density: str | None, rules: tuple[tuple[str, str], ...]
+    ) -> str:
+        roots = [*TRAINING, MEMORIES[memory].target]
         roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
-        roots += [*KEPT_SPACE] if not whole and config["model"]["head"] in KEEPING else []
-        roots += [WARMUP] if config["warmup"]["epochs"] else []
-        if density := config["negatives"].get("density"):
-            roots.append(DENSITIES[density])
+        roots += [*KEPT_SPACE] if not whole and keeps else []
+        roots += [WARMUP] if warms else []
+        roots += [DENSITIES[density]] if density else []
         own: set[Path] = set()
-        for section, chooser in CHOOSERS.items():
-            entry = find(section, config[section][chooser.partition(".")[2]])
+        for section, name in rules:
+            entry = find(section, name)
             if isinstance(entry, Plugin):
                 own |= local_modules(entry.file, entry.target.partition(":")[0], self.root)
             else:

@@ -251,14 +251,26 @@ def trainer(wildcards):
     return f"torchrun --standalone --nproc-per-node {PROCESSES} --no-python fne" if together else "fne"
 
 
+@functools.cache
+def digests_of(study, variant):
+    """Of a variant: what training reads, the code that trains it, and what evaluation alone reads."""
+    config = resolve(STUDIES[study], variant)
+    return training_digest(config), CODE.training(config), evaluation_digest(config)
+
+
 def trained_config(wildcards):
     """Digest of what training reads: a changed value re-trains the variants that inherit it, a comment none."""
-    return training_digest(resolve(of_study(wildcards), wildcards.variant))
+    return digests_of(wildcards.study, wildcards.variant)[0]
 
 
 def training_code(wildcards):
     """Digest of the code that trains a variant: an edit of it re-trains the variants that use it, a comment none."""
-    return CODE.training(resolve(of_study(wildcards), wildcards.variant))
+    return digests_of(wildcards.study, wildcards.variant)[1]
+
+
+def evaluated_config(wildcards):
+    """Digest of what evaluation alone reads."""
+    return digests_of(wildcards.study, wildcards.variant)[2]
 
 
 def encoders_read(wildcards):
@@ -278,11 +290,6 @@ def extracting_code(wildcards):
     if paths.is_pretrained_here(study, modality):
         return CODE.of(EXTRACT)
     return CODE.of([*EXTRACT, find(paths.encoder(study, modality), modality).family.target()])
-
-
-def evaluated_config(wildcards):
-    """Digest of what evaluation alone reads."""
-    return evaluation_digest(resolve(of_study(wildcards), wildcards.variant))
 
 
 def relevance_files(wildcards):
