@@ -10,7 +10,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/features.smk"
-include: "workflow/rules/train.smk"
+include: f"workflow/rules/{'run' if JOB == 'run' else 'train'}.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
@@ -58,6 +58,10 @@ rule notebook:
 rule verify:
     input:
         [f"results/{study}/verify.json" for study in studies_of(STUDY)],
+
+
+onstart:
+    set_finished_runs_aside()
 
 
 onsuccess:

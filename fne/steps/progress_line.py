@@ -24,7 +24,8 @@ from fne.study.api import parse_block
 from fne.utils.progress import clock
 from fne.utils.text import harmless
 
-TRAIN = "train"
+TRAIN = ("train", "run")
+"""Rules that train."""
 LOG_EVERY = 30.0
 """Seconds between two lines where the output is no terminal."""
 NOISE = (
@@ -130,8 +131,8 @@ class ProgressLine(logging.Handler):
         again: dict[str, dict[str, None]] = {}
         for job in jobs:
             reason = dag.reason(job)
-            if job.rule.name == TRAIN and not reason.missing_output:
-                again.setdefault(_why(job, reason), {})[job.wildcards_dict["variant"]] = None
+            if job.rule.name in TRAIN and not reason.missing_output and (why := _why(job, reason)):
+                again.setdefault(why, {})[job.wildcards_dict["variant"]] = None
         if self.workflow.dryrun:
             self._tell_plan(jobs)
         for text, variants in again.items():
@@ -192,15 +193,19 @@ class ProgressLine(logging.Handler):
 
 
 def _why(job: Any, reason: Any) -> str:
-    """Why a finished run is trained again: which of its digests differs from the one that was recorded."""
+    """Why a finished run is trained again: which of its digests differs from the one that was recorded, or its data.
+
+    Nothing where there is no such reason: a run that is current by its content is kept.
+    """
     changed = str(reason.params_changed or "")
     named = [words for key, words in DIGESTS.items() if (now := job.params.get(key)) and str(now) in changed]
-    return ", ".join(named) or "; ".join(sorted(reason.get_names()))
+    other = reason.forced or reason.updated_input or reason.updated_input_run
+    return ", ".join(named) or ("; ".join(sorted(reason.get_names())) if other else "")
 
 
 def _runs(rule: str, wildcards: Mapping[str, str]) -> int:
     """How many runs, one a seed, a job trains."""
-    return len(parse_block(wildcards["block"])) if rule == TRAIN else 0
+    return len(parse_block(wildcards["block"])) if rule in TRAIN else 0
 
 
 def _named(rule: str, wildcards: Mapping[str, str]) -> str:

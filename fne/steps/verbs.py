@@ -329,6 +329,8 @@ VERBS = [
          lambda given: _run("evaluate", *load_job(given), given.split, given.root)),
     Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
          lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
+    Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process", (PLACE, *JOB[1:], *MACHINE),
+         lambda given: _on_device(given, "job", *load_job(given), given.root)),
     Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
     Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
          (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),

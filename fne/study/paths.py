@@ -291,6 +291,10 @@ def run_folder(study: Study, variant: str, block: str) -> Path:
     return results_folder(study) / variant / block
 
 
+TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "digests.json", "picks.npz", "distributions.json", "run.json")
+"""What training writes there."""
+
+
 def overrides(study_name: str) -> Path:
     """What the command line set when the results of a study were made, beside them."""
     return Path("results") / study_name / "study.json"

@@ -85,6 +85,27 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def atomic_files(path: str | Path, last: str) -> Iterator[Path]:
+    """Yield an empty temporary folder, whose files go into ``path`` on success; other files there stay.
+
+    Args:
+        path: A folder; it is made where there is none.
+        last: The file that says that all are there: it goes first, and comes last.
+    """
+    path = Path(path)
+    temporary = leftovers.temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        path.mkdir(parents=True, exist_ok=True)
+        (path / last).unlink(missing_ok=True)
+        for file in sorted(temporary.iterdir(), key=lambda file: file.name == last):
+            os.replace(file, path / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

@@ -21,7 +21,7 @@ from fne.data.sources import annotation_files
 from fne.encoders.checkpoints import find
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
-from fne.results.current import outdated
+from fne.results.current import outdated, set_aside
 from fne.results.schema import written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.progress_line import install
@@ -38,7 +38,9 @@ from fne.results.elsewhere import variance_for
 
 STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
-TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json")
+JOBS = ("stages", "run")
+TRAINED = paths.TRAINED
+MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
 AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
 AUDITED = written_by("audit")
 COMPARED = ("intervals.csv", "contrasts.csv")
@@ -77,7 +79,7 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        name, overrides = from_snakemake(config, extra=["device", "processes", "loaders", "replace"])
+        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "replace"])
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -95,8 +97,9 @@ def load_studies():
             # one that is damaged is an error now, not after hours of training
             reference.find(study, Path("."))
             ELSEWHERE[study.name] = variance_for(study, Path("."))
-        if DEVICE not in DEVICES:
-            raise UserError(f"--config: device: got {DEVICE!r}; allowed: {', '.join(DEVICES)}")
+        for key, value, allowed in (("device", DEVICE, DEVICES), ("job", JOB, JOBS)):
+            if value not in allowed:
+                raise UserError(f"--config: {key}: got {value!r}; allowed: {', '.join(allowed)}")
         for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
@@ -122,6 +125,8 @@ def load_studies():
 # Of each study the components of variance that hold for it, or why there are none.
 ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
+# How a run is made: by the rules train, rank, evaluate and calibrate (`stages`), or by one (`run`), which suits clusters.
+JOB = config.get("job", "stages")
 GPUS = int(DEVICE == "cuda")
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
@@ -294,7 +299,7 @@ def extracting_code(wildcards):
 
 def relevance_files(wildcards):
     """Relevance files that the study gives: ranks of the pairs they list are counted on the test split."""
-    return paths.relevance_files(of_study(wildcards)) if wildcards.split == "test" else []
+    return paths.relevance_files(of_study(wildcards)) if getattr(wildcards, "split", "test") == "test" else []
 
 
 def runs(wildcards, pattern):
@@ -427,6 +432,13 @@ def reports_of(name):
 def studies_of(name):
     """The study of that name, or the members of a series."""
     return [member.name for member in SERIES[name].members] if name in SERIES else [name]
+
+
+def set_finished_runs_aside():
+    """Before their files are deleted: what is of the present config, code and data already is not trained again."""
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("train", "run") and not workflow.dag.reason(job).forced:
+            set_aside(of_study(job.wildcards), job.wildcards.variant, job.wildcards.block, Path("."), CODE)
 
 
 def tell_where_the_reports_are():

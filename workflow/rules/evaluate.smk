@@ -1,48 +1,4 @@
-# From weights to the numbers of a study. Torch ends with `rank`. These rules are cheap and list their own source files as inputs.
-rule rank:
-    input:
-        weights="results/{study}/{variant}/{block}/weights.safetensors",
-        manifest=prepared,
-        truth=truths(),
-        image=inputs_of("image"),
-        text=inputs_of("text"),
-        relevance=relevance_files,
-        sources=sources("fne.steps.rank"),
-    output:
-        "results/{study}/{variant}/{block}/rankings.{split}.npz",
-    log:
-        "logs/{study}/rank/{variant}.{block}.{split}.log",
-    benchmark:
-        "benchmarks/{study}/rank/{variant}.{block}.{split}.tsv"
-    threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
-    resources:
-        gpu=GPUS,
-    params:
-        study=study_arguments,
-    shell:
-        "fne rank {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
-        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
-
-
-rule evaluate:
-    input:
-        "results/{study}/{variant}/{block}/rankings.{split}.npz",
-        sources("fne.steps.evaluate"),
-    output:
-        metrics="results/{study}/{variant}/{block}/metrics.{split}.json",
-        queries="results/{study}/{variant}/{block}/queries.{split}.npz",
-    log:
-        "logs/{study}/evaluate/{variant}.{block}.{split}.log",
-    benchmark:
-        "benchmarks/{study}/evaluate/{variant}.{block}.{split}.tsv"
-    params:
-        evaluation=evaluated_config,
-        study=study_arguments,
-    shell:
-        "fne evaluate {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
-        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
-
-
+# From the numbers of all runs to those of a study. These rules are cheap.
 rule aggregate:
     input:
         lambda wildcards: runs(wildcards, "metrics.test.json"),
@@ -100,32 +56,6 @@ rule set_against_reference:
         study=study_arguments,
     shell:
         "fne verify {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
-
-
-rule calibrate:
-    input:
-        weights="results/{study}/{variant}/{block}/weights.safetensors",
-        manifest=prepared,
-        truth=truths("val", "test"),
-        image=inputs_of("image"),
-        text=inputs_of("text"),
-        ratings=ratings_files,
-        sources=sources("fne.steps.calibrate"),
-    output:
-        "results/{study}/{variant}/{block}/calibration.npz",
-    log:
-        "logs/{study}/calibrate/{variant}.{block}.log",
-    benchmark:
-        "benchmarks/{study}/calibrate/{variant}.{block}.tsv"
-    threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
-    resources:
-        gpu=GPUS,
-    params:
-        match=rating_of_a_match,
-        study=study_arguments,
-    shell:
-        "fne calibrate {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
 rule audit:
