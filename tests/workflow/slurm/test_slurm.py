@@ -1,7 +1,7 @@
 """Studies on a real Slurm of one node: whatever ends a job, the weights are those of the local run.
 
-Needs root, Debian's slurmctld, slurmd, slurm-client and munge, and snakemake-executor-plugin-slurm. Jobs that Slurm kills
-are what is looked at, so these tests wait for its clocks: ten minutes on two idle cores.
+Needs root, Debian's slurmctld, slurmd, slurm-client and munge, and snakemake-executor-plugin-slurm. What Slurm kills is
+looked at, so these tests wait for its clocks: ten minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.snakemake_project import ROOT, Project
@@ -42,7 +43,8 @@ def slurm(*command: str) -> str:
 def jobs(project: Project) -> dict[str, str]:
     """State of every job that was submitted from a project."""
     shown = slurm("squeue", "-h", "-t", "all", "-o", "%i %T %Z").splitlines()
-    return {line.split()[0]: line.split()[1] for line in shown if line.split()[2] == str(project.folder)}
+    mine = [line.split() for line in shown if line.split()[2] == str(project.folder)]
+    return {job: state for job, state, _ in sorted(mine, key=lambda each: int(each[0]))}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,8 +104,14 @@ def trains(project: Project) -> bool:
 
 
 def assert_same(project: Project, local: Project) -> None:
-    for name in ("weights.safetensors", "metrics.test.json", "rankings.test.npz", "calibration.npz"):
-        assert (project.folder / RUN / name).read_bytes() == (local.folder / RUN / name).read_bytes(), name
+    """The weights bit by bit, and every pick and value of a query."""
+    mine, theirs = project.folder / RUN, local.folder / RUN
+    assert (mine / "weights.safetensors").read_bytes() == (theirs / "weights.safetensors").read_bytes()
+    for name in ("picks.npz", "queries.test.npz"):
+        with np.load(mine / name) as made, np.load(theirs / name) as expected:
+            assert made.files == expected.files
+            for key in expected.files:
+                np.testing.assert_array_equal(made[key], expected[key], name)
 
 
 def test_killed_by_memory_and_then_by_its_time_limit(local: Project, tmp_path: Path) -> None:
