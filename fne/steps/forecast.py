@@ -80,7 +80,7 @@ class Transformer(NamedTuple):
     def parameters(self) -> int:
         """Weights, biases and norms."""
         w, m = self.width, self.inner
-        return self.layers * (4 * w * w + 2 * w * m + 9 * w + m) + (self.rows + self.patch + 3) * w
+        return self.layers * (4 * w * w + 2 * w * m + 9 * w + m) + (self.rows + self.patch + 2 + bool(self.patch)) * w
 
 
 CONFIGS: dict[str, dict[str, Any]] = {

@@ -33,6 +33,7 @@ SHOWN = ("text", "math")
 UNTESTED = {
     "skip=installs": "makes an environment; .ci/run does just that",
     "skip=it-is-this-run": "the very command that runs this test",
+    "skip=needs-a-cluster": "tests/workflow/slurm and tests/workflow/kubernetes run these profiles",
     "skip=downloads": "20 GB; tests/data/test_fetch.py downloads from a server of its own",
 }
 HELD_SNAKEMAKE = """#!/bin/sh
@@ -94,7 +95,8 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     project = Project.copy_of(smoke.folder, tmp_path_factory.mktemp("docs") / "project", made=True)
     for name, text in FILES.items():
         (project.folder / name).write_text(text)
-    for corpus, name in (("flickr8k", "dataset_flickr8k.json"), ("my_corpus", "pairs.csv")):
+    corpora = {name: f"dataset_{name}.json" for name in ("flickr8k", "flickr30k")} | {"my_corpus": "pairs.csv"}
+    for corpus, name in corpora.items():
         folder = project.folder / "data" / corpus
         given(folder)
         (folder / "split.json").rename(folder / name)
@@ -102,7 +104,7 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     rows = [",".join(row[key] for key in ("image", "caption", "split")) for row in json.loads(pairs.read_text())]
     pairs.write_text("\n".join(["image,caption,split", *rows]) + "\n")
     (project.folder / "data/flickr8k/CrowdFlowerAnnotations.txt").write_text("{}")
-    for name in ("mobilenet_v2_1.0_224", "all-MiniLM-L6-v2", "image", "text"):
+    for name in ("mobilenet_v2_1.0_224", "all-MiniLM-L6-v2", "image", "text", "vit-base-patch16-384", "bert-base-uncased"):
         checkpoint(project.folder / "data" / "encoders" / name)
     towers = checkpoint(project.folder / "data" / "encoders" / "clip") / "config.json"
     towers.write_text('{"vision_config": {}, "text_config": {}, "projection_dim": 8}')
