@@ -61,6 +61,7 @@ rule verify:
 
 
 onstart:
+    check_what_jobs_request()
     keep_overrides()
     set_finished_runs_aside()
 

@@ -25,6 +25,7 @@ from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, set_aside
 from fne.results.schema import digests_of, written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
+from fne.steps.place import check_installed, check_requests
 from fne.steps.progress_line import install
 from fne.steps.snakemake import from_snakemake
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code, ResultCode
@@ -74,6 +75,7 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
+        check_installed(Path(workflow.basedir))
         name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "replace"])
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
@@ -449,6 +451,15 @@ def set_finished_runs_aside():
     for job in workflow.dag.needrun_jobs():
         if job.rule.name in ("train", "run") and not workflow.dag.reason(job).forced:
             set_aside(of_study(job.wildcards), job.wildcards.variant, job.wildcards.block, Path("."), CODE)
+
+
+def check_what_jobs_request():
+    """A partition or GPUs that are not there are named before the first job."""
+    jobs = [(job.rule.name, dict(job.resources)) for job in workflow.dag.needrun_jobs()]
+    try:
+        check_requests(workflow.executor_plugin.name, jobs)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def tell_where_the_reports_are():

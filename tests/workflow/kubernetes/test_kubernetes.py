@@ -34,7 +34,11 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     place = tmp_path_factory.mktemp("cluster")
     volume = place / "volume"
     volume.mkdir()
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    pip = place / "bin" / "pip"  # the image installs the storage plugin from files within it; here it is installed
+    pip.parent.mkdir()
+    pip.write_text("#!/bin/sh\n")
+    pip.chmod(0o755)
+    path = f"{pip.parent}:{Path(sys.executable).parent}:/usr/bin:/bin"
     cluster = Cluster(place, {"PATH": path, "PYTHONPATH": "", "HOME": str(place)})
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--profile", "workflow/profiles/kubernetes", "--retries", "0",

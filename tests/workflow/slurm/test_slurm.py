@@ -166,6 +166,9 @@ def test_smoke_end_to_end_in_few_submissions(local: Project, tmp_path: Path) -> 
     assert len(re.findall(r"has been submitted with SLURM jobid", said)) == 5
 
 
-def test_a_partition_that_is_not_there_is_named_before_any_job(local: Project) -> None:
-    said = local.refused(*PROFILE, "--default-resources", "slurm_partition=nowhere", "mem_mb=100", "runtime=1")
-    assert "nowhere" in said and "debug" in said
+def test_a_partition_that_is_not_there_is_named_before_any_job(local: Project, tmp_path: Path) -> None:
+    project = prepared(local, tmp_path / "project")
+    done = project.snakemake(*PROFILE, "--default-resources", "slurm_partition=nowhere", "--config", "study=smoke")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "slurm_partition: no such partition of Slurm; got 'nowhere'" in said
+    assert "allowed: debug" in said and not jobs(project)
