@@ -1,4 +1,4 @@
-"""What is named before the first job: another installation than the checkout, partitions and GPUs that are not there."""
+"""What is named before the first job: an installation of other code, partitions and GPUs that are not there."""
 
 from __future__ import annotations
 
