@@ -60,5 +60,9 @@ rule verify:
         [f"results/{study}/verify.json" for study in studies_of(STUDY)],
 
 
+onstart:
+    check_devices()
+
+
 onsuccess:
     tell_where_the_reports_are()

@@ -11,6 +11,8 @@ from snakemake.exceptions import WorkflowError
 
 import fne
 from fne.utils.errors import UserError
+from fne.utils.lease import enough_devices
+from fne.utils.ranks import check_share
 
 try:
     import fne.study.plugins  # reads what every rule says of itself
@@ -66,8 +68,9 @@ ROOMS = (
 
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
 # Its prefix belongs to no rule, so that a change of it runs nothing again.
+# A scheduler's signals reach a whole process group: the shell waits for what the command makes of them.
 shell.prefix(
-    f"set -euo pipefail; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    f"set -euo pipefail; trap '' USR1; trap : TERM; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 
 
@@ -77,7 +80,7 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        name, overrides = from_snakemake(config, extra=["device", "processes", "loaders", "replace"])
+        name, overrides = from_snakemake(config, extra=["device", "processes", "nodes", "loaders", "replace"])
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -97,11 +100,15 @@ def load_studies():
             ELSEWHERE[study.name] = variance_for(study, Path("."))
         if DEVICE not in DEVICES:
             raise UserError(f"--config: device: got {DEVICE!r}; allowed: {', '.join(DEVICES)}")
-        for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
+        for key, value in (("processes", PROCESSES), ("nodes", NODES), ("loaders", LOADERS)):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
-        if PROCESSES > 1 and members[0].regime == "head":
-            raise UserError("--config: processes: heads on frozen features train in one process; got regime 'head'")
+        if PROCESSES * NODES > 1:
+            if members[0].regime == "head":
+                raise UserError("--config: processes: heads on frozen features train in one process; got regime 'head'")
+            for member in members:
+                for variant in member.variants:
+                    check_share(resolve(member, variant)["train"]["batch_size"], PROCESSES * NODES)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
@@ -123,8 +130,9 @@ def load_studies():
 ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
 GPUS = int(DEVICE == "cuda")
-# In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
-PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
+# In the regime `finetune`: processes that train one model together, on each of so many nodes, and threads of each (on a
+# GPU: image loaders).
+PROCESSES, NODES, LOADERS = config.get("processes", 1), config.get("nodes", 1), config.get("loaders", 1)
 CODE = Code(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
@@ -246,9 +254,15 @@ def trains_whole_encoders(wildcards):
 
 
 def trainer(wildcards):
-    """What starts a training job."""
-    together = trains_whole_encoders(wildcards) and PROCESSES > 1
-    return f"torchrun --standalone --nproc-per-node {PROCESSES} --no-python fne" if together else "fne"
+    """What starts a training job: of several nodes, once on each of those that Slurm gave it."""
+    on_nodes = trains_whole_encoders(wildcards) and NODES > 1
+    return f"srun --nodes {NODES} --ntasks {NODES} --ntasks-per-node 1 --overlap fne" if on_nodes else "fne"
+
+
+def together(wildcards):
+    """Options of a training job: the processes that train one model, on how many nodes."""
+    whole = trains_whole_encoders(wildcards) and PROCESSES * NODES > 1
+    return f" --processes {PROCESSES} --nodes {NODES}" if whole else ""
 
 
 def trained_config(wildcards):
@@ -420,6 +434,15 @@ def reports_of(name):
 def studies_of(name):
     """The study of that name, or the members of a series."""
     return [member.name for member in SERIES[name].members] if name in SERIES else [name]
+
+
+def check_devices():
+    """Are there as many devices as processes, where the jobs run on this machine?"""
+    if PROCESSES > 1 and DEVICE != "cpu" and workflow.local_exec:
+        try:
+            enough_devices(DEVICE, PROCESSES)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
 
 
 def tell_where_the_reports_are():

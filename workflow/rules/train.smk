@@ -21,7 +21,8 @@ rule train:
         encoders=encoders_read,
         study=study_arguments,
         trainer=lambda wildcards, output: trainer(wildcards),  # of `output`, so that it is no trigger
+        together=lambda wildcards, output: together(wildcards),
         threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,
     shell:
         "{params.trainer} train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {params.threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        " --threads {params.threads} --device {DEVICE}{params.together} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

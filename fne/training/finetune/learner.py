@@ -134,7 +134,7 @@ class FinetuneLearner(Learner):
             if both:
                 torch.autograd.backward([e for e, _ in both], [g for _, g in both])
         self.pending, self.pooled, self.graph, self.leaves = [], [], None, []
-        self.world.sum_gradients(p for p in self.model.parameters() if p is not self.temperature)  # its is whole here
+        self.world.sum(p.grad for p in self.model.parameters() if p is not self.temperature)  # its is whole here
 
     def _forward(
         self, model: nn.Module, batch: Loaded, seed: int | None = None, pooled: dict[str, Tensor] | None = None
