@@ -23,7 +23,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with two devices that torch can use, and no scheduler."""
     monkeypatch.setattr(lease, "installed_devices", lambda: list(TWO))
     for name in (*lease.SCHEDULERS, lease.LEASED, "CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that the end restores it as it was
+        monkeypatch.delenv(name)
     torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True), __version__="0")
     monkeypatch.setitem(sys.modules, "torch", torch)
     return monkeypatch
