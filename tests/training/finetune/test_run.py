@@ -162,6 +162,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(project, load, varia
     assert first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.timeout(900)  # four times a start of two processes
 def test_a_rank_that_is_stopped_or_killed_ends_all_and_a_rerun_is_bit_equal(project, load) -> None:
     folder = project / paths.run_folder(load(), "fne", "0")
     two = ("--processes", "2")
