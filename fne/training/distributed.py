@@ -1,9 +1,9 @@
 """The processes that train one model together: who this one is, and how embeddings and gradients are put together.
 
 Started by :mod:`fne.utils.ranks` or ``torchrun``; a process alone is a world of one. Every rank draws the same plan,
-embeds its own slice of the global batch, sees all embeddings of all ranks, and computes the same loss on them. Each
-backpropagates into its own slice only, and the gradients of the parameters are summed: the result is that of one
-process with the global batch.
+embeds its own slice of the global batch, sees all embeddings of all ranks, selects for the anchors of its slice, and
+computes their loss. The gradients of the embeddings are summed, each rank backpropagates into its own slice, and the
+gradients of the parameters are summed: the result is that of one process with the global batch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -71,6 +72,18 @@ class World:
         whole[self.rank :: self.size] = mine
         self._together(dist.all_reduce, whole)
         return whole
+
+    def gather_anchors(self, mine: Iterable[Tensor | None]) -> list[Any]:
+        """(R, B) of all ranks, in order, from the equal parts (R, B/size) of each, in one message; None stays None.
+
+        Whatever their type, they travel as float64, which holds positions and steps exactly.
+        """
+        parts = list(mine)
+        if self.size == 1:
+            return parts
+        packed = torch.stack([part.detach().double() for part in parts if part is not None], dim=-1)
+        whole = iter(self.gather(packed.transpose(0, 1)).transpose(0, 1).unbind(dim=-1))
+        return [None if part is None else next(whole).to(part.dtype) for part in parts]
 
     def largest(self, mine: int) -> int:
         """The largest number of all ranks; it travels between hosts, so that none waits for its device."""
