@@ -210,6 +210,7 @@ def test_a_polite_kill_leaves_nothing_half_written(tmp_path: Path, number: signa
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGUSR1)  # a warning, which ends nothing
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == status and "Traceback" not in err

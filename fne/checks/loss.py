@@ -127,6 +127,12 @@ def promises(make: Callable[[], Loss], negatives: tuple[str, ...], quick: bool) 
     yield "its positive is the candidate that the selection names", _relabelled, each(relabelled)
     several = [item for item in given if item.anchors.ndim > 2]
     yield "no replicate depends on another (leading axes)", _independent, each(several)
+    if make().per_anchor:
+        yield (
+            "an anchor depends on its own row alone (per_anchor)",
+            _alone,
+            each([i for i in several if i.anchors.ndim == 3]),
+        )
 
 
 def _finite(loss: Loss, given: Case) -> None:
@@ -205,6 +211,14 @@ def _relabelled(loss: Loss, given: Case) -> None:
         moved["index"] = order[given.selection.index]
     exchanged = replace(given, candidates=given.candidates[..., order, :], selection=replace(given.selection, **moved))
     demand(same(named[..., 0], value(loss, exchanged)[..., 0]), "the named positive is not what it takes", given.label)
+
+
+def _alone(loss: Loss, given: Case) -> None:
+    where = slice(None), slice(1, 3)
+    some = replace(given.part(where), candidates=given.candidates)  # type: ignore[arg-type]  # slices
+    own = torch.arange(1, 3).expand(some.anchors.shape[:-1])
+    some = replace(some, selection=replace(some.selection, positive_index=own))
+    demand(same(value(loss, given)[where], value(loss, some)), "two anchors alone cost something else", given.label)
 
 
 def _independent(loss: Loss, given: Case) -> None:

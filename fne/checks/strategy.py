@@ -162,6 +162,8 @@ def promises(make: Callable[[], Strategy], negatives: tuple[str, ...], quick: bo
     yield "a posterior is a probability", _posterior, answers
     yield "the same draws give the same selection", _deterministic, [(make,)]
     yield "no replicate depends on another (leading axes)", _independent, [(make,)]
+    if make().per_anchor:
+        yield "an anchor depends on its own row alone, and nothing is learnt in select (per_anchor)", _alone, [(make,)]
     yield "its inputs stay as they are", _unchanged, [(make,)]
     yield "its state is all that it remembers", _resumes, [(make,)]
 
@@ -251,6 +253,18 @@ def _independent(make: Callable[[], Strategy]) -> None:
             alone = Case(given.label, given.online[place], given.same_image[place], inputs, parts)
             result = select(shown(fresh(make, alone), alone), alone)
             _same(together, result, given, place, f"replicate {place} differs from the same one alone")
+
+
+def _alone(make: Callable[[], Strategy]) -> None:
+    given, where = case((2,), 6, 20), (slice(None), slice(2, 5))
+    both = [shown(fresh(make, given), given) for _ in range(2)]
+    inputs = tuple(value[where] for value in given.inputs)
+    some = Case(given.label, given.online, given.same_image, inputs, replicate(given.context, where))  # type: ignore[arg-type]  # slices
+    whole, part = select(both[0], given), select(both[1], some)
+    _same(whole, part, given, where, "three of six anchors alone")  # type: ignore[arg-type]  # slices
+    left, right = (strategy.state() for strategy in both)
+    agree = left.keys() == right.keys() and all(same(value, right[name]) for name, value in left.items())
+    demand(agree, "its state depends on the anchors that it selects for", given.label)
 
 
 def _unchanged(make: Callable[[], Strategy]) -> None:

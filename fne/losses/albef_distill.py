@@ -33,6 +33,7 @@ class ALBEFDistillationLoss(Dense):
     name = "albef_distill"
     reads = ("loss.temperature",)
     needs = ("teacher",)
+    per_anchor = False  # reads the momentum score of the own pair at its place
 
     def __init__(
         self,

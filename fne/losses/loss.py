@@ -17,9 +17,12 @@ class Loss(ABC):
     Attributes:
         needs: What it wants beside embeddings and selection, as of a :class:`~fne.negatives.strategy.Strategy`; every
             method gets exactly these as keyword arguments. None of them carries a gradient.
+        per_anchor: Whether the loss of an anchor depends on its own row of each input alone, and its positive on the
+            selection's ``positive_index`` wherever that is set; as of a strategy.
     """
 
     needs: tuple[str, ...] = ()
+    per_anchor: bool = True
 
     @abstractmethod
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:

@@ -181,6 +181,7 @@ class FalseNegativeElimination(Strategy):
         self.posterior: Posterior | None = None
         if self.models_posterior:
             em = EMPrior(prior, prior_rate, prior_floor, prior_ceiling) if prior_rule == "em" else None
+            self.per_anchor = em is None and population != "queue"  # both are learnt from all candidates
             map = Recalibration(recalibration) if mapped else None
             self.posterior = Posterior(self.statistics, family, em or prior, min_positives, map)
 

@@ -31,6 +31,7 @@ class GISTEmbed(Strategy):
     negatives = "all"
     estimates = "threshold"
     needs = ("guide",)
+    per_anchor = False  # reads the guide's score of the own pair at its place
 
     def __init__(
         self,

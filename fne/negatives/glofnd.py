@@ -52,6 +52,7 @@ class GloFND(Strategy):
     name = "glofnd"
     negatives = "all"
     needs = ("anchor", "direction")
+    per_anchor = False  # learns the thresholds of all anchors of a batch
 
     def __init__(
         self,

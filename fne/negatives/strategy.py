@@ -71,6 +71,9 @@ class Strategy(ABC):
         models_posterior: Whether it estimates the probability of a false negative, so that "share overridden by the
             posterior" is a number (a silent posterior shows as 0) and not an empty cell.
         needs: See above.
+        per_anchor: Whether what it selects for an anchor depends on that anchor's row of its inputs alone, wherever the
+            own pair stands, and nothing is learnt in :meth:`select`. Where several processes train together, each
+            then selects for its own anchors only; otherwise all select for all.
         frozen: Set by whoever only reads the posterior: nothing may be learnt from the candidates then.
         calibration_images: How many images of the validation split, with one caption each, it wants to be calibrated
             on; 0: it is not. The data's validation truth must be exact, or the run is refused.
@@ -78,6 +81,7 @@ class Strategy(ABC):
 
     models_posterior = False
     needs: tuple[str, ...] = ()
+    per_anchor: bool = True
     frozen: bool = False
     calibration_images: int = 0
 

@@ -91,6 +91,12 @@ SPLIT = option("--split", choices=SPLITS, default="test", help="default: test")
 COLUMN = option("--paper", choices=("single", "double"), help="instead, LaTeX or PDFs as wide as one column of a paper "
                 "(3.3 in) or as two (6.9 in), in a folder so named")  # fmt: skip
 COMMON, MACHINE = (STUDY, OVERRIDES, REPLACE, EXACTLY), (THREADS, DEVICE)
+TOGETHER = (
+    option("--processes", type=integer(1), default=1, metavar="P",
+           help="of the regime finetune: train one model in P processes, each on a device of its own (default: 1)"),
+    option("--nodes", type=integer(1), default=1, metavar="N",
+           help="and on N nodes, P on each: start the same command on every one of them (default: 1)"),
+)  # fmt: skip
 JOB = (*COMMON, option("--variant", required=True, help="an id of ablations/variants"),
        option("--block", required=True, help="the seeds that train together, e.g. 0-4"))  # fmt: skip
 
@@ -237,16 +243,38 @@ def tune(given: Given) -> None:
         _run("tune", study, given.root, given.threads, device, given.draw)
 
 
-def train(given: Given) -> None:
-    """``train``: alone, or with the other processes that ``torchrun`` started."""
+def train(given: Given, verb: str = "train") -> None:
+    """``train`` and ``job``: alone, as one of several processes, or as who starts them."""
     from fne.utils import lease
 
     job = load_job(given)
+    if given.processes * given.nodes > 1 and "LOCAL_RANK" not in os.environ:
+        _train_together(given, verb, *job)
+        return
+    if verb == "job":
+        _on_device(given, verb, *job, given.root)
+        return
     with lease.device(given.device) as device:
         from fne.training.distributed import joined
 
         with joined(device):
             _run("train", *job, given.root, given.threads, device)
+
+
+def _train_together(given: Given, verb: str, study: Study, variant: str, block: str) -> None:
+    """Start the processes of this node, each with a device of its own."""
+    from fne.study import api
+    from fne.utils import lease, ranks
+
+    if study.regime == "head":
+        problem = "heads on frozen features train in one process"
+        raise bad_input(problem, file=COMMAND_LINE, key="--processes", value=given.processes, allowed=[1])
+    ranks.check_share(api.resolve(study, variant)["train"]["batch_size"], given.processes * given.nodes)
+    words = [verb, "--root", str(given.root), "--study", study.name, *(f"--set={text}" for text in given.set),
+             *(["--replace"] if given.replace else []), *(["--exactly"] if given.exactly else []), "--variant", variant, "--block", block,
+             "--threads", str(given.threads), "--device", given.device]  # fmt: skip
+    with lease.devices(given.device, given.processes) as held:
+        ranks.run(words, given.nodes, held or [""] * given.processes)
 
 
 def aggregate(given: Given) -> None:
@@ -358,15 +386,15 @@ VERBS = [
     Verb("tune", "search on validation, the same ranges and trials for every variant",
          (PLACE, OVERRIDES, *MACHINE, option("--draw", type=integer(0), default=0, help="another draw of the search: "
           "points and tuning seeds of its own, in tuned/STUDY.DRAW.yaml (default: 0)")), tune),
-    Verb("train", "features -> weights, curves, picks of one block of seeds", (*JOB, *MACHINE), train),
+    Verb("train", "features -> weights, curves, picks of one block of seeds", (*JOB, *MACHINE, *TOGETHER), train),
     Verb("rank", "weights and a split -> ranks of the relevant items", (*JOB, SPLIT, *MACHINE),
          lambda given: _on_device(given, "rank", *load_job(given), given.split, given.root)),
     Verb("evaluate", "ranks -> metrics of every protocol", (*JOB, SPLIT),
          lambda given: _run("evaluate", *load_job(given), given.split, given.root)),
     Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
          lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
-    Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process", (PLACE, *JOB[1:], *MACHINE),
-         lambda given: _on_device(given, "job", *load_job(given), given.root)),
+    Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process", (PLACE, *JOB[1:], *MACHINE, *TOGETHER),
+         lambda given: train(given, "job")),
     Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
     Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
          (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),

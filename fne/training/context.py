@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,6 +64,7 @@ class Context:
         candidates: Of both directions.
         past: Momentum embeddings (R, B, D) of the batch's images and captions; None without a momentum encoder.
         guide: None where nothing wants one, and in the warm-up.
+        start: Candidate ``start + i`` is the own pair of anchor i; 0, but where several processes share the anchors.
     """
 
     image: Tensor
@@ -72,6 +73,19 @@ class Context:
     candidates: Candidates
     past: tuple[Tensor, Tensor] | None = None
     guide: Guide | None = None
+    start: int = 0
+
+    def part(self, rows: slice) -> Context:
+        """The same for the anchors in ``rows``; the candidates are still all."""
+        batch = replace(self.batch, **{name: part[..., rows] for name, part in vars(self.batch).items()})
+        past = None if self.past is None else (self.past[0][:, rows], self.past[1][:, rows])
+        image, text = self.image[:, rows], self.text[:, rows]
+        return Context(image, text, batch, self.candidates, past, self.guide, rows.start)
+
+    @property
+    def own(self) -> Tensor:
+        """(b,): which candidate is the own pair of each anchor."""
+        return torch.arange(self.start, self.start + self.image.shape[1], device=self.image.device)
 
     def embeddings(self, direction: int) -> tuple[Tensor, Tensor]:
         """(R, B, D) anchors and (R, C, D) candidates; direction 0: images are anchors; 1: captions are."""

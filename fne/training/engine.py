@@ -16,6 +16,7 @@ from fne.training.calibration import check_known, known_pairs
 from fne.training.context import Context, Guide
 from fne.training.data import EpochPlan, Pairs, steps_per_epoch
 from fne.training.diagnostics import Diagnostics
+from fne.training.distributed import World
 from fne.training.learner import Inputs, build_learner
 from fne.training.pick_log import PickLog, PickPlan
 from fne.training.step import Batch, Moment, Step, build_rule, warmup_rule
@@ -56,7 +57,7 @@ class Engine:
         self.guide: Guide | None = None
         self.memory = build_memory(config["memory"], self.learner, self.seeds, device)
         self.diagnostics = Diagnostics(len(self.seeds), self.epochs, device)
-        self.step_of = Step(train, self.diagnostics)
+        self.step_of = Step(train, self.diagnostics, World.here())
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.best_score = torch.full((len(self.seeds),), -math.inf, dtype=torch.float64)
         self.best_epoch = torch.full((len(self.seeds),), -1, dtype=torch.int64)

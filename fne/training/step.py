@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from fne.study.plugins import Plugin, check_before_training, find, keywords
 from fne.training.context import Context
 from fne.training.data import Pairs
 from fne.training.diagnostics import Diagnostics, Picks
+from fne.training.distributed import World
 from fne.utils.fields import CHOOSERS
 
 
@@ -41,6 +43,11 @@ class Rule:
     loss: Loss
     oracle: str = "none"
     own_pair_only: bool = False
+
+    @property
+    def per_anchor(self) -> bool:
+        """Whether each of several processes may select for its own anchors alone."""
+        return self.strategy.per_anchor and self.loss.per_anchor and self.oracle != "relabel"
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,8 @@ def exclude(context: Context, own_pair_only: bool) -> Tensor:
     """(R, B, C) bool: candidates that are no negatives, in either direction: positives and empty slots."""
     excluded = same_image(context.batch.image_row, context.candidates.image_row)
     if own_pair_only:
-        excluded = torch.eye(*excluded.shape[1:], dtype=torch.bool, device=excluded.device).expand_as(excluded)
+        places = torch.arange(excluded.shape[-1], device=excluded.device)
+        excluded = (places == context.own.unsqueeze(-1)).expand_as(excluded)
     if context.candidates.entered is not None:
         excluded |= (context.candidates.image_row == EMPTY).unsqueeze(-2)
     return excluded
@@ -101,33 +109,41 @@ class Step:
 
     Args:
         split: The training split, for the truth about picks.
-        diagnostics: Where the sums go.
+        diagnostics: Where the sums go; the same on every process, whoever selected.
+        world: The processes that train together. Where the rule allows it each selects for its own anchors; every
+            :data:`~fne.training.engine.WATCH_EVERY`-th step, which looks at all candidates, all select for all.
     """
 
-    def __init__(self, split: Pairs, diagnostics: Diagnostics) -> None:
-        self.split, self.diagnostics = split, diagnostics
+    def __init__(self, split: Pairs, diagnostics: Diagnostics, world: World = World()) -> None:  # noqa: B008 - frozen
+        self.split, self.diagnostics, self.world = split, diagnostics, world
 
     def losses(self, rule: Rule, context: Context, moment: Moment) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """Select, compute the loss and record, in both directions.
 
         Returns:
-            The loss (R,), summed over both directions and divided by B, and, when they are kept, the picks per
-            direction: every column of the log of picks but seed, epoch and step, and ``picked``; (R, B) each.
+            This process's share of the loss (R,), summed over both directions and divided by B: the shares of all sum
+            to the loss. And, when they are kept, the picks per direction: every column of the log of picks but seed,
+            epoch and step, and ``picked``; (R, B) each.
         """
         image, rows = context.image, context.batch.image_row
+        if moment.main:
+            with torch.no_grad():
+                rule.strategy.observe(image @ context.text.transpose(-1, -2), same_image(rows, rows))
+        world = self.world if rule.per_anchor and not moment.watch else World()
+        if world.size > 1:
+            context = context.part(world.share(image.shape[1]))
         with torch.no_grad():
             excluded = exclude(context, rule.own_pair_only)
-            if moment.main:
-                rule.strategy.observe(image @ context.text.transpose(-1, -2), same_image(rows, rows))
         total, kept = torch.zeros(image.shape[0], device=image.device), []
         for direction in range(2):
             choice = self.select(rule, direction, excluded, context)
             per_anchor = self.compute_loss(rule.loss, choice, context)
             total = total + per_anchor.sum(dim=-1)
-            picks = self.record(rule.loss, choice, per_anchor, context, moment)
+            picks = self.record(rule.loss, choice, per_anchor, context, moment, world)
             if moment.keep:
-                kept.append(self._columns(picks, choice.selection, moment.step))
-        return total / image.shape[1], kept
+                columns = self._columns(picks, choice.selection, moment.step)
+                kept.append(dict(zip(columns, world.gather_anchors(columns.values()), strict=True)))
+        return total / (image.shape[1] * self.world.size // world.size), kept
 
     @torch.no_grad()
     def select(self, rule: Rule, direction: int, excluded: Tensor, context: Context) -> Choice:
@@ -135,6 +151,8 @@ class Step:
         anchors, others = context.embeddings(direction)
         similarities, uniform = anchors @ others.transpose(-1, -2), context.batch.uniform[:, direction]
         by_truth, match = self._ask(rule.oracle, direction, excluded, context)
+        if context.start:
+            match = context.own.expand(similarities.shape[:-1])
         positive = positive_of(similarities, match)
         parts = context.parts({*rule.strategy.needs, *rule.loss.needs}, direction)
         for_strategy, for_loss = ({name: parts[name] for name in one.needs} for one in (rule.strategy, rule.loss))
@@ -156,12 +174,21 @@ class Step:
         return loss(*context.embeddings(choice.direction), choice.selection, **choice.for_loss)
 
     @torch.no_grad()
-    def record(self, loss: Loss, choice: Choice, per_anchor: Tensor, context: Context, moment: Moment) -> Picks:
-        """Add one direction to the diagnostics, and return its picks."""
+    def record(
+        self, loss: Loss, choice: Choice, per_anchor: Tensor, context: Context, moment: Moment, world: World
+    ) -> Picks:
+        """Add one direction, of the anchors of all processes, to the diagnostics, and return the picks of these."""
         picks, selection = self._picks(loss, choice, context), choice.selection
         at_collapse = loss.at_collapse(selection, **choice.for_loss)
-        self.diagnostics.add_losses(choice.direction, per_anchor, at_collapse, selection.fallback)
-        self.diagnostics.add_picks(picks, moment.step, histogram=moment.main)
+        losses = per_anchor, at_collapse, selection.fallback
+        of_all = picks
+        if world.size > 1:
+            direction, index, picked, rows, *rest = vars(picks).values()
+            whole = iter(world.gather_anchors([*losses, index, picked, *rows, *rest]))
+            losses = tuple(itertools.islice(whole, 3))
+            of_all = Picks(direction, next(whole), next(whole), (next(whole), next(whole)), *whole)
+        self.diagnostics.add_losses(choice.direction, *losses)
+        self.diagnostics.add_picks(of_all, moment.step, histogram=moment.main)
         if moment.watch:
             self._watch(choice, context, moment.main)
         return picks

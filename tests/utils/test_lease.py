@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,8 +22,9 @@ TWO = ["GPU-aaaa", "GPU-bbbb"]
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with two devices that torch can use, and no scheduler."""
     monkeypatch.setattr(lease, "installed_devices", lambda: list(TWO))
-    for name in (*lease.SCHEDULERS, "CUDA_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
+    for name in (*lease.SCHEDULERS, lease.LEASED, "CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "")  # so that the end restores it as it was
+        monkeypatch.delenv(name)
     torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True), __version__="0")
     monkeypatch.setitem(sys.modules, "torch", torch)
     return monkeypatch
@@ -47,12 +49,38 @@ def test_two_leases_are_two_devices_and_are_given_back(machine: pytest.MonkeyPat
     assert visible() == "1"
 
 
-def test_a_schedulers_choice_is_taken_without_a_lock(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    machine.setenv("SLURM_JOB_ID", "7")
-    machine.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with lease.device("cuda", folder=tmp_path) as item, lease.device("auto", folder=tmp_path) as two:
-        assert item == two == "cuda" and visible() == "0"
-    assert not list(tmp_path.iterdir())
+def test_two_jobs_in_one_allocation_take_two_devices_and_another_allocation_is_not_waited_for(
+    machine: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as held:
+        for job, expected in (("7", TWO[0]), ("7", TWO[1]), ("8", TWO[0])):
+            machine.setenv("SLURM_JOB_ID", job)
+            machine.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+            assert held.enter_context(lease.device("auto", folder=tmp_path)) == "cuda" and visible() == expected
+
+
+@pytest.mark.parametrize("scheduler", [{}, {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}])
+def test_a_rank_takes_the_device_of_its_number(machine: pytest.MonkeyPatch, tmp_path: Path, scheduler: dict) -> None:
+    for name, value in ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"} | scheduler).items():
+        machine.setenv(name, value)
+    with lease.device("auto", folder=tmp_path) as device:
+        assert device == "cuda" and visible() == TWO[1]
+    machine.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="got 3; allowed: 1 to 2"), lease.device("auto", folder=tmp_path):
+        pass
+
+
+def test_a_pod_uses_what_it_shows_and_a_rank_what_its_launcher_holds(
+    machine: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine.setenv(lease.KUBERNETES, "10.0.0.1")
+    with lease.devices("cuda", 2, folder=tmp_path) as held:
+        assert held == TWO
+        machine.setenv(lease.LEASED, "1")
+        for name, expected in ((held[1], "cuda"), ("", "cpu")):
+            machine.setenv("CUDA_VISIBLE_DEVICES", name)
+            with lease.device("auto", folder=tmp_path) as device:  # no waiting for the locks above
+                assert device == expected and visible() == name
 
 
 @pytest.mark.parametrize(
@@ -61,6 +89,7 @@ def test_a_schedulers_choice_is_taken_without_a_lock(machine: pytest.MonkeyPatch
         ([], True, {}, "there is none"),
         (TWO, False, {}, r"9\+cpu"),
         (TWO, True, {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES='' leaves none"),
+        (TWO, True, {"SLURM_JOB_ID": "7"}, "SLURM_JOB_ID.* assigned none"),
     ],
 )
 def test_without_a_usable_device_auto_is_the_cpu_and_cuda_is_refused(
@@ -107,7 +136,7 @@ def test_a_second_process_waits_and_a_kill_frees_the_device(tmp_path: Path) -> N
     second = holder(tmp_path, 0)
     assert second.stderr is not None
     waiting = second.stderr.readline()
-    assert "waiting for a CUDA device: all 1 are leased" in waiting
+    assert "waiting for 1 CUDA devices: of 1, 1 are leased" in waiting
     assert second.poll() is None
     first.send_signal(signal.SIGKILL)
     first.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,25 @@ def test_several_processes_share_a_model_and_change_nothing_else(project: Projec
     commands = [line for line in done.stdout.splitlines() if " train --study" in line]
     assert len(commands) == 4
     for line in commands:
-        assert "torchrun --standalone --nproc-per-node 2 --no-python fne train" in line and "--threads 3" in line
+        assert ": fne train" in line and "--processes 2 --nodes 1" in line and "--threads 3" in line
     project.finish(*WHOLE)
     assert project.planned(*WHOLE, "processes=2", "loaders=3") == []
 
 
+def test_more_processes_than_devices_are_refused_before_any_job(project: Project, tmp_path: Path, monkeypatch) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: GPU-aaaa)'\necho 'GPU 1: A (UUID: GPU-bbbb)'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    done = project.snakemake("--cores", "1", "--forceall", *WHOLE, "processes=4")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "more processes than CUDA devices; got 4; allowed: 1 to 2" in said, said
+    assert "rule prepare" not in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize(
-    ("given", "words"), [("processes=0", "processes"), ("processes=2 study=paper", "regime 'head'")]
+    ("given", "words"),
+    [("processes=0", "processes"), ("processes=2 study=paper", "regime 'head'"), ("processes=3", "train.batch_size")],
 )
 def test_what_cannot_be_is_said_before_the_graph(project: Project, given: str, words: str) -> None:
     project.refused("--config", "study=whole", *given.split(), saying=[words])

@@ -12,6 +12,8 @@ from snakemake.exceptions import WorkflowError
 
 import fne
 from fne.utils.errors import UserError
+from fne.utils.lease import enough_devices
+from fne.utils.ranks import check_share
 
 try:
     import fne.study.plugins  # reads what every rule says of itself
@@ -57,9 +59,10 @@ TRAINED_TABLES = ("curves.csv", "audit.csv", "digests.json")
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated, and keeps
 # matplotlib's cache out of the home folder. `logged LOG COMMAND` runs a command; the log of an attempt that failed, or was
 # killed, stays beside it as LOG.1, LOG.2, ... Where a job's files lie below another root than the project (copies that a
-# storage provider made), `ablations` is linked there. All this belongs to no rule: a change of it runs nothing again.
+# storage provider made), `ablations` is linked there. A scheduler's signals reach a whole process group: the shell waits for
+# what the command makes of them. All this belongs to no rule: a change of it runs nothing again.
 shell.prefix(
-    f"set -euo pipefail; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    f"set -euo pipefail; trap '' USR1; trap : TERM; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     "export MPLCONFIGDIR=${{MPLCONFIGDIR:-${{TMPDIR:-/tmp}}/fne-matplotlib-$(id -u)}}; "
     'logged() {{ local log=$1 number=1 status=0 root; shift; mkdir -p "$(dirname "$log")"; : > "$log"; '
     'while [ -e "$log.$number" ]; do number=$((number + 1)); done; ln "$log" "$log.$number" 2> /dev/null || true; '
@@ -76,7 +79,7 @@ def load_studies():
     """
     try:
         check_installed(Path(workflow.basedir))
-        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "replace"])
+        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "nodes", "loaders", "replace"])
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -97,11 +100,15 @@ def load_studies():
         for key, value, allowed in (("device", DEVICE, DEVICES), ("job", JOB, JOBS)):
             if value not in allowed:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: {', '.join(allowed)}")
-        for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
+        for key, value in (("processes", PROCESSES), ("nodes", NODES), ("loaders", LOADERS)):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
-        if PROCESSES > 1 and members[0].regime == "head":
-            raise UserError("--config: processes: heads on frozen features train in one process; got regime 'head'")
+        if PROCESSES * NODES > 1:
+            if members[0].regime == "head":
+                raise UserError("--config: processes: heads on frozen features train in one process; got regime 'head'")
+            for member in members:
+                for variant in member.variants:
+                    check_share(resolve(member, variant)["train"]["batch_size"], PROCESSES * NODES)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
@@ -125,8 +132,9 @@ DEVICE = config.get("device", "auto")
 # How a run is made: by the rules train, rank, evaluate and calibrate (`stages`), or by one (`run`), which suits clusters.
 JOB = config.get("job", "stages")
 ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}
-# In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
-PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
+# In the regime `finetune`: processes that train one model together, on each of so many nodes, and threads of each (on a
+# GPU: image loaders).
+PROCESSES, NODES, LOADERS = config.get("processes", 1), config.get("nodes", 1), config.get("loaders", 1)
 CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
@@ -257,9 +265,15 @@ def trains_whole_encoders(wildcards):
 
 
 def trainer(wildcards):
-    """What starts a training job."""
-    together = trains_whole_encoders(wildcards) and PROCESSES > 1
-    return f"torchrun --standalone --nproc-per-node {PROCESSES} --no-python fne" if together else "fne"
+    """What starts a training job: of several nodes, once on each of those that Slurm gave it."""
+    on_nodes = trains_whole_encoders(wildcards) and NODES > 1
+    return f"srun --nodes {NODES} --ntasks {NODES} --ntasks-per-node 1 --overlap fne" if on_nodes else "fne"
+
+
+def together(wildcards):
+    """Options of a training job: the processes that train one model, on how many nodes."""
+    whole = trains_whole_encoders(wildcards) and PROCESSES * NODES > 1
+    return f" --processes {PROCESSES} --nodes {NODES}" if whole else ""
 
 
 @functools.cache
@@ -458,6 +472,8 @@ def check_what_jobs_request():
     jobs = [(job.rule.name, dict(job.resources)) for job in workflow.dag.needrun_jobs()]
     try:
         check_requests(workflow.executor_plugin.name, jobs)
+        if PROCESSES > 1 and DEVICE != "cpu" and workflow.local_exec:
+            enough_devices(DEVICE, PROCESSES)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

@@ -27,7 +27,8 @@ rule run:
         match=rating_of_a_match,
         study=study_arguments,
         trainer=lambda wildcards, output: trainer(wildcards),
+        together=lambda wildcards, output: together(wildcards),
         threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,
     shell:
         "logged {log} {params.trainer} job {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {params.threads} --device {DEVICE}"
+        " --threads {params.threads} --device {DEVICE}{params.together}"

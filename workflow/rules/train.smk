@@ -21,10 +21,11 @@ rule train:
         encoders=encoders_read,
         study=study_arguments,
         trainer=lambda wildcards, output: trainer(wildcards),  # of `output`, so that it is no trigger
+        together=lambda wildcards, output: together(wildcards),
         threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,
     shell:
         "logged {log} {params.trainer} train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {params.threads} --device {DEVICE}"
+        " --threads {params.threads} --device {DEVICE}{params.together}"
 
 
 # From weights to the numbers of a run. Torch ends with `rank`.

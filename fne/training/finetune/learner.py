@@ -123,6 +123,7 @@ class FinetuneLearner(Learner):
 
     def backward(self, losses: Tensor) -> None:
         losses.sum().backward()
+        self.world.sum(leaf.grad for leaf in self.leaves)
         part = len(self.leaves[0]) // self.world.size
         gradients = [leaf.grad[self.world.rank * part : (self.world.rank + 1) * part] for leaf in self.leaves]  # type: ignore[index]  # computed
         for at, chunk in enumerate(self.pending):
@@ -134,7 +135,7 @@ class FinetuneLearner(Learner):
             if both:
                 torch.autograd.backward([e for e, _ in both], [g for _, g in both])
         self.pending, self.pooled, self.graph, self.leaves = [], [], None, []
-        self.world.sum_gradients(p for p in self.model.parameters() if p is not self.temperature)  # its is whole here
+        self.world.sum(p.grad for p in self.model.parameters())
 
     def _forward(
         self, model: nn.Module, batch: Loaded, seed: int | None = None, pooled: dict[str, Tensor] | None = None

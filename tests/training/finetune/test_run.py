@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -70,48 +77,118 @@ def test_the_guide_embeds_plain_images_with_the_weights_of_the_warmups_end(proje
     torch.testing.assert_close(engine.guide.text[:, captions[0]], text, atol=1e-5, rtol=1e-4)
 
 
-WORKER = """
-import sys
-from pathlib import Path
-import torch
-from safetensors.torch import save_file
-from fne.steps import train as job
-from fne.study.api import load_study
-from fne.training.distributed import World, joined
-from fne.training.engine import Engine
-root, last, original = Path(sys.argv[1]), {}, Engine._step
-def step(self, *inputs):
-    original(self, *inputs)
-    last.update({n: v.contiguous().clone() for n, v in self.memory.state().items()})
-Engine._step = step
-torch.set_num_threads(1)
-with joined("cpu"):
-    job.run(load_study("tiny", {"finetune.chunk": 8}, root), sys.argv[2], "0", root, 1, "cpu")
-    save_file(last, root / f"memory.{World.here().rank}.safetensors")
+HOOK = """
+import os
+if "LOCAL_RANK" in os.environ:
+    import atexit
+    from safetensors.torch import save_file
+    from fne.training.engine import Engine
+    rank, last, original = int(os.environ["RANK"]), {}, Engine._step
+    who, at, number = map(int, os.environ["HOOK_SIGNAL"].split())
+    def step(self, *inputs):
+        original(self, *inputs)
+        if (rank, self.step) == (who, at):
+            os.kill(os.getpid(), number)
+        last.update({n: v.contiguous().clone() for n, v in self.memory.state().items()})
+    Engine._step = step
+    atexit.register(lambda: save_file(last, f"{os.environ['HOOK_FOLDER']}/memory.{rank}.safetensors"))
 """
+"""Imported by every process: a rank may send itself a signal after a step, and says what its memory holds."""
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "1", "--nnodes", "2", "--no-python")
 
 
-@pytest.mark.parametrize("variant", ["fne", "hardest_bank"])
-def test_two_processes_equal_one_with_the_same_global_batch(project, load, variant) -> None:
-    """Gloo on two CPU processes: weights within rounding, the same picks, the same memory on every rank."""
+def together(
+    project: Path, variant: str, *before: str, nodes: int = 1, options: Sequence[str] = (), signalled: str = "-1 -1 0"
+) -> list[subprocess.CompletedProcess]:
+    """Train the tiny study in two processes, on one node or on what pretends to be two.
+
+    Args:
+        project, variant: What to train.
+        before: Arguments of Python before ``fne``'s; for torchrun.
+        nodes: 1 or 2.
+        options: Of ``fne train``.
+        signalled: Rank, step after which it sends itself a signal, and its number.
+    """
+    (project / "sitecustomize.py").write_text(HOOK)
+    words = [*(before or ("-m", "fne")), "train", "--root", str(project), "--study", "tiny", "--variant", variant,
+             "--block", "0", "--threads", "1", "--device", "cpu", "--set", "finetune.chunk=8", "--replace",
+             *options]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}", "HOOK_SIGNAL": signalled,
+                   "HOOK_FOLDER": str(project)}  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    where = [environment | meeting | {"RANK": str(node)} for node in range(2)] if nodes == 2 else [environment]
+    started = []
+    for variables in where:
+        command = [word.format(**variables) for word in (sys.executable, *words)]
+        started.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        )
+    said = [process.communicate(timeout=280) for process in started]
+    return [subprocess.CompletedProcess(p.args, p.returncode, *words) for p, words in zip(started, said, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("variant", "before", "nodes", "options"),
+    [
+        ("hardest_bank", (), 1, ("--processes", "2")),
+        ("gist", (), 2, ("--nodes", "2")),
+        ("fne", (*TORCHRUN, "--node-rank", "{RANK}", "--master-addr", "{MASTER_ADDR}", "--master-port",
+                 "{MASTER_PORT}", str(Path(sys.executable).parent / "fne")), 2, ()),
+    ],
+)  # fmt: skip
+def test_two_processes_equal_one_with_the_same_global_batch(project, load, variant, before, nodes, options) -> None:
+    """Gloo, on one node or on two: weights within rounding, the same picks, the same memory on every rank."""
     study = load(finetune__chunk=8)
     folder = project / paths.run_folder(study, variant, "0")
     job.run(study, variant, "0", project, 1, "cpu")
     alone, picks = load_file(folder / "weights.safetensors"), dict(np.load(folder / "picks.npz"))
-    (project / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               str(project / "worker.py"), str(project), variant]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
+    curves = pd.read_csv(folder / "curves.csv").drop(columns="seconds")
+    for done in together(project, variant, *before, nodes=nodes, options=options):
+        assert done.returncode == 0, done.stderr[-2000:]
     assert read_json(folder / "run.json")["processes"] == 2
     for name, value in load_file(folder / "weights.safetensors").items():
         torch.testing.assert_close(value, alone[name], rtol=1e-3, atol=1e-4, msg=name)
-    together = np.load(folder / "picks.npz")
+    together_picks = np.load(folder / "picks.npz")
     for name in ("anchor", "candidate", "step", "false_negative", "from_queue"):
-        np.testing.assert_array_equal(together[name], picks[name])
+        np.testing.assert_array_equal(together_picks[name], picks[name])
+    np.testing.assert_allclose(together_picks["posterior"], picks["posterior"], rtol=1e-3, atol=1e-4)
+    now = pd.read_csv(folder / "curves.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(now, curves, rtol=1e-3, atol=1e-4)
     first, second = (load_file(project / f"memory.{rank}.safetensors") for rank in (0, 1))
-    assert first and all(torch.equal(value, second[name]) for name, value in first.items())
+    assert first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.timeout(900)  # four times a start of two processes
+def test_a_rank_that_is_stopped_or_killed_ends_all_and_a_rerun_is_bit_equal(project, load) -> None:
+    folder = project / paths.run_folder(load(), "fne", "0")
+    two = ("--processes", "2")
+    (whole,) = together(project, "fne", options=two)
+    assert whole.returncode == 0, whole.stderr
+    weights, picks = ((folder / name).read_bytes() for name in ("weights.safetensors", "picks.npz"))
+    shutil.rmtree(folder)
+    (stopped,) = together(project, "fne", options=two, signalled=f"1 4 {signal.SIGTERM}")
+    assert stopped.returncode == 143 and "Traceback" not in stopped.stderr
+    assert stopped.stderr.count("stopped by SIGTERM after step 5 of") == stopped.stderr.count("\n") == 1
+    began = time.monotonic()
+    (killed,) = together(project, "fne", options=two, signalled=f"1 7 {signal.SIGKILL}")
+    assert killed.returncode == 2 and killed.stderr.count("\n") == 1 and time.monotonic() - began < 60
+    assert re.match(r"error: rank 1 of 2 \(process \d+\) was killed by SIGKILL", killed.stderr)
+    (rest,) = together(project, "fne", options=two)
+    assert rest.returncode == 0, rest.stderr
+    assert weights == (folder / "weights.safetensors").read_bytes() and picks == (folder / "picks.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--processes", "3"), "train.batch_size.*16.*multiple of 3"), (("--nodes", "2"), "which node this is")],
+)
+def test_what_processes_cannot_share_is_refused_before_they_start(project, options, words) -> None:
+    (done,) = together(project, "fne", options=options)
+    assert done.returncode == 2 and re.search(words, done.stderr) and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("now", "saying"), [({"processes": 1}, "processes 2, now 1"), ({"regime": "head"}, "'head'")])
