@@ -56,7 +56,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
 
     torch.set_num_threads(threads)
     started = provenance.now()
-    manifest = Manifest.open(root / paths.data_folder(study))
+    manifest = Manifest.load(root / paths.data_folder(study))
     view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
     requested = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
     given = {protocol: folder for protocol, folder in requested.items() if folder is not None}
