@@ -80,12 +80,13 @@ def run(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
     if isinstance(model, ImageEncoder):
-        with writing(out, header, manifest.image_ids) as writer:
+        with writing(out, header, manifest.column("id")) as writer:
             _images(model, paths, writer, threads)
             writer.finish()
     else:
-        with writing(out, header, manifest.caption_ids) as writer:
-            writer.finish(_texts(model, manifest.texts, manifest.caption_ids, writer))
+        ids = manifest.column("caption_id")
+        with writing(out, header, ids) as writer:
+            writer.finish(_texts(model, manifest.column("text"), ids, writer))
 
 
 def _images(model: ImageEncoder, paths: Sequence[Path], writer: StoreWriter, threads: int) -> None:
