@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -33,7 +34,7 @@ class Remembered:
         self.file, self.made_by = file, made_by
         self._values: dict[str, list[Any]] = {}
         self._changed = False
-        if file.is_file():
+        with contextlib.suppress(UserError):  # on a shared file system another machine may be replacing it
             head, _, values = read_bytes(file).partition(b"\n")
             if head == self._head(values):
                 self._values = json.loads(values)
