@@ -15,7 +15,8 @@ import torch
 import transformers
 from PIL import Image
 
-from fne.data.manifest import Corpus, Manifest
+from fne.data.items import Item
+from fne.data.manifest import Manifest
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
 from fne.encoders.encoders import load
@@ -43,8 +44,8 @@ def corpus(folder: Path, texts: list[str], files: dict[str, Image.Image]) -> Man
             inside = [own.index(row) for row in rows if row in own]
             pairs = np.array(sorted((image, caption) for caption, image in enumerate(inside)), np.int32)
             truths[split] = Truth("equal_captions", pairs, none, none)
-        ids = [f"caption {number}" for number in range(len(texts))]
-        content = Corpus(names, names, splits, ids, np.array(rows), texts, None)
+        captions = [[text for row, text in zip(rows, texts, strict=True) if row == at] for at in range(len(names))]
+        content = [Item(name, name, *rest) for name, *rest in zip(names, splits, captions, strict=True)]
         write_prepared(temporary, folder, {"dataset": "tiny"}, "images", content, truths, "0" * 64)
     return Manifest.load(folder)
 
@@ -71,7 +72,7 @@ def test_image_rows_are_the_features_of_their_own_files(
     extract.run(prepared, section(folder), "image", tmp_path / "s", 2)
     features = Features.open(tmp_path / "s", manifest.fingerprint("image"), modality="image", encoder=section(folder))
     model = transformers.AutoModel.from_pretrained(folder).eval()
-    assert len(features) == len(manifest.image_ids) == 32
+    assert len(features) == len(manifest.column("id")) == 32
     for row, path in enumerate(manifest.image_paths()):
         pixels = torch.from_numpy(np.asarray(Image.open(path), np.float32) / 127.5 - 1).permute(2, 0, 1)
         requested = model(pixel_values=pixels[None]).last_hidden_state[0, 1:].mean(0).detach().numpy()
