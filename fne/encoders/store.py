@@ -45,7 +45,7 @@ def partial_folder(out: Path) -> Path:
 
 def digests_of(path: Path, size: int) -> list[str]:
     """Hex SHA-256 of every ``size`` bytes of a file, at least one; read in pieces."""
-    digests = []
+    digests: list[str] = []
     with open_file(path) as handle:
         while not digests or handle.peek(1):
             digest, left = hashlib.sha256(), size

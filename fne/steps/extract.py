@@ -146,7 +146,7 @@ def join(manifest_folder: Path, encoder: Mapping[str, Any], modality: str, out: 
         bounds = list(_bounds(len(first), size, (number, parts)))
         said = {key: value for key, value in store.manifest.items() if key not in _OWN}
         header = header or said
-        for key, value in [*header.items(), ("part", bounds)]:
+        for key, value in [*header.items(), ("chunk", size), ("part", bounds)]:
             if (result := store.manifest.get(key)) != value:
                 hint = f"extract part {number}/{parts} again"
                 raise bad_input("does not belong to the other parts", file=folder / "manifest.json", key=key,
@@ -160,7 +160,9 @@ def join(manifest_folder: Path, encoder: Mapping[str, Any], modality: str, out: 
         high = min(low + size, len(store))
         if store.offsets is None:
             return store.values[low:high]
-        return [store.values[a:b] for a, b in zip(store.offsets[low:high], store.offsets[low + 1 : high + 1], strict=True)]
+        return [
+            store.values[a:b] for a, b in zip(store.offsets[low:high], store.offsets[low + 1 : high + 1], strict=True)
+        ]
 
     extra = {}
     if modality == "text":
@@ -345,7 +347,9 @@ def _count(model: TextEncoder, manifest: Manifest, rows: np.ndarray) -> tuple[np
         if not lengths[part].all():
             place = int(np.argmin(lengths[part]))
             key = _name_of(manifest, "text", rows)(part.start + place)
-            raise bad_input("the tokenizer finds no word in this caption", file=model.where, key=key, value=texts[place])
+            raise bad_input(
+                "the tokenizer finds no word in this caption", file=model.where, key=key, value=texts[place]
+            )
     return lengths, unknown
 
 
