@@ -71,6 +71,14 @@ class World:
         dist.all_reduce(whole)
         return whole
 
+    def largest(self, mine: int) -> int:
+        """The largest number of all ranks; it travels between hosts, so that none waits for its device."""
+        if self.size == 1:
+            return mine
+        whole = torch.tensor(mine)
+        dist.all_reduce(whole, dist.ReduceOp.MAX)
+        return int(whole)
+
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up the gradients of all ranks, in place, in one message for each type of number."""
         if self.size == 1:
@@ -96,7 +104,7 @@ def joined(device: str) -> Iterator[World]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     try:
         yield World.here()
     finally:
