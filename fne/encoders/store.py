@@ -5,8 +5,9 @@ token level, where ``offsets.npy`` tells which tokens belong to which item. Rows
 the data (all splits). :mod:`fne.encoders.writer` makes such folders.
 
 The matrix is one file, so that readers hold one memory map; its shards are runs of :data:`SHARD` rows, each with a
-digest. They are verified at the first opening. That is remembered beside the store, by path, size, times and inode of
-the file: every machine that shares the folder profits, and who may not write there verifies each time.
+digest. They are verified at the first opening. That is remembered in the project's cache, by path, size, times and
+inode of the file, in a file that is only ever replaced whole: machines that share the project share it, and one that
+sees an older version, or may not write there, verifies once more.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ class Features:
         *,
         encoder: Mapping[str, Any] | None = None,
         modality: str | None = None,
+        cache: Path | None = None,
     ) -> Features:
-        """Open a store after verifying it; of one that was verified before no value is read.
+        """Open a store after verifying it.
 
         Args:
             folder: The store.
@@ -94,6 +96,8 @@ class Features:
                 compared when None.
             encoder: The config's encoder section the caller expects; every key that the store recorded is compared.
             modality: ``"image"`` or ``"text"``; not compared when None.
+            cache: Folder in which it is remembered that files were verified; of those that are still the same no
+                value is read. None: all are read (about a second per gigabyte).
 
         Raises:
             UserError: The store is missing, unfinished, cut short, altered, or made from other data, another encoder
@@ -144,7 +148,7 @@ class Features:
             missing = shard(places[size // (places.step * width)]) if size < count * width else ""
             raise bad_input(f"cut short, or longer than its manifest says{missing}", file=path, hint=AGAIN)
         each = max(1, places.step * width)
-        remembered = Remembered(folder.with_name(f".{folder.name}.verified"), f"SHA-256 of every {each} bytes")
+        remembered = Remembered(cache and cache / f"{folder.name}.json", f"SHA-256 of every {each} bytes")
         with reading(path, AGAIN):
             result = remembered.get(path, lambda file: digests_of(file, each))
         for row, digest, expected in zip(places, result, shards["sha256"], strict=True):

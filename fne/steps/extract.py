@@ -74,7 +74,11 @@ def run(
     Raises:
         UserError: Anything about the data or the encoder that cannot be used.
     """
-    manifest = _opened(manifest_folder, encoder, modality)
+    if modality not in MODALITIES:
+        raise bad_input("no such modality", key="modality", value=modality, allowed=MODALITIES)
+    manifest = Manifest.open(manifest_folder) if modality == "image" else Manifest.load(manifest_folder)
+    if "grid" in encoder:
+        check_unseen(manifest_folder)
     first, source = _items(manifest, modality)
     size, low, high = _chunk(encoder, modality), 0, len(first)
     if shard:
@@ -136,7 +140,7 @@ def join(manifest_folder: Path, encoder: Mapping[str, Any], modality: str, out: 
         UserError: A part is missing, damaged, or was made of other data, by another encoder, by other versions or in
             another division; names it.
     """
-    manifest = _opened(manifest_folder, encoder, modality)
+    manifest = Manifest.load(manifest_folder)
     first, source = _items(manifest, modality)
     size, stores = _chunk(encoder, modality), []
     header: dict[str, Any] = {}
@@ -180,15 +184,6 @@ def part_folder(out: Path, shard: tuple[int, int]) -> Path:
 
 _OWN = {"schema", "rows", "dim", "tokens_total", "sha256", "shards", "captions", "part"}
 """Of a part's manifest what is about it alone."""
-
-
-def _opened(folder: Path, encoder: Mapping[str, Any], modality: str) -> Manifest:
-    if modality not in MODALITIES:
-        raise bad_input("no such modality", key="modality", value=modality, allowed=MODALITIES)
-    manifest = Manifest.open(folder)
-    if "grid" in encoder:
-        check_unseen(folder)
-    return manifest
 
 
 def _name_of(manifest: Manifest, modality: str, rows: np.ndarray | None = None) -> Callable[[int], str]:

@@ -14,7 +14,9 @@ from tests.workflow.test_dag import reference_of
 DRAW = ("--config", "study=smoke", "set={encoders.draw: 1}")
 ONE_JOB = ("--config", "study=smoke", "job=run")
 SETS = {"pretrain": DRAW, "run": ONE_JOB}
-RULES = re.findall(r"^rule (\w+):", "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")), re.M)
+RULES = re.findall(
+    r"^rule (\w+):", "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")), re.M
+)
 OF_A_STUDY = [rule for rule in RULES if not rule.endswith("_of_series")]
 
 
@@ -28,7 +30,9 @@ def finished(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 @pytest.fixture(scope="module")
 def jobs(finished: Project) -> dict[str, Job]:
-    every = [job for options in ((), DRAW, ONE_JOB) for job in finished.planned("--forceall", "smoke", "notebook", *options)]
+    every = [
+        job for options in ((), DRAW, ONE_JOB) for job in finished.planned("--forceall", "smoke", "notebook", *options)
+    ]
     return first_of_each(every)
 
 
