@@ -49,6 +49,6 @@ def fill(study: Study, root: Path) -> None:
             "data_fingerprint": manifest.fingerprint(modality),
             "versions": {},
         }
-        with writing(root / paths.features_folder(study, modality), header, ids) as writer:
+        with writing(root / paths.features_folder(study, modality), header, len(ids)) as writer:
             writer.append(values)
             writer.finish()
