@@ -82,7 +82,13 @@ class Code(Definitions):
         return self._of_variant(config["regime"] == "finetune", config["memory"]["kind"], keeps, warms, density, rules)
 
     def _trained_by(
-        self, whole: bool, memory: str, keeps: bool, warms: bool, density: str | None, rules: tuple[tuple[str, str], ...]
+        self,
+        whole: bool,
+        memory: str,
+        keeps: bool,
+        warms: bool,
+        density: str | None,
+        rules: tuple[tuple[str, str], ...],
     ) -> str:
         roots = [*TRAINING, MEMORIES[memory].target]
         roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
