@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -25,7 +26,7 @@ from fne.results.current import outdated, set_aside
 from fne.results.schema import written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.progress_line import install
-from fne.steps.snakemake import from_snakemake
+from fne.steps.snakemake import from_snakemake, shard_of
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
 from fne.results.kept import open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
@@ -79,7 +80,7 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "replace"])
+        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "replace", "shard"])
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -87,6 +88,7 @@ def load_studies():
         series = {requested.name: requested} if isinstance(requested, Series) else {}
         members = requested.members if series else (requested,)
         for member in members:
+            shard_of(member.variants, SHARD)
             paths.check_supplied(member)
             for modality in paths.MODALITIES:  # digests of what the user supplies are known before the DAG is built
                 paths.features_folder(member, modality)
@@ -127,6 +129,8 @@ ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
 # How a run is made: by the rules train, rank, evaluate and calibrate (`stages`), or by one (`run`), which suits clusters.
 JOB = config.get("job", "stages")
+# Which of several calls that share the study this is, as `2/4`: it makes the runs of every fourth variant, and no report.
+SHARD = config.get("shard")
 GPUS = int(DEVICE == "cuda")
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
@@ -309,6 +313,8 @@ def runs(wildcards, pattern):
     return [str(paths.run_folder(study, *job) / pattern) for job in jobs]
 
 
+
+
 def is_judged(study):
     """Did people annotate pairs of the test split, so that what a model ranks highest there can be scored?"""
     return any(study.data.get("judgements", {}).values()) or bool(paths.ratings_files(study))
@@ -425,8 +431,17 @@ def outputs_of(rule, study):
 
 
 def reports_of(name):
-    """The report of a study; of a series, its members' as well."""
-    return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    """The report of a study; of a series, its members' as well. Of a shard, the files of its runs."""
+    if SHARD is None:
+        return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    return [file for study in studies_of(name) for file in made_of_shard(STUDIES[study])]
+
+
+def made_of_shard(study):
+    """What tables read last of the runs of a shard's variants."""
+    part = replace(study, variants=tuple(shard_of(study.variants, SHARD)))
+    scores = [paths.queries(part, variant, block, "test") for variant in part.variants for block in blocks(part)]
+    return [str(file) for file in (*scores, *calibration_files(part))]
 
 
 def studies_of(name):
