@@ -42,12 +42,12 @@ rule smoke:
 
 rule tables:
     input:
-        outputs_of("make_tables", STUDY),
+        drawn("tables", STUDY),
 
 
 rule figures:
     input:
-        outputs_of("make_figures", STUDY),
+        drawn("figures", STUDY),
 
 
 rule notebook:
@@ -61,6 +61,7 @@ rule verify:
 
 
 onstart:
+    keep_overrides()
     set_finished_runs_aside()
 
 

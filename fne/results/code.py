@@ -15,8 +15,9 @@ from fne.encoders.families import families
 from fne.negatives.catalog import DENSITIES, MEMORIES
 from fne.study.model import KEEPING
 from fne.study.plugins import Plugin, find
-from fne.utils.definitions import Definitions, local_modules
+from fne.utils.definitions import PACKAGES, Definitions, local_modules
 from fne.utils.fields import CHOOSERS
+from fne.utils.files import sha256_file, sha256_text
 
 TRAINING = (
     "fne.training.engine:Engine",
@@ -47,6 +48,14 @@ CONTENT = ("fne.data", "fne.encoders.store", "fne.scenes", "fne.steps")
 """Not followed from training: what they read or make is known by its content."""
 DECODER = "fne.data.decoding"
 """But this: the same picture under other rules is other pixels."""
+
+
+RESULTS = ("fne.analysis", "fne.data.coco_relevance", "fne.data.cxc_sits", "fne.data.ranked_captions",
+           "fne.evaluation", "fne.negatives.maps", "fne.protocols", "fne.report", "fne.results", "fne.steps",
+           "fne.training.embed", "fne.training.pick_log", "fne.training.picks", "fne.training.weights",
+           "fne.utils.min_seeds", "fne.utils.seeding")  # fmt: skip
+"""Where cheap results are computed, from ranks to report. Other modules only read, check and write files, or belong to
+training."""
 
 
 @functools.cache
@@ -109,3 +118,31 @@ class Code(Definitions):
             return (target != WARMUP or WARMUP in roots) and (module == DECODER or not _within(module, content))
 
         return self.of(roots, follow, own)
+
+
+class ResultCode(Definitions):
+    """Digests of the code that makes cheap results.
+
+    Args:
+        root: The project's folder, where what was read is remembered.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, functools.cache(lambda module: _within(module, RESULTS)))
+
+    def of_modules(self, *modules: str) -> str:
+        """Of whole modules, and of all that they use; of a package, every module and every other file in it."""
+        roots, others = self.named(*modules)
+        return sha256_text(" ".join([self.of(roots), *map(sha256_file, others)]))[:12]
+
+    def named(self, *modules: str) -> tuple[list[str], list[Path]]:
+        """The modules of some packages, and the other files in them."""
+        roots, others = [], []
+        for module in modules:
+            place = PACKAGES.joinpath(*module.split("."))
+            for file in sorted(place.rglob("*")) if place.is_dir() else [place.with_name(f"{place.name}.py")]:
+                if file.suffix == ".py":
+                    roots.append(".".join(file.relative_to(PACKAGES).with_suffix("").parts).removesuffix(".__init__"))
+                elif file.is_file() and file.suffix != ".pyc":
+                    others.append(file)
+        return roots, others

@@ -76,7 +76,7 @@ def take_back(scratch: Path, folder: Path, config: Mapping[str, Any], code: str,
                 shutil.move(kept / name, temporary / name)
                 os.utime(temporary / name)  # as if it were made now, for whoever compares times
         print(f"{folder}: of this config, code and data already; not trained again", file=sys.stderr)
-    shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(scratch if current else kept, ignore_errors=True)
     return current
 
 

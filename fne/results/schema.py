@@ -69,7 +69,7 @@ def header(name: str, *factors: str) -> list[str]:
 
 def write_table(folder: Path, name: str, rows: Iterable[Mapping[str, Any]], *factors: str) -> None:
     """Write ``<name>.csv`` into a folder."""
-    write_csv(folder / f"{name}.csv", rows, header(name, *factors))
+    write_csv(folder / f"{name}.csv", rows, header(name, *factors), digests=digests_file(verb_of(name)))
 
 
 MOST_ROWS = 1 << 24
@@ -139,13 +139,18 @@ def written_by(verb: str) -> tuple[str, ...]:
     return tuple(f"{name}.csv" for name in TABLES if verb_of(name) == verb)
 
 
+def digests_file(verb: str) -> str:
+    """The file of their digests beside them."""
+    return f"digests.{verb}.json"
+
+
 def table_bytes(path: Path) -> bytes:
     """Content of a CSV file in the folder of a study or series, compared with its digest.
 
     Raises:
         UserError: As :func:`fne.utils.files.read_csv`.
     """
-    return read_csv(path, _again(path))
+    return read_csv(path, _again(path), digests_file(verb_of(path.stem)))
 
 
 def read_table(path: Path) -> pd.DataFrame:

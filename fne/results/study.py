@@ -25,10 +25,10 @@ from fne.results.records import DISTRIBUTIONS, POPULATIONS, PROTOCOLS, Contrast,
 from fne.results.runs import ANCHOR, finished, picks_of
 from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
-from fne.study.api import DEFAULT_STUDY, Study
+from fne.study.api import DEFAULT_STUDY, Study, blocks
 from fne.utils.errors import bad_input
 from fne.utils.files import read_record
-from fne.utils.provenance import read_test_accesses
+from fne.utils.provenance import read_readings
 from fne.utils.yaml_file import parse_set, set_items
 
 if TYPE_CHECKING:
@@ -187,12 +187,20 @@ class StudyResults:
 
     @cached_property
     def test_readings(self) -> list[dict[str, str]]:
-        """The log of every reading of the test split, oldest first; empty where none was written.
+        """Every reading of the test split, oldest first; empty where none was logged.
 
         Raises:
-            UserError: A line of it is damaged.
+            UserError: A line of a log is damaged.
         """
-        return read_test_accesses(self.root / paths.test_accesses(self.definition))
+        entries = [entry for log in self.reading_logs for entry in read_readings(log)]
+        return sorted(entries, key=lambda entry: entry["time"])
+
+    @property
+    def reading_logs(self) -> list[Path]:
+        """Where they are logged."""
+        return [self.root / paths.readings(self.definition, variant, block, of)
+                for variant in self.definition.variants for block in blocks(self.definition)
+                for of in ("test", "calibrate")]  # fmt: skip
 
     def audited(self, table: str) -> pd.DataFrame:
         """``audit_<table>.csv``, from the log of picks: one of ``fne.steps.audit.TABLES``."""

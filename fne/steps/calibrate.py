@@ -95,8 +95,8 @@ def run(
     manifest = corpus.manifest if corpus else Manifest.open(root / paths.data_folder(study))
     views = {split: manifest.split(split) for split in ("val", "test")}
     truths = {split: cxc_sits.known(config, views[split], manifest.truth(split)) for split in views}
-    log = root / paths.test_accesses(study)
-    access = provenance.log_test_access(log, variant=variant, block=block, purpose="calibrate")
+    log = root / paths.readings(study, variant, block, "calibrate")
+    access = provenance.log_reading(log, variant=variant, block=block, purpose="calibrate")
     workers = threads if torch_device(device).type == "cuda" else 0
     embedded = {
         split: {seed: (image, text) for seed, image, text in
@@ -128,7 +128,9 @@ def run(
 
 
 def write_none(study: Study, variant: str, block: str, root: Path) -> None:
-    """Write ``calibration.npz`` of a variant that estimates no false negatives: it has no rows."""
+    """Write ``calibration.npz`` of a variant that estimates no false negatives: no rows, of nothing that was read."""
+    log = root / paths.readings(study, variant, block, "calibrate")
+    log.touch()
     meta = {"posteriors": [], "rows": [], "truth": {}, "record": provenance.record(provenance.now())}
     _write(study, variant, block, root, meta, [])
 

@@ -78,10 +78,8 @@ def run(
     arrays, descriptions = relevant_items(manifest.dataset, view, truth, relevance, file)
     trained_file = root / paths.run_folder(study, variant, block) / "run.json"
     trained = read_run(trained_file)
-    accesses = []
-    if split == "test":
-        log = root / paths.test_accesses(study)
-        accesses = [provenance.log_test_access(log, variant=variant, block=block, purpose="rank")]
+    log = root / paths.readings(study, variant, block, split)
+    access = provenance.log_reading(log, variant=variant, block=block, purpose="rank")
     workers = threads if torch_device(device).type == "cuda" else 0
     embedded = embed_split(study, variant, block, split, root, device, workers, corpus)
     chosen = ((seed, image, text[kept]) for seed, image, text in embedded)
@@ -98,7 +96,8 @@ def run(
         "failed": failed, "digest": trained["digest"], "code": trained["code"], "config": trained["config"],
         "selected_epoch": {str(row["seed"]): row["epoch"] for row in trained["selection"]["per_seed"]},
         "protocols": descriptions,
-        "record": provenance.record(started, device=torch_device(device).type, test_accesses=accesses,
+        "record": provenance.record(started, device=torch_device(device).type,
+                                    test_accesses=[access] if split == "test" else [],
                                     inputs={"weights": trained_file.with_name("weights.safetensors"), **read_files}),
     }  # fmt: skip
     stored: dict[str, Any] = {**arrays, **ranked}

@@ -59,6 +59,11 @@ OVERRIDES = option("--set", action="append", default=[], metavar="KEY=VALUE",
                    help="override a config key, e.g. --set train.epochs=3; may be repeated")  # fmt: skip
 REPLACE = option("--replace", action="store_true",
                  help="go by --set alone, also where that replaces results or leaves some out")  # fmt: skip
+EXACTLY = option(
+    "--exactly",
+    action="store_true",
+    help="go by --set alone and keep no note of it, as the workflow's jobs do: it has checked and kept it",
+)
 STUDY = option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
 PLACE = option("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
 """The study as an argument or as an option."""
@@ -68,7 +73,7 @@ DEVICE = option("--device", choices=("auto", "cpu", "cuda"), default="auto", hel
 SPLIT = option("--split", choices=SPLITS, default="test", help="default: test")
 COLUMN = option("--paper", choices=("single", "double"), help="instead, LaTeX or PDFs as wide as one column of a paper "
                 "(3.3 in) or as two (6.9 in), in a folder so named")  # fmt: skip
-COMMON, MACHINE = (STUDY, OVERRIDES, REPLACE), (THREADS, DEVICE)
+COMMON, MACHINE = (STUDY, OVERRIDES, REPLACE, EXACTLY), (THREADS, DEVICE)
 JOB = (*COMMON, option("--variant", required=True, help="an id of ablations/variants"),
        option("--block", required=True, help="the seeds that train together, e.g. 0-4"))  # fmt: skip
 
@@ -83,7 +88,7 @@ def load_study(given: Given, *, complete: bool = True, refuse: bool = True) -> S
     """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
     from fne.results.kept import open_study
 
-    replace = getattr(given, "replace", False)
+    replace = getattr(given, "replace", False) or getattr(given, "exactly", False)
     return open_study(given.study, _overrides(given), given.root, complete=complete, replace=replace, refuse=refuse)
 
 
@@ -91,7 +96,8 @@ def load_any(given: Given) -> Study | Series:
     """Open a study or a series of which finished runs are read."""
     from fne.results.kept import open_any
 
-    return open_any(given.study, _overrides(given), given.root, complete=False, replace=given.replace)
+    replace = given.replace or getattr(given, "exactly", False)
+    return open_any(given.study, _overrides(given), given.root, complete=False, replace=replace)
 
 
 def load_job(given: Given) -> tuple[Study, str, str]:
@@ -105,7 +111,8 @@ def load_job(given: Given) -> tuple[Study, str, str]:
     if given.block not in (allowed := api.blocks(study)):
         problem, hint = f"is not a block of study {study.name!r}", "--set seeds=... gives it more seeds"
         raise bad_input(problem, file=COMMAND_LINE, key="--block", value=given.block, allowed=allowed, hint=hint)
-    keep(study, given.root)
+    if not given.exactly:
+        keep(study, given.root)
     return study, given.variant, given.block
 
 
@@ -230,7 +237,8 @@ def aggregate(given: Given) -> None:
     from fne.results.kept import keep
 
     study = _finished(given)
-    keep(study, given.root)
+    if not given.exactly:
+        keep(study, given.root)
     _run("aggregate", study, given.root)
 
 
@@ -337,7 +345,7 @@ VERBS = [
           option("--study", help="a study, whose intervals and contrasts are made"),
           option("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file"),
           option("--orderings", action="store_true", help="of A and B: compare the order of the variants alone"),
-          OVERRIDES, REPLACE), compare),
+          OVERRIDES, REPLACE, EXACTLY), compare),
     Verb("audit", "picks of all runs -> audit_*.csv: what was picked, was it truly negative", COMMON,
          lambda given: _run("audit", _finished(given), given.root)),
     Verb("tables", "results of a study -> tables as HTML, Markdown, LaTeX, CSV", (*COMMON, COLUMN),
@@ -380,8 +388,9 @@ VERBS = [
           option("-o", "--out", type=Path, metavar="FOLDER|ZIP", help="write the bundle and the tables; a .zip is the "
                  "bundle alone")), score),
     Verb("verify", "a study set against its recorded reference -> verify.csv",
-         (PLACE, OVERRIDES, REPLACE, option("--record", action="store_true", help="instead, make the reference from "
-          "these results: ablations/reference/STUDY.json")),
+         (PLACE, OVERRIDES, REPLACE, EXACTLY,
+          option("--record", action="store_true", help="instead, make the reference from these results: "
+                 "ablations/reference/STUDY.json")),
          lambda given: _say(_run("verify", _finished(given), given.root, given.record))),
     Verb("fetch", "download what may be downloaded of a corpus, check it, unpack it",
          (option("dataset", choices=tuple(SOURCES), help="a corpus of photographs"),

@@ -343,9 +343,9 @@ def trials_file(tuned: Path) -> Path:
     return tuned.with_name(f"{tuned.name.removesuffix('.yaml')}.csv")
 
 
-def test_accesses(study: Study) -> Path:
-    """The append-only log of every reading of the test split."""
-    return results_folder(study) / "test_accesses.jsonl"
+def readings(study: Study, variant: str, block: str, of: str) -> Path:
+    """The append-only log of a run's readings of a split, by ``rank``; where ``of`` is ``calibrate``, by that verb."""
+    return run_folder(study, variant, block) / f"readings.{of}.jsonl"
 
 
 def reference(study: Study) -> Path:

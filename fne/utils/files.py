@@ -36,7 +36,8 @@ SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest
            "reference": 2, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
 """Versions of the files that this package writes, by what they hold."""
 DIGESTS = "digests.json"
-"""Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``."""
+"""Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``. Where several steps write
+tables into a folder, each has such a file of its own."""
 
 
 def require_schema(content: Any, kind: str, file: Path, hint: str) -> None:
@@ -277,48 +278,57 @@ def _write_rows(handle: TextIO, rows: Iterable[Mapping[str, Any]], columns: list
         writer.writerow({key: cell(value) for key, value in row.items()})
 
 
-def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> None:
-    """Write a CSV atomically, row by row, and note in its folder's ``digests.json`` what it is.
+def write_csv(
+    path: str | Path,
+    rows: Iterable[Mapping[str, Any]],
+    columns: list[str],
+    *,
+    raw: bool = False,
+    digests: str = DIGESTS,
+) -> None:
+    """Write a CSV atomically, row by row, and note in a file ``digests`` of its folder what it is.
 
     Args:
         path: The file.
         rows, columns: As of :func:`as_csv`.
         raw: The cells come from a CSV file and stay as they stand there.
+        digests: The file in its folder.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.parent / DIGESTS):
+    with locked(path.parent / digests):
         with atomic_path(path) as temporary:
             with open(temporary, "w", encoding="utf-8", newline="") as handle:
                 _write_rows(handle, rows, columns, raw=raw)
             with open(temporary, "rb") as written:
                 entry = _digest(iter(lambda: written.read(PIECE), b""))
         try:
-            known = _digests(path.parent, "")
+            known = _digests(path.parent / digests, "")
         except UserError:  # damaged: files that it named are refused until they, too, are written again
             known = {}
         known = {name: entry for name, entry in known.items() if (path.parent / name).is_file()}
         entries = known | {path.name: entry}
-        write_json(path.parent / DIGESTS, {"schema": SCHEMAS["digests"], "files": dict(sorted(entries.items()))})
+        write_json(path.parent / digests, {"schema": SCHEMAS["digests"], "files": dict(sorted(entries.items()))})
 
 
-def read_csv(path: str | Path, hint: str) -> bytes:
+def read_csv(path: str | Path, hint: str, digests: str = DIGESTS) -> bytes:
     """Content of a CSV file that :func:`write_csv` wrote.
 
     Args:
         path: The file.
         hint: How to make it again.
+        digests: The file of its folder that :func:`write_csv` noted it in.
 
     Raises:
-        UserError: It is missing, cut, edited or without an entry in ``digests.json``; or that is damaged.
+        UserError: It is missing, cut, edited or without an entry in ``digests``; or that is damaged.
     """
     path = Path(path)
-    content, entry = read_bytes(path, hint), _digests(path.parent, hint).get(path.name)
+    content, entry = read_bytes(path, hint), _digests(path.parent / digests, hint).get(path.name)
     if entry is None:
-        raise bad_input(f"has no entry in {DIGESTS}, so that nothing says whether it is whole", file=path, hint=hint)
+        raise bad_input(f"has no entry in {digests}, so that nothing says whether it is whole", file=path, hint=hint)
     if (result := _digest([content])) != entry:
         shown, allowed = (f"{item['rows']} rows, SHA-256 {item['sha256'][:12]}" for item in (result, entry))
-        problem = f"cut short or edited: it is not what {DIGESTS} says"
+        problem = f"cut short or edited: it is not what {digests} says"
         raise bad_input(problem, file=path, value=shown, allowed=allowed, hint=hint)
     return content
 
@@ -332,9 +342,8 @@ def _digest(pieces: Iterable[bytes]) -> dict[str, Any]:
     return {"rows": max(0, lines - 1), "sha256": sha256.hexdigest()}
 
 
-def _digests(folder: Path, hint: str) -> dict[str, dict[str, Any]]:
-    """The entries of a folder's ``digests.json``; none where there is no such file."""
-    file = folder / DIGESTS
+def _digests(file: Path, hint: str) -> dict[str, dict[str, Any]]:
+    """The entries of a ``digests.json``; none where there is no such file."""
     if not file.exists():
         return {}
     shape = {"files": {"*": {"rows": int, "sha256": str}}}

@@ -23,12 +23,12 @@ from fne.encoders.checkpoints import find
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, set_aside
-from fne.results.schema import written_by
+from fne.results.schema import digests_file, written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.progress_line import install
 from fne.steps.snakemake import from_snakemake, shard_of
-from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
-from fne.results.kept import open_any, tell_left_out
+from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code, ResultCode
+from fne.results.kept import keep, open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
 from fne.report.figures.names import FIGURES
@@ -41,36 +41,27 @@ STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
 JOBS = ("stages", "run")
 TRAINED = paths.TRAINED
+TABLE_KINDS = ("html", "csv", "md", "tex")
+PREPARED = ("manifest.json",)
+STORE = ("manifest.json", "values.bin")
 MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
-AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
-AUDITED = written_by("audit")
-COMPARED = ("intervals.csv", "contrasts.csv")
-VERIFIED = ("verify.csv", "verify.json")
-# Where cheap results are computed, from ranks to report: their rules list the modules of these packages that they use
-# as inputs. Others only find, check and write files, or belong to training (whose trigger is a digest of code).
-ROOMS = (
-    "fne.analysis",
-    "fne.data.coco_relevance",
-    "fne.data.cxc_sits",
-    "fne.data.ranked_captions",
-    "fne.evaluation",
-    "fne.negatives.maps",
-    "fne.protocols",
-    "fne.report",
-    "fne.results",
-    "fne.steps",
-    "fne.utils.min_seeds",
-    "fne.training.embed",
-    "fne.training.pick_log",
-    "fne.training.picks",
-    "fne.training.weights",
-    "fne.utils.seeding",
-)
-
-# A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
-# Its prefix belongs to no rule, so that a change of it runs nothing again.
+AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_file("aggregate"))
+AUDITED = (*written_by("audit"), digests_file("audit"))
+COMPARED = ("intervals.csv", "contrasts.csv", digests_file("compare"))
+VERIFIED = (*written_by("verify"), "verify.json", digests_file("verify"))
+TRAINED_TABLES = ("curves.parquet", "audit.parquet")
+# A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated, and keeps
+# matplotlib's cache out of the home folder. `logged LOG COMMAND` runs a command; the log of an attempt that failed, or was
+# killed, stays beside it as LOG.1, LOG.2, ... Where a job's files lie below another root than the project (copies that a
+# storage provider made), `ablations` is linked there. All this belongs to no rule: a change of it runs nothing again.
 shell.prefix(
     f"set -euo pipefail; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    "export MPLCONFIGDIR=${{MPLCONFIGDIR:-${{TMPDIR:-/tmp}}/fne-matplotlib-$(id -u)}}; "
+    'logged() {{ local log=$1 number=1 status=0 root; shift; mkdir -p "$(dirname "$log")"; : > "$log"; '
+    'while [ -e "$log.$number" ]; do number=$((number + 1)); done; ln "$log" "$log.$number" 2> /dev/null || true; '
+    'for root in "$@"; do case $root in --root=*) ln -sfn "$PWD/ablations" "${{root#*=}}/ablations" ;; esac; done; '
+    '"$@" > "$log" 2>&1 || status=$?; if [ $status = 0 ]; then rm -f "$log.$number"; '
+    'else [ -e "$log.$number" ] || cp "$log" "$log.$number"; cat "$log" >&2; fi; return $status; }}; '
 )
 
 
@@ -131,10 +122,10 @@ DEVICE = config.get("device", "auto")
 JOB = config.get("job", "stages")
 # Which of several calls that share the study this is, as `2/4`: it makes the runs of every fourth variant, and no report.
 SHARD = config.get("shard")
-GPUS = int(DEVICE == "cuda")
+ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
-CODE = Code(Path("."))
+CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
 STUDY, STUDIES, SERIES = load_studies()
@@ -181,30 +172,39 @@ def of_series(wildcards):
     return SERIES[wildcards.series]
 
 
-def words_of(study):
-    """The CLI's arguments for a study, with what was kept beside its results."""
-    return arguments(study) + (" --replace" if REPLACE else "")
+def words_of(study, output, place):
+    """The CLI's arguments for a study, all of them, so that a job reads and writes nothing that was kept beside results.
+
+    The root is named where a storage provider keeps copies below one of its own; `place` is where `output` begins there.
+    """
+    root, here, _ = str(output[0]).rpartition(f"{place}/")
+    return (f"--root={shlex.quote(root.rstrip('/'))} " if root else "") + f"{arguments(study)} --exactly"
+
+
+def in_folder(name, output):
+    """The folder of a study or series that a job's outputs lie in."""
+    return next(place for top in ("results", "reports") if f"{(place := f'{top}/{name}')}/" in str(output[0]))
 
 
 # Functions of `output` are no triggers: what counts is said by the digests.
 def data_arguments(wildcards, output):
-    return words_of(of_data(wildcards))
+    return words_of(of_data(wildcards), output, f"resources/{wildcards.data}")
 
 
 def features_arguments(wildcards, output):
-    return words_of(of_features(wildcards))
+    return words_of(of_features(wildcards), output, f"resources/{wildcards.data}")
 
 
 def pair_arguments(wildcards, output):
-    return words_of(BY_PAIR[wildcards.pair])
+    return words_of(BY_PAIR[wildcards.pair], output, f"resources/encoders/{wildcards.pair}")
 
 
 def study_arguments(wildcards, output):
-    return words_of(of_study(wildcards))
+    return words_of(of_study(wildcards), output, in_folder(wildcards.study, output))
 
 
 def series_arguments(wildcards, output):
-    return words_of(of_series(wildcards))
+    return words_of(of_series(wildcards), output, in_folder(wildcards.series, output))
 
 
 def notebook_study(wildcards, output):
@@ -233,7 +233,7 @@ def inputs_of(modality):
     def files(wildcards):
         study = of_study(wildcards)
         if study.regime == "head":
-            return paths.features_folder(study, modality) / "manifest.json"
+            return [paths.features_folder(study, modality) / file for file in STORE]
         if paths.is_pretrained_here(study, modality):
             return paths.encoder_folder(study, modality) / "model.safetensors"
         return []
@@ -247,7 +247,7 @@ def truths(*splits):
 
 
 def prepared(wildcards):
-    return paths.manifest(of_study(wildcards))
+    return [paths.data_folder(of_study(wildcards)) / file for file in PREPARED]
 
 
 def trains_whole_encoders(wildcards):
@@ -265,6 +265,10 @@ def digests_of(study, variant):
     """Of a variant: what training reads, the code that trains it, and what evaluation alone reads."""
     config = resolve(STUDIES[study], variant)
     return training_digest(config), CODE.training(config), evaluation_digest(config)
+
+
+def trainer_gpus(wildcards):
+    return PROCESSES if trains_whole_encoders(wildcards) else 1
 
 
 def trained_config(wildcards):
@@ -313,6 +317,32 @@ def runs(wildcards, pattern):
     return [str(paths.run_folder(study, *job) / pattern) for job in jobs]
 
 
+def of_runs(*names):
+    """Input function: these files of every job of a study."""
+    return lambda wildcards: [file for name in names for file in runs(wildcards, name)]
+
+
+def calibrations(wildcards):
+    """Of the jobs whose variant estimates false negatives; the rule `run` makes one of every job, and must then be there."""
+    if JOB == "run":
+        return runs(wildcards, "calibration.npz")
+    return [str(file) for file in calibration_files(of_study(wildcards))]
+
+
+def readings(wildcards):
+    """The log of each reading of the test split."""
+    calibrated = [str(Path(file).with_name("readings.calibrate.jsonl")) for file in calibrations(wildcards)]
+    return [*runs(wildcards, "readings.test.jsonl"), *calibrated]
+
+
+def judged_files(wildcards):
+    """What an audit of annotated pairs reads besides."""
+    return [*runs(wildcards, "rankings.test.npz"), *truths("test")(wildcards)] if is_judged(of_study(wildcards)) else []
+
+
+def growing(file):
+    """A log that survives when its job runs again; not where a storage provider holds it, which keeps one version."""
+    return file if workflow.storage_settings.default_storage_provider else update(file)
 
 
 def is_judged(study):
@@ -387,47 +417,15 @@ def question_of_series(wildcards):
     ]
 
 
-@functools.cache
-def module_files(module):
-    """Files of one module of fne, found without importing it; of a folder, all files in it."""
-    place = Path(fne.__file__).parents[1].joinpath(*module.split("."))
-    files = sorted(place.rglob("*.*")) if place.is_dir() else [place.with_name(f"{place.name}.py")]
-    return [file for file in files if file.is_file() and file.suffix != ".pyc"]
-
-
-# An import of something of fne, at a line's start or within a function; names in parentheses may take several lines.
-IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(fne[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n#]+)|import[ \t]+(fne[\w.]*))", re.M
-)
-
-
-@functools.cache
-def imported_modules(file):
-    """Modules of fne that a file imports, at its top or within a function."""
-    if file.suffix != ".py":
-        return set()
-    found = set()
-    for module, names, whole in IMPORT.findall(file.read_text(encoding="utf-8")):
-        inside = {f"{module}.{name.split()[0]}" for name in names.strip("()").split(",") if name.strip()}
-        found |= {name for name in inside if module_files(name)} or {module or whole}
-    return {name for name in found if name.startswith(ROOMS)}
-
-
-def sources(*modules):
-    """Source files of fne that make a cheap result: `modules` and what they import. They are inputs of its rule."""
-    waiting, found = list(modules), set()
-    while waiting:
-        for file in set(module_files(waiting.pop())) - found:
-            found.add(file)
-            waiting += imported_modules(file)
-    here = Path(workflow.basedir)
-    return sorted(str(file.relative_to(here)) if file.is_relative_to(here) else str(file) for file in found)
-
-
-def outputs_of(rule, study):
-    """The files that a rule makes of a study, or its counterpart of a series."""
-    made = getattr(rules, f"{rule}_of_series" if study in SERIES else rule).output
-    return [str(file).format(study=study, series=study) for file in made]
+def drawn(kind, name):
+    """The tables or figures of a study, or of a series."""
+    tables, figures = TABLES, FIGURES
+    if name in SERIES:
+        tables, figures = series_files.tables(SERIES[name]), series_files.figures(SERIES[name])
+    if kind == "tables":
+        return [f"reports/{name}/tables/{table}.{suffix}" for table in tables for suffix in TABLE_KINDS]
+    images = [f"reports/{name}/figures/{figure}.{suffix}" for figure in figures for suffix in ("svg", "png")]
+    return [*images, f"reports/{name}/figures/captions.json"]
 
 
 def reports_of(name):
@@ -447,6 +445,12 @@ def made_of_shard(study):
 def studies_of(name):
     """The study of that name, or the members of a series."""
     return [member.name for member in SERIES[name].members] if name in SERIES else [name]
+
+
+def keep_overrides():
+    """Before jobs start: what the command line set lies beside the results that they make."""
+    for name in {job.wildcards.study for job in workflow.dag.needrun_jobs() if "study" in job.wildcards_dict}:
+        keep(STUDIES[name], Path("."))
 
 
 def set_finished_runs_aside():

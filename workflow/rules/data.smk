@@ -14,4 +14,4 @@ rule prepare:
         images=lambda wildcards: of_data(wildcards).data.get("images"),
         study=data_arguments,
     shell:
-        "fne prepare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne prepare {params.study}"

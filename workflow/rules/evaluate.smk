@@ -1,9 +1,8 @@
 # From the numbers of all runs to those of a study. These rules are cheap.
 rule aggregate:
     input:
-        lambda wildcards: runs(wildcards, "metrics.test.json"),
-        lambda wildcards: runs(wildcards, "run.json"),
-        sources("fne.steps.aggregate"),
+        of_runs("metrics.test.json", *TRAINED_TABLES, "run.json"),
+        lambda wildcards: calibrations(wildcards) if JOB == "run" else [],  # so that each job is whole
     output:
         expand("results/{{study}}/{file}", file=AGGREGATED),
     log:
@@ -11,18 +10,17 @@ rule aggregate:
     benchmark:
         "benchmarks/{study}/aggregate.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.aggregate"),
         question=question,
         study=study_arguments,
     shell:
-        "fne aggregate {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne aggregate {params.study}"
 
 
 rule compare:
     input:
-        lambda wildcards: runs(wildcards, "queries.test.npz"),
-        "results/{study}/runs.csv",
+        of_runs("queries.test.npz", "metrics.test.json", "run.json"),
         variance_file,
-        sources("fne.steps.compare"),
     output:
         expand("results/{{study}}/{file}", file=COMPARED),
     log:
@@ -30,21 +28,20 @@ rule compare:
     benchmark:
         "benchmarks/{study}/compare.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.compare"),
         question=question,
         unknown=why_no_variance,
         study=study_arguments,
     shell:
-        "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne compare {params.study}"
 
 
 # The study against its recorded reference, where there is one: `snakemake verify`.
 rule set_against_reference:
     input:
-        lambda wildcards: runs(wildcards, "run.json"),
-        "results/{study}/runs.csv",
-        "results/{study}/protocols.json",
+        of_runs("run.json"),
+        expand("results/{{study}}/{file}", file=AGGREGATED),
         lambda wildcards: paths.reference(of_study(wildcards)),
-        sources("fne.steps.verify"),
     output:
         expand("results/{{study}}/{file}", file=VERIFIED),
     log:
@@ -52,21 +49,20 @@ rule set_against_reference:
     benchmark:
         "benchmarks/{study}/verify.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.verify"),
         question=question,
         study=study_arguments,
     shell:
-        "fne verify {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne verify {params.study}"
 
 
 rule audit:
     input:
-        lambda wildcards: [str(file) for file in calibration_files(of_study(wildcards))],
-        lambda wildcards: runs(wildcards, "picks.npz"),
-        lambda wildcards: runs(wildcards, "rankings.test.npz") if is_judged(of_study(wildcards)) else [],
-        lambda wildcards: runs(wildcards, "run.json"),
+        calibrations,
+        of_runs("picks.npz", "run.json"),
+        judged_files,
         prepared,
         ratings_files,
-        sources("fne.steps.audit"),
     output:
         expand("results/{{study}}/{file}", file=AUDITED),
     log:
@@ -74,7 +70,8 @@ rule audit:
     benchmark:
         "benchmarks/{study}/audit.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.audit"),
         match=rating_of_a_match,
         study=study_arguments,
     shell:
-        "fne audit {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne audit {params.study}"

@@ -13,8 +13,7 @@ rule pretrain:
         code=CODE.of(PRETRAIN),
         study=pair_arguments,
     shell:
-        "fne pretrain {params.study} --modality {wildcards.modality} --threads {threads}"
-        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne pretrain {params.study} --modality {wildcards.modality} --threads {threads}"
 
 
 rule extract:
@@ -30,10 +29,9 @@ rule extract:
         "benchmarks/{data}/extract.{modality}-{encoder}.tsv"
     threads: 1
     resources:
-        gpu=GPUS,
+        **ON_GPU,
     params:
         code=extracting_code,
         study=features_arguments,
     shell:
-        "fne extract {params.study} --modality {wildcards.modality} --threads {threads} --device {DEVICE}"
-        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne extract {params.study} --modality {wildcards.modality} --threads {threads} --device {DEVICE}"

@@ -7,18 +7,19 @@ rule run:
         text=inputs_of("text"),
         relevance=relevance_files,
         ratings=ratings_files,
-        sources=sources("fne.steps.rank", "fne.steps.evaluate", "fne.steps.calibrate"),
     output:
         expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=TRAINED),
         expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=MADE_OF_A_RUN),
+        [growing(f"results/{{study}}/{{variant}}/{{block}}/readings.{of}.jsonl") for of in ("test", "calibrate")],
     log:
         "logs/{study}/run/{variant}.{block}.log",
     benchmark:
         "benchmarks/{study}/run/{variant}.{block}.tsv"
     threads: lambda wildcards: LOADERS * PROCESSES if trains_whole_encoders(wildcards) else 1
     resources:
-        gpu=lambda wildcards: GPUS * PROCESSES if trains_whole_encoders(wildcards) else GPUS,
+        **(ON_GPU and {"gpu": trainer_gpus}),
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.rank", "fne.steps.evaluate", "fne.steps.calibrate"),
         code=training_code,
         digest=trained_config,
         encoders=encoders_read,
@@ -28,5 +29,5 @@ rule run:
         trainer=lambda wildcards, output: trainer(wildcards),
         threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,
     shell:
-        "{params.trainer} job {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {params.threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} {params.trainer} job {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {params.threads} --device {DEVICE}"

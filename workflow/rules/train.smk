@@ -14,7 +14,7 @@ rule train:
         "benchmarks/{study}/train/{variant}.{block}.tsv"
     threads: lambda wildcards: LOADERS * PROCESSES if trains_whole_encoders(wildcards) else 1
     resources:
-        gpu=lambda wildcards: GPUS * PROCESSES if trains_whole_encoders(wildcards) else GPUS,
+        **(ON_GPU and {"gpu": trainer_gpus}),
     params:
         code=training_code,
         digest=trained_config,
@@ -23,40 +23,40 @@ rule train:
         trainer=lambda wildcards, output: trainer(wildcards),  # of `output`, so that it is no trigger
         threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,
     shell:
-        "{params.trainer} train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {params.threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} {params.trainer} train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {params.threads} --device {DEVICE}"
 
 
 # From weights to the numbers of a run. Torch ends with `rank`.
 rule rank:
     input:
-        weights="results/{study}/{variant}/{block}/weights.safetensors",
+        run=expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=("weights.safetensors", "run.json")),
         manifest=prepared,
         truth=truths(),
         image=inputs_of("image"),
         text=inputs_of("text"),
         relevance=relevance_files,
-        sources=sources("fne.steps.rank"),
     output:
         "results/{study}/{variant}/{block}/rankings.{split}.npz",
+        growing("results/{study}/{variant}/{block}/readings.{split}.jsonl"),
     log:
         "logs/{study}/rank/{variant}.{block}.{split}.log",
     benchmark:
         "benchmarks/{study}/rank/{variant}.{block}.{split}.tsv"
     threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
     resources:
-        gpu=GPUS,
+        **ON_GPU,
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.rank"),
         study=study_arguments,
     shell:
-        "fne rank {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
-        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne rank {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
+        " --threads {threads} --device {DEVICE}"
 
 
 rule evaluate:
     input:
         "results/{study}/{variant}/{block}/rankings.{split}.npz",
-        sources("fne.steps.evaluate"),
     output:
         metrics="results/{study}/{variant}/{block}/metrics.{split}.json",
         queries="results/{study}/{variant}/{block}/queries.{split}.npz",
@@ -65,34 +65,35 @@ rule evaluate:
     benchmark:
         "benchmarks/{study}/evaluate/{variant}.{block}.{split}.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.evaluate"),
         evaluation=evaluated_config,
         study=study_arguments,
     shell:
-        "fne evaluate {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
-        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne evaluate {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
 
 
 rule calibrate:
     input:
-        weights="results/{study}/{variant}/{block}/weights.safetensors",
+        run=expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=("weights.safetensors", "run.json")),
         manifest=prepared,
         truth=truths("val", "test"),
         image=inputs_of("image"),
         text=inputs_of("text"),
         ratings=ratings_files,
-        sources=sources("fne.steps.calibrate"),
     output:
         "results/{study}/{variant}/{block}/calibration.npz",
+        growing("results/{study}/{variant}/{block}/readings.calibrate.jsonl"),
     log:
         "logs/{study}/calibrate/{variant}.{block}.log",
     benchmark:
         "benchmarks/{study}/calibrate/{variant}.{block}.tsv"
     threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
     resources:
-        gpu=GPUS,
+        **ON_GPU,
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.calibrate"),
         match=rating_of_a_match,
         study=study_arguments,
     shell:
-        "fne calibrate {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {threads} --device {DEVICE} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne calibrate {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {threads} --device {DEVICE}"
