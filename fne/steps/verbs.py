@@ -289,8 +289,8 @@ def _train_together(given: Given, verb: str, study: Study, variant: str, block: 
         raise bad_input(problem, file=COMMAND_LINE, key="--processes", value=given.processes, allowed=[1])
     ranks.check_share(api.resolve(study, variant)["train"]["batch_size"], given.processes * given.nodes)
     words = [verb, "--root", str(given.root), "--study", study.name, *(f"--set={text}" for text in given.set),
-             *(["--replace"] if given.replace else []), *(["--exactly"] if given.exactly else []), "--variant", variant, "--block", block,
-             "--threads", str(given.threads), "--device", given.device]  # fmt: skip
+             *(["--replace"] if given.replace else []), *(["--exactly"] if given.exactly else []),
+             "--variant", variant, "--block", block, "--threads", str(given.threads), "--device", given.device]  # fmt: skip
     with lease.devices(given.device, given.processes) as held:
         ranks.run(words, given.nodes, held or [""] * given.processes)
 
@@ -414,8 +414,8 @@ VERBS = [
          lambda given: _run("evaluate", *load_job(given), given.split, given.root)),
     Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
          lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
-    Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process", (PLACE, *JOB[1:], *MACHINE, *TOGETHER),
-         lambda given: train(given, "job")),
+    Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process",
+         (PLACE, *JOB[1:], *MACHINE, *TOGETHER), lambda given: train(given, "job")),
     Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
     Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
          (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),
