@@ -109,7 +109,9 @@ def parse_jobs(text: str) -> list[Job]:
         if not head:
             continue
         fields = dict(re.findall(r"^    (\w+): (.*)$", block, flags=re.MULTILINE))
-        items = {key: [item for item in text.split(", ") if item] for key, text in fields.items()}
+        items = {
+            key: [item.removesuffix(" (update)") for item in text.split(", ") if item] for key, text in fields.items()
+        }
         jobs.append(
             Job(
                 rule=head[1],

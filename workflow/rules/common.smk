@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+import socket
 import sys
 import time
 from pathlib import Path
@@ -62,6 +63,19 @@ shell.prefix(
     '"$@" > "$log" 2>&1 || status=$?; if [ $status = 0 ]; then rm -f "$log.$number"; '
     'else [ -e "$log.$number" ] || cp "$log" "$log.$number"; cat "$log" >&2; fi; return $status; }}; '
 )
+
+
+def require_the_folder_here():
+    """A job on another machine must see the folder that Snakemake was started in, unless a storage provider has it."""
+    running = Path(".fne/running")
+    if workflow.is_main_process:
+        running.parent.mkdir(exist_ok=True)
+        running.touch()
+    elif not (workflow.is_main_process or running.is_file() or workflow.storage_settings.default_storage_provider):
+        raise WorkflowError(
+            f"{Path.cwd()} on {socket.gethostname()} is not the folder that Snakemake was started in: its file system is "
+            "not shared with this machine; start in a folder that all machines see, or give --default-storage-provider"
+        )
 
 
 def load_studies():
@@ -124,6 +138,7 @@ PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
 CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
+require_the_folder_here()
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 BY_FEATURES = {
