@@ -42,7 +42,7 @@ DEVICES = ("auto", "cpu", "cuda")
 JOBS = ("stages", "run")
 TRAINED = paths.TRAINED
 TABLE_KINDS = ("html", "csv", "md", "tex")
-PREPARED = ("manifest.json",)
+PREPARED = ("manifest.json", "manifest.parquet")
 MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
 AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_of("aggregate"))
 AUDITED = (*written_by("audit"), digests_of("audit"))
@@ -156,6 +156,11 @@ wildcard_constraints:
     parts=r"\d+",
 
 
+def of_kind(is_one):
+    """A pattern of the data whose section is of a kind."""
+    return "|".join(name for name, study in BY_DATA.items() if is_one(study.data)) or "(?!)"
+
+
 def of_data(wildcards):
     """The study whose data a rule of workflow/rules/{data,features}.smk is about."""
     return BY_DATA[wildcards.data]
@@ -259,7 +264,7 @@ def parts_of(wildcards):
     store = f"resources/{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
     made = workflow.persistence.input(f"{store}/manifest.json") if Path(f"{store}/manifest.json").is_file() else None
     parts = SHARDS if made is None else sum(".parts/" in file for file in made)
-    return [f"{store}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 or made else []
+    return [f"{store}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 else []
 
 
 def extracting_threads(wildcards):
