@@ -19,7 +19,8 @@ except UserError as error:
 
 from fne.data.sources import annotation_files
 from fne.encoders.checkpoints import find
-from fne.utils.files import expanded
+from fne.utils.digests import FOLDER
+from fne.utils.files import expanded, write_text
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, set_aside
@@ -259,12 +260,14 @@ def prepared_rows(wildcards):
 def parts_of(wildcards):
     """The parts of a store that several jobs extract; of one that is there already those that it was made of.
 
-    So that `--config shards=...` makes no store again.
+    A note of their number keeps `--config shards=...` from making a store again, which would be the same.
     """
-    store = f"resources/{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
-    made = workflow.persistence.input(f"{store}/manifest.json") if Path(f"{store}/manifest.json").is_file() else None
-    parts = SHARDS if made is None else sum(".parts/" in file for file in made)
-    return [f"{store}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 else []
+    name = f"{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
+    note, is_there = FOLDER / "shards" / name, Path(f"resources/{name}/manifest.json").is_file()
+    if workflow.is_main_process and not is_there:
+        write_text(note, str(SHARDS))
+    parts = int(note.read_text()) if note.is_file() else 1 if is_there else SHARDS
+    return [f"resources/{name}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 else []
 
 
 def extracting_threads(wildcards):
