@@ -250,12 +250,16 @@ def encoder_files(study, modality):
 
 
 def encoded_files(wildcards):
-    """What extraction reads beside the rows of the data: the encoder, images, and where there is one the world."""
-    study = of_features(wildcards)
+    """What extraction reads beside the rows of the data."""
+    return read_by_encoder(of_features(wildcards), wildcards.modality)
+
+
+def read_by_encoder(study, modality):
+    """The encoder, images, and where there is one the world, whose scenes no encoder may have seen."""
     world = [paths.data_folder(study) / f"scenes.{split}.npz" for split in paths.SPLITS]
     return [
-        *encoder_files(study, wildcards.modality),
-        *(images_of(study) if wildcards.modality == "image" else []),
+        *encoder_files(study, modality),
+        *(images_of(study) if modality == "image" else []),
         *(world if study.data["dataset"] == "scenes" else []),
     ]
 
@@ -293,11 +297,11 @@ def extracting_threads(wildcards):
 
 
 def inputs_of(modality):
-    """Input function: what training reads of a modality beside the data: a feature store, or the encoder itself."""
+    """Input function: what training reads of a modality beside the data: a feature store, or what makes one."""
 
     def files(wildcards):
         study = of_study(wildcards)
-        return paths.features_files(study, modality) if study.regime == "head" else encoder_files(study, modality)
+        return paths.features_files(study, modality) if study.regime == "head" else read_by_encoder(study, modality)
 
     return files
 
