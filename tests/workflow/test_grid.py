@@ -8,7 +8,7 @@ from tests.snakemake_project import ROOT, Job, Project
 
 SWEEP = """title: Margins
 question: Which margin?
-parent: hardest_in_batch
+parent: fne
 sweep: {{loss.margin: {margins}}}
 isolates: [loss.margin]
 role: nuisance
