@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Callable
