@@ -10,13 +10,8 @@ from tests.snakemake_project import PARTS, Job, Project
 CACHES = (".snakemake", ".fne", "fne", "workflow")
 """Where programs keep what they worked out."""
 BESIDE = ("logs", "benchmarks")
-<<<<<<< HEAD
-MAY_DIFFER = ("cost.csv", "record.", "run.json", "metrics.", "verify.json", "calibration.npz", "rankings.", "curves.",
-              "readings.", "digests.", "manifest.json")  # fmt: skip
-=======
 MAY_DIFFER = ("cost.csv", "record.", "run.json", "metrics.", "verify.json", "calibration.npz", "rankings.",
-              "curves.csv", "readings.", "digests.", "manifest.json")  # fmt: skip
->>>>>>> 1fa11ddc9de0c627e033902ba7c30245314a3076
+              "curves.", "readings.", "digests.", "manifest.json")  # fmt: skip
 """They tell of times, or of files that do."""
 
 
