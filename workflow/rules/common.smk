@@ -6,6 +6,7 @@ import shlex
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -28,7 +29,7 @@ from fne.results.current import outdated, set_aside
 from fne.results.schema import digests_file, written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.progress_line import install
-from fne.steps.snakemake import from_snakemake
+from fne.steps.snakemake import from_snakemake, shard_of
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code, ResultCode
 from fne.results.kept import keep, open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
@@ -50,7 +51,7 @@ AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_file("aggregat
 AUDITED = (*written_by("audit"), digests_file("audit"))
 COMPARED = ("intervals.csv", "contrasts.csv", digests_file("compare"))
 VERIFIED = (*written_by("verify"), "verify.json", digests_file("verify"))
-TRAINED_TABLES = ("curves.csv", "audit.csv", "digests.json")
+TRAINED_TABLES = ("curves.parquet", "audit.parquet")
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated, and keeps
 # matplotlib's cache out of the home folder. `logged LOG COMMAND` runs a command; the log of an attempt that failed, or was
 # killed, stays beside it as LOG.1, LOG.2, ... Where a job's files lie below another root than the project (copies that a
@@ -85,7 +86,8 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "shards", "replace"])
+        extra = ["device", "job", "processes", "loaders", "shards", "shard", "replace"]
+        name, overrides = from_snakemake(config, extra=extra)
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -93,6 +95,7 @@ def load_studies():
         series = {requested.name: requested} if isinstance(requested, Series) else {}
         members = requested.members if series else (requested,)
         for member in members:
+            shard_of(member.variants, SHARD)
             paths.check_supplied(member)
             for modality in paths.MODALITIES:  # digests of what the user supplies are known before the DAG is built
                 paths.features_folder(member, modality)
@@ -133,6 +136,8 @@ ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
 # How a run is made: by the rules train, rank, evaluate and calibrate (`stages`), or by one (`run`), which suits clusters.
 JOB = config.get("job", "stages")
+# Which of several calls that share the study this is, as `2/4`: it makes the runs of every fourth variant, and no report.
+SHARD = config.get("shard")
 ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
@@ -494,8 +499,17 @@ def drawn(kind, name):
 
 
 def reports_of(name):
-    """The report of a study; of a series, its members' as well."""
-    return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    """The report of a study; of a series, its members' as well. Of a shard, the files of its runs."""
+    if SHARD is None:
+        return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    return [file for study in studies_of(name) for file in made_of_shard(STUDIES[study])]
+
+
+def made_of_shard(study):
+    """What tables read last of the runs of a shard's variants."""
+    part = replace(study, variants=tuple(shard_of(study.variants, SHARD)))
+    scores = [paths.queries(part, variant, block, "test") for variant in part.variants for block in blocks(part)]
+    return [str(file) for file in (*scores, *calibration_files(part))]
 
 
 def studies_of(name):
