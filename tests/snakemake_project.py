@@ -89,7 +89,7 @@ class Project:
             for name in job.outputs:
                 path = self.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                path.touch() if path.suffix else path.mkdir(exist_ok=True)  # a folder of images, an encoder
         done = self.snakemake("--touch", "--forceall", "--cores", "1", "--quiet", "all", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
 
