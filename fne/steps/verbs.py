@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -261,22 +262,23 @@ def tune(given: Given) -> None:
         _run("tune", study, given.root, given.threads, device, given.draw)
 
 
-def train(given: Given, verb: str = "train") -> None:
-    """``train`` and ``job``: alone, as one of several processes, or as who starts them."""
+def train(given: Given, step: str = "train") -> None:
+    """``train`` and ``job``: alone, as one of several processes, of which one holds the run, or as who starts them."""
+    from fne.study import paths
     from fne.utils import lease
+    from fne.utils.files import locked
 
     job = load_job(given)
     if given.processes * given.nodes > 1 and "LOCAL_RANK" not in os.environ:
-        _train_together(given, verb, *job)
+        _train_together(given, step, *job)
         return
-    if verb == "job":
-        _on_device(given, verb, *job, given.root)
-        return
-    with lease.device(given.device) as device:
-        from fne.training.distributed import joined
+    state, first = given.root / paths.scratch_folder(*job), os.environ.get("RANK", "0") == "0"
+    with locked(state, "another process trains this run now") if first else nullcontext():
+        with lease.device(given.device) as device:
+            from fne.training.distributed import joined
 
-        with joined(device):
-            _run("train", *job, given.root, given.threads, device)
+            with joined(device):
+                _run(step, *job, given.root, given.threads, device)
 
 
 def _train_together(given: Given, verb: str, study: Study, variant: str, block: str) -> None:
@@ -290,7 +292,8 @@ def _train_together(given: Given, verb: str, study: Study, variant: str, block: 
     ranks.check_share(api.resolve(study, variant)["train"]["batch_size"], given.processes * given.nodes)
     words = [verb, "--root", str(given.root), "--study", study.name, *(f"--set={text}" for text in given.set),
              *(["--replace"] if given.replace else []), *(["--exactly"] if given.exactly else []),
-             "--variant", variant, "--block", block, "--threads", str(given.threads), "--device", given.device]  # fmt: skip
+             "--variant", variant, "--block", block, "--threads", str(given.threads),
+             "--device", given.device]  # fmt: skip
     with lease.devices(given.device, given.processes) as held:
         ranks.run(words, given.nodes, held or [""] * given.processes)
 

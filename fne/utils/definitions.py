@@ -53,7 +53,9 @@ class Definitions:
 
     def __init__(self, root: Path, counts: Callable[[str], bool]) -> None:
         self.root, self.counts = root, counts
-        self._remembered = Remembered(root / FOLDER / "code.json", made_by=str(stamp(Path(__file__))))
+        self._remembered = Remembered(
+            root / FOLDER / f"{type(self).__name__.lower()}.json", made_by=str(stamp(Path(__file__)))
+        )
         self._modules: dict[Path, dict[str, Definition]] = {}
         self._place = functools.cache(_place)
 

@@ -356,15 +356,31 @@ def _digests(file: Path, hint: str) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Wait until no other process changes a file under its lock; that of a killed one is free again."""
-    from filelock import FileLock  # only who changes what others do as well
+def locked(file: Path, taken: str | None = None) -> Iterator[None]:
+    """Wait until no other process changes a file under its lock; that of a killed one is free again.
 
-    with FileLock(file.with_name(f".{file.name}.lock")) as lock:
-        try:
-            yield
-        finally:
-            Path(lock.lock_file).unlink()  # whoever waits for it sees that the file of that name is another one
+    Args:
+        file: The file, or a folder.
+        taken: Instead of waiting, say so of a lock that another process holds, here or on another machine of a shared
+            file system.
+
+    Raises:
+        UserError: Another process holds it, where ``taken`` is said.
+    """
+    from filelock import FileLock, Timeout  # only who changes what others do as well
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=-1 if taken is None else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        hint = "wait until it has ended, or run the other study in a folder of its own"
+        raise bad_input(taken or "", file=file, hint=hint) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink()  # whoever waits for it sees that the file of that name is another one
+        lock.release()
 
 
 def sha256_file(path: str | Path) -> str:

@@ -4,6 +4,7 @@ import functools
 import re
 import shlex
 import signal
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -23,7 +24,8 @@ except UserError as error:
 
 from fne.data.sources import annotation_files
 from fne.encoders.checkpoints import find
-from fne.utils.files import expanded
+from fne.utils.digests import FOLDER
+from fne.utils.files import expanded, write_text
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, set_aside
@@ -51,7 +53,7 @@ JOBS = ("stages", "run")
 OPTIONS = ["device", "job", "processes", "nodes", "loaders", "shards", "shard", "replace"]
 TRAINED = paths.TRAINED
 TABLE_KINDS = ("html", "csv", "md", "tex")
-PREPARED = ("manifest.json",)
+PREPARED = ("manifest.json", "manifest.parquet")
 MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
 AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_file("aggregate"))
 AUDITED = (*written_by("audit"), digests_file("audit"))
@@ -72,6 +74,19 @@ shell.prefix(
     '"$@" > "$log" 2>&1 || status=$?; if [ $status = 0 ]; then rm -f "$log.$number"; '
     'else [ -e "$log.$number" ] || cp "$log" "$log.$number"; cat "$log" >&2; fi; return $status; }}; '
 )
+
+
+def require_the_folder_here():
+    """A job on another machine must see the folder that Snakemake was started in, unless a storage provider has it."""
+    running = Path(".fne/running")
+    if workflow.is_main_process:
+        running.parent.mkdir(exist_ok=True)
+        running.touch()
+    elif not (workflow.is_main_process or running.is_file() or workflow.storage_settings.default_storage_provider):
+        raise WorkflowError(
+            f"{Path.cwd()} on {socket.gethostname()} is not the folder that Snakemake was started in: its file system is "
+            "not shared with this machine; start in a folder that all machines see, or give --default-storage-provider"
+        )
 
 
 def load_studies():
@@ -145,6 +160,7 @@ SHARDS = config.get("shards", 1)
 CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
+require_the_folder_here()
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 BY_FEATURES = {
@@ -173,6 +189,11 @@ wildcard_constraints:
     pair="|".join(BY_PAIR) or "(?!)",
     part=r"\d+",
     parts=r"\d+",
+
+
+def of_kind(is_one):
+    """A pattern of the data whose section is of a kind."""
+    return "|".join(name for name, study in BY_DATA.items() if is_one(study.data)) or "(?!)"
 
 
 def of_data(wildcards):
@@ -248,12 +269,16 @@ def encoder_files(study, modality):
 
 
 def encoded_files(wildcards):
-    """What extraction reads beside the rows of the data: the encoder, images, and where there is one the world."""
-    study = of_features(wildcards)
+    """What extraction reads beside the rows of the data."""
+    return read_by_encoder(of_features(wildcards), wildcards.modality)
+
+
+def read_by_encoder(study, modality):
+    """The encoder, images, and where there is one the world, whose scenes no encoder may have seen."""
     world = [paths.data_folder(study) / f"scenes.{split}.npz" for split in paths.SPLITS]
     return [
-        *encoder_files(study, wildcards.modality),
-        *(images_of(study) if wildcards.modality == "image" else []),
+        *encoder_files(study, modality),
+        *(images_of(study) if modality == "image" else []),
         *(world if study.data["dataset"] == "scenes" else []),
     ]
 
@@ -273,12 +298,14 @@ def prepared_rows(wildcards):
 def parts_of(wildcards):
     """The parts of a store that several jobs extract; of one that is there already those that it was made of.
 
-    So that `--config shards=...` makes no store again.
+    A note of their number keeps `--config shards=...` from making a store again, which would be the same.
     """
-    store = f"resources/{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
-    made = workflow.persistence.input(f"{store}/manifest.json") if Path(f"{store}/manifest.json").is_file() else None
-    parts = SHARDS if made is None else sum(".parts/" in file for file in made)
-    return [f"{store}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 or made else []
+    name = f"{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
+    note, is_there = FOLDER / "shards" / name, Path(f"resources/{name}/manifest.json").is_file()
+    if workflow.is_main_process and not is_there:
+        write_text(note, str(SHARDS))
+    parts = int(note.read_text()) if note.is_file() else 1 if is_there else SHARDS
+    return [f"resources/{name}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 else []
 
 
 def extracting_threads(wildcards):
@@ -289,11 +316,11 @@ def extracting_threads(wildcards):
 
 
 def inputs_of(modality):
-    """Input function: what training reads of a modality beside the data: a feature store, or the encoder itself."""
+    """Input function: what training reads of a modality beside the data: a feature store, or what makes one."""
 
     def files(wildcards):
         study = of_study(wildcards)
-        return paths.features_files(study, modality) if study.regime == "head" else encoder_files(study, modality)
+        return paths.features_files(study, modality) if study.regime == "head" else read_by_encoder(study, modality)
 
     return files
 
@@ -518,7 +545,7 @@ def keep_overrides():
 
 def set_finished_runs_aside():
     """Before their files are deleted: what is of the present config, code and data already is not trained again."""
-    for job in workflow.dag.needrun_jobs():
+    for job in () if workflow.touch else workflow.dag.needrun_jobs():
         if job.rule.name in ("train", "run") and not workflow.dag.reason(job).forced:
             set_aside(of_study(job.wildcards), job.wildcards.variant, job.wildcards.block, Path("."), CODE)
 
