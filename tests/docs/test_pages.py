@@ -33,6 +33,7 @@ SHOWN = ("text", "math")
 UNTESTED = {
     "skip=installs": "makes an environment; .ci/run does just that",
     "skip=it-is-this-run": "the very command that runs this test",
+    "skip=two-nodes": "two nodes of a cluster; tests/training/finetune/test_run.py pretends to have them",
     "skip=downloads": "20 GB; tests/data/test_fetch.py downloads from a server of its own",
 }
 HELD_SNAKEMAKE = """#!/bin/sh
