@@ -52,7 +52,7 @@ def run(
     """Train a block of seeds of a variant and write ``results/<study>/<variant>/<block>/``.
 
     On a GPU, which such small heads leave waiting for launches, the whole block trains as one engine along the
-    replicate axis. In the regime ``finetune`` one seed trains at a time, on all processes that ``torchrun`` started.
+    replicate axis. In the regime ``finetune`` one seed trains at a time, in all processes of the world.
     On a CPU, where five replicates at once fall out of the cache and take longer than five alone,
     the seeds train one after the other and share start-up and loading. A killed run continues from its last
     checkpoint in ``scratch/`` and gives bit-equal weights on the same machine. SIGUSR1 saves a checkpoint after the

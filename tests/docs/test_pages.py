@@ -34,6 +34,7 @@ UNTESTED = {
     "skip=installs": "makes an environment; .ci/run does just that",
     "skip=it-is-this-run": "the very command that runs this test",
     "skip=needs-a-cluster": "tests/workflow/slurm and tests/workflow/kubernetes run these profiles",
+    "skip=two-nodes": "two nodes of a cluster; tests/training/finetune/test_run.py pretends to have them",
     "skip=downloads": "20 GB; tests/data/test_fetch.py downloads from a server of its own",
 }
 HELD_SNAKEMAKE = """#!/bin/sh
