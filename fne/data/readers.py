@@ -38,6 +38,11 @@ def run(data: dict[str, Any], folder: Path) -> None:
     items, inside = read_annotations(annotations, data["dataset"])
     if not inside and not data["images"]:
         raise _required("images")
+    if inside and data["images"]:
+        hint = "leave it out, or remove the column of images"
+        raise bad_input(
+            "the annotations hold the images themselves", key="data.images", value=data["images"], hint=hint
+        )
     check_counts(items, data["counts"], annotations)
     files = [item.file for item in items]
     truths = known_truths(items, data["judgements"] or {}, annotations)

@@ -19,8 +19,8 @@ from fne.protocols import DIRECTIONS
 
 CHUNK_ELEMENTS = 4_000_000
 """Largest similarity block held at once, in entries: 48 MB in float64 and float32 together."""
-VALIDATED = 1 << 25
-"""The same of a validation, in float32: 134 MB, and as much again to compare them."""
+VALIDATED = 1 << 24
+"""The same of a validation, in float32: 67 MB, and three times as much to count them."""
 
 
 @dataclass(frozen=True)

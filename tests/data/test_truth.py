@@ -100,6 +100,16 @@ def test_thousands_of_equal_captions_stay_small(tmp_path) -> None:
         equal_captions(items, "train")
 
 
+def test_many_equal_captions_are_groups_at_any_size() -> None:
+    items = [Item(f"{n}.jpg", f"{n}.jpg", "train", [f"caption {n % 15}", f"own {n}"]) for n in range(18_000)]
+    truth = equal_captions(items, "train")
+    assert truth.n_pairs == 15 * 1200**2 + 18_000 > 2**24
+    images, captions = np.array([0, 0, 0, 7, 7]), 2 * np.array([0, 15, 16, 22, 23])
+    assert truth.contains(images, captions).tolist() == [True, True, False, True, False]
+    assert truth.contains(images, captions + 1).tolist() == [True, False, False, False, False]
+    assert len(truth.keys()[0]) == 36_000 and "pairs" not in vars(truth)
+
+
 @pytest.mark.parametrize(
     "text", ["Two  DOGS' run, 3x .", "it's 9_to-5 @ $3 a+b^c|d~e`f<g>", "TAB\tand\nline\x0bbreaks", "...", " !? "]
 )
