@@ -68,7 +68,7 @@ def header(name: str, *factors: str) -> list[str]:
 
 def write_table(folder: Path, name: str, rows: Iterable[Mapping[str, Any]], *factors: str) -> None:
     """Write ``<name>.csv`` into a folder."""
-    write_csv(folder / f"{name}.csv", rows, header(name, *factors), digests=digests_of(verb_of(name)))
+    write_csv(folder / f"{name}.csv", rows, header(name, *factors), digests=digests_file(verb_of(name)))
 
 
 def verb_of(name: str) -> str:
@@ -84,7 +84,7 @@ def written_by(verb: str) -> tuple[str, ...]:
     return tuple(f"{name}.csv" for name in TABLES if verb_of(name) == verb)
 
 
-def digests_of(verb: str) -> str:
+def digests_file(verb: str) -> str:
     """The file of their digests beside them."""
     return f"digests.{verb}.json"
 
@@ -95,7 +95,7 @@ def table_bytes(path: Path) -> bytes:
     Raises:
         UserError: As :func:`fne.utils.files.read_csv`.
     """
-    return read_csv(path, _again(path), digests_of(verb_of(path.stem)))
+    return read_csv(path, _again(path), digests_file(verb_of(path.stem)))
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 from fne.results.collect import SPLIT, Collected, collect
 from fne.results.kept import tell_left_out
 from fne.results.records import read_run
-from fne.results.schema import digests_of, header, write_table
+from fne.results.schema import digests_file, header, write_table
 from fne.study import paths
 from fne.study.api import Study
 from fne.utils.errors import bad_input
@@ -71,7 +71,7 @@ def _concatenate(study: str, collected: Collected, name: str, target: Path) -> N
         if odd := [place for place, row in enumerate(cells, 2) if len(row) != len(columns)]:
             raise bad_input("other cells than its header names", file=job.folder / name, key=f"row {odd[0]}", hint=hint)
         rows += [{"variant": job.variant, **dict(zip(columns, row, strict=True))} for row in cells]
-    write_csv(target, rows, ["variant", *columns], raw=True, digests=digests_of("aggregate"))
+    write_csv(target, rows, ["variant", *columns], raw=True, digests=digests_file("aggregate"))
 
 
 def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:

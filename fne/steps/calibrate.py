@@ -128,7 +128,7 @@ def run(
 
 
 def write_none(study: Study, variant: str, block: str, root: Path) -> None:
-    """Write ``calibration.npz`` of a variant that estimates no false negatives: it has no rows, and nothing was read."""
+    """Write ``calibration.npz`` of a variant that estimates no false negatives: no rows, of nothing that was read."""
     log = root / paths.readings(study, variant, block, "calibrate")
     log.touch()
     meta = {"posteriors": [], "rows": [], "truth": {}, "record": provenance.record(provenance.now())}

@@ -148,7 +148,7 @@ class ProgressLine(logging.Handler):
                 threading.Thread(target=self._print_regularly, daemon=True).start()
 
     def _why(self, job: Any, reason: Any) -> str:
-        """Why a finished run is trained again: which of its digests differs from the one that was recorded, or its data.
+        """Why a finished run is trained again: which of its digests is another than the recorded one, or its data.
 
         Nothing where there is no such reason: a run that is current by its content is kept.
         """

@@ -96,7 +96,8 @@ def run(
         "failed": failed, "digest": trained["digest"], "code": trained["code"], "config": trained["config"],
         "selected_epoch": {str(row["seed"]): row["epoch"] for row in trained["selection"]["per_seed"]},
         "protocols": descriptions,
-        "record": provenance.record(started, device=torch_device(device).type, test_accesses=[access] if split == "test" else [],
+        "record": provenance.record(started, device=torch_device(device).type,
+                                    test_accesses=[access] if split == "test" else [],
                                     inputs={"weights": trained_file.with_name("weights.safetensors"), **read_files}),
     }  # fmt: skip
     stored: dict[str, Any] = {**arrays, **ranked}

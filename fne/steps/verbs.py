@@ -424,8 +424,9 @@ VERBS = [
           option("-o", "--out", type=Path, metavar="FOLDER|ZIP", help="write the bundle and the tables; a .zip is the "
                  "bundle alone")), score),
     Verb("verify", "a study set against its recorded reference -> verify.csv",
-         (PLACE, OVERRIDES, REPLACE, EXACTLY, option("--record", action="store_true", help="instead, make the reference from "
-          "these results: ablations/reference/STUDY.json")),
+         (PLACE, OVERRIDES, REPLACE, EXACTLY,
+          option("--record", action="store_true", help="instead, make the reference from these results: "
+                 "ablations/reference/STUDY.json")),
          lambda given: _say(_run("verify", _finished(given), given.root, given.record))),
     Verb("fetch", "download what may be downloaded of a corpus, check it, unpack it",
          (option("dataset", choices=tuple(SOURCES), help="a corpus of photographs"),

@@ -36,8 +36,8 @@ SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest
            "reference": 2, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
 """Versions of the files that this package writes, by what they hold."""
 DIGESTS = "digests.json"
-"""Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``. Where several steps write tables into
-a folder, each has such a file of its own."""
+"""Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``. Where several steps write
+tables into a folder, each has such a file of its own."""
 
 
 def require_schema(content: Any, kind: str, file: Path, hint: str) -> None:

@@ -295,9 +295,12 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
             for protocol in dict.fromkeys(key[0] for of in values.values() for result in of.values() for key in result)
         },
     )
-    shared = {"time": "2026-01-01T00:00:00+00:00", "block": "0-4", "purpose": "rank"}
-    accesses = [shared | {"variant": fake.id} for fake in fakes]
-    write_text(folder / "test_accesses.jsonl", "".join(json.dumps(entry) + "\n" for entry in accesses))
+    for fake in fakes:
+        for block in blocks(study):
+            entry = {"time": "2026-01-01T00:00:00+00:00", "block": block, "purpose": "rank", "variant": fake.id}
+            log = folder / fake.id / block / "readings.test.jsonl"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            write_text(log, json.dumps(entry) + "\n")
     rows = [dict(zip(("variant", "seed", "stage", "reason"), row, strict=True), study=study.name) for row in missing]
     write_table(folder, "missing", rows)
 

@@ -23,7 +23,7 @@ from fne.encoders.checkpoints import find
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, set_aside
-from fne.results.schema import digests_of, written_by
+from fne.results.schema import digests_file, written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.place import check_installed, check_requests
 from fne.steps.progress_line import install
@@ -49,10 +49,10 @@ TABLE_KINDS = ("html", "csv", "md", "tex")
 PREPARED = ("manifest.json",)
 STORE = ("manifest.json", "values.bin")
 MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
-AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_of("aggregate"))
-AUDITED = (*written_by("audit"), digests_of("audit"))
-COMPARED = ("intervals.csv", "contrasts.csv", digests_of("compare"))
-VERIFIED = (*written_by("verify"), "verify.json", digests_of("verify"))
+AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_file("aggregate"))
+AUDITED = (*written_by("audit"), digests_file("audit"))
+COMPARED = ("intervals.csv", "contrasts.csv", digests_file("compare"))
+VERIFIED = (*written_by("verify"), "verify.json", digests_file("verify"))
 TRAINED_TABLES = ("curves.csv", "audit.csv", "digests.json")
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated, and keeps
 # matplotlib's cache out of the home folder. `logged LOG COMMAND` runs a command; the log of an attempt that failed, or was

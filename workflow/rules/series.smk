@@ -1,6 +1,6 @@
 # A series: studies that differ in their factors alone. Each member is a study like any other; these rules compare them.
 # They are read where a series is requested, as its factors decide which files there are.
-COMPARED_SERIES = (*series_files.compared(SERIES[STUDY]), digests_of("compare"))
+COMPARED_SERIES = (*series_files.compared(SERIES[STUDY]), digests_file("compare"))
 
 
 rule compare_of_series:
