@@ -15,7 +15,9 @@ DRAW = ("--config", "study=smoke", "set={encoders.draw: 1}", "replace=true")
 PLAIN = ("--config", "study=smoke")
 ONE_JOB = ("--config", "study=smoke", "job=run")
 SETS = {"pretrain": DRAW, "run": ONE_JOB}
-RULES = re.findall(r"^rule (\w+):", "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")), re.M)
+RULES = re.findall(
+    r"^rule (\w+):", "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")), re.M
+)
 OF_A_STUDY = [rule for rule in RULES if not rule.endswith("_of_series")]
 
 

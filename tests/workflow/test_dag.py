@@ -162,7 +162,9 @@ def test_gpu_jobs_ask_for_one_only_on_cuda(project: Project) -> None:
     jobs = project.planned("--config", "device=cuda", "--resources", "gpu=1")
     assert {job.rule for job in jobs if job.resources.get("gpu") == "1"} == {"extract", "train", "rank", "calibrate"}
     jobs = project.planned("--config", "device=cpu")
-    assert not [job for job in jobs if "gpu" in job.resources], "some executors refuse a rule that has any number of them"
+    assert not [job for job in jobs if "gpu" in job.resources], (
+        "some executors refuse a rule that has any number of them"
+    )
 
 
 @pytest.mark.parametrize("profile", ["local", "ci"])

@@ -149,7 +149,8 @@ def test_drained_requeued_and_its_node_lost(local: Project, tmp_path: Path, node
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
         process.wait(2000)
     finally:
-        slurm("scontrol", "update", f"nodename={node}", "state=resume")
+        if slurm("sinfo", "-h", "-o", "%T").startswith(("drain", "down")):
+            slurm("scontrol", "update", f"nodename={node}", "state=resume")
     assert process.returncode == 0, (project.folder / "slurm.log").read_text()
     assert "Restarts=2" in slurm("scontrol", "show", "job", job)
     assert_same(project, local)
