@@ -80,7 +80,7 @@ def test_every_verb_calls_its_room(calls: list) -> None:
         (["figures", *STUDY], "report.figures.registry", (study, ROOT)),
         (["report", *STUDY], "steps.report", (study, ROOT)),
         (["tune", "smoke", *STUDY[2:], "--draw", "3", *machine], "steps.tune", (study, ROOT, 2, "cpu", 3)),
-        (["estimate", "smoke", *STUDY[2:], *machine], "steps.estimate", (study, ROOT, 2, "cpu")),
+        (["estimate", "smoke", *STUDY[2:], *machine], "steps.estimate", (study, ROOT, 2, "cpu", 1, False)),
     ]  # fmt: skip
     for argv, room, arguments in expected:
         assert cli.main(argv) == 0

@@ -86,9 +86,10 @@ class Code(Definitions):
             config: The resolved config of the variant.
         """
         rules = tuple((section, config[section][key.partition(".")[2]]) for section, key in CHOOSERS.items())
-        keeps, warms = config["model"]["head"] in KEEPING, bool(config["warmup"]["epochs"])
+        whole, warms = config["regime"] == "finetune", bool(config["warmup"]["epochs"])
+        keeps = not whole and config["model"]["head"] in KEEPING  # whole encoders may have no section `model`
         density = config["negatives"].get("density")
-        return self._of_variant(config["regime"] == "finetune", config["memory"]["kind"], keeps, warms, density, rules)
+        return self._of_variant(whole, config["memory"]["kind"], keeps, warms, density, rules)
 
     def _trained_by(
         self,

@@ -63,14 +63,14 @@ def _version(package: Path) -> str:
 
 
 def check_requests(executor: str, jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Refuse a partition that Slurm does not have, and more GPUs than a node, or this machine, has.
+    """Refuse a partition that Slurm does not have, more GPUs than a node, or this machine, has, and untracked sources.
 
     Args:
         executor: Snakemake's.
         jobs: Rule and resources of every job that would run.
 
     Raises:
-        UserError: Names the rule, what it requests and what there is.
+        UserError: Names the rule, what it requests and what there is; or a file that no pod would get.
     """
     if executor == "slurm":
         partitions, usual = slurm_partitions()
@@ -84,6 +84,13 @@ def check_requests(executor: str, jobs: Iterable[tuple[str, Mapping[str, Any]]])
                     raise bad_input(problem, file=f"rule {rule}", key=key, value=each, allowed=partitions)
             most = max(partitions[each] for each in str(name).split(",")) * nodes
             _check_gpus(rule, resources.get("gpu", 0), most, f"a job on partition {name}")
+    elif executor == "kubernetes":
+        command = ["git", "ls-files", "--others", "--exclude-standard", "Snakefile", "ablations", "fne", "workflow"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode or done.stdout:
+            named = done.stdout.splitlines()[0] if done.stdout else done.stderr.strip()
+            hint = "git add them: pods get the files that git knows"
+            raise bad_input("pods would lack files that git does not know", file=named, hint=hint)
     elif executor == "local":
         most = None
         for rule, resources in jobs:

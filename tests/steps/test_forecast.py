@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fne.cli import main
-from fne.steps.forecast import CAPTIONS, GPUS, cost, makespan, transformer
+from fne.steps.forecast import CAPTIONS, GPUS, SHARE, cost, makespan, transformer
 from fne.steps.resources import Need, needs
 from fne.study.api import Study, load_study, resolve
 from fne.utils.errors import UserError
@@ -113,3 +113,15 @@ def test_the_command_line_offers_the_devices_that_are_known() -> None:
     (verb,) = [verb for verb in VERBS if verb.name == "estimate"]
     (choices,) = [meaning["choices"] for names, meaning in verb.options if names == ("--gpu",)]
     assert {*choices} == {*GPUS}
+
+
+def test_the_table_of_the_documents_is_what_the_verb_says() -> None:
+    text = (ROOT / "docs/how-to/estimate.md").read_text()
+    rows = re.findall(r"^\| (flickr30k|coco) \| (\w+) \| ([\d.]+) \| ([\d.]+) GB", text, re.MULTILINE)
+    assert len(rows) == 4
+    for name, gpu, hours, memory in rows:
+        whole = load_study(name, {}, ROOT, complete=False)
+        costs = [cost(resolve(whole, variant), GPUS[gpu].bfloat16 * 1e12 * SHARE) for variant in whole.variants]
+        spent = len(whole.seeds) * sum(each.seconds for each in costs) / 3600
+        assert spent == pytest.approx(float(hours), rel=0.01)
+        assert max(each.memory for each in costs) / 1e9 == pytest.approx(float(memory), rel=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_partitions_and_gpus_of_slurm(monkeypatch) -> None:
         place.check_requests("slurm", [("run", {"slurm_partition": "gpus"})])
     with pytest.raises(UserError, match="rule run: gpu.*partition cpu.*got 1; allowed: at most 0"):
         place.check_requests("slurm", [("run", {"gpu": 1})])
+
+
+def test_a_variant_that_git_does_not_know_is_named_before_pods_lack_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ablations").mkdir()
+    subprocess.run(["git", "init", "-q"], check=True)
+    place.check_requests("kubernetes", [])
+    (tmp_path / "ablations" / "mine.yaml").touch()
+    with pytest.raises(UserError, match="ablations/mine.yaml: pods would lack"):
+        place.check_requests("kubernetes", [])
 
 
 def test_slurm_that_does_not_answer_is_named(monkeypatch) -> None:

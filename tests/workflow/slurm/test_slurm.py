@@ -28,12 +28,9 @@ RUN = "results/smoke/fne/0-1/"
 MISSING = [name for name in ("slurmctld", "slurmd", "sbatch", "munged") if shutil.which(name) is None]
 MISSING += [] if importlib.util.find_spec("snakemake_executor_plugin_slurm") else ["snakemake-executor-plugin-slurm"]
 MISSING += [] if os.getuid() == 0 else ["root"]
+MISSING += [] if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1" else ["machine of their own (-n 0)"]
 
-pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=f"slurm: no {', '.join(MISSING)}"),
-    pytest.mark.timeout(3000),
-    pytest.mark.xdist_group("slurm"),
-]
+pytestmark = [pytest.mark.skipif(bool(MISSING), reason=f"slurm: no {', '.join(MISSING)}"), pytest.mark.timeout(3000)]
 
 
 def slurm(*command: str) -> str:
@@ -149,7 +146,8 @@ def test_drained_requeued_and_its_node_lost(local: Project, tmp_path: Path, node
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
         process.wait(2000)
     finally:
-        slurm("scontrol", "update", f"nodename={node}", "state=resume")
+        if slurm("sinfo", "-h", "-o", "%T").startswith(("drain", "down")):
+            slurm("scontrol", "update", f"nodename={node}", "state=resume")
     assert process.returncode == 0, (project.folder / "slurm.log").read_text()
     assert "Restarts=2" in slurm("scontrol", "show", "job", job)
     assert_same(project, local)
@@ -157,13 +155,13 @@ def test_drained_requeued_and_its_node_lost(local: Project, tmp_path: Path, node
 
 def test_smoke_end_to_end_in_few_submissions(local: Project, tmp_path: Path) -> None:
     project = Project.copy_of(ROOT, tmp_path / "project")
-    done = project.snakemake(*PROFILE, "--config", "study=smoke", "--group-components", "runs=3", timeout=2500)
+    done = project.snakemake(*PROFILE, "--config", "study=smoke", "--group-components", "runs=2", timeout=2500)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     (project.folder / "slurm.log").write_text(said)
     assert (project.folder / "reports/smoke/report.html").is_file()
-    # prepare, two extractions, three runs together, and all that follows
-    assert len(re.findall(r"has been submitted with SLURM jobid", said)) == 5
+    # prepare, two extractions, three runs by twos, and all that follows
+    assert len(re.findall(r"has been submitted with SLURM jobid", said)) == 6
 
 
 def test_a_partition_that_is_not_there_is_named_before_any_job(local: Project, tmp_path: Path) -> None:
