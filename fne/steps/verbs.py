@@ -54,6 +54,14 @@ def integer(least: int) -> Callable[[str], int]:
     return read
 
 
+def part(text: str) -> tuple[int, int]:
+    """A parser of a part I/N, such as 1/4."""
+    numbers = [int(number) if number.isdecimal() else 0 for number in text.split("/")]
+    if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1] < 10**6:
+        raise argparse.ArgumentTypeError(f"must be I/N, such as 1/4 to 4/4, got {text!r}")
+    return numbers[0], numbers[1]
+
+
 FOLDER: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
 ROOT = option("--root", type=Path, default=Path("."), help="the project's folder (default: here)")
 OVERRIDES = option("--set", action="append", default=[], metavar="KEY=VALUE",
@@ -203,12 +211,22 @@ def pretrain(given: Given) -> None:
 
 
 def extract(given: Given) -> None:
-    """``extract``: from and to where the workflow looks."""
+    """``extract``: from and to where the workflow looks; in one piece, or in parts that are then joined."""
     from fne.study import paths
+    from fne.utils import lease
 
     study, root, modality = load_study(given, refuse=False), given.root, given.modality
     data, out = root / paths.data_folder(study), root / paths.features_folder(study, modality)
-    _on_device(given, "extract", data, paths.encoder(study, modality, root), modality, out)
+    work = data, paths.encoder(study, modality, root), modality, out
+    if given.join and given.shard:
+        raise bad_input("a part cannot be joined while it is made", file=COMMAND_LINE, key="--join", value=given.join,
+                        allowed="--shard or --join")  # fmt: skip
+    if given.join:
+        from fne.steps.extract import join
+
+        return join(*work, given.join)
+    with lease.device(given.device) as device:
+        _run("extract", *work, given.threads, device, given.shard)
 
 
 def tune(given: Given) -> None:
@@ -331,7 +349,10 @@ VERBS = [
     Verb("pretrain", "a draw of the encoders of scenes -> a tiny encoder",
          (*COMMON, MODALITY, THREADS, option("--out", **FOLDER, help="default: where the workflow looks for it")),
          pretrain),
-    Verb("extract", "manifest and encoder -> feature store", (*COMMON, MODALITY, *MACHINE), extract),
+    Verb("extract", "manifest and encoder -> feature store",
+         (*COMMON, MODALITY, *MACHINE,
+          option("--shard", type=part, metavar="I/N", help="make part I of N alone, beside the store"),
+          option("--join", type=integer(1), metavar="N", help="make the store of its N parts")), extract),
     Verb("tune", "search on validation, the same ranges and trials for every variant",
          (PLACE, OVERRIDES, *MACHINE, option("--draw", type=integer(0), default=0, help="another draw of the search: "
           "points and tuning seeds of its own, in tuned/STUDY.DRAW.yaml (default: 0)")), tune),

@@ -281,6 +281,26 @@ def features_folder(study: Study, modality: str) -> Path:
     return data_folder(study) / "features" / f"{modality}-{encoder_slug(study, modality)}"
 
 
+def holds_tokens(study: Study, modality: str) -> bool:
+    """Does a feature store hold a vector per token?"""
+    return resolve(study, study.variants[0])["encoders"][modality]["level"] == "tokens"
+
+
+def features_files(study: Study, modality: str) -> list[Path]:
+    """The files of a feature store."""
+    names = ["manifest.json", "values.bin", *(["offsets.npy"] if holds_tokens(study, modality) else [])]
+    return [features_folder(study, modality) / name for name in names]
+
+
+def encoder_files(study: Study, modality: str) -> list[Path]:
+    """Files of a checkpoint folder that the user gives; none of an encoder of `scenes` or of a hub id."""
+    section = resolve(study, study.variants[0])["encoders"][modality]
+    if section["checkpoint"] == "scenes":
+        return []
+    checkpoint = find(section, modality)
+    return checkpoint.files() if checkpoint.revision is None else []
+
+
 def results_folder(study: Study | Series) -> Path:
     """Tables over all runs of a study, and its training jobs; of a series, what compares its studies."""
     return Path("results") / study.name

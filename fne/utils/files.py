@@ -17,6 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,7 +33,7 @@ MOST, MOST_RECORD, PIECE = 1 << 30, 1 << 24, 1 << 20
 """Bytes of a file that is read whole, of a JSON file that this package wrote, and of what is read at once."""
 HALF_A_LETTER = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape of JSON that stands for a letter only beside another one."""
-SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 1, "metrics": 1, "rankings": 2,
+SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 2, "metrics": 1, "rankings": 2,
            "reference": 2, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
 """Versions of the files that this package writes, by what they hold."""
 DIGESTS = "digests.json"
@@ -192,7 +193,9 @@ def read_json(path: str | Path, hint: str | None = None, most: int = MOST) -> An
     return parse_json(read_bytes(path, hint, most), path, hint=hint)
 
 
-def parse_json(content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None) -> Any:
+def parse_json(
+    content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None, without: str | None = None
+) -> Any:
     """Read JSON as its standard has it, in which no object has a key twice; a byte order mark is passed over.
 
     Args:
@@ -200,6 +203,7 @@ def parse_json(content: bytes | str, file: str | Path, key: str | None = None, h
         file: It was read from here.
         key: The place within it.
         hint: How to make it again.
+        without: A key that is dropped from every object while it is read, so that it takes no memory.
 
     Raises:
         UserError: It is not UTF-8 or not JSON, or holds what no other file could: NaN, infinity, half a letter.
@@ -207,7 +211,7 @@ def parse_json(content: bytes | str, file: str | Path, key: str | None = None, h
     with reading(file, hint, key):
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(text, object_pairs_hook=partial(_once, without), parse_float=_finite, parse_constant=_finite)
         if HALF_A_LETTER.search(text):
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -216,12 +220,13 @@ def parse_json(content: bytes | str, file: str | Path, key: str | None = None, h
     raise bad_input(f"not valid JSON: {problem}", file=file, key=key, hint=hint)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(without: str | None, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A mapping of JSON."""
     result = dict(pairs)
     if len(result) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the key {name!r} occurs twice in one object")
+    result.pop(without, None)  # type: ignore[arg-type]  # None is no key
     return result
 
 

@@ -20,8 +20,9 @@ import yaml
 from PIL import Image
 
 from fne.analysis.permutation import image_floor
-from fne.data.manifest import count_splits, digest_rows
+from fne.data.items import Item
 from fne.data.truth import Truth, sorted_pairs
+from fne.data.writing import staging, write_prepared
 from fne.results.code import Code
 from fne.results.schema import write_table
 from fne.results.trials import Trial, inputs_of, write_trials
@@ -29,7 +30,7 @@ from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, load_study, parse_block, resolve
 from fne.study.tuned import SECTIONS
 from fne.training.picks import write as write_picks
-from fne.utils.files import sha256_file, write_json, write_text
+from fne.utils.files import write_json, write_text
 from fne.utils.min_seeds import MIN_SEEDS
 from fne.utils.seeding import numpy_stream
 
@@ -633,53 +634,20 @@ def _write_resources(root: Path, study: Study, caption: str | None, odd: str) ->
     folder = root / paths.data_folder(study)
     sizes = {"train": N_TRAIN, "val": 10, "test": N_TEST}
     (folder / "images").mkdir(parents=True)
-    ids, files, splits, owners, texts = [], [], [], [], []
+    items, truths = [], {}
     draw = numpy_stream(0, "synthetic", "images")
     for split, size in sizes.items():
         for number in range(size):
             pixels = np.kron(draw.integers(0, 256, (3, 3, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
-            files.append(f"{split}-{number}{odd}.png")
-            Image.fromarray(pixels).save(folder / "images" / files[-1])
-            for place in range(CAPTIONS):
-                owners.append(len(ids))
-                words = f"a small red square left of a blue disc, picture {number}, caption {place}"
-                texts.append(caption or words + " on grey" * ((number + place) % 3))
-            ids.append(f"{split}-{number}{odd}")
-            splits.append(split)
-    caption_ids = [f"c{place}" for place in range(len(texts))]
-    truth = {}
-    for split, size in sizes.items():
-        pairs = true_pairs(size)
+            name = f"{split}-{number}{odd}"
+            Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+            words = f"a small red square left of a blue disc, picture {number}, caption "
+            texts = [caption or f"{words}{k}" + " on grey" * ((number + k) % 3) for k in range(CAPTIONS)]
+            items.append(Item(name, f"{name}.png", split, texts))
         queries = np.arange(size, dtype=np.int32), np.arange(size * CAPTIONS, dtype=np.int32)
-        file = folder / f"truth.{split}.npz"
-        Truth("exact", pairs, *queries).save(file)
-        truth[split] = {
-            "file": file.name,
-            "kind": "exact",
-            "sha256": sha256_file(file),
-            "prevalence": 0.003,
-            "queries": {"i2t": size, "t2i": size * CAPTIONS},
-        }
-    write_json(
-        folder / "manifest.json",
-        {
-            "schema": 1,
-            "dataset": study.data["dataset"],
-            "data_id": paths.data_id(study),
-            "data": dict(study.data),
-            "root": "images",
-            "splits": count_splits(splits, owners),
-            "images": {"id": ids, "file": files, "split": splits},
-            "captions": {"id": caption_ids, "image": owners, "text": texts},
-            "truth": truth,
-            "sha256": {
-                "images": digest_rows(ids, files, splits),
-                "captions": digest_rows(caption_ids, owners, texts),
-                "pixels": "00" * 32,
-            },
-            "created": {},
-        },
-    )
+        truths[split] = Truth("exact", true_pairs(size), *queries)
+    with staging(folder) as temporary:
+        write_prepared(temporary, folder, dict(study.data), "images", items, truths, "00" * 32)
 
 
 if __name__ == "__main__":

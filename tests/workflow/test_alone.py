@@ -14,7 +14,8 @@ from tests.workflow.test_dag import reference_of
 DRAW = ("--config", "study=smoke", "set={encoders.draw: 1}", "replace=true")
 PLAIN = ("--config", "study=smoke")
 ONE_JOB = ("--config", "study=smoke", "job=run")
-SETS = {"pretrain": DRAW, "run": ONE_JOB}
+PARTS = ("--config", "study=smoke", "shards=2")
+SETS = {"pretrain": DRAW, "run": ONE_JOB, "extract_part": PARTS}
 TEXT = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
 RULES = re.findall(r"^rule (\w+):", TEXT, re.M)
 OF_A_STUDY = [rule for rule in RULES if not rule.endswith("_of_series")]
@@ -31,7 +32,7 @@ def finished(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 @pytest.fixture(scope="module")
 def jobs(finished: Project) -> dict[str, Job]:
     targets = "--forceall", "smoke", "notebook"
-    return first_of_each([job for options in (PLAIN, DRAW, ONE_JOB) for job in finished.planned(*targets, *options)])
+    return first_of_each([job for options in (PLAIN, *SETS.values()) for job in finished.planned(*targets, *options)])
 
 
 @pytest.mark.parametrize("rule", OF_A_STUDY)

@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -20,6 +21,8 @@ except UserError as error:
 
 from fne.data.sources import annotation_files
 from fne.encoders.checkpoints import find
+from fne.utils.digests import FOLDER
+from fne.utils.files import expanded, write_text
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, set_aside
@@ -42,8 +45,7 @@ DEVICES = ("auto", "cpu", "cuda")
 JOBS = ("stages", "run")
 TRAINED = paths.TRAINED
 TABLE_KINDS = ("html", "csv", "md", "tex")
-PREPARED = ("manifest.json",)
-STORE = ("manifest.json", "values.bin")
+PREPARED = ("manifest.json", "manifest.parquet")
 MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
 AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_file("aggregate"))
 AUDITED = (*written_by("audit"), digests_file("audit"))
@@ -65,13 +67,27 @@ shell.prefix(
 )
 
 
+def require_the_folder_here():
+    """A job on another machine must see the folder that Snakemake was started in, unless a storage provider has it."""
+    running = Path(".fne/running")
+    if workflow.is_main_process:
+        running.parent.mkdir(exist_ok=True)
+        running.touch()
+    elif not (workflow.is_main_process or running.is_file() or workflow.storage_settings.default_storage_provider):
+        raise WorkflowError(
+            f"{Path.cwd()} on {socket.gethostname()} is not the folder that Snakemake was started in: its file system is "
+            "not shared with this machine; start in a folder that all machines see, or give --default-storage-provider"
+        )
+
+
 def load_studies():
     """The study or series that `--config` requests, and `smoke`, whose target always exists.
 
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "replace", "shard"])
+        extra = ["device", "job", "processes", "loaders", "shards", "shard", "replace"]
+        name, overrides = from_snakemake(config, extra=extra)
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -93,7 +109,7 @@ def load_studies():
         for key, value, allowed in (("device", DEVICE, DEVICES), ("job", JOB, JOBS)):
             if value not in allowed:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: {', '.join(allowed)}")
-        for key, value in (("processes", PROCESSES), ("loaders", LOADERS)):
+        for key, value in (("processes", PROCESSES), ("loaders", LOADERS), ("shards", SHARDS)):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
         if PROCESSES > 1 and members[0].regime == "head":
@@ -125,9 +141,12 @@ SHARD = config.get("shard")
 ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
+# Jobs among which the extraction of a feature store is divided.
+SHARDS = config.get("shards", 1)
 CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
+require_the_folder_here()
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 BY_FEATURES = {
@@ -135,6 +154,8 @@ BY_FEATURES = {
     for study in reversed(STUDIES.values())
     for modality in paths.MODALITIES
 }
+# Encoders whose stores hold tokens.
+TOKENS = sorted({slug for (_, modality, slug), study in BY_FEATURES.items() if paths.holds_tokens(study, modality)})
 BY_PAIR = {
     paths.recipe(study).slug: study
     for study in STUDIES.values()
@@ -152,6 +173,13 @@ wildcard_constraints:
     modality="|".join(paths.MODALITIES),
     encoder=r"[A-Za-z0-9_.-]+-[0-9a-f]{8}",
     pair="|".join(BY_PAIR) or "(?!)",
+    part=r"\d+",
+    parts=r"\d+",
+
+
+def of_kind(is_one):
+    """A pattern of the data whose section is of a kind."""
+    return "|".join(name for name, study in BY_DATA.items() if is_one(study.data)) or "(?!)"
 
 
 def of_data(wildcards):
@@ -219,24 +247,66 @@ def corpus_files(wildcards):
     return [*annotations, *(file for file in data.get("judgements", {}).values() if file)]
 
 
-def encoder_files(wildcards):
-    """The checkpoint, where the workflow itself makes it."""
-    study = of_features(wildcards)
-    if not paths.is_pretrained_here(study, wildcards.modality):
-        return []
-    return paths.encoder_folder(study, wildcards.modality) / "model.safetensors"
+def encoder_files(study, modality):
+    """The checkpoint's folder where the workflow itself makes it, or files of the user's; what is shipped is no input."""
+    if paths.is_pretrained_here(study, modality):
+        return [paths.encoder_folder(study, modality)]
+    return [ancient(file) for file in paths.encoder_files(study, modality)]  # the name of the store holds their digests
+
+
+def encoded_files(wildcards):
+    """What extraction reads beside the rows of the data."""
+    return read_by_encoder(of_features(wildcards), wildcards.modality)
+
+
+def read_by_encoder(study, modality):
+    """The encoder, images, and where there is one the world, whose scenes no encoder may have seen."""
+    world = [paths.data_folder(study) / f"scenes.{split}.npz" for split in paths.SPLITS]
+    return [
+        *encoder_files(study, modality),
+        *(images_of(study) if modality == "image" else []),
+        *(world if study.data["dataset"] == "scenes" else []),
+    ]
+
+
+def images_of(study):
+    """The folder of images, which `prepare` makes or the user has; of those that the user has, what was verified too."""
+    if images := study.data.get("images"):  # of them the manifest holds a digest
+        return [ancient(expanded(images)), paths.data_folder(study) / "pictures.npz"]
+    return [paths.data_folder(study) / "images"]
+
+
+def prepared_rows(wildcards):
+    """What lists the images and captions of the data."""
+    return [paths.data_folder(of_data(wildcards)) / file for file in PREPARED]
+
+
+def parts_of(wildcards):
+    """The parts of a store that several jobs extract; of one that is there already those that it was made of.
+
+    A note of their number keeps `--config shards=...` from making a store again, which would be the same.
+    """
+    name = f"{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
+    note, is_there = FOLDER / "shards" / name, Path(f"resources/{name}/manifest.json").is_file()
+    if workflow.is_main_process and not is_there:
+        write_text(note, str(SHARDS))
+    parts = int(note.read_text()) if note.is_file() else 1 if is_there else SHARDS
+    return [f"resources/{name}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 else []
+
+
+def extracting_threads(wildcards):
+    """One where the tiny encoders of `scenes` read it, both modalities side by side; joining parts needs no more."""
+    is_small = "grid" in paths.encoder(of_features(wildcards), wildcards.modality)
+    joins = not hasattr(wildcards, "part") and parts_of(wildcards)
+    return 1 if is_small or joins else 8
 
 
 def inputs_of(modality):
-    """Input function: what training reads of a modality beside the data: a feature store, or the encoder itself."""
+    """Input function: what training reads of a modality beside the data: a feature store, or what makes one."""
 
     def files(wildcards):
         study = of_study(wildcards)
-        if study.regime == "head":
-            return [paths.features_folder(study, modality) / file for file in STORE]
-        if paths.is_pretrained_here(study, modality):
-            return paths.encoder_folder(study, modality) / "model.safetensors"
-        return []
+        return paths.features_files(study, modality) if study.regime == "head" else read_by_encoder(study, modality)
 
     return files
 
@@ -455,7 +525,7 @@ def keep_overrides():
 
 def set_finished_runs_aside():
     """Before their files are deleted: what is of the present config, code and data already is not trained again."""
-    for job in workflow.dag.needrun_jobs():
+    for job in () if workflow.touch else workflow.dag.needrun_jobs():
         if job.rule.name in ("train", "run") and not workflow.dag.reason(job).forced:
             set_aside(of_study(job.wildcards), job.wildcards.variant, job.wildcards.block, Path("."), CODE)
 

@@ -10,7 +10,9 @@ rule compare_of_series:
             for member in of_series(wildcards).members
             for file in (*AGGREGATED, *COMPARED)
         ],
-        lambda wildcards: [paths.manifest(member) for member in of_series(wildcards).members],
+        lambda wildcards: [
+            paths.data_folder(member) / file for member in of_series(wildcards).members for file in PREPARED
+        ],
     output:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
     log:
