@@ -102,7 +102,7 @@ class Code(Definitions):
     ) -> str:
         roots = [*TRAINING, MEMORIES[memory].target]
         roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
-        roots += [*KEPT_SPACE] if not whole and keeps else []
+        roots += [*KEPT_SPACE] if keeps else []
         roots += [WARMUP] if warms else []
         roots += [DENSITIES[density]] if density else []
         own: set[Path] = set()
