@@ -50,7 +50,7 @@ STARTED = time.time()
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 DEVICES = ("auto", "cpu", "cuda")
 JOBS = ("stages", "run")
-OPTIONS = ["device", "job", "processes", "nodes", "loaders", "shards", "shard", "replace"]
+OPTIONS = ["device", "job", "processes", "nodes", "loaders", "extract_jobs", "shard", "replace"]
 TRAINED = paths.TRAINED
 TABLE_KINDS = ("html", "csv", "md", "tex")
 PREPARED = ("manifest.json", "manifest.parquet")
@@ -118,7 +118,7 @@ def load_studies():
         for key, value, allowed in (("device", DEVICE, DEVICES), ("job", JOB, JOBS)):
             if value not in allowed:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: {', '.join(allowed)}")
-        for key, value in (("processes", PROCESSES), ("nodes", NODES), ("loaders", LOADERS), ("shards", SHARDS)):
+        for key, value in (("processes", PROCESSES), ("nodes", NODES), ("loaders", LOADERS), ("extract_jobs", EXTRACT_JOBS)):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
         if PROCESSES * NODES > 1:
@@ -156,7 +156,7 @@ ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}
 # GPU: image loaders).
 PROCESSES, NODES, LOADERS = config.get("processes", 1), config.get("nodes", 1), config.get("loaders", 1)
 # Jobs among which the extraction of a feature store is divided.
-SHARDS = config.get("shards", 1)
+EXTRACT_JOBS = config.get("extract_jobs", 1)
 CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
@@ -298,13 +298,13 @@ def prepared_rows(wildcards):
 def parts_of(wildcards):
     """The parts of a store that several jobs extract; of one that is there already those that it was made of.
 
-    A note of their number keeps `--config shards=...` from making a store again, which would be the same.
+    A note of their number keeps `--config extract_jobs=...` from making a store again, which would be the same.
     """
     name = f"{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
-    note, is_there = FOLDER / "shards" / name, Path(f"resources/{name}/manifest.json").is_file()
+    note, is_there = FOLDER / "extract_jobs" / name, Path(f"resources/{name}/manifest.json").is_file()
     if workflow.is_main_process and not is_there:
-        write_text(note, str(SHARDS))
-    parts = int(note.read_text()) if note.is_file() else 1 if is_there else SHARDS
+        write_text(note, str(EXTRACT_JOBS))
+    parts = int(note.read_text()) if note.is_file() else 1 if is_there else EXTRACT_JOBS
     return [f"resources/{name}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 else []
 
 

@@ -52,7 +52,7 @@ if TOKENS:
     ruleorder: extract_tokens > extract
 
 
-# With `--config shards=N`: N jobs make a store.
+# With `--config extract_jobs=N`: N jobs make a store.
 rule extract_part:
     input:
         data=prepared_rows,
