@@ -116,7 +116,7 @@ def test_text_rows_are_the_features_of_their_own_captions(
         "different": 4,
         "longest": 7,
         "truncated": 2,
-        "truncated_first": ["caption 1", "caption 5"],
+        "truncated_first": ["a.png#1", "c.png#1"],
         "unknown_tokens": 1,
         "tokens": 5 + 7 + 5 + 4 + 4 + 7,
     }
