@@ -215,6 +215,6 @@ def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:
 def test_dry_runs_import_no_torch(project: Project) -> None:
     imports = re.findall(r"^(?:from fne\S* )?import .+$", (ROOT / "workflow/rules/common.smk").read_text(), re.M)
     assert any("fne.report" in line for line in imports)
-    heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'transformers'}"
+    heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'transformers', 'pyarrow'}"
     done = project.run("python", "-c", "\n".join(imports) + f"\nprint(sorted({heavy} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
