@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from fne.results.schema import digests_of, verb_of
+from fne.results.schema import digests_file, verb_of
 from fne.utils.files import write_csv
 
 
@@ -23,7 +23,7 @@ def edit(file: Path, change: Callable[[dict[str, str]], bool | None]) -> None:
 def signed_in(file: Path) -> Path:
     """Where the digest of a table is noted: of a study by the verb that writes it, of a run in one file."""
     of_study = file.parent.parent.name == "results"
-    return file.with_name(digests_of(verb_of(file.stem)) if of_study else "digests.json")
+    return file.with_name(digests_file(verb_of(file.stem)) if of_study else "digests.json")
 
 
 def sign(*files: Path) -> None:

@@ -195,11 +195,20 @@ class Manifest:
         )
 
     def truth(self, name: str) -> Truth:
-        """The ground truth of one split, checked against the digest in the manifest.
+        """The ground truth of one split, checked against the digest in the manifest, and read once.
 
         Raises:
             UserError: Its file is missing or was changed.
         """
+        if name not in self._truths:
+            self._truths[name] = self._read_truth(name)
+        return self._truths[name]
+
+    @cached_property
+    def _truths(self) -> dict[str, Truth]:
+        return {}
+
+    def _read_truth(self, name: str) -> Truth:
         path = self.folder / self.truth_files[name]["file"]
         with reading(path, AGAIN):
             digest = sha256_file(path)

@@ -132,6 +132,11 @@ class ResultCode(Definitions):
 
     def of_modules(self, *modules: str) -> str:
         """Of whole modules, and of all that they use; of a package, every module and every other file in it."""
+        roots, others = self.named(*modules)
+        return sha256_text(" ".join([self.of(roots), *map(sha256_file, others)]))[:12]
+
+    def named(self, *modules: str) -> tuple[list[str], list[Path]]:
+        """The modules of some packages, and the other files in them."""
         roots, others = [], []
         for module in modules:
             place = PACKAGES.joinpath(*module.split("."))
@@ -139,5 +144,5 @@ class ResultCode(Definitions):
                 if file.suffix == ".py":
                     roots.append(".".join(file.relative_to(PACKAGES).with_suffix("").parts).removesuffix(".__init__"))
                 elif file.is_file() and file.suffix != ".pyc":
-                    others.append(sha256_file(file))
-        return sha256_text(" ".join([self.of(roots), *others]))[:12]
+                    others.append(file)
+        return roots, others

@@ -17,6 +17,7 @@ from fne.analysis.layout import Layout
 from fne.analysis.layout import load as load_layout
 from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
+from fne.results.code import Code
 from fne.results.configs import shared_epochs
 from fne.results.current import check_comparable
 from fne.results.elsewhere import Known, variance_for
@@ -77,10 +78,11 @@ class StudyResults:
         Raises:
             UserError: A run is of another schema.
         """
-        return tuple(self._variant(name) for name in self.definition.variants)
+        sources = Code(self.root)
+        return tuple(self._variant(name, sources) for name in self.definition.variants)
 
-    def _variant(self, name: str) -> Variant:
-        result, declared = finished(self.definition, self.root, name), self.definition.library[name]
+    def _variant(self, name: str, sources: Code) -> Variant:
+        result, declared = finished(self.definition, self.root, name, sources), self.definition.library[name]
         runs, folders = tuple(run for _, run in result), tuple(folder for folder, _ in result)
         return Variant(name, declared.title, declared.question, runs, folders)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fne.results.code import Code
 from fne.results.current import take_back
-from fne.results.schema import header
+from fne.results.schema import write_part
 from fne.study import paths
 from fne.study.api import Study, digest, parse_block, resolve
 from fne.training import checkpoint, distributions, picks
@@ -24,7 +24,7 @@ from fne.training.engine import Engine
 from fne.training.pairs import Corpus, for_engine, open_corpus, torch_device
 from fne.utils import provenance
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import SCHEMAS, atomic_files, write_csv, write_json
+from fne.utils.files import SCHEMAS, atomic_files, write_json
 from fne.utils.progress import Progress
 
 if TYPE_CHECKING:
@@ -189,10 +189,10 @@ def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> di
     best = [engine.learner.stacked(engine.best) for engine in engines]
     tensors = {name: torch.cat([weights[name] for weights in best]).cpu() for name in best[0]}
     save_file(tensors | fitted, folder / "weights.safetensors", metadata={"seeds": json.dumps(seeds)})
-    write_csv(folder / "curves.csv", [row for engine in engines for row in engine.curves], header("curves")[1:])
+    write_part(folder / "curves.parquet", [row for engine in engines for row in engine.curves])
     audit = [{"seed": seed, **row} for engine in engines for r, seed in enumerate(engine.seeds)
              for row in engine.diagnostics.audit_rows(r)]  # fmt: skip
-    write_csv(folder / "audit.csv", audit, header("audit")[1:])
+    write_part(folder / "audit.parquet", audit)
     parts = [engine.picks.columns() for engine in engines]
     columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
     size = picks.write(folder / "picks.npz", columns)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -238,16 +239,20 @@ def tune(given: Given) -> None:
         _run("tune", study, given.root, given.threads, device, given.draw)
 
 
-def train(given: Given) -> None:
-    """``train``: alone, or with the other processes that ``torchrun`` started."""
+def train(given: Given, step: str = "train") -> None:
+    """``train`` and ``job``: alone, or with the others that ``torchrun`` started, of which one holds the run."""
+    from fne.study import paths
     from fne.utils import lease
+    from fne.utils.files import locked
 
     job = load_job(given)
-    with lease.device(given.device) as device:
-        from fne.training.distributed import joined
+    state, first = given.root / paths.scratch_folder(*job), os.environ.get("RANK", "0") == "0"
+    with locked(state, "another process trains this run now") if first else nullcontext():
+        with lease.device(given.device) as device:
+            from fne.training.distributed import joined
 
-        with joined(device):
-            _run("train", *job, given.root, given.threads, device)
+            with joined(device):
+                _run(step, *job, given.root, given.threads, device)
 
 
 def aggregate(given: Given) -> None:
@@ -359,7 +364,7 @@ VERBS = [
     Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
          lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
     Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process", (PLACE, *JOB[1:], *MACHINE),
-         lambda given: _on_device(given, "job", *load_job(given), given.root)),
+         lambda given: train(given, "job")),
     Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
     Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
          (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),

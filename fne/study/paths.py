@@ -311,15 +311,7 @@ def run_folder(study: Study, variant: str, block: str) -> Path:
     return results_folder(study) / variant / block
 
 
-TRAINED = (
-    "weights.safetensors",
-    "curves.csv",
-    "audit.csv",
-    "digests.json",
-    "picks.npz",
-    "distributions.json",
-    "run.json",
-)
+TRAINED = ("weights.safetensors", "curves.parquet", "audit.parquet", "picks.npz", "distributions.json", "run.json")
 """What training writes there."""
 
 

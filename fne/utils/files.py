@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fne.utils import leftovers
 from fne.utils.errors import UserError, bad_input
@@ -29,8 +29,8 @@ from fne.utils.text import guarded
 
 DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, MemoryError, csv.Error, zipfile.BadZipFile, zlib.error)
 """What decoders raise at content that they cannot read; no error of a program that is wrong itself is among them."""
-MOST, MOST_RECORD = 1 << 30, 1 << 24
-"""Bytes of a file that is read whole, and of a JSON file that this package wrote."""
+MOST, MOST_RECORD, PIECE = 1 << 30, 1 << 24, 1 << 20
+"""Bytes of a file that is read whole, of a JSON file that this package wrote, and of what is read at once."""
 HALF_A_LETTER = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape of JSON that stands for a letter only beside another one."""
 SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 2, "metrics": 1, "rankings": 2,
@@ -264,26 +264,23 @@ def check_record(content: Any, kind: str | None, shape: Any, file: str | Path, h
     return content
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> str:
-    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits; no text is a formula.
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
+    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits; no text is a formula."""
+    text = io.StringIO(newline="")
+    _write_rows(text, rows, columns)
+    return text.getvalue()
 
-    Args:
-        rows: The rows.
-        columns: Their names.
-        raw: The cells come from a CSV file and stay as they stand there.
-    """
 
+def _write_rows(handle: TextIO, rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> None:
     def cell(value: Any) -> Any:
         if isinstance(value, str) and not raw:
             return guarded(value)
         return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer = csv.DictWriter(handle, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({key: cell(value) for key, value in row.items()})
-    return text.getvalue()
 
 
 def write_csv(
@@ -294,18 +291,28 @@ def write_csv(
     raw: bool = False,
     digests: str = DIGESTS,
 ) -> None:
-    """Write a CSV atomically, as :func:`as_csv` says, and note in a file ``digests`` of its folder what it is."""
-    path, content = Path(path), as_csv(rows, columns, raw=raw).encode()
+    """Write a CSV atomically, row by row, and note in a file ``digests`` of its folder what it is.
+
+    Args:
+        path: The file.
+        rows, columns: As of :func:`as_csv`.
+        raw: The cells come from a CSV file and stay as they stand there.
+        digests: The file in its folder.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.parent / digests):
         with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
+            with open(temporary, "w", encoding="utf-8", newline="") as handle:
+                _write_rows(handle, rows, columns, raw=raw)
+            with open(temporary, "rb") as written:
+                entry = _digest(iter(lambda: written.read(PIECE), b""))
         try:
             known = _digests(path.parent / digests, "")
         except UserError:  # damaged: files that it named are refused until they, too, are written again
             known = {}
         known = {name: entry for name, entry in known.items() if (path.parent / name).is_file()}
-        entries = known | {path.name: _digest(content)}
+        entries = known | {path.name: entry}
         write_json(path.parent / digests, {"schema": SCHEMAS["digests"], "files": dict(sorted(entries.items()))})
 
 
@@ -324,16 +331,20 @@ def read_csv(path: str | Path, hint: str, digests: str = DIGESTS) -> bytes:
     content, entry = read_bytes(path, hint), _digests(path.parent / digests, hint).get(path.name)
     if entry is None:
         raise bad_input(f"has no entry in {digests}, so that nothing says whether it is whole", file=path, hint=hint)
-    if (result := _digest(content)) != entry:
+    if (result := _digest([content])) != entry:
         shown, allowed = (f"{item['rows']} rows, SHA-256 {item['sha256'][:12]}" for item in (result, entry))
         problem = f"cut short or edited: it is not what {digests} says"
         raise bad_input(problem, file=path, value=shown, allowed=allowed, hint=hint)
     return content
 
 
-def _digest(content: bytes) -> dict[str, Any]:
-    """An entry of ``digests.json``."""
-    return {"rows": max(0, content.count(b"\n") - 1), "sha256": sha256_bytes(content)}
+def _digest(pieces: Iterable[bytes]) -> dict[str, Any]:
+    """An entry of ``digests.json``, from the pieces of a file."""
+    lines, sha256 = 0, hashlib.sha256()
+    for piece in pieces:
+        lines += piece.count(b"\n")
+        sha256.update(piece)
+    return {"rows": max(0, lines - 1), "sha256": sha256.hexdigest()}
 
 
 def _digests(file: Path, hint: str) -> dict[str, dict[str, Any]]:
@@ -345,15 +356,31 @@ def _digests(file: Path, hint: str) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Wait until no other process changes a file under its lock; that of a killed one is free again."""
-    from filelock import FileLock  # only who changes what others do as well
+def locked(file: Path, taken: str | None = None) -> Iterator[None]:
+    """Wait until no other process changes a file under its lock; that of a killed one is free again.
 
-    with FileLock(file.with_name(f".{file.name}.lock")) as lock:
-        try:
-            yield
-        finally:
-            Path(lock.lock_file).unlink()  # whoever waits for it sees that the file of that name is another one
+    Args:
+        file: The file, or a folder.
+        taken: Instead of waiting, say so of a lock that another process holds, here or on another machine of a shared
+            file system.
+
+    Raises:
+        UserError: Another process holds it, where ``taken`` is said.
+    """
+    from filelock import FileLock, Timeout  # only who changes what others do as well
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=-1 if taken is None else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        hint = "wait until it has ended, or run the other study in a folder of its own"
+        raise bad_input(taken or "", file=file, hint=hint) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink()  # whoever waits for it sees that the file of that name is another one
+        lock.release()
 
 
 def sha256_file(path: str | Path) -> str:

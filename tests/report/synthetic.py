@@ -24,7 +24,7 @@ from fne.data.items import Item
 from fne.data.truth import Truth, sorted_pairs
 from fne.data.writing import staging, write_prepared
 from fne.results.code import Code
-from fne.results.schema import header, write_table
+from fne.results.schema import digests_file, header, write_table
 from fne.results.trials import Trial, inputs_of, write_trials
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, load_study, parse_block, resolve
@@ -162,7 +162,8 @@ def write_study(
                     root / "results" / name / fake.id / block, study, fake, values[fake.id], inside, truth_known, logs
                 )
     for table, rows in logs.items():
-        write_csv(root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else header(table))
+        columns = list(rows[0]) if rows else header(table)
+        write_csv(root / "results" / name / f"{table}.csv", rows, columns, digests=digests_file("aggregate"))
     _write_tables(root / "results" / name, study, fakes, values, missing)
     if resources:
         _write_resources(root, study, caption, odd)

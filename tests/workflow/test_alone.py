@@ -11,12 +11,13 @@ from tests.alone import first_of_each, problems
 from tests.snakemake_project import ROOT, Job, Project
 from tests.workflow.test_dag import reference_of
 
-DRAW = ("--config", "study=smoke", "set={encoders.draw: 1}")
+DRAW = ("--config", "study=smoke", "set={encoders.draw: 1}", "replace=true")
+PLAIN = ("--config", "study=smoke")
 ONE_JOB = ("--config", "study=smoke", "job=run")
-SETS = {"pretrain": DRAW, "run": ONE_JOB}
-RULES = re.findall(
-    r"^rule (\w+):", "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")), re.M
-)
+PARTS = ("--config", "study=smoke", "shards=2")
+SETS = {"pretrain": DRAW, "run": ONE_JOB, "extract_part": PARTS}
+TEXT = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+RULES = re.findall(r"^rule (\w+):", TEXT, re.M)
 OF_A_STUDY = [rule for rule in RULES if not rule.endswith("_of_series")]
 
 
@@ -30,12 +31,10 @@ def finished(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 @pytest.fixture(scope="module")
 def jobs(finished: Project) -> dict[str, Job]:
-    every = [
-        job for options in ((), DRAW, ONE_JOB) for job in finished.planned("--forceall", "smoke", "notebook", *options)
-    ]
-    return first_of_each(every)
+    targets = "--forceall", "smoke", "notebook"
+    return first_of_each([job for options in (PLAIN, *SETS.values()) for job in finished.planned(*targets, *options)])
 
 
 @pytest.mark.parametrize("rule", OF_A_STUDY)
 def test_a_rule_alone(finished: Project, jobs: dict[str, Job], rule: str, tmp_path: Path) -> None:
-    assert problems(finished, jobs[rule], tmp_path / "alone", *SETS.get(rule, ("--config", "study=smoke"))) == []
+    assert problems(finished, jobs[rule], tmp_path / "alone", *SETS.get(rule, PLAIN)) == []

@@ -3,8 +3,10 @@
 import functools
 import re
 import shlex
+import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -24,10 +26,10 @@ from fne.utils.files import expanded, write_text
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
 from fne.results.current import outdated, set_aside
-from fne.results.schema import digests_of, written_by
+from fne.results.schema import digests_file, written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.progress_line import install
-from fne.steps.snakemake import from_snakemake
+from fne.steps.snakemake import from_snakemake, shard_of
 from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code, ResultCode
 from fne.results.kept import keep, open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
@@ -45,11 +47,11 @@ TRAINED = paths.TRAINED
 TABLE_KINDS = ("html", "csv", "md", "tex")
 PREPARED = ("manifest.json", "manifest.parquet")
 MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
-AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_of("aggregate"))
-AUDITED = (*written_by("audit"), digests_of("audit"))
-COMPARED = ("intervals.csv", "contrasts.csv", digests_of("compare"))
-VERIFIED = (*written_by("verify"), "verify.json", digests_of("verify"))
-TRAINED_TABLES = ("curves.csv", "audit.csv", "digests.json")
+AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_file("aggregate"))
+AUDITED = (*written_by("audit"), digests_file("audit"))
+COMPARED = ("intervals.csv", "contrasts.csv", digests_file("compare"))
+VERIFIED = (*written_by("verify"), "verify.json", digests_file("verify"))
+TRAINED_TABLES = ("curves.parquet", "audit.parquet")
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated, and keeps
 # matplotlib's cache out of the home folder. `logged LOG COMMAND` runs a command; the log of an attempt that failed, or was
 # killed, stays beside it as LOG.1, LOG.2, ... Where a job's files lie below another root than the project (copies that a
@@ -65,13 +67,27 @@ shell.prefix(
 )
 
 
+def require_the_folder_here():
+    """A job on another machine must see the folder that Snakemake was started in, unless a storage provider has it."""
+    running = Path(".fne/running")
+    if workflow.is_main_process:
+        running.parent.mkdir(exist_ok=True)
+        running.touch()
+    elif not (workflow.is_main_process or running.is_file() or workflow.storage_settings.default_storage_provider):
+        raise WorkflowError(
+            f"{Path.cwd()} on {socket.gethostname()} is not the folder that Snakemake was started in: its file system is "
+            "not shared with this machine; start in a folder that all machines see, or give --default-storage-provider"
+        )
+
+
 def load_studies():
     """The study or series that `--config` requests, and `smoke`, whose target always exists.
 
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        name, overrides = from_snakemake(config, extra=["device", "job", "processes", "loaders", "shards", "replace"])
+        extra = ["device", "job", "processes", "loaders", "shards", "shard", "replace"]
+        name, overrides = from_snakemake(config, extra=extra)
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -79,6 +95,7 @@ def load_studies():
         series = {requested.name: requested} if isinstance(requested, Series) else {}
         members = requested.members if series else (requested,)
         for member in members:
+            shard_of(member.variants, SHARD)
             paths.check_supplied(member)
             for modality in paths.MODALITIES:  # digests of what the user supplies are known before the DAG is built
                 paths.features_folder(member, modality)
@@ -119,6 +136,8 @@ ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
 # How a run is made: by the rules train, rank, evaluate and calibrate (`stages`), or by one (`run`), which suits clusters.
 JOB = config.get("job", "stages")
+# Which of several calls that share the study this is, as `2/4`: it makes the runs of every fourth variant, and no report.
+SHARD = config.get("shard")
 ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}
 # In the regime `finetune`: processes that train one model together, and threads of each (on a GPU: picture loaders).
 PROCESSES, LOADERS = config.get("processes", 1), config.get("loaders", 1)
@@ -127,6 +146,7 @@ SHARDS = config.get("shards", 1)
 CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
+require_the_folder_here()
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 BY_FEATURES = {
@@ -235,12 +255,16 @@ def encoder_files(study, modality):
 
 
 def encoded_files(wildcards):
-    """What extraction reads beside the rows of the data: the encoder, images, and where there is one the world."""
-    study = of_features(wildcards)
+    """What extraction reads beside the rows of the data."""
+    return read_by_encoder(of_features(wildcards), wildcards.modality)
+
+
+def read_by_encoder(study, modality):
+    """The encoder, images, and where there is one the world, whose scenes no encoder may have seen."""
     world = [paths.data_folder(study) / f"scenes.{split}.npz" for split in paths.SPLITS]
     return [
-        *encoder_files(study, wildcards.modality),
-        *(images_of(study) if wildcards.modality == "image" else []),
+        *encoder_files(study, modality),
+        *(images_of(study) if modality == "image" else []),
         *(world if study.data["dataset"] == "scenes" else []),
     ]
 
@@ -278,11 +302,11 @@ def extracting_threads(wildcards):
 
 
 def inputs_of(modality):
-    """Input function: what training reads of a modality beside the data: a feature store, or the encoder itself."""
+    """Input function: what training reads of a modality beside the data: a feature store, or what makes one."""
 
     def files(wildcards):
         study = of_study(wildcards)
-        return paths.features_files(study, modality) if study.regime == "head" else encoder_files(study, modality)
+        return paths.features_files(study, modality) if study.regime == "head" else read_by_encoder(study, modality)
 
     return files
 
@@ -475,8 +499,17 @@ def drawn(kind, name):
 
 
 def reports_of(name):
-    """The report of a study; of a series, its members' as well."""
-    return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    """The report of a study; of a series, its members' as well. Of a shard, the files of its runs."""
+    if SHARD is None:
+        return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    return [file for study in studies_of(name) for file in made_of_shard(STUDIES[study])]
+
+
+def made_of_shard(study):
+    """What tables read last of the runs of a shard's variants."""
+    part = replace(study, variants=tuple(shard_of(study.variants, SHARD)))
+    scores = [paths.queries(part, variant, block, "test") for variant in part.variants for block in blocks(part)]
+    return [str(file) for file in (*scores, *calibration_files(part))]
 
 
 def studies_of(name):
@@ -492,7 +525,7 @@ def keep_overrides():
 
 def set_finished_runs_aside():
     """Before their files are deleted: what is of the present config, code and data already is not trained again."""
-    for job in workflow.dag.needrun_jobs():
+    for job in () if workflow.touch else workflow.dag.needrun_jobs():
         if job.rule.name in ("train", "run") and not workflow.dag.reason(job).forced:
             set_aside(of_study(job.wildcards), job.wildcards.variant, job.wildcards.block, Path("."), CODE)
 

@@ -71,6 +71,7 @@ rule make_report:
         readings,
         prepared,
         truths("test"),
+        lambda wildcards: images_of(of_study(wildcards)),
         tuned_files,
         published_file,
         verified,

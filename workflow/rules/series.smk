@@ -1,6 +1,6 @@
 # A series: studies that differ in their factors alone. Each member is a study like any other; these rules compare them.
 # They are read where a series is requested, as its factors decide which files there are.
-COMPARED_SERIES = (*series_files.compared(SERIES[STUDY]), digests_of("compare"))
+COMPARED_SERIES = (*series_files.compared(SERIES[STUDY]), digests_file("compare"))
 
 
 rule compare_of_series:
@@ -10,7 +10,9 @@ rule compare_of_series:
             for member in of_series(wildcards).members
             for file in (*AGGREGATED, *COMPARED)
         ],
-        lambda wildcards: [paths.manifest(member) for member in of_series(wildcards).members],
+        lambda wildcards: [
+            paths.data_folder(member) / file for member in of_series(wildcards).members for file in PREPARED
+        ],
     output:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
     log:
