@@ -215,10 +215,6 @@ def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:
 def test_dry_runs_import_no_torch(project: Project) -> None:
     imports = re.findall(r"^(?:from fne\S* )?import .+$", (ROOT / "workflow/rules/common.smk").read_text(), re.M)
     assert any("fne.report" in line for line in imports)
-<<<<<<< HEAD
     heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'transformers', 'pyarrow'}"
-=======
-    heavy = "{'torch', 'pandas', 'pyarrow', 'scipy', 'matplotlib', 'transformers'}"
->>>>>>> fe169dc2334b02e816acfff776111deee2a4d6f3
     done = project.run("python", "-c", "\n".join(imports) + f"\nprint(sorted({heavy} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
