@@ -24,7 +24,7 @@ from fne.utils.os_errors import explain
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ["--study", "smoke", "--root", str(ROOT)]
 JOB = ["--variant", "fne", "--block", "0-1"]
-HEAVY = ("torch", "pandas", "scipy", "matplotlib", "transformers", "seaborn", "snakemake")
+HEAVY = ("torch", "pandas", "scipy", "matplotlib", "transformers", "seaborn", "snakemake", "pyarrow")
 
 
 @pytest.fixture

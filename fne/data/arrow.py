@@ -1,6 +1,6 @@
 """Reading a Hugging Face ``datasets`` folder: saved with ``save_to_disk``, or parquet files as on the hub.
 
-Pictures inside the files are written out, byte for byte, when the data set is prepared. Needs ``pyarrow``.
+Pictures inside the files are written out, byte for byte, when the data set is prepared.
 
 Source: the layouts that https://huggingface.co/docs/datasets describes: ``state.json`` beside Arrow streams, or
 ``<split>-00000-of-00001.parquet``.
@@ -39,7 +39,7 @@ def read(folder: Path) -> tuple[list[Record], bool]:
         The rows, and whether the pictures are inside the files.
 
     Raises:
-        UserError: ``pyarrow`` is missing, there is no such file, or a row cannot be used.
+        UserError: There is no such file, or a row cannot be used.
     """
     records: list[Record] = []
     embedded = set()
@@ -147,14 +147,10 @@ def _named_split(text: str) -> str | None:
 
 
 def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError:
-        problem = "reading a Hugging Face data set needs pyarrow, which is not installed"
-        hint = "install it: pip install -e '.[arrow]' -c constraints.txt"
-        raise bad_input(problem, key="data.annotations", hint=hint) from None
+    import pyarrow
+    import pyarrow.compute
+    import pyarrow.parquet
+
     return pyarrow
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from fne.data import arrow, coco_relevance, cxc_sits, pictures, tabular
 from fne.data.human_annotations import annotated_truth, read_judgements
 from fne.data.images import verify_images
-from fne.data.items import Item, by_split, check_counts, equal_captions, to_items, view_of
+from fne.data.items import Item, Record, by_split, check_counts, equal_captions, to_items, view_of
 from fne.data.manifest import SPLITS
 from fne.data.ranked_captions import first_captions
 from fne.data.sources import SOURCES, annotation_files
@@ -38,6 +38,11 @@ def run(data: dict[str, Any], folder: Path) -> None:
     items, inside = read_annotations(annotations, data["dataset"])
     if not inside and not data["images"]:
         raise _required("images")
+    if inside and data["images"]:
+        hint = "leave it out, or remove the column of images"
+        raise bad_input(
+            "the annotations hold the images themselves", key="data.images", value=data["images"], hint=hint
+        )
     check_counts(items, data["counts"], annotations)
     files = [item.file for item in items]
     truths = known_truths(items, data["judgements"] or {}, annotations)
@@ -78,6 +83,7 @@ def read_annotations(path: Path, dataset: str) -> tuple[list[Item], bool]:
         UserError: The first thing that cannot be used, with file, key and value.
     """
     inside = False
+    records: Iterable[Record]
     if path.is_dir() or path.suffix.lower() in arrow.SUFFIXES:
         records, inside = arrow.read(path)
     elif "{split}" in path.name:

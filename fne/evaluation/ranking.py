@@ -19,6 +19,8 @@ from fne.protocols import DIRECTIONS
 
 CHUNK_ELEMENTS = 4_000_000
 """Largest similarity block held at once, in entries: 48 MB in float64 and float32 together."""
+VALIDATED = 1 << 24
+"""The same of a validation, in float32: 67 MB, and three times as much to count them."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,11 @@ def validation_recalls(
     caption_image: torch.Tensor | np.ndarray,
     ks: Sequence[int] = (1, 5, 10),
 ) -> dict[str, float]:
-    """Recall@K both ways and their sum, from one float32 similarity matrix: quick enough for every epoch.
+    """Recall@K both ways and their sum, from float32 similarities: quick enough for every epoch.
 
     Image to text, an image's best own caption counts; ties are broken at random in expectation, so a
     collapsed model scores chance level. Differs from the test protocol only in the float32 product (see the
-    module).
+    module), of which at most :data:`VALIDATED` entries are held at once.
 
     Args:
         image_emb: (N, D) embeddings.
@@ -187,24 +189,26 @@ def validation_recalls(
     if not is_finite(image_emb, text_emb):
         return dict.fromkeys([*names, "rsum"], float("nan"))
     image = torch.as_tensor(caption_image, dtype=torch.int64, device=image_emb.device)
+    images, captions = image_emb.float(), text_emb.float()
     with torch.autocast(image_emb.device.type, enabled=False):
-        scores = image_emb.float() @ text_emb.float().T
-    own = scores.gather(0, image[None])[0]
-    best = torch.full((len(scores),), -torch.inf, device=scores.device).scatter_reduce_(0, image, own, "amax")
-    found = {
-        "i2t": (
-            (scores > best[:, None]).sum(1),
-            (scores == best[:, None]).sum(1),
-            torch.zeros(len(scores), dtype=torch.int64, device=scores.device).scatter_add_(
-                0, image, (own == best[image]).long()
-            ),
-        ),
-        "t2i": ((scores > own).sum(0), (scores == own).sum(0), torch.ones_like(image)),
-    }
+        whole = images @ captions.T if len(images) * len(captions) <= VALIDATED else None
+        parts: dict[str, list[tuple[torch.Tensor, ...]]] = {"i2t": [], "t2i": []}
+        for rows in torch.arange(len(images), device=image.device).split(max(1, VALIDATED // len(captions))):
+            scores = images[rows] @ captions.T if whole is None else whole
+            mine = torch.isin(image, rows).nonzero().squeeze(1)
+            place = image[mine] - rows[0]
+            own = scores[place, mine]
+            best = torch.full_like(scores[:, 0], -torch.inf).scatter_reduce_(0, place, own, "amax")
+            positives = torch.zeros_like(rows).scatter_add_(0, place, (own == best[place]).long())
+            parts["i2t"].append(((scores > best[:, None]).sum(1), (scores == best[:, None]).sum(1), positives))
+        for columns in torch.arange(len(captions), device=image.device).split(max(1, VALIDATED // len(images))):
+            scores = images @ captions[columns].T if whole is None else whole
+            own = scores.gather(0, image[columns][None])[0]
+            parts["t2i"].append(((scores > own).sum(0), (scores == own).sum(0), torch.ones_like(columns)))
     recalls = {}
-    for direction, counts in found.items():
-        greater, group, positives = (part.cpu().numpy() for part in counts)
+    for direction, counts in parts.items():
+        above, level, right = (torch.cat(part).cpu().numpy() for part in zip(*counts, strict=True))
         for k in ks:
-            recalls[f"r{k}_{direction}"] = float(expected_hit(greater, group, positives, k).mean())
+            recalls[f"r{k}_{direction}"] = float(expected_hit(above, level, right, k).mean())
     recalls["rsum"] = sum(recalls.values())
     return recalls

@@ -92,7 +92,7 @@ def run(
     started, config = provenance.now(), resolve(study, variant)
     if not (names := [item.name for item in posteriors(config)]):
         raise bad_input("estimates no false negatives", file=study.name, key="variant", value=variant)
-    manifest = corpus.manifest if corpus else Manifest.open(root / paths.data_folder(study))
+    manifest = corpus.manifest if corpus else Manifest.load(root / paths.data_folder(study))
     views = {split: manifest.split(split) for split in ("val", "test")}
     truths = {split: cxc_sits.known(config, views[split], manifest.truth(split)) for split in views}
     log = root / paths.readings(study, variant, block, "calibrate")

@@ -69,7 +69,7 @@ def run(
 
     torch.set_num_threads(threads)
     started = provenance.now()
-    manifest = corpus.manifest if corpus else Manifest.open(root / paths.data_folder(study))
+    manifest = corpus.manifest if corpus else Manifest.load(root / paths.data_folder(study))
     view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
     requested = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
     given = {protocol: folder for protocol, folder in requested.items() if folder is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,9 @@ from fne.data.truth import Truth
 from fne.encoders.store import Features
 from fne.utils.errors import bad_input
 from fne.utils.seeding import torch_stream
+
+STRETCH = 256
+"""Steps of an epoch whose draws are made at once: little memory, and on a GPU few transfers."""
 
 
 def rescale(values: Tensor, rule: str) -> Tensor:
@@ -264,36 +267,35 @@ class Split(Pairs):
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """Everything random about one epoch, drawn before it starts, each replicate from its own named streams.
+    """The pairs of one epoch, drawn before it starts, and everything else random about it, each from a named stream.
 
     Args:
-        image_row, caption_row: (R, steps, B) int64, the pairs of each batch.
-        uniform: (R, steps, 2, B) float32 in [0, 1), the draws of the sampler per direction.
-        noise: (R, steps, 2, B) int64, the keys of the dropout of images and of captions.
-        relabel: (R, steps, 2, B) float32 in [0, 1), the draws of the oracle ``relabel`` per direction.
+        image_row, caption_row: (R, steps, B) int32, the pairs of each batch.
+        seeds: R seeds; each replicate draws from its own streams.
+        epoch: Its number, part of the streams' names; a resumed run draws the same again.
     """
 
     image_row: Tensor
     caption_row: Tensor
-    uniform: Tensor
-    noise: Tensor
-    relabel: Tensor
+    seeds: Sequence[int]
+    epoch: int
 
     @classmethod
     def draw(cls, split: Pairs, seeds: Sequence[int], epoch: int, batch_size: int, unit: str) -> EpochPlan:
-        """Draw the plan of one epoch.
+        """Draw the pairs of one epoch.
 
         Args:
             split: The training split.
             seeds: One per replicate.
-            epoch: Its number, part of the streams' names; a resumed run draws the same plan again.
+            epoch: Its number.
             batch_size: B; the last, incomplete batch is dropped.
             unit: ``images`` (every image once, with a random caption of its own) or ``captions`` (every caption once).
         """
         device = split.caption_image.device
         owner, first, count = (x.cpu() for x in (split.caption_image, split.first_caption, split.caption_count))
-        images, captions, uniforms, noises, relabels = [], [], [], [], []
-        for seed in seeds:
+        steps = len(owner if unit == "captions" else count) // batch_size
+        rows = torch.empty(2, len(seeds), steps, batch_size, dtype=torch.int32)
+        for r, seed in enumerate(seeds):
             order = torch_stream(seed, "order", epoch)
             if unit == "captions":
                 caption = torch.randperm(len(owner), generator=order)
@@ -302,14 +304,35 @@ class EpochPlan:
                 image = torch.randperm(len(count), generator=order)
                 chance = torch.rand(len(count), generator=torch_stream(seed, "caption", epoch), dtype=torch.float64)
                 caption = first[image] + (chance * count[image]).long()
-            steps = len(image) // batch_size
-            images.append(image[: steps * batch_size].reshape(steps, batch_size))
-            captions.append(caption[: steps * batch_size].reshape(steps, batch_size))
-            uniforms.append(torch.rand(steps, 2, batch_size, generator=torch_stream(seed, "sampler", epoch)))
-            keys = torch_stream(seed, "dropout", epoch)
-            noises.append(torch.randint(-(2**63), 2**63 - 1, (steps, 2, batch_size), generator=keys))
-            relabels.append(torch.rand(steps, 2, batch_size, generator=torch_stream(seed, "relabel", epoch)))
-        return cls(*(torch.stack(parts).to(device) for parts in (images, captions, uniforms, noises, relabels)))
+            for side, drawn in enumerate((image, caption)):
+                rows[side, r] = drawn[: steps * batch_size].reshape(steps, batch_size)
+        return cls(rows[0].to(device), rows[1].to(device), seeds, epoch)
+
+    def draws(self, stream: str, first: int = 0) -> Iterator[Tensor]:
+        """What one stream gives each step from ``first`` on, (R, 2, B) by direction or by side; drawn as it is used.
+
+        Args:
+            stream: ``sampler`` or ``relabel``: float32 in [0, 1), the draws of the sampler and of the oracle
+                ``relabel``; or ``dropout``: int64 keys, of images and of captions.
+            first: Number of the first step.
+        """
+        replicates, steps, batch_size = self.image_row.shape
+        generators = [torch_stream(seed, stream, self.epoch) for seed in self.seeds]
+        for begin in range(0, steps, STRETCH):
+            shape = (min(STRETCH, steps - begin), 2, batch_size)
+            drawn = torch.stack([
+                torch.randint(-(2**63), 2**63 - 1, shape, generator=generator)
+                if stream == "dropout"
+                else torch.rand(shape, generator=generator)
+                for generator in generators
+            ]).to(self.image_row.device)  # fmt: skip
+            yield from drawn.unbind(1)[max(0, first - begin) :]
+
+    def batches(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+        """The fields of :class:`fne.training.step.Batch` of each step from ``first`` on."""
+        draws = (self.draws(stream, first) for stream in ("sampler", "dropout", "relabel"))
+        for at, parts in enumerate(zip(*draws, strict=True), start=first):
+            yield self.image_row[:, at].long(), self.caption_row[:, at].long(), *parts
 
 
 def steps_per_epoch(split: Pairs, batch_size: int, unit: str) -> int:

@@ -92,9 +92,10 @@ class Engine:
                         self.guide = Guide(self.learner, self.train)
             self.learner.start_epoch(epoch)
             plan = EpochPlan.draw(self.train, self.seeds, epoch, self.batch_size, self.config["train"]["epoch_unit"])
-            for at, inputs in enumerate(self.learner.inputs(plan, first), start=first):
+            both = zip(self.learner.inputs(plan, first), plan.batches(first), strict=True)
+            for at, (inputs, drawn) in enumerate(both, start=first):
                 last, due = at == self.steps - 1, validates(at, self.steps, self.validations)
-                batch = Batch(*(part[:, at] for part in vars(plan).values()))
+                batch = Batch(*drawn)
                 watch, keep = last or at % WATCH_EVERY == 0, self.picks.plan.keeps(epoch, at)
                 if main:
                     self.memory.prepare(plan, at, self.step)

@@ -183,11 +183,12 @@ def embed_split(model: DualEncoder, split: Split, chunk: int = 4096) -> tuple[Te
     """
 
     def side(head: nn.Module, items: Items) -> Tensor:
-        replicates = next(head.parameters()).shape[0]
-        parts = []
-        for start in range(0, len(items), chunk):
-            rows = torch.arange(start, min(start + chunk, len(items)), device=items.values.device)
-            parts.append(head(*items.take(rows.expand(replicates, -1))))
-        return torch.cat(parts, dim=1)
+        replicates, result = next(head.parameters()).shape[0], torch.empty(0)
+        for rows in torch.arange(len(items), device=items.values.device).split(chunk):
+            part = head(*items.take(rows.expand(replicates, -1)))
+            if not len(result):
+                result = part.new_empty(replicates, len(items), part.shape[-1])
+            result[:, rows] = part
+        return result
 
     return side(model.image, split.image), side(model.text, split.text)

@@ -48,7 +48,7 @@ class Corpus:
         Raises:
             UserError: Something is missing, was changed, or was made from other data or by another encoder.
         """
-        manifest = Manifest.open(root / paths.data_folder(study))
+        manifest = Manifest.load(root / paths.data_folder(study))
         stores = {}
         for modality in paths.MODALITIES:
             folder = root / paths.features_folder(study, modality)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fne.data.items import Item, equal_captions, normalise
-from fne.data.truth import MOST_PAIRS, EqualCaptions, Truth, prevalence
+from fne.data.truth import EqualCaptions, Truth, prevalence
 from fne.utils.errors import UserError
 
 
@@ -96,9 +96,18 @@ def test_thousands_of_equal_captions_stay_small(tmp_path) -> None:
     truth.save(tmp_path / "t.npz")
     assert truth.n_pairs == 9_000_000 and (tmp_path / "t.npz").stat().st_size < 50_000
     items += [Item(f"{n}.jpg", f"{n}.jpg", "train", ["A man!"]) for n in range(3000, 4200)]
-    assert 4200**2 > MOST_PAIRS
     with pytest.raises(UserError, match="4,200 of 4,200 captions of the train split are the same text; got 'a man'"):
         equal_captions(items, "train")
+
+
+def test_many_equal_captions_are_groups_at_any_size() -> None:
+    items = [Item(f"{n}.jpg", f"{n}.jpg", "train", [f"caption {n % 15}", f"own {n}"]) for n in range(18_000)]
+    truth = equal_captions(items, "train")
+    assert truth.n_pairs == 15 * 1200**2 + 18_000 > 2**24
+    images, captions = np.array([0, 0, 0, 7, 7]), 2 * np.array([0, 15, 16, 22, 23])
+    assert truth.contains(images, captions).tolist() == [True, True, False, True, False]
+    assert truth.contains(images, captions + 1).tolist() == [True, False, False, False, False]
+    assert len(truth.keys()[0]) == 36_000 and "pairs" not in vars(truth)
 
 
 @pytest.mark.parametrize(

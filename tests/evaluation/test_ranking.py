@@ -97,6 +97,27 @@ def test_validation_recalls_of_a_collapsed_model_are_chance_level() -> None:
     assert recalls["r5_i2t"] == pytest.approx(1 - miss) and recalls["r5_t2i"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("held", [1, 37, 60 * 9, 10_000])
+def test_validation_recalls_do_not_depend_on_what_is_held_at_once(held: int, monkeypatch) -> None:
+    draw = np.random.default_rng(0)
+    owner = draw.permutation(np.r_[np.arange(60), draw.integers(0, 60, 90)])
+    images, texts = (torch.from_numpy(draw.integers(-2, 3, (n, 4))).float() for n in (60, 150))  # exact, with ties
+    monkeypatch.setattr("fne.evaluation.ranking.VALIDATED", held)
+    recalls, scores = validation_recalls(images, texts, owner, ks=(1, 5)), (images @ texts.T).numpy()
+    expected = {f"r{k}_{way}": [] for k in (1, 5) for way in ("i2t", "t2i")}
+    for k in (1, 5):
+        for i in range(60):
+            best = scores[i, owner == i].max()
+            counts = (scores[i] > best).sum(), (scores[i] == best).sum(), (scores[i, owner == i] == best).sum()
+            expected[f"r{k}_i2t"].append(expected_hit(*map(np.array, counts), k))
+        for c in range(150):
+            own = scores[owner[c], c]
+            counts = (scores[:, c] > own).sum(), (scores[:, c] == own).sum(), 1
+            expected[f"r{k}_t2i"].append(expected_hit(*map(np.array, counts), k))
+    for name, values in expected.items():
+        assert recalls[name] == pytest.approx(np.mean(values))
+
+
 AT_COCOS_SIZE = """
 import torch
 from fne.utils.provenance import peak_memory_mb

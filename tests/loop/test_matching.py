@@ -55,8 +55,8 @@ def by_hand(config: dict[str, Any]) -> tuple[HeadLearner, list[tuple]]:
         (criterion if main else warmup).start_epoch(epoch)
         if main and guide is None and "guide" in criterion.needs:
             guide = Guide(learner, train)
-        for at, inputs in enumerate(learner.inputs(plan, 0)):
-            batch = Batch(*(part[:, at] for part in vars(plan).values()))
+        for inputs, drawn in zip(learner.inputs(plan, 0), plan.batches(), strict=True):
+            batch = Batch(*drawn)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, step, settings["epochs"] * steps) * group["factor"]
             image, text = (side[0] for side in learner.embed(inputs, batch, step))

@@ -29,18 +29,16 @@ def fill(study: Study, root: Path) -> None:
     """Prepare the data of a study below ``root``, with those features."""
     prepare(data_section(study), root / paths.data_folder(study))
     manifest = Manifest.load(root / paths.data_folder(study))
-    words = sorted({word for text in manifest.column("text") for word in text.split()})
+    texts, image_ids = manifest.column("text"), manifest.column("id")
+    words = sorted({word for text in texts for word in text.split()})
     column = {word: number for number, word in enumerate(words)}
-    text = np.zeros((len(manifest.column("text")), len(words)), np.float32)
-    for row, sentence in enumerate(manifest.column("text")):
+    text = np.zeros((len(texts), len(words)), np.float32)
+    for row, sentence in enumerate(texts):
         for word in sentence.split():
             text[row, column[word]] = 1
-    image = np.zeros((len(manifest.column("id")), len(words)), np.float32)
+    image = np.zeros((len(image_ids), len(words)), np.float32)
     np.add.at(image, np.repeat(np.arange(len(image)), manifest.column("captions")), text)
-    for modality, values, ids in (
-        ("image", image, manifest.column("id")),
-        ("text", text, manifest.column("caption_id")),
-    ):
+    for modality, values, ids in (("image", image, image_ids), ("text", text, manifest.column("caption_id"))):
         header = {
             "modality": modality,
             "encoder": {"checkpoint": "words", "section": paths.encoder(study, modality)},

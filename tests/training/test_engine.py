@@ -15,6 +15,7 @@ from fne.training.engine import Engine, learning_rate
 from fne.training.heads import DualEncoder
 from fne.training.step import clip_gradients
 from fne.utils.errors import UserError
+from fne.utils.seeding import torch_stream
 from tests.training import toy
 
 
@@ -108,7 +109,8 @@ def test_plans_cover_every_image_once_and_pair_variants() -> None:
     split = toy.split()
     plan = EpochPlan.draw(split, [0, 7], 2, 16, "images")
     again = EpochPlan.draw(split, [7], 2, 16, "images")
-    assert torch.equal(plan.image_row[1], again.image_row[0]) and torch.equal(plan.uniform[1], again.uniform[0])
+    for both, alone in zip(plan.batches(), again.batches(), strict=True):
+        assert all(torch.equal(part[1], other[0]) for part, other in zip(both, alone, strict=True))
     for r in range(2):
         assert sorted(plan.image_row[r].flatten().tolist()) == list(range(80))
         assert torch.equal(split.caption_image[plan.caption_row[r]], plan.image_row[r])
@@ -120,6 +122,31 @@ def test_plans_cover_every_image_once_and_pair_variants() -> None:
     rows = captions.caption_row.flatten().tolist()
     assert len(set(rows)) == len(rows) == len(split.caption_image) // 16 * 16
     assert torch.equal(split.caption_image[captions.caption_row], captions.image_row)
+
+
+@pytest.mark.parametrize("unit", ["images", "captions"])
+def test_an_epochs_draws_are_those_of_its_streams_in_whatever_stretches(unit: str, monkeypatch) -> None:
+    split, seeds = toy.split(), [0, 7]
+    monkeypatch.setattr("fne.training.data.STRETCH", 3)
+    plan = EpochPlan.draw(split, seeds, 2, 8, unit)
+    steps = plan.image_row.shape[1]
+    assert plan.image_row.dtype == plan.caption_row.dtype == torch.int32 and steps >= 7
+    shape = (steps, 2, 8)
+    expected = {
+        "sampler": [torch.rand(shape, generator=torch_stream(seed, "sampler", 2)) for seed in seeds],
+        "dropout": [
+            torch.randint(-(2**63), 2**63 - 1, shape, generator=torch_stream(seed, "dropout", 2)) for seed in seeds
+        ],
+        "relabel": [torch.rand(shape, generator=torch_stream(seed, "relabel", 2)) for seed in seeds],
+    }
+    for first in (0, 1, 3, 5):  # a resumed run begins within an epoch
+        batches = list(plan.batches(first))
+        assert len(batches) == steps - first
+        for at, (image, caption, *draws) in enumerate(batches, start=first):
+            assert torch.equal(image, plan.image_row[:, at]) and image.dtype == torch.int64
+            assert torch.equal(split.caption_image[caption], image)
+            for values, drawn in zip(expected.values(), draws, strict=True):
+                assert torch.equal(torch.stack([value[at] for value in values]), drawn)
 
 
 def test_learning_rate_by_hand() -> None:

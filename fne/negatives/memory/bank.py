@@ -41,7 +41,8 @@ class MemoryBank(Memory):
         self.first = at * plan.image_row.shape[-1]
         if not self.held or at == 0 or (self.refresh is not None and at % self.refresh == 0):
             image, text = self.learner.embed_pairs(*self.rows)
-            self.held = {"image": image, "text": text, "entered": torch.full_like(self.rows[0], step)}
+            entered = torch.tensor(step, device=image.device).expand(self.rows[0].shape)
+            self.held = {"image": image, "text": text, "entered": entered}
 
     def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: PairRows, *, main: bool) -> Candidates:
         own = super().candidates(image, text, inputs, batch, main=main)
@@ -49,7 +50,7 @@ class MemoryBank(Memory):
             return own
         last = self.first + image.shape[1]
         parts = self.held["image"], self.held["text"], *self.rows, self.held["entered"]
-        return own.followed_by(*(torch.cat([part[:, : self.first], part[:, last:]], dim=1) for part in parts))
+        return own.followed_by([part[:, : self.first] for part in parts], [part[:, last:] for part in parts])
 
     def state(self) -> dict[str, Tensor]:
         return self.held

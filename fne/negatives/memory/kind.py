@@ -67,17 +67,10 @@ class Candidates:
     caption_row: Tensor
     entered: Tensor | None = None
 
-    def followed_by(
-        self, image: Tensor, text: Tensor, image_row: Tensor, caption_row: Tensor, entered: Tensor
-    ) -> Candidates:
-        """The batch with what a memory holds behind it: (R, Q, D) twice, then (R, Q) three times."""
-        return Candidates(
-            torch.cat([self.image, image], dim=1),
-            torch.cat([self.text, text], dim=1),
-            torch.cat([self.image_row, image_row], dim=1),
-            torch.cat([self.caption_row, caption_row], dim=1),
-            torch.cat([torch.full_like(self.image_row, -1), entered], dim=1),
-        )
+    def followed_by(self, *pieces: Sequence[Tensor]) -> Candidates:
+        """The batch with pieces of what a memory holds behind it; each (R, Q, D) twice, then (R, Q) three times."""
+        own = self.image, self.text, self.image_row, self.caption_row, torch.full_like(self.image_row, -1)
+        return Candidates(*(torch.cat(parts, dim=1) for parts in zip(own, *pieces, strict=True)))
 
 
 class Memory:

@@ -73,7 +73,7 @@ class MemoryQueue:
         """The batch, followed by all slots."""
         if self.size == 0:
             return batch
-        return batch.followed_by(self.image, self.text, self.image_row, self.caption_row, self.entered)
+        return batch.followed_by((self.image, self.text, self.image_row, self.caption_row, self.entered))
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved for an exact resume."""

@@ -88,11 +88,9 @@ class FinetuneLearner(Learner):
             getattr(self.model, side).thaw(projections_only=epoch < self.section["frozen_epochs"])
 
     def inputs(self, plan: EpochPlan, first: int) -> Iterator[Loaded]:
-        images, captions, keys = (
-            part[0, first:, self.mine].tolist()
-            for part in (plan.image_row, plan.caption_row, plan.noise[:, :, 0] & (2**62 - 1))
-        )
-        jobs = [Job(i, k, c, False) for i, k, c in zip(images, keys, captions, strict=True)]
+        noise = torch.stack([keys[0, 0, self.mine] for keys in plan.draws("dropout", first)]) & (2**62 - 1)
+        images, captions = (part[0, first:, self.mine].numpy(force=True) for part in (plan.image_row, plan.caption_row))
+        jobs = [Job(i, k, c, False) for i, k, c in zip(images, noise.numpy(force=True), captions, strict=True)]
         yield from self.train.batches(jobs, self.device)
 
     def embed(self, inputs: Loaded, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
@@ -246,7 +244,7 @@ def embed_split(
     world, found = World.here(), []
     pictures, captions, places = sides(split, world.rank, world.size)
     with torch.autocast(device.type, precision, enabled=precision is not None):
-        for side, jobs, total in (("image", pictures, len(split.files)), ("text", captions, len(split.tokens.ids))):
+        for side, jobs, total in (("image", pictures, len(split.files)), ("text", captions, len(split.tokens))):
             tower, pooled = getattr(model, side), (kept or {}).get(side)
             if pooled is None:
                 batches = split.batches(jobs, device, workers=None if side == "image" else 0)

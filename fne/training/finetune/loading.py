@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,37 +35,47 @@ class Tokens:
     """The tokens of every caption of a split, in order, without padding.
 
     Args:
-        ids: Per caption int64 (t,).
+        ids: int32 (T,), of one caption after the other.
+        first: int64 (M + 1,), where each of the M captions begins, and the last one ends.
         pad: Id of the padding token.
         longest: Length every caption is padded to at evaluation; None: that of the longest in its batch.
         always: Pad to ``longest`` in training too, as SigLIP was trained.
     """
 
-    ids: list[Tensor]
+    ids: Tensor
+    first: Tensor
     pad: int
     longest: int | None
     always: bool
 
     @classmethod
-    def of(cls, texts: Sequence[str], encoder: TextEncoder, cleaned: bool, padded: bool) -> Tokens:
+    def of(cls, texts: Iterable[Sequence[str]], encoder: TextEncoder, cleaned: bool, padded: bool) -> Tokens:
         """Tokenise captions.
 
         Args:
-            texts: The captions.
+            texts: The captions, in parts: a tokenizer takes far more memory than the tokens that it makes.
             encoder: Its tokenizer, greatest length and padding.
             cleaned: Whether to clean them first.
             padded: Whether evaluation pads to the greatest length (an encoder that averages padding tells them apart).
         """
-        texts = [clean(text) or text for text in texts] if cleaned else list(texts)
-        rows = encoder.tokenizer(texts, truncation=True, max_length=encoder.max_length, return_attention_mask=False)
+        ids, lengths = array("i"), [0]
+        for part in texts:
+            part = [clean(text) or text for text in part] if cleaned else list(part)
+            rows = encoder.tokenizer(part, truncation=True, max_length=encoder.max_length, return_attention_mask=False)
+            for row in rows["input_ids"]:
+                ids.extend(row)
+                lengths.append(len(row))
         always = encoder.padding == "max_length"
         longest = encoder.max_length if padded or always else None
-        ids = [torch.tensor(row) for row in rows["input_ids"]]
-        return cls(ids, encoder.tokenizer.pad_token_id, longest, always)
+        flat = torch.from_numpy(np.array(ids, np.int32))
+        return cls(flat, torch.tensor(lengths).cumsum(0), encoder.tokenizer.pad_token_id, longest, always)
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
 
     def batch(self, rows: Sequence[int], evaluated: bool) -> tuple[Tensor, Tensor, list[int]]:
         """Ids and mask (B, T) of captions, padding on the right, and the lengths that must not be cut."""
-        chosen = [self.ids[row] for row in rows]
+        chosen = [self.ids[self.first[row] : self.first[row + 1]] for row in rows]
         lengths = [len(ids) for ids in chosen]
         if self.longest and (evaluated or self.always):
             lengths = [self.longest] * len(chosen)
@@ -102,10 +113,10 @@ class PixelSplit(Pairs):
         cls, manifest: Manifest, name: str, truth: Truth | None, device: torch.device, **common: Any
     ) -> PixelSplit:
         """Read a split of a manifest; ``common`` holds what all splits share: ``encoder`` and the other fields."""
-        view, encoder = manifest.split(name), common.pop("encoder")
-        files = [manifest.root / manifest.image_files[row] for row in view.image_rows]
-        tokens = Tokens.of(view.texts, encoder, common.pop("cleaned"), common.pop("padded"))
-        return cls(files=files, tokens=tokens, **common, **cls.fields(view, truth, device))  # type: ignore[arg-type]  # by name
+        encoder, texts = common.pop("encoder"), manifest.stream("text", name)
+        tokens = Tokens.of(texts, encoder, common.pop("cleaned"), common.pop("padded"))
+        fields = cls.fields(manifest.rows(name), truth, device)
+        return cls(files=manifest.image_paths(name), tokens=tokens, **common, **fields)  # type: ignore[arg-type]  # by name
 
     def batches(self, jobs: Iterable[Job], device: torch.device, workers: int | None = None) -> Iterator[Loaded]:
         """Load jobs in order, ahead of their use, onto a device; pixels are still bytes there.
@@ -224,11 +235,11 @@ def sides(split: PixelSplit, rank: int, size: int) -> tuple[list[Job], list[Job]
     the rank's caption number ``places[i]``.
     """
     images = range(len(split.files))[rank::size]
-    captions = range(len(split.tokens.ids))[rank::size]
-    places = sorted(range(len(captions)), key=lambda place: len(split.tokens.ids[captions[place]]))
-    ordered = [captions[place] for place in places]
+    captions = torch.arange(len(split.tokens))[rank::size]
+    places = split.tokens.first.diff()[captions].argsort(stable=True)
+    ordered = captions[places].tolist()
     return (
         [Job.plain(images[at : at + PICTURES_AT_ONCE], ()) for at in range(0, len(images), PICTURES_AT_ONCE)],
         [Job.plain((), ordered[at : at + CAPTIONS_AT_ONCE]) for at in range(0, len(ordered), CAPTIONS_AT_ONCE)],
-        torch.tensor(places),
+        places,
     )

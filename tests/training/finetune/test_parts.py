@@ -104,7 +104,7 @@ def test_evaluation_gives_every_caption_its_own_embedding(project, load) -> None
     engine = engine_of(load(), "fne", project)
     tokens, tower = engine.val.tokens, engine.model.text.eval()
     with torch.no_grad():
-        alone = torch.cat([tower(*tokens.batch([row], True)[:2]) for row in range(len(tokens.ids))])
+        alone = torch.cat([tower(*tokens.batch([row], True)[:2]) for row in range(len(tokens))])
     torch.testing.assert_close(engine.learner.embed_split(engine.val)[1][0], alone)
 
 

@@ -167,11 +167,12 @@ def test_the_losses_of_fifty_steps_agree_with_a_plain_reference(project, release
         if at == 0:
             reference.rule.start_epoch()
         images, captions = plan.image_row[0, at].tolist(), plan.caption_row[0, at].tolist()
-        keys = (plan.noise[0, at, 0] & (2**62 - 1)).tolist()
+        uniform, noise, _ = [part[0] for part in next(plan.batches(at))[2:]]
+        keys = (noise[0] & (2**62 - 1)).tolist()
         (batch,) = train.batches([Job(images, keys, captions, False)], CPU, workers=0)
         # Three validations an epoch of ten steps: the first, which ends dropout, follows its fourth step.
         loss, by_posterior = reference.step(
-            batch, images, plan.uniform[0, at], train.mean / 255, train.std / 255,
+            batch, images, uniform, train.mean / 255, train.std / 255,
             epoch=epoch, training=step < 4, seed=stream_seed(3, "backbone", step, 0),
         )  # fmt: skip
         expected.append(loss)
