@@ -61,8 +61,9 @@ rule verify:
 
 
 onstart:
-    keep_overrides()
-    set_finished_runs_aside()
+    if not workflow.touch:
+        keep_overrides()
+        set_finished_runs_aside()
 
 
 onsuccess:

@@ -46,8 +46,8 @@ SHAPE = {
 """What is read of ``bundle.json``, which may hold more."""
 MOST_BYTES = 1 << 27
 """Of all files of a bundle together, unpacked."""
-MOST_ROWS = {"images": 1_000_000, "ranks": 500_000}
-"""Rows beyond which a table of single images or queries is left out of a bundle, and said to be."""
+MOST_ROWS = {"audit": 500_000, "images": 1_000_000, "ranks": 500_000}
+"""Rows beyond which a table of single bins, images or queries is left out of a bundle, and said to be."""
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,9 @@ class Code(Definitions):
             config: The resolved config of the variant.
         """
         rules = tuple((section, config[section][key.partition(".")[2]]) for section, key in CHOOSERS.items())
-        keeps, warms = config["model"]["head"] in KEEPING, bool(config["warmup"]["epochs"])
-        density = config["negatives"].get("density")
-        return self._of_variant(config["regime"] == "finetune", config["memory"]["kind"], keeps, warms, density, rules)
+        whole, density = config["regime"] == "finetune", config["negatives"].get("density")
+        keeps, warms = not whole and config["model"]["head"] in KEEPING, bool(config["warmup"]["epochs"])
+        return self._of_variant(whole, config["memory"]["kind"], keeps, warms, density, rules)
 
     def _trained_by(
         self,
@@ -101,7 +101,7 @@ class Code(Definitions):
     ) -> str:
         roots = [*TRAINING, MEMORIES[memory].target]
         roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
-        roots += [*KEPT_SPACE] if not whole and keeps else []
+        roots += [*KEPT_SPACE] if keeps else []
         roots += [WARMUP] if warms else []
         roots += [DENSITIES[density]] if density else []
         own: set[Path] = set()

@@ -12,7 +12,7 @@ import fne
 from fne.analysis import layout
 from fne.encoders.checkpoints import is_path
 from fne.report.tuning import tuning
-from fne.results.bundle import MOST_ROWS, Bundle, write
+from fne.results.bundle import MOST_ROWS, Bundle, rows_of, write
 from fne.results.made_from import code, fingerprints, versions
 from fne.results.readme import readme
 from fne.results.schema import table_bytes
@@ -57,6 +57,9 @@ def build(study: StudyResults) -> Bundle:
     names = ("runs", "intervals", "contrasts", "curves", "audit", "missing")
     tables = {name: table_bytes(study.folder / f"{name}.csv") for name in names}
     left_out = []
+    if (rows := rows_of(tables["audit"])) > MOST_ROWS["audit"]:
+        del tables["audit"]
+        left_out.append(f"audit: {rows:,} rows, more than {MOST_ROWS['audit']:,}")
     for name in ("calibration", "calibration_bins"):
         if (file := study.folder / f"{name}.csv").is_file():
             tables[name] = table_bytes(file)

@@ -264,10 +264,16 @@ def check_record(content: Any, kind: str | None, shape: Any, file: str | Path, h
     return content
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
-    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits; no text is a formula."""
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> str:
+    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits; no text is a formula.
+
+    Args:
+        rows: The rows.
+        columns: Their names.
+        raw: The cells come from a CSV file and stay as they stand there.
+    """
     text = io.StringIO(newline="")
-    _write_rows(text, rows, columns)
+    _write_rows(text, rows, columns, raw=raw)
     return text.getvalue()
 
 
@@ -295,8 +301,7 @@ def write_csv(
 
     Args:
         path: The file.
-        rows, columns: As of :func:`as_csv`.
-        raw: The cells come from a CSV file and stay as they stand there.
+        rows, columns, raw: As of :func:`as_csv`.
         digests: The file in its folder.
     """
     path = Path(path)

@@ -16,10 +16,10 @@ from fne.results.study import load
 from fne.steps import aggregate, compare_series, export
 from fne.study.api import Study
 from fne.utils.errors import UserError
-from fne.utils.files import DIGESTS
 from tests.analysis import stats_study
 from tests.report.synthetic import write_study
 from tests.results.made import SMALL
+from tests.tables import signed_in
 
 
 def lines(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], object]:
@@ -31,7 +31,7 @@ def entries(change: Callable[[dict[str, Any], str], object]) -> Callable[[Path],
     """A fault in the folder's digests."""
 
     def damage(file: Path) -> None:
-        place = file.with_name(DIGESTS)
+        place = signed_in(file)
         content = json.loads(place.read_text())
         change(content, file.name)
         place.write_text(json.dumps(content))
@@ -40,15 +40,15 @@ def entries(change: Callable[[dict[str, Any], str], object]) -> Callable[[Path],
 
 
 CUT = "cut short or edited"
-KIND = f"{DIGESTS}: files"
+KIND = "digests.aggregate.json: files"
 FAULTS = {
     "cut at a line end": (lines(lambda rows: rows[:-3]), CUT),
     "a value edited": (lines(lambda rows: [*rows[:1], rows[1].replace(b"fne", b"fnf"), *rows[2:]]), CUT),
     "digests of another version": (entries(lambda all, name: all.update(schema=2)), "another schema; got 2"),
-    "digests cut": (lambda file: file.with_name(DIGESTS).write_text('{"schema": 1, "fi'), "not valid JSON"),
+    "digests cut": (lambda file: signed_in(file).write_text('{"schema": 1, "fi'), "not valid JSON"),
     "an entry without rows": (entries(lambda all, name: all["files"][name].pop("rows")), KIND),
-    "no entry": (entries(lambda all, name: all["files"].pop(name)), f"has no entry in {DIGESTS}"),
-    "no digests": (lambda file: file.with_name(DIGESTS).unlink(), f"has no entry in {DIGESTS}"),
+    "no entry": (entries(lambda all, name: all["files"].pop(name)), "has no entry in digests.aggregate.json"),
+    "no digests": (lambda file: signed_in(file).unlink(), "has no entry in digests.aggregate.json"),
 }  # fmt: skip
 
 
