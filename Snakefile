@@ -62,8 +62,9 @@ rule verify:
 
 onstart:
     check_what_jobs_request()
-    keep_overrides()
-    set_finished_runs_aside()
+    if not workflow.touch:
+        keep_overrides()
+        set_finished_runs_aside()
 
 
 onsuccess:

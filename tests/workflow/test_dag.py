@@ -84,9 +84,24 @@ def test_corpus(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         "encoders.text.checkpoint": "./corpus/text",
     }
     check_whole(jobs, project.folder, "flickr8k", overrides)
-    (prepare,) = [job for job in jobs if job.rule == "prepare"]
+    (prepare,) = [job for job in jobs if job.rule == "prepare_corpus"]
     assert prepare.inputs == ("corpus/split.json",)
     assert "pretrain" not in {job.rule for job in jobs}
+
+
+def test_extraction_declares_what_it_reads_and_is_divided_among_jobs(project: Project) -> None:
+    tokens = "set={encoders.image.level: tokens, encoders.text.level: tokens, model.head: attention}"
+    jobs = project.planned(*given(FLICKR8K), "extract_jobs=3", tokens)
+    parts = [job for job in jobs if job.rule == "extract_part"]
+    assert len(parts) == 2 * 3
+    for modality, encoder in (("image", "vision"), ("text", "text")):
+        own = [job for job in parts if job.wildcards["modality"] == modality]
+        for job in own:
+            assert {f"corpus/{encoder}/config.json", f"corpus/{encoder}/model.safetensors"} <= set(job.inputs)
+            assert ("corpus/images" in job.inputs) == (modality == "image")
+        (whole,) = [job for job in jobs if {output for one in own for output in one.outputs} <= set(job.inputs)]
+        assert [Path(output).name for output in whole.outputs] == ["manifest.json", "values.bin", "offsets.npy"]
+        assert all(set(whole.outputs) <= set(job.inputs) for job in jobs if job.rule == "train")
 
 
 def test_recorded_components_of_variance_are_read_where_they_hold(project: Project) -> None:
@@ -215,6 +230,6 @@ def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:
 def test_dry_runs_import_no_torch(project: Project) -> None:
     imports = re.findall(r"^(?:from fne\S* )?import .+$", (ROOT / "workflow/rules/common.smk").read_text(), re.M)
     assert any("fne.report" in line for line in imports)
-    heavy = "{'torch', 'pandas', 'pyarrow', 'scipy', 'matplotlib', 'transformers'}"
+    heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'transformers', 'pyarrow'}"
     done = project.run("python", "-c", "\n".join(imports) + f"\nprint(sorted({heavy} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -545,7 +545,7 @@ def keep_overrides():
 
 def set_finished_runs_aside():
     """Before their files are deleted: what is of the present config, code and data already is not trained again."""
-    for job in () if workflow.touch else workflow.dag.needrun_jobs():
+    for job in workflow.dag.needrun_jobs():
         if job.rule.name in ("train", "run") and not workflow.dag.reason(job).forced:
             set_aside(of_study(job.wildcards), job.wildcards.variant, job.wildcards.block, Path("."), CODE)
 
