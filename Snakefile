@@ -10,7 +10,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/features.smk"
-include: "workflow/rules/train.smk"
+include: f"workflow/rules/{'run' if JOB == 'run' else 'train'}.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
@@ -42,12 +42,12 @@ rule smoke:
 
 rule tables:
     input:
-        outputs_of("make_tables", STUDY),
+        drawn("tables", STUDY),
 
 
 rule figures:
     input:
-        outputs_of("make_figures", STUDY),
+        drawn("figures", STUDY),
 
 
 rule notebook:
@@ -62,6 +62,9 @@ rule verify:
 
 onstart:
     check_devices()
+    if not workflow.touch:
+        keep_overrides()
+        set_finished_runs_aside()
 
 
 onsuccess:

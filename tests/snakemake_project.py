@@ -89,7 +89,7 @@ class Project:
             for name in job.outputs:
                 path = self.folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                path.touch() if path.suffix else path.mkdir(exist_ok=True)  # a folder of images, an encoder
         done = self.snakemake("--touch", "--forceall", "--cores", "1", "--quiet", "all", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -109,7 +109,9 @@ def parse_jobs(text: str) -> list[Job]:
         if not head:
             continue
         fields = dict(re.findall(r"^    (\w+): (.*)$", block, flags=re.MULTILINE))
-        items = {key: [item for item in text.split(", ") if item] for key, text in fields.items()}
+        items = {
+            key: [item.removesuffix(" (update)") for item in text.split(", ") if item] for key, text in fields.items()
+        }
         jobs.append(
             Job(
                 rule=head[1],

@@ -23,6 +23,8 @@ from fne.utils.seeding import numpy_stream
 LEVEL = 0.95
 RESAMPLES = 10_000
 _CHUNK = 500
+TOGETHER = 32
+"""A grid of hundreds needs little more memory than so many."""
 
 
 @dataclass(frozen=True)
@@ -131,18 +133,21 @@ def image_intervals(
 
 
 def batched_intervals(values: Mapping[str, np.ndarray], resamples: int) -> dict[str, Intervals]:
-    """Intervals of many (n, N, C) at once: those of equal n share one pass over the bootstrap's draws."""
+    """Intervals of many (n, N, C): :data:`TOGETHER` of equal n share one pass over the bootstrap's draws."""
     result: dict[str, Intervals] = {}
     for n in sorted({len(part) for part in values.values()}):
-        names = [name for name, part in values.items() if len(part) == n]
-        ends = np.cumsum([values[name].shape[2] for name in names])
-        together = hierarchical_intervals(np.concatenate([values[name] for name in names], axis=2), resamples=resamples)
-        for name, end in zip(names, ends, strict=True):
-            cut = slice(end - values[name].shape[2], end)
-            mean, low, high, sd = (
-                part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds)
-            )
-            result[name] = Intervals(mean, low, high, sd, n, together.level, together.method)
+        alike = [name for name, part in values.items() if len(part) == n]
+        for start in range(0, len(alike), TOGETHER):
+            names = alike[start : start + TOGETHER]
+            ends = np.cumsum([values[name].shape[2] for name in names])
+            whole = np.concatenate([values[name] for name in names], axis=2)
+            together = hierarchical_intervals(whole, resamples=resamples)
+            for name, end in zip(names, ends, strict=True):
+                cut = slice(end - values[name].shape[2], end)
+                mean, low, high, sd = (
+                    part[cut] for part in (together.mean, together.low, together.high, together.sd_seeds)
+                )
+                result[name] = Intervals(mean, low, high, sd, n, together.level, together.method)
     return result
 
 

@@ -17,7 +17,7 @@ from fne.utils.min_seeds import MIN_SEEDS
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST = 100
+MOST = 60
 """Variants of which all pairs are counted: the number of pairs grows with the square of theirs."""
 
 

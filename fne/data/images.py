@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from fne.data.decoding import Undecodable, decode
 from fne.data.items import NAMED
 from fne.data.text_files import say_nearest
 from fne.utils.errors import bad_input
 from fne.utils.progress import Progress
+
+T = TypeVar("T")
+WAITING = 1024
 
 
 def verify_images(root: Path, files: Sequence[str], where: str | None = None) -> list[bytes]:
@@ -35,12 +39,12 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
     digests, broken = [], []
     # Decoding releases the interpreter lock, so threads use all cores.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        there = pool.map(Path.is_file, (root / file for file in files))
+        there = _each(pool, Path.is_file, root, files)
         missing = [file for file, result in zip(files, there, strict=True) if not result]
         if missing:
             hint = _elsewhere(root, missing[0]) or say_nearest(root / missing[0], where, cutoff=1.0)
             _refuse(root, "missing", missing, len(files), hint)
-        decoded = pool.map(_decode, (root / file for file in files))
+        decoded = _each(pool, _decode, root, files)
         with Progress("verify images", len(files), "images") as progress:
             for file, (checksum, problem) in zip(files, decoded, strict=True):
                 digests.append(checksum)
@@ -49,6 +53,12 @@ def verify_images(root: Path, files: Sequence[str], where: str | None = None) ->
                 progress.add()
     _refuse(root, "unreadable or cut short", broken, len(files))
     return digests
+
+
+def _each(pool: Executor, act: Callable[[Path], T], root: Path, files: Sequence[str]) -> Iterator[T]:
+    """What threads make of each file, in order; few wait at once, as each that waits takes memory."""
+    for at in range(0, len(files), WAITING):
+        yield from pool.map(act, (root / file for file in files[at : at + WAITING]))
 
 
 def _decode(path: Path) -> tuple[bytes, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fne.data.manifest import SPLITS, Corpus
+from fne.data.manifest import SPLITS, SplitView
 from fne.data.text_files import ID_DIGITS
-from fne.data.truth import MOST_PAIRS, EqualCaptions
+from fne.data.truth import EqualCaptions
 from fne.utils.errors import bad_input
 
 SPLIT_OF = {
@@ -25,13 +27,15 @@ Karpathy split."""
 
 NAMED = 5
 """How many offenders a message names."""
+MOST_PAIRS, PLACEHOLDER = 2**24, 0.1
+"""A text that makes so many pairs by itself, and so large a share of a split's captions, is no caption."""
 LONGEST = 20_000
 """Characters of a text that can be a caption or a name."""
 _NO_TEXT = re.compile("[\0\x1e\x1f\ud800-\udfff]")
 """What part fields in digests (:func:`fne.data.manifest.digest_rows`), and what UTF-8 cannot hold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image with its captions, in caption order.
 
@@ -50,10 +54,14 @@ class Item:
     captions: list[str]
     sentids: list[Any] | None = None
 
+    def caption_ids(self) -> list[str]:
+        """The captions' ids in the manifest, ``<filename>#k``."""
+        return [f"{self.filename}#{k}" for k in range(len(self.captions))]
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)
 class Record:
-    """One row of an annotation file: an image and one or more of its captions.
+    """One row of an annotation file: an image and one or more of its captions; the first of an image gathers them all.
 
     Attributes:
         place: File and row, for messages.
@@ -75,30 +83,32 @@ def to_items(records: Iterable[Record]) -> list[Item]:
     Raises:
         UserError: An image is in several splits, or images and their ids do not belong together one to one.
     """
-    rows: dict[str, list[Record]] = {}
+    rows: dict[str, Record] = {}
     owner: dict[str, str] = {}
     for record in records:
-        first = rows.setdefault(record.file, [])
-        if first and record.split != first[0].split:
+        first = rows.setdefault(record.file, record)
+        if record.split != first.split:
             problem = f"{record.file} is in more than one split"
-            allowed = [first[0].split]
+            allowed = [first.split]
             raise bad_input(problem, file=record.place[0], key=record.place[1], value=record.split, allowed=allowed)
-        if record.image_id is not None or (first and first[0].image_id is not None):
+        if record.image_id is not None or first.image_id is not None:
             other = owner.setdefault(repr(record.image_id), record.file)
-            if other != record.file or (first and first[0].image_id != record.image_id):
+            if other != record.file or first.image_id != record.image_id:
                 problem = f"the id of {record.file} is that of another image, or not the one it has elsewhere"
                 key = f"{record.place[1]}.image_id"
                 raise bad_input(problem, file=record.place[0], key=key, value=record.image_id)
-        first.append(record)
+        if first is not record:
+            first.captions += record.captions
+            if first.sentids is not None and record.sentids is not None:
+                first.sentids += record.sentids
+            else:
+                first.sentids = None
     names = [posixpath.basename(file) for file in rows]
     ids = names if len(set(names)) == len(names) else list(rows)
-    items = []
-    for name, (file, group) in zip(ids, rows.items(), strict=True):
-        captions = [caption for record in group for caption in record.captions]
-        known = all(record.sentids is not None for record in group)
-        sentids = [sentid for record in group for sentid in record.sentids or ()] if known else None
-        items.append(Item(name, file, group[0].split, captions, sentids))
-    return items
+    return [
+        Item(name, file, row.split, row.captions, row.sentids)
+        for name, (file, row) in zip(ids, rows.items(), strict=True)
+    ]
 
 
 def by_split(items: Sequence[Item], path: Path) -> list[Item]:
@@ -170,24 +180,32 @@ def check_counts(items: Sequence[Item], counts: Mapping[str, int | None] | None,
     Raises:
         UserError: Naming the split, what it holds and what it should hold.
     """
+    held = Counter(item.split for item in items)
     for split, requested in (counts or {}).items():
-        result = sum(item.split == split for item in items)
+        result = held[split]
         if requested is not None and result != requested:
             problem = f"the {split} split has another number of images than data.counts.{split} states"
             raise bad_input(problem, file=path, key=split, value=result, allowed=[requested])
 
 
-def to_corpus(items: Sequence[Item]) -> Corpus:
-    """The manifest's columns: an image's id is its file name, its k-th caption's id ``<file name>#k``."""
+def view_of(items: Sequence[Item], split: str) -> SplitView:
+    """One split of images grouped by split, as the manifest will show it.
+
+    An image's id is its file name, its k-th caption's id ``<file name>#k``.
+    """
+    before = [len(item.captions) for item in itertools.takewhile(lambda item: item.split != split, items)]
+    chosen = [item for item in items if item.split == split]
+    count = [len(item.captions) for item in chosen]
     known = all(item.sentids is not None for item in items)
-    return Corpus(
-        [item.filename for item in items],
-        [item.file for item in items],
-        [item.split for item in items],
-        [f"{item.filename}#{k}" for item in items for k in range(len(item.captions))],
-        np.repeat(np.arange(len(items)), [len(item.captions) for item in items]),
-        [caption for item in items for caption in item.captions],
-        [sentid for item in items for sentid in item.sentids or ()] if known else None,
+    return SplitView(
+        split,
+        np.arange(len(before), len(before) + len(chosen)),
+        np.arange(sum(before), sum(before) + sum(count)),
+        np.repeat(np.arange(len(chosen)), count),
+        [text for item in chosen for text in item.captions],
+        [item.filename for item in chosen],
+        [name for item in chosen for name in item.caption_ids()],
+        [sentid for item in chosen for sentid in item.sentids or ()] if known else None,
     )
 
 
@@ -201,17 +219,16 @@ def equal_captions(items: Sequence[Item], split: str, path: Path | None = None) 
         UserError: So many captions are one text that they cannot be captions.
     """
     chosen = [item for item in items if item.split == split]
-    texts = [normalise(caption) for item in chosen for caption in item.captions]
     numbers: dict[str, int] = {}
-    group = [numbers.setdefault(text, len(numbers)) for text in texts]
+    texts = (normalise(caption) for item in chosen for caption in item.captions)
+    group = np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.int32)
     owner = np.repeat(np.arange(len(chosen), dtype=np.int32), [len(item.captions) for item in chosen])
-    truth = EqualCaptions(owner, np.array(group, np.int32))
-    if truth.n_pairs > MOST_PAIRS:
-        count = np.bincount(truth.group)
-        problem = f"{count.max():,} of {len(texts):,} captions of the {split} split are the same text"
+    count = np.bincount(group)
+    if (most := int(count.max(initial=0))) ** 2 > MOST_PAIRS and most > PLACEHOLDER * len(group):
+        problem = f"{most:,} of {len(group):,} captions of the {split} split are the same text"
         raise bad_input(problem, file=path, key="captions", value=list(numbers)[count.argmax()][:80],
                         hint="are they placeholders? give captions that say what a picture shows")  # fmt: skip
-    return truth
+    return EqualCaptions(owner, group)
 
 
 class _Letters(dict[int, str | None]):

@@ -17,19 +17,18 @@ from fne.utils.files import atomic_path, sha256_file
 
 NAME = "pictures.npz"
 """In a prepared folder: per picture what distinguishes its file from another, and the SHA-256 of its content."""
-MISSING = [-1, -1, -1, -1]
 AGAIN = "run `fne prepare` again, or bring the pictures back"
 
 
 def stamps(root: Path, names: Sequence[str | Path]) -> np.ndarray:
     """int64 (n, 4): size, times and inode of each file, -1 where it is missing."""
-    rows, place = [], str(root)
-    for name in names:
+    rows, place = np.full((len(names), 4), -1, np.int64), str(root)
+    for row, name in enumerate(names):
         try:
-            rows.append(stamp(os.path.join(place, name)))  # not pathlib, which takes longer than the system does
+            rows[row] = stamp(os.path.join(place, name))  # not pathlib, which takes longer than the system does
         except OSError:
-            rows.append(MISSING)
-    return np.array(rows, np.int64).reshape(-1, 4)
+            pass
+    return rows
 
 
 def write(file: Path, result: np.ndarray, digests: Sequence[bytes]) -> None:
@@ -59,8 +58,8 @@ def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: 
     """
     file, now = folder / NAME, stamps(root, names)
     stored = read_npz(file, {"stamps": ("i", 2), "digests": ("u", 2)}, AGAIN)
-    then, digests = stored["stamps"], [row.tobytes() for row in stored["digests"]]
-    if then.shape != now.shape or together(digests) != expected:
+    then, digests = stored["stamps"], stored["digests"]
+    if then.shape != now.shape or hashlib.sha256(digests.tobytes()).hexdigest() != expected:
         raise bad_input("is not of this manifest", file=file, hint=AGAIN)
     others = np.flatnonzero((then != now).any(axis=1))
     for row in others.tolist():
@@ -68,7 +67,7 @@ def require_unchanged(folder: Path, root: Path, names: Sequence[str], expected: 
         if now[row, 0] < 0:
             hint = say_nearest(picture, AGAIN, cutoff=1.0)
             raise bad_input("a picture is missing that was prepared", file=picture, hint=hint)
-        if bytes.fromhex(sha256_file(picture)) != digests[row]:
+        if bytes.fromhex(sha256_file(picture)) != digests[row].tobytes():
             raise bad_input("a picture is another one than was prepared", file=picture, hint=AGAIN)
     if len(others):
-        write(file, now, digests)
+        write(file, now, [digest.tobytes() for digest in digests])

@@ -11,7 +11,7 @@ import numpy as np
 from fne.data import arrow, coco_relevance, cxc_sits, pictures, tabular
 from fne.data.human_annotations import annotated_truth, read_judgements
 from fne.data.images import verify_images
-from fne.data.items import Item, by_split, check_counts, equal_captions, to_corpus, to_items
+from fne.data.items import Item, by_split, check_counts, equal_captions, to_items, view_of
 from fne.data.manifest import SPLITS
 from fne.data.ranked_captions import first_captions
 from fne.data.sources import SOURCES, annotation_files
@@ -39,24 +39,24 @@ def run(data: dict[str, Any], folder: Path) -> None:
     if not inside and not data["images"]:
         raise _required("images")
     check_counts(items, data["counts"], annotations)
-    corpus = to_corpus(items)
+    files = [item.file for item in items]
     truths = known_truths(items, data["judgements"] or {}, annotations)
     source = SOURCES.get(data["dataset"])
     where = f"to get them: {source.pictures}" if source else None
     if not inside:
         root = expanded(data["images"])
-        before = pictures.stamps(root, corpus.image_files)
-        digests, place = verify_images(root, corpus.image_files, where), str(root.resolve())
-        if (before != pictures.stamps(root, corpus.image_files)).any():
+        before = pictures.stamps(root, files)
+        digests, place = verify_images(root, files, where), str(root.resolve())
+        if (before != pictures.stamps(root, files)).any():
             raise bad_input("pictures changed while they were read", file=root, hint="run `fne prepare` again")
     with staging(folder) as temporary:
         if inside:
             (temporary / "images").mkdir()
             arrow.write_pictures(annotations, items, temporary / "images")
-            digests, place = verify_images(temporary / "images", corpus.image_files), "images"
+            digests, place = verify_images(temporary / "images", files), "images"
         else:
             pictures.write(temporary / pictures.NAME, before, digests)
-        write_prepared(temporary, folder, data, place, corpus, truths, pictures.together(digests))
+        write_prepared(temporary, folder, data, place, items, truths, pictures.together(digests))
 
 
 def _required(key: str) -> Exception:
@@ -82,9 +82,9 @@ def read_annotations(path: Path, dataset: str) -> tuple[list[Item], bool]:
         records, inside = arrow.read(path)
     elif "{split}" in path.name:
         parts = zip(annotation_files(str(path)), SPLITS, strict=True)
-        records = [record for part, split in parts for record in tabular.read(part, dataset, split)]
+        records = (record for part, split in parts for record in tabular.read(part, dataset, split))
     else:
-        records = list(tabular.read(path, dataset, None))
+        records = tabular.read(path, dataset, None)
     return by_split(to_items(records), path), inside
 
 
@@ -119,10 +119,9 @@ def require_matched(data: Mapping[str, Any], relevance: Mapping[str, str | Path]
     items, _ = read_annotations(expanded(data["annotations"]), data["dataset"])
     nobody = np.zeros(0, np.int32)
     bare = Truth("equal_captions", nobody.reshape(0, 2), nobody, nobody)
-    corpus = to_corpus(items)
-    test, *_ = first_captions(data["dataset"], corpus.split("test"), bare)
+    test, *_ = first_captions(data["dataset"], view_of(items, "test"), bare)
     for protocol, folder in relevance.items():
         coco_relevance.read(folder, protocol, test)
     if ratings is not None:
-        for view in (corpus.split("val"), test):
+        for view in (view_of(items, "val"), test):
             cxc_sits.known({"audit": {"sits": ratings, "sits_match": cxc_sits.HIGHEST}}, view, bare)

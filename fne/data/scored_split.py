@@ -15,7 +15,7 @@ import numpy as np
 from fne.data import arrow, tabular
 from fne.data.coco_relevance import coco_ids
 from fne.data.human_annotations import annotated_truth, read_judgements
-from fne.data.items import equal_captions, to_corpus, to_items
+from fne.data.items import equal_captions, to_items, view_of
 from fne.data.manifest import SplitView
 from fne.data.sources import SOURCES
 from fne.data.text_files import nearest, read_json, read_rows, read_text
@@ -56,7 +56,7 @@ def from_annotations(place: Path, dataset: str, split: str) -> tuple[SplitView, 
     items = [item for item in to_items(records) if item.split == split]
     if not items:
         raise bad_input("no image is in the split", file=place, key="split", value=split)
-    return to_corpus(items).split(split), equal_captions(items, split, place)
+    return view_of(items, split), equal_captions(items, split, place)
 
 
 def from_rows(rows: Sequence[tuple[str, str]], split: str, file: Path | str) -> tuple[SplitView, np.ndarray]:

@@ -31,6 +31,8 @@ FORMATS = (
     "one JSON object in Karpathy's schema, a JSON list or JSON lines of {image, caption}, a table (.csv, .tsv, .txt), "
     "Flickr's .token, COCO's captions_{split}.json, a Hugging Face datasets folder"
 )
+WORDS = "tokens"
+"""The key of a caption's words in Karpathy's schema: most of such a file, and not read."""
 NO_SPLIT = (
     "name it in a field `split`, or give one file per split: data.annotations=..._{split}.json; Karpathy's "
     "dataset_{flickr8k,flickr30k,coco}.json name them"
@@ -52,8 +54,7 @@ def read(path: Path, dataset: str, split: str | None) -> Iterator[Record]:
     Raises:
         UserError: The first thing that cannot be used, with file, place and value.
     """
-    text = read_text(path, KEY)
-    rows = _rows(path, text, dataset)
+    rows = _rows(path, read_text(path, KEY), dataset)
     records = (to_record(path, where, row, split) for where, row in rows)
     first = next(records, None)
     if first is None:
@@ -65,10 +66,10 @@ def read(path: Path, dataset: str, split: str | None) -> Iterator[Record]:
 def _rows(path: Path, text: str, dataset: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and fields of each row."""
     if path.suffix.lower() in (".jsonl", ".ndjson"):
-        numbered = [(f"line {number}", line) for number, line in enumerate(lines_of(text), 1) if line.strip()]
+        numbered = ((f"line {number}", line) for number, line in enumerate(lines_of(text), 1) if line.strip())
         return _entries(path, ((where, parse_json(line, path, where)) for where, line in numbered))
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
-        stored = parse_json(text, path)
+        stored = parse_json(text, path, without=WORDS)
         if isinstance(stored, dict) and isinstance(stored.get("annotations"), list):
             return _coco(path, stored)
         images = stored.get("images") if isinstance(stored, dict) else stored

@@ -21,8 +21,6 @@ an upper one. mAP@R and R-Precision divide by the number of relevant items as we
 low."""
 EXTRA = {"judged_pairs*": ("i", 2), "judged_share*": ("f", 1), "judged_*": ("u", 1)}
 """Arrays that only some have."""
-MOST_PAIRS = 2**24
-"""Pairs of equal captions that a split may have: more are no corpus's, and not worth the memory."""
 
 
 @dataclass(frozen=True)

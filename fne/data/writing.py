@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ import numpy as np
 import PIL
 
 import fne
-from fne.data.manifest import NAME, SPLITS, Corpus, count_splits
+from fne.data.items import Item
+from fne.data.manifest import NAME, ROWS, SPLITS, digest_rows
 from fne.data.truth import Truth, prevalence
 from fne.utils import leftovers
 from fne.utils.files import SCHEMAS, sha256_file, write_json
+
+GROUP = 8192
+"""Images that are written and read at once."""
 
 
 @contextmanager
@@ -47,24 +52,28 @@ def write_prepared(
     folder: Path,
     data: dict[str, Any],
     root: str,
-    corpus: Corpus,
+    items: Sequence[Item],
     truths: dict[str, Truth],
     pixels: str,
     notes: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Write the truth files and the manifest into ``temporary``.
+    """Write the truth files, the rows and the manifest into ``temporary``.
 
     Args:
         temporary: Folder that :func:`staging` gave.
         folder: Final folder; its name is the ``data_id``.
         data: The resolved ``data`` section.
         root: Images folder, absolute or relative to the manifest's folder.
-        corpus: Images and captions.
+        items: Images with their captions, grouped as train, val, test.
         truths: Ground truth per split.
         pixels: Digest of the contents of the image files, in order.
         notes: Further facts per split for the manifest's ``truth`` entry.
     """
-    counts = count_splits(corpus.image_splits, corpus.caption_image)
+    counts = {split: {"images": 0, "captions": 0} for split in SPLITS}
+    for item in items:
+        counts[item.split]["images"] += 1
+        counts[item.split]["captions"] += len(item.captions)
+    write_rows(temporary / ROWS, items)
     entries = {}
     for split in SPLITS:
         truth, file = truths[split], f"truth.{split}.npz"
@@ -87,15 +96,50 @@ def write_prepared(
             "data": data,
             "root": root,
             "splits": counts,
-            "images": {"id": corpus.image_ids, "file": corpus.image_files, "split": corpus.image_splits},
-            "captions": {
-                "id": corpus.caption_ids,
-                "image": corpus.caption_image.tolist(),
-                "text": corpus.texts,
-                **({"sentid": corpus.sentids} if corpus.sentids else {}),
-            },
             "truth": entries,
-            "sha256": {**corpus.digests(), "pixels": pixels},
+            "sha256": {**digests_of(items), "pixels": pixels, "rows": sha256_file(temporary / ROWS)},
             "created": {"fne": fne.__version__, "numpy": np.__version__, "pillow": PIL.__version__},
         },
     )
+
+
+def digests_of(items: Sequence[Item]) -> dict[str, str]:
+    """Of the rows of images (id, file, split), and of those of captions (id, row of the image, text)."""
+    captions = (
+        (name, row, text)
+        for row, item in enumerate(items)
+        for name, text in zip(item.caption_ids(), item.captions, strict=True)
+    )
+    images = ((item.filename, item.file, item.split) for item in items)
+    return {"images": digest_rows(images), "captions": digest_rows(captions)}
+
+
+def write_rows(file: Path, items: Sequence[Item]) -> None:
+    """Write the rows of a manifest (:data:`fne.data.manifest.COLUMNS`), :data:`GROUP` images at a time.
+
+    A group of rows holds images of one split only. Equal items give equal bytes.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.list_(pa.string())
+    fields = {"id": pa.string(), "file": pa.string(), "split": pa.string(), "captions": pa.int32(), "caption_id": texts,
+              "text": texts}  # fmt: skip
+    if all(item.sentids is not None for item in items):
+        numbers = all(type(sentid) is int for item in items for sentid in item.sentids or ())
+        fields["sentid"] = pa.list_(pa.int64() if numbers else pa.string())
+    with pq.ParquetWriter(file, pa.schema(fields), compression="zstd", use_dictionary=["split"]) as writer:
+        for _, of_split in itertools.groupby(items, lambda item: item.split):
+            while group := list(itertools.islice(of_split, GROUP)):
+                columns: dict[str, list[Any]] = {
+                    "id": [item.filename for item in group],
+                    "file": [item.file for item in group],
+                    "split": [item.split for item in group],
+                    "captions": [len(item.captions) for item in group],
+                    "caption_id": [item.caption_ids() for item in group],
+                    "text": [item.captions for item in group],
+                }
+                if "sentid" in fields:
+                    as_field = int if fields["sentid"].value_type == pa.int64() else str
+                    columns["sentid"] = [list(map(as_field, item.sentids or ())) for item in group]
+                writer.write_table(pa.table(columns, schema=writer.schema))

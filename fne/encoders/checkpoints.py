@@ -48,6 +48,11 @@ class Checkpoint:
     family: Backbone
     pooling: str | None
 
+    def files(self) -> list[Path]:
+        """All files that count, those of the folder first."""
+        files = sorted({file for pattern in FILES for file in self.folder.glob(pattern)})
+        return [*files, *(file for file in self.family.files(self.pooling) if file not in files)]
+
     def record(self, modality: str) -> dict[str, Any]:
         """What the folder holds: SHA-256 of weights, configuration and processor.
 
@@ -82,9 +87,7 @@ def encoder_digest(section: Mapping[str, Any], modality: str, root: Path) -> str
     if result.revision is not None:  # files of a commit never change
         return sha256_text(f"{result.name} {result.revision}")
     remembered = Remembered(root / FOLDER / "files.json")
-    files = sorted({file for pattern in FILES for file in result.folder.glob(pattern)})
-    parts = [file for file in result.family.files(result.pooling) if file not in files]
-    lines = [f"{remembered.get(file)}  {file.name}" for file in [*files, *parts]]
+    lines = [f"{remembered.get(file)}  {file.name}" for file in result.files()]
     remembered.save()
     return sha256_text("\n".join(lines))
 

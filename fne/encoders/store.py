@@ -3,11 +3,18 @@
 Torch-free. ``values.bin`` is row-major little-endian: one row per item at the pooled level, one row per token at the
 token level, where ``offsets.npy`` tells which tokens belong to which item. Rows stand in the order of the manifest of
 the data (all splits). :mod:`fne.encoders.writer` makes such folders.
+
+The matrix is one file, so that readers hold one memory map; its shards are runs of :data:`SHARD` rows, each with a
+digest. They are verified at the first opening. That is remembered in the project's cache, by path, size, times and
+inode of the file, in a file that is only ever replaced whole: machines that share the project share it, and one that
+sees an older version, or may not write there, verifies once more.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +22,44 @@ from typing import Any
 
 import numpy as np
 
+from fne.utils.digests import Remembered
 from fne.utils.errors import bad_input
-from fne.utils.files import read_record, reading, sha256_file, sha256_text
+from fne.utils.files import open_file, read_record, reading, sha256_text
 
 MANIFEST, VALUES, OFFSETS = "manifest.json", "values.bin", "offsets.npy"
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 LEVELS = ("pooled", "tokens")
 MODALITIES = ("image", "text")
 AGAIN = "extract the features again"
+SHARD = 1 << 16
+"""Rows of ``values.bin`` that share a digest."""
 
 SHAPE = {"modality": str, "encoder": dict, "level": str, "dtype": str, "rows": int, "dim": int, "tokens_total": int,
-         "data_fingerprint": str, "sha256": dict}  # fmt: skip
+         "data_fingerprint": str, "sha256": {"values": str, "offsets?": str},
+         "shards?": {"rows": int, "sha256": [str]}}  # fmt: skip
 
 
 def partial_folder(out: Path) -> Path:
     """The folder beside ``out`` in which an unfinished extraction keeps its work."""
     return out.with_name(out.name + ".partial")
+
+
+def digests_of(path: Path, size: int) -> list[str]:
+    """Hex SHA-256 of every ``size`` bytes of a file, at least one; read in pieces."""
+    digests: list[str] = []
+    with open_file(path) as handle:
+        while not digests or handle.peek(1):
+            digest, left = hashlib.sha256(), size
+            while left and (piece := handle.read(min(left, 1 << 20))):
+                digest.update(piece)
+                left -= len(piece)
+            digests.append(digest.hexdigest())
+    return digests
+
+
+def joint(digests: Sequence[str]) -> str:
+    """The digest of a file with these digests of its shards: that of the only one, or else one over all, in order."""
+    return digests[0] if len(digests) == 1 else sha256_text("\n".join(digests))
 
 
 @dataclass(frozen=True)
@@ -57,7 +86,7 @@ class Features:
         *,
         encoder: Mapping[str, Any] | None = None,
         modality: str | None = None,
-        checksums: bool = True,
+        cache: Path | None = None,
     ) -> Features:
         """Open a store after verifying it.
 
@@ -67,7 +96,8 @@ class Features:
                 compared when None.
             encoder: The config's encoder section the caller expects; every key that the store recorded is compared.
             modality: ``"image"`` or ``"text"``; not compared when None.
-            checksums: Read all values once and compare SHA-256 (about a second per gigabyte).
+            cache: Folder in which it is remembered that files were verified; of those that are still the same no
+                value is read. None: all are read (about a second per gigabyte).
 
         Raises:
             UserError: The store is missing, unfinished, cut short, altered, or made from other data, another encoder
@@ -97,19 +127,43 @@ class Features:
             if result != expected:
                 at = {"file": file, "key": f"encoder.{key}", "value": result}
                 raise bad_input("features of another encoder", **at, allowed=[expected], hint=AGAIN)
-        offsets = None
-        count = manifest["rows"]
-        if manifest["level"] == "tokens":
-            count = manifest["tokens_total"]
-            path = _checked(folder, "offsets", OFFSETS, manifest, checksums)
+        sums, offsets = manifest["sha256"], None
+        tokens, dtype = manifest["level"] == "tokens", DTYPES[manifest["dtype"]]
+        count = manifest["tokens_total" if tokens else "rows"]
+        # one shard where a store says nothing of shards
+        shards = manifest.get("shards", {"rows": max(1, count), "sha256": [sums["values"]]})
+        places = range(0, max(1, count), max(1, shards["rows"]))
+        if joint(shards["sha256"]) != sums["values"] or len(places) != len(shards["sha256"]):
+            raise bad_input("does not agree with itself", file=file, key="shards", hint=AGAIN)
+
+        def shard(row: int) -> str:
+            """Which of several shards holds a row, for a message."""
+            number, rows = row // places.step, range(row, count)[: places.step]
+            return f"; shard {number + 1} of {len(places)}, rows {row} to {rows[-1]}" if len(places) > 1 else ""
+
+        path, width = _present(folder / VALUES), manifest["dim"] * dtype.itemsize
+        with reading(path, AGAIN), open_file(path) as handle:  # opened: a shared file system tells its present size
+            size = os.fstat(handle.fileno()).st_size
+        if size != count * width:
+            missing = shard(places[size // (places.step * width)]) if size < count * width else ""
+            raise bad_input(f"cut short, or longer than its manifest says{missing}", file=path, hint=AGAIN)
+        each = max(1, places.step * width)
+        remembered = Remembered(cache and cache / f"{folder.name}.json", f"SHA-256 of every {each} bytes")
+        with reading(path, AGAIN):
+            result = remembered.get(path, lambda file: digests_of(file, each))
+        for row, digest, expected in zip(places, result, shards["sha256"], strict=True):
+            if digest != expected:
+                raise bad_input(f"{_OTHER}{shard(row)}", file=path, hint=AGAIN)
+        if tokens:
+            path = _present(folder / OFFSETS)
             with reading(path, AGAIN):
+                if remembered.get(path) != sums.get("offsets"):
+                    raise bad_input(_OTHER, file=path, hint=AGAIN)
                 offsets = np.load(path, allow_pickle=False)
-        path, dtype = _checked(folder, "values", VALUES, manifest, checksums), DTYPES[manifest["dtype"]]
-        if path.stat().st_size != count * manifest["dim"] * dtype.itemsize:
-            raise bad_input("a feature file cut short, or longer than its manifest says", file=path, hint=AGAIN)
+        remembered.save()
         shape = (count, manifest["dim"])
         # copy on write: torch takes no array that may not be written; an empty file cannot be mapped
-        values = np.memmap(path, dtype=dtype, mode="c", shape=shape) if count and shape[1] else np.zeros(shape, dtype)
+        values = np.memmap(folder / VALUES, dtype, "c", shape=shape) if size else np.zeros(shape, dtype)
         return cls(folder, manifest, values, offsets)
 
     def __len__(self) -> int:
@@ -162,12 +216,11 @@ class Features:
         return tokens, mask
 
 
-def _checked(folder: Path, key: str, name: str, manifest: Mapping[str, Any], checksums: bool) -> Path:
-    """A file of the store, which the manifest's checksum vouches for."""
-    path = folder / name
+_OTHER = "not the file that its manifest describes (SHA-256 differs): altered, damaged, or of another encoder"
+
+
+def _present(path: Path) -> Path:
+    """A file of the store, which must be there."""
     if not path.is_file():
         raise bad_input("a file of the feature store is missing", file=path, hint=AGAIN)
-    if checksums and sha256_file(path) != manifest["sha256"].get(key):
-        problem = "not the file that its manifest describes (SHA-256 differs): altered, damaged, or of another encoder"
-        raise bad_input(problem, file=path, hint=AGAIN)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from fne.utils.errors import bad_input
 if TYPE_CHECKING:
     import torch
 
+_TOKENIZING = threading.Lock()
+"""Held by a thread while it tokenizes: a tokenizer's settings of truncation and padding are its own state."""
 PROBED = 2048
 """Tokens of the longest text that is tried when an encoder is loaded."""
 
@@ -77,15 +80,17 @@ class TextEncoder(Encoder):
         """
         import torch
 
-        batch = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.max_length,
-            padding=self.padding,
-            return_attention_mask=True,
-            return_tensors="pt",
-            verbose=False,
-        ).to(self.device)
+        with _TOKENIZING:
+            batch = self.tokenizer(
+                list(texts),
+                truncation=True,
+                max_length=self.max_length,
+                padding=self.padding,
+                return_attention_mask=True,
+                return_tensors="pt",
+                verbose=False,
+            )
+        batch = batch.to(self.device)
         mask = batch["attention_mask"]
         with torch.inference_mode():
             found = self.features(self.model, batch["input_ids"], mask)

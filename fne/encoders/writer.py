@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from fne.encoders.store import DTYPES, MANIFEST, OFFSETS, VALUES, partial_folder
+from fne.encoders.store import DTYPES, MANIFEST, OFFSETS, SHARD, VALUES, digests_of, joint, partial_folder
 from fne.utils.errors import bad_input
 from fne.utils.files import SCHEMAS, sha256_file
 
@@ -27,14 +28,17 @@ JOURNAL, LOCK = "journal.jsonl", "lock"
 
 
 @contextmanager
-def writing(out: str | Path, header: Mapping[str, Any], ids: Sequence[str]) -> Iterator[StoreWriter]:
+def writing(
+    out: str | Path, header: Mapping[str, Any], rows: int, name: Callable[[int], str] = str
+) -> Iterator[StoreWriter]:
     """Open the unfinished store of ``out``, or begin one; what was written stays when the block fails.
 
     Args:
         out: The store to be made.
         header: What goes into its manifest: modality, encoder, preprocessing, level, pooling, dtype,
             data_fingerprint, versions. Unfinished work is continued only where the header is the same.
-        ids: Ids of all rows, to name one in an error.
+        rows: How many there will be.
+        name: From a row to its id, for an error.
 
     Raises:
         UserError: Another process is writing the same store, or the disk is full.
@@ -43,7 +47,7 @@ def writing(out: str | Path, header: Mapping[str, Any], ids: Sequence[str]) -> I
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, blocking=False), open(folder / VALUES, "a+b") as values:
-            writer = StoreWriter(Path(out), header, ids, values)
+            writer = StoreWriter(Path(out), header, rows, name, values)
             try:
                 yield writer
             finally:
@@ -66,14 +70,16 @@ class StoreWriter:
         done: How many rows are safely on disk.
     """
 
-    def __init__(self, out: Path, header: Mapping[str, Any], ids: Sequence[str], values: Any) -> None:
-        self.out, self.ids, self.header = out, ids, json.loads(json.dumps(header))
+    def __init__(
+        self, out: Path, header: Mapping[str, Any], rows: int, name: Callable[[int], str], values: Any
+    ) -> None:
+        self.out, self.rows, self.name, self.header = out, rows, name, json.loads(json.dumps(header))
         self.folder, self.values = partial_folder(out), values
         self.dtype = DTYPES[self.header["dtype"]]
         self.tokens = self.header["level"] == "tokens"
         self.done, self.dim, self._bytes = 0, 0, 0
-        self._ends: list[int] = [0]  # of the tokens of the rows done
-        path, head = self.folder / JOURNAL, json.dumps({"header": self.header, "rows": len(ids)})
+        self._ends = array("q", [0])  # of the tokens of the rows done
+        path, head = self.folder / JOURNAL, json.dumps({"header": self.header, "rows": rows})
         # What follows the last end of a line was cut by a kill.
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
         if lines and lines[0] != head:
@@ -106,7 +112,7 @@ class StoreWriter:
             row = int(np.searchsorted(np.cumsum(lengths), int(np.argmin(finite)), side="right"))
             hint = "values beyond 65504 do not fit float16: set dtype to float32" if self.dtype.itemsize == 2 else None
             problem = "its feature is not finite (NaN or infinite)"
-            raise bad_input(problem, file=self.out, key=self.ids[self.done + row], hint=hint)
+            raise bad_input(problem, file=self.out, key=self.name(self.done + row), hint=hint)
         line = {"rows": len(rows), "bytes": block.nbytes, "dim": int(block.shape[1]),
                 "lengths": lengths if self.tokens else None}  # fmt: skip
         written: list[tuple[Any, Any]] = [(self.values, block.tobytes()), (self.journal, json.dumps(line) + "\n")]
@@ -136,14 +142,16 @@ class StoreWriter:
         Args:
             extra: More keys for the manifest, known only at the end.
         """
-        if self.done != len(self.ids):
-            raise ValueError(f"{self.done} of {len(self.ids)} rows were written")
-        sums = {"values": sha256_file(self.folder / VALUES)}
+        if self.done != self.rows:
+            raise ValueError(f"{self.done} of {self.rows} rows were written")
+        shards = digests_of(self.folder / VALUES, max(1, SHARD * self.dim * self.dtype.itemsize))
+        sums, more = {"values": joint(shards)}, {"shards": {"rows": SHARD, "sha256": shards}}
         if self.tokens:
             np.save(self.folder / OFFSETS, np.array(self._ends, dtype=np.int64), allow_pickle=False)
             sums["offsets"] = sha256_file(self.folder / OFFSETS)
         sizes = {"rows": self.done, "dim": self.dim, "tokens_total": self._ends[-1] if self.tokens else self.done}
-        manifest = {"schema": SCHEMAS["features"], **self.header, **sizes, "sha256": sums, **(extra or {})}
+        manifest = {"schema": SCHEMAS["features"], **self.header, **sizes, "sha256": sums,
+                    **(more if len(shards) > 1 else {}), **(extra or {})}  # fmt: skip
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         (self.folder / MANIFEST).write_text(text, encoding="utf-8")
         (self.folder / JOURNAL).unlink()

@@ -15,8 +15,9 @@ from fne.encoders.families import families
 from fne.negatives.catalog import DENSITIES, MEMORIES
 from fne.study.model import KEEPING
 from fne.study.plugins import Plugin, find
-from fne.utils.definitions import Definitions, local_modules
+from fne.utils.definitions import PACKAGES, Definitions, local_modules
 from fne.utils.fields import CHOOSERS
+from fne.utils.files import sha256_file, sha256_text
 
 TRAINING = (
     "fne.training.engine:Engine",
@@ -49,6 +50,14 @@ DECODER = "fne.data.decoding"
 """But this: the same picture under other rules is other pixels."""
 
 
+RESULTS = ("fne.analysis", "fne.data.coco_relevance", "fne.data.cxc_sits", "fne.data.ranked_captions",
+           "fne.evaluation", "fne.negatives.maps", "fne.protocols", "fne.report", "fne.results", "fne.steps",
+           "fne.training.embed", "fne.training.pick_log", "fne.training.picks", "fne.training.weights",
+           "fne.utils.min_seeds", "fne.utils.seeding")  # fmt: skip
+"""Where cheap results are computed, from ranks to report. Other modules only read, check and write files, or belong to
+training."""
+
+
 @functools.cache
 def _within(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == each or module.startswith(f"{each}.") for each in packages)
@@ -68,23 +77,36 @@ class Code(Definitions):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, _counts)
+        self._of_variant = functools.cache(self._trained_by)
 
     def training(self, config: Mapping[str, Any]) -> str:
-        """Of what trains one variant, the regime's code and its own.
+        """Of what trains one variant, the regime's code and its own; worked out once for all that use the same.
 
         Args:
             config: The resolved config of the variant.
         """
-        whole = config["regime"] == "finetune"
-        roots = [*TRAINING, MEMORIES[config["memory"]["kind"]].target]
+        rules = tuple((section, config[section][key.partition(".")[2]]) for section, key in CHOOSERS.items())
+        keeps, warms = config["model"]["head"] in KEEPING, bool(config["warmup"]["epochs"])
+        density = config["negatives"].get("density")
+        return self._of_variant(config["regime"] == "finetune", config["memory"]["kind"], keeps, warms, density, rules)
+
+    def _trained_by(
+        self,
+        whole: bool,
+        memory: str,
+        keeps: bool,
+        warms: bool,
+        density: str | None,
+        rules: tuple[tuple[str, str], ...],
+    ) -> str:
+        roots = [*TRAINING, MEMORIES[memory].target]
         roots += [*FINETUNE, *(family.target() for family in families())] if whole else []
-        roots += [*KEPT_SPACE] if not whole and config["model"]["head"] in KEEPING else []
-        roots += [WARMUP] if config["warmup"]["epochs"] else []
-        if density := config["negatives"].get("density"):
-            roots.append(DENSITIES[density])
+        roots += [*KEPT_SPACE] if not whole and keeps else []
+        roots += [WARMUP] if warms else []
+        roots += [DENSITIES[density]] if density else []
         own: set[Path] = set()
-        for section, chooser in CHOOSERS.items():
-            entry = find(section, config[section][chooser.partition(".")[2]])
+        for section, name in rules:
+            entry = find(section, name)
             if isinstance(entry, Plugin):
                 own |= local_modules(entry.file, entry.target.partition(":")[0], self.root)
             else:
@@ -96,3 +118,31 @@ class Code(Definitions):
             return (target != WARMUP or WARMUP in roots) and (module == DECODER or not _within(module, content))
 
         return self.of(roots, follow, own)
+
+
+class ResultCode(Definitions):
+    """Digests of the code that makes cheap results.
+
+    Args:
+        root: The project's folder, where what was read is remembered.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, functools.cache(lambda module: _within(module, RESULTS)))
+
+    def of_modules(self, *modules: str) -> str:
+        """Of whole modules, and of all that they use; of a package, every module and every other file in it."""
+        roots, others = self.named(*modules)
+        return sha256_text(" ".join([self.of(roots), *map(sha256_file, others)]))[:12]
+
+    def named(self, *modules: str) -> tuple[list[str], list[Path]]:
+        """The modules of some packages, and the other files in them."""
+        roots, others = [], []
+        for module in modules:
+            place = PACKAGES.joinpath(*module.split("."))
+            for file in sorted(place.rglob("*")) if place.is_dir() else [place.with_name(f"{place.name}.py")]:
+                if file.suffix == ".py":
+                    roots.append(".".join(file.relative_to(PACKAGES).with_suffix("").parts).removesuffix(".__init__"))
+                elif file.is_file() and file.suffix != ".pyc":
+                    others.append(file)
+        return roots, others

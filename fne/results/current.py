@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,7 @@ from fne.study import paths
 from fne.study.api import Study, blocks, digest, evaluation_digest, resolve, training_digest
 from fne.study.validate import counted
 from fne.utils.errors import bad_input
+from fne.utils.files import atomic_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +25,59 @@ if TYPE_CHECKING:
 def trained_alike(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Do two configs agree in all that training reads?"""
     return training_digest(then) == training_digest(now)
+
+
+def is_trained(file: Path, config: Mapping[str, Any], code: str) -> bool:
+    """Is there a ``run.json``, of a run that this config and this code trained?"""
+    run = peek(file)
+    return run.get("code") == code and isinstance(run.get("config"), dict) and trained_alike(run["config"], config)
+
+
+KEPT = "trained"
+"""The folder, in that of a job's resumable state, of a finished run that was set aside."""
+
+
+def set_aside(study: Study, variant: str, block: str, root: Path, sources: Code) -> bool:
+    """Keep a finished run of the present config and code while the workflow makes its files anew.
+
+    What started a job may have changed nothing that training reads: another rule makes the same files, or a file of
+    relevance came along. The files are linked, so that nothing is copied.
+    """
+    config, folder = resolve(study, variant), root / paths.run_folder(study, variant, block)
+    if not is_trained(folder / "run.json", config, sources.training(config)):
+        return False
+    kept = root / paths.scratch_folder(study, variant, block) / KEPT
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for name in paths.TRAINED:
+        if not (folder / name).is_file():
+            shutil.rmtree(kept)
+            return False
+        try:
+            os.link(folder / name, kept / name)
+        except OSError:  # another file system, or one without links
+            shutil.copy(folder / name, kept / name)
+    return True
+
+
+def take_back(scratch: Path, folder: Path, config: Mapping[str, Any], code: str, made_from: Mapping[str, str]) -> bool:
+    """Put back a run that was set aside, where it is of this config, code and data; in any case it is kept no longer.
+
+    Args:
+        scratch: The job's resumable state.
+        folder: Of the run.
+        config, code, made_from: What training would read now; the last are fingerprints of data and features.
+    """
+    kept = scratch / KEPT
+    current = is_trained(kept / "run.json", config, code) and peek(kept / "run.json")["fingerprints"] == dict(made_from)
+    if current:
+        with atomic_files(folder, last="run.json") as temporary:
+            for name in paths.TRAINED:
+                shutil.move(kept / name, temporary / name)
+                os.utime(temporary / name)  # as if it were made now, for whoever compares times
+        print(f"{folder}: of this config, code and data already; not trained again", file=sys.stderr)
+    shutil.rmtree(scratch if current else kept, ignore_errors=True)
+    return current
 
 
 def outdated(study: Study, root: Path, sources: Code) -> list[str]:

@@ -20,8 +20,8 @@ ANCHOR = ("seed", "step", "direction", "anchor")
 """What makes two picks picks for the same anchor: variants are paired by seed, so they see the same batches."""
 
 
-def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[str, Any]]]:
-    """Folder and ``run.json`` of every block of a variant that was trained.
+def finished(study: Study, root: Path, variant: str, sources: Code) -> list[tuple[Path, dict[str, Any]]]:
+    """Folder and ``run.json`` of every block of a variant that was trained with the code ``sources``.
 
     Runs of another config or of other code are stale: ``missing.csv`` says so, and nothing of theirs is shown.
 
@@ -29,7 +29,7 @@ def finished(study: Study, root: Path, variant: str) -> list[tuple[Path, dict[st
         UserError: A ``run.json`` is damaged or of another schema.
     """
     config, result = resolve(study, variant), []
-    code = Code(root).training(config)
+    code = sources.training(config)
     for block in blocks(study):
         folder = root / paths.run_folder(study, variant, block)
         run = read_run(folder / "run.json") if (folder / "run.json").is_file() else None

@@ -6,18 +6,19 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fne.protocols import METRICS
 from fne.utils.errors import bad_input
-from fne.utils.files import read_csv, reading, write_csv
+from fne.utils.files import atomic_path, read_bytes, read_csv, reading, write_csv
 from fne.utils.text import unguarded
 from fne.utils.yaml_file import read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 _OTHER = (
     f"{name} 0 to {item.top}" if item.top else f"{name}: a rank" for name, item in METRICS.items() if item.top != 1
@@ -68,7 +69,61 @@ def header(name: str, *factors: str) -> list[str]:
 
 def write_table(folder: Path, name: str, rows: Iterable[Mapping[str, Any]], *factors: str) -> None:
     """Write ``<name>.csv`` into a folder."""
-    write_csv(folder / f"{name}.csv", rows, header(name, *factors))
+    write_csv(folder / f"{name}.csv", rows, header(name, *factors), digests=digests_file(verb_of(name)))
+
+
+MOST_ROWS = 1 << 24
+"""Rows of a run's part of a table."""
+
+
+def arrow_schema(name: str) -> pa.Schema:
+    """Columns of a run's part of a table in Parquet: all but the variant, the name of its folder."""
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    _, *columns = TABLES[name][1].items()
+    return pa.schema([(column, types[item.kind]) for column, item in columns])
+
+
+def write_part(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a run's part of a table, ``<name>.parquet``, with a checksum in every page; NaN and None are null.
+
+    Raises:
+        ValueError: A row has another column than the table, or a value of another kind.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema, rows = arrow_schema(file.stem), list(rows)
+    if other := {*chain.from_iterable(rows)} - {*schema.names}:
+        raise ValueError(f"{file.name}: no column of {file.stem}: {', '.join(sorted(other))}")
+    columns = [pa.array([row.get(item.name) for row in rows], item.type, from_pandas=True) for item in schema]
+    with atomic_path(file) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_part(file: Path, hint: str) -> pa.Table:
+    """Read what :func:`write_part` wrote.
+
+    Args:
+        file: The file.
+        hint: How to make it again.
+
+    Raises:
+        UserError: It is missing, damaged, larger than any such file, or has other columns than this version writes.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content, schema = read_bytes(file, hint), arrow_schema(file.stem)
+    with reading(file, hint):
+        part = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        names, rows = part.schema_arrow, part.metadata.num_rows
+        table = part.read() if names.equals(schema) and rows <= MOST_ROWS else None
+    if table is None:
+        raise bad_input("other columns than this version's, or too many rows", file=file, value=f"{rows} rows of "
+                        f"{', '.join(names.names)}"[:300], allowed=", ".join(schema.names), hint=hint)  # fmt: skip
+    return table
 
 
 def verb_of(name: str) -> str:
@@ -84,13 +139,18 @@ def written_by(verb: str) -> tuple[str, ...]:
     return tuple(f"{name}.csv" for name in TABLES if verb_of(name) == verb)
 
 
+def digests_file(verb: str) -> str:
+    """The file of their digests beside them."""
+    return f"digests.{verb}.json"
+
+
 def table_bytes(path: Path) -> bytes:
     """Content of a CSV file in the folder of a study or series, compared with its digest.
 
     Raises:
         UserError: As :func:`fne.utils.files.read_csv`.
     """
-    return read_csv(path, _again(path))
+    return read_csv(path, _again(path), digests_file(verb_of(path.stem)))
 
 
 def read_table(path: Path) -> pd.DataFrame:

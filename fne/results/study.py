@@ -17,6 +17,7 @@ from fne.analysis.layout import Layout
 from fne.analysis.layout import load as load_layout
 from fne.analysis.permutation import drawn_floor
 from fne.data.manifest import Manifest
+from fne.results.code import Code
 from fne.results.configs import shared_epochs
 from fne.results.current import check_comparable
 from fne.results.elsewhere import Known, variance_for
@@ -25,10 +26,10 @@ from fne.results.records import DISTRIBUTIONS, POPULATIONS, PROTOCOLS, Contrast,
 from fne.results.runs import ANCHOR, finished, picks_of
 from fne.results.schema import ELSEWHERE, read_table
 from fne.study import paths
-from fne.study.api import DEFAULT_STUDY, Study
+from fne.study.api import DEFAULT_STUDY, Study, blocks
 from fne.utils.errors import bad_input
 from fne.utils.files import read_record
-from fne.utils.provenance import read_test_accesses
+from fne.utils.provenance import read_readings
 from fne.utils.yaml_file import parse_set, set_items
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ class StudyResults:
         Raises:
             UserError: A run is of another schema.
         """
-        return tuple(self._variant(name) for name in self.definition.variants)
+        sources = Code(self.root)
+        return tuple(self._variant(name, sources) for name in self.definition.variants)
 
-    def _variant(self, name: str) -> Variant:
-        result, declared = finished(self.definition, self.root, name), self.definition.library[name]
+    def _variant(self, name: str, sources: Code) -> Variant:
+        result, declared = finished(self.definition, self.root, name, sources), self.definition.library[name]
         runs, folders = tuple(run for _, run in result), tuple(folder for folder, _ in result)
         return Variant(name, declared.title, declared.question, runs, folders)
 
@@ -187,12 +189,20 @@ class StudyResults:
 
     @cached_property
     def test_readings(self) -> list[dict[str, str]]:
-        """The log of every reading of the test split, oldest first; empty where none was written.
+        """Every reading of the test split, oldest first; empty where none was logged.
 
         Raises:
-            UserError: A line of it is damaged.
+            UserError: A line of a log is damaged.
         """
-        return read_test_accesses(self.root / paths.test_accesses(self.definition))
+        entries = [entry for log in self.reading_logs for entry in read_readings(log)]
+        return sorted(entries, key=lambda entry: entry["time"])
+
+    @property
+    def reading_logs(self) -> list[Path]:
+        """Where they are logged."""
+        return [self.root / paths.readings(self.definition, variant, block, of)
+                for variant in self.definition.variants for block in blocks(self.definition)
+                for of in ("test", "calibrate")]  # fmt: skip
 
     def audited(self, table: str) -> pd.DataFrame:
         """``audit_<table>.csv``, from the log of picks: one of ``fne.steps.audit.TABLES``."""

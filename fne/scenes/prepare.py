@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fne.data.items import Item, to_corpus
+from fne.data.items import Item
 from fne.data.manifest import SPLITS
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
@@ -116,7 +116,7 @@ def run(data: dict[str, Any], folder: Path) -> None:
             with open(temporary / f"scenes.{name}.npz", "wb") as handle:
                 np.savez(handle, cells=scenes.cells, background=scenes.background, situation=split.members)
             write_forms(temporary / f"forms.{name}.json", split.forms)
-        write_prepared(temporary, folder, data, "images", to_corpus(items), truths, pixels.hexdigest(), notes)
+        write_prepared(temporary, folder, data, "images", items, truths, pixels.hexdigest(), notes)
 
 
 def _save(path: Path, picture: np.ndarray) -> None:

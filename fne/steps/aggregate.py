@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,26 +10,26 @@ from typing import Any
 from fne.results.collect import SPLIT, Collected, collect
 from fne.results.kept import tell_left_out
 from fne.results.records import read_run
-from fne.results.schema import header, write_table
+from fne.results.schema import header, read_part, write_table
 from fne.study import paths
 from fne.study.api import Study
-from fne.utils.errors import bad_input
-from fne.utils.files import read_csv, reading, write_csv, write_json
+from fne.utils.files import write_json
 
 
 def run(study: Study, root: Path) -> None:
     """Write ``{runs,missing,curves,audit,cost}.csv`` and ``protocols.json`` of a study; name the runs it leaves out.
 
     Raises:
-        UserError: As :func:`fne.results.collect.collect`; or a job's table is cut, or has other columns than others.
+        UserError: As :func:`fne.results.collect.collect`; or a run's part of a table is
+            damaged or has other columns.
     """
     tell_left_out(study, root)
     collected = collect(study, root)
     folder = root / paths.results_folder(study)
     write_table(folder, "runs", _runs(study, collected))
     write_table(folder, "missing", collected.missing)
-    for name in ("curves.csv", "audit.csv"):
-        _concatenate(study.name, collected, name, folder / name)
+    for name in ("curves", "audit"):
+        write_table(folder, name, _parts(study.name, collected, name))
     write_table(folder, "cost", _cost(study, collected))
     write_json(folder / "protocols.json", dict(collected.fingerprints))
     if collected.missing:
@@ -54,24 +52,12 @@ def _runs(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _concatenate(study: str, collected: Collected, name: str, target: Path) -> None:
-    """One table of all jobs' tables of that name, the variant in front; cells stay as they were written."""
-    columns: list[str] = []
-    rows: list[dict[str, Any]] = []
+def _parts(study: str, collected: Collected, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of all runs' parts of a table, the variant in front."""
     for job in collected.jobs:
         hint = f"train it again: fne train --study {study} --variant {job.variant} --block {job.block}"
-        with reading(job.folder / name, hint):
-            result, *cells = csv.reader(
-                io.StringIO(read_csv(job.folder / name, hint).decode(), newline=""), strict=True
-            )
-        columns = columns or result
-        if result != columns:
-            raise bad_input("other columns than the other runs'", file=job.folder / name, value=", ".join(result)[:300],
-                            allowed=", ".join(columns), hint="train all variants with one version")  # fmt: skip
-        if odd := [place for place, row in enumerate(cells, 2) if len(row) != len(columns)]:
-            raise bad_input("other cells than its header names", file=job.folder / name, key=f"row {odd[0]}", hint=hint)
-        rows += [{"variant": job.variant, **dict(zip(columns, row, strict=True))} for row in cells]
-    write_csv(target, rows, ["variant", *columns], raw=True)
+        for row in read_part(job.folder / f"{name}.parquet", hint).to_pylist():
+            yield {"variant": job.variant, **row}
 
 
 def _cost(study: Study, collected: Collected) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,8 @@ from fne.data.manifest import Manifest, SplitView
 from fne.data.ranked_captions import first_captions
 from fne.data.truth import Truth
 from fne.results import schema
-from fne.results.calibration_tables import rows_of
+from fne.results.calibration_tables import estimates, rows_of
+from fne.results.code import Code
 from fne.results.configs import shared_epochs
 from fne.results.human_annotations import judged
 from fne.results.runs import finished, picks_of
@@ -40,14 +41,16 @@ def tables(study: Study, root: Path) -> dict[str, list[dict[str, Any]]]:
     view, truth = _annotated(study, root)
     shared = shared_epochs(study)
     keys: dict[str, Keyed] = {}
+    sources = Code(root)
     for variant in study.variants:
-        folders = [folder for folder, _ in finished(study, root, variant)]
+        folders = [folder for folder, _ in finished(study, root, variant, sources)]
         config = resolve(study, variant)
         trained = training_digest(config)
         if view is not None and truth is not None:
             ranked = [file for folder in folders if (file := folder / "rankings.test.npz").is_file()]
             rows["audit_judged.csv"] += judged(variant, ranked, view.caption_image, truth, trained)
         calibrated = [file for folder in folders if (file := folder / "calibration.npz").is_file()]
+        calibrated = calibrated if estimates(config) else []
         scores, bins = rows_of(variant, calibrated, trained)
         rows["calibration.csv"] += scores
         rows["calibration_bins.csv"] += bins

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from fne.protocols import DIRECTIONS
 from fne.study import paths
 from fne.study.api import Study, parse_block, resolve
 from fne.training.embed import embed_split
-from fne.training.pairs import torch_device
+from fne.training.pairs import Corpus, torch_device
 from fne.utils import provenance
 from fne.utils.errors import bad_input
 from fne.utils.files import SCHEMAS, atomic_path
 from fne.utils.seeding import numpy_stream
+
+if TYPE_CHECKING:
+    from fne.training.finetune.dataset import PixelCorpus
 
 IMAGES = 600
 """At most so many images with one caption each are looked at: 359,400 pairs, some 1,000 positives at .3 %."""
@@ -59,7 +62,15 @@ class Sample:
         return torch.as_tensor(self.positive, device=device)
 
 
-def run(study: Study, variant: str, block: str, root: Path, threads: int, device: str) -> None:
+def run(
+    study: Study,
+    variant: str,
+    block: str,
+    root: Path,
+    threads: int,
+    device: str,
+    corpus: Corpus | PixelCorpus | None = None,
+) -> None:
     """Score every posterior of a variant with every replicate of one job and write ``calibration.npz``.
 
     Statistics and priors are fitted on random validation batches, without their truth, as training fits them; a rule
@@ -72,6 +83,7 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
         root: The project's folder.
         threads: CPU threads of torch.
         device: ``auto``, ``cpu`` or ``cuda``.
+        corpus: The data, where it is open.
 
     Raises:
         UserError: The variant estimates nothing, or a file of the run or of the data is missing or does not fit.
@@ -80,15 +92,15 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
     started, config = provenance.now(), resolve(study, variant)
     if not (names := [item.name for item in posteriors(config)]):
         raise bad_input("estimates no false negatives", file=study.name, key="variant", value=variant)
-    manifest = Manifest.open(root / paths.data_folder(study))
+    manifest = corpus.manifest if corpus else Manifest.open(root / paths.data_folder(study))
     views = {split: manifest.split(split) for split in ("val", "test")}
     truths = {split: cxc_sits.known(config, views[split], manifest.truth(split)) for split in views}
-    log = root / paths.test_accesses(study)
-    access = provenance.log_test_access(log, variant=variant, block=block, purpose="calibrate")
+    log = root / paths.readings(study, variant, block, "calibrate")
+    access = provenance.log_reading(log, variant=variant, block=block, purpose="calibrate")
     workers = threads if torch_device(device).type == "cuda" else 0
     embedded = {
         split: {seed: (image, text) for seed, image, text in
-                embed_split(study, variant, block, split, root, device, workers)}
+                embed_split(study, variant, block, split, root, device, workers, corpus)}
         for split in views
     }  # fmt: skip
     samples = list(sampled(views["test"], truths["test"]))
@@ -108,12 +120,24 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
                 rows.append({"seed": seed, "posterior": posterior.name, "own": posterior.own, **row})
                 draws.append(drawn)
     meta = {
-        "schema": SCHEMAS["calibration"],
-        "study": study.name, "variant": variant, "block": block, "posteriors": names, "rows": rows,
-        "config": config, "truth": {split: truth.kind for split, truth in truths.items()},
+        "posteriors": names, "rows": rows, "truth": {split: truth.kind for split, truth in truths.items()},
         "record": provenance.record(started, device=torch_device(device).type, test_accesses=[access],
                                     inputs={file.name: file for file in paths.ratings_files(study)}),
     }  # fmt: skip
+    _write(study, variant, block, root, meta, draws)
+
+
+def write_none(study: Study, variant: str, block: str, root: Path) -> None:
+    """Write ``calibration.npz`` of a variant that estimates no false negatives: no rows, of nothing that was read."""
+    log = root / paths.readings(study, variant, block, "calibrate")
+    log.touch()
+    meta = {"posteriors": [], "rows": [], "truth": {}, "record": provenance.record(provenance.now())}
+    _write(study, variant, block, root, meta, [])
+
+
+def _write(study: Study, variant: str, block: str, root: Path, meta: dict[str, Any], draws: list[np.ndarray]) -> None:
+    named = {"study": study.name, "variant": variant, "block": block, "config": resolve(study, variant)}
+    meta = {"schema": SCHEMAS["calibration"], **named, **meta}
     with atomic_path(root / paths.run_folder(study, variant, block) / "calibration.npz") as temporary:
         np.savez_compressed(temporary, meta=np.array(json.dumps(meta)), draws=np.array(draws, np.float32))
 

@@ -211,8 +211,8 @@ def _world(manifest: Manifest | None) -> Iterator[dict[str, Any]]:
     if manifest is None:
         return
     for split in SPLITS:
-        view, truth = manifest.split(split), manifest.truth_files.get(split, {})
-        yield {"split": split, "images": len(view.image_ids), "captions": len(view.texts),
+        truth = manifest.truth_files.get(split, {})
+        yield {"split": split, **manifest.splits[split],
                "truth": truth.get("kind", ""), "prevalence": truth.get("prevalence", "")}  # fmt: skip
 
 

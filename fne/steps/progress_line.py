@@ -24,7 +24,8 @@ from fne.study.api import parse_block
 from fne.utils.progress import clock
 from fne.utils.text import harmless
 
-TRAIN = "train"
+TRAIN = ("train", "run")
+"""Rules that train."""
 LOG_EVERY = 30.0
 """Seconds between two lines where the output is no terminal."""
 NOISE = (
@@ -130,8 +131,8 @@ class ProgressLine(logging.Handler):
         again: dict[str, dict[str, None]] = {}
         for job in jobs:
             reason = dag.reason(job)
-            if job.rule.name == TRAIN and not reason.missing_output:
-                again.setdefault(_why(job, reason), {})[job.wildcards_dict["variant"]] = None
+            if job.rule.name in TRAIN and not reason.missing_output and (why := self._why(job, reason)):
+                again.setdefault(why, {})[job.wildcards_dict["variant"]] = None
         if self.workflow.dryrun:
             self._tell_plan(jobs)
         for text, variants in again.items():
@@ -145,6 +146,17 @@ class ProgressLine(logging.Handler):
                 self._live.start()
             else:
                 threading.Thread(target=self._print_regularly, daemon=True).start()
+
+    def _why(self, job: Any, reason: Any) -> str:
+        """Why a finished run is trained again: which of its digests is another than the recorded one, or its data.
+
+        Nothing where there is no such reason: a run that is current by its content is kept.
+        """
+        then = str(self.workflow.persistence.params(job.output[0]) or "") if reason.params_changed else ""
+        named = [words for key, words in DIGESTS.items()
+                 if then and (now := job.params.get(key)) and str(now) not in then]  # fmt: skip
+        other = reason.forced or reason.updated_input or reason.updated_input_run
+        return ", ".join(named) or ("; ".join(sorted(reason.get_names())) if other else "")
 
     def _tell_plan(self, jobs: list[Any]) -> None:
         """One line a rule: how many jobs of it would run, and why."""
@@ -191,16 +203,9 @@ class ProgressLine(logging.Handler):
         super().close()
 
 
-def _why(job: Any, reason: Any) -> str:
-    """Why a finished run is trained again: which of its digests differs from the one that was recorded."""
-    changed = str(reason.params_changed or "")
-    named = [words for key, words in DIGESTS.items() if (now := job.params.get(key)) and str(now) in changed]
-    return ", ".join(named) or "; ".join(sorted(reason.get_names()))
-
-
 def _runs(rule: str, wildcards: Mapping[str, str]) -> int:
     """How many runs, one a seed, a job trains."""
-    return len(parse_block(wildcards["block"])) if rule == TRAIN else 0
+    return len(parse_block(wildcards["block"])) if rule in TRAIN else 0
 
 
 def _named(rule: str, wildcards: Mapping[str, str]) -> str:

@@ -27,10 +27,22 @@ from fne.utils.progress import Progress
 if TYPE_CHECKING:
     import torch
 
+    from fne.training.finetune.dataset import PixelCorpus
+    from fne.training.pairs import Corpus
+
 TOP = 10
 
 
-def run(study: Study, variant: str, block: str, split: str, root: Path, threads: int, device: str) -> None:
+def run(
+    study: Study,
+    variant: str,
+    block: str,
+    split: str,
+    root: Path,
+    threads: int,
+    device: str,
+    corpus: Corpus | PixelCorpus | None = None,
+) -> None:
     """Rank a split with every replicate of one training job and write ``rankings.<split>.npz``.
 
     Arrays: ``pairs`` (P, 2) of (image, caption) positions that any protocol counts as right; ``caption_image`` (M,);
@@ -45,6 +57,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
         root: The project's folder.
         threads: CPU threads of torch.
         device: ``auto``, ``cpu`` or ``cuda``.
+        corpus: The data, where it is open.
 
     Raises:
         UserError: A file of the run or of the data is missing or does not fit.
@@ -56,7 +69,7 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
 
     torch.set_num_threads(threads)
     started = provenance.now()
-    manifest = Manifest.open(root / paths.data_folder(study))
+    manifest = corpus.manifest if corpus else Manifest.open(root / paths.data_folder(study))
     view, truth, kept = first_captions(manifest.dataset, manifest.split(split), manifest.truth(split))
     requested = resolve(study, variant)["evaluation"]["relevance"] if split == "test" else {}
     given = {protocol: folder for protocol, folder in requested.items() if folder is not None}
@@ -65,12 +78,10 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
     arrays, descriptions = relevant_items(manifest.dataset, view, truth, relevance, file)
     trained_file = root / paths.run_folder(study, variant, block) / "run.json"
     trained = read_run(trained_file)
-    accesses = []
-    if split == "test":
-        log = root / paths.test_accesses(study)
-        accesses = [provenance.log_test_access(log, variant=variant, block=block, purpose="rank")]
+    log = root / paths.readings(study, variant, block, split)
+    access = provenance.log_reading(log, variant=variant, block=block, purpose="rank")
     workers = threads if torch_device(device).type == "cuda" else 0
-    embedded = embed_split(study, variant, block, split, root, device, workers)
+    embedded = embed_split(study, variant, block, split, root, device, workers, corpus)
     chosen = ((seed, image, text[kept]) for seed, image, text in embedded)
     with Progress(f"rank {variant} {block}", len(trained["seeds"]), "seeds") as progress:
         ranked, failed = rank_replicates(chosen, arrays, progress)
@@ -85,7 +96,8 @@ def run(study: Study, variant: str, block: str, split: str, root: Path, threads:
         "failed": failed, "digest": trained["digest"], "code": trained["code"], "config": trained["config"],
         "selected_epoch": {str(row["seed"]): row["epoch"] for row in trained["selection"]["per_seed"]},
         "protocols": descriptions,
-        "record": provenance.record(started, device=torch_device(device).type, test_accesses=accesses,
+        "record": provenance.record(started, device=torch_device(device).type,
+                                    test_accesses=[access] if split == "test" else [],
                                     inputs={"weights": trained_file.with_name("weights.safetensors"), **read_files}),
     }  # fmt: skip
     stored: dict[str, Any] = {**arrays, **ranked}

@@ -72,7 +72,7 @@ def _inputs(study: StudyResults) -> Iterable[Path]:
         yield study.folder / f"{name}.csv"
     yield from (study.folder / name for name in TABLES)
     yield study.folder / "protocols.json"
-    yield study.root / paths.test_accesses(study.definition)
+    yield from study.reading_logs
     if data := paths.prepared(study.definition, study.root):
         yield data / "manifest.json"
     yield from (file for path in paths.tuned_files(study.definition) if (file := study.root / path).is_file())

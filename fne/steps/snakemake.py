@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +52,22 @@ def from_snakemake(
             "must be the name of a study", file="--config", key="study", value=name, allowed=list_studies(root)
         )
     return name, overrides
+
+
+def shard_of(variants: Sequence[str], shard: Any) -> Sequence[str]:
+    """The variants of one of several calls that share a study.
+
+    Args:
+        variants: Of the study.
+        shard: Of ``--config shard=K/N``: the Kth of each N variants; None: all.
+
+    Raises:
+        UserError: It is something else, or a call would have no variant.
+    """
+    if shard is None:
+        return variants
+    place, _, of = str(shard).partition("/")
+    if not (place.isdecimal() and of.isdecimal() and 1 <= int(place) <= int(of) <= len(variants)):
+        allowed = f"K/N, K from 1 to N, N at most {len(variants)}, the number of variants"
+        raise bad_input("is no part of the study", file="--config", key="shard", value=shard, allowed=allowed)
+    return variants[int(place) - 1 :: int(of)]

@@ -8,25 +8,29 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fne.results.code import Code
-from fne.results.schema import header
+from fne.results.current import take_back
+from fne.results.schema import write_part
 from fne.study import paths
 from fne.study.api import Study, digest, parse_block, resolve
 from fne.training import checkpoint, distributions, picks
 from fne.training.distributed import World
 from fne.training.engine import Engine
-from fne.training.pairs import for_engine, open_corpus, torch_device
+from fne.training.pairs import Corpus, for_engine, open_corpus, torch_device
 from fne.utils import provenance
 from fne.utils.errors import UserError, bad_input
-from fne.utils.files import SCHEMAS, atomic_folder, write_csv, write_json
+from fne.utils.files import SCHEMAS, atomic_files, write_json
 from fne.utils.progress import Progress
 from fne.utils.signals import NOTHING, STOP, TERMINATED, Requests
+
+if TYPE_CHECKING:
+    from fne.training.finetune.dataset import PixelCorpus
 
 FIRST_CHECKPOINT, CHECKPOINT_SECONDS = 3.0, 30.0
 """Seconds of training until the first checkpoint, so that a job that is often killed early gets on, and between all."""
@@ -35,7 +39,15 @@ CHECKPOINT_SHARE = 50
 
 
 def run(
-    study: Study, variant: str, block: str, root: Path, threads: int, device: str, checkpoint_every: int | None = None
+    study: Study,
+    variant: str,
+    block: str,
+    root: Path,
+    threads: int,
+    device: str,
+    checkpoint_every: int | None = None,
+    corpus: Corpus | PixelCorpus | None = None,
+    keep_state: bool = False,
 ) -> None:
     """Train a block of seeds of a variant and write ``results/<study>/<variant>/<block>/``.
 
@@ -53,6 +65,8 @@ def run(
         device: ``auto``, ``cpu`` or ``cuda``.
         checkpoint_every: Steps between checkpoints; by default one after 3 seconds and then every 30, fewer where they
             are large.
+        corpus: The data, where it is open.
+        keep_state: Leave the last checkpoint in ``scratch/``, so that a job that has more to do is not trained again.
 
     Raises:
         UserError: The inputs do not fit, or every replicate diverged.
@@ -61,10 +75,12 @@ def run(
     started = provenance.now()
     config, seeds, where = resolve(study, variant), parse_block(block), torch_device(device)
     code = Code(root).training(config)
-    corpus = open_corpus(study, root, workers=threads if where.type == "cuda" else 0)
-    train, val, fitted = corpus.training(config, where)
-    scratch = root / paths.scratch_folder(study, variant, block)
+    corpus = corpus or open_corpus(study, root, workers=threads if where.type == "cuda" else 0)
+    scratch, target = root / paths.scratch_folder(study, variant, block), root / paths.run_folder(study, variant, block)
     world = World.here()
+    if world.largest(int(world.rank == 0 and take_back(scratch, target, config, code, corpus.fingerprints))):
+        return
+    train, val, fitted = corpus.training(config, where)
     if world.size > 1 and study.regime == "head":
         raise bad_input(
             "heads on frozen features train in one process", key="WORLD_SIZE", value=world.size, allowed=[1]
@@ -92,7 +108,7 @@ def run(
         )
     steps = engines[0].total_steps
     seconds = sum(engine.curves[-1]["seconds"] for engine in engines)
-    with atomic_folder(root / paths.run_folder(study, variant, block)) as folder:
+    with atomic_files(target, last="run.json") as folder:
         kept = _write(folder, engines, fitted)
         write_json(
             folder / "run.json",
@@ -121,7 +137,8 @@ def run(
                 },
             },
         )
-    shutil.rmtree(scratch, ignore_errors=True)
+    if not keep_state:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def together(seeds: list[int], regime: str, device: torch.device) -> list[list[int]]:
@@ -184,10 +201,10 @@ def _write(folder: Path, engines: list[Engine], fitted: dict[str, Tensor]) -> di
     best = [engine.learner.stacked(engine.best) for engine in engines]
     tensors = {name: torch.cat([weights[name] for weights in best]).cpu() for name in best[0]}
     save_file(tensors | fitted, folder / "weights.safetensors", metadata={"seeds": json.dumps(seeds)})
-    write_csv(folder / "curves.csv", [row for engine in engines for row in engine.curves], header("curves")[1:])
+    write_part(folder / "curves.parquet", [row for engine in engines for row in engine.curves])
     audit = [{"seed": seed, **row} for engine in engines for r, seed in enumerate(engine.seeds)
              for row in engine.diagnostics.audit_rows(r)]  # fmt: skip
-    write_csv(folder / "audit.csv", audit, header("audit")[1:])
+    write_part(folder / "audit.parquet", audit)
     parts = [engine.picks.columns() for engine in engines]
     columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
     size = picks.write(folder / "picks.npz", columns)

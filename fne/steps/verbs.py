@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,12 +54,25 @@ def integer(least: int) -> Callable[[str], int]:
     return read
 
 
+def part(text: str) -> tuple[int, int]:
+    """A parser of a part I/N, such as 1/4."""
+    numbers = [int(number) if number.isdecimal() else 0 for number in text.split("/")]
+    if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1] < 10**6:
+        raise argparse.ArgumentTypeError(f"must be I/N, such as 1/4 to 4/4, got {text!r}")
+    return numbers[0], numbers[1]
+
+
 FOLDER: dict[str, Any] = {"type": Path, "metavar": "FOLDER"}
 ROOT = option("--root", type=Path, default=Path("."), help="the project's folder (default: here)")
 OVERRIDES = option("--set", action="append", default=[], metavar="KEY=VALUE",
                    help="override a config key, e.g. --set train.epochs=3; may be repeated")  # fmt: skip
 REPLACE = option("--replace", action="store_true",
                  help="go by --set alone, also where that replaces results or leaves some out")  # fmt: skip
+EXACTLY = option(
+    "--exactly",
+    action="store_true",
+    help="go by --set alone and keep no note of it, as the workflow's jobs do: it has checked and kept it",
+)
 STUDY = option("--study", required=True, help="a file stem of ablations/studies, or a member of a series")
 PLACE = option("study", nargs="?", default=argparse.SUPPRESS, metavar="STUDY", help="or --study STUDY")
 """The study as an argument or as an option."""
@@ -68,7 +82,7 @@ DEVICE = option("--device", choices=("auto", "cpu", "cuda"), default="auto", hel
 SPLIT = option("--split", choices=SPLITS, default="test", help="default: test")
 COLUMN = option("--paper", choices=("single", "double"), help="instead, LaTeX or PDFs as wide as one column of a paper "
                 "(3.3 in) or as two (6.9 in), in a folder so named")  # fmt: skip
-COMMON, MACHINE = (STUDY, OVERRIDES, REPLACE), (THREADS, DEVICE)
+COMMON, MACHINE = (STUDY, OVERRIDES, REPLACE, EXACTLY), (THREADS, DEVICE)
 TOGETHER = (
     option("--processes", type=integer(1), default=1, metavar="P",
            help="of the regime finetune: train one model in P processes, each on a device of its own (default: 1)"),
@@ -89,7 +103,7 @@ def load_study(given: Given, *, complete: bool = True, refuse: bool = True) -> S
     """Open the study that the arguments name, with their ``--set`` and the overrides that were kept."""
     from fne.results.kept import open_study
 
-    replace = getattr(given, "replace", False)
+    replace = getattr(given, "replace", False) or getattr(given, "exactly", False)
     return open_study(given.study, _overrides(given), given.root, complete=complete, replace=replace, refuse=refuse)
 
 
@@ -97,7 +111,8 @@ def load_any(given: Given) -> Study | Series:
     """Open a study or a series of which finished runs are read."""
     from fne.results.kept import open_any
 
-    return open_any(given.study, _overrides(given), given.root, complete=False, replace=given.replace)
+    replace = given.replace or getattr(given, "exactly", False)
+    return open_any(given.study, _overrides(given), given.root, complete=False, replace=replace)
 
 
 def load_job(given: Given) -> tuple[Study, str, str]:
@@ -111,7 +126,8 @@ def load_job(given: Given) -> tuple[Study, str, str]:
     if given.block not in (allowed := api.blocks(study)):
         problem, hint = f"is not a block of study {study.name!r}", "--set seeds=... gives it more seeds"
         raise bad_input(problem, file=COMMAND_LINE, key="--block", value=given.block, allowed=allowed, hint=hint)
-    keep(study, given.root)
+    if not given.exactly:
+        keep(study, given.root)
     return study, given.variant, given.block
 
 
@@ -201,12 +217,22 @@ def pretrain(given: Given) -> None:
 
 
 def extract(given: Given) -> None:
-    """``extract``: from and to where the workflow looks."""
+    """``extract``: from and to where the workflow looks; in one piece, or in parts that are then joined."""
     from fne.study import paths
+    from fne.utils import lease
 
     study, root, modality = load_study(given, refuse=False), given.root, given.modality
     data, out = root / paths.data_folder(study), root / paths.features_folder(study, modality)
-    _on_device(given, "extract", data, paths.encoder(study, modality, root), modality, out)
+    work = data, paths.encoder(study, modality, root), modality, out
+    if given.join and given.shard:
+        raise bad_input("a part cannot be joined while it is made", file=COMMAND_LINE, key="--join", value=given.join,
+                        allowed="--shard or --join")  # fmt: skip
+    if given.join:
+        from fne.steps.extract import join
+
+        return join(*work, given.join)
+    with lease.device(given.device) as device:
+        _run("extract", *work, given.threads, device, given.shard)
 
 
 def tune(given: Given) -> None:
@@ -219,22 +245,26 @@ def tune(given: Given) -> None:
         _run("tune", study, given.root, given.threads, device, given.draw)
 
 
-def train(given: Given) -> None:
-    """``train``: alone, as one of several processes, or as who starts them."""
+def train(given: Given, step: str = "train") -> None:
+    """``train`` and ``job``: alone, as one of several processes, of which the first holds the run, or to start them."""
+    from fne.study import paths
     from fne.utils import lease
+    from fne.utils.files import locked
 
     job = load_job(given)
     if given.processes * given.nodes > 1 and "LOCAL_RANK" not in os.environ:
-        _train_together(given, *job)
+        _train_together(given, step, *job)
         return
-    with lease.device(given.device) as device:
-        from fne.training.distributed import joined
+    state, first = given.root / paths.scratch_folder(*job), os.environ.get("RANK", "0") == "0"
+    with locked(state, "another process trains this run now") if first else nullcontext():
+        with lease.device(given.device) as device:
+            from fne.training.distributed import joined
 
-        with joined(device):
-            _run("train", *job, given.root, given.threads, device)
+            with joined(device):
+                _run(step, *job, given.root, given.threads, device)
 
 
-def _train_together(given: Given, study: Study, variant: str, block: str) -> None:
+def _train_together(given: Given, step: str, study: Study, variant: str, block: str) -> None:
     """Start the processes of this node, each with a device of its own."""
     from fne.study import api
     from fne.utils import lease, ranks
@@ -243,9 +273,10 @@ def _train_together(given: Given, study: Study, variant: str, block: str) -> Non
         problem = "heads on frozen features train in one process"
         raise bad_input(problem, file=COMMAND_LINE, key="--processes", value=given.processes, allowed=[1])
     ranks.check_share(api.resolve(study, variant)["train"]["batch_size"], given.processes * given.nodes)
-    words = ["train", "--root", str(given.root), "--study", study.name, *(f"--set={text}" for text in given.set),
-             *(["--replace"] if given.replace else []), "--variant", variant, "--block", block,
-             "--threads", str(given.threads), "--device", given.device]  # fmt: skip
+    words = [step, "--root", str(given.root), "--study", study.name, *(f"--set={text}" for text in given.set),
+             *(["--replace"] if given.replace else []), *(["--exactly"] if given.exactly else []),
+             "--variant", variant, "--block", block, "--threads", str(given.threads),
+             "--device", given.device]  # fmt: skip
     with lease.devices(given.device, given.processes) as held:
         ranks.run(words, given.nodes, held or [""] * given.processes)
 
@@ -255,7 +286,8 @@ def aggregate(given: Given) -> None:
     from fne.results.kept import keep
 
     study = _finished(given)
-    keep(study, given.root)
+    if not given.exactly:
+        keep(study, given.root)
     _run("aggregate", study, given.root)
 
 
@@ -343,7 +375,10 @@ VERBS = [
     Verb("pretrain", "a draw of the encoders of scenes -> a tiny encoder",
          (*COMMON, MODALITY, THREADS, option("--out", **FOLDER, help="default: where the workflow looks for it")),
          pretrain),
-    Verb("extract", "manifest and encoder -> feature store", (*COMMON, MODALITY, *MACHINE), extract),
+    Verb("extract", "manifest and encoder -> feature store",
+         (*COMMON, MODALITY, *MACHINE,
+          option("--shard", type=part, metavar="I/N", help="make part I of N alone, beside the store"),
+          option("--join", type=integer(1), metavar="N", help="make the store of its N parts")), extract),
     Verb("tune", "search on validation, the same ranges and trials for every variant",
          (PLACE, OVERRIDES, *MACHINE, option("--draw", type=integer(0), default=0, help="another draw of the search: "
           "points and tuning seeds of its own, in tuned/STUDY.DRAW.yaml (default: 0)")), tune),
@@ -354,13 +389,16 @@ VERBS = [
          lambda given: _run("evaluate", *load_job(given), given.split, given.root)),
     Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
          lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
+    Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process",
+         (PLACE, *JOB[1:], *MACHINE, *TOGETHER),
+         lambda given: train(given, "job")),
     Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
     Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
          (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),
           option("--study", help="a study, whose intervals and contrasts are made"),
           option("--out", type=Path, metavar="FILE", help="of A beside B: also write a .csv or .md file"),
           option("--orderings", action="store_true", help="of A and B: compare the order of the variants alone"),
-          OVERRIDES, REPLACE), compare),
+          OVERRIDES, REPLACE, EXACTLY), compare),
     Verb("audit", "picks of all runs -> audit_*.csv: what was picked, was it truly negative", COMMON,
          lambda given: _run("audit", _finished(given), given.root)),
     Verb("tables", "results of a study -> tables as HTML, Markdown, LaTeX, CSV", (*COMMON, COLUMN),
@@ -403,8 +441,9 @@ VERBS = [
           option("-o", "--out", type=Path, metavar="FOLDER|ZIP", help="write the bundle and the tables; a .zip is the "
                  "bundle alone")), score),
     Verb("verify", "a study set against its recorded reference -> verify.csv",
-         (PLACE, OVERRIDES, REPLACE, option("--record", action="store_true", help="instead, make the reference from "
-          "these results: ablations/reference/STUDY.json")),
+         (PLACE, OVERRIDES, REPLACE, EXACTLY,
+          option("--record", action="store_true", help="instead, make the reference from these results: "
+                 "ablations/reference/STUDY.json")),
          lambda given: _say(_run("verify", _finished(given), given.root, given.record))),
     Verb("fetch", "download what may be downloaded of a corpus, check it, unpack it",
          (option("dataset", choices=tuple(SOURCES), help="a corpus of photographs"),

@@ -32,11 +32,15 @@ def data_id(study: Study) -> str:
     Raises:
         UserError: The corpus is not given, or cannot be read.
     """
-    flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
-    kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
-    if study.data["dataset"] != "scenes":
-        kept["corpus"] = _once(study, "corpus", lambda: corpus_digest(study.data, study.root))
-    return f"{study.data['dataset']}-{sha256_text(canonical(kept))[:8]}"
+
+    def make() -> str:
+        flat = {f"data.{key}": value for key, value in flatten(data_section(study)).items()}
+        kept = {key: value for key, value in flat.items() if key not in PATH_KEYS}
+        if study.data["dataset"] != "scenes":
+            kept["corpus"] = corpus_digest(study.data, study.root)
+        return f"{study.data['dataset']}-{sha256_text(canonical(kept))[:8]}"
+
+    return _once(study, "data", make)
 
 
 def _once(study: Study, key: str, make: Callable[[], str]) -> str:
@@ -257,22 +261,44 @@ def encoder_slug(study: Study, modality: str) -> str:
     Raises:
         UserError: The checkpoint is not there, or cannot be read.
     """
-    section = resolve(study, study.variants[0])["encoders"][modality]
-    name = str(section["checkpoint"]).rstrip("/")
-    if name == "scenes":  # the content of the shipped pair is part of its name; others are made by the recipe
-        name = f"scenes-{recipe(study).slug}"
-        section |= {"checkpoint": name, "grid": GRID}
-    else:
-        given = dict(section)
-        content = _once(study, f"encoders.{modality}", lambda: encoder_digest(given, modality, study.root))
-        section |= {"checkpoint": content}
-    name = Path(name).resolve().name if is_path(name) and Path(name).name in (".", "..") else Path(name).name
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[-100:]}-{sha256_text(canonical(section))[:8]}"
+
+    def make() -> str:
+        section = resolve(study, study.variants[0])["encoders"][modality]
+        name = str(section["checkpoint"]).rstrip("/")
+        if name == "scenes":  # the content of the shipped pair is part of its name; others are made by the recipe
+            name = f"scenes-{recipe(study).slug}"
+            section |= {"checkpoint": name, "grid": GRID}
+        else:
+            section |= {"checkpoint": encoder_digest(dict(section), modality, study.root)}
+        name = Path(name).resolve().name if is_path(name) and Path(name).name in (".", "..") else Path(name).name
+        return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)[-100:]}-{sha256_text(canonical(section))[:8]}"
+
+    return _once(study, f"encoders.{modality}", make)
 
 
 def features_folder(study: Study, modality: str) -> Path:
     """The feature store of one modality."""
     return data_folder(study) / "features" / f"{modality}-{encoder_slug(study, modality)}"
+
+
+def holds_tokens(study: Study, modality: str) -> bool:
+    """Does a feature store hold a vector per token?"""
+    return resolve(study, study.variants[0])["encoders"][modality]["level"] == "tokens"
+
+
+def features_files(study: Study, modality: str) -> list[Path]:
+    """The files of a feature store."""
+    names = ["manifest.json", "values.bin", *(["offsets.npy"] if holds_tokens(study, modality) else [])]
+    return [features_folder(study, modality) / name for name in names]
+
+
+def encoder_files(study: Study, modality: str) -> list[Path]:
+    """Files of a checkpoint folder that the user gives; none of an encoder of `scenes` or of a hub id."""
+    section = resolve(study, study.variants[0])["encoders"][modality]
+    if section["checkpoint"] == "scenes":
+        return []
+    checkpoint = find(section, modality)
+    return checkpoint.files() if checkpoint.revision is None else []
 
 
 def results_folder(study: Study | Series) -> Path:
@@ -283,6 +309,10 @@ def results_folder(study: Study | Series) -> Path:
 def run_folder(study: Study, variant: str, block: str) -> Path:
     """One training job: one variant, one block of seeds."""
     return results_folder(study) / variant / block
+
+
+TRAINED = ("weights.safetensors", "curves.parquet", "audit.parquet", "picks.npz", "distributions.json", "run.json")
+"""What training writes there."""
 
 
 def overrides(study_name: str) -> Path:
@@ -333,9 +363,9 @@ def trials_file(tuned: Path) -> Path:
     return tuned.with_name(f"{tuned.name.removesuffix('.yaml')}.csv")
 
 
-def test_accesses(study: Study) -> Path:
-    """The append-only log of every reading of the test split."""
-    return results_folder(study) / "test_accesses.jsonl"
+def readings(study: Study, variant: str, block: str, of: str) -> Path:
+    """The append-only log of a run's readings of a split, by ``rank``; where ``of`` is ``calibrate``, by that verb."""
+    return run_folder(study, variant, block) / f"readings.{of}.jsonl"
 
 
 def reference(study: Study) -> Path:

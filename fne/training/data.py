@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fne.data.manifest import Manifest, SplitView
+from fne.data.manifest import Manifest, SplitRows
 from fne.data.truth import Truth
 from fne.encoders.store import Features
 from fne.utils.errors import bad_input
@@ -191,7 +191,7 @@ class Pairs:
     known: PairSet | None = None
 
     @staticmethod
-    def fields(view: SplitView, truth: Truth | None, device: torch.device) -> dict[str, Tensor | PairSet | None]:
+    def fields(view: SplitRows, truth: Truth | None, device: torch.device) -> dict[str, Tensor | PairSet | None]:
         """The fields of a split of a manifest, on a device."""
         caption_image = torch.as_tensor(view.caption_image, dtype=torch.int64)
         count = torch.bincount(caption_image, minlength=len(view.image_rows))
@@ -250,7 +250,7 @@ class Split(Pairs):
     @classmethod
     def load(cls, manifest: Manifest, name: str, image: Features, text: Features, truth: Truth | None) -> Split:
         """Read a split from its manifest, its feature stores and (for training) its truth."""
-        view = manifest.split(name)
+        view = manifest.rows(name)
         items = {"image": Items.load(image, view.image_rows), "text": Items.load(text, view.caption_rows)}
         return cls(**items, **cls.fields(view, truth, torch.device("cpu")))  # type: ignore[arg-type]  # by name
 

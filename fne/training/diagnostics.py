@@ -131,7 +131,7 @@ class Diagnostics:
         self.add("watched", direction, torch.ones_like(selection.valid))
 
     def row(self, replicate: int, *, truth: bool, posterior: bool) -> dict[str, float | None]:
-        """The epoch's means of one replicate, as columns of ``curves.csv``; None where a quantity does not apply."""
+        """The epoch's means of one replicate, as columns of ``curves.parquet``; None: does not apply."""
         out: dict[str, float | None] = {}
         loss = collapse = age = queued = 0.0
         for d in DIRECTIONS:
@@ -153,7 +153,7 @@ class Diagnostics:
         return out
 
     def audit_rows(self, replicate: int) -> list[dict[str, Any]]:
-        """Rows of ``audit.csv``: counts by epoch of the main phase and similarity of the picked negative."""
+        """Rows of ``audit.parquet``: counts by epoch of the main phase and similarity of the picked negative."""
         rows = []
         tables = {name: table[:, :, replicate].tolist() for name, table in self.histogram.items()}
         for epoch in range(len(tables["picks"])):

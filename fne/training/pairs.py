@@ -19,6 +19,7 @@ from fne.training.data import Pairs, Split, Standardiser
 from fne.training.joint_heads import with_width
 from fne.training.learner import embed_split
 from fne.training.weights import load_model, rescaling
+from fne.utils.digests import FOLDER
 from fne.utils.errors import bad_input
 
 if TYPE_CHECKING:
@@ -52,7 +53,13 @@ class Corpus:
         for modality in paths.MODALITIES:
             folder = root / paths.features_folder(study, modality)
             encoder = paths.encoder(study, modality, root)
-            stores[modality] = Features.open(folder, manifest.fingerprint(modality), modality=modality, encoder=encoder)
+            stores[modality] = Features.open(
+                folder,
+                manifest.fingerprint(modality),
+                modality=modality,
+                encoder=encoder,
+                cache=root / FOLDER / "features",
+            )
         fingerprints = {f"data.{modality}": manifest.fingerprint(modality) for modality in paths.MODALITIES}
         fingerprints |= {f"features.{modality}": store.fingerprint for modality, store in stores.items()}
         return cls(manifest, stores["image"], stores["text"], fingerprints)

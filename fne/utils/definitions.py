@@ -53,7 +53,9 @@ class Definitions:
 
     def __init__(self, root: Path, counts: Callable[[str], bool]) -> None:
         self.root, self.counts = root, counts
-        self._remembered = Remembered(root / FOLDER / "code.json", made_by=str(stamp(Path(__file__))))
+        self._remembered = Remembered(
+            root / FOLDER / f"{type(self).__name__.lower()}.json", made_by=str(stamp(Path(__file__)))
+        )
         self._modules: dict[Path, dict[str, Definition]] = {}
         self._place = functools.cache(_place)
 
@@ -67,10 +69,18 @@ class Definitions:
             follow: Whether a definition, ``module:name``, is followed.
             files: Whole modules of a plug-in besides.
         """
-        texts, waiting, seen = set(), list(roots), set()
+        texts = {f"{name} {tree}" for _, name, tree in self.reached(roots, follow, files)}
+        self._remembered.save()
+        return sha256_text("\n".join(sorted(texts)))[:12]
+
+    def reached(
+        self, roots: Iterable[str], follow: Callable[[str], bool] = lambda target: True, files: Iterable[Path] = ()
+    ) -> Iterator[tuple[Path, str, str]]:
+        """What some definitions use, they included: file, name and digest of each, as :meth:`of` counts them."""
+        waiting, seen = list(roots), set()
         for file in files:
             whole = self._module(file)
-            texts |= {f"{name} {item.tree}" for name, item in whole.items()}
+            yield from ((file, name, item.tree) for name, item in whole.items())
             waiting += [name for item in whole.values() for name in item.names]
         while waiting:
             target = waiting.pop()
@@ -81,13 +91,11 @@ class Definitions:
             place = self._place(module)
             inside = self._module(place) if place else {}
             for each in [name, ""] if name else list(inside):
-                if each in inside:
-                    texts.add(f"{each} {inside[each].tree}")
+                if place and each in inside:
+                    yield place, each, inside[each].tree
                     waiting += inside[each].names
             if name and name not in inside and self._place(f"{module}.{name}"):
                 waiting.append(f"{module}.{name}")
-        self._remembered.save()
-        return sha256_text("\n".join(sorted(texts)))[:12]
 
     def _module(self, file: Path) -> dict[str, Definition]:
         if file not in self._modules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -24,16 +25,18 @@ class Remembered:
     A file is another one when its size, inode, or one of its times (of content, of status; in ns) is another one.
 
     Args:
-        file: Where they are kept; a folder that cannot be written keeps none.
+        file: Where they are kept; a folder that cannot be written keeps none. None: nowhere.
         made_by: What makes the values; those of another maker, and those of a file that was cut or edited, are
             forgotten.
     """
 
-    def __init__(self, file: Path, made_by: str = "sha256") -> None:
+    def __init__(self, file: Path | None, made_by: str = "sha256") -> None:
         self.file, self.made_by = file, made_by
         self._values: dict[str, list[Any]] = {}
         self._changed = False
-        if file.is_file():
+        if file is None:
+            return
+        with contextlib.suppress(UserError):  # on a shared file system another machine may be replacing it
             head, _, values = read_bytes(file).partition(b"\n")
             if head == self._head(values):
                 self._values = json.loads(values)
@@ -56,7 +59,7 @@ class Remembered:
 
     def save(self) -> None:
         """Write what is new."""
-        if not self._changed:
+        if self.file is None or not self._changed:
             return
         values = json.dumps(self._values).encode()
         try:

@@ -17,8 +17,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fne.utils import leftovers
 from fne.utils.errors import UserError, bad_input
@@ -28,15 +29,16 @@ from fne.utils.text import guarded
 
 DAMAGED = (ValueError, OSError, EOFError, NotImplementedError, MemoryError, csv.Error, zipfile.BadZipFile, zlib.error)
 """What decoders raise at content that they cannot read; no error of a program that is wrong itself is among them."""
-MOST, MOST_RECORD = 1 << 30, 1 << 24
-"""Bytes of a file that is read whole, and of a JSON file that this package wrote."""
+MOST, MOST_RECORD, PIECE = 1 << 30, 1 << 24, 1 << 20
+"""Bytes of a file that is read whole, of a JSON file that this package wrote, and of what is read at once."""
 HALF_A_LETTER = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape of JSON that stands for a letter only beside another one."""
-SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 1, "metrics": 1, "rankings": 2,
+SCHEMAS = {"bundle": 1, "calibration": 1, "digests": 1, "features": 1, "manifest": 2, "metrics": 1, "rankings": 2,
            "reference": 2, "run": 1, "study": 1, "variance": 1, "verify": 1}  # fmt: skip
 """Versions of the files that this package writes, by what they hold."""
 DIGESTS = "digests.json"
-"""Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``."""
+"""Of a folder's CSV files, by name: lines after the header (``rows``) and ``sha256``. Where several steps write
+tables into a folder, each has such a file of its own."""
 
 
 def require_schema(content: Any, kind: str, file: Path, hint: str) -> None:
@@ -81,6 +83,27 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def atomic_files(path: str | Path, last: str) -> Iterator[Path]:
+    """Yield an empty temporary folder, whose files go into ``path`` on success; other files there stay.
+
+    Args:
+        path: A folder; it is made where there is none.
+        last: The file that says that all are there: it goes first, and comes last.
+    """
+    path = Path(path)
+    temporary = leftovers.temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        path.mkdir(parents=True, exist_ok=True)
+        (path / last).unlink(missing_ok=True)
+        for file in sorted(temporary.iterdir(), key=lambda file: file.name == last):
+            os.replace(file, path / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -170,7 +193,9 @@ def read_json(path: str | Path, hint: str | None = None, most: int = MOST) -> An
     return parse_json(read_bytes(path, hint, most), path, hint=hint)
 
 
-def parse_json(content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None) -> Any:
+def parse_json(
+    content: bytes | str, file: str | Path, key: str | None = None, hint: str | None = None, without: str | None = None
+) -> Any:
     """Read JSON as its standard has it, in which no object has a key twice; a byte order mark is passed over.
 
     Args:
@@ -178,6 +203,7 @@ def parse_json(content: bytes | str, file: str | Path, key: str | None = None, h
         file: It was read from here.
         key: The place within it.
         hint: How to make it again.
+        without: A key that is dropped from every object while it is read, so that it takes no memory.
 
     Raises:
         UserError: It is not UTF-8 or not JSON, or holds what no other file could: NaN, infinity, half a letter.
@@ -185,7 +211,7 @@ def parse_json(content: bytes | str, file: str | Path, key: str | None = None, h
     with reading(file, hint, key):
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(text, object_pairs_hook=partial(_once, without), parse_float=_finite, parse_constant=_finite)
         if HALF_A_LETTER.search(text):
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -194,12 +220,13 @@ def parse_json(content: bytes | str, file: str | Path, key: str | None = None, h
     raise bad_input(f"not valid JSON: {problem}", file=file, key=key, hint=hint)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(without: str | None, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A mapping of JSON."""
     result = dict(pairs)
     if len(result) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the key {name!r} occurs twice in one object")
+    result.pop(without, None)  # type: ignore[arg-type]  # None is no key
     return result
 
 
@@ -237,73 +264,91 @@ def check_record(content: Any, kind: str | None, shape: Any, file: str | Path, h
     return content
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> str:
-    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits; no text is a formula.
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
+    """CSV with exactly ``columns``; ``None``, NaN become empty; floats keep all digits; no text is a formula."""
+    text = io.StringIO(newline="")
+    _write_rows(text, rows, columns)
+    return text.getvalue()
 
-    Args:
-        rows: The rows.
-        columns: Their names.
-        raw: The cells come from a CSV file and stay as they stand there.
-    """
 
+def _write_rows(handle: TextIO, rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> None:
     def cell(value: Any) -> Any:
         if isinstance(value, str) and not raw:
             return guarded(value)
         return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer = csv.DictWriter(handle, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({key: cell(value) for key, value in row.items()})
-    return text.getvalue()
 
 
-def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str], *, raw: bool = False) -> None:
-    """Write a CSV atomically, as :func:`as_csv` says, and note in its folder's ``digests.json`` what it is."""
-    path, content = Path(path), as_csv(rows, columns, raw=raw).encode()
+def write_csv(
+    path: str | Path,
+    rows: Iterable[Mapping[str, Any]],
+    columns: list[str],
+    *,
+    raw: bool = False,
+    digests: str = DIGESTS,
+) -> None:
+    """Write a CSV atomically, row by row, and note in a file ``digests`` of its folder what it is.
+
+    Args:
+        path: The file.
+        rows, columns: As of :func:`as_csv`.
+        raw: The cells come from a CSV file and stay as they stand there.
+        digests: The file in its folder.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.parent / DIGESTS):
+    with locked(path.parent / digests):
         with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
+            with open(temporary, "w", encoding="utf-8", newline="") as handle:
+                _write_rows(handle, rows, columns, raw=raw)
+            with open(temporary, "rb") as written:
+                entry = _digest(iter(lambda: written.read(PIECE), b""))
         try:
-            known = _digests(path.parent, "")
+            known = _digests(path.parent / digests, "")
         except UserError:  # damaged: files that it named are refused until they, too, are written again
             known = {}
         known = {name: entry for name, entry in known.items() if (path.parent / name).is_file()}
-        entries = known | {path.name: _digest(content)}
-        write_json(path.parent / DIGESTS, {"schema": SCHEMAS["digests"], "files": dict(sorted(entries.items()))})
+        entries = known | {path.name: entry}
+        write_json(path.parent / digests, {"schema": SCHEMAS["digests"], "files": dict(sorted(entries.items()))})
 
 
-def read_csv(path: str | Path, hint: str) -> bytes:
+def read_csv(path: str | Path, hint: str, digests: str = DIGESTS) -> bytes:
     """Content of a CSV file that :func:`write_csv` wrote.
 
     Args:
         path: The file.
         hint: How to make it again.
+        digests: The file of its folder that :func:`write_csv` noted it in.
 
     Raises:
-        UserError: It is missing, cut, edited or without an entry in ``digests.json``; or that is damaged.
+        UserError: It is missing, cut, edited or without an entry in ``digests``; or that is damaged.
     """
     path = Path(path)
-    content, entry = read_bytes(path, hint), _digests(path.parent, hint).get(path.name)
+    content, entry = read_bytes(path, hint), _digests(path.parent / digests, hint).get(path.name)
     if entry is None:
-        raise bad_input(f"has no entry in {DIGESTS}, so that nothing says whether it is whole", file=path, hint=hint)
-    if (result := _digest(content)) != entry:
+        raise bad_input(f"has no entry in {digests}, so that nothing says whether it is whole", file=path, hint=hint)
+    if (result := _digest([content])) != entry:
         shown, allowed = (f"{item['rows']} rows, SHA-256 {item['sha256'][:12]}" for item in (result, entry))
-        problem = f"cut short or edited: it is not what {DIGESTS} says"
+        problem = f"cut short or edited: it is not what {digests} says"
         raise bad_input(problem, file=path, value=shown, allowed=allowed, hint=hint)
     return content
 
 
-def _digest(content: bytes) -> dict[str, Any]:
-    """An entry of ``digests.json``."""
-    return {"rows": max(0, content.count(b"\n") - 1), "sha256": sha256_bytes(content)}
+def _digest(pieces: Iterable[bytes]) -> dict[str, Any]:
+    """An entry of ``digests.json``, from the pieces of a file."""
+    lines, sha256 = 0, hashlib.sha256()
+    for piece in pieces:
+        lines += piece.count(b"\n")
+        sha256.update(piece)
+    return {"rows": max(0, lines - 1), "sha256": sha256.hexdigest()}
 
 
-def _digests(folder: Path, hint: str) -> dict[str, dict[str, Any]]:
-    """The entries of a folder's ``digests.json``; none where there is no such file."""
-    file = folder / DIGESTS
+def _digests(file: Path, hint: str) -> dict[str, dict[str, Any]]:
+    """The entries of a ``digests.json``; none where there is no such file."""
     if not file.exists():
         return {}
     shape = {"files": {"*": {"rows": int, "sha256": str}}}
@@ -311,15 +356,31 @@ def _digests(folder: Path, hint: str) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Wait until no other process changes a file under its lock; that of a killed one is free again."""
-    from filelock import FileLock  # only who changes what others do as well
+def locked(file: Path, taken: str | None = None) -> Iterator[None]:
+    """Wait until no other process changes a file under its lock; that of a killed one is free again.
 
-    with FileLock(file.with_name(f".{file.name}.lock")) as lock:
-        try:
-            yield
-        finally:
-            Path(lock.lock_file).unlink()  # whoever waits for it sees that the file of that name is another one
+    Args:
+        file: The file, or a folder.
+        taken: Instead of waiting, say so of a lock that another process holds, here or on another machine of a shared
+            file system.
+
+    Raises:
+        UserError: Another process holds it, where ``taken`` is said.
+    """
+    from filelock import FileLock, Timeout  # only who changes what others do as well
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=-1 if taken is None else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        hint = "wait until it has ended, or run the other study in a folder of its own"
+        raise bad_input(taken or "", file=file, hint=hint) from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink()  # whoever waits for it sees that the file of that name is another one
+        lock.release()
 
 
 def sha256_file(path: str | Path) -> str:

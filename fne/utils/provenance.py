@@ -43,7 +43,7 @@ def record(
         started: When the work began, from :func:`now`.
         device: ``"cpu"`` or ``"cuda"``; for ``"cuda"`` the record names the model of the device.
         inputs: Name -> file (a ``Path``, whose SHA-256 is taken) or a fingerprint that is already known (a ``str``).
-        test_accesses: What :func:`log_test_access` returned for each reading of the test split by this work.
+        test_accesses: What :func:`log_reading` returned for each reading of the test split by this work.
 
     Returns:
         ``python``, ``packages``, ``commit`` and ``dirty`` (None outside git), ``source`` (digest of the package's own
@@ -152,16 +152,16 @@ def peak_memory_mb() -> float | None:
     return round(int(size[0]) / 1024, 1) if size else None
 
 
-def log_test_access(log: Path, *, variant: str, block: str, purpose: str) -> dict[str, str]:
-    """Note one reading of the test split: append a line to ``log`` and return it for the run's record.
+def log_reading(log: Path, *, variant: str, block: str, purpose: str) -> dict[str, str]:
+    """Note one reading of a split: append a line to ``log`` and return it for the run's record.
 
-    The log only ever grows, through repeated and killed runs too: it tells how often a study has looked at its test
-    split. One short write in append mode, so that jobs side by side do not mix their lines.
+    Each run and purpose has a log of its own, which only ever grows: together they tell how often a study has looked at
+    its test split.
 
     Args:
-        log: ``root / fne.study.paths.test_accesses(study)``.
+        log: ``root / fne.study.paths.readings(...)``.
         variant, block: The run.
-        purpose: The verb, ``rank`` or ``evaluate``.
+        purpose: The verb, ``rank`` or ``calibrate``.
     """
     entry = {"time": now().isoformat(timespec="seconds"), "variant": variant, "block": block, "purpose": purpose}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -170,11 +170,11 @@ def log_test_access(log: Path, *, variant: str, block: str, purpose: str) -> dic
     return entry
 
 
-def read_test_accesses(log: Path) -> list[dict[str, str]]:
+def read_readings(log: Path) -> list[dict[str, str]]:
     """Every entry of the log, oldest first; empty where there is none.
 
     Raises:
-        UserError: A line is not what :func:`log_test_access` writes.
+        UserError: A line is not what :func:`log_reading` writes.
     """
     if not log.exists():
         return []

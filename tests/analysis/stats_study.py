@@ -11,11 +11,12 @@ import torch
 
 from fne import protocols
 from fne.results.code import Code
+from fne.results.schema import write_part
 from fne.steps.evaluate import evaluate_replicates
 from fne.steps.rank import rank_replicates
 from fne.study import paths
 from fne.study.api import Study, blocks, digest, load_study, parse_block, resolve
-from fne.utils.files import write_csv, write_json
+from fne.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = Code(ROOT)
@@ -111,5 +112,5 @@ def write_job(root: Path, made: Study, variant: str, block: str, failed: tuple[i
         "cost": {"seconds_total": 3.5, "steps": 21, "seconds_per_step": 0.1, "seeds": len(seeds)},
     })  # fmt: skip
     rows = [{"seed": s, "epoch": 0, "loss": 0.25} for s in seeds]
-    write_csv(folder / "curves.csv", rows, ["seed", "epoch", "loss"])
-    write_csv(folder / "audit.csv", [{"seed": s, "picks": 7 + s} for s in seeds], ["seed", "picks"])
+    write_part(folder / "curves.parquet", rows)
+    write_part(folder / "audit.parquet", [{"seed": s, "picks": 7 + s} for s in seeds])

@@ -17,7 +17,7 @@ from fne.analysis.intervals import hierarchical_intervals
 from fne.analysis.layout import load
 from fne.results import series as results_series
 from fne.results.configs import shared_epochs
-from fne.results.schema import header
+from fne.results.schema import digests_file, header
 from fne.results.variance import ALL, read_file
 from fne.steps import aggregate, compare_series
 from fne.study.api import Series
@@ -28,6 +28,8 @@ from tests.analysis import stats_study
 
 VALUES = (0.0, 0.01, 0.03)
 RESAMPLES = 400
+
+AGGREGATE = digests_file("aggregate")
 
 
 def made_up(oracle: str = "remove") -> Series:
@@ -58,7 +60,9 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Series, Path]:
                 for place, name in enumerate(member.variants) for seed in member.seeds for d in ("i2t", "t2i")
                 for epoch in range(16)
             ]  # fmt: skip
-            write_csv(root / "results" / member.name / "audit.csv", rows, header("audit"))
+            write_csv(
+                root / "results" / member.name / "audit.csv", rows, header("audit"), digests=digests_file("aggregate")
+            )
     compare_series.run(made, root, resamples=RESAMPLES)
     return made, root
 
@@ -193,7 +197,9 @@ def write_cells(root: Path, made: Series) -> None:
                 stats_study.write_job(root, member, "infonce", "4", failed=(4,))
                 shutil.rmtree(root / "results" / member.name / "fne")
             aggregate.run(member, root)
-            write_csv(root / "results" / member.name / "audit.csv", [], header("audit"))
+            write_csv(
+                root / "results" / member.name / "audit.csv", [], header("audit"), digests=digests_file("aggregate")
+            )
 
 
 @pytest.fixture(scope="module")

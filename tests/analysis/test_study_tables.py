@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from fne.analysis.intervals import hierarchical_intervals
@@ -17,7 +18,6 @@ from fne.protocols import fingerprint_id
 from fne.results.schema import header
 from fne.steps import aggregate, compare
 from fne.utils.errors import UserError
-from fne.utils.files import write_csv
 from tests.analysis import stats_study as studies
 
 
@@ -165,14 +165,15 @@ def test_tables_of_the_jobs_are_concatenated(made, tmp_path: Path) -> None:
     run(made, tmp_path)
     folder = tmp_path / "results/smoke"
     curves, audit, cost = (table(folder / f"{name}.csv") for name in ("curves", "audit", "cost"))
-    assert len(curves) == 9 and list(curves[0]) == ["variant", "seed", "epoch", "loss"]
+    assert len(curves) == 9 and list(curves[0]) == header("curves")
     assert {(row["variant"], row["seed"], row["picks"]) for row in audit} >= {("fne", "4", "11"), ("infonce", "0", "7")}
     assert len(cost) == 6
     assert list(cost[0]) == header("cost")
     values = ["smoke", made.variants[0], "0-1", "2", "3.5", "21", "0.1", "500.0", "cpu", "1"]
     assert list(cost[0].values()) == values
-    job = folder / "fne/4/curves.csv"
-    write_csv(job, [{"seed": 4, "epoch": 0}], ["seed", "epoch"])
+    assert curves[0]["loss"] == "0.25" and curves[0]["phase"] == ""
+    job = folder / "fne/4/curves.parquet"
+    pq.write_table(pq.read_table(job).drop_columns("loss"), job)
     with pytest.raises(UserError, match="other columns"):
         aggregate.run(made, tmp_path)
 

@@ -134,11 +134,14 @@ def test_every_layout_gives_the_manifest_of_karpathys(corpus: Corpus, make) -> N
     result = prepared(corpus, make(corpus), corpus.images if make is beside else None)
     for modality in ("image", "text"):
         assert result.fingerprint(modality) == expected.fingerprint(modality)
-    assert result.caption_ids == expected.caption_ids and result.texts == expected.texts
-    assert result.sentids == (None if make is caption_a_row else expected.sentids)
+    for column in ("caption_id", "text"):
+        assert result.column(column) == expected.column(column)
+    for split in ("train", "test"):
+        sentids = None if make is caption_a_row else expected.split(split).sentids
+        assert result.split(split).sentids == sentids
     if make is not beside:
         assert result.root == corpus.folder / "resources/tiny-2/images"
-        assert sorted(path.name for path in result.root.iterdir()) == sorted(expected.image_ids)
+        assert sorted(path.name for path in result.root.iterdir()) == sorted(expected.column("id"))
         for path, original in zip(result.image_paths(), expected.image_paths(), strict=True):
             assert path.read_bytes() == original.read_bytes()
 
@@ -204,8 +207,8 @@ def test_pictures_of_one_name_in_two_folders_are_two(corpus: Corpus) -> None:
     for number, place in ((1, "/cache/a"), (3, "b")):
         rows[number]["filename"] = f"{place}/same.jpg"
     manifest = prepared(corpus, parquet(corpus.folder / "p" / "x.parquet", rows), None)
-    assert manifest.image_ids == manifest.image_files
-    assert manifest.image_ids[:3] == ["cache/a/same.jpg", "b/same.jpg", "picture4.jpg"]
+    assert manifest.column("id") == manifest.column("file")
+    assert manifest.column("id")[:3] == ["cache/a/same.jpg", "b/same.jpg", "picture4.jpg"]
     assert [file.read_bytes() for file in manifest.image_paths()[:3]] == [rows[n]["image"]["bytes"] for n in (1, 3, 4)]
 
 

@@ -34,11 +34,11 @@ def refused(corpus: Corpus, message: str) -> str:
 def test_rows_are_grouped_by_split_in_the_order_of_the_file(corpus: Corpus) -> None:
     manifest = prepared(corpus)
     names = [f"picture{imgid}.jpg" for imgid in (1, 3, 4, 2, 0, 5)]
-    assert manifest.image_ids == manifest.image_files == names
-    assert manifest.image_splits == ["train"] * 3 + ["val"] + ["test"] * 2  # restval is training data
+    assert manifest.column("id") == manifest.column("file") == names
+    assert manifest.column("split") == ["train"] * 3 + ["val"] + ["test"] * 2  # restval is training data
     assert manifest.split("train").caption_image.tolist() == [0, 0, 1, 2, 2]  # 2, 1 and 2 captions
-    assert manifest.texts[:3] == ["Caption 0 of 1 .", "Caption 1 of 1 .", "Caption 0 of 3 ."]
-    assert manifest.caption_ids[:3] == ["picture1.jpg#0", "picture1.jpg#1", "picture3.jpg#0"]
+    assert manifest.column("text")[:3] == ["Caption 0 of 1 .", "Caption 1 of 1 .", "Caption 0 of 3 ."]
+    assert manifest.column("caption_id")[:3] == ["picture1.jpg#0", "picture1.jpg#1", "picture3.jpg#0"]
     assert manifest.root == corpus.images.resolve()
     assert [path.is_file() for path in manifest.image_paths()] == [True] * 6
     assert manifest.truth_files["test"]["kind"] == "equal_captions"

@@ -50,7 +50,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Call
             _write_processor(folder, 48 if family != "swin" else 64)
             if family == "sentence":
                 write_parts(folder)
-            build_tokenizer([*Manifest.load(prepared).texts, *TEXTS, "blue circle two stars"]).save_pretrained(folder)
+            build_tokenizer([*Manifest.load(prepared).column("text"), *TEXTS, "blue circle two stars"]).save_pretrained(
+                folder
+            )
         return folder
 
     return make

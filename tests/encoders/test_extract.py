@@ -15,7 +15,8 @@ import torch
 import transformers
 from PIL import Image
 
-from fne.data.manifest import Corpus, Manifest
+from fne.data.items import Item
+from fne.data.manifest import Manifest
 from fne.data.truth import Truth
 from fne.data.writing import staging, write_prepared
 from fne.encoders.encoders import load
@@ -43,8 +44,8 @@ def corpus(folder: Path, texts: list[str], files: dict[str, Image.Image]) -> Man
             inside = [own.index(row) for row in rows if row in own]
             pairs = np.array(sorted((image, caption) for caption, image in enumerate(inside)), np.int32)
             truths[split] = Truth("equal_captions", pairs, none, none)
-        ids = [f"caption {number}" for number in range(len(texts))]
-        content = Corpus(names, names, splits, ids, np.array(rows), texts, None)
+        captions = [[text for row, text in zip(rows, texts, strict=True) if row == at] for at in range(len(names))]
+        content = [Item(name, name, *rest) for name, *rest in zip(names, splits, captions, strict=True)]
         write_prepared(temporary, folder, {"dataset": "tiny"}, "images", content, truths, "0" * 64)
     return Manifest.load(folder)
 
@@ -71,7 +72,7 @@ def test_image_rows_are_the_features_of_their_own_files(
     extract.run(prepared, section(folder), "image", tmp_path / "s", 2)
     features = Features.open(tmp_path / "s", manifest.fingerprint("image"), modality="image", encoder=section(folder))
     model = transformers.AutoModel.from_pretrained(folder).eval()
-    assert len(features) == len(manifest.image_ids) == 32
+    assert len(features) == len(manifest.column("id")) == 32
     for row, path in enumerate(manifest.image_paths()):
         pixels = torch.from_numpy(np.asarray(Image.open(path), np.float32) / 127.5 - 1).permute(2, 0, 1)
         requested = model(pixel_values=pixels[None]).last_hidden_state[0, 1:].mean(0).detach().numpy()
@@ -86,7 +87,7 @@ def row_of(features: Features, row: int) -> np.ndarray:
 def test_text_rows_are_the_features_of_their_own_captions(
     small: Manifest, checkpoint: Callable[..., Path], tmp_path: Path, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "TEXT_CHUNK", 4)  # the repeated caption of row 5 was made in an earlier chunk
+    monkeypatch.setattr(extract, "TEXT_CHUNK", 2)  # the repeated caption of row 5 was made in an earlier chunk
     monkeypatch.setattr(extract, "TEXT_BATCH", 2)
     folder = checkpoint("bert")
     calls: list[str] = []
@@ -115,7 +116,7 @@ def test_text_rows_are_the_features_of_their_own_captions(
         "different": 4,
         "longest": 7,
         "truncated": 2,
-        "truncated_first": ["caption 1", "caption 5"],
+        "truncated_first": ["a.png#1", "c.png#1"],
         "unknown_tokens": 1,
         "tokens": 5 + 7 + 5 + 4 + 4 + 7,
     }
@@ -142,7 +143,7 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 from fne.steps import extract
 from tests.encoders.conftest import section
-extract.IMAGE_CHUNK, extract.TEXT_CHUNK = 7, 40
+extract.IMAGE_CHUNK, extract.TEXT_CHUNK = 28, 40
 calls, plain = 0, os.fsync
 def die(handle):
     global calls
@@ -161,7 +162,7 @@ def test_extraction_continues_after_sigkill(
     prepared: Path, checkpoint: Callable[..., Path], tmp_path: Path, modality: str, family: str, level: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(extract, "IMAGE_CHUNK", 7)
+    monkeypatch.setattr(extract, "IMAGE_CHUNK", 28)
     monkeypatch.setattr(extract, "TEXT_CHUNK", 40)
     torch.set_num_threads(1)
     folder, out = checkpoint(family), tmp_path / "killed"
@@ -181,9 +182,59 @@ def test_extraction_continues_after_sigkill(
 
     monkeypatch.setattr(extract.StoreWriter, "append", watched)
     extract.run(prepared, settings, modality, out, 1)
-    assert rows[0] == (14 if modality == "image" else 80)  # two chunks were kept
+    assert rows[0] == 14 if modality == "image" else 0 < rows[0] < 160  # two chunks were kept
     assert contents(out) == contents(tmp_path / "whole")
     assert not partial_folder(out).exists()
+
+
+@pytest.mark.parametrize(("modality", "family"), [("image", "vit"), ("text", "bert")])
+@pytest.mark.parametrize("level", ["pooled", "tokens"])
+def test_a_store_is_the_same_in_parts_and_on_threads(
+    small: Manifest, prepared: Path, checkpoint: Callable[..., Path], tmp_path: Path, modality: str, family: str,
+    level: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(extract, "IMAGE_CHUNK", 28)
+    monkeypatch.setattr(extract, "TEXT_CHUNK", 44)
+    monkeypatch.setattr("fne.encoders.writer.SHARD", 50)
+    settings = section(checkpoint(family), level=level, max_length=12)
+    extract.run(prepared, settings, modality, tmp_path / "whole", 1)
+    whole = contents(tmp_path / "whole")
+    extract.run(prepared, settings, modality, tmp_path / "threads", 3)
+    assert contents(tmp_path / "threads") == whole
+    for parts in (2, 3, 40):  # of 40 some are empty
+        out = tmp_path / f"in {parts}"
+        for number in range(parts, 0, -1) if parts < 40 else range(1, 41):
+            extract.run(prepared, settings, modality, out, 2, shard=(number, parts))
+        extract.join(prepared, settings, modality, out, parts)
+        assert contents(out) == whole
+
+
+def test_a_part_that_is_missing_or_of_something_else_is_named(
+    small: Manifest, checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "TEXT_CHUNK", 2)
+    settings, out = section(checkpoint("bert"), max_length=12), tmp_path / "s"
+
+    def join(said: str) -> None:
+        with pytest.raises(UserError, match=said):
+            extract.join(small.folder, settings, "text", out, 2)
+
+    extract.run(small.folder, settings, "text", out, 1, shard=(1, 2))
+    join(r"s\.parts/2-of-2: no such feature store")
+    extract.run(small.folder, settings, "text", out, 1, shard=(2, 2))
+    second = extract.part_folder(out, (2, 2))
+    manifest, values = (second / "manifest.json").read_text(), (second / "values.bin").read_bytes()
+    for file, content, said in (
+        ("values.bin", values[:-1] + b"?", "2-of-2/values.bin: .*SHA-256 differs"),
+        ("manifest.json", manifest.replace('"chunk": 2', '"chunk": 3'), "2-of-2/manifest.json: chunk: does not belong"),
+        ("manifest.json", manifest.replace(small.fingerprint("text"), "0" * 64), "data_fingerprint"),
+    ):
+        (second / file).write_text(content) if isinstance(content, str) else (second / file).write_bytes(content)
+        join(said)
+        (second / "manifest.json").write_text(manifest)
+        (second / "values.bin").write_bytes(values)
+    monkeypatch.setattr(extract, "TEXT_CHUNK", 4)
+    join("chunk: does not belong to the other parts")
 
 
 @pytest.mark.parametrize("kind", ["truncated", "no image", "missing"])

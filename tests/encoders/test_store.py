@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fne.encoders import store
 from fne.encoders.store import Features, partial_folder
 from fne.encoders.writer import writing
 from fne.utils.errors import UserError
@@ -28,8 +32,8 @@ def header(level: str = "pooled", dtype: str = "float32", **more: Any) -> dict[s
             "dtype": dtype, "data_fingerprint": "f" * 64, "versions": {}, **more}  # fmt: skip
 
 
-def ids(n: int) -> list[str]:
-    return [f"row-{index}" for index in range(n)]
+def ids(n: int) -> tuple[int, Callable[[int], str]]:
+    return n, "row-{}".format
 
 
 def pooled_rows(n: int = 23, dim: int = 5) -> np.ndarray:
@@ -43,7 +47,7 @@ def token_rows(n: int = 23, dim: int = 5) -> list[np.ndarray]:
 
 def write(out: Path, rows: Any, chunk: int = 4, **settings: Any) -> Path:
     level = "tokens" if isinstance(rows, list) else "pooled"
-    with writing(out, header(level, **settings), ids(len(rows))) as writer:
+    with writing(out, header(level, **settings), *ids(len(rows))) as writer:
         while writer.done < len(rows):
             writer.append(rows[writer.done : writer.done + chunk])
         writer.finish({"note": 1})
@@ -117,7 +121,7 @@ def remove(name: str) -> Any:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (damage_size, "SHA-256 differs"),
+        (damage_size, "cut short, or longer"),
         (damage_bit, "SHA-256 differs"),
         (damage_offsets, "SHA-256 differs"),
         (remove("values.bin"), "missing"),
@@ -139,6 +143,56 @@ def test_a_damaged_store_is_refused(tmp_path: Path, damage: Any, said: str) -> N
     with pytest.raises(UserError, match=said) as caught:
         Features.open(folder)
     assert str(folder) in str(caught.value)
+
+
+@pytest.fixture
+def in_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """23 rows in shards of 4."""
+    monkeypatch.setattr("fne.encoders.writer.SHARD", 4)
+    return write(tmp_path / "s", pooled_rows())
+
+
+def test_shards_have_digests_of_their_own_and_the_bad_one_is_named(in_shards: Path) -> None:
+    file, size = in_shards / "values.bin", 4 * 5 * 4
+    content = file.read_bytes()
+    expected = [hashlib.sha256(content[start : start + size]).hexdigest() for start in range(0, len(content), size)]
+    manifest = Features.open(in_shards).manifest
+    assert manifest["shards"] == {"rows": 4, "sha256": expected} and len(expected) == 6
+    assert manifest["sha256"]["values"] == hashlib.sha256("\n".join(expected).encode()).hexdigest()
+    for altered, said in (
+        (content[: size * 2 + 7] + b"\0" + content[size * 2 + 8 :], "SHA-256 differs.*shard 3 of 6, rows 8 to 11"),
+        (content[:-1] + b"\0", "SHA-256 differs.*shard 6 of 6, rows 20 to 22"),
+        (content[: size * 4 + 9], "cut short.*shard 5 of 6, rows 16 to 19"),
+    ):
+        file.write_bytes(altered)
+        with pytest.raises(UserError, match=said):
+            Features.open(in_shards)
+    file.write_bytes(content)
+    edit(shards={"rows": 4, "sha256": expected[::-1]})(in_shards)
+    with pytest.raises(UserError, match="shards: does not agree with itself"):
+        Features.open(in_shards)
+
+
+def test_values_are_verified_once_and_again_when_the_file_changes(
+    in_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fne.utils.digests.YOUNG", -1e9)
+    read: list[Path] = []
+    plain = store.digests_of
+    monkeypatch.setattr(store, "digests_of", lambda path, size: read.append(path) or plain(path, size))
+    file = in_shards / "values.bin"
+    cache = tmp_path / "cache"
+    for _ in range(3):
+        Features.open(in_shards, cache=cache)
+    assert read == [file]
+    before = file.stat()
+    damage_bit(in_shards)  # of the same size, and as if of the same time
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    kept = cache / "s.json"
+    for content in (kept.read_text(), kept.read_text().replace('"', "'"), "[]"):  # what cannot be trusted is not
+        kept.write_text(content)
+        with pytest.raises(UserError, match="shard 1 of 6"):
+            Features.open(in_shards, cache=cache)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +245,7 @@ def test_a_store_survives_sigkill(tmp_path: Path, level: str, when: int, point: 
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not out.exists() and partial_folder(out).is_dir()
     if point == "fsync":
-        with writing(out, header(level), ids(23)) as writer:
+        with writing(out, header(level), *ids(23)) as writer:
             assert writer.done == kept
     assert contents(write(out, rows)) == whole
     assert not partial_folder(out).exists()
@@ -199,7 +253,7 @@ def test_a_store_survives_sigkill(tmp_path: Path, level: str, when: int, point: 
 
 def interrupted(out: Path, chunks: int = 3) -> Path:
     """Unfinished work of 3 chunks of 4 rows."""
-    with writing(out, header(), ids(23)) as writer:
+    with writing(out, header(), *ids(23)) as writer:
         for start in range(0, 4 * chunks, 4):
             writer.append(pooled_rows()[start : start + 4])
     return partial_folder(out)
@@ -209,7 +263,7 @@ def test_a_torn_journal_line_is_not_believed(tmp_path: Path) -> None:
     whole = contents(write(tmp_path / "whole", pooled_rows()))
     journal = interrupted(tmp_path / "s") / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-9])
-    with writing(tmp_path / "s", header(), ids(23)) as writer:
+    with writing(tmp_path / "s", header(), *ids(23)) as writer:
         assert writer.done == 8
     assert contents(write(tmp_path / "s", pooled_rows())) == whole
 
@@ -217,10 +271,10 @@ def test_a_torn_journal_line_is_not_believed(tmp_path: Path) -> None:
 def test_unfinished_work_of_another_encoder_is_discarded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     interrupted(tmp_path / "s")
     changed = header(preprocessing={"size": 2})
-    with writing(tmp_path / "s", changed, ids(23)) as writer:
+    with writing(tmp_path / "s", changed, *ids(23)) as writer:
         assert writer.done == 0
     assert "discarded" in capsys.readouterr().err
-    with writing(tmp_path / "s", changed, ids(22)) as writer:  # nor of other rows
+    with writing(tmp_path / "s", changed, *ids(22)) as writer:  # nor of other rows
         assert writer.done == 0
 
 
@@ -241,7 +295,7 @@ def test_rows_already_written_can_be_read(tmp_path: Path) -> None:
     for rows in (pooled_rows(), token_rows()):
         level = "tokens" if isinstance(rows, list) else "pooled"
         for _ in range(2):  # the second time after a restart
-            with writing(tmp_path / level, header(level), ids(23)) as writer:
+            with writing(tmp_path / level, header(level), *ids(23)) as writer:
                 if not writer.done:
                     writer.append(rows[:9])
                 for row in (0, 5, 8):
@@ -249,6 +303,6 @@ def test_rows_already_written_can_be_read(tmp_path: Path) -> None:
 
 
 def test_two_writers_do_not_share_a_store(tmp_path: Path) -> None:
-    with writing(tmp_path / "s", header(), ids(23)), pytest.raises(UserError, match="another process"):
-        with writing(tmp_path / "s", header(), ids(23)):
+    with writing(tmp_path / "s", header(), *ids(23)), pytest.raises(UserError, match="another process"):
+        with writing(tmp_path / "s", header(), *ids(23)):
             pass

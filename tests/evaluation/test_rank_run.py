@@ -23,7 +23,7 @@ from fne.training import embed
 from fne.training.embed import embed_split
 from fne.utils.errors import UserError
 from fne.utils.files import read_json, sha256_file
-from fne.utils.provenance import read_test_accesses
+from fne.utils.provenance import read_readings
 from tests.evaluation.coco import write_files
 from tests.training import project
 
@@ -83,9 +83,10 @@ def test_every_reading_of_the_test_split_is_on_record(ranked) -> None:
     root, study, folder = ranked
     with pytest.raises(UserError, match="no such file"):  # without weights nothing is read, nothing is logged
         rank.run(study, "infonce", "0-1", "test", root, 1, "cpu")
-    log = read_test_accesses(root / paths.test_accesses(study))
-    assert [(entry["variant"], entry["block"], entry["purpose"]) for entry in log] == [(*JOB, "rank")]
-    for split, entries in (("test", log), ("val", [])):
+    for split in ("test", "val"):
+        log = read_readings(root / paths.readings(study, *JOB, split))
+        assert [(entry["variant"], entry["block"], entry["purpose"]) for entry in log] == [(*JOB, "rank")]
+        entries = log if split == "test" else []
         assert read_json(folder / f"metrics.{split}.json")["record"]["test_accesses"] == entries
 
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fne.cli import main
-from fne.results.code import Code
+from fne.results.code import Code, ResultCode
 from fne.study.api import Series, evaluation_digest, load, resolve, study_files, training_digest
 from tests.snakemake_project import ROOT, Job, Project
 from tests.tables import sign
@@ -87,11 +88,16 @@ def graphs() -> dict[str, Any]:
 
 
 def sources() -> dict[str, Any]:
-    """Rule -> source files that are its inputs: an edit of one runs the rule again."""
-    result: dict[str, set[str]] = {}
-    for job in (job for jobs in planned().values() for job in jobs):
-        result.setdefault(job.rule, set()).update(name for name in job.inputs if name.startswith("fne/"))
-    return {rule: sorted(names) for rule, names in sorted(result.items()) if names}
+    """Rule -> source files that its parameter `made_by` is a digest of: an edit of one runs the rule again."""
+    text, code, result = "", ResultCode(ROOT), {}
+    for file in (ROOT / "workflow/rules").glob("*.smk"):
+        text += file.read_text()
+    for rule, body in re.findall(r"^rule (\w+):\n((?:.*\n)*?)(?=^\S|\Z)", text, re.MULTILINE):
+        if named := re.search(r"RESULT_CODE\.of_modules\(([^)]*)\)", body):
+            roots, others = code.named(*re.findall(r'"([^"]+)"', named[1]))
+            files = {*others, *(file for file, _, _ in code.reached(roots))}
+            result[rule] = sorted(file.relative_to(ROOT).as_posix() for file in files)
+    return result
 
 
 def rendered() -> dict[str, Any]:

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fne.data import arrow, readers
-from fne.data.items import to_corpus
 from fne.data.manifest import SPLITS, Manifest
 from fne.data.writing import staging, write_prepared
 from fne.utils.errors import UserError
@@ -43,20 +42,19 @@ def prepare(folder: Path, name: str, judgements: dict[str, str | None]) -> None:
     """All that ``prepare`` does but for reading pictures."""
     path = folder / name
     items, inside = readers.read_annotations(path, "custom")
-    corpus = to_corpus(items)
     truths = readers.known_truths(items, judgements, path)
     with staging(folder / "prepared") as temporary:
         if inside:
             (temporary / "images").mkdir()
             arrow.write_pictures(path, items, temporary / "images")
         data = {"dataset": "custom"}
-        write_prepared(temporary, folder / "prepared", data, "images", corpus, truths, "0" * 64)
+        write_prepared(temporary, folder / "prepared", data, "images", items, truths, "0" * 64)
     manifest = Manifest.load(folder / "prepared")
     for split in SPLITS:
         pairs = manifest.truth(split).pairs
         own = manifest.split(split).caption_image
         assert set(zip(own.tolist(), range(len(own)), strict=True)) <= set(map(tuple, pairs.tolist()))
-    assert all(file and ".." not in file.split("/") and file[0] != "/" for file in manifest.image_files)
+    assert all(file and ".." not in file.split("/") and file[0] != "/" for file in manifest.column("file"))
     assert inside is False or all(file.is_file() for file in manifest.image_paths())
 
 
@@ -83,8 +81,8 @@ def test_the_files_that_are_changed_are_valid(form: str, tmp_path: Path) -> None
     write(tmp_path, FORMS[form][1], *[(name, text.encode()) for name, text in FORMS[form][1].items()][0])
     prepare(tmp_path, FORMS[form][0], {})
     manifest = Manifest.load(tmp_path / "prepared")
-    assert (len(manifest.image_ids), len(manifest.texts)) == (6, 12)
-    assert manifest.texts[1].endswith('says "hello 0"')
+    assert (len(manifest.column("id")), len(manifest.column("text"))) == (6, 12)
+    assert manifest.column("text")[1].endswith('says "hello 0"')
 
 
 JUDGED = {

@@ -31,7 +31,7 @@ from fne.study.api import Study, resolve
 from fne.utils.digests import Remembered
 from fne.utils.errors import UserError
 from fne.utils.files import DIGESTS, SCHEMAS, read_json, read_record, write_json
-from fne.utils.provenance import read_test_accesses
+from fne.utils.provenance import read_readings
 from fne.utils.text import harmless
 from tests.analysis import stats_study
 from tests.net.snapshot import RESULT
@@ -178,7 +178,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "figure.svg": lambda file: inline_svg(read_svg(file, "again"), "figure", "words"),
     "captions.json": lambda file: read_record(file, None, CAPTIONS, "again"),
     "code.json": Remembered,
-    "test_accesses.jsonl": read_test_accesses,
+    "readings.test.jsonl": read_readings,
 }
 
 
@@ -200,7 +200,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, ranked: Whole) -> dict[str, 
     words = dict.fromkeys(("id", "title", "question", "caption", "alt"), "x")
     write_json(place["captions.json"], [{**words, "empty": False}])
     write_json(place["code.json"], {"schema": 1, "made_by": "sha256", "values": {"/a": [[1, 2, 3, 4], "x"]}})
-    place["test_accesses.jsonl"].write_text('{"time": "2026", "variant": "fne"}\n' * 3)
+    place["readings.test.jsonl"].write_text('{"time": "2026", "variant": "fne"}\n' * 3)
     return place
 
 

@@ -20,16 +20,17 @@ import yaml
 from PIL import Image
 
 from fne.analysis.permutation import image_floor
-from fne.data.manifest import count_splits, digest_rows
+from fne.data.items import Item
 from fne.data.truth import Truth, sorted_pairs
+from fne.data.writing import staging, write_prepared
 from fne.results.code import Code
-from fne.results.schema import header, write_table
+from fne.results.schema import digests_file, header, write_table
 from fne.results.trials import Trial, inputs_of, write_trials
 from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, load_study, parse_block, resolve
 from fne.study.tuned import SECTIONS
 from fne.training.picks import write as write_picks
-from fne.utils.files import sha256_file, write_csv, write_json, write_text
+from fne.utils.files import write_csv, write_json, write_text
 from fne.utils.min_seeds import MIN_SEEDS
 from fne.utils.seeding import numpy_stream
 
@@ -161,7 +162,8 @@ def write_study(
                     root / "results" / name / fake.id / block, study, fake, values[fake.id], inside, truth_known, logs
                 )
     for table, rows in logs.items():
-        write_csv(root / "results" / name / f"{table}.csv", rows, list(rows[0]) if rows else header(table))
+        columns = list(rows[0]) if rows else header(table)
+        write_csv(root / "results" / name / f"{table}.csv", rows, columns, digests=digests_file("aggregate"))
     _write_tables(root / "results" / name, study, fakes, values, missing)
     if resources:
         _write_resources(root, study, caption, odd)
@@ -295,9 +297,12 @@ def _write_tables(folder: Path, study: Study, fakes: tuple[Fake, ...], values: d
             for protocol in dict.fromkeys(key[0] for of in values.values() for result in of.values() for key in result)
         },
     )
-    shared = {"time": "2026-01-01T00:00:00+00:00", "block": "0-4", "purpose": "rank"}
-    accesses = [shared | {"variant": fake.id} for fake in fakes]
-    write_text(folder / "test_accesses.jsonl", "".join(json.dumps(entry) + "\n" for entry in accesses))
+    for fake in fakes:
+        for block in blocks(study):
+            entry = {"time": "2026-01-01T00:00:00+00:00", "block": block, "purpose": "rank", "variant": fake.id}
+            log = folder / fake.id / block / "readings.test.jsonl"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            write_text(log, json.dumps(entry) + "\n")
     rows = [dict(zip(("variant", "seed", "stage", "reason"), row, strict=True), study=study.name) for row in missing]
     write_table(folder, "missing", rows)
 
@@ -630,53 +635,20 @@ def _write_resources(root: Path, study: Study, caption: str | None, odd: str) ->
     folder = root / paths.data_folder(study)
     sizes = {"train": N_TRAIN, "val": 10, "test": N_TEST}
     (folder / "images").mkdir(parents=True)
-    ids, files, splits, owners, texts = [], [], [], [], []
+    items, truths = [], {}
     draw = numpy_stream(0, "synthetic", "images")
     for split, size in sizes.items():
         for number in range(size):
             pixels = np.kron(draw.integers(0, 256, (3, 3, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
-            files.append(f"{split}-{number}{odd}.png")
-            Image.fromarray(pixels).save(folder / "images" / files[-1])
-            for place in range(CAPTIONS):
-                owners.append(len(ids))
-                words = f"a small red square left of a blue disc, picture {number}, caption {place}"
-                texts.append(caption or words + " on grey" * ((number + place) % 3))
-            ids.append(f"{split}-{number}{odd}")
-            splits.append(split)
-    caption_ids = [f"c{place}" for place in range(len(texts))]
-    truth = {}
-    for split, size in sizes.items():
-        pairs = true_pairs(size)
+            name = f"{split}-{number}{odd}"
+            Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+            words = f"a small red square left of a blue disc, picture {number}, caption "
+            texts = [caption or f"{words}{k}" + " on grey" * ((number + k) % 3) for k in range(CAPTIONS)]
+            items.append(Item(name, f"{name}.png", split, texts))
         queries = np.arange(size, dtype=np.int32), np.arange(size * CAPTIONS, dtype=np.int32)
-        file = folder / f"truth.{split}.npz"
-        Truth("exact", pairs, *queries).save(file)
-        truth[split] = {
-            "file": file.name,
-            "kind": "exact",
-            "sha256": sha256_file(file),
-            "prevalence": 0.003,
-            "queries": {"i2t": size, "t2i": size * CAPTIONS},
-        }
-    write_json(
-        folder / "manifest.json",
-        {
-            "schema": 1,
-            "dataset": study.data["dataset"],
-            "data_id": paths.data_id(study),
-            "data": dict(study.data),
-            "root": "images",
-            "splits": count_splits(splits, owners),
-            "images": {"id": ids, "file": files, "split": splits},
-            "captions": {"id": caption_ids, "image": owners, "text": texts},
-            "truth": truth,
-            "sha256": {
-                "images": digest_rows(ids, files, splits),
-                "captions": digest_rows(caption_ids, owners, texts),
-                "pixels": "00" * 32,
-            },
-            "created": {},
-        },
-    )
+        truths[split] = Truth("exact", true_pairs(size), *queries)
+    with staging(folder) as temporary:
+        write_prepared(temporary, folder, dict(study.data), "images", items, truths, "00" * 32)
 
 
 if __name__ == "__main__":

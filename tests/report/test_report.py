@@ -194,9 +194,9 @@ def test_the_record_lists_every_file_with_its_digest(paper: Made) -> None:
 def test_a_damaged_log_of_test_readings_is_one_clear_error(lonely: Made, tmp_path: Path) -> None:
     shutil.copytree(lonely.root / "results", tmp_path / "results")
     shutil.copytree(lonely.reports / "figures", tmp_path / "reports" / lonely.study.name / "figures")
-    log = tmp_path / "results" / lonely.study.name / "test_accesses.jsonl"
+    log = next((tmp_path / "results" / lonely.study.name).glob("*/*/readings.test.jsonl"))
     log.write_text(log.read_text("utf-8") + '{"time": "2026-', "utf-8")
-    with pytest.raises(UserError, match=r"test_accesses\.jsonl: line \d+: not valid JSON.*not an entry of the log"):
+    with pytest.raises(UserError, match=r"readings\.test\.jsonl: line \d+: not valid JSON.*not an entry of the log"):
         report.run(lonely.study, tmp_path)
 
 

@@ -26,7 +26,7 @@ from fne.study import paths
 from fne.study.api import Study, load_study, resolve
 from fne.training.embed import embed_split
 from fne.utils.errors import UserError
-from fne.utils.provenance import read_test_accesses
+from fne.utils.provenance import read_readings
 from tests.negatives.released import moments
 from tests.scenes.oracle import evaluate, read_forms
 from tests.training import project, toy
@@ -48,7 +48,7 @@ def test_every_density_is_scored_raw_and_recalibrated_and_the_reading_of_test_is
     summary = {(row["seed"], row["posterior"], row["recalibration"]) for row in rows}
     assert summary == {(s, f"fne:{d}", r) for s in (0, 1) for d in DENSITIES for r in ("none", "isotonic", "platt")}
     assert {row["posterior"] for row in rows if row["own"]} == {"fne:normal"}
-    purposes = [entry["purpose"] for entry in read_test_accesses(root / paths.test_accesses(study))]
+    purposes = [entry["purpose"] for entry in read_readings(root / paths.readings(study, "fne", "0-1", "calibrate"))]
     assert purposes == ["calibrate"]
 
 

@@ -27,9 +27,7 @@ VERBS: dict[str, tuple[str, ...]] = {"rank": JOB, "evaluate": JOB, "aggregate": 
                                      "report": ()}  # fmt: skip
 TIMES = re.compile(r"(.*_)?(seconds|time|date|started|finished|record|cost|commit|cpu)(_.*)?")
 """Keys of JSON files and columns of CSV files that differ from run to run."""
-UNEQUAL = re.compile(
-    r"cost\..*|record\..*|report\.html|captions\.json|digests\.json|pictures\.npz|test_accesses\.jsonl"
-)
+UNEQUAL = re.compile(r"cost\..*|record\..*|report\.html|captions\.json|digests\.json|pictures\.npz|readings\..*")
 """Files that hold times (or digests of such); the log of test readings, to which each attempt adds a line."""
 
 

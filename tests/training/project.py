@@ -29,15 +29,18 @@ def fill(study: Study, root: Path) -> None:
     """Prepare the data of a study below ``root``, with those features."""
     prepare(data_section(study), root / paths.data_folder(study))
     manifest = Manifest.load(root / paths.data_folder(study))
-    words = sorted({word for text in manifest.texts for word in text.split()})
+    words = sorted({word for text in manifest.column("text") for word in text.split()})
     column = {word: number for number, word in enumerate(words)}
-    text = np.zeros((len(manifest.texts), len(words)), np.float32)
-    for row, sentence in enumerate(manifest.texts):
+    text = np.zeros((len(manifest.column("text")), len(words)), np.float32)
+    for row, sentence in enumerate(manifest.column("text")):
         for word in sentence.split():
             text[row, column[word]] = 1
-    image = np.zeros((len(manifest.image_ids), len(words)), np.float32)
-    np.add.at(image, manifest.caption_image, text)
-    for modality, values, ids in (("image", image, manifest.image_ids), ("text", text, manifest.caption_ids)):
+    image = np.zeros((len(manifest.column("id")), len(words)), np.float32)
+    np.add.at(image, np.repeat(np.arange(len(image)), manifest.column("captions")), text)
+    for modality, values, ids in (
+        ("image", image, manifest.column("id")),
+        ("text", text, manifest.column("caption_id")),
+    ):
         header = {
             "modality": modality,
             "encoder": {"checkpoint": "words", "section": paths.encoder(study, modality)},
@@ -48,6 +51,6 @@ def fill(study: Study, root: Path) -> None:
             "data_fingerprint": manifest.fingerprint(modality),
             "versions": {},
         }
-        with writing(root / paths.features_folder(study, modality), header, ids) as writer:
+        with writing(root / paths.features_folder(study, modality), header, len(ids)) as writer:
             writer.append(values)
             writer.finish()

@@ -37,13 +37,11 @@ def finished(world) -> Path:
 
 def test_a_job_writes_everything_and_leaves_no_checkpoint(world, finished) -> None:
     root, study = world
-    names = {"weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "digests.json",
-             "run.json"}  # fmt: skip
-    assert {path.name for path in finished.iterdir()} == names
+    assert {path.name for path in finished.iterdir()} == {*paths.TRAINED}
     assert not (root / paths.scratch_folder(study, "fne", "0-1")).exists()
     record = read_json(finished / "run.json")
     assert record["seeds"] == [0, 1] and record["config"]["negatives"]["strategy"] == "fne"
-    curves = pd.read_csv(finished / "curves.csv")
+    curves = pd.read_parquet(finished / "curves.parquet")
     assert [*zip(curves.seed, curves.epoch, strict=True)] == [(s, e) for s in (0, 1) for e in (0, 1, 2)]
     main = curves[curves.phase == "main"]
     best = main.loc[main.groupby("seed").val_rsum.idxmax(), "epoch"].tolist()

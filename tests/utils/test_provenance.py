@@ -74,21 +74,21 @@ def test_commit_and_dirt(tmp_path: Path) -> None:
 
 def write_some(log: Path, block: str) -> None:
     for _ in range(50):
-        provenance.log_test_access(log, variant="fne", block=block, purpose="rank")
+        provenance.log_reading(log, variant="fne", block=block, purpose="rank")
 
 
 def test_the_log_grows_even_under_several_writers(tmp_path: Path) -> None:
-    log = tmp_path / "results" / "paper" / "test_accesses.jsonl"
-    assert provenance.read_test_accesses(log) == []
-    entry = provenance.log_test_access(log, variant="fne", block="0-4", purpose="rank")
-    assert provenance.read_test_accesses(log) == [entry] and entry["purpose"] == "rank"
+    log = tmp_path / "results" / "paper" / "readings.test.jsonl"
+    assert provenance.read_readings(log) == []
+    entry = provenance.log_reading(log, variant="fne", block="0-4", purpose="rank")
+    assert provenance.read_readings(log) == [entry] and entry["purpose"] == "rank"
     workers = [get_context("spawn").Process(target=write_some, args=(log, str(block))) for block in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    entries = provenance.read_test_accesses(log)
+    entries = provenance.read_readings(log)
     assert len(entries) == 151 and entries[0] == entry
     assert sorted(e["block"] for e in entries[1:]) == sorted(str(b) for b in range(3) for _ in range(50))
 
@@ -97,4 +97,4 @@ def test_a_damaged_log_is_told(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text('{"time": "t"}\nhalf a li')
     with pytest.raises(UserError, match="line 2"):
-        provenance.read_test_accesses(log)
+        provenance.read_readings(log)

@@ -138,7 +138,7 @@ def reference_of(folder: Path, study: str, **changes: object) -> Path:
 def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(project: Project, tmp_path: Path) -> None:
     with_one = Project.copy_of(project.folder, tmp_path / "with_one")
     file = str(reference_of(with_one.folder, "smoke").relative_to(with_one.folder))
-    made = ("results/smoke/verify.csv", "results/smoke/verify.json")
+    made = tuple(f"results/smoke/{name}" for name in ("verify.csv", "verify.json", "digests.verify.json"))
 
     def verifying(*options: str) -> list[Job]:
         jobs = with_one.planned("smoke", *options)
@@ -149,8 +149,7 @@ def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(proje
 
     (job,) = verifying()
     assert job.outputs == made
-    code = {f"fne/{module}.py" for module in ("steps/verify", "analysis/retraining", "results/reference")}
-    assert {file, "results/smoke/runs.csv", "results/smoke/protocols.json", *code} <= set(job.inputs)
+    assert {file, "results/smoke/runs.csv", "results/smoke/protocols.json"} <= set(job.inputs)
     study = load_study("smoke", root=with_one.folder)
     runs = {str(paths.run_folder(study, v, b) / "run.json") for v in study.variants for b in blocks(study)}
     assert runs <= set(job.inputs)
@@ -163,7 +162,9 @@ def test_gpu_jobs_ask_for_one_only_on_cuda(project: Project) -> None:
     jobs = project.planned("--config", "device=cuda", "--resources", "gpu=1")
     assert {job.rule for job in jobs if job.resources.get("gpu") == "1"} == {"extract", "train", "rank", "calibrate"}
     jobs = project.planned("--config", "device=cpu")
-    assert not [job for job in jobs if job.resources.get("gpu", "0") != "0"]
+    assert not [job for job in jobs if "gpu" in job.resources], (
+        "some executors refuse a rule that has any number of them"
+    )
 
 
 @pytest.mark.parametrize("profile", ["local", "ci"])
@@ -173,7 +174,7 @@ def test_profiles_are_read_by_path(project: Project, profile: str) -> None:
     assert options["rerun-incomplete"] is True and options["resources"]["gpu"] in (0, 1)
     done = project.snakemake("smoke", "--profile", folder, "--dry-run", "--quiet", "host")
     assert done.returncode == 0, done.stderr
-    shows_commands = "fne train --study smoke --variant fne" in done.stdout + done.stderr
+    shows_commands = "fne train --study smoke --exactly --variant fne" in done.stdout + done.stderr
     assert shows_commands == (profile == "ci"), "a person sees one line of progress"
 
 
@@ -208,12 +209,12 @@ def test_every_working_rule_has_log_benchmark_and_one_shell_command() -> None:
         for part in ("log:", "benchmark:", "shell:", "output:"):
             assert f"    {part}" in body, f"rule {name} has no {part}"
         assert not re.search(r"^    (run|script|notebook):", body, flags=re.MULTILINE)
-        assert "> {log} 2>&1" in body
+        assert "logged {log} " in body
 
 
 def test_dry_runs_import_no_torch(project: Project) -> None:
     imports = re.findall(r"^(?:from fne\S* )?import .+$", (ROOT / "workflow/rules/common.smk").read_text(), re.M)
     assert any("fne.report" in line for line in imports)
-    heavy = "{'torch', 'pandas', 'scipy', 'matplotlib', 'transformers'}"
+    heavy = "{'torch', 'pandas', 'pyarrow', 'scipy', 'matplotlib', 'transformers'}"
     done = project.run("python", "-c", "\n".join(imports) + f"\nprint(sorted({heavy} & set(sys.modules)))")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -11,6 +11,7 @@ import pytest
 from fne.study import paths
 from fne.study.api import Series, load
 from tests import shared_runs
+from tests.alone import first_of_each, problems
 from tests.snakemake_project import ROOT, Job, Project
 
 STUDY = """
@@ -131,6 +132,13 @@ def test_the_report_is_there_and_names_every_world(ran: tuple[Project, Series]) 
     assert len(summary) == 2 * 3 and all(row["score"] and row["false_picks"] for row in summary)
     left = project.planned(*WORLDS)
     assert {job.rule for job in left} == REPORTED and set(of_study(left)) == set(MEMBERS)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("rule", sorted(OF_SERIES))
+def test_a_rule_of_a_series_alone(ran: tuple[Project, Series], rule: str, tmp_path: Path) -> None:
+    jobs = first_of_each(ran[0].planned("--forceall", *WORLDS))
+    assert problems(ran[0], jobs[rule], tmp_path / "alone", *WORLDS) == []
 
 
 @pytest.mark.timeout(1200)

@@ -3,8 +3,10 @@
 import functools
 import re
 import shlex
+import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -21,15 +23,17 @@ except UserError as error:
 
 from fne.data.sources import annotation_files
 from fne.encoders.checkpoints import find
+from fne.utils.digests import FOLDER
+from fne.utils.files import expanded, write_text
 from fne.study import paths
 from fne.results.calibration_tables import calibration_files
-from fne.results.current import outdated
-from fne.results.schema import written_by
+from fne.results.current import outdated, set_aside
+from fne.results.schema import digests_file, written_by
 from fne.study.api import Series, arguments, blocks, evaluation_digest, resolve, training_digest
 from fne.steps.progress_line import install
-from fne.steps.snakemake import from_snakemake
-from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code
-from fne.results.kept import open_any, tell_left_out
+from fne.steps.snakemake import from_snakemake, shard_of
+from fne.results.code import EXTRACT, PREPARE, PRETRAIN, Code, ResultCode
+from fne.results.kept import keep, open_any, tell_left_out
 from fne.data.published import FILE as PUBLISHED
 from fne.results.variance import FILE as VARIANCE
 from fne.report.figures.names import FIGURES
@@ -40,38 +44,43 @@ from fne.results.elsewhere import variance_for
 
 STARTED = time.time()
 DEVICES = ("auto", "cpu", "cuda")
-TRAINED = ("weights.safetensors", "curves.csv", "audit.csv", "picks.npz", "distributions.json", "run.json")
-AGGREGATED = ("runs.csv", "missing.csv", "curves.csv", "audit.csv", "cost.csv", "protocols.json")
-AUDITED = written_by("audit")
-COMPARED = ("intervals.csv", "contrasts.csv")
-VERIFIED = ("verify.csv", "verify.json")
-# Where cheap results are computed, from ranks to report: their rules list the modules of these packages that they use
-# as inputs. Others only find, check and write files, or belong to training (whose trigger is a digest of code).
-ROOMS = (
-    "fne.analysis",
-    "fne.data.coco_relevance",
-    "fne.data.cxc_sits",
-    "fne.data.ranked_captions",
-    "fne.evaluation",
-    "fne.negatives.maps",
-    "fne.protocols",
-    "fne.report",
-    "fne.results",
-    "fne.steps",
-    "fne.utils.min_seeds",
-    "fne.training.embed",
-    "fne.training.pick_log",
-    "fne.training.picks",
-    "fne.training.weights",
-    "fne.utils.seeding",
-)
-
-# A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated.
-# Its prefix belongs to no rule, so that a change of it runs nothing again.
-# A scheduler's signals reach a whole process group: the shell waits for what the command makes of them.
+JOBS = ("stages", "run")
+TRAINED = paths.TRAINED
+TABLE_KINDS = ("html", "csv", "md", "tex")
+PREPARED = ("manifest.json", "manifest.parquet")
+MADE_OF_A_RUN = ("rankings.test.npz", "metrics.test.json", "queries.test.npz", "calibration.npz")
+AGGREGATED = (*written_by("aggregate"), "protocols.json", digests_file("aggregate"))
+AUDITED = (*written_by("audit"), digests_file("audit"))
+COMPARED = ("intervals.csv", "contrasts.csv", digests_file("compare"))
+VERIFIED = (*written_by("verify"), "verify.json", digests_file("verify"))
+TRAINED_TABLES = ("curves.parquet", "audit.parquet")
+# A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated, and keeps
+# matplotlib's cache out of the home folder. `logged LOG COMMAND` runs a command; the log of an attempt that failed, or was
+# killed, stays beside it as LOG.1, LOG.2, ... Where a job's files lie below another root than the project (copies that a
+# storage provider made), `ablations` is linked there. A scheduler's signals reach a whole process group: the shell waits
+# for what the command makes of them. All this belongs to no rule: a change of it runs nothing again.
 shell.prefix(
     f"set -euo pipefail; trap '' USR1; trap : TERM; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    "export MPLCONFIGDIR=${{MPLCONFIGDIR:-${{TMPDIR:-/tmp}}/fne-matplotlib-$(id -u)}}; "
+    'logged() {{ local log=$1 number=1 status=0 root; shift; mkdir -p "$(dirname "$log")"; : > "$log"; '
+    'while [ -e "$log.$number" ]; do number=$((number + 1)); done; ln "$log" "$log.$number" 2> /dev/null || true; '
+    'for root in "$@"; do case $root in --root=*) ln -sfn "$PWD/ablations" "${{root#*=}}/ablations" ;; esac; done; '
+    '"$@" > "$log" 2>&1 || status=$?; if [ $status = 0 ]; then rm -f "$log.$number"; '
+    'else [ -e "$log.$number" ] || cp "$log" "$log.$number"; cat "$log" >&2; fi; return $status; }}; '
 )
+
+
+def require_the_folder_here():
+    """A job on another machine must see the folder that Snakemake was started in, unless a storage provider has it."""
+    running = Path(".fne/running")
+    if workflow.is_main_process:
+        running.parent.mkdir(exist_ok=True)
+        running.touch()
+    elif not (workflow.is_main_process or running.is_file() or workflow.storage_settings.default_storage_provider):
+        raise WorkflowError(
+            f"{Path.cwd()} on {socket.gethostname()} is not the folder that Snakemake was started in: its file system is "
+            "not shared with this machine; start in a folder that all machines see, or give --default-storage-provider"
+        )
 
 
 def load_studies():
@@ -80,7 +89,8 @@ def load_studies():
     Every merged variant is checked here, before the DAG: all problems at once, as one message without a traceback.
     """
     try:
-        name, overrides = from_snakemake(config, extra=["device", "processes", "nodes", "loaders", "replace"])
+        extra = ["device", "job", "processes", "nodes", "loaders", "shards", "shard", "replace"]
+        name, overrides = from_snakemake(config, extra=extra)
         if REPLACE is None:
             raise UserError(f"--config: replace: got {config['replace']!r}; allowed: true, false")
         tell = workflow.is_main_process
@@ -88,6 +98,7 @@ def load_studies():
         series = {requested.name: requested} if isinstance(requested, Series) else {}
         members = requested.members if series else (requested,)
         for member in members:
+            shard_of(member.variants, SHARD)
             paths.check_supplied(member)
             for modality in paths.MODALITIES:  # digests of what the user supplies are known before the DAG is built
                 paths.features_folder(member, modality)
@@ -98,9 +109,10 @@ def load_studies():
             # one that is damaged is an error now, not after hours of training
             reference.find(study, Path("."))
             ELSEWHERE[study.name] = variance_for(study, Path("."))
-        if DEVICE not in DEVICES:
-            raise UserError(f"--config: device: got {DEVICE!r}; allowed: {', '.join(DEVICES)}")
-        for key, value in (("processes", PROCESSES), ("nodes", NODES), ("loaders", LOADERS)):
+        for key, value, allowed in (("device", DEVICE, DEVICES), ("job", JOB, JOBS)):
+            if value not in allowed:
+                raise UserError(f"--config: {key}: got {value!r}; allowed: {', '.join(allowed)}")
+        for key, value in (("processes", PROCESSES), ("nodes", NODES), ("loaders", LOADERS), ("shards", SHARDS)):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
         if PROCESSES * NODES > 1:
@@ -129,13 +141,20 @@ def load_studies():
 # Of each study the components of variance that hold for it, or why there are none.
 ELSEWHERE = {}
 DEVICE = config.get("device", "auto")
-GPUS = int(DEVICE == "cuda")
+# How a run is made: by the rules train, rank, evaluate and calibrate (`stages`), or by one (`run`), which suits clusters.
+JOB = config.get("job", "stages")
+# Which of several calls that share the study this is, as `2/4`: it makes the runs of every fourth variant, and no report.
+SHARD = config.get("shard")
+ON_GPU = {"gpu": 1} if DEVICE == "cuda" else {}
 # In the regime `finetune`: processes that train one model together, on each of so many nodes, and threads of each (on a
 # GPU: image loaders).
 PROCESSES, NODES, LOADERS = config.get("processes", 1), config.get("nodes", 1), config.get("loaders", 1)
-CODE = Code(Path("."))
+# Jobs among which the extraction of a feature store is divided.
+SHARDS = config.get("shards", 1)
+CODE, RESULT_CODE = Code(Path(".")), ResultCode(Path("."))
 # Does the study go by `--config` alone, whatever its results were made with?
 REPLACE = {"true": True, "false": False}.get(str(config.get("replace", False)).lower())
+require_the_folder_here()
 STUDY, STUDIES, SERIES = load_studies()
 BY_DATA = {paths.data_id(study): study for study in reversed(STUDIES.values())}
 BY_FEATURES = {
@@ -143,6 +162,8 @@ BY_FEATURES = {
     for study in reversed(STUDIES.values())
     for modality in paths.MODALITIES
 }
+# Encoders whose stores hold tokens.
+TOKENS = sorted({slug for (_, modality, slug), study in BY_FEATURES.items() if paths.holds_tokens(study, modality)})
 BY_PAIR = {
     paths.recipe(study).slug: study
     for study in STUDIES.values()
@@ -160,6 +181,13 @@ wildcard_constraints:
     modality="|".join(paths.MODALITIES),
     encoder=r"[A-Za-z0-9_.-]+-[0-9a-f]{8}",
     pair="|".join(BY_PAIR) or "(?!)",
+    part=r"\d+",
+    parts=r"\d+",
+
+
+def of_kind(is_one):
+    """A pattern of the data whose section is of a kind."""
+    return "|".join(name for name, study in BY_DATA.items() if is_one(study.data)) or "(?!)"
 
 
 def of_data(wildcards):
@@ -180,30 +208,39 @@ def of_series(wildcards):
     return SERIES[wildcards.series]
 
 
-def words_of(study):
-    """The CLI's arguments for a study, with what was kept beside its results."""
-    return arguments(study) + (" --replace" if REPLACE else "")
+def words_of(study, output, place):
+    """The CLI's arguments for a study, all of them, so that a job reads and writes nothing that was kept beside results.
+
+    The root is named where a storage provider keeps copies below one of its own; `place` is where `output` begins there.
+    """
+    root, here, _ = str(output[0]).rpartition(f"{place}/")
+    return (f"--root={shlex.quote(root.rstrip('/'))} " if root else "") + f"{arguments(study)} --exactly"
+
+
+def in_folder(name, output):
+    """The folder of a study or series that a job's outputs lie in."""
+    return next(place for top in ("results", "reports") if f"{(place := f'{top}/{name}')}/" in str(output[0]))
 
 
 # Functions of `output` are no triggers: what counts is said by the digests.
 def data_arguments(wildcards, output):
-    return words_of(of_data(wildcards))
+    return words_of(of_data(wildcards), output, f"resources/{wildcards.data}")
 
 
 def features_arguments(wildcards, output):
-    return words_of(of_features(wildcards))
+    return words_of(of_features(wildcards), output, f"resources/{wildcards.data}")
 
 
 def pair_arguments(wildcards, output):
-    return words_of(BY_PAIR[wildcards.pair])
+    return words_of(BY_PAIR[wildcards.pair], output, f"resources/encoders/{wildcards.pair}")
 
 
 def study_arguments(wildcards, output):
-    return words_of(of_study(wildcards))
+    return words_of(of_study(wildcards), output, in_folder(wildcards.study, output))
 
 
 def series_arguments(wildcards, output):
-    return words_of(of_series(wildcards))
+    return words_of(of_series(wildcards), output, in_folder(wildcards.series, output))
 
 
 def notebook_study(wildcards, output):
@@ -218,24 +255,66 @@ def corpus_files(wildcards):
     return [*annotations, *(file for file in data.get("judgements", {}).values() if file)]
 
 
-def encoder_files(wildcards):
-    """The checkpoint, where the workflow itself makes it."""
-    study = of_features(wildcards)
-    if not paths.is_pretrained_here(study, wildcards.modality):
-        return []
-    return paths.encoder_folder(study, wildcards.modality) / "model.safetensors"
+def encoder_files(study, modality):
+    """The checkpoint's folder where the workflow itself makes it, or files of the user's; what is shipped is no input."""
+    if paths.is_pretrained_here(study, modality):
+        return [paths.encoder_folder(study, modality)]
+    return [ancient(file) for file in paths.encoder_files(study, modality)]  # the name of the store holds their digests
+
+
+def encoded_files(wildcards):
+    """What extraction reads beside the rows of the data."""
+    return read_by_encoder(of_features(wildcards), wildcards.modality)
+
+
+def read_by_encoder(study, modality):
+    """The encoder, images, and where there is one the world, whose scenes no encoder may have seen."""
+    world = [paths.data_folder(study) / f"scenes.{split}.npz" for split in paths.SPLITS]
+    return [
+        *encoder_files(study, modality),
+        *(images_of(study) if modality == "image" else []),
+        *(world if study.data["dataset"] == "scenes" else []),
+    ]
+
+
+def images_of(study):
+    """The folder of images, which `prepare` makes or the user has; of those that the user has, what was verified too."""
+    if images := study.data.get("images"):  # of them the manifest holds a digest
+        return [ancient(expanded(images)), paths.data_folder(study) / "pictures.npz"]
+    return [paths.data_folder(study) / "images"]
+
+
+def prepared_rows(wildcards):
+    """What lists the images and captions of the data."""
+    return [paths.data_folder(of_data(wildcards)) / file for file in PREPARED]
+
+
+def parts_of(wildcards):
+    """The parts of a store that several jobs extract; of one that is there already those that it was made of.
+
+    A note of their number keeps `--config shards=...` from making a store again, which would be the same.
+    """
+    name = f"{wildcards.data}/features/{wildcards.modality}-{wildcards.encoder}"
+    note, is_there = FOLDER / "shards" / name, Path(f"resources/{name}/manifest.json").is_file()
+    if workflow.is_main_process and not is_there:
+        write_text(note, str(SHARDS))
+    parts = int(note.read_text()) if note.is_file() else 1 if is_there else SHARDS
+    return [f"resources/{name}.parts/{part}-of-{parts}" for part in range(1, parts + 1)] if parts > 1 else []
+
+
+def extracting_threads(wildcards):
+    """One where the tiny encoders of `scenes` read it, both modalities side by side; joining parts needs no more."""
+    is_small = "grid" in paths.encoder(of_features(wildcards), wildcards.modality)
+    joins = not hasattr(wildcards, "part") and parts_of(wildcards)
+    return 1 if is_small or joins else 8
 
 
 def inputs_of(modality):
-    """Input function: what training reads of a modality beside the data: a feature store, or the encoder itself."""
+    """Input function: what training reads of a modality beside the data: a feature store, or what makes one."""
 
     def files(wildcards):
         study = of_study(wildcards)
-        if study.regime == "head":
-            return paths.features_folder(study, modality) / "manifest.json"
-        if paths.is_pretrained_here(study, modality):
-            return paths.encoder_folder(study, modality) / "model.safetensors"
-        return []
+        return paths.features_files(study, modality) if study.regime == "head" else read_by_encoder(study, modality)
 
     return files
 
@@ -246,7 +325,7 @@ def truths(*splits):
 
 
 def prepared(wildcards):
-    return paths.manifest(of_study(wildcards))
+    return [paths.data_folder(of_study(wildcards)) / file for file in PREPARED]
 
 
 def trains_whole_encoders(wildcards):
@@ -265,14 +344,30 @@ def together(wildcards):
     return f" --processes {PROCESSES} --nodes {NODES}" if whole else ""
 
 
+@functools.cache
+def digests_of(study, variant):
+    """Of a variant: what training reads, the code that trains it, and what evaluation alone reads."""
+    config = resolve(STUDIES[study], variant)
+    return training_digest(config), CODE.training(config), evaluation_digest(config)
+
+
+def trainer_gpus(wildcards):
+    return PROCESSES if trains_whole_encoders(wildcards) else 1
+
+
 def trained_config(wildcards):
     """Digest of what training reads: a changed value re-trains the variants that inherit it, a comment none."""
-    return training_digest(resolve(of_study(wildcards), wildcards.variant))
+    return digests_of(wildcards.study, wildcards.variant)[0]
 
 
 def training_code(wildcards):
     """Digest of the code that trains a variant: an edit of it re-trains the variants that use it, a comment none."""
-    return CODE.training(resolve(of_study(wildcards), wildcards.variant))
+    return digests_of(wildcards.study, wildcards.variant)[1]
+
+
+def evaluated_config(wildcards):
+    """Digest of what evaluation alone reads."""
+    return digests_of(wildcards.study, wildcards.variant)[2]
 
 
 def encoders_read(wildcards):
@@ -294,14 +389,9 @@ def extracting_code(wildcards):
     return CODE.of([*EXTRACT, find(paths.encoder(study, modality), modality).family.target()])
 
 
-def evaluated_config(wildcards):
-    """Digest of what evaluation alone reads."""
-    return evaluation_digest(resolve(of_study(wildcards), wildcards.variant))
-
-
 def relevance_files(wildcards):
     """Relevance files that the study gives: ranks of the pairs they list are counted on the test split."""
-    return paths.relevance_files(of_study(wildcards)) if wildcards.split == "test" else []
+    return paths.relevance_files(of_study(wildcards)) if getattr(wildcards, "split", "test") == "test" else []
 
 
 def runs(wildcards, pattern):
@@ -309,6 +399,34 @@ def runs(wildcards, pattern):
     study = of_study(wildcards)
     jobs = [(variant, block) for variant in study.variants for block in blocks(study)]
     return [str(paths.run_folder(study, *job) / pattern) for job in jobs]
+
+
+def of_runs(*names):
+    """Input function: these files of every job of a study."""
+    return lambda wildcards: [file for name in names for file in runs(wildcards, name)]
+
+
+def calibrations(wildcards):
+    """Of the jobs whose variant estimates false negatives; the rule `run` makes one of every job, and must then be there."""
+    if JOB == "run":
+        return runs(wildcards, "calibration.npz")
+    return [str(file) for file in calibration_files(of_study(wildcards))]
+
+
+def readings(wildcards):
+    """The log of each reading of the test split."""
+    calibrated = [str(Path(file).with_name("readings.calibrate.jsonl")) for file in calibrations(wildcards)]
+    return [*runs(wildcards, "readings.test.jsonl"), *calibrated]
+
+
+def judged_files(wildcards):
+    """What an audit of annotated pairs reads besides."""
+    return [*runs(wildcards, "rankings.test.npz"), *truths("test")(wildcards)] if is_judged(of_study(wildcards)) else []
+
+
+def growing(file):
+    """A log that survives when its job runs again; not where a storage provider holds it, which keeps one version."""
+    return file if workflow.storage_settings.default_storage_provider else update(file)
 
 
 def is_judged(study):
@@ -383,57 +501,47 @@ def question_of_series(wildcards):
     ]
 
 
-@functools.cache
-def module_files(module):
-    """Files of one module of fne, found without importing it; of a folder, all files in it."""
-    place = Path(fne.__file__).parents[1].joinpath(*module.split("."))
-    files = sorted(place.rglob("*.*")) if place.is_dir() else [place.with_name(f"{place.name}.py")]
-    return [file for file in files if file.is_file() and file.suffix != ".pyc"]
-
-
-# An import of something of fne, at a line's start or within a function; names in parentheses may take several lines.
-IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(fne[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n#]+)|import[ \t]+(fne[\w.]*))", re.M
-)
-
-
-@functools.cache
-def imported_modules(file):
-    """Modules of fne that a file imports, at its top or within a function."""
-    if file.suffix != ".py":
-        return set()
-    found = set()
-    for module, names, whole in IMPORT.findall(file.read_text(encoding="utf-8")):
-        inside = {f"{module}.{name.split()[0]}" for name in names.strip("()").split(",") if name.strip()}
-        found |= {name for name in inside if module_files(name)} or {module or whole}
-    return {name for name in found if name.startswith(ROOMS)}
-
-
-def sources(*modules):
-    """Source files of fne that make a cheap result: `modules` and what they import. They are inputs of its rule."""
-    waiting, found = list(modules), set()
-    while waiting:
-        for file in set(module_files(waiting.pop())) - found:
-            found.add(file)
-            waiting += imported_modules(file)
-    here = Path(workflow.basedir)
-    return sorted(str(file.relative_to(here)) if file.is_relative_to(here) else str(file) for file in found)
-
-
-def outputs_of(rule, study):
-    """The files that a rule makes of a study, or its counterpart of a series."""
-    made = getattr(rules, f"{rule}_of_series" if study in SERIES else rule).output
-    return [str(file).format(study=study, series=study) for file in made]
+def drawn(kind, name):
+    """The tables or figures of a study, or of a series."""
+    tables, figures = TABLES, FIGURES
+    if name in SERIES:
+        tables, figures = series_files.tables(SERIES[name]), series_files.figures(SERIES[name])
+    if kind == "tables":
+        return [f"reports/{name}/tables/{table}.{suffix}" for table in tables for suffix in TABLE_KINDS]
+    images = [f"reports/{name}/figures/{figure}.{suffix}" for figure in figures for suffix in ("svg", "png")]
+    return [*images, f"reports/{name}/figures/captions.json"]
 
 
 def reports_of(name):
-    """The report of a study; of a series, its members' as well."""
-    return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    """The report of a study; of a series, its members' as well. Of a shard, the files of its runs."""
+    if SHARD is None:
+        return [f"reports/{each}/report.html" for each in dict.fromkeys([*studies_of(name), name])]
+    return [file for study in studies_of(name) for file in made_of_shard(STUDIES[study])]
+
+
+def made_of_shard(study):
+    """What tables read last of the runs of a shard's variants."""
+    part = replace(study, variants=tuple(shard_of(study.variants, SHARD)))
+    scores = [paths.queries(part, variant, block, "test") for variant in part.variants for block in blocks(part)]
+    return [str(file) for file in (*scores, *calibration_files(part))]
 
 
 def studies_of(name):
     """The study of that name, or the members of a series."""
     return [member.name for member in SERIES[name].members] if name in SERIES else [name]
+
+
+def keep_overrides():
+    """Before jobs start: what the command line set lies beside the results that they make."""
+    for name in {job.wildcards.study for job in workflow.dag.needrun_jobs() if "study" in job.wildcards_dict}:
+        keep(STUDIES[name], Path("."))
+
+
+def set_finished_runs_aside():
+    """Before their files are deleted: what is of the present config, code and data already is not trained again."""
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("train", "run") and not workflow.dag.reason(job).forced:
+            set_aside(of_study(job.wildcards), job.wildcards.variant, job.wildcards.block, Path("."), CODE)
 
 
 def check_devices():

@@ -2,9 +2,11 @@
 rule make_tables:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
+        of_runs("run.json", "queries.test.npz"),
+        readings,
+        prepared,
         tuned_files,
         published_file,
-        sources("fne.report.tables.registry"),
     output:
         report(
             "reports/{study}/tables/main.html",
@@ -15,7 +17,7 @@ rule make_tables:
         [
             f"reports/{{study}}/tables/{name}.{kind}"
             for name in TABLES
-            for kind in ("html", "csv", "md", "tex")
+            for kind in TABLE_KINDS
             if (name, kind) != ("main", "html")
         ],
     log:
@@ -23,19 +25,20 @@ rule make_tables:
     benchmark:
         "benchmarks/{study}/tables.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.report.tables.registry"),
         question=question,
         published=set_against,
         study=study_arguments,
     shell:
-        "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne tables {params.study}"
 
 
 rule make_figures:
     input:
         expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
-        lambda wildcards: runs(wildcards, "run.json"),
+        of_runs("run.json", "distributions.json", "queries.test.npz"),
+        prepared,
         tuned_files,
-        sources("fne.report.figures"),
     output:
         [
             report(
@@ -53,18 +56,25 @@ rule make_figures:
     benchmark:
         "benchmarks/{study}/figures.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.report.figures"),
         question=question,
         study=study_arguments,
     shell:
-        "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne figures {params.study}"
 
 
 rule make_report:
     input:
-        lambda wildcards: outputs_of("make_tables", wildcards.study),
-        lambda wildcards: outputs_of("make_figures", wildcards.study),
+        lambda wildcards: drawn("tables", wildcards.study) + drawn("figures", wildcards.study),
+        expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
+        of_runs("run.json", "picks.npz", "distributions.json", "queries.test.npz", "rankings.test.npz"),
+        readings,
+        prepared,
+        truths("test"),
+        lambda wildcards: images_of(of_study(wildcards)),
+        tuned_files,
+        published_file,
         verified,
-        sources("fne.steps.report", "fne.report.page.template"),
     output:
         "reports/{study}/report.html",
         "reports/{study}/record.json",
@@ -73,11 +83,12 @@ rule make_report:
     benchmark:
         "benchmarks/{study}/report.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.report", "fne.report.page.template"),
         question=question,
         published=set_against,
         study=study_arguments,
     shell:
-        "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne report {params.study}"
 
 
 # The notebook, executed, as one page that opens offline. Nothing depends on it.
@@ -86,14 +97,8 @@ rule make_notebook:
         notebook="workflow/notebooks/explore.ipynb",
         template=expand("workflow/notebooks/page/{file}", file=("index.html.j2", "conf.json")),
         tables=expand("results/{{study}}/{file}", file=AGGREGATED + COMPARED + AUDITED),
-        runs=lambda wildcards: runs(wildcards, "queries.test.npz"),
-        sources=sources(
-            "fne.report.figures.registry",
-            "fne.report.tables.registry",
-            "fne.report.notebook",
-            "fne.report.page.template",
-            "fne.results.slices",
-        ),
+        runs=of_runs("run.json", "queries.test.npz", "picks.npz", "distributions.json"),
+        data=prepared,
     output:
         "reports/{study}/explore.html",
     log:
@@ -101,10 +106,16 @@ rule make_notebook:
     benchmark:
         "benchmarks/{study}/notebook.tsv"
     params:
+        made_by=RESULT_CODE.of_modules(
+            "fne.report.figures.registry",
+            "fne.report.tables.registry",
+            "fne.report.notebook",
+            "fne.report.page.template",
+            "fne.results.slices",
+        ),
         question=question,
         study=notebook_study,
     shell:
-        "FNE_STUDY={params.study:q} FNE_ROOT=$PWD jupyter nbconvert --execute --to html {input.notebook}"
+        "logged {log} env FNE_STUDY={params.study:q} FNE_ROOT=$PWD jupyter nbconvert --execute --to html {input.notebook}"
         " --TemplateExporter.extra_template_basedirs=$(dirname {input.notebook}) --template page"
         " --output-dir $(dirname {output}) --output explore.html"
-        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

@@ -1,6 +1,6 @@
 # A series: studies that differ in their factors alone. Each member is a study like any other; these rules compare them.
 # They are read where a series is requested, as its factors decide which files there are.
-COMPARED_SERIES = series_files.compared(SERIES[STUDY])
+COMPARED_SERIES = (*series_files.compared(SERIES[STUDY]), digests_file("compare"))
 
 
 rule compare_of_series:
@@ -10,8 +10,9 @@ rule compare_of_series:
             for member in of_series(wildcards).members
             for file in (*AGGREGATED, *COMPARED)
         ],
-        lambda wildcards: [paths.manifest(member) for member in of_series(wildcards).members],
-        sources("fne.steps.compare_series"),
+        lambda wildcards: [
+            paths.data_folder(member) / file for member in of_series(wildcards).members for file in PREPARED
+        ],
     output:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
     log:
@@ -19,16 +20,16 @@ rule compare_of_series:
     benchmark:
         "benchmarks/{series}/compare.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.steps.compare_series"),
         question=question_of_series,
         study=series_arguments,
     shell:
-        "fne compare {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne compare {params.study}"
 
 
 rule make_tables_of_series:
     input:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
-        sources("fne.report.series.tables"),
     output:
         report(
             "reports/{series}/tables/main.html",
@@ -39,7 +40,7 @@ rule make_tables_of_series:
         [
             f"reports/{{series}}/tables/{name}.{kind}"
             for name in series_files.tables(SERIES[STUDY])
-            for kind in ("html", "csv", "md", "tex")
+            for kind in TABLE_KINDS
             if (name, kind) != ("main", "html")
         ],
     log:
@@ -47,16 +48,16 @@ rule make_tables_of_series:
     benchmark:
         "benchmarks/{series}/tables.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.report.series.tables"),
         question=question_of_series,
         study=series_arguments,
     shell:
-        "fne tables {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne tables {params.study}"
 
 
 rule make_figures_of_series:
     input:
         expand("results/{{series}}/{file}", file=COMPARED_SERIES),
-        sources("fne.report.series.figures"),
     output:
         "reports/{series}/figures/captions.json",
         [
@@ -74,17 +75,17 @@ rule make_figures_of_series:
     benchmark:
         "benchmarks/{series}/figures.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.report.series.figures"),
         question=question_of_series,
         study=series_arguments,
     shell:
-        "fne figures {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne figures {params.study}"
 
 
 rule make_report_of_series:
     input:
-        lambda wildcards: outputs_of("make_tables", wildcards.series),
-        lambda wildcards: outputs_of("make_figures", wildcards.series),
-        sources("fne.report.series.report", "fne.report.page.template"),
+        lambda wildcards: drawn("tables", wildcards.series) + drawn("figures", wildcards.series),
+        expand("results/{{series}}/{file}", file=COMPARED_SERIES),
     output:
         "reports/{series}/report.html",
         "reports/{series}/record.json",
@@ -93,7 +94,8 @@ rule make_report_of_series:
     benchmark:
         "benchmarks/{series}/report.tsv"
     params:
+        made_by=RESULT_CODE.of_modules("fne.report.series.report", "fne.report.page.template"),
         question=question_of_series,
         study=series_arguments,
     shell:
-        "fne report {params.study} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} fne report {params.study}"

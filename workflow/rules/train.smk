@@ -14,7 +14,7 @@ rule train:
         "benchmarks/{study}/train/{variant}.{block}.tsv"
     threads: lambda wildcards: LOADERS * PROCESSES if trains_whole_encoders(wildcards) else 1
     resources:
-        gpu=lambda wildcards: GPUS * PROCESSES if trains_whole_encoders(wildcards) else GPUS,
+        **(ON_GPU and {"gpu": trainer_gpus}),
     params:
         code=training_code,
         digest=trained_config,
@@ -24,5 +24,77 @@ rule train:
         together=lambda wildcards, output: together(wildcards),
         threads=lambda wildcards, output: LOADERS if trains_whole_encoders(wildcards) else 1,
     shell:
-        "{params.trainer} train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
-        " --threads {params.threads} --device {DEVICE}{params.together} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "logged {log} {params.trainer} train {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {params.threads} --device {DEVICE}{params.together}"
+
+
+# From weights to the numbers of a run. Torch ends with `rank`.
+rule rank:
+    input:
+        run=expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=("weights.safetensors", "run.json")),
+        manifest=prepared,
+        truth=truths(),
+        image=inputs_of("image"),
+        text=inputs_of("text"),
+        relevance=relevance_files,
+    output:
+        "results/{study}/{variant}/{block}/rankings.{split}.npz",
+        growing("results/{study}/{variant}/{block}/readings.{split}.jsonl"),
+    log:
+        "logs/{study}/rank/{variant}.{block}.{split}.log",
+    benchmark:
+        "benchmarks/{study}/rank/{variant}.{block}.{split}.tsv"
+    threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
+    resources:
+        **ON_GPU,
+    params:
+        made_by=RESULT_CODE.of_modules("fne.steps.rank"),
+        study=study_arguments,
+    shell:
+        "logged {log} fne rank {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
+        " --threads {threads} --device {DEVICE}"
+
+
+rule evaluate:
+    input:
+        "results/{study}/{variant}/{block}/rankings.{split}.npz",
+    output:
+        metrics="results/{study}/{variant}/{block}/metrics.{split}.json",
+        queries="results/{study}/{variant}/{block}/queries.{split}.npz",
+    log:
+        "logs/{study}/evaluate/{variant}.{block}.{split}.log",
+    benchmark:
+        "benchmarks/{study}/evaluate/{variant}.{block}.{split}.tsv"
+    params:
+        made_by=RESULT_CODE.of_modules("fne.steps.evaluate"),
+        evaluation=evaluated_config,
+        study=study_arguments,
+    shell:
+        "logged {log} fne evaluate {params.study} --variant {wildcards.variant} --block {wildcards.block} --split {wildcards.split}"
+
+
+rule calibrate:
+    input:
+        run=expand("results/{{study}}/{{variant}}/{{block}}/{file}", file=("weights.safetensors", "run.json")),
+        manifest=prepared,
+        truth=truths("val", "test"),
+        image=inputs_of("image"),
+        text=inputs_of("text"),
+        ratings=ratings_files,
+    output:
+        "results/{study}/{variant}/{block}/calibration.npz",
+        growing("results/{study}/{variant}/{block}/readings.calibrate.jsonl"),
+    log:
+        "logs/{study}/calibrate/{variant}.{block}.log",
+    benchmark:
+        "benchmarks/{study}/calibrate/{variant}.{block}.tsv"
+    threads: lambda wildcards: LOADERS if trains_whole_encoders(wildcards) else 1
+    resources:
+        **ON_GPU,
+    params:
+        made_by=RESULT_CODE.of_modules("fne.steps.calibrate"),
+        match=rating_of_a_match,
+        study=study_arguments,
+    shell:
+        "logged {log} fne calibrate {params.study} --variant {wildcards.variant} --block {wildcards.block}"
+        " --threads {threads} --device {DEVICE}"

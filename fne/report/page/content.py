@@ -98,8 +98,10 @@ def _cost(study: StudyResults) -> str:
 
 
 def _readings(study: StudyResults) -> str:
-    log = paths.test_accesses(study.definition).as_posix()
-    return f"The test split was read {count(len(study.test_readings))} times; {log} lists each."
+    logs = (paths.results_folder(study.definition) / "VARIANT" / "SEEDS").as_posix()
+    return (
+        f"The test split was read {count(len(study.test_readings))} times; the logs {logs}/readings.*.jsonl list each."
+    )
 
 
 def _protocols(study: StudyResults) -> list[tuple[str, str]]:

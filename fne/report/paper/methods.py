@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from fne.data.manifest import count_splits
 from fne.data.sources import SPLITS
 from fne.protocols import METRICS, OWN
 from fne.report.figures.curves import RULES
@@ -71,7 +70,7 @@ def escaped(text: str) -> str:
 def sizes(study: StudyResults) -> dict[str, dict[str, int]]:
     """Images and captions of every split, as far as known here."""
     if (manifest := study.manifest) is not None:
-        return count_splits(manifest.image_splits, manifest.caption_image)
+        return manifest.splits
     facts = study.protocols.get(OWN)
     return {} if facts is None else {"test": {"images": facts["queries"]["i2t"], "captions": facts["queries"]["t2i"]}}
 

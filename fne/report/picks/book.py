@@ -56,8 +56,7 @@ class Book:
     @classmethod
     def of(cls, manifest: Manifest, view: SplitView, budget: int) -> Book:
         """The book of a split of prepared data."""
-        files = [manifest.root / manifest.image_files[row] for row in view.image_rows]
-        return cls(view, files, budget, pixelated=manifest.dataset == "scenes")
+        return cls(view, manifest.image_paths(view.name), budget, pixelated=manifest.dataset == "scenes")
 
     def admit(self, direction: int, item: int, others: Iterable[int]) -> bool:
         """Embed the images of an item and of those of the other side, or none where the budget would not hold them.

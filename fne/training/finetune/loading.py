@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from fne.data.decoding import read_rgb
 from fne.data.manifest import Manifest
 from fne.data.truth import Truth
-from fne.encoders.images import read_rgb
 from fne.encoders.text_encoder import TextEncoder
 from fne.training.data import Pairs
 from fne.training.finetune.captions import clean

@@ -66,7 +66,7 @@ def save_checkpoint(root: Path, family: str) -> None:
         data = root / paths.data_folder(load_study("tiny", root=root))
         build_model(family).save_pretrained(folder)
         _write_processor(folder, 48 if family != "swin" else 64)
-        build_tokenizer(Manifest.load(data).texts).save_pretrained(folder)
+        build_tokenizer(Manifest.load(data).column("text")).save_pretrained(folder)
 
 
 def engine_of(study: Study, variant: str, root: Path, seeds: tuple[int, ...] = (0,)) -> Engine:

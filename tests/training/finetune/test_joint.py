@@ -117,7 +117,7 @@ def recalls_by_hand(root: Path, study: Study, family: str) -> dict[tuple[str, st
     manifest = Manifest.load(root / paths.data_folder(study))
     view = manifest.split("test")
     with torch.inference_mode():
-        pictures = [Image.open(root / "images" / manifest.image_files[row]).convert("RGB") for row in view.image_rows]
+        pictures = [Image.open(file).convert("RGB") for file in manifest.image_paths(view.name)]
         image = [model.get_image_features(**processor(images=one, return_tensors="pt")) for one in pictures]
         tokens = [tokenizer(text, return_tensors="pt", **padding)["input_ids"] for text in view.texts]
         text = [model.get_text_features(input_ids=ids) for ids in tokens]

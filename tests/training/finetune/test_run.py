@@ -38,7 +38,7 @@ def test_a_job_writes_what_ranking_reads(project, load) -> None:
     record = read_json(folder / "run.json")
     assert record["config"]["regime"] == "finetune" and record["processes"] == 1
     assert set(record["fingerprints"]) == {"data.image", "data.text", "encoder.image", "encoder.text"}
-    assert pd.read_csv(folder / "curves.csv").phase.tolist() == ["warmup", "main", "main"]
+    assert pd.read_parquet(folder / "curves.parquet").phase.tolist() == ["warmup", "main", "main"]
     ((seed, image, text),) = embed_split(study, "fne", "0", "val", project)
     assert seed == 0 and image.shape == (24, 16) and text.shape == (120, 16)
     torch.testing.assert_close(image.norm(dim=-1), torch.ones(24))
