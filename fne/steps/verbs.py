@@ -263,7 +263,7 @@ def tune(given: Given) -> None:
 
 
 def train(given: Given, step: str = "train") -> None:
-    """``train`` and ``job``: alone, as one of several processes, of which one holds the run, or as who starts them."""
+    """``train`` and ``job``: alone, as one of several processes, of which the first holds the run, or to start them."""
     from fne.study import paths
     from fne.utils import lease
     from fne.utils.files import locked
@@ -281,7 +281,7 @@ def train(given: Given, step: str = "train") -> None:
                 _run(step, *job, given.root, given.threads, device)
 
 
-def _train_together(given: Given, verb: str, study: Study, variant: str, block: str) -> None:
+def _train_together(given: Given, step: str, study: Study, variant: str, block: str) -> None:
     """Start the processes of this node, each with a device of its own."""
     from fne.study import api
     from fne.utils import lease, ranks
@@ -290,7 +290,7 @@ def _train_together(given: Given, verb: str, study: Study, variant: str, block: 
         problem = "heads on frozen features train in one process"
         raise bad_input(problem, file=COMMAND_LINE, key="--processes", value=given.processes, allowed=[1])
     ranks.check_share(api.resolve(study, variant)["train"]["batch_size"], given.processes * given.nodes)
-    words = [verb, "--root", str(given.root), "--study", study.name, *(f"--set={text}" for text in given.set),
+    words = [step, "--root", str(given.root), "--study", study.name, *(f"--set={text}" for text in given.set),
              *(["--replace"] if given.replace else []), *(["--exactly"] if given.exactly else []),
              "--variant", variant, "--block", block, "--threads", str(given.threads),
              "--device", given.device]  # fmt: skip
@@ -418,7 +418,8 @@ VERBS = [
     Verb("calibrate", "weights -> does a false-negative probability mean what it says", (*JOB, *MACHINE),
          lambda given: _on_device(given, "calibrate", *load_job(given), given.root)),
     Verb("job", "train, rank, evaluate, calibrate one block of seeds in one process",
-         (PLACE, *JOB[1:], *MACHINE, *TOGETHER), lambda given: train(given, "job")),
+         (PLACE, *JOB[1:], *MACHINE, *TOGETHER),
+         lambda given: train(given, "job")),
     Verb("aggregate", "metrics of all runs -> runs.csv, missing.csv", COMMON, aggregate),
     Verb("compare", "runs.csv -> intervals.csv, contrasts.csv; or two bundles side by side",
          (option("bundles", nargs="*", metavar="A B", help="two bundles (folders, zip files) or studies"),

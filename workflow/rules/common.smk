@@ -63,8 +63,8 @@ TRAINED_TABLES = ("curves.parquet", "audit.parquet")
 # A job finds the `fne` of the interpreter that runs Snakemake, whether or not its environment is activated, and keeps
 # matplotlib's cache out of the home folder. `logged LOG COMMAND` runs a command; the log of an attempt that failed, or was
 # killed, stays beside it as LOG.1, LOG.2, ... Where a job's files lie below another root than the project (copies that a
-# storage provider made), `ablations` is linked there. A scheduler's signals reach a whole process group: the shell waits for
-# what the command makes of them. All this belongs to no rule: a change of it runs nothing again.
+# storage provider made), `ablations` is linked there. A scheduler's signals reach a whole process group: the shell waits
+# for what the command makes of them. All this belongs to no rule: a change of it runs nothing again.
 shell.prefix(
     f"set -euo pipefail; trap '' USR1; trap : TERM; {install(workflow)}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     "export MPLCONFIGDIR=${{MPLCONFIGDIR:-${{TMPDIR:-/tmp}}/fne-matplotlib-$(id -u)}}; "

@@ -147,7 +147,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(project, load, varia
     folder = project / paths.run_folder(study, variant, "0")
     job.run(study, variant, "0", project, 1, "cpu")
     alone, picks = load_file(folder / "weights.safetensors"), dict(np.load(folder / "picks.npz"))
-    curves = pd.read_csv(folder / "curves.csv").drop(columns="seconds")
+    curves = pd.read_parquet(folder / "curves.parquet").drop(columns="seconds")
     for done in together(project, variant, *before, nodes=nodes, options=options):
         assert done.returncode == 0, done.stderr[-2000:]
     assert read_json(folder / "run.json")["processes"] == 2
@@ -157,7 +157,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(project, load, varia
     for name in ("anchor", "candidate", "step", "false_negative", "from_queue"):
         np.testing.assert_array_equal(together_picks[name], picks[name])
     np.testing.assert_allclose(together_picks["posterior"], picks["posterior"], rtol=1e-3, atol=1e-4)
-    now = pd.read_csv(folder / "curves.csv").drop(columns="seconds")
+    now = pd.read_parquet(folder / "curves.parquet").drop(columns="seconds")
     pd.testing.assert_frame_equal(now, curves, rtol=1e-3, atol=1e-4)
     first, second = (load_file(project / f"memory.{rank}.safetensors") for rank in (0, 1))
     assert first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
