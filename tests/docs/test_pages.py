@@ -104,7 +104,14 @@ def project(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     rows = [",".join(row[key] for key in ("image", "caption", "split")) for row in json.loads(pairs.read_text())]
     pairs.write_text("\n".join(["image,caption,split", *rows]) + "\n")
     (project.folder / "data/flickr8k/CrowdFlowerAnnotations.txt").write_text("{}")
-    for name in ("mobilenet_v2_1.0_224", "all-MiniLM-L6-v2", "image", "text", "vit-base-patch16-384", "bert-base-uncased"):
+    for name in (
+        "mobilenet_v2_1.0_224",
+        "all-MiniLM-L6-v2",
+        "image",
+        "text",
+        "vit-base-patch16-384",
+        "bert-base-uncased",
+    ):
         checkpoint(project.folder / "data" / "encoders" / name)
     towers = checkpoint(project.folder / "data" / "encoders" / "clip") / "config.json"
     towers.write_text('{"vision_config": {}, "text_config": {}, "projection_dim": 8}')
