@@ -85,8 +85,9 @@ def check_requests(executor: str, jobs: Iterable[tuple[str, Mapping[str, Any]]])
             most = max(partitions[each] for each in str(name).split(",")) * nodes
             _check_gpus(rule, resources.get("gpu", 0), most, f"a job on partition {name}")
     elif executor == "kubernetes":
-        command = ["git", "ls-files", "--others", "--exclude-standard", "Snakefile", "ablations", "fne", "workflow"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        unknown = ["git", "ls-files", "--others", "--exclude-standard", "--exclude=*.pyc", "--"]
+        places = ["Snakefile", "ablations", "fne", "workflow"]
+        done = subprocess.run([*unknown, *places], capture_output=True, text=True, timeout=60, check=False)
         if done.returncode or done.stdout:
             named = done.stdout.splitlines()[0] if done.stdout else done.stderr.strip()
             hint = "git add them: pods get the files that git knows"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A Slurm of one node on the loopback interface, with a pretend GPU and without accounting, for the tests of this folder:
+# A Slurm of one node on the loopback interface for the tests of this folder. Its four CPUs and its GPU are pretence; it has
+# no accounting.
 #   bash tests/workflow/slurm/up.sh STATE     (as root; packages slurmctld, slurmd, slurm-client, munge)
 # A job that uses more memory than it requested is killed by the gatherer of its accounts, since there are no cgroups.
 set -euo pipefail
@@ -26,6 +27,7 @@ SlurmctldPidFile=$state/slurmctld.pid
 SlurmdPidFile=$state/slurmd.pid
 SlurmctldLogFile=$state/log/slurmctld.log
 SlurmdLogFile=$state/log/slurmd.log
+SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -43,7 +45,7 @@ KillWait=10
 MinJobAge=3600
 GresTypes=gpu
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
-NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1 State=UNKNOWN
+NodeName=$node NodeAddr=127.0.0.1 CPUs=4 RealMemory=$memory Gres=gpu:1 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 printf 'AutoDetect=off\nNodeName=%s Name=gpu File=/dev/null\n' "$node" > /etc/slurm/gres.conf
