@@ -65,10 +65,11 @@ def needs(study: Study, training: Need) -> dict[str, dict[str, object]]:
                ("aggregate", "compare", "audit", "set_against_reference", "make_tables", "make_figures", "make_report",
                 "make_notebook", "compare_of_series", "make_tables_of_series", "make_figures_of_series",
                 "make_report_of_series")}  # fmt: skip
+    extracting = need(1500 + reading, 20 + images / 300, **({"gpu": 1} if training.gpus else {}))
     return {
-        "prepare": need(1000 + reading, 10 + images / 1200),
+        **dict.fromkeys(("prepare", "prepare_corpus", "prepare_with_images"), need(1000 + reading, 10 + images / 1200)),
         "pretrain": need(1500, 60),
-        "extract": need(1500 + reading, 20 + images / 300, **({"gpu": 1} if training.gpus else {})),
+        **dict.fromkeys(("extract", "extract_tokens", "extract_part"), extracting),
         "run": need(trained, minutes + ranking, **together),
         "train": need(trained, minutes, **together),
         "rank": need(trained, ranking, **together),

@@ -22,7 +22,6 @@ from fne.results.variance import ALL, read_file
 from fne.steps import aggregate, compare_series
 from fne.study.api import Series
 from fne.utils.errors import UserError
-from fne.utils.files import write_csv
 from fne.utils.names import member_id
 from tests.analysis import stats_study
 

@@ -30,7 +30,7 @@ from fne.study import paths
 from fne.study.api import Study, Variant, blocks, digest, load_study, parse_block, resolve
 from fne.study.tuned import SECTIONS
 from fne.training.picks import write as write_picks
-from fne.utils.files import write_csv, write_json, write_text
+from fne.utils.files import write_json, write_text
 from fne.utils.min_seeds import MIN_SEEDS
 from fne.utils.seeding import numpy_stream
 
