@@ -28,8 +28,6 @@ from tests.analysis import stats_study
 VALUES = (0.0, 0.01, 0.03)
 RESAMPLES = 400
 
-AGGREGATE = digests_file("aggregate")
-
 
 def made_up(oracle: str = "remove") -> Series:
     """Three worlds of the statistics' study; in it ``infonce`` plays the oracle over the baseline."""

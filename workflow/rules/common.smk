@@ -118,7 +118,12 @@ def load_studies():
         for key, value, allowed in (("device", DEVICE, DEVICES), ("job", JOB, JOBS)):
             if value not in allowed:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: {', '.join(allowed)}")
-        for key, value in (("processes", PROCESSES), ("nodes", NODES), ("loaders", LOADERS), ("extract_jobs", EXTRACT_JOBS)):
+        for key, value in (
+            ("processes", PROCESSES),
+            ("nodes", NODES),
+            ("loaders", LOADERS),
+            ("extract_jobs", EXTRACT_JOBS),
+        ):
             if type(value) is not int or value < 1:
                 raise UserError(f"--config: {key}: got {value!r}; allowed: an integer >= 1")
         if PROCESSES * NODES > 1:
