@@ -21,7 +21,7 @@ class Requests:
     """
 
     def __init__(self) -> None:
-        self._pending = NOTHING
+        self._save = self._stop = False
 
     def __enter__(self) -> Self:
         try:
@@ -35,12 +35,16 @@ class Requests:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: object) -> None:
-        self._pending = max(self._pending, WISHES[signal.Signals(number)])
+        if WISHES[signal.Signals(number)] == STOP:
+            self._stop = True
+        else:
+            self._save = True
 
     def take(self) -> int:
         """What is requested now; a checkpoint is requested once, the end for good."""
-        wish = self._pending
-        self._pending = STOP if wish == STOP else NOTHING
+        if self._stop:
+            return STOP
+        wish, self._save = SAVE if self._save else NOTHING, False  # a signal between the two is answered by this save
         return wish
 
 
