@@ -168,6 +168,10 @@ def test_a_study_with_a_reference_is_set_against_it_and_its_report_says_so(proje
     study = load_study("smoke", root=with_one.folder)
     runs = {str(paths.run_folder(study, v, b) / "run.json") for v in study.variants for b in blocks(study)}
     assert runs <= set(job.inputs)
+    groups = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())["groups"]
+    grouped = [f"{rule}={group}" for rule, group in groups.items()]
+    done = with_one.snakemake("smoke", "--dry-run", "--config", "job=run", "--groups", *grouped)
+    assert done.returncode == 0, f"nothing outside a group lies between two jobs of it: {done.stdout}{done.stderr}"
     assert not verifying("--config", "study=smoke", "variants=[hardest_in_batch,fne]"), "not all of its variants"
     reference_of(with_one.folder, "smoke", schema=1)
     with_one.refused("smoke", saying=["smoke.json: schema: another schema; got 1"])
