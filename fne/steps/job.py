@@ -10,7 +10,7 @@ from fne.results.collect import SPLIT
 from fne.steps import calibrate, evaluate, rank, train
 from fne.study import paths
 from fne.study.api import Study, resolve
-from fne.training.distributed import World
+from fne.training.distributed import World, leave
 from fne.training.pairs import open_corpus, torch_device
 
 
@@ -31,7 +31,9 @@ def run(study: Study, variant: str, block: str, root: Path, threads: int, device
     """
     corpus = open_corpus(study, root, workers=threads if torch_device(device).type == "cuda" else 0)
     train.run(study, variant, block, root, threads, device, corpus=corpus, keep_state=True)
-    if World.here().rank > 0:
+    first = World.here().rank == 0
+    leave()
+    if not first:
         return
     rank.run(study, variant, block, SPLIT, root, threads, device, corpus)
     evaluate.run(study, variant, block, SPLIT, root)

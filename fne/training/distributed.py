@@ -149,6 +149,12 @@ def joined(device: str) -> Iterator[World]:
             raise SystemExit(LOST) from None
         raise
     finally:
+        leave()
+
+
+def leave() -> None:
+    """End the world, where there is one, when training is over: a process works alone from then on."""
+    if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 

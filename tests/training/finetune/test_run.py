@@ -99,7 +99,8 @@ TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "1", "--nnodes", 
 
 
 def together(
-    project: Path, variant: str, *before: str, nodes: int = 1, options: Sequence[str] = (), signalled: str = "-1 -1 0"
+    project: Path, variant: str, *before: str, nodes: int = 1, options: Sequence[str] = (), signalled: str = "-1 -1 0",
+    verb: str = "train",
 ) -> list[subprocess.CompletedProcess]:
     """Train the tiny study in two processes, on one node or on what pretends to be two.
 
@@ -107,11 +108,12 @@ def together(
         project, variant: What to train.
         before: Arguments of Python before ``fne``'s; for torchrun.
         nodes: 1 or 2.
-        options: Of ``fne train``.
+        options: Of the verb.
         signalled: Rank, step after which it sends itself a signal, and its number.
+        verb: ``train`` or ``job``.
     """
     (project / "sitecustomize.py").write_text(HOOK)
-    words = [*(before or ("-m", "fne")), "train", "--root", str(project), "--study", "tiny", "--variant", variant,
+    words = [*(before or ("-m", "fne")), verb, "--root", str(project), "--study", "tiny", "--variant", variant,
              "--block", "0", "--threads", "1", "--device", "cpu", "--set", "finetune.chunk=8", "--replace",
              *options]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}", "HOOK_SIGNAL": signalled,
@@ -148,8 +150,10 @@ def test_two_processes_equal_one_with_the_same_global_batch(project, load, varia
     job.run(study, variant, "0", project, 1, "cpu")
     alone, picks = load_file(folder / "weights.safetensors"), dict(np.load(folder / "picks.npz"))
     curves = pd.read_parquet(folder / "curves.parquet").drop(columns="seconds")
-    for done in together(project, variant, *before, nodes=nodes, options=options):
+    verb = "job" if "--processes" in options else "train"
+    for done in together(project, variant, *before, nodes=nodes, options=options, verb=verb):
         assert done.returncode == 0, done.stderr[-2000:]
+    assert verb == "train" or {"metrics.test.json", "calibration.npz"} <= {file.name for file in folder.iterdir()}
     assert read_json(folder / "run.json")["processes"] == 2
     for name, value in load_file(folder / "weights.safetensors").items():
         torch.testing.assert_close(value, alone[name], rtol=1e-3, atol=1e-4, msg=name)
