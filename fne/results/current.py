@@ -53,30 +53,45 @@ def set_aside(study: Study, variant: str, block: str, root: Path, sources: Code)
         if not (folder / name).is_file():
             shutil.rmtree(kept)
             return False
-        try:
-            os.link(folder / name, kept / name)
-        except OSError:  # another file system, or one without links
-            shutil.copy(folder / name, kept / name)
+        _link(folder / name, kept / name)
     return True
 
 
-def take_back(scratch: Path, folder: Path, config: Mapping[str, Any], code: str, made_from: Mapping[str, str]) -> bool:
-    """Put back a run that was set aside, where it is of this config, code and data; in any case it is kept no longer.
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy(file, target)
+
+
+def take_back(
+    scratch: Path,
+    folder: Path,
+    config: Mapping[str, Any],
+    code: str,
+    made_from: Mapping[str, str],
+    *,
+    keep_state: bool = False,
+) -> bool:
+    """Put back a run that was set aside, where it is of this config, code and data; otherwise it is kept no longer.
 
     Args:
         scratch: The job's resumable state.
         folder: Of the run.
         config, code, made_from: What training would read now; the last are fingerprints of data and features.
+        keep_state: Leave it set aside as well, so that a job that has more to do finds it when it runs again.
     """
     kept = scratch / KEPT
-    current = is_trained(kept / "run.json", config, code) and peek(kept / "run.json")["fingerprints"] == dict(made_from)
+    current = is_trained(kept / "run.json", config, code) and all((kept / name).is_file() for name in paths.TRAINED)
+    current = current and peek(kept / "run.json").get("fingerprints") == dict(made_from)
     if current:
         with atomic_files(folder, last="run.json") as temporary:
             for name in paths.TRAINED:
-                shutil.move(kept / name, temporary / name)
+                _link(kept / name, temporary / name)
                 os.utime(temporary / name)  # as if it were made now, for whoever compares times
         print(f"{folder}: of this config, code and data already; not trained again", file=sys.stderr)
-    shutil.rmtree(scratch if current else kept, ignore_errors=True)
+    if not (current and keep_state):
+        shutil.rmtree(scratch if current else kept, ignore_errors=True)
     return current
 
 

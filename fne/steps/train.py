@@ -78,7 +78,8 @@ def run(
     corpus = corpus or open_corpus(study, root, workers=threads if where.type == "cuda" else 0)
     scratch, target = root / paths.scratch_folder(study, variant, block), root / paths.run_folder(study, variant, block)
     world = World.here()
-    if world.largest(int(world.rank == 0 and take_back(scratch, target, config, code, corpus.fingerprints))):
+    made = world.rank == 0 and take_back(scratch, target, config, code, corpus.fingerprints, keep_state=keep_state)
+    if world.largest(int(made)):
         return
     train, val, fitted = corpus.training(config, where)
     if world.size > 1 and study.regime == "head":

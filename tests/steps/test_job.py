@@ -79,6 +79,11 @@ def test_a_run_that_was_set_aside_is_taken_back_where_it_is_current_and_trained_
     for name in paths.TRAINED:
         (folder / name).unlink()  # as Snakemake does before a job
     monkeypatch.setattr(train, "_train", None)
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(rank, "run", None)  # a job that fails when it has trained
+        job.run(study, *RUN, root, 1, "cpu")
+    for name in paths.TRAINED:
+        (folder / name).unlink()
     train.run(study, *RUN, root, 1, "cpu")
     assert content(folder) == made and not (root / paths.scratch_folder(study, *RUN)).exists()
     assert current.set_aside(study, *RUN, root, Code(root))
