@@ -52,10 +52,12 @@ DECODER = "fne.data.decoding"
 
 RESULTS = ("fne.analysis", "fne.data.coco_relevance", "fne.data.cxc_sits", "fne.data.ranked_captions",
            "fne.evaluation", "fne.negatives.maps", "fne.protocols", "fne.report", "fne.results", "fne.steps",
-           "fne.training.embed", "fne.training.pick_log", "fne.training.picks", "fne.training.weights",
-           "fne.utils.min_seeds", "fne.utils.seeding")  # fmt: skip
+           "fne.training.embed", "fne.training.finetune.dataset", "fne.training.pairs", "fne.training.pick_log",
+           "fne.training.picks", "fne.training.weights", "fne.utils.min_seeds", "fne.utils.seeding")  # fmt: skip
 """Where cheap results are computed, from ranks to report. Other modules only read, check and write files, or belong to
 training."""
+COLUMNS = Path(__file__).with_name("columns.yaml")
+"""Counts with :mod:`fne.results.schema`, which reads it."""
 
 
 @functools.cache
@@ -134,6 +136,7 @@ class ResultCode(Definitions):
     def of_modules(self, *modules: str) -> str:
         """Of whole modules, and of all that they use; of a package, every module and every other file in it."""
         roots, others = self.named(*modules)
+        others += [COLUMNS] if any(file.stem == "schema" for file, _, _ in self.reached(roots)) else []
         return sha256_text(" ".join([self.of(roots), *map(sha256_file, others)]))[:12]
 
     def named(self, *modules: str) -> tuple[list[str], list[Path]]:

@@ -90,6 +90,8 @@ def test_a_value_of_the_command_line_runs_what_reads_it(
 @pytest.mark.parametrize(("file", "old", "new", "expected"), [
     ("fne/report/tables/main.py", "MOST_NAMED = 100", "MOST_NAMED = 101", {"make_tables", "make_report"}),
     ("fne/evaluation/metrics.py", "order = np.argsort(", "order = np.argsort(1 * ", {"evaluate"} | AFTERWARDS),
+    ("fne/results/columns.yaml", "# kind: ", "# Its kind: ", AFTERWARDS | {"audit"}),
+    ("fne/training/pairs.py", "strict=True)", "strict=False)", {"rank", "evaluate", "calibrate", "audit"} | AFTERWARDS),
     ("ablations/tuned/literature.yaml", "hardest_in_batch: 'mean", "hardest_in_batch: 'the mean", REPORTED),
     ("ablations/variants/infonce.yaml", "title: ", "title: Another ", AFTERWARDS),
 ])  # fmt: skip
