@@ -99,7 +99,12 @@ TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "1", "--nnodes", 
 
 
 def together(
-    project: Path, variant: str, *before: str, nodes: int = 1, options: Sequence[str] = (), signalled: str = "-1 -1 0",
+    project: Path,
+    variant: str,
+    *before: str,
+    nodes: int = 1,
+    options: Sequence[str] = (),
+    signalled: str = "-1 -1 0",
     verb: str = "train",
 ) -> list[subprocess.CompletedProcess]:
     """Train the tiny study in two processes, on one node or on what pretends to be two.
