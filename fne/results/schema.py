@@ -97,7 +97,11 @@ def write_part(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     schema, rows = arrow_schema(file.stem), list(rows)
     if other := {*chain.from_iterable(rows)} - {*schema.names}:
         raise ValueError(f"{file.name}: no column of {file.stem}: {', '.join(sorted(other))}")
-    columns = [pa.array([row.get(item.name) for row in rows], item.type, from_pandas=True) for item in schema]
+    columns = []
+    for item in schema:
+        cells = [row.get(item.name) for row in rows]
+        halves = item.type == pa.int64() and any(isinstance(cell, float) for cell in cells)  # cut off, but by a cast
+        columns.append(pa.array(cells, pa.float64() if halves else item.type, from_pandas=True).cast(item.type))
     with atomic_path(file) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd", write_page_checksum=True)
 

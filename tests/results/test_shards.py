@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 
-from fne.results.schema import read_table
+from fne.results.schema import read_part, read_table, write_part
 from fne.steps import aggregate
 from fne.steps.snakemake import shard_of
 from fne.study.api import Study
@@ -64,3 +65,17 @@ def test_a_part_of_another_config_is_said(parts: tuple[Study, list[Path]], tmp_p
     missing = read_table(root / "results" / made.name / "missing.csv")
     assert {*missing.variant} == {variant} and len(missing) == len(made.seeds)
     assert missing.reason.str.contains("train.epochs was 9 and is now 3").all()
+
+
+def test_a_part_of_a_table_keeps_its_values_or_says_which_it_cannot(tmp_path: Path) -> None:
+    file = tmp_path / "curves.parquet"
+    write_part(
+        file, [{"seed": 0, "step": 3.0, "phase": "main\u2028ü", "loss": math.inf}, {"seed": 1, "loss": math.nan}]
+    )
+    first, second = read_part(file, "").to_pylist()
+    assert (first["step"], first["phase"], first["loss"]) == (3, "main\u2028ü", math.inf)
+    assert second["loss"] is second["step"] is None
+    for row in ({"step": 2.5}, {"loss": "3"}, {"nonsense": 1}):
+        with pytest.raises(ValueError):
+            write_part(file, [row])
+    assert read_part(file, "").num_rows == 2
