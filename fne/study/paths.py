@@ -282,8 +282,8 @@ def features_folder(study: Study, modality: str) -> Path:
 
 
 def holds_tokens(study: Study, modality: str) -> bool:
-    """Does a feature store hold a vector per token?"""
-    return resolve(study, study.variants[0])["encoders"][modality]["level"] == "tokens"
+    """Does a feature store hold a vector per token? Not where encoders are trained, which have none."""
+    return resolve(study, study.variants[0])["encoders"][modality].get("level") == "tokens"
 
 
 def features_files(study: Study, modality: str) -> list[Path]:

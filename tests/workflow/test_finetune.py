@@ -50,7 +50,7 @@ def test_several_processes_share_a_model_and_change_nothing_else(project: Projec
     commands = [line for line in done.stdout.splitlines() if " train --study" in line]
     assert len(commands) == 4
     for line in commands:
-        assert ": fne train" in line and "--processes 2 --nodes 1" in line and "--threads 3" in line
+        assert " fne train" in line and "--processes 2 --nodes 1" in line and "--threads 3" in line
     project.finish(*WHOLE)
     assert project.planned(*WHOLE, "processes=2", "loaders=3") == []
 
@@ -60,10 +60,14 @@ def test_more_processes_than_devices_are_refused_before_any_job(project: Project
     smi.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: GPU-aaaa)'\necho 'GPU 1: A (UUID: GPU-bbbb)'\n")
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    done = project.snakemake("--cores", "1", "--forceall", *WHOLE, "processes=4")
-    said = done.stdout + done.stderr
-    assert done.returncode != 0 and "more processes than CUDA devices; got 4; allowed: 1 to 2" in said, said
-    assert "rule prepare" not in said and "Traceback" not in said
+    for options, words in (
+        ((*WHOLE, "processes=4"), "more processes than CUDA devices; got 4; allowed: 1 to 2"),
+        (("--set-resources", "train:gpu=1", *WHOLE, "processes=2"), "rule train: gpu: fewer GPUs than processes"),
+    ):
+        done = project.snakemake("--cores", "1", "--forceall", *options)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0 and words in said, said
+        assert "rule prepare" not in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize(

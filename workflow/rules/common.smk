@@ -13,7 +13,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 import fne
-from fne.utils.errors import UserError
+from fne.utils.errors import UserError, bad_input
 from fne.utils.lease import enough_devices
 from fne.utils.ranks import check_share
 
@@ -562,6 +562,17 @@ def check_what_jobs_request():
         check_requests(workflow.executor_plugin.name, jobs)
         if PROCESSES > 1 and DEVICE != "cpu" and workflow.local_exec:
             enough_devices(DEVICE, PROCESSES)
+        for job in workflow.dag.needrun_jobs():
+            gpus = job.resources.get("gpu", 0) if job.rule.name in ("train", "run") else 0
+            if gpus and DEVICE != "cpu" and trains_whole_encoders(job.wildcards) and gpus < PROCESSES:
+                raise bad_input(
+                    "fewer GPUs than processes, each of which trains on one",
+                    file=f"rule {job.rule.name}",
+                    key="gpu",
+                    value=gpus,
+                    allowed=[PROCESSES],
+                    hint=f"--set-resources {job.rule.name}:gpu={PROCESSES}",
+                )
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
