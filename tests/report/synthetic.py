@@ -113,7 +113,7 @@ def study_of(
         data=data,
         configs=configs,
         library=library,
-        known={"corpus": "made up"},
+        known={},
         notes=(),
     )
 

@@ -65,7 +65,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
 def write(folder: Path, study: object, **options: object) -> object:
     """The made-up results, as if they were on Flickr30K and from the regime ``finetune``."""
     configs = {name: {**flat, "finetune.trained": "both"} for name, flat in study.configs.items()}
-    study = replace(study, regime="finetune", data={**study.data, "dataset": "flickr30k"}, configs=configs)
+    data, known = {**study.data, "dataset": "flickr30k"}, {"data": "flickr30k-00000000"}
+    study = replace(study, regime="finetune", data=data, configs=configs, known=known)
     write_study(folder, fakes=options.pop("fakes", SMALL), study=study, **options)
     runs, protocols = (folder / "results" / study.name / name for name in ("runs.csv", "protocols.json"))
     edit(runs, lambda row: row.update(regime="finetune"))

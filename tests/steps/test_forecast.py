@@ -91,7 +91,7 @@ def test_the_verb_needs_no_data(name: str, tmp_path: Path, capsys: pytest.Captur
 def test_every_rule_has_memory_and_time_under_a_profile() -> None:
     text = "".join(file.read_text() for file in ROOT.glob("workflow/rules/*.smk"))
     made = needs(study(), Need(60, 100, 0, 1))
-    assert {*made} == {*re.findall(r"^\s*rule (\w+):", text, re.MULTILINE)}
+    assert {*made} == {*re.findall(r"^\s*(?:use rule \w+ as|rule) (\w+)(?: with)?:", text, re.MULTILINE)}
     assert all({"mem_mb", "runtime"} <= {*each} for each in made.values())
     for name in ("slurm", "kubernetes"):
         defaults = yaml.safe_load((ROOT / f"workflow/profiles/{name}/config.yaml").read_text())["default-resources"]

@@ -35,13 +35,13 @@ def test_others_are_refused_before_the_dag(project: Project) -> None:
         project.refused(*SMOKE, option, saying=[line, "--config replace=true"])
     project.refused(*SMOKE, "replace=perhaps", saying=["--config: replace: got 'perhaps'; allowed: true, false"])
     status, summary = dry(project, "set={memory.size: 256}", "replace=true")
-    assert status == 0 and "--set memory.size=256 --replace --variant fne --block 0-1" in summary
+    assert status == 0 and "--set memory.size=256 --exactly --variant fne --block 0-1" in summary
     assert not (project.folder / paths.overrides("smoke")).exists(), "a dry run writes nothing"
 
 
 def test_what_was_kept_holds_until_it_is_replaced(project: Project) -> None:
     status, summary = dry(project, "seeds=0-3")
-    trained = re.findall(r"fne train --study smoke --set seeds=0-3 --variant (\w+) --block (\S+)", summary)
+    trained = re.findall(r"fne train --study smoke --set seeds=0-3 --exactly --variant (\w+) --block (\S+)", summary)
     assert status == 0 and sorted(trained) == [(name, "2-3") for name in ("fne", "hardest_in_batch", "infonce")]
     file = project.folder / paths.overrides("smoke")
     file.write_text(json.dumps({"schema": 1, "study": "smoke", "overrides": {"seeds": "0-3"}}))

@@ -15,14 +15,16 @@ from fne.steps import progress_line
 from fne.steps.progress_line import ProgressLine
 
 
-def reason_of(*names: str, missing: bool = False, changed: str = "") -> SimpleNamespace:
-    return SimpleNamespace(missing_output=missing, params_changed=changed, get_names=lambda: list(names))
+def reason_of(*names: str, missing: bool = False, then: str = "") -> SimpleNamespace:
+    """Why a job runs; ``then``: the parameters that were recorded, where they have changed."""
+    return SimpleNamespace(missing_output=missing, params_changed=bool(then), then=then, forced="forced" in names,
+                           updated_input=False, updated_input_run=False, get_names=lambda: list(names))  # fmt: skip
 
 
 MISSING = reason_of("output missing", missing=True)
 JOBS = [
     *(SimpleNamespace(rule=SimpleNamespace(name="train"), wildcards_dict={"study": "s", "variant": v, "block": "0-4"},
-                      params={"digest": f"d-{v}", "code": "code-1"})
+                      output=["weights"], params={"digest": f"d-{v}", "code": "code-1"})
       for v in ("fne", "infonce")),
     *(SimpleNamespace(rule=SimpleNamespace(name=name), wildcards_dict={"study": "s"}) for name in ("rank", "audit")),
 ]  # fmt: skip
@@ -38,9 +40,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def line_of(reason: SimpleNamespace, *, dryrun: bool = False) -> ProgressLine:
     rules = [SimpleNamespace(name=name) for name in ("train", "rank", "audit", "unused")]
     dag = SimpleNamespace(needrun_jobs=lambda: iter(JOBS), reason=lambda job: reason)
-    return ProgressLine(
-        SimpleNamespace(dag=dag, rules=rules, dryrun=dryrun), Console(file=io.StringIO(), soft_wrap=True, width=20)
-    )
+    kept = SimpleNamespace(params=lambda output: reason.then)
+    workflow = SimpleNamespace(dag=dag, rules=rules, dryrun=dryrun, persistence=kept)
+    return ProgressLine(workflow, Console(file=io.StringIO(), soft_wrap=True, width=20))
 
 
 def log(line: ProgressLine, event: LogEvent | None = None, text: str = "", level: int = logging.INFO, **said: Any):
@@ -78,8 +80,8 @@ def test_it_counts_jobs_and_runs_and_tells_the_time_left(clock: list[float]) -> 
 
 def test_why_runs_are_trained_again_is_said_once(clock: list[float]) -> None:
     for reason, words in (
-        (reason_of("params", changed="before: 'd-old' now: 'd-fne', 'd-infonce'"), "the config has changed"),
-        (reason_of("params", changed="before: 'old' now: 'code-1'"), "the code has changed"),
+        (reason_of("params", then="d-old code-1"), "the config has changed"),
+        (reason_of("params", then="d-fne d-infonce code-0"), "the code has changed"),
         (reason_of("forced"), "forced"),
     ):
         line = line_of(reason)

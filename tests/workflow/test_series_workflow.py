@@ -84,14 +84,13 @@ def test_draws_and_worlds_share_what_they_can(project: Project) -> None:
     assert (rules["prepare"], rules["pretrain"], rules["extract"], rules["train"]) == (3, 2 * 2, 2 * 7, 3 * 7)
     outputs = [name for job in jobs for name in job.outputs]
     assert len(outputs) == len(set(outputs))
-    assert sum(name.startswith("resources/encoders/") for name in outputs) == 2 * 4
+    assert sum(name.startswith("resources/encoders/") for name in outputs) == 2 * 2, "a folder each"
     made = {name for job in jobs if job.rule in OF_SERIES for name in job.outputs}
     assert {"results/worlds/components.csv", "results/worlds/variance.yaml", "reports/worlds/figures/components.svg",
             "reports/worlds/tables/components.csv"} <= made  # fmt: skip
     assert not any("losses" in name or "figures/series" in name for name in made)
     (compare,) = [job for job in jobs if job.rule == "compare_of_series"]
     assert len([name for name in compare.inputs if name.endswith("/runs.csv")]) == 7
-    assert "fne/analysis/components.py" in compare.inputs
 
 
 def test_finished_it_does_nothing_and_a_member_alone_is_a_study(project: Project) -> None:

@@ -161,7 +161,7 @@ def test_heads_begin_at_the_embedding_of_the_encoders(project: Path, head: str) 
     study = study_of(project, "head", head=head)
     engine = engine_of(study, "infonce", project)
     for side, features in (("image", engine.val.image), ("text", engine.val.text)):
-        unit = torch.nn.functional.normalize(features.values, dim=-1)
+        unit = torch.nn.functional.normalize(features.take(torch.arange(len(features)))[0], dim=-1)
         made = dict(zip(("image", "text"), engine.learner.embed_split(engine.val), strict=True))[side]
         torch.testing.assert_close(made[0], unit)
     begin = {name: value.clone() for name, value in engine.model.state_dict().items()}
