@@ -35,6 +35,7 @@ UNTESTED = {
     "skip=it-is-this-run": "the very command that runs this test",
     "skip=needs-a-cluster": "tests/workflow/slurm and tests/workflow/kubernetes run these profiles",
     "skip=two-nodes": "two nodes of a cluster; tests/training/finetune/test_run.py pretends to have them",
+    "skip=needs-a-storage-plugin": "tests/workflow/test_storage.py runs it where the plugin is installed",
     "skip=downloads": "20 GB; tests/data/test_fetch.py downloads from a server of its own",
 }
 HELD_SNAKEMAKE = """#!/bin/sh
@@ -146,7 +147,7 @@ def _run(block: Block, request: pytest.FixtureRequest) -> None:
     done = project.run("bash", "-euo", "pipefail", "-c", text)
     assert done.returncode == 0, f"{block}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     if "dry-run" in block.how and re.search(r"--config .*(variants|seeds|study=(?!smoke))", text):
-        assert "rule train" in done.stdout + done.stderr
+        assert re.search(r"rule train|^(train|run) +\d", done.stdout + done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in PYTHON}))
@@ -237,7 +238,8 @@ def test_verbs_and_config_keys_that_the_documents_name_exist() -> None:
     assert verbs <= set(known)
     commands = [each for text in TEXTS.values() for each in re.findall(r"--config ((?:[^`\n\\]|\\\n)+)", text)]
     keys = {key for command in commands for key in re.findall(r"(?:^|[\s'])([a-z_]+)=", command)}
-    accepted = {"study", "set", "device", "replace", "loaders", "processes", *STUDY_LEVEL, *FLAT_KEYS}
+    (options,) = re.findall(r"^OPTIONS = (\[.*\])$", (ROOT / "workflow/rules/common.smk").read_text(), re.MULTILINE)
+    accepted = {"study", "set", *json.loads(options), *STUDY_LEVEL, *FLAT_KEYS}
     assert {"study", "images", "annotations", "image_encoder", "text_encoder", "seeds"} <= keys <= accepted
 
 

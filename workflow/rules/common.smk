@@ -407,7 +407,10 @@ def relevance_files(wildcards):
 
 def runs(wildcards, pattern):
     """A file of every job of a study."""
-    study = of_study(wildcards)
+    return runs_of(of_study(wildcards), pattern)
+
+
+def runs_of(study, pattern):
     jobs = [(variant, block) for variant in study.variants for block in blocks(study)]
     return [str(paths.run_folder(study, *job) / pattern) for job in jobs]
 

@@ -11,6 +11,12 @@ rule compare_of_series:
             for file in (*AGGREGATED, *COMPARED)
         ],
         lambda wildcards: [
+            file
+            for member in of_series(wildcards).members
+            for name in ("run.json", "rankings.test.npz", "metrics.test.json", "queries.test.npz")
+            for file in runs_of(member, name)
+        ],
+        lambda wildcards: [
             paths.data_folder(member) / file for member in of_series(wildcards).members for file in PREPARED
         ],
     output:
