@@ -98,10 +98,8 @@ def _cost(study: StudyResults) -> str:
 
 
 def _readings(study: StudyResults) -> str:
-    logs = (paths.results_folder(study.definition) / "VARIANT" / "SEEDS").as_posix()
-    return (
-        f"The test split was read {count(len(study.test_readings))} times; the logs {logs}/readings.*.jsonl list each."
-    )
+    times = count(len(study.test_readings))
+    return f"The test split was read {times} times; readings.*.jsonl in the folder of each run lists when."
 
 
 def _protocols(study: StudyResults) -> list[tuple[str, str]]:
