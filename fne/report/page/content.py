@@ -18,7 +18,6 @@ from fne.report.text.wording import count, duration, given, interval_phrase, lis
 from fne.report.tuning import marked
 from fne.results.made_from import fingerprints, versions
 from fne.results.study import StudyResults
-from fne.study import paths
 from fne.utils.text import clean
 
 SWEPT = ("sensitivity", "heatmap")
