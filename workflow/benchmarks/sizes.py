@@ -249,17 +249,17 @@ def write_stores(root: Path, name: str) -> None:
     manifest = Manifest.open(root / paths.data_folder(study))
     for side in SIDES:
         out = root / paths.features_folder(study, side)
-        ids = manifest.image_ids if side == "image" else manifest.caption_ids
+        captions_of = np.array(manifest.column("captions"))
+        owner = np.arange(len(captions_of)) if side == "image" else np.repeat(np.arange(len(captions_of)), captions_of)
         header = json.loads((root / paths.features_folder(of, side) / "manifest.json").read_text(encoding="utf-8"))
         for key in ("schema", "rows", "dim", "tokens_total", "sha256", "captions", "shards"):
             header.pop(key, None)
         header |= {"data_fingerprint": manifest.fingerprint(side)}
-        owner = np.arange(len(ids)) if side == "image" else np.asarray(manifest.caption_image)
         shared = np.random.default_rng(2).standard_normal((65_536, DIM), dtype=np.float32)
         noise = np.random.default_rng(3 if side == "image" else 4)
-        with writing(out, header, ids) as writer:
-            with Progress(f"write {name} {side}", len(ids), "rows", done=writer.done) as progress:
-                for start in range(0, len(ids), CHUNK):
+        with writing(out, header, len(owner)) as writer:
+            with Progress(f"write {name} {side}", len(owner), "rows", done=writer.done) as progress:
+                for start in range(0, len(owner), CHUNK):
                     place = owner[start : start + CHUNK]
                     own = shared[place % 65_536] + shared[(place // 65_536 * 31 + place * 7) % 65_536]
                     writer.append(own + noise.standard_normal(own.shape, dtype=np.float32))
