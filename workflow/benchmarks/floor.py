@@ -18,7 +18,7 @@ from torch.nn.functional import gelu, normalize
 
 @dataclass(frozen=True)
 class Size:
-    """A training step: ``batch`` pairs, ``queue`` pairs behind them, heads from ``inputs`` over ``hidden`` to ``dim``."""
+    """A step: ``batch`` pairs, ``queue`` pairs behind them, heads from ``inputs`` over ``hidden`` to ``dim``."""
 
     batch: int
     queue: int
