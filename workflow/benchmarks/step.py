@@ -107,13 +107,12 @@ def engine_turns(config: Mapping[str, Any], train: Split, val: Split, seeds: Seq
     return Turns(engine.run)
 
 
-def floor_turns(size: Size) -> Turns:
-    """The floor's."""
-    floor = Floor(size, torch.device("cpu"))
+def turns_of(step: Callable[[], None]) -> Turns:
+    """A step that is repeated."""
 
     def loop(after: Callable[..., None]) -> None:
         while True:
-            floor.step()
+            step()
             after()
 
     return Turns(loop)
@@ -142,7 +141,7 @@ def main() -> None:
     for name in given.sizes:
         size = SIZES[name]
         train, val = corpus(size), corpus(size, 200, seed=1)
-        loops = {"floor": floor_turns(size)}
+        loops = {"floor": turns_of(Floor(size, torch.device("cpu")).step)}
         loops |= {variant: engine_turns(config_of(variant, size), train, val) for variant in given.variants}
         seconds = measure(size, loops, given.steps)
         floor = np.median(seconds["floor"])
