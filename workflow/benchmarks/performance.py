@@ -179,8 +179,8 @@ def ranking(images: int, each: int) -> list[str]:
             took[name].append(cpu_seconds(work))
     a, b = (median(took[name]) for name in ("ours", "argsorts"))
     return [
-        f"## Ranking\n\n{images:,} images, {images * each:,} captions, both directions, exact counts with ties: {a:.0f} "
-        f"ms; an argsort for every query, in float32 and without ties, as VSE++ does: {b:.0f} ms ({a / b:.2f})."
+        f"## Ranking\n\n{images:,} images, {images * each:,} captions, both directions, exact with ties: {a:.0f} ms; "
+        f"an argsort for every query, in float32 and without ties, as VSE++ does: {b:.0f} ms ({a / b:.2f})."
     ]
 
 
