@@ -26,6 +26,7 @@ SLOW = (
     "encoders/test_joint.py", "encoders/test_pretrain.py", "evaluation/test_eccv_caption.py",
     "evaluation/test_rank_run.py", "evaluation/test_ranking.py", "negatives/test_memory_kinds.py",
     "results/test_code.py", "results/test_export.py", "results/test_kept.py", "results/test_side_by_side.py",
+    "test_benchmarks.py",
 )  # fmt: skip
 """Folders and modules that `-m "not slow"` leaves out: studies that are run, simulations, browsers, whole encoders."""
 

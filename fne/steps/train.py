@@ -95,11 +95,13 @@ def run(
         **corpus.fingerprints,
     }
     engines = []
+    torch.backends.cuda.matmul.allow_tf32 = config["train"]["products"] == "tf32"
     for group in together(seeds, study.regime, where):
         engine = Engine(for_engine(config, train), group, train, val, where)
         name = "-".join(str(seed) for seed in group)
         _train(engine, scratch / name, {**identity, "seeds": group}, f"{variant} seed {name}", checkpoint_every)
         engines.append(engine)
+    torch.backends.cuda.matmul.allow_tf32 = False  # what else this process does is exact
     if world.rank > 0:
         return
     if all((engine.best_epoch < 0).all() for engine in engines):

@@ -131,6 +131,7 @@ class Train(Section):
     gradient_clip: Positive | None
     validations: Epochs
     selection: Literal["best_val_rsum", "last"]
+    products: Annotated[Literal["float32", "tf32"], Neutral("float32")]
 
 
 class Warmup(Section):
