@@ -67,7 +67,7 @@ class MemoryBank(Memory):
     def state(self) -> dict[str, Tensor]:
         if self.block is None:
             return {}
-        first, last = self.at * self.count, (self.at + 1) * self.count
+        last = (self.at + 1) * self.count
         parts = zip(vars(self.block).items(), self.out, strict=True)
         whole = {name: torch.cat([part[:, self.count : last], out, part[:, last:]], 1) for (name, part), out in parts}
         return whole | {"at": torch.tensor([self.at, self.count])}
