@@ -53,7 +53,8 @@ class MemoryQueue(nn.Module):
         if batch.image.shape[-1] != self.dim:
             raise ValueError(f"embeddings are {batch.image.shape[-1]} wide, MemoryQueue was made for dim={self.dim}")
         self._place(batch.image.device)
-        return self.ring.behind(batch)
+        # Copied: the batch enters the queue before the caller differentiates the loss.
+        return Candidates(*(part.clone() for part in vars(self.ring.behind(batch)).values()))
 
     def push(self, image: Tensor, text: Tensor, image_id: Tensor, text_id: Tensor, step: int) -> None:
         """Enter a batch of pairs in the place of the oldest: (1, B, D) twice, (1, B) twice."""
@@ -61,9 +62,8 @@ class MemoryQueue(nn.Module):
         self.ring.push(image, text, image_id, text_id, step)
 
     def _place(self, device: torch.device) -> None:
-        if self.ring.image.device != device:
-            for name, value in vars(self.ring).items():
-                setattr(self.ring, name, value.to(device) if isinstance(value, Tensor) else value)
+        if self.ring.block.image.device != device:
+            self.ring.block = Candidates(*(part.to(device) for part in vars(self.ring.block).values()))
             self.guide = self.guide and (self.guide[0].to(device), self.guide[1].to(device))
 
     def guide_behind(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -84,13 +84,13 @@ class MemoryQueue(nn.Module):
         return self.ring.state() | guide
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        if state["image"].shape != self.ring.image.shape:
+        if state["image"].shape != self.ring.slots.image.shape:
             raise ValueError(
                 f"a queue of {tuple(state['image'].shape[1:])} was saved, this one is {(self.size, self.dim)}"
             )
         self.ring.load_state(state)
         if "guide_image" in state:
-            place = self.ring.image.device
+            place = self.ring.block.image.device
             self.guide = (state["guide_image"].to(place), state["guide_text"].to(place))
 
 

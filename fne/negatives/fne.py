@@ -13,7 +13,7 @@ from fne.negatives.posterior import Posterior
 from fne.negatives.prior import EMPrior
 from fne.negatives.recalibration import Recalibration
 from fne.negatives.statistics import PairStatistics
-from fne.negatives.strategy import Selection, Strategy, draw, hardest, usable
+from fne.negatives.strategy import Selection, Strategy, any_of, draw, few, hardest, usable
 from fne.negatives.weighting import Weighting
 from fne.utils.fields import Choice, When
 
@@ -224,14 +224,36 @@ class FalseNegativeElimination(Strategy):
         return weights.masked_fill(excluded, 0), probability, overridden
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
-        allowed = usable(similarities, excluded)
         if self.population == "queue" and not self.frozen:
-            self.statistics.add_negatives(similarities, allowed)
+            self.statistics.add_negatives(similarities, usable(similarities, excluded))
+        summary, among = self.statistics.summary(), None
+        easy = self.weighting.easy(positive, None if summary is None else summary["pos_mean"])
+        if easy is not None and not (self.posterior is not None and self.posterior.learns and not self.frozen):
+            among = few(similarities, excluded, easy)
+        if among is None:
+            return self._select(similarities, usable(similarities, excluded), positive, uniform)
+        place, gaps = among
+        part = self._select(similarities.gather(-1, place), ~gaps, positive, uniform)
+        index, valid, fallback = place.gather(-1, part.index.unsqueeze(-1)).squeeze(-1), part.valid, part.fallback  # type: ignore[union-attr]
+        if not valid.all():  # the others are all easy
+            easy, rest = ~valid, similarities[~valid]
+            allowed = usable(rest, excluded[easy])
+            index[easy], valid[easy] = hardest(rest, allowed), any_of(allowed)
+            fallback = fallback | (easy & valid)
+        if not self.watched:
+            return Selection(index, None, valid, fallback=fallback)
+        weights = part.weights.new_zeros(similarities.shape).scatter_add_(-1, place, part.weights)  # type: ignore[union-attr, arg-type]
+        probability = None if self.posterior is None else self.posterior.of(similarities, excluded, learn=False)
+        overridden = None if probability is None else probability > self.weighting.limit
+        return Selection(index, weights, valid, probability, overridden, fallback)
+
+    def _select(self, similarities: Tensor, allowed: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         weights, probability, overridden = self.weights(similarities, ~allowed, positive)
-        valid = allowed.any(dim=-1)
-        empty = ~(weights > 0).any(dim=-1)
-        index = torch.where(empty, hardest(similarities, allowed), draw(weights, uniform))
-        return Selection(index, weights, valid, probability, overridden, fallback=empty & valid)
+        valid, some = any_of(allowed), any_of(weights > 0)
+        index = draw(weights, uniform)
+        if not (some.is_cpu and some.all()):
+            index = torch.where(some, index, hardest(similarities, allowed))
+        return Selection(index, weights, valid, probability, overridden, fallback=valid & ~some)
 
     def state(self) -> dict[str, Tensor]:
         return self.statistics.state() | (self.posterior.state() if self.posterior is not None else {})

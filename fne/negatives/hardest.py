@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, hardest, usable
+from fne.negatives.strategy import Selection, Strategy, any_of, hardest, usable
 
 
 class HardestNegative(Strategy):
@@ -22,4 +22,4 @@ class HardestNegative(Strategy):
 
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
-        return Selection(index=hardest(similarities, allowed), weights=None, valid=allowed.any(dim=-1))
+        return Selection(index=hardest(similarities, allowed), weights=None, valid=any_of(allowed))

@@ -36,6 +36,11 @@ class Posterior:
         self.min_positives, self.map = min_positives, map
         self._fitted: tuple[object, dict[str, Tensor]] | None = None
 
+    @property
+    def learns(self) -> bool:
+        """Whether it learns from the candidates, and so has to see them all."""
+        return isinstance(self.prior, EMPrior)
+
     def raw(self, similarities: Tensor) -> tuple[Tensor, Tensor] | None:
         """p (..., B, C) before any map, and (...) bool, where it means something; None before any statistics.
 
@@ -61,7 +66,7 @@ class Posterior:
         if (found := self.raw(similarities)) is None:
             return None
         probability, ready = found
-        if isinstance(self.prior, EMPrior) and learn:
+        if learn and isinstance(self.prior, EMPrior):
             self.prior.learn(probability, ~excluded, ready)
         if self.map is not None:
             probability = self.map(probability)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fne.negatives.strategy import Selection, Strategy, draw, usable
+from fne.negatives.strategy import Selection, Strategy, any_of, draw, usable
 
 
 class RandomNegative(Strategy):
@@ -18,4 +18,4 @@ class RandomNegative(Strategy):
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
         weights = allowed.float()
-        return Selection(index=draw(weights, uniform), weights=weights, valid=allowed.any(dim=-1))
+        return Selection(index=draw(weights, uniform), weights=weights, valid=any_of(allowed))

@@ -53,10 +53,14 @@ class Weighting:
                 weights = weights * (1 - probability) ** self.power
             else:
                 weights = weights.masked_fill(overridden, 0)
-        if self.cut_down == "anchor":
-            limit = at_least_float32(positive) - self.margin + TIE
-            weights = weights.masked_fill(similarities <= limit.unsqueeze(-1), 0)
-        elif self.cut_down == "global" and pos_mean is not None:
-            limit = (pos_mean - self.margin).to(similarities.dtype)
-            weights = weights.masked_fill(similarities <= limit[..., None, None], 0)
+        if (easy := self.easy(positive, pos_mean)) is not None:
+            weights = weights.masked_fill(similarities <= easy.unsqueeze(-1), 0)
         return weights, overridden
+
+    def easy(self, positive: Tensor, pos_mean: Tensor | None) -> Tensor | None:
+        """(..., B) or (..., 1): the similarity up to which a candidate has weight 0; None: there is none."""
+        if self.cut_down == "anchor":
+            return at_least_float32(positive) - self.margin + TIE
+        if self.cut_down == "global" and pos_mean is not None:
+            return (pos_mean - self.margin).to(positive.dtype).unsqueeze(-1)
+        return None

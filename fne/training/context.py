@@ -91,15 +91,15 @@ class Context:
         """(R, B, D) anchors and (R, C, D) candidates; direction 0: images are anchors; 1: captions are."""
         return (self.text, self.candidates.image) if direction else (self.image, self.candidates.text)
 
-    def pairs(self, direction: int, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Image row and caption row of each anchor with its candidate ``index`` (R, B); None: with all, (R, B, C)."""
-        anchors = self._anchor(direction)
-        others = self.candidates.image_row if direction else self.candidates.caption_row
-        if index is not None:
-            found = anchors, others.gather(-1, index)
-        else:
-            found = torch.broadcast_tensors(anchors.unsqueeze(-1), others.unsqueeze(-2))
-        return (found[1], found[0]) if direction else (found[0], found[1])
+    def rows(self, direction: int) -> tuple[Tensor, Tensor]:
+        """Positions (R, B) of the anchors and (R, C) of the candidates in the training split."""
+        return self._anchor(direction), self.candidates.image_row if direction else self.candidates.caption_row
+
+    def pairs(self, direction: int, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Image row and caption row of each anchor with its candidate ``index`` (R, B)."""
+        anchors, others = self.rows(direction)
+        picked = others.gather(-1, index)
+        return (picked, anchors) if direction else (anchors, picked)
 
     def parts(self, needs: Collection[str], direction: int) -> dict[str, Any]:
         """The named parts for one direction; see :data:`fne.negatives.registry.NEEDS`."""

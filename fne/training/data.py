@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -174,6 +175,42 @@ class PairSet:
         place = torch.searchsorted(self.keys, wanted).clamp(max=len(self.keys) - 1)
         return (self.keys[place] == wanted) & (caption_row >= 0)
 
+    def among(self, anchors: Tensor, others: Tensor, *, by_caption: bool) -> Tensor:
+        """(B, C) bool on the CPU: which anchors and others are a pair of the set.
+
+        The pairs of an anchor stand side by side; they are looked up among the others, so that most are never seen.
+
+        Args:
+            anchors: (B,) positions of images, or with ``by_caption`` of captions.
+            others: (C,) positions of the other kind; one < 0 is of no pair.
+            by_caption: See ``anchors``.
+        """
+        keys, sides = self.by_caption if by_caption else self.keys.numpy(), [anchors, others]
+        if self.group is not None:
+            captions = sides[1 - by_caption]
+            sides[1 - by_caption] = torch.where(captions < 0, -1, self.group[captions.clamp(min=0)])
+        left, right = (side.numpy() for side in sides)
+        anchor, at = _ranges(np.searchsorted(keys, left << 32), np.searchsorted(keys, (left + 1) << 32))
+        partner, order = keys[at] & 0xFFFFFFFF, np.argsort(right)
+        ordered = right[order]
+        which, at = _ranges(np.searchsorted(ordered, partner), np.searchsorted(ordered, partner, "right"))
+        result = np.zeros((len(left), len(right)), bool)
+        result[anchor[which], order[at]] = True
+        return torch.from_numpy(result)
+
+    @functools.cached_property
+    def by_caption(self) -> np.ndarray:
+        """The keys with both halves exchanged, sorted."""
+        keys = self.keys.numpy()
+        return np.sort((keys & 0xFFFFFFFF) << 32 | keys >> 32)
+
+
+def _ranges(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers from ``first[k]`` to below ``last[k]``, one k after the other; and k of each."""
+    length = last - first
+    which = np.repeat(np.arange(len(length)), length)
+    return which, np.arange(len(which)) + (first - length.cumsum() + length)[which]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
@@ -219,6 +256,20 @@ class Pairs:
             image_row, caption_row: Any equal shape, int64, positions within the split.
         """
         return _among(self.truth, image_row, caption_row)
+
+    def false_negatives(self, anchors: Tensor, others: Tensor, *, by_caption: bool) -> Tensor:
+        """(R, B, C) bool: as :meth:`false_negative`, of every anchor with every other.
+
+        Args:
+            anchors: (R, B) positions of images, or with ``by_caption`` of captions.
+            others: (R, C) positions of the other kind.
+            by_caption: See ``anchors``.
+        """
+        if self.truth is not None and anchors.is_cpu:
+            both = zip(anchors, others, strict=True)
+            return torch.stack([self.truth.among(*rows, by_caption=by_caption) for rows in both])
+        pair = torch.broadcast_tensors(anchors.unsqueeze(-1), others.unsqueeze(-2))
+        return self.false_negative(*(reversed(pair) if by_caption else pair))
 
     def verdict(self, image_row: Tensor, caption_row: Tensor) -> Tensor:
         """What is known of pairs: 1 relevant, 0 not relevant, -1 not known (int64; -1 for rows < 0).

@@ -1,5 +1,8 @@
 """What every variant is watched by: the same sums over the picks of every step, kept on the device until an epoch ends.
 
+Steps are gathered and added up some at a time, so that one step costs few small operations; the sums are those of one
+after the other, to the last bit.
+
 The pick of a dense loss, which has none of its own, is one candidate drawn with probability proportional to its share
 of the loss's gradient.
 """
@@ -9,11 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fne.negatives.strategy import Selection
+from fne.negatives.strategy import Selection, arrays
 from fne.protocols import DIRECTIONS
+from fne.training.data import Pairs
 
 BIN_WIDTH = 0.05
 BINS = 40
@@ -45,7 +50,6 @@ class Picks:
         picked: Whether there is one; the rest means nothing where there is none.
         rows: Image row and caption row of the picked pair.
         similarity, positive: Of the anchor with its pick, and with its positive.
-        false_negative: Whether the picked pair is known to be relevant.
         entered: The step at which the pick was embedded, -1 for the batch; None where there is only the batch.
     """
 
@@ -55,7 +59,6 @@ class Picks:
     rows: tuple[Tensor, Tensor]
     similarity: Tensor
     positive: Tensor
-    false_negative: Tensor
     entered: Tensor | None
 
 
@@ -66,76 +69,110 @@ class Diagnostics:
         replicates: R.
         epochs: Of the run.
         device: Where the sums live.
+        split: The training split, for the truth about picks.
     """
 
-    def __init__(self, replicates: int, epochs: int, device: torch.device) -> None:
-        self.epoch = 0
-        self.sums = {
-            f"{name}_{d}": torch.zeros(replicates, dtype=torch.float64, device=device)
-            for name in _SUMS
-            for d in DIRECTIONS
-        }
+    def __init__(self, replicates: int, epochs: int, device: torch.device, split: Pairs) -> None:
+        self.epoch, self.split = 0, split
+        self.sums = torch.zeros(2, len(_SUMS), replicates, dtype=torch.float64, device=device)
         self.histogram = {
             name: torch.zeros(epochs, 2, replicates, BINS, dtype=torch.int64, device=device)
             for name in ("picks", "false_negatives", "candidates", "candidate_false_negatives")
         }
+        self._waiting: tuple[list[tuple[Any, ...]], ...] = ([], [])
 
     def reset(self) -> None:
         """Start an epoch."""
-        for value in self.sums.values():
-            value.zero_()
+        self.flush()
+        self.sums.zero_()
 
-    def add(self, name: str, direction: int, value: Tensor) -> None:
-        """Add (R, B) values, summed over anchors."""
-        self.sums[f"{name}_{DIRECTIONS[direction]}"] += value.sum(dim=-1, dtype=torch.float64)
+    def add(self, direction: int, steps: dict[str, Tensor]) -> None:
+        """Add (S, R, B) values of S steps, each summed over anchors."""
+        added = torch.stack([value.sum(dim=-1, dtype=torch.float64) for value in steps.values()], dim=1)
+        rows = [_SUMS.index(name) for name in steps]
+        total = self.sums[direction, rows]
+        for step in added:
+            total += step
+        self.sums[direction, rows] = total
 
-    def add_losses(self, direction: int, losses: Tensor, at_collapse: Tensor, fallback: Tensor | None) -> None:
-        """Add the loss of each anchor of a step, that at collapse, and the selection's ``fallback``; (R, B) each."""
-        self.add("loss", direction, losses)
-        self.add("at_collapse", direction, at_collapse)
-        self.add("contributing", direction, losses > 0)
-        self.add("anchors", direction, torch.ones_like(losses, dtype=torch.bool))
-        if fallback is not None:
-            self.add("fallback", direction, fallback)
+    def add_step(
+        self, picks: Picks, losses: tuple[Tensor, Tensor, Tensor | None], step: int, *, histogram: bool
+    ) -> None:
+        """Add a direction of a step.
 
-    def add_picks(self, picks: Picks, step: int, *, histogram: bool) -> None:
-        """Add the picks of a step, the age of those from the queue too, and count them in the histograms or not."""
-        direction, similarity, picked = picks.direction, picks.similarity, picks.picked
-        self.add("picks", direction, picked)
-        self.add("false_negatives", direction, picks.false_negative)
-        self.add("hardness", direction, similarity.masked_fill(~picked, 0))
-        self.add("gap", direction, (picks.positive - similarity).masked_fill(~picked, 0))
-        if picks.entered is not None:
-            queued = picked & (picks.entered >= 0)
-            self.add("from_queue", direction, queued)
-            self.add("age", direction, (step - picks.entered).masked_fill(~queued, 0))
-        if histogram:
-            self.add_histogram("picks", direction, similarity, picked)
-            self.add_histogram("false_negatives", direction, similarity, picks.false_negative)
+        Args:
+            picks: Counted in the histograms or not.
+            losses: (R, B) each: the loss of each anchor, that at collapse, and the selection's ``fallback``.
+            step: The global step, for the age of picks from the queue.
+            histogram: Whether to count the picks there.
+        """
+        losses = losses[0].detach(), *losses[1:]
+        parts = *losses, picks.picked, *picks.rows, picks.similarity, picks.positive, picks.entered
+        waiting = self._waiting[picks.direction]
+        if waiting and waiting[-1][1] != histogram:
+            self.flush()
+        waiting.append((step, histogram, parts))
+
+    def flush(self) -> None:
+        """Add up what waits."""
+        for direction, waiting in enumerate(self._waiting):
+            if not waiting:
+                continue
+            steps, histogram, parts = zip(*waiting, strict=True)
+            waiting.clear()
+            whole: list[Any] = [None if one[0] is None else torch.stack(one) for one in zip(*parts, strict=True)]
+            loss, at_collapse, fallback, picked, image, caption, similarity, positive, entered = whole
+            false_negative = self.split.false_negative(image, caption) & picked
+            added = {
+                "loss": loss,
+                "at_collapse": at_collapse,
+                "contributing": loss > 0,
+                "anchors": torch.ones_like(picked),
+                "picks": picked,
+                "false_negatives": false_negative,
+                "hardness": similarity.masked_fill(~picked, 0),
+                "gap": (positive - similarity).masked_fill(~picked, 0),
+            }
+            if fallback is not None:
+                added["fallback"] = fallback
+            if entered is not None:
+                queued, now = picked & (entered >= 0), torch.tensor(steps, device=entered.device)
+                added |= {"from_queue": queued, "age": (now[:, None, None] - entered).masked_fill(~queued, 0)}
+            self.add(direction, added)
+            if histogram[0]:
+                similarity, *counted = (part.transpose(0, 1) for part in (similarity, picked, false_negative))
+                self.add_histogram("picks", direction, similarity, counted[0])
+                self.add_histogram("false_negatives", direction, similarity, counted[1])
 
     def add_histogram(self, name: str, direction: int, similarity: Tensor, counted: Tensor) -> None:
         """Count similarities (R, ...) in bins of 0.05 over [-1, 1] where ``counted`` (R, ...)."""
+        table = self.histogram[name][self.epoch, direction]
+        if (given := arrays(similarity, counted)) is not None and similarity.dtype == torch.float32:
+            for row, values, counts in zip(table, *given, strict=True):
+                row += torch.from_numpy(_counts(values, counts))
+            return
         bins = ((similarity.float() + 1) / BIN_WIDTH).floor().nan_to_num(0).clamp(0, BINS - 1).long()
-        self.histogram[name][self.epoch, direction].scatter_add_(1, bins.flatten(1), counted.flatten(1).long())
+        table.scatter_add_(1, bins.flatten(1), counted.flatten(1).long())
 
     def add_weights(self, direction: int, selection: Selection, excluded: Tensor) -> None:
         """Add the effective sample size and the share overridden by the posterior, (R, B, C), of a watched step."""
+        added = {"watched": torch.ones_like(selection.valid)}
         if selection.weights is not None:
             weights = selection.weights.float()
             squares = weights.square().sum(dim=-1)
-            self.add("ess", direction, weights.sum(dim=-1).square() / squares.clamp(min=1e-30))
+            added["ess"] = weights.sum(dim=-1).square() / squares.clamp(min=1e-30)
         if selection.overridden is not None:
-            allowed = ~excluded
-            share = (selection.overridden & allowed).sum(dim=-1) / allowed.sum(dim=-1).clamp(min=1)
-            self.add("override", direction, share)
-        self.add("watched", direction, torch.ones_like(selection.valid))
+            allowed = excluded.shape[-1] - count(excluded)
+            added["override"] = count(selection.overridden & ~excluded) / allowed.clamp(min=1)
+        self.add(direction, {name: value.unsqueeze(0) for name, value in added.items()})
 
     def row(self, replicate: int, *, truth: bool, posterior: bool) -> dict[str, float | None]:
         """The epoch's means of one replicate, as columns of ``curves.parquet``; None: does not apply."""
+        self.flush()
         out: dict[str, float | None] = {}
         loss = collapse = age = queued = 0.0
-        for d in DIRECTIONS:
-            total = {name: float(self.sums[f"{name}_{d}"][replicate]) for name in _SUMS}
+        for d, sums in zip(DIRECTIONS, self.sums[..., replicate].tolist(), strict=True):
+            total = dict(zip(_SUMS, sums, strict=True))
             picks, anchors, watched = (total[key] for key in ("picks", "anchors", "watched"))
             out[f"fn_share_{d}"] = total["false_negatives"] / picks if truth and picks else None
             out[f"hardness_{d}"] = total["hardness"] / picks if picks else None
@@ -154,6 +191,7 @@ class Diagnostics:
 
     def audit_rows(self, replicate: int) -> list[dict[str, Any]]:
         """Rows of ``audit.parquet``: counts by epoch of the main phase and similarity of the picked negative."""
+        self.flush()
         rows = []
         tables = {name: table[:, :, replicate].tolist() for name, table in self.histogram.items()}
         for epoch in range(len(tables["picks"])):
@@ -175,15 +213,34 @@ class Diagnostics:
 
     def state(self) -> dict[str, Tensor]:
         """What must be saved for an exact resume."""
-        return {
-            **{f"sum.{key}": value for key, value in self.sums.items()},
-            **{f"histogram.{key}": value for key, value in self.histogram.items()},
-        }
+        self.flush()
+        return {"sums": self.sums} | {f"histogram.{key}": value for key, value in self.histogram.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what :meth:`state` returned."""
-        for key, value in {
-            **{f"sum.{k}": v for k, v in self.sums.items()},
-            **{f"histogram.{k}": v for k, v in self.histogram.items()},
-        }.items():
-            value.copy_(state[key])
+        self.sums.copy_(state["sums"])
+        for key, value in self.histogram.items():
+            value.copy_(state[f"histogram.{key}"])
+
+
+def _counts(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(BINS,): as the passes of :meth:`Diagnostics.add_histogram`, most of which are of one byte a value."""
+    if not -1 <= values.min(initial=1) <= values.max(initial=-1) <= 2:
+        values = np.nan_to_num(values, nan=-1.0).clip(-1, 1)
+    shifted = values + np.float32(1)
+    shifted /= np.float32(BIN_WIDTH)
+    bins = shifted.astype(np.uint8).ravel()
+    bins[~counted.ravel()] = 255
+    # Two values at once: half as many are counted, in a table of their pairs.
+    even = len(bins) // 2 * 2
+    pairs = np.bincount(bins[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    total = pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(bins[even:], minlength=256)
+    total[BINS - 1] += total[BINS : 2 * BINS].sum()
+    return total[:BINS]
+
+
+def count(flags: Tensor) -> Tensor:
+    """(..., B) int64: how many flags (..., B, C) of an anchor are set."""
+    if (one := arrays(flags)) is None:
+        return flags.sum(dim=-1)
+    return torch.as_tensor(np.count_nonzero(one[0], axis=-1))

@@ -56,7 +56,7 @@ class Engine:
         self.needs = {*self.rule.strategy.needs, *self.rule.loss.needs}
         self.guide: Guide | None = None
         self.memory = build_memory(config["memory"], self.learner, self.seeds, device)
-        self.diagnostics = Diagnostics(len(self.seeds), self.epochs, device)
+        self.diagnostics = Diagnostics(len(self.seeds), self.epochs, device, train)
         self.step_of = Step(train, self.diagnostics, World.here())
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.best_score = torch.full((len(self.seeds),), -math.inf, dtype=torch.float64)

@@ -6,13 +6,14 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fne.losses.loss import Loss, positive_of
 from fne.negatives.memory.kind import EMPTY
 from fne.negatives.oracle import draw_positive, exclude_by_truth
-from fne.negatives.strategy import Selection, Strategy, draw
+from fne.negatives.strategy import Selection, Strategy, arrays, draw
 from fne.study.plugins import Plugin, check_before_training, find, keywords
 from fne.training.context import Context
 from fne.training.data import Pairs
@@ -43,6 +44,11 @@ class Rule:
     loss: Loss
     oracle: str = "none"
     own_pair_only: bool = False
+
+    @property
+    def observes(self) -> bool:
+        """Whether the strategy looks at batches before it selects from them."""
+        return type(self.strategy).observe is not Strategy.observe
 
     @property
     def per_anchor(self) -> bool:
@@ -90,6 +96,8 @@ class Choice:
 
 def same_image(anchors: Tensor, candidates: Tensor) -> Tensor:
     """(R, B, C) bool: anchor and candidate share an image id; ids (R, B) and (R, C)."""
+    if (ids := arrays(anchors, candidates)) is not None:
+        return torch.from_numpy(np.equal(ids[0][..., None], ids[1][..., None, :]))
     return anchors.unsqueeze(-1) == candidates.unsqueeze(-2)
 
 
@@ -100,7 +108,9 @@ def exclude(context: Context, own_pair_only: bool) -> Tensor:
         places = torch.arange(excluded.shape[-1], device=excluded.device)
         excluded = (places == context.own.unsqueeze(-1)).expand_as(excluded)
     if context.candidates.entered is not None:
-        excluded |= (context.candidates.image_row == EMPTY).unsqueeze(-2)
+        empty = context.candidates.image_row == EMPTY
+        if not empty.is_cpu or empty.any():
+            excluded |= empty.unsqueeze(-2)
     return excluded
 
 
@@ -126,9 +136,10 @@ class Step:
             epoch and step, and ``picked``; (R, B) each.
         """
         image, rows = context.image, context.batch.image_row
-        if moment.main:
+        if moment.main and rule.observes:
             with torch.no_grad():
                 rule.strategy.observe(image @ context.text.transpose(-1, -2), same_image(rows, rows))
+        rule.strategy.watched = moment.watch or moment.keep
         world = self.world if rule.per_anchor and not moment.watch else World()
         if world.size > 1:
             context = context.part(world.share(image.shape[1]))
@@ -165,7 +176,7 @@ class Step:
         """What an oracle excludes (R, B, C), and the positives (R, B) that it draws, if it draws any."""
         if oracle == "none":
             return excluded, None
-        known, draws = self.split.false_negative(*context.pairs(direction)), context.batch.relabel[:, direction]
+        known, draws = self._known(context, direction), context.batch.relabel[:, direction]
         match = draw_positive(excluded, known, draws) if oracle == "relabel" else None
         return exclude_by_truth(oracle, excluded, known), match
 
@@ -187,10 +198,10 @@ class Step:
             whole = iter(world.gather_anchors([*losses, index, picked, *rows, *rest]))
             losses = tuple(itertools.islice(whole, 3))
             of_all = Picks(direction, next(whole), next(whole), (next(whole), next(whole)), *whole)
-        self.diagnostics.add_losses(choice.direction, *losses)
-        self.diagnostics.add_picks(of_all, moment.step, histogram=moment.main)
+        self.diagnostics.add_step(of_all, losses, moment.step, histogram=moment.main)
         if moment.watch:
             self._watch(choice, context, moment.main)
+            self.diagnostics.flush()
         return picks
 
     def _picks(self, loss: Loss, choice: Choice, context: Context) -> Picks:
@@ -201,17 +212,21 @@ class Step:
             index, picked = draw(shares, context.batch.uniform[:, choice.direction]), (shares > 0).any(dim=-1)
         similarity = choice.similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
         rows, entered = context.pairs(choice.direction, index), context.candidates.entered
-        false_negative = self.split.false_negative(*rows) & picked
         entered = None if entered is None else entered.gather(-1, index)
-        return Picks(choice.direction, index, picked, rows, similarity, choice.positive, false_negative, entered)
+        return Picks(choice.direction, index, picked, rows, similarity, choice.positive, entered)
 
     def _watch(self, choice: Choice, context: Context, main: bool) -> None:
         direction, excluded, add = choice.direction, choice.excluded, self.diagnostics.add_histogram
         self.diagnostics.add_weights(direction, choice.selection, excluded)
         if main and self.split.truth is not None:
-            known = self.split.false_negative(*context.pairs(direction))
-            add("candidates", direction, choice.similarities, ~excluded)
-            add("candidate_false_negatives", direction, choice.similarities, known & ~excluded)
+            allowed = ~excluded
+            add("candidates", direction, choice.similarities, allowed)
+            known = self._known(context, direction).logical_and_(allowed)
+            add("candidate_false_negatives", direction, choice.similarities, known)
+
+    def _known(self, context: Context, direction: int) -> Tensor:
+        """(R, B, C) bool: pairs of anchor and candidate that are known to be relevant."""
+        return self.split.false_negatives(*context.rows(direction), by_caption=direction == 1)
 
     @torch.no_grad()
     def _columns(self, picks: Picks, selection: Selection, step: int) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def train(rank: int, world: int) -> dict[str, torch.Tensor]:
         losses.append(loss.detach())
     picks = torch.stack([ids for pick in criterion.picks for ids in pick])
     return {"losses": torch.stack(losses), "weight": model.weight.detach(), "picks": picks,
-            "queue": criterion.memory.ring.image}  # fmt: skip
+            "queue": criterion.memory.ring.slots.image}  # fmt: skip
 
 
 def by_itself() -> torch.Tensor:

@@ -127,7 +127,7 @@ def test_resumed_from_its_state_it_goes_on_as_before(tmp_path: Path) -> None:
     passed_on.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     resumed.load_state_dict(passed_on.state_dict())
     assert losses(resumed, 3, 6) == expected[3:]
-    assert torch.equal(resumed.memory.ring.image, whole.memory.ring.image)
+    assert torch.equal(resumed.memory.ring.slots.image, whole.memory.ring.slots.image)
 
 
 def test_an_epoch_begins_the_same_after_a_resume() -> None:
@@ -144,7 +144,7 @@ def test_pairs_without_ids_are_never_the_same_image() -> None:
     module = criterion()
     for size in (16, 5, 16):  # the last batch of an epoch is smaller
         module(*batch(size)[:2])
-    assert sorted(module.memory.ring.image_row[0].tolist()) == [-2, -2, -2, *range(37)]
+    assert sorted(module.memory.ring.slots.image_row[0].tolist()) == [-2, -2, -2, *range(37)]
 
 
 def test_evaluation_learns_nothing_and_uses_no_draw() -> None:

@@ -69,10 +69,10 @@ def test_a_queue_holds_the_batch_and_the_newest_pairs_before_it_as_they_were_emb
 def test_a_random_start_is_unit_vectors_of_no_image_and_differs_between_seeds() -> None:
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     memory = MemoryQueue(2, 6, 3, toy.CPU, generators, "random")
-    for values in (memory.image, memory.text):
+    for values in (memory.slots.image, memory.slots.text):
         torch.testing.assert_close(values.norm(dim=-1), torch.ones(2, 6))
         assert not torch.equal(values[0], values[1])
-    assert (memory.image_row == RANDOM).all()
+    assert (memory.slots.image_row == RANDOM).all()
 
 
 @pytest.mark.parametrize(("refresh", "unit"), [(None, "images"), (1, "images"), (2, "captions")])

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import torch
 
+from fne.negatives.memory.kind import Candidates
 from fne.study.library import Library
 from fne.training import checkpoint
 from fne.training.data import Items, PairSet, Split
@@ -127,6 +128,8 @@ def watched(engine: Engine) -> list[SimpleNamespace]:
         weights = {name: value.double().clone() for name, value in engine.model.state_dict().items()}
         total, picks = losses(rule, context, replace(moment, keep=True))
         copied = [{name: value.clone() for name, value in item.items()} for item in picks]
+        held = (None if part is None else part.detach().clone() for part in vars(context.candidates).values())
+        context = replace(context, candidates=Candidates(*held))  # the engine writes the next batch into them
         seen.append(
             SimpleNamespace(context=context, main=moment.main, weights=weights, total=total.detach(), picks=copied)
         )

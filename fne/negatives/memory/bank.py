@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -33,27 +34,45 @@ class MemoryBank(Memory):
 
     def __init__(self, learner: Embedder, seeds: Sequence[int], device: torch.device, *, refresh: int | None) -> None:
         super().__init__(learner, seeds, device)
-        self.refresh = refresh
-        self.held: dict[str, Tensor] = {}
+        self.refresh, self.at = refresh, 0
+        self.block: Candidates | None = None
+        self.out: list[Tensor] = []
 
     def prepare(self, plan: PairRows, at: int, step: int) -> None:
-        self.rows = plan.image_row.flatten(1), plan.caption_row.flatten(1)
-        self.first = at * plan.image_row.shape[-1]
-        if not self.held or at == 0 or (self.refresh is not None and at % self.refresh == 0):
-            image, text = self.learner.embed_pairs(*self.rows)
-            entered = torch.tensor(step, device=image.device).expand(self.rows[0].shape)
-            self.held = {"image": image, "text": text, "entered": entered}
+        if self.block is None or at == 0 or (self.refresh is not None and at % self.refresh == 0):
+            rows = [side.flatten(1).to(torch.int64, copy=True) for side in (plan.image_row, plan.caption_row)]
+            entered = torch.full_like(rows[0], step)
+            self._hold([*self.learner.embed_pairs(*rows), *rows, entered], at, plan.image_row.shape[-1])
+        elif at > self.at:  # the batch before returns to its place, which this one leaves
+            here = slice(at * self.count, (at + 1) * self.count)
+            for part, out in zip(vars(self.block).values(), self.out, strict=True):
+                own = part[:, here].clone()
+                part[:, here], out[:] = out, own
+            self.at = at
+
+    def _hold(self, parts: Sequence[Tensor], at: int, count: int) -> None:
+        """Hold all pairs (R, N, ...): in a block those of batch ``at`` stand in front, and aside."""
+        first, last = at * count, (at + 1) * count
+        self.at, self.count, self.out = at, count, [part[:, first:last].clone() for part in parts]
+        for part, out in zip(parts, self.out, strict=True):
+            part[:, count:last] = part[:, :first].clone()
+            part[:, :count] = out
+        self.block = Candidates(*parts)
+        self.block.entered[:, :count] = -1  # type: ignore[index]
 
     def candidates(self, image: Tensor, text: Tensor, inputs: Any, batch: PairRows, *, main: bool) -> Candidates:
         own = super().candidates(image, text, inputs, batch, main=main)
-        if not main:
-            return own
-        last = self.first + image.shape[1]
-        parts = self.held["image"], self.held["text"], *self.rows, self.held["entered"]
-        return own.followed_by([part[:, : self.first] for part in parts], [part[:, last:] for part in parts])
+        return self.block.behind(own) if main and self.block is not None else own
 
     def state(self) -> dict[str, Tensor]:
-        return self.held
+        if self.block is None:
+            return {}
+        last = (self.at + 1) * self.count
+        parts = zip(vars(self.block).items(), self.out, strict=True)
+        whole = {name: torch.cat([part[:, self.count : last], out, part[:, last:]], 1) for (name, part), out in parts}
+        return whole | {"at": torch.tensor([self.at, self.count])}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self.held = dict(state)
+        if state:
+            at, count = state["at"].tolist()
+            self._hold([state[part.name].clone() for part in fields(Candidates)], at, count)

@@ -67,10 +67,36 @@ class Candidates:
     caption_row: Tensor
     entered: Tensor | None = None
 
-    def followed_by(self, *pieces: Sequence[Tensor]) -> Candidates:
-        """The batch with pieces of what a memory holds behind it; each (R, Q, D) twice, then (R, Q) three times."""
-        own = self.image, self.text, self.image_row, self.caption_row, torch.full_like(self.image_row, -1)
-        return Candidates(*(torch.cat(parts, dim=1) for parts in zip(own, *pieces, strict=True)))
+    def behind(self, batch: Candidates) -> Candidates:
+        """These candidates with a batch in the place of the first B, where it is written; nothing else is copied.
+
+        They are valid until the next batch is written. Where the batch carries a gradient, so do they.
+        """
+        sides = [_write(mine, own) for mine, own in ((self.image, batch.image), (self.text, batch.text))]
+        for rows, own in ((self.image_row, batch.image_row), (self.caption_row, batch.caption_row)):
+            rows[:, : own.shape[1]] = own
+        return Candidates(*sides, self.image_row, self.caption_row, self.entered)
+
+
+def _write(block: Tensor, batch: Tensor) -> Tensor:
+    if batch.requires_grad and torch.is_grad_enabled():
+        return _InFront.apply(batch, block)
+    block[:, : batch.shape[1]] = batch
+    return block
+
+
+class _InFront(torch.autograd.Function):
+    """A block with a batch written into its first places; the gradient of those is the batch's."""
+
+    @staticmethod
+    def forward(ctx: Any, batch: Tensor, block: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.count = batch.shape[1]
+        block[:, : ctx.count] = batch
+        return block.detach()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient[:, : ctx.count], None
 
 
 class Memory:

@@ -11,6 +11,8 @@ from fne.negatives.memory.kind import EMPTY, RANDOM, Candidates
 class MemoryQueue:
     """A ring of the last ``size`` pairs, both modalities side by side. Batches of any size enter, also larger ones.
 
+    Its slots lie behind places for a batch, in one block: the candidates of a step are that block.
+
     Args:
         replicates: R, the leading axis.
         size: Q, slots per replicate; 0 is a queue that never holds anything.
@@ -20,9 +22,9 @@ class MemoryQueue:
         initial: ``"empty"``, or ``"random"``: unit vectors that belong to no image (as released).
 
     Attributes:
-        image, text: (R, Q, D) float32, L2-normalised embeddings; no gradient.
-        image_row, caption_row: (R, Q) int64, positions in the training split; ``EMPTY`` or ``RANDOM`` before use.
-        entered: (R, Q) int64, the step at which the slot was filled; -1 before, so that a random vector has no age.
+        slots: Image and text (R, Q, D) float32, L2-normalised embeddings without gradient; image_row, caption_row
+            (R, Q) int64, positions in the training split, ``EMPTY`` or ``RANDOM`` before use; entered (R, Q) int64,
+            the step at which the slot was filled, -1 before, so that a random vector has no age.
     """
 
     def __init__(
@@ -37,15 +39,20 @@ class MemoryQueue:
         shape = (replicates, size, dim)
         if initial == "random":
             draws = [torch.randn(2, size, dim, generator=generator) for generator in generators]
-            both = torch.nn.functional.normalize(torch.stack(draws, dim=1), dim=-1).to(device)
-            self.image, self.text = both[0].contiguous(), both[1].contiguous()
+            image, text = torch.nn.functional.normalize(torch.stack(draws, dim=1), dim=-1).to(device)
         else:
-            self.image, self.text = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+            image, text = torch.zeros(2, *shape, device=device)
         marker = RANDOM if initial == "random" else EMPTY
-        self.image_row = torch.full(shape[:2], marker, dtype=torch.int64, device=device)
-        self.caption_row = torch.full(shape[:2], marker, dtype=torch.int64, device=device)
-        self.entered = torch.full(shape[:2], -1, dtype=torch.int64, device=device)
-        self.size, self.next = size, 0
+        image_row, caption_row, entered = (
+            torch.full(shape[:2], value, dtype=torch.int64, device=device) for value in (marker, marker, -1)
+        )
+        self.size, self.next, self.front = size, 0, 0
+        self.block = Candidates(image, text, image_row, caption_row, entered)
+
+    @property
+    def slots(self) -> Candidates:
+        """The block without the places of the batch; views."""
+        return Candidates(*(part[:, self.front :] for part in vars(self.block).values()))
 
     def push(self, image: Tensor, text: Tensor, image_row: Tensor, caption_row: Tensor, step: int) -> None:
         """Enter a batch of pairs, overwriting the oldest slots.
@@ -58,36 +65,34 @@ class MemoryQueue:
         if self.size == 0:
             return
         count = min(image.shape[1], self.size)
-        slots = (torch.arange(count, device=self.image.device) + self.next) % self.size
-        for slot, value in (
-            (self.image, image),
-            (self.text, text),
-            (self.image_row, image_row),
-            (self.caption_row, caption_row),
-        ):
-            slot[:, slots] = value[:, -count:].detach()
-        self.entered[:, slots] = step
+        first = min(count, self.size - self.next)  # the others go to the beginning
+        slots = self.slots
+        for slot, value in zip(vars(slots).values(), (image, text, image_row, caption_row), strict=False):
+            newest = value[:, -count:].detach()
+            slot[:, self.next : self.next + first] = newest[:, :first]
+            slot[:, : count - first] = newest[:, first:]
+        slots.entered[:, self.next : self.next + first] = step  # type: ignore[index]
+        slots.entered[:, : count - first] = step  # type: ignore[index]
         self.next = (self.next + count) % self.size
 
     def behind(self, batch: Candidates) -> Candidates:
-        """The batch, followed by all slots."""
+        """The batch, followed by all slots; valid until the next batch."""
         if self.size == 0:
             return batch
-        return batch.followed_by((self.image, self.text, self.image_row, self.caption_row, self.entered))
+        if (front := batch.image.shape[1]) != self.front:
+            parts = [part.new_full((len(part), front, *part.shape[2:]), -1) for part in vars(self.block).values()]
+            behind = vars(self.slots).values()
+            self.block = Candidates(*(torch.cat(both, dim=1) for both in zip(parts, behind, strict=True)))
+            self.front = front
+        return self.block.behind(batch)
 
     def state(self) -> dict[str, Tensor]:
-        """What must be saved for an exact resume."""
-        return {
-            "image": self.image,
-            "text": self.text,
-            "image_row": self.image_row,
-            "caption_row": self.caption_row,
-            "entered": self.entered,
-            "next": torch.tensor(self.next),
-        }
+        """What must be saved for an exact resume; copies."""
+        state = {name: part.clone(memory_format=torch.contiguous_format) for name, part in vars(self.slots).items()}
+        return state | {"next": torch.tensor(self.next)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what :meth:`state` returned."""
-        for name in ("image", "text", "image_row", "caption_row", "entered"):
-            getattr(self, name).copy_(state[name])
+        for name, part in vars(self.slots).items():
+            part.copy_(state[name])
         self.next = int(state["next"])
