@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fne.losses.dense import Dense, log_sum, log_weights
+from fne.losses.dense import Dense, log_sum, log_weights, number
 from fne.negatives.strategy import Selection
 
 
@@ -76,10 +76,10 @@ class BayesianContrastiveLoss(Dense):
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(1 + sum_j w_ij omega_ij)``, ranks in order of position."""
-        below = selection.weights.cumsum(dim=-1)  # type: ignore[union-attr]
-        count = below[..., -1:]
-        total = (selection.weights * self.importance(below / count)).sum(dim=-1)
-        return torch.where(selection.valid & (count > 0).squeeze(-1), torch.log1p(total), 0)
+        weights: Tensor = selection.weights  # type: ignore[assignment]  # dense
+        below = weights.cumsum(dim=-1)
+        total = (weights * self.importance(below / below[..., -1:])).sum(dim=-1)
+        return torch.where(number(selection) > 0, torch.log1p(total), 0)
 
     def _base(self, u: Tensor) -> Tensor:
         """c = F, the base distribution function, where u is that of the mixture."""

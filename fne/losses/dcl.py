@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fne.losses.dense import Dense, log_sum, log_weights
+from fne.losses.dense import Dense, log_sum, log_weights, number
 from fne.negatives.strategy import Selection
 
 
@@ -57,4 +57,4 @@ class DebiasedContrastiveLoss(Dense):
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(1 + N)``, whatever t."""
-        return torch.log1p(selection.weights.sum(dim=-1)) * selection.valid  # type: ignore[union-attr]
+        return torch.log1p(number(selection))

@@ -84,9 +84,9 @@ class Dense(Loss):
         weights, some = _weights(selection)
         learned = any(isinstance(part, Tensor) and part.requires_grad for part in vars(self).values())
         with torch.enable_grad():
-            free = [_precise(part).detach().requires_grad_() for part in (similarities, positive)]
-            losses = torch.where(some, self.of(*free, weights, **self.parts(selection, context)), 0)
-            pushes, pulls = torch.autograd.grad(losses.sum(), free, retain_graph=learned, materialize_grads=True)
+            free, own = (_precise(part).detach().requires_grad_() for part in (similarities, positive))
+            losses = torch.where(some, self.of(free, own, weights, **self.parts(selection, context)), 0)
+            pushes, pulls = torch.autograd.grad(losses.sum(), (free, own), retain_graph=learned, materialize_grads=True)
         return losses if learned else losses.detach(), pushes.contiguous(), pulls
 
 
@@ -142,6 +142,11 @@ def log_sum(similarities: Tensor, scale: float | Tensor, log_weights: Tensor) ->
 def log_weights(weights: Tensor) -> Tensor:
     """``log w_ij``, minus infinity where w_ij = 0."""
     return weights.log()
+
+
+def number(selection: Selection) -> Tensor:
+    """(..., B): ``N = sum_j w_ij``, zero where the selection is not valid."""
+    return selection.weights.sum(dim=-1) * selection.valid  # type: ignore[union-attr]
 
 
 def _precise(values: Tensor) -> Tensor:

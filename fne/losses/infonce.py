@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fne.losses.dense import Dense, log_sum, log_weights
+from fne.losses.dense import Dense, log_sum, log_weights, number
 from fne.negatives.strategy import Selection
 
 
@@ -66,9 +66,9 @@ class InfoNCELoss(Dense):
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(|P_i| + sum_j w_ij)``."""
-        count, further = selection.weights.sum(dim=-1), _further(selection, **context)  # type: ignore[union-attr]
-        total = count if further is None else count + further.sum(dim=-1)
-        return torch.log1p(total) * (selection.valid & (count > 0))
+        count, further = number(selection), _further(selection, **context)
+        total = count if further is None else (count + further.sum(dim=-1)) * (count > 0)
+        return torch.log1p(total)
 
 
 def _further(selection: Selection, same_image: Tensor | None = None) -> Tensor | None:

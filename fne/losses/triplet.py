@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fne.losses.dense import Dense
+from fne.losses.dense import Dense, number
 from fne.losses.loss import pick, positive_similarity
 from fne.negatives.strategy import Selection
 
@@ -43,4 +43,4 @@ class TripletLoss(Dense):
         """``m`` for one negative, ``m sum_j w_ij`` for all."""
         if selection.index is not None:
             return self.margin * selection.valid.float()
-        return self.margin * selection.weights.sum(dim=-1)  # type: ignore[union-attr]
+        return self.margin * number(selection)
