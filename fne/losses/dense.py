@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from fne.losses.loss import Loss, positive_of
+from fne.losses.loss import Loss, pick, positive_of
 from fne.negatives.strategy import Selection
 
 
@@ -49,12 +49,7 @@ class Dense(Loss):
         """The losses (..., B) as of a call, and their :meth:`shares`, where ``similarities`` are known already."""
         index = selection.positive_index
         losses, pushes, pulls = self._differentiated(similarities, positive_of(similarities, index), selection, context)
-        shares = self.pushing(pushes, selection)
-        if index is None:
-            pushes.diagonal(dim1=-2, dim2=-1).add_(pulls)
-        else:
-            pushes.scatter_add_(-1, index.unsqueeze(-1), pulls.unsqueeze(-1))
-        return _Products.apply(anchors, candidates, losses, pushes), shares
+        return _Products.apply(anchors, candidates, losses, pushes, pulls, index), self.pushing(pushes, selection)
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """The loss itself where every cosine is 1."""
@@ -87,25 +82,43 @@ class Dense(Loss):
             free, own = (_precise(part).detach().requires_grad_() for part in (similarities, positive))
             losses = torch.where(some, self.of(free, own, weights, **self.parts(selection, context)), 0)
             pushes, pulls = torch.autograd.grad(losses.sum(), (free, own), retain_graph=learned, materialize_grads=True)
-        return losses if learned else losses.detach(), pushes.contiguous(), pulls
+        return losses if learned else losses.detach(), pushes, pulls
 
 
 class _Products(Function):
-    """Losses (..., B) whose gradient (..., B, C) with respect to the similarities is known; backward: two products."""
+    """Losses (..., B) whose gradients with respect to the similarities are known; backward: two products.
+
+    ``pushes`` (..., B, C) is that of all negatives, ``pulls`` (..., B) that of the positives, candidates ``index``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, anchors: Tensor, candidates: Tensor, losses: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(anchors, candidates, gradient)
+    def forward(
+        ctx: Any,
+        anchors: Tensor,
+        candidates: Tensor,
+        losses: Tensor,
+        pushes: Tensor,
+        pulls: Tensor,
+        index: Tensor | None,
+    ) -> Tensor:
+        if index is None:
+            index = torch.arange(anchors.shape[-2], device=anchors.device).expand(losses.shape)
+        ctx.save_for_backward(anchors, candidates, pushes.to(anchors.dtype), pulls.to(anchors.dtype), index)
         return losses.view_as(losses)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        anchors, candidates, gradient = ctx.saved_tensors
-        factor, gradient = upstream.unsqueeze(-1).to(anchors.dtype), gradient.to(anchors.dtype)
-        to_anchors = factor * (gradient @ candidates) if ctx.needs_input_grad[0] else None
-        to_candidates = gradient.transpose(-1, -2) @ (factor * anchors) if ctx.needs_input_grad[1] else None
-        return to_anchors, to_candidates, upstream, None
+        anchors, candidates, pushes, pulls, index = ctx.saved_tensors
+        factor, pulls = upstream.unsqueeze(-1).to(anchors.dtype), pulls.unsqueeze(-1)
+        to_anchors = to_candidates = None
+        if ctx.needs_input_grad[0]:
+            to_anchors = factor * (pushes @ candidates + pulls * pick(candidates, index))
+        if ctx.needs_input_grad[1]:
+            weighed = factor * anchors
+            to_candidates = pushes.transpose(-1, -2) @ weighed
+            to_candidates.scatter_add_(-2, index.unsqueeze(-1).expand_as(anchors), pulls * weighed)
+        return to_anchors, to_candidates, upstream, None, None, None
 
 
 class _LogSum(Function):
@@ -157,5 +170,7 @@ def _precise(values: Tensor) -> Tensor:
 def _weights(selection: Selection) -> tuple[Tensor, Tensor]:
     """The weights and which anchors have some; one on every candidate of the others, whose loss must be finite."""
     weights = _precise(selection.weights)  # type: ignore[arg-type]
-    some = selection.valid & (weights.sum(dim=-1) > 0)
+    some = number(selection) > 0
+    if some.is_cpu and some.all():
+        return weights, some
     return weights + ~some.unsqueeze(-1), some

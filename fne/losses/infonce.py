@@ -60,9 +60,9 @@ class InfoNCELoss(Dense):
 
     def pushing(self, gradient: Tensor, selection: Selection) -> Tensor:
         """A further positive has no share, even where it is pushed away because it is nearer than the others."""
-        shares = super().pushing(gradient, selection)
-        several = self.needs or selection.attracted is not None
-        return shares * (selection.weights > 0) if several else shares  # type: ignore[operator]
+        if not self.needs and selection.attracted is None:
+            return gradient
+        return super().pushing(gradient, selection) * (selection.weights > 0)  # type: ignore[operator]
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(|P_i| + sum_j w_ij)``."""

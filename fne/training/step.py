@@ -210,7 +210,8 @@ class Step:
         if index is None:
             if shares is None:
                 shares = loss.shares(choice.similarities, choice.positive, choice.selection, **choice.for_loss)
-            index, picked = draw(shares, context.batch.uniform[:, choice.direction]), shares.amax(dim=-1) > 0
+            index = draw(shares, context.batch.uniform[:, choice.direction])
+            picked = shares.gather(-1, index.unsqueeze(-1)).squeeze(-1) > 0
         similarity = choice.similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
         rows, entered = context.pairs(choice.direction, index), context.candidates.entered
         false_negative = self.split.false_negative(*rows) & picked
