@@ -179,7 +179,7 @@ class MatchingLoss(nn.Module):
         with _scaled(loss, scale):
             for direction in range(2):
                 choice = self._step.select(self.rule, direction, excluded, context)
-                result = result + self._step.compute_loss(loss, choice, context).sum()
+                result = result + self._step.compute_loss(loss, choice, context)[0].sum()
                 parts = vars(choice.selection).values()
                 selections.append(Selection(*(None if part is None else part[0] for part in parts)))  # type: ignore[arg-type]
                 if (index := selections[-1].index) is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from fne.losses.dense import Dense, log_weights
+from fne.losses.dense import Dense, log_sum, log_weights, number
+from fne.negatives.strategy import Selection
 
 
 class ALBEFDistillationLoss(Dense):
@@ -48,12 +49,18 @@ class ALBEFDistillationLoss(Dense):
         self.temperature, self.distillation = temperature, distillation
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor, *, teacher: Tensor) -> Tensor:
-        taught = teacher.to(positive.dtype)
-        logs, taught = (
-            (torch.cat([own.unsqueeze(-1), rest], dim=-1) / self.temperature)
-            for own, rest in ((positive, similarities), (taught.diagonal(dim1=-2, dim2=-1), taught))
+        scale, share, taught = 1 / self.temperature, self.distillation, teacher.to(positive.dtype)
+        counted = log_weights(weights).clamp(min=-1e30)  # finite, so that a product with zero is zero
+        own, own_taught = (scale * part for part in (positive, taught.diagonal(dim1=-2, dim2=-1)))
+        total, total_taught = (
+            torch.logaddexp(at, log_sum(of, scale, counted)) for at, of in ((own, similarities), (own_taught, taught))
         )
-        counted = torch.cat([torch.zeros_like(positive).unsqueeze(-1), log_weights(weights)], dim=-1)
-        log_p = (logs + counted).log_softmax(dim=-1).masked_fill(counted == -torch.inf, 0)
-        q = self.distillation * (taught + counted).softmax(dim=-1)
-        return -(q * log_p).sum(dim=-1) - (1 - self.distillation) * log_p[..., 0]
+        q, q_own = (scale * taught + counted - total_taught.unsqueeze(-1)).exp(), (own_taught - total_taught).exp()
+        # As q sums to 1, - sum_k q_k log p_k is the logarithm of p's denominator less a mean of its numerators'.
+        mean = scale * (q * similarities).sum(dim=-1) + (q * counted).sum(dim=-1) + q_own * own
+        return total - share * mean - (1 - share) * own
+
+    def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
+        """``log(1 + N) - a sum_j w_ij log w_ij / (1 + N)``, N = sum_j w_ij."""
+        count, entropy = number(selection), torch.special.entr(selection.weights).sum(dim=-1)  # type: ignore[arg-type]
+        return torch.log1p(count) + self.distillation * entropy / (1 + count)

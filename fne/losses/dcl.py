@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fne.losses.dense import Dense, log_weights
+from fne.losses.dense import Dense, log_sum, log_weights, number
+from fne.negatives.strategy import Selection
 
 
 class DebiasedContrastiveLoss(Dense):
@@ -36,20 +38,23 @@ class DebiasedContrastiveLoss(Dense):
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
         # All in logarithms and relative to e_+, so that no temperature overflows.
         prior, count = self.positive_prior, weights.sum(dim=-1)
-        gaps = (similarities - positive.unsqueeze(-1)) / self.temperature
-        total = self.log_sum(gaps, log_weights(weights), count)
+        total = self.total(similarities, log_weights(weights), count) - positive / self.temperature
         excess = total - (count * prior).log()
         rest = (-torch.expm1(-excess.clamp(min=torch.finfo(excess.dtype).tiny))).log()
         debiased = torch.where(excess > 0, total + rest, -torch.inf) - math.log1p(-prior)
         floor = count.log() - (1 + positive) / self.temperature
         return softplus(torch.maximum(debiased, floor))
 
-    def log_sum(self, gaps: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
-        """``log sum_j w_ij e_j / e_+``.
+    def total(self, similarities: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
+        """``log sum_j w_ij e_j``.
 
         Args:
-            gaps: (..., B, C), ``(s_ij - s_i+) / T``.
+            similarities: (..., B, C).
             log_weights: (..., B, C), minus infinity on what is no negative.
             count: (..., B), N.
         """
-        return torch.logsumexp(gaps + log_weights, dim=-1)
+        return log_sum(similarities, 1 / self.temperature, log_weights)
+
+    def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
+        """``log(1 + N)``, whatever t."""
+        return torch.log1p(number(selection))

@@ -7,13 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-from fne.losses.loss import Loss, positive_of
+from fne.losses.loss import Loss, pick, positive_of
 from fne.negatives.strategy import Selection
 
 
 class Dense(Loss):
-    """Base class of the losses over similarities; the value at collapse and the shares follow from :meth:`of`.
+    """Base class of the losses over similarities; gradient, shares and the value at collapse follow from :meth:`of`.
+
+    Similarities are computed once and differentiated at once: the gradient of the losses with respect to them is both
+    what the shares are and, by two products, the gradient of the embeddings.
 
     An anchor whose strategy left it no weight at all costs nothing.
     """
@@ -34,30 +39,127 @@ class Dense(Loss):
         """
 
     def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
-        similarities = _precise(anchors @ candidates.transpose(-1, -2))
-        positive = positive_of(similarities, selection.positive_index)
-        weights, some = _weights(selection)
-        return torch.where(some, self.of(similarities, positive, weights, **context), 0)
+        with torch.no_grad():
+            similarities = anchors @ candidates.transpose(-1, -2)
+        return self.with_shares(anchors, candidates, similarities, selection, **context)[0]
+
+    def with_shares(
+        self, anchors: Tensor, candidates: Tensor, similarities: Tensor, selection: Selection, **context: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The losses (..., B) as of a call, and their :meth:`shares`, where ``similarities`` are known already."""
+        index = selection.positive_index
+        losses, pushes, pulls = self._differentiated(similarities, positive_of(similarities, index), selection, context)
+        return _Products.apply(anchors, candidates, losses, pushes, pulls, index), self.pushing(pushes, selection)
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """The loss itself where every cosine is 1."""
         weights, some = _weights(selection)
         ones = torch.ones_like(weights)
-        return torch.where(some, self.of(ones, ones[..., 0], weights, **context), 0)
+        return torch.where(some, self.of(ones, ones[..., 0], weights, **self.parts(selection, context)), 0)
 
     def shares(self, similarities: Tensor, positive: Tensor, selection: Selection, **context: Any) -> Tensor:
         """``[d loss / d s_ij]_+``: a negative that the loss pulls closer has no share in what pushes away."""
-        with torch.enable_grad():
-            free = _precise(similarities).detach().requires_grad_()
-            weights, some = _weights(selection)
-            loss = torch.where(some, self.of(free, _precise(positive), weights, **context), 0)
-            (gradient,) = torch.autograd.grad(loss.sum(), free)
+        return self.pushing(self._differentiated(similarities, positive, selection, context)[1], selection)
+
+    def parts(self, selection: Selection, context: dict[str, Any]) -> dict[str, Any]:
+        """What :meth:`of` gets beside similarities and weights."""
+        return context
+
+    def pushing(self, gradient: Tensor, selection: Selection) -> Tensor:
+        """The shares (..., B, C) where the gradient of the losses with respect to the negatives is known."""
         return gradient.clamp(min=0)
+
+    def _differentiated(
+        self, similarities: Tensor, positive: Tensor, selection: Selection, context: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses (..., B), and their gradients with respect to similarities and positive.
+
+        The losses carry a gradient of their own where the loss has a temperature that is learned.
+        """
+        weights, some = _weights(selection)
+        learned = any(isinstance(part, Tensor) and part.requires_grad for part in vars(self).values())
+        with torch.enable_grad():
+            free, own = (_precise(part).detach().requires_grad_() for part in (similarities, positive))
+            losses = torch.where(some, self.of(free, own, weights, **self.parts(selection, context)), 0)
+            pushes, pulls = torch.autograd.grad(losses.sum(), (free, own), retain_graph=learned, materialize_grads=True)
+        return losses if learned else losses.detach(), pushes, pulls
+
+
+class _Products(Function):
+    """Losses (..., B) whose gradients with respect to the similarities are known; backward: two products.
+
+    ``pushes`` (..., B, C) is that of all negatives, ``pulls`` (..., B) that of the positives, candidates ``index``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        anchors: Tensor,
+        candidates: Tensor,
+        losses: Tensor,
+        pushes: Tensor,
+        pulls: Tensor,
+        index: Tensor | None,
+    ) -> Tensor:
+        if index is None:
+            index = torch.arange(anchors.shape[-2], device=anchors.device).expand(losses.shape)
+        ctx.save_for_backward(anchors, candidates, pushes.to(anchors.dtype), pulls.to(anchors.dtype), index)
+        return losses.view_as(losses)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        anchors, candidates, pushes, pulls, index = ctx.saved_tensors
+        factor, pulls = upstream.unsqueeze(-1).to(anchors.dtype), pulls.unsqueeze(-1)
+        to_anchors = to_candidates = None
+        if ctx.needs_input_grad[0]:
+            to_anchors = factor * (pushes @ candidates + pulls * pick(candidates, index))
+        if ctx.needs_input_grad[1]:
+            weighed = factor * anchors
+            to_candidates = pushes.transpose(-1, -2) @ weighed
+            to_candidates.scatter_add_(-2, index.unsqueeze(-1).expand_as(anchors), pulls * weighed)
+        return to_anchors, to_candidates, upstream, None, None, None
+
+
+class _LogSum(Function):
+    """See :func:`log_sum`; one pass of exp for the value and its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, similarities: Tensor, scale: float, log_weights: Tensor) -> Tensor:
+        logits = torch.add(log_weights, similarities, alpha=scale)
+        parts = logits.softmax(dim=-1)
+        ctx.save_for_backward(parts)
+        ctx.scale = scale
+        return logits.amax(dim=-1) - parts.amax(dim=-1).log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (parts,) = ctx.saved_tensors
+        return parts * (ctx.scale * upstream).unsqueeze(-1), None, None
+
+
+def log_sum(similarities: Tensor, scale: float | Tensor, log_weights: Tensor) -> Tensor:
+    """(..., B): ``log sum_j w_ij e^(scale s_ij)``, differentiable by the similarities and a scale that is learned.
+
+    Args:
+        similarities: (..., B, C).
+        scale: Such as 1/T.
+        log_weights: (..., B, C), see :func:`log_weights`; no row is all minus infinity. No gradient.
+    """
+    if isinstance(scale, Tensor):
+        similarities, scale = similarities * scale, 1.0
+    return _LogSum.apply(similarities, scale, log_weights)
 
 
 def log_weights(weights: Tensor) -> Tensor:
     """``log w_ij``, minus infinity where w_ij = 0."""
-    return torch.where(weights > 0, weights.clamp(min=torch.finfo(weights.dtype).tiny).log(), -torch.inf)
+    return weights.log()
+
+
+def number(selection: Selection) -> Tensor:
+    """(..., B): ``N = sum_j w_ij``, zero where the selection is not valid."""
+    return selection.weights.sum(dim=-1) * selection.valid  # type: ignore[union-attr]
 
 
 def _precise(values: Tensor) -> Tensor:
@@ -68,5 +170,7 @@ def _precise(values: Tensor) -> Tensor:
 def _weights(selection: Selection) -> tuple[Tensor, Tensor]:
     """The weights and which anchors have some; one on every candidate of the others, whose loss must be finite."""
     weights = _precise(selection.weights)  # type: ignore[arg-type]
-    some = selection.valid & (weights > 0).any(dim=-1)
-    return torch.where(some.unsqueeze(-1), weights, 1), some
+    some = number(selection) > 0
+    if some.is_cpu and some.all():
+        return weights, some
+    return weights + ~some.unsqueeze(-1), some

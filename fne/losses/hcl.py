@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from fne.losses.dcl import DebiasedContrastiveLoss
+from fne.losses.dense import log_sum
 
 
 class HardContrastiveLoss(DebiasedContrastiveLoss):
@@ -42,7 +42,9 @@ class HardContrastiveLoss(DebiasedContrastiveLoss):
         super().__init__(temperature=temperature, positive_prior=positive_prior)
         self.hardness = hardness
 
-    def log_sum(self, gaps: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
-        """``log sum_j w_ij u_j e_j / (mean_j(u_j) e_+)``."""
-        tilted = torch.logsumexp((1 + self.hardness) * gaps + log_weights, dim=-1)
-        return tilted - torch.logsumexp(self.hardness * gaps + log_weights, dim=-1) + count.log()
+    def total(self, similarities: Tensor, log_weights: Tensor, count: Tensor) -> Tensor:
+        """``log sum_j w_ij u_j e_j / mean_j(u_j)``."""
+        tilted, tilt = (
+            log_sum(similarities, power / self.temperature, log_weights) for power in (1 + self.hardness, self.hardness)
+        )
+        return tilted - tilt + count.log()

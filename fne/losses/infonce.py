@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from fne.losses.loss import Loss, positive_of
+from fne.losses.dense import Dense, log_sum, log_weights, number
 from fne.negatives.strategy import Selection
 
 
-class InfoNCELoss(Loss):
+class InfoNCELoss(Dense):
     """``-log e^{s_i+/T} / (e^{s_i+/T} + sum_j w_ij e^{s_ij/T})`` over the negatives j with weights w_ij.
 
     Candidates of the anchor's own image have weight 0: they are masked, unless ``multi_positive``.
@@ -46,29 +47,28 @@ class InfoNCELoss(Loss):
         self.temperature = temperature
         self.needs = ("same_image",) if multi_positive else ()
 
-    def __call__(self, anchors: Tensor, candidates: Tensor, selection: Selection, **context: Any) -> Tensor:
-        logits = (anchors @ candidates.transpose(-1, -2)) / self.temperature
-        positive = positive_of(logits, selection.positive_index)
-        negatives = torch.where(selection.weights > 0, logits + selection.weights.clamp(min=1e-38).log(), -torch.inf)  # type: ignore[arg-type, operator, union-attr]
-        own, further = positive.unsqueeze(-1), _further(selection, **context)
+    def of(self, similarities: Tensor, positive: Tensor, weights: Tensor, *, further: Tensor | None = None) -> Tensor:
+        own, scale = positive / self.temperature, 1 / self.temperature
         if further is None:
-            return torch.where(selection.valid, torch.cat([own, negatives], dim=-1).logsumexp(dim=-1) - positive, 0)
+            return softplus(log_sum(similarities, scale, log_weights(weights)) - own)
         # The negatives and the further positives are disjoint, so one row holds both.
-        both = torch.cat([own, torch.where(further, logits, negatives)], dim=-1)
-        target = (positive + torch.where(further, logits, 0).sum(dim=-1)) / (1 + further.sum(dim=-1))
-        return torch.where(selection.valid, both.logsumexp(dim=-1) - target, 0)
+        both = torch.logaddexp(own, log_sum(similarities, scale, log_weights(weights + further)))
+        return both - (own + scale * (similarities * further).sum(dim=-1)) / (1 + further.sum(dim=-1))
+
+    def parts(self, selection: Selection, context: dict[str, Any]) -> dict[str, Any]:
+        return {"further": _further(selection, **context)}
+
+    def pushing(self, gradient: Tensor, selection: Selection) -> Tensor:
+        """A further positive has no share, even where it is pushed away because it is nearer than the others."""
+        if not self.needs and selection.attracted is None:
+            return gradient
+        return super().pushing(gradient, selection) * (selection.weights > 0)  # type: ignore[operator]
 
     def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
         """``log(|P_i| + sum_j w_ij)``."""
-        further = _further(selection, **context)
-        total = selection.weights.sum(dim=-1) + (0 if further is None else further.sum(dim=-1))  # type: ignore[union-attr]
-        return torch.log1p(total) * selection.valid
-
-    def shares(self, similarities: Tensor, positive: Tensor, selection: Selection, **context: Any) -> Tensor:
-        """``w_ij e^{s_ij/T}``, scaled so that the largest of an anchor is w_ij."""
-        logits = (similarities / self.temperature).masked_fill(selection.weights <= 0, -torch.inf)  # type: ignore[arg-type, operator]
-        top = logits.amax(dim=-1, keepdim=True).clamp(min=-1e30)
-        return selection.weights * torch.exp(logits - top)  # type: ignore[operator]
+        count, further = number(selection), _further(selection, **context)
+        total = count if further is None else (count + further.sum(dim=-1)) * (count > 0)
+        return torch.log1p(total)
 
 
 def _further(selection: Selection, same_image: Tensor | None = None) -> Tensor | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from fne.losses.dense import Dense
-from fne.negatives.strategy import TIE
+from fne.losses.dense import Dense, number
+from fne.negatives.strategy import TIE, Selection
 
 
 class PseudoPositiveLoss(Dense):
@@ -54,9 +55,18 @@ class PseudoPositiveLoss(Dense):
         self.temperature, self.shift, self.pseudo_weight = temperature, shift, pseudo_weight
 
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+        pseudo = weights * (similarities >= (positive - TIE).unsqueeze(-1))
+        return self._mean(similarities, positive, weights, pseudo)
+
+    def _mean(self, similarities: Tensor, positive: Tensor, weights: Tensor, pseudo: Tensor) -> Tensor:
         logits, own = ((values - self.shift) / self.temperature for values in (similarities, positive))
-        pseudo = similarities >= positive.unsqueeze(-1) - TIE
         # bce(l, 0) = softplus(l) and bce(l, 1) = softplus(l) - l, so a pseudo-positive differs by a linear term.
-        negatives = (1 + self.pseudo_weight) * softplus(logits) - self.pseudo_weight * logits * pseudo
-        matched = (1 + self.pseudo_weight) * softplus(-own)
-        return (matched + (weights * negatives).sum(dim=-1)) / (1 + weights.sum(dim=-1))
+        even = softplus(-own) + (weights * softplus(logits)).sum(dim=-1)
+        linear = (pseudo * logits).sum(dim=-1)
+        return ((1 + self.pseudo_weight) * even - self.pseudo_weight * linear) / (1 + weights.sum(dim=-1))
+
+    def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
+        """Where every candidate is a pseudo-positive of cosine 1."""
+        count = number(selection)
+        one, weights = torch.ones_like(count), count.unsqueeze(-1)
+        return self._mean(one.unsqueeze(-1), one, weights, weights) * (count > 0)

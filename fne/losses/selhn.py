@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from fne.losses.dense import Dense
+from fne.losses.dense import Dense, number
+from fne.negatives.strategy import Selection
 
 
 class SelHNLoss(Dense):
@@ -43,6 +44,10 @@ class SelHNLoss(Dense):
     def of(self, similarities: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
         hardest = similarities.masked_fill(weights <= 0, -torch.inf).amax(dim=-1)
         alone = (self.margin + hardest - positive).clamp(min=0)
-        hinges = (self.margin + similarities - positive.unsqueeze(-1)).clamp(min=0)
+        hinges = (similarities - (positive - self.margin).unsqueeze(-1)).clamp(min=0)
         together = (weights * hinges).sum(dim=-1) / weights.sum(dim=-1)
         return torch.where((positive - hardest).abs() < self.epsilon, together, alone)
+
+    def at_collapse(self, selection: Selection, **context: Any) -> Tensor:
+        """``m``."""
+        return self.margin * (number(selection) > 0).float()

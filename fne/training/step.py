@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fne.losses.dense import Dense
 from fne.losses.loss import Loss, positive_of
 from fne.negatives.memory.kind import EMPTY
 from fne.negatives.oracle import draw_positive, exclude_by_truth
@@ -148,9 +149,9 @@ class Step:
         total, kept = torch.zeros(image.shape[0], device=image.device), []
         for direction in range(2):
             choice = self.select(rule, direction, excluded, context)
-            per_anchor = self.compute_loss(rule.loss, choice, context)
+            per_anchor, shares = self.compute_loss(rule.loss, choice, context)
             total = total + per_anchor.sum(dim=-1)
-            picks = self.record(rule.loss, choice, per_anchor, context, moment, world)
+            picks = self.record(rule.loss, choice, per_anchor, shares, context, moment, world)
             if moment.keep:
                 columns = self._columns(picks, choice.selection, moment.step)
                 kept.append(dict(zip(columns, world.gather_anchors(columns.values()), strict=True)))
@@ -180,16 +181,26 @@ class Step:
         match = draw_positive(excluded, known, draws) if oracle == "relabel" else None
         return exclude_by_truth(oracle, excluded, known), match
 
-    def compute_loss(self, loss: Loss, choice: Choice, context: Context) -> Tensor:
-        """(R, B): the loss of each anchor, with gradient."""
-        return loss(*context.embeddings(choice.direction), choice.selection, **choice.for_loss)
+    def compute_loss(self, loss: Loss, choice: Choice, context: Context) -> tuple[Tensor, Tensor | None]:
+        """(R, B): the loss of each anchor, with gradient; and, where they are known by then, its shares (R, B, C)."""
+        both, selection = context.embeddings(choice.direction), choice.selection
+        if isinstance(loss, Dense) and selection.index is None:
+            return loss.with_shares(*both, choice.similarities, selection, **choice.for_loss)
+        return loss(*both, selection, **choice.for_loss), None
 
     @torch.no_grad()
     def record(
-        self, loss: Loss, choice: Choice, per_anchor: Tensor, context: Context, moment: Moment, world: World
+        self,
+        loss: Loss,
+        choice: Choice,
+        per_anchor: Tensor,
+        shares: Tensor | None,
+        context: Context,
+        moment: Moment,
+        world: World,
     ) -> Picks:
         """Add one direction, of the anchors of all processes, to the diagnostics, and return the picks of these."""
-        picks, selection = self._picks(loss, choice, context), choice.selection
+        picks, selection = self._picks(loss, choice, shares, context), choice.selection
         at_collapse = loss.at_collapse(selection, **choice.for_loss)
         losses = per_anchor, at_collapse, selection.fallback
         of_all = picks
@@ -204,12 +215,14 @@ class Step:
             self.diagnostics.flush()
         return picks
 
-    def _picks(self, loss: Loss, choice: Choice, context: Context) -> Picks:
+    def _picks(self, loss: Loss, choice: Choice, shares: Tensor | None, context: Context) -> Picks:
         """The picks of a selection; a dense loss, which has none, draws them by its shares of the gradient."""
         index, picked = choice.selection.index, choice.selection.valid
         if index is None:
-            shares = loss.shares(choice.similarities, choice.positive, choice.selection, **choice.for_loss)
-            index, picked = draw(shares, context.batch.uniform[:, choice.direction]), (shares > 0).any(dim=-1)
+            if shares is None:
+                shares = loss.shares(choice.similarities, choice.positive, choice.selection, **choice.for_loss)
+            index = draw(shares, context.batch.uniform[:, choice.direction])
+            picked = shares.gather(-1, index.unsqueeze(-1)).squeeze(-1) > 0
         similarity = choice.similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
         rows, entered = context.pairs(choice.direction, index), context.candidates.entered
         entered = None if entered is None else entered.gather(-1, index)
