@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -254,6 +254,16 @@ class FalseNegativeElimination(Strategy):
         if not (some.is_cpu and some.all()):
             index = torch.where(some, index, hardest(similarities, allowed))
         return Selection(index, weights, valid, probability, overridden, fallback=valid & ~some)
+
+    def fused(self) -> dict[str, Any] | None:
+        if self.population == "queue" or (self.posterior is not None and not self.posterior.quadratic):
+            return None
+        summary = self.statistics.summary()
+        given: dict[str, Any] = {"weighting": self.weighting}
+        if summary is not None:
+            given |= {"pos_mean": summary["pos_mean"]}
+            given |= {} if self.posterior is None else {"fitted": self.posterior.coefficients(summary)}
+        return given
 
     def state(self) -> dict[str, Tensor]:
         return self.statistics.state() | (self.posterior.state() if self.posterior is not None else {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from fne.negatives.strategy import Selection, Strategy, any_of, hardest, usable
@@ -23,3 +25,6 @@ class HardestNegative(Strategy):
     def select(self, similarities: Tensor, excluded: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         allowed = usable(similarities, excluded)
         return Selection(index=hardest(similarities, allowed), weights=None, valid=any_of(allowed))
+
+    def fused(self) -> dict[str, Any]:
+        return {"weighting": None}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from fne.negatives.densities.density import Density
+from fne.negatives.densities.normal import Normal
 from fne.negatives.prior import EMPrior
 from fne.negatives.recalibration import Recalibration
 from fne.negatives.statistics import PairStatistics
@@ -49,11 +52,24 @@ class Posterior:
         """
         if (summary := self.statistics.summary()) is None:
             return None
+        prior = self.prior.value(summary["pos_mean"]) if isinstance(self.prior, EMPrior) else self.prior
+        probability = self.density.probability(similarities, self._fit(summary), prior)
+        return probability, summary["pos_count"] > self.min_positives
+
+    def _fit(self, summary: dict[str, Tensor]) -> dict[str, Tensor]:
         if self._fitted is None or self._fitted[0] is not summary:
             self._fitted = summary, self.density.fit(summary)
-        prior = self.prior.value(summary["pos_mean"]) if isinstance(self.prior, EMPrior) else self.prior
-        probability = self.density.probability(similarities, self._fitted[1], prior)
-        return probability, summary["pos_count"] > self.min_positives
+        return self._fitted[1]
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether the log odds are a quadratic in s, and nothing is learnt or mapped: see :meth:`coefficients`."""
+        return isinstance(self.density, Normal) and isinstance(self.prior, float) and self.map is None
+
+    def coefficients(self, summary: dict[str, Tensor]) -> Tensor:
+        """(..., 5) float32: mu+, the quadratic around it from the square down, and 1 where p means something."""
+        terms = self.density.around_mean(self._fit(summary), -math.log(1 / self.prior - 1))  # type: ignore[attr-defined, operator]
+        return torch.stack([*terms, summary["pos_count"] > self.min_positives], dim=-1).float()
 
     def of(self, similarities: Tensor, excluded: Tensor, *, learn: bool = True) -> Tensor | None:
         """p (..., B, C) of every candidate, 0 where too few positives were counted; None before any statistics.

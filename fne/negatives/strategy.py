@@ -142,6 +142,10 @@ class Strategy(ABC):
             The :class:`Selection`; no selected candidate is excluded, whatever the input.
         """
 
+    def fused(self) -> dict[str, Any] | None:
+        """What :func:`fne.negatives.fused.select` takes of this rule as it stands; None: it cannot make its picks."""
+        return None
+
     def state(self) -> dict[str, Tensor]:
         """What must be saved for an exact resume: a flat dict of tensors."""
         return {}

@@ -148,6 +148,7 @@ class Negatives(Section):
     oracle: Annotated[str, Choice(ORACLES)]
     top_k: Count
     score_threshold: Cosine
+    kernel: Annotated[Literal["torch", "triton"], Neutral("torch")]
 
 
 def _memories(option: str) -> When:

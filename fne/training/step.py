@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fne.losses.dense import Dense
-from fne.losses.loss import Loss, positive_of
+from fne.losses.loss import Loss, positive_of, positive_similarity
 from fne.negatives.memory.kind import EMPTY
 from fne.negatives.oracle import draw_positive, exclude_by_truth
 from fne.negatives.strategy import Selection, Strategy, arrays, draw
@@ -20,6 +22,7 @@ from fne.training.context import Context
 from fne.training.data import Pairs
 from fne.training.diagnostics import Diagnostics, Picks
 from fne.training.distributed import World
+from fne.utils.errors import bad_input
 from fne.utils.fields import CHOOSERS
 
 
@@ -38,13 +41,15 @@ class Batch:
 class Rule:
     """What is selected and what it costs: a strategy and a loss; an oracle may narrow the strategy's choice.
 
-    With ``own_pair_only`` other captions of the same image count as negatives: only the diagonal is excluded.
+    With ``own_pair_only`` other captions of the same image count as negatives: only the diagonal is excluded. With
+    ``fused`` one kernel multiplies and selects wherever only the pick is looked at.
     """
 
     strategy: Strategy
     loss: Loss
     oracle: str = "none"
     own_pair_only: bool = False
+    fused: bool = False
 
     @property
     def observes(self) -> bool:
@@ -80,8 +85,8 @@ class Choice:
 
     Args:
         direction: 0: images are anchors and captions candidates; 1: the other way round.
-        similarities: (R, B, C) of anchors and candidates.
-        excluded: (R, B, C) bool, whatever the oracle.
+        similarities: (R, B, C) of anchors and candidates; (R, B) of the picks alone, where a kernel selected.
+        excluded: (R, B, C) bool, whatever the oracle; None where a kernel selected.
         positive: (R, B), each anchor's similarity with its positive.
         selection: Of the strategy, with the oracle's positives.
         for_loss: What the loss needs; see :class:`~fne.training.context.Context`.
@@ -89,7 +94,7 @@ class Choice:
 
     direction: int
     similarities: Tensor
-    excluded: Tensor
+    excluded: Tensor | None
     positive: Tensor
     selection: Selection
     for_loss: dict[str, Any]
@@ -144,11 +149,16 @@ class Step:
         world = self.world if rule.per_anchor and not moment.watch else World()
         if world.size > 1:
             context = context.part(world.share(image.shape[1]))
+        fused = rule.fused and not rule.strategy.watched
         with torch.no_grad():
-            excluded = exclude(context, rule.own_pair_only)
+            excluded = None if fused else exclude(context, rule.own_pair_only)
         total, kept = torch.zeros(image.shape[0], device=image.device), []
         for direction in range(2):
-            choice = self.select(rule, direction, excluded, context)
+            choice = (
+                self.select_fused(rule, direction, context)
+                if excluded is None
+                else self.select(rule, direction, excluded, context)
+            )
             per_anchor, shares = self.compute_loss(rule.loss, choice, context)
             total = total + per_anchor.sum(dim=-1)
             picks = self.record(rule.loss, choice, per_anchor, shares, context, moment, world)
@@ -172,6 +182,26 @@ class Step:
         if match is not None:
             selection = replace(selection, positive_index=match)
         return Choice(direction, similarities, excluded, positive, selection, for_loss)
+
+    @torch.no_grad()
+    def select_fused(self, rule: Rule, direction: int, context: Context) -> Choice:
+        """The same by one kernel, which makes no matrix; draws follow the same weights, but are others."""
+        from fne.negatives.fused import select
+
+        anchors, others = context.embeddings(direction)
+        own = context.own.expand(anchors.shape[:-1]) if context.start else None
+        positive, ids = (
+            positive_similarity(anchors, others, own),
+            (context.batch.image_row, context.candidates.image_row),
+        )
+        given = rule.strategy.fused() or {}
+        index, similarity, valid, fallback = select(
+            anchors, others, *ids, positive, context.batch.uniform[:, direction], **given,
+            own_pair_only=rule.own_pair_only, start=context.start,
+        )  # fmt: skip
+        drawn = given["weighting"] is not None  # the hardest knows no fallback
+        selection = Selection(index, None, valid, fallback=fallback if drawn else None, positive_index=own)
+        return Choice(direction, similarity, None, positive, selection, context.parts(rule.loss.needs, direction))
 
     def _ask(self, oracle: str, direction: int, excluded: Tensor, context: Context) -> tuple[Tensor, Tensor | None]:
         """What an oracle excludes (R, B, C), and the positives (R, B) that it draws, if it draws any."""
@@ -223,13 +253,16 @@ class Step:
                 shares = loss.shares(choice.similarities, choice.positive, choice.selection, **choice.for_loss)
             index = draw(shares, context.batch.uniform[:, choice.direction])
             picked = shares.gather(-1, index.unsqueeze(-1)).squeeze(-1) > 0
-        similarity = choice.similarities.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+        similarity = choice.similarities
+        if similarity.ndim > index.ndim:
+            similarity = similarity.gather(-1, index.unsqueeze(-1)).squeeze(-1)
         rows, entered = context.pairs(choice.direction, index), context.candidates.entered
         entered = None if entered is None else entered.gather(-1, index)
         return Picks(choice.direction, index, picked, rows, similarity, choice.positive, entered)
 
     def _watch(self, choice: Choice, context: Context, main: bool) -> None:
         direction, excluded, add = choice.direction, choice.excluded, self.diagnostics.add_histogram
+        assert excluded is not None  # no kernel selects in a step that is watched
         self.diagnostics.add_weights(direction, choice.selection, excluded)
         if main and self.split.truth is not None:
             allowed = ~excluded
@@ -290,7 +323,28 @@ def build_rule(config: dict[str, Any]) -> Rule:
         if isinstance(entry, Plugin):
             check_before_training(entry, given)
         built.append(entry.load()(**given))
-    return Rule(*built, config["negatives"]["oracle"])  # type: ignore[call-arg]  # a strategy and a loss
+    oracle, kernel = config["negatives"]["oracle"], config["negatives"].get("kernel", "torch")
+    rule = Rule(*built, oracle, fused=kernel == "triton")  # type: ignore[call-arg, misc]  # a strategy and a loss
+    if rule.fused:
+        require_kernel(rule)
+    return rule
+
+
+def require_kernel(rule: Rule) -> None:
+    """Refuse a rule that the fused kernel cannot make the picks of, or any where it cannot run.
+
+    Raises:
+        UserError: The rule is none of those, or there is no package triton, or no GPU and not Triton's interpreter.
+    """
+    problem = None
+    if rule.strategy.fused() is None or rule.oracle != "none":
+        problem = f"no kernel for {type(rule.strategy).__name__} with these options and oracle {rule.oracle!r}"
+    elif importlib.util.find_spec("triton") is None:
+        problem = "the package triton is missing: pip install -e '.[extras]' -c constraints.txt"
+    elif not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        problem = "there is no GPU here (TRITON_INTERPRET=1 runs the kernel without one, slowly)"
+    if problem:
+        raise bad_input(problem, key="negatives.kernel", value="triton", allowed=["torch"])
 
 
 def warmup_rule(config: dict[str, Any]) -> Rule:

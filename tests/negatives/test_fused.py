@@ -12,6 +12,10 @@ from scipy.stats import chisquare
 from fne.negatives.memory.kind import EMPTY
 from fne.negatives.strategy import TIE
 from fne.negatives.weighting import Weighting
+from fne.training.context import Context
+from fne.training.step import Choice, Rule, Step, exclude
+from fne.utils.errors import UserError
+from tests.training import toy
 
 pytestmark = pytest.mark.extra("triton")
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
@@ -139,3 +143,36 @@ def test_draws_follow_the_weights(inputs) -> None:
     expected = np.append(expected[keep], expected[~keep].sum())
     observed, expected = (x[expected > 0] for x in (observed, expected))
     assert chisquare(observed, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("rule", ["fne", "fne_no_buffer", "hardest_xbm"])
+def test_in_a_run_every_pick_is_one_that_the_rule_could_make(rule, monkeypatch) -> None:
+    """Valid, fallback, cosine and positive are the rule's; its weight of every pick is above zero."""
+    seen, by_kernel = [], Step.select_fused
+
+    def compared(self: Step, rule: Rule, direction: int, context: Context) -> Choice:
+        choice = by_kernel(self, rule, direction, context)
+        rule.strategy.watched = True
+        plain = self.select(rule, direction, exclude(context, rule.own_pair_only), context)
+        rule.strategy.watched = False
+        a, b, at = choice.selection, plain.selection, choice.selection.index.unsqueeze(-1)
+        fallback = torch.ones_like(b.valid) if b.fallback is None else b.fallback
+        assert torch.equal(a.valid, b.valid) and (b.fallback is None or torch.equal(a.fallback, b.fallback))
+        torch.testing.assert_close(choice.similarities, plain.similarities.gather(-1, at).squeeze(-1))
+        torch.testing.assert_close(choice.positive, plain.positive)
+        if b.weights is not None:
+            assert ((b.weights.gather(-1, at).squeeze(-1) > 0) | fallback).all()
+        assert torch.equal(a.index[fallback], b.index[fallback])
+        seen.append(fallback.double().mean())
+        return choice
+
+    monkeypatch.setattr(Step, "select_fused", compared)
+    sections = toy.RULES[rule]
+    run = toy.trained([0, 1], **{**sections, "negatives": sections.get("negatives", {}) | {"kernel": "triton"}})
+    assert len(seen) > 10 and all(row["contributing_i2t"] > 0 for row in run.curves)
+
+
+@pytest.mark.parametrize("negatives", [{"strategy": "random"}, {"oracle": "remove"}, {"prior_rule": "em"}])
+def test_a_rule_without_a_kernel_is_refused(negatives) -> None:
+    with pytest.raises(UserError, match="no kernel"):
+        toy.trained([0], negatives=negatives | {"kernel": "triton"})

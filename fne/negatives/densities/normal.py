@@ -30,10 +30,15 @@ class Normal(Density):
         }
 
     def log_odds(self, similarities: Tensor, fitted: Fitted, prior: Tensor | float) -> Tensor:
-        a, b, centre = fitted["a"], fitted["b"], fitted["centre"]
-        # Centred on mu+ in float64, so that the float32 quadratic does not cancel large terms.
-        linear = b + 2 * a * centre
-        constant = a * centre**2 + b * centre + (fitted["c"] + prior)
-        a, linear, constant, centre = (spread_out(term, similarities) for term in (a, linear, constant, centre))
+        terms = self.around_mean(fitted, prior)
+        centre, a, linear, constant = (spread_out(term, similarities) for term in terms)
         shifted = similarities - centre
         return (a * shifted + linear) * shifted + constant
+
+    def around_mean(self, fitted: Fitted, prior: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """mu+ and the coefficients of the log odds as a quadratic in ``s - mu+``, from the square down; (...) each.
+
+        Centred in float64, so that a quadratic in float32 does not cancel large terms.
+        """
+        a, b, centre = fitted["a"], fitted["b"], fitted["centre"]
+        return centre, a, b + 2 * a * centre, a * centre**2 + b * centre + (fitted["c"] + prior)
