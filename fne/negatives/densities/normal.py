@@ -36,4 +36,4 @@ class Normal(Density):
         constant = a * centre**2 + b * centre + (fitted["c"] + prior)
         a, linear, constant, centre = (spread_out(term, similarities) for term in (a, linear, constant, centre))
         shifted = similarities - centre
-        return (a * shifted + linear) * shifted + constant
+        return (a * shifted).add_(linear).mul_(shifted).add_(constant)
