@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -233,27 +234,28 @@ class FalseNegativeElimination(Strategy):
         if among is None:
             return self._select(similarities, usable(similarities, excluded), positive, uniform)
         place, gaps = among
-        part = self._select(similarities.gather(-1, place), ~gaps, positive, uniform)
-        index, valid, fallback = place.gather(-1, part.index.unsqueeze(-1)).squeeze(-1), part.valid, part.fallback  # type: ignore[union-attr]
-        if not valid.all():  # the others are all easy
-            easy, rest = ~valid, similarities[~valid]
-            allowed = usable(rest, excluded[easy])
-            index[easy], valid[easy] = hardest(rest, allowed), any_of(allowed)
-            fallback = fallback | (easy & valid)
+        few_of = self._select(similarities.gather(-1, place), ~gaps, positive, uniform)
+        index, valid, fallback = place.gather(-1, few_of.index.unsqueeze(-1)).squeeze(-1), few_of.valid, few_of.fallback  # type: ignore[union-attr]
+        bare = np.flatnonzero(~valid.numpy())
+        if len(bare):  # all their candidates are easy
+            rest, out = (torch.from_numpy(part.flatten(0, -2).numpy()[bare]) for part in (similarities, excluded))
+            allowed = usable(rest, out)
+            for part, value in ((index, hardest(rest, allowed)), (valid, some := any_of(allowed)), (fallback, some)):
+                part.view(-1).numpy()[bare] = value  # type: ignore[union-attr]
         if not self.watched:
             return Selection(index, None, valid, fallback=fallback)
-        weights = part.weights.new_zeros(similarities.shape).scatter_add_(-1, place, part.weights)  # type: ignore[union-attr, arg-type]
+        weights = few_of.weights.new_zeros(similarities.shape).scatter_add_(-1, place, few_of.weights)  # type: ignore[union-attr, arg-type]
         probability = None if self.posterior is None else self.posterior.of(similarities, excluded, learn=False)
         overridden = None if probability is None else probability > self.weighting.limit
         return Selection(index, weights, valid, probability, overridden, fallback)
 
     def _select(self, similarities: Tensor, allowed: Tensor, positive: Tensor, uniform: Tensor) -> Selection:
         weights, probability, overridden = self.weights(similarities, ~allowed, positive)
-        valid, some = any_of(allowed), any_of(weights > 0)
-        index = draw(weights, uniform)
-        if not (some.is_cpu and some.all()):
-            index = torch.where(some, index, hardest(similarities, allowed))
-        return Selection(index, weights, valid, probability, overridden, fallback=valid & ~some)
+        valid, index = any_of(allowed), draw(weights, uniform)
+        fallback = valid & ~any_of(weights > 0)
+        if not (fallback.is_cpu and not fallback.any()):
+            index = torch.where(fallback, hardest(similarities, allowed), index)
+        return Selection(index, weights, valid, probability, overridden, fallback)
 
     def fused(self) -> dict[str, Any] | None:
         if self.population == "queue" or (self.posterior is not None and not self.posterior.quadratic):

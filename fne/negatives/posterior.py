@@ -86,6 +86,8 @@ class Posterior:
             self.prior.learn(probability, ~excluded, ready)
         if self.map is not None:
             probability = self.map(probability)
+        if ready.is_cpu and ready.all():
+            return probability
         return torch.where(ready[..., None, None], probability, 0)
 
     def calibrate(self, similarities: Tensor, truth: Tensor) -> None:

@@ -22,6 +22,8 @@ from fne.training.data import Pairs
 
 BIN_WIDTH = 0.05
 BINS = 40
+AT_ONCE = 15
+"""Steps that are added up at once."""
 _SUMS = (
     "picks",
     "false_negatives",
@@ -109,7 +111,7 @@ class Diagnostics:
         losses = losses[0].detach(), *losses[1:]
         parts = *losses, picks.picked, *picks.rows, picks.similarity, picks.positive, picks.entered
         waiting = self._waiting[picks.direction]
-        if waiting and waiting[-1][1] != histogram:
+        if len(waiting) == AT_ONCE or (waiting and waiting[-1][1] != histogram):
             self.flush()
         waiting.append((step, histogram, parts))
 
@@ -163,7 +165,7 @@ class Diagnostics:
             added["ess"] = weights.sum(dim=-1).square() / squares.clamp(min=1e-30)
         if selection.overridden is not None:
             allowed = excluded.shape[-1] - count(excluded)
-            added["override"] = count(selection.overridden & ~excluded) / allowed.clamp(min=1)
+            added["override"] = count(selection.overridden.greater(excluded)) / allowed.clamp(min=1)
         self.add(direction, {name: value.unsqueeze(0) for name, value in added.items()})
 
     def row(self, replicate: int, *, truth: bool, posterior: bool) -> dict[str, float | None]:
@@ -224,18 +226,23 @@ class Diagnostics:
 
 
 def _counts(values: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """(BINS,): as the passes of :meth:`Diagnostics.add_histogram`, most of which are of one byte a value."""
+    """(BINS,): as :meth:`Diagnostics.add_histogram` counts on a device."""
+    if few := 8 * np.count_nonzero(counted) < counted.size:
+        values = values[counted]
     if not -1 <= values.min(initial=1) <= values.max(initial=-1) <= 2:
         values = np.nan_to_num(values, nan=-1.0).clip(-1, 1)
     shifted = values + np.float32(1)
     shifted /= np.float32(BIN_WIDTH)
-    bins = shifted.astype(np.uint8).ravel()
-    bins[~counted.ravel()] = 255
-    # Two values at once: half as many are counted, in a table of their pairs.
-    even = len(bins) // 2 * 2
-    pairs = np.bincount(bins[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
-    total = pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(bins[even:], minlength=256)
-    total[BINS - 1] += total[BINS : 2 * BINS].sum()
+    bins = shifted.astype(np.uint8)
+    if not few:
+        bins[~counted] = 255
+    # Of many, two are counted at once, in a table of their pairs: half as many.
+    bins, half = bins.ravel(), bins.size // 2 if bins.size > 1 << 18 else 0
+    total = np.bincount(bins[2 * half :], minlength=256)
+    if half:
+        pairs = np.bincount(bins[: 2 * half].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+        total += pairs.sum(axis=0) + pairs.sum(axis=1)
+    total[BINS - 1] += total[BINS:255].sum()
     return total[:BINS]
 
 

@@ -242,7 +242,6 @@ class Step:
         self.diagnostics.add_step(of_all, losses, moment.step, histogram=moment.main)
         if moment.watch:
             self._watch(choice, context, moment.main)
-            self.diagnostics.flush()
         return picks
 
     def _picks(self, loss: Loss, choice: Choice, shares: Tensor | None, context: Context) -> Picks:
@@ -304,8 +303,11 @@ def clip_gradients(model: nn.Module, limit: float | None) -> None:
     if limit is None:
         return
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0).sqrt()
+    squares = torch._foreach_mul(gradients, gradients)
+    norm = torch.stack([square.flatten(1).sum(dim=1) for square in squares]).sum(dim=0).sqrt()
     scale = (limit / (norm + 1e-6)).clamp(max=1)
+    if scale.is_cpu and (scale == 1).all():
+        return
     for g in gradients:
         g.mul_(scale.reshape(-1, *[1] * (g.ndim - 1)))
 

@@ -33,7 +33,7 @@ class Density(ABC):
 
     @abstractmethod
     def log_odds(self, similarities: Tensor, fitted: Fitted, prior: Tensor | float) -> Tensor:
-        """``log f+(s) - log f-(s) + prior``, of the shape and dtype of the similarities.
+        """``log f+(s) - log f-(s) + prior``, of the shape and dtype of the similarities, in memory of its own.
 
         Args:
             similarities: (..., B, C), float32 or float64.
@@ -50,7 +50,7 @@ class Density(ABC):
             prior: pi in (0, 1), a number or float64 of shape ``...``; the release's is 1/10000.
         """
         odds = -math.log(1 / prior - 1) if isinstance(prior, float) else -torch.log(1 / prior - 1)
-        return torch.sigmoid(self.log_odds(at_least_float32(similarities), fitted, odds)).to(similarities.dtype)
+        return self.log_odds(at_least_float32(similarities), fitted, odds).sigmoid_().to(similarities.dtype)
 
 
 def spread_out(value: Tensor, like: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Normal(Density):
         terms = self.around_mean(fitted, prior)
         centre, a, linear, constant = (spread_out(term, similarities) for term in terms)
         shifted = similarities - centre
-        return (a * shifted + linear) * shifted + constant
+        return (a * shifted).add_(linear).mul_(shifted).add_(constant)
 
     def around_mean(self, fitted: Fitted, prior: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """mu+ and the coefficients of the log odds as a quadratic in ``s - mu+``, from the square down; (...) each.

@@ -65,15 +65,14 @@ class MemoryQueue:
         if self.size == 0:
             return
         count = min(image.shape[1], self.size)
-        first = min(count, self.size - self.next)  # the others go to the beginning
-        slots = self.slots
-        for slot, value in zip(vars(slots).values(), (image, text, image_row, caption_row), strict=False):
-            newest = value[:, -count:].detach()
-            slot[:, self.next : self.next + first] = newest[:, :first]
-            slot[:, : count - first] = newest[:, first:]
-        slots.entered[:, self.next : self.next + first] = step  # type: ignore[index]
-        slots.entered[:, : count - first] = step  # type: ignore[index]
-        self.next = (self.next + count) % self.size
+        newest = [value[:, -count:].detach() for value in (image, text, image_row, caption_row)]
+        while count:  # in two pieces where the end of the ring comes between
+            piece = min(count, self.size - self.next)
+            place = slice(self.front + self.next, self.front + self.next + piece)
+            for slot, value in zip(vars(self.block).values(), newest, strict=False):
+                slot[:, place] = value[:, -count:][:, :piece]
+            self.block.entered[:, place] = step  # type: ignore[index]
+            self.next, count = (self.next + piece) % self.size, count - piece
 
     def behind(self, batch: Candidates) -> Candidates:
         """The batch, followed by all slots; valid until the next batch."""
