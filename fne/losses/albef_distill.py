@@ -56,7 +56,7 @@ class ALBEFDistillationLoss(Dense):
         total, total_taught = (
             softplus(log_sum(of, at, scale, counted)) for of, at in ((similarities, positive), (taught, own))
         )
-        q = (scale * (taught - own.unsqueeze(-1)) + counted - total_taught.unsqueeze(-1)).exp()
+        q = (scale * taught + counted - (total_taught + scale * own).unsqueeze(-1)).exp()
         # All relative to the own pair, and q sums to 1: - sum_k q_k log p_k = log sum_k e_k - sum_k q_k log e_k.
         mean = (q * similarities).sum(dim=-1) - q.sum(dim=-1) * positive
         return total - share * (scale * mean + (q * counted).sum(dim=-1))

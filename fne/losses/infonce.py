@@ -52,11 +52,8 @@ class InfoNCELoss(Dense):
         if further is None:
             return softplus(log_sum(similarities, positive, scale, log_weights(weights)))
         # The negatives and the further positives are disjoint, so one row holds both.
-        both, count = (
-            softplus(log_sum(similarities, positive, scale, log_weights(weights + further))),
-            further.sum(dim=-1),
-        )
-        return both - scale * ((similarities * further).sum(dim=-1) - count * positive) / (1 + count)
+        count, both = further.sum(dim=-1), log_sum(similarities, positive, scale, log_weights(weights + further))
+        return softplus(both) - scale * ((similarities * further).sum(dim=-1) - count * positive) / (1 + count)
 
     def parts(self, selection: Selection, context: dict[str, Any]) -> dict[str, Any]:
         return {"further": _further(selection, **context)}
